@@ -1,0 +1,278 @@
+"""
+Errors by who acts next.
+
+Three branches, and one question each: what has to happen before this can succeed?
+
+```text
+TetherError
+├─ Rejected        the sender must change something       web: 4xx          worker: park
+│   ├─ SignatureMismatch     no configured secret fits the signature
+│   ├─ Unreadable            the bytes are not what they claim to be
+│   ├─ InvalidIban           not an IBAN of any registered country
+│   ├─ InvalidAmount         not an amount of money in that currency
+│   └─ InvalidRequest        a well-formed request that asks for what cannot be had
+├─ Contradicted    a person must look                     web: 409          worker: park
+│   ├─ IllegalStep           a life cycle has no such step
+│   └─ ConflictingContent    the same key came with other content
+└─ Unavailable     time must pass                         web: 503, after   worker: retry
+    ├─ StoreUnreachable      Postgres, Redis or the object store does not answer
+    ├─ GatewaySilent         the gateway did not answer, or not readably: the outcome is unknown
+    └─ Overloaded            more work is waiting than may be held
+```
+
+An error keeps its facts as attributes and `str()` makes the sentence from them. No error ever
+holds a secret, a name or a whole IBAN: pass what `tether_core.redact` and `tether_core.iban.mask`
+leave over. What is normal is no error: a repeated notification is an outcome, not an exception.
+
+>>> str(InvalidIban("DE**...", why="its check digits do not fit; correct the IBAN and send the row again"))
+'DE**... is not an IBAN: its check digits do not fit; correct the IBAN and send the row again'
+>>> issubclass(StoreUnreachable, Unavailable)
+True
+"""
+
+__all__ = [
+    "ConflictingContent",
+    "Contradicted",
+    "GatewaySilent",
+    "IllegalStep",
+    "InvalidAmount",
+    "InvalidIban",
+    "InvalidRequest",
+    "Overloaded",
+    "Rejected",
+    "SignatureMismatch",
+    "StoreUnreachable",
+    "TetherError",
+    "Unavailable",
+    "Unreadable",
+]
+
+
+class TetherError(Exception):
+    """
+    The root of everything Tether raises on purpose.
+
+    Attributes:
+        code: A stable word for programs, in lower case with underscores.
+    """
+
+    code: str = "error"
+
+
+class Rejected(TetherError):
+    """The sender must change something; the same bytes will never succeed."""
+
+    code = "rejected"
+
+
+class Contradicted(TetherError):
+    """Two things we were told cannot both be true; a person must look."""
+
+    code = "contradicted"
+
+
+class Unavailable(TetherError):
+    """
+    Time must pass; the same call may succeed later.
+
+    Attributes:
+        retry_after_s: A sensible wait before the next try, in whole seconds.
+    """
+
+    code = "unavailable"
+    retry_after_s: int = 5
+
+
+class SignatureMismatch(Rejected):
+    """None of the configured secrets gives this signature for this id."""
+
+    code = "signature_mismatch"
+
+    def __str__(self) -> str:
+        return "The signature fits none of the configured gateway passwords; check EMP_API_PASSWORD."
+
+
+class Unreadable(Rejected):
+    """
+    The bytes are not what they claim to be.
+
+    Attributes:
+        what: The thing that was to be read, e.g. "notification".
+        why: What stands in the way, without any of the content.
+    """
+
+    code = "unreadable"
+
+    def __init__(self, what: str, *, why: str) -> None:
+        super().__init__(what, why)
+        self.what = what
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"This {self.what} cannot be read: {self.why}"
+
+
+class InvalidIban(Rejected):
+    """
+    Not an IBAN of any registered country.
+
+    Attributes:
+        shown: The masked text, at most the first four and last four characters.
+        why: Which rule it breaks and who corrects it.
+    """
+
+    code = "invalid_iban"
+
+    def __init__(self, shown: str, *, why: str) -> None:
+        super().__init__(shown, why)
+        self.shown = shown
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"{self.shown} is not an IBAN: {self.why}"
+
+
+class InvalidAmount(Rejected):
+    """
+    Not an amount of money.
+
+    Attributes:
+        shown: The text that was to be read, at most 40 characters of it.
+        why: Which rule it breaks.
+    """
+
+    code = "invalid_amount"
+
+    def __init__(self, shown: str, *, why: str) -> None:
+        super().__init__(shown, why)
+        self.shown = shown[:40]
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"{self.shown!r} is not an amount: {self.why}"
+
+
+class InvalidRequest(Rejected):
+    """
+    A readable request for something that cannot be had.
+
+    Attributes:
+        why: What to change.
+        field: The parameter or field it is about, or `None` for the whole.
+    """
+
+    code = "invalid_request"
+
+    def __init__(self, why: str, *, field: str | None = None) -> None:
+        super().__init__(why, field)
+        self.why = why
+        self.field = field
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.why}" if self.field else self.why
+
+
+class IllegalStep(Contradicted):
+    """
+    A life cycle has no such step.
+
+    Attributes:
+        subject: What lives, e.g. "billing attempt".
+        state: Where it stands.
+        step: What was asked of it.
+    """
+
+    code = "illegal_step"
+
+    def __init__(self, subject: str, *, state: str, step: str) -> None:
+        super().__init__(subject, state, step)
+        self.subject = subject
+        self.state = state
+        self.step = step
+
+    def __str__(self) -> str:
+        return f"A {self.subject} that is {self.state} cannot be {self.step}; a person must look."
+
+
+class ConflictingContent(Contradicted):
+    """
+    The same key came again with other content.
+
+    Attributes:
+        what: The thing both claim to be, e.g. "upload".
+        key: The shared key, safe to show.
+    """
+
+    code = "conflicting_content"
+
+    def __init__(self, what: str, *, key: str) -> None:
+        super().__init__(what, key)
+        self.what = what
+        self.key = key
+
+    def __str__(self) -> str:
+        return (
+            f"Another {self.what} with the key {self.key} but other content is on record; a person must look."
+        )
+
+
+class StoreUnreachable(Unavailable):
+    """
+    Postgres, Redis or the object store does not answer.
+
+    Attributes:
+        store: "postgres", "redis" or "objects".
+        why: The kind of failure, without addresses or credentials.
+    """
+
+    code = "store_unreachable"
+
+    def __init__(self, store: str, *, why: str = "no answer") -> None:
+        super().__init__(store, why)
+        self.store = store
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"{self.store} is not reachable ({self.why}); the same request may succeed in {self.retry_after_s} s."
+
+
+class GatewaySilent(Unavailable):
+    """
+    The gateway did not answer, or not readably; what it did is unknown.
+
+    Attributes:
+        why: "timeout", "http 502", "unreadable answer" and the like.
+    """
+
+    code = "gateway_silent"
+    retry_after_s = 30
+
+    def __init__(self, *, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+    def __str__(self) -> str:
+        return (
+            f"The gateway gave no usable answer ({self.why}); the outcome is unknown until it is asked again."
+        )
+
+
+class Overloaded(Unavailable):
+    """
+    More work is waiting than may be held in memory.
+
+    Attributes:
+        what: What waits, e.g. "notifications".
+        limit: How many may wait.
+    """
+
+    code = "overloaded"
+    retry_after_s = 2
+
+    def __init__(self, what: str, *, limit: int) -> None:
+        super().__init__(what, limit)
+        self.what = what
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"Already {self.limit} {self.what} wait; send this one again in {self.retry_after_s} s."
