@@ -1,0 +1,244 @@
+r"""
+Notifications: what the gateway tells us after a payment, read into one value and acknowledged.
+
+The gateway posts `application/x-www-form-urlencoded`; the same fields as a flat JSON object are read too.
+Four kinds exist, told apart by `notification_type` or by which id they carry:
+
+| kind | hashed id | echo child |
+|---|---|---|
+| payment | `unique_id` | `unique_id` |
+| wpf (hosted page) | `wpf_unique_id` | `wpf_unique_id` |
+| kyc (identity check) | `reference_id` | `reference_id` |
+| apm_event (external event) | `payment_transaction_unique_id` | `unique_id` |
+
+Everything but the id and the signature may be missing, and unknown fields appear with every release of the
+gateway, so nothing else is required and every field is kept. A notification is repeated up to ten times
+until its XML echo comes back; `acknowledge` writes that echo.
+
+Source: Genesis API documentation v60.1, Notifications (transport, parameters, kinds).
+
+>>> told = decode(b"unique_id=44177a21&signature=ab&status=approved&amount=100", content_type=FORM)
+>>> told.kind, told.id, told.status, told.amount_minor
+('payment', '44177a21', 'approved', 100)
+>>> acknowledge(told)
+b'<?xml version="1.0" encoding="UTF-8"?>\n<notification_echo><unique_id>44177a21</unique_id></notification_echo>\n'
+>>> decode(b"status=approved", content_type=FORM)
+Traceback (most recent call last):
+    ...
+tether_core.errors.Unreadable: This notification cannot be read: it carries no id (unique_id, wpf_unique_id, ...
+"""
+
+import re
+from typing import Final, Literal
+from urllib.parse import parse_qsl
+from xml.sax.saxutils import escape
+
+import msgspec
+
+from tether_core.errors import Unreadable
+
+__all__ = ["FORM", "JSON", "Kind", "Notification", "acknowledge", "decode", "media_type"]
+
+FORM: Final = "application/x-www-form-urlencoded"
+JSON: Final = "application/json"
+
+Kind = Literal["payment", "wpf", "kyc", "apm_event"]
+
+_KIND_BY_TYPE: Final[dict[str, Kind]] = {
+    "wpf": "wpf",
+    "kyc_service_execution": "kyc",
+    "apm_external_event": "apm_event",
+}
+_ID_FIELD: Final[dict[Kind, str]] = {
+    "payment": "unique_id",
+    "wpf": "wpf_unique_id",
+    "kyc": "reference_id",
+    "apm_event": "payment_transaction_unique_id",
+}
+_ECHO_CHILD: Final[dict[Kind, str]] = {
+    "payment": "unique_id",
+    "wpf": "wpf_unique_id",
+    "kyc": "reference_id",
+    "apm_event": "unique_id",
+}
+# The order in which an id decides the kind where no notification_type does.
+_KIND_BY_ID: Final[tuple[Kind, ...]] = ("payment", "wpf", "kyc", "apm_event")
+
+# Ids are 32 hex digits in practice; documented only as strings. What could break a log line, an index or an
+# XML document is refused, everything else may come.
+_ID: Final = re.compile(r"[!-~]{1,255}")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_FIELDS_MAX: Final = 500  # the documented maximum is near 100
+_WHOLE: Final = re.compile(r"[0-9]{1,15}")
+
+
+class Notification(msgspec.Struct, frozen=True):
+    """
+    One notification, as claimed by its sender.
+
+    Attributes:
+        kind: "payment", "wpf", "kyc" or "apm_event".
+        id: The id that was hashed for the signature; 1 to 255 printable ASCII characters.
+        signature: Hex digits as they came, unverified.
+        status: Lower case, "" where there was none. For hosted pages the page's own status.
+        event: Lower case, or `None` for the payment's normal life.
+        chargeback_id: The dispute's own id (`chargeback_unique_id`), where the gateway sends one.
+        unique_id: The gateway's id of the payment, or `None` where only a page or check is named.
+        transaction_id: Our id of the payment, or `None`.
+        transaction_type: E.g. "sdd_sale"; for disputes that of the original payment.
+        terminal_token: The terminal; unsigned, so only a hint at the account.
+        amount_minor: Whole minor units, or `None` where missing or not a whole number.
+        currency: Three capitals, or `None`.
+        reason_code: Why money went back, from `reason_code` or `rc_code`, upper case; `None` where absent.
+        reason_text: The words beside it.
+        error_code: Digits, for "declined" and "error".
+        fields: Every field as it came, in order; of a repeated one the last, as the vendor's SDK reads it.
+    """
+
+    kind: Kind
+    id: str
+    signature: str
+    status: str
+    event: str | None
+    chargeback_id: str | None
+    unique_id: str | None
+    transaction_id: str | None
+    transaction_type: str | None
+    terminal_token: str | None
+    amount_minor: int | None
+    currency: str | None
+    reason_code: str | None
+    reason_text: str | None
+    error_code: str | None
+    fields: dict[str, str]
+
+    def __repr__(self) -> str:
+        """Say kind, id, status and event; the rest may be personal."""
+        return f"Notification({self.kind} {self.id} {self.status or '-'} {self.event or '-'})"
+
+
+def media_type(content_type: str) -> str:
+    """
+    The bare media type of a Content-Type header, lower case, without parameters.
+
+    >>> media_type("Application/JSON; charset=utf-8")
+    'application/json'
+    """
+    return content_type.partition(";")[0].strip().lower()
+
+
+def decode(body: bytes, *, content_type: str) -> Notification:
+    """
+    Read a notification from the bytes of its request.
+
+    Bytes that are not UTF-8 and control characters become U+FFFD: a name in an old encoding must not cost us
+    the notification, and the stored body keeps the original.
+
+    Args:
+        body: The request body.
+        content_type: `FORM` or `JSON`, as `media_type` gives it.
+
+    Returns:
+        The claim, unverified.
+
+    Raises:
+        Unreadable: when the body is neither, or carries no id or no signature.
+    """
+    fields = _json_fields(body) if content_type == JSON else _form_fields(body)
+    kind = _kind(fields)
+    claimed_id = fields[_ID_FIELD[kind]].strip()
+    if not _ID.fullmatch(claimed_id):
+        raise Unreadable("notification", why="its id is not 1 to 255 printable ASCII characters")
+    signature = fields.get("signature", "").strip()
+    if not signature:
+        raise Unreadable("notification", why="it carries no signature")
+    get = fields.get
+    paid = "payment_transaction_" if kind == "wpf" else ""
+    amount = get(paid + "amount") or ""
+    return Notification(
+        kind=kind,
+        id=claimed_id,
+        signature=signature,
+        status=(get("wpf_status" if kind == "wpf" else "status") or "").strip().lower(),
+        event=(get("event") or "").strip().lower() or None,
+        chargeback_id=get("chargeback_unique_id") or None,
+        unique_id=get("payment_transaction_unique_id") or None if kind != "payment" else claimed_id,
+        transaction_id=(get("wpf_transaction_id") if kind == "wpf" else get("transaction_id")) or None,
+        transaction_type=get(paid + "transaction_type") or None,
+        terminal_token=get(paid + "terminal_token") or None,
+        amount_minor=int(amount) if _WHOLE.fullmatch(amount) else None,
+        currency=(get("currency") or "").strip().upper() or None,
+        reason_code=(get("reason_code") or get("rc_code") or "").strip().upper() or None,
+        reason_text=get("reason_description") or get("rc_description") or None,
+        error_code=(get("error_code") or get("code") or "").strip() or None,
+        fields=fields,
+    )
+
+
+def acknowledge(notification: Notification) -> bytes:
+    """
+    The XML echo that ends the gateway's repeats; answer it with 200 and `application/xml`.
+
+    Args:
+        notification: What is durably recorded by now, and not earlier.
+
+    Returns:
+        A UTF-8 document with the root `notification_echo` and one child that carries the id, escaped.
+
+    Source: Genesis API documentation v60.1, Notifications; the child of each kind is in the module's table.
+    """
+    child = _ECHO_CHILD[notification.kind]
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f"<notification_echo><{child}>{escape(notification.id)}</{child}></notification_echo>\n"
+    ).encode()
+
+
+def _kind(fields: dict[str, str]) -> Kind:
+    typed = _KIND_BY_TYPE.get(fields.get("notification_type", "").strip().lower())
+    if typed is not None and fields.get(_ID_FIELD[typed]):
+        return typed
+    for kind in _KIND_BY_ID:
+        if fields.get(_ID_FIELD[kind]):
+            return kind
+    names = ", ".join(_ID_FIELD[kind] for kind in _KIND_BY_ID)
+    raise Unreadable("notification", why=f"it carries no id ({names})")
+
+
+def _form_fields(body: bytes) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(
+            body.decode("utf-8", "replace"),
+            keep_blank_values=True,
+            errors="replace",
+            max_num_fields=_FIELDS_MAX,
+        )
+    except ValueError as problem:
+        raise Unreadable("notification", why=f"it has more than {_FIELDS_MAX} fields") from problem
+    return {_clean(name.strip()): _clean(value) for name, value in pairs}
+
+
+def _json_fields(body: bytes) -> dict[str, str]:
+    try:
+        content = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as problem:
+        raise Unreadable("notification", why="its body is not JSON") from problem
+    if not isinstance(content, dict):
+        raise Unreadable("notification", why="its JSON is not an object")
+    if len(content) > _FIELDS_MAX:
+        raise Unreadable("notification", why=f"it has more than {_FIELDS_MAX} fields")
+    return {_clean(str(name).strip()): _clean(_json_text(value)) for name, value in content.items()}
+
+
+def _json_text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if value is True or value is False:
+        return str(value).lower()
+    return msgspec.json.encode(value).decode()
+
+
+def _clean(text: str) -> str:
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -1,0 +1,111 @@
+"""
+Signatures of notifications: a plain hash over an id and a shared secret.
+
+The gateway signs `hash(id + API password)`, hex, without a separator. The hash is SHA-1 unless the merchant
+asked for SHA-256 or SHA-512; the length of the signature tells which (40, 64 or 128 digits).
+
+What it covers: **only the id**. Status, amount and event are not signed, and every notification of one
+payment carries the same signature, so whoever has seen one can write others. A genuine signature therefore
+makes a *claim* worth recording; `tether_core.billing` says which claims the gateway must confirm first.
+
+Source: Genesis API documentation v60.1, Notifications; algorithm by length since v40.2 (2023-06).
+
+>>> one = Credential("default", login="merchant", passwords=("bogus",))
+>>> verify("fc6c3c8c0219730c7a099eaa540f70dc", "08d01ae1ebdc22b6a1a764257819bb26e9e94e8d", credentials=[one])
+'default'
+>>> verify("fc6c3c8c0219730c7a099eaa540f70dc", "00" * 20, credentials=[one])
+Traceback (most recent call last):
+    ...
+tether_core.errors.SignatureMismatch: The signature fits none of the configured gateway passwords; ...
+"""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from tether_core.errors import SignatureMismatch
+
+__all__ = ["Credential", "sign", "verify"]
+
+_HASH_BY_DIGITS: Final = {40: "sha1", 64: "sha256", 128: "sha512"}
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """
+    What one gateway account signs with.
+
+    Attributes:
+        account: Our name for the account, e.g. "default".
+        login: Its API login; since v36.4 (2022-06) identity-check notifications may be signed with it.
+        passwords: Its active API passwords, one normally, two while a change is under way.
+        terminal_tokens: Terminals of the account; they only order the candidates, the signature decides.
+    """
+
+    account: str
+    login: str = ""
+    passwords: tuple[str, ...] = ()
+    terminal_tokens: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Name the account and hide every secret."""
+        return f"Credential(account={self.account!r}, passwords=<{len(self.passwords)}>)"
+
+
+def sign(notification_id: str, *, secret: str, digits: int = 40) -> str:
+    """
+    The signature the gateway would put on *notification_id*.
+
+    Args:
+        notification_id: The id that is hashed; see `tether_core.emp.notification` for which field that is.
+        secret: An API password.
+        digits: 40, 64 or 128 hex digits: SHA-1, SHA-256 or SHA-512.
+
+    Returns:
+        Lower-case hex.
+    """
+    return hashlib.new(_HASH_BY_DIGITS[digits], (notification_id + secret).encode()).hexdigest()
+
+
+def verify(
+    notification_id: str,
+    signature: str,
+    *,
+    credentials: Iterable[Credential],
+    terminal_token: str | None = None,
+    with_login: bool = False,
+) -> str:
+    """
+    The account whose secret made *signature*, compared in constant time per secret.
+
+    Args:
+        notification_id: The id the gateway hashed.
+        signature: What came in the notification; blanks around it and upper case are forgiven.
+        credentials: The accounts that may have signed. None configured means nothing is genuine.
+        terminal_token: The notification's own hint; accounts that hold it are tried first, no more than that.
+        with_login: Whether the account's login counts as a secret too (identity checks only).
+
+    Returns:
+        `Credential.account` of the first match.
+
+    Raises:
+        SignatureMismatch: when no secret fits, or the length belongs to no hash.
+    """
+    claimed = signature.strip().lower().encode("utf-8", "replace")
+    algorithm = _HASH_BY_DIGITS.get(len(claimed))
+    if algorithm is None:
+        raise SignatureMismatch
+    subject = notification_id.encode("utf-8", "surrogatepass")
+    for credential in sorted(credentials, key=lambda c: terminal_token not in c.terminal_tokens):
+        secrets = credential.passwords
+        if with_login and credential.login:
+            secrets = (*secrets, credential.login)
+        for secret in secrets:
+            if not secret:
+                continue  # an empty password would make every id its own signature
+            expected = hashlib.new(algorithm, subject + secret.encode()).hexdigest().encode()
+            if hmac.compare_digest(expected, claimed):
+                return credential.account
+    raise SignatureMismatch
