@@ -1,0 +1,362 @@
+"""
+The life of one billing attempt, as one table.
+
+An attempt is committed before the gateway is called, and from then on two things move it: our own sending,
+and what the gateway says. The gateway speaks late, twice and out of order, so an attempt does not remember
+"the last status". It remembers **how far it has come** on two tracks, and both only grow:
+
+| payment track | stage | | dispute track | stage |
+|---|---|---|---|---|
+| sent, or about to be | 0 | | undisputed | 0 |
+| outcome unknown to us | 10 | | charged back | 1 |
+| in progress at the gateway | 20 | | won back | 2 |
+| outcome unknown to the gateway | 30 | | lost again | 3 |
+| error | 40 | | | |
+| declined | 50 | | | |
+| approved | 60 | | | |
+| voided | 70 | | | |
+| refunded | 80 | | | |
+
+The state is read off the two stages (`state_of`): a lost dispute is `chargebacked` whatever the payment track
+says, a dispute won back leaves the payment at least `approved`, and with no dispute the payment track speaks.
+Taking the furthest stage is commutative, associative and idempotent. That is the whole reason why every order
+of the same notifications ends in the same state, why a late `approved` never undoes `chargebacked`, and why a
+repeat changes nothing.
+
+Blacklist entries belong to the chargeback itself and not to the change of state: one is asked for whenever a
+genuine chargeback with a listed reason comes, even when the news of its reversal overtook it.
+
+A genuine signature covers only the id of a notification (`tether_core.emp.signature`). `Policy.confirm` says for which claims
+the gateway has to be asked back before they take effect; `decide` then answers `confirm`, and is called again
+with the gateway's own word.
+
+>>> from tether_core.emp.notification import FORM, decode
+>>> attempt = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR")
+>>> heard = lambda body: decode(body, content_type=FORM)
+>>> approved = decide(attempt, heard(b"unique_id=44177a21&signature=ab&status=approved"), account="default")
+>>> approved.outcome, approved.attempt.state
+('applied', 'approved')
+>>> back = heard(b"unique_id=44177a21&signature=ab&status=chargebacked&event=chargeback&reason_code=AM04")
+>>> returned = decide(approved.attempt, back, account="default").attempt
+>>> late = decide(returned, heard(b"unique_id=44177a21&signature=ab&status=approved"), account="default")
+>>> late.outcome, late.attempt.state
+('unchanged', 'chargebacked')
+>>> decide(attempt, heard(b"unique_id=44177a21&signature=ab&status=beamed_up"), account="default").reason
+'unknown_status'
+"""
+
+from collections.abc import Set as AbstractSet
+from typing import Final, Literal
+
+import msgspec
+
+from tether_core.blacklist import BLOCKING, Entry, policy_for
+from tether_core.emp import codes
+from tether_core.emp.notification import Notification
+from tether_core.events import AmountDiffered, AttemptMoved, Event, IbanListed, ReasonUnknown
+
+__all__ = [
+    "DISPUTE_STAGES",
+    "PAYMENT_STAGES",
+    "REASONS",
+    "Attempt",
+    "AttemptState",
+    "Confirm",
+    "Confirmation",
+    "Decision",
+    "Policy",
+    "decide",
+    "state_of",
+]
+
+AttemptState = Literal[
+    "pending", "unknown", "approved", "declined", "error", "voided", "refunded", "chargebacked"
+]
+Confirm = Literal["off", "chargebacks", "all"]
+
+# The payment track: stage -> the state it shows while nothing is disputed.
+PAYMENT_STAGES: Final[dict[int, AttemptState]] = {
+    codes.SENT: "pending",
+    codes.UNKNOWN_TO_US: "unknown",
+    codes.IN_PROGRESS: "pending",
+    codes.UNKNOWN_TO_GATEWAY: "unknown",
+    codes.ERROR: "error",
+    codes.DECLINED: "declined",
+    codes.APPROVED: "approved",
+    codes.VOIDED: "voided",
+    codes.REFUNDED: "refunded",
+}
+# The dispute track: stage -> the state it forces, or None where the payment track speaks.
+DISPUTE_STAGES: Final[dict[int, AttemptState | None]] = {
+    codes.UNDISPUTED: None,
+    codes.CHARGEBACKED: "chargebacked",
+    codes.WON_BACK: None,
+    codes.LOST_AGAIN: "chargebacked",
+}
+
+
+def state_of(payment_stage: int, dispute_stage: int) -> AttemptState:
+    """
+    The state an attempt shows at two stages.
+
+    Args:
+        payment_stage: A key of `PAYMENT_STAGES`.
+        dispute_stage: A key of `DISPUTE_STAGES`.
+
+    Returns:
+        One of the eight states.
+    """
+    forced = DISPUTE_STAGES[dispute_stage]
+    if forced is not None:
+        return forced
+    if dispute_stage == codes.WON_BACK:
+        # Only a collected debit can be disputed, so a dispute that was won says "approved" even when the
+        # notification that said so never came.
+        return PAYMENT_STAGES[max(payment_stage, codes.APPROVED)]
+    return PAYMENT_STAGES[payment_stage]
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """
+    What has to be known of a billing attempt to decide about a notification.
+
+    Attributes:
+        id: Our row.
+        account: The gateway account it was sent with.
+        transaction_id: Our id, known to the gateway as `transaction_id`.
+        unique_id: The gateway's id, or `None` until it told us.
+        amount_minor: What we asked for, in whole minor units, above 0.
+        currency: Three capitals of ISO 4217.
+        payment_stage: How far it has come; a key of `PAYMENT_STAGES`.
+        dispute_stage: How far a dispute about it has come; a key of `DISPUTE_STAGES`.
+        error_code: The gateway's last code, for "error" and "declined".
+        reason_code: Why money went back, where it did.
+        iban_fingerprint: Of the IBAN the debit used; empty where unknown.
+        iban_masked: For people; empty where unknown.
+    """
+
+    id: int
+    account: str
+    transaction_id: str
+    unique_id: str | None
+    amount_minor: int
+    currency: str
+    payment_stage: int = codes.SENT
+    dispute_stage: int = codes.UNDISPUTED
+    error_code: str | None = None
+    reason_code: str | None = None
+    iban_fingerprint: bytes = b""
+    iban_masked: str = ""
+
+    @property
+    def state(self) -> AttemptState:
+        """The state its stages show."""
+        return state_of(self.payment_stage, self.dispute_stage)
+
+
+class Confirmation(msgspec.Struct, frozen=True):
+    """
+    What the gateway answered when asked about a claim.
+
+    Attributes:
+        status: The payment's status at the gateway, lower case.
+        error_code: Its code, for "error" and "declined".
+        reason_code: Why money went back, where the chargeback query told.
+    """
+
+    status: str
+    error_code: str | None = None
+    reason_code: str | None = None
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """
+    What an operator may choose about booking.
+
+    Attributes:
+        blocking: Reason codes that block an IBAN (`TETHER_BLACKLIST_CODES`).
+        confirm: Which claims the gateway must confirm first (`EMP_CONFIRM`): none, those of the dispute track, or
+            every one that would move an attempt.
+    """
+
+    blocking: AbstractSet[str] = BLOCKING
+    confirm: Confirm = "off"
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """
+    What is to be done about one notification.
+
+    Attributes:
+        outcome: "applied" the attempt changes; "unchanged" it is known already or says nothing new;
+            "not_yet" we do not know the payment, try later; "confirm" ask the gateway first;
+            "refuted" the gateway says otherwise; "park" a person must look.
+        reason: A stable word for the cause, from `REASONS`.
+        attempt: The attempt as it shall be, or `None` where none is touched.
+        entries: Blacklist entries to make, where they do not exist yet.
+        events: Facts to announce.
+    """
+
+    outcome: Literal["applied", "unchanged", "not_yet", "confirm", "refuted", "park"]
+    reason: str
+    attempt: Attempt | None = None
+    entries: tuple[Entry, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+REASONS: Final[dict[str, str]] = {
+    "moved": "The attempt came into another state, or a stage further within it.",
+    "repeated": "The attempt had come this far before.",
+    "late": "The attempt has come further already; this is older news.",
+    "information": "The notification moves no money of ours.",
+    "not_a_payment": "The notification speaks of a page, an identity check or an event, and names no payment.",
+    "unknown_payment": "We have no attempt with this id yet.",
+    "unknown_status": "No table knows this status or event; a person must say what it means.",
+    "other_account": "The attempt belongs to another gateway account than the one that signed.",
+    "other_payment": "Our id is on record with another id of the gateway.",
+    "unconfirmed": "The claim moves money; the gateway is asked first.",
+    "refuted": "The gateway was asked and says otherwise.",
+}
+
+
+def decide(
+    attempt: Attempt | None,
+    notification: Notification,
+    *,
+    account: str,
+    policy: Policy = Policy(),  # noqa: B008 - a frozen value, so sharing it is safe
+    confirmation: Confirmation | None = None,
+) -> Decision:
+    """
+    What one notification does to the attempt it speaks of.
+
+    Args:
+        attempt: The attempt with the notification's `unique_id`, else with its `transaction_id`; `None` if neither.
+        notification: Decoded and verified.
+        account: The account whose secret verified it.
+        policy: The operator's choices.
+        confirmation: The gateway's own word, once it was asked; `None` before.
+
+    Returns:
+        The decision. It is a value: nothing has happened yet.
+    """
+    step = codes.meaning(notification.status, event=notification.event, error_code=notification.error_code)
+    if step is None:
+        return Decision("park", "unknown_status")
+    if step.track == "none":
+        return Decision("unchanged", "information")
+    if notification.unique_id is None and notification.transaction_id is None:
+        return Decision("unchanged", "not_a_payment")
+    if attempt is None:
+        return Decision("not_yet", "unknown_payment")
+    return (
+        _foreign(attempt, notification, account=account)
+        or _unconfirmed(attempt, step, policy=policy, confirmation=confirmation)
+        or _apply(attempt, notification, step, policy=policy, confirmation=confirmation)
+    )
+
+
+def _foreign(attempt: Attempt, notification: Notification, *, account: str) -> Decision | None:
+    if attempt.account != account:
+        return Decision("park", "other_account")
+    if notification.unique_id and attempt.unique_id and attempt.unique_id != notification.unique_id:
+        return Decision("park", "other_payment")
+    return None
+
+
+def _unconfirmed(
+    attempt: Attempt, step: codes.Step, *, policy: Policy, confirmation: Confirmation | None
+) -> Decision | None:
+    if not _must_be_confirmed(attempt, step, policy=policy):
+        return None
+    if confirmation is None:
+        return Decision("confirm", "unconfirmed", attempt)
+    told = codes.meaning(confirmation.status, event=None, error_code=confirmation.error_code)
+    if told is None:
+        return Decision("park", "unknown_status")
+    return None if _bears_out(step, told) else Decision("refuted", "refuted", attempt)
+
+
+def _must_be_confirmed(attempt: Attempt, step: codes.Step, *, policy: Policy) -> bool:
+    if policy.confirm == "off":
+        return False
+    if step.track == "dispute":
+        # Asked even when the attempt does not move: the entry on the blacklist is an effect of its own.
+        return True
+    return policy.confirm == "all" and step.stage > attempt.payment_stage
+
+
+def _bears_out(claimed: codes.Step, told: codes.Step) -> bool:
+    # The gateway's word may be newer than the claim, never older: "chargeback reversed" bears out the chargeback
+    # before it, and any dispute bears out that the payment was collected.
+    if claimed.track == told.track:
+        return told.stage >= claimed.stage
+    return told.track == "dispute" and claimed.stage <= codes.APPROVED
+
+
+def _apply(
+    attempt: Attempt,
+    notification: Notification,
+    step: codes.Step,
+    *,
+    policy: Policy,
+    confirmation: Confirmation | None,
+) -> Decision:
+    reason_code = notification.reason_code or (confirmation.reason_code if confirmation else None)
+    is_chargeback = step.track == "dispute" and step.stage in {codes.CHARGEBACKED, codes.LOST_AGAIN}
+    payment, dispute = attempt.payment_stage, attempt.dispute_stage
+    if step.track == "payment":
+        payment = max(payment, step.stage)
+    else:
+        dispute = max(dispute, step.stage)
+    moved = (payment, dispute) != (attempt.payment_stage, attempt.dispute_stage)
+    changes: dict[str, object] = {"payment_stage": payment, "dispute_stage": dispute}
+    if attempt.unique_id is None and notification.unique_id:
+        changes["unique_id"] = notification.unique_id
+    if payment != attempt.payment_stage:
+        changes["error_code"] = notification.error_code  # cleared by the approval that follows an error
+    if is_chargeback and reason_code and attempt.reason_code is None:
+        changes["reason_code"] = reason_code
+    after = msgspec.structs.replace(attempt, **changes)
+
+    facts: list[Event] = []
+    if after.state != attempt.state:
+        facts.append(
+            AttemptMoved(
+                attempt_id=attempt.id,
+                transaction_id=attempt.transaction_id,
+                before=attempt.state,
+                after=after.state,
+                cause=notification.event or notification.status,
+                reason_code=reason_code if is_chargeback else None,
+            )
+        )
+    entries: tuple[Entry, ...] = ()
+    if is_chargeback:
+        entries = _entries(attempt, reason_code, policy=policy)
+        facts.extend(
+            IbanListed(attempt.id, entry.action, entry.reason_code, entry.iban_masked) for entry in entries
+        )
+        if moved and not policy_for(reason_code, blocking=policy.blocking).known:
+            facts.append(ReasonUnknown(attempt.id, reason_code))
+    if moved and _amount_differs(attempt, notification):
+        facts.append(AmountDiffered(attempt.id, attempt.amount_minor, notification.amount_minor or 0))
+    if after == attempt:
+        here = attempt.payment_stage if step.track == "payment" else attempt.dispute_stage
+        known = "repeated" if step.stage == here else "late"
+        return Decision("unchanged", known, attempt, entries, tuple(facts))
+    return Decision("applied", "moved", after, entries, tuple(facts))
+
+
+def _entries(attempt: Attempt, reason_code: str | None, *, policy: Policy) -> tuple[Entry, ...]:
+    says = policy_for(reason_code, blocking=policy.blocking)
+    if says.action == "none" or not attempt.iban_fingerprint:
+        return ()
+    return (Entry(says.action, says.scope, says.code, attempt.iban_fingerprint, attempt.iban_masked),)
+
+
+def _amount_differs(attempt: Attempt, notification: Notification) -> bool:
+    # A refund or a chargeback may be partial; a debit is not.
+    if notification.amount_minor is None or notification.status != "approved":
+        return False
+    return notification.amount_minor != attempt.amount_minor

@@ -1,0 +1,173 @@
+"""
+Why money went back, and what that means for the next debit.
+
+A returned debit carries a reason code of the SEPA scheme. Some reasons speak against the account for good
+(closed, blocked, deceased), some ask for a person's word first (the debtor objected), most say nothing about
+the debtor. `REASONS` is that table as data: code -> what to do with the IBAN, what the entry is about, and
+whether the same debit may be tried again.
+
+- *none*: nothing; the debtor stays collectable.
+- *hold*: excluded from intake and billing until a person lifts it.
+- *block*: the same, and lifting it asks for a reason.
+
+Two entries match when their IBAN fingerprints are equal (`tether_core.iban.fingerprint`): the IBAN used in the
+debit that came back, not the debtor's present one, and never a name alone.
+
+Source: reason codes of the EPC SEPA Core Direct Debit rulebook and ISO 20022 external code sets; what to do
+with them is Tether's advice, version 1, and can be overridden.
+
+>>> policy_for("AC04").action
+'block'
+>>> policy_for("MS03").retries
+2
+>>> policy_for("XX99").action, policy_for("XX99").known    # an unknown code never blocks anybody by itself
+('none', False)
+>>> policy_for("AC01", blocking=frozenset({"MD01"})).action
+'none'
+"""
+
+from collections.abc import Set as AbstractSet
+from typing import Final, Literal
+
+import msgspec
+
+from tether_core.errors import InvalidRequest
+
+__all__ = ["REASONS", "Action", "Entry", "ReasonPolicy", "parse_codes", "policy_for"]
+
+Action = Literal["none", "hold", "block"]
+Scope = Literal["iban", "mandate"]
+
+
+class ReasonPolicy(msgspec.Struct, frozen=True):
+    """
+    What one reason code means for the next debit.
+
+    Attributes:
+        code: Four characters of the scheme.
+        action: "none", "hold" or "block".
+        scope: What the entry is about: the "iban", or only its "mandate".
+        retries: How often the same debit may be tried again, 0 to 2.
+        meaning: A sentence for people.
+        known: Whether the code is in the table.
+    """
+
+    code: str
+    action: Action
+    scope: Scope
+    retries: int
+    meaning: str
+    known: bool = True
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """
+    A blacklist entry that a returned debit asks for.
+
+    Attributes:
+        action: "hold" or "block".
+        scope: "iban" or "mandate".
+        reason_code: The code that caused it.
+        iban_fingerprint: Of the IBAN the debit used.
+        iban_masked: For people.
+    """
+
+    action: Action
+    scope: Scope
+    reason_code: str
+    iban_fingerprint: bytes
+    iban_masked: str
+
+
+def _p(code: str, action: Action, retries: int, meaning: str, scope: Scope = "iban") -> ReasonPolicy:
+    return ReasonPolicy(code, action, scope, retries, meaning)
+
+
+REASONS: Final[dict[str, ReasonPolicy]] = {
+    policy.code: policy
+    for policy in (
+        _p("AC01", "block", 0, "The account number is wrong or unknown."),
+        _p("AC04", "block", 0, "The account is closed."),
+        _p("AC06", "block", 0, "The account is blocked, or its holder blocked direct debits."),
+        _p("AC13", "none", 0, "A consumer's account was debited under the business scheme."),
+        _p("AG01", "block", 0, "Direct debits are not allowed on this account."),
+        _p("AG02", "none", 0, "The operation code or format was wrong."),
+        _p("AM04", "none", 2, "The account had not enough money."),
+        _p("AM05", "none", 0, "The debit was a duplicate; look why."),
+        _p("BE01", "none", 0, "The debtor's data do not match the account."),
+        _p("BE05", "none", 0, "The creditor identifier is unknown or has changed."),
+        _p("BE06", "none", 0, "The debtor is unknown to the bank."),
+        _p("BE07", "none", 0, "The debtor's address is missing or wrong."),
+        _p("CNOR", "none", 0, "Our bank is not in the scheme there."),
+        _p("DNOR", "none", 0, "The debtor's bank does not take part in direct debits."),
+        _p("DT01", "none", 0, "A date was invalid."),
+        _p("ED05", "none", 0, "Settlement between the banks failed."),
+        _p("FF01", "none", 0, "The file between the banks was invalid."),
+        _p("FF05", "none", 0, "The local instrument was wrong."),
+        _p("FOCR", "none", 0, "The return follows our own cancellation."),
+        _p("MD01", "block", 0, "There is no valid mandate, or the debtor says so."),
+        _p("MD02", "none", 0, "Mandate data are missing or wrong.", "mandate"),
+        _p("MD06", "hold", 0, "The debtor asked for the money back."),
+        _p("MD07", "block", 0, "The debtor is deceased."),
+        _p("MS02", "hold", 0, "The debtor refused, without a reason."),
+        _p("MS03", "none", 2, "The bank gives no reason, often for data protection."),
+        _p("NARR", "none", 0, "The reason stands in free text."),
+        _p("RC01", "none", 0, "The bank identifier was wrong."),
+        _p("RR01", "none", 0, "The debtor's account or identification is missing."),
+        _p("RR02", "none", 0, "The debtor's name or address is missing."),
+        _p("RR03", "none", 0, "The creditor's name or address is missing."),
+        _p("RR04", "none", 0, "A regulatory reason; a person must look."),
+        _p("SL01", "hold", 0, "The debtor limited or excluded this creditor at the bank."),
+        _p("TM01", "none", 0, "The debit came after the cut-off time."),
+        _p("XT33", "none", 0, "A code of the acquirer, left out of chargeback rates."),
+        _p("XT73", "none", 0, "A code of the acquirer, left out of chargeback rates."),
+    )
+}
+
+BLOCKING: Final = frozenset(code for code, policy in REASONS.items() if policy.action == "block")
+
+
+def policy_for(code: str | None, *, blocking: AbstractSet[str] = BLOCKING) -> ReasonPolicy:
+    """
+    What a reason code means for the next debit.
+
+    Args:
+        code: As it came, upper case; `None` where the gateway gave none.
+        blocking: Exactly the codes that block. A code of the table that blocks by default and is not in here
+            does nothing; one that is in here blocks whatever the table says.
+
+    Returns:
+        The policy; for a code that no table knows, one that does nothing and says so.
+    """
+    known = REASONS.get(code or "")
+    if known is None:
+        text = "No reason was given." if not code else "This code is not in the table; a person must look."
+        known = ReasonPolicy(code or "", "none", "iban", 0, text, known=False)
+    if known.code and known.code in blocking:
+        return msgspec.structs.replace(known, action="block")
+    if known.action == "block":
+        return msgspec.structs.replace(known, action="none")
+    return known
+
+
+def parse_codes(text: str) -> frozenset[str]:
+    """
+    Read the value of `TETHER_BLACKLIST_CODES`.
+
+    Args:
+        text: Codes with commas between them; blanks and lower case are forgiven. Empty means the default.
+
+    Returns:
+        The codes that block.
+
+    Raises:
+        InvalidRequest: when one is not four letters or digits.
+
+    >>> sorted(parse_codes("ac04, MD01"))
+    ['AC04', 'MD01']
+    """
+    codes = frozenset(part.strip().upper() for part in text.split(",") if part.strip())
+    for code in codes:
+        if not (len(code) == 4 and code.isascii() and code.isalnum()):
+            raise InvalidRequest(f"{code[:10]!r} is not a reason code of four letters or digits")
+    return codes or BLOCKING

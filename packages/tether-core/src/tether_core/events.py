@@ -1,0 +1,145 @@
+"""
+Facts we announce: what has happened, past tense, with a version.
+
+An event is written to the `outbox` table in the same transaction as the change it speaks of, and handed on
+in order, at least once. Its payload names rows by id and carries no IBAN, no name and no secret, so it may
+travel anywhere. A new version of an event is a new class; subscribers read by `name` and `version`.
+
+>>> told = AttemptMoved(attempt_id=7, transaction_id="t-7", before="pending", after="approved", cause="approved")
+>>> name(told), version(told)
+('attempt_moved', 1)
+>>> decode(encode(told)) == told
+True
+>>> decode(b'{"event":"attempt_teleported.1"}')
+Traceback (most recent call last):
+    ...
+tether_core.errors.Unreadable: This event cannot be read: Invalid value 'attempt_teleported.1' - at `$.event`
+"""
+
+from typing import TypeAlias
+
+import msgspec
+
+from tether_core.errors import Unreadable
+
+__all__ = [
+    "AmountDiffered",
+    "AttemptMoved",
+    "Event",
+    "IbanListed",
+    "ReasonUnknown",
+    "decode",
+    "encode",
+    "name",
+    "version",
+]
+
+
+class AttemptMoved(msgspec.Struct, frozen=True, tag_field="event", tag="attempt_moved.1"):
+    """
+    A billing attempt came into another state.
+
+    Attributes:
+        attempt_id: Our row.
+        transaction_id: Our id, as the gateway knows it.
+        before: The state it left.
+        after: The state it is in.
+        cause: The gateway's status, or the duty of ours, that moved it.
+        reason_code: Why money went back, where that is what happened.
+    """
+
+    attempt_id: int
+    transaction_id: str
+    before: str
+    after: str
+    cause: str
+    reason_code: str | None = None
+
+
+class IbanListed(msgspec.Struct, frozen=True, tag_field="event", tag="iban_listed.1"):
+    """
+    An IBAN came onto the blacklist because a debit on it was returned.
+
+    Attributes:
+        attempt_id: The debit that came back.
+        action: "hold" or "block".
+        reason_code: The scheme's code.
+        iban_masked: For people.
+    """
+
+    attempt_id: int
+    action: str
+    reason_code: str
+    iban_masked: str
+
+
+class ReasonUnknown(msgspec.Struct, frozen=True, tag_field="event", tag="reason_unknown.1"):
+    """
+    Money went back with a reason no table knows, or none; a person should look.
+
+    Attributes:
+        attempt_id: The debit that came back.
+        reason_code: As it came, or `None`.
+    """
+
+    attempt_id: int
+    reason_code: str | None
+
+
+class AmountDiffered(msgspec.Struct, frozen=True, tag_field="event", tag="amount_differed.1"):
+    """
+    A notification named another amount than the attempt has; ours stands, a person should look.
+
+    Attributes:
+        attempt_id: The debit.
+        ours_minor: What we asked for.
+        theirs_minor: What the notification says.
+    """
+
+    attempt_id: int
+    ours_minor: int
+    theirs_minor: int
+
+
+Event: TypeAlias = AttemptMoved | IbanListed | ReasonUnknown | AmountDiffered
+
+_decoder = msgspec.json.Decoder(Event)
+
+
+def name(event: Event) -> str:
+    """The event's name in past tense, without its version."""
+    return _tag(event).rpartition(".")[0]
+
+
+def version(event: Event) -> int:
+    """The version of the event's form, from 1."""
+    return int(_tag(event).rpartition(".")[2])
+
+
+def encode(event: Event) -> bytes:
+    """The event as one JSON object; its `event` member holds name and version."""
+    return msgspec.json.encode(event)
+
+
+def decode(data: bytes) -> Event:
+    """
+    Read what `encode` wrote.
+
+    Args:
+        data: One JSON object.
+
+    Returns:
+        The event.
+
+    Raises:
+        Unreadable: when the bytes are no event, or one of a newer form than this code knows.
+    """
+    try:
+        event: Event = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        raise Unreadable("event", why=str(problem)) from problem
+    return event
+
+
+def _tag(event: Event) -> str:
+    return str(type(event).__struct_config__.tag)

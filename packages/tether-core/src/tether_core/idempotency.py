@@ -1,0 +1,85 @@
+"""
+Which deliveries are the same notification.
+
+The gateway repeats a notification until it is acknowledged, and one payment sends many under one id and one
+signature. So the **key** of a notification is made of everything that tells two of them apart: the gateway
+account, the kind, the id, the status, the event, and the dispute's own id where there is one. Never the id
+alone. Beside the key stands a digest of the whole **content**: the same key with other content is news that
+a person must see. A delivery is therefore one of three:
+
+- *recorded*: the key was new;
+- *repeated*: the key and the content are on record, nothing more happens;
+- *conflicting*: the key is on record with other content; kept aside, acknowledged, not applied.
+
+>>> from tether_core.emp.notification import FORM, decode
+>>> first = decode(b"unique_id=44177a21&signature=ab&status=pending_async", content_type=FORM)
+>>> later = decode(b"unique_id=44177a21&signature=ab&status=approved", content_type=FORM)
+>>> identify(first, account="default").key == identify(later, account="default").key
+False
+>>> again = decode(b'{"status":"approved","unique_id":"44177a21","signature":"AB"}', content_type="application/json")
+>>> identify(later, account="default") == identify(again, account="default")  # the transport does not matter
+True
+"""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from tether_core.emp.notification import Notification
+
+__all__ = ["Delivery", "Identity", "identify"]
+
+Delivery = Literal["recorded", "repeated", "conflicting"]
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """
+    What makes a notification itself.
+
+    Attributes:
+        key: 16 bytes; equal for all deliveries of one notification, unlike for any two others.
+        content: 16 bytes; equal when every field but the signature is equal, in whatever order they came.
+    """
+
+    key: bytes
+    content: bytes
+
+
+def identify(notification: Notification, *, account: str) -> Identity:
+    """
+    The key and the content digest of a notification.
+
+    The signature is left out of the content: it says the same with SHA-1 today and SHA-256 tomorrow.
+
+    Args:
+        notification: Decoded, and verified before anything is done with the result.
+        account: The account whose secret verified it, so that two accounts never share a key.
+
+    Returns:
+        Two digests of 16 bytes each.
+    """
+    key = _digest(
+        (
+            account,
+            notification.kind,
+            notification.id,
+            notification.status,
+            notification.event or "",
+            notification.chargeback_id or "",
+        )
+    )
+    fields = notification.fields
+    content = _digest(part for name in sorted(fields) if name != "signature" for part in (name, fields[name]))
+    return Identity(key, content)
+
+
+def _digest(parts: Iterable[str]) -> bytes:
+    # A length before each part: ("ab", "c") and ("a", "bc") must differ.
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        encoded = part.encode()
+        digest.update(len(encoded).to_bytes(4, "big"))
+        digest.update(encoded)
+    return digest.digest()

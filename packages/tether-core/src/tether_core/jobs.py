@@ -1,0 +1,66 @@
+"""
+Background jobs: the contract between whoever rings and whoever works.
+
+A job carries no payload. **A row is the truth, the queue only rings**: what is to be done stands in Postgres,
+and a job says "there is something to do" to one of the workers of its queue. So a job lost costs seconds
+(the worker looks by itself from time to time), a job delivered twice costs nothing, and a queue may be
+flushed at any moment.
+
+Each kind of work has a few **lanes**. A lane is the unique key of a job: while a job of a lane waits or runs,
+ringing that lane again adds nothing. As many lanes as a kind has, as many workers may do it at once.
+
+>>> job_key(WEBHOOKS, lane=2)
+'drain_webhooks:2'
+>>> job_key(WEBHOOKS, lane=9)
+'drain_webhooks:1'
+"""
+
+from typing import Final, Literal
+
+import msgspec
+
+__all__ = ["ALL", "WEBHOOKS", "Job", "Queue", "job_key"]
+
+Queue = Literal["webhooks", "billing", "reconciliation", "default", "vop"]
+
+
+class Job(msgspec.Struct, frozen=True):
+    """
+    One kind of background work.
+
+    Attributes:
+        name: The name it is registered and enqueued under; imperative.
+        queue: The queue it rings on.
+        timeout_s: When a run is cancelled, in seconds. Runs end themselves well before that.
+        run_s: How long one run may go on before it rings for the next and ends, in seconds.
+        lanes: How many runs there may be at once in the whole cluster.
+        look_every_s: How often a worker looks for waiting rows without having been rung, in seconds.
+    """
+
+    name: str
+    queue: Queue
+    timeout_s: int
+    run_s: float
+    lanes: int
+    look_every_s: float
+
+
+# A run drains for 10 s at most, so a worker that was killed blocks its lane for half a minute and never longer;
+# meanwhile the look of the others finds its rows within a second.
+WEBHOOKS: Final = Job("drain_webhooks", "webhooks", timeout_s=30, run_s=10, lanes=4, look_every_s=1)
+
+ALL: Final = (WEBHOOKS,)
+
+
+def job_key(job: Job, *, lane: int) -> str:
+    """
+    The unique key that a ring on a lane is made under.
+
+    Args:
+        job: The kind of work.
+        lane: Any whole number; lanes wrap around.
+
+    Returns:
+        `name:lane`.
+    """
+    return f"{job.name}:{lane % job.lanes}"
