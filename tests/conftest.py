@@ -1,0 +1,163 @@
+"""Real services and real processes for tests; a test that asks for none starts none."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+import pytest
+
+# What starts services is imported by the fixtures that need it, so that tests of the pure core stay light.
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from psycopg.sql import Composed
+    from tether_sandbox.services import Services
+    from tether_sandbox.services.guard import Guard
+    from tether_sandbox.services.program import Program
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[Services]:
+    """One Postgres and one Redis for all tests; those that the environment names, where it names them."""
+    from tether_sandbox.services import running
+
+    with running(os.environ) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def template_database(services: Services) -> Iterator[str]:
+    """The name of a migrated database from which every test gets its copy."""
+    from tether_stores.migrate import migrate  # only tests that need a schema need it
+
+    server = services.environment["DATABASE_DIRECT_URL"]
+    with _database(server, prefix="template") as url:
+        migrate(url, now=datetime.now(UTC))
+        yield urlsplit(url).path.removeprefix("/")
+
+
+@pytest.fixture
+def empty_database_url(services: Services) -> Iterator[str]:
+    """The URL of a database without any table, for tests of migrations."""
+    with _database(services.environment["DATABASE_DIRECT_URL"], prefix="empty") as url:
+        yield url
+
+
+@pytest.fixture
+def database_url(services: Services, template_database: str) -> Iterator[str]:
+    """The URL of a migrated database that belongs to this test alone."""
+    with _database(
+        services.environment["DATABASE_DIRECT_URL"], prefix="test", template=template_database
+    ) as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(services: Services) -> str:
+    """The URL of a Redis database that is empty and belongs to this test alone."""
+    import redis
+
+    url = services.environment["REDIS_URL"]
+    with redis.Redis.from_url(url) as client:
+        # A Redis of ours may be wiped; of somebody else's we wipe only the database we were given.
+        client.flushall() if services.redis else client.flushdb()
+    return url
+
+
+@pytest.fixture
+def objects_dir(tmp_path: Path) -> Path:
+    """An empty folder for objects."""
+    folder = tmp_path / "objects"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def environment(database_url: str, redis_url: str, objects_dir: Path) -> dict[str, str]:
+    """Settings with which every program of ours runs against this test's services."""
+    return {
+        "DATABASE_URL": database_url,
+        "DATABASE_DIRECT_URL": database_url,
+        "REDIS_URL": redis_url,
+        "TETHER_OBJECTS_DIR": str(objects_dir),
+        "EMP_API_LOGIN": "merchant",
+        "EMP_API_PASSWORD": "s3cret-password",
+        "EMP_TERMINAL_TOKEN": "terminal-1",
+        "TETHER_API_KEYS": "tests:test-key",
+    }
+
+
+class Launch(Protocol):
+    """Starts a program of ours with settings of its own; see `tether_sandbox.services.program.launch`."""
+
+    def __call__(self, *command: str, environ: Mapping[str, str]) -> Program: ...
+
+
+@pytest.fixture
+def process(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
+    """Start console commands as real processes; whatever still runs at the end of the test is killed."""
+    from tether_sandbox.services.program import launch
+
+    started: list[Program] = []
+
+    def start(*command: str, environ: Mapping[str, str]) -> Program:
+        folder = tmp_path_factory.mktemp(command[0], numbered=True)
+        program = launch(command, environ=environ, folder=folder, guard=guard)
+        started.append(program)
+        return program
+
+    yield start
+    for program in reversed(started):
+        program.kill()
+
+
+@pytest.fixture(scope="session")
+def guard() -> Iterator[Guard]:
+    """Ends our programs should the test run itself be killed."""
+    from tether_sandbox.services.guard import Guard
+
+    with Guard() as standing:
+        yield standing
+
+
+@pytest.fixture
+def eventually() -> Callable[..., object]:
+    """Poll until a fact, plain or async, is true: `row = await eventually(fact, what="...")`."""
+    from tether_sandbox.services.waiting import eventually
+
+    return eventually
+
+
+@pytest.fixture
+def until() -> Callable[..., object]:
+    """Do the same in tests that are not async: `row = until(fact, what="...")`."""
+    from tether_sandbox.services.waiting import until
+
+    return until
+
+
+@contextlib.contextmanager
+def _database(server: str, *, prefix: str, template: str = "template1") -> Iterator[str]:
+    """Have a database of its own for a while; gives its URL."""
+    from psycopg import sql
+
+    name = f"{prefix}_{secrets.token_hex(6)}"
+    names = {"name": sql.Identifier(name), "template": sql.Identifier(template)}
+    _execute(server, sql.SQL("create database {name} template {template}").format(**names))
+    try:
+        yield urlsplit(server)._replace(path=f"/{name}").geturl()
+    finally:
+        _execute(server, sql.SQL("drop database {name} with (force)").format(**names))
+
+
+def _execute(server: str, statement: Composed) -> None:
+    import psycopg
+
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(statement)
