@@ -1,0 +1,252 @@
+"""
+Deliver a plan the way the gateway does: again and again until the echo comes.
+
+A genuine notification is posted up to ten times, until the answer is 200 with an XML echo that holds the same
+id (or, for a JSON body, `{"status": "ok"}`). Whoever forges does not wait for an echo: a forged delivery is
+settled by any answer that refuses it, and only an answer that refuses nobody (5xx, 429, none) is tried again.
+A delivery with `after` starts when that other one is settled; all else runs side by side.
+
+Source: the gateway's documentation v60.1, Notifications: ten notifications, spaced by 15 minutes.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+from xml.parsers.expat import ExpatError, ParserCreate
+
+import httpx
+import msgspec
+
+from tether_sandbox.gateway.malice import Delivery, Plan
+from tether_sandbox.gateway.wire import JSON
+
+__all__ = ["Delivered", "deliver", "echoed_id"]
+
+ATTEMPTS_MAX: Final = 10
+REFUSALS: Final = frozenset({400, 401, 403})
+_SHOWN_MAX: Final = 20
+
+
+class Delivered(msgspec.Struct):
+    """
+    What became of the deliveries so far; it grows while `deliver` runs.
+
+    Whether an answer meant "recorded" or "already known" cannot be told apart where the answer is a form's echo,
+    so there is one count for both.
+
+    Attributes:
+        planned: Deliveries of the plan.
+        acknowledged: Deliveries whose right echo came.
+        refused: Forged deliveries that were refused.
+        believed: Forged deliveries that were acknowledged. Must be 0.
+        failed: Genuine deliveries without a right echo after all tries, and forged ones without any verdict.
+        posts: Requests sent, repeats included.
+        wrong_echo: 200s whose body was no echo of the id.
+        transport_errors: Requests without any answer.
+        statuses: HTTP status to number of answers.
+        latencies_s: Seconds per answered request, in order of answers.
+        failures: What the failed deliveries were, at most 20, without their content.
+        elapsed_s: From the first post to the last answer.
+    """
+
+    planned: int = 0
+    acknowledged: int = 0
+    refused: int = 0
+    believed: int = 0
+    failed: int = 0
+    posts: int = 0
+    wrong_echo: int = 0
+    transport_errors: int = 0
+    statuses: dict[int, int] = msgspec.field(default_factory=dict)
+    latencies_s: list[float] = msgspec.field(default_factory=list)
+    failures: list[str] = msgspec.field(default_factory=list)
+    elapsed_s: float = 0.0
+
+    @property
+    def settled(self) -> int:
+        """Deliveries that are over, well or badly."""
+        return self.acknowledged + self.refused + self.believed + self.failed
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything genuine was acknowledged and everything forged refused."""
+        return self.acknowledged + self.refused == self.planned
+
+    def latency_s(self, quantile: float) -> float:
+        """
+        A quantile of the answer times.
+
+        Args:
+            quantile: From 0 to 1, e.g. 0.95.
+
+        Returns:
+            Seconds; 0.0 before the first answer.
+        """
+        if not self.latencies_s:
+            return 0.0
+        ordered = sorted(self.latencies_s)
+        return ordered[min(int(quantile * len(ordered)), len(ordered) - 1)]
+
+
+async def deliver(
+    plan: Plan,
+    *,
+    url: str,
+    concurrency: int = 32,
+    attempts_max: int = ATTEMPTS_MAX,
+    retry_interval_s: float = 0.2,
+    timeout_s: float = 10.0,
+    progress: Callable[[Delivered], None] | None = None,
+) -> Delivered:
+    """
+    Deliver every notification of a plan, and again until each is acknowledged or refused.
+
+    Args:
+        plan: What to send, in which order.
+        url: Where to, with the path.
+        concurrency: Requests under way at the same moment.
+        attempts_max: Posts per delivery; the gateway's own number is 10.
+        retry_interval_s: Pause between the posts of one delivery; the gateway's own is 900.
+        timeout_s: Longest wait for one answer.
+        progress: Called with the tally after each settled delivery.
+
+    Returns:
+        The tally.
+    """
+    limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+    async with httpx.AsyncClient(limits=limits, timeout=timeout_s, trust_env=False) as client:
+        sender = _Sender(
+            plan, client=client, url=url, attempts_max=attempts_max, retry_interval_s=retry_interval_s
+        )
+        queue = enumerate(plan.deliveries)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(concurrency, len(plan.deliveries))):
+                group.create_task(sender.work(queue, progress=progress))
+    return sender.tally
+
+
+class _Sender:
+    """The workers' shared ground: one client, one tally, and who waits for whom."""
+
+    def __init__(
+        self, plan: Plan, *, client: httpx.AsyncClient, url: str, attempts_max: int, retry_interval_s: float
+    ) -> None:
+        self.client = client
+        self.url = url
+        self.attempts_max = attempts_max
+        self.retry_interval_s = retry_interval_s
+        self.tally = Delivered(planned=len(plan.deliveries))
+        # Only what something else waits for needs an event.
+        self.settled = {d.after: asyncio.Event() for d in plan.deliveries if d.after is not None}
+        self.started = time.perf_counter()
+
+    async def work(
+        self, queue: Iterator[tuple[int, Delivery]], *, progress: Callable[[Delivered], None] | None
+    ) -> None:
+        """Take deliveries in the plan's order until none is left."""
+        for index, delivery in queue:
+            if delivery.after is not None:
+                # Never a deadlock: what is waited for stands earlier in the plan, so it is under way or over.
+                await self.settled[delivery.after].wait()
+            await self._settle(delivery)
+            self.tally.elapsed_s = time.perf_counter() - self.started
+            if index in self.settled:
+                self.settled[index].set()
+            if progress is not None:
+                progress(self.tally)
+
+    async def _settle(self, delivery: Delivery) -> None:
+        tally = self.tally
+        status = 0
+        for attempt in range(self.attempts_max):
+            if attempt:
+                await asyncio.sleep(self.retry_interval_s)
+            status, body = await self._post(delivery)
+            if status == 200 and _is_echo(body, delivery=delivery):
+                if delivery.wants_echo:
+                    tally.acknowledged += 1
+                else:
+                    tally.believed += 1
+                return
+            tally.wrong_echo += status == 200
+            if status in REFUSALS and not delivery.wants_echo:
+                tally.refused += 1
+                return
+        tally.failed += 1
+        if len(tally.failures) < _SHOWN_MAX:
+            tally.failures.append(
+                f"{delivery.kind} {delivery.unique_id} {delivery.about}: last answer {status or 'none'}"
+            )
+
+    async def _post(self, delivery: Delivery) -> tuple[int, bytes]:
+        """One POST: its status and body; status 0 where no answer came."""
+        tally = self.tally
+        tally.posts += 1
+        begun = time.perf_counter()
+        try:
+            answer = await self.client.post(
+                self.url, content=delivery.body, headers={"content-type": delivery.content_type}
+            )
+        except httpx.HTTPError:
+            tally.transport_errors += 1
+            return 0, b""
+        tally.latencies_s.append(time.perf_counter() - begun)
+        tally.statuses[answer.status_code] = tally.statuses.get(answer.status_code, 0) + 1
+        return answer.status_code, answer.content
+
+
+def echoed_id(
+    body: bytes, *, children: Sequence[str] = ("unique_id", "wpf_unique_id", "reference_id")
+) -> str | None:
+    """
+    The id an echo holds, or `None` where the body is no echo.
+
+    Args:
+        body: The answer to a notification.
+        children: Element names that may carry the id.
+
+    Returns:
+        The text of the one child of `notification_echo`, blanks around it removed.
+
+    >>> echoed_id(b"<notification_echo><unique_id> 44177a21 </unique_id></notification_echo>")
+    '44177a21'
+    >>> echoed_id(b'{"status":"ok"}') is None
+    True
+    """
+    path = list[str]()
+    texts = dict[tuple[str, ...], str]()
+
+    def opened(name: str, _attributes: dict[str, str]) -> None:
+        path.append(name)
+        texts.setdefault(tuple(path), "")
+
+    def closed(_name: str) -> None:
+        path.pop()
+
+    def text(data: str) -> None:
+        texts[tuple(path)] += data
+
+    parser = ParserCreate()
+    parser.StartElementHandler = opened
+    parser.EndElementHandler = closed
+    parser.CharacterDataHandler = text
+    try:
+        parser.Parse(body, True)
+    except (ExpatError, ValueError):
+        return None
+    found = [value for place, value in texts.items() if len(place) == 2]
+    if len(found) != 1 or not any(("notification_echo", child) in texts for child in children):
+        return None
+    return found[0].strip()
+
+
+def _is_echo(body: bytes, *, delivery: Delivery) -> bool:
+    if delivery.content_type == JSON:
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            return False
+        return isinstance(answer, dict) and answer.get("status") == "ok"
+    return echoed_id(body) == delivery.unique_id
