@@ -1,0 +1,128 @@
+"""
+Postgres: one pool per process, set up for a pooler in transaction mode and for restarts.
+
+What the pool does not use is as important as what it does: no prepared statements kept by name (`prepare_threshold`
+is None), no session settings, no session locks, no LISTEN. All of these would land on somebody else's
+connection behind a transaction pooler. A connection is checked before it is handed out, so a restart of
+Postgres costs the requests of that moment and no restart of ours.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeAlias
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
+from tether_core.errors import StoreUnreachable
+
+__all__ = ["Connection", "Pool", "answers", "connection", "open_pool", "transaction"]
+
+Connection: TypeAlias = AsyncConnection[TupleRow]
+Pool: TypeAlias = AsyncConnectionPool[Connection]
+
+# The client sees a dead peer after about ten seconds instead of the kernel's quarter of an hour.
+_KEEPALIVE: Final[dict[str, Any]] = {
+    "connect_timeout": 3,
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
+
+@asynccontextmanager
+async def open_pool(
+    database_url: str, *, name: str, max_size: int, wait_s: float = 2.0
+) -> AsyncIterator[Pool]:
+    """
+    A pool for the life of a process; it opens even while Postgres is away and recovers by itself.
+
+    Args:
+        database_url: May point at a pooler.
+        name: Shown in logs and in `pg_stat_activity`.
+        max_size: Connections at most; processes x max_size must stay below what Postgres or the pooler allows.
+        wait_s: How long a caller waits for a connection before `StoreUnreachable`, in seconds.
+
+    Yields:
+        The pool, open.
+    """
+    pool: Pool = AsyncConnectionPool(
+        database_url,
+        connection_class=AsyncConnection,
+        kwargs={"autocommit": True, "prepare_threshold": None, "application_name": name, **_KEEPALIVE},
+        min_size=1,
+        max_size=max_size,
+        open=False,
+        name=name,
+        timeout=wait_s,
+        max_waiting=200,
+        max_lifetime=1_800,
+        max_idle=300,
+        # After this long without Postgres the pool stops trying on its own; the next caller starts it again.
+        reconnect_timeout=60,
+        check=AsyncConnectionPool.check_connection,
+    )
+    await pool.open(wait=False)
+    try:
+        yield pool
+    finally:
+        await pool.close(timeout=5)
+
+
+@asynccontextmanager
+async def connection(pool: Pool) -> AsyncIterator[Connection]:
+    """
+    A connection in autocommit mode; failures of the connection come out as `StoreUnreachable`.
+
+    Args:
+        pool: From `open_pool`.
+
+    Yields:
+        A connection that answered a moment ago.
+
+    Raises:
+        StoreUnreachable: when none can be had, or it breaks inside the block.
+    """
+    try:
+        async with pool.connection() as conn:
+            yield conn
+    except (PoolTimeout, TooManyRequests) as problem:
+        raise StoreUnreachable("postgres", why="no connection in time") from problem
+    except (psycopg.OperationalError, psycopg.InterfaceError) as problem:
+        raise StoreUnreachable("postgres", why=_kind(problem)) from problem
+
+
+@asynccontextmanager
+async def transaction(pool: Pool) -> AsyncIterator[Connection]:
+    """
+    A connection inside one transaction: committed when the block ends, rolled back when it raises.
+
+    Args:
+        pool: From `open_pool`.
+
+    Yields:
+        The connection.
+
+    Raises:
+        StoreUnreachable: as `connection`.
+    """
+    async with connection(pool) as conn, conn.transaction():
+        yield conn
+
+
+async def answers(pool: Pool) -> bool:
+    """Whether Postgres answers a query now."""
+    try:
+        async with connection(pool) as conn:
+            await conn.execute("select 1")
+    except StoreUnreachable:
+        return False
+    return True
+
+
+def _kind(problem: psycopg.Error) -> str:
+    # The message of a driver may carry addresses and names; its class and SQLSTATE do not.
+    return f"{type(problem).__name__} {problem.sqlstate or ''}".strip()

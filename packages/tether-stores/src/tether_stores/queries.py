@@ -1,0 +1,60 @@
+r"""
+SQL by name: `sql/<table>.sql` holds the queries of one table, each under a line `-- name --`.
+
+>>> sorted(split("-- one --\n-- says one\nselect 1;\n-- two --\nselect 2;\n").items())
+[('one', 'select 1'), ('two', 'select 2')]
+"""
+
+import re
+from collections.abc import Mapping
+from importlib import resources
+from types import MappingProxyType
+from typing import Final, LiteralString
+
+__all__ = ["load", "read", "split"]
+
+_HEADING: Final = re.compile(r"^-- ([a-z][a-z0-9_]*) --$", re.MULTILINE)
+_COMMENT: Final = re.compile(r"^\s*--.*\n?", re.MULTILINE)
+
+
+def read(path: LiteralString) -> LiteralString:
+    """
+    The text of a file of the package's `sql` folder.
+
+    Args:
+        path: E.g. "schema.sql" or "migrations/0001_pre_first.sql".
+
+    Returns:
+        SQL, as fixed as the code beside it, and typed so.
+    """
+    return resources.files("tether_stores").joinpath("sql", *path.split("/")).read_text(encoding="utf-8")
+
+
+def split(text: LiteralString) -> dict[str, LiteralString]:
+    """
+    Cut a file of named queries.
+
+    Args:
+        text: Prose in comments, then `-- name --`, comments, one statement, and so on.
+
+    Returns:
+        Name to statement, without comments and without the last semicolon.
+    """
+    parts = _HEADING.split(text)
+    return {
+        name: _COMMENT.sub("", body).strip().rstrip(";").strip()
+        for name, body in zip(parts[1::2], parts[2::2], strict=True)
+    }
+
+
+def load(table: LiteralString) -> Mapping[str, LiteralString]:
+    """
+    The named queries of a table.
+
+    Args:
+        table: The file's name without its ending.
+
+    Returns:
+        Name to statement, read-only.
+    """
+    return MappingProxyType(split(read(f"{table}.sql")))

@@ -1,0 +1,90 @@
+"""
+Queues: doorbells on Redis, by SAQ.
+
+A queue here carries no work, it only says that work waits (`tether_core.jobs`). So stock SAQ is enough: what
+it can lose or deliver twice costs a ring, and a ring is worth at most one second. Two things are ours. `Doorbell` waits
+before it asks a Redis that is away again, where SAQ 0.26.4 would ask in a busy loop. And `ring` says every
+option at the call, because SAQ's defaults (10 s, one try, results kept for ten minutes) are not ours.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from saq.job import Job as SaqJob
+from saq.queue.redis import RedisQueue
+from tether_core.errors import StoreUnreachable
+from tether_core.jobs import Job, job_key
+
+__all__ = ["Doorbell", "open_doorbell", "ring"]
+
+_PAUSE_S = 0.5
+
+
+class Doorbell(RedisQueue):
+    """A SAQ queue on Redis that stays calm while Redis is away."""
+
+    async def dequeue(self, timeout: float = 0.0, poll_interval: float = 0.0) -> SaqJob | None:  # noqa: ASYNC109 - SAQ's signature
+        """Wait for a ring, at most *timeout* seconds; `None` when there was none or Redis is away."""
+        try:
+            return await super().dequeue(timeout, poll_interval)
+        except (RedisError, OSError):
+            await asyncio.sleep(_PAUSE_S)
+            return None
+
+
+@asynccontextmanager
+async def open_doorbell(redis_url: str, *, queue: str, timeout_s: float = 5.0) -> AsyncIterator[Doorbell]:
+    """
+    A doorbell for the life of a process; it connects when first used.
+
+    Args:
+        redis_url: The server.
+        queue: A name of `tether_core.jobs.Queue`.
+        timeout_s: For each reply, in seconds; whoever waits for rings needs more than the second a wait takes.
+
+    Yields:
+        The doorbell.
+    """
+    client: Redis = Redis.from_url(
+        redis_url,
+        client_name=f"tether-{queue}",
+        socket_timeout=timeout_s,
+        socket_connect_timeout=min(timeout_s, 2.0),
+        health_check_interval=15,
+    )
+    doorbell = Doorbell(client, name=queue)
+    try:
+        yield doorbell
+    finally:
+        await client.aclose()
+
+
+async def ring(doorbell: Doorbell, job: Job, *, lane: int) -> bool:
+    """
+    Say that work of a kind waits.
+
+    Args:
+        doorbell: Of the job's queue.
+        job: The kind of work.
+        lane: Any whole number; see `tether_core.jobs`.
+
+    Returns:
+        Whether the ring was new; `False` when one of this lane waits or runs already.
+
+    Raises:
+        StoreUnreachable: when Redis is away. The work is not lost: workers look by themselves.
+    """
+    try:
+        rung = await doorbell.enqueue(
+            job.name,
+            key=job_key(job, lane=lane),
+            timeout=job.timeout_s,
+            retries=1,  # a ring that failed is not rung again: the next look finds the row
+            ttl=-1,  # nothing to keep of a ring that is done
+        )
+    except (RedisError, OSError) as problem:
+        raise StoreUnreachable("redis", why=type(problem).__name__) from problem
+    return rung is not None

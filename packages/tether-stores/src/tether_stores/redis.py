@@ -1,0 +1,135 @@
+"""
+Redis: opened, checked, and used only for what may be forgotten.
+
+Redis holds three things for Tether: marks of notifications seen lately, the doorbells of the queues, and
+shared limits. Each is worth seconds of delay and no data, so it may be flushed at any moment. It must
+not *evict*, though: a Redis that drops keys under memory pressure drops queue entries among them, which is
+why `complaints` looks for `maxmemory-policy noeviction`.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, RedisError  # noqa: A004 - redis-py's name
+from tether_core.errors import StoreUnreachable
+
+__all__ = ["MARK_TTL_S", "Redis", "answers", "complaints", "mark_seen", "open_redis", "seen"]
+
+# A day: the gateway repeats for some two and a half hours, people press "resend" the day after.
+MARK_TTL_S: Final = 86_400
+_PREFIX: Final = b"tether:seen:"
+
+
+@asynccontextmanager
+async def open_redis(redis_url: str, *, name: str, timeout_s: float = 0.25) -> AsyncIterator[Redis]:
+    """
+    A client for the life of a process; it connects when first used and again after every failure.
+
+    Args:
+        redis_url: The server.
+        name: Shown in Redis' client list.
+        timeout_s: For connecting and for each reply, in seconds. Short: on the way of a notification Redis is a
+            shortcut, and a shortcut that takes long is none.
+
+    Yields:
+        The client.
+    """
+    client = Redis.from_url(
+        redis_url,
+        client_name=name,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        # One more try on a fresh connection, because the first may have died while it was idle; never after a
+        # timeout, because that try would take as long again.
+        retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
+        health_check_interval=15,
+        max_connections=50,
+    )
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+async def seen(client: Redis, keys: Sequence[bytes]) -> list[bytes | None]:
+    """
+    What Redis remembers of these notifications, in one round trip.
+
+    Args:
+        client: From `open_redis`.
+        keys: n keys of `tether_core.idempotency`.
+
+    Returns:
+        n entries: the content digest recorded under the key within `MARK_TTL_S`, or `None`.
+
+    Raises:
+        StoreUnreachable: when Redis does not answer in time.
+    """
+    try:
+        found: list[bytes | None] = await client.mget([_PREFIX + key for key in keys])
+    except (RedisError, OSError) as problem:
+        raise StoreUnreachable("redis", why=type(problem).__name__) from problem
+    return found
+
+
+async def mark_seen(client: Redis, marks: Sequence[tuple[bytes, bytes]]) -> None:
+    """
+    Remember notifications whose rows are committed; never call it before.
+
+    Args:
+        client: From `open_redis`.
+        marks: Pairs of key and content digest.
+
+    Raises:
+        StoreUnreachable: when Redis does not answer in time; nothing is lost by that.
+    """
+    try:
+        async with client.pipeline(transaction=False) as pipe:
+            for key, content in marks:
+                pipe.set(_PREFIX + key, content, ex=MARK_TTL_S)
+            await pipe.execute()
+    except (RedisError, OSError) as problem:
+        raise StoreUnreachable("redis", why=type(problem).__name__) from problem
+
+
+async def answers(client: Redis) -> bool:
+    """Whether Redis answers now."""
+    try:
+        await client.get(b"tether:ping")
+    except (RedisError, OSError):
+        return False
+    return True
+
+
+async def complaints(client: Redis) -> list[str]:
+    """
+    What is wrong with how this Redis is set up, as sentences for whoever runs it.
+
+    Args:
+        client: From `open_redis`.
+
+    Returns:
+        No sentence when all is well, or when the server does not let us ask.
+    """
+    found: list[str] = []
+    try:
+        asked = {**await client.config_get("maxmemory-policy"), **await client.config_get("appendonly")}
+    except (RedisError, OSError):
+        return found
+    told = {_text(name): _text(value) for name, value in asked.items()}
+    if told.get("maxmemory-policy", "noeviction") != "noeviction":
+        found.append(
+            f"Redis may evict keys (maxmemory-policy {told['maxmemory-policy']}): queued work would vanish. "
+            "Set maxmemory-policy noeviction."
+        )
+    if told.get("appendonly", "yes") != "yes":
+        found.append("Redis keeps no append-only file: every restart empties the queues. Set appendonly yes.")
+    return found
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,286 @@
+"""
+Settings: read once from the environment, frozen, secrets hidden.
+
+Every field below names its environment variable, its unit and the reason for its default; the page
+docs/reference/settings.md is made from them. Nothing else in Tether reads the environment.
+
+>>> settings = Settings.from_env({"EMP_API_PASSWORD": "old, new", "EMP_TIMEOUT": "20"})
+>>> settings.emp_timeout_s, len(settings.emp_api_password)
+(20.0, 2)
+>>> "old" in repr(settings)
+False
+>>> Settings.from_env({"EMP_TIMEOUT": "soon"})
+Traceback (most recent call last):
+    ...
+tether_core.errors.InvalidRequest: EMP_TIMEOUT: Expected `float`, got `str`; correct the environment ...
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
+
+import msgspec
+from tether_core.billing import Confirm, Policy
+from tether_core.blacklist import parse_codes
+from tether_core.emp.signature import Credential
+from tether_core.errors import InvalidRequest
+
+__all__ = ["Setting", "Settings", "described"]
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """
+    One setting, as documented.
+
+    Attributes:
+        env: The environment variable.
+        text: What it is for, its unit, and the reason for its default.
+        secret: Whether its value is hidden everywhere.
+        default: The default as text, "" for none.
+        field: The attribute of `Settings`.
+    """
+
+    env: str
+    text: str
+    secret: bool = False
+    default: str = ""
+    field: str = ""
+
+
+def _env(env: str, text: str, *, secret: bool = False) -> Setting:
+    return Setting(env, text, secret)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Everything an operator may choose. See each field's text; `described` lists them.
+
+    Fields hold plain values: numbers in the unit their name ends in, lists as tuples, API keys as a mapping
+    from key name to key.
+    """
+
+    # --- services ---
+    database_url: Annotated[
+        str,
+        _env("DATABASE_URL", "Postgres, as a URL; may point at a pooler in transaction mode.", secret=True),
+    ] = ""
+    database_direct_url: Annotated[
+        str,
+        _env(
+            "DATABASE_DIRECT_URL",
+            "Postgres past the pooler, for migrations. Default: DATABASE_URL.",
+            secret=True,
+        ),
+    ] = ""
+    database_pool_max: Annotated[
+        int,
+        _env(
+            "DATABASE_POOL_MAX", "Connections a process may hold; 8 keeps four processes below a pool of 40."
+        ),
+    ] = 8
+    redis_url: Annotated[
+        str, _env("REDIS_URL", "Redis for the look-aside, the queues and the shared limits.", secret=True)
+    ] = ""
+    aws_access_key_id: Annotated[str, _env("AWS_ACCESS_KEY_ID", "Object store: key id.", secret=True)] = ""
+    aws_secret_access_key: Annotated[
+        str, _env("AWS_SECRET_ACCESS_KEY", "Object store: key.", secret=True)
+    ] = ""
+    aws_default_region: Annotated[str, _env("AWS_DEFAULT_REGION", "Object store: region.")] = "us-east-1"
+    aws_bucket: Annotated[str, _env("AWS_BUCKET", "Object store: bucket, which must exist.")] = ""
+    aws_endpoint: Annotated[
+        str, _env("AWS_ENDPOINT", "Object store: endpoint of MinIO and the like; empty for AWS.")
+    ] = ""
+    objects_dir: Annotated[
+        str, _env("TETHER_OBJECTS_DIR", "A local folder instead of an object store: one machine only.")
+    ] = ""
+
+    # --- the gateway ---
+    emp_api_login: Annotated[str, _env("EMP_API_LOGIN", "The gateway's API login.", secret=True)] = ""
+    emp_api_password: Annotated[
+        tuple[str, ...],
+        _env(
+            "EMP_API_PASSWORD", "Its password; several with commas while one is being changed.", secret=True
+        ),
+    ] = ()
+    emp_terminal_token: Annotated[
+        tuple[str, ...],
+        _env(
+            "EMP_TERMINAL_TOKEN", "Terminal tokens of the account, the first one for new debits.", secret=True
+        ),
+    ] = ()
+    emp_api_url: Annotated[
+        str,
+        _env(
+            "EMP_API_URL",
+            "The gateway's address, e.g. its staging host. Empty: nothing is ever sent or asked.",
+        ),
+    ] = ""
+    emp_timeout_s: Annotated[
+        float,
+        _env("EMP_TIMEOUT", "Seconds for a whole call; the gateway's own SDKs wait 60, a person would not."),
+    ] = 30.0
+    emp_connect_timeout_s: Annotated[
+        float, _env("EMP_CONNECT_TIMEOUT", "Seconds for the connection alone.")
+    ] = 10.0
+    emp_rate_limit: Annotated[
+        float,
+        _env(
+            "EMP_RATE_LIMIT", "Debits per second over all workers; the gateway publishes no limit of its own."
+        ),
+    ] = 50.0
+    reconciliation_rate_limit: Annotated[
+        float, _env("RECONCILIATION_RATE_LIMIT", "Questions per second over all workers.")
+    ] = 20.0
+    emp_confirm: Annotated[
+        Confirm,
+        _env(
+            "EMP_CONFIRM",
+            "Which claims the gateway is asked to confirm before they take effect: chargebacks, all or off. "
+            "A signature covers only the id, so disputes are confirmed unless you say otherwise.",
+        ),
+    ] = "chargebacks"
+
+    # --- the product ---
+    api_keys: Annotated[
+        dict[str, str],
+        _env(
+            "TETHER_API_KEYS",
+            "name:key pairs with commas; without one every API route stays closed.",
+            secret=True,
+        ),
+    ] = {}
+    blacklist_codes: Annotated[
+        str,
+        _env(
+            "TETHER_BLACKLIST_CODES",
+            "Exactly the reason codes that block an IBAN; empty for the built-in set.",
+        ),
+    ] = ""
+    fingerprint_key: Annotated[
+        str,
+        _env(
+            "TETHER_FINGERPRINT_KEY",
+            "Key of the IBAN fingerprints on the blacklist. Set it before the first import; it cannot change later.",
+            secret=True,
+        ),
+    ] = ""
+    commit_deadline_s: Annotated[
+        float,
+        _env(
+            "TETHER_COMMIT_DEADLINE",
+            "Seconds a notification may wait for its commit before it is answered 503.",
+        ),
+    ] = 1.5
+    waiting_max: Annotated[
+        int,
+        _env(
+            "TETHER_WAITING_MAX",
+            "Notifications one process may hold in memory before it answers 503; some 4 KB each.",
+        ),
+    ] = 2_000
+    log_level: Annotated[LogLevel, _env("LOG_LEVEL", "debug, info, warning or error.")] = "info"
+
+    def __repr__(self) -> str:
+        """All settings by their variable, secrets as stars."""
+        shown = (
+            f"{one.env}={'***' if one.secret and getattr(self, one.field) else getattr(self, one.field)!r}"
+            for one in described()
+        )
+        return f"Settings({', '.join(shown)})"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "Settings":
+        """
+        Read the settings from environment variables.
+
+        Args:
+            environ: `os.environ`, or any mapping like it. Unknown names are ignored, empty values count as unset.
+
+        Returns:
+            Frozen settings.
+
+        Raises:
+            InvalidRequest: naming the variable and what to change, never its value.
+        """
+        values: dict[str, Any] = {}
+        for one in described():
+            text = environ.get(one.env, "").strip()
+            if text:
+                values[one.field] = _read(one, text)
+        settings = cls(**values)
+        if not settings.database_direct_url:
+            settings = msgspec.structs.replace(settings, database_direct_url=settings.database_url)
+        parse_codes(settings.blacklist_codes)
+        return settings
+
+    @property
+    def credentials(self) -> tuple[Credential, ...]:
+        """The default gateway account as the core verifies with it; none without a password."""
+        if not self.emp_api_password:
+            return ()
+        return (Credential("default", self.emp_api_login, self.emp_api_password, self.emp_terminal_token),)
+
+    @property
+    def gateway_can_be_asked(self) -> bool:
+        """Whether address, login, password and terminal are all there."""
+        return bool(
+            self.emp_api_url and self.emp_api_login and self.emp_api_password and self.emp_terminal_token
+        )
+
+    @property
+    def policy(self) -> Policy:
+        """The operator's choices as the core decides by them; nothing is confirmed where nobody can be asked."""
+        return Policy(
+            blocking=parse_codes(self.blacklist_codes),
+            confirm=self.emp_confirm if self.gateway_can_be_asked else "off",
+        )
+
+
+def described() -> Iterator[Setting]:
+    """
+    Every setting with its documentation, in the order of `Settings`.
+
+    Yields:
+        One `Setting` per field, its default as text.
+    """
+    hints = get_type_hints(Settings, include_extras=True)
+    for field in msgspec.structs.fields(Settings):
+        told: Setting = get_args(hints[field.name])[1]
+        default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+        shown = "" if default in ("", (), {}) else str(default)
+        yield msgspec.structs.replace(told, default=shown, field=field.name)
+
+
+_TYPES: Final = {
+    name: get_args(hint)[0] for name, hint in get_type_hints(Settings, include_extras=True).items()
+}
+
+
+def _read(one: Setting, text: str) -> Any:
+    wanted = _TYPES[one.field]
+    if wanted is str:
+        return text
+    if wanted == tuple[str, ...]:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if wanted == dict[str, str]:
+        return _pairs(one, text)
+    try:
+        value = msgspec.convert(text.lower(), wanted, strict=False)
+    except msgspec.ValidationError as problem:
+        # msgspec names the types, never the value.
+        why = str(problem).partition(" - at")[0]
+        raise InvalidRequest(f"{why}; correct the environment variable", field=one.env) from None
+    if isinstance(value, int | float) and not value > 0:
+        raise InvalidRequest("must be above 0; correct the environment variable", field=one.env)
+    return value
+
+
+def _pairs(one: Setting, text: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for part in text.split(","):
+        name, colon, key = part.strip().partition(":")
+        if not (name and colon and key):
+            raise InvalidRequest("is not a list of name:key pairs with commas between them", field=one.env)
+        pairs[name] = key
+    return pairs

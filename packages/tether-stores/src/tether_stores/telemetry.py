@@ -1,0 +1,217 @@
+"""
+Telemetry: one JSON object per line on stderr, written by a thread, clean of personal data.
+
+A log line must never hold up an answer, so lines go into a bounded deque and a thread writes them; when stderr
+stalls and the deque is full, the oldest lines are dropped and counted. Every line passes `tether_core.redact`, whoever
+wrote it: what libraries log through the standard `logging` goes the same way as our own events.
+
+A line looks like this:
+
+```json
+{"at":"2026-03-02T12:00:00.123456Z","level":"info","event":"batch booked","rows":256,"request_id":"…"}
+```
+"""
+
+import atexit
+import logging
+import os
+import re
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Mapping, MutableMapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+import structlog
+from tether_core import redact
+
+__all__ = ["LogSink", "bind", "configure", "logger"]
+
+_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+# user:password@ in an address, whoever prints one.
+_USERINFO: Final = re.compile(r"(?<=://)[^/@\s]+@")
+_encode: Final = msgspec.json.Encoder(enc_hook=str).encode
+
+
+class LogSink:
+    """
+    A bounded buffer of lines and the thread that writes them to a file descriptor.
+
+    Attributes:
+        dropped: Lines that were lost because the descriptor stalled.
+    """
+
+    def __init__(self, descriptor: int, *, lines_max: int = 20_000) -> None:
+        """Start the thread; *descriptor* stays the caller's to close."""
+        self.dropped = 0
+        self._descriptor = descriptor
+        self._lines: deque[bytes] = deque()
+        self._lines_max = lines_max
+        self._wake = threading.Event()
+        self._done = False
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def write(self, line: bytes) -> None:
+        """Take one line, never waiting; the oldest goes when there is no room."""
+        if len(self._lines) >= self._lines_max:
+            self._lines.popleft()
+            self.dropped += 1
+        self._lines.append(line)
+        self._wake.set()
+
+    def close(self, *, wait_s: float = 1.0) -> None:
+        """Write what is buffered, giving a stalled descriptor up after *wait_s* seconds."""
+        self._done = True
+        self._wake.set()
+        self._thread.join(wait_s)
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            while self._lines:
+                chunk = bytearray()
+                while self._lines and len(chunk) < 65_536:
+                    chunk += self._lines.popleft()
+                try:
+                    _write_all(self._descriptor, bytes(chunk))
+                except OSError:
+                    return  # nobody reads any more; there is nowhere left to say so
+            if self._done:
+                return
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+class _Lines:
+    """The structlog logger at the end of the chain: takes encoded lines."""
+
+    def __init__(self, sink: LogSink) -> None:
+        self._sink = sink
+
+    def msg(self, line: bytes) -> None:
+        self._sink.write(line)
+
+    debug = info = warning = error = exception = critical = msg
+
+
+class _Forward(logging.Handler):
+    """Sends what libraries log on the same way as our own lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            event: dict[str, Any] = {"event": record.getMessage(), "logger": record.name}
+        except (TypeError, ValueError):
+            event = {"event": str(record.msg), "logger": record.name}
+        if record.exc_info:
+            event["error"] = _failure(record.exc_info[1])
+        name = (
+            "error"
+            if record.levelno >= logging.ERROR
+            else "warning"
+            if record.levelno >= logging.WARNING
+            else "info"
+        )
+        getattr(structlog.get_logger(), name)(**event)
+
+
+_sink: LogSink | None = None
+
+
+def configure(*, level: str = "info", program: str) -> LogSink:
+    """
+    Set logging up for this process.
+
+    Args:
+        level: "debug", "info", "warning" or "error".
+        program: The name every line carries, e.g. "tether-web".
+
+    Returns:
+        The sink, for its `dropped` counter. It is flushed when the process exits.
+    """
+    global _sink  # noqa: PLW0603 - one stderr, one writer
+    if _sink is None:
+        _sink = LogSink(sys.stderr.fileno())
+        atexit.register(_sink.close)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            _finished(program),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=lambda *_: _Lines(_sink),
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    root.handlers = [_Forward()]
+    root.setLevel(_LEVELS[level])
+    # These tell every job and every request at level info.
+    for noisy in ("saq", "httpx", "httpcore"):
+        logging.getLogger(noisy).setLevel(max(_LEVELS[level], logging.WARNING))
+    return _sink
+
+
+def logger(name: str) -> structlog.typing.FilteringBoundLogger:
+    """A logger whose lines carry *name*; takes an event and facts as keywords."""
+    bound: structlog.typing.FilteringBoundLogger = structlog.get_logger(logger=name)
+    return bound
+
+
+def bind(**facts: str) -> Mapping[str, Any]:
+    """Put facts, such as the request id, on every line of this task; gives tokens to reset them with."""
+    return structlog.contextvars.bind_contextvars(**facts)
+
+
+def _finished(program: str) -> structlog.typing.Processor:
+    def finish(_: Any, method: str, event: MutableMapping[str, Any]) -> tuple[tuple[bytes], dict[str, Any]]:
+        failure = event.pop("exc_info", None)
+        line: dict[str, Any] = {
+            "at": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "level": method,
+            "program": program,
+        }
+        for name, value in event.items():
+            line[name] = _clean(name, value)
+        if failure:
+            problem = failure if isinstance(failure, BaseException) else sys.exc_info()[1]
+            line["error"] = _failure(problem)
+        return (_encode(line) + b"\n",), {}
+
+    return finish
+
+
+def _clean(name: str, value: object) -> object:
+    if isinstance(value, str):
+        if value and name.lower() in redact.PERSONAL:
+            return "***"
+        return _USERINFO.sub("***@", redact.text(value))
+    if isinstance(value, bool | int | float) or value is None:
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _clean(str(key), inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_clean(name, inner) for inner in value]
+    return _USERINFO.sub("***@", redact.text(str(value)))
+
+
+def _failure(problem: BaseException | None) -> dict[str, Any] | None:
+    if problem is None:
+        return None
+    # Frames without their source lines or values: those can hold what came from outside.
+    frames = [
+        f"{frame.filename}:{frame.lineno} {frame.name}"
+        for frame in traceback.extract_tb(problem.__traceback__)
+    ]
+    return {
+        "type": type(problem).__name__,
+        "text": _USERINFO.sub("***@", redact.text(str(problem)))[:500],
+        "frames": frames[-12:],
+    }

@@ -1,0 +1,325 @@
+"""The inbox table: one short function per query of `sql/webhook_events.sql`, which tells how its rows live."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from tether_core.billing import Confirmation
+from tether_core.idempotency import Delivery
+
+from tether_stores.postgres import Connection
+from tether_stores.queries import load
+
+__all__ = [
+    "Claimed",
+    "Event",
+    "Finish",
+    "Recording",
+    "Tally",
+    "claim",
+    "due",
+    "finish",
+    "listed",
+    "oldest_due_s",
+    "one",
+    "record",
+    "replay",
+    "tally",
+    "wake_matched",
+]
+
+_SQL: Final = load("webhook_events")
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """
+    A verified notification on its way into the inbox.
+
+    Attributes:
+        key: 16 bytes, see `tether_core.idempotency`.
+        content: 16 bytes, likewise.
+        account: The account whose secret verified it.
+        kind: "payment", "wpf", "kyc" or "apm_event".
+        notification_id: The gateway's id.
+        status: Lower case, "" where there was none.
+        event: Lower case, "" where there was none.
+        content_type: The media type of the body.
+        body: The bytes as they came.
+    """
+
+    key: bytes
+    content: bytes
+    account: str
+    kind: str
+    notification_id: str
+    status: str
+    event: str
+    content_type: str
+    body: bytes
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """
+    A row that this transaction holds.
+
+    Attributes:
+        id: The row.
+        account: The account that signed.
+        content_type: Of the body.
+        body: The bytes as they came.
+        failures: Tries that ended without a result.
+        received_at: When it was first recorded.
+        confirmation: The gateway's own word, once it was asked.
+    """
+
+    id: int
+    account: str
+    content_type: str
+    body: bytes
+    failures: int
+    received_at: datetime
+    confirmation: Confirmation | None
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """
+    What came of a claimed row.
+
+    Attributes:
+        id: The row.
+        state: A state of `tether_core.inbox`.
+        outcome: `tether_core.billing.Decision.outcome`, or "failed".
+        reason: The cause, a stable word.
+        failures: Tries without a result, this one included.
+        next_at: When to try again, or `None` when done with.
+        attempt_id: The billing attempt it spoke of, where there is one.
+    """
+
+    id: int
+    state: str
+    outcome: str
+    reason: str
+    failures: int
+    next_at: datetime | None
+    attempt_id: int | None
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """
+    How the inbox stands, in rows.
+
+    Attributes:
+        waiting: Due now.
+        put_off: Waiting for a later moment.
+        confirming: Waiting for the gateway's word.
+        processed: Done.
+        parked: Waiting for a person.
+        conflicting: Kept aside for a person.
+        oldest_due_s: Age of the oldest row that is due, in seconds.
+    """
+
+    waiting: int
+    put_off: int
+    confirming: int
+    processed: int
+    parked: int
+    conflicting: int
+    oldest_due_s: float
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A row of the inbox for people; the columns of the query `listed`."""
+
+    id: int
+    source: str
+    kind: str
+    notification_id: str
+    status: str
+    event: str | None
+    account: str
+    state: str
+    outcome: str | None
+    reason: str | None
+    failures: int
+    attempt_id: int | None
+    conflicts_with: int | None
+    confirmed_status: str | None
+    confirmed_at: datetime | None
+    received_at: datetime
+    next_at: datetime | None
+    handled_at: datetime | None
+
+
+async def record(
+    conn: Connection, rows: Sequence[Recording], *, now: datetime, source: str = "webhook"
+) -> list[Delivery]:
+    """
+    Put notifications into the inbox, inside the caller's transaction.
+
+    Args:
+        conn: Inside a transaction; nothing is promised to anyone before it commits.
+        rows: n notifications; the same one may be among them several times.
+        now: The moment of receipt, aware, UTC.
+        source: "webhook", or "pull" for what we fetched ourselves. What we fetched is worded otherwise than what was
+            sent, so a pulled row whose key is on record is a repeat whatever its content.
+
+    Returns:
+        n outcomes in the order of *rows*. Of equal rows the first is recorded, the others are repeats.
+    """
+    cursor = await conn.execute(
+        _SQL["record"],
+        {
+            "keys": [row.key for row in rows],
+            "contents": [row.content for row in rows],
+            "accounts": [row.account for row in rows],
+            "kinds": [row.kind for row in rows],
+            "notification_ids": [row.notification_id for row in rows],
+            "statuses": [row.status for row in rows],
+            "events": [row.event for row in rows],
+            "content_types": [row.content_type for row in rows],
+            "bodies": [row.body for row in rows],
+            "source": source,
+            "now": now,
+        },
+    )
+    fresh = {bytes(key) for _, key in await cursor.fetchall()}
+    if len(fresh) == len(rows):
+        return ["recorded"] * len(rows)
+    standing = await _on_record(conn, [row.key for row in rows])
+    outcomes: list[Delivery] = []
+    for row in rows:
+        content, standing_id = standing[row.key]
+        if content != row.content and source == "webhook":
+            outcomes.append(await _record_conflict(conn, row, conflicts_with=standing_id, now=now))
+        elif row.key in fresh:
+            fresh.discard(row.key)
+            outcomes.append("recorded")
+        else:
+            outcomes.append("repeated")
+    return outcomes
+
+
+async def _on_record(conn: Connection, keys: Sequence[bytes]) -> dict[bytes, tuple[bytes, int]]:
+    cursor = await conn.execute(_SQL["on_record"], {"keys": list(keys)})
+    return {bytes(key): (bytes(content), row_id) for key, content, row_id in await cursor.fetchall()}
+
+
+async def _record_conflict(
+    conn: Connection, row: Recording, *, conflicts_with: int, now: datetime
+) -> Delivery:
+    cursor = await conn.execute(
+        _SQL["record_conflict"],
+        {**msgspec.structs.asdict(row), "source": "webhook", "conflicts_with": conflicts_with, "now": now},
+    )
+    return "conflicting" if await cursor.fetchone() else "repeated"
+
+
+async def claim(conn: Connection, *, now: datetime, limit: int, freeze_s: float) -> list[Claimed]:
+    """
+    Lock rows that are due until the caller's transaction ends.
+
+    Args:
+        conn: Inside a transaction.
+        now: The present moment.
+        limit: Rows at most.
+        freeze_s: How long this transaction may idle before Postgres ends its session, in seconds.
+
+    Returns:
+        Up to *limit* rows, oldest first.
+    """
+    cursor = await conn.execute(
+        _SQL["claim"], {"now": now, "limit": limit, "freeze_ms": int(freeze_s * 1000)}, binary=True
+    )
+    return [
+        Claimed(
+            row[0], row[1], row[2], bytes(row[3]), row[4], row[5],
+            Confirmation(row[6], row[7], row[8]) if row[6] is not None else None,
+        )
+        for row in await cursor.fetchall()
+    ]  # fmt: skip
+
+
+async def finish(conn: Connection, rows: Sequence[Finish], *, now: datetime) -> None:
+    """
+    Write what came of claimed rows, inside the transaction that claimed them.
+
+    Args:
+        conn: The claiming transaction.
+        rows: One per claimed row.
+        now: The present moment.
+    """
+    await conn.execute(
+        _SQL["finish"],
+        {
+            "ids": [row.id for row in rows],
+            "states": [row.state for row in rows],
+            "outcomes": [row.outcome for row in rows],
+            "reasons": [row.reason for row in rows],
+            "failures": [row.failures for row in rows],
+            "next_ats": [row.next_at for row in rows],
+            "attempt_ids": [row.attempt_id for row in rows],
+            "now": now,
+        },
+    )
+
+
+async def wake_matched(conn: Connection, *, now: datetime) -> int:
+    """Make due what waited for a payment that has appeared; returns how many rows."""
+    row = await (await conn.execute(_SQL["wake_matched"], {"now": now})).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def due(conn: Connection, *, now: datetime, older_than_s: float = 0) -> bool:
+    """Whether a row has been due for longer than *older_than_s* seconds."""
+    row = await (await conn.execute(_SQL["due"], {"now": now, "older_than_s": older_than_s})).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+async def tally(conn: Connection, *, now: datetime) -> Tally:
+    """How the inbox stands; reads the whole table, so not for every second."""
+    row = await (await conn.execute(_SQL["tally"], {"now": now})).fetchone()
+    assert row is not None
+    return Tally(*row)
+
+
+async def oldest_due_s(conn: Connection, *, now: datetime) -> float:
+    """Age of the oldest row that is due, in seconds, 0 when none is."""
+    row = await (await conn.execute(_SQL["oldest_due_s"], {"now": now})).fetchone()
+    assert row is not None
+    return float(row[0])
+
+
+async def listed(
+    conn: Connection, *, limit: int, before: int | None, state: str | None, notification_id: str | None
+) -> list[Event]:
+    """
+    One page of the inbox, newest first.
+
+    Args:
+        conn: Any connection.
+        limit: Rows at most.
+        before: Only rows with a smaller id, or `None` for the first page.
+        state: Only rows in this state, or `None`.
+        notification_id: Only rows of this gateway id, or `None`.
+
+    Returns:
+        Up to *limit* rows.
+    """
+    cursor = await conn.execute(
+        _SQL["listed"], {"limit": limit, "before": before, "state": state, "notification_id": notification_id}
+    )
+    return [Event(*row) for row in await cursor.fetchall()]
+
+
+async def one(conn: Connection, row_id: int) -> tuple[Event, str, bytes] | None:
+    """One row with its media type and raw body, or `None`."""
+    row = await (await conn.execute(_SQL["one"], {"id": row_id})).fetchone()
+    return None if row is None else (Event(*row[:-2]), row[-2], bytes(row[-1]))
+
+
+async def replay(conn: Connection, row_id: int, *, now: datetime) -> bool:
+    """Put a parked row back to work; whether there was one."""
+    return await (await conn.execute(_SQL["replay"], {"id": row_id, "now": now})).fetchone() is not None
