@@ -6,7 +6,7 @@ import contextlib
 import os
 import secrets
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from psycopg.sql import Composed
     from tether_sandbox.services import Services
     from tether_sandbox.services.guard import Guard
-    from tether_sandbox.services.program import Program
+    from tether_sandbox.services.program import Launch, Program
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +56,7 @@ def database_url(services: Services, template_database: str) -> Iterator[str]:
         services.environment["DATABASE_DIRECT_URL"], prefix="test", template=template_database
     ) as url:
         yield url
+        _mend(services)
 
 
 @pytest.fixture
@@ -63,6 +64,7 @@ def redis_url(services: Services) -> str:
     """The URL of a Redis database that is empty and belongs to this test alone."""
     import redis
 
+    _mend(services)
     url = services.environment["REDIS_URL"]
     with redis.Redis.from_url(url) as client:
         # A Redis of ours may be wiped; of somebody else's we wipe only the database we were given.
@@ -91,12 +93,6 @@ def environment(database_url: str, redis_url: str, objects_dir: Path) -> dict[st
         "EMP_TERMINAL_TOKEN": "terminal-1",
         "TETHER_API_KEYS": "tests:test-key",
     }
-
-
-class Launch(Protocol):
-    """Starts a program of ours with settings of its own; see `tether_sandbox.services.program.launch`."""
-
-    def __call__(self, *command: str, environ: Mapping[str, str]) -> Program: ...
 
 
 @pytest.fixture
@@ -128,7 +124,7 @@ def guard() -> Iterator[Guard]:
 
 @pytest.fixture
 def eventually() -> Callable[..., object]:
-    """Poll until a fact, plain or async, is true: `row = await eventually(fact, what="...")`."""
+    """Wait for a fact, plain or async, and give it; see `tether_sandbox.services.waiting`."""
     from tether_sandbox.services.waiting import eventually
 
     return eventually
@@ -136,10 +132,18 @@ def eventually() -> Callable[..., object]:
 
 @pytest.fixture
 def until() -> Callable[..., object]:
-    """Do the same in tests that are not async: `row = until(fact, what="...")`."""
+    """Wait for a fact in a test that is not async."""
     from tether_sandbox.services.waiting import until
 
     return until
+
+
+def _mend(services: Services) -> None:
+    """Have everything running again after a test that stopped or froze it."""
+    for server in (services.postgres, services.redis):
+        if server:
+            server.resume()
+            server.start()
 
 
 @contextlib.contextmanager

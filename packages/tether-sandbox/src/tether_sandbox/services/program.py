@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import httpx
 
@@ -21,7 +21,7 @@ from tether_sandbox.services.guard import Guard
 from tether_sandbox.services.server import DidNotStart, tail
 from tether_sandbox.services.waiting import until
 
-__all__ = ["Program", "launch"]
+__all__ = ["Launch", "Program", "launch"]
 
 # Of our own environment a program gets only what any program needs; settings come from its caller alone.
 _INHERITED = (
@@ -136,6 +136,14 @@ class Program:
     def _leave(self) -> None:
         if self._guard is not None:
             self._guard.leave(self._process.pid)
+
+
+class Launch(Protocol):
+    """Starts a program somewhere of its own; what the fixture `process` of the tests is."""
+
+    def __call__(self, *command: str, environ: Mapping[str, str]) -> Program:
+        """Start *command* with the settings *environ*."""
+        ...
 
 
 def launch(

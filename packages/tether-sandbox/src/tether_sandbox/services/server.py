@@ -27,7 +27,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]  # publishes no types
 from tether_core.errors import Unavailable
 
-from tether_sandbox.services.guard import Guard
+from tether_sandbox.services.guard import Guard, kill, still_alive
 
 __all__ = ["DidNotStart", "Server", "free_port", "tail"]
 
@@ -158,18 +158,16 @@ class Server:
         if self._port is not None:
             self._launch(self._port)
             return
-        for _ in range(_TRIES - 1):
+        for tries_left in reversed(range(_TRIES)):
             port = free_port()
             try:
                 self._launch(port)
             except DidNotStart:
-                if _is_free(port):
-                    raise  # the port was not the reason
+                if _is_free(port) or not tries_left:
+                    raise  # the port was not the reason, or luck has run out
             else:
                 self._port = port
                 return
-        self._port = free_port()
-        self._launch(self._port)
 
     def stop(self) -> None:
         """Stop the server in its own way, however it stands; not running is fine."""
@@ -181,7 +179,11 @@ class Server:
 
     def kill(self) -> None:
         """Kill it with all its processes, as a power cut would: nothing is finished or flushed."""
-        self._end(signal.SIGKILL)
+        if self._process is None:
+            return
+        self.pause()  # first, for what is frozen starts nothing new
+        kill(self._paused)
+        self._reap(self._paused)
 
     def restart(self) -> None:
         """Stop and start again: the same port, the same data."""
@@ -190,10 +192,10 @@ class Server:
 
     def pause(self) -> None:
         """Freeze it: connections stay open and are answered by nobody."""
-        self._paused = list(self._family())
-        for process in self._paused:
+        for process in self._family():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.suspend()
+                self._paused.append(process)
 
     def resume(self) -> None:
         """Let it go on after `pause`."""
@@ -217,7 +219,7 @@ class Server:
             return
         with contextlib.suppress(psutil.NoSuchProcess):
             parent = psutil.Process(self.pid)
-            yield parent  # whoever pauses it first gets no more children
+            yield parent  # before its children are counted: once it is paused they get no more
             yield from parent.children(recursive=True)
 
     def _launch(self, port: int) -> None:
@@ -256,28 +258,24 @@ class Server:
     def _end(self, how: int) -> None:
         if self._process is None:
             return
-        self.resume()
+        self.resume()  # what is frozen cannot end by itself
         family = list(self._family())
-        if how == signal.SIGKILL:
-            self._kill(family)
-        else:
-            self._process.send_signal(how)
+        self._process.send_signal(how)
         try:
             self._process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
-            self._kill(family)
-            self._process.wait()
-        _, left = psutil.wait_procs(family[1:], timeout=_STOP_S)
-        self._kill(left)
+            kill(family)
+        self._reap(family)
+
+    def _reap(self, family: list[psutil.Process]) -> None:
+        """See the whole *family* gone, so that a new one finds the port and the data free."""
+        assert self._process is not None
+        self._process.wait()
+        kill(still_alive(family, timeout_s=_STOP_S))
         self._forget()
 
     def _forget(self) -> None:
         assert self._process is not None
         self._guard.leave(self._process.pid)
         self._process = None
-
-    @staticmethod
-    def _kill(processes: list[psutil.Process]) -> None:
-        for process in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        self._paused = []

@@ -13,7 +13,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 __all__ = ["eventually", "until"]
 
@@ -57,22 +57,42 @@ def until(
         time.sleep(_POLL_S)
 
 
+@overload
 async def eventually(
-    fact: Callable[[], _Fact | Awaitable[_Fact]],
+    fact: Callable[[], Awaitable[_Fact]],
+    *,
+    what: str,
+    timeout_s: float = ...,
+    despite: tuple[type[Exception], ...] = ...,
+) -> _Fact: ...
+
+
+@overload
+async def eventually(
+    fact: Callable[[], _Fact],
+    *,
+    what: str,
+    timeout_s: float = ...,
+    despite: tuple[type[Exception], ...] = ...,
+) -> _Fact: ...
+
+
+async def eventually(
+    fact: Callable[[], object],
     *,
     what: str,
     timeout_s: float = 10.0,
     despite: tuple[type[Exception], ...] = (),
-) -> _Fact:
+) -> object:
     """Do what `until` does without holding up the event loop; *fact* may be async."""
     deadline = time.monotonic() + timeout_s
     while True:
         seen: object
         try:
             given = fact()
-            seen = answer = await given if inspect.isawaitable(given) else given
-            if answer:
-                return answer
+            seen = await given if inspect.isawaitable(given) else given
+            if seen:
+                return seen
         except despite as error:
             seen = error
         if time.monotonic() > deadline:
