@@ -46,10 +46,15 @@ class LogSink:
 
     def __init__(self, descriptor: int, *, lines_max: int = 20_000) -> None:
         """Start the thread; *descriptor* stays the caller's to close."""
-        self.dropped = 0
         self._descriptor = descriptor
-        self._lines: deque[bytes] = deque()
         self._lines_max = lines_max
+        self._start()
+        # A forked child has the buffer but not the thread; what is in the buffer is the parent's to write.
+        os.register_at_fork(after_in_child=self._start)
+
+    def _start(self) -> None:
+        self.dropped = 0
+        self._lines: deque[bytes] = deque()
         self._wake = threading.Event()
         self._done = False
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)

@@ -1,0 +1,99 @@
+"""`tether-web`: serve the application with Granian."""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run the command line.
+
+    Args:
+        argv: Arguments without the program's name; `None` for those of the process.
+
+    Returns:
+        The exit code.
+    """
+    parser = argparse.ArgumentParser(
+        prog="tether-web",
+        description="Serve Tether's HTTP side: notifications in, files in, answers out. Stateless; run as many as you like.",
+        epilog="Settings come from the environment (docs/reference/settings.md). Put nginx in front; see deploy/.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="port to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes; one per core is plenty (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--grace",
+        type=int,
+        default=30,
+        metavar="SECONDS",
+        help="time to drain on SIGTERM (default: %(default)s)",
+    )
+    args = parser.parse_args(argv)
+
+    # Counters of several processes meet in files; the folder must be known before the first of them is made.
+    with tempfile.TemporaryDirectory(prefix="tether-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        return _serve(args)
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from granian import Granian  # noqa: PLC0415 - after the environment is set
+    from granian.constants import HTTPModes, Interfaces, Loops  # noqa: PLC0415
+    from granian.log import LogLevels  # noqa: PLC0415
+    from tether_core.errors import TetherError  # noqa: PLC0415
+    from tether_stores import telemetry  # noqa: PLC0415
+    from tether_stores.settings import Settings  # noqa: PLC0415
+
+    try:
+        settings = Settings.from_env(os.environ)
+    except TetherError as problem:
+        print(f"tether-web: {problem}", file=sys.stderr)
+        return 2
+    missing = [
+        name
+        for name, value in {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}.items()
+        if not value
+    ]
+    if missing:
+        print(
+            f"tether-web: {' and '.join(missing)} must be set. To try it without services of your own: "
+            "tether-sandbox up -- tether-web",
+            file=sys.stderr,
+        )
+        return 2
+    telemetry.configure(level=settings.log_level, program="tether-web")
+    log = telemetry.logger("serve")
+    log.info("serving", host=args.host, port=args.port, workers=args.workers)
+    Granian(
+        "tether_web.app:create_app",
+        factory=True,
+        address=args.host,
+        port=args.port,
+        interface=Interfaces.ASGI,
+        workers=args.workers,
+        loop=Loops.uvloop if sys.platform != "win32" else Loops.asyncio,
+        http=HTTPModes.http1,
+        websockets=False,
+        # Counts open connections, idle ones among them, so the default of backlog / workers starves a busy node.
+        backlog=4096,
+        backpressure=4096,
+        respawn_failed_workers=True,
+        workers_kill_timeout=args.grace,
+        log_enabled=False,
+        log_level=LogLevels.warning,
+        log_access=False,
+    ).serve()
+    log.info("stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

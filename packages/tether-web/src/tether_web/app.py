@@ -1,0 +1,111 @@
+"""The one place of wiring: settings and services in, an ASGI application out."""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+
+from litestar import Litestar, Router
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ASGIApp
+from tether_stores import redis, telemetry
+from tether_stores.postgres import open_pool
+from tether_stores.queue import open_doorbell
+from tether_stores.redis import open_redis
+from tether_stores.settings import Settings
+
+from tether_web import attempts, events, health, openapi, problems, webhooks
+from tether_web.auth import ApiKeys, KeyRing
+from tether_web.edge import wrapped
+from tether_web.inbox import Inbox
+
+__all__ = ["application", "create_app"]
+
+_log = telemetry.logger("app")
+
+
+def application(settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Litestar:
+    """
+    The Litestar application.
+
+    Args:
+        settings: Everything an operator may choose.
+        clock: Gives the present moment, aware, UTC.
+
+    Returns:
+        The application; its services open with its lifespan and close after the last answer.
+    """
+
+    @asynccontextmanager
+    async def services(app: Litestar) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            pool = await stack.enter_async_context(
+                open_pool(settings.database_url, name="tether-web", max_size=settings.database_pool_max)
+            )
+            cache = await stack.enter_async_context(open_redis(settings.redis_url, name="tether-web"))
+            doorbell = await stack.enter_async_context(
+                open_doorbell(settings.redis_url, queue="webhooks", timeout_s=0.5)
+            )
+            inbox = Inbox(
+                pool=pool,
+                cache=cache,
+                doorbell=doorbell,
+                clock=clock,
+                deadline_s=settings.commit_deadline_s,
+                waiting_max=settings.waiting_max,
+            )
+            stack.push_async_callback(inbox.close)
+            app.state.update(
+                {
+                    "pool": pool,
+                    "cache": cache,
+                    "inbox": inbox,
+                    "clock": clock,
+                    "credentials": settings.credentials,
+                    "key_ring": KeyRing(settings.api_keys),
+                    "settings": settings,
+                }
+            )
+            for complaint in await redis.complaints(cache):
+                _log.error(complaint)
+            if not settings.credentials:
+                _log.error("EMP_API_PASSWORD is not set: every notification will be refused")
+            if not settings.api_keys:
+                _log.error("TETHER_API_KEYS is not set: the API is closed")
+            yield
+
+    api = Router(
+        "/",
+        route_handlers=[attempts.ROUTER, events.ROUTER],
+        middleware=[ApiKeys],
+        security=[{"apiKey": []}],
+    )
+    app = Litestar(
+        [webhooks.receive, health.health, health.ready, health.metrics, api],
+        lifespan=[services],
+        exception_handlers=problems.HANDLERS,
+        logging_config=None,  # telemetry is set up once per process, and problems.py logs what went wrong
+        openapi_config=OpenAPIConfig(
+            title="Tether",
+            version="0.1.0",
+            description="Collect by SEPA direct debit over emerchantpay, and account for every notification.",
+            path="/api/schema",
+            render_plugins=[JsonRenderPlugin()],  # the document itself; viewers load scripts from elsewhere
+            components=Components(
+                security_schemes={
+                    "apiKey": SecurityScheme(type="http", scheme="bearer", description="TETHER_API_KEYS")
+                }
+            ),
+        ),
+    )
+    openapi.describe_webhook(app)
+    return app
+
+
+def create_app() -> ASGIApp:
+    """The ASGI application of this process, from its environment; what Granian loads."""
+    settings = Settings.from_env(os.environ)
+    telemetry.configure(level=settings.log_level, program="tether-web")
+    return wrapped(application(settings))

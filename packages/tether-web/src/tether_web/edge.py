@@ -1,0 +1,91 @@
+"""
+What every request passes, whatever happens inside: request id, security headers, counters, one log line.
+
+A plain ASGI wrapper around the application, because middleware inside of Litestar does not see requests that match
+no route. Successful notifications are counted and not logged; a busy day would write little else.
+"""
+
+import re
+from time import perf_counter
+from typing import Any, Final
+from uuid import uuid4
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
+from tether_stores.telemetry import logger
+
+from tether_web.metrics import REQUEST_SECONDS, REQUESTS
+
+__all__ = ["wrapped"]
+
+# Taken over from a proxy where it looks like an id; anything else is replaced, so that no log line can be forged.
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9_.:-]{8,64}")
+_HEADERS: Final = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+]
+_QUIET: Final = {"/api/webhooks/emp", "/health", "/ready", "/metrics"}
+_log = logger("http")
+
+
+def wrapped(app: ASGIApp) -> ASGIApp:
+    """
+    *app* with request ids, headers, counters and a log line around it.
+
+    Args:
+        app: The application.
+
+    Returns:
+        An ASGI application.
+    """
+
+    async def edge(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await app(scope, receive, send)
+            return
+        began = perf_counter()
+        request_id = _request_id(scope)
+        status = 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                present = {name for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id),
+                    *(header for header in _HEADERS if header[0] not in present),
+                ]
+            await send(message)
+
+        with bound_contextvars(request_id=request_id.decode()):
+            await app(scope, receive, sending)
+            _tell(scope, status, perf_counter() - began)
+
+    return edge
+
+
+def _request_id(scope: Any) -> bytes:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return bytes(value)
+    return uuid4().hex.encode()
+
+
+def _tell(scope: Any, status: int, took_s: float) -> None:
+    # The template, never the path: paths can hold ids of people, and every id would be a metric of its own.
+    route = scope.get("path_template") or "-"
+    REQUESTS.labels(scope["method"][:10], route, str(status)).inc()
+    REQUEST_SECONDS.labels(route).observe(took_s)
+    if route not in _QUIET or status >= 500:
+        _log.info(
+            "answered",
+            method=scope["method"][:10],
+            route=route,
+            status=status,
+            took_ms=round(took_s * 1000, 2),
+        )

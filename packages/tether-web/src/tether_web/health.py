@@ -1,0 +1,70 @@
+"""`GET /health` (the process is alive), `GET /ready` (what it needs is there), `GET /metrics` (Prometheus)."""
+
+from typing import Literal
+
+import msgspec
+from litestar import MediaType, Response, get
+from litestar.datastructures import State
+from tether_core.errors import StoreUnreachable
+from tether_stores import redis, webhook_events
+from tether_stores.postgres import connection
+
+from tether_web.metrics import CONTENT_TYPE_LATEST, OLDEST_WAITING, rendered
+
+__all__ = ["Readiness", "health", "metrics", "ready"]
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """
+    What the node needs, and whether it is there.
+
+    Attributes:
+        ready: Whether notifications can be recorded: Postgres answers and a gateway password is configured.
+        postgres: Whether it answers.
+        redis: Whether it answers; without it everything works, slower.
+        gateway_password: Whether one is configured; without it every notification is refused.
+        oldest_waiting_s: Age of the oldest notification that is due and not booked, in seconds; null if unknown.
+    """
+
+    ready: bool
+    postgres: bool
+    redis: bool
+    gateway_password: bool
+    oldest_waiting_s: float | None
+
+
+@get("/health", summary="Whether the process is alive", tags=["operation"])
+async def health() -> dict[Literal["status"], Literal["alive"]]:
+    """Answer at once, asking nobody."""
+    return {"status": "alive"}
+
+
+@get("/ready", summary="Whether notifications can be recorded", tags=["operation"])
+async def ready(state: State) -> Response[Readiness]:
+    """Ask Postgres and Redis; 503 when notifications cannot be recorded."""
+    oldest_s = await _oldest_s(state)
+    told = Readiness(
+        ready=oldest_s is not None and bool(state.credentials),
+        postgres=oldest_s is not None,
+        redis=await redis.answers(state.cache),
+        gateway_password=bool(state.credentials),
+        oldest_waiting_s=oldest_s,
+    )
+    return Response(told, status_code=200 if told.ready else 503)
+
+
+@get("/metrics", summary="Prometheus metrics of this node", tags=["operation"], media_type=MediaType.TEXT)
+async def metrics(state: State) -> Response[bytes]:
+    """All counters of the node's processes together; keep it inside, see the deployment guide."""
+    await _oldest_s(state)
+    return Response(rendered(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def _oldest_s(state: State) -> float | None:
+    try:
+        async with connection(state.pool) as conn:
+            oldest_s = await webhook_events.oldest_due_s(conn, now=state.clock())
+    except StoreUnreachable:
+        return None
+    OLDEST_WAITING.set(oldest_s)
+    return oldest_s

@@ -1,0 +1,181 @@
+"""
+The way of a verified notification into the inbox, for all requests of one process together.
+
+```text
+deliver ──► Redis: seen this key with this content within a day? ── yes ──► "repeated"
+               │ no, or Redis is away
+               ▼
+            group commit: one insert for all that wait ──► committed
+               │                                              │ after the answer, best effort
+               ▼                                              ▼
+            "recorded" | "repeated" | "conflicting"        mark in Redis, ring the worker
+```
+
+Redis may be wrong in one way only, by forgetting: a mark is written after its row is committed, never before.
+So it can be flushed or stopped at any moment and the answers stay right, only slower.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final
+
+from tether_core.errors import StoreUnreachable, Unavailable
+from tether_core.idempotency import Delivery
+from tether_core.jobs import WEBHOOKS
+from tether_stores import redis, webhook_events
+from tether_stores.postgres import Pool, transaction
+from tether_stores.queue import Doorbell, ring
+from tether_stores.redis import Redis
+from tether_stores.telemetry import logger
+from tether_stores.webhook_events import Recording
+
+from tether_web.group_commit import Group
+from tether_web.metrics import BATCH_ROWS, RINGS
+
+__all__ = ["Inbox"]
+
+# One insert of 256 rows takes a few milliseconds; more would only make the first of them wait for the last.
+_BATCH_MAX: Final = 256
+# A Redis that failed is left alone this long, so that its timeouts are not added to every answer.
+_REDIS_PAUSE_S: Final = 3.0
+# Rings closer together than this say nothing new; a worker takes all that waits at each of them.
+_RING_PAUSE_S: Final = 0.02
+_MARKS_MAX: Final = 10_000
+
+_log = logger("inbox")
+
+
+class Inbox:
+    """One per process: joins requests, writes rows, marks them, and rings the worker."""
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        cache: Redis,
+        doorbell: Doorbell,
+        clock: Callable[[], datetime],
+        deadline_s: float,
+        waiting_max: int,
+    ) -> None:
+        """
+        Prepare; nothing runs until the first delivery.
+
+        Args:
+            pool: Of Postgres.
+            cache: Redis, for the look-aside.
+            doorbell: Of queue "webhooks".
+            clock: Gives the present moment, aware, UTC.
+            deadline_s: How long a delivery may take before `StoreUnreachable`, in seconds.
+            waiting_max: Deliveries at most that may wait in this process.
+        """
+        self._pool = pool
+        self._cache = cache
+        self._doorbell = doorbell
+        self._clock = clock
+        self._deadline_s = deadline_s
+        self._looks: Group[bytes, bytes | None] = Group(
+            self._look,
+            batch_max=_BATCH_MAX,
+            waiting_max=waiting_max,
+            what="notifications",
+            sizes=BATCH_ROWS.labels("look-aside").observe,
+        )
+        self._commits: Group[Recording, Delivery] = Group(
+            self._commit,
+            batch_max=_BATCH_MAX,
+            waiting_max=waiting_max,
+            what="notifications",
+            sizes=BATCH_ROWS.labels("commit").observe,
+        )
+        self._redis_away_until = 0.0
+        self._marks: list[tuple[bytes, bytes]] = []
+        self._rings_due = False
+        self._lane = 0
+        self._after: asyncio.Task[None] | None = None
+
+    async def deliver(self, row: Recording) -> Delivery:
+        """
+        Record a notification durably, or learn that it is on record.
+
+        Args:
+            row: Verified.
+
+        Returns:
+            "recorded", "repeated" or "conflicting"; in each case its row is committed.
+
+        Raises:
+            StoreUnreachable: when no commit came within the deadline. The row may still land; the gateway's
+                repeat will then find it.
+            Overloaded: when too many wait.
+        """
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                if await self._seen_content(row.key) == row.content:
+                    return "repeated"
+                return await self._commits.do(row)
+        except TimeoutError as problem:
+            raise StoreUnreachable("postgres", why="no commit in time") from problem
+
+    async def close(self) -> None:
+        """Finish what is in flight; called once no request can come any more."""
+        await self._commits.drained()
+        if self._after is not None:
+            await asyncio.wait([self._after], timeout=1.0)
+
+    async def _seen_content(self, key: bytes) -> bytes | None:
+        if asyncio.get_running_loop().time() < self._redis_away_until:
+            return None
+        try:
+            return await self._looks.do(key)
+        except Unavailable:
+            return None
+
+    async def _look(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
+        try:
+            return await redis.seen(self._cache, keys)
+        except StoreUnreachable as problem:
+            self._leave_redis_alone(problem)
+            return [None] * len(keys)
+
+    async def _commit(self, rows: Sequence[Recording]) -> Sequence[Delivery]:
+        async with transaction(self._pool) as conn:
+            outcomes = await webhook_events.record(conn, rows, now=self._clock())
+        for row, outcome in zip(rows, outcomes, strict=True):
+            if outcome == "recorded":
+                self._rings_due = True
+            if outcome != "conflicting" and len(self._marks) < _MARKS_MAX:
+                self._marks.append((row.key, row.content))
+        if self._after is None:
+            self._after = asyncio.create_task(self._afterwards())
+        return outcomes
+
+    async def _afterwards(self) -> None:
+        """Mark and ring, as long as there is something to mark or ring for."""
+        try:
+            while self._marks or self._rings_due:
+                marks, self._marks = self._marks, []
+                rings_due, self._rings_due = self._rings_due, False
+                if asyncio.get_running_loop().time() < self._redis_away_until:
+                    return  # workers look by themselves, and repeats are recognised by their rows
+                try:
+                    if rings_due:
+                        self._lane += 1
+                        fresh = await ring(self._doorbell, WEBHOOKS, lane=self._lane)
+                        RINGS.labels("rung" if fresh else "already rung").inc()
+                    if marks:
+                        await redis.mark_seen(self._cache, marks)
+                except StoreUnreachable as problem:
+                    RINGS.labels("failed").inc()
+                    self._leave_redis_alone(problem)
+                    return
+                await asyncio.sleep(_RING_PAUSE_S)
+        finally:
+            self._after = None
+
+    def _leave_redis_alone(self, problem: StoreUnreachable) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._redis_away_until:
+            _log.warning("redis is away; going on without it", why=problem.why, pause_s=_REDIS_PAUSE_S)
+        self._redis_away_until = now + _REDIS_PAUSE_S

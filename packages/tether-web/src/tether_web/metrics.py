@@ -1,0 +1,70 @@
+"""
+Metrics of the web nodes, in Prometheus' text form, summed over the worker processes of a node.
+
+With several processes the counters live in files of `PROMETHEUS_MULTIPROC_DIR`, which `tether-web` sets up before it
+starts them; whichever process is asked adds them up.
+"""
+
+import os
+from typing import Final
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+
+__all__ = [
+    "BATCH_ROWS",
+    "CONTENT_TYPE_LATEST",
+    "LOG_LINES_DROPPED",
+    "NOTIFICATIONS",
+    "NOTIFICATION_SECONDS",
+    "OLDEST_WAITING",
+    "REQUESTS",
+    "REQUEST_SECONDS",
+    "RINGS",
+    "rendered",
+]
+
+# Web answers lie between a millisecond and a few seconds; the promise is 100 ms.
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+
+NOTIFICATIONS: Final = Counter(
+    "tether_webhook_notifications", "Notifications answered, by what came of them.", ["outcome"]
+)
+NOTIFICATION_SECONDS: Final = Histogram(
+    "tether_webhook_seconds", "From the last byte of a notification to its answer.", buckets=_SECONDS
+)
+BATCH_ROWS: Final = Histogram(
+    "tether_group_rows", "Requests joined in one call.", ["call"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+)
+RINGS: Final = Counter("tether_rings", "Doorbell rings, by whether they went through.", ["outcome"])
+REQUESTS: Final = Counter(
+    "tether_http_requests", "HTTP requests, by route and status.", ["method", "route", "status"]
+)
+REQUEST_SECONDS: Final = Histogram(
+    "tether_http_seconds", "Time to the end of an answer, by route.", ["route"], buckets=_SECONDS
+)
+OLDEST_WAITING: Final = Gauge(
+    "tether_oldest_waiting_seconds",
+    "Age of the oldest notification that is due, as last seen by /ready or /metrics.",
+    multiprocess_mode="mostrecent",
+)
+LOG_LINES_DROPPED: Final = Gauge(
+    "tether_log_lines_dropped", "Log lines lost because stderr stalled.", multiprocess_mode="livesum"
+)
+
+
+def rendered() -> bytes:
+    """All metrics of this node as Prometheus' text form."""
+    registry = REGISTRY
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)

@@ -1,0 +1,186 @@
+"""
+`POST /api/webhooks/emp`: verify, record, acknowledge.
+
+A raw ASGI handler, because this is the one route whose every microsecond counts and whose answers are the
+gateway's, not our API's: XML echoes, `{"status":"ok"}`, and errors as `{"error": ...}`.
+
+| what comes | what it gets |
+|---|---|
+| a genuine notification, new or repeated | 200, with its row committed: XML echo to a form, JSON to JSON |
+| the same key with other content | 200 likewise; kept for a person, not applied |
+| a signature that no secret makes, or no secret configured | 401, and no trace in the inbox |
+| another method / media type / more than 64 KiB / unreadable | 405 / 415 / 413 / 400 |
+| no commit in time, or the store away, or too many waiting | 503 with Retry-After; the gateway comes again |
+"""
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Final
+
+import msgspec
+from litestar import asgi
+from litestar.types import Receive, Scope, Send
+from tether_core.emp.notification import FORM, JSON, Notification, acknowledge, decode, media_type
+from tether_core.emp.signature import Credential, verify
+from tether_core.errors import SignatureMismatch, Unavailable, Unreadable
+from tether_core.idempotency import Delivery, identify
+from tether_stores.telemetry import logger
+from tether_stores.webhook_events import Recording
+
+from tether_web.inbox import Inbox
+from tether_web.metrics import NOTIFICATION_SECONDS, NOTIFICATIONS
+
+__all__ = ["BODY_MAX_BYTES", "PATH", "Answer", "receive", "take"]
+
+PATH: Final = "/api/webhooks/emp"
+# Real notifications are below 4 KiB; the old system's limit was the same and never met.
+BODY_MAX_BYTES: Final = 65_536
+
+_XML: Final = b"application/xml"
+_PLAIN_JSON: Final = b"application/json"
+_log = logger("webhooks")
+_outcomes: Final = {
+    outcome: NOTIFICATIONS.labels(outcome).inc
+    for outcome in ("recorded", "repeated", "conflicting", "refused", "unreadable", "unavailable")
+}
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """
+    An HTTP answer.
+
+    Attributes:
+        status: The code.
+        content_type: The media type.
+        body: Its bytes.
+        retry_after_s: For 503: when to come again, in whole seconds; 0 for no such header.
+        allow: For 405: the method to use.
+    """
+
+    status: int
+    content_type: bytes
+    body: bytes
+    retry_after_s: int = 0
+    allow: bytes = b""
+
+
+def _error(status: int, text: str, *, retry_after_s: int = 0, allow: bytes = b"") -> Answer:
+    return Answer(status, _PLAIN_JSON, msgspec.json.encode({"error": text}), retry_after_s, allow)
+
+
+_REFUSED: Final = _error(401, "Invalid signature")
+_TOO_LARGE: Final = _error(413, f"A notification has at most {BODY_MAX_BYTES} bytes")
+_WRONG_TYPE: Final = _error(415, f"Send {FORM} or {JSON}")
+_WRONG_METHOD: Final = _error(405, "Send notifications with POST", allow=b"POST")
+_NEW: Final = Answer(200, _PLAIN_JSON, b'{"status":"ok"}')
+_KNOWN: Final = Answer(200, _PLAIN_JSON, b'{"status":"ok","message":"Already processed"}')
+
+
+async def take(inbox: Inbox, body: bytes, *, content_type: str, credentials: Sequence[Credential]) -> Answer:
+    """
+    Verify a notification, have it recorded, and say what to answer.
+
+    Args:
+        inbox: Where it goes.
+        body: At most `BODY_MAX_BYTES` bytes.
+        content_type: The header's value.
+        credentials: The gateway accounts that may have signed; none means every notification is refused.
+
+    Returns:
+        The answer; 200 only after the row is committed.
+    """
+    media = media_type(content_type)
+    if media not in {FORM, JSON}:
+        return _WRONG_TYPE
+    try:
+        told = decode(body, content_type=media)
+        account = verify(
+            told.id,
+            told.signature,
+            credentials=credentials,
+            terminal_token=told.terminal_token,
+            with_login=told.kind == "kyc",
+        )
+    except Unreadable as problem:
+        _outcomes["unreadable"]()
+        _log.warning("notification unreadable", why=problem.why, size_bytes=len(body))
+        return _error(400, str(problem))
+    except SignatureMismatch:
+        _outcomes["refused"]()
+        _log.warning("notification refused", configured_accounts=len(credentials), size_bytes=len(body))
+        return _REFUSED
+    same = identify(told, account=account)
+    row = Recording(
+        key=same.key,
+        content=same.content,
+        account=account,
+        kind=told.kind,
+        notification_id=told.id,
+        status=told.status[:100],
+        event=(told.event or "")[:100],
+        content_type=media,
+        body=body,
+    )
+    try:
+        delivery = await inbox.deliver(row)
+    except Unavailable as problem:
+        _outcomes["unavailable"]()
+        _log.warning("notification not recorded", why=str(problem))
+        return _error(503, str(problem), retry_after_s=problem.retry_after_s)
+    _outcomes[delivery]()
+    if delivery == "conflicting":
+        _log.warning("notification conflicts with one on record", notification_id=told.id, status=told.status)
+    return _acknowledged(told, delivery, media=media)
+
+
+def _acknowledged(told: Notification, delivery: Delivery, *, media: str) -> Answer:
+    if media == FORM:
+        return Answer(200, _XML, acknowledge(told))
+    return _KNOWN if delivery == "repeated" else _NEW
+
+
+@asgi(PATH, copy_scope=False)
+async def receive(scope: Scope, receive: Receive, send: Send) -> None:
+    """The ASGI side of `take`."""
+    state = scope["app"].state
+    if scope["method"] != "POST":  # type: ignore[typeddict-item]
+        await _send(send, _WRONG_METHOD)
+        return
+    headers = dict(scope["headers"])
+    declared = headers.get(b"content-length", b"0")
+    if declared.isdigit() and int(declared) > BODY_MAX_BYTES:
+        await _send(send, _TOO_LARGE)
+        return
+    body = b""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            return  # the sender has gone; it will come again
+        body += message["body"]
+        more = message["more_body"]
+        if len(body) > BODY_MAX_BYTES:
+            await _send(send, _TOO_LARGE)
+            return
+    began = perf_counter()
+    answer = await take(
+        state.inbox,
+        body,
+        content_type=headers.get(b"content-type", b"").decode("latin-1"),
+        credentials=state.credentials,
+    )
+    NOTIFICATION_SECONDS.observe(perf_counter() - began)
+    await _send(send, answer)
+
+
+async def _send(send: Send, answer: Answer) -> None:
+    headers = [
+        (b"content-type", answer.content_type),
+        (b"content-length", str(len(answer.body)).encode()),
+    ]
+    if answer.retry_after_s:
+        headers.append((b"retry-after", str(answer.retry_after_s).encode()))
+    if answer.allow:
+        headers.append((b"allow", answer.allow))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
