@@ -28,7 +28,15 @@ leave over. What is normal is no error: a repeated notification is an outcome, n
 'DE**... is not an IBAN: its check digits do not fit; correct the IBAN and send the row again'
 >>> issubclass(StoreUnreachable, Unavailable)
 True
+
+An error crosses processes and survives a copy whole, whatever its constructor looks like:
+
+>>> import pickle
+>>> pickle.loads(pickle.dumps(IllegalStep("upload", state="read", step="cancelled"))).state
+'read'
 """
+
+from typing import Any
 
 __all__ = [
     "ConflictingContent",
@@ -57,6 +65,16 @@ class TetherError(Exception):
     """
 
     code: str = "error"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle by the facts kept; the default would call a keyword-only constructor by position."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[TetherError], args: tuple[object, ...], facts: dict[str, object]) -> TetherError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(facts)
+    return error
 
 
 class Rejected(TetherError):
@@ -144,7 +162,7 @@ class InvalidAmount(Rejected):
     code = "invalid_amount"
 
     def __init__(self, shown: str, *, why: str) -> None:
-        super().__init__(shown, why)
+        super().__init__(shown[:40], why)
         self.shown = shown[:40]
         self.why = why
 
