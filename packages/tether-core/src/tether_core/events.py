@@ -136,7 +136,7 @@ def decode(data: bytes) -> Event:
     """
     try:
         event: Event = _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise Unreadable("event", why=str(problem)) from problem
     return event
 
