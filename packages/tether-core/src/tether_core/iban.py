@@ -45,6 +45,7 @@ __all__ = [
     "fingerprint",
     "is_eea",
     "is_sepa",
+    "length",
     "mask",
     "validate",
 ]
@@ -238,6 +239,23 @@ def fingerprint(iban: str, *, key: bytes = b"") -> bytes:
 def country(iban: str) -> str:
     """Tell the two letters of the country that issued a canonical *iban*."""
     return iban[:2]
+
+
+def length(prefix: str) -> int | None:
+    """
+    How many characters the IBANs of a country have.
+
+    Args:
+        prefix: Two capitals, as `country` tells them.
+
+    Returns:
+        15 to 34, or `None` where the registry has no such country.
+
+    >>> length("DE"), length("ZZ")
+    (22, None)
+    """
+    entry = _REGISTRY.get(prefix)
+    return None if entry is None else entry.length
 
 
 def is_sepa(iban: str) -> bool:

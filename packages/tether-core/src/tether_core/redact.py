@@ -4,19 +4,28 @@ What may be shown of personal data, in logs, answers and reports.
 Two nets, because either alone has holes: fields that are personal by their name are masked whatever they
 hold, and anything that looks like an IBAN is masked wherever it stands.
 
+What looks like one: a valid IBAN in any spelling, wherever it stands; and, because a mistyped account number is an
+account number still, any run of two letters, two digits and 11 to 30 letters and digits more. Ids of the gateway and
+UUIDs look like that too now and then; they are spared, for people search by them.
+
 >>> text("paid from DE89 3704 0044 0532 0130 00 today")
 'paid from DE89**************3000 today'
+>>> text("IBANde89-3704--00440 532013000and DE89 3704 0044 0532 0130 01")
+'IBANDE89**************3000and DE89**************3001'
 >>> fields({"status": "approved", "last_name": "Doe", "usage": "see DE89370400440532013000"})
 {'status': 'approved', 'last_name': '***', 'usage': 'see DE89**************3000'}
->>> text("no IBAN in DE12")
-'no IBAN in DE12'
+>>> text("no IBAN in DE12, nor in be17a21403427eb96664a6d7e5d5d481")
+'no IBAN in DE12, nor in be17a21403427eb96664a6d7e5d5d481'
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
-__all__ = ["PERSONAL", "fields", "text"]
+from tether_core import iban
+from tether_core.errors import InvalidIban
+
+__all__ = ["PERSONAL", "fields", "is_personal", "text"]
 
 # Field names of the gateway, of our tables and of spreadsheets that hold what belongs to a person or a secret.
 PERSONAL: Final = frozenset(
@@ -24,18 +33,27 @@ PERSONAL: Final = frozenset(
     iban bank_account_number bank_identifier_code account_holder name full_name first_name last_name email
     customer_email customer_phone phone address address1 address2 street house_number zip_code postcode city
     state neighborhood birth_date date_of_birth national_id card_number card_holder token consumer_id
-    remote_ip signature password authorization api_key secret
+    remote_ip signature password authorization api_key secret expiration_month expiration_year
+    payment_account_reference scheme_pan_tail
     """.split()
 )
+# Whole families of fields: cards, the subjects and papers of identity checks, addresses.
+_FAMILIES: Final = ("card_", "customer_", "holder_", "document_", "billing_address", "shipping_address")
 
-# Two letters, two digits, then 11 to 30 more that may be grouped with single blanks or hyphens.
-_IBAN_LIKE: Final = re.compile(
-    r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,30}(?![A-Za-z0-9])"
+# What people and programs put between two characters of an IBAN; three in a row are enough.
+_GAP: Final = r"[\s+./_\-\u00ad\u200b\u2010-\u2015\u2212]{0,3}"
+# Where an IBAN can begin: two letters, two digits. What follows is looked at from there.
+_START: Final = re.compile(rf"[A-Za-z]{_GAP}[A-Za-z]{_GAP}[0-9]{_GAP}[0-9]")
+_REST: Final = {n: re.compile(rf"(?:{_GAP}[A-Za-z0-9]){{{n - 4}}}") for n in range(15, 35)}
+# The run that a mistyped IBAN makes: a word of its own, or groups with a single blank or hyphen between them. Words
+# behind it belong to the sentence.
+_RUN: Final = re.compile(
+    r"(?:(?<![A-Za-z0-9])|(?<=[Ii][Bb][Aa][Nn]))[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,30}(?![A-Za-z0-9])"
 )
-# Where groups of four are followed by ordinary words, the match may run on into them: groups end it.
-_GROUPED: Final = re.compile(
-    r"[A-Za-z]{2}[0-9]{2}(?:[ -][A-Za-z0-9]{4}){2,7}(?:[ -][A-Za-z0-9]{1,3}(?![A-Za-z0-9]))?"
-)
+_WORDS_BEHIND: Final = re.compile(r"(?:[ -][A-Za-z]+)+\Z")
+_DIGITS_MIN: Final = 8  # fewer make no account number: "db01 is not reachable" is a sentence
+# 32 hex digits, bare or as a UUID. No country has IBANs that such a run could be.
+_ID: Final = re.compile(r"(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?![A-Za-z0-9])")
 
 
 def text(value: str) -> str:
@@ -46,9 +64,10 @@ def text(value: str) -> str:
         value: Any text.
 
     Returns:
-        The text with the middle of each such run replaced by stars; never longer than *value*.
+        The text with each such run shown as `tether_core.iban.mask` does; never longer than *value*.
     """
-    return _IBAN_LIKE.sub(_masked, value)
+    # The valid first: a mistyped one beside it must not take part of it away.
+    return _masked(_masked(value, _end_of_valid), _end_of_mistyped)
 
 
 def fields(values: Mapping[str, str]) -> dict[str, str]:
@@ -61,16 +80,67 @@ def fields(values: Mapping[str, str]) -> dict[str, str]:
     Returns:
         The same names in the same order; personal ones as stars, the others through `text`.
     """
-    return {
-        name: "***" if value and name.lower() in PERSONAL else text(value) for name, value in values.items()
-    }
+    return {name: "***" if value and is_personal(name) else text(value) for name, value in values.items()}
 
 
-def _masked(match: re.Match[str]) -> str:
-    run = match.group()
-    rest = ""
-    grouped = _GROUPED.match(run)
-    if grouped is not None and len(grouped.group()) < len(run):
-        run, rest = grouped.group(), run[grouped.end() :]
-    compact = run.replace(" ", "").replace("-", "")
-    return compact[:4] + "*" * (len(compact) - 8) + compact[-4:] + rest
+def is_personal(name: str) -> bool:
+    """
+    Whether a field is personal or secret by its name.
+
+    Args:
+        name: A field or column name; case, blanks and hyphens do not matter.
+
+    >>> is_personal("First Name"), is_personal("payment_transaction_token"), is_personal("status")
+    (True, True, False)
+    """
+    plain = name.strip().lower().replace(" ", "_").replace("-", "_").removeprefix("payment_transaction_")
+    return plain in PERSONAL or plain.startswith(_FAMILIES)
+
+
+def _characters(run: str) -> str:
+    return "".join(mark for mark in run if mark.isascii() and mark.isalnum())
+
+
+def _masked(value: str, end_of: Callable[[str, re.Match[str]], int | None]) -> str:
+    shown, done = [], 0
+    for start in _START.finditer(value):
+        end = end_of(value, start) if start.start() >= done else None
+        if end is not None:
+            shown += [value[done : start.start()], iban.mask(_characters(value[start.start() : end]))]
+            done = end
+    return "".join([*shown, value[done:]]) if done else value
+
+
+def _end_of_valid(value: str, start: re.Match[str]) -> int | None:
+    rest = _rest(value, start)
+    if rest is None or not _is_valid(_characters(value[start.start() : rest.end()])):
+        return None
+    return rest.end()
+
+
+def _end_of_mistyped(value: str, start: re.Match[str]) -> int | None:
+    run = _RUN.match(value, start.start())
+    if run is None or _ID.match(value, start.start()):
+        return None
+    kept = _WORDS_BEHIND.sub("", run.group())
+    characters = _characters(kept)
+    if len(characters) < min(_REST) or sum(map(str.isdigit, characters)) < _DIGITS_MIN:
+        return None
+    end = start.start() + len(kept)
+    # Where the country is known, what goes beyond the length of its IBANs is not part of one.
+    rest = _rest(value, start)
+    return end if rest is None else min(end, rest.end())
+
+
+def _rest(value: str, start: re.Match[str]) -> re.Match[str] | None:
+    """The characters after the first four, as many as IBANs of that country have."""
+    size = iban.length(_characters(start.group())[:2].upper())
+    return None if size is None else _REST[size].match(value, start.end())
+
+
+def _is_valid(characters: str) -> bool:
+    try:
+        iban.validate(characters)
+    except InvalidIban:
+        return False
+    return True
