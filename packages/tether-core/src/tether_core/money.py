@@ -19,6 +19,7 @@ from decimal import Decimal
 
 import msgspec
 
+from tether_core import redact
 from tether_core.errors import InvalidAmount, InvalidRequest
 
 __all__ = ["Money", "exponent", "parse"]
@@ -77,7 +78,9 @@ class Money(msgspec.Struct, frozen=True, order=True):
     @property
     def decimal(self) -> Decimal:
         """The amount in major units, with exactly the decimals of its currency."""
-        return Decimal(self.amount_minor).scaleb(-exponent(self.currency))
+        # Built from its digits: arithmetic would round to whatever decimal context the calling thread has set.
+        digits = tuple(map(int, str(abs(self.amount_minor))))
+        return Decimal((int(self.amount_minor < 0), digits, -exponent(self.currency)))
 
 
 def parse(text: str, *, currency: str) -> Money:
@@ -99,8 +102,9 @@ def parse(text: str, *, currency: str) -> Money:
     """
     places = exponent(currency)
     if not _PLAIN.fullmatch(text):
-        raise InvalidAmount(text, why="write digits with at most one decimal point, e.g. 12.34")
-    decimals = len(text.partition(".")[2])
-    if decimals > places:
-        raise InvalidAmount(text, why=f"{currency} has {places} decimals, this has {decimals}")
-    return Money(int(Decimal(text).scaleb(places)), currency)
+        # Redacted: an account number in the wrong column must not come out whole in an error text.
+        raise InvalidAmount(redact.text(text), why="write digits with at most one decimal point, e.g. 12.34")
+    whole, _, decimals = text.partition(".")
+    if len(decimals) > places:
+        raise InvalidAmount(text, why=f"{currency} has {places} decimals, this has {len(decimals)}")
+    return Money(int(whole + decimals.ljust(places, "0")), currency)
