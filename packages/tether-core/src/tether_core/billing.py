@@ -28,7 +28,8 @@ genuine chargeback with a listed reason comes, even when the news of its reversa
 
 A genuine signature covers only the id of a notification (`tether_core.emp.signature`). `Policy.confirm` says for which claims
 the gateway has to be asked back before they take effect; `decide` then answers `confirm`, and is called again
-with the gateway's own word.
+with the gateway's own word. What is booked then is that word: a claim of "declined" that the gateway answers with
+"approved" books an approval.
 
 >>> from tether_core.emp.notification import FORM, decode
 >>> attempt = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR")
@@ -240,13 +241,13 @@ def decide(
     Returns:
         The decision. It is a value: nothing has happened yet.
     """
+    if notification.unique_id is None and notification.transaction_id is None:
+        return Decision("unchanged", "not_a_payment")
     step = codes.meaning(notification.status, event=notification.event, error_code=notification.error_code)
     if step is None:
         return Decision("park", "unknown_status")
     if step.track == "none":
         return Decision("unchanged", "information")
-    if notification.unique_id is None and notification.transaction_id is None:
-        return Decision("unchanged", "not_a_payment")
     if attempt is None:
         return Decision("not_yet", "unknown_payment")
     return (
@@ -271,10 +272,14 @@ def _unconfirmed(
         return None
     if confirmation is None:
         return Decision("confirm", "unconfirmed", attempt)
-    told = codes.meaning(confirmation.status, event=None, error_code=confirmation.error_code)
+    told = _told(confirmation)
     if told is None:
         return Decision("park", "unknown_status")
     return None if _bears_out(step, told) else Decision("refuted", "refuted", attempt)
+
+
+def _told(confirmation: Confirmation) -> codes.Step | None:
+    return codes.meaning(confirmation.status, event=None, error_code=confirmation.error_code)
 
 
 def _must_be_confirmed(attempt: Attempt, step: codes.Step, *, policy: Policy) -> bool:
@@ -294,6 +299,17 @@ def _bears_out(claimed: codes.Step, told: codes.Step) -> bool:
     return told.track == "dispute" and claimed.stage <= codes.APPROVED
 
 
+def _booked(claimed: codes.Step, confirmation: Confirmation | None) -> codes.Step:
+    """The step to book: the gateway's own word where it was asked and has come further than the claim."""
+    told = _told(confirmation) if confirmation is not None else None
+    if told is None or not _bears_out(claimed, told):
+        return claimed
+    if claimed.track == told.track:
+        return told
+    # A dispute moves with its own notification, reason and blacklist entry; here it proves that money came.
+    return codes.Step("payment", codes.APPROVED)
+
+
 def _apply(
     attempt: Attempt,
     notification: Notification,
@@ -302,19 +318,20 @@ def _apply(
     policy: Policy,
     confirmation: Confirmation | None,
 ) -> Decision:
-    reason_code = notification.reason_code or (confirmation.reason_code if confirmation else None)
+    # Where the gateway was asked, its own words outrank the claim's, which nobody signed.
+    reason_code = (confirmation.reason_code if confirmation else None) or notification.reason_code
     is_chargeback = step.track == "dispute" and step.stage in {codes.CHARGEBACKED, codes.LOST_AGAIN}
-    payment, dispute = attempt.payment_stage, attempt.dispute_stage
-    if step.track == "payment":
-        payment = max(payment, step.stage)
-    else:
-        dispute = max(dispute, step.stage)
+    booked = _booked(step, confirmation)
+    cause, error_code = notification.event or notification.status, notification.error_code
+    if confirmation is not None and booked != step:
+        cause, error_code = confirmation.status, confirmation.error_code
+    payment, dispute = _furthest(attempt, booked)
     moved = (payment, dispute) != (attempt.payment_stage, attempt.dispute_stage)
     changes: dict[str, object] = {"payment_stage": payment, "dispute_stage": dispute}
     if attempt.unique_id is None and notification.unique_id:
         changes["unique_id"] = notification.unique_id
     if payment != attempt.payment_stage:
-        changes["error_code"] = notification.error_code  # cleared by the approval that follows an error
+        changes["error_code"] = error_code  # cleared by the approval that follows an error
     if is_chargeback and reason_code and attempt.reason_code is None:
         changes["reason_code"] = reason_code
     after = msgspec.structs.replace(attempt, **changes)
@@ -327,7 +344,7 @@ def _apply(
                 transaction_id=attempt.transaction_id,
                 before=attempt.state,
                 after=after.state,
-                cause=notification.event or notification.status,
+                cause=cause,
                 reason_code=reason_code if is_chargeback else None,
             )
         )
@@ -346,6 +363,12 @@ def _apply(
         known = "repeated" if step.stage == here else "late"
         return Decision("unchanged", known, attempt, entries, tuple(facts))
     return Decision("applied", "moved", after, entries, tuple(facts))
+
+
+def _furthest(attempt: Attempt, step: codes.Step) -> tuple[int, int]:
+    if step.track == "payment":
+        return max(attempt.payment_stage, step.stage), attempt.dispute_stage
+    return attempt.payment_stage, max(attempt.dispute_stage, step.stage)
 
 
 def _entries(attempt: Attempt, reason_code: str | None, *, policy: Policy) -> tuple[Entry, ...]:
