@@ -187,9 +187,11 @@ def test_paused_services_answer_nobody(ours: Services) -> None:
 def test_a_paused_service_can_be_stopped(ours: Services) -> None:
     """A test that fails while Postgres is frozen would leave the whole run hanging at its end."""
     assert ours.postgres
+    crashes = ours.postgres.log.read_text().count("not properly shut down")
     ours.postgres.pause()
     ours.postgres.restart()
     _assert_answering(ours.environment)
+    assert ours.postgres.log.read_text().count("not properly shut down") == crashes
 
 
 def test_nothing_is_left_after_the_block() -> None:

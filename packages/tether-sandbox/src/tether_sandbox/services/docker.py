@@ -7,9 +7,9 @@ own reaper also when we are killed.
 """
 
 import contextlib
+import secrets
 from collections.abc import Iterator
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import httpx
@@ -22,8 +22,6 @@ from tether_sandbox.services.waiting import until
 
 __all__ = ["containers"]
 
-
-_PASSWORD = "tether-secret"  # noqa: S105 - guards nothing: published on loopback, gone at the end
 _SILENCE = (psycopg.OperationalError, redis.RedisError, httpx.HTTPError)
 
 
@@ -41,9 +39,11 @@ def containers(*, wanted: set[str]) -> Iterator[dict[str, str]]:
     Raises:
         DidNotStart: when no Docker engine answers, or a container gives no answer in time.
     """
-    # Imported here, for it asks the engine for its address when it is imported.
-    container = import_module("testcontainers.core.container").DockerContainer
     _require_engine()
+    # Imported late: the client of Docker is heavy, and most people never need it.
+    from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - see above
+
+    password = secrets.token_urlsafe(16)  # containers listen on every interface
     found: dict[str, str] = {}
     with contextlib.ExitStack() as stack:
 
@@ -52,47 +52,46 @@ def containers(*, wanted: set[str]) -> Iterator[dict[str, str]]:
             return f"{published.get_container_host_ip()}:{published.get_exposed_port(port)}"
 
         if "postgres" in wanted:
-            described = container("postgres:18").with_env("POSTGRES_PASSWORD", _PASSWORD)
-            found["DATABASE_URL"] = (
-                f"postgresql://postgres:{_PASSWORD}@{address(described, port=5432)}/postgres"
-            )
+            described = DockerContainer("postgres:18").with_env("POSTGRES_PASSWORD", password)
+            place = address(described, port=5432)
+            found["DATABASE_URL"] = f"postgresql://postgres:{password}@{place}/postgres"
         if "redis" in wanted:
             options = "--appendonly yes --appendfsync everysec --maxmemory-policy noeviction --databases 64"
-            described = container("redis:7").with_command(f"redis-server {options} --save ''")
-            found["REDIS_URL"] = f"redis://{address(described, port=6379)}/0"
+            command = ["redis-server", *options.split(), "--save", "", "--requirepass", password]
+            described = DockerContainer("redis:7").with_command(command)
+            found["REDIS_URL"] = f"redis://:{password}@{address(described, port=6379)}/0"
         if "objects" in wanted:
             # A folder below the data is a bucket.
-            command = f"mkdir -p /data/{BUCKET} && exec minio server /data"
+            command = ["-c", f"mkdir -p /data/{BUCKET} && exec minio server /data"]
             described = (
-                container("minio/minio:RELEASE.2025-04-22T22-12-26Z")
-                .with_envs(MINIO_ROOT_USER="tether", MINIO_ROOT_PASSWORD=_PASSWORD)
+                DockerContainer("minio/minio:RELEASE.2025-04-22T22-12-26Z")
+                .with_envs(MINIO_ROOT_USER="tether", MINIO_ROOT_PASSWORD=password)
                 .with_kwargs(entrypoint="sh")
-                .with_command(["-c", command])
+                .with_command(command)
             )
-            found |= settings(f"http://{address(described, port=9000)}", secret=_PASSWORD)
+            found |= settings(f"http://{address(described, port=9000)}", secret=password)
         _await_answers(found)
         yield found
 
 
 def _require_engine() -> None:
-    client = import_module("docker")
+    import docker  # type: ignore[import-untyped]  # noqa: PLC0415 - heavy, and publishes no types
+
     try:
-        engine = client.from_env(timeout=5)
-        engine.ping()
-        engine.close()
-    except client.errors.DockerException as error:
+        with contextlib.closing(docker.from_env(timeout=5)) as client:
+            client.ping()
+    except docker.errors.DockerException as error:
         why = "no Docker engine answers; start one, or leave the choice of docker out"
         raise DidNotStart("docker", why=why) from error
 
 
 def _await_answers(found: dict[str, str]) -> None:
     probes = {"DATABASE_URL": _connect, "REDIS_URL": _ping, "AWS_ENDPOINT": _get}
-    for name, probe in probes.items():
-        if name in found:
-            try:
-                until(partial(probe, found[name]), what="an answer", timeout_s=60, despite=_SILENCE)
-            except TimeoutError as error:
-                raise DidNotStart("docker", why=f"{name} leads to nothing: {error}") from error
+    for name in found.keys() & probes.keys():
+        try:
+            until(partial(probes[name], found[name]), what="an answer", timeout_s=60, despite=_SILENCE)
+        except TimeoutError as error:
+            raise DidNotStart("docker", why=f"nothing answers at {name}") from error
 
 
 def _connect(url: str) -> bool:

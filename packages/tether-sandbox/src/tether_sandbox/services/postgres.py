@@ -104,14 +104,17 @@ class Postgres(Server):
         psycopg.connect(self._url(port), connect_timeout=2).close()
 
     def _create(self) -> None:
+        """Make a cluster under another name first, so that one whose making was cut short is never used."""
+        unfinished = self._data.with_name("unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
         self._password_file.touch(mode=0o600)
         self._password_file.write_text(secrets.token_urlsafe(16))
-        self._data.mkdir(mode=0o700)
         if self._user is not None:
             if not reachable(self.folder):
                 why = f"root may not run it, and no other user may enter {self.folder}; name another folder"
                 raise DidNotStart(self.name, why=why)
-            for path in (self.folder, self._data, self._password_file):
+            for path in (self.folder, unfinished, self._password_file):
                 os.chown(path, self._user, -1)
         options = "--username=postgres --auth=scram-sha-256 --encoding=UTF8 --no-sync --no-instructions"
         # Text sorts by code point everywhere, whatever the machine's locales are.
@@ -121,7 +124,7 @@ class Postgres(Server):
                 str(self._programs() / "initdb"),
                 *f"{options} {locale}".split(),
                 f"--pwfile={self._password_file}",
-                f"--pgdata={self._data}",
+                f"--pgdata={unfinished}",
             ],
             cwd=self.folder,
             capture_output=True,
@@ -133,6 +136,7 @@ class Postgres(Server):
         )
         if done.returncode != 0:
             raise DidNotStart(self.name, why="initdb failed", log=done.stdout + done.stderr)
+        unfinished.rename(self._data)
 
     def _programs(self) -> Path:
         """Give the folder of `postgres` and `initdb`, where the user who runs them may read it."""
