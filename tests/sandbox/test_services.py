@@ -258,6 +258,23 @@ def test_what_is_not_named_is_started() -> None:
         assert Path(services.environment["TETHER_OBJECTS_DIR"]).is_dir()
 
 
+def test_a_direct_url_alone_is_not_used() -> None:
+    """Migrations take the direct URL: tests would change the tables of a database nobody meant."""
+    named = {"DATABASE_DIRECT_URL": "postgresql://production/tether", "REDIS_URL": "redis://unused"}
+    with running(named) as services:
+        assert services.environment["DATABASE_DIRECT_URL"] == services.environment["DATABASE_URL"]
+        assert "production" not in services.environment["DATABASE_URL"]
+
+
+def test_other_users_cannot_read_the_data(ours: Services) -> None:
+    """On a shared machine the names and IBANs of a demo, or of a try with real files, would lie open."""
+    assert ours.postgres
+    assert ours.redis
+    objects = Path(ours.environment["TETHER_OBJECTS_DIR"])
+    for folder in (ours.postgres.folder, ours.redis.folder, objects):
+        assert folder.stat().st_mode & 0o077 == 0, folder.name
+
+
 def test_services_run_for_a_plain_user_and_in_a_path_with_spaces(open_folder: Path) -> None:
     """Developers are plain users and root in containers, and some keep their work under "My Documents"."""
     place = open_folder / "with a space"

@@ -79,7 +79,7 @@ def running(
         return
     with contextlib.ExitStack() as stack:
         guard = stack.enter_context(Guard())
-        home = folder or stack.enter_context(_temporary(guard))
+        home = _made(folder, passable=True) if folder else stack.enter_context(_temporary(guard))
         servers: list[Server] = []
         postgres = redis = objects = None
         wanted = _wanted(settings)
@@ -107,9 +107,11 @@ def running(
 def _named(environ: Mapping[str, str]) -> dict[str, str]:
     """Give the settings of *environ* that name services."""
     names = ("DATABASE_URL", "DATABASE_DIRECT_URL", "REDIS_URL", "TETHER_OBJECTS_DIR")
-    return {
-        name: text for name, text in environ.items() if text and (name in names or name.startswith("AWS_"))
-    }
+    given = {key: text for key, text in environ.items() if text and (key in names or key.startswith("AWS_"))}
+    if "DATABASE_URL" not in given:
+        # A direct way that stands alone leads to some other database, and that one would be migrated.
+        given.pop("DATABASE_DIRECT_URL", None)
+    return given
 
 
 def _wanted(settings: Mapping[str, str]) -> set[str]:
@@ -138,19 +140,32 @@ def _start(servers: list[Server]) -> None:
         start.result()
 
 
-def _made(folder: Path) -> Path:
+def _made(folder: Path, *, passable: bool = False) -> Path:
+    """
+    Make *folder* where there is none, for us alone.
+
+    Args:
+        folder: May exist, and stays as it is then.
+        passable: Whether the user who runs Postgres in root's place must get through to what lies in it.
+    """
     if not folder.exists():
-        folder.mkdir(parents=True)
-        folder.chmod(0o711)  # whatever the umask is, the user who runs Postgres passes through
+        folder.mkdir(mode=0o700, parents=True)
+        if passable:
+            _let_through(folder)
     return folder.resolve()
+
+
+def _let_through(folder: Path) -> None:
+    if unprivileged() != (None, None):
+        folder.chmod(0o711)
 
 
 @contextlib.contextmanager
 def _temporary(guard: Guard) -> Iterator[Path]:
-    """Have a folder that also the user who runs Postgres may enter, until the end of the block."""
+    """Have a folder of our own until the end of the block."""
     folder = Path(tempfile.mkdtemp(prefix="tether-", dir=_place())).resolve()
     guard.remove(folder)
-    folder.chmod(0o711)
+    _let_through(folder)
     try:
         yield folder
     finally:

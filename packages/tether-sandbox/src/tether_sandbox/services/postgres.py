@@ -111,7 +111,7 @@ class Postgres(Server):
         self._password_file.touch(mode=0o600)
         self._password_file.write_text(secrets.token_urlsafe(16))
         if self._user is not None:
-            if not reachable(self.folder):
+            if not reachable(self.folder.parent):
                 why = f"root may not run it, and no other user may enter {self.folder}; name another folder"
                 raise DidNotStart(self.name, why=why)
             for path in (self.folder, unfinished, self._password_file):
