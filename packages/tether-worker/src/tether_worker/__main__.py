@@ -1,0 +1,122 @@
+"""`tether-worker`: migrate the database, run queues, show how things stand."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import get_args
+
+import msgspec
+import uvloop
+from tether_core.errors import Rejected, TetherError
+from tether_core.jobs import Queue
+from tether_stores import telemetry
+from tether_stores.migrate import migrate
+from tether_stores.settings import Settings
+
+from tether_worker.app import work_until_stopped
+from tether_worker.status import show, status
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run the command line.
+
+    Args:
+        argv: Arguments without the program's name; `None` for those of the process.
+
+    Returns:
+        The exit code: 0 done, 2 something to change first, 75 something away for now.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        settings = Settings.from_env(os.environ)
+        _require(settings, *args.needs)
+        code: int = args.do(args, settings)
+    except TetherError as problem:
+        print(f"tether-worker: {problem}", file=sys.stderr)
+        return 2 if isinstance(problem, Rejected) else 75
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tether-worker",
+        description="Does Tether's work in the background.",
+        epilog="Settings come from the environment (docs/reference/settings.md).",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    one = commands.add_parser("run", help="do the work of some queues until SIGTERM")
+    one.add_argument(
+        "queues", nargs="+", metavar="QUEUE", choices=get_args(Queue), help=", ".join(get_args(Queue))
+    )
+    one.add_argument(
+        "--grace",
+        type=int,
+        default=20,
+        metavar="SECONDS",
+        help="time to finish on SIGTERM (default: %(default)s)",
+    )
+    one.set_defaults(do=_run, needs=("DATABASE_URL", "REDIS_URL"))
+
+    one = commands.add_parser("migrate", help="bring the database up to date")
+    one.add_argument("--phase", choices=("pre", "post"), help="only what goes before, or after, a deploy")
+    one.set_defaults(do=_migrate, needs=("DATABASE_URL",))
+
+    one = commands.add_parser("status", help="how the inbox and the attempts stand")
+    one.add_argument("--json", action="store_true", help="for programs")
+    one.set_defaults(do=_status, needs=("DATABASE_URL",))
+    return parser
+
+
+def _require(settings: Settings, *names: str) -> None:
+    held = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
+    missing = [name for name in names if not held[name]]
+    if missing:
+        raise _Missing(missing)
+
+
+class _Missing(Rejected):
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(names)
+        self.names = names
+
+    def __str__(self) -> str:
+        return (
+            f"{' and '.join(self.names)} must be set. To try it without services of your own: "
+            "tether-sandbox up -- tether-worker ..."
+        )
+
+
+def _run(args: argparse.Namespace, settings: Settings) -> int:
+    telemetry.configure(level=settings.log_level, program="tether-worker")
+    uvloop.run(work_until_stopped(settings, queues=args.queues, grace_s=args.grace))
+    return 0
+
+
+def _migrate(args: argparse.Namespace, settings: Settings) -> int:
+    applied = migrate(settings.database_direct_url, now=datetime.now(UTC), phase=args.phase)
+    for name in applied:
+        print(f"applied {name}")
+    print(
+        "the database is up to date" if not applied else f"{len(applied)} applied; the database is up to date"
+    )
+    return 0
+
+
+def _status(args: argparse.Namespace, settings: Settings) -> int:
+    told = asyncio.run(status(settings))
+    if args.json:
+        print(msgspec.json.encode(told).decode())
+    else:
+        show(told)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""The one place of wiring: settings in, a process that works until it is told to stop."""
+
+import asyncio
+import random
+import signal
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Any
+
+from redis.asyncio import Redis
+from saq.worker import Worker
+from tether_core.jobs import Queue
+from tether_stores import redis
+from tether_stores.postgres import Pool, open_pool
+from tether_stores.queue import Doorbell, open_doorbell
+from tether_stores.settings import Settings
+from tether_stores.telemetry import logger
+
+from tether_worker.upkeep import Duty, keep_up, wake_matched
+from tether_worker.webhooks import Booking, booking
+from tether_worker.work import Work, look, rung, rung_off
+
+__all__ = ["work_until_stopped"]
+
+_log = logger("app")
+
+
+async def work_until_stopped(settings: Settings, *, queues: Sequence[Queue], grace_s: int) -> None:
+    """
+    Do the work of some queues until SIGTERM or SIGINT.
+
+    Args:
+        settings: Everything an operator may choose.
+        queues: Which queues; see `tether_core.jobs.Queue`.
+        grace_s: How long work in progress may take to end after the signal, in seconds.
+    """
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(
+            open_pool(settings.database_url, name="tether-worker", max_size=settings.database_pool_max)
+        )
+        cache = await stack.enter_async_context(redis.open_redis(settings.redis_url, name="tether-worker"))
+        await _complain(settings, cache)
+        works, duties = _all_work(settings, pool, queues=queues)
+        stopping = asyncio.Event()
+        workers = [
+            _worker(
+                await stack.enter_async_context(open_doorbell(settings.redis_url, queue=queue)),
+                [work for work in works if work.job.queue == queue],
+                grace_s=grace_s,
+            )
+            for queue in queues
+        ]
+        _stop_on_signal(stopping)
+        _log.info("working", queues=list(queues))
+        running = [
+            *(asyncio.create_task(worker.start()) for worker in workers),
+            *(asyncio.create_task(look(work, stopping=stopping)) for work in works),
+            *(asyncio.create_task(keep_up(duty, stopping=stopping)) for duty in duties),
+        ]
+        await stopping.wait()
+        _log.info("stopping", grace_s=grace_s)
+        for worker in workers:
+            worker.leave()
+        await asyncio.gather(*running)
+    _log.info("stopped")
+
+
+def _all_work(settings: Settings, pool: Pool, *, queues: Sequence[Queue]) -> tuple[list[Work], list[Duty]]:
+    def clock() -> datetime:
+        return datetime.now(UTC)
+
+    works: list[Work] = []
+    duties: list[Duty] = []
+    if "webhooks" in queues:
+        works.append(booking(Booking(pool, settings.policy, clock, random.random)))
+        duties.append(wake_matched(pool, clock=clock))
+    return works, duties
+
+
+class _Ringable(Worker[Any]):
+    """A SAQ worker that can be told to stop by us, and then stops at once when nothing is being done."""
+
+    SIGNALS: list[signal.Signals] = []  # noqa: RUF012 - SAQ's own form; several workers share this process's signals
+    _polls: Sequence[asyncio.Task[None]] = ()
+
+    async def upkeep(self) -> list[asyncio.Task[None]]:
+        """Start SAQ's polls, and remember them."""
+        polls = await super().upkeep()
+        self._polls = polls
+        return polls
+
+    def leave(self) -> None:
+        """Take no further rings; SAQ itself would first sleep out the pauses of its polls."""
+        self.event.set()
+        for poll in self._polls:
+            poll.cancel()
+
+
+def _worker(doorbell: Doorbell, works: list[Work], *, grace_s: int) -> _Ringable:
+    return _Ringable(
+        doorbell,
+        functions=[(work.job.name, rung(work)) for work in works],
+        concurrency=max(sum(work.job.lanes for work in works), 1),
+        after_process=rung_off(works),
+        # Rings are never scheduled for later, so that poll may rest; a dead worker's lane is freed by the sweep.
+        timers={"schedule": 60, "sweep": 15, "worker_info": 10, "abort": 5},
+        dequeue_timeout=1,  # with 0 an idle slot would sit out the whole grace period
+        shutdown_grace_period_s=grace_s,
+    )
+
+
+def _stop_on_signal(stopping: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+
+
+async def _complain(settings: Settings, cache: Redis) -> None:
+    for complaint in await redis.complaints(cache):
+        _log.error(complaint)
+    if settings.policy.confirm == "off":
+        _log.warning(
+            "claims are believed without asking the gateway: "
+            + (
+                "EMP_CONFIRM is off"
+                if settings.gateway_can_be_asked
+                else "EMP_API_URL or its credentials are not set"
+            )
+        )

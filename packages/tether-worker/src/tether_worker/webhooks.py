@@ -1,0 +1,235 @@
+"""
+Booking notifications: claim, decide, write, in one transaction a batch.
+
+```text
+claim up to 256 waiting rows (locked) ─► lock the attempts they speak of ─► billing.decide each ─►
+write attempts, blacklist entries, events and what came of each row ─► commit
+```
+
+Everything between claim and commit belongs to one transaction, so a worker that dies anywhere leaves either all of
+it or nothing, and the rows are free again as soon as its connection is gone. A batch that fails because of its
+content is taken apart and its rows are booked alone; the one that fails is put off, and in the end parked.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+import psycopg
+from tether_core.billing import Attempt, Decision, Policy, decide
+from tether_core.emp.notification import Notification, decode
+from tether_core.errors import TetherError, Unavailable, Unreadable
+from tether_core.events import Event
+from tether_core.inbox import LADDER_S, LADDER_UNKNOWN_PAYMENT_S, InboxState, InboxStep, next_attempt, step
+from tether_core.jobs import WEBHOOKS
+from tether_stores import billing_attempts, blacklist, outbox, webhook_events
+from tether_stores.blacklist import CausedEntry
+from tether_stores.postgres import Connection, Pool, connection, transaction
+from tether_stores.telemetry import logger
+from tether_stores.webhook_events import Claimed, Finish
+
+from tether_worker.work import Work
+
+__all__ = ["Booking", "booking"]
+
+# Large enough to share the commit, small enough that a batch takes some ten milliseconds.
+BATCH_MAX: Final = 256
+# A worker frozen in the middle of a batch loses its rows after this long.
+_FREEZE_S: Final = 5.0
+# A row that is due for longer than this was not rung for.
+_LOST_RING_S: Final = 1.0
+
+_log = logger("webhooks")
+
+_TAKEN: Final[dict[str, InboxStep]] = {
+    "applied": "finished",
+    "unchanged": "finished",
+    "refuted": "finished",
+    "not_yet": "put off",
+    "confirm": "asked about",
+    "park": "parked",
+}
+
+
+class Booking(msgspec.Struct, frozen=True):
+    """
+    What booking needs.
+
+    Attributes:
+        pool: Of Postgres.
+        policy: The operator's choices.
+        clock: Gives the present moment, aware, UTC.
+        chance: Gives a number of [0, 1), for the spread of retries.
+    """
+
+    pool: Pool
+    policy: Policy
+    clock: Callable[[], datetime]
+    chance: Callable[[], float]
+
+
+def booking(has: Booking) -> Work:
+    """
+    Booking as a kind of work.
+
+    Args:
+        has: What it needs.
+
+    Returns:
+        The work for queue "webhooks".
+    """
+
+    async def bite() -> int:
+        return await book(has)
+
+    async def waits() -> bool:
+        async with connection(has.pool) as conn:
+            return await webhook_events.due(conn, now=has.clock(), older_than_s=_LOST_RING_S)
+
+    return Work(WEBHOOKS, bite, waits)
+
+
+async def book(has: Booking, *, limit: int = BATCH_MAX) -> int:
+    """
+    Book the notifications that wait, at most *limit* of them.
+
+    Args:
+        has: What booking needs.
+        limit: Rows at most.
+
+    Returns:
+        How many rows were taken; each is finished, put off or parked by now.
+
+    Raises:
+        Unavailable: when Postgres is away; nothing was booked.
+    """
+    now = has.clock()
+    async with transaction(has.pool) as conn:
+        rows = await webhook_events.claim(conn, now=now, limit=limit, freeze_s=_FREEZE_S)
+        if not rows:
+            return 0
+        try:
+            async with conn.transaction():
+                await _book_together(conn, rows, has=has, now=now)
+        except (Unavailable, psycopg.OperationalError):
+            raise
+        except Exception as problem:  # noqa: BLE001 - one row is at fault; find out which
+            _log.warning("batch taken apart", rows=len(rows), exc_info=problem)
+            for row in rows:
+                await _book_alone(conn, row, has=has, now=now)
+    return len(rows)
+
+
+async def _book_alone(conn: Connection, row: Claimed, *, has: Booking, now: datetime) -> None:
+    try:
+        async with conn.transaction():
+            await _book_together(conn, [row], has=has, now=now)
+    except (Unavailable, psycopg.OperationalError):
+        raise
+    except Exception as problem:  # noqa: BLE001 - whatever it is, the row is kept with its cause
+        _log.error(
+            "notification put off", webhook_event_id=row.id, failures=row.failures + 1, exc_info=problem
+        )
+        code = problem.code if isinstance(problem, TetherError) else type(problem).__name__
+        await webhook_events.finish(
+            conn, [_put_off(row, "failed", code, ladder_s=LADDER_S, has=has, now=now)], now=now
+        )
+
+
+async def _book_together(conn: Connection, rows: Sequence[Claimed], *, has: Booking, now: datetime) -> None:
+    claims = [(row, _decoded(row)) for row in rows]
+    genuine = [told for _, told in claims if told is not None]
+    ledger = _Ledger(
+        await billing_attempts.locked_by_ids(
+            conn,
+            unique_ids=[told.unique_id for told in genuine if told.unique_id],
+            transaction_ids=[told.transaction_id for told in genuine if told.transaction_id],
+        )
+    )
+    finished: list[Finish] = []
+    entries: list[CausedEntry] = []
+    facts: list[tuple[int | None, Event]] = []
+    for row, told in claims:
+        if told is None:
+            finished.append(
+                Finish(row.id, step("waiting", "parked"), "park", "unreadable", row.failures, None, None)
+            )
+            continue
+        attempt = ledger.find(told)
+        decision = decide(
+            attempt, told, account=row.account, policy=has.policy, confirmation=row.confirmation
+        )
+        if decision.outcome == "applied" and decision.attempt is not None:
+            ledger.put(decision.attempt)
+        entries.extend(
+            CausedEntry(entry, row.id, decision.attempt.id) for entry in decision.entries if decision.attempt
+        )
+        facts.extend((row.id, fact) for fact in decision.events)
+        finished.append(_finished(row, decision, attempt=attempt, has=has, now=now))
+    await billing_attempts.move(conn, ledger.moved, now=now)
+    await blacklist.add(conn, entries, now=now)
+    await outbox.append(conn, facts, now=now)
+    await webhook_events.finish(conn, finished, now=now)
+
+
+def _decoded(row: Claimed) -> Notification | None:
+    try:
+        return decode(row.body, content_type=row.content_type)
+    except Unreadable:
+        # It was readable when it came, so the reader has changed since; a person must look.
+        return None
+
+
+def _finished(
+    row: Claimed, decision: Decision, *, attempt: Attempt | None, has: Booking, now: datetime
+) -> Finish:
+    taken = _TAKEN[decision.outcome]
+    if taken == "put off":
+        return _put_off(
+            row, decision.outcome, decision.reason, ladder_s=LADDER_UNKNOWN_PAYMENT_S, has=has, now=now
+        )
+    state: InboxState = step("waiting", taken)
+    return Finish(
+        row.id,
+        state,
+        decision.outcome,
+        decision.reason,
+        row.failures,
+        now if state == "confirming" else None,
+        attempt.id if attempt is not None else None,
+    )
+
+
+def _put_off(
+    row: Claimed, outcome: str, reason: str, *, ladder_s: tuple[int, ...], has: Booking, now: datetime
+) -> Finish:
+    failures = row.failures + 1
+    next_at = next_attempt(failures, now=now, jitter=has.chance(), ladder_s=ladder_s)
+    state = step("waiting", "parked" if next_at is None else "put off")
+    return Finish(row.id, state, outcome, reason, failures, next_at, None)
+
+
+class _Ledger:
+    """The attempts of one batch by both of their ids, and which of them moved."""
+
+    def __init__(self, attempts: Sequence[Attempt]) -> None:
+        self._by_unique_id = {one.unique_id: one for one in attempts if one.unique_id}
+        self._by_transaction_id = {one.transaction_id: one for one in attempts}
+        self._moved: dict[int, Attempt] = {}
+
+    def find(self, told: Notification) -> Attempt | None:
+        # The gateway's id first: it is the one that is signed.
+        return self._by_unique_id.get(told.unique_id or "") or self._by_transaction_id.get(
+            told.transaction_id or ""
+        )
+
+    def put(self, attempt: Attempt) -> None:
+        if attempt.unique_id:
+            self._by_unique_id[attempt.unique_id] = attempt
+        self._by_transaction_id[attempt.transaction_id] = attempt
+        self._moved[attempt.id] = attempt
+
+    @property
+    def moved(self) -> list[Attempt]:
+        return list(self._moved.values())
