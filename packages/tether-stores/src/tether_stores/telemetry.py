@@ -113,9 +113,9 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            event: dict[str, Any] = {"event": record.getMessage(), "logger": record.name}
+            event: dict[str, Any] = {"event": record.getMessage(), "part": record.name}
         except (TypeError, ValueError):
-            event = {"event": str(record.msg), "logger": record.name}
+            event = {"event": str(record.msg), "part": record.name}
         if record.exc_info:
             event["error"] = _failure(record.exc_info[1])
         name = (
@@ -166,7 +166,7 @@ def configure(*, level: str = "info", program: str) -> LogSink:
 
 def logger(name: str) -> structlog.typing.FilteringBoundLogger:
     """A logger whose lines carry *name*; takes an event and facts as keywords."""
-    bound: structlog.typing.FilteringBoundLogger = structlog.get_logger(logger=name)
+    bound: structlog.typing.FilteringBoundLogger = structlog.get_logger(part=name)
     return bound
 
 
