@@ -11,7 +11,7 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Final, LiteralString
 
-__all__ = ["load", "read", "split"]
+__all__ = ["load", "read", "split", "split_file"]
 
 _HEADING: Final = re.compile(r"^-- ([a-z][a-z0-9_]*) --$", re.MULTILINE)
 _COMMENT: Final = re.compile(r"^\s*--.*\n?", re.MULTILINE)
@@ -27,7 +27,7 @@ def read(path: LiteralString) -> LiteralString:
     Returns:
         SQL, as fixed as the code beside it, and typed so.
     """
-    return resources.files("tether_stores").joinpath("sql", *path.split("/")).read_text(encoding="utf-8")
+    return _text("tether_stores", path)
 
 
 def split(text: LiteralString) -> dict[str, LiteralString]:
@@ -57,4 +57,23 @@ def load(table: LiteralString) -> Mapping[str, LiteralString]:
     Returns:
         Name to statement, read-only.
     """
-    return MappingProxyType(split(read(f"{table}.sql")))
+    return split_file("tether_stores", table)
+
+
+def split_file(package: str, name: LiteralString) -> Mapping[str, LiteralString]:
+    """
+    The named queries of a file in a package's `sql` folder.
+
+    Args:
+        package: The package, e.g. "tether_stores".
+        name: The file's name without its ending.
+
+    Returns:
+        Name to statement, read-only.
+    """
+    return MappingProxyType(split(_text(package, f"{name}.sql")))
+
+
+def _text(package: str, path: LiteralString) -> LiteralString:
+    # The text is a file of a package of ours, as fixed as the code beside it; mypy takes LiteralString for str.
+    return resources.files(package).joinpath("sql", *path.split("/")).read_text(encoding="utf-8")

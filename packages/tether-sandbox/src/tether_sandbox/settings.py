@@ -1,0 +1,15 @@
+"""The settings every sandbox runs with: made up, documented, and of no use anywhere else."""
+
+from typing import Final
+
+__all__ = ["API_KEY", "ENVIRONMENT", "PASSWORD"]
+
+API_KEY: Final = "sandbox-key"
+PASSWORD: Final = "sandbox-password"  # noqa: S105 - that of the simulator, known to everybody
+
+ENVIRONMENT: Final = {
+    "EMP_API_LOGIN": "sandbox",
+    "EMP_API_PASSWORD": PASSWORD,
+    "EMP_TERMINAL_TOKEN": "sandbox-terminal",
+    "TETHER_API_KEYS": f"sandbox:{API_KEY}",
+}
