@@ -1,0 +1,35 @@
+# Few verbs; `just` alone lists them.
+
+_default:
+    @just --list --unsorted
+
+# what CI runs
+check:
+    .ci/run
+
+# lint, format, types
+lint:
+    uv run ruff check --fix .
+    uv run ruff format .
+    uv run mypy
+
+# all tests, or some: just test tests/core
+test *ARGS:
+    uv run pytest {{ARGS}}
+
+# the whole of Tether in a minute
+demo *ARGS:
+    uv run tether-sandbox demo {{ARGS}}
+
+# a shell with Postgres, Redis and the environment set
+up *COMMAND:
+    uv run tether-sandbox up -- {{ if COMMAND == "" { "bash" } else { COMMAND } }}
+
+# pages that are made from code: states, settings
+docs:
+    uv run python tools/make_states_doc.py
+    uv run python tools/make_settings_doc.py
+
+# benchmarks: just bench stages --short
+bench *ARGS:
+    uv run --group bench python -m benchmarks {{ARGS}}
