@@ -45,11 +45,11 @@ _GAP: Final = r"[\s+./_\-\u00ad\u200b\u2010-\u2015\u2212]{0,3}"
 # Where an IBAN can begin: two letters, two digits. What follows is looked at from there.
 _START: Final = re.compile(rf"[A-Za-z]{_GAP}[A-Za-z]{_GAP}[0-9]{_GAP}[0-9]")
 _REST: Final = {n: re.compile(rf"(?:{_GAP}[A-Za-z0-9]){{{n - 4}}}") for n in range(15, 35)}
+# No letter or digit stands before, or none behind; "IBAN" may lean on its number.
+_EDGE: Final = re.compile(r"(?:(?<![A-Za-z0-9])|(?<=[Ii][Bb][Aa][Nn])|(?![A-Za-z0-9]))")
 # The run that a mistyped IBAN makes: a word of its own, or groups with a single blank or hyphen between them. Words
 # behind it belong to the sentence.
-_RUN: Final = re.compile(
-    r"(?:(?<![A-Za-z0-9])|(?<=[Ii][Bb][Aa][Nn]))[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,30}(?![A-Za-z0-9])"
-)
+_RUN: Final = re.compile(_EDGE.pattern + r"[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,30}(?![A-Za-z0-9])")
 _WORDS_BEHIND: Final = re.compile(r"(?:[ -][A-Za-z]+)+\Z")
 _DIGITS_MIN: Final = 8  # fewer make no account number: "db01 is not reachable" is a sentence
 # 32 hex digits, bare or as a UUID. No country has IBANs that such a run could be.
@@ -66,8 +66,12 @@ def text(value: str) -> str:
     Returns:
         The text with each such run shown as `tether_core.iban.mask` does; never longer than *value*.
     """
-    # The valid first: a mistyped one beside it must not take part of it away.
-    return _masked(_masked(value, _end_of_valid), _end_of_mistyped)
+    if _START.search(value) is None:
+        return value
+    # The surest first: what only looks like one must not take part of a true one away.
+    for end_of in (_end_of_word, _end_of_valid, _end_of_mistyped):
+        value = _masked(value, end_of)
+    return value
 
 
 def fields(values: Mapping[str, str]) -> dict[str, str]:
@@ -109,6 +113,11 @@ def _masked(value: str, end_of: Callable[[str, re.Match[str]], int | None]) -> s
             shown += [value[done : start.start()], iban.mask(_characters(value[start.start() : end]))]
             done = end
     return "".join([*shown, value[done:]]) if done else value
+
+
+def _end_of_word(value: str, start: re.Match[str]) -> int | None:
+    end = _end_of_valid(value, start) if _EDGE.match(value, start.start()) else None
+    return end if end is not None and _EDGE.match(value, end) else None
 
 
 def _end_of_valid(value: str, start: re.Match[str]) -> int | None:
