@@ -177,7 +177,7 @@ def _e(outcome: Outcome, who: Literal["us", "data", "bank", "time"], text: str) 
 
 ERRORS: Final[dict[str, ErrorMeaning]] = {
     "100": _e("unknown", "time", "The gateway failed inside."),
-    "101": _e("refused", "time", "The gateway is under maintenance."),
+    "101": _e("unknown", "time", "The gateway is under maintenance; what it still took, it says when asked."),
     "110": _e("refused", "us", "Login or password is wrong; correct EMP_API_LOGIN and EMP_API_PASSWORD."),
     "120": _e("refused", "us", "The terminal is not set up for this; ask the gateway's support."),
     "200": _e("unknown", "time", "The gateway lost its connection to the bank."),
