@@ -1,0 +1,116 @@
+import copy
+import inspect
+import pickle
+
+import pytest
+from tether_core import errors
+from tether_core.errors import (
+    ConflictingContent,
+    Contradicted,
+    GatewaySilent,
+    IllegalStep,
+    InvalidAmount,
+    InvalidIban,
+    InvalidRequest,
+    Overloaded,
+    Rejected,
+    SignatureMismatch,
+    StoreUnreachable,
+    TetherError,
+    Unavailable,
+    Unreadable,
+)
+
+# One of each, with the branch that says who acts next and the sentence it makes.
+EVERY: list[tuple[TetherError, type[TetherError], str]] = [
+    (
+        SignatureMismatch(),
+        Rejected,
+        "The signature fits none of the configured gateway passwords; check EMP_API_PASSWORD.",
+    ),
+    (
+        Unreadable("notification", why="it carries no id"),
+        Rejected,
+        "This notification cannot be read: it carries no id",
+    ),
+    (InvalidIban("DE89****", why="it is too short"), Rejected, "DE89**** is not an IBAN: it is too short"),
+    (InvalidAmount("1,5", why="write a point"), Rejected, "'1,5' is not an amount: write a point"),
+    (InvalidRequest("choose a smaller one", field="limit"), Rejected, "limit: choose a smaller one"),
+    (InvalidRequest("send a file"), Rejected, "send a file"),
+    (
+        IllegalStep("notification", state="processed", step="claimed"),
+        Contradicted,
+        "A notification that is processed cannot be claimed; a person must look.",
+    ),
+    (
+        ConflictingContent("upload", key="u-7"),
+        Contradicted,
+        "Another upload with the key u-7 but other content is on record; a person must look.",
+    ),
+    (
+        StoreUnreachable("postgres"),
+        Unavailable,
+        "postgres is not reachable (no answer); the same request may succeed in 5 s.",
+    ),
+    (
+        GatewaySilent(why="timeout"),
+        Unavailable,
+        "The gateway gave no usable answer (timeout); the outcome is unknown until it is asked again.",
+    ),
+    (
+        Overloaded("notifications", limit=1000),
+        Unavailable,
+        "Already 1000 notifications wait; send this one again in 2 s.",
+    ),
+]
+CLASSES = [
+    thing for _, thing in inspect.getmembers(errors, inspect.isclass) if issubclass(thing, TetherError)
+]
+
+
+@pytest.mark.parametrize(("error", "branch", "sentence"), EVERY, ids=lambda value: getattr(value, "code", ""))
+def test_every_error_says_who_acts_next(error: TetherError, branch: type[TetherError], sentence: str) -> None:
+    """The branch decides between 4xx, 409 and 503, and between parking and trying again."""
+    assert isinstance(error, branch)
+    assert [kind for kind in (Rejected, Contradicted, Unavailable) if isinstance(error, kind)] == [branch]
+    assert str(error) == sentence
+
+
+def test_every_class_is_listed_here_and_in_the_picture() -> None:
+    """An error that the table of answers does not know would be a 500."""
+    tested = {type(error) for error, _, _ in EVERY}
+    assert tested | {TetherError, Rejected, Contradicted, Unavailable} == set(CLASSES)
+    for kind in CLASSES:
+        assert kind.__name__ in (errors.__doc__ or "")
+        assert kind.__name__ in errors.__all__
+
+
+def test_codes_are_stable_words_and_told_apart() -> None:
+    """Programs of users branch on the code; two errors with one code cannot be told apart."""
+    codes = [kind.code for kind in CLASSES]
+    assert len(set(codes)) == len(codes)
+    assert all(code.isidentifier() and code.islower() for code in codes)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CLASSES if issubclass(kind, Unavailable)])
+def test_waits_are_whole_seconds(kind: type[Unavailable]) -> None:
+    """Retry-After takes whole seconds; 0 would make callers spin."""
+    assert isinstance(kind.retry_after_s, int)
+    assert kind.retry_after_s >= 1
+
+
+@pytest.mark.parametrize("error", [error for error, _, _ in EVERY], ids=lambda error: error.code)
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
+def test_errors_cross_processes(error: TetherError, again: object) -> None:
+    """An error of the child process that reads a workbook would break the pool instead of naming the row."""
+    assert callable(again)
+    twin = again(error)
+    assert type(twin) is type(error)
+    assert (str(twin), twin.args, vars(twin)) == (str(error), error.args, vars(error))
+
+
+def test_an_amount_is_shown_in_part_only() -> None:
+    """A whole letter pasted into a cell would stand in every log line about it, the repr included."""
+    error = InvalidAmount("1" * 30 + "secret words of a letter", why="no")
+    assert error.shown == "1" * 30 + "secret wor"
+    assert "words" not in f"{error} {error!r}"

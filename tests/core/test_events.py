@@ -1,0 +1,123 @@
+from typing import get_args
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tether_core import events
+from tether_core.errors import Rejected, Unreadable
+from tether_core.events import AmountDiffered, AttemptMoved, Event, IbanListed, ReasonUnknown, decode, encode
+
+# What stands in outboxes already and must be read for ever.
+RECORDED: list[tuple[bytes, Event]] = [
+    (
+        (
+            b'{"event":"attempt_moved.1","attempt_id":7,"transaction_id":"t","before":"approved",'
+            b'"after":"chargebacked","cause":"chargeback","reason_code":"AC04"}'
+        ),
+        AttemptMoved(7, "t", "approved", "chargebacked", "chargeback", "AC04"),
+    ),
+    (
+        b'{"event":"iban_listed.1","attempt_id":7,"action":"block","reason_code":"AC04","iban_masked":"DE89****3000"}',
+        IbanListed(7, "block", "AC04", "DE89****3000"),
+    ),
+    (b'{"event":"reason_unknown.1","attempt_id":7,"reason_code":null}', ReasonUnknown(7, None)),
+    (
+        b'{"event":"amount_differed.1","attempt_id":7,"ours_minor":1000,"theirs_minor":900}',
+        AmountDiffered(7, 1000, 900),
+    ),
+]
+ids = st.integers(-(2**63), 2**63 - 1)
+words = st.text(st.characters(codec="utf-8"), max_size=20)
+some_event = st.one_of(
+    st.builds(AttemptMoved, ids, words, words, words, words, st.none() | words),
+    st.builds(IbanListed, ids, words, words, words),
+    st.builds(ReasonUnknown, ids, st.none() | words),
+    st.builds(AmountDiffered, ids, ids, ids),
+)
+
+
+@pytest.mark.parametrize(("data", "event"), RECORDED)
+def test_events_on_record_stay_readable(data: bytes, event: Event) -> None:
+    """A renamed field would leave every outbox row of the last release unread."""
+    assert decode(data) == event
+    assert encode(event) == data
+
+
+def test_every_event_is_on_record_here() -> None:
+    """An event without a recorded form could change it unseen."""
+    assert {type(event) for _, event in RECORDED} == set(get_args(Event))
+
+
+@given(some_event)
+def test_events_survive_the_outbox(event: Event) -> None:
+    """A subscriber would be told something else than what happened."""
+    assert decode(encode(event)) == event
+
+
+@given(some_event)
+def test_names_and_versions_stand_in_the_payload(event: Event) -> None:
+    """Subscribers choose by name and version; a payload that says otherwise reaches the wrong one."""
+    tag = msgspec.json.decode(encode(event))["event"]
+    assert tag == f"{events.name(event)}.{events.version(event)}"
+    assert events.version(event) >= 1
+
+
+def test_names_are_told_apart_and_past_tense() -> None:
+    """Two events under one name would be decoded as one of them."""
+    names = [events.name(event) for _, event in RECORDED]
+    assert len(set(names)) == len(names)
+    assert all(name.endswith(("ed", "unknown")) for name in names)
+
+
+def test_a_field_of_a_later_release_is_passed_over() -> None:
+    """In a rolling update the old worker would stop at the new one's events."""
+    newer = b'{"event":"reason_unknown.1","attempt_id":7,"reason_code":"XX99","seen_at":"2026-03-02"}'
+    assert decode(newer) == ReasonUnknown(7, "XX99")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"null",
+        b'{"event":"attempt_moved.2"}',
+        b'{"event":"attempt_moved"}',
+        b'{"event":7}',
+        b'{"event":"reason_unknown.1"}',
+        b'{"event":"reason_unknown.1","attempt_id":"7","reason_code":null}',
+        b'{"event":"reason_unknown.1","attempt_id":7,"reason_code":"\xff"}',
+        b'{"event":"reason_unknown.1","attempt_id":' + b"1" * 5000 + b',"reason_code":null}',
+        b'{"event":"reason_unknown.1","x":' + b"[" * 100_000,
+    ],
+)
+def test_what_is_no_event_is_refused(data: bytes) -> None:
+    """One damaged row would stop the relay for all behind it."""
+    with pytest.raises(Unreadable):
+        decode(data)
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_are_an_event_or_refused(data: bytes) -> None:
+    """Any other exception would stop the relay."""
+    with pytest.raises(Rejected):
+        decode(data)
+
+
+def test_no_event_has_room_for_personal_data() -> None:
+    """Events travel to subscribers outside; a field for an IBAN or a name would take it along."""
+    fields = {field for kind in get_args(Event) for field in kind.__struct_fields__}
+    assert fields == {
+        "attempt_id",
+        "transaction_id",
+        "before",
+        "after",
+        "cause",
+        "reason_code",
+        "action",
+        "iban_masked",
+        "ours_minor",
+        "theirs_minor",
+    }

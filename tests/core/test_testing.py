@@ -1,0 +1,201 @@
+import importlib.util
+import sys
+from collections import Counter
+
+import msgspec
+import pytest
+from hypothesis import Phase, find, given, settings
+from hypothesis import strategies as st
+from tether_core import iban, testing
+from tether_core.billing import Attempt, decide
+from tether_core.emp import codes
+from tether_core.emp.notification import FORM, JSON, Kind, Notification, decode
+from tether_core.emp.signature import sign, verify
+from tether_core.errors import SignatureMismatch, Unreadable
+from tether_core.testing import (
+    CREDENTIAL,
+    SECRET,
+    attempt_of,
+    attempts,
+    deliveries,
+    form_body,
+    histories,
+    ibans,
+    json_body,
+    notifications,
+    spellings,
+    statuses,
+)
+
+# Whether there is one at all; the smallest is of no interest.
+seldom = settings(max_examples=1000, derandomize=True, database=None, deadline=None, phases=[Phase.generate])
+
+
+@given(ibans())
+def test_ibans_are_valid(account: str) -> None:
+    """A user's test would fail on our data instead of on their code."""
+    assert iban.validate(account) == account
+
+
+@given(ibans(countries=["DE", "MT"]))
+def test_ibans_come_from_the_countries_asked_for(account: str) -> None:
+    """Tests of a rule about one country would run on all others."""
+    assert iban.country(account) in {"DE", "MT"}
+
+
+@pytest.mark.parametrize("country", ["AD", "FR", "GB", "MT", "NO"])
+def test_ibans_come_from_many_countries(country: str) -> None:
+    """Only the lengths and alphabets of one country would ever be tried."""
+    assert find(ibans(), lambda account: account.startswith(country), settings=seldom)
+
+
+@given(ibans().flatmap(lambda account: st.tuples(st.just(account), spellings(account))))
+def test_spellings_are_of_the_same_account(pair: tuple[str, str]) -> None:
+    """A spelling that changes the account tests nothing."""
+    account, spelled = pair
+    assert iban.validate(spelled) == account
+
+
+@given(statuses(), statuses(known=False))
+def test_statuses_are_known_or_not(known: str, unknown: str) -> None:
+    """What should be parked would be booked, and the other way round."""
+    assert known in codes.STATUSES
+    assert unknown not in codes.STATUSES
+
+
+@given(notifications())
+def test_notifications_are_signed(told: Notification) -> None:
+    """A user's route would refuse all of them, and no test would notice that nothing else was tested."""
+    assert verify(told.id, told.signature, credentials=[CREDENTIAL]) == "default"
+    assert decode(form_body(told.fields), content_type=FORM).fields.keys() == told.fields.keys()
+
+
+@pytest.mark.parametrize("kind", ["payment", "wpf", "kyc", "apm_event"])
+def test_notifications_of_one_kind(kind: Kind) -> None:
+    """A user who takes payments only would be tested with pages."""
+    assert find(notifications(), lambda told: told.kind == kind, settings=seldom)
+    assert find(notifications(kinds=[kind]), lambda _: True, settings=seldom).kind == kind
+
+
+@pytest.mark.parametrize(("digits", "content_type"), [(40, FORM), (64, JSON), (128, FORM)])
+def test_bodies_are_signed_over_the_id_of_their_kind(digits: int, content_type: str) -> None:
+    """A page signed over its payment's id is a forgery."""
+    write = json_body if content_type == JSON else form_body
+    fields: dict[str, str | int] = {
+        "wpf_unique_id": "aa",
+        "payment_transaction_unique_id": "bb",
+        "signature": "old",
+        "amount": 5,
+    }
+    told = decode(write(fields, digits=digits), content_type=content_type)
+    assert (told.id, told.signature) == ("aa", sign("aa", secret=SECRET, digits=digits))
+    assert fields["signature"] == "old"
+
+
+def test_json_bodies_keep_numbers() -> None:
+    """A receiver that reads amounts as numbers would see text in its tests only."""
+    content = msgspec.json.decode(json_body({"unique_id": "aa", "amount": 500}))
+    assert content == {"unique_id": "aa", "amount": 500, "signature": sign("aa", secret=SECRET)}
+
+
+def test_another_secret_makes_a_forgery() -> None:
+    """Tests of refusals would send genuine notifications."""
+    told = decode(form_body({"unique_id": "aa"}, secret="guessed"), content_type=FORM)
+    with pytest.raises(SignatureMismatch):
+        verify(told.id, told.signature, credentials=[CREDENTIAL])
+
+
+def test_a_body_needs_an_id() -> None:
+    """A body nobody can sign would be sent unsigned."""
+    with pytest.raises(Unreadable):
+        json_body({"status": "approved"})
+
+
+@given(histories())
+def test_histories_speak_of_one_payment(history: tuple[Notification, ...]) -> None:
+    """A history that mixes payments has no end state."""
+    assert history
+    assert len({(told.unique_id, told.transaction_id, told.amount_minor) for told in history}) == 1
+    assert all(verify(told.id, told.signature, credentials=[CREDENTIAL]) for told in history)
+    attempt = attempt_of(history[0])
+    assert (attempt.transaction_id, attempt.amount_minor) == (
+        history[0].transaction_id,
+        history[0].amount_minor,
+    )
+    decision = decide(attempt, history[0], account=CREDENTIAL.account)
+    assert decision.outcome in {"applied", "unchanged"}
+
+
+@pytest.mark.parametrize(
+    "status",
+    """
+    pending_async approved declined error timeout unsuccessful voided refunded chargebacked chargeback_reversed
+    represented representment_reversed second_chargebacked
+    """.split(),
+)
+def test_histories_reach_every_status_of_a_debit(status: str) -> None:
+    """A way a payment can go would never be tried by anybody's tests."""
+    found = find(histories(), lambda history: history[-1].status == status, settings=seldom)
+    assert found[-1].status == status
+
+
+@pytest.mark.parametrize("event", [None, "chargeback", "retrieval_request"])
+def test_histories_reach_chargebacks_with_and_without_event(event: str | None) -> None:
+    """Gateways leave the event out, or send requests that look like chargebacks: both need trying."""
+    find(
+        histories(),
+        lambda h: any(n.status == "chargebacked" and n.event == event for n in h),
+        settings=seldom,
+    )
+
+
+@given(histories().flatmap(lambda history: st.tuples(st.just(history), deliveries(history))))
+def test_deliveries_lose_and_invent_nothing(
+    drawn: tuple[tuple[Notification, ...], list[Notification]],
+) -> None:
+    """A lost notification would make right books look wrong."""
+    history, delivered = drawn
+    sent = Counter(map(repr, history))
+    arrived = Counter(map(repr, delivered))
+    assert set(sent) == set(arrived)
+    assert all(told in history for told in delivered)
+    assert len(history) <= len(delivered) <= 2 * len(history)
+
+
+def test_deliveries_come_in_any_order_and_again() -> None:
+    """Without reorders and repeats the property would prove nothing."""
+    both = histories().flatmap(lambda history: st.tuples(st.just(history), deliveries(history)))
+    assert find(both, lambda drawn: drawn[1][0] != drawn[0][0], settings=seldom)
+    assert find(both, lambda drawn: len(drawn[1]) > len(drawn[0]) > 1, settings=seldom)
+
+
+def test_a_history_without_notifications_is_delivered_as_nothing() -> None:
+    """A payment the gateway is silent about would raise in the strategy."""
+    assert find(deliveries(()), lambda _: True, settings=seldom) == []
+
+
+@given(attempts())
+def test_attempts_stand_anywhere_in_their_lives(attempt: Attempt) -> None:
+    """An attempt that cannot exist would fail tests for nothing."""
+    assert attempt.state
+    assert len(attempt.iban_fingerprint) == 16
+    assert "*" in attempt.iban_masked
+
+
+@pytest.mark.parametrize(
+    "state", "pending unknown approved declined error voided refunded chargebacked".split()
+)
+def test_attempts_reach_every_state(state: str) -> None:
+    """A state no test ever starts from is a state nobody has tried."""
+    assert find(attempts(), lambda attempt: attempt.state == state, settings=seldom)
+
+
+def test_without_hypothesis_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bare "No module named hypothesis" from inside our package looks like our bug."""
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    assert testing.__file__
+    spec = importlib.util.spec_from_file_location("tether_core_testing_bare", testing.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    with pytest.raises(ImportError, match=r"install tether-core\[testing\]"):
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
