@@ -183,7 +183,9 @@ def test_without_malice_every_step_comes_once_in_order() -> None:
         told = _fields(delivery.body, delivery.content_type)
         sent.setdefault(told["unique_id"], []).append((told["status"], told.get("event", "")))
     assert {where: tuple(steps) for where, steps in sent.items()} == {
-        where: steps for where, steps in planned.histories.items() if steps
+        where: tuple((turn.status, turn.event) for turn in turns)
+        for where, turns in planned.histories.items()
+        if turns
     }
 
 

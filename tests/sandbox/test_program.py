@@ -6,7 +6,7 @@ import asyncio
 import signal
 from typing import TYPE_CHECKING
 
-import psutil  # type: ignore[import-untyped]  # publishes no types
+import psutil  # publishes no types
 import pytest
 from tether_sandbox.services.server import DidNotStart, free_port
 from tether_sandbox.services.waiting import eventually, until

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import obstore
-import psutil  # type: ignore[import-untyped]  # publishes no types
+import psutil  # publishes no types
 import psycopg
 import pytest
 import redis

@@ -155,10 +155,11 @@ async def record(
     conn: Connection, rows: Sequence[Recording], *, now: datetime, source: str = "webhook"
 ) -> list[Delivery]:
     """
-    Put notifications into the inbox, inside the caller's transaction.
+    Put notifications into the inbox.
 
     Args:
-        conn: Inside a transaction; nothing is promised to anyone before it commits.
+        conn: In autocommit mode each of the statements is durable when this returns; inside a transaction nothing is
+            before that commits.
         rows: n notifications; the same one may be among them several times.
         now: The moment of receipt, aware, UTC.
         source: "webhook", or "pull" for what we fetched ourselves. What we fetched is worded otherwise than what was

@@ -75,7 +75,7 @@ def containers(*, wanted: set[str]) -> Iterator[dict[str, str]]:
 
 
 def _require_engine() -> None:
-    import docker  # type: ignore[import-untyped]  # noqa: PLC0415 - heavy, and publishes no types
+    import docker  # noqa: PLC0415 - heavy, and publishes no types
 
     try:
         with contextlib.closing(docker.from_env(timeout=5)) as client:

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
-import psutil  # type: ignore[import-untyped]  # publishes no types
+import psutil  # publishes no types
 
 __all__ = ["Guard", "kill", "still_alive"]
 

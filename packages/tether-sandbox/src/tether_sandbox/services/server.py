@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]  # publishes no types
+import psutil  # publishes no types
 from tether_core.errors import Unavailable
 
 from tether_sandbox.services.guard import Guard, kill, still_alive

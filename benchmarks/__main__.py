@@ -1,0 +1,32 @@
+"""`python -m benchmarks NAME`: run one of the benchmarks."""
+
+import argparse
+import sys
+
+from benchmarks import stages
+
+_ALL = {"stages": stages}
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Measure Tether; see benchmarks/README.md."
+    )
+    commands = parser.add_subparsers(required=True, metavar="NAME")
+    for name, module in _ALL.items():
+        summary = (module.__doc__ or "").strip().partition("\n")[0].partition(": ")[2]
+        one = commands.add_parser(
+            name,
+            help=summary,
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(one)
+        one.set_defaults(run=module.run)
+    args = parser.parse_args()
+    return int(args.run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""
+`python -m benchmarks stages`: the old plan's load stages against the whole system, by locust.
+
+The full form ramps to 50/s in a minute, holds it for three, ramps to 100/s, holds that for three, and comes down; `--short` is the
+same in 40 seconds; `--rate 500 --hold 60` holds one rate. While it runs, the age of the oldest notification that is due is sampled:
+it says whether the worker kept up.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tether_stores import webhook_events
+from tether_stores.postgres import connection, open_pool
+
+from benchmarks.results import heading, table, write
+from benchmarks.stand import Stand, cpu_s, rss_bytes, stand
+from benchmarks.workload import PER_ATTEMPT, notifications
+
+__all__ = ["add_arguments", "run"]
+
+_FULL = [(60, 50), (180, 50), (60, 100), (180, 100), (60, 0)]
+_SHORT = [(4, 50), (12, 50), (4, 100), (16, 100), (4, 0)]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the options."""
+    parser.add_argument("--short", action="store_true", help="the stages in 40 seconds")
+    parser.add_argument("--rate", type=int, help="hold this many a second instead of the stages")
+    parser.add_argument("--hold", type=int, default=60, help="for this many seconds (default: %(default)s)")
+    parser.add_argument("--web", type=int, default=2, help="web processes (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of the payments (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run it; 0 when the thresholds hold."""
+    stages = _SHORT if args.short else _FULL
+    name = "stages-short" if args.short else "stages"
+    if args.rate:
+        stages = [(10, args.rate), (args.hold, args.rate), (2, 0)]
+        name = f"rate-{args.rate}"
+    with stand() as it:
+        planned = _requests(stages)
+        bodies = it.folder / "bodies.txt"
+        attempts = it.seeded(planned // PER_ATTEMPT + 100, number=args.seed)
+        bodies.write_bytes(b"\n".join(notifications(attempts, number=args.seed)))
+        web, worker = it.start_web(workers=args.web), it.start_worker("webhooks")
+        pids = {"web": web.pid, "worker": worker.pid}
+        postgres = it.services.postgres
+        assert postgres is not None
+        assert postgres.pid is not None
+        pids["postgres"] = postgres.pid
+        before = {name: (cpu_s(pid), rss_bytes(pid)) for name, pid in pids.items()}
+        figures, code, oldest_s = _loaded(it, stages, bodies)
+        after = {name: (cpu_s(pid), rss_bytes(pid)) for name, pid in pids.items()}
+        left = asyncio.run(_drained(it))
+    requests = figures["requests"]
+    lines = heading("Load in stages", command=_command(), seed=args.seed)
+    lines += [
+        f"{args.web} web processes, 1 worker, Postgres, Redis and locust share the machine. Stages (seconds:rate): "
+        + " ".join(f"{seconds}:{rate}" for seconds, rate in stages),
+        "",
+    ]
+    lines += table(
+        ("held rate", "requests", "p50 ms", "p95 ms", "p99 ms", "max ms"),
+        [
+            (int(rate), one["requests"], one["p50_ms"], one["p95_ms"], one["p99_ms"], one["max_ms"])
+            for rate, one in figures["held"].items()
+        ],
+    )
+    lines += table(
+        ("requests", "failures", "oldest waiting, max s", "left unbooked after the end"),
+        [(requests, figures["failures"], max(oldest_s, default=0.0), left)],
+    )
+    lines += table(
+        ("program", "CPU ms per request", "memory before MiB", "after MiB"),
+        [
+            (
+                program,
+                round((after[program][0] - before[program][0]) / requests * 1000, 2),
+                before[program][1] >> 20,
+                after[program][1] >> 20,
+            )
+            for program in pids
+        ],
+    )
+    kept_up = max(oldest_s, default=0.0) < 2 and left == 0
+    lines.append(f"Thresholds: {'held' if code == 0 and kept_up else 'NOT held'}.")
+    write(name, lines)
+    return 0 if code == 0 and kept_up else 1
+
+
+def _requests(stages: list[tuple[int, int]]) -> int:
+    before, total = 0, 0.0
+    for seconds, rate in stages:
+        total += seconds * (before + rate) / 2
+        before = rate
+    return int(total)
+
+
+def _loaded(
+    it: Stand, stages: list[tuple[int, int]], bodies: Path
+) -> tuple[dict[str, Any], int, list[float]]:
+    report = it.folder / "report.json"
+    environ = {
+        **os.environ,
+        "TETHER_BODIES": str(bodies),
+        "TETHER_STAGES": " ".join(f"{seconds}:{rate}" for seconds, rate in stages),
+        "TETHER_REPORT": str(report),
+    }
+    locustfile = Path(__file__).parent / "locustfile.py"
+    locust = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "locust",
+            "-f",
+            str(locustfile),
+            "--headless",
+            "--host",
+            it.url,
+            "--only-summary",
+        ],
+        env=environ,
+        stdout=subprocess.DEVNULL,
+        stderr=sys.stderr,
+    )
+    oldest_s = asyncio.run(_watched(it, locust))
+    return json.loads(report.read_text(encoding="utf-8")), locust.returncode, oldest_s
+
+
+async def _watched(it: Stand, locust: subprocess.Popen[bytes]) -> list[float]:
+    oldest_s: list[float] = []
+    async with open_pool(it.environ["DATABASE_URL"], name="bench", max_size=1) as pool:
+        while locust.poll() is None:
+            async with connection(pool) as conn:
+                oldest_s.append(await webhook_events.oldest_due_s(conn, now=datetime.now(UTC)))
+            await asyncio.sleep(0.5)
+    return oldest_s
+
+
+async def _drained(it: Stand) -> int:
+    until = time.monotonic() + 30
+    async with open_pool(it.environ["DATABASE_URL"], name="bench", max_size=1) as pool:
+        while True:
+            async with connection(pool) as conn:
+                tally = await webhook_events.tally(conn, now=datetime.now(UTC))
+            if not tally.waiting or time.monotonic() > until:
+                return tally.waiting + tally.put_off
+            await asyncio.sleep(0.2)
+
+
+def _command() -> str:
+    return "uv run --group bench python -m benchmarks " + " ".join(sys.argv[1:])

@@ -1,0 +1,107 @@
+"""The stand every benchmark runs on: real services, the real programs, and what they cost."""
+
+import contextlib
+import os
+import random
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import psutil
+from tether_sandbox.seed import Seeded, seed
+from tether_sandbox.services import Services, running
+from tether_sandbox.services.guard import Guard
+from tether_sandbox.services.program import Program, launch
+from tether_sandbox.services.server import free_port
+from tether_sandbox.settings import ENVIRONMENT
+from tether_stores.migrate import migrate
+
+__all__ = ["Stand", "cpu_s", "rss_bytes", "stand"]
+
+
+class Stand(msgspec.Struct):
+    """
+    What runs.
+
+    Attributes:
+        services: Postgres and Redis.
+        environ: The settings of every program.
+        folder: A temporary folder.
+        guard: Ends everything should we be killed.
+        url: Of the web node, once started.
+    """
+
+    services: Services
+    environ: dict[str, str]
+    folder: Path
+    guard: Guard
+    url: str = ""
+
+    def start(self, *command: str) -> Program:
+        """Start a program of ours with the stand's settings."""
+        place = self.folder / f"{command[0]}-{len(list(self.folder.iterdir()))}"
+        place.mkdir()
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        return launch(command, environ={**self.environ, "PATH": path}, folder=place, guard=self.guard)
+
+    def start_web(self, *, workers: int) -> Program:
+        """Start a web node and wait until it is ready; its address is `url`."""
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        web = self.start("tether-web", "--port", str(port), "--workers", str(workers))
+        web.await_url(f"{self.url}/ready")
+        return web
+
+    def start_worker(self, *queues: str) -> Program:
+        """Start a worker and wait until it works."""
+        worker = self.start("tether-worker", "run", *queues)
+        worker.await_line('"event":"working"')
+        return worker
+
+    def seeded(self, attempts: int, *, number: int) -> list[Seeded]:
+        """Seed attempts that the gateway is about to speak of."""
+        return list(
+            seed(
+                self.environ["DATABASE_URL"],
+                attempts=attempts,
+                chance=random.Random(number),
+                now=datetime.now(UTC),
+            )
+        )
+
+
+@contextlib.contextmanager
+def stand() -> Iterator[Stand]:
+    """Services up and migrated for the length of a `with` block; every program started in it is killed at its end."""
+    with (
+        running({}) as services,
+        tempfile.TemporaryDirectory(prefix="tether-bench-") as folder,
+        Guard() as guard,
+    ):
+        environ = {**ENVIRONMENT, "LOG_LEVEL": "info", **services.environment}
+        migrate(environ["DATABASE_DIRECT_URL"], now=datetime.now(UTC))
+        yield Stand(services, environ, Path(folder), guard)
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds a process and its children have used so far."""
+    total = 0.0
+    root = psutil.Process(pid)
+    for process in (root, *root.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def rss_bytes(pid: int) -> int:
+    """Resident memory of a process and its children, shared pages counted once each time they are mapped."""
+    total = 0
+    root = psutil.Process(pid)
+    for process in (root, *root.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += process.memory_info().rss
+    return total
