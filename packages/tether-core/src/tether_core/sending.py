@@ -1,0 +1,509 @@
+r"""
+How one debit is sent, so that it is never sent twice.
+
+The gateway has no idempotency key, and a call can fail after the gateway has taken it. So the life of sending is kept
+apart from the life of the payment (`tether_core.billing`), and turns around one question: *may this debit be
+sent now?* Only a row that is `ready` may. It is claimed, in a commit of its own, before the call; whatever
+then goes wrong, it is not ready any more, and only the gateway's own word can make it so again.
+
+```text
+             claimed                 answered
+ ready ───────────────► sending ───────────────────────────────► ended
+   ▲ ▲                   │  │                                      ▲
+   │ └── turned away ────┘  │ silent, unclear, lease over          │
+   │                        ▼                                      │
+   └───── not there ──── unknown ── answered, given up ────────────┘
+```
+
+| step | what it means | how a row shows it |
+|---|---|---|
+| ready | may be sent from a moment on | `send_at` is set |
+| sending | a worker holds the lease and may be calling | `leased_until` is set |
+| unknown | called, and nobody knows what the gateway did: ask by `transaction_id`, never send | neither is set |
+| ended | the gateway has spoken, or it will never be sent | the payment has come further than "unknown to us" |
+
+The rules that hold the promise:
+
+- **Silence is not a refusal.** A timeout, a broken connection, an unreadable answer, the codes 2xx and 95x, a status
+  nobody knows and code 450 ("the same debit minutes ago") all leave the debit unknown.
+- **Not there counts only after a settling time.** Code 460 makes an unknown debit ready again when the last call
+  has been over for `Rules.settle_s`, and the gateway has never named an id for it.
+- **A debit is sent again under the same `transaction_id`**, so that a gateway that took the first call late refuses the second.
+- **Calls are numbered.** An answer to an older call may bring good news (the gateway has it), never bad: a refusal
+  of the first call says nothing about the second.
+- **What is wrong on our side is nobody's refusal.** A wrong password or terminal turns every debit away and ends
+  none; they become ready again, and their run is paused for a person.
+
+What no protocol can do without a key on the other side: a call that reaches the gateway after it has answered
+"not there", later than the settling time, is taken as a first one. So the settling time is chosen longer than any
+call can live, and the gateway's own check for equal ids stands behind it.
+
+Source: Genesis API documentation v60.1, Errors (2xx and 95x: reconcile; 450: duplicate within 5 minutes; 460: not
+found), SDD Sale (`transaction_id` is unique per merchant).
+
+>>> from datetime import UTC, datetime, timedelta
+>>> from tether_core.emp.xml import read_answer
+>>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
+>>> debit = Send(Attempt(7, "default", "t-7", None, 1000, "EUR"), send_at=noon)
+>>> sent = claim(debit, now=noon)
+>>> sent.step, sent.sends
+('sending', 1)
+>>> lost = record(sent, GatewaySilent(why="timeout"), number=1, now=noon).send
+>>> lost.step, lost.attempt.state
+('unknown', 'unknown')
+>>> claim(lost, now=noon)
+Traceback (most recent call last):
+    ...
+tether_core.errors.IllegalStep: A debit to send that is unknown cannot be claimed; a person must look.
+>>> absent = read_answer(b"<payment_response><status>error</status><code>460</code></payment_response>")
+>>> resolve(lost, absent, now=noon).cause
+'too_early'
+>>> resolve(lost, absent, now=noon + timedelta(hours=1)).send.step
+'ready'
+"""
+
+import re
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import Final, Literal
+
+import msgspec
+
+from tether_core.billing import Attempt
+from tether_core.emp import codes
+from tether_core.emp.answers import GatewayAnswer
+from tether_core.errors import GatewaySilent, IllegalStep, InvalidRequest
+from tether_core.events import AmountDiffered, AttemptMoved, Event
+
+__all__ = [
+    "CAUSES",
+    "DUE_ITEM",
+    "LIFE",
+    "After",
+    "Rules",
+    "Send",
+    "SendCause",
+    "SendStep",
+    "claim",
+    "lapse",
+    "record",
+    "resolve",
+    "transaction_id",
+    "withhold",
+]
+
+SendStep = Literal["ready", "sending", "unknown", "ended"]
+SendCause = Literal[
+    "claimed", "withheld", "answered", "unclear", "lease over", "turned away", "not there", "given up"
+]
+
+# step x cause -> step; what is not here does not exist. A notification may end any step at any moment: it is booked by
+# `tether_core.billing` and makes the attempt too far gone to be sent, whatever stands here.
+LIFE: Final[dict[SendStep, dict[SendCause, SendStep]]] = {
+    "ready": {"claimed": "sending", "withheld": "ended", "answered": "ended"},
+    "sending": {
+        "answered": "ended",
+        "unclear": "unknown",
+        "lease over": "unknown",
+        "turned away": "ready",
+    },
+    "unknown": {"answered": "ended", "not there": "ready", "given up": "ended"},
+    "ended": {"answered": "ended"},
+}
+
+CAUSES: Final[dict[str, str]] = {
+    "answered": "The gateway said what became of the debit.",
+    "silent": "The gateway gave no usable answer to the call.",
+    "unclear": "The gateway answered, and does not know itself.",
+    "may_exist": "The gateway saw the same debit minutes ago; it is asked which one.",
+    "unknown_status": "The gateway answered with a status that no table knows.",
+    "other_payment": "The answer speaks of another payment; it was not believed.",
+    "other_amount": "The answer names another amount; it was not believed, a person should look.",
+    "lease_over": "The worker that was sending was not heard of again.",
+    "turned_away": "The gateway refuses us, not the debit: password, terminal or set-up. The run is paused.",
+    "not_there": "The gateway has no such payment; the debit may be sent again.",
+    "too_early": "The gateway has no such payment yet; the call may still be under way.",
+    "given_up": "The gateway has no such payment after as many calls as the rules allow.",
+    "contradicted": "The gateway once named an id for it and now has no such payment; a person should look.",
+    "no_word": "The gateway did not answer the question; ask again.",
+    "late": "The answer belongs to an earlier call and changes nothing.",
+    "withheld": "It was decided not to send it after all.",
+}
+
+WITHHELD: Final = "withheld"
+ABSENT: Final = "460"
+DUE_ITEM: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,31}")
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """
+    How long to wait, and how often to call.
+
+    Attributes:
+        lease_s: A call is over this long after it was claimed, in seconds: the time a worker may take to begin it,
+            the gateway's time limit, and some more for the answer's way into the books.
+        settle_s: So long after the lease the word "not there" counts, in seconds. A quarter of an hour outlives every
+            proxy between us, and the 5 minutes in which the gateway takes a second debit for a duplicate (450).
+        sends_max: Calls at most for one attempt.
+        back_s: A debit that was turned away rests so long, in seconds.
+    """
+
+    lease_s: float = 75.0
+    settle_s: float = 900.0
+    sends_max: int = 5
+    back_s: float = 60.0
+
+
+_RULES: Final = Rules()
+
+
+class Send(msgspec.Struct, frozen=True):
+    """
+    A billing attempt and how far its sending has come.
+
+    Attributes:
+        attempt: What is to be debited, and what the gateway said about it.
+        sends: Calls begun; the number of the latest one.
+        send_at: From when on it may be sent; `None` where it may not.
+        leased_until: Until when the worker that claimed it may be calling; `None` where nobody does.
+        sent_at: When the latest call was claimed.
+    """
+
+    attempt: Attempt
+    sends: int = 0
+    send_at: datetime | None = None
+    leased_until: datetime | None = None
+    sent_at: datetime | None = None
+
+    @property
+    def step(self) -> SendStep:
+        """Where it stands in `LIFE`."""
+        if self.attempt.payment_stage > codes.UNKNOWN_TO_US or self.attempt.dispute_stage > codes.UNDISPUTED:
+            return "ended"
+        if self.leased_until is not None:
+            return "sending"
+        return "unknown" if self.send_at is None else "ready"
+
+
+class After(msgspec.Struct, frozen=True):
+    """
+    What has become of a debit that was called or asked about.
+
+    Attributes:
+        send: As it shall be.
+        cause: A key of `CAUSES`.
+        events: Facts to announce.
+        halt: Why nothing more should be sent with this account until a person looked, or `None`.
+        again_at: When asking again makes sense, where the cause is "too_early"; else `None`.
+    """
+
+    send: Send
+    cause: str
+    events: tuple[Event, ...] = ()
+    halt: str | None = None
+    again_at: datetime | None = None
+
+
+def transaction_id(
+    debtor_id: int, *, due_item: str, number: int, amount_minor: int, currency: str, iban_fingerprint: bytes
+) -> str:
+    """
+    Our id of one try to collect one due item: the same whoever asks, whenever.
+
+    It is made of who owes, what is owed and the number of the try, so a second run over the same debtors makes the same
+    ids and adds nothing. The digits at its end are a digest over these and over account and amount: a database that was
+    made anew counts its debtors from 1 again, and must not find the debits of the old one under its own ids.
+
+    Args:
+        debtor_id: The debtor's row.
+        due_item: What is owed, e.g. "once" or "2026-03"; 1 to 32 of a-z, 0-9, point and hyphen.
+        number: The number of the try, from 1.
+        amount_minor: Whole minor units.
+        currency: Three capitals of ISO 4217.
+        iban_fingerprint: Of the account to be debited.
+
+    Returns:
+        At most 80 printable ASCII characters.
+
+    Raises:
+        InvalidRequest: when *due_item* has another form.
+
+    >>> transaction_id(7, due_item="2026-03", number=1, amount_minor=100, currency="EUR", iban_fingerprint=b"")
+    'tether-7-2026-03-1-9125d77a1b'
+    >>> transaction_id(7, due_item="March!", number=1, amount_minor=100, currency="EUR", iban_fingerprint=b"")
+    Traceback (most recent call last):
+        ...
+    tether_core.errors.InvalidRequest: due_item: give 1 to 32 of a-z, 0-9, point and hyphen, e.g. 2026-03
+    """
+    if not DUE_ITEM.fullmatch(due_item):
+        raise InvalidRequest("give 1 to 32 of a-z, 0-9, point and hyphen, e.g. 2026-03", field="due_item")
+    told = f"{debtor_id} {due_item} {number} {amount_minor} {currency} ".encode() + iban_fingerprint
+    return f"tether-{debtor_id}-{due_item}-{number}-{blake2b(told, digest_size=5, person=b'attempt').hexdigest()}"
+
+
+def claim(send: Send, *, now: datetime, rules: Rules = _RULES) -> Send:
+    """
+    Take a debit to send it; to be committed before the call is made.
+
+    Args:
+        send: A debit that is ready, from its moment on.
+        now: The present moment.
+        rules: The operator's choices.
+
+    Returns:
+        The debit under a lease, its calls counted one up.
+
+    Raises:
+        IllegalStep: when it may not be sent.
+    """
+    _to(send, "claimed")
+    if send.send_at is None or now < send.send_at:
+        raise IllegalStep("debit to send", state="ready later", step="claimed")
+    return msgspec.structs.replace(
+        send,
+        sends=send.sends + 1,
+        send_at=None,
+        leased_until=now + timedelta(seconds=rules.lease_s),
+        sent_at=now,
+    )
+
+
+def record(
+    send: Send, told: GatewayAnswer | GatewaySilent, *, number: int, now: datetime, rules: Rules = _RULES
+) -> After:
+    """
+    What a call has brought.
+
+    Args:
+        send: The debit as it stands by now, locked.
+        told: The answer to the call, or that there was none.
+        number: Which call, as counted by `claim`.
+        now: The present moment.
+        rules: The operator's choices.
+
+    Returns:
+        What to write, and why.
+    """
+    reading = _read(send.attempt, told)
+    if number != send.sends:
+        # An answer to an older call can tell that the gateway has the debit; that it refused that call says nothing.
+        has_it = reading.stage is not None and reading.stage not in {codes.ERROR, codes.DECLINED}
+        return _answered(send, told, reading, keep_lease=True) if has_it else After(send, "late")
+    if reading.stage is not None:
+        return _answered(send, told, reading)
+    if send.step != "sending":
+        # The lease is over or a notification was faster, and this says no more than they did.
+        return After(msgspec.structs.replace(send, leased_until=None), "late")
+    if reading.cause == "turned_away":
+        _to(send, "turned away")
+        back = msgspec.structs.replace(send, leased_until=None, send_at=now + timedelta(seconds=rules.back_s))
+        return After(back, "turned_away", halt=reading.why)
+    return _unknown(send, "unclear", cause=reading.cause, unique_id=reading.unique_id, events=reading.events)
+
+
+def lapse(send: Send, *, now: datetime) -> After:
+    """
+    The worker that held the lease was not heard of again: what it did is unknown.
+
+    Args:
+        send: A debit that is being sent, locked.
+        now: The present moment, not before the end of the lease.
+
+    Returns:
+        What to write, and why.
+
+    Raises:
+        IllegalStep: when nobody is sending it, or the lease still runs.
+    """
+    if send.leased_until is None or now < send.leased_until:
+        raise IllegalStep("debit to send", state=send.step, step="lost while its lease runs")
+    if send.step == "ended":
+        return After(msgspec.structs.replace(send, leased_until=None, send_at=None), "late")
+    return _unknown(send, "lease over", cause="lease_over")
+
+
+def resolve(send: Send, answer: GatewayAnswer, *, now: datetime, rules: Rules = _RULES) -> After:
+    """
+    What the gateway said when asked by our `transaction_id` about a debit of unknown outcome.
+
+    Args:
+        send: The debit as it stands by now, locked.
+        answer: The gateway's answer to the question. An error without the payment's id, other than 460, is about the
+            question and not about the payment.
+        now: The present moment.
+        rules: The operator's choices.
+
+    Returns:
+        What to write, and why.
+    """
+    if send.step != "unknown":
+        return After(send, "late")
+    if answer.unique_id is None and answer.code == ABSENT:
+        return _absent(send, now=now, rules=rules)
+    if answer.unique_id is None:
+        return After(send, "no_word", halt=_at_fault(answer))
+    reading = _read(send.attempt, answer, known_there=True)
+    if reading.stage is None:
+        attempt = _with_id(send.attempt, reading.unique_id)
+        return After(msgspec.structs.replace(send, attempt=attempt), reading.cause, reading.events)
+    return _answered(send, answer, reading)
+
+
+def withhold(send: Send, *, because: str) -> After:
+    """
+    Decide not to send a debit that is ready.
+
+    It ends as an error and not as voided, so that should the gateway ever speak of it, its word shows.
+
+    Args:
+        send: A debit that is ready, locked.
+        because: A stable word for people, such as a verdict of `tether_core.eligibility`.
+
+    Returns:
+        What to write, and why.
+
+    Raises:
+        IllegalStep: when it is not ready.
+    """
+    _to(send, "withheld")
+    attempt = msgspec.structs.replace(send.attempt, payment_stage=codes.ERROR, error_code=WITHHELD)
+    after = msgspec.structs.replace(send, attempt=attempt, send_at=None)
+    return After(after, "withheld", _moved(send.attempt, attempt, cause=because))
+
+
+# --- reading an answer -----------------------------------------------------------------------------------------------
+
+
+class _Reading(msgspec.Struct, frozen=True):
+    """What an answer says: how far the payment has come, or why nobody knows."""
+
+    cause: str
+    stage: int | None = None
+    unique_id: str | None = None
+    why: str | None = None
+    events: tuple[Event, ...] = ()
+
+
+def _read(attempt: Attempt, told: GatewayAnswer | GatewaySilent, *, known_there: bool = False) -> _Reading:
+    if isinstance(told, GatewaySilent):
+        return _Reading("silent")
+    other = _read_other(attempt, told)
+    if other is not None:
+        return other
+    step = codes.meaning(told.status, event=None)
+    if step is None or step.track == "none":
+        return _Reading("unknown_status", unique_id=told.unique_id)
+    if step.track == "dispute":
+        # Only what was collected can be disputed; the dispute itself comes with its own notification and reason.
+        return _Reading("answered", codes.APPROVED, told.unique_id)
+    if told.status == "error" or (step.stage == codes.ERROR and told.code):
+        return _read_error(told, known_there=known_there)
+    return _Reading("answered", step.stage, told.unique_id)
+
+
+def _read_other(attempt: Attempt, told: GatewayAnswer) -> _Reading | None:
+    if told.transaction_id not in {None, attempt.transaction_id}:
+        return _Reading("other_payment")
+    if attempt.unique_id and told.unique_id not in {None, attempt.unique_id}:
+        return _Reading("other_payment")
+    if told.amount_minor not in {None, attempt.amount_minor} or told.currency not in {None, attempt.currency}:
+        differs = AmountDiffered(attempt.id, attempt.amount_minor, told.amount_minor or 0)
+        return _Reading("other_amount", events=(differs,))
+    return None
+
+
+def _read_error(told: GatewayAnswer, *, known_there: bool) -> _Reading:
+    if told.code is None:
+        return _Reading("unclear", unique_id=told.unique_id)  # an error without a cause refuses nothing
+    meaning = codes.error_meaning(told.code)
+    if meaning.outcome == "refused":
+        if meaning.who == "us" and told.unique_id is None:
+            return _Reading("turned_away", why=f"{told.code}: {meaning.text}")
+        return _Reading("answered", codes.ERROR, told.unique_id)
+    if known_there and meaning.outcome in {"unknown", "may_exist"}:
+        return _Reading("answered", codes.UNKNOWN_TO_GATEWAY, told.unique_id)
+    return _Reading("may_exist" if meaning.outcome == "may_exist" else "unclear", unique_id=told.unique_id)
+
+
+def _at_fault(answer: GatewayAnswer) -> str | None:
+    meaning = codes.error_meaning(answer.code) if answer.code else None
+    return f"{answer.code}: {meaning.text}" if meaning is not None and meaning.who == "us" else None
+
+
+# --- writing it down -------------------------------------------------------------------------------------------------
+
+
+def _answered(
+    send: Send, told: GatewayAnswer | GatewaySilent, reading: _Reading, *, keep_lease: bool = False
+) -> After:
+    assert isinstance(told, GatewayAnswer)
+    assert reading.stage is not None
+    _to(send, "answered")
+    attempt = _with_id(send.attempt, reading.unique_id)
+    if reading.stage > attempt.payment_stage:
+        failed = reading.stage in {codes.ERROR, codes.DECLINED, codes.UNKNOWN_TO_GATEWAY}
+        attempt = msgspec.structs.replace(
+            attempt, payment_stage=reading.stage, error_code=told.code if failed else None
+        )
+    leased_until = send.leased_until if keep_lease else None
+    after = msgspec.structs.replace(send, attempt=attempt, send_at=None, leased_until=leased_until)
+    return After(after, "answered", _moved(send.attempt, attempt, cause=told.status))
+
+
+def _unknown(
+    send: Send,
+    by: SendCause,
+    *,
+    cause: str,
+    unique_id: str | None = None,
+    events: tuple[Event, ...] = (),
+) -> After:
+    _to(send, by)
+    attempt = _with_id(send.attempt, unique_id)
+    attempt = msgspec.structs.replace(attempt, payment_stage=max(attempt.payment_stage, codes.UNKNOWN_TO_US))
+    after = msgspec.structs.replace(send, attempt=attempt, send_at=None, leased_until=None)
+    return After(after, cause, (*_moved(send.attempt, attempt, cause=cause), *events))
+
+
+def _absent(send: Send, *, now: datetime, rules: Rules) -> After:
+    if send.attempt.unique_id is not None:
+        return After(send, "contradicted")
+    if send.sent_at is not None:
+        settled_at = send.sent_at + timedelta(seconds=rules.lease_s + rules.settle_s)
+        if now < settled_at:
+            return After(send, "too_early", again_at=settled_at)
+    if send.sends < rules.sends_max:
+        _to(send, "not there")
+        return After(msgspec.structs.replace(send, send_at=now), "not_there")
+    _to(send, "given up")
+    attempt = msgspec.structs.replace(send.attempt, payment_stage=codes.ERROR, error_code=ABSENT)
+    after = msgspec.structs.replace(send, attempt=attempt)
+    return After(after, "given_up", _moved(send.attempt, attempt, cause="given_up"))
+
+
+def _with_id(attempt: Attempt, unique_id: str | None) -> Attempt:
+    if attempt.unique_id is not None or unique_id is None:
+        return attempt
+    return msgspec.structs.replace(attempt, unique_id=unique_id)
+
+
+def _moved(before: Attempt, after: Attempt, *, cause: str) -> tuple[Event, ...]:
+    if before.state == after.state:
+        return ()
+    return (
+        AttemptMoved(
+            attempt_id=before.id,
+            transaction_id=before.transaction_id,
+            before=before.state,
+            after=after.state,
+            cause=cause,
+        ),
+    )
+
+
+def _to(send: Send, cause: SendCause) -> SendStep:
+    """Where `LIFE` leads, or that it leads nowhere."""
+    step = LIFE[send.step].get(cause)
+    if step is None:
+        raise IllegalStep("debit to send", state=send.step, step=cause)
+    return step
