@@ -186,6 +186,8 @@ def _broken_rule(iban: str) -> str:  # noqa: PLR0911 - one return a rule, in the
         return (
             "it begins with no country, as national account numbers do; ask the account holder for the IBAN"
         )
+    if len(iban) < _SHORTEST:
+        return f"it has {len(iban)} characters, and no IBAN has fewer than {_SHORTEST}; ask the account holder for it"
     if entry is None:
         return "it begins with no country of the IBAN registry; ask the account holder for it"
     if len(iban) != entry.length:

@@ -1,0 +1,148 @@
+"""
+Cells: one row of a sheet as text, whatever kind of file it came from.
+
+Everything after the reading works on text alone, so a value is turned into text by one rule: text stays as it
+is, truth is true or false, a day is written as ISO 8601 does, a number in its shortest form, without an exponent and
+without ".0". Excel keeps 15 digits of a number, so a longer one is already damaged; which cells were numbers is
+remembered beside the text for that reason.
+
+On the way out, a cell that begins with one of `= + - @`, a tab or a line break may be run as a formula by the program
+that opens it. `neutralise` puts an apostrophe before it, and `restore` takes it away when the corrected file comes
+back, so phone numbers (+49 ...) and names (-Meier) survive the round trip.
+
+>>> text_of(1234.5), text_of(123.0), text_of(0.1 + 0.2), text_of(274.65999999999997)
+('1234.5', '123', '0.3', '274.66')
+>>> neutralise("=1+1"), restore(neutralise("+49 30 1234"))
+("'=1+1", '+49 30 1234')
+>>> shown("pay to DE89 3704 0044 0532 0130 00")    # never a whole IBAN
+'pay to DE89**************3000'
+
+Source: OWASP, "CSV Injection"; ISO 8601-1.
+"""
+
+import re
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Final, TypeAlias
+
+import msgspec
+
+from tether_core import redact
+from tether_core.errors import InvalidIban
+from tether_core.iban import mask, validate
+
+__all__ = ["Row", "Value", "column_letters", "neutralise", "restore", "shown", "text_of"]
+
+Value: TypeAlias = str | float | bool | date | datetime | time | timedelta | None
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """
+    One row of a sheet.
+
+    Attributes:
+        number: As a spreadsheet program counts it, from 1; blank rows count, a leading "sep=" line does not.
+        cells: Its cells as text, from the sheet's first column on; blank ones at the end may be missing.
+        numeric: A bit for each cell that was a number and no text: bit 0 for the first cell.
+        flaw: Why this row cannot be trusted as a whole, as a sentence; empty for a sound one.
+    """
+
+    number: int
+    cells: list[str]
+    numeric: int = 0
+    flaw: str = ""
+
+
+def text_of(value: Value) -> str:
+    """
+    Write a cell's value as text.
+
+    Args:
+        value: What the reader of workbooks gives.
+
+    Returns:
+        The text; empty for nothing.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float | int):
+        return _number(value)
+    if isinstance(value, datetime):
+        midnight = value.time() == time.min
+        return value.date().isoformat() if midnight else value.isoformat()
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return "" if value is None else str(value)
+
+
+def _number(value: float) -> str:
+    if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 - the plain test for "not a number"
+        return ""
+    if value == int(value):
+        return str(int(value))
+    # 15 digits are what a spreadsheet shows; more would bring the noise of binary fractions back.
+    text = format(value, ".15g")
+    return format(Decimal(text), "f") if "e" in text else text
+
+
+# An apostrophe counts as well, so that a text that already begins with one comes back as it was.
+_FORMULA: Final = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+
+
+def neutralise(text: str) -> str:
+    """Put an apostrophe before a text that a spreadsheet program could run as a formula."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def restore(text: str) -> str:
+    """Take away the apostrophe that `neutralise` has put there; any other stays."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text, 1) else text
+
+
+def shown(text: str, *, as_iban: bool = False) -> str:
+    """
+    Make a cell's text fit for messages.
+
+    Args:
+        text: The cell.
+        as_iban: Whether it stands where an IBAN should, so that it is masked whatever it is.
+
+    Returns:
+        At most 40 characters, with everything that is or resembles an IBAN masked and control characters spelt out.
+    """
+    if as_iban:
+        return mask(text[:200])
+    head = text[:200]
+    try:
+        validate(head)
+    except InvalidIban:
+        head = redact.text(head)
+    else:
+        return mask(head)
+    head = "".join(
+        mark if mark == " " or mark.isprintable() else f"\\x{ord(mark):02x}" for mark in head.strip()
+    )
+    return head if len(head) <= 40 else f"{head[:39]}\u2026"
+
+
+def column_letters(position: int) -> str:
+    """
+    Name a column as spreadsheet programs do.
+
+    Args:
+        position: Counted from 0.
+
+    Returns:
+        "A" to "Z", then "AA" and so on.
+
+    >>> column_letters(0), column_letters(26), column_letters(16383)
+    ('A', 'AA', 'XFD')
+    """
+    letters = ""
+    position += 1
+    while position:
+        position, rest = divmod(position - 1, 26)
+        letters = chr(ord("A") + rest) + letters
+    return letters

@@ -1,0 +1,254 @@
+"""
+Decisions: what was understood of a file, why, and what a person has to say first.
+
+Nothing is guessed. What the file itself settles becomes a `Decision` with its reason. What it leaves open becomes a
+`Question`, and the caller's `Answers` override everything, settled or open. A file that cannot be a table of
+debtors at all is a `Refusal`. All of it together is a `Plan`: one value that can be stored as JSON and handed back to
+go on reading at any row, with the same result.
+
+>>> import msgspec
+>>> answers = Answers(columns={"iban": "Konto"}, amount_format="comma")
+>>> msgspec.json.encode(answers)
+b'{"columns":{"iban":"Konto"},"amount_format":"comma"}'
+>>> msgspec.json.decode(b'{"amount_format": "roman"}', type=Answers)
+Traceback (most recent call last):
+    ...
+msgspec.ValidationError: Invalid enum value 'roman' - at `$.amount_format`
+"""
+
+from collections.abc import Mapping
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from tether_core.errors import Unreadable
+from tether_core.spreadsheet.cells import column_letters
+
+__all__ = [
+    "ALL_FIELDS",
+    "EXTRA_FIELDS",
+    "FIELDS",
+    "AmountFormat",
+    "Answers",
+    "Column",
+    "DateOrder",
+    "Decision",
+    "FileRefused",
+    "Kind",
+    "Plan",
+    "Question",
+    "Refusal",
+]
+
+Kind = Literal["csv", "xlsx", "xlsb", "xls", "ods"]
+
+# How the amounts of a column are written: the decimal sign, or none at all ("whole" units).
+AmountFormat = Literal["comma", "point", "whole"]
+
+# How the days of a column are written. ISO days (2026-03-31) are read whatever the order; "iso" means only those.
+DateOrder = Literal["iso", "day_month", "month_day", "serial"]
+
+# What a debtor is made of. `name` or both parts of it, `iban` and one of the amounts must be there.
+FIELDS: Final = (
+    "iban",
+    "name",
+    "first_name",
+    "last_name",
+    "amount",
+    "amount_minor",
+    "currency",
+    "bic",
+    "mandate_id",
+    "mandate_signed_on",
+    "reference",
+    "customer_id",
+    "email",
+    "phone",
+    "street",
+    "house_number",
+    "postcode",
+    "city",
+    "province",
+    "country",
+    "description",
+    "born_on",
+    "national_id",
+)
+
+# Kept word for word beside a debtor, without a meaning of their own here.
+EXTRA_FIELDS: Final = (
+    "address",
+    "apartment",
+    "bank_code",
+    "bank_name",
+    "door",
+    "floor",
+    "mobile",
+    "old_iban",
+    "phone_2",
+    "phone_3",
+    "phone_4",
+    "primary_phone",
+    "sepa_type",
+)
+ALL_FIELDS: Final = (*FIELDS, *EXTRA_FIELDS)
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """
+    Why a file cannot be taken in at all.
+
+    Attributes:
+        code: A stable word for programs; `sniff` and `table` list theirs.
+        why: A sentence for the person who sent the file, with what to do.
+    """
+
+    code: str
+    why: str
+
+
+class FileRefused(Unreadable):
+    """
+    Raised where reading has begun and cannot go on.
+
+    Attributes:
+        refusal: Its code and sentence.
+    """
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__("file", why=refusal.why)
+        self.refusal = refusal
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """
+    One thing that was settled.
+
+    Attributes:
+        about: "kind", "encoding", "delimiter", "sheet", "header", "amount_format" or "date_order:<field>".
+        value: What it was settled to, for people.
+        why: The evidence, as a sentence.
+        by: Who settled it: the caller's answers or the file.
+    """
+
+    about: str
+    value: str
+    why: str
+    by: Literal["caller", "file"] = "file"
+
+
+class Question(msgspec.Struct, frozen=True):
+    """
+    One thing the file leaves open.
+
+    Attributes:
+        code: A stable word for programs, e.g. "amount_format".
+        ask: The question as sentences, with the evidence.
+        answer: The part of `Answers` that settles it, e.g. "columns.amount".
+        choices: What may be answered, where that is a short list.
+    """
+
+    code: str
+    ask: str
+    answer: str
+    choices: tuple[str, ...] = ()
+
+
+# A column is named by its number from 1 or its header; `None` means that no column holds the field.
+ColumnName: TypeAlias = int | str | None
+
+
+class Answers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """
+    What the caller says of a file; whatever is left out, the file decides.
+
+    Attributes:
+        encoding: A name of `text.ENCODINGS`.
+        delimiter: One character.
+        quote: The character around cells that hold a delimiter or a line break.
+        sheet: Name of the sheet of a workbook.
+        header_row: Number of the header's row, counted from 1; 0 for a table without a header.
+        columns: Field to column: its number from 1, its header, or `None` for "none". Fields not named here are matched.
+        amount_format: How amounts are written.
+        date_order: How days are written, in all columns of days.
+    """
+
+    encoding: str | None = None
+    delimiter: str | None = None
+    quote: str = '"'
+    sheet: str | None = None
+    header_row: int | None = None
+    columns: dict[str, ColumnName] = {}
+    amount_format: AmountFormat | None = None
+    date_order: DateOrder | None = None
+
+
+class Column(msgspec.Struct, frozen=True):
+    """
+    One column of the table.
+
+    Attributes:
+        position: Counted from 0.
+        header: Its header as it stands, two rows joined by a blank; empty where there is none.
+        field: One of `ALL_FIELDS`, or `None` when the column is not used.
+        score: How well header and content fit the field, 0 to 1; 1 for the caller's word.
+        why: The evidence, as a sentence.
+    """
+
+    position: int
+    header: str
+    field: str | None = None
+    score: float = 0.0
+    why: str = ""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Everything needed to read a file, and why.
+
+    Attributes:
+        kind: What the file is.
+        encoding: Of a text file.
+        delimiter: Of a text file.
+        quote: Of a text file.
+        sep_line: Whether a text file begins with a "sep=" line.
+        sheet: Of a workbook: the sheet that is read.
+        header_row: Number of the (first) header row; 0 without a header.
+        data_row: Number of the first row that can hold a debtor.
+        columns: All columns in order.
+        amount_format: Of the amount column; `None` while open, and for amounts in minor units.
+        date_orders: Of each column of days, by field.
+        decisions: What was settled, with reasons.
+        questions: What a person has to answer before anything is read.
+        warnings: Sentences about the whole file.
+    """
+
+    kind: Kind
+    encoding: str = ""
+    delimiter: str = ""
+    quote: str = '"'
+    sep_line: bool = False
+    sheet: str = ""
+    header_row: int
+    data_row: int
+    columns: tuple[Column, ...]
+    amount_format: AmountFormat | None = None
+    date_orders: dict[str, DateOrder] = {}
+    decisions: tuple[Decision, ...] = ()
+    questions: tuple[Question, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def ready(self) -> bool:
+        """Whether rows can be read: no question is open."""
+        return not self.questions
+
+    @property
+    def fields(self) -> Mapping[str, int]:
+        """Field to position, for the columns that are used."""
+        return {column.field: column.position for column in self.columns if column.field is not None}
+
+    @property
+    def headers(self) -> list[str]:
+        """The headers in order; where there is none, the column's letters stand in."""
+        return [column.header or column_letters(column.position) for column in self.columns]

@@ -1,0 +1,427 @@
+"""
+How a column writes amounts and days, decided once for the whole column.
+
+**Amounts.** "1.234" is one thousand two hundred and thirty-four in Berlin and one and a bit in Dublin, so a single
+cell proves nothing. Many cells do: "12,50" has only one reading, and so have "1.234,56", "1 234.5" and "1.234.567".
+Every such cell is a vote for the comma or the point as decimal sign. Nine tenths of the votes decide, the rest of
+the column has to fit, and a cell that does not is a problem, never another number. A column in which no cell votes
+is a question, unless it has no sign at all ("whole"). Cells that were numbers in a workbook need no deciding.
+
+**Days.** ISO days (2026-03-31) always read. In 31.03.2026 or 03/31/2026 a number above 12 is a vote for its place; with
+points the day comes first anyway. 03/04/2026 alone is a question. Five bare digits in the whole column are Excel's
+count of days, from 1900 on.
+
+>>> read_amount("1.234,56", form="comma"), read_amount("EUR 7,50", form="comma"), read_amount("1 234,5", form="comma")
+(123456, 750, 123450)
+>>> read_amount("1.234", form="comma"), read_amount("(12.00)", form="point"), read_amount("5,-", form="comma")
+(123400, -1200, 500)
+>>> read_amount("12.50", form="comma").note
+'this column writes the decimal comma; 12.50 does not fit'
+>>> read_day("31.03.2026", order="day_month"), read_day("2026-02-30", order="iso").note
+(datetime.date(2026, 3, 31), 'there is no such day')
+
+Source: ISO 8601-1 for days; [MS-XLS] 2.5.198 and ECMA-376 18.17.4 for Excel's count of days.
+"""
+
+import re
+import unicodedata
+from datetime import date, timedelta
+from typing import Final, Literal
+
+import msgspec
+
+from tether_core.spreadsheet.cells import shown
+from tether_core.spreadsheet.decisions import AmountFormat, DateOrder, Decision, Question
+
+__all__ = ["AmountVotes", "DayVotes", "Trouble", "read_amount", "read_day", "read_minor", "read_number"]
+
+_DECISIVE: Final = 0.9  # the share of the votes that settles a column
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """
+    Why a cell has no value.
+
+    Attributes:
+        code: A problem code of `rows`.
+        note: The rest of the sentence "... because".
+    """
+
+    code: str
+    note: str
+
+
+# --- amounts
+
+_EURO: Final = re.compile(r"EURO?|€", re.IGNORECASE)
+_FOREIGN: Final = re.compile(r"[$£¥₽₺₴]|(?<![A-Za-z])[A-Za-z]{2,3}(?![A-Za-z])|zł|kč|kr", re.IGNORECASE)
+_MINUS: Final = str.maketrans(
+    {"\u2212": "-", "\u2013": "-", "\u2014": "-", "\u2019": "'", "\u2018": "'", "`": "'"}
+)
+_DASH: Final = re.compile(r"(?<=\d)[.,]-+$", re.ASCII)
+_GROUPED: Final = re.compile(r"\d{1,3}(?:([ '])\d{3})(?:\1\d{3})*(?:[.,]\d*)?", re.ASCII)
+_BODY: Final = re.compile(r"(?:\d[\d.,]*|[.,]\d+)", re.ASCII)
+_NUMBER: Final = re.compile(r"(-?)(\d{1,15})(?:\.(\d+))?", re.ASCII)
+_CENTS: Final = re.compile(r"-?\d{1,15}", re.ASCII)
+
+Shape = Literal["none", "comma", "point", "unclear", "bad"]
+
+
+class _Amount(msgspec.Struct, frozen=True):
+    """A cell taken apart: sign, digits and signs between them, and what its shape says of the decimal sign."""
+
+    negative: bool
+    body: str
+    shape: Shape
+
+
+def _take_apart(text: str) -> _Amount | Trouble:
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text.translate(_MINUS)).translate(_MINUS)
+    negative, body = _sign(_EURO.sub("", text).strip())
+    if _FOREIGN.search(body):
+        return Trouble("currency_not_eur", f"{shown(text)} is not in euros")
+    grouped = False
+    if " " in body or "'" in body:
+        if _GROUPED.fullmatch(body) is None:
+            return Trouble("amount_unreadable", f"{shown(text)} is not an amount")
+        grouped, body = True, body.replace(" ", "").replace("'", "")
+    if not body.isascii() or _BODY.fullmatch(body) is None:
+        return Trouble("amount_unreadable", f"{shown(text)} is not an amount")
+    shape = _shape(body, grouped=grouped)
+    if shape == "bad":
+        return Trouble("amount_unreadable", f"{shown(text)} groups its digits in no known way")
+    return _Amount(negative, body, shape)
+
+
+def _sign(body: str) -> tuple[bool, str]:
+    """Take the sign off: before, behind, or brackets round the amount."""
+    negative = False
+    if body.startswith("(") and body.endswith(")"):
+        negative, body = True, body[1:-1].strip()
+    dashed = _DASH.search(body)
+    if dashed is not None:
+        # "5,-" writes whole units and shows the decimal sign.
+        body = body[: dashed.start() + 1]
+    elif body.endswith("-") and len(body) > 1:
+        negative, body = not negative, body[:-1].strip()
+    if body.startswith(("-", "+")):
+        negative, body = negative ^ (body[0] == "-"), body[1:].strip()
+    return negative, body
+
+
+def _shape(body: str, *, grouped: bool) -> Shape:  # noqa: PLR0911 - one return a shape
+    """Tell what the signs between the digits say about the decimal sign."""
+    commas, points = body.count(","), body.count(".")
+    if not commas and not points:
+        return "none"
+    if commas and points:
+        decimal = "," if body.rindex(",") > body.rindex(".") else "."
+        whole = body[: body.index(decimal)]
+        if body.count(decimal) > 1 or grouped or not _groups_fit(whole.split("." if decimal == "," else ",")):
+            return "bad"
+        return "comma" if decimal == "," else "point"
+    sign = "," if commas else "."
+    if commas + points > 1:
+        # A sign that comes twice groups; the other one is the decimal sign.
+        if grouped or not _groups_fit(body.split(sign)):
+            return "bad"
+        return "point" if sign == "," else "comma"
+    before, after = body.split(sign)
+    if len(after) == 3 and 1 <= len(before) <= 3 and not before.startswith("0") and not grouped:
+        return "unclear"
+    return "comma" if sign == "," else "point"
+
+
+def _groups_fit(groups: list[str]) -> bool:
+    """Whether digits are grouped by thousands, or as in India by thousands and then hundreds."""
+    first, *middle, last = groups
+    if not first or not last.isdigit() or len(last) != 3:
+        return False
+    return (len(first) <= 3 and all(len(group) == 3 for group in middle)) or (
+        len(first) <= 2 and all(len(group) == 2 for group in middle)
+    )
+
+
+_WORDS: Final[dict[AmountFormat, str]] = {
+    "comma": "the decimal comma",
+    "point": "the decimal point",
+    "whole": "whole amounts without a decimal sign",
+}
+
+
+def read_amount(text: str, *, form: AmountFormat) -> int | Trouble:
+    """
+    Read an amount of euros from a text cell.
+
+    Args:
+        text: The cell, not blank.
+        form: How its column writes amounts.
+
+    Returns:
+        Whole cents, negative for a credit; or why there is none.
+    """
+    amount = _take_apart(text)
+    if isinstance(amount, Trouble):
+        return amount
+    whole, decimals = amount.body, ""
+    if amount.shape != "none":
+        fits = amount.shape == form or (amount.shape == "unclear" and form != "whole")
+        if not fits:
+            return Trouble(
+                "amount_unreadable", f"this column writes {_WORDS[form]}; {shown(text)} does not fit"
+            )
+        decimal, group = (",", ".") if form == "comma" else (".", ",")
+        whole, _, decimals = amount.body.replace(group, "").partition(decimal)
+    if len(decimals) > 2:
+        return Trouble(
+            "amount_too_many_decimals", f"{shown(text)} has {len(decimals)} decimals, euros have 2"
+        )
+    return _cents(whole, decimals, negative=amount.negative)
+
+
+def read_number(text: str) -> int | Trouble:
+    """
+    Read an amount of euros from a cell that was a number.
+
+    Args:
+        text: As `cells.text_of` writes numbers.
+
+    Returns:
+        Whole cents, or why there are none.
+    """
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        return Trouble("amount_unreadable", f"{shown(text)} is not an amount")
+    decimals = match[3] or ""
+    if len(decimals) > 2:
+        return Trouble(
+            "amount_too_many_decimals", f"{shown(text)} has {len(decimals)} decimals, euros have 2"
+        )
+    return _cents(match[2], decimals, negative=bool(match[1]))
+
+
+def read_minor(text: str) -> int | Trouble:
+    """
+    Read an amount that is already in cents.
+
+    Args:
+        text: The cell, not blank.
+
+    Returns:
+        Whole cents, or why there are none.
+    """
+    body = text.replace(" ", "").replace("\u00a0", "")
+    if not body.isascii() or _CENTS.fullmatch(body) is None:
+        return Trouble("amount_unreadable", f"{shown(text)} is no whole number of cents")
+    return int(body)
+
+
+def _cents(whole: str, decimals: str, *, negative: bool) -> int | Trouble:
+    if len(whole) > 15:
+        return Trouble("amount_too_large", f"it has {len(whole)} digits")
+    cents = int(whole or "0") * 100 + int(decimals.ljust(2, "0"))
+    return -cents if negative else cents
+
+
+class AmountVotes:
+    """
+    The evidence of a column of amounts, gathered cell by cell.
+
+    Settled as soon as one cell has only one reading; while none has, more of the column should be shown.
+    """
+
+    def __init__(self) -> None:
+        self._counts = {"comma": 0, "point": 0, "unclear": 0, "none": 0, "number": 0}
+        self._examples: dict[str, str] = {}
+
+    def add(self, text: str, *, row: int, numeric: bool = False) -> None:
+        """Count one cell, blank or not."""
+        if numeric:
+            self._counts["number"] += 1
+            return
+        if not text.strip():
+            return
+        amount = _take_apart(text.strip())
+        if not isinstance(amount, Trouble):
+            self._counts[amount.shape] += 1
+            self._examples.setdefault(amount.shape, f"{shown(text)} in row {row:,}")
+
+    @property
+    def settled(self) -> bool:
+        """Whether a cell has spoken."""
+        return bool(self._counts["comma"] or self._counts["point"])
+
+    @property
+    def moved(self) -> bool:
+        """Whether there is any evidence but whole numbers."""
+        return self.settled or bool(self._counts["unclear"])
+
+    def decide(self, *, given: AmountFormat | None) -> Decision | Question:
+        """
+        Settle the column.
+
+        Args:
+            given: The caller's word.
+
+        Returns:
+            The decision, its value an `AmountFormat`, or the question.
+        """
+        if given is not None:
+            return Decision(
+                "amount_format", given, f"Amounts are read with {_WORDS[given]}, as asked for.", by="caller"
+            )
+        counts, examples = self._counts, self._examples
+        comma, point = counts["comma"], counts["point"]
+        if comma or point:
+            best: AmountFormat = "comma" if comma > point else "point"
+            share = max(comma, point) / (comma + point)
+            if share >= _DECISIVE:
+                why = f"{max(comma, point):,} of {comma + point:,} telling amounts have {_WORDS[best]}, e.g. {examples[best]}."
+                return Decision("amount_format", best, why)
+            return _ask_amounts(
+                f"Both occur: {examples['comma']} has a decimal comma, {examples['point']} a decimal point."
+            )
+        if counts["unclear"]:
+            return _ask_amounts(
+                f"Nothing in the column tells whether {examples['unclear']} is thousands or decimals."
+            )
+        if counts["number"]:
+            return Decision("amount_format", "point", "The amounts are numbers, not text.")
+        return Decision("amount_format", "whole", "No amount in the column has a decimal sign.")
+
+
+def _ask_amounts(why: str) -> Question:
+    ask = f"Which decimal sign do the amounts have? {why}"
+    return Question("amount_format", ask, "amount_format", ("comma", "point"))
+
+
+# --- days
+
+_ISO: Final = re.compile(
+    r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?:[T ][\d:.,]*(?:Z|[+-]\d{2}:?\d{2})?)?", re.ASCII
+)
+_COMPACT: Final = re.compile(r"((?:19|20)\d{2})(\d{2})(\d{2})", re.ASCII)
+_DAY: Final = re.compile(r"(\d{1,2})([-/.])[ ]?(\d{1,2})\2[ ]?(\d{4}|\d{2})(?:[ T][\d:.]*)?", re.ASCII)
+_SERIAL: Final = re.compile(r"([1-9]\d{4})(?:\.\d+)?", re.ASCII)
+_EPOCH: Final = date(1899, 12, 30)  # makes 1 March 1900 day 61, as in Excel, whose 1900 had a 29 February
+
+
+def read_day(text: str, *, order: DateOrder, short_years: bool = True) -> date | Trouble:
+    """
+    Read a day.
+
+    Args:
+        text: The cell, not blank.
+        order: How its column writes days.
+        short_years: Whether two digits may stand for a year of this century.
+
+    Returns:
+        The day, or why there is none; the caller gives the trouble its code.
+    """
+    text = text.strip()
+    match = _ISO.fullmatch(text) or _COMPACT.fullmatch(text)
+    if match is not None:
+        return _day(*match.groups())
+    match = _DAY.fullmatch(text)
+    if match is not None:
+        return _ordered_day(text, match, order=order, short_years=short_years)
+    match = _SERIAL.fullmatch(text)
+    if match is None:
+        return Trouble("", f"{shown(text)} is not a day")
+    if order != "serial":
+        return Trouble("", "a bare number is no day; format the cell as a date")
+    return _EPOCH + timedelta(days=int(match[1]))
+
+
+def _ordered_day(text: str, match: re.Match[str], *, order: DateOrder, short_years: bool) -> date | Trouble:
+    first, sign, second, year = match.groups()
+    if len(year) == 2 and (sign == "-" or not short_years):
+        return Trouble("", "its year has two digits; write four")
+    if order not in ("day_month", "month_day"):
+        return Trouble("", f"{shown(text)} does not fit the column")
+    day, month = (first, second) if order == "day_month" else (second, first)
+    return _day(year if len(year) == 4 else f"20{year}", month, day)
+
+
+def _day(year: str, month: str, day: str) -> date | Trouble:
+    try:
+        return date(int(year), int(month), int(day))
+    except ValueError:
+        return Trouble("", "there is no such day")
+
+
+class DayVotes:
+    """The evidence of a column of days, gathered cell by cell."""
+
+    def __init__(self) -> None:
+        self._counts = {"day_month": 0, "month_day": 0, "unclear": 0, "serial": 0, "iso": 0}
+        self._examples: dict[str, str] = {}
+
+    def add(self, text: str, *, row: int) -> None:
+        """Count one cell, blank or not."""
+        text = text.strip()
+        if not text.isascii():
+            return
+        kind = ""
+        if _ISO.fullmatch(text) or _COMPACT.fullmatch(text):
+            kind = "iso"
+        elif (match := _DAY.fullmatch(text)) is not None:
+            first, sign, second = int(match[1]), match[2], int(match[3])
+            if second > 12:
+                kind = "month_day"
+            elif first > 12 or sign == ".":
+                kind = "day_month"
+            elif first != second:
+                kind = "unclear"
+        elif _SERIAL.fullmatch(text):
+            kind = "serial"
+        if kind:
+            self._counts[kind] += 1
+            self._examples.setdefault(kind, f"{shown(text)} in row {row:,}")
+
+    @property
+    def settled(self) -> bool:
+        """Whether a cell has spoken, or none needs to."""
+        counts = self._counts
+        return bool(counts["day_month"] or counts["month_day"]) or not counts["unclear"]
+
+    def decide(self, *, field: str, given: DateOrder | None) -> Decision | Question:
+        """
+        Settle the column.
+
+        Args:
+            field: The field it holds.
+            given: The caller's word.
+
+        Returns:
+            The decision, its value a `DateOrder`, or the question.
+        """
+        about = f"date_order:{field}"
+        if given is not None:
+            return Decision(about, given, "As asked for.", by="caller")
+        counts, examples = self._counts, self._examples
+        day, month = counts["day_month"], counts["month_day"]
+        if day or month:
+            best: DateOrder = "day_month" if day > month else "month_day"
+            if max(day, month) / (day + month) >= _DECISIVE:
+                first = "the day" if best == "day_month" else "the month"
+                why = f"In {max(day, month):,} of {day + month:,} telling cells {first} comes first, e.g. {examples[best]}."
+                return Decision(about, best, why)
+            return _ask_days(
+                field,
+                f"Both occur: {examples['day_month']} begins with the day, {examples['month_day']} with the month.",
+            )
+        if counts["unclear"]:
+            return _ask_days(
+                field, f"Nothing in the column tells which comes first in {examples['unclear']}."
+            )
+        if counts["serial"] and not counts["iso"]:
+            why = f"All days are bare numbers, e.g. {examples['serial']}: Excel's count of days from 1900 on."
+            return Decision(about, "serial", why)
+        return Decision(about, "iso", "The days are written year, month, day.")
+
+
+def _ask_days(field: str, why: str) -> Question:
+    ask = f"Does the day or the month come first in the column for {field}? {why}"
+    return Question("date_order", ask, "date_order", ("day_month", "month_day"))

@@ -1,0 +1,87 @@
+"""
+Names and other free text: which letters are fine, and which show that something went wrong before.
+
+People are called Łukasz, Zoë, Müller-Lüdenscheidt, O'Neil or 李; none of that is wrong. Wrong are control characters,
+the replacement character, and the pairs that appear when UTF-8 was taken for Windows-1252 and saved again.
+
+>>> broken("Łukasz O'Neil"), broken("M\u00c3\u00bcller")
+('', 'it was saved with a wrong encoding: it should read \u201cMüller\u201d')
+>>> clean("  Zoe\u0308 "), symbols("Anna \U0001f600")
+('Zoë', '\U0001f600')
+>>> split_name("Doe, John"), split_name("María del Carmen Ruiz"), split_name("Madonna")
+(('John', 'Doe'), ('María', 'del Carmen Ruiz'), ('Madonna', 'Madonna'))
+"""
+
+import re
+import unicodedata
+from typing import Final
+
+__all__ = ["MOJIBAKE", "broken", "clean", "split_name", "symbols"]
+
+# What the bytes 80 to BF of UTF-8 look like as Windows-1252.
+_REST: Final = (
+    "[\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]"
+)
+MOJIBAKE: Final = re.compile(f"[\u00c2-\u00c5\u00ce-\u00d1]{_REST}|[\u00e1\u00e2]{_REST}{{2}}")
+
+
+def clean(text: str) -> str:
+    """Compose accents, make every kind of blank and line break a blank, and drop marks that nobody sees."""
+    text = unicodedata.normalize("NFC", text)
+    if not text.isprintable():
+        text = "".join(" " if mark.isspace() else mark for mark in text if unicodedata.category(mark) != "Cf")
+    return text.strip()
+
+
+def broken(text: str) -> str:
+    """
+    Tell whether a text was damaged before it came here.
+
+    Args:
+        text: As `clean` gives it.
+
+    Returns:
+        What is wrong, as the rest of "... because"; empty for a sound text.
+    """
+    if "\ufffd" in text:
+        return "it holds a character that was lost in an earlier conversion, or the file has another encoding"
+    for mark in text:
+        if not mark.isprintable() and unicodedata.category(mark) in ("Cc", "Cs", "Co", "Cn"):
+            return "it holds a control character"
+    if MOJIBAKE.search(text):
+        mended = MOJIBAKE.sub(_mend, text)
+        if mended != text:
+            return f"it was saved with a wrong encoding: it should read \u201c{mended[:40]}\u201d"
+    return ""
+
+
+def _mend(pair: re.Match[str]) -> str:
+    try:
+        return pair.group().encode("cp1252").decode("utf-8")
+    except UnicodeError:
+        return pair.group()
+
+
+def symbols(text: str) -> str:
+    """Pick the pictures and symbols out of a text, which no bank can carry."""
+    return "".join(
+        mark for mark in text if not mark.isascii() and unicodedata.category(mark) in ("So", "Sk", "Sm")
+    )
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """
+    Split a whole name where a gateway insists on two parts.
+
+    Args:
+        name: E.g. "John Doe", "Doe, John" or a company.
+
+    Returns:
+        First and last name: what stands before and after the first blank, turned round at a comma; one word alone is
+        both.
+    """
+    last, comma, first = (part.strip() for part in name.partition(","))
+    if comma and first and last:
+        return first, last
+    first, _, last = name.replace(",", " ").strip().partition(" ")
+    return first, last.strip() or first

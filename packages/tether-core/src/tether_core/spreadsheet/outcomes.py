@@ -1,0 +1,249 @@
+"""
+Outcomes: what becomes of a row.
+
+Every row gives exactly one outcome. A `Debtor` can be collected from. A row that is wrong is `Refused` with all its
+problems at once, so that it can be corrected in one go; what merely deserves a look is a warning and travels with the
+debtor. A row that speaks of nobody is `Skipped`: blank ones, headers repeated at page breaks, totals, notes below the table.
+
+The codes are stable. A caller may take errors as warnings (`Rules.tolerated`), but for those of the row,
+the IBAN and the amount, and a missing name.
+
+| code | level | meaning |
+| --- | --- | --- |
+| `row_unreadable` | error | lines were swallowed by an open quotation mark |
+| `row_too_long` | error | more cells than the header: a delimiter in an unquoted cell has moved them |
+| `iban_missing` | error | no IBAN |
+| `iban_invalid` | error | not an IBAN |
+| `country_not_sepa` | error | the account is out of reach of SEPA |
+| `name_missing` | error | no name of the account holder |
+| `name_too_long` | error | more than 70 characters |
+| `name_unreadable` | error | broken characters, or no letter at all |
+| `name_symbols` | warning | pictures and symbols that no bank can carry |
+| `amount_missing` | error | no amount |
+| `amount_unreadable` | error | not an amount, or not in the column's format |
+| `amount_too_many_decimals` | error | more than whole cents |
+| `amount_not_positive` | error | zero or a credit |
+| `amount_too_small` | error | below the caller's smallest amount |
+| `amount_too_large` | error | above the caller's largest amount |
+| `currency_not_eur` | error | another currency than the euro |
+| `mandate_id_invalid` | error | more than 35 characters, or some that banks refuse |
+| `date_invalid` | error | the day the mandate was signed cannot be read |
+| `mandate_date_in_future` | error | the mandate is signed later than today |
+| `mandate_date_old` | warning | signed before SEPA mandates existed (2008) |
+| `email_invalid` | error | not an e-mail address |
+| `nul_byte` | error | a zero byte, which no database takes |
+| `text_unreadable` | error | broken characters in another field |
+| `text_too_long` | error | more than 500 characters in another field |
+| `bic_invalid` | warning | not a BIC; it is left out |
+| `birth_date_invalid` | warning | cannot be read or lies in the future; it is left out |
+| `country_unknown` | warning | not a country; it is left out |
+| `address_missing` | warning | outside the EEA the bank needs town and country of the debtor |
+| `digits_lost` | warning | a number of more than 15 digits, which Excel has already damaged |
+
+>>> CODES["iban_invalid"], CODES["address_missing"]
+('error', 'warning')
+>>> here = Position(row=1)
+>>> there = advance(here, [Skipped(2, "header"), Debtor(3, "DE89370400440532013000", "Zoë Łącka", 1250)])
+>>> there.row, there.amount_minor
+(3, 1250)
+>>> Rules(tolerated=frozenset({"iban_invalid"})).level("iban_invalid")    # nothing can be debited without one
+'error'
+
+Source: EPC016-06 and its implementation guidelines (EPC130-08) for lengths (name 70, mandate 35) and characters.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+__all__ = [
+    "CODES",
+    "Debtor",
+    "Level",
+    "Outcome",
+    "Position",
+    "Problem",
+    "Refused",
+    "Rules",
+    "SkipCause",
+    "Skipped",
+    "advance",
+]
+
+Level = Literal["error", "warning"]
+SkipCause = Literal["blank", "header", "total", "note"]
+
+_WARNINGS: Final = frozenset(
+    "name_symbols mandate_date_old bic_invalid birth_date_invalid country_unknown address_missing digits_lost".split()
+)
+# In the order of the table above.
+CODES: Final[dict[str, Level]] = {
+    code: "warning" if code in _WARNINGS else "error"
+    for code in (
+        "row_unreadable row_too_long iban_missing iban_invalid country_not_sepa name_missing name_too_long "
+        "name_unreadable name_symbols amount_missing amount_unreadable amount_too_many_decimals amount_not_positive "
+        "amount_too_small amount_too_large currency_not_eur mandate_id_invalid date_invalid mandate_date_in_future "
+        "mandate_date_old email_invalid nul_byte text_unreadable text_too_long bic_invalid birth_date_invalid "
+        "country_unknown address_missing digits_lost"
+    ).split()
+}
+# Without these there is nothing to debit, so they can't be tolerated.
+_VITAL: Final = frozenset(
+    code for code in CODES if code.startswith(("row_", "iban_", "amount_", "name_missing"))
+)
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """
+    One thing that is wrong with a row.
+
+    Attributes:
+        row: Its number, as a spreadsheet program counts.
+        column: The column's header, or its letters.
+        code: One of `CODES`.
+        shown: The cell, cut and masked; never a whole IBAN.
+        note: What is wrong and what to do, as a sentence.
+        level: Whether the row is refused for it.
+    """
+
+    row: int
+    column: str
+    code: str
+    shown: str
+    note: str
+    level: Level = "error"
+
+
+class Debtor(msgspec.Struct, frozen=True):
+    """
+    Somebody who owes money, as a row tells it: canonical, checked, in its own letters.
+
+    Attributes:
+        row: Number of the row.
+        iban: Canonical.
+        name: Of the account holder; made from its parts where only those are given.
+        amount_minor: Cents, above zero.
+        currency: "EUR".
+        first_name: As given; see `split_name` where only the whole is.
+        extra: Fields of `EXTRA_FIELDS` the table has, word for word; `None` when it has none.
+        warnings: What deserves a look.
+    """
+
+    row: int
+    iban: str
+    name: str
+    amount_minor: int
+    currency: str = "EUR"
+    first_name: str | None = None
+    last_name: str | None = None
+    bic: str | None = None
+    mandate_id: str | None = None
+    mandate_signed_on: date | None = None
+    reference: str | None = None
+    customer_id: str | None = None
+    email: str | None = None
+    phone: str | None = None
+    street: str | None = None
+    house_number: str | None = None
+    postcode: str | None = None
+    city: str | None = None
+    province: str | None = None
+    country: str | None = None
+    description: str | None = None
+    born_on: date | None = None
+    national_id: str | None = None
+    extra: dict[str, str] | None = None
+    warnings: tuple[Problem, ...] = ()
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """
+    A row that became no debtor.
+
+    Attributes:
+        row: Its number.
+        cells: As they came, for the report.
+        problems: All of them, warnings too; at least one is an error.
+        amount_minor: What it would have collected, where that could be read; counts towards the file's total.
+    """
+
+    row: int
+    cells: list[str]
+    problems: tuple[Problem, ...]
+    amount_minor: int | None = None
+
+
+class Skipped(msgspec.Struct, frozen=True):
+    """
+    A row that speaks of no debtor.
+
+    Attributes:
+        row: Its number.
+        cause: "blank", "header" (repeated), "total" or "note".
+        note: For a total: whether it agrees with the rows above, as a sentence.
+    """
+
+    row: int
+    cause: SkipCause
+    note: str = ""
+
+
+Outcome: TypeAlias = Debtor | Refused | Skipped
+
+
+class Position(msgspec.Struct, frozen=True):
+    """
+    How far a file has been read: what has to be kept to go on after a break.
+
+    Attributes:
+        row: The last row that had an outcome.
+        amount_minor: The sum of all amounts so far, of refused rows too.
+        below: Whether that last row was blank, a total or a note, so that the table may be over.
+    """
+
+    row: int = 0
+    amount_minor: int = 0
+    below: bool = False
+
+
+def advance(position: Position, outcomes: Sequence[Outcome]) -> Position:
+    """
+    Move on by some outcomes.
+
+    Args:
+        position: Before them.
+        outcomes: The next ones of `read`, in order.
+
+    Returns:
+        The position after them; `read` goes on from there as if it had never stopped.
+    """
+    if not outcomes:
+        return position
+    last = outcomes[-1]
+    amounts = sum(outcome.amount_minor or 0 for outcome in outcomes if not isinstance(outcome, Skipped))
+    return Position(
+        last.row,
+        position.amount_minor + amounts,
+        isinstance(last, Skipped) and last.cause != "header",
+    )
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The caller's limits.
+
+    Attributes:
+        amount_minor_min: Smallest amount in cents.
+        amount_minor_max: Largest amount in cents.
+        tolerated: Codes of errors that are only warned of; a value that cannot be kept is left out.
+    """
+
+    amount_minor_min: int = 10
+    amount_minor_max: int = 5_000_000
+    tolerated: frozenset[str] = frozenset()
+
+    def level(self, code: str) -> Level:
+        """Tell how a problem counts; what a debit cannot do without stays an error."""
+        return "warning" if code in self.tolerated and code not in _VITAL else CODES[code]

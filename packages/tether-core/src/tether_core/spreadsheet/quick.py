@@ -1,0 +1,207 @@
+"""
+The quick way through a row.
+
+Of a million rows almost all have nothing remarkable in them. For those, a few tests on the whole row at once replace
+many on each cell; a row that fails any of them is left to the careful way (`rows`), which finds out what is wrong or
+that nothing is. Where this gives a debtor, the careful way gives the same one; a test holds the two together.
+
+>>> from tether_core.spreadsheet.decisions import Column
+>>> columns = (Column(0, "Name", "name"), Column(1, "IBAN", "iban"), Column(2, "Betrag", "amount"))
+>>> plan = Plan(kind="csv", header_row=1, data_row=2, columns=columns, amount_format="comma")
+>>> quick = compile_quick(plan, rules=Rules(), today=date(2026, 3, 2))
+>>> quick(Row(2, ["Zoë Łącka", "DE89370400440532013000", "12,50"])).amount_minor
+1250
+>>> quick(Row(3, ["Zoë Łącka", "DE89370400440532013000", "CHF 12,50"])) is None
+True
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable
+from datetime import date
+from typing import Final
+
+from tether_core.errors import InvalidIban
+from tether_core.iban import EEA, validate
+from tether_core.spreadsheet.cells import Row
+from tether_core.spreadsheet.countries import country_code
+from tether_core.spreadsheet.decisions import EXTRA_FIELDS, Plan
+from tether_core.spreadsheet.formats import Trouble, read_day
+from tether_core.spreadsheet.names import MOJIBAKE
+from tether_core.spreadsheet.outcomes import Debtor, Rules
+
+__all__ = [
+    "BIC",
+    "EMAIL",
+    "EUROS",
+    "MANDATE_ID",
+    "SEPA_MANDATES_SINCE",
+    "TEXT_LENGTH_MAX",
+    "TYPED",
+    "compile_quick",
+]
+
+# No field of a debtor is longer in any scheme; a longer cell is a swallowed paragraph.
+TEXT_LENGTH_MAX: Final = 500
+BIC: Final = re.compile(r"[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?")
+MANDATE_ID: Final = re.compile(r"[A-Za-z0-9+?/:().,' -]{1,35}")
+EMAIL: Final = re.compile(r"(?=.{6,254}$)[^@\s,;<>\"]{1,64}@[^@\s,;<>\"]+\.[^@\s,;<>\".]{2,}")
+EUROS: Final = frozenset({"", "EUR", "eur", "Eur", "€", "Euro", "EURO", "euro", "euros", "Euros"})
+SEPA_MANDATES_SINCE: Final = date(2008, 1, 1)
+
+# Fields that are read by rules of their own, not as text.
+TYPED: Final = frozenset("iban name amount amount_minor currency".split())
+
+# Names of most of Europe in Latin letters; anything else is looked at more closely, not refused.
+_PLAIN_NAME: Final = re.compile(
+    "[A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017e][A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017e .,'()&/-]{1,69}"
+)
+_COMMA: Final = re.compile(r"([0-9]{1,9}),([0-9]{2})")
+_POINT: Final = re.compile(r"([0-9]{1,9})\.([0-9]{2})")
+_NEVER: Final = re.compile(r"(?!)")
+_DAYS_KEPT: Final = 10_000
+
+
+def compile_quick(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], Debtor | None]:  # noqa: C901, PLR0915 - a closure: its names cost least there, and it is this module's only work
+    """
+    Turn a plan into a function for unremarkable rows.
+
+    Args:
+        plan: Without open questions.
+        rules: The caller's limits.
+        today: For days that may not lie in the future.
+
+    Returns:
+        A function from a row to its debtor, or to `None` for a row that needs the careful way.
+    """
+    at = dict(plan.fields)
+    place_in = Debtor.__struct_fields__.index
+    width = len(plan.columns)
+    padding = [""] * width
+    template: list[object] = [None] * len(Debtor.__struct_fields__)
+    template[place_in("currency")] = "EUR"
+    template[place_in("warnings")] = ()
+    matched = {"bic": BIC.fullmatch, "mandate_id": MANDATE_ID.fullmatch, "email": EMAIL.fullmatch}
+
+    def plain_day(field: str) -> Callable[[str], date | None]:
+        order = plan.date_orders.get(field, "iso")
+        since = SEPA_MANDATES_SINCE if field == "mandate_signed_on" else date.min
+
+        def look(cell: str) -> date | None:
+            day = read_day(cell, order=order, short_years=field != "born_on")
+            return None if isinstance(day, Trouble) or not since <= day <= today else day
+
+        return look
+
+    looked_up: dict[str, Callable[[str], object]] = {
+        "mandate_signed_on": plain_day("mandate_signed_on"),
+        "born_on": plain_day("born_on"),
+        "country": country_code,
+    }
+    matches = [(place_in(field), at[field], fits) for field, fits in matched.items() if field in at]
+    # The same days and countries come again and again, so each is worked out once.
+    known: dict[str, dict[str, object]] = {field: {} for field in looked_up}
+    looks = [
+        (place_in(field), at[field], known[field], look) for field, look in looked_up.items() if field in at
+    ]
+    texts = [
+        (place_in(field), position)
+        for field, position in at.items()
+        if field not in TYPED
+        and field not in matched
+        and field not in looked_up
+        and field not in EXTRA_FIELDS
+    ]
+    extras = [(field, at[field]) for field in EXTRA_FIELDS if field in at]
+    extra_index = place_in("extra")
+    iban_at, name_at, currency_at = at["iban"], at.get("name", -1), at.get("currency", -1)
+    parts_at = [at[part] for part in ("first_name", "last_name") if part in at]
+    in_minor = "amount_minor" in at
+    amount_at = at["amount_minor"] if in_minor else at["amount"]
+    amount_bit = 1 << amount_at
+    # Numbers in columns of text may have lost digits.
+    text_places = [position for field, position in at.items() if field not in TYPED]
+    text_bits = sum(1 << position for position in text_places)
+    money = {"comma": _COMMA, "point": _POINT}.get(plan.amount_format or "", _NEVER)
+    least, most = max(rules.amount_minor_min, 1), rules.amount_minor_max
+
+    def quick(row: Row) -> Debtor | None:  # noqa: C901, PLR0911, PLR0912, PLR0915 - one refusal to be quick after the other
+        cells = row.cells
+        missing = width - len(cells)
+        if missing > 0:
+            cells = cells + padding[:missing]
+        if missing < 0 or row.flaw:
+            return None
+        whole = "".join(cells)
+        if not whole.isprintable():
+            return None
+        if len(whole) > TEXT_LENGTH_MAX and max(map(len, cells)) > TEXT_LENGTH_MAX:
+            return None
+        if not whole.isascii():
+            for cell in cells:
+                if not cell.isascii() and (
+                    MOJIBAKE.search(cell) or "\ufffd" in cell or not unicodedata.is_normalized("NFC", cell)
+                ):
+                    return None
+        if "'" in whole:
+            for cell in cells:
+                if cell.lstrip().startswith("'"):
+                    return None
+        try:
+            iban = validate(cells[iban_at])
+        except InvalidIban:
+            return None
+        if iban[:2] not in EEA:
+            return None
+        name = " ".join(cells[name_at].split()) if name_at >= 0 else ""
+        if not name:
+            name = " ".join(" ".join([cells[part] for part in parts_at]).split())
+        if not _PLAIN_NAME.fullmatch(name):
+            return None
+        amount = cells[amount_at]
+        pattern = money
+        if numeric := row.numeric:
+            if numeric & amount_bit:
+                pattern = _POINT
+            if numeric & text_bits:
+                for place in text_places:
+                    if len(cells[place]) > 15 and numeric >> place & 1:
+                        return None
+        if not in_minor and (match := pattern.fullmatch(amount)):
+            amount_minor = int(match[1]) * 100 + int(match[2])
+        elif amount.isdigit() and amount.isascii() and len(amount) < 10:
+            amount_minor = int(amount) if in_minor else int(amount) * 100
+        else:
+            return None
+        if not least <= amount_minor <= most:
+            return None
+        if currency_at >= 0 and cells[currency_at] not in EUROS:
+            return None
+        values = template.copy()
+        values[0] = row.number
+        values[1] = iban
+        values[2] = name
+        values[3] = amount_minor
+        for index, place, fits in matches:
+            if cell := cells[place].strip():
+                if not fits(cell):
+                    return None
+                values[index] = cell
+        for index, place, answers, look in looks:
+            if cell := cells[place].strip():
+                value = answers.get(cell)
+                if value is None:
+                    value = look(cell)
+                    if value is None:
+                        return None
+                    if len(answers) > _DAYS_KEPT:
+                        answers.clear()
+                    answers[cell] = value
+                values[index] = value
+        for index, place in texts:
+            values[index] = cells[place].strip() or None
+        if extras:
+            values[extra_index] = {field: cell for field, place in extras if (cell := cells[place].strip())}
+        return Debtor(*values)  # type: ignore[arg-type]  # in the order of its fields
+
+    return quick

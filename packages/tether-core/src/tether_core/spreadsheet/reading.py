@@ -1,0 +1,320 @@
+r"""
+Reading a file of debtors from end to end, in two steps a person can look between.
+
+`plan` looks at the file and says how it would be read: kind, encoding, delimiter, sheet, header, columns, formats, each
+with its reason, and what it cannot tell. `rows` then gives the rows of the table, and `rows.read` makes debtors of them.
+Between the two a plan can be stored as JSON, shown, corrected by answers and made again.
+
+>>> import io
+>>> from datetime import date
+>>> from tether_core.spreadsheet.rows import read
+>>> file = io.BytesIO(b"Name;IBAN;Betrag\nJohn Doe;DE89 3704 0044 0532 0130 00;1.234,50\n")
+>>> decided = plan(file, name="debtors.csv")
+>>> decided.ready, decided.delimiter, decided.amount_format
+(True, ';', 'comma')
+>>> [debtor.amount_minor for debtor in read(rows(file, plan=decided), plan=decided, today=date(2026, 3, 2))]
+[123450]
+>>> plan(io.BytesIO(b"%PDF-1.7"), name="debtors.pdf").why
+'This is a PDF document; send the spreadsheet it was made from.'
+"""
+
+import os
+from collections.abc import Iterator
+from datetime import date
+from itertools import islice
+from typing import BinaryIO, Final
+
+import msgspec
+
+from tether_core.errors import InvalidRequest
+from tether_core.iban import mask
+from tether_core.spreadsheet.cells import Row, shown
+from tether_core.spreadsheet.decisions import Answers, Decision, FileRefused, Kind, Plan, Question, Refusal
+from tether_core.spreadsheet.outcomes import Debtor, Problem, Refused, Rules
+from tether_core.spreadsheet.rows import read
+from tether_core.spreadsheet.sniff import Sniffed, sniff
+from tether_core.spreadsheet.table import Table, examine
+from tether_core.spreadsheet.text import DELIMITERS, ENCODINGS, decide_delimiter, decide_encoding, read_text
+from tether_core.spreadsheet.workbook import SHEETS_MAX, Source, Workbook, open_workbook
+
+__all__ = ["PREVIEW_ROWS", "Preview", "PreviewRow", "plan", "preview", "rows"]
+
+PREVIEW_ROWS: Final = 20
+
+
+def plan(
+    source: Source | Workbook,
+    *,
+    name: str = "",
+    kind: Kind | None = None,
+    answers: Answers = Answers(),  # noqa: B008 - frozen, so one default for all is safe
+) -> Plan | Refusal:
+    """
+    Decide how a file is to be read.
+
+    Args:
+        source: A seekable stream; for a workbook also a path that ends in `workbook.suffix(kind)`, or one already open.
+            A workbook's stream or path is parsed here: see `workbook` on hostile files.
+        name: What the sender called it; only compared.
+        kind: As `sniff` told; `None` to sniff here. Needed for a workbook already open.
+        answers: What the caller says of the file.
+
+    Returns:
+        The plan, which may hold open questions; or why the file is refused.
+
+    Raises:
+        InvalidRequest: when the answers name what is not there.
+    """
+    _check(answers)
+    warnings: tuple[str, ...] = ()
+    if kind is None:
+        found = _sniffed(source, name=name)
+        if isinstance(found, Refusal):
+            return found
+        kind, warnings = found.kind, found.warnings
+    try:
+        if kind == "csv":
+            return _plan_text(_stream(source), answers=answers, warnings=warnings)
+        book = source if isinstance(source, Workbook) else open_workbook(source, kind=kind)
+        return _plan_workbook(book, kind=kind, answers=answers, warnings=warnings)
+    except FileRefused as error:
+        return error.refusal
+
+
+def _check(answers: Answers) -> None:
+    if answers.encoding is not None and answers.encoding not in ENCODINGS:
+        raise InvalidRequest(f"choose one of {', '.join(ENCODINGS)}", field="encoding")
+    if answers.delimiter is not None and (len(answers.delimiter) != 1 or answers.delimiter in '\r\n"'):
+        raise InvalidRequest(
+            f"choose one character, e.g. one of {' '.join(DELIMITERS[:2])}", field="delimiter"
+        )
+    if len(answers.quote) != 1 or answers.quote in "\r\n":
+        raise InvalidRequest('choose one character, e.g. "', field="quote")
+
+
+def _stream(source: Source | Workbook) -> BinaryIO:
+    if isinstance(source, str | os.PathLike | Workbook):
+        raise TypeError("text is read from a stream: open the file and pass that")
+    return source
+
+
+def _sniffed(source: Source | Workbook, *, name: str) -> Sniffed | Refusal:
+    if isinstance(source, str | os.PathLike):
+        with open(source, "rb") as file:  # noqa: PTH123 - a path-like of any kind
+            return sniff(file, name=name or os.fspath(source))
+    return sniff(_stream(source), name=name)
+
+
+def _plan_text(source: BinaryIO, *, answers: Answers, warnings: tuple[str, ...]) -> Plan | Refusal:
+    encoding = decide_encoding(source, given=answers.encoding)
+    questions: tuple[Question, ...] = ()
+    if isinstance(encoding, Question):
+        # The rest can be shown all the same; ASCII, which settles it, reads alike in all of these.
+        questions = (encoding,)
+        encoding = Decision("encoding", "cp1252", "Not settled; read as Windows-1252 for now.")
+    delimiter = decide_delimiter(
+        source, encoding=encoding.value, quote=answers.quote, given=answers.delimiter
+    )
+    lines = read_text(
+        source,
+        encoding=encoding.value,
+        delimiter=delimiter.decision.value,
+        quote=answers.quote,
+        sep_line=delimiter.sep_line,
+    )
+    table = examine(lines, answers=answers, kind="csv")
+    lines.close()
+    if isinstance(table, Refusal):
+        return table
+    return Plan(
+        kind="csv",
+        encoding=encoding.value,
+        delimiter=delimiter.decision.value,
+        quote=answers.quote,
+        sep_line=delimiter.sep_line,
+        header_row=table.header_row,
+        data_row=table.data_row,
+        columns=table.columns,
+        amount_format=table.amount_format,
+        date_orders=table.date_orders,
+        decisions=(encoding, delimiter.decision, *table.decisions),
+        questions=(*questions, *table.questions),
+        warnings=(*warnings, *table.warnings),
+    )
+
+
+def _plan_workbook(
+    book: Workbook, *, kind: Kind, answers: Answers, warnings: tuple[str, ...]
+) -> Plan | Refusal:
+    sheets = book.sheets()
+    names = [sheet.name for sheet in sheets]
+    if answers.sheet is not None and answers.sheet not in names:
+        raise InvalidRequest(f"there is no such sheet; there are {', '.join(names[:20])}", field="sheet")
+    visible = [sheet.name for sheet in sheets if sheet.visible]
+    if len(visible) > SHEETS_MAX and answers.sheet is None:
+        return Refusal(
+            "too_many_sheets",
+            f"The workbook has {len(visible)} sheets; name the one to read, or send it alone.",
+        )
+    candidates = [answers.sheet] if answers.sheet is not None else visible
+    tables: dict[str, Table] = {}
+    refused: list[Refusal] = []
+    for sheet in candidates:
+        # A sheet of its own column names must not fail the others: answers about columns hold for the one chosen.
+        found = examine(book.rows(sheet), answers=answers if len(candidates) == 1 else Answers(), kind=kind)
+        if isinstance(found, Refusal):
+            refused.append(found)
+        else:
+            tables[sheet] = found
+    if not tables:
+        return (
+            refused[0]
+            if len(refused) == 1
+            else Refusal("empty", "No visible sheet of this workbook holds a list.")
+        )
+    lists = [sheet for sheet, table in tables.items() if table.header_row] or list(tables)
+    chosen = lists[0]
+    if len(candidates) > 1:
+        again = examine(book.rows(chosen), answers=answers, kind=kind)
+        if isinstance(again, Refusal):
+            return again
+        tables[chosen] = again
+    table = tables[chosen]
+    questions = table.questions
+    if len(lists) > 1:
+        ask = f"Which sheet is to be read? {' and '.join(lists[:10])} hold lists."
+        questions = (Question("sheet", ask, "sheet", tuple(lists)), *questions)
+    why = (
+        "As asked for." if answers.sheet is not None else "It is the only sheet with a list that people see."
+    )
+    decision = Decision("sheet", chosen, why, by="file" if answers.sheet is None else "caller")
+    hidden = [sheet.name for sheet in sheets if not sheet.visible and sheet.name != chosen]
+    left_out = (f"Hidden sheets are not read: {', '.join(hidden[:5])}.",) if hidden else ()
+    return Plan(
+        kind=kind,
+        sheet=chosen,
+        header_row=table.header_row,
+        data_row=table.data_row,
+        columns=table.columns,
+        amount_format=table.amount_format,
+        date_orders=table.date_orders,
+        decisions=(decision, *table.decisions),
+        questions=questions,
+        warnings=(*warnings, *left_out, *table.warnings),
+    )
+
+
+def rows(source: Source | Workbook, *, plan: Plan, after: int = 0) -> Iterator[Row]:
+    """
+    Give the rows of the table a plan speaks of.
+
+    Args:
+        source: As for `plan`: the same file.
+        plan: As `plan` decided it.
+        after: Rows up to this number are left out, to go on after a break.
+
+    Yields:
+        Rows below the header in order, blank ones included.
+
+    Raises:
+        FileRefused: when a workbook cannot be parsed.
+    """
+    first = max(plan.data_row, after + 1)
+    every: Iterator[Row]
+    if plan.kind == "csv":
+        every = read_text(
+            _stream(source),
+            encoding=plan.encoding,
+            delimiter=plan.delimiter,
+            quote=plan.quote,
+            sep_line=plan.sep_line,
+        )
+    else:
+        book = source if isinstance(source, Workbook) else open_workbook(source, kind=plan.kind)
+        every = book.rows(plan.sheet)
+    for row in every:
+        if row.number >= first:
+            yield row
+            break
+    yield from every
+
+
+class PreviewRow(msgspec.Struct, frozen=True):
+    """
+    One row as a person sees it before anything is stored.
+
+    Attributes:
+        row: Its number.
+        cells: As they stand, cut short, IBANs masked.
+        outcome: "debtor", "refused" or "skipped".
+        reads: For a debtor, what was read: field to text, the IBAN masked.
+        problems: Errors and warnings.
+    """
+
+    row: int
+    cells: list[str]
+    outcome: str
+    reads: dict[str, str] = {}
+    problems: tuple[Problem, ...] = ()
+
+
+class Preview(msgspec.Struct, frozen=True):
+    """
+    The plan and the first rows under it.
+
+    Attributes:
+        plan: With all decisions, questions and warnings.
+        rows: What the first rows become; only their cells while a question is open.
+    """
+
+    plan: Plan
+    rows: tuple[PreviewRow, ...]
+
+
+def preview(
+    source: Source | Workbook,
+    *,
+    plan: Plan,
+    today: date,
+    rules: Rules = Rules(),  # noqa: B008 - frozen, so one default for all is safe
+    count: int = PREVIEW_ROWS,
+) -> Preview:
+    """
+    Show what would be read.
+
+    Args:
+        source: As for `rows`.
+        plan: Open questions are allowed.
+        today: For days that may not lie in the future.
+        rules: The caller's limits.
+        count: How many rows, 0 or more.
+
+    Returns:
+        The plan with the first rows below the header.
+    """
+    first = list(islice(rows(source, plan=plan), count))
+    iban_at = plan.fields.get("iban", -1)
+    cells = [
+        [shown(cell, as_iban=place == iban_at and bool(cell)) for place, cell in enumerate(row.cells)]
+        for row in first
+    ]
+    if not plan.ready:
+        return Preview(
+            plan,
+            tuple(PreviewRow(row.number, texts, "open") for row, texts in zip(first, cells, strict=True)),
+        )
+    shown_rows = []
+    for texts, outcome in zip(cells, read(first, plan=plan, today=today, rules=rules), strict=True):
+        if isinstance(outcome, Debtor):
+            reads = {
+                field: mask(str(value)) if field == "iban" else str(value)
+                for field, value in msgspec.structs.asdict(outcome).items()
+                if value is not None and field not in ("row", "warnings", "extra")
+            }
+            reads.update(outcome.extra or {})
+            shown_rows.append(PreviewRow(outcome.row, texts, "debtor", reads, outcome.warnings))
+        elif isinstance(outcome, Refused):
+            shown_rows.append(PreviewRow(outcome.row, texts, "refused", {}, outcome.problems))
+        else:
+            shown_rows.append(PreviewRow(outcome.row, texts, "skipped"))
+    return Preview(plan, tuple(shown_rows))

@@ -1,0 +1,378 @@
+"""
+Rows: a row of cells becomes a debtor, or the list of what is wrong with it.
+
+The plan says which cell is what and how it is written; this applies it to one row after the other and keeps nothing but
+the sum so far. What the outcomes are and what the codes mean stands in `outcomes`.
+
+A line that sums up the table is recognised by its label or its sum and used as a check. Rows above and below the table
+never count as debtors: blank ones, the header where it is repeated at page breaks, single cells below a blank row.
+
+>>> from tether_core.spreadsheet.decisions import Column, Plan
+>>> columns = (Column(0, "Name", "name"), Column(1, "IBAN", "iban"), Column(2, "Betrag", "amount"))
+>>> plan = Plan(kind="csv", header_row=1, data_row=2, columns=columns, amount_format="comma")
+>>> cells = [["Zoë Łącka", "de89 3704 0044 0532 0130 00", "12,50"], ["", "DE88370400440532013000", "-3"]]
+>>> good, bad = read([Row(2, cells[0]), Row(3, cells[1])], plan=plan, today=date(2026, 3, 2))
+>>> good.name, good.iban, good.amount_minor
+('Zoë Łącka', 'DE89370400440532013000', 1250)
+>>> [problem.code for problem in bad.problems]
+['iban_invalid', 'name_missing', 'amount_not_positive']
+>>> bad.problems[0].shown
+'DE88**************3000'
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import date
+from typing import Final
+
+from tether_core.errors import InvalidIban
+from tether_core.iban import EEA, SEPA, validate
+from tether_core.spreadsheet.cells import Row, restore, shown
+from tether_core.spreadsheet.countries import country_code
+from tether_core.spreadsheet.decisions import EXTRA_FIELDS, Plan
+from tether_core.spreadsheet.formats import Trouble, read_amount, read_day, read_minor, read_number
+from tether_core.spreadsheet.names import broken, clean, symbols
+from tether_core.spreadsheet.outcomes import Debtor, Outcome, Position, Problem, Refused, Rules, Skipped
+from tether_core.spreadsheet.quick import (
+    BIC,
+    EMAIL,
+    EUROS,
+    MANDATE_ID,
+    SEPA_MANDATES_SINCE,
+    TEXT_LENGTH_MAX,
+    TYPED,
+    compile_quick,
+)
+from tether_core.spreadsheet.words import is_total_label
+
+__all__ = ["NAME_LENGTH_MAX", "read"]
+
+NAME_LENGTH_MAX: Final = 70
+
+
+def read(
+    rows: Iterable[Row],
+    *,
+    plan: Plan,
+    today: date,
+    rules: Rules = Rules(),  # noqa: B008 - frozen, so one default for all is safe
+    position: Position = Position(),  # noqa: B008 - frozen, so one default for all is safe
+) -> Iterator[Outcome]:
+    """
+    Read rows as debtors.
+
+    Args:
+        rows: The next rows below the header, in order.
+        plan: How to read them; no question may be open.
+        today: For days that may not lie in the future.
+        rules: The caller's limits.
+        position: Where an earlier reading stopped; rows up to there are left out.
+
+    Yields:
+        One outcome for every row, in order.
+    """
+    assert plan.ready, "a plan with open questions reads nothing"
+    quick = compile_quick(plan, rules=rules, today=today)
+    careful = _Careful(plan, rules=rules, today=today).read
+    first = max(plan.data_row, position.row + 1)
+    total, below = position.amount_minor, position.below
+    for row in rows:
+        if row.number < first:
+            continue
+        debtor = quick(row)
+        if debtor is not None:
+            total += debtor.amount_minor
+            below = False
+            yield debtor
+            continue
+        outcome = careful(row, total=total, below=below)
+        total += 0 if isinstance(outcome, Skipped) else outcome.amount_minor or 0
+        below = isinstance(outcome, Skipped) and outcome.cause != "header"
+        yield outcome
+
+
+class _Careful:
+    """A plan made ready for reading any row, and for finding everything that is wrong with it."""
+
+    def __init__(self, plan: Plan, *, rules: Rules, today: date) -> None:
+        at = dict(plan.fields)
+        self._rules = rules
+        self._today = today
+        self._at = at
+        self._orders = plan.date_orders
+        self._form = plan.amount_format or "point"
+        self._headers = [column.header.strip() for column in plan.columns]
+        self._labels = plan.headers
+        self._width = len(plan.columns)
+        # Only text files can shift cells; in a workbook a stray cell beside the table is nothing to worry about.
+        self._strict_width = plan.kind == "csv"
+        self._iban_at = at["iban"]
+        self._name_at = at.get("name", -1)
+        self._parts_at = [at[part] for part in ("first_name", "last_name") if part in at]
+        self._minor = "amount_minor" in at
+        self._amount_at = at["amount_minor"] if self._minor else at["amount"]
+        self._currency_at = at.get("currency", -1)
+        self._has_extras = any(field in EXTRA_FIELDS for field in at)
+
+    def read(self, row: Row, *, total: int, below: bool) -> Outcome:
+        """Read a row; *total* is the sum of the amounts above it, *below* whether the table may be over."""
+        skipped = self._skipped(row, total=total, below=below)
+        if skipped is not None:
+            return skipped
+        seen = _Findings(row, labels=self._labels, rules=self._rules)
+        if row.flaw:
+            seen.add("row_unreadable", -1, row.flaw)
+        elif self._strict_width and any(cell.strip() for cell in row.cells[self._width :]):
+            seen.add(
+                "row_too_long",
+                -1,
+                f"The row has {len(row.cells)} cells, the header {self._width}: a cell holds the delimiter. Put that cell "
+                "in quotation marks.",
+            )
+        if seen.refused:
+            return Refused(row.number, row.cells, tuple(seen.problems))
+        iban = self._iban(seen)
+        name = self._name(seen)
+        amount_minor = self._amount(seen)
+        values = self._others(seen)
+        if iban[:2] in SEPA - EEA and not (values.get("city") and values.get("country")):
+            seen.add(
+                "address_missing",
+                self._iban_at,
+                f"Accounts in {iban[:2]} are outside the European Economic Area: the bank needs at least the debtor's town "
+                "and country, or returns the debit (RR02).",
+            )
+        if seen.refused or amount_minor is None:
+            return Refused(row.number, row.cells, tuple(seen.problems), amount_minor)
+        return Debtor(row.number, iban, name, amount_minor, **values, warnings=tuple(seen.problems))  # type: ignore[arg-type]  # each of its field's type
+
+    def _skipped(self, row: Row, *, total: int, below: bool) -> Skipped | None:
+        """Recognise rows that speak of no debtor."""
+        cells = row.cells
+        filled = [position for position, cell in enumerate(cells) if cell.strip()]
+        if row.flaw:
+            return None
+        if not filled:
+            return Skipped(row.number, "blank")
+        if self._iban_at in filled:
+            headers = [cell.strip() for cell in cells[: self._width]]
+            same = headers == self._headers[: len(headers)] and filled[-1] < self._width
+            return Skipped(row.number, "header") if same else None
+        money = {self._amount_at, self._currency_at}
+        labels = [position for position in filled if is_total_label(cells[position].strip())]
+        if (labels and len(filled) <= 3) or set(filled) <= money:
+            said = self._money_of(row)
+            if labels or below or said == total:
+                return Skipped(row.number, "total", _compare(said, total))
+        if len(filled) == 1 and below:
+            return Skipped(row.number, "note")
+        return None
+
+    def _money_of(self, row: Row) -> int | None:
+        """Read the amount of a row that may be a total; `None` where there is none."""
+        if self._amount_at >= len(row.cells) or not (cell := row.cells[self._amount_at].strip()):
+            return None
+        amount = self._read_money(cell, numeric=bool(row.numeric >> self._amount_at & 1))
+        return None if isinstance(amount, Trouble) else amount
+
+    def _read_money(self, cell: str, *, numeric: bool) -> int | Trouble:
+        if self._minor:
+            return read_minor(cell)
+        return read_number(cell) if numeric else read_amount(cell, form=self._form)
+
+    def _iban(self, seen: "_Findings") -> str:
+        cell = seen.cell(self._iban_at)
+        if not cell:
+            seen.add("iban_missing", self._iban_at, "There is no IBAN; add the account holder's.")
+            return ""
+        if "\0" in cell:
+            seen.add("nul_byte", self._iban_at, "The cell holds a zero byte; correct the export.", iban=True)
+            return ""
+        try:
+            iban = validate(cell)
+        except InvalidIban as error:
+            seen.add("iban_invalid", self._iban_at, _sentence(error.why), iban=True)
+            return ""
+        if iban[:2] not in SEPA:
+            note = (
+                f"Accounts in {iban[:2]} cannot be debited within SEPA; ask for an account in a SEPA country."
+            )
+            seen.add("country_not_sepa", self._iban_at, note, iban=True)
+        return iban
+
+    def _name(self, seen: "_Findings") -> str:
+        """Read the account holder's name, whole or in parts."""
+        sources = [self._name_at] if self._name_at >= 0 and seen.cell(self._name_at) else self._parts_at
+        name = " ".join(" ".join(seen.cell(position) for position in sources).split())
+        at = sources[0] if sources else self._name_at
+        if not name:
+            seen.add("name_missing", at, "There is no name; add the account holder's.")
+        elif "\0" in name:
+            seen.add("nul_byte", at, "The cell holds a zero byte; correct the export.")
+        elif why := broken(name):
+            seen.add("name_unreadable", at, f"The name cannot be used because {why}.")
+        elif not any(mark.isalpha() for mark in name):
+            seen.add("name_unreadable", at, "The name holds no letter; correct it.")
+        elif len(name) > NAME_LENGTH_MAX:
+            note = f"The name has {len(name)} characters; banks take {NAME_LENGTH_MAX}. Shorten it."
+            seen.add("name_too_long", at, note)
+        elif found := symbols(name):
+            seen.add("name_symbols", at, f"No bank carries {found[:5]}; it will be left out there.")
+        return name
+
+    def _amount(self, seen: "_Findings") -> int | None:
+        """Read the amount; one outside the limits is still returned, for the file's total."""
+        at, rules = self._amount_at, self._rules
+        if self._currency_at >= 0 and (currency := seen.cell(self._currency_at)) not in EUROS:
+            note = f"Only euros can be collected, not {shown(currency)}; convert the amount and correct the currency."
+            seen.add("currency_not_eur", self._currency_at, note)
+        cell = seen.cell(at)
+        if not cell:
+            hint = "" if self._strict_width else " Cells with an error such as #N/A come as blank, too."
+            seen.add("amount_missing", at, f"There is no amount; add it.{hint}")
+            return None
+        amount = self._read_money(cell, numeric=seen.numeric(at))
+        if isinstance(amount, Trouble):
+            seen.add(amount.code, at, _sentence(amount.note))
+            return None
+        if amount <= 0:
+            seen.add(
+                "amount_not_positive", at, f"{_euros(amount)} is not above zero; credits cannot be collected."
+            )
+        elif amount < rules.amount_minor_min:
+            note = f"{_euros(amount)} is below the smallest amount, {_euros(rules.amount_minor_min)}."
+            seen.add("amount_too_small", at, note)
+        elif amount > rules.amount_minor_max:
+            note = f"{_euros(amount)} is above the largest amount, {_euros(rules.amount_minor_max)}."
+            seen.add("amount_too_large", at, note)
+        return amount
+
+    def _others(self, seen: "_Findings") -> dict[str, object]:
+        """Read all fields but the three that every debtor needs."""
+        values: dict[str, object] = {}
+        extra: dict[str, str] = {}
+        for field, at in self._at.items():
+            if field in TYPED:
+                continue
+            cell = seen.cell(at)
+            if seen.numeric(at) and len(cell) > 15:
+                note = (
+                    "The cell is a number of more than 15 digits; Excel keeps 15, so the last ones are lost."
+                )
+                seen.add("digits_lost", at, note)
+            if cell and self._sound(seen, field, at, cell):
+                value = self._special(seen, field, at, cell)
+                if field in EXTRA_FIELDS:
+                    extra[field] = cell
+                else:
+                    values[field] = value
+        if self._has_extras:
+            values["extra"] = extra
+        return values
+
+    @staticmethod
+    def _sound(seen: "_Findings", field: str, at: int, cell: str) -> bool:
+        """Whether a text can be kept at all."""
+        name = field in ("first_name", "last_name")
+        if "\0" in cell:
+            seen.add("nul_byte", at, "The cell holds a zero byte; correct the export.")
+        elif why := broken(cell):
+            seen.add(
+                "name_unreadable" if name else "text_unreadable",
+                at,
+                f"The text cannot be used because {why}.",
+            )
+        elif len(cell) > TEXT_LENGTH_MAX:
+            note = f"The cell has {len(cell):,} characters; {TEXT_LENGTH_MAX} are the most. Shorten it."
+            seen.add("text_too_long", at, note)
+        else:
+            return True
+        return False
+
+    def _special(self, seen: "_Findings", field: str, at: int, cell: str) -> object:  # noqa: PLR0911 - one return a field
+        """Read the fields that are more than text."""
+        if field in ("mandate_signed_on", "born_on"):
+            return self._careful_day(seen, field, at, cell)
+        if field == "mandate_id" and not MANDATE_ID.fullmatch(cell):
+            note = "A mandate has at most 35 characters: letters, digits, blanks and / - ? : ( ) . , ' +"
+            seen.add("mandate_id_invalid", at, note)
+            return None
+        if field == "email" and not EMAIL.fullmatch(cell):
+            seen.add("email_invalid", at, "This is no e-mail address; correct or remove it.")
+            return None
+        if field == "bic":
+            bic = cell.replace(" ", "").upper()
+            if BIC.fullmatch(bic):
+                return bic
+            seen.add(
+                "bic_invalid", at, "A BIC has 8 or 11 letters and digits; it is left out, the IBAN is enough."
+            )
+            return None
+        if field == "country":
+            if (code := country_code(cell)) is None:
+                seen.add(
+                    "country_unknown",
+                    at,
+                    "This is no country we know; it is left out. Write its two letters.",
+                )
+            return code
+        return cell
+
+    def _careful_day(self, seen: "_Findings", field: str, at: int, cell: str) -> date | None:
+        mandate = field == "mandate_signed_on"
+        day = read_day(cell, order=self._orders.get(field, "iso"), short_years=mandate)
+        if isinstance(day, Trouble):
+            seen.add("date_invalid" if mandate else "birth_date_invalid", at, f"{_sentence(day.note)}")
+            return None
+        if day > self._today:
+            code = "mandate_date_in_future" if mandate else "birth_date_invalid"
+            seen.add(code, at, f"{day.isoformat()} lies in the future.")
+            return None
+        if mandate and day < SEPA_MANDATES_SINCE:
+            note = f"{day.isoformat()} is before SEPA mandates existed; make sure that the old authorisation was migrated."
+            seen.add("mandate_date_old", at, note)
+        return day
+
+
+class _Findings:
+    """What one row shows and what is wrong with it."""
+
+    def __init__(self, row: Row, *, labels: list[str], rules: Rules) -> None:
+        self.problems: list[Problem] = []
+        self.refused = False
+        self._row = row
+        self._labels = labels
+        self._rules = rules
+
+    def cell(self, position: int) -> str:
+        """The text of a cell, without what is only its dress; empty where the row is too short."""
+        return restore(clean(self._row.cells[position])) if 0 <= position < len(self._row.cells) else ""
+
+    def numeric(self, position: int) -> bool:
+        return bool(self._row.numeric >> position & 1)
+
+    def add(self, code: str, position: int, note: str, *, iban: bool = False) -> None:
+        level = self._rules.level(code)
+        self.refused = self.refused or level == "error"
+        column = self._labels[position] if position >= 0 else ""
+        cell = self._row.cells[position] if 0 <= position < len(self._row.cells) else ""
+        self.problems.append(
+            Problem(self._row.number, column, code, shown(cell, as_iban=iban) if cell else "", note, level)
+        )
+
+
+def _sentence(text: str) -> str:
+    text = text.rstrip(".")
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _euros(amount_minor: int) -> str:
+    sign = "-" if amount_minor < 0 else ""
+    return f"{sign}{abs(amount_minor) // 100:,}.{abs(amount_minor) % 100:02}"
+
+
+def _compare(said: int | None, total: int) -> str:
+    """Compare a total in the file with what its rows add up to."""
+    if said is None:
+        return ""
+    verb = "and so do the rows above" if said == total else f"the rows above add up to {_euros(total)}"
+    return f"The file says {_euros(said)}, {verb}."

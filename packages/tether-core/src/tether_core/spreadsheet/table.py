@@ -1,0 +1,350 @@
+"""
+Tables: where a sheet's header stands, what its columns hold and how they are written.
+
+Above the header there may be a title, an address, a date; the header may span two rows, when headings over several
+columns were merged. Among the first 50 rows with anything in them, each is rated: 3 points for naming an IBAN, 2 for an
+amount or a name, 1 for any other field, less 3 for each IBAN and half a point for each number that stands in it; 2 more
+where it has neither and the row below has an IBAN. The best row of at least 3 points is the header; two rows read together win if they are better by a point.
+
+The first 2,000 rows below decide how amounts and days are written. Where they leave it open, reading goes on, for those
+columns only, until a row decides or the sheet ends.
+
+>>> from tether_core.spreadsheet.cells import Row
+>>> lines = [["Mitgliederliste 2026"], [], ["Kontoinhaber", "IBAN", "Beitrag"], ["Zoë Łącka", "DE89370400440532013000", "12,50"]]
+>>> table = examine(iter([Row(n, cells) for n, cells in enumerate(lines, 1)]), answers=Answers(), kind="csv")
+>>> table.header_row, [column.field for column in table.columns], table.amount_format
+(3, ['name', 'iban', 'amount'], 'comma')
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from typing import Final, cast
+
+import msgspec
+
+from tether_core.errors import InvalidRequest
+from tether_core.spreadsheet.cells import Row, column_letters
+from tether_core.spreadsheet.decisions import (
+    AmountFormat,
+    Answers,
+    Column,
+    DateOrder,
+    Decision,
+    Kind,
+    Question,
+    Refusal,
+)
+from tether_core.spreadsheet.formats import AmountVotes, DayVotes
+from tether_core.spreadsheet.headers import match_columns
+from tether_core.spreadsheet.words import count_ibans, named_fields
+
+__all__ = ["COLUMNS_MAX", "SAMPLE_ROWS", "Table", "examine"]
+
+COLUMNS_MAX: Final = 500
+SAMPLE_ROWS: Final = 2_000
+_HEADER_WITHIN: Final = 50
+_POINTS: Final = {"iban": 3, "name": 2, "amount": 2, "amount_minor": 2}
+_HEADER_FROM: Final = 3
+# Columns of text in which a number may have lost its leading zeros.
+_CODES: Final = frozenset(
+    "postcode phone mobile phone_2 phone_3 phone_4 primary_phone reference customer_id mandate_id national_id bank_code"
+    " house_number".split()
+)
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What `examine` found; the parts of a `Plan` that do not depend on the kind of file.
+
+    Attributes:
+        header_row: Number of the (first) header row; 0 without a header.
+        data_row: Number of the first row below it.
+        columns: All columns in order.
+        amount_format: Of the amount column, when settled.
+        date_orders: Of the columns of days, as far as settled.
+        decisions: What was settled.
+        questions: What is open.
+        warnings: Sentences.
+    """
+
+    header_row: int
+    data_row: int
+    columns: tuple[Column, ...]
+    amount_format: AmountFormat | None = None
+    date_orders: dict[str, DateOrder] = {}
+    decisions: tuple[Decision, ...] = ()
+    questions: tuple[Question, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class _Header(msgspec.Struct, frozen=True):
+    row: int
+    below: int
+    cells: list[str]
+    why: str
+
+
+def examine(rows: Iterator[Row], *, answers: Answers, kind: Kind) -> Table | Refusal:
+    """
+    Understand a sheet.
+
+    Args:
+        rows: From the first one on; read as far as needed, which may be the end.
+        answers: The caller's word on anything.
+        kind: In text files a row longer than the header is suspicious, in workbooks it is not.
+
+    Returns:
+        The table; or a refusal: `empty`, `no_rows` (nothing below the header) or `too_many_columns`.
+
+    Raises:
+        InvalidRequest: when the answers name a row, column or field that is not there.
+    """
+    sample = _take(rows, SAMPLE_ROWS)
+    filled = [row for row in sample if any(cell.strip() for cell in row.cells)]
+    if not filled:
+        return Refusal("empty", "There is nothing but blank rows; send the sheet that holds the list.")
+    widest = max(len(_trimmed(row.cells)) for row in filled[:_HEADER_WITHIN])
+    if widest > COLUMNS_MAX:
+        return Refusal(
+            "too_many_columns",
+            f"The table has {widest:,} columns; at most {COLUMNS_MAX} can be read. Delete those without debtors' data.",
+        )
+    header = _header(filled[:_HEADER_WITHIN], answers=answers)
+    questions: list[Question] = []
+    if header is None:
+        questions.append(_ask_header(filled))
+        header = _Header(0, filled[0].number, [], "")
+    data = [row for row in filled if row.number >= header.below]
+    if not data and (found := _next_filled(rows)) is not None:
+        data = [found]
+    if not data:
+        return Refusal(
+            "no_rows",
+            f"Row {header.row} is the header, and there are no rows below it; add the debtors and send it again.",
+        )
+    cells = _fitted(header.cells, data=data, kind=kind)
+    matching = match_columns(cells, sample=[row.cells for row in data], answers=answers)
+    if header.row or not questions:
+        questions.extend(matching.questions)
+    votes = _Votes(matching.columns, answers=answers)
+    for row in data:
+        votes.add(row)
+    while not votes.settled and (row_or_none := next(rows, None)) is not None:
+        votes.add(row_or_none)
+    amount_format, date_orders, settled, asked = votes.decide()
+    by_caller = answers.header_row is not None
+    where = f"row {header.row}" if header.row else "none"
+    decision = Decision(
+        "header", where, header.why or "No row names the columns.", by="caller" if by_caller else "file"
+    )
+    return Table(
+        header_row=header.row,
+        data_row=header.below,
+        columns=matching.columns,
+        amount_format=amount_format,
+        date_orders=date_orders,
+        decisions=(decision, *settled),
+        questions=(*questions, *asked),
+        warnings=tuple(_warnings(matching.columns, data=data, kind=kind)),
+    )
+
+
+def _take(rows: Iterator[Row], count: int) -> list[Row]:
+    taken = []
+    for row in rows:
+        taken.append(row)
+        if len(taken) == count:
+            break
+    return taken
+
+
+def _next_filled(rows: Iterator[Row]) -> Row | None:
+    """Look below a long run of blank rows."""
+    return next((row for row in rows if any(cell.strip() for cell in row.cells)), None)
+
+
+def _trimmed(cells: Sequence[str]) -> list[str]:
+    """Cut the blank cells at the end off."""
+    end = len(cells)
+    while end and not cells[end - 1].strip():
+        end -= 1
+    return list(cells[:end])
+
+
+def _rating(cells: Sequence[str]) -> float:
+    """Rate how much a row looks like a header; the table above has the points."""
+    numbers = sum(cell.strip()[:1].isdigit() for cell in cells)
+    named = sum(_POINTS.get(field, 1) for field in named_fields(cells))
+    return named - 3 * count_ibans(cells) - numbers / 2
+
+
+def _contrast(cells: Sequence[str], below: Sequence[str]) -> float:
+    """Give the points for words above a row of data."""
+    words = [cell for cell in cells if cell.strip()]
+    plain_words = (
+        len(words) > 1 and not count_ibans(words) and not any(any(map(str.isdigit, word)) for word in words)
+    )
+    return 2 if plain_words and count_ibans(below) else 0
+
+
+def _header(filled: Sequence[Row], *, answers: Answers) -> _Header | None:
+    """Find the header among the first rows."""
+    given = answers.header_row
+    if given == 0:
+        return _Header(0, filled[0].number, [], "There is no header, as told.")
+    if given is not None:
+        row = next((row for row in filled if row.number == given), None)
+        if row is None:
+            raise InvalidRequest(f"row {given} is blank or not among the first rows", field="header_row")
+        return _Header(given, given + 1, _trimmed(row.cells), "As told.")
+    ratings = [
+        _rating(row.cells) + _contrast(row.cells, below.cells if below is not None else ())
+        for row, below in zip_longest(filled, filled[1:])
+    ]
+    best = max(range(len(filled)), key=ratings.__getitem__)
+    single = _Header(
+        filled[best].number,
+        filled[best].number + 1,
+        _trimmed(filled[best].cells),
+        f"Known fields that row {filled[best].number} names: {len(named_fields(filled[best].cells))}.",
+    )
+    top = ratings[best]
+    for index in range(len(filled) - 1):
+        upper, lower = filled[index], filled[index + 1]
+        if lower.number != upper.number + 1 or not {best} & {index, index + 1}:
+            continue
+        joined = _joined(upper.cells, lower.cells)
+        # Both rows must be headings: a row of data below would come along for nothing.
+        rating = _rating(joined) + _contrast(
+            joined, filled[index + 2].cells if index + 2 < len(filled) else ()
+        )
+        if rating >= top + 1 and _rating(upper.cells) >= 0 and _rating(lower.cells) >= 0:
+            top = rating
+            why = f"Known fields that rows {upper.number} and {lower.number} name together: {len(named_fields(joined))}."
+            single = _Header(upper.number, lower.number + 1, joined, why)
+    if top >= _HEADER_FROM:
+        return single
+    # Someone who names the columns by number needs no header.
+    numbered = [name for name in answers.columns.values() if isinstance(name, int)]
+    if len(numbered) >= 3:
+        return _Header(0, filled[0].number, [], "No row names the columns; their numbers were told.")
+    return None
+
+
+def _joined(upper: Sequence[str], lower: Sequence[str]) -> list[str]:
+    width = max(len(upper), len(lower))
+    above = [*upper, *[""] * (width - len(upper))]
+    below = [*lower, *[""] * (width - len(lower))]
+    return _trimmed(
+        [f"{first.strip()} {second.strip()}".strip() for first, second in zip(above, below, strict=True)]
+    )
+
+
+def _ask_header(filled: Sequence[Row]) -> Question:
+    hints = {
+        column_letters(position)
+        for row in filled[:_HEADER_WITHIN]
+        for position in range(len(row.cells[:COLUMNS_MAX]))
+        if count_ibans([row.cells[position]])
+    }
+    hint = f" IBANs stand in column {', '.join(sorted(hints)[:3])}." if hints else " No cell holds an IBAN."
+    return Question(
+        "header_missing",
+        f"Which row holds the headers? None of the first {len(filled[:_HEADER_WITHIN])} rows names an IBAN, an amount "
+        f"and a name.{hint} Tell the row, or 0 for none and the columns by number.",
+        "header_row",
+    )
+
+
+def _fitted(cells: list[str], *, data: Sequence[Row], kind: Kind) -> list[str]:
+    """Fit the header to the table's width; text files keep to it, so that moved cells are noticed."""
+    width = max(len(_trimmed(row.cells)) for row in data[:200])
+    if cells and kind == "csv":
+        return cells
+    return [*cells, *[""] * (min(width, COLUMNS_MAX) - len(cells))]
+
+
+class _Votes:
+    """The columns whose format has to be decided, and what their cells say."""
+
+    def __init__(self, columns: Sequence[Column], *, answers: Answers) -> None:
+        self._answers = answers
+        at = {column.field: column.position for column in columns if column.field}
+        self._amount_at = at.get("amount", -1)
+        self._amounts = AmountVotes()
+        self._days = {
+            field: (at[field], DayVotes()) for field in ("mandate_signed_on", "born_on") if field in at
+        }
+
+    def add(self, row: Row) -> None:
+        width = len(row.cells)
+        if 0 <= self._amount_at < width:
+            numeric = bool(row.numeric >> self._amount_at & 1)
+            self._amounts.add(row.cells[self._amount_at], row=row.number, numeric=numeric)
+        for position, votes in self._days.values():
+            if position < width:
+                votes.add(row.cells[position], row=row.number)
+
+    @property
+    def settled(self) -> bool:
+        """Whether more rows would change nothing."""
+        amounts = self._amount_at < 0 or self._answers.amount_format is not None or self._amounts.settled
+        days = self._answers.date_order is not None or all(votes.settled for _, votes in self._days.values())
+        return amounts and days
+
+    def decide(
+        self,
+    ) -> tuple[AmountFormat | None, dict[str, DateOrder], list[Decision], list[Question]]:
+        decisions: list[Decision] = []
+        questions: list[Question] = []
+        amount_format: AmountFormat | None = None
+        orders: dict[str, DateOrder] = {}
+        if self._amount_at >= 0:
+            found = self._amounts.decide(given=self._answers.amount_format)
+            if isinstance(found, Question):
+                questions.append(found)
+            else:
+                decisions.append(found)
+                amount_format = cast("AmountFormat", found.value)
+        for field, (_, votes) in self._days.items():
+            found = votes.decide(field=field, given=self._answers.date_order)
+            if isinstance(found, Question):
+                questions.append(found)
+            else:
+                decisions.append(found)
+                orders[field] = cast("DateOrder", found.value)
+        return amount_format, orders, decisions, questions
+
+
+def _warnings(columns: Sequence[Column], *, data: Sequence[Row], kind: Kind) -> Iterator[str]:
+    """Say what deserves a look before the rows are read."""
+    doubled = [
+        header
+        for header, count in Counter(column.header.strip() for column in columns).items()
+        if header and count > 1
+    ]
+    if doubled:
+        yield f"Several columns are called {', '.join(doubled[:3])}; they are told apart by their place."
+    if kind == "csv":
+        longer = sum(any(cell.strip() for cell in row.cells[len(columns) :]) for row in data)
+        if longer:
+            yield (
+                f"{longer:,} of the first {len(data):,} rows have more cells than the header has columns: a cell holds the "
+                "delimiter and is not in quotation marks."
+            )
+    for column in columns:
+        if column.field not in _CODES:
+            continue
+        cells = [
+            row for row in data if column.position < len(row.cells) and row.cells[column.position].strip()
+        ]
+        numbers = [row for row in cells if row.numeric >> column.position & 1]
+        if numbers and len(numbers) * 2 >= len(cells):
+            lengths = Counter(len(row.cells[column.position]) for row in numbers)
+            odd = len(numbers) - lengths.most_common(1)[0][1]
+            shorter = f" {odd:,} of the first {len(numbers):,} have another length than most." if odd else ""
+            yield (
+                f"Column {column_letters(column.position)} (\u201c{column.header[:40]}\u201d) holds numbers, not text: leading "
+                f"zeros may be lost.{shorter}"
+            )

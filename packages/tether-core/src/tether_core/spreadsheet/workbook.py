@@ -1,0 +1,146 @@
+"""
+Workbooks: XLSX, XLSM, XLSB, XLS and ODS, row by row as text.
+
+This is the only place that knows the library which parses them (python-calamine, over calamine in Rust). It holds a
+whole sheet in memory, and files made for it can abort the whole process: a service opens workbooks in a child process
+with a limit on memory and time, and sends the rows back in batches.
+
+What the library cannot show is not here either: cells with errors (#N/A) and formulas that were never computed come
+as blank, hidden rows and columns like any others. Leading blank columns, which it leaves out, are put back, so that
+column letters are right.
+
+A path lets it say what is wrong (a password, too many cells); from a stream every trouble looks like damage.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import BinaryIO, Final, TypeAlias
+
+import msgspec
+import python_calamine as calamine
+
+from tether_core.spreadsheet.cells import Row, text_of
+from tether_core.spreadsheet.decisions import FileRefused, Kind, Refusal
+
+__all__ = ["SHEETS_MAX", "Sheet", "Source", "Workbook", "open_workbook", "suffix"]
+
+Source: TypeAlias = str | os.PathLike[str] | BinaryIO
+
+SHEETS_MAX: Final = 50
+
+_DAMAGED: Final = Refusal(
+    "damaged",
+    "This workbook is cut off or damaged; open it in a spreadsheet program, save it and send it again.",
+)
+_ENCRYPTED: Final = Refusal(
+    "encrypted", "This workbook is protected with a password; save it without one and send it again."
+)
+_TOO_LARGE: Final = Refusal(
+    "too_large_inside",
+    "A sheet of this workbook spans too many cells; delete blank rows and columns behind the table, or send it as CSV.",
+)
+
+
+class Sheet(msgspec.Struct, frozen=True):
+    """
+    One sheet of a workbook.
+
+    Attributes:
+        name: As on its tab.
+        visible: Whether people see it.
+    """
+
+    name: str
+    visible: bool
+
+
+def suffix(kind: Kind) -> str:
+    """Tell how the name of a temporary file must end for a workbook of *kind*, e.g. ".xlsx"."""
+    return f".{kind}"
+
+
+class Workbook:
+    """An open workbook; a sheet is parsed when it is first read and kept until the next one is."""
+
+    def __init__(self, book: calamine.CalamineWorkbook) -> None:
+        self._book = book
+        self._name = ""
+        self._sheet: calamine.CalamineSheet | None = None
+
+    def sheets(self) -> tuple[Sheet, ...]:
+        """List the sheets that can hold a table, in order: no charts, dialogs or macros."""
+        return tuple(
+            Sheet(sheet.name, sheet.visible == calamine.SheetVisibleEnum.Visible)
+            for sheet in self._book.sheets_metadata
+            if sheet.typ == calamine.SheetTypeEnum.WorkSheet
+        )
+
+    def rows(self, sheet: str) -> Iterator[Row]:
+        """
+        Read a sheet.
+
+        Args:
+            sheet: The name of one of `sheets()`.
+
+        Yields:
+            Every row from the first one on, blank ones included, without the blank cells at its end.
+
+        Raises:
+            FileRefused: when the sheet cannot be parsed.
+        """
+        if self._sheet is None or self._name != sheet:
+            self._sheet = None  # the memory of one sheet at a time
+            try:
+                self._sheet = self._book.get_sheet_by_name(sheet)
+            except BaseException as error:
+                raise _refused(error) from error
+            self._name = sheet
+        start = self._sheet.start
+        if start is None:
+            return
+        offset = start[1]
+        blank = [""] * offset
+        for number, values in enumerate(self._sheet.iter_rows(), 1):
+            cells = [value if value.__class__ is str else text_of(value) for value in values]
+            numeric = 0
+            if float in (kinds := [value.__class__ for value in values]) or int in kinds:
+                for position, kind in enumerate(kinds, offset):
+                    if kind is float or kind is int:
+                        numeric |= 1 << position
+            while cells and not cells[-1]:
+                cells.pop()
+            yield Row(number, blank + cells if offset and cells else cells, numeric)
+
+
+def open_workbook(source: Source, *, kind: Kind) -> Workbook:
+    """
+    Open a workbook.
+
+    Args:
+        source: A path that ends in `suffix(kind)`, or a stream.
+        kind: As `sniff` told.
+
+    Returns:
+        The workbook, with no sheet parsed yet.
+
+    Raises:
+        FileRefused: when it cannot be opened.
+    """
+    if isinstance(source, str | os.PathLike):
+        assert os.fspath(source).endswith(suffix(kind)), "calamine goes by the name's ending"
+    else:
+        source.seek(0)
+    try:
+        return Workbook(calamine.CalamineWorkbook.from_object(source))
+    except BaseException as error:
+        raise _refused(error) from error
+
+
+def _refused(error: BaseException) -> BaseException:
+    """Turn what the library raises into a refusal; what is none of its own passes through."""
+    if isinstance(error, calamine.PasswordError):
+        return FileRefused(_ENCRYPTED)
+    # A panic in Rust arrives as a BaseException of its own class.
+    if isinstance(error, calamine.CalamineError | OSError) or type(error).__name__ == "PanicException":
+        return FileRefused(_TOO_LARGE if "limit exceeded" in str(error).lower() else _DAMAGED)
+    return error
