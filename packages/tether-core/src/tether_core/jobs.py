@@ -19,7 +19,7 @@ from typing import Final, Literal
 
 import msgspec
 
-__all__ = ["ALL", "WEBHOOKS", "Job", "Queue", "job_key"]
+__all__ = ["ALL", "INTAKE", "WEBHOOKS", "Job", "Queue", "job_key"]
 
 Queue = Literal["webhooks", "billing", "reconciliation", "default", "vop"]
 
@@ -49,7 +49,11 @@ class Job(msgspec.Struct, frozen=True):
 # meanwhile the look of the others finds its rows within a second.
 WEBHOOKS: Final = Job("drain_webhooks", "webhooks", timeout_s=30, run_s=10, lanes=4, look_every_s=1)
 
-ALL: Final = (WEBHOOKS,)
+# One run reads files one after the other and starts no further one after a minute. A single file may take longer than
+# that, so the run of a large one goes on to some eight minutes, keeps what it has, and leaves the rest to the next.
+INTAKE: Final = Job("read_uploads", "default", timeout_s=600, run_s=60, lanes=2, look_every_s=2)
+
+ALL: Final = (WEBHOOKS, INTAKE)
 
 
 def job_key(job: Job, *, lane: int) -> str:

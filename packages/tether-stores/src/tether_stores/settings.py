@@ -179,6 +179,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "Notifications one process may hold in memory before it answers 503; some 4 KB each.",
         ),
     ] = 2_000
+    upload_max_bytes: Annotated[
+        int,
+        _env(
+            "TETHER_UPLOAD_MAX_BYTES",
+            "Bytes a file may have, 200 MiB; a list of a million debtors has about a third of that.",
+        ),
+    ] = 209_715_200
+    screening_window_days: Annotated[
+        int,
+        _env(
+            "TETHER_SCREENING_WINDOW_DAYS",
+            "Days for which an earlier upload or attempt excludes the same debtor; the last day counts.",
+        ),
+    ] = 30
+    reader_memory_bytes: Annotated[
+        int,
+        _env(
+            "TETHER_READER_MEMORY_BYTES",
+            "Bytes of address space for the process that parses a workbook; the largest sheet Excel can hold needs 1 GiB.",
+        ),
+    ] = 2_147_483_648
+    reader_time_s: Annotated[
+        float,
+        _env(
+            "TETHER_READER_TIME",
+            "Seconds of processor time for parsing a workbook; the largest sheet Excel can hold needs 15.",
+        ),
+    ] = 120.0
     log_level: Annotated[LogLevel, _env("LOG_LEVEL", "debug, info, warning or error.")] = "info"
 
     def __repr__(self) -> str:
