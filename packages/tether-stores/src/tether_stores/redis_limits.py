@@ -1,0 +1,272 @@
+"""
+The limits of the gateway, shared by all nodes through Redis.
+
+The rules are those of `tether_core.limits`: a bucket with guaranteed shares for each account's rate, and a breaker that
+stops calling a gateway that fails. Both stand a second time in `lua/`, because asking and answering must be one step
+for all nodes; a test holds the two spellings against each other. The clock is that of Redis.
+
+Without Redis there is still a limit. A node then keeps to its own small part of the rate (`nodes_max` says into how many
+parts the rate is divided), with a breaker of its own, until Redis answers again. It is never "no limit": a Redis that
+was emptied begins with empty buckets, and so does a node that lost it.
+"""
+
+from collections.abc import Callable, Sequence
+from importlib import resources
+from time import monotonic
+from typing import Any, Final, LiteralString
+
+import msgspec
+from redis.exceptions import RedisError
+from tether_core import limits as rules
+from tether_core.errors import InvalidRequest
+from tether_core.limits import Breaker, BreakerPolicy, Bucket, Grant, Limits, Permit
+
+from tether_stores.redis import Redis
+from tether_stores.telemetry import logger
+
+__all__ = ["Limiter", "Standing", "standing"]
+
+_log = logger("limits")
+
+_BUCKET: Final = "tether:bucket:"
+_BREAKER: Final = "tether:breaker:"
+# Long enough that a state outlives every pause it speaks of; a state that is lost grants nothing extra.
+_KEEP_MS: Final = 86_400_000
+# A Redis that failed is left alone this long, so that its timeouts do not add up.
+_REDIS_PAUSE_S: Final = 3.0
+
+_DEFAULT: Final = BreakerPolicy()
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """
+    How freely an account may be called, for people.
+
+    Attributes:
+        account: The account.
+        breaker: "closed", "open" or "half_open"; "unknown" while Redis is away.
+        calls: Calls that ended lately, while it is closed.
+        failures: Of these, failed.
+        open_for_s: While it is open: seconds until the next probe; 0.0 otherwise.
+        opened_in_row: Times it opened since it was last closed.
+        left: Calls that could be made at once, by place of the share and in the common pool last; empty where nothing
+            was called lately.
+    """
+
+    account: str
+    breaker: str
+    calls: int = 0
+    failures: int = 0
+    open_for_s: float = 0.0
+    opened_in_row: int = 0
+    left: tuple[float, ...] = ()
+
+
+class Limiter:
+    """One per process: asks Redis, and keeps to a small share of its own while Redis is away."""
+
+    def __init__(
+        self,
+        client: Redis,
+        *,
+        nodes_max: int = 10,
+        policy: BreakerPolicy = _DEFAULT,
+        clock_s: Callable[[], float] = monotonic,
+    ) -> None:
+        """
+        Prepare; nothing is asked before the first call.
+
+        Args:
+            client: From `open_redis`.
+            nodes_max: Into how many parts a rate is divided while Redis is away; at least as many as nodes may call.
+            policy: When the breaker opens and closes.
+            clock_s: Seconds of a clock that only grows, for the time without Redis.
+        """
+        self._client = client
+        self._nodes_max = nodes_max
+        self._policy = policy
+        self._clock_s = clock_s
+        self._take = client.register_script(_script("take"))
+        self._breaker = client.register_script(_script("breaker"))
+        self._away_until_s = -1.0
+        self._alone = False
+        self._buckets: dict[str, Bucket] = {}
+        self._breakers: dict[str, Breaker] = {}
+
+    @property
+    def alone(self) -> bool:
+        """Whether this node keeps to its own small share because Redis is away."""
+        return self._alone
+
+    async def take(self, account: str, *, share: str, wanted: int, shares: Limits) -> Grant:
+        """
+        Ask for calls; see `tether_core.limits.take`.
+
+        Args:
+            account: Whose rate it is.
+            share: For which use.
+            wanted: How many calls would be made at once, 1 or more.
+            shares: The account's limits, the same on all nodes.
+
+        Returns:
+            How many may be made now, and when to ask again.
+
+        Raises:
+            InvalidRequest: when there is no such share.
+        """
+        arguments = _take_arguments(share=share, wanted=wanted, shares=shares)
+        told = await self._asked(self._take, _BUCKET + account, arguments)
+        if told is not None:
+            return Grant(int(told[0]), float(told[1]))
+        part = rules.divided(shares, by=self._nodes_max)
+        now_s = self._clock_s()
+        bucket = self._buckets.get(account) or rules.empty(part, now_s=now_s)
+        self._buckets[account], grant = rules.take(
+            bucket, share=share, wanted=wanted, now_s=now_s, shares=part
+        )
+        return grant
+
+    async def ask(self, account: str) -> Permit:
+        """
+        Ask the breaker whether to call; see `tether_core.limits.ask`.
+
+        Args:
+            account: Whose gateway it is.
+
+        Returns:
+            The answer; it goes back with `report`.
+        """
+        told = await self._asked(
+            self._breaker, _BREAKER + account, _breaker_arguments("ask", policy=self._policy)
+        )
+        if told is not None:
+            return Permit(bool(told[0]), int(told[1]), float(told[2]))
+        breaker, permit = rules.ask(
+            self._breakers.get(account, Breaker()), now_s=self._clock_s(), policy=self._policy
+        )
+        self._breakers[account] = breaker
+        return permit
+
+    async def report(self, account: str, permit: Permit, *, failed: Sequence[bool]) -> None:
+        """
+        Tell how calls ended that were made under one permit.
+
+        Args:
+            account: Whose gateway it is.
+            permit: From `ask`.
+            failed: For each call, whether the gateway was at fault: silent, 5xx, unreadable.
+        """
+        if not permit.go or not failed:
+            return
+        words = "".join("f" if one else "o" for one in failed)
+        arguments = _breaker_arguments(words, generation=permit.generation, policy=self._policy)
+        if await self._asked(self._breaker, _BREAKER + account, arguments) is not None:
+            return
+        breaker = self._breakers.get(account, Breaker())
+        for one in failed:
+            now_s = self._clock_s()
+            breaker = rules.report(breaker, permit, failed=one, now_s=now_s, policy=self._policy)
+        self._breakers[account] = breaker
+
+    async def _asked(self, script: Any, key: str, arguments: list[str]) -> list[Any] | None:
+        """What Redis says, or `None` while it is away."""
+        if self._clock_s() < self._away_until_s:
+            return None
+        try:
+            told: list[Any] = await script(keys=[key], args=arguments)
+        except (RedisError, OSError) as problem:
+            self._away_until_s = self._clock_s() + _REDIS_PAUSE_S
+            if not self._alone:
+                _log.warning(
+                    "redis is away; keeping to a small share of the rate",
+                    why=type(problem).__name__,
+                    divided_by=self._nodes_max,
+                )
+            self._alone = True
+            return None
+        if self._alone:
+            _log.info("redis is back; the rate is shared again")
+            self._alone = False
+            self._buckets.clear()
+            self._breakers.clear()
+        return told
+
+
+async def standing(client: Redis, accounts: Sequence[str]) -> list[Standing]:
+    """
+    How freely accounts may be called.
+
+    Args:
+        client: From `open_redis`.
+        accounts: n accounts.
+
+    Returns:
+        n standings in their order; breakers are "unknown" while Redis is away.
+    """
+    if not accounts:
+        return []
+    try:
+        seconds, micros = await client.time()
+        told = await client.mget([prefix + one for one in accounts for prefix in (_BREAKER, _BUCKET)])
+    except (RedisError, OSError):
+        return [Standing(account, "unknown") for account in accounts]
+    now_s = seconds + micros / 1_000_000
+    return [
+        _standing(account, *told[2 * place : 2 * place + 2], now_s=now_s)
+        for place, account in enumerate(accounts)
+    ]
+
+
+def _standing(account: str, breaker: bytes | None, bucket: bytes | None, *, now_s: float) -> Standing:
+    _, pool, *levels = [float(number) for number in (bucket or b"0 0").split()]
+    left = (*(round(own, 3) for own in levels[::2]), round(pool, 3)) if bucket else ()
+    if breaker is None:
+        return Standing(account, "closed", left=left)
+    state, *numbers = breaker.decode().split()
+    _, _, calls, failures, calls_before, failures_before, open_until_s, opened, _, _ = map(float, numbers)
+    return Standing(
+        account,
+        state,
+        calls=int(calls + calls_before),
+        failures=int(failures + failures_before),
+        open_for_s=round(max(open_until_s - now_s, 0.0), 3) if state == "open" else 0.0,
+        opened_in_row=int(opened),
+        left=left,
+    )
+
+
+def _script(name: LiteralString) -> str:
+    return resources.files("tether_stores").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+
+
+def _take_arguments(*, share: str, wanted: int, shares: Limits, now_s: float | None = None) -> list[str]:
+    place = next((place for place, known in enumerate(shares.shares, 1) if known.name == share), None)
+    if place is None:
+        raise InvalidRequest(f"there is no share called {share}", field="share")
+    total_per_s = sum(one.guaranteed_per_s for one in shares.shares)
+    rates = [rate for one in shares.shares for rate in (one.guaranteed_per_s, one.ceiling_per_s)]
+    now = "" if now_s is None else repr(now_s)
+    return [
+        str(place),
+        str(wanted),
+        repr(shares.burst_s),
+        repr(total_per_s),
+        str(_KEEP_MS),
+        now,
+        *map(repr, rates),
+    ]
+
+
+def _breaker_arguments(
+    words: str, *, policy: BreakerPolicy, generation: int = 0, now_s: float | None = None
+) -> list[str]:
+    numbers = (
+        policy.window_s,
+        policy.calls_min,
+        policy.failure_share,
+        policy.open_s,
+        policy.open_max_s,
+        policy.probe_timeout_s,
+        policy.probes_to_close,
+    )
+    return [words, str(generation), *map(repr, numbers), str(_KEEP_MS), "" if now_s is None else repr(now_s)]
