@@ -123,6 +123,7 @@ def test_the_type_outranks_the_ids_when_its_id_is_there() -> None:
     both = {"unique_id": "aaaa", "wpf_unique_id": "bbbb"}
     assert _form(**both).kind == "payment"
     assert _form(**both, notification_type="wpf").kind == "wpf"
+    assert _form(**both, notification_type=" WPF ").kind == "wpf"
     assert _form(unique_id="aaaa", notification_type="wpf").kind == "payment"
     assert _form(unique_id="aaaa", notification_type="something_new").kind == "payment"
 

@@ -97,8 +97,10 @@ def test_the_rest_of_the_sentence_stays() -> None:
     assert redact.text("row 7: DE89 3704 0044 0532 0130 00 was returned with AC04") == (
         "row 7: DE89**************3000 was returned with AC04"
     )
-    assert redact.text("row 7: DE89370400440532013001 was returned with AC04") == (
-        "row 7: DE89**************3001 was returned with AC04"
+    # Mistyped, and followed by a number; of a country that has none, and followed by words.
+    assert redact.text("row 7: DE89370400440532013001 12 EUR") == "row 7: DE89**************3001 12 EUR"
+    assert redact.text("row 7: XX89 3704 0044 0532 0130 00 was returned") == (
+        "row 7: XX89**************3000 was returned"
     )
 
 
@@ -109,6 +111,7 @@ def test_the_rest_of_the_sentence_stays() -> None:
         "batch booked",
         "no IBAN in DE12",
         "db01 is not reachable since this morning",
+        "db01 is not reachable since 12",
         "unique_id be17a21403427eb96664a6d7e5d5d481 is unknown",
         "request de12a214-0342-4eb9-9664-a6d7e5d5d481 failed",
         "sha256 de12a21403427eb96664a6d7e5d5d481de12a21403427eb96664a6d7e5d5d481",
