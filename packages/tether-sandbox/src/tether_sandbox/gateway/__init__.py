@@ -1,34 +1,56 @@
 """
 An emerchantpay gateway to integrate against, on one machine, without an account.
 
+Notifications for payments made elsewhere:
+
 - `life` draws what truly happens to a payment;
 - `malice.plan` decides, from a seed, what is sent for a set of payments and what must come of it;
 - `sender.deliver` sends it the way the gateway does: again and again until the echo comes;
 - `wire` writes and signs a notification.
 
-Nothing in here shares rules with the system it tests: signatures, encodings and expectations are made anew.
+A whole gateway, in a process of its own:
+
+- `simulator.running` has one for a while, and asks its ledger how often anybody was debited;
+- `setup` says how it is set up, `script` which amounts and IBANs make it do what;
+- `api` is the application: `process` takes requests, `ledger` keeps the books, `papers` writes the answers,
+  `notifier` sends the notifications.
+
+Signatures, encodings, answers and expectations are made anew here and not borrowed from the system they test.
 """
 
-from tether_sandbox.gateway.life import BLOCK, HOLD, Cause, Lives, Payment, State
+from tether_sandbox.gateway.api import Told
+from tether_sandbox.gateway.life import BLOCK, HOLD, Cause, Lives, Payment, State, Turn
 from tether_sandbox.gateway.malice import Counts, Delivery, Malice, Plan, plan
+from tether_sandbox.gateway.script import SCRIPTS, Script, scripted_iban
 from tether_sandbox.gateway.sender import Delivered, deliver
+from tether_sandbox.gateway.setup import Faults, Setup
+from tether_sandbox.gateway.simulator import Simulator, running
 from tether_sandbox.gateway.wire import HashName, encode, sign
 
 __all__ = [
     "BLOCK",
     "HOLD",
+    "SCRIPTS",
     "Cause",
     "Counts",
     "Delivered",
     "Delivery",
+    "Faults",
     "HashName",
     "Lives",
     "Malice",
     "Payment",
     "Plan",
+    "Script",
+    "Setup",
+    "Simulator",
     "State",
+    "Told",
+    "Turn",
     "deliver",
     "encode",
     "plan",
+    "running",
+    "scripted_iban",
     "sign",
 ]

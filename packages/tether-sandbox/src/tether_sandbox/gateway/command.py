@@ -1,9 +1,9 @@
 """
-The command line of the simulator: `tether-sandbox gateway`.
+The command line of the simulator: `tether-sandbox gateway send | serve | scripts`.
 
-It reads payments as JSON lines (as `tether-sandbox seed` prints them; fields it does not know are passed over), plans
-their notifications from a seed, delivers them and prints what became of them. The exit status is 0 when
-everything genuine was acknowledged and everything forged refused.
+`send` reads payments as JSON lines (as `tether-sandbox seed` prints them; fields it does not know are passed over), plans
+their notifications from a seed, delivers them and prints what became of them. `serve` is a whole gateway to
+integrate against; `scripts` prints which amounts and IBANs make it do what.
 """
 
 import argparse
@@ -11,15 +11,19 @@ import asyncio
 import os
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tether_sandbox.gateway.life import Payment
+from tether_sandbox.gateway.life import Lives, Payment
 from tether_sandbox.gateway.malice import Malice, Plan, plan
+from tether_sandbox.gateway.script import SCRIPTS, scripted_iban
 from tether_sandbox.gateway.sender import Delivered, deliver
+from tether_sandbox.gateway.setup import Setup
+from tether_sandbox.gateway.simulator import serve
 
 __all__ = ["add_arguments", "read_payments", "run"]
 
@@ -31,6 +35,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: The parser of `tether-sandbox gateway`.
     """
+    parser.set_defaults(what=None)
+    commands = parser.add_subparsers(metavar="[send | serve | scripts]")
+    _add_send(commands.add_parser("send", help="send the notifications of given payments, with malice"))
+
+    one = commands.add_parser(
+        "serve", help="be a gateway: XML API, notifications, and a ledger for tests to ask"
+    )
+    one.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    one.add_argument("--port", type=int, default=9000, help="port to listen on (default: %(default)s)")
+    one.add_argument(
+        "--notify-url", default="", metavar="URL", help="where notifications go (default: nowhere)"
+    )
+    _add_hash(one)
+    one.add_argument("--seed", type=int, default=1, help="for everything drawn (default: %(default)s)")
+    one.add_argument("--lives", action="store_true", help="draw how debits end; otherwise all end well")
+    one.add_argument("--malice", action="store_true", help="spoil the notifications")
+    one.add_argument(
+        "--results-every-s",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="results come in bursts, this far apart",
+    )
+    one.add_argument(
+        "--setup", metavar="FILE", help="the whole set-up as JSON instead; its fields are those of Setup"
+    )
+    one.set_defaults(what=_serve)
+
+    one = commands.add_parser("scripts", help="which amounts and IBANs make the simulator do what")
+    one.set_defaults(what=_scripts)
+
+
+def run(args: argparse.Namespace) -> int:
+    """
+    Do what was asked for; without a word of its own, `send`.
+
+    Args:
+        args: What `add_arguments` described.
+
+    Returns:
+        The exit code.
+    """
+    if args.what is None:
+        sending = argparse.ArgumentParser()
+        _add_send(sending)
+        args = sending.parse_args([])
+    code: int = args.what(args)
+    return code
+
+
+def _add_send(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--url",
         default="http://127.0.0.1:8000/api/webhooks/emp",
@@ -45,12 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=1, help="same seed, same notifications (default: %(default)s)"
     )
-    parser.add_argument(
-        "--hash",
-        choices=("sha1", "sha256", "sha512"),
-        default="sha1",
-        help="of the signature (default: %(default)s)",
-    )
+    _add_hash(parser)
     parser.add_argument(
         "--peaceful", action="store_true", help="no malice: every notification once, in order, genuine"
     )
@@ -65,31 +115,68 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="pause before a notification without echo is repeated; the real gateway waits 900 (default: %(default)s)",
     )
+    parser.set_defaults(what=_send)
 
 
-def run(args: argparse.Namespace) -> int:
-    """
-    Plan, deliver, report.
+def _add_hash(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--hash",
+        choices=("sha1", "sha256", "sha512"),
+        default="sha1",
+        help="of the signature (default: %(default)s)",
+    )
 
-    The password that signs is the first of `EMP_API_PASSWORD`, the terminal `EMP_TERMINAL_TOKEN`.
 
-    Args:
-        args: What `add_arguments` described.
+def _passwords() -> tuple[str, ...]:
+    given = os.environ.get("EMP_API_PASSWORD", "").split(",")
+    return tuple(password.strip() for password in given if password.strip())
 
-    Returns:
-        0 when everything genuine was acknowledged and everything forged refused, 1 when not, 2 when there was
-        nothing to do.
-    """
+
+def _serve(args: argparse.Namespace) -> int:
+    given = Path(args.setup).read_bytes() if args.setup else None
+    setup = msgspec.json.decode(given, type=Setup) if given else _setup(args)
+    Console(stderr=True).print(f"gateway at http://{args.host}:{args.port}, {setup!r}")
+    serve(setup, host=args.host, port=args.port)
+    return 0
+
+
+def _setup(args: argparse.Namespace) -> Setup:
+    """The set-up that the options and the environment (EMP_API_LOGIN and so on) describe."""
+    friendly = Setup()
+    terminals = os.environ.get("EMP_TERMINAL_TOKEN", "").split(",")
+    return Setup(
+        login=os.environ.get("EMP_API_LOGIN") or friendly.login,
+        passwords=_passwords() or friendly.passwords,
+        terminals=tuple(filter(None, map(str.strip, terminals))) or friendly.terminals,
+        algorithm=args.hash,
+        notify_url=args.notify_url,
+        results_every_s=args.results_every_s,
+        seed=args.seed,
+        lives=Lives() if args.lives else None,
+        malice=Malice() if args.malice else friendly.malice,
+    )
+
+
+def _scripts(_args: argparse.Namespace) -> int:
+    table = Table("amount ends in", "or this IBAN", "what happens", "stands", title_justify="left")
+    for script in SCRIPTS.values():
+        amount = f"9{script.number:02d}" if script.number else "anything else"
+        table.add_row(amount, scripted_iban(script.number), script.name, "yes" if script.stands else "no")
+    Console().print(table)
+    return 0
+
+
+def _send(args: argparse.Namespace) -> int:
+    """Plan, deliver, report: 0 when everything genuine was acknowledged and everything forged refused."""
     console = Console(stderr=True)
-    password = os.environ.get("EMP_API_PASSWORD", "").split(",")[0].strip()
-    if not password:
+    passwords = _passwords()
+    if not passwords:
         console.print("EMP_API_PASSWORD is not set: there is nothing to sign with.")
         return 2
     if args.payments == "-":
         payments = read_payments(sys.stdin)
     else:
-        with open(args.payments, encoding="utf-8") as lines:  # noqa: PTH123 - a name from the command line, read once
-            payments = read_payments(lines)
+        payments = read_payments(Path(args.payments).read_text(encoding="utf-8").splitlines())
     if not payments:
         console.print("No payments were given; `tether-sandbox seed` prints some.")
         return 2
@@ -97,10 +184,10 @@ def run(args: argparse.Namespace) -> int:
     planned = plan(
         payments,
         seed=args.seed,
-        password=password,
+        password=passwords[0],
         malice=msgspec.structs.replace(malice, json=args.json_share),
         algorithm=args.hash,
-        terminal_token=os.environ.get("EMP_TERMINAL_TOKEN", ""),
+        terminal_token=os.environ.get("EMP_TERMINAL_TOKEN", "").split(",")[0].strip(),
     )
     delivered = asyncio.run(_deliver(planned, args=args, console=console))
     Console().print(_table(planned, delivered))

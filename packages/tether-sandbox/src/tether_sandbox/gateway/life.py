@@ -32,6 +32,7 @@ __all__ = [
     "Payment",
     "State",
     "Step",
+    "Turn",
     "causes",
     "history",
     "outcome",
@@ -147,6 +148,30 @@ class Step(msgspec.Struct):
     def about(self) -> str:
         """Status and event, for people."""
         return " ".join(filter(None, (self.fields["status"], self.fields.get("event", ""))))
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """
+    One turn in a payment's life, as the gateway's books have it.
+
+    Attributes:
+        status: What the payment then is.
+        event: The dispute's event, or "".
+        reason_code: Why money went back, or "".
+        error_code: Of errors and declines, or "".
+    """
+
+    status: str
+    event: str = ""
+    reason_code: str = ""
+    error_code: str = ""
+
+    @classmethod
+    def of(cls, step: Step) -> "Turn":
+        """What a step of a history says."""
+        get = step.fields.get
+        reason_code = get("reason_code") or get("rc_code") or ""
+        return cls(step.fields["status"], get("event", ""), reason_code, get("error_code", ""))
 
 
 class Cause(msgspec.Struct, frozen=True, order=True):

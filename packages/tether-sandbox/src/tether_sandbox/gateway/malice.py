@@ -45,6 +45,7 @@ from tether_sandbox.gateway.life import (
     Payment,
     State,
     Step,
+    Turn,
     causes,
     history,
     outcome,
@@ -186,14 +187,14 @@ class Plan(msgspec.Struct, frozen=True):
             "pending" and of which nothing was ever sent stays so.
         causes: Every entry the blacklist may hold, sorted; a chargeback that was won back later is a cause too.
         counts: How much of each kind.
-        histories: What truly happened to each given payment, in order: (status, event or "") pairs.
+        histories: What truly happened to each given payment, in order.
     """
 
     deliveries: tuple[Delivery, ...]
     final: dict[str, State]
     causes: tuple[Cause, ...]
     counts: Counts
-    histories: dict[str, tuple[tuple[str, str], ...]]
+    histories: dict[str, tuple[Turn, ...]]
 
 
 class _Post(msgspec.Struct):
@@ -249,14 +250,14 @@ def plan(
         chance, password=password, algorithm=algorithm, terminal_token=terminal_token, malice=malice
     )
     final = dict[str, State]()
-    histories = dict[str, tuple[tuple[str, str], ...]]()
+    histories = dict[str, tuple[Turn, ...]]()
     blacklisted = set[Cause]()
     for payment in attempts:
         if payment.unique_id in final:
             raise ValueError(f"two payments have the unique_id {payment.unique_id}")
         steps = history(chance, lives=lives)
         final[payment.unique_id] = outcome(steps)
-        histories[payment.unique_id] = tuple((s.fields["status"], s.fields.get("event", "")) for s in steps)
+        histories[payment.unique_id] = tuple(Turn.of(step) for step in steps)
         blacklisted.update(causes(payment, steps, block=block, hold=hold))
         writer.tell(payment, steps)
     vocal = msgspec.structs.replace(lives, silent=0.0)

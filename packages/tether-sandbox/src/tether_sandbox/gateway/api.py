@@ -1,0 +1,334 @@
+r"""
+The simulator as an ASGI application: the gateway's XML API, and beside it the ledger for tests to ask.
+
+The gateway's own paths (Basic auth, `text/xml`, POST):
+
+| path | request |
+|---|---|
+| `/process/TOKEN` | sdd_sale, sdd_init_recurring_sale, sdd_recurring_sale, sdd_refund, void |
+| `/reconcile/TOKEN` | one payment, by unique_id or transaction_id |
+| `/reconcile/by_date/TOKEN` | payments within at most 7 days, by page |
+| `/chargebacks` | those of one payment |
+| `/chargebacks/by_date` | a list by import_date (by posting date it is empty: direct debits have none) |
+
+For tests (JSON, no auth; listen on loopback only):
+
+| path | what it does |
+|---|---|
+| `GET /ledger` | sums by status, requests by kind, notifications, ids debited twice |
+| `GET /ledger/debits?transaction_id=\|unique_id=\|fingerprint=` | records, and how often somebody was debited |
+| `GET /ledger/rates?kind=sale&window_s=10` | the most requests that came within any such span |
+| `POST /ledger/settle` | everything ahead happens now; answers when all notifications are settled |
+| `POST /ledger/turn` | something becomes of a payment, e.g. `{"unique_id": "...", "status": "chargebacked", "event": "chargeback"}` |
+| `POST /ledger/adopt` | payments made elsewhere, with their histories |
+| `POST /ledger/faults` | other faults from now on |
+| `GET /health` | 200 |
+"""
+
+import asyncio
+import base64
+import binascii
+import contextlib
+from array import array
+from bisect import bisect_right
+from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+from tether_core.emp.document import read
+from tether_core.errors import Unreadable
+
+from tether_sandbox.gateway import papers
+from tether_sandbox.gateway.ledger import SALES, Order
+from tether_sandbox.gateway.life import Turn
+from tether_sandbox.gateway.process import Refused
+from tether_sandbox.gateway.setup import Faults, Setup
+from tether_sandbox.gateway.teller import Answer, Teller
+
+__all__ = ["Adopted", "Gateway", "Told"]
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_BODY_MAX_BYTES: Final = 16 * 1024 * 1024
+_MEDIA: Final = frozenset({b"text/xml", b"application/xml"})
+_CHALLENGE: Final = ((b"www-authenticate", b'Basic realm="Web Password"'),)
+_SOON: Final = ((b"retry-after", b"1"),)
+
+
+class Adopted(msgspec.Struct, frozen=True):
+    """
+    A payment made elsewhere, for the simulator to know of.
+
+    Attributes:
+        transaction_id: The merchant's id.
+        unique_id: The gateway's id.
+        amount_minor: Whole minor units.
+        currency: Three capitals.
+        taken_at: When the gateway took it, aware.
+        turns: What became of it, in order; none for a payment still pending.
+    """
+
+    transaction_id: str
+    unique_id: str
+    amount_minor: int
+    currency: str
+    taken_at: datetime
+    turns: tuple[Turn, ...] = ()
+
+
+class Told(msgspec.Struct, frozen=True):
+    """
+    Something that shall become of a payment now.
+
+    Attributes:
+        status: What it then is.
+        event: The dispute's event, or "".
+        reason_code: Why money went back, or "".
+        error_code: Of errors and declines, or "".
+        unique_id: The gateway's id of the payment, or
+        transaction_id: the merchant's.
+    """
+
+    status: str
+    event: str = ""
+    reason_code: str = ""
+    error_code: str = ""
+    unique_id: str | None = None
+    transaction_id: str | None = None
+
+
+class Gateway:
+    """
+    One simulated gateway.
+
+    Attributes:
+        setup: How it is set up.
+        teller: Takes the requests and keeps the books.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.teller = Teller(setup)
+        # Kind of request -> moments of arrival; 8 bytes each, so a load test of millions fits.
+        self._arrivals: dict[str, array[float]] = {}
+        self._controls: dict[tuple[str, str], Callable[[dict[str, str], bytes], object]] = {
+            ("GET", "/health"): lambda _query, _body: {"status": "ok"},
+            ("GET", "/ledger"): lambda _query, _body: self._sums(),
+            ("GET", "/ledger/debits"): lambda query, _body: self._records(query),
+            ("GET", "/ledger/rates"): lambda query, _body: self._rates(**query),
+            ("POST", "/ledger/turn"): lambda _query, body: self._turn(msgspec.json.decode(body, type=Told)),
+            ("POST", "/ledger/adopt"): lambda _query, body: self._adopt(
+                msgspec.json.decode(body, type=list[Adopted])
+            ),
+            ("POST", "/ledger/faults"): lambda _query, body: self._set_faults(
+                msgspec.json.decode(body, type=Faults)
+            ),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Speak ASGI."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            answer = await self._answer(scope, await _body(receive))
+            await self._respond(answer, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        running = [
+            asyncio.create_task(self.teller.notifier.run()),
+            asyncio.create_task(self.teller.run_clock()),
+        ]
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await send({"type": "lifespan.shutdown.complete"})
+
+    # --- the gateway's own paths ---
+
+    async def _answer(self, scope: Scope, body: bytes) -> Answer:
+        method, path = scope["method"], scope["path"].rstrip("/")
+        if path == "/health" or path.startswith("/ledger"):
+            query = dict(parse_qsl(scope["query_string"].decode()))
+            return await self._control(method, path, query, body)
+        headers = {name.lower(): value for name, value in scope["headers"]}
+        answer = self._turned_away(method, headers) or self._taken(path.split("/")[1:], headers, body)
+        if self.setup.latency_s:
+            await asyncio.sleep(self.setup.latency_s)
+        return answer
+
+    def _turned_away(self, method: str, headers: dict[bytes, bytes]) -> Answer | None:
+        """The answer to whoever may not ask at all."""
+        if method != "POST":
+            return Answer(b"", 405)
+        if self._is_over_limit():
+            self._arrived("throttled")
+            return Answer(b"", manner="429")
+        if not self._is_authorised(headers.get(b"authorization", b"")):
+            self._arrived("unauthorised")
+            return Answer(papers.refusal("110", "Invalid credentials!"), 401, headers=_CHALLENGE)
+        return None
+
+    def _taken(self, path: list[str], headers: dict[bytes, bytes], body: bytes) -> Answer:
+        """Hand a request to the teller."""
+        root = "chargeback_response" if path[0] == "chargebacks" else "payment_response"
+        if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() not in _MEDIA:
+            return Answer(papers.refusal("360", "Content type must be text/xml", root=root))
+        try:
+            return self._served(path, read(body, what="request").fields())
+        except Unreadable:
+            return Answer(papers.refusal("350", "XML is invalid", root=root))
+        except Refused as refused:
+            return Answer(papers.refusal(refused.code, refused.why, root=root))
+
+    def _served(self, path: list[str], fields: dict[str, str]) -> Answer:
+        match path:
+            case ["chargebacks"] | ["chargebacks", "by_date"]:
+                self._arrived("chargebacks")
+                return self.teller.chargebacks(fields)
+            case ["process", token]:
+                kind = fields.get("transaction_type", "")
+                self._arrived("sale" if kind in SALES else kind)
+                return self.teller.process(self._terminal(token), fields)
+            case ["reconcile", "by_date", token]:
+                self._arrived("by_date")
+                return self.teller.by_date(self._terminal(token), fields)
+            case ["reconcile", token]:
+                self._arrived("reconcile")
+                return self.teller.reconcile(self._terminal(token), fields)
+            case _:
+                return Answer(b"", 404)
+
+    def _terminal(self, token: str) -> str:
+        if token not in self.setup.terminals:
+            raise Refused("220", "Invalid Terminal")
+        return token
+
+    def _arrived(self, kind: str) -> None:
+        self._arrivals.setdefault(kind, array("d")).append(asyncio.get_running_loop().time())
+
+    def _is_over_limit(self) -> bool:
+        if not self.setup.rate_limit_per_s:
+            return False
+        since_s = asyncio.get_running_loop().time() - 1
+        counted = (times for kind, times in self._arrivals.items() if kind != "throttled")
+        recent = sum(len(times) - bisect_right(times, since_s) for times in counted)
+        return recent >= self.setup.rate_limit_per_s
+
+    def _is_authorised(self, header: bytes) -> bool:
+        scheme, _, credentials = header.partition(b" ")
+        try:
+            login, _, password = base64.b64decode(credentials, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return False
+        return scheme.lower() == b"basic" and login == self.setup.login and password in self.setup.passwords
+
+    # --- for tests ---
+
+    async def _control(self, method: str, path: str, query: dict[str, str], body: bytes) -> Answer:
+        if (method, path) == ("POST", "/ledger/settle"):
+            return _json({"turns": await self.teller.settle()})
+        control = self._controls.get((method, path))
+        if control is None:
+            return _json({"error": "no such path"}, status=404)
+        try:
+            return _json(control(query, body))
+        except (msgspec.DecodeError, ValueError, TypeError) as problem:
+            return _json({"error": str(problem)}, status=400)
+
+    def _sums(self) -> dict[str, object]:
+        ledger = self.teller.ledger
+        return {
+            "by_status": {
+                status: {"debits": number, "amount_minor": amount}
+                for status, (number, amount) in sorted(ledger.by_status().items())
+            },
+            "debited_twice": ledger.twice(),
+            "requests": {kind: len(times) for kind, times in sorted(self._arrivals.items())},
+            "notifications": dict(self.teller.notifier.counts),
+            "chargebacks": len(ledger.backs),
+            "ahead": self.teller.ahead,
+        }
+
+    def _records(self, query: dict[str, str]) -> dict[str, object]:
+        if len(query) > 1:
+            raise ValueError("give at most one of unique_id, transaction_id, fingerprint")
+        found = self.teller.ledger.records(**query)
+        return {"debited": sum(debit.took_money for debit in found), "debits": found}
+
+    def _rates(self, kind: str = "sale", window_s: str = "10") -> dict[str, object]:
+        times = self._arrivals.get(kind, array("d"))
+        most = begin = 0
+        for end, at_s in enumerate(times):
+            while times[begin] <= at_s - float(window_s):
+                begin += 1
+            most = max(most, end - begin + 1)
+        span_s = times[-1] - times[0] if times else 0.0
+        return {"requests": len(times), "most_in_window": most, "span_s": span_s}
+
+    def _turn(self, told: Told) -> dict[str, object]:
+        debit = self.teller.ledger.found(unique_id=told.unique_id, transaction_id=told.transaction_id)
+        if debit is None:
+            raise ValueError("there is no such payment")
+        self.teller.turn(debit, Turn(told.status, told.event, told.reason_code, told.error_code))
+        return {"status": debit.status}
+
+    def _adopt(self, payments: list[Adopted]) -> dict[str, object]:
+        ledger, terminal = self.teller.ledger, self.setup.terminals[0]
+        for one in payments:
+            order = Order(one.transaction_id, "sdd_sale", terminal, one.amount_minor, one.currency)
+            debit = ledger.take(order, status="pending_async", unique_id=one.unique_id, now=one.taken_at)
+            for turn in one.turns:
+                self.teller.enter_turn(debit, turn)
+        return {"adopted": len(payments)}
+
+    def _set_faults(self, faults: Faults) -> dict[str, object]:
+        self.teller.faults = faults
+        return {}
+
+    # --- answers ---
+
+    async def _respond(self, answer: Answer, receive: Receive, send: Send) -> None:
+        """Answer in the manner that was scripted."""
+        match answer.manner:
+            case "silence":
+                # Held until the client gives up; what comes after that comes too late for anybody.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(receive(), self.setup.silence_s)
+                answer = Answer(b"", 504)
+            case "slow":
+                await asyncio.sleep(self.setup.slow_s)
+            case "junk":
+                answer = Answer(b"<html><body><h1>Welcome to the new gateway<br>", content_type="text/html")
+            case "429" | "500" | "502" | "503":
+                page = f"<html><body><h1>{answer.manner}</h1></body></html>".encode()
+                soon = _SOON if answer.manner in {"429", "503"} else ()
+                answer = Answer(page, int(answer.manner), "text/html", soon)
+        headers = [
+            (b"content-type", answer.content_type.encode()),
+            (b"content-length", str(len(answer.body)).encode()),
+            *answer.headers,
+        ]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        sent = {"hang_up": 0, "cut": len(answer.body) // 2}.get(answer.manner)
+        # Where more is promised and never sent, the server closes the connection.
+        await send({"type": "http.response.body", "body": answer.body[:sent], "more_body": sent is not None})
+
+
+async def _body(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body") or len(body) > _BODY_MAX_BYTES:
+            return bytes(body)
+
+
+def _json(content: object, *, status: int = 200) -> Answer:
+    return Answer(msgspec.json.encode(content), status, "application/json")

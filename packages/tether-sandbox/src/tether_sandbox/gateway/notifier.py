@@ -1,0 +1,126 @@
+"""
+The simulator's live notifications: each is repeated until its echo comes, ten times at most.
+
+With malice, some are posted twice at once or again later, some are held back so that later ones overtake them, and
+some are preceded by a forgery.
+"""
+
+import asyncio
+import random
+from collections import Counter
+
+import httpx
+
+from tether_sandbox.gateway.life import Fields
+from tether_sandbox.gateway.sender import REFUSALS, echoed_id
+from tether_sandbox.gateway.setup import Setup
+from tether_sandbox.gateway.wire import FORM, encode, sign
+
+__all__ = ["Notifier"]
+
+_LATER_S = 1.0  # how much later "later" is, at most
+
+
+class _Notice:
+    """One notification on its way."""
+
+    __slots__ = ("body", "forged", "posts", "unique_id")
+
+    def __init__(self, fields: Fields, *, forged: bool) -> None:
+        self.unique_id = fields["unique_id"]
+        self.body = encode(fields)
+        self.forged = forged
+        self.posts = 0
+
+
+class Notifier:
+    """
+    Sends notifications in the background.
+
+    Attributes:
+        counts: told, posts, acknowledged, refused, believed (forgeries that were), given_up.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.counts = Counter[str]()
+        self._chance = random.Random(setup.seed)
+        self._queue = asyncio.Queue[_Notice]()
+        self._outstanding = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        width = self.setup.notify_concurrency
+        limits = httpx.Limits(max_connections=width, max_keepalive_connections=width)
+        client = httpx.AsyncClient(limits=limits, timeout=30.0, trust_env=False)
+        async with client, asyncio.TaskGroup() as group:
+            for _ in range(width):
+                group.create_task(self._work(client))
+
+    def tell(self, fields: Fields) -> None:
+        """
+        Have a notification sent.
+
+        Args:
+            fields: Everything but the signature.
+        """
+        if not self.setup.notify_url:
+            return
+        self.counts["told"] += 1
+        chance, malice = self._chance, self.setup.malice
+        right = sign(fields["unique_id"], password=self.setup.passwords[0], algorithm=self.setup.algorithm)
+        signed = fields | {"signature": right}
+        delay_s = chance.random() * _LATER_S if chance.random() < malice.reordered else 0.0
+        if chance.random() < malice.forged_first + malice.forged:
+            wrong = f"{chance.getrandbits(4 * len(right)):0{len(right)}x}"
+            self._send(signed | {"signature": wrong}, delay_s=delay_s, forged=True)
+        self._send(signed, delay_s=delay_s)
+        if chance.random() < malice.repeated_at_once:
+            self._send(signed, delay_s=delay_s)
+        if chance.random() < malice.repeated_later:
+            self._send(signed, delay_s=delay_s + chance.random() * _LATER_S)
+
+    async def idle(self) -> None:
+        """Wait until nothing is on its way: all acknowledged, refused or given up."""
+        await self._idle.wait()
+
+    def _send(self, fields: Fields, *, delay_s: float, forged: bool = False) -> None:
+        self._outstanding += 1
+        self._idle.clear()
+        self._later(_Notice(fields, forged=forged), delay_s=delay_s)
+
+    def _later(self, notice: _Notice, *, delay_s: float) -> None:
+        if delay_s <= 0:
+            self._queue.put_nowait(notice)
+        else:
+            asyncio.get_running_loop().call_later(delay_s, self._queue.put_nowait, notice)
+
+    async def _work(self, client: httpx.AsyncClient) -> None:
+        while True:
+            notice = await self._queue.get()
+            outcome = await self._post(notice, client)
+            if not outcome and notice.posts < self.setup.retries_max:
+                self._later(notice, delay_s=self.setup.retry_interval_s)
+                continue
+            self.counts[outcome or "given_up"] += 1
+            self._outstanding -= 1
+            if not self._outstanding:
+                self._idle.set()
+
+    async def _post(self, notice: _Notice, client: httpx.AsyncClient) -> str:
+        """One POST: what settled it, or "" where it is to be repeated."""
+        notice.posts += 1
+        self.counts["posts"] += 1
+        try:
+            answer = await client.post(
+                self.setup.notify_url, content=notice.body, headers={"content-type": FORM}
+            )
+        except httpx.HTTPError:
+            return ""
+        if answer.status_code == 200 and echoed_id(answer.content) == notice.unique_id:
+            return "believed" if notice.forged else "acknowledged"
+        if notice.forged and answer.status_code in REFUSALS:
+            return "refused"
+        return ""

@@ -1,0 +1,142 @@
+"""
+How the simulator takes a request: what it demands, what it refuses, which fate a debit gets.
+
+The pure half of the gateway: a request's fields go in, a value comes out that says what to enter in the books and how
+to answer. Order of checks and codes are those of the documentation (v60.1, Errors).
+
+>>> order = {"transaction_type": "sdd_sale", "transaction_id": "t-7", "usage": "x", "amount": "300", "currency": "EUR"}
+>>> checked(order)
+Traceback (most recent call last):
+    ...
+tether_sandbox.gateway.process.Refused: 320: iban is missing!
+>>> checked(order | {"iban": "DE89370400440532013000"} | dict.fromkeys(NEEDED_ADDRESS, "x"))
+"""
+
+import random
+from typing import Final
+
+import msgspec
+from tether_core import iban as iban_of
+from tether_core.errors import InvalidIban
+
+from tether_sandbox.gateway import life
+from tether_sandbox.gateway.ledger import SALES
+from tether_sandbox.gateway.life import Fields, Turn
+from tether_sandbox.gateway.script import APPROVED, Manner, Script, scripted
+from tether_sandbox.gateway.setup import Faults, Setup
+
+__all__ = ["NEEDED", "NEEDED_ADDRESS", "Fields", "Refused", "checked", "fate"]
+
+NEEDED_ADDRESS: Final = tuple(f"billing_address/{name}" for name in ("first_name", "last_name", "country"))
+_MONEY: Final = ("usage", "amount", "currency")
+
+# What each transaction type demands besides transaction_type and transaction_id.
+NEEDED: Final[dict[str, tuple[str, ...]]] = {
+    "sdd_sale": (*_MONEY, "iban", *NEEDED_ADDRESS),
+    "sdd_init_recurring_sale": (*_MONEY, "iban", *NEEDED_ADDRESS),
+    "sdd_recurring_sale": (*_MONEY, "reference_id"),
+    "sdd_refund": (*_MONEY, "reference_id"),
+    "void": ("reference_id",),
+}
+
+# Name of a share in `Faults` -> how the answer is given and whether the debit is taken.
+_FAULTS: Final[dict[str, tuple[Manner, bool]]] = {
+    "silent": ("silence", True),
+    "hung_up": ("hang_up", True),
+    "cut": ("cut", True),
+    "failed": ("500", True),
+    "junk": ("junk", True),
+    "hidden": ("silence", True),
+    "dropped": ("silence", False),
+    "refused": ("503", False),
+    "throttled": ("429", False),
+}
+
+
+class Refused(Exception):
+    """
+    The gateway does not take a request, or has no answer to a question.
+
+    Attributes:
+        code: The error code.
+        why: Its words.
+    """
+
+    def __init__(self, code: str, why: str) -> None:
+        super().__init__(code, why)
+        self.code = code
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.why}"
+
+
+def checked(fields: Fields) -> None:
+    """
+    Look at the fields of a transaction request.
+
+    Args:
+        fields: Texts by path.
+
+    Raises:
+        Refused: for what is wrong first.
+    """
+    kind = fields.get("transaction_type", "")
+    if kind not in NEEDED:
+        raise Refused("310", "transaction_type is unknown")
+    needed = NEEDED[kind]
+    for name in ("transaction_id", *needed):
+        if not fields.get(name):
+            raise Refused("320", f"{name.rpartition('/')[2]} is missing!")
+    if max(map(len, fields.values())) > 255:
+        raise Refused("330", "a field is too long")
+    amount = fields.get("amount", "1")
+    if not (amount.isascii() and amount.isdigit() and int(amount) > 0):
+        raise Refused("340", "amount is invalid")
+    if "currency" in needed and len(fields["currency"]) != 3:
+        raise Refused("340", "currency is invalid")
+    if "iban" in needed:
+        try:
+            iban_of.validate(fields["iban"])
+        except InvalidIban:
+            raise Refused("340", "iban is invalid") from None
+
+
+def fate(fields: Fields, *, nth: int, setup: Setup) -> Script:
+    """
+    What happens to a debit.
+
+    Args:
+        fields: Texts by path, checked.
+        nth: How often this transaction_id was sent, 1 for the first time; the second may fare otherwise.
+        setup: The simulator's.
+
+    Returns:
+        Its script: by IBAN, by amount, or drawn.
+    """
+    iban = fields.get("iban", "").replace(" ", "")
+    script = scripted(int(fields["amount"]), iban=iban)
+    if script is not APPROVED or fields["transaction_type"] not in SALES:
+        return script
+    # Not from the order of requests, which no two runs share.
+    chance = random.Random(f"{setup.seed}:{fields['transaction_id']}:{nth}")
+    script = _lived(chance, lives=setup.lives) if setup.lives else script
+    return _faulty(script, chance, faults=setup.faults)
+
+
+def _lived(chance: random.Random, *, lives: life.Lives) -> Script:
+    steps = life.history(chance, lives=lives)
+    turns = tuple(Turn.of(step) for step in steps if step.fields["status"] != "pending_async")
+    return Script(0, "drawn", turns=turns)
+
+
+def _faulty(script: Script, chance: random.Random, *, faults: Faults) -> Script:
+    left = chance.random()
+    for name, (manner, taken) in _FAULTS.items():
+        left -= getattr(faults, name)
+        if left < 0:
+            status = script.status if taken else ""
+            return msgspec.structs.replace(
+                script, name=name, manner=manner, status=status, hidden=name == "hidden"
+            )
+    return script

@@ -1,0 +1,399 @@
+import base64
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl
+
+import httpx
+import msgspec
+import pytest
+from tether_core import iban
+from tether_core.emp import xml
+from tether_sandbox.gateway import (
+    SCRIPTS,
+    Faults,
+    Lives,
+    Malice,
+    Payment,
+    Setup,
+    Simulator,
+    Told,
+    plan,
+    running,
+    scripted_iban,
+    sign,
+)
+from tether_sandbox.gateway.process import Refused, checked, fate
+from tether_sandbox.gateway.script import scripted
+
+QUIET = Setup(result_after_s=3600)  # results come when a test settles, not before
+SALE = {
+    "transaction_type": "sdd_sale",
+    "usage": "x",
+    "amount": "1000",
+    "currency": "EUR",
+    "iban": "DE89370400440532013000",
+    "billing_address/first_name": "Ada",
+    "billing_address/last_name": "Byron",
+    "billing_address/country": "DE",
+}
+
+
+def _debit(transaction_id: str, *, script: int = 0) -> bytes:
+    return xml.sdd_sale(
+        xml.Debit(
+            transaction_id=transaction_id,
+            amount_minor=1000,
+            currency="EUR",
+            usage="x",
+            iban=scripted_iban(script),
+            first_name="Ada",
+            last_name="Byron",
+            country="DE",
+        )
+    )
+
+
+def _post(simulator: Simulator, path: str, body: bytes, **headers: str) -> httpx.Response:
+    setup = QUIET
+    credentials = base64.b64encode(f"{setup.login}:{setup.passwords[0]}".encode()).decode()
+    given = {"authorization": f"Basic {credentials}", "content-type": "text/xml", **headers}
+    # verify: loading the certificates of the world takes longer than the call, which has no TLS.
+    return httpx.post(f"{simulator.url}{path}", content=body, headers=given, trust_env=False, verify=False)
+
+
+def _sell(simulator: Simulator, transaction_id: str, *, script: int = 0) -> xml.GatewayAnswer:
+    answer = _post(simulator, "/process/sandbox-terminal/", _debit(transaction_id, script=script))
+    return xml.read_answer(answer.content)
+
+
+@contextmanager
+def _receiver(answer: Callable[[dict[str, str]], int]) -> Iterator[str]:
+    """A merchant on loopback that answers each notification with a status, and an echo where it is 200."""
+
+    class Merchant(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            told = dict(parse_qsl(body.decode(), strict_parsing=True))
+            status = answer(told)
+            echo = f"<notification_echo><unique_id>{told['unique_id']}</unique_id></notification_echo>"
+            content = echo.encode() if status == 200 else b""
+            self.send_response(status)
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Merchant)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/api/webhooks/emp"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    """One quiet gateway for the module; every test uses transaction ids of its own."""
+    with running(QUIET) as one:
+        yield one
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", sorted(SCRIPTS))
+def test_amount_and_iban_choose_the_same_script(number: int) -> None:
+    """A test that scripts by amount and one that scripts by IBAN must see the same gateway."""
+    account = iban.validate(scripted_iban(number))
+    assert scripted(1200, iban=account) == SCRIPTS[number]
+    if number:
+        assert scripted(12_900 + number, iban="DE89370400440532013000") == SCRIPTS[number]
+
+
+@pytest.mark.parametrize("amount_minor", [1, 99, 911 - 100, 1000, 1111, 2950, 999, 123_456])
+def test_ordinary_amounts_are_not_scripted(amount_minor: int) -> None:
+    """A demo with real prices must not be full of hang-ups nobody asked for."""
+    assert scripted(amount_minor, iban="DE89370400440532013000").number == 0
+
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"transaction_type": "sale3d"}, "310"),
+        ({"transaction_id": ""}, "320"),
+        ({"usage": ""}, "320"),
+        ({"iban": ""}, "320"),
+        ({"billing_address/country": ""}, "320"),
+        ({"amount": "10.00"}, "340"),
+        ({"amount": "0"}, "340"),
+        ({"amount": "\u0661"}, "340"),
+        ({"currency": "EURO"}, "340"),
+        ({"iban": "DE89370400440532013001"}, "340"),
+        ({"usage": "x" * 256}, "330"),
+        ({"transaction_type": "sdd_refund"}, "320"),
+        ({"transaction_type": "void"}, "320"),
+    ],
+)
+def test_wrong_requests_are_refused_with_the_documented_code(change: dict[str, str], code: str) -> None:
+    """A simulator that takes anything lets a client pass that the gateway would refuse."""
+    with pytest.raises(Refused) as caught:
+        checked({"transaction_id": "t", **SALE, **change})
+    assert caught.value.code == code
+    checked({"transaction_id": "t", **SALE})
+
+
+def test_who_may_not_ask_is_told_so(simulator: Simulator) -> None:
+    """Each of these has an answer of its own at the gateway, and clients must tell them apart."""
+    ask = xml.reconcile(transaction_id="x")
+    path = "/reconcile/sandbox-terminal"
+    assert httpx.get(f"{simulator.url}{path}", trust_env=False).status_code == 405
+    assert _post(simulator, "/nowhere", ask).status_code == 404
+    for header in ("", "Basic", "Basic %%%", "Bearer abc", "Basic " + base64.b64encode(b"a:b").decode()):
+        unknown = _post(simulator, path, ask, authorization=header)
+        assert unknown.status_code == 401
+        assert unknown.headers["www-authenticate"].startswith("Basic")
+        assert xml.read_answer(unknown.content).code == "110"
+    codes = {
+        "360": _post(simulator, path, ask, **{"content-type": "application/json"}),
+        "350": _post(simulator, path, b"<reconcile>"),
+        "220": _post(simulator, "/reconcile/another", ask),
+        "460": _post(simulator, path, ask),
+        "320": _post(simulator, path, b"<reconcile/>"),
+    }
+    for code, answer in codes.items():
+        assert answer.status_code == 200
+        assert xml.read_answer(answer.content).code == code
+    assert _post(simulator, path + "/", ask, **{"content-type": "application/xml"}).status_code == 200
+
+
+def test_lists_refuse_what_the_gateway_refuses(simulator: Simulator) -> None:
+    """Since v57.6 the end is mandatory and a window has seven days; older clients must be found out."""
+    path = "/reconcile/by_date/sandbox-terminal"
+    for content, code in (
+        (b"<start_date>2026-03-01</start_date>", "320"),
+        (b"<start_date>2026-03-01</start_date><end_date>2026-03-09</end_date>", "340"),
+        (b"<start_date>01.03.2026</start_date><end_date>2026-03-02</end_date>", "340"),
+        (b"<start_date>2026-03-01</start_date><end_date>2026-03-02</end_date><page>0</page>", "340"),
+    ):
+        answer = _post(simulator, path, b"<reconcile>" + content + b"</reconcile>")
+        assert xml.read_answer(answer.content).code == code
+    week = b"<start_date>2026-03-01</start_date><end_date>2026-03-07</end_date>"
+    empty = xml.read_transactions(_post(simulator, path, b"<reconcile>" + week + b"</reconcile>").content)
+    assert empty == xml.Page((), page=1, per_page=100, total_count=0, pages_count=0)
+
+
+# --- notifications ---------------------------------------------------------------------------------------------------
+
+
+def test_notifications_are_signed_and_repeated_until_the_echo() -> None:
+    """The merchant's first two answers are failures; what it then acknowledges must be what the books say."""
+    tries = dict[tuple[str, str], int]()
+    heard = list[dict[str, str]]()
+
+    def third_time(told: dict[str, str]) -> int:
+        key = (told["unique_id"], told["status"])
+        tries[key] = tries.get(key, 0) + 1
+        if tries[key] < 3:
+            return 503
+        heard.append(told)
+        return 200
+
+    with _receiver(third_time) as url:
+        setup = msgspec.structs.replace(QUIET, notify_url=url, retry_interval_s=0.01)
+        with running(setup) as simulator:
+            sold = [_sell(simulator, f"n-{script}", script=script) for script in (0, 5, 11, 20, 22)]
+            assert simulator.settle() == 1 + 1 + 2 + 3 + 2
+            counts = simulator.sums()["notifications"]
+            for one in sold:
+                told = [(n["status"], n.get("event", "")) for n in heard if n["unique_id"] == one.unique_id]
+                (record,) = simulator.records(unique_id=one.unique_id)
+                assert sorted(told) == sorted((t["status"], t["event"]) for t in record["past"])
+    assert counts == {"told": 9, "posts": 27, "acknowledged": 9}
+    for each in heard:
+        assert each["signature"] == sign(each["unique_id"], password=QUIET.passwords[0])
+        assert each["terminal_token"] == "sandbox-terminal"
+        assert each["transaction_type"] == "sdd_sale"
+
+
+def test_notifications_end_after_ten_posts() -> None:
+    """As at the gateway: what was not taken by then must be found by asking."""
+    with _receiver(lambda _: 500) as url:
+        setup = msgspec.structs.replace(QUIET, notify_url=url, retry_interval_s=0.001)
+        with running(setup) as simulator:
+            _sell(simulator, "lost")
+            simulator.settle()
+            assert simulator.sums()["notifications"] == {"told": 1, "posts": 10, "given_up": 1}
+
+
+def test_quiet_scripts_tell_nobody_and_lists_still_know() -> None:
+    """What was never told is what reconciliation exists for."""
+    heard = list[dict[str, str]]()
+
+    def listen(told: dict[str, str]) -> int:
+        heard.append(told)
+        return 200
+
+    with (
+        _receiver(listen) as url,
+        running(msgspec.structs.replace(QUIET, notify_url=url)) as simulator,
+    ):
+        sold = _sell(simulator, "quiet", script=25)
+        simulator.settle()
+        asked = _post(simulator, "/reconcile/sandbox-terminal", xml.reconcile(unique_id=sold.unique_id))
+        assert xml.read_answer(asked.content).status == "chargebacked"
+        listed = _post(
+            simulator, "/chargebacks/by_date", xml.chargebacks_by_import_date(datetime.now(UTC).date())
+        )
+        page = xml.read_chargebacks(listed.content)
+        assert isinstance(page, xml.Page)
+        assert [back.reason_code for back in page.items] == ["AC04"]
+    assert heard == []
+
+
+def test_live_malice_repeats_and_forges() -> None:
+    """The merchant under test must see nuisances here too, and the simulator must know which of them it believed."""
+
+    def honest(told: dict[str, str]) -> int:
+        return 200 if told["signature"] == sign(told["unique_id"], password=QUIET.passwords[0]) else 401
+
+    malice = Malice(repeated_at_once=1.0, repeated_later=1.0, reordered=1.0, forged=1.0)
+    with _receiver(honest) as url:
+        setup = msgspec.structs.replace(QUIET, notify_url=url, malice=malice)
+        with running(setup) as simulator:
+            for number in range(5):
+                _sell(simulator, f"m-{number}")
+            simulator.settle()
+            counts = simulator.sums()["notifications"]
+    assert counts == {"told": 5, "posts": 20, "acknowledged": 15, "refused": 5}
+
+
+# --- the ledger ------------------------------------------------------------------------------------------------------
+
+
+def test_sums_conserve(simulator: Simulator) -> None:
+    """The conservation check of a whole run starts from these sums."""
+    before = simulator.sums()
+    for number in range(6):
+        _sell(simulator, f"sum-{number}", script=(0, 0, 2, 3, 5, 11)[number])
+    simulator.settle()
+    after = simulator.sums()
+
+    def grown(status: str) -> tuple[int, int]:
+        was, now = (
+            sums["by_status"].get(status, {"debits": 0, "amount_minor": 0}) for sums in (before, after)
+        )
+        return now["debits"] - was["debits"], now["amount_minor"] - was["amount_minor"]
+
+    assert grown("approved") == (2, 2000)
+    assert grown("declined") == (2, 2000)
+    assert grown("chargebacked") == (1, 1000)
+    assert after["requests"]["sale"] - before["requests"].get("sale", 0) == 6
+    assert after["ahead"] == 0
+    assert [simulator.debited(transaction_id=f"sum-{number}") for number in range(6)] == [1, 1, 0, 0, 0, 1]
+
+
+def test_a_test_may_let_something_happen(simulator: Simulator) -> None:
+    """Chargebacks months later, on demand."""
+    sold = _sell(simulator, "later-1")
+    simulator.settle()
+    simulator.turn(Told("chargebacked", event="chargeback", reason_code="MD06", transaction_id="later-1"))
+    simulator.turn(Told("chargebacked", event="retrieval_request", transaction_id="later-1"))
+    (record,) = simulator.records(unique_id=sold.unique_id)
+    assert record["status"] == "chargebacked"
+    assert simulator.debited(transaction_id="later-1") == 1
+    with pytest.raises(httpx.HTTPStatusError):
+        simulator.turn(Told("approved", transaction_id="no-such-payment"))
+
+
+def test_payments_made_elsewhere_can_be_adopted(simulator: Simulator) -> None:
+    """A receiver that asks back about planned notifications must hear the truth they were planned from."""
+    payments = [Payment(f"adopted-{n}", f"ad{n:030x}", 500, "EUR") for n in range(40)]
+    planned = plan(payments, seed=4, password="x", lives=Lives(chargebacked=0.5))
+    simulator.adopt(payments, planned=planned, taken_at=datetime.now(UTC) - timedelta(days=30))
+    for payment in payments:
+        (record,) = simulator.records(transaction_id=payment.transaction_id)
+        history = planned.histories[payment.unique_id]
+        assert record["status"] == (history[-1].status if history else "pending_async")
+        assert len(record["past"]) == len(history)
+
+
+def test_rates_are_measured_where_requests_arrive() -> None:
+    """A limiter is judged by what the gateway sees, not by what the client believes."""
+    with running(msgspec.structs.replace(QUIET, rate_limit_per_s=5)) as simulator:
+        answers = [
+            _post(simulator, "/process/sandbox-terminal", _debit(f"r-{n}")).status_code for n in range(8)
+        ]
+        assert answers == [200] * 5 + [429] * 3
+        assert simulator.rates("sale", window_s=10)["most_in_window"] == 5
+        assert simulator.rates("sale", window_s=10)["requests"] == 5
+        assert simulator.rates("reconcile")["requests"] == 0
+        assert simulator.sums()["requests"] == {"sale": 5, "throttled": 3}
+
+
+def test_repeats_can_be_refused() -> None:
+    """The kinder gateway, for a client that counts on error 450."""
+    with running(msgspec.structs.replace(QUIET, repeats="refuse", scope_required=True)) as simulator:
+        assert _sell(simulator, "once").status == "pending_async"
+        assert _sell(simulator, "once").code == "450"
+        assert simulator.debited(transaction_id="once") == 1
+        ask = xml.chargebacks_by_import_date(datetime.now(UTC).date())
+        unscoped = xml.read_chargebacks(_post(simulator, "/chargebacks/by_date", ask).content)
+        assert isinstance(unscoped, xml.GatewayAnswer)
+        assert unscoped.code == "320"
+
+
+# --- chance ----------------------------------------------------------------------------------------------------------
+
+
+def test_faults_depend_on_the_payment_and_not_on_the_order() -> None:
+    """A failure seen once must be seen again, with other workers and another order of requests."""
+    setup = Setup(faults=Faults(silent=0.2, failed=0.2, dropped=0.2), lives=Lives())
+    fields = [{"transaction_id": f"c-{n}", **SALE} for n in range(300)]
+    one = [fate(each, nth=1, setup=setup) for each in fields]
+    again = [fate(each, nth=1, setup=setup) for each in reversed(fields)]
+    assert one == list(reversed(again))
+    assert {script.manner for script in one} == {"plain", "silence", "500"}
+    assert any(not script.stands for script in one)
+    # A second try of the same debit may fare otherwise, or no retry would ever get through.
+    assert one != [fate(each, nth=2, setup=setup) for each in fields]
+
+
+def test_scripts_go_before_chance() -> None:
+    """A scripted debit in the middle of a storm must still do what its test expects."""
+    setup = Setup(faults=Faults(silent=1.0))
+    assert fate({"transaction_id": "c", **SALE, "amount": "1902"}, nth=1, setup=setup) == SCRIPTS[2]
+    assert fate({"transaction_id": "c", **SALE}, nth=1, setup=setup).manner == "silence"
+
+
+def test_results_can_come_in_bursts() -> None:
+    """The bank's results come four times a day; a receiver must stand the moment they do."""
+    heard = list[dict[str, str]]()
+    lock = threading.Lock()
+
+    def listen(told: dict[str, str]) -> int:
+        with lock:
+            heard.append(told)
+        return 200
+
+    with _receiver(listen) as url:
+        setup = Setup(notify_url=url, result_after_s=0.0, results_every_s=1e7)
+        with running(setup) as simulator:
+            for number in range(20):
+                _sell(simulator, f"b-{number}")
+            assert simulator.sums()["ahead"] == 20
+            assert heard == []
+            simulator.settle()
+    assert len(heard) == 20
