@@ -87,8 +87,7 @@ def _number(value: float) -> str:
     return format(Decimal(text), "f") if "e" in text else text
 
 
-# An apostrophe counts as well, so that a text that already begins with one comes back as it was.
-_FORMULA: Final = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_FORMULA: Final = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 def neutralise(text: str) -> str:
@@ -97,7 +96,7 @@ def neutralise(text: str) -> str:
 
 
 def restore(text: str) -> str:
-    """Take away the apostrophe that `neutralise` has put there; any other stays."""
+    """Take away the apostrophe that `neutralise`, or somebody before us, has put there; any other stays."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text, 1) else text
 
 
