@@ -1,0 +1,327 @@
+"""
+Whether our books hold everything the gateway knows: the report that must say 0.
+
+The gateway sends notifications, and it keeps lists. Each day's lists are pulled again and again while they still
+change (`SCHEDULE`), and every item becomes a row of the inbox or finds one. So for the days of a report each **known
+event**, an item of a list, is one of these:
+
+| way | what it means |
+|---|---|
+| webhook | its notification came |
+| pull | no notification had come when we pulled it |
+| unexplained | the list has it and we hold no row: its page was lost, or it could not be read |
+
+    known = by webhook + pulled + unexplained,   and unexplained must be 0
+
+What became of the rows is told beside it (`FATES`): booked, on the way, of a payment that is not ours, refuted, or
+waiting for a person. And since a list that was never read knows nothing, days whose lists were not read to their end
+after the day was over are named as *not read*; a report is `complete` only without any.
+
+Delays are counted from the gateway's own moment of a payment, which is when it took the debit, to our record of the
+news; for results of direct debits the bank's days are part of it. Chargebacks are listed by the day alone and
+take no part.
+
+>>> from datetime import UTC
+>>> day = date(2026, 3, 2)
+>>> lines = [Line("webhook", "processed", "applied", 98), Line("pull", "processed", "applied", 2)]
+>>> pulls = [Pull("default", "transactions", day, 100, 100, 0, datetime(2026, 3, 3, 1, tzinfo=UTC))]
+>>> told = report(lines, pulls, from_on=day, to_on=day, expected=[("default", "transactions")])
+>>> told.known, told.by_webhook, told.pulled, told.unexplained, told.complete
+(100, 98, 2, 0, True)
+>>> short = msgspec.structs.replace(pulls[0], listed=101)
+>>> report(lines, [short], from_on=day, to_on=day, expected=[("default", "transactions")]).unexplained
+1
+>>> report(lines, pulls, from_on=day, to_on=date(2026, 3, 1), expected=[])
+Traceback (most recent call last):
+    ...
+tether_core.errors.InvalidRequest: to: the last day comes before the first
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final, Literal
+
+import msgspec
+
+from tether_core.errors import InvalidRequest
+
+__all__ = [
+    "FATES",
+    "LISTS",
+    "SCHEDULE",
+    "Delays",
+    "Fate",
+    "Line",
+    "ListName",
+    "NotRead",
+    "Pull",
+    "Report",
+    "Rhythm",
+    "Way",
+    "days_between",
+    "delays",
+    "report",
+]
+
+Way = Literal["webhook", "pull"]
+ListName = Literal["transactions", "chargebacks", "imports"]
+Fate = Literal["booked", "on_the_way", "not_ours", "refuted", "for_a_person"]
+
+# The gateway's lists by the day they are asked for: when a payment was taken, when a chargeback was posted, and when the
+# gateway took a chargeback in. Chargebacks of direct debits may lack a posting day, so both are asked.
+LISTS: Final[dict[ListName, str]] = {
+    "transactions": "payments by the day they were taken",
+    "chargebacks": "chargebacks by the day they were posted",
+    "imports": "chargebacks by the day the gateway took them in",
+}
+
+
+class Rhythm(msgspec.Struct, frozen=True):
+    """
+    How often the lists of some days are read.
+
+    Attributes:
+        duty: Its name; the ticks of one duty run once each in the whole cluster.
+        every: Time between two ticks.
+        past: How long after midnight UTC the first tick of a day is.
+        days_back: Lists of this day and so many before it are read.
+    """
+
+    duty: str
+    every: timedelta
+    past: timedelta
+    days_back: int
+
+
+# Hourly what is fresh. Nightly what may still change: a debit's result comes within 14 working days.
+SCHEDULE: Final = (
+    Rhythm("pull_fresh", timedelta(hours=1), timedelta(minutes=10), 1),
+    Rhythm("pull_month", timedelta(days=1), timedelta(hours=2), 30),
+)
+
+# (state, outcome) of a row -> what became of it; the first entry that fits, None fits anything.
+FATES: Final[tuple[tuple[str | None, str | None, Fate], ...]] = (
+    (None, "not_yet", "not_ours"),
+    ("parked", None, "for_a_person"),
+    ("conflicting", None, "for_a_person"),
+    ("waiting", None, "on_the_way"),
+    ("confirming", None, "on_the_way"),
+    ("processed", "refuted", "refuted"),
+    ("processed", None, "booked"),
+)
+
+
+class Line(msgspec.Struct, frozen=True):
+    """
+    Known events of one kind, counted.
+
+    Attributes:
+        way: How they came first.
+        state: Of their rows.
+        outcome: What came of them, or `None` before they were booked.
+        events: How many.
+    """
+
+    way: Way
+    state: str
+    outcome: str | None
+    events: int
+
+
+class Pull(msgspec.Struct, frozen=True):
+    """
+    How the reading of one list of one day stands.
+
+    Attributes:
+        account: Whose list.
+        name: Which list.
+        day: Which day's.
+        listed: Items that the gateway said it has, at the last reading to the end.
+        held: Items that we read and hold, or set aside as no debit of ours.
+        unread: Items that could not be read.
+        read_at: When it was last read to its end, or `None`.
+    """
+
+    account: str
+    name: ListName
+    day: date
+    listed: int
+    held: int
+    unread: int
+    read_at: datetime | None
+
+
+class NotRead(msgspec.Struct, frozen=True, order=True):
+    """
+    A list that was not read to its end since its day was over.
+
+    Attributes:
+        account: Whose list.
+        name: Which list.
+        day: Which day's.
+    """
+
+    account: str
+    name: ListName
+    day: date
+
+
+class Delays(msgspec.Struct, frozen=True):
+    """
+    How long news took, in seconds.
+
+    Attributes:
+        p50_s: Half came within this time.
+        p95_s: 95 of 100 did.
+        max_s: All did.
+    """
+
+    p50_s: float
+    p95_s: float
+    max_s: float
+
+
+class Report(msgspec.Struct, frozen=True):
+    """
+    What the gateway knows of some days, and how we came to know it.
+
+    Attributes:
+        from_on: The first day, UTC.
+        to_on: The last day, UTC.
+        known: Events the gateway's lists have.
+        by_webhook: Of these, told by notification.
+        pulled: Of these, found by pulling.
+        unexplained: Of these, without a row of ours; must be 0.
+        fates: What became of the rows.
+        delays: By way, where any event had a moment.
+        not_read: Lists that were not read to their end.
+    """
+
+    from_on: date
+    to_on: date
+    known: int
+    by_webhook: int
+    pulled: int
+    unexplained: int
+    fates: dict[Fate, int]
+    delays: dict[Way, Delays]
+    not_read: tuple[NotRead, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every list was read and nothing in them is unexplained."""
+        return self.unexplained == 0 and not self.not_read
+
+
+def report(
+    lines: Iterable[Line],
+    pulls: Iterable[Pull],
+    *,
+    from_on: date,
+    to_on: date,
+    expected: Iterable[tuple[str, ListName]],
+    told: dict[Way, Delays] | None = None,
+) -> Report:
+    """
+    Draw up the report of some days.
+
+    Args:
+        lines: The rows of known events of these days, counted.
+        pulls: How the readings of these days' lists stand.
+        from_on: The first day.
+        to_on: The last day.
+        expected: Account and list of all that should have been read.
+        told: Delays by way.
+
+    Returns:
+        The report.
+
+    Raises:
+        InvalidRequest: when the last day comes before the first.
+    """
+    days = days_between(from_on, to_on)
+    by_way = Counter[str]()
+    fates = Counter[Fate]()
+    for line in lines:
+        by_way[line.way] += line.events
+        fates[_fate(line)] += line.events
+    read = {(pull.account, pull.name, pull.day): pull for pull in pulls if from_on <= pull.day <= to_on}
+    unexplained = sum(_unexplained(pull) for pull in read.values())
+    missing = (
+        NotRead(account, name, day)
+        for account, name in expected
+        for day in days
+        if not _is_read(read.get((account, name, day)), day=day)
+    )
+    return Report(
+        from_on=from_on,
+        to_on=to_on,
+        known=by_way.total() + unexplained,
+        by_webhook=by_way["webhook"],
+        pulled=by_way["pull"],
+        unexplained=unexplained,
+        fates=dict(fates),
+        delays=told or {},
+        not_read=tuple(sorted(missing)),
+    )
+
+
+def days_between(from_on: date, to_on: date) -> list[date]:
+    """
+    The days of a span.
+
+    Args:
+        from_on: The first.
+        to_on: The last.
+
+    Returns:
+        Both and all between them.
+
+    Raises:
+        InvalidRequest: when the last comes before the first.
+    """
+    if to_on < from_on:
+        raise InvalidRequest("the last day comes before the first", field="to")
+    return [from_on + timedelta(days=n) for n in range((to_on - from_on).days + 1)]
+
+
+def delays(seconds: Sequence[float]) -> Delays | None:
+    """
+    How long news took, from single delays.
+
+    Args:
+        seconds: Each 0 or more; in any order.
+
+    Returns:
+        Percentiles by the nearest rank, or `None` where there is none.
+
+    >>> delays([1.0, 2.0, 3.0, 100.0])
+    Delays(p50_s=2.0, p95_s=100.0, max_s=100.0)
+    """
+    if not seconds:
+        return None
+    ordered = sorted(seconds)
+
+    def ranked(percent: int) -> float:
+        return ordered[max(-(-percent * len(ordered) // 100), 1) - 1]
+
+    return Delays(ranked(50), ranked(95), ordered[-1])
+
+
+def _fate(line: Line) -> Fate:
+    return next(
+        fate
+        for state, outcome, fate in FATES
+        if state in {None, line.state} and outcome in {None, line.outcome}
+    )
+
+
+def _unexplained(pull: Pull) -> int:
+    # A gateway that counts fewer items than it lists does not make up for one that could not be read.
+    return max(pull.listed - pull.held, pull.unread, 0)
+
+
+def _is_read(pull: Pull | None, *, day: date) -> bool:
+    over_at = datetime.combine(day + timedelta(days=1), time(), tzinfo=UTC)
+    return pull is not None and pull.read_at is not None and pull.read_at >= over_at
