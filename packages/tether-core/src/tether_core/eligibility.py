@@ -1,0 +1,422 @@
+"""
+Who may be billed now, and why not.
+
+A debtor on record is not a debit that may be sent: the account may have come onto the blacklist since, the same item may be
+under way or collected, a cap may be reached. Each rule looks at the facts known of one debtor and one due item; the first
+that hits decides, and says so in a word and a sentence. The order goes from what can never be billed to what can be
+billed later:
+
+| verdict | the debtor is not billed because |
+|---|---|
+| `not_an_iban` | the account number is none |
+| `no_name` | the gateway demands a name |
+| `other_currency` | the scheme moves euros only |
+| `blocked` | the account is on the blacklist for good |
+| `held` | the account is on the blacklist until a person lifts it |
+| `collected` | this item was collected already |
+| `under_way` | this item is being collected |
+| `returned` | this item came back; another try is decided by the reason, not by a run |
+| `charged_back` | a debit from this account was charged back before, and not for want of money |
+| `tried_enough` | this item was tried as often as allowed |
+| `recently_tried` | a debit from this account was tried for another upload within the window |
+| `not_reachable` | the account is outside the SEPA area |
+| `no_address` | the account is outside the EEA, where a debit needs town and country of the debtor |
+| `too_small` `too_large` | the amount is outside what one debit may take |
+| `lifetime_cap` | the account would pay more in all than one account may |
+| `unchecked` `check_failed` | a check before billing is demanded, and is missing or not good enough |
+| `count_cap` `amount_cap` | the run has as many debits, or as much money, as it may |
+
+The same table is asked twice: when a run is planned, and again in the moment before each debit is sent, so nobody is
+debited who came onto the blacklist in between. A **try again** after a return (`again`) was decided by the reason of that
+return (`tether_core.after_return`), so it is not stopped by what it follows from.
+
+Source: European Payments Council, EPC016-06 (address outside the EEA, currency, reach); the rest is practice.
+
+>>> anna = Candidate(debtor_id=7, iban="DE89370400440532013000", amount_minor=1000, currency="EUR", has_name=True)
+>>> judge(anna, terms=Terms()).code
+'billable'
+>>> judge(msgspec.structs.replace(anna, listed="hold", listed_because="MD06"), terms=Terms())
+Verdict(code='held', text='The account is on hold (MD06); a person can lift that.')
+>>> planned = plan([anna, anna], terms=Terms(count_max=1))
+>>> [choice.verdict.code for choice in planned.choices], planned.so_far
+(['billable', 'count_cap'], Totals(count=1, amount_minor=1000))
+>>> Terms(canary_share=2.0)
+Traceback (most recent call last):
+    ...
+tether_core.errors.InvalidRequest: canary_share: is a share from 0 to 1
+"""
+
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from tether_core import iban as ibans
+from tether_core import vop
+from tether_core.billing import AttemptState
+from tether_core.blacklist import policy_for
+from tether_core.errors import InvalidIban, InvalidRequest
+from tether_core.money import Money
+from tether_core.sending import DUE_ITEM
+
+__all__ = ["VERDICTS", "Candidate", "Choice", "Plan", "Terms", "Totals", "Verdict", "judge", "plan"]
+
+_Positive = Annotated[int, msgspec.Meta(ge=1, le=10**15)]
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """
+    What a billing run may do; a person's choice, kept with the run.
+
+    Attributes:
+        due_item: What is owed, e.g. "once" or "2026-03": each debtor pays each item once.
+        count_max: Debits at most; `None` for no cap.
+        amount_max_minor: Money at most, whole minor units; `None` for no cap.
+        canary_share: Share of the debits that is sent first and has to go well before the rest follows; 0 for none.
+        debit_min_minor: Least amount of one debit; below ten cents the fee is more.
+        debit_max_minor: Largest amount of one debit.
+        lifetime_max_minor: What one account may pay in all, pending debits included.
+        tries_max: How often one item may be tried by runs.
+        recent_days: For so long a try for another upload keeps an account from being debited; 0 for no such window.
+        vop_score_min: Least score of the check before billing (`tether_core.vop`); `None` where none is demanded.
+        after_chargeback: Whether accounts are billed that charged a debit back before. The blacklist holds all the same.
+    """
+
+    due_item: str = "once"
+    count_max: _Positive | None = None
+    amount_max_minor: _Positive | None = None
+    canary_share: float = 0.0
+    debit_min_minor: _Positive = 10
+    debit_max_minor: _Positive | None = None
+    lifetime_max_minor: _Positive | None = None
+    tries_max: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
+    recent_days: Annotated[int, msgspec.Meta(ge=0, le=3_650)] = 7
+    vop_score_min: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
+    after_chargeback: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no run."""
+        if not DUE_ITEM.fullmatch(self.due_item):
+            raise InvalidRequest("give 1 to 32 of a-z, 0-9, point and hyphen, e.g. 2026-03", field="due_item")
+        if not 0.0 <= self.canary_share <= 1.0:
+            raise InvalidRequest("is a share from 0 to 1", field="canary_share")
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What is known of a debtor when it is asked whether one due item may be collected.
+
+    Attributes:
+        debtor_id: The row.
+        iban: Of the account to be debited, in any spelling.
+        amount_minor: What is owed, whole minor units.
+        currency: Three capitals of ISO 4217.
+        has_name: Whether there is a name to send.
+        has_address: Whether town and country are known.
+        listed: How the account stands on the blacklist.
+        listed_because: The reason code of that entry.
+        item_state: How the furthest try for this item stands: "approved" before "unknown" before "pending"; `None` where
+            there is no such try.
+        item_returned: Whether a try for this item was charged back.
+        tries: How often this item was tried.
+        charged_back_for: The reason codes of all debits from this account that were charged back; "" where none was given.
+        tried_elsewhere_days_ago: Whole days since a debit from this account was last tried for another upload.
+        paid_minor: What this account has paid, or is about to, in all.
+        check: The last check before billing.
+        again: Whether this is a try after a return, decided by the return's reason.
+    """
+
+    debtor_id: int
+    iban: str
+    amount_minor: int
+    currency: str
+    has_name: bool
+    has_address: bool = False
+    listed: Literal["hold", "block"] | None = None
+    listed_because: str = ""
+    item_state: AttemptState | None = None
+    item_returned: bool = False
+    tries: int = 0
+    charged_back_for: tuple[str, ...] = ()
+    tried_elsewhere_days_ago: int | None = None
+    paid_minor: int = 0
+    check: vop.Score | None = None
+    again: bool = False
+
+    def __repr__(self) -> str:
+        """Name the row; the rest is personal."""
+        return f"Candidate(debtor_id={self.debtor_id})"
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """
+    Whether one debtor may be billed.
+
+    Attributes:
+        code: "billable", or a key of `VERDICTS`.
+        text: The facts behind it, as a sentence; "" for "billable".
+    """
+
+    code: str
+    text: str = ""
+
+    @property
+    def billable(self) -> bool:
+        """Whether the debtor may be billed."""
+        return self.code == "billable"
+
+
+BILLABLE: Final = Verdict("billable")
+
+_Rule = Callable[[Candidate, Terms], str | None]
+
+
+def _not_an_iban(one: Candidate, _: Terms) -> str | None:
+    try:
+        ibans.validate(one.iban)
+    except InvalidIban as problem:
+        return f"{problem}."
+    return None
+
+
+def _no_name(one: Candidate, _: Terms) -> str | None:
+    return None if one.has_name else "The gateway demands the debtor's name."
+
+
+def _other_currency(one: Candidate, _: Terms) -> str | None:
+    return None if one.currency == "EUR" else f"SEPA moves euros, and this is owed in {one.currency}."
+
+
+def _blocked(one: Candidate, _: Terms) -> str | None:
+    if one.listed != "block":
+        return None
+    return f"The account is blocked ({one.listed_because or 'no reason on record'})."
+
+
+def _held(one: Candidate, _: Terms) -> str | None:
+    if one.listed != "hold":
+        return None
+    return f"The account is on hold ({one.listed_because or 'no reason on record'}); a person can lift that."
+
+
+def _collected(one: Candidate, _: Terms) -> str | None:
+    return "This item was collected already." if one.item_state == "approved" else None
+
+
+def _under_way(one: Candidate, _: Terms) -> str | None:
+    if one.item_state not in {"pending", "unknown"}:
+        return None
+    return f"A debit for this item is {one.item_state}; its outcome comes first."
+
+
+def _returned(one: Candidate, _: Terms) -> str | None:
+    if not one.item_returned or one.again:
+        return None
+    return "This item came back; whether it is tried again is decided by the reason."
+
+
+def _charged_back(one: Candidate, terms: Terms) -> str | None:
+    if terms.after_chargeback or one.again:
+        return None
+    final = sorted({code or "no reason" for code in one.charged_back_for if not _mild(code)})
+    return f"A debit from this account was charged back ({', '.join(final)})." if final else None
+
+
+def _tried_enough(one: Candidate, terms: Terms) -> str | None:
+    if one.again or one.tries < terms.tries_max:
+        return None
+    return f"This item was tried {one.tries} times; {terms.tries_max} are allowed."
+
+
+def _recently_tried(one: Candidate, terms: Terms) -> str | None:
+    days = one.tried_elsewhere_days_ago
+    if days is None or days >= terms.recent_days or one.again:
+        return None
+    return f"A debit from this account was tried {days} days ago for another upload; the window is {terms.recent_days}."
+
+
+def _not_reachable(one: Candidate, _: Terms) -> str | None:
+    account = ibans.compact(one.iban)
+    return None if ibans.is_sepa(account) else f"Accounts of {account[:2]} are outside the SEPA area."
+
+
+def _no_address(one: Candidate, _: Terms) -> str | None:
+    account = ibans.compact(one.iban)
+    if one.has_address or ibans.is_eea(account):
+        return None
+    return f"A debit from {account[:2]} needs the debtor's town and country, or its bank returns it (RR02)."
+
+
+def _too_small(one: Candidate, terms: Terms) -> str | None:
+    if one.amount_minor >= terms.debit_min_minor:
+        return None
+    return f"The amount is below {_money(terms.debit_min_minor, one)}."
+
+
+def _too_large(one: Candidate, terms: Terms) -> str | None:
+    if terms.debit_max_minor is None or one.amount_minor <= terms.debit_max_minor:
+        return None
+    return f"The amount is above {_money(terms.debit_max_minor, one)}, the most that one debit may take."
+
+
+def _lifetime_cap(one: Candidate, terms: Terms) -> str | None:
+    if terms.lifetime_max_minor is None or one.paid_minor + one.amount_minor <= terms.lifetime_max_minor:
+        return None
+    return f"The account would pay more than {_money(terms.lifetime_max_minor, one)} in all."
+
+
+def _unchecked(one: Candidate, terms: Terms) -> str | None:
+    if terms.vop_score_min is None or one.check is not None:
+        return None
+    return "A check before billing is demanded, and there is none yet."
+
+
+def _check_failed(one: Candidate, terms: Terms) -> str | None:
+    if terms.vop_score_min is None or one.check is None:
+        return None
+    if vop.meets(one.check, score_min=terms.vop_score_min):
+        return None
+    told = f"{one.check.result}, {one.check.score} of 100"
+    return f"The check before billing says {told}; {terms.vop_score_min} is demanded."
+
+
+# Verdict -> its rule, in the order in which they are asked.
+VERDICTS: Final[dict[str, _Rule]] = {
+    "not_an_iban": _not_an_iban,
+    "no_name": _no_name,
+    "other_currency": _other_currency,
+    "blocked": _blocked,
+    "held": _held,
+    "collected": _collected,
+    "under_way": _under_way,
+    "returned": _returned,
+    "charged_back": _charged_back,
+    "tried_enough": _tried_enough,
+    "recently_tried": _recently_tried,
+    "not_reachable": _not_reachable,
+    "no_address": _no_address,
+    "too_small": _too_small,
+    "too_large": _too_large,
+    "lifetime_cap": _lifetime_cap,
+    "unchecked": _unchecked,
+    "check_failed": _check_failed,
+}
+
+
+def judge(one: Candidate, *, terms: Terms) -> Verdict:
+    """
+    Whether one due item of one debtor may be collected now, caps of the run left aside.
+
+    Args:
+        one: The facts. In the moment before sending, without the very attempt that is to be sent.
+        terms: Of the run.
+
+    Returns:
+        The first verdict that hits, or "billable".
+    """
+    for code, rule in VERDICTS.items():
+        text = rule(one, terms)
+        if text is not None:
+            return Verdict(code, text)
+    return BILLABLE
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """
+    What a run has planned so far.
+
+    Attributes:
+        count: Debits.
+        amount_minor: Their money, whole minor units.
+    """
+
+    count: int = 0
+    amount_minor: int = 0
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """
+    What is decided about one candidate.
+
+    Attributes:
+        candidate: Whom it is about.
+        verdict: Whether to bill.
+        canary: Whether this debit is among the first share of the run.
+    """
+
+    candidate: Candidate
+    verdict: Verdict
+    canary: bool = False
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """
+    What is decided about some candidates of a run.
+
+    Attributes:
+        choices: One per candidate, in order.
+        so_far: The run's totals with these.
+    """
+
+    choices: tuple[Choice, ...]
+    so_far: Totals
+
+
+def plan(
+    candidates: Sequence[Candidate],
+    *,
+    terms: Terms,
+    so_far: Totals = Totals(),  # noqa: B008 - a frozen value, so sharing it is safe
+) -> Plan:
+    """
+    Decide whom of some candidates a run bills, within its caps.
+
+    Args:
+        candidates: n candidates, in the order of their rows; it decides who still fits under a cap.
+        terms: Of the run.
+        so_far: What the run has planned before these.
+
+    Returns:
+        n choices, and the totals with them.
+    """
+    choices = list[Choice]()
+    # Two debtors of one run may share an account: what the first is about to pay counts for the second.
+    paying = dict[str, int]()
+    for one in candidates:
+        account = ibans.compact(one.iban)
+        known = msgspec.structs.replace(one, paid_minor=one.paid_minor + paying.get(account, 0))
+        verdict = judge(known, terms=terms)
+        if verdict.billable:
+            verdict = _capped(one, terms=terms, so_far=so_far)
+        canary = False
+        if verdict.billable:
+            canary = terms.canary_share > 0 and (so_far.count == 0 or _drawn(one, terms=terms))
+            so_far = Totals(so_far.count + 1, so_far.amount_minor + one.amount_minor)
+            paying[account] = paying.get(account, 0) + one.amount_minor
+        choices.append(Choice(one, verdict, canary))
+    return Plan(tuple(choices), so_far)
+
+
+def _capped(one: Candidate, *, terms: Terms, so_far: Totals) -> Verdict:
+    if terms.count_max is not None and so_far.count >= terms.count_max:
+        return Verdict("count_cap", f"The run has its {terms.count_max} debits.")
+    cap = terms.amount_max_minor
+    if cap is not None and so_far.amount_minor + one.amount_minor > cap:
+        return Verdict("amount_cap", f"The run would take more than {_money(cap, one)}.")
+    return BILLABLE
+
+
+def _drawn(one: Candidate, *, terms: Terms) -> bool:
+    # Spread over the whole file, since files are sorted by something; the same whoever plans, whenever.
+    told = blake2b(f"{one.debtor_id} {terms.due_item}".encode(), digest_size=8, person=b"canary").digest()
+    return int.from_bytes(told, "big") < terms.canary_share * 2**64
+
+
+def _mild(code: str) -> bool:
+    # Want of money, or a reason of the acquirer's own, says nothing about the next item.
+    return policy_for(code).retries > 0 or code.startswith("XT")
+
+
+def _money(amount_minor: int, one: Candidate) -> str:
+    return str(Money(amount_minor, one.currency))
