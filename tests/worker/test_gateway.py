@@ -210,6 +210,21 @@ async def test_questions_that_fail_are_silent(gateway: Gateway, simulator: Simul
         simulator.faults(Faults())
 
 
+async def test_waiting_for_a_free_connection_makes_nothing_unknown(simulator: Simulator) -> None:
+    """Timed, a busy worker would call debits unknown that were never sent, and flood reconciliation with them."""
+    account = msgspec.structs.replace(ACCOUNT, url=simulator.url, connections_max=1)
+    async with open_gateway(account) as gateway:
+        silent, sold = await asyncio.gather(
+            calls.sale(
+                gateway, _debit("busy-1", script=30)
+            ),  # holds the one connection for the whole timeout
+            calls.sale(gateway, _debit("busy-2")),
+            return_exceptions=True,
+        )
+    assert isinstance(silent, GatewaySilent)
+    assert isinstance(sold, xml.GatewayAnswer)
+
+
 async def test_nobody_listens(simulator: Simulator) -> None:
     """A gateway that is down must be silent in good time, without an address in the error."""
     account = msgspec.structs.replace(ACCOUNT, url="http://127.0.0.1:1")

@@ -84,11 +84,11 @@ class Gateway(msgspec.Struct, frozen=True):
 
     Attributes:
         account: Which.
-        client: Its connections.
+        idle: Its connections, each a client of its own, while nobody uses them.
     """
 
     account: Account
-    client: httpx.AsyncClient
+    idle: asyncio.LifoQueue[httpx.AsyncClient]
 
     def __repr__(self) -> str:
         """Name the account."""
@@ -106,19 +106,25 @@ async def open_gateway(account: Account) -> AsyncIterator[Gateway]:
     Yields:
         The open account; nothing has been sent yet.
     """
-    width = account.connections_max
-    client = httpx.AsyncClient(
-        base_url=account.url,
-        auth=httpx.BasicAuth(account.login, account.password),
-        headers=_HEADERS,
-        # The whole answer is timed in `_asked`; these bound its parts, and the wait for a free connection.
-        timeout=httpx.Timeout(account.timeout_s, connect=account.connect_timeout_s),
-        limits=httpx.Limits(max_connections=width, max_keepalive_connections=width),
-        follow_redirects=False,
-        trust_env=False,
-    )
-    async with client:
-        yield Gateway(account, client)
+    # One client per connection. A shared pool looks at all its connections for every request and every answer, which
+    # at a few dozen of them costs more than all the rest of a call.
+    idle = asyncio.LifoQueue[httpx.AsyncClient]()  # last in first out: what was used last is still warm
+    tls = httpx.create_ssl_context()
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(account.connections_max):
+            client = httpx.AsyncClient(
+                base_url=account.url,
+                auth=httpx.BasicAuth(account.login, account.password),
+                headers=_HEADERS,
+                # The whole answer is timed in `_asked`; these bound its parts.
+                timeout=httpx.Timeout(account.timeout_s, connect=account.connect_timeout_s),
+                limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
+                verify=tls,
+                follow_redirects=False,
+                trust_env=False,
+            )
+            idle.put_nowait(await stack.enter_async_context(client))
+        yield Gateway(account, idle)
 
 
 async def sale(gateway: Gateway, debit: xml.Debit) -> xml.GatewayAnswer:
@@ -396,15 +402,19 @@ async def _asked(gateway: Gateway, path: str, request: bytes, *, read: Callable[
     Raises:
         GatewaySilent: for anything but a readable answer.
     """
+    # Waiting for a free connection is not timed: nothing has been sent yet, so nothing must become unknown by it.
+    client = await gateway.idle.get()
     try:
         # httpx bounds each read, not all of them: an answer that trickles would never time out.
         async with asyncio.timeout(gateway.account.timeout_s):
-            status, body = await _posted(gateway.client, path, request)
+            status, body = await _posted(client, path, request)
     except (TimeoutError, httpx.TimeoutException) as problem:
         raise GatewaySilent(why="timeout") from problem
     except httpx.HTTPError as problem:
         # The class says enough ("ConnectError"); the text may hold an address.
         raise GatewaySilent(why=type(problem).__name__) from problem
+    finally:
+        gateway.idle.put_nowait(client)
     if status not in _READABLE:
         raise GatewaySilent(why=f"http {status}")
     try:

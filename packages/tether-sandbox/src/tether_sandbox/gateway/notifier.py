@@ -12,7 +12,7 @@ from collections import Counter
 import httpx
 
 from tether_sandbox.gateway.life import Fields
-from tether_sandbox.gateway.sender import REFUSALS, echoed_id
+from tether_sandbox.gateway.sender import REFUSALS, clients, echoed_id
 from tether_sandbox.gateway.setup import Setup
 from tether_sandbox.gateway.wire import FORM, encode, sign
 
@@ -53,10 +53,8 @@ class Notifier:
     async def run(self) -> None:
         """Send until cancelled."""
         width = self.setup.notify_concurrency
-        limits = httpx.Limits(max_connections=width, max_keepalive_connections=width)
-        client = httpx.AsyncClient(limits=limits, timeout=30.0, trust_env=False)
-        async with client, asyncio.TaskGroup() as group:
-            for _ in range(width):
+        async with clients(width, timeout_s=30.0) as own, asyncio.TaskGroup() as group:
+            for client in own:
                 group.create_task(self._work(client))
 
     def tell(self, fields: Fields) -> None:

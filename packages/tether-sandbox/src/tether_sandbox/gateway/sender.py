@@ -10,9 +10,10 @@ Source: the gateway's documentation v60.1, Notifications: ten notifications, spa
 """
 
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Final
 from xml.parsers.expat import ExpatError, ParserCreate
 
@@ -22,7 +23,7 @@ import msgspec
 from tether_sandbox.gateway.malice import Delivery, Plan
 from tether_sandbox.gateway.wire import JSON
 
-__all__ = ["Delivered", "deliver", "echoed_id"]
+__all__ = ["Delivered", "clients", "deliver", "echoed_id"]
 
 ATTEMPTS_MAX: Final = 10
 REFUSALS: Final = frozenset({400, 401, 403})
@@ -115,25 +116,42 @@ async def deliver(
     Returns:
         The tally.
     """
-    limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
-    async with httpx.AsyncClient(limits=limits, timeout=timeout_s, trust_env=False) as client:
-        sender = _Sender(
-            plan, client=client, url=url, attempts_max=attempts_max, retry_interval_s=retry_interval_s
-        )
-        queue = enumerate(plan.deliveries)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(concurrency, len(plan.deliveries))):
-                group.create_task(sender.work(queue, progress=progress))
+    width = min(concurrency, len(plan.deliveries))
+    sender = _Sender(plan, url=url, attempts_max=attempts_max, retry_interval_s=retry_interval_s)
+    queue = enumerate(plan.deliveries)
+    async with clients(width, timeout_s=timeout_s) as own, asyncio.TaskGroup() as group:
+        for client in own:
+            group.create_task(sender.work(queue, client=client, progress=progress))
     return sender.tally
 
 
-class _Sender:
-    """The workers' shared ground: one client, one tally, and who waits for whom."""
+@contextlib.asynccontextmanager
+async def clients(number: int, *, timeout_s: float) -> AsyncIterator[list[httpx.AsyncClient]]:
+    """
+    Have clients of one connection each; a shared pool of some dozens costs more than the requests.
 
-    def __init__(
-        self, plan: Plan, *, client: httpx.AsyncClient, url: str, attempts_max: int, retry_interval_s: float
-    ) -> None:
-        self.client = client
+    Args:
+        number: How many.
+        timeout_s: Longest wait for one answer.
+
+    Yields:
+        The clients.
+    """
+    tls = httpx.create_ssl_context()
+    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
+    async with contextlib.AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(
+                httpx.AsyncClient(limits=limits, timeout=timeout_s, verify=tls, trust_env=False)
+            )
+            for _ in range(number)
+        ]
+
+
+class _Sender:
+    """The workers' shared ground: one tally, and who waits for whom."""
+
+    def __init__(self, plan: Plan, *, url: str, attempts_max: int, retry_interval_s: float) -> None:
         self.url = url
         self.attempts_max = attempts_max
         self.retry_interval_s = retry_interval_s
@@ -143,27 +161,31 @@ class _Sender:
         self.started = time.perf_counter()
 
     async def work(
-        self, queue: Iterator[tuple[int, Delivery]], *, progress: Callable[[Delivered], None] | None
+        self,
+        queue: Iterator[tuple[int, Delivery]],
+        *,
+        client: httpx.AsyncClient,
+        progress: Callable[[Delivered], None] | None,
     ) -> None:
         """Take deliveries in the plan's order until none is left."""
         for index, delivery in queue:
             if delivery.after is not None:
                 # Never a deadlock: what is waited for stands earlier in the plan, so it is under way or over.
                 await self.settled[delivery.after].wait()
-            await self._settle(delivery)
+            await self._settle(delivery, client=client)
             self.tally.elapsed_s = time.perf_counter() - self.started
             if index in self.settled:
                 self.settled[index].set()
             if progress is not None:
                 progress(self.tally)
 
-    async def _settle(self, delivery: Delivery) -> None:
+    async def _settle(self, delivery: Delivery, *, client: httpx.AsyncClient) -> None:
         tally = self.tally
         status = 0
         for attempt in range(self.attempts_max):
             if attempt:
                 await asyncio.sleep(self.retry_interval_s)
-            status, body = await self._post(delivery)
+            status, body = await self._post(delivery, client=client)
             if status == 200 and _is_echo(body, delivery=delivery):
                 if delivery.wants_echo:
                     tally.acknowledged += 1
@@ -180,13 +202,13 @@ class _Sender:
                 f"{delivery.kind} {delivery.unique_id} {delivery.about}: last answer {status or 'none'}"
             )
 
-    async def _post(self, delivery: Delivery) -> tuple[int, bytes]:
+    async def _post(self, delivery: Delivery, *, client: httpx.AsyncClient) -> tuple[int, bytes]:
         """One POST: its status and body; status 0 where no answer came."""
         tally = self.tally
         tally.posts += 1
         begun = time.perf_counter()
         try:
-            answer = await self.client.post(
+            answer = await client.post(
                 self.url, content=delivery.body, headers={"content-type": delivery.content_type}
             )
         except httpx.HTTPError:

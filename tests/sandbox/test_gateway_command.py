@@ -1,0 +1,82 @@
+import argparse
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+from tether_sandbox.gateway import SCRIPTS, Payment, Setup
+from tether_sandbox.gateway import command as gateway
+from tether_sandbox.services.server import free_port
+
+LINE = '{"transaction_id":"t-1","unique_id":"%032x","amount_minor":100,"currency":"EUR","debtor":"unknown field"}'
+
+
+def _run(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    gateway.add_arguments(parser)
+    return gateway.run(parser.parse_args(words))
+
+
+@contextmanager
+def _file(folder: Path, content: str) -> Iterator[str]:
+    file = folder / "payments.jsonl"
+    file.write_text(content, encoding="utf-8")
+    yield str(file)
+
+
+def test_the_table_shows_every_script(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever writes a test against the simulator starts from this table."""
+    assert _run("scripts") == 0
+    shown = capsys.readouterr().out
+    assert all(f"9{number:02d}" in shown for number in SCRIPTS if number)
+
+
+def test_nothing_to_send_is_said_and_no_success(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pipe that broke upstream must not look like a good run."""
+    monkeypatch.delenv("EMP_API_PASSWORD", raising=False)
+    assert _run("send") == 2
+    assert "EMP_API_PASSWORD" in capsys.readouterr().err
+    monkeypatch.setenv("EMP_API_PASSWORD", "x")
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    assert _run() == 2  # without a word of its own it is "send"
+    assert "seed" in capsys.readouterr().err
+
+
+def test_a_receiver_that_is_not_there_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Scripts in somebody's CI go by the exit code."""
+    monkeypatch.setenv("EMP_API_PASSWORD", "first, second")
+    with _file(tmp_path, LINE % 7) as payments:
+        url = f"http://127.0.0.1:{free_port()}/"
+        code = _run("send", "--payments", payments, "--url", url, "--peaceful", "--retry-interval-s", "0.001")
+    assert code == 1
+    shown = capsys.readouterr()
+    assert "0 acknowledged" in shown.out
+    assert "last answer none" in shown.err
+
+
+def test_payments_are_read_and_foreign_fields_passed_over() -> None:
+    """`seed` may print more one day; the simulator must go on reading it."""
+    assert gateway.read_payments([LINE % 7, "", " \n"]) == [Payment("t-1", f"{7:032x}", 100, "EUR")]
+    with pytest.raises(msgspec.DecodeError):
+        gateway.read_payments(['{"transaction_id": 7}'])
+
+
+def test_the_set_up_comes_from_options_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same variables as the system under test, or the two would not find together."""
+    monkeypatch.setenv("EMP_API_LOGIN", "me")
+    monkeypatch.setenv("EMP_API_PASSWORD", "new, old")
+    monkeypatch.setenv("EMP_TERMINAL_TOKEN", "a, b")
+    served = list[tuple[Setup, str, int]]()
+    monkeypatch.setattr(gateway, "serve", lambda setup, *, host, port: served.append((setup, host, port)))
+    assert _run("serve", "--port", "9123", "--hash", "sha512", "--lives", "--notify-url", "http://x/") == 0
+    ((setup, host, port),) = served
+    assert (setup.login, setup.passwords, setup.terminals) == ("me", ("new", "old"), ("a", "b"))
+    assert (host, port) == ("127.0.0.1", 9123)
+    assert (setup.algorithm, setup.notify_url, setup.lives is not None) == ("sha512", "http://x/", True)
+    assert "old" not in repr(setup)
