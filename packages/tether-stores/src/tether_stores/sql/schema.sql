@@ -31,6 +31,38 @@ create table debtors (
 );
 create index debtors_by_fingerprint on debtors (iban_fingerprint);
 
+-- A run collects one due item from the debtors of an upload; tether_core.billing_run tells its life.
+create table billing_runs (
+    id bigint generated always as identity primary key,
+    upload_id bigint not null references uploads (id),
+    account text not null,
+    due_item text not null,
+    state text not null,
+    terms bytea not null,
+    planned_to bigint not null default 0,
+    planned_count integer not null default 0,
+    planned_amount_minor bigint not null default 0,
+    skipped bytea not null,
+    warning text,
+    paused_because text,
+    paused_from text,
+    released_share double precision not null default 0,
+    created_by text not null,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    finished_at timestamptz,
+    constraint billing_runs_state_known check (
+        state in ('planning', 'canary', 'running', 'paused', 'finished', 'cancelled')
+    ),
+    constraint billing_runs_paused_for_a_reason check (
+        (state = 'paused') = (paused_because is not null) and (state = 'paused') = (paused_from is not null)
+    ),
+    constraint billing_runs_paused_from_known check (paused_from in ('planning', 'canary', 'running')),
+    constraint billing_runs_finished_at_a_moment check ((state in ('finished', 'cancelled')) = (finished_at is not null))
+);
+create index billing_runs_by_upload on billing_runs (upload_id, id);
+create index billing_runs_live on billing_runs (id) where state in ('planning', 'canary', 'running');
+
 -- One try to collect one amount. The stages are those of tether_core.billing; the state is read off them.
 create table billing_attempts (
     id bigint generated always as identity primary key,
@@ -49,6 +81,13 @@ create table billing_attempts (
     iban_masked text not null,
     created_at timestamptz not null,
     updated_at timestamptz not null,
+    -- Questions to the gateway: answers that settled nothing, and when the next one is due.
+    asks smallint not null default 0,
+    ask_at timestamptz,
+    -- After a return: when that was looked at, what came of it, and the day on which the same debit may be tried again.
+    followed_at timestamptz,
+    retry_on date,
+    retry_why text,
     constraint billing_attempts_transaction_once unique (transaction_id),
     constraint billing_attempts_unique_id_once unique (unique_id),
     constraint billing_attempts_amount_positive check (amount_minor > 0),
@@ -56,10 +95,22 @@ create table billing_attempts (
         state in ('pending', 'unknown', 'approved', 'declined', 'error', 'voided', 'refunded', 'chargebacked')
     ),
     constraint billing_attempts_payment_stage_known check (payment_stage in (0, 10, 20, 30, 40, 50, 60, 70, 80)),
-    constraint billing_attempts_dispute_stage_known check (dispute_stage in (0, 1, 2, 3))
+    constraint billing_attempts_dispute_stage_known check (dispute_stage in (0, 1, 2, 3)),
+    constraint billing_attempts_retry_has_cause check ((followed_at is null) = (retry_why is null)),
+    constraint billing_attempts_retry_why_known check (
+        retry_why in ('retry', 'reason', 'listed', 'tried enough', 'too late', 'no room')
+    ),
+    constraint billing_attempts_retry_has_day check ((retry_on is not null) = (retry_why is not distinct from 'retry'))
 );
 create index billing_attempts_by_debtor on billing_attempts (debtor_id);
 create index billing_attempts_by_state on billing_attempts (state, id);
+create index billing_attempts_first_ask on billing_attempts (payment_stage, updated_at)
+    where ask_at is null and dispute_stage = 0 and payment_stage in (10, 20, 30);
+create index billing_attempts_next_ask on billing_attempts (payment_stage, ask_at)
+    where ask_at is not null and dispute_stage = 0 and payment_stage in (10, 20, 30);
+create index billing_attempts_to_follow on billing_attempts (id)
+    where followed_at is null and reason_code is not null and dispute_stage in (1, 3);
+create index billing_attempts_by_retry on billing_attempts (retry_on) where retry_on is not null;
 
 -- The inbox: every genuine notification, its raw bytes, and what came of it.
 create table webhook_events (
@@ -88,6 +139,9 @@ create table webhook_events (
     received_at timestamptz not null,
     next_at timestamptz,
     handled_at timestamptz,
+    -- The day in whose list the gateway has this event, and its own moment of the payment, where it told one.
+    listed_on date,
+    happened_at timestamptz,
     constraint webhook_events_state_known check (
         state in ('waiting', 'confirming', 'processed', 'parked', 'conflicting')
     ),
@@ -105,6 +159,7 @@ create index webhook_events_due on webhook_events (next_at, id) where state = 'w
 create index webhook_events_to_confirm on webhook_events (next_at, id) where state = 'confirming';
 create index webhook_events_by_notification on webhook_events (notification_id);
 create index webhook_events_for_people on webhook_events (state, id) where state in ('parked', 'conflicting');
+create index webhook_events_by_listing on webhook_events (listed_on) where listed_on is not null;
 
 -- IBANs that must not be debited. Matching is by fingerprint; an entry is lifted, never deleted.
 create table blacklist (
@@ -143,3 +198,102 @@ create table outbox (
     relayed_at timestamptz
 );
 create index outbox_unrelayed on outbox (id) where relayed_at is null;
+
+-- A tick of a standing duty: whoever inserts it does the duty, so it is done once however many workers are up.
+create table ticks (
+    duty text not null,
+    tick_at timestamptz not null,
+    taken_at timestamptz not null,
+    primary key (duty, tick_at)
+);
+
+-- The reading of one list of one day; read again and again while the list may still change.
+create table pulls (
+    account text not null,
+    list text not null,
+    day_on date not null,
+    due_at timestamptz,
+    leased_until timestamptz,
+    failures smallint not null default 0,
+    -- The reading under way: which terminal, which page comes next, and what it has found so far.
+    began_at timestamptz,
+    terminal smallint not null default 0,
+    page integer not null default 1,
+    listed_so_far integer not null default 0,
+    held_so_far integer not null default 0,
+    unread_so_far integer not null default 0,
+    -- The last reading to the end: when it began and what it found.
+    read_at timestamptz,
+    listed integer not null default 0,
+    held integer not null default 0,
+    unread integer not null default 0,
+    primary key (account, list, day_on),
+    constraint pulls_list_known check (list in ('transactions', 'chargebacks', 'imports')),
+    constraint pulls_counts_whole check (
+        failures >= 0 and terminal >= 0 and page >= 1 and listed_so_far >= 0 and held_so_far >= 0
+        and unread_so_far >= 0 and listed >= 0 and held >= 0 and unread >= 0
+    )
+);
+create index pulls_due on pulls (due_at) where due_at is not null;
+create index pulls_by_day on pulls (day_on);
+
+-- The check of a debtor's account before it is billed; see tether_core.vop.
+create table vop_checks (
+    debtor_id bigint primary key references debtors (id) on delete cascade,
+    state text not null,
+    failures smallint not null default 0,
+    next_at timestamptz,
+    leased_until timestamptz,
+    provider text,
+    iban_answer text,
+    bank_answer text,
+    debit_answer text,
+    country_answer text,
+    name_answer text,
+    name_percent smallint,
+    bank_name text,
+    bic text,
+    score smallint,
+    answered smallint,
+    result text,
+    requested_at timestamptz not null,
+    checked_at timestamptz,
+    constraint vop_checks_state_known check (state in ('waiting', 'checked', 'parked')),
+    constraint vop_checks_waiting_has_moment check ((state = 'waiting') = (next_at is not null)),
+    constraint vop_checks_checked_has_result check ((state = 'checked') <= (result is not null and score is not null)),
+    constraint vop_checks_result_known check (
+        result in ('verified', 'likely_verified', 'inconclusive', 'mismatch', 'rejected')
+    ),
+    constraint vop_checks_score_in_percent check (score between 0 and 100 and answered between 0 and 100)
+);
+create index vop_checks_due on vop_checks (next_at) where state = 'waiting';
+
+-- Gateway accounts beside the one of the environment; what is secret is encrypted (tether_stores.gateway_accounts).
+create table gateway_accounts (
+    name text primary key,
+    sealed bytea not null,
+    api_url text not null,
+    billing_per_s double precision,
+    reconciliation_per_s double precision,
+    debit_max_minor bigint,
+    day_count_max integer,
+    day_amount_max_minor bigint,
+    enabled boolean not null,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    -- "default" is the account of the environment.
+    constraint gateway_accounts_name_form check (name ~ '^[a-z0-9][a-z0-9_-]{0,31}$' and name <> 'default'),
+    constraint gateway_accounts_limits_positive check (
+        billing_per_s > 0 and reconciliation_per_s > 0 and debit_max_minor > 0
+        and day_count_max > 0 and day_amount_max_minor > 0
+    )
+);
+
+-- What was begun with an account on a day; only for accounts that have a limit per day.
+create table gateway_account_days (
+    account text not null references gateway_accounts (name) on delete cascade,
+    day_on date not null,
+    count integer not null,
+    amount_minor bigint not null,
+    primary key (account, day_on)
+);
