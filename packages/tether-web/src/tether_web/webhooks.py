@@ -72,6 +72,9 @@ _REFUSED: Final = _error(401, "Invalid signature")
 _TOO_LARGE: Final = _error(413, f"A notification has at most {BODY_MAX_BYTES} bytes")
 _WRONG_TYPE: Final = _error(415, f"Send {FORM} or {JSON}")
 _WRONG_METHOD: Final = _error(405, "Send notifications with POST", allow=b"POST")
+_NOT_RECORDED: Final = _error(
+    503, "The notification could not be recorded", retry_after_s=Unavailable.retry_after_s
+)
 _NEW: Final = Answer(200, _PLAIN_JSON, b'{"status":"ok"}')
 _KNOWN: Final = Answer(200, _PLAIN_JSON, b'{"status":"ok","message":"Already processed"}')
 
@@ -127,6 +130,10 @@ async def take(inbox: Inbox, body: bytes, *, content_type: str, credentials: Seq
         _outcomes["unavailable"]()
         _log.warning("notification not recorded", why=str(problem))
         return _error(503, str(problem), retry_after_s=problem.retry_after_s)
+    except Exception as problem:  # noqa: BLE001 - whatever kept a genuine notification out, it has to come again
+        _outcomes["unavailable"]()
+        _log.error("notification not recorded", exc_info=problem)
+        return _NOT_RECORDED
     _outcomes[delivery]()
     if delivery == "conflicting":
         _log.warning("notification conflicts with one on record", notification_id=told.id, status=told.status)
@@ -147,8 +154,7 @@ async def receive(scope: Scope, receive: Receive, send: Send) -> None:
         await _send(send, _WRONG_METHOD)
         return
     headers = dict(scope["headers"])
-    declared = headers.get(b"content-length", b"0")
-    if declared.isdigit() and int(declared) > BODY_MAX_BYTES:
+    if _declares_too_much(headers.get(b"content-length", b"")):
         await _send(send, _TOO_LARGE)
         return
     body = b""
@@ -157,8 +163,8 @@ async def receive(scope: Scope, receive: Receive, send: Send) -> None:
         message = await receive()
         if message["type"] != "http.request":
             return  # the sender has gone; it will come again
-        body += message["body"]
-        more = message["more_body"]
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
         if len(body) > BODY_MAX_BYTES:
             await _send(send, _TOO_LARGE)
             return
@@ -171,6 +177,11 @@ async def receive(scope: Scope, receive: Receive, send: Send) -> None:
     )
     NOTIFICATION_SECONDS.observe(perf_counter() - began)
     await _send(send, answer)
+
+
+def _declares_too_much(length: bytes) -> bool:
+    # Nine digits are enough to know; Python would refuse to read some thousands of them.
+    return length.isdigit() and int(length.lstrip(b"0")[:9] or b"0") > BODY_MAX_BYTES
 
 
 async def _send(send: Send, answer: Answer) -> None:

@@ -1,0 +1,63 @@
+"""The web application inside this process, on real Postgres and Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import httpx
+import pytest
+from tether_stores.settings import Settings
+from tether_web.app import application
+from tether_web.edge import wrapped
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+
+class Serve(Protocol):
+    """Serves the application inside this process; what the fixture `serving` is."""
+
+    def __call__(self, environ: Mapping[str, str]) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+        """Serve with the settings *environ* for the length of an `async with` block."""
+        ...
+
+
+@pytest.fixture
+def serving() -> Serve:
+    """Serve the application with settings of the test's own; gives a client of it."""
+    return _serving
+
+
+@pytest.fixture
+async def client(environment: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application as the settings of `environment` make it."""
+    async with _serving(environment) as served:
+        yield served
+
+
+@asynccontextmanager
+async def _serving(environ: Mapping[str, str]) -> AsyncIterator[httpx.AsyncClient]:
+    app: Any = wrapped(application(Settings.from_env(environ)))
+    transport = httpx.ASGITransport(app)
+    async with _living(app), httpx.AsyncClient(transport=transport, base_url="http://tether") as served:
+        yield served
+
+
+@asynccontextmanager
+async def _living(app: Any) -> AsyncIterator[None]:
+    """Start and end the application as a server does: in a task of its own, by ASGI's lifespan messages."""
+    to_app: asyncio.Queue[Any] = asyncio.Queue()
+    from_app: asyncio.Queue[Any] = asyncio.Queue()
+    scope: Any = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+    life: asyncio.Task[None] = asyncio.create_task(app(scope, to_app.get, from_app.put))
+    try:
+        for step in ("startup", "shutdown"):
+            await to_app.put({"type": f"lifespan.{step}"})
+            said = await from_app.get()
+            assert said["type"] == f"lifespan.{step}.complete", said
+            if step == "startup":
+                yield
+    finally:
+        await life
