@@ -23,6 +23,7 @@ from tether_core.billing import Confirm, Policy
 from tether_core.blacklist import parse_codes
 from tether_core.emp.signature import Credential
 from tether_core.errors import InvalidRequest
+from tether_core.sending import Rules
 
 __all__ = ["Setting", "Settings", "described"]
 
@@ -132,6 +133,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     reconciliation_rate_limit: Annotated[
         float, _env("RECONCILIATION_RATE_LIMIT", "Questions per second over all workers.")
     ] = 20.0
+    nodes_max: Annotated[
+        int,
+        _env(
+            "TETHER_NODES_MAX",
+            "Processes that may call the gateway at once; while Redis is away each keeps to this part of every limit.",
+        ),
+    ] = 10
+    settle_s: Annotated[
+        float,
+        _env(
+            "TETHER_SETTLE",
+            "Seconds after a call without an answer before the gateway's word that it has no such payment is believed; "
+            "longer than any proxy between us holds a request, and than the 5 minutes in which the gateway takes an "
+            "equal debit for a duplicate.",
+        ),
+    ] = 900.0
+    secrets_key: Annotated[
+        tuple[str, ...],
+        _env(
+            "TETHER_SECRETS_KEY",
+            "Keys that encrypt the secrets of further gateway accounts, as `tether-worker accounts new-key` prints them; "
+            "several with commas while one is being changed, the first one for writing.",
+            secret=True,
+        ),
+    ] = ()
     emp_confirm: Annotated[
         Confirm,
         _env(
@@ -255,6 +281,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return bool(
             self.emp_api_url and self.emp_api_login and self.emp_api_password and self.emp_terminal_token
         )
+
+    @property
+    def sending_rules(self) -> Rules:
+        """How long a call to the gateway may live, and when its silence is believed."""
+        # Ten seconds to begin the call, its time limit, and as long again for the answer's way into the books.
+        return Rules(lease_s=10 + self.emp_timeout_s + 35, settle_s=self.settle_s)
 
     @property
     def policy(self) -> Policy:
