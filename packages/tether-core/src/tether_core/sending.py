@@ -322,14 +322,14 @@ def lapse(send: Send, *, now: datetime) -> After:
     return _unknown(send, "lease over", cause="lease_over")
 
 
-def resolve(send: Send, answer: GatewayAnswer, *, now: datetime, rules: Rules = _RULES) -> After:
+def resolve(send: Send, answer: GatewayAnswer | None, *, now: datetime, rules: Rules = _RULES) -> After:
     """
     What the gateway said when asked by our `transaction_id` about a debit of unknown outcome.
 
     Args:
         send: The debit as it stands by now, locked.
-        answer: The gateway's answer to the question. An error without the payment's id, other than 460, is about the
-            question and not about the payment.
+        answer: The gateway's answer to the question; `None` where a client has read "not found" off it already. An
+            error without the payment's id, other than 460, is about the question and not about the payment.
         now: The present moment.
         rules: The operator's choices.
 
@@ -338,7 +338,7 @@ def resolve(send: Send, answer: GatewayAnswer, *, now: datetime, rules: Rules = 
     """
     if send.step != "unknown":
         return After(send, "late")
-    if answer.unique_id is None and answer.code == ABSENT:
+    if answer is None or (answer.unique_id is None and answer.code == ABSENT):
         return _absent(send, now=now, rules=rules)
     if answer.unique_id is None:
         return After(send, "no_word", halt=_at_fault(answer))
