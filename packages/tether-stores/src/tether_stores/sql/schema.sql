@@ -3,7 +3,7 @@
 -- Moments are timestamptz, amounts are whole minor units, states are text with a named CHECK that
 -- tests/schema compares with the tables of tether_core. No default calls now(): time is an argument.
 
--- Files that were handed in. docs/concepts/intake.md tells their life.
+-- Files that were handed in. tether_core.upload and docs/concepts/intake.md tell their life.
 create table uploads (
     id bigint generated always as identity primary key,
     object_key text not null,
@@ -12,13 +12,51 @@ create table uploads (
     sha256 bytea not null,
     state text not null,
     created_at timestamptz not null,
-    updated_at timestamptz not null
+    updated_at timestamptz not null,
+    content_key bytea,
+    answers jsonb not null default '{}',
+    dry_run boolean not null default false,
+    forced boolean not null default false,
+    added_by text not null default '',
+    plan jsonb,
+    preview jsonb,
+    position jsonb,
+    notes jsonb not null default '[]',
+    bytes_read bigint not null default 0,
+    rows_read bigint not null default 0,
+    stored bigint not null default 0,
+    excluded bigint not null default 0,
+    refused bigint not null default 0,
+    skipped bigint not null default 0,
+    warnings bigint not null default 0,
+    amount_minor bigint not null default 0,
+    verdict_counts jsonb not null default '{}',
+    problem_counts jsonb not null default '{}',
+    failure_code text,
+    failure text,
+    lease text,
+    due_at timestamptz,
+    claims smallint not null default 0,
+    started_at timestamptz,
+    finished_at timestamptz,
+    constraint uploads_state_known check (
+        state in ('received', 'examining', 'needs_answer', 'reading', 'completed', 'failed')
+    ),
+    constraint uploads_rows_add_up check (rows_read = stored + excluded + refused + skipped),
+    constraint uploads_failed_for_a_reason check (
+        (state = 'failed') = (failure_code is not null) and (failure_code is null) = (failure is null)
+    )
 );
+-- The same bytes with the same answers are one upload, however many people send them at once.
+create unique index uploads_once on uploads (content_key, dry_run) where not forced;
+create unique index uploads_object_once on uploads (object_key);
+create index uploads_due on uploads (due_at, id) where due_at is not null;
 
--- People who owe money: one row per row of an upload that could be read.
+-- People who owe money: one row per row of an upload that could be read, with what screening said of it. The row of the
+-- upload is written in the same transaction, so no constraint looks it up again for each debtor.
 create table debtors (
     id bigint generated always as identity primary key,
-    upload_id bigint references uploads (id),
+    upload_id bigint,
     row_number integer,
     iban text not null,
     iban_fingerprint bytea not null,
@@ -26,10 +64,64 @@ create table debtors (
     amount_minor bigint not null,
     currency text not null,
     created_at timestamptz not null,
+    first_name text,
+    last_name text,
+    bic text,
+    mandate_id text,
+    mandate_signed_on date,
+    reference text,
+    customer_id text,
+    email text,
+    phone text,
+    street text,
+    house_number text,
+    postcode text,
+    city text,
+    province text,
+    country text,
+    description text,
+    born_on date,
+    national_id text,
+    extra jsonb,
+    verdict text not null default 'clear',
+    cause text,
     constraint debtors_amount_positive check (amount_minor > 0),
-    constraint debtors_currency_form check (currency ~ '^[A-Z]{3}$')
+    constraint debtors_currency_form check (currency ~ '^[A-Z]{3}$'),
+    constraint debtors_verdict_known check (
+        verdict in (
+            'clear', 'duplicate_in_file', 'blacklisted', 'chargebacked_before', 'already_collected',
+            'recently_attempted', 'blacklisted_name', 'blacklisted_email'
+        )
+    ),
+    constraint debtors_excluded_for_a_cause check ((verdict = 'clear') = (cause is null))
 );
 create index debtors_by_fingerprint on debtors (iban_fingerprint);
+create index debtors_by_upload on debtors (upload_id, id);
+create index debtors_left_out on debtors (verdict, id) where verdict <> 'clear';
+
+-- What is wrong with rows that became no debtors, and what deserves a look of those that did.
+create table problems (
+    upload_id bigint not null,
+    row_number integer not null,
+    ordinal smallint not null,
+    level text not null,
+    column_name text not null,
+    code text not null,
+    shown text not null,
+    note text not null,
+    cells json,
+    primary key (upload_id, row_number, ordinal),
+    constraint problems_level_known check (level in ('error', 'warning'))
+);
+
+-- What a dry run has to remember of the rows it read until it is over: it stores no debtors.
+create table rehearsed_rows (
+    upload_id bigint not null,
+    iban_fingerprint bytea not null,
+    row_number integer not null,
+    reference text
+);
+create index rehearsed_rows_by_fingerprint on rehearsed_rows (upload_id, iban_fingerprint);
 
 -- A run collects one due item from the debtors of an upload; tether_core.billing_run tells its life.
 create table billing_runs (
@@ -161,11 +253,12 @@ create index webhook_events_by_notification on webhook_events (notification_id);
 create index webhook_events_for_people on webhook_events (state, id) where state in ('parked', 'conflicting');
 create index webhook_events_by_listing on webhook_events (listed_on) where listed_on is not null;
 
--- IBANs that must not be debited. Matching is by fingerprint; an entry is lifted, never deleted.
+-- IBANs that must not be debited, matched by fingerprint; and names and e-mail addresses, by a plain form. An entry is
+-- about one of the three. It is lifted, never deleted.
 create table blacklist (
     id bigint generated always as identity primary key,
-    iban_fingerprint bytea not null,
-    iban_masked text not null,
+    iban_fingerprint bytea,
+    iban_masked text,
     action text not null,
     scope text not null,
     reason_code text not null,
@@ -179,13 +272,24 @@ create table blacklist (
     lifted_at timestamptz,
     lifted_by text,
     lifted_because text,
+    name text,
+    name_key text,
+    email text,
     constraint blacklist_action_known check (action in ('hold', 'block')),
-    constraint blacklist_scope_known check (scope in ('iban', 'mandate')),
+    constraint blacklist_scope_known check (scope in ('iban', 'mandate', 'name', 'email')),
     constraint blacklist_source_known check (source in ('chargeback', 'manual', 'import')),
-    constraint blacklist_lifted_by_someone check ((lifted_at is null) = (lifted_by is null))
+    constraint blacklist_lifted_by_someone check ((lifted_at is null) = (lifted_by is null)),
+    constraint blacklist_about_one check (num_nonnulls(iban_fingerprint, name_key, email) = 1),
+    constraint blacklist_shown check (
+        (iban_fingerprint is null) = (iban_masked is null) and (name_key is null) = (name is null)
+    )
 );
--- One live entry per IBAN and reason, whatever is delivered again.
+-- One live entry per IBAN and reason, whatever is delivered again; likewise per name and per address.
 create unique index blacklist_once on blacklist (iban_fingerprint, reason_code) where lifted_at is null;
+create unique index blacklist_name_once on blacklist (name_key, reason_code)
+where lifted_at is null and name_key is not null;
+create unique index blacklist_email_once on blacklist (email, reason_code)
+where lifted_at is null and email is not null;
 
 -- Facts for others, written in the transaction of the change they speak of, handed on in order.
 create table outbox (
