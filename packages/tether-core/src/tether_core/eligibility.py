@@ -8,6 +8,7 @@ billed later:
 
 | verdict | the debtor is not billed because |
 |---|---|
+| `screened_out` | its row was left out when its file was read |
 | `not_an_iban` | the account number is none |
 | `no_name` | the gateway demands a name |
 | `other_currency` | the scheme moves euros only |
@@ -48,6 +49,7 @@ tether_core.errors.InvalidRequest: canary_share: is a share from 0 to 1
 
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
+from ipaddress import ip_address
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -80,6 +82,9 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         tries_max: How often one item may be tried by runs.
         recent_days: For so long a try for another upload keeps an account from being debited; 0 for no such window.
         vop_score_min: Least score of the check before billing (`tether_core.vop`); `None` where none is demanded.
+        usage: The text on the debtor's statement; the debtor's reference follows it.
+        merchant_name: The creditor's name on the statement; `None` for the terminal's own.
+        remote_ip: The address from which the debtors agreed; some terminals demand one.
         after_chargeback: Whether accounts are billed that charged a debit back before. The blacklist holds all the same.
     """
 
@@ -93,6 +98,9 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tries_max: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
     recent_days: Annotated[int, msgspec.Meta(ge=0, le=3_650)] = 7
     vop_score_min: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
+    usage: Annotated[str, msgspec.Meta(min_length=1, max_length=140)] = "Collection"
+    merchant_name: Annotated[str, msgspec.Meta(min_length=1, max_length=140)] | None = None
+    remote_ip: Annotated[str, msgspec.Meta(max_length=45)] | None = None
     after_chargeback: bool = False
 
     def __post_init__(self) -> None:
@@ -101,6 +109,11 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise InvalidRequest("give 1 to 32 of a-z, 0-9, point and hyphen, e.g. 2026-03", field="due_item")
         if not 0.0 <= self.canary_share <= 1.0:
             raise InvalidRequest("is a share from 0 to 1", field="canary_share")
+        if self.remote_ip is not None:
+            try:
+                ip_address(self.remote_ip)
+            except ValueError:
+                raise InvalidRequest("give an IPv4 or IPv6 address", field="remote_ip") from None
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +126,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         amount_minor: What is owed, whole minor units.
         currency: Three capitals of ISO 4217.
         has_name: Whether there is a name to send.
+        screened_out: Why its row was left out when its file was read (`tether_core.screening`); `None` where it was not.
         has_address: Whether town and country are known.
         listed: How the account stands on the blacklist.
         listed_because: The reason code of that entry.
@@ -133,6 +147,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     has_name: bool
     has_address: bool = False
+    screened_out: str | None = None
     listed: Literal["hold", "block"] | None = None
     listed_because: str = ""
     item_state: AttemptState | None = None
@@ -170,6 +185,10 @@ class Verdict(msgspec.Struct, frozen=True):
 BILLABLE: Final = Verdict("billable")
 
 _Rule = Callable[[Candidate, Terms], str | None]
+
+
+def _screened_out(one: Candidate, _: Terms) -> str | None:
+    return None if one.again else one.screened_out
 
 
 def _not_an_iban(one: Candidate, _: Terms) -> str | None:
@@ -283,6 +302,7 @@ def _check_failed(one: Candidate, terms: Terms) -> str | None:
 
 # Verdict -> its rule, in the order in which they are asked.
 VERDICTS: Final[dict[str, _Rule]] = {
+    "screened_out": _screened_out,
     "not_an_iban": _not_an_iban,
     "no_name": _no_name,
     "other_currency": _other_currency,
