@@ -1,7 +1,7 @@
 """Billing attempts: one short function per query of `sql/billing_attempts.sql`, which tells how its rows live."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final
 
 import msgspec
@@ -10,7 +10,25 @@ from tether_core.billing import Attempt
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
-__all__ = ["ListedAttempt", "listed", "locked_by_ids", "move", "one", "states"]
+__all__ = [
+    "Ask",
+    "FollowUp",
+    "ListedAttempt",
+    "Returned",
+    "askable",
+    "asked",
+    "claim_to_ask",
+    "follow",
+    "left_open",
+    "listed",
+    "lock_returned",
+    "locked_by_ids",
+    "move",
+    "one",
+    "paid_out_twice",
+    "planned_retries",
+    "states",
+]
 
 _SQL: Final = load("billing_attempts")
 
@@ -42,6 +60,59 @@ class ListedAttempt(msgspec.Struct, frozen=True):
     reason_code: str | None
     debtor_id: int
     updated_at: datetime
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """
+    An attempt whose fate the gateway has to be asked for, under a lease.
+
+    Attributes:
+        id: Our row.
+        account: The gateway account it was sent with.
+        transaction_id: Our id, as the gateway knows it.
+        unique_id: The gateway's id, or `None` until it told us.
+        payment_stage: How far it has come.
+        asks: Answers so far that settled nothing.
+    """
+
+    id: int
+    account: str
+    transaction_id: str
+    unique_id: str | None
+    payment_stage: int
+    asks: int
+
+
+class Returned(msgspec.Struct, frozen=True):
+    """
+    An attempt that came back and was not looked at since.
+
+    Attributes:
+        id: Our row.
+        reason_code: Why money went back.
+        try_number: Which try to collect the same due item it was, from 1.
+        first_tried_at: When the first of these was sent.
+    """
+
+    id: int
+    reason_code: str
+    try_number: int
+    first_tried_at: datetime
+
+
+class FollowUp(msgspec.Struct, frozen=True):
+    """
+    What follows for an attempt that came back; see `tether_core.after_return`.
+
+    Attributes:
+        id: Our row.
+        retry_on: The day on which the same debit may be tried again, or `None`.
+        why: A `tether_core.after_return.RetryWhy`.
+    """
+
+    id: int
+    retry_on: date | None
+    why: str
 
 
 async def locked_by_ids(
@@ -138,3 +209,134 @@ async def states(conn: Connection) -> dict[str, tuple[int, int]]:
     """How many attempts stand in each state, and their amounts in minor units; states without any are left out."""
     cursor = await conn.execute(_SQL["states"])
     return {state: (count, total) for state, count, total in await cursor.fetchall()}
+
+
+async def claim_to_ask(
+    conn: Connection,
+    *,
+    payment_stages: Sequence[int],
+    silent_since: datetime,
+    asks_max: int,
+    now: datetime,
+    leased_until: datetime,
+    limit: int,
+) -> list[Ask]:
+    """
+    Take a lease on attempts whose fate the gateway has to be asked for.
+
+    Args:
+        conn: In autocommit mode: the lease must be committed before anybody is asked.
+        payment_stages: Only attempts at these.
+        silent_since: Attempts never asked about need to be without news since then.
+        asks_max: Attempts asked about so often are left out.
+        now: The present moment.
+        leased_until: The end of the lease.
+        limit: Rows at most.
+
+    Returns:
+        Up to *limit* attempts.
+    """
+    cursor = await conn.execute(
+        _SQL["claim_to_ask"],
+        {
+            "payment_stages": list(payment_stages),
+            "silent_since": silent_since,
+            "asks_max": asks_max,
+            "now": now,
+            "leased_until": leased_until,
+            "limit": limit,
+        },
+    )
+    return [Ask(*row) for row in await cursor.fetchall()]
+
+
+async def askable(
+    conn: Connection, *, payment_stages: Sequence[int], silent_since: datetime, asks_max: int, now: datetime
+) -> bool:
+    """Whether `claim_to_ask` would find any attempt."""
+    cursor = await conn.execute(
+        _SQL["askable"],
+        {
+            "payment_stages": list(payment_stages),
+            "silent_since": silent_since,
+            "asks_max": asks_max,
+            "now": now,
+        },
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+async def asked(conn: Connection, rows: Sequence[tuple[int, int, datetime | None]]) -> None:
+    """
+    Note when attempts are to be asked about again.
+
+    Args:
+        conn: Any connection.
+        rows: Attempt, answers so far that settled nothing, and when to ask again (`None`: as if never asked).
+    """
+    if not rows:
+        return
+    await conn.execute(
+        _SQL["asked"],
+        {
+            "ids": [row_id for row_id, _, _ in rows],
+            "asks": [asks for _, asks, _ in rows],
+            "ask_ats": [ask_at for _, _, ask_at in rows],
+        },
+    )
+
+
+async def lock_returned(conn: Connection, *, limit: int) -> list[Returned]:
+    """
+    Lock attempts that came back, with a reason, and were not looked at since.
+
+    Args:
+        conn: Inside the transaction that will write what follows.
+        limit: Rows at most.
+
+    Returns:
+        Up to *limit* attempts, in the order of their rows.
+    """
+    cursor = await conn.execute(_SQL["lock_returned"], {"limit": limit})
+    return [Returned(*row) for row in await cursor.fetchall()]
+
+
+async def follow(conn: Connection, rows: Sequence[FollowUp], *, now: datetime) -> None:
+    """
+    Write what follows for returned attempts, inside the transaction that locked them.
+
+    Args:
+        conn: That transaction.
+        rows: n of them.
+        now: The present moment.
+    """
+    await conn.execute(
+        _SQL["follow"],
+        {
+            "ids": [row.id for row in rows],
+            "retry_ons": [row.retry_on for row in rows],
+            "retry_whys": [row.why for row in rows],
+            "now": now,
+        },
+    )
+
+
+async def planned_retries(conn: Connection, *, from_on: date) -> dict[date, int]:
+    """How many tries after a return are planned on each day from *from_on* on."""
+    cursor = await conn.execute(_SQL["planned_retries"], {"from_on": from_on})
+    return {day: count for day, count in await cursor.fetchall()}  # noqa: C416 - rows are typed as tuples of anything
+
+
+async def paid_out_twice(conn: Connection, *, limit: int = 100) -> list[int]:
+    """Attempts whose money went back by a refund of ours and by the debtor's bank, newest first."""
+    cursor = await conn.execute(_SQL["paid_out_twice"], {"limit": limit})
+    return [row_id for (row_id,) in await cursor.fetchall()]
+
+
+async def left_open(conn: Connection, *, asks_max: int) -> int:
+    """How many attempts of unknown outcome have been asked about as often as may be."""
+    row = await (await conn.execute(_SQL["left_open"], {"asks_max": asks_max})).fetchone()
+    assert row is not None
+    return int(row[0])

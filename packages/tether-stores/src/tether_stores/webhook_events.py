@@ -1,12 +1,14 @@
 """The inbox table: one short function per query of `sql/webhook_events.sql`, which tells how its rows live."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final
 
 import msgspec
 from tether_core.billing import Confirmation
+from tether_core.emp.notification import FORM
 from tether_core.idempotency import Delivery
+from tether_core.pulled import Pulled
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
@@ -16,16 +18,26 @@ __all__ = [
     "Event",
     "Finish",
     "Recording",
+    "StandingRow",
     "Tally",
+    "ToConfirm",
+    "Unconfirmed",
     "claim",
+    "claim_to_confirm",
+    "confirmable",
+    "confirmed",
     "due",
     "finish",
     "listed",
+    "mark_listed",
     "oldest_due_s",
     "one",
     "record",
+    "record_pulled",
     "replay",
+    "standing",
     "tally",
+    "unconfirmed",
     "wake_matched",
 ]
 
@@ -103,6 +115,65 @@ class Finish(msgspec.Struct, frozen=True):
     failures: int
     next_at: datetime | None
     attempt_id: int | None
+
+
+class ToConfirm(msgspec.Struct, frozen=True):
+    """
+    A row that waits for the gateway's word, under a lease.
+
+    Attributes:
+        id: The row.
+        account: The account that signed.
+        content_type: Of the body.
+        body: The bytes as they came.
+        failures: Questions that got no answer so far.
+    """
+
+    id: int
+    account: str
+    content_type: str
+    body: bytes
+    failures: int
+
+
+class Unconfirmed(msgspec.Struct, frozen=True):
+    """
+    A row whose question got no answer.
+
+    Attributes:
+        id: The row.
+        reason: Why, a stable word.
+        failures: Questions without an answer, this one included.
+        next_at: When to ask again, or `None` to park it.
+    """
+
+    id: int
+    reason: str
+    failures: int
+    next_at: datetime | None
+
+
+class StandingRow(msgspec.Struct, frozen=True):
+    """
+    A row on record about an event that was pulled.
+
+    Attributes:
+        place: Of the event among those asked for, from 0.
+        id: The row.
+        outcome: What came of it, or `None` before it was booked.
+        content_type: Of the body.
+        body: The bytes as they came.
+        error_code: The gateway's own word, where it was asked.
+        reason_code: Likewise.
+    """
+
+    place: int
+    id: int
+    outcome: str | None
+    content_type: str
+    body: bytes
+    error_code: str | None
+    reason_code: str | None
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -324,3 +395,174 @@ async def one(conn: Connection, row_id: int) -> tuple[Event, str, bytes] | None:
 async def replay(conn: Connection, row_id: int, *, now: datetime) -> bool:
     """Put a parked row back to work; whether there was one."""
     return await (await conn.execute(_SQL["replay"], {"id": row_id, "now": now})).fetchone() is not None
+
+
+async def claim_to_confirm(
+    conn: Connection, *, now: datetime, leased_until: datetime, limit: int
+) -> list[ToConfirm]:
+    """
+    Take a lease on rows that wait for the gateway's word.
+
+    Args:
+        conn: In autocommit mode: the lease must be committed before anybody is asked.
+        now: The present moment.
+        leased_until: The end of the lease, which also names it.
+        limit: Rows at most.
+
+    Returns:
+        Up to *limit* rows.
+    """
+    cursor = await conn.execute(
+        _SQL["claim_to_confirm"], {"now": now, "leased_until": leased_until, "limit": limit}, binary=True
+    )
+    return [ToConfirm(row[0], row[1], row[2], bytes(row[3]), row[4]) for row in await cursor.fetchall()]
+
+
+async def confirmed(
+    conn: Connection, words: Sequence[tuple[int, Confirmation]], *, leased_until: datetime, now: datetime
+) -> int:
+    """
+    Put the gateway's own word beside claims, and have them booked.
+
+    Args:
+        conn: Any connection.
+        words: Row and word.
+        leased_until: The lease they were claimed under.
+        now: The present moment.
+
+    Returns:
+        How many were written; the others are somebody else's by now.
+    """
+    cursor = await conn.execute(
+        _SQL["confirmed"],
+        {
+            "ids": [row_id for row_id, _ in words],
+            "statuses": [word.status for _, word in words],
+            "error_codes": [word.error_code for _, word in words],
+            "reason_codes": [word.reason_code for _, word in words],
+            "leased_until": leased_until,
+            "now": now,
+        },
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def unconfirmed(
+    conn: Connection, rows: Sequence[Unconfirmed], *, leased_until: datetime, now: datetime
+) -> None:
+    """
+    Let rows wait on for the gateway's word, or park them.
+
+    Args:
+        conn: Any connection.
+        rows: n rows.
+        leased_until: The lease they were claimed under.
+        now: The present moment.
+    """
+    await conn.execute(
+        _SQL["unconfirmed"],
+        {
+            "ids": [row.id for row in rows],
+            "reasons": [row.reason for row in rows],
+            "failures": [row.failures for row in rows],
+            "next_ats": [row.next_at for row in rows],
+            "leased_until": leased_until,
+            "now": now,
+        },
+    )
+
+
+async def confirmable(conn: Connection, *, now: datetime) -> bool:
+    """Whether a row waits for the gateway's word and nobody is asking."""
+    row = await (await conn.execute(_SQL["confirmable"], {"now": now})).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+async def standing(conn: Connection, told: Sequence[Pulled]) -> list[StandingRow]:
+    """
+    What is on record about the events of pulled records.
+
+    Args:
+        conn: Any connection.
+        told: n records.
+
+    Returns:
+        Rows by place and age; several, one or none for each.
+    """
+    cursor = await conn.execute(
+        _SQL["standing"],
+        {
+            "accounts": [one.account for one in told],
+            "notification_ids": [one.notification.id for one in told],
+            "statuses": [one.notification.status for one in told],
+            "events": [one.notification.event for one in told],
+        },
+        binary=True,
+    )
+    return [
+        StandingRow(row[0], row[1], row[2], row[3], bytes(row[4]), row[5], row[6])
+        for row in await cursor.fetchall()
+    ]
+
+
+async def record_pulled(conn: Connection, told: Sequence[Pulled], *, now: datetime) -> dict[bytes, int]:
+    """
+    Put pulled records into the inbox, claimed and confirmed at once.
+
+    Args:
+        conn: Inside the transaction that counts them.
+        told: n records, of which some may be on record.
+        now: The moment of receipt.
+
+    Returns:
+        Key to row of those that are new.
+    """
+    cursor = await conn.execute(
+        _SQL["record_pulled"],
+        {
+            "keys": [one.key for one in told],
+            "contents": [one.content for one in told],
+            "accounts": [one.account for one in told],
+            "notification_ids": [one.notification.id for one in told],
+            "statuses": [one.notification.status for one in told],
+            "events": [one.notification.event for one in told],
+            "error_codes": [one.confirmation.error_code for one in told],
+            "reason_codes": [one.confirmation.reason_code for one in told],
+            "bodies": [one.body for one in told],
+            "content_type": FORM,
+            "now": now,
+        },
+    )
+    return {bytes(key): row_id for row_id, key in await cursor.fetchall()}
+
+
+async def mark_listed(
+    conn: Connection,
+    rows: Sequence[tuple[int, datetime | None]],
+    *,
+    listed_on: date,
+    override: bool,
+) -> None:
+    """
+    Note in which day's list the gateway has the events of some rows.
+
+    Args:
+        conn: Inside the transaction that counts them.
+        rows: Row and the gateway's own moment, where it told one.
+        listed_on: The day of the list.
+        override: Whether this list knows better than others that have the same event.
+    """
+    if not rows:
+        return
+    await conn.execute(
+        _SQL["mark_listed"],
+        {
+            "ids": [row_id for row_id, _ in rows],
+            "happened_ats": [happened_at for _, happened_at in rows],
+            "listed_on": listed_on,
+            "override": override,
+        },
+    )

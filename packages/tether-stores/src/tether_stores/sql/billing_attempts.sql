@@ -48,3 +48,74 @@ where id = %(id)s;
 -- states --
 -- How many attempts stand in each state. One row per state that occurs.
 select state, count(*), sum(amount_minor)::bigint from billing_attempts group by state;
+
+-- claim_to_ask --
+-- Take a lease on up to %(limit)s attempts at some payment stages whose fate the gateway has to be asked for: never asked
+-- and without news since %(silent_since)s, or due again. Oldest first. The lease is the next question's moment, so a
+-- worker that dies costs one wait.
+with due as (
+    select id
+    from billing_attempts
+    where
+        payment_stage = any(%(payment_stages)s) and dispute_stage = 0 and asks < %(asks_max)s
+        and ((ask_at is null and updated_at <= %(silent_since)s) or ask_at <= %(now)s)
+    order by coalesce(ask_at, updated_at), id
+    limit %(limit)s
+    for update skip locked
+)
+update billing_attempts a
+set ask_at = %(leased_until)s
+from due
+where a.id = due.id
+returning a.id, a.account, a.transaction_id, a.unique_id, a.payment_stage, a.asks;
+
+-- askable --
+-- Whether any attempt at some payment stages is due for a question. One row.
+select exists (
+    select from billing_attempts
+    where
+        payment_stage = any(%(payment_stages)s) and dispute_stage = 0 and asks < %(asks_max)s
+        and ((ask_at is null and updated_at <= %(silent_since)s) or ask_at <= %(now)s)
+);
+
+-- asked --
+-- Note when n attempts are to be asked about again. Arrays of length n.
+update billing_attempts a
+set asks = told.asks, ask_at = told.ask_at
+from unnest(%(ids)s::bigint[], %(asks)s::smallint[], %(ask_ats)s::timestamptz[]) as told (id, asks, ask_at)
+where a.id = told.id;
+
+-- lock_returned --
+-- Lock up to %(limit)s attempts that came back, with a reason, and were not looked at since. Returns id, reason_code, the
+-- number of the try (1 where there is none), and the day of the first try of the same due item.
+select
+    a.id, a.reason_code, coalesce(a.try_number, 1),
+    coalesce((
+        select min(coalesce(first.sent_at, first.created_at))
+        from billing_attempts first
+        where first.debtor_id = a.debtor_id and first.due_item = a.due_item
+    ), a.sent_at, a.created_at)
+from billing_attempts a
+where a.followed_at is null and a.reason_code is not null and a.dispute_stage in (1, 3)
+order by a.id
+limit %(limit)s
+for update of a skip locked;
+
+-- follow --
+-- Write what follows for n returned attempts. Arrays of length n.
+update billing_attempts a
+set followed_at = %(now)s, retry_on = told.retry_on, retry_why = told.retry_why
+from unnest(%(ids)s::bigint[], %(retry_ons)s::date[], %(retry_whys)s::text[]) as told (id, retry_on, retry_why)
+where a.id = told.id;
+
+-- planned_retries --
+-- How many tries after a return are planned on each day from %(from_on)s on.
+select retry_on, count(*) from billing_attempts where retry_on >= %(from_on)s group by retry_on;
+
+-- paid_out_twice --
+-- Attempts whose money went back by a refund of ours and by the debtor's bank, for a person. Up to %(limit)s ids.
+select id from billing_attempts where payment_stage = 80 and dispute_stage in (1, 3) order by id desc limit %(limit)s;
+
+-- left_open --
+-- How many attempts of unknown outcome have been asked about as often as may be. One row.
+select count(*) from billing_attempts where state = 'unknown' and asks >= %(asks_max)s;

@@ -145,3 +145,92 @@ update webhook_events
 set state = 'waiting', failures = 0, next_at = %(now)s, reason = null, outcome = null
 where id = %(id)s and state = 'parked'
 returning id;
+
+-- claim_to_confirm --
+-- Take a lease on up to %(limit)s rows that wait for the gateway's word, oldest first; the lease is committed before
+-- anybody is asked, so no transaction is open meanwhile. A worker that dies gives its rows back when the lease is over.
+with due as (
+    select id
+    from webhook_events
+    where state = 'confirming' and next_at <= %(now)s and (leased_until is null or leased_until <= %(now)s)
+    order by next_at, id
+    limit %(limit)s
+    for update skip locked
+)
+update webhook_events e
+set leased_until = %(leased_until)s
+from due
+where e.id = due.id
+returning e.id, e.account, e.content_type, e.body, e.failures;
+
+-- confirmed --
+-- Put the gateway's own word beside n claims and have them booked. Arrays of length n. Rows whose lease somebody else
+-- has by now are left alone. Returns how many were written.
+with written as (
+    update webhook_events e
+    set
+        state = 'waiting', confirmed_status = told.status, confirmed_error_code = told.error_code,
+        confirmed_reason_code = told.reason_code, confirmed_at = %(now)s, next_at = %(now)s, leased_until = null,
+        failures = 0
+    from unnest(%(ids)s::bigint[], %(statuses)s::text[], %(error_codes)s::text[], %(reason_codes)s::text[])
+        as told (id, status, error_code, reason_code)
+    where e.id = told.id and e.state = 'confirming' and e.leased_until = %(leased_until)s
+    returning 1
+)
+select count(*) from written;
+
+-- unconfirmed --
+-- Let n claims wait on for the gateway's word, or park them where next_at is null. Arrays of length n.
+update webhook_events e
+set
+    state = case when told.next_at is null then 'parked' else 'confirming' end, reason = told.reason,
+    failures = told.failures, next_at = told.next_at, leased_until = null, handled_at = %(now)s
+from unnest(%(ids)s::bigint[], %(reasons)s::text[], %(failures)s::smallint[], %(next_ats)s::timestamptz[])
+    as told (id, reason, failures, next_at)
+where e.id = told.id and e.state = 'confirming' and e.leased_until = %(leased_until)s;
+
+-- confirmable --
+-- Whether any row waits for the gateway's word and nobody is asking. One row.
+select exists (
+    select from webhook_events
+    where state = 'confirming' and next_at <= %(now)s and (leased_until is null or leased_until <= %(now)s)
+);
+
+-- standing --
+-- What is on record about n events, by account, id, status and event. Arrays of length n. Returns the event's place
+-- from 0, and of each row its id, outcome, content_type, body and the gateway's own codes; oldest first.
+-- A notification may lack the event that its status implies; a row with another event speaks of something else.
+select
+    told.place - 1, e.id, e.outcome, e.content_type, e.body, e.confirmed_error_code, e.confirmed_reason_code
+from unnest(%(accounts)s::text[], %(notification_ids)s::text[], %(statuses)s::text[], %(events)s::text[])
+    with ordinality as told (account, notification_id, status, event, place)
+join webhook_events e
+    on e.notification_id = told.notification_id and e.account = told.account and e.status = told.status
+    and (e.event is null or e.event = told.event) and e.kind = 'payment' and e.conflicts_with is null
+order by told.place, e.id;
+
+-- record_pulled --
+-- Insert n records that we fetched ourselves; they are claimed and confirmed at once. Arrays of length n.
+-- Returns id and key of those that are new: 0 to n rows.
+insert into webhook_events (
+    key, content, account, kind, notification_id, status, event, source, content_type, body, state, failures,
+    confirmed_status, confirmed_error_code, confirmed_reason_code, confirmed_at, received_at, next_at
+)
+select
+    told.key, told.content, told.account, 'payment', told.notification_id, told.status, told.event, 'pull',
+    %(content_type)s, told.body, 'waiting', 0, told.status, told.error_code, told.reason_code, %(now)s, %(now)s, %(now)s
+from unnest(
+    %(keys)s::bytea[], %(contents)s::bytea[], %(accounts)s::text[], %(notification_ids)s::text[], %(statuses)s::text[],
+    %(events)s::text[], %(error_codes)s::text[], %(reason_codes)s::text[], %(bodies)s::bytea[]
+) as told (key, content, account, notification_id, status, event, error_code, reason_code, body)
+order by told.key
+on conflict (key) where conflicts_with is null do nothing
+returning id, key;
+
+-- mark_listed --
+-- Note for n rows in which day's list the gateway has their events. Arrays of length n. A row that has a day keeps it,
+-- unless %(override)s: the list of imports knows best when a chargeback came.
+update webhook_events e
+set listed_on = %(listed_on)s, happened_at = coalesce(e.happened_at, told.happened_at)
+from unnest(%(ids)s::bigint[], %(happened_ats)s::timestamptz[]) as told (id, happened_at)
+where e.id = told.id and (e.listed_on is null or (%(override)s and e.listed_on <> %(listed_on)s));
