@@ -1,0 +1,48 @@
+"""SQL by name: what is written is found, and what is found is used."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+
+import pytest
+from tether_stores import queries
+
+FOLDER = resources.files("tether_stores").joinpath("sql")
+# The schema and the migrations are run whole; the others are files of named queries.
+SOURCES = [
+    entry.read_text() for entry in resources.files("tether_stores").iterdir() if entry.name.endswith(".py")
+]
+TABLES = sorted(
+    entry.name.removesuffix(".sql")
+    for entry in FOLDER.iterdir()
+    if entry.name.endswith(".sql") and entry.name != "schema.sql"
+)
+
+
+def test_comments_and_semicolons_are_not_sent() -> None:
+    """A comment with a percent sign would be read as a parameter, and fail a query long after it was written."""
+    text = "-- prose, 100% of it\n\n-- one --\n-- says: 5%\nselect 1\nfrom t;\n-- two_b --\nselect 2;\n"
+    assert queries.split(text) == {"one": "select 1\nfrom t", "two_b": "select 2"}
+
+
+def test_names_cannot_be_changed_after_loading() -> None:
+    """Queries are shared by all tasks of a process; one that changes its own would change everybody's."""
+    loaded = queries.load("outbox")
+    with pytest.raises(TypeError):
+        loaded["append"] = "drop table outbox"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_query_has_a_use_and_every_use_a_query(table: str) -> None:
+    """A query nobody uses is read and kept for nothing; a name without a query fails when a payment needs it."""
+    users = [source for source in SOURCES if f'load("{table}")' in source]
+    used = {name for source in users for name in re.findall(r'_SQL\["(\w+)"\]', source)}
+    assert used == set(queries.load(table))
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_queries_ask_nobody_for_the_time(table: str) -> None:
+    """Time is an argument everywhere; a query that asks the server breaks retries and tests near midnight."""
+    for name, query in queries.load(table).items():
+        assert not re.search(r"\b(now\(\)|current_(date|time|timestamp)|clock_timestamp)", query), name
