@@ -127,6 +127,9 @@ class Debtor(msgspec.Struct, frozen=True):
         amount_minor: Cents, above zero.
         currency: "EUR".
         first_name: As given; see `split_name` where only the whole is.
+        last_name, bic, mandate_id, mandate_signed_on, reference, customer_id: `None` where the row has none.
+        email, phone, street, house_number, postcode, city, province, country: As before.
+        description, born_on, national_id: As before.
         extra: Fields of `EXTRA_FIELDS` the table has, word for word; `None` when it has none.
         warnings: What deserves a look.
     """

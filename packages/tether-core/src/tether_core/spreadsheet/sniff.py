@@ -43,7 +43,7 @@ import msgspec
 
 from tether_core.spreadsheet.decisions import Kind, Refusal
 
-__all__ = ["HEAD_BYTES", "INFLATED_BYTES_MAX", "RATIO_MAX", "Sniffed", "sniff"]
+__all__ = ["HEAD_BYTES", "INFLATED_BYTES_MAX", "RATIO_MAX", "Sniffed", "looks_utf16", "sniff"]
 
 HEAD_BYTES: Final = 65_536
 INFLATED_BYTES_MAX: Final = 1 << 30
