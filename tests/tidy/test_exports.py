@@ -1,0 +1,154 @@
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import msgspec
+import pytest
+import tether_core
+
+MODULES = [
+    importlib.import_module(found.name)
+    for found in pkgutil.walk_packages(tether_core.__path__, "tether_core.")
+]
+
+
+def _tree(module: ModuleType) -> ast.Module:
+    return ast.parse(inspect.getsource(module))
+
+
+def _defined() -> Iterator[tuple[ModuleType, str, Any]]:
+    """Every function and class a module offers, and where it is written."""
+    for module in MODULES:
+        for name in getattr(module, "__all__", ()):
+            thing = getattr(module, name)
+            written_here = getattr(thing, "__module__", None) == module.__name__
+            if written_here and (inspect.isfunction(thing) or inspect.isclass(thing)):
+                yield module, name, thing
+
+
+def _functions() -> Iterator[tuple[str, Any]]:
+    """Every function a module offers, and every method of a class it offers."""
+    for module, name, thing in _defined():
+        if inspect.isfunction(thing):
+            yield f"{module.__name__}.{name}", thing
+        else:
+            for inner, method in vars(thing).items():
+                plain = method.__func__ if isinstance(method, classmethod | staticmethod) else method
+                if inspect.isfunction(plain) and not inner.startswith("_"):
+                    yield f"{module.__name__}.{name}.{inner}", plain
+
+
+FUNCTIONS = dict(_functions())
+CLASSES = {f"{m.__name__}.{name}": thing for m, name, thing in _defined() if inspect.isclass(thing)}
+
+
+def _written(name: str) -> ast.FunctionDef:
+    """The definition of a function in its source: strategies, made by a decorator, have no source of their own."""
+    module = max(
+        (each for each in MODULES if name.startswith(f"{each.__name__}.")), key=lambda m: len(m.__name__)
+    )
+    scope: Any = _tree(module)
+    for part in name.removeprefix(f"{module.__name__}.").split("."):
+        scope = next(node for node in scope.body if getattr(node, "name", None) == part)
+    assert isinstance(scope, ast.FunctionDef)
+    return scope
+
+
+def _raises(name: str) -> bool:
+    """Whether the function itself raises; what its callees raise is theirs to say."""
+
+    def inside(node: ast.AST) -> Iterator[ast.AST]:
+        for child in ast.iter_child_nodes(node):
+            if not isinstance(child, ast.FunctionDef | ast.ClassDef | ast.Lambda):
+                yield child
+                yield from inside(child)
+
+    return any(isinstance(node, ast.Raise) and node.exc is not None for node in inside(_written(name)))
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_modules_say_what_they_offer(module: ModuleType) -> None:
+    """Without `__all__` every import a module makes looks like a part of the library."""
+    offered = getattr(module, "__all__", None)
+    if offered is None:
+        # A package that only says what its modules are.
+        assert module.__name__ == "tether_core.emp", "add __all__"
+        return
+    assert len(set(offered)) == len(offered)
+    assert [name for name in offered if not hasattr(module, name)] == []
+    assert not [name for name in offered if name.startswith("_")]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_what_looks_public_is_offered(module: ModuleType) -> None:
+    """A function that is neither private nor offered is used by somebody and changed without notice."""
+    written = {
+        node.name
+        for node in _tree(module).body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and not node.name.startswith("_")
+    }
+    assert written <= set(getattr(module, "__all__", ()))
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_modules_say_what_they_are(module: ModuleType) -> None:
+    """Whoever opens the file has to guess which thing of the field it speaks of."""
+    assert module.__doc__
+    assert module.__doc__.strip().partition("\n\n")[0].rstrip().endswith((".", ":"))
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, *CLASSES])
+def test_public_names_have_a_docstring_of_their_own(name: str) -> None:
+    """help() would show nothing, or what msgspec makes up."""
+    thing = FUNCTIONS.get(name) or CLASSES[name]
+    text = thing.__doc__
+    assert text
+    assert text.strip()
+    if inspect.isclass(thing):
+        parents = [parent.__doc__ for parent in thing.__mro__[1:]]
+        assert text not in parents
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name.rpartition(".")[0] not in CLASSES])
+def test_arguments_are_explained(name: str) -> None:
+    """Units, ranges and what None means stand nowhere else."""
+    function = FUNCTIONS[name]
+    text = function.__doc__ or ""
+    arguments = [each for each in inspect.signature(function).parameters if each not in {"self", "cls"}]
+    if "Args:" in text:
+        listed = re.findall(r"^\s+\*{0,2}(\w+)(?: \([^)]*\))?:", text.partition("Args:")[2], re.MULTILINE)
+        assert [each for each in arguments if each not in listed] == []
+    elif len(arguments) > 1:
+        # A single sentence may name them itself, as *this* or `this`; of one argument it speaks anyway.
+        assert [each for each in arguments if not re.search(rf"[*`]{each}[*`]", text)] == []
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if _raises(name)])
+def test_errors_are_announced(name: str) -> None:
+    """A caller cannot catch what is not said, and takes a 4xx for a bug."""
+    assert "Raises:" in (FUNCTIONS[name].__doc__ or "")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, thing in CLASSES.items() if issubclass(thing, msgspec.Struct)]
+)
+def test_fields_are_explained(name: str) -> None:
+    """A field without unit and range is read in two ways by two people."""
+    struct: Any = CLASSES[name]
+    text = struct.__doc__ or ""
+    parents = [
+        parent for parent in struct.__mro__[1:] if isinstance(vars(parent).get("__struct_fields__"), tuple)
+    ]
+    inherited = {field for parent in parents for field in parent.__struct_fields__}
+    missing = [
+        field
+        for field in struct.__struct_fields__
+        if field not in inherited and not re.search(rf"^\s+(?:\w+, )*{field}(?:, \w+)*:", text, re.MULTILINE)
+    ]
+    assert missing == []
