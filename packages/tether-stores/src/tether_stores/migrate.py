@@ -22,6 +22,8 @@ __all__ = ["Phase", "migrate", "numbered"]
 Phase = Literal["pre", "post"]
 
 _SQL: Final = load("schema_migrations")
+# By SQLSTATE: lock_not_available, query_canceled.
+_WHY: Final = {"55P03": "a table is locked; run it again", "57014": "a migration ran out of time"}
 
 
 def numbered() -> Iterator[str]:
@@ -56,7 +58,7 @@ def migrate(database_url: str, *, now: datetime, phase: Phase | None = None) -> 
             conn.execute(_SQL["create"])
             done = {name for (name,) in conn.execute(_SQL["done"])}
             for name in numbered():
-                if name in done or (phase is not None and f"_{phase}_" not in name):
+                if name in done or phase not in {None, name.split("_")[1]}:
                     continue
                 with conn.transaction():
                     conn.execute(_SQL["set_timeouts"])
@@ -64,6 +66,5 @@ def migrate(database_url: str, *, now: datetime, phase: Phase | None = None) -> 
                     conn.execute(_SQL["mark"], {"name": name, "now": now})
                 applied.append(name)
     except psycopg.OperationalError as problem:
-        why = "a table is locked; run it again" if problem.sqlstate == "55P03" else "no connection"
-        raise StoreUnreachable("postgres", why=why) from problem
+        raise StoreUnreachable("postgres", why=_WHY.get(problem.sqlstate or "", "no connection")) from problem
     return applied

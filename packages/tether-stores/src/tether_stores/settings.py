@@ -15,8 +15,9 @@ Traceback (most recent call last):
 tether_core.errors.InvalidRequest: EMP_TIMEOUT: Expected `float`, got `str`; correct the environment ...
 """
 
+import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from tether_core.billing import Confirm, Policy
@@ -265,7 +266,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         settings = cls(**values)
         if not settings.database_direct_url:
             settings = msgspec.structs.replace(settings, database_direct_url=settings.database_url)
-        parse_codes(settings.blacklist_codes)
+        try:
+            parse_codes(settings.blacklist_codes)
+        except InvalidRequest:
+            # The core shows the word it stumbled over, which here may be anything.
+            why = "holds a word that is no reason code of four letters or digits; put commas between codes"
+            raise InvalidRequest(why, field="TETHER_BLACKLIST_CODES") from None
         return settings
 
     @property
@@ -325,14 +331,18 @@ def _read(one: Setting, text: str) -> Any:
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if wanted == dict[str, str]:
         return _pairs(one, text)
+    if get_origin(wanted) is Literal:
+        if text.lower() not in get_args(wanted):
+            raise InvalidRequest(f"is none of {', '.join(get_args(wanted))}", field=one.env)
+        return text.lower()
     try:
         value = msgspec.convert(text.lower(), wanted, strict=False)
     except msgspec.ValidationError as problem:
         # msgspec names the types, never the value.
         why = str(problem).partition(" - at")[0]
         raise InvalidRequest(f"{why}; correct the environment variable", field=one.env) from None
-    if isinstance(value, int | float) and not value > 0:
-        raise InvalidRequest("must be above 0; correct the environment variable", field=one.env)
+    if isinstance(value, int | float) and not 0 < value < math.inf:
+        raise InvalidRequest("must be above 0 and finite; correct the environment variable", field=one.env)
     return value
 
 
@@ -342,5 +352,7 @@ def _pairs(one: Setting, text: str) -> dict[str, str]:
         name, colon, key = part.strip().partition(":")
         if not (name and colon and key):
             raise InvalidRequest("is not a list of name:key pairs with commas between them", field=one.env)
+        if name in pairs:
+            raise InvalidRequest("has two keys of one name; the name tells whose it is", field=one.env)
         pairs[name] = key
     return pairs

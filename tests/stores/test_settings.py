@@ -1,0 +1,127 @@
+"""Settings: read strictly, shown without secrets, and complained about without their values."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from tether_core.blacklist import BLOCKING
+from tether_core.errors import InvalidRequest
+from tether_stores.settings import Settings, described
+
+SECRET = "hunter2-do-not-show"
+
+
+def test_nothing_set_is_closed_and_quiet() -> None:
+    """A node without secrets must refuse notifications and API calls, and ask no gateway."""
+    settings = Settings.from_env({"EMP_API_PASSWORD": "", "TETHER_API_KEYS": "  "})
+    assert (settings.credentials, settings.api_keys, settings.gateway_can_be_asked) == ((), {}, False)
+    assert settings.policy.confirm == "off"
+    assert settings.policy.blocking == BLOCKING
+
+
+def test_the_old_systems_names_are_read() -> None:
+    """A site that moves over keeps its environment.
+
+    A name that is ignored would close a route without a word.
+    """
+    settings = Settings.from_env(
+        {
+            "EMP_API_LOGIN": "merchant",
+            "EMP_API_PASSWORD": "one, two,",
+            "EMP_TERMINAL_TOKEN": "t1,t2",
+            "EMP_API_URL": "https://gate.example",
+            "EMP_TIMEOUT": "12.5",
+            "EMP_CONNECT_TIMEOUT": "3",
+            "EMP_RATE_LIMIT": "7",
+            "RECONCILIATION_RATE_LIMIT": "8",
+            "LOG_LEVEL": "WARNING",
+            "TETHER_BLACKLIST_CODES": "ac04 , xx99",
+            "TETHER_API_KEYS": "ada:k:1, ben:k2",
+        }
+    )
+    (account,) = settings.credentials
+    assert (account.login, account.passwords, account.terminal_tokens) == (
+        "merchant",
+        ("one", "two"),
+        ("t1", "t2"),
+    )
+    assert (settings.emp_timeout_s, settings.emp_connect_timeout_s, settings.emp_rate_limit) == (12.5, 3, 7)
+    assert (settings.reconciliation_rate_limit, settings.log_level) == (8, "warning")
+    assert settings.policy.blocking == {"AC04", "XX99"}
+    assert settings.policy.confirm == "chargebacks"
+    assert settings.api_keys == {"ada": "k:1", "ben": "k2"}
+
+
+def test_migrations_go_where_the_database_is_unless_told_otherwise() -> None:
+    """Without a pooler one address is enough; with one, migrations must go past it."""
+    one = Settings.from_env({"DATABASE_URL": "postgresql://pooler"})
+    both = Settings.from_env(
+        {"DATABASE_URL": "postgresql://pooler", "DATABASE_DIRECT_URL": "postgresql://direct"}
+    )
+    assert (one.database_direct_url, both.database_direct_url) == (
+        "postgresql://pooler",
+        "postgresql://direct",
+    )
+
+
+def test_no_secret_is_ever_shown() -> None:
+    """Settings end up in tracebacks and debug logs; passwords and keys must not come along."""
+    secrets = {one.env for one in described() if one.secret}
+    environ = dict.fromkeys(secrets, f"name:{SECRET}")
+    settings = Settings.from_env(environ)
+    assert SECRET in str(msgspec.structs.astuple(settings))
+    assert SECRET not in repr(settings) + str(settings) + f"{settings}" + repr(settings.credentials)
+    assert {
+        "EMP_API_PASSWORD",
+        "TETHER_API_KEYS",
+        "DATABASE_URL",
+        "REDIS_URL",
+        "AWS_SECRET_ACCESS_KEY",
+    } < secrets
+
+
+def _complaint(env: str) -> str | None:
+    try:
+        Settings.from_env({env: SECRET})
+    except InvalidRequest as problem:
+        return f"{problem} {problem!r}"
+    return None
+
+
+def test_complaints_name_the_variable_and_never_its_value() -> None:
+    """Whoever pastes a password into the wrong line must be told which line, and not find it in a log."""
+    complaints = {one.env: text for one in described() if (text := _complaint(one.env))}
+    assert len(complaints) > 10
+    for env, text in complaints.items():
+        assert env in text
+        assert SECRET[:7] not in text, env
+
+
+@pytest.mark.parametrize(
+    ("env", "value"),
+    [
+        ("EMP_TIMEOUT", "0"),
+        ("EMP_TIMEOUT", "-1"),
+        ("EMP_TIMEOUT", "nan"),
+        ("EMP_TIMEOUT", "inf"),
+        ("DATABASE_POOL_MAX", "1.5"),
+        ("DATABASE_POOL_MAX", "0"),
+        ("LOG_LEVEL", "loud"),
+        ("EMP_CONFIRM", "some"),
+        ("TETHER_API_KEYS", "no-colon"),
+        ("TETHER_API_KEYS", "name:"),
+        ("TETHER_API_KEYS", "one:key,one:other"),
+        ("TETHER_BLACKLIST_CODES", "AC04;MD01"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_at_the_start(env: str, value: str) -> None:
+    """A wrong value found at the start costs a minute; found at night, it costs the night."""
+    with pytest.raises(InvalidRequest, match=env):
+        Settings.from_env({env: value})
+
+
+def test_every_setting_tells_what_it_is_for() -> None:
+    """The page of settings is made of these texts; one without a text or a name of its own helps nobody."""
+    told = list(described())
+    assert len({one.env for one in told}) == len(told) == len(msgspec.structs.fields(Settings))
+    assert all(one.text.endswith(".") and one.field for one in told)
