@@ -19,7 +19,19 @@ from typing import Final, Literal
 
 import msgspec
 
-__all__ = ["ALL", "INTAKE", "WEBHOOKS", "Job", "Queue", "job_key"]
+__all__ = [
+    "ALL",
+    "CHECK",
+    "CONFIRM",
+    "FOLLOW",
+    "INTAKE",
+    "PULL",
+    "RECONCILE",
+    "WEBHOOKS",
+    "Job",
+    "Queue",
+    "job_key",
+]
 
 Queue = Literal["webhooks", "billing", "reconciliation", "default", "vop"]
 
@@ -53,7 +65,16 @@ WEBHOOKS: Final = Job("drain_webhooks", "webhooks", timeout_s=30, run_s=10, lane
 # that, so the run of a large one goes on to some eight minutes, keeps what it has, and leaves the rest to the next.
 INTAKE: Final = Job("read_uploads", "default", timeout_s=600, run_s=60, lanes=2, look_every_s=2)
 
-ALL: Final = (WEBHOOKS, INTAKE)
+# Asking the gateway: a run asks for some seconds, and a single question may take half a minute.
+CONFIRM: Final = Job("confirm_claims", "webhooks", timeout_s=240, run_s=30, lanes=2, look_every_s=2)
+RECONCILE: Final = Job(
+    "reconcile_attempts", "reconciliation", timeout_s=240, run_s=30, lanes=2, look_every_s=5
+)
+PULL: Final = Job("pull_lists", "reconciliation", timeout_s=300, run_s=60, lanes=2, look_every_s=5)
+FOLLOW: Final = Job("follow_returns", "reconciliation", timeout_s=60, run_s=20, lanes=1, look_every_s=10)
+CHECK: Final = Job("check_accounts", "vop", timeout_s=240, run_s=30, lanes=2, look_every_s=2)
+
+ALL: Final = (WEBHOOKS, INTAKE, CONFIRM, RECONCILE, PULL, FOLLOW, CHECK)
 
 
 def job_key(job: Job, *, lane: int) -> str:
