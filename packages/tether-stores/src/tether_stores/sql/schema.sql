@@ -3,7 +3,8 @@
 -- Moments are timestamptz, amounts are whole minor units, states are text with a named CHECK that
 -- tests/schema compares with the tables of tether_core. No default calls now(): time is an argument.
 
--- Files that were handed in. tether_core.upload and docs/concepts/intake.md tell their life.
+-- Files that were handed in. tether_core.upload and docs/concepts/intake.md tell their life. What is json here and not
+-- jsonb holds headers and cells as they came, zero bytes among them.
 create table uploads (
     id bigint generated always as identity primary key,
     object_key text not null,
@@ -14,14 +15,14 @@ create table uploads (
     created_at timestamptz not null,
     updated_at timestamptz not null,
     content_key bytea,
-    answers jsonb not null default '{}',
+    answers json not null default '{}',
     dry_run boolean not null default false,
     forced boolean not null default false,
     added_by text not null default '',
-    plan jsonb,
-    preview jsonb,
-    position jsonb,
-    notes jsonb not null default '[]',
+    plan json,
+    preview json,
+    position json,
+    notes json not null default '[]',
     bytes_read bigint not null default 0,
     rows_read bigint not null default 0,
     stored bigint not null default 0,
@@ -30,8 +31,8 @@ create table uploads (
     skipped bigint not null default 0,
     warnings bigint not null default 0,
     amount_minor bigint not null default 0,
-    verdict_counts jsonb not null default '{}',
-    problem_counts jsonb not null default '{}',
+    verdict_counts json not null default '{}',
+    problem_counts json not null default '{}',
     failure_code text,
     failure text,
     lease text,
@@ -97,7 +98,8 @@ create table debtors (
 );
 create index debtors_by_fingerprint on debtors (iban_fingerprint);
 create index debtors_by_upload on debtors (upload_id, id);
-create index debtors_left_out on debtors (verdict, id) where verdict <> 'clear';
+create index debtors_left_out on debtors (upload_id, row_number) where verdict <> 'clear';
+create index debtors_by_verdict on debtors (verdict, id) where verdict <> 'clear';
 
 -- What is wrong with rows that became no debtors, and what deserves a look of those that did.
 create table problems (

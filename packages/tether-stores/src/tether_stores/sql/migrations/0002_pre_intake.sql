@@ -1,15 +1,16 @@
 -- Intake: the life of an upload, what a debtor is made of, problems, and names and addresses on the blacklist.
 
+-- json and not jsonb: headers and cells stand in there as they came, zero bytes among them.
 alter table uploads
     add column content_key bytea,
-    add column answers jsonb not null default '{}',
+    add column answers json not null default '{}',
     add column dry_run boolean not null default false,
     add column forced boolean not null default false,
     add column added_by text not null default '',
-    add column plan jsonb,
-    add column preview jsonb,
-    add column position jsonb,
-    add column notes jsonb not null default '[]',
+    add column plan json,
+    add column preview json,
+    add column position json,
+    add column notes json not null default '[]',
     add column bytes_read bigint not null default 0,
     add column rows_read bigint not null default 0,
     add column stored bigint not null default 0,
@@ -18,8 +19,8 @@ alter table uploads
     add column skipped bigint not null default 0,
     add column warnings bigint not null default 0,
     add column amount_minor bigint not null default 0,
-    add column verdict_counts jsonb not null default '{}',
-    add column problem_counts jsonb not null default '{}',
+    add column verdict_counts json not null default '{}',
+    add column problem_counts json not null default '{}',
     add column failure_code text,
     add column failure text,
     add column lease text,
@@ -71,7 +72,8 @@ alter table debtors
     ),
     add constraint debtors_excluded_for_a_cause check ((verdict = 'clear') = (cause is null));
 create index debtors_by_upload on debtors (upload_id, id);
-create index debtors_left_out on debtors (verdict, id) where verdict <> 'clear';
+create index debtors_left_out on debtors (upload_id, row_number) where verdict <> 'clear';
+create index debtors_by_verdict on debtors (verdict, id) where verdict <> 'clear';
 
 -- What is wrong with rows that became no debtors, and what deserves a look of those that did.
 create table problems (

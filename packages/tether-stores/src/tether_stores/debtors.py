@@ -1,0 +1,374 @@
+"""Debtors: one short function per query of `sql/debtors.sql`, which tells how their rows live."""
+
+import csv
+import io
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import date, datetime
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+from tether_core import iban as ibans
+from tether_core.screening import Verdict
+from tether_core.spreadsheet import Debtor
+
+from tether_stores.postgres import Connection
+from tether_stores.queries import load
+
+__all__ = [
+    "DebtorDetail",
+    "Filters",
+    "Known",
+    "LeftOut",
+    "ListedDebtor",
+    "Sort",
+    "as_csv",
+    "forget_rehearsal",
+    "left_out",
+    "listed",
+    "listed_sorted",
+    "names_staged",
+    "one",
+    "rehearse",
+    "screen",
+    "sort_key",
+    "staging",
+    "store",
+]
+
+_SQL: Final = load("debtors")
+
+Sort: TypeAlias = Literal["row", "amount", "name"]
+
+
+class Known(msgspec.Struct, frozen=True):
+    """
+    What is known of a staged row besides its cells; the columns of the query `screen`.
+
+    Attributes:
+        row: Its number in the file.
+        amount_minor: What it owes.
+        reference: Its reference.
+        first_row: The first row of the file with its IBAN, where that is another one.
+        first_reference: That row's reference.
+        first_row_same_reference: The first row of the file with its IBAN and reference.
+        listed: "hold" or "block" when the account is on the blacklist.
+        listed_reason_code: The code it stands there for.
+        listed_note: What else is said about that.
+        charged_back: Whether a debit from the account was ever charged back.
+        collected_at: When the same debit was collected through another upload.
+        tried_at: When a debit from the account was last tried through another upload.
+        tried_state: What came of that.
+        taken_in_at: When the account was last taken in through another upload, within the window.
+        taken_in_by: That upload.
+    """
+
+    row: int
+    amount_minor: int
+    reference: str | None
+    first_row: int | None
+    first_reference: str | None
+    first_row_same_reference: int | None
+    listed: Literal["hold", "block"] | None
+    listed_reason_code: str | None
+    listed_note: str | None
+    charged_back: bool
+    collected_at: datetime | None
+    tried_at: datetime | None
+    tried_state: str | None
+    taken_in_at: datetime | None
+    taken_in_by: int | None
+
+
+class ListedDebtor(msgspec.Struct, frozen=True):
+    """
+    A debtor for people; the IBAN is masked.
+
+    Attributes:
+        id: Our row.
+        upload_id: The upload it came with.
+        row: Number of its row in the file.
+        iban_masked: First and last four characters.
+        name: Of the account holder.
+        amount_minor: What is owed, in cents.
+        currency: ISO 4217.
+        reference: The creditor's reference.
+        verdict: "clear", or the rule of screening that leaves it out.
+        cause: Why it is left out.
+        created_at: When it was stored.
+    """
+
+    id: int
+    upload_id: int | None
+    row: int | None
+    iban_masked: str
+    name: str
+    amount_minor: int
+    currency: str
+    reference: str | None
+    verdict: str
+    cause: str | None
+    created_at: datetime
+
+
+class DebtorDetail(msgspec.Struct, frozen=True):
+    """A debtor with everything the file said of it; see `tether_core.spreadsheet.Debtor`."""
+
+    debtor: ListedDebtor
+    first_name: str | None
+    last_name: str | None
+    bic: str | None
+    mandate_id: str | None
+    mandate_signed_on: date | None
+    customer_id: str | None
+    email: str | None
+    phone: str | None
+    street: str | None
+    house_number: str | None
+    postcode: str | None
+    city: str | None
+    province: str | None
+    country: str | None
+    description: str | None
+    born_on: date | None
+    national_id: str | None
+    extra: dict[str, str] | None
+
+
+class LeftOut(msgspec.Struct, frozen=True):
+    """
+    A row that screening left out, for the report.
+
+    Attributes:
+        debtor: As it was read.
+        verdict: The rule and the cause.
+    """
+
+    debtor: Debtor
+    verdict: Verdict
+
+
+class Filters(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Which debtors; `None` does not filter.
+
+    Attributes:
+        upload_id: Of this upload.
+        verdict: With this verdict.
+        name: With these beginnings of words in the name, as `to_tsquery` takes them.
+        reference: With exactly this reference.
+        iban_fingerprint: With this IBAN.
+        iban_tail: With these last four characters of the IBAN.
+    """
+
+    upload_id: int | None = None
+    verdict: str | None = None
+    name: str | None = None
+    reference: str | None = None
+    iban_fingerprint: bytes | None = None
+    iban_tail: str | None = None
+
+
+def as_csv(debtors: Iterable[Debtor], *, fingerprint: Callable[[str], bytes]) -> bytes:
+    """
+    Write debtors as `staging` takes them.
+
+    Args:
+        debtors: Of one upload, in any order.
+        fingerprint: Of a canonical IBAN.
+
+    Returns:
+        CSV in UTF-8.
+    """
+    text = io.StringIO()
+    csv.writer(text).writerows(_staged(debtors, fingerprint))
+    return text.getvalue().encode()
+
+
+def _staged(debtors: Iterable[Debtor], fingerprint: Callable[[str], bytes]) -> Iterator[tuple[object, ...]]:
+    fields = msgspec.structs.astuple
+    for debtor in debtors:
+        *told, extra, _warnings = fields(debtor)
+        kept = msgspec.json.encode(extra).decode() if extra else None
+        yield (*told, kept, f"\\x{fingerprint(debtor.iban).hex()}")
+
+
+@asynccontextmanager
+async def staging(conn: Connection) -> AsyncIterator[Callable[[bytes], Awaitable[None]]]:
+    """
+    Make the staging table of a transaction and fill it.
+
+    Args:
+        conn: That transaction; the table goes with it.
+
+    Yields:
+        A function that takes what `as_csv` wrote, any number of times.
+    """
+    await conn.execute(_SQL["stage"])
+    async with conn.cursor().copy(_SQL["copy"]) as stream:
+        yield stream.write
+
+
+async def screen(
+    conn: Connection, upload_id: int, *, since: datetime, dry_run: bool, now: datetime
+) -> list[Known]:
+    """
+    Gather what is known of the staged rows besides their cells.
+
+    Args:
+        conn: The transaction that staged them.
+        upload_id: Whose.
+        since: Since when a debtor of another upload counts.
+        dry_run: Whether earlier rows of this upload were rehearsed rather than stored.
+        now: The present moment.
+
+    Returns:
+        One entry for each row of which anything is known.
+    """
+    cursor = await conn.execute(
+        _SQL["screen"], {"upload_id": upload_id, "since": since, "dry_run": dry_run, "now": now}
+    )
+    return [Known(*row) for row in await cursor.fetchall()]
+
+
+async def names_staged(conn: Connection) -> list[tuple[int, int, str, str | None]]:
+    """Row number, amount, name and e-mail address of every staged row."""
+    return await (await conn.execute(_SQL["names_staged"])).fetchall()
+
+
+async def store(conn: Connection, upload_id: int, *, verdicts: Mapping[int, Verdict], now: datetime) -> None:
+    """
+    Move the staged rows into the table.
+
+    Args:
+        conn: The transaction that staged them.
+        upload_id: Whose.
+        verdicts: Row to verdict, for the rows that are left out.
+        now: The present moment.
+    """
+    await conn.execute(
+        _SQL["store"],
+        {
+            "upload_id": upload_id,
+            "row_numbers": list(verdicts),
+            "verdicts": [verdict.rule for verdict in verdicts.values()],
+            "causes": [verdict.cause for verdict in verdicts.values()],
+            "now": now,
+        },
+    )
+
+
+async def rehearse(conn: Connection, upload_id: int) -> None:
+    """Remember the staged rows of a dry run in place of storing them."""
+    await conn.execute(_SQL["rehearse"], {"upload_id": upload_id})
+
+
+async def forget_rehearsal(conn: Connection, upload_id: int) -> None:
+    """Forget the rows of a dry run that is over."""
+    await conn.execute(_SQL["forget_rehearsal"], {"upload_id": upload_id})
+
+
+async def listed(conn: Connection, *, filters: Filters, limit: int, before: int | None) -> list[ListedDebtor]:
+    """
+    One page of debtors, newest first.
+
+    Args:
+        conn: Any connection.
+        filters: Which.
+        limit: Rows at most.
+        before: Only rows with a smaller id, or `None` for the first page.
+
+    Returns:
+        Up to *limit* debtors.
+    """
+    cursor = await conn.execute(
+        _SQL["listed"], {**msgspec.structs.asdict(filters), "limit": limit, "before": before}
+    )
+    return [_listed(row) for row in await cursor.fetchall()]
+
+
+async def listed_sorted(
+    conn: Connection,
+    *,
+    filters: Filters,
+    sort: Sort,
+    descending: bool,
+    limit: int,
+    after: tuple[str, int] | None,
+) -> list[ListedDebtor]:
+    """
+    One page of the debtors of one upload in another order.
+
+    Args:
+        conn: Any connection.
+        filters: Which; must name the upload.
+        sort: By row number, amount or name.
+        descending: Whether the largest comes first; not for names.
+        limit: Rows at most.
+        after: `sort_key` and id of the last row shown, or `None` for the first page.
+
+    Returns:
+        Up to *limit* debtors.
+    """
+    key, after_id = after or ("0", None)
+    values = {
+        **msgspec.structs.asdict(filters),
+        "limit": limit,
+        "after_id": after_id,
+        "sort": sort,
+        "descending": descending,
+        "after_number": 0 if sort == "name" else int(key),
+        "after_name": key,
+    }
+    query = _SQL["listed_by_name"] if sort == "name" else _SQL["listed_by_number"]
+    return [_listed(row) for row in await (await conn.execute(query, values)).fetchall()]
+
+
+def sort_key(debtor: ListedDebtor, *, sort: Sort, descending: bool) -> str:
+    """What `listed_sorted` goes on after, besides the id."""
+    if sort == "name":
+        return debtor.name
+    number = debtor.amount_minor if sort == "amount" else debtor.row or 0
+    return str(-number if descending else number)
+
+
+def _listed(row: Sequence[Any]) -> ListedDebtor:
+    upload_id, number, iban = row[1:4]
+    return ListedDebtor(
+        row[0],
+        upload_id,
+        number,
+        ibans.mask(iban),
+        name=row[4],
+        amount_minor=row[5],
+        currency=row[6],
+        reference=row[7],
+        verdict=row[8],
+        cause=row[9],
+        created_at=row[10],
+    )
+
+
+async def one(conn: Connection, debtor_id: int) -> DebtorDetail | None:
+    """One debtor, or `None`."""
+    row = await (await conn.execute(_SQL["one"], {"id": debtor_id})).fetchone()
+    return None if row is None else DebtorDetail(_listed(row), *row[11:])
+
+
+async def left_out(conn: Connection, upload_id: int, *, after_row: int, limit: int) -> list[LeftOut]:
+    """
+    The next rows of an upload that screening left out, in the order of the file.
+
+    Args:
+        conn: Any connection.
+        upload_id: Whose.
+        after_row: The last row seen, or 0.
+        limit: Rows at most.
+
+    Returns:
+        Up to *limit* rows.
+    """
+    cursor = await conn.execute(
+        _SQL["left_out"], {"upload_id": upload_id, "after_row": after_row, "limit": limit}
+    )
+    return [LeftOut(Debtor(row[0], *row[3:]), Verdict(row[1], row[2])) for row in await cursor.fetchall()]

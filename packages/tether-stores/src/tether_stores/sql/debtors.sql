@@ -1,0 +1,261 @@
+-- debtors: people who owe money, one row per row of an upload that could be read.
+--
+-- Rows come in chunks. A chunk is copied into `staged_debtors`, a temporary table without an index that lives for one
+-- transaction; `screen` gathers what is known of its rows there; `store` moves all of them into the table with their verdicts.
+-- Rows that screening leaves out are stored too, with the rule and its cause: whoever asks why somebody was not
+-- debited gets an answer.
+--
+-- `store` inserts in the order of fingerprints. The index on them is the one that grows in random places, and in this
+-- order neighbours share a page of it; ten million debtors cost hardly more than none.
+
+-- stage --
+-- Make the staging table of this transaction: the fields of a debtor in the order of tether_core, then the fingerprint.
+create temporary table staged_debtors (
+    row_number integer not null,
+    iban text not null,
+    name text not null,
+    amount_minor bigint not null,
+    currency text not null,
+    first_name text,
+    last_name text,
+    bic text,
+    mandate_id text,
+    mandate_signed_on date,
+    reference text,
+    customer_id text,
+    email text,
+    phone text,
+    street text,
+    house_number text,
+    postcode text,
+    city text,
+    province text,
+    country text,
+    description text,
+    born_on date,
+    national_id text,
+    extra jsonb,
+    iban_fingerprint bytea not null
+) on commit drop;
+
+-- copy --
+-- Takes CSV, the columns of `stage` in their order.
+copy staged_debtors from stdin with (format csv);
+
+-- screen --
+-- What is known of the staged rows besides their cells; rows nothing is known of are left out. 0 to n rows:
+--  0 row_number, 1 amount_minor, 2 reference
+--  3 first_row, 4 first_reference, 5 first_row_same_reference: of the rows of this file with the same IBAN; null when
+--    it is the only one
+--  6 listed ("hold" or "block"), 7 reason_code, 8 note: of the strictest live entry for the account
+--  9 charged back before
+-- 10 when the same debit was collected through another upload
+-- 11 when a debit from the account was last tried through another upload, 12 its state
+-- 13 when the account was last taken in through another upload within the window, 14 that upload
+-- Each account is looked up once. The subqueries with "offset 0" stay what they are, a look into an index per account: a
+-- plan that reads whole tables instead would read ten million rows for each chunk.
+with accounts as materialized (
+    select iban_fingerprint, count(*) as rows from staged_debtors group by iban_fingerprint order by iban_fingerprint
+),
+kin as materialized (
+    select a.iban_fingerprint, d.upload_id, d.row_number, d.reference, d.created_at
+    from accounts a
+    cross join lateral (
+        select d.upload_id, d.row_number, d.reference, d.created_at
+        from debtors d
+        where
+            d.iban_fingerprint = a.iban_fingerprint
+            and (d.upload_id = %(upload_id)s or (d.verdict = 'clear' and d.created_at >= %(since)s))
+        offset 0
+    ) d
+    union all
+    select r.iban_fingerprint, r.upload_id, r.row_number, r.reference, %(now)s
+    from accounts a
+    join rehearsed_rows r on r.iban_fingerprint = a.iban_fingerprint and r.upload_id = %(upload_id)s
+    where %(dry_run)s
+),
+several as (
+    select iban_fingerprint from accounts where rows > 1
+    union
+    select iban_fingerprint from kin where upload_id = %(upload_id)s
+),
+in_file as (
+    select iban_fingerprint, row_number, reference, true as staged
+    from staged_debtors
+    where iban_fingerprint in (select iban_fingerprint from several)
+    union all
+    select iban_fingerprint, row_number, reference, false from kin where upload_id = %(upload_id)s
+),
+firsts as (
+    select
+        row_number, staged,
+        first_value(row_number) over account as first_row,
+        first_value(reference) over account as first_reference,
+        min(row_number) over (partition by iban_fingerprint, reference) as first_row_same_reference
+    from in_file
+    window account as (partition by iban_fingerprint order by row_number)
+),
+elsewhere as (
+    select distinct on (iban_fingerprint) iban_fingerprint, created_at, upload_id
+    from kin
+    where upload_id is distinct from %(upload_id)s
+    order by iban_fingerprint, created_at desc
+),
+listed as (
+    select distinct on (b.iban_fingerprint) b.iban_fingerprint, b.action, b.reason_code, b.note
+    from accounts a
+    cross join lateral (
+        select b.iban_fingerprint, b.action, b.reason_code, b.note, b.id
+        from blacklist b
+        where
+            b.iban_fingerprint = a.iban_fingerprint
+            and b.lifted_at is null
+            and (b.expires_at is null or b.expires_at > %(now)s)
+        offset 0
+    ) b
+    order by b.iban_fingerprint, b.action = 'hold', b.id
+),
+tried as materialized (
+    select a.iban_fingerprint, t.state, t.created_at, d.reference, d.upload_id
+    from accounts a
+    cross join lateral (
+        select t.debtor_id, t.state, t.created_at
+        from billing_attempts t
+        where t.iban_fingerprint = a.iban_fingerprint
+        offset 0
+    ) t
+    join debtors d on d.id = t.debtor_id
+),
+charged_back as (
+    select distinct iban_fingerprint from tried where state = 'chargebacked'
+),
+last_tried as (
+    select distinct on (iban_fingerprint) iban_fingerprint, created_at, state
+    from tried
+    where state not in ('voided', 'refunded') and upload_id is distinct from %(upload_id)s
+    order by iban_fingerprint, created_at desc
+),
+collected as (
+    select iban_fingerprint, reference, max(created_at) as created_at
+    from tried
+    where state = 'approved' and reference is not null and upload_id is distinct from %(upload_id)s
+    group by iban_fingerprint, reference
+)
+select
+    s.row_number, s.amount_minor, s.reference,
+    f.first_row, f.first_reference, f.first_row_same_reference,
+    b.action, b.reason_code, b.note,
+    cb.iban_fingerprint is not null,
+    c.created_at,
+    t.created_at, t.state,
+    e.created_at, e.upload_id
+from staged_debtors s
+left join firsts f on f.row_number = s.row_number and f.staged and f.first_row <> s.row_number
+left join listed b on b.iban_fingerprint = s.iban_fingerprint
+left join charged_back cb on cb.iban_fingerprint = s.iban_fingerprint
+left join collected c on c.iban_fingerprint = s.iban_fingerprint and c.reference = s.reference
+left join last_tried t on t.iban_fingerprint = s.iban_fingerprint
+left join elsewhere e on e.iban_fingerprint = s.iban_fingerprint
+where
+    f.row_number is not null or b.iban_fingerprint is not null or cb.iban_fingerprint is not null
+    or c.iban_fingerprint is not null or t.iban_fingerprint is not null or e.iban_fingerprint is not null;
+
+-- names_staged --
+-- Row number, amount, name and e-mail address of every staged row; asked only while names or addresses are on the blacklist.
+select row_number, amount_minor, name, email from staged_debtors;
+
+-- store --
+-- Move the staged rows into the table. Arrays of length n: the rows that are left out, by which rule, and why.
+insert into debtors (
+    upload_id, row_number, iban, iban_fingerprint, name, amount_minor, currency, first_name, last_name, bic,
+    mandate_id, mandate_signed_on, reference, customer_id, email, phone, street, house_number, postcode, city, province,
+    country, description, born_on, national_id, extra, verdict, cause, created_at
+)
+select
+    %(upload_id)s, s.row_number, s.iban, s.iban_fingerprint, s.name, s.amount_minor, s.currency, s.first_name,
+    s.last_name, s.bic, s.mandate_id, s.mandate_signed_on, s.reference, s.customer_id, s.email, s.phone, s.street,
+    s.house_number, s.postcode, s.city, s.province, s.country, s.description, s.born_on, s.national_id, s.extra,
+    coalesce(v.verdict, 'clear'), v.cause, %(now)s
+from staged_debtors s
+left join unnest(%(row_numbers)s::integer[], %(verdicts)s::text[], %(causes)s::text[])
+    as v (row_number, verdict, cause) on v.row_number = s.row_number
+order by s.iban_fingerprint, s.row_number;
+
+-- rehearse --
+-- Remember the staged rows of a dry run.
+insert into rehearsed_rows (upload_id, iban_fingerprint, row_number, reference)
+select %(upload_id)s, iban_fingerprint, row_number, reference from staged_debtors order by iban_fingerprint;
+
+-- forget_rehearsal --
+-- Forget the rows of a dry run that is over.
+delete from rehearsed_rows where upload_id = %(upload_id)s;
+
+-- listed --
+-- One page for people, newest first. Filters that are null do not filter. Up to %(limit)s rows.
+select id, upload_id, row_number, iban, name, amount_minor, currency, reference, verdict, cause, created_at
+from debtors
+where
+    (%(before)s::bigint is null or id < %(before)s)
+    and (%(upload_id)s::bigint is null or upload_id = %(upload_id)s)
+    and (%(verdict)s::text is null or verdict = %(verdict)s)
+    and (%(name)s::text is null or to_tsvector('simple', name) @@ to_tsquery('simple', %(name)s))
+    and (%(reference)s::text is null or reference = %(reference)s)
+    and (%(iban_fingerprint)s::bytea is null or iban_fingerprint = %(iban_fingerprint)s)
+    and (%(iban_tail)s::text is null or right(iban, 4) = %(iban_tail)s)
+order by id desc
+limit %(limit)s;
+
+-- listed_by_number --
+-- One page of one upload, by row or by amount (%(sort)s), smallest or largest first. The columns and filters of `listed`.
+select id, upload_id, row_number, iban, name, amount_minor, currency, reference, verdict, cause, created_at
+from debtors
+cross join lateral (
+    select
+        case when %(descending)s then -1 else 1 end
+        * case when %(sort)s = 'amount' then amount_minor else row_number::bigint end
+) as sorted (key)
+where
+    upload_id = %(upload_id)s
+    and (%(after_id)s::bigint is null or (key, id) > (%(after_number)s, %(after_id)s))
+    and (%(verdict)s::text is null or verdict = %(verdict)s)
+    and (%(name)s::text is null or to_tsvector('simple', name) @@ to_tsquery('simple', %(name)s))
+    and (%(reference)s::text is null or reference = %(reference)s)
+    and (%(iban_fingerprint)s::bytea is null or iban_fingerprint = %(iban_fingerprint)s)
+    and (%(iban_tail)s::text is null or right(iban, 4) = %(iban_tail)s)
+order by key, id
+limit %(limit)s;
+
+-- listed_by_name --
+-- One page of one upload, by name. The columns and filters of `listed`.
+select id, upload_id, row_number, iban, name, amount_minor, currency, reference, verdict, cause, created_at
+from debtors
+where
+    upload_id = %(upload_id)s
+    and (%(after_id)s::bigint is null or (name, id) > (%(after_name)s, %(after_id)s))
+    and (%(verdict)s::text is null or verdict = %(verdict)s)
+    and (%(name)s::text is null or to_tsvector('simple', name) @@ to_tsquery('simple', %(name)s))
+    and (%(reference)s::text is null or reference = %(reference)s)
+    and (%(iban_fingerprint)s::bytea is null or iban_fingerprint = %(iban_fingerprint)s)
+    and (%(iban_tail)s::text is null or right(iban, 4) = %(iban_tail)s)
+order by name, id
+limit %(limit)s;
+
+-- one --
+-- One debtor. 0 or 1 row: the columns of `listed`, then the rest of what the file said.
+select
+    id, upload_id, row_number, iban, name, amount_minor, currency, reference, verdict, cause, created_at,
+    first_name, last_name, bic, mandate_id, mandate_signed_on, customer_id, email, phone, street, house_number, postcode,
+    city, province, country, description, born_on, national_id, extra
+from debtors
+where id = %(id)s;
+
+-- left_out --
+-- The next rows of an upload that screening left out, with everything the file said of them. Up to %(limit)s rows.
+select
+    row_number, verdict, cause, iban, name, amount_minor, currency, first_name, last_name, bic, mandate_id,
+    mandate_signed_on, reference, customer_id, email, phone, street, house_number, postcode, city, province, country,
+    description, born_on, national_id, extra
+from debtors
+where upload_id = %(upload_id)s and verdict <> 'clear' and row_number > %(after_row)s
+order by row_number
+limit %(limit)s;

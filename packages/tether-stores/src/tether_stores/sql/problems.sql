@@ -1,0 +1,41 @@
+-- problems: what is wrong with rows of uploads.
+--
+-- Rows come by COPY, in the transaction that stores the chunk they belong to. A row of a file may have several, told
+-- apart by `ordinal`; the first of a refused row (ordinal 0) keeps the row's cells as they came, for the report.
+
+-- copy --
+-- Takes CSV: upload_id, row_number, ordinal, level, column_name, code, shown, note, cells.
+copy problems (upload_id, row_number, ordinal, level, column_name, code, shown, note, cells) from stdin with (format csv);
+
+-- listed --
+-- One page in the order of the file. Filters that are null do not filter. Up to %(limit)s rows.
+select row_number, ordinal, level, column_name, code, shown, note
+from problems
+where
+    upload_id = %(upload_id)s
+    and (row_number, ordinal) > (%(after_row)s, %(after_ordinal)s)
+    and (%(level)s::text is null or level = %(level)s)
+    and (%(code)s::text is null or code = %(code)s)
+order by row_number, ordinal
+limit %(limit)s;
+
+-- of_rows --
+-- All problems of the next refused rows, with their cells, in order. Up to %(limit)s rows of the file.
+with refused as (
+    select row_number, cells
+    from problems
+    where upload_id = %(upload_id)s and row_number > %(after_row)s and cells is not null
+    order by row_number
+    limit %(limit)s
+)
+select r.row_number, r.cells::text, p.column_name, p.code, p.shown, p.note, p.level
+from refused r
+join problems p on p.upload_id = %(upload_id)s and p.row_number = r.row_number
+order by r.row_number, p.ordinal;
+
+-- of_row --
+-- What deserved a look of one row that became a debtor.
+select row_number, ordinal, level, column_name, code, shown, note
+from problems
+where upload_id = %(upload_id)s and row_number = %(row_number)s
+order by ordinal;

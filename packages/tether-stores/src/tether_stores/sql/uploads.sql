@@ -1,0 +1,138 @@
+-- uploads: files that were handed in, and how far their reading has come.
+--
+-- A row is born by `record` once its object is in the store; of several that say the same of the same bytes, one insert
+-- wins. A worker takes one by `due_one` and `take`: the row then carries the worker's lease and is due again when
+-- the lease ends, so an upload whose worker died is found by the next who looks. Everything a worker writes names its lease, and
+-- changes nothing once another has taken over.
+--
+-- Each chunk of rows is one transaction: debtors, problems and `advance` come together or not at all.
+
+-- record --
+-- Make a row. Returns its id, or no row when the same bytes with the same answers are on record.
+insert into uploads (
+    object_key, filename, size_bytes, sha256, state, created_at, updated_at, content_key, answers, dry_run, forced,
+    added_by, due_at
+)
+values (
+    %(object_key)s, %(filename)s, %(size_bytes)s, %(sha256)s, 'received', %(now)s, %(now)s, %(content_key)s,
+    %(answers)s::json, %(dry_run)s, %(forced)s, %(added_by)s, %(now)s
+)
+on conflict (content_key, dry_run) where not forced do nothing
+returning id;
+
+-- same --
+-- The upload on record with this content. 0 or 1 row: its id.
+select id from uploads where content_key = %(content_key)s and dry_run = %(dry_run)s and not forced;
+
+-- due_one --
+-- Lock the upload that has been due longest; those another worker is just taking are passed over. 0 or 1 row.
+select
+    id, object_key, filename, size_bytes, sha256, state, created_at, answers::text, dry_run, plan::text,
+    position::text, rows_read, notes::text, claims
+from uploads
+where due_at <= %(now)s
+order by due_at, id
+limit 1
+for update skip locked;
+
+-- take --
+-- Lease the locked upload until %(until)s.
+update uploads
+set
+    state = %(state)s, lease = %(lease)s, due_at = %(until)s, claims = claims + 1,
+    started_at = coalesce(started_at, %(now)s), updated_at = %(now)s
+where id = %(id)s;
+
+-- hold --
+-- Prolong a lease. Returns the id, or no row when it is somebody else's by now.
+update uploads set due_at = %(until)s where id = %(id)s and lease = %(lease)s returning id;
+
+-- planned --
+-- Write how the file is read. With a state that waits for a person, the lease ends. Returns the id, or no row.
+update uploads
+set
+    state = %(state)s, plan = %(plan)s::json, preview = %(preview)s::json, updated_at = %(now)s,
+    due_at = case when %(waits)s then null else due_at end,
+    lease = case when %(waits)s then null else lease end,
+    claims = case when %(waits)s then 0 else claims end
+where id = %(id)s and lease = %(lease)s
+returning id;
+
+-- advance --
+-- Add what a chunk has come to, in the transaction that stores it. Returns the id, or no row when the lease is lost.
+update uploads
+set
+    position = %(position)s::json, notes = %(notes)s::json, bytes_read = %(bytes_read)s,
+    rows_read = rows_read + %(rows)s, stored = stored + %(stored)s, excluded = excluded + %(excluded)s,
+    refused = refused + %(refused)s, skipped = skipped + %(skipped)s, warnings = warnings + %(warnings)s,
+    amount_minor = amount_minor + %(amount_minor)s,
+    verdict_counts = %(verdict_counts)s::json, problem_counts = %(problem_counts)s::json,
+    claims = 0, due_at = %(until)s, updated_at = %(now)s
+where id = %(id)s and lease = %(lease)s
+returning id;
+
+-- counted --
+-- The counts by verdict and by problem so far. One row.
+select verdict_counts::text, problem_counts::text from uploads where id = %(id)s;
+
+-- end --
+-- Write that the upload is completed or failed; its lease ends. Returns the id, or no row when the lease is lost.
+update uploads
+set
+    state = %(state)s, failure_code = %(failure_code)s, failure = %(failure)s, finished_at = %(now)s,
+    updated_at = %(now)s, bytes_read = case when %(failure_code)s::text is null then size_bytes else bytes_read end,
+    lease = null, due_at = null, claims = 0
+where id = %(id)s and lease = %(lease)s
+returning id;
+
+-- release --
+-- Give an upload back before its lease ends, to be taken again at %(due_at)s. A claim that did not fail does not count.
+update uploads
+set lease = null, due_at = %(due_at)s, claims = case when %(blameless)s then greatest(claims - 1, 0) else claims end
+where id = %(id)s and lease = %(lease)s;
+
+-- answer --
+-- Send an upload through again with other answers. Returns the id, or no row when it is not in the state it was.
+update uploads
+set
+    state = %(after)s, answers = %(answers)s::json, content_key = %(content_key)s, plan = null, preview = null,
+    failure_code = null, failure = null, finished_at = null, claims = 0, due_at = %(now)s, updated_at = %(now)s
+where id = %(id)s and state = %(before)s
+returning id;
+
+-- due --
+-- Whether any upload has been due for longer than %(older_than_s)s seconds. One row.
+select exists (
+    select from uploads where due_at <= %(now)s - make_interval(secs => %(older_than_s)s)
+);
+
+-- known_keys --
+-- Which of n object keys belong to an upload. 0 to n rows.
+select object_key from uploads where object_key = any(%(keys)s);
+
+-- listed --
+-- One page for people, newest first. Filters that are null do not filter. Up to %(limit)s rows.
+select
+    id, filename, size_bytes, encode(sha256, 'hex'), state, dry_run, added_by, created_at, started_at, finished_at,
+    bytes_read, rows_read, stored, excluded, refused, skipped, warnings, amount_minor, verdict_counts::text,
+    problem_counts::text, failure_code, failure
+from uploads
+where
+    (%(before)s::bigint is null or id < %(before)s)
+    and (%(state)s::text is null or state = %(state)s)
+order by id desc
+limit %(limit)s;
+
+-- one --
+-- One upload: the columns of `listed`, then object_key, answers, plan, notes. 0 or 1 row.
+select
+    id, filename, size_bytes, encode(sha256, 'hex'), state, dry_run, added_by, created_at, started_at, finished_at,
+    bytes_read, rows_read, stored, excluded, refused, skipped, warnings, amount_minor, verdict_counts::text,
+    problem_counts::text, failure_code, failure,
+    object_key, answers::text, plan::text, notes::text
+from uploads
+where id = %(id)s;
+
+-- preview --
+-- The first rows of an upload as they were read. 0 or 1 row.
+select preview::text from uploads where id = %(id)s;

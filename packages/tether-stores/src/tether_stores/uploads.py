@@ -1,0 +1,461 @@
+"""Uploads: one short function per query of `sql/uploads.sql`, which tells how their rows live."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from tether_core.spreadsheet import Answers, Plan, Position, Preview
+from tether_core.upload import Tallies, UploadState
+
+from tether_stores.postgres import Connection
+from tether_stores.queries import load
+
+__all__ = [
+    "Detail",
+    "Due",
+    "Recording",
+    "Upload",
+    "advance",
+    "answer",
+    "due",
+    "due_one",
+    "end",
+    "hold",
+    "known_keys",
+    "listed",
+    "one",
+    "planned",
+    "preview",
+    "record",
+    "release",
+    "take",
+]
+
+_SQL: Final = load("uploads")
+_encode: Final = msgspec.json.encode
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """
+    A file on its way into the table; its object is in the store.
+
+    Attributes:
+        object_key: Where the object lies.
+        filename: What the sender called it.
+        size_bytes: Its size.
+        sha256: 32 bytes.
+        content_key: `tether_core.upload.content_key`.
+        answers: What the sender said of it.
+        dry_run: Whether no debtors are to be stored.
+        forced: Whether it is wanted although it may be on record.
+        added_by: Whose API key it came with.
+    """
+
+    object_key: str
+    filename: str
+    size_bytes: int
+    sha256: bytes
+    content_key: bytes
+    answers: Answers
+    dry_run: bool
+    forced: bool
+    added_by: str
+
+
+class Due(msgspec.Struct, frozen=True):
+    """
+    An upload with work left, as the worker sees it; the columns of the query `due_one`.
+
+    Attributes:
+        plan: How it is read, once that is settled.
+        position: How far it was read.
+        rows_read: Rows that have their outcome.
+        notes: Sentences about the whole file, so far.
+        claims: How often it was taken since something last came of it.
+    """
+
+    id: int
+    object_key: str
+    filename: str
+    size_bytes: int
+    sha256: bytes
+    state: UploadState
+    created_at: datetime
+    answers: Answers
+    dry_run: bool
+    plan: Plan | None
+    position: Position
+    rows_read: int
+    notes: list[str]
+    claims: int
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """
+    An upload for people.
+
+    Attributes:
+        id: Its number.
+        filename: What the sender called it.
+        size_bytes: Its size.
+        sha256: The digest of its bytes, in hex.
+        state: A state of `tether_core.upload`.
+        dry_run: Whether no debtors are stored.
+        added_by: Whose API key it came with.
+        created_at: When it came.
+        started_at: When its reading began.
+        finished_at: When that ended, well or not.
+        bytes_read: How far the file has been read; its size at the end.
+        tallies: How many rows went where; always balanced.
+        failure_code: Why it failed, a stable word.
+        failure: Why it failed, a sentence.
+    """
+
+    id: int
+    filename: str
+    size_bytes: int
+    sha256: str
+    state: UploadState
+    dry_run: bool
+    added_by: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    bytes_read: int
+    tallies: Tallies
+    failure_code: str | None
+    failure: str | None
+
+
+class Detail(msgspec.Struct, frozen=True):
+    """
+    An upload with all that was decided.
+
+    Attributes:
+        upload: As in the list.
+        object_key: Where its bytes lie.
+        answers: What the sender said of it.
+        plan: How it is read, with reasons, questions and warnings.
+        notes: Sentences about the whole file.
+    """
+
+    upload: Upload
+    object_key: str
+    answers: Answers
+    plan: Plan | None
+    notes: list[str]
+
+
+def _upload(row: Sequence[Any]) -> Upload:
+    tallies = Tallies(
+        rows=row[11],
+        stored=row[12],
+        excluded=row[13],
+        refused=row[14],
+        skipped=row[15],
+        warnings=row[16],
+        amount_minor=row[17],
+        verdicts=_read(row[18], dict[str, int]),
+        problems=_read(row[19], dict[str, int]),
+    )
+    return Upload(
+        id=row[0],
+        filename=row[1],
+        size_bytes=row[2],
+        sha256=row[3],
+        state=row[4],
+        dry_run=row[5],
+        added_by=row[6],
+        created_at=row[7],
+        started_at=row[8],
+        finished_at=row[9],
+        bytes_read=row[10],
+        tallies=tallies,
+        failure_code=row[20],
+        failure=row[21],
+    )
+
+
+def _read(text: str, kind: Any) -> Any:
+    return msgspec.json.decode(text, type=kind)
+
+
+def _text(value: object) -> str:
+    return _encode(value).decode()
+
+
+async def record(conn: Connection, told: Recording, *, now: datetime) -> tuple[int, bool]:
+    """
+    Make a row for a file, or find the one that has the same bytes and answers.
+
+    Args:
+        conn: Any connection.
+        told: The file.
+        now: The present moment.
+
+    Returns:
+        The upload's id, and whether it is new.
+    """
+    values = {**msgspec.structs.asdict(told), "answers": _text(told.answers), "now": now}
+    # Whoever loses the insert finds the winner; it may be gone from under the key again only by new answers.
+    for _ in range(3):
+        if row := await (await conn.execute(_SQL["record"], values)).fetchone():
+            return row[0], True
+        if row := await (await conn.execute(_SQL["same"], values)).fetchone():
+            return row[0], False
+    raise AssertionError("an upload with this content is neither new nor on record")
+
+
+async def due_one(conn: Connection, *, now: datetime) -> Due | None:
+    """
+    Lock the upload that has been due longest.
+
+    Args:
+        conn: Inside the transaction that will `take` it.
+        now: The present moment.
+
+    Returns:
+        The upload, or `None` when none is due.
+    """
+    row = await (await conn.execute(_SQL["due_one"], {"now": now})).fetchone()
+    if row is None:
+        return None
+    return Due(
+        id=row[0],
+        object_key=row[1],
+        filename=row[2],
+        size_bytes=row[3],
+        sha256=bytes(row[4]),
+        state=row[5],
+        created_at=row[6],
+        answers=_read(row[7], Answers),
+        dry_run=row[8],
+        plan=None if row[9] is None else _read(row[9], Plan),
+        position=Position() if row[10] is None else _read(row[10], Position),
+        rows_read=row[11],
+        notes=_read(row[12], list[str]),
+        claims=row[13],
+    )
+
+
+async def take(
+    conn: Connection, upload_id: int, *, state: UploadState, lease: str, until: datetime, now: datetime
+) -> None:
+    """Lease the upload that this transaction has locked until a moment."""
+    await conn.execute(
+        _SQL["take"], {"id": upload_id, "state": state, "lease": lease, "until": until, "now": now}
+    )
+
+
+async def hold(conn: Connection, upload_id: int, *, lease: str, until: datetime) -> bool:
+    """Prolong a lease; whether it was still ours."""
+    values = {"id": upload_id, "lease": lease, "until": until}
+    return await (await conn.execute(_SQL["hold"], values)).fetchone() is not None
+
+
+async def planned(
+    conn: Connection, upload_id: int, *, state: UploadState, shown: Preview, lease: str, now: datetime
+) -> bool:
+    """
+    Write how an upload is read, and what its first rows come to.
+
+    Args:
+        conn: Any connection.
+        upload_id: Which.
+        state: "reading", or "needs_answer", with which the lease ends.
+        shown: The plan with its preview.
+        lease: Ours.
+        now: The present moment.
+
+    Returns:
+        Whether the lease was still ours.
+    """
+    values = {
+        "id": upload_id,
+        "state": state,
+        "plan": _text(shown.plan),
+        "preview": _text(shown.rows),
+        "waits": state == "needs_answer",
+        "lease": lease,
+        "now": now,
+    }
+    return await (await conn.execute(_SQL["planned"], values)).fetchone() is not None
+
+
+async def advance(
+    conn: Connection,
+    upload_id: int,
+    *,
+    tallies: Tallies,
+    position: Position,
+    notes: Sequence[str],
+    bytes_read: int,
+    lease: str,
+    until: datetime,
+    now: datetime,
+) -> bool:
+    """
+    Add a chunk's tallies, inside the transaction that stores the chunk.
+
+    Args:
+        conn: That transaction; roll it back when this returns `False`.
+        upload_id: Which.
+        tallies: Of the chunk.
+        position: Behind the chunk.
+        notes: All of them so far.
+        bytes_read: How far the file has been read.
+        lease: Ours.
+        until: When the lease ends now.
+        now: The present moment.
+
+    Returns:
+        Whether the lease was still ours.
+    """
+    row = await (await conn.execute(_SQL["counted"], {"id": upload_id})).fetchone()
+    assert row is not None
+    before = Tallies(verdicts=_read(row[0], dict[str, int]), problems=_read(row[1], dict[str, int]))
+    after = before + tallies
+    values = {
+        **msgspec.structs.asdict(tallies),
+        "id": upload_id,
+        "position": _text(position),
+        "notes": _text(notes),
+        "bytes_read": bytes_read,
+        "verdict_counts": _text(after.verdicts),
+        "problem_counts": _text(after.problems),
+        "lease": lease,
+        "until": until,
+        "now": now,
+    }
+    return await (await conn.execute(_SQL["advance"], values)).fetchone() is not None
+
+
+async def end(
+    conn: Connection,
+    upload_id: int,
+    *,
+    state: UploadState,
+    failure: tuple[str, str] | None,
+    lease: str,
+    now: datetime,
+) -> bool:
+    """
+    Write that an upload is over.
+
+    Args:
+        conn: Any connection.
+        upload_id: Which.
+        state: "completed" or "failed".
+        failure: For "failed": code and sentence.
+        lease: Ours; it ends.
+        now: The present moment.
+
+    Returns:
+        Whether the lease was still ours.
+    """
+    code, why = failure or (None, None)
+    values = {
+        "id": upload_id,
+        "state": state,
+        "failure_code": code,
+        "failure": why,
+        "lease": lease,
+        "now": now,
+    }
+    return await (await conn.execute(_SQL["end"], values)).fetchone() is not None
+
+
+async def release(conn: Connection, upload_id: int, *, lease: str, due_at: datetime, blameless: bool) -> None:
+    """Give an upload back, to be taken again at a moment; *blameless* when it is not the file that stopped us."""
+    await conn.execute(
+        _SQL["release"], {"id": upload_id, "lease": lease, "due_at": due_at, "blameless": blameless}
+    )
+
+
+async def answer(
+    conn: Connection,
+    upload_id: int,
+    *,
+    before: UploadState,
+    after: UploadState,
+    answers: Answers,
+    content_key: bytes,
+    now: datetime,
+) -> bool:
+    """
+    Send an upload through again with other answers.
+
+    Args:
+        conn: Any connection.
+        upload_id: Which.
+        before: The state it must still be in.
+        after: The state it comes into.
+        answers: What is said of it now.
+        content_key: Of its bytes with these answers.
+        now: The present moment.
+
+    Returns:
+        Whether it was still in that state.
+
+    Raises:
+        psycopg.errors.UniqueViolation: when another upload has the same bytes with these answers.
+    """
+    values = {
+        "id": upload_id,
+        "before": before,
+        "after": after,
+        "answers": _text(answers),
+        "content_key": content_key,
+        "now": now,
+    }
+    return await (await conn.execute(_SQL["answer"], values)).fetchone() is not None
+
+
+async def due(conn: Connection, *, now: datetime, older_than_s: float = 0) -> bool:
+    """Whether an upload has been due for longer than *older_than_s* seconds."""
+    row = await (await conn.execute(_SQL["due"], {"now": now, "older_than_s": older_than_s})).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+async def known_keys(conn: Connection, keys: Sequence[str]) -> set[str]:
+    """Which of these object keys belong to an upload."""
+    return {key for (key,) in await (await conn.execute(_SQL["known_keys"], {"keys": list(keys)})).fetchall()}
+
+
+async def listed(conn: Connection, *, limit: int, before: int | None, state: str | None) -> list[Upload]:
+    """
+    One page of uploads, newest first.
+
+    Args:
+        conn: Any connection.
+        limit: Rows at most.
+        before: Only rows with a smaller id, or `None` for the first page.
+        state: Only uploads in this state, or `None`.
+
+    Returns:
+        Up to *limit* uploads.
+    """
+    cursor = await conn.execute(_SQL["listed"], {"limit": limit, "before": before, "state": state})
+    return [_upload(row) for row in await cursor.fetchall()]
+
+
+async def one(conn: Connection, upload_id: int) -> Detail | None:
+    """One upload with all that was decided, or `None`."""
+    row = await (await conn.execute(_SQL["one"], {"id": upload_id})).fetchone()
+    if row is None:
+        return None
+    return Detail(
+        _upload(row),
+        object_key=row[22],
+        answers=_read(row[23], Answers),
+        plan=None if row[24] is None else _read(row[24], Plan),
+        notes=_read(row[25], list[str]),
+    )
+
+
+async def preview(conn: Connection, upload_id: int) -> bytes | None:
+    """The first rows of an upload as they were read, as JSON; `None` while they were not."""
+    row = await (await conn.execute(_SQL["preview"], {"id": upload_id})).fetchone()
+    return None if row is None or row[0] is None else str(row[0]).encode()
