@@ -3,6 +3,8 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 import tether_core
+import tether_core.errors
 
 MODULES = [
     importlib.import_module(found.name)
@@ -152,3 +155,27 @@ def test_fields_are_explained(name: str) -> None:
         if field not in inherited and not re.search(rf"^\s+(?:\w+, )*{field}(?:, \w+)*:", text, re.MULTILINE)
     ]
     assert missing == []
+
+
+def test_the_package_offers_types_and_no_verbs() -> None:
+    """`decode` and `step` mean something else in every module; flat, the last import would win."""
+    assert not [name for name in tether_core.__all__ if inspect.isfunction(getattr(tether_core, name))]
+
+
+def test_every_error_is_offered_flat() -> None:
+    """A user who catches by branch would have to know where each class lives."""
+    assert set(tether_core.errors.__all__) <= set(tether_core.__all__)
+
+
+def test_the_package_lists_its_modules() -> None:
+    """A module that the first page leaves out is found by nobody."""
+    written = tether_core.__doc__ or ""
+    modules = [found.name for found in pkgutil.iter_modules(tether_core.__path__)]
+    assert [name for name in modules if f"`{name}`" not in written and f"`{name}." not in written] == []
+
+
+def test_the_package_loads_no_reader_of_workbooks_and_no_test_library() -> None:
+    """A web process that only verifies signatures would carry them, and need Hypothesis installed."""
+    asked = "import tether_core, sys; print(*sorted({'python_calamine', 'hypothesis'} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == ""

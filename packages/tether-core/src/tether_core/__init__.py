@@ -1,1 +1,97 @@
-"""Tether."""
+"""
+The rules of SEPA direct debit over emerchantpay: pure, typed, usable alone.
+
+Bytes and values go in, values come out. Nothing in here opens, waits, draws, logs or asks for the time: what changes from
+call to call is an argument. Types are offered flat, `from tether_core import Attempt`; verbs stay in the
+module of their noun, and so do names that say something only beside it: `billing.decide`, `billing.Policy`.
+
+In the order in which data meets them:
+
+| module | what it is about | types offered here |
+|---|---|---|
+| `errors` | who acts next when something goes wrong | `TetherError`: `Rejected`, `Contradicted`, `Unavailable` and theirs |
+| `money`, `iban`, `calendar` | amounts, accounts, the days on which banks settle | `Money` |
+| `spreadsheet` | from any spreadsheet to clean debtors | in the module, for it loads the reader of workbooks |
+| `screening`, `upload` | who of a file is left out; the life of an upload | in the modules |
+| `vop`, `eligibility`, `payer` | is the account the debtor's, may it be billed, the request that asks for it | in the modules |
+| `billing_run`, `brake`, `limits` | a run, what stops it, how fast it may go | `Breaker`, `Bucket` |
+| `sending`, `emp.requests`, `emp.answers` | sent once, in the gateway's XML, and what it answers | `Debit`, `GatewayAnswer`, `Chargeback` |
+| `emp.signature`, `emp.notification`, `emp.codes` | is a notification genuine, what does it say | `Credential`, `Notification` |
+| `idempotency`, `inbox` | is it new; the life of what was received | `Identity`, `Delivery`, `InboxState` |
+| `billing`, `blacklist` | what it does to the payment and to the account | `Attempt`, `AttemptState`, `Confirmation` |
+| `reconciling`, `pulled`, `completeness` | asking the gateway, and proof that nothing is missing | in the modules |
+| `after_return` | what follows when a debit comes back | in the module |
+| `events`, `jobs` | what is announced, what rings | `Event` and its four kinds, `Job` |
+| `redact` | what may be shown | |
+| `testing` | strategies and builders for tests; needs Hypothesis | |
+
+>>> from tether_core import Credential, Notification
+>>> from tether_core.emp.notification import FORM, decode
+>>> isinstance(decode(b"unique_id=44177a21&signature=ab", content_type=FORM), Notification)
+True
+"""
+
+from tether_core.billing import Attempt, AttemptState, Confirmation
+from tether_core.emp.answers import Chargeback, GatewayAnswer
+from tether_core.emp.notification import Notification
+from tether_core.emp.requests import Debit
+from tether_core.emp.signature import Credential
+from tether_core.errors import (
+    ConflictingContent,
+    Contradicted,
+    GatewaySilent,
+    IllegalStep,
+    InvalidAmount,
+    InvalidIban,
+    InvalidRequest,
+    Overloaded,
+    Rejected,
+    SignatureMismatch,
+    StoreUnreachable,
+    TetherError,
+    Unavailable,
+    Unreadable,
+)
+from tether_core.events import AmountDiffered, AttemptMoved, Event, IbanListed, ReasonUnknown
+from tether_core.idempotency import Delivery, Identity
+from tether_core.inbox import InboxState
+from tether_core.jobs import Job
+from tether_core.limits import Breaker, Bucket
+from tether_core.money import Money
+
+__all__ = [
+    "AmountDiffered",
+    "Attempt",
+    "AttemptMoved",
+    "AttemptState",
+    "Breaker",
+    "Bucket",
+    "Chargeback",
+    "Confirmation",
+    "ConflictingContent",
+    "Contradicted",
+    "Credential",
+    "Debit",
+    "Delivery",
+    "Event",
+    "GatewayAnswer",
+    "GatewaySilent",
+    "IbanListed",
+    "Identity",
+    "IllegalStep",
+    "InboxState",
+    "InvalidAmount",
+    "InvalidIban",
+    "InvalidRequest",
+    "Job",
+    "Money",
+    "Notification",
+    "Overloaded",
+    "ReasonUnknown",
+    "Rejected",
+    "SignatureMismatch",
+    "StoreUnreachable",
+    "TetherError",
+    "Unavailable",
+    "Unreadable",
+]
