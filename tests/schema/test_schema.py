@@ -1,0 +1,123 @@
+"""The schema for reading is the schema that migrations build, and its rules are those of the core."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, get_args
+
+import psycopg
+import pytest
+from tether_core import after_return, billing, billing_run, blacklist, completeness, inbox, upload, vop
+from tether_core.emp import notification
+from tether_core.spreadsheet import outcomes
+from tether_stores.queries import read
+
+# What a database consists of. The table of migrations is made by whoever migrates, and stands in no schema.
+CATALOG = {
+    "columns": """
+        select c.relname || '.' || a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
+            a.attgenerated, a.attcollation::regcollation::text, a.attstorage, pg_get_expr(d.adbin, d.adrelid)
+        from pg_attribute a join pg_class c on c.oid = a.attrelid
+        left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
+        where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm') and a.attnum > 0
+            and not a.attisdropped
+    """,
+    "relations": """
+        select c.relname, c.relkind, c.relpersistence, c.reloptions::text, c.relrowsecurity
+        from pg_class c where c.relnamespace = 'public'::regnamespace
+    """,
+    "constraints": """
+        select c.conrelid::regclass || '.' || c.conname, pg_get_constraintdef(c.oid), c.convalidated
+        from pg_constraint c where c.connamespace = 'public'::regnamespace and c.conrelid <> 0
+    """,
+    "indexes": """
+        select i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid), i.indisvalid
+        from pg_index i join pg_class c on c.oid = i.indrelid where c.relnamespace = 'public'::regnamespace
+    """,
+    "triggers": "select t.tgname::text, pg_get_triggerdef(t.oid) from pg_trigger t where not t.tgisinternal",
+    "functions": """
+        select p.oid::regprocedure::text, p.prosrc from pg_proc p where p.pronamespace = 'public'::regnamespace
+    """,
+    "types": """
+        select t.typname::text, t.typtype, format_type(t.typbasetype, t.typtypmod)
+        from pg_type t where t.typnamespace = 'public'::regnamespace and t.typtype in ('d', 'e', 'r')
+    """,
+    "comments": "select o.objoid::regclass::text, o.description from pg_description o where o.classoid = 1259 and"
+    " o.objoid in (select oid from pg_class where relnamespace = 'public'::regnamespace)",
+}
+
+
+def _catalog(url: str, kind: str) -> dict[str, tuple[Any, ...]]:
+    with psycopg.connect(url, autocommit=True) as conn:
+        found = {row[0]: row[1:] for row in conn.execute(CATALOG[kind]).fetchall()}
+    return {name: facts for name, facts in found.items() if not name.startswith("schema_migrations")}
+
+
+@pytest.fixture
+def written_url(empty_database_url: str) -> str:
+    """The URL of a database built from the schema that people read."""
+    with psycopg.connect(empty_database_url, autocommit=True) as conn:
+        conn.execute(read("schema.sql"))
+    return empty_database_url
+
+
+def test_migrations_build_what_the_schema_says(written_url: str, database_url: str) -> None:
+    """Whoever reads the schema reads what production has. A rule that stands in one of them holds nowhere."""
+    for kind in CATALOG:
+        assert _catalog(database_url, kind) == _catalog(written_url, kind), kind
+    assert len(_catalog(database_url, "columns")) > 100
+
+
+# Where each CHECK of a closed list of words comes from. Every constraint named "..._known" must be told here.
+KNOWN: dict[str, set[Any]] = {
+    "billing_attempts_dispute_stage_known": set(billing.DISPUTE_STAGES),
+    "billing_attempts_payment_stage_known": set(billing.PAYMENT_STAGES),
+    "billing_attempts_retry_why_known": set(get_args(after_return.RetryWhy)),
+    "billing_attempts_state_known": set(get_args(billing.AttemptState)),
+    "billing_runs_paused_from_known": {"planning", "canary", "running"},
+    "billing_runs_state_known": set(get_args(billing_run.RunState)),
+    "blacklist_action_known": set(get_args(blacklist.Action)) - {"none"},
+    "blacklist_scope_known": set(get_args(blacklist.Scope)) | {"name", "email"},
+    "blacklist_source_known": {"chargeback", "manual", "import"},
+    "problems_level_known": set(get_args(outcomes.Level)),
+    "pulls_list_known": set(get_args(completeness.ListName)),
+    "uploads_state_known": set(get_args(upload.UploadState)),
+    "vop_checks_result_known": set(get_args(vop.Result)),
+    "webhook_events_kind_known": set(get_args(notification.Kind)),
+    "webhook_events_source_known": {"webhook", "pull"},
+    "webhook_events_state_known": set(get_args(inbox.InboxState)),
+}
+# Lists that only the adapters know.
+LOCAL = {"debtors_verdict_known", "vop_checks_state_known"}
+
+
+def test_the_words_a_column_takes_are_the_words_of_the_core(database_url: str) -> None:
+    """A state the core decides and the table refuses parks a payment.
+
+    One the table takes alone is never worked.
+    """
+    rules = {
+        name.partition(".")[2]: facts[0]
+        for name, facts in _catalog(database_url, "constraints").items()
+        if name.endswith("_known")
+    }
+    assert rules.keys() == KNOWN.keys() | LOCAL
+    for name, words in KNOWN.items():
+        found = {
+            int(number) if number else word
+            for word, number in re.findall(r"'([^']*)'::text|\b(\d+)\b", rules[name].partition("ARRAY[")[2])
+        }
+        assert found == words, name
+
+
+def test_moments_know_their_zone_and_nothing_reads_a_clock(database_url: str) -> None:
+    """A moment without a zone is off by hours twice a year.
+
+    A default that asks the server cannot be tested.
+    """
+    for name, (kind, *_, default) in _catalog(database_url, "columns").items():
+        assert kind not in {"timestamp without time zone", "time without time zone"}, name
+        assert kind != "timestamp with time zone" or name.endswith("_at") or "until" in name, name
+        assert kind != "date" or name.endswith("_on"), name
+        assert kind not in {"double precision", "real", "money"} or "amount" not in name, name
+        assert not re.search(r"now|current|clock|random|uuid", default or ""), name
