@@ -40,6 +40,14 @@ def test_easter_of_forty_one_years() -> None:
     assert [easter_sunday(year).strftime("%m-%d") for year in range(2000, 2041)] == EASTER
 
 
+@pytest.mark.parametrize(
+    "easter", [date(1954, 4, 18), date(1981, 4, 19), date(2049, 4, 18), date(2076, 4, 19), date(1818, 3, 22)]
+)
+def test_easter_of_the_exceptions(easter: date) -> None:
+    """The years in which the plain rule would give a Sunday later than any Easter, or the same as another's."""
+    assert easter_sunday(easter.year) == easter
+
+
 @given(st.integers(1583, 9999))
 def test_easter_is_a_sunday_in_its_range(year: int) -> None:
     """The formula has special cases that come centuries apart; none may leave the range."""

@@ -31,10 +31,11 @@ accounts = st.builds(
     st.none() | rates,
     st.floats(0.01, 1.0),
 )
-# (seconds since the last question, who asks, how many calls); some clocks jump back.
+# (bursts' time since the last question, who asks, how many calls); some clocks jump back. Questions come about as
+# fast as calls are granted, or the limits would never be reached.
 asked = st.lists(
     st.tuples(
-        st.floats(-0.5, 2.0),
+        st.floats(-0.2, 1.0),
         st.sampled_from(["billing", "reconciliation"]),
         st.integers(1, 60),
     ),
@@ -51,7 +52,7 @@ def _run(shares: Limits, questions: list[tuple[float, str, int]], *, start: floa
     bucket, now = empty(shares, now_s=start), start
     taken: Taken = []
     for later, share, wanted in questions:
-        now += later
+        now += later * shares.burst_s
         bucket, grant = take(bucket, share=share, wanted=wanted, now_s=now, shares=shares)
         assert 0 <= grant.granted <= wanted
         assert (grant.wait_s > 0) == (grant.granted < wanted)
@@ -128,6 +129,28 @@ def test_waiting_as_told_is_enough(shares: Limits, share: str) -> None:
             now += grant.wait_s + 1e-6
             bucket, grant = take(bucket, share=share, wanted=1, now_s=now, shares=shares)
             assert grant.granted == 1
+
+
+def test_two_greedy_shares_get_the_total_and_no_more() -> None:
+    """What is lent must have been left by somebody; lent twice, the account's limit is broken every second."""
+    shares = limits({"billing": 50, "reconciliation": 20}, total_per_s=35)
+    bucket, now = empty(shares, now_s=0.0), 0.0
+    got = {"billing": 0, "reconciliation": 0}
+    while now < 100:
+        for name in got:
+            bucket, grant = take(bucket, share=name, wanted=10, now_s=now, shares=shares)
+            got[name] += grant.granted
+        now += 0.02
+    assert got["billing"] == pytest.approx(25 * 100, rel=0.01)
+    assert got["reconciliation"] == pytest.approx(10 * 100, rel=0.01)
+    # And with one of them asking now and then, the other gets what is left, within the total.
+    bucket, now, total = empty(shares, now_s=0.0), 0.0, 0
+    for step in range(5000):
+        now += 0.02
+        for name in ("billing", "reconciliation") if step % 40 == 0 else ("billing",):
+            bucket, grant = take(bucket, share=name, wanted=10, now_s=now, shares=shares)
+            total += grant.granted
+    assert total == pytest.approx(35 * 100, rel=0.01)
 
 
 def test_the_rate_is_reached_within_two_percent_by_two_callers() -> None:

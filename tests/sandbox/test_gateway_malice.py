@@ -166,6 +166,19 @@ def test_every_cause_is_told_by_a_genuine_chargeback(planned: Plan) -> None:
     assert {(cause.unique_id, cause.reason_code) for cause in planned.causes} <= told
 
 
+def test_conflicting_content_comes_after_the_genuine_is_settled() -> None:
+    """Came it first, it would be the genuine one to the receiver, and every repeat of the genuine a conflict."""
+    planned = plan(_payments(80), seed=8, password=PASSWORD, malice=WILD, lives=RESTLESS)
+    conflicting = [delivery for delivery in planned.deliveries if delivery.kind == "conflicting"]
+    assert conflicting
+    for delivery in conflicting:
+        assert delivery.after is not None
+        first = planned.deliveries[delivery.after]
+        assert first.kind == "genuine"
+        told, before = (_fields(one.body, one.content_type) for one in (delivery, first))
+        assert _key(told) == _key(before)
+
+
 def test_same_seed_same_bytes_other_seed_other_bytes() -> None:
     """A failure seen once must be seen again by whoever has the seed."""
     one, again = (plan(_payments(40), seed=5, password=PASSWORD, malice=WILD) for _ in range(2))

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import parse_qsl
 
@@ -31,7 +31,9 @@ def _honest(told: dict[str, str]) -> Answer:
 
 
 @asynccontextmanager
-async def _receiver(answer: Callable[[dict[str, str]], Answer]) -> AsyncIterator[str]:
+async def _receiver(
+    answer: Callable[[dict[str, str]], Answer | Awaitable[Answer]],
+) -> AsyncIterator[str]:
     """A real HTTP server on loopback that answers each notification by *answer*; status 0 hangs up."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -40,7 +42,8 @@ async def _receiver(answer: Callable[[dict[str, str]], Answer]) -> AsyncIterator
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
                 told = dict(parse_qsl((await reader.readexactly(length)).decode()))
-                status, body = answer(told)
+                answered = answer(told)
+                status, body = answered if isinstance(answered, tuple) else await answered
                 if status == 0:
                     break
                 writer.write(b"HTTP/1.1 %d x\r\ncontent-length: %d\r\n\r\n%b" % (status, len(body), body))
@@ -117,16 +120,24 @@ async def test_a_believed_forgery_is_counted_against_the_receiver() -> None:
 async def test_what_comes_after_waits_for_what_comes_before() -> None:
     """A forgery meant to come first that comes second proves nothing about poisoned memories."""
     plot = _planned(20, Malice(**dict.fromkeys(Malice.__struct_fields__, 0.0) | {"forged_first": 1.0}))
-    order = dict[tuple[str, str], list[bool]]()
+    refused = set[tuple[str, str]]()
+    early = list[tuple[str, str]]()
 
-    def remember(told: dict[str, str]) -> Answer:
+    async def slow_to_refuse(told: dict[str, str]) -> Answer:
         answer = _honest(told)
-        order.setdefault((told["unique_id"], told["status"]), []).append(answer[0] == 200)
+        key = (told["unique_id"], told["status"])
+        if answer[0] == 401:
+            await asyncio.sleep(0.02)  # a slow receiver; nothing waits for this
+            refused.add(key)
+        elif key not in refused:
+            early.append(key)
         return answer
 
-    async with _receiver(remember) as url:
-        await deliver(plot, url=url, concurrency=16)
-    assert set(map(tuple, order.values())) == {(False, True)}
+    async with _receiver(slow_to_refuse) as url:
+        tally = await deliver(plot, url=url, concurrency=16)
+    assert tally.ok
+    assert len(refused) == plot.counts.forged == plot.counts.distinct
+    assert early == []
 
 
 @pytest.mark.parametrize(

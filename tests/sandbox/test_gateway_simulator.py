@@ -71,7 +71,7 @@ def _sell(simulator: Simulator, transaction_id: str, *, script: int = 0) -> xml.
 
 @contextmanager
 def _receiver(answer: Callable[[dict[str, str]], int]) -> Iterator[str]:
-    """A merchant on loopback that answers each notification with a status, and an echo where it is 200."""
+    """A merchant on loopback: answers by status, with the echo where that is 200, with a wrong echo where it is 0."""
 
     class Merchant(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -80,9 +80,10 @@ def _receiver(answer: Callable[[dict[str, str]], int]) -> Iterator[str]:
             body = self.rfile.read(int(self.headers["content-length"]))
             told = dict(parse_qsl(body.decode(), strict_parsing=True))
             status = answer(told)
-            echo = f"<notification_echo><unique_id>{told['unique_id']}</unique_id></notification_echo>"
-            content = echo.encode() if status == 200 else b""
-            self.send_response(status)
+            echoed = told["unique_id"] if status else "another"
+            echo = f"<notification_echo><unique_id>{echoed}</unique_id></notification_echo>"
+            content = echo.encode() if status in {0, 200} else b""
+            self.send_response(status or 200)
             self.send_header("content-length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
@@ -199,7 +200,7 @@ def test_lists_refuse_what_the_gateway_refuses(simulator: Simulator) -> None:
 
 
 def test_notifications_are_signed_and_repeated_until_the_echo() -> None:
-    """The merchant's first two answers are failures; what it then acknowledges must be what the books say."""
+    """The merchant's first answer is a failure, its second a wrong echo; what it then acknowledges must be what the books say."""
     tries = dict[tuple[str, str], int]()
     heard = list[dict[str, str]]()
 
@@ -207,7 +208,7 @@ def test_notifications_are_signed_and_repeated_until_the_echo() -> None:
         key = (told["unique_id"], told["status"])
         tries[key] = tries.get(key, 0) + 1
         if tries[key] < 3:
-            return 503
+            return (503, 0)[tries[key] - 1]
         heard.append(told)
         return 200
 

@@ -293,7 +293,7 @@ async def test_whatever_else_comes_is_silence(
     answer: Callable[[asyncio.StreamWriter], object], why: str
 ) -> None:
     """Every one of these leaves it open whether the debit stands."""
-    async with _answering(answer) as account, open_gateway(account) as gateway:
+    async with _answering(answer) as account, open_gateway(account) as gateway, asyncio.timeout(10):
         with pytest.raises(GatewaySilent, match=why):
             await calls.sale(gateway, _debit("raw-1"))
 
