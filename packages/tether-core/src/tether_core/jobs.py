@@ -25,8 +25,10 @@ __all__ = [
     "CONFIRM",
     "FOLLOW",
     "INTAKE",
+    "PLAN",
     "PULL",
     "RECONCILE",
+    "SEND",
     "WEBHOOKS",
     "Job",
     "Queue",
@@ -74,7 +76,12 @@ PULL: Final = Job("pull_lists", "reconciliation", timeout_s=300, run_s=60, lanes
 FOLLOW: Final = Job("follow_returns", "reconciliation", timeout_s=60, run_s=20, lanes=1, look_every_s=10)
 CHECK: Final = Job("check_accounts", "vop", timeout_s=240, run_s=30, lanes=2, look_every_s=2)
 
-ALL: Final = (WEBHOOKS, INTAKE, CONFIRM, RECONCILE, PULL, FOLLOW, CHECK)
+# Planning goes over an upload in chunks. Sending begins calls for half a minute; the last of them may then take the
+# gateway's time limit, half a minute by default, and as long again to reach the books.
+PLAN: Final = Job("plan_runs", "billing", timeout_s=120, run_s=60, lanes=1, look_every_s=2)
+SEND: Final = Job("send_debits", "billing", timeout_s=180, run_s=30, lanes=2, look_every_s=1)
+
+ALL: Final = (WEBHOOKS, INTAKE, CONFIRM, RECONCILE, PULL, FOLLOW, CHECK, PLAN, SEND)
 
 
 def job_key(job: Job, *, lane: int) -> str:

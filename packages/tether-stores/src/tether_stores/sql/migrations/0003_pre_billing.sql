@@ -36,7 +36,6 @@ alter table billing_attempts
     add column due_item text,
     add column try_number smallint,
     add column retry_of bigint references billing_attempts (id),
-    add column terminal text,
     add column canary boolean not null default false,
     add column send_at timestamptz,
     add column leased_until timestamptz,

@@ -1,0 +1,395 @@
+"""Billing runs: one short function per query of `sql/billing_runs.sql`, which tells how its rows live."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from tether_core.billing_run import RunState
+from tether_core.eligibility import Candidate, Terms
+from tether_core.payer import Payer
+from tether_core.vop import Score
+
+from tether_stores.postgres import Connection
+from tether_stores.queries import load
+
+__all__ = [
+    "Owing",
+    "Progress",
+    "Refusals",
+    "Run",
+    "add",
+    "change",
+    "hold",
+    "hold_to_plan",
+    "live",
+    "of_upload",
+    "one",
+    "open_attempts",
+    "owing",
+    "progress",
+    "refusals",
+    "returns_of_account",
+    "returns_of_upload",
+    "sendable",
+    "share",
+    "to_plan",
+    "upload_state",
+]
+
+_SQL: Final = load("billing_runs")
+
+
+class Run(msgspec.Struct, frozen=True):
+    """
+    A billing run.
+
+    Attributes:
+        id: The row.
+        upload_id: Whose debtors are billed.
+        account: The gateway account.
+        due_item: What is owed.
+        state: See `tether_core.billing_run`.
+        terms: What it may do.
+        planned_to: The last debtor that was planned.
+        planned_count: Debits planned so far.
+        planned_amount_minor: Their money, whole minor units.
+        skipped: How many debtors were not billed, by verdict.
+        warning: What the brake last warned of, or `None`.
+        paused_because: Why it is paused, or `None`.
+        paused_from: Where it goes when it is resumed, or `None`.
+        released_share: The bad share that a person has seen and released.
+        created_by: The name of the API key it was made with.
+        created_at: When.
+        updated_at: When it last changed.
+        finished_at: When everything of it had ended, or `None`.
+    """
+
+    id: int
+    upload_id: int
+    account: str
+    due_item: str
+    state: RunState
+    terms: Terms
+    planned_to: int
+    planned_count: int
+    planned_amount_minor: int
+    skipped: dict[str, int]
+    warning: str | None
+    paused_because: str | None
+    paused_from: RunState | None
+    released_share: float
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """
+    How many attempts of a run stand alike.
+
+    Attributes:
+        state: Their state.
+        step: How far their sending has come; see `tether_core.sending`.
+        canary: Whether they are of the first share.
+        count: How many.
+        amount_minor: Their money, whole minor units.
+    """
+
+    state: str
+    step: str
+    canary: bool
+    count: int
+    amount_minor: int
+
+
+class Refusals(msgspec.Struct, frozen=True):
+    """
+    How the gateway has answered to a run.
+
+    Attributes:
+        counted: Debits that were answered.
+        bad: Of these, declined or in error.
+        canaries_counted: Canaries that were answered.
+        canaries_bad: Of these, declined or in error.
+        canaries_open: Canaries without an answer yet.
+    """
+
+    counted: int
+    bad: int
+    canaries_counted: int
+    canaries_bad: int
+    canaries_open: int
+
+
+class Owing(msgspec.Struct, frozen=True):
+    """
+    A debtor when it is asked whether an item is to be collected.
+
+    Attributes:
+        candidate: The facts that decide.
+        payer: What the debit needs.
+        iban_fingerprint: Of the account.
+        next_number: The number of the next try for the item.
+    """
+
+    candidate: Candidate
+    payer: Payer
+    iban_fingerprint: bytes
+    next_number: int
+
+    def __repr__(self) -> str:
+        """Name the row; the rest is personal."""
+        return f"Owing({self.candidate!r})"
+
+
+async def add(
+    conn: Connection, *, upload_id: int, account: str, terms: Terms, created_by: str, now: datetime
+) -> int:
+    """
+    Make a run that begins to be planned.
+
+    Args:
+        conn: Any connection.
+        upload_id: Whose debtors.
+        account: The gateway account.
+        terms: What it may do.
+        created_by: Who asked for it.
+        now: The present moment.
+
+    Returns:
+        Its id.
+    """
+    cursor = await conn.execute(
+        _SQL["add"],
+        {
+            "upload_id": upload_id,
+            "account": account,
+            "due_item": terms.due_item,
+            "terms": msgspec.json.encode(terms),
+            "created_by": created_by,
+            "now": now,
+        },
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def one(conn: Connection, run_id: int) -> Run | None:
+    """One run, or `None`."""
+    return _maybe(await (await conn.execute(_SQL["one"], {"id": run_id}, binary=True)).fetchone())
+
+
+async def hold(conn: Connection, run_id: int) -> Run | None:
+    """One run that nobody else can change until this transaction ends, or `None`."""
+    return _maybe(await (await conn.execute(_SQL["hold"], {"id": run_id}, binary=True)).fetchone())
+
+
+async def share(conn: Connection, run_id: int) -> Run | None:
+    """One run that nobody can pause until this transaction ends, or `None`."""
+    return _maybe(await (await conn.execute(_SQL["share"], {"id": run_id}, binary=True)).fetchone())
+
+
+async def hold_to_plan(conn: Connection) -> Run | None:
+    """The oldest run to be planned that nobody plans, held until this transaction ends, or `None`."""
+    return _maybe(await (await conn.execute(_SQL["hold_to_plan"], binary=True)).fetchone())
+
+
+async def of_upload(conn: Connection, upload_id: int, *, limit: int = 100) -> list[Run]:
+    """The runs of an upload, newest first, up to *limit*."""
+    cursor = await conn.execute(_SQL["of_upload"], {"upload_id": upload_id, "limit": limit}, binary=True)
+    return [_run(row) for row in await cursor.fetchall()]
+
+
+async def live(conn: Connection) -> list[Run]:
+    """The runs that are being sent, oldest first."""
+    return [_run(row) for row in await (await conn.execute(_SQL["live"], binary=True)).fetchall()]
+
+
+async def sendable(conn: Connection, *, now: datetime) -> list[tuple[int, str]]:
+    """Id and account of each run that has a debit to send now, oldest first."""
+    cursor = await conn.execute(_SQL["sendable"], {"now": now})
+    return [(run_id, account) for run_id, account in await cursor.fetchall()]
+
+
+async def to_plan(conn: Connection) -> bool:
+    """Whether any run is to be planned."""
+    row = await (await conn.execute(_SQL["to_plan"])).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+async def change(conn: Connection, run: Run, *, now: datetime) -> None:
+    """
+    Write a run as it was decided, inside the transaction that holds it.
+
+    Args:
+        conn: That transaction.
+        run: As it shall be.
+        now: The present moment.
+    """
+    await conn.execute(
+        _SQL["change"],
+        {
+            "id": run.id,
+            "state": run.state,
+            "planned_to": run.planned_to,
+            "planned_count": run.planned_count,
+            "planned_amount_minor": run.planned_amount_minor,
+            "skipped": msgspec.json.encode(run.skipped),
+            "warning": run.warning,
+            "paused_because": run.paused_because,
+            "paused_from": run.paused_from,
+            "released_share": run.released_share,
+            "finished_at": run.finished_at,
+            "now": now,
+        },
+    )
+
+
+async def progress(conn: Connection, run_id: int) -> list[Progress]:
+    """How the attempts of a run stand; one entry per state, step and kind that occurs."""
+    cursor = await conn.execute(_SQL["progress"], {"run_id": run_id})
+    return [Progress(*row) for row in await cursor.fetchall()]
+
+
+async def refusals(conn: Connection, run_id: int) -> Refusals:
+    """How the gateway has answered to a run."""
+    row = await (await conn.execute(_SQL["refusals"], {"run_id": run_id})).fetchone()
+    assert row is not None
+    return Refusals(*row)
+
+
+async def returns_of_upload(
+    conn: Connection, upload_id: int, *, left_out: Collection[str]
+) -> tuple[int, int]:
+    """Debits of an upload that were collected, and how many of them are charged back; some reasons left out."""
+    cursor = await conn.execute(
+        _SQL["returns_of_upload"], {"upload_id": upload_id, "left_out": sorted(left_out)}
+    )
+    return _pair(await cursor.fetchone())
+
+
+async def returns_of_account(
+    conn: Connection, account: str, *, since: datetime, left_out: Collection[str]
+) -> tuple[int, int]:
+    """Debits of an account since a moment that were collected, and how many of them are charged back."""
+    cursor = await conn.execute(
+        _SQL["returns_of_account"], {"account": account, "since": since, "left_out": sorted(left_out)}
+    )
+    return _pair(await cursor.fetchone())
+
+
+async def open_attempts(conn: Connection, run_id: int) -> bool:
+    """Whether any attempt of a run may still be sent, is being sent, or has an unknown outcome."""
+    row = await (await conn.execute(_SQL["open_attempts"], {"run_id": run_id})).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+async def owing(
+    conn: Connection,
+    *,
+    due_item: str,
+    now: datetime,
+    limit: int,
+    upload_id: int | None = None,
+    after: int = 0,
+    ids: Sequence[int] | None = None,
+    without: Sequence[int] = (),
+) -> list[Owing]:
+    """
+    What is known of debtors when it is asked whether an item is to be collected.
+
+    Args:
+        conn: Any connection.
+        due_item: What is owed.
+        now: The present moment.
+        limit: Debtors at most.
+        upload_id: Only debtors of this upload, or `None`.
+        after: Of an upload: only debtors after this row.
+        ids: Only these debtors, or `None`.
+        without: Attempts that do not count: those that are about to be sent.
+
+    Returns:
+        Up to *limit* debtors, in the order of their rows.
+    """
+    cursor = await conn.execute(
+        _SQL["owing"],
+        {
+            "due_item": due_item,
+            "now": now,
+            "limit": limit,
+            "upload_id": upload_id,
+            "after": after,
+            "ids": None if ids is None else list(ids),
+            "without": list(without),
+        },
+        binary=True,
+    )
+    return [_owing(row) for row in await cursor.fetchall()]
+
+
+async def upload_state(conn: Connection, upload_id: int) -> tuple[str, bool] | None:
+    """How an upload stands, and whether it was only a dry run; or `None` where there is no such upload."""
+    row = await (await conn.execute(_SQL["upload_state"], {"upload_id": upload_id})).fetchone()
+    return None if row is None else (str(row[0]), bool(row[1]))
+
+
+def _owing(row: tuple[Any, ...]) -> Owing:
+    row_id, iban, fingerprint, amount_minor, currency, name, first, last, *rest = row
+    bic, street, house_number, postcode, city, province, country, mandate_id, reference, *facts = rest
+    verdict, cause, listed, listed_because, item_state, returned, tries, next_number, *facts = facts
+    charged_back_for, days_ago, paid_minor, score, answered, result = facts
+    candidate = Candidate(
+        debtor_id=row_id,
+        iban=iban,
+        amount_minor=amount_minor,
+        currency=currency,
+        has_name=bool((name or "").strip()),
+        has_address=bool(city and country),
+        screened_out=None if verdict == "clear" else cause or verdict,
+        listed=listed,
+        listed_because=listed_because or "",
+        item_state=item_state,
+        item_returned=returned,
+        tries=tries,
+        charged_back_for=tuple(charged_back_for or ()),
+        tried_elsewhere_days_ago=days_ago,
+        paid_minor=paid_minor,
+        check=None if result is None else Score(score, answered, result),
+    )
+    payer = Payer(
+        iban,
+        name,
+        first,
+        last,
+        bic,
+        street,
+        house_number,
+        postcode,
+        city,
+        province,
+        country,
+        mandate_id,
+        reference,
+    )
+    return Owing(candidate, payer, bytes(fingerprint), next_number)
+
+
+def _maybe(row: tuple[Any, ...] | None) -> Run | None:
+    return None if row is None else _run(row)
+
+
+def _run(row: tuple[Any, ...]) -> Run:
+    fields: list[Any] = list(row)
+    fields[5] = msgspec.json.decode(row[5], type=Terms)
+    fields[9] = msgspec.json.decode(row[9], type=dict[str, int])
+    return Run(*fields)
+
+
+def _pair(row: tuple[Any, ...] | None) -> tuple[int, int]:
+    assert row is not None
+    return int(row[0]), int(row[1])

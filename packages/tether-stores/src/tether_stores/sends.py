@@ -1,0 +1,283 @@
+"""Debits to be sent: one short function per query of `sql/sends.sql`, which tells how its rows live."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any, Final
+
+import msgspec
+from tether_core.billing import Attempt
+from tether_core.sending import Send
+
+from tether_stores.postgres import Connection
+from tether_stores.queries import load
+
+__all__ = [
+    "DueAgain",
+    "Row",
+    "Try",
+    "Written",
+    "add",
+    "count_day",
+    "due_again",
+    "forget_heard",
+    "hold_day",
+    "lapsed",
+    "locked",
+    "ready",
+    "standing",
+    "unsent",
+    "write",
+]
+
+_SQL: Final = load("sends")
+
+
+class Try(msgspec.Struct, frozen=True):
+    """
+    An attempt to be made.
+
+    Attributes:
+        debtor_id: Who pays.
+        transaction_id: Our id of it; see `tether_core.sending.transaction_id`.
+        amount_minor: Whole minor units.
+        currency: ISO 4217.
+        iban_fingerprint: Of the account.
+        iban_masked: For people.
+        number: Of the try for its item, from 1.
+        retry_of: The attempt that came back and is tried again, or `None`.
+        canary: Whether it is of the first share.
+    """
+
+    debtor_id: int
+    transaction_id: str
+    amount_minor: int
+    currency: str
+    iban_fingerprint: bytes
+    iban_masked: str
+    number: int
+    retry_of: int | None = None
+    canary: bool = False
+
+
+class Row(msgspec.Struct, frozen=True):
+    """
+    A debit that this transaction holds.
+
+    Attributes:
+        send: The attempt and how far its sending has come.
+        debtor_id: Who pays.
+        again: Whether it is a try after a return.
+    """
+
+    send: Send
+    debtor_id: int
+    again: bool
+
+
+class Written(msgspec.Struct, frozen=True):
+    """
+    A debit as it was decided.
+
+    Attributes:
+        send: As it shall be.
+        withheld: Why it is not sent, or `None`.
+    """
+
+    send: Send
+    withheld: str | None = None
+
+
+class DueAgain(msgspec.Struct, frozen=True):
+    """
+    A debit that came back and is to be tried again now.
+
+    Attributes:
+        id: The attempt that came back.
+        run_id: Its run.
+        debtor_id: Who pays.
+        due_item: What is owed.
+        number: Of the next try.
+    """
+
+    id: int
+    run_id: int
+    debtor_id: int
+    due_item: str
+    number: int
+
+
+async def add(
+    conn: Connection,
+    tries: Sequence[Try],
+    *,
+    run_id: int,
+    account: str,
+    due_item: str,
+    now: datetime,
+) -> list[tuple[int, int]]:
+    """
+    Make attempts of a run, ready to be sent, unless the try exists.
+
+    Args:
+        conn: Inside the transaction that holds the run.
+        tries: n tries.
+        run_id: The run.
+        account: The gateway account.
+        due_item: What is owed.
+        now: The present moment.
+
+    Returns:
+        Debtor and amount of each that was made.
+    """
+    if not tries:
+        return []
+    cursor = await conn.execute(
+        _SQL["add"],
+        {
+            "debtor_ids": [one.debtor_id for one in tries],
+            "transaction_ids": [one.transaction_id for one in tries],
+            "amounts_minor": [one.amount_minor for one in tries],
+            "currencies": [one.currency for one in tries],
+            "fingerprints": [one.iban_fingerprint for one in tries],
+            "maskeds": [one.iban_masked for one in tries],
+            "try_numbers": [one.number for one in tries],
+            "retries_of": [one.retry_of for one in tries],
+            "canaries": [one.canary for one in tries],
+            "run_id": run_id,
+            "account": account,
+            "due_item": due_item,
+            "now": now,
+        },
+    )
+    return [(debtor_id, amount_minor) for debtor_id, amount_minor in await cursor.fetchall()]
+
+
+async def ready(
+    conn: Connection, run_id: int, *, canaries_only: bool, now: datetime, limit: int, freeze_s: float
+) -> list[Row]:
+    """
+    Lock debits of a run that may be sent now, canaries first.
+
+    Args:
+        conn: Inside the transaction that will claim them, holding the run in share mode.
+        run_id: The run.
+        canaries_only: Whether only its first share may be sent.
+        now: The present moment.
+        limit: Rows at most.
+        freeze_s: How long this transaction may idle before Postgres ends its session, in seconds.
+
+    Returns:
+        Up to *limit* debits.
+    """
+    return await _rows(
+        conn,
+        "ready",
+        {
+            "run_id": run_id,
+            "canaries_only": canaries_only,
+            "now": now,
+            "limit": limit,
+            "freeze_ms": int(freeze_s * 1000),
+        },
+    )
+
+
+async def locked(conn: Connection, ids: Sequence[int]) -> dict[int, Row]:
+    """Lock debits until the transaction ends; by row."""
+    return {row.send.attempt.id: row for row in await _rows(conn, "locked", {"ids": sorted(ids)})}
+
+
+async def lapsed(conn: Connection, *, now: datetime, limit: int) -> list[Row]:
+    """Lock up to *limit* debits whose lease is over."""
+    return await _rows(conn, "lapsed", {"now": now, "limit": limit})
+
+
+async def unsent(conn: Connection, run_id: int, *, limit: int) -> list[Row]:
+    """Lock up to *limit* debits of a run that may be sent, now or later."""
+    return await _rows(conn, "unsent", {"run_id": run_id, "limit": limit})
+
+
+async def write(conn: Connection, debits: Sequence[Written], *, now: datetime) -> None:
+    """
+    Write debits as they were decided, inside the transaction that locked them.
+
+    Args:
+        conn: That transaction.
+        debits: n debits.
+        now: The present moment.
+    """
+    if not debits:
+        return
+    sends = [one.send for one in debits]
+    await conn.execute(
+        _SQL["write"],
+        {
+            "ids": [one.attempt.id for one in sends],
+            "unique_ids": [one.attempt.unique_id for one in sends],
+            "states": [one.attempt.state for one in sends],
+            "payment_stages": [one.attempt.payment_stage for one in sends],
+            "error_codes": [one.attempt.error_code for one in sends],
+            "sends": [one.sends for one in sends],
+            "send_ats": [one.send_at for one in sends],
+            "leased_untils": [one.leased_until for one in sends],
+            "sent_ats": [one.sent_at for one in sends],
+            "withhelds": [one.withheld for one in debits],
+            "unknowns": [one.step == "unknown" for one in sends],
+            "now": now,
+        },
+    )
+
+
+async def forget_heard(conn: Connection, *, now: datetime) -> int:
+    """Take debits out of the way that a notification has ended while they were ready; returns how many."""
+    row = await (await conn.execute(_SQL["forget_heard"], {"now": now})).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def due_again(conn: Connection, *, today: date, limit: int) -> list[DueAgain]:
+    """Lock up to *limit* debits that came back and are to be tried again by *today*, and were not yet."""
+    cursor = await conn.execute(_SQL["due_again"], {"today": today, "limit": limit})
+    return [DueAgain(*row) for row in await cursor.fetchall()]
+
+
+async def hold_day(conn: Connection, account: str, *, day_on: date) -> tuple[int, int]:
+    """
+    What was begun with an account on a day, held until this transaction ends.
+
+    Args:
+        conn: Inside a transaction.
+        account: A row of `gateway_accounts`.
+        day_on: The day.
+
+    Returns:
+        Debits and their money.
+    """
+    known = {"account": account, "day_on": day_on}
+    await conn.execute(_SQL["begin_day"], known)
+    row = await (await conn.execute(_SQL["hold_day"], known)).fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
+async def count_day(conn: Connection, account: str, *, day_on: date, count: int, amount_minor: int) -> None:
+    """Add to what was begun with an account on a day, inside the transaction that holds the day."""
+    await conn.execute(
+        _SQL["count_day"],
+        {"account": account, "day_on": day_on, "count": count, "amount_minor": amount_minor},
+    )
+
+
+async def standing(conn: Connection) -> tuple[int, int]:
+    """How many debits are being sent, and how many may be."""
+    row = await (await conn.execute(_SQL["lease_count"])).fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
+async def _rows(conn: Connection, name: str, parameters: dict[str, Any]) -> list[Row]:
+    cursor = await conn.execute(_SQL[name], parameters, binary=True)  # fingerprints come as bytes
+    return [
+        Row(Send(Attempt(*row[:12]), *row[12:16]), debtor_id=row[16], again=row[17])
+        for row in await cursor.fetchall()
+    ]

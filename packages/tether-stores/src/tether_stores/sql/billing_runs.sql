@@ -1,0 +1,210 @@
+-- billing_runs: collecting one due item from the debtors of an upload.
+--
+-- A run is planned in chunks, in the order of its debtors: each chunk makes attempts, counts verdicts and moves planned_to
+-- on in one transaction that holds the run's row, so a planner that dies costs its chunk and leaves nothing half done.
+-- Whoever claims attempts to send them holds the row in share mode meanwhile; pausing needs it alone. So once a pause is
+-- committed, nothing of the run is claimed any more.
+--
+-- terms and skipped are JSON of tether_core.eligibility.Terms and of verdict -> count.
+
+-- add --
+-- Make a run that begins to be planned. Returns its id.
+insert into billing_runs (upload_id, account, due_item, state, terms, skipped, created_by, created_at, updated_at)
+values (%(upload_id)s, %(account)s, %(due_item)s, 'planning', %(terms)s, '{}', %(created_by)s, %(now)s, %(now)s)
+returning id;
+
+-- one --
+-- A run. 0 or 1 row.
+select
+    id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
+    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at
+from billing_runs
+where id = %(id)s;
+
+-- hold --
+-- A run, held so that it can change. 0 or 1 row; the columns of `one`.
+select
+    id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
+    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at
+from billing_runs
+where id = %(id)s
+for update;
+
+-- share --
+-- A run, held so that nobody can pause it until this transaction ends. 0 or 1 row; the columns of `one`.
+select
+    id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
+    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at
+from billing_runs
+where id = %(id)s
+for share;
+
+-- hold_to_plan --
+-- The oldest run that is to be planned and that nobody plans at the moment. 0 or 1 row; the columns of `one`.
+select
+    id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
+    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at
+from billing_runs
+where state = 'planning'
+order by id
+limit 1
+for update skip locked;
+
+-- of_upload --
+-- The runs of an upload, newest first. Up to %(limit)s rows; the columns of `one`.
+select
+    id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
+    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at
+from billing_runs
+where upload_id = %(upload_id)s
+order by id desc
+limit %(limit)s;
+
+-- live --
+-- The runs that are being sent. The columns of `one`.
+select
+    id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
+    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at
+from billing_runs
+where state in ('canary', 'running')
+order by id;
+
+-- sendable --
+-- The runs that have a debit to send now. Returns id, account: one row per run, oldest first.
+select r.id, r.account
+from billing_runs r
+where
+    r.state in ('canary', 'running')
+    and exists (
+        select from billing_attempts a
+        where a.run_id = r.id and a.send_at <= %(now)s and (a.canary or r.state = 'running')
+    )
+order by r.id;
+
+-- to_plan --
+-- Whether any run is to be planned. One row.
+select exists (select from billing_runs where state = 'planning');
+
+-- change --
+-- Write a run as it was decided, inside the transaction that holds it.
+update billing_runs
+set
+    state = %(state)s, planned_to = %(planned_to)s, planned_count = %(planned_count)s,
+    planned_amount_minor = %(planned_amount_minor)s, skipped = %(skipped)s, warning = %(warning)s,
+    paused_because = %(paused_because)s, paused_from = %(paused_from)s, released_share = %(released_share)s,
+    updated_at = %(now)s, finished_at = %(finished_at)s
+where id = %(id)s;
+
+-- progress --
+-- How the attempts of a run stand. One row per state and step that occurs: state, step, canary, count, sum of amounts.
+select
+    a.state,
+    case
+        when a.payment_stage > 10 or a.dispute_stage > 0 then 'ended'
+        when a.leased_until is not null then 'sending'
+        when a.send_at is not null then 'ready'
+        else 'unknown'
+    end as step,
+    a.canary, count(*), sum(a.amount_minor)::bigint
+from billing_attempts a
+where a.run_id = %(run_id)s
+group by 1, 2, 3
+order by 1, 2, 3;
+
+-- refusals --
+-- Debits of a run that were answered, and how many of them were refused. One row: counted, bad, and both for canaries,
+-- then how many canaries have no answer yet.
+select
+    count(*) filter (where payment_stage > 30),
+    count(*) filter (where payment_stage in (40, 50)),
+    count(*) filter (where canary and payment_stage > 30),
+    count(*) filter (where canary and payment_stage in (40, 50)),
+    count(*) filter (where canary and payment_stage <= 10 and dispute_stage = 0)
+from billing_attempts
+where run_id = %(run_id)s and withheld is null;
+
+-- returns_of_upload --
+-- Debits of an upload that were collected, and how many of them are charged back. One row: counted, bad.
+select
+    count(*) filter (where payment_stage >= 60 or dispute_stage > 0),
+    count(*) filter (where dispute_stage in (1, 3))
+from billing_attempts a
+join billing_runs r on r.id = a.run_id
+where r.upload_id = %(upload_id)s and (a.reason_code is null or a.reason_code <> all(%(left_out)s::text[]));
+
+-- returns_of_account --
+-- Debits of an account since a moment that were collected, and how many of them are charged back. One row: counted, bad.
+select
+    count(*) filter (where payment_stage >= 60 or dispute_stage > 0),
+    count(*) filter (where dispute_stage in (1, 3))
+from billing_attempts
+where
+    account = %(account)s and created_at >= %(since)s
+    and (reason_code is null or reason_code <> all(%(left_out)s::text[]));
+
+-- open_attempts --
+-- Whether any attempt of a run may still be sent, is being sent, or has an unknown outcome. One row.
+select exists (
+    select from billing_attempts
+    where run_id = %(run_id)s and state in ('pending', 'unknown') and payment_stage <= 10 and dispute_stage = 0
+);
+
+-- owing --
+-- What is known of debtors when it is asked whether an item is to be collected: either the next %(limit)s of an upload after
+-- a row, or n debtors by id. Attempts in %(without)s are left out: those that are about to be sent. Ordered by id.
+select
+    d.id, d.iban, d.iban_fingerprint, d.amount_minor, d.currency, d.name, d.first_name, d.last_name, d.bic, d.street,
+    d.house_number, d.postcode, d.city, d.province, d.country, d.mandate_id, d.reference, d.verdict, d.cause,
+    listed.action, listed.reason_code,
+    item.state, coalesce(item.returned, false), coalesce(item.tries, 0), coalesce(item.next_number, 1),
+    account.charged_back_for,
+    extract(day from %(now)s - account.tried_elsewhere_at)::integer,
+    coalesce(account.paid_minor, 0),
+    checked.score, checked.answered, checked.result
+from debtors d
+left join lateral (
+    select b.action, b.reason_code
+    from blacklist b
+    where
+        b.iban_fingerprint = d.iban_fingerprint and b.lifted_at is null
+        and (b.expires_at is null or b.expires_at > %(now)s)
+    order by b.action, b.id  -- "block" comes before "hold"
+    limit 1
+) listed on true
+left join lateral (
+    select
+        case
+            when bool_or(a.state = 'approved') then 'approved'
+            when bool_or(a.state = 'unknown') then 'unknown'
+            when bool_or(a.state = 'pending') then 'pending'
+        end as state,
+        bool_or(a.dispute_stage in (1, 3)) as returned,
+        count(*) filter (where a.withheld is null)::integer as tries,
+        coalesce(max(a.try_number), 0) + 1 as next_number
+    from billing_attempts a
+    where
+        a.debtor_id = d.id and coalesce(a.due_item, 'once') = %(due_item)s
+        and a.id <> all(%(without)s::bigint[])
+) item on true
+left join lateral (
+    select
+        array_agg(distinct coalesce(a.reason_code, '')) filter (where a.dispute_stage in (1, 3)) as charged_back_for,
+        max(coalesce(a.sent_at, a.created_at)) filter (
+            where a.withheld is null and a.state not in ('voided', 'refunded')
+                and other.upload_id is distinct from d.upload_id
+        ) as tried_elsewhere_at,
+        sum(a.amount_minor) filter (where a.state in ('pending', 'unknown', 'approved'))::bigint as paid_minor
+    from billing_attempts a
+    join debtors other on other.id = a.debtor_id
+    where a.iban_fingerprint = d.iban_fingerprint and a.id <> all(%(without)s::bigint[])
+) account on true
+left join vop_checks checked on checked.debtor_id = d.id and checked.state = 'checked'
+where
+    (%(ids)s::bigint[] is null or d.id = any(%(ids)s::bigint[]))
+    and (%(upload_id)s::bigint is null or (d.upload_id = %(upload_id)s and d.id > %(after)s))
+order by d.id
+limit %(limit)s;
+
+-- upload_state --
+-- How an upload stands. 0 or 1 row.
+select state, dry_run from uploads where id = %(upload_id)s;

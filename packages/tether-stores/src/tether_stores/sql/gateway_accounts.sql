@@ -1,0 +1,33 @@
+-- gateway_accounts: accounts at the gateway beside the one of the environment.
+--
+-- sealed holds login, passwords and terminal tokens, encrypted under TETHER_SECRETS_KEY; nothing of it is readable here.
+-- A row that is not enabled sends nothing, and its notifications are taken all the same: its debits still live.
+
+-- put --
+-- Make an account, or replace all of it.
+insert into gateway_accounts (
+    name, sealed, api_url, billing_per_s, reconciliation_per_s, debit_max_minor, day_count_max, day_amount_max_minor,
+    enabled, created_at, updated_at
+)
+values (
+    %(name)s, %(sealed)s, %(api_url)s, %(billing_per_s)s, %(reconciliation_per_s)s, %(debit_max_minor)s,
+    %(day_count_max)s, %(day_amount_max_minor)s, %(enabled)s, %(now)s, %(now)s
+)
+on conflict (name) do update
+set
+    sealed = excluded.sealed, api_url = excluded.api_url, billing_per_s = excluded.billing_per_s,
+    reconciliation_per_s = excluded.reconciliation_per_s, debit_max_minor = excluded.debit_max_minor,
+    day_count_max = excluded.day_count_max, day_amount_max_minor = excluded.day_amount_max_minor,
+    enabled = excluded.enabled, updated_at = excluded.updated_at;
+
+-- enable --
+-- Let an account send, or not. Returns its name, or no row when there is none.
+update gateway_accounts set enabled = %(enabled)s, updated_at = %(now)s where name = %(name)s returning name;
+
+-- rows --
+-- All accounts, by name.
+select
+    name, sealed, api_url, billing_per_s, reconciliation_per_s, debit_max_minor, day_count_max, day_amount_max_minor,
+    enabled
+from gateway_accounts
+order by name;
