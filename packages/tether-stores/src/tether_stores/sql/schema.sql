@@ -175,6 +175,19 @@ create table billing_attempts (
     iban_masked text not null,
     created_at timestamptz not null,
     updated_at timestamptz not null,
+    -- What is owed, which try at it this is, and the run that made it.
+    run_id bigint references billing_runs (id),
+    due_item text,
+    try_number smallint,
+    retry_of bigint references billing_attempts (id),
+    -- Its way to the gateway: ready from a moment on, or leased by a worker; how often it was begun.
+    terminal text,
+    canary boolean not null default false,
+    send_at timestamptz,
+    leased_until timestamptz,
+    sent_at timestamptz,
+    sends smallint not null default 0,
+    withheld text,
     -- Questions to the gateway: answers that settled nothing, and when the next one is due.
     asks smallint not null default 0,
     ask_at timestamptz,
@@ -190,6 +203,9 @@ create table billing_attempts (
     ),
     constraint billing_attempts_payment_stage_known check (payment_stage in (0, 10, 20, 30, 40, 50, 60, 70, 80)),
     constraint billing_attempts_dispute_stage_known check (dispute_stage in (0, 1, 2, 3)),
+    constraint billing_attempts_owed_item check ((due_item is null) = (try_number is null)),
+    constraint billing_attempts_ready_or_leased check (send_at is null or leased_until is null),
+    constraint billing_attempts_sent_at_a_moment check ((sends = 0) = (sent_at is null)),
     constraint billing_attempts_retry_has_cause check ((followed_at is null) = (retry_why is null)),
     constraint billing_attempts_retry_why_known check (
         retry_why in ('retry', 'reason', 'listed', 'tried enough', 'too late', 'no room')
@@ -198,6 +214,12 @@ create table billing_attempts (
 );
 create index billing_attempts_by_debtor on billing_attempts (debtor_id);
 create index billing_attempts_by_state on billing_attempts (state, id);
+-- One row per try: however many runs plan the same debtors at once, one of them makes it.
+create unique index billing_attempts_try_once on billing_attempts (debtor_id, due_item, try_number);
+create index billing_attempts_by_fingerprint on billing_attempts (iban_fingerprint);
+create index billing_attempts_by_run on billing_attempts (run_id, state);
+create index billing_attempts_to_send on billing_attempts (run_id, canary desc, send_at, id) where send_at is not null;
+create index billing_attempts_leased on billing_attempts (leased_until) where leased_until is not null;
 create index billing_attempts_first_ask on billing_attempts (payment_stage, updated_at)
     where ask_at is null and dispute_stage = 0 and payment_stage in (10, 20, 30);
 create index billing_attempts_next_ask on billing_attempts (payment_stage, ask_at)
@@ -205,6 +227,36 @@ create index billing_attempts_next_ask on billing_attempts (payment_stage, ask_a
 create index billing_attempts_to_follow on billing_attempts (id)
     where followed_at is null and reason_code is not null and dispute_stage in (1, 3);
 create index billing_attempts_by_retry on billing_attempts (retry_on) where retry_on is not null;
+
+-- Gateway accounts beside the one of the environment; their secrets are sealed.
+create table gateway_accounts (
+    name text primary key,
+    sealed bytea not null,
+    api_url text not null,
+    billing_per_s double precision,
+    reconciliation_per_s double precision,
+    debit_max_minor bigint,
+    day_count_max integer,
+    day_amount_max_minor bigint,
+    enabled boolean not null,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    -- "default" is the account of the environment.
+    constraint gateway_accounts_name_form check (name ~ '^[a-z0-9][a-z0-9_-]{0,31}$' and name <> 'default'),
+    constraint gateway_accounts_limits_positive check (
+        billing_per_s > 0 and reconciliation_per_s > 0 and debit_max_minor > 0
+        and day_count_max > 0 and day_amount_max_minor > 0
+    )
+);
+
+-- What was begun with an account on a day; only for accounts that have a limit per day.
+create table gateway_account_days (
+    account text not null references gateway_accounts (name) on delete cascade,
+    day_on date not null,
+    count integer not null,
+    amount_minor bigint not null,
+    primary key (account, day_on)
+);
 
 -- The inbox: every genuine notification, its raw bytes, and what came of it.
 create table webhook_events (
