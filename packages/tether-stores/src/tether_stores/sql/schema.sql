@@ -228,36 +228,6 @@ create index billing_attempts_to_follow on billing_attempts (id)
     where followed_at is null and reason_code is not null and dispute_stage in (1, 3);
 create index billing_attempts_by_retry on billing_attempts (retry_on) where retry_on is not null;
 
--- Gateway accounts beside the one of the environment; their secrets are sealed.
-create table gateway_accounts (
-    name text primary key,
-    sealed bytea not null,
-    api_url text not null,
-    billing_per_s double precision,
-    reconciliation_per_s double precision,
-    debit_max_minor bigint,
-    day_count_max integer,
-    day_amount_max_minor bigint,
-    enabled boolean not null,
-    created_at timestamptz not null,
-    updated_at timestamptz not null,
-    -- "default" is the account of the environment.
-    constraint gateway_accounts_name_form check (name ~ '^[a-z0-9][a-z0-9_-]{0,31}$' and name <> 'default'),
-    constraint gateway_accounts_limits_positive check (
-        billing_per_s > 0 and reconciliation_per_s > 0 and debit_max_minor > 0
-        and day_count_max > 0 and day_amount_max_minor > 0
-    )
-);
-
--- What was begun with an account on a day; only for accounts that have a limit per day.
-create table gateway_account_days (
-    account text not null references gateway_accounts (name) on delete cascade,
-    day_on date not null,
-    count integer not null,
-    amount_minor bigint not null,
-    primary key (account, day_on)
-);
-
 -- The inbox: every genuine notification, its raw bytes, and what came of it.
 create table webhook_events (
     id bigint generated always as identity primary key,
