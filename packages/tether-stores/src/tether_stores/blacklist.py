@@ -1,8 +1,14 @@
-"""The blacklist: one short function per query of `sql/blacklist.sql`, which tells how its rows live."""
+"""
+The blacklist: one short function per query of `sql/blacklist.sql`, which tells how its rows live.
 
-from collections.abc import Sequence
+>>> name_key("  MÜLLER,  Jürgen "), email_key(" Anna@Example.ORG")
+('jürgen müller', 'anna@example.org')
+"""
+
+import unicodedata
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from tether_core.blacklist import Entry
@@ -10,7 +16,21 @@ from tether_core.blacklist import Entry
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
-__all__ = ["CausedEntry", "add"]
+__all__ = [
+    "CausedEntry",
+    "ListedEntry",
+    "ManualEntry",
+    "add",
+    "email_key",
+    "enter",
+    "lift",
+    "listed",
+    "name_key",
+    "names_among",
+    "names_any",
+    "one",
+    "standing",
+]
 
 _SQL: Final = load("blacklist")
 
@@ -28,6 +48,87 @@ class CausedEntry(msgspec.Struct, frozen=True):
     entry: Entry
     webhook_event_id: int
     attempt_id: int
+
+
+class ManualEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    An entry a person asks for: about an IBAN, a name or an e-mail address, one of the three.
+
+    Attributes:
+        action: "hold" or "block".
+        reason_code: A code of the scheme or a short word; one entry per code lives at a time.
+        note: What else is to be said.
+        iban_fingerprint: Of the IBAN.
+        iban_masked: The IBAN for people.
+        name: As given.
+        email: As `email_key` gives it.
+        expires_at: When it ends by itself, or `None`.
+    """
+
+    action: Literal["hold", "block"]
+    reason_code: str
+    note: str = ""
+    iban_fingerprint: bytes | None = None
+    iban_masked: str | None = None
+    name: str | None = None
+    email: str | None = None
+    expires_at: datetime | None = None
+
+
+class ListedEntry(msgspec.Struct, frozen=True):
+    """
+    An entry for people; the columns of the query `listed`.
+
+    Attributes:
+        id: Our row.
+        iban_masked: The IBAN it is about.
+        name: The name it is about.
+        email: The e-mail address it is about.
+        action: "hold": until a person lifts it; "block": the same, and lifting asks for a reason.
+        scope: "iban", "mandate", "name" or "email".
+        reason_code: Why.
+        note: What else was said.
+        source: "chargeback", "manual" or "import".
+        added_by: Who: the name of an API key, or "tether".
+        webhook_event_id: The notification that caused it.
+        attempt_id: The debit that caused it.
+        created_at: Since when.
+        expires_at: Until when, or `None`.
+        lifted_at: When it was ended, or `None`.
+        lifted_by: By whom.
+        lifted_because: Why.
+        iban_fingerprint: What the IBAN is matched by, in hex.
+    """
+
+    id: int
+    iban_masked: str | None
+    name: str | None
+    email: str | None
+    action: str
+    scope: str
+    reason_code: str
+    note: str
+    source: str
+    added_by: str
+    webhook_event_id: int | None
+    attempt_id: int | None
+    created_at: datetime
+    expires_at: datetime | None
+    lifted_at: datetime | None
+    lifted_by: str | None
+    lifted_because: str | None
+    iban_fingerprint: str | None
+
+
+def name_key(name: str) -> str:
+    """The form in which names are compared: case, blanks and the order around a comma do not matter."""
+    last, comma, first = unicodedata.normalize("NFC", name).casefold().partition(",")
+    return " ".join(f"{first} {last}".split() if comma else last.split())
+
+
+def email_key(email: str) -> str:
+    """The form in which e-mail addresses are compared: case does not matter."""
+    return unicodedata.normalize("NFC", email).strip().casefold()
 
 
 async def add(conn: Connection, entries: Sequence[CausedEntry], *, now: datetime) -> int:
@@ -60,3 +161,163 @@ async def add(conn: Connection, entries: Sequence[CausedEntry], *, now: datetime
     row = await cursor.fetchone()
     assert row is not None
     return int(row[0])
+
+
+async def enter(
+    conn: Connection,
+    entries: Sequence[ManualEntry],
+    *,
+    source: Literal["manual", "import"],
+    added_by: str,
+    now: datetime,
+) -> dict[int, int]:
+    """
+    Make entries that people asked for, where they do not live already.
+
+    Args:
+        conn: Inside a transaction.
+        entries: n entries.
+        source: How they came.
+        added_by: Who asked.
+        now: The present moment.
+
+    Returns:
+        Place in *entries* to id, for those that are new.
+    """
+    keys = {
+        "fingerprints": [one.iban_fingerprint for one in entries],
+        "name_keys": [None if one.name is None else name_key(one.name) for one in entries],
+        "emails": [one.email for one in entries],
+        "reason_codes": [one.reason_code for one in entries],
+    }
+    await conn.execute(_SQL["expire"], {**keys, "now": now})
+    cursor = await conn.execute(
+        _SQL["enter"],
+        {
+            **keys,
+            "maskeds": [one.iban_masked for one in entries],
+            "names": [one.name for one in entries],
+            "actions": [one.action for one in entries],
+            "scopes": [_scope(one) for one in entries],
+            "notes": [one.note for one in entries],
+            "expires_ats": [one.expires_at for one in entries],
+            "source": source,
+            "added_by": added_by,
+            "now": now,
+        },
+    )
+    return {position - 1: row_id for row_id, position in await cursor.fetchall()}
+
+
+def _scope(entry: ManualEntry) -> str:
+    return "iban" if entry.iban_fingerprint is not None else "name" if entry.name is not None else "email"
+
+
+async def standing(conn: Connection, entry: ManualEntry) -> int | None:
+    """The id of the live entry about the same thing for the same reason, or `None`."""
+    cursor = await conn.execute(
+        _SQL["standing"],
+        {
+            "fingerprint": entry.iban_fingerprint,
+            "name_key": None if entry.name is None else name_key(entry.name),
+            "email": entry.email,
+            "reason_code": entry.reason_code,
+        },
+    )
+    row = await cursor.fetchone()
+    return None if row is None else row[0]
+
+
+async def lift(conn: Connection, entry_id: int, *, lifted_by: str, because: str, now: datetime) -> bool:
+    """End an entry; whether it lived."""
+    values = {"id": entry_id, "lifted_by": lifted_by, "because": because, "now": now}
+    return await (await conn.execute(_SQL["lift"], values)).fetchone() is not None
+
+
+async def listed(
+    conn: Connection,
+    *,
+    limit: int,
+    before: int | None,
+    live: bool | None = None,
+    action: str | None = None,
+    source: str | None = None,
+    reason_code: str | None = None,
+    fingerprint: bytes | None = None,
+    name: str | None = None,
+    email: str | None = None,
+    now: datetime,
+) -> list[ListedEntry]:
+    """
+    One page of entries, newest first; filters that are `None` do not filter.
+
+    Args:
+        conn: Any connection.
+        limit: Rows at most.
+        before: Only rows with a smaller id, or `None` for the first page.
+        live: Only those that hold now, or only those that do not.
+        action: Only "hold" or "block".
+        source: Only of this source.
+        reason_code: Only for this reason.
+        fingerprint: Only about this IBAN.
+        name: Only about this name.
+        email: Only about this e-mail address.
+        now: The present moment.
+
+    Returns:
+        Up to *limit* entries.
+    """
+    cursor = await conn.execute(
+        _SQL["listed"],
+        {
+            "limit": limit,
+            "before": before,
+            "live": live,
+            "action": action,
+            "source": source,
+            "reason_code": reason_code,
+            "fingerprint": fingerprint,
+            "name_key": None if name is None else name_key(name),
+            "email": None if email is None else email_key(email),
+            "now": now,
+        },
+    )
+    return [ListedEntry(*row) for row in await cursor.fetchall()]
+
+
+async def one(conn: Connection, entry_id: int) -> ListedEntry | None:
+    """One entry, or `None`."""
+    row = await (await conn.execute(_SQL["one"], {"id": entry_id})).fetchone()
+    return None if row is None else ListedEntry(*row)
+
+
+async def names_any(conn: Connection) -> bool:
+    """Whether any name or e-mail address is on the list; asked before anybody's is looked up."""
+    row = await (await conn.execute(_SQL["names_any"])).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+async def names_among(
+    conn: Connection, *, name_keys: Collection[str], emails: Collection[str], now: datetime
+) -> tuple[set[str], set[str]]:
+    """
+    Which names and e-mail addresses are on the list.
+
+    Args:
+        conn: Any connection.
+        name_keys: Names, as `name_key` gives them.
+        emails: Addresses, as `email_key` gives them.
+        now: The present moment.
+
+    Returns:
+        Those names and those addresses that are.
+    """
+    cursor = await conn.execute(
+        _SQL["names_among"], {"name_keys": list(name_keys), "emails": list(emails), "now": now}
+    )
+    found = await cursor.fetchall()
+    return (
+        {value for kind, value in found if kind == "name"},
+        {value for kind, value in found if kind == "email"},
+    )

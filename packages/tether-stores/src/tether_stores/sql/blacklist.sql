@@ -1,9 +1,11 @@
--- blacklist: IBANs that must not be debited.
+-- blacklist: IBANs, names and e-mail addresses that must not be debited.
 --
--- An entry is made once per IBAN and reason while it lives, lifted by a person, never deleted.
+-- An entry is about one of the three, and is made once per reason while it lives; it is lifted by a person, or it
+-- expires, and is never deleted. IBANs are matched by fingerprint (docs/decisions/0008), names and addresses by a plain form.
 
 -- add --
--- Make n entries where they do not exist. Arrays of length n. Returns how many are new.
+-- Make n entries where they do not exist. Arrays of length n. Returns how many are new. One that has expired lives anew:
+-- the same reason came up again.
 with added as (
     insert into blacklist (
         iban_fingerprint, iban_masked, action, scope, reason_code, note, source, added_by,
@@ -17,7 +19,114 @@ with added as (
         %(reason_codes)s::text[], %(webhook_event_ids)s::bigint[], %(attempt_ids)s::bigint[]
     ) as told (iban_fingerprint, iban_masked, action, scope, reason_code, webhook_event_id, attempt_id)
     order by told.iban_fingerprint, told.reason_code
-    on conflict (iban_fingerprint, reason_code) where lifted_at is null do nothing
+    on conflict (iban_fingerprint, reason_code) where lifted_at is null do update
+    set
+        action = excluded.action, expires_at = null, source = excluded.source, added_by = excluded.added_by,
+        webhook_event_id = excluded.webhook_event_id, attempt_id = excluded.attempt_id, created_at = excluded.created_at
+    where blacklist.expires_at <= %(now)s
     returning 1
 )
 select count(*) from added;
+
+-- expire --
+-- Lift the expired entries about the same things, so that new ones can be made. Arrays as for `enter`.
+update blacklist b
+set lifted_at = b.expires_at, lifted_by = 'tether', lifted_because = 'expired'
+from unnest(%(fingerprints)s::bytea[], %(name_keys)s::text[], %(emails)s::text[], %(reason_codes)s::text[])
+    as told (iban_fingerprint, name_key, email, reason_code)
+where
+    b.lifted_at is null
+    and b.expires_at <= %(now)s
+    and b.reason_code = told.reason_code
+    and (b.iban_fingerprint = told.iban_fingerprint or b.name_key = told.name_key or b.email = told.email);
+
+-- enter --
+-- Make n entries that people asked for, where they do not exist. Arrays of length n; of fingerprint, name and e-mail
+-- address one each is not null. Returns id and position (from 1) of those that are new: 0 to n rows.
+with told as (
+    select *
+    from unnest(
+        %(fingerprints)s::bytea[], %(maskeds)s::text[], %(names)s::text[], %(name_keys)s::text[], %(emails)s::text[],
+        %(actions)s::text[], %(scopes)s::text[], %(reason_codes)s::text[], %(notes)s::text[], %(expires_ats)s::timestamptz[]
+    ) with ordinality as t (
+        iban_fingerprint, iban_masked, name, name_key, email, action, scope, reason_code, note, expires_at, position
+    )
+),
+added as (
+    insert into blacklist (
+        iban_fingerprint, iban_masked, name, name_key, email, action, scope, reason_code, note, source, added_by,
+        created_at, expires_at
+    )
+    select
+        iban_fingerprint, iban_masked, name, name_key, email, action, scope, reason_code, note, %(source)s, %(added_by)s,
+        %(now)s, expires_at
+    from told
+    order by iban_fingerprint, name_key, email, reason_code, position
+    on conflict do nothing
+    returning id, iban_fingerprint, name_key, email, reason_code
+)
+select a.id, min(t.position)
+from added a
+join told t
+    on t.reason_code = a.reason_code
+    and (t.iban_fingerprint = a.iban_fingerprint or t.name_key = a.name_key or t.email = a.email)
+group by a.id
+order by 2;
+
+-- lift --
+-- End an entry. Returns its id, or no row when it does not live.
+update blacklist
+set lifted_at = %(now)s, lifted_by = %(lifted_by)s, lifted_because = %(because)s
+where id = %(id)s and lifted_at is null
+returning id;
+
+-- listed --
+-- One page for people, newest first. Filters that are null do not filter. Up to %(limit)s rows.
+select
+    id, iban_masked, name, email, action, scope, reason_code, note, source, added_by, webhook_event_id, attempt_id,
+    created_at, expires_at, lifted_at, lifted_by, lifted_because, encode(iban_fingerprint, 'hex')
+from blacklist
+where
+    (%(before)s::bigint is null or id < %(before)s)
+    and (%(live)s::boolean is null or %(live)s = (lifted_at is null and (expires_at is null or expires_at > %(now)s)))
+    and (%(action)s::text is null or action = %(action)s)
+    and (%(source)s::text is null or source = %(source)s)
+    and (%(reason_code)s::text is null or reason_code = %(reason_code)s)
+    and (%(fingerprint)s::bytea is null or iban_fingerprint = %(fingerprint)s)
+    and (%(name_key)s::text is null or name_key = %(name_key)s)
+    and (%(email)s::text is null or email = %(email)s)
+order by id desc
+limit %(limit)s;
+
+-- one --
+-- One entry, the columns of `listed`. 0 or 1 row.
+select
+    id, iban_masked, name, email, action, scope, reason_code, note, source, added_by, webhook_event_id, attempt_id,
+    created_at, expires_at, lifted_at, lifted_by, lifted_because, encode(iban_fingerprint, 'hex')
+from blacklist
+where id = %(id)s;
+
+-- standing --
+-- The live entry about something for a reason. 0 or 1 row: its id.
+select id
+from blacklist
+where
+    lifted_at is null
+    and reason_code = %(reason_code)s
+    and (iban_fingerprint = %(fingerprint)s or name_key = %(name_key)s or email = %(email)s);
+
+-- names_any --
+-- Whether any name or e-mail address is on the list. One row.
+select exists (select from blacklist where name_key is not null and lifted_at is null)
+    or exists (select from blacklist where email is not null and lifted_at is null);
+
+-- names_among --
+-- Which of n names and m e-mail addresses are on the list now. One row for each: kind ("name" or "email"), value.
+select 'name', name_key
+from blacklist
+where
+    name_key = any(%(name_keys)s) and lifted_at is null and (expires_at is null or expires_at > %(now)s)
+union
+select 'email', email
+from blacklist
+where email = any(%(emails)s) and lifted_at is null and (expires_at is null or expires_at > %(now)s);
