@@ -119,7 +119,7 @@ def test_a_report_says_what_to_do_beside_the_columns_as_they_came() -> None:
         "iban_invalid; name_missing; amount_unreadable",
         (
             "Its check digits do not fit, so at least one character is wrong; ask the account holder for it. "
-            "There is no name; add the account holder's. =2+3 is not an amount."
+            "There is no name; add the account holder's. “=2+3” is not an amount."
         ),
     ]
 

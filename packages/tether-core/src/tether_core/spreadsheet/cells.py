@@ -21,6 +21,7 @@ Source: OWASP, "CSV Injection"; ISO 8601-1.
 """
 
 import re
+import unicodedata
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Final, TypeAlias
@@ -121,7 +122,8 @@ def shown(text: str, *, as_iban: bool = False) -> str:
     else:
         return mask(head)
     head = "".join(
-        mark if mark == " " or mark.isprintable() else f"\\x{ord(mark):02x}" for mark in head.strip()
+        mark if mark.isprintable() else " " if unicodedata.category(mark) == "Zs" else f"\\x{ord(mark):02x}"
+        for mark in head.strip()
     )
     return head if len(head) <= 40 else f"{head[:39]}\u2026"
 

@@ -45,4 +45,5 @@ def country_code(text: str) -> str | None:
     """
     if (known := _NAMES.get(plain(text))) is not None:
         return known
-    return text.upper() if len(text) == 2 and text.isascii() and text.isalpha() else None
+    code = text.strip().upper()
+    return code if len(code) == 2 and code.isascii() and code.isalpha() else None

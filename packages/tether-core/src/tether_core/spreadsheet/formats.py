@@ -16,7 +16,7 @@ count of days, from 1900 on.
 >>> read_amount("1.234", form="comma"), read_amount("(12.00)", form="point"), read_amount("5,-", form="comma")
 (123400, -1200, 500)
 >>> read_amount("12.50", form="comma").note
-'this column writes the decimal comma; 12.50 does not fit'
+'this column writes the decimal comma; “12.50” does not fit'
 >>> read_day("31.03.2026", order="day_month"), read_day("2026-02-30", order="iso").note
 (datetime.date(2026, 3, 31), 'there is no such day')
 
@@ -54,7 +54,8 @@ class Trouble(msgspec.Struct, frozen=True):
 # --- amounts
 
 _EURO: Final = re.compile(r"EURO?|€", re.IGNORECASE)
-_FOREIGN: Final = re.compile(r"[$£¥₽₺₴]|(?<![A-Za-z])[A-Za-z]{2,3}(?![A-Za-z])|zł|kč|kr", re.IGNORECASE)
+_SIGN: Final = r"(?:[$£¥₽₺₴]|[A-Za-z]{3}|zł|Kč|kr|Ft|Fr)\.?"
+_FOREIGN: Final = re.compile(rf"{_SIGN}\s*-?\d[\d.,' ]*|\d[\d.,' ]*-?{_SIGN}", re.IGNORECASE)
 _MINUS: Final = str.maketrans(
     {"\u2212": "-", "\u2013": "-", "\u2014": "-", "\u2019": "'", "\u2018": "'", "`": "'"}
 )
@@ -79,18 +80,18 @@ def _take_apart(text: str) -> _Amount | Trouble:
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text.translate(_MINUS)).translate(_MINUS)
     negative, body = _sign(_EURO.sub("", text).strip())
-    if _FOREIGN.search(body):
-        return Trouble("currency_not_eur", f"{shown(text)} is not in euros")
+    if _FOREIGN.fullmatch(body):
+        return Trouble("currency_not_eur", f"\u201c{shown(text)}\u201d is not in euros")
     grouped = False
     if " " in body or "'" in body:
         if _GROUPED.fullmatch(body) is None:
-            return Trouble("amount_unreadable", f"{shown(text)} is not an amount")
+            return Trouble("amount_unreadable", f"\u201c{shown(text)}\u201d is not an amount")
         grouped, body = True, body.replace(" ", "").replace("'", "")
     if not body.isascii() or _BODY.fullmatch(body) is None:
-        return Trouble("amount_unreadable", f"{shown(text)} is not an amount")
+        return Trouble("amount_unreadable", f"\u201c{shown(text)}\u201d is not an amount")
     shape = _shape(body, grouped=grouped)
     if shape == "bad":
-        return Trouble("amount_unreadable", f"{shown(text)} groups its digits in no known way")
+        return Trouble("amount_unreadable", f"\u201c{shown(text)}\u201d groups its digits in no known way")
     return _Amount(negative, body, shape)
 
 
@@ -169,13 +170,15 @@ def read_amount(text: str, *, form: AmountFormat) -> int | Trouble:
         fits = amount.shape == form or (amount.shape == "unclear" and form != "whole")
         if not fits:
             return Trouble(
-                "amount_unreadable", f"this column writes {_WORDS[form]}; {shown(text)} does not fit"
+                "amount_unreadable",
+                f"this column writes {_WORDS[form]}; \u201c{shown(text)}\u201d does not fit",
             )
         decimal, group = (",", ".") if form == "comma" else (".", ",")
         whole, _, decimals = amount.body.replace(group, "").partition(decimal)
     if len(decimals) > 2:
         return Trouble(
-            "amount_too_many_decimals", f"{shown(text)} has {len(decimals)} decimals, euros have 2"
+            "amount_too_many_decimals",
+            f"\u201c{shown(text)}\u201d has {len(decimals)} decimals, euros have 2",
         )
     return _cents(whole, decimals, negative=amount.negative)
 
@@ -192,11 +195,12 @@ def read_number(text: str) -> int | Trouble:
     """
     match = _NUMBER.fullmatch(text)
     if match is None:
-        return Trouble("amount_unreadable", f"{shown(text)} is not an amount")
+        return Trouble("amount_unreadable", f"\u201c{shown(text)}\u201d is not an amount")
     decimals = match[3] or ""
     if len(decimals) > 2:
         return Trouble(
-            "amount_too_many_decimals", f"{shown(text)} has {len(decimals)} decimals, euros have 2"
+            "amount_too_many_decimals",
+            f"\u201c{shown(text)}\u201d has {len(decimals)} decimals, euros have 2",
         )
     return _cents(match[2], decimals, negative=bool(match[1]))
 
@@ -213,7 +217,7 @@ def read_minor(text: str) -> int | Trouble:
     """
     body = text.replace(" ", "").replace("\u00a0", "")
     if not body.isascii() or _CENTS.fullmatch(body) is None:
-        return Trouble("amount_unreadable", f"{shown(text)} is no whole number of cents")
+        return Trouble("amount_unreadable", f"\u201c{shown(text)}\u201d is no whole number of cents")
     return int(body)
 
 
@@ -245,7 +249,7 @@ class AmountVotes:
         amount = _take_apart(text.strip())
         if not isinstance(amount, Trouble):
             self._counts[amount.shape] += 1
-            self._examples.setdefault(amount.shape, f"{shown(text)} in row {row:,}")
+            self._examples.setdefault(amount.shape, f"\u201c{shown(text)}\u201d in row {row:,}")
 
     @property
     def settled(self) -> bool:
@@ -328,7 +332,7 @@ def read_day(text: str, *, order: DateOrder, short_years: bool = True) -> date |
         return _ordered_day(text, match, order=order, short_years=short_years)
     match = _SERIAL.fullmatch(text)
     if match is None:
-        return Trouble("", f"{shown(text)} is not a day")
+        return Trouble("", f"\u201c{shown(text)}\u201d is not a day")
     if order != "serial":
         return Trouble("", "a bare number is no day; format the cell as a date")
     return _EPOCH + timedelta(days=int(match[1]))
@@ -339,7 +343,7 @@ def _ordered_day(text: str, match: re.Match[str], *, order: DateOrder, short_yea
     if len(year) == 2 and (sign == "-" or not short_years):
         return Trouble("", "its year has two digits; write four")
     if order not in ("day_month", "month_day"):
-        return Trouble("", f"{shown(text)} does not fit the column")
+        return Trouble("", f"\u201c{shown(text)}\u201d does not fit the column")
     day, month = (first, second) if order == "day_month" else (second, first)
     return _day(year if len(year) == 4 else f"20{year}", month, day)
 
@@ -368,9 +372,12 @@ class DayVotes:
             kind = "iso"
         elif (match := _DAY.fullmatch(text)) is not None:
             first, sign, second = int(match[1]), match[2], int(match[3])
-            if second > 12:
+            if sign == ".":
+                # Nobody writes points behind a leading month; 31.13. is no day at all.
+                kind = "day_month" if second <= 12 else ""
+            elif second > 12:
                 kind = "month_day"
-            elif first > 12 or sign == ".":
+            elif first > 12:
                 kind = "day_month"
             elif first != second:
                 kind = "unclear"
@@ -378,7 +385,7 @@ class DayVotes:
             kind = "serial"
         if kind:
             self._counts[kind] += 1
-            self._examples.setdefault(kind, f"{shown(text)} in row {row:,}")
+            self._examples.setdefault(kind, f"\u201c{shown(text)}\u201d in row {row:,}")
 
     @property
     def settled(self) -> bool:

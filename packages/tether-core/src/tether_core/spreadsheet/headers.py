@@ -236,7 +236,12 @@ def _debtors_accounts(
     candidates: list[_Candidate], *, headers: Sequence[str], content: _Content, taken: dict[int, Column]
 ) -> list[_Candidate]:
     """Narrow the columns that may hold the debtors' IBANs down, to one if words or content allow."""
-    rivals = candidates or _by_content(headers, content=content, taken=taken)
+    rivals = candidates
+    if all(content.constant(one.position) for one in candidates):
+        # No header says IBAN, or what stands below is one and the same account: cells may know better.
+        named = {one.position for one in candidates}
+        found = _by_content(headers, content=content, taken=taken)
+        rivals = [*candidates, *(one for one in found if one.position not in named)]
     rivals = [one for one in rivals if content.share(one.position, "iban") >= _ENOUGH] or rivals
     return _own_account_out(rivals, headers=headers, content=content) if len(rivals) > 1 else rivals
 

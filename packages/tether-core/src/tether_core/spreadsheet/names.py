@@ -27,10 +27,9 @@ MOJIBAKE: Final = re.compile(f"[\u00c2-\u00c5\u00ce-\u00d1]{_REST}|[\u00e1\u00e2
 
 def clean(text: str) -> str:
     """Compose accents, make every kind of blank and line break a blank, and drop marks that nobody sees."""
-    text = unicodedata.normalize("NFC", text)
     if not text.isprintable():
         text = "".join(" " if mark.isspace() else mark for mark in text if unicodedata.category(mark) != "Cf")
-    return text.strip()
+    return unicodedata.normalize("NFC", text).strip()
 
 
 def broken(text: str) -> str:

@@ -184,9 +184,9 @@ def _plan_workbook(
     if len(lists) > 1:
         ask = f"Which sheet is to be read? {' and '.join(lists[:10])} hold lists."
         questions = (Question("sheet", ask, "sheet", tuple(lists)), *questions)
-    why = (
-        "As asked for." if answers.sheet is not None else "It is the only sheet with a list that people see."
-    )
+    why = "It is the only sheet with a list that people see."
+    if answers.sheet is not None or len(lists) > 1:
+        why = "As asked for." if answers.sheet is not None else "Not settled; shown for now."
     decision = Decision("sheet", chosen, why, by="file" if answers.sheet is None else "caller")
     hidden = [sheet.name for sheet in sheets if not sheet.visible and sheet.name != chosen]
     left_out = (f"Hidden sheets are not read: {', '.join(hidden[:5])}.",) if hidden else ()

@@ -223,7 +223,7 @@ class _Careful:
         """Read the amount; one outside the limits is still returned, for the file's total."""
         at, rules = self._amount_at, self._rules
         if self._currency_at >= 0 and (currency := seen.cell(self._currency_at)) not in EUROS:
-            note = f"Only euros can be collected, not {shown(currency)}; convert the amount and correct the currency."
+            note = f"Only euros can be collected, not \u201c{shown(currency)}\u201d; convert the amount and correct the currency."
             seen.add("currency_not_eur", self._currency_at, note)
         cell = seen.cell(at)
         if not cell:

@@ -209,22 +209,9 @@ def _header(filled: Sequence[Row], *, answers: Answers) -> _Header | None:
         _trimmed(filled[best].cells),
         f"Known fields that row {filled[best].number} names: {len(named_fields(filled[best].cells))}.",
     )
-    top = ratings[best]
-    for index in range(len(filled) - 1):
-        upper, lower = filled[index], filled[index + 1]
-        if lower.number != upper.number + 1 or not {best} & {index, index + 1}:
-            continue
-        joined = _joined(upper.cells, lower.cells)
-        # Both rows must be headings: a row of data below would come along for nothing.
-        rating = _rating(joined) + _contrast(
-            joined, filled[index + 2].cells if index + 2 < len(filled) else ()
-        )
-        if rating >= top + 1 and _rating(upper.cells) >= 0 and _rating(lower.cells) >= 0:
-            top = rating
-            why = f"Known fields that rows {upper.number} and {lower.number} name together: {len(named_fields(joined))}."
-            single = _Header(upper.number, lower.number + 1, joined, why)
+    double, top = _double_header(filled, best=best, top=ratings[best])
     if top >= _HEADER_FROM:
-        return single
+        return double or single
     # Someone who names the columns by number needs no header.
     numbered = [name for name in answers.columns.values() if isinstance(name, int)]
     if len(numbered) >= 3:
@@ -232,13 +219,35 @@ def _header(filled: Sequence[Row], *, answers: Answers) -> _Header | None:
     return None
 
 
-def _joined(upper: Sequence[str], lower: Sequence[str]) -> list[str]:
+def _double_header(filled: Sequence[Row], *, best: int, top: float) -> tuple[_Header | None, float]:
+    """Look for two rows around the *best* one that are a better header together, by a point at least."""
+    found = None
+    for index in range(max(best - 1, 0), min(best + 1, len(filled) - 1)):
+        upper, lower = filled[index], filled[index + 1]
+        # Both rows must be headings: a row of data would come along for nothing.
+        if lower.number != upper.number + 1 or _rating(upper.cells) < 0 or _rating(lower.cells) < 0:
+            continue
+        below = filled[index + 2].cells if index + 2 < len(filled) else ()
+        for merged in (False, True):
+            joined = _joined(upper.cells, lower.cells, merged=merged)
+            rating = _rating(joined) + _contrast(joined, below)
+            if rating >= top + 1:
+                names = len(named_fields(joined))
+                why = f"Known fields that rows {upper.number} and {lower.number} name together: {names}."
+                found, top = _Header(upper.number, lower.number + 1, joined, why), rating
+    return found, top
+
+
+def _joined(upper: Sequence[str], lower: Sequence[str], *, merged: bool) -> list[str]:
+    """Read two rows as one header; *merged* headings in the upper one stand over the blank cells to their right."""
     width = max(len(upper), len(lower))
-    above = [*upper, *[""] * (width - len(upper))]
-    below = [*lower, *[""] * (width - len(lower))]
-    return _trimmed(
-        [f"{first.strip()} {second.strip()}".strip() for first, second in zip(above, below, strict=True)]
-    )
+    joined, heading = [], ""
+    for position in range(width):
+        above = upper[position].strip() if position < len(upper) else ""
+        below = lower[position].strip() if position < len(lower) else ""
+        heading = above or (heading if merged and below else "")
+        joined.append(f"{heading} {below}".strip())
+    return _trimmed(joined)
 
 
 def _ask_header(filled: Sequence[Row]) -> Question:

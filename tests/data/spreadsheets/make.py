@@ -1,0 +1,525 @@
+"""
+Make the spreadsheets that the tests read.
+
+    python tests/data/spreadsheets/make.py            writes the files that lie here
+    python tests/data/spreadsheets/make.py expected   writes beside each what it becomes now: read the diff
+
+Every file is made from the same few lines of Python on any machine, byte for byte. The small ones are kept here; hostile
+ones are only made while a test runs: `abort_xlsx` and `abort_ods` crash the library that parses them, and `bomb_xlsx`
+unpacks to more than a gigabyte.
+"""
+
+import io
+import json
+import struct
+import sys
+import zipfile
+import zlib
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import xlsxwriter
+from tether_core.iban import mask
+from tether_core.spreadsheet import Answers, Debtor, Outcome, Plan, Refusal, Refused, reading, rows
+
+HERE: Final = Path(__file__).parent
+TODAY: Final = date(2026, 3, 2)
+Cell = str | float | date | None
+
+DE, AT, FR, NL = (
+    "DE89370400440532013000",
+    "AT611904300234573201",
+    "FR1420041010050500013M02606",
+    "NL91ABNA0417164300",
+)
+ES, IT, PL, CH = (
+    "ES9121000418450200051332",
+    "IT60X0542811101000000123456",
+    "PL61109010140000071219812874",
+    "CH9300762011623852957",
+)
+
+
+def _zipped(members: dict[str, bytes | str], *, stored: Sequence[str] = ()) -> bytes:
+    """Pack a zip archive that is the same on every machine and day."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            info = zipfile.ZipInfo(name, date_time=(2026, 1, 1, 0, 0, 0))
+            info.compress_type = zipfile.ZIP_STORED if name in stored else zipfile.ZIP_DEFLATED
+            archive.writestr(info, data)
+    return buffer.getvalue()
+
+
+# --- workbooks
+
+LIST: Final[list[list[Cell]]] = [
+    ["Mitgliederliste 2026", None, None, None, None, None],
+    [],
+    ["Kontoinhaber", "IBAN", "Betrag (€)", "Mandatsreferenz", "Mandat vom", "PLZ"],
+    ["Jürgen Müller", "DE89 3704 0044 0532 0130 00", 12.5, "M-001", date(2019, 3, 1), 1067],
+    ["Zoë O'Neil", AT, 0.1 + 0.2, "M-002", date(2020, 4, 13), 10115],
+    ["Łukasz Wałęsa", PL, 1234.56, "M-003", date(2021, 5, 31), 80331],
+    ["Kaputt GmbH", "DE89370400440532013001", 33.333, "M-004", date(2027, 1, 1), 50667],
+    [],
+    ["Summe", None, 1280.69, None, None, None],
+]
+
+
+def xlsx(
+    sheets: dict[str, list[list[Cell]]],
+    *,
+    hidden: Sequence[str] = (),
+    options: dict[str, object] | None = None,
+) -> bytes:
+    """Write a workbook as Excel would."""
+    buffer = io.BytesIO()
+    book = xlsxwriter.Workbook(buffer, {"in_memory": True, **(options or {})})
+    book.set_properties({"created": datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None)})
+    days = book.add_format({"num_format": "dd.mm.yyyy"})
+    for name, lines in sheets.items():
+        sheet = book.add_worksheet(name)
+        for row, cells in enumerate(lines):
+            for column, cell in enumerate(cells):
+                if isinstance(cell, date):
+                    sheet.write_datetime(row, column, datetime(cell.year, cell.month, cell.day), days)  # noqa: DTZ001 - a day has no zone
+                elif isinstance(cell, str):
+                    sheet.write_string(row, column, cell)
+                elif cell is not None:
+                    sheet.write_number(row, column, cell)
+        if name in hidden:
+            sheet.hide()
+    book.close()
+    return buffer.getvalue()
+
+
+def merged_xlsx() -> bytes:
+    """Write a header of two rows, the upper one merged over several columns, and the table not at the left edge."""
+    buffer = io.BytesIO()
+    book = xlsxwriter.Workbook(buffer, {"in_memory": True})
+    book.set_properties({"created": datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None)})
+    sheet = book.add_worksheet("Leden")
+    sheet.merge_range("C3:D3", "Rekening")
+    sheet.write("C4", "Houder")
+    sheet.write("D4", "IBAN")
+    sheet.merge_range("E3:F3", "Machtiging")
+    sheet.write("E4", "Kenmerk")
+    sheet.write("F4", "Datum")
+    sheet.write("G3", "Bedrag")
+    sheet.write("C5", "Jan de Vries")
+    sheet.write("D5", NL)
+    sheet.write("E5", "NL-1")
+    sheet.write("F5", "13-04-2020")
+    sheet.write_formula("G5", "=6+6.5", value=12.5)
+    sheet.write("C6", "Anna Bakker")
+    sheet.write("D6", "BE68539007547034")
+    sheet.write("E6", "NL-2")
+    sheet.write("F6", "01-02-2021")
+    sheet.write_formula("G6", "=#N/A", value="#N/A")
+    book.close()
+    return buffer.getvalue()
+
+
+_ODS_TYPES: Final = (
+    'xmlns:office="urn:oasis:names:tc:opendocument:xmlns:office:1.0" '
+    'xmlns:table="urn:oasis:names:tc:opendocument:xmlns:table:1.0" '
+    'xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0" office:version="1.2"'
+)
+
+
+def ods(lines: list[list[Cell]] | None = None, *, table: str = "", manifest: str = "") -> bytes:
+    """Write a workbook as LibreOffice would; *table* replaces the rows' XML, *manifest* the list of parts."""
+    for cells in lines or ():
+        table += "<table:table-row>"
+        for cell in cells:
+            if cell is None:
+                table += "<table:table-cell/>"
+            elif isinstance(cell, date):
+                table += f'<table:table-cell office:value-type="date" office:date-value="{cell}"><text:p>{cell}</text:p></table:table-cell>'
+            elif isinstance(cell, str):
+                table += (
+                    f'<table:table-cell office:value-type="string"><text:p>{cell}</text:p></table:table-cell>'
+                )
+            else:
+                table += f'<table:table-cell office:value-type="float" office:value="{cell!r}"><text:p>{cell}</text:p></table:table-cell>'
+        table += "</table:table-row>"
+    kind = "application/vnd.oasis.opendocument.spreadsheet"
+    content = (
+        f'<?xml version="1.0" encoding="UTF-8"?><office:document-content {_ODS_TYPES}><office:body>'
+        f'<office:spreadsheet><table:table table:name="Liste">{table}</table:table></office:spreadsheet></office:body>'
+        "</office:document-content>"
+    )
+    listed = (
+        '<?xml version="1.0"?><manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0">'
+        f'<manifest:file-entry manifest:full-path="/" manifest:media-type="{kind}"/>{manifest}</manifest:manifest>'
+    )
+    return _zipped(
+        {"mimetype": kind, "content.xml": content, "META-INF/manifest.xml": listed}, stored=("mimetype",)
+    )
+
+
+def xls(lines: list[list[Cell]]) -> bytes:
+    """Write a workbook of Excel 97: BIFF8 records in a compound file."""
+
+    def record(code: int, data: bytes = b"") -> bytes:
+        return struct.pack("<HH", code, len(data)) + data
+
+    def bof(kind: int) -> bytes:
+        return record(0x0809, struct.pack("<HHHHII", 0x0600, kind, 0x0DBB, 0x07CC, 0, 6))
+
+    cells = b""
+    for row, line in enumerate(lines):
+        for column, cell in enumerate(line):
+            if isinstance(cell, str):
+                text = struct.pack("<HHHHB", row, column, 0, len(cell), 1) + cell.encode("utf-16-le")
+                cells += record(0x0204, text)
+            elif cell is not None:
+                is_day = isinstance(cell, date)
+                number = float((cell - date(1899, 12, 30)).days) if isinstance(cell, date) else cell
+                cells += record(0x0203, struct.pack("<HHHd", row, column, 1 if is_day else 0, number))
+    width = max(map(len, lines))
+    sheet = (
+        bof(0x0010)
+        + record(0x0200, struct.pack("<IIHHH", 0, len(lines), 0, width, 0))
+        + cells
+        + record(0x000A)
+    )
+    # Two cell formats: general, and number format 14, which is a day.
+    formats = b"".join(record(0x00E0, struct.pack("<HHH", 0, ifmt, 0) + bytes(14)) for ifmt in (0, 14))
+    name = struct.pack("<BB", 5, 0) + b"Liste"
+    head = bof(0x0005) + record(0x0042, struct.pack("<H", 1200)) + formats
+    at = len(head) + 4 + 6 + len(name) + 4
+    book = head + record(0x0085, struct.pack("<IH", at, 0) + name) + record(0x000A) + sheet
+    return compound({"Workbook": book})
+
+
+def compound(streams: dict[str, bytes]) -> bytes:
+    """Pack streams of at least 4 KiB each, filled up with zeros, into a compound file."""
+    sectors: list[bytes] = []
+    fat = [0xFFFFFFFD, 0xFFFFFFFE]  # sector 0 is the table itself, sector 1 the directory
+    entries = [("Root Entry", 5, 0xFFFFFFFE, 0)]
+    for name, data in streams.items():
+        padded = data.ljust(max(-(-len(data) // 512) * 512, 4096), b"\0")
+        first, count = 2 + len(sectors), len(padded) // 512
+        sectors += [padded[512 * n : 512 * (n + 1)] for n in range(count)]
+        fat += [*range(first + 1, first + count), 0xFFFFFFFE]
+        entries.append((name, 2, first, len(padded)))
+    directory = b""
+    for index, (name, kind, first, size) in enumerate(entries):
+        letters = name.encode("utf-16-le") + b"\0\0"
+        child = 1 if index == 0 else 0xFFFFFFFF
+        after = index + 1 if 0 < index < len(entries) - 1 else 0xFFFFFFFF
+        directory += letters.ljust(64, b"\0") + struct.pack(
+            "<HBBIII", len(letters), kind, 1, 0xFFFFFFFF, after, child
+        )
+        directory += bytes(36) + struct.pack("<IQ", first, size)
+    assert len(directory) <= 512, "four entries fit one sector"
+    assert len(fat) <= 128, "one sector of the table is enough for small files"
+    header = (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+        + bytes(16)
+        + struct.pack("<HHHHH", 0x3E, 3, 0xFFFE, 9, 6)
+        + bytes(6)
+    )
+    header += struct.pack("<IIIIIIIII", 0, 1, 1, 0, 4096, 0xFFFFFFFE, 0, 0xFFFFFFFE, 0)
+    header += struct.pack("<I", 0) + b"\xff" * 4 * 108
+    table = struct.pack(f"<{len(fat)}I", *fat).ljust(512, b"\xff")
+    return header + table + directory.ljust(512, b"\0") + b"".join(sectors)
+
+
+def xlsb(lines: list[list[Cell]]) -> bytes:
+    """Write a binary workbook of Excel 2007: BIFF12 records in a zip archive."""
+
+    def record(code: int, data: bytes = b"") -> bytes:
+        head = bytes([code]) if code < 128 else bytes([code & 0x7F | 0x80, code >> 7])
+        size = len(data)
+        while size > 127:
+            head += bytes([size & 0x7F | 0x80])
+            size >>= 7
+        return head + bytes([size]) + data
+
+    def text(value: str) -> bytes:
+        return struct.pack("<I", len(value)) + value.encode("utf-16-le")
+
+    sheet = (
+        record(129)
+        + record(148, struct.pack("<IIII", 0, len(lines) - 1, 0, max(map(len, lines)) - 1))
+        + record(145)
+    )
+    for row, line in enumerate(lines):
+        sheet += record(0, struct.pack("<IIHBBBI", row, 0, 300, 0, 0, 0, 0))
+        for column, cell in enumerate(line):
+            place = struct.pack("<II", column, 0)
+            if isinstance(cell, str | date):
+                sheet += record(6, place + text(str(cell)))
+            elif cell is not None:
+                sheet += record(5, place + struct.pack("<d", cell))
+    sheet += record(146) + record(130)
+    book = record(131) + record(143) + record(156, struct.pack("<II", 0, 1) + text("rId1") + text("Liste"))
+    book += record(144) + record(132)
+    relations = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006"
+
+    def related(identity: str, kind: str, target: str) -> str:
+        return (
+            f'<?xml version="1.0"?><Relationships xmlns="{package}/relationships"><Relationship Id="{identity}" '
+            f'Type="{relations}/{kind}" Target="{target}"/></Relationships>'
+        )
+
+    types = (
+        f'<?xml version="1.0"?><Types xmlns="{package}/content-types"><Default Extension="rels" '
+        'ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Default Extension="bin" '
+        'ContentType="application/vnd.ms-excel.sheet.binary.macroEnabled.main"/></Types>'
+    )
+    return _zipped(
+        {
+            "[Content_Types].xml": types,
+            "_rels/.rels": related("rId1", "officeDocument", "xl/workbook.bin"),
+            "xl/workbook.bin": book,
+            "xl/_rels/workbook.bin.rels": related("rId1", "worksheet", "worksheets/sheet1.bin"),
+            "xl/worksheets/sheet1.bin": sheet,
+        }
+    )
+
+
+# --- hostile ones, for tests that run the parser where it may die
+
+
+def raw_xlsx(sheet_data: str, *, extra: dict[str, bytes | str] | None = None) -> bytes:
+    """Write a workbook of one sheet with any XML for its rows."""
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    relations = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006"
+    types = (
+        f'<?xml version="1.0"?><Types xmlns="{package}/content-types"><Default Extension="rels" '
+        'ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Default Extension="xml" '
+        'ContentType="application/xml"/></Types>'
+    )
+    return _zipped(
+        {
+            "[Content_Types].xml": types,
+            "_rels/.rels": (
+                f'<?xml version="1.0"?><Relationships xmlns="{package}/relationships"><Relationship Id="rId1" '
+                f'Type="{relations}/officeDocument" Target="xl/workbook.xml"/></Relationships>'
+            ),
+            "xl/workbook.xml": (
+                f'<?xml version="1.0"?><workbook xmlns="{main}" xmlns:r="{relations}"><sheets><sheet name="A" '
+                'sheetId="1" r:id="rId1"/></sheets></workbook>'
+            ),
+            "xl/_rels/workbook.xml.rels": (
+                f'<?xml version="1.0"?><Relationships xmlns="{package}/relationships"><Relationship Id="rId1" '
+                f'Type="{relations}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>'
+            ),
+            "xl/worksheets/sheet1.xml": (
+                f'<?xml version="1.0"?><worksheet xmlns="{main}"><sheetData>{sheet_data}</sheetData></worksheet>'
+            ),
+            **(extra or {}),
+        }
+    )
+
+
+def abort_xlsx() -> bytes:
+    """Write two cells as far apart as a sheet allows: the parser asks for room for all between them, and aborts."""
+    return raw_xlsx(
+        '<row r="1"><c r="A1"><v>1</v></c></row><row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'
+    )
+
+
+def abort_ods() -> bytes:
+    """Write one cell, repeated over a million rows and many columns: the parser asks for gigabytes, and aborts."""
+    cell = '<table:table-cell table:number-columns-repeated="90" office:value-type="float" office:value="1"/>'
+    return ods(table=f'<table:table-row table:number-rows-repeated="1048576">{cell}</table:table-row>')
+
+
+def bomb_xlsx() -> bytes:
+    """Write a workbook whose texts unpack to 1,100 MiB of nothing; its directory says so."""
+    # A flushed block of deflate stands for itself, so it can be repeated without packing a gigabyte.
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    packed = block * 1_100 + packer.flush()
+    size = 1_100 << 20
+    name = b"xl/sharedStrings.xml"
+    whole = io.BytesIO(raw_xlsx(""))
+    with zipfile.ZipFile(whole) as archive:
+        at, count = archive.start_dir, len(archive.infolist())
+    head, directory = whole.getvalue()[:at], whole.getvalue()[at:-22]
+    # The checksum is left at zero: whoever gets as far as checking it has unpacked everything.
+    facts = struct.pack("<HHHHHIIIHH", 20, 0, 8, 0, 33, 0, len(packed), size, len(name), 0)
+    local = b"PK\x03\x04" + facts + name + packed
+    directory += b"PK\x01\x02" + struct.pack("<H", 20) + facts + bytes(10) + struct.pack("<I", at) + name
+    start = at + len(local)
+    end = struct.pack("<HHHHIIH", 0, 0, count + 1, count + 1, len(directory), start, 0)
+    return head + local + directory + b"PK\x05\x06" + end
+
+
+# --- the files
+
+_OLD: Final = (
+    "iban,first_name,last_name,email,phone,mobile,street,street_number,floor,door,apartment,postcode,city,province,country,"
+    "amount,currency,national_id,birth_date,bank_name,bank_code,bic,sepa_type,old_iban,external_reference\n"
+    f"{ES},María,García López,maria@example.org,+34 600 000 000,600000000,Calle Mayor,5,2,A,,28013,Madrid,Madrid,Spain,"
+    "1.99,Euro,12345678Z,1980-02-29,Banco,2100,CAIXESBBXXX,CORE,,REF-1\n"
+    f"{ES},Ana,Ruiz,not an address,,,Calle Mayor,6,,,,28013,Madrid,Madrid,ES,0.05,EUR,,,,,,,,REF-2\n"
+)
+
+_BROKEN: Final = (
+    "Kontoinhaber;IBAN;Betrag;Währung;Mandat-ID;Mandat vom;E-Mail;Geboren am;BIC;Land;Ort;Verwendungszweck\n"
+    f"Gut & Söhne;{DE};12,50;EUR;M1;01.03.2019;a@example.org;;COBADEFFXXX;Deutschland;Köln;Beitrag\n"
+    ";;;;;;;;;;;Nichts davon\n"
+    f"12345;{DE[:-1]}1;1.234,567;USD;M 2 §;31.02.2020;a.b;31.13.1980;XX;Atlantis;;\n"
+    f"M\u00c3\u00bcller;{CH};0,00;EUR;M3;01.01.2030;;01.01.2030;;;;\n"
+    f"{'Lang ' * 15}X;TR330006100519786457841326;-5,00;EUR;;01.01.2005;;;;;;\n"
+    f"Emoji \U0001f600;{NL};0,05;€;;;;;;nl;;\n"
+    f"Nul \x00 Byte;{NL};99.999,99;EUR;;;;;;;;\n"
+    f"A B;{NL};1,00;EUR;;;;;;;;{'x' * 501}\n"
+    f"A B;{NL};1,00;EUR;;;;;;;;zu;viel\n"
+    "Kontoinhaber;IBAN;Betrag;Währung;Mandat-ID;Mandat vom;E-Mail;Geboren am;BIC;Land;Ort;Verwendungszweck\n"
+    f"Ver\ufffdlust;{AT};n/a;EUR;;;;;;;;Text mit \x07\n"
+    ";;;;;;;;;;;\n"
+    "Stand: 2.3.2026;;;;;;;;;;;\n"
+)
+
+FILES: Final[dict[str, bytes]] = {
+    # German, Windows-1252, a title above, the account holder beside a member's name, a total below.
+    "verein_de.csv": (
+        "Turnverein Köln e.V.;;;;;;\nStand: 1.3.2026;;;;;;\n\n"
+        "Name;Vorname;Kontoinhaber*in;IBAN;Beitrag (€);Mandatsreferenz;Mandat vom\n"
+        "Müller;Jürgen;Erika Müller;DE89 3704 0044 0532 0130 00;12,50;TV-1;1.3.2019\n"
+        f"Groß;Änne;;{AT};1.205,-;TV-2;13.4.2020\n"
+        "Summe;;;;1.217,50;;\n"
+    ).encode("cp1252"),
+    # French, UTF-8 with a mark, narrow no-break spaces between thousands.
+    "adherents_fr.csv": (
+        "\ufeffNom;Prénom;IBAN;BIC;Montant à prélever;RUM;Date de signature du mandat;Libellé\r\n"
+        "Lefèvre;Élodie;FR14 2004 1010 0505 0001 3M02 606;PSSTFRPPPAR;1\u202f234,50;RUM-1;28/02/2019;Cotisation, mars\r\n"
+        f"D'Hervé;Noël;{FR};;12,00 €;RUM-2;03/04/2020;Cotisation\r\n"
+    ).encode(),
+    # Dutch, commas between cells and within amounts, old line ends.
+    "leden_nl.csv": (
+        b"Naam rekeninghouder,IBAN,Bedrag,Machtigingskenmerk,Datum ondertekening,Omschrijving\r"
+        b'"Vries, J. de","NL91 ABNA 0417 1643 00","12,50",M-1,13-04-2020,"Contributie ""maart"""\r'
+        b'Bakker,BE68 5390 0754 7034,"1.000,00",M-2,01-02-2021,\r'
+    ),
+    # Spanish, ISO 8859-15 for the euro sign, tabs.
+    "socios_es.txt": (
+        "Nombre\tApellidos\tIBAN\tImporte\tReferencia mandato\tFecha firma\tDNI\n"
+        "María del Carmen\tGarcía López\tES91 2100 0418 4502 0005 1332\t12,50 €\tMD-1\t28/02/2019\t12345678Z\n"
+        f"Íñigo\tNúñez\t{ES}\t7 €\tMD-2\t03/04/2020\t\n"
+    ).encode("iso8859-15"),
+    # Italian, bars, all days readable two ways: a question.
+    "soci_it.csv": (
+        "Intestatario|Coordinate bancarie|Importo|Codice mandato|Data firma mandato|Codice fiscale\n"
+        f"Niccolò Rossi|{IT}|1.234,56|IT-1|03/04/2020|RSSNCL80A01F205X\n"
+        f"Azienda S.r.l.|{IT}|10,00|IT-2|01/02/2021|\n"
+    ).encode(),
+    # Polish, Windows-1250, which no bytes can prove: a question.
+    "platnicy_pl.csv": (
+        "Imię i nazwisko;Numer rachunku;Kwota;Miejscowość;Kod pocztowy\n"
+        f"Michał Łąka;{PL};12,50;Łódź;90-001\nPaweł Żółć;{PL};100,00;Kraków;30-001\n"
+    ).encode("cp1250"),
+    # English, "Unicode text" of Excel: UTF-16 and tabs, months before days.
+    "customers_en.txt": (
+        "\ufeffCustomer Number\tAccount Holder\tBank Account\tAmount Due (EUR)\tMandate Reference\tMandate Date\tEmail Address\r\n"
+        "0007\tSeán Ó Briain\tIE29 AIBK 9311 5212 3456 78\t1,234.50\tUMR/1\t2/28/2019\tsean@example.org\r\n"
+        "0008\tMary O'Neil\tIE29AIBK93115212345678\t7.00\tUMR/2\t3/4/2020\t\r\n"
+    ).encode("utf-16-le"),
+    # Every field there is, under its English name.
+    "english_all_fields.csv": _OLD.encode(),
+    # Excel's own hint in the first line.
+    "sep_line.csv": f"sep=|\r\nName|IBAN|Betrag\r\nA; B|{DE}|12,50\r\n".encode(),
+    # Two amounts, and no telling which to collect: a question.
+    "two_amounts.csv": f"IBAN;Name;Betrag netto;Betrag brutto\n{DE};A B;10,00;11,90\n".encode(),
+    # A problem of every kind.
+    "broken_rows.csv": _BROKEN.encode(),
+    # Quotation marks that are never closed, or too late.
+    "open_quotes.csv": (
+        f'Name;IBAN;Betrag\n"Müller;{DE};12,50\n"Schmidt";{AT};3,00\nX Y;{NL};4,00\n"Weber;{DE};5,00\nZ;{DE};6,00\n'
+    ).encode(),
+    # No header at all: the caller's answers lie beside it.
+    "no_header.csv": f"Jürgen Müller;{DE};12,50\nZoë O'Neil;{AT};5,00\n".encode("cp1252"),
+    # One list in every kind of workbook.
+    "list.xlsx": xlsx({"Hinweise": [["Bitte nicht ändern"]], "Liste": LIST, "Alt": LIST}, hidden=["Alt"]),
+    "list.ods": ods(LIST),
+    "list.xls": xls(LIST),
+    "list.xlsb": xlsb(LIST),
+    # Days counted from 1904, as on old Macs.
+    "epoch_1904.xlsx": xlsx({"Liste": LIST}, options={"date_1904": True}),
+    # Two sheets that hold a list: a question.
+    "two_lists.xlsx": xlsx({"Januar": LIST, "Februar": LIST}),
+    "merged_headers.xlsx": merged_xlsx(),
+}
+
+# What a person said of some of them.
+ANSWERS: Final[dict[str, Answers]] = {
+    "soci_it.csv": Answers(date_order="day_month"),
+    "platnicy_pl.csv": Answers(encoding="cp1250"),
+    "no_header.csv": Answers(header_row=0, columns={"name": 1, "iban": 2, "amount": 3}),
+    "two_amounts.csv": Answers(columns={"amount": "Betrag brutto"}),
+    "two_lists.xlsx": Answers(sheet="Februar"),
+}
+
+
+def becomes(path: Path) -> dict[str, object]:
+    """Tell what a file becomes, without answers and, where there are some, with them."""
+    found: dict[str, object] = {"plain": _read(path, Answers())}
+    if path.name in ANSWERS:
+        found["answered"] = _read(path, ANSWERS[path.name])
+    return found
+
+
+def _read(path: Path, answers: Answers) -> object:
+    with path.open("rb") as file:
+        decided = reading.plan(file, name=path.name, answers=answers)
+        if isinstance(decided, Refusal):
+            return msgspec.to_builtins(decided)
+        assert isinstance(decided, Plan)
+        told: dict[str, object] = {
+            "decisions": [f"{one.about}: {one.value!r}. {one.why}" for one in decided.decisions],
+            "columns": {
+                column.header or column.position: f"{column.field}: {column.why}"
+                for column in decided.columns
+            },
+            "questions": [f"{one.code}: {one.ask}" for one in decided.questions],
+            "warnings": list(decided.warnings),
+        }
+        if decided.ready:
+            lines = reading.rows(file, plan=decided)
+            told["rows"] = [_told(outcome) for outcome in rows.read(lines, plan=decided, today=TODAY)]
+        return told
+
+
+def _told(outcome: Outcome) -> dict[str, object]:
+    if isinstance(outcome, Debtor):
+        values = {
+            key: value for key, value in msgspec.to_builtins(outcome).items() if value not in (None, [], {})
+        }
+        values["iban"] = mask(outcome.iban)
+        values.pop("warnings", None)
+        warned = [f"{problem.column}: {problem.code}: {problem.note}" for problem in outcome.warnings]
+        return {"debtor": values, **({"warnings": warned} if warned else {})}
+    if isinstance(outcome, Refused):
+        problems = [f"{one.column}: {one.code} ({one.shown}): {one.note}" for one in outcome.problems]
+        return {"refused": outcome.row, "problems": problems}
+    return {
+        "skipped": outcome.row,
+        "cause": outcome.cause,
+        **({"note": outcome.note} if outcome.note else {}),
+    }
+
+
+def main() -> None:
+    """Write the files, or what they become."""
+    for name, data in FILES.items():
+        path = HERE / name
+        if sys.argv[1:] == ["expected"]:
+            text = json.dumps(becomes(path), indent=1, ensure_ascii=False)
+            path.with_name(f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
+        else:
+            path.write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()
