@@ -181,7 +181,6 @@ create table billing_attempts (
     try_number smallint,
     retry_of bigint references billing_attempts (id),
     -- Its way to the gateway: ready from a moment on, or leased by a worker; how often it was begun.
-    terminal text,
     canary boolean not null default false,
     send_at timestamptz,
     leased_until timestamptz,
