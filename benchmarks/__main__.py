@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from benchmarks import stages
+from benchmarks import drain, stages, webhooks
 
-_ALL = {"stages": stages}
+_ALL = {"webhooks": webhooks, "drain": drain, "stages": stages}
 
 
 def main() -> int:

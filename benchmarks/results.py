@@ -9,13 +9,28 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["FOLDER", "heading", "table", "write"]
+import msgspec
+
+__all__ = ["FOLDER", "Aim", "aims", "command", "heading", "prose", "table", "write"]
 
 FOLDER = Path(__file__).parent / "results"
 _NAMED = ("granian", "litestar", "saq", "redis", "psycopg", "msgspec", "uvloop", "python-calamine", "obstore")
 
 
-def heading(title: str, *, command: str, seed: int | None) -> list[str]:
+class Aim(msgspec.Struct, frozen=True):
+    """Something aimed at, what was measured, and whether that meets it."""
+
+    text: str
+    measured: float
+    met: bool
+
+
+def command() -> str:
+    """The command that runs this benchmark once more."""
+    return "uv run --group bench python -m benchmarks " + " ".join(sys.argv[1:])
+
+
+def heading(title: str, *, seed: int | None) -> list[str]:
     """What was run, when, on what."""
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     system = f"{platform.system()} {platform.release().partition('-')[0]}"
@@ -24,7 +39,7 @@ def heading(title: str, *, command: str, seed: int | None) -> list[str]:
         f"# {title}",
         "",
         f"- date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        f"- command: `{command}`",
+        f"- command: `{command()}`",
         *([f"- seed: {seed}"] if seed is not None else []),
         f"- commit: {_commit()}",
         f"- machine: {os.cpu_count()} shared cores ({_processor()}), {memory_gib:.0f} GiB, {system}",
@@ -45,6 +60,17 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]
         *(f"| {' | '.join(_shown(cell) for cell in row)} |" for row in rows),
         "",
     ]
+
+
+def prose(*sentences: str) -> list[str]:
+    """A paragraph."""
+    return [" ".join(sentences), ""]
+
+
+def aims(found: Sequence[Aim]) -> list[str]:
+    """A section that tells what was aimed at."""
+    rows = [(one.text, f"{one.measured:.4g}", "yes" if one.met else "no") for one in found]
+    return ["## Aims", "", *table(("aim", "measured", "met"), rows)]
 
 
 def write(name: str, lines: Sequence[str]) -> Path:

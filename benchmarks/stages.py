@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         after = {name: (cpu_s(pid), rss_bytes(pid)) for name, pid in pids.items()}
         left = asyncio.run(_drained(it))
     requests = figures["requests"]
-    lines = heading("Load in stages", command=_command(), seed=args.seed)
+    lines = heading("Load in stages", seed=args.seed)
     lines += [
         f"{args.web} web processes, 1 worker, Postgres, Redis and locust share the machine. Stages (seconds:rate): "
         + " ".join(f"{seconds}:{rate}" for seconds, rate in stages),
@@ -155,7 +155,3 @@ async def _drained(it: Stand) -> int:
             if not tally.waiting or time.monotonic() > until:
                 return tally.waiting + tally.put_off
             await asyncio.sleep(0.2)
-
-
-def _command() -> str:
-    return "uv run --group bench python -m benchmarks " + " ".join(sys.argv[1:])

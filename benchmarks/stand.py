@@ -5,7 +5,7 @@ import os
 import random
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,12 +40,35 @@ class Stand(msgspec.Struct):
     guard: Guard
     url: str = ""
 
-    def start(self, *command: str) -> Program:
-        """Start a program of ours with the stand's settings."""
-        place = self.folder / f"{command[0]}-{len(list(self.folder.iterdir()))}"
+    @property
+    def stores(self) -> dict[str, int]:
+        """The process ids of Postgres and Redis."""
+        servers = {"Postgres": self.services.postgres, "Redis": self.services.redis}
+        return {name: server.pid for name, server in servers.items() if server and server.pid}
+
+    def on(self, database: str) -> "Stand":
+        """The same stand with another database of the same Postgres."""
+        environ = {
+            name: value.rpartition("/")[0] + f"/{database}" if name.startswith("DATABASE_") else value
+            for name, value in self.environ.items()
+        }
+        return msgspec.structs.replace(self, environ=environ, url="")
+
+    def forget(self) -> None:
+        """Empty Redis."""
+        assert self.services.redis is not None
+        self.services.redis.flush()
+
+    def start(self, *command: str, environ: Mapping[str, str] | None = None) -> Program:
+        """Start a program with the stand's settings, and those of *environ* besides."""
+        place = self.folder / f"{Path(command[0]).name}-{len(list(self.folder.iterdir()))}"
         place.mkdir()
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        return launch(command, environ={**self.environ, "PATH": path}, folder=place, guard=self.guard)
+        if os.sep in command[0]:
+            # A path says where the program is; `env` becomes it, so the process started is the one that is named.
+            command = ("env", *command)
+        settings = {**self.environ, "PATH": path, **(environ or {})}
+        return launch(command, environ=settings, folder=place, guard=self.guard)
 
     def start_web(self, *, workers: int) -> Program:
         """Start a web node and wait until it is ready; its address is `url`."""
@@ -87,13 +110,12 @@ def stand() -> Iterator[Stand]:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU seconds a process and its children have used so far."""
+    """CPU seconds a process and its children have used so far, those that have ended included."""
     total = 0.0
     root = psutil.Process(pid)
     for process in (root, *root.children(recursive=True)):
         with contextlib.suppress(psutil.NoSuchProcess):
-            times = process.cpu_times()
-            total += times.user + times.system
+            total += sum(process.cpu_times()[:4])  # user, system, and both of children that were waited for
     return total
 
 

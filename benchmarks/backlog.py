@@ -1,0 +1,137 @@
+"""A backlog: notifications that are on record and wait, as they do after a worker was away; and the time to book them."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import msgspec
+from tether_core.emp.notification import FORM, decode
+from tether_core.idempotency import identify
+from tether_core.jobs import WEBHOOKS
+from tether_stores import webhook_events
+from tether_stores.postgres import connection, open_pool
+from tether_stores.queue import open_doorbell, ring
+from tether_stores.webhook_events import Recording
+
+from benchmarks import database
+from benchmarks.database import PRODUCT
+from benchmarks.stand import Stand, cpu_s
+from benchmarks.workload import PER_ATTEMPT, notifications
+
+__all__ = ["Drained", "drained", "waiting", "written"]
+
+_CHUNK = 2_000
+_POLL_S = 0.05
+# A worker that books less than this many a second is given up on.
+_PER_S_MIN = 100
+
+
+class Drained(msgspec.Struct, frozen=True):
+    """
+    How a backlog went down.
+
+    Attributes:
+        rows: That waited.
+        lasted_s: From the moment the worker worked until none waited.
+        left: What still waited when patience was over, 0 normally.
+        cost_us: CPU microseconds per row, by program.
+        course: Seconds since the start, and how many waited then.
+    """
+
+    rows: int
+    lasted_s: float
+    left: int
+    cost_us: dict[str, float]
+    course: list[tuple[float, int]]
+
+    @property
+    def per_s(self) -> float:
+        """Rows booked per second."""
+        return (self.rows - self.left) / self.lasted_s
+
+
+def written(stand: Stand, rows: int, *, number: int) -> None:
+    """
+    Put notifications into the inbox by the product's own insert, and ring on every lane, as the web nodes would have.
+
+    Args:
+        stand: Without a worker.
+        rows: How many; each is of a payment that exists.
+        number: The seed.
+    """
+    # One delivery in twenty is a repeat and adds no row.
+    attempts = stand.seeded(int(rows / PER_ATTEMPT * 1.1) + 10, number=number)
+    asyncio.run(_written(stand, notifications(attempts, number=number), rows))
+
+
+def drained(stand: Stand) -> Drained:
+    """
+    Start one worker process, and time it until nothing waits any more.
+
+    Args:
+        stand: With a backlog and without a worker.
+
+    Returns:
+        How it went.
+    """
+    rows = waiting(stand)
+    worker = stand.start_worker("webhooks")
+    programs = {"worker": worker.pid, **stand.stores}
+    before = {name: cpu_s(pid) for name, pid in programs.items()}
+    began = time.monotonic()
+    course = [(0.0, rows)]
+    try:
+        left = rows
+        while left and time.monotonic() - began < 30 + rows / _PER_S_MIN:
+            # Counting costs more the more there is to count, so not all the time at the beginning.
+            time.sleep(1.0 if left > 20_000 else _POLL_S)
+            left = waiting(stand)
+            course.append((time.monotonic() - began, left))
+        cost = {name: (cpu_s(pid) - before[name]) * 1e6 / max(rows, 1) for name, pid in programs.items()}
+    finally:
+        worker.kill()
+    return Drained(rows, course[-1][0], left, cost, course)
+
+
+def waiting(stand: Stand) -> int:
+    """How many notifications are due and not booked."""
+    return int(database.ask(stand, PRODUCT["waiting"], now=datetime.now(UTC))[0][0])
+
+
+async def _written(stand: Stand, bodies: Iterable[bytes], rows: int) -> None:
+    left = rows
+    async with (
+        open_pool(stand.environ["DATABASE_URL"], name="bench", max_size=1) as pool,
+        open_doorbell(stand.environ["REDIS_URL"], queue=WEBHOOKS.queue) as doorbell,
+        connection(pool) as conn,
+    ):
+        chunk: dict[bytes, Recording] = {}
+        for body in bodies:
+            one = _recording(body)
+            chunk[one.key] = one
+            if len(chunk) == min(_CHUNK, left):
+                await webhook_events.record(conn, list(chunk.values()), now=datetime.now(UTC))
+                left -= len(chunk)
+                chunk.clear()
+                if not left:
+                    break
+        assert not left, "there were fewer notifications than rows asked for"
+        for lane in range(WEBHOOKS.lanes):
+            await ring(doorbell, WEBHOOKS, lane=lane)
+
+
+def _recording(body: bytes) -> Recording:
+    told = decode(body, content_type=FORM)
+    same = identify(told, account="default")
+    return Recording(
+        key=same.key,
+        content=same.content,
+        account="default",
+        kind=told.kind,
+        notification_id=told.id,
+        status=told.status,
+        event=told.event or "",
+        content_type=FORM,
+        body=body,
+    )

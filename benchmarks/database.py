@@ -1,0 +1,33 @@
+"""What the benchmarks themselves ask of Postgres, by the queries of `benchmarks/sql`."""
+
+from collections.abc import Mapping
+from typing import Any, LiteralString
+
+import psycopg
+from tether_stores.queries import split_file
+
+from benchmarks.stand import Stand
+
+__all__ = ["FLOOR", "PRODUCT", "added", "ask", "run"]
+
+FLOOR: Mapping[str, LiteralString] = split_file("benchmarks", "floor")
+PRODUCT: Mapping[str, LiteralString] = split_file("benchmarks", "product")
+
+
+def added(stand: Stand, database: str) -> Stand:
+    """Make an empty database, and give the stand that is on it."""
+    (statement,) = ask(stand, FLOOR["database"], name=database)[0]
+    run(stand, statement.encode())
+    return stand.on(database)
+
+
+def ask(stand: Stand, query: LiteralString | bytes, **facts: object) -> list[tuple[Any, ...]]:
+    """The rows a query gives on the stand's database."""
+    with psycopg.connect(stand.environ["DATABASE_URL"], autocommit=True, prepare_threshold=None) as conn:
+        return conn.execute(query, facts or None).fetchall()
+
+
+def run(stand: Stand, statement: LiteralString | bytes, **facts: object) -> None:
+    """Run a statement that gives nothing."""
+    with psycopg.connect(stand.environ["DATABASE_URL"], autocommit=True, prepare_threshold=None) as conn:
+        conn.execute(statement, facts or None)

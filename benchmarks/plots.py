@@ -1,0 +1,92 @@
+"""Figures as SVG beside the tables, for those who would rather look."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from benchmarks.results import FOLDER
+
+__all__ = ["bars", "lines"]
+
+_OURS, _OTHERS = "#0b6e4f", "#9aa5b1"
+_COLOURS = ("#0b6e4f", "#d1495b", "#30638e", "#edae49", "#7b5ea7", "#66717e", "#00798c", "#a44a3f")
+# Text stays text, and equal figures give equal files.
+mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "tether", "font.size": 9})
+
+
+def bars(name: str, labels: Sequence[str], panels: Mapping[str, Sequence[float]], *, marked: str) -> Path:
+    """
+    Draw bars side by side, a panel for each figure.
+
+    Args:
+        name: Of the file.
+        labels: What is compared, from the bottom to the top.
+        panels: Title to one value for each label.
+        marked: The label to colour.
+
+    Returns:
+        The file.
+    """
+    figure = Figure(figsize=(4.2 * len(panels), 0.7 + 0.42 * len(labels)), layout="constrained")
+    all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (title, values) in zip(all_axes, panels.items(), strict=True):
+        colours = [_OURS if label == marked else _OTHERS for label in labels]
+        drawn = axes.barh(labels, values, color=colours)
+        axes.bar_label(drawn, labels=[f"{value:,.4g}" for value in values], padding=3)
+        axes.set_title(title, loc="left")
+        axes.margins(x=0.18)
+        axes.spines[["top", "right"]].set_visible(False)
+    return _saved(figure, name)
+
+
+def lines(
+    name: str,
+    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
+    *,
+    across: str,
+    logarithmic: bool = False,
+) -> Path:
+    """
+    Draw lines, the panels one below the other.
+
+    Args:
+        name: Of the file.
+        panels: Title to series; a series is its label, and its values along and up.
+        across: What is along.
+        logarithmic: Whether that grows by factors.
+
+    Returns:
+        The file.
+    """
+    figure = Figure(figsize=(8, 2.8 * len(panels)), layout="constrained")
+    all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (title, series) in zip(all_axes, panels.items(), strict=True):
+        for number, (label, (along, up)) in enumerate(series.items()):
+            axes.plot(
+                along,
+                up,
+                label=label,
+                color=_COLOURS[number % len(_COLOURS)],
+                linestyle=("-", "--", ":")[number // len(_COLOURS) % 3],
+                marker="o" if len(along) < 8 else None,
+            )
+        axes.set_title(title, loc="left")
+        axes.set_ylim(bottom=0)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+        if logarithmic:
+            axes.set_xscale("log")
+    all_axes[-1].set_xlabel(across)
+    return _saved(figure, name)
+
+
+def _saved(figure: Figure, name: str) -> Path:
+    FOLDER.mkdir(exist_ok=True)
+    path = FOLDER / f"{name}.svg"
+    figure.savefig(path, metadata={"Date": None, "Creator": None})
+    # Matplotlib ends lines with blanks, which version control would complain of.
+    text = path.read_text(encoding="utf-8")
+    path.write_text("\n".join(line.rstrip() for line in text.splitlines()) + "\n", encoding="utf-8")
+    return path

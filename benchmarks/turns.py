@@ -1,0 +1,131 @@
+"""
+One turn of one variant: started with empty stores, proven to do its work, warmed up, loaded, killed.
+
+What is proven is that it answers what is genuine, answers a repeat, refuses what another secret signed, and that its worker
+books. A variant that does less is not measured.
+"""
+
+import random
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import msgspec
+import redis
+from tether_sandbox.gateway.wire import FORM, encode, sign
+from tether_sandbox.services.server import DidNotStart
+from tether_sandbox.services.waiting import until
+from tether_sandbox.settings import PASSWORD
+
+from benchmarks import database
+from benchmarks.database import FLOOR, PRODUCT
+from benchmarks.load import Full, Held, hold, saturate
+from benchmarks.stand import Stand
+from benchmarks.variants import Running, Variant
+
+__all__ = ["PATH", "RATES", "WARM_RATE", "Length", "Turn", "turn"]
+
+PATH = "/api/webhooks/emp"
+RATES = (100, 500, 1_000)
+WARM_RATE = 200
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """
+    What one turn of a variant gave.
+
+    Attributes:
+        full: At saturation.
+        held: By rate.
+        waiting: Jobs that waited for the worker at the end of each rate.
+    """
+
+    full: Full
+    held: dict[int, Held]
+    waiting: dict[int, int]
+
+    @property
+    def failures(self) -> int:
+        """Requests that were not answered with 200."""
+        return self.full.failures + sum(held.sent.failures for held in self.held.values())
+
+
+class Length(msgspec.Struct, frozen=True):
+    """How long the parts of a turn are, in seconds."""
+
+    warm_s: float
+    held_s: float
+    full_s: float
+
+
+def turn(on: Stand, variant: Variant, files: Mapping[str, Path], *, length: Length, connections: int) -> Turn:
+    """
+    One turn of one variant.
+
+    Args:
+        on: The stand, on the variant's database.
+        variant: Which.
+        files: Bodies by part: "warm", each rate, "full".
+        length: Of the parts.
+        connections: At saturation.
+
+    Returns:
+        What it gave.
+
+    Raises:
+        DidNotStart: when it did not come up.
+        TimeoutError: when it came up and does not do what it is there for.
+    """
+    on.forget()
+    database.run(on, (PRODUCT if variant.kind == "ours" else FLOOR)["emptied"])
+    running = variant.start(on)
+    try:
+        _prove(on, running)
+        url = running.url + PATH
+        programs = {**running.pids, **on.stores}
+        hold(url, files["warm"], rate=WARM_RATE, seconds=length.warm_s, programs={})
+        held: dict[int, Held] = {}
+        waiting: dict[int, int] = {}
+        for rate in RATES:
+            held[rate] = hold(url, files[str(rate)], rate=rate, seconds=length.held_s, programs=programs)
+            waiting[rate] = _waiting(on, variant)
+        full = saturate(url, files["full"], connections=connections, seconds=length.full_s, programs=programs)
+    finally:
+        running.kill()
+    return Turn(full, held, waiting)
+
+
+def _prove(on: Stand, running: Running) -> None:
+    """See that the variant answers what is genuine, refuses what is not, and books; the floor only answers."""
+    unique_id = f"{random.SystemRandom().getrandbits(128):032x}"
+    genuine = {
+        "unique_id": unique_id,
+        "status": "approved",
+        "signature": sign(unique_id, password=PASSWORD),
+    }
+    wanted = [(genuine, 200), (genuine, 200)]
+    if running.variant.kind != "floor":
+        wanted.append(({**genuine, "signature": sign(unique_id, password="another")}, 401))
+    with httpx.Client(trust_env=False, headers={"Content-Type": FORM}) as client:
+        for fields, status in wanted:
+            answer = client.post(running.url + PATH, content=encode(fields))
+            if answer.status_code != status:
+                raise DidNotStart(
+                    running.variant.name, why=f"it answers {answer.status_code} in place of {status}"
+                )
+    if running.worker:
+        ours = running.variant.kind == "ours"
+        # A payment that Tether does not know is looked at, and waits; the peers write whatever comes.
+        query = PRODUCT["looked_at"] if ours else FLOOR["booked"]
+        until(lambda: database.ask(on, query)[0][0], what=f"the worker of {running.variant.name} to book")
+
+
+def _waiting(on: Stand, variant: Variant) -> int:
+    if variant.kind == "ours":
+        return int(database.ask(on, PRODUCT["waiting"], now=datetime.now(UTC))[0][0])
+    if variant.queue is None:
+        return 0
+    command, key = variant.queue
+    with redis.Redis.from_url(on.environ["REDIS_URL"]) as client:
+        return int(client.execute_command(command, key))

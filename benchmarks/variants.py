@@ -1,0 +1,134 @@
+"""
+What is measured beside what: the floor, the peers and Tether, each as a server and, where it has one, a worker.
+
+Every variant gets one server process and one worker program, the same Postgres, the same Redis and the same bodies. A
+command may say `{port}`, `{here}` (its folder in `peers/`) and `{programs}` (those of its environment).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from tether_sandbox.services.program import Program
+from tether_sandbox.services.server import free_port
+
+from benchmarks.environments import PEERS, node_modules, programs
+from benchmarks.stand import Stand
+
+__all__ = ["ALL", "Running", "Variant"]
+
+_GRANIAN = "granian --interface asgi --loop uvloop --http 1 --no-ws --no-log --port {port} "
+_UVICORN = "{programs}/uvicorn --port {port} --no-access-log --log-level warning "
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """
+    One of those that are measured.
+
+    Attributes:
+        name: For the command line.
+        title: For the result.
+        kind: Only peers and Tether verify; only they have a worker.
+        server: Its command; none for Tether, which the stand starts.
+        worker: Its command.
+        queue: The Redis command and key that tell how many jobs wait.
+    """
+
+    name: str
+    title: str
+    kind: Literal["floor", "peer", "ours"]
+    server: str = ""
+    worker: str = ""
+    queue: tuple[Literal["llen", "zcard"], str] | None = None
+
+    def install(self) -> None:
+        """Have its libraries; `NotInstalled` says why not."""
+        self._places()
+
+    def start(self, stand: Stand) -> "Running":
+        """Start its server and its worker; whether they work is the caller's to see."""
+        if self.kind == "ours":
+            web = stand.start_web(workers=1)
+            return Running(self, stand.url, web, stand.start_worker("webhooks"))
+        port = free_port()
+        here, bin_folder, environ = self._places()
+        words = {"port": port, "here": here, "programs": bin_folder}
+        started = [
+            stand.start(*command.format(**words).split(), environ=environ)
+            for command in (self.server, self.worker)
+            if command
+        ]
+        url = f"http://127.0.0.1:{port}"
+        started[0].await_url(f"{url}/health")
+        return Running(self, url, *started)
+
+    def _places(self) -> tuple[Path, Path, Mapping[str, str]]:
+        """Give its folder, that of its programs, and settings for both."""
+        here = PEERS / self.name
+        if self.kind != "peer":
+            return here, Path(), {"PYTHONPATH": str(PEERS.parents[1])}
+        if (here / "package.json").exists():
+            return here, Path(), {"NODE_PATH": str(node_modules(self.name)), "NODE_ENV": "production"}
+        return here, programs(self.name), {"PYTHONPATH": str(here), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A variant that runs: its address, its server, and its worker where it has one."""
+
+    variant: Variant
+    url: str
+    server: Program
+    worker: Program | None = None
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The first process of each program."""
+        worker = {"worker": self.worker.pid} if self.worker else {}
+        return {"server": self.server.pid, **worker}
+
+    def kill(self) -> None:
+        """End it."""
+        for program in (self.server, self.worker):
+            if program is not None:
+                program.kill()
+
+
+ALL = (
+    Variant("ours", "**Tether**: tether-web, tether-worker", "ours"),
+    Variant("floor", "floor: bare ASGI on Granian", "floor", _GRANIAN + "benchmarks.floor:at_once"),
+    Variant("floor-redis", "floor + one SET NX (redis-py)", "floor", _GRANIAN + "benchmarks.floor:marked"),
+    Variant("floor-postgres", "floor + one insert (psycopg)", "floor", _GRANIAN + "benchmarks.floor:stored"),
+    Variant(
+        "fastapi_arq",
+        "FastAPI, uvicorn, arq",
+        "peer",
+        _UVICORN + "app:app",
+        "{programs}/arq worker.Settings --custom-log-dict worker.QUIET",
+        ("zcard", "arq:queue"),
+    ),
+    Variant(
+        "fastapi_celery",
+        "FastAPI, uvicorn, Celery",
+        "peer",
+        _UVICORN + "app:app",
+        "{programs}/celery -A tasks worker --loglevel warning",
+        ("llen", "celery"),
+    ),
+    Variant(
+        "django_dramatiq",
+        "Django (ASGI), uvicorn, dramatiq",
+        "peer",
+        _UVICORN + "asgi:app",
+        "{programs}/dramatiq tasks",
+        ("llen", "dramatiq:default"),
+    ),
+    Variant(
+        "fastify",
+        "Fastify, BullMQ (Node)",
+        "peer",
+        "node {here}/server.js {port}",
+        "node {here}/worker.js",
+        ("llen", "bull:notifications:wait"),
+    ),
+)

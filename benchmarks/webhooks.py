@@ -1,0 +1,93 @@
+"""
+`python -m benchmarks webhooks`: Tether beside the floor and its peers, in turns, with the same signed bodies.
+
+In each round every variant has one turn, in an order that moves on from round to round: it is started with empty stores, proves
+that it verifies, answers and books, is warmed up, is sent 100, 500 and 1,000 a second (open loop, timed from the moment each
+request was due), then as much as it answers, and is killed. All variants of a round get the same bodies. Ratios are made within
+a round, and the median of the rounds is told, with the lowest and the highest.
+"""
+
+import argparse
+import sys
+from itertools import chain
+from pathlib import Path
+
+from tether_sandbox.services.server import DidNotStart
+
+from benchmarks import comparison, database
+from benchmarks.database import FLOOR
+from benchmarks.environments import NotInstalled
+from benchmarks.load import take
+from benchmarks.results import heading, write
+from benchmarks.stand import Stand, stand
+from benchmarks.turns import RATES, WARM_RATE, Length, Turn, turn
+from benchmarks.variants import ALL, Variant
+from benchmarks.workload import PER_ATTEMPT, notifications
+
+__all__ = ["add_arguments", "run"]
+
+# More than anything that verifies answers in a second on one core, so that no body is sent twice.
+_PER_S_MAX = 12_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the options."""
+    parser.add_argument("--short", action="store_true", help="one round of seconds, to see that it works")
+    parser.add_argument("--rounds", type=int, help="rounds (default: 5, short: 1)")
+    parser.add_argument("--connections", type=int, default=64, help="at saturation (default: %(default)s)")
+    parser.add_argument("--only", help="variants, with commas; of: " + ", ".join(one.name for one in ALL))
+    parser.add_argument("--seed", type=int, default=1, help="of the payments (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run it; 0 when every variant that could be installed answered every request."""
+    rounds = args.rounds or (1 if args.short else 5)
+    length = Length(1, 1, 2) if args.short else Length(3, 10, 8)
+    wanted = args.only.split(",") if args.only else [one.name for one in ALL]
+    absent: dict[str, str] = {}
+    chosen: list[Variant] = []
+    for variant in ALL:
+        if variant.name in wanted:
+            try:
+                variant.install()
+                chosen.append(variant)
+            except NotInstalled as problem:
+                absent[variant.name] = str(problem)
+    turns: dict[str, list[Turn]] = {one.name: [] for one in chosen}
+    with stand() as it:
+        apart = database.added(it, "peers")
+        database.run(apart, FLOOR["floor_table"])
+        database.run(apart, FLOOR["peers_table"])
+        for number in range(rounds):
+            files = _bodies(it, length, number=args.seed * 1_000 + number)
+            first = number % max(len(chosen), 1)
+            for variant in chain(chosen[first:], chosen[:first]):
+                if variant.name in absent:
+                    continue
+                sys.stderr.write(f"round {number + 1}/{rounds}: {variant.name}\n")
+                on = it if variant.kind == "ours" else apart
+                try:
+                    turns[variant.name].append(
+                        turn(on, variant, files, length=length, connections=args.connections)
+                    )
+                except (DidNotStart, TimeoutError) as problem:
+                    absent[variant.name] = str(problem).splitlines()[0][:200]
+    complete = {name: told for name, told in turns.items() if len(told) == rounds}
+    name = "webhooks-short" if args.short else "webhooks"
+    lines = heading("Webhooks: Tether, the floor and the peers", seed=args.seed)
+    lines += comparison.report(complete, absent, length, rounds=rounds, connections=args.connections)
+    write(name, lines)
+    comparison.plot(complete, name)
+    return 1 if any(one.failures for told in complete.values() for one in told) else 0
+
+
+def _bodies(it: Stand, length: Length, *, number: int) -> dict[str, Path]:
+    """Write the bodies of a round, of payments that exist; what was written for the last one is replaced."""
+    counts = {
+        "warm": int(WARM_RATE * length.warm_s),
+        **{str(rate): int(rate * length.held_s) for rate in RATES},
+        "full": int(_PER_S_MAX * length.full_s),
+    }
+    attempts = it.seeded(sum(counts.values()) // PER_ATTEMPT + 1, number=number)
+    bodies = notifications(attempts, number=number)
+    return {part: take(bodies, count, it.folder / f"bodies-{part}") for part, count in counts.items()}
