@@ -17,7 +17,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 from tether_core.errors import StoreUnreachable
 
-__all__ = ["Connection", "Pool", "answers", "connection", "open_pool", "transaction"]
+__all__ = ["Connection", "ConnectionLost", "Pool", "answers", "connection", "open_pool", "transaction"]
 
 Connection: TypeAlias = AsyncConnection[TupleRow]
 Pool: TypeAlias = AsyncConnectionPool[Connection]
@@ -33,9 +33,13 @@ _KEEPALIVE: Final[dict[str, Any]] = {
 }
 
 
+class ConnectionLost(StoreUnreachable):
+    """A connection broke while it was used; another one may work at once."""
+
+
 @asynccontextmanager
 async def open_pool(
-    database_url: str, *, name: str, max_size: int, wait_s: float = 2.0
+    database_url: str, *, name: str, max_size: int, wait_s: float = 2.0, checked: bool = True
 ) -> AsyncIterator[Pool]:
     """
     A pool for the life of a process; it opens even while Postgres is away and recovers by itself.
@@ -45,6 +49,8 @@ async def open_pool(
         name: Shown in logs and in `pg_stat_activity`.
         max_size: Connections at most; processes x max_size must stay below what Postgres or the pooler allows.
         wait_s: How long a caller waits for a connection before `StoreUnreachable`, in seconds.
+        checked: Whether a connection is asked for a sign of life before it is handed out. That costs a round trip; whoever
+            can do their work again on a fresh connection may leave it out.
 
     Yields:
         The pool, open.
@@ -63,7 +69,7 @@ async def open_pool(
         max_idle=300,
         # After this long without Postgres the pool stops trying on its own; the next caller starts it again.
         reconnect_timeout=60,
-        check=AsyncConnectionPool.check_connection,
+        check=AsyncConnectionPool.check_connection if checked else None,
     )
     await pool.open(wait=False)
     try:
@@ -84,7 +90,8 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
         A connection that answered a moment ago.
 
     Raises:
-        StoreUnreachable: when none can be had, or it breaks inside the block.
+        StoreUnreachable: when none can be had.
+        ConnectionLost: when it breaks inside the block, which is one kind of that.
     """
     try:
         async with pool.connection() as conn:
@@ -92,7 +99,7 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
     except (PoolTimeout, TooManyRequests) as problem:
         raise StoreUnreachable("postgres", why="no connection in time") from problem
     except (psycopg.OperationalError, psycopg.InterfaceError) as problem:
-        raise StoreUnreachable("postgres", why=_kind(problem)) from problem
+        raise ConnectionLost("postgres", why=_kind(problem)) from problem
 
 
 @asynccontextmanager

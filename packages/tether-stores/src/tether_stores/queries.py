@@ -11,7 +11,7 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Final, LiteralString
 
-__all__ = ["load", "read", "split", "split_file"]
+__all__ = ["load", "read", "read_lua", "split", "split_file"]
 
 _HEADING: Final = re.compile(r"^-- ([a-z][a-z0-9_]*) --$", re.MULTILINE)
 _COMMENT: Final = re.compile(r"^\s*--.*\n?", re.MULTILINE)
@@ -28,6 +28,19 @@ def read(path: LiteralString) -> LiteralString:
         SQL, as fixed as the code beside it, and typed so.
     """
     return _text("tether_stores", path)
+
+
+def read_lua(name: LiteralString) -> LiteralString:
+    """
+    A script for Redis, from the package's `lua` folder.
+
+    Args:
+        name: The file's name without its ending.
+
+    Returns:
+        Its text.
+    """
+    return resources.files("tether_stores").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
 
 
 def split(text: LiteralString) -> dict[str, LiteralString]:

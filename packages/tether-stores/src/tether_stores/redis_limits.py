@@ -11,9 +11,8 @@ was emptied begins with empty buckets, and so does a node that lost it.
 """
 
 from collections.abc import Callable, Sequence
-from importlib import resources
 from time import monotonic
-from typing import Any, Final, LiteralString
+from typing import Any, Final
 
 import msgspec
 from redis.exceptions import RedisError
@@ -21,6 +20,7 @@ from tether_core import limits as rules
 from tether_core.errors import InvalidRequest
 from tether_core.limits import Breaker, BreakerPolicy, Bucket, Grant, Limits, Permit
 
+from tether_stores.queries import read_lua
 from tether_stores.redis import Redis
 from tether_stores.telemetry import logger
 
@@ -86,8 +86,8 @@ class Limiter:
         self._nodes_max = nodes_max
         self._policy = policy
         self._clock_s = clock_s
-        self._take = client.register_script(_script("take"))
-        self._breaker = client.register_script(_script("breaker"))
+        self._take = client.register_script(read_lua("take"))
+        self._breaker = client.register_script(read_lua("breaker"))
         self._away_until_s = -1.0
         self._alone = False
         self._buckets: dict[str, Bucket] = {}
@@ -136,16 +136,30 @@ class Limiter:
         Returns:
             The answer; it goes back with `report`.
         """
-        told = await self._asked(
-            self._breaker, _BREAKER + account, _breaker_arguments("ask", policy=self._policy)
-        )
-        if told is not None:
-            return Permit(bool(told[0]), int(told[1]), float(told[2]))
-        breaker, permit = rules.ask(
-            self._breakers.get(account, Breaker()), now_s=self._clock_s(), policy=self._policy
-        )
-        self._breakers[account] = breaker
+        permit, _ = await self.ask_for(account, wanted=1)
         return permit
+
+    async def ask_for(self, account: str, *, wanted: int) -> tuple[Permit, int]:
+        """
+        Ask the breaker whether to make several calls at once.
+
+        Args:
+            account: Whose gateway it is.
+            wanted: How many calls, 1 or more.
+
+        Returns:
+            The answer, and how many calls may be made under it: none, one as a probe, or all.
+        """
+        arguments = _breaker_arguments("ask", policy=self._policy)
+        told = await self._asked(self._breaker, _BREAKER + account, arguments)
+        if told is not None:
+            permit, state = Permit(bool(told[0]), int(told[1]), float(told[2])), bytes(told[3]).decode()
+        else:
+            breaker, permit = rules.ask(
+                self._breakers.get(account, Breaker()), now_s=self._clock_s(), policy=self._policy
+            )
+            self._breakers[account], state = breaker, breaker.state
+        return permit, (wanted if state == "closed" else 1) if permit.go else 0
 
     async def report(self, account: str, permit: Permit, *, failed: Sequence[bool]) -> None:
         """
@@ -233,10 +247,6 @@ def _standing(account: str, breaker: bytes | None, bucket: bytes | None, *, now_
         opened_in_row=int(opened),
         left=left,
     )
-
-
-def _script(name: LiteralString) -> str:
-    return resources.files("tether_stores").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
 
 
 def _take_arguments(*, share: str, wanted: int, shares: Limits, now_s: float | None = None) -> list[str]:

@@ -44,12 +44,17 @@ def application(settings: Settings, *, clock: Callable[[], datetime] = lambda: d
             pool = await stack.enter_async_context(
                 open_pool(settings.database_url, name="tether-web", max_size=settings.database_pool_max)
             )
+            # One connection for the inbox: its group commit has one insert in flight, and does it again should the
+            # connection have died meanwhile.
+            inbox_pool = await stack.enter_async_context(
+                open_pool(settings.database_url, name="tether-inbox", max_size=1, checked=False)
+            )
             cache = await stack.enter_async_context(open_redis(settings.redis_url, name="tether-web"))
             doorbell = await stack.enter_async_context(
                 open_doorbell(settings.redis_url, queue="webhooks", timeout_s=0.5)
             )
             inbox = Inbox(
-                pool=pool,
+                pool=inbox_pool,
                 cache=cache,
                 doorbell=doorbell,
                 clock=clock,

@@ -6,13 +6,16 @@ no route. Successful notifications are counted and not logged; a busy day would 
 """
 
 import re
+import secrets
+from functools import lru_cache
+from itertools import count
 from time import perf_counter
 from typing import Any, Final
-from uuid import uuid4
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bound_contextvars
+from prometheus_client import Counter, Histogram
+from structlog.contextvars import bind_contextvars
 from tether_stores.telemetry import logger
 
 from tether_web.metrics import REQUEST_SECONDS, REQUESTS
@@ -41,13 +44,15 @@ def wrapped(app: ASGIApp) -> ASGIApp:
     Returns:
         An ASGI application.
     """
+    # Ids of our own: the process by chance, the request by number.
+    process, numbers = secrets.token_hex(6).encode(), count(1)
 
     async def edge(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await app(scope, receive, send)
             return
         began = perf_counter()
-        request_id = _request_id(scope)
+        request_id = _given_id(scope) or b"%s-%x" % (process, next(numbers))
         status = 0
 
         async def sending(message: Message) -> None:
@@ -62,25 +67,37 @@ def wrapped(app: ASGIApp) -> ASGIApp:
                 ]
             await send(message)
 
-        with bound_contextvars(request_id=request_id.decode()):
-            await app(scope, receive, sending)
-            _tell(scope, status, perf_counter() - began)
+        # Every request is a task with a context of its own, so there is nothing to unbind.
+        bind_contextvars(request_id=request_id.decode())
+        await app(scope, receive, sending)
+        _tell(scope, status, perf_counter() - began)
 
     return edge
 
 
-def _request_id(scope: Any) -> bytes:
+# Looking a child up by its labels costs more than counting; strangers' methods must not fill the memory.
+@lru_cache(maxsize=500)
+def _counted(method: str, route: str, status: int) -> Counter:
+    return REQUESTS.labels(method, route, str(status))
+
+
+@lru_cache(maxsize=500)
+def _timed(route: str) -> Histogram:
+    return REQUEST_SECONDS.labels(route)
+
+
+def _given_id(scope: Any) -> bytes | None:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return bytes(value)
-    return uuid4().hex.encode()
+    return None
 
 
 def _tell(scope: Any, status: int, took_s: float) -> None:
     # The template, never the path: paths can hold ids of people, and every id would be a metric of its own.
     route = scope.get("path_template") or "-"
-    REQUESTS.labels(scope["method"][:10], route, str(status)).inc()
-    REQUEST_SECONDS.labels(route).observe(took_s)
+    _counted(scope["method"][:10], route, status).inc()
+    _timed(route).observe(took_s)
     if route not in _QUIET or status >= 500:
         _log.info(
             "answered",

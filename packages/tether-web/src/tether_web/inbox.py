@@ -24,7 +24,7 @@ from tether_core.errors import StoreUnreachable, Unavailable
 from tether_core.idempotency import Delivery
 from tether_core.jobs import WEBHOOKS
 from tether_stores import redis, webhook_events
-from tether_stores.postgres import Pool, connection
+from tether_stores.postgres import ConnectionLost, Pool, connection
 from tether_stores.queue import Doorbell, ring
 from tether_stores.redis import Redis
 from tether_stores.telemetry import logger
@@ -63,7 +63,7 @@ class Inbox:
         Prepare; nothing runs until the first delivery.
 
         Args:
-            pool: Of Postgres.
+            pool: Of Postgres; one connection is used, and it need not be checked before.
             cache: Redis, for the look-aside.
             doorbell: Of queue "webhooks".
             clock: Gives the present moment, aware, UTC.
@@ -140,10 +140,12 @@ class Inbox:
             return [None] * len(keys)
 
     async def _commit(self, rows: Sequence[Recording]) -> Sequence[Delivery]:
-        # Autocommit: the insert is one statement, committed by itself. A BEGIN and a COMMIT around it would be two
-        # more round trips and no more safety; conflicting deliveries are further statements, each committed too.
-        async with connection(self._pool) as conn:
-            outcomes = await webhook_events.record(conn, rows, now=self._clock())
+        try:
+            outcomes = await self._record(rows)
+        except ConnectionLost:
+            # The connection had died while it was idle, as after a restart of Postgres. Whether the rows landed is
+            # not known and does not matter: recording them again finds them.
+            outcomes = await self._record(rows)
         for row, outcome in zip(rows, outcomes, strict=True):
             if outcome == "recorded":
                 self._rings_due = True
@@ -152,6 +154,12 @@ class Inbox:
         if self._after is None:
             self._after = asyncio.create_task(self._afterwards())
         return outcomes
+
+    async def _record(self, rows: Sequence[Recording]) -> list[Delivery]:
+        # Autocommit: the insert is one statement, committed by itself. A BEGIN and a COMMIT around it would be two
+        # more round trips and no more safety; conflicting deliveries are further statements, each committed too.
+        async with connection(self._pool) as conn:
+            return await webhook_events.record(conn, rows, now=self._clock())
 
     async def _afterwards(self) -> None:
         """Mark and ring, as long as there is something to mark or ring for."""

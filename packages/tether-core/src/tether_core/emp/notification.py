@@ -241,4 +241,5 @@ def _json_text(value: object) -> str:
 
 
 def _clean(text: str) -> str:
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+    # Nearly every value is printable, and asking costs a tenth of what substituting does.
+    return text if text.isprintable() else _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
