@@ -19,6 +19,7 @@ __all__ = [
     "asked",
     "claim_to_ask",
     "follow",
+    "followable",
     "left_open",
     "listed",
     "lock_returned",
@@ -301,6 +302,13 @@ async def lock_returned(conn: Connection, *, limit: int) -> list[Returned]:
     """
     cursor = await conn.execute(_SQL["lock_returned"], {"limit": limit})
     return [Returned(*row) for row in await cursor.fetchall()]
+
+
+async def followable(conn: Connection) -> bool:
+    """Whether any attempt came back, with a reason, and was not looked at since."""
+    row = await (await conn.execute(_SQL["followable"])).fetchone()
+    assert row is not None
+    return bool(row[0])
 
 
 async def follow(conn: Connection, rows: Sequence[FollowUp], *, now: datetime) -> None:

@@ -86,8 +86,9 @@ from unnest(%(ids)s::bigint[], %(asks)s::smallint[], %(ask_ats)s::timestamptz[])
 where a.id = told.id;
 
 -- lock_returned --
--- Lock up to %(limit)s attempts that came back, with a reason, and were not looked at since. Returns id, reason_code, the
--- number of the try (1 where there is none), and the day of the first try of the same due item.
+-- Lock up to %(limit)s attempts that came back, with a reason, and were not looked at since; waiting for whoever is at
+-- it, because how many tries a day holds is counted over all of them. Returns id, reason_code, the number of the try (1
+-- where there is none), and when the same due item was first tried.
 select
     a.id, a.reason_code, coalesce(a.try_number, 1),
     coalesce((
@@ -99,7 +100,14 @@ from billing_attempts a
 where a.followed_at is null and a.reason_code is not null and a.dispute_stage in (1, 3)
 order by a.id
 limit %(limit)s
-for update of a skip locked;
+for update of a;
+
+-- followable --
+-- Whether `lock_returned` would find any attempt. One row.
+select exists (
+    select from billing_attempts
+    where followed_at is null and reason_code is not null and dispute_stage in (1, 3)
+);
 
 -- follow --
 -- Write what follows for n returned attempts. Arrays of length n.
