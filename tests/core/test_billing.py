@@ -170,7 +170,7 @@ def test_a_repeat_changes_nothing(attempt: Attempt, told: Notification, repeats:
     assert not any(isinstance(fact, AttemptMoved) for decision in decisions for fact in decision.events)
 
 
-@given(attempts(), st.lists(notifications(kinds=["payment"]), max_size=6))
+@given(attempts(), st.lists(notifications(kinds=["payment"]), max_size=3))
 def test_stages_only_grow(attempt: Attempt, told: list[Notification]) -> None:
     """A stage that falls back makes the end depend on the order."""
     attempt = msgspec.structs.replace(attempt, unique_id=None)
