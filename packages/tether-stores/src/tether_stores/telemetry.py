@@ -3,7 +3,9 @@ Telemetry: one JSON object per line on stderr, written by a thread, clean of per
 
 A log line must never hold up an answer, so lines go into a bounded deque and a thread writes them; when stderr
 stalls and the deque is full, the oldest lines are dropped and counted. Every line passes `tether_core.redact`, whoever
-wrote it: what libraries log through the standard `logging` goes the same way as our own events.
+wrote it: what libraries log through the standard `logging`, what Python warns of and what nobody caught goes the
+same way as our own events. Of errors that are not ours only what cannot hold somebody's data is kept: the first
+line without its quoted parts, the place in the code, and of Postgres the rule that was broken.
 
 A line looks like this:
 
@@ -16,23 +18,31 @@ import atexit
 import logging
 import os
 import re
+import select
 import sys
 import threading
 import traceback
 from collections import deque
 from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
+import psycopg
 import structlog
 from tether_core import redact
+from tether_core.errors import TetherError
 
 __all__ = ["LogSink", "bind", "configure", "logger"]
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_DOWNWARDS: Final = sorted(_LEVELS.items(), key=lambda pair: -pair[1])
 # user:password@ in an address, whoever prints one.
 _USERINFO: Final = re.compile(r"(?<=://)[^/@\s]+@")
+# What an error quotes is what it was given.
+_QUOTED: Final = re.compile(r"""(?<!\w)(['"]).*?\1(?!\w)""")
+_is_personal: Final = lru_cache(maxsize=1_000)(redact.is_personal)
 _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -83,17 +93,20 @@ class LogSink:
                 while self._lines and len(chunk) < 65_536:
                     chunk += self._lines.popleft()
                 try:
-                    _write_all(self._descriptor, bytes(chunk))
+                    _write_all(self._descriptor, chunk)
                 except OSError:
                     return  # nobody reads any more; there is nowhere left to say so
             if self._done:
                 return
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def _write_all(descriptor: int, data: bytearray) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(descriptor, view) :]
+        try:
+            view = view[os.write(descriptor, view) :]
+        except BlockingIOError:  # whoever shares our stderr has made it non-blocking
+            select.select([], [descriptor], [])
 
 
 class _Lines:
@@ -113,19 +126,15 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            event: dict[str, Any] = {"event": record.getMessage(), "part": record.name}
-        except (TypeError, ValueError):
-            event = {"event": str(record.msg), "part": record.name}
+            said = record.getMessage()
+        except Exception:  # noqa: BLE001 - a library's slip in a log call must not become its failure
+            said = str(record.msg)
+        # Further lines repeat what failed, such as the task with its exception; the error stands beside them anyway.
+        event: dict[str, Any] = {"event": said.partition("\n")[0], "part": record.name}
         if record.exc_info:
-            event["error"] = _failure(record.exc_info[1])
-        name = (
-            "error"
-            if record.levelno >= logging.ERROR
-            else "warning"
-            if record.levelno >= logging.WARNING
-            else "info"
-        )
-        getattr(structlog.get_logger(), name)(**event)
+            event["exc_info"] = record.exc_info[1]
+        level = next((name for name, least in _DOWNWARDS if record.levelno >= least), "debug")
+        getattr(structlog.get_logger(), level)(**event)
 
 
 _sink: LogSink | None = None
@@ -158,6 +167,11 @@ def configure(*, level: str = "info", program: str) -> LogSink:
     root = logging.getLogger()
     root.handlers = [_Forward()]
     root.setLevel(_LEVELS[level])
+    logging.captureWarnings(capture=True)
+    log = logger("python")
+    sys.excepthook = lambda _, problem, __: log.error("nobody caught this", exc_info=problem)
+    threading.excepthook = lambda told: log.error("a thread failed", exc_info=told.exc_value)
+    sys.unraisablehook = lambda told: log.error("an error had nowhere to go", exc_info=told.exc_value)
     # These tell every job and every request at level info.
     for noisy in ("saq", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(max(_LEVELS[level], logging.WARNING))
@@ -195,16 +209,20 @@ def _finished(program: str) -> structlog.typing.Processor:
 
 def _clean(name: str, value: object) -> object:
     if isinstance(value, str):
-        if value and name.lower() in redact.PERSONAL:
-            return "***"
-        return _USERINFO.sub("***@", redact.text(value))
+        return "***" if value and _is_personal(name) else _shown(value)
     if isinstance(value, bool | int | float) or value is None:
         return value
     if isinstance(value, Mapping):
-        return {str(key): _clean(str(key), inner) for key, inner in value.items()}
+        return {_shown(str(key)): _clean(str(key), inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_clean(name, inner) for inner in value]
-    return _USERINFO.sub("***@", redact.text(str(value)))
+    return _clean(name, str(value))
+
+
+def _shown(text: str) -> str:
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is no text
+    return _USERINFO.sub("***@", redact.text(text))
 
 
 def _failure(problem: BaseException | None) -> dict[str, Any] | None:
@@ -215,8 +233,14 @@ def _failure(problem: BaseException | None) -> dict[str, Any] | None:
         f"{frame.filename}:{frame.lineno} {frame.name}"
         for frame in traceback.extract_tb(problem.__traceback__)
     ]
-    return {
-        "type": type(problem).__name__,
-        "text": _USERINFO.sub("***@", redact.text(str(problem)))[:500],
-        "frames": frames[-12:],
-    }
+    return {"type": type(problem).__name__, "text": _shown(_words(problem))[:500], "frames": frames[-12:]}
+
+
+def _words(problem: BaseException) -> str:
+    if isinstance(problem, TetherError):
+        return str(problem)  # holds nothing personal by its promise
+    said = _QUOTED.sub("'…'", str(problem).partition("\n")[0])
+    if isinstance(problem, psycopg.Error):
+        rule = (problem.sqlstate, problem.diag.table_name, problem.diag.constraint_name)
+        said = " ".join([said, *(f"[{one}]" for one in rule if one)])
+    return said
