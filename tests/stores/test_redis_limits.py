@@ -11,6 +11,7 @@ from tether_core.errors import InvalidRequest
 from tether_core.limits import Breaker, BreakerPolicy, Limits, Permit
 from tether_sandbox.services import Services
 from tether_stores import redis_limits
+from tether_stores.queries import read_lua
 from tether_stores.redis import open_redis
 from tether_stores.redis_limits import Limiter, standing
 
@@ -44,7 +45,7 @@ def test_the_script_and_the_core_take_alike(
     """If the two spellings differ, the cluster keeps another rate than the one that was proven, and nobody sees it."""
     with sync_redis.Redis.from_url(redis_url) as client:
         client.delete("bucket")
-        script = client.register_script(redis_limits._script("take"))
+        script = client.register_script(read_lua("take"))
         now_s = 1_700_000_000.0
         bucket = rules.empty(limits, now_s=now_s)
         for place, wanted, pause in [(0, 1, 0.0), *steps]:
@@ -85,7 +86,7 @@ def test_the_script_and_the_core_trust_alike(
     """A breaker that opens at another moment than the proven one either floods a gateway that fails or stops one that works."""
     with sync_redis.Redis.from_url(redis_url) as client:
         client.delete("breaker")
-        script = client.register_script(redis_limits._script("breaker"))
+        script = client.register_script(read_lua("breaker"))
         now_s, breaker, permits = 1_700_000_000.0, Breaker(), [Permit(True, 0)]
         for word, which, pause in steps:
             now_s += pause

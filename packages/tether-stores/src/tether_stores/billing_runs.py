@@ -19,6 +19,7 @@ __all__ = [
     "Refusals",
     "Run",
     "add",
+    "cancelled_unsent",
     "change",
     "hold",
     "hold_to_plan",
@@ -212,6 +213,11 @@ async def sendable(conn: Connection, *, now: datetime) -> list[tuple[int, str]]:
     """Id and account of each run that has a debit to send now, oldest first."""
     cursor = await conn.execute(_SQL["sendable"], {"now": now})
     return [(run_id, account) for run_id, account in await cursor.fetchall()]
+
+
+async def cancelled_unsent(conn: Connection) -> list[int]:
+    """Cancelled runs with debits that are still ready to be sent."""
+    return [run_id for (run_id,) in await (await conn.execute(_SQL["cancelled_unsent"])).fetchall()]
 
 
 async def to_plan(conn: Connection) -> bool:

@@ -14,9 +14,13 @@ from tether_core.jobs import Queue
 from tether_stores import redis
 from tether_stores.postgres import Pool, open_pool
 from tether_stores.queue import Doorbell, open_doorbell
+from tether_stores.redis_limits import Limiter
 from tether_stores.settings import Settings
 from tether_stores.telemetry import logger
 
+from tether_worker.billing import CALLS_MAX, Billing, billing
+from tether_worker.gateways import open_gateways
+from tether_worker.runs import brake_runs, lapse_leases, planning, try_again
 from tether_worker.upkeep import Duty, keep_up, wake_matched
 from tether_worker.webhooks import Booking, booking
 from tether_worker.work import Work, look, rung, rung_off
@@ -41,8 +45,12 @@ async def work_until_stopped(settings: Settings, *, queues: Sequence[Queue], gra
         )
         cache = await stack.enter_async_context(redis.open_redis(settings.redis_url, name="tether-worker"))
         await _complain(settings, cache)
-        works, duties = _all_work(settings, pool, queues=queues)
         stopping = asyncio.Event()
+        works, duties = _all_work(settings, pool, queues=queues)
+        if "billing" in queues:
+            works_of, duties_of = await _billing(stack, settings, pool, cache, stopping=stopping)
+            works += works_of
+            duties += duties_of
         workers = [
             _worker(
                 await stack.enter_async_context(open_doorbell(settings.redis_url, queue=queue)),
@@ -76,6 +84,25 @@ def _all_work(settings: Settings, pool: Pool, *, queues: Sequence[Queue]) -> tup
         works.append(booking(Booking(pool, settings.policy, clock, random.random)))
         duties.append(wake_matched(pool, clock=clock))
     return works, duties
+
+
+async def _billing(
+    stack: AsyncExitStack, settings: Settings, pool: Pool, cache: Redis, *, stopping: asyncio.Event
+) -> tuple[list[Work], list[Duty]]:
+    def clock() -> datetime:
+        return datetime.now(UTC)
+
+    gateways = await stack.enter_async_context(
+        open_gateways(pool, settings=settings, connections_max=CALLS_MAX)
+    )
+    limiter = Limiter(cache, nodes_max=settings.nodes_max)
+    has = Billing(pool, gateways, limiter, settings.sending_rules, clock, stopping)
+    duties = [
+        lapse_leases(pool, clock=clock),
+        brake_runs(pool, clock=clock),
+        try_again(pool, clock=clock),
+    ]
+    return [planning(pool, clock=clock), billing(has)], duties
 
 
 class _Ringable(Worker[Any]):

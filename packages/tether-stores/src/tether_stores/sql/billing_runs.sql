@@ -81,6 +81,15 @@ where
     )
 order by r.id;
 
+-- cancelled_unsent --
+-- Cancelled runs with debits that are still ready to be sent. One id per run.
+select r.id
+from billing_runs r
+where
+    r.state = 'cancelled'
+    and exists (select from billing_attempts a where a.run_id = r.id and a.send_at is not null)
+order by r.id;
+
 -- to_plan --
 -- Whether any run is to be planned. One row.
 select exists (select from billing_runs where state = 'planning');

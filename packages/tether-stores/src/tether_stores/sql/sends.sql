@@ -113,8 +113,9 @@ select count(*) from heard;
 -- Returns id, run_id, debtor_id, due_item, number of the next try.
 select a.id, a.run_id, a.debtor_id, a.due_item, a.try_number + 1
 from billing_attempts a
+join billing_runs r on r.id = a.run_id
 where
-    a.retry_on <= %(today)s and a.run_id is not null and a.dispute_stage in (1, 3)
+    a.retry_on <= %(today)s and a.dispute_stage in (1, 3) and r.state in ('running', 'paused', 'finished')
     and not exists (select from billing_attempts later where later.retry_of = a.id)
 order by a.id
 limit %(limit)s

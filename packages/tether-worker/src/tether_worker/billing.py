@@ -1,0 +1,508 @@
+"""
+Sending debits: claim, call, record.
+
+```text
+ask the limiter and the breaker ─► claim, committed ─► call the gateway ─► record, committed
+                                     │ judge each once more          │ dies here: the lease runs out, and the
+                                     ▼                               ▼ debit is asked about, never sent again
+                                  withheld                        unknown
+```
+
+A debit is claimed under a lease in a transaction of its own; the call is made while no transaction is open; what it brought
+is recorded in another. The answers of many calls are recorded together. A worker that was frozen between claim and call
+for so long that its lease may have run out does not call: it lets the lease run out.
+
+What every step means is decided by `tether_core.sending` and `tether_core.eligibility`; here is only the order of things.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from time import monotonic
+from typing import Final
+
+import msgspec
+import psycopg
+from tether_core import billing_run, eligibility, sending
+from tether_core.eligibility import Terms
+from tether_core.emp.answers import GatewayAnswer
+from tether_core.emp.requests import Debit, sdd_sale
+from tether_core.errors import GatewaySilent, Rejected, Unavailable
+from tether_core.events import Event
+from tether_core.jobs import SEND
+from tether_core.limits import Permit
+from tether_core.payer import debit
+from tether_core.sending import After, Rules
+from tether_stores import billing_runs, outbox, sends
+from tether_stores.billing_runs import Owing, Run
+from tether_stores.gateway_accounts import GatewayAccount
+from tether_stores.postgres import Connection, Pool, connection, transaction
+from tether_stores.redis_limits import Limiter
+from tether_stores.sends import Row, Written
+from tether_stores.telemetry import logger
+
+from tether_worker import gateway
+from tether_worker.gateways import Gateways
+from tether_worker.runs import pause_account
+from tether_worker.work import Work
+
+__all__ = ["CALLS_MAX", "Billing", "Claim", "billing", "claim", "record", "send_until"]
+
+SHARE: Final = "billing"
+# Calls under way at once for one account; as many connections are open, so that no call waits for one.
+CALLS_MAX: Final = 64
+# A claim takes a few milliseconds whatever its size; this many keep a worker busy that has no limit at all.
+_CLAIM_MAX: Final = 32
+_RECORD_MAX: Final = 256
+# A call that has not begun so long after its claim is not made: its lease could be over before it is.
+_BEGIN_S: Final = 10.0
+# A worker frozen inside a transaction loses its rows after this long.
+_FREEZE_S: Final = 5.0
+# Nothing may be sent for a moment: look again after this long at the latest.
+_WAIT_MAX_S: Final = 0.5
+
+_log = logger("billing")
+
+
+class Billing(msgspec.Struct, frozen=True):
+    """
+    What sending needs.
+
+    Attributes:
+        pool: Of Postgres.
+        gateways: The accounts and their connections, `CALLS_MAX` of them each.
+        limiter: This process' door to the limits that all nodes share.
+        rules: How long a call may live.
+        clock: Gives the present moment, aware, UTC.
+        stopping: Set when this process ends: nothing more is claimed then, and calls under way are recorded.
+        under_way: The calls of this process, whichever run of this work began them.
+    """
+
+    pool: Pool
+    gateways: Gateways
+    limiter: Limiter
+    rules: Rules
+    clock: Callable[[], datetime]
+    stopping: asyncio.Event
+    under_way: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """
+    A debit that was claimed, on its way to the gateway.
+
+    Attributes:
+        id: The attempt.
+        number: Which call of it this is.
+        debit: The request.
+        begin_until_s: Until when the call may begin, on the clock of `time.monotonic`.
+        permit: The breaker's.
+    """
+
+    id: int
+    number: int
+    debit: Debit
+    begin_until_s: float
+    permit: Permit
+
+
+class Told(msgspec.Struct, frozen=True):
+    """
+    What a call brought.
+
+    Attributes:
+        claim: The call.
+        account: With which account.
+        answer: The gateway's answer, or that there was none.
+    """
+
+    claim: Claim
+    account: str
+    answer: GatewayAnswer | GatewaySilent
+
+
+def billing(has: Billing) -> Work:
+    """
+    Sending as a kind of work.
+
+    Args:
+        has: What it needs.
+
+    Returns:
+        The work for queue "billing".
+    """
+
+    async def bite() -> int:
+        return await send_until(has, end_s=monotonic() + SEND.run_s)
+
+    async def waits() -> bool:
+        if has.stopping.is_set():
+            return False
+        async with connection(has.pool) as conn:
+            return bool(await billing_runs.sendable(conn, now=has.clock()))
+
+    return Work(SEND, bite, waits)
+
+
+async def send_until(has: Billing, *, end_s: float) -> int:
+    """
+    Send debits until none may be sent now, or time is up; every call that was begun is recorded.
+
+    Args:
+        has: What sending needs.
+        end_s: When to begin no further call, on the clock of `time.monotonic`.
+
+    Returns:
+        How many debits were called for or withheld.
+
+    Raises:
+        Unavailable: when Postgres is away.
+    """
+    told: asyncio.Queue[Told | None] = asyncio.Queue()
+    recorder = asyncio.create_task(_record_all(has, told))
+    calls: set[asyncio.Task[None]] = set()
+    made = 0
+    try:
+        while monotonic() < end_s and not has.stopping.is_set() and not recorder.done():
+            begun, wait_s = await _begin(has, calls, told)
+            made += begun
+            if begun:
+                continue
+            if wait_s is None:
+                break
+            await _rest(calls, wait_s)
+        if calls:
+            await asyncio.wait(calls)
+    finally:
+        for call in calls:
+            call.cancel()
+        told.put_nowait(None)
+        await recorder
+    return made
+
+
+class _Leave(msgspec.Struct, frozen=True):
+    """How many calls may be made now, under which permit, and when to ask again where none."""
+
+    permit: Permit
+    calls: int
+    wait_s: float | None = None
+
+
+_NONE: Final = Permit(go=False, generation=0)
+
+
+async def _leave(has: Billing, account: GatewayAccount) -> _Leave:
+    room = CALLS_MAX - len(has.under_way)
+    if room < 1:
+        return _Leave(_NONE, 0, _WAIT_MAX_S)
+    shares = has.gateways.rates(account)
+    grant = await has.limiter.take(account.name, share=SHARE, wanted=min(room, _CLAIM_MAX), shares=shares)
+    if not grant.granted:
+        return _Leave(_NONE, 0, grant.wait_s)
+    permit, allowed = await has.limiter.ask_for(account.name, wanted=grant.granted)
+    # An open breaker is not waited for: the next look asks again.
+    wait_s = permit.wait_s if not allowed and permit.wait_s <= _WAIT_MAX_S else None
+    return _Leave(permit, allowed, wait_s)
+
+
+async def _begin(
+    has: Billing, calls: set[asyncio.Task[None]], told: asyncio.Queue[Told | None]
+) -> tuple[int, float | None]:
+    """Take what every account may send; gives how many rows, and how long to wait where none, `None` for in vain."""
+    async with connection(has.pool) as conn:
+        waiting = await billing_runs.sendable(conn, now=has.clock())
+    accounts = await has.gateways.accounts()
+    begun, waits_s = 0, list[float]()
+    for name in dict.fromkeys(account for _, account in waiting):
+        account = accounts.get(name)
+        if account is None or not account.enabled:
+            continue
+        leave = await _leave(has, account)
+        if leave.wait_s is not None:
+            waits_s.append(leave.wait_s)
+        if leave.calls:
+            runs = [run_id for run_id, of in waiting if of == name]
+            begun += await _begin_with(has, calls, told, account=account, leave=leave, runs=runs)
+    return begun, min(waits_s) if waits_s else None
+
+
+async def _begin_with(
+    has: Billing,
+    calls: set[asyncio.Task[None]],
+    told: asyncio.Queue[Told | None],
+    *,
+    account: GatewayAccount,
+    leave: _Leave,
+    runs: Sequence[int],
+) -> int:
+    opened = await has.gateways.get(account.name)
+    assert opened is not None
+    left, taken = leave.calls, 0
+    for run_id in runs:
+        claims, withheld = await claim(has, run_id, account=account, permit=leave.permit, limit=left)
+        for one in claims:
+            call = asyncio.create_task(_call(opened, one, told))
+            for standing in (calls, has.under_way):
+                standing.add(call)
+                call.add_done_callback(standing.discard)
+        left -= len(claims)
+        taken += len(claims) + withheld
+        if not left:
+            break
+    return taken
+
+
+async def _rest(calls: set[asyncio.Task[None]], wait_s: float) -> None:
+    """Wait for the next grant, or for a call to end where as many as may are under way."""
+    wait_s = min(max(wait_s, 0.001), _WAIT_MAX_S)
+    if wait_s == _WAIT_MAX_S and calls:
+        await asyncio.wait(calls, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+    else:
+        await asyncio.sleep(wait_s)
+
+
+# --- claim -----------------------------------------------------------------------------------------------------------
+
+
+async def claim(
+    has: Billing, run_id: int, *, account: GatewayAccount, permit: Permit, limit: int
+) -> tuple[list[Claim], int]:
+    """
+    Claim debits of a run, once more judged; committed when this returns.
+
+    Args:
+        has: What sending needs.
+        run_id: The run.
+        account: Its account.
+        permit: The breaker's, for the calls that follow.
+        limit: Debits at most.
+
+    Returns:
+        Up to *limit* claims, and how many debits were withheld because they may not be sent after all.
+
+    Raises:
+        Unavailable: when Postgres is away; nothing was claimed then, or it was and its lease will run out.
+    """
+    begin_until_s = monotonic() + _BEGIN_S
+    now = has.clock()
+    async with transaction(has.pool) as conn:
+        run = await billing_runs.share(conn, run_id)
+        if run is None or run.state not in billing_run.SENDING:
+            return [], 0
+        rows = await sends.ready(
+            conn, run_id, canaries_only=run.state == "canary", now=now, limit=limit, freeze_s=_FREEZE_S
+        )
+        rows = await _within_day(conn, _one_each(rows), account=account, now=now)
+        if not rows:
+            return [], 0
+        owing = await billing_runs.owing(
+            conn,
+            due_item=run.due_item,
+            now=now,
+            limit=len(rows),
+            ids=[row.debtor_id for row in rows],
+            without=[row.send.attempt.id for row in rows],
+        )
+        claims, written, facts = _judged(rows, owing, run=run, account=account, now=now, rules=has.rules)
+        await sends.write(conn, written, now=now)
+        await outbox.append(conn, [(None, fact) for fact in facts], now=now)
+        if account.day_count_max or account.day_amount_max_minor:
+            await sends.count_day(
+                conn,
+                account.name,
+                day_on=now.date(),
+                count=len(claims),
+                amount_minor=sum(asked.amount_minor for _, _, asked in claims),
+            )
+    begun = [Claim(row_id, number, asked, begin_until_s, permit) for row_id, number, asked in claims]
+    return begun, len(rows) - len(begun)
+
+
+def _one_each(rows: list[Row]) -> list[Row]:
+    """One debit per debtor: in judging one, the others of this claim are left out."""
+    return list({row.debtor_id: row for row in reversed(rows)}.values())[::-1]
+
+
+async def _within_day(
+    conn: Connection, rows: list[Row], *, account: GatewayAccount, now: datetime
+) -> list[Row]:
+    """As many rows as the account's limits per day leave room for; the rest stays ready."""
+    if not rows or not (account.day_count_max or account.day_amount_max_minor):
+        return rows
+    count, amount_minor = await sends.hold_day(conn, account.name, day_on=now.date())
+    fitting = list[Row]()
+    for row in rows:
+        count += 1
+        amount_minor += row.send.attempt.amount_minor
+        if account.day_count_max and count > account.day_count_max:
+            break
+        if account.day_amount_max_minor and amount_minor > account.day_amount_max_minor:
+            break
+        fitting.append(row)
+    return fitting
+
+
+def _judged(
+    rows: Sequence[Row],
+    owing: Sequence[Owing],
+    *,
+    run: Run,
+    account: GatewayAccount,
+    now: datetime,
+    rules: Rules,
+) -> tuple[list[tuple[int, int, Debit]], list[Written], list[Event]]:
+    """What becomes of each row: claimed or withheld."""
+    known = {one.candidate.debtor_id: one for one in owing}
+    claims, written, facts = list[tuple[int, int, Debit]](), list[Written](), list[Event]()
+    for row in rows:
+        because, asked = _asked(row, known.get(row.debtor_id), terms=_terms(run, account=account))
+        if asked is None:
+            after = sending.withhold(row.send, because=because)
+            written.append(Written(after.send, because))
+            facts += after.events
+            continue
+        claimed = sending.claim(row.send, now=now, rules=rules)
+        written.append(Written(claimed))
+        claims.append((claimed.attempt.id, claimed.sends, asked))
+    return claims, written, facts
+
+
+def _asked(row: Row, one: Owing | None, *, terms: Terms) -> tuple[str, Debit | None]:
+    """Why a debit is not sent, or its request."""
+    if one is None:
+        return "no_debtor", None
+    attempt = row.send.attempt
+    if (one.candidate.amount_minor, one.candidate.currency) != (attempt.amount_minor, attempt.currency):
+        return "amount_changed", None
+    if one.iban_fingerprint != attempt.iban_fingerprint:
+        return "account_changed", None
+    verdict = eligibility.judge(msgspec.structs.replace(one.candidate, again=row.again), terms=terms)
+    if not verdict.billable:
+        return verdict.code, None
+    try:
+        asked = debit(
+            one.payer,
+            transaction_id=attempt.transaction_id,
+            amount_minor=attempt.amount_minor,
+            currency=attempt.currency,
+            usage=terms.usage,
+            merchant_name=terms.merchant_name,
+            remote_ip=terms.remote_ip,
+        )
+        sdd_sale(asked)  # what cannot be written must not be claimed
+    except Rejected as problem:
+        _log.warning("debit cannot be written", attempt_id=attempt.id, why=problem.code)
+        return "unsendable", None
+    return "", asked
+
+
+def _terms(run: Run, *, account: GatewayAccount) -> Terms:
+    caps = [cap for cap in (run.terms.debit_max_minor, account.debit_max_minor) if cap is not None]
+    return msgspec.structs.replace(run.terms, debit_max_minor=min(caps, default=None))
+
+
+# --- call ------------------------------------------------------------------------------------------------------------
+
+
+async def _call(opened: gateway.Gateway, one: Claim, told: asyncio.Queue[Told | None]) -> None:
+    # Between claim and here this process may have been frozen, and the lease be over.
+    if monotonic() > one.begin_until_s:
+        _log.warning("debit not called in time", attempt_id=one.id)
+        return
+    answer: GatewayAnswer | GatewaySilent
+    try:
+        answer = await gateway.sale(opened, one.debit)
+    except GatewaySilent as problem:
+        answer = problem
+    except Exception as problem:  # noqa: BLE001 - whatever broke, the debit may be out
+        _log.error("call failed", attempt_id=one.id, exc_info=problem)
+        answer = GatewaySilent(why=type(problem).__name__)
+    told.put_nowait(Told(one, opened.account.name, answer))
+
+
+# --- record ----------------------------------------------------------------------------------------------------------
+
+
+async def _record_all(has: Billing, told: asyncio.Queue[Told | None]) -> None:
+    """Record what calls bring, many at once, until told that there will be no more."""
+    ended = False
+    while not ended:
+        batch = [await told.get()]
+        while not told.empty() and len(batch) < _RECORD_MAX:
+            batch.append(told.get_nowait())
+        ended = None in batch
+        brought = [one for one in batch if one is not None]
+        if brought:
+            await _report(has, brought)
+            await _record_surely(has, brought)
+
+
+async def _record_surely(has: Billing, brought: Sequence[Told]) -> None:
+    """Try while the leases last; what cannot be recorded by then becomes unknown, and is asked about."""
+    end_s = monotonic() + has.rules.lease_s
+    while True:
+        try:
+            await record(has, brought)
+        except Unavailable as problem:
+            _log.warning("answers wait to be recorded", answers=len(brought), why=str(problem))
+            if monotonic() >= end_s:
+                return
+            await asyncio.sleep(_WAIT_MAX_S)
+        else:
+            return
+
+
+async def record(has: Billing, brought: Sequence[Told]) -> None:
+    """
+    Record what calls have brought, in one transaction.
+
+    Args:
+        has: What sending needs.
+        brought: n answers, of different debits.
+
+    Raises:
+        Unavailable: when Postgres is away; nothing was recorded.
+    """
+    try:
+        halts = await _record_together(has, brought)
+    except psycopg.errors.UniqueViolation:
+        if len(brought) == 1:
+            # The gateway named an id that is on record for another debit. That is no word about this one.
+            answer = GatewaySilent(why="an id on record for another payment")
+            _log.error("answer names another payment", attempt_id=brought[0].claim.id)
+            await record(has, [msgspec.structs.replace(brought[0], answer=answer)])
+            return
+        for one in brought:
+            await record(has, [one])
+        return
+    for account, why in halts.items():
+        _log.error("the gateway turns us away; runs of the account are paused", account=account, why=why)
+        await pause_account(has.pool, account, because=why, now=has.clock())
+
+
+async def _record_together(has: Billing, brought: Sequence[Told]) -> dict[str, str]:
+    now = has.clock()
+    written, facts, halts = list[Written](), list[Event](), dict[str, str]()
+    async with transaction(has.pool) as conn:
+        rows = await sends.locked(conn, [one.claim.id for one in brought])
+        for one in brought:
+            after: After = sending.record(
+                rows[one.claim.id].send, one.answer, number=one.claim.number, now=now, rules=has.rules
+            )
+            written.append(Written(after.send))
+            facts += after.events
+            if after.halt is not None:
+                halts[one.account] = f"The gateway turns us away ({after.halt})"
+        await sends.write(conn, written, now=now)
+        await outbox.append(conn, [(None, fact) for fact in facts], now=now)
+    return halts
+
+
+async def _report(has: Billing, brought: Sequence[Told]) -> None:
+    """Tell the breaker how calls ended; an answer of any kind is none of its business."""
+    ended: dict[tuple[str, Permit], list[bool]] = {}
+    for one in brought:
+        ended.setdefault((one.account, one.claim.permit), []).append(isinstance(one.answer, GatewaySilent))
+    for (account, permit), failed in ended.items():
+        await has.limiter.report(account, permit, failed=failed)

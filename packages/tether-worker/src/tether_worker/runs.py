@@ -1,0 +1,339 @@
+"""
+Billing runs: planned in chunks, braked, finished, and opened again for another try.
+
+Planning takes the run's next debtors, lets `tether_core.eligibility` decide each, and makes attempts for those that are
+billed, in one transaction a chunk. The rest are standing duties, each safe to do twice and on several nodes at once,
+because each holds the rows it changes.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+from tether_core import billing_run, brake, iban, sending
+from tether_core.eligibility import Totals, plan
+from tether_core.events import Event
+from tether_core.jobs import PLAN
+from tether_core.sending import transaction_id
+from tether_stores import billing_runs, outbox, sends
+from tether_stores.billing_runs import Owing, Run
+from tether_stores.postgres import Connection, Pool, connection, transaction
+from tether_stores.sends import Try, Written
+from tether_stores.telemetry import logger
+
+from tether_worker.upkeep import Duty
+from tether_worker.work import Work
+
+__all__ = [
+    "brake_runs",
+    "lapse_leases",
+    "pause_account",
+    "plan_chunk",
+    "planning",
+    "try_again",
+]
+
+# Large enough to share the commit, small enough that a pause waits some tens of milliseconds.
+CHUNK: Final = 1_000
+_LAPSE_MAX: Final = 500
+_AGAIN_MAX: Final = 200
+_CANCEL_MAX: Final = 5_000
+# Returns of an account are looked at over this long; most come within five banking days, nearly all within 8 weeks.
+_ACCOUNT_SPAN: Final = timedelta(days=60)
+
+_log = logger("runs")
+
+
+def planning(pool: Pool, *, clock: Callable[[], datetime]) -> Work:
+    """
+    Planning as a kind of work.
+
+    Args:
+        pool: Of Postgres.
+        clock: Gives the present moment.
+
+    Returns:
+        The work for queue "billing".
+    """
+
+    async def bite() -> int:
+        return await plan_chunk(pool, now=clock())
+
+    async def waits() -> bool:
+        async with connection(pool) as conn:
+            return await billing_runs.to_plan(conn)
+
+    return Work(PLAN, bite, waits)
+
+
+async def plan_chunk(pool: Pool, *, now: datetime, limit: int = CHUNK) -> int:
+    """
+    Plan the next debtors of the oldest run that is to be planned.
+
+    Args:
+        pool: Of Postgres.
+        now: The present moment.
+        limit: Debtors at most.
+
+    Returns:
+        How many debtors were looked at, and one for a run whose planning ended; 0 when there is nothing to plan.
+
+    Raises:
+        Unavailable: when Postgres is away; nothing was planned.
+    """
+    async with transaction(pool) as conn:
+        run = await billing_runs.hold_to_plan(conn)
+        if run is None:
+            return 0
+        owing = await billing_runs.owing(
+            conn, due_item=run.due_item, now=now, limit=limit, upload_id=run.upload_id, after=run.planned_to
+        )
+        if not owing:
+            canaries = run.terms.canary_share > 0 and run.planned_count > 0
+            cause: billing_run.RunCause = "planned with canaries" if canaries else "planned"
+            run = msgspec.structs.replace(run, state=billing_run.step(run.state, cause))
+            await billing_runs.change(conn, run, now=now)
+            _log.info("run planned", run_id=run.id, debits=run.planned_count, state=run.state)
+            return 1
+        await billing_runs.change(conn, await _planned(conn, run, owing, now=now), now=now)
+    return len(owing)
+
+
+async def _planned(conn: Connection, run: Run, owing: Sequence[Owing], *, now: datetime) -> Run:
+    decided = plan(
+        [one.candidate for one in owing],
+        terms=run.terms,
+        so_far=Totals(run.planned_count, run.planned_amount_minor),
+    )
+    tries = [
+        _try(one, due_item=run.due_item, canary=choice.canary)
+        for one, choice in zip(owing, decided.choices, strict=True)
+        if choice.verdict.billable
+    ]
+    made = await sends.add(conn, tries, run_id=run.id, account=run.account, due_item=run.due_item, now=now)
+    skipped = Counter(choice.verdict.code for choice in decided.choices if not choice.verdict.billable)
+    skipped["under_way"] += len(tries) - len(made)  # another run was faster
+    return msgspec.structs.replace(
+        run,
+        planned_to=owing[-1].candidate.debtor_id,
+        planned_count=run.planned_count + len(made),
+        planned_amount_minor=run.planned_amount_minor + sum(amount for _, amount in made),
+        skipped=dict(+(Counter(run.skipped) + skipped)),
+    )
+
+
+def _try(one: Owing, *, due_item: str, canary: bool = False, retry_of: int | None = None) -> Try:
+    candidate = one.candidate
+    return Try(
+        debtor_id=candidate.debtor_id,
+        transaction_id=transaction_id(
+            candidate.debtor_id,
+            due_item=due_item,
+            number=one.next_number,
+            amount_minor=candidate.amount_minor,
+            currency=candidate.currency,
+            iban_fingerprint=one.iban_fingerprint,
+        ),
+        amount_minor=candidate.amount_minor,
+        currency=candidate.currency,
+        iban_fingerprint=one.iban_fingerprint,
+        iban_masked=iban.mask(candidate.iban),
+        number=one.next_number,
+        canary=canary,
+        retry_of=retry_of,
+    )
+
+
+# --- pausing ---------------------------------------------------------------------------------------------------------
+
+
+async def pause_account(pool: Pool, account: str, *, because: str, now: datetime) -> int:
+    """
+    Pause every run of an account that is being sent.
+
+    Args:
+        pool: Of Postgres.
+        account: The account.
+        because: Why, for people.
+        now: The present moment.
+
+    Returns:
+        How many were paused.
+    """
+    async with connection(pool) as conn:
+        standing = [run.id for run in await billing_runs.live(conn) if run.account == account]
+    return sum([await _pause(pool, run_id, because=because, now=now) for run_id in standing])
+
+
+async def _pause(pool: Pool, run_id: int, *, because: str, now: datetime) -> bool:
+    async with transaction(pool) as conn:
+        run = await billing_runs.hold(conn, run_id)
+        if run is None or run.state not in billing_run.SENDING:
+            return False
+        paused = msgspec.structs.replace(
+            run, state=billing_run.step(run.state, "paused"), paused_because=because, paused_from=run.state
+        )
+        await billing_runs.change(conn, paused, now=now)
+    _log.error("run paused; a person resumes it", run_id=run_id, why=because)
+    return True
+
+
+# --- standing duties -------------------------------------------------------------------------------------------------
+
+
+def lapse_leases(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
+    """
+    Make debits unknown whose worker was not heard of again.
+
+    Args:
+        pool: Of Postgres.
+        clock: Gives the present moment.
+
+    Returns:
+        The duty.
+    """
+
+    async def lapse() -> None:
+        now = clock()
+        async with transaction(pool) as conn:
+            rows = await sends.lapsed(conn, now=now, limit=_LAPSE_MAX)
+            afters = [sending.lapse(row.send, now=now) for row in rows]
+            await sends.write(conn, [Written(after.send) for after in afters], now=now)
+            facts: list[tuple[int | None, Event]] = [
+                (None, fact) for after in afters for fact in after.events
+            ]
+            await outbox.append(conn, facts, now=now)
+        if rows:
+            _log.warning("leases ran out; the gateway will be asked", debits=len(rows))
+
+    return Duty("lapse_leases", 5, lapse)
+
+
+def brake_runs(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
+    """
+    Look at every run that is being sent: brake it, let the rest follow its canaries, finish it; and empty cancelled ones.
+
+    Args:
+        pool: Of Postgres.
+        clock: Gives the present moment.
+
+    Returns:
+        The duty.
+    """
+
+    async def look() -> None:
+        now = clock()
+        async with connection(pool) as conn:
+            await sends.forget_heard(conn, now=now)
+            standing = await billing_runs.live(conn)
+            cancelled = await billing_runs.cancelled_unsent(conn)
+            accounts = {
+                account: await billing_runs.returns_of_account(
+                    conn, account, since=now - _ACCOUNT_SPAN, left_out=brake.LEFT_OUT
+                )
+                for account in {run.account for run in standing}
+            }
+        for run in standing:
+            await _look(pool, run.id, of_account=accounts[run.account], now=now)
+        for run_id in cancelled:
+            await _cancel_rest(pool, run_id, now=now)
+
+    return Duty("brake_runs", 5, look)
+
+
+async def _look(pool: Pool, run_id: int, *, of_account: tuple[int, int], now: datetime) -> None:
+    async with transaction(pool) as conn:
+        run = await billing_runs.hold(conn, run_id)
+        if run is None or run.state not in billing_run.SENDING:
+            return
+        refused = await billing_runs.refusals(conn, run_id)
+        returned = await billing_runs.returns_of_upload(conn, run.upload_id, left_out=brake.LEFT_OUT)
+        released = run.released_share
+        look = brake.worst(
+            brake.look(brake.REFUSALS, counted=refused.counted, bad=refused.bad, released_share=released),
+            brake.look(
+                brake.CANARIES,
+                counted=refused.canaries_counted,
+                bad=refused.canaries_bad,
+                released_share=released,
+            ),
+            brake.look(brake.RETURNS, counted=returned[0], bad=returned[1], released_share=released),
+            brake.look(brake.RETURNS, counted=of_account[0], bad=of_account[1], released_share=released),
+        )
+        after = msgspec.structs.replace(run, warning=look.text or None)
+        if look.level == "pause":
+            after = msgspec.structs.replace(
+                after,
+                state=billing_run.step(run.state, "paused"),
+                paused_because=look.text,
+                paused_from=run.state,
+            )
+        elif run.state == "canary" and refused.canaries_open == 0:
+            after = msgspec.structs.replace(after, state=billing_run.step(run.state, "canaries went well"))
+        elif run.state == "running" and not await billing_runs.open_attempts(conn, run_id):
+            after = msgspec.structs.replace(
+                after, state=billing_run.step(run.state, "all ended"), finished_at=now
+            )
+        if after != run:
+            await billing_runs.change(conn, after, now=now)
+    _tell(run, after)
+
+
+def _tell(run: Run, after: Run) -> None:
+    if after.state != run.state:
+        _log.info("run moved", run_id=run.id, before=run.state, after=after.state)
+    if after.state == "paused":
+        _log.error("run paused; a person resumes it", run_id=run.id, why=after.paused_because)
+    elif after.warning and run.warning is None:
+        _log.warning("run has a warning", run_id=run.id, why=after.warning)
+
+
+def try_again(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
+    """
+    Make the next try for debits that came back and whose day to be tried again has come.
+
+    Args:
+        pool: Of Postgres.
+        clock: Gives the present moment.
+
+    Returns:
+        The duty.
+    """
+
+    async def again() -> None:
+        now = clock()
+        made = 0
+        async with transaction(pool) as conn:
+            for due in await sends.due_again(conn, today=now.date(), limit=_AGAIN_MAX):
+                made += await _try_again(conn, due, now=now)
+        if made:
+            _log.info("debits are tried again", debits=made)
+
+    return Duty("try_again", 60, again)
+
+
+async def _try_again(conn: Connection, due: sends.DueAgain, *, now: datetime) -> int:
+    run = await billing_runs.hold(conn, due.run_id)
+    owing = await billing_runs.owing(
+        conn, due_item=due.due_item, now=now, limit=1, ids=[due.debtor_id], without=[]
+    )
+    if run is None or not owing:
+        return 0
+    state = billing_run.step(run.state, "tried again")
+    again = _try(owing[0], due_item=due.due_item, retry_of=due.id)
+    made = await sends.add(conn, [again], run_id=run.id, account=run.account, due_item=due.due_item, now=now)
+    await billing_runs.change(conn, msgspec.structs.replace(run, state=state, finished_at=None), now=now)
+    return len(made)
+
+
+async def _cancel_rest(pool: Pool, run_id: int, *, now: datetime) -> None:
+    """Withhold debits of a cancelled run that were not sent."""
+    async with transaction(pool) as conn:
+        rows = await sends.unsent(conn, run_id, limit=_CANCEL_MAX)
+        afters = [sending.withhold(row.send, because="cancelled") for row in rows]
+        await sends.write(conn, [Written(after.send, "cancelled") for after in afters], now=now)
+        await outbox.append(conn, [(None, fact) for after in afters for fact in after.events], now=now)
+    if rows:
+        _log.info("debits of a cancelled run are withheld", run_id=run_id, debits=len(rows))
