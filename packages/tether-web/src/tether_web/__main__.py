@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -69,6 +70,12 @@ def _serve(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
+    if not _free(args.host, args.port):
+        print(
+            f"tether-web: cannot listen on {args.host}:{args.port}; is another program there? Choose another --port.",
+            file=sys.stderr,
+        )
+        return 2
     telemetry.configure(level=settings.log_level, program="tether-web")
     log = telemetry.logger("serve")
     log.info("serving", host=args.host, port=args.port, workers=args.workers)
@@ -87,12 +94,23 @@ def _serve(args: argparse.Namespace) -> int:
         backpressure=4096,
         respawn_failed_workers=True,
         workers_kill_timeout=args.grace,
-        log_enabled=False,
+        # What Granian has to say, such as why a worker did not start, goes the way of our own lines.
         log_level=LogLevels.warning,
+        log_dictconfig={"formatters": {}, "handlers": {}, "loggers": {"_granian": {"propagate": True}}},
         log_access=False,
     ).serve()
     log.info("stopped")
     return 0
+
+
+def _free(host: str, port: int) -> bool:
+    """Whether *port* can be listened on, asked now because the server itself would only say so in a traceback."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        socket.create_server(found[0][4][:2], family=found[0][0]).close()
+    except OSError:
+        return False
+    return True
 
 
 if __name__ == "__main__":
