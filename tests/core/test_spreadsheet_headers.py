@@ -321,7 +321,19 @@ def test_labels_of_totals_are_known_in_all_languages(label: str) -> None:
     assert is_total_label(label)
 
 
-@pytest.mark.parametrize("label", ["Summer, Anna", "Totalschaden GmbH und Co", "", "12,50", "Anna Sumsum"])
+@pytest.mark.parametrize(
+    "label",
+    [
+        "Summer, Anna",
+        "Totalschaden GmbH und Co",
+        "",
+        "12,50",
+        "Anna Sumsum",
+        "Suma, Anna",
+        "Total 24 GmbH",
+        "der von",
+    ],
+)
 def test_names_are_no_totals(label: str) -> None:
     """A debtor skipped as a total is never collected and never reported."""
     assert not is_total_label(label)

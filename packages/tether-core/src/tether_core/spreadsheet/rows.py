@@ -161,7 +161,7 @@ class _Careful:
         labels = [position for position in filled if is_total_label(cells[position].strip())]
         if (labels and len(filled) <= 3) or set(filled) <= money:
             said = self._money_of(row)
-            if labels or below or said == total:
+            if labels or (below and said is not None) or said == total:
                 return Skipped(row.number, "total", _compare(said, total))
         if len(filled) == 1 and below:
             return Skipped(row.number, "note")
@@ -293,7 +293,9 @@ class _Careful:
         if field in ("mandate_signed_on", "born_on"):
             return self._careful_day(seen, field, at, cell)
         if field == "mandate_id" and not MANDATE_ID.fullmatch(cell):
-            note = "A mandate has at most 35 characters: letters, digits, blanks and / - ? : ( ) . , ' +"
+            note = (
+                "A mandate has at most 35 characters: only letters, digits, blanks and / - ? : ( ) . , + '."
+            )
             seen.add("mandate_id_invalid", at, note)
             return None
         if field == "email" and not EMAIL.fullmatch(cell):

@@ -94,6 +94,7 @@ def _load() -> tuple[dict[str, tuple[str, str]], dict[str, frozenset[str]]]:
 
 
 _FIELDS, _SETS = _load()
+_CERTAIN: Final = 0.6
 _POINTS: Final = {"!": 0.9, "=": 0.8, "~": 0.4}
 
 
@@ -142,8 +143,8 @@ def word_matches(header: str) -> tuple[WordMatch, ...]:
             points = round(_POINTS[strength] - less, 2)
             if field not in found or found[field].points < points:
                 found[field] = WordMatch(field, points, f"the header \u201c{header[:40]}\u201d {relation}")
-        # A word within the header counts only where the header as such says nothing.
-        if found:
+        # A word within the header counts only where the header as such says nothing certain.
+        if any(match.points >= _CERTAIN for match in found.values()):
             break
     return tuple(sorted(found.values(), key=lambda match: -match.points))
 
@@ -210,7 +211,10 @@ def is_total_label(text: str) -> bool:
     """Whether a cell labels a line that sums up the table, e.g. "Summe:" or "Total EUR"."""
     if not 0 < len(text) <= 40:
         return False
-    words = [plain(word) for word in re.split(r"[\W_]+", _UNIT.sub(" ", text))]
-    return plain(_UNIT.sub(" ", text)) in _SETS["total"] or (
-        bool(words) and words[0] in _SETS["total"] and len(words) <= 3
+    text = _UNIT.sub(" ", text)
+    words = [word for word in map(plain, re.split(r"[\W_]+", text)) if word and not word.isdigit()]
+    # Every word has to be one: "Suma, Anna" is a debtor whose IBAN is missing.
+    return plain(text) in _SETS["total"] or (
+        any(word in _SETS["total"] for word in words)
+        and all(word in _SETS["total"] | _FILLERS for word in words)
     )
