@@ -1,0 +1,197 @@
+"""
+Asking the gateway: which accounts can be asked, and the permit that each question needs.
+
+Everything that asks (confirmation, reconciliation, pulls) does so through `asking`, so all workers together keep within
+the account's share for questions, nobody asks a gateway that fails, and each question that got no answer is
+counted against it. Questions are asked while no transaction is open.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from tether_core.emp.xml import Chargeback, GatewayAnswer, Scope
+from tether_core.errors import GatewaySilent, InvalidRequest
+from tether_core.limits import Limits
+from tether_stores.postgres import Pool
+from tether_stores.redis_limits import Limiter
+
+from tether_worker import gateway as calls
+from tether_worker.gateway import Gateway
+from tether_worker.gateways import Gateways
+
+__all__ = ["SHARE", "Asking", "Party", "Permit", "chargebacks_of", "limited", "parties_of", "payment"]
+
+# The share of an account's rate that questions have; see tether_core.limits.
+SHARE: Final = "reconciliation"
+# A question that would wait longer than this for its turn is better asked by the next run.
+_TURN_MAX_S: Final = 30.0
+
+
+class Party(msgspec.Struct, frozen=True):
+    """
+    An account that can be asked.
+
+    Attributes:
+        gateway: Its open connections.
+        terminals: Its terminals; payments are found only with the one that took them.
+        limits: How fast it may be called.
+        scope: What lists of chargebacks are limited to, where the gateway demands that.
+    """
+
+    gateway: Gateway
+    terminals: tuple[str, ...]
+    limits: Limits
+    scope: Scope | None = None
+
+    @property
+    def name(self) -> str:
+        """Our name for the account."""
+        return self.gateway.account.name
+
+    def __repr__(self) -> str:
+        """Name the account; terminals open a door."""
+        return f"Party({self.name!r})"
+
+
+Permit = Callable[[Party], contextlib.AbstractAsyncContextManager[None]]
+
+
+class Asking(msgspec.Struct, frozen=True):
+    """
+    What everything that asks needs.
+
+    Attributes:
+        pool: Of Postgres.
+        parties: Gives the accounts that can be asked, by name.
+        permit: Lets one question of an account through; raises `GatewaySilent` where it must not be asked now.
+        clock: Gives the present moment, aware, UTC.
+        chance: Gives a number of [0, 1), for the spread of waits.
+    """
+
+    pool: Pool
+    parties: Callable[[], Awaitable[Mapping[str, Party]]]
+    permit: Permit
+    clock: Callable[[], datetime]
+    chance: Callable[[], float]
+
+
+def limited(limiter: Limiter) -> Permit:
+    """
+    Permits by the limits that all nodes share.
+
+    Args:
+        limiter: This process' door to them.
+
+    Returns:
+        A context manager for each question: it waits for the question's turn, asks the breaker, and tells it how the
+        question ended.
+    """
+
+    @contextlib.asynccontextmanager
+    async def permit(party: Party) -> AsyncIterator[None]:
+        account = party.name
+        waited_s = 0.0
+        while not (grant := await limiter.take(account, share=SHARE, wanted=1, shares=party.limits)).granted:
+            waited_s += grant.wait_s
+            if waited_s > _TURN_MAX_S:
+                raise GatewaySilent(why="too many questions wait for their turn")
+            await asyncio.sleep(grant.wait_s)
+        told = await limiter.ask(account)
+        if not told.go:
+            raise GatewaySilent(why="not asked, because it failed too often lately")
+        try:
+            yield
+        except GatewaySilent:
+            await limiter.report(account, told, failed=[True])
+            raise
+        except InvalidRequest:  # a refusal is an answer
+            await limiter.report(account, told, failed=[False])
+            raise
+        await limiter.report(account, told, failed=[False])
+
+    return permit
+
+
+def parties_of(
+    gateways: Gateways, *, scope: Scope | None = None
+) -> Callable[[], Awaitable[Mapping[str, Party]]]:
+    """
+    All accounts of this process, as they can be asked.
+
+    Args:
+        gateways: The accounts; those that may not send are asked all the same, because their debits live on.
+        scope: What lists of chargebacks are limited to.
+
+    Returns:
+        What `Asking.parties` is.
+    """
+
+    async def parties() -> Mapping[str, Party]:
+        found: dict[str, Party] = {}
+        for name, account in (await gateways.accounts()).items():
+            opened = await gateways.get(name)
+            if opened is not None:
+                found[name] = Party(opened, account.terminal_tokens, gateways.rates(account), scope)
+        return found
+
+    return parties
+
+
+async def payment(
+    has: Asking,
+    party: Party,
+    *,
+    unique_id: str | None = None,
+    transaction_id: str | None = None,
+    terminal_hint: str | None = None,
+) -> GatewayAnswer | None:
+    """
+    Ask what became of one payment, at each terminal of the account until one knows it.
+
+    Args:
+        has: What asking needs.
+        party: The account.
+        unique_id: The gateway's id of it, or
+        transaction_id: ours.
+        terminal_hint: The terminal that probably took it; asked first where it is the account's.
+
+    Returns:
+        The answer, or `None` where no terminal has such a payment.
+
+    Raises:
+        GatewaySilent: when there is no answer, or it must not be asked now.
+        InvalidRequest: when the gateway refuses the question.
+    """
+    for terminal in sorted(party.terminals, key=lambda one: one != terminal_hint):
+        async with has.permit(party):
+            answer = await calls.reconcile(
+                party.gateway, unique_id=unique_id, transaction_id=transaction_id, terminal_token=terminal
+            )
+        if answer is not None:
+            return answer
+    return None
+
+
+async def chargebacks_of(has: Asking, party: Party, *, unique_id: str) -> tuple[Chargeback, ...]:
+    """
+    Ask for the chargebacks of one payment.
+
+    Args:
+        has: What asking needs.
+        party: The account.
+        unique_id: The gateway's id of the payment.
+
+    Returns:
+        All of them, in the gateway's order.
+
+    Raises:
+        GatewaySilent: when there is no answer, or it must not be asked now.
+        InvalidRequest: when the gateway refuses the question.
+    """
+    async with has.permit(party):
+        page = await calls.chargebacks_of(party.gateway, unique_id=unique_id)
+    return page.items

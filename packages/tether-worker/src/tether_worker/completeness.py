@@ -1,0 +1,159 @@
+"""
+`tether-worker completeness`: whether our books hold everything the gateway knows, for people or as JSON.
+
+Each morning the same is told of the day before, in the log: as an error when anything is unexplained or was not read.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from tether_core.completeness import LISTS, ListName, Report, report
+from tether_core.reconciling import TRIES_MAX
+from tether_stores import billing_attempts, completeness, pulls, ticks
+from tether_stores.postgres import Connection, transaction
+from tether_stores.telemetry import logger
+
+from tether_worker.asking import Asking
+from tether_worker.upkeep import Duty
+
+__all__ = ["Completeness", "draw_up", "show", "telling"]
+
+# After the night's readings, in UTC.
+_TOLD_AT: Final = time(6, tzinfo=UTC)
+_EVERY_S: Final = 60.0
+
+_log = logger("completeness")
+
+
+class Completeness(msgspec.Struct, frozen=True):
+    """
+    The report, and what else a person should know.
+
+    Attributes:
+        report: What the gateway knows of the days.
+        complete: Whether every list was read and nothing in them is unexplained.
+        left_open: Debits of unknown outcome that were asked about as often as may be.
+        paid_out_twice: Attempts whose money went back by our refund and by the debtor's bank.
+    """
+
+    report: Report
+    complete: bool
+    left_open: int
+    paid_out_twice: list[int]
+
+
+async def draw_up(conn: Connection, *, from_on: date, to_on: date, accounts: Iterable[str]) -> Completeness:
+    """
+    Draw up the report of some days.
+
+    Args:
+        conn: Any connection.
+        from_on: The first day, UTC.
+        to_on: The last day, UTC.
+        accounts: Accounts whose lists should have been read.
+
+    Returns:
+        The report.
+
+    Raises:
+        InvalidRequest: when the last day comes before the first.
+    """
+    expected: list[tuple[str, ListName]] = [(account, name) for account in accounts for name in LISTS]
+    told = report(
+        await completeness.lines(conn, from_on=from_on, to_on=to_on),
+        await pulls.of_days(conn, from_on=from_on, to_on=to_on),
+        from_on=from_on,
+        to_on=to_on,
+        expected=expected,
+        told=await completeness.delays(conn, from_on=from_on, to_on=to_on),
+    )
+    return Completeness(
+        told,
+        told.complete,
+        await billing_attempts.left_open(conn, asks_max=TRIES_MAX),
+        await billing_attempts.paid_out_twice(conn),
+    )
+
+
+def telling(has: Asking) -> Duty:
+    """
+    Tell the report of yesterday each morning, once in the whole cluster.
+
+    Args:
+        has: What asking needs.
+
+    Returns:
+        The duty.
+    """
+
+    async def tell() -> None:
+        now = has.clock()
+        if now.timetz() < _TOLD_AT:
+            return
+        accounts = list(await has.parties())
+        if not accounts:
+            return
+        yesterday = now.date() - timedelta(days=1)
+        async with transaction(has.pool) as conn:
+            if not await ticks.take(
+                conn, "completeness", tick_at=datetime.combine(now.date(), _TOLD_AT), now=now
+            ):
+                return
+            told = await draw_up(conn, from_on=yesterday, to_on=yesterday, accounts=accounts)
+        _tell(told)
+
+    return Duty("tell_completeness", _EVERY_S, tell)
+
+
+def _tell(told: Completeness) -> None:
+    found = told.report
+    say = _log.info if told.complete else _log.error
+    say(
+        "completeness",
+        day=found.to_on.isoformat(),
+        known=found.known,
+        by_webhook=found.by_webhook,
+        pulled=found.pulled,
+        unexplained=found.unexplained,
+        not_read=len(found.not_read),
+        left_open=told.left_open,
+        paid_out_twice=len(told.paid_out_twice),
+    )
+
+
+def show(told: Completeness) -> None:
+    """Print a report as a table for people."""
+    found = told.report
+    days = found.from_on.isoformat()
+    if found.to_on != found.from_on:
+        days = f"{days} to {found.to_on.isoformat()}"
+    table = Table(title=f"What the gateway knows of {days}", show_header=False)
+    table.add_row("known to the gateway", str(found.known))
+    table.add_row("  came by webhook", str(found.by_webhook))
+    table.add_row("  pulled", str(found.pulled))
+    table.add_row("  unexplained (must be 0)", str(found.unexplained))
+    for fate, count in sorted(found.fates.items()):
+        table.add_row(f"rows {fate.replace('_', ' ')}", str(count))
+    for way, delay in sorted(found.delays.items()):
+        shown = " / ".join(_duration(s) for s in (delay.p50_s, delay.p95_s, delay.max_s))
+        table.add_row(f"delay by {way}, p50 / p95 / max", shown)
+    for one in found.not_read[:10]:
+        table.add_row("not read to its end", f"{one.day.isoformat()} {one.name} of {one.account}")
+    if len(found.not_read) > 10:
+        table.add_row("not read to their end", f"and {len(found.not_read) - 10} more")
+    table.add_row("unknown, asked about enough", str(told.left_open))
+    table.add_row("money that went back twice", str(len(told.paid_out_twice)))
+    table.add_row("complete", "yes" if told.complete else "NO")
+    Console().print(table)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    if seconds < 2 * 3_600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3_600:.1f} h"

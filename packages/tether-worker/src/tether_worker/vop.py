@@ -1,0 +1,260 @@
+"""
+Checks before billing: each debtor's account is looked at by a provider, and the answers are scored.
+
+A **provider** is a function of account number and name that gives `Answers` (`tether_core.vop`), or raises
+`ProviderSilent` when it cannot be asked now. Two are here. The built-in one needs nobody: it answers from the number itself, the SEPA
+area, a directory of banks, and how the name looks. The other asks a real service over HTTP
+as well (docs/guides/vop.md has its few rules), for whoever has one.
+
+A directory of banks is never complete, so a bank it lacks is "unanswered" and not "no". A provider that is away leaves
+its checks waiting; what nobody answered is never stored.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Annotated, Final, Literal
+
+import httpx
+import msgspec
+from schwifty import IBAN
+from schwifty.exceptions import SchwiftyException
+from tether_core.errors import Unavailable
+from tether_core.inbox import next_attempt
+from tether_core.jobs import CHECK
+from tether_core.vop import NAME_ANSWERS, Answer, Answers, plausible_name, reachable, scored
+from tether_stores import vop_checks
+from tether_stores.postgres import Pool, connection, transaction
+from tether_stores.telemetry import logger
+from tether_stores.vop_checks import Check, Checked
+
+from tether_worker.work import Work
+
+__all__ = ["Checking", "Provider", "ProviderSilent", "builtin", "check", "checking", "over_http"]
+
+Provider = Callable[[str, str], Awaitable[Answers]]
+
+BATCH_MAX: Final = 100
+_LEASE: Final = timedelta(seconds=180)
+# Before a check without an answer is tried again, in seconds: an outage of a day is outwaited, then a person must look.
+_LADDER_S: Final = (30, 60, 300, 900, *(3_600,) * 24)
+# Services of this kind count in calls a second; so many at once keep one of them busy and none overrun.
+_AT_ONCE: Final = 8
+
+_log = logger("vop")
+
+
+class ProviderSilent(Unavailable):
+    """
+    A provider gave no usable answer.
+
+    Attributes:
+        why: "http 502", "unreadable answer" and the like.
+    """
+
+    code = "provider_silent"
+
+    def __init__(self, *, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"The provider of account checks gave no usable answer ({self.why})."
+
+
+class Checking(msgspec.Struct, frozen=True):
+    """
+    What checking needs.
+
+    Attributes:
+        pool: Of Postgres.
+        provider: Who answers.
+        name: The provider's, kept beside its answers.
+        clock: Gives the present moment, aware, UTC.
+        chance: Gives a number of [0, 1), for the spread of waits.
+    """
+
+    pool: Pool
+    provider: Provider
+    name: str
+    clock: Callable[[], datetime]
+    chance: Callable[[], float]
+
+
+def checking(has: Checking) -> Work:
+    """
+    Checking as a kind of work.
+
+    Args:
+        has: What it needs.
+
+    Returns:
+        The work for queue "vop".
+    """
+
+    async def bite() -> int:
+        return await check(has)
+
+    async def waits() -> bool:
+        async with connection(has.pool) as conn:
+            return await vop_checks.due(conn, now=has.clock())
+
+    return Work(CHECK, bite, waits)
+
+
+async def check(has: Checking, *, limit: int = BATCH_MAX) -> int:
+    """
+    Make checks that are due, at most *limit* of them.
+
+    Args:
+        has: What checking needs.
+        limit: Checks at most.
+
+    Returns:
+        How many were tried.
+
+    Raises:
+        Unavailable: when Postgres is away; the checks wait on.
+    """
+    now = has.clock()
+    leased_until = now + _LEASE
+    async with connection(has.pool) as conn:
+        checks = await vop_checks.claim(conn, now=now, leased_until=leased_until, limit=limit)
+    if not checks:
+        return 0
+    room = asyncio.Semaphore(_AT_ONCE)
+    found = await asyncio.gather(*(_answered(one, has=has, room=room) for one in checks))
+    made = [one for one in found if isinstance(one, Checked)]
+    now = has.clock()
+    waiting = [
+        (
+            one.debtor_id,
+            one.failures + 1,
+            next_attempt(one.failures + 1, now=now, jitter=has.chance(), ladder_s=_LADDER_S),
+        )
+        for one in found
+        if isinstance(one, Check)
+    ]
+    async with transaction(has.pool) as conn:
+        await vop_checks.checked(conn, made, provider=has.name, leased_until=leased_until, now=now)
+        await vop_checks.put_off(conn, waiting, leased_until=leased_until)
+    return len(checks)
+
+
+async def _answered(one: Check, *, has: Checking, room: asyncio.Semaphore) -> Checked | Check:
+    """The check with its answers, or as it was where there are none."""
+    async with room:
+        try:
+            answers = await has.provider(one.iban, one.name)
+            return Checked(one.debtor_id, answers, scored(answers))
+        except ProviderSilent as problem:
+            _log.warning("a check got no answer", debtor_id=one.debtor_id, why=problem.why)
+            return one
+
+
+async def builtin(iban: str, name: str) -> Answers:
+    """
+    Answer from what is known without asking anybody.
+
+    Args:
+        iban: The account, in any spelling.
+        name: Its holder.
+
+    Returns:
+        The answers; never whether the name fits, only whether it can be a name.
+    """
+    is_iban, country = reachable(iban)
+    looks = plausible_name(name)
+    if is_iban == "no":
+        return Answers(iban="no", name=looks)
+    bank_name, bic = _bank(iban)
+    return Answers(
+        iban="yes",
+        bank="yes" if bank_name else "unanswered",
+        country=country,
+        name=looks,
+        bank_name=bank_name,
+        bic=bic,
+    )
+
+
+def _bank(iban: str) -> tuple[str, str]:
+    """Name and BIC by the directory, "" where it has none."""
+    try:
+        known = IBAN(iban, allow_invalid=True)
+        return known.bank_name or "", str(known.bic or "")
+    except SchwiftyException:
+        return "", ""
+
+
+_Sure = Literal["yes", "no", "unanswered"]
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """The answer of a service; see docs/guides/vop.md."""
+
+    iban: _Sure = "unanswered"
+    bank: _Sure = "unanswered"
+    debit: _Sure = "unanswered"
+    country: _Sure = "unanswered"
+    name: Literal["MTCH", "CMTC", "NMTC", "NOAP"] = "NOAP"
+    name_percent: Annotated[int, msgspec.Meta(ge=0, le=100)] = 70
+    bank_name: str = ""
+    bic: str = ""
+
+
+_told = msgspec.json.Decoder(_Told)
+
+
+def over_http(client: httpx.AsyncClient, *, url: str, token: str) -> Provider:
+    """
+    A provider that asks a service, and keeps what the built-in one knows where the service has no answer.
+
+    Args:
+        client: With a timeout.
+        url: Where to post the question.
+        token: Sent as a bearer token; "" for none.
+
+    Returns:
+        The provider. Account and name leave this process in its requests and nowhere else; what is no IBAN is not asked
+        about.
+    """
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+
+    async def ask(iban: str, name: str) -> Answers:
+        own = await builtin(iban, name)
+        if own.iban == "no":
+            return own
+        try:
+            answer = await client.post(url, json={"iban": iban, "name": name}, headers=headers)
+        except httpx.HTTPError as problem:
+            raise ProviderSilent(why=type(problem).__name__) from problem
+        if answer.status_code != 200:
+            raise ProviderSilent(why=f"http {answer.status_code}")
+        try:
+            told = _told.decode(answer.content)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            # The message would quote the answer.
+            raise ProviderSilent(why="unreadable answer") from None
+        return _joined(own, told)
+
+    return ask
+
+
+def _joined(own: Answers, told: _Told) -> Answers:
+    def better(check: str) -> Answer:
+        answer: Answer = getattr(told, check)
+        known: Answer = getattr(own, check)
+        return known if answer == "unanswered" else answer
+
+    name = NAME_ANSWERS[told.name]
+    return Answers(
+        iban=better("iban"),
+        bank=better("bank"),
+        debit=better("debit"),
+        country=better("country"),
+        name=own.name if name == "unanswered" else name,
+        name_percent=told.name_percent,
+        bank_name=told.bank_name or own.bank_name,
+        bic=told.bic or own.bic,
+    )
