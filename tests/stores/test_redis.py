@@ -1,0 +1,128 @@
+"""Redis as what may be forgotten: quick when it is there, quickly given up when it is not."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import pytest
+import redis as plain
+from tether_core.errors import StoreUnreachable
+from tether_stores.redis import MARK_TTL_S, answers, complaints, mark_seen, open_redis, seen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tether_sandbox.services import Services
+
+MARKS = [(b"key-%d" % n, b"content-%d" % n) for n in range(300)]
+
+
+@pytest.fixture
+def server(redis_url: str) -> Iterator[plain.Redis]:
+    """A client of another kind, to look from the side."""
+    with plain.Redis.from_url(redis_url) as client:
+        yield client
+
+
+async def test_what_was_marked_is_remembered_for_a_day(redis_url: str, server: plain.Redis) -> None:
+    """The gateway repeats for hours, people press "resend" a day later.
+
+    A mark without end would fill the memory.
+    """
+    async with open_redis(redis_url, name="tests") as client:
+        await mark_seen(client, MARKS)
+        keys = [b"unheard-of", *(key for key, _ in MARKS)]
+        assert await seen(client, keys) == [None, *(content for _, content in MARKS)]
+    ttls = {int(server.ttl(key)) for key in server.scan_iter()}  # type: ignore[arg-type]
+    assert MARK_TTL_S - 60 < min(ttls) <= max(ttls) <= MARK_TTL_S == 86_400
+
+
+async def test_many_keys_are_one_round_trip(redis_url: str, server: plain.Redis) -> None:
+    """All waiting requests look together. A command for each would make looking dearer than the database."""
+    async with open_redis(redis_url, name="tests") as client:
+        await seen(client, [b"first"])  # connects
+        server.config_resetstat()
+        await mark_seen(client, MARKS)
+        await seen(client, [key for key, _ in MARKS])
+    told = server.info("commandstats")
+    calls = {name: stat["calls"] for name, stat in told.items()}  # type: ignore[union-attr]
+    assert (calls["cmdstat_mget"], calls["cmdstat_eval"]) == (1, 1)
+
+
+async def test_a_redis_that_is_down_or_frozen_is_given_up_within_a_second(
+    redis_url: str, services: Services
+) -> None:
+    """Redis is a shortcut: when it takes longer than the way it shortens, the way must be taken."""
+    if services.redis is None:
+        return await _away("redis://127.0.0.1:1/0")
+    async with open_redis(redis_url, name="tests") as client:
+        await mark_seen(client, MARKS[:1])
+        with services.redis.paused():
+            await _fails_quickly(client)
+        assert await seen(client, [b"key-0"]) == [b"content-0"]
+        services.redis.stop()
+        await _fails_quickly(client)
+        services.redis.start()
+        assert await seen(client, [b"key-0"]) == [b"content-0"]
+        assert await answers(client)
+    return None
+
+
+async def _away(url: str) -> None:
+    async with open_redis(url, name="tests") as client:
+        await _fails_quickly(client)
+
+
+async def _fails_quickly(client: plain.asyncio.Redis) -> None:
+    for attempt in (seen(client, [b"key"]), mark_seen(client, MARKS[:1])):
+        began = monotonic()
+        with pytest.raises(StoreUnreachable, match=r"^redis is not reachable \(\w+\)") as raised:
+            await attempt
+        assert monotonic() - began < 1
+        assert "@" not in str(raised.value)
+    assert not await answers(client)
+
+
+async def test_a_restarted_redis_costs_no_call(redis_url: str, services: Services) -> None:
+    """Idle connections die with a restart; the next call must get through on a new one, without an error."""
+    async with open_redis(redis_url, name="tests") as client:
+        await mark_seen(client, MARKS[:1])
+        if services.redis:
+            services.redis.restart()
+        assert await seen(client, [b"key-0"]) == [b"content-0"]
+
+
+async def test_a_setup_that_loses_work_is_complained_about(redis_url: str, server: plain.Redis) -> None:
+    """A Redis that evicts keys drops queued work without a word.
+
+    Whoever runs it must hear so at the start.
+    """
+    async with open_redis(redis_url, name="tests") as client:
+        before = server.config_get("maxmemory-policy")
+        assert await complaints(client) == []
+        try:
+            server.config_set("maxmemory-policy", "allkeys-lru")
+            server.config_set("appendonly", "no")
+            evicts, forgets = await complaints(client)
+        finally:
+            server.config_set("maxmemory-policy", before["maxmemory-policy"])  # type: ignore[index]
+            server.config_set("appendonly", "yes")
+    assert "maxmemory-policy allkeys-lru" in evicts
+    assert "append-only" in forgets
+
+
+async def test_a_redis_that_tells_nothing_is_not_complained_about(
+    redis_url: str, server: plain.Redis
+) -> None:
+    """Hosted ones forbid CONFIG; that is no reason for an alarm at every start, nor for not starting."""
+    server.acl_setuser("plain", enabled=True, passwords=["+pass"], keys=["*"], commands=["+@all", "-config"])
+    try:
+        host = redis_url.rpartition("@")[2]
+        async with open_redis(f"redis://plain:pass@{host}", name="tests") as client:
+            assert await answers(client)
+            assert await complaints(client) == []
+    finally:
+        server.acl_deluser("plain")
+    async with open_redis("redis://127.0.0.1:1", name="tests") as client:
+        assert await complaints(client) == []
