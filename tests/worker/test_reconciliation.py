@@ -1,0 +1,303 @@
+"""Questions about single payments: unknown ones first, answers through the inbox, silence no answer."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tether_core.billing import Policy
+from tether_core.emp import codes
+from tether_core.emp.xml import Debit
+from tether_core.limits import limits
+from tether_core.reconciling import PENDING_AGE_S, SILENCE_S, TRIES_MAX, UNKNOWN_AGE_S
+from tether_sandbox.gateway import Faults, Setup, Simulator, Told, running, scripted_iban
+from tether_stores.redis import open_redis
+from tether_stores.redis_limits import Limiter
+from tether_worker import gateway as calls
+from tether_worker.asking import Asking, Party, limited
+from tether_worker.gateway import Account, open_gateway
+from tether_worker.reconciliation import reconcile, reconciling
+from tether_worker.webhooks import Booking, book
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+
+    from tether_stores.postgres import Connection, Pool
+
+SETUP = Setup(result_after_s=3600, hidden_s=3600)
+PENDING = timedelta(seconds=PENDING_AGE_S + 1)
+
+
+class World:
+    """One test's database, its worker's needs, and its moment."""
+
+    def __init__(self, conn: Connection, pool: Pool, party: Party) -> None:
+        self.conn = conn
+        self.now = datetime.now(UTC)
+        self.party = party
+        self.asked = 0
+        self.asking = Asking(pool, self._parties, self._permit, lambda: self.now, lambda: 0.5)
+        self.booking = Booking(pool, Policy(confirm="all"), lambda: self.now, lambda: 0.5)
+
+    async def _parties(self) -> Mapping[str, Party]:
+        return {"default": self.party}
+
+    @contextlib.asynccontextmanager
+    async def _permit(self, _party: Party) -> AsyncIterator[None]:
+        self.asked += 1
+        yield
+
+    async def sell(self, transaction_id: str, *, script: int = 0) -> str:
+        """Send a debit; gives the gateway's id."""
+        answer = await calls.sale(
+            self.party.gateway,
+            Debit(
+                transaction_id=transaction_id,
+                amount_minor=1000,
+                currency="EUR",
+                usage="x",
+                iban=scripted_iban(script),
+                first_name="Zoë",
+                last_name="Miller",
+                country="DE",
+            ),
+        )
+        assert answer.unique_id is not None
+        return answer.unique_id
+
+    async def rows(self) -> list[tuple[Any, ...]]:
+        cursor = await self.conn.execute(
+            "select transaction_id, state, unique_id, asks, ask_at from billing_attempts order by id"
+        )
+        return await cursor.fetchall()
+
+    async def one(self, column: str) -> Any:
+        row = await (await self.conn.execute(f"select {column} from billing_attempts")).fetchone()
+        assert row is not None
+        return row[0]
+
+    async def ask_and_book(self) -> int:
+        asked = await reconcile(self.asking)
+        while await book(self.booking):
+            pass
+        return asked
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    """One gateway for the module; each test has transaction ids of its own."""
+    with running(SETUP) as one:
+        yield one
+
+
+@pytest.fixture
+async def world(conn: Connection, pool: Pool, simulator: Simulator) -> AsyncIterator[World]:
+    """Everything but the attempts."""
+    account = Account(
+        "default", simulator.url, SETUP.login, SETUP.passwords[0], SETUP.terminals[0], timeout_s=5
+    )
+    async with open_gateway(account) as gateway:
+        yield World(conn, pool, Party(gateway, SETUP.terminals, limits({"reconciliation": 20})))
+
+
+@pytest.fixture
+def unknown(attempt: Callable[..., Awaitable[int]], world: World) -> Callable[..., Awaitable[int]]:
+    """Make an attempt that was called an hour ago and whose answer was lost."""
+
+    async def make(transaction_id: str, **columns: Any) -> int:
+        at = world.now - timedelta(hours=1)
+        return await attempt(
+            transaction_id, payment_stage=codes.UNKNOWN_TO_US, at=at, sent_at=at, sends=1, **columns
+        )
+
+    return make
+
+
+async def test_a_lost_answer_is_found_by_our_id(
+    world: World, unknown: Callable[..., Awaitable[int]], simulator: Simulator
+) -> None:
+    """The debit stands at the gateway and nobody here knows: sent again, the debtor pays twice."""
+    unique_id = await world.sell("lost-1")
+    await unknown("lost-1")
+    simulator.turn(Told("approved", unique_id=unique_id))
+    assert await world.ask_and_book() == 1
+    assert (await world.rows())[0][:3] == ("lost-1", "approved", unique_id)
+    event = await (
+        await world.conn.execute("select source, state, confirmed_status from webhook_events")
+    ).fetchone()
+    assert event == ("pull", "processed", "approved")
+
+
+async def test_what_never_came_there_is_free_to_be_sent_again(
+    world: World, unknown: Callable[..., Awaitable[int]]
+) -> None:
+    """A debit that the gateway never got would stay unknown, and the money uncollected, for ever."""
+    await unknown("never-1")
+    await world.ask_and_book()
+    assert await world.one("state") == "unknown"
+    assert await world.one("send_at") == world.now
+    assert await world.one("ask_at") is None
+
+
+async def test_not_there_counts_only_after_the_settling_time(
+    world: World, attempt: Callable[..., Awaitable[int]]
+) -> None:
+    """A call that is still under way is "not there" too; sent again now, it would be debited twice."""
+    at = world.now - timedelta(seconds=UNKNOWN_AGE_S + 1)
+    await attempt("early-1", payment_stage=codes.UNKNOWN_TO_US, at=at, sent_at=at, sends=1)
+    assert await world.ask_and_book() == 1
+    assert await world.one("send_at") is None
+    assert await world.one("asks") == 0  # waiting for the call to settle is no try
+    again_at = await world.one("ask_at")
+    assert world.now + timedelta(minutes=10) < again_at < world.now + timedelta(minutes=30)
+    assert await world.ask_and_book() == 0
+    world.now = again_at
+    assert await world.ask_and_book() == 1
+    assert await world.one("send_at") == world.now
+
+
+async def test_a_hidden_debit_is_not_sent_again(
+    world: World, unknown: Callable[..., Awaitable[int]], simulator: Simulator
+) -> None:
+    """The gateway named the debit once and cannot find it now: whatever that is, it is no licence to debit again."""
+    await world.sell("named-1")
+    await unknown("other-1", unique_id="ab" * 16)
+    await world.ask_and_book()
+    assert await world.one("send_at") is None
+    assert await world.one("asks") == 1
+    assert simulator.debited(transaction_id="other-1") == 0
+
+
+async def test_unknown_goes_before_pending_and_old_before_new(
+    world: World, unknown: Callable[..., Awaitable[int]], attempt: Callable[..., Awaitable[int]]
+) -> None:
+    """With ten thousand pending debits in front, an unknown one would wait for hours, neither collected nor free."""
+    await attempt("pending-old", at=world.now - 3 * PENDING)
+    await attempt("pending-new", at=world.now - PENDING)
+    await unknown("unknown-1")
+    order: list[str] = []
+    for _ in range(3):
+        assert await reconcile(world.asking, limit=1) == 1
+        cursor = await world.conn.execute(
+            "select transaction_id from billing_attempts where ask_at is not null or send_at is not null"
+        )
+        order += [name for (name,) in await cursor.fetchall() if name not in order]
+    assert order == ["unknown-1", "pending-old", "pending-new"]
+
+
+async def test_what_is_fresh_is_left_alone(world: World, attempt: Callable[..., Awaitable[int]]) -> None:
+    """Asking about everything at once would use up the rate for news that comes by itself."""
+    await attempt("fresh", at=world.now - timedelta(hours=1))
+    await attempt("not-sent", payment_stage=codes.SENT, at=world.now - 3 * PENDING)
+    await attempt("done", payment_stage=codes.APPROVED, at=world.now - 3 * PENDING)
+    await attempt("back", payment_stage=codes.IN_PROGRESS, dispute_stage=1, at=world.now - 3 * PENDING)
+    assert not await reconciling(world.asking).waits()
+    assert await world.ask_and_book() == 0
+
+
+async def test_a_stale_pending_debit_learns_its_fate(
+    world: World, attempt: Callable[..., Awaitable[int]], simulator: Simulator
+) -> None:
+    """Its notification was lost; without a question it would be pending in our books for ever."""
+    unique_id = await world.sell("stale-1")
+    await attempt("stale-1", unique_id=unique_id, at=world.now - PENDING)
+    simulator.turn(Told("declined", error_code="500", unique_id=unique_id))
+    assert await reconciling(world.asking).waits()
+    await world.ask_and_book()
+    assert await world.one("state") == "declined"
+    assert await world.one("error_code") == "500"
+
+
+async def test_a_debit_that_stays_pending_is_asked_about_ten_times(
+    world: World, attempt: Callable[..., Awaitable[int]]
+) -> None:
+    """Without an end, debits that never end would take the rate away from all others."""
+    unique_id = await world.sell("for-ever", script=7)
+    await attempt("for-ever", unique_id=unique_id, at=world.now - PENDING)
+    for tried in range(TRIES_MAX):
+        assert await world.ask_and_book() == 1, tried
+        world.now += timedelta(days=6)
+    assert await world.one("asks") == TRIES_MAX
+    assert await world.ask_and_book() == 0
+    row = await (await world.conn.execute("select count(*) from webhook_events")).fetchone()
+    assert row == (1,)  # one row says "pending", however often it was heard
+
+
+async def test_silence_is_no_try(
+    world: World, unknown: Callable[..., Awaitable[int]], simulator: Simulator
+) -> None:
+    """An outage of minutes would otherwise use up the ten tries of every debit of the day."""
+    await unknown("silent-1")
+    simulator.faults(Faults(asked=1.0))
+    try:
+        await world.ask_and_book()
+    finally:
+        simulator.faults(Faults())
+    assert await world.one("asks") == 0
+    assert await world.one("ask_at") == world.now + timedelta(seconds=SILENCE_S)
+    assert await world.one("send_at") is None
+
+
+async def test_a_refused_question_settles_nothing(
+    world: World, unknown: Callable[..., Awaitable[int]], simulator: Simulator
+) -> None:
+    """A wrong password on our side must not look like "the gateway has no such debit"."""
+    await unknown("refused-1")
+    account = Account("default", simulator.url, SETUP.login, "wrong", SETUP.terminals[0], timeout_s=5)
+    async with open_gateway(account) as gateway:
+        world.party = Party(gateway, SETUP.terminals, limits({"reconciliation": 20}))
+        await world.ask_and_book()
+    assert await world.one("state") == "unknown"
+    assert await world.one("send_at") is None
+    assert await world.one("asks") == 1
+
+
+async def test_an_error_of_unknown_outcome_that_becomes_final(
+    world: World, attempt: Callable[..., Awaitable[int]], simulator: Simulator
+) -> None:
+    """Both have the status "error"; taken for a repeat, the second would leave the debit unknown for ever."""
+    unique_id = await world.sell("error-1")
+    simulator.turn(Told("error", error_code="230", unique_id=unique_id))
+    await attempt("error-1", unique_id=unique_id, at=world.now - PENDING)
+    await world.ask_and_book()
+    assert await world.one("state") == "unknown"
+    assert await world.one("payment_stage") == codes.UNKNOWN_TO_GATEWAY
+    simulator.turn(Told("error", error_code="501", unique_id=unique_id))
+    world.now += timedelta(days=1)
+    await world.ask_and_book()
+    assert (await world.one("state"), await world.one("error_code")) == ("error", "501")
+
+
+async def test_two_workers_ask_about_different_debits(
+    world: World, unknown: Callable[..., Awaitable[int]]
+) -> None:
+    """The same question twice wastes the rate; and both must not settle the same call."""
+    for number in range(6):
+        await unknown(f"many-{number}")
+    first = await reconcile(world.asking, limit=4)
+    second = await reconcile(world.asking, limit=4)
+    assert (first, second, world.asked) == (4, 2, 6)
+
+
+async def test_questions_keep_to_their_share_and_stop_at_an_open_breaker(
+    world: World, unknown: Callable[..., Awaitable[int]], simulator: Simulator, redis_url: str
+) -> None:
+    """A gateway that fails must not be asked on and on, and a question not asked must not count as a try."""
+    for number in range(30):
+        await unknown(f"share-{number}")
+    async with open_redis(redis_url, name="tests", timeout_s=5) as client:
+        world.asking = Asking(
+            world.asking.pool, world._parties, limited(Limiter(client)), lambda: world.now, lambda: 0.5
+        )
+        world.party = Party(world.party.gateway, SETUP.terminals, limits({"reconciliation": 40}))
+        simulator.faults(Faults(asked=1.0))
+        before = simulator.sums()["requests"].get("reconcile", 0)
+        try:
+            await reconcile(world.asking)
+        finally:
+            simulator.faults(Faults())
+        asked = simulator.sums()["requests"]["reconcile"] - before
+    assert 20 <= asked < 30  # the breaker opens at twenty failures
+    assert {row[3] for row in await world.rows()} == {0}
