@@ -2,15 +2,19 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime
+from itertools import islice
+from operator import attrgetter
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
+from psycopg.sql import SQL, Identifier
 from tether_core import iban as ibans
 from tether_core.screening import Verdict
-from tether_core.spreadsheet import Debtor
+from tether_core.spreadsheet import Debtor, Plan
+from tether_core.spreadsheet.decisions import EXTRA_FIELDS
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
@@ -23,7 +27,9 @@ __all__ = [
     "ListedDebtor",
     "Sort",
     "as_csv",
+    "columns_of",
     "forget_rehearsal",
+    "leave_out",
     "left_out",
     "listed",
     "listed_sorted",
@@ -37,6 +43,8 @@ __all__ = [
 ]
 
 _SQL: Final = load("debtors")
+
+_ALWAYS: Final = ("row", "iban", "name", "amount_minor", "currency")
 
 Sort: TypeAlias = Literal["row", "amount", "name"]
 
@@ -169,49 +177,84 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
     iban_tail: str | None = None
 
 
-def as_csv(debtors: Iterable[Debtor], *, fingerprint: Callable[[str], bytes]) -> bytes:
+def columns_of(plan: Plan) -> tuple[str, ...]:
+    """
+    Tell which fields the debtors of a file can have.
+
+    Args:
+        plan: How the file is read.
+
+    Returns:
+        Names of fields of `tether_core.spreadsheet.Debtor`.
+
+    >>> from tether_core.spreadsheet import Column
+    >>> header = (Column(0, "Ref", "reference"), Column(1, "IBAN", "iban"), Column(2, "Etage", "floor"))
+    >>> columns_of(Plan(kind="csv", header_row=1, data_row=2, columns=header))
+    ('row', 'iban', 'name', 'amount_minor', 'currency', 'reference', 'extra')
+    """
+    found = plan.fields.keys()
+    optional = [field for field in Debtor.__struct_fields__ if field in found and field not in _ALWAYS]
+    extra = ["extra"] if any(field in EXTRA_FIELDS for field in found) else []
+    return (*_ALWAYS, *optional, *extra)
+
+
+def as_csv(
+    debtors: Iterable[Debtor], *, columns: Sequence[str], fingerprint: Callable[[str], bytes]
+) -> bytes:
     """
     Write debtors as `staging` takes them.
 
     Args:
         debtors: Of one upload, in any order.
+        columns: From `columns_of`.
         fingerprint: Of a canonical IBAN.
 
     Returns:
         CSV in UTF-8.
     """
     text = io.StringIO()
-    csv.writer(text).writerows(_staged(debtors, fingerprint))
+    csv.writer(text).writerows(_staged(debtors, columns, fingerprint))
     return text.getvalue().encode()
 
 
-def _staged(debtors: Iterable[Debtor], fingerprint: Callable[[str], bytes]) -> Iterator[tuple[object, ...]]:
-    fields = msgspec.structs.astuple
-    for debtor in debtors:
-        *told, extra, _warnings = fields(debtor)
-        kept = msgspec.json.encode(extra).decode() if extra else None
-        yield (*told, kept, f"\\x{fingerprint(debtor.iban).hex()}")
+def _staged(
+    debtors: Iterable[Debtor], columns: Sequence[str], fingerprint: Callable[[str], bytes]
+) -> Iterator[tuple[object, ...]]:
+    told = attrgetter(*columns)
+    if "extra" in columns:
+        for debtor in debtors:
+            kept = msgspec.json.encode(debtor.extra).decode() if debtor.extra else None
+            yield (f"\\x{fingerprint(debtor.iban).hex()}", *told(debtor)[:-1], kept)
+    else:
+        for debtor in debtors:
+            yield (f"\\x{fingerprint(debtor.iban).hex()}", *told(debtor))
 
 
 @asynccontextmanager
-async def staging(conn: Connection) -> AsyncIterator[Callable[[bytes], Awaitable[None]]]:
+async def staging(
+    conn: Connection, *, columns: Sequence[str]
+) -> AsyncIterator[Callable[[bytes], Awaitable[None]]]:
     """
     Make the staging table of a transaction and fill it.
 
     Args:
         conn: That transaction; the table goes with it.
+        columns: From `columns_of`.
 
     Yields:
         A function that takes what `as_csv` wrote, any number of times.
     """
+    await conn.execute(_SQL["guard"])
     await conn.execute(_SQL["stage"])
-    async with conn.cursor().copy(_SQL["copy"]) as stream:
+    names = ("iban_fingerprint", *("row_number" if name == "row" else name for name in columns))
+    query = SQL(_SQL["copy"]).format(columns=SQL(", ").join(map(Identifier, names)))
+    async with conn.cursor().copy(query) as stream:
         yield stream.write
 
 
 async def screen(
     conn: Connection, upload_id: int, *, since: datetime, dry_run: bool, now: datetime
-) -> list[Known]:
+) -> AsyncIterator[Known]:
     """
     Gather what is known of the staged rows besides their cells.
 
@@ -222,40 +265,56 @@ async def screen(
         dry_run: Whether earlier rows of this upload were rehearsed rather than stored.
         now: The present moment.
 
-    Returns:
+    Yields:
         One entry for each row of which anything is known.
     """
     cursor = await conn.execute(
         _SQL["screen"], {"upload_id": upload_id, "since": since, "dry_run": dry_run, "now": now}
     )
-    return [Known(*row) for row in await cursor.fetchall()]
+    # Hundreds at a time: a file that came a second time has something known of each of its rows.
+    while rows := await cursor.fetchmany(500):
+        for row in rows:
+            yield Known(*row)
 
 
-async def names_staged(conn: Connection) -> list[tuple[int, int, str, str | None]]:
-    """Row number, amount, name and e-mail address of every staged row."""
-    return await (await conn.execute(_SQL["names_staged"])).fetchall()
-
-
-async def store(conn: Connection, upload_id: int, *, verdicts: Mapping[int, Verdict], now: datetime) -> None:
+async def names_staged(
+    conn: Connection, *, limit: int
+) -> AsyncIterator[list[tuple[int, int, str, str | None]]]:
     """
-    Move the staged rows into the table.
+    The names among the staged rows.
 
     Args:
         conn: The transaction that staged them.
-        upload_id: Whose.
-        verdicts: Row to verdict, for the rows that are left out.
-        now: The present moment.
+        limit: Rows at a time.
+
+    Yields:
+        Row number, amount, name and e-mail address of up to *limit* rows, until all were given.
     """
-    await conn.execute(
-        _SQL["store"],
-        {
-            "upload_id": upload_id,
-            "row_numbers": list(verdicts),
-            "verdicts": [verdict.rule for verdict in verdicts.values()],
-            "causes": [verdict.cause for verdict in verdicts.values()],
-            "now": now,
-        },
-    )
+    cursor = await conn.execute(_SQL["names_staged"])
+    while rows := await cursor.fetchmany(limit):
+        yield [(row[0], row[1], row[2], row[3]) for row in rows]
+
+
+async def leave_out(conn: Connection, verdicts: Iterable[tuple[int, Verdict]]) -> None:
+    """
+    Say which of the staged rows are left out; to be called once before `store`.
+
+    Args:
+        conn: The transaction that staged them.
+        verdicts: Row and verdict.
+    """
+    await conn.execute(_SQL["stage_verdicts"])
+    every = iter(verdicts)
+    async with conn.cursor().copy(_SQL["copy_verdicts"]) as stream:
+        while some := list(islice(every, 2_000)):
+            text = io.StringIO()
+            csv.writer(text).writerows((row, verdict.rule, verdict.cause) for row, verdict in some)
+            await stream.write(text.getvalue().encode())
+
+
+async def store(conn: Connection, upload_id: int, *, now: datetime) -> None:
+    """Move the staged rows into the table with the verdicts of `leave_out`."""
+    await conn.execute(_SQL["store"], {"upload_id": upload_id, "now": now})
 
 
 async def rehearse(conn: Connection, upload_id: int) -> None:

@@ -20,10 +20,12 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
+from tether_core import screening
 from tether_core.billing import Confirm, Policy
 from tether_core.blacklist import parse_codes
 from tether_core.emp.signature import Credential
 from tether_core.errors import InvalidRequest
+from tether_core.screening import Same
 from tether_core.sending import Rules
 
 __all__ = ["Setting", "Settings", "described"]
@@ -220,6 +222,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "Days for which an earlier upload or attempt excludes the same debtor; the last day counts.",
         ),
     ] = 30
+    screening_rules: Annotated[
+        tuple[str, ...],
+        _env(
+            "TETHER_SCREENING_RULES",
+            "Exactly the rules of screening that apply, in order, with commas; empty for all of `tether_core.screening`.",
+        ),
+    ] = ()
+    screening_same: Annotated[
+        Same,
+        _env(
+            "TETHER_SCREENING_SAME",
+            "What makes two rows of a file the same debit: iban_and_reference, or iban where nobody has two from one account.",
+        ),
+    ] = "iban_and_reference"
     reader_memory_bytes: Annotated[
         int,
         _env(
@@ -280,6 +296,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if not self.emp_api_password:
             return ()
         return (Credential("default", self.emp_api_login, self.emp_api_password, self.emp_terminal_token),)
+
+    @property
+    def screening(self) -> screening.Policy:
+        """How strictly uploads are screened."""
+        policy = screening.Policy(window_days=self.screening_window_days, same=self.screening_same)
+        return msgspec.structs.replace(policy, rules=self.screening_rules) if self.screening_rules else policy
 
     @property
     def gateway_can_be_asked(self) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import secrets
 import signal
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -11,7 +12,9 @@ from typing import Any
 from redis.asyncio import Redis
 from saq.worker import Worker
 from tether_core.jobs import Queue
+from tether_core.spreadsheet import Rules
 from tether_stores import redis
+from tether_stores.objects import open_objects
 from tether_stores.postgres import Pool, open_pool
 from tether_stores.queue import Doorbell, open_doorbell
 from tether_stores.redis_limits import Limiter
@@ -20,6 +23,8 @@ from tether_stores.telemetry import logger
 
 from tether_worker.billing import CALLS_MAX, Billing, billing
 from tether_worker.gateways import open_gateways
+from tether_worker.intake import Intake, intake
+from tether_worker.reader import Limits
 from tether_worker.runs import brake_runs, lapse_leases, planning, try_again
 from tether_worker.upkeep import Duty, keep_up, wake_matched
 from tether_worker.webhooks import Booking, booking
@@ -103,6 +108,24 @@ async def _billing(
         try_again(pool, clock=clock),
     ]
     return [planning(pool, clock=clock), billing(has)], duties
+
+
+def _reading(settings: Settings, pool: Pool, *, stopping: asyncio.Event) -> list[Work]:
+    if not (settings.aws_bucket or settings.objects_dir):
+        _log.error("uploads are not read: set AWS_BUCKET, or TETHER_OBJECTS_DIR on a single machine")
+        return []
+    has = Intake(
+        pool=pool,
+        objects=open_objects(settings),
+        clock=lambda: datetime.now(UTC),
+        token=lambda: secrets.token_hex(16),
+        fingerprint_key=settings.fingerprint_key.encode(),
+        policy=settings.screening,
+        rules=Rules(),
+        limits=Limits(settings.reader_memory_bytes, settings.reader_time_s),
+        stopping=stopping.is_set,
+    )
+    return [intake(has)]
 
 
 class _Ringable(Worker[Any]):

@@ -8,8 +8,13 @@
 -- `store` inserts in the order of fingerprints. The index on them is the one that grows in random places, and in this
 -- order neighbours share a page of it; ten million debtors cost hardly more than none.
 
+-- guard --
+-- A worker that freezes in the middle of a chunk loses its connection, and plans are not compiled: these queries are
+-- short, and Postgres would take longer to compile them than to run them.
+select set_config('idle_in_transaction_session_timeout', '60s', true), set_config('jit', 'off', true);
+
 -- stage --
--- Make the staging table of this transaction: the fields of a debtor in the order of tether_core, then the fingerprint.
+-- Make the staging table of this transaction.
 create temporary table staged_debtors (
     row_number integer not null,
     iban text not null,
@@ -39,8 +44,8 @@ create temporary table staged_debtors (
 ) on commit drop;
 
 -- copy --
--- Takes CSV, the columns of `stage` in their order.
-copy staged_debtors from stdin with (format csv);
+-- Takes CSV: the columns of `stage` that {columns} names, in that order. Files have few of them, and each costs time.
+copy staged_debtors ({columns}) from stdin with (format csv);
 
 -- screen --
 -- What is known of the staged rows besides their cells; rows nothing is known of are left out. 0 to n rows:
@@ -164,8 +169,20 @@ where
 -- Row number, amount, name and e-mail address of every staged row; asked only while names or addresses are on the blacklist.
 select row_number, amount_minor, name, email from staged_debtors;
 
+-- stage_verdicts --
+-- Make the table of rows that are left out, for this transaction.
+create temporary table staged_verdicts (
+    row_number integer not null,
+    verdict text not null,
+    cause text not null
+) on commit drop;
+
+-- copy_verdicts --
+-- Takes CSV, the columns of `stage_verdicts`.
+copy staged_verdicts from stdin with (format csv);
+
 -- store --
--- Move the staged rows into the table. Arrays of length n: the rows that are left out, by which rule, and why.
+-- Move the staged rows into the table, with the staged verdicts.
 insert into debtors (
     upload_id, row_number, iban, iban_fingerprint, name, amount_minor, currency, first_name, last_name, bic,
     mandate_id, mandate_signed_on, reference, customer_id, email, phone, street, house_number, postcode, city, province,
@@ -177,8 +194,7 @@ select
     s.house_number, s.postcode, s.city, s.province, s.country, s.description, s.born_on, s.national_id, s.extra,
     coalesce(v.verdict, 'clear'), v.cause, %(now)s
 from staged_debtors s
-left join unnest(%(row_numbers)s::integer[], %(verdicts)s::text[], %(causes)s::text[])
-    as v (row_number, verdict, cause) on v.row_number = s.row_number
+left join staged_verdicts v on v.row_number = s.row_number
 order by s.iban_fingerprint, s.row_number;
 
 -- rehearse --

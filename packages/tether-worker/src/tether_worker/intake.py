@@ -1,0 +1,427 @@
+"""
+Intake: one upload from the object store to debtors, in chunks that each hold on their own.
+
+```text
+take the upload that has been due longest, on a lease
+  └► object ─► nameless temporary file, its digest checked on the way
+       └► sniff ─► plan (a workbook in a child process) ─► open questions? wait for a person
+            └► chunk after chunk: build in a thread, store in one transaction with the position behind it
+                 └► completed
+```
+
+A worker that dies anywhere leaves whole chunks and a lease that runs out; whoever takes the upload next goes on behind
+the last chunk, by the same plan. All that is written names the lease, so a worker that was only asleep changes
+nothing when it wakes. A file that cannot be read ends as `failed` with a sentence for the person who sent it; one that
+ends the worker itself, again and again, does too.
+
+The temporary file has no name in any folder: however its process ends, nothing of it stays.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import BinaryIO, Final
+
+import msgspec
+from tether_core.errors import InvalidRequest, StoreUnreachable, Unavailable
+from tether_core.jobs import INTAKE
+from tether_core.screening import Policy
+from tether_core.spreadsheet import FileRefused, Kind, Plan, Preview, Refusal, Row, Rules, reading
+from tether_core.spreadsheet.sniff import sniff
+from tether_core.upload import UploadStep, step
+from tether_stores import debtors, objects, uploads
+from tether_stores.objects import ObjectMissing, Objects
+from tether_stores.postgres import Pool, connection, transaction
+from tether_stores.telemetry import logger
+from tether_stores.uploads import Due
+
+from tether_worker import chunks
+from tether_worker.chunks import Chunk, fingerprinter
+from tether_worker.reader import Child, Limits, Task
+from tether_worker.work import Work
+
+__all__ = ["Intake", "intake", "read_one"]
+
+# An upload that is due for longer than this was not rung for, or its worker died.
+_LOST_RING_S: Final = 1.0
+# A file that ended its worker so often, with nothing to show for it in between, is not tried again.
+_CLAIMS_MAX: Final = 5
+_PAUSE_S: Final = 15.0
+# A record of a text file is held whole while it is read.
+_LINE_BYTES_MAX: Final = 1 << 20
+
+_log = logger("intake")
+
+
+class Intake(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What intake needs.
+
+    Attributes:
+        pool: Of Postgres.
+        objects: The object store.
+        clock: Gives the present moment, aware, UTC.
+        token: Gives a text nobody else has, for leases.
+        fingerprint_key: `TETHER_FINGERPRINT_KEY`.
+        policy: How strictly to screen.
+        rules: Limits of amounts and the like.
+        limits: What a child process may use.
+        stopping: Whether this worker is about to end.
+        lease_s: How long an upload stays with a worker that gives no sign of life, in seconds.
+        budget_s: How long one upload may take before the rest is left to the next run, in seconds.
+        chunk_rows: Rows of a chunk.
+    """
+
+    pool: Pool
+    objects: Objects
+    clock: Callable[[], datetime]
+    token: Callable[[], str]
+    fingerprint_key: bytes
+    policy: Policy
+    rules: Rules
+    limits: Limits
+    stopping: Callable[[], bool] = lambda: False
+    lease_s: float = 30.0
+    budget_s: float = 480.0
+    chunk_rows: int = chunks.ROWS_MAX
+
+
+class _LeaseLost(Exception):
+    """Another worker has taken the upload over; what this one was about to write is not."""
+
+
+def intake(has: Intake) -> Work:
+    """
+    Intake as a kind of work: one file at a time in a process, because each takes memory.
+
+    Args:
+        has: What it needs.
+
+    Returns:
+        The work for queue "default".
+    """
+    busy = asyncio.Lock()
+
+    async def bite() -> int:
+        if busy.locked() or has.stopping():
+            return 0  # whoever holds the lock takes all that is due, one after the other
+        async with busy:
+            return await read_one(has)
+
+    async def waits() -> bool:
+        async with connection(has.pool) as conn:
+            return await uploads.due(conn, now=has.clock(), older_than_s=_LOST_RING_S)
+
+    return Work(INTAKE, bite, waits)
+
+
+async def read_one(has: Intake) -> int:
+    """
+    Take the upload that has been due longest, and bring it as far as it goes.
+
+    Args:
+        has: What it needs.
+
+    Returns:
+        1, or 0 when none was due.
+
+    Raises:
+        Unavailable: when Postgres or the object store is away; what was stored stays, the rest is due again soon.
+    """
+    lease = has.token()
+    due = await _take(has, lease)
+    if due is None:
+        return 0
+    reading_of = _Reading(has, due, lease)
+    if due.claims >= _CLAIMS_MAX:
+        await reading_of.fail(
+            "gave_up",
+            f"Reading this file was begun {due.claims} times and ended with the program that read it. Send it in another "
+            "format, for example as CSV.",
+        )
+        return 1
+    async with _held(has, due, lease):
+        await _attend(reading_of)
+    return 1
+
+
+async def _take(has: Intake, lease: str) -> Due | None:
+    now = has.clock()
+    async with transaction(has.pool) as conn:
+        due = await uploads.due_one(conn, now=now)
+        if due is None:
+            return None
+        state = step(due.state, "continued" if due.state == "reading" else "started")
+        await uploads.take(
+            conn, due.id, state=state, lease=lease, until=now + timedelta(seconds=has.lease_s), now=now
+        )
+    return msgspec.structs.replace(due, state=state)
+
+
+@contextlib.asynccontextmanager
+async def _held(has: Intake, due: Due, lease: str) -> AsyncIterator[None]:
+    """Prolong the lease from time to time, for as long as the block lasts."""
+
+    async def prolong() -> None:
+        while True:
+            await asyncio.sleep(has.lease_s / 3)
+            try:
+                async with connection(has.pool) as conn:
+                    until = has.clock() + timedelta(seconds=has.lease_s)
+                    if not await uploads.hold(conn, due.id, lease=lease, until=until):
+                        return  # the next write learns it
+            except Unavailable:
+                continue
+
+    task = asyncio.create_task(prolong())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _attend(reading_of: "_Reading") -> None:
+    """Read an upload, and settle whatever ends that."""
+    try:
+        await reading_of.go()
+    except _LeaseLost:
+        _log.warning("upload taken over by another worker", upload_id=reading_of.due.id)
+    except FileRefused as refused:
+        await reading_of.fail(refused.refusal.code, refused.refusal.why)
+    except InvalidRequest as wrong:
+        await reading_of.fail("invalid_answers", f"What was said of the file does not fit it: {wrong}")
+    except ObjectMissing:
+        await reading_of.fail("object_missing", "The stored file is gone; send it again.")
+    except Unavailable:
+        await reading_of.release(after_s=_PAUSE_S, blameless=True)
+        raise
+    except asyncio.CancelledError:
+        await asyncio.shield(reading_of.release(after_s=0, blameless=True))
+        raise
+    except Exception as problem:  # noqa: BLE001 - the upload keeps its place and its count of failures
+        _log.error("reading an upload failed", upload_id=reading_of.due.id, exc_info=problem)
+        await reading_of.release(after_s=_PAUSE_S, blameless=False)
+
+
+class _Reading:
+    """One upload in the hands of this worker."""
+
+    def __init__(self, has: Intake, due: Due, lease: str) -> None:
+        self.due = due
+        self._has = has
+        self._lease = lease
+        self._began = monotonic()
+
+    async def go(self) -> None:
+        """Read it to its end, to a question, or until the time is over."""
+        async with _fetched(self._has.objects, self.due) as file:
+            kind = self.due.plan.kind if self.due.plan is not None else await self._sniffed(file)
+            if kind == "csv":
+                plan = self.due.plan or await self._planned_text(file)
+                if plan is not None:
+                    after = self.due.position.row
+                    await self._read(
+                        reading.rows(file, plan=plan, after=after), plan=plan, bytes_read=file.tell
+                    )
+                return
+            task = Task(
+                kind=kind,
+                name=self.due.filename,
+                answers=self.due.answers,
+                today=self.due.created_at.date(),
+                rules=self._has.rules,
+                plan=self.due.plan,
+                after=self.due.position.row,
+                limits=self._has.limits,
+            )
+            with Child(file, task) as child:
+                plan = self.due.plan or await self._settled(await asyncio.to_thread(child.plan))
+                if plan is not None:
+                    await self._read(
+                        child.rows(), plan=plan, bytes_read=lambda: self.due.size_bytes, hurry=child.kill
+                    )
+
+    async def _sniffed(self, file: BinaryIO) -> Kind:
+        found = await asyncio.to_thread(sniff, file, name=self.due.filename)
+        if isinstance(found, Refusal):
+            raise FileRefused(found)
+        return found.kind
+
+    async def _planned_text(self, file: BinaryIO) -> Plan | None:
+        def planned() -> Preview:
+            found = reading.plan(file, name=self.due.filename, answers=self.due.answers)
+            if isinstance(found, Refusal):
+                raise FileRefused(found)
+            today = self.due.created_at.date()
+            return reading.preview(file, plan=found, today=today, rules=self._has.rules)
+
+        return await self._settled(await asyncio.to_thread(planned))
+
+    async def _settled(self, shown: Preview) -> Plan | None:
+        """Write how the file is read; `None` when a person has to answer something first."""
+        taken: UploadStep = "planned" if shown.plan.ready else "asked"
+        state = step(self.due.state, taken)
+        async with connection(self._has.pool) as conn:
+            if not await uploads.planned(
+                conn, self.due.id, state=state, shown=shown, lease=self._lease, now=self._has.clock()
+            ):
+                raise _LeaseLost
+        self.due = msgspec.structs.replace(self.due, state=state, plan=shown.plan)
+        if not shown.plan.ready:
+            _log.info("upload waits for answers", upload_id=self.due.id, questions=len(shown.plan.questions))
+            return None
+        return shown.plan
+
+    async def _read(
+        self,
+        rows: Iterator[Row],
+        *,
+        plan: Plan,
+        bytes_read: Callable[[], int],
+        hurry: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Store chunk after chunk; while one is being stored, the next is being built."""
+        built = chunks.build(
+            rows,
+            upload_id=self.due.id,
+            plan=plan,
+            today=self.due.created_at.date(),
+            rules=self._has.rules,
+            position=self.due.position,
+            notes=self.due.notes,
+            fingerprint=fingerprinter(self._has.fingerprint_key),
+            bytes_read=bytes_read,
+            rows_max=self._has.chunk_rows,
+        )
+        building = asyncio.create_task(asyncio.to_thread(next, built, None))
+        try:
+            while (chunk := await building) is not None:
+                building = asyncio.create_task(asyncio.to_thread(next, built, None))
+                await self._store(chunk)
+                if self._has.stopping() or monotonic() - self._began > self._has.budget_s:
+                    await self.release(after_s=0, blameless=True)
+                    return
+        finally:
+            # The thread reads from the file, so the file must not be closed before it has ended.
+            if not building.done():
+                hurry()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await asyncio.shield(building)
+        await self._complete()
+
+    async def _store(self, chunk: Chunk) -> None:
+        now = self._has.clock()
+        async with transaction(self._has.pool) as conn:
+            tallies = await chunks.store(
+                conn, self.due.id, chunk, dry_run=self.due.dry_run, policy=self._has.policy, now=now
+            )
+            assert tallies.balanced, "every row has one outcome"
+            if not await uploads.advance(
+                conn,
+                self.due.id,
+                tallies=tallies,
+                position=chunk.position,
+                notes=chunk.notes,
+                bytes_read=chunk.bytes_read,
+                lease=self._lease,
+                until=self._has.clock() + timedelta(seconds=self._has.lease_s),
+                now=now,
+            ):
+                raise _LeaseLost
+        rows = self.due.rows_read + tallies.rows
+        self.due = msgspec.structs.replace(self.due, rows_read=rows, position=chunk.position)
+
+    async def _complete(self) -> None:
+        async with transaction(self._has.pool) as conn:
+            if self.due.dry_run:
+                await debtors.forget_rehearsal(conn, self.due.id)
+            if not await uploads.end(
+                conn,
+                self.due.id,
+                state=step(self.due.state, "finished"),
+                failure=None,
+                lease=self._lease,
+                now=self._has.clock(),
+            ):
+                raise _LeaseLost
+        _log.info(
+            "upload completed",
+            upload_id=self.due.id,
+            rows=self.due.rows_read,
+            took_s=round(monotonic() - self._began, 2),
+        )
+
+    async def fail(self, code: str, why: str) -> None:
+        """End the upload as one that cannot be read; rows already stored stay, and are counted."""
+        async with transaction(self._has.pool) as conn:
+            if self.due.dry_run:
+                await debtors.forget_rehearsal(conn, self.due.id)
+            await uploads.end(
+                conn,
+                self.due.id,
+                state=step(self.due.state, "given up"),
+                failure=(code, why),
+                lease=self._lease,
+                now=self._has.clock(),
+            )
+        _log.warning("upload failed", upload_id=self.due.id, code=code)
+
+    async def release(self, *, after_s: float, blameless: bool) -> None:
+        """Give the upload back; should that fail too, its lease ends by itself."""
+        due_at = self._has.clock() + timedelta(seconds=after_s)
+        with contextlib.suppress(Unavailable):
+            async with connection(self._has.pool) as conn:
+                await uploads.release(
+                    conn, self.due.id, lease=self._lease, due_at=due_at, blameless=blameless
+                )
+
+
+@contextlib.asynccontextmanager
+async def _fetched(store: Objects, due: Due) -> AsyncIterator[BinaryIO]:
+    """Have an upload's bytes in a nameless temporary file, and be sure that they are the ones that were sent."""
+    with tempfile.TemporaryFile() as file:
+        digest, longest = hashlib.sha256(), _LongestLine()
+        async for part in await objects.get(store, due.object_key):
+            digest.update(part)
+            longest.add(part)
+            try:
+                file.write(part)
+            except OSError as problem:
+                raise StoreUnreachable("temporary files", why=type(problem).__name__) from problem
+        if digest.digest() != due.sha256:
+            why = "The stored file is not the one that was sent; send it again."
+            raise FileRefused(Refusal("object_changed", why))
+        file.flush()
+        file.seek(0)
+        if longest.size_bytes > _LINE_BYTES_MAX and not file.read(4).startswith(
+            (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+        ):
+            why = (
+                f"A line of this file has more than {_LINE_BYTES_MAX >> 20} MiB, so it is no list; export it again, with one line "
+                "for each debtor."
+            )
+            raise FileRefused(Refusal("line_too_long", why))
+        yield file
+
+
+class _LongestLine:
+    """Finds the longest line of a stream, roughly: lines within one part of it are short anyway."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self._open = 0
+
+    def add(self, part: bytes) -> None:
+        first = min((at for at in (part.find(b"\n"), part.find(b"\r")) if at >= 0), default=-1)
+        if first < 0:
+            self._open += len(part)
+            self.size_bytes = max(self.size_bytes, self._open)
+            return
+        self.size_bytes = max(self.size_bytes, self._open + first)
+        self._open = len(part) - 1 - max(part.rfind(b"\n"), part.rfind(b"\r"))
