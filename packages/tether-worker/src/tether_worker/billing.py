@@ -293,9 +293,9 @@ async def claim(
         rows = await sends.ready(
             conn, run_id, canaries_only=run.state == "canary", now=now, limit=limit, freeze_s=_FREEZE_S
         )
-        rows = await _within_day(conn, _one_each(rows), account=account, now=now)
         if not rows:
             return [], 0
+        rows = _one_each(rows)
         owing = await billing_runs.owing(
             conn,
             due_item=run.due_item,
@@ -304,10 +304,13 @@ async def claim(
             ids=[row.debtor_id for row in rows],
             without=[row.send.attempt.id for row in rows],
         )
-        claims, written, facts = _judged(rows, owing, run=run, account=account, now=now, rules=has.rules)
+        room = await _room(conn, account=account, now=now)
+        claims, written, facts = _judged(
+            rows, owing, room=room, terms=_terms(run, account=account), now=now, rules=has.rules
+        )
         await sends.write(conn, written, now=now)
         await outbox.append(conn, [(None, fact) for fact in facts], now=now)
-        if account.day_count_max or account.day_amount_max_minor:
+        if _has_day(account):
             await sends.count_day(
                 conn,
                 account.name,
@@ -316,7 +319,7 @@ async def claim(
                 amount_minor=sum(asked.amount_minor for _, _, asked in claims),
             )
     begun = [Claim(row_id, number, asked, begin_until_s, permit) for row_id, number, asked in claims]
-    return begun, len(rows) - len(begun)
+    return begun, len(written) - len(begun)
 
 
 def _one_each(rows: list[Row]) -> list[Row]:
@@ -324,43 +327,57 @@ def _one_each(rows: list[Row]) -> list[Row]:
     return list({row.debtor_id: row for row in reversed(rows)}.values())[::-1]
 
 
-async def _within_day(
-    conn: Connection, rows: list[Row], *, account: GatewayAccount, now: datetime
-) -> list[Row]:
-    """As many rows as the account's limits per day leave room for; the rest stays ready."""
-    if not rows or not (account.day_count_max or account.day_amount_max_minor):
-        return rows
+class _Room(msgspec.Struct):
+    """What an account may still begin today."""
+
+    count: int | None = None
+    amount_minor: int | None = None
+
+    def take(self, amount_minor: int) -> bool:
+        """Take room for a debit, where there is enough."""
+        if self.count is not None and self.count < 1:
+            return False
+        if self.amount_minor is not None and self.amount_minor < amount_minor:
+            return False
+        self.count = None if self.count is None else self.count - 1
+        self.amount_minor = None if self.amount_minor is None else self.amount_minor - amount_minor
+        return True
+
+
+def _has_day(account: GatewayAccount) -> bool:
+    return account.day_count_max is not None or account.day_amount_max_minor is not None
+
+
+async def _room(conn: Connection, *, account: GatewayAccount, now: datetime) -> _Room:
+    if not _has_day(account):
+        return _Room()
     count, amount_minor = await sends.hold_day(conn, account.name, day_on=now.date())
-    fitting = list[Row]()
-    for row in rows:
-        count += 1
-        amount_minor += row.send.attempt.amount_minor
-        if account.day_count_max and count > account.day_count_max:
-            break
-        if account.day_amount_max_minor and amount_minor > account.day_amount_max_minor:
-            break
-        fitting.append(row)
-    return fitting
+    most, most_minor = account.day_count_max, account.day_amount_max_minor
+    return _Room(
+        None if most is None else most - count, None if most_minor is None else most_minor - amount_minor
+    )
 
 
 def _judged(
     rows: Sequence[Row],
     owing: Sequence[Owing],
     *,
-    run: Run,
-    account: GatewayAccount,
+    room: _Room,
+    terms: Terms,
     now: datetime,
     rules: Rules,
 ) -> tuple[list[tuple[int, int, Debit]], list[Written], list[Event]]:
-    """What becomes of each row: claimed or withheld."""
+    """What becomes of each row: claimed, withheld, or left as it is until another day."""
     known = {one.candidate.debtor_id: one for one in owing}
     claims, written, facts = list[tuple[int, int, Debit]](), list[Written](), list[Event]()
     for row in rows:
-        because, asked = _asked(row, known.get(row.debtor_id), terms=_terms(run, account=account))
+        because, asked = _asked(row, known.get(row.debtor_id), terms=terms)
         if asked is None:
             after = sending.withhold(row.send, because=because)
             written.append(Written(after.send, because))
             facts += after.events
+            continue
+        if not room.take(asked.amount_minor):
             continue
         claimed = sending.claim(row.send, now=now, rules=rules)
         written.append(Written(claimed))
@@ -398,8 +415,10 @@ def _asked(row: Row, one: Owing | None, *, terms: Terms) -> tuple[str, Debit | N
 
 
 def _terms(run: Run, *, account: GatewayAccount) -> Terms:
-    caps = [cap for cap in (run.terms.debit_max_minor, account.debit_max_minor) if cap is not None]
-    return msgspec.structs.replace(run.terms, debit_max_minor=min(caps, default=None))
+    # A debit that is larger than a whole day may take would wait for ever.
+    caps = (run.terms.debit_max_minor, account.debit_max_minor, account.day_amount_max_minor)
+    cap = min((cap for cap in caps if cap is not None), default=None)
+    return msgspec.structs.replace(run.terms, debit_max_minor=cap)
 
 
 # --- call ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,87 @@
+"""
+An upload and its debtors out of nothing, as if a file had been read: for billing without a file.
+
+>>> Owed("DE89370400440532013000", 1000).name
+'Zoë Miller'
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from secrets import token_hex
+from typing import Final
+
+import msgspec
+import psycopg
+from tether_core import iban
+from tether_stores.queries import split_file
+
+__all__ = ["Owed", "seed_upload"]
+
+_SQL = split_file("tether_sandbox", "uploads")
+_CHUNK: Final = 5_000
+
+
+class Owed(msgspec.Struct, frozen=True):
+    """
+    One debtor to be made.
+
+    Attributes:
+        iban: Of the account; `tether_sandbox.gateway.scripted_iban` chooses what the simulator does with it.
+        amount_minor: What is owed.
+        name: Of the account holder.
+        currency: Three capitals.
+        city: Where known.
+        country: Two capitals, where known.
+    """
+
+    iban: str
+    amount_minor: int
+    name: str = "Zoë Miller"
+    currency: str = "EUR"
+    city: str | None = None
+    country: str | None = None
+
+    def __repr__(self) -> str:
+        """Say the amount; nothing of the debtor."""
+        return f"Owed({self.amount_minor} {self.currency})"
+
+
+def seed_upload(
+    database_url: str, owed: Sequence[Owed], *, now: datetime, fingerprint_key: bytes = b""
+) -> tuple[int, list[int]]:
+    """
+    Make an upload that was read to its end.
+
+    Args:
+        database_url: A migrated database.
+        owed: n debtors.
+        now: The moment they were made.
+        fingerprint_key: `TETHER_FINGERPRINT_KEY`.
+
+    Returns:
+        The upload's id, and n ids of debtors.
+    """
+    ids = list[int]()
+    with psycopg.connect(database_url, prepare_threshold=None) as conn:
+        made = conn.execute(
+            _SQL["upload"], {"object_key": f"seeded/{token_hex(8)}", "now": now, "rows": len(owed)}
+        ).fetchone()
+        assert made is not None
+        for start in range(0, len(owed), _CHUNK):
+            chunk = owed[start : start + _CHUNK]
+            rows = conn.execute(
+                _SQL["debtors"],
+                {
+                    "upload_id": made[0],
+                    "ibans": [one.iban for one in chunk],
+                    "fingerprints": [iban.fingerprint(one.iban, key=fingerprint_key) for one in chunk],
+                    "names": [one.name for one in chunk],
+                    "amounts_minor": [one.amount_minor for one in chunk],
+                    "currencies": [one.currency for one in chunk],
+                    "cities": [one.city for one in chunk],
+                    "countries": [one.country for one in chunk],
+                    "now": now,
+                },
+            )
+            ids += [row_id for (row_id,) in rows]
+    return int(made[0]), ids

@@ -1,0 +1,537 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from tether_core.eligibility import Terms
+from tether_core.errors import GatewaySilent
+from tether_core.limits import Permit
+from tether_core.sending import Rules
+from tether_sandbox.gateway import Faults, Setup, Simulator, running, scripted_iban
+from tether_sandbox.uploads import Owed, seed_upload
+from tether_stores import billing_runs
+from tether_stores.gateway_accounts import GatewayAccount, new_key, put
+from tether_stores.redis import open_redis
+from tether_stores.redis_limits import Limiter, standing
+from tether_stores.settings import Settings
+from tether_worker import billing as worker
+from tether_worker.billing import Billing, Told, claim, record, send_until
+from tether_worker.gateways import open_gateways
+from tether_worker.runs import brake_runs, lapse_leases, pause_account, plan_chunk, try_again
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tether_stores.postgres import Connection, Pool
+
+SETUP = Setup(result_after_s=3600, hidden_s=3600)
+RULES = Rules(lease_s=75, settle_s=900)
+PERMIT = Permit(go=True, generation=0)
+TERMS = Terms()
+STARTS = count(1_000, 1_000)
+
+
+@pytest.fixture(scope="module")
+def shared_simulator() -> Iterator[Simulator]:
+    """One gateway for the whole module."""
+    with running(SETUP) as one:
+        yield one
+
+
+@pytest.fixture
+def simulator(shared_simulator: Simulator) -> Simulator:
+    """The module's simulator, without faults."""
+    shared_simulator.faults(Faults())
+    return shared_simulator
+
+
+class Clock:
+    """The present moment, moved by the test."""
+
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The present moment of everything in a test."""
+    return Clock()
+
+
+@pytest.fixture
+async def has(
+    pool: Pool, environment: dict[str, str], simulator: Simulator, clock: Clock
+) -> AsyncIterator[Billing]:
+    """What sending needs, with an account at the simulator and a rate no test reaches."""
+    async with _opened(pool, environment, simulator, clock) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def _opened(
+    pool: Pool, environment: dict[str, str], simulator: Simulator, clock: Clock, **more: str
+) -> AsyncIterator[Billing]:
+    settings = Settings.from_env(
+        environment
+        | {
+            "EMP_API_URL": simulator.url,
+            "EMP_API_LOGIN": SETUP.login,
+            "EMP_API_PASSWORD": SETUP.passwords[0],
+            "EMP_TERMINAL_TOKEN": SETUP.terminals[0],
+            "EMP_TIMEOUT": "1",
+            "EMP_RATE_LIMIT": "5000",
+        }
+        | more
+    )
+    async with (
+        open_gateways(pool, settings=settings, connections_max=worker.CALLS_MAX) as gateways,
+        open_redis(settings.redis_url, name="tests") as cache,
+    ):
+        yield Billing(pool, gateways, Limiter(cache), RULES, clock, asyncio.Event())
+
+
+Make = Any
+
+
+@pytest.fixture
+def make(database_url: str, conn: Connection, clock: Clock) -> Make:
+    """Make an upload of debtors and a run over it, planned; gives the run's id."""
+    start = next(STARTS)
+
+    async def planned(*owed: Owed, terms: Terms = TERMS, account: str = "default", plan: bool = True) -> int:
+        nonlocal start
+        # The simulator outlives the database, and ids are made of rows: those of another test must not come again.
+        if start:
+            await conn.execute(f"alter table debtors alter column id restart with {start}")
+            start = 0
+        upload_id, _ = seed_upload(database_url, owed, now=clock.now)
+        run_id = await billing_runs.add(
+            conn, upload_id=upload_id, account=account, terms=terms, created_by="tests", now=clock.now
+        )
+        if plan:
+            async with _pool_of(database_url) as pool:
+                while await plan_chunk(pool, now=clock.now, limit=2):
+                    pass
+        return run_id
+
+    return planned
+
+
+@asynccontextmanager
+async def _pool_of(database_url: str) -> AsyncIterator[Pool]:
+    from tether_stores.postgres import open_pool
+
+    async with open_pool(database_url, name="tests", max_size=2) as pool:
+        yield pool
+
+
+def owed(debtors: int, *, script: int = 0, amount_minor: int = 1000) -> list[Owed]:
+    """Debtors whose debits the simulator treats as a script says."""
+    return [Owed(scripted_iban(script), amount_minor + number) for number in range(debtors)]
+
+
+async def attempts(conn: Connection, run_id: int) -> list[Any]:
+    """The attempts of a run, in order."""
+    cursor = await conn.execute(
+        "select id, transaction_id, state, error_code, sends, send_at, leased_until, withheld, unique_id, canary,"
+        " try_number, retry_of from billing_attempts where run_id = %s order by id",
+        (run_id,),
+    )
+    names = [column.name for column in cursor.description or ()]
+    return [msgspec.defstruct("A", names)(*row) for row in await cursor.fetchall()]
+
+
+async def send(has: Billing) -> int:
+    """Send what may be sent."""
+    return await send_until(has, end_s=monotonic() + 20)
+
+
+# --- planning --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_run_plans_each_debtor_once(pool: Pool, conn: Connection, make: Make, clock: Clock) -> None:
+    """Were a second run over the same debtors to plan them again, they would be debited twice."""
+    first = await make(*owed(5))
+    run = await billing_runs.one(conn, first)
+    assert run is not None
+    assert (run.state, run.planned_count, run.planned_amount_minor) == ("running", 5, 5010)
+    again = await billing_runs.add(
+        conn, upload_id=run.upload_id, account="default", terms=Terms(), created_by="tests", now=clock.now
+    )
+    while await plan_chunk(pool, now=clock.now):
+        pass
+    second = await billing_runs.one(conn, again)
+    assert second is not None
+    assert (second.planned_count, second.skipped) == (0, {"under_way": 5})
+
+
+async def test_two_planners_at_once_make_one_attempt_each(
+    pool: Pool, conn: Connection, make: Make, clock: Clock
+) -> None:
+    """Two runs planned at the same moment see the same free debtors; only the table can tell them apart."""
+    first = await make(*owed(40), plan=False)
+    run = await billing_runs.one(conn, first)
+    assert run is not None
+    await billing_runs.add(
+        conn, upload_id=run.upload_id, account="default", terms=Terms(), created_by="tests", now=clock.now
+    )
+
+    async def planner() -> None:
+        while await plan_chunk(pool, now=clock.now, limit=7):
+            pass
+
+    await asyncio.gather(planner(), planner(), planner())
+    cursor = await conn.execute("select count(*), count(distinct debtor_id) from billing_attempts")
+    assert await cursor.fetchone() == (40, 40)
+    runs = await billing_runs.of_upload(conn, run.upload_id)
+    assert sum(one.planned_count for one in runs) == 40
+    assert sum(sum(one.skipped.values()) for one in runs) == 40
+
+
+async def test_caps_and_canaries_hold_across_chunks(conn: Connection, make: Make) -> None:
+    """A cap that is counted per chunk is no cap, and a person who asked for ten debits gets hundreds."""
+    run_id = await make(*owed(9, amount_minor=1000), terms=Terms(count_max=4, canary_share=0.01))
+    run = await billing_runs.one(conn, run_id)
+    assert run is not None
+    assert (run.state, run.planned_count, run.skipped) == ("canary", 4, {"count_cap": 5})
+    assert [one.canary for one in await attempts(conn, run_id)].count(True) == 1
+
+
+# --- sending ---------------------------------------------------------------------------------------------------------
+
+
+async def test_debits_are_sent_once_each(
+    has: Billing, conn: Connection, make: Make, simulator: Simulator
+) -> None:
+    """The plain way: each debtor is debited exactly once, and the books say what the gateway said."""
+    run_id = await make(*owed(30), *owed(1, script=2), *owed(1, script=3))
+    assert await send(has) == 32
+    sent = await attempts(conn, run_id)
+    assert [one.state for one in sent] == ["pending"] * 30 + ["declined", "error"]
+    assert [one.error_code for one in sent[30:]] == ["500", "340"]
+    assert all(one.sends == 1 and one.send_at is None and one.leased_until is None for one in sent)
+    assert all(one.unique_id for one in sent[:31])
+    assert [simulator.debited(transaction_id=one.transaction_id) for one in sent[:30]] == [1] * 30
+    assert await send(has) == 0
+
+
+async def test_two_workers_share_the_debits(
+    has: Billing, conn: Connection, make: Make, simulator: Simulator
+) -> None:
+    """Two workers that claim the same row debit somebody twice."""
+    run_id = await make(*owed(120))
+    other = msgspec.structs.replace(has, under_way=set())
+    assert sum(await asyncio.gather(send(has), send(other), send(has))) == 120
+    sent = await attempts(conn, run_id)
+    assert {simulator.debited(transaction_id=one.transaction_id) for one in sent} == {1}
+    assert simulator.sums()["debited_twice"] == []
+
+
+@pytest.mark.parametrize("script", [30, 31, 32, 33, 34, 35, 36, 37, 41, 42, 43, 44, 45, 46, 47])
+async def test_without_a_clear_answer_a_debit_is_unknown_and_not_sent_again(
+    script: int, has: Billing, conn: Connection, make: Make, simulator: Simulator
+) -> None:
+    """Whatever way an answer is lost, sending again could debit a second time."""
+    run_id = await make(*owed(1, script=script))
+    assert await send(has) == 1
+    (one,) = await attempts(conn, run_id)
+    assert (one.state, one.sends, one.send_at, one.leased_until) == ("unknown", 1, None, None)
+    assert await send(has) == 0
+    assert simulator.debited(transaction_id=one.transaction_id) <= 1
+
+
+async def test_what_changed_since_planning_is_looked_at_again(
+    has: Billing, conn: Connection, make: Make, simulator: Simulator
+) -> None:
+    """A debtor who came onto the blacklist between planning and sending must not be debited."""
+    run_id = await make(
+        Owed(scripted_iban(0), 1000),
+        Owed(scripted_iban(1), 1000),
+        Owed(scripted_iban(24), 1000),
+        Owed(scripted_iban(7), 1000),
+    )
+    await conn.execute(
+        "insert into blacklist (iban_fingerprint, iban_masked, action, scope, reason_code, note, source, added_by, created_at)"
+        " select iban_fingerprint, iban_masked, 'hold', 'iban', 'MD06', '', 'manual', 'tests', now()"
+        " from billing_attempts where run_id = %s order by id limit 1",
+        (run_id,),
+    )
+    ids = [one.id for one in await attempts(conn, run_id)]
+    await conn.execute(
+        "update debtors set amount_minor = 1 where id = (select debtor_id from billing_attempts where id = %s)",
+        (ids[1],),
+    )
+    await conn.execute(
+        "update debtors set name = '\x01' where id = (select debtor_id from billing_attempts where id = %s)",
+        (ids[2],),
+    )
+    assert await send(has) == 4
+    sent = await attempts(conn, run_id)
+    assert [one.withheld for one in sent] == ["held", "amount_changed", "unsendable", None]
+    assert [one.state for one in sent] == ["error", "error", "error", "pending"]
+    assert [simulator.debited(transaction_id=one.transaction_id) for one in sent] == [0, 0, 0, 1]
+
+
+async def test_a_paused_run_sends_nothing(
+    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+) -> None:
+    """Once a person was told that a run is paused, not one more debit may go out."""
+    run_id = await make(*owed(3))
+    assert await pause_account(pool, "default", because="tests", now=clock.now) == 1
+    assert await send(has) == 0
+    assert {one.sends for one in await attempts(conn, run_id)} == {0}
+
+
+async def test_a_wrong_password_ends_no_debit_and_pauses_the_run(
+    pool: Pool, environment: dict[str, str], simulator: Simulator, clock: Clock, conn: Connection, make: Make
+) -> None:
+    """A password mistyped at its change must not turn a whole run into errors, nor hammer the gateway."""
+    run_id = await make(*owed(200))
+    async with _opened(pool, environment, simulator, clock, EMP_API_PASSWORD="mistyped") as has:
+        called = await send(has)
+    assert 1 <= called < 200
+    run = await billing_runs.one(conn, run_id)
+    assert run is not None
+    assert (run.state, run.paused_from) == ("paused", "running")
+    assert "110" in str(run.paused_because)
+    sent = await attempts(conn, run_id)
+    assert {(one.state, one.leased_until) for one in sent} == {("pending", None)}
+    assert all(one.send_at is not None for one in sent)
+
+
+async def test_an_answer_about_another_payment_is_not_believed(
+    has: Billing, conn: Connection, make: Make
+) -> None:
+    """An id of the gateway that is on record already must not settle a second debit, nor stop the others' answers."""
+    run_id = await make(*owed(2))
+    run = await billing_runs.one(conn, run_id)
+    assert run is not None
+    account = (await has.gateways.accounts())["default"]
+    claims, _ = await claim(has, run_id, account=account, permit=PERMIT, limit=2)
+    opened = await has.gateways.get("default")
+    assert opened is not None
+    from tether_worker.gateway import sale
+
+    answer = await sale(opened, claims[0].debit)
+    forged = msgspec.structs.replace(answer, transaction_id=None, amount_minor=None)
+    await record(has, [Told(claims[0], "default", answer), Told(claims[1], "default", forged)])
+    sent = await attempts(conn, run_id)
+    assert [one.state for one in sent] == ["pending", "unknown"]
+    assert sent[1].unique_id is None
+
+
+async def test_a_gateway_that_fails_is_left_alone(
+    has: Billing, conn: Connection, make: Make, simulator: Simulator, redis_url: str
+) -> None:
+    """Without the breaker an outage turns every debit of a run into one of unknown outcome."""
+    simulator.faults(Faults(refused=1.0))
+    run_id = await make(*owed(400))
+    assert await send(has) < 300
+    states = [one.state for one in await attempts(conn, run_id)]
+    assert states.count("pending") > 100
+    async with open_redis(redis_url, name="tests") as cache:
+        assert (await standing(cache, ["default"]))[0].breaker == "open"
+
+
+async def test_a_call_that_comes_too_late_is_not_made(
+    has: Billing, conn: Connection, make: Make, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that was frozen between claim and call would send a debit that others have given up and sent again."""
+    monkeypatch.setattr(worker, "_BEGIN_S", -1.0)
+    run_id = await make(*owed(1))
+    assert await send(has) == 1
+    (one,) = await attempts(conn, run_id)
+    assert one.leased_until is not None
+    assert simulator.records(transaction_id=one.transaction_id) == []
+
+
+# --- leases ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_lost_worker_leaves_a_debit_unknown_and_a_late_answer_still_counts(
+    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+) -> None:
+    """A debit whose worker died may be out: it must not be ready again, and what its worker still says must be heard."""
+    run_id = await make(*owed(1))
+    account = (await has.gateways.accounts())["default"]
+    (one,), _ = await claim(has, run_id, account=account, permit=PERMIT, limit=5)
+    duty = lapse_leases(pool, clock=clock)
+    await duty.do()
+    assert (await attempts(conn, run_id))[0].leased_until is not None  # it still runs
+    clock.now += timedelta(seconds=RULES.lease_s + 1)
+    await duty.do()
+    (lost,) = await attempts(conn, run_id)
+    assert (lost.state, lost.send_at, lost.leased_until) == ("unknown", None, None)
+    assert await send(has) == 0
+    await record(has, [Told(one, "default", GatewaySilent(why="timeout"))])
+    assert (await attempts(conn, run_id))[0].state == "unknown"
+    opened = await has.gateways.get("default")
+    assert opened is not None
+    from tether_worker.gateway import sale
+
+    await record(has, [Told(one, "default", await sale(opened, one.debit))])
+    assert (await attempts(conn, run_id))[0].state == "pending"
+
+
+# --- limits of accounts ----------------------------------------------------------------------------------------------
+
+
+async def test_an_account_of_a_row_sends_within_its_limits_of_a_day(
+    pool: Pool, environment: dict[str, str], simulator: Simulator, clock: Clock, conn: Connection, make: Make
+) -> None:
+    """A bank that allows a creditor three debits a day closes the account of one who sends four."""
+    key = new_key()
+    second = GatewayAccount(
+        name="second",
+        api_url=simulator.url,
+        login=SETUP.login,
+        passwords=SETUP.passwords,
+        terminal_tokens=SETUP.terminals,
+        day_count_max=5,
+        day_amount_max_minor=3_500,
+        debit_max_minor=2_000,
+    )
+    await put(conn, second, keys=[key], now=clock.now)
+    run_id = await make(*owed(6), Owed(scripted_iban(0), 2_001), account="second")
+    async with _opened(pool, environment, simulator, clock, TETHER_SECRETS_KEY=key) as has:
+        await asyncio.gather(send(has), send(has))
+        assert [one.sends for one in await attempts(conn, run_id)] == [1, 1, 1, 0, 0, 0, 0]
+        assert await send(has) == 0
+        clock.now += timedelta(days=1)
+        await send(has)
+    sent = await attempts(conn, run_id)
+    assert [one.sends for one in sent] == [1] * 6 + [0]
+    assert sent[6].withheld == "too_large"
+
+
+# --- brake, canaries, end --------------------------------------------------------------------------------------------
+
+
+async def test_the_rest_follows_canaries_that_went_well(
+    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+) -> None:
+    """Canaries that are sent with everything else warn of nothing."""
+    run_id = await make(*owed(40), terms=Terms(canary_share=0.1))
+    canaries = sum(one.canary for one in await attempts(conn, run_id))
+    assert 1 <= canaries <= 15
+    assert await send(has) == canaries
+    assert await send(has) == 0
+    duty = brake_runs(pool, clock=clock)
+    await duty.do()
+    run = await billing_runs.one(conn, run_id)
+    assert run is not None
+    assert run.state == "running"
+    assert await send(has) == 40 - canaries
+    await duty.do()
+    run = await billing_runs.one(conn, run_id)
+    assert run is not None
+    assert (run.state, run.finished_at) == ("finished", clock.now)
+
+
+async def test_canaries_that_fail_stop_the_rest(
+    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+) -> None:
+    """A wrong list must show itself in a few debits, not in all."""
+    run_id = await make(*owed(40, script=2), terms=Terms(canary_share=0.1))
+    await send(has)
+    await brake_runs(pool, clock=clock).do()
+    run = await billing_runs.one(conn, run_id)
+    assert run is not None
+    assert (run.state, run.paused_from) == ("paused", "canary")
+    assert "declined" in str(run.paused_because)
+    assert await send(has) == 0
+
+
+async def test_returns_warn_and_then_pause(
+    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+) -> None:
+    """A creditor whose debits come back in masses is thrown out of the scheme, long after the run went on."""
+    run_id = await make(*owed(60))
+    duty = brake_runs(pool, clock=clock)
+    await conn.execute(
+        "update billing_attempts set payment_stage = 60, state = 'approved', send_at = null"
+        " where id in (select id from billing_attempts where run_id = %s order by id limit 40)",
+        (run_id,),
+    )
+    returned = (
+        "update billing_attempts set dispute_stage = 1, state = 'chargebacked', reason_code = %s where id in"
+        " (select id from billing_attempts where run_id = %s and payment_stage = 60 and dispute_stage = 0"
+        " order by id limit %s)"
+    )
+
+    async def moved() -> tuple[str, bool]:
+        await duty.do()
+        run = await billing_runs.one(conn, run_id)
+        assert run is not None
+        return run.state, run.warning is not None
+
+    await conn.execute(returned, ("AM04", run_id, 5))
+    assert await moved() == ("running", False)  # 12.5 %
+    await conn.execute(returned, ("AM04", run_id, 2))
+    assert await moved() == ("running", True)  # 17.5 %
+    await conn.execute(returned, ("XT33", run_id, 8))
+    assert await moved() == ("running", True)  # the acquirer's own reasons count for nothing
+    await conn.execute(returned, ("MD01", run_id, 8))
+    assert await moved() == ("paused", True)  # 15 of 32
+    assert await send(has) == 0
+
+
+async def test_a_cancelled_run_keeps_nothing_ready(
+    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+) -> None:
+    """Debits left ready would be sent by whoever thinks the run goes on, and keep their debtors from being billed."""
+    run_id = await make(*owed(3))
+    await conn.execute(
+        "update billing_runs set state = 'cancelled', finished_at = now() where id = %s", (run_id,)
+    )
+    await brake_runs(pool, clock=clock).do()
+    assert {(one.state, one.withheld, one.send_at) for one in await attempts(conn, run_id)} == {
+        ("error", "cancelled", None)
+    }
+    assert await send(has) == 0
+
+
+async def test_a_returned_debit_is_tried_again_on_its_day(
+    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
+) -> None:
+    """What the reason allows to be tried again must be tried once, under an id of its own, though its run is over."""
+    run_id = await make(*owed(1))
+    await send(has)
+    await conn.execute(
+        "update billing_attempts set payment_stage = 60, dispute_stage = 1, state = 'chargebacked', reason_code = 'AM04',"
+        " followed_at = now(), retry_on = %s, retry_why = 'retry' where run_id = %s",
+        (clock.now.date() + timedelta(days=5), run_id),
+    )
+    await brake_runs(pool, clock=clock).do()
+    duty = try_again(pool, clock=clock)
+    await duty.do()
+    assert len(await attempts(conn, run_id)) == 1
+    clock.now += timedelta(days=5)
+    await asyncio.gather(duty.do(), duty.do())
+    await duty.do()
+    first, second = await attempts(conn, run_id)
+    assert (second.try_number, second.retry_of, second.state) == (2, first.id, "pending")
+    assert second.transaction_id != first.transaction_id
+    assert await send(has) == 1
+    assert simulator.debited(transaction_id=second.transaction_id) == 1
+
+
+async def test_what_a_notification_ended_is_not_sent(
+    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+) -> None:
+    """The gateway has the debit after all: sending it would be the second one."""
+    run_id = await make(*owed(1))
+    await conn.execute("update billing_attempts set payment_stage = 20 where run_id = %s", (run_id,))
+    assert await send(has) == 0
+    await brake_runs(pool, clock=clock).do()
+    (one,) = await attempts(conn, run_id)
+    assert (one.send_at, one.sends) == (None, 0)
