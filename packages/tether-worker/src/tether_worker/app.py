@@ -56,6 +56,8 @@ async def work_until_stopped(settings: Settings, *, queues: Sequence[Queue], gra
             works_of, duties_of = await _billing(stack, settings, pool, cache, stopping=stopping)
             works += works_of
             duties += duties_of
+        if "default" in queues:
+            works += _reading(settings, pool, stopping=stopping)
         workers = [
             _worker(
                 await stack.enter_async_context(open_doorbell(settings.redis_url, queue=queue)),
