@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from benchmarks import drain, stages, webhooks
+from benchmarks import drain, growth, soak, stages, webhooks
 
-_ALL = {"webhooks": webhooks, "drain": drain, "stages": stages}
+_ALL = {"webhooks": webhooks, "drain": drain, "growth": growth, "soak": soak, "stages": stages}
 
 
 def main() -> int:

@@ -19,7 +19,7 @@ from benchmarks.database import PRODUCT
 from benchmarks.stand import Stand, cpu_s
 from benchmarks.workload import PER_ATTEMPT, notifications
 
-__all__ = ["Drained", "drained", "waiting", "written"]
+__all__ = ["Drained", "drained", "settled", "waiting", "written"]
 
 _CHUNK = 2_000
 _POLL_S = 0.05
@@ -97,6 +97,16 @@ def drained(stand: Stand) -> Drained:
 def waiting(stand: Stand) -> int:
     """How many notifications are due and not booked."""
     return int(database.ask(stand, PRODUCT["waiting"], now=datetime.now(UTC))[0][0])
+
+
+def settled(stand: Stand, *, patience_s: float = 30.0) -> bool:
+    """Wait until nothing waits, for a while; whether that came."""
+    until = time.monotonic() + patience_s
+    while waiting(stand):
+        if time.monotonic() > until:
+            return False
+        time.sleep(_POLL_S)
+    return True
 
 
 async def _written(stand: Stand, bodies: Iterable[bytes], rows: int) -> None:

@@ -7,7 +7,7 @@ fall behind for long.
 """
 
 import argparse
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -82,7 +82,7 @@ def _held(it: Stand, seconds: float, *, number: int) -> tuple[Held, _Applied]:
     hold(url, take(bodies, warm, it.folder / "warm"), rate=_RATE, seconds=2, programs={})
     since = datetime.now(UTC)
     held = hold(url, take(bodies, count, it.folder / "held"), rate=_RATE, seconds=seconds, programs=programs)
-    _settled(it)
+    backlog.settled(it)
     applied = _Applied(*database.ask(it, PRODUCT["applied_after"], since=since)[0])
     web.kill()
     worker.kill()
@@ -101,13 +101,6 @@ def _full(it: Stand, seconds: float, *, connections: int, number: int) -> tuple[
     web.kill()
     worker.kill()
     return full, behind
-
-
-def _settled(it: Stand) -> None:
-    """Wait until nothing waits, for ten seconds at most."""
-    until = datetime.now(UTC) + timedelta(seconds=10)
-    while backlog.waiting(it) and datetime.now(UTC) < until:
-        pass
 
 
 def _report(

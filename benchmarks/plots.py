@@ -34,10 +34,11 @@ def bars(name: str, labels: Sequence[str], panels: Mapping[str, Sequence[float]]
     for axes, (title, values) in zip(all_axes, panels.items(), strict=True):
         colours = [_OURS if label == marked else _OTHERS for label in labels]
         drawn = axes.barh(labels, values, color=colours)
-        axes.bar_label(drawn, labels=[f"{value:,.4g}" for value in values], padding=3)
+        axes.bar_label(drawn, labels=[_shown(value) for value in values], padding=3)
         axes.set_title(title, loc="left")
-        axes.margins(x=0.18)
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(x=0.2)
+        axes.set_xticks([])  # each bar has its figure
+        axes.spines[["top", "right", "bottom"]].set_visible(False)
     return _saved(figure, name)
 
 
@@ -77,9 +78,16 @@ def lines(
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
         if logarithmic:
+            marks = sorted({one for along, _ in series.values() for one in along})
             axes.set_xscale("log")
+            axes.set_xticks(marks, labels=[_shown(one) for one in marks])
+            axes.minorticks_off()
     all_axes[-1].set_xlabel(across)
     return _saved(figure, name)
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _saved(figure: Figure, name: str) -> Path:
