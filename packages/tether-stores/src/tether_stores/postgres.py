@@ -67,8 +67,9 @@ async def open_pool(
         max_waiting=200,
         max_lifetime=1_800,
         max_idle=300,
-        # After this long without Postgres the pool stops trying on its own; the next caller starts it again.
-        reconnect_timeout=60,
+        # After this long without Postgres the pool stops trying on its own, and the next caller starts it again. Left
+        # to itself it would double its waits, and come back as long after an outage as that has lasted.
+        reconnect_timeout=2,
         check=AsyncConnectionPool.check_connection if checked else None,
     )
     await pool.open(wait=False)
