@@ -9,7 +9,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import hypothesis
 import pytest
+
+# The clock says nothing about a rule, and a busy machine would fail tests by it.
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.load_profile("default")
 
 # What starts services is imported by the fixtures that need it, so that tests of the pure core stay light.
 if TYPE_CHECKING:

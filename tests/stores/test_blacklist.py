@@ -30,13 +30,16 @@ async def test_an_entry_is_made_once_while_it_lives(database_url: str, conn: Con
     def caused(code: str) -> CausedEntry:
         return CausedEntry(Entry("block", "iban", code, b"f" * 32, "DE89**3000"), 1, made.id)
 
-    assert await blacklist.add(conn, [], now=NOON) == 0
-    assert await blacklist.add(conn, [caused("AC04"), caused("MD01"), caused("AC04")], now=NOON) == 2
-    assert await blacklist.add(conn, [caused("AC04")], now=NOON) == 0
+    assert await blacklist.add(conn, [], now=NOON) == []
+    assert await blacklist.add(conn, [caused("AC04"), caused("MD01"), caused("AC04")], now=NOON) == [
+        caused("AC04"),
+        caused("MD01"),
+    ]
+    assert await blacklist.add(conn, [caused("AC04")], now=NOON) == []
     await conn.execute(
         "update blacklist set lifted_at = %s, lifted_by = 'ada' where reason_code = 'AC04'", [NOON]
     )
-    assert await blacklist.add(conn, [caused("AC04"), caused("MD01")], now=NOON) == 1
+    assert await blacklist.add(conn, [caused("AC04"), caused("MD01")], now=NOON) == [caused("AC04")]
     cursor = await conn.execute(
         "select reason_code, action, scope, source, iban_masked, webhook_event_id, attempt_id, lifted_by"
         " from blacklist order by id"

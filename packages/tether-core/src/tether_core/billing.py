@@ -67,6 +67,7 @@ __all__ = [
     "Decision",
     "Policy",
     "decide",
+    "listed",
     "state_of",
 ]
 
@@ -194,7 +195,7 @@ class Decision(msgspec.Struct, frozen=True):
             "refuted" the gateway says otherwise; "park" a person must look.
         reason: A stable word for the cause, from `REASONS`.
         attempt: The attempt as it shall be, or `None` where none is touched.
-        entries: Blacklist entries to make, where they do not exist yet.
+        entries: Blacklist entries to make, where they do not exist yet; `listed` is the event of one that was made.
         events: Facts to announce.
     """
 
@@ -255,6 +256,20 @@ def decide(
         or _unconfirmed(attempt, step, policy=policy, confirmation=confirmation)
         or _apply(attempt, notification, step, policy=policy, confirmation=confirmation)
     )
+
+
+def listed(entry: Entry, *, attempt_id: int) -> IbanListed:
+    """
+    The fact that an entry was made; announce it only for entries that did not exist yet.
+
+    Args:
+        entry: From a decision.
+        attempt_id: The debit that came back.
+
+    Returns:
+        The event.
+    """
+    return IbanListed(attempt_id, entry.action, entry.reason_code, entry.iban_masked)
 
 
 def _foreign(attempt: Attempt, notification: Notification, *, account: str) -> Decision | None:
@@ -351,9 +366,6 @@ def _apply(
     entries: tuple[Entry, ...] = ()
     if is_chargeback:
         entries = _entries(attempt, reason_code, policy=policy)
-        facts.extend(
-            IbanListed(attempt.id, entry.action, entry.reason_code, entry.iban_masked) for entry in entries
-        )
         if moved and not policy_for(reason_code, blocking=policy.blocking).known:
             facts.append(ReasonUnknown(attempt.id, reason_code))
     if moved and _amount_differs(attempt, notification):

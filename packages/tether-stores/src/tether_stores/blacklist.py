@@ -131,7 +131,7 @@ def email_key(email: str) -> str:
     return unicodedata.normalize("NFC", email).strip().casefold()
 
 
-async def add(conn: Connection, entries: Sequence[CausedEntry], *, now: datetime) -> int:
+async def add(conn: Connection, entries: Sequence[CausedEntry], *, now: datetime) -> list[CausedEntry]:
     """
     Make entries where they do not exist yet.
 
@@ -141,10 +141,10 @@ async def add(conn: Connection, entries: Sequence[CausedEntry], *, now: datetime
         now: The present moment.
 
     Returns:
-        How many are new.
+        Those that are new, each once, in the order given.
     """
     if not entries:
-        return 0
+        return []
     cursor = await conn.execute(
         _SQL["add"],
         {
@@ -158,9 +158,14 @@ async def add(conn: Connection, entries: Sequence[CausedEntry], *, now: datetime
             "now": now,
         },
     )
-    row = await cursor.fetchone()
-    assert row is not None
-    return int(row[0])
+    new = {(bytes(fingerprint), reason_code) for fingerprint, reason_code in await cursor.fetchall()}
+    made: list[CausedEntry] = []
+    for one in entries:
+        key = (one.entry.iban_fingerprint, one.entry.reason_code)
+        if key in new:
+            new.discard(key)
+            made.append(one)
+    return made
 
 
 async def enter(

@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 import psycopg
-from tether_core.billing import Attempt, Decision, Policy, decide
+from tether_core.billing import Attempt, Decision, Policy, decide, listed
 from tether_core.emp.notification import Notification, decode
 from tether_core.errors import TetherError, Unavailable, Unreadable
 from tether_core.events import Event
@@ -168,7 +168,10 @@ async def _book_together(conn: Connection, rows: Sequence[Claimed], *, has: Book
         facts.extend((row.id, fact) for fact in decision.events)
         finished.append(_finished(row, decision, attempt=attempt, has=has, now=now))
     await billing_attempts.move(conn, ledger.moved, now=now)
-    await blacklist.add(conn, entries, now=now)
+    facts.extend(
+        (made.webhook_event_id, listed(made.entry, attempt_id=made.attempt_id))
+        for made in await blacklist.add(conn, entries, now=now)
+    )
     await outbox.append(conn, facts, now=now)
     await webhook_events.finish(conn, finished, now=now)
 

@@ -4,29 +4,28 @@
 -- expires, and is never deleted. IBANs are matched by fingerprint (docs/decisions/0008), names and addresses by a plain form.
 
 -- add --
--- Make n entries where they do not exist. Arrays of length n. Returns how many are new. One that has expired lives anew:
--- the same reason came up again.
-with added as (
-    insert into blacklist (
-        iban_fingerprint, iban_masked, action, scope, reason_code, note, source, added_by,
-        webhook_event_id, attempt_id, created_at
-    )
-    select
-        told.iban_fingerprint, told.iban_masked, told.action, told.scope, told.reason_code, '', 'chargeback', 'tether',
-        told.webhook_event_id, told.attempt_id, %(now)s
-    from unnest(
-        %(fingerprints)s::bytea[], %(maskeds)s::text[], %(actions)s::text[], %(scopes)s::text[],
-        %(reason_codes)s::text[], %(webhook_event_ids)s::bigint[], %(attempt_ids)s::bigint[]
-    ) as told (iban_fingerprint, iban_masked, action, scope, reason_code, webhook_event_id, attempt_id)
-    order by told.iban_fingerprint, told.reason_code
-    on conflict (iban_fingerprint, reason_code) where lifted_at is null do update
-    set
-        action = excluded.action, expires_at = null, source = excluded.source, added_by = excluded.added_by,
-        webhook_event_id = excluded.webhook_event_id, attempt_id = excluded.attempt_id, created_at = excluded.created_at
-    where blacklist.expires_at <= %(now)s
-    returning 1
+-- Make n entries where they do not exist. Arrays of length n; of equal ones the first counts. One that has expired
+-- lives anew: the same reason came up again. Returns iban_fingerprint and reason_code of those that are new.
+insert into blacklist (
+    iban_fingerprint, iban_masked, action, scope, reason_code, note, source, added_by,
+    webhook_event_id, attempt_id, created_at
 )
-select count(*) from added;
+select distinct on (told.iban_fingerprint, told.reason_code)
+    told.iban_fingerprint, told.iban_masked, told.action, told.scope, told.reason_code, '', 'chargeback', 'tether',
+    told.webhook_event_id, told.attempt_id, %(now)s
+from unnest(
+    %(fingerprints)s::bytea[], %(maskeds)s::text[], %(actions)s::text[], %(scopes)s::text[],
+    %(reason_codes)s::text[], %(webhook_event_ids)s::bigint[], %(attempt_ids)s::bigint[]
+) with ordinality as told (
+    iban_fingerprint, iban_masked, action, scope, reason_code, webhook_event_id, attempt_id, position
+)
+order by told.iban_fingerprint, told.reason_code, told.position
+on conflict (iban_fingerprint, reason_code) where lifted_at is null do update
+set
+    action = excluded.action, expires_at = null, source = excluded.source, added_by = excluded.added_by,
+    webhook_event_id = excluded.webhook_event_id, attempt_id = excluded.attempt_id, created_at = excluded.created_at
+where blacklist.expires_at <= %(now)s
+returning iban_fingerprint, reason_code;
 
 -- expire --
 -- Lift the expired entries about the same things, so that new ones can be made. Arrays as for `enter`.
