@@ -23,6 +23,7 @@ from tether_sandbox.gateway import command as gateway
 from tether_sandbox.seed import seed
 from tether_sandbox.services import running
 from tether_sandbox.settings import ENVIRONMENT
+from tether_sandbox.storm import command as storm
 
 __all__ = ["main"]
 
@@ -104,6 +105,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     gateway.add_arguments(one)
     one.set_defaults(do=gateway.run)
+
+    one = commands.add_parser(
+        "storm", help="kill, freeze and flush everything under load, and see the books agree"
+    )
+    storm.add_arguments(one)
+    one.set_defaults(do=storm.run)
     return parser
 
 

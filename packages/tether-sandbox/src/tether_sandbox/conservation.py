@@ -4,20 +4,27 @@ The conservation check: nothing lost, nothing doubled, everything explained.
 It compares three books that were kept apart: what the sender knows it sent, what the web nodes counted while they
 answered, and what stands in the tables. And it replays the history of every attempt through the pure core, which must
 come to the state the table has.
+
+Where web nodes are killed on the way their counts die with them. `check_storm` does without, and looks closer at the other
+two books: each acknowledged notification is found by its content, and what was told of an attempt must be one chain
+of moves from its first state to its present one, which it would not be had any effect happened twice.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 
 import msgspec
 import psycopg
 from tether_core import billing
 from tether_core.emp.notification import decode
+from tether_core.events import AttemptMoved
+from tether_core.events import decode as decode_event
 from tether_stores.queries import split_file
 
-from tether_sandbox.gateway import Plan
+from tether_sandbox.gateway import Cause, Counts, Delivered, Plan, State
 
-__all__ = ["Books", "Line", "books", "check", "replayed"]
+__all__ = ["Books", "Line", "Sent", "books", "broken_chains", "check", "check_storm", "replayed"]
 
 _SQL = split_file("tether_sandbox", "conservation")
 
@@ -53,12 +60,16 @@ class Books(msgspec.Struct, frozen=True):
         attempts: unique_id to state.
         entries: (unique_id, reason code, action) of every blacklist entry that a return caused.
         replayed: unique_id to the state that its booked notifications give when the core decides them again.
+        contents: SHA-256 of each notification's body, and whether it is kept aside; with how often it is there.
+        moves: What was told of attempts, in order.
     """
 
     inbox: dict[tuple[str, str], int]
     attempts: dict[str, str]
     entries: list[tuple[str, str, str]]
     replayed: dict[str, str]
+    contents: Counter[tuple[bytes, bool]]
+    moves: list[AttemptMoved]
 
     def rows(self, state: str, reason: str | None = None) -> int:
         """How many notifications are in a state, for one reason or for any."""
@@ -84,7 +95,10 @@ def books(database_url: str) -> Books:
         attempts = dict(msgspec.convert(conn.execute(_SQL["attempts"]).fetchall(), list[tuple[str, str]]))
         entries = msgspec.convert(conn.execute(_SQL["entries"]).fetchall(), list[tuple[str, str, str]])
         histories = conn.execute(_SQL["histories"]).fetchall()
-    return Books(inbox, attempts, entries, replayed(histories))
+        contents = Counter((bytes(digest), aside) for digest, aside in conn.execute(_SQL["contents"]))
+        facts = [decode_event(bytes(payload)) for (payload,) in conn.execute(_SQL["moves"])]
+    moves = [fact for fact in facts if isinstance(fact, AttemptMoved)]
+    return Books(inbox, attempts, entries, replayed(histories), contents, moves)
 
 
 def replayed(histories: Iterable[tuple[int, str, bytes]]) -> dict[str, str]:
@@ -110,6 +124,37 @@ def replayed(histories: Iterable[tuple[int, str, bytes]]) -> dict[str, str]:
     return states
 
 
+class Sent(msgspec.Struct):
+    """
+    What was sent in many plans, kept without their deliveries.
+
+    Attributes:
+        counts: Sums of each kind.
+        final: unique_id to the state its attempt must end in.
+        causes: Every entry the blacklist may hold.
+        genuine: SHA-256 of every distinct genuine notification.
+        conflicting: The same of every repeat with other content.
+    """
+
+    counts: Counts = Counts()
+    final: dict[str, State] = {}
+    causes: list[Cause] = []
+    genuine: set[bytes] = set()
+    conflicting: set[bytes] = set()
+
+    def add(self, plan: Plan) -> None:
+        """Count a plan in."""
+        mine, its = msgspec.structs.asdict(self.counts), msgspec.structs.asdict(plan.counts)
+        self.counts = Counts(**{name: count + its[name] for name, count in mine.items()})
+        self.final.update(plan.final)
+        self.causes.extend(plan.causes)
+        for delivery in plan.deliveries:
+            if delivery.kind == "genuine":
+                self.genuine.add(sha256(delivery.body).digest())
+            elif delivery.kind == "conflicting":
+                self.conflicting.add(sha256(delivery.body).digest())
+
+
 def check(plan: Plan, ours: Books, *, posts: int, answered: Mapping[str, int]) -> list[Line]:
     """
     Hold the books against each other.
@@ -125,13 +170,88 @@ def check(plan: Plan, ours: Books, *, posts: int, answered: Mapping[str, int]) -
     """
     counts = plan.counts
     recorded = sum(ours.inbox.values()) - ours.rows("conflicting")
-    expected = Counter(plan.final.values())
-    lines = [
+    return [
         Line("requests sent = answers counted", posts, sum(answered.values())),
         Line("distinct notifications = rows recorded", counts.distinct, recorded),
         Line("rows recorded = answers 'recorded'", recorded, answered.get("recorded", 0)),
         Line("conflicting repeats = rows kept aside", counts.conflicting, ours.rows("conflicting")),
         Line("forged = refused, without a trace", counts.forged, answered.get("refused", 0)),
+        *_booked(plan, ours),
+    ]
+
+
+def check_storm(sent: Sent, ours: Books, *, delivered: Sequence[Delivered]) -> list[Line]:
+    """
+    Hold the books against each other after web nodes were killed, whose counts died with them.
+
+    Args:
+        sent: What was sent, and what must come of it.
+        ours: The tables, once nothing is due any more.
+        delivered: What the sender was answered, plan by plan.
+
+    Returns:
+        The lines of the check; it holds when every line does.
+    """
+    rows = {digest for digest, aside in ours.contents if not aside}
+    aside = {digest for digest, aside in ours.contents if aside}
+    twice = sum(count - 1 for count in ours.contents.values())
+    broken = broken_chains(ours.moves, ours.attempts)
+    unspoken = [state for unique_id, state in ours.attempts.items() if unique_id not in sent.final]
+    answered = sum(one.acknowledged + one.refused for one in delivered)
+    return [
+        Line("deliveries = acknowledged + refused", sum(one.planned for one in delivered), answered),
+        Line("forged ones believed", 0, sum(one.believed for one in delivered)),
+        Line("acknowledged notifications found by content", len(sent.genuine), len(sent.genuine & rows)),
+        Line("rows that nobody sent", 0, len(rows - sent.genuine)),
+        Line("rows that are there twice", 0, twice),
+        Line("conflicting repeats kept aside", len(sent.conflicting), len(sent.conflicting & aside)),
+        *_booked(sent, ours),
+        Line("attempts whose told moves are no single chain", 0, len(broken), note="; ".join(broken[:3])),
+        Line("attempts nobody spoke of, still pending", len(unspoken), unspoken.count("pending")),
+    ]
+
+
+def broken_chains(moves: Iterable[AttemptMoved], attempts: Mapping[str, str]) -> list[str]:
+    """
+    The attempts of which something was told twice, out of order, or not at all.
+
+    Args:
+        moves: What was told, in order.
+        attempts: unique_id to state, of seeded attempts: their transaction ids are made of their unique ids.
+
+    Returns:
+        A sentence for each.
+
+    >>> def moved(before, after):
+    ...     return AttemptMoved(attempt_id=1, transaction_id="seed-aa", before=before, after=after, cause="told")
+    >>> broken_chains([moved("pending", "approved")], {"aa": "approved"})
+    []
+    >>> broken_chains([moved("pending", "approved")] * 2, {"aa": "approved"})
+    ['seed-aa: left pending while it was approved']
+    >>> broken_chains([], {"aa": "approved"})
+    ['seed-aa: is approved, was told to be pending']
+    """
+    told: dict[str, str] = {}
+    broken: list[str] = []
+    for move in moves:
+        state = told.get(move.transaction_id, "pending")
+        if move.before != state:
+            broken.append(f"{move.transaction_id}: left {move.before} while it was {state}")
+        told[move.transaction_id] = move.after
+    for unique_id, state in attempts.items():
+        transaction_id = f"seed-{unique_id[:20]}"
+        last = told.get(transaction_id, "pending")
+        if last != state:
+            broken.append(f"{transaction_id}: is {state}, was told to be {last}")
+    return broken
+
+
+def _booked(plan: Plan | Sent, ours: Books) -> list[Line]:
+    """What must have come of the rows, whoever counted the answers."""
+    counts = plan.counts
+    expected = Counter(plan.final.values())
+    found = Counter(state for unique_id, state in ours.attempts.items() if unique_id in plan.final)
+    return [
         Line("unknown statuses = parked for a person", counts.unknown_statuses, ours.rows("parked")),
         Line(
             "rows = processed + parked + waiting for their payment",
@@ -155,12 +275,8 @@ def check(plan: Plan, ours: Books, *, posts: int, answered: Mapping[str, int]) -
             len(ours.entries),
             note=_unexplained(plan, ours),
         ),
+        *(Line(f"attempts {state}", expected[state], found[state]) for state in sorted(expected)),
     ]
-    lines += [
-        Line(f"attempts {state}", expected[state], Counter(ours.attempts.values())[state])
-        for state in sorted(expected)
-    ]
-    return lines
 
 
 def _differences(wanted: Mapping[str, str], found: Mapping[str, str]) -> str:
@@ -172,7 +288,7 @@ def _differences(wanted: Mapping[str, str], found: Mapping[str, str]) -> str:
     return "; ".join(wrong[:3])
 
 
-def _unexplained(plan: Plan, ours: Books) -> str:
+def _unexplained(plan: Plan | Sent, ours: Books) -> str:
     wanted = {(cause.unique_id, cause.reason_code, cause.action) for cause in plan.causes}
     wrong = [f"{entry} has no cause" for entry in ours.entries if entry not in wanted]
     wrong += [f"{cause} has no entry" for cause in sorted(wanted - set(ours.entries))]

@@ -21,3 +21,11 @@ select attempt_id, content_type, body
 from webhook_events
 where state = 'processed' and attempt_id is not null
 order by attempt_id, id;
+
+-- contents --
+-- What every notification on record said: the SHA-256 of its body, and whether it is kept aside as conflicting.
+select sha256(body), state = 'conflicting' from webhook_events;
+
+-- moves --
+-- Every fact told of an attempt, in the order told: the event.
+select payload from outbox where name = 'attempt_moved' order by id;

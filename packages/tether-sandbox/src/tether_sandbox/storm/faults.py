@@ -1,0 +1,233 @@
+"""
+What may go wrong, as a table: each fault has a name, says what it does, does it, and undoes it.
+
+A fault is held for a while, drawn from its range, and then undone. `kills` tells how its recovery is measured: what was
+killed is back in its own time, so that time counts from the kill; what was only stalled or filled up recovers from the
+moment it is let go.
+
+>>> sorted(FAULTS)[:3]
+['flush redis', 'freeze pooler', 'freeze postgres']
+>>> FAULTS["kill redis"].kills, FAULTS["fill redis"].kills
+(True, False)
+"""
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Final, TypeAlias
+
+import msgspec
+import redis
+
+from tether_sandbox.services.server import Server
+from tether_sandbox.storm.stage import Node, Stage
+
+__all__ = ["FAULTS", "Fault", "possible"]
+
+Held: TypeAlias = Callable[[Stage, random.Random], AbstractContextManager[None]]
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """
+    One kind of fault.
+
+    Attributes:
+        name: Two words: what is done, and to what.
+        does: The same in a sentence.
+        held: Does it on entering and undoes it on leaving; which of several nodes it meets is drawn.
+        shortest_s: Held at least so long, in seconds.
+        longest_s: Held at most so long, in seconds.
+        kills: Whether a process dies of it.
+        weight: How often it is drawn, beside the others.
+        spares_requests: Whether no request may fail at the proxy because of it, one node being left.
+        needs_pooler: Whether it is possible only where there is a pooler.
+    """
+
+    name: str
+    does: str
+    held: Held
+    shortest_s: float
+    longest_s: float
+    kills: bool = False
+    weight: int = 1
+    spares_requests: bool = False
+    needs_pooler: bool = False
+
+
+@contextlib.contextmanager
+def _killed(node: Node) -> Iterator[None]:
+    node.kill()
+    try:
+        yield
+    finally:
+        node.start()
+        node.await_ready()
+
+
+@contextlib.contextmanager
+def _ended(node: Node) -> Iterator[None]:
+    node.terminate()
+    try:
+        yield
+    finally:
+        node.start()
+        node.await_ready()
+
+
+@contextlib.contextmanager
+def _frozen(one: Node | Server) -> Iterator[None]:
+    one.pause()
+    try:
+        yield
+    finally:
+        one.resume()
+
+
+@contextlib.contextmanager
+def _down(server: Server, *, how: Callable[[], None]) -> Iterator[None]:
+    how()
+    try:
+        yield
+    finally:
+        server.start()
+
+
+@contextlib.contextmanager
+def _flushed(stage: Stage) -> Iterator[None]:
+    stage.redis.flush()
+    yield
+
+
+@contextlib.contextmanager
+def _full(stage: Stage) -> Iterator[None]:
+    """Set the limit below what is used: with `noeviction`, every write is refused from now on."""
+    with contextlib.closing(redis.Redis.from_url(stage.redis.url)) as client:
+        client.config_set("maxmemory", 1)
+        try:
+            yield
+        finally:
+            client.config_set("maxmemory", 0)
+
+
+def _kill_web(stage: Stage, chance: random.Random) -> AbstractContextManager[None]:
+    return _killed(chance.choice(stage.webs))
+
+
+def _kill_worker(stage: Stage, chance: random.Random) -> AbstractContextManager[None]:
+    return _killed(chance.choice(stage.workers))
+
+
+@contextlib.contextmanager
+def _kill_workers(stage: Stage, _chance: random.Random) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for node in stage.workers:
+            stack.enter_context(_killed(node))
+        yield
+
+
+def _end_web(stage: Stage, chance: random.Random) -> AbstractContextManager[None]:
+    return _ended(chance.choice(stage.webs))
+
+
+def _freeze_web(stage: Stage, chance: random.Random) -> AbstractContextManager[None]:
+    return _frozen(chance.choice(stage.webs))
+
+
+def _freeze_worker(stage: Stage, chance: random.Random) -> AbstractContextManager[None]:
+    return _frozen(chance.choice(stage.workers))
+
+
+def _kill_redis(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+    return _down(stage.redis, how=stage.redis.kill)
+
+
+def _freeze_redis(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+    return _frozen(stage.redis)
+
+
+def _flush_redis(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+    return _flushed(stage)
+
+
+def _fill_redis(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+    return _full(stage)
+
+
+def _restart_postgres(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+    return _down(stage.postgres, how=stage.postgres.stop)
+
+
+def _crash_postgres(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+    return _down(stage.postgres, how=stage.postgres.stop_immediately)
+
+
+def _kill_postgres(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+    return _down(stage.postgres, how=stage.postgres.kill)
+
+
+def _freeze_postgres(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+    return _frozen(stage.postgres)
+
+
+def _restart_pooler(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+    assert stage.pooler is not None
+    return _down(stage.pooler, how=stage.pooler.drop)
+
+
+def _freeze_pooler(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+    assert stage.pooler is not None
+    return _frozen(stage.pooler)
+
+
+FAULTS: Final[dict[str, Fault]] = {
+    fault.name: fault
+    for fault in (
+        Fault(
+            "kill web", "SIGKILL of one web node", _kill_web, 0, 1, kills=True, weight=4, spares_requests=True
+        ),
+        Fault("end web", "SIGTERM of one web node, as in a deploy", _end_web, 0, 0.5, spares_requests=True),
+        Fault("freeze web", "SIGSTOP of one web node", _freeze_web, 1, 3),
+        Fault("kill worker", "SIGKILL of one worker", _kill_worker, 0, 1, kills=True, weight=4),
+        Fault("kill workers", "SIGKILL of both workers at once", _kill_workers, 0, 1, kills=True, weight=2),
+        Fault("freeze worker", "SIGSTOP of one worker, with rows in its hands", _freeze_worker, 1, 8),
+        Fault("kill redis", "SIGKILL of Redis", _kill_redis, 0, 2, kills=True, weight=3),
+        Fault("flush redis", "FLUSHALL", _flush_redis, 0, 0, weight=3),
+        Fault("freeze redis", "SIGSTOP of Redis", _freeze_redis, 1, 4),
+        Fault("fill redis", "maxmemory reached: every write refused", _fill_redis, 1, 4),
+        Fault("restart postgres", "a fast shutdown and a start", _restart_postgres, 0, 1, kills=True),
+        Fault(
+            "crash postgres",
+            "an immediate shutdown, recovery from the log",
+            _crash_postgres,
+            0,
+            1,
+            kills=True,
+        ),
+        Fault("kill postgres", "SIGKILL of all of Postgres' processes", _kill_postgres, 0, 1, kills=True),
+        Fault("freeze postgres", "SIGSTOP of all of Postgres' processes", _freeze_postgres, 1, 4),
+        Fault(
+            "restart pooler",
+            "the pooler ended at once and started",
+            _restart_pooler,
+            0,
+            1,
+            kills=True,
+            needs_pooler=True,
+        ),
+        Fault("freeze pooler", "SIGSTOP of the pooler", _freeze_pooler, 1, 4, needs_pooler=True),
+    )
+}
+
+
+def possible(stage: Stage) -> list[Fault]:
+    """
+    The faults that this stage has something for.
+
+    Args:
+        stage: What runs.
+
+    Returns:
+        In the order of the table.
+    """
+    return [fault for fault in FAULTS.values() if stage.pooler is not None or not fault.needs_pooler]

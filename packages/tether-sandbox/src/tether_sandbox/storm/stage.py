@@ -1,0 +1,246 @@
+"""
+What a storm rages over: two web nodes behind a proxy, two workers, Postgres behind a pooler, Redis, a folder of objects.
+
+All of it is real and runs in processes of its own on loopback ports. A program of ours that is killed is started again
+by whoever killed it, as systemd or an orchestrator would.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import msgspec
+import psutil  # publishes no types
+from tether_stores.migrate import migrate
+
+from tether_sandbox.services import Services, running
+from tether_sandbox.services.guard import Guard
+from tether_sandbox.services.postgres import Postgres
+from tether_sandbox.services.program import Program, launch
+from tether_sandbox.services.redis import Redis
+from tether_sandbox.services.server import free_port
+from tether_sandbox.settings import ENVIRONMENT
+from tether_sandbox.storm.between import Front, PgBouncer, front, pooler
+
+__all__ = ["Node", "Stage", "staged"]
+
+_WEB_NODES = 2
+_WORKERS = 2
+
+
+class Node:
+    """
+    One of our programs, and its life: started, killed, frozen, started again.
+
+    Attributes:
+        name: Such as "web-1".
+        url: Where it answers; "" for a worker.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        environ: Mapping[str, str],
+        folder: Path,
+        guard: Guard,
+        url: str = "",
+    ) -> None:
+        self.name = name
+        self.url = url
+        self._command = command
+        self._environ = environ
+        self._folder = folder
+        self._guard = guard
+        self._lives = 0
+        self._program: Program | None = None
+
+    @property
+    def rss_bytes(self) -> int:
+        """Resident memory of its processes together; 0 while it is down."""
+        total = 0
+        with contextlib.suppress(psutil.NoSuchProcess):
+            root = psutil.Process(self._running.pid)
+            for process in (root, *root.children(recursive=True)):
+                total += process.memory_info().rss
+        return total
+
+    @property
+    def words(self) -> str:
+        """What it has said in all its lives."""
+        files = sorted(self._folder.glob(f"{self.name}.*/stderr"), key=lambda path: path.stat().st_mtime)
+        return "".join(path.read_text(errors="replace") for path in files)
+
+    def start(self) -> None:
+        """Start it, once more or for the first time; ready is another question."""
+        self._lives += 1
+        folder = self._folder / f"{self.name}.{self._lives}"
+        folder.mkdir()
+        self._program = launch(self._command, environ=self._environ, folder=folder, guard=self._guard)
+
+    def await_ready(self) -> None:
+        """Wait until it answers, or works."""
+        if self.url:
+            self._running.await_url(f"{self.url}/health", timeout_s=60)
+        else:
+            self._running.await_line('"event":"working"', timeout_s=60)
+
+    def kill(self) -> None:
+        """Kill all of its processes at once; down already is fine."""
+        if self._program is not None:
+            self._program.kill()
+
+    def terminate(self) -> int:
+        """Ask it to end and wait until it has; gives its return code."""
+        return self._running.terminate()
+
+    def pause(self) -> None:
+        """Freeze all of its processes."""
+        os.killpg(self._running.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        os.killpg(self._running.pid, signal.SIGCONT)
+
+    @property
+    def _running(self) -> Program:
+        assert self._program is not None, f"{self.name} was never started"
+        return self._program
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """
+    What runs.
+
+    Attributes:
+        postgres: Of our own.
+        redis: Of our own.
+        pooler: In front of Postgres; `None` where pgBouncer is not installed.
+        front: In front of the web nodes.
+        webs: The web nodes.
+        workers: The workers.
+        objects: The folder of objects.
+        environ: The settings of every program; `DATABASE_URL` leads through the pooler, the direct one past it.
+    """
+
+    postgres: Postgres
+    redis: Redis
+    pooler: PgBouncer | None
+    front: Front
+    webs: list[Node]
+    workers: list[Node]
+    objects: Path
+    environ: dict[str, str]
+
+    @property
+    def database_url(self) -> str:
+        """The way to Postgres past the pooler."""
+        return self.environ["DATABASE_DIRECT_URL"]
+
+    @property
+    def notify_url(self) -> str:
+        """Where notifications go."""
+        return f"{self.front.url}/api/webhooks/emp"
+
+    def metrics(self, node: Node) -> str:
+        """The counters of a web node since its last start."""
+        return httpx.get(f"{node.url}/metrics", timeout=10, trust_env=False).text
+
+
+@contextlib.contextmanager
+def staged(folder: Path, *, settings: Mapping[str, str] | None = None, own: bool = False) -> Iterator[Stage]:
+    """
+    Have everything up, migrated and ready for the length of a `with` block.
+
+    Args:
+        folder: Empty; what the programs say is kept here.
+        settings: Settings of the programs beside the sandbox's own.
+        own: Whether to do without nginx and pgBouncer even where they are installed.
+
+    Yields:
+        The stage.
+
+    Raises:
+        DidNotStart: when something did not.
+    """
+    with running({}) as services, contextlib.ExitStack() as stack:
+        guard = stack.enter_context(Guard())
+        assert services.postgres is not None
+        # Beside the data, for the same reasons: whoever runs servers in root's place gets through to it.
+        home = services.postgres.folder.parent
+        environ = {**ENVIRONMENT, **services.environment, **(settings or {})}
+        # Our own console scripts lie beside the Python that runs this, whether or not that folder is on PATH.
+        environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        migrate(environ["DATABASE_DIRECT_URL"], now=datetime.now(UTC))
+        between = (
+            None if own else pooler(_made(home / "pooler"), guard=guard, postgres_url=services.postgres.url)
+        )
+        if between is not None:
+            stack.callback(between.drop)
+            between.start()
+            environ["DATABASE_URL"] = between.url
+        ports = [free_port() for _ in range(_WEB_NODES)]
+        webs = [
+            Node(
+                f"web-{number}",
+                ("tether-web", "--port", str(port), "--grace", "5"),
+                environ=environ,
+                folder=folder,
+                guard=guard,
+                url=f"http://127.0.0.1:{port}",
+            )
+            for number, port in enumerate(ports, 1)
+        ]
+        workers = [
+            Node(
+                f"worker-{number}",
+                ("tether-worker", "run", "webhooks", "--grace", "5"),
+                environ=environ,
+                folder=folder,
+                guard=guard,
+            )
+            for number in range(1, _WORKERS + 1)
+        ]
+        for node in (*webs, *workers):
+            stack.callback(node.kill)
+            node.start()
+        for node in (*webs, *workers):
+            node.await_ready()
+        gate = front(_made(home / "front"), guard=guard, nodes=ports, own=own)
+        stack.callback(gate.drop)
+        gate.start()
+        yield _stage(services, between=between, gate=gate, webs=webs, workers=workers, environ=environ)
+
+
+def _stage(
+    services: Services,
+    *,
+    between: PgBouncer | None,
+    gate: Front,
+    webs: list[Node],
+    workers: list[Node],
+    environ: dict[str, str],
+) -> Stage:
+    assert services.postgres is not None
+    assert services.redis is not None
+    return Stage(
+        services.postgres,
+        services.redis,
+        between,
+        gate,
+        webs,
+        workers,
+        Path(environ["TETHER_OBJECTS_DIR"]),
+        environ,
+    )
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(mode=0o755)
+    return folder
