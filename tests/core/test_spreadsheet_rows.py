@@ -328,7 +328,7 @@ def test_tolerated_problems_are_warnings_but_not_what_a_debit_needs() -> None:
     """An installation may not care for e-mail addresses; it cannot do without an IBAN."""
     rules = Rules(tolerated=frozenset({"email_invalid", "name_too_long", "iban_invalid", "amount_missing"}))
     plan = _plan("name iban amount email")
-    kept, dropped = _read(["x" * 80, DE, "1,00", "nope"], ["A B", WRONG, "", ""], plan=plan, rules=rules)
+    kept, dropped = _read(["x" * 80, DE, "1,00", "nope"], ["A B", WRONG, "1,00", ""], plan=plan, rules=rules)
     assert isinstance(kept, Debtor)
     assert (_codes(kept), kept.email) == (["name_too_long", "email_invalid"], None)
     assert isinstance(dropped, Refused)
@@ -441,6 +441,34 @@ def test_the_quick_way_agrees_with_the_careful_one(row: Row, kind: Kind) -> None
     debtor = compile_quick(plan, rules=Rules(), today=TODAY)(row)
     if debtor is not None:
         assert _Careful(plan, rules=Rules(), today=TODAY).read(row, total=0, below=False) == debtor
+
+
+TRICKY = [
+    "'=x",
+    "e\u0301",
+    "a\u00a0b",
+    "M\u00c3\u00bcller",
+    "\ufffd",
+    "x" * 501,
+    "1.1.2000",
+    "3.3.2026",
+    "Atlantis",
+    "§",
+    "12345678901234500",
+]
+
+
+@pytest.mark.parametrize("place", range(14))
+@pytest.mark.parametrize("cell", TRICKY)
+def test_the_two_ways_agree_on_every_tricky_cell_in_every_place(cell: str, place: int) -> None:
+    """Each of these passed one of the quick tests alone, and would have been stored as it stood."""
+    line = ["Zoë Łącka", DE, "12,50", "EUR", *[""] * 10]
+    line[place] = cell
+    for row in (Row(2, line), Row(2, line, 1 << place), Row(2, line, flaw="An open quotation mark.")):
+        debtor = compile_quick(FULL, rules=Rules(), today=TODAY)(row)
+        assert debtor is None or debtor == _Careful(FULL, rules=Rules(), today=TODAY).read(
+            row, total=0, below=False
+        )
 
 
 def test_ordinary_rows_take_the_quick_way() -> None:

@@ -203,6 +203,14 @@ def test_a_workbook_that_unpacks_to_blanks_is_refused() -> None:
     assert refused.why.endswith("Delete blank rows and columns behind the table, or send it as CSV.")
 
 
+@pytest.mark.parametrize(("name", "code"), [("EncryptedPackage", "encrypted"), ("Workbook", "xls")])
+def test_a_directory_at_the_edge_of_a_block_is_read(name: str, code: str) -> None:
+    """The file is looked at in blocks of a megabyte; a name cut by the edge must not change what it is."""
+    magic = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+    told = _sniff(magic.ljust((1 << 20) - 7, b"\0") + name.encode("utf-16-le") + bytes(100))
+    assert (told.code if isinstance(told, Refusal) else told.kind) == code
+
+
 def test_an_encrypted_member_is_a_password() -> None:
     """A zip with a password fails deep inside the parser, with a message nobody understands."""
     data = bytearray(_zip({"xl/workbook.xml": b"x"}))

@@ -71,9 +71,13 @@ def test_a_header_of_two_rows_is_read_as_one() -> None:
 
 def test_the_first_row_of_data_is_never_taken_into_the_header() -> None:
     """Joined to the header it would be lost: one debtor fewer, and nobody notices."""
-    assert (
-        _table([["Betrag", "Wer", "Konto"], ["1,50", "Anna Betrag", DE], ["2,50", "Hans", AT]]).data_row == 2
-    )
+    header = ["Betrag", "Wer", "Konto", "Was", "Wo"]
+    data = ["1,50", "Kunde", DE, "Beitrag Bank", "Straße"]
+    for row in (
+        data,
+        ["x", "Kunde", DE, "Beitrag Bank", "Straße"],
+    ):
+        assert _table([header, row, ["2,50", "Hans", AT, "", ""]]).data_row == 2
 
 
 def test_unknown_words_above_ibans_are_a_header() -> None:

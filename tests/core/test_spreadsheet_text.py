@@ -83,6 +83,13 @@ def test_a_letter_cut_by_the_edge_of_a_block_is_still_one_letter() -> None:
         assert _encoding(data) == "utf-8-sig"
 
 
+@pytest.mark.parametrize("before", range(4))
+def test_a_word_cut_by_the_edge_of_a_block_is_still_one_word(before: int) -> None:
+    """The sign that gives the encoding away may stand at the seam of two blocks."""
+    word = "Michałowski".encode("cp1250")
+    assert _encoding(b" " * ((1 << 18) - 4 - before) + word) == "? encoding"
+
+
 # --- delimiter
 
 
@@ -140,6 +147,11 @@ def test_all_line_ends_are_read_also_within_quotes(end: str) -> None:
     assert [row.cells for row in _rows(data)] == [["a", "b"], [f"1{end}2", "x"], ["3", "4"]]
     mixed = b"a;b\r\nc;d\re;f\n"
     assert [row.number for row in _rows(mixed)] == [1, 2, 3]
+
+
+def test_a_blank_before_a_quotation_mark_does_not_hide_it() -> None:
+    """'Anna, "12,50"' is two cells; read as three, the amount would be 12."""
+    assert _rows(b'Anna, "12,50"\n', delimiter=",")[0].cells == ["Anna", "12,50"]
 
 
 @given(
@@ -218,6 +230,15 @@ def test_the_callers_stream_stays_open() -> None:
     rows.close()
     assert file.seek(0) == 0
     assert len(list(read_text(file, encoding="utf-8-sig", delimiter=";"))) == 2
+
+
+def test_stopping_early_leaves_nothing_to_complain_about() -> None:
+    """A preview stops after twenty rows and closes the file; what is left over must not raise when it goes."""
+    file = io.BytesIO(b"a;b\nc;d\n")
+    rows = read_text(file, encoding="utf-8-sig", delimiter=";")
+    next(rows)
+    file.close()
+    rows.close()
 
 
 @given(st.binary(max_size=300))

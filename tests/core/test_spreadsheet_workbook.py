@@ -5,6 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import xlsxwriter
 from tether_core.spreadsheet.cells import Row
 from tether_core.spreadsheet.decisions import FileRefused, Kind
 from tether_core.spreadsheet.workbook import Sheet, open_workbook, suffix
@@ -60,6 +61,18 @@ def test_sheets_are_listed_with_what_people_see_of_them() -> None:
         Sheet("Liste", visible=True),
         Sheet("Alt", visible=False),
     )
+
+
+def test_charts_are_no_sheets() -> None:
+    """A sheet that is a chart has no rows, and asking for them is an error in the parser."""
+    buffer = io.BytesIO()
+    book = xlsxwriter.Workbook(buffer, {"in_memory": True})
+    book.add_worksheet("Liste").write(0, 0, 1)
+    chart = book.add_chart({"type": "pie"})
+    chart.add_series({"values": "=Liste!$A$1"})
+    book.add_chartsheet("Bild").set_chart(chart)
+    book.close()
+    assert open_workbook(buffer, kind="xlsx").sheets() == (Sheet("Liste", visible=True),)
 
 
 def test_a_sheet_is_parsed_once_however_often_it_is_read() -> None:

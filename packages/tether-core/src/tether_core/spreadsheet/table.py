@@ -182,10 +182,12 @@ def _rating(cells: Sequence[str]) -> float:
 def _contrast(cells: Sequence[str], below: Sequence[str]) -> float:
     """Give the points for words above a row of data."""
     words = [cell for cell in cells if cell.strip()]
-    plain_words = (
-        len(words) > 1 and not count_ibans(words) and not any(any(map(str.isdigit, word)) for word in words)
-    )
-    return 2 if plain_words and count_ibans(below) else 0
+    return 2 if len(words) > 1 and _only_words(words) and count_ibans(below) else 0
+
+
+def _only_words(cells: Sequence[str]) -> bool:
+    """Whether a row has neither numbers nor IBANs, as headings do."""
+    return not count_ibans(cells) and not any(cell.strip()[:1].isdigit() for cell in cells)
 
 
 def _header(filled: Sequence[Row], *, answers: Answers) -> _Header | None:
@@ -225,7 +227,7 @@ def _double_header(filled: Sequence[Row], *, best: int, top: float) -> tuple[_He
     for index in range(max(best - 1, 0), min(best + 1, len(filled) - 1)):
         upper, lower = filled[index], filled[index + 1]
         # Both rows must be headings: a row of data would come along for nothing.
-        if lower.number != upper.number + 1 or _rating(upper.cells) < 0 or _rating(lower.cells) < 0:
+        if lower.number != upper.number + 1 or not (_only_words(upper.cells) and _only_words(lower.cells)):
             continue
         below = filled[index + 2].cells if index + 2 < len(filled) else ()
         for merged in (False, True):

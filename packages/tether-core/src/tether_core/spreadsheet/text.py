@@ -286,8 +286,9 @@ def read_text(
             wrapper.readline()
         yield from _records(wrapper, delimiter=delimiter, quote=quote, line=1 if sep_line else 0)
     finally:
-        # The stream is the caller's: a wrapper that goes away would close it.
-        wrapper.detach()
+        # The stream is the caller's: a wrapper that goes away would close it. Who stops early may have closed it first.
+        if not source.closed:
+            wrapper.detach()
 
 
 def _records(lines: Iterable[str], *, delimiter: str, quote: str, line: int) -> Iterator[Row]:
