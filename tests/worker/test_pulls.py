@@ -241,6 +241,10 @@ async def test_a_refuted_claim_that_becomes_true(
     await world.pull("imports", day=world.now.date())
     assert await world.all("select state from billing_attempts") == [("chargebacked",)]
     assert await world.blacklisted() == ["AC04"]
+    known = await world.all(
+        f"select source from webhook_events where notification_id = '{unique_id}' and listed_on is not null"
+    )
+    assert known == [("pull",)]  # the lie is not what the gateway knows
 
 
 async def test_payments_that_are_not_ours_are_kept(world: World) -> None:

@@ -170,7 +170,42 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "chargebacks"
 
+    emp_chargeback_scope: Annotated[
+        Literal["", "card_present", "card_not_present", "external"],
+        _env(
+            "EMP_CHARGEBACK_SCOPE",
+            "What the gateway's lists of chargebacks are limited to: card_present, card_not_present or external. The "
+            "gateway demands it since 2026-04; which one holds direct debits, its support says for each account. "
+            "Empty: not sent.",
+        ),
+    ] = ""
+
     # --- the product ---
+    retries_per_day_max: Annotated[
+        int,
+        _env(
+            "TETHER_RETRIES_PER_DAY_MAX",
+            "Debits that may be tried again after a return on one day; what goes beyond moves to the next days.",
+        ),
+    ] = 1_000
+    retry_spacing_days: Annotated[
+        int,
+        _env(
+            "TETHER_RETRY_SPACING_DAYS",
+            "Calendar days from a return to the next try, at least; banks and debtors want some, 3 to 10 are usual.",
+        ),
+    ] = 5
+    vop_url: Annotated[
+        str,
+        _env(
+            "TETHER_VOP_URL",
+            "A service that checks accounts before they are billed (docs/guides/vop.md). Empty: only what is known "
+            "without asking anybody.",
+        ),
+    ] = ""
+    vop_token: Annotated[
+        str, _env("TETHER_VOP_TOKEN", "Sent to that service as a bearer token.", secret=True)
+    ] = ""
     api_keys: Annotated[
         dict[str, str],
         _env(

@@ -5,7 +5,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import get_args
 
 import msgspec
@@ -17,6 +17,8 @@ from tether_stores.migrate import migrate
 from tether_stores.settings import Settings
 
 from tether_worker.app import work_until_stopped
+from tether_worker.completeness import show as show_completeness
+from tether_worker.requests import completeness, request_checks, request_pulls
 from tether_worker.status import show, status
 
 __all__ = ["main"]
@@ -71,7 +73,39 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("status", help="how the inbox and the attempts stand")
     one.add_argument("--json", action="store_true", help="for programs")
     one.set_defaults(do=_status, needs=("DATABASE_URL",))
+
+    one = commands.add_parser(
+        "completeness",
+        help="whether our books hold everything the gateway knows; exit code 1 where they do not",
+    )
+    _add_days(one)
+    one.add_argument("--json", action="store_true", help="for programs")
+    one.set_defaults(do=_completeness, needs=("DATABASE_URL",))
+
+    one = commands.add_parser(
+        "pull", help="have the gateway's lists of some days read by queue reconciliation"
+    )
+    _add_days(one)
+    one.set_defaults(do=_pull, needs=("DATABASE_URL",))
+
+    one = commands.add_parser("check", help="have the accounts of an upload's debtors checked by queue vop")
+    one.add_argument("upload_id", type=int, metavar="UPLOAD")
+    one.add_argument("--again", action="store_true", help="also those that were checked before")
+    one.set_defaults(do=_check, needs=("DATABASE_URL",))
     return parser
+
+
+def _add_days(one: argparse.ArgumentParser) -> None:
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    for name, which in (("from", "first"), ("to", "last")):
+        one.add_argument(
+            f"--{name}",
+            type=date.fromisoformat,
+            default=yesterday,
+            dest=f"{name}_on",
+            metavar="YYYY-MM-DD",
+            help=f"the {which} day, UTC (default: yesterday)",
+        )
 
 
 def _require(settings: Settings, *names: str) -> None:
@@ -115,6 +149,27 @@ def _status(args: argparse.Namespace, settings: Settings) -> int:
         print(msgspec.json.encode(told).decode())
     else:
         show(told)
+    return 0
+
+
+def _completeness(args: argparse.Namespace, settings: Settings) -> int:
+    told = asyncio.run(completeness(settings, from_on=args.from_on, to_on=args.to_on))
+    if args.json:
+        print(msgspec.json.encode(told).decode())
+    else:
+        show_completeness(told)
+    return 0 if told.complete else 1
+
+
+def _pull(args: argparse.Namespace, settings: Settings) -> int:
+    made_due = asyncio.run(request_pulls(settings, from_on=args.from_on, to_on=args.to_on))
+    print(f"{made_due} lists will be read; `tether-worker completeness` tells when they have been")
+    return 0
+
+
+def _check(args: argparse.Namespace, settings: Settings) -> int:
+    wanted = asyncio.run(request_checks(settings, upload_id=args.upload_id, again=args.again))
+    print(f"{wanted} accounts will be checked")
     return 0
 
 

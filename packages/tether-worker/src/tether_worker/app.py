@@ -21,10 +21,16 @@ from tether_stores.redis_limits import Limiter
 from tether_stores.settings import Settings
 from tether_stores.telemetry import logger
 
+from tether_worker.asking import QUESTIONS_MAX, Asking, limited, parties_of
 from tether_worker.billing import CALLS_MAX, Billing, billing
+from tether_worker.completeness import telling
+from tether_worker.confirmation import confirming
 from tether_worker.gateways import open_gateways
 from tether_worker.intake import Intake, intake
+from tether_worker.pulls import pulling, ticking
 from tether_worker.reader import Limits
+from tether_worker.reconciliation import reconciling
+from tether_worker.returns import Following, following
 from tether_worker.runs import brake_runs, lapse_leases, planning, try_again
 from tether_worker.upkeep import Duty, keep_up, wake_matched
 from tether_worker.webhooks import Booking, booking
@@ -52,6 +58,12 @@ async def work_until_stopped(settings: Settings, *, queues: Sequence[Queue], gra
         await _complain(settings, cache)
         stopping = asyncio.Event()
         works, duties = _all_work(settings, pool, queues=queues)
+        if {"webhooks", "reconciliation"} & set(queues):
+            works_of, duties_of = await _asking(stack, settings, pool, cache, queues=queues)
+            works += works_of
+            duties += duties_of
+        if "vop" in queues:
+            works.append(await _checking(stack, settings, pool))
         if "billing" in queues:
             works_of, duties_of = await _billing(stack, settings, pool, cache, stopping=stopping)
             works += works_of
@@ -91,6 +103,46 @@ def _all_work(settings: Settings, pool: Pool, *, queues: Sequence[Queue]) -> tup
         works.append(booking(Booking(pool, settings.policy, clock, random.random)))
         duties.append(wake_matched(pool, clock=clock))
     return works, duties
+
+
+async def _asking(
+    stack: AsyncExitStack, settings: Settings, pool: Pool, cache: Redis, *, queues: Sequence[Queue]
+) -> tuple[list[Work], list[Duty]]:
+    def clock() -> datetime:
+        return datetime.now(UTC)
+
+    gateways = await stack.enter_async_context(
+        open_gateways(pool, settings=settings, connections_max=QUESTIONS_MAX)
+    )
+    permit = limited(Limiter(cache, nodes_max=settings.nodes_max))
+    scope = settings.emp_chargeback_scope or None
+    has = Asking(pool, parties_of(gateways, scope=scope), permit, clock, random.random)
+    works: list[Work] = []
+    duties: list[Duty] = []
+    if "webhooks" in queues:
+        works.append(confirming(has))
+    if "reconciliation" in queues:
+        follows = Following(
+            pool,
+            settings.policy,
+            clock,
+            spacing_days=settings.retry_spacing_days,
+            per_day_max=settings.retries_per_day_max,
+        )
+        works += [reconciling(has, rules=settings.sending_rules), pulling(has), following(follows)]
+        duties += [ticking(has), telling(has)]
+    return works, duties
+
+
+async def _checking(stack: AsyncExitStack, settings: Settings, pool: Pool) -> Work:
+    from tether_worker import vop  # noqa: PLC0415 - the directory of banks is large, and only this queue needs it
+
+    provider: vop.Provider = vop.builtin
+    name = "builtin"
+    if settings.vop_url:
+        client = await stack.enter_async_context(vop.client())
+        provider, name = vop.over_http(client, url=settings.vop_url, token=settings.vop_token), "http"
+    return vop.checking(vop.Checking(pool, provider, name, lambda: datetime.now(UTC), random.random))
 
 
 async def _billing(

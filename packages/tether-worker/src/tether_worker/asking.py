@@ -23,10 +23,22 @@ from tether_worker import gateway as calls
 from tether_worker.gateway import Gateway
 from tether_worker.gateways import Gateways
 
-__all__ = ["SHARE", "Asking", "Party", "Permit", "chargebacks_of", "limited", "parties_of", "payment"]
+__all__ = [
+    "QUESTIONS_MAX",
+    "SHARE",
+    "Asking",
+    "Party",
+    "Permit",
+    "chargebacks_of",
+    "limited",
+    "parties_of",
+    "payment",
+]
 
 # The share of an account's rate that questions have; see tether_core.limits.
 SHARE: Final = "reconciliation"
+# Questions under way at once for one account, each on a connection of its own.
+QUESTIONS_MAX: Final = 16
 # A question that would wait longer than this for its turn is better asked by the next run.
 _TURN_MAX_S: Final = 30.0
 

@@ -35,6 +35,7 @@ from tether_core.reconciling import (
     heard,
     next_ask,
 )
+from tether_core.sending import Rules
 from tether_stores import billing_attempts, outbox, sends
 from tether_stores.billing_attempts import Ask
 from tether_stores.postgres import Connection, connection, transaction
@@ -70,6 +71,8 @@ _NOT_THERE: Final = GatewayAnswer(
     fields={},
 )
 
+_RULES: Final = Rules()
+
 _log = logger("reconciliation")
 
 
@@ -81,19 +84,20 @@ class _Answered(msgspec.Struct, frozen=True):
     claim: Pulled | None = None
 
 
-def reconciling(has: Asking) -> Work:
+def reconciling(has: Asking, *, rules: Rules = _RULES) -> Work:
     """
     Reconciliation as a kind of work.
 
     Args:
         has: What asking needs.
+        rules: When the word "not there" counts.
 
     Returns:
         The work for queue "reconciliation".
     """
 
     async def bite() -> int:
-        return await reconcile(has)
+        return await reconcile(has, rules=rules)
 
     async def waits() -> bool:
         now = has.clock()
@@ -112,12 +116,13 @@ def reconciling(has: Asking) -> Work:
     return Work(RECONCILE, bite, waits)
 
 
-async def reconcile(has: Asking, *, limit: int = BATCH_MAX) -> int:
+async def reconcile(has: Asking, *, rules: Rules = _RULES, limit: int = BATCH_MAX) -> int:
     """
     Ask about attempts that are due for a question, at most *limit* of them.
 
     Args:
         has: What asking needs.
+        rules: When the word "not there" counts.
         limit: Attempts at most.
 
     Returns:
@@ -137,7 +142,7 @@ async def reconcile(has: Asking, *, limit: int = BATCH_MAX) -> int:
         rows = await sends.locked(conn, [one.id for one in asks])
         await take_in(conn, [one.claim for one in found if one.claim is not None], now=now)
         absent = [rows[one.ask.id] for one in found if one.heard == "not_there"]
-        settled = await _settle_calls(conn, absent, now=now)
+        settled = await _settle_calls(conn, absent, rules=rules, now=now)
         await billing_attempts.asked(conn, [_next(one, settled=settled, has=has, now=now) for one in found])
     silent = sum(one.heard is None for one in found)
     if silent:
@@ -184,7 +189,7 @@ async def _ask(ask: Ask, *, has: Asking, parties: Mapping[str, Party]) -> _Answe
 
 
 async def _settle_calls(
-    conn: Connection, absent: Sequence[sends.Row], *, now: datetime
+    conn: Connection, absent: Sequence[sends.Row], *, rules: Rules, now: datetime
 ) -> dict[int, datetime | None]:
     """
     Decide what "not there" means for calls of ours.
@@ -199,7 +204,7 @@ async def _settle_calls(
         if row.send.step != "unknown":
             # The gateway named it once; that it is missing now is its own matter, until it speaks again.
             continue
-        after = sending.resolve(row.send, _NOT_THERE, now=now)
+        after = sending.resolve(row.send, _NOT_THERE, now=now, rules=rules)
         written.append(sends.Written(after.send))
         facts.extend((None, fact) for fact in after.events)
         if after.send.step != "unknown":

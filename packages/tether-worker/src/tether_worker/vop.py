@@ -30,7 +30,7 @@ from tether_stores.vop_checks import Check, Checked
 
 from tether_worker.work import Work
 
-__all__ = ["Checking", "Provider", "ProviderSilent", "builtin", "check", "checking", "over_http"]
+__all__ = ["Checking", "Provider", "ProviderSilent", "builtin", "check", "checking", "client", "over_http"]
 
 Provider = Callable[[str, str], Awaitable[Answers]]
 
@@ -40,6 +40,9 @@ _LEASE: Final = timedelta(seconds=180)
 _LADDER_S: Final = (30, 60, 300, 900, *(3_600,) * 24)
 # Services of this kind count in calls a second; so many at once keep one of them busy and none overrun.
 _AT_ONCE: Final = 8
+
+# Services of this kind ask others in turn; what takes longer than this is asked again later.
+_TIMEOUT_S: Final = 15.0
 
 _log = logger("vop")
 
@@ -204,6 +207,11 @@ class _Told(msgspec.Struct, frozen=True):
 
 
 _told = msgspec.json.Decoder(_Told)
+
+
+def client() -> httpx.AsyncClient:
+    """Connections to a service; TLS is verified, redirects are not followed."""
+    return httpx.AsyncClient(timeout=httpx.Timeout(_TIMEOUT_S), follow_redirects=False, trust_env=False)
 
 
 def over_http(client: httpx.AsyncClient, *, url: str, token: str) -> Provider:

@@ -1,0 +1,94 @@
+"""What the command line asks of the tables: the completeness report, lists to be read, accounts to be checked."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime
+
+from tether_core.completeness import days_between
+from tether_core.errors import InvalidRequest
+from tether_stores import gateway_accounts, vop_checks
+from tether_stores.postgres import Connection, connection, open_pool, transaction
+from tether_stores.settings import Settings
+
+from tether_worker.completeness import Completeness, draw_up
+from tether_worker.pulls import want
+
+__all__ = ["completeness", "request_checks", "request_pulls"]
+
+
+async def completeness(settings: Settings, *, from_on: date, to_on: date) -> Completeness:
+    """
+    Draw up the report of some days.
+
+    Args:
+        settings: With `DATABASE_URL` and the account of the environment.
+        from_on: The first day, UTC.
+        to_on: The last day, UTC.
+
+    Returns:
+        The report.
+
+    Raises:
+        InvalidRequest: when the last day comes before the first.
+        StoreUnreachable: when Postgres does not answer.
+    """
+    async with _connected(settings) as conn:
+        accounts = await gateway_accounts.all_accounts(conn, settings=settings)
+        return await draw_up(conn, from_on=from_on, to_on=to_on, accounts=accounts)
+
+
+async def request_pulls(settings: Settings, *, from_on: date, to_on: date) -> int:
+    """
+    Have the lists of some days read, of all accounts.
+
+    Args:
+        settings: With `DATABASE_URL` and the account of the environment.
+        from_on: The first day, UTC.
+        to_on: The last day, UTC.
+
+    Returns:
+        How many lists were made due.
+
+    Raises:
+        InvalidRequest: when the last day comes before the first, or there is no account.
+        StoreUnreachable: when Postgres does not answer.
+    """
+    days = days_between(from_on, to_on)
+    async with _connected(settings) as conn:
+        accounts = await gateway_accounts.all_accounts(conn, settings=settings)
+        if not accounts:
+            raise InvalidRequest("there is no gateway account to ask; set EMP_API_URL and its credentials")
+        return await want(conn, accounts, days, now=datetime.now(UTC))
+
+
+async def request_checks(settings: Settings, *, upload_id: int, again: bool) -> int:
+    """
+    Have the accounts of an upload's debtors checked.
+
+    Args:
+        settings: With `DATABASE_URL`.
+        upload_id: The upload.
+        again: Whether those that were checked before are checked once more.
+
+    Returns:
+        How many will be checked.
+
+    Raises:
+        StoreUnreachable: when Postgres does not answer.
+    """
+    now = datetime.now(UTC)
+    async with (
+        open_pool(settings.database_url, name="tether-requests", max_size=1) as pool,
+        transaction(pool) as conn,
+    ):
+        once_more = await vop_checks.request_again(conn, upload_id, now=now) if again else 0
+        return once_more + await vop_checks.request(conn, upload_id, now=now)
+
+
+@asynccontextmanager
+async def _connected(settings: Settings) -> AsyncIterator[Connection]:
+    async with (
+        open_pool(settings.database_url, name="tether-requests", max_size=1) as pool,
+        connection(pool) as conn,
+    ):
+        yield conn
