@@ -27,7 +27,7 @@ The rules that hold the promise:
 - **Silence is not a refusal.** A timeout, a broken connection, an unreadable answer, the codes 2xx and 95x, a status
   nobody knows and code 450 ("the same debit minutes ago") all leave the debit unknown.
 - **Not there counts only after a settling time.** Code 460 makes an unknown debit ready again when the last call
-  has been over for `Rules.settle_s`, and the gateway has never named an id for it.
+  had been over for `Rules.settle_s` as the question was asked, and the gateway has never named an id for it.
 - **A debit is sent again under the same `transaction_id`**, so that a gateway that took the first call late refuses the second.
 - **Calls are numbered.** An answer to an older call may bring good news (the gateway has it), never bad: a refusal
   of the first call says nothing about the second.
@@ -56,9 +56,9 @@ Traceback (most recent call last):
     ...
 tether_core.errors.IllegalStep: A debit to send that is unknown cannot be claimed; a person must look.
 >>> absent = read_answer(b"<payment_response><status>error</status><code>460</code></payment_response>")
->>> resolve(lost, absent, now=noon).cause
+>>> resolve(lost, absent, asked_at=noon).cause
 'too_early'
->>> resolve(lost, absent, now=noon + timedelta(hours=1)).send.step
+>>> resolve(lost, absent, asked_at=noon + timedelta(hours=1)).send.step
 'ready'
 """
 
@@ -322,7 +322,7 @@ def lapse(send: Send, *, now: datetime) -> After:
     return _unknown(send, "lease over", cause="lease_over")
 
 
-def resolve(send: Send, answer: GatewayAnswer | None, *, now: datetime, rules: Rules = _RULES) -> After:
+def resolve(send: Send, answer: GatewayAnswer | None, *, asked_at: datetime, rules: Rules = _RULES) -> After:
     """
     What the gateway said when asked by our `transaction_id` about a debit of unknown outcome.
 
@@ -330,7 +330,8 @@ def resolve(send: Send, answer: GatewayAnswer | None, *, now: datetime, rules: R
         send: The debit as it stands by now, locked.
         answer: The gateway's answer to the question; `None` where a client has read "not found" off it already. An
             error without the payment's id, other than 460, is about the question and not about the payment.
-        now: The present moment.
+        asked_at: When the question was asked. Not when the answer came: an answer that was long on its way speaks of
+            the call before, and must not be taken for word of a later one.
         rules: The operator's choices.
 
     Returns:
@@ -339,7 +340,7 @@ def resolve(send: Send, answer: GatewayAnswer | None, *, now: datetime, rules: R
     if send.step != "unknown":
         return After(send, "late")
     if answer is None or (answer.unique_id is None and answer.code == ABSENT):
-        return _absent(send, now=now, rules=rules)
+        return _absent(send, asked_at=asked_at, rules=rules)
     if answer.unique_id is None:
         return After(send, "no_word", halt=_at_fault(answer))
     reading = _read(send.attempt, answer, known_there=True)
@@ -465,16 +466,16 @@ def _unknown(
     return After(after, cause, (*_moved(send.attempt, attempt, cause=cause), *events))
 
 
-def _absent(send: Send, *, now: datetime, rules: Rules) -> After:
+def _absent(send: Send, *, asked_at: datetime, rules: Rules) -> After:
     if send.attempt.unique_id is not None:
         return After(send, "contradicted")
     if send.sent_at is not None:
         settled_at = send.sent_at + timedelta(seconds=rules.lease_s + rules.settle_s)
-        if now < settled_at:
+        if asked_at < settled_at:
             return After(send, "too_early", again_at=settled_at)
     if send.sends < rules.sends_max:
         _to(send, "not there")
-        return After(msgspec.structs.replace(send, send_at=now), "not_there")
+        return After(msgspec.structs.replace(send, send_at=asked_at), "not_there")
     _to(send, "given up")
     attempt = msgspec.structs.replace(send.attempt, payment_stage=codes.ERROR, error_code=ABSENT)
     after = msgspec.structs.replace(send, attempt=attempt)

@@ -1,0 +1,393 @@
+"""
+The promise, against a gateway that does its worst: nobody is ever debited twice for one due item, and every attempt ends.
+
+A model of the gateway takes calls, drops them, takes them late, takes them and says nothing, says that it does not know,
+hides what it took for a while, answers late and twice, and turns us away; with and without a check of its own for
+equal ids. Workers die between any two steps. Runs are planned again and again over the same debtors. All decisions
+are the real ones: eligibility, sending, billing. Only one thing is assumed of the gateway, and it is the one that
+`tether_core.sending` names: what it takes, it takes, and shows, within the settling time.
+"""
+
+import random
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import msgspec
+import pytest
+from tether_core import billing, eligibility, sending
+from tether_core.billing import Attempt
+from tether_core.eligibility import Candidate, Terms, Totals
+from tether_core.emp.answers import GatewayAnswer, read_answer
+from tether_core.emp.notification import FORM, Notification, decode
+from tether_core.errors import GatewaySilent
+from tether_core.sending import Rules, Send
+
+HISTORIES = 6_000  # of some hundred steps each
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+RULES = Rules(lease_s=75, settle_s=900, sends_max=4)
+TERMS = Terms(tries_max=10, recent_days=0)
+TIMEOUT_S = 30.0
+BEGIN_S = 10.0
+IBANS = ("DE89370400440532013000", "FR1420041010050500013M02606")
+
+
+PLAIN = read_answer(
+    b"<payment_response><status>approved</status><amount>1000</amount><currency>EUR</currency></payment_response>"
+)
+
+
+class Taken(msgspec.Struct):
+    """A record in the gateway's books."""
+
+    transaction_id: str
+    unique_id: str
+    status: str
+    visible_at: float
+    code: str | None = None
+
+    @property
+    def debits(self) -> bool:
+        """Whether money is, or will be, with us."""
+        return self.status in {"pending_async", "approved"}
+
+
+class World:
+    """A gateway, some workers, their books, and time."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.seed = seed
+        self.now_s = 0.0
+        self.later: list[tuple[float, int, object]] = []
+        self.order = 0
+        self.books: dict[int, Send] = {}
+        self.items: dict[int, tuple[int, int, int | None]] = {}  # attempt -> debtor, number, retry_of
+        self.ledger: list[Taken] = []
+        self.healthy = False
+        self.cruel = self.chance.random() < 0.7  # takes a second debit under an id that it has
+        self.badness = self.chance.choice((0.1, 0.3, 0.6))
+
+    # --- time
+
+    @property
+    def now(self) -> datetime:
+        return NOON + timedelta(seconds=self.now_s)
+
+    def at(self, moment_s: float, do: object) -> None:
+        self.order += 1
+        self.later.append((moment_s, self.order, do))
+
+    def advance(self, seconds: float) -> None:
+        end_s = self.now_s + seconds
+        while self.later:
+            moment_s, order, do = min(self.later, key=lambda one: one[:2])
+            if moment_s > end_s:
+                break
+            self.later.remove((moment_s, order, do))
+            self.now_s = max(self.now_s, moment_s)
+            do()  # type: ignore[operator]
+            self.check()
+        self.now_s = end_s
+
+    def goes_wrong(self) -> bool:
+        return not self.healthy and self.chance.random() < self.badness
+
+    # --- the gateway
+
+    def take(self, transaction_id: str, *, status: str, hidden_until_s: float = 0.0) -> Taken | None:
+        if any(one.transaction_id == transaction_id for one in self.ledger) and not self.cruel:
+            return None
+        unique_id = f"u{len(self.ledger)}"
+        one = Taken(transaction_id, unique_id, status, max(hidden_until_s, self.now_s))
+        self.ledger.append(one)
+        return one
+
+    def sale(self, transaction_id: str, *, shown_by_s: float) -> GatewayAnswer:
+        """What the gateway does with a call that has arrived, and what it says."""
+        fate = "take"
+        if self.goes_wrong():
+            fate = self.chance.choice(
+                (
+                    "decline",
+                    "refuse",
+                    "turn away",
+                    "dont know, taken",
+                    "dont know, not taken",
+                    "hide",
+                    "450",
+                    "450, taken",
+                    "later no",
+                )
+            )
+        not_taken = {
+            "refuse": "340",
+            "turn away": "110",
+            "dont know, not taken": self.chance.choice(("230", "100", "950", "101")),
+            "450": "450",
+        }
+        if fate in not_taken:
+            return answer("error", code=not_taken[fate])
+        status = {"decline": "declined", "later no": "pending_async"}.get(
+            fate, self.chance.choice(("pending_async", "approved"))
+        )
+        hidden_until_s = self.chance.uniform(self.now_s, shown_by_s) if fate == "hide" else 0.0
+        one = self.take(transaction_id, status=status, hidden_until_s=hidden_until_s)
+        if one is None:
+            return answer("error", code="450")
+        if fate == "later no":
+            self.at(self.now_s + self.chance.uniform(0, 5_000), lambda: self.turn(one, "declined"))
+        if fate == "450, taken":
+            return answer(
+                "error", code="450"
+            )  # a proxy between us has asked twice, and gives the second answer
+        if fate == "dont know, taken":
+            named = self.chance.random() < 0.3
+            return answer("error", code="230", unique_id=one.unique_id if named else None)
+        return self.told(one)
+
+    def told(self, one: Taken) -> GatewayAnswer:
+        return answer(one.status, transaction_id=one.transaction_id, unique_id=one.unique_id)
+
+    def turn(self, one: Taken, status: str) -> None:
+        if one.status == "pending_async" or status == "chargebacked":
+            one.status = status
+
+    def reconcile(self, transaction_id: str) -> GatewayAnswer | GatewaySilent | None:
+        if self.goes_wrong():
+            wrong = self.chance.choice(("silent", "100", "110", "other"))
+            if wrong == "silent":
+                return GatewaySilent(why="timeout")
+            if wrong == "other" and self.ledger:
+                return self.told(self.chance.choice(self.ledger))
+            return answer("error", code="110" if wrong == "110" else "100")
+        found = [
+            one
+            for one in self.ledger
+            if one.transaction_id == transaction_id and one.visible_at <= self.now_s
+        ]
+        return self.told(self.chance.choice(found)) if found else None
+
+    # --- us: planning
+
+    def plan(self) -> None:
+        """A run over all debtors, as a person may start at any moment."""
+        candidates = [self.candidate(debtor) for debtor in range(len(IBANS))]
+        decided = eligibility.plan(candidates, terms=TERMS, so_far=Totals())
+        for choice in decided.choices:
+            if choice.verdict.billable:
+                self.add(choice.candidate.debtor_id, retry_of=None)
+
+    def candidate(self, debtor: int, *, without: int | None = None) -> Candidate:
+        states = Counter(send.attempt.state for row, send in self.mine(debtor) if row != without)
+        furthest = next((state for state in ("approved", "unknown", "pending") if states[state]), None)
+        return Candidate(
+            debtor_id=debtor,
+            iban=IBANS[debtor],
+            amount_minor=1000,
+            currency="EUR",
+            has_name=True,
+            item_state=furthest,  # type: ignore[arg-type]
+            item_returned=states["chargebacked"] > 0,
+            tries=sum(states.values()),
+        )
+
+    def mine(self, debtor: int) -> list[tuple[int, Send]]:
+        return [(row, self.books[row]) for row, (of, _, _) in self.items.items() if of == debtor]
+
+    def add(self, debtor: int, *, retry_of: int | None) -> None:
+        number = 1 + max((self.items[row][1] for row, _ in self.mine(debtor)), default=0)
+        row = len(self.books) + 1
+        told = sending.transaction_id(
+            debtor, due_item="once", number=number, amount_minor=1000, currency="EUR", iban_fingerprint=b""
+        )
+        self.items[row] = (debtor, number, retry_of)
+        self.books[row] = Send(Attempt(row, "default", told, None, 1000, "EUR"), send_at=self.now)
+
+    def try_again(self) -> None:
+        """A debit that came back is tried again, once."""
+        for row, send in list(self.books.items()):
+            tried = any(retry_of == row for _, _, retry_of in self.items.values())
+            if send.attempt.state == "chargebacked" and not tried:
+                self.add(self.items[row][0], retry_of=row)
+
+    # --- us: sending
+
+    def send(self) -> None:
+        ready = [
+            row
+            for row, send in self.books.items()
+            if send.step == "ready" and send.send_at <= self.now  # type: ignore[operator]
+        ]
+        if not ready:
+            return
+        row = self.chance.choice(ready)
+        debtor, _, retry_of = self.items[row]
+        facts = msgspec.structs.replace(self.candidate(debtor, without=row), again=retry_of is not None)
+        if not eligibility.judge(facts, terms=TERMS).billable:
+            self.books[row] = sending.withhold(self.books[row], because="judged").send
+            return
+        self.books[row] = sending.claim(self.books[row], now=self.now, rules=RULES)
+        self.call(row, number=self.books[row].sends)
+
+    def call(self, row: int, *, number: int) -> None:
+        # Everything the gateway may yet do with this call, it does before the settling time is over.
+        end_s = self.now_s + RULES.lease_s + RULES.settle_s - 1
+        if self.goes_wrong() and self.chance.random() < 0.3:
+            return  # the worker dies before the call
+        begun_s = self.now_s + (self.chance.uniform(0, BEGIN_S) if self.goes_wrong() else 0.0)
+        silent_s = begun_s + TIMEOUT_S
+        dies = self.goes_wrong() and self.chance.random() < 0.3
+        transaction_id = self.books[row].attempt.transaction_id
+
+        def hear(told: GatewayAnswer | GatewaySilent, moment_s: float) -> None:
+            if dies:
+                return
+            # Answers are recorded late when the database was away, and now and then twice.
+            late_s = (
+                self.chance.uniform(0, 4_000) if self.goes_wrong() and self.chance.random() < 0.3 else 0.0
+            )
+            for _ in range(2 if self.goes_wrong() else 1):
+                self.at(moment_s + late_s, lambda: self.record(row, told, number=number))
+
+        if self.goes_wrong() and self.chance.random() < 0.4:
+            hear(GatewaySilent(why="timeout"), silent_s)
+            return  # it never arrives
+
+        slow = self.goes_wrong() and self.chance.random() < 0.5
+        arrived_s = self.chance.uniform(begun_s, end_s) if slow else begun_s + self.chance.uniform(0, 2)
+
+        def arrive() -> None:
+            told = self.sale(transaction_id, shown_by_s=end_s)
+            if self.goes_wrong() or self.now_s > silent_s:
+                hear(GatewaySilent(why="timeout"), max(silent_s, self.now_s))
+            else:
+                hear(told, self.now_s)
+
+        self.at(min(arrived_s, end_s), arrive)
+
+    def record(self, row: int, told: GatewayAnswer | GatewaySilent, *, number: int) -> None:
+        self.books[row] = sending.record(self.books[row], told, number=number, now=self.now, rules=RULES).send
+
+    def lapse(self) -> None:
+        for row, send in self.books.items():
+            if send.leased_until is not None and send.leased_until <= self.now:
+                self.books[row] = sending.lapse(send, now=self.now).send
+
+    # --- us: asking and hearing
+
+    def ask(self) -> None:
+        for row, send in self.books.items():
+            # What the gateway names but does not know yet is asked about as well.
+            if send.attempt.state != "unknown" or send.step in {"ready", "sending"}:
+                continue
+            told = self.reconcile(send.attempt.transaction_id)
+            # Others go on meanwhile: the answer may come when the debit has become ready, or is being sent again.
+            took_s = self.chance.uniform(0, 1_200) if self.goes_wrong() else 0.0
+            self.at(self.now_s + took_s, partial(self.settle, row, told, self.now))
+
+    def settle(self, row: int, told: GatewayAnswer | GatewaySilent | None, asked_at: datetime) -> None:
+        if isinstance(told, GatewaySilent):
+            return
+        if told is not None and told.unique_id is not None and self.chance.random() < 0.5:
+            self.hear(row, told)  # by way of the inbox
+        else:
+            self.books[row] = sending.resolve(self.books[row], told, asked_at=asked_at, rules=RULES).send
+
+    def hear(self, row: int, told: GatewayAnswer) -> None:
+        send = self.books[row]
+        if told.transaction_id != send.attempt.transaction_id:
+            return
+        decision = billing.decide(send.attempt, notification(told), account="default")
+        if decision.outcome == "applied" and decision.attempt is not None:
+            self.books[row] = msgspec.structs.replace(send, attempt=decision.attempt)
+
+    def notify(self) -> None:
+        if not self.ledger:
+            return
+        told = self.told(self.chance.choice(self.ledger))
+        for row, send in self.books.items():
+            if send.attempt.transaction_id == told.transaction_id:
+                self.hear(row, told)
+
+    def give_back(self) -> None:
+        """A bank returns a debit for want of money; the gateway notifies."""
+        debits = [one for one in self.ledger if one.status == "approved"]
+        if debits:
+            self.turn(self.chance.choice(debits), "chargebacked")
+
+    # --- the promise
+
+    def check(self) -> None:
+        by_id = {send.attempt.transaction_id: self.items[row][0] for row, send in self.books.items()}
+        standing = Counter(by_id[one.transaction_id] for one in self.ledger if one.debits)
+        assert all(count <= 1 for count in standing.values()), f"history {self.seed}: debited twice"
+
+    def check_end(self) -> None:
+        for row, send in self.books.items():
+            assert send.step == "ended", f"history {self.seed}: attempt {row} is {send.step}"
+            mine = [one for one in self.ledger if one.transaction_id == send.attempt.transaction_id]
+            if any(one.debits for one in mine):
+                # The books know of every debit that stands.
+                assert send.attempt.state in {"pending", "approved"}, (
+                    f"history {self.seed}: {send.attempt.state}"
+                )
+
+
+def answer(
+    status: str, *, code: str | None = None, transaction_id: str | None = None, unique_id: str | None = None
+) -> GatewayAnswer:
+    """An answer of the gateway."""
+    return msgspec.structs.replace(
+        PLAIN, status=status, code=code, transaction_id=transaction_id, unique_id=unique_id
+    )
+
+
+def notification(told: GatewayAnswer) -> Notification:
+    """The notification that says the same as an answer."""
+    event = "&event=chargeback&reason_code=AM04" if told.status == "chargebacked" else ""
+    code = f"&error_code={told.code}" if told.code else ""
+    body = f"unique_id={told.unique_id}&transaction_id={told.transaction_id}&signature=x&status={told.status}{event}{code}"
+    return decode(body.encode(), content_type=FORM)
+
+
+def live(seed: int) -> World:
+    """One history: a time of trouble, then a quiet one in which everything must come to its end."""
+    world = World(seed)
+    actions = (
+        [world.plan] * 2 + [world.send] * 5 + [world.lapse] * 2 + [world.ask] * 4 + [world.notify] * 2
+        + [world.give_back, world.try_again]
+    )  # fmt: skip
+    world.plan()
+    for _ in range(world.chance.randrange(20, 90)):
+        world.chance.choice(actions)()
+        world.check()
+        world.advance(world.chance.choice((0.1, 1, 5, 30, 90, 400, 1_100)))
+    world.healthy = True
+    for _ in range(40):
+        world.advance(600)
+        for step in (world.lapse, world.ask, world.send, world.send):
+            step()
+            world.check()
+            world.advance(5)
+    for one in world.ledger:
+        for row, send in world.books.items():
+            if send.attempt.transaction_id == one.transaction_id:
+                world.hear(row, world.told(one))
+    world.check_end()
+    return world
+
+
+@pytest.mark.parametrize("start", range(0, HISTORIES, 1_000))
+def test_nobody_is_debited_twice_and_every_attempt_ends(start: int) -> None:
+    """Were this to fail, somebody pays twice, or a debt hangs in the air for ever; the number names the history."""
+    seen = Counter[str]()
+    for seed in range(start, start + 1_000):
+        world = live(seed)
+        for send in world.books.values():
+            seen[f"sends {min(send.sends, 3)}"] += 1
+            seen[send.attempt.state] += 1
+        seen["debits"] += len(world.ledger)
+    # A model in which nothing happens would prove nothing.
+    assert min(seen["sends 1"], seen["sends 2"], seen["chargebacked"], 3 * seen["error"]) > 100, seen
+    assert seen["debits"] > 1_500
