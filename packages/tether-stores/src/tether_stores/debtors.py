@@ -165,7 +165,6 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
         verdict: With this verdict.
         name: With these beginnings of words in the name, as `to_tsquery` takes them.
         reference: With exactly this reference.
-        iban_fingerprint: With this IBAN.
         iban_tail: With these last four characters of the IBAN.
     """
 
@@ -173,7 +172,6 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str | None = None
     name: str | None = None
     reference: str | None = None
-    iban_fingerprint: bytes | None = None
     iban_tail: str | None = None
 
 

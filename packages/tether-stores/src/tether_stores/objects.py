@@ -7,16 +7,16 @@ goes out as one. An object appears whole or not at all: a stream that fails half
 
 ```python
 store = open_objects(settings)
-key = fresh_key("uploads", day=now.date(), token=secrets.token_urlsafe(18))
 await put(store, key, chunks)              # to abort, raise inside of `chunks`
 async for chunk in await get(store, key, start=0, end=100):
     ...
 ```
 """
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import contextmanager
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -34,7 +34,6 @@ __all__ = [
     "Stored",
     "answers",
     "delete",
-    "fresh_key",
     "get",
     "listed",
     "open_objects",
@@ -135,24 +134,6 @@ def open_objects(settings: Settings) -> Objects:
             },
         },
     )
-
-
-def fresh_key(folder: str, *, day: date, token: str) -> str:
-    """
-    A key nobody can guess, grouped by day so that leftovers can be found without listing everything.
-
-    Args:
-        folder: What kind of object it is, e.g. "uploads".
-        day: The present day.
-        token: Unguessable, of letters, digits, "-" and "_".
-
-    Returns:
-        The key.
-
-    >>> fresh_key("uploads", day=date(2026, 3, 2), token="x7-_Q")
-    'uploads/2026-03-02/x7-_Q'
-    """
-    return f"{folder}/{day.isoformat()}/{token}"
 
 
 async def put(store: Objects, key: str, chunks: AsyncIterable[bytes]) -> None:
@@ -279,11 +260,12 @@ async def listed(store: Objects, prefix: str) -> AsyncIterator[Stored]:
 
 
 async def answers(store: Objects) -> bool:
-    """Whether the store answers now; a bucket that does not exist does not."""
+    """Whether the store answers within two seconds; a bucket that does not exist does not."""
     try:
-        async for _ in listed(store, "health"):
-            break
-    except StoreUnreachable:
+        async with asyncio.timeout(2):
+            async for _ in listed(store, "health"):
+                break
+    except (StoreUnreachable, TimeoutError):
         return False
     return True
 

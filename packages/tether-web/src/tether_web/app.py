@@ -11,12 +11,13 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp
 from tether_stores import redis, telemetry
+from tether_stores.objects import open_objects
 from tether_stores.postgres import open_pool
 from tether_stores.queue import open_doorbell
 from tether_stores.redis import open_redis
 from tether_stores.settings import Settings
 
-from tether_web import attempts, events, health, openapi, problems, webhooks
+from tether_web import attempts, blacklist, debtors, events, health, openapi, problems, uploads, webhooks
 from tether_web.auth import ApiKeys, KeyRing
 from tether_web.edge import wrapped
 from tether_web.inbox import Inbox
@@ -37,6 +38,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] = lambda: d
     Returns:
         The application; its services open with its lifespan and close after the last answer.
     """
+    has_objects = bool(settings.aws_bucket or settings.objects_dir)
 
     @asynccontextmanager
     async def services(app: Litestar) -> AsyncIterator[None]:
@@ -62,8 +64,13 @@ def application(settings: Settings, *, clock: Callable[[], datetime] = lambda: d
                 waiting_max=settings.waiting_max,
             )
             stack.push_async_callback(inbox.close)
+            intake_doorbell = await stack.enter_async_context(
+                open_doorbell(settings.redis_url, queue="default", timeout_s=0.5)
+            )
             app.state.update(
                 {
+                    "intake_doorbell": intake_doorbell,
+                    "objects": open_objects(settings) if has_objects else None,
                     "pool": pool,
                     "cache": cache,
                     "inbox": inbox,
@@ -79,11 +86,13 @@ def application(settings: Settings, *, clock: Callable[[], datetime] = lambda: d
                 _log.error("EMP_API_PASSWORD is not set: every notification will be refused")
             if not settings.api_keys:
                 _log.error("TETHER_API_KEYS is not set: the API is closed")
+            if not has_objects:
+                _log.error("neither AWS_BUCKET nor TETHER_OBJECTS_DIR is set: no uploads can be sent")
             yield
 
     api = Router(
         "/",
-        route_handlers=[attempts.ROUTER, events.ROUTER],
+        route_handlers=[attempts.ROUTER, events.ROUTER, uploads.ROUTER, debtors.ROUTER, blacklist.ROUTER],
         middleware=[ApiKeys],
         security=[{"apiKey": []}],
     )
@@ -106,6 +115,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] = lambda: d
         ),
     )
     openapi.describe_webhook(app)
+    uploads.describe_form(app)
     return app
 
 

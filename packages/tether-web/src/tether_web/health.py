@@ -6,7 +6,7 @@ import msgspec
 from litestar import MediaType, Response, get
 from litestar.datastructures import State
 from tether_core.errors import StoreUnreachable
-from tether_stores import redis, webhook_events
+from tether_stores import objects, redis, webhook_events
 from tether_stores.postgres import connection
 
 from tether_web.metrics import CONTENT_TYPE_LATEST, OLDEST_WAITING, rendered
@@ -22,6 +22,7 @@ class Readiness(msgspec.Struct, frozen=True):
         ready: Whether notifications can be recorded: Postgres answers and a gateway password is configured.
         postgres: Whether it answers.
         redis: Whether it answers; without it everything works, slower.
+        objects: Whether the object store answers; without it files can be neither sent nor read, all else works.
         gateway_password: Whether one is configured; without it every notification is refused.
         oldest_waiting_s: Age of the oldest notification that is due and not booked, in seconds; null if unknown.
     """
@@ -29,6 +30,7 @@ class Readiness(msgspec.Struct, frozen=True):
     ready: bool
     postgres: bool
     redis: bool
+    objects: bool
     gateway_password: bool
     oldest_waiting_s: float | None
 
@@ -41,12 +43,13 @@ async def health() -> dict[Literal["status"], Literal["alive"]]:
 
 @get("/ready", summary="Whether notifications can be recorded", tags=["operation"])
 async def ready(state: State) -> Response[Readiness]:
-    """Ask Postgres and Redis; 503 when notifications cannot be recorded."""
+    """Ask Postgres, Redis and the object store; 503 when notifications cannot be recorded."""
     oldest_s = await _oldest_s(state)
     told = Readiness(
         ready=oldest_s is not None and bool(state.credentials),
         postgres=oldest_s is not None,
         redis=await redis.answers(state.cache),
+        objects=state.objects is not None and await objects.answers(state.objects),
         gateway_password=bool(state.credentials),
         oldest_waiting_s=oldest_s,
     )

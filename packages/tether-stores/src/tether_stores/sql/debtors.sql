@@ -216,7 +216,6 @@ where
     and (%(verdict)s::text is null or verdict = %(verdict)s)
     and (%(name)s::text is null or to_tsvector('simple', name) @@ to_tsquery('simple', %(name)s))
     and (%(reference)s::text is null or reference = %(reference)s)
-    and (%(iban_fingerprint)s::bytea is null or iban_fingerprint = %(iban_fingerprint)s)
     and (%(iban_tail)s::text is null or right(iban, 4) = %(iban_tail)s)
 order by id desc
 limit %(limit)s;
@@ -236,7 +235,6 @@ where
     and (%(verdict)s::text is null or verdict = %(verdict)s)
     and (%(name)s::text is null or to_tsvector('simple', name) @@ to_tsquery('simple', %(name)s))
     and (%(reference)s::text is null or reference = %(reference)s)
-    and (%(iban_fingerprint)s::bytea is null or iban_fingerprint = %(iban_fingerprint)s)
     and (%(iban_tail)s::text is null or right(iban, 4) = %(iban_tail)s)
 order by key, id
 limit %(limit)s;
@@ -251,7 +249,6 @@ where
     and (%(verdict)s::text is null or verdict = %(verdict)s)
     and (%(name)s::text is null or to_tsvector('simple', name) @@ to_tsquery('simple', %(name)s))
     and (%(reference)s::text is null or reference = %(reference)s)
-    and (%(iban_fingerprint)s::bytea is null or iban_fingerprint = %(iban_fingerprint)s)
     and (%(iban_tail)s::text is null or right(iban, 4) = %(iban_tail)s)
 order by name, id
 limit %(limit)s;

@@ -1,0 +1,365 @@
+"""
+`/api/blacklist`: accounts, names and e-mail addresses that must not be debited.
+
+```text
+GET    /api/blacklist            entries, newest first; those that hold, unless asked otherwise
+POST   /api/blacklist            make one                                              201, or 200 when it stands already
+DELETE /api/blacklist/{id}       lift one; it stays on record with who and why
+GET    /api/blacklist/export     all that hold, as CSV
+POST   /api/blacklist/import     many, as CSV
+```
+
+IBANs come in by body only and are kept as fingerprints (docs/decisions/0008). An export holds those fingerprints, so it
+can be imported where the same key is set; nobody can read accounts from it.
+"""
+
+import csv
+import io
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from litestar import Request, Response, Router, delete, get, post
+from litestar.datastructures import State
+from litestar.exceptions import NotFoundException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Parameter
+from litestar.response import Stream
+from tether_core import iban as ibans
+from tether_core.errors import IllegalStep, InvalidIban, InvalidRequest
+from tether_core.spreadsheet.cells import neutralise, restore, shown
+from tether_stores import blacklist
+from tether_stores.blacklist import ListedEntry, ManualEntry
+from tether_stores.postgres import Pool, connection, transaction
+
+from tether_web.pages import LIMIT, LIMIT_MAX, Page, decode_cursor, page
+from tether_web.sheets import as_csv
+
+__all__ = ["ROUTER", "EntryBody", "ImportProblem", "Imported"]
+
+Action = Literal["hold", "block"]
+_Short = Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
+_Text = Annotated[str, msgspec.Meta(max_length=500)]
+
+IMPORT_MAX_BYTES: Final = 20 << 20
+_COLUMNS: Final = "id iban_fingerprint iban_masked name email action reason note source added_by created_at expires_at".split()
+_BATCH: Final = 1_000
+
+
+class EntryBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """
+    An entry to make: about an IBAN, a name or an e-mail address, one of the three.
+
+    Attributes:
+        iban: Any spelling.
+        name: Of the account holder; case does not matter.
+        email: Case does not matter.
+        action: "hold" until a person lifts it; "block" the same, and lifting asks for a reason.
+        reason: A code of the scheme or a short word.
+        note: What else is to be said.
+        expires_at: When it ends by itself.
+    """
+
+    iban: _Text | None = None
+    name: _Text | None = None
+    email: _Text | None = None
+    action: Action = "block"
+    reason: _Short = "MANUAL"
+    note: _Text = ""
+    expires_at: datetime | None = None
+
+
+class ImportProblem(msgspec.Struct, frozen=True):
+    """
+    A line that made no entry.
+
+    Attributes:
+        row: Its number, the header's being 1.
+        column: The column it is about.
+        code: A stable word.
+        shown: The cell, masked.
+        note: What to do.
+    """
+
+    row: int
+    column: str
+    code: str
+    shown: str
+    note: str
+
+
+class Imported(msgspec.Struct, frozen=True):
+    """
+    What came of an import.
+
+    Attributes:
+        rows: Lines below the header.
+        added: New entries; a line with an IBAN, a name and an address makes three.
+        standing: Entries that stood already.
+        problems: Lines that made none, the first hundred.
+        problem_count: How many there are.
+    """
+
+    rows: int
+    added: int
+    standing: int
+    problems: list[ImportProblem]
+    problem_count: int
+
+
+@get("/", summary="List blacklist entries, newest first")
+async def listed(
+    state: State,
+    which: Annotated[
+        Literal["live", "ended", "all"],
+        Parameter(description="Entries that hold, those that ended, or both."),
+    ] = "live",
+    action: Annotated[Action | None, Parameter(description="Only of this action.")] = None,
+    source: Annotated[
+        Literal["chargeback", "manual", "import"] | None, Parameter(description="Only of this source.")
+    ] = None,
+    reason: Annotated[str | None, Parameter(description="Only for this reason.", max_length=40)] = None,
+    name: Annotated[str | None, Parameter(description="Only about this name.", max_length=500)] = None,
+    email: Annotated[str | None, Parameter(description="Only about this address.", max_length=500)] = None,
+    cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
+    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
+) -> Page[ListedEntry]:
+    """One page of entries."""
+    async with connection(state.pool) as conn:
+        rows = await blacklist.listed(
+            conn,
+            limit=limit + 1,
+            before=decode_cursor(cursor),
+            live=None if which == "all" else which == "live",
+            action=action,
+            source=source,
+            reason_code=_plain(reason),
+            name=_plain(name),
+            email=_plain(email),
+            now=state.clock(),
+        )
+    return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
+
+
+@post(
+    "/",
+    summary="Make an entry",
+    responses={200: ResponseSpec(ListedEntry, description="It stands already; this is it.")},
+)
+async def add(request: Request[str, None, State], state: State, data: EntryBody) -> Response[ListedEntry]:
+    """Put an account, a name or an address on the list."""
+    entry = _entry(data, key=state.settings.fingerprint_key.encode())
+    async with transaction(state.pool) as conn:
+        made = await blacklist.enter(conn, [entry], source="manual", added_by=request.user, now=state.clock())
+        entry_id = made.get(0) or await blacklist.standing(conn, entry)
+        assert entry_id is not None, "an entry that was not made stands"
+        found = await blacklist.one(conn, entry_id)
+    assert found is not None
+    return Response(found, status_code=201 if made else 200)
+
+
+@delete("/{entry_id:int}", status_code=200, summary="Lift an entry")
+async def lift(
+    request: Request[str, None, State],
+    state: State,
+    entry_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)],
+    because: Annotated[str, Parameter(description="Why; must be said to lift a block.", max_length=500)] = "",
+) -> ListedEntry:
+    """End an entry; it stays on record with who lifted it and why."""
+    because = because.replace("\x00", "").strip()
+    async with transaction(state.pool) as conn:
+        found = await blacklist.one(conn, entry_id)
+        if found is None:
+            raise NotFoundException("There is no such entry")
+        if found.action == "block" and not because:
+            raise InvalidRequest("say why a block is lifted", field="because")
+        if not await blacklist.lift(
+            conn, entry_id, lifted_by=request.user, because=because, now=state.clock()
+        ):
+            raise IllegalStep("blacklist entry", state="lifted", step="lifted")
+        found = await blacklist.one(conn, entry_id)
+    assert found is not None
+    return found
+
+
+@get("/export", summary="All entries that hold, as CSV", media_type="text/csv")
+async def export(state: State) -> Stream:
+    """The list as a file that `import` takes."""
+    lines = _exported(state.pool, now=state.clock())
+    headers = {"Content-Disposition": 'attachment; filename="blacklist.csv"'}
+    return Stream(
+        as_csv(_COLUMNS, lines, delimiter=","), headers=headers, media_type="text/csv; charset=utf-8"
+    )
+
+
+async def _exported(pool: Pool, *, now: datetime) -> AsyncIterator[list[str]]:
+    before = None
+    while True:
+        async with connection(pool) as conn:
+            rows = await blacklist.listed(conn, limit=_BATCH, before=before, live=True, now=now)
+        for row in rows:
+            told = {**msgspec.structs.asdict(row), "reason": row.reason_code}
+            yield [neutralise(_cell(told[name])) for name in _COLUMNS]
+        if len(rows) < _BATCH:
+            return
+        before = rows[-1].id
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    return "" if value is None else str(value)
+
+
+@post(
+    "/import",
+    status_code=200,
+    summary="Make many entries from CSV",
+    request_max_body_size=IMPORT_MAX_BYTES,
+)
+async def take_in(request: Request[str, None, State], state: State) -> Imported:
+    """
+    Read CSV with a header and make an entry for each IBAN, name and address in it.
+
+    Columns: iban or iban_fingerprint; name, or first_name and last_name; email; action (hold or block, block where
+    there is none); reason; note; expires_at. Others are left alone. A bad line fails no other.
+    """
+    now = state.clock()
+    header, lines = _table(await request.body())
+    entries: list[ManualEntry] = []
+    wrong: list[ImportProblem] = []
+    rows = 0
+    for number, cells in lines:
+        rows += 1
+        found = _line(
+            number, dict(zip(header, cells, strict=False)), key=state.settings.fingerprint_key.encode()
+        )
+        if isinstance(found, ImportProblem):
+            wrong.append(found)
+        else:
+            entries.extend(found)
+    added = 0
+    async with transaction(state.pool) as conn:
+        for start in range(0, len(entries), _BATCH):
+            some = entries[start : start + _BATCH]
+            added += len(await blacklist.enter(conn, some, source="import", added_by=request.user, now=now))
+    return Imported(rows, added, len(entries) - added, wrong[:100], len(wrong))
+
+
+def _table(body: bytes) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidRequest("is not UTF-8; save the file as CSV in UTF-8", field="body") from None
+    first = text.partition("\n")[0]
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=";" if first.count(";") > first.count(",") else ","
+    )
+
+    def filled() -> Iterator[tuple[int, list[str]]]:
+        try:
+            for number, cells in enumerate(reader, 1):
+                if any(cell.strip() for cell in cells):
+                    yield number, [restore(cell.strip()) for cell in cells]
+        except csv.Error:
+            raise InvalidRequest("holds a quotation mark that is never closed", field="body") from None
+
+    lines = filled()
+    header = [cell.lower().replace(" ", "_") for _, cell in _first(lines)]
+    if not {"iban", "iban_fingerprint", "name", "last_name", "email"} & set(header):
+        raise InvalidRequest(
+            "names no column iban, iban_fingerprint, name or email in its first line", field="body"
+        )
+    return header, lines
+
+
+def _first(lines: Iterator[tuple[int, list[str]]]) -> list[tuple[int, str]]:
+    number, cells = next(lines, (1, []))
+    return [(number, cell) for cell in cells]
+
+
+def _line(number: int, told: dict[str, str], *, key: bytes) -> list[ManualEntry] | ImportProblem:
+    """Make the entries of a line, or say what is wrong with it."""
+    name = told.get("name") or " ".join(filter(None, (told.get("first_name"), told.get("last_name"))))
+    subjects: Sequence[tuple[str, str]] = [
+        (field, text)
+        for field, text in (
+            ("iban", told.get("iban", "")),
+            ("iban_fingerprint", told.get("iban_fingerprint", "") if not told.get("iban") else ""),
+            ("name", name),
+            ("email", told.get("email", "")),
+        )
+        if text
+    ]
+    if not subjects:
+        return ImportProblem(number, "", "nobody", "", "The line names no IBAN, name or e-mail address.")
+    entries = []
+    for field, text in subjects:
+        body = {
+            field: text,
+            "action": told.get("action") or "block",
+            "reason": told.get("reason") or told.get("reason_code") or "IMPORT",
+            "note": told.get("note", ""),
+            "expires_at": told.get("expires_at") or None,
+        }
+        try:
+            if field == "iban_fingerprint":
+                entries.append(_by_fingerprint(body, masked=told.get("iban_masked", "")))
+            else:
+                entries.append(_entry(msgspec.convert(body, EntryBody), key=key))
+        except (InvalidIban, InvalidRequest, msgspec.ValidationError, ValueError) as problem:
+            why = (
+                str(problem)
+                if isinstance(problem, InvalidIban | InvalidRequest)
+                else "A cell is not of the form it has to be."
+            )
+            seen = shown(text, as_iban=field == "iban")
+            return ImportProblem(number, field, "unreadable", seen, why)
+    return entries
+
+
+def _by_fingerprint(body: dict[str, Any], *, masked: str) -> ManualEntry:
+    digest = bytes.fromhex(body.pop("iban_fingerprint"))
+    if len(digest) != 16:
+        raise InvalidRequest("has not the 32 hex digits of a fingerprint", field="iban_fingerprint")
+    told = msgspec.convert({**body, "name": "-"}, EntryBody)
+    return ManualEntry(
+        action=told.action,
+        reason_code=told.reason,
+        note=told.note,
+        expires_at=told.expires_at,
+        iban_fingerprint=digest,
+        # Whatever stands there, it is masked once more: nobody gets a whole IBAN onto the list in clear.
+        iban_masked=masked if set(masked[4:-4]) == {"*"} else ibans.mask(masked),
+    )
+
+
+def _entry(told: EntryBody, *, key: bytes) -> ManualEntry:
+    given = [text for text in (told.iban, told.name, told.email) if text and text.strip()]
+    if len(given) != 1:
+        raise InvalidRequest("give one of iban, name and email")
+    if any("\x00" in text for text in (*given, told.note, told.reason)):
+        raise InvalidRequest("holds a zero byte")
+    if told.expires_at is not None and told.expires_at.tzinfo is None:
+        raise InvalidRequest("needs an offset from UTC, e.g. 2027-01-31T00:00:00Z", field="expires_at")
+    canonical = ibans.validate(told.iban) if told.iban else None
+    return ManualEntry(
+        action=told.action,
+        reason_code=told.reason.strip() or "MANUAL",
+        note=told.note.strip(),
+        expires_at=told.expires_at,
+        iban_fingerprint=None if canonical is None else ibans.fingerprint(canonical, key=key),
+        iban_masked=None if canonical is None else ibans.mask(canonical),
+        name=" ".join(told.name.split()) if told.name else None,
+        email=blacklist.email_key(told.email) if told.email else None,
+    )
+
+
+def _plain(text: str | None) -> str | None:
+    return None if text is None else text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
+ROUTER: Final = Router(
+    "/api/blacklist", route_handlers=[listed, add, lift, export, take_in], tags=["blacklist"]
+)

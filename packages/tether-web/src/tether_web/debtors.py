@@ -1,0 +1,158 @@
+"""
+`GET /api/debtors[/{id}]`: who owes money, and what screening said of them.
+
+IBANs are shown masked, and searched for by their last four characters only: what stands in a URL stands in the logs of
+every proxy on the way.
+"""
+
+import base64
+import binascii
+import re
+from typing import Annotated, Final, Literal
+
+import msgspec
+from litestar import Router, get
+from litestar.datastructures import State
+from litestar.exceptions import NotFoundException
+from litestar.params import Parameter
+from tether_core import redact
+from tether_core.errors import InvalidRequest
+from tether_core.screening import RULES
+from tether_stores import debtors, problems
+from tether_stores.debtors import DebtorDetail, Filters, ListedDebtor, Sort
+from tether_stores.postgres import connection
+from tether_stores.problems import ListedProblem
+
+from tether_web.pages import LIMIT, LIMIT_MAX, Page, decode_cursor, page
+
+__all__ = ["ROUTER", "DebtorAnswer"]
+
+_SORTS: Final[dict[str, tuple[Sort, bool]]] = {
+    "row": ("row", False),
+    "amount": ("amount", False),
+    "-amount": ("amount", True),
+    "name": ("name", False),
+}
+
+
+class DebtorAnswer(msgspec.Struct, frozen=True):
+    """
+    One debtor.
+
+    Attributes:
+        debtor: Everything the file said of them; numbers of accounts among the extra fields are masked.
+        warnings: What deserves a look.
+    """
+
+    debtor: DebtorDetail
+    warnings: list[ListedProblem]
+
+
+@get("/", summary="List debtors")
+async def listed(
+    state: State,
+    upload: Annotated[
+        int | None, Parameter(ge=1, le=2**63 - 1, description="Only those of this upload.")
+    ] = None,
+    verdict: Annotated[
+        str | None,
+        Parameter(
+            description='Only "clear" ones, or those left out by this rule of screening.', max_length=40
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, Parameter(description="Only names with words that begin like these.", max_length=100)
+    ] = None,
+    reference: Annotated[
+        str | None, Parameter(description="Only with exactly this reference.", max_length=500)
+    ] = None,
+    iban_tail: Annotated[
+        str | None,
+        Parameter(description="Only IBANs that end in these four characters.", pattern="^[A-Za-z0-9]{4}$"),
+    ] = None,
+    sort: Annotated[
+        Literal["newest", "row", "amount", "-amount", "name"],
+        Parameter(description="Anything but newest needs `upload`."),
+    ] = "newest",
+    cursor: Annotated[
+        str | None, Parameter(description="`next` of the page before.", max_length=1_000)
+    ] = None,
+    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
+) -> Page[ListedDebtor]:
+    """One page of debtors."""
+    if verdict is not None and verdict not in {"clear", *RULES}:
+        raise InvalidRequest(f"is none; there are clear, {', '.join(RULES)}", field="verdict")
+    filters = Filters(
+        upload_id=upload,
+        verdict=verdict,
+        name=None if name is None else _words(name),
+        reference=None if reference is None else reference.replace("\x00", "\N{REPLACEMENT CHARACTER}"),
+        iban_tail=None if iban_tail is None else iban_tail.upper(),
+    )
+    if sort == "newest":
+        async with connection(state.pool) as conn:
+            rows = await debtors.listed(conn, filters=filters, limit=limit + 1, before=decode_cursor(cursor))
+        return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
+    if upload is None:
+        raise InvalidRequest("needs an upload; all debtors are only listed newest first", field="sort")
+    by, descending = _SORTS[sort]
+    async with connection(state.pool) as conn:
+        rows = await debtors.listed_sorted(
+            conn,
+            filters=filters,
+            sort=by,
+            descending=descending,
+            limit=limit + 1,
+            after=_decoded(cursor, sort),
+        )
+    last = rows[:limit][-1] if len(rows) > limit else None
+    key = None if last is None else debtors.sort_key(last, sort=by, descending=descending)
+    return Page(rows[:limit], None if last is None or key is None else _encoded(sort, key, last.id))
+
+
+@get("/{debtor_id:int}", summary="One debtor")
+async def one(state: State, debtor_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> DebtorAnswer:
+    """One debtor with everything the file said."""
+    async with connection(state.pool) as conn:
+        found = await debtors.one(conn, debtor_id)
+        if found is None:
+            raise NotFoundException("There is no such debtor")
+        told = found.debtor
+        warnings = (
+            await problems.of_row(conn, told.upload_id, row=told.row)
+            if told.upload_id is not None and told.row is not None
+            else []
+        )
+    extra = None if found.extra is None else {key: redact.text(text) for key, text in found.extra.items()}
+    return DebtorAnswer(msgspec.structs.replace(found, extra=extra), warnings)
+
+
+def _words(name: str) -> str:
+    words = re.findall(r"\w+", name)
+    if not words:
+        raise InvalidRequest("has no letters to look for", field="name")
+    return " & ".join(f"{word}:*" for word in words)
+
+
+def _encoded(sort: str, key: str, row_id: int) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode([sort, key, row_id])).rstrip(b"=").decode()
+
+
+def _decoded(cursor: str | None, sort: str) -> tuple[str, int] | None:
+    if cursor is None:
+        return None
+    try:
+        data = base64.b64decode(
+            cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True
+        )
+        told, key, row_id = msgspec.json.decode(
+            data, type=tuple[str, str, Annotated[int, msgspec.Meta(ge=0, lt=2**63)]]
+        )
+        if told == sort and "\x00" not in key and (sort == "name" or re.fullmatch(r"-?[0-9]{1,18}", key)):
+            return key, row_id
+    except (binascii.Error, ValueError, msgspec.DecodeError):
+        pass
+    raise InvalidRequest("is not one that this list gave; start again without it", field="cursor")
+
+
+ROUTER: Final = Router("/api/debtors", route_handlers=[listed, one], tags=["debtors"])
