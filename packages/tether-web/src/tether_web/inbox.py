@@ -16,6 +16,7 @@ So it can be flushed or stopped at any moment and the answers stay right, only s
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
@@ -42,6 +43,9 @@ _REDIS_PAUSE_S: Final = 3.0
 # Rings closer together than this say nothing new; a worker takes all that waits at each of them.
 _RING_PAUSE_S: Final = 0.02
 _MARKS_MAX: Final = 10_000
+# An insert takes milliseconds. One that takes this long is stuck, behind a lock or in a store that hangs, and those
+# that wait behind it get a connection of their own.
+_INSERT_MAX_S: Final = 10.0
 
 _log = logger("inbox")
 
@@ -119,8 +123,10 @@ class Inbox:
             raise StoreUnreachable("postgres", why="no commit in time") from problem
 
     async def close(self) -> None:
-        """Finish what is in flight; called once no request can come any more."""
-        await self._commits.drained()
+        """Finish what is in flight; called once no request can come any more, so nobody waits for what hangs."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._deadline_s):
+                await self._commits.drained()
         if self._after is not None:
             await asyncio.wait([self._after], timeout=1.0)
 
@@ -158,8 +164,11 @@ class Inbox:
     async def _record(self, rows: Sequence[Recording]) -> list[Delivery]:
         # Autocommit: the insert is one statement, committed by itself. A BEGIN and a COMMIT around it would be two
         # more round trips and no more safety; conflicting deliveries are further statements, each committed too.
-        async with connection(self._pool) as conn:
-            return await webhook_events.record(conn, rows, now=self._clock())
+        try:
+            async with asyncio.timeout(_INSERT_MAX_S), connection(self._pool) as conn:
+                return await webhook_events.record(conn, rows, now=self._clock())
+        except TimeoutError as problem:
+            raise StoreUnreachable("postgres", why="no commit in time") from problem
 
     async def _afterwards(self) -> None:
         """Mark and ring, as long as there is something to mark or ring for."""

@@ -1,0 +1,245 @@
+"""The way into the inbox: Redis may forget and may be gone, and no answer is given before its commit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from datetime import UTC, datetime
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import psycopg
+import pytest
+import redis as plain
+from tether_core.errors import StoreUnreachable
+from tether_stores import redis
+from tether_stores.postgres import open_pool
+from tether_stores.queue import open_doorbell
+from tether_stores.webhook_events import Recording
+from tether_web import inbox as module
+from tether_web.inbox import Inbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from tether_sandbox.services import Services
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+def _row(name: str, *, content: str = "") -> Recording:
+    return Recording(
+        name.encode().ljust(16, b"."),
+        (content or name).encode().ljust(16, b"."),
+        "default",
+        "payment",
+        name,
+        "approved",
+        "",
+        "text/plain",
+        b"body",
+    )
+
+
+@contextlib.asynccontextmanager
+async def _opened(database_url: str, redis_url: str, *, deadline_s: float = 5) -> AsyncIterator[Inbox]:
+    """An inbox as the application opens it."""
+    async with (
+        open_pool(database_url, name="tests", max_size=1, checked=False) as pool,
+        redis.open_redis(redis_url, name="tests") as cache,
+        open_doorbell(redis_url, queue="webhooks", timeout_s=0.5) as doorbell,
+    ):
+        made = Inbox(
+            pool=pool,
+            cache=cache,
+            doorbell=doorbell,
+            clock=lambda: NOON,
+            deadline_s=deadline_s,
+            waiting_max=100,
+        )
+        try:
+            yield made
+        finally:
+            await made.close()
+
+
+@pytest.fixture
+def server(redis_url: str) -> Iterator[plain.Redis]:
+    """A client of another kind, to look into Redis from the side."""
+    with plain.Redis.from_url(redis_url) as client:
+        yield client
+
+
+def _keys(server: plain.Redis) -> set[bytes]:
+    return set(server.scan_iter())
+
+
+def _states(url: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url) as conn:
+        return conn.execute("select notification_id, state from webhook_events order by id").fetchall()
+
+
+SEEN = b"tether:seen:"
+
+
+async def test_a_mark_and_a_ring_follow_the_commit_and_never_precede_it(
+    database_url: str, redis_url: str, server: plain.Redis, eventually: Callable[..., Any]
+) -> None:
+    """A mark before its commit would have the repeat of a lost notification answered "already processed"."""
+    async with _opened(database_url, redis_url) as inbox:
+        with psycopg.connect(database_url) as busy:
+            busy.execute("lock table webhook_events in share mode")
+            delivery = asyncio.create_task(inbox.deliver(_row("a")))
+            await eventually(lambda: _is_blocked(database_url), what="the insert to wait")
+            assert _keys(server) == set()
+        assert await delivery == "recorded"
+        await eventually(lambda: SEEN + _row("a").key in _keys(server), what="the mark")
+        assert b"saq:webhooks:queued" in _keys(server)
+
+
+def _is_blocked(url: str) -> bool:
+    query = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    with psycopg.connect(url) as conn:
+        row = conn.execute(query).fetchone()
+    return bool(row and row[0])
+
+
+async def test_what_redis_remembers_is_answered_without_the_database(
+    database_url: str, redis_url: str, eventually: Callable[..., Any], server: plain.Redis
+) -> None:
+    """The gateway repeats ten times; a repeat shall cost one look and no place in a commit."""
+    async with _opened(database_url, redis_url) as inbox:
+        await inbox.deliver(_row("a"))
+        await eventually(lambda: SEEN + _row("a").key in _keys(server), what="the mark")
+        with psycopg.connect(database_url) as busy:
+            busy.execute("lock table webhook_events in share mode")
+            assert await inbox.deliver(_row("a")) == "repeated"
+
+
+async def test_redis_may_forget_everything_at_any_moment(
+    database_url: str, redis_url: str, server: plain.Redis
+) -> None:
+    """A flushed Redis costs a look at the database, and neither an event nor a second booking."""
+    async with _opened(database_url, redis_url) as inbox:
+        assert await inbox.deliver(_row("a")) == "recorded"
+        server.flushdb()
+        assert await inbox.deliver(_row("a")) == "repeated"
+        assert await inbox.deliver(_row("a", content="x")) == "conflicting"
+        server.flushdb()
+        assert await inbox.deliver(_row("a", content="x")) == "repeated"
+    assert _states(database_url) == [("a", "waiting"), ("a", "conflicting")]
+
+
+async def test_a_mark_vouches_for_its_content_alone(
+    database_url: str, redis_url: str, server: plain.Redis, eventually: Callable[..., Any]
+) -> None:
+    """Other content under a marked key is for a person to see. A look-aside by key alone would hide it."""
+    async with _opened(database_url, redis_url) as inbox:
+        await inbox.deliver(_row("a"))
+        await eventually(lambda: SEEN + _row("a").key in _keys(server), what="the mark")
+        assert await inbox.deliver(_row("a", content="x")) == "conflicting"
+        assert await inbox.deliver(_row("a")) == "repeated"
+        assert await inbox.deliver(_row("a", content="x")) == "repeated"
+        assert await inbox.deliver(_row("a", content="y")) == "conflicting"
+    assert len(_states(database_url)) == 3
+
+
+async def test_without_redis_everything_is_recorded_and_quickly(
+    database_url: str, redis_url: str, services: Services, eventually: Callable[..., Any], server: plain.Redis
+) -> None:
+    """Redis frozen or gone costs the first sender a quarter of a second.
+
+    Then it is left alone for a while.
+    """
+    if services.redis is None:
+        async with _opened(database_url, "redis://127.0.0.1:1") as inbox:
+            assert await inbox.deliver(_row("a")) == "recorded"
+        return
+    async with _opened(database_url, redis_url) as inbox:
+        with services.redis.paused():
+            began = monotonic()
+            assert await inbox.deliver(_row("first")) == "recorded"
+            assert monotonic() - began < 1
+            began = monotonic()
+            for n in range(20):
+                assert await inbox.deliver(_row(f"e{n}")) == "recorded"
+            assert await inbox.deliver(_row("e0")) == "repeated"
+            assert monotonic() - began < 1
+        services.redis.kill()
+        assert await inbox.deliver(_row("second")) == "recorded"
+        services.redis.start()
+
+        async def marked() -> bool:
+            await inbox.deliver(_row(f"later-{monotonic()}"))
+            return any(key.startswith(SEEN) for key in _keys(server))
+
+        await eventually(marked, what="Redis to be used again")
+
+
+async def test_a_ring_is_heard_for_every_burst(
+    database_url: str, redis_url: str, server: plain.Redis, eventually: Callable[..., Any]
+) -> None:
+    """A row that is not rung for waits a second for the look; on a quiet day that would be every row."""
+    async with _opened(database_url, redis_url) as inbox:
+        await asyncio.gather(*(inbox.deliver(_row(f"e{n}")) for n in range(50)))
+        await eventually(lambda: server.llen("saq:webhooks:queued"), what="a ring")
+        server.flushdb()
+        assert await inbox.deliver(_row("e0")) == "repeated"
+        assert await inbox.deliver(_row("later")) == "recorded"
+        await eventually(lambda: server.llen("saq:webhooks:queued"), what="a ring for the later one")
+        (job,) = [server.get(key) for key in _keys(server) if key.startswith(b"saq:job:")]
+        assert b"later" not in msgspec.json.encode(msgspec.json.decode(job))  # type: ignore[arg-type]
+
+
+async def test_a_restart_of_postgres_between_two_deliveries_costs_no_answer(
+    database_url: str, redis_url: str, services: Services
+) -> None:
+    """The idle connection dies with the restart; the next sender must be answered 200 and not 503."""
+    async with _opened(database_url, redis_url) as inbox:
+        assert await inbox.deliver(_row("a")) == "recorded"
+        if services.postgres:
+            services.postgres.restart()
+        assert await inbox.deliver(_row("b")) == "recorded"
+        assert await inbox.deliver(_row("b")) == "repeated"
+
+
+async def test_one_stuck_row_does_not_hold_up_the_others_for_ever(
+    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
+) -> None:
+    """A forgotten session that holds one key must not stop the intake of every node until it is found."""
+    monkeypatch.setattr(module, "_INSERT_MAX_S", 0.3)
+    async with _opened(database_url, redis_url, deadline_s=0.2) as inbox:
+        with psycopg.connect(database_url) as forgotten:
+            stuck = _row("stuck")
+            forgotten.execute(
+                "insert into webhook_events (key, content, account, kind, notification_id, status, source,"
+                " content_type, body, state, failures, received_at, next_at) values (%s, %s, 'default', 'payment',"
+                " 'stuck', '', 'webhook', '', '', 'waiting', 0, %s, %s)",
+                [stuck.key, stuck.content, NOON, NOON],
+            )
+            with pytest.raises(StoreUnreachable):
+                await inbox.deliver(stuck)
+
+            async def taken() -> bool:
+                return await inbox.deliver(_row("other")) == "recorded"
+
+            await eventually(taken, what="another delivery to be taken", despite=(StoreUnreachable,))
+        assert await inbox.deliver(stuck) == "recorded"
+
+
+async def test_closing_waits_for_commits_and_not_for_a_store_that_hangs(
+    database_url: str, redis_url: str, eventually: Callable[..., Any]
+) -> None:
+    """A node that stops finishes what it promised. Waiting for a store that hangs, it would be killed."""
+    with psycopg.connect(database_url) as busy:
+        busy.execute("lock table webhook_events in share mode")
+        began = monotonic()
+        async with _opened(database_url, redis_url, deadline_s=0.3) as inbox:
+            with pytest.raises(StoreUnreachable, match="no commit in time"):
+                await inbox.deliver(_row("a"))
+            closing = asyncio.create_task(inbox.close())
+            await closing
+            assert monotonic() - began < 3
+            busy.rollback()
+    await eventually(lambda: _states(database_url) in ([], [("a", "waiting")]), what="an end of it")
