@@ -146,7 +146,12 @@ async def test_a_mark_vouches_for_its_content_alone(
 
 
 async def test_without_redis_everything_is_recorded_and_quickly(
-    database_url: str, redis_url: str, services: Services, eventually: Callable[..., Any], server: plain.Redis
+    database_url: str,
+    redis_url: str,
+    services: Services,
+    server: plain.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Callable[..., Any],
 ) -> None:
     """Redis frozen or gone costs the first sender a quarter of a second.
 
@@ -156,6 +161,7 @@ async def test_without_redis_everything_is_recorded_and_quickly(
         async with _opened(database_url, "redis://127.0.0.1:1") as inbox:
             assert await inbox.deliver(_row("a")) == "recorded"
         return
+    monkeypatch.setattr(module, "_REDIS_PAUSE_S", 1.0)
     async with _opened(database_url, redis_url) as inbox:
         with services.redis.paused():
             began = monotonic()
@@ -225,6 +231,7 @@ async def test_one_stuck_row_does_not_hold_up_the_others_for_ever(
                 return await inbox.deliver(_row("other")) == "recorded"
 
             await eventually(taken, what="another delivery to be taken", despite=(StoreUnreachable,))
+            forgotten.rollback()
         assert await inbox.deliver(stuck) == "recorded"
 
 
