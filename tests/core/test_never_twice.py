@@ -153,9 +153,11 @@ class World:
         if one.status == "pending_async" or status == "chargebacked":
             one.status = status
 
-    def reconcile(self, transaction_id: str) -> GatewayAnswer | GatewaySilent | None:
+    def reconcile(self, transaction_id: str, *, named: bool) -> GatewayAnswer | GatewaySilent | None:
         if self.goes_wrong():
-            wrong = self.chance.choice(("silent", "100", "110", "other"))
+            wrong = self.chance.choice(("silent", "100", "110", "other", "forgets"))
+            if wrong == "forgets" and named:
+                return None  # once it was named, it cannot be gone
             if wrong == "silent":
                 return GatewaySilent(why="timeout")
             if wrong == "other" and self.ledger:
@@ -244,9 +246,7 @@ class World:
             if dies:
                 return
             # Answers are recorded late when the database was away, and now and then twice.
-            late_s = (
-                self.chance.uniform(0, 4_000) if self.goes_wrong() and self.chance.random() < 0.3 else 0.0
-            )
+            late_s = self.chance.uniform(0, 3_000) if self.goes_wrong() else 0.0
             for _ in range(2 if self.goes_wrong() else 1):
                 self.at(moment_s + late_s, lambda: self.record(row, told, number=number))
 
@@ -281,7 +281,7 @@ class World:
             # What the gateway names but does not know yet is asked about as well.
             if send.attempt.state != "unknown" or send.step in {"ready", "sending"}:
                 continue
-            told = self.reconcile(send.attempt.transaction_id)
+            told = self.reconcile(send.attempt.transaction_id, named=send.attempt.unique_id is not None)
             # Others go on meanwhile: the answer may come when the debit has become ready, or is being sent again.
             took_s = self.chance.uniform(0, 1_200) if self.goes_wrong() else 0.0
             self.at(self.now_s + took_s, partial(self.settle, row, told, self.now))
