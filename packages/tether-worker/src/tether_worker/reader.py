@@ -232,13 +232,15 @@ def _limit(limits: Limits, *, parent: int) -> None:
     _end_with_parent()
     if os.getppid() != parent:
         os._exit(1)
+    time_s = max(int(limits.time_s), 1)
     for what, most in (
-        (resource.RLIMIT_AS, limits.memory_bytes),
-        (resource.RLIMIT_CPU, max(int(limits.time_s), 1)),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes)),
+        # The first limit ends the process by a signal of its own, which tells it from other deaths.
+        (resource.RLIMIT_CPU, (time_s, time_s + 5)),
+        (resource.RLIMIT_FSIZE, (0, 0)),
+        (resource.RLIMIT_CORE, (0, 0)),
     ):
-        resource.setrlimit(what, (most, most))
+        resource.setrlimit(what, most)
 
 
 def _end_with_parent() -> None:
