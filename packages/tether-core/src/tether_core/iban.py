@@ -30,6 +30,7 @@ ask the account holder for it
 
 import re
 import unicodedata
+from collections.abc import Callable
 from hashlib import blake2b
 from importlib.resources import files
 
@@ -85,7 +86,8 @@ class _Country(msgspec.Struct, frozen=True):
     name: str
     structure: str
     length: int
-    shape: re.Pattern[str]
+    # Whether a text has this country's form, as `re.Pattern.fullmatch` tells.
+    fits: Callable[[str], object]
     # The country's letters as digits, for the end of the number that is divided by 97.
     digits: str
     # Whether the BBAN has digits only, so that no letter needs translating.
@@ -104,9 +106,9 @@ def _load() -> dict[str, _Country]:
             name=name,
             structure=structure,
             length=4 + sum(count for count, _ in pieces),
-            shape=re.compile(
+            fits=re.compile(
                 prefix + "[0-9]{2}" + "".join(f"{_KINDS[kind]}{{{count}}}" for count, kind in pieces)
-            ),
+            ).fullmatch,
             digits=prefix.translate(_VALUES),
             numeric=all(kind == "n" for _, kind in pieces),
         )
@@ -157,10 +159,10 @@ def validate(text: str) -> str:
     """
     iban = text.replace(" ", "")
     entry = _REGISTRY.get(iban[:2])
-    if entry is None or not entry.shape.fullmatch(iban):
+    if entry is None or not entry.fits(iban):
         iban = compact(text)
         entry = _REGISTRY.get(iban[:2])
-        if entry is None or not entry.shape.fullmatch(iban):
+        if entry is None or not entry.fits(iban):
             raise InvalidIban(mask(iban), why=_broken_rule(iban))
     bban = iban[4:] if entry.numeric else iban[4:].translate(_VALUES)
     check = iban[2:4]
@@ -212,12 +214,9 @@ def mask(iban: str) -> str:
     text = compact(iban)
     if len(text) < _SHORTEST:
         return "*" * max(len(text), 4)
-    stars = "*" * (min(len(text), _LONGEST) - 8)
-    return _shown(text[:4]) + stars + _shown(text[-4:])
-
-
-def _shown(text: str) -> str:
-    return "".join(mark if mark.isascii() and mark.isalnum() else "?" for mark in text)
+    if not (text.isascii() and text.isalnum()):
+        text = "".join(mark if mark.isascii() and mark.isalnum() else "?" for mark in text)
+    return text[:4] + "*" * (min(len(text), _LONGEST) - 8) + text[-4:]
 
 
 def fingerprint(iban: str, *, key: bytes = b"") -> bytes:

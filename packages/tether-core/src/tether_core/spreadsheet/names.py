@@ -27,6 +27,8 @@ MOJIBAKE: Final = re.compile(f"[\u00c2-\u00c5\u00ce-\u00d1]{_REST}|[\u00e1\u00e2
 
 def clean(text: str) -> str:
     """Compose accents, make every kind of blank and line break a blank, and drop marks that nobody sees."""
+    if text.isascii() and text.isprintable():
+        return text.strip()
     if not text.isprintable():
         text = "".join(" " if mark.isspace() else mark for mark in text if unicodedata.category(mark) != "Cf")
     return unicodedata.normalize("NFC", text).strip()
@@ -44,9 +46,10 @@ def broken(text: str) -> str:
     """
     if "\ufffd" in text:
         return "it holds a character that was lost in an earlier conversion, or the file has another encoding"
-    for mark in text:
-        if not mark.isprintable() and unicodedata.category(mark) in ("Cc", "Cs", "Co", "Cn"):
-            return "it holds a control character"
+    if not text.isprintable() and any(
+        unicodedata.category(mark) in ("Cc", "Cs", "Co", "Cn") for mark in text
+    ):
+        return "it holds a control character"
     if MOJIBAKE.search(text):
         mended = MOJIBAKE.sub(_mend, text)
         if mended != text:

@@ -47,6 +47,7 @@ from tether_core.spreadsheet.words import is_total_label
 __all__ = ["NAME_LENGTH_MAX", "read"]
 
 NAME_LENGTH_MAX: Final = 70
+_ADDRESS_NEEDED: Final = SEPA - EEA
 
 
 def read(
@@ -134,7 +135,7 @@ class _Careful:
         name = self._name(seen)
         amount_minor = self._amount(seen)
         values = self._others(seen)
-        if iban[:2] in SEPA - EEA and not (values.get("city") and values.get("country")):
+        if iban[:2] in _ADDRESS_NEEDED and not (values.get("city") and values.get("country")):
             seen.add(
                 "address_missing",
                 self._iban_at,
