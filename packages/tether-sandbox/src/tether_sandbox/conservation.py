@@ -80,6 +80,18 @@ class Books(msgspec.Struct, frozen=True):
         )
 
 
+    def since(self, before: "Books") -> "Books":
+        """What has come since another reading of the same tables; nothing may have been under way then."""
+        return Books(
+            dict(Counter(self.inbox) - Counter(before.inbox)),
+            {one: state for one, state in self.attempts.items() if one not in before.attempts},
+            [entry for entry in self.entries if entry not in before.entries],
+            {one: state for one, state in self.replayed.items() if one not in before.replayed},
+            self.contents - before.contents,
+            self.moves[len(before.moves) :],
+        )
+
+
 def books(database_url: str) -> Books:
     """
     Read the tables.
