@@ -96,7 +96,13 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
     """
     try:
         async with pool.connection() as conn:
-            yield conn
+            try:
+                yield conn
+            except psycopg.DatabaseError as problem:
+                # To psycopg a session that Postgres ended is not always an OperationalError: not after idling too long.
+                if conn.closed:
+                    raise ConnectionLost("postgres", why=_kind(problem)) from problem
+                raise
     except (PoolTimeout, TooManyRequests) as problem:
         raise StoreUnreachable("postgres", why="no connection in time") from problem
     except (psycopg.OperationalError, psycopg.InterfaceError) as problem:

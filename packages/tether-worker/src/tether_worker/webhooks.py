@@ -114,7 +114,10 @@ async def book(has: Booking, *, limit: int = BATCH_MAX) -> int:
                 await _book_together(conn, rows, has=has, now=now)
         except (Unavailable, psycopg.OperationalError):
             raise
-        except Exception as problem:  # noqa: BLE001 - one row is at fault; find out which
+        except Exception as problem:
+            if conn.closed:
+                raise  # frozen for too long, and Postgres gave the rows back; none of them is at fault
+            # Else one row is at fault; find out which.
             _log.warning("batch taken apart", rows=len(rows), exc_info=problem)
             for row in rows:
                 await _book_alone(conn, row, has=has, now=now)

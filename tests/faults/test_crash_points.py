@@ -1,0 +1,281 @@
+"""A process dies at every boundary there is, in turn, and what is left is as if nothing had happened."""
+
+from __future__ import annotations
+
+import random
+import signal
+from datetime import UTC, datetime
+from hashlib import sha256
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from tether_core.billing import Policy
+from tether_core.emp.notification import FORM
+from tether_core.spreadsheet import Answers
+from tether_sandbox.conservation import books, broken_chains
+from tether_sandbox.gateway import Payment, encode, sign
+from tether_sandbox.seed import made_up_iban, seed
+from tether_sandbox.storm.points import Fate, Order, doomed
+from tether_stores import billing_attempts, objects, uploads
+from tether_stores.objects import open_objects
+from tether_stores.postgres import ConnectionLost, open_pool
+from tether_stores.settings import Settings
+from tether_worker import webhooks
+from tether_worker.webhooks import Booking, book
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tether_sandbox.storm.points import Ask
+
+PASSWORD = "s3cret-password"
+# Leases and put-off rows of the dead are due again by this clock.
+LATER_S = 3600.0
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
+    """Sends children to their death."""
+    with doomed(tmp_path_factory.mktemp("doomed")) as asked:
+        yield asked
+
+
+def _payments(database_url: str, number: int) -> list[Payment]:
+    made = seed(database_url, attempts=2, chance=random.Random(number), now=datetime.now(UTC))
+    return [Payment(one.transaction_id, one.unique_id, one.amount_minor, one.currency) for one in made]
+
+
+def _form(payment: Payment, **fields: str) -> bytes:
+    told = {
+        "transaction_id": payment.transaction_id,
+        "unique_id": payment.unique_id,
+        "transaction_type": "sdd_sale",
+        "amount": str(payment.amount_minor),
+        "currency": payment.currency,
+        "signature": sign(payment.unique_id, password=PASSWORD),
+    }
+    return encode(told | fields, content_type=FORM)
+
+
+def _rounds(one: Payment, other: Payment) -> list[list[bytes]]:
+    """Two at the same moment, then a return with a reason that blocks, then a repeat of the first."""
+    approved = _form(one, status="approved")
+    returned = _form(one, status="chargebacked", event="chargeback", reason_code="AC04")
+    return [[approved, _form(other, status="declined")], [returned], [approved]]
+
+
+async def _outcome(database_url: str, payments: list[Payment]) -> dict[str, Any]:
+    """All that stands in the tables of some payments, without ids and moments."""
+    ids = [one.unique_id for one in payments]
+    async with await psycopg.AsyncConnection.connect(database_url) as conn:
+
+        async def rows(query: str) -> list[Any]:
+            cursor = await conn.execute(query, {"ids": ids})
+            return await cursor.fetchall()
+
+        return {
+            "inbox": await rows(
+                "select array_position(%(ids)s, notification_id), status, event, state, outcome, failures"
+                " from webhook_events where notification_id = any(%(ids)s) order by 1, 2, 3"
+            ),
+            "attempts": await rows(
+                "select array_position(%(ids)s, unique_id), state, payment_stage, dispute_stage"
+                " from billing_attempts where unique_id = any(%(ids)s) order by 1"
+            ),
+            "blacklist": await rows(
+                "select array_position(%(ids)s, a.unique_id), b.reason_code, b.action from blacklist b"
+                " join billing_attempts a on a.id = b.attempt_id where a.unique_id = any(%(ids)s)"
+            ),
+            "outbox": await rows(
+                "select array_position(%(ids)s, e.notification_id), e.status, o.name from outbox o"
+                " join webhook_events e on e.id = o.webhook_event_id"
+                " where e.notification_id = any(%(ids)s) order by 1, 2, 3"
+            ),
+        }
+
+
+async def test_a_web_node_dies_at_every_boundary(
+    ask: Ask, database_url: str, environment: dict[str, str]
+) -> None:
+    """
+    A notification that was acknowledged and is not on record is money nobody books; one on record twice is booked twice.
+
+    The node dies before each exchange with Postgres and Redis and before each answer. The gateway, which got no echo,
+    sends everything again to another node.
+    """
+
+    async def endured(number: int, *, stop_at: int) -> tuple[dict[str, Any], Fate]:
+        payments = _payments(database_url, number)
+        rounds = _rounds(*payments)
+        fate = ask(Order("take", stop_at, environment, rounds))
+        async with await psycopg.AsyncConnection.connect(database_url) as conn:
+            cursor = await conn.execute("select body from webhook_events")
+            on_record = {bytes(body) for (body,) in await cursor.fetchall()}
+        assert set(fate.acknowledged) <= on_record
+        again = ask(Order("take", 0, environment, rounds))
+        assert again.code == 0
+        assert len(again.acknowledged) == 4
+        assert ask(Order("book", 0, environment)).code == 0
+        return await _outcome(database_url, payments), fate
+
+    wanted, _ = await endured(0, stop_at=0)
+    assert [row[3] for row in wanted["inbox"]] == ["processed"] * 3
+    assert wanted["blacklist"] == [(1, "AC04", "block")]
+    await _each_boundary(endured, wanted=wanted, at_least=20)
+    ours = books(database_url)
+    assert not broken_chains(ours.moves, ours.attempts)
+
+
+async def test_a_worker_dies_at_every_boundary_of_booking(
+    ask: Ask, database_url: str, environment: dict[str, str]
+) -> None:
+    """A state written without its blacklist entry lets a bad account be debited again; one written twice is told twice."""
+
+    async def endured(number: int, *, stop_at: int) -> tuple[dict[str, Any], Fate]:
+        payments = _payments(database_url, number)
+        assert ask(Order("take", 0, environment, _rounds(*payments))).code == 0
+        fate = ask(Order("book", stop_at, environment))
+        assert ask(Order("book", 0, environment)).code == 0
+        return await _outcome(database_url, payments), fate
+
+    wanted, _ = await endured(0, stop_at=0)
+    assert [row[1] for row in wanted["attempts"]] == ["chargebacked", "declined"]
+    await _each_boundary(endured, wanted=wanted, at_least=8)
+    ours = books(database_url)
+    assert not broken_chains(ours.moves, ours.attempts)
+
+
+async def test_a_worker_dies_at_every_boundary_of_reading_a_file(
+    ask: Ask, database_url: str, environment: dict[str, str]
+) -> None:
+    """A row read twice is a person debited twice; a row passed over is money nobody collects and nobody misses."""
+    settings = Settings.from_env(environment)
+    store = open_objects(settings)
+
+    async def endured(number: int, *, stop_at: int) -> tuple[dict[str, Any], Fate]:
+        content = _sheet(random.Random(number))
+        upload_id = await _handed_in(store, database_url, content)
+        order = Order("read", stop_at, environment, chunk_rows=3)
+        fate = ask(order)
+        assert ask(Order("read", 0, environment, ahead_s=LATER_S, chunk_rows=3)).code == 0
+        return await _intake_outcome(database_url, upload_id), fate
+
+    wanted, _ = await endured(0, stop_at=0)
+    assert wanted["upload"][0][:4] == ("completed", 10, 8, 1)
+    assert wanted["debtors"] == [
+        *((row, "clear") for row in (2, 3, 4, 5, 7, 8, 9, 10)),
+        (11, "duplicate_in_file"),
+    ]
+    assert [row[0] for row in wanted["problems"]] == [6]
+    await _each_boundary(endured, wanted=wanted, at_least=20)
+
+
+def _sheet(chance: random.Random) -> bytes:
+    """Ten rows: eight good ones, one whose IBAN is none, and the first person again."""
+    ibans = [made_up_iban(chance) for _ in range(10)]
+    ibans[9] = ibans[0]
+    ibans[4] = "DE00"
+    names = [f"Person {chance.randrange(10**9)}" for _ in range(10)]
+    lines = [
+        f"{name};{account};{10 + n},50" for n, (name, account) in enumerate(zip(names, ibans, strict=True))
+    ]
+    return "\n".join(["Name;IBAN;Betrag", *lines]).encode()
+
+
+async def _handed_in(store: objects.Objects, database_url: str, content: bytes) -> int:
+    digest = sha256(content).digest()
+    key = f"uploads/{digest.hex()}"
+
+    async def chunks() -> Any:
+        yield content
+
+    await objects.put(store, key, chunks())
+    told = uploads.Recording(
+        object_key=key,
+        filename="list.csv",
+        size_bytes=len(content),
+        sha256=digest,
+        content_key=digest,
+        answers=Answers(),
+        dry_run=False,
+        forced=False,
+        added_by="tests",
+    )
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
+        upload_id, fresh = await uploads.record(conn, told, now=datetime.now(UTC))
+    assert fresh
+    return upload_id
+
+
+async def _intake_outcome(database_url: str, upload_id: int) -> dict[str, Any]:
+    async with await psycopg.AsyncConnection.connect(database_url) as conn:
+
+        async def rows(query: str) -> list[Any]:
+            return await (await conn.execute(query, {"id": upload_id})).fetchall()
+
+        return {
+            "upload": await rows(
+                "select state, rows_read, stored, excluded, refused, skipped, warnings, amount_minor,"
+                " verdict_counts::text, problem_counts::text from uploads where id = %(id)s"
+            ),
+            "debtors": await rows(
+                "select row_number, verdict from debtors where upload_id = %(id)s order by 1"
+            ),
+            "problems": await rows(
+                "select row_number, ordinal, level, column_name, code from problems where upload_id = %(id)s"
+                " order by 1, 2"
+            ),
+        }
+
+
+async def _each_boundary(endured: Any, *, wanted: dict[str, Any], at_least: int) -> None:
+    """Stop at 1, 2, 3 and so on until one lives to its end; each time all must be as *wanted* in the end."""
+    for number in count(1):
+        outcome, fate = await endured(number, stop_at=number)
+        assert outcome == wanted, f"stopped before exchange {number}"
+        if fate.code == 0:
+            assert number > at_least, "the later boundaries were not reached"
+            return
+        assert fate.code == -signal.SIGKILL
+
+
+async def test_a_worker_frozen_over_its_rows_puts_none_of_them_off(
+    ask: Ask,
+    database_url: str,
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    until: Callable[..., object],
+) -> None:
+    """
+    Rows that a frozen worker held are booked by the next one at once, and nobody is blamed for its sleep.
+
+    Postgres ends the session of a transaction that idles. To psycopg that is no failure of the connection, and taken for
+    one of the content it would have the batch taken apart and its rows looked at one by one, on a connection that is
+    gone.
+    """
+    payments = _payments(database_url, 1)
+    assert ask(Order("take", 0, environment, _rounds(*payments))).code == 0
+    real = billing_attempts.locked_by_ids
+    alone: list[Any] = []
+
+    def session_has_ended() -> bool:
+        with psycopg.connect(database_url) as conn:
+            found = conn.execute("select from pg_stat_activity where application_name = 'tether-frozen'")
+            return found.rowcount == 0
+
+    async def frozen(conn: Any, **named: Any) -> Any:
+        until(session_has_ended, what="the end of the session")
+        return await real(conn, **named)
+
+    monkeypatch.setattr(webhooks, "_FREEZE_S", 0.05)
+    monkeypatch.setattr(billing_attempts, "locked_by_ids", frozen)
+    monkeypatch.setattr(webhooks, "_book_alone", lambda *_, **__: alone.append(1))
+    async with open_pool(database_url, name="tether-frozen", max_size=1) as pool:
+        with pytest.raises(ConnectionLost):
+            await book(Booking(pool, Policy(), lambda: datetime.now(UTC), random.random))
+    assert not alone
+    assert ask(Order("book", 0, environment)).code == 0
+    outcome = await _outcome(database_url, payments)
+    assert [row[3:] for row in outcome["inbox"]] == [("processed", "applied", 0)] * 3
