@@ -12,11 +12,12 @@ from tether_core.completeness import Delays, NotRead
 from tether_core.emp import codes
 from tether_core.reconciling import TRIES_MAX
 from tether_stores import pulls, webhook_events
+from tether_stores.completeness import draw_up
 from tether_stores.pulls import PageRead
 from tether_stores.webhook_events import Recording
 from tether_worker.__main__ import main
 from tether_worker.asking import Asking
-from tether_worker.completeness import draw_up, show, telling
+from tether_worker.completeness import show, telling
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -147,6 +148,9 @@ async def test_the_morning_tells_of_yesterday_once(
     assert len(told) == 1
     assert "error" in told[0]  # its lists were not read
     assert "known=1" in told[0]
+    now = TUESDAY + timedelta(hours=3)
+    await duty.do()
+    assert "completeness" not in capsys.readouterr().out
 
 
 async def test_the_command_for_programs(

@@ -48,7 +48,7 @@ import msgspec
 
 from tether_core.billing import Attempt
 from tether_core.blacklist import BLOCKING, Action, Scope, policy_for
-from tether_core.calendar import Scheme, exposure, next_open, retry_dates
+from tether_core.calendar import Scheme, add_target_days, exposure, next_open, retry_dates
 from tether_core.emp import codes
 from tether_core.errors import InvalidRequest
 
@@ -60,6 +60,7 @@ __all__ = [
     "after_return",
     "paid_out_twice",
     "refund",
+    "settles_on",
 ]
 
 # Acquirers stop trying after six weeks; by then the debtor was told otherwise.
@@ -154,6 +155,22 @@ def _with_room(day: date, *, planned: Mapping[date, int], per_day_max: int | Non
             return day
         day = next_open(day + _DAY)
     return None
+
+
+def settles_on(sent_on: date) -> date:
+    """
+    The day on which a debit settles, as far as we can tell: the gateway names none.
+
+    Args:
+        sent_on: The day it was sent to the gateway.
+
+    Returns:
+        The next open day after it: a debit reaches the debtor's bank at the latest one TARGET day before it settles.
+
+    >>> settles_on(date(2026, 4, 2))
+    datetime.date(2026, 4, 7)
+    """
+    return add_target_days(sent_on, 1)
 
 
 class Refund(msgspec.Struct, frozen=True):

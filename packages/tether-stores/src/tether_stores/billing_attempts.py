@@ -12,12 +12,14 @@ from tether_stores.queries import load
 
 __all__ = [
     "Ask",
+    "Exposed",
     "FollowUp",
     "ListedAttempt",
     "Returned",
     "askable",
     "asked",
     "claim_to_ask",
+    "exposed",
     "follow",
     "followable",
     "left_open",
@@ -99,6 +101,23 @@ class Returned(msgspec.Struct, frozen=True):
     reason_code: str
     try_number: int
     first_tried_at: datetime
+
+
+class Exposed(msgspec.Struct, frozen=True):
+    """
+    An attempt with what decides how long its money may go back.
+
+    Attributes:
+        attempt: As the core knows it.
+        sent_at: When it was sent, or made where it was not yet.
+        retry_on: The day on which it may be tried again after it came back, or `None`.
+        retry_why: Why that day, or none; `None` where it did not come back.
+    """
+
+    attempt: Attempt
+    sent_at: datetime
+    retry_on: date | None
+    retry_why: str | None
 
 
 class FollowUp(msgspec.Struct, frozen=True):
@@ -329,6 +348,13 @@ async def follow(conn: Connection, rows: Sequence[FollowUp], *, now: datetime) -
             "now": now,
         },
     )
+
+
+async def exposed(conn: Connection, row_id: int) -> Exposed | None:
+    """An attempt with what decides how long its money may go back, or `None`."""
+    cursor = await conn.execute(_SQL["exposed"], {"id": row_id}, binary=True)  # fingerprints come as bytes
+    row = await cursor.fetchone()
+    return None if row is None else Exposed(Attempt(*row[:12]), *row[12:])
 
 
 async def planned_retries(conn: Connection, *, from_on: date) -> dict[date, int]:

@@ -1,14 +1,18 @@
-"""What the gateway knows: one short function per query of `sql/completeness.sql`."""
+"""What the gateway knows: one short function per query of `sql/completeness.sql`, and the report they make together."""
 
+from collections.abc import Iterable
 from datetime import date
 from typing import Final
 
-from tether_core.completeness import Delays, Line, Way
+import msgspec
+from tether_core.completeness import LISTS, Delays, Line, ListName, Report, Way, report
+from tether_core.reconciling import TRIES_MAX
 
+from tether_stores import billing_attempts, pulls
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
-__all__ = ["delays", "lines"]
+__all__ = ["Completeness", "delays", "draw_up", "lines"]
 
 _SQL: Final = load("completeness")
 
@@ -23,3 +27,53 @@ async def delays(conn: Connection, *, from_on: date, to_on: date) -> dict[Way, D
     """How long the news of some days took, by way; ways without any moment are left out."""
     cursor = await conn.execute(_SQL["delays"], {"from_on": from_on, "to_on": to_on})
     return {way: Delays(p50_s, p95_s, max_s) for way, p50_s, p95_s, max_s in await cursor.fetchall()}
+
+
+class Completeness(msgspec.Struct, frozen=True):
+    """
+    The report, and what else a person should know.
+
+    Attributes:
+        report: What the gateway knows of the days.
+        complete: Whether every list was read and nothing in them is unexplained.
+        left_open: Debits of unknown outcome that were asked about as often as may be.
+        paid_out_twice: Attempts whose money went back by our refund and by the debtor's bank.
+    """
+
+    report: Report
+    complete: bool
+    left_open: int
+    paid_out_twice: list[int]
+
+
+async def draw_up(conn: Connection, *, from_on: date, to_on: date, accounts: Iterable[str]) -> Completeness:
+    """
+    Draw up the report of some days.
+
+    Args:
+        conn: Any connection.
+        from_on: The first day, UTC.
+        to_on: The last day, UTC.
+        accounts: Accounts whose lists should have been read.
+
+    Returns:
+        The report.
+
+    Raises:
+        InvalidRequest: when the last day comes before the first.
+    """
+    expected: list[tuple[str, ListName]] = [(account, name) for account in accounts for name in LISTS]
+    told = report(
+        await lines(conn, from_on=from_on, to_on=to_on),
+        await pulls.of_days(conn, from_on=from_on, to_on=to_on),
+        from_on=from_on,
+        to_on=to_on,
+        expected=expected,
+        told=await delays(conn, from_on=from_on, to_on=to_on),
+    )
+    return Completeness(
+        told,
+        told.complete,
+        await billing_attempts.left_open(conn, asks_max=TRIES_MAX),
+        await billing_attempts.paid_out_twice(conn),
+    )

@@ -39,6 +39,7 @@ __all__ = [
     "tally",
     "unconfirmed",
     "wake_matched",
+    "word",
 ]
 
 _SQL: Final = load("webhook_events")
@@ -566,3 +567,9 @@ async def mark_listed(
             "override": override,
         },
     )
+
+
+async def word(conn: Connection, row_id: int) -> Confirmation | None:
+    """The gateway's own word about a notification, or `None` where it was not asked."""
+    row = await (await conn.execute(_SQL["word"], {"id": row_id})).fetchone()
+    return None if row is None or row[0] is None else Confirmation(*row)

@@ -17,7 +17,20 @@ from tether_stores.queue import open_doorbell
 from tether_stores.redis import open_redis
 from tether_stores.settings import Settings
 
-from tether_web import attempts, blacklist, debtors, events, health, openapi, problems, uploads, webhooks
+from tether_web import (
+    attempts,
+    blacklist,
+    completeness,
+    debtors,
+    events,
+    exposure,
+    health,
+    openapi,
+    problems,
+    uploads,
+    vop,
+    webhooks,
+)
 from tether_web.auth import ApiKeys, KeyRing
 from tether_web.edge import wrapped
 from tether_web.inbox import Inbox
@@ -92,7 +105,16 @@ def application(settings: Settings, *, clock: Callable[[], datetime] = lambda: d
 
     api = Router(
         "/",
-        route_handlers=[attempts.ROUTER, events.ROUTER, uploads.ROUTER, debtors.ROUTER, blacklist.ROUTER],
+        route_handlers=[
+            attempts.ROUTER,
+            exposure.ROUTER,
+            events.ROUTER,
+            uploads.ROUTER,
+            vop.ROUTER,
+            debtors.ROUTER,
+            blacklist.ROUTER,
+            completeness.ROUTER,
+        ],
         middleware=[ApiKeys],
         security=[{"apiKey": []}],
     )

@@ -9,7 +9,7 @@ from litestar.exceptions import NotFoundException
 from litestar.params import Parameter
 from tether_core import redact
 from tether_core.emp.notification import decode
-from tether_core.errors import IllegalStep
+from tether_core.errors import IllegalStep, Unreadable
 from tether_core.inbox import InboxState
 from tether_stores import webhook_events
 from tether_stores.postgres import connection
@@ -17,7 +17,22 @@ from tether_stores.webhook_events import Event
 
 from tether_web.pages import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 
-__all__ = ["ROUTER", "EventDetail"]
+__all__ = ["ROUTER", "EventDetail", "Word"]
+
+
+class Word(msgspec.Struct, frozen=True):
+    """
+    What somebody says about a payment.
+
+    Attributes:
+        status: Its status at the gateway.
+        error_code: For errors and declines.
+        reason_code: Why money went back.
+    """
+
+    status: str
+    error_code: str | None
+    reason_code: str | None
 
 
 class EventDetail(msgspec.Struct, frozen=True):
@@ -26,11 +41,18 @@ class EventDetail(msgspec.Struct, frozen=True):
 
     Attributes:
         event: The row, as in the list.
+        claimed: What the notification says; a signature covers only its id.
+        confirmed: The gateway's own word, where it was asked.
+        refuted: Whether the gateway denies the claim, so that it had no effect.
         content_type: The media type it came with.
-        fields: What it said, personal fields masked; the stored bytes keep the original.
+        fields: What it said, personal fields masked, and nothing where it cannot be read; the stored bytes keep the
+            original.
     """
 
     event: Event
+    claimed: Word
+    confirmed: Word | None
+    refuted: bool
     content_type: str
     fields: dict[str, str]
 
@@ -52,7 +74,9 @@ async def listed(
             limit=limit + 1,
             before=decode_cursor(cursor),
             state=status,
-            notification_id=None if unique_id is None else unique_id.replace("\x00", ""),
+            notification_id=None
+            if unique_id is None
+            else unique_id.replace("\x00", "\N{REPLACEMENT CHARACTER}"),
         )
     return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
 
@@ -62,11 +86,24 @@ async def one(state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63 - 
     """One notification; what is personal in it is masked."""
     async with connection(state.pool) as conn:
         found = await webhook_events.one(conn, event_id)
+        word = await webhook_events.word(conn, event_id)
     if found is None:
         raise NotFoundException("There is no such notification")
     event, content_type, body = found
-    told = decode(body, content_type=content_type)
-    return EventDetail(event, content_type, redact.fields(told.fields))
+    try:
+        told = decode(body, content_type=content_type)
+        claimed, fields = Word(told.status, told.error_code, told.reason_code), told.fields
+    except Unreadable:
+        # The state says so; what could be said of it is in the row.
+        claimed, fields = Word(event.status, None, None), {}
+    return EventDetail(
+        event,
+        claimed,
+        None if word is None else Word(word.status, word.error_code, word.reason_code),
+        event.outcome == "refuted",
+        content_type,
+        redact.fields(fields),
+    )
 
 
 @post("/{event_id:int}/replay", status_code=202, summary="Put a parked notification back to work")

@@ -4,79 +4,26 @@
 Each morning the same is told of the day before, in the log: as an error when anything is unexplained or was not read.
 """
 
-from collections.abc import Iterable
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Final
 
-import msgspec
 from rich.console import Console
 from rich.table import Table
-from tether_core.completeness import LISTS, ListName, Report, report
-from tether_core.reconciling import TRIES_MAX
-from tether_stores import billing_attempts, completeness, pulls, ticks
-from tether_stores.postgres import Connection, transaction
+from tether_stores import ticks
+from tether_stores.completeness import Completeness, draw_up
+from tether_stores.postgres import transaction
 from tether_stores.telemetry import logger
 
 from tether_worker.asking import Asking
 from tether_worker.upkeep import Duty
 
-__all__ = ["Completeness", "draw_up", "show", "telling"]
+__all__ = ["show", "telling"]
 
 # After the night's readings, in UTC.
 _TOLD_AT: Final = time(6, tzinfo=UTC)
 _EVERY_S: Final = 60.0
 
 _log = logger("completeness")
-
-
-class Completeness(msgspec.Struct, frozen=True):
-    """
-    The report, and what else a person should know.
-
-    Attributes:
-        report: What the gateway knows of the days.
-        complete: Whether every list was read and nothing in them is unexplained.
-        left_open: Debits of unknown outcome that were asked about as often as may be.
-        paid_out_twice: Attempts whose money went back by our refund and by the debtor's bank.
-    """
-
-    report: Report
-    complete: bool
-    left_open: int
-    paid_out_twice: list[int]
-
-
-async def draw_up(conn: Connection, *, from_on: date, to_on: date, accounts: Iterable[str]) -> Completeness:
-    """
-    Draw up the report of some days.
-
-    Args:
-        conn: Any connection.
-        from_on: The first day, UTC.
-        to_on: The last day, UTC.
-        accounts: Accounts whose lists should have been read.
-
-    Returns:
-        The report.
-
-    Raises:
-        InvalidRequest: when the last day comes before the first.
-    """
-    expected: list[tuple[str, ListName]] = [(account, name) for account in accounts for name in LISTS]
-    told = report(
-        await completeness.lines(conn, from_on=from_on, to_on=to_on),
-        await pulls.of_days(conn, from_on=from_on, to_on=to_on),
-        from_on=from_on,
-        to_on=to_on,
-        expected=expected,
-        told=await completeness.delays(conn, from_on=from_on, to_on=to_on),
-    )
-    return Completeness(
-        told,
-        told.complete,
-        await billing_attempts.left_open(conn, asks_max=TRIES_MAX),
-        await billing_attempts.paid_out_twice(conn),
-    )
 
 
 def telling(has: Asking) -> Duty:

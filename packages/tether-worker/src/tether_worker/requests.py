@@ -7,10 +7,10 @@ from datetime import UTC, date, datetime
 from tether_core.completeness import days_between
 from tether_core.errors import InvalidRequest
 from tether_stores import gateway_accounts, vop_checks
+from tether_stores.completeness import Completeness, draw_up
 from tether_stores.postgres import Connection, connection, open_pool, transaction
 from tether_stores.settings import Settings
 
-from tether_worker.completeness import Completeness, draw_up
 from tether_worker.pulls import want
 
 __all__ = ["completeness", "request_checks", "request_pulls"]

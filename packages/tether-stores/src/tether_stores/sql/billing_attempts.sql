@@ -116,6 +116,15 @@ set followed_at = %(now)s, retry_on = told.retry_on, retry_why = told.retry_why
 from unnest(%(ids)s::bigint[], %(retry_ons)s::date[], %(retry_whys)s::text[]) as told (id, retry_on, retry_why)
 where a.id = told.id;
 
+-- exposed --
+-- An attempt with what decides how long its money may go back. 0 or 1 row: the columns of `locked_by_ids`, then when it was
+-- sent, or made where it was not yet, retry_on and retry_why.
+select
+    id, account, transaction_id, unique_id, amount_minor, currency, payment_stage, dispute_stage, error_code,
+    reason_code, iban_fingerprint, iban_masked, coalesce(sent_at, created_at), retry_on, retry_why
+from billing_attempts
+where id = %(id)s;
+
 -- planned_retries --
 -- How many tries after a return are planned on each day from %(from_on)s on.
 select retry_on, count(*) from billing_attempts where retry_on >= %(from_on)s group by retry_on;

@@ -234,3 +234,7 @@ update webhook_events e
 set listed_on = %(listed_on)s, happened_at = coalesce(e.happened_at, told.happened_at)
 from unnest(%(ids)s::bigint[], %(happened_ats)s::timestamptz[]) as told (id, happened_at)
 where e.id = told.id and (e.listed_on is null or (%(override)s and e.listed_on <> %(listed_on)s));
+
+-- word --
+-- The gateway's own word about a notification. 0 or 1 row; all null where it was not asked.
+select confirmed_status, confirmed_error_code, confirmed_reason_code from webhook_events where id = %(id)s;

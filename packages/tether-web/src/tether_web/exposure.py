@@ -1,0 +1,83 @@
+"""`GET /api/billing-attempts/{id}/exposure`: until when a debit's money may go back, and what may still be done."""
+
+from datetime import date
+from typing import Annotated
+
+import msgspec
+from litestar import Router, get
+from litestar.datastructures import State
+from litestar.exceptions import NotFoundException
+from litestar.params import Parameter
+from tether_core.after_return import paid_out_twice, refund, settles_on
+from tether_core.calendar import exposure
+from tether_stores import billing_attempts
+from tether_stores.postgres import connection
+
+__all__ = ["ROUTER", "ExposureAnswer"]
+
+
+class ExposureAnswer(msgspec.Struct, frozen=True):
+    """
+    How exposed one debit is.
+
+    Attributes:
+        attempt_id: The debit.
+        status: Its state.
+        settled_on: The day it settles or settled, as far as we can tell; the gateway names none.
+        return_on: Last day for the debtor's bank to return it unasked.
+        refund_on: Last day for the debtor to ask it back without a reason.
+        unauthorised_on: Last day to claim that there was no mandate.
+        final_on: The first day on which the money cannot go back by any of these.
+        refundable: Whether we may give it back today.
+        refundable_why: Why, or why not; see `tether_core.after_return.Refund`.
+        refundable_from: The first day on which we may, where only time is missing.
+        retry_on: The day on which it is tried again after it came back.
+        retry_why: Why that day, or why not at all.
+        paid_out_twice: Whether its money went back by our refund and by the debtor's bank.
+    """
+
+    attempt_id: int
+    status: str
+    settled_on: date
+    return_on: date
+    refund_on: date | None
+    unauthorised_on: date | None
+    final_on: date
+    refundable: bool
+    refundable_why: str
+    refundable_from: date | None
+    retry_on: date | None
+    retry_why: str | None
+    paid_out_twice: bool
+
+
+@get("/", summary="Until when a debit's money may go back")
+async def one(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> ExposureAnswer:
+    """The limits of the scheme for one debit."""
+    async with connection(state.pool) as conn:
+        found = await billing_attempts.exposed(conn, attempt_id)
+    if found is None:
+        raise NotFoundException("There is no such billing attempt")
+    due_on = settles_on(found.sent_at.date())
+    limits = exposure(due_on)
+    verdict = refund(found.attempt, due_on=due_on, today=state.clock().date())
+    return ExposureAnswer(
+        attempt_id=attempt_id,
+        status=found.attempt.state,
+        settled_on=limits.settled_on,
+        return_on=limits.return_on,
+        refund_on=limits.refund_on,
+        unauthorised_on=limits.unauthorised_on,
+        final_on=limits.final_on,
+        refundable=verdict.allowed,
+        refundable_why=verdict.why,
+        refundable_from=verdict.from_on,
+        retry_on=found.retry_on,
+        retry_why=found.retry_why,
+        paid_out_twice=paid_out_twice(found.attempt),
+    )
+
+
+ROUTER = Router(
+    "/api/billing-attempts/{attempt_id:int}/exposure", route_handlers=[one], tags=["billing attempts"]
+)
