@@ -175,6 +175,15 @@ def test_the_callers_formats_end_the_search() -> None:
     assert next(rows).number == SAMPLE_ROWS + 1
 
 
+def test_columns_of_numbers_are_decided_by_the_sample() -> None:
+    """In a workbook amounts are numbers; searching a million rows for a decimal sign would double the time."""
+    rows = _rows([HEADER, *[["Anna", DE, "1000"]] * 5_000], 0b100)
+    table = examine(rows, answers=Answers(), kind="xlsx")
+    assert isinstance(table, Table)
+    assert table.amount_format == "point"
+    assert next(rows).number == SAMPLE_ROWS + 1
+
+
 def test_rows_longer_than_the_header_are_warned_of() -> None:
     """A decimal comma in a comma file shifts the cells: 12,50 would be read as 12."""
     table = _table([HEADER, ["Anna", DE, "12", "50"], ["Hans", AT, "7", "00"]])

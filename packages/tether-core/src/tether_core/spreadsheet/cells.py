@@ -24,6 +24,7 @@ import re
 import unicodedata
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from math import isfinite
 from typing import Final, TypeAlias
 
 import msgspec
@@ -79,7 +80,11 @@ def text_of(value: Value) -> str:
 
 
 def _number(value: float) -> str:
-    if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 - the plain test for "not a number"
+    text = repr(value)
+    if len(text) < 17 and "e" not in text and "n" not in text:
+        # At most 15 digits: the shortest text is the one that was typed in.
+        return text.removesuffix(".0")
+    if not isfinite(value):
         return ""
     if value == int(value):
         return str(int(value))

@@ -253,13 +253,9 @@ class AmountVotes:
 
     @property
     def settled(self) -> bool:
-        """Whether a cell has spoken."""
-        return bool(self._counts["comma"] or self._counts["point"])
-
-    @property
-    def moved(self) -> bool:
-        """Whether there is any evidence but whole numbers."""
-        return self.settled or bool(self._counts["unclear"])
+        """Whether a cell has spoken, or all are numbers, which need no deciding."""
+        counts = self._counts
+        return bool(counts["comma"] or counts["point"] or (counts["number"] and not counts["unclear"]))
 
     def decide(self, *, given: AmountFormat | None) -> Decision | Question:
         """

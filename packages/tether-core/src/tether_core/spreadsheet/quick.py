@@ -56,8 +56,8 @@ TYPED: Final = frozenset("iban name amount amount_minor currency".split())
 _PLAIN_NAME: Final = re.compile(
     "[A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017e][A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017e .,'()&/-]{1,69}"
 )
-_COMMA: Final = re.compile(r"([0-9]{1,9}),([0-9]{2})")
-_POINT: Final = re.compile(r"([0-9]{1,9})\.([0-9]{2})")
+_COMMA: Final = re.compile(r"([0-9]{1,9}),([0-9]{1,2})")
+_POINT: Final = re.compile(r"([0-9]{1,9})\.([0-9]{1,2})")
 _NEVER: Final = re.compile(r"(?!)")
 _DAYS_KEPT: Final = 10_000
 
@@ -168,7 +168,8 @@ def compile_quick(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], D
                     if len(cells[place]) > 15 and numeric >> place & 1:
                         return None
         if not in_minor and (match := pattern.fullmatch(amount)):
-            amount_minor = int(match[1]) * 100 + int(match[2])
+            decimals = int(match[2])
+            amount_minor = int(match[1]) * 100 + (decimals if len(match[2]) == 2 else decimals * 10)
         elif amount.isdigit() and amount.isascii() and len(amount) < 10:
             amount_minor = int(amount) if in_minor else int(amount) * 100
         else:

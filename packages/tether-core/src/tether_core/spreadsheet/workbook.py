@@ -14,7 +14,7 @@ A path lets it say what is wrong (a password, too many cells); from a stream eve
 
 import os
 from collections.abc import Iterator
-from typing import BinaryIO, Final, TypeAlias
+from typing import BinaryIO, Final, TypeAlias, cast
 
 import msgspec
 import python_calamine as calamine
@@ -101,15 +101,18 @@ class Workbook:
         offset = start[1]
         blank = [""] * offset
         for number, values in enumerate(self._sheet.iter_rows(), 1):
-            cells = [value if value.__class__ is str else text_of(value) for value in values]
+            # Most cells are text already; the others are written over, as the list is ours.
             numeric = 0
-            if float in (kinds := [value.__class__ for value in values]) or int in kinds:
-                for position, kind in enumerate(kinds, offset):
+            for position, value in enumerate(values):
+                kind = value.__class__
+                if kind is not str:
+                    values[position] = text_of(value)
                     if kind is float or kind is int:
                         numeric |= 1 << position
+            cells = cast("list[str]", values)
             while cells and not cells[-1]:
                 cells.pop()
-            yield Row(number, blank + cells if offset and cells else cells, numeric)
+            yield Row(number, blank + cells if offset and cells else cells, numeric << offset)
 
 
 def open_workbook(source: Source, *, kind: Kind) -> Workbook:
