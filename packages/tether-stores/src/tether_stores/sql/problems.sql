@@ -4,8 +4,10 @@
 -- apart by `ordinal`; the first of a refused row (ordinal 0) keeps the row's cells as they came, for the report.
 
 -- copy --
--- Takes CSV: upload_id, row_number, ordinal, level, column_name, code, shown, note, cells.
-copy problems (upload_id, row_number, ordinal, level, column_name, code, shown, note, cells) from stdin with (format csv);
+-- Takes CSV: upload_id, row_number, ordinal, level, column_name, code, shown, note, cells. An empty cell is shown as "",
+-- which CSV would otherwise take for null.
+copy problems (upload_id, row_number, ordinal, level, column_name, code, shown, note, cells)
+from stdin with (format csv, force_not_null (column_name, shown, note));
 
 -- listed --
 -- One page in the order of the file. Filters that are null do not filter. Up to %(limit)s rows.
