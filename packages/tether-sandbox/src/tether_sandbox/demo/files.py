@@ -1,0 +1,97 @@
+"""The first act: a spreadsheet of each kind becomes debtors, or says what is wrong with which row."""
+
+from importlib import resources
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tether_sandbox.demo.stage import Stage
+from tether_sandbox.services.waiting import until
+
+__all__ = ["EXAMPLES", "act", "handed_in"]
+
+EXAMPLES = ("verein_de.csv", "list.xlsx", "list.xls", "list.xlsb", "list.ods", "broken_rows.csv")
+_ENDED = {"completed", "failed", "needs_answer"}
+
+
+def act(stage: Stage, *, console: Console) -> bool:
+    """
+    Hand the example files in and show what became of them.
+
+    Args:
+        stage: Where.
+        console: Likewise.
+
+    Returns:
+        Whether every row of every file is accounted for.
+    """
+    table = Table(title="Files", title_justify="left")
+    for column in (
+        "file",
+        "understood as",
+        "rows",
+        "debtors",
+        "excluded",
+        "refused",
+        "skipped",
+        "for example",
+    ):
+        table.add_column(
+            column,
+            justify="right" if column in {"rows", "debtors", "excluded", "refused", "skipped"} else "left",
+        )
+    balanced = True
+    for name in EXAMPLES:
+        content = resources.files("tether_sandbox").joinpath("examples", name).read_bytes()
+        detail = handed_in(stage, name, content)
+        tallies = detail["upload"]["tallies"]
+        counts = [tallies[column] for column in ("rows", "stored", "excluded", "refused", "skipped")]
+        shown = [str(count) for count in counts]
+        # The examples share their debtors, so later files show what screening says of debtors we have.
+        shown[2] += "".join(f" {rule}" for rule in tallies["verdicts"])
+        balanced &= detail["upload"]["state"] == "completed" and counts[0] == sum(counts[1:])
+        table.add_row(name, _understood(detail["plan"]), *shown, _problem(stage, detail["upload"]["id"]))
+    console.print(table)
+    return balanced
+
+
+def handed_in(stage: Stage, name: str, content: bytes) -> dict[str, Any]:
+    """
+    Hand a file in and wait until it was read.
+
+    Args:
+        stage: Where.
+        name: What we call it.
+        content: Its bytes.
+
+    Returns:
+        What `GET /api/uploads/{id}` says then.
+    """
+    answer = stage.api.post("/api/uploads", files={"file": (name, content)})
+    answer.raise_for_status()
+    upload_id = answer.json()["upload"]["id"]
+
+    def ended() -> dict[str, Any] | None:
+        told: dict[str, Any] = stage.api.get(f"/api/uploads/{upload_id}").json()
+        return told if told["upload"]["state"] in _ENDED else None
+
+    told = until(ended, what=f"the end of {name}", timeout_s=30)
+    assert told is not None
+    return told
+
+
+def _understood(plan: dict[str, Any] | None) -> str:
+    if plan is None:
+        return "-"
+    sheet = (
+        f"sheet {plan['sheet']}"
+        if plan.get("sheet")
+        else f"{plan.get('encoding')}, {plan.get('delimiter')!r}"
+    )
+    return f"{plan['kind']}, {sheet}, header in row {plan['header_row']}"
+
+
+def _problem(stage: Stage, upload_id: int) -> str:
+    items = stage.api.get(f"/api/uploads/{upload_id}/problems", params={"limit": 1}).json()["items"]
+    return f"row {items[0]['row']}: {items[0]['note']}" if items else ""

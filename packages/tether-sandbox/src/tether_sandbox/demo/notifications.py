@@ -1,0 +1,167 @@
+"""The third act: a storm of notifications, twice, late, out of order and forged, while things die."""
+
+import asyncio
+import random
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import httpx
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from tether_stores import webhook_events
+from tether_stores.postgres import Pool, connection, open_pool
+from tether_stores.webhook_events import Tally
+
+from tether_sandbox.conservation import Line, books, check
+from tether_sandbox.demo.stage import Stage
+from tether_sandbox.gateway import Delivered, Payment, Plan, deliver, plan
+from tether_sandbox.seed import seed
+from tether_sandbox.settings import PASSWORD
+
+__all__ = ["act", "answered", "shown"]
+
+_SETTLE_S = 60.0
+_OUTCOME = re.compile(r'^tether_webhook_notifications_total\{outcome="([a-z]+)"\} ([0-9.e+]+)$', re.MULTILINE)
+
+
+def act(stage: Stage, *, attempts: int, seed_number: int, faults: bool, console: Console) -> bool:
+    """
+    Seed attempts, let the gateway speak of them, and hold the books against each other.
+
+    Args:
+        stage: Where.
+        attempts: How many payments.
+        seed_number: Same number, same payments and notifications.
+        faults: Whether a worker is killed and Redis flushed in the middle.
+        console: Where to show it.
+
+    Returns:
+        Whether every line of the conservation check holds.
+    """
+    before = books(stage.database_url)
+    answered_before = answered(stage.url)
+    payments = [
+        Payment(one.transaction_id, one.unique_id, one.amount_minor, one.currency)
+        for one in seed(
+            stage.database_url, attempts=attempts, chance=random.Random(seed_number), now=datetime.now(UTC)
+        )
+    ]
+    planned = plan(payments, seed=seed_number, password=PASSWORD)
+    # What the worker asks about these payments is answered with how they truly end.
+    stage.gateway.adopt(payments, planned=planned, taken_at=datetime.now(UTC))
+    console.print(
+        f"[green]✓[/] {len(payments)} payments seeded; the gateway will send {planned.counts.sent} notifications"
+    )
+    delivered = asyncio.run(_stormed(stage, planned, faults=faults, console=console))
+    told = {
+        outcome: count - answered_before.get(outcome, 0) for outcome, count in answered(stage.url).items()
+    }
+    lines = check(planned, books(stage.database_url).since(before), posts=delivered.posts, answered=told)
+    _report(console, planned=planned, delivered=delivered, told=told)
+    console.print(shown("Conservation of notifications", lines))
+    holds = all(line.holds for line in lines) and delivered.ok
+    if faults and holds:
+        console.print(
+            "A worker died and Redis was emptied on the way; nothing was lost and nothing happened twice."
+        )
+    return holds
+
+
+def answered(url: str) -> dict[str, int]:
+    """The web nodes' own count of their answers to notifications, by outcome."""
+    text = httpx.get(f"{url}/metrics", trust_env=False).text
+    return {outcome: int(float(count)) for outcome, count in _OUTCOME.findall(text)}
+
+
+def shown(title: str, lines: list[Line]) -> Table:
+    """Lines of a check as a table."""
+    table = Table(title=title, title_justify="left")
+    for column in ("", "theirs", "ours", " "):
+        table.add_column(column, justify="right" if column in {"theirs", "ours"} else "left")
+    for line in lines:
+        mark = "[green]✓[/]" if line.holds else f"[red]✗ {line.note}[/]"
+        table.add_row(line.what, str(line.wanted), str(line.found), mark)
+    return table
+
+
+async def _stormed(stage: Stage, planned: Plan, *, faults: bool, console: Console) -> Delivered:
+    """Deliver everything, with a kill and a flush in the middle, showing how it goes."""
+    columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    bars = Progress(*columns, console=console)
+    sent = bars.add_task("notifications sent", total=len(planned.deliveries))
+    booked = bars.add_task("notifications booked", total=planned.counts.distinct)
+    words = Table.grid()
+    third = len(planned.deliveries) // 3
+    seen = 0
+
+    def progress(tally: Delivered) -> None:
+        nonlocal seen
+        bars.update(sent, completed=tally.settled)
+        before, seen = seen, tally.settled
+        if not faults:
+            return
+        if before < third <= seen:
+            stage.kill_worker()
+            words.add_row(
+                "[yellow]! the worker was killed with SIGKILL; notifications go on being answered[/]"
+            )
+        if before < third * 3 // 2 <= seen and stage.services.redis is not None:
+            stage.services.redis.flush()
+            words.add_row("[yellow]! Redis was flushed[/]")
+        if before < 2 * third <= seen:
+            stage.start_worker()
+            words.add_row("[yellow]! a new worker was started[/]")
+
+    with Live(Group(bars, words), console=console, refresh_per_second=8):
+        watching = asyncio.create_task(_watched(stage, bars, booked))
+        delivered = await deliver(
+            planned, url=f"{stage.url}/api/webhooks/emp", concurrency=16, progress=progress
+        )
+        await asyncio.wait_for(watching, _SETTLE_S)
+        bars.update(booked, completed=planned.counts.distinct)
+    console.print()
+    return delivered
+
+
+async def _watched(stage: Stage, bars: Progress, booked: TaskID) -> None:
+    """Show how many are booked, until every one that was sent is and nothing is due or being confirmed."""
+    total = next(task.total for task in bars.tasks if task.id == booked)
+    async with open_pool(stage.database_url, name="tether-demo", max_size=1) as pool:
+        began = _done(await _tally(pool))
+        while True:
+            tally = await _tally(pool)
+            bars.update(booked, completed=_done(tally) - began)
+            if _done(tally) - began >= (total or 0) and not tally.waiting and not tally.confirming:
+                return
+            await asyncio.sleep(0.25)
+
+
+async def _tally(pool: Pool) -> Tally:
+    async with connection(pool) as conn:
+        return await webhook_events.tally(conn, now=datetime.now(UTC))
+
+
+def _done(tally: Tally) -> int:
+    return tally.processed + tally.parked + tally.put_off
+
+
+def _report(console: Console, *, planned: Plan, delivered: Delivered, told: Mapping[str, int]) -> None:
+    counts = planned.counts
+    table = Table(title="What the gateway sent, and what it was told", title_justify="left")
+    table.add_column("")
+    table.add_column("count", justify="right")
+    for what, count in (
+        ("requests", delivered.posts),
+        ("  distinct notifications", counts.distinct),
+        ("  repeats", counts.duplicates),
+        ("  repeats with other content", counts.conflicting),
+        ("  forged", counts.forged),
+        *((f"answered: {outcome}", count) for outcome, count in sorted(told.items()) if count),
+    ):
+        table.add_row(what, str(count))
+    quantiles = " / ".join(f"{delivered.latency_s(share) * 1000:.0f}" for share in (0.5, 0.95, 0.99))
+    table.add_row("answer time p50 / p95 / p99, 16 at once", f"{quantiles} ms")
+    console.print(table)

@@ -1,0 +1,132 @@
+"""What the demo has running: services, a simulated gateway, two web processes and a worker."""
+
+import contextlib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import msgspec
+from rich.console import Console
+from tether_stores.migrate import migrate
+
+from tether_sandbox.gateway import Setup, Simulator
+from tether_sandbox.gateway import running as gateway_running
+from tether_sandbox.services import Services, running
+from tether_sandbox.services.guard import Guard
+from tether_sandbox.services.program import Program, launch
+from tether_sandbox.services.server import free_port
+from tether_sandbox.settings import API_KEY, ENVIRONMENT
+
+__all__ = ["QUEUES", "Stage", "opened"]
+
+QUEUES = ("webhooks", "default", "reconciliation")
+
+
+class Stage(msgspec.Struct):
+    """
+    What runs.
+
+    Attributes:
+        services: Postgres and Redis.
+        environ: The settings of every program.
+        folder: Temporary.
+        guard: Ends everything should we be killed.
+        gateway: The simulator, billing side.
+        url: Of the web node.
+        api: A client with the API key.
+        programs: Every program that was started, the current worker last.
+    """
+
+    services: Services
+    environ: dict[str, str]
+    folder: Path
+    guard: Guard
+    gateway: Simulator
+    url: str
+    api: httpx.Client
+    programs: list[Program] = msgspec.field(default_factory=list)
+
+    @property
+    def database_url(self) -> str:
+        """Postgres."""
+        return self.environ["DATABASE_URL"]
+
+    def start(self, *command: str) -> Program:
+        """Start a program of ours with the stage's settings."""
+        place = self.folder / f"{len(self.programs)}-{command[0]}"
+        place.mkdir()
+        # Our own console scripts lie beside the Python that runs this, whether or not that folder is on PATH.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        program = launch(command, environ={**self.environ, "PATH": path}, folder=place, guard=self.guard)
+        self.programs.append(program)
+        return program
+
+    def start_worker(self) -> Program:
+        """Start one more worker."""
+        return self.start("tether-worker", "run", *QUEUES)
+
+    def kill_worker(self) -> None:
+        """Kill whichever worker runs now."""
+        self.programs[-1].kill()
+
+    def said(self) -> str:
+        """What all programs said on standard error."""
+        return "".join(f"--- {program.name}\n{program.stderr}" for program in self.programs)
+
+
+@contextlib.contextmanager
+def opened(console: Console) -> Iterator[Stage]:
+    """
+    Have everything running for the length of a `with` block.
+
+    Args:
+        console: Where to say so.
+
+    Yields:
+        The stage.
+    """
+    began = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        with console.status("starting Postgres and Redis ..."):
+            services = stack.enter_context(running(os.environ))
+        console.print(f"[green]✓[/] Postgres and Redis run ({time.monotonic() - began:.1f} s)")
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        gateway = stack.enter_context(
+            gateway_running(
+                Setup(notify_url=f"{url}/api/webhooks/emp", result_after_s=0.3, retry_interval_s=0.5)
+            )
+        )
+        stage = Stage(
+            services,
+            {**ENVIRONMENT, **services.environment, "EMP_API_URL": gateway.url, **_HURRIED},
+            Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tether-demo-"))),
+            stack.enter_context(Guard()),
+            gateway,
+            url,
+            stack.enter_context(
+                httpx.Client(
+                    base_url=url, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=30, trust_env=False
+                )
+            ),
+        )
+        stack.callback(lambda: [program.kill() for program in stage.programs])
+        with console.status("migrating, starting web and worker ..."):
+            migrate(stage.environ["DATABASE_DIRECT_URL"], now=datetime.now(UTC))
+            web = stage.start("tether-web", "--port", str(port), "--workers", "2")
+            worker = stage.start_worker()
+            web.await_url(f"{url}/ready")
+            worker.await_line('"event":"working"')
+        console.print(
+            f"[green]✓[/] database migrated; two web processes at {url}, one worker, a simulated gateway"
+        )
+        yield stage
+
+
+# A demo cannot wait as long as a business can.
+_HURRIED = {"EMP_TIMEOUT": "2", "EMP_RATE_LIMIT": "200", "RECONCILIATION_RATE_LIMIT": "100"}
