@@ -34,7 +34,7 @@ import structlog
 from tether_core import redact
 from tether_core.errors import TetherError
 
-__all__ = ["LogSink", "bind", "configure", "logger"]
+__all__ = ["LogSink", "bind", "configure", "dropped", "logger"]
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _DOWNWARDS: Final = sorted(_LEVELS.items(), key=lambda pair: -pair[1])
@@ -182,6 +182,11 @@ def logger(name: str) -> structlog.typing.FilteringBoundLogger:
     """A logger whose lines carry *name*; takes an event and facts as keywords."""
     bound: structlog.typing.FilteringBoundLogger = structlog.get_logger(part=name)
     return bound
+
+
+def dropped() -> int:
+    """How many lines this process has lost because stderr stalled."""
+    return _sink.dropped if _sink is not None else 0
 
 
 def bind(**facts: str) -> Mapping[str, Any]:

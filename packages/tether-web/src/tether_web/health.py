@@ -1,17 +1,22 @@
 """`GET /health` (the process is alive), `GET /ready` (what it needs is there), `GET /metrics` (Prometheus)."""
 
-from typing import Literal
+import asyncio
+from typing import Final, Literal
 
 import msgspec
 from litestar import MediaType, Response, get
 from litestar.datastructures import State
 from tether_core.errors import StoreUnreachable
-from tether_stores import objects, redis, webhook_events
+from tether_stores import objects, redis, telemetry, webhook_events
 from tether_stores.postgres import connection
 
-from tether_web.metrics import CONTENT_TYPE_LATEST, OLDEST_WAITING, rendered
+from tether_web.metrics import CONTENT_TYPE_LATEST, LOG_LINES_DROPPED, OLDEST_WAITING, rendered
 
 __all__ = ["Readiness", "health", "metrics", "ready"]
+
+# Whoever probes gives up after some seconds; the answer must come before that.
+_PATIENCE_S: Final = 2.0
+_asking: Final[set[asyncio.Task[float | None]]] = set()
 
 
 class Readiness(msgspec.Struct, frozen=True):
@@ -60,10 +65,22 @@ async def ready(state: State) -> Response[Readiness]:
 async def metrics(state: State) -> Response[bytes]:
     """All counters of the node's processes together; keep it inside, see the deployment guide."""
     await _oldest_s(state)
+    LOG_LINES_DROPPED.set(telemetry.dropped())
     return Response(rendered(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 async def _oldest_s(state: State) -> float | None:
+    """The oldest row's age, or `None` when Postgres does not tell it in time."""
+    task = asyncio.create_task(_ask_oldest_s(state))
+    # Not cancelled when it takes too long: taking a query back from a server that hangs takes longer still. It ends
+    # with the server's answer or with the connection.
+    _asking.add(task)
+    task.add_done_callback(_asking.discard)
+    await asyncio.wait({task}, timeout=_PATIENCE_S)
+    return task.result() if task.done() else None
+
+
+async def _ask_oldest_s(state: State) -> float | None:
     try:
         async with connection(state.pool) as conn:
             oldest_s = await webhook_events.oldest_due_s(conn, now=state.clock())

@@ -1,0 +1,88 @@
+"""The wiring: what a node says when it starts, and that it starts whatever is away."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+import structlog
+from tether_core.emp.notification import FORM
+from tether_core.testing import form_body
+from tether_sandbox.services.server import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractAsyncContextManager
+    from typing import Protocol
+
+    import httpx
+    from tether_sandbox.services.program import Launch
+
+    class Serve(Protocol):
+        def __call__(self, environ: Mapping[str, str]) -> AbstractAsyncContextManager[httpx.AsyncClient]: ...
+
+
+async def test_what_is_not_set_is_said_at_the_start(serving: Serve, environment: dict[str, str]) -> None:
+    """A node that refuses everything looks healthy; whoever started it must read why in its first lines."""
+    bare = {name: environment[name] for name in ("DATABASE_URL", "REDIS_URL")}
+    with structlog.testing.capture_logs() as lines:
+        async with serving(bare):
+            pass
+    said = " ".join(line["event"] for line in lines if line["log_level"] == "error")
+    assert "EMP_API_PASSWORD is not set: every notification will be refused" in said
+    assert "TETHER_API_KEYS is not set: the API is closed" in said
+    with structlog.testing.capture_logs() as lines:
+        async with serving(environment):
+            pass
+    assert [line for line in lines if line["log_level"] == "error"] == []
+
+
+async def test_a_node_starts_and_stops_with_nothing_there(
+    serving: Serve, environment: dict[str, str]
+) -> None:
+    """After a power cut nodes come up before their stores.
+
+    They must wait in service and not in a crash loop.
+    """
+    nowhere = {"DATABASE_URL": "postgresql://u@127.0.0.1:1/x", "REDIS_URL": "redis://127.0.0.1:1"}
+    async with serving(environment | nowhere) as client:
+        assert (await client.get("/health")).status_code == 200
+        body = form_body({"unique_id": "a"}, secret=environment["EMP_API_PASSWORD"])
+        answer = await client.post("/api/webhooks/emp", content=body, headers={"content-type": FORM})
+        assert answer.status_code == 503
+
+
+async def test_what_was_answered_is_committed_when_the_node_has_stopped(
+    serving: Serve, environment: dict[str, str], database_url: str
+) -> None:
+    """A node is stopped at any moment; its last 200 must hold as much as its first."""
+    async with serving(environment) as client:
+        before = datetime.now(UTC)
+        body = form_body({"unique_id": "a"}, secret=environment["EMP_API_PASSWORD"])
+        answer = await client.post("/api/webhooks/emp", content=body, headers={"content-type": FORM})
+    assert answer.status_code == 200
+    with psycopg.connect(database_url) as conn:
+        row = conn.execute("select received_at from webhook_events").fetchone()
+    assert row is not None
+    assert before <= row[0] <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"DATABASE_URL": ""}, "DATABASE_URL must be set"),
+        ({"REDIS_URL": "", "DATABASE_URL": ""}, "DATABASE_URL and REDIS_URL must be set"),
+        ({"EMP_TIMEOUT": "hunter2"}, "EMP_TIMEOUT"),
+    ],
+)
+def test_the_program_says_what_to_set_and_ends(
+    environment: dict[str, str], process: Launch, changes: dict[str, str], words: str
+) -> None:
+    """A wrong setting must stop the deploy at once, with a sentence and not with a traceback."""
+    web = process("tether-web", "--port", str(free_port()), environ=environment | changes)
+    assert web.wait(timeout_s=20) == 2
+    assert words in web.stderr
+    assert "Traceback" not in web.stderr
+    assert "hunter2" not in web.stderr

@@ -1,0 +1,118 @@
+"""Billing attempts over HTTP: found by either id, and listed without a gap while new ones come in."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from tether_sandbox.seed import Seeded, seed
+
+if TYPE_CHECKING:
+    import httpx
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+KEY = {"authorization": "Bearer test-key"}
+
+
+def _make(url: str, count: int, *, chance: int = 1) -> list[Seeded]:
+    return list(seed(url, attempts=count, chance=random.Random(chance), now=NOON))
+
+
+async def _get(client: httpx.AsyncClient, **params: Any) -> dict[str, Any]:
+    answer = await client.get("/api/billing-attempts", params=params, headers=KEY)
+    assert answer.status_code == 200, answer.text
+    told: dict[str, Any] = answer.json()
+    return told
+
+
+async def test_an_item_says_what_programs_rely_on(client: httpx.AsyncClient, database_url: str) -> None:
+    """These names are public; a renamed one breaks every program that reads them.
+
+    And no account number is among them.
+    """
+    (made,) = _make(database_url, 1)
+    assert await _get(client) == {
+        "items": [
+            {
+                "id": made.id,
+                "transaction_id": made.transaction_id,
+                "unique_id": made.unique_id,
+                "status": "pending",
+                "amount_minor": made.amount_minor,
+                "currency": "EUR",
+                "error_code": None,
+                "reason_code": None,
+                "debtor_id": 1,
+                "updated_at": "2026-03-02T12:00:00Z",
+            }
+        ],
+        "next": None,
+    }
+    one = await client.get(f"/api/billing-attempts/{made.id}", headers=KEY)
+    assert (one.status_code, one.json()) == (200, (await _get(client))["items"][0])
+
+
+async def test_filters_find_what_they_name_and_nothing_else(
+    client: httpx.AsyncClient, database_url: str
+) -> None:
+    """A support person who looks a payment up must not be shown another one's state."""
+    first, second, third = _make(database_url, 3)
+    with psycopg.connect(database_url) as conn:
+        conn.execute("update billing_attempts set state = 'approved' where id = %s", [second.id])
+
+    async def ids(**params: Any) -> list[int]:
+        return [item["id"] for item in (await _get(client, **params))["items"]]
+
+    assert await ids() == [third.id, second.id, first.id]
+    assert await ids(status="approved") == [second.id]
+    assert await ids(unique_id=first.unique_id) == [first.id]
+    assert await ids(transaction_id=third.transaction_id) == [third.id]
+    assert await ids(transaction_id=third.transaction_id, status="approved") == []
+    assert await ids(unique_id=first.unique_id + "\x00") == []
+
+
+async def test_pages_neither_skip_nor_repeat_while_rows_come_in(
+    client: httpx.AsyncClient, database_url: str
+) -> None:
+    """A program that walks a list at night must see every row once, though the list grows under it."""
+    made = [one.id for one in _make(database_url, 120)]
+    seen: list[int] = []
+    cursor = None
+    while True:
+        told = await _get(client, **({"cursor": cursor} if cursor else {}))
+        seen += [item["id"] for item in told["items"]]
+        cursor = told["next"]
+        if cursor is None:
+            break
+        _make(database_url, 7, chance=len(seen))
+    assert seen == made[::-1]
+
+
+async def test_a_page_has_at_most_what_was_asked_for(client: httpx.AsyncClient, database_url: str) -> None:
+    """Without a bound one call could ask for a million rows and take the node with it."""
+    _make(database_url, 3)
+    assert len((await _get(client, limit=2))["items"]) == 2
+    for limit in ("0", "-1", "501", "many"):
+        answer = await client.get("/api/billing-attempts", params={"limit": limit}, headers=KEY)
+        assert answer.status_code == 400, limit
+        assert answer.json()["errors"][0]["field"] == "limit"
+
+
+async def test_what_is_not_there_or_makes_no_sense_is_told_so(client: httpx.AsyncClient) -> None:
+    """A person who mistyped must read what to change, in the one form all errors have."""
+    for path, status in {
+        "/api/billing-attempts/1": 404,
+        "/api/billing-attempts/0": 400,
+        "/api/billing-attempts/99999999999999999999": 400,
+        "/api/billing-attempts/" + "1" * 5_000: 404,
+        "/api/billing-attempts/one": 404,
+        "/api/billing-attempts?status=paid": 400,
+        "/api/billing-attempts?cursor=nonsense": 422,
+        "/api/billing-attempts?unique_id=" + "x" * 300: 400,
+    }.items():
+        answer = await client.get(path, headers=KEY)
+        assert answer.status_code == status, path[:60]
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert {"title", "status", "detail", "code"} <= answer.json().keys()

@@ -1,0 +1,132 @@
+"""What probes and monitoring are told: the truth, in time, whatever is away."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import psycopg
+from tether_core.emp.notification import FORM
+from tether_core.testing import form_body
+from tether_stores import telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+    from typing import Any, Protocol
+
+    import httpx
+    import pytest
+    from tether_sandbox.services import Services
+
+    class Serve(Protocol):
+        def __call__(self, environ: Mapping[str, str]) -> AbstractAsyncContextManager[httpx.AsyncClient]: ...
+
+
+PASSWORD = "s3cret-password"
+
+
+async def _send(client: httpx.AsyncClient, unique_id: str, *, secret: str = PASSWORD) -> None:
+    body = form_body({"unique_id": unique_id, "status": "approved"}, secret=secret)
+    await client.post("/api/webhooks/emp", content=body, headers={"content-type": FORM})
+
+
+async def _metric(client: httpx.AsyncClient, name: str) -> float:
+    """The value of a metric, its labels included in *name*; 0 where it has none yet."""
+    answer = await client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    found = re.search(rf"^{re.escape(name)} (\S+)$", answer.text, re.MULTILINE)
+    return float(found.group(1)) if found else 0.0
+
+
+async def test_ready_means_that_notifications_can_be_recorded(
+    client: httpx.AsyncClient, database_url: str
+) -> None:
+    """A balancer sends traffic where this says so. People wake up by the age of the oldest waiting row."""
+    answer = await client.get("/ready")
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {
+            "ready": True,
+            "postgres": True,
+            "redis": True,
+            "objects": True,
+            "gateway_password": True,
+            "oldest_waiting_s": 0.0,
+        },
+    )
+    await _send(client, "a")
+    earlier = datetime.now(UTC) - timedelta(seconds=90)
+    with psycopg.connect(database_url) as conn:
+        conn.execute("update webhook_events set next_at = %s", [earlier])
+    assert 90 <= (await client.get("/ready")).json()["oldest_waiting_s"] < 120
+    assert 90 <= await _metric(client, "tether_oldest_waiting_seconds") < 120
+
+
+async def test_without_a_password_the_node_is_not_ready(serving: Serve, environment: dict[str, str]) -> None:
+    """A node that refuses every notification must not be given any; the others of the deploy take them."""
+    async with serving(environment | {"EMP_API_PASSWORD": ""}) as client:
+        answer = await client.get("/ready")
+        assert (answer.status_code, answer.json()["gateway_password"]) == (503, False)
+        assert (await client.get("/health")).json() == {"status": "alive"}
+
+
+async def test_a_missing_redis_is_told_and_costs_no_readiness(
+    serving: Serve, environment: dict[str, str]
+) -> None:
+    """Redis is a shortcut: taking all nodes out of service because of it would be the outage."""
+    async with serving(environment | {"REDIS_URL": "redis://127.0.0.1:1"}) as client:
+        answer = await client.get("/ready")
+        assert (answer.status_code, answer.json()["redis"], answer.json()["ready"]) == (200, False, True)
+
+
+async def test_probes_are_answered_in_time_while_postgres_hangs(
+    client: httpx.AsyncClient, services: Services, eventually: Callable[..., Any]
+) -> None:
+    """A probe without an answer says less than one that says no; alive is alive even then."""
+    if services.postgres is None:
+        assert (await client.get("/health")).status_code == 200
+        return
+    assert (await client.get("/ready")).status_code == 200
+    with services.postgres.paused():
+        began = monotonic()
+        answers = await asyncio.gather(
+            *(client.get(path) for path in ("/ready", "/ready", "/metrics", "/health"))
+        )
+        assert monotonic() - began < 4
+        assert [answer.status_code for answer in answers] == [503, 503, 200, 200]
+        assert answers[0].json()["oldest_waiting_s"] is None
+
+    async def ready() -> bool:
+        return (await client.get("/ready")).status_code == 200
+
+    await eventually(ready, what="the node to be ready again")
+
+
+async def test_every_notification_is_counted_by_what_came_of_it(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attack shows as a count of refusals; were they not counted, nobody would know of it."""
+
+    async def counts() -> dict[str, float]:
+        return {
+            outcome: await _metric(client, f'tether_webhook_notifications_total{{outcome="{outcome}"}}')
+            for outcome in ("recorded", "repeated", "refused", "unreadable")
+        }
+
+    before = await counts()
+    for unique_id, secret in (("a", PASSWORD), ("a", PASSWORD), ("b", PASSWORD), ("c", "wrong")):
+        await _send(client, unique_id, secret=secret)
+    await client.post("/api/webhooks/emp", content=b"", headers={"content-type": FORM})
+    after = await counts()
+    assert {name: after[name] - before[name] for name in after} == {
+        "recorded": 2,
+        "repeated": 1,
+        "refused": 1,
+        "unreadable": 1,
+    }
+    monkeypatch.setattr(telemetry, "dropped", lambda: 7)
+    assert await _metric(client, "tether_log_lines_dropped") == 7
