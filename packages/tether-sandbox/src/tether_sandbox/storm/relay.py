@@ -42,10 +42,9 @@ class _Relay:
 
     async def _answered(self, head: bytes, body: bytes) -> bytes:
         """Give the answer of a node, of the next one where the first gives none."""
-        self._turn += 1
+        self._turn = turn = (self._turn + 1) % len(self._nodes)
         answer = _FAILED
-        for tried in range(len(self._nodes)):
-            port = self._nodes[(self._turn + tried) % len(self._nodes)]
+        for port in (*self._nodes[turn:], *self._nodes[:turn]):
             try:
                 answer = await asyncio.wait_for(_asked(port, head, body), _ANSWER_S)
             except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):

@@ -44,7 +44,7 @@ _PER_PAYMENT: Final = 2.35
 _PLANS_MAX: Final = 4
 _RECOVER_S: Final = 60.0
 _SETTLE_S: Final = 60.0
-_PAUSE_S: Final = (0.2, 1.5)
+_PAUSE_S: Final = (0.1, 0.8)
 # Lines of the programs that tell of a defect; what Granian says when a whole node is killed is none.
 _DEFECT: Final = re.compile(r"a defect of ours|Traceback|notification put off|duty failed|work failed")
 
