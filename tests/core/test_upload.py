@@ -20,6 +20,7 @@ from tether_core.upload import (
     report_header,
     report_row,
     step,
+    summary,
 )
 
 TODAY = date(2026, 3, 2)
@@ -72,6 +73,22 @@ def test_chunks_add_up_and_stay_balanced(chunks: list[Tallies]) -> None:
     assert whole.problems.get("iban_invalid", 0) == whole.refused
     assert not msgspec.structs.replace(whole, rows=whole.rows + 1).balanced
     assert not msgspec.structs.replace(whole, rows=whole.rows + 1, excluded=whole.excluded + 1).balanced
+
+
+def test_the_summary_says_what_became_of_the_rows() -> None:
+    """A file without one good row is completed all the same; the sentence must not read like success."""
+    nothing = Tallies(rows=4, refused=2, excluded=1, skipped=1)
+    assert summary(nothing) == (
+        "None of 4 rows became debtors; 2 have problems, 1 was left out by screening, 1 is blank, a header, a total or a "
+        "note. The report says what to correct."
+    )
+    assert (
+        summary(Tallies(rows=1_000, stored=1_000), dry_run=True)
+        == "1,000 of 1,000 rows would become debtors."
+    )
+    assert summary(Tallies(rows=3, excluded=1, skipped=2)) == (
+        "None of 3 rows became debtors; 1 was left out by screening, 2 are blank, a header, a total or a note."
+    )
 
 
 def test_object_keys_hold_the_day_in_utc_and_nothing_of_the_name_but_a_known_ending() -> None:

@@ -60,6 +60,7 @@ __all__ = [
     "report_header",
     "report_row",
     "step",
+    "summary",
 ]
 
 UploadState = Literal["received", "examining", "needs_answer", "reading", "completed", "failed"]
@@ -152,6 +153,37 @@ class Tallies(msgspec.Struct, frozen=True, kw_only=True):
 
 def _added(first: dict[str, int], second: dict[str, int]) -> dict[str, int]:
     return {key: first.get(key, 0) + second.get(key, 0) for key in {**first, **second}}
+
+
+def summary(tallies: Tallies, *, dry_run: bool = False) -> str:
+    """
+    Say in a sentence or two what became of a file.
+
+    Args:
+        tallies: Of the whole file.
+        dry_run: Whether nothing was stored on purpose.
+
+    Returns:
+        For the person who sent it.
+
+    >>> summary(Tallies(rows=3, stored=2, refused=1))
+    '2 of 3 rows became debtors; 1 has problems. The report says what to correct.'
+    """
+    parts = []
+    if tallies.refused:
+        parts.append(f"{tallies.refused:,} {'has' if tallies.refused == 1 else 'have'} problems")
+    if tallies.excluded:
+        parts.append(
+            f"{tallies.excluded:,} {'was' if tallies.excluded == 1 else 'were'} left out by screening"
+        )
+    if tallies.skipped:
+        parts.append(
+            f"{tallies.skipped:,} {'is' if tallies.skipped == 1 else 'are'} blank, a header, a total or a note"
+        )
+    verb = "would become" if dry_run else "became"
+    head = f"{tallies.stored:,}" if tallies.stored else "None"
+    advice = " The report says what to correct." if tallies.refused else ""
+    return f"{head} of {tallies.rows:,} rows {verb} debtors{'; ' if parts else ''}{', '.join(parts)}.{advice}"
 
 
 _ENDINGS: Final = frozenset("csv txt tsv xlsx xlsm xlsb xls ods".split())

@@ -95,7 +95,7 @@ _VITAL: Final = frozenset(
 )
 
 
-class Problem(msgspec.Struct, frozen=True):
+class Problem(msgspec.Struct, frozen=True, gc=False):
     """
     One thing that is wrong with a row.
 
@@ -116,7 +116,7 @@ class Problem(msgspec.Struct, frozen=True):
     level: Level = "error"
 
 
-class Debtor(msgspec.Struct, frozen=True):
+class Debtor(msgspec.Struct, frozen=True, gc=False):
     """
     Somebody who owes money, as a row tells it: canonical, checked, in its own letters.
 
