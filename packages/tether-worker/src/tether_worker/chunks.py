@@ -115,14 +115,15 @@ def build(
         notes: Those kept with it.
         fingerprint: From `fingerprinter`.
         bytes_read: Tells how far the file has been read.
-        rows_max: Rows a chunk has at most, give or take some thousand.
+        rows_max: Rows of a chunk.
 
     Yields:
         Chunks in the order of the file; each takes a second or so to make.
     """
     columns = debtors.columns_of(plan)
     outcomes = read(rows, plan=plan, today=today, rules=rules, position=position)
-    while batch := _batch(outcomes):
+    limit = min(_BATCH_ROWS, rows_max)
+    while batch := _batch(outcomes, limit):
         pieces: list[bytes] = []
         wrong: list[bytes] = []
         tallies, size_bytes = Tallies(), 0
@@ -135,7 +136,9 @@ def build(
             tallies += _tallied(batch, good, bad)
             notes = _noted(notes, batch)
             size_bytes += len(pieces[-1]) + len(wrong[-1])
-            if tallies.rows >= rows_max or size_bytes >= _BYTES_MAX or not (batch := _batch(outcomes)):
+            if tallies.rows >= rows_max or size_bytes >= _BYTES_MAX:
+                break
+            if not (batch := _batch(outcomes, limit)):
                 break
         yield Chunk(
             columns,
@@ -148,11 +151,11 @@ def build(
         )
 
 
-def _batch(outcomes: Iterator[Outcome]) -> list[Outcome]:
+def _batch(outcomes: Iterator[Outcome], limit: int) -> list[Outcome]:
     """Take some outcomes; fewer when the refused rows among them are large."""
     batch: list[Outcome] = []
     size = 0
-    for outcome in islice(outcomes, _BATCH_ROWS):
+    for outcome in islice(outcomes, limit):
         batch.append(outcome)
         if isinstance(outcome, Refused):
             size += sum(map(len, outcome.cells))

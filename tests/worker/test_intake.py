@@ -1,0 +1,600 @@
+"""Intake: a file becomes debtors, problems and counts, once, whatever it holds and whoever stops in the middle."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import secrets
+import tempfile
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tether_core import iban as ibans
+from tether_core.screening import Policy
+from tether_core.spreadsheet import Answers, Rules
+from tether_core.upload import content_key, object_key
+from tether_stores import blacklist, objects, uploads
+from tether_stores.blacklist import ManualEntry
+from tether_stores.objects import open_objects
+from tether_stores.settings import Settings
+from tether_worker import chunks
+from tether_worker.intake import Intake, intake, read_one
+from tether_worker.reader import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from types import ModuleType
+
+    from tether_stores.postgres import Connection, Pool
+    from tether_stores.uploads import Detail
+
+DATA = Path(__file__).parents[1] / "data" / "spreadsheets"
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+DE, AT, NL, FR = (
+    "DE89370400440532013000",
+    "AT611904300234573201",
+    "NL91ABNA0417164300",
+    "FR1420041010050500013M02606",
+)
+
+
+def _load_make() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_spreadsheets", DATA / "make.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+make = _load_make()
+
+
+class Desk:
+    """Sends files in and reads them, as web and worker do, at a time of its own."""
+
+    def __init__(self, pool: Pool, conn: Connection, folder: Path) -> None:
+        self.now = NOON
+        self.conn = conn
+        tokens = count()
+        self.has = Intake(
+            pool=pool,
+            objects=open_objects(Settings.from_env({"TETHER_OBJECTS_DIR": str(folder)})),
+            clock=lambda: self.now,
+            token=lambda: f"lease-{next(tokens)}",
+            fingerprint_key=b"k",
+            policy=Policy(),
+            rules=Rules(),
+            limits=Limits(1 << 30, 20),
+            chunk_rows=3,
+        )
+
+    async def send(
+        self,
+        data: bytes | str,
+        *,
+        name: str = "debtors.csv",
+        answers: Answers = Answers(),  # noqa: B008 - frozen
+        dry_run: bool = False,
+    ) -> int:
+        """Put a file on record; gives the upload's id."""
+        data = data.encode() if isinstance(data, str) else data
+        key = object_key(secrets.token_hex(8), received_at=self.now, name=name)
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield data
+
+        await objects.put(self.has.objects, key, chunks())
+        digest = hashlib.sha256(data).digest()
+        told = uploads.Recording(
+            key,
+            name,
+            len(data),
+            digest,
+            content_key(digest, answers=answers),
+            answers,
+            dry_run,
+            True,
+            "tests",
+        )
+        return (await uploads.record(self.conn, told, now=self.now))[0]
+
+    async def read(self, data: bytes | str, **told: Any) -> Detail:
+        """Send a file and read it as far as it goes."""
+        upload_id = await self.send(data, **told)
+        while await read_one(self.has):
+            pass
+        return await self.detail(upload_id)
+
+    async def detail(self, upload_id: int) -> Detail:
+        """What is on record of an upload."""
+        found = await uploads.one(self.conn, upload_id)
+        assert found is not None
+        assert found.upload.tallies.balanced
+        return found
+
+    async def ask(self, query: str, *values: object) -> list[Any]:
+        """Ask the database."""
+        return await (await self.conn.execute(query.encode(), values)).fetchall()
+
+    async def debtors(self, upload_id: int | None = None) -> list[Any]:
+        """Row, IBAN, amount and verdict of each debtor, in the order of the file."""
+        return await self.ask(
+            "select row_number, iban, amount_minor, verdict from debtors"
+            " where %s::bigint is null or upload_id = %s order by upload_id, row_number",
+            upload_id,
+            upload_id,
+        )
+
+
+@pytest.fixture
+def desk(pool: Pool, conn: Connection, objects_dir: Path) -> Desk:
+    """A desk on this test's own services."""
+    return Desk(pool, conn, objects_dir)
+
+
+def table(*rows: str, header: str = "Name;IBAN;Betrag;Referenz") -> str:
+    """Make a CSV file of rows."""
+    return "\n".join([header, *rows, ""])
+
+
+def rows_of(*ibans_: str) -> list[str]:
+    """Make one row for each IBAN."""
+    return [f"A B;{iban};{number},50;R{number}" for number, iban in enumerate(ibans_, 1)]
+
+
+def some_iban(number: int) -> str:
+    """Give the IBAN with this number."""
+    account = f"{number:018d}"
+    return f"DE{98 - int(account + '131400') % 97:02d}{account}"
+
+
+# --- a good file ---
+
+
+async def test_a_file_becomes_debtors_with_everything_it_said(desk: Desk) -> None:
+    """The reference, the mandate and the address are what a debit, and a dispute about it, will need."""
+    header = "Kontoinhaber;IBAN;Betrag;Mandat-ID;Mandat vom;E-Mail;Ort;Land;Etage;Rechnungsnummer"
+    row = (
+        "Jürgen Groß;de89 3704 0044 0532 0130 00;1.234,50;M-1;01.03.2019;j@example.org;Köln;Deutschland;2;R 1"
+    )
+    found = await desk.read(table(row, header=header))
+    assert found.upload.state == "completed"
+    (told,) = await desk.ask(
+        "select iban, iban_fingerprint, name, amount_minor, currency, mandate_id, mandate_signed_on::text, email, city,"
+        " country, extra, reference, verdict, cause, upload_id, row_number, created_at from debtors"
+    )
+    assert told == (
+        DE, ibans.fingerprint(DE, key=b"k"), "Jürgen Groß", 123450, "EUR", "M-1", "2019-03-01", "j@example.org",
+        "Köln", "DE", {"floor": "2"}, "R 1", "clear", None, found.upload.id, 2, NOON,
+    )  # fmt: skip
+
+
+async def test_counts_progress_and_decisions_are_on_record(desk: Desk) -> None:
+    """A person who sent a thousand rows wants to know what became of each, and why it was read that way."""
+    data = table(*rows_of(DE, AT, NL, FR), "C D;DE88370400440532013000;1,00;R5", ";;;", ";;4,00;")
+    found = await desk.read(data)
+    told = found.upload.tallies
+    assert (told.rows, told.stored, told.refused, told.skipped, told.excluded) == (7, 4, 1, 2, 0)
+    assert told.amount_minor == 150 + 250 + 350 + 450
+    assert told.problems == {"iban_invalid": 1}
+    assert found.upload.bytes_read == found.upload.size_bytes == len(data.encode())
+    assert found.plan is not None
+    assert {one.about for one in found.plan.decisions} >= {"encoding", "delimiter", "header", "amount_format"}
+    assert found.notes == ["Row 8: The file says 4.00, the rows above add up to 13.00."]
+    (problem,) = await desk.ask("select row_number, column_name, code, shown, note, cells from problems")
+    assert problem[:4] == (6, "IBAN", "iban_invalid", "DE88**************3000")
+    assert problem[4].startswith("Its check digits do not fit")
+    assert problem[5] == ["C D", "DE88370400440532013000", "1,00", "R5"]
+    assert (await desk.ask("select count(*) from uploads where preview is not null"))[0][0] == 1
+
+
+@pytest.mark.parametrize(
+    "name", sorted(path.name for path in DATA.iterdir() if path.suffix not in {".json", ".py"})
+)
+async def test_every_kind_of_file_is_read_as_the_core_reads_it(desk: Desk, name: str) -> None:
+    """The way through child, chunks and tables must add nothing and lose nothing."""
+    answers = make.ANSWERS.get(name, Answers())
+    expected = msgspec.json.decode((DATA / f"{name}.json").read_bytes())
+    expected = expected.get("answered", expected["plain"])
+    found = await desk.read((DATA / name).read_bytes(), name=name, answers=answers)
+    assert found.upload.state == "completed"
+    kinds = [
+        next(kind for kind in ("debtor", "refused", "skipped") if kind in row) for row in expected["rows"]
+    ]
+    told = found.upload.tallies
+    assert told.rows == len(kinds)
+    assert told.stored + told.excluded == kinds.count("debtor")
+    assert (told.refused, told.skipped) == (kinds.count("refused"), kinds.count("skipped"))
+    amounts = [row["debtor"]["amount_minor"] for row in expected["rows"] if "debtor" in row]
+    assert [amount for _, _, amount, _ in await desk.debtors()] == amounts
+
+
+async def test_warnings_travel_with_the_debtor(desk: Desk) -> None:
+    """A BIC left out silently would be looked for in vain."""
+    found = await desk.read(table(f"A B;{DE};1,00;no BIC", header="Name;IBAN;Betrag;BIC"))
+    assert (found.upload.tallies.stored, found.upload.tallies.warnings) == (1, 1)
+    assert await desk.ask("select row_number, level, code, cells from problems") == [
+        (2, "warning", "bic_invalid", None)
+    ]
+
+
+async def test_zero_bytes_reach_no_table(desk: Desk) -> None:
+    """One of them would fail the COPY of a whole chunk, for ever."""
+    header = "Na\0me;IBAN;Betrag;Name"
+    found = await desk.read(table(f"x\0y;{DE}\0;1,00\0;A\0B", f"x;{AT};2,00;C D", header=header))
+    assert found.upload.state == "completed"
+    assert (found.upload.tallies.stored, found.upload.tallies.refused) == (1, 1)
+
+
+# --- files that cannot be read, or not yet ---
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "sentence"),
+    [
+        (b"", "empty", "This file is empty"),
+        (b" \n\n ", "empty", "nothing but blanks"),
+        (b"Name;IBAN;Betrag\n", "no_rows", "there are no rows below it"),
+        (b"%PDF-1.7", "other_format", "send the spreadsheet it was made from"),
+        (b"<html><table><tr><td>IBAN", "html", "web page"),
+        (make.bomb_xlsx, "too_large_inside", "Split it, or send it as CSV"),
+        (make.abort_xlsx, "too_large_inside", "Delete blank rows and columns behind the table"),
+        (make.abort_ods, "too_large_inside", "Delete blank rows and columns behind the table"),
+        (lambda: make.xlsx({"A": make.LIST})[:3000], "damaged", "save it and send it again"),
+        (lambda: make.compound({"EncryptedPackage": bytes(5000)}), "encrypted", "protected with a password"),
+        (b"a;" * 2_000_000, "line_too_long", "one line for each debtor"),
+        (";".join(f"c{n}" for n in range(10_000)).encode() + b"\n1\n", "too_many_columns", "10,000 columns"),
+    ],
+    ids=str,
+)
+async def test_a_file_that_cannot_be_read_fails_with_a_sentence(
+    desk: Desk, data: bytes | Callable[[], bytes], code: str, sentence: str
+) -> None:
+    """Its sender must learn what to do; the worker must live on and read the next one."""
+    found = await desk.read(data() if callable(data) else data, name="list.xlsx")
+    assert (found.upload.state, found.upload.failure_code) == ("failed", code)
+    assert sentence in (found.upload.failure or "")
+    assert (await desk.read(table(*rows_of(DE)))).upload.tallies.stored == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "question"),
+    [
+        (f"Jürgen;{DE};12,50\nZoë;{AT};5,00\n".encode(), "header_missing"),
+        (b"Name;Betrag\nA B;12,50\nC D;1,00\n", "iban_column_missing"),
+        (f"IBAN;Name;Betrag\n{DE};A B;1.234\n{AT};C D;2.000\n".encode(), "amount_format"),
+        ((DATA / "platnicy_pl.csv").read_bytes(), "encoding"),
+        ((DATA / "two_amounts.csv").read_bytes(), "amount_column"),
+    ],
+    ids=lambda told: told if isinstance(told, str) else "",
+)
+async def test_what_the_file_leaves_open_is_asked_and_not_guessed(
+    desk: Desk, data: bytes, question: str
+) -> None:
+    """1.234 read as one euro or as a thousand is somebody's money; nothing may be stored before it is settled."""
+    found = await desk.read(data)
+    assert found.upload.state == "needs_answer"
+    assert found.plan is not None
+    assert question in [one.code for one in found.plan.questions]
+    assert await desk.debtors() == []
+    assert await read_one(desk.has) == 0
+
+
+async def test_answers_send_an_upload_on_its_way(desk: Desk) -> None:
+    """Whoever has answered should not have to send the bytes again."""
+    found = await desk.read(f"IBAN;Name;Betrag\n{DE};A B;1.234\n")
+    answers = Answers(amount_format="comma")
+    assert await uploads.answer(
+        desk.conn,
+        found.upload.id,
+        before="needs_answer",
+        after="examining",
+        answers=answers,
+        content_key=b"other",
+        now=desk.now,
+    )
+    assert await read_one(desk.has) == 1
+    assert (await desk.detail(found.upload.id)).upload.state == "completed"
+    assert [amount for _, _, amount, _ in await desk.debtors()] == [123_400]
+
+
+async def test_answers_that_do_not_fit_fail_with_what_to_change(desk: Desk) -> None:
+    """A column that does not exist is a slip of the sender's, and they can mend it."""
+    found = await desk.read(table(*rows_of(DE)), answers=Answers(columns={"iban": "Konto"}))
+    assert found.upload.failure_code == "invalid_answers"
+    assert "columns.iban" in (found.upload.failure or "")
+
+
+async def test_a_file_without_one_good_row_is_completed_and_says_so(desk: Desk) -> None:
+    """Every row has its problem; that is a result, and the report is made from it."""
+    found = await desk.read(table("A B;nothing;1,00;", "C D;;0,00;", f"E F;{DE};-5,00;"))
+    assert found.upload.state == "completed"
+    assert (found.upload.tallies.stored, found.upload.tallies.refused) == (0, 3)
+
+
+async def test_a_file_whose_object_is_gone_or_changed_fails(desk: Desk) -> None:
+    """Debtors of another file must never come out of this one."""
+    gone, changed = await desk.send(table(*rows_of(DE))), await desk.send(table(*rows_of(AT)))
+    await objects.delete(desk.has.objects, (await desk.detail(gone)).object_key)
+
+    async def other() -> AsyncIterator[bytes]:
+        yield table(*rows_of(NL)).encode()
+
+    await objects.put(desk.has.objects, (await desk.detail(changed)).object_key, other())
+    while await read_one(desk.has):
+        pass
+    codes = [(await desk.detail(one)).upload.failure_code for one in (gone, changed)]
+    assert codes == ["object_missing", "object_changed"]
+    assert await desk.debtors() == []
+
+
+async def test_nothing_is_left_in_the_folder_for_temporary_files(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names and account numbers of thousands would pile up there, readable to the next process that looks."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    for data, name in ((table(*rows_of(DE)).encode(), "a.csv"), (make.xlsx({"A": make.LIST}), "a.xlsx")):
+        await desk.read(data, name=name)
+    await desk.read(make.abort_xlsx(), name="a.xlsx")
+    assert list(folder.iterdir()) == []
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.binary(max_size=200)
+    | st.text("Name;IBAN\nBetrag\"'12.,€\0\r\tDE89370400440532013000", max_size=300).map(str.encode)
+    | st.binary(max_size=60).map(lambda tail: b"PK\x03\x04" + tail)
+)
+async def test_whatever_is_sent_comes_to_an_end_that_adds_up(desk: Desk, data: bytes) -> None:
+    """Anybody with a key can send anything; it may end as failed, but never as a file that comes up again and again."""
+    found = await desk.read(data)
+    assert found.upload.state in {"completed", "failed", "needs_answer"}
+    assert await desk.ask("select count(*) from uploads where due_at is not null") == [(0,)]
+
+
+# --- once, whoever stops in the middle ---
+
+
+async def test_a_worker_that_stops_leaves_the_rest_to_the_next(desk: Desk) -> None:
+    """Rows doubled are people debited twice; rows lost are money not collected; and the total must still be checked."""
+    data = table(*rows_of(*map(some_iban, range(8))), "Summe;;36,00;")
+    whole = await desk.read(data)
+    upload_id = await desk.send(data)
+    stopping = msgspec.structs.replace(desk.has, stopping=lambda: True, policy=Policy(rules=()))
+    turns = 0
+    while await read_one(stopping):
+        turns += 1
+        assert turns < 10
+    found = await desk.detail(upload_id)
+    assert turns == 4  # three chunks of three rows, and the end
+    assert found.upload.state == "completed"
+    assert found.notes == whole.notes == ["Row 10: The file says 36.00, the rows above add up to 40.00."]
+    assert found.upload.tallies == whole.upload.tallies
+    assert [row[:3] for row in await desk.debtors(upload_id)] == [
+        row[:3] for row in await desk.debtors(whole.upload.id)
+    ]
+
+
+async def test_a_workbook_goes_on_behind_the_last_chunk_too(desk: Desk) -> None:
+    """There the child skips what was read; it must count rows as the parent does."""
+    lines = [["Name", "IBAN", "Betrag"], *(["A B", some_iban(n), n + 1] for n in range(7))]
+    upload_id = await desk.send(make.xlsx({"L": lines}), name="l.xlsx")
+    stopping = msgspec.structs.replace(desk.has, stopping=lambda: True)
+    while await read_one(stopping):
+        pass
+    assert [(row, amount) for row, _, amount, _ in await desk.debtors(upload_id)] == [
+        (n + 2, (n + 1) * 100) for n in range(7)
+    ]
+
+
+async def test_a_worker_that_was_only_asleep_changes_nothing(desk: Desk) -> None:
+    """Its lease ran out and another has read the file; its own chunk must vanish, not come on top."""
+    upload_id = await desk.send(table(*rows_of(*map(some_iban, range(5)))))
+    overtaken = False
+
+    async def overtake() -> None:
+        nonlocal overtaken
+        overtaken = True
+        desk.now += timedelta(minutes=5)
+        assert await read_one(desk.has) == 1
+
+    slow = msgspec.structs.replace(desk.has, token=lambda: "asleep")
+    stored = chunks.store
+
+    async def store(*args: Any, **kwargs: Any) -> Any:
+        if not overtaken:
+            await overtake()
+        return await stored(*args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "store", store)
+        assert await read_one(slow) == 1
+    assert overtaken
+    found = await desk.detail(upload_id)
+    assert found.upload.state == "completed"
+    assert (found.upload.tallies.rows, found.upload.tallies.stored) == (5, 5)
+    assert len(await desk.debtors()) == 5
+
+
+async def test_a_lease_that_ran_out_is_taken_over(desk: Desk) -> None:
+    """A worker that was killed gives no sign; its upload must not wait for a person."""
+    upload_id = await desk.send(table(*rows_of(DE)))
+    work = intake(desk.has)
+    async with desk.has.pool.connection() as conn, conn.transaction():
+        due = await uploads.due_one(conn, now=desk.now)
+        assert due is not None
+        await uploads.take(
+            conn,
+            due.id,
+            state="examining",
+            lease="dead",
+            until=desk.now + timedelta(seconds=30),
+            now=desk.now,
+        )
+    assert not await work.waits()
+    assert await work.bite() == 0
+    desk.now += timedelta(seconds=32)
+    assert await work.waits()
+    assert await work.bite() == 1
+    assert (await desk.detail(upload_id)).upload.state == "completed"
+
+
+async def test_a_file_that_ends_its_worker_again_and_again_is_given_up(desk: Desk) -> None:
+    """One file that crashes workers must not keep crashing them for as long as there are any."""
+    upload_id = await desk.send(table(*rows_of(DE)))
+    await desk.conn.execute("update uploads set claims = 5, state = 'examining'")
+    assert await read_one(desk.has) == 1
+    found = await desk.detail(upload_id)
+    assert (found.upload.state, found.upload.failure_code) == ("failed", "gave_up")
+
+
+# --- screening ---
+
+
+async def test_the_same_debit_twice_in_a_file_is_taken_once(desk: Desk) -> None:
+    """A list pasted twice would debit everybody twice. Chunks have three rows here, so repeats cross their borders."""
+    lines = [
+        f"A;{DE};1,00;R1", f"B;{AT};2,00;", f"A;{DE};1,00;R2", f"A;{DE};1,00;R1", f"B;{AT};2,00;", f"A;{DE};9,00;",
+        f"C;{NL};1,00;", f"C;{NL};1,00;X",
+    ]  # fmt: skip
+    found = await desk.read(table(*lines))
+    expected = dict.fromkeys((2, 3, 4, 8), "clear") | dict.fromkeys((5, 6, 7, 9), "duplicate_in_file")
+    assert {row: verdict for row, _, _, verdict in await desk.debtors()} == expected
+    assert found.upload.tallies.verdicts == {"duplicate_in_file": 4}
+    assert found.upload.tallies.amount_minor == 500
+    assert await desk.ask("select cause from debtors where row_number = 5") == [
+        ("It is the same debit as row 2 of this file.",)
+    ]
+
+
+async def test_what_another_upload_took_in_lately_is_left_out(desk: Desk) -> None:
+    """The list of last week sent again, under another name and before anything was billed, is a second debit waiting."""
+    first = await desk.read(table(*rows_of(DE, AT)))
+    desk.now += timedelta(days=30)
+    again = await desk.read(table(*rows_of(DE, NL)))
+    assert [row[1:] for row in await desk.debtors(again.upload.id)] == [
+        (DE, 150, "recently_attempted"),
+        (NL, 250, "clear"),
+    ]
+    cause = (
+        f"A debit from this account was tried 30 days ago (taken in by upload {first.upload.id}, not yet sent); "
+        "the window is 30 days."
+    )
+    assert await desk.ask("select cause from debtors where verdict <> 'clear'") == [(cause,)]
+    desk.now += timedelta(days=31)
+    later = await desk.read(table(*rows_of(DE)))
+    assert [verdict for *_, verdict in await desk.debtors(later.upload.id)] == ["clear"]
+
+
+async def test_the_blacklist_leaves_out_and_says_why(desk: Desk) -> None:
+    """Hold and block are told apart, the strictest entry speaks, and one that is lifted or over does not."""
+
+    def entry(iban: str, reason: str, **told: Any) -> ManualEntry:
+        told = {"action": "block", "iban_masked": ibans.mask(iban), **told}
+        return ManualEntry(reason_code=reason, iban_fingerprint=ibans.fingerprint(iban, key=b"k"), **told)
+
+    made = await blacklist.enter(
+        desk.conn,
+        [
+            entry(DE, "MD06", action="hold"),
+            entry(AT, "MD06", action="hold"),
+            entry(AT, "MANUAL", note="asked by phone"),
+            entry(NL, "AC04"),
+            entry(FR, "AC04", expires_at=desk.now - timedelta(days=1)),
+        ],
+        source="manual",
+        added_by="ada",
+        now=desk.now - timedelta(days=2),
+    )
+    await blacklist.lift(desk.conn, made[3], lifted_by="ada", because="a mistake", now=desk.now)
+    found = await desk.read(table(*rows_of(DE, AT, NL, FR)))
+    assert found.upload.tallies.verdicts == {"blacklisted": 2}
+    assert await desk.ask(
+        "select row_number, cause from debtors where verdict = 'blacklisted' order by 1"
+    ) == [
+        (2, "The account is on hold: MD06: The debtor asked for the money back."),
+        (3, "The account is blocked: MANUAL: asked by phone."),
+    ]
+
+
+async def test_names_and_addresses_on_the_blacklist_leave_out(desk: Desk) -> None:
+    """Somebody who may not be debited opens another account; upper case and umlauts must not hide them."""
+    await blacklist.enter(
+        desk.conn,
+        [
+            ManualEntry(action="block", reason_code="MANUAL", name="Müller, Jürgen"),
+            ManualEntry(action="hold", reason_code="MANUAL", email="anna@example.org"),
+        ],
+        source="manual",
+        added_by="ada",
+        now=desk.now,
+    )
+    lines = [
+        f"JÜRGEN MÜLLER;{DE};1,00;",
+        f"A B;{AT};2,00;Anna@Example.org",
+        f"Jürg Müller;{NL};3,00;x@example.org",
+    ]
+    found = await desk.read(table(*lines, header="Name;IBAN;Betrag;E-Mail"))
+    assert found.upload.tallies.verdicts == {"blacklisted_name": 1, "blacklisted_email": 1}
+    assert [verdict for *_, verdict in await desk.debtors()] == [
+        "blacklisted_name",
+        "blacklisted_email",
+        "clear",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stages", "days", "reference", "verdict"),
+    [
+        ((60, 1), 400, "R9", "chargebacked_before"),
+        ((60, 0), 400, "R1", "already_collected"),
+        ((60, 0), 400, "R9", "clear"),
+        ((50, 0), 30, "R9", "recently_attempted"),
+        ((50, 0), 31, "R9", "clear"),
+        ((70, 0), 3, "R9", "clear"),
+        ((80, 0), 3, "R9", "clear"),
+    ],
+)
+async def test_what_earlier_debits_came_to_decides(
+    desk: Desk,
+    attempt: Callable[..., Awaitable[int]],
+    stages: tuple[int, int],
+    days: int,
+    reference: str,
+    verdict: str,
+) -> None:
+    """The rules of the old system: charged back once is left out for good, a recent try for thirty days and no longer."""
+    at = desk.now - timedelta(days=days)
+    attempt_id = await attempt("t-1", payment_stage=stages[0], dispute_stage=stages[1], at=at)
+    fingerprint = ibans.fingerprint(DE, key=b"k")
+    await desk.conn.execute(
+        "update billing_attempts set iban_fingerprint = %s where id = %s", [fingerprint, attempt_id]
+    )
+    await desk.conn.execute(
+        "update debtors set reference = 'R1', iban = %s, iban_fingerprint = %s, created_at = %s",
+        [DE, fingerprint, desk.now - timedelta(days=500)],
+    )
+    found = await desk.read(table(f"A B;{DE};1,00;{reference}"))
+    assert [row[3] for row in await desk.debtors(found.upload.id)] == [verdict]
+
+
+async def test_a_dry_run_tells_the_same_and_stores_no_debtor(desk: Desk) -> None:
+    """People try a file first; what they are told then must be what happens, and nothing may be billed by it."""
+    lines = rows_of(DE, AT, NL, DE, FR, AT)
+    lines = [line.rpartition(";")[0] + ";" for line in lines]
+    tried = await desk.read(table(*lines, "X;nothing;1,00;"), dry_run=True)
+    assert await desk.debtors() == []
+    assert await desk.ask("select count(*) from rehearsed_rows") == [(0,)]
+    done = await desk.read(table(*lines, "X;nothing;1,00;"))
+    assert done.upload.tallies == tried.upload.tallies
+    assert done.upload.tallies.verdicts == {"duplicate_in_file": 2}
+    assert await desk.ask("select count(*) from problems") == [(2,)]
