@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tether_core.brake import CANARIES, REFUSALS, RETURNS, STEP, look, worst
+from tether_core.brake import CANARIES, REFUSALS, RETURNS, STEP, Counts, look, looks, worst
 from tether_core.errors import InvalidRequest
 
 
@@ -57,9 +57,9 @@ def test_the_worst_gauge_decides() -> None:
     """A run is paused by any of its gauges, and a person reads which."""
     bad, fine = look(RETURNS, counted=100, bad=50), look(REFUSALS, counted=100, bad=0)
     warned = look(REFUSALS, counted=100, bad=30)
-    assert worst(fine, bad, warned) == bad
-    assert worst(fine, warned) == warned
-    assert worst(fine) == fine
+    assert worst((fine, bad, warned)) == bad
+    assert worst((fine, warned)) == warned
+    assert worst((fine,)) == fine
     assert 0 < STEP < 1
 
 
@@ -68,3 +68,12 @@ def test_what_is_no_part_is_refused(counted: int, bad: int) -> None:
     """A share above one would come from a query that counts two different things."""
     with pytest.raises(InvalidRequest):
         look(RETURNS, counted=counted, bad=bad)
+
+
+def test_every_gauge_of_a_run_is_looked_at() -> None:
+    """A gauge that nobody looks at lets a whole account run into its scheme's limits."""
+    fine = (100, 0)
+    for place in range(4):
+        counts = Counts(*(((100, 60) if other == place else fine) for other in range(4)))
+        assert [one.level for one in looks(counts)].index("pause") == place
+        assert worst(looks(counts, released_share=0.6)).level == "warn"

@@ -35,12 +35,28 @@ import msgspec
 
 from tether_core.errors import InvalidRequest
 
-__all__ = ["CANARIES", "LEFT_OUT", "REFUSALS", "RETURNS", "STEP", "Gauge", "Level", "Look", "look", "worst"]
+__all__ = [
+    "ACCOUNT_DAYS",
+    "CANARIES",
+    "LEFT_OUT",
+    "REFUSALS",
+    "RETURNS",
+    "STEP",
+    "Counts",
+    "Gauge",
+    "Level",
+    "Look",
+    "look",
+    "looks",
+    "worst",
+]
 
 Level = Literal["go", "warn", "pause"]
 
 # Reasons of the acquirer's own: they say nothing about debtors or lists.
 LEFT_OUT: Final = frozenset({"XT33", "XT73"})
+# Returns of an account are counted over so many days: most come within five banking days, nearly all within 8 weeks.
+ACCOUNT_DAYS: Final = 60
 # So much more must come back before a released brake acts again.
 STEP: Final = 0.05
 
@@ -113,15 +129,55 @@ def look(gauge: Gauge, *, counted: int, bad: int, released_share: float = 0.0) -
     return Look("pause" if share >= gauge.pause_share and not released else "warn", share, text)
 
 
-def worst(*looks: Look) -> Look:
+class Counts(msgspec.Struct, frozen=True):
+    """
+    What all gauges of a run count; pairs of counted and bad.
+
+    Attributes:
+        refused: Of its debits that were answered, those declined or in error.
+        canaries: The same of its canaries.
+        of_upload: Of the upload's debits that were collected, those charged back.
+        of_account: The same of the account, over `ACCOUNT_DAYS`.
+    """
+
+    refused: tuple[int, int]
+    canaries: tuple[int, int]
+    of_upload: tuple[int, int]
+    of_account: tuple[int, int]
+
+
+def looks(counts: Counts, *, released_share: float = 0.0) -> tuple[Look, ...]:
+    """
+    Look at all gauges of a run.
+
+    Args:
+        counts: What they count.
+        released_share: The share a person has seen and released.
+
+    Returns:
+        One look a gauge.
+    """
+    gauges = (
+        (REFUSALS, counts.refused),
+        (CANARIES, counts.canaries),
+        (RETURNS, counts.of_upload),
+        (RETURNS, counts.of_account),
+    )
+    return tuple(
+        look(gauge, counted=counted, bad=bad, released_share=released_share)
+        for gauge, (counted, bad) in gauges
+    )
+
+
+def worst(several: tuple[Look, ...]) -> Look:
     """
     The gauge that asks for most.
 
     Args:
-        looks: One or more.
+        several: One or more looks.
 
     Returns:
         The first of the highest level.
     """
     order: dict[Level, int] = {"go": 0, "warn": 1, "pause": 2}
-    return max(looks, key=lambda one: order[one.level])
+    return max(several, key=lambda one: order[one.level])

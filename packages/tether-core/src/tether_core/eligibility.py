@@ -67,7 +67,7 @@ __all__ = ["VERDICTS", "Candidate", "Choice", "Plan", "Terms", "Totals", "Verdic
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=10**15)]
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
     What a billing run may do; a person's choice, kept with the run.
 

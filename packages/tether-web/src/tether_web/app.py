@@ -18,7 +18,9 @@ from tether_stores.redis import open_redis
 from tether_stores.settings import Settings
 
 from tether_web import (
+    accounts,
     attempts,
+    billing,
     blacklist,
     completeness,
     debtors,
@@ -83,6 +85,9 @@ def application(settings: Settings, *, clock: Callable[[], datetime] = lambda: d
             app.state.update(
                 {
                     "intake_doorbell": intake_doorbell,
+                    "billing_doorbell": await stack.enter_async_context(
+                        open_doorbell(settings.redis_url, queue="billing", timeout_s=0.5)
+                    ),
                     "objects": open_objects(settings) if has_objects else None,
                     "pool": pool,
                     "cache": cache,
@@ -93,6 +98,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] = lambda: d
                     "settings": settings,
                 }
             )
+            await stack.enter_async_context(accounts.kept(app.state, pool, settings=settings))
             for complaint in await redis.complaints(cache):
                 _log.error(complaint)
             if not settings.credentials:
@@ -110,6 +116,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] = lambda: d
             exposure.ROUTER,
             events.ROUTER,
             uploads.ROUTER,
+            *billing.ROUTERS,
             vop.ROUTER,
             debtors.ROUTER,
             blacklist.ROUTER,

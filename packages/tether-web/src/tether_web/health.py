@@ -10,6 +10,7 @@ from tether_core.errors import StoreUnreachable
 from tether_stores import objects, redis, telemetry, webhook_events
 from tether_stores.postgres import connection
 
+from tether_web import billing
 from tether_web.metrics import CONTENT_TYPE_LATEST, LOG_LINES_DROPPED, OLDEST_WAITING, rendered
 
 __all__ = ["Readiness", "health", "metrics", "ready"]
@@ -65,6 +66,7 @@ async def ready(state: State) -> Response[Readiness]:
 async def metrics(state: State) -> Response[bytes]:
     """All counters of the node's processes together; keep it inside, see the deployment guide."""
     await _oldest_s(state)
+    await billing.observe(state)
     LOG_LINES_DROPPED.set(telemetry.dropped())
     return Response(rendered(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 

@@ -135,6 +135,8 @@ async def reconcile(has: Asking, *, rules: Rules = _RULES, limit: int = BATCH_MA
     if not asks:
         return 0
     parties = await has.parties()
+    # "Not there" is believed by the moment it was asked, not by the moment it came.
+    asked_at = has.clock()
     found = await asyncio.gather(*(_ask(one, has=has, parties=parties) for one in asks))
     now = has.clock()
     async with transaction(has.pool) as conn:
@@ -142,7 +144,7 @@ async def reconcile(has: Asking, *, rules: Rules = _RULES, limit: int = BATCH_MA
         rows = await sends.locked(conn, [one.id for one in asks])
         await take_in(conn, [one.claim for one in found if one.claim is not None], now=now)
         absent = [rows[one.ask.id] for one in found if one.heard == "not_there"]
-        settled = await _settle_calls(conn, absent, rules=rules, now=now)
+        settled = await _settle_calls(conn, absent, rules=rules, asked_at=asked_at, now=now)
         await billing_attempts.asked(conn, [_next(one, settled=settled, has=has, now=now) for one in found])
     silent = sum(one.heard is None for one in found)
     if silent:
@@ -189,7 +191,7 @@ async def _ask(ask: Ask, *, has: Asking, parties: Mapping[str, Party]) -> _Answe
 
 
 async def _settle_calls(
-    conn: Connection, absent: Sequence[sends.Row], *, rules: Rules, now: datetime
+    conn: Connection, absent: Sequence[sends.Row], *, rules: Rules, asked_at: datetime, now: datetime
 ) -> dict[int, datetime | None]:
     """
     Decide what "not there" means for calls of ours.
@@ -204,7 +206,7 @@ async def _settle_calls(
         if row.send.step != "unknown":
             # The gateway named it once; that it is missing now is its own matter, until it speaks again.
             continue
-        after = sending.resolve(row.send, _NOT_THERE, now=now, rules=rules)
+        after = sending.resolve(row.send, _NOT_THERE, asked_at=asked_at, rules=rules)
         written.append(sends.Written(after.send))
         facts.extend((None, fact) for fact in after.events)
         if after.send.step != "unknown":

@@ -40,9 +40,6 @@ CHUNK: Final = 1_000
 _LAPSE_MAX: Final = 500
 _AGAIN_MAX: Final = 200
 _CANCEL_MAX: Final = 5_000
-# Returns of an account are looked at over this long; most come within five banking days, nearly all within 8 weeks.
-_ACCOUNT_SPAN: Final = timedelta(days=60)
-
 _log = logger("runs")
 
 
@@ -231,7 +228,7 @@ def brake_runs(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
             cancelled = await billing_runs.cancelled_unsent(conn)
             accounts = {
                 account: await billing_runs.returns_of_account(
-                    conn, account, since=now - _ACCOUNT_SPAN, left_out=brake.LEFT_OUT
+                    conn, account, since=now - timedelta(days=brake.ACCOUNT_DAYS), left_out=brake.LEFT_OUT
                 )
                 for account in {run.account for run in standing}
             }
@@ -240,7 +237,7 @@ def brake_runs(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
         for run_id in cancelled:
             await _cancel_rest(pool, run_id, now=now)
 
-    return Duty("brake_runs", 5, look)
+    return Duty("brake_runs", 10, look)
 
 
 async def _look(pool: Pool, run_id: int, *, of_account: tuple[int, int], now: datetime) -> None:
@@ -250,18 +247,13 @@ async def _look(pool: Pool, run_id: int, *, of_account: tuple[int, int], now: da
             return
         refused = await billing_runs.refusals(conn, run_id)
         returned = await billing_runs.returns_of_upload(conn, run.upload_id, left_out=brake.LEFT_OUT)
-        released = run.released_share
-        look = brake.worst(
-            brake.look(brake.REFUSALS, counted=refused.counted, bad=refused.bad, released_share=released),
-            brake.look(
-                brake.CANARIES,
-                counted=refused.canaries_counted,
-                bad=refused.canaries_bad,
-                released_share=released,
-            ),
-            brake.look(brake.RETURNS, counted=returned[0], bad=returned[1], released_share=released),
-            brake.look(brake.RETURNS, counted=of_account[0], bad=of_account[1], released_share=released),
+        counts = brake.Counts(
+            (refused.counted, refused.bad),
+            (refused.canaries_counted, refused.canaries_bad),
+            returned,
+            of_account,
         )
+        look = brake.worst(brake.looks(counts, released_share=run.released_share))
         after = msgspec.structs.replace(run, warning=look.text or None)
         if look.level == "pause":
             after = msgspec.structs.replace(

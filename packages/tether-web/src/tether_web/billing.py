@@ -1,0 +1,419 @@
+"""
+Billing by API: begin a run or see what it would do, watch it, pause it, let it go on, end it.
+
+`POST /api/uploads/{id}/billing` orders a run; `GET /api/billing-runs/{id}` shows how it goes; `POST .../pause`,
+`.../resume` and `.../cancel` change its course. What is sent from here is a row: the worker plans and sends. Once a pause is answered, nothing more is begun.
+"""
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final
+
+import msgspec
+from litestar import Request, Response, Router, get, post
+from litestar.datastructures import State
+from litestar.exceptions import NotFoundException
+from litestar.params import Parameter
+from prometheus_client import Gauge
+from tether_core import billing_run, brake, eligibility, iban
+from tether_core.billing_run import RunCause, RunState
+from tether_core.eligibility import Terms, Totals
+from tether_core.errors import IllegalStep, InvalidRequest, StoreUnreachable, Unavailable
+from tether_core.jobs import PLAN, SEND, Job
+from tether_stores import billing_runs, gateway_accounts, redis_limits
+from tether_stores.billing_runs import Run
+from tether_stores.postgres import Connection, connection, transaction
+from tether_stores.queue import ring
+from tether_stores.redis_limits import Standing
+from tether_stores.telemetry import logger
+
+from tether_web.pages import decode_cursor, encode_cursor
+
+__all__ = ["ROUTERS", "Choice", "Order", "Preview", "RunAnswer", "RunDetail", "Sum", "observe"]
+
+Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
+
+_CHUNK: Final = 1_000
+_SHOWN: Final = 100
+_SHOWN_MAX: Final = 1_000
+_log = logger("billing")
+
+_BREAKER: Final = Gauge(
+    "tether_gateway_breaker",
+    "1 for the state the breaker of a gateway account is in, as last seen by /metrics.",
+    ["account", "state"],
+    multiprocess_mode="mostrecent",
+)
+_LEFT: Final = Gauge(
+    "tether_gateway_calls_left",
+    "Calls an account could make at once: of its shares, and of the common pool, as last seen by /metrics.",
+    ["account", "share"],
+    multiprocess_mode="mostrecent",
+)
+
+
+class Order(Terms, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """
+    What is to be billed and how.
+
+    Besides the terms of `tether_core.eligibility.Terms`:
+
+    Attributes:
+        account: The gateway account.
+        dry_run: Only show who would be billed, and who not and why.
+    """
+
+    account: Annotated[str, msgspec.Meta(max_length=32)] = gateway_accounts.DEFAULT
+    dry_run: bool = False
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """
+    What would become of one debtor.
+
+    Attributes:
+        debtor_id: Whom.
+        iban_masked: The account, masked.
+        amount_minor: What is owed.
+        currency: ISO 4217.
+        verdict: "billable", or why not; see docs/concepts/billing.md.
+        text: The facts behind it.
+        canary: Whether it would be sent with the first share.
+    """
+
+    debtor_id: int
+    iban_masked: str
+    amount_minor: int
+    currency: str
+    verdict: str
+    text: str
+    canary: bool
+
+
+class Preview(msgspec.Struct, frozen=True):
+    """
+    What a run would do; nothing was done.
+
+    Attributes:
+        count: Debits it would make.
+        amount_minor: Their money.
+        canaries: Of these, sent first.
+        skipped: Debtors it would not bill, by verdict.
+        debtors: One page of them, in the order of their rows.
+        next: Give it as `cursor` for the next page; null on the last one.
+    """
+
+    count: int
+    amount_minor: int
+    canaries: int
+    skipped: dict[str, int]
+    debtors: list[Choice]
+    next: str | None
+
+
+class RunAnswer(msgspec.Struct, frozen=True):
+    """
+    A billing run.
+
+    Attributes:
+        id: The run.
+        upload_id: Whose debtors.
+        account: The gateway account.
+        state: See docs/concepts/billing.md.
+        terms: What it may do.
+        count: Debits planned so far.
+        amount_minor: Their money.
+        skipped: Debtors not billed, by verdict.
+        warning: What the brake warns of, or null.
+        paused_because: Why it is paused, or null.
+        created_by: The name of the key it was ordered with.
+        created_at: When.
+        updated_at: When it last changed.
+        finished_at: When everything of it had ended, or null.
+    """
+
+    id: int
+    upload_id: int
+    account: str
+    state: RunState
+    terms: Terms
+    count: int
+    amount_minor: int
+    skipped: dict[str, int]
+    warning: str | None
+    paused_because: str | None
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+
+
+class Sum(msgspec.Struct, frozen=True):
+    """
+    Some debits.
+
+    Attributes:
+        count: How many.
+        amount_minor: Their money.
+    """
+
+    count: int
+    amount_minor: int
+
+
+class RunDetail(msgspec.Struct, frozen=True):
+    """
+    A billing run and how far it is.
+
+    Attributes:
+        run: The run.
+        steps: Its debits by how far their sending has come: ready, sending, unknown, ended.
+        states: Its debits by the state of their attempt; their sums are what was planned.
+        gateway: How freely its account may be called.
+    """
+
+    run: RunAnswer
+    steps: dict[str, Sum]
+    states: dict[str, Sum]
+    gateway: Standing
+
+
+class Because(msgspec.Struct, frozen=True):
+    """
+    Why a person pauses a run.
+
+    Attributes:
+        because: For other people.
+    """
+
+    because: Annotated[str, msgspec.Meta(min_length=1, max_length=500)] = "A person paused it."
+
+
+@post("/", status_code=202, summary="Bill an upload, or see what that would do")
+async def order(
+    request: Request[str, None, State],
+    state: State,
+    upload_id: Id,
+    data: Order,
+    cursor: Annotated[
+        str | None, Parameter(description="Of a dry run: `next` of the page before.", max_length=100)
+    ] = None,
+    limit: Annotated[
+        int, Parameter(ge=1, le=_SHOWN_MAX, description="Of a dry run: debtors a page has.")
+    ] = _SHOWN,
+) -> Response[RunAnswer | Preview]:
+    """Put a run on record and ring the worker; or, with dry_run, only decide about every debtor."""
+    terms = msgspec.convert(
+        {name: getattr(data, name) for name in Terms.__struct_fields__}, Terms, from_attributes=True
+    )
+    now = state.clock()
+    async with connection(state.pool) as conn:
+        await _require_upload(conn, upload_id)
+        await _require_account(conn, state, data.account)
+        if data.dry_run:
+            after = decode_cursor(cursor) or 0
+            preview = await _preview(conn, upload_id, terms=terms, now=now, after=after, limit=limit)
+            return Response(preview, status_code=200)
+        run_id = await billing_runs.add(
+            conn, upload_id=upload_id, account=data.account, terms=terms, created_by=request.user, now=now
+        )
+        run = await billing_runs.one(conn, run_id)
+    assert run is not None
+    _log.info("run ordered", run_id=run_id, upload_id=upload_id)
+    await _ring(state, PLAN)
+    return Response(_answer(run), status_code=202, headers={"Location": f"/api/billing-runs/{run_id}"})
+
+
+@get("/", summary="The billing runs of an upload, newest first")
+async def of_upload(state: State, upload_id: Id) -> list[RunAnswer]:
+    """Up to a hundred runs."""
+    async with connection(state.pool) as conn:
+        if await billing_runs.upload_state(conn, upload_id) is None:
+            raise NotFoundException("There is no such upload")
+        return [_answer(run) for run in await billing_runs.of_upload(conn, upload_id)]
+
+
+@get("/{run_id:int}", summary="One billing run, and how far it is")
+async def one(state: State, run_id: Id) -> RunDetail:
+    """The run, its debits by step and by state, and how freely the gateway may be called."""
+    async with connection(state.pool) as conn:
+        run = await billing_runs.one(conn, run_id)
+        if run is None:
+            raise NotFoundException("There is no such billing run")
+        progress = await billing_runs.progress(conn, run_id)
+    steps, states = dict[str, Sum](), dict[str, Sum]()
+    for some in progress:
+        for sums, key in ((steps, some.step), (states, some.state)):
+            so_far = sums.get(key, Sum(0, 0))
+            sums[key] = Sum(so_far.count + some.count, so_far.amount_minor + some.amount_minor)
+    standing = await redis_limits.standing(state.cache, [run.account])
+    return RunDetail(_answer(run), steps, states, standing[0])
+
+
+@post("/{run_id:int}/pause", status_code=200, summary="Send nothing more of a run for now")
+async def pause(state: State, run_id: Id, data: Because) -> RunAnswer:
+    """Once this is answered, no debit of the run is begun; those under way come to their end."""
+
+    def paused(run: Run) -> dict[str, Any]:
+        return {"paused_because": data.because, "paused_from": run.state}
+
+    return await _change(state, run_id, "paused", paused)
+
+
+@post("/{run_id:int}/resume", status_code=200, summary="Let a paused run go on where it stopped")
+async def resume(state: State, run_id: Id) -> RunAnswer:
+    """What the brake shows now is taken as seen: it acts again when things get worse."""
+    async with connection(state.pool) as conn:
+        run = await billing_runs.one(conn, run_id)
+        seen = 0.0 if run is None else await _bad_share(conn, run, now=state.clock())
+
+    def resumed(_: Run) -> dict[str, Any]:
+        return {"paused_because": None, "paused_from": None, "released_share": seen}
+
+    answer = await _change(state, run_id, "resumed", resumed)
+    await _ring(state, PLAN if answer.state == "planning" else SEND)
+    return answer
+
+
+@post("/{run_id:int}/cancel", status_code=200, summary="End a run; what was not sent is withheld")
+async def cancel(state: State, run_id: Id) -> RunAnswer:
+    """There is no way back; the debtors can be billed by another run."""
+
+    def cancelled(_: Run) -> dict[str, Any]:
+        return {"paused_because": None, "paused_from": None, "finished_at": state.clock()}
+
+    return await _change(state, run_id, "cancelled", cancelled)
+
+
+async def _change(state: State, run_id: int, cause: RunCause, fields: Any) -> RunAnswer:
+    async with transaction(state.pool) as conn:
+        run = await billing_runs.hold(conn, run_id)
+        if run is None:
+            raise NotFoundException("There is no such billing run")
+        moved = billing_run.step(run.state, cause, paused_from=run.paused_from)
+        changed = msgspec.structs.replace(run, state=moved, **fields(run))
+        await billing_runs.change(conn, changed, now=state.clock())
+        after = await billing_runs.one(conn, run_id)
+    assert after is not None
+    _log.info("run changed", run_id=run_id, cause=cause, state=after.state)
+    return _answer(after)
+
+
+async def _bad_share(conn: Connection, run: Run, *, now: datetime) -> float:
+    """The largest share a gauge of the brake shows for a run."""
+    refused = await billing_runs.refusals(conn, run.id)
+    since = now - timedelta(days=brake.ACCOUNT_DAYS)
+    counts = brake.Counts(
+        (refused.counted, refused.bad),
+        (refused.canaries_counted, refused.canaries_bad),
+        await billing_runs.returns_of_upload(conn, run.upload_id, left_out=brake.LEFT_OUT),
+        await billing_runs.returns_of_account(conn, run.account, since=since, left_out=brake.LEFT_OUT),
+    )
+    return max(look.share for look in brake.looks(counts))
+
+
+async def _preview(
+    conn: Connection, upload_id: int, *, terms: Terms, now: datetime, after: int, limit: int
+) -> Preview:
+    so_far, last, canaries = Totals(), 0, 0
+    skipped, shown = Counter[str](), list[Choice]()
+    while owing := await billing_runs.owing(
+        conn, due_item=terms.due_item, now=now, limit=_CHUNK, upload_id=upload_id, after=last
+    ):
+        last = owing[-1].candidate.debtor_id
+        planned = eligibility.plan([one.candidate for one in owing], terms=terms, so_far=so_far)
+        so_far = planned.so_far
+        canaries += sum(choice.canary for choice in planned.choices)
+        skipped.update(choice.verdict.code for choice in planned.choices if not choice.verdict.billable)
+        wanted = (choice for choice in planned.choices if choice.candidate.debtor_id > after)
+        shown += [_shown(choice) for choice, _ in zip(wanted, range(limit + 1 - len(shown)), strict=False)]
+    more = len(shown) > limit
+    shown = shown[:limit]
+    return Preview(
+        so_far.count,
+        so_far.amount_minor,
+        canaries,
+        dict(skipped),
+        shown,
+        encode_cursor(shown[-1].debtor_id) if more else None,
+    )
+
+
+def _shown(choice: eligibility.Choice) -> Choice:
+    one, verdict = choice.candidate, choice.verdict
+    return Choice(
+        one.debtor_id,
+        iban.mask(one.iban),
+        one.amount_minor,
+        one.currency,
+        verdict.code,
+        verdict.text,
+        choice.canary,
+    )
+
+
+async def _require_upload(conn: Connection, upload_id: int) -> None:
+    found = await billing_runs.upload_state(conn, upload_id)
+    if found is None:
+        raise NotFoundException("There is no such upload")
+    standing, dry_run = found
+    if standing != "completed":
+        raise IllegalStep("upload", state=standing, step="billed")
+    if dry_run:
+        raise IllegalStep("upload", state="a dry run", step="billed")
+
+
+async def _require_account(conn: Connection, state: State, name: str) -> None:
+    account = (await gateway_accounts.all_accounts(conn, settings=state.settings)).get(name)
+    if account is None:
+        default = " set EMP_API_URL, EMP_API_LOGIN, EMP_API_PASSWORD and EMP_TERMINAL_TOKEN"
+        why = f"there is no account of this name;{default}" if name == gateway_accounts.DEFAULT else None
+        raise InvalidRequest(why or "there is no account of this name", field="account")
+    if not account.enabled:
+        raise InvalidRequest("this account is not enabled", field="account")
+
+
+def _answer(run: Run) -> RunAnswer:
+    return RunAnswer(
+        run.id,
+        run.upload_id,
+        run.account,
+        run.state,
+        run.terms,
+        run.planned_count,
+        run.planned_amount_minor,
+        run.skipped,
+        run.warning,
+        run.paused_because,
+        run.created_by,
+        run.created_at,
+        run.updated_at,
+        run.finished_at,
+    )
+
+
+async def _ring(state: State, job: Job) -> None:
+    try:
+        await ring(state.billing_doorbell, job, lane=0)
+    except Unavailable as problem:
+        _log.warning("worker not rung; it looks by itself", why=str(problem))
+
+
+async def observe(state: State) -> None:
+    """Look at every account's breaker and limits, for /metrics."""
+    try:
+        async with connection(state.pool) as conn:
+            accounts = list(await gateway_accounts.all_accounts(conn, settings=state.settings))
+    except StoreUnreachable:
+        return
+    for standing in await redis_limits.standing(state.cache, accounts):
+        for name in ("closed", "open", "half_open", "unknown"):
+            _BREAKER.labels(standing.account, name).set(name == standing.breaker)
+        for share, left in zip(("billing", "reconciliation", "pool"), standing.left, strict=False):
+            _LEFT.labels(standing.account, share).set(left)
+
+
+ROUTERS: Final = (
+    Router("/api/uploads/{upload_id:int}/billing", route_handlers=[order, of_upload], tags=["billing"]),
+    Router("/api/billing-runs", route_handlers=[one, pause, resume, cancel], tags=["billing"]),
+)
