@@ -24,7 +24,7 @@ from litestar import Request, Response, Router, delete, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import JSONBody, Parameter
 from litestar.response import Stream
 from tether_core import iban as ibans
 from tether_core.errors import IllegalStep, InvalidIban, InvalidRequest
@@ -147,7 +147,7 @@ async def listed(
     summary="Make an entry",
     responses={200: ResponseSpec(ListedEntry, description="It stands already; this is it.")},
 )
-async def add(request: Request[str, None, State], state: State, data: EntryBody) -> Response[ListedEntry]:
+async def add(request: Request[str, None, State], state: State, data: JSONBody[EntryBody]) -> Response[ListedEntry]:
     """Put an account, a name or an address on the list."""
     entry = _entry(data, key=state.settings.fingerprint_key.encode())
     async with transaction(state.pool) as conn:

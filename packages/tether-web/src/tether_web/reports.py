@@ -16,7 +16,7 @@ from litestar import Response, get
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import Parameter, QueryParameter
 from litestar.response import Stream
 from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet import CODES, Debtor, Plan
@@ -47,7 +47,7 @@ async def problems(
     upload_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)],
     form: Annotated[
         Literal["json", "csv", "xlsx"],
-        Parameter(query="format", description="A list by cursor, or a file to correct and send again."),
+        QueryParameter(name="format", description="A list by cursor, or a file to correct and send again."),
     ] = "json",
     what: Annotated[
         Literal["refused", "left_out"],

@@ -26,7 +26,7 @@ from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, RequestBody, Schema
-from litestar.params import Parameter
+from litestar.params import JSONBody, Parameter
 from litestar.response import Stream
 from tether_core.errors import ConflictingContent, InvalidRequest, StoreUnreachable
 from tether_core.jobs import INTAKE
@@ -291,7 +291,7 @@ async def _ring(state: State) -> None:
     status_code=202,
     summary="Settle what a file leaves open, or send a failed one through again",
 )
-async def answer(state: State, upload_id: Id, data: AnswersBody) -> UploadAnswer:
+async def answer(state: State, upload_id: Id, data: JSONBody[AnswersBody]) -> UploadAnswer:
     """Read the stored file again, with these answers in place of the earlier ones."""
     answers, now = read_answers(data), state.clock()
     async with transaction(state.pool) as conn:
