@@ -1,5 +1,6 @@
 """The inbox table: one short function per query of `sql/webhook_events.sql`, which tells how its rows live."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Final
@@ -257,11 +258,14 @@ async def record(
         },
     )
     fresh = {bytes(key) for _, key in await cursor.fetchall()}
-    if len(fresh) == len(rows):
-        return ["recorded"] * len(rows)
-    standing = await _on_record(conn, [row.key for row in rows])
+    times = Counter(row.key for row in rows)
+    looked_up = [key for key, count in times.items() if count > 1 or key not in fresh]
+    standing = await _on_record(conn, looked_up) if looked_up else {}
     outcomes: list[Delivery] = []
     for row in rows:
+        if row.key not in standing:
+            outcomes.append("recorded")
+            continue
         content, standing_id = standing[row.key]
         if content != row.content and source == "webhook":
             outcomes.append(await _record_conflict(conn, row, conflicts_with=standing_id, now=now))
@@ -301,9 +305,8 @@ async def claim(conn: Connection, *, now: datetime, limit: int, freeze_s: float)
     Returns:
         Up to *limit* rows, oldest first.
     """
-    cursor = await conn.execute(
-        _SQL["claim"], {"now": now, "limit": limit, "freeze_ms": int(freeze_s * 1000)}, binary=True
-    )
+    await conn.execute(_SQL["guard"], {"freeze_ms": int(freeze_s * 1000)})
+    cursor = await conn.execute(_SQL["claim"], {"now": now, "limit": limit}, binary=True)
     return [
         Claimed(
             row[0], row[1], row[2], bytes(row[3]), row[4], row[5],

@@ -16,7 +16,6 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-import psycopg
 from tether_core.billing import Attempt, Decision, Policy, decide, listed
 from tether_core.emp.notification import Notification, decode
 from tether_core.errors import TetherError, Unavailable, Unreadable
@@ -25,7 +24,7 @@ from tether_core.inbox import LADDER_S, LADDER_UNKNOWN_PAYMENT_S, InboxState, In
 from tether_core.jobs import WEBHOOKS
 from tether_stores import billing_attempts, blacklist, outbox, webhook_events
 from tether_stores.blacklist import CausedEntry
-from tether_stores.postgres import Connection, Pool, connection, transaction
+from tether_stores.postgres import Connection, Pool, blames_store, connection, transaction
 from tether_stores.telemetry import logger
 from tether_stores.webhook_events import Claimed, Finish
 
@@ -87,7 +86,7 @@ def booking(has: Booking) -> Work:
         async with connection(has.pool) as conn:
             return await webhook_events.due(conn, now=has.clock(), older_than_s=_LOST_RING_S)
 
-    return Work(WEBHOOKS, bite, waits)
+    return Work(WEBHOOKS, bite, waits, BATCH_MAX)
 
 
 async def book(has: Booking, *, limit: int = BATCH_MAX) -> int:
@@ -112,12 +111,9 @@ async def book(has: Booking, *, limit: int = BATCH_MAX) -> int:
         try:
             async with conn.transaction():
                 await _book_together(conn, rows, has=has, now=now)
-        except (Unavailable, psycopg.OperationalError):
-            raise
         except Exception as problem:
-            if conn.closed:
-                raise  # frozen for too long, and Postgres gave the rows back; none of them is at fault
-            # Else one row is at fault; find out which.
+            if _blames_no_row(problem, conn):
+                raise
             _log.warning("batch taken apart", rows=len(rows), exc_info=problem)
             for row in rows:
                 await _book_alone(conn, row, has=has, now=now)
@@ -128,9 +124,10 @@ async def _book_alone(conn: Connection, row: Claimed, *, has: Booking, now: date
     try:
         async with conn.transaction():
             await _book_together(conn, [row], has=has, now=now)
-    except (Unavailable, psycopg.OperationalError):
-        raise
-    except Exception as problem:  # noqa: BLE001 - whatever it is, the row is kept with its cause
+    except Exception as problem:
+        if _blames_no_row(problem, conn):
+            raise
+        # Whatever else it is, the row is kept with its cause.
         _log.error(
             "notification put off", webhook_event_id=row.id, failures=row.failures + 1, exc_info=problem
         )
@@ -138,6 +135,11 @@ async def _book_alone(conn: Connection, row: Claimed, *, has: Booking, now: date
         await webhook_events.finish(
             conn, [_put_off(row, "failed", code, ladder_s=LADDER_S, has=has, now=now)], now=now
         )
+
+
+def _blames_no_row(problem: Exception, conn: Connection) -> bool:
+    # Postgres also gives rows back, and ends the session, when this process was frozen for too long.
+    return conn.closed or isinstance(problem, Unavailable) or blames_store(problem)
 
 
 async def _book_together(conn: Connection, rows: Sequence[Claimed], *, has: Booking, now: datetime) -> None:

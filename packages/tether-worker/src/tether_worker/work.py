@@ -32,11 +32,13 @@ class Work(msgspec.Struct, frozen=True):
         job: Its name, queue and limits.
         bite: Does some waiting rows and gives how many; 0 when none waits.
         waits: Whether any row has waited so long that its ring must have been lost.
+        bite_max: How many rows a bite takes where more wait; a smaller one says that none is left for now.
     """
 
     job: Job
     bite: Callable[[], Awaitable[int]]
     waits: Callable[[], Awaitable[bool]]
+    bite_max: int = 1
 
 
 async def run(work: Work) -> int:
@@ -56,9 +58,9 @@ async def run(work: Work) -> int:
     done = 0
     while monotonic() < until:
         bitten = await work.bite()
-        if not bitten:
-            break
         done += bitten
+        if bitten < work.bite_max:
+            break
     return done
 
 
@@ -114,6 +116,8 @@ async def look(work: Work, *, stopping: asyncio.Event) -> None:
                 await _calmly(work)
         except Unavailable as problem:
             _log.warning("cannot look for work", job=work.job.name, why=str(problem))
+        except Exception as problem:  # noqa: BLE001 - who stopped looking would never find a lost ring again
+            _log.error("cannot look for work", job=work.job.name, exc_info=problem)
         try:
             await asyncio.wait_for(stopping.wait(), work.job.look_every_s)
         except TimeoutError:

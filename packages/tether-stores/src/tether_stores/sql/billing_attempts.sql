@@ -10,7 +10,7 @@ select
     id, account, transaction_id, unique_id, amount_minor, currency, payment_stage, dispute_stage, error_code,
     reason_code, iban_fingerprint, iban_masked
 from billing_attempts
-where unique_id = any(%(unique_ids)s) or transaction_id = any(%(transaction_ids)s)
+where unique_id = any(%(unique_ids)b) or transaction_id = any(%(transaction_ids)b)
 order by id
 for update;
 
@@ -22,8 +22,8 @@ set
     dispute_stage = told.dispute_stage, error_code = told.error_code, reason_code = told.reason_code,
     updated_at = %(now)s
 from unnest(
-    %(ids)s::bigint[], %(unique_ids)s::text[], %(states)s::text[], %(payment_stages)s::smallint[],
-    %(dispute_stages)s::smallint[], %(error_codes)s::text[], %(reason_codes)s::text[]
+    %(ids)b::bigint[], %(unique_ids)b::text[], %(states)b::text[], %(payment_stages)b::smallint[],
+    %(dispute_stages)b::smallint[], %(error_codes)b::text[], %(reason_codes)b::text[]
 ) as told (id, unique_id, state, payment_stage, dispute_stage, error_code, reason_code)
 where a.id = told.id;
 
@@ -57,7 +57,7 @@ with due as (
     select id
     from billing_attempts
     where
-        payment_stage = any(%(payment_stages)s) and dispute_stage = 0 and asks < %(asks_max)s
+        payment_stage = any(%(payment_stages)b) and dispute_stage = 0 and asks < %(asks_max)s
         and ((ask_at is null and updated_at <= %(silent_since)s) or ask_at <= %(now)s)
     order by coalesce(ask_at, updated_at), id
     limit %(limit)s
@@ -74,7 +74,7 @@ returning a.id, a.account, a.transaction_id, a.unique_id, a.payment_stage, a.ask
 select exists (
     select from billing_attempts
     where
-        payment_stage = any(%(payment_stages)s) and dispute_stage = 0 and asks < %(asks_max)s
+        payment_stage = any(%(payment_stages)b) and dispute_stage = 0 and asks < %(asks_max)s
         and ((ask_at is null and updated_at <= %(silent_since)s) or ask_at <= %(now)s)
 );
 
@@ -82,7 +82,7 @@ select exists (
 -- Note when n attempts are to be asked about again. Arrays of length n.
 update billing_attempts a
 set asks = told.asks, ask_at = told.ask_at
-from unnest(%(ids)s::bigint[], %(asks)s::smallint[], %(ask_ats)s::timestamptz[]) as told (id, asks, ask_at)
+from unnest(%(ids)b::bigint[], %(asks)b::smallint[], %(ask_ats)b::timestamptz[]) as told (id, asks, ask_at)
 where a.id = told.id;
 
 -- lock_returned --
@@ -113,7 +113,7 @@ select exists (
 -- Write what follows for n returned attempts. Arrays of length n.
 update billing_attempts a
 set followed_at = %(now)s, retry_on = told.retry_on, retry_why = told.retry_why
-from unnest(%(ids)s::bigint[], %(retry_ons)s::date[], %(retry_whys)s::text[]) as told (id, retry_on, retry_why)
+from unnest(%(ids)b::bigint[], %(retry_ons)b::date[], %(retry_whys)b::text[]) as told (id, retry_on, retry_why)
 where a.id = told.id;
 
 -- exposed --

@@ -14,8 +14,8 @@ select distinct on (told.iban_fingerprint, told.reason_code)
     told.iban_fingerprint, told.iban_masked, told.action, told.scope, told.reason_code, '', 'chargeback', 'tether',
     told.webhook_event_id, told.attempt_id, %(now)s
 from unnest(
-    %(fingerprints)s::bytea[], %(maskeds)s::text[], %(actions)s::text[], %(scopes)s::text[],
-    %(reason_codes)s::text[], %(webhook_event_ids)s::bigint[], %(attempt_ids)s::bigint[]
+    %(fingerprints)b::bytea[], %(maskeds)b::text[], %(actions)b::text[], %(scopes)b::text[],
+    %(reason_codes)b::text[], %(webhook_event_ids)b::bigint[], %(attempt_ids)b::bigint[]
 ) with ordinality as told (
     iban_fingerprint, iban_masked, action, scope, reason_code, webhook_event_id, attempt_id, position
 )
@@ -31,7 +31,7 @@ returning iban_fingerprint, reason_code;
 -- Lift the expired entries about the same things, so that new ones can be made. Arrays as for `enter`.
 update blacklist b
 set lifted_at = b.expires_at, lifted_by = 'tether', lifted_because = 'expired'
-from unnest(%(fingerprints)s::bytea[], %(name_keys)s::text[], %(emails)s::text[], %(reason_codes)s::text[])
+from unnest(%(fingerprints)b::bytea[], %(name_keys)b::text[], %(emails)b::text[], %(reason_codes)b::text[])
     as told (iban_fingerprint, name_key, email, reason_code)
 where
     b.lifted_at is null
@@ -45,8 +45,8 @@ where
 with told as (
     select *
     from unnest(
-        %(fingerprints)s::bytea[], %(maskeds)s::text[], %(names)s::text[], %(name_keys)s::text[], %(emails)s::text[],
-        %(actions)s::text[], %(scopes)s::text[], %(reason_codes)s::text[], %(notes)s::text[], %(expires_ats)s::timestamptz[]
+        %(fingerprints)b::bytea[], %(maskeds)b::text[], %(names)b::text[], %(name_keys)b::text[], %(emails)b::text[],
+        %(actions)b::text[], %(scopes)b::text[], %(reason_codes)b::text[], %(notes)b::text[], %(expires_ats)b::timestamptz[]
     ) with ordinality as t (
         iban_fingerprint, iban_masked, name, name_key, email, action, scope, reason_code, note, expires_at, position
     )
@@ -124,8 +124,8 @@ select exists (select from blacklist where name_key is not null and lifted_at is
 select 'name', name_key
 from blacklist
 where
-    name_key = any(%(name_keys)s) and lifted_at is null and (expires_at is null or expires_at > %(now)s)
+    name_key = any(%(name_keys)b) and lifted_at is null and (expires_at is null or expires_at > %(now)s)
 union
 select 'email', email
 from blacklist
-where email = any(%(emails)s) and lifted_at is null and (expires_at is null or expires_at > %(now)s);
+where email = any(%(emails)b) and lifted_at is null and (expires_at is null or expires_at > %(now)s);

@@ -8,6 +8,8 @@
 -- A worker takes rows by `claim`: locked with "skip locked" until its transaction ends, and the effects are
 -- written in that same transaction. A worker that dies gives its rows back at once, because the lock dies with
 -- the connection; one that freezes loses the connection to idle_in_transaction_session_timeout.
+--
+-- Arrays travel in binary, by the placeholder's "b": as text, each of their elements would be quoted and parsed.
 
 -- record --
 -- Insert n notifications. Arrays of length n, ordered alike.
@@ -20,8 +22,8 @@ select
     told.key, told.content, told.account, told.kind, told.notification_id, told.status, nullif(told.event, ''),
     %(source)s, told.content_type, told.body, 'waiting', 0, %(now)s, %(now)s
 from unnest(
-    %(keys)s::bytea[], %(contents)s::bytea[], %(accounts)s::text[], %(kinds)s::text[], %(notification_ids)s::text[],
-    %(statuses)s::text[], %(events)s::text[], %(content_types)s::text[], %(bodies)s::bytea[]
+    %(keys)b::bytea[], %(contents)b::bytea[], %(accounts)b::text[], %(kinds)b::text[], %(notification_ids)b::text[],
+    %(statuses)b::text[], %(events)b::text[], %(content_types)b::text[], %(bodies)b::bytea[]
 ) as told (key, content, account, kind, notification_id, status, event, content_type, body)
 order by told.key
 on conflict (key) where conflicts_with is null do nothing
@@ -29,7 +31,7 @@ returning id, key;
 
 -- on_record --
 -- What stands under n keys. Returns key, content, id: 0 to n rows.
-select key, content, id from webhook_events where key = any(%(keys)s) and conflicts_with is null;
+select key, content, id from webhook_events where key = any(%(keys)b) and conflicts_with is null;
 
 -- record_conflict --
 -- Keep a delivery whose key is on record with other content. Returns its id, or no row when this very delivery
@@ -45,20 +47,24 @@ values (
 on conflict (key, content) where conflicts_with is not null do nothing
 returning id;
 
+-- guard --
+-- What a claiming transaction sets for itself, and for itself alone. A frozen worker cannot sit on its rows for longer
+-- than %(freeze_ms)s. And the claim walks its index in order: rows that are done leave entries behind in it, which a
+-- walk marks and skips from then on, while a bitmap scan would read all of them each time until the next vacuum.
+select
+    set_config('idle_in_transaction_session_timeout', %(freeze_ms)s::text, true),
+    set_config('enable_bitmapscan', 'off', true);
+
 -- claim --
 -- Lock up to %(limit)s waiting rows that are due, oldest first; rows another worker holds are passed over.
--- Also bounds how long this transaction may idle, so that a frozen worker cannot sit on its rows.
-with guard as materialized (
-    select set_config('idle_in_transaction_session_timeout', %(freeze_ms)s::text, true)
-)
 select
-    e.id, e.account, e.content_type, e.body, e.failures, e.received_at,
-    e.confirmed_status, e.confirmed_error_code, e.confirmed_reason_code
-from guard, webhook_events e
-where e.state = 'waiting' and e.next_at <= %(now)s
-order by e.next_at, e.id
+    id, account, content_type, body, failures, received_at,
+    confirmed_status, confirmed_error_code, confirmed_reason_code
+from webhook_events
+where state = 'waiting' and next_at <= %(now)s
+order by next_at, id
 limit %(limit)s
-for update of e skip locked;
+for update skip locked;
 
 -- finish --
 -- Write what came of n claimed rows. Arrays of length n; next_at is null for rows that are done with.
@@ -67,8 +73,8 @@ set
     state = told.state, outcome = told.outcome, reason = told.reason, failures = told.failures,
     next_at = told.next_at, attempt_id = coalesce(told.attempt_id, e.attempt_id), handled_at = %(now)s
 from unnest(
-    %(ids)s::bigint[], %(states)s::text[], %(outcomes)s::text[], %(reasons)s::text[], %(failures)s::smallint[],
-    %(next_ats)s::timestamptz[], %(attempt_ids)s::bigint[]
+    %(ids)b::bigint[], %(states)b::text[], %(outcomes)b::text[], %(reasons)b::text[], %(failures)b::smallint[],
+    %(next_ats)b::timestamptz[], %(attempt_ids)b::bigint[]
 ) as told (id, state, outcome, reason, failures, next_at, attempt_id)
 where e.id = told.id;
 
@@ -172,7 +178,7 @@ with written as (
         state = 'waiting', confirmed_status = told.status, confirmed_error_code = told.error_code,
         confirmed_reason_code = told.reason_code, confirmed_at = %(now)s, next_at = %(now)s, leased_until = null,
         failures = 0
-    from unnest(%(ids)s::bigint[], %(statuses)s::text[], %(error_codes)s::text[], %(reason_codes)s::text[])
+    from unnest(%(ids)b::bigint[], %(statuses)b::text[], %(error_codes)b::text[], %(reason_codes)b::text[])
         as told (id, status, error_code, reason_code)
     where e.id = told.id and e.state = 'confirming' and e.leased_until = %(leased_until)s
     returning 1
@@ -185,7 +191,7 @@ update webhook_events e
 set
     state = case when told.next_at is null then 'parked' else 'confirming' end, reason = told.reason,
     failures = told.failures, next_at = told.next_at, leased_until = null, handled_at = %(now)s
-from unnest(%(ids)s::bigint[], %(reasons)s::text[], %(failures)s::smallint[], %(next_ats)s::timestamptz[])
+from unnest(%(ids)b::bigint[], %(reasons)b::text[], %(failures)b::smallint[], %(next_ats)b::timestamptz[])
     as told (id, reason, failures, next_at)
 where e.id = told.id and e.state = 'confirming' and e.leased_until = %(leased_until)s;
 
@@ -202,7 +208,7 @@ select exists (
 -- A notification may lack the event that its status implies; a row with another event speaks of something else.
 select
     told.place - 1, e.id, e.outcome, e.content_type, e.body, e.confirmed_error_code, e.confirmed_reason_code
-from unnest(%(accounts)s::text[], %(notification_ids)s::text[], %(statuses)s::text[], %(events)s::text[])
+from unnest(%(accounts)b::text[], %(notification_ids)b::text[], %(statuses)b::text[], %(events)b::text[])
     with ordinality as told (account, notification_id, status, event, place)
 join webhook_events e
     on e.notification_id = told.notification_id and e.account = told.account and e.status = told.status
@@ -220,8 +226,8 @@ select
     told.key, told.content, told.account, 'payment', told.notification_id, told.status, told.event, 'pull',
     %(content_type)s, told.body, 'waiting', 0, told.status, told.error_code, told.reason_code, %(now)s, %(now)s, %(now)s
 from unnest(
-    %(keys)s::bytea[], %(contents)s::bytea[], %(accounts)s::text[], %(notification_ids)s::text[], %(statuses)s::text[],
-    %(events)s::text[], %(error_codes)s::text[], %(reason_codes)s::text[], %(bodies)s::bytea[]
+    %(keys)b::bytea[], %(contents)b::bytea[], %(accounts)b::text[], %(notification_ids)b::text[], %(statuses)b::text[],
+    %(events)b::text[], %(error_codes)b::text[], %(reason_codes)b::text[], %(bodies)b::bytea[]
 ) as told (key, content, account, notification_id, status, event, error_code, reason_code, body)
 order by told.key
 on conflict (key) where conflicts_with is null do nothing
@@ -232,7 +238,7 @@ returning id, key;
 -- unless %(override)s: the list of imports knows best when a chargeback came.
 update webhook_events e
 set listed_on = %(listed_on)s, happened_at = coalesce(e.happened_at, told.happened_at)
-from unnest(%(ids)s::bigint[], %(happened_ats)s::timestamptz[]) as told (id, happened_at)
+from unnest(%(ids)b::bigint[], %(happened_ats)b::timestamptz[]) as told (id, happened_at)
 where e.id = told.id and (e.listed_on is null or (%(override)s and e.listed_on <> %(listed_on)s));
 
 -- word --
