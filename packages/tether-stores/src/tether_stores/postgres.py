@@ -17,7 +17,16 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 from tether_core.errors import StoreUnreachable
 
-__all__ = ["Connection", "ConnectionLost", "Pool", "answers", "connection", "open_pool", "transaction"]
+__all__ = [
+    "Connection",
+    "ConnectionLost",
+    "Pool",
+    "answers",
+    "blames_store",
+    "connection",
+    "open_pool",
+    "transaction",
+]
 
 Connection: TypeAlias = AsyncConnection[TupleRow]
 Pool: TypeAlias = AsyncConnectionPool[Connection]
@@ -31,6 +40,11 @@ _KEEPALIVE: Final[dict[str, Any]] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
+
+# By these Postgres says that it is the trouble and not what it was sent: lost connections, standbys that take no
+# writes, sessions that idled too long, deadlocks, want of memory or space, locks, shutdowns, failing disks. A value
+# too large for an index (class 54) is not among them, although psycopg calls both an OperationalError.
+_STORES_TROUBLE: Final = ("08", "25006", "25P03", "40", "53", "55P03", "57", "58")
 
 
 class ConnectionLost(StoreUnreachable):
@@ -105,7 +119,9 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
                 raise
     except (PoolTimeout, TooManyRequests) as problem:
         raise StoreUnreachable("postgres", why="no connection in time") from problem
-    except (psycopg.OperationalError, psycopg.InterfaceError) as problem:
+    except psycopg.Error as problem:
+        if not blames_store(problem):
+            raise
         raise ConnectionLost("postgres", why=_kind(problem)) from problem
 
 
@@ -125,6 +141,15 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     """
     async with connection(pool) as conn, conn.transaction():
         yield conn
+
+
+def blames_store(problem: BaseException) -> bool:
+    """Whether an error of the driver speaks of the store, so that time must pass, and not of what was sent to it."""
+    if not isinstance(problem, psycopg.Error):
+        return False
+    if problem.sqlstate is None:
+        return isinstance(problem, psycopg.OperationalError | psycopg.InterfaceError)
+    return problem.sqlstate.startswith(_STORES_TROUBLE)
 
 
 async def answers(pool: Pool) -> bool:

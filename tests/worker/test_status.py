@@ -1,0 +1,80 @@
+"""How things stand, for people and for programs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from tether_core.errors import StoreUnreachable
+from tether_stores import webhook_events
+from tether_stores.settings import Settings
+from tether_stores.webhook_events import Recording
+from tether_worker.__main__ import main
+from tether_worker.status import Status, show, status
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tether_stores.postgres import Connection
+
+
+async def test_the_numbers_are_those_of_the_tables(
+    environment: dict[str, str], conn: Connection, attempt: Callable[..., Awaitable[int]]
+) -> None:
+    """An operator decides by these at night; a state that is left out is one nobody looks at."""
+    await attempt("t-1", payment_stage=60)
+    await attempt("t-2")
+    ago = datetime.now(UTC) - timedelta(seconds=40)
+    for n in range(4):
+        row = Recording(b"%016d" % n, b"c" * 16, "default", "payment", f"u-{n}", "", "", "text/plain", b"")
+        await webhook_events.record(conn, [row], now=ago)
+    await conn.execute("update webhook_events set state = 'parked', next_at = null where id = 2")
+    await conn.execute("update webhook_events set state = 'processed', next_at = null where id = 3")
+    told = await status(Settings.from_env(environment))
+    assert 40 <= told.oldest_age_s < 100
+    assert msgspec.structs.replace(told, oldest_age_s=0) == Status(
+        waiting=2,
+        oldest_age_s=0,
+        put_off=0,
+        confirming=0,
+        processed=1,
+        parked=1,
+        conflicting=0,
+        attempts={"approved": 1, "pending": 1},
+    )
+
+
+def test_people_see_every_number(capsys: pytest.CaptureFixture[str]) -> None:
+    """A number that is only in the JSON is one nobody sees."""
+    told = Status(101, 102.5, 103, 104, 105, 106, 107, {"approved": 108})
+    show(told)
+    shown = capsys.readouterr().out
+    assert [str(number) in shown for number in (101, 102.5, 103, 104, 105, 106, 107, 108)] == [True] * 8
+
+
+def test_programs_get_json(
+    environment: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Monitoring reads these names; a renamed one is an alarm that never rings."""
+    for name, text in environment.items():
+        monkeypatch.setenv(name, text)
+    assert main(["status", "--json"]) == 0
+    told = msgspec.json.decode(capsys.readouterr().out)
+    assert set(told) == {
+        "waiting",
+        "oldest_age_s",
+        "put_off",
+        "confirming",
+        "processed",
+        "parked",
+        "conflicting",
+        "attempts",
+    }
+
+
+async def test_a_database_that_is_away_is_told(environment: dict[str, str]) -> None:
+    """Zeros for an outage would look like a quiet night."""
+    with pytest.raises(StoreUnreachable):
+        await status(Settings.from_env(environment | {"DATABASE_URL": "postgresql://u@127.0.0.1:1/x"}))

@@ -1,0 +1,78 @@
+"""Standing duties: done again and again, whatever happened the last time."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from tether_core.errors import StoreUnreachable
+from tether_stores import webhook_events
+from tether_stores.webhook_events import Finish, Recording
+from tether_worker.upkeep import Duty, keep_up, wake_matched
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tether_stores.postgres import Connection, Pool
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+async def test_a_duty_is_done_again_after_it_failed(eventually: Callable[..., Any]) -> None:
+    """A duty that ended with its first failure would be missed weeks later, when its rows have piled up."""
+    outcomes: list[Exception | None] = [None, StoreUnreachable("postgres"), KeyError("x"), None]
+    done = 0
+
+    async def do() -> None:
+        nonlocal done
+        done += 1
+        problem = outcomes.pop(0) if outcomes else None
+        if problem:
+            raise problem
+
+    stopping = asyncio.Event()
+    with structlog.testing.capture_logs() as lines:
+        task = asyncio.create_task(keep_up(Duty("count", 0.01, do), stopping=stopping))
+        await eventually(lambda: done > 5, what="the duty to be done again")
+        stopping.set()
+        await task
+    assert [(line["duty"], line["log_level"]) for line in lines] == [("count", "warning"), ("count", "error")]
+
+
+async def test_a_duty_ends_without_its_pause(eventually: Callable[..., Any]) -> None:
+    """A worker that is told to stop must not sit out an hour's pause."""
+    done, stopping = asyncio.Event(), asyncio.Event()
+
+    async def do() -> None:
+        done.set()
+
+    task = asyncio.create_task(keep_up(Duty("once", 3_600, do), stopping=stopping))
+    await done.wait()
+    stopping.set()
+    async with asyncio.timeout(1):
+        await task
+
+
+async def test_waiting_notifications_find_their_payment(
+    pool: Pool, conn: Connection, attempt: Callable[..., Awaitable[int]]
+) -> None:
+    """What came before its import is booked seconds after it.
+
+    Two nodes that do the duty at once change nothing.
+    """
+    row = Recording(b"k" * 16, b"c" * 16, "default", "payment", "u-1", "approved", "", "text/plain", b"")
+    await webhook_events.record(conn, [row], now=NOON)
+    later = NOON + timedelta(days=1)
+    waiting = Finish(1, "waiting", "not_yet", "unknown_payment", 1, later, None)
+    await webhook_events.finish(conn, [waiting], now=NOON)
+    duty = wake_matched(pool, clock=lambda: NOON)
+    assert duty.every_s <= 10
+    await duty.do()
+    assert not await webhook_events.due(conn, now=NOON)
+    await attempt("t-1", unique_id="u-1", at=NOON)
+    with structlog.testing.capture_logs() as lines:
+        await asyncio.gather(duty.do(), duty.do())
+    assert await webhook_events.due(conn, now=NOON)
+    assert [line["rows"] for line in lines] == [1]
