@@ -358,13 +358,22 @@ async def test_a_tick_is_done_once_in_the_whole_cluster(world: World) -> None:
     assert await world.all("select count(*) from pulls where due_at is not null") == [(6,)]
 
 
-async def test_a_list_that_is_being_read_is_not_begun_again(world: World) -> None:
-    """A tick in the middle of a long list would let it never come to its end."""
+async def test_a_list_that_is_being_read_goes_on_and_is_read_once_more(world: World) -> None:
+    """
+    A tick in the middle of a long list must not begin it again, or it never comes to its end.
+
+    But what came into its first page meanwhile would be missed by a person who asked for it.
+    """
     world.adopt(*(f"s{n}" for n in range(150)))
     await want(world.conn, ["default"], [world.day], now=world.now, lists=["transactions"])
     await read_list(world.asking, pages_max=1)
-    assert await want(world.conn, ["default"], [world.day], now=world.now, lists=["transactions"]) == 0
+    world.now += timedelta(minutes=1)
+    await want(world.conn, ["default"], [world.day], now=world.now, lists=["transactions"])
     assert await world.all("select page from pulls") == [(2,)]
+    await read_list(world.asking)
+    assert await world.all("select page, listed, due_at from pulls") == [(1, 150, world.now)]
+    await read_list(world.asking)
+    assert await world.all("select listed, due_at, read_at from pulls") == [(150, None, world.now)]
 
 
 @given(

@@ -51,19 +51,16 @@ class PageRead(msgspec.Struct, frozen=True):
     unread: int
 
 
-async def want(conn: Connection, lists: Sequence[tuple[str, ListName, date]], *, now: datetime) -> int:
+async def want(conn: Connection, lists: Sequence[tuple[str, ListName, date]], *, now: datetime) -> None:
     """
-    Make lists due.
+    Make lists due; one that is being read is read once more after that.
 
     Args:
         conn: Any connection.
         lists: Account, list and day.
         now: The present moment.
-
-    Returns:
-        How many were made due; the others are already.
     """
-    cursor = await conn.execute(
+    await conn.execute(
         _SQL["want"],
         {
             "accounts": [account for account, _, _ in lists],
@@ -72,9 +69,6 @@ async def want(conn: Connection, lists: Sequence[tuple[str, ListName, date]], *,
             "now": now,
         },
     )
-    row = await cursor.fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 async def claim(conn: Connection, *, now: datetime, leased_until: datetime) -> Reading | None:

@@ -162,8 +162,8 @@ def _completeness(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _pull(args: argparse.Namespace, settings: Settings) -> int:
-    made_due = asyncio.run(request_pulls(settings, from_on=args.from_on, to_on=args.to_on))
-    print(f"{made_due} lists will be read; `tether-worker completeness` tells when they have been")
+    wanted = asyncio.run(request_pulls(settings, from_on=args.from_on, to_on=args.to_on))
+    print(f"{wanted} lists will be read; `tether-worker completeness` tells when they have been")
     return 0
 
 

@@ -131,9 +131,9 @@ async def _tick(has: Asking, rhythm: Rhythm, *, now: datetime) -> None:
         if not await ticks.take(conn, rhythm.duty, tick_at=tick_at, now=now):
             return
         days = [now.date() - timedelta(days=back) for back in range(rhythm.days_back + 1)]
-        made_due = await want(conn, accounts, days, now=now)
+        wanted = await want(conn, accounts, days, now=now)
         await ticks.prune(conn, before=now - _TICKS_KEPT)
-    _log.info("lists are due", duty=rhythm.duty, lists=made_due)
+    _log.info("lists are due", duty=rhythm.duty, lists=wanted)
 
 
 async def want(
@@ -145,7 +145,7 @@ async def want(
     lists: Sequence[ListName] = tuple(LISTS),
 ) -> int:
     """
-    Make the lists of some days due.
+    Make the lists of some days due; one that is being read is read once more after that.
 
     Args:
         conn: Any connection.
@@ -155,10 +155,11 @@ async def want(
         lists: Which lists.
 
     Returns:
-        How many were made due; the others are already.
+        How many lists these are.
     """
     wanted = [(account, name, day) for account in accounts for name in lists for day in days]
-    return await pulls.want(conn, wanted, now=now)
+    await pulls.want(conn, wanted, now=now)
+    return len(wanted)
 
 
 async def read_list(has: Asking, *, pages_max: int = PAGES_MAX) -> int:

@@ -47,7 +47,7 @@ async def request_pulls(settings: Settings, *, from_on: date, to_on: date) -> in
         to_on: The last day, UTC.
 
     Returns:
-        How many lists were made due.
+        How many lists will be read.
 
     Raises:
         InvalidRequest: when the last day comes before the first, or there is no account.

@@ -6,19 +6,17 @@
 -- until it is due again.
 
 -- want --
--- Make n lists due. Arrays of length n. A list that is being read, or due already, stays as it is; returns how many
--- were made due.
-with wanted as (
-    insert into pulls (account, list, day_on, due_at)
-    select told.account, told.list, told.day_on, %(now)s
-    from unnest(%(accounts)s::text[], %(lists)s::text[], %(days)s::date[]) as told (account, list, day_on)
-    order by told.account, told.list, told.day_on
-    on conflict (account, list, day_on) do update
-    set due_at = %(now)s, failures = 0
-    where pulls.due_at is null
-    returning 1
-)
-select count(*) from wanted;
+-- Make n lists due. Arrays of length n. A list that is being read goes on where it is, and is read once more after that:
+-- whoever asks for it means what it holds from now on.
+insert into pulls (account, list, day_on, wanted_at, due_at)
+select told.account, told.list, told.day_on, %(now)s, %(now)s
+from unnest(%(accounts)s::text[], %(lists)s::text[], %(days)s::date[]) as told (account, list, day_on)
+order by told.account, told.list, told.day_on
+on conflict (account, list, day_on) do update
+set
+    wanted_at = excluded.wanted_at,
+    due_at = coalesce(pulls.due_at, excluded.due_at),
+    failures = case when pulls.due_at is null then 0 else pulls.failures end;
 
 -- claim --
 -- Take a lease on the list that has been due for longest. Returns it, 0 or 1 row.
@@ -47,10 +45,10 @@ where account = %(account)s and list = %(list)s and day_on = %(day_on)s and leas
 returning page;
 
 -- finish --
--- End a reading: its counts are the list's now.
+-- End a reading: its counts are the list's now. Where it was asked for since the reading began, it is due again.
 update pulls
 set
-    due_at = null, leased_until = null, read_at = began_at, listed = listed_so_far, held = held_so_far,
+    due_at = case when wanted_at > began_at then wanted_at end, leased_until = null, read_at = began_at, listed = listed_so_far, held = held_so_far,
     unread = unread_so_far, began_at = null, terminal = 0, page = 1, listed_so_far = 0, held_so_far = 0,
     unread_so_far = 0
 where account = %(account)s and list = %(list)s and day_on = %(day_on)s and leased_until = %(lease)s;

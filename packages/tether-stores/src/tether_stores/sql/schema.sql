@@ -339,6 +339,8 @@ create table pulls (
     account text not null,
     list text not null,
     day_on date not null,
+    -- When it was last asked for, and when it is to be read, or to be gone on with; null while nothing is to be done.
+    wanted_at timestamptz not null,
     due_at timestamptz,
     leased_until timestamptz,
     failures smallint not null default 0,
