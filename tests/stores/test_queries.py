@@ -37,8 +37,11 @@ def test_names_cannot_be_changed_after_loading() -> None:
 def test_every_query_has_a_use_and_every_use_a_query(table: str) -> None:
     """A query nobody uses is read and kept for nothing; a name without a query fails when a payment needs it."""
     users = [source for source in SOURCES if f'load("{table}")' in source]
-    used = {name for source in users for name in re.findall(r'_SQL\["(\w+)"\]', source)}
-    assert used == set(queries.load(table))
+    named = {name for source in users for name in re.findall(r'_SQL\["(\w+)"\]', source)}
+    assert named <= set(queries.load(table))
+    # Some modules hand a query's name to a function of their own; it stands there in quotes all the same.
+    unused = {name for name in queries.load(table) if not any(f'"{name}"' in source for source in users)}
+    assert not unused
 
 
 @pytest.mark.parametrize("table", TABLES)
