@@ -1,0 +1,281 @@
+"""Reconciliation over the whole way: real processes, a gateway that drops, lies and goes away, and the books."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psycopg
+import pytest
+from tether_core import iban
+from tether_core.billing import state_of
+from tether_core.emp import codes
+from tether_core.emp.xml import Debit
+from tether_core.errors import GatewaySilent
+from tether_core.testing import form_body
+from tether_sandbox.gateway import Faults, Setup, Simulator, Told, running, scripted_iban
+from tether_sandbox.services.server import free_port
+from tether_worker import gateway as calls
+from tether_worker.gateway import Account, Gateway, open_gateway
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from tether_sandbox.services.program import Launch
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+KEY = {"Authorization": "Bearer test-key"}
+
+
+class World:
+    """Web, worker and gateway running, and how a test talks to them."""
+
+    def __init__(
+        self, environ: dict[str, str], *, url: str, simulator: Simulator, gateway: Gateway, start: Launch
+    ) -> None:
+        self.environ = environ
+        self.simulator = simulator
+        self.gateway = gateway
+        self.start = start
+        self.web = httpx.Client(base_url=url, headers=KEY, timeout=10, trust_env=False)
+        self.conn = psycopg.connect(environ["DATABASE_URL"], autocommit=True)
+        self.accounts: dict[str, str] = {}
+
+    def all(self, query: str) -> list[tuple[Any, ...]]:
+        return self.conn.execute(query).fetchall()
+
+    def states(self) -> dict[str, str]:
+        return dict(self.all("select transaction_id, state from billing_attempts"))
+
+    async def sell(self, name: str, *, script: int = 0, stage: int = codes.IN_PROGRESS) -> str | None:
+        """Send a debit and put its attempt on record; gives the gateway's id, where it told one."""
+        # An account of each debit's own, so that entries on the blacklist can be told apart.
+        account = iban.validate(scripted_iban(script))
+        self.accounts[name] = account
+        unique_id = None
+        with contextlib.suppress(GatewaySilent):
+            answer = await calls.sale(
+                self.gateway,
+                Debit(
+                    transaction_id=name,
+                    amount_minor=1000,
+                    currency="EUR",
+                    usage="x",
+                    iban=account,
+                    first_name="Zoë",
+                    last_name="Miller",
+                    country="DE",
+                ),
+            )
+            unique_id = answer.unique_id
+        at = datetime.now(UTC) - timedelta(hours=1)
+        fingerprint = name.encode().ljust(16, b".")
+        debtor = self.conn.execute(
+            "insert into debtors (iban, iban_fingerprint, name, amount_minor, currency, created_at)"
+            " values (%s, %s, 'Zoë Miller', 1000, 'EUR', %s) returning id",
+            (account, fingerprint, at),
+        ).fetchone()
+        assert debtor is not None
+        self.conn.execute(
+            "insert into billing_attempts (account, debtor_id, transaction_id, unique_id, amount_minor, currency, state,"
+            " payment_stage, dispute_stage, iban_fingerprint, iban_masked, created_at, updated_at, sent_at, sends)"
+            " values ('default', %s, %s, %s, 1000, 'EUR', %s, %s, 0, %s, %s, %s, %s, %s, 1)",
+            (
+                debtor[0],
+                name,
+                unique_id,
+                state_of(stage, 0),
+                stage,
+                fingerprint,
+                iban.mask(account),
+                at,
+                at,
+                at,
+            ),
+        )
+        return unique_id
+
+    def post(self, unique_id: str, **fields: str) -> None:
+        """Post a genuinely signed notification."""
+        body = form_body({"unique_id": unique_id, **fields}, secret=self.environ["EMP_API_PASSWORD"])
+        assert self.web.post("/api/webhooks/emp", content=body, headers=FORM).status_code == 200
+
+    def pull(self) -> None:
+        """Have today's lists read, as an operator would."""
+        today = datetime.now(UTC).date().isoformat()
+        program = self.start("tether-worker", "pull", "--from", today, "--to", today, environ=self.environ)
+        assert program.wait() == 0
+
+    def completeness(self) -> dict[str, Any]:
+        """Today's report; it is not complete before the day is over."""
+        today = datetime.now(UTC).date().isoformat()
+        program = self.start(
+            "tether-worker", "completeness", "--from", today, "--to", today, "--json", environ=self.environ
+        )
+        assert program.wait() == 1
+        told: dict[str, Any] = json.loads(program.stdout)["report"]
+        return told
+
+    def event(self, unique_id: str, status: str) -> dict[str, Any]:
+        """What the API shows of a notification."""
+        found = self.web.get("/api/webhook-events", params={"unique_id": unique_id}).json()["items"]
+        row = next(one for one in found if one["status"] == status and one["source"] == "webhook")
+        told: dict[str, Any] = self.web.get(f"/api/webhook-events/{row['id']}").json()
+        return told
+
+
+@pytest.fixture
+async def world(environment: dict[str, str], process: Launch) -> AsyncIterator[World]:
+    """Everything running, on this test's own database."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    setup = Setup(
+        login=environment["EMP_API_LOGIN"],
+        passwords=(environment["EMP_API_PASSWORD"],),
+        terminals=(environment["EMP_TERMINAL_TOKEN"],),
+        notify_url=f"{url}/api/webhooks/emp",
+        result_after_s=3600,  # results come when the test says so
+        silence_s=3,
+    )
+    with running(setup) as simulator:
+        environ = {**environment, "EMP_API_URL": simulator.url, "RECONCILIATION_RATE_LIMIT": "200"}
+        web = process("tether-web", "--port", str(port), environ=environ)
+        worker = process("tether-worker", "run", "webhooks", "reconciliation", environ=environ)
+        web.await_url(f"{url}/ready")
+        worker.await_line("working")
+        account = Account(
+            "default", simulator.url, setup.login, setup.passwords[0], setup.terminals[0], timeout_s=1
+        )
+        async with open_gateway(account) as gateway:
+            one = World(environ, url=url, simulator=simulator, gateway=gateway, start=process)
+            with one.web, one.conn:
+                yield one
+
+
+async def test_whatever_the_gateway_tells_or_does_not(world: World, until: Callable[..., Any]) -> None:
+    """
+    Dropped, late, unsigned-for and untrue news all end in one set of books.
+
+    What breaks here is money: debits pending for ever, debtors blocked by a lie, accounts debited after they closed.
+    """
+    told = await world.sell("told")
+    await world.sell("dropped", script=24)
+    await world.sell("dropped-back", script=25)
+    await world.sell("back", script=11)
+    bare = await world.sell("bare-back", script=18)
+    late = await world.sell("late", script=24)
+    innocent = await world.sell("innocent")
+    await world.sell("lost", script=30, stage=codes.UNKNOWN_TO_US)
+    await world.sell("never-there", script=41, stage=codes.UNKNOWN_TO_US)
+    assert None not in {told, bare, late, innocent}
+    world.simulator.settle()
+
+    # A lie: genuinely signed, because a signature covers only the id.
+    world.post(str(innocent), status="chargebacked", event="chargeback", reason_code="MD01")
+    until(
+        lambda: world.event(str(innocent), "chargebacked")["refuted"],
+        what="the lie to be refuted",
+        timeout_s=30,
+    )
+    until(
+        lambda: world.states()["back"] == "chargebacked", what="the chargeback to be confirmed", timeout_s=30
+    )
+
+    # What was told without a reason, or not at all, is in the lists.
+    world.simulator.turn(Told("chargebacked", "chargeback", "MD07", unique_id=bare))
+    world.simulator.settle()  # its notification contradicts the first one and is kept for a person
+    world.pull()
+    expected = {
+        "told": "approved",
+        "dropped": "approved",
+        "dropped-back": "chargebacked",
+        "back": "chargebacked",
+        "bare-back": "chargebacked",
+        "late": "approved",
+        "innocent": "approved",
+        "lost": "approved",
+        "never-there": "unknown",
+    }
+    until(lambda: world.states() == expected, what="the books to agree with the gateway", timeout_s=60)
+    until(
+        lambda: world.all(
+            "select 1 from billing_attempts where transaction_id = 'never-there' and send_at is not null"
+        ),
+        what="the debit that never came there to be free again",
+        timeout_s=30,
+    )
+
+    # The notification of what was pulled comes after all, and a second reading finds nothing new.
+    world.post(str(late), status="approved", amount="1000")
+    until(
+        lambda: world.event(str(late), "approved")["event"]["state"] == "processed",
+        what="the late notification to be booked",
+        timeout_s=30,
+    )
+    rows = world.all("select count(*) from webhook_events")
+    world.pull()
+    until(
+        lambda: not world.all("select 1 from pulls where due_at is not null"), what="the lists", timeout_s=60
+    )
+    until(
+        lambda: not world.all("select 1 from webhook_events where state = 'waiting'"),
+        what="booking",
+        timeout_s=30,
+    )
+    assert world.all("select count(*) from webhook_events") == rows
+    assert world.states() == expected
+
+    # One effect each, whichever way was faster.
+    moves = world.all(
+        "select convert_from(payload, 'utf8')::json ->> 'transaction_id', convert_from(payload, 'utf8')::json ->> 'after',"
+        " count(*) from outbox where name = 'attempt_moved' group by 1, 2 having count(*) > 1"
+    )
+    assert moves == []
+    entries = world.all(
+        "select transaction_id, b.reason_code from blacklist b join billing_attempts a on a.id = b.attempt_id order by 1"
+    )
+    assert entries == [("back", "AC04"), ("bare-back", "MD07"), ("dropped-back", "AC04")]
+    assert world.event(str(innocent), "chargebacked")["confirmed"]["status"] == "approved"
+
+    report = world.completeness()
+    assert report["unexplained"] == 0
+    assert report["known"] == report["by_webhook"] + report["pulled"]
+    assert report["pulled"] == 3  # dropped, dropped-back and late
+    assert report["by_webhook"] == 5  # told, back, bare-back, innocent and lost
+    assert world.simulator.sums()["debited_twice"] == []
+
+
+async def test_while_the_gateway_is_away_nothing_is_applied_and_nothing_is_lost(
+    world: World, until: Callable[..., Any]
+) -> None:
+    """An outage must cost time only: no chargeback may slip through unconfirmed, and none may be forgotten."""
+    unique_id = await world.sell("away", script=11)
+    world.simulator.faults(Faults(asked=1.0))
+    world.simulator.settle()
+    await world.sell("away-lost", script=30, stage=codes.UNKNOWN_TO_US)
+    until(
+        lambda: world.all("select 1 from webhook_events where state = 'confirming' and failures > 0"),
+        what="a question without an answer",
+        timeout_s=30,
+    )
+    until(
+        lambda: world.all(
+            "select 1 from billing_attempts where transaction_id = 'away-lost' and ask_at is not null"
+        ),
+        what="a question about the lost answer",
+        timeout_s=30,
+    )
+    assert world.states() == {"away": "approved", "away-lost": "unknown"}
+    assert world.all("select 1 from blacklist") == []
+    world.simulator.faults(Faults())
+    until(lambda: world.states()["away"] == "chargebacked", what="the gateway's word", timeout_s=60)
+    until(
+        lambda: world.event(str(unique_id), "chargebacked")["event"]["state"] == "processed",
+        what="the claim to be confirmed, whoever told first",
+        timeout_s=60,
+    )
+    assert world.event(str(unique_id), "chargebacked")["confirmed"]["reason_code"] == "AC04"
+    assert world.simulator.debited(transaction_id="away-lost") == 1
