@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tether_sandbox.demo import files, notifications
+from tether_sandbox.demo import debits, files, notifications
 from tether_sandbox.demo.stage import opened
 
 __all__ = ["demo"]
@@ -47,6 +47,7 @@ def demo(*, attempts: int, seed_number: int, faults: bool, console: Console) -> 
         stage = stack.enter_context(opened(console))
         holds = [
             files.act(stage, console=console),
+            debits.act(stage, seed_number=seed_number, console=console),
             notifications.act(
                 stage, attempts=attempts, seed_number=seed_number, faults=faults, console=console
             ),

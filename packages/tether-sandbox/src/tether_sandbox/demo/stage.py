@@ -24,7 +24,7 @@ from tether_sandbox.settings import API_KEY, ENVIRONMENT
 
 __all__ = ["QUEUES", "Stage", "opened"]
 
-QUEUES = ("webhooks", "default", "reconciliation")
+QUEUES = ("webhooks", "default", "billing", "reconciliation", "vop")
 
 
 class Stage(msgspec.Struct):
@@ -74,6 +74,11 @@ class Stage(msgspec.Struct):
         """Kill whichever worker runs now."""
         self.programs[-1].kill()
 
+    def kill_all(self) -> None:
+        """Kill everything that runs."""
+        for program in self.programs:
+            program.kill()
+
     def said(self) -> str:
         """What all programs said on standard error."""
         return "".join(f"--- {program.name}\n{program.stderr}" for program in self.programs)
@@ -115,7 +120,7 @@ def opened(console: Console) -> Iterator[Stage]:
                 )
             ),
         )
-        stack.callback(lambda: [program.kill() for program in stage.programs])
+        stack.callback(stage.kill_all)
         with console.status("migrating, starting web and worker ..."):
             migrate(stage.environ["DATABASE_DIRECT_URL"], now=datetime.now(UTC))
             web = stage.start("tether-web", "--port", str(port), "--workers", "2")

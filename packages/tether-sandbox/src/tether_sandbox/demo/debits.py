@@ -1,0 +1,132 @@
+"""The second act: a list of debtors is billed over a gateway that does not always answer, and every cent is accounted for."""
+
+import random
+from collections import Counter
+from typing import Any, Final
+
+from rich.console import Console
+
+from tether_sandbox.conservation import Line
+from tether_sandbox.demo.files import handed_in
+from tether_sandbox.demo.notifications import shown
+from tether_sandbox.demo.stage import Stage
+from tether_sandbox.seed import made_up_iban
+from tether_sandbox.services.waiting import until
+
+__all__ = ["act", "debtors_csv"]
+
+_DEBTORS: Final = 150
+# What the last digits of an amount make the simulator do, see `tether-sandbox gateway scripts`: declined later, rejected
+# by the bank, returned with a reason, returned and won back, and answers that never come although the debit stands.
+_SCRIPTED: Final = (5, 6, 11, 14, 15, 16, 20, 31, 32, 33)
+_FIRST: Final = ("Jürgen", "Zoë", "Łukasz", "Ana María", "Noël", "Søren")
+_LAST: Final = ("Müller", "Weiß", "Kowalska", "Núñez", "Lefèvre", "Åberg")
+
+
+def act(stage: Stage, *, seed_number: int, console: Console) -> bool:
+    """
+    Hand a list in, bill it, wait for the gateway's last word, and compare the books in money.
+
+    Args:
+        stage: Where.
+        seed_number: Same number, same debtors.
+        console: Where to show it.
+
+    Returns:
+        Whether the gateway's ledger and our states agree, to the cent.
+    """
+    upload = handed_in(stage, "mitglieder.csv", debtors_csv(random.Random(seed_number)))["upload"]
+    answer = stage.api.post(
+        f"/api/uploads/{upload['id']}/billing", json={"due_item": "demo", "usage": "Beitrag"}
+    )
+    answer.raise_for_status()
+    run_id = answer.json()["id"]
+
+    def sent() -> dict[str, Any] | None:
+        told: dict[str, Any] = stage.api.get(f"/api/billing-runs/{run_id}").json()
+        under_way = sum(told["steps"].get(step, {"count": 0})["count"] for step in ("ready", "sending"))
+        return told if told["run"]["count"] and told["run"]["state"] != "planning" and not under_way else None
+
+    with console.status("billing ..."):
+        until(sent, what="all debits to be sent", timeout_s=40)
+        stage.gateway.settle()
+        detail = until(lambda: _agreeing(stage, run_id), what="the books to agree", timeout_s=60)
+    assert detail is not None
+    lines = _lines(stage, detail, upload=upload)
+    console.print(shown("Debits, in number and in cents", lines))
+    return all(line.holds for line in lines)
+
+
+def debtors_csv(chance: random.Random) -> bytes:
+    """
+    A list as an association's treasurer would export it.
+
+    Args:
+        chance: Where debtors come from.
+
+    Returns:
+        A spreadsheet with a title above the table, grouped IBANs and decimal commas, in an old encoding.
+    """
+    lines = ["Beiträge 2026;;", ";;", "Kontoinhaber;IBAN;Beitrag (€)"]
+    for place in range(_DEBTORS):
+        amount_minor = chance.randrange(2, 90) * 1000 + chance.randrange(900)
+        if place % 8 == 0:
+            amount_minor = amount_minor // 1000 * 1000 + 900 + _SCRIPTED[place // 8 % len(_SCRIPTED)]
+        iban = made_up_iban(chance)
+        grouped = " ".join(iban[at : at + 4] for at in range(0, len(iban), 4))
+        # The old encoding has no Ł.
+        name = f"{chance.choice(_FIRST)} {chance.choice(_LAST)}".replace("Ł", "L")
+        lines.append(f"{name};{grouped};{amount_minor // 100},{amount_minor % 100:02d}")
+    return ("\r\n".join(lines) + "\r\n").encode("cp1252")
+
+
+def _agreeing(stage: Stage, run_id: int) -> dict[str, Any] | None:
+    """The run once no debit's outcome is open any more that the gateway knows."""
+    told: dict[str, Any] = stage.api.get(f"/api/billing-runs/{run_id}").json()
+    ours = {state: (some["count"], some["amount_minor"]) for state, some in told["states"].items()}
+    return told if ours == _theirs(stage) else None
+
+
+def _theirs(stage: Stage) -> dict[str, tuple[int, int]]:
+    """The gateway's ledger by the states its debits have for us."""
+    counts, sums = Counter[str](), Counter[str]()
+    for record in stage.gateway.records():
+        state = _STATES.get(record["status"], record["status"])
+        counts[state] += 1
+        sums[state] += record["order"]["amount_minor"]
+    return {state: (counts[state], sums[state]) for state in counts}
+
+
+_STATES: Final = {
+    "chargeback_reversed": "approved",
+    "pending_async": "pending",
+    "second_chargebacked": "chargebacked",
+}
+
+
+def _lines(stage: Stage, detail: dict[str, Any], *, upload: dict[str, Any]) -> list[Line]:
+    theirs, states = _theirs(stage), detail["states"]
+    zero = {"count": 0, "amount_minor": 0}
+    owed = upload["tallies"]
+    lines = [
+        Line("debtors of the list = debits planned", owed["stored"], detail["run"]["count"]),
+        Line("cents owed = cents planned", owed["amount_minor"], detail["run"]["amount_minor"]),
+        Line(
+            "debits at the gateway, each once",
+            len({r["order"]["transaction_id"] for r in stage.gateway.records()}),
+            len(stage.gateway.records()),
+        ),
+        Line("debited twice", 0, len(stage.gateway.sums()["debited_twice"])),
+    ]
+    for state in sorted(theirs):
+        count, amount_minor = theirs[state]
+        lines.append(Line(f"{state}", count, states.get(state, zero)["count"]))
+        lines.append(Line(f"{state}, cents", amount_minor, states.get(state, zero)["amount_minor"]))
+    lines.append(
+        Line(
+            "cents sent = sum over all states",
+            detail["run"]["amount_minor"],
+            sum(some["amount_minor"] for some in states.values()),
+        )
+    )
+    return lines
