@@ -187,15 +187,19 @@ class _Ringable(Worker[Any]):
 
     SIGNALS: list[signal.Signals] = []  # noqa: RUF012 - SAQ's own form; several workers share this process's signals
     _polls: Sequence[asyncio.Task[None]] = ()
+    _has_left: bool = False
 
     async def upkeep(self) -> list[asyncio.Task[None]]:
         """Start SAQ's polls, and remember them."""
         polls = await super().upkeep()
         self._polls = polls
+        if self._has_left:  # before it came: SAQ makes a new event when it starts, which nobody would set
+            self.leave()
         return polls
 
     def leave(self) -> None:
         """Take no further rings; SAQ itself would first sleep out the pauses of its polls."""
+        self._has_left = True
         self.event.set()
         for poll in self._polls:
             poll.cancel()
