@@ -267,3 +267,20 @@ async def test_the_work_is_found_without_a_ring(world: World, paid: Callable[...
     assert await work.waits()
     assert await work.bite() == 1
     assert not await work.waits()
+
+
+async def test_a_lease_is_prolonged_by_its_holder_alone(
+    world: World, paid: Callable[..., Awaitable[str]]
+) -> None:
+    """A lease as long as the slowest answer would keep a chargeback waiting for minutes after every crash."""
+    await world.deliver(await paid(), **CLAIM)
+    first = world.now + timedelta(seconds=6)
+    [row] = await webhook_events.claim_to_confirm(world.conn, now=world.now, leased_until=first, limit=10)
+    longer = first + timedelta(seconds=4)
+
+    assert await webhook_events.prolong(world.conn, [row.id], leased_until=first, until=longer) == 1
+    assert await webhook_events.prolong(world.conn, [row.id], leased_until=first, until=longer) == 0
+    world.now = first
+    assert await confirm(world.asking) == 0
+    world.now = longer
+    assert await confirm(world.asking) == 1

@@ -33,6 +33,7 @@ __all__ = [
     "mark_listed",
     "oldest_due_s",
     "one",
+    "prolong",
     "record",
     "record_pulled",
     "replay",
@@ -420,6 +421,27 @@ async def claim_to_confirm(
         _SQL["claim_to_confirm"], {"now": now, "leased_until": leased_until, "limit": limit}, binary=True
     )
     return [ToConfirm(row[0], row[1], row[2], bytes(row[3]), row[4]) for row in await cursor.fetchall()]
+
+
+async def prolong(conn: Connection, ids: Sequence[int], *, leased_until: datetime, until: datetime) -> int:
+    """
+    Hold the lease on claims for longer.
+
+    Args:
+        conn: Any connection.
+        ids: The claims.
+        leased_until: The lease they are held under.
+        until: The lease they are held under from now on.
+
+    Returns:
+        How many were still ours.
+    """
+    cursor = await conn.execute(
+        _SQL["prolong"], {"ids": list(ids), "leased_until": leased_until, "until": until}
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 async def confirmed(

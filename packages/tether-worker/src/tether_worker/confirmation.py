@@ -16,7 +16,8 @@ waits: it is neither applied nor lost, and only after a fortnight it is parked f
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -25,7 +26,7 @@ from tether_core.billing import Confirmation
 from tether_core.emp import codes
 from tether_core.emp.answers import Chargeback, GatewayAnswer
 from tether_core.emp.notification import Notification, decode
-from tether_core.errors import GatewaySilent, InvalidRequest, Unreadable
+from tether_core.errors import GatewaySilent, InvalidRequest, Unavailable, Unreadable
 from tether_core.inbox import next_attempt
 from tether_core.jobs import CONFIRM
 from tether_stores import webhook_events
@@ -40,8 +41,8 @@ __all__ = ["confirm", "confirming"]
 
 # Two questions each at 20 a second: a batch takes some seconds, and one slow answer holds up no more than these.
 BATCH_MAX: Final = 32
-# Longer than the slowest two questions with their turns, so that no second worker asks the same meanwhile.
-_LEASE_S: Final = 180
+# A worker that dies gives its claims back after this long; one that lives holds them for as long as it asks.
+_LEASE_S: Final = 6.0
 
 _log = logger("confirmation")
 
@@ -82,24 +83,60 @@ async def confirm(has: Asking, *, limit: int = BATCH_MAX) -> int:
         Unavailable: when Postgres is away; the claims wait on.
     """
     now = has.clock()
-    leased_until = now + timedelta(seconds=_LEASE_S)
+    lease = _Lease(now + timedelta(seconds=_LEASE_S))
     async with connection(has.pool) as conn:
-        rows = await webhook_events.claim_to_confirm(conn, now=now, leased_until=leased_until, limit=limit)
+        rows = await webhook_events.claim_to_confirm(conn, now=now, leased_until=lease.until, limit=limit)
     if not rows:
         return 0
-    parties = await has.parties()
-    found = await asyncio.gather(*(_ask(row, has=has, parties=parties) for row in rows))
+    async with _held(has, rows, lease):
+        parties = await has.parties()
+        found = await asyncio.gather(*(_ask(row, has=has, parties=parties) for row in rows))
     words = [(row.id, told) for row, told in zip(rows, found, strict=True) if isinstance(told, Confirmation)]
     silent = [(row, told) for row, told in zip(rows, found, strict=True) if isinstance(told, str)]
     now = has.clock()
     async with transaction(has.pool) as conn:
-        await webhook_events.confirmed(conn, words, leased_until=leased_until, now=now)
+        await webhook_events.confirmed(conn, words, leased_until=lease.until, now=now)
         await webhook_events.unconfirmed(
-            conn, _waiting_on(silent, has=has, now=now), leased_until=leased_until, now=now
+            conn, _waiting_on(silent, has=has, now=now), leased_until=lease.until, now=now
         )
     if silent:
         _log.warning("claims wait on for the gateway's word", rows=len(silent), why=silent[0][1])
     return len(rows)
+
+
+class _Lease:
+    """Until when the claims are ours; it moves on while the gateway is asked."""
+
+    def __init__(self, until: datetime) -> None:
+        self.until = until
+
+
+@contextlib.asynccontextmanager
+async def _held(has: Asking, rows: Sequence[ToConfirm], lease: _Lease) -> AsyncIterator[None]:
+    """Prolong the lease from time to time, for as long as the block lasts."""
+    over = asyncio.Event()
+
+    async def prolong() -> None:
+        while not over.is_set():
+            try:
+                await asyncio.wait_for(over.wait(), _LEASE_S / 3)
+            except TimeoutError:
+                until = has.clock() + timedelta(seconds=_LEASE_S)
+                try:
+                    async with connection(has.pool) as conn:
+                        await webhook_events.prolong(
+                            conn, [row.id for row in rows], leased_until=lease.until, until=until
+                        )
+                except Unavailable:
+                    continue
+                lease.until = until
+
+    task = asyncio.create_task(prolong())
+    try:
+        yield
+    finally:
+        over.set()  # and not cancelled: what it writes and what it remembers must be the same moment
+        await task
 
 
 def _waiting_on(silent: Sequence[tuple[ToConfirm, str]], *, has: Asking, now: datetime) -> list[Unconfirmed]:

@@ -169,6 +169,16 @@ from due
 where e.id = due.id
 returning e.id, e.account, e.content_type, e.body, e.failures;
 
+-- prolong --
+-- Hold the lease on n claims for longer, where it still is ours. Returns how many.
+with held as (
+    update webhook_events
+    set leased_until = %(until)s
+    where id = any(%(ids)b) and state = 'confirming' and leased_until = %(leased_until)s
+    returning 1
+)
+select count(*) from held;
+
 -- confirmed --
 -- Put the gateway's own word beside n claims and have them booked. Arrays of length n. Rows whose lease somebody else
 -- has by now are left alone. Returns how many were written.
