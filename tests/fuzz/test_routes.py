@@ -163,6 +163,13 @@ async def test_nothing_anybody_sends_is_a_defect_of_ours(
         await _every_route(client)
 
 
+async def test_a_copy_that_is_still_good_is_no_defect(environment: dict[str, str], database_url: str) -> None:
+    """A browser that has the file asks whether its copy is still good; found by the test above."""
+    async with _serving(environment, database_url) as client:
+        answer = await client.get("/api/uploads/1/file", headers=KEY | {"if-none-match": "*"})
+        assert (answer.status_code, answer.content) == (304, b"")
+
+
 async def _every_route(client: httpx.AsyncClient) -> None:
     document = (await client.get("/api/schema")).json()
     # A tenth of what a decoder gets: a request takes ten times as long.

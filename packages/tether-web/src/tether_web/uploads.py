@@ -380,7 +380,7 @@ async def file(request: Request[str, None, State], state: State, upload_id: Id) 
     etag, size_bytes = f'"{found.upload.sha256}"', found.upload.size_bytes
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, no-cache"}
     if matches(request.headers.get("if-none-match", ""), etag):
-        return Response(None, status_code=304, headers=headers)
+        return Response(b"", status_code=304, headers=headers)  # `None` is no content for these media types
     wanted = None
     if request.headers.get("if-range", etag) == etag:
         wanted = byte_range(request.headers.get("range", ""), size_bytes=size_bytes)
