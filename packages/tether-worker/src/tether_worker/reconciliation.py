@@ -14,7 +14,7 @@ them free to be sent again, after a settling time. Neither is decided here.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -72,6 +72,8 @@ _NOT_THERE: Final = GatewayAnswer(
 )
 
 _RULES: Final = Rules()
+# For attempts that were asked about often enough: they stay out of the way of those that wait for their first question.
+_NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 _log = logger("reconciliation")
 
@@ -227,7 +229,8 @@ def _next(
         return ask.id, ask.asks, now + timedelta(seconds=SILENCE_S * (0.9 + 0.2 * has.chance()))
     if ask.id in settled:
         return ask.id, ask.asks, settled[ask.id]
-    return ask.id, ask.asks + 1, next_ask(_kind(one), ask.asks + 1, now=now, jitter=has.chance())
+    again_at = next_ask(_kind(one), ask.asks + 1, now=now, jitter=has.chance())
+    return ask.id, ask.asks + 1, again_at or _NEVER
 
 
 def _kind(one: _Answered) -> Asked:
