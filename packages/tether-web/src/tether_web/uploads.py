@@ -34,7 +34,7 @@ from tether_core.spreadsheet import Answers, Plan, PreviewRow
 from tether_core.upload import UploadState, UploadStep, content_key, object_key, step
 from tether_stores import objects, uploads
 from tether_stores.objects import Objects
-from tether_stores.postgres import connection, transaction
+from tether_stores.postgres import ConnectionLost, connection, transaction
 from tether_stores.queue import ring
 from tether_stores.telemetry import logger
 from tether_stores.uploads import Recording, Upload
@@ -183,7 +183,11 @@ async def send(request: Request[str, None, State], state: State) -> Response[Upl
         async with transaction(state.pool) as conn:
             upload_id, fresh = await uploads.record(conn, recording, now=now)
             found = await uploads.one(conn, upload_id)
-    except BaseException:
+    except ConnectionLost:
+        # The row may have been committed all the same, and the sender's next try will be told of it. Without its object
+        # it could not be read; an object without a row costs some space.
+        raise
+    except Exception:
         await objects.delete(store, received.key)
         raise
     assert found is not None
