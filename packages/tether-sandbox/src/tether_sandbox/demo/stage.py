@@ -66,9 +66,9 @@ class Stage(msgspec.Struct):
         self.programs.append(program)
         return program
 
-    def start_worker(self) -> Program:
-        """Start one more worker."""
-        return self.start("tether-worker", "run", *QUEUES)
+    def start_worker(self, *queues: str) -> Program:
+        """Start one more worker, for all queues or for some."""
+        return self.start("tether-worker", "run", *(queues or QUEUES))
 
     def kill_worker(self) -> None:
         """Kill whichever worker runs now."""
