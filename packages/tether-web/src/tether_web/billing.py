@@ -13,7 +13,7 @@ import msgspec
 from litestar import Request, Response, Router, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
-from litestar.params import Parameter
+from litestar.params import JSONBody, Parameter
 from prometheus_client import Gauge
 from tether_core import billing_run, brake, eligibility, iban
 from tether_core.billing_run import RunCause, RunState
@@ -194,7 +194,7 @@ async def order(
     request: Request[str, None, State],
     state: State,
     upload_id: Id,
-    data: Order,
+    data: JSONBody[Order],
     cursor: Annotated[
         str | None, Parameter(description="Of a dry run: `next` of the page before.", max_length=100)
     ] = None,
@@ -251,7 +251,7 @@ async def one(state: State, run_id: Id) -> RunDetail:
 
 
 @post("/{run_id:int}/pause", status_code=200, summary="Send nothing more of a run for now")
-async def pause(state: State, run_id: Id, data: Because) -> RunAnswer:
+async def pause(state: State, run_id: Id, data: JSONBody[Because]) -> RunAnswer:
     """Once this is answered, no debit of the run is begun; those under way come to their end."""
 
     def paused(run: Run) -> dict[str, Any]:

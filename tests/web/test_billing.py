@@ -1,0 +1,249 @@
+"""Billing by API: what a person sees before, while and after a run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from tether_core.emp.signature import sign
+from tether_core.jobs import PLAN, SEND
+from tether_sandbox.gateway import scripted_iban
+from tether_sandbox.uploads import Owed, seed_upload
+from tether_stores.gateway_accounts import GatewayAccount, new_key, put
+from tether_stores.postgres import open_pool
+from tether_stores.redis import open_redis
+from tether_stores.redis_limits import Limiter
+from tether_worker.runs import plan_chunk
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    import httpx
+
+    from .conftest import Serve
+
+KEY = {"Authorization": "Bearer test-key"}
+NOW = datetime.now(UTC)
+Upload = Any
+
+
+@pytest.fixture
+def gateway_environment(environment: dict[str, str]) -> dict[str, str]:
+    """Settings with a gateway that could be called."""
+    return environment | {"EMP_API_URL": "http://127.0.0.1:9"}
+
+
+@pytest.fixture
+async def api(serving: Serve, gateway_environment: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that shows its key."""
+    async with serving(gateway_environment) as client:
+        client.headers.update(KEY)
+        yield client
+
+
+@pytest.fixture
+def upload(database_url: str) -> Upload:
+    """Make an upload of debtors; gives its id."""
+
+    def make(*owed: Owed) -> int:
+        return seed_upload(database_url, owed, now=NOW)[0]
+
+    return make
+
+
+async def plan(database_url: str) -> None:
+    """Plan what is ordered, as the worker does."""
+    async with open_pool(database_url, name="tests", max_size=1) as pool:
+        while await plan_chunk(pool, now=datetime.now(UTC)):
+            pass
+
+
+def owed(count: int) -> list[Owed]:
+    """Debtors who may be billed."""
+    return [Owed(scripted_iban(number), 1000) for number in range(count)]
+
+
+async def test_a_dry_run_tells_who_and_why_not_and_does_nothing(
+    api: httpx.AsyncClient, upload: Upload, database_url: str
+) -> None:
+    """A person decides by it; were it to differ from the run, or to begin one, money would leave the wrong accounts."""
+    upload_id = upload(*owed(3), Owed("TR330006100519786457841326", 500), Owed(scripted_iban(9), 5))
+    order = {"dry_run": True, "count_max": 2, "canary_share": 1.0}
+    answer = await api.post(f"/api/uploads/{upload_id}/billing", json=order, params={"limit": 3})
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert (told["count"], told["amount_minor"], told["canaries"]) == (2, 2000, 2)
+    assert told["skipped"] == {"count_cap": 1, "not_reachable": 1, "too_small": 1}
+    assert [one["verdict"] for one in told["debtors"]] == ["billable", "billable", "count_cap"]
+    assert told["debtors"][0]["iban_masked"] == "DE36**************0000"
+    assert scripted_iban(0) not in answer.text
+    rest = (
+        await api.post(
+            f"/api/uploads/{upload_id}/billing", json=order, params={"limit": 3, "cursor": told["next"]}
+        )
+    ).json()
+    assert [(one["verdict"], bool(one["text"])) for one in rest["debtors"]] == [
+        ("not_reachable", True),
+        ("too_small", True),
+    ]
+    assert (rest["next"], rest["count"]) == (None, 2)
+    with psycopg.connect(database_url) as conn:
+        assert conn.execute("select count(*) from billing_runs").fetchone() == (0,)
+
+
+async def test_a_run_is_ordered_planned_and_watched(
+    api: httpx.AsyncClient, upload: Upload, database_url: str, redis_url: str
+) -> None:
+    """What was ordered must be what is planned, and a person must find it again."""
+    upload_id = upload(*owed(4), Owed(scripted_iban(9), 5))
+    answer = await api.post(
+        f"/api/uploads/{upload_id}/billing",
+        json={"due_item": "2026-03", "usage": "March", "amount_max_minor": 3000},
+    )
+    assert answer.status_code == 202, answer.text
+    run = answer.json()
+    assert (run["state"], run["created_by"], run["terms"]["usage"]) == ("planning", "tests", "March")
+    assert answer.headers["location"] == f"/api/billing-runs/{run['id']}"
+    async with open_redis(redis_url, name="tests") as cache:
+        assert await cache.keys(f"saq:job:billing:{PLAN.name}:*")  # the worker was rung
+    await plan(database_url)
+    shown = (await api.get(answer.headers["location"])).json()
+    assert (shown["run"]["state"], shown["run"]["count"], shown["run"]["amount_minor"]) == (
+        "running",
+        3,
+        3000,
+    )
+    assert shown["run"]["skipped"] == {"amount_cap": 1, "too_small": 1}
+    assert shown["steps"] == {"ready": {"count": 3, "amount_minor": 3000}}
+    assert shown["states"] == {"pending": {"count": 3, "amount_minor": 3000}}
+    assert shown["gateway"]["breaker"] == "closed"
+    listed = (await api.get(f"/api/uploads/{upload_id}/billing")).json()
+    assert [one["id"] for one in listed] == [run["id"]]
+
+
+async def test_a_run_is_paused_resumed_and_cancelled(
+    api: httpx.AsyncClient, upload: Upload, database_url: str, redis_url: str
+) -> None:
+    """Each is a person's word about money; a step that does not exist must not be taken quietly."""
+    upload_id = upload(*owed(2))
+    run_id = (await api.post(f"/api/uploads/{upload_id}/billing", json={})).json()["id"]
+    await plan(database_url)
+    at = f"/api/billing-runs/{run_id}"
+    paused = await api.post(f"{at}/pause", json={"because": "wrong list?"})
+    assert (paused.status_code, paused.json()["state"], paused.json()["paused_because"]) == (
+        200,
+        "paused",
+        "wrong list?",
+    )
+    again = await api.post(f"{at}/pause", json={})
+    assert (again.status_code, again.json()["code"]) == (409, "illegal_step")
+    resumed = await api.post(f"{at}/resume")
+    assert (resumed.json()["state"], resumed.json()["paused_because"]) == ("running", None)
+    async with open_redis(redis_url, name="tests") as cache:
+        assert await cache.keys(f"saq:job:billing:{SEND.name}:*")
+    cancelled = await api.post(f"{at}/cancel")
+    assert cancelled.json()["state"] == "cancelled"
+    assert cancelled.json()["finished_at"]
+    assert (await api.post(f"{at}/resume")).status_code == 409
+
+
+async def test_resuming_takes_what_the_brake_shows_as_seen(
+    api: httpx.AsyncClient, upload: Upload, database_url: str
+) -> None:
+    """Else a resumed run stops again within seconds, for debits a person has looked at."""
+    upload_id = upload(*owed(40))
+    run_id = (await api.post(f"/api/uploads/{upload_id}/billing", json={})).json()["id"]
+    await plan(database_url)
+    await api.post(f"/api/billing-runs/{run_id}/pause", json={})
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("update billing_attempts set payment_stage = 60, state = 'approved', send_at = null")
+        conn.execute(
+            "update billing_attempts set dispute_stage = 1, state = 'chargebacked', reason_code = 'MD01' where id <= 20"
+        )
+        await api.post(f"/api/billing-runs/{run_id}/resume")
+        assert conn.execute("select released_share from billing_runs").fetchone() == (0.5,)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/api/uploads/999/billing", {}, 404),
+        ("/api/uploads/1/billing", {"due_item": "März"}, 422),
+        ("/api/uploads/1/billing", {"canary_share": 2}, 422),
+        ("/api/uploads/1/billing", {"account": "nobody"}, 422),
+        ("/api/uploads/1/billing", {"count_max": 0}, 400),
+        ("/api/uploads/1/billing", {"cuont_max": 5}, 400),
+        ("/api/billing-runs/999/pause", {}, 404),
+        ("/api/billing-runs/999/resume", {}, 404),
+    ],
+)
+async def test_what_cannot_be_had_is_refused(
+    api: httpx.AsyncClient, upload: Upload, path: str, body: dict[str, Any], status: int
+) -> None:
+    """A misspelt cap that is passed over is no cap."""
+    upload(*owed(1))
+    answer = await api.post(path, json=body)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (await api.get("/api/billing-runs/999")).status_code == 404
+    assert (await api.get("/api/uploads/999/billing")).status_code == 404
+
+
+async def test_an_upload_that_is_not_read_to_its_end_is_not_billed(
+    api: httpx.AsyncClient, upload: Upload, database_url: str
+) -> None:
+    """Half a file billed now and the rest never: its debtors come in while the run is planned."""
+    upload_id = upload(*owed(1))
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("update uploads set state = 'reading'")
+        assert (await api.post(f"/api/uploads/{upload_id}/billing", json={})).status_code == 409
+        conn.execute("update uploads set state = 'completed', dry_run = true")
+        assert (await api.post(f"/api/uploads/{upload_id}/billing", json={})).status_code == 409
+
+
+async def test_without_a_gateway_nothing_is_ordered(client: httpx.AsyncClient, upload: Upload) -> None:
+    """A run that nobody can send would wait for ever, and its debtors could not be billed."""
+    upload_id = upload(*owed(1))
+    answer = await client.post(f"/api/uploads/{upload_id}/billing", json={}, headers=KEY)
+    assert answer.status_code == 422
+    assert "EMP_API_URL" in answer.json()["detail"]
+    assert (await client.post(f"/api/uploads/{upload_id}/billing", json={})).status_code == 401
+
+
+async def test_notifications_of_an_account_of_a_row_are_genuine(
+    serving: Serve, gateway_environment: dict[str, str], database_url: str, eventually: Callable[..., Any]
+) -> None:
+    """An account added while the node runs would have all its notifications refused, and its debits would look lost."""
+    key = new_key()
+    second = GatewayAccount(
+        name="second",
+        api_url="https://gate.example",
+        login="l",
+        passwords=("second-password",),
+        terminal_tokens=("t",),
+        enabled=False,  # it sends nothing new; what it sent still lives
+    )
+    async with open_pool(database_url, name="tests", max_size=1) as pool, pool.connection() as conn:
+        await put(conn, second, keys=[key], now=NOW)
+    body = {"unique_id": "u-1", "signature": sign("u-1", secret="second-password"), "status": "approved"}
+    async with serving(gateway_environment | {"TETHER_SECRETS_KEY": key}) as client:
+
+        async def taken() -> bool:
+            return (await client.post("/api/webhooks/emp", data=body)).status_code == 200
+
+        await eventually(taken, what="the account to be known")
+    with psycopg.connect(database_url) as books:
+        assert books.execute("select account from webhook_events").fetchone() == ("second",)
+
+
+async def test_metrics_show_breaker_and_limits(api: httpx.AsyncClient, redis_url: str) -> None:
+    """Whoever is called at night must see at once that the gateway is not being called."""
+    async with open_redis(redis_url, name="tests") as cache:
+        limiter = Limiter(cache)
+        permit = await limiter.ask("default")
+        await limiter.report("default", permit, failed=[True] * 20)
+    text = (await api.get("/metrics")).text
+    assert 'tether_gateway_breaker{account="default",state="open"} 1.0' in text
+    assert 'tether_gateway_breaker{account="default",state="closed"} 0.0' in text
