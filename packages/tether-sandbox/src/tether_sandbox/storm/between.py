@@ -55,7 +55,7 @@ http {{
         proxy_connect_timeout 1s;
         proxy_read_timeout 4s;
         client_max_body_size 210m;
-        location / {{ proxy_pass http://tether; }}
+        location / {{ access_log off; proxy_pass http://tether; }}
         location = /api/webhooks/emp {{
             proxy_next_upstream error timeout non_idempotent;
             proxy_next_upstream_tries 2;
@@ -92,7 +92,7 @@ class Front(Server):
     A proxy in front of the web nodes that tries the other node when one fails.
 
     Attributes:
-        answers: Its log: for each answer the moment in seconds since 1970, and the status.
+        answers: Its log: for each answer to a notification the moment in seconds since 1970, and the status.
     """
 
     name = "front"
@@ -117,7 +117,7 @@ class Front(Server):
 
     def failures(self, *, since: float, until: float) -> int:
         """
-        How many answers told the sender that no node could be had: 500, 502 or 504.
+        How many notifications were answered that no node could be had: 500, 502 or 504.
 
         Args:
             since: Seconds since 1970.

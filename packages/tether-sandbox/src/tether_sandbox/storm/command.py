@@ -92,6 +92,7 @@ def _show(report: Report, *, console: Console) -> None:
         ("repeated", report.repeated),
         ("forged and refused", report.refused),
         ("sent again for want of an answer", report.posts - report.planned),
+        ("files taken; objects nobody names", f"{report.files}; {report.objects_unnamed}"),
         ("kills", report.kills),
         ("recovered", f"{len(report.recoveries) - len(report.unrecovered)} of {len(report.recoveries)}"),
         ("slowest recovery", f"{report.slowest_s:.2f} s"),

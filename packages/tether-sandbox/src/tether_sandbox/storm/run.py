@@ -18,7 +18,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import httpx
 import msgspec
 import psycopg
 from tether_core.errors import Unavailable
@@ -32,6 +31,7 @@ from tether_sandbox.seed import seed
 from tether_sandbox.services.waiting import eventually
 from tether_sandbox.settings import PASSWORD
 from tether_sandbox.storm.faults import FAULTS, Fault, possible
+from tether_sandbox.storm.files import Handing, all_read, check_files
 from tether_sandbox.storm.stage import Stage, staged
 
 __all__ = ["Recovery", "Report", "storm"]
@@ -90,6 +90,8 @@ class Report(msgspec.Struct, frozen=True):
         latency_ms: Quantiles of the answer times.
         statuses: HTTP status to number of answers.
         recoveries: Each fault.
+        files: Uploads acknowledged.
+        objects_unnamed: Objects that no row speaks of, left by files that were not acknowledged.
         lines: The conservation check.
         complaints: Lines of our programs that tell of a defect.
     """
@@ -108,6 +110,8 @@ class Report(msgspec.Struct, frozen=True):
     latency_ms: dict[str, float]
     statuses: dict[int, int]
     recoveries: list[Recovery]
+    files: int
+    objects_unnamed: int
     lines: list[Line]
     complaints: list[str]
 
@@ -336,7 +340,8 @@ async def _raged(
     raging = _Storm(stage, sending, probes, chance=random.Random(seed_number))
     began = time.monotonic()
     stopping = asyncio.Event()
-    flowing = asyncio.create_task(sending.until(stopping))
+    handing = Handing(stage, chance=random.Random(seed_number))
+    flowing = asyncio.gather(sending.until(stopping), handing.until(stopping))
     try:
         await raging.rage(faults, until_s=minutes * 60, told=told)
     finally:
@@ -345,6 +350,7 @@ async def _raged(
     lasted_s = time.monotonic() - began
     await _settled(stage)
     ours = await asyncio.to_thread(books, stage.database_url)
+    lines, unnamed = check_files(stage.database_url, taken=handing.taken, objects=stage.objects)
     delivered = sending.delivered
     acked = sum(one.acknowledged for one in delivered)
     latencies = sorted(latency_s for one in delivered for latency_s in one.latencies_s)
@@ -368,7 +374,9 @@ async def _raged(
         },
         statuses=dict(statuses),
         recoveries=raging.recoveries,
-        lines=check_storm(sending.sent, ours, delivered=delivered),
+        files=len(set(handing.taken)),
+        objects_unnamed=unnamed,
+        lines=check_storm(sending.sent, ours, delivered=delivered) + lines,
         complaints=_complaints(stage),
     )
 
@@ -380,16 +388,15 @@ def _seeded(stage: Stage, count: int, *, number: int) -> Iterator[Payment]:
 
 
 async def _settled(stage: Stage) -> None:
-    """Wait until no notification is due any more."""
+    """Wait until no notification is due any more, and no file on its way."""
     async with open_pool(stage.database_url, name="tether-storm", max_size=1) as pool:
 
         async def none_is_due() -> bool:
             async with connection(pool) as conn:
                 return not await webhook_events.due(conn, now=datetime.now(UTC))
 
-        await eventually(
-            none_is_due, what="an empty inbox", timeout_s=_SETTLE_S, despite=(Unavailable, httpx.HTTPError)
-        )
+        await eventually(none_is_due, what="an empty inbox", timeout_s=_SETTLE_S, despite=(Unavailable,))
+    await eventually(lambda: all_read(stage.database_url), what="every file's end", timeout_s=_SETTLE_S)
 
 
 def _complaints(stage: Stage) -> list[str]:

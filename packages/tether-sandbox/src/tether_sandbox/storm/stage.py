@@ -200,7 +200,7 @@ def staged(folder: Path, *, settings: Mapping[str, str] | None = None, own: bool
         workers = [
             Node(
                 f"worker-{number}",
-                ("tether-worker", "run", "webhooks", "--grace", "5"),
+                ("tether-worker", "run", "webhooks", "default", "--grace", "5"),
                 environ=environ,
                 folder=folder,
                 guard=guard,
