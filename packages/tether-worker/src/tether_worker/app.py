@@ -1,15 +1,17 @@
 """The one place of wiring: settings in, a process that works until it is told to stop."""
 
 import asyncio
+import contextlib
 import random
 import secrets
 import signal
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 from saq.worker import Worker
 from tether_core.jobs import Queue
 from tether_core.spreadsheet import Rules
@@ -186,23 +188,40 @@ class _Ringable(Worker[Any]):
     """A SAQ worker that can be told to stop by us, and then stops at once when nothing is being done."""
 
     SIGNALS: list[signal.Signals] = []  # noqa: RUF012 - SAQ's own form; several workers share this process's signals
-    _polls: Sequence[asyncio.Task[None]] = ()
     _has_left: bool = False
 
     async def upkeep(self) -> list[asyncio.Task[None]]:
-        """Start SAQ's polls, and remember them."""
-        polls = await super().upkeep()
-        self._polls = polls
+        """Start SAQ's polls; theirs sleep out their pauses whoever waits, and may swallow being cancelled."""
         if self._has_left:  # before it came: SAQ makes a new event when it starts, which nobody would set
-            self.leave()
-        return polls
+            self.event.set()
+        times = self.timers
+        return [
+            asyncio.create_task(self._poll(lambda: self.abort(times["abort"]), every_s=times["abort"])),
+            asyncio.create_task(
+                self._poll(lambda: self.schedule(times["schedule"]), every_s=times["schedule"])
+            ),
+            asyncio.create_task(self._poll(lambda: self.queue.sweep(times["sweep"]), every_s=times["sweep"])),
+            asyncio.create_task(
+                # Each note of a live worker lasts until the next.
+                self._poll(lambda: self.worker_info(times["worker_info"] + 1), every_s=times["worker_info"])
+            ),
+        ]
 
     def leave(self) -> None:
-        """Take no further rings; SAQ itself would first sleep out the pauses of its polls."""
+        """Take no further rings."""
         self._has_left = True
         self.event.set()
-        for poll in self._polls:
-            poll.cancel()
+
+    async def _poll(self, do: Callable[[], Awaitable[object]], *, every_s: float) -> None:
+        while not self.event.is_set():
+            try:
+                await do()
+            except (RedisError, OSError) as problem:
+                _log.warning("upkeep of the queue put off", queue=self.queue.name, why=type(problem).__name__)
+            except Exception as problem:  # noqa: BLE001 - the next time may succeed; rows are found without any queue
+                _log.error("upkeep of the queue failed", queue=self.queue.name, exc_info=problem)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.event.wait(), every_s)
 
 
 def _worker(doorbell: Doorbell, works: list[Work], *, grace_s: int) -> _Ringable:
