@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from tether_core.eligibility import Terms
 from tether_core.errors import StoreUnreachable
-from tether_stores import webhook_events
+from tether_sandbox.uploads import Owed, seed_upload
+from tether_stores import billing_runs, webhook_events
+from tether_stores.postgres import open_pool
+from tether_stores.redis import open_redis
+from tether_stores.redis_limits import Limiter
 from tether_stores.settings import Settings
 from tether_stores.webhook_events import Recording
 from tether_worker.__main__ import main
+from tether_worker.runs import plan_chunk
 from tether_worker.status import Status, show, status
 
 if TYPE_CHECKING:
@@ -71,7 +77,40 @@ def test_programs_get_json(
         "parked",
         "conflicting",
         "attempts",
+        "ready",
+        "sending",
+        "runs",
+        "gateways",
     }
+
+
+async def test_runs_and_gateways_are_shown(
+    environment: dict[str, str], database_url: str, conn: Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that waits for a person, or a gateway that is left alone, is why no money comes in."""
+    now = datetime.now(UTC)
+    upload_id, _ = seed_upload(database_url, [Owed("DE89370400440532013000", 1000)], now=now)
+    settings = Settings.from_env(environment | {"EMP_API_URL": "http://127.0.0.1:9"})
+    await billing_runs.add(
+        conn, upload_id=upload_id, account="default", terms=Terms(), created_by="tests", now=now
+    )
+    async with open_pool(database_url, name="tests", max_size=1) as pool:
+        await plan_chunk(pool, now=now)
+    await conn.execute(
+        "update billing_runs set state = 'paused', paused_because = 'Look!', paused_from = 'running'"
+    )
+    async with open_redis(settings.redis_url, name="tests") as cache:
+        limiter = Limiter(cache)
+        permit = await limiter.ask("default")
+        await limiter.report("default", permit, failed=[True] * 20)
+    told = await status(settings)
+    assert (told.ready, told.sending) == (1, 0)
+    assert [(run.state, run.note) for run in told.runs] == [("paused", "Look!")]
+    assert [(one.account, one.breaker) for one in told.gateways] == [("default", "open")]
+    show(told)
+    shown = capsys.readouterr().out
+    assert "Look!" in shown
+    assert "breaker open" in shown
 
 
 async def test_a_database_that_is_away_is_told(environment: dict[str, str]) -> None:

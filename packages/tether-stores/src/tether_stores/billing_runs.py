@@ -35,6 +35,7 @@ __all__ = [
     "sendable",
     "share",
     "to_plan",
+    "unfinished",
     "upload_state",
 ]
 
@@ -207,6 +208,11 @@ async def of_upload(conn: Connection, upload_id: int, *, limit: int = 100) -> li
 async def live(conn: Connection) -> list[Run]:
     """The runs that are being sent, oldest first."""
     return [_run(row) for row in await (await conn.execute(_SQL["live"], binary=True)).fetchall()]
+
+
+async def unfinished(conn: Connection) -> list[Run]:
+    """The runs that are not over, oldest first."""
+    return [_run(row) for row in await (await conn.execute(_SQL["unfinished"], binary=True)).fetchall()]
 
 
 async def sendable(conn: Connection, *, now: datetime) -> list[tuple[int, str]]:

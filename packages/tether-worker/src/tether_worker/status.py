@@ -5,11 +5,32 @@ from datetime import UTC, datetime
 import msgspec
 from rich.console import Console
 from rich.table import Table
-from tether_stores import billing_attempts, webhook_events
+from tether_stores import billing_attempts, billing_runs, gateway_accounts, sends, webhook_events
 from tether_stores.postgres import connection, open_pool
+from tether_stores.redis import open_redis
+from tether_stores.redis_limits import Standing, standing
 from tether_stores.settings import Settings
 
-__all__ = ["Status", "show", "status"]
+__all__ = ["RunStatus", "Status", "show", "status"]
+
+
+class RunStatus(msgspec.Struct, frozen=True):
+    """
+    A billing run that is not over.
+
+    Attributes:
+        id: The run.
+        upload_id: Whose debtors.
+        account: With which account.
+        state: See `tether_core.billing_run`.
+        note: Why it is paused, or what the brake warns of; "" for neither.
+    """
+
+    id: int
+    upload_id: int
+    account: str
+    state: str
+    note: str
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -25,6 +46,10 @@ class Status(msgspec.Struct, frozen=True):
         parked: Notifications that wait for a person.
         conflicting: Deliveries kept aside for a person.
         attempts: Billing attempts by state.
+        ready: Debits that may be sent, now or later.
+        sending: Debits that are being sent.
+        runs: Billing runs that are not over.
+        gateways: How freely each gateway account may be called; empty without `REDIS_URL`.
     """
 
     waiting: int
@@ -35,6 +60,10 @@ class Status(msgspec.Struct, frozen=True):
     parked: int
     conflicting: int
     attempts: dict[str, int]
+    ready: int = 0
+    sending: int = 0
+    runs: list[RunStatus] = []
+    gateways: list[Standing] = []
 
 
 async def status(settings: Settings) -> Status:
@@ -56,6 +85,13 @@ async def status(settings: Settings) -> Status:
     ):
         inbox = await webhook_events.tally(conn, now=datetime.now(UTC))
         attempts = await billing_attempts.states(conn)
+        sending, ready = await sends.standing(conn)
+        runs = await billing_runs.unfinished(conn)
+        accounts = list(await gateway_accounts.all_accounts(conn, settings=settings))
+    gateways: list[Standing] = []
+    if settings.redis_url:
+        async with open_redis(settings.redis_url, name="tether-status") as cache:
+            gateways = await standing(cache, accounts)
     return Status(
         waiting=inbox.waiting,
         oldest_age_s=round(inbox.oldest_due_s, 3),
@@ -65,6 +101,13 @@ async def status(settings: Settings) -> Status:
         parked=inbox.parked,
         conflicting=inbox.conflicting,
         attempts={state: count for state, (count, _) in sorted(attempts.items())},
+        ready=ready,
+        sending=sending,
+        runs=[
+            RunStatus(run.id, run.upload_id, run.account, run.state, run.paused_because or run.warning or "")
+            for run in runs
+        ],
+        gateways=gateways,
     )
 
 
@@ -80,4 +123,12 @@ def show(told: Status) -> None:
     table.add_row("conflicting, kept for a person", str(told.conflicting))
     for state, count in told.attempts.items():
         table.add_row(f"attempts {state}", str(count))
+    table.add_row("debits ready to be sent", str(told.ready))
+    table.add_row("debits being sent", str(told.sending))
+    for run in told.runs:
+        table.add_row(f"run {run.id} of upload {run.upload_id}", f"{run.state}  {run.note}".rstrip())
+    for one in told.gateways:
+        calls = f"{one.failures} of {one.calls} calls failed lately" if one.calls else "not called lately"
+        wait = f", asked again in {one.open_for_s:.0f} s" if one.open_for_s else ""
+        table.add_row(f"gateway account {one.account}", f"breaker {one.breaker}{wait}; {calls}")
     Console().print(table)

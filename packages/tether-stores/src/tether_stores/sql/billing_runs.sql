@@ -69,6 +69,15 @@ from billing_runs
 where state in ('canary', 'running')
 order by id;
 
+-- unfinished --
+-- The runs that are not over. The columns of `one`.
+select
+    id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
+    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at
+from billing_runs
+where finished_at is null
+order by id;
+
 -- sendable --
 -- The runs that have a debit to send now. Returns id, account: one row per run, oldest first.
 select r.id, r.account

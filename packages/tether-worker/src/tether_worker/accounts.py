@@ -1,0 +1,125 @@
+"""
+`tether-worker accounts`: the gateway accounts beside the one of the environment.
+
+    tether-worker accounts new-key                      a key for TETHER_SECRETS_KEY
+    tether-worker accounts list                         names and limits, nothing secret
+    tether-worker accounts put < second.json            make one, or replace all of it
+    tether-worker accounts disable second               send nothing more with it
+    tether-worker accounts enable second
+
+Secrets are read from standard input and never from arguments, which other users of the machine can see.
+"""
+
+import argparse
+import asyncio
+import sys
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from tether_core.errors import InvalidRequest
+from tether_stores import gateway_accounts
+from tether_stores.gateway_accounts import GatewayAccount
+from tether_stores.postgres import connection, open_pool
+from tether_stores.settings import Settings
+
+__all__ = ["add_commands"]
+
+_EXAMPLE: Final = (
+    '{"name": "second", "api_url": "https://gate.emerchantpay.net", "login": "...", "passwords": ["..."], '
+    '"terminal_tokens": ["..."], "billing_per_s": 20, "day_count_max": 5000}'
+)
+
+
+def add_commands(commands: Any) -> None:
+    """
+    Add `accounts` to a command line.
+
+    Args:
+        commands: What `add_subparsers` of the main parser gave.
+    """
+    accounts = commands.add_parser("accounts", help="gateway accounts beside the one of the environment")
+    kinds = accounts.add_subparsers(required=True, metavar="COMMAND")
+    one = kinds.add_parser("new-key", help="print a fresh key for TETHER_SECRETS_KEY")
+    one.set_defaults(do=_new_key, needs=())
+    one = kinds.add_parser("list", help="names and limits, nothing secret")
+    one.set_defaults(do=_list, needs=("DATABASE_URL",))
+    one = kinds.add_parser(
+        "put",
+        help="make an account, or replace all of it; JSON on standard input",
+        epilog=f"For example: {_EXAMPLE}",
+    )
+    one.set_defaults(do=_put, needs=("DATABASE_URL",))
+    for name, what in (("enable", "let an account send"), ("disable", "send nothing more with an account")):
+        one = kinds.add_parser(name, help=what)
+        one.add_argument("name", metavar="ACCOUNT")
+        one.set_defaults(do=_enable, enabled=name == "enable", needs=("DATABASE_URL",))
+
+
+def _new_key(_args: argparse.Namespace, _settings: Settings) -> int:
+    sys.stdout.write(f"{gateway_accounts.new_key()}\n")
+    return 0
+
+
+def _list(_args: argparse.Namespace, settings: Settings) -> int:
+    found = asyncio.run(_all(settings))
+    table = Table("account", "address", "terminals", "debits/s", "largest debit", "a day", "")
+    for one in found.values():
+        day = " / ".join(
+            str(cap) if cap is not None else "-" for cap in (one.day_count_max, one.day_amount_max_minor)
+        )
+        table.add_row(
+            one.name,
+            one.api_url,
+            str(len(one.terminal_tokens)),
+            f"{one.billing_per_s or settings.emp_rate_limit:g}",
+            "-" if one.debit_max_minor is None else str(one.debit_max_minor),
+            day,
+            "" if one.enabled else "disabled",
+        )
+    Console().print(table)
+    return 0
+
+
+def _put(_args: argparse.Namespace, settings: Settings) -> int:
+    try:
+        account = msgspec.json.decode(sys.stdin.buffer.read(), type=GatewayAccount)
+    except msgspec.DecodeError as problem:
+        # Names the field; a value is never part of it.
+        raise InvalidRequest(f"standard input is no account: {problem}") from None
+    asyncio.run(_write(account, settings))
+    sys.stdout.write(f"{account.name} is on record; workers and web nodes know it within a minute\n")
+    return 0
+
+
+def _enable(args: argparse.Namespace, settings: Settings) -> int:
+    if not asyncio.run(_set_enabled(args.name, settings, enabled=args.enabled)):
+        raise InvalidRequest("there is no account of this name beside the environment's", field=args.name)
+    sys.stdout.write(f"{args.name} is {'enabled' if args.enabled else 'disabled'}\n")
+    return 0
+
+
+async def _all(settings: Settings) -> dict[str, GatewayAccount]:
+    async with (
+        open_pool(settings.database_url, name="tether-accounts", max_size=1) as pool,
+        connection(pool) as conn,
+    ):
+        return await gateway_accounts.all_accounts(conn, settings=settings)
+
+
+async def _write(account: GatewayAccount, settings: Settings) -> None:
+    async with (
+        open_pool(settings.database_url, name="tether-accounts", max_size=1) as pool,
+        connection(pool) as conn,
+    ):
+        await gateway_accounts.put(conn, account, keys=settings.secrets_key, now=datetime.now(UTC))
+
+
+async def _set_enabled(name: str, settings: Settings, *, enabled: bool) -> bool:
+    async with (
+        open_pool(settings.database_url, name="tether-accounts", max_size=1) as pool,
+        connection(pool) as conn,
+    ):
+        return await gateway_accounts.enable(conn, name, enabled=enabled, now=datetime.now(UTC))
