@@ -354,8 +354,8 @@ def summary(upload: Upload) -> str:
     told = upload.tallies
     became = "would become debtors" if upload.dry_run else "became debtors"
     counts = (
-        f"{told.stored:,} of {told.rows:,} rows {became}, {told.excluded:,} were left out, {told.refused:,} have problems, "
-        f"{told.skipped:,} were skipped."
+        f"{told.stored:,} of {told.rows:,} rows {became}; left out: {told.excluded:,}, with problems: {told.refused:,}, "
+        f"skipped: {told.skipped:,}."
     )
     if upload.state == "failed":
         return upload.failure if upload.failure and not told.rows else f"{upload.failure} {counts}"

@@ -165,10 +165,10 @@ async def _take(has: Intake, lease: str) -> Due | None:
 @contextlib.asynccontextmanager
 async def _held(has: Intake, due: Due, lease: str) -> AsyncIterator[None]:
     """Prolong the lease from time to time, for as long as the block lasts."""
+    done = asyncio.Event()
 
     async def prolong() -> None:
-        while True:
-            await asyncio.sleep(has.lease_s / 3)
+        while not await _within(done, has.lease_s / 3):
             try:
                 async with connection(has.pool) as conn:
                     until = has.clock() + timedelta(seconds=has.lease_s)
@@ -181,9 +181,18 @@ async def _held(has: Intake, due: Due, lease: str) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        # Told and not cancelled: a cancellation may get lost in the pool, and the task would never end.
+        done.set()
+        await task
+
+
+async def _within(event: asyncio.Event, seconds: float) -> bool:
+    """Whether an event comes within so many seconds."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True
 
 
 async def _attend(reading_of: "_Reading") -> None:
