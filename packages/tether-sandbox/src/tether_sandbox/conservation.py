@@ -79,7 +79,6 @@ class Books(msgspec.Struct, frozen=True):
             if in_state == state and reason in (None, why)
         )
 
-
     def since(self, before: "Books") -> "Books":
         """What has come since another reading of the same tables; nothing may have been under way then."""
         return Books(

@@ -147,7 +147,9 @@ async def listed(
     summary="Make an entry",
     responses={200: ResponseSpec(ListedEntry, description="It stands already; this is it.")},
 )
-async def add(request: Request[str, None, State], state: State, data: JSONBody[EntryBody]) -> Response[ListedEntry]:
+async def add(
+    request: Request[str, None, State], state: State, data: JSONBody[EntryBody]
+) -> Response[ListedEntry]:
     """Put an account, a name or an address on the list."""
     entry = _entry(data, key=state.settings.fingerprint_key.encode())
     async with transaction(state.pool) as conn:
