@@ -1,0 +1,166 @@
+"""From an upload to collected money, over real processes and a gateway that answers, drops, refuses and lies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psycopg
+import pytest
+from tether_sandbox.gateway import Faults, Setup, Simulator, running, scripted_iban
+from tether_sandbox.services.server import free_port
+from tether_sandbox.uploads import Owed, seed_upload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tether_sandbox.services.program import Launch, Program
+
+KEY = {"Authorization": "Bearer test-key"}
+
+# What becomes of a debit in the end, by the simulator's script for its account.
+FATES = {
+    **dict.fromkeys((0, 1, 24, 30, 31, 32, 33, 34, 35, 36, 37), "approved"),
+    **dict.fromkeys((2, 4, 5), "declined"),
+    **dict.fromkeys((3, 6, 41, 42, 43, 45, 46, 47), "error"),
+    **dict.fromkeys((11, 15, 16), "chargebacked"),
+}
+
+
+class World:
+    """Web, worker and gateway, and how a test talks to them."""
+
+    def __init__(self, environ: dict[str, str], *, url: str, simulator: Simulator) -> None:
+        self.environ = environ
+        self.simulator = simulator
+        self.api = httpx.Client(base_url=url, headers=KEY, timeout=20, trust_env=False)
+        self.conn = psycopg.connect(environ["DATABASE_URL"], autocommit=True)
+
+    def all(self, query: str) -> list[tuple[Any, ...]]:
+        return self.conn.execute(query).fetchall()
+
+    def order(self, owed: list[Owed], **terms: Any) -> int:
+        """Make an upload and have it billed; gives the run's id."""
+        upload_id, _ = seed_upload(self.environ["DATABASE_URL"], owed, now=datetime.now(UTC))
+        answer = self.api.post(f"/api/uploads/{upload_id}/billing", json=terms)
+        assert answer.status_code == 202, answer.text
+        return int(answer.json()["id"])
+
+    def run(self, run_id: int) -> dict[str, Any]:
+        told: dict[str, Any] = self.api.get(f"/api/billing-runs/{run_id}").json()
+        return told
+
+    def sent(self) -> bool:
+        """Whether nothing may be sent and nothing is being sent."""
+        return not self.all(
+            "select 1 from billing_attempts where send_at is not null or leased_until is not null"
+        ) and not (self.all("select 1 from billing_runs where state = 'planning'"))
+
+    def an_hour_passes(self) -> None:
+        """Let everything that waits for time have waited, except for calls that are under way."""
+        self.conn.execute(
+            "update billing_attempts set sent_at = sent_at - interval '1 hour', send_at = send_at - interval '1 hour',"
+            " updated_at = updated_at - interval '1 hour', ask_at = ask_at - interval '1 hour'"
+            " where state in ('pending', 'unknown') and leased_until is null"
+        )
+        self.conn.execute(
+            "update webhook_events set next_at = next_at - interval '1 hour' where next_at is not null"
+        )
+
+    def settled(self, expected: Counter[str]) -> bool:
+        """Whether attempts stand as expected; while nothing is being sent, another hour passes."""
+        if Counter(state for (state,) in self.all("select state from billing_attempts")) == expected:
+            return True
+        if self.sent():
+            self.an_hour_passes()
+        return False
+
+
+@pytest.fixture
+def world(environment: dict[str, str], process: Launch) -> Iterator[World]:
+    """Everything running, on this test's own database."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    setup = Setup(
+        login=environment["EMP_API_LOGIN"],
+        passwords=(environment["EMP_API_PASSWORD"],),
+        terminals=(environment["EMP_TERMINAL_TOKEN"],),
+        notify_url=f"{url}/api/webhooks/emp",
+        result_after_s=0.2,
+        silence_s=5,
+    )
+    with running(setup) as simulator:
+        environ = {
+            **environment,
+            "EMP_API_URL": simulator.url,
+            "EMP_TIMEOUT": "1",
+            "EMP_RATE_LIMIT": "500",
+            "RECONCILIATION_RATE_LIMIT": "500",
+        }
+        web = process("tether-web", "--port", str(port), environ=environ)
+        worker = start_worker(process, environ)
+        web.await_url(f"{url}/ready")
+        worker.await_line("working")
+        one = World(environ, url=url, simulator=simulator)
+        with one.api, one.conn:
+            yield one
+
+
+def start_worker(process: Launch, environ: dict[str, str]) -> Program:
+    """A worker that does everything about money."""
+    return process("tether-worker", "run", "billing", "webhooks", "reconciliation", environ=environ)
+
+
+def test_every_debit_comes_to_its_end_and_nobody_pays_twice(world: World, until: Callable[..., Any]) -> None:
+    """
+    Each way an answer can come or fail to come, side by side in one run.
+
+    What breaks here is money: somebody debited twice, a debit that stands and that we do not know of, a debt that
+    hangs in the air, or a sum that does not add up.
+    """
+    owed = [Owed(scripted_iban(script), 1_000 + n) for n in range(4) for script in FATES]
+    run_id = world.order(owed)
+    until(lambda: world.run(run_id)["run"]["count"] == len(owed), what="the plan", timeout_s=30)
+    until(world.sent, what="all debits to be sent", timeout_s=60)
+    planned = sum(one.amount_minor for one in owed)
+    told = world.run(run_id)
+    assert sum(some["amount_minor"] for some in told["states"].values()) == planned
+    assert set(told["steps"]) == {"ended", "unknown"}
+
+    # The rest is asking, waiting, and sending again what is not there; five times at most.
+    expected = Counter({fate: 4 * count for fate, count in Counter(FATES.values()).items()})
+    until(lambda: world.settled(expected), what="the books to agree with the gateway's", timeout_s=180)
+    world.simulator.settle()
+    assert world.simulator.sums()["debited_twice"] == []
+    for transaction_id, state in world.all("select transaction_id, state from billing_attempts"):
+        debited = world.simulator.debited(transaction_id=transaction_id)
+        assert debited == (state in {"approved", "chargebacked"}), (transaction_id, state)
+    sums = world.run(run_id)["states"]
+    assert sum(some["amount_minor"] for some in sums.values()) == planned
+    assert world.run(run_id)["steps"].keys() == {"ended"}
+
+
+def test_an_outage_of_the_gateway_costs_time_only(world: World, until: Callable[..., Any]) -> None:
+    """Without the breaker an hour's outage makes a whole run unknown; with a broken one the run never goes on."""
+    world.simulator.faults(Faults(refused=1.0))
+    owed = [Owed(scripted_iban(0), 1_000 + n) for n in range(200)]
+    run_id = world.order(owed)
+    until(
+        lambda: world.run(run_id)["gateway"]["breaker"] in {"open", "half_open"},
+        what="the breaker to open",
+        timeout_s=30,
+    )
+    world.simulator.faults(Faults())
+    until(
+        lambda: world.run(run_id)["gateway"]["breaker"] == "closed", what="the breaker to close", timeout_s=60
+    )
+    until(lambda: "ready" not in world.run(run_id)["steps"], what="the rest to be sent", timeout_s=60)
+
+    until(
+        lambda: world.settled(Counter(approved=len(owed))), what="every debit to be collected", timeout_s=180
+    )
+    sums = world.simulator.sums()
+    assert sums["debited_twice"] == []
+    assert len(world.simulator.records()) == len(owed)
