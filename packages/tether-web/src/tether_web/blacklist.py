@@ -255,9 +255,8 @@ def _table(body: bytes) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     except UnicodeDecodeError:
         raise InvalidRequest("is not UTF-8; save the file as CSV in UTF-8", field="body") from None
     first = text.partition("\n")[0]
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=";" if first.count(";") > first.count(",") else ","
-    )
+    delimiter = ";" if first.count(";") > first.count(",") else ","
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
 
     def filled() -> Iterator[tuple[int, list[str]]]:
         try:
@@ -265,7 +264,9 @@ def _table(body: bytes) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
                 if any(cell.strip() for cell in cells):
                     yield number, [restore(cell.strip()) for cell in cells]
         except csv.Error:
-            raise InvalidRequest("holds a quotation mark that is never closed", field="body") from None
+            raise InvalidRequest(
+                "holds a quotation mark that is never closed, or closed within a cell", field="body"
+            ) from None
 
     lines = filled()
     header = [cell.lower().replace(" ", "_") for _, cell in _first(lines)]

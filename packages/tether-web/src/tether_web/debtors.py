@@ -146,7 +146,7 @@ def _decoded(cursor: str | None, sort: str) -> tuple[str, int] | None:
             cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True
         )
         told, key, row_id = msgspec.json.decode(
-            data, type=tuple[str, str, Annotated[int, msgspec.Meta(ge=0, lt=2**63)]]
+            data, type=tuple[str, str, Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]]
         )
         if told == sort and "\x00" not in key and (sort == "name" or re.fullmatch(r"-?[0-9]{1,18}", key)):
             return key, row_id

@@ -1,0 +1,210 @@
+"""The blacklist over HTTP: entries made, found, lifted, exported and taken in again."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from tether_core import iban as ibans
+
+if TYPE_CHECKING:
+    import httpx
+
+DE, AT, NL = "DE89370400440532013000", "AT611904300234573201", "NL91ABNA0417164300"
+
+
+@pytest.fixture
+async def api(client: httpx.AsyncClient) -> httpx.AsyncClient:
+    """A client that shows its key."""
+    client.headers["Authorization"] = "Bearer test-key"
+    return client
+
+
+async def add(api: httpx.AsyncClient, **body: Any) -> httpx.Response:
+    """Make an entry."""
+    return await api.post("/api/blacklist", json=body)
+
+
+async def listed(api: httpx.AsyncClient, **filters: Any) -> list[dict[str, Any]]:
+    """What the list shows."""
+    answer = await api.get("/api/blacklist", params=filters)
+    assert answer.status_code == 200, answer.text
+    items: list[dict[str, Any]] = answer.json()["items"]
+    return items
+
+
+async def take_in(api: httpx.AsyncClient, text: str | bytes) -> httpx.Response:
+    """Import CSV."""
+    return await api.post("/api/blacklist/import", content=text, headers={"content-type": "text/csv"})
+
+
+async def test_an_entry_is_made_once_and_matches_by_fingerprint(
+    api: httpx.AsyncClient, database_url: str
+) -> None:
+    """The account is what billing and intake look for; the number itself must not lie in the list."""
+    made = await add(api, iban="de89 3704 0044 0532 0130 00", action="hold", reason="MD06", note="by phone")
+    again = await add(api, iban=DE, action="hold", reason="MD06")
+    assert (made.status_code, again.status_code) == (201, 200)
+    assert made.json() == again.json()
+    entry = made.json()
+    assert (entry["iban_masked"], entry["action"], entry["scope"], entry["source"], entry["added_by"]) == (
+        "DE89**************3000", "hold", "iban", "manual", "tests",
+    )  # fmt: skip
+    with psycopg.connect(database_url) as conn:
+        rows = conn.execute("select iban_fingerprint, blacklist::text from blacklist").fetchall()
+    assert [row[0] for row in rows] == [ibans.fingerprint(DE)]
+    assert DE not in rows[0][1]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({}, 422),
+        ({"iban": DE, "name": "A B"}, 422),
+        ({"iban": "DE88370400440532013000"}, 422),
+        ({"iban": DE, "action": "none"}, 400),
+        ({"iban": DE, "expires_at": "2027-01-01T00:00:00"}, 422),
+        ({"iban": DE, "colour": "red"}, 400),
+        ({"name": "A\x00B"}, 422),
+        ({"name": "  "}, 422),
+    ],
+    ids=str,
+)
+async def test_an_entry_that_cannot_be_meant_is_refused(
+    api: httpx.AsyncClient, body: dict[str, Any], status: int
+) -> None:
+    """An entry about nobody protects nobody, and its author would believe otherwise."""
+    answer = await add(api, **body)
+    assert answer.status_code == status
+    assert "DE88370400440532013000" not in answer.text
+
+
+async def test_entries_are_found_by_what_they_are_about(api: httpx.AsyncClient) -> None:
+    """Somebody asks why they are not debited, and the entry is looked up by name, reason or kind."""
+    await add(api, iban=DE, reason="MD06", action="hold")
+    await add(api, name="Müller, Jürgen")
+    await add(api, email="Anna@Example.org")
+    await add(api, iban=AT, expires_at="2020-01-01T00:00:00Z")
+    assert len(await listed(api)) == 3
+    assert [one["iban_masked"] for one in await listed(api, which="ended")] == ["AT61************3201"]
+    assert len(await listed(api, which="all")) == 4
+    assert [one["scope"] for one in await listed(api, name="JÜRGEN MÜLLER")] == ["name"]
+    assert [one["scope"] for one in await listed(api, email="anna@example.org")] == ["email"]
+    assert [one["reason_code"] for one in await listed(api, action="hold")] == ["MD06"]
+    assert [one["reason_code"] for one in await listed(api, reason="MD06")] == ["MD06"]
+    assert await listed(api, source="chargeback") == []
+
+
+async def test_pages_follow_each_other(api: httpx.AsyncClient) -> None:
+    """A list of thousands is paged through; none may be missed."""
+    for number in range(5):
+        await add(api, name=f"Person {number}")
+    first = (await api.get("/api/blacklist", params={"limit": 3})).json()
+    second = (await api.get("/api/blacklist", params={"limit": 3, "cursor": first["next"]})).json()
+    assert [one["name"] for page in (first, second) for one in page["items"]] == [
+        f"Person {number}" for number in range(4, -1, -1)
+    ]
+
+
+async def test_an_entry_is_lifted_by_somebody_and_stays_on_record(api: httpx.AsyncClient) -> None:
+    """Who let a blocked account be debited again, and why, is asked when it goes wrong."""
+    block, hold = (await add(api, iban=DE)).json(), (await add(api, iban=AT, action="hold")).json()
+    refused = await api.delete(f"/api/blacklist/{block['id']}")
+    assert (refused.status_code, "say why" in refused.json()["detail"]) == (422, True)
+    lifted = await api.delete(f"/api/blacklist/{block['id']}", params={"because": "a new mandate"})
+    assert (lifted.status_code, lifted.json()["lifted_by"], lifted.json()["lifted_because"]) == (
+        200, "tests", "a new mandate",
+    )  # fmt: skip
+    assert (await api.delete(f"/api/blacklist/{hold['id']}")).status_code == 200
+    assert (await api.delete(f"/api/blacklist/{hold['id']}")).status_code == 409
+    assert (await api.delete("/api/blacklist/99999")).status_code == 404
+    assert await listed(api) == []
+    assert (await add(api, iban=DE)).status_code == 201
+
+
+async def test_an_expired_entry_makes_room_for_a_new_one(api: httpx.AsyncClient) -> None:
+    """Held until March, and in April there is reason again: the old entry must not stand in the way."""
+    await add(api, iban=DE, expires_at="2020-01-01T00:00:00Z")
+    assert (await add(api, iban=DE)).status_code == 201
+    assert [one["expires_at"] for one in await listed(api)] == [None]
+
+
+async def test_what_is_exported_can_be_taken_in_again(api: httpx.AsyncClient, database_url: str) -> None:
+    """The list moves to another installation with the same key, and no account can be read from the file."""
+    await add(api, iban=DE, action="hold", reason="MD06", note='=1+1, "quoted"')
+    await add(api, name="O'Neil; Ann", expires_at="2099-01-01T00:00:00Z")
+    await add(api, email="anna@example.org")
+    exported = await api.get("/api/blacklist/export")
+    assert exported.headers["content-type"] == "text/csv; charset=utf-8"
+    assert DE not in exported.text
+    lines = list(csv.reader(io.StringIO(exported.content.decode("utf-8-sig"))))
+    assert len(lines) == 4
+    assert '\'=1+1, "quoted"' in lines[3]
+    before = await listed(api)
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("delete from blacklist")
+    told = (await take_in(api, exported.content)).json()
+    assert (told["rows"], told["added"], told["problem_count"]) == (3, 3, 0)
+    after = await listed(api)
+    kept = ("iban_masked", "iban_fingerprint", "name", "email", "action", "reason_code", "note", "expires_at")
+
+    def told_of(entries: list[dict[str, Any]]) -> list[str]:
+        return sorted(str([one[name] for name in kept]) for one in entries)
+
+    assert told_of(after) == told_of(before)
+    again = (await take_in(api, exported.content)).json()
+    assert (again["added"], again["standing"]) == (0, 3)
+
+
+async def test_the_list_of_an_old_installation_is_taken_in(api: httpx.AsyncClient) -> None:
+    """It has names in two columns, semicolons, lines that are wrong; each line that is right must count."""
+    told = (
+        await take_in(
+            api,
+            "\ufeffIBAN;First Name;Last Name;Email;Reason;Source\n"
+            f"{DE};Jürgen;Müller;J@Example.org;Fraud;import\n"
+            f"{AT};;;;;\n"
+            "DE88370400440532013000;;;;;\n"
+            ";;;;;\n"
+            ";;;;Nobody;\n"
+            ";Anna;Lee;;;\n",
+        )
+    ).json()
+    assert (told["rows"], told["added"], told["problem_count"]) == (5, 5, 2)
+    assert [(one["row"], one["column"], one["code"], one["shown"]) for one in told["problems"]] == [
+        (4, "iban", "unreadable", "DE88**************3000"),
+        (6, "", "nobody", ""),
+    ]
+    entries = await listed(api)
+    assert {(one["scope"], one["reason_code"]) for one in entries} == {
+        ("iban", "Fraud"), ("name", "Fraud"), ("email", "Fraud"), ("iban", "IMPORT"), ("name", "IMPORT"),
+    }  # fmt: skip
+    assert {one["source"] for one in entries} == {"import"}
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [
+        (b"", "names no column"),
+        (b"a;b\n1;2\n", "names no column"),
+        (b"iban\n\xff", "UTF-8"),
+        (b'iban\n"a', "quotation"),
+    ],
+)
+async def test_a_file_that_is_no_list_is_refused(api: httpx.AsyncClient, data: bytes, word: str) -> None:
+    """Nothing taken in and nothing said would look like success."""
+    answer = await take_in(api, data)
+    assert (answer.status_code, word in answer.json()["detail"]) == (422, True), answer.text
+
+
+async def test_a_line_cannot_bring_a_whole_account_number_in(
+    api: httpx.AsyncClient, database_url: str
+) -> None:
+    """The masked column of an import is shown to people; somebody may have put the number itself there."""
+    await take_in(api, f"iban_fingerprint,iban_masked\n{ibans.fingerprint(NL).hex()},{NL}\n")
+    assert [one["iban_masked"] for one in await listed(api)] == [ibans.mask(NL)]
+    bad = (await take_in(api, "iban_fingerprint\nzz\n00\n")).json()
+    assert bad["problem_count"] == 2
