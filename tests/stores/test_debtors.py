@@ -1,0 +1,146 @@
+"""The table of debtors: staged, screened and stored in one transaction, and found again."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from tether_core.iban import fingerprint
+from tether_core.screening import Verdict
+from tether_core.spreadsheet import Column, Debtor, Plan
+from tether_stores import debtors
+from tether_stores.debtors import Filters
+from tether_stores.postgres import transaction
+
+if TYPE_CHECKING:
+    from tether_stores.postgres import Connection, Pool
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+MONTH = NOON - timedelta(days=30)
+DE, AT = "DE89370400440532013000", "AT611904300234573201"
+EVERYTHING = Debtor(
+    2, DE, 'Zoë "Z" Groß, Söhne', 1250, "EUR", "Zoë", "Groß", "COBADEFFXXX", "M;1", date(2019, 3, 1), "R\\1", "K1",
+    "z@example.org", "+49 30", "Weg", "1a", "50667", "Köln", "NRW", "DE", "a,b", date(1980, 2, 29), "X1",
+    {"floor": "2", "old_iban": AT},
+)  # fmt: skip
+
+
+async def stored(pool: Pool, upload_id: int, *rows: Debtor, **verdicts: Verdict) -> None:
+    """Store debtors as those of an upload."""
+    columns = Debtor.__struct_fields__[:-1]
+    async with transaction(pool) as conn:
+        async with debtors.staging(conn, columns=columns) as write:
+            await write(debtors.as_csv(rows, columns=columns, fingerprint=fingerprint))
+        await debtors.leave_out(conn, {int(row[1:]): one for row, one in verdicts.items()}.items())
+        await debtors.store(conn, upload_id, now=NOON)
+
+
+async def test_everything_a_file_said_comes_back(pool: Pool, conn: Connection) -> None:
+    """A comma, a quotation mark or a backslash in a name must not end up in the next column."""
+    await stored(pool, 7, EVERYTHING)
+    (listed,) = await debtors.listed(conn, filters=Filters(upload_id=7), limit=9, before=None)
+    found = await debtors.one(conn, listed.id)
+    assert found is not None
+    assert (listed.name, listed.iban_masked, listed.verdict) == (
+        EVERYTHING.name,
+        "DE89**************3000",
+        "clear",
+    )
+    for name in (
+        "first_name",
+        "bic",
+        "mandate_id",
+        "mandate_signed_on",
+        "phone",
+        "description",
+        "born_on",
+        "extra",
+    ):
+        assert getattr(found, name) == getattr(EVERYTHING, name)
+
+
+async def test_rows_left_out_are_kept_with_their_cause(pool: Pool, conn: Connection) -> None:
+    """Whoever asks why somebody was not debited reads it here; the report gives the row as it was."""
+    verdict = Verdict("blacklisted", 'The account is blocked: "AC04".')
+    await stored(pool, 7, EVERYTHING, Debtor(3, AT, "A B", 100), r2=verdict)
+    (left_out,) = await debtors.left_out(conn, 7, after_row=0, limit=9)
+    assert (left_out.debtor, left_out.verdict) == (EVERYTHING, verdict)
+    assert await debtors.left_out(conn, 7, after_row=2, limit=9) == []
+    (clear,) = await debtors.listed(conn, filters=Filters(verdict="clear"), limit=9, before=None)
+    assert clear.row == 3
+
+
+async def test_a_chunk_that_fails_leaves_nothing(pool: Pool, conn: Connection) -> None:
+    """Half a chunk would come again with the next try."""
+    columns = ("row", "iban", "name", "amount_minor", "currency")
+
+    async def failing() -> None:
+        async with transaction(pool) as own:
+            async with debtors.staging(own, columns=columns) as write:
+                await write(debtors.as_csv([Debtor(2, DE, "A", 1)], columns=columns, fingerprint=fingerprint))
+            await debtors.leave_out(own, ())
+            await debtors.store(own, 7, now=NOON)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await failing()
+    assert await debtors.listed(conn, filters=Filters(), limit=9, before=None) == []
+
+
+async def test_screening_tells_only_of_rows_something_is_known_of(pool: Pool) -> None:
+    """A million rows of which nothing is known must not travel back to be judged."""
+    await stored(pool, 7, Debtor(2, DE, "A", 1, reference="R1"))
+    columns = ("row", "iban", "name", "amount_minor", "currency", "reference")
+    rows = [
+        Debtor(9, DE, "A", 1, reference="R2"),
+        Debtor(10, AT, "B", 2),
+        Debtor(11, "NL91ABNA0417164300", "C", 3),
+        Debtor(12, AT, "B", 4),
+    ]
+    async with transaction(pool) as conn:
+        async with debtors.staging(conn, columns=columns) as write:
+            await write(debtors.as_csv(rows, columns=columns, fingerprint=fingerprint))
+        same = {one.row: one async for one in debtors.screen(conn, 7, since=MONTH, dry_run=False, now=NOON)}
+        elsewhere = {
+            one.row: one async for one in debtors.screen(conn, 8, since=MONTH, dry_run=False, now=NOON)
+        }
+        later = [
+            one.row
+            async for one in debtors.screen(conn, 8, since=NOON + timedelta(1), dry_run=False, now=NOON)
+        ]
+        names = [one async for some in debtors.names_staged(conn, limit=3) for one in [len(some)]]
+    assert sorted(same) == [9, 12]
+    assert (same[9].first_row, same[9].first_reference, same[9].first_row_same_reference) == (2, "R1", 9)
+    assert (same[12].first_row, same[12].first_row_same_reference, same[12].amount_minor) == (10, 10, 4)
+    assert (elsewhere[9].taken_in_by, elsewhere[9].taken_in_at, elsewhere[9].first_row) == (7, NOON, None)
+    assert later == [12]
+    assert names == [3, 1]
+
+
+async def test_a_dry_run_knows_its_own_rows_and_forgets_them(pool: Pool) -> None:
+    """It finds repeats across chunks as the real run does, and nothing of it is left for another upload to stumble on."""
+    columns = ("row", "iban", "name", "amount_minor", "currency")
+
+    async def chunk(upload_id: int, row: int) -> list[int]:
+        async with transaction(pool) as conn:
+            async with debtors.staging(conn, columns=columns) as write:
+                told = debtors.as_csv([Debtor(row, DE, "A", 1)], columns=columns, fingerprint=fingerprint)
+                await write(told)
+            known = debtors.screen(conn, upload_id, since=MONTH, dry_run=True, now=NOON)
+            found = [one.row async for one in known]
+            await debtors.rehearse(conn, upload_id)
+        return found
+
+    assert [await chunk(7, 2), await chunk(7, 3), await chunk(8, 2)] == [[], [3], []]
+    async with transaction(pool) as conn:
+        await debtors.forget_rehearsal(conn, 7)
+    assert await chunk(7, 4) == []
+
+
+def test_only_columns_that_a_file_has_are_copied() -> None:
+    """Two dozen empty columns for each of a million rows would be half the work."""
+    plan = Plan(
+        kind="csv", header_row=1, data_row=2, columns=(Column(0, "a", "iban"), Column(1, "b", "email"))
+    )
+    assert debtors.columns_of(plan) == ("row", "iban", "name", "amount_minor", "currency", "email")
