@@ -1,0 +1,210 @@
+"""Workers that die while they bill, held against the gateway's own books: nobody is debited twice, nothing is forgotten."""
+
+from __future__ import annotations
+
+import signal
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from tether_sandbox.gateway import Faults, Setup, Simulator, running, scripted_iban
+from tether_sandbox.uploads import Owed, seed_upload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tether_sandbox.services import Services
+    from tether_sandbox.services.program import Launch, Program
+
+SLOW = 49  # the simulator takes it at once and answers two seconds later
+
+
+class Books:
+    """Ours, and the gateway's."""
+
+    def __init__(self, url: str, simulator: Simulator) -> None:
+        self.url = url
+        self.simulator = simulator
+        self.conn = psycopg.connect(url, autocommit=True)
+
+    def connect_again(self) -> None:
+        """Take a new connection after the database was away."""
+        self.conn.close()
+        self.conn = psycopg.connect(self.url, autocommit=True)
+
+    def all(self, query: str) -> list[tuple[Any, ...]]:
+        return self.conn.execute(query).fetchall()
+
+    def count(self, condition: str) -> int:
+        return int(self.all(f"select count(*) from billing_attempts where {condition}")[0][0])
+
+    def order(self, count: int, *, script: int = 0) -> None:
+        """Have some debtors billed."""
+        now = datetime.now(UTC)
+        owed = [Owed(scripted_iban(script), 1_000 + n) for n in range(count)]
+        upload_id, _ = seed_upload(self.url, owed, now=now)
+        self.conn.execute(
+            "insert into billing_runs (upload_id, account, due_item, state, terms, skipped, created_by, created_at, updated_at)"
+            " values (%s, 'default', 'once', 'planning', %s, '{}', 'tests', %s, %s)",
+            (upload_id, b"{}", now, now),
+        )
+
+    def leases_run_out(self, *, older_s: int = 0) -> None:
+        """Let the time pass that a dead worker's leases have, or those of calls that are surely over."""
+        self.conn.execute(
+            "update billing_attempts set sent_at = sent_at - interval '1 hour',"
+            " leased_until = leased_until - interval '1 hour', updated_at = updated_at - interval '1 hour'"
+            " where leased_until is not null and sent_at < now() - make_interval(secs => %s)",
+            (older_s,),
+        )
+
+    def time_passes(self) -> None:
+        """Let everything that waits have waited, except for calls that are under way."""
+        self.conn.execute(
+            "update billing_attempts set sent_at = sent_at - interval '1 hour', send_at = send_at - interval '1 hour',"
+            " updated_at = updated_at - interval '1 hour', ask_at = ask_at - interval '1 hour'"
+            " where state in ('pending', 'unknown') and leased_until is null"
+        )
+
+    def agree(self, count: int) -> bool:
+        """Whether every debit is known to stand; while nothing is being sent, time passes."""
+        if self.count("payment_stage >= 20") == count:
+            return True
+        if not self.count("leased_until is not null or send_at is not null"):
+            self.time_passes()
+        return False
+
+    def check(self, count: int) -> None:
+        """Hold both books against each other."""
+        sums = self.simulator.sums()
+        assert sums["debited_twice"] == []
+        known = {
+            transaction_id for (transaction_id,) in self.all("select transaction_id from billing_attempts")
+        }
+        assert {one["order"]["transaction_id"] for one in self.simulator.records()} == known
+        assert len(known) == count
+        assert not self.count("state not in ('pending', 'approved')")
+
+
+@pytest.fixture
+def simulator(environment: dict[str, str]) -> Iterator[Simulator]:
+    """A gateway that takes a second debit under the same id; it does not help anybody."""
+    setup = Setup(
+        login=environment["EMP_API_LOGIN"],
+        passwords=(environment["EMP_API_PASSWORD"],),
+        terminals=(environment["EMP_TERMINAL_TOKEN"],),
+        result_after_s=3600,
+        silence_s=5,
+    )
+    with running(setup) as one:
+        yield one
+
+
+@pytest.fixture
+def books(database_url: str, simulator: Simulator) -> Iterator[Books]:
+    """Both books."""
+    one = Books(database_url, simulator)
+    yield one
+    one.conn.close()
+
+
+@pytest.fixture
+def start(process: Launch, environment: dict[str, str], simulator: Simulator) -> Callable[..., Program]:
+    """Start a worker."""
+
+    def started(*queues: str, **more: str) -> Program:
+        environ = {
+            **environment,
+            "EMP_API_URL": simulator.url,
+            "EMP_TIMEOUT": "5",
+            "EMP_RATE_LIMIT": "200",
+            "RECONCILIATION_RATE_LIMIT": "500",
+            **more,
+        }
+        worker = process("tether-worker", "run", *queues, environ=environ)
+        worker.await_line("working")
+        return worker
+
+    return started
+
+
+def test_a_worker_killed_between_call_and_record(
+    books: Books, start: Callable[..., Program], until: Callable[..., Any]
+) -> None:
+    """The gateway has taken it, we have not heard so: sent again, the debtor pays twice; forgotten, the money is lost to us."""
+    books.order(20, script=SLOW)
+    worker = start("billing")
+    until(lambda: len(books.simulator.records()) == 20, what="the gateway to have taken all", timeout_s=30)
+    worker.signal(signal.SIGKILL)
+    worker.wait()
+    assert books.count("leased_until is not null") > 0
+    start("billing")
+    books.leases_run_out()
+    until(lambda: not books.count("leased_until is not null"), what="the leases to be noticed", timeout_s=30)
+    assert books.count("state = 'unknown'") > 0
+    assert len(books.simulator.records()) == 20  # asked about, not sent again
+    start("webhooks", "reconciliation")
+    until(lambda: books.agree(20), what="the books to agree", timeout_s=60)
+    books.check(20)
+
+
+def test_a_worker_killed_again_and_again(
+    books: Books, start: Callable[..., Program], until: Callable[..., Any]
+) -> None:
+    """Wherever a death strikes, planning, claiming, calling or recording, the next worker goes on from what is committed."""
+    books.simulator.faults(Faults(silent=0.02, hung_up=0.02, dropped=0.02))
+    books.order(400)
+    for target in (1, 60, 150, 260):
+        worker = start("billing")
+        until(
+            lambda target=target: len(books.simulator.records()) >= target,
+            what=f"{target} debits",
+            timeout_s=60,
+        )
+        worker.signal(signal.SIGKILL)
+        worker.wait()
+        books.leases_run_out()
+    books.simulator.faults(Faults())
+    start("billing", "webhooks", "reconciliation")
+    until(lambda: books.agree(400), what="the books to agree", timeout_s=180)
+    books.check(400)
+
+
+def test_redis_wiped_and_stopped_while_billing(
+    books: Books, start: Callable[..., Program], until: Callable[..., Any], services: Services
+) -> None:
+    """Redis holds the limits and rings: without it debits go out slower, and never faster or twice."""
+    assert services.redis is not None
+    start("billing", EMP_RATE_LIMIT="100")
+    books.order(150)
+    until(lambda: len(books.simulator.records()) >= 10, what="the first debits", timeout_s=30)
+    services.redis.flush()
+    services.redis.stop()
+    before = len(books.simulator.records())
+    until(lambda: len(books.simulator.records()) >= before + 20, what="debits without Redis", timeout_s=60)
+    rates = books.simulator.rates("sale", window_s=1.0)
+    assert rates["most_in_window"] <= 100 + 12
+    services.redis.start()
+    until(lambda: books.count("payment_stage >= 20") == 150, what="the rest", timeout_s=60)
+    books.check(150)
+
+
+def test_postgres_restarted_while_billing(
+    books: Books, start: Callable[..., Program], until: Callable[..., Any], services: Services
+) -> None:
+    """An answer that cannot be recorded must wait for the database, or its debit be asked about; never sent again."""
+    assert services.postgres is not None
+    start("billing", "webhooks", "reconciliation", EMP_RATE_LIMIT="100")
+    books.order(200)
+    until(lambda: len(books.simulator.records()) >= 40, what="some debits", timeout_s=30)
+    services.postgres.stop_immediately()
+    services.postgres.start()
+    books.connect_again()
+
+    def agree() -> bool:
+        books.leases_run_out(older_s=10)  # a claim that broke in its commit may have left one
+        return books.agree(200)
+
+    until(agree, what="the books to agree", timeout_s=120)
+    books.check(200)
