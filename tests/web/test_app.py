@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import psutil
 import psycopg
 import pytest
 import structlog
@@ -13,7 +14,7 @@ from tether_core.testing import form_body
 from tether_sandbox.services.server import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractAsyncContextManager
     from typing import Protocol
 
@@ -67,6 +68,15 @@ async def test_what_was_answered_is_committed_when_the_node_has_stopped(
         row = conn.execute("select received_at from webhook_events").fetchone()
     assert row is not None
     assert before <= row[0] <= datetime.now(UTC)
+
+
+def test_a_node_that_is_told_to_end_while_it_starts_ends_at_once(
+    environment: dict[str, str], process: Launch, until: Callable[..., Any]
+) -> None:
+    """A deploy that is taken back ends nodes in their first second. They have nobody to finish with."""
+    web = process("tether-web", "--port", str(free_port()), "--workers", "2", environ=environment)
+    until(lambda: len(psutil.Process(web.pid).children()) == 2, what="two processes that load")
+    assert web.terminate(timeout_s=10) == 0
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -79,6 +80,7 @@ def _serve(args: argparse.Namespace) -> int:
     telemetry.configure(level=settings.log_level, program="tether-web")
     log = telemetry.logger("serve")
     log.info("serving", host=args.host, port=args.port, workers=args.workers)
+    _let_loading_processes_end()
     Granian(
         "tether_web.app:create_app",
         factory=True,
@@ -111,6 +113,25 @@ def _free(host: str, port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _let_loading_processes_end() -> None:
+    # A process that is still loading has nothing to finish. The handler it inherits would note the wish in a copy of
+    # the parent's books and nowhere else, and the parent would wait out the whole grace period for it.
+    numbers = (signal.SIGTERM, signal.SIGINT)
+
+    def as_usual() -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(
+            signal.SIG_BLOCK, numbers
+        ),  # what comes meanwhile comes afterwards
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers),
+        after_in_child=as_usual,
+    )
 
 
 if __name__ == "__main__":
