@@ -191,9 +191,3 @@ async def test_new_answers_start_an_upload_over(conn: Connection) -> None:
     due = await uploads.due_one(conn, now=NOON)
     assert due is not None
     assert (due.answers, due.plan, due.claims) == (answers, None, 0)
-
-
-async def test_keys_that_belong_to_an_upload_are_told(conn: Connection) -> None:
-    """Whoever sweeps the store goes by this: a key left out is a file deleted under somebody's hands."""
-    await uploads.record(conn, FILE, now=NOON)
-    assert await uploads.known_keys(conn, ["uploads/a", "uploads/b"]) == {"uploads/a"}

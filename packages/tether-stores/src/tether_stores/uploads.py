@@ -22,7 +22,6 @@ __all__ = [
     "due_one",
     "end",
     "hold",
-    "known_keys",
     "listed",
     "one",
     "planned",
@@ -417,11 +416,6 @@ async def due(conn: Connection, *, now: datetime, older_than_s: float = 0) -> bo
     row = await (await conn.execute(_SQL["due"], {"now": now, "older_than_s": older_than_s})).fetchone()
     assert row is not None
     return bool(row[0])
-
-
-async def known_keys(conn: Connection, keys: Sequence[str]) -> set[str]:
-    """Which of these object keys belong to an upload."""
-    return {key for (key,) in await (await conn.execute(_SQL["known_keys"], {"keys": list(keys)})).fetchall()}
 
 
 async def listed(conn: Connection, *, limit: int, before: int | None, state: str | None) -> list[Upload]:

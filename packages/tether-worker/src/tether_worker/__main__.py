@@ -16,7 +16,7 @@ from tether_stores import telemetry
 from tether_stores.migrate import migrate
 from tether_stores.settings import Settings
 
-from tether_worker import accounts
+from tether_worker import accounts, files
 from tether_worker.app import work_until_stopped
 from tether_worker.completeness import show as show_completeness
 from tether_worker.requests import completeness, request_checks, request_pulls
@@ -95,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(do=_check, needs=("DATABASE_URL",))
 
     accounts.add_commands(commands)
+    files.add_commands(commands)
     return parser
 
 

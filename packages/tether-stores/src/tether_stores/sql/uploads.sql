@@ -106,10 +106,6 @@ select exists (
     select from uploads where due_at <= %(now)s - make_interval(secs => %(older_than_s)s)
 );
 
--- known_keys --
--- Which of n object keys belong to an upload. 0 to n rows.
-select object_key from uploads where object_key = any(%(keys)s);
-
 -- listed --
 -- One page for people, newest first. Filters that are null do not filter. Up to %(limit)s rows.
 select
