@@ -207,8 +207,12 @@ def rates(account: GatewayAccount, *, settings: Settings) -> Limits:
     """
     billing = account.billing_per_s or settings.emp_rate_limit
     reconciliation = account.reconciliation_per_s or settings.reconciliation_rate_limit
+    # A twentieth of a second at once: what is granted then arrives spread out by some hundredths more, and any 10 s must
+    # stay within 2 % of the rate.
     return limits(
-        {"billing": billing, "reconciliation": reconciliation}, total_per_s=max(billing, reconciliation)
+        {"billing": billing, "reconciliation": reconciliation},
+        total_per_s=max(billing, reconciliation),
+        burst_s=0.05,
     )
 
 
