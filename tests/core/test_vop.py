@@ -78,7 +78,9 @@ def test_what_does_not_fit_is_never_billed(given_answers: Answers, score_min: in
     if "no" in {given_answers.iban, given_answers.name}:
         assert not meets(told, score_min=score_min)
     elif told.answered:
-        assert meets(told, score_min=score_min) == (told.result != "mismatch" and told.score >= score_min)
+        assert meets(told, score_min=score_min) == (
+            told.result not in {"mismatch", "rejected"} and told.score >= score_min
+        )
 
 
 def test_a_percentage_is_one() -> None:
