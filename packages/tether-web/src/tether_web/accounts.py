@@ -7,6 +7,7 @@ last reading stands: a notification could not be recorded then anyway.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -23,6 +24,7 @@ from tether_stores.telemetry import logger
 __all__ = ["REREAD_S", "kept", "read"]
 
 REREAD_S: Final = 60.0
+_LEAVE_S: Final = 3.0
 _log = logger("accounts")
 
 
@@ -65,19 +67,25 @@ async def kept(
         Nothing; the readings end with the block.
     """
 
+    over = asyncio.Event()
+
     async def keep() -> None:
-        while True:
+        while not over.is_set():
             try:
                 state.credentials = await read(pool, settings=settings)
             except TetherError as problem:
                 _log.warning("gateway accounts not read", why=str(problem))
             except Exception as problem:  # noqa: BLE001 - the next reading may succeed; without this task no account would ever change
                 _log.error("gateway accounts not read", exc_info=problem)
-            await asyncio.sleep(every_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), every_s)
 
     keeping = asyncio.create_task(keep())
     try:
         yield
     finally:
+        # Told and not cancelled: a cancellation can be lost inside a reading that is under way. A Postgres that hangs
+        # must not hold the end up either.
+        over.set()
+        await asyncio.wait([keeping], timeout=_LEAVE_S)
         keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
