@@ -36,7 +36,8 @@ __all__ = ["add_arguments", "run"]
 _SEED: Final = 20_260_302
 _WINDOW_S: Final = 10.0
 _LIFTED: Final = "100000"
-_POLL_S: Final = 0.1
+# Each look makes the simulator go over all it has had.
+_POLL_S: Final = 0.5
 _MIB: Final = 2**20
 
 

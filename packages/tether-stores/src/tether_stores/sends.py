@@ -25,6 +25,7 @@ __all__ = [
     "locked",
     "ready",
     "standing",
+    "take_stock",
     "unsent",
     "write",
 ]
@@ -169,16 +170,9 @@ async def ready(
     Returns:
         Up to *limit* debits.
     """
+    await conn.execute(_SQL["thaw"], {"freeze_ms": int(freeze_s * 1000)})
     return await _rows(
-        conn,
-        "ready",
-        {
-            "run_id": run_id,
-            "canaries_only": canaries_only,
-            "now": now,
-            "limit": limit,
-            "freeze_ms": int(freeze_s * 1000),
-        },
+        conn, "ready", {"run_id": run_id, "canaries_only": canaries_only, "now": now, "limit": limit}
     )
 
 
@@ -266,6 +260,11 @@ async def count_day(conn: Connection, account: str, *, day_on: date, count: int,
         _SQL["count_day"],
         {"account": account, "day_on": day_on, "count": count, "amount_minor": amount_minor},
     )
+
+
+async def take_stock(conn: Connection) -> None:
+    """Let the planner know of many attempts that were just made."""
+    await conn.execute(_SQL["take_stock"])
 
 
 async def standing(conn: Connection) -> tuple[int, int]:

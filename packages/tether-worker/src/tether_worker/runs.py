@@ -37,6 +37,8 @@ __all__ = [
 
 # Large enough to share the commit, small enough that a pause waits some tens of milliseconds.
 CHUNK: Final = 1_000
+# From so many new attempts on the table is another one to the planner of queries.
+_STOCK_MIN: Final = 1_000
 _LAPSE_MAX: Final = 500
 _AGAIN_MAX: Final = 200
 _CANCEL_MAX: Final = 5_000
@@ -92,6 +94,8 @@ async def plan_chunk(pool: Pool, *, now: datetime, limit: int = CHUNK) -> int:
             cause: billing_run.RunCause = "planned with canaries" if canaries else "planned"
             run = msgspec.structs.replace(run, state=billing_run.step(run.state, cause))
             await billing_runs.change(conn, run, now=now)
+            if run.planned_count >= _STOCK_MIN:
+                await sends.take_stock(conn)
             _log.info("run planned", run_id=run.id, debits=run.planned_count, state=run.state)
             return 1
         await billing_runs.change(conn, await _planned(conn, run, owing, now=now), now=now)

@@ -79,15 +79,17 @@ where finished_at is null
 order by id;
 
 -- sendable --
--- The runs that have a debit to send now. Returns id, account: one row per run, oldest first.
+-- The runs that have a debit to send now. Returns id, account: one row per run, oldest first. One look into the index per
+-- run, however many attempts there are.
 select r.id, r.account
 from billing_runs r
-where
-    r.state in ('canary', 'running')
-    and exists (
-        select from billing_attempts a
-        where a.run_id = r.id and a.send_at <= %(now)s and (a.canary or r.state = 'running')
-    )
+cross join lateral (
+    select from billing_attempts a
+    where a.run_id = r.id and a.canary >= (r.state = 'canary') and a.send_at <= %(now)s
+    order by a.canary desc, a.send_at, a.id  -- the index's own order: any other way would read what was sent already
+    limit 1
+) ready
+where r.state in ('canary', 'running')
 order by r.id;
 
 -- cancelled_unsent --

@@ -26,20 +26,20 @@ order by told.debtor_id, told.try_number
 on conflict do nothing
 returning debtor_id, amount_minor;
 
+-- thaw --
+-- Bound how long this transaction may idle, so that a frozen worker cannot sit on its rows.
+select set_config('idle_in_transaction_session_timeout', %(freeze_ms)s::text, true);
+
 -- ready --
 -- Lock up to %(limit)s debits of a run that may be sent now, canaries first; rows another worker holds are passed over.
--- Also bounds how long this transaction may idle, so that a frozen worker cannot sit on its rows.
-with guard as materialized (
-    select set_config('idle_in_transaction_session_timeout', %(freeze_ms)s::text, true)
-)
 select
     a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
     a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.sends, a.send_at, a.leased_until, a.sent_at,
     a.debtor_id, a.retry_of is not null
-from guard, billing_attempts a
+from billing_attempts a
 where
-    a.run_id = %(run_id)s and a.send_at <= %(now)s and a.payment_stage <= 10 and a.dispute_stage = 0
-    and (a.canary or not %(canaries_only)s)
+    a.run_id = %(run_id)s and a.canary >= %(canaries_only)s and a.send_at <= %(now)s
+    and a.payment_stage <= 10 and a.dispute_stage = 0
 order by a.canary desc, a.send_at, a.id
 limit %(limit)s
 for update of a skip locked;
@@ -136,6 +136,11 @@ select count, amount_minor from gateway_account_days where account = %(account)s
 update gateway_account_days
 set count = count + %(count)s, amount_minor = amount_minor + %(amount_minor)s
 where account = %(account)s and day_on = %(day_on)s;
+
+-- take_stock --
+-- Let the planner know of the attempts a run has just made: without it, it takes the table for what it was, and sorts all
+-- of them for each claim until somebody else gathers statistics, a minute later or more.
+analyze billing_attempts;
 
 -- lease_count --
 -- How many debits are being sent, and how many may be. One row.
