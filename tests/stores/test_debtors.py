@@ -31,7 +31,7 @@ async def stored(pool: Pool, upload_id: int, *rows: Debtor, **verdicts: Verdict)
     columns = Debtor.__struct_fields__[:-1]
     async with transaction(pool) as conn:
         async with debtors.staging(conn, columns=columns) as write:
-            await write(debtors.as_csv(rows, columns=columns, fingerprint=fingerprint))
+            await write(debtors.as_lines(rows, columns=columns, fingerprint=fingerprint))
         await debtors.leave_out(conn, {int(row[1:]): one for row, one in verdicts.items()}.items())
         await debtors.store(conn, upload_id, now=NOON)
 
@@ -78,7 +78,9 @@ async def test_a_chunk_that_fails_leaves_nothing(pool: Pool, conn: Connection) -
     async def failing() -> None:
         async with transaction(pool) as own:
             async with debtors.staging(own, columns=columns) as write:
-                await write(debtors.as_csv([Debtor(2, DE, "A", 1)], columns=columns, fingerprint=fingerprint))
+                await write(
+                    debtors.as_lines([Debtor(2, DE, "A", 1)], columns=columns, fingerprint=fingerprint)
+                )
             await debtors.leave_out(own, ())
             await debtors.store(own, 7, now=NOON)
             raise LookupError
@@ -100,7 +102,7 @@ async def test_screening_tells_only_of_rows_something_is_known_of(pool: Pool) ->
     ]
     async with transaction(pool) as conn:
         async with debtors.staging(conn, columns=columns) as write:
-            await write(debtors.as_csv(rows, columns=columns, fingerprint=fingerprint))
+            await write(debtors.as_lines(rows, columns=columns, fingerprint=fingerprint))
         same = {one.row: one async for one in debtors.screen(conn, 7, since=MONTH, dry_run=False, now=NOON)}
         elsewhere = {
             one.row: one async for one in debtors.screen(conn, 8, since=MONTH, dry_run=False, now=NOON)
@@ -125,7 +127,7 @@ async def test_a_dry_run_knows_its_own_rows_and_forgets_them(pool: Pool) -> None
     async def chunk(upload_id: int, row: int) -> list[int]:
         async with transaction(pool) as conn:
             async with debtors.staging(conn, columns=columns) as write:
-                told = debtors.as_csv([Debtor(row, DE, "A", 1)], columns=columns, fingerprint=fingerprint)
+                told = debtors.as_lines([Debtor(row, DE, "A", 1)], columns=columns, fingerprint=fingerprint)
                 await write(told)
             known = debtors.screen(conn, upload_id, since=MONTH, dry_run=True, now=NOON)
             found = [one.row async for one in known]

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime
 from itertools import islice
@@ -26,7 +26,7 @@ __all__ = [
     "LeftOut",
     "ListedDebtor",
     "Sort",
-    "as_csv",
+    "as_lines",
     "columns_of",
     "forget_rehearsal",
     "leave_out",
@@ -44,6 +44,9 @@ __all__ = [
 
 _SQL: Final = load("debtors")
 
+# What stands for nothing in a line; no text of a debtor is a control character.
+_NULL: Final = "\x01"
+_ESCAPES: Final = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 _ALWAYS: Final = ("row", "iban", "name", "amount_minor", "currency")
 
 Sort: TypeAlias = Literal["row", "amount", "name"]
@@ -196,11 +199,11 @@ def columns_of(plan: Plan) -> tuple[str, ...]:
     return (*_ALWAYS, *optional, *extra)
 
 
-def as_csv(
+def as_lines(
     debtors: Iterable[Debtor], *, columns: Sequence[str], fingerprint: Callable[[str], bytes]
 ) -> bytes:
     """
-    Write debtors as `staging` takes them.
+    Write debtors as `staging` takes them: the text format of COPY, which costs half of what CSV does.
 
     Args:
         debtors: Of one upload, in any order.
@@ -208,24 +211,28 @@ def as_csv(
         fingerprint: Of a canonical IBAN.
 
     Returns:
-        CSV in UTF-8.
+        Lines in UTF-8.
     """
-    text = io.StringIO()
-    csv.writer(text).writerows(_staged(debtors, columns, fingerprint))
-    return text.getvalue().encode()
-
-
-def _staged(
-    debtors: Iterable[Debtor], columns: Sequence[str], fingerprint: Callable[[str], bytes]
-) -> Iterator[tuple[object, ...]]:
     told = attrgetter(*columns)
+    rows: list[tuple[object, ...]] = [(fingerprint(debtor.iban).hex(), *told(debtor)) for debtor in debtors]
     if "extra" in columns:
-        for debtor in debtors:
-            kept = msgspec.json.encode(debtor.extra).decode() if debtor.extra else None
-            yield (f"\\x{fingerprint(debtor.iban).hex()}", *told(debtor)[:-1], kept)
-    else:
-        for debtor in debtors:
-            yield (f"\\x{fingerprint(debtor.iban).hex()}", *told(debtor))
+        rows = [(*row[:-1], msgspec.json.encode(row[-1]).decode() if row[-1] else None) for row in rows]
+    rows = [row if None not in row else tuple(_absent(value) for value in row) for row in rows]
+    line = "\\\\x%s" + "\t%s" * len(columns) + "\n"
+    text = "".join([line % row for row in rows])
+    # Signs that mean something to COPY are rare in debtors' data; counting tells whether any cell holds one.
+    signs = (text.count("\t"), text.count("\n"), text.count("\\"), text.count("\r"))
+    if signs != (len(rows) * len(columns), len(rows), 2 * len(rows), 0):
+        text = "".join([line % tuple(map(_escaped, row)) for row in rows])
+    return text.encode()
+
+
+def _absent(value: object) -> object:
+    return _NULL if value is None else value
+
+
+def _escaped(value: object) -> object:
+    return value.translate(_ESCAPES) if isinstance(value, str) else value
 
 
 @asynccontextmanager
@@ -240,7 +247,7 @@ async def staging(
         columns: From `columns_of`.
 
     Yields:
-        A function that takes what `as_csv` wrote, any number of times.
+        A function that takes what `as_lines` wrote, any number of times.
     """
     await conn.execute(_SQL["guard"])
     await conn.execute(_SQL["stage"])

@@ -5,7 +5,7 @@ Building a chunk is pure work for a processor and runs in a thread; storing it i
 stored, the next is being built, so that a file costs the longer of the two and not their sum.
 
 ```text
-rows ─► read: Debtor | Refused | Skipped ─► Chunk: CSV for two COPYs, tallies, position behind it
+rows ─► read: Debtor | Refused | Skipped ─► Chunk: lines for two COPYs, tallies, position behind it
 Chunk ─► staging table ─► what is known of its rows ─► screening.judge ─► debtors, problems, progress: one transaction
 ```
 """
@@ -48,7 +48,7 @@ class Chunk(msgspec.Struct, frozen=True):
 
     Attributes:
         columns: Fields that its debtors have.
-        debtors: CSV for the staging table, in pieces; empty when no row became a debtor.
+        debtors: Lines for the staging table, in pieces; empty when no row became a debtor.
         problems: CSV for the table of problems.
         tallies: Of its rows, as if screening left none out.
         position: Behind it.
@@ -123,23 +123,19 @@ def build(
     columns = debtors.columns_of(plan)
     outcomes = read(rows, plan=plan, today=today, rules=rules, position=position)
     limit = min(_BATCH_ROWS, rows_max)
-    while batch := _batch(outcomes, limit):
+    batch = _batch(outcomes, limit)
+    while batch.outcomes:
         pieces: list[bytes] = []
         wrong: list[bytes] = []
         tallies, size_bytes = Tallies(), 0
-        while True:
-            position = advance(position, batch)
-            good = [outcome for outcome in batch if isinstance(outcome, Debtor)]
-            bad = [outcome for outcome in batch if isinstance(outcome, Refused)]
-            pieces.append(debtors.as_csv(good, columns=columns, fingerprint=fingerprint))
-            wrong.append(problems.as_csv(upload_id, _told(good, bad)))
-            tallies += _tallied(batch, good, bad)
+        while batch.outcomes and tallies.rows < rows_max and size_bytes < _BYTES_MAX:
+            position = advance(position, batch.outcomes)
+            pieces.append(debtors.as_lines(batch.good, columns=columns, fingerprint=fingerprint))
+            wrong.append(problems.as_csv(upload_id, _told(batch)))
+            tallies += _tallied(batch)
             notes = _noted(notes, batch)
             size_bytes += len(pieces[-1]) + len(wrong[-1])
-            if tallies.rows >= rows_max or size_bytes >= _BYTES_MAX:
-                break
-            if not (batch := _batch(outcomes, limit)):
-                break
+            batch = _batch(outcomes, limit)
         yield Chunk(
             columns,
             [piece for piece in pieces if piece],
@@ -151,43 +147,60 @@ def build(
         )
 
 
-def _batch(outcomes: Iterator[Outcome], limit: int) -> list[Outcome]:
+class _Batch(msgspec.Struct, frozen=True, gc=False):
+    """Some outcomes, and the same by kind."""
+
+    outcomes: list[Outcome]
+    good: list[Debtor]
+    bad: list[Refused]
+    skipped: list[Skipped]
+    warned: list[Debtor]
+
+
+def _batch(outcomes: Iterator[Outcome], limit: int) -> _Batch:
     """Take some outcomes; fewer when the refused rows among them are large."""
-    batch: list[Outcome] = []
+    taken: list[Outcome] = []
+    good: list[Debtor] = []
+    bad: list[Refused] = []
+    skipped: list[Skipped] = []
     size = 0
     for outcome in islice(outcomes, limit):
-        batch.append(outcome)
-        if isinstance(outcome, Refused):
+        taken.append(outcome)
+        if isinstance(outcome, Debtor):
+            good.append(outcome)
+        elif isinstance(outcome, Refused):
+            bad.append(outcome)
             size += sum(map(len, outcome.cells))
             if size > 1 << 20:
                 break
-    return batch
+        else:
+            skipped.append(outcome)
+    return _Batch(taken, good, bad, skipped, [debtor for debtor in good if debtor.warnings])
 
 
-def _told(good: list[Debtor], bad: list[Refused]) -> Iterator[tuple[list[str] | None, tuple[Problem, ...]]]:
-    for debtor in good:
-        if debtor.warnings:
-            yield None, debtor.warnings
-    for refused in bad:
+def _told(batch: _Batch) -> Iterator[tuple[list[str] | None, tuple[Problem, ...]]]:
+    for debtor in batch.warned:
+        yield None, debtor.warnings
+    for refused in batch.bad:
         yield [cell[:_CELL_LENGTH_MAX] for cell in refused.cells[:_CELLS_MAX]], refused.problems
 
 
-def _tallied(batch: list[Outcome], good: list[Debtor], bad: list[Refused]) -> Tallies:
-    codes = Counter(problem.code for debtor in good for problem in debtor.warnings)
-    codes.update(problem.code for refused in bad for problem in refused.problems)
+def _tallied(batch: _Batch) -> Tallies:
+    codes = Counter(problem.code for debtor in batch.warned for problem in debtor.warnings)
+    codes.update(problem.code for refused in batch.bad for problem in refused.problems)
     return Tallies(
-        rows=len(batch),
-        stored=len(good),
-        refused=len(bad),
-        skipped=len(batch) - len(good) - len(bad),
-        warnings=sum(1 for debtor in good if debtor.warnings),
-        amount_minor=sum(debtor.amount_minor for debtor in good),
+        rows=len(batch.outcomes),
+        stored=len(batch.good),
+        refused=len(batch.bad),
+        skipped=len(batch.skipped),
+        warnings=len(batch.warned),
+        amount_minor=sum([debtor.amount_minor for debtor in batch.good]),
         problems=dict(codes),
     )
 
 
-def _noted(notes: list[str], batch: list[Outcome]) -> list[str]:
-    told = [f"Row {one.row:,}: {one.note}" for one in batch if isinstance(one, Skipped) and one.note]
+def _noted(notes: list[str], batch: _Batch) -> list[str]:
+    told = [f"Row {one.row:,}: {one.note}" for one in batch.skipped if one.note]
     return (notes + told)[:_NOTES_MAX] if told else notes
 
 

@@ -44,8 +44,8 @@ create temporary table staged_debtors (
 ) on commit drop;
 
 -- copy --
--- Takes CSV: the columns of `stage` that {columns} names, in that order. Files have few of them, and each costs time.
-copy staged_debtors ({columns}) from stdin with (format csv);
+-- Takes lines: the columns of `stage` that {columns} names, in that order. Files have few of them, and each costs time.
+copy staged_debtors ({columns}) from stdin with (format text, null e'\x01');
 
 -- screen --
 -- What is known of the staged rows besides their cells; rows nothing is known of are left out. 0 to n rows:
