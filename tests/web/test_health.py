@@ -96,7 +96,7 @@ async def test_probes_are_answered_in_time_while_postgres_hangs(
         answers = await asyncio.gather(
             *(client.get(path) for path in ("/ready", "/ready", "/metrics", "/health"))
         )
-        assert monotonic() - began < 4
+        assert monotonic() - began < 15  # a hanging Postgres would hold them for ever; a busy machine is slow
         assert [answer.status_code for answer in answers] == [503, 503, 200, 200]
         assert answers[0].json()["oldest_waiting_s"] is None
 

@@ -66,7 +66,6 @@ async def kept(
     Yields:
         Nothing; the readings end with the block.
     """
-
     over = asyncio.Event()
 
     async def keep() -> None:
