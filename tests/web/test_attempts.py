@@ -46,6 +46,11 @@ async def test_an_item_says_what_programs_rely_on(client: httpx.AsyncClient, dat
                 "reason_code": None,
                 "debtor_id": 1,
                 "updated_at": "2026-03-02T12:00:00Z",
+                "run_id": None,
+                "due_item": None,
+                "try_number": None,
+                "sends": 0,
+                "withheld": None,
             }
         ],
         "next": None,

@@ -51,6 +51,11 @@ class ListedAttempt(msgspec.Struct, frozen=True):
         reason_code: Why money went back, where it did.
         debtor_id: Whom it concerns.
         updated_at: When it last moved.
+        run_id: The billing run it belongs to, or `None`.
+        due_item: What is owed, or `None` where no run made it.
+        try_number: Which try to collect that it is, from 1.
+        sends: How often the gateway was called for it.
+        withheld: Why it is not sent, where that was decided after all.
     """
 
     id: int
@@ -63,6 +68,11 @@ class ListedAttempt(msgspec.Struct, frozen=True):
     reason_code: str | None
     debtor_id: int
     updated_at: datetime
+    run_id: int | None = None
+    due_item: str | None = None
+    try_number: int | None = None
+    sends: int = 0
+    withheld: str | None = None
 
 
 class Ask(msgspec.Struct, frozen=True):

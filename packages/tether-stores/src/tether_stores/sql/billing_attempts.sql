@@ -29,7 +29,9 @@ where a.id = told.id;
 
 -- listed --
 -- One page for people, newest first. Filters that are null do not filter. Up to %(limit)s rows.
-select id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at
+select
+    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
+    run_id, due_item, try_number, sends, withheld
 from billing_attempts
 where
     (%(before)s::bigint is null or id < %(before)s)
@@ -41,7 +43,9 @@ limit %(limit)s;
 
 -- one --
 -- One attempt, the columns of `listed`. 0 or 1 row.
-select id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at
+select
+    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
+    run_id, due_item, try_number, sends, withheld
 from billing_attempts
 where id = %(id)s;
 
