@@ -33,7 +33,7 @@ def _without_delay(_: Any, connection: Any) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-ConnectionPool.after_connect = _without_delay
+ConnectionPool.after_connect = _without_delay  # type: ignore[assignment, method-assign]
 
 # The rate held at the moment (0 while ramping), and the answer times seen at each.
 _now = {"rate": 0}
