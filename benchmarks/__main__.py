@@ -3,9 +3,16 @@
 import argparse
 import sys
 
-from benchmarks import drain, growth, soak, stages, webhooks
+from benchmarks import billing, drain, growth, soak, stages, webhooks
 
-_ALL = {"webhooks": webhooks, "drain": drain, "growth": growth, "soak": soak, "stages": stages}
+_ALL = {
+    "billing": billing,
+    "webhooks": webhooks,
+    "drain": drain,
+    "growth": growth,
+    "soak": soak,
+    "stages": stages,
+}
 
 
 def main() -> int:

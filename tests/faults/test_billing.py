@@ -171,6 +171,20 @@ def test_a_worker_killed_again_and_again(
     books.check(400)
 
 
+def test_a_worker_told_to_stop_leaves_nothing_open(
+    books: Books, start: Callable[..., Program], until: Callable[..., Any]
+) -> None:
+    """Each deploy would else leave some dozen debits of unknown outcome behind, to be asked about for nothing."""
+    books.order(300)
+    worker = start("billing", EMP_RATE_LIMIT="100")
+    until(lambda: len(books.simulator.records()) >= 30, what="some debits", timeout_s=30)
+    assert worker.terminate() == 0
+    assert not books.count("leased_until is not null or state = 'unknown'")
+    sent = books.count("sends > 0")
+    assert 30 <= sent < 300
+    assert len(books.simulator.records()) == sent
+
+
 def test_redis_wiped_and_stopped_while_billing(
     books: Books, start: Callable[..., Program], until: Callable[..., Any], services: Services
 ) -> None:
