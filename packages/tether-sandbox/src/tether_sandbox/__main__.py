@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     one = commands.add_parser("demo", help="watch it all for a minute, and see the books agree")
-    one.add_argument("--attempts", type=int, default=3000, help="payments (default: %(default)s)")
+    one.add_argument("--attempts", type=int, default=2000, help="payments (default: %(default)s)")
     one.add_argument("--seed", type=int, default=1, help="same number, same run (default: %(default)s)")
     one.add_argument("--peaceful", action="store_true", help="kill nothing and flush nothing on the way")
     one.set_defaults(do=_demo)
