@@ -35,6 +35,9 @@ __all__ = ["BODY_MAX_BYTES", "PATH", "Answer", "receive", "take"]
 PATH: Final = "/api/webhooks/emp"
 # Real notifications are below 4 KiB; the old system's limit was the same and never met.
 BODY_MAX_BYTES: Final = 65_536
+# What is larger is read and forgotten up to here: a sender that is answered in the middle of its body finds the
+# connection closed and never reads why.
+_READ_MAX_BYTES: Final = 1_048_576
 
 _XML: Final = b"application/xml"
 _PLAIN_JSON: Final = b"application/json"
@@ -158,16 +161,20 @@ async def receive(scope: Scope, receive: Receive, send: Send) -> None:
         await _send(send, _TOO_LARGE)
         return
     body = b""
+    size_bytes = 0
     more = True
-    while more:
+    while more and size_bytes <= _READ_MAX_BYTES:
         message = await receive()
         if message["type"] != "http.request":
             return  # the sender has gone; it will come again
-        body += message.get("body", b"")
+        part = message.get("body", b"")
+        size_bytes += len(part)
+        if size_bytes <= BODY_MAX_BYTES:
+            body += part
         more = message.get("more_body", False)
-        if len(body) > BODY_MAX_BYTES:
-            await _send(send, _TOO_LARGE)
-            return
+    if size_bytes > BODY_MAX_BYTES:
+        await _send(send, _TOO_LARGE)
+        return
     began = perf_counter()
     answer = await take(
         state.inbox,
@@ -181,7 +188,7 @@ async def receive(scope: Scope, receive: Receive, send: Send) -> None:
 
 def _declares_too_much(length: bytes) -> bool:
     # Nine digits are enough to know; Python would refuse to read some thousands of them.
-    return length.isdigit() and int(length.lstrip(b"0")[:9] or b"0") > BODY_MAX_BYTES
+    return length.isdigit() and int(length.lstrip(b"0")[:9] or b"0") > _READ_MAX_BYTES
 
 
 async def _send(send: Send, answer: Answer) -> None:
