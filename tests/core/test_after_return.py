@@ -4,7 +4,7 @@ from datetime import date, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tether_core.after_return import RETRY_SPAN_DAYS, after_return, paid_out_twice, refund
+from tether_core.after_return import RETRY_SPAN_DAYS, after_return, refund
 from tether_core.billing import Attempt
 from tether_core.blacklist import REASONS
 from tether_core.calendar import exposure, is_open
@@ -149,6 +149,7 @@ def test_what_was_won_back_may_be_refunded() -> None:
     ("payment_stage", "dispute_stage", "expected"),
     [
         (codes.REFUNDED, codes.CHARGEBACKED, True),
+        (codes.VOIDED, codes.CHARGEBACKED, True),
         (codes.REFUNDED, codes.LOST_AGAIN, True),
         (codes.REFUNDED, codes.WON_BACK, False),
         (codes.REFUNDED, codes.UNDISPUTED, False),
@@ -159,4 +160,4 @@ def test_money_that_went_back_twice_is_seen(
     payment_stage: int, dispute_stage: int, *, expected: bool
 ) -> None:
     """The bank pays the debtor whatever we refunded; unseen, that money is simply gone."""
-    assert paid_out_twice(_attempt(payment_stage, dispute_stage)) == expected
+    assert _attempt(payment_stage, dispute_stage).paid_out_twice == expected

@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tether_core import events
 from tether_core.errors import Rejected, Unreadable
-from tether_core.events import AmountDiffered, AttemptMoved, Event, IbanListed, ReasonUnknown, decode, encode
+from tether_core.events import (
+    AmountDiffered,
+    AttemptMoved,
+    Event,
+    GivebackMoved,
+    IbanListed,
+    PayoutRepeated,
+    ReasonUnknown,
+    decode,
+    encode,
+)
 
 # What stands in outboxes already and must be read for ever.
 RECORDED: list[tuple[bytes, Event]] = [
@@ -26,6 +36,14 @@ RECORDED: list[tuple[bytes, Event]] = [
         b'{"event":"amount_differed.1","attempt_id":7,"ours_minor":1000,"theirs_minor":900}',
         AmountDiffered(7, 1000, 900),
     ),
+    (
+        (
+            b'{"event":"giveback_moved.1","giveback_id":3,"attempt_id":7,"kind":"refund","transaction_id":"r",'
+            b'"before":"pending","after":"approved","cause":"answered"}'
+        ),
+        GivebackMoved(3, 7, "refund", "r", "pending", "approved", "answered"),
+    ),
+    (b'{"event":"payout_repeated.1","attempt_id":7}', PayoutRepeated(7)),
 ]
 ids = st.integers(-(2**63), 2**63 - 1)
 words = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -34,6 +52,8 @@ some_event = st.one_of(
     st.builds(IbanListed, ids, words, words, words),
     st.builds(ReasonUnknown, ids, st.none() | words),
     st.builds(AmountDiffered, ids, ids, ids),
+    st.builds(GivebackMoved, ids, ids, words, words, words, words, words),
+    st.builds(PayoutRepeated, ids),
 )
 
 
@@ -111,6 +131,8 @@ def test_no_event_has_room_for_personal_data() -> None:
     fields = {field for kind in get_args(Event) for field in kind.__struct_fields__}
     assert fields == {
         "attempt_id",
+        "giveback_id",
+        "kind",
         "transaction_id",
         "before",
         "after",

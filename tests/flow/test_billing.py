@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psycopg
 import pytest
-from tether_sandbox.gateway import Faults, Setup, Simulator, running, scripted_iban
+from tether_sandbox.gateway import Faults, Setup, Simulator, Told, running, scripted_iban
 from tether_sandbox.services.server import free_port
 from tether_sandbox.uploads import Owed, seed_upload
 
@@ -51,6 +51,10 @@ class World:
     def run(self, run_id: int) -> dict[str, Any]:
         told: dict[str, Any] = self.api.get(f"/api/billing-runs/{run_id}").json()
         return told
+
+    def state(self, attempt_id: int) -> str:
+        state: str = self.api.get(f"/api/billing-attempts/{attempt_id}").json()["status"]
+        return state
 
     def sent(self) -> bool:
         """Whether nothing may be sent and nothing is being sent."""
@@ -164,3 +168,66 @@ def test_an_outage_of_the_gateway_costs_time_only(world: World, until: Callable[
     sums = world.simulator.sums()
     assert sums["debited_twice"] == []
     assert len(world.simulator.records()) == len(owed)
+
+
+def test_what_is_given_back_is_given_back_once(world: World, until: Callable[..., Any]) -> None:
+    """
+    Refunds and voids over every kind of answer, and the gateway's ledger beside ours.
+
+    What breaks here is money: a debtor paid twice, a refund nobody carried out, or books that do not agree to the cent.
+    """
+    lost = (
+        1930,
+        1931,
+        1932,
+        1933,
+        1935,
+        1937,
+    )  # the order stands; the end of the amount says what came of the answer
+    never = 1945  # the gateway does not take it, and does not say so
+    owed = [Owed(scripted_iban(0), 1_000 + n) for n in range(4)] + [
+        Owed(scripted_iban(0), one) for one in (*lost, never)
+    ]
+    run_id = world.order(owed)
+    until(lambda: world.run(run_id)["run"]["count"] == len(owed), what="the plan", timeout_s=30)
+    until(
+        lambda: world.settled(Counter(approved=len(owed))), what="every debit to be collected", timeout_s=120
+    )
+    ids = [row for (row,) in world.all("select id from billing_attempts order by id")]
+    void, late, back, *refunded = ids
+
+    world.conn.execute("update billing_attempts set sent_at = %s", [datetime.now(UTC)])
+    assert world.api.post(f"/api/billing-attempts/{void}/void", json={}).status_code == 202
+    refused = world.api.post(f"/api/billing-attempts/{late}/refund", json={})
+    assert (refused.status_code, "return window" in refused.json()["detail"]) == (409, True)
+    world.conn.execute(
+        "update billing_attempts set sent_at = sent_at - interval '30 days' where id <> %s", [void]
+    )
+    ((transaction_id,),) = world.all(f"select transaction_id from billing_attempts where id = {back}")
+    world.simulator.turn(Told("chargebacked", "chargeback", "MD06", transaction_id=transaction_id))
+    until(lambda: world.state(back) == "chargebacked", what="the chargeback", timeout_s=30)
+    assert world.api.post(f"/api/billing-attempts/{back}/refund", json={}).status_code == 409
+    for attempt_id in (*refunded, *refunded):
+        assert world.api.post(f"/api/billing-attempts/{attempt_id}/refund", json={}).status_code in {200, 202}
+
+    def given_back() -> bool:
+        world.conn.execute(
+            "update givebacks set sent_at = sent_at - interval '1 hour', updated_at = updated_at - interval '3 hours',"
+            " ask_at = ask_at - interval '1 hour' where state in ('pending', 'unknown') and leased_until is null"
+            " and send_at is null"
+        )
+        return not world.all("select 1 from givebacks where state in ('pending', 'unknown')")
+
+    until(given_back, what="every order to be carried out", timeout_s=120)
+    sums = world.simulator.sums()
+    assert (sums["debited_twice"], sums["paid_out_twice"]) == ([], [])
+    states = world.run(run_id)["states"]
+    theirs = {state: (one["debits"], one["amount_minor"]) for state, one in sums["by_status"].items()}
+    assert theirs == {state: (one["count"], one["amount_minor"]) for state, one in states.items()}
+    assert sums["given_back"]["sdd_refund"]["orders"] == states["refunded"]["count"] == len(refunded) - 1
+    assert sums["given_back"]["sdd_refund"]["amount_minor"] == states["refunded"]["amount_minor"]
+    assert sums["given_back"]["void"] == {"orders": 1, "amount_minor": states["voided"]["amount_minor"]}
+    assert world.all(
+        "select amount_minor, state, error_code, sends from givebacks where state <> 'approved'"
+    ) == [(never, "error", "460", 5)]
+    assert world.state(ids[-1]) == "approved"

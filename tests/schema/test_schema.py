@@ -7,7 +7,17 @@ from typing import Any, get_args
 
 import psycopg
 import pytest
-from tether_core import after_return, billing, billing_run, blacklist, completeness, inbox, upload, vop
+from tether_core import (
+    after_return,
+    billing,
+    billing_run,
+    blacklist,
+    completeness,
+    giveback,
+    inbox,
+    upload,
+    vop,
+)
 from tether_core.emp import notification
 from tether_core.spreadsheet import outcomes
 from tether_stores.queries import read
@@ -79,6 +89,9 @@ KNOWN: dict[str, set[Any]] = {
     "blacklist_action_known": set(get_args(blacklist.Action)) - {"none"},
     "blacklist_scope_known": set(get_args(blacklist.Scope)) | {"name", "email"},
     "blacklist_source_known": {"chargeback", "manual", "import"},
+    "givebacks_kind_known": set(get_args(giveback.GivebackKind)),
+    "givebacks_payment_stage_known": set(billing.PAYMENT_STAGES),
+    "givebacks_state_known": set(get_args(giveback.GivebackState)),
     "problems_level_known": set(get_args(outcomes.Level)),
     "pulls_list_known": set(get_args(completeness.ListName)),
     "uploads_state_known": set(get_args(upload.UploadState)),

@@ -346,7 +346,7 @@ async def test_a_call_that_comes_too_late_is_not_made(
     has: Billing, conn: Connection, make: Make, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that was frozen between claim and call would send a debit that others have given up and sent again."""
-    monkeypatch.setattr(worker, "_BEGIN_S", -1.0)
+    monkeypatch.setattr(worker, "BEGIN_S", -1.0)
     run_id = await make(*owed(1))
     assert await send(has) == 1
     (one,) = await attempts(conn, run_id)

@@ -20,8 +20,8 @@ In the order in which data meets them:
 | `idempotency`, `inbox` | is it new; the life of what was received | `Identity`, `Delivery`, `InboxState` |
 | `billing`, `blacklist` | what it does to the payment and to the account | `Attempt`, `AttemptState`, `Confirmation` |
 | `reconciling`, `pulled`, `completeness` | asking the gateway, and proof that nothing is missing | in the modules |
-| `after_return` | what follows when a debit comes back | in the module |
-| `events`, `jobs` | what is announced, what rings | `Event` and its four kinds, `Job` |
+| `after_return`, `giveback` | what follows when a debit comes back; giving one back ourselves | in the modules |
+| `events`, `jobs` | what is announced, what rings | `Event` and its six kinds, `Job` |
 | `redact` | what may be shown | |
 | `testing` | strategies and builders for tests; needs Hypothesis | |
 
@@ -52,7 +52,15 @@ from tether_core.errors import (
     Unavailable,
     Unreadable,
 )
-from tether_core.events import AmountDiffered, AttemptMoved, Event, IbanListed, ReasonUnknown
+from tether_core.events import (
+    AmountDiffered,
+    AttemptMoved,
+    Event,
+    GivebackMoved,
+    IbanListed,
+    PayoutRepeated,
+    ReasonUnknown,
+)
 from tether_core.idempotency import Delivery, Identity
 from tether_core.inbox import InboxState
 from tether_core.jobs import Job
@@ -76,6 +84,7 @@ __all__ = [
     "Event",
     "GatewayAnswer",
     "GatewaySilent",
+    "GivebackMoved",
     "IbanListed",
     "Identity",
     "IllegalStep",
@@ -87,6 +96,7 @@ __all__ = [
     "Money",
     "Notification",
     "Overloaded",
+    "PayoutRepeated",
     "ReasonUnknown",
     "Rejected",
     "SignatureMismatch",

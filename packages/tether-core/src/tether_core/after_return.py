@@ -9,7 +9,7 @@ on one day than the operator allows. Every other reason ends it.
 Money goes back in two ways, by our refund and by the debtor's bank, and the two know nothing of each other. So a
 debit is refunded only where its money is with us and no return can be on its way any more, and never after it was
 charged back. A debtor who was refunded may still turn to the bank, for 8 weeks without a reason and for 13 months
-without a mandate; nobody but a person can win that back, so such a debit is shown (`paid_out_twice`).
+without a mandate; nobody but a person can win that back, so such a debit is shown (`tether_core.billing.Attempt.paid_out_twice`).
 
 | the debit is | a refund is |
 |---|---|
@@ -58,7 +58,6 @@ __all__ = [
     "Refund",
     "RetryWhy",
     "after_return",
-    "paid_out_twice",
     "refund",
     "settles_on",
 ]
@@ -213,13 +212,3 @@ def refund(attempt: Attempt, *, due_on: date, today: date, scheme: Scheme = "cor
     if today <= last_on and attempt.dispute_stage == codes.UNDISPUTED:
         return Refund(False, "return window", next_open(last_on + _DAY))
     return Refund(True, "collected")
-
-
-def paid_out_twice(attempt: Attempt) -> bool:
-    """
-    Whether a debit's money went back both by our refund and by the debtor's bank; a person should claim it back.
-
-    Args:
-        attempt: The debit.
-    """
-    return attempt.payment_stage == codes.REFUNDED and attempt.state == "chargebacked"

@@ -54,7 +54,7 @@ import msgspec
 from tether_core.blacklist import BLOCKING, Entry, policy_for
 from tether_core.emp import codes
 from tether_core.emp.notification import Notification
-from tether_core.events import AmountDiffered, AttemptMoved, Event, IbanListed, ReasonUnknown
+from tether_core.events import AmountDiffered, AttemptMoved, Event, IbanListed, PayoutRepeated, ReasonUnknown
 
 __all__ = [
     "DISPUTE_STAGES",
@@ -154,6 +154,11 @@ class Attempt(msgspec.Struct, frozen=True):
     def state(self) -> AttemptState:
         """The state its stages show."""
         return state_of(self.payment_stage, self.dispute_stage)
+
+    @property
+    def paid_out_twice(self) -> bool:
+        """Whether its money went back both by us and by the debtor's bank; a person should claim it back."""
+        return self.payment_stage in {codes.VOIDED, codes.REFUNDED} and self.state == "chargebacked"
 
 
 class Confirmation(msgspec.Struct, frozen=True):
@@ -368,13 +373,23 @@ def _apply(
         entries = _entries(attempt, reason_code, policy=policy)
         if moved and not policy_for(reason_code, blocking=policy.blocking).known:
             facts.append(ReasonUnknown(attempt.id, reason_code))
-    if moved and _amount_differs(attempt, notification):
-        facts.append(AmountDiffered(attempt.id, attempt.amount_minor, notification.amount_minor or 0))
+    if moved:
+        facts += _amiss(attempt, after, notification)
     if after == attempt:
         here = attempt.payment_stage if step.track == "payment" else attempt.dispute_stage
         known = "repeated" if step.stage == here else "late"
         return Decision("unchanged", known, attempt, entries, tuple(facts))
     return Decision("applied", "moved", after, entries, tuple(facts))
+
+
+def _amiss(before: Attempt, after: Attempt, notification: Notification) -> list[Event]:
+    """What a person should look at."""
+    facts = list[Event]()
+    if after.paid_out_twice and not before.paid_out_twice:
+        facts.append(PayoutRepeated(before.id))
+    if _amount_differs(before, notification):
+        facts.append(AmountDiffered(before.id, before.amount_minor, notification.amount_minor or 0))
+    return facts
 
 
 def _furthest(attempt: Attempt, step: codes.Step) -> tuple[int, int]:

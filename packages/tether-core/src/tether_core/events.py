@@ -26,7 +26,9 @@ __all__ = [
     "AmountDiffered",
     "AttemptMoved",
     "Event",
+    "GivebackMoved",
     "IbanListed",
+    "PayoutRepeated",
     "ReasonUnknown",
     "decode",
     "encode",
@@ -101,7 +103,41 @@ class AmountDiffered(msgspec.Struct, frozen=True, tag_field="event", tag="amount
     theirs_minor: int
 
 
-Event: TypeAlias = AttemptMoved | IbanListed | ReasonUnknown | AmountDiffered
+class GivebackMoved(msgspec.Struct, frozen=True, tag_field="event", tag="giveback_moved.1"):
+    """
+    An order to give a debit back came into another state.
+
+    Attributes:
+        giveback_id: Our row.
+        attempt_id: The debit.
+        kind: "refund" or "void".
+        transaction_id: Our id of the order, as the gateway knows it.
+        before: The state it left.
+        after: The state it is in.
+        cause: The gateway's status, or the duty of ours, that moved it.
+    """
+
+    giveback_id: int
+    attempt_id: int
+    kind: str
+    transaction_id: str
+    before: str
+    after: str
+    cause: str
+
+
+class PayoutRepeated(msgspec.Struct, frozen=True, tag_field="event", tag="payout_repeated.1"):
+    """
+    A debit's money went back both by us and by the debtor's bank; a person should claim it back.
+
+    Attributes:
+        attempt_id: The debit.
+    """
+
+    attempt_id: int
+
+
+Event: TypeAlias = AttemptMoved | IbanListed | ReasonUnknown | AmountDiffered | GivebackMoved | PayoutRepeated
 
 _decoder = msgspec.json.Decoder(Event)
 

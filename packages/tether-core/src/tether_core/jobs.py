@@ -21,9 +21,11 @@ import msgspec
 
 __all__ = [
     "ALL",
+    "ASK_BACK",
     "CHECK",
     "CONFIRM",
     "FOLLOW",
+    "GIVE_BACK",
     "INTAKE",
     "PLAN",
     "PULL",
@@ -81,7 +83,13 @@ CHECK: Final = Job("check_accounts", "vop", timeout_s=240, run_s=30, lanes=2, lo
 PLAN: Final = Job("plan_runs", "billing", timeout_s=120, run_s=60, lanes=1, look_every_s=2)
 SEND: Final = Job("send_debits", "billing", timeout_s=180, run_s=30, lanes=2, look_every_s=1)
 
-ALL: Final = (WEBHOOKS, INTAKE, CONFIRM, RECONCILE, PULL, FOLLOW, CHECK, PLAN, SEND)
+# Refunds and voids are few, and asked for by people who wait.
+GIVE_BACK: Final = Job("give_back", "billing", timeout_s=180, run_s=30, lanes=1, look_every_s=1)
+ASK_BACK: Final = Job(
+    "ask_about_givebacks", "reconciliation", timeout_s=240, run_s=30, lanes=1, look_every_s=5
+)
+
+ALL: Final = (WEBHOOKS, INTAKE, CONFIRM, RECONCILE, PULL, FOLLOW, CHECK, PLAN, SEND, GIVE_BACK, ASK_BACK)
 
 
 def job_key(job: Job, *, lane: int) -> str:

@@ -146,7 +146,7 @@ class FollowUp(msgspec.Struct, frozen=True):
 
 
 async def locked_by_ids(
-    conn: Connection, *, unique_ids: Sequence[str], transaction_ids: Sequence[str]
+    conn: Connection, *, unique_ids: Sequence[str], transaction_ids: Sequence[str], ids: Sequence[int] = ()
 ) -> list[Attempt]:
     """
     Lock and load the attempts with any of these ids.
@@ -155,13 +155,14 @@ async def locked_by_ids(
         conn: Inside the transaction that will write them.
         unique_ids: The gateway's ids.
         transaction_ids: Ours.
+        ids: Rows to lock beside them.
 
     Returns:
         One attempt each, in the order of their rows.
     """
     cursor = await conn.execute(
         _SQL["locked_by_ids"],
-        {"unique_ids": list(unique_ids), "transaction_ids": list(transaction_ids)},
+        {"unique_ids": list(unique_ids), "transaction_ids": list(transaction_ids), "ids": list(ids)},
         binary=True,  # fingerprints come as bytes
     )
     return [Attempt(*row) for row in await cursor.fetchall()]

@@ -26,6 +26,7 @@ from tether_web import (
     debtors,
     events,
     exposure,
+    givebacks,
     health,
     openapi,
     problems,
@@ -114,6 +115,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] = lambda: d
         route_handlers=[
             attempts.ROUTER,
             exposure.ROUTER,
+            *givebacks.ROUTERS,
             events.ROUTER,
             uploads.ROUTER,
             *billing.ROUTERS,

@@ -253,6 +253,8 @@ async def one(state: State, run_id: Id) -> RunDetail:
 @post("/{run_id:int}/pause", status_code=200, summary="Send nothing more of a run for now")
 async def pause(state: State, run_id: Id, data: JSONBody[Because]) -> RunAnswer:
     """Once this is answered, no debit of the run is begun; those under way come to their end."""
+    if not data.because.isprintable():
+        raise InvalidRequest("leave out characters that cannot be printed", field="because")
 
     def paused(run: Run) -> dict[str, Any]:
         return {"paused_because": data.because, "paused_from": run.state}

@@ -8,7 +8,8 @@ from litestar import Router, get
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import Parameter
-from tether_core.after_return import paid_out_twice, refund, settles_on
+from tether_core import giveback
+from tether_core.after_return import settles_on
 from tether_core.calendar import exposure
 from tether_stores import billing_attempts
 from tether_stores.postgres import connection
@@ -29,11 +30,13 @@ class ExposureAnswer(msgspec.Struct, frozen=True):
         unauthorised_on: Last day to claim that there was no mandate.
         final_on: The first day on which the money cannot go back by any of these.
         refundable: Whether we may give it back today.
-        refundable_why: Why, or why not; see `tether_core.after_return.Refund`.
+        refundable_why: Why, or why not; see `tether_core.giveback`.
         refundable_from: The first day on which we may, where only time is missing.
+        voidable: Whether it may still be cancelled today, before it goes to the banks.
+        voidable_why: Why, or why not; see `tether_core.giveback`.
         retry_on: The day on which it is tried again after it came back.
         retry_why: Why that day, or why not at all.
-        paid_out_twice: Whether its money went back by our refund and by the debtor's bank.
+        paid_out_twice: Whether its money went back both by us and by the debtor's bank.
     """
 
     attempt_id: int
@@ -46,6 +49,8 @@ class ExposureAnswer(msgspec.Struct, frozen=True):
     refundable: bool
     refundable_why: str
     refundable_from: date | None
+    voidable: bool
+    voidable_why: str
     retry_on: date | None
     retry_why: str | None
     paid_out_twice: bool
@@ -60,7 +65,9 @@ async def one(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**63 
         raise NotFoundException("There is no such billing attempt")
     due_on = settles_on(found.sent_at.date())
     limits = exposure(due_on)
-    verdict = refund(found.attempt, due_on=due_on, today=state.clock().date())
+    now = state.clock()
+    verdict = giveback.judge("refund", found.attempt, sent_at=found.sent_at, now=now)
+    cancel = giveback.judge("void", found.attempt, sent_at=found.sent_at, now=now)
     return ExposureAnswer(
         attempt_id=attempt_id,
         status=found.attempt.state,
@@ -72,9 +79,11 @@ async def one(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**63 
         refundable=verdict.allowed,
         refundable_why=verdict.why,
         refundable_from=verdict.from_on,
+        voidable=cancel.allowed,
+        voidable_why=cancel.why,
         retry_on=found.retry_on,
         retry_why=found.retry_why,
-        paid_out_twice=paid_out_twice(found.attempt),
+        paid_out_twice=found.attempt.paid_out_twice,
     )
 
 

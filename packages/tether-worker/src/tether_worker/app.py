@@ -28,6 +28,7 @@ from tether_worker.billing import CALLS_MAX, Billing, billing
 from tether_worker.completeness import telling
 from tether_worker.confirmation import confirming
 from tether_worker.gateways import open_gateways
+from tether_worker.givebacks import asking_back, giving_back, lapse_givebacks
 from tether_worker.intake import Intake, intake
 from tether_worker.pulls import pulling, ticking
 from tether_worker.reader import Limits
@@ -131,7 +132,12 @@ async def _asking(
             spacing_days=settings.retry_spacing_days,
             per_day_max=settings.retries_per_day_max,
         )
-        works += [reconciling(has, rules=settings.sending_rules), pulling(has), following(follows)]
+        works += [
+            reconciling(has, rules=settings.sending_rules),
+            asking_back(has, rules=settings.sending_rules),
+            pulling(has),
+            following(follows),
+        ]
         duties += [ticking(has), telling(has)]
     return works, duties
 
@@ -160,10 +166,11 @@ async def _billing(
     has = Billing(pool, gateways, limiter, settings.sending_rules, clock, stopping)
     duties = [
         lapse_leases(pool, clock=clock),
+        lapse_givebacks(pool, clock=clock),
         brake_runs(pool, clock=clock),
         try_again(pool, clock=clock),
     ]
-    return [planning(pool, clock=clock), billing(has)], duties
+    return [planning(pool, clock=clock), billing(has), giving_back(has)], duties
 
 
 def _reading(settings: Settings, pool: Pool, *, stopping: asyncio.Event) -> list[Work]:

@@ -46,7 +46,18 @@ from tether_worker.gateways import Gateways
 from tether_worker.runs import pause_account
 from tether_worker.work import Work
 
-__all__ = ["CALLS_MAX", "Billing", "Claim", "billing", "claim", "record", "send_until"]
+__all__ = [
+    "BEGIN_S",
+    "CALLS_MAX",
+    "Billing",
+    "Claim",
+    "Leave",
+    "billing",
+    "claim",
+    "leave",
+    "record",
+    "send_until",
+]
 
 SHARE: Final = "billing"
 # Calls under way at once for one account; as many connections are open, so that no call waits for one.
@@ -55,7 +66,7 @@ CALLS_MAX: Final = 64
 _CLAIM_MAX: Final = 32
 _RECORD_MAX: Final = 256
 # A call that has not begun so long after its claim is not made: its lease could be over before it is.
-_BEGIN_S: Final = 10.0
+BEGIN_S: Final = 10.0
 # A worker frozen inside a transaction loses its rows after this long.
 _FREEZE_S: Final = 5.0
 # Nothing may be sent for a moment: look again after this long at the latest.
@@ -181,8 +192,15 @@ async def send_until(has: Billing, *, end_s: float) -> int:
     return made
 
 
-class _Leave(msgspec.Struct, frozen=True):
-    """How many calls may be made now, under which permit, and when to ask again where none."""
+class Leave(msgspec.Struct, frozen=True):
+    """
+    How many calls may be made now.
+
+    Attributes:
+        permit: The breaker's, for these calls.
+        calls: How many.
+        wait_s: When to ask again where none, in seconds; `None` where waiting is in vain.
+    """
 
     permit: Permit
     calls: int
@@ -192,18 +210,29 @@ class _Leave(msgspec.Struct, frozen=True):
 _NONE: Final = Permit(go=False, generation=0)
 
 
-async def _leave(has: Billing, account: GatewayAccount) -> _Leave:
+async def leave(has: Billing, account: GatewayAccount, *, wanted_max: int = _CLAIM_MAX) -> Leave:
+    """
+    Ask limiter and breaker for calls with an account.
+
+    Args:
+        has: What sending needs.
+        account: Which.
+        wanted_max: Calls at most.
+
+    Returns:
+        What may be called now.
+    """
     room = CALLS_MAX - len(has.under_way)
     if room < 1:
-        return _Leave(_NONE, 0, _WAIT_MAX_S)
+        return Leave(_NONE, 0, _WAIT_MAX_S)
     shares = has.gateways.rates(account)
-    grant = await has.limiter.take(account.name, share=SHARE, wanted=min(room, _CLAIM_MAX), shares=shares)
+    grant = await has.limiter.take(account.name, share=SHARE, wanted=min(room, wanted_max), shares=shares)
     if not grant.granted:
-        return _Leave(_NONE, 0, grant.wait_s)
+        return Leave(_NONE, 0, grant.wait_s)
     permit, allowed = await has.limiter.ask_for(account.name, wanted=grant.granted)
     # An open breaker is not waited for: the next look asks again.
     wait_s = permit.wait_s if not allowed and permit.wait_s <= _WAIT_MAX_S else None
-    return _Leave(permit, allowed, wait_s)
+    return Leave(permit, allowed, wait_s)
 
 
 async def _begin(
@@ -218,12 +247,12 @@ async def _begin(
         account = accounts.get(name)
         if account is None or not account.enabled:
             continue
-        leave = await _leave(has, account)
-        if leave.wait_s is not None:
-            waits_s.append(leave.wait_s)
-        if leave.calls:
+        allowed = await leave(has, account)
+        if allowed.wait_s is not None:
+            waits_s.append(allowed.wait_s)
+        if allowed.calls:
             runs = [run_id for run_id, of in waiting if of == name]
-            begun += await _begin_with(has, calls, told, account=account, leave=leave, runs=runs)
+            begun += await _begin_with(has, calls, told, account=account, allowed=allowed, runs=runs)
     return begun, min(waits_s) if waits_s else None
 
 
@@ -233,14 +262,14 @@ async def _begin_with(
     told: asyncio.Queue[Told | None],
     *,
     account: GatewayAccount,
-    leave: _Leave,
+    allowed: Leave,
     runs: Sequence[int],
 ) -> int:
     opened = await has.gateways.get(account.name)
     assert opened is not None
-    left, taken = leave.calls, 0
+    left, taken = allowed.calls, 0
     for run_id in runs:
-        claims, withheld = await claim(has, run_id, account=account, permit=leave.permit, limit=left)
+        claims, withheld = await claim(has, run_id, account=account, permit=allowed.permit, limit=left)
         for one in claims:
             call = asyncio.create_task(_call(opened, one, told))
             for standing in (calls, has.under_way):
@@ -284,7 +313,7 @@ async def claim(
     Raises:
         Unavailable: when Postgres is away; nothing was claimed then, or it was and its lease will run out.
     """
-    begin_until_s = monotonic() + _BEGIN_S
+    begin_until_s = monotonic() + BEGIN_S
     now = has.clock()
     async with transaction(has.pool) as conn:
         run = await billing_runs.share(conn, run_id)

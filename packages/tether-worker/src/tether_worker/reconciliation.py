@@ -45,7 +45,7 @@ from tether_worker.asking import Asking, Party, payment
 from tether_worker.pulls import take_in
 from tether_worker.work import Work
 
-__all__ = ["reconcile", "reconciling"]
+__all__ = ["NEVER", "reconcile", "reconciling"]
 
 # One question each at 20 a second: a batch takes some seconds, and one slow answer holds up no more than these.
 BATCH_MAX: Final = 64
@@ -73,7 +73,7 @@ _NOT_THERE: Final = GatewayAnswer(
 
 _RULES: Final = Rules()
 # For attempts that were asked about often enough: they stay out of the way of those that wait for their first question.
-_NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
+NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 _log = logger("reconciliation")
 
@@ -230,7 +230,7 @@ def _next(
     if ask.id in settled:
         return ask.id, ask.asks, settled[ask.id]
     again_at = next_ask(_kind(one), ask.asks + 1, now=now, jitter=has.chance())
-    return ask.id, ask.asks + 1, again_at or _NEVER
+    return ask.id, ask.asks + 1, again_at or NEVER
 
 
 def _kind(one: _Answered) -> Asked:

@@ -11,19 +11,23 @@ it or nothing, and the rows are free again as soon as its connection is gone. A 
 content is taken apart and its rows are booked alone; the one that fails is put off, and in the end parked.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
 import msgspec
+from tether_core import giveback
 from tether_core.billing import Attempt, Decision, Policy, decide, listed
 from tether_core.emp.notification import Notification, decode
 from tether_core.errors import TetherError, Unavailable, Unreadable
 from tether_core.events import Event
+from tether_core.giveback import Giveback, Outcome
 from tether_core.inbox import LADDER_S, LADDER_UNKNOWN_PAYMENT_S, InboxState, InboxStep, next_attempt, step
 from tether_core.jobs import WEBHOOKS
-from tether_stores import billing_attempts, blacklist, outbox, webhook_events
+from tether_core.sending import Send
+from tether_stores import billing_attempts, blacklist, givebacks, outbox, webhook_events
 from tether_stores.blacklist import CausedEntry
+from tether_stores.givebacks import Row, Written
 from tether_stores.postgres import Connection, Pool, blames_store, connection, transaction
 from tether_stores.telemetry import logger
 from tether_stores.webhook_events import Claimed, Finish
@@ -145,13 +149,19 @@ def _blames_no_row(problem: Exception, conn: Connection) -> bool:
 async def _book_together(conn: Connection, rows: Sequence[Claimed], *, has: Booking, now: datetime) -> None:
     claims = [(row, _decoded(row)) for row in rows]
     genuine = [told for _, told in claims if told is not None]
+    unique_ids = [told.unique_id for told in genuine if told.unique_id]
+    transaction_ids = [told.transaction_id for told in genuine if told.transaction_id]
+    # Some speak of refunds and voids; these move their debits, which are locked with all others, in the order of ids.
+    orders = await givebacks.named(conn, unique_ids=unique_ids, transaction_ids=transaction_ids)
     ledger = _Ledger(
         await billing_attempts.locked_by_ids(
             conn,
-            unique_ids=[told.unique_id for told in genuine if told.unique_id],
-            transaction_ids=[told.transaction_id for told in genuine if told.transaction_id],
+            unique_ids=unique_ids,
+            transaction_ids=transaction_ids,
+            ids=sorted({order.attempt_id for order in orders}),
         )
     )
+    backs = _Orders(await givebacks.locked(conn, [order.id for order in orders]) if orders else {})
     finished: list[Finish] = []
     entries: list[CausedEntry] = []
     facts: list[tuple[int | None, Event]] = []
@@ -162,6 +172,23 @@ async def _book_together(conn: Connection, rows: Sequence[Claimed], *, has: Book
             )
             continue
         attempt = ledger.find(told)
+        order = None if attempt is not None else backs.find(told)
+        if order is not None:
+            debit = ledger.with_id(order.debit.id)
+            decision, outcome = giveback.decide(
+                msgspec.structs.replace(order, debit=debit),
+                told,
+                account=row.account,
+                policy=has.policy,
+                confirmation=row.confirmation,
+            )
+            if outcome is not None:
+                backs.put(order, outcome)
+                if outcome.debit != debit:
+                    ledger.put(outcome.debit)
+                facts.extend((row.id, fact) for fact in outcome.events)
+            finished.append(_finished(row, decision, attempt=None, has=has, now=now))
+            continue
         decision = decide(
             attempt, told, account=row.account, policy=has.policy, confirmation=row.confirmation
         )
@@ -173,6 +200,7 @@ async def _book_together(conn: Connection, rows: Sequence[Claimed], *, has: Book
         facts.extend((row.id, fact) for fact in decision.events)
         finished.append(_finished(row, decision, attempt=attempt, has=has, now=now))
     await billing_attempts.move(conn, ledger.moved, now=now)
+    await givebacks.write(conn, [Written(order) for order in backs.moved], now=now)
     facts.extend(
         (made.webhook_event_id, listed(made.entry, attempt_id=made.attempt_id))
         for made in await blacklist.add(conn, entries, now=now)
@@ -224,7 +252,11 @@ class _Ledger:
     def __init__(self, attempts: Sequence[Attempt]) -> None:
         self._by_unique_id = {one.unique_id: one for one in attempts if one.unique_id}
         self._by_transaction_id = {one.transaction_id: one for one in attempts}
+        self._by_id = {one.id: one for one in attempts}
         self._moved: dict[int, Attempt] = {}
+
+    def with_id(self, attempt_id: int) -> Attempt:
+        return self._by_id[attempt_id]
 
     def find(self, told: Notification) -> Attempt | None:
         # The gateway's id first: it is the one that is signed.
@@ -236,8 +268,33 @@ class _Ledger:
         if attempt.unique_id:
             self._by_unique_id[attempt.unique_id] = attempt
         self._by_transaction_id[attempt.transaction_id] = attempt
+        self._by_id[attempt.id] = attempt
         self._moved[attempt.id] = attempt
 
     @property
     def moved(self) -> list[Attempt]:
+        return list(self._moved.values())
+
+
+class _Orders:
+    """The orders to give back of one batch by both of their ids, and which of them moved."""
+
+    def __init__(self, rows: Mapping[int, Row]) -> None:
+        self._by_id = {row_id: row.giveback for row_id, row in rows.items()}
+        self._moved: dict[int, Send] = {}
+
+    def find(self, told: Notification) -> Giveback | None:
+        for one in self._by_id.values():
+            order = one.order.attempt
+            if told.unique_id in {order.unique_id} - {None} or told.transaction_id == order.transaction_id:
+                return one
+        return None
+
+    def put(self, one: Giveback, outcome: Outcome) -> None:
+        row_id = one.order.attempt.id
+        self._by_id[row_id] = msgspec.structs.replace(one, order=outcome.order)
+        self._moved[row_id] = outcome.order
+
+    @property
+    def moved(self) -> list[Send]:
         return list(self._moved.values())

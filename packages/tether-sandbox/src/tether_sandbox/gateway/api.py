@@ -15,7 +15,7 @@ For tests (JSON, no auth; listen on loopback only):
 
 | path | what it does |
 |---|---|
-| `GET /ledger` | sums by status, requests by kind, notifications, ids debited twice |
+| `GET /ledger` | sums by status, refunds and voids, requests by kind, notifications, ids debited or paid out twice |
 | `GET /ledger/debits?transaction_id=\|unique_id=\|fingerprint=` | records, and how often somebody was debited |
 | `GET /ledger/rates?kind=sale&window_s=10` | the most requests that came within any such span |
 | `POST /ledger/settle` | everything ahead happens now; answers when all notifications are settled |
@@ -250,6 +250,11 @@ class Gateway:
                 for status, (number, amount) in sorted(ledger.by_status().items())
             },
             "debited_twice": ledger.twice(),
+            "given_back": {
+                kind: {"orders": number, "amount_minor": amount}
+                for kind, (number, amount) in sorted(ledger.given_back().items())
+            },
+            "paid_out_twice": ledger.paid_out_twice(),
             "requests": {kind: len(times) for kind, times in sorted(self._arrivals.items())},
             "notifications": dict(self.teller.notifier.counts),
             "chargebacks": len(ledger.backs),

@@ -30,6 +30,9 @@ __all__ = ["SALES", "Back", "Debit", "Ledger", "Order"]
 SALES: Final = frozenset({"sdd_sale", "sdd_init_recurring_sale", "sdd_recurring_sale"})
 # Where no money was taken in the end.
 _NOTHING_TAKEN: Final = frozenset({"declined", "error", "voided"})
+_PAYS_BACK: Final = frozenset({"sdd_refund", "void"})
+# Where the debtor's bank has the money.
+_LOST: Final = frozenset({"chargebacked", "second_chargebacked", "representment_reversed"})
 
 # What the lists call a turn of a dispute. The gateway spells these in several ways, so the simulator does, too.
 _TYPES: Final = {
@@ -253,6 +256,42 @@ class Ledger:
         return [
             own for own, same in self._by_transaction.items() if sum(debit.took_money for debit in same) > 1
         ]
+
+    def paid_back(self, unique_id: str) -> int:
+        """
+        What the debtor of a payment got back, by the merchant and by the bank together.
+
+        Args:
+            unique_id: The gateway's id of the debit.
+
+        Returns:
+            Whole minor units; more than the debit's own amount means that money went back twice.
+        """
+        debit = self.debits[unique_id]
+        by_merchant = sum(
+            other.order.amount_minor
+            for other in self.referring(unique_id)
+            if other.order.type in _PAYS_BACK and other.status == "approved"
+        )
+        by_bank = debit.order.amount_minor if debit.status in _LOST else 0
+        return by_merchant + by_bank
+
+    def paid_out_twice(self) -> list[str]:
+        """The merchant's ids of debits of which more went back than had been taken."""
+        return [
+            debit.order.transaction_id
+            for debit in self.debits.values()
+            if debit.order.type in SALES and self.paid_back(debit.unique_id) > debit.order.amount_minor
+        ]
+
+    def given_back(self) -> dict[str, tuple[int, int]]:
+        """Number and sum in minor units of refunds and voids that were carried out, by type."""
+        numbers, sums = Counter[str](), Counter[str]()
+        for debit in self.debits.values():
+            if debit.order.type in _PAYS_BACK and debit.status == "approved":
+                numbers[debit.order.type] += 1
+                sums[debit.order.type] += debit.order.amount_minor
+        return {kind: (number, sums[kind]) for kind, number in numbers.items()}
 
     def by_status(self) -> dict[str, tuple[int, int]]:
         """Number and sum in minor units of the debits in each status; refunds and voids left out."""

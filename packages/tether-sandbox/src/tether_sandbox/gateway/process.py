@@ -25,7 +25,7 @@ from tether_sandbox.gateway.life import Fields, Turn
 from tether_sandbox.gateway.script import APPROVED, Manner, Script, scripted
 from tether_sandbox.gateway.setup import Faults, Setup
 
-__all__ = ["NEEDED", "NEEDED_ADDRESS", "Fields", "Refused", "checked", "fate"]
+__all__ = ["LOST_ANSWERS", "NEEDED", "NEEDED_ADDRESS", "Fields", "Refused", "checked", "fate"]
 
 NEEDED_ADDRESS: Final = tuple(f"billing_address/{name}" for name in ("first_name", "last_name", "country"))
 _MONEY: Final = ("usage", "amount", "currency")
@@ -38,6 +38,9 @@ NEEDED: Final[dict[str, tuple[str, ...]]] = {
     "sdd_refund": (*_MONEY, "reference_id"),
     "void": ("reference_id",),
 }
+
+# Scripts from here on are about how an answer is lost, so they suit refunds and voids too.
+LOST_ANSWERS: Final = 30
 
 # Name of a share in `Faults` -> how the answer is given and whether the debit is taken.
 _FAULTS: Final[dict[str, tuple[Manner, bool]]] = {
@@ -104,10 +107,10 @@ def checked(fields: Fields) -> None:
 
 def fate(fields: Fields, *, nth: int, setup: Setup) -> Script:
     """
-    What happens to a debit.
+    What happens to a debit, a refund or a void.
 
     Args:
-        fields: Texts by path, checked.
+        fields: Texts by path, checked; a void has its debit's amount.
         nth: How often this transaction_id was sent, 1 for the first time; the second may fare otherwise.
         setup: The simulator's.
 
@@ -116,11 +119,14 @@ def fate(fields: Fields, *, nth: int, setup: Setup) -> Script:
     """
     iban = fields.get("iban", "").replace(" ", "")
     script = scripted(int(fields["amount"]), iban=iban)
-    if script is not APPROVED or fields["transaction_type"] not in SALES:
+    is_debit = fields["transaction_type"] in SALES
+    if not is_debit and script.number < LOST_ANSWERS:
+        script = APPROVED  # how a debit fares says nothing about its refund
+    if script is not APPROVED:
         return script
     # Not from the order of requests, which no two runs share.
     chance = random.Random(f"{setup.seed}:{fields['transaction_id']}:{nth}")
-    script = _lived(chance, lives=setup.lives) if setup.lives else script
+    script = _lived(chance, lives=setup.lives) if setup.lives and is_debit else script
     return _faulty(script, chance, faults=setup.faults)
 
 

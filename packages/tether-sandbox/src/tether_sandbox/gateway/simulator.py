@@ -82,7 +82,7 @@ class Simulator:
         return found
 
     def sums(self) -> dict[str, Any]:
-        """Sums by status, requests by kind, notifications, ids debited twice."""
+        """Sums by status, refunds and voids, requests by kind, notifications, ids debited or paid out twice."""
         return self._answered("GET", "/ledger")
 
     def rates(self, kind: str = "sale", *, window_s: float = 10.0) -> dict[str, Any]:

@@ -21,15 +21,15 @@ from tether_sandbox.gateway import papers
 from tether_sandbox.gateway.ledger import SALES, Debit, Ledger, Order
 from tether_sandbox.gateway.life import Turn
 from tether_sandbox.gateway.notifier import Notifier
-from tether_sandbox.gateway.process import Fields, Refused, checked, fate
-from tether_sandbox.gateway.script import APPROVED, Manner, Script
+from tether_sandbox.gateway.process import LOST_ANSWERS, Fields, Refused, checked, fate
+from tether_sandbox.gateway.script import Manner, Script
 from tether_sandbox.gateway.setup import Setup
 
 __all__ = ["Answer", "Teller"]
 
 _PER_PAGE: Final = 100
 _WINDOW_MAX: Final = timedelta(days=7)
-_LOST_ANSWERS: Final = 30  # scripts from here on are about how an answer is lost, so they suit refunds too
+_REFUNDABLE: Final = frozenset({"approved", "chargeback_reversed", "represented"})
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -121,7 +121,12 @@ class Teller:
         order = debit.order
         if order.type == "sdd_refund" and turn.status == "approved":
             original = self.ledger.found(unique_id=order.reference_id)
-            if original is not None and order.amount_minor == original.order.amount_minor:
+            # A bank that was faster has given the money back, too: the debit stays charged back, and both have paid.
+            if (
+                original is not None
+                and order.amount_minor == original.order.amount_minor
+                and original.status in _REFUNDABLE
+            ):
                 self.turn(original, Turn("refunded"))
 
     def enter_turn(self, debit: Debit, turn: Turn) -> str:
@@ -171,6 +176,9 @@ class Teller:
             Refused: when it is not taken.
         """
         checked(fields)
+        known = self.ledger.found(transaction_id=fields["transaction_id"])
+        if self.setup.repeats == "refuse" and known is not None:
+            raise Refused("450", "Transaction already exists!")
         match fields["transaction_type"]:
             case "sdd_refund":
                 return self._refund(token, fields)
@@ -186,14 +194,11 @@ class Teller:
             if first.status == "refunded":
                 raise Refused("430", "the series was stopped")
             fingerprint = first.order.fingerprint
-        known = self.ledger.found(transaction_id=fields["transaction_id"])
-        if self.setup.repeats == "refuse" and known is not None:
-            raise Refused("450", "Transaction already exists!")
         return self._take(token, fields, fingerprint=fingerprint)
 
     def _refund(self, token: str, fields: Fields) -> Answer:
         original = self._original(fields, types=SALES)
-        if original.status not in {"approved", "chargeback_reversed", "represented"}:
+        if original.status not in _REFUNDABLE:
             raise Refused("420", "reference transaction cannot be refunded in its state")
         paid_back = sum(
             other.order.amount_minor
@@ -208,11 +213,12 @@ class Teller:
         original = self._original(fields, types=SALES)
         if original.status not in {"pending_async", "approved"} or original.taken_at.date() != _now().date():
             raise Refused("420", "reference transaction cannot be voided any more")
-        original.ahead.clear()
-        self.turn(original, Turn("voided"))
         money = {"amount": str(original.order.amount_minor), "currency": original.order.currency}
-        script = Script(0, "void", status="approved")
-        return Answer(papers.payment(self._enter(token, fields | money, script=script, fingerprint="")))
+        answer, order = self._entered(token, fields | money, fingerprint="")
+        if order is not None:
+            original.ahead.clear()
+            self.turn(original, Turn("voided"))
+        return answer
 
     def _original(self, fields: Fields, *, types: frozenset[str]) -> Debit:
         original = self.ledger.found(unique_id=fields["reference_id"])
@@ -221,19 +227,22 @@ class Teller:
         return original
 
     def _take(self, token: str, fields: Fields, *, fingerprint: str) -> Answer:
+        return self._entered(token, fields, fingerprint=fingerprint)[0]
+
+    def _entered(self, token: str, fields: Fields, *, fingerprint: str) -> tuple[Answer, Debit | None]:
         """Give it its fate, enter it where it stands, and answer as scripted."""
         own_id = fields["transaction_id"]
         nth = self._sent_times[own_id] = self._sent_times.get(own_id, 0) + 1
         script = fate(fields, nth=nth, setup=msgspec.structs.replace(self.setup, faults=self.faults))
-        if fields["transaction_type"] not in SALES and script.number < _LOST_ANSWERS:
-            script = APPROVED
+        if fields["transaction_type"] == "void" and script.stands:
+            script = msgspec.structs.replace(script, status="approved", turns=())  # at once, or never
         if not script.stands:
-            return Answer(papers.refusal(script.code or "100", script.name), manner=script.manner)
+            return Answer(papers.refusal(script.code or "100", script.name), manner=script.manner), None
         debit = self._enter(token, fields, script=script, fingerprint=fingerprint, nth=nth)
-        # Some answers give an error although the debit stands.
-        lied = bool(script.code) and script.status == "pending_async"
+        # Some answers give an error although the order stands.
+        lied = bool(script.code) and script.number >= LOST_ANSWERS
         body = papers.payment(debit, status="error" if lied else None, code=script.code if lied else None)
-        return Answer(body, manner=script.manner)
+        return Answer(body, manner=script.manner), debit
 
     def _enter(self, token: str, fields: Fields, *, script: Script, fingerprint: str, nth: int = 1) -> Debit:
         order = Order(

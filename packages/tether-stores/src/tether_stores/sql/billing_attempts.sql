@@ -5,12 +5,13 @@
 -- notifications of the same payments wait for each other instead of deadlocking.
 
 -- locked_by_ids --
--- Lock the attempts that n notifications speak of. Returns one row per attempt, locked until the transaction ends.
+-- Lock the attempts that n notifications speak of, and m more by row. Returns one row per attempt, locked until the
+-- transaction ends.
 select
     id, account, transaction_id, unique_id, amount_minor, currency, payment_stage, dispute_stage, error_code,
     reason_code, iban_fingerprint, iban_masked
 from billing_attempts
-where unique_id = any(%(unique_ids)b) or transaction_id = any(%(transaction_ids)b)
+where unique_id = any(%(unique_ids)b) or transaction_id = any(%(transaction_ids)b) or id = any(%(ids)b::bigint[])
 order by id
 for update;
 
@@ -134,8 +135,11 @@ where id = %(id)s;
 select retry_on, count(*) from billing_attempts where retry_on >= %(from_on)s group by retry_on;
 
 -- paid_out_twice --
--- Attempts whose money went back by a refund of ours and by the debtor's bank, for a person. Up to %(limit)s ids.
-select id from billing_attempts where payment_stage = 80 and dispute_stage in (1, 3) order by id desc limit %(limit)s;
+-- Attempts whose money went back by us and by the debtor's bank, for a person. Up to %(limit)s ids.
+select id from billing_attempts
+where payment_stage in (70, 80) and dispute_stage in (1, 3)
+order by id desc
+limit %(limit)s;
 
 -- left_open --
 -- How many attempts of unknown outcome have been asked about as often as may be. One row.

@@ -110,12 +110,18 @@ select count(*) from heard;
 
 -- due_again --
 -- Lock up to %(limit)s debits that came back and whose day to be tried again has come, and that were not tried again yet.
+-- A debit that we gave back ourselves, or are about to, is not collected again by itself.
 -- Returns id, run_id, debtor_id, due_item, number of the next try.
 select a.id, a.run_id, a.debtor_id, a.due_item, a.try_number + 1
 from billing_attempts a
 join billing_runs r on r.id = a.run_id
 where
     a.retry_on <= %(today)s and a.dispute_stage in (1, 3) and r.state in ('running', 'paused', 'finished')
+    and a.payment_stage < 70
+    and not exists (
+        select from givebacks g
+        where g.attempt_id = a.id and g.state in ('pending', 'unknown', 'approved', 'refunded')
+    )
     and not exists (select from billing_attempts later where later.retry_of = a.id)
 order by a.id
 limit %(limit)s

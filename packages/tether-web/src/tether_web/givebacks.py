@@ -1,0 +1,158 @@
+"""
+`POST /api/billing-attempts/{id}/refund` and `.../void`: give a debit back, once.
+
+What is made here is a row; the worker sends it. While an order about a debit stands, the same order again is a repeat and
+gives that one; another kind of order is refused. `GET /api/billing-attempts/{id}/givebacks` and `GET /api/givebacks` show
+what came of orders.
+"""
+
+from typing import Annotated, Final
+
+import msgspec
+from litestar import Request, Response, Router, get, post
+from litestar.datastructures import State
+from litestar.exceptions import NotFoundException
+from litestar.params import JSONBody, Parameter
+from tether_core import giveback
+from tether_core.errors import IllegalStep, InvalidRequest, Unavailable
+from tether_core.giveback import GivebackKind, GivebackState
+from tether_core.jobs import GIVE_BACK
+from tether_stores import billing_attempts, gateway_accounts, givebacks
+from tether_stores.givebacks import Listed
+from tether_stores.postgres import Connection, transaction
+from tether_stores.postgres import connection as connected
+from tether_stores.queue import ring
+from tether_stores.telemetry import logger
+
+from tether_web.pages import LIMIT, LIMIT_MAX, Page, decode_cursor, page
+
+__all__ = ["ROUTERS", "GivebackOrder"]
+
+Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
+
+_STEPS: Final[dict[GivebackKind, str]] = {"refund": "refunded", "void": "voided"}
+_log = logger("givebacks")
+
+
+class GivebackOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    How a debit is to be given back: always as a whole.
+
+    Attributes:
+        usage: The text on the debtor's statement.
+    """
+
+    usage: Annotated[str, msgspec.Meta(min_length=1, max_length=140)] = "Refund"
+
+
+@post("/refund", status_code=202, summary="Pay a collected debit back, once")
+async def refund(
+    request: Request[str, None, State], state: State, attempt_id: Id, data: JSONBody[GivebackOrder]
+) -> Response[Listed]:
+    """Refused while a return may be on its way, and for good once the debtor's bank gave the money back."""
+    return await _order(state, attempt_id, kind="refund", usage=data.usage, by=request.user)
+
+
+@post("/void", status_code=202, summary="Cancel a debit of today before it goes to the banks")
+async def void(
+    request: Request[str, None, State], state: State, attempt_id: Id, data: JSONBody[GivebackOrder]
+) -> Response[Listed]:
+    """Possible on the day the debit was sent; the gateway has the last word."""
+    return await _order(state, attempt_id, kind="void", usage=data.usage, by=request.user)
+
+
+@get("/givebacks", summary="Refunds and voids of a debit, newest first")
+async def of_attempt(state: State, attempt_id: Id) -> list[Listed]:
+    """All of them; one at most stands."""
+    async with connected(state.pool) as conn:
+        if await billing_attempts.one(conn, attempt_id) is None:
+            raise NotFoundException("There is no such billing attempt")
+        return await givebacks.of_attempt(conn, attempt_id)
+
+
+@get("/", summary="List refunds and voids, newest first")
+async def listed(
+    state: State,
+    status: Annotated[GivebackState | None, Parameter(description="Only orders in this state.")] = None,
+    cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
+    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
+) -> Page[Listed]:
+    """One page of orders."""
+    async with connected(state.pool) as conn:
+        rows = await givebacks.listed(conn, limit=limit + 1, before=decode_cursor(cursor), state=status)
+    return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
+
+
+async def _order(
+    state: State, attempt_id: int, *, kind: GivebackKind, usage: str, by: str
+) -> Response[Listed]:
+    if not usage.isprintable():
+        raise InvalidRequest("leave out characters that cannot be printed", field="usage")
+    now = state.clock()
+    async with transaction(state.pool) as conn:
+        held = await givebacks.hold_debit(conn, attempt_id)
+        if held is None:
+            raise NotFoundException("There is no such billing attempt")
+        standing = await _standing(conn, attempt_id)
+        if standing is not None:
+            if standing.kind != kind:
+                raise IllegalStep(
+                    "billing attempt", state=f"about to get a {standing.kind}", step=_STEPS[kind]
+                )
+            return Response(standing, status_code=200, headers=_location(attempt_id))
+        verdict = giveback.judge(kind, held.debit, sent_at=held.sent_at, now=now)
+        if not verdict.allowed:
+            from_on = f" (possible from {verdict.from_on})" if verdict.from_on else ""
+            raise IllegalStep("billing attempt", state=f"{verdict.why}{from_on}", step=_STEPS[kind])
+        await _require_account(conn, state, held.debit.account)
+        own_id = giveback.transaction_id(kind, held.debit, number=held.number)
+        made = await givebacks.add(
+            conn,
+            held.debit,
+            kind=kind,
+            number=held.number,
+            transaction_id=own_id,
+            usage=usage,
+            ordered_by=by,
+            now=now,
+        )
+        order = await _standing(conn, attempt_id)
+    assert made is not None  # the debit was held, so nobody else could make one
+    assert order is not None
+    _log.info("giveback ordered", giveback_id=made, attempt_id=attempt_id, kind=kind)
+    await _ring(state)
+    return Response(order, status_code=202, headers=_location(attempt_id))
+
+
+async def _standing(conn: Connection, attempt_id: int) -> Listed | None:
+    orders = await givebacks.of_attempt(conn, attempt_id)
+    return next((one for one in orders if one.status in giveback.STANDING), None)
+
+
+async def _require_account(conn: Connection, state: State, name: str) -> None:
+    account = (await gateway_accounts.all_accounts(conn, settings=state.settings)).get(name)
+    if account is None:
+        raise InvalidRequest(f"the gateway account {name} of this debit is not configured", field="account")
+    if not account.enabled:
+        raise InvalidRequest(f"the gateway account {name} of this debit is not enabled", field="account")
+
+
+def _location(attempt_id: int) -> dict[str, str]:
+    return {"Location": f"/api/billing-attempts/{attempt_id}/givebacks"}
+
+
+async def _ring(state: State) -> None:
+    try:
+        await ring(state.billing_doorbell, GIVE_BACK, lane=0)
+    except Unavailable as problem:
+        _log.warning("worker not rung; it looks by itself", why=str(problem))
+
+
+ROUTERS: Final = (
+    Router(
+        "/api/billing-attempts/{attempt_id:int}",
+        route_handlers=[refund, void, of_attempt],
+        tags=["refunds and voids"],
+    ),
+    Router("/api/givebacks", route_handlers=[listed], tags=["refunds and voids"]),
+)

@@ -1,0 +1,405 @@
+"""
+Giving debits back: orders are sent once, and asked about where their outcome is unknown.
+
+```text
+claim, committed ─► call the gateway ─► record, committed ─► the debit is refunded or voided
+   │ judge once more     │ dies here, or no answer
+   ▼                     ▼
+ error, with the cause  unknown ─► asked about by our id ─┬─ told ──────► recorded
+                                                          └─ not there ─► ready again, after the settling time
+```
+
+Everything is decided by `tether_core.giveback`; here is only the order of things. An order and its debit are locked
+together, the debit first, so a chargeback that is booked at the same moment comes before or after and never between.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Final
+
+import msgspec
+import psycopg
+from tether_core import giveback
+from tether_core.billing import Attempt
+from tether_core.emp import codes
+from tether_core.emp.answers import GatewayAnswer
+from tether_core.errors import GatewaySilent, InvalidRequest
+from tether_core.events import Event
+from tether_core.giveback import Giveback, Outcome
+from tether_core.jobs import ASK_BACK, GIVE_BACK
+from tether_core.limits import Permit
+from tether_core.reconciling import (
+    PENDING_AGE_S,
+    SILENCE_S,
+    TRIES_MAX,
+    UNKNOWN_AGE_S,
+    Asked,
+    Heard,
+    heard,
+    next_ask,
+)
+from tether_core.sending import Rules
+from tether_stores import billing_attempts, givebacks, outbox
+from tether_stores.billing_attempts import Ask
+from tether_stores.gateway_accounts import GatewayAccount
+from tether_stores.givebacks import Row, Written
+from tether_stores.postgres import Connection, Pool, connection, transaction
+from tether_stores.telemetry import logger
+
+from tether_worker import gateway
+from tether_worker.asking import Asking, Party, payment
+from tether_worker.billing import BEGIN_S, Billing, leave
+from tether_worker.reconciliation import NEVER
+from tether_worker.upkeep import Duty
+from tether_worker.work import Work
+
+__all__ = ["ask_back", "asking_back", "give_back", "giving_back", "lapse_givebacks", "write"]
+
+_BATCH_MAX: Final = 16
+_LAPSE_MAX: Final = 100
+# For so long an order waits for its turn among debits, in seconds; then the next look tries again.
+_TURN_MAX_S: Final = 5.0
+# As long as confirmation's: an order asked about twice costs one question.
+_LEASE: Final = timedelta(seconds=60)
+_KINDS: Final[dict[Asked, tuple[tuple[int, ...], int]]] = {
+    "unknown": ((codes.UNKNOWN_TO_US, codes.UNKNOWN_TO_GATEWAY), UNKNOWN_AGE_S),
+    "pending": ((codes.IN_PROGRESS,), PENDING_AGE_S),
+}
+_RULES: Final = Rules()
+
+_log = logger("givebacks")
+
+
+def giving_back(has: Billing) -> Work:
+    """
+    Sending orders as a kind of work.
+
+    Args:
+        has: What sending needs.
+
+    Returns:
+        The work for queue "billing".
+    """
+
+    async def bite() -> int:
+        return await give_back(has)
+
+    async def waits() -> bool:
+        if has.stopping.is_set():
+            return False
+        async with connection(has.pool) as conn:
+            return bool(await givebacks.sendable(conn, now=has.clock()))
+
+    return Work(GIVE_BACK, bite, waits)
+
+
+async def give_back(has: Billing) -> int:
+    """
+    Send orders that are ready, as many as may be sent now, and record what came of them.
+
+    Args:
+        has: What sending needs.
+
+    Returns:
+        How many orders were called for or withheld.
+
+    Raises:
+        Unavailable: when Postgres is away; orders whose answer was not recorded become unknown and are asked about.
+    """
+    async with connection(has.pool) as conn:
+        waiting = await givebacks.sendable(conn, now=has.clock())
+    accounts = await has.gateways.accounts()
+    done = 0
+    for name in waiting:
+        account = accounts.get(name)
+        if account is not None and account.enabled and not has.stopping.is_set():
+            done += await _give_back(has, account)
+    return done
+
+
+class _Call(msgspec.Struct, frozen=True):
+    """An order that was claimed, on its way to the gateway."""
+
+    row: Row
+    begin_until_s: float
+
+    @property
+    def order(self) -> Attempt:
+        return self.row.giveback.order.attempt
+
+
+async def _give_back(has: Billing, account: GatewayAccount) -> int:
+    end_s = monotonic() + _TURN_MAX_S
+    while not (allowed := await leave(has, account, wanted_max=_BATCH_MAX)).calls:
+        if allowed.wait_s is None or monotonic() >= end_s:
+            return 0
+        await asyncio.sleep(max(allowed.wait_s, 0.001))
+    calls, withheld = await _claim(has, account, limit=allowed.calls)
+    if not calls:
+        return withheld
+    opened = await has.gateways.get(account.name)
+    assert opened is not None
+    answers = await asyncio.gather(*(_answer(opened, one) for one in calls))
+    await _report(has, account, allowed.permit, answers)
+    told = [(one, answer) for one, answer in zip(calls, answers, strict=True) if answer is not None]
+    for one, answer in told:
+        await _record(has, one, answer)
+    return len(calls) + withheld
+
+
+async def _claim(has: Billing, account: GatewayAccount, *, limit: int) -> tuple[list[_Call], int]:
+    begin_until_s = monotonic() + BEGIN_S
+    now = has.clock()
+    async with transaction(has.pool) as conn:
+        rows = await givebacks.ready(conn, account.name, now=now, limit=limit)
+        outcomes = [giveback.claim(row.giveback, now=now, rules=has.rules) for row in rows]
+        await write(conn, [row.giveback for row in rows], outcomes, now=now)
+    calls = [
+        _Call(
+            msgspec.structs.replace(row, giveback=msgspec.structs.replace(row.giveback, order=outcome.order)),
+            begin_until_s,
+        )
+        for row, outcome in zip(rows, outcomes, strict=True)
+        if outcome.cause == "claimed"
+    ]
+    for row, outcome in zip(rows, outcomes, strict=True):
+        if outcome.cause != "claimed":
+            _log.warning("giveback withheld", giveback_id=row.giveback.order.attempt.id, why=outcome.cause)
+    return calls, len(rows) - len(calls)
+
+
+async def _answer(opened: gateway.Gateway, one: _Call) -> GatewayAnswer | GatewaySilent | None:
+    """What the gateway says, that it says nothing, or `None` where the call was not made in time."""
+    if monotonic() > one.begin_until_s:  # this process was frozen; the lease may be over
+        return None
+    debit, order = one.row.giveback.debit, one.order
+    assert debit.unique_id is not None  # else it had been withheld
+    try:
+        if one.row.giveback.kind == "void":
+            return await gateway.void(
+                opened,
+                transaction_id=order.transaction_id,
+                reference_id=debit.unique_id,
+                usage=one.row.usage,
+            )
+        return await gateway.refund(
+            opened,
+            transaction_id=order.transaction_id,
+            reference_id=debit.unique_id,
+            amount_minor=order.amount_minor,
+            currency=order.currency,
+            usage=one.row.usage,
+        )
+    except GatewaySilent as problem:
+        return problem
+    except Exception as problem:  # noqa: BLE001 - whatever broke, the order may be out
+        _log.error("call failed", giveback_id=order.id, exc_info=problem)
+        return GatewaySilent(why=type(problem).__name__)
+
+
+async def _record(has: Billing, one: _Call, answer: GatewayAnswer | GatewaySilent) -> None:
+    try:
+        await _recorded(has, one, answer)
+    except psycopg.errors.UniqueViolation:
+        # The gateway named an id that is on record for another order. That is no word about this one.
+        _log.error("answer names another payment", giveback_id=one.order.id)
+        await _recorded(has, one, GatewaySilent(why="an id on record for another payment"))
+
+
+async def _recorded(has: Billing, one: _Call, answer: GatewayAnswer | GatewaySilent) -> None:
+    now = has.clock()
+    async with transaction(has.pool) as conn:
+        row = (await givebacks.locked(conn, [one.order.id]))[one.order.id]
+        outcome = giveback.record(
+            row.giveback, answer, number=one.row.giveback.order.sends, now=now, rules=has.rules
+        )
+        await write(conn, [row.giveback], [outcome], now=now)
+    if outcome.cause == "turned_away":
+        _log.error(
+            "the gateway turns an order away", giveback_id=one.order.id, code=outcome.order.attempt.error_code
+        )
+
+
+async def _report(
+    has: Billing,
+    account: GatewayAccount,
+    permit: Permit,
+    answers: Sequence[GatewayAnswer | GatewaySilent | None],
+) -> None:
+    failed = [isinstance(one, GatewaySilent) for one in answers if one is not None]
+    if failed:
+        await has.limiter.report(account.name, permit, failed=failed)
+
+
+async def write(
+    conn: Connection, before: Sequence[Giveback], outcomes: Sequence[Outcome], *, now: datetime
+) -> None:
+    """
+    Write orders, their debits and what is announced of both, inside the transaction that locked them.
+
+    Args:
+        conn: That transaction.
+        before: n orders as they stood.
+        outcomes: What became of each.
+        now: The present moment.
+    """
+    await givebacks.write(
+        conn,
+        [
+            Written(one.order, one.cause if one.order.attempt.error_code == "withheld" else None)
+            for one in outcomes
+        ],
+        now=now,
+    )
+    moved = [after.debit for one, after in zip(before, outcomes, strict=True) if after.debit != one.debit]
+    await billing_attempts.move(conn, moved, now=now)
+    facts: list[tuple[int | None, Event]] = [(None, fact) for one in outcomes for fact in one.events]
+    await outbox.append(conn, facts, now=now)
+
+
+def lapse_givebacks(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
+    """
+    Make orders unknown whose worker was not heard of again.
+
+    Args:
+        pool: Of Postgres.
+        clock: Gives the present moment.
+
+    Returns:
+        The duty.
+    """
+
+    async def lapse() -> None:
+        now = clock()
+        async with transaction(pool) as conn:
+            rows = await givebacks.lapsed(conn, now=now, limit=_LAPSE_MAX)
+            outcomes = [giveback.lapse(row.giveback, now=now) for row in rows]
+            await write(conn, [row.giveback for row in rows], outcomes, now=now)
+        if rows:
+            _log.warning("leases of givebacks ran out; the gateway will be asked", orders=len(rows))
+
+    return Duty("lapse_givebacks", 5, lapse)
+
+
+# --- asking ----------------------------------------------------------------------------------------------------------
+
+
+def asking_back(has: Asking, *, rules: Rules = _RULES) -> Work:
+    """
+    Asking about orders as a kind of work.
+
+    Args:
+        has: What asking needs.
+        rules: When the word "not there" counts.
+
+    Returns:
+        The work for queue "reconciliation".
+    """
+
+    async def bite() -> int:
+        return await ask_back(has, rules=rules)
+
+    async def waits() -> bool:
+        now = has.clock()
+        async with connection(has.pool) as conn:
+            for stages, age_s in _KINDS.values():
+                since = now - timedelta(seconds=age_s)
+                if await givebacks.askable(
+                    conn, payment_stages=stages, silent_since=since, asks_max=TRIES_MAX, now=now
+                ):
+                    return True
+        return False
+
+    return Work(ASK_BACK, bite, waits)
+
+
+async def ask_back(has: Asking, *, rules: Rules = _RULES, limit: int = _BATCH_MAX) -> int:
+    """
+    Ask about orders that are due for a question, at most *limit* of them.
+
+    Args:
+        has: What asking needs.
+        rules: When the word "not there" counts.
+        limit: Orders at most.
+
+    Returns:
+        How many were asked about.
+
+    Raises:
+        Unavailable: when Postgres is away; the orders are asked about again.
+    """
+    asks = await _due(has, limit=limit)
+    if not asks:
+        return 0
+    parties = await has.parties()
+    asked_at = has.clock()
+    found = await asyncio.gather(*(_asked(one, has=has, parties=parties) for one in asks))
+    now = has.clock()
+    async with transaction(has.pool) as conn:
+        rows = await givebacks.locked(conn, [one.id for one in asks])
+        before, outcomes, nexts = list[Giveback](), list[Outcome](), list[tuple[int, int, datetime | None]]()
+        for ask, (told, answer) in zip(asks, found, strict=True):
+            one = rows[ask.id].giveback
+            outcome = None
+            if told == "told" and answer is not None:
+                outcome = giveback.hear(one, answer)
+            elif told == "not_there":
+                outcome = giveback.resolve(one, asked_at=asked_at, rules=rules)
+            if outcome is not None:
+                before.append(one)
+                outcomes.append(outcome)
+            nexts.append(_next(ask, told, outcome, has=has, now=now))
+        await write(conn, before, outcomes, now=now)
+        await givebacks.asked(conn, nexts)
+    return len(asks)
+
+
+async def _due(has: Asking, *, limit: int) -> list[Ask]:
+    now = has.clock()
+    asks: list[Ask] = []
+    async with connection(has.pool) as conn:
+        for stages, age_s in _KINDS.values():
+            asks += await givebacks.claim_to_ask(
+                conn,
+                payment_stages=stages,
+                silent_since=now - timedelta(seconds=age_s),
+                asks_max=TRIES_MAX,
+                now=now,
+                leased_until=now + _LEASE,
+                limit=limit - len(asks),
+            )
+    return asks
+
+
+async def _asked(
+    ask: Ask, *, has: Asking, parties: Mapping[str, Party]
+) -> tuple[Heard | None, GatewayAnswer | None]:
+    """What was heard, `None` for silence, and the answer."""
+    party = parties.get(ask.account)
+    if party is None:
+        return None, None
+    try:
+        answer = await payment(has, party, transaction_id=ask.transaction_id)
+    except GatewaySilent:
+        return None, None
+    except InvalidRequest as problem:
+        _log.error("the gateway refuses our question", giveback_id=ask.id, why=str(problem))
+        return "nothing", None
+    return heard(answer, unique_id=ask.unique_id, transaction_id=ask.transaction_id), answer
+
+
+def _next(
+    ask: Ask, told: Heard | None, outcome: Outcome | None, *, has: Asking, now: datetime
+) -> tuple[int, int, datetime | None]:
+    """When to ask about an order again, and how often it was asked about by then."""
+    if told is None:
+        return ask.id, ask.asks, now + timedelta(seconds=SILENCE_S * (0.9 + 0.2 * has.chance()))
+    if outcome is not None and outcome.cause == "too_early":
+        return ask.id, ask.asks, outcome.again_at
+    if outcome is not None and outcome.cause == "not_there":
+        return ask.id, ask.asks, None
+    stage = ask.payment_stage if outcome is None else outcome.order.attempt.payment_stage
+    kind: Asked = "pending" if stage == codes.IN_PROGRESS else "unknown"
+    return ask.id, ask.asks + 1, next_ask(kind, ask.asks + 1, now=now, jitter=has.chance()) or NEVER

@@ -1,0 +1,333 @@
+"""Giving a debit back: judged by one table, sent once, and never beside a chargeback that is known."""
+
+import random
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from tether_core import giveback
+from tether_core.billing import Attempt, Policy
+from tether_core.emp import codes
+from tether_core.emp.answers import GatewayAnswer, read_answer
+from tether_core.emp.notification import FORM, Notification, decode
+from tether_core.errors import GatewaySilent, IllegalStep
+from tether_core.events import AmountDiffered, AttemptMoved, GivebackMoved, PayoutRepeated
+from tether_core.giveback import Giveback, GivebackKind, Outcome
+from tether_core.sending import Rules, Send
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+LATER = NOON + timedelta(days=30)
+RULES = Rules(lease_s=75, settle_s=900, sends_max=4)
+
+
+def _debit(payment: int = codes.APPROVED, dispute: int = 0, *, unique_id: str | None = "d1") -> Attempt:
+    return Attempt(7, "default", "t-7", unique_id, 1000, "EUR", payment, dispute)
+
+
+def _ready(kind: GivebackKind = "refund", debit: Attempt | None = None, *, at: datetime = LATER) -> Giveback:
+    debit = debit or _debit()
+    own_id = giveback.transaction_id(kind, debit, number=1)
+    order = Send(Attempt(1, "default", own_id, None, 1000, "EUR"), send_at=at)
+    return Giveback(kind, debit, order, NOON)
+
+
+def _after(one: Giveback, outcome: Outcome) -> Giveback:
+    return msgspec.structs.replace(one, order=outcome.order, debit=outcome.debit)
+
+
+def _sent(kind: GivebackKind = "refund", *, at: datetime = LATER) -> Giveback:
+    one = _ready(kind, at=at)
+    return _after(one, giveback.claim(one, now=at, rules=RULES))
+
+
+def _answer(status: str, *, code: str | None = None, unique_id: str | None = "b1") -> GatewayAnswer:
+    plain = read_answer(b"<payment_response><status>approved</status></payment_response>")
+    return msgspec.structs.replace(plain, status=status, code=code, unique_id=unique_id)
+
+
+def _told(one: Giveback, status: str, **fields: str) -> Notification:
+    more = "".join(f"&{name}={value}" for name, value in fields.items())
+    body = f"unique_id=b1&transaction_id={one.order.attempt.transaction_id}&signature=x&status={status}{more}"
+    return decode(body.encode(), content_type=FORM)
+
+
+@pytest.mark.parametrize(
+    ("payment", "dispute", "why"),
+    [
+        (codes.SENT, 0, "of unknown outcome"),
+        (codes.UNKNOWN_TO_US, 0, "of unknown outcome"),
+        (codes.UNKNOWN_TO_GATEWAY, 0, "of unknown outcome"),
+        (codes.IN_PROGRESS, 0, "sent today"),
+        (codes.APPROVED, 0, "sent today"),
+        (codes.ERROR, 0, "nothing to give"),
+        (codes.DECLINED, 0, "nothing to give"),
+        (codes.VOIDED, 0, "given back"),
+        (codes.REFUNDED, 0, "given back"),
+        (codes.APPROVED, codes.CHARGEBACKED, "charged back"),
+        (codes.APPROVED, codes.LOST_AGAIN, "charged back"),
+    ],
+)
+def test_what_may_be_voided(payment: int, dispute: int, why: str) -> None:
+    """A void of what is charged back pays twice; one of unknown outcome cancels nobody knows what."""
+    verdict = giveback.judge("void", _debit(payment, dispute), sent_at=NOON, now=NOON)
+    assert (verdict.allowed, verdict.why) == (why == "sent today", why)
+
+
+def test_a_void_is_for_today_only() -> None:
+    """The next day the debit is with the banks; a person would believe it was stopped."""
+    midnight = NOON.replace(hour=0) + timedelta(days=1)
+    assert giveback.judge("void", _debit(), sent_at=NOON, now=midnight - timedelta(seconds=1)).allowed
+    assert giveback.judge("void", _debit(), sent_at=NOON, now=midnight).why == "sent on an earlier day"
+
+
+@pytest.mark.parametrize("kind", ["refund", "void"])
+def test_what_the_gateway_never_named_cannot_be_given_back(kind: GivebackKind) -> None:
+    """The request refers to the gateway's id; without one it would fail inside the worker."""
+    now = LATER if kind == "refund" else NOON
+    assert not giveback.judge(kind, _debit(unique_id=None), sent_at=NOON, now=now).allowed
+
+
+def test_ids_tell_orders_apart_and_are_the_same_tomorrow() -> None:
+    """A second id for the same order is a second refund; one id for two orders hides one of them."""
+    ids = {
+        giveback.transaction_id(kind, debit, number=number)
+        for kind in ("refund", "void")
+        for number in (1, 2)
+        for debit in (_debit(), msgspec.structs.replace(_debit(), transaction_id="t-8"))
+    }
+    assert len(ids) == 8
+    assert max(map(len, ids)) <= 60
+    assert giveback.transaction_id("refund", _debit(), number=1) in ids
+
+
+@pytest.mark.parametrize(("kind", "state"), [("refund", "refunded"), ("void", "voided")])
+def test_an_approved_order_moves_its_debit(kind: GivebackKind, state: str) -> None:
+    """The books would show money that is gone; both moves are announced, in the words of each."""
+    one = _sent(kind, at=LATER if kind == "refund" else NOON)
+    done = giveback.record(one, _answer("approved"), number=1, now=LATER, rules=RULES)
+    assert (done.order.attempt.state, done.debit.state) == ("approved", state)
+    order, debit = done.events
+    assert isinstance(order, GivebackMoved)
+    assert (order.attempt_id, order.before, order.after) == (7, "pending", "approved")
+    assert isinstance(debit, AttemptMoved)
+    assert (debit.attempt_id, debit.before, debit.after) == (7, "approved", state)
+
+
+def test_a_pending_order_moves_nothing_until_it_is_approved() -> None:
+    """Sample answers to refunds are pending_async: shown as refunded, a refund that fails later is forgotten."""
+    one = _sent()
+    pending = giveback.record(one, _answer("pending_async"), number=1, now=LATER, rules=RULES)
+    assert (pending.order.attempt.state, pending.debit.state, pending.events) == ("pending", "approved", ())
+    one = _after(one, pending)
+    decision, outcome = giveback.decide(one, _told(one, "approved"), account="default")
+    assert decision.outcome == "applied"
+    assert outcome is not None
+    assert outcome.debit.state == "refunded"
+    decision, outcome = giveback.decide(_after(one, outcome), _told(one, "approved"), account="default")
+    assert (decision.outcome, outcome) == ("unchanged", None)
+
+
+def test_a_refused_order_ends_and_leaves_the_debit() -> None:
+    """The debtor's money is with us still; a debit shown as refunded would never be paid back."""
+    one = _sent()
+    for answer in (_answer("declined", code="500"), _answer("error", code="440", unique_id=None)):
+        done = giveback.record(one, answer, number=1, now=LATER, rules=RULES)
+        assert done.order.step == "ended"
+        assert done.order.attempt.error_code == answer.code
+        assert done.debit == one.debit
+
+
+@pytest.mark.parametrize("code", ["110", "220", "410", "420"])
+def test_an_order_that_is_turned_away_ends(code: str) -> None:
+    """It would be sent again every minute for ever, and the person who waits would never hear why."""
+    done = giveback.record(
+        _sent(), _answer("error", code=code, unique_id=None), number=1, now=LATER, rules=RULES
+    )
+    assert (done.order.step, done.order.attempt.state) == ("ended", "error")
+    assert done.order.attempt.error_code == code
+    assert done.order.send_at is None
+
+
+def test_silence_leaves_the_order_unknown_and_it_is_not_sent_again() -> None:
+    """The gateway may have it: sent once more, the debtor is paid twice."""
+    one = _sent()
+    lost = giveback.record(one, GatewaySilent(why="timeout"), number=1, now=LATER, rules=RULES)
+    assert (lost.order.step, lost.order.attempt.state, lost.debit.state) == ("unknown", "unknown", "approved")
+    with pytest.raises(IllegalStep):
+        giveback.claim(_after(one, lost), now=LATER, rules=RULES)
+    early = giveback.resolve(_after(one, lost), asked_at=LATER, rules=RULES)
+    assert early.cause == "too_early"
+    free = giveback.resolve(_after(one, lost), asked_at=LATER + timedelta(hours=1), rules=RULES)
+    assert free.order.step == "ready"
+    assert giveback.hear(_after(one, lost), _answer("approved")).debit.state == "refunded"
+
+
+def test_a_worker_that_dies_leaves_the_order_unknown() -> None:
+    """Ready again, it would be sent a second time."""
+    one = _sent()
+    assert giveback.lapse(one, now=LATER + timedelta(seconds=76)).order.step == "unknown"
+
+
+def test_a_chargeback_that_comes_first_stops_the_order() -> None:
+    """The bank has paid the debtor; a refund sent all the same is the second payment."""
+    one = _ready(debit=_debit(codes.APPROVED, codes.CHARGEBACKED))
+    stopped = giveback.claim(one, now=LATER, rules=RULES)
+    assert (stopped.cause, stopped.order.attempt.state, stopped.order.attempt.error_code) == (
+        "charged back",
+        "error",
+        "withheld",
+    )
+
+
+def test_a_chargeback_that_meets_an_order_under_way_is_announced() -> None:
+    """Nobody can stop either of the two; unseen, the money is simply gone."""
+    one = msgspec.structs.replace(_sent(), debit=_debit(codes.APPROVED, codes.CHARGEBACKED))
+    done = giveback.record(one, _answer("approved"), number=1, now=LATER, rules=RULES)
+    assert done.debit.paid_out_twice
+    assert PayoutRepeated(7) in done.events
+    assert done.debit.state == "chargebacked"
+
+
+def test_claims_about_orders_are_confirmed_like_all_others() -> None:
+    """Whoever has seen one notification of a refund can sign another."""
+    one = _sent()
+    decision, outcome = giveback.decide(
+        one, _told(one, "approved"), account="default", policy=Policy(confirm="all")
+    )
+    assert (decision.outcome, outcome) == ("confirm", None)
+    decision, outcome = giveback.decide(one, _told(one, "approved"), account="other")
+    assert (decision.outcome, decision.reason, outcome) == ("park", "other_account", None)
+    decision, outcome = giveback.decide(
+        one, _told(one, "chargebacked", event="chargeback"), account="default"
+    )
+    assert (decision.outcome, outcome) == ("park", None)
+
+
+def test_an_order_of_another_amount_is_shown() -> None:
+    """A refund in part is none that we asked for."""
+    one = _sent()
+    _, outcome = giveback.decide(one, _told(one, "approved", amount="400"), account="default")
+    assert outcome is not None
+    assert AmountDiffered(7, 1000, 400) in outcome.events
+
+
+class World:
+    """A debit, orders about it, a gateway that answers badly, and a bank that may return the debit."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.seed, self.now = seed, LATER
+        self.debit = _debit()
+        self.orders: list[Giveback] = []
+        self.taken: dict[str, str] = {}  # the gateway's refunds: our id -> status
+        self.under_way: list[tuple[int, int, GatewayAnswer | GatewaySilent]] = []
+        self.healthy = False
+
+    def order(self) -> None:
+        stands = any(one.order.attempt.state in giveback.STANDING for one in self.orders)
+        if not stands and giveback.judge("refund", self.debit, sent_at=NOON, now=self.now).allowed:
+            number = len(self.orders) + 1
+            own_id = giveback.transaction_id("refund", self.debit, number=number)
+            send = Send(Attempt(number, "default", own_id, None, 1000, "EUR"), send_at=self.now)
+            self.orders.append(Giveback("refund", self.debit, send, NOON))
+
+    def put(self, row: int, outcome: Outcome) -> None:
+        self.orders[row] = msgspec.structs.replace(self.orders[row], order=outcome.order)
+        self.debit = outcome.debit
+
+    def one(self, row: int) -> Giveback:
+        return msgspec.structs.replace(self.orders[row], debit=self.debit)
+
+    def send(self) -> None:
+        for row, one in enumerate(self.orders):
+            if one.order.step != "ready":
+                continue
+            outcome = giveback.claim(self.one(row), now=self.now, rules=RULES)
+            self.put(row, outcome)
+            if outcome.cause == "claimed":
+                self.call(row)
+
+    def call(self, row: int) -> None:
+        order = self.orders[row].order
+        own_id = order.attempt.transaction_id
+        fate = (
+            "take" if self.healthy else self.chance.choice(("take", "lose", "drop", "refuse", "die", "230"))
+        )
+        if fate in {"take", "lose", "die", "230"} and own_id not in self.taken:
+            self.taken[own_id] = self.chance.choice(("approved", "pending_async"))
+        told: GatewayAnswer | GatewaySilent = GatewaySilent(why="timeout")
+        if fate == "take":
+            told = self.word(own_id)
+        elif fate == "230":
+            told = _answer("error", code="230", unique_id=None)
+        elif fate == "refuse":
+            told = _answer("error", code="420", unique_id=None)
+        if fate != "die":
+            self.under_way.append((row, order.sends, told))
+
+    def word(self, own_id: str) -> GatewayAnswer:
+        return msgspec.structs.replace(
+            _answer(self.taken[own_id], unique_id=f"u-{own_id}"), transaction_id=own_id
+        )
+
+    def record(self) -> None:
+        if self.under_way:
+            row, number, told = self.under_way.pop(self.chance.randrange(len(self.under_way)))
+            self.put(row, giveback.record(self.one(row), told, number=number, now=self.now, rules=RULES))
+
+    def lapse(self) -> None:
+        for row, one in enumerate(self.orders):
+            if one.order.leased_until is not None and one.order.leased_until <= self.now:
+                self.put(row, giveback.lapse(self.one(row), now=self.now))
+
+    def ask(self) -> None:
+        for row, one in enumerate(self.orders):
+            if one.order.attempt.state not in {"unknown", "pending"} or one.order.step in {
+                "ready",
+                "sending",
+            }:
+                continue
+            own_id = one.order.attempt.transaction_id
+            if own_id in self.taken:
+                self.put(row, giveback.hear(self.one(row), self.word(own_id)))
+            else:
+                self.put(row, giveback.resolve(self.one(row), asked_at=self.now, rules=RULES))
+
+    def come_through(self) -> None:
+        for own_id in self.taken:
+            self.taken[own_id] = "approved"
+
+    def charge_back(self) -> None:
+        if not self.healthy and self.chance.random() < 0.1:
+            self.debit = msgspec.structs.replace(self.debit, dispute_stage=codes.CHARGEBACKED)
+
+    def check(self) -> None:
+        assert len(self.taken) <= 1, f"history {self.seed}: refunded {len(self.taken)} times"
+
+
+@pytest.mark.parametrize("start", range(0, 4_000, 1_000))
+def test_nobody_is_refunded_twice_and_every_order_ends(start: int) -> None:
+    """Were this to fail, money goes out twice, or a refund hangs in the air; the number names the history."""
+    seen = Counter[str]()
+    for seed in range(start, start + 1_000):
+        world = World(seed)
+        actions = (world.order, world.send, world.record, world.lapse, world.ask, world.charge_back)
+        for _ in range(40):
+            world.chance.choice(actions)()
+            world.check()
+            world.now += timedelta(seconds=world.chance.choice((1, 30, 90, 600)))
+        world.healthy = True
+        for _ in range(20):
+            world.now += timedelta(seconds=600)
+            for step in (world.lapse, world.record, world.come_through, world.ask, world.send):
+                step()
+                world.check()
+        assert all(one.order.step == "ended" for one in world.orders), f"history {seed}"
+        refunded = "approved" in {one.order.attempt.state for one in world.orders}
+        assert refunded == bool(world.taken), f"history {seed}"
+        assert world.debit.paid_out_twice == (refunded and world.debit.dispute_stage > 0), f"history {seed}"
+        seen[world.debit.state] += 1
+        seen["twice"] += world.debit.paid_out_twice
+        seen["again"] += any(one.order.sends > 1 for one in world.orders)
+    assert min(seen["refunded"], seen["chargebacked"], seen["twice"], seen["again"]) > 20, seen

@@ -1,0 +1,353 @@
+"""Refunds and voids, from the order over HTTP to the gateway's ledger: once, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from tether_core.billing import Policy
+from tether_core.emp import codes
+from tether_core.emp.notification import FORM, decode
+from tether_core.emp.requests import Debit
+from tether_core.idempotency import identify
+from tether_core.sending import Rules
+from tether_sandbox.gateway import Faults, Setup, Simulator, Told, running
+from tether_stores import givebacks
+from tether_stores.redis import open_redis
+from tether_stores.redis_limits import Limiter
+from tether_stores.settings import Settings
+from tether_worker.asking import Asking, limited, parties_of
+from tether_worker.billing import CALLS_MAX, Billing
+from tether_worker.gateway import sale
+from tether_worker.gateways import open_gateways
+from tether_worker.givebacks import ask_back, asking_back, give_back, giving_back, lapse_givebacks
+from tether_worker.webhooks import Booking, book
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from tether_stores.postgres import Connection, Pool
+
+SETUP = Setup(result_after_s=3600, hidden_s=3600, silence_s=5)
+RULES = Rules(lease_s=75, settle_s=900)
+
+
+@pytest.fixture(scope="module")
+def shared_simulator() -> Iterator[Simulator]:
+    """One gateway for the module; each test has transaction ids of its own."""
+    with running(SETUP) as one:
+        yield one
+
+
+@pytest.fixture
+def simulator(shared_simulator: Simulator) -> Simulator:
+    """The module's simulator, without faults."""
+    shared_simulator.faults(Faults())
+    return shared_simulator
+
+
+class World:
+    """One test's database, its worker's needs, and its moment."""
+
+    def __init__(
+        self,
+        conn: Connection,
+        has: Billing,
+        asking: Asking,
+        simulator: Simulator,
+        attempt: Callable[..., Awaitable[int]],
+    ) -> None:
+        self.conn, self.has, self.asking, self.simulator, self.attempt = conn, has, asking, simulator, attempt
+        self.now = datetime.now(UTC)
+        self.booking = Booking(has.pool, Policy(), lambda: self.now, lambda: 0.5)
+
+    async def debit(self, transaction_id: str, *, amount_minor: int = 1000, days_ago: int = 30) -> int:
+        """Have a debit collected some days ago; gives the attempt."""
+        opened = await self.has.gateways.get("default")
+        assert opened is not None
+        sold = Debit(
+            transaction_id=transaction_id,
+            amount_minor=amount_minor,
+            currency="EUR",
+            usage="x",
+            iban="DE89370400440532013000",
+            first_name="Zoë",
+            last_name="Miller",
+            country="DE",
+        )
+        answer = await sale(opened, sold)
+        self.simulator.turn(Told("approved", transaction_id=transaction_id))
+        return await self.attempt(
+            transaction_id,
+            unique_id=answer.unique_id,
+            payment_stage=codes.APPROVED,
+            at=self.now - timedelta(days=days_ago),
+            amount_minor=amount_minor,
+        )
+
+    async def order(self, attempt_id: int, kind: Any = "refund") -> str:
+        """Put an order on record, as the API does; gives our id of it."""
+        async with self.has.pool.connection() as conn:
+            held = await givebacks.hold_debit(conn, attempt_id)
+            assert held is not None
+            own_id = f"{held.debit.transaction_id}-{kind}-{held.number}"
+            made = await givebacks.add(
+                conn,
+                held.debit,
+                kind=kind,
+                number=held.number,
+                transaction_id=own_id,
+                usage="Sorry",
+                ordered_by="tests",
+                now=self.now,
+            )
+            assert made is not None
+        return own_id
+
+    async def states(self) -> tuple[str, str]:
+        """State of the debit and of the latest order."""
+        row = await (
+            await self.conn.execute(
+                "select a.state, g.state from givebacks g join billing_attempts a on a.id = g.attempt_id"
+                " order by g.id desc limit 1"
+            )
+        ).fetchone()
+        assert row is not None
+        return row[0], row[1]
+
+    async def column(self, name: str) -> Any:
+        row = await (
+            await self.conn.execute(f"select {name} from givebacks order by id desc limit 1")
+        ).fetchone()
+        assert row is not None
+        return row[0]
+
+    async def facts(self) -> list[str]:
+        rows = await (await self.conn.execute("select name from outbox order by id")).fetchall()
+        return [name for (name,) in rows]
+
+    def refunds(self, transaction_id: str) -> int:
+        """How many refunds and voids the gateway has of an order."""
+        return len(self.simulator.records(transaction_id=transaction_id))
+
+
+@pytest.fixture
+async def world(
+    pool: Pool,
+    conn: Connection,
+    environment: dict[str, str],
+    simulator: Simulator,
+    attempt: Callable[..., Awaitable[int]],
+) -> AsyncIterator[World]:
+    """Everything but debits."""
+    settings = Settings.from_env(
+        environment
+        | {
+            "EMP_API_URL": simulator.url,
+            "EMP_API_LOGIN": SETUP.login,
+            "EMP_API_PASSWORD": SETUP.passwords[0],
+            "EMP_TERMINAL_TOKEN": SETUP.terminals[0],
+            "EMP_TIMEOUT": "1",
+        }
+    )
+    async with (
+        open_gateways(pool, settings=settings, connections_max=CALLS_MAX) as gateways,
+        open_redis(settings.redis_url, name="tests") as cache,
+    ):
+        limiter = Limiter(cache)
+        has = Billing(pool, gateways, limiter, RULES, lambda: one.now, asyncio.Event())
+        asking = Asking(pool, parties_of(gateways), limited(limiter), lambda: one.now, lambda: 0.5)
+        one = World(conn, has, asking, simulator, attempt)
+        yield one
+
+
+async def test_a_refund_is_asked_for_and_its_news_move_the_debit(world: World) -> None:
+    """A debtor who is owed money waits for ever, or the books go on showing it."""
+    await world.debit("gb-plain")
+    own_id = await world.order(1)
+    assert await giving_back(world.has).waits()
+    assert await give_back(world.has) == 1
+    assert await world.states() == ("approved", "pending")  # pending_async, as the documentation's samples
+    assert await world.column("unique_id") is not None
+    assert await give_back(world.has) == 0
+    world.simulator.settle()
+
+    world.now += timedelta(hours=3)
+    assert await asking_back(world.asking).waits()
+    assert await ask_back(world.asking) == 1
+    assert await world.states() == ("refunded", "approved")
+    assert world.refunds(own_id) == 1
+    assert await world.facts() == ["giveback_moved", "attempt_moved"]
+    assert not await asking_back(world.asking).waits()
+
+
+async def test_a_void_cancels_todays_debit(world: World) -> None:
+    """Whoever clicked on the wrong list has until midnight."""
+    await world.debit("gb-void", days_ago=0)
+    await world.order(1, "void")
+    assert await give_back(world.has) == 1
+    assert await world.states() == ("voided", "approved")
+    assert world.simulator.debited(transaction_id="gb-void") == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "amount_minor"), [("refund", 1930), ("refund", 1935), ("void", 1931), ("void", 1937)]
+)
+async def test_a_lost_answer_is_asked_about_and_never_sent_again(
+    world: World, kind: str, amount_minor: int
+) -> None:
+    """The gateway has the order; sent again, the debtor is paid twice."""
+    name = f"gb-lost-{kind}-{amount_minor}"
+    # Sent, the debit itself would meet the same script.
+    attempt_id = await _adopted(
+        world, name, amount_minor=amount_minor, days_ago=30 if kind == "refund" else 0
+    )
+    own_id = await world.order(attempt_id, kind)
+    assert await give_back(world.has) == 1
+    assert await world.states() == ("approved", "unknown")
+    for _ in range(3):
+        assert await give_back(world.has) == 0
+    world.simulator.settle()
+    world.now += timedelta(seconds=31)
+    assert await ask_back(world.asking) == 1
+    assert await world.states() == ("refunded" if kind == "refund" else "voided", "approved")
+    assert world.refunds(own_id) == 1
+
+
+async def _adopted(world: World, name: str, *, amount_minor: int, days_ago: int) -> int:
+    at = world.now - timedelta(days=days_ago)
+    known = {
+        "transaction_id": name,
+        "unique_id": f"u-{name}",
+        "amount_minor": amount_minor,
+        "currency": "EUR",
+        "taken_at": at.isoformat(),
+        "turns": [{"status": "approved"}],
+    }
+    async with httpx.AsyncClient(base_url=world.simulator.url, trust_env=False) as client:
+        (await client.post("/ledger/adopt", json=[known])).raise_for_status()
+    return await world.attempt(
+        name, unique_id=f"u-{name}", payment_stage=codes.APPROVED, at=at, amount_minor=amount_minor
+    )
+
+
+async def test_an_order_that_never_arrived_is_sent_again_after_the_settling_time(world: World) -> None:
+    """A refund that was lost on its way would never reach the debtor."""
+    await world.debit("gb-dropped")
+    own_id = await world.order(1)
+    world.simulator.faults(Faults(refused=1.0))
+    assert await give_back(world.has) == 1
+    assert await world.states() == ("approved", "unknown")
+    world.simulator.faults(Faults())
+    world.now += timedelta(seconds=31)
+    assert await ask_back(world.asking) == 1
+    assert await give_back(world.has) == 0  # the call may still be under way
+    world.now += timedelta(seconds=75 + 900)
+    assert await ask_back(world.asking) == 1
+    assert await give_back(world.has) == 1
+    assert (await world.states())[1] == "pending"
+    assert await world.column("sends") == 2
+    assert world.refunds(own_id) == 1
+
+
+async def test_a_worker_killed_while_calling_leaves_the_order_unknown(
+    world: World, until: Callable[..., Any]
+) -> None:
+    """Its lease ends; were it ready again, a second worker would pay a second time."""
+    await world.debit("gb-killed")
+    own_id = await world.order(1)
+    world.simulator.faults(Faults(silent=1.0))
+    task = asyncio.create_task(give_back(world.has))
+    await asyncio.to_thread(until, lambda: world.refunds(own_id), what="the gateway to have the order")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    world.now += timedelta(seconds=76)
+    await lapse_givebacks(world.has.pool, clock=lambda: world.now).do()
+    assert await world.states() == ("approved", "unknown")
+    assert await give_back(world.has) == 0
+    world.simulator.settle()
+    world.now += timedelta(seconds=31)
+    assert await ask_back(world.asking) == 1
+    assert await world.states() == ("refunded", "approved")
+    assert world.refunds(own_id) == 1
+
+
+async def test_a_chargeback_that_comes_before_the_call_stops_it(world: World) -> None:
+    """The debtor's bank has paid; our refund would be the second payment."""
+    await world.debit("gb-raced")
+    own_id = await world.order(1)
+    await world.conn.execute("update billing_attempts set dispute_stage = 1, state = 'chargebacked'")
+    assert await give_back(world.has) == 1
+    assert await world.states() == ("chargebacked", "error")
+    assert await world.column("withheld") == "charged back"
+    assert world.refunds(own_id) == 0
+
+
+async def test_a_chargeback_that_comes_after_it_is_told(world: World) -> None:
+    """Nobody can prevent it; whoever reads the outbox can claim the money back."""
+    await world.debit("gb-after", days_ago=0)
+    await world.order(1, "void")
+    await give_back(world.has)
+    await _notify(world, "gb-after", status="chargebacked", event="chargeback", reason_code="MD06")
+    assert await book(world.booking) == 1
+    assert await world.states() == ("chargebacked", "approved")
+    assert "payout_repeated" in await world.facts()
+
+
+async def test_a_notification_of_a_refund_moves_order_and_debit_together(world: World) -> None:
+    """It speaks of the refund's own ids; taken for an unknown payment it would wait for a fortnight and be parked."""
+    await world.debit("gb-told")
+    own_id = await world.order(1)
+    await give_back(world.has)
+    await _notify(world, own_id, status="approved", transaction_type="sdd_refund")
+    assert await book(world.booking) == 1
+    assert await world.states() == ("refunded", "approved")
+    row = await (await world.conn.execute("select state, outcome from webhook_events")).fetchone()
+    assert row == ("processed", "applied")
+    assert await world.facts() == ["giveback_moved", "attempt_moved"]
+
+
+async def test_an_order_the_gateway_turns_away_ends_with_its_code(world: World) -> None:
+    """It would be called every minute, and whoever asked for it would never hear why."""
+    await world.attempt("gb-unheard", unique_id="nobody", payment_stage=60, at=world.now - timedelta(days=30))
+    await world.order(1)
+    assert await give_back(world.has) == 1
+    assert await world.states() == ("approved", "error")
+    assert await world.column("error_code") == "410"
+    again = await world.order(1)  # a failed order keeps no other away
+    assert again.endswith("-2")
+
+
+async def test_two_workers_send_an_order_once(world: World) -> None:
+    """Two nodes look at the same second."""
+    attempts = [await world.debit(f"gb-two-{n}") for n in range(8)]
+    ids = [await world.order(attempt_id) for attempt_id in attempts]
+
+    async def drain() -> int:
+        done = 0
+        while bitten := await give_back(world.has):
+            done += bitten
+        return done
+
+    done = await asyncio.gather(*(drain() for _ in range(3)))
+    assert sum(done) == 8
+    assert [world.refunds(own_id) for own_id in ids] == [1] * 8
+
+
+async def _notify(world: World, transaction_id: str, **fields: str) -> None:
+    record = world.simulator.records(transaction_id=transaction_id)[0]
+    told = {"unique_id": record["unique_id"], "transaction_id": transaction_id, "signature": "x", **fields}
+    body = "&".join(f"{name}={value}" for name, value in told.items()).encode()
+    key = identify(decode(body, content_type=FORM), account="default")
+    confirmed = fields["status"] if fields.get("event") else None
+    await world.conn.execute(
+        "insert into webhook_events (key, content, account, kind, notification_id, status, event, source,"
+        " content_type, body, state, failures, received_at, next_at, confirmed_status, confirmed_reason_code)"
+        " values (%s, %s, 'default', 'payment', %s, %s, %s, 'webhook', %s, %s, 'waiting', 0, %s, %s, %s, %s)",
+        (key.key, key.content, record["unique_id"], fields["status"], fields.get("event"), FORM, body,
+         world.now, world.now, confirmed, fields.get("reason_code")),
+    )  # fmt: skip
