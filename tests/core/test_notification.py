@@ -1,6 +1,6 @@
 import json
 import sys
-from urllib.parse import quote_from_bytes, urlencode
+from urllib.parse import parse_qsl, quote_from_bytes, urlencode
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -186,6 +186,16 @@ def test_every_field_is_kept_and_of_a_repeated_one_the_last() -> None:
         "flag": "",
     }
     assert told.status == "declined"
+
+
+@given(st.lists(st.text("ab=%+ 1FéZ;", max_size=8), max_size=8))
+def test_forms_are_read_as_the_standard_library_reads_them(parts: list[str]) -> None:
+    """A field taken apart in another way than the sender put it together would be another field, or another amount."""
+    body = "&".join(["unique_id=a", *parts, "signature=b"])
+    told = decode(body.encode(), content_type=FORM)
+    assert told.fields == {
+        name.strip(): value for name, value in parse_qsl(body, keep_blank_values=True, errors="replace")
+    }
 
 
 def test_bytes_in_an_old_encoding_cost_no_notification() -> None:

@@ -87,7 +87,7 @@ def test_facts_of_a_task_stay_with_that_task() -> None:
     """A request id on another request's lines sends whoever searches by it to the wrong sender."""
     lines = _lines("""
         async def request(name):
-            telemetry.bind(request_id=name)
+            telemetry.REQUEST_ID.set(name)
             await asyncio.sleep(0)
             log.info("asked")
             logging.getLogger("library").info("answered")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 from tether_core.emp.notification import FORM
 from tether_core.testing import form_body
+from tether_stores import telemetry
 
 if TYPE_CHECKING:
     import httpx
@@ -77,7 +78,7 @@ async def test_one_line_an_answer_and_nothing_of_the_request_in_it(client: httpx
 
     Paths and queries hold ids of people, and stay out of it.
     """
-    with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+    with structlog.testing.capture_logs(processors=[telemetry.of_request]) as lines:
         answer = await client.get("/api/billing-attempts/77?unique_id=ada", headers=KEY)
         await client.get("/nowhere/77")
     told = [line for line in lines if line["event"] == "answered"]

@@ -22,8 +22,7 @@ True
 """
 
 import hashlib
-from collections.abc import Iterable
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -32,6 +31,8 @@ from tether_core.emp.notification import Notification
 __all__ = ["Delivery", "Identity", "identify"]
 
 Delivery = Literal["recorded", "repeated", "conflicting"]
+
+_encode: Final = msgspec.msgpack.Encoder(order="sorted").encode
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -60,26 +61,18 @@ def identify(notification: Notification, *, account: str) -> Identity:
     Returns:
         Two digests of 16 bytes each.
     """
-    key = _digest(
-        (
-            account,
-            notification.kind,
-            notification.id,
-            notification.status,
-            notification.event or "",
-            notification.chargeback_id or "",
-        )
+    key = (
+        account,
+        notification.kind,
+        notification.id,
+        notification.status,
+        notification.event or "",
+        notification.chargeback_id or "",
     )
-    fields = notification.fields
-    content = _digest(part for name in sorted(fields) if name != "signature" for part in (name, fields[name]))
-    return Identity(key, content)
+    content = {name: value for name, value in notification.fields.items() if name != "signature"}
+    return Identity(_digest(key), _digest(content))
 
 
-def _digest(parts: Iterable[str]) -> bytes:
-    # A length before each part: ("ab", "c") and ("a", "bc") must differ.
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        encoded = part.encode()
-        digest.update(len(encoded).to_bytes(4, "big"))
-        digest.update(encoded)
-    return digest.digest()
+def _digest(told: object) -> bytes:
+    # MessagePack writes a length before each part: ("ab", "c") and ("a", "bc") must differ.
+    return hashlib.blake2b(_encode(told), digest_size=16).digest()

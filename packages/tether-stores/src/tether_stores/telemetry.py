@@ -24,6 +24,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Mapping, MutableMapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -34,7 +35,10 @@ import structlog
 from tether_core import redact
 from tether_core.errors import TetherError
 
-__all__ = ["LogSink", "bind", "configure", "dropped", "logger"]
+__all__ = ["REQUEST_ID", "LogSink", "configure", "dropped", "logger", "of_request"]
+
+# Of the request that this task answers, or "" outside of one; every line says it.
+REQUEST_ID: Final = ContextVar("request_id", default="")
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _DOWNWARDS: Final = sorted(_LEVELS.items(), key=lambda pair: -pair[1])
@@ -157,7 +161,7 @@ def configure(*, level: str = "info", program: str) -> LogSink:
         atexit.register(_sink.close)
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            of_request,
             _finished(program),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
@@ -189,9 +193,11 @@ def dropped() -> int:
     return _sink.dropped if _sink is not None else 0
 
 
-def bind(**facts: str) -> Mapping[str, Any]:
-    """Put facts, such as the request id, on every line of this task; gives tokens to reset them with."""
-    return structlog.contextvars.bind_contextvars(**facts)
+def of_request(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Put the id of the request on a line; a structlog processor."""
+    if request_id := REQUEST_ID.get():
+        event["request_id"] = request_id
+    return event
 
 
 def _finished(program: str) -> structlog.typing.Processor:

@@ -3,7 +3,8 @@ Group commit: many waiting requests, one call.
 
 There is no timer. The first request starts a call at once; whatever arrives while that call is in flight goes
 into the next one. An idle server therefore adds no delay, and a busy one shares the price of a commit (one round
-trip, one flush to disk) among all that wait. The same mechanism serves the look-aside in Redis.
+trip, one flush to disk) among all that wait. The same mechanism serves the look-aside in Redis; what that leaves open
+goes on into the commit without waking whoever waits.
 
 When a call fails because of its content, its items are tried alone, so that one bad row cannot fail
 its neighbours. When it fails because the store is away, all of them fail at once: asking 256 times more would
@@ -13,11 +14,11 @@ only take longer.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tether_core.errors import Overloaded, Unavailable
 
-__all__ = ["Group"]
+__all__ = ["Deadlines", "Group"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -33,15 +34,16 @@ class Group(Generic[T, R]):
 
     def __init__(
         self,
-        call: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+        call: Callable[[Sequence[T]], Awaitable[Sequence[R | None]]],
         *,
         batch_max: int,
         waiting_max: int,
         what: str,
         sizes: Callable[[float], object] = lambda _: None,
+        onward: "Group[T, R] | None" = None,
     ) -> None:
         """
-        Prepare; nothing runs until the first `do`.
+        Prepare; nothing runs until the first item.
 
         Args:
             call: Does n items at once and gives n results in their order.
@@ -49,12 +51,14 @@ class Group(Generic[T, R]):
             waiting_max: Items at most that may wait.
             what: What the items are, for `Overloaded`.
             sizes: Told the size of every batch.
+            onward: Where items go whose result is `None`, and with them whoever waits.
         """
         self.sizes = sizes
         self._call = call
         self._batch_max = batch_max
         self._waiting_max = waiting_max
         self._what = what
+        self._onward = onward
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._running: asyncio.Task[None] | None = None
 
@@ -72,13 +76,26 @@ class Group(Generic[T, R]):
             Overloaded: when too many wait already.
             Exception: what the call raised, for this item alone.
         """
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self.add(item, future)
+        return await future
+
+    def add(self, item: T, future: "asyncio.Future[R]") -> None:
+        """
+        Have *item* done, as `do`; the result goes to *future*.
+
+        Args:
+            item: One item.
+            future: Of whoever waits. Once it is done, as by giving up, the item is not served any more.
+
+        Raises:
+            Overloaded: when too many wait already.
+        """
         if len(self._waiting) >= self._waiting_max:
             raise Overloaded(self._what, limit=self._waiting_max)
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if self._running is None:
             self._running = asyncio.create_task(self._run())
-        return await future
 
     async def drained(self) -> None:
         """Wait until nothing waits and nothing is in flight."""
@@ -90,9 +107,9 @@ class Group(Generic[T, R]):
             while self._waiting:
                 batch: list[tuple[T, asyncio.Future[R]]] = []
                 while self._waiting and len(batch) < self._batch_max:
-                    item, future = self._waiting.popleft()
-                    if not future.done():  # a task that gave up waiting is not served any more
-                        batch.append((item, future))
+                    one = self._waiting.popleft()
+                    if not one[1].done():
+                        batch.append(one)
                 if batch:
                     await self._serve(batch)
         finally:
@@ -112,9 +129,55 @@ class Group(Generic[T, R]):
                 for one in batch:
                     await self._serve([one])
         else:
-            for (_, future), result in zip(batch, results, strict=True):
+            for (item, future), result in zip(batch, results, strict=True):
                 if not future.done():
-                    future.set_result(result)
+                    self._give(item, future, result)
+
+    def _give(self, item: T, future: "asyncio.Future[R]", result: R | None) -> None:
+        if result is not None:
+            future.set_result(result)
+            return
+        assert self._onward is not None, "only a group with another behind it may leave an item open"
+        try:
+            self._onward.add(item, future)
+        except Overloaded as problem:
+            future.set_exception(problem)
+
+
+class Deadlines:
+    """Ends waits that take too long, by one timer for all of them: each may take equally long, so the first to begin ends first."""
+
+    def __init__(self, wait_s: float, failure: Callable[[], Exception]) -> None:
+        """
+        Prepare.
+
+        Args:
+            wait_s: How long each may take, in seconds.
+            failure: Makes what is raised in whoever waits.
+        """
+        self._wait_s = wait_s
+        self._failure = failure
+        self._begun: deque[tuple[float, asyncio.Future[Any]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, future: "asyncio.Future[Any]") -> None:
+        """Give *future* its time from now on."""
+        loop = asyncio.get_running_loop()
+        begun = self._begun
+        while begun and begun[0][1].done():
+            begun.popleft()
+        begun.append((loop.time() + self._wait_s, future))
+        if self._timer is None:
+            self._timer = loop.call_at(begun[0][0], self._end)
+
+    def _end(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        while self._begun and (self._begun[0][1].done() or self._begun[0][0] <= now):
+            _, future = self._begun.popleft()
+            if not future.done():
+                future.set_exception(self._failure())
+        self._timer = loop.call_at(self._begun[0][0], self._end) if self._begun else None
 
 
 def _fail(future: "asyncio.Future[R]", problem: Exception) -> None:

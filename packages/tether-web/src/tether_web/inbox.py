@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
-from tether_core.errors import StoreUnreachable, Unavailable
+from tether_core.errors import StoreUnreachable
 from tether_core.idempotency import Delivery
 from tether_core.jobs import WEBHOOKS
 from tether_stores import redis, webhook_events
@@ -31,7 +31,7 @@ from tether_stores.redis import Redis
 from tether_stores.telemetry import logger
 from tether_stores.webhook_events import Recording
 
-from tether_web.group_commit import Group
+from tether_web.group_commit import Deadlines, Group
 from tether_web.metrics import BATCH_ROWS, RINGS
 
 __all__ = ["Inbox"]
@@ -79,19 +79,21 @@ class Inbox:
         self._doorbell = doorbell
         self._clock = clock
         self._deadline_s = deadline_s
-        self._looks: Group[bytes, bytes | None] = Group(
-            self._look,
-            batch_max=_BATCH_MAX,
-            waiting_max=waiting_max,
-            what="notifications",
-            sizes=BATCH_ROWS.labels("look-aside").observe,
-        )
+        self._deadlines = Deadlines(deadline_s, _no_commit_in_time)
         self._commits: Group[Recording, Delivery] = Group(
             self._commit,
             batch_max=_BATCH_MAX,
             waiting_max=waiting_max,
             what="notifications",
             sizes=BATCH_ROWS.labels("commit").observe,
+        )
+        self._looks: Group[Recording, Delivery] = Group(
+            self._look,
+            batch_max=_BATCH_MAX,
+            waiting_max=waiting_max,
+            what="notifications",
+            sizes=BATCH_ROWS.labels("look-aside").observe,
+            onward=self._commits,
         )
         self._redis_away_until = 0.0
         self._marks: list[tuple[bytes, bytes]] = []
@@ -114,36 +116,31 @@ class Inbox:
                 repeat will then find it.
             Overloaded: when too many wait.
         """
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                if await self._seen_content(row.key) == row.content:
-                    return "repeated"
-                return await self._commits.do(row)
-        except TimeoutError as problem:
-            raise StoreUnreachable("postgres", why="no commit in time") from problem
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Delivery] = loop.create_future()
+        first = self._looks if loop.time() >= self._redis_away_until else self._commits
+        first.add(row, future)
+        self._deadlines.watch(future)
+        return await future
 
     async def close(self) -> None:
         """Finish what is in flight; called once no request can come any more, so nobody waits for what hangs."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._deadline_s):
+                await self._looks.drained()
                 await self._commits.drained()
         if self._after is not None:
             await asyncio.wait([self._after], timeout=1.0)
 
-    async def _seen_content(self, key: bytes) -> bytes | None:
-        if asyncio.get_running_loop().time() < self._redis_away_until:
-            return None
+    async def _look(self, rows: Sequence[Recording]) -> Sequence[Delivery | None]:
         try:
-            return await self._looks.do(key)
-        except Unavailable:
-            return None
-
-    async def _look(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
-        try:
-            return await redis.seen(self._cache, keys)
+            seen = await redis.seen(self._cache, [row.key for row in rows])
         except StoreUnreachable as problem:
             self._leave_redis_alone(problem)
-            return [None] * len(keys)
+            return [None] * len(rows)
+        return [
+            "repeated" if content == row.content else None for row, content in zip(rows, seen, strict=True)
+        ]
 
     async def _commit(self, rows: Sequence[Recording]) -> Sequence[Delivery]:
         try:
@@ -168,7 +165,7 @@ class Inbox:
             async with asyncio.timeout(_INSERT_MAX_S), connection(self._pool) as conn:
                 return await webhook_events.record(conn, rows, now=self._clock())
         except TimeoutError as problem:
-            raise StoreUnreachable("postgres", why="no commit in time") from problem
+            raise _no_commit_in_time() from problem
 
     async def _afterwards(self) -> None:
         """Mark and ring, as long as there is something to mark or ring for."""
@@ -198,3 +195,7 @@ class Inbox:
         if now >= self._redis_away_until:
             _log.warning("redis is away; going on without it", why=problem.why, pause_s=_REDIS_PAUSE_S)
         self._redis_away_until = now + _REDIS_PAUSE_S
+
+
+def _no_commit_in_time() -> StoreUnreachable:
+    return StoreUnreachable("postgres", why="no commit in time")

@@ -24,9 +24,7 @@ __all__ = [
     "CONTENT_TYPE_LATEST",
     "LOG_LINES_DROPPED",
     "NOTIFICATIONS",
-    "NOTIFICATION_SECONDS",
     "OLDEST_WAITING",
-    "REQUESTS",
     "REQUEST_SECONDS",
     "RINGS",
     "rendered",
@@ -38,18 +36,16 @@ _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 NOTIFICATIONS: Final = Counter(
     "tether_webhook_notifications", "Notifications answered, by what came of them.", ["outcome"]
 )
-NOTIFICATION_SECONDS: Final = Histogram(
-    "tether_webhook_seconds", "From the last byte of a notification to its answer.", buckets=_SECONDS
-)
 BATCH_ROWS: Final = Histogram(
     "tether_group_rows", "Requests joined in one call.", ["call"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )
 RINGS: Final = Counter("tether_rings", "Doorbell rings, by whether they went through.", ["outcome"])
-REQUESTS: Final = Counter(
-    "tether_http_requests", "HTTP requests, by route and status.", ["method", "route", "status"]
-)
+# Its count is that of the requests: a counter beside it would say the same again, on the way of every notification.
 REQUEST_SECONDS: Final = Histogram(
-    "tether_http_seconds", "Time to the end of an answer, by route.", ["route"], buckets=_SECONDS
+    "tether_http_seconds",
+    "HTTP requests and the time to the end of their answer, by route and status.",
+    ["method", "route", "status"],
+    buckets=_SECONDS,
 )
 OLDEST_WAITING: Final = Gauge(
     "tether_oldest_waiting_seconds",

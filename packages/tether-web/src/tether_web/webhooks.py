@@ -14,7 +14,6 @@ gateway's, not our API's: XML echoes, `{"status":"ok"}`, and errors as `{"error"
 """
 
 from collections.abc import Sequence
-from time import perf_counter
 from typing import Final
 
 import msgspec
@@ -28,7 +27,7 @@ from tether_stores.telemetry import logger
 from tether_stores.webhook_events import Recording
 
 from tether_web.inbox import Inbox
-from tether_web.metrics import NOTIFICATION_SECONDS, NOTIFICATIONS
+from tether_web.metrics import NOTIFICATIONS
 
 __all__ = ["BODY_MAX_BYTES", "PATH", "Answer", "receive", "take"]
 
@@ -175,14 +174,12 @@ async def receive(scope: Scope, receive: Receive, send: Send) -> None:
     if size_bytes > BODY_MAX_BYTES:
         await _send(send, _TOO_LARGE)
         return
-    began = perf_counter()
     answer = await take(
         state.inbox,
         body,
         content_type=headers.get(b"content-type", b"").decode("latin-1"),
         credentials=state.credentials,
     )
-    NOTIFICATION_SECONDS.observe(perf_counter() - began)
     await _send(send, answer)
 
 

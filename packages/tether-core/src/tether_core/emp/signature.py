@@ -30,7 +30,7 @@ from tether_core.errors import SignatureMismatch
 
 __all__ = ["Credential", "sign", "verify"]
 
-_HASH_BY_DIGITS: Final = {40: "sha1", 64: "sha256", 128: "sha512"}
+_HASH_BY_DIGITS: Final = {40: hashlib.sha1, 64: hashlib.sha256, 128: hashlib.sha512}
 
 
 class Credential(msgspec.Struct, frozen=True):
@@ -66,7 +66,7 @@ def sign(notification_id: str, *, secret: str, digits: int = 40) -> str:
     Returns:
         Lower-case hex.
     """
-    return hashlib.new(_HASH_BY_DIGITS[digits], (notification_id + secret).encode()).hexdigest()
+    return _HASH_BY_DIGITS[digits]((notification_id + secret).encode()).hexdigest()
 
 
 def verify(
@@ -94,8 +94,8 @@ def verify(
         SignatureMismatch: when no secret fits, or the length belongs to no hash.
     """
     claimed = signature.strip().lower().encode("utf-8", "replace")
-    algorithm = _HASH_BY_DIGITS.get(len(claimed))
-    if algorithm is None:
+    hashed = _HASH_BY_DIGITS.get(len(claimed))
+    if hashed is None:
         raise SignatureMismatch
     subject = notification_id.encode("utf-8", "surrogatepass")
     for credential in sorted(credentials, key=lambda c: terminal_token not in c.terminal_tokens):
@@ -105,7 +105,7 @@ def verify(
         for secret in secrets:
             if not secret:
                 continue  # an empty password would make every id its own signature
-            expected = hashlib.new(algorithm, subject + secret.encode()).hexdigest().encode()
+            expected = hashed(subject + secret.encode()).hexdigest().encode()
             if hmac.compare_digest(expected, claimed):
                 return credential.account
     raise SignatureMismatch
