@@ -13,7 +13,7 @@ import pytest
 from tether_core import iban
 from tether_core.emp import codes
 from tether_sandbox.seed import Seeded, seed
-from tether_stores import billing_attempts
+from tether_stores import billing_attempts, webhook_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +52,24 @@ async def test_attempts_are_found_by_either_id_and_once(conn: Connection, made: 
         iban.mask(first.iban),
     )
     assert await billing_attempts.locked_by_ids(conn, unique_ids=[], transaction_ids=[]) == []
+
+
+async def test_a_batch_reads_its_own_payments_and_not_all_there_are(
+    database_url: str, conn: Connection
+) -> None:
+    """Booking would slow down with every payment ever made: each batch would read all of them."""
+    made = list(seed(database_url, attempts=5_000, chance=random.Random(7), now=NOON))
+    async with conn.transaction():
+        await webhook_events.claim(conn, now=NOON, limit=256, freeze_s=5)
+        found = await billing_attempts.locked_by_ids(
+            conn,
+            unique_ids=[one.unique_id for one in made[:60]],
+            transaction_ids=[one.transaction_id for one in made[:60]],
+        )
+        assert len(found) == 60
+        read = "select seq_tup_read from pg_stat_xact_user_tables where relname = 'billing_attempts'"
+        row = await (await conn.execute(read)).fetchone()
+    assert row == (0,)
 
 
 async def test_locks_are_taken_in_the_order_of_rows(

@@ -308,6 +308,7 @@ async def claim(conn: Connection, *, now: datetime, limit: int, freeze_s: float)
     """
     await conn.execute(_SQL["guard"], {"freeze_ms": int(freeze_s * 1000)})
     cursor = await conn.execute(_SQL["claim"], {"now": now, "limit": limit}, binary=True)
+    await conn.execute(_SQL["unguard"])
     return [
         Claimed(
             row[0], row[1], row[2], bytes(row[3]), row[4], row[5],

@@ -6,12 +6,23 @@
 
 -- locked_by_ids --
 -- Lock the attempts that n notifications speak of, and m more by row. Returns one row per attempt, locked until the
--- transaction ends.
+-- transaction ends. Each id is looked up by itself (the limit keeps the planner from anything else): what a batch costs
+-- must not depend on how many attempts there are.
 select
     id, account, transaction_id, unique_id, amount_minor, currency, payment_stage, dispute_stage, error_code,
     reason_code, iban_fingerprint, iban_masked
 from billing_attempts
-where unique_id = any(%(unique_ids)b) or transaction_id = any(%(transaction_ids)b) or id = any(%(ids)b::bigint[])
+where id = any(array(
+    select a.id
+    from unnest(%(unique_ids)b::text[]) as told (unique_id)
+    cross join lateral (select id from billing_attempts where unique_id = told.unique_id limit 1) a
+    union all
+    select a.id
+    from unnest(%(transaction_ids)b::text[]) as told (transaction_id)
+    cross join lateral (select id from billing_attempts where transaction_id = told.transaction_id limit 1) a
+    union all
+    select unnest(%(ids)b::bigint[])
+))
 order by id
 for update;
 

@@ -48,12 +48,16 @@ on conflict (key, content) where conflicts_with is not null do nothing
 returning id;
 
 -- guard --
--- What a claiming transaction sets for itself, and for itself alone. A frozen worker cannot sit on its rows for longer
+-- What a claiming transaction sets for itself, and for itself alone, before it claims. A frozen worker cannot sit on its rows for longer
 -- than %(freeze_ms)s. And the claim walks its index in order: rows that are done leave entries behind in it, which a
 -- walk marks and skips from then on, while a bitmap scan would read all of them each time until the next vacuum.
 select
     set_config('idle_in_transaction_session_timeout', %(freeze_ms)s::text, true),
     set_config('enable_bitmapscan', 'off', true);
+
+-- unguard --
+-- Let the statements after the claim be planned as usual.
+select set_config('enable_bitmapscan', null, true);
 
 -- claim --
 -- Lock up to %(limit)s waiting rows that are due, oldest first; rows another worker holds are passed over.
