@@ -3,10 +3,11 @@
 import argparse
 import sys
 
-from benchmarks import billing, drain, growth, soak, stages, webhooks
+from benchmarks import billing, drain, growth, intake, soak, stages, webhooks
 
 _ALL = {
     "billing": billing,
+    "intake": intake,
     "webhooks": webhooks,
     "drain": drain,
     "growth": growth,

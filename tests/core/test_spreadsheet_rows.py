@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tether_core.iban import mask
 from tether_core.spreadsheet import outcomes
+from tether_core.spreadsheet.batch import compile_batch
 from tether_core.spreadsheet.cells import Row
 from tether_core.spreadsheet.decisions import AmountFormat, Column, DateOrder, Kind, Plan, Question
 from tether_core.spreadsheet.outcomes import (
@@ -469,6 +470,51 @@ def test_the_two_ways_agree_on_every_tricky_cell_in_every_place(cell: str, place
         assert debtor is None or debtor == _Careful(FULL, rules=Rules(), today=TODAY).read(
             row, total=0, below=False
         )
+
+
+ORDINARY = [
+    "Zoë O'Łącka", "DE89 3704 0044 0532 0130 00", "12,50", "EUR", "Zoë", "COBADEFFXXX", "M-1", "31.3.2020", "a@b.org",
+    "Deutschland", "1.2.1980", "Köln", "R", "0170",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+@pytest.mark.parametrize("place", range(14))
+@pytest.mark.parametrize(
+    "cell", [*TRICKY, "", " x", "x  y", WRONG, CH, "-1", "1,5", "12.50", "USD", "ab@", "31.2.2020"]
+)
+def test_a_remarkable_cell_in_a_batch_is_read_as_it_would_be_alone(cell: str, place: int, kind: Kind) -> None:
+    """Columns are tested as a whole: a cell that slips through among ordinary ones would be stored as it stood."""
+    plan = msgspec.structs.replace(FULL, kind=kind)
+    odd = [*ORDINARY[:place], cell, *ORDINARY[place + 1 :]]
+    for numeric in (0, 1 << place, 1 << 2):
+        rows = [Row(2, ORDINARY), Row(3, odd, numeric), Row(4, ORDINARY)]
+        found = compile_batch(plan, rules=Rules(), today=TODAY)(rows)
+        careful = _Careful(plan, rules=Rules(), today=TODAY)
+        for row, debtor in zip(rows, found or (), strict=False):
+            assert debtor is None or debtor == careful.read(row, total=0, below=False)
+
+
+@given(st.lists(full_rows, min_size=1, max_size=3), st.sampled_from(["csv", "xlsx"]))
+def test_a_batch_agrees_with_the_careful_way(rows: list[Row], kind: Kind) -> None:
+    """As above, for rows nobody has thought of."""
+    plan = msgspec.structs.replace(FULL, kind=kind)
+    careful = _Careful(plan, rules=Rules(), today=TODAY)
+    for row, debtor in zip(rows, compile_batch(plan, rules=Rules(), today=TODAY)(rows) or (), strict=False):
+        assert debtor is None or debtor == careful.read(row, total=0, below=False)
+
+
+def test_ordinary_rows_are_read_in_batches() -> None:
+    """If they were not, nothing would be wrong but the speed; one wrong IBAN must not cost its neighbours theirs."""
+    batch = compile_batch(FULL, rules=Rules(), today=TODAY)
+    found = batch([Row(2, ORDINARY), Row(3, [ORDINARY[0], WRONG, *ORDINARY[2:]]), Row(4, ORDINARY[:4])])
+    assert found is not None
+    assert [debtor is not None for debtor in found] == [True, False, True]
+    book = compile_batch(_plan("name iban amount", kind="xlsx", form="point"), rules=Rules(), today=TODAY)
+    for amount, cents in (("12.5", 1250), ("12", 1200), ("0.99", 99)):
+        (one,) = book([Row(2, ["Zoë Łącka", DE, amount], 0b100)]) or (None,)
+        assert one is not None
+        assert one.amount_minor == cents
 
 
 def test_ordinary_rows_take_the_quick_way() -> None:

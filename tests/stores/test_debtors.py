@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 MONTH = NOON - timedelta(days=30)
 DE, AT = "DE89370400440532013000", "AT611904300234573201"
+ALL = tuple(
+    Column(place, field, field)
+    for place, field in enumerate((*Debtor.__struct_fields__[1:-2], "floor", "old_iban"))
+)
 EVERYTHING = Debtor(
     2, DE, 'Zoë "Z" Groß, Söhne', 1250, "EUR", "Zoë", "Groß", "COBADEFFXXX", "M;1", date(2019, 3, 1), "R\\1", "K1",
     "z@example.org", "+49 30", "Weg", "1a", "50667", "Köln", "NRW", "DE", "a,b", date(1980, 2, 29), "X1",
@@ -28,12 +32,12 @@ EVERYTHING = Debtor(
 
 async def stored(pool: Pool, upload_id: int, *rows: Debtor, **verdicts: Verdict) -> None:
     """Store debtors as those of an upload."""
-    columns = Debtor.__struct_fields__[:-1]
+    columns = debtors.columns_of(Plan(kind="csv", header_row=1, data_row=2, columns=ALL))
     async with transaction(pool) as conn:
-        async with debtors.staging(conn, columns=columns) as write:
-            await write(debtors.as_lines(rows, columns=columns, fingerprint=fingerprint))
-        await debtors.leave_out(conn, {int(row[1:]): one for row, one in verdicts.items()}.items())
-        await debtors.store(conn, upload_id, now=NOON)
+        lines = debtors.as_lines(rows, columns=columns, fingerprint=fingerprint)
+        left_out = {int(row[1:]): one for row, one in verdicts.items()}
+        await debtors.stage(conn, lines, columns=columns)
+        await debtors.store(conn, upload_id, lines, columns=columns, verdicts=left_out, now=NOON)
 
 
 async def test_everything_a_file_said_comes_back(pool: Pool, conn: Connection) -> None:
@@ -73,16 +77,13 @@ async def test_rows_left_out_are_kept_with_their_cause(pool: Pool, conn: Connect
 
 async def test_a_chunk_that_fails_leaves_nothing(pool: Pool, conn: Connection) -> None:
     """Half a chunk would come again with the next try."""
-    columns = ("row", "iban", "name", "amount_minor", "currency")
+    columns = ("row", "amount_minor", "name", "iban", "currency")
 
     async def failing() -> None:
         async with transaction(pool) as own:
-            async with debtors.staging(own, columns=columns) as write:
-                await write(
-                    debtors.as_lines([Debtor(2, DE, "A", 1)], columns=columns, fingerprint=fingerprint)
-                )
-            await debtors.leave_out(own, ())
-            await debtors.store(own, 7, now=NOON)
+            lines = debtors.as_lines([Debtor(2, DE, "A", 1)], columns=columns, fingerprint=fingerprint)
+            await debtors.stage(own, lines, columns=columns)
+            await debtors.store(own, 7, lines, columns=columns, verdicts={}, now=NOON)
             raise LookupError
 
     with pytest.raises(LookupError):
@@ -93,7 +94,7 @@ async def test_a_chunk_that_fails_leaves_nothing(pool: Pool, conn: Connection) -
 async def test_screening_tells_only_of_rows_something_is_known_of(pool: Pool) -> None:
     """A million rows of which nothing is known must not travel back to be judged."""
     await stored(pool, 7, Debtor(2, DE, "A", 1, reference="R1"))
-    columns = ("row", "iban", "name", "amount_minor", "currency", "reference")
+    columns = ("row", "amount_minor", "reference", "name", "iban", "currency")
     rows = [
         Debtor(9, DE, "A", 1, reference="R2"),
         Debtor(10, AT, "B", 2),
@@ -101,8 +102,8 @@ async def test_screening_tells_only_of_rows_something_is_known_of(pool: Pool) ->
         Debtor(12, AT, "B", 4),
     ]
     async with transaction(pool) as conn:
-        async with debtors.staging(conn, columns=columns) as write:
-            await write(debtors.as_lines(rows, columns=columns, fingerprint=fingerprint))
+        lines = debtors.as_lines(rows, columns=columns, fingerprint=fingerprint)
+        await debtors.stage(conn, lines, columns=columns)
         same = {one.row: one async for one in debtors.screen(conn, 7, since=MONTH, dry_run=False, now=NOON)}
         elsewhere = {
             one.row: one async for one in debtors.screen(conn, 8, since=MONTH, dry_run=False, now=NOON)
@@ -122,13 +123,12 @@ async def test_screening_tells_only_of_rows_something_is_known_of(pool: Pool) ->
 
 async def test_a_dry_run_knows_its_own_rows_and_forgets_them(pool: Pool) -> None:
     """It finds repeats across chunks as the real run does, and nothing of it is left for another upload to stumble on."""
-    columns = ("row", "iban", "name", "amount_minor", "currency")
+    columns = ("row", "amount_minor", "name", "iban", "currency")
 
     async def chunk(upload_id: int, row: int) -> list[int]:
         async with transaction(pool) as conn:
-            async with debtors.staging(conn, columns=columns) as write:
-                told = debtors.as_lines([Debtor(row, DE, "A", 1)], columns=columns, fingerprint=fingerprint)
-                await write(told)
+            lines = debtors.as_lines([Debtor(row, DE, "A", 1)], columns=columns, fingerprint=fingerprint)
+            await debtors.stage(conn, lines, columns=columns)
             known = debtors.screen(conn, upload_id, since=MONTH, dry_run=True, now=NOON)
             found = [one.row async for one in known]
             await debtors.rehearse(conn, upload_id)
@@ -145,4 +145,4 @@ def test_only_columns_that_a_file_has_are_copied() -> None:
     plan = Plan(
         kind="csv", header_row=1, data_row=2, columns=(Column(0, "a", "iban"), Column(1, "b", "email"))
     )
-    assert debtors.columns_of(plan) == ("row", "iban", "name", "amount_minor", "currency", "email")
+    assert debtors.columns_of(plan) == ("row", "amount_minor", "name", "email", "iban", "currency")

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from tether_core.errors import StoreUnreachable
-from tether_stores import webhook_events
+from tether_core.spreadsheet import Answers
+from tether_stores import objects, uploads, webhook_events
+from tether_stores.objects import open_objects
+from tether_stores.settings import Settings
 from tether_stores.webhook_events import Finish, Recording
-from tether_worker.upkeep import Duty, keep_up, wake_matched
+from tether_worker.upkeep import Duty, keep_up, sweep_objects, wake_matched
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
     from tether_stores.postgres import Connection, Pool
 
@@ -76,3 +80,28 @@ async def test_waiting_notifications_find_their_payment(
         await asyncio.gather(duty.do(), duty.do())
     assert await webhook_events.due(conn, now=NOON)
     assert [line["rows"] for line in lines] == [1]
+
+
+async def test_only_old_files_that_no_upload_names_are_removed(
+    pool: Pool, conn: Connection, objects_dir: Path
+) -> None:
+    """Files of nodes that were killed pile up otherwise; one removed too many is a list of debtors lost."""
+    store = open_objects(Settings.from_env({"TETHER_OBJECTS_DIR": str(objects_dir)}))
+    named, orphan, foreign = (f"uploads/2026/03/02/{letter * 32}.csv" for letter in "abz")
+
+    async def content() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    for key in (named, orphan, foreign, "uploads/old.csv"):
+        await objects.put(store, key, content())
+    told = uploads.Recording(named, "a.csv", 1, b"s" * 32, b"c" * 32, Answers(), False, False, "tests")
+    await uploads.record(conn, told, now=NOON)
+
+    async def left(now: datetime) -> set[str]:
+        await sweep_objects(pool, store, clock=lambda: now).do()
+        return {stored.key async for stored in objects.listed(store, "uploads")}
+
+    put_at = datetime.now(UTC)
+    everything = {named, orphan, foreign, "uploads/old.csv"}
+    assert await left(put_at + timedelta(days=6)) == everything
+    assert await left(put_at + timedelta(days=8)) == everything - {orphan}

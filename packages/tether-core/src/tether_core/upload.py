@@ -37,6 +37,7 @@ False
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -56,6 +57,7 @@ __all__ = [
     "UploadState",
     "UploadStep",
     "content_key",
+    "is_object_key",
     "object_key",
     "report_header",
     "report_row",
@@ -207,6 +209,19 @@ def object_key(upload_id: str, *, received_at: datetime, name: str = "") -> str:
     ending = name.rpartition(".")[2].lower()
     day = received_at.astimezone(UTC)
     return f"uploads/{day:%Y/%m/%d}/{upload_id}.{ending if ending in _ENDINGS else 'bin'}"
+
+
+_KEY: Final = re.compile(r"uploads/[0-9]{4}/[0-9]{2}/[0-9]{2}/[0-9a-f]{32}\.[a-z]{3,4}")
+
+
+def is_object_key(key: str) -> bool:
+    """
+    Whether a key is one the program gives, with an id of 32 hex digits; files of an old installation keep their own.
+
+    >>> is_object_key("uploads/2026/03/02/0b9d5f0c0b9d5f0c0b9d5f0c0b9d5f0c.csv"), is_object_key("uploads/list.csv")
+    (True, False)
+    """
+    return _KEY.fullmatch(key) is not None
 
 
 def content_key(sha256: bytes, *, answers: Answers) -> bytes:

@@ -1,11 +1,7 @@
 """Debtors: one short function per query of `sql/debtors.sql`, which tells how their rows live."""
 
-import csv
-import io
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
-from itertools import islice
 from operator import attrgetter
 from typing import Any, Final, Literal, TypeAlias
 
@@ -29,7 +25,6 @@ __all__ = [
     "as_lines",
     "columns_of",
     "forget_rehearsal",
-    "leave_out",
     "left_out",
     "listed",
     "listed_sorted",
@@ -38,7 +33,7 @@ __all__ = [
     "rehearse",
     "screen",
     "sort_key",
-    "staging",
+    "stage",
     "store",
 ]
 
@@ -47,7 +42,12 @@ _SQL: Final = load("debtors")
 # What stands for nothing in a line; no text of a debtor is a control character.
 _NULL: Final = "\x01"
 _ESCAPES: Final = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
-_ALWAYS: Final = ("row", "iban", "name", "amount_minor", "currency")
+# Ends what screening needs of a line; no text of a debtor holds it either.
+_STAGED_END: Final = "\x02"
+_STAGED: Final = ("row", "amount_minor", "reference", "name", "email")
+_ALWAYS: Final = ("row", "amount_minor", "name", "iban", "currency")
+# Lines sent to Postgres at a time: about a megabyte.
+_SENT_LINES: Final = 5_000
 
 Sort: TypeAlias = Literal["row", "amount", "name"]
 
@@ -191,19 +191,20 @@ def columns_of(plan: Plan) -> tuple[str, ...]:
     >>> from tether_core.spreadsheet import Column
     >>> header = (Column(0, "Ref", "reference"), Column(1, "IBAN", "iban"), Column(2, "Etage", "floor"))
     >>> columns_of(Plan(kind="csv", header_row=1, data_row=2, columns=header))
-    ('row', 'iban', 'name', 'amount_minor', 'currency', 'reference', 'extra')
+    ('row', 'amount_minor', 'reference', 'name', 'iban', 'currency', 'extra')
     """
     found = plan.fields.keys()
-    optional = [field for field in Debtor.__struct_fields__ if field in found and field not in _ALWAYS]
+    wanted = dict.fromkeys((*_STAGED, *Debtor.__struct_fields__))
+    plain = [field for field in wanted if field in _ALWAYS or field in found]
     extra = ["extra"] if any(field in EXTRA_FIELDS for field in found) else []
-    return (*_ALWAYS, *optional, *extra)
+    return (*plain, *extra)
 
 
 def as_lines(
     debtors: Iterable[Debtor], *, columns: Sequence[str], fingerprint: Callable[[str], bytes]
-) -> bytes:
+) -> list[str]:
     """
-    Write debtors as `staging` takes them: the text format of COPY, which costs half of what CSV does.
+    Write debtors as `stage` and `store` take them: the text format of COPY, which costs half of what CSV does.
 
     Args:
         debtors: Of one upload, in any order.
@@ -211,20 +212,26 @@ def as_lines(
         fingerprint: Of a canonical IBAN.
 
     Returns:
-        Lines in UTF-8.
+        A line each, without its end; sorted, they are in the order of fingerprints.
     """
     told = attrgetter(*columns)
     rows: list[tuple[object, ...]] = [(fingerprint(debtor.iban).hex(), *told(debtor)) for debtor in debtors]
     if "extra" in columns:
         rows = [(*row[:-1], msgspec.json.encode(row[-1]).decode() if row[-1] else None) for row in rows]
     rows = [row if None not in row else tuple(_absent(value) for value in row) for row in rows]
-    line = "\\\\x%s" + "\t%s" * len(columns) + "\n"
-    text = "".join([line % row for row in rows])
+    staged = len(_staged(columns))
+    line = "\\\\x%s" + "\t%s" * staged + _STAGED_END + "%s" + "\t%s" * (len(columns) - staged - 1)
+    lines = [line % row for row in rows]
     # Signs that mean something to COPY are rare in debtors' data; counting tells whether any cell holds one.
+    text = "".join(lines)
     signs = (text.count("\t"), text.count("\n"), text.count("\\"), text.count("\r"))
-    if signs != (len(rows) * len(columns), len(rows), 2 * len(rows), 0):
-        text = "".join([line % tuple(map(_escaped, row)) for row in rows])
-    return text.encode()
+    if signs != (len(rows) * (len(columns) - 1), 0, 2 * len(rows), 0):
+        lines = [line % tuple(map(_escaped, row)) for row in rows]
+    return lines
+
+
+def _staged(columns: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in columns if name in _STAGED)
 
 
 def _absent(value: object) -> object:
@@ -235,26 +242,75 @@ def _escaped(value: object) -> object:
     return value.translate(_ESCAPES) if isinstance(value, str) else value
 
 
-@asynccontextmanager
-async def staging(
-    conn: Connection, *, columns: Sequence[str]
-) -> AsyncIterator[Callable[[bytes], Awaitable[None]]]:
+async def stage(conn: Connection, lines: Sequence[str], *, columns: Sequence[str]) -> None:
     """
-    Make the staging table of a transaction and fill it.
+    Make the staging table of a transaction and fill it with what screening needs.
 
     Args:
         conn: That transaction; the table goes with it.
+        lines: From `as_lines`, of one chunk.
         columns: From `columns_of`.
-
-    Yields:
-        A function that takes what `as_lines` wrote, any number of times.
     """
     await conn.execute(_SQL["guard"])
     await conn.execute(_SQL["stage"])
-    names = ("iban_fingerprint", *("row_number" if name == "row" else name for name in columns))
-    query = SQL(_SQL["copy"]).format(columns=SQL(", ").join(map(Identifier, names)))
-    async with conn.cursor().copy(query) as stream:
-        yield stream.write
+    parts = ("\n".join([line.partition(_STAGED_END)[0] for line in some]) for some in _some(lines))
+    await _copied(conn, "stage_rows", ("iban_fingerprint", *_staged(columns)), parts)
+
+
+async def store(
+    conn: Connection,
+    upload_id: int,
+    lines: Sequence[str],
+    *,
+    columns: Sequence[str],
+    verdicts: Mapping[int, Verdict],
+    now: datetime,
+) -> None:
+    """
+    Put debtors into the table with their verdicts.
+
+    Args:
+        conn: The transaction that staged them.
+        upload_id: Whose.
+        lines: From `as_lines`, sorted.
+        columns: From `columns_of`.
+        verdicts: Row to verdict, for those that are left out.
+        now: The present moment.
+    """
+    shared = f"\t{upload_id}\t{now.isoformat()}\t"
+    clear = f"{shared}clear\t{_NULL}"
+    ends = {
+        verdict: f"{shared}{verdict.rule}\t{_escaped(verdict.cause)}" for verdict in set(verdicts.values())
+    }
+
+    def end(line: str) -> str:
+        verdict = verdicts.get(int(line.split("\t", 2)[1]))
+        return clear if verdict is None else ends[verdict]
+
+    def parts() -> Iterator[str]:
+        for some in _some(lines):
+            text = (
+                "\n".join([line + end(line) for line in some])
+                if verdicts
+                else f"{clear}\n".join(some) + clear
+            )
+            yield text.replace(_STAGED_END, "\t")
+
+    names = ("iban_fingerprint", *columns, "upload_id", "created_at", "verdict", "cause")
+    await _copied(conn, "store", names, parts())
+
+
+def _some(lines: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (lines[start : start + _SENT_LINES] for start in range(0, len(lines), _SENT_LINES))
+
+
+async def _copied(conn: Connection, query: str, columns: Sequence[str], parts: Iterable[str]) -> None:
+    names = ("row_number" if name == "row" else name for name in columns)
+    async with conn.cursor().copy(
+        SQL(_SQL[query]).format(columns=SQL(", ").join(map(Identifier, names)))
+    ) as stream:
+        for part in parts:
+            await stream.write(f"{part}\n".encode())
 
 
 async def screen(
@@ -298,28 +354,6 @@ async def names_staged(
     cursor = await conn.execute(_SQL["names_staged"])
     while rows := await cursor.fetchmany(limit):
         yield [(row[0], row[1], row[2], row[3]) for row in rows]
-
-
-async def leave_out(conn: Connection, verdicts: Iterable[tuple[int, Verdict]]) -> None:
-    """
-    Say which of the staged rows are left out; to be called once before `store`.
-
-    Args:
-        conn: The transaction that staged them.
-        verdicts: Row and verdict.
-    """
-    await conn.execute(_SQL["stage_verdicts"])
-    every = iter(verdicts)
-    async with conn.cursor().copy(_SQL["copy_verdicts"]) as stream:
-        while some := list(islice(every, 2_000)):
-            text = io.StringIO()
-            csv.writer(text).writerows((row, verdict.rule, verdict.cause) for row, verdict in some)
-            await stream.write(text.getvalue().encode())
-
-
-async def store(conn: Connection, upload_id: int, *, now: datetime) -> None:
-    """Move the staged rows into the table with the verdicts of `leave_out`."""
-    await conn.execute(_SQL["store"], {"upload_id": upload_id, "now": now})
 
 
 async def rehearse(conn: Connection, upload_id: int) -> None:

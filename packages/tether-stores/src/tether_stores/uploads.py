@@ -1,6 +1,6 @@
 """Uploads: one short function per query of `sql/uploads.sql`, which tells how their rows live."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ __all__ = [
     "planned",
     "preview",
     "record",
+    "referenced",
     "release",
     "take",
 ]
@@ -447,6 +448,12 @@ async def one(conn: Connection, upload_id: int) -> Detail | None:
         plan=None if row[24] is None else _read(row[24], Plan),
         notes=_read(row[25], list[str]),
     )
+
+
+async def referenced(conn: Connection, keys: Collection[str]) -> set[str]:
+    """Which of these object keys an upload names."""
+    cursor = await conn.execute(_SQL["referenced"], {"keys": list(keys)})
+    return {row[0] for row in await cursor.fetchall()}
 
 
 async def preview(conn: Connection, upload_id: int) -> bytes | None:

@@ -35,7 +35,7 @@ from tether_worker.reader import Limits
 from tether_worker.reconciliation import reconciling
 from tether_worker.returns import Following, following
 from tether_worker.runs import brake_runs, lapse_leases, planning, try_again
-from tether_worker.upkeep import Duty, keep_up, wake_matched
+from tether_worker.upkeep import Duty, keep_up, sweep_objects, wake_matched
 from tether_worker.webhooks import Booking, booking
 from tether_worker.work import Work, look, rung, rung_off
 
@@ -72,7 +72,9 @@ async def work_until_stopped(settings: Settings, *, queues: Sequence[Queue], gra
             works += works_of
             duties += duties_of
         if "default" in queues:
-            works += _reading(settings, pool, stopping=stopping)
+            works_of, duties_of = _reading(settings, pool, stopping=stopping)
+            works += works_of
+            duties += duties_of
         workers = [
             _worker(
                 await stack.enter_async_context(open_doorbell(settings.redis_url, queue=queue)),
@@ -173,14 +175,19 @@ async def _billing(
     return [planning(pool, clock=clock), billing(has), giving_back(has)], duties
 
 
-def _reading(settings: Settings, pool: Pool, *, stopping: asyncio.Event) -> list[Work]:
+def _reading(settings: Settings, pool: Pool, *, stopping: asyncio.Event) -> tuple[list[Work], list[Duty]]:
     if not (settings.aws_bucket or settings.objects_dir):
         _log.error("uploads are not read: set AWS_BUCKET, or TETHER_OBJECTS_DIR on a single machine")
-        return []
+        return [], []
+
+    def clock() -> datetime:
+        return datetime.now(UTC)
+
+    store = open_objects(settings)
     has = Intake(
         pool=pool,
-        objects=open_objects(settings),
-        clock=lambda: datetime.now(UTC),
+        objects=store,
+        clock=clock,
         token=lambda: secrets.token_hex(16),
         fingerprint_key=settings.fingerprint_key.encode(),
         policy=settings.screening,
@@ -188,7 +195,7 @@ def _reading(settings: Settings, pool: Pool, *, stopping: asyncio.Event) -> list
         limits=Limits(settings.reader_memory_bytes, settings.reader_time_s),
         stopping=stopping.is_set,
     )
-    return [intake(has)]
+    return [intake(has)], [sweep_objects(pool, store, clock=clock)]
 
 
 class _Ringable(Worker[Any]):

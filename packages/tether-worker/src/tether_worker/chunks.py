@@ -5,7 +5,7 @@ Building a chunk is pure work for a processor and runs in a thread; storing it i
 stored, the next is being built, so that a file costs the longer of the two and not their sum.
 
 ```text
-rows ─► read: Debtor | Refused | Skipped ─► Chunk: lines for two COPYs, tallies, position behind it
+rows ─► read: Debtor | Refused | Skipped ─► Chunk: sorted lines for COPY, problems, tallies, position behind it
 Chunk ─► staging table ─► what is known of its rows ─► screening.judge ─► debtors, problems, progress: one transaction
 ```
 """
@@ -48,7 +48,7 @@ class Chunk(msgspec.Struct, frozen=True):
 
     Attributes:
         columns: Fields that its debtors have.
-        debtors: Lines for the staging table, in pieces; empty when no row became a debtor.
+        debtors: A line each, in the order of fingerprints.
         problems: CSV for the table of problems.
         tallies: Of its rows, as if screening left none out.
         position: Behind it.
@@ -57,7 +57,7 @@ class Chunk(msgspec.Struct, frozen=True):
     """
 
     columns: tuple[str, ...]
-    debtors: list[bytes]
+    debtors: list[str]
     problems: bytes
     tallies: Tallies
     position: Position
@@ -125,20 +125,22 @@ def build(
     limit = min(_BATCH_ROWS, rows_max)
     batch = _batch(outcomes, limit)
     while batch.outcomes:
-        pieces: list[bytes] = []
+        lines: list[str] = []
         wrong: list[bytes] = []
         tallies, size_bytes = Tallies(), 0
         while batch.outcomes and tallies.rows < rows_max and size_bytes < _BYTES_MAX:
             position = advance(position, batch.outcomes)
-            pieces.append(debtors.as_lines(batch.good, columns=columns, fingerprint=fingerprint))
+            fresh = debtors.as_lines(batch.good, columns=columns, fingerprint=fingerprint)
+            lines += fresh
             wrong.append(problems.as_csv(upload_id, _told(batch)))
             tallies += _tallied(batch)
             notes = _noted(notes, batch)
-            size_bytes += len(pieces[-1]) + len(wrong[-1])
+            size_bytes += sum(map(len, fresh)) + len(wrong[-1])
             batch = _batch(outcomes, limit)
+        lines.sort()
         yield Chunk(
             columns,
-            [piece for piece in pieces if piece],
+            lines,
             b"".join(wrong),
             tallies,
             position,
@@ -223,15 +225,14 @@ async def store(
     """
     tallies = chunk.tallies
     if chunk.debtors:
-        async with debtors.staging(conn, columns=chunk.columns) as write:
-            for piece in chunk.debtors:
-                await write(piece)
+        await debtors.stage(conn, chunk.debtors, columns=chunk.columns)
         verdicts, left_out_minor = await screened(conn, upload_id, dry_run=dry_run, policy=policy, now=now)
         if dry_run:
             await debtors.rehearse(conn, upload_id)
         else:
-            await debtors.leave_out(conn, verdicts.items())
-            await debtors.store(conn, upload_id, now=now)
+            await debtors.store(
+                conn, upload_id, chunk.debtors, columns=chunk.columns, verdicts=verdicts, now=now
+            )
         tallies = msgspec.structs.replace(
             tallies,
             stored=tallies.stored - len(verdicts),

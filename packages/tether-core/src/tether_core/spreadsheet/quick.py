@@ -35,10 +35,12 @@ __all__ = [
     "EMAIL",
     "EUROS",
     "MANDATE_ID",
+    "PLAIN_NAME",
     "SEPA_MANDATES_SINCE",
     "TEXT_LENGTH_MAX",
     "TYPED",
     "compile_quick",
+    "plain_day",
 ]
 
 # No field of a debtor is longer in any scheme; a longer cell is a swallowed paragraph.
@@ -53,13 +55,35 @@ SEPA_MANDATES_SINCE: Final = date(2008, 1, 1)
 TYPED: Final = frozenset("iban name amount amount_minor currency".split())
 
 # Names of most of Europe in Latin letters; anything else is looked at more closely, not refused.
-_PLAIN_NAME: Final = re.compile(
+PLAIN_NAME: Final = re.compile(
     "[A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017e][A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017e .,'()&/-]{1,69}"
 )
 _COMMA: Final = re.compile(r"([0-9]{1,9}),([0-9]{1,2})")
 _POINT: Final = re.compile(r"([0-9]{1,9})\.([0-9]{1,2})")
 _NEVER: Final = re.compile(r"(?!)")
 _DAYS_KEPT: Final = 10_000
+
+
+def plain_day(field: str, *, plan: Plan, today: date) -> Callable[[str], date | None]:
+    """
+    Make what reads the unremarkable days of a column.
+
+    Args:
+        field: "mandate_signed_on" or "born_on".
+        plan: Tells the column's order of day, month and year.
+        today: The last day there may be.
+
+    Returns:
+        A function from a cell to its day, or to `None` for one that needs the careful way.
+    """
+    order = plan.date_orders.get(field, "iso")
+    since = SEPA_MANDATES_SINCE if field == "mandate_signed_on" else date.min
+
+    def look(cell: str) -> date | None:
+        day = read_day(cell, order=order, short_years=field != "born_on")
+        return None if isinstance(day, Trouble) or not since <= day <= today else day
+
+    return look
 
 
 def compile_quick(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], Debtor | None]:  # noqa: C901, PLR0915 - a closure: its names cost least there, and it is this module's only work
@@ -83,19 +107,9 @@ def compile_quick(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], D
     template[place_in("warnings")] = ()
     matched = {"bic": BIC.fullmatch, "mandate_id": MANDATE_ID.fullmatch, "email": EMAIL.fullmatch}
 
-    def plain_day(field: str) -> Callable[[str], date | None]:
-        order = plan.date_orders.get(field, "iso")
-        since = SEPA_MANDATES_SINCE if field == "mandate_signed_on" else date.min
-
-        def look(cell: str) -> date | None:
-            day = read_day(cell, order=order, short_years=field != "born_on")
-            return None if isinstance(day, Trouble) or not since <= day <= today else day
-
-        return look
-
     looked_up: dict[str, Callable[[str], object]] = {
-        "mandate_signed_on": plain_day("mandate_signed_on"),
-        "born_on": plain_day("born_on"),
+        "mandate_signed_on": plain_day("mandate_signed_on", plan=plan, today=today),
+        "born_on": plain_day("born_on", plan=plan, today=today),
         "country": country_code,
     }
     matches = [(place_in(field), at[field], fits) for field, fits in matched.items() if field in at]
@@ -156,7 +170,7 @@ def compile_quick(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], D
         name = " ".join(cells[name_at].split()) if name_at >= 0 else ""
         if not name:
             name = " ".join(" ".join([cells[part] for part in parts_at]).split())
-        if not _PLAIN_NAME.fullmatch(name):
+        if not PLAIN_NAME.fullmatch(name):
             return None
         amount = cells[amount_at]
         pattern = money

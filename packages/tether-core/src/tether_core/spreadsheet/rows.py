@@ -22,10 +22,12 @@ never count as debtors: blank ones, the header where it is repeated at page brea
 
 from collections.abc import Iterable, Iterator
 from datetime import date
+from itertools import islice
 from typing import Final
 
 from tether_core.errors import InvalidIban
 from tether_core.iban import EEA, SEPA, validate
+from tether_core.spreadsheet.batch import BATCH_ROWS, compile_batch
 from tether_core.spreadsheet.cells import Row, restore, shown
 from tether_core.spreadsheet.countries import country_code
 from tether_core.spreadsheet.decisions import EXTRA_FIELDS, Plan
@@ -72,23 +74,26 @@ def read(
         One outcome for every row, in order.
     """
     assert plan.ready, "a plan with open questions reads nothing"
+    batch = compile_batch(plan, rules=rules, today=today)
     quick = compile_quick(plan, rules=rules, today=today)
     careful = _Careful(plan, rules=rules, today=today).read
     first = max(plan.data_row, position.row + 1)
     total, below = position.amount_minor, position.below
-    for row in rows:
-        if row.number < first:
-            continue
-        debtor = quick(row)
-        if debtor is not None:
-            total += debtor.amount_minor
-            below = False
-            yield debtor
-            continue
-        outcome = careful(row, total=total, below=below)
-        total += 0 if isinstance(outcome, Skipped) else outcome.amount_minor or 0
-        below = isinstance(outcome, Skipped) and outcome.cause != "header"
-        yield outcome
+    every = iter(rows)
+    while some := list(islice(every, BATCH_ROWS)):
+        if some[0].number < first:
+            some = [row for row in some if row.number >= first]
+        found = batch(some) if some else None
+        for row, debtor in zip(some, map(quick, some) if found is None else found, strict=True):
+            if debtor is not None:
+                total += debtor.amount_minor
+                below = False
+                yield debtor
+                continue
+            outcome = careful(row, total=total, below=below)
+            total += 0 if isinstance(outcome, Skipped) else outcome.amount_minor or 0
+            below = isinstance(outcome, Skipped) and outcome.cause != "header"
+            yield outcome
 
 
 class _Careful:

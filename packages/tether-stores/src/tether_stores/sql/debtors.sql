@@ -1,50 +1,34 @@
 -- debtors: people who owe money, one row per row of an upload that could be read.
 --
--- Rows come in chunks. A chunk is copied into `staged_debtors`, a temporary table without an index that lives for one
--- transaction; `screen` gathers what is known of its rows there; `store` moves all of them into the table with their verdicts.
+-- Rows come in chunks. What screening needs of a chunk is copied into `staged_debtors`, a temporary table without an index that
+-- lives for one transaction; `screen` gathers what is known of its rows. Then the whole rows are copied into the table with
+-- their verdicts: COPY writes a page of them at a time, where an insert writes, and logs, row by row.
 -- Rows that screening leaves out are stored too, with the rule and its cause: whoever asks why somebody was not
 -- debited gets an answer.
 --
--- `store` inserts in the order of fingerprints. The index on them is the one that grows in random places, and in this
+-- Rows come in the order of their fingerprints. The index on them is the one that grows in random places, and in this
 -- order neighbours share a page of it; ten million debtors cost hardly more than none.
 
 -- guard --
 -- A worker that freezes in the middle of a chunk loses its connection, and plans are not compiled: these queries are
--- short, and Postgres would take longer to compile them than to run them.
-select set_config('idle_in_transaction_session_timeout', '60s', true), set_config('jit', 'off', true);
+-- short, and Postgres would take longer to compile them than to run them. A chunk is sorted in memory.
+select
+    set_config('idle_in_transaction_session_timeout', '60s', true), set_config('jit', 'off', true),
+    set_config('work_mem', '32MB', true);
 
 -- stage --
 -- Make the staging table of this transaction.
 create temporary table staged_debtors (
+    iban_fingerprint bytea not null,
     row_number integer not null,
-    iban text not null,
-    name text not null,
     amount_minor bigint not null,
-    currency text not null,
-    first_name text,
-    last_name text,
-    bic text,
-    mandate_id text,
-    mandate_signed_on date,
     reference text,
-    customer_id text,
-    email text,
-    phone text,
-    street text,
-    house_number text,
-    postcode text,
-    city text,
-    province text,
-    country text,
-    description text,
-    born_on date,
-    national_id text,
-    extra jsonb,
-    iban_fingerprint bytea not null
+    name text not null,
+    email text
 ) on commit drop;
 
--- copy --
--- Takes lines: the columns of `stage` that {columns} names, in that order. Files have few of them, and each costs time.
+-- stage_rows --
+-- Takes lines: the columns of `stage` that {columns} names, in that order.
 copy staged_debtors ({columns}) from stdin with (format text, null e'\x01');
 
 -- screen --
@@ -169,33 +153,9 @@ where
 -- Row number, amount, name and e-mail address of every staged row; asked only while names or addresses are on the blacklist.
 select row_number, amount_minor, name, email from staged_debtors;
 
--- stage_verdicts --
--- Make the table of rows that are left out, for this transaction.
-create temporary table staged_verdicts (
-    row_number integer not null,
-    verdict text not null,
-    cause text not null
-) on commit drop;
-
--- copy_verdicts --
--- Takes CSV, the columns of `stage_verdicts`.
-copy staged_verdicts from stdin with (format csv);
-
 -- store --
--- Move the staged rows into the table, with the staged verdicts.
-insert into debtors (
-    upload_id, row_number, iban, iban_fingerprint, name, amount_minor, currency, first_name, last_name, bic,
-    mandate_id, mandate_signed_on, reference, customer_id, email, phone, street, house_number, postcode, city, province,
-    country, description, born_on, national_id, extra, verdict, cause, created_at
-)
-select
-    %(upload_id)s, s.row_number, s.iban, s.iban_fingerprint, s.name, s.amount_minor, s.currency, s.first_name,
-    s.last_name, s.bic, s.mandate_id, s.mandate_signed_on, s.reference, s.customer_id, s.email, s.phone, s.street,
-    s.house_number, s.postcode, s.city, s.province, s.country, s.description, s.born_on, s.national_id, s.extra,
-    coalesce(v.verdict, 'clear'), v.cause, %(now)s
-from staged_debtors s
-left join staged_verdicts v on v.row_number = s.row_number
-order by s.iban_fingerprint, s.row_number;
+-- Takes lines: the columns of the table that {columns} names, in that order. Files have few of them, and each costs time.
+copy debtors ({columns}) from stdin with (format text, null e'\x01');
 
 -- rehearse --
 -- Remember the staged rows of a dry run.

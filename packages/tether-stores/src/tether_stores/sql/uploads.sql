@@ -129,6 +129,10 @@ select
 from uploads
 where id = %(id)s;
 
+-- referenced --
+-- Which of these objects an upload names. 0 to n rows.
+select object_key from uploads where object_key = any(%(keys)s);
+
 -- preview --
 -- The first rows of an upload as they were read. 0 or 1 row.
 select preview::text from uploads where id = %(id)s;

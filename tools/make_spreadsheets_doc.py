@@ -1,0 +1,113 @@
+"""Write docs/reference/spreadsheets.md from the tables of the core: `uv run python tools/make_spreadsheets_doc.py`."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from tether_core.screening import RULES
+from tether_core.spreadsheet import outcomes, sniff
+from tether_core.spreadsheet.decisions import ALL_FIELDS, EXTRA_FIELDS
+
+__all__ = ["PAGE", "text"]
+
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "spreadsheets.md"
+
+# Refusals that come after the kind of the file is known.
+_LATER = (
+    ("no_rows", "a header and nothing below it"),
+    ("too_many_columns", "more than 500 columns"),
+    ("too_many_sheets", "more than 20 visible sheets, and none was named"),
+    ("line_too_long", "a line of text of more than a megabyte"),
+    ("too_slow", "a workbook that takes too long to read, as with millions of blank cells"),
+    ("object_changed", "the stored bytes are no longer those that were sent"),
+    ("object_missing", "the stored file is gone"),
+    ("invalid_answers", "a mapping or format names what the file does not have"),
+    ("gave_up", "reading it ended the program that read it, five times"),
+)
+_VERDICTS = {
+    "duplicate_in_file": "an earlier row of the file is the same debit: the same IBAN, and the same reference where both have one",
+    "blacklisted": "the account is on hold, or blocked",
+    "chargebacked_before": "an earlier debit from the account was charged back",
+    "already_collected": "the same account and reference were collected through another upload",
+    "recently_attempted": "a debit from the account was tried, or is about to be, through another upload within the window (30 days)",
+    "blacklisted_name": "the name is on the blacklist",
+    "blacklisted_email": "the e-mail address is on the blacklist",
+}
+
+
+def text() -> str:
+    """The page."""
+    lines = [
+        "# Spreadsheets",
+        "",
+        "What is understood, refused and remarked on, word for word as the program knows it. This page is made from `tether_core` by",
+        "`tools/make_spreadsheets_doc.py`; [guides/uploads.md](../guides/uploads.md) tells how to use it.",
+        "",
+        "## Problems of a row",
+        "",
+        "An *error* keeps a row from becoming a debtor; a *warning* travels with the debtor. Codes are stable.",
+        "",
+        *_table(outcomes.__doc__),
+        "",
+        "## Verdicts",
+        "",
+        "Why a row that could be read is left out all the same (`tether_core.screening`). `TETHER_SCREENING_RULES` chooses and orders",
+        "them; the first that fits decides.",
+        "",
+        "| verdict | when |",
+        "| --- | --- |",
+        *(f"| `{rule}` | {_VERDICTS[rule]} |" for rule in RULES),
+        "",
+        "## Why a whole file is refused",
+        "",
+        "An upload that ends as `failed` has one of these as `failure_code`, and a sentence as `failure`.",
+        "",
+        *_table(sniff.__doc__),
+        *(f"| `{code}` | {meaning} |" for code, meaning in _LATER),
+        "",
+        "## Questions a file may leave open",
+        "",
+        "An upload in state `needs_answer` lists them in its plan; each names the setting that answers it.",
+        "",
+        "| what is open | answer with |",
+        "| --- | --- |",
+        "| the encoding: bytes no common encoding explains | `encoding` |",
+        "| which of several sheets holds the list | `formats.sheet` |",
+        "| whether the first row is a header, or already a debtor | `formats.header_row` (0 for none) |",
+        "| which column is the IBAN, the name or the amount | `mapping` |",
+        '| whether `1.234` is a thousand or one | `formats.amount_format` ("comma" or "point") |',
+        '| whether `03/04/2026` is in March or April | `formats.date_order` ("day_month" or "month_day") |',
+        "",
+        "## Fields and the header words that mean them",
+        "",
+        "Compared without case, accents, blanks and punctuation; umlauts also match ae, oe, ue, and endings for gender, currencies and",
+        "words in brackets are left aside. A word marked *maybe* means the field only if the cells below look like it. A header",
+        "that speaks of the creditor means none of them. `mapping` overrides all of it.",
+        "",
+    ]
+    for field in ALL_FIELDS:
+        words = _words().get(field)
+        if words:
+            kept = " Kept word for word beside the debtor." if field in EXTRA_FIELDS else ""
+            lines += [f"**`{field}`**{kept} {', '.join(words)}", ""]
+    return "\n".join(lines)
+
+
+def _table(docstring: str | None) -> list[str]:
+    lines = (docstring or "").splitlines()
+    return [line for line in lines if line.startswith("|")]
+
+
+def _words() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    source = files("tether_core.spreadsheet").joinpath("words.dat").read_text(encoding="utf-8")
+    for line in source.splitlines():
+        if line and not line.startswith("#"):
+            field, strength, words = line.split(" ", 2)
+            mark = " (*maybe*)" if strength == "~" else ""
+            found.setdefault(field, []).extend(word.strip() + mark for word in words.split("|"))
+    return found
+
+
+if __name__ == "__main__":
+    PAGE.write_text(text(), encoding="utf-8")
+    print(f"wrote {PAGE.name}")
