@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from tether_stores.redis_limits import Limiter
 from tether_worker import gateway as calls
 from tether_worker.asking import Asking, Party, limited
 from tether_worker.gateway import Account, open_gateway
+from tether_worker.leases import LEASE_S
 from tether_worker.reconciliation import reconcile, reconciling
 from tether_worker.webhooks import Booking, book
 
@@ -304,3 +306,48 @@ async def test_questions_keep_to_their_share_and_stop_at_an_open_breaker(
         asked = simulator.sums()["requests"]["reconcile"] - before
     assert 20 <= asked < 30  # the breaker opens at twenty failures
     assert {row[3] for row in await world.rows()} == {0}
+
+
+async def test_a_worker_killed_while_it_asks_costs_seconds(world: World, unknown: Any) -> None:
+    """A lease as long as the slowest answer would leave a debit of unknown outcome alone for minutes after every crash."""
+    await unknown("rec-killed")
+    asking = _never_answered(world)
+    task = asyncio.create_task(reconcile(asking))
+    while not world.asked:
+        await asyncio.wait([task], timeout=0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not await reconciling(world.asking).waits()
+    world.now += timedelta(seconds=LEASE_S)
+    assert await reconciling(world.asking).waits()
+    assert await world.ask_and_book() == 1
+
+
+async def test_a_slow_answer_is_not_asked_for_twice(world: World, unknown: Any) -> None:
+    """The lease is short; were it not prolonged, every worker would ask the same once the gateway gets slow."""
+    await unknown("rec-slow")
+    task = asyncio.create_task(reconcile(_never_answered(world)))
+    while not world.asked:
+        await asyncio.wait([task], timeout=0.01)
+    first = await world.one("ask_at")
+    world.now += timedelta(seconds=LEASE_S - 1)
+    while await world.one("ask_at") == first:
+        await asyncio.wait([task], timeout=0.05)
+    world.now += timedelta(seconds=2)
+    assert not await reconciling(world.asking).waits()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def _never_answered(world: World) -> Asking:
+    """What asking needs, at a gateway that takes a question and says nothing."""
+
+    @contextlib.asynccontextmanager
+    async def permit(_party: Party) -> AsyncIterator[None]:
+        world.asked += 1
+        await asyncio.Event().wait()
+        yield
+
+    return Asking(world.asking.pool, world.asking.parties, permit, world.asking.clock, world.asking.chance)

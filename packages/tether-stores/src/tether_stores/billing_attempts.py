@@ -30,6 +30,7 @@ __all__ = [
     "one",
     "paid_out_twice",
     "planned_retries",
+    "prolong",
     "states",
 ]
 
@@ -279,6 +280,19 @@ async def claim_to_ask(
         },
     )
     return [Ask(*row) for row in await cursor.fetchall()]
+
+
+async def prolong(conn: Connection, ids: Sequence[int], *, leased_until: datetime, until: datetime) -> None:
+    """
+    Hold the lease on attempts that are asked about for longer, where it still is ours.
+
+    Args:
+        conn: Any connection.
+        ids: The attempts.
+        leased_until: The lease they are held under.
+        until: The lease they are held under from now on.
+    """
+    await conn.execute(_SQL["prolong"], {"ids": list(ids), "leased_until": leased_until, "until": until})
 
 
 async def askable(

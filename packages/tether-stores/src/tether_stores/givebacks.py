@@ -29,6 +29,7 @@ __all__ = [
     "locked",
     "named",
     "of_attempt",
+    "prolong",
     "ready",
     "sendable",
     "tally",
@@ -352,6 +353,19 @@ async def claim_to_ask(
         },
     )
     return [Ask(*row) for row in await cursor.fetchall()]
+
+
+async def prolong(conn: Connection, ids: Sequence[int], *, leased_until: datetime, until: datetime) -> None:
+    """
+    Hold the lease on orders that are asked about for longer, where it still is ours.
+
+    Args:
+        conn: Any connection.
+        ids: The orders.
+        leased_until: The lease they are held under.
+        until: The lease they are held under from now on.
+    """
+    await conn.execute(_SQL["prolong"], {"ids": list(ids), "leased_until": leased_until, "until": until})
 
 
 async def askable(

@@ -16,9 +16,8 @@ waits: it is neither applied nor lost, and only after a fortnight it is parked f
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 from tether_core import reconciling
@@ -26,7 +25,7 @@ from tether_core.billing import Confirmation
 from tether_core.emp import codes
 from tether_core.emp.answers import Chargeback, GatewayAnswer
 from tether_core.emp.notification import Notification, decode
-from tether_core.errors import GatewaySilent, InvalidRequest, Unavailable, Unreadable
+from tether_core.errors import GatewaySilent, InvalidRequest, Unreadable
 from tether_core.inbox import next_attempt
 from tether_core.jobs import CONFIRM
 from tether_stores import webhook_events
@@ -35,14 +34,13 @@ from tether_stores.telemetry import logger
 from tether_stores.webhook_events import ToConfirm, Unconfirmed
 
 from tether_worker.asking import Asking, Party, chargebacks_of, payment
+from tether_worker.leases import Lease, held
 from tether_worker.work import Work
 
 __all__ = ["confirm", "confirming"]
 
 # Two questions each at 20 a second: a batch takes some seconds, and one slow answer holds up no more than these.
 BATCH_MAX: Final = 32
-# A worker that dies gives its claims back after this long; one that lives holds them for as long as it asks.
-_LEASE_S: Final = 6.0
 
 _log = logger("confirmation")
 
@@ -83,12 +81,18 @@ async def confirm(has: Asking, *, limit: int = BATCH_MAX) -> int:
         Unavailable: when Postgres is away; the claims wait on.
     """
     now = has.clock()
-    lease = _Lease(now + timedelta(seconds=_LEASE_S))
+    lease = Lease(now)
     async with connection(has.pool) as conn:
         rows = await webhook_events.claim_to_confirm(conn, now=now, leased_until=lease.until, limit=limit)
     if not rows:
         return 0
-    async with _held(has, rows, lease):
+
+    async def prolong(leased_until: datetime, until: datetime) -> None:
+        async with connection(has.pool) as conn:
+            ids = [row.id for row in rows]
+            await webhook_events.prolong(conn, ids, leased_until=leased_until, until=until)
+
+    async with held(lease, prolong=prolong, clock=has.clock):
         parties = await has.parties()
         found = await asyncio.gather(*(_ask(row, has=has, parties=parties) for row in rows))
     words = [(row.id, told) for row, told in zip(rows, found, strict=True) if isinstance(told, Confirmation)]
@@ -102,41 +106,6 @@ async def confirm(has: Asking, *, limit: int = BATCH_MAX) -> int:
     if silent:
         _log.warning("claims wait on for the gateway's word", rows=len(silent), why=silent[0][1])
     return len(rows)
-
-
-class _Lease:
-    """Until when the claims are ours; it moves on while the gateway is asked."""
-
-    def __init__(self, until: datetime) -> None:
-        self.until = until
-
-
-@contextlib.asynccontextmanager
-async def _held(has: Asking, rows: Sequence[ToConfirm], lease: _Lease) -> AsyncIterator[None]:
-    """Prolong the lease from time to time, for as long as the block lasts."""
-    over = asyncio.Event()
-
-    async def prolong() -> None:
-        while not over.is_set():
-            try:
-                await asyncio.wait_for(over.wait(), _LEASE_S / 3)
-            except TimeoutError:
-                until = has.clock() + timedelta(seconds=_LEASE_S)
-                try:
-                    async with connection(has.pool) as conn:
-                        await webhook_events.prolong(
-                            conn, [row.id for row in rows], leased_until=lease.until, until=until
-                        )
-                except Unavailable:
-                    continue
-                lease.until = until
-
-    task = asyncio.create_task(prolong())
-    try:
-        yield
-    finally:
-        over.set()  # and not cancelled: what it writes and what it remembers must be the same moment
-        await task
 
 
 def _waiting_on(silent: Sequence[tuple[ToConfirm, str]], *, has: Asking, now: datetime) -> list[Unconfirmed]:

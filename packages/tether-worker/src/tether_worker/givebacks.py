@@ -51,6 +51,7 @@ from tether_stores.telemetry import logger
 from tether_worker import gateway
 from tether_worker.asking import Asking, Party, payment
 from tether_worker.billing import BEGIN_S, Billing, leave
+from tether_worker.leases import Lease, held
 from tether_worker.reconciliation import NEVER
 from tether_worker.upkeep import Duty
 from tether_worker.work import Work
@@ -61,8 +62,6 @@ _BATCH_MAX: Final = 16
 _LAPSE_MAX: Final = 100
 # For so long an order waits for its turn among debits, in seconds; then the next look tries again.
 _TURN_MAX_S: Final = 5.0
-# As long as confirmation's: an order asked about twice costs one question.
-_LEASE: Final = timedelta(seconds=60)
 _KINDS: Final[dict[Asked, tuple[tuple[int, ...], int]]] = {
     "unknown": ((codes.UNKNOWN_TO_US, codes.UNKNOWN_TO_GATEWAY), UNKNOWN_AGE_S),
     "pending": ((codes.IN_PROGRESS,), PENDING_AGE_S),
@@ -330,12 +329,19 @@ async def ask_back(has: Asking, *, rules: Rules = _RULES, limit: int = _BATCH_MA
     Raises:
         Unavailable: when Postgres is away; the orders are asked about again.
     """
-    asks = await _due(has, limit=limit)
+    lease = Lease(has.clock())
+    asks = await _due(has, lease, limit=limit)
     if not asks:
         return 0
+
+    async def prolong(leased_until: datetime, until: datetime) -> None:
+        async with connection(has.pool) as conn:
+            await givebacks.prolong(conn, [one.id for one in asks], leased_until=leased_until, until=until)
+
     parties = await has.parties()
     asked_at = has.clock()
-    found = await asyncio.gather(*(_asked(one, has=has, parties=parties) for one in asks))
+    async with held(lease, prolong=prolong, clock=has.clock):
+        found = await asyncio.gather(*(_asked(one, has=has, parties=parties) for one in asks))
     now = has.clock()
     async with transaction(has.pool) as conn:
         rows = await givebacks.locked(conn, [one.id for one in asks])
@@ -356,7 +362,7 @@ async def ask_back(has: Asking, *, rules: Rules = _RULES, limit: int = _BATCH_MA
     return len(asks)
 
 
-async def _due(has: Asking, *, limit: int) -> list[Ask]:
+async def _due(has: Asking, lease: Lease, *, limit: int) -> list[Ask]:
     now = has.clock()
     asks: list[Ask] = []
     async with connection(has.pool) as conn:
@@ -367,7 +373,7 @@ async def _due(has: Asking, *, limit: int) -> list[Ask]:
                 silent_since=now - timedelta(seconds=age_s),
                 asks_max=TRIES_MAX,
                 now=now,
-                leased_until=now + _LEASE,
+                leased_until=lease.until,
                 limit=limit - len(asks),
             )
     return asks

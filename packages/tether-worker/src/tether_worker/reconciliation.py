@@ -42,6 +42,7 @@ from tether_stores.postgres import Connection, connection, transaction
 from tether_stores.telemetry import logger
 
 from tether_worker.asking import Asking, Party, payment
+from tether_worker.leases import Lease, held
 from tether_worker.pulls import take_in
 from tether_worker.work import Work
 
@@ -49,8 +50,6 @@ __all__ = ["NEVER", "reconcile", "reconciling"]
 
 # One question each at 20 a second: a batch takes some seconds, and one slow answer holds up no more than these.
 BATCH_MAX: Final = 64
-# Longer than the slowest question with its turn, so that no second worker asks the same meanwhile.
-_LEASE: Final = timedelta(seconds=180)
 
 # Why an attempt is asked about -> its payment stages, and the seconds without news before its first question.
 # In this order: a debit of unknown outcome is neither collected nor free to be sent again.
@@ -133,13 +132,22 @@ async def reconcile(has: Asking, *, rules: Rules = _RULES, limit: int = BATCH_MA
     Raises:
         Unavailable: when Postgres is away; the attempts are asked about again.
     """
-    asks = await _claim(has, limit=limit)
+    lease = Lease(has.clock())
+    asks = await _claim(has, lease, limit=limit)
     if not asks:
         return 0
+
+    async def prolong(leased_until: datetime, until: datetime) -> None:
+        async with connection(has.pool) as conn:
+            await billing_attempts.prolong(
+                conn, [one.id for one in asks], leased_until=leased_until, until=until
+            )
+
     parties = await has.parties()
     # "Not there" is believed by the moment it was asked, not by the moment it came.
     asked_at = has.clock()
-    found = await asyncio.gather(*(_ask(one, has=has, parties=parties) for one in asks))
+    async with held(lease, prolong=prolong, clock=has.clock):
+        found = await asyncio.gather(*(_ask(one, has=has, parties=parties) for one in asks))
     now = has.clock()
     async with transaction(has.pool) as conn:
         # All of them first, in the order of their ids, as whoever books does.
@@ -154,7 +162,7 @@ async def reconcile(has: Asking, *, rules: Rules = _RULES, limit: int = BATCH_MA
     return len(asks)
 
 
-async def _claim(has: Asking, *, limit: int) -> list[Ask]:
+async def _claim(has: Asking, lease: Lease, *, limit: int) -> list[Ask]:
     now = has.clock()
     asks: list[Ask] = []
     async with connection(has.pool) as conn:
@@ -165,7 +173,7 @@ async def _claim(has: Asking, *, limit: int) -> list[Ask]:
                 silent_since=now - timedelta(seconds=age_s),
                 asks_max=TRIES_MAX,
                 now=now,
-                leased_until=now + _LEASE,
+                leased_until=lease.until,
                 limit=limit - len(asks),
             )
     return asks

@@ -67,8 +67,8 @@ select state, count(*), sum(amount_minor)::bigint from billing_attempts group by
 
 -- claim_to_ask --
 -- Take a lease on up to %(limit)s attempts at some payment stages whose fate the gateway has to be asked for: never asked
--- and without news since %(silent_since)s, or due again. Oldest first. The lease is the next question's moment, so a
--- worker that dies costs one wait.
+-- and without news since %(silent_since)s, or due again. Oldest first. The lease is the next question's moment; whoever
+-- lives prolongs it, so a worker that dies costs seconds.
 with due as (
     select id
     from billing_attempts
@@ -84,6 +84,10 @@ set ask_at = %(leased_until)s
 from due
 where a.id = due.id
 returning a.id, a.account, a.transaction_id, a.unique_id, a.payment_stage, a.asks;
+
+-- prolong --
+-- Hold the lease on n attempts for longer, where it still is ours.
+update billing_attempts set ask_at = %(until)s where id = any(%(ids)b) and ask_at = %(leased_until)s;
 
 -- askable --
 -- Whether any attempt at some payment stages is due for a question. One row.

@@ -124,6 +124,10 @@ from due
 where g.id = due.id
 returning g.id, g.account, g.transaction_id, g.unique_id, g.payment_stage, g.asks;
 
+-- prolong --
+-- Hold the lease on n orders for longer, where it still is ours.
+update givebacks set ask_at = %(until)s where id = any(%(ids)s) and ask_at = %(leased_until)s;
+
 -- askable --
 -- Whether `claim_to_ask` would find any order. One row.
 select exists (
