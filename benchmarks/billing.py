@@ -1,112 +1,213 @@
 """
-Billing: how well a rate is held by two workers, and how fast one worker sends without a limit.
+Billing: how well a rate is held by two workers, how fast one worker sends, and do questions keep to their share.
 
-The gateway is the simulator, so the other end of every figure is its own ledger and not what the workers believe. Two
-parts:
+The gateway is the simulator, so every figure is read off its own ledger and is not what the workers believe. Four parts:
 
-- *rate*: two worker processes under `EMP_RATE_LIMIT`; in every span of 10 s the gateway must see the rate within 2 %;
-- *lifted*: one worker process and a limit that is never reached; debits a second, and the worker's memory along the way.
+- *held*: two worker processes under `EMP_RATE_LIMIT`, at 50 and at 300 a second; in every span of 10 s the gateway must
+  see the rate within 2 %;
+- *asked*: 10,000 debits of unknown outcome are asked about by two workers, while a third one has debits to send; in no span of
+  10 s may the questions exceed `RECONCILIATION_RATE_LIMIT`, nor both together the account's rate;
+- *lifted*: one worker process, 100,000 debits and a limit that is never reached; debits a second, and the worker's memory along
+  the way.
 
-    uv run python -m benchmarks billing --debits 100000
-    uv run python -m benchmarks billing --short
+    uv run --group bench python -m benchmarks billing
+    uv run --group bench python -m benchmarks billing --short
 """
 
 import argparse
 import random
 import time
-from bisect import bisect_left
-from datetime import UTC, datetime
-from itertools import pairwise
-from typing import Final
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
+import httpx
 import msgspec
 import psycopg
 from tether_core.eligibility import Terms
 from tether_sandbox.gateway import Setup, Simulator, running
-from tether_sandbox.seed import made_up_iban
+from tether_sandbox.seed import made_up_iban, seed
 from tether_sandbox.services.program import Program
 from tether_sandbox.settings import ENVIRONMENT
 from tether_sandbox.uploads import Owed, seed_upload
 
+from benchmarks import plots
 from benchmarks.results import Aim, aims, heading, prose, table, write
 from benchmarks.stand import Stand, cpu_s, rss_bytes, stand
 
 __all__ = ["add_arguments", "run"]
 
 _SEED: Final = 20_260_302
-_WINDOW_S: Final = 10.0
+_WINDOW_S: Final = 10
 _LIFTED: Final = "100000"
-# Each look makes the simulator go over all it has had.
 _POLL_S: Final = 0.5
 _MIB: Final = 2**20
+# Of the part in which questions and debits meet.
+_ASK_PER_S: Final = 50.0
+_BOTH_PER_S: Final = 100.0
 
 
-class Rate(msgspec.Struct):
-    """How a rate was held: per second asked for, seen in the fastest and the slowest span, and over all."""
+class Held(msgspec.Struct):
+    """How one kind of request kept to its rate."""
 
-    wanted_per_s: float
+    what: str
+    limit_per_s: float
     most_per_s: float
     least_per_s: float
     mean_per_s: float
     requests: int
+    per_second: list[int]
+
+
+class Asked(msgspec.Struct):
+    """Questions beside debits: each, both together at most in any 10 s, and what became of the unknown debits."""
+
+    questions: Held
+    debits: Held
+    both_most_per_s: float
+    unknown: int
+    settled: int
 
 
 class Lifted(msgspec.Struct):
-    """How fast one worker was: debits a second, processor seconds of a debit, memory at each quarter."""
+    """How fast one worker was: debits a second, processor time of a debit, memory along the way."""
 
     debits: int
     per_s: float
     worker_ms: float
+    at_s: list[float]
     rss_mib: list[float]
+    per_second: list[int]
+
+    @property
+    def growth(self) -> float:
+        """Memory in the last quarter over memory in the second, medians."""
+        quarter = len(self.rss_mib) // 4
+        return _median(self.rss_mib[-quarter:]) / _median(self.rss_mib[quarter : 2 * quarter])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What can be chosen."""
-    parser.add_argument("--debits", type=int, default=100_000, help="of each part (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=50.0, help="EMP_RATE_LIMIT of the first part")
-    parser.add_argument("--short", action="store_true", help="some seconds, for a first look")
+    parser.add_argument("--debits", type=int, default=100_000, help="without a limit (default: %(default)s)")
+    parser.add_argument("--unknown", type=int, default=10_000, help="asked about (default: %(default)s)")
+    parser.add_argument("--short", action="store_true", help="about two minutes, for a first look")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure both parts and write the result."""
-    debits = 3_000 if args.short else args.debits
+    """Measure all parts and write the result."""
+    short: bool = args.short
+    rates = {50.0: 25, 300.0: 15} if short else {50.0: 90, 300.0: 60}
     with stand() as here:
-        lifted = _lifted(here, debits=debits)
-        held = _held(here, debits=int(args.rate * 25) if args.short else debits, rate=args.rate)
-    growth = lifted.rss_mib[-1] / lifted.rss_mib[0] if lifted.rss_mib else 0.0
-    found = [
-        Aim("most in any 10 s, over the rate, at most 1.02", held.most_per_s / held.wanted_per_s,
-            held.most_per_s <= 1.02 * held.wanted_per_s),
-        Aim("least in any 10 s, over the rate, at least 0.98", held.least_per_s / held.wanted_per_s,
-            held.least_per_s >= 0.98 * held.wanted_per_s),
+        held = [_held(here, seconds=seconds, rate=rate) for rate, seconds in rates.items()]
+        asked = _asked(here, unknown=1_000 if short else args.unknown)
+        lifted = _lifted(here, debits=6_000 if short else args.debits)
+    found = _aims(held, asked, lifted)
+    name = "billing-short" if short else "billing"
+    write(name, _report(held, asked, lifted, found))
+    _plot(name, held, asked, lifted)
+    return 0 if all(one.met for one in found) else 1
+
+
+def _aims(held: Sequence[Held], asked: Asked, lifted: Lifted) -> list[Aim]:
+    found = list[Aim]()
+    for one in held:
+        most, least = one.most_per_s / one.limit_per_s, one.least_per_s / one.limit_per_s
+        found.append(Aim(f"{one.limit_per_s:.0f}/s: most in any 10 s, at most 1.02", most, most <= 1.02))
+        found.append(Aim(f"{one.limit_per_s:.0f}/s: least in any 10 s, at least 0.98", least, least >= 0.98))
+    share = asked.questions.most_per_s / _ASK_PER_S
+    both = asked.both_most_per_s / _BOTH_PER_S
+    return [
+        *found,
+        Aim("questions: most in any 10 s over their share, at most 1.02", share, share <= 1.02),
+        Aim("both: most in any 10 s over the account's rate, at most 1.02", both, both <= 1.02),
+        Aim(
+            "unknown debits not settled by asking, 0",
+            asked.unknown - asked.settled,
+            asked.unknown == asked.settled,
+        ),
         Aim("debits/s of one worker without a limit, at least 300", lifted.per_s, lifted.per_s >= 300),
-        Aim("memory at the end over memory at a quarter, at most 1.1", growth, growth <= 1.1),
-    ]  # fmt: skip
+        Aim("memory, last quarter over second, at most 1.1", lifted.growth, lifted.growth <= 1.1),
+    ]
+
+
+def _report(held: Sequence[Held], asked: Asked, lifted: Lifted, found: Sequence[Aim]) -> list[str]:
     lines = heading("Billing", seed=_SEED)
     lines += prose(
-        "Every figure is read off the simulator's ledger, which counts requests as they arrive.",
-        "Simulator, Postgres, Redis and workers share the machine.",
+        "Every figure is read off the simulator's ledger, which counts requests as they arrive. Simulator, Postgres, Redis and",
+        "workers share the machine. Spans of 10 s slide: every one between the first request and the last counts.",
     )
-    lines += ["## The rate, held by two workers", ""]
-    lines += table(
-        ("wanted/s", "most/s in 10 s", "least/s in 10 s", "mean/s", "requests"),
-        [(held.wanted_per_s, held.most_per_s, held.least_per_s, round(held.mean_per_s, 2), held.requests)],
+    columns = ("what", "limit/s", "most/s in 10 s", "least/s in 10 s", "mean/s", "requests", "most / limit")
+    lines += ["## Held by two workers", "", *table(columns, [_row(one) for one in held])]
+    lines += ["## Questions beside debits", "", *table(columns, [_row(asked.questions), _row(asked.debits)])]
+    lines += prose(
+        f"Two workers ask about {asked.unknown} debits of unknown outcome, {asked.settled} were settled by that; a third has debits",
+        f"to send meanwhile. Both together: at most {asked.both_most_per_s:.1f}/s in any 10 s, with a rate of {_BOTH_PER_S:.0f}/s.",
     )
     lines += ["## One worker, without a limit", ""]
+    quarters = [_median(part) for part in _quarters(lifted.rss_mib)]
     lines += table(
-        ("debits", "debits/s", "worker CPU ms/debit", "RSS MiB at 1/4, 2/4, 3/4, 4/4"),
+        ("debits", "debits/s", "worker CPU ms/debit", "RSS MiB, median of each quarter"),
         [
             (
                 lifted.debits,
                 round(lifted.per_s, 1),
                 round(lifted.worker_ms, 2),
-                " ".join(f"{one:.0f}" for one in lifted.rss_mib),
+                " ".join(f"{one:.0f}" for one in quarters),
             )
         ],
     )
-    lines += aims(found)
-    write("billing-short" if args.short else "billing", lines)
-    return 0 if all(one.met for one in found) else 1
+    return lines + aims(found)
+
+
+def _row(one: Held) -> tuple[object, ...]:
+    return (
+        one.what,
+        one.limit_per_s,
+        one.most_per_s,
+        one.least_per_s,
+        round(one.mean_per_s, 2),
+        one.requests,
+        round(one.most_per_s / one.limit_per_s, 4),
+    )
+
+
+def _plot(name: str, held: Sequence[Held], asked: Asked, lifted: Lifted) -> None:
+    panels: dict[str, dict[str, tuple[Sequence[float], Sequence[float]]]] = {}
+    for one in held:
+        panels[f"debits a second in spans of 10 s, two workers, limit {one.limit_per_s:.0f}/s"] = {
+            "sent": _spans(one.per_second),
+            "limit": _level(one.limit_per_s, one.per_second),
+        }
+    panels[f"questions beside debits, spans of 10 s, {_ASK_PER_S:.0f}/s and {_BOTH_PER_S:.0f}/s in all"] = {
+        "questions": _spans(asked.questions.per_second),
+        "debits": _spans(asked.debits.per_second),
+        "share of questions": _level(_ASK_PER_S, asked.questions.per_second),
+    }
+    panels["debits a second of one worker, no limit"] = {"sent": _spans(lifted.per_second)}
+    panels["its resident memory, MiB"] = {"worker": (lifted.at_s, lifted.rss_mib)}
+    plots.lines(name, panels, across="seconds")
+
+
+def _spans(per_second: Sequence[int]) -> tuple[list[float], list[float]]:
+    """Means of ten seconds each, by the second they end at."""
+    ends = range(_WINDOW_S, len(per_second) + 1)
+    return list(map(float, ends)), [sum(per_second[end - _WINDOW_S : end]) / _WINDOW_S for end in ends]
+
+
+def _level(rate: float, per_second: Sequence[int]) -> tuple[list[float], list[float]]:
+    return [float(_WINDOW_S), float(len(per_second))], [rate, rate]
+
+
+def _quarters(values: list[float]) -> list[list[float]]:
+    size = max(len(values) // 4, 1)
+    return [values[size * n : size * (n + 1)] or values[-1:] for n in range(4)]
+
+
+def _median(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+# --- the parts -------------------------------------------------------------------------------------------------------
 
 
 def _setup() -> Setup:
@@ -114,47 +215,103 @@ def _setup() -> Setup:
     return Setup(result_after_s=86_400, login=ENVIRONMENT["EMP_API_LOGIN"])
 
 
-def _held(here: Stand, *, debits: int, rate: float) -> Rate:
+def _held(here: Stand, *, seconds: int, rate: float) -> Held:
+    debits = int(rate * seconds)
+    here.forget()
     with running(_setup()) as gateway:
-        _order(here, debits=debits, number=1)
+        _order(here, debits=debits, number=int(rate))
         environ = {"EMP_API_URL": gateway.url, "EMP_RATE_LIMIT": str(rate)}
-        workers = [_worker(here, environ) for _ in range(2)]
-        seen = list[tuple[float, int]]()
-        _await(gateway, debits, seen=seen)
-        most = gateway.rates(window_s=_WINDOW_S)
-        for worker in workers:
-            worker.terminate()
-    return Rate(
-        rate,
-        most["most_in_window"] / _WINDOW_S,
-        _least(seen),
-        most["requests"] / most["span_s"],
-        most["requests"],
+        workers = [_worker(here, "billing", environ=environ) for _ in range(2)]
+        _await(gateway, lambda: gateway.requests().get("sale", 0), debits)
+        told = gateway.rates(window_s=_WINDOW_S)
+        _end(workers)
+    return _kept(f"debits, {seconds} s", told, limit=rate)
+
+
+def _asked(here: Stand, *, unknown: int) -> Asked:
+    here.forget()
+    with running(_setup()) as gateway:
+        now = datetime.now(UTC)
+        _lose(here, gateway, unknown, at=now - timedelta(hours=1))
+        # More than are sent in that time, so that both uses want their share to the end.
+        _order(here, debits=int(_BOTH_PER_S * (unknown / _ASK_PER_S + 30)), number=1)
+        environ = {
+            "EMP_API_URL": gateway.url,
+            "EMP_RATE_LIMIT": str(_BOTH_PER_S),
+            "RECONCILIATION_RATE_LIMIT": str(_ASK_PER_S),
+        }
+        workers = [_worker(here, "billing", environ=environ)]
+        workers += [_worker(here, "reconciliation", "webhooks", environ=environ) for _ in range(2)]
+        _await(gateway, lambda: _settled(here, unknown), unknown)
+        questions = gateway.rates("reconcile", window_s=_WINDOW_S)
+        debits = gateway.rates(window_s=_WINDOW_S)
+        both = gateway.rates("sale,reconcile", window_s=_WINDOW_S)
+        _end(workers)
+    return Asked(
+        _kept("questions", questions, limit=_ASK_PER_S),
+        _kept("debits", debits, limit=_BOTH_PER_S),
+        both["most_in_window"] / _WINDOW_S,
+        unknown,
+        _settled(here, unknown),
     )
 
 
 def _lifted(here: Stand, *, debits: int) -> Lifted:
+    here.forget()
     with running(_setup()) as gateway:
         _order(here, debits=debits, number=0)
-        worker = _worker(here, {"EMP_API_URL": gateway.url, "EMP_RATE_LIMIT": _LIFTED})
-        rss, spent_s = list[float](), cpu_s(worker.pid)
-        for quarter in range(1, 5):
-            _await(gateway, debits * quarter // 4)
-            rss.append(rss_bytes(worker.pid) / _MIB)
+        worker = _worker(here, "billing", environ={"EMP_API_URL": gateway.url, "EMP_RATE_LIMIT": _LIFTED})
+        spent_s, began_s = cpu_s(worker.pid), time.monotonic()
+        at_s, rss = list[float](), list[float]()
+
+        def sent() -> int:
+            count = gateway.requests().get("sale", 0)
+            if count:
+                at_s.append(time.monotonic() - began_s)
+                rss.append(rss_bytes(worker.pid) / _MIB)
+            return count
+
+        _await(gateway, sent, debits)
         spent_s = cpu_s(worker.pid) - spent_s
         told = gateway.rates()
-        worker.terminate()
-    return Lifted(debits, told["requests"] / told["span_s"], 1000 * spent_s / debits, rss)
+        _end([worker])
+    return Lifted(
+        debits,
+        told["requests"] / told["span_s"],
+        1000 * spent_s / debits,
+        [one - at_s[0] for one in at_s],
+        rss,
+        told["per_second"],
+    )
+
+
+def _kept(what: str, told: dict[str, Any], *, limit: float) -> Held:
+    return Held(
+        what,
+        limit,
+        told["most_in_window"] / _WINDOW_S,
+        (told["least_in_window"] or 0) / _WINDOW_S,
+        told["requests"] / told["span_s"],
+        told["requests"],
+        told["per_second"],
+    )
 
 
 def _order(here: Stand, *, debits: int, number: int) -> None:
+    """Have an upload billed, and nothing else."""
     chance, now = random.Random(_SEED + number), datetime.now(UTC)
     owed = [Owed(made_up_iban(chance), chance.randrange(199, 899)) for _ in range(debits)]
     url = here.environ["DATABASE_URL"]
     upload_id, _ = seed_upload(url, owed, now=now)
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(
-            "update billing_runs set state = 'cancelled', finished_at = %s where finished_at is null", (now,)
+            "update billing_attempts set send_at = null, withheld = 'benchmark', payment_stage = 40, state = 'error'"
+            " where send_at is not null"
+        )
+        conn.execute(
+            "update billing_runs set state = 'cancelled', finished_at = %s, paused_because = null, paused_from = null"
+            " where finished_at is null",
+            (now,),
         )
         conn.execute(
             "insert into billing_runs (upload_id, account, due_item, state, terms, skipped, created_by, created_at, updated_at)"
@@ -163,33 +320,58 @@ def _order(here: Stand, *, debits: int, number: int) -> None:
         )
 
 
-def _worker(here: Stand, environ: dict[str, str]) -> Program:
-    worker = here.start("tether-worker", "run", "billing", environ=environ)
+def _lose(here: Stand, gateway: Simulator, count: int, *, at: datetime) -> None:
+    """Have debits that the gateway took and approved, and whose answers we lost."""
+    url = here.environ["DATABASE_URL"]
+    made = list(seed(url, attempts=count, chance=random.Random(_SEED), now=at))
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(
+            "update billing_attempts set payment_stage = 10, state = 'unknown', unique_id = null, sends = 1, sent_at = %s"
+            " where id = any(%s)",
+            (at, [one.id for one in made]),
+        )
+    with httpx.Client(base_url=gateway.url, trust_env=False, timeout=30) as client:
+        for start in range(0, count, 1_000):
+            known = [
+                {
+                    "transaction_id": one.transaction_id,
+                    "unique_id": one.unique_id,
+                    "amount_minor": one.amount_minor,
+                    "currency": one.currency,
+                    "taken_at": at.isoformat(),
+                    "turns": [{"status": "approved"}],
+                }
+                for one in made[start : start + 1_000]
+            ]
+            client.post("/ledger/adopt", json=known).raise_for_status()
+
+
+def _settled(here: Stand, unknown: int) -> int:
+    with psycopg.connect(here.environ["DATABASE_URL"], autocommit=True) as conn:
+        row = conn.execute(
+            "select count(*) from billing_attempts where run_id is null and state = 'unknown'"
+        ).fetchone()
+    return unknown - (row[0] if row else 0)
+
+
+def _worker(here: Stand, *queues: str, environ: dict[str, str]) -> Program:
+    worker = here.start("tether-worker", "run", *queues, environ=environ)
     worker.await_line('"event":"working"')
     return worker
 
 
-def _await(gateway: Simulator, debits: int, *, seen: list[tuple[float, int]] | None = None) -> None:
-    """Wait until the gateway has had so many requests, noting how many it had when."""
+def _end(workers: Sequence[Program]) -> None:
+    for worker in workers:
+        worker.terminate()
+
+
+def _await(gateway: Simulator, count: Callable[[], int], wanted: int) -> None:
+    """Wait until a count has come to what is wanted."""
     came, moved_at = 0, time.monotonic()
-    while came < debits:
+    while came < wanted:
         time.sleep(_POLL_S)
-        now_s, told = time.monotonic(), gateway.rates()["requests"]
+        now_s, told = time.monotonic(), count()
         if told > came:
             came, moved_at = told, now_s
         elif now_s > moved_at + 60:
-            raise RuntimeError(f"the gateway has had {came} of {debits} requests, and no more come")
-        if seen is not None and came:
-            seen.append((now_s, came))
-
-
-def _least(seen: list[tuple[float, int]]) -> float:
-    """The slowest span of ten seconds, in requests a second, beginning and end of the run left out."""
-    times = [at_s for at_s, _ in seen]
-    first, last = times[0] + 1, times[-1] - 1
-    slowest = float("inf")
-    for (at_s, came), _ in pairwise(seen):
-        end = bisect_left(times, at_s + _WINDOW_S)
-        if at_s >= first and end < len(times) and times[end] <= last:
-            slowest = min(slowest, (seen[end][1] - came) / (times[end] - at_s))
-    return slowest
+            raise RuntimeError(f"{came} of {wanted}, and no more come; the gateway had {gateway.requests()}")

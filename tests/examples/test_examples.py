@@ -1,12 +1,26 @@
 """The examples do what they say; a stranger's first minute depends on them."""
 
+from __future__ import annotations
+
 import importlib.util
+import os
+import random
+import subprocess
+import sys
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from tether_core.emp.signature import sign
+from tether_sandbox.gateway import Setup, running
+from tether_sandbox.seed import made_up_iban
+from tether_sandbox.services.server import free_port
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from tether_sandbox.services.program import Launch
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -37,3 +51,38 @@ async def test_the_core_verifies_and_acknowledges_inside_fastapi(
         assert capsys.readouterr().out.count("44177a21") == 1
         assert (await client.post("/gateway", data={**told, "signature": "00" * 20})).status_code == 401
         assert (await client.post("/gateway", content=b"{}")).status_code == 400
+
+
+def test_an_upload_is_billed_end_to_end(environment: dict[str, str], process: Launch, tmp_path: Path) -> None:
+    """A newcomer copies this to bill real people: it must collect once, say so, and do nothing the second time."""
+    chance = random.Random(1)
+    lines = [
+        f"{name} Kowalska;{made_up_iban(chance)};1{n},00" for n, name in enumerate(("Ana", "Noël", "Zoë"))
+    ]
+    members = tmp_path / "members.csv"
+    members.write_text("\n".join(["Name;IBAN;Amount", *lines, "Nobody;DE00;5,00"]) + "\n", encoding="utf-8")
+    port = free_port()
+    setup = Setup(
+        login=environment["EMP_API_LOGIN"],
+        passwords=(environment["EMP_API_PASSWORD"],),
+        terminals=(environment["EMP_TERMINAL_TOKEN"],),
+        notify_url=f"http://127.0.0.1:{port}/api/webhooks/emp",
+        result_after_s=0.1,
+    )
+    with running(setup) as simulator:
+        environ = {**environment, "EMP_API_URL": simulator.url}
+        web = process("tether-web", "--port", str(port), environ=environ)
+        process("tether-worker", "run", "default", "billing", "webhooks", environ=environ)
+        web.await_url(f"http://127.0.0.1:{port}/ready")
+        said = [_billed(members, url=f"http://127.0.0.1:{port}", due_item=item) for item in ("2026-03",) * 2]
+        assert "finished: 3 debits of 33.00; left out: {}" in said[0]
+        assert "finished: 0 debits of 0.00; left out: {'" in said[1]
+        assert (len(simulator.records()), simulator.sums()["debited_twice"]) == (3, [])
+
+
+def _billed(file: Path, *, url: str, due_item: str) -> str:
+    environ = os.environ | {"TETHER_URL": url, "TETHER_API_KEY": "test-key"}
+    command = [sys.executable, str(_EXAMPLES / "bill_an_upload.py"), str(file), due_item]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

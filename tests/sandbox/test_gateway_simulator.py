@@ -344,12 +344,104 @@ def test_rates_are_measured_where_requests_arrive() -> None:
         assert simulator.sums()["requests"] == {"sale": 5, "throttled": 3}
 
 
+def test_rates_know_the_slowest_span_and_every_second(simulator: Simulator) -> None:
+    """A limiter that lets too little through is as wrong as one that lets too much through."""
+    before = simulator.requests().get("sale", 0)
+    for n in range(4):
+        _sell(simulator, f"slow-{n}")
+    assert simulator.requests()["sale"] == before + 4
+    told = simulator.rates("sale", window_s=0.000_001)
+    assert told["least_in_window"] == told["most_in_window"] == 1
+    assert simulator.rates("sale", window_s=3_600)["least_in_window"] is None
+    assert sum(told["per_second"]) == told["requests"] == before + 4
+    both = simulator.rates("sale,reconcile")["requests"]
+    assert both == before + 4 + simulator.requests().get("reconcile", 0)
+
+
+# --- giving back -----------------------------------------------------------------------------------------------------
+
+
+def _refund(simulator: Simulator, own_id: str, *, of: str, amount_minor: int = 1000) -> xml.GatewayAnswer:
+    asked = xml.sdd_refund(own_id, reference_id=of, amount_minor=amount_minor, currency="EUR", usage="x")
+    return xml.read_answer(_post(simulator, "/process/sandbox-terminal", asked).content)
+
+
+def _void(simulator: Simulator, own_id: str, *, of: str) -> httpx.Response:
+    return _post(simulator, "/process/sandbox-terminal", xml.void(own_id, reference_id=of, usage="x"))
+
+
+def test_a_refund_is_taken_once_and_the_ledger_tells_of_it() -> None:
+    """A client that refunds twice must be caught by the books, and not paid for by them."""
+    with running(QUIET) as simulator:
+        sold = _sell(simulator, "gb-1").unique_id
+        assert sold is not None
+        assert _refund(simulator, "gb-r0", of=sold).code == "420"  # not approved yet
+        simulator.settle()
+        assert _refund(simulator, "gb-r1", of=sold).status == "pending_async"
+        assert _refund(simulator, "gb-r2", of=sold).code == "440"
+        simulator.settle()
+        assert [one["status"] for one in simulator.records(unique_id=sold)] == ["refunded"]
+        assert _refund(simulator, "gb-r3", of=sold).code == "420"
+        sums = simulator.sums()
+        assert sums["given_back"] == {"sdd_refund": {"orders": 1, "amount_minor": 1000}}
+        assert sums["paid_out_twice"] == []
+        # The debtor turns to the bank all the same.
+        simulator.turn(Told("chargebacked", "chargeback", "MD06", unique_id=sold))
+        assert simulator.sums()["paid_out_twice"] == ["gb-1"]
+
+
+def test_a_chargeback_that_overtakes_a_refund_stays_one() -> None:
+    """The books would say refunded where the bank has the money, and hide that it went back twice."""
+    with running(QUIET) as simulator:
+        sold = _sell(simulator, "gb-2").unique_id
+        assert sold is not None
+        simulator.settle()
+        _refund(simulator, "gb-r4", of=sold)
+        simulator.turn(Told("chargebacked", "chargeback", "MD06", unique_id=sold))
+        assert _refund(simulator, "gb-r5", of=sold).code == "420"
+        simulator.settle()
+        assert [one["status"] for one in simulator.records(unique_id=sold)] == ["chargebacked"]
+        assert simulator.sums()["paid_out_twice"] == ["gb-2"]
+
+
+def test_a_void_whose_answer_is_lost_stands() -> None:
+    """What a client must find out by asking has to be there to be found."""
+    with running(QUIET) as simulator:
+        sold = _sell(simulator, "gb-3").unique_id
+        assert sold is not None
+        simulator.faults(Faults(failed=1.0))
+        assert _void(simulator, "gb-v1", of=sold).status_code == 500
+        simulator.faults(Faults())
+        assert simulator.debited(transaction_id="gb-3") == 0
+        asked = _post(simulator, "/reconcile/sandbox-terminal", xml.reconcile(transaction_id="gb-v1"))
+        assert xml.read_answer(asked.content).status == "approved"
+        assert xml.read_answer(_void(simulator, "gb-v2", of=sold).content).code == "420"
+
+
+def test_a_void_that_is_dropped_leaves_the_debit() -> None:
+    """A client that takes silence for a void would tell the debtor that nothing is debited."""
+    with running(QUIET) as simulator:
+        sold = _sell(simulator, "gb-4").unique_id
+        assert sold is not None
+        simulator.faults(Faults(refused=1.0))
+        assert _void(simulator, "gb-v3", of=sold).status_code == 503
+        simulator.faults(Faults())
+        assert simulator.debited(transaction_id="gb-4") == 1
+        simulator.settle()
+        assert xml.read_answer(_void(simulator, "gb-v3", of=sold).content).status == "approved"
+        assert simulator.debited(transaction_id="gb-4") == 0
+
+
 def test_repeats_can_be_refused() -> None:
     """The kinder gateway, for a client that counts on error 450."""
     with running(msgspec.structs.replace(QUIET, repeats="refuse", scope_required=True)) as simulator:
         assert _sell(simulator, "once").status == "pending_async"
         assert _sell(simulator, "once").code == "450"
         assert simulator.debited(transaction_id="once") == 1
+        simulator.settle()
+        sold = simulator.records(transaction_id="once")[0]["unique_id"]
+        assert _refund(simulator, "back", of=sold).status == "pending_async"
+        assert _refund(simulator, "back", of=sold).code == "450"
         ask = xml.chargebacks_by_import_date(datetime.now(UTC).date())
         unscoped = xml.read_chargebacks(_post(simulator, "/chargebacks/by_date", ask).content)
         assert isinstance(unscoped, xml.GatewayAnswer)

@@ -17,7 +17,8 @@ For tests (JSON, no auth; listen on loopback only):
 |---|---|
 | `GET /ledger` | sums by status, refunds and voids, requests by kind, notifications, ids debited or paid out twice |
 | `GET /ledger/debits?transaction_id=\|unique_id=\|fingerprint=` | records, and how often somebody was debited |
-| `GET /ledger/rates?kind=sale&window_s=10` | the most requests that came within any such span |
+| `GET /ledger/requests` | how many requests of each kind have come; cheap, for polling |
+| `GET /ledger/rates?kind=sale&window_s=10` | the most and the fewest requests within any such span, and how many each second |
 | `POST /ledger/settle` | everything ahead happens now; answers when all notifications are settled |
 | `POST /ledger/turn` | something becomes of a payment, e.g. `{"unique_id": "...", "status": "chargebacked", "event": "chargeback"}` |
 | `POST /ledger/adopt` | payments made elsewhere, with their histories |
@@ -31,8 +32,10 @@ import binascii
 import contextlib
 from array import array
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import datetime
+from heapq import merge
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -119,6 +122,7 @@ class Gateway:
             ("GET", "/health"): lambda _query, _body: {"status": "ok"},
             ("GET", "/ledger"): lambda _query, _body: self._sums(),
             ("GET", "/ledger/debits"): lambda query, _body: self._records(query),
+            ("GET", "/ledger/requests"): lambda _query, _body: self._requests(),
             ("GET", "/ledger/rates"): lambda query, _body: self._rates(**query),
             ("POST", "/ledger/turn"): lambda _query, body: self._turn(msgspec.json.decode(body, type=Told)),
             ("POST", "/ledger/adopt"): lambda _query, body: self._adopt(
@@ -255,11 +259,14 @@ class Gateway:
                 for kind, (number, amount) in sorted(ledger.given_back().items())
             },
             "paid_out_twice": ledger.paid_out_twice(),
-            "requests": {kind: len(times) for kind, times in sorted(self._arrivals.items())},
+            "requests": self._requests(),
             "notifications": dict(self.teller.notifier.counts),
             "chargebacks": len(ledger.backs),
             "ahead": self.teller.ahead,
         }
+
+    def _requests(self) -> dict[str, int]:
+        return {kind: len(times) for kind, times in sorted(self._arrivals.items())}
 
     def _records(self, query: dict[str, str]) -> dict[str, object]:
         if len(query) > 1:
@@ -268,14 +275,23 @@ class Gateway:
         return {"debited": sum(debit.took_money for debit in found), "debits": found}
 
     def _rates(self, kind: str = "sale", window_s: str = "10") -> dict[str, object]:
-        times = self._arrivals.get(kind, array("d"))
-        most = begin = 0
+        times = list(merge(*(self._arrivals.get(one, ()) for one in kind.split(","))))
+        span_s = float(window_s)
+        most, least, begin = 0, None, 0
         for end, at_s in enumerate(times):
-            while times[begin] <= at_s - float(window_s):
+            while times[begin] <= at_s - span_s:
+                # The span that begins with the arrival that has just left; it ends before this one.
+                least = end - begin if least is None else min(least, end - begin)
                 begin += 1
             most = max(most, end - begin + 1)
-        span_s = times[-1] - times[0] if times else 0.0
-        return {"requests": len(times), "most_in_window": most, "span_s": span_s}
+        per_second = Counter(int(at_s - times[0]) for at_s in times)
+        return {
+            "requests": len(times),
+            "most_in_window": most,
+            "least_in_window": least,
+            "span_s": times[-1] - times[0] if times else 0.0,
+            "per_second": [per_second[second] for second in range(max(per_second, default=-1) + 1)],
+        }
 
     def _turn(self, told: Told) -> dict[str, object]:
         debit = self.teller.ledger.found(unique_id=told.unique_id, transaction_id=told.transaction_id)

@@ -85,16 +85,22 @@ class Simulator:
         """Sums by status, refunds and voids, requests by kind, notifications, ids debited or paid out twice."""
         return self._answered("GET", "/ledger")
 
+    def requests(self) -> dict[str, int]:
+        """How many requests of each kind have come; cheap, for polling."""
+        return self._answered("GET", "/ledger/requests")
+
     def rates(self, kind: str = "sale", *, window_s: float = 10.0) -> dict[str, Any]:
         """
         How fast requests came.
 
         Args:
-            kind: "sale", "reconcile", "by_date", "chargebacks", "sdd_refund" or "void".
+            kind: "sale", "reconcile", "by_date", "chargebacks", "sdd_refund" or "void"; several with commas between.
             window_s: Length of the span looked at.
 
         Returns:
-            Their number, the most within any such span, and the seconds from first to last.
+            `requests`, their number; `most_in_window` and `least_in_window`, the most and the fewest within any such span
+            between the first and the last (null where that is shorter); `span_s`, the seconds from first to last; and
+            `per_second`, how many came in each second.
         """
         return self._answered("GET", f"/ledger/rates?kind={kind}&window_s={window_s}")
 
