@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
     from tether_sandbox.services.program import Launch
 
-_EXAMPLES = Path(__file__).parents[2] / "examples"
+_ROOT = Path(__file__).parents[2]
+_EXAMPLES = _ROOT / "examples"
 
 
 def _loaded(name: str) -> ModuleType:
@@ -86,3 +88,27 @@ def _billed(file: Path, *, url: str, due_item: str) -> str:
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_a_spreadsheet_is_read_without_anything_running() -> None:
+    """The first thing that people try on a list of their own; it must name rows, and show no whole IBAN."""
+    for name, words in (("verein_de.csv", "owes"), ("broken_rows.csv", "IBAN: "), ("two_lists.xlsx", "")):
+        done = subprocess.run(
+            [sys.executable, _EXAMPLES / "read_a_spreadsheet.py", _ROOT / "tests/data/spreadsheets" / name],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        said = done.stdout + done.stderr
+        assert "Traceback" not in said
+        assert said.strip()
+        assert words in said
+        assert not re.search(r"\b[A-Z]{2}\d{12,}", said)
+
+
+def test_every_example_is_run_by_a_test() -> None:
+    """An example that no test runs breaks with the next change, and then it is somebody's first impression."""
+    tests = "".join(path.read_text() for path in (_ROOT / "tests").rglob("test_*.py"))
+    examples = sorted(_EXAMPLES.glob("*.py"))
+    assert len(examples) >= 2
+    assert [one.name for one in examples if one.stem not in tests.replace("every_example", "")] == []
