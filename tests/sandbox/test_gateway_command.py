@@ -1,11 +1,13 @@
 import argparse
 import io
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
+from tether_core.errors import InvalidRequest
 from tether_sandbox.gateway import SCRIPTS, Payment, Setup
 from tether_sandbox.gateway import command as gateway
 from tether_sandbox.services.server import free_port
@@ -41,9 +43,34 @@ def test_nothing_to_send_is_said_and_no_success(
     assert _run("send") == 2
     assert "EMP_API_PASSWORD" in capsys.readouterr().err
     monkeypatch.setenv("EMP_API_PASSWORD", "x")
-    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
     assert _run() == 2  # without a word of its own it is "send"
     assert "seed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["root:x:0:0", '{"transaction_id": 7}', "\x7fELF\udcff", '{"a":'])
+def test_a_file_of_something_else_is_refused_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str
+) -> None:
+    """Whoever gives the wrong file must read which option it was, and not our frames."""
+    monkeypatch.setenv("EMP_API_PASSWORD", "x")
+    file = tmp_path / "file"
+    file.write_text(content, errors="surrogateescape")
+    for option, words in (("--payments", "send"), ("--setup", "serve")):
+        with pytest.raises(InvalidRequest, match=f"{option}: .*(?:no payment|no set-up)"):
+            _run(words, option, str(file))
+        with pytest.raises(InvalidRequest, match=f"{option}: .*cannot be read"):
+            _run(words, option, str(tmp_path / "nowhere"))
+
+
+def test_a_port_that_is_taken_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server itself would say so in a traceback."""
+    monkeypatch.setattr(gateway, "serve", lambda *_, **__: pytest.fail("served"))
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(InvalidRequest, match=r"in use.*choose another"),
+    ):
+        _run("serve", "--port", str(taken.getsockname()[1]))
 
 
 def test_a_receiver_that_is_not_there_is_a_failure(

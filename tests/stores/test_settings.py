@@ -67,7 +67,11 @@ def test_migrations_go_where_the_database_is_unless_told_otherwise() -> None:
 def test_no_secret_is_ever_shown() -> None:
     """Settings end up in tracebacks and debug logs; passwords and keys must not come along."""
     secrets = {one.env for one in described() if one.secret}
-    environ = dict.fromkeys(secrets, f"name:{SECRET}")
+    addresses = {"DATABASE_URL": "postgresql", "DATABASE_DIRECT_URL": "postgresql", "REDIS_URL": "redis"}
+    environ = {
+        env: f"{addresses[env]}://name:{SECRET}@host" if env in addresses else f"name:{SECRET}"
+        for env in secrets
+    }
     settings = Settings.from_env(environ)
     assert SECRET in str(msgspec.structs.astuple(settings))
     assert SECRET not in repr(settings) + str(settings) + f"{settings}" + repr(settings.credentials)
@@ -112,6 +116,15 @@ def test_complaints_name_the_variable_and_never_its_value() -> None:
         ("TETHER_API_KEYS", "name:"),
         ("TETHER_API_KEYS", "one:key,one:other"),
         ("TETHER_BLACKLIST_CODES", "AC04;MD01"),
+        ("DATABASE_URL", "db.example:5432/tether"),
+        ("DATABASE_URL", "mysql://db/tether"),
+        ("DATABASE_DIRECT_URL", "postgresql://db:port/tether"),
+        ("REDIS_URL", "queue:6379"),
+        ("REDIS_URL", "redis://queue:port"),
+        ("EMP_API_URL", "gate.example"),
+        ("EMP_API_URL", "https://gate.example:99999"),
+        ("TETHER_VOP_URL", "ftp://vop.example"),
+        ("AWS_ENDPOINT", "https://"),
     ],
 )
 def test_what_makes_no_sense_is_refused_at_the_start(env: str, value: str) -> None:

@@ -12,6 +12,7 @@ import psycopg
 from tether_core.emp.notification import FORM
 from tether_core.testing import form_body
 from tether_stores import telemetry
+from tether_stores.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,6 +53,7 @@ async def test_ready_means_that_notifications_can_be_recorded(
         {
             "ready": True,
             "postgres": True,
+            "migrated": True,
             "redis": True,
             "objects": True,
             "gateway_password": True,
@@ -81,6 +83,26 @@ async def test_a_missing_redis_is_told_and_costs_no_readiness(
     async with serving(environment | {"REDIS_URL": "redis://127.0.0.1:1"}) as client:
         answer = await client.get("/ready")
         assert (answer.status_code, answer.json()["redis"], answer.json()["ready"]) == (200, False, True)
+
+
+async def test_a_database_that_was_not_migrated_is_told_from_one_that_is_away(
+    serving: Serve, environment: dict[str, str], empty_database_url: str
+) -> None:
+    """The first mistake of a first deploy. As a defect of ours it sends people to read code; one command mends it."""
+    fresh = {"DATABASE_URL": empty_database_url, "DATABASE_DIRECT_URL": empty_database_url}
+    async with serving(environment | fresh) as client:
+        answer = await client.get("/ready")
+        assert answer.status_code == 503
+        assert (answer.json()["postgres"], answer.json()["migrated"]) == (False, False)
+        assert (await client.get("/metrics")).status_code == 200
+        asked = await client.get("/api/billing-attempts", headers={"authorization": "Bearer test-key"})
+        assert (asked.status_code, asked.json()["code"]) == (503, "schema_behind")
+        assert "tether-worker migrate" in asked.json()["detail"]
+        sent = form_body({"unique_id": "a"}, secret=PASSWORD)
+        told = await client.post("/api/webhooks/emp", content=sent, headers={"content-type": FORM})
+        assert (told.status_code, "retry-after" in told.headers) == (503, True)
+        migrate(empty_database_url, now=datetime.now(UTC))
+        assert (await client.get("/ready")).json()["migrated"] is True
 
 
 async def test_probes_are_answered_in_time_while_postgres_hangs(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+from tether_web import samples
+
 if TYPE_CHECKING:
     import httpx
 
@@ -56,3 +59,59 @@ async def test_keys_are_asked_for_where_they_are_needed(client: httpx.AsyncClien
             needed = path.startswith("/api/") and path != "/api/webhooks/emp"
             assert (operation.get("security") == [{"apiKey": []}]) is needed, (method, path)
             assert operation["summary"], (method, path)
+
+
+async def test_every_route_tells_how_it_refuses(client: httpx.AsyncClient) -> None:
+    """A generated client has a type for errors only where the document says that there are some, and of which form."""
+    document = await _document(client)
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if not path.startswith("/api/") or path == "/api/webhooks/emp":
+                continue
+            wanted = {"400", "401", "422", "503"} | ({"404"} if "{" in path else set())
+            assert wanted <= operation["responses"].keys(), (method, path)
+            for status, answer in operation["responses"].items():
+                if int(status) < 400:
+                    continue
+                (told,) = answer["content"].items()
+                assert told[0] == "application/problem+json", (method, path, status)
+                assert told[1]["schema"] == {"$ref": "#/components/schemas/ProblemDetails"}
+                (example,) = told[1]["examples"].values()
+                assert example["value"]["status"] == int(status)
+    assert document["paths"]["/ready"]["get"]["responses"].keys() == {"200", "503"}
+
+
+async def test_answers_have_the_form_that_is_described(client: httpx.AsyncClient) -> None:
+    """A description that the server does not follow is worse than none: clients break at the first error."""
+    described = (await _document(client))["components"]["schemas"]["ProblemDetails"]
+    for path, headers in (
+        ("/api/billing-attempts", {}),
+        ("/api/billing-attempts?limit=0", {"authorization": "Bearer test-key"}),
+    ):
+        told = (await client.get(path, headers=headers)).json()
+        assert set(described["required"]) <= told.keys() <= described["properties"].keys()
+
+
+async def test_parameters_are_explained(client: httpx.AsyncClient) -> None:
+    """A parameter without a word is one that people find out about by trying, on real money."""
+    for path, methods in (await _document(client))["paths"].items():
+        for method, operation in methods.items():
+            for one in operation.get("parameters", []):
+                assert one.get("description") or one["in"] == "path", (method, path, one["name"])
+
+
+async def test_every_field_is_explained_and_shown(client: httpx.AsyncClient) -> None:
+    """Unit and meaning of a field stand nowhere else for whoever calls us; an example that our own types refuse is none."""
+    known = {one.__name__: one for one in samples.structs(msgspec.Struct)}
+    for name, schema in (await _document(client))["components"]["schemas"].items():
+        if "properties" not in schema:
+            continue
+        assert [field for field, one in schema["properties"].items() if not one.get("description")] == [], (
+            name
+        )
+        (example,) = schema["examples"]
+        assert schema.get("required", []) == [
+            field for field in schema.get("required", []) if field in example
+        ]
+        if schema["title"] in known and schema["title"] == name:
+            msgspec.convert(example, known[name], strict=False)

@@ -11,10 +11,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 
 import msgspec
+import psycopg
 from rich.console import Console
-from tether_core.errors import TetherError
+from tether_core.errors import InvalidRequest, StoreUnreachable
+from tether_stores.command_line import done, whole
 from tether_stores.migrate import migrate
 from tether_stores.settings import Settings
 
@@ -52,16 +55,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "--" in arguments:
         cut = arguments.index("--")
         arguments, command = arguments[:cut], arguments[cut + 1 :]
-    args = _parser().parse_args(arguments)
-    args.command = command
-    try:
-        code: int = args.do(args)
-    except TetherError as problem:
-        print(f"tether-sandbox: {problem}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    if command and args.do is not _up:
+        parser.error("only `up` takes a command after --")
+    if args.do is _up:
+        args.command += command
+    code: int = done("tether-sandbox", lambda: args.do(args))
     return code
+
+
+def _end_tidily() -> None:
+    # Told to end, or left by its terminal, a program stops what it started, as after Ctrl-C.
+    for which in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(which, _leave)
+
+
+def _leave(which: int, _frame: FrameType | None) -> None:
+    # Once: whoever is impatient must not interrupt the tidying up.
+    signal.signal(which, signal.SIG_IGN)
+    raise SystemExit(128 + which)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     one = commands.add_parser("demo", help="watch it all for a minute, and see the books agree")
-    one.add_argument("--attempts", type=int, default=2000, help="payments (default: %(default)s)")
+    one.add_argument(
+        "--attempts", type=whole(1, 100_000), default=2000, help="payments (default: %(default)s)"
+    )
     one.add_argument("--seed", type=int, default=1, help="same number, same run (default: %(default)s)")
     one.add_argument("--peaceful", action="store_true", help="kill nothing and flush nothing on the way")
     one.set_defaults(do=_demo)
@@ -82,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         help="services up, their environment set for a command",
         description=_UP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="tether-sandbox up [--s3] [--services docker] [--keep DIR] [-- COMMAND ...]",
+        usage="tether-sandbox up [--s3] [--services docker] [--keep DIR] [--] [COMMAND ...]",
     )
     one.add_argument("--s3", action="store_true", help="objects behind an S3 endpoint instead of a folder")
     one.add_argument(
@@ -91,10 +106,13 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--keep", type=Path, metavar="DIR", help="keep the data here, and use it again next time"
     )
+    one.add_argument(
+        "command", nargs=argparse.REMAINDER, metavar="COMMAND", help="what to run, with its options"
+    )
     one.set_defaults(do=_up)
 
     one = commands.add_parser("seed", help="make debtors and pending attempts; one JSON line each")
-    one.add_argument("--attempts", type=int, required=True, metavar="N", help="how many")
+    one.add_argument("--attempts", type=whole(1, 10_000_000), required=True, metavar="N", help="how many")
     one.add_argument("--seed", type=int, help="same number, same attempts (default: a new one each time)")
     one.set_defaults(do=_seed)
 
@@ -110,15 +128,26 @@ def _parser() -> argparse.ArgumentParser:
         "storm", help="kill, freeze and flush everything under load, and see the books agree"
     )
     storm.add_arguments(one)
-    one.set_defaults(do=storm.run)
+    one.set_defaults(do=_storm)
     return parser
 
 
 def _demo(args: argparse.Namespace) -> int:
+    _end_tidily()
     return demo(attempts=args.attempts, seed_number=args.seed, faults=not args.peaceful, console=Console())
 
 
+def _storm(args: argparse.Namespace) -> int:
+    _end_tidily()
+    return storm.run(args)
+
+
 def _up(args: argparse.Namespace) -> int:
+    _end_tidily()
+    # What is named is used as it is, so it is read first: a wrong address must not wait for the others to start.
+    Settings.from_env({**ENVIRONMENT, **os.environ})
+    if args.keep:
+        _kept(args.keep)
     with running(os.environ, folder=args.keep, s3=args.s3, docker=args.services == "docker") as services:
         environment = {**ENVIRONMENT, **services.environment}
         # What the caller set stands; only what is missing is made up.
@@ -129,12 +158,23 @@ def _up(args: argparse.Namespace) -> int:
         return _run(args.command, environ)
 
 
+def _kept(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as problem:
+        raise InvalidRequest(
+            f"{folder} cannot be made a folder ({problem.strerror})", field="--keep"
+        ) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InvalidRequest(f"nothing can be written to {folder}; choose another folder", field="--keep")
+
+
 def _wait(environment: Mapping[str, str]) -> int:
     for name, value in environment.items():
         print(f"export {name}={shlex.quote(value)}")
     print("\nEverything runs until Ctrl-C.", file=sys.stderr, flush=True)
     sys.stdout.flush()
-    received = signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    received = signal.sigwait({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     return 0 if received == signal.SIGINT else 128 + received
 
 
@@ -146,8 +186,9 @@ def _run(command: Sequence[str], environ: Mapping[str, str]) -> int:
     except OSError as problem:
         print(f"tether-sandbox: {command[0]} cannot be started: {problem.strerror}", file=sys.stderr)
         return 127
-    # The child gets the terminal's Ctrl-C itself; a SIGTERM to us alone is passed on.
-    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    # The child gets the terminal's Ctrl-C itself; what comes to us alone is passed on.
+    for which in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(which, lambda number, _: child.send_signal(number))
     while True:
         try:
             code = child.wait()
@@ -159,8 +200,7 @@ def _run(command: Sequence[str], environ: Mapping[str, str]) -> int:
 def _seed(args: argparse.Namespace) -> int:
     settings = Settings.from_env(os.environ)
     if not settings.database_url:
-        print("tether-sandbox: DATABASE_URL must be set, e.g. by tether-sandbox up -- ...", file=sys.stderr)
-        return 2
+        raise InvalidRequest("DATABASE_URL must be set, e.g. by tether-sandbox up -- ...")
     number = args.seed if args.seed is not None else secrets.randbits(63)
     made = seed(
         settings.database_url,
@@ -169,8 +209,14 @@ def _seed(args: argparse.Namespace) -> int:
         now=datetime.now(UTC),
         fingerprint_key=settings.fingerprint_key.encode(),
     )
-    for one in made:
-        print(msgspec.json.encode(one).decode())
+    try:
+        for one in made:
+            print(msgspec.json.encode(one).decode())
+    except psycopg.errors.UndefinedTable:
+        raise InvalidRequest("the database has no tables yet; run tether-worker migrate first") from None
+    except psycopg.OperationalError as problem:
+        raise StoreUnreachable("postgres", why="no connection") from problem
+    sys.stdout.flush()
     return 0
 
 

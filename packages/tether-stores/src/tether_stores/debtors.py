@@ -123,7 +123,30 @@ class ListedDebtor(msgspec.Struct, frozen=True):
 
 
 class DebtorDetail(msgspec.Struct, frozen=True):
-    """A debtor with everything the file said of it; see `tether_core.spreadsheet.Debtor`."""
+    """
+    A debtor with everything the file said of it; see `tether_core.spreadsheet.Debtor`.
+
+    Attributes:
+        debtor: As in the list.
+        first_name: Where the file has names in two columns.
+        last_name: The same.
+        bic: The bank's, as the file has it.
+        mandate_id: Of the permission to collect.
+        mandate_signed_on: The day it was given.
+        customer_id: The sender's number of this person.
+        email: To tell about the debit.
+        phone: As the file has it.
+        street: Of the debtor's address.
+        house_number: The same.
+        postcode: The same.
+        city: The same.
+        province: The same.
+        country: The same, ISO 3166 where it could be read.
+        description: What shall stand on the statement.
+        born_on: Date of birth.
+        national_id: As the file has it.
+        extra: Columns we have no field for, by their heading.
+    """
 
     debtor: ListedDebtor
     first_name: str | None

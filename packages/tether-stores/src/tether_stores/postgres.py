@@ -21,6 +21,7 @@ __all__ = [
     "Connection",
     "ConnectionLost",
     "Pool",
+    "SchemaBehind",
     "answers",
     "blames_store",
     "connection",
@@ -47,8 +48,28 @@ _KEEPALIVE: Final[dict[str, Any]] = {
 _STORES_TROUBLE: Final = ("08", "25006", "25P03", "40", "53", "55P03", "57", "58")
 
 
+# A table or a column that is not there.
+_NOT_THERE: Final = {"42P01", "42703"}
+
+
 class ConnectionLost(StoreUnreachable):
     """A connection broke while it was used; another one may work at once."""
+
+
+class SchemaBehind(StoreUnreachable):
+    """The database answers and lacks tables or columns: it was not migrated. Whoever runs it acts next."""
+
+    code = "schema_behind"
+    retry_after_s = 30
+
+    def __init__(self) -> None:
+        super().__init__("postgres", why="not migrated")
+
+    def __str__(self) -> str:
+        return (
+            "The database lacks tables or columns that this version needs; whoever runs it must run "
+            "`tether-worker migrate`."
+        )
 
 
 @asynccontextmanager
@@ -107,6 +128,7 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
     Raises:
         StoreUnreachable: when none can be had.
         ConnectionLost: when it breaks inside the block, which is one kind of that.
+        SchemaBehind: when the block asks for what the database does not have yet, which is another.
     """
     try:
         async with pool.connection() as conn:
@@ -120,6 +142,8 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
     except (PoolTimeout, TooManyRequests) as problem:
         raise StoreUnreachable("postgres", why="no connection in time") from problem
     except psycopg.Error as problem:
+        if problem.sqlstate in _NOT_THERE:
+            raise SchemaBehind from problem
         if not blames_store(problem):
             raise
         raise ConnectionLost("postgres", why=_kind(problem)) from problem

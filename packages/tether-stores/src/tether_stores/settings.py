@@ -12,14 +12,18 @@ False
 >>> Settings.from_env({"EMP_TIMEOUT": "soon"})
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidRequest: EMP_TIMEOUT: Expected `float`, got `str`; correct the environment ...
+tether_core.errors.InvalidRequest: EMP_TIMEOUT: is no number; correct the environment variable
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from redis.connection import parse_url
 from tether_core import screening
 from tether_core.billing import Confirm, Policy
 from tether_core.blacklist import parse_codes
@@ -380,9 +384,50 @@ _TYPES: Final = {
 }
 
 
+def _is_postgres(text: str) -> bool:
+    try:
+        parts = conninfo_to_dict(text)
+    except psycopg.Error:
+        return False
+    return all(port.isdecimal() for port in str(parts.get("port") or 5432).split(","))
+
+
+def _is_redis(text: str) -> bool:
+    try:
+        parse_url(text)  # type: ignore[no-untyped-call]
+    except ValueError:
+        return False
+    return True
+
+
+def _is_http(text: str) -> bool:
+    try:
+        address = urlsplit(text)
+        return address.scheme in {"http", "https"} and bool(address.hostname) and address.port != 0
+    except ValueError:
+        return False
+
+
+_POSTGRES: Final = (_is_postgres, "Postgres, like postgresql://user:password@host:5432/tether")
+_REDIS: Final = (_is_redis, "Redis, like redis://host:6379/0")
+_HTTP: Final = (_is_http, "a service, like https://host")
+# A driver would refuse these only when it is used, again and again, and then as if the service were away.
+_ADDRESSES: Final[dict[str, tuple[Callable[[str], bool], str]]] = {
+    "database_url": _POSTGRES,
+    "database_direct_url": _POSTGRES,
+    "redis_url": _REDIS,
+    "emp_api_url": _HTTP,
+    "vop_url": _HTTP,
+    "aws_endpoint": _HTTP,
+}
+
+
 def _read(one: Setting, text: str) -> Any:
     wanted = _TYPES[one.field]
     if wanted is str:
+        is_good, what = _ADDRESSES.get(one.field, (bool, ""))
+        if not is_good(text):
+            raise InvalidRequest(f"is no address of {what}; correct the environment variable", field=one.env)
         return text
     if wanted == tuple[str, ...]:
         return tuple(part.strip() for part in text.split(",") if part.strip())
@@ -394,10 +439,9 @@ def _read(one: Setting, text: str) -> Any:
         return text.lower()
     try:
         value = msgspec.convert(text.lower(), wanted, strict=False)
-    except msgspec.ValidationError as problem:
-        # msgspec names the types, never the value.
-        why = str(problem).partition(" - at")[0]
-        raise InvalidRequest(f"{why}; correct the environment variable", field=one.env) from None
+    except msgspec.ValidationError:
+        what = "whole number" if wanted is int else "number"
+        raise InvalidRequest(f"is no {what}; correct the environment variable", field=one.env) from None
     if isinstance(value, int | float) and not 0 < value < math.inf:
         raise InvalidRequest("must be above 0 and finite; correct the environment variable", field=one.env)
     return value

@@ -65,7 +65,26 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 class ListedCheck(msgspec.Struct, frozen=True):
-    """A check for people; the columns of the query `listed`."""
+    """
+    A check for people; the columns of the query `listed`.
+
+    Attributes:
+        debtor_id: Whose account.
+        state: "waiting", "checked" or "parked".
+        provider: Who answered.
+        score: How well all answers fit, in whole percent.
+        answered: How much of what was asked was answered, in whole percent.
+        result: What the score means, see `tether_core.vop`.
+        iban: Whether the IBAN is one.
+        bank: Whether its bank is known.
+        debit: Whether the bank takes direct debits.
+        country: Whether account and debtor are of one country.
+        name: Whether the name is that of the account.
+        bank_name: The bank's name.
+        bic: The bank's BIC.
+        requested_at: When it was asked for.
+        checked_at: When it was answered.
+    """
 
     debtor_id: int
     state: str

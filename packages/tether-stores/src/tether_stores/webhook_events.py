@@ -203,7 +203,29 @@ class Tally(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A row of the inbox for people; the columns of the query `listed`."""
+    """
+    A row of the inbox for people; the columns of the query `listed`.
+
+    Attributes:
+        id: Our row.
+        source: "webhook", or "pull" for what we fetched ourselves.
+        kind: What it is about: "payment" and so on, see `tether_core.emp.notification`.
+        notification_id: The id that is signed; of a payment, the gateway's `unique_id`.
+        status: The gateway's word.
+        event: What moved a dispute, where something did.
+        account: The gateway account that signed.
+        state: Where it stands, see `tether_core.inbox`.
+        outcome: What came of it, once somebody decided: "applied", "unchanged", "refuted" and so on.
+        reason: Why, in a word.
+        failures: Tries to book it that ended badly.
+        attempt_id: The billing attempt it speaks of, where there is one.
+        conflicts_with: The row with the same key and other content, for a conflicting one.
+        confirmed_status: The gateway's word when it was asked, where it was.
+        confirmed_at: When that was.
+        received_at: When it came.
+        next_at: When it is looked at next; null when it is done with.
+        handled_at: When it was done with.
+    """
 
     id: int
     source: str

@@ -3,10 +3,12 @@
 import argparse
 import os
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Sequence
+
+from tether_core.errors import InvalidRequest
+from tether_stores.command_line import cannot_listen, done, whole
 
 __all__ = ["main"]
 
@@ -21,62 +23,60 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    args = _parser().parse_args(argv)
+
+    # Counters of several processes meet in files; the folder must be known before the first of them is made.
+    with tempfile.TemporaryDirectory(prefix="tether-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        return done("tether-web", lambda: _serve(args))
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tether-web",
         description="Serve Tether's HTTP side: notifications in, files in, answers out. Stateless; run as many as you like.",
         epilog="Settings come from the environment (docs/reference/settings.md). Put nginx in front; see deploy/.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8000, help="port to listen on (default: %(default)s)")
     parser.add_argument(
-        "--workers", type=int, default=1, help="processes; one per core is plenty (default: %(default)s)"
+        "--port", type=whole(1, 65_535), default=8000, help="port to listen on (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=whole(1, 256),
+        default=1,
+        help="processes; one per core is plenty (default: %(default)s)",
     )
     parser.add_argument(
         "--grace",
-        type=int,
+        type=whole(1, 3_600),
         default=30,
         metavar="SECONDS",
         help="time to drain on SIGTERM (default: %(default)s)",
     )
-    args = parser.parse_args(argv)
-
-    # Counters of several processes meet in files; the folder must be known before the first of them is made.
-    with tempfile.TemporaryDirectory(prefix="tether-metrics-") as folder:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        return _serve(args)
+    return parser
 
 
 def _serve(args: argparse.Namespace) -> int:
     from granian import Granian  # noqa: PLC0415 - after the environment is set
     from granian.constants import HTTPModes, Interfaces, Loops  # noqa: PLC0415
     from granian.log import LogLevels  # noqa: PLC0415
-    from tether_core.errors import TetherError  # noqa: PLC0415
     from tether_stores import telemetry  # noqa: PLC0415
     from tether_stores.settings import Settings  # noqa: PLC0415
 
-    try:
-        settings = Settings.from_env(os.environ)
-    except TetherError as problem:
-        print(f"tether-web: {problem}", file=sys.stderr)
-        return 2
+    settings = Settings.from_env(os.environ)
     missing = [
         name
         for name, value in {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}.items()
         if not value
     ]
     if missing:
-        print(
-            f"tether-web: {' and '.join(missing)} must be set. To try it without services of your own: "
-            "tether-sandbox up -- tether-web",
-            file=sys.stderr,
+        raise InvalidRequest(
+            f"{' and '.join(missing)} must be set. To try it without services of your own: "
+            "tether-sandbox up -- tether-web"
         )
-        return 2
-    if not _free(args.host, args.port):
-        print(
-            f"tether-web: cannot listen on {args.host}:{args.port}; is another program there? Choose another --port.",
-            file=sys.stderr,
-        )
-        return 2
+    if why := cannot_listen(args.host, args.port):
+        raise InvalidRequest(why)
     telemetry.configure(level=settings.log_level, program="tether-web")
     log = telemetry.logger("serve")
     log.info("serving", host=args.host, port=args.port, workers=args.workers)
@@ -103,16 +103,6 @@ def _serve(args: argparse.Namespace) -> int:
     ).serve()
     log.info("stopped")
     return 0
-
-
-def _free(host: str, port: int) -> bool:
-    """Whether *port* can be listened on, asked now because the server itself would only say so in a traceback."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        socket.create_server(found[0][4][:2], family=found[0][0]).close()
-    except OSError:
-        return False
-    return True
 
 
 def _let_loading_processes_end() -> None:

@@ -30,6 +30,7 @@ from tether_web import (
     health,
     openapi,
     problems,
+    samples,
     uploads,
     vop,
     webhooks,
@@ -37,6 +38,7 @@ from tether_web import (
 from tether_web.auth import ApiKeys, KeyRing
 from tether_web.edge import wrapped
 from tether_web.inbox import Inbox
+from tether_web.parameters import refuse_unknown
 
 __all__ = ["application", "create_app"]
 
@@ -125,6 +127,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] = lambda: d
             completeness.ROUTER,
         ],
         middleware=[ApiKeys],
+        before_request=refuse_unknown,
         security=[{"apiKey": []}],
     )
     app = Litestar(
@@ -147,6 +150,8 @@ def application(settings: Settings, *, clock: Callable[[], datetime] = lambda: d
     )
     openapi.describe_webhook(app)
     uploads.describe_form(app)
+    openapi.describe_problems(app)
+    samples.describe_fields(app)
     return app
 
 

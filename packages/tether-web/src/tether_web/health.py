@@ -8,16 +8,17 @@ from litestar import MediaType, Response, get
 from litestar.datastructures import State
 from tether_core.errors import StoreUnreachable
 from tether_stores import objects, redis, telemetry, webhook_events
-from tether_stores.postgres import connection
+from tether_stores.postgres import SchemaBehind, connection
 
 from tether_web import billing
 from tether_web.metrics import CONTENT_TYPE_LATEST, LOG_LINES_DROPPED, OLDEST_WAITING, rendered
 
 __all__ = ["Readiness", "health", "metrics", "ready"]
 
+_log: Final = telemetry.logger("health")
 # Whoever probes gives up after some seconds; the answer must come before that.
 _PATIENCE_S: Final = 2.0
-_asking: Final[set[asyncio.Task[float | None]]] = set()
+_asking: Final[set[asyncio.Task[tuple[float | None, bool | None]]]] = set()
 
 
 class Readiness(msgspec.Struct, frozen=True):
@@ -26,7 +27,8 @@ class Readiness(msgspec.Struct, frozen=True):
 
     Attributes:
         ready: Whether notifications can be recorded: Postgres answers and a gateway password is configured.
-        postgres: Whether it answers.
+        postgres: Whether it answers and has the tables of this version.
+        migrated: Whether it has those tables; false asks for `tether-worker migrate`, null where it does not answer.
         redis: Whether it answers; without it everything works, slower.
         objects: Whether the object store answers; without it files can be neither sent nor read, all else works.
         gateway_password: Whether one is configured; without it every notification is refused.
@@ -35,6 +37,7 @@ class Readiness(msgspec.Struct, frozen=True):
 
     ready: bool
     postgres: bool
+    migrated: bool | None
     redis: bool
     objects: bool
     gateway_password: bool
@@ -50,10 +53,11 @@ async def health() -> dict[Literal["status"], Literal["alive"]]:
 @get("/ready", summary="Whether notifications can be recorded", tags=["operation"])
 async def ready(state: State) -> Response[Readiness]:
     """Ask Postgres, Redis and the object store; 503 when notifications cannot be recorded."""
-    oldest_s = await _oldest_s(state)
+    oldest_s, migrated = await _oldest_s(state)
     told = Readiness(
         ready=oldest_s is not None and bool(state.credentials),
         postgres=oldest_s is not None,
+        migrated=migrated,
         redis=await redis.answers(state.cache),
         objects=state.objects is not None and await objects.answers(state.objects),
         gateway_password=bool(state.credentials),
@@ -71,22 +75,25 @@ async def metrics(state: State) -> Response[bytes]:
     return Response(rendered(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-async def _oldest_s(state: State) -> float | None:
-    """The oldest row's age, or `None` when Postgres does not tell it in time."""
+async def _oldest_s(state: State) -> tuple[float | None, bool | None]:
+    """The oldest row's age and whether the tables are there, each `None` when Postgres does not tell it in time."""
     task = asyncio.create_task(_ask_oldest_s(state))
     # Not cancelled when it takes too long: taking a query back from a server that hangs takes longer still. It ends
     # with the server's answer or with the connection.
     _asking.add(task)
     task.add_done_callback(_asking.discard)
     await asyncio.wait({task}, timeout=_PATIENCE_S)
-    return task.result() if task.done() else None
+    return task.result() if task.done() else (None, None)
 
 
-async def _ask_oldest_s(state: State) -> float | None:
+async def _ask_oldest_s(state: State) -> tuple[float | None, bool | None]:
     try:
         async with connection(state.pool) as conn:
             oldest_s = await webhook_events.oldest_due_s(conn, now=state.clock())
+    except SchemaBehind as problem:
+        _log.error(str(problem))
+        return None, False
     except StoreUnreachable:
-        return None
+        return None, None
     OLDEST_WAITING.set(oldest_s)
-    return oldest_s
+    return oldest_s, True

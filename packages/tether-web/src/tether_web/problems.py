@@ -6,6 +6,7 @@ the web nodes chooses a status for an error. A 500 is a defect of ours: it is lo
 answered without them.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -23,7 +24,9 @@ from tether_core.errors import (
 )
 from tether_stores.telemetry import logger
 
-__all__ = ["HANDLERS", "STATUS", "Problem", "answer"]
+from tether_web.parameters import named
+
+__all__ = ["HANDLERS", "PROBLEM_JSON", "STATUS", "TITLES", "Problem", "answer"]
 
 # The most specific class wins; see `_status`.
 STATUS: Final[dict[type[TetherError], int]] = {
@@ -60,7 +63,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     errors: list[dict[str, str]] = []
 
 
-_TITLES: Final = {
+TITLES: Final = {
     400: "Bad request",
     401: "Not authorized",
     403: "Forbidden",
@@ -106,7 +109,7 @@ def answer(
     Returns:
         The response.
     """
-    problem = Problem(_TITLES.get(status, "Error"), status, detail, code, errors=errors or [])
+    problem = Problem(TITLES.get(status, "Error"), status, detail, code, errors=errors or [])
     return Response(
         msgspec.json.encode(problem),
         status_code=status,
@@ -128,20 +131,34 @@ def _ours(request: Request[Any, Any, Any], problem: TetherError) -> Response[byt
 
 
 def _theirs(request: Request[Any, Any, Any], problem: HTTPException) -> Response[bytes]:
+    if problem.detail == "client disconnected prematurely":
+        # The framework takes it for a failure of the server. Who cut a body short, or broke its encoding, reads this.
+        return answer(400, detail="The request ended before its body did; send it again", code=_CODES[400])
     if problem.status_code >= 500:
         return _defect(request, problem)
-    errors = [
-        {"field": str(one.get("key", "")), "text": str(one.get("message", ""))}
+    complaints = [
+        named(request, str(one.get("key", "")), str(one.get("message", "")))
         for one in (problem.extra if isinstance(problem.extra, list) else [])
         if isinstance(one, dict)
     ]
+    errors = [{"field": field, "text": text} for field, text in complaints]
     headers = {
         name: value for name, value in (problem.headers or {}).items() if name.lower() != "content-type"
     }
     # The framework's text for a failed validation repeats the query string, so it is not passed on.
-    detail = "; ".join(one["text"] for one in errors) if errors else problem.detail
+    detail = "; ".join(f"{field}: {text}" for field, text in complaints) or _told(problem, headers)
     code = _CODES.get(problem.status_code, "error")
     return answer(problem.status_code, detail=detail, code=code, errors=errors, headers=headers)
+
+
+def _told(problem: HTTPException, headers: Mapping[str, str]) -> str:
+    # The framework's own words for these are those of the status.
+    if problem.detail == "Not Found":
+        return "There is nothing at this address; GET /api/schema lists what there is"
+    if problem.detail == "Method Not Allowed":
+        allowed = next((value for name, value in headers.items() if name.lower() == "allow"), "other methods")
+        return f"This address takes {allowed}"
+    return problem.detail
 
 
 def _defect(request: Request[Any, Any, Any], problem: Exception) -> Response[bytes]:

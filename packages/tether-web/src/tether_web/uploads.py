@@ -52,7 +52,16 @@ _log = logger("uploads")
 
 
 class Links(msgspec.Struct, frozen=True):
-    """Where to go on from an upload."""
+    """
+    Where to go on from an upload.
+
+    Attributes:
+        self: Its progress, counts and decisions.
+        file: The file as it came.
+        preview: The first rows as they were read.
+        problems: What is wrong with which row.
+        debtors: What was read from it.
+    """
 
     self: str
     file: str

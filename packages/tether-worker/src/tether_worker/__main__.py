@@ -5,14 +5,15 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import get_args
 
 import msgspec
 import uvloop
-from tether_core.errors import Rejected, TetherError
+from tether_core.errors import InvalidRequest
 from tether_core.jobs import Queue
 from tether_stores import telemetry
+from tether_stores.command_line import day, done, whole
 from tether_stores.migrate import migrate
 from tether_stores.settings import Settings
 
@@ -36,14 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 2 something to change first, 75 something away for now.
     """
     args = _parser().parse_args(argv)
-    try:
+
+    def work() -> int:
         settings = Settings.from_env(os.environ)
         _require(settings, *args.needs)
         code: int = args.do(args, settings)
-    except TetherError as problem:
-        print(f"tether-worker: {problem}", file=sys.stderr)
-        return 2 if isinstance(problem, Rejected) else 75
-    return code
+        return code
+
+    return done("tether-worker", work)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument(
         "--grace",
-        type=int,
+        type=whole(1, 3_600),
         default=20,
         metavar="SECONDS",
         help="time to finish on SIGTERM (default: %(default)s)",
@@ -90,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(do=_pull, needs=("DATABASE_URL",))
 
     one = commands.add_parser("check", help="have the accounts of an upload's debtors checked by queue vop")
-    one.add_argument("upload_id", type=int, metavar="UPLOAD")
+    one.add_argument("upload_id", type=whole(1, 2**63 - 1), metavar="UPLOAD")
     one.add_argument("--again", action="store_true", help="also those that were checked before")
     one.set_defaults(do=_check, needs=("DATABASE_URL",))
 
@@ -104,7 +105,7 @@ def _add_days(one: argparse.ArgumentParser) -> None:
     for name, which in (("from", "first"), ("to", "last")):
         one.add_argument(
             f"--{name}",
-            type=date.fromisoformat,
+            type=day,
             default=yesterday,
             dest=f"{name}_on",
             metavar="YYYY-MM-DD",
@@ -116,17 +117,8 @@ def _require(settings: Settings, *names: str) -> None:
     held = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
     missing = [name for name in names if not held[name]]
     if missing:
-        raise _Missing(missing)
-
-
-class _Missing(Rejected):
-    def __init__(self, names: list[str]) -> None:
-        super().__init__(names)
-        self.names = names
-
-    def __str__(self) -> str:
-        return (
-            f"{' and '.join(self.names)} must be set. To try it without services of your own: "
+        raise InvalidRequest(
+            f"{' and '.join(missing)} must be set. To try it without services of your own: "
             "tether-sandbox up -- tether-worker ..."
         )
 

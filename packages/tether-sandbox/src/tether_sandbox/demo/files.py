@@ -26,33 +26,26 @@ def act(stage: Stage, *, console: Console) -> bool:
     Returns:
         Whether every row of every file is accounted for.
     """
-    table = Table(title="Files", title_justify="left")
-    for column in (
-        "file",
-        "understood as",
-        "rows",
-        "debtors",
-        "excluded",
-        "refused",
-        "skipped",
-        "for example",
-    ):
-        table.add_column(
-            column,
-            justify="right" if column in {"rows", "debtors", "excluded", "refused", "skipped"} else "left",
-        )
+    # Narrow enough for a terminal of 80 columns; what does not fit into cells follows below.
+    table = Table("file", title="Files", title_justify="left")
+    for column in ("rows", "debtors", "excluded", "refused", "skipped"):
+        table.add_column(column, justify="right")
     balanced = True
+    below = []
     for name in EXAMPLES:
         content = resources.files("tether_sandbox").joinpath("examples", name).read_bytes()
         detail = handed_in(stage, name, content)
         tallies = detail["upload"]["tallies"]
         counts = [tallies[column] for column in ("rows", "stored", "excluded", "refused", "skipped")]
-        shown = [str(count) for count in counts]
-        # The examples share their debtors, so later files show what screening says of debtors we have.
-        shown[2] += "".join(f" {rule}" for rule in tallies["verdicts"])
         balanced &= detail["upload"]["state"] == "completed" and counts[0] == sum(counts[1:])
-        table.add_row(name, _understood(detail["plan"]), *shown, _problem(stage, detail["upload"]["id"]))
+        table.add_row(name, *(str(count) for count in counts))
+        below.append(f"{name} was read as {_understood(detail['plan'])}")
+        # The examples share their debtors, so later files show what screening says of debtors we have.
+        below += [f"  excluded, {count} x: {rule}" for rule, count in tallies["verdicts"].items()]
+        below += [f"  {problem}" for problem in [_problem(stage, detail["upload"]["id"])] if problem]
     console.print(table)
+    for line in below:
+        console.print(line, style="dim", highlight=False, markup=False)
     return balanced
 
 

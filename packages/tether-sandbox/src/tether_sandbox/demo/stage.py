@@ -120,6 +120,7 @@ def opened(console: Console) -> Iterator[Stage]:
                 )
             ),
         )
+        stage.guard.remove(stage.folder)
         stack.callback(stage.kill_all)
         with console.status("migrating, starting web and worker ..."):
             migrate(stage.environ["DATABASE_DIRECT_URL"], now=datetime.now(UTC))

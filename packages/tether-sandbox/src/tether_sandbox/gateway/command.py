@@ -17,6 +17,8 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from tether_core.errors import InvalidRequest
+from tether_stores.command_line import cannot_listen, number, whole
 
 from tether_sandbox.gateway.life import Lives, Payment
 from tether_sandbox.gateway.malice import Malice, Plan, plan
@@ -43,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "serve", help="be a gateway: XML API, notifications, and a ledger for tests to ask"
     )
     one.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    one.add_argument("--port", type=int, default=9000, help="port to listen on (default: %(default)s)")
+    one.add_argument(
+        "--port", type=whole(1, 65_535), default=9000, help="port to listen on (default: %(default)s)"
+    )
     one.add_argument(
         "--notify-url", default="", metavar="URL", help="where notifications go (default: nowhere)"
     )
@@ -53,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one.add_argument("--malice", action="store_true", help="spoil the notifications")
     one.add_argument(
         "--results-every-s",
-        type=float,
+        type=number(0, 86_400),
         default=0.0,
         metavar="S",
         help="results come in bursts, this far apart",
@@ -104,13 +108,18 @@ def _add_send(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--peaceful", action="store_true", help="no malice: every notification once, in order, genuine"
     )
-    parser.add_argument("--json-share", type=float, default=0.0, metavar="SHARE", help="sent as JSON, 0 to 1")
     parser.add_argument(
-        "--concurrency", type=int, default=32, help="requests under way at once (default: %(default)s)"
+        "--json-share", type=number(0, 1), default=0.0, metavar="SHARE", help="sent as JSON, 0 to 1"
+    )
+    parser.add_argument(
+        "--concurrency",
+        type=whole(1, 10_000),
+        default=32,
+        help="requests under way at once (default: %(default)s)",
     )
     parser.add_argument(
         "--retry-interval-s",
-        type=float,
+        type=number(0, 86_400),
         default=1.0,
         metavar="S",
         help="pause before a notification without echo is repeated; the real gateway waits 900 (default: %(default)s)",
@@ -133,11 +142,26 @@ def _passwords() -> tuple[str, ...]:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    given = Path(args.setup).read_bytes() if args.setup else None
-    setup = msgspec.json.decode(given, type=Setup) if given else _setup(args)
+    setup = _read_setup(args.setup) if args.setup else _setup(args)
+    if why := cannot_listen(args.host, args.port):
+        raise InvalidRequest(why)
     Console(stderr=True).print(f"gateway at http://{args.host}:{args.port}, {setup!r}")
     serve(setup, host=args.host, port=args.port)
     return 0
+
+
+def _read_setup(file: str) -> Setup:
+    try:
+        return msgspec.json.decode(_content(file, option="--setup"), type=Setup)
+    except msgspec.DecodeError as problem:
+        raise InvalidRequest(f"{file} holds no set-up: {problem}", field="--setup") from None
+
+
+def _content(file: str, *, option: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as problem:
+        raise InvalidRequest(f"{file} cannot be read ({problem.strerror})", field=option) from None
 
 
 def _setup(args: argparse.Namespace) -> Setup:
@@ -173,10 +197,12 @@ def _send(args: argparse.Namespace) -> int:
     if not passwords:
         console.print("EMP_API_PASSWORD is not set: there is nothing to sign with.")
         return 2
-    if args.payments == "-":
-        payments = read_payments(sys.stdin)
-    else:
-        payments = read_payments(Path(args.payments).read_text(encoding="utf-8").splitlines())
+    given = sys.stdin.buffer.read() if args.payments == "-" else _content(args.payments, option="--payments")
+    try:
+        payments = read_payments(given.splitlines())
+    except msgspec.DecodeError as problem:
+        why = f"holds a line that is no payment as `tether-sandbox seed` prints them: {problem}"
+        raise InvalidRequest(why, field="--payments") from None
     if not payments:
         console.print("No payments were given; `tether-sandbox seed` prints some.")
         return 2
@@ -196,7 +222,7 @@ def _send(args: argparse.Namespace) -> int:
     return 0 if delivered.ok else 1
 
 
-def read_payments(lines: Iterable[str]) -> list[Payment]:
+def read_payments(lines: Iterable[str | bytes]) -> list[Payment]:
     """
     Read payments from JSON lines.
 

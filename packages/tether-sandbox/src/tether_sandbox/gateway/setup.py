@@ -21,7 +21,7 @@ from tether_sandbox.settings import ENVIRONMENT, PASSWORD
 __all__ = ["Faults", "Setup"]
 
 
-class Faults(msgspec.Struct, frozen=True):
+class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
     What goes wrong by chance, as shares of 1.
 
@@ -53,7 +53,7 @@ class Faults(msgspec.Struct, frozen=True):
     asked: float = 0.0
 
 
-class Setup(msgspec.Struct, frozen=True, kw_only=True):
+class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
     The set-up of one simulator.
 

@@ -173,6 +173,7 @@ def running(setup: Setup, *, port: int | None = None) -> Iterator[Simulator]:
     port = free_port() if port is None else port
     with tempfile.TemporaryDirectory(prefix="tether-gateway-") as name, Guard() as guard:
         folder = Path(name)
+        guard.remove(folder)
         given = folder / "setup.json"
         given.touch(mode=0o600)  # it holds a password
         given.write_bytes(msgspec.json.encode(setup))

@@ -29,7 +29,6 @@ _INHERITED = (
     "HOME",
     "LANG",
     "LC_ALL",
-    "TMPDIR",
     "SYSTEMROOT",
     "VIRTUAL_ENV",
     "COVERAGE_PROCESS_START",
@@ -175,7 +174,8 @@ def launch(
         process = subprocess.Popen(
             [found, *command[1:]],
             cwd=folder,
-            env={**inherited, "PYTHONUNBUFFERED": "1", **environ},
+            # What a killed program leaves behind goes away with its folder.
+            env={**inherited, "PYTHONUNBUFFERED": "1", "TMPDIR": str(folder), **environ},
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,

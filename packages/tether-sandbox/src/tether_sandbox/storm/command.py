@@ -7,6 +7,8 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from tether_core.errors import InvalidRequest
+from tether_stores.command_line import number, whole
 
 from tether_sandbox.storm.faults import FAULTS
 from tether_sandbox.storm.run import Recovery, Report, storm
@@ -22,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser: The parser of `tether-sandbox storm`.
     """
     parser.add_argument(
-        "--minutes", type=float, default=1.0, help="how long faults are drawn (default: %(default)s)"
+        "--minutes", type=number(0.01), default=1.0, help="how long faults are drawn (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=1, help="same number, same faults (default: %(default)s)")
     parser.add_argument(
@@ -33,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=list(FAULTS),
         help="only faults of these kinds",
     )
-    parser.add_argument("--rate", type=int, default=300, help="deliveries per second (default: %(default)s)")
+    parser.add_argument(
+        "--rate", type=whole(1, 100_000), default=300, help="deliveries per second (default: %(default)s)"
+    )
     parser.add_argument(
         "--own", action="store_true", help="without nginx and pgBouncer, even where installed"
     )
@@ -62,7 +66,10 @@ def run(args: argparse.Namespace) -> int:
         )
 
     if args.keep:
-        args.keep.mkdir(parents=True)
+        try:
+            args.keep.mkdir(parents=True)
+        except OSError as problem:
+            raise InvalidRequest(f"{args.keep} cannot be made ({problem.strerror})", field="--keep") from None
     report = storm(
         minutes=args.minutes,
         seed_number=args.seed,

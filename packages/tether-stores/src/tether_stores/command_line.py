@@ -1,0 +1,167 @@
+"""
+What the command lines of the programs share: values with their bounds, and one sentence where something cannot be done.
+
+>>> port = whole(1, 65_535)
+>>> port("8000")
+8000
+>>> port("99999")
+Traceback (most recent call last):
+    ...
+argparse.ArgumentTypeError: must be a whole number from 1 to 65535
+>>> number(0, 1)("0.5")
+0.5
+>>> day("yesterday")
+Traceback (most recent call last):
+    ...
+argparse.ArgumentTypeError: must be a day like 2026-03-02
+"""
+
+import argparse
+import logging
+import math
+import os
+import socket
+import sys
+from collections.abc import Callable
+from datetime import date
+from typing import Final
+
+import psycopg
+from tether_core.errors import Rejected, StoreUnreachable, TetherError
+
+__all__ = ["cannot_listen", "day", "done", "number", "whole"]
+
+# As sysexits.h has it: something is away for now, and the same command may work later.
+_AWAY: Final = 75
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """
+    A whole number within bounds, for `add_argument(type=...)`.
+
+    Args:
+        least: The smallest that makes sense.
+        most: The largest, or `None`.
+
+    Returns:
+        What reads it; a wrong value is refused with both bounds.
+    """
+    bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least or (most is not None and value > most):
+            raise argparse.ArgumentTypeError(f"must be a whole number {bounds}")
+        return value
+
+    return read
+
+
+def number(least: float, most: float | None = None) -> Callable[[str], float]:
+    """
+    A number within bounds, for `add_argument(type=...)`.
+
+    Args:
+        least: The smallest that makes sense.
+        most: The largest, or `None`.
+
+    Returns:
+        What reads it; a wrong value is refused with both bounds.
+    """
+    bounds = f"of at least {least:g}" if most is None else f"from {least:g} to {most:g}"
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        # Written so that nan, which is neither, fails as well.
+        if not (least <= value <= (math.inf if most is None else most)) or math.isinf(value):
+            raise argparse.ArgumentTypeError(f"must be a number {bounds}")
+        return value
+
+    return read
+
+
+def day(text: str) -> date:
+    """A day as ISO 8601 writes it, for `add_argument(type=...)`; *text* is what was typed."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be a day like 2026-03-02") from None
+
+
+def cannot_listen(host: str, port: int) -> str | None:
+    """
+    Why nobody can listen there, asked now because a server itself would only say so in a traceback.
+
+    Args:
+        host: An address of this machine, or a name that leads to one.
+        port: 1 to 65535.
+
+    Returns:
+        A sentence that says what to change, or `None` where it can be listened on.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        socket.create_server(found[0][4][:2], family=found[0][0]).close()
+    except (OSError, UnicodeError) as problem:
+        # A name's encoding comes first, and fails in its own way for one that is too long.
+        number = getattr(problem, "errno", None) or 0
+        # Of a name that leads nowhere the number is a resolver's, below 0; Python adds the address to the other words.
+        why = os.strerror(number) if number > 0 else "no such host"
+        return f"cannot listen on {host}:{port} ({why}); choose another --host or --port"
+    return None
+
+
+class _Heard(logging.Handler):
+    """Keeps the last thing a connection pool complained of, instead of having each of its tries shown."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _, _, self.last = record.getMessage().partition(": ")
+
+
+def done(program: str, work: Callable[[], int]) -> int:
+    """
+    Do what a command line asked for, and say it in one sentence where that cannot be done.
+
+    Args:
+        program: Its name, for the sentence.
+        work: What it does; gives the exit code.
+
+    Returns:
+        The exit code: what *work* gave, 2 where somebody has to change something first, 75 where something is away for
+        now, 130 after Ctrl-C.
+    """
+    heard = _Heard()
+    pools = logging.getLogger("psycopg.pool")
+    pools.addHandler(heard)
+    try:
+        return work()
+    except TetherError as problem:
+        sys.stderr.write(f"{program}: {problem}{_cause(problem, heard.last)}\n")
+        return 2 if isinstance(problem, Rejected) else _AWAY
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough, as `head` does. Python would complain once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    finally:
+        pools.removeHandler(heard)
+
+
+def _cause(problem: TetherError, heard: str) -> str:
+    """Say what Postgres or its driver said; for the person at the terminal, who has typed the address."""
+    if not isinstance(problem, StoreUnreachable) or problem.store != "postgres":
+        return ""
+    said = heard or (str(problem.__cause__) if isinstance(problem.__cause__, psycopg.Error) else "")
+    first = said.strip().partition("\n")[0]
+    return f" Its driver says: {first}" if first else ""

@@ -1,0 +1,120 @@
+"""`tether-sandbox` as a stranger uses it: with the wrong words, and told to stop at any moment."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tether_sandbox.services.program import Launch, Program
+
+NOWHERE = "postgresql://tether:hunter2@127.0.0.1:1/tether"
+
+
+@pytest.mark.parametrize(
+    ("words", "environ", "code", "said"),
+    [
+        ("demo --attempts 0", {}, 2, "--attempts: must be a whole number from 1"),
+        ("demo -- sh", {}, 2, "only `up` takes a command"),
+        ("seed --attempts -5", {}, 2, "--attempts: must be a whole number from 1"),
+        ("seed --attempts 5", {}, 2, "DATABASE_URL must be set"),
+        ("seed --attempts 5", {"DATABASE_URL": "nonsense"}, 2, "DATABASE_URL: is no address of Postgres"),
+        ("seed --attempts 5", {"DATABASE_URL": NOWHERE}, 75, "postgres is not reachable"),
+        ("up -- true", {"REDIS_URL": "nonsense"}, 2, "REDIS_URL: is no address of Redis"),
+        ("up --keep /dev/null/x -- true", {}, 2, "--keep: /dev/null/x cannot be made a folder"),
+        ("up --keep /dev/null -- true", {}, 2, "--keep: /dev/null cannot be made a folder"),
+        ("storm --minutes 0", {}, 2, "--minutes: must be a number of at least"),
+        ("storm --rate 0", {}, 2, "--rate: must be a whole number from 1"),
+        ("gateway send --concurrency 0", {}, 2, "--concurrency: must be a whole number from 1"),
+        ("gateway serve --port 99999", {}, 2, "--port: must be a whole number from 1 to 65535"),
+    ],
+)
+def test_wrong_words_get_a_sentence(
+    process: Launch, words: str, environ: dict[str, str], code: int, said: str
+) -> None:
+    """A stranger's first try is often wrong; a traceback, or a run that does nothing and says so, is their last."""
+    program = process("tether-sandbox", *words.split(), environ=environ)
+    assert program.wait(timeout_s=60) == code
+    assert said in program.stderr
+    assert "Traceback" not in program.stderr
+    assert "hunter2" not in program.stderr
+
+
+def test_a_database_without_tables_is_no_traceback(process: Launch, empty_database_url: str) -> None:
+    """Whoever seeds before migrating must read which command comes first."""
+    program = process(
+        "tether-sandbox", "seed", "--attempts", "1", environ={"DATABASE_URL": empty_database_url}
+    )
+    assert program.wait(timeout_s=60) == 2
+    assert "run tether-worker migrate first" in program.stderr
+
+
+def test_a_command_is_run_with_and_without_two_dashes(process: Launch, environment: dict[str, str]) -> None:
+    """`up bash` is what people type first; its options are the command's, and so is its exit code."""
+    for words in (("--", "sh", "-c"), ("sh", "-c")):
+        program = process(
+            "tether-sandbox", "up", *words, 'echo "$TETHER_API_KEYS"; exit 7', environ=environment
+        )
+        assert program.wait(timeout_s=60) == 7
+        assert program.stdout.strip() == environment["TETHER_API_KEYS"]
+
+
+def _left(program: Program, family: list[psutil.Process]) -> list[str]:
+    """What a program left behind: processes, and whatever lies in its folder for temporary files."""
+    folders = [path.name for path in program.folder.iterdir() if path.name.startswith("tether-")]
+    return folders + [process.name() for process in family if process.is_running() and not _zombie(process)]
+
+
+def _zombie(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _tree(program: Program) -> list[psutil.Process]:
+    return list(psutil.Process(program.pid).children(recursive=True))
+
+
+def _postmaster_folder(tree: list[psutil.Process]) -> Path | None:
+    """Where the Postgres among them keeps its data."""
+    for one in tree:
+        if "postgres" in one.name() and "-D" in (words := one.cmdline()):
+            return Path(words[words.index("-D") + 1]).parent
+    return None
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("words", ["up", "demo"])
+def test_told_to_stop_it_leaves_nothing_behind(
+    process: Launch, until: Callable[..., Any], words: str, how: signal.Signals
+) -> None:
+    """A Postgres that goes on after Ctrl-C costs its owner's memory until the next restart, and nobody knows whose it is."""
+    program = process("tether-sandbox", words, environ={})
+    ready = "export DATABASE_URL" if words == "up" else "database migrated"
+    until(lambda: ready in program.stdout, what="the services", timeout_s=60)
+    tree = _tree(program)
+    data = _postmaster_folder(tree)
+    assert len(tree) >= 3
+    assert data is not None
+    assert data.exists()
+    os.kill(program.pid, how)
+    code = program.wait(timeout_s=60)
+    assert (
+        code
+        == {
+            signal.SIGINT: 0 if words == "up" else 130,
+            signal.SIGTERM: 143,
+            signal.SIGHUP: 129,
+            signal.SIGKILL: -9,
+        }[how]
+    )
+    until(lambda: not _left(program, tree) and not data.exists(), what="nothing left", timeout_s=30)
+    assert "Traceback" not in program.stderr
