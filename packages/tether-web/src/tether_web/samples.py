@@ -45,10 +45,12 @@ _SAMPLES: Final[dict[str, Any]] = {
     "reason_code": "AC04",
     "reference": "R-1001",
     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "remote_ip": "192.0.2.7",
     "source": "webhook",
     "state": "processed",
     "status": "approved",
     "transaction_id": "t-3f1c9a0b5d7e4c21",
+    "usage": "Membership March",
     "unique_id": "44177a21403427eb96664a6d7e5d5d48",
 }
 _BY_FORMAT: Final[dict[Any, str]] = {

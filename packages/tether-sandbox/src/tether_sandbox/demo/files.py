@@ -4,6 +4,7 @@ from importlib import resources
 from typing import Any
 
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from tether_sandbox.demo.stage import Stage
@@ -32,7 +33,7 @@ def act(stage: Stage, *, console: Console) -> bool:
         table.add_column(column, justify="right")
     balanced = True
     below = []
-    for name in EXAMPLES:
+    for name in track(EXAMPLES, "reading spreadsheets", console=console, transient=True):
         content = resources.files("tether_sandbox").joinpath("examples", name).read_bytes()
         detail = handed_in(stage, name, content)
         tallies = detail["upload"]["tallies"]
