@@ -25,7 +25,7 @@ _COMMAND = re.compile(r"(?<![\w/.-])(tether-(?:web|worker|sandbox))(?![\w.@/:-])
 _VARIABLE = re.compile(r"\b(?:TETHER|EMP|DATABASE|REDIS|AWS|RECONCILIATION)_[A-Z][A-Z_]*[A-Z]\b")
 # A name of ours with dots; one that ends in a file's ending is a path.
 _NAME = re.compile(r"\b(tether_(?:core|stores|web|worker|sandbox)(?:\.[A-Za-z_]\w*)+)\b(?!/)")
-_TEST = re.compile(r"\btests/[\w/.-]*\w")
+_TEST = re.compile(r"\btests/[\w/.*-]*[\w*]")
 
 
 def _id(page: Path) -> str:
