@@ -11,6 +11,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp
 from tether_stores import redis, telemetry
+from tether_stores.clock import SharedClock
 from tether_stores.objects import open_objects
 from tether_stores.postgres import open_pool
 from tether_stores.queue import open_doorbell
@@ -45,18 +46,20 @@ __all__ = ["application", "create_app"]
 _log = telemetry.logger("app")
 
 
-def application(settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Litestar:
+def application(settings: Settings, *, clock: Callable[[], datetime] | None = None) -> Litestar:
     """
     The Litestar application.
 
     Args:
         settings: Everything an operator may choose.
-        clock: Gives the present moment, aware, UTC.
+        clock: Gives the present moment, aware, UTC; `None` for that of Postgres, which all nodes go by.
 
     Returns:
         The application; its services open with its lifespan and close after the last answer.
     """
     has_objects = bool(settings.aws_bucket or settings.objects_dir)
+    shared = SharedClock(lambda: datetime.now(UTC))
+    moment = clock or shared
 
     @asynccontextmanager
     async def services(app: Litestar) -> AsyncIterator[None]:
@@ -64,6 +67,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] = lambda: d
             pool = await stack.enter_async_context(
                 open_pool(settings.database_url, name="tether-web", max_size=settings.database_pool_max)
             )
+            await stack.enter_async_context(shared.kept(pool))
             # One connection for the inbox: its group commit has one insert in flight, and does it again should the
             # connection have died meanwhile.
             inbox_pool = await stack.enter_async_context(
@@ -77,7 +81,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] = lambda: d
                 pool=inbox_pool,
                 cache=cache,
                 doorbell=doorbell,
-                clock=clock,
+                clock=moment,
                 deadline_s=settings.commit_deadline_s,
                 waiting_max=settings.waiting_max,
             )
@@ -95,7 +99,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] = lambda: d
                     "pool": pool,
                     "cache": cache,
                     "inbox": inbox,
-                    "clock": clock,
+                    "clock": moment,
                     "credentials": settings.credentials,
                     "key_ring": KeyRing(settings.api_keys),
                     "settings": settings,

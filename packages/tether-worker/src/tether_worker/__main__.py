@@ -18,7 +18,7 @@ from tether_stores.migrate import migrate
 from tether_stores.settings import Settings
 
 from tether_worker import accounts, files
-from tether_worker.app import work_until_stopped
+from tether_worker.app import Clock, work_until_stopped
 from tether_worker.completeness import show as show_completeness
 from tether_worker.requests import completeness, request_checks, request_pulls
 from tether_worker.status import show, status
@@ -26,17 +26,19 @@ from tether_worker.status import show, status
 __all__ = ["main"]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, clock: Clock = lambda: datetime.now(UTC)) -> int:
     """
     Run the command line.
 
     Args:
         argv: Arguments without the program's name; `None` for those of the process.
+        clock: Gives the present moment by this machine, aware, UTC; a wrong one shows what a wrong one does.
 
     Returns:
         The exit code: 0 done, 2 something to change first, 75 something away for now.
     """
     args = _parser().parse_args(argv)
+    args.clock = clock
 
     def work() -> int:
         settings = Settings.from_env(os.environ)
@@ -125,7 +127,7 @@ def _require(settings: Settings, *names: str) -> None:
 
 def _run(args: argparse.Namespace, settings: Settings) -> int:
     telemetry.configure(level=settings.log_level, program="tether-worker")
-    uvloop.run(work_until_stopped(settings, queues=args.queues, grace_s=args.grace))
+    uvloop.run(work_until_stopped(settings, queues=args.queues, grace_s=args.grace, own_clock=args.clock))
     return 0
 
 

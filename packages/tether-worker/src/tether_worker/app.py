@@ -8,7 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -16,6 +16,7 @@ from saq.worker import Worker
 from tether_core.jobs import Queue
 from tether_core.spreadsheet import Rules
 from tether_stores import redis
+from tether_stores.clock import SharedClock
 from tether_stores.objects import open_objects
 from tether_stores.postgres import Pool, open_pool
 from tether_stores.queue import Doorbell, open_doorbell
@@ -39,12 +40,20 @@ from tether_worker.upkeep import Duty, keep_up, sweep_objects, wake_matched
 from tether_worker.webhooks import Booking, booking
 from tether_worker.work import Work, look, rung, rung_off
 
-__all__ = ["work_until_stopped"]
+__all__ = ["Clock", "work_until_stopped"]
+
+Clock: TypeAlias = Callable[[], datetime]
 
 _log = logger("app")
 
 
-async def work_until_stopped(settings: Settings, *, queues: Sequence[Queue], grace_s: int) -> None:
+async def work_until_stopped(
+    settings: Settings,
+    *,
+    queues: Sequence[Queue],
+    grace_s: int,
+    own_clock: Clock = lambda: datetime.now(UTC),
+) -> None:
     """
     Do the work of some queues until SIGTERM or SIGINT.
 
@@ -52,27 +61,30 @@ async def work_until_stopped(settings: Settings, *, queues: Sequence[Queue], gra
         settings: Everything an operator may choose.
         queues: Which queues; see `tether_core.jobs.Queue`.
         grace_s: How long work in progress may take to end after the signal, in seconds.
+        own_clock: Gives the present moment by this machine, aware, UTC; all nodes go by that of Postgres.
     """
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             open_pool(settings.database_url, name="tether-worker", max_size=settings.database_pool_max)
         )
+        clock = SharedClock(own_clock)
+        await stack.enter_async_context(clock.kept(pool))
         cache = await stack.enter_async_context(redis.open_redis(settings.redis_url, name="tether-worker"))
         await _complain(settings, cache)
         stopping = asyncio.Event()
-        works, duties = _all_work(settings, pool, queues=queues)
+        works, duties = _all_work(settings, pool, queues=queues, clock=clock)
         if {"webhooks", "reconciliation"} & set(queues):
-            works_of, duties_of = await _asking(stack, settings, pool, cache, queues=queues)
+            works_of, duties_of = await _asking(stack, settings, pool, cache, queues=queues, clock=clock)
             works += works_of
             duties += duties_of
         if "vop" in queues:
-            works.append(await _checking(stack, settings, pool))
+            works.append(await _checking(stack, settings, pool, clock=clock))
         if "billing" in queues:
-            works_of, duties_of = await _billing(stack, settings, pool, cache, stopping=stopping)
+            works_of, duties_of = await _billing(stack, settings, pool, cache, stopping=stopping, clock=clock)
             works += works_of
             duties += duties_of
         if "default" in queues:
-            works_of, duties_of = _reading(settings, pool, stopping=stopping)
+            works_of, duties_of = _reading(settings, pool, stopping=stopping, clock=clock)
             works += works_of
             duties += duties_of
         workers = [
@@ -98,10 +110,9 @@ async def work_until_stopped(settings: Settings, *, queues: Sequence[Queue], gra
     _log.info("stopped")
 
 
-def _all_work(settings: Settings, pool: Pool, *, queues: Sequence[Queue]) -> tuple[list[Work], list[Duty]]:
-    def clock() -> datetime:
-        return datetime.now(UTC)
-
+def _all_work(
+    settings: Settings, pool: Pool, *, queues: Sequence[Queue], clock: Clock
+) -> tuple[list[Work], list[Duty]]:
     works: list[Work] = []
     duties: list[Duty] = []
     if "webhooks" in queues:
@@ -111,11 +122,14 @@ def _all_work(settings: Settings, pool: Pool, *, queues: Sequence[Queue]) -> tup
 
 
 async def _asking(
-    stack: AsyncExitStack, settings: Settings, pool: Pool, cache: Redis, *, queues: Sequence[Queue]
+    stack: AsyncExitStack,
+    settings: Settings,
+    pool: Pool,
+    cache: Redis,
+    *,
+    queues: Sequence[Queue],
+    clock: Clock,
 ) -> tuple[list[Work], list[Duty]]:
-    def clock() -> datetime:
-        return datetime.now(UTC)
-
     gateways = await stack.enter_async_context(
         open_gateways(pool, settings=settings, connections_max=QUESTIONS_MAX)
     )
@@ -144,7 +158,7 @@ async def _asking(
     return works, duties
 
 
-async def _checking(stack: AsyncExitStack, settings: Settings, pool: Pool) -> Work:
+async def _checking(stack: AsyncExitStack, settings: Settings, pool: Pool, *, clock: Clock) -> Work:
     from tether_worker import vop  # noqa: PLC0415 - the directory of banks is large, and only this queue needs it
 
     provider: vop.Provider = vop.builtin
@@ -152,15 +166,18 @@ async def _checking(stack: AsyncExitStack, settings: Settings, pool: Pool) -> Wo
     if settings.vop_url:
         client = await stack.enter_async_context(vop.client())
         provider, name = vop.over_http(client, url=settings.vop_url, token=settings.vop_token), "http"
-    return vop.checking(vop.Checking(pool, provider, name, lambda: datetime.now(UTC), random.random))
+    return vop.checking(vop.Checking(pool, provider, name, clock, random.random))
 
 
 async def _billing(
-    stack: AsyncExitStack, settings: Settings, pool: Pool, cache: Redis, *, stopping: asyncio.Event
+    stack: AsyncExitStack,
+    settings: Settings,
+    pool: Pool,
+    cache: Redis,
+    *,
+    stopping: asyncio.Event,
+    clock: Clock,
 ) -> tuple[list[Work], list[Duty]]:
-    def clock() -> datetime:
-        return datetime.now(UTC)
-
     gateways = await stack.enter_async_context(
         open_gateways(pool, settings=settings, connections_max=CALLS_MAX)
     )
@@ -175,13 +192,12 @@ async def _billing(
     return [planning(pool, clock=clock), billing(has), giving_back(has)], duties
 
 
-def _reading(settings: Settings, pool: Pool, *, stopping: asyncio.Event) -> tuple[list[Work], list[Duty]]:
+def _reading(
+    settings: Settings, pool: Pool, *, stopping: asyncio.Event, clock: Clock
+) -> tuple[list[Work], list[Duty]]:
     if not (settings.aws_bucket or settings.objects_dir):
         _log.error("uploads are not read: set AWS_BUCKET, or TETHER_OBJECTS_DIR on a single machine")
         return [], []
-
-    def clock() -> datetime:
-        return datetime.now(UTC)
 
     store = open_objects(settings)
     has = Intake(

@@ -1,0 +1,128 @@
+"""Workers on machines whose clocks are wrong: they go by Postgres', so nobody's work is late or taken for lost."""
+
+from __future__ import annotations
+
+import random
+import signal
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psycopg
+import pytest
+from tether_core.emp.notification import FORM
+from tether_sandbox.gateway import Setup, Simulator, encode, running, scripted_iban, sign
+from tether_sandbox.seed import seed
+from tether_sandbox.services.server import free_port
+from tether_sandbox.uploads import Owed, seed_upload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tether_sandbox.services.program import Launch, Program
+
+SLOW = 49  # the simulator takes it at once and answers two seconds later
+HOUR_S = 3600
+
+
+def _askew(process: Launch, environ: dict[str, str], *queues: str, by_s: int) -> Program:
+    worker = process("python", "-m", "tether_sandbox.storm.askew", str(by_s), "run", *queues, environ=environ)
+    worker.await_line('"working"', timeout_s=60)
+    return worker
+
+
+@pytest.fixture
+def simulator(environment: dict[str, str]) -> Iterator[Simulator]:
+    """A gateway that takes a second debit under the same id; it does not help anybody."""
+    setup = Setup(
+        login=environment["EMP_API_LOGIN"],
+        passwords=(environment["EMP_API_PASSWORD"],),
+        terminals=(environment["EMP_TERMINAL_TOKEN"],),
+        result_after_s=3600,
+    )
+    with running(setup) as one:
+        yield one
+
+
+def test_a_worker_an_hour_behind_books_what_comes(
+    environment: dict[str, str], database_url: str, process: Launch, until: Callable[..., Any]
+) -> None:
+    """By its own clock nothing would be due for an hour, and who waits for the money would not know why."""
+    (made,) = seed(database_url, attempts=1, chance=random.Random(1), now=datetime.now(UTC))
+    port = free_port()
+    web = process("tether-web", "--port", str(port), environ=environment)
+    web.await_url(f"http://127.0.0.1:{port}/health", timeout_s=60)
+    worker = _askew(process, environment, "webhooks", by_s=-HOUR_S)
+    told = {
+        "unique_id": made.unique_id,
+        "status": "approved",
+        "signature": sign(made.unique_id, password=environment["EMP_API_PASSWORD"]),
+    }
+    answer = httpx.post(
+        f"http://127.0.0.1:{port}/api/webhooks/emp",
+        content=encode(told),
+        headers={"content-type": FORM},
+        trust_env=False,
+        timeout=20,
+    )
+    assert answer.status_code == 200
+
+    def booked() -> bool:
+        with psycopg.connect(database_url) as conn:
+            return conn.execute("select state from billing_attempts").fetchall() == [("approved",)]
+
+    until(booked, what="the notification to be booked", timeout_s=60)
+    assert "the clock of this machine is wrong" in worker.stderr
+
+
+def test_a_worker_an_hour_ahead_leaves_the_calls_of_others_alone(
+    environment: dict[str, str],
+    database_url: str,
+    process: Launch,
+    simulator: Simulator,
+    until: Callable[..., Any],
+) -> None:
+    """
+    By its own clock each lease would be over, and "not there" the gateway's last word.
+
+    A debit that is only on its way would be free to be sent again: the debtor pays twice.
+    """
+    environ = {**environment, "EMP_API_URL": simulator.url, "EMP_RATE_LIMIT": "200"}
+    conn = psycopg.connect(database_url, autocommit=True)
+
+    def order(count: int, *, script: int) -> None:
+        now = datetime.now(UTC)
+        owed = [Owed(scripted_iban(script), 1_000 + n) for n in range(count)]
+        upload_id, _ = seed_upload(database_url, owed, now=now)
+        conn.execute(
+            "insert into billing_runs (upload_id, account, due_item, state, terms, skipped, created_by, created_at, updated_at)"
+            " values (%s, 'default', 'once', 'planning', %s, '{}', 'tests', %s, %s)",
+            (upload_id, b"{}", now, now),
+        )
+
+    def ask(query: str) -> Any:
+        return conn.execute(query).fetchall()
+
+    first = process("tether-worker", "run", "billing", environ=environ)
+    first.await_line('"working"', timeout_s=60)
+    order(10, script=SLOW)
+    until(lambda: len(simulator.records()) == 10, what="the gateway to have taken all", timeout_s=60)
+    first.signal(signal.SIGSTOP)
+    under_way = "select count(*) from billing_attempts where leased_until is not null"
+    ((held,),) = ask(under_way)
+    _askew(process, environ, "billing", by_s=HOUR_S)
+    # Its first look at leases comes before it can have planned and sent anything.
+    order(1, script=0)
+    until(lambda: len(simulator.records()) == 11, what="a debit of the worker that is ahead", timeout_s=60)
+    assert held > 0
+    assert ask("select count(*) from billing_attempts where state = 'unknown'") == [(0,)]
+    until(
+        lambda: ask(f"{under_way} and due_item = 'once'") == [(held,)],
+        what="its own call to be recorded",
+        timeout_s=60,
+    )
+    first.signal(signal.SIGCONT)
+    until(lambda: ask(under_way) == [(0,)], what="the first worker to record what it heard", timeout_s=60)
+    assert ask("select distinct state from billing_attempts") == [("pending",)]
+    assert simulator.sums()["debited_twice"] == []
+    conn.close()
