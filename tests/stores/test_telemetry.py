@@ -16,6 +16,7 @@ from tether_stores.telemetry import LogSink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 IBAN = "DE89370400440532013000"
 
@@ -249,6 +250,22 @@ def test_a_reader_that_has_gone_harms_nobody() -> None:
         sink.write(b"line\n")
     sink.close()
     os.close(writing)
+
+
+def test_a_full_disk_does_not_silence_for_ever(tmp_path: Path, until: Callable[..., Any]) -> None:
+    """The lines of the time when it was full are lost and counted; those after it must come, or nobody hears of anything."""
+    log = tmp_path / "log"
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    sink = LogSink(descriptor)
+    sink.write(b"lost\n")
+    until(lambda: sink.dropped == 1, what="the line to be given up")
+    room = os.open(log, os.O_WRONLY | os.O_CREAT)
+    os.dup2(room, descriptor)
+    sink.write(b"kept\n")
+    until(lambda: log.read_bytes() == b"kept\n", what="the line that came after the trouble")
+    sink.close()
+    os.close(room)
+    os.close(descriptor)
 
 
 def test_redaction_keeps_what_people_search_by() -> None:

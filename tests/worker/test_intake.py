@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
+import resource
 import secrets
 import tempfile
 from datetime import UTC, datetime, timedelta
@@ -16,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tether_core import iban as ibans
+from tether_core.errors import StoreUnreachable
 from tether_core.screening import Policy
 from tether_core.spreadsheet import Answers, Rules
 from tether_core.upload import content_key, object_key
@@ -28,7 +31,7 @@ from tether_worker.intake import Intake, intake, read_one
 from tether_worker.reader import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from types import ModuleType
 
     from tether_stores.postgres import Connection, Pool
@@ -598,3 +601,33 @@ async def test_a_dry_run_tells_the_same_and_stores_no_debtor(desk: Desk) -> None
     assert done.upload.tallies == tried.upload.tallies
     assert done.upload.tallies.verdicts == {"duplicate_in_file": 2}
     assert await desk.ask("select count(*) from problems") == [(2,)]
+
+
+@contextlib.contextmanager
+def _disk_full() -> Iterator[None]:
+    """Let no file of this process grow; found by the storm."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+async def test_a_full_disk_is_no_fault_of_the_file(desk: Desk, kind: str) -> None:
+    """
+    Temporary files cannot be written: the upload waits, however often it is tried, and is read when there is room.
+
+    A small file stays in a buffer until the end, where writing it failed as if reading had: after five tries the file was
+    given up, and somebody's payroll with it.
+    """
+    rows = [["Name", "IBAN", "Betrag"], ["A B", DE, 1]]
+    data = make.xlsx({"L": rows}) if kind == "xlsx" else f"Name;IBAN;Betrag\nA B;{DE};1,00\n"
+    upload_id = await desk.send(data, name=f"list.{kind}")
+    for _ in range(6):
+        with _disk_full(), pytest.raises(StoreUnreachable, match="temporary files"):
+            await read_one(desk.has)
+        desk.now += timedelta(minutes=1)
+    assert await read_one(desk.has) == 1
+    assert (await desk.detail(upload_id)).upload.state == "completed"

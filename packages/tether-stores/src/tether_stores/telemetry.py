@@ -15,6 +15,7 @@ A line looks like this:
 """
 
 import atexit
+import errno
 import logging
 import os
 import re
@@ -47,6 +48,8 @@ _USERINFO: Final = re.compile(r"(?<=://)[^/@\s]+@")
 # What an error quotes is what it was given.
 _QUOTED: Final = re.compile(r"""(?<!\w)(['"]).*?\1(?!\w)""")
 _is_personal: Final = lru_cache(maxsize=1_000)(redact.is_personal)
+# After these there will never be a reader again. Others pass, such as a disk that is full.
+_GONE: Final = (errno.EPIPE, errno.EBADF)
 _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -55,7 +58,7 @@ class LogSink:
     A bounded buffer of lines and the thread that writes them to a file descriptor.
 
     Attributes:
-        dropped: Lines that were lost because the descriptor stalled.
+        dropped: Lines that were lost because the descriptor stalled or its disk was full.
     """
 
     def __init__(self, descriptor: int, *, lines_max: int = 20_000) -> None:
@@ -93,13 +96,16 @@ class LogSink:
             self._wake.wait()
             self._wake.clear()
             while self._lines:
-                chunk = bytearray()
+                chunk, lines = bytearray(), 0
                 while self._lines and len(chunk) < 65_536:
                     chunk += self._lines.popleft()
+                    lines += 1
                 try:
                     _write_all(self._descriptor, chunk)
-                except OSError:
-                    return  # nobody reads any more; there is nowhere left to say so
+                except OSError as problem:
+                    self.dropped += lines
+                    if problem.errno in _GONE:
+                        return  # nobody reads any more; there is nowhere left to say so
             if self._done:
                 return
 

@@ -249,7 +249,9 @@ class _Reading:
                 after=self.due.position.row,
                 limits=self._has.limits,
             )
-            with Child(file, task) as child:
+            with _room_for_files():
+                started = Child(file, task)
+            with started as child:
                 plan = self.due.plan or await self._settled(await asyncio.to_thread(child.plan))
                 if plan is not None:
                     await self._read(
@@ -394,19 +396,20 @@ class _Reading:
 @contextlib.asynccontextmanager
 async def _fetched(store: Objects, due: Due) -> AsyncIterator[BinaryIO]:
     """Have an upload's bytes in a nameless temporary file, and be sure that they are the ones that were sent."""
-    with tempfile.TemporaryFile() as file:
+    with _room_for_files():
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the block that begins at once
+    with _closed(file):
         digest, longest = hashlib.sha256(), _LongestLine()
         async for part in await objects.get(store, due.object_key):
             digest.update(part)
             longest.add(part)
-            try:
+            with _room_for_files():
                 file.write(part)
-            except OSError as problem:
-                raise StoreUnreachable("temporary files", why=type(problem).__name__) from problem
         if digest.digest() != due.sha256:
             why = "The stored file is not the one that was sent; send it again."
             raise FileRefused(Refusal("object_changed", why))
-        file.flush()
+        with _room_for_files():
+            file.flush()
         file.seek(0)
         if longest.size_bytes > _LINE_BYTES_MAX and not file.read(4).startswith(
             (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
@@ -417,6 +420,25 @@ async def _fetched(store: Objects, due: Due) -> AsyncIterator[BinaryIO]:
             )
             raise FileRefused(Refusal("line_too_long", why))
         yield file
+
+
+@contextlib.contextmanager
+def _room_for_files() -> Iterator[None]:
+    """Take a full or missing folder of temporary files for what it is: a store that is away, and no fault of the file."""
+    try:
+        yield
+    except OSError as problem:
+        raise StoreUnreachable("temporary files", why=type(problem).__name__) from problem
+
+
+@contextlib.contextmanager
+def _closed(file: BinaryIO) -> Iterator[None]:
+    """Close *file* at the end, also where what it still holds cannot be written any more."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            file.close()
 
 
 class _LongestLine:
