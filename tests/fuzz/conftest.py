@@ -1,14 +1,43 @@
-"""Two lengths: what every run has time for, and `pytest tests/fuzz --hypothesis-profile=long`."""
+"""Two lengths: what every run has time for, and `pytest tests/fuzz --hypothesis-profile=long`; and how many inputs there were."""
+
+from __future__ import annotations
 
 import os
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
+import msgspec
+import pytest
 
-# Twelve decoders and the routes: more than a million inputs, in about an hour.
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# Some twenty decoders and all routes: more than a million inputs, in about an hour.
 hypothesis.settings.register_profile(
     "long",
     deadline=None,
     database=None,
-    max_examples=int(os.environ.get("TETHER_FUZZ_EXAMPLES", "90000")),
+    max_examples=int(os.environ.get("TETHER_FUZZ_EXAMPLES", "50000")),
     suppress_health_check=list(hypothesis.HealthCheck),
 )
+
+
+@pytest.fixture(scope="session")
+def counts() -> Iterator[Counter[str]]:
+    """Name to number of inputs; written as JSON to the file `TETHER_FUZZ_COUNTS` at the end, where that is set."""
+    counted = Counter[str]()
+    yield counted
+    if place := os.environ.get("TETHER_FUZZ_COUNTS"):
+        Path(place).write_bytes(msgspec.json.encode(counted))
+
+
+@pytest.fixture
+def count(counts: Counter[str]) -> Callable[[str, int], None]:
+    """Count inputs in."""
+
+    def counted(name: str, number: int = 1) -> None:
+        counts[name] += number
+
+    return counted

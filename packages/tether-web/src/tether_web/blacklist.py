@@ -284,6 +284,8 @@ def _first(lines: Iterator[tuple[int, list[str]]]) -> list[tuple[int, str]]:
 
 def _line(number: int, told: dict[str, str], *, key: bytes) -> list[ManualEntry] | ImportProblem:
     """Make the entries of a line, or say what is wrong with it."""
+    if any("\x00" in text for text in told.values()):
+        return ImportProblem(number, "", "unreadable", "", "A cell holds a zero byte; remove it.")
     name = told.get("name") or " ".join(filter(None, (told.get("first_name"), told.get("last_name"))))
     subjects: Sequence[tuple[str, str]] = [
         (field, text)
