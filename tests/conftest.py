@@ -97,6 +97,8 @@ def environment(database_url: str, redis_url: str, objects_dir: Path) -> dict[st
         "EMP_API_PASSWORD": "s3cret-password",
         "EMP_TERMINAL_TOKEN": "terminal-1",
         "TETHER_API_KEYS": "tests:test-key",
+        # Not that of production: where a test is about something else, a busy machine shall not be told 503.
+        "TETHER_COMMIT_DEADLINE": "20",
     }
 
 

@@ -135,13 +135,13 @@ def test_a_worker_killed_between_call_and_record(
     """The gateway has taken it, we have not heard so: sent again, the debtor pays twice; forgotten, the money is lost to us."""
     books.order(20, script=SLOW)
     worker = start("billing")
-    until(lambda: len(books.simulator.records()) == 20, what="the gateway to have taken all", timeout_s=30)
+    until(lambda: len(books.simulator.records()) == 20, what="the gateway to have taken all", timeout_s=60)
     worker.signal(signal.SIGKILL)
     worker.wait()
     assert books.count("leased_until is not null") > 0
     start("billing")
     books.leases_run_out()
-    until(lambda: not books.count("leased_until is not null"), what="the leases to be noticed", timeout_s=30)
+    until(lambda: not books.count("leased_until is not null"), what="the leases to be noticed", timeout_s=60)
     assert books.count("state = 'unknown'") > 0
     assert len(books.simulator.records()) == 20  # asked about, not sent again
     start("webhooks", "reconciliation")
@@ -177,7 +177,7 @@ def test_a_worker_told_to_stop_leaves_nothing_open(
     """Each deploy would else leave some dozen debits of unknown outcome behind, to be asked about for nothing."""
     books.order(300)
     worker = start("billing", EMP_RATE_LIMIT="100")
-    until(lambda: len(books.simulator.records()) >= 30, what="some debits", timeout_s=30)
+    until(lambda: len(books.simulator.records()) >= 30, what="some debits", timeout_s=60)
     assert worker.terminate() == 0
     assert not books.count("leased_until is not null or state = 'unknown'")
     sent = books.count("sends > 0")
@@ -192,7 +192,7 @@ def test_redis_wiped_and_stopped_while_billing(
     assert services.redis is not None
     start("billing", EMP_RATE_LIMIT="100")
     books.order(150)
-    until(lambda: len(books.simulator.records()) >= 10, what="the first debits", timeout_s=30)
+    until(lambda: len(books.simulator.records()) >= 10, what="the first debits", timeout_s=60)
     services.redis.flush()
     services.redis.stop()
     before = len(books.simulator.records())
@@ -211,7 +211,7 @@ def test_postgres_restarted_while_billing(
     assert services.postgres is not None
     start("billing", "webhooks", "reconciliation", EMP_RATE_LIMIT="100")
     books.order(200)
-    until(lambda: len(books.simulator.records()) >= 40, what="some debits", timeout_s=30)
+    until(lambda: len(books.simulator.records()) >= 40, what="some debits", timeout_s=60)
     services.postgres.stop_immediately()
     services.postgres.start()
     books.connect_again()

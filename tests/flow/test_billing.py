@@ -126,7 +126,7 @@ def test_every_debit_comes_to_its_end_and_nobody_pays_twice(world: World, until:
     """
     owed = [Owed(scripted_iban(script), 1_000 + n) for n in range(4) for script in FATES]
     run_id = world.order(owed)
-    until(lambda: world.run(run_id)["run"]["count"] == len(owed), what="the plan", timeout_s=30)
+    until(lambda: world.run(run_id)["run"]["count"] == len(owed), what="the plan", timeout_s=60)
     until(world.sent, what="all debits to be sent", timeout_s=60)
     planned = sum(one.amount_minor for one in owed)
     told = world.run(run_id)
@@ -154,7 +154,7 @@ def test_an_outage_of_the_gateway_costs_time_only(world: World, until: Callable[
     until(
         lambda: world.run(run_id)["gateway"]["breaker"] in {"open", "half_open"},
         what="the breaker to open",
-        timeout_s=30,
+        timeout_s=60,
     )
     world.simulator.faults(Faults())
     until(

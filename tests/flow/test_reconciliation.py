@@ -178,10 +178,10 @@ async def test_whatever_the_gateway_tells_or_does_not(world: World, until: Calla
     until(
         lambda: world.event(str(innocent), "chargebacked")["refuted"],
         what="the lie to be refuted",
-        timeout_s=30,
+        timeout_s=60,
     )
     until(
-        lambda: world.states()["back"] == "chargebacked", what="the chargeback to be confirmed", timeout_s=30
+        lambda: world.states()["back"] == "chargebacked", what="the chargeback to be confirmed", timeout_s=60
     )
 
     # What was told without a reason, or not at all, is in the lists.
@@ -205,7 +205,7 @@ async def test_whatever_the_gateway_tells_or_does_not(world: World, until: Calla
             "select 1 from billing_attempts where transaction_id = 'never-there' and send_at is not null"
         ),
         what="the debit that never came there to be free again",
-        timeout_s=30,
+        timeout_s=60,
     )
 
     # The notification of what was pulled comes after all, and a second reading finds nothing new.
@@ -213,7 +213,7 @@ async def test_whatever_the_gateway_tells_or_does_not(world: World, until: Calla
     until(
         lambda: world.event(str(late), "approved")["event"]["state"] == "processed",
         what="the late notification to be booked",
-        timeout_s=30,
+        timeout_s=60,
     )
     counts = []
     for _ in range(2):  # the first reading may still find what the gateway did since the last one
@@ -226,7 +226,7 @@ async def test_whatever_the_gateway_tells_or_does_not(world: World, until: Calla
         until(
             lambda: not world.all("select 1 from webhook_events where state in ('waiting', 'confirming')"),
             what="booking",
-            timeout_s=30,
+            timeout_s=60,
         )
         counts.append(world.all("select count(*) from webhook_events"))
     assert counts[0] == counts[1]
@@ -263,14 +263,14 @@ async def test_while_the_gateway_is_away_nothing_is_applied_and_nothing_is_lost(
     until(
         lambda: world.all("select 1 from webhook_events where state = 'confirming' and failures > 0"),
         what="a question without an answer",
-        timeout_s=30,
+        timeout_s=60,
     )
     until(
         lambda: world.all(
             "select 1 from billing_attempts where transaction_id = 'away-lost' and ask_at is not null"
         ),
         what="a question about the lost answer",
-        timeout_s=30,
+        timeout_s=60,
     )
     assert world.states() == {"away": "approved", "away-lost": "unknown"}
     assert world.all("select 1 from blacklist") == []

@@ -115,7 +115,7 @@ async def test_however_often_and_wherever_it_is_delivered_it_is_booked_once(
     assert _ask(database_url, "select count(*), count(distinct attempt_id) from blacklist") == [(3, 3)]
     assert _ask(database_url, "select count(distinct key) from webhook_events") == [(6,)]
     for program in (worker, *(web for web, _ in nodes)):
-        assert program.terminate(timeout_s=15) == 0
+        assert program.terminate() == 0
 
 
 async def test_no_secret_and_no_account_is_in_any_line_that_was_written(
@@ -191,8 +191,8 @@ async def test_no_secret_and_no_account_is_in_any_line_that_was_written(
 
     until(done, what="everything to be booked or put off")
     worker.await_line("notification put off")
-    assert web.terminate(timeout_s=15) == 0
-    assert worker.terminate(timeout_s=15) == 0
+    assert web.terminate() == 0
+    assert worker.terminate() == 0
     for program in (web, worker):
         lines = [json.loads(line) for line in program.stderr.splitlines()]
         assert len(lines) > 5

@@ -70,7 +70,7 @@ async def test_a_pool_opens_while_postgres_is_away_and_finds_it_later(
         assert await answers(pool) is (services.postgres is None)
         if services.postgres:
             services.postgres.start()
-        await eventually(lambda: answers(pool), what="the pool to find Postgres", timeout_s=3)
+        await eventually(lambda: answers(pool), what="the pool to find Postgres")
 
 
 async def test_after_a_long_outage_the_pool_is_back_at_once(eventually: Callable[..., Any]) -> None:
@@ -94,10 +94,10 @@ async def _tries_stay_close(size: int, eventually: Callable[..., Any]) -> None:
 
         async def tried_for_long() -> bool:
             assert not await answers(pool)
-            return tries[-1] - tries[0] > 3.2
+            return tries[-1] - tries[0] > 6.5
 
-        await eventually(tried_for_long, what="tries over some seconds", timeout_s=15)
-    assert max(later - earlier for earlier, later in pairwise(tries)) < 1.6
+        await eventually(tried_for_long, what="tries over some seconds")
+    assert max(later - earlier for earlier, later in pairwise(tries)) < 3
 
 
 async def test_failures_say_what_failed_and_never_where(database_url: str, services: Services) -> None:

@@ -79,7 +79,7 @@ async def _fails_quickly(client: plain.asyncio.Redis) -> None:
         began = monotonic()
         with pytest.raises(StoreUnreachable, match=r"^redis is not reachable \(\w+\)") as raised:
             await attempt
-        assert monotonic() - began < 1
+        assert monotonic() - began < 5  # its own limit is a quarter of a second; without it, minutes
         assert "@" not in str(raised.value)
     assert not await answers(client)
 

@@ -74,9 +74,11 @@ def test_a_node_that_is_told_to_end_while_it_starts_ends_at_once(
     environment: dict[str, str], process: Launch, until: Callable[..., Any]
 ) -> None:
     """A deploy that is taken back ends nodes in their first second. They have nobody to finish with."""
-    web = process("tether-web", "--port", str(free_port()), "--workers", "2", environ=environment)
+    web = process(
+        "tether-web", "--port", str(free_port()), "--workers", "2", "--grace", "300", environ=environment
+    )
     until(lambda: len(psutil.Process(web.pid).children()) == 2, what="two processes that load")
-    assert web.terminate(timeout_s=10) == 0
+    assert web.terminate() == 0
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,7 @@ def test_the_program_says_what_to_set_and_ends(
 ) -> None:
     """A wrong setting must stop the deploy at once, with a sentence and not with a traceback."""
     web = process("tether-web", "--port", str(free_port()), environ=environment | changes)
-    assert web.wait(timeout_s=20) == 2
+    assert web.wait() == 2
     assert words in web.stderr
     assert "Traceback" not in web.stderr
     assert "hunter2" not in web.stderr

@@ -166,12 +166,12 @@ async def test_without_redis_everything_is_recorded_and_quickly(
         with services.redis.paused():
             began = monotonic()
             assert await inbox.deliver(_row("first")) == "recorded"
-            assert monotonic() - began < 1
+            assert monotonic() - began < 5
             began = monotonic()
-            for n in range(20):
+            for n in range(40):
                 assert await inbox.deliver(_row(f"e{n}")) == "recorded"
             assert await inbox.deliver(_row("e0")) == "repeated"
-            assert monotonic() - began < 1
+            assert monotonic() - began < 8  # with a quarter of a second for each it would be ten
         services.redis.kill()
         assert await inbox.deliver(_row("second")) == "recorded"
         services.redis.start()
@@ -247,6 +247,6 @@ async def test_closing_waits_for_commits_and_not_for_a_store_that_hangs(
                 await inbox.deliver(_row("a"))
             closing = asyncio.create_task(inbox.close())
             await closing
-            assert monotonic() - began < 3
+            assert monotonic() - began < 10
             busy.rollback()
     await eventually(lambda: _states(database_url) in ([], [("a", "waiting")]), what="an end of it")

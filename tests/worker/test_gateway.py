@@ -236,7 +236,9 @@ async def test_nobody_listens(simulator: Simulator) -> None:
 
 
 @asynccontextmanager
-async def _answering(answer: Callable[[asyncio.StreamWriter], object]) -> AsyncIterator[Account]:
+async def _answering(
+    answer: Callable[[asyncio.StreamWriter], object], *, timeout_s: float = 20
+) -> AsyncIterator[Account]:
     """A server that reads one request and then lets *answer* write what it likes."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -253,7 +255,7 @@ async def _answering(answer: Callable[[asyncio.StreamWriter], object]) -> AsyncI
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        yield msgspec.structs.replace(ACCOUNT, url=f"http://127.0.0.1:{port}", timeout_s=0.3)
+        yield msgspec.structs.replace(ACCOUNT, url=f"http://127.0.0.1:{port}", timeout_s=timeout_s)
 
 
 async def _trickle(writer: asyncio.StreamWriter) -> None:
@@ -293,7 +295,9 @@ async def test_whatever_else_comes_is_silence(
     answer: Callable[[asyncio.StreamWriter], object], why: str
 ) -> None:
     """Every one of these leaves it open whether the debit stands."""
-    async with _answering(answer) as account, open_gateway(account) as gateway, asyncio.timeout(10):
+    timeout_s = 0.5 if why == "timeout" else 20  # only who trickles is given up
+    answering = _answering(answer, timeout_s=timeout_s)
+    async with answering as account, open_gateway(account) as gateway, asyncio.timeout(60):
         with pytest.raises(GatewaySilent, match=why):
             await calls.sale(gateway, _debit("raw-1"))
 

@@ -62,7 +62,7 @@ async def test_a_run_ends_in_time_however_much_waits() -> None:
         return 5
 
     work = Work(msgspec.structs.replace(QUICK, run_s=0.05), bite, endless.waits)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         assert await run(work) == endless.taken * 5 > 5
 
 
@@ -114,5 +114,5 @@ async def test_the_look_stops_when_told_to(eventually: Callable[..., Any]) -> No
     task = asyncio.create_task(look(pile.work(look_every_s=600), stopping=stopping))
     await eventually(lambda: pile.looked, what="the first look")
     stopping.set()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(30):
         await task

@@ -1,6 +1,8 @@
 """
 Waiting for a fact: a row that exists, a URL that answers, a process that has gone. Never for time itself.
 
+How long to wait at most is long by default: it costs nothing where the fact comes, and a busy machine is slow.
+
 >>> until(iter([0, 0, 7]).__next__, what="a number")
 7
 >>> until(lambda: [], what="the first row", timeout_s=0.05)
@@ -25,7 +27,7 @@ def until(
     fact: Callable[[], _Fact],
     *,
     what: str,
-    timeout_s: float = 10.0,
+    timeout_s: float = 60.0,
     despite: tuple[type[Exception], ...] = (),
 ) -> _Fact:
     """
@@ -81,7 +83,7 @@ async def eventually(
     fact: Callable[[], object],
     *,
     what: str,
-    timeout_s: float = 10.0,
+    timeout_s: float = 60.0,
     despite: tuple[type[Exception], ...] = (),
 ) -> object:
     """Do what `until` does without holding up the event loop; *fact* may be async."""
