@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 from datetime import UTC, datetime
@@ -12,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from tether_core.billing import Policy
+from tether_core.eligibility import Terms
 from tether_core.emp.notification import FORM
 from tether_core.spreadsheet import Answers
 from tether_sandbox.conservation import books, broken_chains
-from tether_sandbox.gateway import Payment, encode, sign
+from tether_sandbox.gateway import Payment, Setup, Simulator, encode, running, sign
 from tether_sandbox.seed import made_up_iban, seed
+from tether_sandbox.settings import ENVIRONMENT
 from tether_sandbox.storm.points import Fate, Order, doomed
-from tether_stores import billing_attempts, objects, uploads
+from tether_sandbox.uploads import Owed, seed_upload
+from tether_stores import billing_attempts, billing_runs, objects, uploads
 from tether_stores.objects import open_objects
 from tether_stores.postgres import ConnectionLost, open_pool
 from tether_stores.settings import Settings
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
 PASSWORD = "s3cret-password"
 # Leases and put-off rows of the dead are due again by this clock.
 LATER_S = 3600.0
+# Settling a debit takes long, so that every run visits each fourth boundary only. With 1 it takes two minutes.
+SENDING_STEP = int(os.environ.get("TETHER_SENDING_STEP", "4"))
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +108,7 @@ async def test_a_web_node_dies_at_every_boundary(
     """
     A notification that was acknowledged and is not on record is money nobody books; one on record twice is booked twice.
 
-    The node dies before each exchange with Postgres and Redis and before each answer. The gateway, which got no echo,
+    The node dies at each of its waits, before each exchange with Postgres and Redis, and before each answer. The gateway, which got no echo,
     sends everything again to another node.
     """
 
@@ -125,7 +131,7 @@ async def test_a_web_node_dies_at_every_boundary(
     assert wanted["blacklist"] == [(1, "AC04", "block")]
     await _each_boundary(endured, wanted=wanted, at_least=20)
     ours = books(database_url)
-    assert not broken_chains(ours.moves, ours.attempts)
+    assert not broken_chains(ours.moves, ours.standing)
 
 
 async def test_a_worker_dies_at_every_boundary_of_booking(
@@ -144,7 +150,7 @@ async def test_a_worker_dies_at_every_boundary_of_booking(
     assert [row[1] for row in wanted["attempts"]] == ["chargebacked", "declined"]
     await _each_boundary(endured, wanted=wanted, at_least=8)
     ours = books(database_url)
-    assert not broken_chains(ours.moves, ours.attempts)
+    assert not broken_chains(ours.moves, ours.standing)
 
 
 async def test_a_worker_dies_at_every_boundary_of_reading_a_file(
@@ -170,6 +176,57 @@ async def test_a_worker_dies_at_every_boundary_of_reading_a_file(
     ]
     assert [row[0] for row in wanted["problems"]] == [6]
     await _each_boundary(endured, wanted=wanted, at_least=20)
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[Simulator]:
+    """A gateway that takes a second debit under the same id; it does not help anybody."""
+    with running(Setup(result_after_s=3600.0)) as one:
+        yield one
+
+
+async def test_a_worker_dies_at_every_boundary_of_sending(
+    ask: Ask, database_url: str, environment: dict[str, str], gateway: Simulator
+) -> None:
+    """
+    Between claim, call and record lies the moment at which a debtor pays twice, or a debit is forgotten.
+
+    Who comes after the dead one, hours later, asks about what was claimed, and sends only what the gateway has not got.
+    """
+    environ = {
+        **environment,
+        **{name: text for name, text in ENVIRONMENT.items() if name.startswith("EMP_")},
+        "EMP_API_URL": gateway.url,
+        "EMP_RATE_LIMIT": "1000",
+        "RECONCILIATION_RATE_LIMIT": "1000",
+    }
+
+    async def endured(number: int, *, stop_at: int) -> tuple[dict[str, Any], Fate]:
+        chance = random.Random(number)
+        owed = [Owed(made_up_iban(chance), 1_000 + n) for n in range(2)]
+        now = datetime.now(UTC)
+        upload_id, debtors = seed_upload(database_url, owed, now=now)
+        async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
+            await billing_runs.add(
+                conn, upload_id=upload_id, account="default", terms=Terms(), created_by="tests", now=now
+            )
+            fate = ask(Order("send", stop_at, environ))
+            assert ask(Order("settle", 0, environ, ahead_s=2 * LATER_S)).code == 0
+            cursor = await conn.execute(
+                "select transaction_id, state, payment_stage, leased_until, send_at from billing_attempts"
+                " where debtor_id = any(%s) order by debtor_id",
+                (debtors,),
+            )
+            rows = await cursor.fetchall()
+        debited = [gateway.debited(transaction_id=row[0]) for row in rows]
+        return {"attempts": [row[1:] for row in rows], "debited": debited}, fate
+
+    wanted, _ = await endured(0, stop_at=0)
+    assert wanted == {"attempts": [("pending", 20, None, None)] * 2, "debited": [1, 1]}
+    await _each_boundary(endured, wanted=wanted, at_least=20, step=SENDING_STEP)
+    assert gateway.sums()["debited_twice"] == []
+    ours = books(database_url)
+    assert not broken_chains(ours.moves, ours.standing)
 
 
 def _sheet(chance: random.Random) -> bytes:
@@ -230,11 +287,11 @@ async def _intake_outcome(database_url: str, upload_id: int) -> dict[str, Any]:
         }
 
 
-async def _each_boundary(endured: Any, *, wanted: dict[str, Any], at_least: int) -> None:
+async def _each_boundary(endured: Any, *, wanted: dict[str, Any], at_least: int, step: int = 1) -> None:
     """Stop at 1, 2, 3 and so on until one lives to its end; each time all must be as *wanted* in the end."""
-    for number in count(1):
+    for number in count(1, step):
         outcome, fate = await endured(number, stop_at=number)
-        assert outcome == wanted, f"stopped before exchange {number}"
+        assert outcome == wanted, f"stopped at boundary {number}"
         if fate.code == 0:
             assert number > at_least, "the later boundaries were not reached"
             return

@@ -1,8 +1,12 @@
 """
-Crash points by construction: a process that kills itself just before its n-th exchange with a store.
+Crash points by construction: a process that kills itself at its n-th boundary.
 
-Every exchange with Postgres, Redis or the object store is a boundary: what came before it is done, what comes after is
-not. `doomed` keeps a process with everything imported; for each order it forks a child that does the work and dies by
+Nobody lists the boundaries; the child finds them as it runs. One is each moment at which a task of it waits (that is
+every `await` that truly waits: what it asked for is under way, and the answer has not come) and each moment just before
+something is said to Postgres, Redis, the object store or the gateway (what came before is done, and nothing after). What
+lies between two of these is plain computing, which nobody outside can tell from dying a little earlier.
+
+`doomed` keeps a process with everything imported; for each order it forks a child that does the work and dies by
 SIGKILL at the boundary it was told, with nothing finished or flushed. Ordering with 1, 2, 3 and so on until a child lives
 to its end visits every boundary there is.
 
@@ -19,11 +23,15 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from time import monotonic
+from typing import Any, Final, Literal
 
+import httpcore
 import msgspec
 import obstore
 import psycopg
@@ -34,14 +42,23 @@ from tether_stores.objects import open_objects
 from tether_stores.postgres import open_pool
 from tether_stores.queue import open_doorbell
 from tether_stores.redis import open_redis
+from tether_stores.redis_limits import Limiter
 from tether_stores.settings import Settings
 from tether_web.inbox import Inbox
 from tether_web.webhooks import take
+from tether_worker.asking import Asking, limited, parties_of
+from tether_worker.billing import CALLS_MAX, Billing, send_until
+from tether_worker.gateways import open_gateways
 from tether_worker.intake import Intake, read_one
 from tether_worker.reader import Limits
+from tether_worker.reconciliation import reconcile
+from tether_worker.runs import lapse_leases, plan_chunk
 from tether_worker.webhooks import Booking, book
 
 __all__ = ["Ask", "Fate", "Order", "doomed"]
+
+# More than a few debits take.
+_SEND_S: Final = 20.0
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -49,15 +66,16 @@ class Order(msgspec.Struct, frozen=True):
     What a child shall do, and where it shall die.
 
     Attributes:
-        what: "take" notifications as a web node does, "book" them, or "read" uploads, as a worker does.
-        stop_at: The number of the exchange it does not live to have, from 1; 0 for none.
+        what: "take" notifications as a web node does; "book" them, "read" uploads or "send" debits, as a worker does; or
+            "settle" debits whose outcome is open: leases that ran out, questions, and the booking of what was told.
+        stop_at: The number of the boundary it does not live to pass, from 1; 0 for none.
         environ: The settings of the program.
         rounds: To take: the notifications' forms; those of one round come at the same moment.
-        ahead_s: How far its clock is ahead, in seconds.
+        ahead_s: How far its clock is ahead, in seconds; to settle, how long it waits each time.
         chunk_rows: To read: rows of a chunk.
     """
 
-    what: Literal["take", "book", "read"]
+    what: Literal["take", "book", "read", "send", "settle"]
     stop_at: int
     environ: dict[str, str]
     rounds: list[list[bytes]] = []
@@ -72,12 +90,12 @@ class Fate(msgspec.Struct, frozen=True):
     Attributes:
         code: Its exit code: 0 when it lived to its end, -9 when it died as told.
         acknowledged: The notifications it answered 200, in order.
-        exchanges: How many exchanges it had.
+        boundaries: How many boundaries it passed.
     """
 
     code: int
     acknowledged: list[bytes]
-    exchanges: int
+    boundaries: int
 
 
 Ask = Callable[[Order], Fate]
@@ -117,17 +135,17 @@ def doomed(folder: Path) -> Iterator[Ask]:
 
 
 class _Life:
-    """Counts a child's exchanges, and ends it before the one it was told."""
+    """Counts a child's boundaries, and ends it at the one it was told."""
 
     def __init__(self, order: Order, *, diary: Path) -> None:
         self._stop_at = order.stop_at
         self._diary = diary.open("ab", buffering=0)
-        self._exchanges = 0
+        self._boundaries = 0
 
-    def exchange(self) -> None:
-        """Have one exchange, or die."""
-        self._exchanges += 1
-        if self._exchanges == self._stop_at:
+    def boundary(self) -> None:
+        """Pass one boundary, or die at it."""
+        self._boundaries += 1
+        if self._boundaries == self._stop_at:
             os.kill(os.getpid(), signal.SIGKILL)
         self._diary.write(b"-\n")
 
@@ -141,7 +159,7 @@ def _counted(life: _Life) -> None:
 
     def counting(real: Callable[..., Any]) -> Callable[..., Any]:
         def exchanged(*args: Any, **named: Any) -> Any:
-            life.exchange()
+            life.boundary()
             return real(*args, **named)
 
         return exchanged
@@ -149,10 +167,43 @@ def _counted(life: _Life) -> None:
     for owner, name in (
         (psycopg.AsyncConnection, "wait"),  # everything said to Postgres but the greeting passes here
         (AbstractConnection, "send_packed_command"),
-        (obstore, "get_async"),
-        (obstore, "put_async"),
+        (httpcore.AsyncHTTPConnection, "handle_async_request"),
+        *((obstore, name) for name in dir(obstore) if name.endswith("_async")),
     ):
         setattr(owner, name, counting(getattr(owner, name)))
+
+
+def _stepped(life: _Life) -> Callable[..., asyncio.Task[Any]]:
+    """A task factory whose tasks pass a boundary each time they wait."""
+
+    @types.coroutine
+    def stepped(work: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        step: Callable[[], Any] = partial(work.send, None)
+        while True:
+            try:
+                waited = step()
+            except StopIteration as ended:
+                return ended.value
+            life.boundary()
+            try:
+                step = partial(work.send, (yield waited))
+            except BaseException as problem:  # noqa: BLE001 - it is the work's own to take
+                step = partial(work.throw, problem)
+
+    async def whole(work: Coroutine[Any, Any, Any]) -> Any:
+        return await stepped(work)
+
+    def factory(
+        loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **named: Any
+    ) -> asyncio.Task[Any]:
+        return asyncio.Task(whole(work), loop=loop, **named)
+
+    return factory
+
+
+async def _endured(order: Order, life: _Life) -> None:
+    asyncio.get_running_loop().set_task_factory(_stepped(life))
+    await asyncio.create_task(_carried_out(order, life))
 
 
 async def _carried_out(order: Order, life: _Life) -> None:
@@ -168,8 +219,9 @@ async def _carried_out(order: Order, life: _Life) -> None:
         if order.what == "take":
             await _take(order, settings, pool, clock=clock, life=life)
         elif order.what == "book":
-            while await book(Booking(pool, settings.policy, clock, random.random)):
-                pass
+            await _book(settings, pool, clock=clock)
+        elif order.what in {"send", "settle"}:
+            await _debit(order, settings, pool, clock=clock)
         else:
             has = Intake(
                 pool=pool,
@@ -184,6 +236,42 @@ async def _carried_out(order: Order, life: _Life) -> None:
             )
             while await read_one(has):
                 pass
+
+
+async def _book(settings: Settings, pool: Any, *, clock: Callable[[], datetime]) -> None:
+    while await book(Booking(pool, settings.policy, clock, random.random)):
+        pass
+
+
+async def _debit(order: Order, settings: Settings, pool: Any, *, clock: Callable[[], datetime]) -> None:
+    """Send what may be sent; to settle, go on from there until all that waits has waited long enough."""
+    async with (
+        open_redis(settings.redis_url, name="tether-doomed") as cache,
+        open_gateways(pool, settings=settings, connections_max=CALLS_MAX) as gateways,
+    ):
+        limiter = Limiter(cache, nodes_max=settings.nodes_max)
+
+        async def send(at: Callable[[], datetime]) -> None:
+            while await plan_chunk(pool, now=at()):
+                pass
+            has = Billing(pool, gateways, limiter, settings.sending_rules, at, asyncio.Event())
+            await send_until(has, end_s=monotonic() + _SEND_S)
+
+        if order.what == "send":
+            await send(clock)
+            return
+        # For a lease to end, for the first question, and for the settling of the matter.
+        for waits in range(1, 4):
+
+            def later(waits: int = waits) -> datetime:
+                return clock() + waits * timedelta(seconds=order.ahead_s)
+
+            await lapse_leases(pool, clock=later).do()
+            asking = Asking(pool, parties_of(gateways), limited(limiter), later, random.random)
+            while await reconcile(asking, rules=settings.sending_rules):
+                pass
+            await _book(settings, pool, clock=later)
+            await send(later)
 
 
 async def _take(
@@ -204,7 +292,7 @@ async def _take(
 
         async def answered(body: bytes) -> None:
             answer = await take(inbox, body, content_type=FORM, credentials=settings.credentials)
-            life.exchange()  # the answer's own way out is a boundary too
+            life.boundary()  # the answer's own way out is one too
             if answer.status == 200:
                 life.acknowledge(body)
 
@@ -219,7 +307,7 @@ def _child(order: Order, *, diary: Path) -> None:
     try:
         life = _Life(order, diary=diary)
         _counted(life)
-        asyncio.run(_carried_out(order, life))
+        asyncio.run(_endured(order, life))
         code = 0
     finally:
         os._exit(code)
