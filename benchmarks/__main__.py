@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from benchmarks import billing, drain, growth, intake, soak, stages, webhooks
+from benchmarks import billing, drain, fuzz, growth, intake, overload, soak, stages, storm, webhooks
 
 _ALL = {
     "billing": billing,
@@ -13,6 +13,9 @@ _ALL = {
     "growth": growth,
     "soak": soak,
     "stages": stages,
+    "storm": storm,
+    "overload": overload,
+    "fuzz": fuzz,
 }
 
 

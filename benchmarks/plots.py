@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.results import FOLDER
 
-__all__ = ["bars", "lines"]
+__all__ = ["bars", "course", "lines"]
 
 _OURS, _OTHERS = "#0b6e4f", "#9aa5b1"
 _COLOURS = ("#0b6e4f", "#d1495b", "#30638e", "#edae49", "#7b5ea7", "#66717e", "#00798c", "#a44a3f")
@@ -83,6 +83,42 @@ def lines(
             axes.set_xticks(marks, labels=[_shown(one) for one in marks])
             axes.minorticks_off()
     all_axes[-1].set_xlabel(across)
+    return _saved(figure, name)
+
+
+def course(
+    name: str,
+    rates: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    moments: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    across: str,
+) -> Path:
+    """
+    Draw how something went: rates as areas, and below them what happened when.
+
+    Args:
+        name: Of the file.
+        rates: Title to values along and up.
+        moments: Label to moments, each with a height.
+        across: What is along.
+
+    Returns:
+        The file.
+    """
+    figure = Figure(figsize=(11, 2.4 * (len(rates) + 1)), layout="constrained")
+    *upper, last = figure.subplots(len(rates) + 1, 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (title, (along, up)) in zip(upper, rates.items(), strict=True):
+        axes.fill_between(along, up, step="post", color=_OURS, alpha=0.8, linewidth=0)
+        axes.set_title(title, loc="left")
+    for colour, (label, points) in zip((_COLOURS[1], _COLOURS[2]), moments.items(), strict=True):
+        along = [at for at, _ in points]
+        last.vlines(along, 0, [up for _, up in points], colors=colour, label=label, linewidth=1.2)
+    last.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    last.set_title("faults, as tall as the time until all was well again", loc="left")
+    for axes in (*upper, last):
+        axes.set_ylim(bottom=0)
+        axes.spines[["top", "right"]].set_visible(False)
+    last.set_xlabel(across)
     return _saved(figure, name)
 
 

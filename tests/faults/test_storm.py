@@ -12,6 +12,7 @@ from tether_core.events import AttemptMoved
 from tether_sandbox.conservation import Books, Sent, check_storm
 from tether_sandbox.gateway import Delivered, Lives, Malice, Payment, plan
 from tether_sandbox.storm import FAULTS, Report, storm
+from tether_sandbox.storm.files import ROWS, Debit, File, Ledgers, debit_lines, file_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +33,8 @@ def test_nothing_is_lost_or_doubled_whatever_dies(report: Report) -> None:
     assert [line for line in report.lines if not line.holds] == []
     assert report.acked > 500
     assert report.applied > 300
+    assert report.races > 0
+    assert report.debits > 0
 
 
 def test_every_fault_is_recovered_from(report: Report) -> None:
@@ -87,6 +90,8 @@ def _agreeing() -> tuple[Sent, Books, Delivered]:
     ours = Books(
         inbox={("processed", ""): 1},
         attempts={"aa": "approved"},
+        standing={"seed-aa": "approved"},
+        billed={},
         entries=[],
         replayed={"aa": "approved"},
         contents=Counter({(sha256(delivery.body).digest(), False): 1}),
@@ -135,3 +140,74 @@ def test_what_was_not_acknowledged_is_found() -> None:
     sent, ours, _ = _agreeing()
     lines = check_storm(sent, ours, delivered=[Delivered(planned=1, failed=1)])
     assert [line.what for line in lines if not line.holds] == ["deliveries = acknowledged + refused"]
+
+
+def _billed() -> Ledgers:
+    """Two debits, here and at the gateway."""
+    debits = [Debit(f"t-{n}", f"u-{n}", n, 1, "approved", 100) for n in (1, 2)]
+    records = [(one.transaction_id, f"u-{one.debtor_id}", one.state, 100) for one in debits]
+    return Ledgers({1}, {1}, {1, 2}, debits, records)
+
+
+def test_debits_that_agree_hold() -> None:
+    """A check that is never content is switched off."""
+    assert all(line.holds for line in debit_lines(_billed()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"runs": set()}, "billing orders acknowledged = runs on record"),
+        ({"owing": {1, 2, 3}}, "debtors of billed files = debits"),
+        (
+            {"debits": [Debit(f"t-{n}", f"u-{n}", 1, 1, "approved", 100) for n in (1, 2)]},
+            "debtors with two debits",
+        ),
+        ({"twice": ["t-1"]}, "debited twice by the gateway's ledger"),
+        ({"records": [("t-1", "u-1", "approved", 100)]}, "debits = records of the ledger"),
+        (
+            {"records": [("t-1", "u-1", "approved", 100), ("t-2", "u-2", "approved", 101)]},
+            "debits that stand as the ledger has them, to the cent",
+        ),
+        (
+            {"records": [("t-1", "u-1", "approved", 100), ("t-2", "u-2", "declined", 100)]},
+            "debits that stand as the ledger has them, to the cent",
+        ),
+        ({"unbooked": ["waiting"]}, "notifications of debits not booked"),
+    ],
+)
+def test_debits_that_differ_are_found(changes: dict[str, object], what: str) -> None:
+    """Money the gateway took and we do not know of, or think it took and it did not, is what the check is for."""
+    spoilt = msgspec.structs.replace(_billed(), **changes)
+    assert what in [line.what for line in debit_lines(spoilt) if not line.holds]
+
+
+@pytest.mark.parametrize(
+    ("changes", "taken", "there", "what"),
+    [
+        ({}, [1, 2], {"k"}, "files acknowledged = uploads on record, read"),
+        ({"state": "reading"}, [1], {"k"}, "files acknowledged = uploads on record, read"),
+        ({"rows_refused": 0}, [1], {"k"}, "their rows = debtors + problems"),
+        ({"debtors": ROWS}, [1], {"k"}, "rows that became a debtor twice"),
+        ({}, [1], set(), "uploads whose object is missing"),
+    ],
+)
+def test_files_that_differ_are_found(
+    changes: dict[str, object], taken: list[int], there: set[str], what: str
+) -> None:
+    """A row that is neither a debtor nor a problem is money that nobody collects and nobody misses."""
+    whole = File(1, "completed", "k", ROWS, ROWS - 1, 1, ROWS - 1)
+    assert all(line.holds for line in file_lines([whole], taken=[1], there={"k"}))
+    spoilt = msgspec.structs.replace(whole, **changes)
+    lines = file_lines([spoilt], taken=taken, there=there)
+    assert what in [line.what for line in lines if not line.holds]
+
+
+def test_a_state_that_no_history_explains_is_found() -> None:
+    """A debit that was billed here is replayed, too."""
+    sent, ours, delivered = _agreeing()
+    spoilt = msgspec.structs.replace(
+        ours, billed={"bb": "declined"}, replayed={"aa": "approved", "bb": "approved"}
+    )
+    found = [line.what for line in check_storm(sent, spoilt, delivered=[delivered]) if not line.holds]
+    assert found == ["attempt states = replay of their rows by the core"]

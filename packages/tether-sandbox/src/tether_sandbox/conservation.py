@@ -57,7 +57,9 @@ class Books(msgspec.Struct, frozen=True):
 
     Attributes:
         inbox: (state, reason) to rows.
-        attempts: unique_id to state.
+        attempts: unique_id to state, of payments made elsewhere.
+        standing: transaction_id to state, of all attempts.
+        billed: unique_id to state, of debits that were billed here.
         entries: (unique_id, reason code, action) of every blacklist entry that a return caused.
         replayed: unique_id to the state that its booked notifications give when the core decides them again.
         contents: SHA-256 of each notification's body, and whether it is kept aside; with how often it is there.
@@ -66,6 +68,8 @@ class Books(msgspec.Struct, frozen=True):
 
     inbox: dict[tuple[str, str], int]
     attempts: dict[str, str]
+    standing: dict[str, str]
+    billed: dict[str, str]
     entries: list[tuple[str, str, str]]
     replayed: dict[str, str]
     contents: Counter[tuple[bytes, bool]]
@@ -84,6 +88,8 @@ class Books(msgspec.Struct, frozen=True):
         return Books(
             dict(Counter(self.inbox) - Counter(before.inbox)),
             {one: state for one, state in self.attempts.items() if one not in before.attempts},
+            {one: state for one, state in self.standing.items() if one not in before.standing},
+            {one: state for one, state in self.billed.items() if one not in before.billed},
             [entry for entry in self.entries if entry not in before.entries],
             {one: state for one, state in self.replayed.items() if one not in before.replayed},
             self.contents - before.contents,
@@ -103,13 +109,23 @@ def books(database_url: str) -> Books:
     """
     with psycopg.connect(database_url, prepare_threshold=None) as conn:
         inbox = {(state, reason): count for state, reason, count in conn.execute(_SQL["inbox"])}
-        attempts = dict(msgspec.convert(conn.execute(_SQL["attempts"]).fetchall(), list[tuple[str, str]]))
+        rows = conn.execute(_SQL["attempts"]).fetchall()
+        attempts = msgspec.convert(rows, list[tuple[str | None, str, str, bool]])
         entries = msgspec.convert(conn.execute(_SQL["entries"]).fetchall(), list[tuple[str, str, str]])
         histories = conn.execute(_SQL["histories"]).fetchall()
         contents = Counter((bytes(digest), aside) for digest, aside in conn.execute(_SQL["contents"]))
         facts = [decode_event(bytes(payload)) for (payload,) in conn.execute(_SQL["moves"])]
     moves = [fact for fact in facts if isinstance(fact, AttemptMoved)]
-    return Books(inbox, attempts, entries, replayed(histories), contents, moves)
+    return Books(
+        inbox,
+        {unique_id: state for unique_id, _, state, billed in attempts if unique_id and not billed},
+        {transaction_id: state for _, transaction_id, state, _ in attempts},
+        {unique_id: state for unique_id, _, state, billed in attempts if unique_id and billed},
+        entries,
+        replayed(histories),
+        contents,
+        moves,
+    )
 
 
 def replayed(histories: Iterable[tuple[int, str, bytes]]) -> dict[str, str]:
@@ -206,7 +222,7 @@ def check_storm(sent: Sent, ours: Books, *, delivered: Sequence[Delivered]) -> l
     rows = {digest for digest, aside in ours.contents if not aside}
     aside = {digest for digest, aside in ours.contents if aside}
     twice = sum(count - 1 for count in ours.contents.values())
-    broken = broken_chains(ours.moves, ours.attempts)
+    broken = broken_chains(ours.moves, ours.standing)
     unspoken = [state for unique_id, state in ours.attempts.items() if unique_id not in sent.final]
     answered = sum(one.acknowledged + one.refused for one in delivered)
     return [
@@ -222,24 +238,24 @@ def check_storm(sent: Sent, ours: Books, *, delivered: Sequence[Delivered]) -> l
     ]
 
 
-def broken_chains(moves: Iterable[AttemptMoved], attempts: Mapping[str, str]) -> list[str]:
+def broken_chains(moves: Iterable[AttemptMoved], standing: Mapping[str, str]) -> list[str]:
     """
     The attempts of which something was told twice, out of order, or not at all.
 
     Args:
         moves: What was told, in order.
-        attempts: unique_id to state, of seeded attempts: their transaction ids are made of their unique ids.
+        standing: transaction_id to state, of every attempt.
 
     Returns:
         A sentence for each.
 
     >>> def moved(before, after):
     ...     return AttemptMoved(attempt_id=1, transaction_id="seed-aa", before=before, after=after, cause="told")
-    >>> broken_chains([moved("pending", "approved")], {"aa": "approved"})
+    >>> broken_chains([moved("pending", "approved")], {"seed-aa": "approved"})
     []
-    >>> broken_chains([moved("pending", "approved")] * 2, {"aa": "approved"})
+    >>> broken_chains([moved("pending", "approved")] * 2, {"seed-aa": "approved"})
     ['seed-aa: left pending while it was approved']
-    >>> broken_chains([], {"aa": "approved"})
+    >>> broken_chains([], {"seed-aa": "approved"})
     ['seed-aa: is approved, was told to be pending']
     """
     told: dict[str, str] = {}
@@ -249,8 +265,7 @@ def broken_chains(moves: Iterable[AttemptMoved], attempts: Mapping[str, str]) ->
         if move.before != state:
             broken.append(f"{move.transaction_id}: left {move.before} while it was {state}")
         told[move.transaction_id] = move.after
-    for unique_id, state in attempts.items():
-        transaction_id = f"seed-{unique_id[:20]}"
+    for transaction_id, state in standing.items():
         last = told.get(transaction_id, "pending")
         if last != state:
             broken.append(f"{transaction_id}: is {state}, was told to be {last}")
@@ -262,6 +277,7 @@ def _booked(plan: Plan | Sent, ours: Books) -> list[Line]:
     counts = plan.counts
     expected = Counter(plan.final.values())
     found = Counter(state for unique_id, state in ours.attempts.items() if unique_id in plan.final)
+    known = {**ours.attempts, **ours.billed}
     return [
         Line("unknown statuses = parked for a person", counts.unknown_statuses, ours.rows("parked")),
         Line(
@@ -278,7 +294,7 @@ def _booked(plan: Plan | Sent, ours: Books) -> list[Line]:
         Line(
             "attempt states = replay of their rows by the core",
             len(ours.replayed),
-            sum(ours.attempts.get(unique_id) == state for unique_id, state in ours.replayed.items()),
+            sum(known.get(unique_id) == state for unique_id, state in ours.replayed.items()),
         ),
         Line(
             "blacklist entries = returns that ask for one",

@@ -2,18 +2,23 @@
 
 -- inbox --
 -- How many notifications stand where, and why. One row per state and reason: state, reason, rows.
-select state, coalesce(reason, ''), count(*) from webhook_events group by 1, 2;
+-- Those of debits that were billed here have books of their own, at the gateway.
+select e.state, coalesce(e.reason, ''), count(*)
+from webhook_events e
+left join billing_attempts a on a.id = e.attempt_id
+where a.run_id is null
+group by 1, 2;
 
 -- attempts --
--- Every attempt the gateway knows: unique_id, state.
-select unique_id, state from billing_attempts where unique_id is not null;
+-- Every attempt: unique_id or null, transaction_id, state, and whether it was billed here.
+select unique_id, transaction_id, state, run_id is not null from billing_attempts;
 
 -- entries --
 -- Every entry that a returned debit caused: the debit's unique_id, the reason, the action.
 select a.unique_id, b.reason_code, b.action
 from blacklist b
 join billing_attempts a on a.id = b.attempt_id
-where b.source = 'chargeback';
+where b.source = 'chargeback' and a.run_id is null;
 
 -- histories --
 -- The booked notifications of every attempt in the order they were recorded: attempt id, content type, body.
@@ -23,8 +28,12 @@ where state = 'processed' and attempt_id is not null
 order by attempt_id, id;
 
 -- contents --
--- What every notification on record said: the SHA-256 of its body, and whether it is kept aside as conflicting.
-select sha256(body), state = 'conflicting' from webhook_events;
+-- What every notification on record said: the SHA-256 of its body, and whether it is kept aside as conflicting; those of
+-- debits that were billed here left out.
+select sha256(e.body), e.state = 'conflicting'
+from webhook_events e
+left join billing_attempts a on a.id = e.attempt_id
+where a.run_id is null;
 
 -- moves --
 -- Every fact told of an attempt, in the order told: the event.

@@ -17,3 +17,60 @@ select
     (select count(*) from debtors d where d.upload_id = u.id)
 from uploads u
 order by u.id;
+
+-- debits --
+-- Every attempt of a billing run: its ids, debtor, run, state and amount.
+select transaction_id, unique_id, debtor_id, run_id, state, amount_minor
+from billing_attempts
+where run_id is not null
+order by id;
+
+-- runs --
+-- Every billing run.
+select id from billing_runs;
+
+-- owing --
+-- The debtors that may be billed, of every upload that has a run.
+select d.id
+from debtors d
+where d.verdict = 'clear' and exists (select from billing_runs r where r.upload_id = d.upload_id);
+
+-- unbooked --
+-- Notifications of debits that were not booked: their state and why.
+select concat_ws(' ', e.state, e.reason)
+from webhook_events e
+join billing_attempts a on a.unique_id = e.notification_id
+where a.run_id is not null and e.state <> 'processed';
+
+-- open_debits --
+-- How much of billing is under way. One row: runs that are being planned, debits that may be sent, debits that are being
+-- sent, and debits of unknown or no outcome.
+select
+    (select count(*) from billing_runs where state = 'planning'),
+    count(*) filter (where send_at is not null),
+    count(*) filter (where leased_until is not null),
+    count(*) filter (where payment_stage < 20)
+from billing_attempts
+where run_id is not null;
+
+-- leases_run_out --
+-- Let the time pass that a dead worker's leases have, for calls that are surely over.
+update billing_attempts
+set
+    sent_at = sent_at - interval '1 hour', leased_until = leased_until - interval '1 hour',
+    updated_at = updated_at - interval '1 hour'
+where leased_until is not null and sent_at < %(now)s - make_interval(secs => %(call_s)s);
+
+-- an_hour_passes --
+-- Let everything that waits have waited.
+update billing_attempts
+set
+    sent_at = sent_at - interval '1 hour', send_at = send_at - interval '1 hour',
+    updated_at = updated_at - interval '1 hour', ask_at = ask_at - interval '1 hour'
+where
+    run_id is not null and state in ('pending', 'unknown') and leased_until is null
+    and (ask_at > %(now)s or ask_at is null);
+
+-- lock_inbox --
+-- Keep everybody from writing into the inbox until this transaction ends.
+lock table webhook_events in exclusive mode;

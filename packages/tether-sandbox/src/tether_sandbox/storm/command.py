@@ -99,10 +99,15 @@ def _show(report: Report, *, console: Console) -> None:
         ("repeated", report.repeated),
         ("forged and refused", report.refused),
         ("sent again for want of an answer", report.posts - report.planned),
+        ("reached both nodes at the same moment", report.races),
         ("files taken; objects nobody names", f"{report.files}; {report.objects_unnamed}"),
+        ("debits in the gateway's ledger", report.debits),
         ("kills", report.kills),
         ("recovered", f"{len(report.recoveries) - len(report.unrecovered)} of {len(report.recoveries)}"),
-        ("slowest recovery", f"{report.slowest_s:.2f} s"),
+        (
+            "slowest recovery; after a kill",
+            f"{report.slowest_s:.2f} s; {report.slowest_after_kill_s:.2f} s",
+        ),
         ("longest gap between acknowledgements", f"{report.longest_gap_s:.2f} s"),
         ("answer time p50 / p95 / p99", f"{quantiles} ms"),
         (

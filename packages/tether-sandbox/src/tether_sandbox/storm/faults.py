@@ -6,7 +6,7 @@ killed is back in its own time, so that time counts from the kill; what was only
 moment it is let go.
 
 >>> sorted(FAULTS)[:3]
-['crash postgres', 'end web', 'fill redis']
+['crash postgres', 'end web', 'fill disk']
 >>> FAULTS["kill redis"].kills, FAULTS["fill redis"].kills
 (True, False)
 """
@@ -15,7 +15,7 @@ import contextlib
 import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 import redis
@@ -24,6 +24,9 @@ from tether_sandbox.services.server import Server
 from tether_sandbox.storm.stage import Node, Stage
 
 __all__ = ["FAULTS", "Fault", "possible"]
+
+# Further than any lease lasts, and less than that; behind and ahead.
+_CLOCKS_OFF_S: Final = (-600.0, -45.0, 45.0, 600.0)
 
 Held: TypeAlias = Callable[[Stage, random.Random], AbstractContextManager[None]]
 
@@ -42,6 +45,7 @@ class Fault(msgspec.Struct, frozen=True):
         weight: How often it is drawn, beside the others.
         spares_requests: Whether no request may fail at the proxy because of it, one node being left.
         needs_pooler: Whether it is possible only where there is a pooler.
+        shown_by: What shows that all is well again: a fresh notification that is booked, or a fresh file that is read.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Fault(msgspec.Struct, frozen=True):
     weight: int = 1
     spares_requests: bool = False
     needs_pooler: bool = False
+    shown_by: Literal["notification", "file"] = "notification"
 
 
 @contextlib.contextmanager
@@ -110,12 +115,42 @@ def _full(stage: Stage) -> Iterator[None]:
             client.config_set("maxmemory", 0)
 
 
+@contextlib.contextmanager
+def _skewed(node: Node, *, by_s: float) -> Iterator[None]:
+    """Have a worker's machine come up with a wrong clock, and be set right."""
+    node.kill()
+    node.start(clock_off_s=by_s)
+    node.await_ready()
+    try:
+        yield
+    finally:
+        node.kill()
+        node.start()
+        node.await_ready()
+
+
+@contextlib.contextmanager
+def _disks_full(stage: Stage) -> Iterator[None]:
+    nodes = (*stage.webs, *stage.workers)
+    for node in nodes:
+        node.fill_disk()
+    try:
+        yield
+    finally:
+        for node in nodes:
+            node.empty_disk()
+
+
 def _kill_web(stage: Stage, chance: random.Random) -> AbstractContextManager[None]:
     return _killed(chance.choice(stage.webs))
 
 
 def _kill_worker(stage: Stage, chance: random.Random) -> AbstractContextManager[None]:
     return _killed(chance.choice(stage.workers))
+
+
+def _skew_worker(stage: Stage, chance: random.Random) -> AbstractContextManager[None]:
+    return _skewed(chance.choice(stage.workers), by_s=chance.choice(_CLOCKS_OFF_S))
 
 
 @contextlib.contextmanager
@@ -180,18 +215,34 @@ def _freeze_pooler(stage: Stage, _chance: random.Random) -> AbstractContextManag
     return _frozen(stage.pooler)
 
 
+def _freeze_objects(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+    return _frozen(stage.objects)
+
+
+def _fill_disk(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+    return _disks_full(stage)
+
+
 FAULTS: Final[dict[str, Fault]] = {
     fault.name: fault
     for fault in (
         Fault(
-            "kill web", "SIGKILL of one web node", _kill_web, 0, 1, kills=True, weight=4, spares_requests=True
+            "kill web", "SIGKILL of one web node", _kill_web, 0, 1, kills=True, weight=6, spares_requests=True
         ),
         Fault("end web", "SIGTERM of one web node, as in a deploy", _end_web, 0, 0.5, spares_requests=True),
         Fault("freeze web", "SIGSTOP of one web node", _freeze_web, 1, 3),
-        Fault("kill worker", "SIGKILL of one worker", _kill_worker, 0, 1, kills=True, weight=4),
-        Fault("kill workers", "SIGKILL of both workers at once", _kill_workers, 0, 1, kills=True, weight=2),
+        Fault("kill worker", "SIGKILL of one worker", _kill_worker, 0, 1, kills=True, weight=6),
+        Fault("kill workers", "SIGKILL of both workers at once", _kill_workers, 0, 1, kills=True, weight=3),
+        Fault(
+            "skew worker",
+            "a worker killed, and started on a machine whose clock is wrong by up to ten minutes",
+            _skew_worker,
+            3,
+            8,
+            kills=True,
+        ),
         Fault("freeze worker", "SIGSTOP of one worker, with rows in its hands", _freeze_worker, 1, 8),
-        Fault("kill redis", "SIGKILL of Redis", _kill_redis, 0, 2, kills=True, weight=3),
+        Fault("kill redis", "SIGKILL of Redis", _kill_redis, 0, 2, kills=True, weight=5),
         Fault("flush redis", "FLUSHALL", _flush_redis, 0, 0, weight=3),
         Fault("freeze redis", "SIGSTOP of Redis", _freeze_redis, 1, 4),
         Fault("fill redis", "maxmemory reached: every write refused", _fill_redis, 1, 4),
@@ -216,6 +267,15 @@ FAULTS: Final[dict[str, Fault]] = {
             needs_pooler=True,
         ),
         Fault("freeze pooler", "SIGSTOP of the pooler", _freeze_pooler, 1, 4, needs_pooler=True),
+        Fault("freeze objects", "SIGSTOP of the object store", _freeze_objects, 1, 4, shown_by="file"),
+        Fault(
+            "fill disk",
+            "no file of our programs can grow: temporary files, logs, counters",
+            _fill_disk,
+            2,
+            6,
+            shown_by="file",
+        ),
     )
 }
 

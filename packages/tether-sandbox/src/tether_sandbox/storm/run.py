@@ -4,10 +4,13 @@ A storm: notifications without a pause, faults drawn from a seed, and the books 
 The sender plans some payments' notifications for every second, spoilt as usual (`tether_sandbox.gateway.malice`), and posts
 each again and again until its echo comes. Meanwhile one fault after the other is done and undone: first each kind
 once, in a drawn order, then as chance will have it. After each fault a **fresh notification** shows when all is well
-again: one about a payment of its own, posted until it is acknowledged, and then looked for until it is booked.
+again: one about a payment of its own, posted until it is acknowledged, and then looked for until it is booked. Where it is reading files that a fault concerns, a fresh file takes that part.
+
+Beside all this, files are handed in and billed (`files`), and one notification a second reaches both nodes at the same moment.
 """
 
 import asyncio
+import contextlib
 import random
 import re
 import tempfile
@@ -31,7 +34,7 @@ from tether_sandbox.seed import seed
 from tether_sandbox.services.waiting import eventually
 from tether_sandbox.settings import PASSWORD
 from tether_sandbox.storm.faults import FAULTS, Fault, possible
-from tether_sandbox.storm.files import Handing, all_read, check_files
+from tether_sandbox.storm.files import Handing, all_billed, all_read, check_debits, check_files
 from tether_sandbox.storm.stage import Stage, staged
 
 __all__ = ["Recovery", "Report", "storm"]
@@ -43,7 +46,8 @@ _PER_PAYMENT: Final = 2.35
 # Plans under way at once. When everything stands still the sender waits with so many seconds' worth of notifications.
 _PLANS_MAX: Final = 4
 _RECOVER_S: Final = 60.0
-_SETTLE_S: Final = 60.0
+_SETTLE_S: Final = 120.0
+_RACE_EVERY_S: Final = 1.0
 _PAUSE_S: Final = (0.1, 0.8)
 # Lines of the programs that tell of a defect; what Granian says when a whole node is killed is none.
 _DEFECT: Final = re.compile(r"a defect of ours|Traceback|notification put off|duty failed|work failed")
@@ -57,8 +61,8 @@ class Recovery(msgspec.Struct, frozen=True):
         fault: Its name.
         at_s: When, since the storm began.
         held_s: How long it was held.
-        recovered_s: Until a fresh notification was acknowledged and booked; from the kill, or from the moment the fault
-            was undone. `None` if that did not come.
+        recovered_s: Until a fresh notification was acknowledged and booked, or a fresh file read; from the kill, or from
+            the moment the fault was undone. `None` if that did not come.
         whole_s: Until, besides, what was killed was ready again.
         failed_requests: Answers of the proxy meanwhile that said no node could be had.
     """
@@ -90,10 +94,13 @@ class Report(msgspec.Struct, frozen=True):
         latency_ms: Quantiles of the answer times.
         statuses: HTTP status to number of answers.
         recoveries: Each fault.
+        races: Notifications that reached both nodes at the same moment.
         files: Uploads acknowledged.
+        debits: Debits in the gateway's ledger.
         objects_unnamed: Objects that no row speaks of, left by files that were not acknowledged.
         lines: The conservation check.
         complaints: Lines of our programs that tell of a defect.
+        acked_each_s: Deliveries acknowledged in each second.
     """
 
     seed: int
@@ -110,10 +117,13 @@ class Report(msgspec.Struct, frozen=True):
     latency_ms: dict[str, float]
     statuses: dict[int, int]
     recoveries: list[Recovery]
+    races: int
     files: int
+    debits: int
     objects_unnamed: int
     lines: list[Line]
     complaints: list[str]
+    acked_each_s: list[int]
 
     @property
     def kills(self) -> int:
@@ -129,6 +139,12 @@ class Report(msgspec.Struct, frozen=True):
     def slowest_s(self) -> float:
         """The longest recovery."""
         return max((one.recovered_s or _RECOVER_S for one in self.recoveries), default=0.0)
+
+    @property
+    def slowest_after_kill_s(self) -> float:
+        """The longest recovery after a kill."""
+        killed = (one for one in self.recoveries if FAULTS[one.fault].kills)
+        return max((one.recovered_s or _RECOVER_S for one in killed), default=0.0)
 
     @property
     def spoilt(self) -> list[Recovery]:
@@ -157,7 +173,15 @@ class _Sending:
         self.sent = Sent()
         self.delivered: list[Delivered] = []
         self.longest_gap_s = 0.0
-        self._acknowledged_at = time.monotonic()
+        self.races = 0
+        self._urls = stage.notify_urls()
+        self._began = self._acknowledged_at = time.monotonic()
+        self._acked_each_s = Counter[int]()
+
+    @property
+    def acked_each_s(self) -> list[int]:
+        """How many were acknowledged in each second."""
+        return [self._acked_each_s[second] for second in range(max(self._acked_each_s, default=-1) + 1)]
 
     async def until(self, stopping: asyncio.Event) -> None:
         """Send a plan each second, late ones as soon as there is room."""
@@ -196,8 +220,24 @@ class _Sending:
             await deliver(planned, url=self._url, attempts_max=100_000, retry_interval_s=0.05, timeout_s=5.0)
         )
 
+    async def race(self, payments: Iterator[Payment], *, stopping: asyncio.Event) -> None:
+        """Let one notification after the other reach both nodes at the same moment, past the proxy."""
+        while not stopping.is_set():
+            payment = next(payments)
+            planned = plan(
+                [payment], seed=1, password=PASSWORD, lives=Lives.all_approved(), malice=Malice.none()
+            )
+            self.sent.add(planned)
+            self.delivered += await asyncio.gather(
+                *(deliver(planned, url=url, attempts_max=100_000, timeout_s=5.0) for url in self._urls)
+            )
+            self.races += 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), _RACE_EVERY_S)
+
     def _note(self, _tally: Delivered) -> None:
         now = time.monotonic()
+        self._acked_each_s[int(now - self._began)] += 1
         self.longest_gap_s = max(self.longest_gap_s, now - self._acknowledged_at)
         self._acknowledged_at = now
 
@@ -206,10 +246,17 @@ class _Storm:
     """Faults, one after the other."""
 
     def __init__(
-        self, stage: Stage, sending: _Sending, probes: Iterator[Payment], *, chance: random.Random
+        self,
+        stage: Stage,
+        sending: _Sending,
+        handing: Handing,
+        probes: Iterator[Payment],
+        *,
+        chance: random.Random,
     ) -> None:
         self._stage = stage
         self._sending = sending
+        self._handing = handing
         self._probes = probes
         self._chance = chance
         self._began = time.monotonic()
@@ -233,7 +280,7 @@ class _Storm:
 
     async def _endured(self, fault: Fault) -> Recovery:
         held_s = self._chance.uniform(fault.shortest_s, fault.longest_s)
-        at, began = time.time(), time.monotonic()
+        logged_bytes, began = self._stage.front.logged_bytes, time.monotonic()
         holding = fault.held(self._stage, self._chance)
         await asyncio.to_thread(holding.__enter__)
 
@@ -249,7 +296,10 @@ class _Storm:
         recovered_s: float | None
         try:
             async with asyncio.timeout(_RECOVER_S):
-                await self._booked(next(self._probes))
+                if fault.shown_by == "file":
+                    await self._handing.fresh()
+                else:
+                    await self._booked(next(self._probes))
             recovered_s = time.monotonic() - began
         except TimeoutError:
             recovered_s = None
@@ -261,7 +311,7 @@ class _Storm:
             held_s=round(held_s, 2),
             recovered_s=None if recovered_s is None else round(recovered_s, 2),
             whole_s=round(time.monotonic() - began, 2),
-            failed_requests=self._stage.front.failures(since=at, until=time.time()),
+            failed_requests=self._stage.front.failures(after_bytes=logged_bytes),
         )
 
     async def _booked(self, probe: Payment) -> None:
@@ -336,21 +386,25 @@ async def _raged(
     seconds = minutes * 60 + 5 * len(faults)
     payments = _seeded(stage, int(rate * seconds / _PER_PAYMENT), number=seed_number)
     probes = _seeded(stage, int(len(faults) + seconds), number=seed_number + 1_000_000_007)
+    racing = _seeded(stage, int(2 * seconds), number=seed_number + 2_000_000_011)
     sending = _Sending(stage, payments, rate=rate, seed_number=seed_number)
-    raging = _Storm(stage, sending, probes, chance=random.Random(seed_number))
+    handing = Handing(stage, chance=random.Random(seed_number + 3_000_000_019))
+    raging = _Storm(stage, sending, handing, probes, chance=random.Random(seed_number))
     began = time.monotonic()
     stopping = asyncio.Event()
-    handing = Handing(stage, chance=random.Random(seed_number))
-    flowing = asyncio.gather(sending.until(stopping), handing.until(stopping))
+    flowing = asyncio.gather(
+        sending.until(stopping), handing.until(stopping), sending.race(racing, stopping=stopping)
+    )
     try:
         await raging.rage(faults, until_s=minutes * 60, told=told)
     finally:
         stopping.set()
-        await flowing
+        await asyncio.wait_for(flowing, _SETTLE_S)
     lasted_s = time.monotonic() - began
     await _settled(stage)
     ours = await asyncio.to_thread(books, stage.database_url)
-    lines, unnamed = check_files(stage.database_url, taken=handing.taken, objects=stage.objects)
+    lines, unnamed = await check_files(stage, taken=handing.taken)
+    lines += check_debits(stage, runs=handing.runs)
     delivered = sending.delivered
     acked = sum(one.acknowledged for one in delivered)
     latencies = sorted(latency_s for one in delivered for latency_s in one.latencies_s)
@@ -374,10 +428,13 @@ async def _raged(
         },
         statuses=dict(statuses),
         recoveries=raging.recoveries,
+        races=sending.races,
         files=len(set(handing.taken)),
+        debits=len(stage.gateway.records()),
         objects_unnamed=unnamed,
         lines=check_storm(sending.sent, ours, delivered=delivered) + lines,
         complaints=_complaints(stage),
+        acked_each_s=sending.acked_each_s,
     )
 
 
@@ -388,7 +445,9 @@ def _seeded(stage: Stage, count: int, *, number: int) -> Iterator[Payment]:
 
 
 async def _settled(stage: Stage) -> None:
-    """Wait until no notification is due any more, and no file on its way."""
+    """Wait until no file is on its way any more, no debit's outcome is open, and no notification is due."""
+    await eventually(lambda: all_read(stage.database_url), what="every file's end", timeout_s=_SETTLE_S)
+    await all_billed(stage, timeout_s=_SETTLE_S)
     async with open_pool(stage.database_url, name="tether-storm", max_size=1) as pool:
 
         async def none_is_due() -> bool:
@@ -396,7 +455,6 @@ async def _settled(stage: Stage) -> None:
                 return not await webhook_events.due(conn, now=datetime.now(UTC))
 
         await eventually(none_is_due, what="an empty inbox", timeout_s=_SETTLE_S, despite=(Unavailable,))
-    await eventually(lambda: all_read(stage.database_url), what="every file's end", timeout_s=_SETTLE_S)
 
 
 def _complaints(stage: Stage) -> list[str]:

@@ -1,0 +1,126 @@
+"""
+`python -m benchmarks overload`: twice what can be taken in, with the door half closed: 503 at once, bounded memory, no crash.
+
+The inbox is locked for half of the time. First a few connections, for whom there is always room to wait, find out how many
+notifications a second can be taken in like that. Then many connections send twice as many, by the clock, for two minutes.
+"""
+
+import argparse
+import asyncio
+import time
+from pathlib import Path
+from statistics import median
+from urllib.parse import urlsplit
+
+import msgspec
+from tether_sandbox.services.waiting import eventually
+from tether_sandbox.settings import PASSWORD
+from tether_sandbox.storm.flood import Flood, half_closed, is_normal
+
+from benchmarks import plots
+from benchmarks.memory import Course, watched
+from benchmarks.results import Aim, aims, heading, prose, table, write
+from benchmarks.stand import stand
+
+__all__ = ["add_arguments", "run"]
+
+_WAITING_MAX = 200
+_FEW, _MANY = 100, 600
+_CALIBRATE_S = 10.0
+_GROWTH_MAX_MIB = 100.0
+_BACK_MAX_S = 10.0
+_TOLD_MAX_S = 0.75
+
+
+class _Found(msgspec.Struct):
+    sustainable: float
+    flood: Flood
+    lasted_s: float
+    back_s: float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the options."""
+    parser.add_argument("--short", action="store_true", help="ten seconds, to see that it works")
+    parser.add_argument("--seconds", type=float, default=120, help="how long (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run it; 0 when the node lived through it as it should."""
+    seconds = 10.0 if args.short else args.seconds
+    with stand() as it:
+        it.environ["TETHER_WAITING_MAX"] = str(_WAITING_MAX)
+        web = it.start_web(workers=1)
+        port = urlsplit(it.url).port
+        assert port is not None
+        with watched({"web": web.pid}, every_s=0.5) as courses:
+            found = asyncio.run(_flooded(port, it.environ["DATABASE_URL"], seconds=seconds))
+        lived = web.returncode is None and "a defect of ours" not in web.stderr
+    name = "overload-short" if args.short else "overload"
+    grown = max(max(one.rss_mib) - one.rss_mib[0] for one in courses)
+    judged = _aims(found, grown=grown, lived=lived)
+    lines = heading(f"Overload: twice what can be taken in for {seconds:.0f} s", seed=1)
+    write(name, lines + _report(found) + aims(judged))
+    _plot(name, courses)
+    return 0 if all(one.met for one in judged) else 1
+
+
+async def _flooded(port: int, database_url: str, *, seconds: float) -> _Found:
+    async with (
+        half_closed(database_url),
+        Flood(port, connections=_FEW, password=PASSWORD, seed=1) as few,
+    ):
+        began = time.monotonic()
+        await asyncio.sleep(_CALIBRATE_S)
+        sustainable = few.answers[200] / (time.monotonic() - began)
+    began = time.monotonic()
+    flood = Flood(port, connections=_MANY, password=PASSWORD, seed=2, rate=2 * sustainable)
+    async with half_closed(database_url), flood:
+        await asyncio.sleep(seconds)
+        lasted_s = time.monotonic() - began
+    ended = time.monotonic()
+    await eventually(
+        lambda: is_normal(port, password=PASSWORD), what="normal service", timeout_s=60, despite=(OSError,)
+    )
+    return _Found(sustainable, flood, lasted_s, time.monotonic() - ended)
+
+
+def _aims(found: _Found, *, grown: float, lived: bool) -> list[Aim]:
+    flood = found.flood
+    refused = flood.answers[503]
+    others = sum(flood.answers.values()) - flood.answers[200] - refused
+    told_s = median(flood.refused_after_s) if flood.refused_after_s else 0.0
+    return [
+        Aim("answered 503, some", refused, refused > 0),
+        Aim("of these without Retry-After, 0", flood.without_retry_after, flood.without_retry_after == 0),
+        Aim("other answers than 200 and 503, 0", others, others == 0),
+        Aim("connections without an answer, 0", flood.broken, flood.broken == 0),
+        Aim(f"median time until a refusal, below {_TOLD_MAX_S} s", told_s, told_s < _TOLD_MAX_S),
+        Aim(f"growth of memory, below {_GROWTH_MAX_MIB:.0f} MiB", grown, grown < _GROWTH_MAX_MIB),
+        Aim("the node lived, without a defect, 1", int(lived), lived),
+        Aim(f"back to normal, within {_BACK_MAX_S:.0f} s", found.back_s, found.back_s < _BACK_MAX_S),
+    ]
+
+
+def _report(found: _Found) -> list[str]:
+    flood = found.flood
+    answered = sum(flood.answers.values())
+    lines = prose(
+        f"One web process that lets {_WAITING_MAX} notifications wait, the inbox locked for half of each second. {_FEW}",
+        f"connections were taken in at {found.sustainable:.0f}/s; then {_MANY} connections asked for twice that.",
+    )
+    return lines + table(
+        ("per second", "found"),
+        [
+            ("sustainable", found.sustainable),
+            ("offered", 2 * found.sustainable),
+            ("answered", answered / found.lasted_s),
+            ("200", flood.answers[200] / found.lasted_s),
+            ("503", flood.answers[503] / found.lasted_s),
+        ],
+    )
+
+
+def _plot(name: str, courses: list[Course]) -> Path:
+    held = {one.label: (one.at_s, one.rss_mib) for one in courses if len(one.at_s) > 4}
+    return plots.lines(name, {"resident memory, MiB": held}, across="seconds")

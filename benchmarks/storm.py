@@ -1,0 +1,165 @@
+"""
+`python -m benchmarks storm`: faults for fifteen minutes under load: nothing lost, nothing doubled, back within seconds.
+
+What `tether-sandbox storm` does (docs/guides/faults.md), with its report kept beside the other results, and its course as a picture.
+"""
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from tether_sandbox.storm import FAULTS, Recovery, Report, storm
+
+from benchmarks import plots
+from benchmarks.results import Aim, aims, heading, prose, table, write
+
+__all__ = ["add_arguments", "run"]
+
+_ACKED_MIN = 200_000
+_KILLS_MIN = 100
+_RECOVERY_MAX_S = 10.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the options."""
+    parser.add_argument("--short", action="store_true", help="each kind of fault once")
+    parser.add_argument("--minutes", type=float, default=15, help="how long (default: %(default)s)")
+    parser.add_argument("--rate", type=int, default=300, help="deliveries per second (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of faults and payments (default: %(default)s)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep there what the programs said")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run it; 0 when the books agree, everything recovered, and the aims are met."""
+    if args.keep:
+        args.keep.mkdir(parents=True)
+    report = storm(
+        minutes=0 if args.short else args.minutes,
+        seed_number=args.seed,
+        rate=args.rate,
+        keep=args.keep,
+        told=_tell,
+    )
+    name = "storm-short" if args.short else "storm"
+    found = _aims(report, short=args.short)
+    lines = heading(f"Storm: {report.lasted_s / 60:.3g} minutes", seed=args.seed)
+    lines += _sums(report) + aims(found) + _faults(report) + _books(report)
+    write(name, lines)
+    _plot(name, report)
+    return 0 if report.holds and all(one.met for one in found) else 1
+
+
+def _tell(one: Recovery) -> None:
+    well = "never" if one.recovered_s is None else f"{one.recovered_s:.2f} s"
+    sys.stdout.write(f"{one.at_s:7.1f} s  {one.fault:<17} well after {well}\n")
+    sys.stdout.flush()
+
+
+def _aims(report: Report, *, short: bool) -> list[Aim]:
+    broken = sum(not line.holds for line in report.lines)
+    spoilt = sum(one.failed_requests for one in report.spoilt)
+    always = [
+        Aim("lines of the conservation check that do not hold, 0", broken, broken == 0),
+        Aim(
+            f"slowest recovery after a kill, below {_RECOVERY_MAX_S:g} s",
+            report.slowest_after_kill_s,
+            report.slowest_after_kill_s < _RECOVERY_MAX_S,
+        ),
+        Aim("faults never recovered from, 0", len(report.unrecovered), not report.unrecovered),
+        Aim("requests that failed at the proxy although a node was left, 0", spoilt, spoilt == 0),
+        Aim("lines of our programs that tell of a defect, 0", len(report.complaints), not report.complaints),
+    ]
+    if short:
+        return always
+    return [
+        Aim(f"acknowledged, {_ACKED_MIN:,} or more", report.acked, report.acked >= _ACKED_MIN),
+        Aim(f"kills, {_KILLS_MIN} or more", report.kills, report.kills >= _KILLS_MIN),
+        *always,
+    ]
+
+
+def _sums(report: Report) -> list[str]:
+    between = report.pooler or "nothing between"
+    lines = prose(
+        f"Two web nodes behind {report.proxy}, two workers, Postgres behind {between}, Redis, an object store and a gateway;",
+        f"{report.lasted_s:.0f} s of deliveries, sent again until they are answered, while {report.files} files were handed in",
+        "and billed.",
+    )
+    quantiles = " / ".join(f"{report.latency_ms[one]:.0f}" for one in ("p50", "p95", "p99"))
+    rows: list[tuple[str, object]] = [
+        ("acked", report.acked),
+        ("applied", report.applied),
+        ("repeated", report.repeated),
+        ("forged and refused", report.refused),
+        ("sent again for want of an answer", report.posts - report.planned),
+        ("reached both nodes at the same moment", report.races),
+        ("files taken", report.files),
+        ("debits in the gateway's ledger", report.debits),
+        ("faults", len(report.recoveries)),
+        ("kills among them", report.kills),
+        ("recovered", len(report.recoveries) - len(report.unrecovered)),
+        ("slowest recovery, s", f"{report.slowest_s:.2f}"),
+        ("longest gap between acknowledgements, s", f"{report.longest_gap_s:.2f}"),
+        ("answer time p50 / p95 / p99, ms", quantiles),
+        ("acknowledged per second, mean", f"{report.acked / report.lasted_s:.0f}"),
+    ]
+    return lines + table(("", "found"), rows)
+
+
+def _faults(report: Report) -> list[str]:
+    kinds: dict[str, list[Recovery]] = defaultdict(list)
+    for one in report.recoveries:
+        kinds[one.fault].append(one)
+
+    def times(ones: Sequence[Recovery]) -> list[float]:
+        return [float("inf") if one.recovered_s is None else one.recovered_s for one in ones]
+
+    lines = ["## Faults", ""]
+    lines += prose(
+        "Well again: a fresh notification was acknowledged and booked, or a fresh file read. Counted from a kill, or from the",
+        "moment the fault was undone.",
+    )
+    return lines + table(
+        ("fault", "what it does", "times", "well after, median s", "slowest s", "failed at the proxy"),
+        [
+            (
+                name,
+                FAULTS[name].does,
+                len(ones),
+                median(times(ones)),
+                max(times(ones)),
+                sum(one.failed_requests for one in ones),
+            )
+            for name, ones in sorted(kinds.items())
+        ],
+    )
+
+
+def _books(report: Report) -> list[str]:
+    lines = ["## Conservation check", ""]
+    lines += table(
+        ("", "wanted", "found", "holds"),
+        [
+            (line.what, str(line.wanted), str(line.found), "yes" if line.holds else f"no {line.note}")
+            for line in report.lines
+        ],
+    )
+    return lines + [f"- {complaint}" for complaint in report.complaints[:10]]
+
+
+def _plot(name: str, report: Report) -> Path:
+    seconds = list(range(len(report.acked_each_s)))
+    killed = [one for one in report.recoveries if FAULTS[one.fault].kills]
+    others = [one for one in report.recoveries if not FAULTS[one.fault].kills]
+    return plots.course(
+        name,
+        {"acknowledged in each second": (seconds, report.acked_each_s)},
+        {
+            "well again after a kill, s": [(one.at_s, one.recovered_s or 0.0) for one in killed],
+            "after another fault, s": [(one.at_s, one.recovered_s or 0.0) for one in others],
+        },
+        across="seconds",
+    )
