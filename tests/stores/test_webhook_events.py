@@ -252,6 +252,8 @@ async def test_the_tally_counts_every_row_once(conn: Connection) -> None:
     )
     told = await webhook_events.tally(conn, now=NOON + timedelta(seconds=7.5))
     assert msgspec.structs.astuple(told) == (1, 1, 1, 1, 1, 1, 7.5)
+    unfinished = {"waiting": 2, "confirming": 1, "parked": 1, "conflicting": 1}
+    assert await webhook_events.unfinished(conn) == unfinished
     assert await webhook_events.oldest_due_s(conn, now=NOON + timedelta(seconds=7.5)) == 7.5
     empty = await webhook_events.oldest_due_s(conn, now=NOON - timedelta(seconds=1))
     assert empty == 0

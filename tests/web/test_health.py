@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import psycopg
+from prometheus_client import REGISTRY
 from tether_core.emp.notification import FORM
 from tether_core.testing import form_body
 from tether_stores import telemetry
@@ -126,6 +128,30 @@ async def test_probes_are_answered_in_time_while_postgres_hangs(
         return (await client.get("/ready")).status_code == 200
 
     await eventually(ready, what="the node to be ready again")
+
+
+async def test_what_waits_for_a_person_is_counted(client: httpx.AsyncClient, database_url: str) -> None:
+    """Somebody is woken by this number; parked rows that no alert sees wait until the customer calls."""
+    for unique_id in ("a", "b"):
+        await _send(client, unique_id)
+    for state, count in (("waiting", 2), ("confirming", 0), ("parked", 0), ("conflicting", 0)):
+        assert await _metric(client, f'tether_inbox_rows{{state="{state}"}}') == count
+    with psycopg.connect(database_url) as conn:
+        conn.execute(
+            "update webhook_events set state = 'parked', next_at = null, reason = 'unknown_status', handled_at = now() "
+            "where notification_id = 'a'"
+        )
+    assert await _metric(client, 'tether_inbox_rows{state="parked"}') == 1
+    assert await _metric(client, 'tether_inbox_rows{state="waiting"}') == 1
+
+
+def test_alerts_ask_for_metrics_that_exist() -> None:
+    """An alert on a metric that was renamed never fires, and its silence looks like peace."""
+    alerts = (Path(__file__).parents[2] / "deploy/alerts/prometheus.yaml").read_text()
+    asked = {re.sub("_(?:bucket|count|sum)$", "", name) for name in re.findall(r"\btether_\w+", alerts)}
+    there = {family.name for family in REGISTRY.collect()}
+    assert len(asked) > 3
+    assert {name.removesuffix("_total") for name in asked} <= there
 
 
 async def test_every_notification_is_counted_by_what_came_of_it(

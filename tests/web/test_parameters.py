@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, get_args
 
 import pytest
 from tether_core.billing import AttemptState
+from tether_sandbox.services.server import free_port
 
 if TYPE_CHECKING:
     import httpx
+    from tether_sandbox.services.program import Launch
 
 KEY = {"authorization": "Bearer test-key"}
 
@@ -70,6 +73,31 @@ async def test_a_missing_body_is_named_as_such(client: httpx.AsyncClient) -> Non
     """The name that our function gives its argument is nobody's business."""
     answer = await client.post("/api/blacklist", headers=KEY)
     assert (answer.status_code, answer.json()["detail"]) == (400, "body: is missing; send a JSON object")
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"iban":' * 100_000])
+async def test_brackets_without_end_are_refused(client: httpx.AsyncClient, body: bytes) -> None:
+    """Anybody with a key could have us woken by defects that are none of ours."""
+    answer = await client.post(
+        "/api/blacklist", content=body, headers=KEY | {"content-type": "application/json"}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+    assert "nested too deeply" in answer.json()["detail"]
+
+
+async def test_a_body_that_breaks_off_is_the_senders(process: Launch, environment: dict[str, str]) -> None:
+    """A broken proxy on the way would count as defects of ours, and wake us for its own."""
+    port = free_port()
+    web = process("tether-web", "--port", str(port), environ=environment)
+    web.await_url(f"http://127.0.0.1:{port}/health")
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as peer:
+        peer.sendall(
+            b"POST /api/blacklist HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer test-key\r\n"
+            b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n"
+        )
+        told = peer.recv(2000)
+    assert told.startswith(b"HTTP/1.1 400 ")
+    assert "a defect of ours" not in web.stderr
 
 
 async def test_addresses_and_methods_that_are_not_there_say_what_is(client: httpx.AsyncClient) -> None:

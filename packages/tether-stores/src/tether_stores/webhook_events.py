@@ -40,6 +40,7 @@ __all__ = [
     "standing",
     "tally",
     "unconfirmed",
+    "unfinished",
     "wake_matched",
     "word",
 ]
@@ -390,6 +391,12 @@ async def oldest_due_s(conn: Connection, *, now: datetime) -> float:
     row = await (await conn.execute(_SQL["oldest_due_s"], {"now": now})).fetchone()
     assert row is not None
     return float(row[0])
+
+
+async def unfinished(conn: Connection) -> dict[str, int]:
+    """How many rows are in each state that is not the last one; every such state is there, also with 0."""
+    rows = await (await conn.execute(_SQL["unfinished"])).fetchall()
+    return {str(state): int(count) for state, count in rows}
 
 
 async def listed(

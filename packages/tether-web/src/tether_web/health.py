@@ -1,7 +1,8 @@
 """`GET /health` (the process is alive), `GET /ready` (what it needs is there), `GET /metrics` (Prometheus)."""
 
 import asyncio
-from typing import Final, Literal
+from collections.abc import Coroutine
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 from litestar import MediaType, Response, get
@@ -11,14 +12,16 @@ from tether_stores import objects, redis, telemetry, webhook_events
 from tether_stores.postgres import SchemaBehind, connection
 
 from tether_web import billing
-from tether_web.metrics import CONTENT_TYPE_LATEST, LOG_LINES_DROPPED, OLDEST_WAITING, rendered
+from tether_web.metrics import CONTENT_TYPE_LATEST, INBOX_ROWS, LOG_LINES_DROPPED, OLDEST_WAITING, rendered
 
 __all__ = ["Readiness", "health", "metrics", "ready"]
+
+T = TypeVar("T")
 
 _log: Final = telemetry.logger("health")
 # Whoever probes gives up after some seconds; the answer must come before that.
 _PATIENCE_S: Final = 2.0
-_asking: Final[set[asyncio.Task[tuple[float | None, bool | None]]]] = set()
+_asking: Final[set[asyncio.Task[Any]]] = set()
 
 
 class Readiness(msgspec.Struct, frozen=True):
@@ -70,6 +73,7 @@ async def ready(state: State) -> Response[Readiness]:
 async def metrics(state: State) -> Response[bytes]:
     """All counters of the node's processes together; keep it inside, see the deployment guide."""
     await _oldest_s(state)
+    await _in_time(_count_inbox(state))
     await billing.observe(state)
     LOG_LINES_DROPPED.set(telemetry.dropped())
     return Response(rendered(), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -77,13 +81,28 @@ async def metrics(state: State) -> Response[bytes]:
 
 async def _oldest_s(state: State) -> tuple[float | None, bool | None]:
     """The oldest row's age and whether the tables are there, each `None` when Postgres does not tell it in time."""
-    task = asyncio.create_task(_ask_oldest_s(state))
+    return await _in_time(_ask_oldest_s(state)) or (None, None)
+
+
+async def _in_time(asking: Coroutine[Any, Any, T]) -> T | None:
+    """What is asked of Postgres, or `None` when it is not told in time."""
+    task = asyncio.create_task(asking)
     # Not cancelled when it takes too long: taking a query back from a server that hangs takes longer still. It ends
     # with the server's answer or with the connection.
     _asking.add(task)
     task.add_done_callback(_asking.discard)
     await asyncio.wait({task}, timeout=_PATIENCE_S)
-    return task.result() if task.done() else (None, None)
+    return task.result() if task.done() else None
+
+
+async def _count_inbox(state: State) -> None:
+    try:
+        async with connection(state.pool) as conn:
+            counts = await webhook_events.unfinished(conn)
+    except StoreUnreachable:
+        return
+    for name, count in counts.items():
+        INBOX_ROWS.labels(name).set(count)
 
 
 async def _ask_oldest_s(state: State) -> tuple[float | None, bool | None]:

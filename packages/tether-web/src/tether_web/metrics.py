@@ -22,6 +22,7 @@ from prometheus_client import (
 __all__ = [
     "BATCH_ROWS",
     "CONTENT_TYPE_LATEST",
+    "INBOX_ROWS",
     "LOG_LINES_DROPPED",
     "NOTIFICATIONS",
     "OLDEST_WAITING",
@@ -50,6 +51,12 @@ REQUEST_SECONDS: Final = Histogram(
 OLDEST_WAITING: Final = Gauge(
     "tether_oldest_waiting_seconds",
     "Age of the oldest notification that is due, as last seen by /ready or /metrics.",
+    multiprocess_mode="mostrecent",
+)
+INBOX_ROWS: Final = Gauge(
+    "tether_inbox_rows",
+    "Notifications that are not done with, by state, as last seen by /metrics; parked and conflicting want a person.",
+    ["state"],
     multiprocess_mode="mostrecent",
 )
 LOG_LINES_DROPPED: Final = Gauge(

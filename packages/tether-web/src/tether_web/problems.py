@@ -161,6 +161,11 @@ def _told(problem: HTTPException, headers: Mapping[str, str]) -> str:
     return problem.detail
 
 
+def _nested(_request: Request[Any, Any, Any], _problem: RecursionError) -> Response[bytes]:
+    # The parser's answer to brackets within brackets; nothing of ours goes that deep by itself.
+    return answer(400, detail="body: is nested too deeply; send what the schema describes", code=_CODES[400])
+
+
 def _defect(request: Request[Any, Any, Any], problem: Exception) -> Response[bytes]:
     _log.error("a defect of ours", exc_info=problem, route=_route(request))
     detail = "This should not have happened; it is in the log under the request id in X-Request-Id."
@@ -174,5 +179,6 @@ def _route(request: Request[Any, Any, Any]) -> str:
 HANDLERS: Final[ExceptionHandlersMap] = {
     TetherError: _ours,
     HTTPException: _theirs,
+    RecursionError: _nested,
     Exception: _defect,
 }

@@ -43,7 +43,8 @@ def act(stage: Stage, *, console: Console) -> bool:
         below.append(f"{name} was read as {_understood(detail['plan'])}")
         # The examples share their debtors, so later files show what screening says of debtors we have.
         below += [f"  excluded, {count} x: {rule}" for rule, count in tallies["verdicts"].items()]
-        below += [f"  {problem}" for problem in [_problem(stage, detail["upload"]["id"])] if problem]
+        problem = f"  {_problem(stage, detail['upload']['id'])}"
+        below += [problem] if problem.strip() and problem not in below else []
     console.print(table)
     for line in below:
         console.print(line, style="dim", highlight=False, markup=False)

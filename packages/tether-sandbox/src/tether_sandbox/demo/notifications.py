@@ -138,7 +138,8 @@ async def _watched(stage: Stage, bars: Progress, booked: TaskID, *, began: int) 
     async with open_pool(stage.database_url, name="tether-demo", max_size=1) as pool:
         while True:
             tally = await _tally(pool)
-            bars.update(booked, completed=_done(tally) - began)
+            # Rows of the acts before may still be done with now; they are not of these.
+            bars.update(booked, completed=min(_done(tally) - began, total or 0))
             if _done(tally) - began >= (total or 0) and not tally.waiting and not tally.confirming:
                 return
             await asyncio.sleep(0.25)
