@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -189,6 +190,96 @@ async def test_what_cannot_be_had_is_refused(
     assert answer.headers["content-type"] == "application/problem+json"
     assert (await api.get("/api/billing-runs/999")).status_code == 404
     assert (await api.get("/api/uploads/999/billing")).status_code == 404
+
+
+_STRANGE = [
+    b"",
+    b"null",
+    b"[]",
+    b"7",
+    b'"x"',
+    b"{",
+    b"\xff\xfe",
+    b'{"usage": "\\ud800"}',
+    b'{"usage": ""}',
+    b'{"due_item": "\\u0000"}',
+    b'{"due_item": "A B"}',
+    b'{"due_item": null}',
+    b'{"account": "\\u0000"}',
+    b'{"account": "nobody"}',
+    b'{"count_max": 0}',
+    b'{"count_max": -1}',
+    b'{"count_max": 1e400}',
+    b'{"count_max": true}',
+    b'{"amount_max_minor": 99999999999999999999999}',
+    b'{"canary_share": 1.5}',
+    b'{"canary_share": "NaN"}',
+    b'{"canary_share": NaN}',
+    b'{"tries_max": 99}',
+    b'{"recent_days": 1e9}',
+    b'{"remote_ip": "not one"}',
+    b'{"dry_run": "yes"}',
+    b'{"usage": "x", "usage": 7}',
+    b'{"x":' * 2_000,
+]
+
+
+@pytest.mark.parametrize("body", _STRANGE)
+@pytest.mark.parametrize("action", ["order", "pause"])
+async def test_strange_bodies_get_a_sentence_and_change_nothing(
+    api: httpx.AsyncClient, upload: Upload, database_url: str, action: str, body: bytes
+) -> None:
+    """A body that is half understood bills, or stops, something that nobody asked for; a 500 tells nobody what to do."""
+    upload_id = upload(*owed(1))
+    path = f"/api/uploads/{upload_id}/billing"
+    if action == "pause":
+        run = (await api.post(path, json={})).json()
+        path = f"/api/billing-runs/{run['id']}/pause"
+    answer = await api.post(path, content=body, headers={"content-type": "application/json"})
+    if action == "order" or b"because" in body:
+        assert 400 <= answer.status_code < 500, answer.text
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.status_code < 500, answer.text
+    with psycopg.connect(database_url) as conn:
+        states = [state for (state,) in conn.execute("select state from billing_runs")]
+    assert states == ([] if action == "order" else ["planning" if answer.status_code >= 400 else "paused"])
+
+
+@pytest.mark.parametrize("because", ["\x00", "line\nbreak", "\x1b[2J", "x" * 501, ""])
+async def test_reasons_that_cannot_be_shown_are_refused(
+    api: httpx.AsyncClient, upload: Upload, because: str
+) -> None:
+    """A NUL fails in the database, and a line break or an escape sequence spoils the status that people read."""
+    run = (await api.post(f"/api/uploads/{upload(*owed(1))}/billing", json={})).json()
+    answer = await api.post(f"/api/billing-runs/{run['id']}/pause", json={"because": because})
+    assert answer.status_code in {400, 422}, answer.text
+    assert (await api.get(f"/api/billing-runs/{run['id']}")).json()["run"]["state"] == "planning"
+
+
+async def test_many_who_change_a_run_at_once_leave_it_in_one_state(
+    api: httpx.AsyncClient, upload: Upload
+) -> None:
+    """Two people press pause and cancel at the same moment: a cancelled run that goes on collects all the same."""
+    run = (await api.post(f"/api/uploads/{upload(*owed(3))}/billing", json={})).json()
+    steps = ["pause", "resume", "cancel", "pause", "cancel", "resume"]
+    answers = await asyncio.gather(
+        *(
+            api.post(
+                f"/api/billing-runs/{run['id']}/{step}", json={"because": "x"} if step == "pause" else None
+            )
+            for step in steps * 3
+        )
+    )
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    assert [
+        answer.status_code for answer, step in zip(answers, steps * 3, strict=True) if step == "cancel"
+    ].count(200) == 1
+    assert (await api.get(f"/api/billing-runs/{run['id']}")).json()["run"]["state"] == "cancelled"
+    for step in ("pause", "resume", "cancel"):
+        again = await api.post(
+            f"/api/billing-runs/{run['id']}/{step}", json={"because": "x"} if step == "pause" else None
+        )
+        assert (again.status_code, again.json()["code"]) == (409, "illegal_step")
 
 
 async def test_an_upload_that_is_not_read_to_its_end_is_not_billed(

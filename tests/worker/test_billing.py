@@ -308,6 +308,71 @@ async def test_a_wrong_password_ends_no_debit_and_pauses_the_run(
     assert all(one.send_at is not None for one in sent)
 
 
+async def test_a_run_paused_while_it_is_sent_begins_nothing_more(
+    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
+) -> None:
+    """A person who sees the wrong list go out presses pause: every debit begun after the answer is one too many."""
+    run_id = await make(*owed(2_000))
+    before = simulator.requests().get("sale", 0)
+    task = asyncio.create_task(send(has))
+    while simulator.requests().get("sale", 0) == before:
+        await asyncio.wait([task], timeout=0.01)
+    assert await pause_account(pool, "default", because="wrong list", now=clock.now) == 1
+    claimed = sum(one.sends for one in await attempts(conn, run_id))
+    await task
+    sent = await attempts(conn, run_id)
+    assert sum(one.sends for one in sent) == claimed < 2_000
+    assert all(one.leased_until is None for one in sent)  # calls under way came to their end
+    assert {simulator.debited(transaction_id=one.transaction_id) for one in sent if one.sends} == {1}
+
+
+async def test_two_runs_over_one_upload_planned_and_sent_by_three_nodes(
+    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
+) -> None:
+    """Two people order the same upload at the same moment, and whoever is free plans and sends: nobody pays twice."""
+    first = await make(*owed(150), plan=False)
+    run = await billing_runs.one(conn, first)
+    assert run is not None
+    second = await billing_runs.add(
+        conn, upload_id=run.upload_id, account="default", terms=TERMS, created_by="tests", now=clock.now
+    )
+
+    async def node() -> None:
+        mine = msgspec.structs.replace(has, under_way=set())
+        while await plan_chunk(pool, now=clock.now, limit=11):
+            await send(mine)
+        await send(mine)
+
+    await asyncio.gather(node(), node(), node())
+    sent = [*await attempts(conn, first), *await attempts(conn, second)]
+    assert (len(sent), {one.sends for one in sent}) == (150, {1})
+    assert {simulator.debited(transaction_id=one.transaction_id) for one in sent} == {1}
+    assert simulator.sums()["debited_twice"] == []
+
+
+async def test_a_password_that_changes_while_a_run_is_sent_costs_a_pause(
+    pool: Pool, environment: dict[str, str], conn: Connection, make: Make, clock: Clock
+) -> None:
+    """Changed at the gateway first, the old password is turned away in the middle of a run: no debit may end by that."""
+    run_id = await make(*owed(60))
+    with running(msgspec.structs.replace(SETUP, passwords=("new",))) as rotated:
+        async with _opened(pool, environment, rotated, clock) as has:
+            await send(has)
+        assert {one.state for one in await attempts(conn, run_id)} == {"pending"}
+        async with _opened(pool, environment, rotated, clock, EMP_API_PASSWORD="new") as has:
+            run = await billing_runs.one(conn, run_id)
+            assert run is not None
+            assert run.state == "paused"
+            resumed = msgspec.structs.replace(run, state="running", paused_because=None, paused_from=None)
+            await billing_runs.change(conn, resumed, now=clock.now)
+            clock.now += timedelta(seconds=RULES.back_s + 1)
+            while await send(has):
+                pass
+        sent = await attempts(conn, run_id)
+        assert {rotated.debited(transaction_id=one.transaction_id) for one in sent} == {1}
+        assert rotated.sums()["debited_twice"] == []
+
+
 async def test_an_answer_about_another_payment_is_not_believed(
     has: Billing, conn: Connection, make: Make
 ) -> None:

@@ -1,4 +1,4 @@
-"""The second act: a list of debtors is billed over a gateway that does not always answer, and every cent is accounted for."""
+"""The second act: a list is billed over a gateway that does not always answer, some is cancelled, every cent accounted for."""
 
 import random
 from collections import Counter
@@ -16,6 +16,7 @@ from tether_sandbox.services.waiting import until
 __all__ = ["act", "debtors_csv"]
 
 _DEBTORS: Final = 150
+_VOIDS: Final = 4
 # What the last digits of an amount make the simulator do, see `tether-sandbox gateway scripts`: declined later, rejected
 # by the bank, returned with a reason, returned and won back, and answers that never come although the debit stands.
 _SCRIPTED: Final = (5, 6, 11, 14, 15, 16, 20, 31, 32, 33)
@@ -25,7 +26,7 @@ _LAST: Final = ("Müller", "Weiß", "Kowalska", "Núñez", "Lefèvre", "Åberg")
 
 def act(stage: Stage, *, seed_number: int, console: Console) -> bool:
     """
-    Hand a list in, bill it, wait for the gateway's last word, and compare the books in money.
+    Hand a list in, bill it, wait for the gateway's last word, cancel some debits, and compare the books in money.
 
     Args:
         stage: Where.
@@ -50,9 +51,12 @@ def act(stage: Stage, *, seed_number: int, console: Console) -> bool:
     with console.status("billing ..."):
         until(sent, what="all debits to be sent", timeout_s=40)
         stage.gateway.settle()
-        detail = until(lambda: _agreeing(stage, run_id), what="the books to agree", timeout_s=60)
+        until(lambda: _agreeing(stage, run_id), what="the books to agree", timeout_s=60)
+    with console.status("cancelling some ..."):
+        voided = _voided(stage)
+        detail = until(lambda: _agreeing(stage, run_id), what="the books to agree again", timeout_s=60)
     assert detail is not None
-    lines = _lines(stage, detail, upload=upload)
+    lines = _lines(stage, detail, upload=upload, voided=voided)
     console.print(shown("Debits, in number and in cents", lines))
     return all(line.holds for line in lines)
 
@@ -80,6 +84,22 @@ def debtors_csv(chance: random.Random) -> bytes:
     return ("\r\n".join(lines) + "\r\n").encode("cp1252")
 
 
+def _voided(stage: Stage) -> int:
+    """Cancel some collected debits, two requests for each; gives how many were ordered."""
+    found = stage.api.get("/api/billing-attempts", params={"status": "approved", "limit": _VOIDS})
+    orders = [f"/api/billing-attempts/{one['id']}/void" for one in found.raise_for_status().json()["items"]]
+    answers = [stage.api.post(order, json={}).status_code for order in orders * 2]
+
+    def done() -> bool:
+        pages = [
+            stage.api.get("/api/givebacks", params={"status": state}) for state in ("pending", "unknown")
+        ]
+        return not any(page.json()["items"] for page in pages)
+
+    until(done, what="the cancellations", timeout_s=40)
+    return answers.count(202)  # none at midnight: a void is for the day of the debit
+
+
 def _agreeing(stage: Stage, run_id: int) -> dict[str, Any] | None:
     """The run once no debit's outcome is open any more that the gateway knows."""
     told: dict[str, Any] = stage.api.get(f"/api/billing-runs/{run_id}").json()
@@ -90,11 +110,16 @@ def _agreeing(stage: Stage, run_id: int) -> dict[str, Any] | None:
 def _theirs(stage: Stage) -> dict[str, tuple[int, int]]:
     """The gateway's ledger by the states its debits have for us."""
     counts, sums = Counter[str](), Counter[str]()
-    for record in stage.gateway.records():
+    for record in _debits(stage):
         state = _STATES.get(record["status"], record["status"])
         counts[state] += 1
         sums[state] += record["order"]["amount_minor"]
     return {state: (counts[state], sums[state]) for state in counts}
+
+
+def _debits(stage: Stage) -> list[dict[str, Any]]:
+    """The gateway's records without our orders to give something back."""
+    return [one for one in stage.gateway.records() if one["order"]["type"] not in {"sdd_refund", "void"}]
 
 
 _STATES: Final = {
@@ -104,8 +129,9 @@ _STATES: Final = {
 }
 
 
-def _lines(stage: Stage, detail: dict[str, Any], *, upload: dict[str, Any]) -> list[Line]:
+def _lines(stage: Stage, detail: dict[str, Any], *, upload: dict[str, Any], voided: int) -> list[Line]:
     theirs, states = _theirs(stage), detail["states"]
+    sums = stage.gateway.sums()
     zero = {"count": 0, "amount_minor": 0}
     owed = upload["tallies"]
     lines = [
@@ -113,10 +139,12 @@ def _lines(stage: Stage, detail: dict[str, Any], *, upload: dict[str, Any]) -> l
         Line("cents owed = cents planned", owed["amount_minor"], detail["run"]["amount_minor"]),
         Line(
             "debits at the gateway, each once",
-            len({r["order"]["transaction_id"] for r in stage.gateway.records()}),
-            len(stage.gateway.records()),
+            len({r["order"]["transaction_id"] for r in _debits(stage)}),
+            len(_debits(stage)),
         ),
-        Line("debited twice", 0, len(stage.gateway.sums()["debited_twice"])),
+        Line("debited twice", 0, len(sums["debited_twice"])),
+        Line("cancelled, each once", voided, sums["given_back"].get("void", {"orders": 0})["orders"]),
+        Line("paid out twice", 0, len(sums["paid_out_twice"])),
     ]
     for state in sorted(theirs):
         count, amount_minor = theirs[state]
