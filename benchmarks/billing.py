@@ -43,8 +43,8 @@ _LIFTED: Final = "100000"
 _POLL_S: Final = 0.5
 _MIB: Final = 2**20
 # Of the part in which questions and debits meet.
-_ASK_PER_S: Final = 50.0
-_BOTH_PER_S: Final = 100.0
+_ASK_PER_S: Final = 100.0
+_BOTH_PER_S: Final = 150.0
 
 
 class Held(msgspec.Struct):
@@ -231,10 +231,10 @@ def _held(here: Stand, *, seconds: int, rate: float) -> Held:
 def _asked(here: Stand, *, unknown: int) -> Asked:
     here.forget()
     with running(_setup()) as gateway:
-        now = datetime.now(UTC)
-        _lose(here, gateway, unknown, at=now - timedelta(hours=1))
+        # Older than the lists that are pulled: those would settle a hundred with one request.
+        _lose(here, gateway, unknown, at=datetime.now(UTC) - timedelta(days=40))
         # More than are sent in that time, so that both uses want their share to the end.
-        _order(here, debits=int(_BOTH_PER_S * (unknown / _ASK_PER_S + 30)), number=1)
+        _order(here, debits=int(_BOTH_PER_S * (2 * unknown / _ASK_PER_S + 20)), number=1)
         environ = {
             "EMP_API_URL": gateway.url,
             "EMP_RATE_LIMIT": str(_BOTH_PER_S),
@@ -316,14 +316,14 @@ def _order(here: Stand, *, debits: int, number: int) -> None:
         conn.execute(
             "insert into billing_runs (upload_id, account, due_item, state, terms, skipped, created_by, created_at, updated_at)"
             " values (%s, 'default', 'once', 'planning', %s, '{}', 'benchmark', %s, %s)",
-            (upload_id, msgspec.json.encode(Terms(usage="Benchmark")), now, now),
+            (upload_id, msgspec.json.encode(Terms(usage="Benchmark", recent_days=0)), now, now),
         )
 
 
 def _lose(here: Stand, gateway: Simulator, count: int, *, at: datetime) -> None:
     """Have debits that the gateway took and approved, and whose answers we lost."""
     url = here.environ["DATABASE_URL"]
-    made = list(seed(url, attempts=count, chance=random.Random(_SEED), now=at))
+    made = list(seed(url, attempts=count, chance=random.Random(_SEED - 1), now=at))
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(
             "update billing_attempts set payment_stage = 10, state = 'unknown', unique_id = null, sends = 1, sent_at = %s"

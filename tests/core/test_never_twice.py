@@ -6,8 +6,11 @@ hides what it took for a while, answers late and twice, and turns us away; with 
 equal ids. Workers die between any two steps. Runs are planned again and again over the same debtors. All decisions
 are the real ones: eligibility, sending, billing. Only one thing is assumed of the gateway, and it is the one that
 `tether_core.sending` names: what it takes, it takes, and shows, within the settling time.
+
+`TETHER_HISTORIES=100000` makes it the long form, of some four minutes.
 """
 
+import os
 import random
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -23,7 +26,7 @@ from tether_core.emp.notification import FORM, Notification, decode
 from tether_core.errors import GatewaySilent
 from tether_core.sending import Rules, Send
 
-HISTORIES = 6_000  # of some hundred steps each
+HISTORIES = int(os.environ.get("TETHER_HISTORIES", "6000"))  # of some hundred steps each
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 RULES = Rules(lease_s=75, settle_s=900, sends_max=4)
 TERMS = Terms(tries_max=10, recent_days=0)

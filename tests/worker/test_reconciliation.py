@@ -7,6 +7,7 @@ import contextlib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from tether_core.billing import Policy
 from tether_core.emp import codes
@@ -351,3 +352,27 @@ def _never_answered(world: World) -> Asking:
         yield
 
     return Asking(world.asking.pool, world.asking.parties, permit, world.asking.clock, world.asking.chance)
+
+
+async def test_questions_wait_in_line_for_their_turn(world: World, redis_url: str) -> None:
+    """Did each of a hundred ask the limiter again and again, a worker that only waits would fill a processor."""
+    async with open_redis(redis_url, name="tests") as cache:
+        limiter = Limiter(cache)
+        permit = limited(limiter)
+        party = msgspec.structs.replace(world.party, limits=limits({"reconciliation": 100}))
+        takes = 0
+        take = limiter.take
+
+        async def counted(*args: Any, **more: Any) -> Any:
+            nonlocal takes
+            takes += 1
+            return await take(*args, **more)
+
+        limiter.take = counted  # type: ignore[method-assign]
+
+        async def question() -> None:
+            async with permit(party):
+                pass
+
+        await asyncio.gather(*(question() for _ in range(100)))
+    assert takes <= 3 * 100

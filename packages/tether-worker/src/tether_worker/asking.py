@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime
+from time import monotonic
 from typing import Final
 
 import msgspec
@@ -102,16 +103,14 @@ def limited(limiter: Limiter) -> Permit:
         A context manager for each question: it waits for the question's turn, asks the breaker, and tells it how the
         question ended.
     """
+    # Questions of this process wait in line: one asks the limiter, the others wait for it. Did all of them ask, waiting would
+    # cost more than the questions.
+    queues: dict[str, asyncio.Lock] = {}
 
     @contextlib.asynccontextmanager
     async def permit(party: Party) -> AsyncIterator[None]:
         account = party.name
-        waited_s = 0.0
-        while not (grant := await limiter.take(account, share=SHARE, wanted=1, shares=party.limits)).granted:
-            waited_s += grant.wait_s
-            if waited_s > _TURN_MAX_S:
-                raise GatewaySilent(why="too many questions wait for their turn")
-            await asyncio.sleep(grant.wait_s)
+        await _turn(limiter, party, queues.setdefault(account, asyncio.Lock()))
         told = await limiter.ask(account)
         if not told.go:
             raise GatewaySilent(why="not asked, because it failed too often lately")
@@ -126,6 +125,19 @@ def limited(limiter: Limiter) -> Permit:
         await limiter.report(account, told, failed=[False])
 
     return permit
+
+
+async def _turn(limiter: Limiter, party: Party, queue: asyncio.Lock) -> None:
+    """Wait for a question's turn."""
+    end_s = monotonic() + _TURN_MAX_S
+    async with queue:
+        while True:
+            if monotonic() > end_s:
+                raise GatewaySilent(why="too many questions wait for their turn")
+            grant = await limiter.take(party.name, share=SHARE, wanted=1, shares=party.limits)
+            if grant.granted:
+                return
+            await asyncio.sleep(grant.wait_s)
 
 
 def parties_of(
