@@ -172,12 +172,6 @@ def _defect(request: Request[Any, Any, Any], problem: Exception) -> Response[byt
     return answer(500, detail=detail, code="defect")
 
 
-def _nested(request: Request[Any, Any, Any], problem: RecursionError) -> Response[bytes]:
-    if "deserializing" not in str(problem):
-        return _defect(request, problem)
-    return answer(400, detail="The body is nested too deeply to be read.", code="bad_request")
-
-
 def _route(request: Request[Any, Any, Any]) -> str:
     return f"{request.method} {request.scope.get('path_template', '-')}"
 

@@ -96,7 +96,12 @@ def _voided(stage: Stage) -> int:
         ]
         return not any(page.json()["items"] for page in pages)
 
+    def booked() -> bool:
+        return not stage.api.get("/api/webhook-events", params={"status": "waiting"}).json()["items"]
+
     until(done, what="the cancellations", timeout_s=40)
+    stage.gateway.settle()
+    until(booked, what="the news of them", timeout_s=40)
     return answers.count(202)  # none at midnight: a void is for the day of the debit
 
 
