@@ -38,6 +38,12 @@ async def test_the_numbers_are_those_of_the_tables(
         await webhook_events.record(conn, [row], now=ago)
     await conn.execute("update webhook_events set state = 'parked', next_at = null where id = 2")
     await conn.execute("update webhook_events set state = 'processed', next_at = null where id = 3")
+    await conn.execute(
+        "insert into givebacks (attempt_id, kind, number, account, transaction_id, amount_minor, currency, usage,"
+        " state, payment_stage, ordered_by, created_at, updated_at)"
+        " values (1, 'refund', 1, 'default', 'r-1', 1000, 'EUR', 'x', 'unknown', 10, 'tests', %s, %s)",
+        [ago, ago],
+    )
     told = await status(Settings.from_env(environment))
     assert 40 <= told.oldest_age_s < 100
     assert msgspec.structs.replace(told, oldest_age_s=0) == Status(
@@ -49,15 +55,16 @@ async def test_the_numbers_are_those_of_the_tables(
         parked=1,
         conflicting=0,
         attempts={"approved": 1, "pending": 1},
+        givebacks={"unknown": 1},
     )
 
 
 def test_people_see_every_number(capsys: pytest.CaptureFixture[str]) -> None:
     """A number that is only in the JSON is one nobody sees."""
-    told = Status(101, 102.5, 103, 104, 105, 106, 107, {"approved": 108})
+    told = Status(101, 102.5, 103, 104, 105, 106, 107, {"approved": 108}, givebacks={"unknown": 109})
     show(told)
     shown = capsys.readouterr().out
-    assert [str(number) in shown for number in (101, 102.5, 103, 104, 105, 106, 107, 108)] == [True] * 8
+    assert [str(number) in shown for number in (101, 102.5, 103, 104, 105, 106, 107, 108, 109)] == [True] * 9
 
 
 def test_programs_get_json(
@@ -80,6 +87,7 @@ def test_programs_get_json(
         "ready",
         "sending",
         "runs",
+        "givebacks",
         "gateways",
     }
 

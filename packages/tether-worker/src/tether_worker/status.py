@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 from rich.console import Console
 from rich.table import Table
-from tether_stores import billing_attempts, billing_runs, gateway_accounts, sends, webhook_events
+from tether_stores import billing_attempts, billing_runs, gateway_accounts, givebacks, sends, webhook_events
 from tether_stores.postgres import connection, open_pool
 from tether_stores.redis import open_redis
 from tether_stores.redis_limits import Standing, standing
@@ -49,6 +49,7 @@ class Status(msgspec.Struct, frozen=True):
         ready: Debits that may be sent, now or later.
         sending: Debits that are being sent.
         runs: Billing runs that are not over.
+        givebacks: Refunds and voids by state.
         gateways: How freely each gateway account may be called; empty without `REDIS_URL`.
     """
 
@@ -63,6 +64,7 @@ class Status(msgspec.Struct, frozen=True):
     ready: int = 0
     sending: int = 0
     runs: list[RunStatus] = []
+    givebacks: dict[str, int] = {}
     gateways: list[Standing] = []
 
 
@@ -87,6 +89,7 @@ async def status(settings: Settings) -> Status:
         attempts = await billing_attempts.states(conn)
         sending, ready = await sends.standing(conn)
         runs = await billing_runs.unfinished(conn)
+        orders = await givebacks.tally(conn)
         accounts = list(await gateway_accounts.all_accounts(conn, settings=settings))
     gateways: list[Standing] = []
     if settings.redis_url:
@@ -107,6 +110,7 @@ async def status(settings: Settings) -> Status:
             RunStatus(run.id, run.upload_id, run.account, run.state, run.paused_because or run.warning or "")
             for run in runs
         ],
+        givebacks={state: count for state, (count, _) in orders.items()},
         gateways=gateways,
     )
 
@@ -127,6 +131,8 @@ def show(told: Status) -> None:
     table.add_row("debits being sent", str(told.sending))
     for run in told.runs:
         table.add_row(f"run {run.id} of upload {run.upload_id}", f"{run.state}  {run.note}".rstrip())
+    for state, count in told.givebacks.items():
+        table.add_row(f"refunds and voids {state}", str(count))
     for one in told.gateways:
         calls = f"{one.failures} of {one.calls} calls failed lately" if one.calls else "not called lately"
         wait = f", asked again in {one.open_for_s:.0f} s" if one.open_for_s else ""
