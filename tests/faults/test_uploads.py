@@ -10,8 +10,7 @@ from tether_stores import postgres
 from tether_stores.postgres import ConnectionLost
 from tether_stores.settings import Settings
 from tether_web import uploads
-from tether_web.app import application
-from tether_web.edge import wrapped
+from tether_web.app import application, served
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,7 +39,7 @@ async def test_a_commit_without_a_reply_leaves_the_file(
         raise ConnectionLost("postgres", why="no reply to the commit")
 
     app: Any = application(Settings.from_env(environment))
-    edge: Any = wrapped(app)
+    edge: Any = served(app)
     transport = httpx.ASGITransport(edge)
     async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://tether") as client:
         with monkeypatch.context() as patch:

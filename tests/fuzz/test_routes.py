@@ -14,8 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tether_sandbox.seed import seed
 from tether_stores.settings import Settings
-from tether_web.app import application
-from tether_web.edge import wrapped
+from tether_web.app import application, served
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -69,11 +68,11 @@ async def _serving(environment: dict[str, str], database_url: str) -> AsyncItera
     """A client of the application, with a few attempts and a file in it."""
     list(seed(database_url, attempts=3, chance=random.Random(1), now=datetime.now(UTC)))
     app = application(Settings.from_env(environment))
-    transport = httpx.ASGITransport(wrapped(app))  # type: ignore[arg-type]
-    async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://tether") as served:
-        sent = await served.post("/api/uploads", headers=KEY, files={"file": ("list.csv", _SHEET)})
+    transport = httpx.ASGITransport(served(app))  # type: ignore[arg-type]
+    async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://tether") as client:
+        sent = await client.post("/api/uploads", headers=KEY, files={"file": ("list.csv", _SHEET)})
         assert sent.status_code == 202, sent.text
-        yield served
+        yield client
 
 
 def _values(schema: Mapping[str, Any]) -> st.SearchStrategy[str]:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import httpx
 import pytest
 from tether_stores.settings import Settings
-from tether_web.app import application
-from tether_web.edge import wrapped
+from tether_web.app import application, served
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -33,16 +32,16 @@ def serving() -> Serve:
 @pytest.fixture
 async def client(environment: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application as the settings of `environment` make it."""
-    async with _serving(environment) as served:
-        yield served
+    async with _serving(environment) as client:
+        yield client
 
 
 @asynccontextmanager
 async def _serving(environ: Mapping[str, str]) -> AsyncIterator[httpx.AsyncClient]:
-    app: Any = wrapped(application(Settings.from_env(environ)))
+    app: Any = served(application(Settings.from_env(environ)))
     transport = httpx.ASGITransport(app)
-    async with _living(app), httpx.AsyncClient(transport=transport, base_url="http://tether") as served:
-        yield served
+    async with _living(app), httpx.AsyncClient(transport=transport, base_url="http://tether") as client:
+        yield client
 
 
 @asynccontextmanager

@@ -83,7 +83,7 @@ async def test_one_line_an_answer_and_nothing_of_the_request_in_it(client: httpx
         await client.get("/nowhere/77")
     told = [line for line in lines if line["event"] == "answered"]
     assert [(line["method"], line["route"], line["status"]) for line in told] == [
-        ("GET", "/api/billing-attempts/{attempt_id}", 404),
+        ("GET", "/api/billing-attempts/{attempt_id}", 400),
         ("GET", "-", 404),
     ]
     assert told[0]["request_id"] == answer.headers["x-request-id"]

@@ -1,8 +1,8 @@
 """
 Postgres: one pool per process, set up for a pooler in transaction mode and for restarts.
 
-What the pool does not use is as important as what it does: no prepared statements kept by name (`prepare_threshold`
-is None), no session settings, no session locks, no LISTEN. All of these would land on somebody else's
+What the pool does not use is as important as what it does: no prepared statements kept by name unless it is told so,
+no session settings, no session locks, no LISTEN. All of these would land on somebody else's
 connection behind a transaction pooler. A connection is checked before it is handed out, so a restart of
 Postgres costs the requests of that moment and no restart of ours.
 """
@@ -74,7 +74,13 @@ class SchemaBehind(StoreUnreachable):
 
 @asynccontextmanager
 async def open_pool(
-    database_url: str, *, name: str, max_size: int, wait_s: float = 2.0, checked: bool = True
+    database_url: str,
+    *,
+    name: str,
+    max_size: int,
+    wait_s: float = 2.0,
+    checked: bool = True,
+    prepared: bool = False,
 ) -> AsyncIterator[Pool]:
     """
     A pool for the life of a process; it opens even while Postgres is away and recovers by itself.
@@ -86,6 +92,7 @@ async def open_pool(
         wait_s: How long a caller waits for a connection before `StoreUnreachable`, in seconds.
         checked: Whether a connection is asked for a sign of life before it is handed out. That costs a round trip; whoever
             can do their work again on a fresh connection may leave it out.
+        prepared: Whether statements that come again are prepared by name, which not every pooler bears.
 
     Yields:
         The pool, open.
@@ -93,7 +100,12 @@ async def open_pool(
     pool: Pool = AsyncConnectionPool(
         database_url,
         connection_class=AsyncConnection,
-        kwargs={"autocommit": True, "prepare_threshold": None, "application_name": name, **_KEEPALIVE},
+        kwargs={
+            "autocommit": True,
+            "prepare_threshold": 2 if prepared else None,
+            "application_name": name,
+            **_KEEPALIVE,
+        },
         min_size=1,
         max_size=max_size,
         open=False,

@@ -41,7 +41,7 @@ from tether_web.edge import wrapped
 from tether_web.inbox import Inbox
 from tether_web.parameters import refuse_unknown
 
-__all__ = ["application", "create_app"]
+__all__ = ["application", "create_app", "served"]
 
 _log = telemetry.logger("app")
 
@@ -65,13 +65,24 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
     async def services(app: Litestar) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             pool = await stack.enter_async_context(
-                open_pool(settings.database_url, name="tether-web", max_size=settings.database_pool_max)
+                open_pool(
+                    settings.database_url,
+                    name="tether-web",
+                    max_size=settings.database_pool_max,
+                    prepared=settings.database_prepared == "on",
+                )
             )
             await stack.enter_async_context(shared.kept(pool))
             # One connection for the inbox: its group commit has one insert in flight, and does it again should the
             # connection have died meanwhile.
             inbox_pool = await stack.enter_async_context(
-                open_pool(settings.database_url, name="tether-inbox", max_size=1, checked=False)
+                open_pool(
+                    settings.database_url,
+                    name="tether-inbox",
+                    max_size=1,
+                    checked=False,
+                    prepared=settings.database_prepared == "on",
+                )
             )
             cache = await stack.enter_async_context(open_redis(settings.redis_url, name="tether-web"))
             doorbell = await stack.enter_async_context(
@@ -135,7 +146,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
         security=[{"apiKey": []}],
     )
     app = Litestar(
-        [webhooks.receive, health.health, health.ready, health.metrics, api],
+        [health.health, health.ready, health.metrics, api],
         lifespan=[services],
         exception_handlers=problems.HANDLERS,
         logging_config=None,  # telemetry is set up once per process, and problems.py logs what went wrong
@@ -159,8 +170,21 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
     return app
 
 
+def served(app: Litestar) -> ASGIApp:
+    """
+    The application as a server runs it.
+
+    Args:
+        app: Of `application`.
+
+    Returns:
+        An ASGI application: notifications past the framework, everything else through it, one edge around both.
+    """
+    return wrapped(app, direct={webhooks.PATH: webhooks.receiving(app.state)})
+
+
 def create_app() -> ASGIApp:
     """The ASGI application of this process, from its environment; what Granian loads."""
     settings = Settings.from_env(os.environ)
     telemetry.configure(level=settings.log_level, program="tether-web")
-    return wrapped(application(settings))
+    return served(application(settings))

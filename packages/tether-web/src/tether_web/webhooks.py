@@ -1,8 +1,8 @@
 """
 `POST /api/webhooks/emp`: verify, record, acknowledge.
 
-A raw ASGI handler, because this is the one route whose every microsecond counts and whose answers are the
-gateway's, not our API's: XML echoes, `{"status":"ok"}`, and errors as `{"error": ...}`.
+Plain ASGI that is reached past the framework, because this is the one route whose every microsecond counts and whose
+answers are the gateway's, not our API's: XML echoes, `{"status":"ok"}`, and errors as `{"error": ...}`.
 
 | what comes | what it gets |
 |---|---|
@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-from litestar import asgi
-from litestar.types import Receive, Scope, Send
+from litestar.datastructures import State
+from litestar.types import ASGIApp, Receive, Scope, Send
 from tether_core.emp.notification import FORM, JSON, Notification, acknowledge, decode, media_type
 from tether_core.emp.signature import Credential, verify
 from tether_core.errors import SignatureMismatch, Unavailable, Unreadable
@@ -29,7 +29,7 @@ from tether_stores.webhook_events import Recording
 from tether_web.inbox import Inbox
 from tether_web.metrics import NOTIFICATIONS
 
-__all__ = ["BODY_MAX_BYTES", "PATH", "Answer", "receive", "take"]
+__all__ = ["BODY_MAX_BYTES", "PATH", "Answer", "receiving", "take"]
 
 PATH: Final = "/api/webhooks/emp"
 # Real notifications are below 4 KiB; the old system's limit was the same and never met.
@@ -132,10 +132,6 @@ async def take(inbox: Inbox, body: bytes, *, content_type: str, credentials: Seq
         _outcomes["unavailable"]()
         _log.warning("notification not recorded", why=str(problem))
         return _error(503, str(problem), retry_after_s=problem.retry_after_s)
-    except Exception as problem:  # noqa: BLE001 - whatever kept a genuine notification out, it has to come again
-        _outcomes["unavailable"]()
-        _log.error("notification not recorded", exc_info=problem)
-        return _NOT_RECORDED
     _outcomes[delivery]()
     if delivery == "conflicting":
         _log.warning("notification conflicts with one on record", notification_id=told.id, status=told.status)
@@ -148,39 +144,57 @@ def _acknowledged(told: Notification, delivery: Delivery, *, media: str) -> Answ
     return _KNOWN if delivery == "repeated" else _NEW
 
 
-@asgi(PATH, copy_scope=False)
-async def receive(scope: Scope, receive: Receive, send: Send) -> None:
-    """The ASGI side of `take`."""
-    state = scope["app"].state
-    if scope["method"] != "POST":  # type: ignore[typeddict-item]
-        await _send(send, _WRONG_METHOD)
-        return
-    headers = dict(scope["headers"])
-    if _declares_too_much(headers.get(b"content-length", b"")):
-        await _send(send, _TOO_LARGE)
-        return
+def receiving(state: State) -> ASGIApp:
+    """
+    The ASGI side of `take`.
+
+    Args:
+        state: Of the application: its inbox and its gateway accounts, once it has started.
+
+    Returns:
+        An ASGI application for this one path.
+    """
+
+    async def receive_one(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST":  # type: ignore[typeddict-item]
+            await _send(send, _WRONG_METHOD)
+            return
+        headers = dict(scope["headers"])
+        body = await _body(receive, declared=headers.get(b"content-length", b""))
+        if body is None:
+            return
+        if len(body) > BODY_MAX_BYTES:
+            await _send(send, _TOO_LARGE)
+            return
+        content_type = headers.get(b"content-type", b"").decode("latin-1")
+        try:
+            answer = await take(state.inbox, body, content_type=content_type, credentials=state.credentials)
+        except Exception as problem:  # noqa: BLE001 - whatever kept a genuine notification out, it has to come again
+            _outcomes["unavailable"]()
+            _log.error("notification not recorded", exc_info=problem)
+            answer = _NOT_RECORDED
+        await _send(send, answer)
+
+    return receive_one
+
+
+async def _body(receive: Receive, *, declared: bytes) -> bytes | None:
+    """Give the body, or its beginning where it is too large; `None` when the sender has gone, and will come again."""
+    if _declares_too_much(declared):
+        return bytes(BODY_MAX_BYTES + 1)
     body = b""
     size_bytes = 0
     more = True
     while more and size_bytes <= _READ_MAX_BYTES:
         message = await receive()
         if message["type"] != "http.request":
-            return  # the sender has gone; it will come again
+            return None
         part = message.get("body", b"")
         size_bytes += len(part)
-        if size_bytes <= BODY_MAX_BYTES:
+        if len(body) <= BODY_MAX_BYTES:
             body += part
         more = message.get("more_body", False)
-    if size_bytes > BODY_MAX_BYTES:
-        await _send(send, _TOO_LARGE)
-        return
-    answer = await take(
-        state.inbox,
-        body,
-        content_type=headers.get(b"content-type", b"").decode("latin-1"),
-        credentials=state.credentials,
-    )
-    await _send(send, answer)
+    return body
 
 
 def _declares_too_much(length: bytes) -> bool:

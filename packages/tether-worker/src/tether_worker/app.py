@@ -65,7 +65,12 @@ async def work_until_stopped(
     """
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
-            open_pool(settings.database_url, name="tether-worker", max_size=settings.database_pool_max)
+            open_pool(
+                settings.database_url,
+                name="tether-worker",
+                max_size=settings.database_pool_max,
+                prepared=settings.database_prepared == "on",
+            )
         )
         clock = SharedClock(own_clock)
         await stack.enter_async_context(clock.kept(pool))
