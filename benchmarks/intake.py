@@ -550,7 +550,7 @@ def _growth(it: Stand, much: _Plan, name: str) -> tuple[list[str], list[Aim]]:
     )
     along = [float(rows) for rows in much.sizes]
     plots.lines(
-        f"{name}-growth",
+        name.replace("intake", "intake-growth"),
         {
             "seconds": {
                 f"{stored:,} stored": (along, [turns[stored, rows].took_s for rows in much.sizes])
