@@ -109,7 +109,8 @@ async def test_a_file_is_stored_whole_and_put_on_record(
     answer = await api.post("/api/uploads", files=file(data), data={"encoding": "cp1252", "dry_run": "true"})
     told = answer.json()
     assert answer.status_code == 202
-    assert answer.headers["location"] == told["links"]["self"]
+    assert answer.headers["location"] == told["links"]["self"] == f"/api/uploads/{told['id']}"
+    assert told["upload"]["id"] == told["id"]
     (path,) = stored()
     assert path.read_bytes() == data
     assert path.suffix == ".csv"
@@ -118,7 +119,7 @@ async def test_a_file_is_stored_whole_and_put_on_record(
         "select id, filename, size_bytes, sha256, state, dry_run, added_by, answers->>'encoding', object_key from uploads",
     ) == [
         (
-            told["upload"]["id"], "Debitoren März.csv", len(data), hashlib.sha256(data).digest(), "received", True,
+            told["id"], "Debitoren März.csv", len(data), hashlib.sha256(data).digest(), "received", True,
             "tests", "cp1252", path.relative_to(path.parents[4]).as_posix(),
         )
     ]  # fmt: skip
@@ -136,7 +137,7 @@ async def test_the_same_file_again_is_the_upload_on_record(
     async def send(**fields: str) -> tuple[int, int, str | None]:
         answer = await api.post("/api/uploads", files=file(), data=fields)
         told = answer.json()
-        return answer.status_code, told["upload"]["id"], told.get("note")
+        return answer.status_code, told["id"], told.get("note")
 
     status, first, note = await send()
     assert (status, note) == (202, None)

@@ -75,11 +75,13 @@ class UploadAnswer(msgspec.Struct, frozen=True):
     What a sender is told.
 
     Attributes:
+        id: The upload's, for those who need no more.
         upload: The upload; its state says how far it is.
         links: Where to look next.
         note: What else there is to know, e.g. that the file was on record already.
     """
 
+    id: int
     upload: Upload
     links: Links
     note: str | None = None
@@ -90,6 +92,7 @@ class UploadDetail(msgspec.Struct, frozen=True):
     One upload with everything that was understood of it.
 
     Attributes:
+        id: The upload's.
         upload: State, progress and counts.
         summary: The same as a sentence.
         answers: What the sender said of the file.
@@ -98,6 +101,7 @@ class UploadDetail(msgspec.Struct, frozen=True):
         links: Where to look next.
     """
 
+    id: int
     upload: Upload
     summary: str
     answers: Answers
@@ -206,10 +210,10 @@ async def send(request: Request[str, None, State], state: State) -> Response[Upl
             f"The same file was sent on {found.upload.created_at:%Y-%m-%d at %H:%M} UTC as "
             f"{found.upload.filename!r}; this is that upload. Send it with force=true to have it read again."
         )
-        return Response(UploadAnswer(found.upload, links_of(upload_id), note), status_code=200)
+        return Response(UploadAnswer(upload_id, found.upload, links_of(upload_id), note), status_code=200)
     _log.info("upload received", upload_id=upload_id, size_bytes=received.size_bytes)
     await _ring(state)
-    answer = UploadAnswer(found.upload, links_of(upload_id))
+    answer = UploadAnswer(upload_id, found.upload, links_of(upload_id))
     return Response(answer, status_code=202, headers={"Location": answer.links.self})
 
 
@@ -324,7 +328,7 @@ async def answer(state: State, upload_id: Id, data: JSONBody[AnswersBody]) -> Up
             step((await _found(conn, upload_id)).upload.state, taken)
         found = await _found(conn, upload_id)
     await _ring(state)
-    return UploadAnswer(found.upload, links_of(upload_id))
+    return UploadAnswer(upload_id, found.upload, links_of(upload_id))
 
 
 @get("/", summary="List uploads, newest first")
@@ -346,7 +350,13 @@ async def one(state: State, upload_id: Id) -> UploadDetail:
     async with connection(state.pool) as conn:
         found = await _found(conn, upload_id)
     return UploadDetail(
-        found.upload, summary(found.upload), found.answers, found.plan, found.notes, links_of(upload_id)
+        upload_id,
+        found.upload,
+        summary(found.upload),
+        found.answers,
+        found.plan,
+        found.notes,
+        links_of(upload_id),
     )
 
 

@@ -14,15 +14,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, timedelta
 from hashlib import blake2b
-from itertools import islice
+from math import gcd
 from typing import Final
 
 import msgspec
 from tether_core.blacklist import policy_for
 from tether_core.screening import Facts, Policy, Verdict, duplicate_of, judge
 from tether_core.spreadsheet import Debtor, Outcome, Plan, Position, Problem, Refused, Row, Rules, Skipped
+from tether_core.spreadsheet.batch import BATCH_ROWS
 from tether_core.spreadsheet.outcomes import advance
-from tether_core.spreadsheet.rows import read
+from tether_core.spreadsheet.rows import read_batches
 from tether_core.upload import Tallies
 from tether_stores import blacklist, debtors, problems
 from tether_stores.debtors import Known
@@ -30,12 +31,12 @@ from tether_stores.postgres import Connection
 
 __all__ = ["ROWS_MAX", "Chunk", "build", "fingerprinter", "screened", "store"]
 
-# The larger a chunk, the more of its rows share a page of an index; beyond this the gain is small and the wait for
-# progress long.
-ROWS_MAX: Final = 100_000
+# The larger a chunk, the more of its rows share a page of an index, and the more memory it takes. A multiple of the rows that
+# are read at once.
+ROWS_MAX: Final = 51_200
 # Two chunks exist at a time, one being built and one being stored.
 _BYTES_MAX: Final = 16 << 20
-_BATCH_ROWS: Final = 2_000
+_BATCH_ROWS: Final = 1_600
 # Cells kept of refused rows: what Excel can hold in one, and more columns than a table may have.
 _CELL_LENGTH_MAX: Final = 32_767
 _CELLS_MAX: Final = 600
@@ -121,7 +122,9 @@ def build(
         Chunks in the order of the file; each takes a second or so to make.
     """
     columns = debtors.columns_of(plan)
-    outcomes = read(rows, plan=plan, today=today, rules=rules, position=position)
+    # Batches fill a chunk exactly.
+    size = gcd(rows_max, BATCH_ROWS)
+    outcomes = read_batches(rows, plan=plan, today=today, rules=rules, position=position, size=size)
     limit = min(_BATCH_ROWS, rows_max)
     batch = _batch(outcomes, limit)
     while batch.outcomes:
@@ -159,24 +162,23 @@ class _Batch(msgspec.Struct, frozen=True, gc=False):
     warned: list[Debtor]
 
 
-def _batch(outcomes: Iterator[Outcome], limit: int) -> _Batch:
+def _batch(outcomes: Iterator[list[Outcome]], limit: int) -> _Batch:
     """Take some outcomes; fewer when the refused rows among them are large."""
     taken: list[Outcome] = []
     good: list[Debtor] = []
     bad: list[Refused] = []
     skipped: list[Skipped] = []
     size = 0
-    for outcome in islice(outcomes, limit):
-        taken.append(outcome)
-        if isinstance(outcome, Debtor):
-            good.append(outcome)
-        elif isinstance(outcome, Refused):
-            bad.append(outcome)
-            size += sum(map(len, outcome.cells))
-            if size > 1 << 20:
-                break
-        else:
-            skipped.append(outcome)
+    while len(taken) < limit and size <= 1 << 20 and (some := next(outcomes, None)):
+        taken += some
+        for outcome in some:
+            if isinstance(outcome, Debtor):
+                good.append(outcome)
+            elif isinstance(outcome, Refused):
+                bad.append(outcome)
+                size += sum(map(len, outcome.cells))
+            else:
+                skipped.append(outcome)
     return _Batch(taken, good, bad, skipped, [debtor for debtor in good if debtor.warnings])
 
 

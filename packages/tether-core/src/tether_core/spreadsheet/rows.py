@@ -22,8 +22,8 @@ never count as debtors: blank ones, the header where it is repeated at page brea
 
 from collections.abc import Iterable, Iterator
 from datetime import date
-from itertools import islice
-from typing import Final
+from itertools import chain, islice
+from typing import Final, cast
 
 from tether_core.errors import InvalidIban
 from tether_core.iban import EEA, SEPA, validate
@@ -46,7 +46,7 @@ from tether_core.spreadsheet.quick import (
 )
 from tether_core.spreadsheet.words import is_total_label
 
-__all__ = ["NAME_LENGTH_MAX", "read"]
+__all__ = ["NAME_LENGTH_MAX", "read", "read_batches"]
 
 NAME_LENGTH_MAX: Final = 70
 _ADDRESS_NEEDED: Final = SEPA - EEA
@@ -70,8 +70,34 @@ def read(
         rules: The caller's limits.
         position: Where an earlier reading stopped; rows up to there are left out.
 
+    Returns:
+        One outcome for every row, in order; rows are taken some dozens at a time.
+    """
+    return chain.from_iterable(read_batches(rows, plan=plan, today=today, rules=rules, position=position))
+
+
+def read_batches(
+    rows: Iterable[Row],
+    *,
+    plan: Plan,
+    today: date,
+    rules: Rules = Rules(),  # noqa: B008 - frozen, so one default for all is safe
+    position: Position = Position(),  # noqa: B008 - frozen, so one default for all is safe
+    size: int = BATCH_ROWS,
+) -> Iterator[list[Outcome]]:
+    """
+    Read rows as debtors, for those who handle many at a time.
+
+    Args:
+        rows: As for `read`.
+        plan: Likewise.
+        today: Likewise.
+        rules: Likewise.
+        position: Likewise.
+        size: Rows of a batch.
+
     Yields:
-        One outcome for every row, in order.
+        The outcomes of the next *size* rows, in order; fewer at the end.
     """
     assert plan.ready, "a plan with open questions reads nothing"
     batch = compile_batch(plan, rules=rules, today=today)
@@ -80,20 +106,25 @@ def read(
     first = max(plan.data_row, position.row + 1)
     total, below = position.amount_minor, position.below
     every = iter(rows)
-    while some := list(islice(every, BATCH_ROWS)):
+    while some := list(islice(every, size)):
         if some[0].number < first:
             some = [row for row in some if row.number >= first]
-        found = batch(some) if some else None
-        for row, debtor in zip(some, map(quick, some) if found is None else found, strict=True):
-            if debtor is not None:
-                total += debtor.amount_minor
-                below = False
-                yield debtor
+            if not some:
                 continue
-            outcome = careful(row, total=total, below=below)
+        found = batch(some) or list(map(quick, some))
+        if None not in found:
+            debtors = cast("list[Debtor]", found)
+            total += sum([debtor.amount_minor for debtor in debtors])
+            below = False
+            yield [*debtors]
+            continue
+        outcomes: list[Outcome] = []
+        for row, debtor in zip(some, found, strict=True):
+            outcome = debtor or careful(row, total=total, below=below)
             total += 0 if isinstance(outcome, Skipped) else outcome.amount_minor or 0
             below = isinstance(outcome, Skipped) and outcome.cause != "header"
-            yield outcome
+            outcomes.append(outcome)
+        yield outcomes
 
 
 class _Careful:

@@ -65,7 +65,7 @@ def handed_in(stage: Stage, name: str, content: bytes) -> dict[str, Any]:
     """
     answer = stage.api.post("/api/uploads", files={"file": (name, content)})
     answer.raise_for_status()
-    upload_id = answer.json()["upload"]["id"]
+    upload_id = answer.json()["id"]
 
     def ended() -> dict[str, Any] | None:
         told: dict[str, Any] = stage.api.get(f"/api/uploads/{upload_id}").json()
