@@ -297,7 +297,7 @@ def test_an_order_that_nothing_tells_is_asked() -> None:
     found = _order("3/4/2026", "1/2/2026")
     assert isinstance(found, Question)
     assert found.ask == (
-        "Does the day or the month come first in the column for mandate_signed_on? Nothing in the column tells which "
+        "Does the day or the month come first in the dates of the mandates? Nothing in the column tells which "
         "comes first in “3/4/2026” in row 2."
     )
     both = _order("31/3/2026", "3/31/2026")

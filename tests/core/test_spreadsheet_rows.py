@@ -345,6 +345,17 @@ def test_long_numbers_have_lost_digits() -> None:
     )
 
 
+def test_numbers_that_excel_has_shortened_are_warned_of() -> None:
+    """Thousands of customers would share the one number "1,23457E+15", and nobody would see why."""
+    plan = _plan("name iban amount mandate_id customer_id")
+    one, other = _read(
+        ["A B", DE, "1,00", "1,23457E+15", "7"], ["C D", AT, "1,00", "M-1", "E+15 Nord"], plan=plan
+    )
+    assert isinstance(one, Debtor)
+    assert (one.mandate_id, _codes(one), _codes(other)) == ("1,23457E+15", ["digits_lost"], [])
+    assert _note(one, "digits_lost").startswith("Excel has shortened a long number to this")
+
+
 def test_an_open_quotation_mark_is_the_rows_only_problem() -> None:
     """Its cells are those of several rows; anything else said of them would mislead."""
     (outcome,) = _read(
@@ -456,6 +467,7 @@ TRICKY = [
     "Atlantis",
     "§",
     "12345678901234500",
+    "1,23457E+15",
 ]
 
 

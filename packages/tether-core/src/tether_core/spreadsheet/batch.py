@@ -34,6 +34,7 @@ from tether_core.spreadsheet.quick import (
     EUROS,
     MANDATE_ID,
     PLAIN_NAME,
+    SHORTENED,
     TEXT_LENGTH_MAX,
     TYPED,
     plain_day,
@@ -109,7 +110,7 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `quick`, for the same
         whole = "\n".join(texts)
         if whole.count("\n") >= len(used) * len(rows) or not whole.replace("\n", "").isprintable():
             return None
-        if not whole.isascii() and not all(map(_sound, texts)):
+        if SHORTENED in whole or (not whole.isascii() and not all(map(_sound, texts))):
             return None
         # An apostrophe that begins a cell was put there by a spreadsheet program or by our own report.
         padded = f"\n{whole}\n"

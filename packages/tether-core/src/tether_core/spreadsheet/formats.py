@@ -426,5 +426,6 @@ class DayVotes:
 
 
 def _ask_days(field: str, why: str) -> Question:
-    ask = f"Does the day or the month come first in the column for {field}? {why}"
+    of = "of birth" if field == "born_on" else "of the mandates"
+    ask = f"Does the day or the month come first in the dates {of}? {why}"
     return Question("date_order", ask, "date_order", ("day_month", "month_day"))

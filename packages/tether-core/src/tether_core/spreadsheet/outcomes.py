@@ -38,7 +38,7 @@ the IBAN and the amount, and a missing name.
 | `birth_date_invalid` | warning | cannot be read or lies in the future; it is left out |
 | `country_unknown` | warning | not a country; it is left out |
 | `address_missing` | warning | outside the EEA the bank needs town and country of the debtor |
-| `digits_lost` | warning | a number of more than 15 digits, which Excel has already damaged |
+| `digits_lost` | warning | a long number that Excel has damaged: of more than 15 digits, or written like 1.2E+15 |
 
 >>> CODES["iban_invalid"], CODES["address_missing"]
 ('error', 'warning')

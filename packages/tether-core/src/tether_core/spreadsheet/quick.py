@@ -37,6 +37,7 @@ __all__ = [
     "MANDATE_ID",
     "PLAIN_NAME",
     "SEPA_MANDATES_SINCE",
+    "SHORTENED",
     "TEXT_LENGTH_MAX",
     "TYPED",
     "compile_quick",
@@ -49,6 +50,8 @@ BIC: Final = re.compile(r"[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?")
 MANDATE_ID: Final = re.compile(r"[A-Za-z0-9+?/:().,' -]{1,35}")
 EMAIL: Final = re.compile(r"(?=.{6,254}$)[^@\s,;<>\"]{1,64}@[^@\s,;<>\"]+\.[^@\s,;<>\".]{2,}")
 EUROS: Final = frozenset({"", "EUR", "eur", "Eur", "€", "Euro", "EURO", "euro", "euros", "Euros"})
+# Part of a number that Excel has shortened.
+SHORTENED: Final = "E+"
 SEPA_MANDATES_SINCE: Final = date(2008, 1, 1)
 
 # Fields that are read by rules of their own, not as text.
@@ -147,7 +150,7 @@ def compile_quick(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], D
         if missing < 0 or row.flaw:
             return None
         whole = "".join(cells)
-        if not whole.isprintable():
+        if not whole.isprintable() or SHORTENED in whole:
             return None
         if len(whole) > TEXT_LENGTH_MAX and max(map(len, cells)) > TEXT_LENGTH_MAX:
             return None

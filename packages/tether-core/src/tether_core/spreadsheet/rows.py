@@ -20,6 +20,7 @@ never count as debtors: blank ones, the header where it is repeated at page brea
 'DE88**************3000'
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from datetime import date
 from itertools import chain, islice
@@ -40,6 +41,7 @@ from tether_core.spreadsheet.quick import (
     EUROS,
     MANDATE_ID,
     SEPA_MANDATES_SINCE,
+    SHORTENED,
     TEXT_LENGTH_MAX,
     TYPED,
     compile_quick,
@@ -49,6 +51,8 @@ from tether_core.spreadsheet.words import is_total_label
 __all__ = ["NAME_LENGTH_MAX", "read", "read_batches"]
 
 NAME_LENGTH_MAX: Final = 70
+# "1,23457E+15": what Excel shows, and saves as text, for a long number in a narrow column.
+_SHORTENED: Final = re.compile(r"[0-9](?:[.,][0-9]+)?E\+[0-9]{2,3}")
 _ADDRESS_NEEDED: Final = SEPA - EEA
 
 
@@ -294,6 +298,12 @@ class _Careful:
             if seen.numeric(at) and len(cell) > 15:
                 note = (
                     "The cell is a number of more than 15 digits; Excel keeps 15, so the last ones are lost."
+                )
+                seen.add("digits_lost", at, note)
+            elif SHORTENED in cell and _SHORTENED.fullmatch(cell):
+                note = (
+                    "Excel has shortened a long number to this, and its last digits are lost; format the column as text and "
+                    "enter them again."
                 )
                 seen.add("digits_lost", at, note)
             if cell and self._sound(seen, field, at, cell):
