@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import io
 import resource
 import secrets
 import tempfile
@@ -29,6 +30,7 @@ from tether_stores.settings import Settings
 from tether_worker import chunks
 from tether_worker.intake import Intake, intake, read_one
 from tether_worker.reader import Limits
+from xlsxwriter import Workbook
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -320,6 +322,28 @@ async def test_a_file_without_one_good_row_is_completed_and_says_so(desk: Desk) 
     found = await desk.read(table("A B;nothing;1,00;", "C D;;0,00;", f"E F;{DE};-5,00;"))
     assert found.upload.state == "completed"
     assert (found.upload.tallies.stored, found.upload.tallies.refused) == (0, 3)
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+async def test_a_million_blank_rows_are_passed_over(desk: Desk, kind: str) -> None:
+    """Somebody has hit Ctrl+Down and a key: the debtor at the very end counts, and what lies between is no problem."""
+    first, last = ["A B", DE, "12.50"], ["C D", AT, "1.00"]
+    last_row = 1_048_576
+    if kind == "csv":
+        lines = ["Name;IBAN;Amount", ";".join(first), *[""] * (last_row - 3), ";".join(last)]
+        data = "\n".join(lines).encode()
+    else:
+        folder = io.BytesIO()
+        with Workbook(folder, {"constant_memory": True}) as book:
+            sheet = book.add_worksheet("List")
+            sheet.write_row(0, 0, ["Name", "IBAN", "Amount"])
+            sheet.write_row(1, 0, first)
+            sheet.write_row(last_row - 1, 0, last)
+        data = folder.getvalue()
+    desk.has = msgspec.structs.replace(desk.has, chunk_rows=chunks.ROWS_MAX)
+    counts = (await desk.read(data, name=f"list.{kind}")).upload.tallies
+    assert (counts.rows, counts.stored, counts.skipped) == (last_row - 1, 2, last_row - 3)
+    assert [row[0] for row in await desk.debtors()] == [2, last_row]
 
 
 async def test_a_file_whose_object_is_gone_or_changed_fails(desk: Desk) -> None:

@@ -115,7 +115,8 @@ def read_batches(
             some = [row for row in some if row.number >= first]
             if not some:
                 continue
-        found = batch(some) or list(map(quick, some))
+        # A million blank rows are nothing to look at one by one.
+        found = batch(some) or [quick(row) if any(row.cells) else None for row in some]
         if None not in found:
             debtors = cast("list[Debtor]", found)
             total += sum([debtor.amount_minor for debtor in debtors])
@@ -124,7 +125,10 @@ def read_batches(
             continue
         outcomes: list[Outcome] = []
         for row, debtor in zip(some, found, strict=True):
-            outcome = debtor or careful(row, total=total, below=below)
+            if any(row.cells) or row.flaw:
+                outcome = debtor or careful(row, total=total, below=below)
+            else:
+                outcome = Skipped(row.number, "blank")
             total += 0 if isinstance(outcome, Skipped) else outcome.amount_minor or 0
             below = isinstance(outcome, Skipped) and outcome.cause != "header"
             outcomes.append(outcome)
