@@ -101,8 +101,8 @@ def _lines(rows: int, *, seed: int) -> Iterator[_Line]:
     for number in range(2, rows + 2):
         iban = made_up_iban(chance)
         broken = number % 1_000 == 500
-        if broken:  # a digit too many, as a finger leaves it
-            iban += "0"
+        if broken:  # a slip of the finger, which the check digits notice
+            iban = f"{iban[:-1]}{(int(iban[-1]) + 1) % 10}"
         style = draw()
         shown = _blocks(iban) if style < 0.19 else iban.lower() if style < 0.21 else iban
         name = f"{_GIVEN[int(draw() * len(_GIVEN))]} {_FAMILY[int(draw() * len(_FAMILY))]}".replace("_", " ")
