@@ -3,13 +3,26 @@
 import argparse
 import sys
 
-from benchmarks import billing, drain, fuzz, growth, intake, overload, soak, stages, storm, webhooks
+from benchmarks import (
+    billing,
+    drain,
+    fuzz,
+    growth,
+    intake,
+    overload,
+    profile,
+    soak,
+    stages,
+    storm,
+    webhooks,
+)
 
 _ALL = {
     "billing": billing,
     "intake": intake,
     "webhooks": webhooks,
     "drain": drain,
+    "profile": profile,
     "growth": growth,
     "soak": soak,
     "stages": stages,
