@@ -49,7 +49,9 @@ class Stand(msgspec.Struct):
     def on(self, database: str) -> "Stand":
         """The same stand with another database of the same Postgres."""
         environ = {
-            name: value.rpartition("/")[0] + f"/{database}" if name.startswith("DATABASE_") else value
+            name: value.rpartition("/")[0] + f"/{database}"
+            if name in {"DATABASE_URL", "DATABASE_DIRECT_URL"}
+            else value
             for name, value in self.environ.items()
         }
         return msgspec.structs.replace(self, environ=environ, url="")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tether_core.errors import Overloaded, StoreUnreachable
-from tether_web.group_commit import Group
+from tether_web.group_commit import Deadlines, Group
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,3 +146,49 @@ async def test_drained_means_that_nothing_is_in_flight(calls: _Calls) -> None:
     calls.open.set()
     await draining
     assert (first.done(), second.done()) == (True, True)
+
+
+async def test_what_is_left_open_goes_on_and_nobody_is_woken_between(calls: _Calls) -> None:
+    """The look-aside knows a few of the repeats; the rest must reach the commit with whoever waits for it."""
+    group = _group(calls)
+
+    async def known(items: Sequence[int]) -> Sequence[int | None]:
+        return [item * 10 if item % 2 else None for item in items]
+
+    first = Group(known, batch_max=4, waiting_max=100, what="numbers", onward=group)
+    assert await asyncio.gather(*map(first.do, range(4))) == [0, 10, 4, 30]
+    assert calls.batches == [[0, 2]]
+
+
+async def test_too_many_behind_a_look_are_turned_away(calls: _Calls) -> None:
+    """The bound on memory holds for those who came in by the look-aside, too."""
+    group = _group(calls, waiting_max=1)
+
+    async def unknown(items: Sequence[int]) -> Sequence[int | None]:
+        return [None for _ in items]
+
+    first = Group(unknown, batch_max=4, waiting_max=100, what="numbers", onward=group)
+    results = await asyncio.gather(*map(first.do, range(3)), return_exceptions=True)
+    assert results[0] == 0
+    assert [type(result) for result in results[1:]] == [Overloaded, Overloaded]
+
+
+async def test_waits_end_in_their_order_and_each_in_its_time() -> None:
+    """One timer serves all: a sender must neither be let down early because of an older one, nor wait without end."""
+    deadlines = Deadlines(0.05, lambda: StoreUnreachable("postgres"))
+    loop = asyncio.get_running_loop()
+    served, first = loop.create_future(), loop.create_future()
+    began = loop.time()
+    for future in (served, first):
+        deadlines.watch(future)
+    served.set_result("in time")
+    await asyncio.wait([first])
+    later: asyncio.Future[None] = loop.create_future()
+    since = loop.time()
+    deadlines.watch(later)
+    await asyncio.wait([later])
+    assert isinstance(first.exception(), StoreUnreachable)
+    assert isinstance(later.exception(), StoreUnreachable)
+    assert since - began >= 0.05
+    assert loop.time() - since >= 0.05
+    assert await served == "in time"

@@ -236,6 +236,20 @@ async def test_two_workers_share_the_debits(
     assert simulator.sums()["debited_twice"] == []
 
 
+async def test_a_slow_answer_holds_up_no_further_call(has: Billing, conn: Connection, make: Make) -> None:
+    """Runs of work end every half minute. Were the next to wait for the slowest answer, the rate would not be held.
+
+    And a worker that stops must still record what is under way.
+    """
+    run_id = await make(*owed(1, script=30), *owed(2))
+    work = worker.billing(has)
+    assert await work.bite() == 3
+    assert (len(has.under_way) >= 1, len(has.ending)) == (True, 1)
+    await has.ended()
+    assert (has.under_way, has.ending) == (set(), set())
+    assert [one.state for one in await attempts(conn, run_id)] == ["unknown", "pending", "pending"]
+
+
 @pytest.mark.parametrize("script", [30, 31, 32, 33, 34, 35, 36, 37, 41, 42, 43, 44, 45, 46, 47])
 async def test_without_a_clear_answer_a_debit_is_unknown_and_not_sent_again(
     script: int, has: Billing, conn: Connection, make: Make, simulator: Simulator

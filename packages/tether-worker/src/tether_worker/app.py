@@ -188,6 +188,7 @@ async def _billing(
     )
     limiter = Limiter(cache, nodes_max=settings.nodes_max)
     has = Billing(pool, gateways, limiter, settings.sending_rules, clock, stopping)
+    stack.push_async_callback(has.ended)
     duties = [
         lapse_leases(pool, clock=clock),
         lapse_givebacks(pool, clock=clock),

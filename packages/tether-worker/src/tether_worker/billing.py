@@ -87,6 +87,7 @@ class Billing(msgspec.Struct, frozen=True):
         clock: Gives the present moment, aware, UTC.
         stopping: Set when this process ends: nothing more is claimed then, and calls under way are recorded.
         under_way: The calls of this process, whichever run of this work began them.
+        ending: Runs that begin no further call, and wait for the answers to theirs.
     """
 
     pool: Pool
@@ -96,6 +97,12 @@ class Billing(msgspec.Struct, frozen=True):
     clock: Callable[[], datetime]
     stopping: asyncio.Event
     under_way: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
+    ending: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
+
+    async def ended(self) -> None:
+        """Wait until every call that was begun is recorded; once nothing more begins."""
+        while self.ending:
+            await asyncio.wait(self.ending)
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -144,7 +151,18 @@ def billing(has: Billing) -> Work:
     """
 
     async def bite() -> int:
-        return await send_until(has, end_s=monotonic() + SEND.run_s)
+        sending_run = _Sending(has)
+        try:
+            made = await sending_run.begin_until(monotonic() + SEND.run_s)
+        except BaseException:
+            await sending_run.end(patient=False)
+            raise
+        # The next run begins at once: were it to wait for the slowest answer, the rate would not be held.
+        ending = asyncio.create_task(sending_run.end())
+        has.ending.add(ending)
+        ending.add_done_callback(has.ending.discard)
+        ending.add_done_callback(_tell)
+        return made
 
     async def waits() -> bool:
         if has.stopping.is_set():
@@ -169,27 +187,53 @@ async def send_until(has: Billing, *, end_s: float) -> int:
     Raises:
         Unavailable: when Postgres is away.
     """
-    told: asyncio.Queue[Told | None] = asyncio.Queue()
-    recorder = asyncio.create_task(_record_all(has, told))
-    calls: set[asyncio.Task[None]] = set()
-    made = 0
+    run = _Sending(has)
+    patient = False
     try:
-        while monotonic() < end_s and not has.stopping.is_set() and not recorder.done():
-            begun, wait_s = await _begin(has, calls, told)
+        made = await run.begin_until(end_s)
+        patient = True
+    finally:
+        await run.end(patient=patient)
+    return made
+
+
+class _Sending:
+    """One run: the calls it has begun, and who records what they bring."""
+
+    def __init__(self, has: Billing) -> None:
+        self._has = has
+        self._calls: set[asyncio.Task[None]] = set()
+        self._told: asyncio.Queue[Told | None] = asyncio.Queue()
+        self._recorder = asyncio.create_task(_record_all(has, self._told))
+
+    async def begin_until(self, end_s: float) -> int:
+        """Begin calls until none may be made now, or time is up; gives how many debits were called for or withheld."""
+        made = 0
+        while monotonic() < end_s and not self._has.stopping.is_set() and not self._recorder.done():
+            begun, wait_s = await _begin(self._has, self._calls, self._told)
             made += begun
             if begun:
                 continue
             if wait_s is None:
                 break
-            await _rest(calls, wait_s)
-        if calls:
-            await asyncio.wait(calls)
-    finally:
-        for call in calls:
-            call.cancel()
-        told.put_nowait(None)
-        await recorder
-    return made
+            await _rest(self._calls, wait_s)
+        return made
+
+    async def end(self, *, patient: bool = True) -> None:
+        """Record what the calls bring; *patient* to wait for them all, otherwise what they have brought so far."""
+        try:
+            if patient and self._calls:
+                await asyncio.wait(self._calls)
+        finally:
+            for call in self._calls:
+                call.cancel()
+            self._told.put_nowait(None)
+            await self._recorder
+
+
+def _tell(ending: asyncio.Task[None]) -> None:
+    if not ending.cancelled() and (problem := ending.exception()):
+        _log.error("answers could not be recorded", exc_info=problem)
 
 
 class Leave(msgspec.Struct, frozen=True):
