@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import structlog
 from tether_core.errors import StoreUnreachable
 from tether_core.spreadsheet import Answers
@@ -105,3 +106,42 @@ async def test_only_old_files_that_no_upload_names_are_removed(
     everything = {named, orphan, foreign, "uploads/old.csv"}
     assert await left(put_at + timedelta(days=6)) == everything
     assert await left(put_at + timedelta(days=8)) == everything - {orphan}
+
+
+@pytest.mark.parametrize(
+    ("named", "unnamed", "first_in_days", "errors"),
+    [
+        (0, 2, None, 1),  # a database that was emptied, or is new
+        (1, 2, -300, 1),  # one that was restored from long ago, or that of another installation
+        (2, 1, 1, 0),  # what was there before the first upload
+    ],
+)
+async def test_files_of_another_database_are_never_removed(
+    pool: Pool,
+    conn: Connection,
+    objects_dir: Path,
+    named: int,
+    unnamed: int,
+    first_in_days: int | None,
+    errors: int,
+) -> None:
+    """A worker of staging with the bucket of production would take every list of debtors for nobody's."""
+    store = open_objects(Settings.from_env({"TETHER_OBJECTS_DIR": str(objects_dir)}))
+    keys = [f"uploads/2026/03/02/{number:032x}.csv" for number in range(named + unnamed)]
+
+    async def content() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    for key in keys:
+        await objects.put(store, key, content())
+    now = datetime.now(UTC)
+    for key in keys[:named]:
+        digest = key.encode()[-32:]
+        told = uploads.Recording(key, "a.csv", 1, digest, digest, Answers(), False, False, "tests")
+        await uploads.record(conn, told, now=now + timedelta(days=first_in_days or 0))
+    with structlog.testing.capture_logs() as lines:
+        await sweep_objects(pool, store, clock=lambda: now + timedelta(days=30)).do()
+    assert {stored.key async for stored in objects.listed(store, "uploads")} == set(keys)
+    said = [line["event"] for line in lines if line["log_level"] == "error"]
+    assert len(said) == errors
+    assert all("DATABASE_URL" in sentence and "AWS_BUCKET" in sentence for sentence in said)

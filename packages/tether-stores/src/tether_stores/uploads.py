@@ -456,6 +456,12 @@ async def referenced(conn: Connection, keys: Collection[str]) -> set[str]:
     return {row[0] for row in await cursor.fetchall()}
 
 
+async def first_at(conn: Connection) -> datetime | None:
+    """When the first upload came; `None` where none has."""
+    row = await (await conn.execute(_SQL["first_at"])).fetchone()
+    return None if row is None else row[0]
+
+
 async def preview(conn: Connection, upload_id: int) -> bytes | None:
     """The first rows of an upload as they were read, as JSON; `None` while they were not."""
     row = await (await conn.execute(_SQL["preview"], {"id": upload_id})).fetchone()

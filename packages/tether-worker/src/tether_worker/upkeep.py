@@ -6,7 +6,7 @@ look of `tether_worker.work`: it finds rows whose ring was lost.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -14,7 +14,7 @@ import msgspec
 from tether_core.errors import Unavailable
 from tether_core.upload import is_object_key
 from tether_stores import objects, uploads, webhook_events
-from tether_stores.objects import Objects
+from tether_stores.objects import Objects, Stored
 from tether_stores.postgres import Pool, connection
 from tether_stores.telemetry import logger
 
@@ -22,7 +22,9 @@ __all__ = ["Duty", "keep_up", "sweep_objects", "wake_matched"]
 
 # No request lasts so long by far; and so much time there is to restore a database whose rows would name these objects.
 _ORPHAN_AGE: Final = timedelta(days=7)
-_SWEPT_KEYS: Final = 1_000
+_ASKED_KEYS: Final = 1_000
+# What a pass leaves is there for the next one; more than this is not held in memory.
+_REMOVED_MAX: Final = 10_000
 
 _log = logger("upkeep")
 
@@ -68,7 +70,9 @@ def sweep_objects(pool: Pool, store: Objects, *, clock: Callable[[], datetime]) 
     Remove files that no upload names: a web node was killed between storing one and writing its row.
 
     Only objects under keys of our own making that are older than a week are looked at; nobody can still be about to name
-    those.
+    those. What is older than the first upload is not of this database's time and stays. And where most objects have no
+    upload, it is the database that is not theirs: an empty one, one of staging, one restored from long ago, or that of
+    another installation. Then nothing is removed, and an error says so.
 
     Args:
         pool: Of Postgres.
@@ -80,30 +84,44 @@ def sweep_objects(pool: Pool, store: Objects, *, clock: Callable[[], datetime]) 
     """
 
     async def sweep() -> None:
-        old: list[str] = []
-        removed = 0
-        async for stored in objects.listed(store, "uploads"):
-            if is_object_key(stored.key) and stored.modified_at < clock() - _ORPHAN_AGE:
-                old.append(stored.key)
-            if len(old) == _SWEPT_KEYS:
-                removed += await _remove_orphans(pool, store, old)
-                old.clear()
-        removed += await _remove_orphans(pool, store, old)
-        if removed:
-            _log.info("files without an upload removed", files=removed)
+        async with connection(pool) as conn:
+            first_at = await uploads.first_at(conn)
+        named = unnamed = 0
+        orphans: list[str] = []
+        async for some in _old(store, before=clock() - _ORPHAN_AGE):
+            async with connection(pool) as conn:
+                known = await uploads.referenced(conn, [one.key for one in some])
+            strange = [one for one in some if one.key not in known]
+            named += len(known)
+            unnamed += len(strange)
+            orphans += [one.key for one in strange if first_at is not None and one.modified_at >= first_at]
+            del orphans[_REMOVED_MAX:]
+        if unnamed > named:
+            _log.error(
+                "more files are without an upload than with one, so none was removed; check that DATABASE_URL and "
+                "the bucket (AWS_BUCKET, or TETHER_OBJECTS_DIR) belong to one installation and to no other",
+                files_without=unnamed,
+                files_with=named,
+            )
+            return
+        for key in orphans:
+            await objects.delete(store, key)
+        if orphans:
+            _log.info("files without an upload removed", files=len(orphans))
 
     return Duty("sweep_objects", 21_600, sweep)
 
 
-async def _remove_orphans(pool: Pool, store: Objects, keys: list[str]) -> int:
-    if not keys:
-        return 0
-    async with connection(pool) as conn:
-        named = await uploads.referenced(conn, keys)
-    orphans = [key for key in keys if key not in named]
-    for key in orphans:
-        await objects.delete(store, key)
-    return len(orphans)
+async def _old(store: Objects, *, before: datetime) -> AsyncIterator[list[Stored]]:
+    some: list[Stored] = []
+    async for stored in objects.listed(store, "uploads"):
+        if is_object_key(stored.key) and stored.modified_at < before:
+            some.append(stored)
+        if len(some) == _ASKED_KEYS:
+            yield some
+            some = []
+    if some:
+        yield some
 
 
 async def keep_up(duty: Duty, *, stopping: asyncio.Event) -> None:

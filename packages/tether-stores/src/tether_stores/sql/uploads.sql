@@ -133,6 +133,10 @@ where id = %(id)s;
 -- Which of these objects an upload names. 0 to n rows.
 select object_key from uploads where object_key = any(%(keys)s);
 
+-- first_at --
+-- When the first upload came. 0 or 1 row.
+select created_at from uploads order by id limit 1;
+
 -- preview --
 -- The first rows of an upload as they were read. 0 or 1 row.
 select preview::text from uploads where id = %(id)s;
