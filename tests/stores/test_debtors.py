@@ -75,6 +75,14 @@ async def test_rows_left_out_are_kept_with_their_cause(pool: Pool, conn: Connect
     assert clear.row == 3
 
 
+async def test_a_cause_may_hold_any_sign(pool: Pool, conn: Connection) -> None:
+    """One strange note on the blacklist would end the reading of every file that has this account in it."""
+    verdict = Verdict("blacklisted", "The account is blocked: MANUAL: a\x02b\tc\nd\\.")
+    await stored(pool, 7, EVERYTHING, Debtor(3, AT, "A B", 100), r2=verdict)
+    (left_out,) = await debtors.left_out(conn, 7, after_row=0, limit=9)
+    assert left_out.verdict == verdict
+
+
 async def test_a_chunk_that_fails_leaves_nothing(pool: Pool, conn: Connection) -> None:
     """Half a chunk would come again with the next try."""
     columns = ("row", "amount_minor", "name", "iban", "currency")

@@ -69,6 +69,10 @@ async def test_an_entry_is_made_once_and_matches_by_fingerprint(
         ({"iban": DE, "expires_at": "2027-01-01T00:00:00"}, 422),
         ({"iban": DE, "colour": "red"}, 400),
         ({"name": "A\x00B"}, 422),
+        ({"name": "A\u200bB"}, 422),
+        ({"email": "a\x02@example.org"}, 422),
+        ({"iban": DE, "note": "by\x02phone"}, 422),
+        ({"iban": DE, "reason": "MD\x0206"}, 422),
         ({"name": "  "}, 422),
     ],
     ids=str,
@@ -208,3 +212,24 @@ async def test_a_line_cannot_bring_a_whole_account_number_in(
     assert [one["iban_masked"] for one in await listed(api)] == [ibans.mask(NL)]
     bad = (await take_in(api, "iban_fingerprint\nzz\n00\n")).json()
     assert bad["problem_count"] == 2
+
+
+async def test_notes_are_one_line_of_what_can_be_printed(api: httpx.AsyncClient) -> None:
+    """Reports and causes repeat them; an invisible sign would spoil the line of every upload it gets into."""
+    entry = (await add(api, iban=DE, note="by phone,\n spoke\xa0to Ada ")).json()
+    assert entry["note"] == "by phone, spoke to Ada"
+    because = await api.delete(f"/api/blacklist/{entry['id']}", params={"because": "new\x02mandate"})
+    assert (because.status_code, because.json()["detail"]) == (
+        422, "because: leave out characters that cannot be printed",
+    )  # fmt: skip
+    number = ibans.fingerprint(NL).hex()
+    header = "iban_fingerprint,iban_masked,note,expires_at"
+    lines = [
+        f"{number},NL91**********4300,by\x02phone,",
+        f"{number},NL\x0291,,",
+        f"{number},,,2027-01-01T00:00:00",
+    ]
+    told = (await take_in(api, "\n".join([header, *lines]))).json()
+    assert (told["added"], [one["note"].partition(":")[0] for one in told["problems"]]) == (
+        0, ["note", "iban_masked", "expires_at"],
+    )  # fmt: skip

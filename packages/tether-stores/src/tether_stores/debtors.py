@@ -312,12 +312,12 @@ async def store(
 
     def parts() -> Iterator[str]:
         for some in _some(lines):
-            text = (
-                "\n".join([line + end(line) for line in some])
-                if verdicts
-                else f"{clear}\n".join(some) + clear
-            )
-            yield text.replace(_STAGED_END, "\t")
+            # Only in the lines: what a person wrote of an account and a cause repeats may hold any sign.
+            told = "\n".join(some).replace(_STAGED_END, "\t")
+            if verdicts:
+                yield "\n".join([line + end(line) for line in told.split("\n")])
+            else:
+                yield told.replace("\n", f"{clear}\n") + clear
 
     names = ("iban_fingerprint", *columns, "upload_id", "created_at", "verdict", "cause")
     await _copied(conn, "store", names, parts())

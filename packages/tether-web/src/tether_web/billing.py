@@ -28,6 +28,7 @@ from tether_stores.redis_limits import Standing
 from tether_stores.telemetry import logger
 
 from tether_web.pages import decode_cursor, encode_cursor
+from tether_web.parameters import printable
 
 __all__ = ["ROUTERS", "Choice", "Order", "Preview", "RunAnswer", "RunDetail", "Sum", "observe"]
 
@@ -253,11 +254,10 @@ async def one(state: State, run_id: Id) -> RunDetail:
 @post("/{run_id:int}/pause", status_code=200, summary="Send nothing more of a run for now")
 async def pause(state: State, run_id: Id, data: JSONBody[Because]) -> RunAnswer:
     """Once this is answered, no debit of the run is begun; those under way come to their end."""
-    if not data.because.isprintable():
-        raise InvalidRequest("leave out characters that cannot be printed", field="because")
+    because = printable(data.because, field="because")
 
     def paused(run: Run) -> dict[str, Any]:
-        return {"paused_because": data.because, "paused_from": run.state}
+        return {"paused_because": because, "paused_from": run.state}
 
     return await _change(state, run_id, "paused", paused)
 

@@ -34,6 +34,7 @@ from tether_stores.blacklist import ListedEntry, ManualEntry
 from tether_stores.postgres import Pool, connection, transaction
 
 from tether_web.pages import LIMIT, LIMIT_MAX, Page, decode_cursor, page
+from tether_web.parameters import printable
 from tether_web.sheets import as_csv
 
 __all__ = ["ROUTER", "EntryBody", "ImportProblem", "Imported"]
@@ -169,7 +170,7 @@ async def lift(
     because: Annotated[str, Parameter(description="Why; must be said to lift a block.", max_length=500)] = "",
 ) -> ListedEntry:
     """End an entry; it stays on record with who lifted it and why."""
-    because = because.replace("\x00", "").strip()
+    because = _said(because, field="because")
     async with transaction(state.pool) as conn:
         found = await blacklist.one(conn, entry_id)
         if found is None:
@@ -284,8 +285,6 @@ def _first(lines: Iterator[tuple[int, list[str]]]) -> list[tuple[int, str]]:
 
 def _line(number: int, told: dict[str, str], *, key: bytes) -> list[ManualEntry] | ImportProblem:
     """Make the entries of a line, or say what is wrong with it."""
-    if any("\x00" in text for text in told.values()):
-        return ImportProblem(number, "", "unreadable", "", "A cell holds a zero byte; remove it.")
     name = told.get("name") or " ".join(filter(None, (told.get("first_name"), told.get("last_name"))))
     subjects: Sequence[tuple[str, str]] = [
         (field, text)
@@ -329,11 +328,9 @@ def _by_fingerprint(body: dict[str, Any], *, masked: str) -> ManualEntry:
     if len(digest) != 16:
         raise InvalidRequest("has not the 32 hex digits of a fingerprint", field="iban_fingerprint")
     told = msgspec.convert({**body, "name": "-"}, EntryBody)
+    masked = _said(masked, field="iban_masked")
     return ManualEntry(
-        action=told.action,
-        reason_code=told.reason,
-        note=told.note,
-        expires_at=told.expires_at,
+        **_terms(told),
         iban_fingerprint=digest,
         # Whatever stands there, it is masked once more: nobody gets a whole IBAN onto the list in clear.
         iban_masked=masked if set(masked[4:-4]) == {"*"} else ibans.mask(masked),
@@ -344,21 +341,31 @@ def _entry(told: EntryBody, *, key: bytes) -> ManualEntry:
     given = [text for text in (told.iban, told.name, told.email) if text and text.strip()]
     if len(given) != 1:
         raise InvalidRequest("give one of iban, name and email")
-    if any("\x00" in text for text in (*given, told.note, told.reason)):
-        raise InvalidRequest("holds a zero byte")
-    if told.expires_at is not None and told.expires_at.tzinfo is None:
-        raise InvalidRequest("needs an offset from UTC, e.g. 2027-01-31T00:00:00Z", field="expires_at")
     canonical = ibans.validate(told.iban) if told.iban else None
     return ManualEntry(
-        action=told.action,
-        reason_code=told.reason.strip() or "MANUAL",
-        note=told.note.strip(),
-        expires_at=told.expires_at,
+        **_terms(told),
         iban_fingerprint=None if canonical is None else ibans.fingerprint(canonical, key=key),
         iban_masked=None if canonical is None else ibans.mask(canonical),
-        name=" ".join(told.name.split()) if told.name else None,
-        email=blacklist.email_key(told.email) if told.email else None,
+        name=_said(told.name, field="name") if told.name else None,
+        email=blacklist.email_key(_said(told.email, field="email")) if told.email else None,
     )
+
+
+def _terms(told: EntryBody) -> dict[str, Any]:
+    """What holds for an entry whoever it is about."""
+    if told.expires_at is not None and told.expires_at.tzinfo is None:
+        raise InvalidRequest("needs an offset from UTC, e.g. 2027-01-31T00:00:00Z", field="expires_at")
+    return {
+        "action": told.action,
+        "reason_code": _said(told.reason, field="reason") or "MANUAL",
+        "note": _said(told.note, field="note"),
+        "expires_at": told.expires_at,
+    }
+
+
+def _said(text: str, *, field: str) -> str:
+    """Take a text in one line; people write notes in several."""
+    return printable(" ".join(text.split()), field=field)
 
 
 def _plain(text: str | None) -> str | None:

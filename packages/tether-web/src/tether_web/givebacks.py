@@ -25,6 +25,7 @@ from tether_stores.queue import ring
 from tether_stores.telemetry import logger
 
 from tether_web.pages import LIMIT, LIMIT_MAX, Page, decode_cursor, page
+from tether_web.parameters import printable
 
 __all__ = ["ROUTERS", "GivebackOrder"]
 
@@ -86,8 +87,7 @@ async def listed(
 async def _order(
     state: State, attempt_id: int, *, kind: GivebackKind, usage: str, by: str
 ) -> Response[Listed]:
-    if not usage.isprintable():
-        raise InvalidRequest("leave out characters that cannot be printed", field="usage")
+    printable(usage, field="usage")
     now = state.clock()
     async with transaction(state.pool) as conn:
         held = await givebacks.hold_debit(conn, attempt_id)

@@ -1,4 +1,4 @@
-"""
+r"""
 What a request may ask with, and a sentence for whoever asks with something else.
 
 The framework checks types and bounds, in the words of its library: "Expected `int` >= 1". Here these become sentences with
@@ -11,6 +11,10 @@ is refused rather than passed over: a filter spelt wrong would answer with every
 'must be one of approved, declined'
 >>> sentence("Object contains unknown field `ibn`", choices=())
 'object contains unknown field `ibn`'
+>>> printable("\x02", field="note")
+Traceback (most recent call last):
+    ...
+tether_core.errors.InvalidRequest: note: leave out characters that cannot be printed
 """
 
 import re
@@ -20,8 +24,9 @@ from typing import Any, Final, Literal, get_args, get_origin
 from litestar import Request
 from litestar.exceptions import ValidationException
 from litestar.typing import FieldDefinition
+from tether_core.errors import InvalidRequest
 
-__all__ = ["named", "refuse_unknown", "sentence"]
+__all__ = ["named", "printable", "refuse_unknown", "sentence"]
 
 _NUMBERS: Final = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 _COMPARED: Final = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
@@ -84,6 +89,25 @@ def named(request: Request[Any, Any, Any], field: str, text: str) -> tuple[str, 
     if found is None:
         return field, sentence(text, choices=())
     return _public(field, found), sentence(text, choices=tuple(_choices(found.annotation)))
+
+
+def printable(text: str, *, field: str) -> str:
+    """
+    A text that people will read, in a list, a report or a statement.
+
+    Args:
+        text: Of one line.
+        field: Where it was given.
+
+    Returns:
+        The text as it is.
+
+    Raises:
+        InvalidRequest: when it holds signs that nobody would see, and that mean something to what it passes through.
+    """
+    if not text.isprintable():
+        raise InvalidRequest("leave out characters that cannot be printed", field=field)
+    return text
 
 
 async def refuse_unknown(request: Request[Any, Any, Any]) -> None:
