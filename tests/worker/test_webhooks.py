@@ -335,11 +335,14 @@ async def test_a_value_too_large_for_an_index_is_the_rows_fault(
     assert (await _inbox(conn))[0][:2] == ("waiting", "failed")
 
 
-@pytest.mark.parametrize("errcode", ["deadlock_detected", "read_only_sql_transaction", "disk_full"])
+@pytest.mark.parametrize(
+    "errcode",
+    ["deadlock_detected", "read_only_sql_transaction", "disk_full", "undefined_table", "undefined_column"],
+)
 async def test_trouble_of_the_store_is_nobodys_fault(
     has: Booking, conn: Connection, attempt: Make, errcode: str
 ) -> None:
-    """An hour without disk space must not use up the tries of every notification that came in it."""
+    """An hour without disk space, or migration, must not use up the tries of every notification that came in it."""
     await attempt("t-1", unique_id="u-1", at=NOON)
     await attempt("t-2", unique_id="u-2", at=NOON)
     await _poison(conn, "u-1", errcode=errcode)

@@ -44,12 +44,10 @@ _KEEPALIVE: Final[dict[str, Any]] = {
 
 # By these Postgres says that it is the trouble and not what it was sent: lost connections, standbys that take no
 # writes, sessions that idled too long, deadlocks, want of memory or space, locks, shutdowns, failing disks. A value
-# too large for an index (class 54) is not among them, although psycopg calls both an OperationalError.
-_STORES_TROUBLE: Final = ("08", "25006", "25P03", "40", "53", "55P03", "57", "58")
-
-
-# A table or a column that is not there.
-_NOT_THERE: Final = {"42P01", "42703"}
+# too large for an index (class 54) is not among them, although psycopg calls both an OperationalError. A table or
+# a column that is not there is: the program is newer than its database, which no row can help.
+_NOT_THERE: Final = ("42P01", "42703")
+_STORES_TROUBLE: Final = ("08", "25006", "25P03", "40", "53", "55P03", "57", "58", *_NOT_THERE)
 
 
 class ConnectionLost(StoreUnreachable):
