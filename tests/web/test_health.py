@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from prometheus_client import REGISTRY
 from tether_core.emp.notification import FORM
+from tether_core.inbox import LIFE
 from tether_core.testing import form_body
 from tether_stores import telemetry
 from tether_stores.migrate import migrate
@@ -152,6 +153,16 @@ def test_alerts_ask_for_metrics_that_exist() -> None:
     there = {family.name for family in REGISTRY.collect()}
     assert len(asked) > 3
     assert {name.removesuffix("_total") for name in asked} <= there
+
+
+def test_alerts_watch_only_states_that_end() -> None:
+    """An alert on rows that stay for good never clears, and is soon muted together with what comes after it."""
+    alerts = (Path(__file__).parents[2] / "deploy/alerts/prometheus.yaml").read_text()
+    watched = re.findall(r'tether_inbox_rows\{state=~?"([\w|]+)"', alerts)
+    final = {state for state, steps in LIFE.items() if not steps}
+    assert watched
+    assert not final & set("|".join(watched).split("|"))
+    assert 'increase(tether_webhook_notifications_total{outcome="conflicting"}[1h])' in alerts
 
 
 async def test_every_notification_is_counted_by_what_came_of_it(

@@ -55,7 +55,7 @@ OLDEST_WAITING: Final = Gauge(
 )
 INBOX_ROWS: Final = Gauge(
     "tether_inbox_rows",
-    "Notifications that are not done with, by state, as last seen by /metrics; parked and conflicting want a person.",
+    "Notifications that are not done with, by state, as last seen by /metrics; parked ones want a person.",
     ["state"],
     multiprocess_mode="mostrecent",
 )
