@@ -67,6 +67,16 @@ def test_a_slow_answer_does_not_move_the_clock() -> None:
     assert clock() == NOON
 
 
+def test_a_slow_answer_is_not_believed_although_it_is_the_first() -> None:
+    """A node that starts while Postgres is frozen would be seconds off, and take leases of others for over."""
+    clock = SharedClock(lambda: NOON)
+    clock.compared(NOON + timedelta(seconds=4), asked_at=NOON, heard_at=NOON + timedelta(seconds=4))
+    with pytest.raises(StoreUnreachable):
+        clock()
+    clock.compared(NOON, asked_at=NOON, heard_at=NOON)
+    assert clock() == NOON
+
+
 def test_a_clock_that_is_set_right_is_believed_again() -> None:
     """Whoever mends a machine's clock must not have to start everything again."""
     clock = SharedClock(lambda: NOON)

@@ -93,7 +93,8 @@ class SharedClock:
             while not over.is_set():
                 try:
                     await self.compare(pool)
-                    compared.set()
+                    if self._ahead is not None:
+                        compared.set()
                 except Unavailable:
                     pass  # whoever needs Postgres says so; the next comparison may succeed
                 except Exception as problem:  # noqa: BLE001 - without this task no wrong clock would ever be noticed
@@ -138,8 +139,8 @@ class SharedClock:
             asked_at: The moment of the question, by this machine.
             heard_at: The moment of the answer, by this machine.
         """
-        if self._ahead is not None and heard_at - asked_at > _NOISE:
-            return  # a slow answer says too little; there will be a better one
+        if heard_at - asked_at > _NOISE:
+            return  # a slow answer says too little, the first one too; there will be a better one
         ahead = asked_at + (heard_at - asked_at) / 2 - theirs
         if abs(ahead) <= _NOISE:
             ahead = timedelta(0)
