@@ -76,6 +76,19 @@ def test_every_page_of_the_docs_can_be_found() -> None:
     assert [_id(page) for page in lost] == []
 
 
+@pytest.mark.parametrize("page", ["docs/start.md", "deploy/compose.yaml"])
+def test_whoever_follows_a_page_is_told_every_setting_that_is_needed(page: str) -> None:
+    """Without one of these a program complains when it starts, or does not start."""
+    text = (ROOT / page).read_text()
+    if page.endswith(".md"):
+        text = text.partition("The least is")[2].partition("2. ")[0]
+    needed = (
+        "DATABASE_URL REDIS_URL AWS_BUCKET EMP_API_LOGIN EMP_API_PASSWORD EMP_TERMINAL_TOKEN EMP_API_URL "
+        "TETHER_API_KEYS TETHER_FINGERPRINT_KEY"
+    )
+    assert set(needed.split()) <= set(_VARIABLE.findall(text))
+
+
 def _children(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
     found: dict[str, argparse.ArgumentParser] = {}
     for action in parser._actions:

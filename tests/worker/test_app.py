@@ -45,6 +45,14 @@ def _states(url: str) -> list[str]:
         return [state for (state,) in conn.execute("select state from webhook_events order by id").fetchall()]
 
 
+def test_a_missing_fingerprint_key_is_said_at_the_start(environment: dict[str, str], process: Launch) -> None:
+    """It cannot be set later: who reads of it after a year of uploads has to live with it."""
+    for more, count in ({}, 1), ({"TETHER_FINGERPRINT_KEY": "k"}, 0):
+        worker = _start(process, environment | more)
+        assert worker.terminate() == 0
+        assert worker.stderr.count("TETHER_FINGERPRINT_KEY is not set") == count
+
+
 async def test_rows_are_booked_with_redis_and_without_it(
     environment: dict[str, str],
     database_url: str,

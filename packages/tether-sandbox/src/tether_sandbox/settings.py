@@ -12,4 +12,5 @@ ENVIRONMENT: Final = {
     "EMP_API_PASSWORD": PASSWORD,
     "EMP_TERMINAL_TOKEN": "sandbox-terminal",
     "TETHER_API_KEYS": f"sandbox:{API_KEY}",
+    "TETHER_FINGERPRINT_KEY": "sandbox-fingerprints",
 }

@@ -352,6 +352,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(policy, rules=self.screening_rules) if self.screening_rules else policy
 
     @property
+    def complaints(self) -> tuple[str, ...]:
+        """What web and worker alike should not be run without, as sentences for whoever runs them."""
+        keyless = (
+            "TETHER_FINGERPRINT_KEY is not set: IBANs can be found from the blacklist's fingerprints by trying all. "
+            "Set it before the first upload; it cannot change later."
+        )
+        return () if self.fingerprint_key else (keyless,)
+
+    @property
     def gateway_can_be_asked(self) -> bool:
         """Whether address, login, password and terminal are all there."""
         return bool(

@@ -118,7 +118,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                 }
             )
             await stack.enter_async_context(accounts.kept(app.state, pool, settings=settings))
-            for complaint in await redis.complaints(cache):
+            for complaint in (*settings.complaints, *await redis.complaints(cache)):
                 _log.error(complaint)
             if not settings.credentials:
                 _log.error("EMP_API_PASSWORD is not set: every notification will be refused")

@@ -280,7 +280,7 @@ def _stop_on_signal(stopping: asyncio.Event) -> None:
 
 
 async def _complain(settings: Settings, cache: Redis) -> None:
-    for complaint in await redis.complaints(cache):
+    for complaint in (*settings.complaints, *await redis.complaints(cache)):
         _log.error(complaint)
     if settings.policy.confirm == "off":
         _log.warning(
