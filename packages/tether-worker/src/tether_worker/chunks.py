@@ -1,5 +1,5 @@
 """
-Chunks: some ten thousand rows of a file on their way from cells to tables.
+Chunks: up to fifty thousand rows of a file on their way from cells to tables.
 
 Building a chunk is pure work for a processor and runs in a thread; storing it is a conversation with Postgres. While one is
 stored, the next is being built, so that a file costs the longer of the two and not their sum.

@@ -48,9 +48,10 @@ on conflict (key, content) where conflicts_with is not null do nothing
 returning id;
 
 -- guard --
--- What a claiming transaction sets for itself, and for itself alone, before it claims. A frozen worker cannot sit on its rows for longer
--- than %(freeze_ms)s. And the claim walks its index in order: rows that are done leave entries behind in it, which a
--- walk marks and skips from then on, while a bitmap scan would read all of them each time until the next vacuum.
+-- What a claiming transaction sets for itself, and for itself alone, before it claims. A frozen worker cannot sit on
+-- its rows for longer than %(freeze_ms)s. And the claim walks its index in order: rows that are done leave entries
+-- behind in it, which a walk marks and skips from then on, while a bitmap scan would read all of them each time until
+-- the next vacuum.
 select
     set_config('idle_in_transaction_session_timeout', %(freeze_ms)s::text, true),
     set_config('enable_bitmapscan', 'off', true);
