@@ -19,7 +19,7 @@ import pytest
 from tether_core.errors import StoreUnreachable
 from tether_sandbox.services.server import free_port
 from tether_stores import webhook_events
-from tether_stores.postgres import ConnectionLost, answers, connection, open_pool, transaction
+from tether_stores.postgres import FREEZE_S, ConnectionLost, answers, connection, open_pool, transaction
 from tether_stores.webhook_events import Finish, Recording
 
 if TYPE_CHECKING:
@@ -156,6 +156,49 @@ async def test_a_failed_block_leaves_nothing(database_url: str) -> None:
             assert await cursor.fetchall() == [("b",)]
 
 
+# --- frozen processes ---
+
+_BOUND = "select setting from pg_settings where name = 'idle_in_transaction_session_timeout'"
+
+
+async def test_every_transaction_bounds_how_long_it_may_idle(database_url: str) -> None:
+    """A process frozen between lock and commit would hold debits away from all others until somebody kills it.
+
+    The bound must not stay on the connection, which a pooler shares.
+    """
+    async with open_pool(database_url, name="tests", max_size=1, prepared=True) as pool:
+        for _ in range(4):  # what comes again is prepared; two statements in one message cannot be
+            async with transaction(pool) as conn:
+                assert await (await conn.execute(_BOUND)).fetchone() == (str(int(FREEZE_S * 1000)),)
+            async with connection(pool) as conn:
+                assert await (await conn.execute(_BOUND)).fetchone() == ("0",)
+
+
+async def test_a_frozen_process_loses_its_rows_and_learns_it(
+    database_url: str, eventually: Callable[..., Any]
+) -> None:
+    """Whoever wakes up and takes its work for committed would call the gateway for a debit that somebody else has."""
+    async with (
+        open_pool(database_url, name="tests-frozen", max_size=1) as pool,
+        open_pool(database_url, name="tests", max_size=1) as others,
+    ):
+
+        async def lost() -> bool:
+            async with connection(others) as conn:
+                query = "select from pg_stat_activity where application_name = 'tests-frozen'"
+                return (await conn.execute(query)).rowcount == 0
+
+        async def freeze() -> None:
+            async with transaction(pool, freeze_s=0.05) as conn:
+                await webhook_events.record(conn, [_row("a")], now=NOON)
+                await eventually(lost, what="Postgres to end the session")
+
+        with pytest.raises(ConnectionLost):
+            await freeze()
+        async with connection(others) as conn:
+            assert await webhook_events.record(conn, [_row("a")], now=NOON)
+
+
 # --- a pooler in transaction mode ---
 
 
@@ -187,6 +230,7 @@ class _Pooler:
         self._servers = [psycopg.connect(url, autocommit=True) for _ in range(size)]
         self._free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
         self._clients: set[asyncio.Task[None]] = set()
+        self.round_trips = 0
 
     async def __aenter__(self) -> Self:
         for signed_in in self._servers:
@@ -245,6 +289,7 @@ class _Pooler:
             while status != b"I":
                 to_server.write(message)
                 # An answer is awaited where the protocol has one: to a query, and to a Sync behind parts of one.
+                self.round_trips += kind in {b"Q", b"S"}
                 while kind in {b"Q", b"S"}:
                     said, answer = await _read(from_server)
                     writer.write(answer)
@@ -323,6 +368,20 @@ async def test_everything_works_through_a_pooler_in_transaction_mode(
         async with connection(pool) as conn:
             tally = await webhook_events.tally(conn, now=NOON)
     assert (tally.processed, tally.waiting) == (24 * 5, 0)
+
+
+async def test_a_transaction_costs_two_round_trips_beside_its_work(database_url: str) -> None:
+    """What bounds a transaction is said with its beginning: one message more would slow down every booking and debit."""
+    async with (
+        _Pooler(database_url, size=1) as pooler,
+        open_pool(
+            f"postgresql://tests@127.0.0.1:{pooler.port}/x", name="tests", max_size=1, checked=False
+        ) as pool,
+    ):
+        async with transaction(pool) as conn:
+            before = pooler.round_trips
+            await conn.execute("select 1")
+        assert (before, pooler.round_trips) == (1, 3)
 
 
 async def test_the_pooler_of_these_tests_shares_connections(database_url: str) -> None:

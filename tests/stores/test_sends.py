@@ -41,7 +41,7 @@ async def run_id(conn: Connection, database_url: str) -> int:
 
 async def ready(conn: Connection, run_id: int, *, canaries_only: bool = False, limit: int = 10) -> list[Row]:
     """What may be sent now."""
-    return await sends.ready(conn, run_id, canaries_only=canaries_only, now=NOW, limit=limit, freeze_s=5)
+    return await sends.ready(conn, run_id, canaries_only=canaries_only, now=NOW, limit=limit)
 
 
 async def test_canaries_come_first_and_no_row_twice(pool: Pool, run_id: int) -> None:

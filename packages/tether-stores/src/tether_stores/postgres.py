@@ -9,15 +9,19 @@ Postgres costs the requests of that moment and no restart of ours.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 from tether_core.errors import StoreUnreachable
 
+from tether_stores.queries import load
+
 __all__ = [
+    "FREEZE_S",
     "Connection",
     "ConnectionLost",
     "Pool",
@@ -31,6 +35,12 @@ __all__ = [
 
 Connection: TypeAlias = AsyncConnection[TupleRow]
 Pool: TypeAlias = AsyncConnectionPool[Connection]
+
+_SQL: Final = load("transactions")
+
+# A process that is frozen inside a transaction loses its rows after this long. No transaction of ours waits for anybody
+# but Postgres, so one that lives idles for milliseconds.
+FREEZE_S: Final = 5.0
 
 # The client sees a dead peer after about ten seconds instead of the kernel's quarter of an hour.
 _KEEPALIVE: Final[dict[str, Any]] = {
@@ -160,12 +170,13 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
 
 
 @asynccontextmanager
-async def transaction(pool: Pool) -> AsyncIterator[Connection]:
+async def transaction(pool: Pool, *, freeze_s: float = FREEZE_S) -> AsyncIterator[Connection]:
     """
     A connection inside one transaction: committed when the block ends, rolled back when it raises.
 
     Args:
         pool: From `open_pool`.
+        freeze_s: How long the transaction may idle before Postgres ends its session and frees its rows, in seconds.
 
     Yields:
         The connection.
@@ -173,8 +184,16 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     Raises:
         StoreUnreachable: as `connection`.
     """
-    async with connection(pool) as conn, conn.transaction():
-        yield conn
+    async with connection(pool) as conn:
+        # Two statements in one message, which cannot be prepared.
+        await conn.execute(_begin(round(freeze_s * 1000)), prepare=False)
+        yield conn  # the pool rolls back what raises
+        await conn.commit()
+
+
+@lru_cache
+def _begin(freeze_ms: int) -> bytes:
+    return sql.SQL(_SQL["begin"]).format(freeze_ms=sql.Literal(freeze_ms)).as_bytes()
 
 
 def blames_store(problem: BaseException) -> bool:

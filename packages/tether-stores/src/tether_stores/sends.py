@@ -154,7 +154,7 @@ async def add(
 
 
 async def ready(
-    conn: Connection, run_id: int, *, canaries_only: bool, now: datetime, limit: int, freeze_s: float
+    conn: Connection, run_id: int, *, canaries_only: bool, now: datetime, limit: int
 ) -> list[Row]:
     """
     Lock debits of a run that may be sent now, canaries first.
@@ -165,12 +165,10 @@ async def ready(
         canaries_only: Whether only its first share may be sent.
         now: The present moment.
         limit: Rows at most.
-        freeze_s: How long this transaction may idle before Postgres ends its session, in seconds.
 
     Returns:
         Up to *limit* debits.
     """
-    await conn.execute(_SQL["thaw"], {"freeze_ms": int(freeze_s * 1000)})
     return await _rows(
         conn, "ready", {"run_id": run_id, "canaries_only": canaries_only, "now": now, "limit": limit}
     )

@@ -67,8 +67,6 @@ _CLAIM_MAX: Final = 32
 _RECORD_MAX: Final = 256
 # A call that has not begun so long after its claim is not made: its lease could be over before it is.
 BEGIN_S: Final = 10.0
-# A worker frozen inside a transaction loses its rows after this long.
-_FREEZE_S: Final = 5.0
 # Nothing may be sent for a moment: look again after this long at the latest.
 _WAIT_MAX_S: Final = 0.5
 
@@ -363,9 +361,7 @@ async def claim(
         run = await billing_runs.share(conn, run_id)
         if run is None or run.state not in billing_run.SENDING:
             return [], 0
-        rows = await sends.ready(
-            conn, run_id, canaries_only=run.state == "canary", now=now, limit=limit, freeze_s=_FREEZE_S
-        )
+        rows = await sends.ready(conn, run_id, canaries_only=run.state == "canary", now=now, limit=limit)
         if not rows:
             return [], 0
         rows = _one_each(rows)

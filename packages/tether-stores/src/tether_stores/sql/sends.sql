@@ -26,10 +26,6 @@ order by told.debtor_id, told.try_number
 on conflict do nothing
 returning debtor_id, amount_minor;
 
--- thaw --
--- Bound how long this transaction may idle, so that a frozen worker cannot sit on its rows.
-select set_config('idle_in_transaction_session_timeout', %(freeze_ms)s::text, true);
-
 -- ready --
 -- Lock up to %(limit)s debits of a run that may be sent now, canaries first; rows another worker holds are passed over.
 select
