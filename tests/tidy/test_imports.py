@@ -33,6 +33,13 @@ BUILT_IN = {"open", "input", "print", "breakpoint", "exec", "eval"}
 # What of these modules only names things; and the one place that opens what its caller names: calamine goes by paths.
 PURE_NAMES = {"os": {"PathLike", "fspath"}}
 OPENS_FOR_ITS_CALLER = {"spreadsheet/reading.py"}
+# Who may ask the machine for the time: who compares its clock with Postgres', command lines, and the moments of log lines.
+OWN_CLOCK = {
+    "tether_stores/telemetry.py",
+    "tether_web/app.py",
+    "tether_worker/__main__.py",
+    "tether_worker/app.py",
+}
 # What the core may use beside the standard library, and where.
 THIRD_PARTY = {"msgspec": "*", "python_calamine": "spreadsheet/workbook.py", "hypothesis": "testing.py"}
 
@@ -123,6 +130,18 @@ def test_packages_import_one_way(path: Path) -> None:
         root = name.partition(".")[0]
         if root.startswith("tether_") and root != package:
             assert root in MAY_IMPORT[package], f"line {line}: {package} imports {root}"
+
+
+@pytest.mark.parametrize("path", _sources(PACKAGES), ids=_id)
+def test_nodes_tell_the_time_by_postgres(path: Path) -> None:
+    """A command on a machine whose clock is wrong would order work for next week, or call fresh rows an hour old."""
+    place = _id(path)
+    if place.startswith(("tether_core/", "tether_sandbox/")) or place in OWN_CLOCK:
+        return
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            asks = node.value.id in {"date", "datetime"} and node.attr in CLOCKS
+            assert not asks, f"{place}:{node.lineno} asks this machine for the time; see tether_stores.clock"
 
 
 def test_every_package_is_listed() -> None:

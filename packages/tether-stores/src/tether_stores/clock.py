@@ -27,11 +27,11 @@ from typing import Final
 
 from tether_core.errors import StoreUnreachable, Unavailable
 
-from tether_stores.postgres import Pool, connection
+from tether_stores.postgres import Connection, Pool, connection
 from tether_stores.queries import load
 from tether_stores.telemetry import logger
 
-__all__ = ["SharedClock"]
+__all__ = ["SharedClock", "moment"]
 
 _SQL: Final = load("clock")
 # What a question and its answer may take; a smaller difference says nothing, and its correction would only be noise.
@@ -45,6 +45,19 @@ _LEAVE_S: Final = 0.5
 _WRONG: Final = timedelta(seconds=5)
 
 _log = logger("clock")
+
+
+async def moment(conn: Connection) -> datetime:
+    """
+    Give the present moment by Postgres, for a command that needs one and is over after it.
+
+    Args:
+        conn: Any connection.
+    """
+    row = await (await conn.execute(_SQL["now"])).fetchone()
+    assert row is not None
+    now: datetime = row[0]
+    return now
 
 
 class SharedClock:
@@ -125,10 +138,9 @@ class SharedClock:
         """
         async with connection(pool) as conn:
             asked_at = self._own()
-            row = await (await conn.execute(_SQL["now"])).fetchone()
+            theirs = await moment(conn)
             heard_at = self._own()
-        assert row is not None
-        self.compared(row[0], asked_at=asked_at, heard_at=heard_at)
+        self.compared(theirs, asked_at=asked_at, heard_at=heard_at)
 
     def compared(self, theirs: datetime, *, asked_at: datetime, heard_at: datetime) -> None:
         """

@@ -13,7 +13,6 @@ Secrets are read from standard input and never from arguments, which other users
 import argparse
 import asyncio
 import sys
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from tether_core.errors import InvalidRequest
 from tether_stores import gateway_accounts
+from tether_stores.clock import moment
 from tether_stores.gateway_accounts import GatewayAccount
 from tether_stores.postgres import connection, open_pool
 from tether_stores.settings import Settings
@@ -114,7 +114,7 @@ async def _write(account: GatewayAccount, settings: Settings) -> None:
         open_pool(settings.database_url, name="tether-accounts", max_size=1) as pool,
         connection(pool) as conn,
     ):
-        await gateway_accounts.put(conn, account, keys=settings.secrets_key, now=datetime.now(UTC))
+        await gateway_accounts.put(conn, account, keys=settings.secrets_key, now=await moment(conn))
 
 
 async def _set_enabled(name: str, settings: Settings, *, enabled: bool) -> bool:
@@ -122,4 +122,4 @@ async def _set_enabled(name: str, settings: Settings, *, enabled: bool) -> bool:
         open_pool(settings.database_url, name="tether-accounts", max_size=1) as pool,
         connection(pool) as conn,
     ):
-        return await gateway_accounts.enable(conn, name, enabled=enabled, now=datetime.now(UTC))
+        return await gateway_accounts.enable(conn, name, enabled=enabled, now=await moment(conn))

@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, date, datetime
+from datetime import date
 
 from tether_core.completeness import days_between
 from tether_core.errors import InvalidRequest
 from tether_stores import gateway_accounts, vop_checks
+from tether_stores.clock import moment
 from tether_stores.completeness import Completeness, draw_up
 from tether_stores.postgres import Connection, connection, open_pool, transaction
 from tether_stores.settings import Settings
@@ -58,7 +59,7 @@ async def request_pulls(settings: Settings, *, from_on: date, to_on: date) -> in
         accounts = await gateway_accounts.all_accounts(conn, settings=settings)
         if not accounts:
             raise InvalidRequest("there is no gateway account to ask; set EMP_API_URL and its credentials")
-        return await want(conn, accounts, days, now=datetime.now(UTC))
+        return await want(conn, accounts, days, now=await moment(conn))
 
 
 async def request_checks(settings: Settings, *, upload_id: int, again: bool) -> int:
@@ -76,11 +77,11 @@ async def request_checks(settings: Settings, *, upload_id: int, again: bool) -> 
     Raises:
         StoreUnreachable: when Postgres does not answer.
     """
-    now = datetime.now(UTC)
     async with (
         open_pool(settings.database_url, name="tether-requests", max_size=1) as pool,
         transaction(pool) as conn,
     ):
+        now = await moment(conn)
         once_more = await vop_checks.request_again(conn, upload_id, now=now) if again else 0
         return once_more + await vop_checks.request(conn, upload_id, now=now)
 

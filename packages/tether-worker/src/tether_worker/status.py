@@ -1,11 +1,10 @@
 """`tether-worker status`: how the inbox and the attempts stand, for people or as JSON."""
 
-from datetime import UTC, datetime
-
 import msgspec
 from rich.console import Console
 from rich.table import Table
 from tether_stores import billing_attempts, billing_runs, gateway_accounts, givebacks, sends, webhook_events
+from tether_stores.clock import moment
 from tether_stores.postgres import connection, open_pool
 from tether_stores.redis import open_redis
 from tether_stores.redis_limits import Standing, standing
@@ -85,7 +84,7 @@ async def status(settings: Settings) -> Status:
         open_pool(settings.database_url, name="tether-status", max_size=1) as pool,
         connection(pool) as conn,
     ):
-        inbox = await webhook_events.tally(conn, now=datetime.now(UTC))
+        inbox = await webhook_events.tally(conn, now=await moment(conn))
         attempts = await billing_attempts.states(conn)
         sending, ready = await sends.standing(conn)
         runs = await billing_runs.unfinished(conn)
