@@ -19,8 +19,9 @@ from tether_stores import givebacks
 from tether_stores.redis import open_redis
 from tether_stores.redis_limits import Limiter
 from tether_stores.settings import Settings
+from tether_worker import givebacks as worker
 from tether_worker.asking import Asking, limited, parties_of
-from tether_worker.billing import CALLS_MAX, Billing
+from tether_worker.billing import CALLS_MAX, Billing, leave
 from tether_worker.gateway import sale
 from tether_worker.gateways import open_gateways
 from tether_worker.givebacks import ask_back, asking_back, give_back, giving_back, lapse_givebacks
@@ -253,6 +254,63 @@ async def test_an_order_that_never_arrived_is_sent_again_after_the_settling_time
     assert world.refunds(own_id) == 1
 
 
+async def test_an_answer_that_names_another_order_settles_only_itself(world: World) -> None:
+    """The gateway tells one order's id for another.
+
+    The others of the batch would be asked about with it for ever, and their debtors shown as never paid.
+    """
+    names = ["gb-own", "gb-theirs", "gb-also-own"]
+    own_ids = [
+        await world.order(await _adopted(world, name, amount_minor=1930, days_ago=30)) for name in names
+    ]
+    for _ in names:
+        await give_back(world.has)
+    world.simulator.settle()
+    taken = world.simulator.records(transaction_id=own_ids[1])[0]["unique_id"]
+    await world.debit("gb-holder")
+    await world.order(4)
+    await world.conn.execute(
+        "update givebacks set unique_id = %s, state = 'approved', payment_stage = 60, send_at = null"
+        " where attempt_id = 4",
+        [taken],
+    )
+    world.now += timedelta(seconds=31)
+    assert await ask_back(world.asking) == 3
+    cursor = await world.conn.execute("select state, asks from givebacks where attempt_id < 4 order by id")
+    assert await cursor.fetchall() == [("approved", 1), ("unknown", 1), ("approved", 1)]
+    assert await ask_back(world.asking) == 0
+
+
+async def test_a_batch_reads_its_own_orders_and_not_all_there_are(world: World) -> None:
+    """Each batch of notifications would read all refunds ever made, where the planner walks indexes only in order."""
+    for number in range(3):
+        await world.order(await _adopted(world, f"gb-named-{number}", amount_minor=1000, days_ago=30))
+    await world.conn.execute(
+        "with more as ("
+        "insert into billing_attempts (account, debtor_id, transaction_id, amount_minor, currency, state,"
+        " payment_stage, dispute_stage, iban_fingerprint, iban_masked, created_at, updated_at)"
+        " select account, debtor_id, 'many-' || n, amount_minor, currency, state, payment_stage, dispute_stage,"
+        " iban_fingerprint, iban_masked, created_at, updated_at"
+        " from billing_attempts, generate_series(1, 5000) as n where id = 1 returning id)"
+        "insert into givebacks (attempt_id, kind, number, account, transaction_id, unique_id, amount_minor,"
+        " currency, usage, state, payment_stage, ordered_by, created_at, updated_at)"
+        " select more.id, 'refund', 1, 'default', 'many-' || more.id, 'u-many-' || more.id, 1000, 'EUR', 'x', 'approved',"
+        " 60, 'tests', %(now)s, %(now)s from more",
+        {"now": world.now},
+    )
+    async with world.conn.transaction():
+        await world.conn.execute("set local enable_bitmapscan = off")
+        found = await givebacks.named(
+            world.conn,
+            unique_ids=["u-many-100", "nobody"],
+            transaction_ids=["gb-named-1-refund-1", "many-100", "many-200"],
+        )
+        read = "select seq_tup_read from pg_stat_xact_user_tables where relname = 'givebacks'"
+        row = await (await world.conn.execute(read)).fetchone()
+    assert sorted(one.attempt_id for one in found) == [2, 100, 200]
+    assert row == (0,)
+
+
 async def test_a_worker_killed_while_calling_leaves_the_order_unknown(
     world: World, until: Callable[..., Any]
 ) -> None:
@@ -274,6 +332,40 @@ async def test_a_worker_killed_while_calling_leaves_the_order_unknown(
     assert await ask_back(world.asking) == 1
     assert await world.states() == ("refunded", "approved")
     assert world.refunds(own_id) == 1
+
+
+async def test_calls_of_orders_count_among_all_that_are_under_way(
+    world: World, until: Callable[..., Any]
+) -> None:
+    """There are as many connections as calls are allowed; one more waits for a connection until its lease is over."""
+    await world.debit("gb-counted")
+    own_id = await world.order(1)
+    world.simulator.faults(Faults(silent=1.0))
+    task = asyncio.create_task(give_back(world.has))
+    await asyncio.to_thread(until, lambda: world.refunds(own_id), what="the gateway to have the order")
+    assert len(world.has.under_way) == 1
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not world.has.under_way
+
+
+async def test_a_worker_told_to_stop_while_it_waits_claims_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order would be called for while the process ends, and stay unknown until the gateway was asked."""
+    await world.debit("gb-stopped")
+    own_id = await world.order(1)
+    real = leave
+
+    async def stopped_meanwhile(*args: Any, **named: Any) -> Any:
+        world.has.stopping.set()
+        return await real(*args, **named)
+
+    monkeypatch.setattr(worker, "leave", stopped_meanwhile)
+    assert await give_back(world.has) == 0
+    assert await world.states() == ("approved", "pending")
+    assert (await world.column("sends"), world.refunds(own_id)) == (0, 0)
 
 
 async def test_a_chargeback_that_comes_before_the_call_stops_it(world: World) -> None:

@@ -282,7 +282,7 @@ async def claim_to_ask(
     return [Ask(*row) for row in await cursor.fetchall()]
 
 
-async def prolong(conn: Connection, ids: Sequence[int], *, leased_until: datetime, until: datetime) -> None:
+async def prolong(conn: Connection, ids: Sequence[int], *, leased_until: datetime, until: datetime) -> int:
     """
     Hold the lease on attempts that are asked about for longer, where it still is ours.
 
@@ -291,8 +291,12 @@ async def prolong(conn: Connection, ids: Sequence[int], *, leased_until: datetim
         ids: The attempts.
         leased_until: The lease they are held under.
         until: The lease they are held under from now on.
+
+    Returns:
+        How many were still ours.
     """
-    await conn.execute(_SQL["prolong"], {"ids": list(ids), "leased_until": leased_until, "until": until})
+    parameters = {"ids": list(ids), "leased_until": leased_until, "until": until}
+    return (await conn.execute(_SQL["prolong"], parameters)).rowcount
 
 
 async def askable(

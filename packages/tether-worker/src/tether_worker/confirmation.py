@@ -87,10 +87,10 @@ async def confirm(has: Asking, *, limit: int = BATCH_MAX) -> int:
     if not rows:
         return 0
 
-    async def prolong(leased_until: datetime, until: datetime) -> None:
+    async def prolong(leased_until: datetime, until: datetime) -> bool:
         async with connection(has.pool) as conn:
             ids = [row.id for row in rows]
-            await webhook_events.prolong(conn, ids, leased_until=leased_until, until=until)
+            return bool(await webhook_events.prolong(conn, ids, leased_until=leased_until, until=until))
 
     async with held(lease, prolong=prolong, clock=has.clock):
         parties = await has.parties()

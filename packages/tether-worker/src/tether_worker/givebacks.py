@@ -14,8 +14,9 @@ together, the debit first, so a chargeback that is booked at the same moment com
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+import contextlib
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
 from time import monotonic
 from typing import Final
 
@@ -23,36 +24,23 @@ import msgspec
 import psycopg
 from tether_core import giveback
 from tether_core.billing import Attempt
-from tether_core.emp import codes
 from tether_core.emp.answers import GatewayAnswer
-from tether_core.errors import GatewaySilent, InvalidRequest
+from tether_core.errors import GatewaySilent
 from tether_core.events import Event
 from tether_core.giveback import Giveback, Outcome
 from tether_core.jobs import ASK_BACK, GIVE_BACK
 from tether_core.limits import Permit
-from tether_core.reconciling import (
-    PENDING_AGE_S,
-    SILENCE_S,
-    TRIES_MAX,
-    UNKNOWN_AGE_S,
-    Asked,
-    Heard,
-    heard,
-    next_ask,
-)
 from tether_core.sending import Rules
 from tether_stores import billing_attempts, givebacks, outbox
-from tether_stores.billing_attempts import Ask
 from tether_stores.gateway_accounts import GatewayAccount
 from tether_stores.givebacks import Row, Written
 from tether_stores.postgres import Connection, Pool, connection, transaction
 from tether_stores.telemetry import logger
 
-from tether_worker import gateway
-from tether_worker.asking import Asking, Party, payment
-from tether_worker.billing import BEGIN_S, Billing, leave
-from tether_worker.leases import Lease, held
-from tether_worker.reconciliation import NEVER
+from tether_worker import gateway, rounds
+from tether_worker.asking import Asking
+from tether_worker.billing import BEGIN_S, Billing, Leave, leave
+from tether_worker.rounds import Again, Reply
 from tether_worker.upkeep import Duty
 from tether_worker.work import Work
 
@@ -62,10 +50,6 @@ _BATCH_MAX: Final = 16
 _LAPSE_MAX: Final = 100
 # For so long an order waits for its turn among debits, in seconds; then the next look tries again.
 _TURN_MAX_S: Final = 5.0
-_KINDS: Final[dict[Asked, tuple[tuple[int, ...], int]]] = {
-    "unknown": ((codes.UNKNOWN_TO_US, codes.UNKNOWN_TO_GATEWAY), UNKNOWN_AGE_S),
-    "pending": ((codes.IN_PROGRESS,), PENDING_AGE_S),
-}
 _RULES: Final = Rules()
 
 _log = logger("givebacks")
@@ -130,22 +114,40 @@ class _Call(msgspec.Struct, frozen=True):
 
 
 async def _give_back(has: Billing, account: GatewayAccount) -> int:
-    end_s = monotonic() + _TURN_MAX_S
-    while not (allowed := await leave(has, account, wanted_max=_BATCH_MAX)).calls:
-        if allowed.wait_s is None or monotonic() >= end_s:
-            return 0
-        await asyncio.sleep(max(allowed.wait_s, 0.001))
+    allowed = await _turn(has, account)
+    if allowed is None:
+        return 0
     calls, withheld = await _claim(has, account, limit=allowed.calls)
     if not calls:
         return withheld
     opened = await has.gateways.get(account.name)
     assert opened is not None
-    answers = await asyncio.gather(*(_answer(opened, one) for one in calls))
-    await _report(has, account, allowed.permit, answers)
-    told = [(one, answer) for one, answer in zip(calls, answers, strict=True) if answer is not None]
-    for one, answer in told:
-        await _record(has, one, answer)
+    told: dict[int, GatewayAnswer | GatewaySilent] = {}
+    begun = [asyncio.create_task(_call(opened, one, told)) for one in calls]
+    for call in begun:
+        has.under_way.add(call)
+        call.add_done_callback(has.under_way.discard)
+    await asyncio.gather(*begun)
+    await _report(has, account, allowed.permit, told.values())
+    for one in calls:
+        if one.order.id in told:
+            await _record(has, one, told[one.order.id])
     return len(calls) + withheld
+
+
+async def _turn(has: Billing, account: GatewayAccount) -> Leave | None:
+    """Wait until calls may be made; `None` where that takes too long, is in vain, or this process ends."""
+    end_s = monotonic() + _TURN_MAX_S
+    while True:
+        allowed = await leave(has, account, wanted_max=_BATCH_MAX)
+        if has.stopping.is_set():
+            return None
+        if allowed.calls:
+            return allowed
+        if allowed.wait_s is None or monotonic() >= end_s:
+            return None
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(has.stopping.wait(), max(allowed.wait_s, 0.001))
 
 
 async def _claim(has: Billing, account: GatewayAccount, *, limit: int) -> tuple[list[_Call], int]:
@@ -169,10 +171,15 @@ async def _claim(has: Billing, account: GatewayAccount, *, limit: int) -> tuple[
     return calls, len(rows) - len(calls)
 
 
-async def _answer(opened: gateway.Gateway, one: _Call) -> GatewayAnswer | GatewaySilent | None:
-    """What the gateway says, that it says nothing, or `None` where the call was not made in time."""
+async def _call(opened: gateway.Gateway, one: _Call, told: dict[int, GatewayAnswer | GatewaySilent]) -> None:
     if monotonic() > one.begin_until_s:  # this process was frozen; the lease may be over
-        return None
+        _log.warning("order not called in time", giveback_id=one.order.id)
+        return
+    told[one.order.id] = await _answer(opened, one)
+
+
+async def _answer(opened: gateway.Gateway, one: _Call) -> GatewayAnswer | GatewaySilent:
+    """What the gateway says, or that it says nothing."""
     debit, order = one.row.giveback.debit, one.order
     assert debit.unique_id is not None  # else it had been withheld
     try:
@@ -225,9 +232,9 @@ async def _report(
     has: Billing,
     account: GatewayAccount,
     permit: Permit,
-    answers: Sequence[GatewayAnswer | GatewaySilent | None],
+    answers: Collection[GatewayAnswer | GatewaySilent],
 ) -> None:
-    failed = [isinstance(one, GatewaySilent) for one in answers if one is not None]
+    failed = [isinstance(one, GatewaySilent) for one in answers]
     if failed:
         await has.limiter.report(account.name, permit, failed=failed)
 
@@ -301,15 +308,7 @@ def asking_back(has: Asking, *, rules: Rules = _RULES) -> Work:
         return await ask_back(has, rules=rules)
 
     async def waits() -> bool:
-        now = has.clock()
-        async with connection(has.pool) as conn:
-            for stages, age_s in _KINDS.values():
-                since = now - timedelta(seconds=age_s)
-                if await givebacks.askable(
-                    conn, payment_stages=stages, silent_since=since, asks_max=TRIES_MAX, now=now
-                ):
-                    return True
-        return False
+        return await rounds.any_due(has, givebacks)
 
     return Work(ASK_BACK, bite, waits)
 
@@ -329,83 +328,53 @@ async def ask_back(has: Asking, *, rules: Rules = _RULES, limit: int = _BATCH_MA
     Raises:
         Unavailable: when Postgres is away; the orders are asked about again.
     """
-    lease = Lease(has.clock())
-    asks = await _due(has, lease, limit=limit)
-    if not asks:
+    asked = await rounds.ask(has, givebacks, limit=limit)
+    if not asked.replies:
         return 0
+    try:
+        await _hear(has, asked.replies, asked_at=asked.asked_at, rules=rules)
+    except psycopg.errors.UniqueViolation:
+        for reply in asked.replies:
+            await _hear_alone(has, reply, asked_at=asked.asked_at, rules=rules)
+    return len(asked.replies)
 
-    async def prolong(leased_until: datetime, until: datetime) -> None:
-        async with connection(has.pool) as conn:
-            await givebacks.prolong(conn, [one.id for one in asks], leased_until=leased_until, until=until)
 
-    parties = await has.parties()
-    asked_at = has.clock()
-    async with held(lease, prolong=prolong, clock=has.clock):
-        found = await asyncio.gather(*(_asked(one, has=has, parties=parties) for one in asks))
+async def _hear_alone(has: Asking, reply: Reply, *, asked_at: datetime, rules: Rules) -> None:
+    try:
+        await _hear(has, [reply], asked_at=asked_at, rules=rules)
+    except psycopg.errors.UniqueViolation:
+        # As in recording what a call brought: an id that is on record for another order is no word about this one.
+        _log.error("answer names another payment", giveback_id=reply.ask.id)
+        await _hear(has, [reply.nothing], asked_at=asked_at, rules=rules)
+
+
+async def _hear(has: Asking, replies: Sequence[Reply], *, asked_at: datetime, rules: Rules) -> None:
+    """Write what was heard of orders, in one transaction."""
     now = has.clock()
+    before, outcomes, agains = list[Giveback](), list[Outcome](), list[Again]()
     async with transaction(has.pool) as conn:
-        rows = await givebacks.locked(conn, [one.id for one in asks])
-        before, outcomes, nexts = list[Giveback](), list[Outcome](), list[tuple[int, int, datetime | None]]()
-        for ask, (told, answer) in zip(asks, found, strict=True):
-            one = rows[ask.id].giveback
+        rows = await givebacks.locked(conn, [reply.ask.id for reply in replies])
+        for reply in replies:
+            one = rows[reply.ask.id].giveback
             outcome = None
-            if told == "told" and answer is not None:
-                outcome = giveback.hear(one, answer)
-            elif told == "not_there":
+            if reply.answer is not None:
+                outcome = giveback.hear(one, reply.answer)
+            elif reply.heard == "not_there":
                 outcome = giveback.resolve(one, asked_at=asked_at, rules=rules)
             if outcome is not None:
                 before.append(one)
                 outcomes.append(outcome)
-            nexts.append(_next(ask, told, outcome, has=has, now=now))
+            agains.append(_next(reply, outcome, has=has, now=now))
         await write(conn, before, outcomes, now=now)
-        await givebacks.asked(conn, nexts)
-    return len(asks)
+        await givebacks.asked(conn, agains)
 
 
-async def _due(has: Asking, lease: Lease, *, limit: int) -> list[Ask]:
-    now = has.clock()
-    asks: list[Ask] = []
-    async with connection(has.pool) as conn:
-        for stages, age_s in _KINDS.values():
-            asks += await givebacks.claim_to_ask(
-                conn,
-                payment_stages=stages,
-                silent_since=now - timedelta(seconds=age_s),
-                asks_max=TRIES_MAX,
-                now=now,
-                leased_until=lease.until,
-                limit=limit - len(asks),
-            )
-    return asks
-
-
-async def _asked(
-    ask: Ask, *, has: Asking, parties: Mapping[str, Party]
-) -> tuple[Heard | None, GatewayAnswer | None]:
-    """What was heard, `None` for silence, and the answer."""
-    party = parties.get(ask.account)
-    if party is None:
-        return None, None
-    try:
-        answer = await payment(has, party, transaction_id=ask.transaction_id)
-    except GatewaySilent:
-        return None, None
-    except InvalidRequest as problem:
-        _log.error("the gateway refuses our question", giveback_id=ask.id, why=str(problem))
-        return "nothing", None
-    return heard(answer, unique_id=ask.unique_id, transaction_id=ask.transaction_id), answer
-
-
-def _next(
-    ask: Ask, told: Heard | None, outcome: Outcome | None, *, has: Asking, now: datetime
-) -> tuple[int, int, datetime | None]:
+def _next(reply: Reply, outcome: Outcome | None, *, has: Asking, now: datetime) -> Again:
     """When to ask about an order again, and how often it was asked about by then."""
-    if told is None:
-        return ask.id, ask.asks, now + timedelta(seconds=SILENCE_S * (0.9 + 0.2 * has.chance()))
+    ask = reply.ask
     if outcome is not None and outcome.cause == "too_early":
         return ask.id, ask.asks, outcome.again_at
     if outcome is not None and outcome.cause == "not_there":
         return ask.id, ask.asks, None
     stage = ask.payment_stage if outcome is None else outcome.order.attempt.payment_stage
-    kind: Asked = "pending" if stage == codes.IN_PROGRESS else "unknown"
-    return ask.id, ask.asks + 1, next_ask(kind, ask.asks + 1, now=now, jitter=has.chance()) or NEVER
+    return rounds.again(reply, rounds.kind_at(stage), has=has, now=now)

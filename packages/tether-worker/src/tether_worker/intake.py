@@ -41,6 +41,7 @@ from tether_stores.uploads import Due
 
 from tether_worker import chunks
 from tether_worker.chunks import Chunk, fingerprinter
+from tether_worker.leases import Lease, held
 from tether_worker.reader import Child, Limits, Task
 from tether_worker.work import Work
 
@@ -51,6 +52,8 @@ _LOST_RING_S: Final = 1.0
 # A file that ended its worker so often, with nothing to show for it in between, is not tried again.
 _CLAIMS_MAX: Final = 5
 _PAUSE_S: Final = 15.0
+# While one chunk is stored another is built, in the same process and on the same processor; that may take seconds.
+_FREEZE_S: Final = 60.0
 # A record of a text file is held whole while it is read.
 _LINE_BYTES_MAX: Final = 1 << 20
 
@@ -132,11 +135,11 @@ async def read_one(has: Intake) -> int:
     Raises:
         Unavailable: when Postgres or the object store is away; what was stored stays, the rest is due again soon.
     """
-    lease = has.token()
-    due = await _take(has, lease)
+    token, lease = has.token(), Lease(has.clock(), length_s=has.lease_s)
+    due = await _take(has, token, until=lease.until)
     if due is None:
         return 0
-    reading_of = _Reading(has, due, lease)
+    reading_of = _Reading(has, due, token)
     if due.claims >= _CLAIMS_MAX:
         await reading_of.fail(
             "gave_up",
@@ -144,55 +147,25 @@ async def read_one(has: Intake) -> int:
             "format, for example as CSV.",
         )
         return 1
-    async with _held(has, due, lease):
+
+    async def prolong(_: datetime, until: datetime) -> bool:
+        async with connection(has.pool) as conn:
+            return await uploads.hold(conn, due.id, lease=token, until=until)
+
+    async with held(lease, prolong=prolong, clock=has.clock):
         await _attend(reading_of)
     return 1
 
 
-async def _take(has: Intake, lease: str) -> Due | None:
+async def _take(has: Intake, token: str, *, until: datetime) -> Due | None:
     now = has.clock()
     async with transaction(has.pool) as conn:
         due = await uploads.due_one(conn, now=now)
         if due is None:
             return None
         state = step(due.state, "continued" if due.state == "reading" else "started")
-        await uploads.take(
-            conn, due.id, state=state, lease=lease, until=now + timedelta(seconds=has.lease_s), now=now
-        )
+        await uploads.take(conn, due.id, state=state, lease=token, until=until, now=now)
     return msgspec.structs.replace(due, state=state)
-
-
-@contextlib.asynccontextmanager
-async def _held(has: Intake, due: Due, lease: str) -> AsyncIterator[None]:
-    """Prolong the lease from time to time, for as long as the block lasts."""
-    done = asyncio.Event()
-
-    async def prolong() -> None:
-        while not await _within(done, has.lease_s / 3):
-            try:
-                async with connection(has.pool) as conn:
-                    until = has.clock() + timedelta(seconds=has.lease_s)
-                    if not await uploads.hold(conn, due.id, lease=lease, until=until):
-                        return  # the next write learns it
-            except Unavailable:
-                continue
-
-    task = asyncio.create_task(prolong())
-    try:
-        yield
-    finally:
-        # Told and not cancelled: a cancellation may get lost in the pool, and the task would never end.
-        done.set()
-        await task
-
-
-async def _within(event: asyncio.Event, seconds: float) -> bool:
-    """Whether an event comes within so many seconds."""
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True
 
 
 async def _attend(reading_of: "_Reading") -> None:
@@ -328,7 +301,7 @@ class _Reading:
 
     async def _store(self, chunk: Chunk) -> None:
         now = self._has.clock()
-        async with transaction(self._has.pool) as conn:
+        async with transaction(self._has.pool, freeze_s=_FREEZE_S) as conn:
             tallies = await chunks.store(
                 conn, self.due.id, chunk, dry_run=self.due.dry_run, policy=self._has.policy, now=now
             )

@@ -2,8 +2,9 @@
 Leases that a living worker prolongs and a dead one lets go within seconds.
 
 Whoever asks the gateway holds its rows under a lease, because a question can take half a minute and no transaction may be
-open meanwhile. A lease that is long enough for that would keep a dead worker's rows away for as long. So it is short, and
-moved on while the work lasts. One that ran out all the same, because this process was frozen, costs a second question.
+open meanwhile; whoever reads a file holds its upload so. A lease that is long enough for the work would keep a dead
+worker's rows away for as long. So it is short, and moved on while the work lasts. One that ran out all the same, because
+this process was frozen, costs a second question.
 """
 
 import asyncio
@@ -25,27 +26,29 @@ class Lease:
     Until when rows are ours; it moves on while they are held.
 
     Attributes:
+        length_s: How long they stay ours without a sign of life, in seconds.
         until: The moment that stands in the rows.
     """
 
-    def __init__(self, now: datetime) -> None:
-        self.until = now + timedelta(seconds=LEASE_S)
+    def __init__(self, now: datetime, *, length_s: float = LEASE_S) -> None:
+        self.length_s = length_s
+        self.until = now + timedelta(seconds=length_s)
 
 
 @contextlib.asynccontextmanager
 async def held(
     lease: Lease,
     *,
-    prolong: Callable[[datetime, datetime], Awaitable[object]],
+    prolong: Callable[[datetime, datetime], Awaitable[bool]],
     clock: Callable[[], datetime],
 ) -> AsyncIterator[None]:
     """
-    Prolong a lease from time to time, for as long as the block lasts.
+    Prolong a lease three times in its length, for as long as the block lasts and it is not lost.
 
     Args:
         lease: As it was written.
-        prolong: Writes another end of it, given the old one and the new one; rows that somebody else holds by then are
-            left alone.
+        prolong: Writes another end of it, given the old one and the new one, and says whether any row is ours still; rows
+            that somebody else holds by then are left alone.
         clock: Gives the present moment, aware, UTC.
     """
     over = asyncio.Event()
@@ -53,11 +56,12 @@ async def held(
     async def keep() -> None:
         while not over.is_set():
             try:
-                await asyncio.wait_for(over.wait(), LEASE_S / 3)
+                await asyncio.wait_for(over.wait(), lease.length_s / 3)
             except TimeoutError:
-                until = clock() + timedelta(seconds=LEASE_S)
                 try:
-                    await prolong(lease.until, until)
+                    until = clock() + timedelta(seconds=lease.length_s)
+                    if not await prolong(lease.until, until):
+                        return  # what is written in its name from now on changes nothing
                 except Unavailable:
                     continue
                 lease.until = until
@@ -66,5 +70,7 @@ async def held(
     try:
         yield
     finally:
-        over.set()  # and not cancelled: what it writes and what it remembers must be the same moment
+        # Told and not cancelled: what it writes and what it remembers must be the same moment, and a cancellation may get
+        # lost in the pool.
+        over.set()
         await task

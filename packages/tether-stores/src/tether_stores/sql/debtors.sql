@@ -10,11 +10,9 @@
 -- order neighbours share a page of it; ten million debtors cost hardly more than none.
 
 -- guard --
--- A worker that freezes in the middle of a chunk loses its connection, and plans are not compiled: these queries are
--- short, and Postgres would take longer to compile them than to run them. A chunk is sorted in memory.
-select
-    set_config('idle_in_transaction_session_timeout', '60s', true), set_config('jit', 'off', true),
-    set_config('work_mem', '32MB', true);
+-- Plans are not compiled: these queries are short, and Postgres would take longer to compile them than to run them. A chunk
+-- is sorted in memory.
+select set_config('jit', 'off', true), set_config('work_mem', '32MB', true);
 
 -- stage --
 -- Make the staging table of this transaction.

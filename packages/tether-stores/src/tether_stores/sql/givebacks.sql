@@ -68,8 +68,15 @@ select id from givebacks where account = %(account)s and send_at <= %(now)s orde
 select id from givebacks where leased_until <= %(now)s order by id limit %(limit)s;
 
 -- named --
--- The orders that n notifications speak of: id, attempt_id.
-select id, attempt_id from givebacks where unique_id = any(%(unique_ids)s) or transaction_id = any(%(transaction_ids)s);
+-- The orders that n notifications speak of: id, attempt_id. Each id is looked up by itself (the limit keeps the planner from
+-- anything else): what a batch costs must not depend on how many orders there are.
+select g.id, g.attempt_id
+from unnest(%(unique_ids)s::text[]) as told (unique_id)
+cross join lateral (select id, attempt_id from givebacks where unique_id = told.unique_id limit 1) g
+union
+select g.id, g.attempt_id
+from unnest(%(transaction_ids)s::text[]) as told (transaction_id)
+cross join lateral (select id, attempt_id from givebacks where transaction_id = told.transaction_id limit 1) g;
 
 -- locked --
 -- Lock n orders whose debits are locked. 0 to n rows, in the order of their ids: kind, usage, the debit as the core knows

@@ -1,0 +1,235 @@
+"""
+Rounds of questions: rows whose fate the gateway has to be asked for are claimed, held, and asked about side by side.
+
+```text
+lease, committed ─► ask by our id (no transaction is open), the lease prolonged ─► replies, for the caller to record
+```
+
+Attempts and orders to give one back are asked about alike; `tether_core.reconciling` says which, when, and what
+an answer is. What a reply means for a row is its own module's business.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+import msgspec
+from tether_core.emp import codes
+from tether_core.emp.answers import GatewayAnswer
+from tether_core.errors import GatewaySilent, InvalidRequest
+from tether_core.reconciling import (
+    PENDING_AGE_S,
+    SILENCE_S,
+    TRIES_MAX,
+    UNKNOWN_AGE_S,
+    Asked,
+    Heard,
+    heard,
+    next_ask,
+)
+from tether_stores.billing_attempts import Ask
+from tether_stores.postgres import Connection, connection
+from tether_stores.telemetry import logger
+
+from tether_worker.asking import Asking, Party, payment
+from tether_worker.leases import Lease, held
+
+__all__ = ["Again", "Askable", "Reply", "Round", "again", "any_due", "ask", "kind_at"]
+
+# Why a row is asked about -> its payment stages, and the seconds without news before its first question.
+# In this order: money of unknown outcome has neither moved nor is it free to be sent again.
+_KINDS: Final[dict[Asked, tuple[tuple[int, ...], int]]] = {
+    "unknown": ((codes.UNKNOWN_TO_US, codes.UNKNOWN_TO_GATEWAY), UNKNOWN_AGE_S),
+    "pending": ((codes.IN_PROGRESS,), PENDING_AGE_S),
+}
+# For rows that were asked about often enough: they stay out of the way of those that wait for their first question.
+_NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
+
+_log = logger("rounds")
+
+# A row, answers so far that settled nothing, and when to ask again (`None`: as if never asked).
+Again = tuple[int, int, datetime | None]
+
+
+class Askable(Protocol):
+    """A table whose rows are asked about: `tether_stores.billing_attempts`, `tether_stores.givebacks`."""
+
+    async def askable(
+        self,
+        conn: Connection,
+        *,
+        payment_stages: Sequence[int],
+        silent_since: datetime,
+        asks_max: int,
+        now: datetime,
+    ) -> bool:
+        """Whether `claim_to_ask` would find any row."""
+        ...
+
+    async def claim_to_ask(
+        self,
+        conn: Connection,
+        *,
+        payment_stages: Sequence[int],
+        silent_since: datetime,
+        asks_max: int,
+        now: datetime,
+        leased_until: datetime,
+        limit: int,
+    ) -> list[Ask]:
+        """Take a lease on rows that are due for a question."""
+        ...
+
+    async def prolong(
+        self, conn: Connection, ids: Sequence[int], *, leased_until: datetime, until: datetime
+    ) -> int:
+        """Hold the lease on rows for longer; gives how many were still ours."""
+        ...
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """
+    What asking about a row brought.
+
+    Attributes:
+        ask: The row.
+        heard: What the answer is; `None` for silence, which is none.
+        answer: The answer, where it "told" of the row.
+    """
+
+    ask: Ask
+    heard: Heard | None
+    answer: GatewayAnswer | None = None
+
+    @property
+    def nothing(self) -> "Reply":
+        """The same question with an answer that says nothing of the row, since what it told was of another."""
+        return Reply(self.ask, "nothing")
+
+
+class Round(msgspec.Struct, frozen=True):
+    """
+    One round of questions.
+
+    Attributes:
+        asked_at: When it began: "not there" is believed by the moment it was asked, not by the moment it came.
+        replies: One per row that was claimed.
+    """
+
+    asked_at: datetime
+    replies: Sequence[Reply]
+
+
+async def any_due(has: Asking, table: Askable) -> bool:
+    """
+    Whether any row is due for a question.
+
+    Args:
+        has: What asking needs.
+        table: Whose rows.
+
+    Returns:
+        Whether `ask` would find any.
+    """
+    now = has.clock()
+    async with connection(has.pool) as conn:
+        for stages, age_s in _KINDS.values():
+            since = now - timedelta(seconds=age_s)
+            if await table.askable(
+                conn, payment_stages=stages, silent_since=since, asks_max=TRIES_MAX, now=now
+            ):
+                return True
+    return False
+
+
+async def ask(has: Asking, table: Askable, *, limit: int) -> Round:
+    """
+    Ask about rows that are due for a question, at most *limit* of them.
+
+    Args:
+        has: What asking needs.
+        table: Whose rows.
+        limit: Rows at most.
+
+    Returns:
+        The replies, to be recorded at once; none where no row was due.
+
+    Raises:
+        Unavailable: when Postgres is away; the rows are asked about again.
+    """
+    lease = Lease(has.clock())
+    asks = await _claim(has, table, lease, limit=limit)
+    if not asks:
+        return Round(has.clock(), ())
+
+    async def prolong(leased_until: datetime, until: datetime) -> bool:
+        async with connection(has.pool) as conn:
+            ids = [one.id for one in asks]
+            return bool(await table.prolong(conn, ids, leased_until=leased_until, until=until))
+
+    async with held(lease, prolong=prolong, clock=has.clock):
+        parties = await has.parties()
+        asked_at = has.clock()
+        replies = await asyncio.gather(*(_ask(one, has=has, parties=parties) for one in asks))
+    silent = sum(one.heard is None for one in replies)
+    if silent:
+        _log.warning("questions without an answer", rows=silent)
+    return Round(asked_at, replies)
+
+
+async def _claim(has: Asking, table: Askable, lease: Lease, *, limit: int) -> list[Ask]:
+    now = has.clock()
+    asks: list[Ask] = []
+    async with connection(has.pool) as conn:
+        for stages, age_s in _KINDS.values():
+            asks += await table.claim_to_ask(
+                conn,
+                payment_stages=stages,
+                silent_since=now - timedelta(seconds=age_s),
+                asks_max=TRIES_MAX,
+                now=now,
+                leased_until=lease.until,
+                limit=limit - len(asks),
+            )
+    return asks
+
+
+async def _ask(one: Ask, *, has: Asking, parties: Mapping[str, Party]) -> Reply:
+    party = parties.get(one.account)
+    if party is None:
+        return Reply(one, None)
+    try:
+        # By our own id: it is the one that is there whatever became of the call.
+        answer = await payment(has, party, transaction_id=one.transaction_id)
+    except GatewaySilent:
+        return Reply(one, None)
+    except InvalidRequest as problem:
+        _log.error("the gateway refuses our question", transaction_id=one.transaction_id, why=str(problem))
+        return Reply(one, "nothing")
+    told = heard(answer, unique_id=one.unique_id, transaction_id=one.transaction_id)
+    return Reply(one, told, answer if told == "told" else None)
+
+
+def again(reply: Reply, kind: Asked, *, has: Asking, now: datetime) -> Again:
+    """
+    When to ask about a row again that its reply did not settle, and how often it was asked about by then.
+
+    Args:
+        reply: The reply.
+        kind: Why it will be asked about.
+        has: What asking needs.
+        now: The present moment.
+
+    Returns:
+        What the table's `asked` takes.
+    """
+    one = reply.ask
+    if reply.heard is None:
+        return one.id, one.asks, now + timedelta(seconds=SILENCE_S * (0.9 + 0.2 * has.chance()))
+    return one.id, one.asks + 1, next_ask(kind, one.asks + 1, now=now, jitter=has.chance()) or _NEVER
+
+
+def kind_at(payment_stage: int) -> Asked:
+    """Why a row at a payment stage is asked about."""
+    return "pending" if payment_stage == codes.IN_PROGRESS else "unknown"
