@@ -25,10 +25,11 @@ demo *ARGS:
 up *COMMAND:
     uv run tether-sandbox up -- {{ if COMMAND == "" { "bash" } else { COMMAND } }}
 
-# pages that are made from code: states, settings
+# pages that are made from code: states, settings, events
 docs:
     uv run python tools/make_states_doc.py
     uv run python tools/make_settings_doc.py
+    uv run python tools/make_events_doc.py
 
 # benchmarks: just bench stages --short
 bench *ARGS:

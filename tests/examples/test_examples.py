@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
+import psycopg
 import pytest
 from tether_core.emp.signature import sign
+from tether_core.events import PayoutRepeated, encode
 from tether_sandbox.gateway import Setup, running
 from tether_sandbox.seed import made_up_iban
 from tether_sandbox.services.server import free_port
+from tether_sandbox.services.waiting import until
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -104,6 +107,30 @@ def test_a_spreadsheet_is_read_without_anything_running() -> None:
         assert said.strip()
         assert words in said
         assert not re.search(r"\b[A-Z]{2}\d{12,}", said)
+
+
+def test_events_are_followed_and_gone_on_with(
+    environment: dict[str, str], process: Launch, database_url: str, tmp_path: Path
+) -> None:
+    """Whoever builds a ledger on the copy of this must find each event in it, also those of the time it was stopped."""
+    port = free_port()
+    process("tether-web", "--port", str(port), environ=environment).await_url(
+        f"http://127.0.0.1:{port}/ready"
+    )
+    environ = {"TETHER_URL": f"http://127.0.0.1:{port}", "TETHER_API_KEY": "test-key"}
+    position = tmp_path / "position.txt"
+    for attempt_id in (1, 2):
+        with psycopg.connect(database_url) as conn:
+            conn.execute(
+                "insert into outbox (name, version, payload, occurred_at) values ('payout_repeated', 1, %s, now())",
+                [encode(PayoutRepeated(attempt_id))],
+            )
+        follower = process("python", str(_EXAMPLES / "follow_events.py"), str(position), environ=environ)
+        until(lambda: position.exists() and position.read_text() == str(attempt_id), what="the event")  # noqa: B023
+        follower.kill()
+        (line,) = follower.stdout.splitlines()
+        assert line.startswith(f"{attempt_id} ")
+        assert f"'attempt_id': {attempt_id}" in line
 
 
 def test_every_example_is_run_by_a_test() -> None:

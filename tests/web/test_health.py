@@ -189,3 +189,12 @@ async def test_every_notification_is_counted_by_what_came_of_it(
     }
     monkeypatch.setattr(telemetry, "dropped", lambda: 7)
     assert await _metric(client, "tether_log_lines_dropped") == 7
+
+
+async def test_balancers_may_probe_with_head(serving: Serve, environment: dict[str, str]) -> None:
+    """Some probe with HEAD and cannot be told otherwise; a 405 takes every node out of service."""
+    for changes, status in (({}, 200), ({"EMP_API_PASSWORD": ""}, 503)):
+        async with serving(environment | changes) as client:
+            for path, wanted in (("/health", 200), ("/ready", status)):
+                answer = await client.head(path)
+                assert (answer.status_code, answer.content) == (wanted, b"")

@@ -16,13 +16,14 @@ Traceback (most recent call last):
 tether_core.errors.Unreadable: This event cannot be read: Invalid value 'attempt_teleported.1' - at `$.event`
 """
 
-from typing import TypeAlias
+from typing import Final, TypeAlias, get_args
 
 import msgspec
 
 from tether_core.errors import Unreadable
 
 __all__ = [
+    "NAMES",
     "AmountDiffered",
     "AttemptMoved",
     "Event",
@@ -142,9 +143,16 @@ Event: TypeAlias = AttemptMoved | IbanListed | ReasonUnknown | AmountDiffered | 
 _decoder = msgspec.json.Decoder(Event)
 
 
+def _named(kind: type[Event]) -> str:
+    return str(kind.__struct_config__.tag).rpartition(".")[0]
+
+
+NAMES: Final = tuple(sorted({_named(kind) for kind in get_args(Event)}))
+
+
 def name(event: Event) -> str:
     """The event's name in past tense, without its version."""
-    return _tag(event).rpartition(".")[0]
+    return _named(type(event))
 
 
 def version(event: Event) -> int:

@@ -31,6 +31,7 @@ from tether_web import (
     givebacks,
     health,
     openapi,
+    outbox,
     problems,
     samples,
     uploads,
@@ -39,6 +40,7 @@ from tether_web import (
 )
 from tether_web.auth import ApiKeys, KeyRing
 from tether_web.edge import wrapped
+from tether_web.feed import Feed, drained_by_sigterm
 from tether_web.inbox import Inbox
 from tether_web.parameters import refuse_unknown
 
@@ -98,6 +100,9 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                 waiting_max=settings.waiting_max,
             )
             stack.push_async_callback(inbox.close)
+            feed = Feed(pool)
+            stack.push_async_callback(feed.close)
+            stack.enter_context(drained_by_sigterm(feed))
             intake_doorbell = await stack.enter_async_context(
                 open_doorbell(settings.redis_url, queue="default", timeout_s=0.5)
             )
@@ -111,6 +116,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     "pool": pool,
                     "cache": cache,
                     "inbox": inbox,
+                    "feed": feed,
                     "clock": moment,
                     "credentials": settings.credentials,
                     "key_ring": KeyRing(settings.api_keys),
@@ -135,6 +141,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             exposure.ROUTER,
             *givebacks.ROUTERS,
             events.ROUTER,
+            outbox.ROUTER,
             uploads.ROUTER,
             *billing.ROUTERS,
             vop.ROUTER,
@@ -147,7 +154,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
         security=[{"apiKey": []}],
     )
     app = Litestar(
-        [health.health, health.ready, health.metrics, api],
+        [*health.PROBES, health.metrics, api],
         lifespan=[services],
         exception_handlers=problems.HANDLERS,
         logging_config=None,  # telemetry is set up once per process, and problems.py logs what went wrong

@@ -1,11 +1,15 @@
-"""`GET /health` (the process is alive), `GET /ready` (what it needs is there), `GET /metrics` (Prometheus)."""
+"""
+`GET /health` (the process is alive), `GET /ready` (what it needs is there), `GET /metrics` (Prometheus).
+
+Balancers often probe with HEAD, and are answered with the same status.
+"""
 
 import asyncio
 from collections.abc import Coroutine
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
-from litestar import MediaType, Response, get
+from litestar import MediaType, Response, get, head
 from litestar.datastructures import State
 from tether_core.errors import StoreUnreachable
 from tether_stores import objects, redis, telemetry, webhook_events
@@ -14,7 +18,7 @@ from tether_stores.postgres import SchemaBehind, connection
 from tether_web import billing
 from tether_web.metrics import CONTENT_TYPE_LATEST, INBOX_ROWS, LOG_LINES_DROPPED, OLDEST_WAITING, rendered
 
-__all__ = ["Readiness", "health", "metrics", "ready"]
+__all__ = ["PROBES", "Readiness", "health", "metrics", "ready"]
 
 T = TypeVar("T")
 
@@ -67,6 +71,21 @@ async def ready(state: State) -> Response[Readiness]:
         oldest_waiting_s=oldest_s,
     )
     return Response(told, status_code=200 if told.ready else 503)
+
+
+@head("/health", include_in_schema=False)
+async def health_status() -> None:
+    """Answer at once, without words."""
+
+
+@head("/ready", include_in_schema=False)
+async def ready_status(state: State) -> Response[None]:
+    """Answer with the status of `ready`, without words."""
+    told: Response[Readiness] = await ready.fn(state)
+    return Response(None, status_code=told.status_code)
+
+
+PROBES: Final = (health, ready, health_status, ready_status)
 
 
 @get("/metrics", summary="Prometheus metrics of this node", tags=["operation"], media_type=MediaType.TEXT)

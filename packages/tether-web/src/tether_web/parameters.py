@@ -23,6 +23,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 from litestar import Request
 from litestar.exceptions import ValidationException
+from litestar.params import HeaderParameter
 from litestar.typing import FieldDefinition
 from tether_core.errors import InvalidRequest
 
@@ -125,6 +126,7 @@ async def refuse_unknown(request: Request[Any, Any, Any]) -> None:
         for name, field in request.route_handler.parsed_fn_signature.parameters.items()
         if name not in {"state", "request", "data", "body", "headers", "socket", "scope"}
         and name not in request.path_params
+        and not isinstance(field.kwarg_definition, HeaderParameter)
     }
     for name in request.query_params:
         if name not in known:

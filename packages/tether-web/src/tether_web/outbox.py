@@ -1,0 +1,70 @@
+"""`GET /api/events`: what has happened, as it happens, as server-sent events."""
+
+from typing import Annotated, Final
+
+from litestar import Router, get
+from litestar.datastructures import State
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import HeaderParameter, QueryParameter
+from litestar.response import Stream
+from tether_core import events
+from tether_core.errors import InvalidRequest
+
+__all__ = ["ROUTER"]
+
+_ID_MAX: Final = 2**63 - 1
+_MEDIA_TYPE: Final = "text/event-stream"
+_ALL: Final = ", ".join(events.NAMES)
+
+
+@get(
+    "/",
+    summary="Follow what happens, as server-sent events",
+    media_type=_MEDIA_TYPE,
+    responses={
+        200: ResponseSpec(
+            str,
+            generate_examples=False,
+            media_type=_MEDIA_TYPE,
+            description="A stream: `id` is the event's number, `event` its type, `data` a JSON object. It ends after half an hour, "
+            "or when the node does; come again with the last `id` in Last-Event-ID. See docs/guides/events.md.",
+        )
+    },
+)
+async def follow(
+    state: State,
+    last_event_id: Annotated[
+        int | None,
+        HeaderParameter(
+            name="Last-Event-ID",
+            ge=0,
+            le=_ID_MAX,
+            description="The last event you have; what came after it is sent. Goes before `after`.",
+        ),
+    ] = None,
+    after: Annotated[
+        int | None,
+        QueryParameter(
+            ge=0,
+            le=_ID_MAX,
+            description="The same; 0 for all there are. Without either, what is announced from now on is sent.",
+        ),
+    ] = None,
+    types: Annotated[
+        list[str] | None,
+        QueryParameter(name="type", description=f"Only events of this type; may be repeated. Types: {_ALL}."),
+    ] = None,
+) -> Stream:
+    """Send events in the order of their ids, each at least once."""
+    if types is not None and not set(types) <= set(events.NAMES):
+        raise InvalidRequest(f"must be one of {_ALL}", field="type")
+    position = await state.feed.opened(after if last_event_id is None else last_event_id)
+    return Stream(
+        state.feed.stream(position, names=types),
+        media_type=_MEDIA_TYPE,
+        # The second tells nginx to pass on each event as it comes.
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+ROUTER = Router("/api/events", route_handlers=[follow], tags=["events"])
