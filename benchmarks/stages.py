@@ -127,6 +127,8 @@ def _loaded(
             "--host",
             it.url,
             "--only-summary",
+            "--loglevel",
+            "WARNING",
         ],
         env=environ,
         stdout=subprocess.DEVNULL,
