@@ -188,7 +188,8 @@ def test_every_field_is_kept_and_of_a_repeated_one_the_last() -> None:
     assert told.status == "declined"
 
 
-@given(st.lists(st.text("ab=%+ 1FéZ;", max_size=8), max_size=8))
+# None of these makes a control character, which we replace and the standard library keeps.
+@given(st.lists(st.text("ab=%+ 4FéZ;", max_size=8), max_size=8))
 def test_forms_are_read_as_the_standard_library_reads_them(parts: list[str]) -> None:
     """A field taken apart in another way than the sender put it together would be another field, or another amount."""
     body = "&".join(["unique_id=a", *parts, "signature=b"])

@@ -52,7 +52,7 @@ class Books:
 
     def leases_run_out(self, *, older_s: int = 0) -> None:
         """Let the time pass that a dead worker's leases have, or those of calls that are surely over."""
-        self.conn.execute(
+        self._alone(
             "update billing_attempts set sent_at = sent_at - interval '1 hour',"
             " leased_until = leased_until - interval '1 hour', updated_at = updated_at - interval '1 hour'"
             " where leased_until is not null and sent_at < now() - make_interval(secs => %s)",
@@ -61,11 +61,17 @@ class Books:
 
     def time_passes(self) -> None:
         """Let everything that waits have waited, except for calls that are under way."""
-        self.conn.execute(
+        self._alone(
             "update billing_attempts set sent_at = sent_at - interval '1 hour', send_at = send_at - interval '1 hour',"
             " updated_at = updated_at - interval '1 hour', ask_at = ask_at - interval '1 hour'"
             " where state in ('pending', 'unknown') and leased_until is null"
         )
+
+    def _alone(self, query: str, told: tuple[int, ...] = ()) -> None:
+        """Change many attempts while nobody else locks any: in no order, that would deadlock with theirs."""
+        with self.conn.transaction():
+            self.conn.execute("lock table billing_attempts in exclusive mode")
+            self.conn.execute(query, told)
 
     def agree(self, count: int) -> bool:
         """Whether every debit is known to stand; while nothing is being sent, time passes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -62,13 +63,21 @@ class World:
             "select 1 from billing_attempts where send_at is not null or leased_until is not null"
         ) and not (self.all("select 1 from billing_runs where state = 'planning'"))
 
+    @contextmanager
+    def alone_with(self, table: str) -> Iterator[None]:
+        """Let nobody else lock rows of a table meanwhile: a change of many in no order would deadlock with theirs."""
+        with self.conn.transaction():
+            self.conn.execute(f"lock table {table} in exclusive mode")
+            yield
+
     def an_hour_passes(self) -> None:
         """Let everything that waits for time have waited, except for calls that are under way."""
-        self.conn.execute(
-            "update billing_attempts set sent_at = sent_at - interval '1 hour', send_at = send_at - interval '1 hour',"
-            " updated_at = updated_at - interval '1 hour', ask_at = ask_at - interval '1 hour'"
-            " where state in ('pending', 'unknown') and leased_until is null"
-        )
+        with self.alone_with("billing_attempts"):
+            self.conn.execute(
+                "update billing_attempts set sent_at = sent_at - interval '1 hour', send_at = send_at - interval '1 hour',"
+                " updated_at = updated_at - interval '1 hour', ask_at = ask_at - interval '1 hour'"
+                " where state in ('pending', 'unknown') and leased_until is null"
+            )
         self.conn.execute(
             "update webhook_events set next_at = next_at - interval '1 hour' where next_at is not null"
         )
@@ -211,11 +220,12 @@ def test_what_is_given_back_is_given_back_once(world: World, until: Callable[...
         assert world.api.post(f"/api/billing-attempts/{attempt_id}/refund", json={}).status_code in {200, 202}
 
     def given_back() -> bool:
-        world.conn.execute(
-            "update givebacks set sent_at = sent_at - interval '1 hour', updated_at = updated_at - interval '3 hours',"
-            " ask_at = ask_at - interval '1 hour' where state in ('pending', 'unknown') and leased_until is null"
-            " and send_at is null"
-        )
+        with world.alone_with("givebacks"):
+            world.conn.execute(
+                "update givebacks set sent_at = sent_at - interval '1 hour', updated_at = updated_at - interval '3 hours',"
+                " ask_at = ask_at - interval '1 hour' where state in ('pending', 'unknown') and leased_until is null"
+                " and send_at is null"
+            )
         return not world.all("select 1 from givebacks where state in ('pending', 'unknown')")
 
     until(given_back, what="every order to be carried out", timeout_s=120)
