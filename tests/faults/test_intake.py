@@ -18,6 +18,7 @@ import pytest
 from tether_core.spreadsheet import Answers
 from tether_core.upload import content_key, object_key
 from tether_sandbox.seed import made_up_iban
+from tether_sandbox.services.guard import ended
 from tether_stores import objects, uploads
 from tether_stores.objects import open_objects
 from tether_stores.settings import Settings
@@ -139,9 +140,9 @@ async def test_a_parser_dies_with_its_worker_and_leaves_no_file(
         children = psutil.Process(worker.pid).children(recursive=True)
         return [one for one in children if "tether_worker.reader" in one.cmdline()]
 
-    (child,) = await eventually(parsing, what="a child that reads")
+    (child,) = await eventually(parsing, what="a child that reads", despite=(psutil.NoSuchProcess,))
     os.kill(worker.pid, signal.SIGKILL)  # the worker alone, as the kernel does when memory runs out
-    await eventually(lambda: not child.is_running(), what="the end of the child")
+    await eventually(lambda: ended(child), what="the end of the child")
     left = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     assert left == []
     free(database_url)

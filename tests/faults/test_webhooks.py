@@ -19,6 +19,7 @@ import pytest
 from tether_core.emp.notification import FORM
 from tether_sandbox.gateway import encode, sign
 from tether_sandbox.seed import Seeded, seed
+from tether_sandbox.services.guard import ended
 from tether_sandbox.services.server import free_port
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def test_a_process_of_a_node_dies_and_the_node_goes_on(
     assert _send(node, "before").status_code == 200
 
     def serving() -> list[psutil.Process]:
-        return [one for one in psutil.Process(web.pid).children() if one.status() != psutil.STATUS_ZOMBIE]
+        return [one for one in psutil.Process(web.pid).children() if not ended(one)]
 
     first = until(lambda: serving() if len(serving()) >= 2 else None, what="two processes")
     first[0].kill()

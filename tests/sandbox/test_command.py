@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from tether_sandbox.services.guard import ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,14 +70,7 @@ def test_a_command_is_run_with_and_without_two_dashes(process: Launch, environme
 def _left(program: Program, family: list[psutil.Process]) -> list[str]:
     """What a program left behind: processes, and whatever lies in its folder for temporary files."""
     folders = [path.name for path in program.folder.iterdir() if path.name.startswith("tether-")]
-    return folders + [process.name() for process in family if process.is_running() and not _zombie(process)]
-
-
-def _zombie(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
+    return folders + [str(process) for process in family if not ended(process)]
 
 
 def _tree(program: Program) -> list[psutil.Process]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import psutil  # publishes no types
 import pytest
+from tether_sandbox.services.guard import ended
 from tether_sandbox.services.server import DidNotStart, free_port
 from tether_sandbox.services.waiting import eventually, until
 
@@ -31,7 +32,7 @@ def test_killing_a_program_takes_its_workers_along(process: Launch, monkeypatch:
     child = psutil.Process(int(pid))
     program.kill()
     assert program.returncode == -signal.SIGKILL
-    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, what="the child's end")
+    until(lambda: ended(child), what="the child's end")
 
 
 def test_a_program_is_ready_when_its_url_answers(process: Launch) -> None:

@@ -81,14 +81,10 @@ class Guard:
 
 
 def still_alive(processes: list[psutil.Process], *, timeout_s: float) -> list[psutil.Process]:
-    """
-    Wait until all *processes* have ended, and give those that have not in time.
-
-    A zombie has ended: where process 1 adopts without reaping, as in many containers, it never goes away.
-    """
+    """Wait until all *processes* have `ended`, and give those that have not in time."""
     deadline = time.monotonic() + timeout_s
     left = processes
-    while left := [process for process in left if not _ended(process)]:
+    while left := [process for process in left if not ended(process)]:
         if time.monotonic() > deadline:
             break
         time.sleep(_POLL_S)
@@ -102,7 +98,12 @@ def kill(processes: list[psutil.Process]) -> None:
             process.kill()
 
 
-def _ended(process: psutil.Process) -> bool:
+def ended(process: psutil.Process) -> bool:
+    """
+    Whether *process* runs no more.
+
+    A zombie has ended: where process 1 adopts without reaping, as in many containers, it never goes away.
+    """
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
