@@ -10,7 +10,7 @@ import pytest
 import structlog
 from tether_core.errors import StoreUnreachable
 from tether_core.jobs import WEBHOOKS
-from tether_worker.work import Work, look, run, rung, rung_off
+from tether_worker.work import Ran, Work, look, run, rung, rung_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ class Pile:
 async def test_a_run_goes_on_until_nothing_waits() -> None:
     """A thousand rows behind one ring are all booked, not the first batch of them."""
     pile = Pile(3, 3, 1)
-    assert await run(pile.work()) == 7
+    assert await run(pile.work()) == Ran(7, all_done=True)
     assert pile.bites == []
 
 
@@ -63,7 +63,8 @@ async def test_a_run_ends_in_time_however_much_waits() -> None:
 
     work = Work(msgspec.structs.replace(QUICK, run_s=0.05), bite, endless.waits)
     async with asyncio.timeout(30):
-        assert await run(work) == endless.taken * 5 > 5
+        ran = await run(work)
+    assert (ran.rows == endless.taken * 5 > 5, ran.all_done) == (True, False)
 
 
 @pytest.mark.parametrize("problem", [StoreUnreachable("postgres"), KeyError("x")])
@@ -116,3 +117,24 @@ async def test_the_look_stops_when_told_to(eventually: Callable[..., Any]) -> No
     stopping.set()
     async with asyncio.timeout(30):
         await task
+
+
+async def test_the_next_run_follows_at_once_where_time_was_over_and_not_the_rows(
+    eventually: Callable[..., Any],
+) -> None:
+    """A pause between two runs takes a second out of every half minute of a rate that is to be held, of all workers at once."""
+    pile, stopping = Pile(), asyncio.Event()
+
+    async def bite() -> int:
+        pile.taken += 1
+        await asyncio.sleep(0.001)
+        return 5 if pile.looked < 3 else 0
+
+    pile.looks = [True] * 3
+    job = msgspec.structs.replace(QUICK, run_s=0.05, look_every_s=600)
+    task = asyncio.create_task(look(Work(job, bite, pile.waits), stopping=stopping))
+    await eventually(lambda: pile.looked == 3, what="a look right after each of two runs whose time was over")
+    stopping.set()
+    async with asyncio.timeout(30):
+        await task
+    assert pile.looked == 3

@@ -48,7 +48,7 @@ class Job(msgspec.Struct, frozen=True):
         name: The name it is registered and enqueued under; imperative.
         queue: The queue it rings on.
         timeout_s: When a run is cancelled, in seconds. Runs end themselves well before that.
-        run_s: How long one run may go on before it rings for the next and ends, in seconds.
+        run_s: How long one run may go on, in seconds; where more waits then, the next begins at once.
         lanes: How many runs there may be at once in the whole cluster.
         look_every_s: How often a worker looks for waiting rows without having been rung, in seconds.
     """

@@ -6,7 +6,8 @@ many there were. The same function is run in two ways, and nobody needs to know 
 
 - *rung*: a ring on the queue starts a run, which takes bites until nothing waits;
 - *looked*: each worker looks at the rows by itself every so often, so a ring that was lost, or a Redis that is
-  gone altogether, costs a second or two and nothing else.
+  gone altogether, costs a second or two and nothing else. A run that ends because its time is over, and not its rows, is
+  followed by the next look at once: work that is to keep a rate has no pause between two runs.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from tether_core.errors import Unavailable
 from tether_core.jobs import Job
 from tether_stores.telemetry import logger
 
-__all__ = ["Work", "look", "run", "rung", "rung_off"]
+__all__ = ["Ran", "Work", "look", "run", "rung", "rung_off"]
 
 _log = logger("work")
 
@@ -41,7 +42,20 @@ class Work(msgspec.Struct, frozen=True):
     bite_max: int = 1
 
 
-async def run(work: Work) -> int:
+class Ran(msgspec.Struct, frozen=True):
+    """
+    What a run has done.
+
+    Attributes:
+        rows: How many.
+        all_done: Whether none was left for now; otherwise its time was over.
+    """
+
+    rows: int
+    all_done: bool
+
+
+async def run(work: Work) -> Ran:
     """
     Take bites until nothing waits, or the job's time for one run is over.
 
@@ -49,7 +63,7 @@ async def run(work: Work) -> int:
         work: What to do.
 
     Returns:
-        How many rows were done.
+        How far it came.
 
     Raises:
         Unavailable: when a store is away; rows stay as they were.
@@ -60,8 +74,8 @@ async def run(work: Work) -> int:
         bitten = await work.bite()
         done += bitten
         if bitten < work.bite_max:
-            break
-    return done
+            return Ran(done, all_done=True)
+    return Ran(done, all_done=False)
 
 
 def rung(work: Work) -> Callable[[dict[str, Any]], Awaitable[None]]:
@@ -112,8 +126,8 @@ async def look(work: Work, *, stopping: asyncio.Event) -> None:
     """
     while not stopping.is_set():
         try:
-            if await work.waits():
-                await _calmly(work)
+            if await work.waits() and await _calmly(work):
+                continue
         except Unavailable as problem:
             _log.warning("cannot look for work", job=work.job.name, why=str(problem))
         except Exception as problem:  # noqa: BLE001 - who stopped looking would never find a lost ring again
@@ -124,10 +138,12 @@ async def look(work: Work, *, stopping: asyncio.Event) -> None:
             continue
 
 
-async def _calmly(work: Work) -> None:
+async def _calmly(work: Work) -> bool:
+    """Run, whatever happens; gives whether its time was over before its rows were."""
     try:
-        await run(work)
+        return not (await run(work)).all_done
     except Unavailable as problem:
         _log.warning("work put off", job=work.job.name, why=str(problem))
     except Exception as problem:  # noqa: BLE001 - one bite that fails must not end the process; the rows are still there
         _log.error("work failed", job=work.job.name, exc_info=problem)
+    return False
