@@ -392,5 +392,5 @@ def test_nobody_is_debited_twice_and_every_attempt_ends(start: int) -> None:
             seen[send.attempt.state] += 1
         seen["debits"] += len(world.ledger)
     # A model in which nothing happens would prove nothing.
-    assert min(seen["sends 1"], seen["sends 2"], seen["chargebacked"], 3 * seen["error"]) > 100, seen
+    assert min(seen["sends 1"], seen["sends 2"], seen["chargebacked"], 10 * seen["error"]) > 100, seen
     assert seen["debits"] > 1_500
