@@ -149,14 +149,10 @@ def billing(has: Billing) -> Work:
     """
 
     async def bite() -> int:
-        sending_run = _Sending(has)
-        try:
-            made = await sending_run.begin_until(monotonic() + SEND.run_s)
-        except BaseException:
-            await sending_run.end(patient=False)
-            raise
+        run = _Sending(has)
+        made = await run.begin_until(monotonic() + SEND.run_s)
         # The next run begins at once: were it to wait for the slowest answer, the rate would not be held.
-        ending = asyncio.create_task(sending_run.end())
+        ending = asyncio.create_task(run.end())
         has.ending.add(ending)
         ending.add_done_callback(has.ending.discard)
         ending.add_done_callback(_tell)
@@ -186,12 +182,8 @@ async def send_until(has: Billing, *, end_s: float) -> int:
         Unavailable: when Postgres is away.
     """
     run = _Sending(has)
-    patient = False
-    try:
-        made = await run.begin_until(end_s)
-        patient = True
-    finally:
-        await run.end(patient=patient)
+    made = await run.begin_until(end_s)
+    await run.end()
     return made
 
 
@@ -205,7 +197,18 @@ class _Sending:
         self._recorder = asyncio.create_task(_record_all(has, self._told))
 
     async def begin_until(self, end_s: float) -> int:
-        """Begin calls until none may be made now, or time is up; gives how many debits were called for or withheld."""
+        """
+        Begin calls until none may be made now, or time is up; `end` follows.
+
+        Where that fails, the run is over: what the calls have brought so far is recorded, the others are left to their leases.
+        """
+        try:
+            return await self._begin_until(end_s)
+        except BaseException:
+            await self._stop()
+            raise
+
+    async def _begin_until(self, end_s: float) -> int:
         made = 0
         while monotonic() < end_s and not self._has.stopping.is_set() and not self._recorder.done():
             begun, wait_s = await _begin(self._has, self._calls, self._told)
@@ -217,16 +220,19 @@ class _Sending:
             await _rest(self._calls, wait_s)
         return made
 
-    async def end(self, *, patient: bool = True) -> None:
-        """Record what the calls bring; *patient* to wait for them all, otherwise what they have brought so far."""
+    async def end(self) -> None:
+        """Wait for every call that was begun, and record what it brings."""
         try:
-            if patient and self._calls:
+            if self._calls:
                 await asyncio.wait(self._calls)
         finally:
-            for call in self._calls:
-                call.cancel()
-            self._told.put_nowait(None)
-            await self._recorder
+            await self._stop()
+
+    async def _stop(self) -> None:
+        for call in self._calls:
+            call.cancel()
+        self._told.put_nowait(None)
+        await self._recorder
 
 
 def _tell(ending: asyncio.Task[None]) -> None:
