@@ -7,18 +7,16 @@ from typing import Final
 import msgspec
 from tether_core.billing import Attempt
 
+from tether_stores.asks import Asks
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
 __all__ = [
-    "Ask",
+    "ASKS",
     "Exposed",
     "FollowUp",
     "ListedAttempt",
     "Returned",
-    "askable",
-    "asked",
-    "claim_to_ask",
     "exposed",
     "follow",
     "followable",
@@ -30,11 +28,15 @@ __all__ = [
     "one",
     "paid_out_twice",
     "planned_retries",
-    "prolong",
     "states",
 ]
 
 _SQL: Final = load("billing_attempts")
+
+# Attempts that are asked about.
+ASKS: Final = Asks(
+    any_due=_SQL["askable"], claim=_SQL["claim_to_ask"], prolong=_SQL["prolong"], note=_SQL["asked"]
+)
 
 
 class ListedAttempt(msgspec.Struct, frozen=True):
@@ -74,27 +76,6 @@ class ListedAttempt(msgspec.Struct, frozen=True):
     try_number: int | None = None
     sends: int = 0
     withheld: str | None = None
-
-
-class Ask(msgspec.Struct, frozen=True):
-    """
-    An attempt whose fate the gateway has to be asked for, under a lease.
-
-    Attributes:
-        id: Our row.
-        account: The gateway account it was sent with.
-        transaction_id: Our id, as the gateway knows it.
-        unique_id: The gateway's id, or `None` until it told us.
-        payment_stage: How far it has come.
-        asks: Answers so far that settled nothing.
-    """
-
-    id: int
-    account: str
-    transaction_id: str
-    unique_id: str | None
-    payment_stage: int
-    asks: int
 
 
 class Returned(msgspec.Struct, frozen=True):
@@ -241,100 +222,6 @@ async def states(conn: Connection) -> dict[str, tuple[int, int]]:
     """How many attempts stand in each state, and their amounts in minor units; states without any are left out."""
     cursor = await conn.execute(_SQL["states"])
     return {state: (count, total) for state, count, total in await cursor.fetchall()}
-
-
-async def claim_to_ask(
-    conn: Connection,
-    *,
-    payment_stages: Sequence[int],
-    silent_since: datetime,
-    asks_max: int,
-    now: datetime,
-    leased_until: datetime,
-    limit: int,
-) -> list[Ask]:
-    """
-    Take a lease on attempts whose fate the gateway has to be asked for.
-
-    Args:
-        conn: In autocommit mode: the lease must be committed before anybody is asked.
-        payment_stages: Only attempts at these.
-        silent_since: Attempts never asked about need to be without news since then.
-        asks_max: Attempts asked about so often are left out.
-        now: The present moment.
-        leased_until: The end of the lease.
-        limit: Rows at most.
-
-    Returns:
-        Up to *limit* attempts.
-    """
-    cursor = await conn.execute(
-        _SQL["claim_to_ask"],
-        {
-            "payment_stages": list(payment_stages),
-            "silent_since": silent_since,
-            "asks_max": asks_max,
-            "now": now,
-            "leased_until": leased_until,
-            "limit": limit,
-        },
-    )
-    return [Ask(*row) for row in await cursor.fetchall()]
-
-
-async def prolong(conn: Connection, ids: Sequence[int], *, leased_until: datetime, until: datetime) -> int:
-    """
-    Hold the lease on attempts that are asked about for longer, where it still is ours.
-
-    Args:
-        conn: Any connection.
-        ids: The attempts.
-        leased_until: The lease they are held under.
-        until: The lease they are held under from now on.
-
-    Returns:
-        How many were still ours.
-    """
-    parameters = {"ids": list(ids), "leased_until": leased_until, "until": until}
-    return (await conn.execute(_SQL["prolong"], parameters)).rowcount
-
-
-async def askable(
-    conn: Connection, *, payment_stages: Sequence[int], silent_since: datetime, asks_max: int, now: datetime
-) -> bool:
-    """Whether `claim_to_ask` would find any attempt."""
-    cursor = await conn.execute(
-        _SQL["askable"],
-        {
-            "payment_stages": list(payment_stages),
-            "silent_since": silent_since,
-            "asks_max": asks_max,
-            "now": now,
-        },
-    )
-    row = await cursor.fetchone()
-    assert row is not None
-    return bool(row[0])
-
-
-async def asked(conn: Connection, rows: Sequence[tuple[int, int, datetime | None]]) -> None:
-    """
-    Note when attempts are to be asked about again.
-
-    Args:
-        conn: Any connection.
-        rows: Attempt, answers so far that settled nothing, and when to ask again (`None`: as if never asked).
-    """
-    if not rows:
-        return
-    await conn.execute(
-        _SQL["asked"],
-        {
-            "ids": [row_id for row_id, _, _ in rows],
-            "asks": [asks for _, asks, _ in rows],
-            "ask_ats": [ask_at for _, _, ask_at in rows],
-        },
-    )
 
 
 async def lock_returned(conn: Connection, *, limit: int) -> list[Returned]:

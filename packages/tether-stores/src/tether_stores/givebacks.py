@@ -9,27 +9,24 @@ from tether_core.billing import Attempt
 from tether_core.giveback import Giveback, GivebackKind, GivebackState
 from tether_core.sending import Send
 
-from tether_stores.billing_attempts import Ask
+from tether_stores.asks import Asks
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.sends import Written, columns
 
 __all__ = [
+    "ASKS",
     "Held",
     "Listed",
     "Named",
     "Row",
-    "Written",
     "add",
-    "askable",
-    "asked",
-    "claim_to_ask",
     "hold_debit",
     "lapsed",
     "listed",
     "locked",
     "named",
     "of_attempt",
-    "prolong",
     "ready",
     "sendable",
     "tally",
@@ -37,6 +34,11 @@ __all__ = [
 ]
 
 _SQL: Final = load("givebacks")
+
+# Orders that are asked about.
+ASKS: Final = Asks(
+    any_due=_SQL["askable"], claim=_SQL["claim_to_ask"], prolong=_SQL["prolong"], note=_SQL["asked"]
+)
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -121,19 +123,6 @@ class Row(msgspec.Struct, frozen=True):
 
     giveback: Giveback
     usage: str
-
-
-class Written(msgspec.Struct, frozen=True):
-    """
-    An order as it was decided.
-
-    Attributes:
-        order: As it shall be.
-        withheld: Why it is not sent, or `None`.
-    """
-
-    order: Send
-    withheld: str | None = None
 
 
 async def hold_debit(conn: Connection, attempt_id: int) -> Held | None:
@@ -297,108 +286,7 @@ async def write(conn: Connection, orders: Sequence[Written], *, now: datetime) -
     """
     if not orders:
         return
-    sends = [one.order for one in orders]
-    await conn.execute(
-        _SQL["write"],
-        {
-            "ids": [one.attempt.id for one in sends],
-            "unique_ids": [one.attempt.unique_id for one in sends],
-            "states": [one.attempt.state for one in sends],
-            "payment_stages": [one.attempt.payment_stage for one in sends],
-            "error_codes": [one.attempt.error_code for one in sends],
-            "sends": [one.sends for one in sends],
-            "send_ats": [one.send_at for one in sends],
-            "leased_untils": [one.leased_until for one in sends],
-            "sent_ats": [one.sent_at for one in sends],
-            "withhelds": [one.withheld for one in orders],
-            "now": now,
-        },
-    )
-
-
-async def claim_to_ask(
-    conn: Connection,
-    *,
-    payment_stages: Sequence[int],
-    silent_since: datetime,
-    asks_max: int,
-    now: datetime,
-    leased_until: datetime,
-    limit: int,
-) -> list[Ask]:
-    """
-    Take a lease on orders whose fate the gateway has to be asked for.
-
-    Args:
-        conn: In autocommit mode: the lease must be committed before anybody is asked.
-        payment_stages: Only orders at these.
-        silent_since: Orders never asked about need to be without news since then.
-        asks_max: Orders asked about so often are left out.
-        now: The present moment.
-        leased_until: The end of the lease.
-        limit: Rows at most.
-
-    Returns:
-        Up to *limit* orders.
-    """
-    cursor = await conn.execute(
-        _SQL["claim_to_ask"],
-        {
-            "payment_stages": list(payment_stages),
-            "silent_since": silent_since,
-            "asks_max": asks_max,
-            "now": now,
-            "leased_until": leased_until,
-            "limit": limit,
-        },
-    )
-    return [Ask(*row) for row in await cursor.fetchall()]
-
-
-async def prolong(conn: Connection, ids: Sequence[int], *, leased_until: datetime, until: datetime) -> int:
-    """
-    Hold the lease on orders that are asked about for longer, where it still is ours.
-
-    Args:
-        conn: Any connection.
-        ids: The orders.
-        leased_until: The lease they are held under.
-        until: The lease they are held under from now on.
-
-    Returns:
-        How many were still ours.
-    """
-    parameters = {"ids": list(ids), "leased_until": leased_until, "until": until}
-    return (await conn.execute(_SQL["prolong"], parameters)).rowcount
-
-
-async def askable(
-    conn: Connection, *, payment_stages: Sequence[int], silent_since: datetime, asks_max: int, now: datetime
-) -> bool:
-    """Whether `claim_to_ask` would find any order."""
-    parameters = {
-        "payment_stages": list(payment_stages),
-        "silent_since": silent_since,
-        "asks_max": asks_max,
-        "now": now,
-    }
-    row = await (await conn.execute(_SQL["askable"], parameters)).fetchone()
-    assert row is not None
-    return bool(row[0])
-
-
-async def asked(conn: Connection, rows: Sequence[tuple[int, int, datetime | None]]) -> None:
-    """
-    Note when orders are to be asked about again.
-
-    Args:
-        conn: Any connection.
-        rows: Order, answers so far that settled nothing, and when to ask again (`None`: as if never asked).
-    """
-    if not rows:
-        return
-    ids, asks, ask_ats = zip(*rows, strict=True)
-    await conn.execute(_SQL["asked"], {"ids": list(ids), "asks": list(asks), "ask_ats": list(ask_ats)})
+    await conn.execute(_SQL["write"], {**columns(orders), "now": now})
 
 
 async def tally(conn: Connection) -> dict[str, tuple[int, int]]:

@@ -17,6 +17,7 @@ __all__ = [
     "Try",
     "Written",
     "add",
+    "columns",
     "count_day",
     "due_again",
     "forget_heard",
@@ -77,7 +78,7 @@ class Row(msgspec.Struct, frozen=True):
 
 class Written(msgspec.Struct, frozen=True):
     """
-    A debit as it was decided.
+    A debit, or an order to give one back, as it was decided.
 
     Attributes:
         send: As it shall be.
@@ -200,24 +201,33 @@ async def write(conn: Connection, debits: Sequence[Written], *, now: datetime) -
     """
     if not debits:
         return
-    sends = [one.send for one in debits]
-    await conn.execute(
-        _SQL["write"],
-        {
-            "ids": [one.attempt.id for one in sends],
-            "unique_ids": [one.attempt.unique_id for one in sends],
-            "states": [one.attempt.state for one in sends],
-            "payment_stages": [one.attempt.payment_stage for one in sends],
-            "error_codes": [one.attempt.error_code for one in sends],
-            "sends": [one.sends for one in sends],
-            "send_ats": [one.send_at for one in sends],
-            "leased_untils": [one.leased_until for one in sends],
-            "sent_ats": [one.sent_at for one in sends],
-            "withhelds": [one.withheld for one in debits],
-            "unknowns": [one.step == "unknown" for one in sends],
-            "now": now,
-        },
-    )
+    unknowns = [one.send.step == "unknown" for one in debits]
+    await conn.execute(_SQL["write"], {**columns(debits), "unknowns": unknowns, "now": now})
+
+
+def columns(written: Sequence[Written]) -> dict[str, list[Any]]:
+    """
+    The columns of rows that are sent once, as their `write` takes them.
+
+    Args:
+        written: n rows of `billing_attempts` or of `givebacks`.
+
+    Returns:
+        Arrays of length n by the name of their parameter.
+    """
+    sends = [one.send for one in written]
+    return {
+        "ids": [one.attempt.id for one in sends],
+        "unique_ids": [one.attempt.unique_id for one in sends],
+        "states": [one.attempt.state for one in sends],
+        "payment_stages": [one.attempt.payment_stage for one in sends],
+        "error_codes": [one.attempt.error_code for one in sends],
+        "sends": [one.sends for one in sends],
+        "send_ats": [one.send_at for one in sends],
+        "leased_untils": [one.leased_until for one in sends],
+        "sent_ats": [one.sent_at for one in sends],
+        "withhelds": [one.withheld for one in written],
+    }
 
 
 async def forget_heard(conn: Connection, *, now: datetime) -> int:

@@ -33,8 +33,9 @@ from tether_core.limits import Permit
 from tether_core.sending import Rules
 from tether_stores import billing_attempts, givebacks, outbox
 from tether_stores.gateway_accounts import GatewayAccount
-from tether_stores.givebacks import Row, Written
+from tether_stores.givebacks import Row
 from tether_stores.postgres import Connection, Pool, connection, transaction
+from tether_stores.sends import Written
 from tether_stores.telemetry import logger
 
 from tether_worker import gateway, rounds
@@ -308,7 +309,7 @@ def asking_back(has: Asking, *, rules: Rules = _RULES) -> Work:
         return await ask_back(has, rules=rules)
 
     async def waits() -> bool:
-        return await rounds.any_due(has, givebacks)
+        return await rounds.any_due(has, givebacks.ASKS)
 
     return Work(ASK_BACK, bite, waits)
 
@@ -328,7 +329,7 @@ async def ask_back(has: Asking, *, rules: Rules = _RULES, limit: int = _BATCH_MA
     Raises:
         Unavailable: when Postgres is away; the orders are asked about again.
     """
-    asked = await rounds.ask(has, givebacks, limit=limit)
+    asked = await rounds.ask(has, givebacks.ASKS, limit=limit)
     if not asked.replies:
         return 0
     try:
@@ -366,7 +367,7 @@ async def _hear(has: Asking, replies: Sequence[Reply], *, asked_at: datetime, ru
                 outcomes.append(outcome)
             agains.append(_next(reply, outcome, has=has, now=now))
         await write(conn, before, outcomes, now=now)
-        await givebacks.asked(conn, agains)
+        await givebacks.ASKS.note(conn, agains)
 
 
 def _next(reply: Reply, outcome: Outcome | None, *, has: Asking, now: datetime) -> Again:

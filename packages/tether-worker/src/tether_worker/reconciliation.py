@@ -79,7 +79,7 @@ def reconciling(has: Asking, *, rules: Rules = _RULES) -> Work:
         return await reconcile(has, rules=rules)
 
     async def waits() -> bool:
-        return await rounds.any_due(has, billing_attempts)
+        return await rounds.any_due(has, billing_attempts.ASKS)
 
     return Work(RECONCILE, bite, waits)
 
@@ -99,7 +99,7 @@ async def reconcile(has: Asking, *, rules: Rules = _RULES, limit: int = BATCH_MA
     Raises:
         Unavailable: when Postgres is away; the attempts are asked about again.
     """
-    asked = await rounds.ask(has, billing_attempts, limit=limit)
+    asked = await rounds.ask(has, billing_attempts.ASKS, limit=limit)
     if not asked.replies:
         return 0
     found = [_read(one) for one in asked.replies]
@@ -110,7 +110,9 @@ async def reconcile(has: Asking, *, rules: Rules = _RULES, limit: int = BATCH_MA
         await take_in(conn, [one.claim for one in found if one.claim is not None], now=now)
         absent = [rows[one.ask.id] for one in asked.replies if one.heard == "not_there"]
         settled = await _settle_calls(conn, absent, rules=rules, asked_at=asked.asked_at, now=now)
-        await billing_attempts.asked(conn, [_next(one, settled=settled, has=has, now=now) for one in found])
+        await billing_attempts.ASKS.note(
+            conn, [_next(one, settled=settled, has=has, now=now) for one in found]
+        )
     return len(found)
 
 

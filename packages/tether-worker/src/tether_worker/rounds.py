@@ -12,7 +12,7 @@ an answer is. What a reply means for a row is its own module's business.
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 from tether_core.emp import codes
@@ -28,14 +28,14 @@ from tether_core.reconciling import (
     heard,
     next_ask,
 )
-from tether_stores.billing_attempts import Ask
-from tether_stores.postgres import Connection, connection
+from tether_stores.asks import Ask, Asks
+from tether_stores.postgres import connection
 from tether_stores.telemetry import logger
 
 from tether_worker.asking import Asking, Party, payment
 from tether_worker.leases import Lease, held
 
-__all__ = ["Again", "Askable", "Reply", "Round", "again", "any_due", "ask", "kind_at"]
+__all__ = ["Again", "Reply", "Round", "again", "any_due", "ask", "kind_at"]
 
 # Why a row is asked about -> its payment stages, and the seconds without news before its first question.
 # In this order: money of unknown outcome has neither moved nor is it free to be sent again.
@@ -50,42 +50,6 @@ _log = logger("rounds")
 
 # A row, answers so far that settled nothing, and when to ask again (`None`: as if never asked).
 Again = tuple[int, int, datetime | None]
-
-
-class Askable(Protocol):
-    """A table whose rows are asked about: `tether_stores.billing_attempts`, `tether_stores.givebacks`."""
-
-    async def askable(
-        self,
-        conn: Connection,
-        *,
-        payment_stages: Sequence[int],
-        silent_since: datetime,
-        asks_max: int,
-        now: datetime,
-    ) -> bool:
-        """Whether `claim_to_ask` would find any row."""
-        ...
-
-    async def claim_to_ask(
-        self,
-        conn: Connection,
-        *,
-        payment_stages: Sequence[int],
-        silent_since: datetime,
-        asks_max: int,
-        now: datetime,
-        leased_until: datetime,
-        limit: int,
-    ) -> list[Ask]:
-        """Take a lease on rows that are due for a question."""
-        ...
-
-    async def prolong(
-        self, conn: Connection, ids: Sequence[int], *, leased_until: datetime, until: datetime
-    ) -> int:
-        """Hold the lease on rows for longer; gives how many were still ours."""
-        ...
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -121,7 +85,7 @@ class Round(msgspec.Struct, frozen=True):
     replies: Sequence[Reply]
 
 
-async def any_due(has: Asking, table: Askable) -> bool:
+async def any_due(has: Asking, table: Asks) -> bool:
     """
     Whether any row is due for a question.
 
@@ -136,14 +100,14 @@ async def any_due(has: Asking, table: Askable) -> bool:
     async with connection(has.pool) as conn:
         for stages, age_s in _KINDS.values():
             since = now - timedelta(seconds=age_s)
-            if await table.askable(
+            if await table.any_due(
                 conn, payment_stages=stages, silent_since=since, asks_max=TRIES_MAX, now=now
             ):
                 return True
     return False
 
 
-async def ask(has: Asking, table: Askable, *, limit: int) -> Round:
+async def ask(has: Asking, table: Asks, *, limit: int) -> Round:
     """
     Ask about rows that are due for a question, at most *limit* of them.
 
@@ -178,12 +142,12 @@ async def ask(has: Asking, table: Askable, *, limit: int) -> Round:
     return Round(asked_at, replies)
 
 
-async def _claim(has: Asking, table: Askable, lease: Lease, *, limit: int) -> list[Ask]:
+async def _claim(has: Asking, table: Asks, lease: Lease, *, limit: int) -> list[Ask]:
     now = has.clock()
     asks: list[Ask] = []
     async with connection(has.pool) as conn:
         for stages, age_s in _KINDS.values():
-            asks += await table.claim_to_ask(
+            asks += await table.claim(
                 conn,
                 payment_stages=stages,
                 silent_since=now - timedelta(seconds=age_s),
@@ -222,7 +186,7 @@ def again(reply: Reply, kind: Asked, *, has: Asking, now: datetime) -> Again:
         now: The present moment.
 
     Returns:
-        What the table's `asked` takes.
+        What `Asks.note` takes.
     """
     one = reply.ask
     if reply.heard is None:

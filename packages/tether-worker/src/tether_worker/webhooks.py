@@ -27,8 +27,9 @@ from tether_core.jobs import WEBHOOKS
 from tether_core.sending import Send
 from tether_stores import billing_attempts, blacklist, givebacks, outbox, webhook_events
 from tether_stores.blacklist import CausedEntry
-from tether_stores.givebacks import Row, Written
+from tether_stores.givebacks import Row
 from tether_stores.postgres import Connection, Pool, blames_store, connection, transaction
+from tether_stores.sends import Written
 from tether_stores.telemetry import logger
 from tether_stores.webhook_events import Claimed, Finish
 
