@@ -366,10 +366,8 @@ create table outbox (
     version smallint not null,
     payload bytea not null,
     webhook_event_id bigint references webhook_events (id),
-    occurred_at timestamptz not null,
-    relayed_at timestamptz
+    occurred_at timestamptz not null
 );
-create index outbox_unrelayed on outbox (id) where relayed_at is null;
 
 -- A tick of a standing duty: whoever inserts it does the duty, so it is done once however many workers are up.
 create table ticks (
