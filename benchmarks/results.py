@@ -44,7 +44,7 @@ def heading(title: str, *, seed: int | None) -> list[str]:
         f"- commit: {_commit()}",
         f"- machine: {os.cpu_count()} shared cores ({_processor()}), {memory_gib:.0f} GiB, {system}",
         f"- load average at the end: {os.getloadavg()[0]:.1f}",
-        f"- versions: Python {platform.python_version()}, {versions}",
+        f"- versions: Python {platform.python_version()} (built {platform.python_build()[1]}), {versions}",
         "",
     ]
 

@@ -211,9 +211,8 @@ create table billing_attempts (
     ),
     constraint billing_attempts_retry_has_day check ((retry_on is not null) = (retry_why is not distinct from 'retry'))
 );
-create index billing_attempts_by_debtor on billing_attempts (debtor_id);
 create index billing_attempts_by_state on billing_attempts (state, id);
--- One row per try: however many runs plan the same debtors at once, one of them makes it.
+-- One row per try: however many runs plan the same debtors at once, one of them makes it. Also how a debtor's attempts are found.
 create unique index billing_attempts_try_once on billing_attempts (debtor_id, due_item, try_number);
 create index billing_attempts_by_fingerprint on billing_attempts (iban_fingerprint);
 create index billing_attempts_by_run on billing_attempts (run_id, state);
@@ -289,7 +288,8 @@ create table webhook_events (
     outcome text,
     reason text,
     failures smallint not null,
-    attempt_id bigint references billing_attempts (id),
+    -- Of billing_attempts: written by the transaction that holds that row, which is never deleted, so nothing checks it again.
+    attempt_id bigint,
     conflicts_with bigint references webhook_events (id),
     confirmed_status text,
     confirmed_error_code text,
@@ -365,7 +365,8 @@ create table outbox (
     name text not null,
     version smallint not null,
     payload bytea not null,
-    webhook_event_id bigint references webhook_events (id),
+    -- Of webhook_events, as attempt_id there.
+    webhook_event_id bigint,
     occurred_at timestamptz not null
 );
 
