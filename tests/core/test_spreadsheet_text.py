@@ -115,6 +115,13 @@ def test_two_rows_under_three_titles_are_enough() -> None:
     )
 
 
+def test_a_blank_may_be_the_delimiter() -> None:
+    """Nobody's file ends with a row of ours that nobody sent."""
+    file = io.BytesIO(b"Ann DE12 1\nBen DE34 2\n")
+    rows = read_text(file, encoding="utf-8-sig", delimiter=" ")
+    assert [row.cells for row in rows] == [["Ann", "DE12", "1"], ["Ben", "DE34", "2"]]
+
+
 def test_a_sep_line_is_obeyed_and_is_no_row() -> None:
     """Excel writes it, hides it and does not count it; read as a header it would push everything one row down."""
     file = io.BytesIO(b"sep=,\r\nName,IBAN\r\nA;B,DE\r\n")

@@ -66,7 +66,7 @@ _DELIMITER_NAMES: Final = {";": "semicolon", ",": "comma", "\t": "tab", "|": "ba
 _CHUNK: Final = 1 << 18
 _RECORDS: Final = 60
 # Comes after the last line: where it is not a row of its own, a quotation mark before it was never closed.
-_END: Final = "\x1eend of file\x1e"
+_END: Final = "\x1eend-of-file\x1e"
 _SEP_LINE: Final = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE | re.DOTALL)
 _UNDEFINED_1252: Final = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 _C1: Final = re.compile(rb"[\x80-\x9f]")
