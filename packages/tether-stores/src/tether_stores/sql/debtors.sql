@@ -11,8 +11,11 @@
 
 -- guard --
 -- Plans are not compiled: these queries are short, and Postgres would take longer to compile them than to run them. A chunk
--- is sorted in memory.
-select set_config('jit', 'off', true), set_config('work_mem', '32MB', true);
+-- is sorted in memory, where it already is in order, and not hashed first. An account has a row or two in an index, for which a
+-- bitmap is built longer than it is used; without bitmaps a table nobody has analysed yet must not be read whole instead.
+select
+    set_config('jit', 'off', true), set_config('work_mem', '32MB', true), set_config('enable_hashagg', 'off', true),
+    set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true);
 
 -- stage --
 -- Make the staging table of this transaction.
@@ -40,7 +43,8 @@ copy staged_debtors ({columns}) from stdin with (format text, null e'\x01');
 -- 11 when a debit from the account was last tried through another upload, 12 its state
 -- 13 when the account was last taken in through another upload within the window, 14 that upload
 -- Each account is looked up once. The subqueries with "offset 0" stay what they are, a look into an index per account: a
--- plan that reads whole tables instead would read ten million rows for each chunk.
+-- plan that reads whole tables instead would read ten million rows for each chunk. Of most accounts nothing is known, so
+-- `touched` sorts them out before anything is joined.
 with accounts as materialized (
     select iban_fingerprint, count(*) as rows from staged_debtors group by iban_fingerprint order by iban_fingerprint
 ),
@@ -127,6 +131,15 @@ collected as (
     from tried
     where state = 'approved' and reference is not null and upload_id is distinct from %(upload_id)s
     group by iban_fingerprint, reference
+),
+touched as (
+    select iban_fingerprint from accounts where rows > 1
+    union
+    select iban_fingerprint from kin
+    union
+    select iban_fingerprint from listed
+    union
+    select iban_fingerprint from tried
 )
 select
     s.row_number, s.amount_minor, s.reference,
@@ -136,7 +149,8 @@ select
     c.created_at,
     t.created_at, t.state,
     e.created_at, e.upload_id
-from staged_debtors s
+from touched
+join staged_debtors s using (iban_fingerprint)
 left join firsts f on f.row_number = s.row_number and f.staged and f.first_row <> s.row_number
 left join listed b on b.iban_fingerprint = s.iban_fingerprint
 left join charged_back cb on cb.iban_fingerprint = s.iban_fingerprint
