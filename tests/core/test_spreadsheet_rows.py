@@ -503,8 +503,8 @@ def test_a_remarkable_cell_in_a_batch_is_read_as_it_would_be_alone(cell: str, pl
         rows = [Row(2, ORDINARY), Row(3, odd, numeric), Row(4, ORDINARY)]
         found = compile_batch(plan, rules=Rules(), today=TODAY)(rows)
         careful = _Careful(plan, rules=Rules(), today=TODAY)
-        for row, debtor in zip(rows, found or (), strict=False):
-            assert debtor is None or debtor == careful.read(row, total=0, below=False)
+        for row, debtor in zip(rows, found.debtors() if found else (), strict=False):
+            assert not debtor.iban or debtor == careful.read(row, total=0, below=False)
 
 
 @given(st.lists(full_rows, min_size=1, max_size=3), st.sampled_from(["csv", "xlsx"]))
@@ -512,8 +512,9 @@ def test_a_batch_agrees_with_the_careful_way(rows: list[Row], kind: Kind) -> Non
     """As above, for rows nobody has thought of."""
     plan = msgspec.structs.replace(FULL, kind=kind)
     careful = _Careful(plan, rules=Rules(), today=TODAY)
-    for row, debtor in zip(rows, compile_batch(plan, rules=Rules(), today=TODAY)(rows) or (), strict=False):
-        assert debtor is None or debtor == careful.read(row, total=0, below=False)
+    found = compile_batch(plan, rules=Rules(), today=TODAY)(rows)
+    for row, debtor in zip(rows, found.debtors() if found else (), strict=False):
+        assert not debtor.iban or debtor == careful.read(row, total=0, below=False)
 
 
 def test_ordinary_rows_are_read_in_batches() -> None:
@@ -521,12 +522,12 @@ def test_ordinary_rows_are_read_in_batches() -> None:
     batch = compile_batch(FULL, rules=Rules(), today=TODAY)
     found = batch([Row(2, ORDINARY), Row(3, [ORDINARY[0], WRONG, *ORDINARY[2:]]), Row(4, ORDINARY[:4])])
     assert found is not None
-    assert [debtor is not None for debtor in found] == [True, False, True]
+    assert list(found.fields["iban"]) == [DE, "", DE]
     book = compile_batch(_plan("name iban amount", kind="xlsx", form="point"), rules=Rules(), today=TODAY)
     for amount, cents in (("12.5", 1250), ("12", 1200), ("0.99", 99)):
-        (one,) = book([Row(2, ["Zoë Łącka", DE, amount], 0b100)]) or (None,)
+        one = book([Row(2, ["Zoë Łącka", DE, amount], 0b100)])
         assert one is not None
-        assert one.amount_minor == cents
+        assert one.fields["amount_minor"] == [cents]
 
 
 def test_ordinary_rows_take_the_quick_way() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tether_core.iban import fingerprint
 from tether_core.screening import Verdict
-from tether_core.spreadsheet import Column, Debtor, Plan
+from tether_core.spreadsheet import Column, Columns, Debtor, Plan
 from tether_stores import debtors
 from tether_stores.debtors import Filters
 from tether_stores.postgres import transaction
@@ -30,11 +30,16 @@ EVERYTHING = Debtor(
 )  # fmt: skip
 
 
+def hexadecimal(iban: str) -> str:
+    """Fingerprint an IBAN as lines for COPY have it."""
+    return fingerprint(iban).hex()
+
+
 async def stored(pool: Pool, upload_id: int, *rows: Debtor, **verdicts: Verdict) -> None:
     """Store debtors as those of an upload."""
     columns = debtors.columns_of(Plan(kind="csv", header_row=1, data_row=2, columns=ALL))
     async with transaction(pool) as conn:
-        lines = debtors.as_lines(rows, columns=columns, fingerprint=fingerprint)
+        lines = debtors.as_lines(Columns.of(rows), columns=columns, fingerprint=hexadecimal)
         left_out = {int(row[1:]): one for row, one in verdicts.items()}
         await debtors.stage(conn, lines, columns=columns)
         await debtors.store(conn, upload_id, lines, columns=columns, verdicts=left_out, now=NOON)
@@ -89,7 +94,9 @@ async def test_a_chunk_that_fails_leaves_nothing(pool: Pool, conn: Connection) -
 
     async def failing() -> None:
         async with transaction(pool) as own:
-            lines = debtors.as_lines([Debtor(2, DE, "A", 1)], columns=columns, fingerprint=fingerprint)
+            lines = debtors.as_lines(
+                Columns.of([Debtor(2, DE, "A", 1)]), columns=columns, fingerprint=hexadecimal
+            )
             await debtors.stage(own, lines, columns=columns)
             await debtors.store(own, 7, lines, columns=columns, verdicts={}, now=NOON)
             raise LookupError
@@ -110,7 +117,7 @@ async def test_screening_tells_only_of_rows_something_is_known_of(pool: Pool) ->
         Debtor(12, AT, "B", 4),
     ]
     async with transaction(pool) as conn:
-        lines = debtors.as_lines(rows, columns=columns, fingerprint=fingerprint)
+        lines = debtors.as_lines(Columns.of(rows), columns=columns, fingerprint=hexadecimal)
         await debtors.stage(conn, lines, columns=columns)
         same = {one.row: one async for one in debtors.screen(conn, 7, since=MONTH, dry_run=False, now=NOON)}
         elsewhere = {
@@ -135,7 +142,9 @@ async def test_a_dry_run_knows_its_own_rows_and_forgets_them(pool: Pool) -> None
 
     async def chunk(upload_id: int, row: int) -> list[int]:
         async with transaction(pool) as conn:
-            lines = debtors.as_lines([Debtor(row, DE, "A", 1)], columns=columns, fingerprint=fingerprint)
+            lines = debtors.as_lines(
+                Columns.of([Debtor(row, DE, "A", 1)]), columns=columns, fingerprint=hexadecimal
+            )
             await debtors.stage(conn, lines, columns=columns)
             known = debtors.screen(conn, upload_id, since=MONTH, dry_run=True, now=NOON)
             found = [one.row async for one in known]

@@ -2,14 +2,14 @@
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
-from operator import attrgetter
+from itertools import repeat
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 from psycopg.sql import SQL, Identifier
 from tether_core import iban as ibans
 from tether_core.screening import Verdict
-from tether_core.spreadsheet import Debtor, Plan
+from tether_core.spreadsheet import Columns, Debtor, Plan
 from tether_core.spreadsheet.decisions import EXTRA_FIELDS
 
 from tether_stores.postgres import Connection
@@ -42,9 +42,10 @@ _SQL: Final = load("debtors")
 # What stands for nothing in a line; no text of a debtor is a control character.
 _NULL: Final = "\x01"
 _ESCAPES: Final = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
-# Ends what screening needs of a line; no text of a debtor holds it either.
+# A cell of its own after what screening needs of a line; no text of a debtor holds it either.
 _STAGED_END: Final = "\x02"
 _STAGED: Final = ("row", "amount_minor", "reference", "name", "email")
+_UNTEXTUAL: Final = ("row", "amount_minor", "mandate_signed_on", "born_on")
 _ALWAYS: Final = ("row", "amount_minor", "name", "iban", "currency")
 # Lines sent to Postgres at a time: about a megabyte.
 _SENT_LINES: Final = 5_000
@@ -223,46 +224,47 @@ def columns_of(plan: Plan) -> tuple[str, ...]:
     return (*plain, *extra)
 
 
-def as_lines(
-    debtors: Iterable[Debtor], *, columns: Sequence[str], fingerprint: Callable[[str], bytes]
-) -> list[str]:
+def as_lines(debtors: Columns, *, columns: Sequence[str], fingerprint: Callable[[str], str]) -> list[str]:
     """
     Write debtors as `stage` and `store` take them: the text format of COPY, which costs half of what CSV does.
 
     Args:
         debtors: Of one upload, in any order.
         columns: From `columns_of`.
-        fingerprint: Of a canonical IBAN.
+        fingerprint: Of a canonical IBAN, as hexadecimal digits.
 
     Returns:
         A line each, without its end; sorted, they are in the order of fingerprints.
     """
-    told = attrgetter(*columns)
-    rows: list[tuple[object, ...]] = [(fingerprint(debtor.iban).hex(), *told(debtor)) for debtor in debtors]
-    if "extra" in columns:
-        rows = [(*row[:-1], msgspec.json.encode(row[-1]).decode() if row[-1] else None) for row in rows]
-    rows = [row if None not in row else tuple(_absent(value) for value in row) for row in rows]
-    staged = len(_staged(columns))
-    line = "\\\\x%s" + "\t%s" * staged + _STAGED_END + "%s" + "\t%s" * (len(columns) - staged - 1)
-    lines = [line % row for row in rows]
+    absent = [None] * len(debtors)
+    texts: list[Iterable[str]] = [_texts(name, debtors.fields.get(name, absent)) for name in columns]
+    texts.insert(0, [rf"\\x{fingerprint(iban)}" for iban in debtors.fields["iban"]])
+    texts.insert(len(_staged(columns)) + 1, repeat(_STAGED_END, len(debtors)))
+    rows = list(zip(*texts, strict=True))
+    lines = list(map("\t".join, rows))
     # Signs that mean something to COPY are rare in debtors' data; counting tells whether any cell holds one.
     text = "".join(lines)
     signs = (text.count("\t"), text.count("\n"), text.count("\\"), text.count("\r"))
-    if signs != (len(rows) * (len(columns) - 1), 0, 2 * len(rows), 0):
-        lines = [line % tuple(map(_escaped, row)) for row in rows]
+    if signs != (len(rows) * (len(texts) - 1), 0, 2 * len(rows), 0):
+        lines = ["\t".join([first, *map(_escaped, rest)]) for first, *rest in rows]
     return lines
+
+
+def _texts(name: str, values: Sequence[Any]) -> Iterable[str]:
+    if name == "extra":
+        return [msgspec.json.encode(value).decode() if value else _NULL for value in values]
+    absent = None in values
+    if name in _UNTEXTUAL:
+        return [_NULL if value is None else str(value) for value in values] if absent else map(str, values)
+    return [_NULL if value is None else value for value in values] if absent else values
 
 
 def _staged(columns: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in columns if name in _STAGED)
 
 
-def _absent(value: object) -> object:
-    return _NULL if value is None else value
-
-
-def _escaped(value: object) -> object:
-    return value.translate(_ESCAPES) if isinstance(value, str) else value
+def _escaped(value: str) -> str:
+    return value.translate(_ESCAPES)
 
 
 async def stage(conn: Connection, lines: Sequence[str], *, columns: Sequence[str]) -> None:
@@ -276,7 +278,7 @@ async def stage(conn: Connection, lines: Sequence[str], *, columns: Sequence[str
     """
     await conn.execute(_SQL["guard"])
     await conn.execute(_SQL["stage"])
-    parts = ("\n".join([line.partition(_STAGED_END)[0] for line in some]) for some in _some(lines))
+    parts = ("\n".join([line.partition(f"\t{_STAGED_END}")[0] for line in some]) for some in _some(lines))
     await _copied(conn, "stage_rows", ("iban_fingerprint", *_staged(columns)), parts)
 
 
@@ -313,7 +315,7 @@ async def store(
     def parts() -> Iterator[str]:
         for some in _some(lines):
             # Only in the lines: what a person wrote of an account and a cause repeats may hold any sign.
-            told = "\n".join(some).replace(_STAGED_END, "\t")
+            told = "\n".join(some).replace(f"\t{_STAGED_END}", "")
             if verdicts:
                 yield "\n".join([line + end(line) for line in told.split("\n")])
             else:

@@ -27,6 +27,7 @@ from tether_core.spreadsheet.decisions import (
 )
 from tether_core.spreadsheet.outcomes import (
     CODES,
+    Columns,
     Debtor,
     Outcome,
     Position,
@@ -44,6 +45,7 @@ __all__ = [
     "CODES",
     "Answers",
     "Column",
+    "Columns",
     "Debtor",
     "Decision",
     "FileRefused",

@@ -10,15 +10,14 @@ does not pass is left to `quick`, row by row; a wrong IBAN, the commonest fault,
 >>> plan = Plan(kind="csv", header_row=1, data_row=2, columns=columns, amount_format="comma")
 >>> batch = compile_batch(plan, rules=Rules(), today=date(2026, 3, 2))
 >>> good = Row(2, ["Zoë Łącka", "DE89370400440532013000", "12,50"])
->>> [found and found.amount_minor for found in batch([good, Row(3, ["Ann", "DE88370400440532013000", "1,00"])])]
-[1250, None]
+>>> batch([good, Row(3, ["Ann", "DE88370400440532013000", "1,00"])]).fields["iban"]
+['DE89370400440532013000', '']
 """
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
-from itertools import repeat
 from typing import Final
 
 from tether_core.errors import InvalidIban
@@ -27,7 +26,7 @@ from tether_core.spreadsheet.cells import Row
 from tether_core.spreadsheet.countries import country_code
 from tether_core.spreadsheet.decisions import EXTRA_FIELDS, Plan
 from tether_core.spreadsheet.names import MOJIBAKE
-from tether_core.spreadsheet.outcomes import Debtor, Rules
+from tether_core.spreadsheet.outcomes import Columns, Debtor, Rules
 from tether_core.spreadsheet.quick import (
     BIC,
     EMAIL,
@@ -53,12 +52,14 @@ _MINOR: Final = re.compile(r"(?:[0-9]{1,9}\n)+")
 _NEVER: Final = re.compile(r"(?!)")
 _KNOWN_MAX: Final = 10_000
 
+_TEXTS: Final = frozenset(Debtor.__struct_fields__) - TYPED
+
 _Column = Sequence[str]
 
 
 def compile_batch(  # noqa: C901, PLR0915 - a closure like `quick`, for the same reason
     plan: Plan, *, rules: Rules, today: date
-) -> Callable[[Sequence[Row]], list[Debtor | None] | None]:
+) -> Callable[[Sequence[Row]], Columns | None]:
     """
     Turn a plan into a function for batches of unremarkable rows.
 
@@ -68,8 +69,8 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `quick`, for the same
         today: For days that may not lie in the future.
 
     Returns:
-        A function from rows to their debtors, `None` for each row that needs the careful way; and `None` for the whole of a
-        batch that has to be read row by row.
+        A function from rows to their debtors, with an empty IBAN where that is wrong and the row needs the careful way; and to
+        `None` for a batch that has to be read row by row.
     """
     at = dict(plan.fields)
     width = len(plan.columns)
@@ -93,10 +94,9 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `quick`, for the same
     }
     known: dict[str, dict[str, object]] = {field: {"": None} for field in looked_up}
     extras = {field: at[field] for field in EXTRA_FIELDS if field in at}
-    # After row, IBAN, name, amount and currency.
-    others = [(field, at.get(field, -1)) for field in Debtor.__struct_fields__[5:-2]]
+    others = [(field, place) for field, place in at.items() if field in _TEXTS]
 
-    def batch(rows: Sequence[Row]) -> list[Debtor | None] | None:  # noqa: C901, PLR0911, PLR0912 - one refusal after the other
+    def batch(rows: Sequence[Row]) -> Columns | None:  # noqa: C901, PLR0911, PLR0912 - one refusal after the other
         lines = [row.cells for row in rows]
         widths = set(map(len, lines))
         if widths != {width}:
@@ -146,17 +146,20 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `quick`, for the same
         ibans = list(map(_iban, columns[iban_at]))
         if not _REACHED.issuperset([iban[:2] for iban in ibans]):
             return None
-        values: list[Iterable[object]] = []
+        found: dict[str, Sequence[object]] = {
+            "row": [row.number for row in rows],
+            "iban": ibans,
+            "name": names,
+            "amount_minor": amounts,
+            "currency": ["EUR"] * len(rows),
+        }
         for field, place in others:
-            if place < 0:
-                values.append(repeat(None))
-                continue
             column = columns[place]
             if field in looked_up:
                 answers = known[field]
                 if not answers.keys() >= set(column) and not _learnt(answers, column, looked_up[field]):
                     return None
-                values.append([answers[cell] for cell in column])
+                found[field] = [answers[cell] for cell in column]
                 continue
             if not tidy:
                 column = [cell.strip() for cell in column]
@@ -165,22 +168,16 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `quick`, for the same
                     return None
             elif max(map(len, column)) > TEXT_LENGTH_MAX:
                 return None
-            values.append([text or None for text in column] if "" in column else column)
+            found[field] = [text or None for text in column] if "" in column else column
         if extras:
             spare = [[cell.strip() for cell in columns[place]] for place in extras.values()]
             if max(map(len, (cell for column in spare for cell in column))) > TEXT_LENGTH_MAX:
                 return None
-            values.append(
-                [
-                    {field: cell for field, cell in zip(extras, cells, strict=True) if cell}
-                    for cells in zip(*spare, strict=True)
-                ]
-            )
-        # In the order of its fields.
-        found = map(Debtor, [row.number for row in rows], ibans, names, amounts, repeat("EUR"), *values)
-        if "" in ibans:
-            return [debtor if debtor.iban else None for debtor in found]
-        return list(found)
+            found["extra"] = [
+                {field: cell for field, cell in zip(extras, cells, strict=True) if cell}
+                for cells in zip(*spare, strict=True)
+            ]
+        return Columns(found)
 
     return batch
 

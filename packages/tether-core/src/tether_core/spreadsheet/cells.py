@@ -22,6 +22,7 @@ Source: OWASP, "CSV Injection"; ISO 8601-1.
 
 import re
 import unicodedata
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from math import isfinite
@@ -33,7 +34,7 @@ from tether_core import redact
 from tether_core.errors import InvalidIban
 from tether_core.iban import mask, validate
 
-__all__ = ["Row", "Value", "column_letters", "neutralise", "restore", "shown", "text_of"]
+__all__ = ["WRITERS", "Row", "Value", "column_letters", "neutralise", "restore", "shown", "text_of"]
 
 Value: TypeAlias = str | float | bool | date | datetime | time | timedelta | None
 
@@ -92,6 +93,9 @@ def _number(value: float) -> str:
     text = format(value, ".15g")
     return format(Decimal(text), "f") if "e" in text else text
 
+
+# Of the classes that cells of a workbook mostly are, what `text_of` comes to: it asks for one class after the other.
+WRITERS: Final[dict[type, Callable[..., str]]] = {float: _number, int: _number, date: date.isoformat}
 
 _FORMULA: Final = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 

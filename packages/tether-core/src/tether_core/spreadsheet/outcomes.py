@@ -54,12 +54,15 @@ Source: EPC016-06 and its implementation guidelines (EPC130-08) for lengths (nam
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Final, Literal, TypeAlias
+from itertools import repeat
+from operator import attrgetter
+from typing import Any, Final, Literal, Self, TypeAlias
 
 import msgspec
 
 __all__ = [
     "CODES",
+    "Columns",
     "Debtor",
     "Level",
     "Outcome",
@@ -161,6 +164,33 @@ class Debtor(msgspec.Struct, frozen=True, gc=False):
     warnings: tuple[Problem, ...] = ()
 
 
+class Columns(msgspec.Struct, frozen=True):
+    """
+    Some debtors, column by column: what rows with nothing remarkable in them are read as, and nobody has warnings.
+
+    Attributes:
+        fields: Field of `Debtor` to its values, one a debtor; a field that nobody has may be missing.
+    """
+
+    fields: dict[str, Sequence[Any]]
+
+    @classmethod
+    def of(cls, debtors: Sequence[Debtor]) -> Self:
+        """Turn debtors into columns; their warnings stay behind."""
+        return cls({field: list(map(attrgetter(field), debtors)) for field in _COLUMNS})
+
+    def debtors(self) -> list[Debtor]:
+        """Turn columns into debtors."""
+        columns = (self.fields.get(field, repeat(None)) for field in _COLUMNS)
+        return list(map(Debtor, *columns))
+
+    def __len__(self) -> int:
+        return len(self.fields["row"])
+
+
+_COLUMNS: Final = Debtor.__struct_fields__[:-1]
+
+
 class Refused(msgspec.Struct, frozen=True):
     """
     A row that became no debtor.
@@ -211,7 +241,7 @@ class Position(msgspec.Struct, frozen=True):
     below: bool = False
 
 
-def advance(position: Position, outcomes: Sequence[Outcome]) -> Position:
+def advance(position: Position, outcomes: Sequence[Outcome] | Columns) -> Position:
     """
     Move on by some outcomes.
 
@@ -224,6 +254,9 @@ def advance(position: Position, outcomes: Sequence[Outcome]) -> Position:
     """
     if not outcomes:
         return position
+    if isinstance(outcomes, Columns):
+        fields = outcomes.fields
+        return Position(fields["row"][-1], position.amount_minor + sum(fields["amount_minor"]))
     last = outcomes[-1]
     amounts = sum(outcome.amount_minor or 0 for outcome in outcomes if not isinstance(outcome, Skipped))
     return Position(

@@ -23,8 +23,8 @@ never count as debtors: blank ones, the header where it is repeated at page brea
 import re
 from collections.abc import Iterable, Iterator
 from datetime import date
-from itertools import chain, islice
-from typing import Final, cast
+from itertools import islice
+from typing import Final
 
 from tether_core.errors import InvalidIban
 from tether_core.iban import EEA, SEPA, validate
@@ -34,7 +34,16 @@ from tether_core.spreadsheet.countries import country_code
 from tether_core.spreadsheet.decisions import EXTRA_FIELDS, Plan
 from tether_core.spreadsheet.formats import Trouble, read_amount, read_day, read_minor, read_number
 from tether_core.spreadsheet.names import broken, clean, symbols
-from tether_core.spreadsheet.outcomes import Debtor, Outcome, Position, Problem, Refused, Rules, Skipped
+from tether_core.spreadsheet.outcomes import (
+    Columns,
+    Debtor,
+    Outcome,
+    Position,
+    Problem,
+    Refused,
+    Rules,
+    Skipped,
+)
 from tether_core.spreadsheet.quick import (
     BIC,
     EMAIL,
@@ -74,10 +83,11 @@ def read(
         rules: The caller's limits.
         position: Where an earlier reading stopped; rows up to there are left out.
 
-    Returns:
+    Yields:
         One outcome for every row, in order; rows are taken some dozens at a time.
     """
-    return chain.from_iterable(read_batches(rows, plan=plan, today=today, rules=rules, position=position))
+    for some in read_batches(rows, plan=plan, today=today, rules=rules, position=position):
+        yield from some.debtors() if isinstance(some, Columns) else some
 
 
 def read_batches(
@@ -88,7 +98,7 @@ def read_batches(
     rules: Rules = Rules(),  # noqa: B008 - frozen, so one default for all is safe
     position: Position = Position(),  # noqa: B008 - frozen, so one default for all is safe
     size: int = BATCH_ROWS,
-) -> Iterator[list[Outcome]]:
+) -> Iterator[Columns | list[Outcome]]:
     """
     Read rows as debtors, for those who handle many at a time.
 
@@ -101,7 +111,8 @@ def read_batches(
         size: Rows of a batch.
 
     Yields:
-        The outcomes of the next *size* rows, in order; fewer at the end.
+        The outcomes of the next *size* rows, in order; fewer at the end. Where all are debtors without a warning, they mostly come
+        as columns.
     """
     assert plan.ready, "a plan with open questions reads nothing"
     batch = compile_batch(plan, rules=rules, today=today)
@@ -115,14 +126,18 @@ def read_batches(
             some = [row for row in some if row.number >= first]
             if not some:
                 continue
-        # A million blank rows are nothing to look at one by one.
-        found = batch(some) or [quick(row) if any(row.cells) else None for row in some]
-        if None not in found:
-            debtors = cast("list[Debtor]", found)
-            total += sum([debtor.amount_minor for debtor in debtors])
+        columns = batch(some)
+        if columns is not None and "" not in columns.fields["iban"]:
+            total += sum(columns.fields["amount_minor"])
             below = False
-            yield [*debtors]
+            yield columns
             continue
+        found: Iterable[Debtor | None]
+        if columns is not None:
+            found = (debtor if debtor.iban else None for debtor in columns.debtors())
+        else:
+            # A million blank rows are nothing to look at one by one.
+            found = (quick(row) if any(row.cells) else None for row in some)
         outcomes: list[Outcome] = []
         for row, debtor in zip(some, found, strict=True):
             if any(row.cells) or row.flaw:

@@ -19,7 +19,7 @@ from typing import BinaryIO, Final, TypeAlias, cast
 import msgspec
 import python_calamine as calamine
 
-from tether_core.spreadsheet.cells import Row, text_of
+from tether_core.spreadsheet.cells import WRITERS, Row, text_of
 from tether_core.spreadsheet.decisions import FileRefused, Kind, Refusal
 
 __all__ = ["SHEETS_MAX", "Sheet", "Source", "Workbook", "open_workbook", "suffix"]
@@ -100,13 +100,14 @@ class Workbook:
             return
         offset = start[1]
         blank = [""] * offset
+        writers = WRITERS
         for number, values in enumerate(self._sheet.iter_rows(), 1):
             # Most cells are text already; the others are written over, as the list is ours.
             numeric = 0
             for position, value in enumerate(values):
                 kind = value.__class__
                 if kind is not str:
-                    values[position] = text_of(value)
+                    values[position] = writers.get(kind, text_of)(value)
                     if kind is float or kind is int:
                         numeric |= 1 << position
             cells = cast("list[str]", values)
