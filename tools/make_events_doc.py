@@ -42,6 +42,8 @@ data: {"id":43,"occurred_at":"2026-03-02T12:00:00Z","webhook_event_id":17,"fact"
   events of the last second.
 - **Types by name.** `type` may be repeated. A new version of an event (`attempt_moved.2`) comes under the same name; look at `fact.event`.
   Pass over fields and types that you do not know.
+- **From where it begins.** Making a debit is no event, nor is [importing](switching.md) one of another system; such a one may begin in
+  any state, and its first `attempt_moved` leaves that.
 
 A stream ends after half an hour, and when its node is to end; come again, after the two seconds that `retry` names. It says nothing but a
 comment (a line with a colon) every 15 seconds while nothing happens, and while Postgres is away. One that cannot be opened is answered 503

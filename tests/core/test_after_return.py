@@ -161,3 +161,14 @@ def test_money_that_went_back_twice_is_seen(
 ) -> None:
     """The bank pays the debtor whatever we refunded; unseen, that money is simply gone."""
     assert _attempt(payment_stage, dispute_stage).paid_out_twice == expected
+
+
+def test_what_another_system_sent_is_left_to_it() -> None:
+    """Its own next try is planned there; a second plan is a second debit."""
+    for reason_code, policy in REASONS.items():
+        theirs = after_return(reason_code, returned_on=date(2026, 3, 27), retries_done=0, ours=False)
+        mine = after_return(reason_code, returned_on=date(2026, 3, 27), retries_done=0)
+        assert theirs.retry_on is None
+        assert (theirs.action, theirs.scope) == (mine.action, mine.scope)
+        if policy.retries:
+            assert theirs.why == "tried enough"

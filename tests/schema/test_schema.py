@@ -92,6 +92,8 @@ KNOWN: dict[str, set[Any]] = {
     "givebacks_kind_known": set(get_args(giveback.GivebackKind)),
     "givebacks_payment_stage_known": set(billing.PAYMENT_STAGES),
     "givebacks_state_known": set(get_args(giveback.GivebackState)),
+    "imported_attempts_dispute_stage_known": set(billing.DISPUTE_STAGES),
+    "imported_attempts_payment_stage_known": set(billing.PAYMENT_STAGES),
     "problems_level_known": set(get_args(outcomes.Level)),
     "pulls_list_known": set(get_args(completeness.ListName)),
     "uploads_state_known": set(get_args(upload.UploadState)),

@@ -19,6 +19,7 @@ In the order in which data meets them:
 | `emp.signature`, `emp.notification`, `emp.codes` | is a notification genuine, what does it say | `Credential`, `Notification` |
 | `idempotency`, `inbox` | is it new; the life of what was received | `Identity`, `Delivery`, `InboxState` |
 | `billing`, `blacklist` | what it does to the payment and to the account | `Attempt`, `AttemptState`, `Confirmation` |
+| `earlier` | debits that another system sent, as attempts | in the module |
 | `reconciling`, `pulled`, `completeness` | asking the gateway, and proof that nothing is missing | in the modules |
 | `after_return`, `giveback` | what follows when a debit comes back; giving one back ourselves | in the modules |
 | `events`, `jobs` | what is announced, what rings | `Event` and its six kinds, `Job` |

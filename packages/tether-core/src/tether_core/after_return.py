@@ -95,6 +95,7 @@ def after_return(
     *,
     returned_on: date,
     retries_done: int,
+    ours: bool = True,
     first_due_on: date | None = None,
     blocking: AbstractSet[str] = BLOCKING,
     spacing_days: int = 5,
@@ -109,6 +110,7 @@ def after_return(
         reason_code: As it came, upper case; `None` where none came.
         returned_on: The day on which it came back.
         retries_done: Tries after the first that were made for the same due item.
+        ours: Whether a run of ours made the debit. What another system sent is not tried again by us.
         first_due_on: The day of the first try; `None` where *returned_on* may stand for it.
         blocking: Exactly the codes that block (`TETHER_BLACKLIST_CODES`).
         spacing_days: Calendar days before the next try, at least.
@@ -135,7 +137,7 @@ def after_return(
         return result("listed" if policy.retries else "reason")
     if not policy.retries:
         return result("reason")
-    if retries_done >= policy.retries:
+    if retries_done >= policy.retries or not ours:
         return result("tried enough")
     last_on = (first_due_on or returned_on) + _DAY * RETRY_SPAN_DAYS
     days = retry_dates(returned_on, retries=1, spacing_days=spacing_days, pay_days=pay_days)

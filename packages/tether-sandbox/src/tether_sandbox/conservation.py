@@ -13,6 +13,7 @@ of moves from its first state to its present one, which it would not be had any 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
+from types import MappingProxyType
 
 import msgspec
 import psycopg
@@ -64,6 +65,7 @@ class Books(msgspec.Struct, frozen=True):
         replayed: unique_id to the state that its booked notifications give when the core decides them again.
         contents: SHA-256 of each notification's body, and whether it is kept aside; with how often it is there.
         moves: What was told of attempts, in order.
+        begun: transaction_id to first state, of attempts that another system made.
     """
 
     inbox: dict[tuple[str, str], int]
@@ -74,6 +76,7 @@ class Books(msgspec.Struct, frozen=True):
     replayed: dict[str, str]
     contents: Counter[tuple[bytes, bool]]
     moves: list[AttemptMoved]
+    begun: dict[str, str] = {}
 
     def rows(self, state: str, reason: str | None = None) -> int:
         """How many notifications are in a state, for one reason or for any."""
@@ -94,6 +97,7 @@ class Books(msgspec.Struct, frozen=True):
             {one: state for one, state in self.replayed.items() if one not in before.replayed},
             self.contents - before.contents,
             self.moves[len(before.moves) :],
+            {one: state for one, state in self.begun.items() if one not in before.begun},
         )
 
 
@@ -110,7 +114,7 @@ def books(database_url: str) -> Books:
     with psycopg.connect(database_url, prepare_threshold=None) as conn:
         inbox = {(state, reason): count for state, reason, count in conn.execute(_SQL["inbox"])}
         rows = conn.execute(_SQL["attempts"]).fetchall()
-        attempts = msgspec.convert(rows, list[tuple[str | None, str, str, bool]])
+        attempts = msgspec.convert(rows, list[tuple[str | None, str, str, bool, int, int]])
         entries = msgspec.convert(conn.execute(_SQL["entries"]).fetchall(), list[tuple[str, str, str]])
         histories = conn.execute(_SQL["histories"]).fetchall()
         contents = Counter((bytes(digest), aside) for digest, aside in conn.execute(_SQL["contents"]))
@@ -118,34 +122,41 @@ def books(database_url: str) -> Books:
     moves = [fact for fact in facts if isinstance(fact, AttemptMoved)]
     return Books(
         inbox,
-        {unique_id: state for unique_id, _, state, billed in attempts if unique_id and not billed},
-        {transaction_id: state for _, transaction_id, state, _ in attempts},
-        {unique_id: state for unique_id, _, state, billed in attempts if unique_id and billed},
+        {unique_id: state for unique_id, _, state, billed, *_ in attempts if unique_id and not billed},
+        {transaction_id: state for _, transaction_id, state, *_ in attempts},
+        {unique_id: state for unique_id, _, state, billed, *_ in attempts if unique_id and billed},
         entries,
         replayed(histories),
         contents,
         moves,
+        {
+            transaction_id: billing.state_of(payment_stage, dispute_stage)
+            for _, transaction_id, _, _, payment_stage, dispute_stage in attempts
+            if payment_stage or dispute_stage
+        },
     )
 
 
-def replayed(histories: Iterable[tuple[int, str, bytes]]) -> dict[str, str]:
+def replayed(histories: Iterable[tuple[int, str, bytes, int, int]]) -> dict[str, str]:
     """
-    What the core makes of booked notifications when it decides them again, from a fresh attempt.
+    What the core makes of booked notifications when it decides them again, from the attempt as it began.
 
     Args:
-        histories: (attempt id, media type, body), those of one attempt together.
+        histories: (attempt id, media type, body, first payment stage, first dispute stage), those of one attempt together.
 
     Returns:
         unique_id to state.
     """
     states: dict[str, str] = {}
     attempt: billing.Attempt | None = None
-    for attempt_id, content_type, body in histories:
+    for attempt_id, content_type, body, payment_stage, dispute_stage in histories:
         told = decode(bytes(body), content_type=content_type)
         if told.unique_id is None:
             continue
         if attempt is None or attempt.id != attempt_id:
-            attempt = billing.Attempt(attempt_id, "default", "", told.unique_id, 1, "EUR")
+            attempt = billing.Attempt(
+                attempt_id, "default", "", told.unique_id, 1, "EUR", payment_stage, dispute_stage
+            )
         attempt = billing.decide(attempt, told, account="default").attempt or attempt
         states[told.unique_id] = attempt.state
     return states
@@ -222,7 +233,7 @@ def check_storm(sent: Sent, ours: Books, *, delivered: Sequence[Delivered]) -> l
     rows = {digest for digest, aside in ours.contents if not aside}
     aside = {digest for digest, aside in ours.contents if aside}
     twice = sum(count - 1 for count in ours.contents.values())
-    broken = broken_chains(ours.moves, ours.standing)
+    broken = broken_chains(ours.moves, ours.standing, begun=ours.begun)
     unspoken = [state for unique_id, state in ours.attempts.items() if unique_id not in sent.final]
     answered = sum(one.acknowledged + one.refused for one in delivered)
     return [
@@ -238,13 +249,19 @@ def check_storm(sent: Sent, ours: Books, *, delivered: Sequence[Delivered]) -> l
     ]
 
 
-def broken_chains(moves: Iterable[AttemptMoved], standing: Mapping[str, str]) -> list[str]:
+def broken_chains(
+    moves: Iterable[AttemptMoved],
+    standing: Mapping[str, str],
+    *,
+    begun: Mapping[str, str] = MappingProxyType({}),
+) -> list[str]:
     """
     The attempts of which something was told twice, out of order, or not at all.
 
     Args:
         moves: What was told, in order.
         standing: transaction_id to state, of every attempt.
+        begun: transaction_id to first state, of those that did not begin as pending.
 
     Returns:
         A sentence for each.
@@ -261,12 +278,12 @@ def broken_chains(moves: Iterable[AttemptMoved], standing: Mapping[str, str]) ->
     told: dict[str, str] = {}
     broken: list[str] = []
     for move in moves:
-        state = told.get(move.transaction_id, "pending")
+        state = told.get(move.transaction_id) or begun.get(move.transaction_id, "pending")
         if move.before != state:
             broken.append(f"{move.transaction_id}: left {move.before} while it was {state}")
         told[move.transaction_id] = move.after
     for transaction_id, state in standing.items():
-        last = told.get(transaction_id, "pending")
+        last = told.get(transaction_id) or begun.get(transaction_id, "pending")
         if last != state:
             broken.append(f"{transaction_id}: is {state}, was told to be {last}")
     return broken

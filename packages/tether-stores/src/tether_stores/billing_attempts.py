@@ -87,12 +87,14 @@ class Returned(msgspec.Struct, frozen=True):
         reason_code: Why money went back.
         try_number: Which try to collect the same due item it was, from 1.
         first_tried_at: When the first of these was sent.
+        imported: Whether another system made it.
     """
 
     id: int
     reason_code: str
     try_number: int
     first_tried_at: datetime
+    imported: bool
 
 
 class Exposed(msgspec.Struct, frozen=True):

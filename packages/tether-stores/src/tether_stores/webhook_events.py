@@ -41,6 +41,7 @@ __all__ = [
     "tally",
     "unconfirmed",
     "unfinished",
+    "wake_known",
     "wake_matched",
     "word",
 ]
@@ -363,6 +364,23 @@ async def finish(conn: Connection, rows: Sequence[Finish], *, now: datetime) -> 
             "now": now,
         },
     )
+
+
+async def wake_known(conn: Connection, unique_ids: Sequence[str], *, now: datetime) -> tuple[int, int]:
+    """
+    Make notifications due that came before anybody knew the payment they speak of, parked ones too.
+
+    Args:
+        conn: The transaction that puts the payments on record, or any later one.
+        unique_ids: The gateway's ids of the payments.
+        now: The present moment.
+
+    Returns:
+        How many had waited, and how many were parked.
+    """
+    cursor = await conn.execute(_SQL["wake_known"], {"unique_ids": list(unique_ids), "now": now})
+    woken: dict[str, int] = dict(await cursor.fetchall())
+    return woken["waiting"], woken["parked"]
 
 
 async def wake_matched(conn: Connection, *, now: datetime) -> int:

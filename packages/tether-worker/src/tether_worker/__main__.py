@@ -17,7 +17,7 @@ from tether_stores.command_line import day, done, whole
 from tether_stores.migrate import migrate
 from tether_stores.settings import Settings
 
-from tether_worker import accounts, files
+from tether_worker import accounts, attempts, files
 from tether_worker.app import Clock, work_until_stopped
 from tether_worker.completeness import show as show_completeness
 from tether_worker.requests import completeness, request_checks, request_pulls
@@ -99,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
 
     accounts.add_commands(commands)
     files.add_commands(commands)
+    attempts.add_commands(commands)
     return parser
 
 

@@ -92,6 +92,7 @@ async def follow(has: Following, *, limit: int = BATCH_MAX) -> int:
                 row.reason_code,
                 returned_on=now.date(),
                 retries_done=row.try_number - 1,
+                ours=not row.imported,
                 first_due_on=row.first_tried_at.date(),
                 blocking=has.policy.blocking,
                 spacing_days=has.spacing_days,

@@ -10,8 +10,12 @@ where a.run_id is null
 group by 1, 2;
 
 -- attempts --
--- Every attempt: unique_id or null, transaction_id, state, and whether it was billed here.
-select unique_id, transaction_id, state, run_id is not null from billing_attempts;
+-- Every attempt: unique_id or null, transaction_id, state, whether it was billed here, and the stages at which it began.
+select
+    a.unique_id, a.transaction_id, a.state, a.run_id is not null, coalesce(i.payment_stage, 0),
+    coalesce(i.dispute_stage, 0)
+from billing_attempts a
+left join imported_attempts i on i.attempt_id = a.id;
 
 -- entries --
 -- Every entry that a returned debit caused: the debit's unique_id, the reason, the action.
@@ -21,11 +25,13 @@ join billing_attempts a on a.id = b.attempt_id
 where b.source = 'chargeback' and a.run_id is null;
 
 -- histories --
--- The booked notifications of every attempt in the order they were recorded: attempt id, content type, body.
-select attempt_id, content_type, body
-from webhook_events
-where state = 'processed' and attempt_id is not null
-order by attempt_id, id;
+-- The booked notifications of every attempt in the order they were recorded: attempt id, content type, body, and the stages
+-- at which the attempt began.
+select e.attempt_id, e.content_type, e.body, coalesce(i.payment_stage, 0), coalesce(i.dispute_stage, 0)
+from webhook_events e
+left join imported_attempts i on i.attempt_id = e.attempt_id
+where e.state = 'processed' and e.attempt_id is not null
+order by e.attempt_id, e.id;
 
 -- contents --
 -- What every notification on record said: the SHA-256 of its body, and whether it is kept aside as conflicting; those of

@@ -2,7 +2,8 @@
 --
 -- A row is committed before the gateway is called. From then on it only moves forward on its two tracks (see
 -- tether_core.billing). Whoever changes rows locks them first, in the order of their ids, so that two workers with
--- notifications of the same payments wait for each other instead of deadlocking.
+-- notifications of the same payments wait for each other instead of deadlocking. What another system sent is among the
+-- rows, without a run, and nothing ever sends it (imported_attempts.sql).
 
 -- locked_by_ids --
 -- Lock the attempts that n notifications speak of, and m more by row. Returns one row per attempt, locked until the
@@ -108,14 +109,15 @@ where a.id = told.id;
 -- lock_returned --
 -- Lock up to %(limit)s attempts that came back, with a reason, and were not looked at since; waiting for whoever is at
 -- it, because how many tries a day holds is counted over all of them. Returns id, reason_code, the number of the try (1
--- where there is none), and when the same due item was first tried.
+-- where there is none), when the same due item was first tried, and whether another system made it.
 select
     a.id, a.reason_code, coalesce(a.try_number, 1),
     coalesce((
         select min(coalesce(first.sent_at, first.created_at))
         from billing_attempts first
         where first.debtor_id = a.debtor_id and first.due_item = a.due_item
-    ), a.sent_at, a.created_at)
+    ), a.sent_at, a.created_at),
+    exists (select from imported_attempts i where i.attempt_id = a.id)
 from billing_attempts a
 where a.followed_at is null and a.reason_code is not null and a.dispute_stage in (1, 3)
 order by a.id

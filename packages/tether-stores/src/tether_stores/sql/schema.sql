@@ -226,6 +226,16 @@ create index billing_attempts_to_follow on billing_attempts (id)
     where followed_at is null and reason_code is not null and dispute_stage in (1, 3);
 create index billing_attempts_by_retry on billing_attempts (retry_on) where retry_on is not null;
 
+-- Attempts that another system made, with the stages at which they began here; tether_core.earlier.
+create table imported_attempts (
+    attempt_id bigint primary key references billing_attempts (id),
+    payment_stage smallint not null,
+    dispute_stage smallint not null,
+    imported_at timestamptz not null,
+    constraint imported_attempts_payment_stage_known check (payment_stage in (0, 10, 20, 30, 40, 50, 60, 70, 80)),
+    constraint imported_attempts_dispute_stage_known check (dispute_stage in (0, 1, 2, 3))
+);
+
 -- Orders to give a debit back, as refund or void; tether_core.giveback tells their life.
 create table givebacks (
     id bigint generated always as identity primary key,

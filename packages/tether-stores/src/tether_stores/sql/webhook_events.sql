@@ -95,6 +95,27 @@ with woken as (
 )
 select count(*) from woken;
 
+-- wake_known --
+-- Make notifications of n payments due that nobody knew so far: those that waited, and those that were parked for it.
+-- Returns how many of each: two rows, state and count.
+with found as (
+    select e.id, e.state
+    from unnest(%(unique_ids)b::text[]) as told (unique_id)
+    join webhook_events e on e.notification_id = told.unique_id
+    where e.state in ('waiting', 'parked') and e.reason = 'unknown_payment'
+    order by e.id
+    for update of e
+),
+woken as (
+    update webhook_events e
+    set state = 'waiting', failures = 0, next_at = %(now)s, reason = null, outcome = null
+    from found
+    where e.id = found.id
+    returning found.state
+)
+select told.state, (select count(*) from woken where woken.state = told.state)
+from unnest(array['waiting', 'parked']) as told (state);
+
 -- due --
 -- Whether any row has been due for longer than %(older_than_s)s seconds. One row.
 select exists (

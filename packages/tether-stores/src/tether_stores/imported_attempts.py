@@ -1,0 +1,95 @@
+"""Attempts of another system: one short function per query of `sql/imported_attempts.sql`, which tells how they live."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from tether_core.billing import Attempt
+from tether_core.earlier import Earlier
+
+from tether_stores.postgres import Connection
+from tether_stores.queries import load
+
+__all__ = ["add", "latest_debtor", "on_record"]
+
+_SQL: Final = load("imported_attempts")
+
+
+async def on_record(
+    conn: Connection, *, transaction_ids: Sequence[str], unique_ids: Sequence[str]
+) -> list[Attempt]:
+    """
+    Load the attempts with any of these ids, whoever made them.
+
+    Args:
+        conn: Any connection.
+        transaction_ids: Ours, or those of the other system.
+        unique_ids: The gateway's.
+
+    Returns:
+        One attempt each, in the order of their rows.
+    """
+    cursor = await conn.execute(
+        _SQL["on_record"],
+        {"transaction_ids": list(transaction_ids), "unique_ids": list(unique_ids)},
+        binary=True,  # fingerprints come as bytes
+    )
+    return [Attempt(*row) for row in await cursor.fetchall()]
+
+
+async def add(conn: Connection, debits: Sequence[tuple[Earlier, Attempt]], *, now: datetime) -> None:
+    """
+    Put debits of another system on record, each with a debtor of its own.
+
+    Args:
+        conn: The transaction they belong to.
+        debits: n debits, each as it was read and as the attempt it becomes; row numbers are distinct.
+        now: The present moment.
+
+    Raises:
+        psycopg.errors.UniqueViolation: when one of their ids has come on record meanwhile.
+    """
+    if not debits:
+        return
+    shared = {
+        "fingerprints": [attempt.iban_fingerprint for _, attempt in debits],
+        "amounts_minor": [attempt.amount_minor for _, attempt in debits],
+        "currencies": [attempt.currency for _, attempt in debits],
+        "now": now,
+    }
+    cursor = await conn.execute(
+        _SQL["add_debtors"],
+        {
+            **shared,
+            "row_numbers": [one.row for one, _ in debits],
+            "ibans": [one.iban for one, _ in debits],
+            "names": [one.name for one, _ in debits],
+            "references": [one.reference for one, _ in debits],
+            "mandate_ids": [one.mandate_id for one, _ in debits],
+        },
+    )
+    debtors: dict[int, int] = dict(await cursor.fetchall())
+    await conn.execute(
+        _SQL["add"],
+        {
+            **shared,
+            "debtor_ids": [debtors[one.row] for one, _ in debits],
+            "accounts": [attempt.account for _, attempt in debits],
+            "transaction_ids": [attempt.transaction_id for _, attempt in debits],
+            "unique_ids": [attempt.unique_id for _, attempt in debits],
+            "states": [attempt.state for _, attempt in debits],
+            "payment_stages": [attempt.payment_stage for _, attempt in debits],
+            "dispute_stages": [attempt.dispute_stage for _, attempt in debits],
+            "error_codes": [attempt.error_code for _, attempt in debits],
+            "reason_codes": [attempt.reason_code for _, attempt in debits],
+            "maskeds": [attempt.iban_masked for _, attempt in debits],
+            "sent_ats": [one.sent_at for one, _ in debits],
+            "updated_ats": [one.updated_at for one, _ in debits],
+        },
+    )
+
+
+async def latest_debtor(conn: Connection) -> tuple[str, bytes] | None:
+    """The IBAN and the fingerprint of the debtor that came last, or `None` where there is none."""
+    row = await (await conn.execute(_SQL["latest_debtor"], binary=True)).fetchone()
+    return None if row is None else (row[0], row[1])
