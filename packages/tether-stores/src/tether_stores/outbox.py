@@ -62,7 +62,8 @@ class Horizon:
     """
 
     def __init__(self) -> None:
-        self._awaited: Tip | None = None
+        # Oldest first. Each awaits all that those before it await, so there are at most as many as there are writers.
+        self._awaiting: list[Tip] = []
 
     def complete_to(self, seen: Tip) -> int | None:
         """
@@ -75,14 +76,17 @@ class Horizon:
             An id: of the rows up to it, those that are in sight for a statement that begins now are all that there will ever be.
             `None` where nothing new can be said.
         """
-        if not seen.writing:
-            self._awaited = None
-            return seen.id
         reached = None
-        if self._awaited is not None and not self._awaited.writing & seen.writing:
-            reached, self._awaited = self._awaited.id, None
-        if self._awaited is None:
-            self._awaited = seen
+        awaiting: list[Tip] = []
+        for tip in (*self._awaiting, seen):
+            writing = tip.writing & seen.writing
+            if not writing:
+                reached = tip.id
+                continue
+            if awaiting and awaiting[-1].writing == writing:
+                awaiting.pop()  # both are complete at the same moment, and this one reaches further
+            awaiting.append(Tip(tip.id, writing))
+        self._awaiting = awaiting
         return reached
 
 
