@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import signal
 from typing import TYPE_CHECKING
 
 import psutil  # publishes no types
 import pytest
+from tether_sandbox.services import server
 from tether_sandbox.services.guard import ended
 from tether_sandbox.services.server import DidNotStart, free_port
 from tether_sandbox.services.waiting import eventually, until
@@ -51,6 +53,21 @@ def test_a_program_that_fails_says_why(process: Launch) -> None:
         program.await_url("http://127.0.0.1:1/")
     with pytest.raises(DidNotStart, match="no such program"):
         process("tether-nothing", environ={})
+
+
+def test_a_port_is_given_to_one_process_only(process: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever tests, tries and measures on one machine at once would have servers answer for each other."""
+    few = random.SystemRandom().randrange(20_000, 31_900)
+    monkeypatch.setattr(server, "_PORTS", range(few, few + 100))
+    ours = [free_port() for _ in range(30)]
+    draw = (
+        f"from tether_sandbox.services import server; server._PORTS = range({few}, {few + 100});"
+        "print(*[server.free_port() for _ in range(30)])"
+    )
+    other = process("python", "-c", draw, environ={})
+    assert other.wait() == 0, other.stderr
+    theirs = [int(port) for port in other.stdout.split()]
+    assert len({*ours, *theirs}) == 60
 
 
 async def test_waiting_for_a_fact_leaves_the_loop_free() -> None:

@@ -16,11 +16,14 @@ Bad directive
 """
 
 import contextlib
+import os
 import random
 import signal
 import socket
 import subprocess
 import time
+import weakref
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +38,10 @@ _START_S = 30.0  # for an answer after the start; Postgres may have a crash to r
 _STOP_S = 20.0  # for a tidy end; then SIGKILL
 _POLL_S = 0.02
 _PORTS = range(20_000, 32_000)
-_TRIES = 8  # for a port; each clash is with a program that took ours within milliseconds
+_TRIES = 8  # for a port; each clash is with a stranger's program that took ours within milliseconds
+_CLAIMS_MAX = 200  # of one process; its older ports have long been bound, or are needed no more
+
+_claims: deque[int] = deque()
 
 
 class DidNotStart(Unavailable):
@@ -63,17 +69,32 @@ class DidNotStart(Unavailable):
 
 def free_port() -> int:
     """
-    A port of 127.0.0.1 that nobody listens on at this moment.
+    A port of 127.0.0.1 that nobody listens on, and that no other process is given by this function.
 
     It lies below the ports that systems hand out for outgoing connections (32768 and up). Among those, a
     client that knocks at the port of a stopped server can be given that very port, connect to itself and
     keep the server from coming back.
+
+    Between this answer and the server's start anybody could be given the same port, and again while the
+    server is down for a moment. So it is claimed, by a UDP socket of the same number: nothing is sent there,
+    but the system gives it to one process at a time and takes it back when that process ends.
     """
+    port, claim = _claimed_port()
+    _claims.append(claim)
+    if len(_claims) > _CLAIMS_MAX:
+        os.close(_claims.popleft())
+    return port
+
+
+def _claimed_port() -> tuple[int, int]:
+    """Give a port and the descriptor of the socket that claims it, for as long as that is open."""
     chance = random.SystemRandom()
     while True:
         port = chance.choice(_PORTS)
-        if _is_free(port):
-            return port
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as claim, contextlib.suppress(OSError):
+            claim.bind(("127.0.0.1", port))
+            if _is_free(port):
+                return port, claim.detach()
 
 
 def _is_free(port: int) -> bool:
@@ -159,14 +180,16 @@ class Server:
             self._launch(self._port)
             return
         for tries_left in reversed(range(_TRIES)):
-            port = free_port()
+            port, claim = _claimed_port()
             try:
                 self._launch(port)
             except DidNotStart:
+                os.close(claim)
                 if _is_free(port) or not tries_left:
                     raise  # the port was not the reason, or luck has run out
             else:
                 self._port = port
+                weakref.finalize(self, os.close, claim)  # the port is ours while we are down, too
                 return
 
     def stop(self) -> None:
