@@ -198,7 +198,7 @@ def test_what_is_given_back_is_given_back_once(world: World, until: Callable[...
         Owed(scripted_iban(0), one) for one in (*lost, never)
     ]
     run_id = world.order(owed)
-    until(lambda: world.run(run_id)["run"]["count"] == len(owed), what="the plan", timeout_s=30)
+    until(lambda: world.run(run_id)["run"]["count"] == len(owed), what="the plan")
     until(
         lambda: world.settled(Counter(approved=len(owed))), what="every debit to be collected", timeout_s=120
     )
@@ -214,7 +214,7 @@ def test_what_is_given_back_is_given_back_once(world: World, until: Callable[...
     )
     ((transaction_id,),) = world.all(f"select transaction_id from billing_attempts where id = {back}")
     world.simulator.turn(Told("chargebacked", "chargeback", "MD06", transaction_id=transaction_id))
-    until(lambda: world.state(back) == "chargebacked", what="the chargeback", timeout_s=30)
+    until(lambda: world.state(back) == "chargebacked", what="the chargeback")
     assert world.api.post(f"/api/billing-attempts/{back}/refund", json={}).status_code == 409
     for attempt_id in (*refunded, *refunded):
         assert world.api.post(f"/api/billing-attempts/{attempt_id}/refund", json={}).status_code in {200, 202}

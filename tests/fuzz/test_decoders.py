@@ -31,7 +31,7 @@ from tether_web import blacklist, files, pages, receiving, uploads
 SHEETS: Final = sorted(
     path
     for path in (Path(__file__).parents[1] / "data" / "spreadsheets").iterdir()
-    if path.suffix not in {".json", ".py"}
+    if path.is_file() and path.suffix not in {".json", ".py"}
 )
 TODAY: Final = date(2026, 3, 2)
 

@@ -110,5 +110,5 @@ def test_told_to_stop_it_leaves_nothing_behind(
             signal.SIGKILL: -9,
         }[how]
     )
-    until(lambda: not _left(program, tree) and not data.exists(), what="nothing left", timeout_s=30)
+    until(lambda: not _left(program, tree) and not data.exists(), what="nothing left")
     assert "Traceback" not in program.stderr

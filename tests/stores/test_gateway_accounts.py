@@ -78,7 +78,7 @@ async def test_keys_are_changed_one_after_the_other(conn: Connection) -> None:
     assert "second" in await all_accounts(conn, settings=settings(TETHER_SECRETS_KEY=OTHER_KEY))
 
 
-@pytest.mark.parametrize("key", ["", OTHER_KEY])
+@pytest.mark.parametrize("key", ["", OTHER_KEY], ids=["no key", "another"])
 async def test_a_row_that_no_key_opens_stops_nobody_else(conn: Connection, key: str) -> None:
     """One account with a lost key must not take the notifications of all the others with it."""
     await put(conn, SECOND, keys=[KEY], now=NOW)

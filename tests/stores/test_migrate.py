@@ -104,8 +104,8 @@ def test_what_cannot_be_had_in_time_is_given_up_with_clear_words(
     migrate(empty_database_url, now=NOON)
     made_up |= {"0002_pre_b": "alter table a add column b int" + ("" if trouble else "; select pg_sleep(60)")}
     quick = "select set_config('lock_timeout', '100ms', true), set_config('statement_timeout', '500ms', true)"
-    monkeypatch.setattr(module, "_SQL", {**module._SQL, "set_timeouts": quick})
-    with psycopg.connect(empty_database_url) as busy:
+    with monkeypatch.context() as hasty, psycopg.connect(empty_database_url) as busy:
+        hasty.setattr(module, "_SQL", {**module._SQL, "set_timeouts": quick})
         busy.execute(trouble)
         with pytest.raises(StoreUnreachable, match=words):
             migrate(empty_database_url, now=NOON)

@@ -16,6 +16,7 @@ from tether_stores.redis import open_redis
 from tether_stores.redis_limits import Limiter, standing
 
 NOWHERE = "redis://127.0.0.1:1/0"  # nothing listens there
+PATIENT_S = 20.0  # for a reply: how long a busy machine takes says nothing about the limits
 SHARED = rules.limits({"billing": 50, "reconciliation": 20}, total_per_s=50)
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -113,7 +114,10 @@ def test_the_script_and_the_core_trust_alike(
 
 async def test_two_nodes_share_one_rate(redis_url: str) -> None:
     """With a limit per node, every node added would raise the load on the gateway."""
-    async with open_redis(redis_url, name="a") as one, open_redis(redis_url, name="b") as other:
+    async with (
+        open_redis(redis_url, name="a", timeout_s=PATIENT_S) as one,
+        open_redis(redis_url, name="b", timeout_s=PATIENT_S) as other,
+    ):
         nodes = Limiter(one), Limiter(other)
         began_s = _seconds(await one.time())
         granted = 0
@@ -130,7 +134,10 @@ async def test_two_nodes_share_one_rate(redis_url: str) -> None:
 
 async def test_the_breaker_is_one_for_all_nodes(redis_url: str) -> None:
     """A node that learned nothing of the others' failures would go on calling a gateway that is down."""
-    async with open_redis(redis_url, name="a") as one, open_redis(redis_url, name="b") as other:
+    async with (
+        open_redis(redis_url, name="a", timeout_s=PATIENT_S) as one,
+        open_redis(redis_url, name="b", timeout_s=PATIENT_S) as other,
+    ):
         failing, asking = Limiter(one), Limiter(other)
         permit = await failing.ask("default")
         await failing.report("default", permit, failed=[True] * 20)
@@ -175,7 +182,7 @@ async def test_without_redis_the_breaker_works_for_the_node_alone() -> None:
 async def test_redis_comes_back(services: Services, redis_url: str) -> None:
     """A node that stayed with its small share for ever would bill at a tenth of the speed until somebody restarts it."""
     assert services.redis is not None
-    async with open_redis(redis_url, name="a") as client:
+    async with open_redis(redis_url, name="a", timeout_s=PATIENT_S) as client:
         now_s = 100.0
         limiter = Limiter(client, clock_s=lambda: now_s)
         alone: list[bool] = []
@@ -189,7 +196,7 @@ async def test_redis_comes_back(services: Services, redis_url: str) -> None:
 
 async def test_a_flush_grants_nothing_extra(redis_url: str) -> None:
     """Whoever empties Redis again and again must not raise the rate."""
-    async with open_redis(redis_url, name="a") as client:
+    async with open_redis(redis_url, name="a", timeout_s=PATIENT_S) as client:
         limiter = Limiter(client)
         granted = 0
         for _ in range(20):
@@ -200,14 +207,14 @@ async def test_a_flush_grants_nothing_extra(redis_url: str) -> None:
 
 async def test_a_share_that_is_not_there_is_refused(redis_url: str) -> None:
     """A misspelt share must not become a call without a limit."""
-    async with open_redis(redis_url, name="a") as client:
+    async with open_redis(redis_url, name="a", timeout_s=PATIENT_S) as client:
         with pytest.raises(InvalidRequest, match="no share called lending"):
             await Limiter(client).take("default", share="lending", wanted=1, shares=SHARED)
 
 
 async def test_nothing_called_yet(redis_url: str) -> None:
     """The status of a fresh installation is asked for before anything was called."""
-    async with open_redis(redis_url, name="a") as client:
+    async with open_redis(redis_url, name="a", timeout_s=PATIENT_S) as client:
         assert await standing(client, []) == []
         fresh = (await standing(client, ["default"]))[0]
     assert (fresh.breaker, fresh.left) == ("closed", ())

@@ -107,7 +107,7 @@ async def test_a_run_is_ordered_planned_and_watched(
     run = answer.json()
     assert (run["state"], run["created_by"], run["terms"]["usage"]) == ("planning", "tests", "March")
     assert answer.headers["location"] == f"/api/billing-runs/{run['id']}"
-    async with open_redis(redis_url, name="tests") as cache:
+    async with open_redis(redis_url, name="tests", timeout_s=20) as cache:
         assert await cache.keys(f"saq:job:billing:{PLAN.name}:*")  # the worker was rung
     await plan(database_url)
     shown = (await api.get(answer.headers["location"])).json()
@@ -142,7 +142,7 @@ async def test_a_run_is_paused_resumed_and_cancelled(
     assert (again.status_code, again.json()["code"]) == (409, "illegal_step")
     resumed = await api.post(f"{at}/resume")
     assert (resumed.json()["state"], resumed.json()["paused_because"]) == ("running", None)
-    async with open_redis(redis_url, name="tests") as cache:
+    async with open_redis(redis_url, name="tests", timeout_s=20) as cache:
         assert await cache.keys(f"saq:job:billing:{SEND.name}:*")
     cancelled = await api.post(f"{at}/cancel")
     assert cancelled.json()["state"] == "cancelled"
@@ -331,7 +331,7 @@ async def test_notifications_of_an_account_of_a_row_are_genuine(
 
 async def test_metrics_show_breaker_and_limits(api: httpx.AsyncClient, redis_url: str) -> None:
     """Whoever is called at night must see at once that the gateway is not being called."""
-    async with open_redis(redis_url, name="tests") as cache:
+    async with open_redis(redis_url, name="tests", timeout_s=20) as cache:
         limiter = Limiter(cache)
         permit = await limiter.ask("default")
         await limiter.report("default", permit, failed=[True] * 20)

@@ -167,11 +167,14 @@ async def test_without_redis_everything_is_recorded_and_quickly(
             began = monotonic()
             assert await inbox.deliver(_row("first")) == "recorded"
             assert monotonic() - began < 5
-            began = monotonic()
+            quick = 0
             for n in range(40):
+                began = monotonic()
                 assert await inbox.deliver(_row(f"e{n}")) == "recorded"
+                quick += monotonic() - began < 0.25
             assert await inbox.deliver(_row("e0")) == "repeated"
-            assert monotonic() - began < 8  # with a quarter of a second for each it would be ten
+            # Each that asked would have waited that long. A busy machine makes some slow, and not so many.
+            assert quick > 10
         services.redis.kill()
         assert await inbox.deliver(_row("second")) == "recorded"
         services.redis.start()
@@ -232,7 +235,11 @@ async def test_one_stuck_row_does_not_hold_up_the_others_for_ever(
 
             await eventually(taken, what="another delivery to be taken", despite=(StoreUnreachable,))
             forgotten.rollback()
-        assert await inbox.deliver(stuck) == "recorded"
+
+        async def landed() -> bool:
+            return await inbox.deliver(stuck) in {"recorded", "repeated"}  # a 503 may have landed late
+
+        await eventually(landed, what="the row that was stuck", despite=(StoreUnreachable,))
 
 
 async def test_closing_waits_for_commits_and_not_for_a_store_that_hangs(

@@ -18,6 +18,7 @@ import pytest
 import python_calamine
 from tether_core.screening import Policy
 from tether_core.spreadsheet import Debtor, Plan, Rules, reading, rows
+from tether_sandbox.services.server import free_port
 from tether_stores.objects import open_objects
 from tether_stores.postgres import open_pool
 from tether_stores.settings import Settings
@@ -306,9 +307,7 @@ async def test_a_store_that_answers_is_told_by_ready(client: httpx.AsyncClient) 
 @pytest.fixture
 def served(process: Launch, environment: dict[str, str]) -> tuple[str, int, int]:
     """A node of ours as a process: its host, port and process id."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     program = process("tether-web", "--port", str(port), environ=environment)
     program.await_url(f"http://127.0.0.1:{port}/health")
     return "127.0.0.1", port, program.pid
@@ -356,6 +355,7 @@ def test_memory_stays_flat_under_a_large_file(
             connection.sendall(b"0123456789abcde\n" * (1 << 16))
             peak = max(peak, sum(one.memory_info().rss for one in processes))
         connection.sendall(tail)
+        connection.settimeout(60)
         assert b" 202 " in connection.recv(100)
     assert [path.stat().st_size for path in stored()] == [size]
     assert peak - before < 32 << 20

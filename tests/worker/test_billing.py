@@ -94,7 +94,7 @@ async def _opened(
     )
     async with (
         open_gateways(pool, settings=settings, connections_max=worker.CALLS_MAX) as gateways,
-        open_redis(settings.redis_url, name="tests") as cache,
+        open_redis(settings.redis_url, name="tests", timeout_s=20) as cache,
     ):
         yield Billing(pool, gateways, Limiter(cache), RULES, clock, asyncio.Event())
 
@@ -417,7 +417,7 @@ async def test_a_gateway_that_fails_is_left_alone(
     assert await send(has) < 300
     states = [one.state for one in await attempts(conn, run_id)]
     assert states.count("pending") > 100
-    async with open_redis(redis_url, name="tests") as cache:
+    async with open_redis(redis_url, name="tests", timeout_s=20) as cache:
         assert (await standing(cache, ["default"]))[0].breaker == "open"
 
 

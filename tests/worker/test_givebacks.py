@@ -156,7 +156,7 @@ async def world(
     )
     async with (
         open_gateways(pool, settings=settings, connections_max=CALLS_MAX) as gateways,
-        open_redis(settings.redis_url, name="tests") as cache,
+        open_redis(settings.redis_url, name="tests", timeout_s=20) as cache,
     ):
         limiter = Limiter(cache)
         has = Billing(pool, gateways, limiter, RULES, lambda: one.now, asyncio.Event())

@@ -257,7 +257,20 @@ async def test_zero_bytes_reach_no_table(desk: Desk) -> None:
         (b"a;" * 2_000_000, "line_too_long", "one line for each debtor"),
         (";".join(f"c{n}" for n in range(10_000)).encode() + b"\n1\n", "too_many_columns", "10,000 columns"),
     ],
-    ids=str,
+    ids=[
+        "nothing",
+        "blanks",
+        "no rows",
+        "pdf",
+        "html",
+        "bomb",
+        "wide workbook",
+        "wide sheet",
+        "cut off",
+        "encrypted",
+        "one line",
+        "many columns",
+    ],
 )
 async def test_a_file_that_cannot_be_read_fails_with_a_sentence(
     desk: Desk, data: bytes | Callable[[], bytes], code: str, sentence: str

@@ -17,6 +17,7 @@ import psutil
 import pytest
 from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet import Answers, FileRefused, Kind, Plan, Row, Rules, reading
+from tether_sandbox.services.guard import ended
 from tether_worker.reader import Child, Limits, Task
 
 if TYPE_CHECKING:
@@ -197,7 +198,8 @@ def test_the_child_dies_with_its_parent(until: Callable[..., object]) -> None:
     parent = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
-    os.kill(pid, signal.SIGSTOP)  # even one that does nothing of its own any more
+    orphan = psutil.Process(pid)
+    orphan.suspend()  # even one that does nothing of its own any more
     parent.kill()
     parent.communicate()
-    until(lambda: not psutil.pid_exists(pid), what="the end of the child")
+    until(lambda: ended(orphan), what="the end of the child")

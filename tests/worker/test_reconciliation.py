@@ -356,7 +356,7 @@ def _never_answered(world: World) -> Asking:
 
 async def test_questions_wait_in_line_for_their_turn(world: World, redis_url: str) -> None:
     """Did each of a hundred ask the limiter again and again, a worker that only waits would fill a processor."""
-    async with open_redis(redis_url, name="tests") as cache:
+    async with open_redis(redis_url, name="tests", timeout_s=20) as cache:
         limiter = Limiter(cache)
         permit = limited(limiter)
         party = msgspec.structs.replace(world.party, limits=limits({"reconciliation": 100}))

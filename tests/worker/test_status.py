@@ -107,7 +107,7 @@ async def test_runs_and_gateways_are_shown(
     await conn.execute(
         "update billing_runs set state = 'paused', paused_because = 'Look!', paused_from = 'running'"
     )
-    async with open_redis(settings.redis_url, name="tests") as cache:
+    async with open_redis(settings.redis_url, name="tests", timeout_s=20) as cache:
         limiter = Limiter(cache)
         permit = await limiter.ask("default")
         await limiter.report("default", permit, failed=[True] * 20)
