@@ -44,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
                 "-m",
                 "pytest",
                 str(_TESTS),
+                "--numprocesses=0",  # one process counts
+                "--timeout=0",  # a test may take an hour here
                 "--hypothesis-profile=long",
                 f"--hypothesis-seed={args.seed}",
             ],

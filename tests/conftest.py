@@ -6,11 +6,12 @@ import contextlib
 import os
 import secrets
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 # The clock says nothing about a rule, and a busy machine would fail tests by it.
 hypothesis.settings.register_profile("default", deadline=None)
@@ -25,6 +26,37 @@ if TYPE_CHECKING:
     from tether_sandbox.services import Services
     from tether_sandbox.services.guard import Guard
     from tether_sandbox.services.program import Launch, Program
+
+# Where programs are killed, flooded and timed. No two of these tests run at once: they would be each other's fault.
+_ALONE = ("tests/faults/", "tests/flow/")
+_PROCESSES_MAX = (
+    4  # each has a Postgres and a Redis of its own, and the tests that are alone last the longest
+)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Say among how many processes the tests are split: whole folders among some, named files or tests not at all."""
+    named = [word.partition("::")[0] for word in config.args]
+    if config.getoption("capture") == "no" or any(word.endswith((".py", ".pyi")) for word in named):
+        return 0  # starting more processes takes longer than most files, and they cannot be talked to
+    cores = os.cpu_count() or 1
+    return min(cores, _PROCESSES_MAX) if cores > 1 else 0
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Split the tests so that a file stays together, and so do those that are not to disturb each other."""
+    return _Split(config, log)
+
+
+class _Split(LoadScopeScheduling):  # type: ignore[misc]
+    def _split_scope(self, nodeid: str) -> str:
+        return "alone" if nodeid.startswith(_ALONE) else nodeid.partition("::")[0]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the longest, where they are split: what comes after it fills the other processes."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not item.nodeid.startswith(_ALONE))
 
 
 @pytest.fixture(scope="session")

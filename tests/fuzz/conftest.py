@@ -1,4 +1,4 @@
-"""Two lengths: what every run has time for, and `pytest tests/fuzz --hypothesis-profile=long`; and how many inputs there were."""
+"""Two lengths: what every run has time for, and `pytest -n 0 --timeout 0 tests/fuzz --hypothesis-profile=long`; and how many inputs there were."""
 
 from __future__ import annotations
 
