@@ -27,7 +27,11 @@ IMPURE = set(
     webbrowser
     """.split()
 )
-IMPURE_PARTS = {"urllib.request", "urllib.error"}
+IMPURE_PARTS = {
+    "urllib.request",
+    "urllib.error",
+    "xml.sax",
+}  # the last fetches by URL, and loads what that takes
 CLOCKS = {"now", "utcnow", "today"}
 BUILT_IN = {"open", "input", "print", "breakpoint", "exec", "eval"}
 # What of these modules only names things; and the one place that opens what its caller names: calamine goes by paths.

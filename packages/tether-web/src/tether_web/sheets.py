@@ -13,8 +13,8 @@ import io
 import re
 import zipfile
 from collections.abc import AsyncIterator, Sequence
+from html import escape
 from typing import Final
-from xml.sax.saxutils import escape
 
 from typing_extensions import Buffer
 
@@ -125,7 +125,11 @@ def _row(cells: Sequence[str]) -> str:
 
 def _cell(text: str) -> str:
     text = _UNWRITABLE.sub(lambda found: f"_x{ord(found.group()):04X}_", text[:_CELL_LENGTH_MAX])
-    return f'<c t="inlineStr"><is><t xml:space="preserve">{escape(text)}</t></is></c>' if text else "<c/>"
+    return (
+        f'<c t="inlineStr"><is><t xml:space="preserve">{escape(text, quote=False)}</t></is></c>'
+        if text
+        else "<c/>"
+    )
 
 
 def _frame(sheets: int) -> list[tuple[str, str]]:

@@ -19,9 +19,9 @@ tether_core.errors.Unreadable: This note cannot be read: it declares a document 
 
 import re
 from collections.abc import Iterable, Sequence
+from html import escape
 from typing import Final, NoReturn, Union
 from xml.parsers.expat import ExpatError, ParserCreate
-from xml.sax.saxutils import escape
 
 import msgspec
 
@@ -115,7 +115,7 @@ def _inner(content: Iterable[tuple[str, Content]]) -> str:
                 raise InvalidRequest(
                     "take out the control characters; no XML document can hold them", field=tag
                 )
-            inner = escape(text)
+            inner = escape(text, quote=False)
         else:
             inner = _inner(value)
             if not inner:

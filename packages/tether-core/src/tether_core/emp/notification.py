@@ -29,9 +29,9 @@ tether_core.errors.Unreadable: This notification cannot be read: it carries no i
 """
 
 import re
+from html import escape
 from typing import Final, Literal
 from urllib.parse import unquote_plus
-from xml.sax.saxutils import escape
 
 import msgspec
 
@@ -190,7 +190,7 @@ def acknowledge(notification: Notification) -> bytes:
     child = _ECHO_CHILD[notification.kind]
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f"<notification_echo><{child}>{escape(notification.id)}</{child}></notification_echo>\n"
+        f"<notification_echo><{child}>{escape(notification.id, quote=False)}</{child}></notification_echo>\n"
     ).encode()
 
 
