@@ -102,6 +102,7 @@ async def test_a_smaller_id_that_is_committed_later_is_not_skipped(
         async with slow.transaction():
             await outbox.append(slow, [(None, _moved(1))], now=NOON)
             await _announce(pool, [_moved(2)])
+            await eventually(lambda: looks[-1].id == 2, what="a look that began after it")
             looks.clear()
             await eventually(lambda: len(looks) >= 3, what="looks of the reader")
             assert {look.id for look in looks} == {2}
@@ -117,6 +118,7 @@ async def test_writers_that_never_pause_hold_nothing_back(
     """On a busy day some transaction is always writing; a feed that waits for a quiet moment would wait until the evening."""
     async with _feed(pool) as feed, pool.connection() as one, pool.connection() as other:
         follower = await _follow(feed)
+        await eventually(lambda: feed._told == 0, what="the reader to have begun, before anybody writes")
         async with other.transaction():
             async with one.transaction():
                 await outbox.append(one, [(None, _moved(1))], now=NOON)
