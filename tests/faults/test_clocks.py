@@ -32,6 +32,13 @@ def _askew(process: Launch, environ: dict[str, str], *queues: str, by_s: int) ->
 
 
 @pytest.fixture
+def conn(database_url: str) -> Iterator[psycopg.Connection]:
+    """A connection in autocommit mode."""
+    with psycopg.connect(database_url, autocommit=True) as opened:
+        yield opened
+
+
+@pytest.fixture
 def simulator(environment: dict[str, str]) -> Iterator[Simulator]:
     """A gateway that takes a second debit under the same id; it does not help anybody."""
     setup = Setup(
@@ -78,6 +85,7 @@ def test_a_worker_an_hour_behind_books_what_comes(
 def test_a_worker_an_hour_ahead_leaves_the_calls_of_others_alone(
     environment: dict[str, str],
     database_url: str,
+    conn: psycopg.Connection,
     process: Launch,
     simulator: Simulator,
     until: Callable[..., Any],
@@ -88,7 +96,6 @@ def test_a_worker_an_hour_ahead_leaves_the_calls_of_others_alone(
     A debit that is only on its way would be free to be sent again: the debtor pays twice.
     """
     environ = {**environment, "EMP_API_URL": simulator.url, "EMP_RATE_LIMIT": "200"}
-    conn = psycopg.connect(database_url, autocommit=True)
 
     def order(count: int, *, script: int) -> None:
         now = datetime.now(UTC)
@@ -125,4 +132,3 @@ def test_a_worker_an_hour_ahead_leaves_the_calls_of_others_alone(
     until(lambda: ask(under_way) == [(0,)], what="the first worker to record what it heard", timeout_s=60)
     assert ask("select distinct state from billing_attempts") == [("pending",)]
     assert simulator.sums()["debited_twice"] == []
-    conn.close()
