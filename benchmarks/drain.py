@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     write(name, lines)
     course = [at_s for at_s, _ in drained.course], [left for _, left in drained.course]
     plots.lines(name, {"notifications waiting, one worker": {"waiting": course}}, across="seconds")
-    whole = states.get("processed", 0) == rows and not held.sent.failures and not full.failures
+    whole = states == {"processed": drained.rows} and not held.sent.failures and not full.failures
     return 0 if whole else 1
 
 
