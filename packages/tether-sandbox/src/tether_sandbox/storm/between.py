@@ -28,6 +28,7 @@ _SERVERS_OF_DEBIAN = "/usr/sbin"
 # it is a POST: the same one twice is a repeat. A 503 is not asked again elsewhere: it is a node's word that a store is
 # away or that it has its hands full. The other one would say the same, and after two of those nginx would take both for
 # dead and answer 502 by itself, without a word on when to come again.
+# Where both are dead to it, one of them may be back by now, so all are asked once more before it says 502.
 _NGINX = """\
 daemon off;
 worker_processes 1;
@@ -47,6 +48,11 @@ http {{
         keepalive 64;
         keepalive_timeout 20s;
     }}
+    upstream tether_any {{
+        {any_nodes}
+        keepalive 64;
+        keepalive_timeout 20s;
+    }}
     server {{
         listen 127.0.0.1:{port};
         proxy_http_version 1.1;
@@ -59,7 +65,13 @@ http {{
         location = /api/webhooks/emp {{
             proxy_next_upstream error timeout non_idempotent;
             proxy_next_upstream_tries 2;
+            error_page 502 = @any;
             proxy_pass http://tether;
+        }}
+        location @any {{
+            proxy_next_upstream error timeout non_idempotent;
+            proxy_next_upstream_tries 2;
+            proxy_pass http://tether_any;
         }}
     }}
 }}
@@ -145,11 +157,12 @@ class Nginx(Front):
     ended_by = signal.SIGQUIT
 
     def _command(self, port: int) -> list[str]:
-        nodes = "\n        ".join(
-            f"server 127.0.0.1:{node} max_fails=2 fail_timeout=1s;" for node in self._nodes
+        nodes, any_nodes = (
+            "\n        ".join(f"server 127.0.0.1:{node} {believed};" for node in self._nodes)
+            for believed in ("max_fails=2 fail_timeout=1s", "max_fails=0")
         )
         settings = self.folder / "nginx.conf"
-        settings.write_text(_NGINX.format(nodes=nodes, port=port))
+        settings.write_text(_NGINX.format(nodes=nodes, any_nodes=any_nodes, port=port))
         return [_found("nginx"), "-p", str(self.folder), "-e", "error.log", "-c", str(settings)]
 
 
