@@ -20,7 +20,7 @@ _QUANTILES = ("p50_ms", "p95_ms", "p99_ms")
 
 
 def report(
-    turns: _Turns, absent: Mapping[str, str], length: Length, *, rounds: int, connections: int
+    turns: _Turns, absent: Mapping[str, str], length: Length, *, rounds: int, connections: Sequence[int]
 ) -> list[str]:
     """
     The result as Markdown.
@@ -35,29 +35,32 @@ def report(
     Returns:
         Lines.
     """
+    counts = " and over ".join(map(str, connections))
     lines = prose(
         f"{rounds} rounds. Each turn: {length.held_s:g} s at each rate, then {length.full_s:g} s at saturation over",
-        f"{connections} connections. One server process and one worker program each; Postgres, Redis (append-only file)",
+        f"{counts} connections. One server process and one worker program each; Postgres, Redis (append-only file)",
         f"and the load generator share the machine. At saturation the load comes from {generator()}, at fixed rates from",
         "benchmarks/driver.py.",
     )
     lines += [
-        *_saturation(turns),
+        *(line for count in connections for line in _saturation(turns, count)),
         *_rates(turns),
         *(f"- {_TITLES[name]}: **not available**: {why}" for name, why in absent.items()),
         "",
     ]
-    return [*lines, *aims(_aims(turns))] if "ours" in turns else lines
+    return [*lines, *aims(_aims(turns, connections))] if "ours" in turns else lines
 
 
-def plot(turns: _Turns, name: str) -> Path:
-    """Draw the figures that decide, from the slowest to the quickest at saturation."""
+def plot(turns: _Turns, name: str, *, connections: Sequence[int]) -> Path:
+    """Draw the figures that decide, from the slowest to the quickest at saturation over the most connections."""
+    most = max(connections)
+    per_s, cpu_us = _saturated(most)
     panels: dict[str, _Figure] = {
-        "answers per second at saturation": _per_s,
-        "server CPU per answer, microseconds": _cpu_us,
+        f"answers per second over {most} connections": per_s,
+        f"server CPU per answer over {most} connections, microseconds": cpu_us,
         "p99 at 1,000/s, milliseconds": lambda one: one.held[1_000].sent.p99_ms,
     }
-    order = sorted(turns, key=lambda one: _median(turns[one], _per_s))
+    order = sorted(turns, key=lambda one: _median(turns[one], per_s))
     return plots.bars(
         name,
         [_TITLES[one].replace("**", "") for one in order],
@@ -66,8 +69,9 @@ def plot(turns: _Turns, name: str) -> Path:
     )
 
 
-def _saturation(turns: _Turns) -> list[str]:
-    lines = ["## At saturation", ""]
+def _saturation(turns: _Turns, connections: int) -> list[str]:
+    per_s, cpu_us = _saturated(connections)
+    lines = [f"## At saturation, over {connections} connections", ""]
     lines += prose(
         "Ratios are Tether's figure over that of the row, made within each round: the median, and the lowest to the highest.",
         '"CPU" is that of the server\'s processes per answer, the lowest of the rounds; "all CPU" counts the worker, Postgres',
@@ -87,23 +91,26 @@ def _saturation(turns: _Turns) -> list[str]:
         [
             (
                 _TITLES[name],
-                round(_median(told, _per_s)),
-                _ratio(turns, name, _per_s),
-                *(float(median(getattr(one.full, field) for one in told)) for field in _QUANTILES),
-                round(min(_cpu_us(one) for one in told)),
-                _ratio(turns, name, _cpu_us),
-                round(min(one.full.cost.total_us for one in told)),
-                sum(one.full.failures for one in told),
+                round(_median(told, per_s)),
+                _ratio(turns, name, per_s),
+                *(
+                    float(median(getattr(one.full[connections], field) for one in told))
+                    for field in _QUANTILES
+                ),
+                round(min(cpu_us(one) for one in told)),
+                _ratio(turns, name, cpu_us),
+                round(min(one.full[connections].cost.total_us for one in told)),
+                sum(one.full[connections].failures for one in told),
             )
             for name, told in turns.items()
         ],
     )
-    busy = max((one.full.driver_busy for told in turns.values() for one in told), default=0.0)
+    busy = max((one.full[connections].driver_busy for told in turns.values() for one in told), default=0.0)
     lines += prose(f"The generator used at most {busy:.2f} of a core.")
     repeated = [
         _TITLES[name]
         for name, told in turns.items()
-        if not name.startswith("floor") and any(one.full.repeated_bodies for one in told)
+        if not name.startswith("floor") and any(one.full[connections].repeated_bodies for one in told)
     ]
     return (
         [*lines, *prose("The bodies did not suffice, and were sent again, for:", *repeated)]
@@ -149,27 +156,29 @@ def _rates(turns: _Turns) -> list[str]:
     )
 
 
-def _aims(turns: _Turns) -> list[Aim]:
+def _aims(turns: _Turns, connections: Sequence[int]) -> list[Aim]:
     """What is aimed at; aims whose peer is absent are left out."""
     found = []
-    for name, least in (("fastapi_arq", 5.0), ("fastify", 1.3), ("floor-redis", 1.0)):
-        if name in turns:
-            ratio = median(_ratios(turns, name, _per_s))
-            found.append(Aim(f"answers/s, Tether : {name}, at least {least}", ratio, ratio >= least))
-    if "floor" in turns:
-        ratio = median(_ratios(turns, "floor", _cpu_us))
-        found.append(Aim("CPU per answer, Tether : floor, at most 3", ratio, ratio <= 3))
+    for count in connections:
+        per_s, cpu_us = _saturated(count)
+        over = f"over {count} connections"
+        for name, least in (("fastapi_arq", 5.0), ("fastify", 1.3), ("floor-redis", 1.0)):
+            if name in turns:
+                ratio = median(_ratios(turns, name, per_s))
+                found.append(
+                    Aim(f"answers/s {over}, Tether : {name}, at least {least}", ratio, ratio >= least)
+                )
+        if "floor" in turns:
+            ratio = median(_ratios(turns, "floor", cpu_us))
+            found.append(Aim(f"CPU per answer {over}, Tether : floor, at most 3", ratio, ratio <= 3))
     p99_ms = _median(turns["ours"], lambda one: one.held[1_000].sent.p99_ms)
     found.append(Aim("Tether's p99 at 1,000/s, below 10 ms", p99_ms, p99_ms < 10))
     return found
 
 
-def _per_s(one: Turn) -> float:
-    return one.full.per_s
-
-
-def _cpu_us(one: Turn) -> float:
-    return one.full.cost.us["server"]
+def _saturated(connections: int) -> tuple[_Figure, _Figure]:
+    """Answers per second, and CPU of the server's processes per answer, at saturation over so many connections."""
+    return (lambda one: one.full[connections].per_s), (lambda one: one.full[connections].cost.us["server"])
 
 
 def _median(told: Sequence[Turn], figure: _Figure) -> float:

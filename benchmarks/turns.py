@@ -6,7 +6,7 @@ books. A variant that does less is not measured.
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,19 +36,20 @@ class Turn(msgspec.Struct, frozen=True):
     What one turn of a variant gave.
 
     Attributes:
-        full: At saturation.
+        full: At saturation, by connections.
         held: By rate.
         waiting: Jobs that waited for the worker at the end of each rate.
     """
 
-    full: Full
+    full: dict[int, Full]
     held: dict[int, Held]
     waiting: dict[int, int]
 
     @property
     def failures(self) -> int:
         """Requests that were not answered with 200."""
-        return self.full.failures + sum(held.sent.failures for held in self.held.values())
+        refused = sum(full.failures for full in self.full.values())
+        return refused + sum(held.sent.failures for held in self.held.values())
 
 
 class Length(msgspec.Struct, frozen=True):
@@ -59,16 +60,18 @@ class Length(msgspec.Struct, frozen=True):
     full_s: float
 
 
-def turn(on: Stand, variant: Variant, files: Mapping[str, Path], *, length: Length, connections: int) -> Turn:
+def turn(
+    on: Stand, variant: Variant, files: Mapping[str, Path], *, length: Length, connections: Sequence[int]
+) -> Turn:
     """
     One turn of one variant.
 
     Args:
         on: The stand, on the variant's database.
         variant: Which.
-        files: Bodies by part: "warm", each rate, "full".
+        files: Bodies by part: "warm", each rate, "full" for each number of connections.
         length: Of the parts.
-        connections: At saturation.
+        connections: At saturation, one number after the other.
 
     Returns:
         What it gave.
@@ -90,7 +93,12 @@ def turn(on: Stand, variant: Variant, files: Mapping[str, Path], *, length: Leng
         for rate in RATES:
             held[rate] = hold(url, files[str(rate)], rate=rate, seconds=length.held_s, programs=programs)
             waiting[rate] = _waiting(on, variant)
-        full = saturate(url, files["full"], connections=connections, seconds=length.full_s, programs=programs)
+        full = {
+            count: saturate(
+                url, files[f"full-{count}"], connections=count, seconds=length.full_s, programs=programs
+            )
+            for count in connections
+        }
     finally:
         running.kill()
     return Turn(full, held, waiting)

@@ -9,6 +9,7 @@ a round, and the median of the rounds is told, with the lowest and the highest.
 
 import argparse
 import sys
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -34,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options."""
     parser.add_argument("--short", action="store_true", help="one round of seconds, to see that it works")
     parser.add_argument("--rounds", type=int, help="rounds (default: 5, short: 1)")
-    parser.add_argument("--connections", type=int, default=64, help="at saturation (default: %(default)s)")
+    parser.add_argument(
+        "--connections", default="64,256", help="at saturation, with commas (default: %(default)s)"
+    )
     parser.add_argument("--only", help="variants, with commas; of: " + ", ".join(one.name for one in ALL))
     parser.add_argument("--seed", type=int, default=1, help="of the payments (default: %(default)s)")
 
@@ -43,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     """Run it; 0 when every variant that could be installed answered every request."""
     rounds = args.rounds or (1 if args.short else 5)
     length = Length(1, 1, 4) if args.short else Length(3, 10, 8)
+    connections = [int(count) for count in args.connections.split(",")]
     wanted = args.only.split(",") if args.only else [one.name for one in ALL]
     absent: dict[str, str] = {}
     chosen: list[Variant] = []
@@ -59,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         database.run(apart, FLOOR["floor_table"])
         database.run(apart, FLOOR["peers_table"])
         for number in range(rounds):
-            files = _bodies(it, length, number=args.seed * 1_000 + number)
+            files = _bodies(it, length, connections, number=args.seed * 1_000 + number)
             first = number % max(len(chosen), 1)
             for variant in chain(chosen[first:], chosen[:first]):
                 if variant.name in absent:
@@ -68,25 +72,25 @@ def run(args: argparse.Namespace) -> int:
                 on = it if variant.kind == "ours" else apart
                 try:
                     turns[variant.name].append(
-                        turn(on, variant, files, length=length, connections=args.connections)
+                        turn(on, variant, files, length=length, connections=connections)
                     )
                 except (DidNotStart, TimeoutError) as problem:
                     absent[variant.name] = str(problem).splitlines()[0][:200]
     complete = {name: told for name, told in turns.items() if len(told) == rounds}
     name = "webhooks-short" if args.short else "webhooks"
     lines = heading("Webhooks: Tether, the floor and the peers", seed=args.seed)
-    lines += comparison.report(complete, absent, length, rounds=rounds, connections=args.connections)
+    lines += comparison.report(complete, absent, length, rounds=rounds, connections=connections)
     write(name, lines)
-    comparison.plot(complete, name)
+    comparison.plot(complete, name, connections=connections)
     return 1 if any(one.failures for told in complete.values() for one in told) else 0
 
 
-def _bodies(it: Stand, length: Length, *, number: int) -> dict[str, Path]:
+def _bodies(it: Stand, length: Length, connections: Sequence[int], *, number: int) -> dict[str, Path]:
     """Write the bodies of a round, of payments that exist; what was written for the last one is replaced."""
     counts = {
         "warm": int(WARM_RATE * length.warm_s),
         **{str(rate): int(rate * length.held_s) for rate in RATES},
-        "full": int(_PER_S_MAX * length.full_s),
+        **{f"full-{count}": int(_PER_S_MAX * length.full_s) for count in connections},
     }
     attempts = it.seeded(sum(counts.values()) // PER_ATTEMPT + 1, number=number)
     bodies = notifications(attempts, number=number)

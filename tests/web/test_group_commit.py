@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
-from tether_core.errors import Overloaded, StoreUnreachable
+from tether_core.errors import Overloaded, StoreUnreachable, Unavailable
 from tether_web.group_commit import Deadlines, Group
 
 if TYPE_CHECKING:
@@ -171,6 +173,52 @@ async def test_too_many_behind_a_look_are_turned_away(calls: _Calls) -> None:
     results = await asyncio.gather(*map(first.do, range(3)), return_exceptions=True)
     assert results[0] == 0
     assert [type(result) for result in results[1:]] == [Overloaded, Overloaded]
+
+
+class _Held:
+    """An item that tells, by a weak reference, whether anybody holds it."""
+
+
+@pytest.mark.parametrize("refused_by", ["the call", "a full group behind", "the deadline"])
+async def test_who_was_refused_is_held_by_nobody(refused_by: str) -> None:
+    """Under overload thousands a second are refused: each must go at once and not wait for the collector, request and all."""
+    opened = asyncio.Event()
+
+    async def waits(items: Sequence[_Held]) -> Sequence[None]:
+        await opened.wait()
+        if refused_by == "the call":
+            raise StoreUnreachable("postgres")
+        return [None for _ in items]
+
+    full: Group[_Held, None] = Group(waits, batch_max=1, waiting_max=0, what="items")
+    deadlines = Deadlines(0.01, lambda: StoreUnreachable("postgres"))
+    group = Group(
+        waits,
+        batch_max=2,
+        waiting_max=9,
+        what="items",
+        onward=full,
+        deadlines=deadlines if refused_by == "the deadline" else None,
+    )
+    items = [_Held(), _Held()]
+    held = [weakref.ref(item) for item in items]
+    gc.collect()
+    gc.disable()
+    try:
+        waiting = [asyncio.create_task(group.do(item)) for item in items]
+        del items
+        if refused_by != "the deadline":
+            await _settled()
+            opened.set()
+        await asyncio.wait(waiting)
+        assert all(isinstance(one.exception(), Unavailable) for one in waiting)
+        del waiting
+        opened.set()
+        await group.drained()
+        await _settled()
+        assert [one() for one in held] == [None, None]
+    finally:
+        gc.enable()
 
 
 async def test_waits_end_in_their_order_and_each_in_its_time() -> None:

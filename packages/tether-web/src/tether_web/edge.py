@@ -7,12 +7,13 @@ no route. Successful notifications are counted and not logged; a busy day would 
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from itertools import count
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import Histogram
@@ -20,7 +21,7 @@ from tether_stores.telemetry import REQUEST_ID, logger
 
 from tether_web.metrics import REQUEST_SECONDS
 
-__all__ = ["wrapped"]
+__all__ = ["Answer", "Direct", "wrapped"]
 
 # Taken over from a proxy where it looks like an id; anything else is replaced, so that no log line can be forged.
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9_.:-]{8,64}")
@@ -36,13 +37,32 @@ _QUIET: Final = {"/api/webhooks/emp", "/health", "/ready", "/metrics"}
 _log = logger("http")
 
 
-def wrapped(app: ASGIApp, *, direct: Mapping[str, ASGIApp]) -> ASGIApp:
+class Answer(msgspec.Struct, frozen=True):
+    """
+    An HTTP answer.
+
+    Attributes:
+        status: The code.
+        headers: What this answer says beside what every answer says: content-type, content-length and so on.
+        body: Its bytes.
+    """
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+
+Direct: TypeAlias = Callable[[Scope, Receive], Awaitable[Answer | None]]
+
+
+def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct]) -> ASGIApp:
     """
     *app* with request ids, headers, counters and a log line around it.
 
     Args:
         app: The application.
-        direct: By path, what answers in its place: plain ASGI without the framework's price. It lets nothing escape.
+        direct: By path, what answers in its place, without the framework's price: it takes a request and gives the answer,
+            or `None` when the sender has gone. It lets nothing escape.
 
     Returns:
         An ASGI application.
@@ -56,6 +76,16 @@ def wrapped(app: ASGIApp, *, direct: Mapping[str, ASGIApp]) -> ASGIApp:
             return
         began = perf_counter()
         request_id = _given_id(scope) or b"%s-%x" % (process, next(numbers))
+        # Every request is a task with a context of its own, so there is nothing to reset.
+        REQUEST_ID.set(request_id.decode())
+        path = scope["path"].rstrip("/")
+        if straight := direct.get(path):
+            scope["path_template"] = path
+            answer = await straight(scope, receive)
+            if answer is not None:
+                await _give(send, answer, request_id)
+            _tell(scope, answer.status if answer else 0, perf_counter() - began)
+            return
         status = 0
 
         async def sending(message: Message) -> None:
@@ -70,17 +100,16 @@ def wrapped(app: ASGIApp, *, direct: Mapping[str, ASGIApp]) -> ASGIApp:
                 ]
             await send(message)
 
-        # Every request is a task with a context of its own, so there is nothing to reset.
-        REQUEST_ID.set(request_id.decode())
-        path = scope["path"].rstrip("/")
-        if straight := direct.get(path):
-            scope["path_template"] = path
-            await straight(scope, receive, sending)
-        else:
-            await app(scope, receive, sending)
+        await app(scope, receive, sending)
         _tell(scope, status, perf_counter() - began)
 
     return edge
+
+
+async def _give(send: Send, answer: Answer, request_id: bytes) -> None:
+    headers = [*answer.headers, (b"x-request-id", request_id), *_HEADERS]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
 
 # Looking a child up by its labels costs more than observing.

@@ -41,6 +41,7 @@ class Group(Generic[T, R]):
         what: str,
         sizes: Callable[[float], object] = lambda _: None,
         onward: "Group[T, R] | None" = None,
+        deadlines: "Deadlines | None" = None,
     ) -> None:
         """
         Prepare; nothing runs until the first item.
@@ -52,6 +53,7 @@ class Group(Generic[T, R]):
             what: What the items are, for `Overloaded`.
             sizes: Told the size of every batch.
             onward: Where items go whose result is `None`, and with them whoever waits.
+            deadlines: Ends waits that take too long.
         """
         self.sizes = sizes
         self._call = call
@@ -59,6 +61,7 @@ class Group(Generic[T, R]):
         self._waiting_max = waiting_max
         self._what = what
         self._onward = onward
+        self._deadlines = deadlines
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._running: asyncio.Task[None] | None = None
 
@@ -74,15 +77,20 @@ class Group(Generic[T, R]):
 
         Raises:
             Overloaded: when too many wait already.
-            Exception: what the call raised, for this item alone.
+            Exception: what the call raised, for this item alone, or what the deadline makes.
         """
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self.add(item, future)
-        return await future
+        if self._deadlines is not None:
+            self._deadlines.watch(future)
+        try:
+            return await future
+        finally:
+            del future  # see _refuse
 
     def add(self, item: T, future: "asyncio.Future[R]") -> None:
         """
-        Have *item* done, as `do`; the result goes to *future*.
+        Have *item* done; the result goes to *future*.
 
         Args:
             item: One item.
@@ -121,7 +129,7 @@ class Group(Generic[T, R]):
             results = await self._call([item for item, _ in batch])
         except Unavailable as problem:
             for _, future in batch:
-                _fail(future, problem)
+                _refuse(future, problem)
         except Exception as problem:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
             if len(batch) == 1:
                 _fail(batch[0][1], problem)
@@ -141,7 +149,7 @@ class Group(Generic[T, R]):
         try:
             self._onward.add(item, future)
         except Overloaded as problem:
-            future.set_exception(problem)
+            _refuse(future, problem)
 
 
 class Deadlines:
@@ -183,3 +191,9 @@ class Deadlines:
 def _fail(future: "asyncio.Future[R]", problem: Exception) -> None:
     if not future.done():
         future.set_exception(problem)
+
+
+def _refuse(future: "asyncio.Future[R]", problem: Unavailable) -> None:
+    # A traceback holds the frames it passed, a frame the future, the future its problem, and the problem the traceback: a
+    # ring that only the garbage collector opens, with a request in it, and under overload there are thousands a second.
+    _fail(future, problem.with_traceback(None))

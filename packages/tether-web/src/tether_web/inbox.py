@@ -79,13 +79,14 @@ class Inbox:
         self._doorbell = doorbell
         self._clock = clock
         self._deadline_s = deadline_s
-        self._deadlines = Deadlines(deadline_s, _no_commit_in_time)
+        deadlines = Deadlines(deadline_s, _no_commit_in_time)
         self._commits: Group[Recording, Delivery] = Group(
             self._commit,
             batch_max=_BATCH_MAX,
             waiting_max=waiting_max,
             what="notifications",
             sizes=BATCH_ROWS.labels("commit").observe,
+            deadlines=deadlines,
         )
         self._looks: Group[Recording, Delivery] = Group(
             self._look,
@@ -94,6 +95,7 @@ class Inbox:
             what="notifications",
             sizes=BATCH_ROWS.labels("look-aside").observe,
             onward=self._commits,
+            deadlines=deadlines,
         )
         self._redis_away_until = 0.0
         self._marks: list[tuple[bytes, bytes]] = []
@@ -116,12 +118,8 @@ class Inbox:
                 repeat will then find it.
             Overloaded: when too many wait.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Delivery] = loop.create_future()
-        first = self._looks if loop.time() >= self._redis_away_until else self._commits
-        first.add(row, future)
-        self._deadlines.watch(future)
-        return await future
+        away = asyncio.get_running_loop().time() < self._redis_away_until
+        return await (self._commits if away else self._looks).do(row)
 
     async def close(self) -> None:
         """Finish what is in flight; called once no request can come any more, so nobody waits for what hangs."""

@@ -1,8 +1,8 @@
 """
 `POST /api/webhooks/emp`: verify, record, acknowledge.
 
-Plain ASGI that is reached past the framework, because this is the one route whose every microsecond counts and whose
-answers are the gateway's, not our API's: XML echoes, `{"status":"ok"}`, and errors as `{"error": ...}`.
+Reached past the framework, because this is the one route whose every microsecond counts and whose answers are the
+gateway's, not our API's: XML echoes, `{"status":"ok"}`, and errors as `{"error": ...}`.
 
 | what comes | what it gets |
 |---|---|
@@ -18,7 +18,7 @@ from typing import Final
 
 import msgspec
 from litestar.datastructures import State
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import Receive, Scope
 from tether_core.emp.notification import FORM, JSON, Notification, acknowledge, decode, media_type
 from tether_core.emp.signature import Credential, verify
 from tether_core.errors import SignatureMismatch, Unavailable, Unreadable
@@ -26,10 +26,11 @@ from tether_core.idempotency import Delivery, identify
 from tether_stores.telemetry import logger
 from tether_stores.webhook_events import Recording
 
+from tether_web.edge import Answer, Direct
 from tether_web.inbox import Inbox
 from tether_web.metrics import NOTIFICATIONS
 
-__all__ = ["BODY_MAX_BYTES", "PATH", "Answer", "receiving", "take"]
+__all__ = ["BODY_MAX_BYTES", "PATH", "receiving", "take"]
 
 PATH: Final = "/api/webhooks/emp"
 # Real notifications are below 4 KiB; the old system's limit was the same and never met.
@@ -47,38 +48,28 @@ _outcomes: Final = {
 }
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """
-    An HTTP answer.
-
-    Attributes:
-        status: The code.
-        content_type: The media type.
-        body: Its bytes.
-        retry_after_s: For 503: when to come again, in whole seconds; 0 for no such header.
-        allow: For 405: the method to use.
-    """
-
-    status: int
-    content_type: bytes
-    body: bytes
-    retry_after_s: int = 0
-    allow: bytes = b""
+def _answer(status: int, content_type: bytes, body: bytes, *more: tuple[bytes, bytes]) -> Answer:
+    length = str(len(body)).encode()
+    return Answer(status, ((b"content-type", content_type), (b"content-length", length), *more), body)
 
 
-def _error(status: int, text: str, *, retry_after_s: int = 0, allow: bytes = b"") -> Answer:
-    return Answer(status, _PLAIN_JSON, msgspec.json.encode({"error": text}), retry_after_s, allow)
+def _error(status: int, text: str, *more: tuple[bytes, bytes]) -> Answer:
+    return _answer(status, _PLAIN_JSON, msgspec.json.encode({"error": text}), *more)
+
+
+def _later(text: str, *, retry_after_s: int) -> Answer:
+    return _error(503, text, (b"retry-after", str(retry_after_s).encode()))
 
 
 _REFUSED: Final = _error(401, "Invalid signature")
 _TOO_LARGE: Final = _error(413, f"A notification has at most {BODY_MAX_BYTES} bytes")
 _WRONG_TYPE: Final = _error(415, f"Send {FORM} or {JSON}")
-_WRONG_METHOD: Final = _error(405, "Send notifications with POST", allow=b"POST")
-_NOT_RECORDED: Final = _error(
-    503, "The notification could not be recorded", retry_after_s=Unavailable.retry_after_s
+_WRONG_METHOD: Final = _error(405, "Send notifications with POST", (b"allow", b"POST"))
+_NOT_RECORDED: Final = _later(
+    "The notification could not be recorded", retry_after_s=Unavailable.retry_after_s
 )
-_NEW: Final = Answer(200, _PLAIN_JSON, b'{"status":"ok"}')
-_KNOWN: Final = Answer(200, _PLAIN_JSON, b'{"status":"ok","message":"Already processed"}')
+_NEW: Final = _answer(200, _PLAIN_JSON, b'{"status":"ok"}')
+_KNOWN: Final = _answer(200, _PLAIN_JSON, b'{"status":"ok","message":"Already processed"}')
 
 
 async def take(inbox: Inbox, body: bytes, *, content_type: str, credentials: Sequence[Credential]) -> Answer:
@@ -131,7 +122,7 @@ async def take(inbox: Inbox, body: bytes, *, content_type: str, credentials: Seq
     except Unavailable as problem:
         _outcomes["unavailable"]()
         _log.warning("notification not recorded", why=str(problem))
-        return _error(503, str(problem), retry_after_s=problem.retry_after_s)
+        return _later(str(problem), retry_after_s=problem.retry_after_s)
     _outcomes[delivery]()
     if delivery == "conflicting":
         _log.warning("notification conflicts with one on record", notification_id=told.id, status=told.status)
@@ -140,40 +131,37 @@ async def take(inbox: Inbox, body: bytes, *, content_type: str, credentials: Seq
 
 def _acknowledged(told: Notification, delivery: Delivery, *, media: str) -> Answer:
     if media == FORM:
-        return Answer(200, _XML, acknowledge(told))
+        return _answer(200, _XML, acknowledge(told))
     return _KNOWN if delivery == "repeated" else _NEW
 
 
-def receiving(state: State) -> ASGIApp:
+def receiving(state: State) -> Direct:
     """
-    The ASGI side of `take`.
+    `take` for requests of this one path.
 
     Args:
         state: Of the application: its inbox and its gateway accounts, once it has started.
 
     Returns:
-        An ASGI application for this one path.
+        What answers them.
     """
 
-    async def receive_one(scope: Scope, receive: Receive, send: Send) -> None:
+    async def receive_one(scope: Scope, receive: Receive) -> Answer | None:
         if scope["method"] != "POST":  # type: ignore[typeddict-item]
-            await _send(send, _WRONG_METHOD)
-            return
+            return _WRONG_METHOD
         headers = dict(scope["headers"])
         body = await _body(receive, declared=headers.get(b"content-length", b""))
         if body is None:
-            return
+            return None
         if len(body) > BODY_MAX_BYTES:
-            await _send(send, _TOO_LARGE)
-            return
+            return _TOO_LARGE
         content_type = headers.get(b"content-type", b"").decode("latin-1")
         try:
-            answer = await take(state.inbox, body, content_type=content_type, credentials=state.credentials)
+            return await take(state.inbox, body, content_type=content_type, credentials=state.credentials)
         except Exception as problem:  # noqa: BLE001 - whatever kept a genuine notification out, it has to come again
             _outcomes["unavailable"]()
             _log.error("notification not recorded", exc_info=problem)
-            answer = _NOT_RECORDED
-        await _send(send, answer)
+            return _NOT_RECORDED
 
     return receive_one
 
@@ -200,16 +188,3 @@ async def _body(receive: Receive, *, declared: bytes) -> bytes | None:
 def _declares_too_much(length: bytes) -> bool:
     # Nine digits are enough to know; Python would refuse to read some thousands of them.
     return length.isdigit() and int(length.lstrip(b"0")[:9] or b"0") > _READ_MAX_BYTES
-
-
-async def _send(send: Send, answer: Answer) -> None:
-    headers = [
-        (b"content-type", answer.content_type),
-        (b"content-length", str(len(answer.body)).encode()),
-    ]
-    if answer.retry_after_s:
-        headers.append((b"retry-after", str(answer.retry_after_s).encode()))
-    if answer.allow:
-        headers.append((b"allow", answer.allow))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
