@@ -10,31 +10,9 @@ from tether_core.earlier import Earlier
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
-__all__ = ["add", "latest_debtor", "on_record"]
+__all__ = ["add", "latest_debtor"]
 
 _SQL: Final = load("imported_attempts")
-
-
-async def on_record(
-    conn: Connection, *, transaction_ids: Sequence[str], unique_ids: Sequence[str]
-) -> list[Attempt]:
-    """
-    Load the attempts with any of these ids, whoever made them.
-
-    Args:
-        conn: Any connection.
-        transaction_ids: Ours, or those of the other system.
-        unique_ids: The gateway's.
-
-    Returns:
-        One attempt each, in the order of their rows.
-    """
-    cursor = await conn.execute(
-        _SQL["on_record"],
-        {"transaction_ids": list(transaction_ids), "unique_ids": list(unique_ids)},
-        binary=True,  # fingerprints come as bytes
-    )
-    return [Attempt(*row) for row in await cursor.fetchall()]
 
 
 async def add(conn: Connection, debits: Sequence[tuple[Earlier, Attempt]], *, now: datetime) -> None:

@@ -34,7 +34,7 @@ from tether_core.spreadsheet import Problem, Refusal, Row
 from tether_core.spreadsheet.decisions import Question
 from tether_core.spreadsheet.sniff import sniff
 from tether_core.spreadsheet.text import decide_delimiter, decide_encoding, read_text
-from tether_stores import blacklist, gateway_accounts, imported_attempts, webhook_events
+from tether_stores import billing_attempts, blacklist, gateway_accounts, imported_attempts, webhook_events
 from tether_stores.blacklist import ManualEntry
 from tether_stores.clock import moment
 from tether_stores.postgres import Connection, Pool, connection, open_pool, transaction
@@ -240,7 +240,7 @@ class _Taken(msgspec.Struct):
 async def _store(good: Sequence[Earlier], has: Importing) -> _Taken:
     async with transaction(has.pool) as conn:
         now = await moment(conn)
-        on_record = await imported_attempts.on_record(
+        on_record = await billing_attempts.locked_by_ids(
             conn,
             transaction_ids=[one.transaction_id for one in good],
             unique_ids=[one.unique_id for one in good if one.unique_id],

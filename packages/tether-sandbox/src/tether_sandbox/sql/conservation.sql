@@ -1,12 +1,12 @@
 -- What a conservation check reads. Whole tables, so for sandboxes and tests only.
 
 -- inbox --
--- How many notifications stand where, and why. One row per state and reason: state, reason, rows.
--- Those of debits that were billed here have books of their own, at the gateway.
+-- How many notifications stand where, and why. One row per state and reason: state, reason, rows. Those of debits that were
+-- billed here have books of their own, at the gateway; what we asked for ourselves nobody sent.
 select e.state, coalesce(e.reason, ''), count(*)
 from webhook_events e
 left join billing_attempts a on a.id = e.attempt_id
-where a.run_id is null
+where a.run_id is null and e.source = 'webhook'
 group by 1, 2;
 
 -- attempts --
@@ -34,12 +34,12 @@ where e.state = 'processed' and e.attempt_id is not null
 order by e.attempt_id, e.id;
 
 -- contents --
--- What every notification on record said: the SHA-256 of its body, and whether it is kept aside as conflicting; those of
--- debits that were billed here left out.
+-- What every notification on record said: the SHA-256 of its body, and whether it is kept aside as conflicting. Those of
+-- debits that were billed here are left out, and what we asked for ourselves.
 select sha256(e.body), e.state = 'conflicting'
 from webhook_events e
 left join billing_attempts a on a.id = e.attempt_id
-where a.run_id is null;
+where a.run_id is null and e.source = 'webhook';
 
 -- moves --
 -- Every fact told of an attempt, in the order told: the event.

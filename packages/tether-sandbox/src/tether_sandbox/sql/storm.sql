@@ -71,6 +71,10 @@ where
     run_id is not null and state in ('pending', 'unknown') and leased_until is null
     and (ask_at > %(now)s or ask_at is null);
 
+-- questions_due --
+-- Let the time pass until questions that got no answer are asked again.
+update webhook_events set next_at = %(now)s where state = 'confirming' and failures > 0 and next_at > %(now)s;
+
 -- lock_inbox --
 -- Keep everybody from writing into the inbox until this transaction ends.
 lock table webhook_events in exclusive mode;

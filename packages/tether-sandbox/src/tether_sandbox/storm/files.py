@@ -8,7 +8,7 @@ billed over the simulator, and that too is ordered again until it is taken: a se
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -289,12 +289,13 @@ class Ledgers(msgspec.Struct, frozen=True):
     unbooked: Sequence[str] = ()
 
 
-def check_debits(stage: Stage, *, runs: Sequence[int]) -> list[Line]:
+def check_debits(stage: Stage, records: Sequence[Mapping[str, Any]], *, runs: Sequence[int]) -> list[Line]:
     """
     Hold our debits against the gateway's own ledger.
 
     Args:
         stage: Where.
+        records: Those of the gateway's records that are of debits sent here.
         runs: The billing runs that were acknowledged.
 
     Returns:
@@ -304,13 +305,13 @@ def check_debits(stage: Stage, *, runs: Sequence[int]) -> list[Line]:
         ordered = {run_id for (run_id,) in conn.execute(_SQL["runs"])}
         owing = {debtor_id for (debtor_id,) in conn.execute(_SQL["owing"])}
         unbooked = [why for (why,) in conn.execute(_SQL["unbooked"])]
-    records = [
+    theirs = [
         (one["order"]["transaction_id"], one["unique_id"], one["status"], one["order"]["amount_minor"])
-        for one in stage.gateway.records()
+        for one in records
     ]
     twice = stage.gateway.sums()["debited_twice"]
     return debit_lines(
-        Ledgers(set(runs), ordered, owing, _debits(stage.database_url), records, twice, unbooked)
+        Ledgers(set(runs), ordered, owing, _debits(stage.database_url), theirs, twice, unbooked)
     )
 
 

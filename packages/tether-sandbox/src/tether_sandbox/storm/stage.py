@@ -37,14 +37,13 @@ _WORKERS = 2
 _NOTIFY_PATH = "/api/webhooks/emp"
 _QUEUES = ("webhooks", "default", "billing", "reconciliation")
 
-# Of the notifications only those of the simulator's own debits could be confirmed by it, so none is. A storm cannot
-# wait as long as a business can: calls are given up soon, and what the gateway has not got after half a minute it never will.
+# A storm cannot wait as long as a business can: calls are given up soon, and what the gateway has not got after half a
+# minute it never will. A year's disputes come within minutes, and each is worth two questions.
 _HURRIED = {
-    "EMP_CONFIRM": "off",
     "EMP_TIMEOUT": "2",
     "EMP_CONNECT_TIMEOUT": "1",
     "EMP_RATE_LIMIT": "50",
-    "RECONCILIATION_RATE_LIMIT": "50",
+    "RECONCILIATION_RATE_LIMIT": "200",
     "TETHER_SETTLE": "30",
 }
 # One debit in twenty gets no clear answer: some of these stand at the gateway, some do not.

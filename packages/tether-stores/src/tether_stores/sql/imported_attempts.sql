@@ -1,28 +1,12 @@
 -- imported_attempts: which billing attempts another system made, and how far each had come when it was imported.
 --
 -- An import takes some rows of a table at a time. Each becomes a debtor of no upload, an attempt that no run made and a row
--- here, in one transaction; ids that are on record already are kept out by the unique constraints of billing_attempts. What
--- is here never changes: an attempt's state is what its notifications make of these first stages.
+-- here, in one transaction. What is on record with one of their ids is compared before, locked as for booking; ids that come
+-- in between are kept out by the unique constraints of billing_attempts. What is here never changes: an attempt's state is
+-- what its notifications make of these first stages.
 --
 -- Nothing ever sends such an attempt, since only attempts of a run are sent. Its debtor is left out of billing, too, and
 -- its attempt is dated back to when it was sent, which is what screening goes by.
-
--- on_record --
--- Attempts with any of n ids of ours, or m of the gateway's. 0 to n + m rows; the columns of billing_attempts' `locked_by_ids`.
-select
-    id, account, transaction_id, unique_id, amount_minor, currency, payment_stage, dispute_stage, error_code,
-    reason_code, iban_fingerprint, iban_masked
-from billing_attempts
-where id = any(array(
-    select a.id
-    from unnest(%(unique_ids)b::text[]) as told (unique_id)
-    cross join lateral (select id from billing_attempts where unique_id = told.unique_id limit 1) a
-    union all
-    select a.id
-    from unnest(%(transaction_ids)b::text[]) as told (transaction_id)
-    cross join lateral (select id from billing_attempts where transaction_id = told.transaction_id limit 1) a
-))
-order by id;
 
 -- add_debtors --
 -- Insert the debtors of n debits; left out of billing, because another system has debited them. Arrays of length n, row
