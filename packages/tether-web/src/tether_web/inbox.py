@@ -41,7 +41,7 @@ _BATCH_MAX: Final = 256
 # A Redis that failed is left alone this long, so that its timeouts are not added to every answer.
 _REDIS_PAUSE_S: Final = 3.0
 # Rings closer together than this would have the worker book a few rows at a time, at the price of many.
-_RING_PAUSE_S: Final = 0.05
+_RING_PAUSE_S: Final = 0.1
 _MARKS_MAX: Final = 10_000
 # An insert takes milliseconds. One that takes this long is stuck, behind a lock or in a store that hangs, and those
 # that wait behind it get a connection of their own.
