@@ -1,4 +1,4 @@
-"""Two lengths: what every run has time for, and `pytest -n 0 --timeout 0 tests/fuzz --hypothesis-profile=long`; and how many inputs there were."""
+"""Two lengths: what every run has time for, and `pytest --timeout 0 tests/fuzz --hypothesis-profile=long`; and how many inputs there were."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ hypothesis.settings.register_profile(
     "long",
     deadline=None,
     database=None,
-    max_examples=int(os.environ.get("TETHER_FUZZ_EXAMPLES", "50000")),
+    max_examples=int(os.environ.get("TETHER_FUZZ_EXAMPLES", "40000")),
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 
 
 @pytest.fixture(scope="session")
 def counts() -> Iterator[Counter[str]]:
-    """Name to number of inputs; written as JSON to the file `TETHER_FUZZ_COUNTS` at the end, where that is set."""
+    """Name to number of inputs; written as JSON into the folder `TETHER_FUZZ_COUNTS` at the end, where that is set."""
     counted = Counter[str]()
     yield counted
-    if place := os.environ.get("TETHER_FUZZ_COUNTS"):
-        Path(place).write_bytes(msgspec.json.encode(counted))
+    if folder := os.environ.get("TETHER_FUZZ_COUNTS"):
+        # One file for each process of a run.
+        Path(folder, f"{os.getpid()}.json").write_bytes(msgspec.json.encode(counted))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import string
 from collections.abc import AsyncIterator, Callable, Coroutine
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from litestar.exceptions import ClientException
-from tether_core import events, iban, money, redact
+from tether_core import earlier, events, iban, money, redact
 from tether_core.blacklist import parse_codes
 from tether_core.emp import answers, notification, signature
 from tether_core.emp.notification import FORM, JSON
@@ -24,6 +24,7 @@ from tether_core.spreadsheet.countries import country_code
 from tether_core.spreadsheet.decisions import DateOrder
 from tether_core.spreadsheet.rows import read
 from tether_core.spreadsheet.sniff import sniff
+from tether_core.spreadsheet.text import read_text
 from tether_core.testing import form_body, json_body
 from tether_stores.settings import Settings, described
 from tether_web import blacklist, files, pages, receiving, uploads
@@ -34,6 +35,7 @@ SHEETS: Final = sorted(
     if path.is_file() and path.suffix not in {".json", ".py"}
 )
 TODAY: Final = date(2026, 3, 2)
+NOW: Final = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 _ANSWER: Final = b"""<?xml version="1.0" encoding="UTF-8"?>
 <payment_response><transaction_type>sdd_sale</transaction_type><status>approved</status>
@@ -127,6 +129,15 @@ def _blacklist(body: bytes) -> None:
         assert "\\u0000" not in msgspec.json.encode(made).decode()
 
 
+def _earlier(data: bytes) -> None:
+    """Read debits of another system, as `attempts import` does."""
+    table = list(read_text(io.BytesIO(data), encoding="utf-8", delimiter=","))
+    if table:
+        columns = earlier.layout(table[0].cells)
+        for row in table[1:]:
+            msgspec.json.encode(earlier.read(row, layout=columns, now=NOW))
+
+
 def _range(told: tuple[str, int]) -> None:
     header, size_bytes = told
     found = files.byte_range(header, size_bytes=size_bytes)
@@ -189,6 +200,11 @@ _BLACKLISTS: Final = [
     b"iban_fingerprint;iban_masked;note\n00112233445566778899aabbccddeeff;DE89**3000;x\n",
     b'first_name,last_name,email\n"Ada, Z",Ahorn,ada@example.org\n',
 ]
+_EARLIER: Final = (
+    b"transaction_id,unique_id,amount,status,iban,sent_at,reason_code,reference,name\n"
+    b"t-1,44177a21403427eb96664a6d7e5d5d48,12.50,chargebacked,DE89370400440532013000,2026-02-01T12:00:00Z,AC04,r,Ada\n"
+    b"t-2,,7,unknown,DE89 3704 0044 0532 0130 00,2026-02-01 12:00,,,\n"
+)
 _ANSWERS: Final = (
     b'{"mapping":{"iban":"IBAN","amount":3},"formats":{"delimiter":";","header_row":2},"encoding":"cp1252"}'
 )
@@ -232,6 +248,7 @@ DECODERS: Final[
     "a name or country": (_TEXTS, _shown_to_people, Rejected),
     "reason codes": (_TEXTS, parse_codes, Rejected),
     "a blacklist to import": (_spoilt(_BLACKLISTS), _blacklist, Rejected),
+    "debits of another system": (_spoilt([_EARLIER]), _earlier, Rejected),
     "answers about a file": (_spoilt([_ANSWERS]), _answers, Rejected),
     "a form with a file": (
         st.tuples(_spoilt([_MULTIPART]), st.integers(0, len(_MULTIPART))),
