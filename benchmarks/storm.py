@@ -92,11 +92,12 @@ def _sums(report: Report) -> list[str]:
     rows: list[tuple[str, object]] = [
         ("acked", report.acked),
         ("applied", report.applied),
+        ("of these confirmed by the gateway", report.confirmed),
         ("repeated", report.repeated),
         ("forged and refused", report.refused),
         ("sent again for want of an answer", report.posts - report.planned),
         ("reached both nodes at the same moment", report.races),
-        ("files taken", report.files),
+        ("files taken; objects nobody names", f"{report.files}; {report.objects_unnamed}"),
         ("debits in the gateway's ledger", report.debits),
         ("faults", len(report.recoveries)),
         ("kills among them", report.kills),

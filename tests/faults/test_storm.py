@@ -34,6 +34,7 @@ def test_nothing_is_lost_or_doubled_whatever_dies(report: Report) -> None:
     assert report.acked > 500
     assert report.applied > 300
     assert report.races > 0
+    assert report.confirmed > 0
     assert report.debits > 0
 
 
@@ -111,6 +112,9 @@ def test_books_that_agree_hold() -> None:
     [
         ({"contents": Counter[tuple[bytes, bool]]()}, "acknowledged notifications found by content"),
         ({"contents": Counter({(b"other", False): 1})}, "rows that nobody sent"),
+        ({"contents": Counter({(b"other", True): 1})}, "rows kept aside that are no such repeat"),
+        ({"pulled_open": {"parked": 1}}, "what we asked for ourselves and did not book"),
+        ({"listed": 1}, "blacklist entries of returns = told once each"),
         ({"moves": []}, "attempts whose told moves are no single chain"),
         ({"entries": [("aa", "AC04", "block")]}, "blacklist entries = returns that ask for one"),
         ({"attempts": {"aa": "pending"}}, "attempts in the state their history demands"),
@@ -146,7 +150,7 @@ def _billed() -> Ledgers:
     """Two debits, here and at the gateway."""
     debits = [Debit(f"t-{n}", f"u-{n}", n, 1, "approved", 100) for n in (1, 2)]
     records = [(one.transaction_id, f"u-{one.debtor_id}", one.state, 100) for one in debits]
-    return Ledgers({1}, {1}, {1, 2}, debits, records)
+    return Ledgers({1}, {1}, {1, 2}, debits, records, told=2, heard=(2, 2))
 
 
 def test_debits_that_agree_hold() -> None:
@@ -158,7 +162,11 @@ def test_debits_that_agree_hold() -> None:
     ("changes", "what"),
     [
         ({"runs": set()}, "billing orders acknowledged = runs on record"),
-        ({"owing": {1, 2, 3}}, "debtors of billed files = debits"),
+        ({"owing": {1, 2, 3}}, "debtors of billed files = debtors debited"),
+        ({"owing": {1, 3}}, "debtors of billed files = debtors debited"),
+        ({"owing": {1}}, "debtors of billed files = debtors debited"),
+        ({"heard": (1, 1)}, "notifications of debits acknowledged = their rows"),
+        ({"told": 3, "heard": (3, 2)}, "those rows = different notifications"),
         (
             {"debits": [Debit(f"t-{n}", f"u-{n}", 1, 1, "approved", 100) for n in (1, 2)]},
             "debtors with two debits",
@@ -186,6 +194,8 @@ def test_debits_that_differ_are_found(changes: dict[str, object], what: str) -> 
     ("changes", "taken", "there", "what"),
     [
         ({}, [1, 2], {"k"}, "files acknowledged = uploads on record, read"),
+        ({}, [1, 1], {"k"}, "files acknowledged = uploads on record, read"),
+        ({}, [1], {"k", "l"}, "objects nobody names, beyond files not acknowledged"),
         ({"state": "reading"}, [1], {"k"}, "files acknowledged = uploads on record, read"),
         ({"rows_refused": 0}, [1], {"k"}, "their rows = debtors + problems"),
         ({"debtors": ROWS}, [1], {"k"}, "rows that became a debtor twice"),
@@ -196,7 +206,7 @@ def test_files_that_differ_are_found(
     changes: dict[str, object], taken: list[int], there: set[str], what: str
 ) -> None:
     """A row that is neither a debtor nor a problem is money that nobody collects and nobody misses."""
-    whole = File(1, "completed", "k", ROWS, ROWS - 1, 1, ROWS - 1)
+    whole = File(1, "completed", "k", ROWS - 1, 1, ROWS - 1)
     assert all(line.holds for line in file_lines([whole], taken=[1], there={"k"}))
     spoilt = msgspec.structs.replace(whole, **changes)
     lines = file_lines([spoilt], taken=taken, there=there)

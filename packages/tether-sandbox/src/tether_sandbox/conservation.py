@@ -66,6 +66,9 @@ class Books(msgspec.Struct, frozen=True):
         contents: SHA-256 of each notification's body, and whether it is kept aside; with how often it is there.
         moves: What was told of attempts, in order.
         begun: transaction_id to first state, of attempts that another system made.
+        listed: How often it was told that an account came on the blacklist because of a return.
+        pulled_open: State of what we asked for ourselves and did not book, to rows.
+        confirmed: Booked notifications that the gateway was asked about first.
     """
 
     inbox: dict[tuple[str, str], int]
@@ -77,6 +80,9 @@ class Books(msgspec.Struct, frozen=True):
     contents: Counter[tuple[bytes, bool]]
     moves: list[AttemptMoved]
     begun: dict[str, str] = {}
+    listed: int = 0
+    pulled_open: dict[str, int] = {}
+    confirmed: int = 0
 
     def rows(self, state: str, reason: str | None = None) -> int:
         """How many notifications are in a state, for one reason or for any."""
@@ -98,6 +104,9 @@ class Books(msgspec.Struct, frozen=True):
             self.contents - before.contents,
             self.moves[len(before.moves) :],
             {one: state for one, state in self.begun.items() if one not in before.begun},
+            self.listed - before.listed,
+            dict(Counter(self.pulled_open) - Counter(before.pulled_open)),
+            self.confirmed - before.confirmed,
         )
 
 
@@ -119,6 +128,10 @@ def books(database_url: str) -> Books:
         histories = conn.execute(_SQL["histories"]).fetchall()
         contents = Counter((bytes(digest), aside) for digest, aside in conn.execute(_SQL["contents"]))
         facts = [decode_event(bytes(payload)) for (payload,) in conn.execute(_SQL["moves"])]
+        pulled_open: dict[str, int] = dict(conn.execute(_SQL["pulled_open"]).fetchall())
+        effects = conn.execute(_SQL["effects"]).fetchone()
+        assert effects is not None
+    listed, confirmed = effects
     moves = [fact for fact in facts if isinstance(fact, AttemptMoved)]
     return Books(
         inbox,
@@ -134,6 +147,9 @@ def books(database_url: str) -> Books:
             for _, transaction_id, _, _, payment_stage, dispute_stage in attempts
             if payment_stage or dispute_stage
         },
+        listed,
+        pulled_open,
+        confirmed,
     )
 
 
@@ -243,6 +259,14 @@ def check_storm(sent: Sent, ours: Books, *, delivered: Sequence[Delivered]) -> l
         Line("rows that nobody sent", 0, len(rows - sent.genuine)),
         Line("rows that are there twice", 0, twice),
         Line("conflicting repeats kept aside", len(sent.conflicting), len(sent.conflicting & aside)),
+        Line("rows kept aside that are no such repeat", 0, len(aside - sent.conflicting)),
+        Line(
+            "what we asked for ourselves and did not book",
+            0,
+            sum(ours.pulled_open.values()),
+            note=", ".join(ours.pulled_open),
+        ),
+        Line("blacklist entries of returns = told once each", len(ours.entries), ours.listed),
         *_booked(sent, ours),
         Line("attempts whose told moves are no single chain", 0, len(broken), note="; ".join(broken[:3])),
         Line("attempts nobody spoke of, still pending", len(unspoken), unspoken.count("pending")),

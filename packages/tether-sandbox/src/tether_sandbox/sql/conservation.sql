@@ -41,6 +41,17 @@ from webhook_events e
 left join billing_attempts a on a.id = e.attempt_id
 where a.run_id is null and e.source = 'webhook';
 
+-- pulled_open --
+-- What we asked for ourselves and did not book. One row per state: state, rows.
+select state, count(*) from webhook_events where source <> 'webhook' and state <> 'processed' group by state;
+
+-- effects --
+-- One row: how often it was told that a return put an account on the blacklist, and how many booked notifications the gateway
+-- was asked about first.
+select
+    (select count(*) from outbox where name = 'iban_listed'),
+    (select count(*) from webhook_events where state = 'processed' and source = 'webhook' and confirmed_at is not null);
+
 -- moves --
 -- Every fact told of an attempt, in the order told: the event.
 select payload from outbox where name = 'attempt_moved' order by id;

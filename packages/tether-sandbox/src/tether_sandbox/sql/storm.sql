@@ -5,9 +5,9 @@
 select state from billing_attempts where unique_id = %(unique_id)s;
 
 -- files --
--- What became of every file: the upload's id, its state, its object, its rows, and how many of them are a debtor or a problem.
+-- What became of every file: the upload's id, its state, its object, and how many of its rows are a debtor or a problem.
 select
-    u.id, u.state, u.object_key, u.rows_read,
+    u.id, u.state, u.object_key,
     (select count(distinct d.row_number) from debtors d where d.upload_id = u.id),
     (
         select count(distinct p.row_number) from problems p
@@ -39,8 +39,15 @@ where d.verdict = 'clear' and exists (select from billing_runs r where r.upload_
 -- Notifications of debits that were not booked: their state and why.
 select concat_ws(' ', e.state, e.reason)
 from webhook_events e
-join billing_attempts a on a.unique_id = e.notification_id
+join billing_attempts a on a.unique_id = e.notification_id or a.id = e.attempt_id
 where a.run_id is not null and e.state <> 'processed';
+
+-- heard --
+-- How many notifications of debits are on record, and how many different ones. One row.
+select count(*), count(distinct e.key)
+from webhook_events e
+join billing_attempts a on a.unique_id = e.notification_id
+where a.run_id is not null and e.source = 'webhook';
 
 -- open_debits --
 -- How much of billing is under way. One row: runs that are being planned, debits that may be sent, debits that are being

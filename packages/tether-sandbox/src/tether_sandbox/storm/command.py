@@ -41,6 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--own", action="store_true", help="without nginx and pgBouncer, even where installed"
     )
+    parser.add_argument(
+        "--unconfirmed",
+        action="store_true",
+        help="let disputes take effect as they are told, without asking the gateway",
+    )
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep there what the programs said")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there")
 
@@ -76,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
         kinds=args.kinds,
         rate=args.rate,
         own=args.own,
+        confirm=not args.unconfirmed,
         keep=args.keep,
         told=told,
     )
@@ -96,6 +102,7 @@ def _show(report: Report, *, console: Console) -> None:
         ("in front; before Postgres", f"{report.proxy}; {report.pooler or 'nothing'}"),
         ("acked", report.acked),
         ("applied", report.applied),
+        ("of these confirmed by the gateway", report.confirmed),
         ("repeated", report.repeated),
         ("forged and refused", report.refused),
         ("sent again for want of an answer", report.posts - report.planned),

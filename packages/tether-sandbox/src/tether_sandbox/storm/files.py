@@ -56,7 +56,6 @@ class File(msgspec.Struct, frozen=True):
     id: int
     state: str
     object_key: str
-    rows_read: int
     rows_of_debtors: int
     rows_refused: int
     debtors: int
@@ -85,7 +84,7 @@ class Handing:
     Attributes:
         taken: The uploads that were acknowledged.
         runs: The billing runs that were acknowledged.
-        tries: Requests it took.
+        unanswered: Files sent that nobody acknowledged; each may have left an object.
     """
 
     def __init__(self, stage: Stage, *, chance: random.Random) -> None:
@@ -94,7 +93,7 @@ class Handing:
         self._to_bill = asyncio.Queue[int | None]()
         self.taken: list[int] = []
         self.runs: list[int] = []
-        self.tries = 0
+        self.unanswered = 0
 
     async def until(self, stopping: asyncio.Event) -> None:
         """Hand in a file every two seconds, and bill those that were read; what is not taken is sent again."""
@@ -141,13 +140,13 @@ class Handing:
     async def _told(self, client: httpx.AsyncClient, method: str, path: str, **content: Any) -> Any:
         """What is answered to a request that is sent again until it is taken."""
         while True:
-            self.tries += 1
             try:
                 answer = await client.request(method, path, **content)
             except httpx.HTTPError:
                 answer = None
             if answer is not None and answer.status_code in {200, 202}:
                 return answer.json()
+            self.unanswered += "files" in content
             await asyncio.sleep(_AGAIN_S)
 
 
@@ -169,13 +168,13 @@ def all_read(database_url: str) -> bool:
     return all(one.state in {"completed", "failed"} for one in _files(database_url))
 
 
-async def check_files(stage: Stage, *, taken: list[int]) -> tuple[list[Line], int]:
+async def check_files(stage: Stage, handing: Handing) -> tuple[list[Line], int]:
     """
     Hold what was handed in against what became of it.
 
     Args:
         stage: Where.
-        taken: The uploads that were acknowledged.
+        handing: What was handed in.
 
     Returns:
         The lines of the check, and how many objects no row speaks of: those of files that were not acknowledged.
@@ -183,10 +182,13 @@ async def check_files(stage: Stage, *, taken: list[int]) -> tuple[list[Line], in
     files = _files(stage.database_url)
     store = open_objects(Settings.from_env(stage.environ))
     there = {one.key async for one in listed(store, "uploads")}
-    return file_lines(files, taken=taken, there=there), len(there - {one.object_key for one in files})
+    lines = file_lines(files, taken=handing.taken, there=there, unanswered=handing.unanswered)
+    return lines, len(there - {one.object_key for one in files})
 
 
-def file_lines(files: Sequence[File], *, taken: Sequence[int], there: set[str]) -> list[Line]:
+def file_lines(
+    files: Sequence[File], *, taken: Sequence[int], there: set[str], unanswered: int = 0
+) -> list[Line]:
     """
     Hold what was handed in against what became of it.
 
@@ -194,24 +196,29 @@ def file_lines(files: Sequence[File], *, taken: Sequence[int], there: set[str]) 
         files: What became of every file.
         taken: The uploads that were acknowledged.
         there: The keys of the objects that exist.
+        unanswered: Files sent that nobody acknowledged; each may have left an object.
 
     Returns:
         The lines of the check.
     """
     completed = [one for one in files if one.state == "completed"]
+    unnamed = there - {one.object_key for one in files}
+    partial = [one.id for one in completed if one.rows_of_debtors + one.rows_refused != ROWS]
     return [
         Line(
             "files acknowledged = uploads on record, read",
-            len(set(taken)),
+            len(taken),
             len({o.id for o in completed} & set(taken)),
         ),
         Line(
             "their rows = debtors + problems",
             ROWS * len(completed),
             sum(o.rows_of_debtors + o.rows_refused for o in completed),
+            note=f"not so in {partial[:3]}" if partial else "",
         ),
         Line("rows that became a debtor twice", 0, sum(o.debtors - o.rows_of_debtors for o in completed)),
         Line("uploads whose object is missing", 0, len({one.object_key for one in files} - there)),
+        Line("objects nobody names, beyond files not acknowledged", 0, max(len(unnamed) - unanswered, 0)),
     ]
 
 
@@ -278,6 +285,8 @@ class Ledgers(msgspec.Struct, frozen=True):
         records: The gateway's: transaction_id, unique_id, status and amount_minor of each.
         twice: Transaction ids under which the gateway took money twice.
         unbooked: Why notifications of debits were not booked.
+        told: Notifications of debits that the gateway sent and saw acknowledged.
+        heard: Those on record, and how many different ones.
     """
 
     orders: set[int]
@@ -287,6 +296,8 @@ class Ledgers(msgspec.Struct, frozen=True):
     records: Sequence[tuple[str, str, str, int]]
     twice: Sequence[str] = ()
     unbooked: Sequence[str] = ()
+    told: int = 0
+    heard: tuple[int, int] = (0, 0)
 
 
 def check_debits(stage: Stage, records: Sequence[Mapping[str, Any]], *, runs: Sequence[int]) -> list[Line]:
@@ -305,13 +316,25 @@ def check_debits(stage: Stage, records: Sequence[Mapping[str, Any]], *, runs: Se
         ordered = {run_id for (run_id,) in conn.execute(_SQL["runs"])}
         owing = {debtor_id for (debtor_id,) in conn.execute(_SQL["owing"])}
         unbooked = [why for (why,) in conn.execute(_SQL["unbooked"])]
+        heard = conn.execute(_SQL["heard"]).fetchone()
+        assert heard is not None
     theirs = [
         (one["order"]["transaction_id"], one["unique_id"], one["status"], one["order"]["amount_minor"])
         for one in records
     ]
-    twice = stage.gateway.sums()["debited_twice"]
+    sums = stage.gateway.sums()
     return debit_lines(
-        Ledgers(set(runs), ordered, owing, _debits(stage.database_url), theirs, twice, unbooked)
+        Ledgers(
+            set(runs),
+            ordered,
+            owing,
+            _debits(stage.database_url),
+            theirs,
+            sums["debited_twice"],
+            unbooked,
+            sums["notifications"].get("acknowledged", 0),
+            (heard[0], heard[1]),
+        )
     )
 
 
@@ -328,12 +351,21 @@ def debit_lines(told: Ledgers) -> list[Line]:
     debits = told.debits
     ours = {(one.transaction_id, one.unique_id, one.state, one.amount_minor) for one in debits}
     theirs = set(told.records)
+    debited = {one.debtor_id for one in debits}
+    strangers = len(debited - told.owing)
     return [
         Line("billing orders acknowledged = runs on record", len(told.orders), len(told.orders & told.runs)),
-        Line("debtors of billed files = debits", len(told.owing), len(debits)),
-        Line("debtors with two debits", 0, len(debits) - len({one.debtor_id for one in debits})),
+        Line(
+            "debtors of billed files = debtors debited",
+            len(told.owing),
+            len(told.owing & debited),
+            note=f"{strangers} others were debited" if strangers else "",
+        ),
+        Line("debtors with two debits", 0, len(debits) - len(debited)),
         Line("debited twice by the gateway's ledger", 0, len(told.twice), note="; ".join(told.twice[:3])),
         Line("debits = records of the ledger", len(debits), len(told.records)),
         Line("debits that stand as the ledger has them, to the cent", len(ours), len(ours & theirs)),
+        Line("notifications of debits acknowledged = their rows", told.told, told.heard[0]),
+        Line("those rows = different notifications", told.heard[0], told.heard[1]),
         Line("notifications of debits not booked", 0, len(told.unbooked), note="; ".join(told.unbooked[:3])),
     ]

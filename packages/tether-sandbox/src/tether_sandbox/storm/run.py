@@ -89,6 +89,7 @@ class Report(msgspec.Struct, frozen=True):
         refused: Forgeries refused.
         posts: Requests sent.
         applied: Notifications booked.
+        confirmed: Of these, claims that the gateway was asked about first.
         repeated: Acknowledged deliveries that were known already.
         longest_gap_s: The longest time in which nobody was acknowledged.
         latency_ms: Quantiles of the answer times.
@@ -112,6 +113,7 @@ class Report(msgspec.Struct, frozen=True):
     refused: int
     posts: int
     applied: int
+    confirmed: int
     repeated: int
     longest_gap_s: float
     latency_ms: dict[str, float]
@@ -193,7 +195,7 @@ class _Sending:
             while not stopping.is_set():
                 chosen = [payment for payment, _ in zip(self._payments, range(self._per_plan), strict=False)]
                 if not chosen:
-                    return
+                    raise RuntimeError("the storm outlasts its payments")
                 await room.acquire()
                 number += 1
                 group.create_task(self._one(chosen, number=number, room=room))
@@ -206,11 +208,17 @@ class _Sending:
         self.sent.add(planned)
         # What a worker asks about these payments is answered with how they truly end.
         await asyncio.to_thread(self._gateway.adopt, payments, planned=planned, taken_at=datetime.now(UTC))
+        acknowledged = 0
+
+        def note(tally: Delivered) -> None:
+            nonlocal acknowledged
+            if tally.acknowledged > acknowledged:  # and not a forgery, which is refused without any store
+                acknowledged = tally.acknowledged
+                self._note()
+
         try:
             self.delivered.append(
-                await deliver(
-                    planned, url=self._url, concurrency=16, attempts_max=100_000, progress=self._note
-                )
+                await deliver(planned, url=self._url, concurrency=16, attempts_max=100_000, progress=note)
             )
         finally:
             room.release()
@@ -238,7 +246,7 @@ class _Sending:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), _RACE_EVERY_S)
 
-    def _note(self, _tally: Delivered) -> None:
+    def _note(self) -> None:
         now = time.monotonic()
         self._acked_each_s[int(now - self._began)] += 1
         self.longest_gap_s = max(self.longest_gap_s, now - self._acknowledged_at)
@@ -341,6 +349,7 @@ def storm(
     kinds: Sequence[str] = (),
     rate: int = 300,
     own: bool = False,
+    confirm: bool = True,
     keep: Path | None = None,
     told: Callable[[Recovery], None] = lambda _: None,
 ) -> Report:
@@ -353,6 +362,8 @@ def storm(
         kinds: Names of faults; none means all.
         rate: Deliveries per second.
         own: Whether to do without nginx and pgBouncer even where they are installed.
+        confirm: Whether the gateway is asked about disputes, as is the default everywhere. It knows from the start how
+            each ends, so the first that is confirmed takes its attempt to the end; without, each has its own effect.
         keep: An empty folder that keeps what the programs said; `None` for a temporary one.
         told: Called with each recovery.
 
@@ -367,7 +378,7 @@ def storm(
         raise ValueError(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(FAULTS)}")
     with (
         tempfile.TemporaryDirectory(prefix="tether-storm-") as name,
-        staged(keep or Path(name), own=own) as stage,
+        staged(keep or Path(name), settings={} if confirm else {"EMP_CONFIRM": "off"}, own=own) as stage,
     ):
         faults = [fault for fault in possible(stage) if not kinds or fault.name in kinds]
         if not faults:
@@ -386,7 +397,8 @@ async def _raged(
     rate: int,
     told: Callable[[Recovery], None],
 ) -> Report:
-    seconds = minutes * 60 + 5 * len(faults)
+    # Each kind of fault once takes some five seconds a kind, and on a busy machine several times that.
+    seconds = minutes * 60 + 15 * len(faults)
     payments = _seeded(stage, int(rate * seconds / _PER_PAYMENT), number=seed_number)
     probes = _seeded(stage, int(len(faults) + seconds), number=seed_number + 1_000_000_007)
     racing = _seeded(stage, int(2 * seconds), number=seed_number + 2_000_000_011)
@@ -406,7 +418,7 @@ async def _raged(
     lasted_s = time.monotonic() - began
     await _settled(stage)
     ours = await asyncio.to_thread(books, stage.database_url)
-    lines, unnamed = await check_files(stage, taken=handing.taken)
+    lines, unnamed = await check_files(stage, handing)
     debits = [one for one in stage.gateway.records() if one["unique_id"] not in sending.sent.final]
     lines += check_debits(stage, debits, runs=handing.runs)
     delivered = sending.delivered
@@ -424,6 +436,7 @@ async def _raged(
         refused=sum(one.refused for one in delivered),
         posts=sum(one.posts for one in delivered),
         applied=ours.rows("processed"),
+        confirmed=ours.confirmed,
         repeated=acked - sum(ours.inbox.values()),
         longest_gap_s=round(sending.longest_gap_s, 2),
         latency_ms={
@@ -433,7 +446,7 @@ async def _raged(
         statuses=dict(statuses),
         recoveries=raging.recoveries,
         races=sending.races,
-        files=len(set(handing.taken)),
+        files=len(handing.taken),
         debits=len(debits),
         objects_unnamed=unnamed,
         lines=check_storm(sending.sent, ours, delivered=delivered) + lines,
@@ -458,8 +471,8 @@ async def _settled(stage: Stage) -> None:
             async with connection(pool) as conn:
                 # A question that got no answer is asked again after a while; that while has passed now.
                 await conn.execute(_SQL["questions_due"], {"now": datetime.now(UTC)})
-                unconfirmed = (await webhook_events.unfinished(conn))["confirming"]
-                return not unconfirmed and not await webhook_events.due(conn, now=datetime.now(UTC))
+                tally = await webhook_events.tally(conn, now=datetime.now(UTC))
+                return not tally.waiting and not tally.confirming
 
         await eventually(none_is_left, what="an empty inbox", timeout_s=_SETTLE_S, despite=(Unavailable,))
 
