@@ -28,7 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options."""
     parser.add_argument("--short", action="store_true", help="a hundred examples, to see that it works")
     parser.add_argument(
-        "--examples", type=int, default=40_000, help="inputs for each decoder (default: %(default)s)"
+        "--examples",
+        type=int,
+        default=8_000,
+        help="examples for each decoder, most of ten inputs (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=1, help="of all that is drawn (default: %(default)s)")
 
