@@ -98,6 +98,8 @@ async def test_notifications_are_counted_and_only_trouble_is_written(client: htt
             await client.post("/api/webhooks/emp", content=body, headers={"content-type": FORM})
         await client.get("/health")
     assert lines == []
+    counted = (await client.get("/metrics")).text
+    assert 'tether_http_seconds_count{method="POST",route="/api/webhooks/emp",status="200"}' in counted
 
 
 async def test_strangers_cannot_fill_the_memory_with_names(client: httpx.AsyncClient) -> None:

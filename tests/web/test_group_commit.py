@@ -175,6 +175,28 @@ async def test_too_many_behind_a_look_are_turned_away(calls: _Calls) -> None:
     assert [type(result) for result in results[1:]] == [Overloaded, Overloaded]
 
 
+async def test_alone_nobody_who_is_gone_is_served_and_a_store_that_went_away_is_asked_once() -> None:
+    """After a bad row each is tried alone: 256 times a dead store's timeout would be minutes without an answer."""
+    batches: list[list[int]] = []
+    waiting: list[asyncio.Task[int]] = []
+
+    async def call(items: Sequence[int]) -> Sequence[int]:
+        batches.append(list(items))
+        if len(items) > 1:
+            waiting[0].cancel()
+            await _settled()
+            raise KeyError("x")
+        if items[0] == 2:
+            raise StoreUnreachable("postgres")
+        return items
+
+    group = Group(call, batch_max=9, waiting_max=9, what="numbers")
+    waiting += [asyncio.create_task(group.do(item)) for item in range(5)]
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [asyncio.CancelledError, int, *[StoreUnreachable] * 3]
+    assert batches == [[0, 1, 2, 3, 4], [1], [2]]
+
+
 class _Held:
     """An item that tells, by a weak reference, whether anybody holds it."""
 
@@ -187,19 +209,14 @@ async def test_who_was_refused_is_held_by_nobody(refused_by: str) -> None:
     async def waits(items: Sequence[_Held]) -> Sequence[None]:
         await opened.wait()
         if refused_by == "the call":
-            raise StoreUnreachable("postgres")
+            raise StoreUnreachable("postgres") from OSError(items)
         return [None for _ in items]
 
     full: Group[_Held, None] = Group(waits, batch_max=1, waiting_max=0, what="items")
-    deadlines = Deadlines(0.01, lambda: StoreUnreachable("postgres"))
-    group = Group(
-        waits,
-        batch_max=2,
-        waiting_max=9,
-        what="items",
-        onward=full,
-        deadlines=deadlines if refused_by == "the deadline" else None,
-    )
+    # One that waits on keeps the others' entries behind it in the queue of deadlines.
+    deadlines = Deadlines(0.05 if refused_by == "the deadline" else 60, lambda: StoreUnreachable("postgres"))
+    older = deadlines.watch(asyncio.get_running_loop().create_future())
+    group = Group(waits, batch_max=2, waiting_max=9, what="items", onward=full, deadlines=deadlines)
     items = [_Held(), _Held()]
     held = [weakref.ref(item) for item in items]
     gc.collect()
@@ -217,6 +234,7 @@ async def test_who_was_refused_is_held_by_nobody(refused_by: str) -> None:
         await group.drained()
         await _settled()
         assert [one() for one in held] == [None, None]
+        assert older.future is not None
     finally:
         gc.enable()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,9 @@ def _row(name: str, *, content: str = "") -> Recording:
 
 
 @contextlib.asynccontextmanager
-async def _opened(database_url: str, redis_url: str, *, deadline_s: float = 5) -> AsyncIterator[Inbox]:
+async def _opened(
+    database_url: str, redis_url: str, *, deadline_s: float = 5, waiting_max: int = 100
+) -> AsyncIterator[Inbox]:
     """An inbox as the application opens it."""
     async with (
         open_pool(database_url, name="tests", max_size=1, checked=False) as pool,
@@ -56,7 +59,7 @@ async def _opened(database_url: str, redis_url: str, *, deadline_s: float = 5) -
             doorbell=doorbell,
             clock=lambda: NOON,
             deadline_s=deadline_s,
-            waiting_max=100,
+            waiting_max=waiting_max,
         )
         try:
             yield made
@@ -214,10 +217,9 @@ async def test_a_restart_of_postgres_between_two_deliveries_costs_no_answer(
 
 
 async def test_one_stuck_row_does_not_hold_up_the_others_for_ever(
-    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
+    database_url: str, redis_url: str, eventually: Callable[..., Any]
 ) -> None:
     """A forgotten session that holds one key must not stop the intake of every node until it is found."""
-    monkeypatch.setattr(module, "_INSERT_MAX_S", 0.3)
     async with _opened(database_url, redis_url, deadline_s=0.2) as inbox:
         with psycopg.connect(database_url) as forgotten:
             stuck = _row("stuck")
@@ -242,7 +244,55 @@ async def test_one_stuck_row_does_not_hold_up_the_others_for_ever(
         await eventually(landed, what="the row that was stuck", despite=(StoreUnreachable,))
 
 
-async def test_closing_waits_for_commits_and_not_for_a_store_that_hangs(
+async def test_a_redis_that_hangs_is_waited_for_once_and_not_by_all_in_turn(database_url: str) -> None:
+    """Each batch that waited for the timeout of its own would have the last of a burst answered 503, with Postgres well."""
+
+    async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        writer.close()
+
+    hanging = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = hanging.sockets[0].getsockname()[1]
+    # Sixteen batches; waiting in turn, they would take four seconds.
+    rows = [_row(f"r{n}") for n in range(16 * 256)]
+    async with _opened(
+        database_url, f"redis://127.0.0.1:{port}", deadline_s=3.5, waiting_max=10_000
+    ) as inbox:
+        answers = await asyncio.gather(*map(inbox.deliver, rows), return_exceptions=True)
+    hanging.close()
+    assert Counter(map(str, answers)) == {"recorded": len(rows)}
+
+
+async def test_a_row_that_vanishes_is_not_acknowledged(database_url: str, redis_url: str) -> None:
+    """Where something in the database swallows rows, a 200 would be a promise that nobody keeps."""
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(
+            "create function swallow() returns trigger language plpgsql as 'begin return null; end';"
+            "create trigger swallow before insert on webhook_events for each row execute function swallow()"
+        )
+    async with _opened(database_url, redis_url) as inbox:
+        with pytest.raises(StoreUnreachable, match="neither new nor on record"):
+            await inbox.deliver(_row("a"))
+
+
+async def test_closing_finishes_what_is_in_flight(database_url: str, redis_url: str) -> None:
+    """Who was let in before the node stopped is answered by what happened, and not by the end of the process."""
+    with psycopg.connect(database_url) as busy:
+        busy.execute("lock table webhook_events in share mode")
+        async with _opened(database_url, redis_url, deadline_s=30) as inbox:
+            delivering = asyncio.create_task(inbox.deliver(_row("a")))
+            await asyncio.sleep(0)
+            closing = asyncio.create_task(inbox.close())
+            done, _ = await asyncio.wait([closing], timeout=0.5)
+            assert not done
+            busy.rollback()
+            await closing
+            assert delivering.done()
+            assert await delivering == "recorded"
+
+
+async def test_closing_does_not_wait_for_a_store_that_hangs(
     database_url: str, redis_url: str, eventually: Callable[..., Any]
 ) -> None:
     """A node that stops finishes what it promised. Waiting for a store that hangs, it would be killed."""

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 from tether_core.billing import Confirmation
 from tether_core.emp.notification import FORM
+from tether_core.errors import StoreUnreachable
 from tether_core.idempotency import Delivery
 from tether_core.pulled import Pulled
 
@@ -265,6 +266,9 @@ async def record(
 
     Returns:
         n outcomes in the order of *rows*. Of equal rows the first is recorded, the others are repeats.
+
+    Raises:
+        StoreUnreachable: when a row was neither taken nor found, as where somebody deletes it at the same moment.
     """
     cursor = await conn.execute(
         _SQL["record"],
@@ -289,6 +293,8 @@ async def record(
     outcomes: list[Delivery] = []
     for row in rows:
         if row.key not in standing:
+            if row.key not in fresh:
+                raise StoreUnreachable("postgres", why="a row neither new nor on record")
             outcomes.append("recorded")
             continue
         content, standing_id = standing[row.key]

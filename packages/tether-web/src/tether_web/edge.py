@@ -81,10 +81,14 @@ def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct]) -> ASGIApp:
         path = scope["path"].rstrip("/")
         if straight := direct.get(path):
             scope["path_template"] = path
-            answer = await straight(scope, receive)
-            if answer is not None:
-                await _give(send, answer, request_id)
-            _tell(scope, answer.status if answer else 0, perf_counter() - began)
+            status = 500
+            try:
+                answer = await straight(scope, receive)
+                if answer is not None:
+                    await _give(send, answer, request_id)
+                status = answer.status if answer else 0
+            finally:
+                _tell(scope, status, perf_counter() - began)
             return
         status = 0
 
@@ -100,8 +104,13 @@ def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct]) -> ASGIApp:
                 ]
             await send(message)
 
-        await app(scope, receive, sending)
-        _tell(scope, status, perf_counter() - began)
+        try:
+            await app(scope, receive, sending)
+        except Exception:
+            status = 500
+            raise
+        finally:
+            _tell(scope, status, perf_counter() - began)
 
     return edge
 

@@ -14,6 +14,7 @@ only take longer.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Any, Generic, TypeVar
 
 from tether_core.errors import Overloaded, Unavailable
@@ -81,12 +82,14 @@ class Group(Generic[T, R]):
         """
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self.add(item, future)
-        if self._deadlines is not None:
-            self._deadlines.watch(future)
+        wait = self._deadlines.watch(future) if self._deadlines is not None else None
         try:
             return await future
         finally:
-            del future  # see _refuse
+            # See _refuse.
+            del future
+            if wait is not None:
+                wait.future = None
 
     def add(self, item: T, future: "asyncio.Future[R]") -> None:
         """
@@ -103,7 +106,8 @@ class Group(Generic[T, R]):
             raise Overloaded(self._what, limit=self._waiting_max)
         self._waiting.append((item, future))
         if self._running is None:
-            self._running = asyncio.create_task(self._run())
+            # Of nobody's request: what it logs would bear the id of whoever came first.
+            self._running = asyncio.create_task(self._run(), context=Context())
 
     async def drained(self) -> None:
         """Wait until nothing waits and nothing is in flight."""
@@ -134,12 +138,23 @@ class Group(Generic[T, R]):
             if len(batch) == 1:
                 _fail(batch[0][1], problem)
             else:
-                for one in batch:
-                    await self._serve([one])
+                await self._serve_alone(batch)
         else:
             for (item, future), result in zip(batch, results, strict=True):
                 if not future.done():
                     self._give(item, future, result)
+
+    async def _serve_alone(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
+        for place, one in enumerate(batch):
+            future = one[1]
+            if future.done():
+                continue
+            await self._serve([one])
+            problem = future.exception() if future.done() and not future.cancelled() else None
+            if isinstance(problem, Unavailable):
+                for _, other in batch[place + 1 :]:
+                    _refuse(other, problem)
+                return
 
     def _give(self, item: T, future: "asyncio.Future[R]", result: R | None) -> None:
         if result is not None:
@@ -155,6 +170,20 @@ class Group(Generic[T, R]):
 class Deadlines:
     """Ends waits that take too long, by one timer for all of them: each may take equally long, so the first to begin ends first."""
 
+    class Wait:
+        """One wait; whoever has waited takes the future out, so that nothing holds what it brought."""
+
+        __slots__ = ("future", "until_s")
+
+        def __init__(self, until_s: float, future: "asyncio.Future[Any]") -> None:
+            self.until_s = until_s
+            self.future: asyncio.Future[Any] | None = future
+
+        @property
+        def over(self) -> bool:
+            """Whether it has ended by itself."""
+            return self.future is None or self.future.done()
+
     def __init__(self, wait_s: float, failure: Callable[[], Exception]) -> None:
         """
         Prepare.
@@ -165,27 +194,29 @@ class Deadlines:
         """
         self._wait_s = wait_s
         self._failure = failure
-        self._begun: deque[tuple[float, asyncio.Future[Any]]] = deque()
+        self._begun: deque[Deadlines.Wait] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    def watch(self, future: "asyncio.Future[Any]") -> None:
+    def watch(self, future: "asyncio.Future[Any]") -> "Deadlines.Wait":
         """Give *future* its time from now on."""
         loop = asyncio.get_running_loop()
         begun = self._begun
-        while begun and begun[0][1].done():
+        while begun and begun[0].over:
             begun.popleft()
-        begun.append((loop.time() + self._wait_s, future))
+        wait = Deadlines.Wait(loop.time() + self._wait_s, future)
+        begun.append(wait)
         if self._timer is None:
-            self._timer = loop.call_at(begun[0][0], self._end)
+            self._timer = loop.call_at(begun[0].until_s, self._end)
+        return wait
 
     def _end(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        while self._begun and (self._begun[0][1].done() or self._begun[0][0] <= now):
-            _, future = self._begun.popleft()
-            if not future.done():
+        while self._begun and (self._begun[0].over or self._begun[0].until_s <= now):
+            future = self._begun.popleft().future
+            if future is not None and not future.done():
                 future.set_exception(self._failure())
-        self._timer = loop.call_at(self._begun[0][0], self._end) if self._begun else None
+        self._timer = loop.call_at(self._begun[0].until_s, self._end) if self._begun else None
 
 
 def _fail(future: "asyncio.Future[R]", problem: Exception) -> None:
@@ -196,4 +227,5 @@ def _fail(future: "asyncio.Future[R]", problem: Exception) -> None:
 def _refuse(future: "asyncio.Future[R]", problem: Unavailable) -> None:
     # A traceback holds the frames it passed, a frame the future, the future its problem, and the problem the traceback: a
     # ring that only the garbage collector opens, with a request in it, and under overload there are thousands a second.
+    problem.__cause__ = problem.__context__ = None  # theirs hold the whole batch
     _fail(future, problem.with_traceback(None))

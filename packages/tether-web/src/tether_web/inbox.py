@@ -18,6 +18,7 @@ So it can be flushed or stopped at any moment and the answers stay right, only s
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from datetime import datetime
 from typing import Final
 
@@ -43,9 +44,6 @@ _REDIS_PAUSE_S: Final = 3.0
 # Rings closer together than this would have the worker book a few rows at a time, at the price of many.
 _RING_PAUSE_S: Final = 0.1
 _MARKS_MAX: Final = 10_000
-# An insert takes milliseconds. One that takes this long is stuck, behind a lock or in a store that hangs, and those
-# that wait behind it get a connection of their own.
-_INSERT_MAX_S: Final = 10.0
 
 _log = logger("inbox")
 
@@ -79,6 +77,9 @@ class Inbox:
         self._doorbell = doorbell
         self._clock = clock
         self._deadline_s = deadline_s
+        # An insert takes milliseconds. One for whose rows nobody waits any more is stuck, behind a lock or in a store that
+        # hangs; it is given up with its connection, so that those behind it are not let down as well.
+        self._insert_max_s = 2 * deadline_s
         deadlines = Deadlines(deadline_s, _no_commit_in_time)
         self._commits: Group[Recording, Delivery] = Group(
             self._commit,
@@ -118,8 +119,7 @@ class Inbox:
                 repeat will then find it.
             Overloaded: when too many wait.
         """
-        away = asyncio.get_running_loop().time() < self._redis_away_until
-        return await (self._commits if away else self._looks).do(row)
+        return await (self._commits if self._redis_is_left_alone() else self._looks).do(row)
 
     async def close(self) -> None:
         """Finish what is in flight; called once no request can come any more, so nobody waits for what hangs."""
@@ -131,6 +131,8 @@ class Inbox:
             await asyncio.wait([self._after], timeout=1.0)
 
     async def _look(self, rows: Sequence[Recording]) -> Sequence[Delivery | None]:
+        if self._redis_is_left_alone():  # those who had queued for it before it failed
+            return [None] * len(rows)
         try:
             seen = await redis.seen(self._cache, [row.key for row in rows])
         except StoreUnreachable as problem:
@@ -147,20 +149,21 @@ class Inbox:
             # The connection had died while it was idle, as after a restart of Postgres. Whether the rows landed is
             # not known and does not matter: recording them again finds them.
             outcomes = await self._record(rows)
+            self._rings_due = True  # rows that landed at first are repeats now, and nobody has rung for them
         for row, outcome in zip(rows, outcomes, strict=True):
             if outcome == "recorded":
                 self._rings_due = True
             if outcome != "conflicting" and len(self._marks) < _MARKS_MAX:
                 self._marks.append((row.key, row.content))
         if self._after is None:
-            self._after = asyncio.create_task(self._afterwards())
+            self._after = asyncio.create_task(self._afterwards(), context=Context())
         return outcomes
 
     async def _record(self, rows: Sequence[Recording]) -> list[Delivery]:
         # Autocommit: the insert is one statement, committed by itself. A BEGIN and a COMMIT around it would be two
         # more round trips and no more safety; conflicting deliveries are further statements, each committed too.
         try:
-            async with asyncio.timeout(_INSERT_MAX_S), connection(self._pool) as conn:
+            async with asyncio.timeout(self._insert_max_s), connection(self._pool) as conn:
                 return await webhook_events.record(conn, rows, now=self._clock())
         except TimeoutError as problem:
             raise _no_commit_in_time() from problem
@@ -171,22 +174,31 @@ class Inbox:
             while self._marks or self._rings_due:
                 marks, self._marks = self._marks, []
                 rings_due, self._rings_due = self._rings_due, False
-                if asyncio.get_running_loop().time() < self._redis_away_until:
+                if self._redis_is_left_alone():
                     return  # workers look by themselves, and repeats are recognised by their rows
                 try:
                     if rings_due:
-                        self._lane += 1
-                        fresh = await ring(self._doorbell, WEBHOOKS, lane=self._lane)
-                        RINGS.labels("rung" if fresh else "already rung").inc()
+                        await self._ring()
                     if marks:
                         await redis.mark_seen(self._cache, marks)
                 except StoreUnreachable as problem:
-                    RINGS.labels("failed").inc()
                     self._leave_redis_alone(problem)
                     return
                 await asyncio.sleep(_RING_PAUSE_S)
         finally:
             self._after = None
+
+    async def _ring(self) -> None:
+        self._lane += 1
+        try:
+            fresh = await ring(self._doorbell, WEBHOOKS, lane=self._lane)
+        except StoreUnreachable:
+            RINGS.labels("failed").inc()
+            raise
+        RINGS.labels("rung" if fresh else "already rung").inc()
+
+    def _redis_is_left_alone(self) -> bool:
+        return asyncio.get_running_loop().time() < self._redis_away_until
 
     def _leave_redis_alone(self, problem: StoreUnreachable) -> None:
         now = asyncio.get_running_loop().time()

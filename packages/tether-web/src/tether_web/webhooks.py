@@ -125,7 +125,7 @@ async def take(inbox: Inbox, body: bytes, *, content_type: str, credentials: Seq
         return _later(str(problem), retry_after_s=problem.retry_after_s)
     _outcomes[delivery]()
     if delivery == "conflicting":
-        _log.warning("notification conflicts with one on record", notification_id=told.id, status=told.status)
+        _log.warning("notification conflicts with one on record", notification_id=told.id, status=row.status)
     return _acknowledged(told, delivery, media=media)
 
 
@@ -149,14 +149,14 @@ def receiving(state: State) -> Direct:
     async def receive_one(scope: Scope, receive: Receive) -> Answer | None:
         if scope["method"] != "POST":  # type: ignore[typeddict-item]
             return _WRONG_METHOD
-        headers = dict(scope["headers"])
-        body = await _body(receive, declared=headers.get(b"content-length", b""))
-        if body is None:
-            return None
-        if len(body) > BODY_MAX_BYTES:
-            return _TOO_LARGE
-        content_type = headers.get(b"content-type", b"").decode("latin-1")
         try:
+            headers = dict(scope["headers"])
+            body = await _body(receive, declared=headers.get(b"content-length", b""))
+            if body is None:
+                return None
+            if len(body) > BODY_MAX_BYTES:
+                return _TOO_LARGE
+            content_type = headers.get(b"content-type", b"").decode("latin-1")
             return await take(state.inbox, body, content_type=content_type, credentials=state.credentials)
         except Exception as problem:  # noqa: BLE001 - whatever kept a genuine notification out, it has to come again
             _outcomes["unavailable"]()

@@ -232,7 +232,7 @@ def _finished(
         state,
         decision.outcome,
         decision.reason,
-        row.failures,
+        0 if state == "confirming" else row.failures,  # from here on it counts unanswered questions
         now if state == "confirming" else None,
         attempt.id if attempt is not None else None,
     )
