@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis as plain
+import uvloop
 from tether_core.errors import StoreUnreachable
 from tether_stores.redis import MARK_TTL_S, answers, complaints, mark_seen, open_redis, seen
 
@@ -49,6 +50,21 @@ async def test_many_keys_are_one_round_trip(redis_url: str, server: plain.Redis)
     told = server.info("commandstats")
     calls = {name: stat["calls"] for name, stat in told.items()}  # type: ignore[union-attr]
     assert (calls["cmdstat_mget"], calls["cmdstat_eval"]) == (1, 1)
+
+
+def test_a_connection_that_was_closed_a_moment_ago_costs_nobody_an_answer(redis_url: str) -> None:
+    """The loop of our programs calls that a RuntimeError, which would pass for a defect of ours; found by the storm."""
+
+    async def closed_between_two_looks() -> list[bytes | None]:
+        async with open_redis(redis_url, name="tests", timeout_s=PATIENT_S) as client:
+            await mark_seen(client, MARKS[:1])
+            pool: Any = client.connection_pool
+            connection = await pool.get_connection()
+            await pool.release(connection)
+            connection._writer.transport.abort()
+            return await seen(client, [MARKS[0][0]])
+
+    assert uvloop.run(closed_between_two_looks()) == [MARKS[0][1]]
 
 
 async def test_a_redis_that_is_down_or_frozen_is_given_up_within_a_second(

@@ -11,12 +11,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from saq.job import Job as SaqJob
 from saq.queue.redis import RedisQueue
 from tether_core.errors import StoreUnreachable
 from tether_core.jobs import Job, job_key
+
+from tether_stores.redis import client_of
 
 __all__ = ["Doorbell", "open_doorbell", "ring"]
 
@@ -48,7 +49,7 @@ async def open_doorbell(redis_url: str, *, queue: str, timeout_s: float = 5.0) -
     Yields:
         The doorbell.
     """
-    client: Redis = Redis.from_url(
+    client = client_of(
         redis_url,
         client_name=f"tether-{queue}",
         socket_timeout=timeout_s,

@@ -9,7 +9,7 @@ why `complaints` looks for `maxmemory-policy noeviction`.
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -19,12 +19,43 @@ from tether_core.errors import StoreUnreachable
 
 from tether_stores.queries import read_lua
 
-__all__ = ["MARK_TTL_S", "Redis", "answers", "complaints", "mark_seen", "open_redis", "seen"]
+__all__ = ["MARK_TTL_S", "Redis", "answers", "client_of", "complaints", "mark_seen", "open_redis", "seen"]
 
 # A day: the gateway repeats for some two and a half hours, people press "resend" the day after.
 MARK_TTL_S: Final = 86_400
 _PREFIX: Final = b"tether:seen:"
 _MARK: Final = read_lua("mark_seen")
+
+
+class _Mended:
+    """Mixed into redis-py's connections, so that one that was closed just before it is written to counts as lost."""
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - redis-py's signature
+        try:
+            await super().send_packed_command(command, check_health)  # type: ignore[misc]
+        except RuntimeError as problem:
+            # What uvloop says of it. Other loops, and redis-py with it, say ConnectionError.
+            if "closed" not in str(problem):
+                raise
+            raise ConnectionError("the connection was closed") from problem
+
+
+def client_of(redis_url: str, **options: Any) -> Redis:
+    """
+    A client whose lost connections are all told as redis-py's errors; it connects when first used.
+
+    Args:
+        redis_url: The server.
+        options: Of redis-py.
+
+    Returns:
+        The client; to be closed.
+    """
+    client: Redis = Redis.from_url(redis_url, **options)
+    pool = client.connection_pool
+    plain = pool.connection_class
+    pool.connection_class = type(f"Mended{plain.__name__}", (_Mended, plain), {})
+    return client
 
 
 @asynccontextmanager
@@ -41,7 +72,7 @@ async def open_redis(redis_url: str, *, name: str, timeout_s: float = 0.25) -> A
     Yields:
         The client.
     """
-    client = Redis.from_url(
+    client = client_of(
         redis_url,
         client_name=name,
         socket_timeout=timeout_s,
