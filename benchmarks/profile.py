@@ -2,7 +2,7 @@
 `python -m benchmarks profile`: where the time of a web process and of a worker goes, as flame graphs.
 
 One web process is kept at saturation while one worker books; py-spy samples both, counting only moments in which a thread holds
-the interpreter. The graphs are for looking at in a browser; the result lists what took most.
+the interpreter. The result lists what took most.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 from tether_sandbox.services.program import Program
 
+from benchmarks import flames
 from benchmarks.load import saturate, take
 from benchmarks.results import FOLDER, heading, prose, table, write
 from benchmarks.stand import stand
@@ -23,7 +24,7 @@ __all__ = ["add_arguments", "run"]
 
 _PATH = "/api/webhooks/emp"
 _PER_S_MAX = 8_000
-_SAMPLES_PER_S = 250
+_SAMPLES_PER_S = 500
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,11 +46,7 @@ def run(args: argparse.Namespace) -> int:
         programs = {"web": it.start_web(workers=1), "worker": it.start_worker("webhooks")}
         graphs = {what: FOLDER / f"{name}-{what}.svg" for what in programs}
         stacks = {what: it.folder / f"{what}.raw" for what in programs}
-        spies = [
-            _spy(program, form=form, seconds=seconds - 1, to=places[what])
-            for what, program in programs.items()
-            for form, places in (("flamegraph", graphs), ("raw", stacks))
-        ]
+        spies = [_spy(program, seconds=seconds - 1, to=stacks[what]) for what, program in programs.items()]
         full = saturate(
             it.url + _PATH, bodies, connections=args.connections, seconds=seconds, programs=it.stores
         )
@@ -57,21 +54,22 @@ def run(args: argparse.Namespace) -> int:
             spy.wait(timeout=60)
         lines = heading("Profile: a web process at saturation, and its worker", seed=args.seed)
         lines += prose(
-            f"{full.per_s:.0f} answers a second while being sampled {2 * _SAMPLES_PER_S} times a second, which slows both.",
+            f"{full.per_s:.0f} answers a second while being sampled {_SAMPLES_PER_S} times a second, which slows both.",
             "Share of the samples in which a thread held the interpreter, functions with what they call.",
         )
         for what, place in stacks.items():
+            flames.drawn(place, graphs[what], title=f"{what} at {full.per_s:.0f} answers a second")
             lines += [f"## {what}", "", f"![{what}]({graphs[what].name})", ""]
             lines += table(("function", "share %"), _largest(place))
     write(name, lines)
     return 1 if full.failures else 0
 
 
-def _spy(program: Program, *, form: str, seconds: int, to: Path) -> subprocess.Popen[bytes]:
+def _spy(program: Program, *, seconds: int, to: Path) -> subprocess.Popen[bytes]:
     # A server's own process only watches those that answer.
     busy = psutil.Process(program.pid).children() or [psutil.Process(program.pid)]
     spy = str(Path(sys.executable).with_name("py-spy"))
-    options = f"record --gil --nonblocking --rate {_SAMPLES_PER_S} --duration {seconds} --format {form}"
+    options = f"record --gil --nonblocking --rate {_SAMPLES_PER_S} --duration {seconds} --format raw"
     return subprocess.Popen(
         [spy, *options.split(), "--pid", str(busy[-1].pid), "--output", str(to)],
         stdout=subprocess.DEVNULL,

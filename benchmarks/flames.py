@@ -1,0 +1,74 @@
+"""A flame graph as a picture that needs nothing: each function as wide as its share of the samples, on top of its caller."""
+
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+
+import msgspec
+
+__all__ = ["drawn"]
+
+_WIDTH, _ROW, _TOP = 1200.0, 17, 30
+# Below this share of the samples a function is too narrow to see.
+_LEAST = 0.002
+_LETTER_PX = 6.6
+
+
+class _Frame(msgspec.Struct):
+    """A function as called from where it stands, and those it called."""
+
+    samples: int = 0
+    called: dict[str, "_Frame"] = {}
+
+
+def drawn(stacks: Path, to: Path, *, title: str) -> None:
+    """
+    Draw sampled stacks.
+
+    Args:
+        stacks: One a line: functions from the outermost on with semicolons, a blank, how often.
+        to: The SVG to write.
+        title: What was sampled.
+    """
+    root = _Frame()
+    for line in stacks.read_text(encoding="utf-8").splitlines():
+        stack, _, count = line.rpartition(" ")
+        _add(root, stack.split(";"), int(count))
+    height = _TOP + _ROW * (_depth(root, least=root.samples * _LEAST) + 1)
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:g} {height}" font-family="monospace" font-size="11">',
+        f'<text x="4" y="18" font-size="14">{escape(title)}: {root.samples} samples</text>',
+        *_boxes(root, root.samples, x=0.0, depth=0, height=height),
+        "</svg>",
+    ]
+    to.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _add(root: _Frame, stack: Iterable[str], count: int) -> None:
+    root.samples += count
+    for name in stack:
+        # A frame ends in its line; what a function does on several lines is one function's.
+        root = root.called.setdefault(name.rpartition(":")[0] + ")" if ":" in name else name, _Frame())
+        root.samples += count
+
+
+def _depth(frame: _Frame, *, least: float) -> int:
+    return max(
+        (1 + _depth(one, least=least) for one in frame.called.values() if one.samples >= least), default=0
+    )
+
+
+def _boxes(frame: _Frame, total: int, *, x: float, depth: int, height: int) -> Iterable[str]:
+    for name, one in sorted(frame.called.items()):
+        width = _WIDTH * one.samples / max(total, 1)
+        if one.samples >= total * _LEAST:
+            y = height - _ROW * (depth + 1)
+            hue = 20 + sum(name.encode()) % 40  # the same function has one colour wherever it stands
+            shown = escape(name[: max(int(width / _LETTER_PX) - 1, 0)])
+            yield (
+                f'<g><title>{escape(name)}: {100 * one.samples / total:.1f} %</title><rect x="{x:.1f}" y="{y}" '
+                f'width="{max(width - 0.5, 0.5):.1f}" height="{_ROW - 1}" fill="hsl({hue},80%,70%)"/>'
+                f'<text x="{x + 2:.1f}" y="{y + 12}">{shown}</text></g>'
+            )
+            yield from _boxes(one, total, x=x, depth=depth + 1, height=height)
+        x += width
