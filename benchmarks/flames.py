@@ -63,11 +63,11 @@ def _boxes(frame: _Frame, total: int, *, x: float, depth: int, height: int) -> I
         width = _WIDTH * one.samples / max(total, 1)
         if one.samples >= total * _LEAST:
             y = height - _ROW * (depth + 1)
-            hue = 20 + sum(name.encode()) % 40  # the same function has one colour wherever it stands
+            green = 140 + sum(name.encode()) % 90  # the same function has one colour wherever it stands
             shown = escape(name[: max(int(width / _LETTER_PX) - 1, 0)])
             yield (
                 f'<g><title>{escape(name)}: {100 * one.samples / total:.1f} %</title><rect x="{x:.1f}" y="{y}" '
-                f'width="{max(width - 0.5, 0.5):.1f}" height="{_ROW - 1}" fill="hsl({hue},80%,70%)"/>'
+                f'width="{max(width - 0.5, 0.5):.1f}" height="{_ROW - 1}" fill="rgb(245,{green},110)"/>'
                 f'<text x="{x + 2:.1f}" y="{y + 12}">{shown}</text></g>'
             )
             yield from _boxes(one, total, x=x, depth=depth + 1, height=height)
