@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["drawn"]
+__all__ = ["drawn", "function_of"]
 
 _WIDTH, _ROW, _TOP = 1200.0, 17, 30
 # Below this share of the samples a function is too narrow to see.
@@ -44,11 +44,15 @@ def drawn(stacks: Path, to: Path, *, title: str) -> None:
     to.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def function_of(frame: str) -> str:
+    """The function and file of a frame, which ends in its line: what one does on several lines is one function's."""
+    return frame.rpartition(":")[0] + ")" if ":" in frame else frame
+
+
 def _add(root: _Frame, stack: Iterable[str], count: int) -> None:
     root.samples += count
     for name in stack:
-        # A frame ends in its line; what a function does on several lines is one function's.
-        root = root.called.setdefault(name.rpartition(":")[0] + ")" if ":" in name else name, _Frame())
+        root = root.called.setdefault(function_of(name), _Frame())
         root.samples += count
 
 

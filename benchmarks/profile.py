@@ -83,8 +83,7 @@ def _largest(stacks: Path, *, rows: int = 40) -> list[tuple[str, float]]:
     for line in stacks.read_text(encoding="utf-8").splitlines():
         stack, _, count = line.rpartition(" ")
         total += int(count)
-        # A frame ends in its line; what a function does on several lines is one function's.
-        for function in {frame.rpartition(":")[0] for frame in stack.split(";")}:
+        for function in set(map(flames.function_of, stack.split(";"))):
             found[function] += int(count)
-    shares = [(f"`{name})`", 100 * count / max(total, 1)) for name, count in found.most_common()]
+    shares = [(f"`{name}`", 100 * count / max(total, 1)) for name, count in found.most_common()]
     return [one for one in shares if one[1] < 95][:rows]

@@ -79,17 +79,6 @@ def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct]) -> ASGIApp:
         # Every request is a task with a context of its own, so there is nothing to reset.
         REQUEST_ID.set(request_id.decode())
         path = scope["path"].rstrip("/")
-        if straight := direct.get(path):
-            scope["path_template"] = path
-            status = 500
-            try:
-                answer = await straight(scope, receive)
-                if answer is not None:
-                    await _give(send, answer, request_id)
-                status = answer.status if answer else 0
-            finally:
-                _tell(scope, status, perf_counter() - began)
-            return
         status = 0
 
         async def sending(message: Message) -> None:
@@ -105,7 +94,13 @@ def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct]) -> ASGIApp:
             await send(message)
 
         try:
-            await app(scope, receive, sending)
+            if straight := direct.get(path):
+                scope["path_template"] = path
+                if answer := await straight(scope, receive):
+                    await _give(send, answer, request_id)
+                    status = answer.status
+            else:
+                await app(scope, receive, sending)
         except Exception:
             status = 500
             raise
