@@ -120,6 +120,45 @@ async def _tries_stay_close(size: int, eventually: Callable[..., Any]) -> None:
     assert max(later - earlier for earlier, later in pairwise(tries)) < 3
 
 
+async def test_callers_who_gave_up_do_not_keep_the_pool_from_coming_back(
+    database_url: str, services: Services, eventually: Callable[..., Any]
+) -> None:
+    """A pool that remembers callers of an outage refuses everybody after it, until the process is restarted.
+
+    More wait here than the pool lets wait, for longer than psycopg tries to connect by itself.
+    """
+    if services.postgres:
+        services.postgres.stop()
+    async with open_pool(database_url, name="tests", max_size=4, wait_s=0.2) as pool:
+        began_s = monotonic()
+        while monotonic() - began_s < 5:
+            told = await asyncio.gather(*(answers(pool) for _ in range(300)))
+            assert not any(told) or services.postgres is None
+        if services.postgres:
+            services.postgres.start()
+        await eventually(lambda: answers(pool), what="the pool to find Postgres")
+        await asyncio.gather(*(_use(pool) for _ in range(4)))
+        # Nobody waits any more, and as many connections as before can be had at once.
+        assert pool.get_stats().get("requests_waiting", 0) == 0
+
+
+async def test_a_session_on_a_server_that_takes_no_writes_is_not_given_out_again(database_url: str) -> None:
+    """After a failover a session can stay on the old primary, which only reads now.
+
+    Given back to the pool it would fail everybody who writes, for as long as it lives.
+    """
+    async with open_pool(database_url, name="tests", max_size=1) as pool:
+        async with connection(pool) as conn:
+            await conn.execute("set default_transaction_read_only = on")
+            first = conn.info.backend_pid
+        with pytest.raises(ConnectionLost):
+            async with connection(pool) as conn:
+                await conn.execute("create table t (n int)")
+        async with connection(pool) as conn:
+            assert conn.info.backend_pid != first
+            await conn.execute("create table t (n int)")
+
+
 async def test_failures_say_what_failed_and_never_where(database_url: str, services: Services) -> None:
     """The address of the database holds its password; the error travels into answers and log lines."""
     url = "postgresql://postgres:hunter2@127.0.0.1:1/x"

@@ -10,14 +10,14 @@ Postgres costs the requests of that moment and no restart of ours.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import psycopg
-from psycopg import AsyncConnection, sql
-from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
+from psycopg import sql
+from psycopg_pool import PoolTimeout, TooManyRequests
 from tether_core.errors import StoreUnreachable
 
+from tether_stores.pool import Connection, Pool
 from tether_stores.queries import load
 
 __all__ = [
@@ -32,9 +32,6 @@ __all__ = [
     "open_pool",
     "transaction",
 ]
-
-Connection: TypeAlias = AsyncConnection[TupleRow]
-Pool: TypeAlias = AsyncConnectionPool[Connection]
 
 _SQL: Final = load("transactions")
 
@@ -57,7 +54,8 @@ _KEEPALIVE: Final[dict[str, Any]] = {
 # too large for an index (class 54) is not among them, although psycopg calls both an OperationalError. A table or
 # a column that is not there is: the program is newer than its database, which no row can help.
 _NOT_THERE: Final = ("42P01", "42703")
-_STORES_TROUBLE: Final = ("08", "25006", "25P03", "40", "53", "55P03", "57", "58", *_NOT_THERE)
+_READ_ONLY: Final = "25006"
+_STORES_TROUBLE: Final = ("08", _READ_ONLY, "25P03", "40", "53", "55P03", "57", "58", *_NOT_THERE)
 
 
 class ConnectionLost(StoreUnreachable):
@@ -105,9 +103,8 @@ async def open_pool(
     Yields:
         The pool, open.
     """
-    pool: Pool = AsyncConnectionPool(
+    pool = Pool(
         database_url,
-        connection_class=AsyncConnection,
         kwargs={
             "autocommit": True,
             "prepare_threshold": 2 if prepared else None,
@@ -116,16 +113,14 @@ async def open_pool(
         },
         min_size=1,
         max_size=max_size,
-        open=False,
         name=name,
         timeout=wait_s,
-        max_waiting=200,
         max_lifetime=1_800,
         max_idle=300,
         # After this long without Postgres the pool stops trying on its own, and the next caller starts it again. Left
         # to itself it would double its waits, and come back as long after an outage as that has lasted.
         reconnect_timeout=2,
-        check=AsyncConnectionPool.check_connection if checked else None,
+        check=Pool.check_connection if checked else None,
     )
     await pool.open(wait=False)
     try:
@@ -155,6 +150,10 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
             try:
                 yield conn
             except psycopg.DatabaseError as problem:
+                if problem.sqlstate == _READ_ONLY:
+                    # After a failover this session stays on the server that is a standby now, and would be given out again
+                    # and again. A closed one is replaced by a session on the primary.
+                    await conn.close()
                 # To psycopg a session that Postgres ended is not always an OperationalError: not after idling too long.
                 if conn.closed:
                     raise ConnectionLost("postgres", why=_kind(problem)) from problem
