@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 
 PASSWORD = "s3cret-password"
+AUTHORIZED = {"authorization": "Bearer test-key"}
 
 
 async def _send(client: httpx.AsyncClient, unique_id: str, *, secret: str = PASSWORD) -> None:
@@ -129,6 +130,82 @@ async def test_probes_are_answered_in_time_while_postgres_hangs(
         return (await client.get("/ready")).status_code == 200
 
     await eventually(ready, what="the node to be ready again")
+
+
+async def test_searches_cannot_make_a_node_unready(
+    client: httpx.AsyncClient, database_url: str, eventually: Callable[..., Any]
+) -> None:
+    """A balancer takes out every node that is not ready, so a few slow searches would be an outage of notifications."""
+    async with await psycopg.AsyncConnection.connect(database_url) as conn:
+        await conn.execute("lock table debtors in access exclusive mode")
+        searches = [
+            asyncio.create_task(client.get("/api/debtors?name=nobody", headers=AUTHORIZED)) for _ in range(24)
+        ]
+
+        async def held() -> bool:
+            found = await conn.execute("select count(*) from pg_locks where not granted")
+            row = await found.fetchone()
+            return row is not None and row[0] >= 8
+
+        await eventually(held, what="searches to hold every connection of the API")
+        answer = await client.get("/ready")
+        assert (answer.status_code, answer.json()["oldest_waiting_s"]) == (200, None)
+        await _send(client, "a")
+        # Each is stopped after its time, and says what to do.
+        told = {(one.status_code, one.json()["code"]) for one in await asyncio.gather(*searches)}
+    assert told == {(503, "query_too_slow"), (503, "store_unreachable")}
+    assert (await client.get("/ready")).json()["oldest_waiting_s"] is not None
+
+
+async def test_a_node_that_cannot_record_is_not_ready_though_postgres_answers(
+    client: httpx.AsyncClient, database_url: str, eventually: Callable[..., Any]
+) -> None:
+    """A standby, or a table somebody locks, answers every query and takes no notification: traffic must go elsewhere."""
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        with conn.transaction():
+            conn.execute("lock table webhook_events in share mode")
+            assert (await client.get("/ready")).status_code == 503
+
+        async def ready() -> bool:
+            return (await client.get("/ready")).status_code == 200
+
+        await eventually(ready, what="the node to be ready again")
+        row = conn.execute("select current_database()").fetchone()
+        assert row is not None
+        conn.execute(f'alter database "{row[0]}" set default_transaction_read_only = on')
+        conn.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and pid <> pg_backend_pid()",
+            row,
+        )
+
+        async def unready() -> bool:
+            return (await client.get("/ready")).status_code == 503
+
+        await eventually(unready, what="the node to see that nothing can be written")
+        answer = await client.get("/ready")
+        assert (answer.status_code, answer.json()["postgres"]) == (503, False)
+        conn.execute("set default_transaction_read_only = off")
+        conn.execute(f'alter database "{row[0]}" reset default_transaction_read_only')
+        await eventually(ready, what="the node to record again, without a restart")
+        assert conn.execute("select count(*) from webhook_events").fetchone() == (0,)
+
+
+async def test_metrics_leave_out_what_they_could_not_refresh(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    """An old value looks like a true one, and a scrape that hangs loses all the others."""
+    names = ("tether_oldest_waiting_seconds", "tether_inbox_rows", "tether_gateway_breaker")
+    before = (await client.get("/metrics")).text
+    assert all(f"\n{name}" in before for name in names)
+    if services.postgres is None:
+        return
+    with services.postgres.paused():
+        began = monotonic()
+        text = (await client.get("/metrics")).text
+        took_s = monotonic() - began
+    assert took_s < 5  # below a second where the machine is not busy
+    assert not any(f"\n{name}" in text for name in names)
+    assert "\ntether_http_seconds_count" in text
 
 
 async def test_what_waits_for_a_person_is_counted(client: httpx.AsyncClient, database_url: str) -> None:

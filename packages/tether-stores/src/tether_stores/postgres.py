@@ -15,21 +15,24 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 from psycopg_pool import PoolTimeout, TooManyRequests
-from tether_core.errors import StoreUnreachable
+from tether_core.errors import StoreUnreachable, Unavailable
 
 from tether_stores.pool import Connection, Pool
 from tether_stores.queries import load
 
 __all__ = [
     "FREEZE_S",
+    "READ_S",
     "Connection",
     "ConnectionLost",
     "Pool",
+    "QueryTooSlow",
     "SchemaBehind",
     "answers",
     "blames_store",
     "connection",
     "open_pool",
+    "reading",
     "transaction",
 ]
 
@@ -38,6 +41,8 @@ _SQL: Final = load("transactions")
 # A process that is frozen inside a transaction loses its rows after this long. No transaction of ours waits for anybody
 # but Postgres, so one that lives idles for milliseconds.
 FREEZE_S: Final = 5.0
+# What people ask for takes milliseconds. A query of theirs that takes this long reads a whole table.
+READ_S: Final = 5.0
 
 # The client sees a dead peer after about ten seconds instead of the kernel's quarter of an hour.
 _KEEPALIVE: Final[dict[str, Any]] = {
@@ -75,6 +80,28 @@ class SchemaBehind(StoreUnreachable):
         return (
             "The database lacks tables or columns that this version needs; whoever runs it must run "
             "`tether-worker migrate`."
+        )
+
+
+class QueryTooSlow(Unavailable):
+    """
+    A query was stopped because it took too long.
+
+    Attributes:
+        limit_s: How long it may take, in seconds.
+    """
+
+    code = "query_too_slow"
+    retry_after_s = 30
+
+    def __init__(self, *, limit_s: float) -> None:
+        super().__init__(limit_s)
+        self.limit_s = limit_s
+
+    def __str__(self) -> str:
+        return (
+            f"The query took longer than {self.limit_s:g} s and was stopped. Narrow it by another filter, "
+            "or try again when the database has less to do."
         )
 
 
@@ -188,6 +215,40 @@ async def transaction(pool: Pool, *, freeze_s: float = FREEZE_S) -> AsyncIterato
         await conn.execute(_begin(round(freeze_s * 1000)), prepare=False)
         yield conn  # the pool rolls back what raises
         await conn.commit()
+
+
+@asynccontextmanager
+async def reading(pool: Pool, *, limit_s: float = READ_S) -> AsyncIterator[Connection]:
+    """
+    A connection inside one transaction that only reads, for what people and programs ask of the API.
+
+    Args:
+        pool: From `open_pool`.
+        limit_s: How long one statement may take, in seconds.
+
+    Yields:
+        The connection.
+
+    Raises:
+        QueryTooSlow: when a statement took longer.
+        StoreUnreachable: as `connection`.
+    """
+    async with connection(pool) as conn:
+        await conn.execute(_begin_read(round(limit_s * 1000), round(FREEZE_S * 1000)), prepare=False)
+        try:
+            yield conn
+        except psycopg.errors.QueryCanceled as exc:
+            raise QueryTooSlow(limit_s=limit_s) from exc
+        await conn.commit()
+
+
+@lru_cache
+def _begin_read(timeout_ms: int, freeze_ms: int) -> bytes:
+    return (
+        sql.SQL(_SQL["read"])
+        .format(timeout_ms=sql.Literal(timeout_ms), freeze_ms=sql.Literal(freeze_ms))
+        .as_bytes()
+    )
 
 
 @lru_cache

@@ -34,6 +34,7 @@ __all__ = [
     "mark_listed",
     "oldest_due_s",
     "one",
+    "probe",
     "prolong",
     "record",
     "record_pulled",
@@ -408,6 +409,11 @@ async def tally(conn: Connection, *, now: datetime) -> Tally:
     row = await (await conn.execute(_SQL["tally"], {"now": now})).fetchone()
     assert row is not None
     return Tally(*row)
+
+
+async def probe(conn: Connection) -> None:
+    """Do all that recording a notification does, and record none; raises what recording one would raise."""
+    await conn.execute(_SQL["probe"], prepare=False)
 
 
 async def oldest_due_s(conn: Connection, *, now: datetime) -> float:

@@ -87,6 +87,10 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     prepared=settings.database_prepared == "on",
                 )
             )
+            # And one to find out whether that would work; see health.RecordingProbe.
+            probe_pool = await stack.enter_async_context(
+                open_pool(settings.database_url, name="tether-probe", max_size=1)
+            )
             cache = await stack.enter_async_context(open_redis(settings.redis_url, name="tether-web"))
             doorbell = await stack.enter_async_context(
                 open_doorbell(settings.redis_url, queue="webhooks", timeout_s=0.5)
@@ -116,6 +120,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     "pool": pool,
                     "cache": cache,
                     "inbox": inbox,
+                    "recording_probe": health.RecordingProbe(probe_pool),
                     "feed": feed,
                     "clock": moment,
                     "credentials": settings.credentials,

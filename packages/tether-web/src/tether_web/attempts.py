@@ -9,7 +9,7 @@ from litestar.params import Parameter
 from tether_core.billing import AttemptState
 from tether_stores import billing_attempts
 from tether_stores.billing_attempts import ListedAttempt
-from tether_stores.postgres import connection
+from tether_stores.postgres import reading
 
 from tether_web.pages import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 
@@ -30,7 +30,7 @@ async def listed(
     limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
 ) -> Page[ListedAttempt]:
     """One page of attempts."""
-    async with connection(state.pool) as conn:
+    async with reading(state.pool) as conn:
         rows = await billing_attempts.listed(
             conn,
             limit=limit + 1,
@@ -45,7 +45,7 @@ async def listed(
 @get("/{attempt_id:int}", summary="One billing attempt")
 async def one(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> ListedAttempt:
     """One attempt."""
-    async with connection(state.pool) as conn:
+    async with reading(state.pool) as conn:
         found = await billing_attempts.one(conn, attempt_id)
     if found is None:
         raise NotFoundException("There is no such billing attempt")

@@ -22,7 +22,7 @@ from tether_core.errors import IllegalStep, InvalidRequest, StoreUnreachable, Un
 from tether_core.jobs import PLAN, SEND, Job
 from tether_stores import billing_runs, gateway_accounts, redis_limits
 from tether_stores.billing_runs import Run
-from tether_stores.postgres import Connection, connection, transaction
+from tether_stores.postgres import Connection, connection, reading, transaction
 from tether_stores.queue import ring
 from tether_stores.redis_limits import Standing
 from tether_stores.telemetry import logger
@@ -30,7 +30,7 @@ from tether_stores.telemetry import logger
 from tether_web.pages import decode_cursor, encode_cursor
 from tether_web.parameters import printable
 
-__all__ = ["ROUTERS", "Choice", "Order", "Preview", "RunAnswer", "RunDetail", "Sum", "observe"]
+__all__ = ["OBSERVED", "ROUTERS", "Choice", "Order", "Preview", "RunAnswer", "RunDetail", "Sum", "observe"]
 
 Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 
@@ -38,6 +38,9 @@ _CHUNK: Final = 1_000
 _SHOWN: Final = 100
 _SHOWN_MAX: Final = 1_000
 _log = logger("billing")
+
+# What `observe` refreshes.
+OBSERVED: Final = frozenset({"tether_gateway_breaker", "tether_gateway_calls_left"})
 
 _BREAKER: Final = Gauge(
     "tether_gateway_breaker",
@@ -228,7 +231,7 @@ async def order(
 @get("/", summary="The billing runs of an upload, newest first")
 async def of_upload(state: State, upload_id: Id) -> list[RunAnswer]:
     """Up to a hundred runs."""
-    async with connection(state.pool) as conn:
+    async with reading(state.pool) as conn:
         if await billing_runs.upload_state(conn, upload_id) is None:
             raise NotFoundException("There is no such upload")
         return [_answer(run) for run in await billing_runs.of_upload(conn, upload_id)]
@@ -237,7 +240,7 @@ async def of_upload(state: State, upload_id: Id) -> list[RunAnswer]:
 @get("/{run_id:int}", summary="One billing run, and how far it is")
 async def one(state: State, run_id: Id) -> RunDetail:
     """The run, its debits by step and by state, and how freely the gateway may be called."""
-    async with connection(state.pool) as conn:
+    async with reading(state.pool) as conn:
         run = await billing_runs.one(conn, run_id)
         if run is None:
             raise NotFoundException("There is no such billing run")
@@ -402,14 +405,18 @@ async def _ring(state: State, job: Job) -> None:
 
 
 async def observe(state: State) -> None:
-    """Look at every account's breaker and limits, for /metrics."""
-    try:
-        async with connection(state.pool) as conn:
-            accounts = list(await gateway_accounts.all_accounts(conn, settings=state.settings))
-    except StoreUnreachable:
-        return
+    """
+    Look at every account's breaker and limits, for /metrics.
+
+    Raises:
+        StoreUnreachable: when Postgres or Redis does not answer.
+    """
+    async with connection(state.pool) as conn:
+        accounts = list(await gateway_accounts.all_accounts(conn, settings=state.settings))
     for standing in await redis_limits.standing(state.cache, accounts):
-        for name in ("closed", "open", "half_open", "unknown"):
+        if standing.breaker == "unknown":
+            raise StoreUnreachable("redis")
+        for name in ("closed", "open", "half_open"):
             _BREAKER.labels(standing.account, name).set(name == standing.breaker)
         for share, left in zip(("billing", "reconciliation", "pool"), standing.left, strict=False):
             _LEFT.labels(standing.account, share).set(left)

@@ -31,7 +31,7 @@ from tether_core.errors import IllegalStep, InvalidIban, InvalidRequest
 from tether_core.spreadsheet.cells import neutralise, restore, shown
 from tether_stores import blacklist
 from tether_stores.blacklist import ListedEntry, ManualEntry
-from tether_stores.postgres import Pool, connection, transaction
+from tether_stores.postgres import Pool, connection, reading, transaction
 
 from tether_web.pages import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 from tether_web.parameters import printable
@@ -127,7 +127,7 @@ async def listed(
     limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
 ) -> Page[ListedEntry]:
     """One page of entries."""
-    async with connection(state.pool) as conn:
+    async with reading(state.pool) as conn:
         rows = await blacklist.listed(
             conn,
             limit=limit + 1,

@@ -9,7 +9,7 @@ from litestar.params import QueryParameter
 from tether_core.errors import InvalidRequest
 from tether_stores import gateway_accounts
 from tether_stores.completeness import Completeness, draw_up
-from tether_stores.postgres import connection
+from tether_stores.postgres import reading
 
 __all__ = ["ROUTER"]
 
@@ -32,7 +32,7 @@ async def report(
     last_on = to_on or first_on
     if (last_on - first_on).days >= _DAYS_MAX:
         raise InvalidRequest(f"ask for at most {_DAYS_MAX} days at once", field="to")
-    async with connection(state.pool) as conn:
+    async with reading(state.pool) as conn:
         accounts = await gateway_accounts.all_accounts(conn, settings=state.settings)
         return await draw_up(conn, from_on=first_on, to_on=last_on, accounts=accounts)
 

@@ -20,7 +20,7 @@ from tether_core.errors import InvalidRequest
 from tether_core.screening import RULES
 from tether_stores import debtors, problems
 from tether_stores.debtors import DebtorDetail, Filters, ListedDebtor, Sort
-from tether_stores.postgres import connection
+from tether_stores.postgres import reading
 from tether_stores.problems import ListedProblem
 
 from tether_web.pages import LIMIT, LIMIT_MAX, Page, decode_cursor, page
@@ -90,13 +90,13 @@ async def listed(
         iban_tail=None if iban_tail is None else iban_tail.upper(),
     )
     if sort == "newest":
-        async with connection(state.pool) as conn:
+        async with reading(state.pool) as conn:
             rows = await debtors.listed(conn, filters=filters, limit=limit + 1, before=decode_cursor(cursor))
         return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
     if upload is None:
         raise InvalidRequest("needs an upload; all debtors are only listed newest first", field="sort")
     by, descending = _SORTS[sort]
-    async with connection(state.pool) as conn:
+    async with reading(state.pool) as conn:
         rows = await debtors.listed_sorted(
             conn,
             filters=filters,
@@ -113,7 +113,7 @@ async def listed(
 @get("/{debtor_id:int}", summary="One debtor")
 async def one(state: State, debtor_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> DebtorAnswer:
     """One debtor with everything the file said."""
-    async with connection(state.pool) as conn:
+    async with reading(state.pool) as conn:
         found = await debtors.one(conn, debtor_id)
         if found is None:
             raise NotFoundException("There is no such debtor")

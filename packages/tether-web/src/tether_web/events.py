@@ -12,7 +12,7 @@ from tether_core.emp.notification import decode
 from tether_core.errors import IllegalStep, Unreadable
 from tether_core.inbox import InboxState
 from tether_stores import webhook_events
-from tether_stores.postgres import connection
+from tether_stores.postgres import connection, reading
 from tether_stores.webhook_events import Event
 
 from tether_web.pages import LIMIT, LIMIT_MAX, Page, decode_cursor, page
@@ -68,7 +68,7 @@ async def listed(
     limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
 ) -> Page[Event]:
     """One page of the inbox."""
-    async with connection(state.pool) as conn:
+    async with reading(state.pool) as conn:
         rows = await webhook_events.listed(
             conn,
             limit=limit + 1,
@@ -84,7 +84,7 @@ async def listed(
 @get("/{event_id:int}", summary="One notification, with its fields")
 async def one(state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> EventDetail:
     """One notification; what is personal in it is masked."""
-    async with connection(state.pool) as conn:
+    async with reading(state.pool) as conn:
         found = await webhook_events.one(conn, event_id)
         word = await webhook_events.word(conn, event_id)
     if found is None:

@@ -12,7 +12,7 @@ from tether_core import giveback
 from tether_core.after_return import settles_on
 from tether_core.calendar import exposure
 from tether_stores import billing_attempts
-from tether_stores.postgres import connection
+from tether_stores.postgres import reading
 
 __all__ = ["ROUTER", "ExposureAnswer"]
 
@@ -59,7 +59,7 @@ class ExposureAnswer(msgspec.Struct, frozen=True):
 @get("/", summary="Until when a debit's money may go back")
 async def one(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> ExposureAnswer:
     """The limits of the scheme for one debit."""
-    async with connection(state.pool) as conn:
+    async with reading(state.pool) as conn:
         found = await billing_attempts.exposed(conn, attempt_id)
     if found is None:
         raise NotFoundException("There is no such billing attempt")

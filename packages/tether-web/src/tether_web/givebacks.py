@@ -19,8 +19,7 @@ from tether_core.giveback import GivebackKind, GivebackState
 from tether_core.jobs import GIVE_BACK
 from tether_stores import billing_attempts, gateway_accounts, givebacks
 from tether_stores.givebacks import Listed
-from tether_stores.postgres import Connection, transaction
-from tether_stores.postgres import connection as connected
+from tether_stores.postgres import Connection, reading, transaction
 from tether_stores.queue import ring
 from tether_stores.telemetry import logger
 
@@ -65,7 +64,7 @@ async def void(
 @get("/givebacks", summary="Refunds and voids of a debit, newest first")
 async def of_attempt(state: State, attempt_id: Id) -> list[Listed]:
     """All of them; one at most stands."""
-    async with connected(state.pool) as conn:
+    async with reading(state.pool) as conn:
         if await billing_attempts.one(conn, attempt_id) is None:
             raise NotFoundException("There is no such billing attempt")
         return await givebacks.of_attempt(conn, attempt_id)
@@ -79,7 +78,7 @@ async def listed(
     limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
 ) -> Page[Listed]:
     """One page of orders."""
-    async with connected(state.pool) as conn:
+    async with reading(state.pool) as conn:
         rows = await givebacks.listed(conn, limit=limit + 1, before=decode_cursor(cursor), state=status)
     return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
 

@@ -5,26 +5,28 @@ Balancers often probe with HEAD, and are answered with the same status.
 """
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, Final, Literal, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 from litestar import MediaType, Response, get, head
 from litestar.datastructures import State
-from tether_core.errors import StoreUnreachable
+from tether_core.errors import StoreUnreachable, Unavailable
 from tether_stores import objects, redis, telemetry, webhook_events
-from tether_stores.postgres import SchemaBehind, connection
+from tether_stores.postgres import Pool, SchemaBehind, connection, reading
 
 from tether_web import billing
 from tether_web.metrics import CONTENT_TYPE_LATEST, INBOX_ROWS, LOG_LINES_DROPPED, OLDEST_WAITING, rendered
 
-__all__ = ["PROBES", "Readiness", "health", "metrics", "ready"]
+__all__ = ["PROBES", "Readiness", "RecordingProbe", "health", "metrics", "ready"]
 
 T = TypeVar("T")
+Recordable: TypeAlias = Literal["recordable", "not_migrated", "unreachable"]
 
 _log: Final = telemetry.logger("health")
-# Whoever probes gives up after some seconds; the answer must come before that.
-_PATIENCE_S: Final = 2.0
+# Whoever probes gives up after some seconds; the answer must come before that. A scrape is given less time.
+READY_S: Final = 2.0
+METRICS_S: Final = 0.7
 _asking: Final[set[asyncio.Task[Any]]] = set()
 
 
@@ -34,12 +36,13 @@ class Readiness(msgspec.Struct, frozen=True):
 
     Attributes:
         ready: Whether notifications can be recorded: Postgres answers and a gateway password is configured.
-        postgres: Whether it answers and has the tables of this version.
+        postgres: Whether it takes writes and has the tables of this version.
         migrated: Whether it has those tables; false asks for `tether-worker migrate`, null where it does not answer.
         redis: Whether it answers; without it everything works, slower.
         objects: Whether the object store answers; without it files can be neither sent nor read, all else works.
         gateway_password: Whether one is configured; without it every notification is refused.
-        oldest_waiting_s: Age of the oldest notification that is due and not booked, in seconds; null if unknown.
+        oldest_waiting_s: Age of the oldest notification that is due and not booked, in seconds; null if unknown, which
+            alone does not make a node unready.
     """
 
     ready: bool
@@ -59,14 +62,19 @@ async def health() -> dict[Literal["status"], Literal["alive"]]:
 
 @get("/ready", summary="Whether notifications can be recorded", tags=["operation"])
 async def ready(state: State) -> Response[Readiness]:
-    """Ask Postgres, Redis and the object store; 503 when notifications cannot be recorded."""
-    oldest_s, migrated = await _oldest_s(state)
+    """Try Postgres, Redis and the object store; 503 when notifications cannot be recorded."""
+    outcome, oldest_s, has_redis, has_objects = await asyncio.gather(
+        _in_time(state.recording_probe.run(), READY_S),
+        _in_time(_measure_oldest(state), READY_S),
+        _in_time(redis.answers(state.cache), READY_S),
+        _in_time(_objects_answer(state), READY_S),
+    )
     told = Readiness(
-        ready=oldest_s is not None and bool(state.credentials),
-        postgres=oldest_s is not None,
-        migrated=migrated,
-        redis=await redis.answers(state.cache),
-        objects=state.objects is not None and await objects.answers(state.objects),
+        ready=outcome == "recordable" and bool(state.credentials),
+        postgres=outcome == "recordable",
+        migrated={"recordable": True, "not_migrated": False}.get(outcome or ""),
+        redis=bool(has_redis),
+        objects=bool(has_objects),
         gateway_password=bool(state.credentials),
         oldest_waiting_s=oldest_s,
     )
@@ -91,47 +99,100 @@ PROBES: Final = (health, ready, health_status, ready_status)
 @get("/metrics", summary="Prometheus metrics of this node", tags=["operation"], media_type=MediaType.TEXT)
 async def metrics(state: State) -> Response[bytes]:
     """All counters of the node's processes together; keep it inside, see the deployment guide."""
-    await _oldest_s(state)
-    await _in_time(_count_inbox(state))
-    await billing.observe(state)
+    refreshed = await asyncio.gather(*(_refreshed(refresh(state)) for _, refresh in _REFRESHED))
+    stale = [names for (names, _), fresh in zip(_REFRESHED, refreshed, strict=True) if not fresh]
     LOG_LINES_DROPPED.set(telemetry.dropped())
-    return Response(rendered(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    text = rendered(without=frozenset().union(*stale))
+    return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-async def _oldest_s(state: State) -> tuple[float | None, bool | None]:
-    """The oldest row's age and whether the tables are there, each `None` when Postgres does not tell it in time."""
-    return await _in_time(_ask_oldest_s(state)) or (None, None)
+class RecordingProbe:
+    """
+    Whether notifications can be recorded, tried on a connection that nothing else uses.
+
+    Searches through the API may hold all other connections while notifications are recorded well, and a database may answer
+    every query while it takes no writes. So what counts is a write to the very table, on a connection of its own.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        """
+        Prepare; nothing runs before the first question.
+
+        Args:
+            pool: Of Postgres, of one connection.
+        """
+        self._pool = pool
+        self._running: asyncio.Task[Recordable] | None = None
+
+    async def run(self) -> Recordable:
+        """Try once, together with all who ask meanwhile."""
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._try())
+        return await asyncio.shield(self._running)
+
+    async def _try(self) -> Recordable:
+        try:
+            async with connection(self._pool) as conn:
+                await webhook_events.probe(conn)
+        except SchemaBehind as problem:
+            _log.error(str(problem))
+            return "not_migrated"
+        except StoreUnreachable:
+            return "unreachable"
+        return "recordable"
 
 
-async def _in_time(asking: Coroutine[Any, Any, T]) -> T | None:
-    """What is asked of Postgres, or `None` when it is not told in time."""
+async def _in_time(asking: Coroutine[Any, Any, T], wait_s: float) -> T | None:
+    """What is asked of a store, or `None` when it does not answer in time."""
     task = asyncio.create_task(asking)
     # Not cancelled when it takes too long: taking a query back from a server that hangs takes longer still. It ends
     # with the server's answer or with the connection.
     _asking.add(task)
     task.add_done_callback(_asking.discard)
-    await asyncio.wait({task}, timeout=_PATIENCE_S)
+    await asyncio.wait({task}, timeout=wait_s)
     return task.result() if task.done() else None
 
 
+async def _refreshed(refresh: Coroutine[Any, Any, None]) -> bool:
+    async def done() -> bool:
+        try:
+            await refresh
+        except Unavailable:
+            return False
+        return True
+
+    return bool(await _in_time(done(), METRICS_S))
+
+
 async def _count_inbox(state: State) -> None:
-    try:
-        async with connection(state.pool) as conn:
-            counts = await webhook_events.unfinished(conn)
-    except StoreUnreachable:
-        return
+    async with reading(state.pool) as conn:
+        counts = await webhook_events.unfinished(conn)
     for name, count in counts.items():
         INBOX_ROWS.labels(name).set(count)
 
 
-async def _ask_oldest_s(state: State) -> tuple[float | None, bool | None]:
+async def _refresh_oldest(state: State) -> None:
+    async with reading(state.pool) as conn:
+        OLDEST_WAITING.set(await webhook_events.oldest_due_s(conn, now=state.clock()))
+
+
+async def _measure_oldest(state: State) -> float | None:
     try:
-        async with connection(state.pool) as conn:
+        async with reading(state.pool) as conn:
             oldest_s = await webhook_events.oldest_due_s(conn, now=state.clock())
-    except SchemaBehind as problem:
-        _log.error(str(problem))
-        return None, False
-    except StoreUnreachable:
-        return None, None
+    except Unavailable:
+        return None
     OLDEST_WAITING.set(oldest_s)
-    return oldest_s, True
+    return oldest_s
+
+
+async def _objects_answer(state: State) -> bool:
+    return state.objects is not None and await objects.answers(state.objects)
+
+
+# What /metrics refreshes before it answers, each with the names of the metrics it sets.
+_REFRESHED: Final[tuple[tuple[frozenset[str], Callable[[State], Coroutine[Any, Any, None]]], ...]] = (
+    (frozenset({"tether_oldest_waiting_seconds"}), _refresh_oldest),
+    (frozenset({"tether_inbox_rows"}), _count_inbox),
+    (billing.OBSERVED, billing.observe),
+)

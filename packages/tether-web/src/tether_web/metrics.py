@@ -6,6 +6,8 @@ starts them; whichever process is asked adds them up.
 """
 
 import os
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from prometheus_client import (
@@ -15,6 +17,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Metric,
     generate_latest,
     multiprocess,
 )
@@ -64,10 +67,27 @@ LOG_LINES_DROPPED: Final = Gauge(
 )
 
 
-def rendered() -> bytes:
-    """All metrics of this node as Prometheus' text form."""
+class _Without:
+    """A registry without some of its metrics."""
+
+    def __init__(self, registry: CollectorRegistry, names: AbstractSet[str]) -> None:
+        self._registry = registry
+        self._names = names
+
+    def collect(self) -> Iterator[Metric]:
+        return (family for family in self._registry.collect() if family.name not in self._names)
+
+
+def rendered(*, without: AbstractSet[str] = frozenset()) -> bytes:
+    """
+    All metrics of this node as Prometheus' text form.
+
+    Args:
+        without: Names of metrics to leave out, because what they say could not be refreshed: an old value looks like
+            a true one.
+    """
     registry = REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry)
+    return generate_latest(_Without(registry, without))

@@ -34,7 +34,7 @@ from tether_core.spreadsheet import Answers, Plan, PreviewRow
 from tether_core.upload import UploadState, UploadStep, content_key, object_key, step
 from tether_stores import objects, uploads
 from tether_stores.objects import Objects
-from tether_stores.postgres import ConnectionLost, connection, transaction
+from tether_stores.postgres import ConnectionLost, reading, transaction
 from tether_stores.queue import ring
 from tether_stores.telemetry import logger
 from tether_stores.uploads import Recording, Upload
@@ -339,7 +339,7 @@ async def listed(
     limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
 ) -> Page[Upload]:
     """One page of uploads."""
-    async with connection(state.pool) as conn:
+    async with reading(state.pool) as conn:
         rows = await uploads.listed(conn, limit=limit + 1, before=decode_cursor(cursor), state=status)
     return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
 
@@ -347,7 +347,7 @@ async def listed(
 @get("/{upload_id:int}", summary="One upload: progress, counts, decisions, questions")
 async def one(state: State, upload_id: Id) -> UploadDetail:
     """One upload with everything that was understood of it."""
-    async with connection(state.pool) as conn:
+    async with reading(state.pool) as conn:
         found = await _found(conn, upload_id)
     return UploadDetail(
         upload_id,
@@ -398,7 +398,7 @@ def summary(upload: Upload) -> str:
 )
 async def file(request: Request[str, None, State], state: State, upload_id: Id) -> Response[Any]:
     """Stream the file, or a part of it; its ETag is its digest, so it never changes."""
-    async with connection(state.pool) as conn:
+    async with reading(state.pool) as conn:
         found = await _found(conn, upload_id)
     etag, size_bytes = f'"{found.upload.sha256}"', found.upload.size_bytes
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, no-cache"}
@@ -426,7 +426,7 @@ async def file(request: Request[str, None, State], state: State, upload_id: Id) 
 @get("/{upload_id:int}/preview", summary="The first rows as they were read")
 async def preview(state: State, upload_id: Id) -> PreviewAnswer:
     """The plan and what the first rows become under it."""
-    async with connection(state.pool) as conn:
+    async with reading(state.pool) as conn:
         found = await _found(conn, upload_id)
         rows = await uploads.preview(conn, upload_id)
     read = msgspec.json.decode(rows, type=list[PreviewRow]) if rows is not None else []

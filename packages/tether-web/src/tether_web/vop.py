@@ -8,7 +8,7 @@ from litestar.datastructures import State
 from litestar.params import Parameter
 from tether_core.vop import Result
 from tether_stores import vop_checks
-from tether_stores.postgres import connection, transaction
+from tether_stores.postgres import reading, transaction
 from tether_stores.vop_checks import ListedCheck
 
 from tether_web.pages import LIMIT, LIMIT_MAX, Page, decode_cursor, page
@@ -73,7 +73,7 @@ async def listed(
     limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
 ) -> Checks:
     """Counts, and one page of checks."""
-    async with connection(state.pool) as conn:
+    async with reading(state.pool) as conn:
         rows = await vop_checks.listed(
             conn, upload_id, after=decode_cursor(cursor) or 0, result=result, limit=limit + 1
         )

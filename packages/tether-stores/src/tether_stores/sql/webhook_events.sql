@@ -137,6 +137,22 @@ select
         ::double precision
 from webhook_events;
 
+-- probe --
+-- Find out whether a notification could be recorded now, without recording one: the insert is taken back, and a message in the
+-- write-ahead log makes the commit a real one, with its flush to disk and its wait for standbys. One message.
+begin;
+set local statement_timeout = '5s';
+savepoint probe;
+insert into webhook_events (
+    key, content, account, kind, notification_id, status, source, content_type, body, state, failures, received_at
+)
+values (
+    uuid_send(gen_random_uuid()), '', 'probe', 'payment', 'probe', 'probe', 'webhook', '', '', 'processed', 0, 'epoch'
+);
+rollback to savepoint probe;
+select pg_logical_emit_message(true, 'tether.probe', '');
+commit;
+
 -- oldest_due_s --
 -- Age in seconds of the oldest row that is due, 0 when none is. One row; reads one index entry.
 select coalesce(
