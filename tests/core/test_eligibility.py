@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tether_core import vop
+from tether_core.blacklist import Listing
 from tether_core.eligibility import VERDICTS, Candidate, Terms, Totals, judge, plan
 from tether_core.errors import InvalidRequest
 
@@ -27,6 +28,8 @@ def anna(**facts: object) -> Candidate:
         ("other_currency", {"currency": "CHF"}, TERMS),
         ("blocked", {"listed": "block", "listed_because": "AC04"}, TERMS),
         ("held", {"listed": "hold", "listed_because": "MD06"}, TERMS),
+        ("blacklisted_name", {"name_listed": Listing("hold", "MANUAL"), "again": True}, TERMS),
+        ("blacklisted_email", {"email_listed": Listing("block", "MANUAL"), "item_state": "approved"}, TERMS),
         ("collected", {"item_state": "approved"}, TERMS),
         ("under_way", {"item_state": "pending"}, TERMS),
         ("under_way", {"item_state": "unknown"}, TERMS),

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from tether_core.eligibility import Terms
+from tether_core.eligibility import Terms, judge
 from tether_core.errors import GatewaySilent
 from tether_core.limits import Permit
 from tether_core.sending import Rules
 from tether_sandbox.gateway import Faults, Setup, Simulator, running, scripted_iban
 from tether_sandbox.uploads import Owed, seed_upload
-from tether_stores import billing_runs
+from tether_stores import billing_runs, blacklist
+from tether_stores.blacklist import ManualEntry
 from tether_stores.gateway_accounts import GatewayAccount, new_key, put
 from tether_stores.redis import open_redis
 from tether_stores.redis_limits import Limiter, standing
@@ -293,6 +294,51 @@ async def test_what_changed_since_planning_is_looked_at_again(
     assert [one.withheld for one in sent] == ["held", "amount_changed", "unsendable", None]
     assert [one.state for one in sent] == ["error", "error", "error", "pending"]
     assert [simulator.debited(transaction_id=one.transaction_id) for one in sent] == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("when", ["submission", "planning"])
+async def test_a_name_or_address_that_was_blocked_after_import_is_not_debited(
+    when: str, has: Billing, pool: Pool, conn: Connection, make: Make, simulator: Simulator
+) -> None:
+    """Somebody asks by name or by mail not to be debited any more; the file they are in was read the day before."""
+    run_id = await make(
+        Owed(scripted_iban(0), 1000, name="SAMPLE,  Nora"),
+        Owed(scripted_iban(0), 1001, name="Olaf Sample"),
+        Owed(scripted_iban(0), 1002, name="Paula Sample"),
+        Owed(scripted_iban(7), 1003, name="Quirin Sample"),
+        plan=when == "submission",
+    )
+    await conn.execute("update debtors set email = ' OLAF@Example.org' where name = 'Olaf Sample'")
+    await conn.execute("update debtors set email = 'paula@example.org' where name = 'Paula Sample'")
+    entries = [
+        ManualEntry(action="block", reason_code="MANUAL", name="nora sample"),
+        ManualEntry(action="hold", reason_code="MANUAL", name="Nora Sample", note="the weaker of two"),
+        ManualEntry(action="hold", reason_code="MD06", email="olaf@example.org"),
+        ManualEntry(action="block", reason_code="OLD", name="Paula Sample", expires_at=has.clock()),
+    ]
+    for entry in entries:
+        await blacklist.enter(conn, [entry], source="manual", added_by="tests", now=has.clock())
+    while await plan_chunk(pool, now=has.clock()):
+        pass
+    await send(has)
+    sent = await attempts(conn, run_id)
+    run = await billing_runs.one(conn, run_id)
+    assert run is not None
+    if when == "submission":
+        assert [one.withheld for one in sent] == ["blacklisted_name", "blacklisted_email", None, None]
+    else:
+        assert run.skipped == {"blacklisted_name": 1, "blacklisted_email": 1}
+    assert [simulator.debited(transaction_id=one.transaction_id) for one in sent][-2:] == [1, 1]
+    assert sum(simulator.debited(transaction_id=one.transaction_id) for one in sent) == 2
+    judged = await billing_runs.owing(
+        conn, due_item="again", now=has.clock(), limit=10, upload_id=run.upload_id
+    )
+    assert [judge(one.candidate, terms=Terms(recent_days=0)).text for one in judged] == [
+        "The debtor's name is blocked (MANUAL); a person can lift that entry of the blacklist.",
+        "The debtor's e-mail address is on hold (MD06); a person can lift that entry of the blacklist.",
+        "",
+        "",
+    ]
 
 
 async def test_a_paused_run_sends_nothing(

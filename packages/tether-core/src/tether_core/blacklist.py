@@ -24,8 +24,15 @@ with them is Tether's advice, version 1, and can be overridden.
 ('none', False)
 >>> policy_for("AC01", blocking=frozenset({"MD01"})).action
 'none'
+
+Names and e-mail addresses are matched by a plain form, the same when an entry is made, when a file is read and when a
+debit is billed:
+
+>>> name_key("  MÜLLER,  Jürgen "), email_key(" Anna@Example.ORG")
+('jürgen müller', 'anna@example.org')
 """
 
+import unicodedata
 from collections.abc import Set as AbstractSet
 from typing import Final, Literal
 
@@ -33,7 +40,17 @@ import msgspec
 
 from tether_core.errors import InvalidRequest
 
-__all__ = ["REASONS", "Action", "Entry", "ReasonPolicy", "parse_codes", "policy_for"]
+__all__ = [
+    "REASONS",
+    "Action",
+    "Entry",
+    "Listing",
+    "ReasonPolicy",
+    "email_key",
+    "name_key",
+    "parse_codes",
+    "policy_for",
+]
 
 Action = Literal["none", "hold", "block"]
 Scope = Literal["iban", "mandate"]
@@ -77,6 +94,30 @@ class Entry(msgspec.Struct, frozen=True):
     reason_code: str
     iban_fingerprint: bytes
     iban_masked: str
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """
+    An active entry about a name or an e-mail address.
+
+    Attributes:
+        action: "hold" or "block".
+        reason_code: A code of the scheme or a short word.
+    """
+
+    action: Literal["hold", "block"]
+    reason_code: str
+
+
+def name_key(name: str) -> str:
+    """The form in which names are compared: case, blanks and the order around a comma do not matter."""
+    last, comma, first = unicodedata.normalize("NFC", name).casefold().partition(",")
+    return " ".join(f"{first} {last}".split() if comma else last.split())
+
+
+def email_key(email: str) -> str:
+    """The form in which e-mail addresses are compared: case does not matter."""
+    return unicodedata.normalize("NFC", email).strip().casefold()
 
 
 def _p(code: str, action: Action, retries: int, meaning: str, scope: Scope = "iban") -> ReasonPolicy:

@@ -14,6 +14,8 @@ billed later:
 | `other_currency` | the scheme moves euros only |
 | `blocked` | the account is on the blacklist for good |
 | `held` | the account is on the blacklist until a person lifts it |
+| `blacklisted_name` | the debtor's name is on the blacklist |
+| `blacklisted_email` | the debtor's e-mail address is on the blacklist |
 | `collected` | this item was collected already |
 | `under_way` | this item is being collected |
 | `returned` | this item came back; another try is decided by the reason, not by a run |
@@ -57,7 +59,7 @@ import msgspec
 from tether_core import iban as ibans
 from tether_core import vop
 from tether_core.billing import AttemptState
-from tether_core.blacklist import policy_for
+from tether_core.blacklist import Listing, policy_for
 from tether_core.errors import InvalidIban, InvalidRequest
 from tether_core.money import Money
 from tether_core.sending import DUE_ITEM
@@ -130,6 +132,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         has_address: Whether town and country are known.
         listed: How the account stands on the blacklist.
         listed_because: The reason code of that entry.
+        name_listed: The active entry about the debtor's name.
+        email_listed: The active entry about the debtor's e-mail address.
         item_state: How the furthest try for this item stands: "approved" before "unknown" before "pending"; `None` where
             there is no such try.
         item_returned: Whether a try for this item was charged back.
@@ -150,6 +154,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     screened_out: str | None = None
     listed: Literal["hold", "block"] | None = None
     listed_because: str = ""
+    name_listed: Listing | None = None
+    email_listed: Listing | None = None
     item_state: AttemptState | None = None
     item_returned: bool = False
     tries: int = 0
@@ -217,6 +223,21 @@ def _held(one: Candidate, _: Terms) -> str | None:
     if one.listed != "hold":
         return None
     return f"The account is on hold ({one.listed_because or 'no reason on record'}); a person can lift that."
+
+
+def _blacklisted_name(one: Candidate, _: Terms) -> str | None:
+    return _listed_as("name", one.name_listed)
+
+
+def _blacklisted_email(one: Candidate, _: Terms) -> str | None:
+    return _listed_as("e-mail address", one.email_listed)
+
+
+def _listed_as(what: str, listing: Listing | None) -> str | None:
+    if listing is None:
+        return None
+    how = "blocked" if listing.action == "block" else "on hold"
+    return f"The debtor's {what} is {how} ({listing.reason_code}); a person can lift that entry of the blacklist."
 
 
 def _collected(one: Candidate, _: Terms) -> str | None:
@@ -308,6 +329,8 @@ VERDICTS: Final[dict[str, _Rule]] = {
     "other_currency": _other_currency,
     "blocked": _blocked,
     "held": _held,
+    "blacklisted_name": _blacklisted_name,
+    "blacklisted_email": _blacklisted_email,
     "collected": _collected,
     "under_way": _under_way,
     "returned": _returned,

@@ -6,10 +6,12 @@ from typing import Any, Final
 
 import msgspec
 from tether_core.billing_run import RunState
+from tether_core.blacklist import email_key, name_key
 from tether_core.eligibility import Candidate, Terms
 from tether_core.payer import Payer
 from tether_core.vop import Score
 
+from tether_stores import blacklist
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
@@ -134,12 +136,14 @@ class Owing(msgspec.Struct, frozen=True):
         payer: What the debit needs.
         iban_fingerprint: Of the account.
         next_number: The number of the next try for the item.
+        email: The debtor's e-mail address, as the file has it.
     """
 
     candidate: Candidate
     payer: Payer
     iban_fingerprint: bytes
     next_number: int
+    email: str | None = None
 
     def __repr__(self) -> str:
         """Name the row; the rest is personal."""
@@ -341,7 +345,32 @@ async def owing(
         },
         binary=True,
     )
-    return [_owing(row) for row in await cursor.fetchall()]
+    return await _with_listings(conn, [_owing(row) for row in await cursor.fetchall()], now=now)
+
+
+async def _with_listings(conn: Connection, owing: list[Owing], *, now: datetime) -> list[Owing]:
+    """Add the blacklist entries about names and e-mail addresses, which only the core can bring into a plain form."""
+    if not owing or not await blacklist.names_any(conn):
+        return owing
+    names, emails = await blacklist.names_listed(
+        conn,
+        name_keys={name_key(one.payer.name or "") for one in owing},
+        emails={email_key(one.email) for one in owing if one.email},
+        now=now,
+    )
+    if not names and not emails:
+        return owing
+    return [
+        msgspec.structs.replace(
+            one,
+            candidate=msgspec.structs.replace(
+                one.candidate,
+                name_listed=names.get(name_key(one.payer.name or "")),
+                email_listed=emails.get(email_key(one.email)) if one.email else None,
+            ),
+        )
+        for one in owing
+    ]
 
 
 async def upload_state(conn: Connection, upload_id: int) -> tuple[str, bool] | None:
@@ -354,7 +383,7 @@ def _owing(row: tuple[Any, ...]) -> Owing:
     row_id, iban, fingerprint, amount_minor, currency, name, first, last, *rest = row
     bic, street, house_number, postcode, city, province, country, mandate_id, reference, *facts = rest
     verdict, cause, listed, listed_because, item_state, returned, tries, next_number, *facts = facts
-    charged_back_for, days_ago, paid_minor, score, answered, result = facts
+    charged_back_for, days_ago, paid_minor, score, answered, result, email = facts
     candidate = Candidate(
         debtor_id=row_id,
         iban=iban,
@@ -388,7 +417,7 @@ def _owing(row: tuple[Any, ...]) -> Owing:
         mandate_id,
         reference,
     )
-    return Owing(candidate, payer, bytes(fingerprint), next_number)
+    return Owing(candidate, payer, bytes(fingerprint), next_number, email)
 
 
 def _maybe(row: tuple[Any, ...] | None) -> Run | None:

@@ -1,17 +1,11 @@
-"""
-The blacklist: one short function per query of `sql/blacklist.sql`, which tells how its rows live.
+"""The blacklist: one short function per query of `sql/blacklist.sql`, which tells how its rows live."""
 
->>> name_key("  MÜLLER,  Jürgen "), email_key(" Anna@Example.ORG")
-('jürgen müller', 'anna@example.org')
-"""
-
-import unicodedata
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final, Literal
 
 import msgspec
-from tether_core.blacklist import Entry
+from tether_core.blacklist import Entry, Listing, email_key, name_key
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
@@ -21,13 +15,12 @@ __all__ = [
     "ListedEntry",
     "ManualEntry",
     "add",
-    "email_key",
     "enter",
     "lift",
     "listed",
-    "name_key",
     "names_among",
     "names_any",
+    "names_listed",
     "one",
     "standing",
 ]
@@ -118,17 +111,6 @@ class ListedEntry(msgspec.Struct, frozen=True):
     lifted_by: str | None
     lifted_because: str | None
     iban_fingerprint: str | None
-
-
-def name_key(name: str) -> str:
-    """The form in which names are compared: case, blanks and the order around a comma do not matter."""
-    last, comma, first = unicodedata.normalize("NFC", name).casefold().partition(",")
-    return " ".join(f"{first} {last}".split() if comma else last.split())
-
-
-def email_key(email: str) -> str:
-    """The form in which e-mail addresses are compared: case does not matter."""
-    return unicodedata.normalize("NFC", email).strip().casefold()
 
 
 async def add(conn: Connection, entries: Sequence[CausedEntry], *, now: datetime) -> list[CausedEntry]:
@@ -326,3 +308,27 @@ async def names_among(
         {value for kind, value in found if kind == "name"},
         {value for kind, value in found if kind == "email"},
     )
+
+
+async def names_listed(
+    conn: Connection, *, name_keys: Collection[str], emails: Collection[str], now: datetime
+) -> tuple[dict[str, Listing], dict[str, Listing]]:
+    """
+    The strictest active entry about each of some names and e-mail addresses.
+
+    Args:
+        conn: Any connection.
+        name_keys: Names, as `name_key` gives them.
+        emails: Addresses, as `email_key` gives them.
+        now: The present moment.
+
+    Returns:
+        Name to entry and address to entry, for those that have one.
+    """
+    cursor = await conn.execute(
+        _SQL["names_listed"], {"name_keys": list(name_keys), "emails": list(emails), "now": now}
+    )
+    names, addresses = dict[str, Listing](), dict[str, Listing]()
+    for kind, value, action, reason_code, _ in await cursor.fetchall():
+        (names if kind == "name" else addresses).setdefault(value, Listing(action, reason_code))
+    return names, addresses

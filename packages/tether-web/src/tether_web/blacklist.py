@@ -27,6 +27,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody, Parameter
 from litestar.response import Stream
 from tether_core import iban as ibans
+from tether_core.blacklist import email_key
 from tether_core.errors import IllegalStep, InvalidIban, InvalidRequest
 from tether_core.spreadsheet.cells import neutralise, restore, shown
 from tether_stores import blacklist
@@ -347,7 +348,7 @@ def _entry(told: EntryBody, *, key: bytes) -> ManualEntry:
         iban_fingerprint=None if canonical is None else ibans.fingerprint(canonical, key=key),
         iban_masked=None if canonical is None else ibans.mask(canonical),
         name=_said(told.name, field="name") if told.name else None,
-        email=blacklist.email_key(_said(told.email, field="email")) if told.email else None,
+        email=email_key(_said(told.email, field="email")) if told.email else None,
     )
 
 

@@ -18,7 +18,7 @@ from math import gcd
 from typing import Final
 
 import msgspec
-from tether_core.blacklist import policy_for
+from tether_core.blacklist import email_key, name_key, policy_for
 from tether_core.screening import Facts, Policy, Verdict, duplicate_of, judge
 from tether_core.spreadsheet import (
     Columns,
@@ -328,13 +328,13 @@ async def _names_listed(conn: Connection, *, now: datetime) -> dict[int, tuple[i
     async for staged in debtors.names_staged(conn, limit=10_000):
         names, emails = await blacklist.names_among(
             conn,
-            name_keys={blacklist.name_key(name) for _, _, name, _ in staged},
-            emails={blacklist.email_key(email) for _, _, _, email in staged if email},
+            name_keys={name_key(name) for _, _, name, _ in staged},
+            emails={email_key(email) for _, _, _, email in staged if email},
             now=now,
         )
         for row, amount_minor, name, email in staged if names or emails else ():
-            name_listed = blacklist.name_key(name) in names
-            email_listed = bool(email) and blacklist.email_key(email or "") in emails
+            name_listed = name_key(name) in names
+            email_listed = bool(email) and email_key(email or "") in emails
             if name_listed or email_listed:
                 found[row] = amount_minor, name_listed, email_listed
     return found

@@ -180,7 +180,8 @@ select
     account.charged_back_for,
     extract(day from %(now)s - account.tried_elsewhere_at)::integer,
     coalesce(account.paid_minor, 0),
-    checked.score, checked.answered, checked.result
+    checked.score, checked.answered, checked.result,
+    d.email
 from debtors d
 left join lateral (
     select b.action, b.reason_code

@@ -129,3 +129,17 @@ union
 select 'email', email
 from blacklist
 where email = any(%(emails)b) and lifted_at is null and (expires_at is null or expires_at > %(now)s);
+
+-- names_listed --
+-- The active entries about n names and m e-mail addresses, "block" before "hold". One row each: kind ("name" or "email"),
+-- value, action, reason_code, id.
+select 'name', name_key, action, reason_code, id
+from blacklist
+where
+    name_key = any(%(name_keys)b) and lifted_at is null and (expires_at is null or expires_at > %(now)s)
+union all
+select 'email', email, action, reason_code, id
+from blacklist
+where
+    email = any(%(emails)b) and lifted_at is null and (expires_at is null or expires_at > %(now)s)
+order by action, id;
