@@ -9,6 +9,7 @@ from tether_core.errors import Rejected, Unreadable
 from tether_core.events import (
     AmountDiffered,
     AttemptMoved,
+    DatabaseEpochChanged,
     Event,
     GivebackMoved,
     IbanListed,
@@ -44,6 +45,10 @@ RECORDED: list[tuple[bytes, Event]] = [
         GivebackMoved(3, 7, "refund", "r", "pending", "approved", "answered"),
     ),
     (b'{"event":"payout_repeated.1","attempt_id":7}', PayoutRepeated(7)),
+    (
+        b'{"event":"database.epoch_changed.1","epoch":2,"reason":"other timeline"}',
+        DatabaseEpochChanged(2, "other timeline"),
+    ),
 ]
 ids = st.integers(-(2**63), 2**63 - 1)
 words = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -54,6 +59,7 @@ some_event = st.one_of(
     st.builds(AmountDiffered, ids, ids, ids),
     st.builds(GivebackMoved, ids, ids, words, words, words, words, words),
     st.builds(PayoutRepeated, ids),
+    st.builds(DatabaseEpochChanged, ids, words),
 )
 
 
@@ -142,4 +148,6 @@ def test_no_event_has_room_for_personal_data() -> None:
         "iban_masked",
         "ours_minor",
         "theirs_minor",
+        "epoch",
+        "reason",
     }

@@ -26,6 +26,7 @@ __all__ = [
     "NAMES",
     "AmountDiffered",
     "AttemptMoved",
+    "DatabaseEpochChanged",
     "Event",
     "GivebackMoved",
     "IbanListed",
@@ -138,7 +139,30 @@ class PayoutRepeated(msgspec.Struct, frozen=True, tag_field="event", tag="payout
     attempt_id: int
 
 
-Event: TypeAlias = AttemptMoved | IbanListed | ReasonUnknown | AmountDiffered | GivebackMoved | PayoutRepeated
+class DatabaseEpochChanged(msgspec.Struct, frozen=True, tag_field="event", tag="database.epoch_changed.1"):
+    """
+    The database went back to an older state, or another server took over; unfinished submissions are inquired first.
+
+    Events of the lost history may be missing, and their ids may be given again.
+
+    Attributes:
+        epoch: The number of the new epoch.
+        reason: What showed it, as in `tether_core.database_epoch`.
+    """
+
+    epoch: int
+    reason: str
+
+
+Event: TypeAlias = (
+    DatabaseEpochChanged
+    | AttemptMoved
+    | IbanListed
+    | ReasonUnknown
+    | AmountDiffered
+    | GivebackMoved
+    | PayoutRepeated
+)
 
 _decoder = msgspec.json.Decoder(Event)
 

@@ -70,6 +70,7 @@ __all__ = [
     "hear",
     "judge",
     "lapse",
+    "lose_history",
     "record",
     "resolve",
     "transaction_id",
@@ -252,6 +253,21 @@ def lapse(one: Giveback, *, now: datetime) -> Outcome:
         What to write, and why.
     """
     after = sending.lapse(one.order, now=now)
+    return _outcome(one, after.send, cause=after.cause)
+
+
+def lose_history(one: Giveback, *, at: datetime) -> Outcome:
+    """
+    The database went back: what the lost history did with an order is unknown, whatever this one says.
+
+    Args:
+        one: The order as it is now, and its debit, both locked.
+        at: Until when the lost history may have claimed a call.
+
+    Returns:
+        What to write, and why.
+    """
+    after = sending.lose_history(one.order, at=at)
     return _outcome(one, after.send, cause=after.cause)
 
 

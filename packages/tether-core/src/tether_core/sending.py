@@ -31,6 +31,8 @@ The rules that hold the promise:
 - **A debit is sent again under the same `transaction_id`**, so that a gateway that took the first call late refuses the second.
 - **Calls are numbered.** An answer to an older call may bring good news (the gateway has it), never bad: a refusal
   of the first call says nothing about the second.
+- **A database that went back has forgotten calls.** Whatever was ready or unfinished then is inquired first
+  (`tether_core.database_epoch`), and the grace period runs from that moment.
 - **What is wrong on our side is nobody's refusal.** A wrong password or terminal turns every debit away and ends
   none; they become ready again, and their run is paused for a person.
 
@@ -86,6 +88,7 @@ __all__ = [
     "SendStep",
     "claim",
     "lapse",
+    "lose_history",
     "record",
     "resolve",
     "transaction_id",
@@ -94,20 +97,29 @@ __all__ = [
 
 SendStep = Literal["ready", "sending", "unknown", "ended"]
 SendCause = Literal[
-    "claimed", "withheld", "answered", "unclear", "lease over", "turned away", "not there", "given up"
+    "claimed",
+    "withheld",
+    "answered",
+    "unclear",
+    "lease over",
+    "turned away",
+    "not there",
+    "given up",
+    "history lost",
 ]
 
 # step x cause -> step; what is not here does not exist. A notification may end any step at any moment: it is booked by
 # `tether_core.billing` and makes the attempt too far gone to be sent, whatever stands here.
 LIFE: Final[dict[SendStep, dict[SendCause, SendStep]]] = {
-    "ready": {"claimed": "sending", "withheld": "ended", "answered": "ended"},
+    "ready": {"claimed": "sending", "withheld": "ended", "answered": "ended", "history lost": "unknown"},
     "sending": {
         "answered": "ended",
         "unclear": "unknown",
         "lease over": "unknown",
         "turned away": "ready",
+        "history lost": "unknown",
     },
-    "unknown": {"answered": "ended", "not there": "ready", "given up": "ended"},
+    "unknown": {"answered": "ended", "not there": "ready", "given up": "ended", "history lost": "unknown"},
     "ended": {"answered": "ended"},
 }
 
@@ -128,6 +140,7 @@ CAUSES: Final[dict[str, str]] = {
     "no_word": "The gateway did not answer the question; ask again.",
     "late": "The answer belongs to an earlier call and changes nothing.",
     "withheld": "It was decided not to send it after all.",
+    "history_lost": "The database went back to an older state; what it has forgotten may have submitted it.",
 }
 
 WITHHELD: Final = "withheld"
@@ -166,7 +179,8 @@ class Send(msgspec.Struct, frozen=True):
         sends: Calls begun; the number of the latest one.
         send_at: From when on it may be sent; `None` where it may not.
         leased_until: Until when the worker that claimed it may be calling; `None` where nobody does.
-        sent_at: When the latest call was claimed.
+        sent_at: When the latest call was claimed; or until when a lost history may have claimed one, then also with no
+            call known.
     """
 
     attempt: Attempt
@@ -320,6 +334,24 @@ def lapse(send: Send, *, now: datetime) -> After:
     if send.step == "ended":
         return After(msgspec.structs.replace(send, leased_until=None, send_at=None), "late")
     return _unknown(send, "lease over", cause="lease_over")
+
+
+def lose_history(send: Send, *, at: datetime) -> After:
+    """
+    The database went back: what the lost history did with a submission is unknown, whatever this one says.
+
+    Args:
+        send: A debit as it is now, locked.
+        at: Until when the lost history may have claimed a call.
+
+    Returns:
+        What to write, and why; unchanged where the gateway's own word is recorded already.
+    """
+    if send.step == "ended":
+        return After(send, "late")
+    until = at if send.sent_at is None else max(send.sent_at, at)
+    after = _unknown(send, "history lost", cause="history_lost")
+    return msgspec.structs.replace(after, send=msgspec.structs.replace(after.send, sent_at=until))
 
 
 def resolve(send: Send, answer: GatewayAnswer | None, *, asked_at: datetime, rules: Rules = _RULES) -> After:

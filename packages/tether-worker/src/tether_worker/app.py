@@ -17,6 +17,7 @@ from tether_core.jobs import Queue
 from tether_core.spreadsheet import Rules
 from tether_stores import redis
 from tether_stores.clock import SharedClock
+from tether_stores.database_epoch import Watch
 from tether_stores.objects import open_objects
 from tether_stores.postgres import Pool, open_pool
 from tether_stores.queue import Doorbell, open_doorbell
@@ -28,6 +29,7 @@ from tether_worker.asking import QUESTIONS_MAX, Asking, limited, parties_of
 from tether_worker.billing import CALLS_MAX, Billing, billing
 from tether_worker.completeness import telling
 from tether_worker.confirmation import confirming
+from tether_worker.database_epoch import review_submissions, want_lost_days
 from tether_worker.gateways import open_gateways
 from tether_worker.givebacks import asking_back, giving_back, lapse_givebacks
 from tether_worker.intake import Intake, intake
@@ -76,6 +78,14 @@ async def work_until_stopped(
         await stack.enter_async_context(clock.kept(pool))
         cache = await stack.enter_async_context(redis.open_redis(settings.redis_url, name="tether-worker"))
         await _complain(settings, cache)
+        watch = Watch(
+            cache=cache,
+            store=open_objects(settings) if settings.aws_bucket or settings.objects_dir else None,
+            clock=clock,
+            token=lambda: secrets.token_hex(16),
+            is_pulsing="billing" in queues,
+        )
+        await stack.enter_async_context(watch.kept(pool))
         stopping = asyncio.Event()
         works, duties = _all_work(settings, pool, queues=queues, clock=clock)
         if {"webhooks", "reconciliation"} & set(queues):
@@ -85,7 +95,9 @@ async def work_until_stopped(
         if "vop" in queues:
             works.append(await _checking(stack, settings, pool, clock=clock))
         if "billing" in queues:
-            works_of, duties_of = await _billing(stack, settings, pool, cache, stopping=stopping, clock=clock)
+            works_of, duties_of = await _billing(
+                stack, settings, pool, cache, stopping=stopping, clock=clock, watch=watch
+            )
             works += works_of
             duties += duties_of
         if "default" in queues:
@@ -159,7 +171,7 @@ async def _asking(
             pulling(has),
             following(follows),
         ]
-        duties += [ticking(has), telling(has)]
+        duties += [ticking(has), telling(has), want_lost_days(has)]
     return works, duties
 
 
@@ -182,18 +194,20 @@ async def _billing(
     *,
     stopping: asyncio.Event,
     clock: Clock,
+    watch: Watch,
 ) -> tuple[list[Work], list[Duty]]:
     gateways = await stack.enter_async_context(
         open_gateways(pool, settings=settings, connections_max=CALLS_MAX)
     )
     limiter = Limiter(cache, nodes_max=settings.nodes_max)
-    has = Billing(pool, gateways, limiter, settings.sending_rules, clock, stopping)
+    has = Billing(pool, gateways, limiter, settings.sending_rules, clock, stopping, watch)
     stack.push_async_callback(has.ended)
     duties = [
         lapse_leases(pool, clock=clock),
         lapse_givebacks(pool, clock=clock),
         brake_runs(pool, clock=clock),
         try_again(pool, clock=clock),
+        review_submissions(pool, clock=clock),
     ]
     return [planning(pool, clock=clock), billing(has), giving_back(has)], duties
 

@@ -35,6 +35,7 @@ from tether_core.payer import debit
 from tether_core.sending import After, Rules
 from tether_stores import billing_runs, outbox, sends
 from tether_stores.billing_runs import Owing, Run
+from tether_stores.database_epoch import Watch
 from tether_stores.gateway_accounts import GatewayAccount
 from tether_stores.postgres import Connection, Pool, connection, transaction
 from tether_stores.redis_limits import Limiter
@@ -84,6 +85,8 @@ class Billing(msgspec.Struct, frozen=True):
         rules: How long a call may live.
         clock: Gives the present moment, aware, UTC.
         stopping: Set when this process ends: nothing more is claimed then, and calls under way are recorded.
+        watch: Notices that the database went back; nothing is claimed where it has not confirmed the epoch. `None` only where
+            no worker runs.
         under_way: The calls of this process, whichever run of this work began them.
         ending: Runs that begin no further call, and wait for the answers to theirs.
     """
@@ -94,6 +97,7 @@ class Billing(msgspec.Struct, frozen=True):
     rules: Rules
     clock: Callable[[], datetime]
     stopping: asyncio.Event
+    watch: Watch | None = None
     under_way: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
     ending: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
 
@@ -364,6 +368,8 @@ async def claim(
     begin_until_s = monotonic() + BEGIN_S
     now = has.clock()
     async with transaction(has.pool) as conn:
+        if has.watch is not None and not await has.watch.holds(conn):
+            return [], 0  # the database may have gone back; the next look comes after the next probe
         run = await billing_runs.share(conn, run_id)
         if run is None or run.state not in billing_run.SENDING:
             return [], 0
@@ -581,6 +587,10 @@ async def _record_together(has: Billing, brought: Sequence[Told]) -> dict[str, s
     async with transaction(has.pool) as conn:
         rows = await sends.locked(conn, [one.claim.id for one in brought])
         for one in brought:
+            if not _is_of(rows.get(one.claim.id), one.claim):
+                # The database went back while the call was under way; the gateway's lists tell of it.
+                _log.error("call recorded nowhere", transaction_id=one.claim.debit.transaction_id)
+                continue
             after: After = sending.record(
                 rows[one.claim.id].send, one.answer, number=one.claim.number, now=now, rules=has.rules
             )
@@ -591,6 +601,11 @@ async def _record_together(has: Billing, brought: Sequence[Told]) -> dict[str, s
         await sends.write(conn, written, now=now)
         await outbox.append(conn, [(None, fact) for fact in facts], now=now)
     return halts
+
+
+def _is_of(row: Row | None, claim: Claim) -> bool:
+    """Whether a row is the one that was claimed: a database that went back gives ids again."""
+    return row is not None and row.send.attempt.transaction_id == claim.debit.transaction_id
 
 
 async def _report(has: Billing, brought: Sequence[Told]) -> None:

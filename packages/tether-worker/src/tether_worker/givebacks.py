@@ -155,6 +155,8 @@ async def _claim(has: Billing, account: GatewayAccount, *, limit: int) -> tuple[
     begin_until_s = monotonic() + BEGIN_S
     now = has.clock()
     async with transaction(has.pool) as conn:
+        if has.watch is not None and not await has.watch.holds(conn):
+            return [], 0
         rows = await givebacks.ready(conn, account.name, now=now, limit=limit)
         outcomes = [giveback.claim(row.giveback, now=now, rules=has.rules) for row in rows]
         await write(conn, [row.giveback for row in rows], outcomes, now=now)
@@ -218,7 +220,11 @@ async def _record(has: Billing, one: _Call, answer: GatewayAnswer | GatewaySilen
 async def _recorded(has: Billing, one: _Call, answer: GatewayAnswer | GatewaySilent) -> None:
     now = has.clock()
     async with transaction(has.pool) as conn:
-        row = (await givebacks.locked(conn, [one.order.id]))[one.order.id]
+        row = (await givebacks.locked(conn, [one.order.id])).get(one.order.id)
+        if row is None or row.giveback.order.attempt.transaction_id != one.order.transaction_id:
+            # The database went back while the call was under way, and may have given its id again.
+            _log.error("call recorded nowhere", transaction_id=one.order.transaction_id)
+            return
         outcome = giveback.record(
             row.giveback, answer, number=one.row.giveback.order.sends, now=now, rules=has.rules
         )
@@ -356,7 +362,10 @@ async def _hear(has: Asking, replies: Sequence[Reply], *, asked_at: datetime, ru
     async with transaction(has.pool) as conn:
         rows = await givebacks.locked(conn, [reply.ask.id for reply in replies])
         for reply in replies:
-            one = rows[reply.ask.id].giveback
+            row = rows.get(reply.ask.id)
+            if row is None or row.giveback.order.attempt.transaction_id != reply.ask.transaction_id:
+                continue  # the database went back while the inquiry was under way
+            one = row.giveback
             outcome = None
             if reply.answer is not None:
                 outcome = giveback.hear(one, reply.answer)

@@ -107,13 +107,19 @@ async def reconcile(has: Asking, *, rules: Rules = _RULES, limit: int = BATCH_MA
     async with transaction(has.pool) as conn:
         # All of them first, in the order of their ids, as whoever books does.
         rows = await sends.locked(conn, [one.ask.id for one in asked.replies])
+        # A database that went back while they were under way lacks some, and may have given their ids again.
+        found = [one for one in found if _is_of(rows.get(one.reply.ask.id), one.reply)]
         await take_in(conn, [one.claim for one in found if one.claim is not None], now=now)
-        absent = [rows[one.ask.id] for one in asked.replies if one.heard == "not_there"]
+        absent = [rows[one.reply.ask.id] for one in found if one.reply.heard == "not_there"]
         settled = await _settle_calls(conn, absent, rules=rules, asked_at=asked.asked_at, now=now)
         await billing_attempts.ASKS.note(
             conn, [_next(one, settled=settled, has=has, now=now) for one in found]
         )
-    return len(found)
+    return len(asked.replies)
+
+
+def _is_of(row: sends.Row | None, reply: Reply) -> bool:
+    return row is not None and row.send.attempt.transaction_id == reply.ask.transaction_id
 
 
 def _read(reply: Reply) -> _Answered:

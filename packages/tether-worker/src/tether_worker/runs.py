@@ -23,6 +23,7 @@ from tether_stores.postgres import Connection, Pool, connection, transaction
 from tether_stores.sends import Try, Written
 from tether_stores.telemetry import logger
 
+from tether_worker.lost_history import inquire_first
 from tether_worker.upkeep import Duty
 from tether_worker.work import Work
 
@@ -114,6 +115,7 @@ async def _planned(conn: Connection, run: Run, owing: Sequence[Owing], *, now: d
         if choice.verdict.billable
     ]
     made = await sends.add(conn, tries, run_id=run.id, account=run.account, due_item=run.due_item, now=now)
+    await inquire_first(conn, run_id=run.id, debtor_ids=[debtor_id for debtor_id, _ in made], now=now)
     skipped = Counter(choice.verdict.code for choice in decided.choices if not choice.verdict.billable)
     skipped["under_way"] += len(tries) - len(made)  # another run was faster
     return msgspec.structs.replace(
@@ -320,6 +322,7 @@ async def _try_again(conn: Connection, due: sends.DueAgain, *, now: datetime) ->
     state = billing_run.step(run.state, "tried again")
     again = _try(owing[0], due_item=due.due_item, retry_of=due.id)
     made = await sends.add(conn, [again], run_id=run.id, account=run.account, due_item=due.due_item, now=now)
+    await inquire_first(conn, run_id=run.id, debtor_ids=[debtor_id for debtor_id, _ in made], now=now)
     await billing_runs.change(conn, msgspec.structs.replace(run, state=state, finished_at=None), now=now)
     return len(made)
 

@@ -204,7 +204,7 @@ create table billing_attempts (
     constraint billing_attempts_dispute_stage_known check (dispute_stage in (0, 1, 2, 3)),
     constraint billing_attempts_owed_item check ((due_item is null) = (try_number is null)),
     constraint billing_attempts_ready_or_leased check (send_at is null or leased_until is null),
-    constraint billing_attempts_sent_at_a_moment check ((sends = 0) = (sent_at is null)),
+    constraint billing_attempts_sent_at_a_moment check (sends = 0 or sent_at is not null),
     constraint billing_attempts_retry_has_cause check ((followed_at is null) = (retry_why is null)),
     constraint billing_attempts_retry_why_known check (
         retry_why in ('retry', 'reason', 'listed', 'tried enough', 'too late', 'no room')
@@ -272,7 +272,7 @@ create table givebacks (
     ),
     constraint givebacks_payment_stage_known check (payment_stage in (0, 10, 20, 30, 40, 50, 60, 70, 80)),
     constraint givebacks_ready_or_leased check (send_at is null or leased_until is null),
-    constraint givebacks_sent_at_a_moment check ((sends = 0) = (sent_at is null))
+    constraint givebacks_sent_at_a_moment check (sends = 0 or sent_at is not null)
 );
 -- A debit's money goes back by us once: an order that stands keeps all others away.
 create unique index givebacks_one_stands on givebacks (attempt_id)
@@ -480,3 +480,38 @@ create table gateway_account_days (
     amount_minor bigint not null,
     primary key (account, day_on)
 );
+
+-- Epochs of the database, from its first use or from one loss of its latest history to the next; tether_core.database_epoch.
+create table database_epochs (
+    number integer primary key,
+    token text not null,
+    -- The same for all copies of one database; it names where the marks lie.
+    installation text not null,
+    reason text not null,
+    system_id text,
+    timeline integer,
+    -- How often a worker has compared and gone on, and when it last did.
+    pulse bigint not null,
+    pulse_at timestamptz not null,
+    began_at timestamptz not null,
+    ended_at timestamptz,
+    -- When the database before it was current for the last time, as far as its rows say.
+    lost_since_at timestamptz,
+    -- The last rows that were made before it.
+    attempts_to bigint not null,
+    orders_to bigint not null,
+    debtors_to bigint not null,
+    -- How far submissions were made inquiries, how many, and when that was done; nothing is claimed before.
+    attempts_reviewed_to bigint not null,
+    orders_reviewed_to bigint not null,
+    submissions integer not null,
+    reviewed_at timestamptz,
+    lists_wanted_at timestamptz,
+    constraint database_epochs_token_once unique (token),
+    constraint database_epochs_reason_known check (
+        reason in ('first', 'other system', 'other timeline', 'epoch lost', 'position behind')
+    ),
+    constraint database_epochs_first_lost_nothing check ((reason = 'first') = (lost_since_at is null))
+);
+-- One epoch at a time: of two processes that notice the same loss, one begins the next epoch.
+create unique index database_epochs_one_current on database_epochs ((true)) where ended_at is null;

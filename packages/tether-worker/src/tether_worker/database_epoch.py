@@ -1,0 +1,139 @@
+"""
+After the database went back: every submission that was ready or unfinished becomes an inquiry first.
+
+```text
+the watch begins an epoch ─► review, chunk by chunk: ready, sending, unknown ─► unknown ─► claims go on
+                          └► the gateway's lists of the lost days are wanted again
+```
+
+Nothing is claimed before the review has ended (`tether_stores.database_epoch.Watch.holds`). What is made later for
+older rows may have been made, and submitted, by the lost history under the same id: it begins as an inquiry too.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from tether_core import giveback
+from tether_core.database_epoch import lost_days
+from tether_stores import database_epoch, givebacks
+from tether_stores.database_epoch import Review
+from tether_stores.postgres import Connection, Pool, transaction
+from tether_stores.telemetry import logger
+
+from tether_worker.asking import Asking
+from tether_worker.givebacks import write
+from tether_worker.lost_history import inquire_attempts
+from tether_worker.pulls import want
+from tether_worker.upkeep import Duty
+
+__all__ = ["review", "review_submissions", "want_lost_days"]
+
+_CHUNK: Final = 1_000
+
+_log = logger("database-epoch")
+
+
+def review_submissions(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
+    """
+    Make inquiries of all submissions that are older than the current epoch.
+
+    Args:
+        pool: Of Postgres.
+        clock: Gives the time.
+
+    Returns:
+        The periodic task.
+    """
+
+    async def run() -> None:
+        while await review(pool, now=clock()):
+            pass
+
+    return Duty("review_submissions", 1, run)
+
+
+async def review(pool: Pool, *, now: datetime, limit: int = _CHUNK) -> bool:
+    """
+    Review the next submissions that are older than the current epoch.
+
+    Args:
+        pool: Of Postgres.
+        now: The time.
+        limit: Debits at most, and refunds and voids at most.
+
+    Returns:
+        Whether more are left.
+
+    Raises:
+        Unavailable: when Postgres is away; nothing was reviewed.
+    """
+    async with transaction(pool) as conn:
+        found = await database_epoch.to_review(conn)
+        if found is None:
+            return False
+        attempts = await database_epoch.unfinished_attempts(
+            conn, after=found.attempts_reviewed_to, to=found.attempts_to, limit=limit
+        )
+        orders = await database_epoch.unfinished_orders(
+            conn, after=found.orders_reviewed_to, to=found.orders_to, limit=limit
+        )
+        count = await inquire_attempts(conn, attempts, at=found.began_at, now=now)
+        count += await _inquire_orders(conn, orders, at=found.began_at, now=now)
+        further = msgspec.structs.replace(
+            found,
+            attempts_reviewed_to=attempts[-1] if len(attempts) == limit else found.attempts_to,
+            orders_reviewed_to=orders[-1] if len(orders) == limit else found.orders_to,
+        )
+        left = _is_left(further)
+        await database_epoch.reviewed(conn, further, submissions=count, reviewed_at=None if left else now)
+    _log.warning(
+        "submissions reviewed after the database went back",
+        epoch=found.number,
+        inquiries=count,
+        state="going on" if left else "done",
+    )
+    return left
+
+
+def _is_left(review: Review) -> bool:
+    return (review.attempts_reviewed_to, review.orders_reviewed_to) != (review.attempts_to, review.orders_to)
+
+
+async def _inquire_orders(conn: Connection, ids: Sequence[int], *, at: datetime, now: datetime) -> int:
+    if not ids:
+        return 0
+    rows = await givebacks.locked(conn, ids)
+    before = [row.giveback for row in rows.values()]
+    await write(conn, before, [giveback.lose_history(one, at=at) for one in before], now=now)
+    await database_epoch.inquire_orders_anew(conn, list(rows))
+    return len(rows)
+
+
+def want_lost_days(has: Asking) -> Duty:
+    """
+    Have the gateway's lists of the lost days read again, because notifications that were acknowledged are gone.
+
+    Args:
+        has: What asking needs.
+
+    Returns:
+        The periodic task.
+    """
+
+    async def run() -> None:
+        accounts = list(await has.parties())
+        if not accounts:
+            return
+        now = has.clock()
+        async with transaction(has.pool) as conn:
+            lost = await database_epoch.lists_to_want(conn)
+            if lost is None:
+                return
+            days = lost_days(lost.since, until=lost.until)
+            wanted = await want(conn, accounts, days, now=now)
+            await database_epoch.lists_wanted(conn, lost, now=now)
+        _log.warning("lists of the lost days are due", epoch=lost.number, lists=wanted, days=len(days))
+
+    return Duty("want_lost_days", 5, run)
