@@ -149,6 +149,44 @@ def test_a_node_that_is_stopped_answers_who_is_there(
     assert len(_ask(database_url, "select id from webhook_events")) == 8
 
 
+def test_a_node_that_is_stopped_says_so_before_it_cuts_connections(
+    environment: dict[str, str], process: Launch, until: Callable[..., Any]
+) -> None:
+    """A proxy sends the next request over the connection it keeps open; cut off, that request is lost or sent twice."""
+    web, node = _web(process, environment)
+    with httpx.Client(timeout=60, trust_env=False, base_url=node) as proxy:
+
+        def send(unique_id: str) -> httpx.Response:
+            return proxy.post("/api/webhooks/emp", content=_body(unique_id), headers={"content-type": FORM})
+
+        assert "connection" not in send("before").headers
+        web.signal(signal.SIGTERM)
+
+        def announced() -> bool:
+            answer = send("meanwhile")
+            assert answer.status_code == 200
+            return str(answer.headers.get("connection")) == "close"
+
+        until(announced, what="an answer that closes its connection")
+    assert web.wait() == 0
+
+
+def test_no_process_of_a_node_outlives_the_first_one(
+    environment: dict[str, str], process: Launch, until: Callable[..., Any]
+) -> None:
+    """Killed for want of memory, the first process stops nobody: orphans would hold the port against their successors."""
+    web, node = _web(process, environment, "--workers", "2")
+
+    def others() -> list[psutil.Process]:
+        return [one for one in psutil.Process(web.pid).children() if not ended(one)]
+
+    children = until(lambda: others() if len(others()) >= 2 else None, what="two processes")
+    assert _taken(node, "before", until)
+    web.signal(signal.SIGKILL)
+    until(lambda: all(ended(one) for one in children), what="the other processes to end by themselves")
+    assert not _listens(node)
+
+
 def _inside(node: str) -> int:
     """How many connections the node has."""
     port = int(node.rpartition(":")[2])

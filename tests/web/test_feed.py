@@ -19,7 +19,8 @@ from tether_sandbox.services.server import free_port
 from tether_stores import outbox
 from tether_stores.postgres import connection, open_pool
 from tether_web import feed as feeds
-from tether_web.feed import Feed, drained_by_sigterm
+from tether_web.feed import Feed
+from tether_web.shutdown import Shutdown, announced_by_sigterm
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -224,19 +225,35 @@ async def test_followers_wait_while_postgres_is_away(
 
 
 async def test_sigterm_ends_the_streams_and_does_what_it_did_before(pool: Pool) -> None:
-    """The server's own handling of the signal must not be lost by ours."""
-    told: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    """The server's own handling of the signal must not be lost by ours, and comes after the end was announced."""
+    received: asyncio.Queue[int] = asyncio.Queue()
+    before = signal.signal(signal.SIGTERM, lambda number, _: received.put_nowait(number))
+    shutdown = Shutdown()
     try:
         async with _feed(pool) as feed:
-            with drained_by_sigterm(feed):
+            with announced_by_sigterm(shutdown, drain=feed.drain):
                 follower = await _follow(feed, None)
                 os.kill(os.getpid(), signal.SIGTERM)
                 await asyncio.wait_for(follower.task, 30)
+                assert shutdown.announced
                 assert [text async for text in feed.stream(await feed.opened(None))] == [b"retry: 2000\n\n"]
-            assert told == [signal.SIGTERM]
+                assert await asyncio.wait_for(received.get(), 30) == signal.SIGTERM
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+async def test_streams_opened_all_at_once_share_one_look_or_learn_that_there_are_too_many(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a deploy all followers come back together. A wrong cause sends people to look at a database that is well."""
+    monkeypatch.setattr(feeds, "_FOLLOWERS_MAX", 200)
+    async with _feed(pool) as feed:
+        opened = await asyncio.gather(*(feed.opened(None) for _ in range(230)), return_exceptions=True)
+    assert [position for position in opened if not isinstance(position, BaseException)] == [0] * 200
+    refused = [problem for problem in opened if isinstance(problem, BaseException)]
+    assert {str(problem) for problem in refused} == {
+        "Already 200 followers wait; send this one again in 2 s."
+    }
 
 
 def test_an_open_stream_does_not_hold_up_the_end_of_a_node(

@@ -5,8 +5,10 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from typing import Final
 
 from litestar import Litestar, Router
+from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
@@ -40,13 +42,15 @@ from tether_web import (
 )
 from tether_web.auth import ApiKeys, KeyRing
 from tether_web.edge import wrapped
-from tether_web.feed import Feed, drained_by_sigterm
+from tether_web.feed import Feed
 from tether_web.inbox import Inbox
 from tether_web.parameters import refuse_unknown
+from tether_web.shutdown import Shutdown, announced_by_sigterm, with_parent
 
 __all__ = ["application", "create_app", "served"]
 
 _log = telemetry.logger("app")
+_LOOK_S: Final = 0.05
 
 
 def application(settings: Settings, *, clock: Callable[[], datetime] | None = None) -> Litestar:
@@ -62,6 +66,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
     """
     has_objects = bool(settings.aws_bucket or settings.objects_dir)
     shared = SharedClock(lambda: datetime.now(UTC))
+    shutdown = Shutdown()
     moment = clock or shared
 
     @asynccontextmanager
@@ -92,12 +97,16 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                 open_pool(settings.database_url, name="tether-probe", max_size=1)
             )
             cache = await stack.enter_async_context(open_redis(settings.redis_url, name="tether-web"))
+            # On the way of an answer Redis is given up soon: a look that takes longer than a commit saves nothing.
+            lookaside = await stack.enter_async_context(
+                open_redis(settings.redis_url, name="tether-inbox", timeout_s=_LOOK_S)
+            )
             doorbell = await stack.enter_async_context(
                 open_doorbell(settings.redis_url, queue="webhooks", timeout_s=0.5)
             )
             inbox = Inbox(
                 pool=inbox_pool,
-                cache=cache,
+                cache=lookaside,
                 doorbell=doorbell,
                 clock=moment,
                 deadline_s=settings.commit_deadline_s,
@@ -106,7 +115,8 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             stack.push_async_callback(inbox.close)
             feed = Feed(pool)
             stack.push_async_callback(feed.close)
-            stack.enter_context(drained_by_sigterm(feed))
+            stack.enter_context(announced_by_sigterm(shutdown, drain=feed.drain))
+            await stack.enter_async_context(with_parent())
             intake_doorbell = await stack.enter_async_context(
                 open_doorbell(settings.redis_url, queue="default", timeout_s=0.5)
             )
@@ -161,6 +171,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
     app = Litestar(
         [*health.PROBES, health.metrics, api],
         lifespan=[services],
+        state=State({"shutdown": shutdown}),
         exception_handlers=problems.HANDLERS,
         logging_config=None,  # telemetry is set up once per process, and problems.py logs what went wrong
         openapi_config=OpenAPIConfig(
@@ -193,7 +204,7 @@ def served(app: Litestar) -> ASGIApp:
     Returns:
         An ASGI application: notifications past the framework, everything else through it, one edge around both.
     """
-    return wrapped(app, direct={webhooks.PATH: webhooks.receiving(app.state)})
+    return wrapped(app, direct={webhooks.PATH: webhooks.receiving(app.state)}, shutdown=app.state.shutdown)
 
 
 def create_app() -> ASGIApp:

@@ -20,6 +20,7 @@ from prometheus_client import Histogram
 from tether_stores.telemetry import REQUEST_ID, logger
 
 from tether_web.metrics import REQUEST_SECONDS
+from tether_web.shutdown import Shutdown
 
 __all__ = ["Answer", "Direct", "wrapped"]
 
@@ -31,6 +32,7 @@ _HEADERS: Final = [
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
+_CLOSE: Final = [(b"connection", b"close")]
 # What else strangers call a method is one to us: each would be a metric of its own, and stay in memory.
 _METHODS: Final = frozenset("GET HEAD POST PUT PATCH DELETE OPTIONS CONNECT TRACE".split())
 _QUIET: Final = {"/api/webhooks/emp", "/health", "/ready", "/metrics"}
@@ -55,7 +57,7 @@ class Answer(msgspec.Struct, frozen=True):
 Direct: TypeAlias = Callable[[Scope, Receive], Awaitable[Answer | None]]
 
 
-def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct]) -> ASGIApp:
+def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct], shutdown: Shutdown) -> ASGIApp:
     """
     *app* with request ids, headers, counters and a log line around it.
 
@@ -63,6 +65,7 @@ def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct]) -> ASGIApp:
         app: The application.
         direct: By path, what answers in its place, without the framework's price: it takes a request and gives the answer,
             or `None` when the sender has gone. It lets nothing escape.
+        shutdown: Once it is announced, answers close their connection.
 
     Returns:
         An ASGI application.
@@ -90,6 +93,7 @@ def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct]) -> ASGIApp:
                     *message["headers"],
                     (b"x-request-id", request_id),
                     *(header for header in _HEADERS if header[0] not in present),
+                    *(_CLOSE if shutdown.announced else ()),
                 ]
             await send(message)
 
@@ -97,7 +101,7 @@ def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct]) -> ASGIApp:
             if straight := direct.get(path):
                 scope["path_template"] = path
                 if answer := await straight(scope, receive):
-                    await _give(send, answer, request_id)
+                    await _give(send, answer, request_id, closing=shutdown.announced)
                     status = answer.status
             else:
                 await app(scope, receive, sending)
@@ -110,8 +114,10 @@ def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct]) -> ASGIApp:
     return edge
 
 
-async def _give(send: Send, answer: Answer, request_id: bytes) -> None:
+async def _give(send: Send, answer: Answer, request_id: bytes, *, closing: bool) -> None:
     headers = [*answer.headers, (b"x-request-id", request_id), *_HEADERS]
+    if closing:
+        headers += _CLOSE
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body, "more_body": False})
 

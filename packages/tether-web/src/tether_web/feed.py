@@ -9,12 +9,8 @@ tells how that is known. While Postgres is away followers wait, and hear a comme
 """
 
 import asyncio
-import contextlib
-import signal
-import threading
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from time import monotonic
 from typing import Any, Final
@@ -26,7 +22,7 @@ from tether_stores.outbox import Horizon, Kept
 from tether_stores.postgres import Pool, connection
 from tether_stores.telemetry import logger
 
-__all__ = ["Announced", "Feed", "drained_by_sigterm", "encoded"]
+__all__ = ["Announced", "Feed", "encoded"]
 
 # How often the reader looks, and how often while somebody waits for it to begin.
 _LOOK_S: Final = 0.5
@@ -91,6 +87,8 @@ class Feed:
         self._told: int | None = None
         self._news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._followers = 0
+        self._opening = 0
+        self._newest: asyncio.Task[int] | None = None
         self._wanted_until = 0.0
         self._reader: asyncio.Task[None] | None = None
         self._drained = False
@@ -114,14 +112,27 @@ class Feed:
         """
         if self._drained:
             return after or 0  # the stream will end as it begins, and the follower come again elsewhere
-        if self._followers >= _FOLLOWERS_MAX:
-            raise Overloaded("followers", limit=self._followers)
+        if self._followers + self._opening >= _FOLLOWERS_MAX:
+            raise Overloaded("followers", limit=_FOLLOWERS_MAX)
+        self._opening += 1
+        try:
+            newest = await self._newest_id()
+            if after is not None and after > newest:
+                raise InvalidRequest("No event has this id yet; begin with after=0 to get all there are.")
+            self._read_on()
+            return await self._begun() if after is None else after
+        finally:
+            self._opening -= 1
+
+    async def _newest_id(self) -> int:
+        """One look for all that open at once: each with a connection of its own, they would wait for one another."""
+        if self._newest is None or self._newest.done():
+            self._newest = asyncio.create_task(self._look_newest())
+        return await asyncio.shield(self._newest)
+
+    async def _look_newest(self) -> int:
         async with connection(self._pool) as conn:
-            newest = await outbox.tip(conn, after=2**63 - 1)
-        if after is not None and after > newest.id:
-            raise InvalidRequest("No event has this id yet; begin with after=0 to get all there are.")
-        self._read_on()
-        return await self._begun() if after is None else after
+            return (await outbox.tip(conn, after=2**63 - 1)).id
 
     async def stream(self, position: int, *, names: Sequence[str] | None = None) -> AsyncIterator[bytes]:
         """
@@ -273,36 +284,3 @@ def encoded(row: Kept) -> bytes:
     """
     told = Announced(row.id, row.occurred_at, row.webhook_event_id, msgspec.Raw(row.payload))
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (row.id, row.name.encode(), msgspec.json.encode(told))
-
-
-@contextmanager
-def drained_by_sigterm(feed: Feed) -> Iterator[None]:
-    """
-    Have SIGTERM end the streams of *feed*, beside what it does already.
-
-    The server ends the application's life only after the last answer has ended, so that cannot be what ends these.
-
-    Args:
-        feed: What to drain.
-
-    Yields:
-        Nothing.
-    """
-    loop = asyncio.get_running_loop()
-    # Signals go to the main thread; whoever runs us in another ends us by other means.
-    in_charge = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGTERM) if in_charge else None
-    if not callable(before):
-        yield  # the signal does not come here, or ends the process at once
-        return
-
-    def drain(number: int, frame: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # a loop that is closed has no streams
-            loop.call_soon_threadsafe(feed.drain)
-        before(number, frame)
-
-    signal.signal(signal.SIGTERM, drain)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

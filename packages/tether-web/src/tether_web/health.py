@@ -35,7 +35,8 @@ class Readiness(msgspec.Struct, frozen=True):
     What the node needs, and whether it is there.
 
     Attributes:
-        ready: Whether notifications can be recorded: Postgres answers and a gateway password is configured.
+        ready: Whether notifications can be recorded: Postgres takes them, a gateway password is configured, and this process
+            is not about to end.
         postgres: Whether it takes writes and has the tables of this version.
         migrated: Whether it has those tables; false asks for `tether-worker migrate`, null where it does not answer.
         redis: Whether it answers; without it everything works, slower.
@@ -70,7 +71,7 @@ async def ready(state: State) -> Response[Readiness]:
         _in_time(_objects_answer(state), READY_S),
     )
     told = Readiness(
-        ready=outcome == "recordable" and bool(state.credentials),
+        ready=outcome == "recordable" and bool(state.credentials) and not state.shutdown.announced,
         postgres=outcome == "recordable",
         migrated={"recordable": True, "not_migrated": False}.get(outcome or ""),
         redis=bool(has_redis),
