@@ -9,9 +9,12 @@ from tether_core.errors import (
     Contradicted,
     GatewaySilent,
     IllegalStep,
+    InProgress,
     InvalidAmount,
     InvalidIban,
     InvalidRequest,
+    KeyReused,
+    OrderedBefore,
     Overloaded,
     Rejected,
     SignatureMismatch,
@@ -37,6 +40,20 @@ EVERY: list[tuple[TetherError, type[TetherError], str]] = [
     (InvalidAmount("1,5", why="write a point"), Rejected, "'1,5' is not an amount: write a point"),
     (InvalidRequest("choose a smaller one", field="limit"), Rejected, "limit: choose a smaller one"),
     (InvalidRequest("send a file"), Rejected, "send a file"),
+    (
+        KeyReused(),
+        Rejected,
+        (
+            "This Idempotency-Key belongs to another request that was sent before (another address or another body); "
+            "send a new key with a new request, or repeat the first request unchanged."
+        ),
+    ),
+    (OrderedBefore(7, why="Billing run 7 is not over."), Contradicted, "Billing run 7 is not over."),
+    (
+        InProgress(),
+        Unavailable,
+        "A request with this Idempotency-Key is being worked on; send it again in 1 s to get its result.",
+    ),
     (
         IllegalStep("notification", state="processed", step="claimed"),
         Contradicted,

@@ -14,6 +14,7 @@ In the order in which data meets them:
 | `spreadsheet` | from any spreadsheet to clean debtors | in the module, for it loads the reader of workbooks |
 | `screening`, `upload` | who of a file is left out; the life of an upload | in the modules |
 | `vop`, `eligibility`, `payer` | is the account the debtor's, may it be billed, the request that asks for it | in the modules |
+| `order_keys`, `due_items`, `overrides` | an order that comes twice, items that read alike, verdicts set aside | in the modules |
 | `billing_run`, `brake`, `limits` | a run, what stops it, how fast it may go | `Breaker`, `Bucket` |
 | `sending`, `emp.requests`, `emp.answers` | sent once, in the gateway's XML, and what it answers | `Debit`, `GatewayAnswer`, `Chargeback` |
 | `emp.signature`, `emp.notification`, `emp.codes` | is a notification genuine, what does it say | `Credential`, `Notification` |
@@ -43,9 +44,12 @@ from tether_core.errors import (
     Contradicted,
     GatewaySilent,
     IllegalStep,
+    InProgress,
     InvalidAmount,
     InvalidIban,
     InvalidRequest,
+    KeyReused,
+    OrderedBefore,
     Overloaded,
     Rejected,
     SignatureMismatch,
@@ -90,13 +94,16 @@ __all__ = [
     "IbanListed",
     "Identity",
     "IllegalStep",
+    "InProgress",
     "InboxState",
     "InvalidAmount",
     "InvalidIban",
     "InvalidRequest",
     "Job",
+    "KeyReused",
     "Money",
     "Notification",
+    "OrderedBefore",
     "Overloaded",
     "PayoutRepeated",
     "ReasonUnknown",

@@ -18,6 +18,9 @@ and it goes on where it stopped.
 Nothing is sent for a run that is not `canary` or `running`. A finished run opens again when a returned debit of it is
 tried again (`tether_core.after_return`). Cancelling withholds what was not sent; what was sent goes on to its outcome.
 
+A run is **ordered** once for an upload and a due item. While one is not over, another is refused. Once it is over, an order
+has to say that it comes again, so that a repeated request is never taken for a second order.
+
 >>> step("planning", "planned")
 'running'
 >>> step("paused", "resumed", paused_from="canary")
@@ -28,11 +31,15 @@ Traceback (most recent call last):
 tether_core.errors.IllegalStep: A billing run that is cancelled cannot be resumed; a person must look.
 """
 
+from collections.abc import Iterable
 from typing import Final, Literal
 
-from tether_core.errors import IllegalStep
+import msgspec
 
-__all__ = ["LIFE", "SENDING", "RunCause", "RunState", "step"]
+from tether_core import due_items
+from tether_core.errors import IllegalStep, OrderedBefore
+
+__all__ = ["LIFE", "SENDING", "Ordered", "RunCause", "RunState", "require_new", "step"]
 
 RunState = Literal["planning", "canary", "running", "paused", "finished", "cancelled"]
 RunCause = Literal[
@@ -89,3 +96,62 @@ def step(state: RunState, cause: RunCause, *, paused_from: RunState | None = Non
     if following is None:
         raise IllegalStep("billing run", state=state, step=cause)
     return paused_from or following if cause == "resumed" else following
+
+
+class Ordered(msgspec.Struct, frozen=True):
+    """
+    A run of an upload that was ordered before.
+
+    Attributes:
+        id: The run.
+        due_item: What it collects.
+        state: Where it stands.
+        submitted: Whether any debit of it was submitted, or may have been.
+    """
+
+    id: int
+    due_item: str
+    state: RunState
+    submitted: bool
+
+
+def require_new(ordered: Iterable[Ordered], *, due_item: str, again: bool) -> None:
+    """
+    Refuse an order that may be the repetition of an earlier one.
+
+    Args:
+        ordered: The runs of the same upload, in any order.
+        due_item: What the new run is to collect.
+        again: Whether the order says that the same item is to be ordered again.
+
+    Raises:
+        OrderedBefore: when a run of the upload for this item is not over, or is over and *again* is missing, or has written
+            the same item in another way. A cancelled run that has submitted nothing does not count.
+    """
+    alike = [
+        run
+        for run in ordered
+        if due_items.alike(run.due_item, due_item) and (run.state != "cancelled" or run.submitted)
+    ]
+    for run in sorted(alike, key=lambda run: (run.state in _OVER, -run.id)):
+        if run.due_item != due_item:
+            raise OrderedBefore(
+                run.id,
+                why=f"Billing run {run.id} collects {run.due_item} from this upload, which reads like {due_item}: write the "
+                "due item as that run does, or give another debt another name.",
+            )
+        if run.state not in _OVER:
+            raise OrderedBefore(
+                run.id,
+                why=f"Billing run {run.id} collects {due_item} from this upload and is not over ({run.state}): wait until it "
+                "is finished, or cancel it first.",
+            )
+        if not again:
+            raise OrderedBefore(
+                run.id,
+                why=f"Billing run {run.id} has collected {due_item} from this upload ({run.state}): send again: true to bill "
+                "those debtors who have no open, collected, returned, refunded or voided debit for it.",
+            )
+
+
+_OVER: Final[frozenset[RunState]] = frozenset({"finished", "cancelled"})

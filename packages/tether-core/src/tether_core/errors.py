@@ -10,13 +10,16 @@ TetherError
 │   ├─ Unreadable            the bytes are not what they claim to be
 │   ├─ InvalidIban           not an IBAN of any registered country
 │   ├─ InvalidAmount         not an amount of money in that currency
-│   └─ InvalidRequest        a well-formed request that asks for what cannot be had
+│   ├─ InvalidRequest        a well-formed request that asks for what cannot be had
+│   └─ KeyReused             an Idempotency-Key that belongs to another request
 ├─ Contradicted    a person must look                     web: 409          worker: park
 │   ├─ IllegalStep           a life cycle has no such step
+│   ├─ OrderedBefore         another run bills the upload for that due item, or has
 │   └─ ConflictingContent    the same key came with other content
 └─ Unavailable     time must pass                         web: 503, after   worker: retry
     ├─ StoreUnreachable      Postgres, Redis or the object store does not answer
     ├─ GatewaySilent         the gateway did not answer, or not readably: the outcome is unknown
+    ├─ InProgress            the same request is being worked on          web: 409, after
     └─ Overloaded            more work is waiting than may be held
 ```
 
@@ -43,9 +46,12 @@ __all__ = [
     "Contradicted",
     "GatewaySilent",
     "IllegalStep",
+    "InProgress",
     "InvalidAmount",
     "InvalidIban",
     "InvalidRequest",
+    "KeyReused",
+    "OrderedBefore",
     "Overloaded",
     "Rejected",
     "SignatureMismatch",
@@ -190,6 +196,18 @@ class InvalidRequest(Rejected):
         return f"{self.field}: {self.why}" if self.field else self.why
 
 
+class KeyReused(Rejected):
+    """An Idempotency-Key that was sent before, with another request."""
+
+    code = "idempotency_key_reused"
+
+    def __str__(self) -> str:
+        return (
+            "This Idempotency-Key belongs to another request that was sent before (another address or another body); "
+            "send a new key with a new request, or repeat the first request unchanged."
+        )
+
+
 class IllegalStep(Contradicted):
     """
     A life cycle has no such step.
@@ -210,6 +228,26 @@ class IllegalStep(Contradicted):
 
     def __str__(self) -> str:
         return f"A {self.subject} that is {self.state} cannot be {self.step}; a person must look."
+
+
+class OrderedBefore(Contradicted):
+    """
+    Another run bills the same upload for the same due item, or has billed it.
+
+    Attributes:
+        run_id: That run.
+        why: What it is about, and what the sender can do.
+    """
+
+    code = "ordered_before"
+
+    def __init__(self, run_id: int, *, why: str) -> None:
+        super().__init__(run_id, why)
+        self.run_id = run_id
+        self.why = why
+
+    def __str__(self) -> str:
+        return self.why
 
 
 class ConflictingContent(Contradicted):
@@ -272,6 +310,19 @@ class GatewaySilent(Unavailable):
     def __str__(self) -> str:
         return (
             f"The gateway gave no usable answer ({self.why}); the outcome is unknown until it is asked again."
+        )
+
+
+class InProgress(Unavailable):
+    """The same request, under the same Idempotency-Key, is being worked on."""
+
+    code = "in_progress"
+    retry_after_s = 1
+
+    def __str__(self) -> str:
+        return (
+            "A request with this Idempotency-Key is being worked on; "
+            f"send it again in {self.retry_after_s} s to get its result."
         )
 
 

@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from tether_core.billing_run import RunState
+from tether_core.billing_run import Ordered, RunState
 from tether_core.blacklist import email_key, name_key
 from tether_core.eligibility import Candidate, Terms
+from tether_core.overrides import Override
 from tether_core.payer import Payer
 from tether_core.vop import Score
 
@@ -25,10 +26,12 @@ __all__ = [
     "change",
     "hold",
     "hold_to_plan",
+    "hold_upload",
     "live",
     "of_upload",
     "one",
     "open_attempts",
+    "ordered",
     "owing",
     "progress",
     "refusals",
@@ -67,6 +70,8 @@ class Run(msgspec.Struct, frozen=True):
         created_at: When.
         updated_at: When it last changed.
         finished_at: When everything of it had ended, or `None`.
+        again: Whether the same due item was ordered again.
+        overrides: The verdicts that were set aside when it was ordered.
     """
 
     id: int
@@ -87,6 +92,8 @@ class Run(msgspec.Struct, frozen=True):
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None
+    again: bool = False
+    overrides: tuple[Override, ...] = ()
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -151,7 +158,15 @@ class Owing(msgspec.Struct, frozen=True):
 
 
 async def add(
-    conn: Connection, *, upload_id: int, account: str, terms: Terms, created_by: str, now: datetime
+    conn: Connection,
+    *,
+    upload_id: int,
+    account: str,
+    terms: Terms,
+    created_by: str,
+    now: datetime,
+    again: bool = False,
+    overrides: Sequence[Override] = (),
 ) -> int:
     """
     Make a run that begins to be planned.
@@ -163,6 +178,8 @@ async def add(
         terms: What it may do.
         created_by: Who asked for it.
         now: The present moment.
+        again: Whether the same due item was ordered again.
+        overrides: The verdicts that are set aside, with who did so and when.
 
     Returns:
         Its id.
@@ -176,11 +193,25 @@ async def add(
             "terms": msgspec.json.encode(terms),
             "created_by": created_by,
             "now": now,
+            "again": again,
+            "overrides": msgspec.json.encode(overrides),
         },
     )
     row = await cursor.fetchone()
     assert row is not None
     return int(row[0])
+
+
+async def hold_upload(conn: Connection, upload_id: int) -> tuple[str, bool] | None:
+    """As `upload_state`, and no other order or withdrawal of the upload passes until this transaction ends."""
+    row = await (await conn.execute(_SQL["hold_upload"], {"upload_id": upload_id})).fetchone()
+    return None if row is None else (str(row[0]), bool(row[1]))
+
+
+async def ordered(conn: Connection, upload_id: int) -> list[Ordered]:
+    """The runs of an upload that were ordered before, as `tether_core.billing_run.require_new` looks at them."""
+    cursor = await conn.execute(_SQL["ordered"], {"upload_id": upload_id})
+    return [Ordered(*row) for row in await cursor.fetchall()]
 
 
 async def one(conn: Connection, run_id: int) -> Run | None:
@@ -428,6 +459,7 @@ def _run(row: tuple[Any, ...]) -> Run:
     fields: list[Any] = list(row)
     fields[5] = msgspec.json.decode(row[5], type=Terms)
     fields[9] = msgspec.json.decode(row[9], type=dict[str, int])
+    fields[19] = msgspec.json.decode(row[19], type=tuple[Override, ...])
     return Run(*fields)
 
 

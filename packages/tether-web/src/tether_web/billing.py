@@ -16,10 +16,11 @@ from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody, Parameter
 from prometheus_client import Gauge
 from tether_core import billing_run, brake, eligibility, iban
-from tether_core.billing_run import RunCause, RunState
+from tether_core.billing_run import RunCause, RunState, require_new
 from tether_core.eligibility import Terms, Totals
 from tether_core.errors import IllegalStep, InvalidRequest, StoreUnreachable, Unavailable
 from tether_core.jobs import PLAN, SEND, Job
+from tether_core.overrides import Override, require_known
 from tether_stores import billing_runs, gateway_accounts, redis_limits
 from tether_stores.billing_runs import Run
 from tether_stores.postgres import Connection, connection, reading, transaction
@@ -27,6 +28,8 @@ from tether_stores.queue import ring
 from tether_stores.redis_limits import Standing
 from tether_stores.telemetry import logger
 
+from tether_web import order_keys
+from tether_web.order_keys import KeyHeader
 from tether_web.pages import decode_cursor, encode_cursor
 from tether_web.parameters import printable
 
@@ -56,6 +59,21 @@ _LEFT: Final = Gauge(
 )
 
 
+class OverrideOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    Verdicts that shall not hold for some debtors of a run.
+
+    Attributes:
+        verdicts: Their codes; "refunded_before" is the one that can be overridden.
+        reason: Why, for other people; it is kept with the run, with the name of your key and the time.
+        debtor_ids: The debtors it is about; null for all debtors of the run.
+    """
+
+    verdicts: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=20)]
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+    debtor_ids: Annotated[tuple[int, ...], msgspec.Meta(min_length=1, max_length=10_000)] | None = None
+
+
 class Order(Terms, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
     What is to be billed and how.
@@ -65,10 +83,15 @@ class Order(Terms, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         account: The gateway account.
         dry_run: Only show who would be billed, and who not and why.
+        again: Whether the same due item of the same upload is ordered again, once the run before is over. It bills those
+            debtors who have no open, collected, returned, refunded or voided debit for it.
+        overrides: Verdicts that shall not hold, each with a reason.
     """
 
     account: Annotated[str, msgspec.Meta(max_length=32)] = gateway_accounts.DEFAULT
     dry_run: bool = False
+    again: bool = False
+    overrides: Annotated[tuple[OverrideOrder, ...], msgspec.Meta(max_length=20)] = ()
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -134,6 +157,9 @@ class RunAnswer(msgspec.Struct, frozen=True):
         created_at: When.
         updated_at: When it last changed.
         finished_at: When everything of it had ended, or null.
+        again: Whether it orders a due item of its upload again: it takes only debtors who have no open, collected, returned,
+            refunded or voided debit for it.
+        overrides: Verdicts that a person has set aside, with who did so, when and why.
     """
 
     id: int
@@ -150,6 +176,8 @@ class RunAnswer(msgspec.Struct, frozen=True):
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None
+    again: bool
+    overrides: tuple[Override, ...]
 
 
 class Sum(msgspec.Struct, frozen=True):
@@ -199,6 +227,7 @@ async def order(
     state: State,
     upload_id: Id,
     data: JSONBody[Order],
+    idempotency_key: KeyHeader = None,  # noqa: ARG001 - read from the request; here for the description
     cursor: Annotated[
         str | None, Parameter(description="Of a dry run: `next` of the page before.", max_length=100)
     ] = None,
@@ -206,26 +235,62 @@ async def order(
         int, Parameter(ge=1, le=_SHOWN_MAX, description="Of a dry run: debtors a page has.")
     ] = _SHOWN,
 ) -> Response[RunAnswer | Preview]:
-    """Put a run on record and ring the worker; or, with dry_run, only decide about every debtor."""
+    """Place the order and wake the worker; or, with dry_run, only decide about every debtor.
+
+    An upload is billed once for a due item: a second order is refused with the address of the first run while that is not over,
+    and afterwards unless it says `again`. Send an Idempotency-Key, and a repeated request gives the same run.
+    """
     terms = msgspec.convert(
         {name: getattr(data, name) for name in Terms.__struct_fields__}, Terms, from_attributes=True
     )
     now = state.clock()
-    async with connection(state.pool) as conn:
-        await _require_upload(conn, upload_id)
-        await _require_account(conn, state, data.account)
-        if data.dry_run:
+    overrides = _overrides(data.overrides, by=request.user, now=now)
+    key = await order_keys.read(request)
+    if data.dry_run:
+        async with connection(state.pool) as conn:
+            _require_read(await billing_runs.upload_state(conn, upload_id))
+            await _require_account(conn, state, data.account)
             after = decode_cursor(cursor) or 0
             preview = await _preview(conn, upload_id, terms=terms, now=now, after=after, limit=limit)
-            return Response(preview, status_code=200)
+        return Response(preview, status_code=200)
+    async with transaction(state.pool) as conn:
+        if (before := await order_keys.find(conn, key)) is not None:
+            return before
+        # Two orders for one upload, and an order and its withdrawal, wait for each other here.
+        _require_read(await billing_runs.hold_upload(conn, upload_id))
+        await _require_account(conn, state, data.account)
+        require_new(await billing_runs.ordered(conn, upload_id), due_item=terms.due_item, again=data.again)
         run_id = await billing_runs.add(
-            conn, upload_id=upload_id, account=data.account, terms=terms, created_by=request.user, now=now
+            conn,
+            upload_id=upload_id,
+            account=data.account,
+            terms=terms,
+            created_by=request.user,
+            now=now,
+            again=data.again,
+            overrides=overrides,
         )
         run = await billing_runs.one(conn, run_id)
-    assert run is not None
-    _log.info("run ordered", run_id=run_id, upload_id=upload_id)
+        assert run is not None
+        location = f"/api/billing-runs/{run_id}"
+        response = await order_keys.placed(
+            conn, key, result=_answer(run), status=202, location=location, now=now
+        )
+    _log.info("run ordered", run_id=run_id, upload_id=upload_id, again=data.again, overrides=len(overrides))
     await _ring(state, PLAN)
-    return Response(_answer(run), status_code=202, headers={"Location": f"/api/billing-runs/{run_id}"})
+    return response
+
+
+def _overrides(ordered: tuple[OverrideOrder, ...], *, by: str, now: datetime) -> tuple[Override, ...]:
+    for order in ordered:
+        printable(order.reason, field="overrides")
+    overrides = tuple(
+        Override(order.verdicts, order.reason, order.debtor_ids, given_by=by, given_at=now)
+        for order in ordered
+    )
+    for override in overrides:
+        require_known(override)
+    return overrides
 
 
 @get("/", summary="The billing runs of an upload, newest first")
@@ -357,8 +422,7 @@ def _shown(choice: eligibility.Choice) -> Choice:
     )
 
 
-async def _require_upload(conn: Connection, upload_id: int) -> None:
-    found = await billing_runs.upload_state(conn, upload_id)
+def _require_read(found: tuple[str, bool] | None) -> None:
     if found is None:
         raise NotFoundException("There is no such upload")
     standing, dry_run = found
@@ -394,6 +458,8 @@ def _answer(run: Run) -> RunAnswer:
         run.created_at,
         run.updated_at,
         run.finished_at,
+        run.again,
+        run.overrides,
     )
 
 

@@ -2,7 +2,8 @@
 `POST /api/billing-attempts/{id}/refund` and `.../void`: give a debit back, once.
 
 What is made here is a row; the worker sends it. While an order about a debit stands, the same order again is a repeat and
-gives that one; another kind of order is refused. `GET /api/billing-attempts/{id}/givebacks` and `GET /api/givebacks` show
+gives that one; another kind of order is refused. With an `Idempotency-Key` a repeated request gives the result of the first,
+also once that order has ended. `GET /api/billing-attempts/{id}/givebacks` and `GET /api/givebacks` show
 what came of orders.
 """
 
@@ -23,6 +24,8 @@ from tether_stores.postgres import Connection, reading, transaction
 from tether_stores.queue import ring
 from tether_stores.telemetry import logger
 
+from tether_web import order_keys
+from tether_web.order_keys import KeyHeader
 from tether_web.pages import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 from tether_web.parameters import printable
 
@@ -47,18 +50,26 @@ class GivebackOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @post("/refund", status_code=202, summary="Pay a collected debit back, once")
 async def refund(
-    request: Request[str, None, State], state: State, attempt_id: Id, data: JSONBody[GivebackOrder]
+    request: Request[str, None, State],
+    state: State,
+    attempt_id: Id,
+    data: JSONBody[GivebackOrder],
+    idempotency_key: KeyHeader = None,  # noqa: ARG001 - read from the request; here for the description
 ) -> Response[Listed]:
     """Refused while a return may be on its way, and for good once the debtor's bank gave the money back."""
-    return await _order(state, attempt_id, kind="refund", usage=data.usage, by=request.user)
+    return await _order(request, state, attempt_id, kind="refund", usage=data.usage)
 
 
 @post("/void", status_code=202, summary="Cancel a debit of today before it goes to the banks")
 async def void(
-    request: Request[str, None, State], state: State, attempt_id: Id, data: JSONBody[GivebackOrder]
+    request: Request[str, None, State],
+    state: State,
+    attempt_id: Id,
+    data: JSONBody[GivebackOrder],
+    idempotency_key: KeyHeader = None,  # noqa: ARG001 - read from the request; here for the description
 ) -> Response[Listed]:
     """Possible on the day the debit was sent; the gateway has the last word."""
-    return await _order(state, attempt_id, kind="void", usage=data.usage, by=request.user)
+    return await _order(request, state, attempt_id, kind="void", usage=data.usage)
 
 
 @get("/givebacks", summary="Refunds and voids of a debit, newest first")
@@ -84,11 +95,15 @@ async def listed(
 
 
 async def _order(
-    state: State, attempt_id: int, *, kind: GivebackKind, usage: str, by: str
+    request: Request[str, None, State], state: State, attempt_id: int, *, kind: GivebackKind, usage: str
 ) -> Response[Listed]:
     printable(usage, field="usage")
     now = state.clock()
+    key = await order_keys.read(request)
+    location = f"/api/billing-attempts/{attempt_id}/givebacks"
     async with transaction(state.pool) as conn:
+        if (before := await order_keys.find(conn, key)) is not None:
+            return before
         held = await givebacks.hold_debit(conn, attempt_id)
         if held is None:
             raise NotFoundException("There is no such billing attempt")
@@ -98,7 +113,7 @@ async def _order(
                 raise IllegalStep(
                     "billing attempt", state=f"about to get a {standing.kind}", step=_STEPS[kind]
                 )
-            return Response(standing, status_code=200, headers=_location(attempt_id))
+            return await order_keys.placed(conn, key, result=standing, status=200, location=location, now=now)
         verdict = giveback.judge(kind, held.debit, sent_at=held.sent_at, now=now)
         if not verdict.allowed:
             from_on = f" (possible from {verdict.from_on})" if verdict.from_on else ""
@@ -112,15 +127,16 @@ async def _order(
             number=held.number,
             transaction_id=own_id,
             usage=usage,
-            ordered_by=by,
+            ordered_by=request.user,
             now=now,
         )
         order = await _standing(conn, attempt_id)
-    assert made is not None  # the debit was held, so nobody else could make one
-    assert order is not None
+        assert made is not None  # the debit was held, so nobody else could make one
+        assert order is not None
+        response = await order_keys.placed(conn, key, result=order, status=202, location=location, now=now)
     _log.info("giveback ordered", giveback_id=made, attempt_id=attempt_id, kind=kind)
     await _ring(state)
-    return Response(order, status_code=202, headers=_location(attempt_id))
+    return response
 
 
 async def _standing(conn: Connection, attempt_id: int) -> Listed | None:
@@ -134,10 +150,6 @@ async def _require_account(conn: Connection, state: State, name: str) -> None:
         raise InvalidRequest(f"the gateway account {name} of this debit is not configured", field="account")
     if not account.enabled:
         raise InvalidRequest(f"the gateway account {name} of this debit is not enabled", field="account")
-
-
-def _location(attempt_id: int) -> dict[str, str]:
-    return {"Location": f"/api/billing-attempts/{attempt_id}/givebacks"}
 
 
 async def _ring(state: State) -> None:

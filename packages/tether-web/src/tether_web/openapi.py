@@ -109,6 +109,9 @@ _PROBLEM: Final = Schema(
             description="What is wrong with which parameter or field.",
             items=Schema(type=OpenAPIType.OBJECT, properties={"field": _TEXT, "text": _TEXT}),
         ),
+        "related": Schema(
+            type=OpenAPIType.STRING, description="The address of what stands in the way, where it has one."
+        ),
     },
     required=["title", "status", "detail", "code"],
 )

@@ -15,6 +15,8 @@ from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 from tether_core.errors import (
     Contradicted,
+    InProgress,
+    OrderedBefore,
     Overloaded,
     Rejected,
     SignatureMismatch,
@@ -35,6 +37,7 @@ STATUS: Final[dict[type[TetherError], int]] = {
     SignatureMismatch: 401,
     Contradicted: 409,
     Unavailable: 503,
+    InProgress: 409,
     Overloaded: 503,
 }
 
@@ -53,6 +56,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
         code: A stable word for programs.
         type: A URI for the kind; "about:blank" where the status says it all.
         errors: What is wrong with which part of the request, where parts are.
+        related: The address of what stands in the way, where it has one.
     """
 
     title: str
@@ -61,6 +65,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     code: str
     type: str = "about:blank"
     errors: list[dict[str, str]] = []
+    related: str | None = None
 
 
 TITLES: Final = {
@@ -95,6 +100,7 @@ def answer(
     code: str,
     errors: list[dict[str, str]] | None = None,
     headers: dict[str, str] | None = None,
+    related: str | None = None,
 ) -> Response[bytes]:
     """
     A problem+json answer.
@@ -105,11 +111,12 @@ def answer(
         code: A stable word.
         errors: What is wrong with which part of the request.
         headers: Further headers.
+        related: The address of what stands in the way.
 
     Returns:
         The response.
     """
-    problem = Problem(TITLES.get(status, "Error"), status, detail, code, errors=errors or [])
+    problem = Problem(TITLES.get(status, "Error"), status, detail, code, errors=errors or [], related=related)
     return Response(
         msgspec.json.encode(problem),
         status_code=status,
@@ -127,6 +134,10 @@ def _ours(request: Request[Any, Any, Any], problem: TetherError) -> Response[byt
     status = _status(problem)
     if status >= 500:
         _log.warning("request cannot be served now", why=str(problem), route=_route(request))
+    if isinstance(problem, OrderedBefore):
+        run = f"/api/billing-runs/{problem.run_id}"
+        headers = {"Link": f'<{run}>; rel="related"'}
+        return answer(status, detail=str(problem), code=problem.code, headers=headers, related=run)
     return answer(status, detail=str(problem), code=problem.code, headers=headers)
 
 

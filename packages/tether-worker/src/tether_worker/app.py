@@ -33,6 +33,7 @@ from tether_worker.database_epoch import review_submissions, want_lost_days
 from tether_worker.gateways import open_gateways
 from tether_worker.givebacks import asking_back, giving_back, lapse_givebacks
 from tether_worker.intake import Intake, intake
+from tether_worker.order_keys import prune_order_keys
 from tether_worker.pulls import pulling, ticking
 from tether_worker.reader import Limits
 from tether_worker.reconciliation import reconciling
@@ -208,6 +209,7 @@ async def _billing(
         brake_runs(pool, clock=clock),
         try_again(pool, clock=clock),
         review_submissions(pool, clock=clock),
+        prune_order_keys(pool, clock=clock),
     ]
     return [planning(pool, clock=clock), billing(has), giving_back(has)], duties
 

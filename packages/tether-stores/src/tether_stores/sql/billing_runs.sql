@@ -5,19 +5,41 @@
 -- Whoever claims attempts to send them holds the row in share mode meanwhile; pausing needs it alone. So once a pause is
 -- committed, nothing of the run is claimed any more.
 --
--- terms and skipped are JSON of tether_core.eligibility.Terms and of verdict -> count.
+-- terms, skipped and overrides are JSON of tether_core.eligibility.Terms, of verdict -> count, and of
+-- tether_core.overrides.Override.
 
 -- add --
 -- Make a run that begins to be planned. Returns its id.
-insert into billing_runs (upload_id, account, due_item, state, terms, skipped, created_by, created_at, updated_at)
-values (%(upload_id)s, %(account)s, %(due_item)s, 'planning', %(terms)s, '{}', %(created_by)s, %(now)s, %(now)s)
+insert into billing_runs (
+    upload_id, account, due_item, state, terms, skipped, created_by, created_at, updated_at, again, overrides
+)
+values (
+    %(upload_id)s, %(account)s, %(due_item)s, 'planning', %(terms)s, '{}', %(created_by)s, %(now)s, %(now)s, %(again)s,
+    %(overrides)s
+)
 returning id;
+
+-- hold_upload --
+-- How an upload stands, held until this transaction ends: who orders a run of it, or withdraws it, waits for whoever does so
+-- now. 0 or 1 row: state, dry_run.
+select state, dry_run from uploads where id = %(upload_id)s for no key update;
+
+-- ordered --
+-- The runs of an upload that were ordered before. Returns id, due_item, state, and whether any debit of it was submitted:
+-- asked of cancelled runs only, every other run counts anyway.
+select
+    r.id, r.due_item, r.state,
+    r.state <> 'cancelled' or exists (select from billing_attempts a where a.run_id = r.id and a.sends > 0)
+from billing_runs r
+where r.upload_id = %(upload_id)s
+order by r.id;
 
 -- one --
 -- A run. 0 or 1 row.
 select
     id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
-    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at
+    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at,
+    again, overrides
 from billing_runs
 where id = %(id)s;
 
@@ -25,7 +47,8 @@ where id = %(id)s;
 -- A run, held so that it can change. 0 or 1 row; the columns of `one`.
 select
     id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
-    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at
+    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at,
+    again, overrides
 from billing_runs
 where id = %(id)s
 for update;
@@ -34,7 +57,8 @@ for update;
 -- A run, held so that nobody can pause it until this transaction ends. 0 or 1 row; the columns of `one`.
 select
     id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
-    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at
+    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at,
+    again, overrides
 from billing_runs
 where id = %(id)s
 for share;
@@ -43,9 +67,17 @@ for share;
 -- The oldest run that is to be planned and that nobody plans at the moment. 0 or 1 row; the columns of `one`.
 select
     id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
-    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at
+    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at,
+    again, overrides
 from billing_runs
-where state = 'planning'
+where
+    state = 'planning'
+    -- Debits of a cancelled run that are not withheld yet would keep their debtors out of this one.
+    and not exists (
+        select from billing_runs cancelled
+        join billing_attempts a on a.run_id = cancelled.id
+        where cancelled.upload_id = billing_runs.upload_id and cancelled.state = 'cancelled' and a.send_at is not null
+    )
 order by id
 limit 1
 for update skip locked;
@@ -54,7 +86,8 @@ for update skip locked;
 -- The runs of an upload, newest first. Up to %(limit)s rows; the columns of `one`.
 select
     id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
-    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at
+    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at,
+    again, overrides
 from billing_runs
 where upload_id = %(upload_id)s
 order by id desc
@@ -64,7 +97,8 @@ limit %(limit)s;
 -- The runs that are being sent. The columns of `one`.
 select
     id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
-    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at
+    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at,
+    again, overrides
 from billing_runs
 where state in ('canary', 'running')
 order by id;
@@ -73,7 +107,8 @@ order by id;
 -- The runs that are not over. The columns of `one`.
 select
     id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
-    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at
+    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at,
+    again, overrides
 from billing_runs
 where finished_at is null
 order by id;
@@ -102,8 +137,18 @@ where
 order by r.id;
 
 -- to_plan --
--- Whether any run is to be planned. One row.
-select exists (select from billing_runs where state = 'planning');
+-- Whether `hold_to_plan` would find any run that nobody plans. One row.
+select exists (
+    select from billing_runs
+    where
+        state = 'planning'
+        and not exists (
+            select from billing_runs cancelled
+            join billing_attempts a on a.run_id = cancelled.id
+            where
+                cancelled.upload_id = billing_runs.upload_id and cancelled.state = 'cancelled' and a.send_at is not null
+        )
+);
 
 -- change --
 -- Write a run as it was decided, inside the transaction that holds it.

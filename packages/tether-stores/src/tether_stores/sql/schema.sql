@@ -145,6 +145,9 @@ create table billing_runs (
     created_at timestamptz not null,
     updated_at timestamptz not null,
     finished_at timestamptz,
+    -- Whether the same due item was ordered again, and which verdicts a person has set aside; tether_core.overrides.
+    again boolean not null default false,
+    overrides bytea not null default '[]',
     constraint billing_runs_state_known check (
         state in ('planning', 'canary', 'running', 'paused', 'finished', 'cancelled')
     ),
@@ -156,6 +159,19 @@ create table billing_runs (
 );
 create index billing_runs_by_upload on billing_runs (upload_id, id);
 create index billing_runs_live on billing_runs (id) where state in ('planning', 'canary', 'running');
+
+-- The results of orders by the Idempotency-Key of their request; tether_core.order_keys.
+create table order_keys (
+    holder text not null,
+    key text not null,
+    request bytea not null,
+    status smallint not null,
+    location text not null,
+    body bytea not null,
+    created_at timestamptz not null,
+    primary key (holder, key)
+);
+create index order_keys_by_age on order_keys (created_at);
 
 -- One try to collect one amount. The stages are those of tether_core.billing; the state is read off them.
 create table billing_attempts (

@@ -1,0 +1,66 @@
+"""
+Due items that read alike.
+
+A due item is a name that a person gives to what is owed: each debtor pays each item once. So a person who writes the same
+item in another way orders a second debit: `2026-3` after `2026-03`. Two items read **alike** when they differ only in case,
+blanks, separators, leading zeros, or the order of year and month.
+
+An item that has a digit in its name, such as `2026-03` or `invoice-4711`, is **specific**: it is owed once, whatever list it
+stands in. One without, such as `once` or `fee`, says nothing about which month it is for; two lists that use it may speak of two
+months.
+
+>>> alike("2026-03", "2026-3"), alike("2026.03", "202603"), alike("03-2026", "2026-03")
+(True, True, True)
+>>> alike("2026-03", "2026-04"), alike("fee-1", "fee-11")
+(False, False)
+>>> specific("2026-03"), specific("once")
+(True, False)
+"""
+
+import re
+from typing import Final
+
+__all__ = ["alike", "normalised", "specific"]
+
+_PARTS: Final = re.compile(r"[0-9]+|[^\W\d_]+")
+_YEAR_MONTH: Final = re.compile(r"((?:19|20)[0-9]{2})(0[1-9]|1[0-2])")
+_YEAR: Final = re.compile(r"(?:19|20)[0-9]{2}")
+
+
+def normalised(due_item: str) -> tuple[str, ...]:
+    """
+    What an item is compared by.
+
+    Args:
+        due_item: In any spelling.
+
+    Returns:
+        Its words and numbers in lower case, numbers without leading zeros; a year stands before its month.
+
+    >>> normalised("Fee 03/2026")
+    ('fee', '2026', '3')
+    """
+    parts = list[str]()
+    for part in _PARTS.findall(due_item.casefold()):
+        found = _YEAR_MONTH.fullmatch(part)
+        parts += found.groups() if found else [part]
+    for at in range(len(parts) - 1):
+        month, year = parts[at], parts[at + 1]
+        before = parts[at - 1] if at else ""
+        if _YEAR.fullmatch(year) and _is_month(month) and not _YEAR.fullmatch(before):
+            parts[at], parts[at + 1] = year, month
+    return tuple(part.lstrip("0") or "0" if part.isdigit() else part for part in parts)
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether *one* and *other* are the same item but for the spelling."""
+    return one == other or (normalised(one) or one) == (normalised(other) or other)
+
+
+def specific(due_item: str) -> bool:
+    """Whether an item names one thing that is owed once, rather than a kind of thing that is owed each month."""
+    return any(part.isdigit() for part in normalised(due_item))
+
+
+def _is_month(part: str) -> bool:
+    return part.isdigit() and len(part) <= 2 and 1 <= int(part) <= 12

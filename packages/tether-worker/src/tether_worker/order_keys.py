@@ -1,0 +1,44 @@
+"""Remove the results of old orders, so that nobody keeps every Idempotency-Key for ever."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from tether_core.order_keys import KEPT_DAYS
+from tether_stores import order_keys
+from tether_stores.postgres import Pool, connection
+from tether_stores.telemetry import logger
+
+from tether_worker.upkeep import Duty
+
+__all__ = ["prune_order_keys"]
+
+# Small enough to hold nobody up. A table that grew for years is emptied by some hundred batches an hour.
+_BATCH: Final = 1_000
+_log = logger("order_keys")
+
+
+def prune_order_keys(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
+    """
+    Remove results that are older than anybody repeats an order; as many batches as there are.
+
+    Args:
+        pool: Of Postgres.
+        clock: Gives the present time.
+
+    Returns:
+        The periodic task.
+    """
+
+    async def prune() -> None:
+        before, removed = clock() - timedelta(days=KEPT_DAYS), 0
+        while True:
+            async with connection(pool) as conn:
+                count = await order_keys.prune(conn, before=before, limit=_BATCH)
+            removed += count
+            if count < _BATCH:
+                break
+        if removed:
+            _log.info("order keys pruned", rows=removed)
+
+    return Duty("prune_order_keys", 600, prune)
