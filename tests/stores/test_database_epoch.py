@@ -257,9 +257,11 @@ async def test_a_confirmation_lasts_a_second(
 
 async def test_settings_that_lose_commits_are_named(database_url: str, pool: Pool) -> None:
     """Whoever turned durability off for a load test and forgot it loses acknowledged notifications in the next crash."""
-    assert await database_epoch.warnings(pool) == []
-    async with open_pool(
-        f"{database_url}?options=-csynchronous_commit%3Doff", name="tests", max_size=1
-    ) as unsafe:
-        (warning,) = await database_epoch.warnings(unsafe)
+    async with pool.connection() as conn:
+        assert await database_epoch.warnings(conn) == []
+    async with (
+        open_pool(f"{database_url}?options=-csynchronous_commit%3Doff", name="tests", max_size=1) as unsafe,
+        unsafe.connection() as conn,
+    ):
+        (warning,) = await database_epoch.warnings(conn)
     assert "synchronous_commit" in warning

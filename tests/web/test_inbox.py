@@ -45,7 +45,12 @@ def _row(name: str, *, content: str = "") -> Recording:
 
 @contextlib.asynccontextmanager
 async def _opened(
-    database_url: str, redis_url: str, *, deadline_s: float = 5, waiting_max: int = 100
+    database_url: str,
+    redis_url: str,
+    *,
+    deadline_s: float = 5,
+    waiting_max: int = 100,
+    epoch: Callable[[], str | None] = lambda: "e1",
 ) -> AsyncIterator[Inbox]:
     """An inbox as the application opens it."""
     async with (
@@ -58,6 +63,7 @@ async def _opened(
             cache=cache,
             doorbell=doorbell,
             clock=lambda: NOON,
+            epoch=epoch,
             deadline_s=deadline_s,
             waiting_max=waiting_max,
         )
@@ -83,7 +89,7 @@ def _states(url: str) -> list[tuple[Any, ...]]:
         return conn.execute("select notification_id, state from webhook_events order by id").fetchall()
 
 
-SEEN = b"tether:seen:"
+SEEN = b"tether:seen:e1:"
 
 
 async def test_a_mark_and_a_ring_follow_the_commit_and_never_precede_it(
@@ -118,6 +124,37 @@ async def test_what_redis_remembers_is_answered_without_the_database(
         with psycopg.connect(database_url) as busy:
             busy.execute("lock table webhook_events in share mode")
             assert await inbox.deliver(_row("a")) == "repeated"
+
+
+async def test_a_mark_of_another_epoch_counts_for_nothing(
+    database_url: str, redis_url: str, server: plain.Redis, eventually: Callable[..., Any]
+) -> None:
+    """After a restore the rows are gone and the marks are not: the gateway's repeat would be answered and kept nowhere."""
+    epoch: str | None = "e1"
+    async with _opened(database_url, redis_url, epoch=lambda: epoch) as inbox:
+        await inbox.deliver(_row("a"))
+        await eventually(lambda: SEEN + _row("a").key in _keys(server), what="the mark")
+        with psycopg.connect(database_url) as conn:
+            conn.execute("delete from webhook_events")  # as the restore does
+        assert await inbox.deliver(_row("a")) == "repeated"
+        for other in (None, "e2"):
+            epoch = other
+            assert await inbox.deliver(_row("a")) == "recorded"
+            with psycopg.connect(database_url) as conn:
+                conn.execute("delete from webhook_events")
+
+
+async def test_no_mark_is_written_without_a_confirmed_epoch(
+    database_url: str, redis_url: str, server: plain.Redis, eventually: Callable[..., Any]
+) -> None:
+    """Nobody knows which history such a commit belongs to; a mark of it could outlive the row."""
+    epoch: str | None = None
+    async with _opened(database_url, redis_url, epoch=lambda: epoch) as inbox:
+        await inbox.deliver(_row("a"))
+        epoch = "e1"
+        await inbox.deliver(_row("b"))
+        await eventually(lambda: SEEN + _row("b").key in _keys(server), what="the mark")
+        assert SEEN + _row("a").key not in _keys(server)
 
 
 async def test_redis_may_forget_everything_at_any_moment(

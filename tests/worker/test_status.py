@@ -89,6 +89,8 @@ def test_programs_get_json(
         "runs",
         "givebacks",
         "gateways",
+        "database_epoch",
+        "warnings",
     }
 
 

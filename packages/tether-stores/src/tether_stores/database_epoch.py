@@ -260,8 +260,10 @@ class Watch:
                 return
         await self._confirm(pool, seen, began_s=began_s)
         if not self._is_warned:
+            async with connection(pool) as conn:
+                found = await warnings(conn)
             self._is_warned = True
-            for warning in await warnings(pool):
+            for warning in found:
                 _log.error(warning)
 
     async def holds(self, conn: Connection) -> bool:
@@ -340,7 +342,8 @@ class Watch:
         return seen
 
     async def _begun(self, conn: Connection, seen: _Seen, *, reason: Reason, now: datetime) -> int | None:
-        await conn.execute(_SQL["end_current"], {"now": now})
+        if seen.epoch is not None:
+            await conn.execute(_SQL["end_current"], {"now": now, "token": seen.epoch.token})
         cursor = await conn.execute(
             _SQL["begin"],
             {
@@ -557,18 +560,14 @@ async def current(conn: Connection) -> Current | None:
     return None if row is None else Current(*row)
 
 
-async def warnings(pool: Pool) -> list[str]:
+async def warnings(conn: Connection) -> list[str]:
     """
     What is wrong with how this Postgres keeps commits, as sentences for the operator.
 
     Args:
-        pool: Of Postgres.
-
-    Raises:
-        StoreUnreachable: when it does not answer.
+        conn: Any connection.
     """
-    async with connection(pool) as conn:
-        row = await (await conn.execute(_SQL["durability"])).fetchone()
+    row = await (await conn.execute(_SQL["durability"])).fetchone()
     assert row is not None
     fsync, synchronous_commit, full_page_writes = row
     found: list[str] = []

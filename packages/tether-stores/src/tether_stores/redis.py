@@ -89,12 +89,13 @@ async def open_redis(redis_url: str, *, name: str, timeout_s: float = 0.25) -> A
         await client.aclose()
 
 
-async def seen(client: Redis, keys: Sequence[bytes]) -> list[bytes | None]:
+async def seen(client: Redis, keys: Sequence[bytes], *, epoch: str) -> list[bytes | None]:
     """
     What Redis remembers of these notifications, in one round trip.
 
     Args:
         client: From `open_redis`.
+        epoch: The token of the confirmed database epoch; what was marked under another one is not found.
         keys: n keys of `tether_core.idempotency`.
 
     Returns:
@@ -104,19 +105,20 @@ async def seen(client: Redis, keys: Sequence[bytes]) -> list[bytes | None]:
         StoreUnreachable: when Redis does not answer in time.
     """
     try:
-        found: list[bytes | None] = await client.mget([_PREFIX + key for key in keys])
+        prefix = _prefix(epoch)
+        found: list[bytes | None] = await client.mget([prefix + key for key in keys])
     except (RedisError, OSError) as problem:
         raise StoreUnreachable("redis", why=type(problem).__name__) from problem
     return found
 
 
-async def mark_seen(client: Redis, marks: Sequence[tuple[bytes, bytes]]) -> None:
+async def mark_seen(client: Redis, marks: Sequence[tuple[str, bytes, bytes]]) -> None:
     """
     Remember notifications whose rows are committed; never call it before.
 
     Args:
         client: From `open_redis`.
-        marks: Pairs of key and content digest.
+        marks: The token of the database epoch that was confirmed before the commit began, key and content digest.
 
     Raises:
         StoreUnreachable: when Redis does not answer in time; nothing is lost by that.
@@ -127,12 +129,16 @@ async def mark_seen(client: Redis, marks: Sequence[tuple[bytes, bytes]]) -> None
             "EVAL",
             _MARK,
             len(marks),
-            *(_PREFIX + key for key, _ in marks),
-            *(content for _, content in marks),
+            *(_prefix(epoch) + key for epoch, key, _ in marks),
+            *(content for _, _, content in marks),
             MARK_TTL_S,
         )
     except (RedisError, OSError) as problem:
         raise StoreUnreachable("redis", why=type(problem).__name__) from problem
+
+
+def _prefix(epoch: str) -> bytes:
+    return _PREFIX + epoch.encode() + b":"
 
 
 async def answers(client: Redis) -> bool:

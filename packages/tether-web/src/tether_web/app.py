@@ -2,6 +2,7 @@
 
 import gc
 import os
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp
 from tether_stores import redis, telemetry
 from tether_stores.clock import SharedClock
+from tether_stores.database_epoch import Watch
 from tether_stores.objects import open_objects
 from tether_stores.postgres import open_pool
 from tether_stores.queue import open_doorbell
@@ -104,11 +106,17 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             doorbell = await stack.enter_async_context(
                 open_doorbell(settings.redis_url, queue="webhooks", timeout_s=0.5)
             )
+            stored = open_objects(settings) if has_objects else None
+            watch = Watch(
+                cache=cache, store=stored, clock=moment, token=lambda: secrets.token_hex(16), is_pulsing=False
+            )
+            await stack.enter_async_context(watch.kept(pool))
             inbox = Inbox(
                 pool=inbox_pool,
                 cache=lookaside,
                 doorbell=doorbell,
                 clock=moment,
+                epoch=lambda: watch.token,
                 deadline_s=settings.commit_deadline_s,
                 waiting_max=settings.waiting_max,
             )
@@ -126,7 +134,8 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     "billing_doorbell": await stack.enter_async_context(
                         open_doorbell(settings.redis_url, queue="billing", timeout_s=0.5)
                     ),
-                    "objects": open_objects(settings) if has_objects else None,
+                    "objects": stored,
+                    "watch": watch,
                     "pool": pool,
                     "cache": cache,
                     "inbox": inbox,

@@ -7,6 +7,7 @@ also once that order has ended. `GET /api/billing-attempts/{id}/givebacks` and `
 what came of orders.
 """
 
+from datetime import datetime
 from typing import Annotated, Final
 
 import msgspec
@@ -18,10 +19,11 @@ from tether_core import giveback
 from tether_core.errors import IllegalStep, InvalidRequest, Unavailable
 from tether_core.giveback import GivebackKind, GivebackState
 from tether_core.jobs import GIVE_BACK
-from tether_stores import billing_attempts, gateway_accounts, givebacks
+from tether_stores import billing_attempts, database_epoch, gateway_accounts, givebacks, outbox
 from tether_stores.givebacks import Listed
 from tether_stores.postgres import Connection, reading, transaction
 from tether_stores.queue import ring
+from tether_stores.sends import Written
 from tether_stores.telemetry import logger
 
 from tether_web import order_keys
@@ -130,13 +132,25 @@ async def _order(
             ordered_by=request.user,
             now=now,
         )
-        order = await _standing(conn, attempt_id)
         assert made is not None  # the debit was held, so nobody else could make one
+        await _inquire_first(conn, made, attempt_id=attempt_id, now=now)
+        order = await _standing(conn, attempt_id)
         assert order is not None
         response = await order_keys.placed(conn, key, result=order, status=202, location=location, now=now)
     _log.info("giveback ordered", giveback_id=made, attempt_id=attempt_id, kind=kind)
     await _ring(state)
     return response
+
+
+async def _inquire_first(conn: Connection, giveback_id: int, *, attempt_id: int, now: datetime) -> None:
+    """Have a new order inquired before it is submitted, where a lost history may have submitted it under the same id."""
+    bounds = await database_epoch.bounds(conn)
+    if bounds is None or attempt_id > bounds.attempts_to:
+        return
+    row = (await givebacks.locked(conn, [giveback_id]))[giveback_id]
+    outcome = giveback.lose_history(row.giveback, at=bounds.began_at)
+    await givebacks.write(conn, [Written(outcome.order)], now=now)
+    await outbox.append(conn, [(None, fact) for fact in outcome.events], now=now)
 
 
 async def _standing(conn: Connection, attempt_id: int) -> Listed | None:

@@ -16,7 +16,14 @@ from tether_stores import objects, redis, telemetry, webhook_events
 from tether_stores.postgres import Pool, SchemaBehind, connection, reading
 
 from tether_web import billing
-from tether_web.metrics import CONTENT_TYPE_LATEST, INBOX_ROWS, LOG_LINES_DROPPED, OLDEST_WAITING, rendered
+from tether_web.metrics import (
+    CONTENT_TYPE_LATEST,
+    DATABASE_EPOCH,
+    INBOX_ROWS,
+    LOG_LINES_DROPPED,
+    OLDEST_WAITING,
+    rendered,
+)
 
 __all__ = ["PROBES", "Readiness", "RecordingProbe", "health", "metrics", "ready"]
 
@@ -103,6 +110,7 @@ async def metrics(state: State) -> Response[bytes]:
     refreshed = await asyncio.gather(*(_refreshed(refresh(state)) for _, refresh in _REFRESHED))
     stale = [names for (names, _), fresh in zip(_REFRESHED, refreshed, strict=True) if not fresh]
     LOG_LINES_DROPPED.set(telemetry.dropped())
+    DATABASE_EPOCH.set(state.watch.number)
     text = rendered(without=frozenset().union(*stale))
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 

@@ -12,7 +12,9 @@ deliver ──► Redis: seen this key with this content within a day? ── ye
 ```
 
 Redis may be wrong in one way only, by forgetting: a mark is written after its row is committed, never before.
-So it can be flushed or stopped at any moment and the answers stay right, only slower.
+So it can be flushed or stopped at any moment and the answers stay right, only slower. A database may forget, too, when it is
+restored: a mark counts only under the database epoch in which it was written, and only while a probe of the last second has
+confirmed that epoch (`tether_stores.database_epoch`). Otherwise the row is inserted, which is always right.
 """
 
 import asyncio
@@ -58,6 +60,7 @@ class Inbox:
         cache: Redis,
         doorbell: Doorbell,
         clock: Callable[[], datetime],
+        epoch: Callable[[], str | None],
         deadline_s: float,
         waiting_max: int,
     ) -> None:
@@ -69,6 +72,7 @@ class Inbox:
             cache: Redis, for the look-aside.
             doorbell: Of queue "webhooks".
             clock: Gives the present moment, aware, UTC.
+            epoch: Gives the token of the confirmed database epoch; `None` while none is confirmed, and no mark counts.
             deadline_s: How long a delivery may take before `StoreUnreachable`, in seconds.
             waiting_max: Deliveries at most that may wait in this process.
         """
@@ -76,6 +80,7 @@ class Inbox:
         self._cache = cache
         self._doorbell = doorbell
         self._clock = clock
+        self._epoch = epoch
         self._deadline_s = deadline_s
         # An insert takes milliseconds. One for whose rows nobody waits any more is stuck, behind a lock or in a store that
         # hangs; it is given up with its connection, so that those behind it are not let down as well.
@@ -99,7 +104,7 @@ class Inbox:
             deadlines=deadlines,
         )
         self._redis_away_until = 0.0
-        self._marks: list[tuple[bytes, bytes]] = []
+        self._marks: list[tuple[str, bytes, bytes]] = []
         self._rings_due = False
         self._lane = 0
         self._after: asyncio.Task[None] | None = None
@@ -119,7 +124,8 @@ class Inbox:
                 repeat will then find it.
             Overloaded: when too many wait.
         """
-        return await (self._commits if self._redis_is_left_alone() else self._looks).do(row)
+        no_look = self._redis_is_left_alone() or self._epoch() is None
+        return await (self._commits if no_look else self._looks).do(row)
 
     async def close(self) -> None:
         """Finish what is in flight; called once no request can come any more, so nobody waits for what hangs."""
@@ -131,10 +137,11 @@ class Inbox:
             await asyncio.wait([self._after], timeout=1.0)
 
     async def _look(self, rows: Sequence[Recording]) -> Sequence[Delivery | None]:
-        if self._redis_is_left_alone():  # those who had queued for it before it failed
+        epoch = self._epoch()
+        if epoch is None or self._redis_is_left_alone():  # those who had queued for it before it failed
             return [None] * len(rows)
         try:
-            seen = await redis.seen(self._cache, [row.key for row in rows])
+            seen = await redis.seen(self._cache, [row.key for row in rows], epoch=epoch)
         except StoreUnreachable as problem:
             self._leave_redis_alone(problem)
             return [None] * len(rows)
@@ -143,6 +150,8 @@ class Inbox:
         ]
 
     async def _commit(self, rows: Sequence[Recording]) -> Sequence[Delivery]:
+        # Taken before the commit: should the database go back in between, the mark is one of the lost history.
+        epoch = self._epoch()
         try:
             outcomes = await self._record(rows)
         except ConnectionLost:
@@ -153,8 +162,8 @@ class Inbox:
         for row, outcome in zip(rows, outcomes, strict=True):
             if outcome == "recorded":
                 self._rings_due = True
-            if outcome != "conflicting" and len(self._marks) < _MARKS_MAX:
-                self._marks.append((row.key, row.content))
+            if epoch is not None and outcome != "conflicting" and len(self._marks) < _MARKS_MAX:
+                self._marks.append((epoch, row.key, row.content))
         if self._after is None:
             self._after = asyncio.create_task(self._afterwards(), context=Context())
         return outcomes

@@ -25,6 +25,7 @@ from prometheus_client import (
 __all__ = [
     "BATCH_ROWS",
     "CONTENT_TYPE_LATEST",
+    "DATABASE_EPOCH",
     "INBOX_ROWS",
     "LOG_LINES_DROPPED",
     "NOTIFICATIONS",
@@ -60,6 +61,11 @@ INBOX_ROWS: Final = Gauge(
     "tether_inbox_rows",
     "Notifications that are not done with, by state, as last seen by /metrics; parked ones want a person.",
     ["state"],
+    multiprocess_mode="mostrecent",
+)
+DATABASE_EPOCH: Final = Gauge(
+    "tether_database_epoch",
+    "Number of the database epoch, 0 before it is known; it grows when the database went back.",
     multiprocess_mode="mostrecent",
 )
 LOG_LINES_DROPPED: Final = Gauge(

@@ -1,9 +1,20 @@
 """`tether-worker status`: how the inbox and the attempts stand, for people or as JSON."""
 
+from datetime import datetime
+
 import msgspec
 from rich.console import Console
 from rich.table import Table
-from tether_stores import billing_attempts, billing_runs, gateway_accounts, givebacks, sends, webhook_events
+from tether_core.database_epoch import REASONS, Reason
+from tether_stores import (
+    billing_attempts,
+    billing_runs,
+    database_epoch,
+    gateway_accounts,
+    givebacks,
+    sends,
+    webhook_events,
+)
 from tether_stores.clock import moment
 from tether_stores.postgres import connection, open_pool
 from tether_stores.redis import open_redis
@@ -32,6 +43,25 @@ class RunStatus(msgspec.Struct, frozen=True):
     note: str
 
 
+class EpochStatus(msgspec.Struct, frozen=True):
+    """
+    The current epoch of the database.
+
+    Attributes:
+        number: From 1; it grows when the database went back.
+        reason: Why it began; see `tether_core.database_epoch`.
+        began_at: When.
+        reviewed: Whether all older submissions have become inquiries; nothing is submitted before.
+        inquiries: How many these were.
+    """
+
+    number: int
+    reason: Reason
+    began_at: datetime
+    reviewed: bool
+    inquiries: int
+
+
 class Status(msgspec.Struct, frozen=True):
     """
     How everything stands.
@@ -50,6 +80,8 @@ class Status(msgspec.Struct, frozen=True):
         runs: Billing runs that are not over.
         givebacks: Refunds and voids by state.
         gateways: How freely each gateway account may be called; empty without `REDIS_URL`.
+        database_epoch: The current epoch of the database; `None` before the first.
+        warnings: What is wrong with how Postgres keeps commits.
     """
 
     waiting: int
@@ -65,6 +97,8 @@ class Status(msgspec.Struct, frozen=True):
     runs: list[RunStatus] = []
     givebacks: dict[str, int] = {}
     gateways: list[Standing] = []
+    database_epoch: EpochStatus | None = None
+    warnings: list[str] = []
 
 
 async def status(settings: Settings) -> Status:
@@ -89,6 +123,8 @@ async def status(settings: Settings) -> Status:
         sending, ready = await sends.standing(conn)
         runs = await billing_runs.unfinished(conn)
         orders = await givebacks.tally(conn)
+        epoch = await database_epoch.current(conn)
+        warnings = await database_epoch.warnings(conn)
         accounts = list(await gateway_accounts.all_accounts(conn, settings=settings))
     gateways: list[Standing] = []
     if settings.redis_url:
@@ -111,6 +147,12 @@ async def status(settings: Settings) -> Status:
         ],
         givebacks={state: count for state, (count, _) in orders.items()},
         gateways=gateways,
+        database_epoch=None
+        if epoch is None
+        else EpochStatus(
+            epoch.number, epoch.reason, epoch.began_at, epoch.reviewed_at is not None, epoch.submissions
+        ),
+        warnings=warnings,
     )
 
 
@@ -136,4 +178,13 @@ def show(told: Status) -> None:
         calls = f"{one.failures} of {one.calls} calls failed lately" if one.calls else "not called lately"
         wait = f", asked again in {one.open_for_s:.0f} s" if one.open_for_s else ""
         table.add_row(f"gateway account {one.account}", f"breaker {one.breaker}{wait}; {calls}")
+    epoch = told.database_epoch
+    if epoch is not None and epoch.reason != "first":
+        state = "reviewed" if epoch.reviewed else "being reviewed; nothing is submitted"
+        table.add_row(
+            f"database epoch {epoch.number}",
+            f"since {epoch.began_at:%Y-%m-%d %H:%M}: {REASONS[epoch.reason]} {epoch.inquiries} submissions {state}",
+        )
+    for warning in told.warnings:
+        table.add_row("warning", warning)
     Console().print(table)

@@ -286,6 +286,7 @@ async def _take(
             cache=cache,
             doorbell=doorbell,
             clock=clock,
+            epoch=lambda: "of one life",
             deadline_s=settings.commit_deadline_s,
             waiting_max=settings.waiting_max,
         )

@@ -61,8 +61,8 @@ where
 returning pulse;
 
 -- end_current --
--- End the current epoch.
-update database_epochs set ended_at = %(now)s where ended_at is null;
+-- End the current epoch, where it is still this one.
+update database_epochs set ended_at = %(now)s where ended_at is null and token = %(token)s;
 
 -- begin --
 -- Begin an epoch. A first one has nothing to review. Returns its number, or no row where another process was faster.
