@@ -19,7 +19,7 @@ from tether_core import (
     upload,
     vop,
 )
-from tether_core.emp import notification
+from tether_core.emp import codes, notification
 from tether_core.spreadsheet import outcomes
 from tether_stores.queries import read
 
@@ -88,9 +88,12 @@ KNOWN: dict[str, set[Any]] = {
     "billing_runs_paused_from_known": {"planning", "canary", "running"},
     "billing_runs_state_known": set(get_args(billing_run.RunState)),
     "blacklist_action_known": set(get_args(blacklist.Action)) - {"none"},
+    "blacklist_disputes_dispute_stage_known": {codes.CHARGEBACKED, codes.LOST_AGAIN},
+    "blacklist_forgives_known": set(get_args(blacklist.Forgives)),
     "blacklist_scope_known": set(get_args(blacklist.Scope)) | {"name", "email"},
     "blacklist_source_known": {"chargeback", "manual", "import"},
     "database_epochs_reason_known": set(get_args(database_epoch.Reason)),
+    "forgiven_disputes_dispute_stage_known": {codes.CHARGEBACKED, codes.LOST_AGAIN},
     "givebacks_kind_known": set(get_args(giveback.GivebackKind)),
     "givebacks_payment_stage_known": set(billing.PAYMENT_STAGES),
     "givebacks_state_known": set(get_args(giveback.GivebackState)),

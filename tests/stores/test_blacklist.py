@@ -18,7 +18,10 @@ NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 async def test_an_entry_is_made_once_while_it_lives(database_url: str, conn: Connection) -> None:
-    """Ten repeats of a chargeback are one entry; once a person lifted it, the next chargeback counts again."""
+    """Ten repeats of a chargeback are one entry; once a person lifted it, the next chargeback counts again.
+
+    The same chargeback does not: told once more by whomever, it would undo what a person decided.
+    """
     (made,) = seed(database_url, attempts=1, chance=random.Random(1), now=NOON)
     await conn.execute(
         "insert into webhook_events (key, content, account, kind, notification_id, status, source, content_type, body,"
@@ -27,8 +30,8 @@ async def test_an_entry_is_made_once_while_it_lives(database_url: str, conn: Con
         [NOON, NOON],
     )
 
-    def caused(code: str) -> CausedEntry:
-        return CausedEntry(Entry("block", "iban", code, b"f" * 32, "DE89**3000"), 1, made.id)
+    def caused(code: str, *, stage: int = 1, own_id: str | None = None) -> CausedEntry:
+        return CausedEntry(Entry("block", "iban", code, b"f" * 32, "DE89**3000", stage, own_id), 1, made.id)
 
     assert await blacklist.add(conn, [], now=NOON) == []
     assert await blacklist.add(conn, [caused("AC04"), caused("MD01"), caused("AC04")], now=NOON) == [
@@ -37,9 +40,13 @@ async def test_an_entry_is_made_once_while_it_lives(database_url: str, conn: Con
     ]
     assert await blacklist.add(conn, [caused("AC04")], now=NOON) == []
     await conn.execute(
-        "update blacklist set lifted_at = %s, lifted_by = 'ada' where reason_code = 'AC04'", [NOON]
+        "update blacklist set lifted_at = %s, lifted_by = 'ada', lifted_because = 'signed' where reason_code = 'AC04'",
+        [NOON],
     )
-    assert await blacklist.add(conn, [caused("AC04"), caused("MD01")], now=NOON) == [caused("AC04")]
+    same = [caused("AC04"), caused("MD01"), caused("MD07"), caused("AC04", own_id="cb-1")]
+    assert await blacklist.add(conn, same, now=NOON) == []
+    another = caused("AC04", stage=3)
+    assert await blacklist.add(conn, [caused("MD01"), another], now=NOON) == [another]
     cursor = await conn.execute(
         "select reason_code, action, scope, source, iban_masked, webhook_event_id, attempt_id, lifted_by"
         " from blacklist order by id"

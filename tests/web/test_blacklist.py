@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import random
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from tether_core import iban as ibans
+from tether_sandbox.seed import seed
 
 if TYPE_CHECKING:
     import httpx
@@ -127,6 +130,68 @@ async def test_an_entry_is_lifted_by_somebody_and_stays_on_record(api: httpx.Asy
     assert (await api.delete("/api/blacklist/99999")).status_code == 404
     assert await listed(api) == []
     assert (await add(api, iban=DE)).status_code == 201
+
+
+async def test_a_lift_says_what_it_forgives_and_what_still_excludes_the_account(
+    api: httpx.AsyncClient, database_url: str
+) -> None:
+    """A person who lifts an entry believes that the account can be debited now; where it cannot, they must be told."""
+    (made,) = seed(database_url, attempts=1, chance=random.Random(1), now=datetime.now(UTC))
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(
+            "update billing_attempts set dispute_stage = 1, state = 'chargebacked', reason_code = 'RR04'"
+        )
+        ((account,),) = conn.execute("select iban from debtors where id = 1").fetchall()
+    first = (await add(api, iban=account, reason="MD06", action="hold")).json()
+    second = (await add(api, iban=account, reason="MANUAL")).json()
+    answer = await api.delete(f"/api/blacklist/{first['id']}")
+    assert answer.json()["explanation"] == (
+        "The entry is lifted. 1 chargeback of the account still excludes it from new uploads; lift the entry again with "
+        f"forgives=account to forgive all. Entry {second['id']} still holds the account; lift it, too, if the account is to be "
+        "debited."
+    )
+    unexplained = await api.delete(f"/api/blacklist/{first['id']}", params={"forgives": "account"})
+    assert (unexplained.status_code, unexplained.json()["detail"]) == (
+        422, "because: say why all chargebacks of the account are forgiven",
+    )  # fmt: skip
+    again = await api.delete(
+        f"/api/blacklist/{first['id']}", params={"forgives": "account", "because": "new mandate"}
+    )
+    assert (again.status_code, again.json()["forgiven"], again.json()["unforgiven"]) == (200, 1, 0)
+    last = await api.delete(f"/api/blacklist/{second['id']}", params={"because": "the same"})
+    assert (last.json()["still_held_by"], last.json()["explanation"]) == (
+        [], "The entry is lifted. Send the debtor's row in a new upload to collect from the account.",
+    )  # fmt: skip
+    with psycopg.connect(database_url) as conn:
+        kept = conn.execute(
+            "select attempt_id, blacklist_id, forgiven_by, because from forgiven_disputes"
+        ).fetchall()
+    assert kept == [(made.id, first["id"], "tests", "new mandate")]
+
+
+async def test_a_list_that_comes_every_night_does_not_undo_a_lift(api: httpx.AsyncClient) -> None:
+    """Nobody takes a line out of the old system's export because somebody signed a new mandate here."""
+    text = f"iban;name;email;reason\n{DE};Ann Lee;ann@example.org;MD01\n{AT};;;MD01\n"
+    assert (await take_in(api, text)).json()["added"] == 4
+    for entry in await listed(api):
+        if entry["iban_masked"] != ibans.mask(AT):
+            await api.delete(f"/api/blacklist/{entry['id']}", params={"because": "new mandate"})
+    told = (await take_in(api, text)).json()
+    assert (told["added"], told["standing"], told["lifted"], told["problem_count"]) == (0, 1, 3, 3)
+    assert [(one["row"], one["column"], one["code"]) for one in told["problems"]] == [
+        (2, "iban", "lifted"), (2, "name", "lifted"), (2, "email", "lifted"),
+    ]  # fmt: skip
+    assert "tests lifted this entry for MD01 on" in told["problems"][0]["note"]
+    assert "(new mandate)" in told["problems"][0]["note"]
+    assert DE not in str(told)
+    other = (await take_in(api, f"iban;reason\n{DE};MD06\n")).json()
+    assert (other["added"], other["lifted"]) == (1, 0)
+    answer = await api.post(
+        "/api/blacklist/import", params={"relist": "true"}, content=text, headers={"content-type": "text/csv"}
+    )
+    assert (answer.json()["added"], answer.json()["lifted"]) == (3, 0)
+    # An entry that a person made again is lifted no longer.
+    assert (await take_in(api, text)).json()["standing"] == 4
 
 
 async def test_an_expired_entry_makes_room_for_a_new_one(api: httpx.AsyncClient) -> None:

@@ -556,7 +556,9 @@ async def test_the_blacklist_leaves_out_and_says_why(desk: Desk) -> None:
         added_by="ada",
         now=desk.now - timedelta(days=2),
     )
-    await blacklist.lift(desk.conn, made[3], lifted_by="ada", because="a mistake", now=desk.now)
+    await blacklist.lift(
+        desk.conn, made[3], lifted_by="ada", because="a mistake", forgives="entry", now=desk.now
+    )
     found = await desk.read(table(*rows_of(DE, AT, NL, FR)))
     assert found.upload.tallies.verdicts == {"blacklisted": 2}
     assert await desk.ask(

@@ -370,7 +370,10 @@ def _apply(
         )
     entries: tuple[Entry, ...] = ()
     if is_chargeback:
-        entries = _entries(attempt, reason_code, policy=policy)
+        about = {"dispute_stage": step.stage, "dispute_id": notification.chargeback_id}
+        entries = tuple(
+            msgspec.structs.replace(entry, **about) for entry in _entries(attempt, reason_code, policy=policy)
+        )
         if moved and not policy_for(reason_code, blocking=policy.blocking).known:
             facts.append(ReasonUnknown(attempt.id, reason_code))
     if moved:

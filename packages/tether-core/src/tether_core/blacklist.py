@@ -43,17 +43,23 @@ from tether_core.errors import InvalidRequest
 __all__ = [
     "REASONS",
     "Action",
+    "Dispute",
     "Entry",
+    "Forgives",
     "Listing",
     "ReasonPolicy",
     "email_key",
     "name_key",
     "parse_codes",
     "policy_for",
+    "same_dispute",
 ]
 
 Action = Literal["none", "hold", "block"]
 Scope = Literal["iban", "mandate"]
+# What a person forgives by lifting an entry: the entry alone, the disputes it was made for, or every chargeback of the
+# account so far. A forgiven chargeback no longer excludes the account.
+Forgives = Literal["entry", "disputes", "account"]
 
 
 class ReasonPolicy(msgspec.Struct, frozen=True):
@@ -79,7 +85,7 @@ class ReasonPolicy(msgspec.Struct, frozen=True):
 
 class Entry(msgspec.Struct, frozen=True):
     """
-    A blacklist entry that a returned debit asks for.
+    A blacklist entry that a returned debit asks for, once per dispute (`same_dispute`).
 
     Attributes:
         action: "hold" or "block".
@@ -87,6 +93,8 @@ class Entry(msgspec.Struct, frozen=True):
         reason_code: The code that caused it.
         iban_fingerprint: Of the IBAN the debit used.
         iban_masked: For people.
+        dispute_stage: Of the dispute that asks for it: 1 charged back, 3 charged back again after it was won back.
+        dispute_id: The gateway's own id of that dispute, or `None`.
     """
 
     action: Action
@@ -94,6 +102,46 @@ class Entry(msgspec.Struct, frozen=True):
     reason_code: str
     iban_fingerprint: bytes
     iban_masked: str
+    dispute_stage: int = 1
+    dispute_id: str | None = None
+
+
+class Dispute(msgspec.Struct, frozen=True):
+    """
+    One dispute of a debit.
+
+    Attributes:
+        attempt_id: The debit.
+        stage: 1 charged back, 3 charged back again after it was won back.
+        own_id: The gateway's own id of the dispute, or `None` where it sent none.
+    """
+
+    attempt_id: int
+    stage: int
+    own_id: str | None = None
+
+
+def same_dispute(one: Dispute, other: Dispute) -> bool:
+    """
+    Whether two reports are about the same dispute.
+
+    A notification, its repeat, a report fetch and a list of another day may report one dispute, some with its id and some
+    without. So an id that is missing matches any; two ids that differ are two disputes.
+
+    Args:
+        one: A dispute as it was reported.
+        other: Another report.
+
+    Returns:
+        Whether they are one dispute; the order does not matter.
+
+    >>> first = Dispute(7, 1, "cb-1")
+    >>> same_dispute(first, Dispute(7, 1)), same_dispute(first, Dispute(7, 1, "cb-2")), same_dispute(first, Dispute(7, 3))
+    (True, False, False)
+    """
+    if (one.attempt_id, one.stage) != (other.attempt_id, other.stage):
+        return False
+    return one.own_id is None or other.own_id is None or one.own_id == other.own_id
 
 
 class Listing(msgspec.Struct, frozen=True):

@@ -2,21 +2,25 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
-from tether_core.blacklist import Entry, Listing, email_key, name_key
+from tether_core.blacklist import Dispute, Entry, Forgives, Listing, email_key, name_key, same_dispute
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
 __all__ = [
     "CausedEntry",
+    "Lift",
+    "LiftedBefore",
     "ListedEntry",
     "ManualEntry",
     "add",
     "enter",
     "lift",
+    "lifted_among",
+    "link_imported",
     "listed",
     "names_among",
     "names_any",
@@ -91,6 +95,8 @@ class ListedEntry(msgspec.Struct, frozen=True):
         lifted_by: By whom.
         lifted_because: Why.
         iban_fingerprint: What the IBAN is matched by, in hex.
+        forgives: What lifting it forgives: "entry" nothing else, "disputes" those it was made for, "account" all chargebacks
+            of the account until then; `None` while it is active.
     """
 
     id: int
@@ -111,20 +117,24 @@ class ListedEntry(msgspec.Struct, frozen=True):
     lifted_by: str | None
     lifted_because: str | None
     iban_fingerprint: str | None
+    forgives: str | None
 
 
 async def add(conn: Connection, entries: Sequence[CausedEntry], *, now: datetime) -> list[CausedEntry]:
     """
-    Make entries where they do not exist yet.
+    Make entries where they do not exist yet, and no person has lifted one that was made for the same dispute.
 
     Args:
-        conn: Inside the transaction that books the return.
+        conn: Inside the transaction that books the return, which holds the attempts' rows.
         entries: n entries.
         now: The present moment.
 
     Returns:
         Those that are new, each once, in the order given.
     """
+    if not entries:
+        return []
+    entries = await _not_lifted(conn, entries)
     if not entries:
         return []
     cursor = await conn.execute(
@@ -141,6 +151,16 @@ async def add(conn: Connection, entries: Sequence[CausedEntry], *, now: datetime
         },
     )
     new = {(bytes(fingerprint), reason_code) for fingerprint, reason_code in await cursor.fetchall()}
+    await conn.execute(
+        _SQL["link"],
+        {
+            "fingerprints": [one.entry.iban_fingerprint for one in entries],
+            "reason_codes": [one.entry.reason_code for one in entries],
+            "attempt_ids": [one.attempt_id for one in entries],
+            "dispute_stages": [one.entry.dispute_stage for one in entries],
+            "dispute_ids": [one.entry.dispute_id or "" for one in entries],
+        },
+    )
     made: list[CausedEntry] = []
     for one in entries:
         key = (one.entry.iban_fingerprint, one.entry.reason_code)
@@ -148,6 +168,76 @@ async def add(conn: Connection, entries: Sequence[CausedEntry], *, now: datetime
             new.discard(key)
             made.append(one)
     return made
+
+
+async def _not_lifted(conn: Connection, entries: Sequence[CausedEntry]) -> list[CausedEntry]:
+    """Leave out entries for disputes of which a person has lifted one."""
+    cursor = await conn.execute(
+        _SQL["disputes_of"], {"attempt_ids": sorted({one.attempt_id for one in entries})}
+    )
+    lifted = [
+        Dispute(attempt_id, stage, own_id)
+        for attempt_id, stage, own_id, by_a_person in await cursor.fetchall()
+        if by_a_person
+    ]
+
+    def is_lifted(one: CausedEntry) -> bool:
+        dispute = Dispute(one.attempt_id, one.entry.dispute_stage, one.entry.dispute_id)
+        return any(same_dispute(dispute, other) for other in lifted)
+
+    return [one for one in entries if not is_lifted(one)]
+
+
+async def link_imported(conn: Connection, entries: Sequence[tuple[str, str]]) -> None:
+    """
+    Note that active entries are about imported attempts that are charged back.
+
+    Args:
+        conn: The transaction that imported them and made the entries.
+        entries: The attempt's transaction id and the entry's reason code, of each.
+    """
+    await conn.execute(
+        _SQL["link_imported"],
+        {
+            "transaction_ids": [transaction_id for transaction_id, _ in entries],
+            "reason_codes": [reason_code for _, reason_code in entries],
+        },
+    )
+
+
+class LiftedBefore(msgspec.Struct, frozen=True):
+    """
+    That a person has lifted an entry about the same thing for the same reason.
+
+    Attributes:
+        lifted_at: When.
+        lifted_by: Who.
+        because: Why.
+    """
+
+    lifted_at: datetime
+    lifted_by: str
+    because: str
+
+
+async def lifted_among(conn: Connection, entries: Sequence[ManualEntry]) -> dict[int, LiftedBefore]:
+    """
+    Which entries a person has lifted before, so that only a person makes them again.
+
+    Args:
+        conn: The transaction that will `enter` the others.
+        entries: n entries.
+
+    Returns:
+        Place in *entries* to the lift, where the last such entry was lifted by a person.
+    """
+    cursor = await conn.execute(_SQL["lifted_among"], _keys(entries))
+    found: dict[int, LiftedBefore] = {}
+    for position, lifted_at, lifted_by, because in await cursor.fetchall():
+        found.pop(position - 1, None)
+        if lifted_at is not None and (lifted_by, because) != ("tether", "expired"):
+            found[position - 1] = LiftedBefore(lifted_at, lifted_by, because or "")
+    return found
 
 
 async def enter(
@@ -171,12 +261,7 @@ async def enter(
     Returns:
         Place in *entries* to id, for those that are new.
     """
-    keys = {
-        "fingerprints": [one.iban_fingerprint for one in entries],
-        "name_keys": [None if one.name is None else name_key(one.name) for one in entries],
-        "emails": [one.email for one in entries],
-        "reason_codes": [one.reason_code for one in entries],
-    }
+    keys = _keys(entries)
     await conn.execute(_SQL["expire"], {**keys, "now": now})
     cursor = await conn.execute(
         _SQL["enter"],
@@ -194,6 +279,15 @@ async def enter(
         },
     )
     return {position - 1: row_id for row_id, position in await cursor.fetchall()}
+
+
+def _keys(entries: Sequence[ManualEntry]) -> dict[str, Any]:
+    return {
+        "fingerprints": [one.iban_fingerprint for one in entries],
+        "name_keys": [None if one.name is None else name_key(one.name) for one in entries],
+        "emails": [one.email for one in entries],
+        "reason_codes": [one.reason_code for one in entries],
+    }
 
 
 def _scope(entry: ManualEntry) -> str:
@@ -215,10 +309,58 @@ async def standing(conn: Connection, entry: ManualEntry) -> int | None:
     return None if row is None else row[0]
 
 
-async def lift(conn: Connection, entry_id: int, *, lifted_by: str, because: str, now: datetime) -> bool:
-    """End an entry; whether it lived."""
-    values = {"id": entry_id, "lifted_by": lifted_by, "because": because, "now": now}
-    return await (await conn.execute(_SQL["lift"], values)).fetchone() is not None
+class Lift(msgspec.Struct, frozen=True):
+    """
+    What a lift has come to.
+
+    Attributes:
+        forgiven: Chargebacks of the account that it forgives and that were not forgiven before.
+        unforgiven: Chargebacks of the account that still exclude it from new uploads.
+        entries: Active entries that still hold the account, by id.
+    """
+
+    forgiven: int
+    unforgiven: int
+    entries: list[int]
+
+
+async def lift(
+    conn: Connection, entry_id: int, *, lifted_by: str, because: str, forgives: Forgives, now: datetime
+) -> Lift | None:
+    """
+    End an entry and forgive chargebacks; of one that was lifted before, only forgive more.
+
+    Args:
+        conn: Inside a transaction.
+        entry_id: Which.
+        lifted_by: Who.
+        because: Why.
+        forgives: What else is forgiven.
+        now: The present moment.
+
+    Returns:
+        What came of it, or `None` when it was lifted before and forgives as much already.
+    """
+    values = {
+        "id": entry_id,
+        "lifted_by": lifted_by,
+        "forgiven_by": lifted_by,
+        "because": because,
+        "forgives": forgives,
+        "account": forgives == "account",
+        "now": now,
+    }
+    await conn.execute(_SQL["lock_disputed"], values)
+    if await (await conn.execute(_SQL["lift"], values)).fetchone() is None and (
+        forgives == "entry" or await (await conn.execute(_SQL["widen"], values)).fetchone() is None
+    ):
+        return None
+    forgiven = 0
+    if forgives != "entry":
+        forgiven = len(await (await conn.execute(_SQL["forgive"], values)).fetchall())
+    row = await (await conn.execute(_SQL["remaining"], values)).fetchone()
+    assert row is not None
+    return Lift(forgiven, row[0], list(row[1]))
 
 
 async def listed(

@@ -4,7 +4,7 @@
 ```text
 GET    /api/blacklist            entries, newest first; those that hold, unless asked otherwise
 POST   /api/blacklist            make one                                              201, or 200 when it stands already
-DELETE /api/blacklist/{id}       lift one; it stays on record with who and why
+DELETE /api/blacklist/{id}       lift one, and say what that forgives; it stays stored with who and why
 GET    /api/blacklist/export     all that hold, as CSV
 POST   /api/blacklist/import     many, as CSV
 ```
@@ -27,18 +27,18 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody, Parameter
 from litestar.response import Stream
 from tether_core import iban as ibans
-from tether_core.blacklist import email_key
+from tether_core.blacklist import Forgives, email_key
 from tether_core.errors import IllegalStep, InvalidIban, InvalidRequest
 from tether_core.spreadsheet.cells import neutralise, restore, shown
 from tether_stores import blacklist
-from tether_stores.blacklist import ListedEntry, ManualEntry
+from tether_stores.blacklist import Lift, LiftedBefore, ListedEntry, ManualEntry
 from tether_stores.postgres import Pool, connection, reading, transaction
 
 from tether_web.pages import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 from tether_web.parameters import printable
 from tether_web.sheets import as_csv
 
-__all__ = ["ROUTER", "EntryBody", "ImportProblem", "Imported"]
+__all__ = ["ROUTER", "EntryBody", "ImportProblem", "Imported", "Lifted"]
 
 Action = Literal["hold", "block"]
 _Short = Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
@@ -99,15 +99,34 @@ class Imported(msgspec.Struct, frozen=True):
         rows: Lines below the header.
         added: New entries; a line with an IBAN, a name and an address makes three.
         standing: Entries that stood already.
-        problems: Lines that made none, the first hundred.
+        lifted: Entries that were not made because a person has lifted such a one; they are among the problems.
+        problems: Lines that made none, or not all, the first hundred.
         problem_count: How many there are.
     """
 
     rows: int
     added: int
     standing: int
+    lifted: int
     problems: list[ImportProblem]
     problem_count: int
+
+
+class Lifted(ListedEntry, frozen=True, kw_only=True):
+    """
+    An entry that was lifted, and what that means for the account.
+
+    Attributes:
+        forgiven: Chargebacks of the account that are forgiven by it and were not before.
+        unforgiven: Chargebacks of the account that still exclude it from new uploads and runs.
+        still_held_by: Other active entries about the account.
+        explanation: The same as sentences.
+    """
+
+    forgiven: int
+    unforgiven: int
+    still_held_by: list[int]
+    explanation: str
 
 
 @get("/", summary="List blacklist entries, newest first")
@@ -168,23 +187,73 @@ async def lift(
     request: Request[str, None, State],
     state: State,
     entry_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)],
-    because: Annotated[str, Parameter(description="Why; must be said to lift a block.", max_length=500)] = "",
-) -> ListedEntry:
-    """End an entry; it stays on record with who lifted it and why."""
+    because: Annotated[
+        str,
+        Parameter(
+            description="Why; must be said to lift a block, and to forgive all chargebacks of an account.",
+            max_length=500,
+        ),
+    ] = "",
+    forgives: Annotated[
+        Forgives,
+        Parameter(
+            description="What else is forgiven: nothing (entry), the disputes the entry was made for (disputes), or every "
+            "chargeback of the account so far (account). A forgiven chargeback excludes nobody any more."
+        ),
+    ] = "disputes",
+) -> Lifted:
+    """End an entry; it stays stored with who lifted it, why, and what that forgives. A lifted one can forgive more later."""
     because = _said(because, field="because")
+    if forgives == "account" and not because:
+        raise InvalidRequest("say why all chargebacks of the account are forgiven", field="because")
     async with transaction(state.pool) as conn:
         found = await blacklist.one(conn, entry_id)
         if found is None:
             raise NotFoundException("There is no such entry")
         if found.action == "block" and not because:
             raise InvalidRequest("say why a block is lifted", field="because")
-        if not await blacklist.lift(
-            conn, entry_id, lifted_by=request.user, because=because, now=state.clock()
-        ):
+        lift = await blacklist.lift(
+            conn, entry_id, lifted_by=request.user, because=because, forgives=forgives, now=state.clock()
+        )
+        if lift is None:
             raise IllegalStep("blacklist entry", state="lifted", step="lifted")
         found = await blacklist.one(conn, entry_id)
     assert found is not None
-    return found
+    return Lifted(
+        **msgspec.structs.asdict(found),
+        forgiven=lift.forgiven,
+        unforgiven=lift.unforgiven,
+        still_held_by=lift.entries,
+        explanation=_explanation(found, lift),
+    )
+
+
+def _explanation(entry: ListedEntry, lift: Lift) -> str:
+    """Say what a lift means, and what else a person has to do."""
+    if entry.iban_masked is None:
+        return "The entry is lifted."
+    parts = ["The entry is lifted."]
+    if lift.forgiven:
+        parts.append(f"It forgives {_count(lift.forgiven, 'chargeback')} of the account.")
+    if lift.unforgiven:
+        verb = "excludes" if lift.unforgiven == 1 else "exclude"
+        parts.append(
+            f"{_count(lift.unforgiven, 'chargeback')} of the account still {verb} it from new uploads; lift the entry again "
+            "with forgives=account to forgive all."
+        )
+    if lift.entries:
+        others = ", ".join(str(entry_id) for entry_id in lift.entries)
+        verb = "holds" if len(lift.entries) == 1 else "hold"
+        parts.append(
+            f"Entry {others} still {verb} the account; lift it, too, if the account is to be debited."
+        )
+    if not lift.unforgiven and not lift.entries:
+        parts.append("Send the debtor's row in a new upload to collect from the account.")
+    return " ".join(parts)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 @get("/export", summary="All entries that hold, as CSV", media_type="text/csv")
@@ -222,16 +291,26 @@ def _cell(value: object) -> str:
     summary="Make many entries from CSV",
     request_max_body_size=IMPORT_MAX_BYTES,
 )
-async def take_in(request: Request[str, None, State], state: State) -> Imported:
+async def take_in(
+    request: Request[str, None, State],
+    state: State,
+    *,
+    relist: Annotated[
+        bool,
+        Parameter(description="Also make entries that a person has lifted; without it they stay lifted."),
+    ] = False,
+) -> Imported:
     """
     Read CSV with a header and make an entry for each IBAN, name and address in it.
 
     Columns: iban or iban_fingerprint; name, or first_name and last_name; email; action (hold or block, block where
-    there is none); reason; note; expires_at. Others are left alone. A bad line fails no other.
+    there is none); reason; note; expires_at. Others are left alone. A bad line fails no other. An entry that a person has
+    lifted, about the same account for the same reason, stays lifted: an old list that comes every night says nothing new.
     """
     now = state.clock()
     header, lines = _table(await request.body())
     entries: list[ManualEntry] = []
+    lines_of: list[int] = []
     wrong: list[ImportProblem] = []
     rows = 0
     for number, cells in lines:
@@ -243,12 +322,29 @@ async def take_in(request: Request[str, None, State], state: State) -> Imported:
             wrong.append(found)
         else:
             entries.extend(found)
+            lines_of.extend([number] * len(found))
     added = 0
+    stayed: list[ImportProblem] = []
     async with transaction(state.pool) as conn:
         for start in range(0, len(entries), _BATCH):
             some = entries[start : start + _BATCH]
+            lifted = {} if relist else await blacklist.lifted_among(conn, some)
+            stayed += [_stays_lifted(lines_of[start + at], some[at], lifted[at]) for at in sorted(lifted)]
+            some = [entry for at, entry in enumerate(some) if at not in lifted]
             added += len(await blacklist.enter(conn, some, source="import", added_by=request.user, now=now))
-    return Imported(rows, added, len(entries) - added, wrong[:100], len(wrong))
+    wrong = sorted([*wrong, *stayed], key=lambda problem: problem.row)
+    standing = len(entries) - added - len(stayed)
+    return Imported(rows, added, standing, len(stayed), wrong[:100], len(wrong))
+
+
+def _stays_lifted(number: int, entry: ManualEntry, lift: LiftedBefore) -> ImportProblem:
+    about = "iban" if entry.iban_fingerprint is not None else "name" if entry.name is not None else "email"
+    why = f" ({lift.because})" if lift.because else ""
+    note = (
+        f"{lift.lifted_by} lifted this entry for {entry.reason_code} on {lift.lifted_at:%Y-%m-%d}{why}, so it was not made "
+        "again. Import with relist=true, or make it by hand, if it shall hold once more."
+    )
+    return ImportProblem(number, about, "lifted", entry.iban_masked or "", note)
 
 
 def _table(body: bytes) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:

@@ -300,7 +300,10 @@ async def _list_returned(
     ]
     if not entries:
         return 0
-    return len(await blacklist.enter(conn, entries, source="import", added_by="attempts import", now=now))
+    told = [(one.transaction_id, one.reason_code or "") for one, _ in fresh]
+    made = await blacklist.enter(conn, entries, source="import", added_by="attempts import", now=now)
+    await blacklist.link_imported(conn, told)
+    return len(made)
 
 
 def add_commands(commands: Any) -> None:

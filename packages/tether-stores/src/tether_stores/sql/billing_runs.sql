@@ -254,14 +254,18 @@ left join lateral (
 ) item on true
 left join lateral (
     select
-        array_agg(distinct coalesce(a.reason_code, '')) filter (where a.dispute_stage in (1, 3)) as charged_back_for,
+        array_agg(distinct coalesce(a.reason_code, '')) filter (
+            where a.dispute_stage in (1, 3) and forgiven.attempt_id is null
+        ) as charged_back_for,
         max(coalesce(a.sent_at, a.created_at)) filter (
-            where a.withheld is null and a.state not in ('voided', 'refunded')
+            where a.withheld is null and a.state not in ('voided', 'refunded') and forgiven.attempt_id is null
                 and other.upload_id is distinct from d.upload_id
         ) as tried_elsewhere_at,
         sum(a.amount_minor) filter (where a.state in ('pending', 'unknown', 'approved'))::bigint as paid_minor
     from billing_attempts a
     join debtors other on other.id = a.debtor_id
+    left join forgiven_disputes forgiven
+        on forgiven.attempt_id = a.id and forgiven.dispute_stage = a.dispute_stage
     where a.iban_fingerprint = d.iban_fingerprint and a.id <> all(%(without)s::bigint[])
 ) account on true
 left join vop_checks checked on checked.debtor_id = d.id and checked.state = 'checked'

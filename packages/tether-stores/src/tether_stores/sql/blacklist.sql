@@ -1,7 +1,9 @@
 -- blacklist: IBANs, names and e-mail addresses that must not be debited.
 --
 -- An entry is about one of the three, and is made once per reason while it lives; it is lifted by a person, or it
--- expires, and is never deleted. IBANs are matched by fingerprint (docs/decisions/0008), names and addresses by a plain form.
+-- expires, and is never deleted. A dispute asks for an entry once: `blacklist_disputes` says which entries are about which
+-- disputes, so that an entry a person has lifted is not made again by the next report of the same dispute. What a lift
+-- forgives stands in `forgiven_disputes`; screening and planning pass over these chargebacks. IBANs are matched by fingerprint (docs/decisions/0008), names and addresses by a plain form.
 
 -- add --
 -- Make n entries where they do not exist. Arrays of length n; of equal ones the first counts. One that has expired
@@ -26,6 +28,40 @@ set
     webhook_event_id = excluded.webhook_event_id, attempt_id = excluded.attempt_id, created_at = excluded.created_at
 where blacklist.expires_at <= %(now)s
 returning iban_fingerprint, reason_code;
+
+-- disputes_of --
+-- What is known of the disputes of n attempts: attempt_id, dispute_stage, dispute_id, and whether a person has lifted an
+-- entry that was made for it. 0 to n rows.
+select d.attempt_id, d.dispute_stage, nullif(d.dispute_id, ''),
+    b.lifted_at is not null and (b.lifted_by, b.lifted_because) <> ('tether', 'expired')
+from blacklist_disputes d
+join blacklist b on b.id = d.blacklist_id
+where d.attempt_id = any(%(attempt_ids)b::bigint[]);
+
+-- link --
+-- Note which disputes the active entries are about. Arrays of length n.
+insert into blacklist_disputes (blacklist_id, attempt_id, dispute_stage, dispute_id)
+select distinct b.id, told.attempt_id, told.dispute_stage, told.dispute_id
+from unnest(
+    %(fingerprints)b::bytea[], %(reason_codes)b::text[], %(attempt_ids)b::bigint[], %(dispute_stages)b::smallint[],
+    %(dispute_ids)b::text[]
+) as told (iban_fingerprint, reason_code, attempt_id, dispute_stage, dispute_id)
+join blacklist b
+    on b.iban_fingerprint = told.iban_fingerprint and b.reason_code = told.reason_code and b.lifted_at is null
+order by told.attempt_id
+on conflict do nothing;
+
+-- link_imported --
+-- The same for imported attempts that are charged back, by their transaction ids. Arrays of length n.
+insert into blacklist_disputes (blacklist_id, attempt_id, dispute_stage)
+select b.id, a.id, a.dispute_stage
+from unnest(%(transaction_ids)b::text[], %(reason_codes)b::text[]) as told (transaction_id, reason_code)
+join billing_attempts a on a.transaction_id = told.transaction_id
+join blacklist b
+    on b.iban_fingerprint = a.iban_fingerprint and b.reason_code = told.reason_code and b.lifted_at is null
+where a.dispute_stage in (1, 3)
+order by a.id
+on conflict do nothing;
 
 -- expire --
 -- Lift the expired entries about the same things, so that new ones can be made. Arrays as for `enter`.
@@ -72,18 +108,102 @@ join told t
 group by a.id
 order by 2;
 
+-- lifted_among --
+-- Which of n entries a person has lifted before, the last entry about the same thing for the same reason counting; their
+-- rows stay locked, so that nobody lifts one meanwhile. Arrays as for `enter`. Returns position (from 1), lifted_at,
+-- lifted_by, lifted_because of all entries ever, in the order in which they were made.
+select told.position, b.lifted_at, b.lifted_by, b.lifted_because
+from unnest(%(fingerprints)b::bytea[], %(name_keys)b::text[], %(emails)b::text[], %(reason_codes)b::text[])
+    with ordinality as told (iban_fingerprint, name_key, email, reason_code, position)
+cross join lateral (
+    select id from blacklist where iban_fingerprint = told.iban_fingerprint and reason_code = told.reason_code
+    union all
+    select id from blacklist where name_key = told.name_key and reason_code = told.reason_code
+    union all
+    select id from blacklist where email = told.email and reason_code = told.reason_code
+) found
+join blacklist b on b.id = found.id
+order by b.id
+for update of b;
+
+-- lock_disputed --
+-- Lock the attempts that lifting an entry is about: those whose disputes it was made for, and, with %(account)s, every
+-- charged back one of its account. Whoever reports one of these disputes again holds its attempt, too, so it comes either
+-- before the lift or after it. Returns their ids.
+select a.id
+from billing_attempts a
+where a.id in (
+    select d.attempt_id from blacklist_disputes d where d.blacklist_id = %(id)s
+    union
+    select c.id
+    from blacklist b
+    join billing_attempts c on c.iban_fingerprint = b.iban_fingerprint
+    where %(account)s and b.id = %(id)s and c.dispute_stage in (1, 3)
+)
+order by a.id
+for update;
+
 -- lift --
--- End an entry. Returns its id, or no row when it does not live.
+-- End an entry. Returns its id, or no row when it is not active.
 update blacklist
-set lifted_at = %(now)s, lifted_by = %(lifted_by)s, lifted_because = %(because)s
+set lifted_at = %(now)s, lifted_by = %(lifted_by)s, lifted_because = %(because)s, forgives = %(forgives)s
 where id = %(id)s and lifted_at is null
 returning id;
+
+-- widen --
+-- Let an entry that was lifted forgive more. Returns its id, or no row when it forgives that already.
+update blacklist
+set forgives = %(forgives)s
+where id = %(id)s and lifted_at is not null and forgives is distinct from %(forgives)s and coalesce(forgives, '') <> 'account'
+returning id;
+
+-- forgive --
+-- Note that the disputes of an entry are forgiven and, with %(account)s, all chargebacks of its account. Returns attempt_id of
+-- those that were not yet.
+insert into forgiven_disputes (attempt_id, dispute_stage, blacklist_id, forgiven_at, forgiven_by, because)
+select told.attempt_id, told.dispute_stage, %(id)s, %(now)s, %(forgiven_by)s, %(because)s
+from (
+    select d.attempt_id, d.dispute_stage from blacklist_disputes d where d.blacklist_id = %(id)s
+    union
+    select c.id, c.dispute_stage
+    from blacklist b
+    join billing_attempts c on c.iban_fingerprint = b.iban_fingerprint
+    where %(account)s and b.id = %(id)s and c.dispute_stage in (1, 3)
+) told
+order by told.attempt_id
+on conflict do nothing
+returning attempt_id;
+
+-- remaining --
+-- What still excludes the account of an entry: how many chargebacks nobody has forgiven, and the ids of its active
+-- entries. One row.
+select
+    (
+        select count(*)
+        from billing_attempts a
+        where
+            a.iban_fingerprint = b.iban_fingerprint and a.dispute_stage in (1, 3)
+            and not exists (
+                select from forgiven_disputes f
+                where f.attempt_id = a.id and f.dispute_stage = a.dispute_stage
+            )
+    ),
+    array(
+        select other.id
+        from blacklist other
+        where
+            other.iban_fingerprint = b.iban_fingerprint and other.lifted_at is null
+            and (other.expires_at is null or other.expires_at > %(now)s)
+        order by other.id
+    )
+from blacklist b
+where b.id = %(id)s;
 
 -- listed --
 -- One page for people, newest first. Filters that are null do not filter. Up to %(limit)s rows.
 select
     id, iban_masked, name, email, action, scope, reason_code, note, source, added_by, webhook_event_id, attempt_id,
-    created_at, expires_at, lifted_at, lifted_by, lifted_because, encode(iban_fingerprint, 'hex')
+    created_at, expires_at, lifted_at, lifted_by, lifted_because, encode(iban_fingerprint, 'hex'), forgives
 from blacklist
 where
     (%(before)s::bigint is null or id < %(before)s)
@@ -101,7 +221,7 @@ limit %(limit)s;
 -- One entry, the columns of `listed`. 0 or 1 row.
 select
     id, iban_masked, name, email, action, scope, reason_code, note, source, added_by, webhook_event_id, attempt_id,
-    created_at, expires_at, lifted_at, lifted_by, lifted_because, encode(iban_fingerprint, 'hex')
+    created_at, expires_at, lifted_at, lifted_by, lifted_because, encode(iban_fingerprint, 'hex'), forgives
 from blacklist
 where id = %(id)s;
 

@@ -107,10 +107,14 @@ listed as (
     order by b.iban_fingerprint, b.action = 'hold', b.id
 ),
 tried as materialized (
-    select a.iban_fingerprint, t.state, t.created_at, d.reference, d.upload_id
+    select a.iban_fingerprint, t.state, t.created_at, t.forgiven, d.reference, d.upload_id
     from accounts a
     cross join lateral (
-        select t.debtor_id, t.state, t.created_at
+        select
+            t.debtor_id, t.state, t.created_at,
+            exists (
+                select from forgiven_disputes f where f.attempt_id = t.id and f.dispute_stage = t.dispute_stage
+            ) as forgiven
         from billing_attempts t
         where t.iban_fingerprint = a.iban_fingerprint
         offset 0
@@ -118,12 +122,12 @@ tried as materialized (
     join debtors d on d.id = t.debtor_id
 ),
 charged_back as (
-    select distinct iban_fingerprint from tried where state = 'chargebacked'
+    select distinct iban_fingerprint from tried where state = 'chargebacked' and not forgiven
 ),
 last_tried as (
     select distinct on (iban_fingerprint) iban_fingerprint, created_at, state
     from tried
-    where state not in ('voided', 'refunded') and upload_id is distinct from %(upload_id)s
+    where state not in ('voided', 'refunded') and not forgiven and upload_id is distinct from %(upload_id)s
     order by iban_fingerprint, created_at desc
 ),
 collected as (

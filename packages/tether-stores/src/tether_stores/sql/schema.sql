@@ -369,6 +369,8 @@ create table blacklist (
     name text,
     name_key text,
     email text,
+    -- What lifting it forgives besides the entry; null where it was lifted before that was asked.
+    forgives text,
     constraint blacklist_action_known check (action in ('hold', 'block')),
     constraint blacklist_scope_known check (scope in ('iban', 'mandate', 'name', 'email')),
     constraint blacklist_source_known check (source in ('chargeback', 'manual', 'import')),
@@ -376,7 +378,9 @@ create table blacklist (
     constraint blacklist_about_one check (num_nonnulls(iban_fingerprint, name_key, email) = 1),
     constraint blacklist_shown check (
         (iban_fingerprint is null) = (iban_masked is null) and (name_key is null) = (name is null)
-    )
+    ),
+    constraint blacklist_forgives_known check (forgives in ('entry', 'disputes', 'account')),
+    constraint blacklist_forgives_when_lifted check (forgives is null or lifted_at is not null)
 );
 -- One live entry per IBAN and reason, whatever is delivered again; likewise per name and per address.
 create unique index blacklist_once on blacklist (iban_fingerprint, reason_code) where lifted_at is null;
@@ -384,6 +388,69 @@ create unique index blacklist_name_once on blacklist (name_key, reason_code)
 where lifted_at is null and name_key is not null;
 create unique index blacklist_email_once on blacklist (email, reason_code)
 where lifted_at is null and email is not null;
+create index blacklist_lifted_iban on blacklist (iban_fingerprint, reason_code) where lifted_at is not null;
+create index blacklist_lifted_name on blacklist (name_key, reason_code)
+where lifted_at is not null and name_key is not null;
+create index blacklist_lifted_email on blacklist (email, reason_code)
+where lifted_at is not null and email is not null;
+
+-- Which disputes an entry is about: a dispute asks for an entry once, whoever reports it again.
+create table blacklist_disputes (
+    blacklist_id bigint not null references blacklist (id),
+    attempt_id bigint not null references billing_attempts (id),
+    dispute_stage smallint not null,
+    -- The gateway's own id of the dispute, '' where none came.
+    dispute_id text not null default '',
+    primary key (attempt_id, dispute_stage, dispute_id, blacklist_id),
+    constraint blacklist_disputes_dispute_stage_known check (dispute_stage in (1, 3))
+);
+create index blacklist_disputes_by_entry on blacklist_disputes (blacklist_id);
+
+-- Chargebacks that a person has forgiven by lifting an entry: they no longer exclude the account.
+create table forgiven_disputes (
+    attempt_id bigint not null references billing_attempts (id),
+    dispute_stage smallint not null,
+    blacklist_id bigint not null references blacklist (id),
+    forgiven_at timestamptz not null,
+    forgiven_by text not null,
+    because text not null,
+    primary key (attempt_id, dispute_stage),
+    constraint forgiven_disputes_dispute_stage_known check (dispute_stage in (1, 3))
+);
+
+-- The key that the fingerprints of this database are made with, by a value that tells it from others; one row.
+create table fingerprint_key (
+    single boolean primary key default true,
+    check_value bytea not null,
+    recorded_at timestamptz not null,
+    constraint fingerprint_key_one_row check (single)
+);
+
+-- Orders to make all fingerprints anew with another key: who, when and why, how far each has come, what it changed.
+create table fingerprint_rekeyings (
+    id bigint generated always as identity primary key,
+    check_before bytea,
+    check_after bytea not null,
+    ordered_by text not null,
+    because text not null,
+    started_at timestamptz not null,
+    finished_at timestamptz,
+    superseded_at timestamptz,
+    debtor_position bigint not null default 0,
+    debtors bigint not null default 0,
+    attempts bigint not null default 0,
+    entries bigint not null default 0,
+    constraint fingerprint_rekeyings_ended_once check (finished_at is null or superseded_at is null)
+);
+create unique index fingerprint_rekeyings_one_open on fingerprint_rekeyings ((true))
+where finished_at is null and superseded_at is null;
+
+-- Blacklist entries that a rekeying could not change, because no debtor has their account.
+create table fingerprint_rekeying_unmatched (
+    rekeying_id bigint not null references fingerprint_rekeyings (id),
+    blacklist_id bigint not null references blacklist (id),
+    primary key (rekeying_id, blacklist_id)
+);
 
 -- Facts for others, written in the transaction of the change they speak of, handed on in order.
 create table outbox (
