@@ -5,6 +5,7 @@ A plain ASGI wrapper around the application, because middleware inside of Litest
 no route. Successful notifications are counted and not logged; a busy day would write little else.
 """
 
+import asyncio
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,7 +23,7 @@ from tether_stores.telemetry import REQUEST_ID, logger
 from tether_web.metrics import REQUEST_SECONDS
 from tether_web.shutdown import Shutdown
 
-__all__ = ["Answer", "Direct", "wrapped"]
+__all__ = ["BODY_STALL_S", "Answer", "Direct", "wrapped"]
 
 # Taken over from a proxy where it looks like an id; anything else is replaced, so that no log line can be forged.
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9_.:-]{8,64}")
@@ -32,6 +33,8 @@ _HEADERS: Final = [
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
+# A body that stands still for so long is not waited for any more; how large a body may be is said by each route.
+BODY_STALL_S: Final = 20.0
 _CLOSE: Final = [(b"connection", b"close")]
 # What else strangers call a method is one to us: each would be a metric of its own, and stay in memory.
 _METHODS: Final = frozenset("GET HEAD POST PUT PATCH DELETE OPTIONS CONNECT TRACE".split())
@@ -54,7 +57,21 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes
 
 
-Direct: TypeAlias = Callable[[Scope, Receive], Awaitable[Answer | None]]
+_ENCODED: Final = Answer(
+    415,
+    ((b"content-type", b"application/problem+json"), (b"accept-encoding", b"identity")),
+    msgspec.json.encode(
+        {
+            "title": "Unsupported media type",
+            "status": 415,
+            "detail": "Content-Encoding: send the body as it is, not compressed",
+            "code": "unsupported_media_type",
+            "type": "about:blank",
+        }
+    ),
+)
+
+Direct: TypeAlias = Callable[[Scope, Receive], Awaitable[Answer]]
 
 
 def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct], shutdown: Shutdown) -> ASGIApp:
@@ -63,8 +80,8 @@ def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct], shutdown: Shutdown) -
 
     Args:
         app: The application.
-        direct: By path, what answers in its place, without the framework's price: it takes a request and gives the answer,
-            or `None` when the sender has gone. It lets nothing escape.
+        direct: By path, what answers in its place, without the framework's price: it takes a request and gives the answer. It
+            bounds how long it waits for the body, and lets nothing escape.
         shutdown: Once it is announced, answers close their connection.
 
     Returns:
@@ -78,7 +95,8 @@ def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct], shutdown: Shutdown) -
             await app(scope, receive, send)
             return
         began = perf_counter()
-        request_id = _given_id(scope) or b"%s-%x" % (process, next(numbers))
+        given_id, encoded = _told_by_headers(scope)
+        request_id = given_id or b"%s-%x" % (process, next(numbers))
         # Every request is a task with a context of its own, so there is nothing to reset.
         REQUEST_ID.set(request_id.decode())
         path = scope["path"].rstrip("/")
@@ -98,13 +116,18 @@ def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct], shutdown: Shutdown) -
             await send(message)
 
         try:
-            if straight := direct.get(path):
+            straight = direct.get(path)
+            if straight is not None:
                 scope["path_template"] = path
-                if answer := await straight(scope, receive):
-                    await _give(send, answer, request_id, closing=shutdown.announced)
-                    status = answer.status
+            if straight is not None:
+                answer = await straight(scope, receive)
+            elif encoded:
+                answer = _ENCODED
             else:
-                await app(scope, receive, sending)
+                await app(scope, _bounded(receive), sending)
+                return
+            await _give(send, answer, request_id, closing=shutdown.announced)
+            status = answer.status
         except Exception:
             status = 500
             raise
@@ -128,11 +151,34 @@ def _timed(method: str, route: str, status: int) -> Histogram:
     return REQUEST_SECONDS.labels(method, route, str(status))
 
 
-def _given_id(scope: Any) -> bytes | None:
+def _told_by_headers(scope: Any) -> tuple[bytes | None, bool]:
+    """The request id that was given, and whether the body is encoded in a way that nothing here reads."""
+    given_id, encoded = None, False
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            return bytes(value)
-    return None
+            given_id = bytes(value)
+        elif name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
+            encoded = True
+    return given_id, encoded
+
+
+def _bounded(receive: Receive) -> Receive:
+    """*receive*, for which a sender who stops in the middle of a body has gone."""
+    ended = False
+
+    async def bounded() -> Any:
+        nonlocal ended
+        if ended:  # who listens on waits for the sender to go away
+            return await receive()
+        try:
+            async with asyncio.timeout(BODY_STALL_S):
+                message = await receive()
+        except TimeoutError:
+            return {"type": "http.disconnect"}
+        ended = not message.get("more_body", False)
+        return message
+
+    return bounded
 
 
 def _tell(scope: Any, status: int, took_s: float) -> None:

@@ -9,10 +9,11 @@ gateway's, not our API's: XML echoes, `{"status":"ok"}`, and errors as `{"error"
 | a genuine notification, new or repeated | 200, with its row committed: XML echo to a form, JSON to JSON |
 | the same key with other content | 200 likewise; kept for a person, not applied |
 | a signature that no secret makes, or no secret configured | 401, and no trace in the inbox |
-| another method / media type / more than 64 KiB / unreadable | 405 / 415 / 413 / 400 |
+| another method / media type or content encoding / more than 64 KiB / unreadable or cut short | 405 / 415 / 413 / 400 |
 | no commit in time, or the store away, or too many waiting | 503 with Retry-After; the gateway comes again |
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -30,7 +31,7 @@ from tether_web.edge import Answer, Direct
 from tether_web.inbox import Inbox
 from tether_web.metrics import NOTIFICATIONS
 
-__all__ = ["BODY_MAX_BYTES", "PATH", "receiving", "take"]
+__all__ = ["BODY_MAX_BYTES", "BODY_S", "PATH", "receiving", "take"]
 
 PATH: Final = "/api/webhooks/emp"
 # Real notifications are below 4 KiB; the old system's limit was the same and never met.
@@ -38,6 +39,9 @@ BODY_MAX_BYTES: Final = 65_536
 # What is larger is read and forgotten up to here: a sender that is answered in the middle of its body finds the
 # connection closed and never reads why.
 _READ_MAX_BYTES: Final = 1_048_576
+
+# Who sends some hundred bytes and takes longer than this for them is holding a connection open.
+BODY_S: Final = 10.0
 
 _XML: Final = b"application/xml"
 _PLAIN_JSON: Final = b"application/json"
@@ -63,6 +67,8 @@ def _later(text: str, *, retry_after_s: int) -> Answer:
 
 _REFUSED: Final = _error(401, "Invalid signature")
 _TOO_LARGE: Final = _error(413, f"A notification has at most {BODY_MAX_BYTES} bytes")
+_CUT_SHORT: Final = _error(400, "The request ended before its body did; send it again")
+_ENCODED: Final = _error(415, "Content-Encoding: send the body as it is, not compressed")
 _WRONG_TYPE: Final = _error(415, f"Send {FORM} or {JSON}")
 _WRONG_METHOD: Final = _error(405, "Send notifications with POST", (b"allow", b"POST"))
 _NOT_RECORDED: Final = _later(
@@ -146,14 +152,17 @@ def receiving(state: State) -> Direct:
         What answers them.
     """
 
-    async def receive_one(scope: Scope, receive: Receive) -> Answer | None:
+    async def receive_one(scope: Scope, receive: Receive) -> Answer:
         if scope["method"] != "POST":  # type: ignore[typeddict-item]
             return _WRONG_METHOD
         try:
             headers = dict(scope["headers"])
+            if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
+                return _ENCODED
             body = await _body(receive, declared=headers.get(b"content-length", b""))
             if body is None:
-                return None
+                _outcomes["unreadable"]()
+                return _CUT_SHORT
             if len(body) > BODY_MAX_BYTES:
                 return _TOO_LARGE
             content_type = headers.get(b"content-type", b"").decode("latin-1")
@@ -167,21 +176,25 @@ def receiving(state: State) -> Direct:
 
 
 async def _body(receive: Receive, *, declared: bytes) -> bytes | None:
-    """Give the body, or its beginning where it is too large; `None` when the sender has gone, and will come again."""
+    """Give the body, or its beginning where it is too large; `None` when it was cut short or did not come in time."""
     if _declares_too_much(declared):
         return bytes(BODY_MAX_BYTES + 1)
     body = b""
     size_bytes = 0
     more = True
-    while more and size_bytes <= _READ_MAX_BYTES:
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        part = message.get("body", b"")
-        size_bytes += len(part)
-        if len(body) <= BODY_MAX_BYTES:
-            body += part
-        more = message.get("more_body", False)
+    try:
+        async with asyncio.timeout(BODY_S):
+            while more and size_bytes <= _READ_MAX_BYTES:
+                message = await receive()
+                if message["type"] != "http.request":
+                    return None
+                part = message.get("body", b"")
+                size_bytes += len(part)
+                if len(body) <= BODY_MAX_BYTES:
+                    body += part
+                more = message.get("more_body", False)
+    except TimeoutError:
+        return None
     return body
 
 
