@@ -15,8 +15,10 @@ import shutil
 import signal
 import stat
 import subprocess
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 
 import psycopg
 
@@ -25,6 +27,7 @@ from tether_sandbox.services.server import DidNotStart, Server
 
 __all__ = ["Postgres", "reachable", "unprivileged"]
 
+_NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -72,16 +75,73 @@ class Postgres(Server):
     ended_by = signal.SIGINT  # "fast": roll back what is open, write what is committed, end
     dropped_by = signal.SIGQUIT  # "immediate": end as in a crash
 
-    def __init__(self, folder: Path, *, guard: Guard) -> None:
+    def __init__(self, folder: Path, *, guard: Guard, settings: Mapping[str, str] = _NO_SETTINGS) -> None:
         user, group = unprivileged()
         super().__init__(folder, guard=guard, user=user, group=group)
         self._data = folder / "data"
+        self._settings = settings
         self._password_file = folder / "password"
 
     @property
     def url(self) -> str:
         """The URL of the database `postgres`, with its password."""
         return self._url(self.port)
+
+    @property
+    def data(self) -> Path:
+        """Its data directory; to be touched only while it is down."""
+        return self._data
+
+    def copy(self, *, to: Path) -> None:
+        """
+        Copy its data directory, as a snapshot of the disk does; it is down meanwhile.
+
+        Args:
+            to: A folder that does not exist.
+        """
+        assert self.pid is None, "stop it first"
+        subprocess.run(["cp", "-a", str(self._data), str(to)], check=True)
+
+    def put_back(self, copy: Path) -> None:
+        """
+        Replace its data directory by a copy; it is down meanwhile.
+
+        Args:
+            copy: Of `copy` or `base_backup`; it stays as it is.
+        """
+        assert self.pid is None, "stop it first"
+        shutil.rmtree(self._data)
+        subprocess.run(["cp", "-a", str(copy), str(self._data)], check=True)
+
+    def base_backup(self, *, to: Path, standby: bool = False) -> None:
+        """
+        Take a base backup while it runs.
+
+        Args:
+            to: A folder that does not exist.
+            standby: Whether the copy shall follow this server once it is started.
+        """
+        to.mkdir(mode=0o700)
+        if self._user is not None:
+            os.chown(to, self._user, -1)
+        options = [
+            "--wal-method=stream",
+            "--checkpoint=fast",
+            "--no-sync",
+            *(["--write-recovery-conf"] * standby),
+        ]
+        done = subprocess.run(
+            [str(self._programs() / "pg_basebackup"), f"--pgdata={to}", f"--dbname={self.url}", *options],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            user=self._user,
+            group=self._group,
+            extra_groups=None if self._user is None else [],
+        )
+        if done.returncode != 0:
+            raise DidNotStart(self.name, why="pg_basebackup failed", log=done.stderr)
 
     def stop_immediately(self) -> None:
         """Stop as in a crash: nothing is rolled back or written; the next start recovers from the log."""
@@ -97,7 +157,7 @@ class Postgres(Server):
         return f"postgresql://postgres:{self._password_file.read_text()}@127.0.0.1:{port}/postgres"
 
     def _command(self, port: int) -> list[str]:
-        options = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+        options = [f"--{name}={value}" for name, value in {**_SETTINGS, **self._settings}.items()]
         return [str(self._programs() / "postgres"), "-D", str(self._data), "-p", str(port), *options]
 
     def _probe(self, port: int) -> None:
@@ -149,7 +209,9 @@ class Postgres(Server):
             return installed / "bin"
         # Its libraries lie beside the package, and are looked for from the program's own place.
         copied = self.folder / "programs"
-        needed = [installed / part for part in ("bin/initdb", "bin/postgres", "lib", "share")]
+        needed = [
+            installed / part for part in ("bin/initdb", "bin/postgres", "bin/pg_basebackup", "lib", "share")
+        ]
         for path in (*needed, package / ".dylibs", package.with_name(f"{package.name}.libs")):
             if path.exists() and not copied.joinpath(path.relative_to(package.parent)).exists():
                 _copy(path, to=copied / path.relative_to(package.parent))
