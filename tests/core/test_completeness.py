@@ -28,8 +28,13 @@ EXPECTED: list[tuple[str, ListName]] = [("default", "transactions")]
 READ = Pull("default", "transactions", MONDAY, 10, 10, 0, TUESDAY_0100)
 
 
+LATER = datetime(2026, 4, 1, tzinfo=UTC)
+
+
 def _report(*lines: Line, pulls: tuple[Pull, ...] = (READ,), days: int = 1) -> Report:
-    return report(lines, pulls, from_on=MONDAY, to_on=MONDAY + timedelta(days=days - 1), expected=EXPECTED)
+    return report(
+        lines, pulls, from_on=MONDAY, to_on=MONDAY + timedelta(days=days - 1), expected=EXPECTED, now=LATER
+    )
 
 
 def test_all_came() -> None:

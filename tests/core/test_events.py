@@ -10,6 +10,8 @@ from tether_core.events import (
     AmountDiffered,
     AttemptMoved,
     DatabaseEpochChanged,
+    DifferenceClosed,
+    DifferenceOpened,
     Event,
     GivebackMoved,
     IbanListed,
@@ -49,6 +51,17 @@ RECORDED: list[tuple[bytes, Event]] = [
         b'{"event":"database.epoch_changed.1","epoch":2,"reason":"other timeline"}',
         DatabaseEpochChanged(2, "other timeline"),
     ),
+    (
+        (
+            b'{"event":"difference.opened.1","difference_id":3,"kind":"state_differs","attempt_id":7,"ours":"approved",'
+            b'"theirs":"declined"}'
+        ),
+        DifferenceOpened(3, "state_differs", 7, "approved", "declined"),
+    ),
+    (
+        b'{"event":"difference.closed.1","difference_id":3,"kind":"state_differs","attempt_id":7,"state":"resolved"}',
+        DifferenceClosed(3, "state_differs", 7, "resolved"),
+    ),
 ]
 ids = st.integers(-(2**63), 2**63 - 1)
 words = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -60,6 +73,8 @@ some_event = st.one_of(
     st.builds(GivebackMoved, ids, ids, words, words, words, words, words),
     st.builds(PayoutRepeated, ids),
     st.builds(DatabaseEpochChanged, ids, words),
+    st.builds(DifferenceOpened, ids, words, ids, words, words),
+    st.builds(DifferenceClosed, ids, words, ids, words),
 )
 
 
@@ -137,6 +152,10 @@ def test_no_event_has_room_for_personal_data() -> None:
     fields = {field for kind in get_args(Event) for field in kind.__struct_fields__}
     assert fields == {
         "attempt_id",
+        "difference_id",
+        "ours",
+        "state",
+        "theirs",
         "giveback_id",
         "kind",
         "transaction_id",

@@ -77,7 +77,7 @@ async def test_a_day_is_explained(conn: Connection) -> None:
     await _known(conn, "d", source="pull", after_s=7200)
     await _known(conn, "e", day=MONDAY - timedelta(days=1))
     await _all_read(conn, listed=4, held=4)
-    told = await draw_up(conn, from_on=MONDAY, to_on=MONDAY, accounts=["default"])
+    told = await draw_up(conn, from_on=MONDAY, to_on=MONDAY, accounts=["default"], now=TUESDAY)
     found = told.report
     assert (found.known, found.by_webhook, found.pulled, found.unexplained) == (4, 3, 1, 0)
     assert told.complete
@@ -89,7 +89,7 @@ async def test_delays_by_the_nearest_rank(conn: Connection) -> None:
     for seconds in range(1, 21):
         await _known(conn, f"n{seconds}", after_s=seconds)
     await _known(conn, "unknown-moment", after_s=99_999, happened=False)
-    told = await draw_up(conn, from_on=MONDAY, to_on=MONDAY, accounts=[])
+    told = await draw_up(conn, from_on=MONDAY, to_on=MONDAY, accounts=[], now=TUESDAY)
     assert told.report.delays == {"webhook": Delays(10, 19, 20)}
 
 
@@ -97,7 +97,7 @@ async def test_what_is_missing_shows(conn: Connection, capsys: pytest.CaptureFix
     """A page that was lost, or an item nobody could read, must not hide behind the others."""
     await _known(conn, "a", "b")
     await _all_read(conn, listed=4, held=2, unread=1)
-    told = await draw_up(conn, from_on=MONDAY, to_on=MONDAY, accounts=["default"])
+    told = await draw_up(conn, from_on=MONDAY, to_on=MONDAY, accounts=["default"], now=TUESDAY)
     assert (told.report.known, told.report.unexplained, told.complete) == (4, 2, False)
     show(told)
     assert "unexplained (must be 0)" in capsys.readouterr().out
@@ -109,7 +109,7 @@ async def test_lists_that_were_not_read_are_named(
     """An account whose password expired, or a weekend without a worker, would look like a quiet day."""
     await _all_read(conn, listed=0, held=0)
     sunday = MONDAY - timedelta(days=1)
-    told = await draw_up(conn, from_on=sunday, to_on=MONDAY, accounts=["default", "second"])
+    told = await draw_up(conn, from_on=sunday, to_on=MONDAY, accounts=["default", "second"], now=TUESDAY)
     assert not told.complete
     assert len(told.report.not_read) == 3 + 6
     assert NotRead("default", "imports", sunday) in told.report.not_read
@@ -125,7 +125,7 @@ async def test_what_else_a_person_should_know(
     await attempt("asked-once", payment_stage=codes.UNKNOWN_TO_US, asks=1)
     twice = await attempt("twice", payment_stage=codes.REFUNDED, dispute_stage=1)
     await attempt("won", payment_stage=codes.REFUNDED, dispute_stage=2)
-    told = await draw_up(conn, from_on=MONDAY, to_on=MONDAY, accounts=[])
+    told = await draw_up(conn, from_on=MONDAY, to_on=MONDAY, accounts=[], now=TUESDAY)
     assert (told.left_open, told.paid_out_twice) == (1, [twice])
 
 

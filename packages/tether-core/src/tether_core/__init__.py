@@ -23,7 +23,8 @@ In the order in which data meets them:
 | `earlier` | debits that another system sent, as attempts | in the module |
 | `reconciling`, `pulled`, `completeness` | asking the gateway, and proof that nothing is missing | in the modules |
 | `after_return`, `giveback` | what follows when a debit comes back; giving one back ourselves | in the modules |
-| `events`, `jobs` | what is announced, what rings | `Event` and its seven kinds, `Job` |
+| `differences` | books that differ, as one list for people | in the module |
+| `events`, `jobs` | what is announced, what rings | `Event` and its nine kinds, `Job` |
 | `database_epoch` | how a database that went back is noticed | in the module |
 | `redact` | what may be shown | |
 | `testing` | strategies and builders for tests; needs Hypothesis | |

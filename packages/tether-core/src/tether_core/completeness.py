@@ -14,8 +14,10 @@ event**, an item of a list, is one of these:
     known = by webhook + pulled + unexplained,   and unexplained must be 0
 
 What became of the rows is told beside it (`FATES`): booked, on the way, of a payment that is not ours, refuted, or
-waiting for a person. And since a list that was never read knows nothing, days whose lists were not read to their end
-after the day was over are named as *not read*; a report is `complete` only without any.
+waiting for a person. And since a list that was never read knows nothing, lists that were not read to their end are named: as
+*not read*, or as *awaited* where their reading is due and not late yet, such as right after the first start or midnight. A day that
+is over counts as read when its list was read after its end; the present day when that was within `FRESH`, and the report of it
+holds up to then. A report is `complete` only without any of these.
 
 Delays are counted from the gateway's own moment of a payment, which is when it took the debit, to our record of the
 news; for results of direct debits the bank's days are part of it. Chargebacks are listed by the day alone and
@@ -25,13 +27,14 @@ take no part.
 >>> day = date(2026, 3, 2)
 >>> lines = [Line("webhook", "processed", "applied", 98), Line("pull", "processed", "applied", 2)]
 >>> pulls = [Pull("default", "transactions", day, 100, 100, 0, datetime(2026, 3, 3, 1, tzinfo=UTC))]
->>> told = report(lines, pulls, from_on=day, to_on=day, expected=[("default", "transactions")])
+>>> later = datetime(2026, 3, 3, 7, tzinfo=UTC)
+>>> told = report(lines, pulls, from_on=day, to_on=day, expected=[("default", "transactions")], now=later)
 >>> told.known, told.by_webhook, told.pulled, told.unexplained, told.complete
 (100, 98, 2, 0, True)
 >>> short = msgspec.structs.replace(pulls[0], listed=101)
->>> report(lines, [short], from_on=day, to_on=day, expected=[("default", "transactions")]).unexplained
+>>> report(lines, [short], from_on=day, to_on=day, expected=[("default", "transactions")], now=later).unexplained
 1
->>> report(lines, pulls, from_on=day, to_on=date(2026, 3, 1), expected=[])
+>>> report(lines, pulls, from_on=day, to_on=date(2026, 3, 1), expected=[], now=later)
 Traceback (most recent call last):
     ...
 tether_core.errors.InvalidRequest: to: the last day comes before the first
@@ -48,6 +51,7 @@ from tether_core.errors import InvalidRequest
 
 __all__ = [
     "FATES",
+    "FRESH",
     "LISTS",
     "SCHEDULE",
     "Delays",
@@ -100,6 +104,9 @@ SCHEDULE: Final = (
     Rhythm("pull_month", timedelta(days=1), timedelta(hours=2), 30),
 )
 
+# Today's lists are read every hour; twice that, and a little for the reading itself.
+FRESH: Final = timedelta(hours=2, minutes=10)
+
 # (state, outcome) of a row -> what became of it; the first entry that fits, None fits anything.
 FATES: Final[tuple[tuple[str | None, str | None, Fate], ...]] = (
     (None, "not_yet", "not_ours"),
@@ -141,6 +148,7 @@ class Pull(msgspec.Struct, frozen=True):
         held: Items that we read and hold, or set aside as no debit of ours.
         unread: Items that could not be read.
         read_at: When it was last read to its end, or `None`.
+        wanted_at: When it was last asked for.
     """
 
     account: str
@@ -150,6 +158,7 @@ class Pull(msgspec.Struct, frozen=True):
     held: int
     unread: int
     read_at: datetime | None
+    wanted_at: datetime | None = None
 
 
 class NotRead(msgspec.Struct, frozen=True, order=True):
@@ -196,6 +205,8 @@ class Report(msgspec.Struct, frozen=True):
         fates: What became of the rows.
         delays: By way, where any event had a moment.
         not_read: Lists that were not read to their end.
+        awaited: Lists whose reading is due and not late yet.
+        so_far: Whether the last day is not over, so that more will come.
     """
 
     from_on: date
@@ -207,11 +218,13 @@ class Report(msgspec.Struct, frozen=True):
     fates: dict[Fate, int]
     delays: dict[Way, Delays]
     not_read: tuple[NotRead, ...]
+    awaited: tuple[NotRead, ...] = ()
+    so_far: bool = False
 
     @property
     def complete(self) -> bool:
         """Whether every list was read and nothing in them is unexplained."""
-        return self.unexplained == 0 and not self.not_read
+        return self.unexplained == 0 and not self.not_read and not self.awaited
 
 
 def report(
@@ -221,6 +234,7 @@ def report(
     from_on: date,
     to_on: date,
     expected: Iterable[tuple[str, ListName]],
+    now: datetime,
     told: dict[Way, Delays] | None = None,
 ) -> Report:
     """
@@ -232,6 +246,7 @@ def report(
         from_on: The first day.
         to_on: The last day.
         expected: Account and list of all that should have been read.
+        now: The present time, aware, UTC.
         told: Delays by way.
 
     Returns:
@@ -248,12 +263,17 @@ def report(
         fates[_fate(line)] += line.events
     read = {(pull.account, pull.name, pull.day): pull for pull in pulls if from_on <= pull.day <= to_on}
     unexplained = sum(_unexplained(pull) for pull in read.values())
-    missing = (
+    missing = [
         NotRead(account, name, day)
         for account, name in expected
         for day in days
-        if not _is_read(read.get((account, name, day)), day=day)
-    )
+        if not _is_read(read.get((account, name, day)), day=day, now=now)
+    ]
+    awaited = {
+        one
+        for one in missing
+        if _is_awaited(read.get((one.account, one.name, one.day)), day=one.day, now=now)
+    }
     return Report(
         from_on=from_on,
         to_on=to_on,
@@ -263,7 +283,9 @@ def report(
         unexplained=unexplained,
         fates=dict(fates),
         delays=told or {},
-        not_read=tuple(sorted(missing)),
+        not_read=tuple(sorted(set(missing) - awaited)),
+        awaited=tuple(sorted(awaited)),
+        so_far=now < _over_at(to_on),
     )
 
 
@@ -322,6 +344,21 @@ def _unexplained(pull: Pull) -> int:
     return max(pull.listed - pull.held, pull.unread, 0)
 
 
-def _is_read(pull: Pull | None, *, day: date) -> bool:
-    over_at = datetime.combine(day + timedelta(days=1), time(), tzinfo=UTC)
-    return pull is not None and pull.read_at is not None and pull.read_at >= over_at
+def _is_read(pull: Pull | None, *, day: date, now: datetime) -> bool:
+    if pull is None or pull.read_at is None:
+        return False
+    # Of the present day, what the hourly reading brought is all that can be known.
+    return pull.read_at >= (_over_at(day) if now >= _over_at(day) else now - FRESH)
+
+
+def _is_awaited(pull: Pull | None, *, day: date, now: datetime) -> bool:
+    if pull is None:
+        return False
+    if pull.read_at is not None and _over_at(day) <= now < _over_at(day) + FRESH:
+        return True
+    asked_for = pull.wanted_at is not None and (pull.read_at is None or pull.wanted_at > pull.read_at)
+    return asked_for and pull.wanted_at is not None and now - pull.wanted_at < FRESH
+
+
+def _over_at(day: date) -> datetime:
+    return datetime.combine(day + timedelta(days=1), time(), tzinfo=UTC)

@@ -27,6 +27,8 @@ __all__ = [
     "AmountDiffered",
     "AttemptMoved",
     "DatabaseEpochChanged",
+    "DifferenceClosed",
+    "DifferenceOpened",
     "Event",
     "GivebackMoved",
     "IbanListed",
@@ -154,6 +156,42 @@ class DatabaseEpochChanged(msgspec.Struct, frozen=True, tag_field="event", tag="
     reason: str
 
 
+class DifferenceOpened(msgspec.Struct, frozen=True, tag_field="event", tag="difference.opened.1"):
+    """
+    The gateway's books and ours differ; a person should look (`tether_core.differences`).
+
+    Attributes:
+        difference_id: The line of the list.
+        kind: Which kind of difference.
+        attempt_id: The debit.
+        ours: What our books say.
+        theirs: What the gateway, or the other debit, says.
+    """
+
+    difference_id: int
+    kind: str
+    attempt_id: int
+    ours: str
+    theirs: str
+
+
+class DifferenceClosed(msgspec.Struct, frozen=True, tag_field="event", tag="difference.closed.1"):
+    """
+    A difference is over, or a person has acknowledged it.
+
+    Attributes:
+        difference_id: The line of the list.
+        kind: Which kind of difference.
+        attempt_id: The debit.
+        state: "resolved" by the facts, or "acknowledged" by a person.
+    """
+
+    difference_id: int
+    kind: str
+    attempt_id: int
+    state: str
+
+
 Event: TypeAlias = (
     DatabaseEpochChanged
     | AttemptMoved
@@ -162,6 +200,8 @@ Event: TypeAlias = (
     | AmountDiffered
     | GivebackMoved
     | PayoutRepeated
+    | DifferenceOpened
+    | DifferenceClosed
 )
 
 _decoder = msgspec.json.Decoder(Event)

@@ -56,10 +56,13 @@ from tether_core.emp.notification import FORM, Notification, decode
 from tether_core.errors import Unreadable
 from tether_core.idempotency import identify
 
-__all__ = ["DEBITS", "Pulled", "Standing", "from_answer", "from_chargeback", "says_more"]
+__all__ = ["DEBITS", "REFUNDS", "Pulled", "Standing", "from_answer", "from_chargeback", "says_more"]
 
 # Transaction types that take money; a record without a type is taken for one of them.
 DEBITS: Final = frozenset({"sdd_sale", "sdd_init_recurring_sale", "sdd_recurring_sale"})
+
+# Transaction types that give money back.
+REFUNDS: Final = frozenset({"sdd_refund", "refund", "void"})
 
 # A payment's own record shows a dispute by its status alone, a notification names the event, too.
 _EVENT_OF_STATUS: Final = {

@@ -1,26 +1,30 @@
 """What the gateway knows: one short function per query of `sql/completeness.sql`, and the report they make together."""
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, datetime
 from typing import Final
 
 import msgspec
-from tether_core.completeness import LISTS, Delays, Line, ListName, Report, Way, report
+from tether_core import completeness
+from tether_core.completeness import LISTS, Delays, ListName, Report, Way, report
+from tether_core.differences import DifferenceKind
 from tether_core.reconciling import TRIES_MAX
 
-from tether_stores import billing_attempts, pulls
+from tether_stores import billing_attempts, differences, pulls
+from tether_stores.differences import Line
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
 __all__ = ["Completeness", "delays", "draw_up", "lines"]
 
 _SQL: Final = load("completeness")
+_LINES_MAX: Final = 100
 
 
-async def lines(conn: Connection, *, from_on: date, to_on: date) -> list[Line]:
+async def lines(conn: Connection, *, from_on: date, to_on: date) -> list[completeness.Line]:
     """The rows of known events of some days, both included, counted by way, state and outcome."""
     cursor = await conn.execute(_SQL["lines"], {"from_on": from_on, "to_on": to_on})
-    return [Line(*row) for row in await cursor.fetchall()]
+    return [completeness.Line(*row) for row in await cursor.fetchall()]
 
 
 async def delays(conn: Connection, *, from_on: date, to_on: date) -> dict[Way, Delays]:
@@ -38,15 +42,21 @@ class Completeness(msgspec.Struct, frozen=True):
         complete: Whether every list was read and nothing in them is unexplained.
         left_open: Debits of unknown outcome that were asked about as often as may be.
         paid_out_twice: Attempts whose money went back by our refund and by the debtor's bank.
+        differences: Open reconciliation differences by kind, of all days.
+        open_lines: The oldest of them, at most a hundred; `GET /api/reconciliation-differences` has all.
     """
 
     report: Report
     complete: bool
     left_open: int
     paid_out_twice: list[int]
+    differences: dict[DifferenceKind, int]
+    open_lines: list[Line]
 
 
-async def draw_up(conn: Connection, *, from_on: date, to_on: date, accounts: Iterable[str]) -> Completeness:
+async def draw_up(
+    conn: Connection, *, from_on: date, to_on: date, accounts: Iterable[str], now: datetime
+) -> Completeness:
     """
     Draw up the report of some days.
 
@@ -55,6 +65,7 @@ async def draw_up(conn: Connection, *, from_on: date, to_on: date, accounts: Ite
         from_on: The first day, UTC.
         to_on: The last day, UTC.
         accounts: Accounts whose lists should have been read.
+        now: The present time.
 
     Returns:
         The report.
@@ -69,6 +80,7 @@ async def draw_up(conn: Connection, *, from_on: date, to_on: date, accounts: Ite
         from_on=from_on,
         to_on=to_on,
         expected=expected,
+        now=now,
         told=await delays(conn, from_on=from_on, to_on=to_on),
     )
     return Completeness(
@@ -76,4 +88,6 @@ async def draw_up(conn: Connection, *, from_on: date, to_on: date, accounts: Ite
         told.complete,
         await billing_attempts.left_open(conn, asks_max=TRIES_MAX),
         await billing_attempts.paid_out_twice(conn),
+        await differences.counts(conn),
+        await differences.open_lines(conn, limit=_LINES_MAX),
     )

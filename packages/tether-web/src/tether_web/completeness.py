@@ -28,13 +28,14 @@ async def report(
     ] = None,
 ) -> Completeness:
     """The report, from the lists as they were last read."""
-    first_on = from_on or state.clock().date() - timedelta(days=1)
+    now = state.clock()
+    first_on = from_on or now.date() - timedelta(days=1)
     last_on = to_on or first_on
     if (last_on - first_on).days >= _DAYS_MAX:
         raise InvalidRequest(f"ask for at most {_DAYS_MAX} days at once", field="to")
     async with reading(state.pool) as conn:
         accounts = await gateway_accounts.all_accounts(conn, settings=state.settings)
-        return await draw_up(conn, from_on=first_on, to_on=last_on, accounts=accounts)
+        return await draw_up(conn, from_on=first_on, to_on=last_on, accounts=accounts, now=now)
 
 
 ROUTER = Router("/api/completeness", route_handlers=[report], tags=["reconciliation"])

@@ -15,7 +15,7 @@ from tether_core.errors import StoreUnreachable, Unavailable
 from tether_stores import objects, redis, telemetry, webhook_events
 from tether_stores.postgres import Pool, SchemaBehind, connection, reading
 
-from tether_web import billing
+from tether_web import billing, differences
 from tether_web.metrics import (
     CONTENT_TYPE_LATEST,
     DATABASE_EPOCH,
@@ -204,4 +204,5 @@ _REFRESHED: Final[tuple[tuple[frozenset[str], Callable[[State], Coroutine[Any, A
     (frozenset({"tether_oldest_waiting_seconds"}), _refresh_oldest),
     (frozenset({"tether_inbox_rows"}), _count_inbox),
     (billing.OBSERVED, billing.observe),
+    (differences.OBSERVED, differences.observe),
 )

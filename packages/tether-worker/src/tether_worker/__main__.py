@@ -19,8 +19,16 @@ from tether_stores.settings import Settings
 
 from tether_worker import accounts, attempts, files
 from tether_worker.app import Clock, work_until_stopped
+from tether_worker.completeness import exit_code as completeness_code
 from tether_worker.completeness import show as show_completeness
-from tether_worker.requests import completeness, request_checks, request_pulls
+from tether_worker.differences import show as show_differences
+from tether_worker.requests import (
+    acknowledge_difference,
+    completeness,
+    open_differences,
+    request_checks,
+    request_pulls,
+)
 from tether_worker.status import show, status
 
 __all__ = ["main"]
@@ -80,7 +88,8 @@ def _parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser(
         "completeness",
-        help="whether our books hold everything the gateway knows; exit code 1 where they do not",
+        help="whether our books hold everything the gateway knows; exit code 1 where they do not or differ, 75 while its "
+        "reports are being read",
     )
     _add_days(one)
     one.add_argument("--json", action="store_true", help="for programs")
@@ -91,6 +100,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_days(one)
     one.set_defaults(do=_pull, needs=("DATABASE_URL",))
+
+    one = commands.add_parser(
+        "differences", help="books that differ: open lines, or acknowledge one; exit code 1 where any is open"
+    )
+    one.add_argument("--json", action="store_true", help="for programs")
+    one.add_argument(
+        "--acknowledge",
+        type=whole(1, 2**63 - 1),
+        metavar="ID",
+        help="note that a person has looked at a line",
+    )
+    one.add_argument("--reason", default="", metavar="TEXT", help="what was found; with --acknowledge")
+    one.add_argument(
+        "--order-again",
+        action="store_true",
+        help="with --acknowledge: the refund that failed may be ordered once more",
+    )
+    one.set_defaults(do=_differences, needs=("DATABASE_URL",))
 
     one = commands.add_parser("check", help="have the accounts of an upload's debtors checked by queue vop")
     one.add_argument("upload_id", type=whole(1, 2**63 - 1), metavar="UPLOAD")
@@ -157,7 +184,24 @@ def _completeness(args: argparse.Namespace, settings: Settings) -> int:
         print(msgspec.json.encode(told).decode())
     else:
         show_completeness(told)
-    return 0 if told.complete else 1
+    return completeness_code(told)
+
+
+def _differences(args: argparse.Namespace, settings: Settings) -> int:
+    if args.acknowledge is not None:
+        line = asyncio.run(
+            acknowledge_difference(
+                settings, args.acknowledge, reason=args.reason, order_again=args.order_again
+            )
+        )
+        print(f"line {line.id} is acknowledged")
+        return 0
+    lines = asyncio.run(open_differences(settings))
+    if args.json:
+        print(msgspec.json.encode(lines).decode())
+    else:
+        show_differences(lines)
+    return 1 if lines else 0
 
 
 def _pull(args: argparse.Namespace, settings: Settings) -> int:

@@ -30,6 +30,7 @@ from tether_worker.billing import CALLS_MAX, Billing, billing
 from tether_worker.completeness import telling
 from tether_worker.confirmation import confirming
 from tether_worker.database_epoch import review_submissions, want_lost_days
+from tether_worker.differences import reviewing
 from tether_worker.gateways import open_gateways
 from tether_worker.givebacks import asking_back, giving_back, lapse_givebacks
 from tether_worker.intake import Intake, intake
@@ -172,7 +173,7 @@ async def _asking(
             pulling(has),
             following(follows),
         ]
-        duties += [ticking(has), telling(has), want_lost_days(has)]
+        duties += [ticking(has), telling(has), want_lost_days(has), *reviewing(pool, clock=clock)]
     return works, duties
 
 

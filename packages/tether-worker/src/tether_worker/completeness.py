@@ -9,6 +9,7 @@ from typing import Final
 
 from rich.console import Console
 from rich.table import Table
+from tether_core.differences import sentence
 from tether_stores import ticks
 from tether_stores.completeness import Completeness, draw_up
 from tether_stores.postgres import transaction
@@ -17,11 +18,13 @@ from tether_stores.telemetry import logger
 from tether_worker.asking import Asking
 from tether_worker.upkeep import Duty
 
-__all__ = ["show", "telling"]
+__all__ = ["exit_code", "show", "telling"]
 
 # After the night's readings, in UTC.
 _TOLD_AT: Final = time(6, tzinfo=UTC)
 _EVERY_S: Final = 60.0
+_LINES_SHOWN: Final = 20
+_TRY_LATER: Final = 75
 
 _log = logger("completeness")
 
@@ -50,7 +53,7 @@ def telling(has: Asking) -> Duty:
                 conn, "completeness", tick_at=datetime.combine(now.date(), _TOLD_AT), now=now
             ):
                 return
-            told = await draw_up(conn, from_on=yesterday, to_on=yesterday, accounts=accounts)
+            told = await draw_up(conn, from_on=yesterday, to_on=yesterday, accounts=accounts, now=now)
         _tell(told)
 
     return Duty("tell_completeness", _EVERY_S, tell)
@@ -58,7 +61,7 @@ def telling(has: Asking) -> Duty:
 
 def _tell(told: Completeness) -> None:
     found = told.report
-    say = _log.info if told.complete else _log.error
+    say = _log.info if told.complete and not told.open_lines else _log.error
     say(
         "completeness",
         day=found.to_on.isoformat(),
@@ -69,6 +72,7 @@ def _tell(told: Completeness) -> None:
         not_read=len(found.not_read),
         left_open=told.left_open,
         paid_out_twice=len(told.paid_out_twice),
+        differences=sum(told.differences.values()),
     )
 
 
@@ -92,10 +96,40 @@ def show(told: Completeness) -> None:
         table.add_row("not read to its end", f"{one.day.isoformat()} {one.name} of {one.account}")
     if len(found.not_read) > 10:
         table.add_row("not read to their end", f"and {len(found.not_read) - 10} more")
+    if found.awaited:
+        table.add_row("being read", f"{len(found.awaited)} lists; ask again in some minutes")
     table.add_row("unknown, asked about enough", str(told.left_open))
     table.add_row("money that went back twice", str(len(told.paid_out_twice)))
-    table.add_row("complete", "yes" if told.complete else "NO")
-    Console().print(table)
+    for kind, count in told.differences.items():
+        if count:
+            table.add_row(f"difference {kind}", str(count))
+    table.add_row("complete", _verdict(told))
+    console = Console()
+    console.print(table)
+    for line in told.open_lines[:_LINES_SHOWN]:
+        console.print(
+            f"{line.id}: {sentence(line.kind, attempt_id=line.attempt_id, ours=line.ours, theirs=line.theirs)} "
+            f"Since {line.first_seen_at:%Y-%m-%d %H:%M}. {line.action}",
+            soft_wrap=True,
+        )
+
+
+def exit_code(told: Completeness) -> int:
+    """0 where all is well, 75 where reports are still being read, 1 where a person has to look."""
+    if told.complete and not told.open_lines:
+        return 0
+    found = told.report
+    is_waiting = not (found.unexplained or found.not_read or told.open_lines)
+    return _TRY_LATER if is_waiting else 1
+
+
+def _verdict(told: Completeness) -> str:
+    found = told.report
+    if found.unexplained or found.not_read:
+        return "NO"
+    if found.awaited:
+        return "not known yet"
+    return "yes, so far" if found.so_far else "yes"
 
 
 def _duration(seconds: float) -> str:

@@ -26,7 +26,7 @@ from tether_core.emp.xml import Chargeback, GatewayAnswer, Page
 from tether_core.errors import GatewaySilent, InvalidRequest, Unavailable, Unreadable
 from tether_core.inbox import next_attempt
 from tether_core.jobs import PULL
-from tether_core.pulled import Pulled, Standing, from_answer, from_chargeback, says_more
+from tether_core.pulled import REFUNDS, Pulled, Standing, from_answer, from_chargeback, says_more
 from tether_stores import pulls, ticks, webhook_events
 from tether_stores.postgres import Connection, connection, transaction
 from tether_stores.pulls import PageRead, Reading
@@ -35,6 +35,7 @@ from tether_stores.webhook_events import StandingRow
 
 from tether_worker import gateway as calls
 from tether_worker.asking import Asking, Party
+from tether_worker.differences import compare_refunds, compare_report
 from tether_worker.upkeep import Duty
 from tether_worker.work import Work
 
@@ -271,6 +272,9 @@ async def _take_page(
         if claim is not None:
             told.append(claim)
     taken = await take_in(conn, told, listed_on=reading.day, override=reading.name == "imports", now=now)
+    if reading.name == "transactions":
+        await compare_report(conn, told, now=now)
+        await compare_refunds(conn, _refunds(page), now=now)
     if taken.recorded:
         _log.info("pulled", list=reading.name, day=reading.day.isoformat(), rows=taken.recorded)
     if unread:
@@ -282,6 +286,10 @@ async def _take_page(
         # The whole list's count, once.
         listed = page.total_count if reading.page == 1 else 0
     return PageRead(listed, len(page.items) - unread, unread)
+
+
+def _refunds(page: Page[GatewayAnswer] | Page[Chargeback]) -> list[GatewayAnswer]:
+    return [one for one in page.items if isinstance(one, GatewayAnswer) and one.transaction_type in REFUNDS]
 
 
 def _claim(item: GatewayAnswer | Chargeback, *, account: str) -> Pulled | None:

@@ -31,6 +31,7 @@ from tether_stores.postgres import Connection, transaction
 
 from tether_worker import rounds
 from tether_worker.asking import Asking
+from tether_worker.differences import compare_report
 from tether_worker.pulls import take_in
 from tether_worker.rounds import Again, Reply
 from tether_worker.work import Work
@@ -109,7 +110,9 @@ async def reconcile(has: Asking, *, rules: Rules = _RULES, limit: int = BATCH_MA
         rows = await sends.locked(conn, [one.ask.id for one in asked.replies])
         # A database that went back while they were under way lacks some, and may have given their ids again.
         found = [one for one in found if _is_of(rows.get(one.reply.ask.id), one.reply)]
-        await take_in(conn, [one.claim for one in found if one.claim is not None], now=now)
+        records = [one.claim for one in found if one.claim is not None]
+        await take_in(conn, records, now=now)
+        await compare_report(conn, records, now=now)
         absent = [rows[one.reply.ask.id] for one in found if one.reply.heard == "not_there"]
         settled = await _settle_calls(conn, absent, rules=rules, asked_at=asked.asked_at, now=now)
         await billing_attempts.ASKS.note(

@@ -1,20 +1,28 @@
 """What the command line asks of the tables: the completeness report, lists to be read, accounts to be checked."""
 
+import getpass
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
 
 from tether_core.completeness import days_between
 from tether_core.errors import InvalidRequest
-from tether_stores import gateway_accounts, vop_checks
+from tether_stores import differences, gateway_accounts, vop_checks
 from tether_stores.clock import moment
 from tether_stores.completeness import Completeness, draw_up
+from tether_stores.differences import Line
 from tether_stores.postgres import Connection, connection, open_pool, transaction
 from tether_stores.settings import Settings
 
 from tether_worker.pulls import want
 
-__all__ = ["completeness", "request_checks", "request_pulls"]
+__all__ = [
+    "acknowledge_difference",
+    "completeness",
+    "open_differences",
+    "request_checks",
+    "request_pulls",
+]
 
 
 async def completeness(settings: Settings, *, from_on: date, to_on: date) -> Completeness:
@@ -35,7 +43,7 @@ async def completeness(settings: Settings, *, from_on: date, to_on: date) -> Com
     """
     async with _connected(settings) as conn:
         accounts = await gateway_accounts.all_accounts(conn, settings=settings)
-        return await draw_up(conn, from_on=from_on, to_on=to_on, accounts=accounts)
+        return await draw_up(conn, from_on=from_on, to_on=to_on, accounts=accounts, now=await moment(conn))
 
 
 async def request_pulls(settings: Settings, *, from_on: date, to_on: date) -> int:
@@ -84,6 +92,47 @@ async def request_checks(settings: Settings, *, upload_id: int, again: bool) -> 
         now = await moment(conn)
         once_more = await vop_checks.request_again(conn, upload_id, now=now) if again else 0
         return once_more + await vop_checks.request(conn, upload_id, now=now)
+
+
+async def open_differences(settings: Settings) -> list[Line]:
+    """The open reconciliation differences, oldest first, at most a thousand."""
+    async with _connected(settings) as conn:
+        return await differences.open_lines(conn, limit=1_000)
+
+
+async def acknowledge_difference(settings: Settings, line_id: int, *, reason: str, order_again: bool) -> Line:
+    """
+    Note that a person has looked at a line.
+
+    Args:
+        settings: With `DATABASE_URL`.
+        line_id: The line.
+        reason: What was found.
+        order_again: Whether the refund that failed may be ordered once more.
+
+    Returns:
+        The line as it was.
+
+    Raises:
+        InvalidRequest: when there is no such line, no reason, or nothing to order again.
+        IllegalStep: when it is not open any more.
+        StoreUnreachable: when Postgres does not answer.
+    """
+    async with (
+        open_pool(settings.database_url, name="tether-requests", max_size=1) as pool,
+        transaction(pool) as conn,
+    ):
+        line = await differences.acknowledge(
+            conn,
+            line_id,
+            by=f"command line of {getpass.getuser()}",
+            reason=reason,
+            order_again=order_again,
+            now=await moment(conn),
+        )
+    if line is None:
+        raise InvalidRequest("there is no such line; see `tether-worker differences`", field="--acknowledge")
+    return line
 
 
 @asynccontextmanager

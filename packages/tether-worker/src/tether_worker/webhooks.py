@@ -16,8 +16,10 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-from tether_core import giveback
+from tether_core import differences, giveback
 from tether_core.billing import Attempt, Decision, Policy, decide, listed
+from tether_core.differences import Difference
+from tether_core.emp import codes
 from tether_core.emp.notification import Notification, decode
 from tether_core.errors import TetherError, Unavailable, Unreadable
 from tether_core.events import Event
@@ -33,6 +35,7 @@ from tether_stores.sends import Written
 from tether_stores.telemetry import logger
 from tether_stores.webhook_events import Claimed, Finish
 
+from tether_worker.differences import Heard, find_in_notifications
 from tether_worker.work import Work
 
 __all__ = ["Booking", "booking"]
@@ -166,6 +169,8 @@ async def _book_together(conn: Connection, rows: Sequence[Claimed], *, has: Book
     finished: list[Finish] = []
     entries: list[CausedEntry] = []
     facts: list[tuple[int | None, Event]] = []
+    heard: list[Heard] = []
+    differing: list[Difference] = []
     for row, told in claims:
         if told is None:
             finished.append(
@@ -188,6 +193,7 @@ async def _book_together(conn: Connection, rows: Sequence[Claimed], *, has: Book
                 if outcome.debit != debit:
                     ledger.put(outcome.debit)
                 facts.extend((row.id, fact) for fact in outcome.events)
+            differing += _refund_failed(order, told, decision, row=row)
             finished.append(_finished(row, decision, attempt=None, has=has, now=now))
             continue
         decision = decide(
@@ -195,6 +201,8 @@ async def _book_together(conn: Connection, rows: Sequence[Claimed], *, has: Book
         )
         if decision.outcome == "applied" and decision.attempt is not None:
             ledger.put(decision.attempt)
+        if attempt is not None:
+            heard.append(Heard(row.id, told, decision.attempt or attempt, decision, row.confirmation))
         entries.extend(
             CausedEntry(entry, row.id, decision.attempt.id) for entry in decision.entries if decision.attempt
         )
@@ -208,6 +216,27 @@ async def _book_together(conn: Connection, rows: Sequence[Claimed], *, has: Book
     )
     await outbox.append(conn, facts, now=now)
     await webhook_events.finish(conn, finished, now=now)
+    await find_in_notifications(conn, heard, also=differing, now=now)
+
+
+def _refund_failed(
+    order: Giveback, told: Notification, decision: Decision, *, row: Claimed
+) -> list[Difference]:
+    """The difference of a refund or void that was approved before, and whose notification says that it failed."""
+    if order.order.attempt.state not in {"approved", "refunded"}:
+        return []
+    status, code = told.status, told.error_code
+    if row.confirmation is not None:
+        status, code = row.confirmation.status, row.confirmation.error_code
+    elif decision.outcome not in {"applied", "unchanged"}:
+        return []
+    found = differences.refund_failed(
+        order.debit.id,
+        refund_id=order.order.attempt.id,
+        kind=order.kind,
+        step=codes.meaning(status, event=None, error_code=code),
+    )
+    return [] if found is None else [found]
 
 
 def _decoded(row: Claimed) -> Notification | None:

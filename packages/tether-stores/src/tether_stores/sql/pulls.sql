@@ -67,7 +67,7 @@ select exists (
 
 -- of_days --
 -- How the reading of the lists of some days stands.
-select account, list, day_on, listed, held, unread, read_at
+select account, list, day_on, listed, held, unread, read_at, wanted_at
 from pulls
 where day_on between %(from_on)s and %(to_on)s
 order by day_on, account, list;

@@ -241,6 +241,9 @@ create index billing_attempts_next_ask on billing_attempts (payment_stage, ask_a
 create index billing_attempts_to_follow on billing_attempts (id)
     where followed_at is null and reason_code is not null and dispute_stage in (1, 3);
 create index billing_attempts_by_retry on billing_attempts (retry_on) where retry_on is not null;
+-- Debits whose last status inquiry has been made and settled nothing.
+create index billing_attempts_beyond_inquiries on billing_attempts (id)
+    where asks >= 10 and dispute_stage = 0 and payment_stage in (10, 20, 30);
 
 -- Attempts that another system made, with the stages at which they began here; tether_core.earlier.
 create table imported_attempts (
@@ -598,3 +601,49 @@ create table database_epochs (
 );
 -- One epoch at a time: of two processes that notice the same loss, one begins the next epoch.
 create unique index database_epochs_one_current on database_epochs ((true)) where ended_at is null;
+
+-- Books that differ, as one list (tether_core.differences). A line is open once per debit, kind and subject; it is resolved by the
+-- facts, or acknowledged by a person, and never deleted.
+create table reconciliation_differences (
+    id bigint generated always as identity primary key,
+    kind text not null,
+    attempt_id bigint not null references billing_attempts (id),
+    subject text not null,
+    other_attempt_id bigint references billing_attempts (id),
+    refund_id bigint references givebacks (id),
+    run_id bigint references billing_runs (id),
+    ours text not null,
+    theirs text not null,
+    holds_refunds boolean not null,
+    first_seen_at timestamptz not null,
+    last_seen_at timestamptz not null,
+    resolved_at timestamptz,
+    acknowledged_at timestamptz,
+    acknowledged_by text,
+    acknowledged_reason text,
+    constraint reconciliation_differences_kind_known check (
+        kind in (
+            'collected_twice', 'state_differs', 'charged_back_again', 'refund_failed_later', 'amount_differs',
+            'pending_too_long', 'returned_twice'
+        )
+    ),
+    constraint reconciliation_differences_acknowledged_by_someone check (
+        (acknowledged_at is null) = (acknowledged_by is null)
+        and (acknowledged_at is null) = (acknowledged_reason is null)
+    )
+);
+create unique index reconciliation_differences_once on reconciliation_differences (attempt_id, kind, subject)
+    where resolved_at is null;
+create index reconciliation_differences_open on reconciliation_differences (id)
+    where resolved_at is null and acknowledged_at is null;
+create index reconciliation_differences_by_other on reconciliation_differences (other_attempt_id)
+    where resolved_at is null and other_attempt_id is not null;
+create index reconciliation_differences_by_run on reconciliation_differences (run_id)
+    where resolved_at is null and acknowledged_at is null and run_id is not null;
+
+-- How far the review of debits has come: along the outbox, and along the debits themselves.
+create table reconciliation_reviews (
+    name text primary key,
+    position bigint not null,
+    updated_at timestamptz not null
+);
