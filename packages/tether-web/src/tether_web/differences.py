@@ -15,7 +15,7 @@ from prometheus_client import Gauge
 from tether_core.differences import DifferenceKind
 from tether_stores import differences
 from tether_stores.differences import Line
-from tether_stores.postgres import connection, transaction
+from tether_stores.postgres import Connection, connection, transaction
 from tether_stores.telemetry import logger
 
 from tether_web.pages import LIMIT, LIMIT_MAX, Page, decode_cursor, page
@@ -111,16 +111,9 @@ async def acknowledge(
     return found
 
 
-async def observe(state: State) -> None:
-    """
-    Count the open lines, for /metrics.
-
-    Raises:
-        StoreUnreachable: when Postgres does not answer.
-    """
-    async with connection(state.pool) as conn:
-        counts = await differences.counts(conn)
-    for kind, count in counts.items():
+async def observe(conn: Connection) -> None:
+    """Count the open lines, for /metrics."""
+    for kind, count in (await differences.counts(conn)).items():
         _OPEN.labels(kind).set(count)
 
 

@@ -176,6 +176,7 @@ async def _refreshed(refresh: Coroutine[Any, Any, None]) -> bool:
 async def _count_inbox(state: State) -> None:
     async with reading(state.pool) as conn:
         counts = await webhook_events.unfinished(conn)
+        await differences.observe(conn)
     for name, count in counts.items():
         INBOX_ROWS.labels(name).set(count)
 
@@ -202,7 +203,6 @@ async def _objects_answer(state: State) -> bool:
 # What /metrics refreshes before it answers, each with the names of the metrics it sets.
 _REFRESHED: Final[tuple[tuple[frozenset[str], Callable[[State], Coroutine[Any, Any, None]]], ...]] = (
     (frozenset({"tether_oldest_waiting_seconds"}), _refresh_oldest),
-    (frozenset({"tether_inbox_rows"}), _count_inbox),
+    (frozenset({"tether_inbox_rows"}) | differences.OBSERVED, _count_inbox),
     (billing.OBSERVED, billing.observe),
-    (differences.OBSERVED, differences.observe),
 )
