@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,21 @@ def test_a_command_is_run_with_and_without_two_dashes(process: Launch, environme
         )
         assert program.wait(timeout_s=60) == 7
         assert program.stdout.strip() == environment["TETHER_API_KEYS"]
+
+
+def test_data_can_be_kept_in_a_folder_that_does_not_exist_yet(process: Launch, tmp_path: Path) -> None:
+    """Root's new folders are closed to the user who runs Postgres in root's place."""
+    with tempfile.TemporaryDirectory(prefix="tether-kept-") as place:
+        Path(place).chmod(0o711)
+        kept = Path(place) / "new" / "data"
+        first = process("tether-sandbox", "up", "--keep", str(kept), "--", "true", environ={})
+        assert first.wait(timeout_s=120) == 0, first.stderr
+        query = (
+            "import os, psycopg; psycopg.connect(os.environ['DATABASE_URL']).execute('table webhook_events')"
+        )
+        again = process("tether-sandbox", "up", "--keep", str(kept), "--", "python", "-c", query, environ={})
+        assert again.wait(timeout_s=120) == 0, again.stderr
+        assert all(folder.stat().st_mode & 0o077 == 0 for folder in kept.iterdir() if folder.is_dir())
 
 
 def _left(program: Program, family: list[psutil.Process]) -> list[str]:

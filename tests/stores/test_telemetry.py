@@ -276,3 +276,22 @@ def test_redaction_keeps_what_people_search_by() -> None:
         {"event": "x", "unique_id": "be17a21403427eb96664a6d7e5d5d481", "status": "approved", "rows": 3},
     )
     assert b"be17a21403427eb96664a6d7e5d5d481" in line[0][0]  # type: ignore[index]
+
+
+def test_what_comes_by_the_thousand_is_written_once_in_a_while() -> None:
+    """Whoever sends forged notifications must not choose how many lines there are, nor hide others among them."""
+    lines = _lines("""
+        sampled = telemetry.Sampled(log, every_s=0.2)
+        for n in range(1000):
+            sampled.warning("notification refused", number=n)
+        sampled.warning("another", number=1)
+        import time
+        until = time.monotonic() + 0.25
+        while time.monotonic() < until:
+            pass
+        sampled.warning("notification refused", number=1000)
+    """)
+    assert [(line["event"], line["number"]) for line in lines[:1]] == [("notification refused", 0)]
+    assert lines[-1]["number"] == 1000
+    assert len(lines) < 20  # a busy machine may take longer than one span
+    assert sum(1 + line.get("lines_left_out", 0) for line in lines) == 1002

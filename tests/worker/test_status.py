@@ -23,6 +23,7 @@ from tether_worker.status import Status, show, status
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from tether_sandbox.services.program import Launch
     from tether_stores.postgres import Connection
 
 
@@ -92,6 +93,17 @@ def test_programs_get_json(
         "database_epoch",
         "warnings",
     }
+
+
+def test_programs_get_nothing_but_json_though_redis_is_away(
+    process: Launch, environment: dict[str, str]
+) -> None:
+    """A warning on the same output breaks whoever reads it, in just the night when something is away."""
+    program = process(
+        "tether-worker", "status", "--json", environ=environment | {"REDIS_URL": "redis://127.0.0.1:1"}
+    )
+    assert program.wait(timeout_s=60) == 0
+    assert msgspec.json.decode(program.stdout)["waiting"] == 0
 
 
 async def test_runs_and_gateways_are_shown(

@@ -160,7 +160,9 @@ def _up(args: argparse.Namespace) -> int:
 
 def _kept(folder: Path) -> None:
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Others may pass through it and see nothing: Postgres runs as another user where root starts it, and each server
+        # closes its own folder.
+        folder.mkdir(mode=0o711, parents=True, exist_ok=True)
     except OSError as problem:
         raise InvalidRequest(
             f"{folder} cannot be made a folder ({problem.strerror})", field="--keep"

@@ -28,6 +28,7 @@ from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
+from time import monotonic
 from typing import Any, Final
 
 import msgspec
@@ -36,7 +37,7 @@ import structlog
 from tether_core import redact
 from tether_core.errors import TetherError
 
-__all__ = ["REQUEST_ID", "LogSink", "configure", "dropped", "logger", "of_request"]
+__all__ = ["REQUEST_ID", "LogSink", "Sampled", "configure", "dropped", "logger", "of_request"]
 
 # Of the request that this task answers, or "" outside of one; every line says it.
 REQUEST_ID: Final = ContextVar("request_id", default="")
@@ -192,6 +193,36 @@ def logger(name: str) -> structlog.typing.FilteringBoundLogger:
     """A logger whose lines carry *name*; takes an event and facts as keywords."""
     bound: structlog.typing.FilteringBoundLogger = structlog.get_logger(part=name)
     return bound
+
+
+class Sampled:
+    """
+    Warnings that may come by the thousand, written once in a while with how many were left out.
+
+    Whoever sends forged notifications chooses how many lines there would be; metrics count all of them.
+    """
+
+    def __init__(self, log: structlog.typing.FilteringBoundLogger, *, every_s: float = 5.0) -> None:
+        """
+        Wrap a logger.
+
+        Args:
+            log: From `logger`.
+            every_s: One line for each event in so many seconds.
+        """
+        self._log = log
+        self._every_s = every_s
+        self._last: dict[str, tuple[float, int]] = {}
+
+    def warning(self, event: str, **facts: object) -> None:
+        """Write a line, or count it where one was written lately; *event* is one of few."""
+        now_s = monotonic()
+        written_s, left_out = self._last.get(event, (-self._every_s, 0))
+        if now_s - written_s < self._every_s:
+            self._last[event] = (written_s, left_out + 1)
+            return
+        self._last[event] = (now_s, 0)
+        self._log.warning(event, **facts, **({"lines_left_out": left_out} if left_out else {}))
 
 
 def dropped() -> int:

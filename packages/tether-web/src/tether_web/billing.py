@@ -365,7 +365,7 @@ async def _change(state: State, run_id: int, cause: RunCause, fields: Any) -> Ru
         await billing_runs.change(conn, changed, now=state.clock())
         after = await billing_runs.one(conn, run_id)
     assert after is not None
-    _log.info("run changed", run_id=run_id, cause=cause, state=after.state)
+    _log.info("run changed", run_id=run_id, cause=cause, run_state=after.state)
     return _answer(after)
 
 

@@ -24,7 +24,7 @@ from tether_core.errors import (
     Unavailable,
     Unreadable,
 )
-from tether_stores.telemetry import logger
+from tether_stores.telemetry import Sampled, logger
 
 from tether_web.parameters import named
 
@@ -43,6 +43,7 @@ STATUS: Final[dict[type[TetherError], int]] = {
 
 PROBLEM_JSON: Final = "application/problem+json"
 _log = logger("problems")
+_sampled = Sampled(_log)
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -133,7 +134,7 @@ def _ours(request: Request[Any, Any, Any], problem: TetherError) -> Response[byt
     headers = {"Retry-After": str(problem.retry_after_s)} if isinstance(problem, Unavailable) else None
     status = _status(problem)
     if status >= 500:
-        _log.warning("request cannot be served now", why=str(problem), route=_route(request))
+        _sampled.warning("request cannot be served now", why=str(problem), route=_route(request))
     if isinstance(problem, OrderedBefore):
         run = f"/api/billing-runs/{problem.run_id}"
         headers = {"Link": f'<{run}>; rel="related"'}

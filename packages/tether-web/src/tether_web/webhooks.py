@@ -24,7 +24,7 @@ from tether_core.emp.notification import FORM, JSON, Notification, acknowledge, 
 from tether_core.emp.signature import Credential, verify
 from tether_core.errors import SignatureMismatch, Unavailable, Unreadable
 from tether_core.idempotency import Delivery, identify
-from tether_stores.telemetry import logger
+from tether_stores.telemetry import Sampled, logger
 from tether_stores.webhook_events import Recording
 
 from tether_web.edge import Answer, Direct
@@ -46,6 +46,7 @@ BODY_S: Final = 10.0
 _XML: Final = b"application/xml"
 _PLAIN_JSON: Final = b"application/json"
 _log = logger("webhooks")
+_sampled = Sampled(_log)
 _outcomes: Final = {
     outcome: NOTIFICATIONS.labels(outcome).inc
     for outcome in ("recorded", "repeated", "conflicting", "refused", "unreadable", "unavailable")
@@ -105,11 +106,11 @@ async def take(inbox: Inbox, body: bytes, *, content_type: str, credentials: Seq
         )
     except Unreadable as problem:
         _outcomes["unreadable"]()
-        _log.warning("notification unreadable", why=problem.why, size_bytes=len(body))
+        _sampled.warning("notification unreadable", why=problem.why, size_bytes=len(body))
         return _error(400, str(problem))
     except SignatureMismatch:
         _outcomes["refused"]()
-        _log.warning("notification refused", configured_accounts=len(credentials), size_bytes=len(body))
+        _sampled.warning("notification refused", configured_accounts=len(credentials), size_bytes=len(body))
         return _REFUSED
     same = identify(told, account=account)
     row = Recording(
@@ -127,11 +128,13 @@ async def take(inbox: Inbox, body: bytes, *, content_type: str, credentials: Seq
         delivery = await inbox.deliver(row)
     except Unavailable as problem:
         _outcomes["unavailable"]()
-        _log.warning("notification not recorded", why=str(problem))
+        _sampled.warning("notification not recorded", why=str(problem))
         return _later(str(problem), retry_after_s=problem.retry_after_s)
     _outcomes[delivery]()
     if delivery == "conflicting":
-        _log.warning("notification conflicts with one on record", notification_id=told.id, status=row.status)
+        _sampled.warning(
+            "notification conflicts with one on record", notification_id=told.id, status=row.status
+        )
     return _acknowledged(told, delivery, media=media)
 
 

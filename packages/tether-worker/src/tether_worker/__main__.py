@@ -50,6 +50,8 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock = lambda: datetime.n
 
     def work() -> int:
         settings = Settings.from_env(os.environ)
+        if argv is None:  # a process of its own: its log goes to stderr, whatever the command prints
+            telemetry.configure(level=settings.log_level, program="tether-worker")
         _require(settings, *args.needs)
         code: int = args.do(args, settings)
         return code

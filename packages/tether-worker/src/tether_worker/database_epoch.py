@@ -92,7 +92,7 @@ async def review(pool: Pool, *, now: datetime, limit: int = _CHUNK) -> bool:
         "submissions reviewed after the database went back",
         epoch=found.number,
         inquiries=count,
-        state="going on" if left else "done",
+        review="going on" if left else "done",
     )
     return left
 

@@ -97,7 +97,7 @@ async def plan_chunk(pool: Pool, *, now: datetime, limit: int = CHUNK) -> int:
             await billing_runs.change(conn, run, now=now)
             if run.planned_count >= _STOCK_MIN:
                 await sends.take_stock(conn)
-            _log.info("run planned", run_id=run.id, debits=run.planned_count, state=run.state)
+            _log.info("run planned", run_id=run.id, debits=run.planned_count, run_state=run.state)
             return 1
         await billing_runs.change(conn, await _planned(conn, run, owing, now=now), now=now)
     return len(owing)
