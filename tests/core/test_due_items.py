@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tether_core.due_items import alike, normalised, specific
+from tether_core.due_items import alike, specific, warnings
 from tether_core.sending import DUE_ITEM
 
 
@@ -51,7 +51,6 @@ def test_every_item_is_alike_itself_and_can_be_compared(item: str) -> None:
     assert alike(item, item)
     assert alike(item, item.upper())
     assert alike(item, item.replace("-", "."))
-    assert all(normalised(item) for _ in [0]) or item.strip(".-") == ""
 
 
 def test_what_names_one_thing_is_specific() -> None:
@@ -60,3 +59,16 @@ def test_what_names_one_thing_is_specific() -> None:
     assert specific("inv-42")
     assert not specific("once")
     assert not specific("fee")
+
+
+def test_warnings_name_another_spelling_first() -> None:
+    """Among the months before, the person must not overlook the one month that would be collected twice."""
+    found = warnings("2026-03", {"2026-01": (9, 900), "2026-3": (2, 200), "2026-02": (1, 100)})
+    assert [(one.code, one.due_item, one.debtors, one.amount_minor) for one in found] == [
+        ("spelling", "2026-3", 2, 200),
+        ("name", "2026-01", 9, 900),
+        ("name", "2026-02", 1, 100),
+    ]
+    assert "pay twice" in found[0].text
+    assert found[2].text.startswith("1 of these debtors has ")
+    assert warnings("2026-03", {}) == []

@@ -6,10 +6,12 @@ from tether_core import vop
 from tether_core.blacklist import Listing
 from tether_core.eligibility import VERDICTS, Candidate, Terms, Totals, judge, plan
 from tether_core.errors import InvalidRequest
+from tether_core.refunded_before import Refund
 
 GERMAN, SWISS, TURKISH = "DE89370400440532013000", "CH9300762011623852957", "TR330006100519786457841326"
 ANNA = Candidate(debtor_id=7, iban=GERMAN, amount_minor=1000, currency="EUR", has_name=True)
 TERMS = Terms()
+REFUND = Refund(71, "refunded", "once", same_debtor=True, same_upload=True, days_ago=3)
 GOOD, POOR = vop.Score(90, 85, "verified"), vop.Score(40, 60, "inconclusive")
 
 
@@ -34,6 +36,11 @@ def anna(**facts: object) -> Candidate:
         ("under_way", {"item_state": "pending"}, TERMS),
         ("under_way", {"item_state": "unknown"}, TERMS),
         ("billable", {"item_state": None, "tries": 2}, TERMS),  # refused before; a person runs it again
+        ("refunded_before", {"refunds": (REFUND,), "item_returned": True}, TERMS),
+        ("refunded_before", {"refunds": (REFUND,), "again": True}, TERMS),
+        ("billable", {"refunds": (REFUND,), "set_aside": frozenset({"refunded_before"})}, TERMS),
+        ("billable", {"refunds": (REFUND,)}, Terms(due_item="2026-04")),
+        ("collected", {"refunds": (REFUND,), "item_state": "approved"}, TERMS),
         ("returned", {"item_returned": True, "charged_back_for": ("AM04",)}, TERMS),
         ("charged_back", {"charged_back_for": ("MD06",)}, TERMS),
         ("charged_back", {"charged_back_for": ("AM04", "")}, TERMS),

@@ -3,7 +3,7 @@
 import pytest
 from tether_core.eligibility import VERDICTS
 from tether_core.errors import InvalidRequest
-from tether_core.overrides import OVERRIDABLE, Override, of_debtor, require_known
+from tether_core.overrides import OVERRIDABLE, Override, of_debtors, require_known
 
 
 def test_only_verdicts_that_can_be_overridden_are_taken() -> None:
@@ -36,6 +36,5 @@ def test_an_override_reaches_its_debtors_and_its_verdicts_only() -> None:
         Override(("refunded_before",), "one", debtor_ids=(7, 8)),
         Override(("blocked", "collected"), "by hand, in the database"),
     ]
-    assert of_debtor(some, 7) == {"refunded_before"}
-    assert of_debtor(some, 9) == frozenset()
-    assert of_debtor([Override(("refunded_before",), "all")], 9) == {"refunded_before"}
+    assert of_debtors(some, [7, 9]) == {7: {"refunded_before"}}
+    assert of_debtors([Override(("refunded_before",), "all")], [9]) == {9: {"refunded_before"}}

@@ -10,6 +10,8 @@ import msgspec
 import pytest
 from tether_core import brake
 from tether_core.eligibility import Terms
+from tether_core.overrides import Override
+from tether_core.refunded_before import Refund
 from tether_core.vop import Score
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import billing_runs, sends
@@ -151,6 +153,37 @@ async def test_the_account_as_it_was_debited_elsewhere(conn: Connection, databas
         "update billing_attempts set dispute_stage = 2, state = 'approved' where id = %s", (attempt_id,)
     )
     assert (await facts(conn, upload_id))[0].candidate.charged_back_for == ()  # won back
+
+
+async def test_refunds_of_the_same_debit_are_known(conn: Connection, database_url: str) -> None:
+    """A refund that is overlooked is collected again; one of somebody else with the same account keeps nobody away."""
+    other, (other_id,) = seed_upload(database_url, [ANNA], now=NOW)
+    upload_id, (debtor_id,) = seed_upload(database_url, [ANNA], now=NOW)
+    (elsewhere,), (own,) = await facts(conn, other), await facts(conn, upload_id)
+    before = NOW - timedelta(days=30)
+    ids = [
+        await tried(
+            conn, await run_of(conn, other), elsewhere, now=before, state="refunded", payment_stage=80
+        ),
+        # Charged back as well: the money was refunded all the same.
+        await tried(
+            conn, await run_of(conn, upload_id), own, state="chargebacked", payment_stage=70, dispute_stage=1
+        ),
+    ]
+    await conn.execute("update debtors set reference = 'RE-7' where id = %s", (debtor_id,))
+    (one,) = await facts(conn, upload_id)
+    found = {refund.attempt_id: refund for refund in one.candidate.refunds}
+    assert found == {
+        ids[0]: Refund(ids[0], "refunded", "once", same_debtor=False, same_upload=False, days_ago=30),
+        ids[1]: Refund(ids[1], "voided", "once", same_debtor=True, same_upload=True, days_ago=0),
+    }
+    assert (one.candidate.item_state, one.candidate.set_aside) == (None, frozenset())
+    await conn.execute("update debtors set reference = 'RE-8' where id = %s", (other_id,))
+    (one,) = await facts(conn, upload_id)
+    assert [refund.attempt_id for refund in one.candidate.refunds] == [ids[1]]
+    agreed = Override(("refunded_before",), "agreed", debtor_ids=(debtor_id,))
+    (one,) = await facts(conn, upload_id, overrides=[agreed])
+    assert one.candidate.set_aside == {"refunded_before"}
 
 
 async def test_what_else_speaks_for_or_against_a_debtor(conn: Connection, database_url: str) -> None:

@@ -317,6 +317,39 @@ async def test_an_order_waits_for_who_changes_the_upload(
     assert runs(conn) == 0
 
 
+async def test_a_dry_run_warns_of_the_same_debt_under_another_name(
+    api: httpx.AsyncClient, database_url: str, conn: Any
+) -> None:
+    """March is collected as `2026-03`; the next person writes `march` or `2026-3`, and everybody pays March twice."""
+    upload_id = upload(database_url)
+    path = f"/api/uploads/{upload_id}/billing"
+    run = (await api.post(path, json={"due_item": "2026-03"})).json()
+    conn.execute(
+        "insert into billing_attempts (account, debtor_id, transaction_id, amount_minor, currency, state, payment_stage,"
+        " dispute_stage, iban_fingerprint, iban_masked, created_at, updated_at, run_id, due_item, try_number)"
+        " select 'default', id, 't-' || id, 1000, 'EUR', states[n], stages[n], 0, iban_fingerprint, 'x', now(), now(), %s,"
+        " '2026-03', 1 from (select id, iban_fingerprint, row_number() over (order by id) n from debtors) d,"
+        " (select array['pending', 'approved', 'declined'] states, array[0, 60, 50] stages) s",
+        [run["id"]],
+    )
+    plain = (await api.post(path, json={"due_item": "2026-03", "dry_run": True})).json()
+    assert (plain["count"], plain["warnings"]) == (1, [])
+    assert f"run {run['id']}" in plain["ordered_before"]
+    for item, code in (("2026-3", "spelling"), ("march", "name")):
+        preview = (await api.post(path, json={"due_item": item, "dry_run": True, "recent_days": 0})).json()
+        (warning,) = preview["warnings"]
+        assert (warning["code"], warning["due_item"], warning["debtors"], warning["amount_minor"]) == (
+            code, "2026-03", 2, 2000,
+        )  # fmt: skip
+        assert (preview["ordered_before"] is None) is (code == "name")
+    # Of whom nobody would be billed, nothing is said.
+    capped = (
+        await api.post(path, json={"due_item": "march", "dry_run": True, "debit_min_minor": 2000})
+    ).json()
+    assert (capped["count"], capped["warnings"]) == (0, [])
+    assert runs(conn) == 1
+
+
 # --- overrides -------------------------------------------------------------------------------------------------------
 
 

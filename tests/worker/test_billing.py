@@ -12,6 +12,7 @@ import pytest
 from tether_core.eligibility import Terms, judge
 from tether_core.errors import GatewaySilent
 from tether_core.limits import Permit
+from tether_core.overrides import Override
 from tether_core.sending import Rules
 from tether_sandbox.gateway import Faults, Setup, Simulator, running, scripted_iban
 from tether_sandbox.uploads import Owed, seed_upload
@@ -149,6 +150,14 @@ async def attempts(conn: Connection, run_id: int) -> list[Any]:
     )
     names = [column.name for column in cursor.description or ()]
     return [msgspec.defstruct("A", names)(*row) for row in await cursor.fetchall()]
+
+
+async def debtors(conn: Connection, attempt_ids: list[int]) -> tuple[int, ...]:
+    """Who pays some attempts."""
+    cursor = await conn.execute(
+        "select debtor_id from billing_attempts where id = any(%s) order by id", (attempt_ids,)
+    )
+    return tuple([debtor_id for (debtor_id,) in await cursor.fetchall()])
 
 
 async def send(has: Billing) -> int:
@@ -339,6 +348,70 @@ async def test_a_name_or_address_that_was_blocked_after_import_is_not_debited(
         "",
         "",
     ]
+
+
+async def test_what_was_refunded_is_not_collected_again(
+    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
+) -> None:
+    """A debtor whose debit we voided is debited again by the next order; only a person's reason may do that."""
+    first = await make(*(Owed(scripted_iban(script), 1000) for script in (0, 1, 24)))
+    await send(has)
+    run = await billing_runs.one(conn, first)
+    assert run is not None
+    voided, refunded, declined = await attempts(conn, first)
+    for row_id, stage, state in (
+        (voided.id, 70, "voided"),
+        (refunded.id, 80, "refunded"),
+        (declined.id, 50, "declined"),
+    ):
+        await conn.execute(
+            "update billing_attempts set payment_stage = %s, state = %s where id = %s", (stage, state, row_id)
+        )
+
+    async def again(**order: Any) -> Any:
+        run_id = await billing_runs.add(
+            conn, upload_id=run.upload_id, account="default", terms=Terms(**order.pop("terms", {})), created_by="tests",
+            now=clock.now, again=True, **order,
+        )  # fmt: skip
+        while await plan_chunk(pool, now=clock.now):
+            pass
+        await send(has)
+        return await billing_runs.one(conn, run_id)
+
+    second = await again()
+    assert (second.planned_count, second.skipped) == (1, {"refunded_before": 2})
+    given = Override(("refunded_before",), "Voided by mistake", debtor_ids=await debtors(conn, [voided.id]))
+    third = await again(overrides=[given])
+    assert (third.planned_count, third.skipped) == (1, {"refunded_before": 1, "under_way": 1})
+    (collected,) = await attempts(conn, third.id)
+    assert (collected.state, simulator.debited(transaction_id=collected.transaction_id)) == ("pending", 1)
+    # April is another debt.
+    assert (await again(terms={"due_item": "2026-04"})).planned_count == 3
+
+
+async def test_what_is_refunded_after_planning_is_not_submitted(
+    has: Billing, conn: Connection, make: Make, simulator: Simulator
+) -> None:
+    """The same list stands in two uploads; between plan and submission of the second, the debit of the first is voided."""
+    first = await make(*owed(1))
+    await send(has)
+    second = await make(*owed(1), terms=Terms(recent_days=0))
+    given = await make(*owed(1), terms=Terms(recent_days=0), plan=False)
+    agreed = Override(("refunded_before",), "The debtor pays after all")
+    await conn.execute(
+        "update billing_runs set overrides = %s where id = %s", (msgspec.json.encode([agreed]), given)
+    )
+    await conn.execute(
+        "update billing_attempts set payment_stage = 70, state = 'voided' where run_id = %s", (first,)
+    )
+    while await plan_chunk(has.pool, now=has.clock()):
+        pass
+    await send(has)
+    (one,) = await attempts(conn, second)
+    assert (one.state, one.withheld, one.sends) == ("error", "refunded_before", 0)
+    assert simulator.debited(transaction_id=one.transaction_id) == 0
+    (other,) = await attempts(conn, given)
+    assert (other.state, other.withheld, other.sends) == ("pending", None, 1)
 
 
 async def test_a_paused_run_sends_nothing(

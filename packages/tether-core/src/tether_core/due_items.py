@@ -18,9 +18,12 @@ months.
 """
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, Literal
 
-__all__ = ["alike", "normalised", "specific"]
+import msgspec
+
+__all__ = ["Warned", "alike", "normalised", "specific", "warnings"]
 
 _PARTS: Final = re.compile(r"[0-9]+|[^\W\d_]+")
 _YEAR_MONTH: Final = re.compile(r"((?:19|20)[0-9]{2})(0[1-9]|1[0-2])")
@@ -60,6 +63,49 @@ def alike(one: str, other: str) -> bool:
 def specific(due_item: str) -> bool:
     """Whether an item names one thing that is owed once, rather than a kind of thing that is owed each month."""
     return any(part.isdigit() for part in normalised(due_item))
+
+
+class Warned(msgspec.Struct, frozen=True):
+    """
+    Debits of the same debtors under another due item.
+
+    Attributes:
+        code: "spelling" where the other item reads like this one, so that it is the same debt; else "name".
+        due_item: The other item.
+        debtors: How many of the debtors that would be billed have an open or collected debit for it.
+        amount_minor: The money of these debits, whole minor units.
+        text: What to look at.
+    """
+
+    code: Literal["spelling", "name"]
+    due_item: str
+    debtors: int
+    amount_minor: int
+    text: str
+
+
+def warnings(due_item: str, others: Mapping[str, tuple[int, int]]) -> list[Warned]:
+    """
+    Warn of debts that would be collected twice under two names.
+
+    Args:
+        due_item: What is about to be collected.
+        others: Other due items of the debtors that would be billed: how many debtors have an open or collected debit, and their money.
+
+    Returns:
+        One warning an item; other spellings come first, then the most debtors.
+    """
+    found = list[Warned]()
+    for other, (debtors, amount_minor) in others.items():
+        has = "1 of these debtors has" if debtors == 1 else f"{debtors} of these debtors have"
+        open_or_collected = f"{has} an open or collected debit for {other}"
+        if alike(other, due_item):
+            text = f"{open_or_collected}, which reads like {due_item}: order with that spelling, or they pay twice."
+            found.append(Warned("spelling", other, debtors, amount_minor, text))
+        else:
+            text = f"{open_or_collected}; make sure that {due_item} is another debt."
+            found.append(Warned("name", other, debtors, amount_minor, text))
+    return sorted(found, key=lambda warned: (warned.code != "spelling", -warned.debtors, warned.due_item))
 
 
 def _is_month(part: str) -> bool:

@@ -18,6 +18,7 @@ billed later:
 | `blacklisted_email` | the debtor's e-mail address is on the blacklist |
 | `collected` | this item was collected already |
 | `under_way` | this item is being collected |
+| `refunded_before` | this item was refunded or voided (`tether_core.refunded_before`) |
 | `returned` | this item came back; another try is decided by the reason, not by a run |
 | `charged_back` | a debit from this account was charged back before, and not for want of money |
 | `tried_enough` | this item was tried as often as allowed |
@@ -57,7 +58,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from tether_core import iban as ibans
-from tether_core import vop
+from tether_core import refunded_before, vop
 from tether_core.billing import AttemptState
 from tether_core.blacklist import Listing, policy_for
 from tether_core.errors import InvalidIban, InvalidRequest
@@ -142,6 +143,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         tried_elsewhere_days_ago: Whole days since a debit from this account was last tried for another upload.
         paid_minor: What this account has paid, or is about to, in all.
         check: The last check before billing.
+        refunds: Debits of the same account, for the same money, that were refunded or voided.
+        set_aside: Verdicts that a person has set aside for this debtor and this run (`tether_core.overrides`).
         again: Whether this is a try after a return, decided by the return's reason.
     """
 
@@ -163,6 +166,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     tried_elsewhere_days_ago: int | None = None
     paid_minor: int = 0
     check: vop.Score | None = None
+    refunds: tuple[refunded_before.Refund, ...] = ()
+    set_aside: frozenset[str] = frozenset()
     again: bool = False
 
     def __repr__(self) -> str:
@@ -250,6 +255,13 @@ def _under_way(one: Candidate, _: Terms) -> str | None:
     return f"A debit for this item is {one.item_state}; its outcome comes first."
 
 
+def _refunded_before(one: Candidate, terms: Terms) -> str | None:
+    refund = refunded_before.find(one.refunds, due_item=terms.due_item)
+    if refund is None:
+        return None
+    return f"The debit for this item was {refund.kind} (billing attempt {refund.attempt_id}); an override with a reason bills it again."
+
+
 def _returned(one: Candidate, _: Terms) -> str | None:
     if not one.item_returned or one.again:
         return None
@@ -333,6 +345,7 @@ VERDICTS: Final[dict[str, _Rule]] = {
     "blacklisted_email": _blacklisted_email,
     "collected": _collected,
     "under_way": _under_way,
+    "refunded_before": _refunded_before,
     "returned": _returned,
     "charged_back": _charged_back,
     "tried_enough": _tried_enough,
@@ -359,7 +372,7 @@ def judge(one: Candidate, *, terms: Terms) -> Verdict:
         The first verdict that hits, or "billable".
     """
     for code, rule in VERDICTS.items():
-        text = rule(one, terms)
+        text = None if code in one.set_aside else rule(one, terms)
         if text is not None:
             return Verdict(code, text)
     return BILLABLE

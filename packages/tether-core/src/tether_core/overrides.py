@@ -9,15 +9,15 @@ Only the verdicts of `OVERRIDABLE` can be set aside. No override reaches a debit
 blacklist, or what the scheme demands.
 
 >>> given = Override(("refunded_before",), "Refunded by mistake", debtor_ids=(7,), given_by="ops")
->>> sorted(of_debtor([given], 7)), sorted(of_debtor([given], 8))
-(['refunded_before'], [])
+>>> of_debtors([given], [7, 8])
+{7: frozenset({'refunded_before'})}
 >>> require_known(Override(("blocked",), "I insist"))
 Traceback (most recent call last):
     ...
 tether_core.errors.InvalidRequest: overrides: the verdict blocked cannot be overridden; those that can: refunded_before
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -25,7 +25,7 @@ import msgspec
 
 from tether_core.errors import InvalidRequest
 
-__all__ = ["OVERRIDABLE", "Override", "of_debtor", "require_known"]
+__all__ = ["OVERRIDABLE", "Override", "of_debtors", "require_known"]
 
 OVERRIDABLE: Final = frozenset({"refunded_before"})
 
@@ -70,12 +70,22 @@ def require_known(override: Override) -> None:
         raise InvalidRequest("say why; the reason is kept with the run", field="overrides")
 
 
-def of_debtor(overrides: Iterable[Override], debtor_id: int) -> frozenset[str]:
-    """The verdicts that *overrides* set aside for the debtor of *debtor_id*, of those that can be."""
-    named = {
-        verdict
-        for override in overrides
-        if override.debtor_ids is None or debtor_id in override.debtor_ids
-        for verdict in override.verdicts
-    }
-    return OVERRIDABLE & named
+def of_debtors(overrides: Iterable[Override], debtor_ids: Sequence[int]) -> dict[int, frozenset[str]]:
+    """
+    The verdicts that are set aside for some debtors, of those that can be.
+
+    Args:
+        overrides: Of a run.
+        debtor_ids: The debtors.
+
+    Returns:
+        Verdicts by debtor; debtors without any are missing.
+    """
+    found = dict[int, frozenset[str]]()
+    for override in overrides:
+        verdicts = OVERRIDABLE.intersection(override.verdicts)
+        named = None if override.debtor_ids is None else frozenset(override.debtor_ids)
+        for debtor_id in debtor_ids:
+            if verdicts and (named is None or debtor_id in named):
+                found[debtor_id] = found.get(debtor_id, frozenset()) | verdicts
+    return found

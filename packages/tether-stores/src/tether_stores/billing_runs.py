@@ -1,6 +1,6 @@
 """Billing runs: one short function per query of `sql/billing_runs.sql`, which tells how its rows live."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -8,8 +8,9 @@ import msgspec
 from tether_core.billing_run import Ordered, RunState
 from tether_core.blacklist import email_key, name_key
 from tether_core.eligibility import Candidate, Terms
-from tether_core.overrides import Override
+from tether_core.overrides import Override, of_debtors
 from tether_core.payer import Payer
+from tether_core.refunded_before import Refund, same_debit
 from tether_core.vop import Score
 
 from tether_stores import blacklist
@@ -32,6 +33,7 @@ __all__ = [
     "one",
     "open_attempts",
     "ordered",
+    "other_items",
     "owing",
     "progress",
     "refusals",
@@ -346,6 +348,7 @@ async def owing(
     after: int = 0,
     ids: Sequence[int] | None = None,
     without: Sequence[int] = (),
+    overrides: Sequence[Override] = (),
 ) -> list[Owing]:
     """
     What is known of debtors when it is asked whether an item is to be collected.
@@ -359,6 +362,7 @@ async def owing(
         after: Of an upload: only debtors after this row.
         ids: Only these debtors, or `None`.
         without: Attempts that do not count: those that are about to be sent.
+        overrides: The verdicts that are set aside for the run.
 
     Returns:
         Up to *limit* debtors, in the order of their rows.
@@ -376,7 +380,10 @@ async def owing(
         },
         binary=True,
     )
-    return await _with_listings(conn, [_owing(row) for row in await cursor.fetchall()], now=now)
+    rows = await cursor.fetchall()
+    set_aside = of_debtors(overrides, [row[0] for row in rows])
+    owing = [_owing(row, set_aside.get(row[0], frozenset())) for row in rows]
+    return await _with_listings(conn, owing, now=now)
 
 
 async def _with_listings(conn: Connection, owing: list[Owing], *, now: datetime) -> list[Owing]:
@@ -404,17 +411,35 @@ async def _with_listings(conn: Connection, owing: list[Owing], *, now: datetime)
     ]
 
 
+async def other_items(
+    conn: Connection, debtor_ids: Sequence[int], *, due_item: str
+) -> list[tuple[str, int, int]]:
+    """
+    Open and collected debits of debtors under other due items.
+
+    Args:
+        conn: Any connection.
+        debtor_ids: Whose.
+        due_item: What is about to be collected; debits for it are left out.
+
+    Returns:
+        Due item, how many of the debtors, and their money in whole minor units; one entry an item.
+    """
+    cursor = await conn.execute(_SQL["other_items"], {"debtor_ids": list(debtor_ids), "due_item": due_item})
+    return [(item, debtors, amount_minor) for item, debtors, amount_minor in await cursor.fetchall()]
+
+
 async def upload_state(conn: Connection, upload_id: int) -> tuple[str, bool] | None:
     """How an upload stands, and whether it was only a dry run; or `None` where there is no such upload."""
     row = await (await conn.execute(_SQL["upload_state"], {"upload_id": upload_id})).fetchone()
     return None if row is None else (str(row[0]), bool(row[1]))
 
 
-def _owing(row: tuple[Any, ...]) -> Owing:
+def _owing(row: tuple[Any, ...], set_aside: frozenset[str]) -> Owing:
     row_id, iban, fingerprint, amount_minor, currency, name, first, last, *rest = row
     bic, street, house_number, postcode, city, province, country, mandate_id, reference, *facts = rest
     verdict, cause, listed, listed_because, item_state, returned, tries, next_number, *facts = facts
-    charged_back_for, days_ago, paid_minor, score, answered, result, email = facts
+    charged_back_for, days_ago, paid_minor, score, answered, result, email, customer_id, refunds = facts
     candidate = Candidate(
         debtor_id=row_id,
         iban=iban,
@@ -432,6 +457,8 @@ def _owing(row: tuple[Any, ...]) -> Owing:
         tried_elsewhere_days_ago=days_ago,
         paid_minor=paid_minor,
         check=None if result is None else Score(score, answered, result),
+        refunds=tuple(_refunds(refunds or (), (reference, mandate_id, customer_id))),
+        set_aside=set_aside,
     )
     payer = Payer(
         iban,
@@ -449,6 +476,12 @@ def _owing(row: tuple[Any, ...]) -> Owing:
         reference,
     )
     return Owing(candidate, payer, bytes(fingerprint), next_number, email)
+
+
+def _refunds(rows: Sequence[Any], values: tuple[str | None, str | None, str | None]) -> Iterator[Refund]:
+    for attempt_id, kind, due_item, same_debtor, same_upload, days_ago, *others in rows:
+        if same_debtor or same_debit(values, (others[0], others[1], others[2])):
+            yield Refund(attempt_id, kind, due_item, same_debtor, bool(same_upload), days_ago)
 
 
 def _maybe(row: tuple[Any, ...] | None) -> Run | None:

@@ -15,10 +15,11 @@ from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody, Parameter
 from prometheus_client import Gauge
-from tether_core import billing_run, brake, eligibility, iban
+from tether_core import billing_run, brake, due_items, eligibility, iban
 from tether_core.billing_run import RunCause, RunState, require_new
+from tether_core.due_items import Warned
 from tether_core.eligibility import Terms, Totals
-from tether_core.errors import IllegalStep, InvalidRequest, StoreUnreachable, Unavailable
+from tether_core.errors import IllegalStep, InvalidRequest, OrderedBefore, StoreUnreachable, Unavailable
 from tether_core.jobs import PLAN, SEND, Job
 from tether_core.overrides import Override, require_known
 from tether_stores import billing_runs, gateway_accounts, redis_limits
@@ -126,6 +127,8 @@ class Preview(msgspec.Struct, frozen=True):
         amount_minor: Their money.
         canaries: Of these, sent first.
         skipped: Debtors it would not bill, by verdict.
+        warnings: Debits of the same debtors under another spelling or name of the due item.
+        ordered_before: What an order would be refused for because of an earlier run of the upload, or null.
         debtors: One page of them, in the order of their rows.
         next: Give it as `cursor` for the next page; null on the last one.
     """
@@ -134,6 +137,8 @@ class Preview(msgspec.Struct, frozen=True):
     amount_minor: int
     canaries: int
     skipped: dict[str, int]
+    warnings: list[Warned]
+    ordered_before: str | None
     debtors: list[Choice]
     next: str | None
 
@@ -251,7 +256,15 @@ async def order(
             _require_read(await billing_runs.upload_state(conn, upload_id))
             await _require_account(conn, state, data.account)
             after = decode_cursor(cursor) or 0
-            preview = await _preview(conn, upload_id, terms=terms, now=now, after=after, limit=limit)
+            preview = await _preview(
+                conn, upload_id, terms=terms, overrides=overrides, now=now, after=after, limit=limit
+            )
+            try:
+                require_new(
+                    await billing_runs.ordered(conn, upload_id), due_item=terms.due_item, again=data.again
+                )
+            except OrderedBefore as exc:
+                preview = msgspec.structs.replace(preview, ordered_before=str(exc))
         return Response(preview, status_code=200)
     async with transaction(state.pool) as conn:
         if (before := await order_keys.find(conn, key)) is not None:
@@ -383,18 +396,38 @@ async def _bad_share(conn: Connection, run: Run, *, now: datetime) -> float:
 
 
 async def _preview(
-    conn: Connection, upload_id: int, *, terms: Terms, now: datetime, after: int, limit: int
+    conn: Connection,
+    upload_id: int,
+    *,
+    terms: Terms,
+    overrides: tuple[Override, ...],
+    now: datetime,
+    after: int,
+    limit: int,
 ) -> Preview:
     so_far, last, canaries = Totals(), 0, 0
     skipped, shown = Counter[str](), list[Choice]()
+    others = dict[str, tuple[int, int]]()
     while owing := await billing_runs.owing(
-        conn, due_item=terms.due_item, now=now, limit=_CHUNK, upload_id=upload_id, after=last
+        conn,
+        due_item=terms.due_item,
+        now=now,
+        limit=_CHUNK,
+        upload_id=upload_id,
+        after=last,
+        overrides=overrides,
     ):
         last = owing[-1].candidate.debtor_id
         planned = eligibility.plan([one.candidate for one in owing], terms=terms, so_far=so_far)
         so_far = planned.so_far
         canaries += sum(choice.canary for choice in planned.choices)
         skipped.update(choice.verdict.code for choice in planned.choices if not choice.verdict.billable)
+        billed = [choice.candidate.debtor_id for choice in planned.choices if choice.verdict.billable]
+        for item, debtors, amount_minor in await billing_runs.other_items(
+            conn, billed, due_item=terms.due_item
+        ):
+            before = others.get(item, (0, 0))
+            others[item] = (before[0] + debtors, before[1] + amount_minor)
         wanted = (choice for choice in planned.choices if choice.candidate.debtor_id > after)
         shown += [_shown(choice) for choice, _ in zip(wanted, range(limit + 1 - len(shown)), strict=False)]
     more = len(shown) > limit
@@ -404,6 +437,8 @@ async def _preview(
         so_far.amount_minor,
         canaries,
         dict(skipped),
+        due_items.warnings(terms.due_item, others),
+        None,
         shown,
         encode_cursor(shown[-1].debtor_id) if more else None,
     )

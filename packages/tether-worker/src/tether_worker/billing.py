@@ -384,6 +384,7 @@ async def claim(
             limit=len(rows),
             ids=[row.debtor_id for row in rows],
             without=[row.send.attempt.id for row in rows],
+            overrides=run.overrides,
         )
         room = await _room(conn, account=account, now=now)
         claims, written, facts = _judged(

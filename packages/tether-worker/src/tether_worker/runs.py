@@ -88,7 +88,13 @@ async def plan_chunk(pool: Pool, *, now: datetime, limit: int = CHUNK) -> int:
         if run is None:
             return 0
         owing = await billing_runs.owing(
-            conn, due_item=run.due_item, now=now, limit=limit, upload_id=run.upload_id, after=run.planned_to
+            conn,
+            due_item=run.due_item,
+            now=now,
+            limit=limit,
+            upload_id=run.upload_id,
+            after=run.planned_to,
+            overrides=run.overrides,
         )
         if not owing:
             canaries = run.terms.canary_share > 0 and run.planned_count > 0

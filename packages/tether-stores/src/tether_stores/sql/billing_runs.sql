@@ -226,7 +226,7 @@ select
     extract(day from %(now)s - account.tried_elsewhere_at)::integer,
     coalesce(account.paid_minor, 0),
     checked.score, checked.answered, checked.result,
-    d.email
+    d.email, d.customer_id, account.refunds
 from debtors d
 left join lateral (
     select b.action, b.reason_code
@@ -261,7 +261,14 @@ left join lateral (
             where a.withheld is null and a.state not in ('voided', 'refunded') and forgiven.attempt_id is null
                 and other.upload_id is distinct from d.upload_id
         ) as tried_elsewhere_at,
-        sum(a.amount_minor) filter (where a.state in ('pending', 'unknown', 'approved'))::bigint as paid_minor
+        sum(a.amount_minor) filter (where a.state in ('pending', 'unknown', 'approved'))::bigint as paid_minor,
+        -- Refunded or voided; which of them asked for the same money is decided by the core.
+        json_agg(json_build_array(
+            a.id, case when a.payment_stage = 70 then 'voided' else 'refunded' end, coalesce(a.due_item, 'once'),
+            a.debtor_id = d.id, other.upload_id = d.upload_id,
+            extract(day from %(now)s - coalesce(a.sent_at, a.created_at))::integer,
+            other.reference, other.mandate_id, other.customer_id
+        )) filter (where a.payment_stage in (70, 80)) as refunds
     from billing_attempts a
     join debtors other on other.id = a.debtor_id
     left join forgiven_disputes forgiven
@@ -278,3 +285,14 @@ limit %(limit)s;
 -- upload_state --
 -- How an upload stands. 0 or 1 row.
 select state, dry_run from uploads where id = %(upload_id)s;
+
+-- other_items --
+-- Open and collected debits of n debtors under other due items than %(due_item)s. One row per item: due_item, how many of the
+-- debtors, their money.
+select coalesce(a.due_item, 'once'), count(distinct a.debtor_id), sum(a.amount_minor)::bigint
+from billing_attempts a
+where
+    a.debtor_id = any(%(debtor_ids)s::bigint[]) and coalesce(a.due_item, 'once') <> %(due_item)s
+    and a.state in ('pending', 'unknown', 'approved')
+group by 1
+order by 1;
