@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import httpx
+import obstore
 import pytest
 from obstore.store import S3Store
 from tether_core.errors import InvalidRequest, StoreUnreachable
@@ -94,9 +96,30 @@ async def test_a_stream_that_fails_leaves_nothing(
     assert [one async for one in objects.listed(store, folder)] == []
     if isinstance(store, S3Store):
         server: Endpoint = request.getfixturevalue("s3")
-        async with httpx.AsyncClient() as client:
-            unfinished = await client.get(f"{server.url}/tether?uploads")
-        assert "<Key>" not in unfinished.text
+        # What is not finished lies where only the store's own interface shows it.
+        files = f"http://127.0.0.1:{server._own_ports['filer.port']}/buckets/tether"
+        async with httpx.AsyncClient(headers={"accept": "application/json"}, trust_env=False) as client:
+            assert (await client.get(f"{files}/")).is_success
+            unfinished = await client.get(f"{files}/.uploads/")
+        assert unfinished.status_code == 404 or not unfinished.json()["Entries"]
+
+
+async def test_a_store_that_is_real_refuses_a_wrong_secret_and_a_link_that_was_changed(s3: Endpoint) -> None:
+    """A store that takes any secret would hide that ours are not sent, and let a link of one file open all others."""
+    mine, other = s3.environment, {**s3.environment, "AWS_SECRET_ACCESS_KEY": "another-secret"}
+    store = open_objects(Settings.from_env(mine))
+    await objects.put(store, "linked/a", pieces(b"a"))
+    await objects.put(store, "linked/b", pieces(b"b"))
+    stranger = open_objects(Settings.from_env(other))
+    assert not await objects.answers(stranger)
+    with pytest.raises(StoreUnreachable):
+        await objects.put(stranger, "linked/c", pieces(b"c"))
+    assert await objects.stat(store, "linked/c") is None
+    assert isinstance(store, S3Store)
+    link = await obstore.sign_async(store, "GET", "linked/a", timedelta(minutes=1))
+    async with httpx.AsyncClient(trust_env=False) as client:
+        assert (await client.get(link)).content == b"a"
+        assert (await client.get(link.replace("linked/a", "linked/b"))).status_code == 403
 
 
 async def test_what_is_deleted_is_gone_and_may_be_deleted_again(store: Objects, folder: str) -> None:

@@ -1,7 +1,7 @@
 """
 The object store: where files live, whole and under a key that is used once.
 
-A store is an S3 bucket (AWS, MinIO and the like, through `AWS_*`) or, on a single machine, a folder
+A store is an S3 bucket (AWS, SeaweedFS, MinIO and the like, through `AWS_*`) or, on a single machine, a folder
 (`TETHER_OBJECTS_DIR`). Nothing here ever holds a file in memory: what is put comes in as a stream of chunks and what is got
 goes out as one. An object appears whole or not at all: a stream that fails half-way leaves none.
 

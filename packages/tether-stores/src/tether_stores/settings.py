@@ -106,7 +106,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     aws_default_region: Annotated[str, _env("AWS_DEFAULT_REGION", "Object store: region.")] = "us-east-1"
     aws_bucket: Annotated[str, _env("AWS_BUCKET", "Object store: bucket, which must exist.")] = ""
     aws_endpoint: Annotated[
-        str, _env("AWS_ENDPOINT", "Object store: endpoint of MinIO and the like; empty for AWS.")
+        str, _env("AWS_ENDPOINT", "Object store: endpoint of SeaweedFS, MinIO and the like; empty for AWS.")
     ] = ""
     objects_dir: Annotated[
         str, _env("TETHER_OBJECTS_DIR", "A local folder instead of an object store: one machine only.")

@@ -3,7 +3,7 @@ The services Tether stands on, real ones, on this machine, with nothing installe
 
 What the environment names is used as it is: `DATABASE_URL`, `REDIS_URL`, and for objects `AWS_ENDPOINT`,
 `AWS_BUCKET` or `TETHER_OBJECTS_DIR`. What it does not name is started: Postgres and Redis from wheels (or
-`redis-server` from PATH), objects in a folder or, where an S3 endpoint is wanted, by `moto`. Ports and
+`redis-server` from PATH), objects in a folder or, where an S3 endpoint is wanted, by SeaweedFS. Ports and
 passwords are fresh each time, so any number of copies run side by side. Everything ends with the `with`
 block, and also when the program that holds it is killed.
 
@@ -64,7 +64,7 @@ def running(
         environ: Settings that may name services; those are used and left alone.
         folder: Where the data lives, kept at the end and used again next time; `None` is a temporary folder.
         s3: Whether objects shall be behind an S3 endpoint rather than in a folder.
-        docker: Whether a Docker engine shall bring Postgres, Redis and MinIO.
+        docker: Whether a Docker engine shall bring Postgres, Redis and SeaweedFS.
 
     Yields:
         The services, each of which has answered a real connection.

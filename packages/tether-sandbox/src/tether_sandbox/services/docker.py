@@ -1,5 +1,5 @@
 """
-Postgres, Redis and MinIO from containers, where a Docker engine answers.
+Postgres, Redis and SeaweedFS from containers, where a Docker engine answers.
 
 This is the way for those who want the very images of production. It needs a running engine and, the first
 time, a network to pull the images from. `testcontainers` removes the containers at the end, and by its
@@ -61,15 +61,13 @@ def containers(*, wanted: set[str]) -> Iterator[dict[str, str]]:
             described = DockerContainer("redis:7").with_command(command)
             found["REDIS_URL"] = f"redis://:{password}@{address(described, port=6379)}/0"
         if "objects" in wanted:
-            # A folder below the data is a bucket.
-            command = ["-c", f"mkdir -p /data/{BUCKET} && exec minio server /data"]
+            command = ["mini", "-dir=/data", f"-bucket={BUCKET}", "-master.telemetry=false"]
             described = (
-                DockerContainer("minio/minio:RELEASE.2025-04-22T22-12-26Z")
-                .with_envs(MINIO_ROOT_USER="tether", MINIO_ROOT_PASSWORD=password)
-                .with_kwargs(entrypoint="sh")
+                DockerContainer("chrislusf/seaweedfs:4.48")
+                .with_envs(AWS_ACCESS_KEY_ID="tether", AWS_SECRET_ACCESS_KEY=password)
                 .with_command(command)
             )
-            found |= settings(f"http://{address(described, port=9000)}", secret=password)
+            found |= settings(f"http://{address(described, port=8333)}", secret=password)
         _await_answers(found)
         yield found
 
@@ -105,4 +103,4 @@ def _ping(url: str) -> bool:
 
 
 def _get(url: str) -> bool:
-    return httpx.get(f"{url}/minio/health/live", timeout=2).is_success
+    return httpx.get(f"{url}/status", timeout=2).is_success

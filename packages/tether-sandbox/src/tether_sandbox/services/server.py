@@ -150,6 +150,10 @@ class Server:
     def _command(self, port: int) -> list[str]:
         raise NotImplementedError
 
+    def _environ(self) -> dict[str, str]:
+        """Variables the program is given beside ours."""
+        return {}
+
     def _probe(self, port: int) -> None:
         """Return once the server answers on *port*; raise anything while it does not."""
         raise NotImplementedError
@@ -250,6 +254,7 @@ class Server:
             self._process = subprocess.Popen(
                 self._command(port),
                 cwd=self.folder,
+                env={**os.environ, **self._environ()},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
