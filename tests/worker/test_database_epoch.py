@@ -1,0 +1,305 @@
+"""What a worker claims, makes and records after the database went back."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from tether_core.eligibility import Terms
+from tether_core.errors import GatewaySilent
+from tether_core.limits import Permit
+from tether_core.sending import Rules
+from tether_sandbox.gateway import Faults, Setup, Simulator, running
+from tether_sandbox.uploads import Owed, seed_upload
+from tether_stores import billing_runs, database_epoch
+from tether_stores.database_epoch import Watch
+from tether_stores.postgres import transaction
+from tether_stores.redis import open_redis
+from tether_stores.redis_limits import Limiter
+from tether_stores.settings import Settings
+from tether_worker import billing as worker
+from tether_worker.asking import Asking, limited, parties_of
+from tether_worker.billing import Billing, claim, send_until
+from tether_worker.database_epoch import review, want_lost_days
+from tether_worker.gateways import open_gateways
+from tether_worker.reconciliation import reconcile
+from tether_worker.runs import plan_chunk
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tether_stores.postgres import Connection, Pool
+
+SETUP = Setup(result_after_s=3600, hidden_s=3600)
+RULES = Rules(lease_s=75, settle_s=900)
+PERMIT = Permit(go=True, generation=0)
+TOKENS = count()
+ACCOUNTS = count(7_000_000)
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    """One gateway for the module; each test has accounts of its own."""
+    with running(SETUP) as one:
+        yield one
+
+
+class World:
+    """One test's database, its worker's needs, and its time."""
+
+    def __init__(self, pool: Pool, conn: Connection, url: str) -> None:
+        self.pool, self.conn, self.url = pool, conn, url
+        self.now = datetime.now(UTC)
+        self.billing: Billing
+        self.asking: Asking
+        self.watch: Watch
+
+    async def run(self, debtors: int, *, plan: bool = True) -> int:
+        """Make a run over some debtors; gives its id."""
+        # The simulator outlives the database; what is made of rows must not come again.
+        await self.conn.execute(f"alter table debtors alter column id restart with {next(ACCOUNTS) * 100}")
+        owed = [Owed(_iban(next(ACCOUNTS)), 1_000 + n) for n in range(debtors)]
+        upload_id, _ = seed_upload(self.url, owed, now=self.now)
+        run_id = await billing_runs.add(
+            self.conn, upload_id=upload_id, account="default", terms=Terms(), created_by="tests", now=self.now
+        )
+        if plan:
+            await self.plan()
+        return run_id
+
+    async def plan(self) -> None:
+        while await plan_chunk(self.pool, now=self.now):
+            pass
+
+    async def claim(self, run_id: int) -> list[Any]:
+        account = (await self.billing.gateways.accounts())["default"]
+        claims, _ = await claim(self.billing, run_id, account=account, permit=PERMIT, limit=100)
+        return claims
+
+    async def send(self) -> int:
+        return await send_until(self.billing, end_s=asyncio.get_running_loop().time() + 20)
+
+    async def go_back(self) -> None:
+        """Have the database differ from what was seen last, as a promoted standby does."""
+        await self.conn.execute("update database_epochs set timeline = timeline + 1 where ended_at is null")
+
+    async def states(self) -> list[tuple[Any, ...]]:
+        cursor = await self.conn.execute(
+            "select state, sends, send_at is not null, withheld from billing_attempts order by id"
+        )
+        return await cursor.fetchall()
+
+
+def _iban(number: int) -> str:
+    account = f"50010517{number:010d}"
+    return f"DE{98 - int(f'{account}131400') % 97:02d}{account}"
+
+
+@pytest.fixture
+async def world(
+    pool: Pool, conn: Connection, database_url: str, environment: dict[str, str], simulator: Simulator
+) -> AsyncIterator[World]:
+    """A worker whose watch has confirmed the first epoch."""
+    simulator.faults(Faults())
+    one = World(pool, conn, database_url)
+    settings = Settings.from_env(
+        environment
+        | {
+            "EMP_API_URL": simulator.url,
+            "EMP_API_LOGIN": SETUP.login,
+            "EMP_API_PASSWORD": SETUP.passwords[0],
+            "EMP_TERMINAL_TOKEN": SETUP.terminals[0],
+            "EMP_TIMEOUT": "1",
+            "EMP_RATE_LIMIT": "5000",
+            "RECONCILIATION_RATE_LIMIT": "5000",
+        }
+    )
+    async with (
+        open_gateways(pool, settings=settings, connections_max=worker.CALLS_MAX) as gateways,
+        open_redis(settings.redis_url, name="tests", timeout_s=20) as cache,
+    ):
+        one.watch = Watch(
+            cache=cache,
+            store=None,
+            clock=lambda: one.now,
+            token=lambda: f"token-{next(TOKENS)}",
+            is_pulsing=True,
+        )
+        limiter = Limiter(cache)
+        one.billing = Billing(
+            pool, gateways, limiter, RULES, lambda: one.now, asyncio.Event(), watch=one.watch
+        )
+        one.asking = Asking(pool, parties_of(gateways), limited(limiter), lambda: one.now, lambda: 0.5)
+        await one.watch.probe(pool)
+        yield one
+
+
+async def test_a_worker_that_has_not_noticed_claims_nothing(world: World) -> None:
+    """Between the switch and its next probe it would submit everything that the lost history has submitted."""
+    run_id = await world.run(3)
+    await world.go_back()
+    assert await world.claim(run_id) == []
+    assert await world.send() == 0
+    await world.watch.probe(world.pool)
+    # Noticed, and not reviewed yet.
+    assert await world.claim(run_id) == []
+    assert not await review(world.pool, now=world.now)
+    assert await world.states() == [("unknown", 0, False, None)] * 3
+    assert await world.claim(run_id) == []
+
+
+async def test_a_worker_that_has_never_probed_claims_nothing(world: World) -> None:
+    """It does not know which history it sees."""
+    run_id = await world.run(1)
+    options = {
+        "cache": None,
+        "store": None,
+        "clock": lambda: world.now,
+        "token": lambda: "x",
+        "is_pulsing": True,
+    }
+    world.billing = msgspec.structs.replace(world.billing, watch=Watch(**options))  # type: ignore[arg-type]
+    assert await world.claim(run_id) == []
+
+
+async def test_what_the_lost_history_submitted_is_found_and_the_rest_is_submitted(
+    world: World, simulator: Simulator
+) -> None:
+    """The first pays once; the money of the second is not lost."""
+    first = await world.run(2)
+    assert await world.send() == 2
+    second = await world.run(2)
+    # As an older copy has it.
+    await world.conn.execute(
+        "update billing_attempts set state = 'pending', payment_stage = 0, unique_id = null, sends = 0, sent_at = null,"
+        " send_at = created_at where run_id = %s",
+        (first,),
+    )
+    await world.go_back()
+    await world.watch.probe(world.pool)
+    assert not await review(world.pool, now=world.now)
+    assert [state for state, *_ in await world.states()] == ["unknown"] * 4
+    for _ in range(12):
+        world.now += timedelta(minutes=5)
+        while await reconcile(world.asking, rules=RULES):
+            pass
+    cursor = await world.conn.execute("select run_id, send_at is not null from billing_attempts order by id")
+    # The answers about the first wait in the inbox; none of them may be submitted.
+    assert await cursor.fetchall() == [(first, False)] * 2 + [(second, True)] * 2
+    await world.watch.probe(world.pool)
+    assert await world.send() == 2
+    assert simulator.sums()["debited_twice"] == []
+
+
+async def test_a_large_review_goes_on_where_it_was_left(world: World) -> None:
+    """A worker that dies in the middle leaves a part; nothing is claimed until the next one has done the rest."""
+    run_id = await world.run(25)
+    await world.go_back()
+    await world.watch.probe(world.pool)
+    chunks = 0
+    while await review(world.pool, now=world.now, limit=10):
+        chunks += 1
+        assert await world.claim(run_id) == []
+    assert chunks == 2
+    assert [state for state, *_ in await world.states()] == ["unknown"] * 25
+    async with world.pool.connection() as conn:
+        epoch = await database_epoch.current(conn)
+    assert epoch is not None
+    assert (epoch.number, epoch.submissions, epoch.reviewed_at) == (2, 25, world.now)
+
+
+async def test_a_plan_that_was_lost_is_made_again_as_inquiries(world: World) -> None:
+    """The ids are made of debtor and due item: the lost history has submitted these very debits."""
+    await world.run(3, plan=False)
+    await world.go_back()
+    await world.watch.probe(world.pool)
+    assert not await review(world.pool, now=world.now)
+    await world.plan()
+    assert await world.states() == [("unknown", 0, False, None)] * 3
+    # Debtors that are recorded after the loss were never anybody else's.
+    await world.run(2)
+    assert (await world.states())[3:] == [("pending", 0, True, None)] * 2
+
+
+async def test_the_first_epoch_makes_no_inquiries(world: World) -> None:
+    """Each installation would begin with a quarter of an hour in which nothing is collected."""
+    await world.run(2)
+    assert not await review(world.pool, now=world.now)
+    assert await world.states() == [("pending", 0, True, None)] * 2
+
+
+async def test_an_answer_of_the_lost_history_is_not_recorded_on_a_row_that_took_its_id(world: World) -> None:
+    """Row ids come again after a loss: one debtor's answer would end the debit of another."""
+    run_id = await world.run(2)
+    claims = await world.claim(run_id)
+    assert len(claims) == 2
+    ids = [one.id for one in claims]
+    await world.conn.execute(
+        "update billing_attempts set transaction_id = 'that of another', sends = 1 where id = %s", (ids[0],)
+    )
+    await world.conn.execute("delete from billing_attempts where id = %s", (ids[1],))
+    before = await world.states()
+    answer = GatewaySilent(why="timeout")
+    await worker.record(world.billing, [worker.Told(one, "default", answer) for one in claims])
+    assert await world.states() == before
+
+
+async def test_an_inquiry_that_was_under_way_says_nothing_about_another_row(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gateway's "not found" for one debit would free another, whose call may be under way."""
+    await world.run(1)
+    await world.conn.execute(
+        "update billing_attempts set state = 'unknown', payment_stage = 10, send_at = null, sends = 1,"
+        " sent_at = created_at - interval '1 day', updated_at = created_at - interval '1 day'"
+    )
+    from tether_worker import rounds
+
+    inquire = rounds.ask
+
+    async def then_goes_back(*args: Any, **options: Any) -> Any:
+        found = await inquire(*args, **options)
+        await world.conn.execute("update billing_attempts set transaction_id = 'that of another'")
+        return found
+
+    monkeypatch.setattr(rounds, "ask", then_goes_back)
+    assert await reconcile(world.asking, rules=RULES) == 1
+    assert await world.states() == [("unknown", 1, False, None)]
+
+
+async def test_the_lists_of_the_lost_days_are_wanted_once(world: World) -> None:
+    """Notifications that were acknowledged do not come again by themselves; the gateway's lists have them."""
+    wanted = "select count(*), count(distinct day_on) from pulls"
+    await want_lost_days(world.asking).do()
+    assert await (await world.conn.execute(wanted)).fetchone() == (0, 0)
+    await world.conn.execute("update database_epochs set pulse_at = pulse_at - interval '3 days'")
+    await world.go_back()
+    await world.watch.probe(world.pool)
+    await want_lost_days(world.asking).do()
+    assert await (await world.conn.execute(wanted)).fetchone() == (15, 5)
+    await world.conn.execute("delete from pulls")
+    await want_lost_days(world.asking).do()
+    assert await (await world.conn.execute(wanted)).fetchone() == (0, 0)
+
+
+async def test_a_claim_and_the_next_epoch_exclude_each_other(world: World) -> None:
+    """A claim that commits after the review has passed would be submitted although nobody inquired."""
+    run_id = await world.run(1)
+    async with transaction(world.pool) as conn:
+        assert await world.watch.holds(conn)
+        await world.go_back()
+        probing = asyncio.create_task(world.watch.probe(world.pool))
+        # The claim of another worker, made in the same moment.
+        await conn.execute(
+            "update billing_attempts set send_at = null, sends = 1, sent_at = %s", (world.now,)
+        )
+        await asyncio.wait([probing], timeout=0.3)
+        assert not probing.done()
+    await probing
+    assert not await review(world.pool, now=world.now)
+    assert await world.states() == [("unknown", 1, False, None)]
+    assert await world.claim(run_id) == []
