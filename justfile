@@ -17,6 +17,14 @@ lint:
 test *ARGS:
     uv run pytest {{ARGS}}
 
+# the rules of the core and of the house, without any service: less than a minute
+fast *ARGS:
+    uv run pytest packages/tether-core/src tests/core tests/tidy tests/schema {{ARGS}}
+
+# how much of the core its own tests reach
+coverage:
+    uv run pytest packages/tether-core/src tests/core --cov=tether_core --cov-report=term-missing:skip-covered
+
 # the whole of Tether in a minute
 demo *ARGS:
     uv run tether-sandbox demo {{ARGS}}

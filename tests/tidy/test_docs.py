@@ -1,11 +1,13 @@
 """The pages: every link leads somewhere, and every name, command and setting they speak of exists."""
 
+from __future__ import annotations
+
 import argparse
 import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import tether_sandbox.__main__ as sandbox
@@ -13,6 +15,9 @@ import tether_web.__main__ as web
 import tether_worker.__main__ as worker
 from tether_sandbox.services.program import Launch
 from tether_stores.settings import described
+
+if TYPE_CHECKING:
+    from tests.tidy.conftest import Every
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("docs", "deploy", "examples", "benchmarks", "packages", "tests")
@@ -50,18 +55,21 @@ def _code(page: Path) -> Iterator[str]:
         yield from block.replace("\\\n", " ").splitlines() if block else [span]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_id)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_lead_somewhere(every: Every) -> None:
     """A reader who follows a dead link stops reading, and so does trust in the page it stood on."""
-    for inline, reference in _LINK.findall(_without_code(page.read_text())):
-        target, _, anchor = (inline or reference).partition("#")
-        if re.match(r"[a-z]+:", target):
-            continue
-        found = (page.parent / target).resolve() if target else page
-        assert found.is_relative_to(ROOT), f"{target} leads out of the repository"
-        assert found.exists(), f"{target} does not exist"
-        if anchor and found.suffix == ".md":
-            assert anchor in _anchors(found), f"{target or page.name} has no heading for #{anchor}"
+
+    def rule(page: Path) -> None:
+        for inline, reference in _LINK.findall(_without_code(page.read_text())):
+            target, _, anchor = (inline or reference).partition("#")
+            if re.match(r"[a-z]+:", target):
+                continue
+            found = (page.parent / target).resolve() if target else page
+            assert found.is_relative_to(ROOT), f"{target} leads out of the repository"
+            assert found.exists(), f"{target} does not exist"
+            if anchor and found.suffix == ".md":
+                assert anchor in _anchors(found), f"{target or page.name} has no heading for #{anchor}"
+
+    every(PAGES, rule)
 
 
 def test_every_page_of_the_docs_can_be_found() -> None:
@@ -76,17 +84,20 @@ def test_every_page_of_the_docs_can_be_found() -> None:
     assert [_id(page) for page in lost] == []
 
 
-@pytest.mark.parametrize("page", ["docs/start.md", "deploy/compose.yaml"])
-def test_whoever_follows_a_page_is_told_every_setting_that_is_needed(page: str) -> None:
+def test_whoever_follows_a_page_is_told_every_setting_that_is_needed(every: Every) -> None:
     """Without one of these a program complains when it starts, or does not start."""
-    text = (ROOT / page).read_text()
-    if page.endswith(".md"):
-        text = text.partition("The least is")[2].partition("2. ")[0]
-    needed = (
-        "DATABASE_URL REDIS_URL AWS_BUCKET EMP_API_LOGIN EMP_API_PASSWORD EMP_TERMINAL_TOKEN EMP_API_URL "
-        "TETHER_API_KEYS TETHER_FINGERPRINT_KEY"
-    )
-    assert set(needed.split()) <= set(_VARIABLE.findall(text))
+
+    def rule(page: str) -> None:
+        text = (ROOT / page).read_text()
+        if page.endswith(".md"):
+            text = text.partition("The least is")[2].partition("2. ")[0]
+        needed = (
+            "DATABASE_URL REDIS_URL AWS_BUCKET EMP_API_LOGIN EMP_API_PASSWORD EMP_TERMINAL_TOKEN EMP_API_URL "
+            "TETHER_API_KEYS TETHER_FINGERPRINT_KEY"
+        )
+        assert set(needed.split()) <= set(_VARIABLE.findall(text))
+
+    every(["docs/start.md", "deploy/compose.yaml"], rule)
 
 
 def _children(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
@@ -113,14 +124,17 @@ def _understood(program: str, words: list[str]) -> None:
             return  # the command to run
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_id)
-def test_commands_on_pages_exist(page: Path) -> None:
+def test_commands_on_pages_exist(every: Every) -> None:
     """The first thing a newcomer does is to copy a command; one that is refused is often the last."""
-    if page.name == "CHANGELOG.md":
-        return  # speaks of its own time
-    for line in _code(page):
-        for program, rest in _COMMAND.findall(line):
-            _understood(program, rest.split())
+
+    def rule(page: Path) -> None:
+        if page.name == "CHANGELOG.md":
+            return  # speaks of its own time
+        for line in _code(page):
+            for program, rest in _COMMAND.findall(line):
+                _understood(program, rest.split())
+
+    every(PAGES, rule)
 
 
 def test_a_command_that_does_not_exist_is_found() -> None:
@@ -141,18 +155,23 @@ def _tree(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
         yield from _tree(child)
 
 
-@pytest.mark.parametrize("program", PARSERS)
-def test_every_option_is_explained(program: str) -> None:
+def test_every_option_is_explained(every: Every) -> None:
     """`--help` is the page that people read first; an option without a word is one they leave alone."""
-    for parser in _tree(PARSERS[program]()):
-        text = parser.format_help()
-        for action in parser._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                assert {choice.dest for choice in action._choices_actions} == set(action.choices), parser.prog
-                assert all(choice.help for choice in action._choices_actions), parser.prog
-            elif action.option_strings:
-                assert action.help, f"{parser.prog} {action.option_strings[-1]}"
-                assert action.option_strings[-1] in text, f"{parser.prog} {action.option_strings[-1]}"
+
+    def rule(program: str) -> None:
+        for parser in _tree(PARSERS[program]()):
+            text = parser.format_help()
+            for action in parser._actions:
+                if isinstance(action, argparse._SubParsersAction):
+                    assert {choice.dest for choice in action._choices_actions} == set(action.choices), (
+                        parser.prog
+                    )
+                    assert all(choice.help for choice in action._choices_actions), parser.prog
+                elif action.option_strings:
+                    assert action.help, f"{parser.prog} {action.option_strings[-1]}"
+                    assert action.option_strings[-1] in text, f"{parser.prog} {action.option_strings[-1]}"
+
+    every(PARSERS, rule)
 
 
 @pytest.mark.parametrize("program", PARSERS)
@@ -164,12 +183,15 @@ def test_help_needs_no_settings(process: Launch, program: str) -> None:
     assert asked.stderr == ""
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_id)
-def test_settings_on_pages_exist(page: Path) -> None:
+def test_settings_on_pages_exist(every: Every) -> None:
     """A setting that is spelt wrong on a page is set, and ignored, by everybody who follows it."""
-    known = {one.env for one in described()} | set(_read_by_tests())
-    named = {name for code in _code(page) for name in _VARIABLE.findall(code)}
-    assert named <= known
+
+    def rule(page: Path) -> None:
+        known = {one.env for one in described()} | set(_read_by_tests())
+        named = {name for code in _code(page) for name in _VARIABLE.findall(code)}
+        assert named <= known
+
+    every(PAGES, rule)
 
 
 def _read_by_tests() -> Iterator[str]:
@@ -195,14 +217,19 @@ def _exists(name: str) -> bool:
     return False
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_id)
-def test_names_on_pages_exist(page: Path) -> None:
+def test_names_on_pages_exist(every: Every) -> None:
     """The pages send readers to functions and tests by name; one that was renamed sends them nowhere."""
-    if page.name == "CHANGELOG.md":
-        return
-    text = page.read_text()
-    assert [name for name in sorted(set(_NAME.findall(text))) if not _exists(name)] == []
-    assert [path for path in sorted(set(_TEST.findall(text))) if not list(ROOT.glob(path.rstrip("/")))] == []
+
+    def rule(page: Path) -> None:
+        if page.name == "CHANGELOG.md":
+            return
+        text = page.read_text()
+        assert [name for name in sorted(set(_NAME.findall(text))) if not _exists(name)] == []
+        assert [
+            path for path in sorted(set(_TEST.findall(text))) if not list(ROOT.glob(path.rstrip("/")))
+        ] == []
+
+    every(PAGES, rule)
 
 
 def test_every_table_has_its_word_in_the_glossary() -> None:

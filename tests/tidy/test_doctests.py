@@ -1,10 +1,14 @@
 """Examples in docstrings are true, in every package; those of the core run with its own tests."""
 
+from __future__ import annotations
+
 import doctest
 import importlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pytest
+if TYPE_CHECKING:
+    from tests.tidy.conftest import Every
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(
@@ -16,9 +20,12 @@ MODULES = sorted(
 )
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_examples_are_true(name: str) -> None:
+def test_examples_are_true(every: Every) -> None:
     """An example is what people copy; one that was true last year costs them an hour."""
-    ran = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
-    assert ran.attempted
-    assert not ran.failed
+
+    def rule(name: str) -> None:
+        ran = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+        assert ran.attempted
+        assert not ran.failed
+
+    every(MODULES, rule)

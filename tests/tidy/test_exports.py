@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import ast
 import importlib
 import inspect
@@ -7,12 +9,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import pytest
 import tether_core
 import tether_core.errors
+
+if TYPE_CHECKING:
+    from tests.tidy.conftest import Every
 
 MODULES = [
     importlib.import_module(found.name)
@@ -74,87 +78,109 @@ def _raises(name: str) -> bool:
     return any(isinstance(node, ast.Raise) and node.exc is not None for node in inside(_written(name)))
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
-def test_modules_say_what_they_offer(module: ModuleType) -> None:
+def test_modules_say_what_they_offer(every: Every) -> None:
     """Without `__all__` every import a module makes looks like a part of the library."""
-    offered = getattr(module, "__all__", None)
-    if offered is None:
-        # A package that only says what its modules are.
-        assert module.__name__ == "tether_core.emp", "add __all__"
-        return
-    assert len(set(offered)) == len(offered)
-    assert [name for name in offered if not hasattr(module, name)] == []
-    assert not [name for name in offered if name.startswith("_")]
+
+    def rule(module: ModuleType) -> None:
+        offered = getattr(module, "__all__", None)
+        if offered is None:
+            # A package that only says what its modules are.
+            assert module.__name__ == "tether_core.emp", "add __all__"
+            return
+        assert len(set(offered)) == len(offered)
+        assert [name for name in offered if not hasattr(module, name)] == []
+        assert not [name for name in offered if name.startswith("_")]
+
+    every(MODULES, rule)
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
-def test_what_looks_public_is_offered(module: ModuleType) -> None:
+def test_what_looks_public_is_offered(every: Every) -> None:
     """A function that is neither private nor offered is used by somebody and changed without notice."""
-    written = {
-        node.name
-        for node in _tree(module).body
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        and not node.name.startswith("_")
-    }
-    assert written <= set(getattr(module, "__all__", ()))
+
+    def rule(module: ModuleType) -> None:
+        written = {
+            node.name
+            for node in _tree(module).body
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            and not node.name.startswith("_")
+        }
+        assert written <= set(getattr(module, "__all__", ()))
+
+    every(MODULES, rule)
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
-def test_modules_say_what_they_are(module: ModuleType) -> None:
+def test_modules_say_what_they_are(every: Every) -> None:
     """Whoever opens the file has to guess which thing of the field it speaks of."""
-    assert module.__doc__
-    assert module.__doc__.strip().partition("\n\n")[0].rstrip().endswith((".", ":"))
+
+    def rule(module: ModuleType) -> None:
+        assert module.__doc__
+        assert module.__doc__.strip().partition("\n\n")[0].rstrip().endswith((".", ":"))
+
+    every(MODULES, rule)
 
 
-@pytest.mark.parametrize("name", [*FUNCTIONS, *CLASSES])
-def test_public_names_have_a_docstring_of_their_own(name: str) -> None:
+def test_public_names_have_a_docstring_of_their_own(every: Every) -> None:
     """help() would show nothing, or what msgspec makes up."""
-    thing = FUNCTIONS.get(name) or CLASSES[name]
-    text = thing.__doc__
-    assert text
-    assert text.strip()
-    if inspect.isclass(thing):
-        parents = [parent.__doc__ for parent in thing.__mro__[1:]]
-        assert text not in parents
+
+    def rule(name: str) -> None:
+        thing = FUNCTIONS.get(name) or CLASSES[name]
+        text = thing.__doc__
+        assert text
+        assert text.strip()
+        if inspect.isclass(thing):
+            parents = [parent.__doc__ for parent in thing.__mro__[1:]]
+            assert text not in parents
+
+    every([*FUNCTIONS, *CLASSES], rule)
 
 
-@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name.rpartition(".")[0] not in CLASSES])
-def test_arguments_are_explained(name: str) -> None:
+def test_arguments_are_explained(every: Every) -> None:
     """Units, ranges and what None means stand nowhere else."""
-    function = FUNCTIONS[name]
-    text = function.__doc__ or ""
-    arguments = [each for each in inspect.signature(function).parameters if each not in {"self", "cls"}]
-    if "Args:" in text:
-        listed = re.findall(r"^\s+\*{0,2}(\w+)(?: \([^)]*\))?:", text.partition("Args:")[2], re.MULTILINE)
-        assert [each for each in arguments if each not in listed] == []
-    elif len(arguments) > 1:
-        # A single sentence may name them itself, as *this* or `this`; of one argument it speaks anyway.
-        assert [each for each in arguments if not re.search(rf"[*`]{each}[*`]", text)] == []
+
+    def rule(name: str) -> None:
+        function = FUNCTIONS[name]
+        text = function.__doc__ or ""
+        arguments = [each for each in inspect.signature(function).parameters if each not in {"self", "cls"}]
+        if "Args:" in text:
+            listed = re.findall(r"^\s+\*{0,2}(\w+)(?: \([^)]*\))?:", text.partition("Args:")[2], re.MULTILINE)
+            assert [each for each in arguments if each not in listed] == []
+        elif len(arguments) > 1:
+            # A single sentence may name them itself, as *this* or `this`; of one argument it speaks anyway.
+            assert [each for each in arguments if not re.search(rf"[*`]{each}[*`]", text)] == []
+
+    every([name for name in FUNCTIONS if name.rpartition(".")[0] not in CLASSES], rule)
 
 
-@pytest.mark.parametrize("name", [name for name in FUNCTIONS if _raises(name)])
-def test_errors_are_announced(name: str) -> None:
+def test_errors_are_announced(every: Every) -> None:
     """A caller cannot catch what is not said, and takes a 4xx for a bug."""
-    assert "Raises:" in (FUNCTIONS[name].__doc__ or "")
+
+    def rule(name: str) -> None:
+        assert "Raises:" in (FUNCTIONS[name].__doc__ or "")
+
+    every([name for name in FUNCTIONS if _raises(name)], rule)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, thing in CLASSES.items() if issubclass(thing, msgspec.Struct)]
-)
-def test_fields_are_explained(name: str) -> None:
+def test_fields_are_explained(every: Every) -> None:
     """A field without unit and range is read in two ways by two people."""
-    struct: Any = CLASSES[name]
-    text = struct.__doc__ or ""
-    parents = [
-        parent for parent in struct.__mro__[1:] if isinstance(vars(parent).get("__struct_fields__"), tuple)
-    ]
-    inherited = {field for parent in parents for field in parent.__struct_fields__}
-    missing = [
-        field
-        for field in struct.__struct_fields__
-        if field not in inherited and not re.search(rf"^\s+(?:\w+, )*{field}(?:, \w+)*:", text, re.MULTILINE)
-    ]
-    assert missing == []
+
+    def rule(name: str) -> None:
+        struct: Any = CLASSES[name]
+        text = struct.__doc__ or ""
+        parents = [
+            parent
+            for parent in struct.__mro__[1:]
+            if isinstance(vars(parent).get("__struct_fields__"), tuple)
+        ]
+        inherited = {field for parent in parents for field in parent.__struct_fields__}
+        missing = [
+            field
+            for field in struct.__struct_fields__
+            if field not in inherited
+            and not re.search(rf"^\s+(?:\w+, )*{field}(?:, \w+)*:", text, re.MULTILINE)
+        ]
+        assert missing == []
+
+    every([name for name, thing in CLASSES.items() if issubclass(thing, msgspec.Struct)], rule)
 
 
 def test_the_package_offers_types_and_no_verbs() -> None:

@@ -1,10 +1,16 @@
+from __future__ import annotations
+
 import ast
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.tidy.conftest import Every
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ROOT / "packages"
@@ -94,58 +100,74 @@ def _id(path: Path) -> str:
     return path.relative_to(PACKAGES).as_posix().partition("/src/")[2]
 
 
-@pytest.mark.parametrize("path", _sources(CORE), ids=_id)
-def test_the_core_reaches_nothing_outside(path: Path) -> None:
+def test_the_core_reaches_nothing_outside(every: Every) -> None:
     """A clock or a socket in the core makes its rules untestable, and a surprise in the process that imports it."""
-    place = path.relative_to(CORE).as_posix()
-    tree = _tree(path)
-    for line, name in _imported(tree):
-        root = name.partition(".")[0]
-        assert root not in IMPURE or (name == root and _only_names(tree, root)), (
-            f"{place}:{line} imports {root}; take it as an argument"
-        )
-        assert not any(name.startswith(part) for part in IMPURE_PARTS), f"{place}:{line} imports {name}"
-        if root not in sys.stdlib_module_names and root != "tether_core":
-            allowed = THIRD_PARTY.get(root)
-            assert allowed in {"*", place}, (
-                f"{place}:{line} imports {root}; the core needs msgspec and calamine only"
+
+    def rule(path: Path) -> None:
+        place = path.relative_to(CORE).as_posix()
+        tree = _tree(path)
+        for line, name in _imported(tree):
+            root = name.partition(".")[0]
+            assert root not in IMPURE or (name == root and _only_names(tree, root)), (
+                f"{place}:{line} imports {root}; take it as an argument"
             )
+            assert not any(name.startswith(part) for part in IMPURE_PARTS), f"{place}:{line} imports {name}"
+            if root not in sys.stdlib_module_names and root != "tether_core":
+                allowed = THIRD_PARTY.get(root)
+                assert allowed in {"*", place}, (
+                    f"{place}:{line} imports {root}; the core needs msgspec and calamine only"
+                )
+
+    every(_sources(CORE), rule)
 
 
-@pytest.mark.parametrize("path", _sources(CORE), ids=_id)
-def test_the_core_never_asks_for_the_time(path: Path) -> None:
+def test_the_core_never_asks_for_the_time(every: Every) -> None:
     """A rule that looks at the clock gives another answer tomorrow, in a test and in the books."""
-    allowed = {"open"} if path.relative_to(CORE).as_posix() in OPENS_FOR_ITS_CALLER else set()
-    for node in ast.walk(_tree(path)):
-        if not isinstance(node, ast.Call):
-            continue
-        called = node.func
-        if isinstance(called, ast.Attribute):
-            assert called.attr not in CLOCKS, f"line {node.lineno} asks for the time; take it as an argument"
-        if isinstance(called, ast.Name):
-            assert called.id not in BUILT_IN - allowed, f"line {node.lineno} calls {called.id}()"
+
+    def rule(path: Path) -> None:
+        allowed = {"open"} if path.relative_to(CORE).as_posix() in OPENS_FOR_ITS_CALLER else set()
+        for node in ast.walk(_tree(path)):
+            if not isinstance(node, ast.Call):
+                continue
+            called = node.func
+            if isinstance(called, ast.Attribute):
+                assert called.attr not in CLOCKS, (
+                    f"line {node.lineno} asks for the time; take it as an argument"
+                )
+            if isinstance(called, ast.Name):
+                assert called.id not in BUILT_IN - allowed, f"line {node.lineno} calls {called.id}()"
+
+    every(_sources(CORE), rule)
 
 
-@pytest.mark.parametrize("path", _sources(PACKAGES), ids=_id)
-def test_packages_import_one_way(path: Path) -> None:
+def test_packages_import_one_way(every: Every) -> None:
     """With a circle, the core cannot be used alone, and web and worker cannot be deployed apart."""
-    package = path.relative_to(PACKAGES).parts[2]
-    for line, name in _imported(_tree(path)):
-        root = name.partition(".")[0]
-        if root.startswith("tether_") and root != package:
-            assert root in MAY_IMPORT[package], f"line {line}: {package} imports {root}"
+
+    def rule(path: Path) -> None:
+        package = path.relative_to(PACKAGES).parts[2]
+        for line, name in _imported(_tree(path)):
+            root = name.partition(".")[0]
+            if root.startswith("tether_") and root != package:
+                assert root in MAY_IMPORT[package], f"line {line}: {package} imports {root}"
+
+    every(_sources(PACKAGES), rule)
 
 
-@pytest.mark.parametrize("path", _sources(PACKAGES), ids=_id)
-def test_nodes_tell_the_time_by_postgres(path: Path) -> None:
+def test_nodes_tell_the_time_by_postgres(every: Every) -> None:
     """A command on a machine whose clock is wrong would order work for next week, or call fresh rows an hour old."""
-    place = _id(path)
-    if place.startswith(("tether_core/", "tether_sandbox/")) or place in OWN_CLOCK:
-        return
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            asks = node.value.id in {"date", "datetime"} and node.attr in CLOCKS
-            assert not asks, f"{place}:{node.lineno} asks this machine for the time; see tether_stores.clock"
+
+    def rule(path: Path) -> None:
+        place = _id(path)
+        if place.startswith(("tether_core/", "tether_sandbox/")) or place in OWN_CLOCK:
+            return
+        for node in ast.walk(_tree(path)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                asks = node.value.id in {"date", "datetime"} and node.attr in CLOCKS
+                assert not asks, (
+                    f"{place}:{node.lineno} asks this machine for the time; see tether_stores.clock"
+                )
+
+    every(_sources(PACKAGES), rule)
 
 
 def test_every_package_is_listed() -> None:
@@ -178,12 +200,17 @@ def test_the_product_needs_no_test_library() -> None:
     }
 
 
-@pytest.mark.parametrize("path", _sources(PACKAGES), ids=_id)
-def test_queries_are_said_by_name(path: Path) -> None:
+def test_queries_are_said_by_name(every: Every) -> None:
     """A query inside Python is found by nobody who looks for what touches a table, and is not checked with the others."""
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            assert not _is_query(node.value), f"line {node.lineno}: move this query into tether_stores/sql"
+
+    def rule(path: Path) -> None:
+        for node in ast.walk(_tree(path)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not _is_query(node.value), (
+                    f"line {node.lineno}: move this query into tether_stores/sql"
+                )
+
+    every(_sources(PACKAGES), rule)
 
 
 @pytest.mark.parametrize(
@@ -213,12 +240,15 @@ def test_queries_are_told_from_prose(text: str, is_query: bool) -> None:  # noqa
     assert _is_query(text) == is_query
 
 
-@pytest.mark.parametrize("path", _sources(PACKAGES), ids=_id)
-def test_only_command_lines_print(path: Path) -> None:
+def test_only_command_lines_print(every: Every) -> None:
     """A print in a server goes around the redaction that every log line passes."""
-    place = _id(path)
-    if place.startswith("tether_sandbox/") or path.name == "__main__.py":
-        return
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id != "print", f"{place}:{node.lineno} prints; log it"
+
+    def rule(path: Path) -> None:
+        place = _id(path)
+        if place.startswith("tether_sandbox/") or path.name == "__main__.py":
+            return
+        for node in ast.walk(_tree(path)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id != "print", f"{place}:{node.lineno} prints; log it"
+
+    every(_sources(PACKAGES), rule)
