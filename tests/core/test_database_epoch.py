@@ -13,6 +13,7 @@ from tether_core.billing import Attempt
 from tether_core.database_epoch import Epoch, Mark, Server, is_current, judge, lost_days
 from tether_core.emp import codes
 from tether_core.giveback import Giveback
+from tether_core.not_found import Inquiry
 from tether_core.sending import Rules, Send
 
 SERVER = Server(system_id="77", timeline=3, position=500, started_at="noon")
@@ -116,9 +117,17 @@ def test_the_days_of_the_lost_history() -> None:
 
 STEPS = {
     "ready": DEBIT,
-    "sending": sending.claim(DEBIT, now=NOON),
-    "unknown": sending.lapse(sending.claim(DEBIT, now=NOON), now=NOON + timedelta(hours=1)).send,
+    "sending": sending.claim(DEBIT, now=NOON, identity="a1"),
+    "unknown": sending.lapse(
+        sending.claim(DEBIT, now=NOON, identity="a1"), now=NOON + timedelta(hours=1)
+    ).send,
 }
+
+
+def not_found(at: datetime, *identities: str) -> Inquiry:
+    """What "not found" at some identities is worth; the account has two."""
+    asked_s = (at - NOON).total_seconds()
+    return Inquiry(frozenset(identities), frozenset({"a1", "b2"}), "boot-1", asked_s, asked_s)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -130,9 +139,14 @@ def test_a_lost_history_leaves_a_submission_unknown(step: str) -> None:
     assert (after.cause, after.send.sent_at, after.send.sends) == ("history_lost", back_at, STEPS[step].sends)
     rules = Rules()
     over_at = back_at + timedelta(seconds=rules.lease_s + rules.settle_s)
-    early = sending.resolve(after.send, None, asked_at=over_at - timedelta(seconds=1), rules=rules)
+    # A lost call may have gone to any terminal of the account.
+    alone = sending.resolve(after.send, None, asked_at=back_at, inquiry=not_found(back_at, "a1"), rules=rules)
+    assert (alone.cause, alone.send.step) == ("not_found_elsewhere", "unknown")
+    both = not_found(back_at, "a1", "b2")
+    early = sending.resolve(after.send, None, asked_at=back_at, inquiry=both, rules=rules)
     assert (early.cause, early.again_at) == ("too_early", over_at)
-    assert sending.resolve(after.send, None, asked_at=over_at, rules=rules).send.step == "ready"
+    both = not_found(over_at, "a1", "b2")
+    assert sending.resolve(early.send, None, asked_at=over_at, inquiry=both, rules=rules).send.step == "ready"
 
 
 def test_losing_the_history_again_and_again_uses_up_no_try() -> None:
@@ -140,7 +154,9 @@ def test_losing_the_history_again_and_again_uses_up_no_try() -> None:
     send = DEBIT
     for hour in range(20):
         send = sending.lose_history(send, at=NOON + timedelta(hours=hour)).send
-        send = sending.resolve(send, None, asked_at=NOON + timedelta(hours=hour, minutes=30)).send
+        for minutes in (1, 30):
+            at = NOON + timedelta(hours=hour, minutes=minutes)
+            send = sending.resolve(send, None, asked_at=at, inquiry=not_found(at, "a1", "b2")).send
         assert send.step == "ready"
     assert send.sends == 0
 

@@ -15,6 +15,7 @@ from tether_core.emp.notification import FORM, Notification, decode
 from tether_core.errors import GatewaySilent, IllegalStep
 from tether_core.events import AmountDiffered, AttemptMoved, GivebackMoved, PayoutRepeated
 from tether_core.giveback import Giveback, GivebackKind, Outcome
+from tether_core.not_found import Inquiry
 from tether_core.sending import Rules, Send
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -40,7 +41,7 @@ def _after(one: Giveback, outcome: Outcome) -> Giveback:
 
 def _sent(kind: GivebackKind = "refund", *, at: datetime = LATER) -> Giveback:
     one = _ready(kind, at=at)
-    return _after(one, giveback.claim(one, now=at, rules=RULES))
+    return _after(one, giveback.claim(one, now=at, identity="a1", rules=RULES))
 
 
 def _answer(status: str, *, code: str | None = None, unique_id: str | None = "b1") -> GatewayAnswer:
@@ -158,10 +159,16 @@ def test_silence_leaves_the_order_unknown_and_it_is_not_sent_again() -> None:
     assert (lost.order.step, lost.order.attempt.state, lost.debit.state) == ("unknown", "unknown", "approved")
     with pytest.raises(IllegalStep):
         giveback.claim(_after(one, lost), now=LATER, rules=RULES)
-    early = giveback.resolve(_after(one, lost), asked_at=LATER, rules=RULES)
+    here = Inquiry(frozenset({"a1"}), frozenset({"a1"}), boot="boot-1", asked_s=30.0, answered_s=31.0)
+    early = giveback.resolve(_after(one, lost), asked_at=LATER, inquiry=here, rules=RULES)
     assert early.cause == "too_early"
-    free = giveback.resolve(_after(one, lost), asked_at=LATER + timedelta(hours=1), rules=RULES)
+    hour = LATER + timedelta(hours=1)
+    later = msgspec.structs.replace(here, asked_s=3_630.0, answered_s=3_631.0)
+    free = giveback.resolve(_after(one, early), asked_at=hour, inquiry=later, rules=RULES)
     assert free.order.step == "ready"
+    rotated = msgspec.structs.replace(later, not_found_at=frozenset({"b2"}), configured=frozenset({"b2"}))
+    elsewhere = giveback.resolve(_after(one, early), asked_at=hour, inquiry=rotated, rules=RULES)
+    assert (elsewhere.cause, elsewhere.order.step) == ("not_found_elsewhere", "unknown")
     assert giveback.hear(_after(one, lost), _answer("approved")).debit.state == "refunded"
 
 
@@ -245,7 +252,7 @@ class World:
         for row, one in enumerate(self.orders):
             if one.order.step != "ready":
                 continue
-            outcome = giveback.claim(self.one(row), now=self.now, rules=RULES)
+            outcome = giveback.claim(self.one(row), now=self.now, identity="a1", rules=RULES)
             self.put(row, outcome)
             if outcome.cause == "claimed":
                 self.call(row)
@@ -294,7 +301,10 @@ class World:
             if own_id in self.taken:
                 self.put(row, giveback.hear(self.one(row), self.word(own_id)))
             else:
-                self.put(row, giveback.resolve(self.one(row), asked_at=self.now, rules=RULES))
+                asked_s = (self.now - LATER).total_seconds()
+                inquiry = Inquiry(frozenset({"a1"}), frozenset({"a1"}), "boot", asked_s, asked_s)
+                outcome = giveback.resolve(self.one(row), asked_at=self.now, inquiry=inquiry, rules=RULES)
+                self.put(row, outcome)
 
     def come_through(self) -> None:
         for own_id in self.taken:

@@ -24,6 +24,7 @@ from tether_core.eligibility import Candidate, Terms, Totals
 from tether_core.emp.answers import GatewayAnswer, read_answer
 from tether_core.emp.notification import FORM, Notification, decode
 from tether_core.errors import GatewaySilent
+from tether_core.not_found import Inquiry
 from tether_core.sending import Rules, Send
 
 HISTORIES = int(os.environ.get("TETHER_HISTORIES", "6000"))  # of some hundred steps each
@@ -232,7 +233,7 @@ class World:
         if not eligibility.judge(facts, terms=TERMS).billable:
             self.books[row] = sending.withhold(self.books[row], because="judged").send
             return
-        self.books[row] = sending.claim(self.books[row], now=self.now, rules=RULES)
+        self.books[row] = sending.claim(self.books[row], now=self.now, identity="a1", rules=RULES)
         self.call(row, number=self.books[row].sends)
 
     def call(self, row: int, *, number: int) -> None:
@@ -295,7 +296,11 @@ class World:
         if told is not None and told.unique_id is not None and self.chance.random() < 0.5:
             self.hear(row, told)  # by way of the inbox
         else:
-            self.books[row] = sending.resolve(self.books[row], told, asked_at=asked_at, rules=RULES).send
+            asked_s = (asked_at - NOON).total_seconds()
+            inquiry = Inquiry(frozenset({"a1"}), frozenset({"a1"}), "boot", asked_s, self.now_s)
+            self.books[row] = sending.resolve(
+                self.books[row], told, asked_at=asked_at, inquiry=inquiry, rules=RULES
+            ).send
 
     def hear(self, row: int, told: GatewayAnswer) -> None:
         send = self.books[row]

@@ -9,6 +9,7 @@ from tether_core.emp import codes
 from tether_core.emp.answers import GatewayAnswer, read_answer
 from tether_core.errors import GatewaySilent, IllegalStep, InvalidRequest
 from tether_core.events import AmountDiffered, AttemptMoved
+from tether_core.not_found import FirstAnswer, Inquiry
 from tether_core.sending import (
     CAUSES,
     LIFE,
@@ -29,8 +30,12 @@ SILENT = GatewaySilent(why="timeout")
 SETTLED = NOON + timedelta(seconds=RULES.lease_s + RULES.settle_s)
 ATTEMPT = Attempt(7, "default", "t-7", None, 1000, "EUR")
 READY = Send(ATTEMPT, send_at=NOON)
-SENDING = claim(READY, now=NOON)
-UNKNOWN = record(SENDING, SILENT, number=1, now=NOON).send
+SENDING = claim(READY, now=NOON, identity="a1")
+LOST = record(SENDING, SILENT, number=1, now=NOON).send
+# Not found where it was submitted, for the first time, and once more when no call can be under way any more.
+FIRST = Inquiry(frozenset({"a1"}), frozenset({"a1"}), boot="boot-1", asked_s=30.0, answered_s=31.0)
+AGAIN = msgspec.structs.replace(FIRST, asked_s=10_000.0, answered_s=10_001.0)
+UNKNOWN = msgspec.structs.replace(LOST, not_found=(FirstAnswer("boot-1", 31.0),))
 
 
 def answer(status: str, **fields: str) -> GatewayAnswer:
@@ -49,7 +54,12 @@ def test_an_approved_debit_ends() -> None:
     """The plain way; an attempt that stays leased would be given up and asked about for nothing."""
     after = record(SENDING, APPROVED, number=1, now=NOON)
     assert after.send == Send(
-        msgspec.structs.replace(ATTEMPT, unique_id="u-7", payment_stage=codes.APPROVED), 1, None, None, NOON
+        msgspec.structs.replace(ATTEMPT, unique_id="u-7", payment_stage=codes.APPROVED),
+        1,
+        None,
+        None,
+        NOON,
+        submitted_to=("a1",),
     )
     assert (after.cause, after.halt, after.send.step) == ("answered", None, "ended")
     assert after.events == (AttemptMoved(7, "t-7", "pending", "approved", "approved"),)
@@ -114,7 +124,7 @@ def test_an_id_that_came_with_a_muddle_is_kept() -> None:
     """With the gateway's id the debit is known to stand, and can be found; without it, it might be sent again."""
     named = record(SENDING, answer("error", code="230", unique_id="u-7"), number=1, now=NOON).send
     assert named.attempt.unique_id == "u-7"
-    assert resolve(named, ABSENT, asked_at=SETTLED).cause == "contradicted"
+    assert resolve(named, ABSENT, asked_at=SETTLED, inquiry=AGAIN).cause == "contradicted"
     other = record(
         SENDING, answer("approved", transaction_id="t-8", unique_id="u-8"), number=1, now=NOON
     ).send
@@ -142,7 +152,7 @@ def test_what_is_wrong_on_our_side_turns_debits_away_and_ends_none(code: str) ->
 
 def test_bad_news_of_an_older_call_says_nothing_about_a_later_one() -> None:
     """The refusal of the first call, heard late, would end a debit whose second call was taken; it would be tried again."""
-    again = claim(resolve(UNKNOWN, None, asked_at=SETTLED).send, now=SETTLED)
+    again = claim(resolve(UNKNOWN, None, asked_at=SETTLED, inquiry=AGAIN).send, now=SETTLED)
     for told in (
         SILENT,
         answer("declined", unique_id="u-7"),
@@ -168,7 +178,7 @@ def test_an_answer_that_comes_after_its_lease_still_counts() -> None:
         == "declined"
     )
     assert record(lost, SILENT, number=1, now=SETTLED) == After(lost, "late")
-    ready = resolve(lost, None, asked_at=SETTLED + timedelta(hours=1)).send
+    ready = resolve(lost, None, asked_at=SETTLED + timedelta(hours=1), inquiry=AGAIN).send
     assert record(ready, APPROVED, number=1, now=SETTLED).send.step == "ended"
     assert record(ready, SILENT, number=1, now=SETTLED).send == ready
 
@@ -203,24 +213,24 @@ def test_a_lease_that_runs_is_not_taken_away() -> None:
 
 def test_not_there_counts_after_the_settling_time_and_by_the_moment_of_the_question() -> None:
     """A call still under way, or one begun after the question, would be overtaken by its own repetition."""
-    early = resolve(UNKNOWN, ABSENT, asked_at=SETTLED - timedelta(seconds=1))
+    early = resolve(UNKNOWN, ABSENT, asked_at=SETTLED - timedelta(seconds=1), inquiry=AGAIN)
     assert (early.cause, early.send, early.again_at) == ("too_early", UNKNOWN, SETTLED)
-    ready = resolve(UNKNOWN, ABSENT, asked_at=SETTLED).send
+    ready = resolve(UNKNOWN, ABSENT, asked_at=SETTLED, inquiry=AGAIN).send
     assert (ready.step, ready.attempt.state) == ("ready", "unknown")
-    second = record(claim(ready, now=SETTLED), SILENT, number=2, now=SETTLED).send
-    assert second.sends == 2
-    assert (
-        resolve(second, None, asked_at=SETTLED).cause == "too_early"
-    )  # asked before the second call was over
+    second = record(claim(ready, now=SETTLED, identity="a1"), SILENT, number=2, now=SETTLED).send
+    assert (second.sends, second.not_found) == (2, ())
+    # Asked before the second call was over.
+    assert resolve(second, None, asked_at=SETTLED, inquiry=AGAIN).cause == "too_early"
 
 
 def test_a_debit_is_not_called_for_ever() -> None:
     """A debit that the gateway loses each time must come to an end that a person can see."""
     send, at = READY, NOON
     for number in range(1, RULES.sends_max + 1):
-        send = record(claim(send, now=at), SILENT, number=number, now=at).send
+        send = record(claim(send, now=at, identity="a1"), SILENT, number=number, now=at).send
         at += timedelta(days=1)
-        after = resolve(send, None, asked_at=at)
+        send = resolve(send, None, asked_at=at, inquiry=FIRST).send
+        after = resolve(send, None, asked_at=at, inquiry=AGAIN)
         send = after.send
     assert (after.cause, send.step, send.attempt.state, send.attempt.error_code) == (
         "given_up",
@@ -245,7 +255,7 @@ def test_a_debit_is_not_called_for_ever() -> None:
 )
 def test_an_answer_about_something_else_resolves_nothing(told: GatewayAnswer, cause: str) -> None:
     """A refused question booked as a refused debit frees the debtor for a second one, while the first stands."""
-    after = resolve(UNKNOWN, told, asked_at=SETTLED)
+    after = resolve(UNKNOWN, told, asked_at=SETTLED, inquiry=AGAIN)
     assert (after.cause, after.send.step) == (cause, "unknown")
     assert (after.halt is not None) == (told.code == "110")
 
@@ -262,15 +272,15 @@ def test_an_answer_about_something_else_resolves_nothing(told: GatewayAnswer, ca
 )
 def test_the_gateways_word_resolves_a_debit(told: GatewayAnswer, stage: int) -> None:
     """What the gateway has in its books is the truth; it must end in ours."""
-    after = resolve(UNKNOWN, told, asked_at=NOON).send
+    after = resolve(UNKNOWN, told, asked_at=NOON, inquiry=AGAIN).send
     assert (after.step, after.attempt.payment_stage, after.attempt.unique_id) == ("ended", stage, "u-7")
 
 
 @pytest.mark.parametrize("send", [READY, SENDING, record(SENDING, APPROVED, number=1, now=NOON).send])
 def test_only_what_is_unknown_is_resolved(send: Send) -> None:
     """An answer that was long on its way must not touch a debit that is being sent by now."""
-    assert resolve(send, None, asked_at=SETTLED) == After(send, "late")
-    assert resolve(send, APPROVED, asked_at=SETTLED) == After(send, "late")
+    assert resolve(send, None, asked_at=SETTLED, inquiry=AGAIN) == After(send, "late")
+    assert resolve(send, APPROVED, asked_at=SETTLED, inquiry=AGAIN) == After(send, "late")
 
 
 # --- withholding
@@ -335,7 +345,7 @@ def test_stages_only_grow_and_steps_follow_the_table(
 ) -> None:
     """Whatever comes when: an attempt that goes back, or takes a way that is not in the table, has been proven by nobody."""
     if source == "question" and isinstance(told, GatewayAnswer):
-        after = resolve(send, told, asked_at=NOON)
+        after = resolve(send, told, asked_at=NOON, inquiry=AGAIN)
     else:
         after = record(send, told, number=min(number, send.sends), now=NOON)
     before, attempt = send.attempt, after.send.attempt

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 from tether_core import iban
 from tether_core.billing import state_of
 from tether_core.emp import codes
@@ -18,6 +19,7 @@ from tether_core.errors import GatewaySilent
 from tether_core.testing import form_body
 from tether_sandbox.gateway import Faults, Setup, Simulator, Told, running, scripted_iban
 from tether_sandbox.services.server import free_port
+from tether_stores.boot_clock import boot_clock
 from tether_worker import gateway as calls
 from tether_worker.gateway import Account, Gateway, open_gateway
 
@@ -81,8 +83,9 @@ class World:
         assert debtor is not None
         self.conn.execute(
             "insert into billing_attempts (account, debtor_id, transaction_id, unique_id, amount_minor, currency, state,"
-            " payment_stage, dispute_stage, iban_fingerprint, iban_masked, created_at, updated_at, sent_at, sends)"
-            " values ('default', %s, %s, %s, 1000, 'EUR', %s, %s, 0, %s, %s, %s, %s, %s, 1)",
+            " payment_stage, dispute_stage, iban_fingerprint, iban_masked, created_at, updated_at, sent_at, sends, submitted_to,"
+            " not_found)"
+            " values ('default', %s, %s, %s, 1000, 'EUR', %s, %s, 0, %s, %s, %s, %s, %s, 1, %s, %s)",
             (
                 debtor[0],
                 name,
@@ -94,6 +97,9 @@ class World:
                 at,
                 at,
                 at,
+                [self.gateway.identity.key],
+                # As an earlier worker of this machine has heard an hour ago.
+                Jsonb([{"boot": boot_clock().name, "at_s": boot_clock().seconds() - 3_600}]),
             ),
         )
         return unique_id

@@ -63,14 +63,19 @@ async def test_a_claim_is_written_and_found_again(pool: Pool, run_id: int) -> No
     """What is lost between claim and record is a call that nobody can tell from others."""
     async with transaction(pool) as conn:
         (row, *_) = await ready(conn, run_id)
-        claimed = sending.claim(row.send, now=NOW)
+        claimed = sending.claim(row.send, now=NOW, identity="0123456789abcdef")
         await sends.write(conn, [Written(claimed)], now=NOW)
     async with transaction(pool) as conn:
         found = await sends.locked(conn, [claimed.attempt.id])
         assert found[claimed.attempt.id].send == claimed
         assert await sends.standing(conn) == (1, 3)
-        assert await sends.lapsed(conn, now=NOW + timedelta(seconds=60), limit=10) == []
-        (lapsed,) = await sends.lapsed(conn, now=NOW + timedelta(seconds=75), limit=10)
+        latest = NOW + timedelta(seconds=150)
+        assert await sends.lapsed(conn, now=NOW + timedelta(seconds=60), latest=latest, limit=10) == []
+        (lapsed,) = await sends.lapsed(conn, now=NOW + timedelta(seconds=75), latest=latest, limit=10)
+        assert lapsed.send == claimed
+        # The clock was set back by a day: no lease ends so late.
+        back = NOW - timedelta(days=1)
+        (lapsed,) = await sends.lapsed(conn, now=back, latest=back + timedelta(seconds=150), limit=10)
         assert lapsed.send == claimed
         assert len(await sends.unsent(conn, run_id, limit=10)) == 3
 

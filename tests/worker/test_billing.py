@@ -514,9 +514,9 @@ async def test_an_answer_about_another_payment_is_not_believed(
     run = await billing_runs.one(conn, run_id)
     assert run is not None
     account = (await has.gateways.accounts())["default"]
-    claims, _ = await claim(has, run_id, account=account, permit=PERMIT, limit=2)
     opened = await has.gateways.get("default")
     assert opened is not None
+    claims, _ = await claim(has, run_id, account=account, identity=opened.identity, permit=PERMIT, limit=2)
     from tether_worker.gateway import sale
 
     answer = await sale(opened, claims[0].debit)
@@ -561,7 +561,9 @@ async def test_a_lost_worker_leaves_a_debit_unknown_and_a_late_answer_still_coun
     """A debit whose worker died may be out: it must not be ready again, and what its worker still says must be heard."""
     run_id = await make(*owed(1))
     account = (await has.gateways.accounts())["default"]
-    (one,), _ = await claim(has, run_id, account=account, permit=PERMIT, limit=5)
+    opened = await has.gateways.get("default")
+    assert opened is not None
+    (one,), _ = await claim(has, run_id, account=account, identity=opened.identity, permit=PERMIT, limit=5)
     duty = lapse_leases(pool, clock=clock)
     await duty.do()
     assert (await attempts(conn, run_id))[0].leased_until is not None  # it still runs
@@ -572,8 +574,6 @@ async def test_a_lost_worker_leaves_a_debit_unknown_and_a_late_answer_still_coun
     assert await send(has) == 0
     await record(has, [Told(one, "default", GatewaySilent(why="timeout"))])
     assert (await attempts(conn, run_id))[0].state == "unknown"
-    opened = await has.gateways.get("default")
-    assert opened is not None
     from tether_worker.gateway import sale
 
     await record(has, [Told(one, "default", await sale(opened, one.debit))])

@@ -16,6 +16,7 @@ from tether_core.sending import Rules
 from tether_sandbox.gateway import Faults, Setup, Simulator, running
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import billing_runs, database_epoch
+from tether_stores.boot_clock import BootClock
 from tether_stores.database_epoch import Watch
 from tether_stores.postgres import transaction
 from tether_stores.redis import open_redis
@@ -77,7 +78,11 @@ class World:
 
     async def claim(self, run_id: int) -> list[Any]:
         account = (await self.billing.gateways.accounts())["default"]
-        claims, _ = await claim(self.billing, run_id, account=account, permit=PERMIT, limit=100)
+        opened = await self.billing.gateways.get("default")
+        assert opened is not None
+        claims, _ = await claim(
+            self.billing, run_id, account=account, identity=opened.identity, permit=PERMIT, limit=100
+        )
         return claims
 
     async def send(self) -> int:
@@ -133,7 +138,14 @@ async def world(
         one.billing = Billing(
             pool, gateways, limiter, RULES, lambda: one.now, asyncio.Event(), watch=one.watch
         )
-        one.asking = Asking(pool, parties_of(gateways), limited(limiter), lambda: one.now, lambda: 0.5)
+        one.asking = Asking(
+            pool,
+            parties_of(gateways),
+            limited(limiter),
+            lambda: one.now,
+            lambda: 0.5,
+            boot=BootClock("boot-1", lambda: float(one.now.timestamp())),
+        )
         await one.watch.probe(pool)
         yield one
 

@@ -16,6 +16,7 @@ from tether_core.idempotency import identify
 from tether_core.sending import Rules
 from tether_sandbox.gateway import Faults, Setup, Simulator, Told, running
 from tether_stores import givebacks
+from tether_stores.boot_clock import BootClock
 from tether_stores.redis import open_redis
 from tether_stores.redis_limits import Limiter
 from tether_stores.settings import Settings
@@ -160,7 +161,14 @@ async def world(
     ):
         limiter = Limiter(cache)
         has = Billing(pool, gateways, limiter, RULES, lambda: one.now, asyncio.Event())
-        asking = Asking(pool, parties_of(gateways), limited(limiter), lambda: one.now, lambda: 0.5)
+        asking = Asking(
+            pool,
+            parties_of(gateways),
+            limited(limiter),
+            lambda: one.now,
+            lambda: 0.5,
+            boot=BootClock("boot-1", lambda: float(one.now.timestamp())),
+        )
         one = World(conn, has, asking, simulator, attempt)
         yield one
 

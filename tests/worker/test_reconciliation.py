@@ -13,8 +13,11 @@ from tether_core.billing import Policy
 from tether_core.emp import codes
 from tether_core.emp.xml import Debit
 from tether_core.limits import limits
-from tether_core.reconciling import PENDING_AGE_S, SILENCE_S, TRIES_MAX, UNKNOWN_AGE_S
+from tether_core.reconciling import PENDING_AGE_S, SILENCE_S, TRIES_MAX
+from tether_core.sending import Rules
 from tether_sandbox.gateway import Faults, Setup, Simulator, Told, running, scripted_iban
+from tether_stores import gateway_identities
+from tether_stores.boot_clock import BootClock
 from tether_stores.redis import open_redis
 from tether_stores.redis_limits import Limiter
 from tether_worker import gateway as calls
@@ -41,11 +44,26 @@ class World:
         self.now = datetime.now(UTC)
         self.party = party
         self.asked = 0
-        self.asking = Asking(pool, self._parties, self._permit, lambda: self.now, lambda: 0.5)
+        self.uncounted_s = 0.0  # by which the moment was set forward
+        self.stepped_s: float | None = None
+        self.others: dict[str, Party] = {}
+        self.asking = Asking(
+            pool,
+            self._parties,
+            self._permit,
+            lambda: self.now,
+            lambda: 0.5,
+            boot=BootClock("boot-1", self.boot_s),
+            stepped_s=lambda: self.stepped_s,
+        )
         self.booking = Booking(pool, Policy(confirm="all"), lambda: self.now, lambda: 0.5)
 
+    def boot_s(self) -> float:
+        """The boot clock: it goes with the moment, unless that is set."""
+        return self.now.timestamp() - self.uncounted_s
+
     async def _parties(self) -> Mapping[str, Party]:
-        return {"default": self.party}
+        return {"default": self.party, **self.others}
 
     @contextlib.asynccontextmanager
     async def _permit(self, _party: Party) -> AsyncIterator[None]:
@@ -111,6 +129,7 @@ def unknown(attempt: Callable[..., Awaitable[int]], world: World) -> Callable[..
 
     async def make(transaction_id: str, **columns: Any) -> int:
         at = world.now - timedelta(hours=1)
+        columns.setdefault("submitted_to", [world.party.identity(SETUP.terminals[0]).key])
         return await attempt(
             transaction_id, payment_stage=codes.UNKNOWN_TO_US, at=at, sent_at=at, sends=1, **columns
         )
@@ -133,32 +152,125 @@ async def test_a_lost_answer_is_found_by_our_id(
     assert event == ("pull", "processed", "approved")
 
 
+GRACE = timedelta(seconds=Rules().lease_s + Rules().settle_s)
+
+
 async def test_what_never_came_there_is_free_to_be_sent_again(
     world: World, unknown: Callable[..., Awaitable[int]]
 ) -> None:
     """A debit that the gateway never got would stay unknown, and the money uncollected, for ever."""
     await unknown("never-1")
     await world.ask_and_book()
+    # Its call was over an hour ago by Postgres, and nobody knows whether that hour has passed.
+    assert await world.one("send_at") is None
+    assert await world.one("asks") == 0  # waiting for the grace period is no try
+    assert await world.one("unresolved_because") == "too_early"
+    again_at = await world.one("ask_at")
+    assert again_at >= world.now + GRACE
+    assert await world.ask_and_book() == 0
+    world.now = again_at
+    await world.ask_and_book()
     assert await world.one("state") == "unknown"
     assert await world.one("send_at") == world.now
     assert await world.one("ask_at") is None
+    assert await world.one("unresolved_because") is None
 
 
-async def test_not_there_counts_only_after_the_settling_time(
-    world: World, attempt: Callable[..., Awaitable[int]]
+async def test_a_step_of_postgres_clock_frees_nothing(
+    world: World, unknown: Callable[..., Awaitable[int]]
 ) -> None:
-    """A call that is still under way is "not there" too; sent again now, it would be debited twice."""
-    at = world.now - timedelta(seconds=UNKNOWN_AGE_S + 1)
-    await attempt("early-1", payment_stage=codes.UNKNOWN_TO_US, at=at, sent_at=at, sends=1)
+    """One step by twenty minutes would end every grace period at once, and debits on their way would go out again."""
+    await unknown("step-1")
+    await world.ask_and_book()
+    world.now += timedelta(minutes=20)
+    world.uncounted_s = 1_200.0
     assert await world.ask_and_book() == 1
     assert await world.one("send_at") is None
-    assert await world.one("asks") == 0  # waiting for the call to settle is no try
-    again_at = await world.one("ask_at")
-    assert world.now + timedelta(minutes=10) < again_at < world.now + timedelta(minutes=30)
-    assert await world.ask_and_book() == 0
-    world.now = again_at
-    assert await world.ask_and_book() == 1
+    world.now = await world.one("ask_at")
+    await world.ask_and_book()
     assert await world.one("send_at") == world.now
+
+
+async def test_after_a_step_the_grace_period_begins_anew(
+    world: World, unknown: Callable[..., Awaitable[int]]
+) -> None:
+    """What was waited for before a clock was set is not to be trusted: nobody knows which of them was right."""
+    await unknown("step-2")
+    await world.ask_and_book()
+    world.now = await world.one("ask_at")
+    world.stepped_s = world.boot_s() - 1
+    await world.ask_and_book()
+    assert await world.one("send_at") is None
+    world.now = await world.one("ask_at")
+    await world.ask_and_book()
+    assert await world.one("send_at") == world.now
+
+
+async def test_another_machine_waits_for_itself_and_forgets_nobody(
+    world: World, unknown: Callable[..., Awaitable[int]]
+) -> None:
+    """Two machines' clocks cannot be compared; and each must come to its end, whoever inquires in between."""
+    await unknown("boots-1")
+    await world.ask_and_book()
+    first = world.asking
+    world.now = await world.one("ask_at")
+    other = BootClock("boot-2", lambda: world.boot_s() + 1_000_000)
+    world.asking = msgspec.structs.replace(first, boot=other)
+    await world.ask_and_book()
+    assert await world.one("send_at") is None
+    world.asking = first
+    world.now += timedelta(minutes=1)
+    await world.conn.execute("update billing_attempts set ask_at = %s", (world.now,))
+    await world.ask_and_book()
+    assert await world.one("send_at") == world.now
+
+
+@pytest.mark.parametrize("submitted_to", [["0123456789abcdef"], ["?"], None])
+async def test_not_found_counts_only_from_where_it_was_submitted(
+    world: World, unknown: Callable[..., Awaitable[int]], submitted_to: list[str] | None
+) -> None:
+    """A terminal that was changed knows nothing of the old one's debits; believed, each of them is debited again."""
+    await unknown("rotated-1", submitted_to=submitted_to)
+    for _ in range(20):
+        assert await world.ask_and_book() == 1
+        assert await world.one("send_at") is None
+        world.now = await world.one("ask_at")
+    assert await world.one("unresolved_because") == "not_found_elsewhere"
+    (row,) = await gateway_identities.unresolved(world.conn, limit=10)
+    assert (row.kind, row.transaction_id) == ("debit", "rotated-1")
+    assert row.submitted_to == tuple(submitted_to or ["?"])
+    assert await gateway_identities.counts(world.conn) == {"not_found_elsewhere": 1}
+
+
+async def test_a_terminal_that_is_configured_again_resolves_its_debits(
+    world: World, unknown: Callable[..., Awaitable[int]], simulator: Simulator
+) -> None:
+    """The operator does what the warning says, and would wait for a day to see that it helped; also as another account."""
+    away = msgspec.structs.replace(world.party, terminals=("terminal-away",))
+    here = world.party
+    await unknown("back-1", submitted_to=[here.identity(SETUP.terminals[0]).key])
+    await unknown("back-2", submitted_to=[away.identity("terminal-away").key])
+    world.party = away
+    await world.ask_and_book()
+    await world.ask_and_book()
+    keys = {here.identity(one).key for one in here.terminals}
+    assert await gateway_identities.wake(world.conn, keys=set(), now=world.now) == 0
+    assert await gateway_identities.wake(world.conn, keys=keys, now=world.now) == 1
+    assert await gateway_identities.wake(world.conn, keys=keys, now=world.now) == 0
+    world.others = {"old": here}
+    assert await world.ask_and_book() == 1
+
+    async def row() -> Any:
+        columns = "unresolved_because, ask_at, send_at"
+        found = await world.conn.execute(
+            f"select {columns} from billing_attempts where transaction_id = 'back-1'"
+        )
+        return await found.fetchone()
+
+    why, world.now, _ = await row()
+    assert why == "too_early"
+    await world.ask_and_book()
+    assert (await row())[2] == world.now
 
 
 async def test_a_hidden_debit_is_not_sent_again(

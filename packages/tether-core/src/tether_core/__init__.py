@@ -18,6 +18,7 @@ In the order in which data meets them:
 | `refunded_before` | money that was refunded is not collected again | in the module |
 | `billing_run`, `brake`, `limits` | a run, what stops it, how fast it may go | `Breaker`, `Bucket` |
 | `sending`, `emp.requests`, `emp.answers` | sent once, in the gateway's XML, and what it answers | `Debit`, `GatewayAnswer`, `Chargeback` |
+| `gateway_identity`, `not_found`, `clock_steps` | where a call went, when "not found" is believed, which clock was set | in the modules |
 | `emp.signature`, `emp.notification`, `emp.codes` | is a notification genuine, what does it say | `Credential`, `Notification` |
 | `idempotency`, `inbox` | is it new; the life of what was received | `Identity`, `Delivery`, `InboxState` |
 | `billing`, `blacklist` | what it does to the payment and to the account | `Attempt`, `AttemptState`, `Confirmation` |

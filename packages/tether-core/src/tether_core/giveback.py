@@ -35,7 +35,7 @@ True
 Verdict(allowed=False, why='return window', from_on=datetime.date(2026, 3, 11))
 >>> own_id = transaction_id("void", debit, number=1)
 >>> order = Send(Attempt(1, "default", own_id, None, 1000, "EUR"), send_at=noon)
->>> sent = claim(Giveback("void", debit, order, noon), now=noon).order
+>>> sent = claim(Giveback("void", debit, order, noon), now=noon, identity="a1").order
 >>> told = read_answer(b"<payment_response><status>approved</status><unique_id>55177a21</unique_id></payment_response>")
 >>> done = record(Giveback("void", debit, sent, noon), told, number=1, now=noon)
 >>> done.order.attempt.state, done.debit.state
@@ -56,6 +56,8 @@ from tether_core.emp.answers import GatewayAnswer
 from tether_core.emp.notification import Notification
 from tether_core.errors import GatewaySilent
 from tether_core.events import AmountDiffered, AttemptMoved, Event, GivebackMoved, PayoutRepeated
+from tether_core.gateway_identity import UNKNOWN
+from tether_core.not_found import Inquiry
 from tether_core.sending import Rules, Send
 
 __all__ = [
@@ -130,7 +132,7 @@ class Outcome(msgspec.Struct, frozen=True):
         debit: As it shall be.
         cause: A key of `tether_core.sending.CAUSES`, or why it is not sent after all.
         events: Facts to announce.
-        again_at: When asking again makes sense, where the cause is "too_early"; else `None`.
+        again_at: When to inquire again, where the cause is "too_early"; else `None`.
     """
 
     order: Send
@@ -194,13 +196,14 @@ def transaction_id(kind: GivebackKind, debit: Attempt, *, number: int) -> str:
     return f"tether-{kind}-{debit.id}-{number}-{blake2b(told, digest_size=5, person=b'giveback').hexdigest()}"
 
 
-def claim(one: Giveback, *, now: datetime, rules: Rules = _RULES) -> Outcome:
+def claim(one: Giveback, *, now: datetime, identity: str = UNKNOWN, rules: Rules = _RULES) -> Outcome:
     """
     Take an order to send it, judged once more; to be committed before the call is made.
 
     Args:
         one: An order that is ready, and its debit, both locked.
         now: The present moment.
+        identity: The key of the gateway identity that the call will go to. Left out, no "not found" will ever free it.
         rules: The operator's choices.
 
     Returns:
@@ -212,7 +215,7 @@ def claim(one: Giveback, *, now: datetime, rules: Rules = _RULES) -> Outcome:
     verdict = judge(one.kind, one.debit, sent_at=one.debited_at, now=now)
     if not verdict.allowed:
         return _outcome(one, sending.withhold(one.order, because=verdict.why).send, cause=verdict.why)
-    return _outcome(one, sending.claim(one.order, now=now, rules=rules), cause="claimed")
+    return _outcome(one, sending.claim(one.order, now=now, identity=identity, rules=rules), cause="claimed")
 
 
 def record(
@@ -241,18 +244,19 @@ def record(
     return _outcome(one, after.send, cause=after.cause)
 
 
-def lapse(one: Giveback, *, now: datetime) -> Outcome:
+def lapse(one: Giveback, *, now: datetime, rules: Rules = _RULES) -> Outcome:
     """
     The worker that held the lease was not heard of again: what it did is unknown.
 
     Args:
         one: An order that is being sent, locked with its debit.
         now: The present moment, not before the end of the lease.
+        rules: The operator's choices.
 
     Returns:
         What to write, and why.
     """
-    after = sending.lapse(one.order, now=now)
+    after = sending.lapse(one.order, now=now, rules=rules)
     return _outcome(one, after.send, cause=after.cause)
 
 
@@ -271,19 +275,20 @@ def lose_history(one: Giveback, *, at: datetime) -> Outcome:
     return _outcome(one, after.send, cause=after.cause)
 
 
-def resolve(one: Giveback, *, asked_at: datetime, rules: Rules = _RULES) -> Outcome:
+def resolve(one: Giveback, *, asked_at: datetime, inquiry: Inquiry, rules: Rules = _RULES) -> Outcome:
     """
     The gateway was asked about an order by our `transaction_id`, and has none.
 
     Args:
         one: The order as it stands by now, and its debit, both locked.
         asked_at: When the question was asked.
+        inquiry: Where and when it was asked on the machine's own boot clock.
         rules: The operator's choices.
 
     Returns:
         What to write, and why.
     """
-    after = sending.resolve(one.order, None, asked_at=asked_at, rules=rules)
+    after = sending.resolve(one.order, None, asked_at=asked_at, inquiry=inquiry, rules=rules)
     return _outcome(one, after.send, cause=after.cause, again_at=after.again_at)
 
 

@@ -13,6 +13,8 @@ then goes wrong, it is not ready any more, and only the gateway's own word can m
    │ └── turned away ────┘  │ silent, unclear, lease over          │
    │                        ▼                                      │
    └───── not there ──── unknown ── answered, given up ────────────┘
+
+ ready, sending, unknown ── history lost ──► unknown
 ```
 
 | step | what it means | how a row shows it |
@@ -26,8 +28,13 @@ The rules that hold the promise:
 
 - **Silence is not a refusal.** A timeout, a broken connection, an unreadable answer, the codes 2xx and 95x, a status
   nobody knows and code 450 ("the same debit minutes ago") all leave the debit unknown.
-- **Not there counts only after a settling time.** Code 460 makes an unknown debit ready again when the last call
-  had been over for `Rules.settle_s` as the question was asked, and the gateway has never named an id for it.
+- **Not there counts only from where the debit was submitted, and only after the grace period.** Each call is committed
+  with the gateway identity it goes to. Code 460 makes an unknown debit ready again when all of these identities gave it,
+  two times so far apart that no call can be under way any more (`tether_core.not_found`), and the gateway has never
+  named an id for the debit. Postgres's clock must agree that the last call has been over for `Rules.settle_s`.
+- **A lost history is an inquiry first.** Where the database has gone back to an earlier state, what it calls ready may
+  have been submitted by the history that is gone: such a debit becomes unknown, and every identity of its account
+  has to say "not there".
 - **A debit is sent again under the same `transaction_id`**, so that a gateway that took the first call late refuses the second.
 - **Calls are numbered.** An answer to an older call may bring good news (the gateway has it), never bad: a refusal
   of the first call says nothing about the second.
@@ -37,7 +44,7 @@ The rules that hold the promise:
   none; they become ready again, and their run is paused for a person.
 
 What no protocol can do without a key on the other side: a call that reaches the gateway after it has answered
-"not there", later than the settling time, is taken as a first one. So the settling time is chosen longer than any
+"not there", later than the grace period, is taken as a first one. So the grace period is chosen longer than any
 call can live, and the gateway's own check for equal ids stands behind it.
 
 Source: Genesis API documentation v60.1, Errors (2xx and 95x: reconcile; 450: duplicate within 5 minutes; 460: not
@@ -47,7 +54,7 @@ found), SDD Sale (`transaction_id` is unique per merchant).
 >>> from tether_core.emp.xml import read_answer
 >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
 >>> debit = Send(Attempt(7, "default", "t-7", None, 1000, "EUR"), send_at=noon)
->>> sent = claim(debit, now=noon)
+>>> sent = claim(debit, now=noon, identity="a1")
 >>> sent.step, sent.sends
 ('sending', 1)
 >>> lost = record(sent, GatewaySilent(why="timeout"), number=1, now=noon).send
@@ -58,9 +65,12 @@ Traceback (most recent call last):
     ...
 tether_core.errors.IllegalStep: A debit to send that is unknown cannot be claimed; a person must look.
 >>> absent = read_answer(b"<payment_response><status>error</status><code>460</code></payment_response>")
->>> resolve(lost, absent, asked_at=noon).cause
+>>> first = Inquiry(frozenset({"a1"}), frozenset({"a1"}), boot="boot-1", asked_s=60.0, answered_s=60.2)
+>>> early = resolve(lost, absent, asked_at=noon + timedelta(minutes=1), inquiry=first)
+>>> early.cause
 'too_early'
->>> resolve(lost, absent, asked_at=noon + timedelta(hours=1)).send.step
+>>> later = msgspec.structs.replace(first, asked_s=3_600.0, answered_s=3_600.2)
+>>> resolve(early.send, absent, asked_at=noon + timedelta(hours=1), inquiry=later).send.step
 'ready'
 """
 
@@ -76,6 +86,8 @@ from tether_core.emp import codes
 from tether_core.emp.answers import GatewayAnswer
 from tether_core.errors import GatewaySilent, IllegalStep, InvalidRequest
 from tether_core.events import AmountDiffered, AttemptMoved, Event
+from tether_core.gateway_identity import EVERY, UNKNOWN
+from tether_core.not_found import FirstAnswer, Inquiry, judge
 
 __all__ = [
     "CAUSES",
@@ -135,6 +147,7 @@ CAUSES: Final[dict[str, str]] = {
     "turned_away": "The gateway refuses us, not the debit: password, terminal or set-up. The run is paused.",
     "not_there": "The gateway has no such payment; the debit may be sent again.",
     "too_early": "The gateway has no such payment yet; the call may still be under way.",
+    "not_found_elsewhere": "Not found, but not by every gateway identity it was submitted to; configure these, or close it.",
     "given_up": "The gateway has no such payment after as many calls as the rules allow.",
     "contradicted": "The gateway once named an id for it and now has no such payment; a person should look.",
     "no_word": "The gateway did not answer the question; ask again.",
@@ -155,8 +168,9 @@ class Rules(msgspec.Struct, frozen=True):
     Attributes:
         lease_s: A call is over this long after it was claimed, in seconds: the time a worker may take to begin it,
             the gateway's time limit, and some more for the answer's way into the books.
-        settle_s: So long after the lease the word "not there" counts, in seconds. A quarter of an hour outlives every
-            proxy between us, and the 5 minutes in which the gateway takes a second debit for a duplicate (450).
+        settle_s: The grace period, in seconds: after a lease and so long a call cannot be under way any more. A quarter of
+            an hour outlives every proxy between us, and the 5 minutes in which the gateway takes a second debit for a
+            duplicate (450).
         sends_max: Calls at most for one attempt.
         back_s: A debit that was turned away rests so long, in seconds.
     """
@@ -181,6 +195,9 @@ class Send(msgspec.Struct, frozen=True):
         leased_until: Until when the worker that claimed it may be calling; `None` where nobody does.
         sent_at: When the latest call was claimed; or until when a lost history may have claimed one, then also with no
             call known.
+        submitted_to: The gateway identities of the calls that the gateway did not turn away, in their order: keys of
+            `tether_core.gateway_identity`, or its words for those that nobody knows; `None` where none was ever stored.
+        not_found: The first answers "not found" since the latest call, one a machine.
     """
 
     attempt: Attempt
@@ -188,6 +205,8 @@ class Send(msgspec.Struct, frozen=True):
     send_at: datetime | None = None
     leased_until: datetime | None = None
     sent_at: datetime | None = None
+    submitted_to: tuple[str, ...] | None = None
+    not_found: tuple[FirstAnswer, ...] = ()
 
     @property
     def step(self) -> SendStep:
@@ -208,7 +227,7 @@ class After(msgspec.Struct, frozen=True):
         cause: A key of `CAUSES`.
         events: Facts to announce.
         halt: Why nothing more should be sent with this account until a person looked, or `None`.
-        again_at: When asking again makes sense, where the cause is "too_early"; else `None`.
+        again_at: When to inquire again, where the cause is "too_early"; else `None`.
     """
 
     send: Send
@@ -255,13 +274,14 @@ def transaction_id(
     return f"tether-{debtor_id}-{due_item}-{number}-{blake2b(told, digest_size=5, person=b'attempt').hexdigest()}"
 
 
-def claim(send: Send, *, now: datetime, rules: Rules = _RULES) -> Send:
+def claim(send: Send, *, now: datetime, identity: str = UNKNOWN, rules: Rules = _RULES) -> Send:
     """
     Take a debit to send it; to be committed before the call is made.
 
     Args:
         send: A debit that is ready, from its moment on.
         now: The present moment.
+        identity: The key of the gateway identity that the call will go to. Left out, no "not found" will ever free it.
         rules: The operator's choices.
 
     Returns:
@@ -279,6 +299,8 @@ def claim(send: Send, *, now: datetime, rules: Rules = _RULES) -> Send:
         send_at=None,
         leased_until=now + timedelta(seconds=rules.lease_s),
         sent_at=now,
+        submitted_to=(*_submitted_to(send), identity),
+        not_found=(),
     )
 
 
@@ -310,18 +332,25 @@ def record(
         return After(msgspec.structs.replace(send, leased_until=None), "late")
     if reading.cause == "turned_away":
         _to(send, "turned away")
-        back = msgspec.structs.replace(send, leased_until=None, send_at=now + timedelta(seconds=rules.back_s))
+        back = msgspec.structs.replace(
+            send,
+            leased_until=None,
+            send_at=now + timedelta(seconds=rules.back_s),
+            submitted_to=_submitted_to(send)[:-1],  # it took nothing, and need not be asked for it
+        )
         return After(back, "turned_away", halt=reading.why)
     return _unknown(send, "unclear", cause=reading.cause, unique_id=reading.unique_id, events=reading.events)
 
 
-def lapse(send: Send, *, now: datetime) -> After:
+def lapse(send: Send, *, now: datetime, rules: Rules = _RULES) -> After:
     """
     The worker that held the lease was not heard of again: what it did is unknown.
 
     Args:
         send: A debit that is being sent, locked.
-        now: The present moment, not before the end of the lease.
+        now: The present moment, not before the end of the lease; or so long before it that no lease ends so late, because
+            the clock was set back.
+        rules: The operator's choices.
 
     Returns:
         What to write, and why.
@@ -329,7 +358,7 @@ def lapse(send: Send, *, now: datetime) -> After:
     Raises:
         IllegalStep: when nobody is sending it, or the lease still runs.
     """
-    if send.leased_until is None or now < send.leased_until:
+    if send.leased_until is None or now < send.leased_until <= now + timedelta(seconds=2 * rules.lease_s):
         raise IllegalStep("debit to send", state=send.step, step="lost while its lease runs")
     if send.step == "ended":
         return After(msgspec.structs.replace(send, leased_until=None, send_at=None), "late")
@@ -351,10 +380,25 @@ def lose_history(send: Send, *, at: datetime) -> After:
         return After(send, "late")
     until = at if send.sent_at is None else max(send.sent_at, at)
     after = _unknown(send, "history lost", cause="history_lost")
-    return msgspec.structs.replace(after, send=msgspec.structs.replace(after.send, sent_at=until))
+    # A lost call may have gone to any terminal of its account: each of them has to say "not there".
+    known = _submitted_to(send)
+    lost = msgspec.structs.replace(
+        after.send,
+        sent_at=until,
+        submitted_to=known if EVERY in known else (*known, EVERY),
+        not_found=(),
+    )
+    return msgspec.structs.replace(after, send=lost)
 
 
-def resolve(send: Send, answer: GatewayAnswer | None, *, asked_at: datetime, rules: Rules = _RULES) -> After:
+def resolve(
+    send: Send,
+    answer: GatewayAnswer | None,
+    *,
+    asked_at: datetime,
+    inquiry: Inquiry,
+    rules: Rules = _RULES,
+) -> After:
     """
     What the gateway said when asked by our `transaction_id` about a debit of unknown outcome.
 
@@ -364,6 +408,7 @@ def resolve(send: Send, answer: GatewayAnswer | None, *, asked_at: datetime, rul
             error without the payment's id, other than 460, is about the question and not about the payment.
         asked_at: When the question was asked. Not when the answer came: an answer that was long on its way speaks of
             the call before, and must not be taken for word of a later one.
+        inquiry: Where and when it was asked on the machine's own boot clock; counts for "not found" alone.
         rules: The operator's choices.
 
     Returns:
@@ -372,7 +417,7 @@ def resolve(send: Send, answer: GatewayAnswer | None, *, asked_at: datetime, rul
     if send.step != "unknown":
         return After(send, "late")
     if answer is None or (answer.unique_id is None and answer.code == ABSENT):
-        return _absent(send, asked_at=asked_at, rules=rules)
+        return _absent(send, asked_at=asked_at, inquiry=inquiry, rules=rules)
     if answer.unique_id is None:
         return After(send, "no_word", halt=_at_fault(answer))
     reading = _read(send.attempt, answer, known_there=True)
@@ -498,16 +543,29 @@ def _unknown(
     return After(after, cause, (*_moved(send.attempt, attempt, cause=cause), *events))
 
 
-def _absent(send: Send, *, asked_at: datetime, rules: Rules) -> After:
+def _submitted_to(send: Send) -> tuple[str, ...]:
+    if send.submitted_to is None:
+        return (UNKNOWN,) if send.sends else ()
+    return send.submitted_to
+
+
+def _absent(send: Send, *, asked_at: datetime, inquiry: Inquiry, rules: Rules) -> After:
     if send.attempt.unique_id is not None:
         return After(send, "contradicted")
-    if send.sent_at is not None:
-        settled_at = send.sent_at + timedelta(seconds=rules.lease_s + rules.settle_s)
-        if asked_at < settled_at:
-            return After(send, "too_early", again_at=settled_at)
+    grace_s = rules.lease_s + rules.settle_s
+    verdict = judge(_submitted_to(send), first_answers=send.not_found, inquiry=inquiry, grace_s=grace_s)
+    if verdict.word == "elsewhere":
+        return After(send, "not_found_elsewhere")
+    settled_at = asked_at + timedelta(seconds=verdict.wait_s)
+    # A call that was claimed later than now by Postgres's clock: the clock was set back, and says nothing of this span.
+    if send.sent_at is not None and send.sent_at <= asked_at:
+        settled_at = max(settled_at, send.sent_at + timedelta(seconds=grace_s))
+    if asked_at < settled_at:
+        first = verdict.first_answers or send.not_found
+        return After(msgspec.structs.replace(send, not_found=first), "too_early", again_at=settled_at)
     if send.sends < rules.sends_max:
         _to(send, "not there")
-        return After(msgspec.structs.replace(send, send_at=asked_at), "not_there")
+        return After(msgspec.structs.replace(send, send_at=asked_at, not_found=()), "not_there")
     _to(send, "given up")
     attempt = msgspec.structs.replace(send.attempt, payment_stage=codes.ERROR, error_code=ABSENT)
     after = msgspec.structs.replace(send, attempt=attempt)

@@ -28,6 +28,7 @@ class Ask(msgspec.Struct, frozen=True):
         unique_id: The gateway's id, or `None` until it told us.
         payment_stage: How far it has come.
         asks: Answers so far that settled nothing.
+        submitted_to: The gateway identities that its calls went to; `None` where none was ever stored.
     """
 
     id: int
@@ -36,6 +37,7 @@ class Ask(msgspec.Struct, frozen=True):
     unique_id: str | None
     payment_stage: int
     asks: int
+    submitted_to: tuple[str, ...] | None = None
 
 
 class Asks:
@@ -110,7 +112,7 @@ class Asks:
             "limit": limit,
         }
         cursor = await conn.execute(self._claim, parameters)
-        return [Ask(*row) for row in await cursor.fetchall()]
+        return [_ask(*row) for row in await cursor.fetchall()]
 
     async def prolong(
         self, conn: Connection, ids: Sequence[int], *, leased_until: datetime, until: datetime
@@ -142,3 +144,16 @@ class Asks:
             return
         ids, asks, ask_ats = zip(*rows, strict=True)
         await conn.execute(self._note, {"ids": list(ids), "asks": list(asks), "ask_ats": list(ask_ats)})
+
+
+def _ask(  # one argument a column of `claim_to_ask`
+    row_id: int,
+    account: str,
+    transaction_id: str,
+    unique_id: str | None,
+    payment_stage: int,
+    asks: int,
+    submitted_to: list[str] | None,
+) -> Ask:
+    where = None if submitted_to is None else tuple(submitted_to)
+    return Ask(row_id, account, transaction_id, unique_id, payment_stage, asks, where)

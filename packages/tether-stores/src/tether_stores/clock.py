@@ -25,8 +25,10 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Final
 
+from tether_core.clock_steps import Sample, Step, Watch, observe
 from tether_core.errors import StoreUnreachable, Unavailable
 
+from tether_stores.boot_clock import BootClock
 from tether_stores.postgres import Connection, Pool, connection
 from tether_stores.queries import load
 from tether_stores.telemetry import logger
@@ -63,15 +65,28 @@ async def moment(conn: Connection) -> datetime:
 class SharedClock:
     """A clock that gives the moment by Postgres, made of the machine's own and its difference."""
 
-    def __init__(self, own: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        own: Callable[[], datetime],
+        *,
+        boot: BootClock | None = None,
+        on_step: Callable[[Step], None] = lambda _: None,
+    ) -> None:
         """
         Make one that was not compared yet.
 
         Args:
             own: Gives the moment by this machine, aware, UTC.
+            boot: What steps of either clock are noticed by; with it, the moment does not follow a step of this
+                machine's clock even until the next comparison. `None` for neither.
+            on_step: Called with each step that is noticed.
         """
         self._own = own
         self._ahead: timedelta | None = None
+        self._boot = boot
+        self._on_step = on_step
+        self._watch = Watch()
+        self._base: tuple[float, datetime] | None = None  # the boot clock, and the moment by Postgres then
 
     def __call__(self) -> datetime:
         """
@@ -82,7 +97,14 @@ class SharedClock:
         """
         if self._ahead is None:
             raise StoreUnreachable("postgres", why="no word of the time yet")
+        if self._boot is not None and self._base is not None:
+            return self._at(self._boot.seconds())
         return self._own() - self._ahead
+
+    @property
+    def stepped_s(self) -> float | None:
+        """When a clock was last seen to step, on the boot clock in seconds; `None` for never."""
+        return self._watch.stepped_s
 
     @property
     def ahead_s(self) -> float:
@@ -136,11 +158,34 @@ class SharedClock:
         Raises:
             StoreUnreachable: when it does not say.
         """
+        boot_s = self._boot.seconds if self._boot is not None else lambda: 0.0
         async with connection(pool) as conn:
-            asked_at = self._own()
+            asked_at, asked_s = self._own(), boot_s()
             theirs = await moment(conn)
-            heard_at = self._own()
+            heard_at, heard_s = self._own(), boot_s()
+        if self._boot is not None:
+            self._observe(theirs, heard_at=heard_at, heard_s=heard_s, took_s=heard_s - asked_s)
         self.compared(theirs, asked_at=asked_at, heard_at=heard_at)
+
+    def _observe(self, theirs: datetime, *, heard_at: datetime, heard_s: float, took_s: float) -> None:
+        """Look for steps, and go on from Postgres's clock; a slow answer says too little of it."""
+        prompt = took_s <= _NOISE.total_seconds()
+        postgres_at = theirs + timedelta(seconds=took_s / 2)
+        self._watch, steps = observe(
+            self._watch, Sample(heard_s, machine_at=heard_at, postgres_at=postgres_at if prompt else None)
+        )
+        for step in steps:
+            _log.error("clock stepped", clock=step.clock, by_s=step.by_s)
+            self._on_step(step)
+        if not prompt:
+            return
+        if self._base is None or abs(self._at(heard_s) - postgres_at) > _NOISE:
+            self._base = heard_s, postgres_at
+
+    def _at(self, boot_s: float) -> datetime:
+        assert self._base is not None
+        then_s, then = self._base
+        return then + timedelta(seconds=boot_s - then_s)
 
     def compared(self, theirs: datetime, *, asked_at: datetime, heard_at: datetime) -> None:
         """

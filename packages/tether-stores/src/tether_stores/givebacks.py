@@ -12,7 +12,7 @@ from tether_core.sending import Send
 from tether_stores.asks import Asks
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
-from tether_stores.sends import Written, columns
+from tether_stores.sends import Written, columns, read_send
 
 __all__ = [
     "ASKS",
@@ -228,14 +228,14 @@ def _is_ready(order: Send, *, now: datetime) -> bool:
     return order.step == "ready" and order.send_at is not None and order.send_at <= now
 
 
-async def lapsed(conn: Connection, *, now: datetime, limit: int) -> list[Row]:
-    """Lock up to *limit* orders whose lease is over, with their debits."""
-    cursor = await conn.execute(_SQL["lapsed_ids"], {"now": now, "limit": limit})
+async def lapsed(conn: Connection, *, now: datetime, latest: datetime, limit: int) -> list[Row]:
+    """Lock up to *limit* orders whose lease is over, or ends after *latest*, which no lease does; with their debits."""
+    cursor = await conn.execute(_SQL["lapsed_ids"], {"now": now, "latest": latest, "limit": limit})
     found = await locked(conn, [row_id for (row_id,) in await cursor.fetchall()])
     return [
         row
         for row in found.values()
-        if row.giveback.order.leased_until is not None and row.giveback.order.leased_until <= now
+        if row.giveback.order.leased_until is not None and not now < row.giveback.order.leased_until <= latest
     ]
 
 
@@ -271,7 +271,7 @@ async def locked(conn: Connection, ids: Sequence[int]) -> dict[int, Row]:
 def _row(kind: GivebackKind, usage: str, *columns: object) -> Row:
     debit, debited_at, order = columns[:12], columns[12], columns[13:]
     attempt = Attempt(*order[:7], error_code=order[7])  # type: ignore[arg-type, misc]
-    send = Send(attempt, *order[8:])  # type: ignore[arg-type]
+    send = read_send(attempt, order[8:])
     return Row(Giveback(kind, Attempt(*debit), send, debited_at), usage)  # type: ignore[arg-type]
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 from tether_core.billing import Attempt
+from tether_core.not_found import FirstAnswer
 from tether_core.sending import Send
 
 from tether_stores.postgres import Connection
@@ -24,6 +25,7 @@ __all__ = [
     "hold_day",
     "lapsed",
     "locked",
+    "read_send",
     "ready",
     "standing",
     "take_stock",
@@ -83,10 +85,12 @@ class Written(msgspec.Struct, frozen=True):
     Attributes:
         send: As it shall be.
         withheld: Why it is not sent, or `None`.
+        unresolved: Why an inquiry did not resolve it, a key of `tether_core.sending.CAUSES`; or `None`.
     """
 
     send: Send
     withheld: str | None = None
+    unresolved: str | None = None
 
 
 class DueAgain(msgspec.Struct, frozen=True):
@@ -180,9 +184,9 @@ async def locked(conn: Connection, ids: Sequence[int]) -> dict[int, Row]:
     return {row.send.attempt.id: row for row in await _rows(conn, "locked", {"ids": sorted(ids)})}
 
 
-async def lapsed(conn: Connection, *, now: datetime, limit: int) -> list[Row]:
-    """Lock up to *limit* debits whose lease is over."""
-    return await _rows(conn, "lapsed", {"now": now, "limit": limit})
+async def lapsed(conn: Connection, *, now: datetime, latest: datetime, limit: int) -> list[Row]:
+    """Lock up to *limit* debits whose lease is over, or ends after *latest*, which no lease does."""
+    return await _rows(conn, "lapsed", {"now": now, "latest": latest, "limit": limit})
 
 
 async def unsent(conn: Connection, run_id: int, *, limit: int) -> list[Row]:
@@ -227,6 +231,11 @@ def columns(written: Sequence[Written]) -> dict[str, list[Any]]:
         "leased_untils": [one.leased_until for one in sends],
         "sent_ats": [one.sent_at for one in sends],
         "withhelds": [one.withheld for one in written],
+        "submitted_tos": [None if one.submitted_to is None else " ".join(one.submitted_to) for one in sends],
+        "not_founds": [
+            msgspec.json.encode(one.not_found).decode() if one.not_found else None for one in sends
+        ],
+        "unresolved_becauses": [one.unresolved for one in written],
     }
 
 
@@ -285,6 +294,29 @@ async def standing(conn: Connection) -> tuple[int, int]:
 async def _rows(conn: Connection, name: str, parameters: dict[str, Any]) -> list[Row]:
     cursor = await conn.execute(_SQL[name], parameters, binary=True)  # fingerprints come as bytes
     return [
-        Row(Send(Attempt(*row[:12]), *row[12:16]), debtor_id=row[16], again=row[17])
+        Row(read_send(Attempt(*row[:12]), row[12:18]), debtor_id=row[18], again=row[19])
         for row in await cursor.fetchall()
     ]
+
+
+def read_send(attempt: Attempt, columns: Sequence[Any]) -> Send:
+    """
+    A row that is submitted once, from its columns.
+
+    Args:
+        attempt: The debit, or the order as one.
+        columns: sends, send_at, leased_until, sent_at, submitted_to, not_found as text.
+
+    Returns:
+        How far its submission has come.
+    """
+    sends, send_at, leased_until, sent_at, submitted_to, not_found = columns
+    return Send(
+        attempt,
+        sends,
+        send_at,
+        leased_until,
+        sent_at,
+        None if submitted_to is None else tuple(submitted_to),
+        () if not_found is None else msgspec.json.decode(not_found, type=tuple[FirstAnswer, ...]),
+    )

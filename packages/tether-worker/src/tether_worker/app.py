@@ -16,6 +16,7 @@ from saq.worker import Worker
 from tether_core.jobs import Queue
 from tether_core.spreadsheet import Rules
 from tether_stores import redis
+from tether_stores.boot_clock import boot_clock
 from tether_stores.clock import SharedClock
 from tether_stores.database_epoch import Watch
 from tether_stores.objects import open_objects
@@ -76,7 +77,7 @@ async def work_until_stopped(
                 prepared=settings.database_prepared == "on",
             )
         )
-        clock = SharedClock(own_clock)
+        clock = SharedClock(own_clock, boot=boot_clock())
         await stack.enter_async_context(clock.kept(pool))
         cache = await stack.enter_async_context(redis.open_redis(settings.redis_url, name="tether-worker"))
         await _complain(settings, cache)
@@ -147,14 +148,22 @@ async def _asking(
     cache: Redis,
     *,
     queues: Sequence[Queue],
-    clock: Clock,
+    clock: SharedClock,
 ) -> tuple[list[Work], list[Duty]]:
     gateways = await stack.enter_async_context(
         open_gateways(pool, settings=settings, connections_max=QUESTIONS_MAX)
     )
     permit = limited(Limiter(cache, nodes_max=settings.nodes_max))
     scope = settings.emp_chargeback_scope or None
-    has = Asking(pool, parties_of(gateways, scope=scope), permit, clock, random.random)
+    has = Asking(
+        pool,
+        parties_of(gateways, scope=scope),
+        permit,
+        clock,
+        random.random,
+        boot=boot_clock(),
+        stepped_s=lambda: clock.stepped_s,
+    )
     works: list[Work] = []
     duties: list[Duty] = []
     if "webhooks" in queues:
@@ -205,8 +214,8 @@ async def _billing(
     has = Billing(pool, gateways, limiter, settings.sending_rules, clock, stopping, watch)
     stack.push_async_callback(has.ended)
     duties = [
-        lapse_leases(pool, clock=clock),
-        lapse_givebacks(pool, clock=clock),
+        lapse_leases(pool, clock=clock, rules=settings.sending_rules),
+        lapse_givebacks(pool, clock=clock, rules=settings.sending_rules),
         brake_runs(pool, clock=clock),
         try_again(pool, clock=clock),
         review_submissions(pool, clock=clock),

@@ -16,7 +16,11 @@ from typing import Final
 import msgspec
 from tether_core.emp.xml import Chargeback, GatewayAnswer, Scope
 from tether_core.errors import GatewaySilent, InvalidRequest
+from tether_core.gateway_identity import EVERY, UNKNOWN, GatewayIdentity, identity
 from tether_core.limits import Limits
+from tether_core.not_found import needed
+from tether_stores.asks import Ask
+from tether_stores.boot_clock import BootClock, boot_clock
 from tether_stores.postgres import Pool
 from tether_stores.redis_limits import Limiter
 
@@ -28,9 +32,11 @@ __all__ = [
     "QUESTIONS_MAX",
     "SHARE",
     "Asking",
+    "Inquired",
     "Party",
     "Permit",
     "chargebacks_of",
+    "inquire",
     "limited",
     "parties_of",
     "payment",
@@ -65,6 +71,10 @@ class Party(msgspec.Struct, frozen=True):
         """Our name for the account."""
         return self.gateway.account.name
 
+    def identity(self, terminal: str) -> GatewayIdentity:
+        """The gateway identity of calls to a terminal of it."""
+        return identity(self.gateway.account.url, login=self.gateway.account.login, terminal=terminal)
+
     def __repr__(self) -> str:
         """Name the account; terminals open a door."""
         return f"Party({self.name!r})"
@@ -83,6 +93,8 @@ class Asking(msgspec.Struct, frozen=True):
         permit: Lets one question of an account through; raises `GatewaySilent` where it must not be asked now.
         clock: Gives the present moment, aware, UTC.
         chance: Gives a number of [0, 1), for the spread of waits.
+        boot: This machine's boot clock.
+        stepped_s: Gives when a clock was last seen to step, on the boot clock; `None` for never.
     """
 
     pool: Pool
@@ -90,6 +102,8 @@ class Asking(msgspec.Struct, frozen=True):
     permit: Permit
     clock: Callable[[], datetime]
     chance: Callable[[], float]
+    boot: BootClock = msgspec.field(default_factory=boot_clock)
+    stepped_s: Callable[[], float | None] = lambda: None
 
 
 def limited(limiter: Limiter) -> Permit:
@@ -198,6 +212,94 @@ async def payment(
         if answer is not None:
             return answer
     return None
+
+
+class Inquired(msgspec.Struct, frozen=True):
+    """
+    What an inquiry about a submission brought.
+
+    Attributes:
+        answer: The answer, or `None` where no identity that was asked has such a payment.
+        not_found_at: The keys of the identities that have none.
+        configured: The keys of all identities of its account.
+    """
+
+    answer: GatewayAnswer | None
+    not_found_at: frozenset[str] = frozenset()
+    configured: frozenset[str] = frozenset()
+
+
+async def inquire(has: Asking, parties: Mapping[str, Party], ask: Ask) -> Inquired:
+    """
+    Inquire what became of a submission, by our id: where it was submitted; elsewhere too where not all of that can be asked.
+
+    An identity that belongs to another account by now is asked through that one.
+
+    Args:
+        has: What asking needs.
+        parties: All accounts.
+        ask: The submission.
+
+    Returns:
+        What was found, or where nothing was.
+
+    Raises:
+        GatewaySilent: when an identity that counts gave no answer, or must not be asked now.
+        InvalidRequest: when the gateway refuses the question there.
+    """
+    own = parties.get(ask.account)
+    configured = frozenset(() if own is None else (own.identity(one).key for one in own.terminals))
+    absent = set[str]()
+    refused: InvalidRequest | None = None
+    for key, party, terminal in _places(parties, ask):
+        try:
+            async with has.permit(party):
+                answer = await calls.reconcile(
+                    party.gateway, transaction_id=ask.transaction_id, terminal_token=terminal
+                )
+        except InvalidRequest as problem:
+            if _counts(key, ask, configured=configured):
+                refused = refused or problem
+        except GatewaySilent:
+            if _settled(ask, absent, configured=configured):
+                break
+            raise
+        else:
+            if answer is not None:
+                return Inquired(answer)
+            absent.add(key)
+    if refused is not None and not _settled(ask, absent, configured=configured):
+        raise refused
+    return Inquired(None, frozenset(absent), configured)
+
+
+def _settled(ask: Ask, absent: set[str], *, configured: frozenset[str]) -> bool:
+    """Whether every identity that counts has said "not found"."""
+    of_all = needed(ask.submitted_to or (UNKNOWN,), configured=configured)
+    return of_all is not None and len(of_all) > 0 and of_all <= absent
+
+
+def _counts(key: str, ask: Ask, *, configured: frozenset[str]) -> bool:
+    """Whether the word of an identity counts."""
+    of_all = needed(ask.submitted_to or (UNKNOWN,), configured=configured)
+    return of_all is None or key in of_all
+
+
+def _places(parties: Mapping[str, Party], ask: Ask) -> list[tuple[str, Party, str]]:
+    """The identities to ask, where it was submitted first: key, account, terminal."""
+    submitted_to = set(ask.submitted_to or (UNKNOWN,))
+    known: dict[str, tuple[str, Party, str]] = {}
+    for name in sorted(
+        parties, key=lambda one: one != ask.account
+    ):  # through its own account where that can be asked
+        for terminal in parties[name].terminals:
+            key = parties[name].identity(terminal).key
+            if name == ask.account or key in submitted_to:
+                known.setdefault(key, (key, parties[name], terminal))
+    first = [place for key, place in known.items() if key in submitted_to]
+    if not submitted_to & {UNKNOWN, EVERY} and len(first) == len(submitted_to):
+        return first
+    return [*first, *(place for key, place in known.items() if key not in submitted_to)]
 
 
 async def chargebacks_of(has: Asking, party: Party, *, unique_id: str) -> tuple[Chargeback, ...]:

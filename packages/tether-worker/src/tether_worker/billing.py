@@ -29,11 +29,12 @@ from tether_core.emp.answers import GatewayAnswer
 from tether_core.emp.requests import Debit, sdd_sale
 from tether_core.errors import GatewaySilent, Rejected, Unavailable
 from tether_core.events import Event
+from tether_core.gateway_identity import GatewayIdentity
 from tether_core.jobs import SEND
 from tether_core.limits import Permit
 from tether_core.payer import debit
 from tether_core.sending import After, Rules
-from tether_stores import billing_runs, outbox, sends
+from tether_stores import billing_runs, gateway_identities, outbox, sends
 from tether_stores.billing_runs import Owing, Run
 from tether_stores.database_epoch import Watch
 from tether_stores.gateway_accounts import GatewayAccount
@@ -321,7 +322,9 @@ async def _begin_with(
     assert opened is not None
     left, taken = allowed.calls, 0
     for run_id in runs:
-        claims, withheld = await claim(has, run_id, account=account, permit=allowed.permit, limit=left)
+        claims, withheld = await claim(
+            has, run_id, account=account, identity=opened.identity, permit=allowed.permit, limit=left
+        )
         for one in claims:
             call = asyncio.create_task(_call(opened, one, told))
             for standing in (calls, has.under_way):
@@ -347,7 +350,13 @@ async def _rest(calls: set[asyncio.Task[None]], wait_s: float) -> None:
 
 
 async def claim(
-    has: Billing, run_id: int, *, account: GatewayAccount, permit: Permit, limit: int
+    has: Billing,
+    run_id: int,
+    *,
+    account: GatewayAccount,
+    identity: GatewayIdentity,
+    permit: Permit,
+    limit: int,
 ) -> tuple[list[Claim], int]:
     """
     Claim debits of a run, once more judged; committed when this returns.
@@ -356,6 +365,7 @@ async def claim(
         has: What sending needs.
         run_id: The run.
         account: Its account.
+        identity: Where the calls will go.
         permit: The breaker's, for the calls that follow.
         limit: Debits at most.
 
@@ -388,8 +398,16 @@ async def claim(
         )
         room = await _room(conn, account=account, now=now)
         claims, written, facts = _judged(
-            rows, owing, room=room, terms=_terms(run, account=account), now=now, rules=has.rules
+            rows,
+            owing,
+            room=room,
+            terms=_terms(run, account=account),
+            now=now,
+            identity=identity.key,
+            rules=has.rules,
         )
+        if claims:
+            await gateway_identities.record(conn, identity, account=account.name, now=now)
         await sends.write(conn, written, now=now)
         await outbox.append(conn, [(None, fact) for fact in facts], now=now)
         if _has_day(account):
@@ -447,6 +465,7 @@ def _judged(
     room: _Room,
     terms: Terms,
     now: datetime,
+    identity: str,
     rules: Rules,
 ) -> tuple[list[tuple[int, int, Debit]], list[Written], list[Event]]:
     """What becomes of each row: claimed, withheld, or left as it is until another day."""
@@ -461,7 +480,7 @@ def _judged(
             continue
         if not room.take(asked.amount_minor):
             continue
-        claimed = sending.claim(row.send, now=now, rules=rules)
+        claimed = sending.claim(row.send, now=now, identity=identity, rules=rules)
         written.append(Written(claimed))
         claims.append((claimed.attempt.id, claimed.sends, asked))
     return claims, written, facts

@@ -21,6 +21,7 @@ import httpx
 import msgspec
 from tether_core.emp import codes, xml
 from tether_core.errors import GatewaySilent, InvalidRequest, Unreadable
+from tether_core.gateway_identity import GatewayIdentity, identity
 
 __all__ = [
     "Account",
@@ -89,6 +90,11 @@ class Gateway(msgspec.Struct, frozen=True):
 
     account: Account
     idle: asyncio.LifoQueue[httpx.AsyncClient]
+
+    @property
+    def identity(self) -> GatewayIdentity:
+        """The gateway identity that its calls for debits, refunds and voids go to."""
+        return identity(self.account.url, login=self.account.login, terminal=self.account.terminal_token)
 
     def __repr__(self) -> str:
         """Name the account."""

@@ -6,7 +6,7 @@ claim, committed ─► call the gateway ─► record, committed ─► the deb
    │ judge once more     │ dies here, or no answer
    ▼                     ▼
  error, with the cause  unknown ─► asked about by our id ─┬─ told ──────► recorded
-                                                          └─ not there ─► ready again, after the settling time
+                                                          └─ not there ─► ready again, after the grace period
 ```
 
 Everything is decided by `tether_core.giveback`; here is only the order of things. An order and its debit are locked
@@ -16,7 +16,7 @@ together, the debit first, so a chargeback that is booked at the same moment com
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Final
 
@@ -27,11 +27,12 @@ from tether_core.billing import Attempt
 from tether_core.emp.answers import GatewayAnswer
 from tether_core.errors import GatewaySilent
 from tether_core.events import Event
+from tether_core.gateway_identity import GatewayIdentity
 from tether_core.giveback import Giveback, Outcome
 from tether_core.jobs import ASK_BACK, GIVE_BACK
 from tether_core.limits import Permit
 from tether_core.sending import Rules
-from tether_stores import billing_attempts, givebacks, outbox
+from tether_stores import billing_attempts, gateway_identities, givebacks, outbox
 from tether_stores.gateway_accounts import GatewayAccount
 from tether_stores.givebacks import Row
 from tether_stores.postgres import Connection, Pool, connection, transaction
@@ -41,7 +42,7 @@ from tether_stores.telemetry import logger
 from tether_worker import gateway, rounds
 from tether_worker.asking import Asking
 from tether_worker.billing import BEGIN_S, Billing, Leave, leave
-from tether_worker.rounds import Again, Reply
+from tether_worker.rounds import Again, Reply, Round
 from tether_worker.upkeep import Duty
 from tether_worker.work import Work
 
@@ -118,11 +119,11 @@ async def _give_back(has: Billing, account: GatewayAccount) -> int:
     allowed = await _turn(has, account)
     if allowed is None:
         return 0
-    calls, withheld = await _claim(has, account, limit=allowed.calls)
-    if not calls:
-        return withheld
     opened = await has.gateways.get(account.name)
     assert opened is not None
+    calls, withheld = await _claim(has, account, identity=opened.identity, limit=allowed.calls)
+    if not calls:
+        return withheld
     told: dict[int, GatewayAnswer | GatewaySilent] = {}
     begun = [asyncio.create_task(_call(opened, one, told)) for one in calls]
     for call in begun:
@@ -151,14 +152,20 @@ async def _turn(has: Billing, account: GatewayAccount) -> Leave | None:
             await asyncio.wait_for(has.stopping.wait(), max(allowed.wait_s, 0.001))
 
 
-async def _claim(has: Billing, account: GatewayAccount, *, limit: int) -> tuple[list[_Call], int]:
+async def _claim(
+    has: Billing, account: GatewayAccount, *, identity: GatewayIdentity, limit: int
+) -> tuple[list[_Call], int]:
     begin_until_s = monotonic() + BEGIN_S
     now = has.clock()
     async with transaction(has.pool) as conn:
         if has.watch is not None and not await has.watch.holds(conn):
             return [], 0
         rows = await givebacks.ready(conn, account.name, now=now, limit=limit)
-        outcomes = [giveback.claim(row.giveback, now=now, rules=has.rules) for row in rows]
+        outcomes = [
+            giveback.claim(row.giveback, now=now, identity=identity.key, rules=has.rules) for row in rows
+        ]
+        if rows:
+            await gateway_identities.record(conn, identity, account=account.name, now=now)
         await write(conn, [row.giveback for row in rows], outcomes, now=now)
     calls = [
         _Call(
@@ -261,7 +268,11 @@ async def write(
     await givebacks.write(
         conn,
         [
-            Written(one.order, one.cause if one.order.attempt.error_code == "withheld" else None)
+            Written(
+                one.order,
+                one.cause if one.order.attempt.error_code == "withheld" else None,
+                one.cause if one.order.step == "unknown" else None,
+            )
             for one in outcomes
         ],
         now=now,
@@ -272,13 +283,14 @@ async def write(
     await outbox.append(conn, facts, now=now)
 
 
-def lapse_givebacks(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
+def lapse_givebacks(pool: Pool, *, clock: Callable[[], datetime], rules: Rules = _RULES) -> Duty:
     """
     Make orders unknown whose worker was not heard of again.
 
     Args:
         pool: Of Postgres.
         clock: Gives the present moment.
+        rules: How long a lease is.
 
     Returns:
         The duty.
@@ -287,8 +299,9 @@ def lapse_givebacks(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
     async def lapse() -> None:
         now = clock()
         async with transaction(pool) as conn:
-            rows = await givebacks.lapsed(conn, now=now, limit=_LAPSE_MAX)
-            outcomes = [giveback.lapse(row.giveback, now=now) for row in rows]
+            latest = now + timedelta(seconds=2 * rules.lease_s)
+            rows = await givebacks.lapsed(conn, now=now, latest=latest, limit=_LAPSE_MAX)
+            outcomes = [giveback.lapse(row.giveback, now=now, rules=rules) for row in rows]
             await write(conn, [row.giveback for row in rows], outcomes, now=now)
         if rows:
             _log.warning("leases of givebacks ran out; the gateway will be asked", orders=len(rows))
@@ -339,23 +352,23 @@ async def ask_back(has: Asking, *, rules: Rules = _RULES, limit: int = _BATCH_MA
     if not asked.replies:
         return 0
     try:
-        await _hear(has, asked.replies, asked_at=asked.asked_at, rules=rules)
+        await _hear(has, asked, asked.replies, rules=rules)
     except psycopg.errors.UniqueViolation:
         for reply in asked.replies:
-            await _hear_alone(has, reply, asked_at=asked.asked_at, rules=rules)
+            await _hear_alone(has, asked, reply, rules=rules)
     return len(asked.replies)
 
 
-async def _hear_alone(has: Asking, reply: Reply, *, asked_at: datetime, rules: Rules) -> None:
+async def _hear_alone(has: Asking, asked: Round, reply: Reply, *, rules: Rules) -> None:
     try:
-        await _hear(has, [reply], asked_at=asked_at, rules=rules)
+        await _hear(has, asked, [reply], rules=rules)
     except psycopg.errors.UniqueViolation:
         # As in recording what a call brought: an id that is on record for another order is no word about this one.
         _log.error("answer names another payment", giveback_id=reply.ask.id)
-        await _hear(has, [reply.nothing], asked_at=asked_at, rules=rules)
+        await _hear(has, asked, [reply.nothing], rules=rules)
 
 
-async def _hear(has: Asking, replies: Sequence[Reply], *, asked_at: datetime, rules: Rules) -> None:
+async def _hear(has: Asking, asked: Round, replies: Sequence[Reply], *, rules: Rules) -> None:
     """Write what was heard of orders, in one transaction."""
     now = has.clock()
     before, outcomes, agains = list[Giveback](), list[Outcome](), list[Again]()
@@ -370,7 +383,9 @@ async def _hear(has: Asking, replies: Sequence[Reply], *, asked_at: datetime, ru
             if reply.answer is not None:
                 outcome = giveback.hear(one, reply.answer)
             elif reply.heard == "not_there":
-                outcome = giveback.resolve(one, asked_at=asked_at, rules=rules)
+                outcome = giveback.resolve(
+                    one, asked_at=asked.asked_at, inquiry=asked.inquiry(reply), rules=rules
+                )
             if outcome is not None:
                 before.append(one)
                 outcomes.append(outcome)
@@ -386,5 +401,7 @@ def _next(reply: Reply, outcome: Outcome | None, *, has: Asking, now: datetime) 
         return ask.id, ask.asks, outcome.again_at
     if outcome is not None and outcome.cause == "not_there":
         return ask.id, ask.asks, None
+    if outcome is not None and outcome.cause == "not_found_elsewhere":
+        return rounds.again_elsewhere(reply, has=has, now=now)
     stage = ask.payment_stage if outcome is None else outcome.order.attempt.payment_stage
     return rounds.again(reply, rounds.kind_at(stage), has=has, now=now)

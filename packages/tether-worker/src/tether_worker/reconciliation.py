@@ -9,7 +9,7 @@ lease, committed ─► ask by id (no transaction is open) ─┬─ told ──
 
 What the gateway says about a *payment* goes through the inbox, so it meets notifications and pulled lists on one way.
 What it says about a *call* of ours, that it never got it, concerns only attempts of unknown outcome: it may make
-them free to be sent again, after a settling time. Neither is decided here.
+them free to be sent again, after the grace period. Neither is decided here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from tether_core.events import Event
 from tether_core.jobs import RECONCILE
 from tether_core.pulled import Pulled, from_answer
 from tether_core.reconciling import Asked
-from tether_core.sending import Rules
+from tether_core.sending import After, Rules
 from tether_stores import billing_attempts, outbox, sends
 from tether_stores.postgres import Connection, transaction
 
@@ -33,7 +33,7 @@ from tether_worker import rounds
 from tether_worker.asking import Asking
 from tether_worker.differences import compare_report
 from tether_worker.pulls import take_in
-from tether_worker.rounds import Again, Reply
+from tether_worker.rounds import Again, Reply, Round
 from tether_worker.work import Work
 
 __all__ = ["reconcile", "reconciling"]
@@ -113,11 +113,8 @@ async def reconcile(has: Asking, *, rules: Rules = _RULES, limit: int = BATCH_MA
         records = [one.claim for one in found if one.claim is not None]
         await take_in(conn, records, now=now)
         await compare_report(conn, records, now=now)
-        absent = [rows[one.reply.ask.id] for one in found if one.reply.heard == "not_there"]
-        settled = await _settle_calls(conn, absent, rules=rules, asked_at=asked.asked_at, now=now)
-        await billing_attempts.ASKS.note(
-            conn, [_next(one, settled=settled, has=has, now=now) for one in found]
-        )
+        afters = await _settle_calls(conn, asked, [one.reply for one in found], rows, rules=rules, now=now)
+        await billing_attempts.ASKS.note(conn, [_next(one, afters=afters, has=has, now=now) for one in found])
     return len(asked.replies)
 
 
@@ -135,38 +132,44 @@ def _read(reply: Reply) -> _Answered:
 
 
 async def _settle_calls(
-    conn: Connection, absent: Sequence[sends.Row], *, rules: Rules, asked_at: datetime, now: datetime
-) -> dict[int, datetime | None]:
-    """
-    Decide what "not there" means for calls of ours.
-
-    Returns:
-        Attempts for which this was no try: when to ask again, or `None` where nothing is left to ask.
-    """
-    settled: dict[int, datetime | None] = {}
-    written: list[sends.Written] = []
-    facts: list[tuple[int | None, Event]] = []
-    for row in absent:
-        if row.send.step != "unknown":
-            # The gateway named it once; that it is missing now is its own matter, until it speaks again.
+    conn: Connection,
+    asked: Round,
+    replies: Sequence[Reply],
+    rows: Mapping[int, sends.Row],
+    *,
+    rules: Rules,
+    now: datetime,
+) -> dict[int, After]:
+    """Decide what "not there" means for calls of ours; by attempt."""
+    afters: dict[int, After] = {}
+    for reply in replies:
+        row = rows[reply.ask.id]
+        if reply.heard != "not_there" or row.send.step != "unknown":
+            # What the gateway named once, and misses now, is its own matter until it speaks again.
             continue
-        after = sending.resolve(row.send, _NOT_THERE, asked_at=asked_at, rules=rules)
-        written.append(sends.Written(after.send))
-        facts.extend((None, fact) for fact in after.events)
-        if after.send.step != "unknown":
-            settled[row.send.attempt.id] = None
-        elif after.again_at is not None:
-            settled[row.send.attempt.id] = after.again_at
+        afters[reply.ask.id] = sending.resolve(
+            row.send, _NOT_THERE, asked_at=asked.asked_at, inquiry=asked.inquiry(reply), rules=rules
+        )
+    written = [
+        sends.Written(after.send, unresolved=after.cause if after.send.step == "unknown" else None)
+        for after in afters.values()
+    ]
     await sends.write(conn, written, now=now)
+    facts: list[tuple[int | None, Event]] = [
+        (None, fact) for after in afters.values() for fact in after.events
+    ]
     await outbox.append(conn, facts, now=now)
-    return settled
+    return afters
 
 
-def _next(one: _Answered, *, settled: Mapping[int, datetime | None], has: Asking, now: datetime) -> Again:
+def _next(one: _Answered, *, afters: Mapping[int, After], has: Asking, now: datetime) -> Again:
     """When to ask about an attempt again, and how often it was asked about by then."""
     ask = one.reply.ask
-    if ask.id in settled:
-        return ask.id, ask.asks, settled[ask.id]
+    after = afters.get(ask.id)
+    if after is not None and (after.send.step != "unknown" or after.again_at is not None):
+        return ask.id, ask.asks, after.again_at  # waiting for the grace period is no try
+    if after is not None and after.cause == "not_found_elsewhere":
+        return rounds.again_elsewhere(one.reply, has=has, now=now)
     return rounds.again(one.reply, _kind(one), has=has, now=now)
 
 

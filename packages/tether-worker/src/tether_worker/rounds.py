@@ -18,6 +18,7 @@ import msgspec
 from tether_core.emp import codes
 from tether_core.emp.answers import GatewayAnswer
 from tether_core.errors import GatewaySilent, InvalidRequest
+from tether_core.not_found import Inquiry
 from tether_core.reconciling import (
     PENDING_AGE_S,
     SILENCE_S,
@@ -32,10 +33,10 @@ from tether_stores.asks import Ask, Asks
 from tether_stores.postgres import connection
 from tether_stores.telemetry import logger
 
-from tether_worker.asking import Asking, Party, payment
+from tether_worker.asking import Asking, Party, inquire
 from tether_worker.leases import Lease, held
 
-__all__ = ["Again", "Reply", "Round", "again", "any_due", "ask", "kind_at"]
+__all__ = ["Again", "Reply", "Round", "again", "again_elsewhere", "any_due", "ask", "kind_at"]
 
 # Why a row is asked about -> its payment stages, and the seconds without news before its first question.
 # In this order: money of unknown outcome has neither moved nor is it free to be sent again.
@@ -60,11 +61,15 @@ class Reply(msgspec.Struct, frozen=True):
         ask: The row.
         heard: What the answer is; `None` for silence, which is none.
         answer: The answer, where it "told" of the row.
+        not_found_at: Where it is "not there", the keys of the gateway identities that said so.
+        configured: Then also the keys of all identities of its account.
     """
 
     ask: Ask
     heard: Heard | None
     answer: GatewayAnswer | None = None
+    not_found_at: frozenset[str] = frozenset()
+    configured: frozenset[str] = frozenset()
 
     @property
     def nothing(self) -> "Reply":
@@ -79,10 +84,29 @@ class Round(msgspec.Struct, frozen=True):
     Attributes:
         asked_at: When it began: "not there" is believed by the moment it was asked, not by the moment it came.
         replies: One per row that was claimed.
+        boot: The boot of this machine.
+        asked_s: When it began, on the boot clock, in seconds.
+        answered_s: When it was over, on the boot clock.
+        stepped_s: When a clock was last seen to step by then; `None` for never.
     """
 
     asked_at: datetime
     replies: Sequence[Reply]
+    boot: str = ""
+    asked_s: float = 0.0
+    answered_s: float = 0.0
+    stepped_s: float | None = None
+
+    def inquiry(self, reply: Reply) -> Inquiry:
+        """What a reply "not there" is worth."""
+        return Inquiry(
+            reply.not_found_at,
+            reply.configured,
+            boot=self.boot,
+            asked_s=self.asked_s,
+            answered_s=self.answered_s,
+            stepped_s=self.stepped_s,
+        )
 
 
 async def any_due(has: Asking, table: Asks) -> bool:
@@ -134,12 +158,19 @@ async def ask(has: Asking, table: Asks, *, limit: int) -> Round:
 
     async with held(lease, prolong=prolong, clock=has.clock):
         parties = await has.parties()
-        asked_at = has.clock()
+        asked_at, asked_s = has.clock(), has.boot.seconds()
         replies = await asyncio.gather(*(_ask(one, has=has, parties=parties) for one in asks))
     silent = sum(one.heard is None for one in replies)
     if silent:
         _log.warning("questions without an answer", rows=silent)
-    return Round(asked_at, replies)
+    return Round(
+        asked_at,
+        replies,
+        boot=has.boot.name,
+        asked_s=asked_s,
+        answered_s=has.boot.seconds(),
+        stepped_s=has.stepped_s(),
+    )
 
 
 async def _claim(has: Asking, table: Asks, lease: Lease, *, limit: int) -> list[Ask]:
@@ -160,19 +191,24 @@ async def _claim(has: Asking, table: Asks, lease: Lease, *, limit: int) -> list[
 
 
 async def _ask(one: Ask, *, has: Asking, parties: Mapping[str, Party]) -> Reply:
-    party = parties.get(one.account)
-    if party is None:
-        return Reply(one, None)
     try:
         # By our own id: it is the one that is there whatever became of the call.
-        answer = await payment(has, party, transaction_id=one.transaction_id)
+        found = await inquire(has, parties, one)
     except GatewaySilent:
         return Reply(one, None)
     except InvalidRequest as problem:
         _log.error("the gateway refuses our question", transaction_id=one.transaction_id, why=str(problem))
         return Reply(one, "nothing")
-    told = heard(answer, unique_id=one.unique_id, transaction_id=one.transaction_id)
-    return Reply(one, told, answer if told == "told" else None)
+    if found.answer is None and not found.not_found_at and one.payment_stage != codes.UNKNOWN_TO_US:
+        return Reply(one, None)  # nobody could be asked: its account is not configured
+    told = heard(found.answer, unique_id=one.unique_id, transaction_id=one.transaction_id)
+    return Reply(
+        one,
+        told,
+        found.answer if told == "told" else None,
+        not_found_at=found.not_found_at,
+        configured=found.configured,
+    )
 
 
 def again(reply: Reply, kind: Asked, *, has: Asking, now: datetime) -> Again:
@@ -192,6 +228,24 @@ def again(reply: Reply, kind: Asked, *, has: Asking, now: datetime) -> Again:
     if reply.heard is None:
         return one.id, one.asks, now + timedelta(seconds=SILENCE_S * (0.9 + 0.2 * has.chance()))
     return one.id, one.asks + 1, next_ask(kind, one.asks + 1, now=now, jitter=has.chance()) or _NEVER
+
+
+def again_elsewhere(reply: Reply, *, has: Asking, now: datetime) -> Again:
+    """
+    When to inquire again about a row that was "not found", but not wherever it was submitted.
+
+    It is never left alone: a day at the longest, so that news of it is heard whenever there is any.
+
+    Args:
+        reply: The reply.
+        has: What asking needs.
+        now: The present moment.
+
+    Returns:
+        What `Asks.note` takes.
+    """
+    asks = min(reply.ask.asks + 1, TRIES_MAX - 1)
+    return reply.ask.id, asks, next_ask("unknown", asks, now=now, jitter=has.chance())
 
 
 def kind_at(payment_stage: int) -> Asked:

@@ -16,7 +16,7 @@ from tether_core import billing_run, brake, iban, sending
 from tether_core.eligibility import Totals, plan
 from tether_core.events import Event
 from tether_core.jobs import PLAN
-from tether_core.sending import transaction_id
+from tether_core.sending import Rules, transaction_id
 from tether_stores import billing_runs, outbox, sends
 from tether_stores.billing_runs import Owing, Run
 from tether_stores.postgres import Connection, Pool, connection, transaction
@@ -43,6 +43,8 @@ _STOCK_MIN: Final = 1_000
 _LAPSE_MAX: Final = 500
 _AGAIN_MAX: Final = 200
 _CANCEL_MAX: Final = 5_000
+_RULES: Final = Rules()
+
 _log = logger("runs")
 
 
@@ -192,13 +194,14 @@ async def _pause(pool: Pool, run_id: int, *, because: str, now: datetime) -> boo
 # --- standing duties -------------------------------------------------------------------------------------------------
 
 
-def lapse_leases(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
+def lapse_leases(pool: Pool, *, clock: Callable[[], datetime], rules: Rules = _RULES) -> Duty:
     """
     Make debits unknown whose worker was not heard of again.
 
     Args:
         pool: Of Postgres.
         clock: Gives the present moment.
+        rules: How long a lease is.
 
     Returns:
         The duty.
@@ -207,8 +210,9 @@ def lapse_leases(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
     async def lapse() -> None:
         now = clock()
         async with transaction(pool) as conn:
-            rows = await sends.lapsed(conn, now=now, limit=_LAPSE_MAX)
-            afters = [sending.lapse(row.send, now=now) for row in rows]
+            latest = now + timedelta(seconds=2 * rules.lease_s)
+            rows = await sends.lapsed(conn, now=now, latest=latest, limit=_LAPSE_MAX)
+            afters = [sending.lapse(row.send, now=now, rules=rules) for row in rows]
             await sends.write(conn, [Written(after.send) for after in afters], now=now)
             facts: list[tuple[int | None, Event]] = [
                 (None, fact) for after in afters for fact in after.events

@@ -38,6 +38,7 @@ import psycopg
 from redis.asyncio.connection import AbstractConnection
 from tether_core.emp.notification import FORM
 from tether_core.spreadsheet import Rules
+from tether_stores.boot_clock import BootClock
 from tether_stores.objects import open_objects
 from tether_stores.postgres import open_pool
 from tether_stores.queue import open_doorbell
@@ -260,14 +261,21 @@ async def _debit(order: Order, settings: Settings, pool: Any, *, clock: Callable
         if order.what == "send":
             await send(clock)
             return
-        # For a lease to end, for the first question, and for the settling of the matter.
-        for waits in range(1, 4):
+        # For a lease to end, for the first "not found", for the second after the grace period, and for the next call.
+        for waits in range(1, 5):
 
             def later(waits: int = waits) -> datetime:
                 return clock() + waits * timedelta(seconds=order.ahead_s)
 
             await lapse_leases(pool, clock=later).do()
-            asking = Asking(pool, parties_of(gateways), limited(limiter), later, random.random)
+            asking = Asking(
+                pool,
+                parties_of(gateways),
+                limited(limiter),
+                later,
+                random.random,
+                boot=BootClock("points", lambda: later().timestamp()),
+            )
             while await reconcile(asking, rules=settings.sending_rules):
                 pass
             await _book(settings, pool, clock=later)

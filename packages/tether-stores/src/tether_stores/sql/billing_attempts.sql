@@ -84,7 +84,7 @@ update billing_attempts a
 set ask_at = %(leased_until)s
 from due
 where a.id = due.id
-returning a.id, a.account, a.transaction_id, a.unique_id, a.payment_stage, a.asks;
+returning a.id, a.account, a.transaction_id, a.unique_id, a.payment_stage, a.asks, a.submitted_to;
 
 -- prolong --
 -- Hold the lease on n attempts for longer, where it still is ours.

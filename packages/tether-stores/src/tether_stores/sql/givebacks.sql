@@ -64,8 +64,8 @@ for update;
 select id from givebacks where account = %(account)s and send_at <= %(now)s order by send_at, id limit %(limit)s;
 
 -- lapsed_ids --
--- Up to %(limit)s orders whose lease is over.
-select id from givebacks where leased_until <= %(now)s order by id limit %(limit)s;
+-- Up to %(limit)s orders whose lease is over, or ends later than any lease can: the clock was set back then.
+select id from givebacks where leased_until <= %(now)s or leased_until > %(latest)s order by id limit %(limit)s;
 
 -- named --
 -- The orders that n notifications speak of: id, attempt_id. Each id is looked up by itself (the limit keeps the planner from
@@ -81,13 +81,13 @@ cross join lateral (select id, attempt_id from givebacks where transaction_id = 
 -- locked --
 -- Lock n orders whose debits are locked. 0 to n rows, in the order of their ids: kind, usage, the debit as the core knows
 -- it, when it was sent, then the order: id, account, transaction_id, unique_id, amount_minor, currency, payment_stage,
--- error_code, sends, send_at, leased_until, sent_at.
+-- error_code, sends, send_at, leased_until, sent_at, submitted_to, not_found.
 select
     g.kind, g.usage,
     a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
     a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, coalesce(a.sent_at, a.created_at),
     g.id, g.account, g.transaction_id, g.unique_id, g.amount_minor, g.currency, g.payment_stage, g.error_code,
-    g.sends, g.send_at, g.leased_until, g.sent_at
+    g.sends, g.send_at, g.leased_until, g.sent_at, g.submitted_to, g.not_found::text
 from givebacks g
 join billing_attempts a on a.id = g.attempt_id
 where g.id = any(%(ids)s)
@@ -101,20 +101,26 @@ set
     unique_id = told.unique_id, state = told.state, payment_stage = told.payment_stage, error_code = told.error_code,
     sends = told.sends, send_at = told.send_at, leased_until = told.leased_until, sent_at = told.sent_at,
     withheld = coalesce(told.withheld, g.withheld),
+    submitted_to = string_to_array(told.submitted_to, ' '), not_found = told.not_found::jsonb,
+    unresolved_because = told.unresolved_because,
     asks = case when told.payment_stage <> g.payment_stage then 0 else g.asks end,
     ask_at = case when told.payment_stage <> g.payment_stage then null else g.ask_at end,
     updated_at = %(now)s
 from unnest(
     %(ids)s::bigint[], %(unique_ids)s::text[], %(states)s::text[], %(payment_stages)s::smallint[],
     %(error_codes)s::text[], %(sends)s::smallint[], %(send_ats)s::timestamptz[], %(leased_untils)s::timestamptz[],
-    %(sent_ats)s::timestamptz[], %(withhelds)s::text[]
-) as told (id, unique_id, state, payment_stage, error_code, sends, send_at, leased_until, sent_at, withheld)
+    %(sent_ats)s::timestamptz[], %(withhelds)s::text[], %(submitted_tos)s::text[], %(not_founds)s::text[],
+    %(unresolved_becauses)s::text[]
+) as told (
+    id, unique_id, state, payment_stage, error_code, sends, send_at, leased_until, sent_at, withheld, submitted_to,
+    not_found, unresolved_because
+)
 where g.id = told.id;
 
 -- claim_to_ask --
 -- Take a lease on up to %(limit)s orders at some payment stages whose fate the gateway has to be asked for: never asked and
 -- without news since %(silent_since)s, or due again. Oldest first. Returns id, account, transaction_id, unique_id,
--- payment_stage, asks.
+-- payment_stage, asks, submitted_to.
 with due as (
     select id
     from givebacks
@@ -129,7 +135,7 @@ update givebacks g
 set ask_at = %(leased_until)s
 from due
 where g.id = due.id
-returning g.id, g.account, g.transaction_id, g.unique_id, g.payment_stage, g.asks;
+returning g.id, g.account, g.transaction_id, g.unique_id, g.payment_stage, g.asks, g.submitted_to;
 
 -- prolong --
 -- Hold the lease on n orders for longer, where it still is ours.

@@ -210,6 +210,11 @@ create table billing_attempts (
     followed_at timestamptz,
     retry_on date,
     retry_why text,
+    -- The gateway identities that its calls went to; the first answers "not found" since the latest call; why the latest
+    -- inquiry did not resolve an unknown outcome. See tether_core.gateway_identity and tether_core.not_found.
+    submitted_to text[],
+    not_found jsonb,
+    unresolved_because text,
     constraint billing_attempts_transaction_once unique (transaction_id),
     constraint billing_attempts_unique_id_once unique (unique_id),
     constraint billing_attempts_amount_positive check (amount_minor > 0),
@@ -255,6 +260,16 @@ create table imported_attempts (
     constraint imported_attempts_dispute_stage_known check (dispute_stage in (0, 1, 2, 3))
 );
 
+-- Where calls went: address, login and terminal behind one key, with a name for people that holds no secret.
+-- See tether_core.gateway_identity.
+create table gateway_identities (
+    key text primary key,
+    account text not null,
+    name text not null,
+    first_used_at timestamptz not null,
+    constraint gateway_identities_key_form check (key ~ '^[0-9a-f]{16}$')
+);
+
 -- Orders to give a debit back, as refund or void; tether_core.giveback tells their life.
 create table givebacks (
     id bigint generated always as identity primary key,
@@ -281,6 +296,9 @@ create table givebacks (
     withheld text,
     asks smallint not null default 0,
     ask_at timestamptz,
+    submitted_to text[],
+    not_found jsonb,
+    unresolved_because text,
     constraint givebacks_transaction_once unique (transaction_id),
     constraint givebacks_unique_id_once unique (unique_id),
     constraint givebacks_number_once unique (attempt_id, number),

@@ -2,6 +2,8 @@
 --
 -- A row may be sent while send_at is set. Claiming it takes send_at away, sets leased_until and counts sends up, and is
 -- committed before the call; whoever comes back from the call finds the row by its id and says which call it was.
+-- submitted_to names the gateway identity of each call, committed with its claim; unresolved_because says why the latest
+-- inquiry about a debit of unknown outcome did not resolve it (tether_core.sending).
 -- Rows are locked in the order of their ids, as everywhere.
 
 -- add --
@@ -31,7 +33,7 @@ returning debtor_id, amount_minor;
 select
     a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
     a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.sends, a.send_at, a.leased_until, a.sent_at,
-    a.debtor_id, a.retry_of is not null
+    a.submitted_to, a.not_found::text, a.debtor_id, a.retry_of is not null
 from billing_attempts a
 where
     a.run_id = %(run_id)s and a.canary >= %(canaries_only)s and a.send_at <= %(now)s
@@ -45,20 +47,20 @@ for update of a skip locked;
 select
     a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
     a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.sends, a.send_at, a.leased_until, a.sent_at,
-    a.debtor_id, a.retry_of is not null
+    a.submitted_to, a.not_found::text, a.debtor_id, a.retry_of is not null
 from billing_attempts a
 where a.id = any(%(ids)s)
 order by a.id
 for update;
 
 -- lapsed --
--- Lock up to %(limit)s debits whose lease is over; rows another worker holds are passed over. The columns of `ready`.
+-- Lock up to %(limit)s debits whose lease is over, or ends later than any lease can: the clock was set back then. Rows another worker holds are passed over. The columns of `ready`.
 select
     a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
     a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.sends, a.send_at, a.leased_until, a.sent_at,
-    a.debtor_id, a.retry_of is not null
+    a.submitted_to, a.not_found::text, a.debtor_id, a.retry_of is not null
 from billing_attempts a
-where a.leased_until <= %(now)s
+where a.leased_until <= %(now)s or a.leased_until > %(latest)s
 order by a.id
 limit %(limit)s
 for update of a skip locked;
@@ -68,7 +70,7 @@ for update of a skip locked;
 select
     a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
     a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.sends, a.send_at, a.leased_until, a.sent_at,
-    a.debtor_id, a.retry_of is not null
+    a.submitted_to, a.not_found::text, a.debtor_id, a.retry_of is not null
 from billing_attempts a
 where a.run_id = %(run_id)s and a.send_at is not null and a.payment_stage <= 10 and a.dispute_stage = 0
 order by a.id
@@ -82,15 +84,19 @@ set
     unique_id = told.unique_id, state = told.state, payment_stage = told.payment_stage, error_code = told.error_code,
     sends = told.sends, send_at = told.send_at, leased_until = told.leased_until, sent_at = told.sent_at,
     withheld = coalesce(told.withheld, a.withheld),
+    submitted_to = string_to_array(told.submitted_to, ' '), not_found = told.not_found::jsonb,
+    unresolved_because = told.unresolved_because,
     asks = case when told.unknown and a.leased_until is not null then 0 else a.asks end,
     ask_at = case when told.unknown and a.leased_until is not null then null else a.ask_at end,
     updated_at = %(now)s
 from unnest(
     %(ids)s::bigint[], %(unique_ids)s::text[], %(states)s::text[], %(payment_stages)s::smallint[],
     %(error_codes)s::text[], %(sends)s::smallint[], %(send_ats)s::timestamptz[], %(leased_untils)s::timestamptz[],
-    %(sent_ats)s::timestamptz[], %(withhelds)s::text[], %(unknowns)s::boolean[]
+    %(sent_ats)s::timestamptz[], %(withhelds)s::text[], %(submitted_tos)s::text[], %(not_founds)s::text[],
+    %(unresolved_becauses)s::text[], %(unknowns)s::boolean[]
 ) as told (
-    id, unique_id, state, payment_stage, error_code, sends, send_at, leased_until, sent_at, withheld, unknown
+    id, unique_id, state, payment_stage, error_code, sends, send_at, leased_until, sent_at, withheld, submitted_to,
+    not_found, unresolved_because, unknown
 )
 where a.id = told.id;
 
