@@ -71,6 +71,10 @@ CHARGEBACK = _told("chargebacked", event="chargeback", reason_code="AC04")
 REVERSAL = _told("chargeback_reversed", event="chargeback_reversal")
 SECOND = _told("second_chargebacked", event="second_chargeback", reason_code="AC04")
 RETRIEVAL = _told("chargebacked", event="retrieval_request")
+PAGE = decode(
+    form_body({"wpf_unique_id": "p1", "wpf_status": "voided", "payment_transaction_unique_id": "44177a21"}),
+    content_type=FORM,
+)
 
 
 def _at(state: str) -> Attempt:
@@ -284,13 +288,116 @@ def test_our_id_with_another_payment_of_the_gateway_is_parked() -> None:
 
 def test_the_gateways_id_is_learnt_from_the_first_notification() -> None:
     """An attempt whose answer was lost would never be found by the gateway's id."""
+    ours = Confirmation("pending_async", transaction_id="tth-7")
     unheard = msgspec.structs.replace(ATTEMPT, unique_id=None)
-    after, [decision] = _book(unheard, [_told("pending_async")])
-    assert (after.unique_id, decision.outcome) == ("44177a21", "applied")
-    late, [decision] = _book(
-        msgspec.structs.replace(_at("approved"), unique_id=None), [_told("pending_async")]
+    decision = decide(unheard, _told("pending_async"), account=ACCOUNT, confirmation=ours)
+    assert decision.attempt is not None
+    assert (decision.attempt.unique_id, decision.outcome) == ("44177a21", "applied")
+    late = msgspec.structs.replace(_at("approved"), unique_id=None)
+    decision = decide(late, _told("pending_async"), account=ACCOUNT, confirmation=ours)
+    assert decision.attempt is not None
+    assert (decision.attempt.state, decision.attempt.unique_id) == ("approved", "44177a21")
+
+
+@pytest.mark.parametrize(
+    "status", ["approved", "declined", "error", "voided", "refunded", "chargebacked", "pending"]
+)
+@pytest.mark.parametrize("confirm", ["failures", "chargebacks", "all", "off"])
+def test_our_unsigned_id_alone_moves_nothing(status: str, confirm: Confirm) -> None:
+    """One genuine signature of any payment and our transaction_id would move every debit whose answer is under way."""
+    unheard = msgspec.structs.replace(ATTEMPT, unique_id=None)
+    policy = Policy(confirm=confirm)
+    first = decide(unheard, _told(status), account=ACCOUNT, policy=policy)
+    expected = (
+        Decision("not_yet", "unlinked") if confirm == "off" else Decision("confirm", "unlinked", unheard)
     )
-    assert (late.state, late.unique_id, decision.outcome) == ("approved", "44177a21", "applied")
+    assert first == expected
+    another = Confirmation(status, transaction_id="tth-8")
+    assert decide(unheard, _told(status), account=ACCOUNT, policy=policy, confirmation=another) == Decision(
+        "refuted", "other_payment", unheard
+    )
+    nameless = Confirmation(status)
+    assert decide(unheard, _told(status), account=ACCOUNT, policy=policy, confirmation=nameless) == Decision(
+        "not_yet", "unlinked"
+    )
+
+
+# The forms of B in which the hashed id and the payment that is named are different fields.
+OTHER_KINDS = [
+    {
+        "notification_type": "wpf",
+        "wpf_unique_id": "p1",
+        "wpf_status": "{}",
+        "payment_transaction_unique_id": "44177a21",
+    },
+    {"wpf_unique_id": "p1", "wpf_status": "{}", "wpf_transaction_id": "tth-7"},
+    {"notification_type": "apm_external_event", "payment_transaction_unique_id": "44177a21", "status": "{}"},
+    {"payment_transaction_unique_id": "44177a21", "status": "{}", "transaction_id": "tth-7"},
+    {"notification_type": "payee_verification", "unique_id": "44177a21", "status": "{}"},
+    {
+        "notification_type": "kyc_service_execution",
+        "reference_id": "p1",
+        "status": "{}",
+        "transaction_id": "tth-7",
+    },
+    {
+        "notification_type": "kyc_service_execution",
+        "reference_id": "p1",
+        "status": "{}",
+        "payment_transaction_unique_id": "44177a21",
+    },
+    {"reference_id": "p1", "status": "{}", "payment_transaction_unique_id": "44177a21"},
+]
+
+
+@pytest.mark.parametrize("fields", OTHER_KINDS)
+@pytest.mark.parametrize("status", sorted(codes.STATUSES))
+@pytest.mark.parametrize("confirm", ["failures", "off"])
+def test_only_notifications_of_a_payment_move_it(
+    fields: dict[str, str], status: str, confirm: Confirm
+) -> None:
+    """One genuine signature of any payment, or the API login, would move every other payment."""
+    told = decode(
+        form_body({name: value.format(status) for name, value in fields.items()}), content_type=FORM
+    )
+    for attempt in (ATTEMPT, _at("approved"), msgspec.structs.replace(ATTEMPT, unique_id=None)):
+        first = decide(attempt, told, account=ACCOUNT, policy=Policy(confirm=confirm))
+        if confirm == "off" or told.kind == "kyc":
+            assert first == Decision("unchanged", "not_a_payment")
+        else:
+            assert first == Decision("confirm", "names_payment", attempt)
+        assert decide(attempt, told, account="other").outcome == "unchanged"
+        for word in codes.STATUSES:
+            after = decide(
+                attempt,
+                told,
+                account=ACCOUNT,
+                policy=Policy(confirm=confirm),
+                confirmation=Confirmation(word, transaction_id="tth-7"),
+            )
+            assert after == Decision("unchanged", "inquired")
+
+
+@pytest.mark.parametrize("failed", ["declined", "error"])
+def test_a_collected_debit_that_failed_is_shown_to_a_person(failed: str) -> None:
+    """The gateway says that the money never came, the books say that it did, and nobody is told."""
+    approved, policy = _at("approved"), Policy(confirm="failures")
+    assert decide(approved, _told(failed), account=ACCOUNT, policy=policy) == Decision(
+        "confirm", "unconfirmed", approved
+    )
+    word = Confirmation(failed, "500")
+    shown = Decision("unchanged", "failed_late", approved)
+    assert decide(approved, _told(failed), account=ACCOUNT, policy=policy, confirmation=word) == shown
+    assert decide(approved, _told("approved"), account=ACCOUNT, policy=policy, confirmation=word) == shown
+    lie = Decision("refuted", "refuted", approved)
+    for told in ("approved", "pending_async"):
+        word = Confirmation(told)
+        assert decide(approved, _told(failed), account=ACCOUNT, policy=policy, confirmation=word) == lie
+    refunded = decide(
+        approved, _told(failed), account=ACCOUNT, policy=policy, confirmation=Confirmation("refunded")
+    )
+    assert refunded.attempt is not None
+    assert refunded.attempt.state == "refunded"
 
 
 def test_error_codes_go_when_the_error_does() -> None:
@@ -428,6 +535,14 @@ def test_a_reason_nobody_knows_is_told_once(code: str | None, told: bool) -> Non
         ("chargebacks", "second_chargebacked", True),
         ("chargebacks", "approved", False),
         ("chargebacks", "refunded", False),
+        ("failures", "error", True),
+        ("failures", "declined", True),
+        ("failures", "voided", True),
+        ("failures", "refunded", True),
+        ("failures", "chargebacked", True),
+        ("failures", "chargeback_reversed", True),
+        ("failures", "approved", False),
+        ("failures", "pending_async", False),
         ("all", "chargebacked", True),
         ("all", "approved", True),
         ("all", "declined", True),
@@ -443,6 +558,13 @@ def test_which_claims_the_gateway_is_asked_about(confirm: Confirm, status: str, 
         assert decision == Decision("confirm", "unconfirmed", ATTEMPT)
     else:
         assert decision.outcome == "applied"
+
+
+def test_an_approval_that_contradicts_a_stored_failure_is_asked_about() -> None:
+    """A forged approval would mark an item as collected that nobody paid; a true one comes after it was collected again."""
+    failed, policy = _at("declined"), Policy(confirm="failures")
+    assert decide(failed, _told("approved"), account=ACCOUNT, policy=policy).outcome == "confirm"
+    assert decide(_at("approved"), _told("pending"), account=ACCOUNT, policy=policy).outcome == "unchanged"
 
 
 def test_news_that_moves_nothing_is_not_asked_about() -> None:
@@ -657,6 +779,12 @@ def test_every_reason_can_be_given() -> None:
         decide(ATTEMPT, CHARGEBACK, account=ACCOUNT, policy=everything).reason,
         decide(
             ATTEMPT, CHARGEBACK, account=ACCOUNT, policy=everything, confirmation=Confirmation("approved")
+        ).reason,
+        decide(ATTEMPT, PAGE, account=ACCOUNT, policy=everything).reason,
+        decide(ATTEMPT, PAGE, account=ACCOUNT, confirmation=Confirmation("approved")).reason,
+        decide(msgspec.structs.replace(ATTEMPT, unique_id=None), CHARGEBACK, account=ACCOUNT).reason,
+        decide(
+            _at("approved"), _told("declined"), account=ACCOUNT, confirmation=Confirmation("declined")
         ).reason,
     }
     assert given_reasons == set(REASONS)

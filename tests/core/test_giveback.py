@@ -213,9 +213,23 @@ def test_claims_about_orders_are_confirmed_like_all_others() -> None:
     assert (decision.outcome, outcome) == ("park", None)
 
 
+@pytest.mark.parametrize("status", ["approved", "declined", "error", "refunded"])
+def test_what_becomes_of_an_order_is_confirmed_by_default(status: str) -> None:
+    """A forged approval of a refund marks a debit as refunded; a forged decline lets it be refunded twice."""
+    sent = _sent()
+    known = msgspec.structs.replace(sent.order.attempt, unique_id="b1")
+    one = msgspec.structs.replace(sent, order=msgspec.structs.replace(sent.order, attempt=known))
+    decision, outcome = giveback.decide(
+        one, _told(one, status), account="default", policy=Policy(confirm="failures")
+    )
+    assert (decision.outcome, outcome) == ("confirm", None)
+
+
 def test_an_order_of_another_amount_is_shown() -> None:
     """A refund in part is none that we asked for."""
-    one = _sent()
+    sent = _sent()
+    known = msgspec.structs.replace(sent.order.attempt, unique_id="b1")
+    one = msgspec.structs.replace(sent, order=msgspec.structs.replace(sent.order, attempt=known))
     _, outcome = giveback.decide(one, _told(one, "approved", amount="400"), account="default")
     assert outcome is not None
     assert AmountDiffered(7, 1000, 400) in outcome.events

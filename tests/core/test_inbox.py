@@ -50,7 +50,7 @@ def test_what_is_processed_or_conflicting_stays_so() -> None:
 
 def test_nothing_is_stuck() -> None:
     """A state without a way to "processed" or "parked" would keep a notification out of everybody's sight."""
-    for start in ("waiting", "confirming", "parked"):
+    for start in ("waiting", "confirming", "contradicted", "parked"):
         reached: set[InboxState] = {start}
         for _ in STATES:
             reached |= {after for state in reached for after in LIFE[state].values()}

@@ -124,8 +124,30 @@ def test_the_type_outranks_the_ids_when_its_id_is_there() -> None:
     assert _form(**both).kind == "payment"
     assert _form(**both, notification_type="wpf").kind == "wpf"
     assert _form(**both, notification_type=" WPF ").kind == "wpf"
-    assert _form(unique_id="aaaa", notification_type="wpf").kind == "payment"
-    assert _form(unique_id="aaaa", notification_type="something_new").kind == "payment"
+
+
+def test_a_type_that_no_table_knows_is_no_payment() -> None:
+    """Payments name no type; a new product of the gateway would move a debit by a status that means something else."""
+    assert _form(unique_id="aaaa", notification_type="wpf").kind == "other"
+    assert _form(unique_id="aaaa", notification_type="something_new").kind == "other"
+    assert _form(unique_id="aaaa", notification_type="something_new").unique_id == "aaaa"
+    assert _form(unique_id="aaaa", notification_type=" ").kind == "payment"
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"status": "chargebacked", "error_code": "AC04"}, "AC04"),
+        ({"status": "chargebacked", "event": "chargeback", "code": "md01"}, "MD01"),
+        ({"status": "second_chargebacked", "error_code": "AM04", "reason_code": "MD06"}, "MD06"),
+        ({"status": "chargebacked", "error_code": "500"}, None),
+        ({"status": "chargebacked", "error_code": "AC04", "event": "retrieval_request"}, None),
+        ({"status": "declined", "error_code": "AC04"}, None),
+    ],
+)
+def test_a_reason_that_stands_in_the_error_code_counts(fields: dict[str, str], reason: str | None) -> None:
+    """A closed account is debited again because the bank's reason came in the other field."""
+    assert _form(unique_id="aaaa", **fields).reason_code == reason
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_the_old_systems_names_are_read() -> None:
     assert (settings.emp_timeout_s, settings.emp_connect_timeout_s, settings.emp_rate_limit) == (12.5, 3, 7)
     assert (settings.reconciliation_rate_limit, settings.log_level) == (8, "warning")
     assert settings.policy.blocking == {"AC04", "XX99"}
-    assert settings.policy.confirm == "chargebacks"
+    assert settings.policy.confirm == "failures"
     assert settings.api_keys == {"ada": "k:1", "ben": "k2"}
 
 

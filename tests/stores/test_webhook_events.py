@@ -251,9 +251,16 @@ async def test_the_tally_counts_every_row_once(conn: Connection) -> None:
         now=NOON,
     )
     told = await webhook_events.tally(conn, now=NOON + timedelta(seconds=7.5))
-    assert msgspec.structs.astuple(told) == (1, 1, 1, 1, 1, 1, 7.5)
-    unfinished = {"waiting": 2, "confirming": 1, "parked": 1, "conflicting": 1}
+    assert msgspec.structs.astuple(told) == (1, 1, 1, 1, 1, 1, 0, 0, 7.5)
+    unfinished = {"waiting": 2, "confirming": 1, "contradicted": 0, "parked": 1, "conflicting": 1}
     assert await webhook_events.unfinished(conn) == unfinished
+    contradicted = [
+        msgspec.structs.replace(_finish(3, "confirming", next_at=NOON), is_contradicted=True),
+        msgspec.structs.replace(_finish(4, "contradicted"), is_contradicted=True),
+    ]
+    await webhook_events.finish(conn, contradicted, now=NOON)
+    told = await webhook_events.tally(conn, now=NOON + timedelta(seconds=7.5))
+    assert msgspec.structs.astuple(told) == (1, 1, 1, 0, 1, 1, 1, 1, 7.5)
     assert await webhook_events.oldest_due_s(conn, now=NOON + timedelta(seconds=7.5)) == 7.5
     empty = await webhook_events.oldest_due_s(conn, now=NOON - timedelta(seconds=1))
     assert empty == 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from tether_core.billing import Confirmation, Policy
+from tether_core.confirmation import SCHEDULE_S
 from tether_core.emp import codes
 from tether_core.emp.notification import FORM, decode
 from tether_core.idempotency import identify
@@ -57,7 +58,11 @@ class World:
 
     async def deliver(self, unique_id: str, **fields: str) -> None:
         """Record a genuine notification and book it as far as it goes."""
-        body = form_body({"unique_id": unique_id, **fields})
+        await self.deliver_form(unique_id=unique_id, **fields)
+
+    async def deliver_form(self, **fields: str) -> None:
+        """The same of any kind."""
+        body = form_body(fields)
         told = decode(body, content_type=FORM)
         identity = identify(told, account="default")
         row = Recording(
@@ -134,9 +139,134 @@ async def test_a_lie_is_refuted(world: World, paid: Callable[..., Awaitable[str]
     assert await world.event() == ("confirming", "confirm", "unconfirmed", None, None, None, 0)
     assert await confirm(world.asking) == 1
     assert await book(world.booking) == 1
-    assert await world.event() == ("processed", "refuted", "refuted", "approved", None, None, 0)
+    assert await world.event() == ("confirming", "refuted", "refuted", "approved", None, None, 0)
     assert await world.state() == ("approved", None)
     assert await world.blacklisted() == []
+
+
+async def test_a_contradicted_dispute_is_inquired_for_two_days_and_then_shown(
+    world: World, paid: Callable[..., Awaitable[str]]
+) -> None:
+    """A record that lags behind its notification loses a true chargeback for ever; a lie that is never shown is repeated."""
+    await world.deliver(await paid(), **CLAIM)
+    inquired: list[float] = []
+    while (await world.event())[0] == "confirming":
+        next_at = (await world.one("select next_at from webhook_events"))[0]
+        world.now = max(world.now, next_at)
+        inquired.append((world.now - NOON).total_seconds())
+        assert await confirm(world.asking) == 1
+        assert await book(world.booking) == 1
+        assert await confirm(world.asking) == 0  # not before its time
+    assert inquired[0] == 0
+    assert len(inquired) == len(SCHEDULE_S) + 1
+    assert inquired[-1] >= timedelta(days=2).total_seconds()
+    assert (await world.event())[:3] == ("contradicted", "refuted", "refuted")
+    assert await world.state() == ("approved", None)
+    count, first_at, last_at = await world.one(
+        "select contradicted_count, first_contradicted_at, last_contradicted_at from webhook_events"
+    )
+    assert (count, first_at, last_at) == (len(inquired), NOON, world.now)
+
+
+async def test_a_chargeback_whose_record_lags_takes_effect_when_it_catches_up(
+    world: World, paid: Callable[..., Awaitable[str]], simulator: Simulator
+) -> None:
+    """Two seconds between the gateway's notification and its record lost a true chargeback for ever."""
+    unique_id = await paid()
+    await world.deliver(unique_id, **CLAIM)
+    await confirm(world.asking)
+    await book(world.booking)
+    assert (await world.event())[:2] == ("confirming", "refuted")
+    simulator.turn(Told("chargebacked", "chargeback", "AC04", unique_id=unique_id))
+    world.now += timedelta(seconds=6)
+    assert await confirm(world.asking) == 1
+    await book(world.booking)
+    assert (await world.event())[:3] == ("processed", "applied", "moved")
+    assert await world.state() == ("chargebacked", "AC04")
+
+
+async def test_a_person_replays_a_contradicted_report(
+    world: World, paid: Callable[..., Awaitable[str]], simulator: Simulator
+) -> None:
+    """A replay that went by the old answer would contradict the report again without any inquiry."""
+    unique_id = await paid()
+    await world.deliver(unique_id, **CLAIM)
+    await confirm(world.asking)
+    world.now += timedelta(days=3)
+    await world.conn.execute("update webhook_events set inquiries_began_at = %s", (NOON,))
+    await book(world.booking)
+    assert (await world.event())[0] == "contradicted"
+    simulator.turn(Told("chargebacked", "chargeback", "AC04", unique_id=unique_id))
+    assert await webhook_events.replay(world.conn, 1, now=world.now)
+    await book(world.booking)
+    assert (await world.event())[:3] == ("confirming", "confirm", "unconfirmed")
+    await confirm(world.asking)
+    await book(world.booking)
+    assert await world.state() == ("chargebacked", "AC04")
+
+
+async def test_one_inquiry_answers_all_notifications_of_a_payment(
+    world: World, paid: Callable[..., Awaitable[str]]
+) -> None:
+    """Eight hundred forged disputes of one payment delayed the true chargeback of another by 83 seconds."""
+    unique_id = await paid()
+    for n in range(40):
+        await world.deliver(unique_id, **CLAIM, chargeback_unique_id=f"forged-{n}")
+    await confirm(world.asking)
+    assert len(world.asked) == 2  # the payment and its chargebacks
+    await book(world.booking)
+    states = await world.conn.execute("select distinct state, outcome from webhook_events")
+    assert await states.fetchall() == [("confirming", "refuted")]
+
+
+async def test_a_batch_takes_payments_not_rows(
+    world: World,
+    paid: Callable[..., Awaitable[str]],
+    attempt: Callable[..., Awaitable[int]],
+    simulator: Simulator,
+) -> None:
+    """The genuine chargeback of one payment would wait behind everything that was forged about another before it."""
+    flooded = await paid()
+    for n in range(40):
+        await world.deliver(flooded, **CLAIM, chargeback_unique_id=f"forged-{n}")
+    world.now += timedelta(seconds=1)
+    genuine = "cd" * 16
+    simulator._answered("POST", "/ledger/adopt", [Adopted("genuine", genuine, 1000, "EUR", NOON)])
+    simulator.turn(Told("chargebacked", "chargeback", "AC04", unique_id=genuine))
+    await attempt("genuine", unique_id=genuine, payment_stage=codes.APPROVED)
+    await world.deliver(genuine, **CLAIM)
+    await confirm(world.asking, limit=2)
+    await book(world.booking)
+    assert await world.one(
+        "select state from billing_attempts where unique_id = 'cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd'"
+    ) == ("chargebacked",)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"notification_type": "wpf", "wpf_unique_id": "p1", "wpf_status": "voided"},
+        {"notification_type": "apm_external_event", "status": "declined"},
+    ],
+)
+async def test_another_kind_of_notification_causes_one_inquiry_and_the_answer_counts(
+    world: World, paid: Callable[..., Awaitable[str]], simulator: Simulator, fields: dict[str, str]
+) -> None:
+    """One genuine signature of any payment would move every other; and what it names may be true for another reason."""
+    unique_id = await paid()
+    await world.deliver_form(payment_transaction_unique_id=unique_id, **fields)
+    assert (await world.event())[:3] == ("confirming", "confirm", "names_payment")
+    assert await world.state() == ("approved", None)
+    simulator.turn(Told("refunded", unique_id=unique_id))
+    assert await confirm(world.asking) == 1
+    assert await book(world.booking) == 2  # it, and the record that was fetched
+    rows = await world.conn.execute("select source, state, outcome, reason from webhook_events order by id")
+    assert await rows.fetchall() == [
+        ("webhook", "processed", "unchanged", "inquired"),
+        ("pull", "processed", "applied", "moved"),
+    ]
+    assert await world.state() == ("refunded", None)
+    assert len(world.asked) == 1
 
 
 async def test_a_chargeback_takes_effect_with_the_gateways_own_reason(

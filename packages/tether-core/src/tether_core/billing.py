@@ -26,10 +26,20 @@ repeat changes nothing.
 Blacklist entries belong to the chargeback itself and not to the change of state: one is asked for whenever a
 genuine chargeback with a listed reason comes, even when the news of its reversal overtook it.
 
-A genuine signature covers only the id of a notification (`tether_core.emp.signature`). `Policy.confirm` says for which claims
-the gateway has to be asked back before they take effect; `decide` then answers `confirm`, and is called again
-with the gateway's own word. What is booked then is that word: a claim of "declined" that the gateway answers with
-"approved" books an approval.
+A genuine signature covers only the id of a notification (`tether_core.emp.signature`). So **only notifications of a payment, by
+the very id that was hashed, move that payment**:
+
+- Hosted pages, external events and unknown kinds name a payment in a field that nobody signed. They cause a status inquiry about
+  it, and what the gateway answers moves it, as a record of its own. Identity checks name no payment and cause nothing.
+- An attempt whose unique_id is not stored yet is found by our `transaction_id`, which nobody signed either. The gateway must
+  confirm that the two ids belong together before anything moves.
+
+`tether_core.confirmation` says for which reported statuses the gateway has to be inquired before they take effect; `decide` then
+answers `confirm`, and is called again with the gateway's own word. What is applied then is that word: a reported "declined" that the
+gateway answers with "approved" applies an approval.
+
+A debit that was collected by what is stored, and has failed by the gateway's own word, stays as it is: stages never go back. It is a
+difference that a person looks at (`tether_core.differences`).
 
 >>> from tether_core.emp.notification import FORM, decode
 >>> attempt = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR")
@@ -52,6 +62,7 @@ from typing import Final, Literal
 import msgspec
 
 from tether_core.blacklist import BLOCKING, Entry, policy_for
+from tether_core.confirmation import Confirm, fails_late, must_be_confirmed
 from tether_core.emp import codes
 from tether_core.emp.notification import Notification
 from tether_core.events import AmountDiffered, AttemptMoved, Event, IbanListed, PayoutRepeated, ReasonUnknown
@@ -74,7 +85,6 @@ __all__ = [
 AttemptState = Literal[
     "pending", "unknown", "approved", "declined", "error", "voided", "refunded", "chargebacked"
 ]
-Confirm = Literal["off", "chargebacks", "all"]
 
 # The payment track: stage -> the state it shows while nothing is disputed.
 PAYMENT_STAGES: Final[dict[int, AttemptState]] = {
@@ -169,11 +179,13 @@ class Confirmation(msgspec.Struct, frozen=True):
         status: The payment's status at the gateway, lower case.
         error_code: Its code, for "error" and "declined".
         reason_code: Why money went back, where the chargeback query told.
+        transaction_id: Our id of the payment, where its record has it.
     """
 
     status: str
     error_code: str | None = None
     reason_code: str | None = None
+    transaction_id: str | None = None
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -182,8 +194,7 @@ class Policy(msgspec.Struct, frozen=True):
 
     Attributes:
         blocking: Reason codes that block an IBAN (`TETHER_BLACKLIST_CODES`).
-        confirm: Which claims the gateway must confirm first (`EMP_CONFIRM`): none, those of the dispute track, or
-            every one that would move an attempt.
+        confirm: Which reported statuses the gateway must confirm first (`EMP_CONFIRM`); `tether_core.confirmation`.
     """
 
     blocking: AbstractSet[str] = BLOCKING
@@ -216,7 +227,11 @@ REASONS: Final[dict[str, str]] = {
     "repeated": "The attempt had come this far before.",
     "late": "The attempt has come further already; this is older news.",
     "information": "The notification moves no money of ours.",
-    "not_a_payment": "The notification speaks of a page, an identity check or an event, and names no payment.",
+    "not_a_payment": "The notification is about a page, an identity check or an event, and names no payment of ours.",
+    "names_payment": "Another kind of notification names a payment; the gateway is inquired about it.",
+    "inquired": "Another kind of notification named a payment; the gateway was inquired, and its answer is a record.",
+    "unlinked": "The attempt is named by our unsigned id alone; the gateway must confirm that the two belong together.",
+    "failed_late": "The debit was collected, and by the gateway's own word it has failed since: a difference, for a person.",
     "unknown_payment": "We have no attempt with this id yet.",
     "unknown_status": "No table knows this status or event; a person must say what it means.",
     "other_account": "The attempt belongs to another gateway account than the one that signed.",
@@ -247,8 +262,8 @@ def decide(
     Returns:
         The decision. It is a value: nothing has happened yet.
     """
-    if notification.unique_id is None and notification.transaction_id is None:
-        return Decision("unchanged", "not_a_payment")
+    if notification.kind != "payment":
+        return _named(attempt, notification, account=account, policy=policy, confirmation=confirmation)
     step = codes.meaning(notification.status, event=notification.event, error_code=notification.error_code)
     if step is None:
         return Decision("park", "unknown_status")
@@ -258,6 +273,7 @@ def decide(
         return Decision("not_yet", "unknown_payment")
     return (
         _foreign(attempt, notification, account=account)
+        or _unlinked(attempt, policy=policy, confirmation=confirmation)
         or _unconfirmed(attempt, step, policy=policy, confirmation=confirmation)
         or _apply(attempt, notification, step, policy=policy, confirmation=confirmation)
     )
@@ -285,14 +301,56 @@ def _foreign(attempt: Attempt, notification: Notification, *, account: str) -> D
     return None
 
 
+def _named(
+    attempt: Attempt | None,
+    notification: Notification,
+    *,
+    account: str,
+    policy: Policy,
+    confirmation: Confirmation | None,
+) -> Decision:
+    """Decide about a notification that is not a payment's: at most a status inquiry follows from it."""
+    if confirmation is not None:
+        return Decision("unchanged", "inquired")
+    # An identity check may be signed with the login, which is no secret.
+    is_named = attempt is not None and attempt.account == account and notification.kind != "kyc"
+    if not is_named or policy.confirm == "off":
+        return Decision("unchanged", "not_a_payment")
+    return Decision("confirm", "names_payment", attempt)
+
+
+def _unlinked(attempt: Attempt, *, policy: Policy, confirmation: Confirmation | None) -> Decision | None:
+    if attempt.unique_id is not None:
+        return None
+    if confirmation is None and policy.confirm != "off":
+        return Decision("confirm", "unlinked", attempt)
+    if confirmation is None or confirmation.transaction_id is None:
+        # The answer to the call, or an inquiry by our own id, will tell the gateway's id.
+        return Decision("not_yet", "unlinked")
+    if confirmation.transaction_id != attempt.transaction_id:
+        return Decision("refuted", "other_payment", attempt)
+    return None
+
+
 def _unconfirmed(
     attempt: Attempt, step: codes.Step, *, policy: Policy, confirmation: Confirmation | None
 ) -> Decision | None:
-    if not _must_be_confirmed(attempt, step, policy=policy):
-        return None
+    is_to_confirm = must_be_confirmed(
+        step.track, step.stage, payment_stage=attempt.payment_stage, confirm=policy.confirm
+    )
     if confirmation is None:
-        return Decision("confirm", "unconfirmed", attempt)
+        return Decision("confirm", "unconfirmed", attempt) if is_to_confirm else None
     told = _told(confirmation)
+    if told is not None and told.track == "payment" and step.track == "payment":
+        if fails_late(told.stage, payment_stage=attempt.payment_stage):
+            return Decision("unchanged", "failed_late", attempt)
+        if (
+            fails_late(step.stage, payment_stage=attempt.payment_stage)
+            and told.stage <= attempt.payment_stage
+        ):
+            return Decision("refuted", "refuted", attempt)
+    if not is_to_confirm:
+        return None
     if told is None:
         return Decision("park", "unknown_status")
     return None if _bears_out(step, told) else Decision("refuted", "refuted", attempt)
@@ -300,15 +358,6 @@ def _unconfirmed(
 
 def _told(confirmation: Confirmation) -> codes.Step | None:
     return codes.meaning(confirmation.status, event=None, error_code=confirmation.error_code)
-
-
-def _must_be_confirmed(attempt: Attempt, step: codes.Step, *, policy: Policy) -> bool:
-    if policy.confirm == "off":
-        return False
-    if step.track == "dispute":
-        # Asked even when the attempt does not move: the entry on the blacklist is an effect of its own.
-        return True
-    return policy.confirm == "all" and step.stage > attempt.payment_stage
 
 
 def _bears_out(claimed: codes.Step, told: codes.Step) -> bool:

@@ -114,6 +114,7 @@ FATES: Final[tuple[tuple[str | None, str | None, Fate], ...]] = (
     ("conflicting", None, "for_a_person"),
     ("waiting", None, "on_the_way"),
     ("confirming", None, "on_the_way"),
+    ("contradicted", None, "refuted"),
     ("processed", "refuted", "refuted"),
     ("processed", None, "booked"),
 )

@@ -333,9 +333,14 @@ def decide(
     Returns:
         The decision, as of any notification; and, where something changes, what to write.
     """
+    if told.kind != "payment":
+        return Decision("unchanged", "not_a_payment"), None
     step = codes.meaning(told.status, event=told.event, error_code=told.error_code)
     if step is not None and step.track == "dispute":
         return Decision("park", "unknown_status"), None  # no table knows of disputes about orders of ours
+    if policy.confirm == "failures":
+        # Whatever becomes of an order, somebody's money moves: an approval gives it back, a failure lets it be ordered again.
+        policy = msgspec.structs.replace(policy, confirm="all")
     decision = billing.decide(
         one.order.attempt, told, account=account, policy=policy, confirmation=confirmation
     )

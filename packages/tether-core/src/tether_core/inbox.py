@@ -9,6 +9,9 @@ exactly one state:
                  ▼                                           │
  recorded ──► waiting ──► processed                          │
                  │  └──► confirming ──► waiting (with the gateway's own word beside the claim)
+                 ├──► confirming (the gateway contradicts it: inquired again later, `tether_core.confirmation`)
+                 ├──► contradicted (contradicted to the last) ──► waiting (a person had it replayed)
+                 │                                           └──► confirming (it was reported again)
                  └──► parked ──► waiting (a person had it replayed)
  conflicting: kept aside for a person from the start, never applied
 ```
@@ -44,8 +47,19 @@ __all__ = [
     "step",
 ]
 
-InboxState = Literal["waiting", "confirming", "processed", "parked", "conflicting"]
-InboxStep = Literal["claimed", "finished", "put off", "asked about", "confirmed", "parked", "replayed"]
+InboxState = Literal["waiting", "confirming", "processed", "contradicted", "parked", "conflicting"]
+InboxStep = Literal[
+    "claimed",
+    "finished",
+    "put off",
+    "asked about",
+    "confirmed",
+    "contradicted",
+    "inquired enough",
+    "reported again",
+    "parked",
+    "replayed",
+]
 
 # state x step -> state; what is not here does not exist.
 LIFE: Final[dict[InboxState, dict[InboxStep, InboxState]]] = {
@@ -54,10 +68,13 @@ LIFE: Final[dict[InboxState, dict[InboxStep, InboxState]]] = {
         "finished": "processed",
         "put off": "waiting",
         "asked about": "confirming",
+        "contradicted": "confirming",
+        "inquired enough": "contradicted",
         "parked": "parked",
     },
     "confirming": {"confirmed": "waiting", "put off": "confirming", "parked": "parked"},
     "processed": {},
+    "contradicted": {"replayed": "waiting", "reported again": "confirming"},
     "parked": {"replayed": "waiting"},
     "conflicting": {},
 }

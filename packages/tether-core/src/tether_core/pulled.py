@@ -211,7 +211,12 @@ def _pulled(fields: dict[str, str | None], *, account: str, happened_at: datetim
         content=identity.content,
         body=body,
         notification=notification,
-        confirmation=Confirmation(notification.status, notification.error_code, notification.reason_code),
+        confirmation=Confirmation(
+            notification.status,
+            notification.error_code,
+            notification.reason_code,
+            notification.transaction_id,
+        ),
         happened_at=happened_at,
     )
 

@@ -157,8 +157,9 @@ def confirmation(answer: GatewayAnswer, *, chargebacks: Iterable[Chargeback] = (
     Returns:
         The status that has come furthest, with its code and the reason why money went back.
     """
-    status, error_code, reason_code = answer.status, answer.code, answer.reason_code
+    status, error_code = answer.status, answer.code
     step = codes.meaning(status, event=None)
+    reason_code = codes.return_reason(step, reason_code=answer.reason_code, error_code=answer.code)
     stage = step.stage if step is not None and step.track == "dispute" else codes.UNDISPUTED
     reasoned = codes.UNDISPUTED
     for chargeback in chargebacks:
@@ -171,7 +172,7 @@ def confirmation(answer: GatewayAnswer, *, chargebacks: Iterable[Chargeback] = (
             status, error_code, stage = told_status, None, told.stage
         if chargeback.reason_code and told.stage >= reasoned and told.stage != codes.WON_BACK:
             reason_code, reasoned = chargeback.reason_code, told.stage
-    return Confirmation(status, error_code, reason_code)
+    return Confirmation(status, error_code, reason_code, answer.transaction_id)
 
 
 def _is_not_found(code: str | None) -> bool:

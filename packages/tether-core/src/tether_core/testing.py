@@ -286,13 +286,13 @@ def attempt_of(notification: Notification, *, iban: str = "DE8937040044053201300
         iban: The account that was debited.
 
     Returns:
-        An attempt at the first stage, of the account of `CREDENTIAL`, that has not heard from the gateway yet.
+        An attempt at the first stage, of the account of `CREDENTIAL`, whose id at the gateway is stored.
     """
     return Attempt(
         id=1,
         account=CREDENTIAL.account,
         transaction_id=notification.transaction_id or "",
-        unique_id=None,
+        unique_id=notification.unique_id,
         amount_minor=notification.amount_minor or 1,
         currency=notification.currency or "EUR",
         iban_fingerprint=ibans_of_the_field.fingerprint(iban),

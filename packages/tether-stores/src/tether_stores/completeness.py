@@ -1,7 +1,7 @@
 """What the gateway knows: one short function per query of `sql/completeness.sql`, and the report they make together."""
 
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 import msgspec
@@ -15,7 +15,7 @@ from tether_stores.differences import Line
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
-__all__ = ["Completeness", "delays", "draw_up", "lines"]
+__all__ = ["Completeness", "contradicted", "delays", "draw_up", "lines"]
 
 _SQL: Final = load("completeness")
 _LINES_MAX: Final = 100
@@ -33,6 +33,17 @@ async def delays(conn: Connection, *, from_on: date, to_on: date) -> dict[Way, D
     return {way: Delays(p50_s, p95_s, max_s) for way, p50_s, p95_s, max_s in await cursor.fetchall()}
 
 
+async def contradicted(conn: Connection, *, from_on: date, to_on: date) -> tuple[int, int]:
+    """How many notifications of some days the gateway contradicts: inquired again, and contradicted to the last."""
+    span = {
+        "from_at": datetime.combine(from_on, time(), tzinfo=UTC),
+        "to_at": datetime.combine(to_on + timedelta(days=1), time(), tzinfo=UTC),
+    }
+    row = await (await conn.execute(_SQL["contradicted"], span)).fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
 class Completeness(msgspec.Struct, frozen=True):
     """
     The report, and what else a person should know.
@@ -44,6 +55,8 @@ class Completeness(msgspec.Struct, frozen=True):
         paid_out_twice: Attempts whose money went back by our refund and by the debtor's bank.
         differences: Open reconciliation differences by kind, of all days.
         open_lines: The oldest of them, at most a hundred; `GET /api/reconciliation-differences` has all.
+        inquired_again: Notifications received in these days that the gateway contradicts, and that are inquired again.
+        contradicted: Those that it contradicted to the last.
     """
 
     report: Report
@@ -52,6 +65,8 @@ class Completeness(msgspec.Struct, frozen=True):
     paid_out_twice: list[int]
     differences: dict[DifferenceKind, int]
     open_lines: list[Line]
+    inquired_again: int = 0
+    contradicted: int = 0
 
 
 async def draw_up(
@@ -90,4 +105,5 @@ async def draw_up(
         await billing_attempts.paid_out_twice(conn),
         await differences.counts(conn),
         await differences.open_lines(conn, limit=_LINES_MAX),
+        *await contradicted(conn, from_on=from_on, to_on=to_on),
     )

@@ -178,10 +178,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Confirm,
         _env(
             "EMP_CONFIRM",
-            "Which claims the gateway is asked to confirm before they take effect: chargebacks, all or off. "
-            "A signature covers only the id, so disputes are confirmed unless you say otherwise.",
+            "Which reported statuses the gateway must confirm before they take effect, because a signature covers only the "
+            "id. failures: every report by which a debit is not, or no longer, collected (error, declined, voided, refunded, "
+            "disputes), and every report that contradicts what is stored; chargebacks: disputes only; all: every "
+            "report that would change an attempt; off: none. Without EMP_API_URL, EMP_API_LOGIN, EMP_API_PASSWORD and "
+            "EMP_TERMINAL_TOKEN nobody can be inquired: reports of the account `default` are then believed, and the worker "
+            "says so when it starts.",
         ),
-    ] = "chargebacks"
+    ] = "failures"
 
     emp_chargeback_scope: Annotated[
         Literal["", "card_present", "card_not_present", "external"],

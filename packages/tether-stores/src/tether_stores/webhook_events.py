@@ -89,6 +89,8 @@ class Claimed(msgspec.Struct, frozen=True):
         body: The bytes as they came.
         failures: Tries that ended without a result.
         received_at: When it was first recorded.
+        inquiries_began_at: When the gateway first contradicted it, of the inquiries that are under way.
+        confirmed_at: When the gateway gave its word.
         confirmation: The gateway's own word, once it was asked.
     """
 
@@ -98,6 +100,8 @@ class Claimed(msgspec.Struct, frozen=True):
     body: bytes
     failures: int
     received_at: datetime
+    inquiries_began_at: datetime | None
+    confirmed_at: datetime | None
     confirmation: Confirmation | None
 
 
@@ -113,6 +117,8 @@ class Finish(msgspec.Struct, frozen=True):
         failures: Tries without a result, this one included.
         next_at: When to try again, or `None` when done with.
         attempt_id: The billing attempt it spoke of, where there is one.
+        is_contradicted: Whether the gateway has just contradicted it.
+        inquiries_began_at: When it first did, of the inquiries that are under way.
     """
 
     id: int
@@ -122,6 +128,8 @@ class Finish(msgspec.Struct, frozen=True):
     failures: int
     next_at: datetime | None
     attempt_id: int | None
+    is_contradicted: bool = False
+    inquiries_began_at: datetime | None = None
 
 
 class ToConfirm(msgspec.Struct, frozen=True):
@@ -131,16 +139,35 @@ class ToConfirm(msgspec.Struct, frozen=True):
     Attributes:
         id: The row.
         account: The account that signed.
-        content_type: Of the body.
-        body: The bytes as they came.
-        failures: Questions that got no answer so far.
+        kind: "payment", or another kind, which names a payment.
+        notification_id: The id that was signed.
+        status: As reported.
+        event: As reported.
+        failures: Inquiries that got no answer so far.
+        attempt_id: The billing attempt it names, where there is one.
+        content_type: Of the body; `None` but for the first row of a payment.
+        body: The bytes as they came, likewise.
+        transaction_id: Our id of the attempt.
+        unique_id: The gateway's id of the attempt, where it is stored.
     """
 
     id: int
     account: str
-    content_type: str
-    body: bytes
+    kind: str
+    notification_id: str
+    status: str
+    event: str | None
     failures: int
+    attempt_id: int | None
+    content_type: str | None
+    body: bytes | None
+    transaction_id: str | None
+    unique_id: str | None
+
+    @property
+    def payment(self) -> tuple[str, str]:
+        """What one inquiry is about: rows with the same are answered together."""
+        return self.account, self.notification_id if self.kind == "payment" else f"attempt {self.attempt_id}"
 
 
 class Unconfirmed(msgspec.Struct, frozen=True):
@@ -194,6 +221,8 @@ class Tally(msgspec.Struct, frozen=True):
         processed: Done.
         parked: Waiting for a person.
         conflicting: Kept aside for a person.
+        inquired_again: Contradicted by the gateway, and inquired again.
+        contradicted: Contradicted by the gateway to the last.
         oldest_due_s: Age of the oldest row that is due, in seconds.
     """
 
@@ -203,6 +232,8 @@ class Tally(msgspec.Struct, frozen=True):
     processed: int
     parked: int
     conflicting: int
+    inquired_again: int
+    contradicted: int
     oldest_due_s: float
 
 
@@ -226,6 +257,9 @@ class Event(msgspec.Struct, frozen=True):
         conflicts_with: The row with the same key and other content, for a conflicting one.
         confirmed_status: The gateway's word when it was asked, where it was.
         confirmed_at: When that was.
+        contradicted_count: How often the gateway contradicted it.
+        first_contradicted_at: When first.
+        last_contradicted_at: When last.
         received_at: When it came.
         next_at: When it is looked at next; null when it is done with.
         handled_at: When it was done with.
@@ -246,6 +280,9 @@ class Event(msgspec.Struct, frozen=True):
     conflicts_with: int | None
     confirmed_status: str | None
     confirmed_at: datetime | None
+    contradicted_count: int
+    first_contradicted_at: datetime | None
+    last_contradicted_at: datetime | None
     received_at: datetime
     next_at: datetime | None
     handled_at: datetime | None
@@ -342,8 +379,8 @@ async def claim(conn: Connection, *, now: datetime, limit: int, freeze_s: float)
     await conn.execute(_SQL["unguard"])
     return [
         Claimed(
-            row[0], row[1], row[2], bytes(row[3]), row[4], row[5],
-            Confirmation(row[6], row[7], row[8]) if row[6] is not None else None,
+            row[0], row[1], row[2], bytes(row[3]), row[4], row[5], row[6], row[7],
+            Confirmation(row[8], row[9], row[10], row[11]) if row[8] is not None else None,
         )
         for row in await cursor.fetchall()
     ]  # fmt: skip
@@ -368,6 +405,8 @@ async def finish(conn: Connection, rows: Sequence[Finish], *, now: datetime) -> 
             "failures": [row.failures for row in rows],
             "next_ats": [row.next_at for row in rows],
             "attempt_ids": [row.attempt_id for row in rows],
+            "are_contradicted": [row.is_contradicted for row in rows],
+            "inquiries_began_ats": [row.inquiries_began_at for row in rows],
             "now": now,
         },
     )
@@ -458,7 +497,7 @@ async def one(conn: Connection, row_id: int) -> tuple[Event, str, bytes] | None:
 
 
 async def replay(conn: Connection, row_id: int, *, now: datetime) -> bool:
-    """Put a parked row back to work; whether there was one."""
+    """Put a parked or contradicted row back to work, to be inquired anew; whether there was one."""
     return await (await conn.execute(_SQL["replay"], {"id": row_id, "now": now})).fetchone() is not None
 
 
@@ -466,21 +505,21 @@ async def claim_to_confirm(
     conn: Connection, *, now: datetime, leased_until: datetime, limit: int
 ) -> list[ToConfirm]:
     """
-    Take a lease on rows that wait for the gateway's word.
+    Take a lease on all due rows of some payments that wait for the gateway's word.
 
     Args:
         conn: In autocommit mode: the lease must be committed before anybody is asked.
         now: The present moment.
         leased_until: The end of the lease, which also names it.
-        limit: Rows at most.
+        limit: Payments at most.
 
     Returns:
-        Up to *limit* rows.
+        Their rows, in the order of their ids.
     """
     cursor = await conn.execute(
         _SQL["claim_to_confirm"], {"now": now, "leased_until": leased_until, "limit": limit}, binary=True
     )
-    return [ToConfirm(row[0], row[1], row[2], bytes(row[3]), row[4]) for row in await cursor.fetchall()]
+    return sorted((ToConfirm(*row) for row in await cursor.fetchall()), key=lambda row: row.id)
 
 
 async def prolong(conn: Connection, ids: Sequence[int], *, leased_until: datetime, until: datetime) -> int:
@@ -526,6 +565,7 @@ async def confirmed(
             "statuses": [word.status for _, word in words],
             "error_codes": [word.error_code for _, word in words],
             "reason_codes": [word.reason_code for _, word in words],
+            "transaction_ids": [word.transaction_id for _, word in words],
             "leased_until": leased_until,
             "now": now,
         },
@@ -617,6 +657,7 @@ async def record_pulled(conn: Connection, told: Sequence[Pulled], *, now: dateti
             "events": [one.notification.event for one in told],
             "error_codes": [one.confirmation.error_code for one in told],
             "reason_codes": [one.confirmation.reason_code for one in told],
+            "transaction_ids": [one.confirmation.transaction_id for one in told],
             "bodies": [one.body for one in told],
             "content_type": FORM,
             "now": now,

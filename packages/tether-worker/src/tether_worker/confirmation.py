@@ -1,18 +1,22 @@
 """
-Confirming claims: the gateway is asked whether a notification is true, before it takes effect.
+Confirmation: the gateway is inquired whether a notification is true, before it takes effect.
 
 ```text
-confirming ─► lease, committed ─► ask the gateway (no transaction is open) ─┬─► its word beside the claim ─► waiting
-                                                                            └─► no answer: wait on, by the ladder
+confirming ─► lease, committed ─► inquire once per payment (no transaction is open) ─┬─► its word beside all its rows ─► waiting
+                                                                                    └─► no answer: retried by the schedule
 ```
 
-A genuine signature covers only the id, so what a notification says about it is a claim (`tether_core.billing`). Booking
-sets claims aside that must be confirmed; here they get the gateway's own word, and booking takes them up again.
-What the word does to the claim is decided there and nowhere else.
+A genuine signature covers only the id, so a notification only reports a status (`tether_core.billing`). Processing
+sets rows aside that must be confirmed; here they get the gateway's own word, and processing takes them up again.
+What the word does to the report is decided there and nowhere else.
 
-For a claim of a dispute the payment's record and its chargebacks are both asked for: the first says how far
-the payment has come, the second why. While the gateway does not answer, or says that it has no such payment, the claim
-waits: it is neither applied nor lost, and only after a fortnight it is parked for a person.
+One inquiry answers all rows of a payment that are due, and a batch takes payments, not rows, those first that wait for longest: a
+flood about one payment delays the others by one inquiry. For a reported dispute the payment's record and its chargebacks are both
+asked for: the first says how far the payment has come, the second why. While the gateway does not answer, or says that it has no such
+payment, the row waits: it is neither applied nor lost, and only after a fortnight it is parked for a person.
+
+Notifications of other kinds than a payment's only name one. What the gateway answers about it goes into the inbox as a record of
+its own, like every record that we fetch.
 """
 
 import asyncio
@@ -20,14 +24,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
+import msgspec
 from tether_core import reconciling
 from tether_core.billing import Confirmation
 from tether_core.emp import codes
 from tether_core.emp.answers import Chargeback, GatewayAnswer
-from tether_core.emp.notification import Notification, decode
+from tether_core.emp.notification import decode
 from tether_core.errors import GatewaySilent, InvalidRequest, Unreadable
 from tether_core.inbox import next_attempt
 from tether_core.jobs import CONFIRM
+from tether_core.pulled import Pulled, from_answer
 from tether_stores import webhook_events
 from tether_stores.postgres import connection, transaction
 from tether_stores.telemetry import logger
@@ -35,14 +41,28 @@ from tether_stores.webhook_events import ToConfirm, Unconfirmed
 
 from tether_worker.asking import Asking, Party, chargebacks_of, payment
 from tether_worker.leases import Lease, held
+from tether_worker.pulls import take_in
 from tether_worker.work import Work
 
 __all__ = ["confirm", "confirming"]
 
-# Two questions each at 20 a second: a batch takes some seconds, and one slow answer holds up no more than these.
+# Payments, with two inquiries each at 20 a second: a batch takes some seconds, and one slow answer holds up no more than these.
 BATCH_MAX: Final = 32
 
 _log = logger("confirmation")
+
+
+class _Word(msgspec.Struct, frozen=True):
+    """
+    The gateway's word about one payment.
+
+    Attributes:
+        confirmation: For the rows that report of it.
+        record: The same as a record that we fetched, for rows that only name it.
+    """
+
+    confirmation: Confirmation
+    record: Pulled | None
 
 
 def confirming(has: Asking) -> Work:
@@ -68,17 +88,17 @@ def confirming(has: Asking) -> Work:
 
 async def confirm(has: Asking, *, limit: int = BATCH_MAX) -> int:
     """
-    Ask the gateway about claims that wait for its word, at most *limit* of them.
+    Inquire about payments whose notifications wait for the gateway's word, at most *limit* of them.
 
     Args:
         has: What asking needs.
-        limit: Claims at most.
+        limit: Payments at most.
 
     Returns:
-        How many were asked about.
+        How many notifications were inquired about.
 
     Raises:
-        Unavailable: when Postgres is away; the claims wait on.
+        Unavailable: when Postgres is away; the rows wait on.
     """
     now = has.clock()
     lease = Lease(now)
@@ -86,6 +106,9 @@ async def confirm(has: Asking, *, limit: int = BATCH_MAX) -> int:
         rows = await webhook_events.claim_to_confirm(conn, now=now, leased_until=lease.until, limit=limit)
     if not rows:
         return 0
+    payments: dict[tuple[str, str], list[ToConfirm]] = {}
+    for row in rows:
+        payments.setdefault(row.payment, []).append(row)
 
     async def prolong(leased_until: datetime, until: datetime) -> bool:
         async with connection(has.pool) as conn:
@@ -94,17 +117,28 @@ async def confirm(has: Asking, *, limit: int = BATCH_MAX) -> int:
 
     async with held(lease, prolong=prolong, clock=has.clock):
         parties = await has.parties()
-        found = await asyncio.gather(*(_ask(row, has=has, parties=parties) for row in rows))
-    words = [(row.id, told) for row, told in zip(rows, found, strict=True) if isinstance(told, Confirmation)]
-    silent = [(row, told) for row, told in zip(rows, found, strict=True) if isinstance(told, str)]
+        found = await asyncio.gather(
+            *(_inquire(same, has=has, parties=parties) for same in payments.values())
+        )
+    words: list[tuple[int, Confirmation]] = []
+    records: list[Pulled] = []
+    silent: list[tuple[ToConfirm, str]] = []
+    for same, told in zip(payments.values(), found, strict=True):
+        if isinstance(told, str):
+            silent += [(row, told) for row in same]
+            continue
+        words += [(row.id, told.confirmation) for row in same]
+        if told.record is not None and any(row.kind != "payment" for row in same):
+            records.append(told.record)
     now = has.clock()
     async with transaction(has.pool) as conn:
         await webhook_events.confirmed(conn, words, leased_until=lease.until, now=now)
         await webhook_events.unconfirmed(
             conn, _waiting_on(silent, has=has, now=now), leased_until=lease.until, now=now
         )
+        await take_in(conn, records, now=now)
     if silent:
-        _log.warning("claims wait on for the gateway's word", rows=len(silent), why=silent[0][1])
+        _log.warning("confirmation deferred", rows=len(silent), why=silent[0][1])
     return len(rows)
 
 
@@ -122,41 +156,61 @@ def _waiting_on(silent: Sequence[tuple[ToConfirm, str]], *, has: Asking, now: da
     ]
 
 
-async def _ask(row: ToConfirm, *, has: Asking, parties: Mapping[str, Party]) -> Confirmation | str:
-    """The gateway's word about one claim, or why there is none."""
-    party = parties.get(row.account)
+async def _inquire(rows: Sequence[ToConfirm], *, has: Asking, parties: Mapping[str, Party]) -> _Word | str:
+    """The gateway's word about the payment of some rows, or why there is none."""
+    party = parties.get(rows[0].account)
     if party is None:
         return "no_such_account"
     try:
-        claim = decode(row.body, content_type=row.content_type)
-        return await _word(claim, has=has, party=party)
-    except Unreadable:
-        return "unreadable"  # it was readable when it was booked, so the reader has changed since
+        return await _word(rows, has=has, party=party)
     except GatewaySilent:
         return "gateway_silent"
     except InvalidRequest as problem:
-        _log.error("the gateway refuses our question", webhook_event_id=row.id, why=str(problem))
+        _log.error("inquiry rejected by the gateway", webhook_event_id=rows[0].id, why=str(problem))
         return "question_refused"
 
 
-async def _word(claim: Notification, *, has: Asking, party: Party) -> Confirmation | str:
+async def _word(rows: Sequence[ToConfirm], *, has: Asking, party: Party) -> _Word | str:
+    first = rows[0]
+    unique_id = first.notification_id if first.kind == "payment" else first.unique_id
+    transaction_id = None if unique_id else first.transaction_id
+    if unique_id is None and transaction_id is None:
+        return "no_payment"
     answer = await payment(
-        has,
-        party,
-        unique_id=claim.unique_id,
-        transaction_id=None if claim.unique_id else claim.transaction_id,
-        terminal_hint=claim.terminal_token,
+        has, party, unique_id=unique_id, transaction_id=transaction_id, terminal_hint=_terminal_hint(rows)
     )
-    told = reconciling.heard(answer, unique_id=claim.unique_id)
+    told = reconciling.heard(answer, unique_id=unique_id, transaction_id=transaction_id)
     if told != "told":
         # An id that was signed exists; so "not there" means "not yet", or that no terminal of ours took it.
         return "not_there" if told == "not_there" else "no_word"
     assert answer is not None
     found: tuple[Chargeback, ...] = ()
-    step = codes.meaning(claim.status, event=claim.event)
-    if step is not None and step.track == "dispute" and answer.unique_id is not None:
+    if answer.unique_id is not None and any(map(_reports_dispute, rows)):
         found = await _chargebacks(answer, has=has, party=party)
-    return reconciling.confirmation(answer, chargebacks=found)
+    return _Word(reconciling.confirmation(answer, chargebacks=found), _record(answer, account=first.account))
+
+
+def _record(answer: GatewayAnswer, *, account: str) -> Pulled | None:
+    try:
+        return from_answer(answer, account=account)
+    except Unreadable:
+        return None
+
+
+def _reports_dispute(row: ToConfirm) -> bool:
+    step = codes.meaning(row.status, event=row.event)
+    return row.kind == "payment" and step is not None and step.track == "dispute"
+
+
+def _terminal_hint(rows: Sequence[ToConfirm]) -> str | None:
+    """Name the terminal that a notification names; it only says which of the account's terminals is inquired first."""
+    for row in rows:
+        if row.body is not None and row.content_type is not None:
+            try:
+                return decode(row.body, content_type=row.content_type).terminal_token
+            except Unreadable:
+                return None  # it was readable when it was recorded, so the reader has changed since
+    return None
 
 
 async def _chargebacks(answer: GatewayAnswer, *, has: Asking, party: Party) -> tuple[Chargeback, ...]:

@@ -74,6 +74,8 @@ class Status(msgspec.Struct, frozen=True):
         processed: Notifications done with.
         parked: Notifications that wait for a person.
         conflicting: Deliveries kept aside for a person.
+        inquired_again: Of `confirming`: notifications that the gateway contradicted, and that are inquired again.
+        contradicted: Notifications that the gateway contradicted to the last; a person may replay them.
         attempts: Billing attempts by state.
         ready: Debits that may be sent, now or later.
         sending: Debits that are being sent.
@@ -92,6 +94,8 @@ class Status(msgspec.Struct, frozen=True):
     parked: int
     conflicting: int
     attempts: dict[str, int]
+    inquired_again: int = 0
+    contradicted: int = 0
     ready: int = 0
     sending: int = 0
     runs: list[RunStatus] = []
@@ -138,6 +142,8 @@ async def status(settings: Settings) -> Status:
         processed=inbox.processed,
         parked=inbox.parked,
         conflicting=inbox.conflicting,
+        inquired_again=inbox.inquired_again,
+        contradicted=inbox.contradicted,
         attempts={state: count for state, (count, _) in sorted(attempts.items())},
         ready=ready,
         sending=sending,
@@ -163,7 +169,9 @@ def show(told: Status) -> None:
     table.add_row("oldest of them", f"{told.oldest_age_s:.1f} s")
     table.add_row("put off", str(told.put_off))
     table.add_row("waiting for the gateway's word", str(told.confirming))
+    table.add_row("contradicted, inquired again", str(told.inquired_again))
     table.add_row("processed", str(told.processed))
+    table.add_row("contradicted by the gateway to the last", str(told.contradicted))
     table.add_row("parked for a person", str(told.parked))
     table.add_row("conflicting, kept for a person", str(told.conflicting))
     for state, count in told.attempts.items():

@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 from tether_core import differences, giveback
 from tether_core.billing import Attempt, Decision, Policy, decide, listed
+from tether_core.confirmation import next_inquiry
 from tether_core.differences import Difference
 from tether_core.emp import codes
 from tether_core.emp.notification import Notification, decode
@@ -52,7 +53,7 @@ _log = logger("webhooks")
 _TAKEN: Final[dict[str, InboxStep]] = {
     "applied": "finished",
     "unchanged": "finished",
-    "refuted": "finished",
+    "refuted": "contradicted",
     "not_yet": "put off",
     "confirm": "asked about",
     "park": "parked",
@@ -201,7 +202,7 @@ async def _book_together(conn: Connection, rows: Sequence[Claimed], *, has: Book
         )
         if decision.outcome == "applied" and decision.attempt is not None:
             ledger.put(decision.attempt)
-        if attempt is not None:
+        if attempt is not None and told.kind == "payment":
             heard.append(Heard(row.id, told, decision.attempt or attempt, decision, row.confirmation))
         entries.extend(
             CausedEntry(entry, row.id, decision.attempt.id) for entry in decision.entries if decision.attempt
@@ -251,6 +252,8 @@ def _finished(
     row: Claimed, decision: Decision, *, attempt: Attempt | None, has: Booking, now: datetime
 ) -> Finish:
     taken = _TAKEN[decision.outcome]
+    if taken == "contradicted":
+        return _contradicted(row, decision, attempt=attempt, has=has, now=now)
     if taken == "put off":
         return _put_off(
             row, decision.outcome, decision.reason, ladder_s=LADDER_UNKNOWN_PAYMENT_S, has=has, now=now
@@ -264,6 +267,28 @@ def _finished(
         0 if state == "confirming" else row.failures,  # from here on it counts unanswered questions
         now if state == "confirming" else None,
         attempt.id if attempt is not None else None,
+    )
+
+
+def _contradicted(
+    row: Claimed, decision: Decision, *, attempt: Attempt | None, has: Booking, now: datetime
+) -> Finish:
+    """Inquire again later, because records lag behind notifications; in the end it stays contradicted."""
+    since = row.inquiries_began_at or row.confirmed_at or now
+    next_at = next_inquiry(since, now=now, jitter=has.chance())
+    state = step("waiting", "inquired enough" if next_at is None else "contradicted")
+    if next_at is None:
+        _log.warning("notification contradicted", webhook_event_id=row.id, reason=decision.reason)
+    return Finish(
+        row.id,
+        state,
+        decision.outcome,
+        decision.reason,
+        0,
+        next_at,
+        attempt.id if attempt is not None else None,
+        is_contradicted=True,
+        inquiries_began_at=since,
     )
 
 

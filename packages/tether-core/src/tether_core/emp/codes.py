@@ -25,6 +25,7 @@ True
 'refused'
 """
 
+import re
 from typing import Final, Literal
 
 import msgspec
@@ -39,9 +40,13 @@ __all__ = [
     "Track",
     "error_meaning",
     "meaning",
+    "return_reason",
 ]
 
 Track = Literal["payment", "dispute", "none"]
+
+# ISO 20022 ExternalReturnReason1Code: four letters and digits, never digits alone; the gateway's own codes are digits.
+_RETURN_REASON: Final = re.compile(r"(?=[A-Z0-9]{4}$)[A-Z][A-Z0-9]*")
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -149,6 +154,32 @@ def meaning(status: str, *, event: str | None, error_code: str | None = None) ->
         if outcome in {"unknown", "may_exist"}:
             return Step("payment", UNKNOWN_TO_GATEWAY)
     return step
+
+
+def return_reason(step: Step | None, *, reason_code: str | None, error_code: str | None) -> str | None:
+    """
+    Why money went back, from whichever of two fields names it.
+
+    Some notifications and records of chargebacks carry the bank's reason only in `error_code`, where a code of the gateway has
+    digits alone.
+
+    Args:
+        step: What the notification or record says; only disputes have their reason in `error_code`.
+        reason_code: From the field meant for it.
+        error_code: From the field meant for the gateway's codes.
+
+    Returns:
+        The reason, upper case, or `None`.
+
+    >>> return_reason(meaning("chargebacked", event=None), reason_code=None, error_code="ac04")
+    'AC04'
+    >>> return_reason(meaning("chargebacked", event=None), reason_code=None, error_code="500") is None
+    True
+    """
+    if reason_code or error_code is None or step is None or step.track != "dispute":
+        return reason_code or None
+    code = error_code.strip().upper()
+    return code if _RETURN_REASON.fullmatch(code) else None
 
 
 Outcome = Literal["refused", "unknown", "may_exist", "not_found", "none_found"]

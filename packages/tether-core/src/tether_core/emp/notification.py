@@ -2,7 +2,7 @@ r"""
 Notifications: what the gateway tells us after a payment, read into one value and acknowledged.
 
 The gateway posts `application/x-www-form-urlencoded`; the same fields as a flat JSON object are read too.
-Four kinds exist, told apart by `notification_type` or by which id they carry:
+Five kinds exist, told apart by `notification_type` or by which id they carry:
 
 | kind | hashed id | echo child |
 |---|---|---|
@@ -10,6 +10,10 @@ Four kinds exist, told apart by `notification_type` or by which id they carry:
 | wpf (hosted page) | `wpf_unique_id` | `wpf_unique_id` |
 | kyc (identity check) | `reference_id` | `reference_id` |
 | apm_event (external event) | `payment_transaction_unique_id` | `unique_id` |
+| other (a `notification_type` that no table knows) | `unique_id` | `unique_id` |
+
+Only for a payment the hashed id is the id of what the notification is about: `unique_id` is both. All other kinds name a
+payment in a field that nobody signed, so they move none (`tether_core.billing`).
 
 Everything but the id and the signature may be missing, and unknown fields appear with every release of the
 gateway, so nothing else is required and every field is kept. A notification is repeated up to ten times
@@ -35,6 +39,7 @@ from urllib.parse import unquote_plus
 
 import msgspec
 
+from tether_core.emp.codes import meaning, return_reason
 from tether_core.errors import Unreadable
 
 __all__ = ["FORM", "JSON", "Kind", "Notification", "acknowledge", "decode", "media_type"]
@@ -42,7 +47,7 @@ __all__ = ["FORM", "JSON", "Kind", "Notification", "acknowledge", "decode", "med
 FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"
 
-Kind = Literal["payment", "wpf", "kyc", "apm_event"]
+Kind = Literal["payment", "wpf", "kyc", "apm_event", "other"]
 
 _KIND_BY_TYPE: Final[dict[str, Kind]] = {
     "wpf": "wpf",
@@ -54,12 +59,14 @@ _ID_FIELD: Final[dict[Kind, str]] = {
     "wpf": "wpf_unique_id",
     "kyc": "reference_id",
     "apm_event": "payment_transaction_unique_id",
+    "other": "unique_id",
 }
 _ECHO_CHILD: Final[dict[Kind, str]] = {
     "payment": "unique_id",
     "wpf": "wpf_unique_id",
     "kyc": "reference_id",
     "apm_event": "unique_id",
+    "other": "unique_id",
 }
 # The order in which an id decides the kind where no notification_type does.
 _KIND_BY_ID: Final[tuple[Kind, ...]] = ("payment", "wpf", "kyc", "apm_event")
@@ -77,19 +84,21 @@ class Notification(msgspec.Struct, frozen=True):
     One notification, as claimed by its sender.
 
     Attributes:
-        kind: "payment", "wpf", "kyc" or "apm_event".
+        kind: "payment", "wpf", "kyc", "apm_event" or "other".
         id: The id that was hashed for the signature; 1 to 255 printable ASCII characters.
         signature: Hex digits as they came, unverified.
         status: Lower case, "" where there was none. For hosted pages the page's own status.
         event: Lower case, or `None` for the payment's normal life.
         chargeback_id: The dispute's own id (`chargeback_unique_id`), where the gateway sends one.
-        unique_id: The gateway's id of the payment, or `None` where only a page or check is named.
-        transaction_id: Our id of the payment, or `None`.
+        unique_id: The gateway's id of the payment, or `None` where only a page or check is named. Signed for
+            kind "payment" only.
+        transaction_id: Our id of the payment, or `None`. Never signed.
         transaction_type: E.g. "sdd_sale"; for disputes that of the original payment.
         terminal_token: The terminal; unsigned, so only a hint at the account.
         amount_minor: Whole minor units, or `None` where missing or not a whole number.
         currency: Three capitals, or `None`.
-        reason_code: Why money went back, from `reason_code` or `rc_code`, upper case; `None` where absent.
+        reason_code: Why money went back, from `reason_code` or `rc_code`, for disputes also from `error_code`; upper
+            case; `None` where absent.
         reason_text: The words beside it.
         error_code: Digits, for "declined" and "error".
         fields: Every field as it came, in order; of a repeated one the last, as the vendor's SDK reads it.
@@ -155,22 +164,30 @@ def decode(body: bytes, *, content_type: str) -> Notification:
     get = fields.get
     paid = "payment_transaction_" if kind == "wpf" else ""
     amount = get(paid + "amount") or ""
+    status = (get("wpf_status" if kind == "wpf" else "status") or "").strip().lower()
+    event = (get("event") or "").strip().lower() or None
+    error_code = (get("error_code") or get("code") or "").strip() or None
+    reason_code = (get("reason_code") or get("rc_code") or "").strip().upper() or None
+    if reason_code is None and error_code is not None:
+        reason_code = return_reason(meaning(status, event=event), reason_code=None, error_code=error_code)
     return Notification(
         kind=kind,
         id=claimed_id,
         signature=signature,
-        status=(get("wpf_status" if kind == "wpf" else "status") or "").strip().lower(),
-        event=(get("event") or "").strip().lower() or None,
+        status=status,
+        event=event,
         chargeback_id=get("chargeback_unique_id") or None,
-        unique_id=get("payment_transaction_unique_id") or None if kind != "payment" else claimed_id,
+        unique_id=claimed_id
+        if kind in {"payment", "other"}
+        else (get("payment_transaction_unique_id") or "").strip() or None,
         transaction_id=(get("wpf_transaction_id") if kind == "wpf" else get("transaction_id")) or None,
         transaction_type=get(paid + "transaction_type") or None,
         terminal_token=get(paid + "terminal_token") or None,
         amount_minor=int(amount) if _WHOLE.fullmatch(amount) else None,
         currency=(get("currency") or "").strip().upper() or None,
-        reason_code=(get("reason_code") or get("rc_code") or "").strip().upper() or None,
+        reason_code=reason_code,
         reason_text=get("reason_description") or get("rc_description") or None,
-        error_code=(get("error_code") or get("code") or "").strip() or None,
+        error_code=error_code,
         fields=fields,
     )
 
@@ -195,9 +212,13 @@ def acknowledge(notification: Notification) -> bytes:
 
 
 def _kind(fields: dict[str, str]) -> Kind:
-    typed = _KIND_BY_TYPE.get(fields.get("notification_type", "").strip().lower())
+    named = fields.get("notification_type", "").strip().lower()
+    typed = _KIND_BY_TYPE.get(named)
     if typed is not None and fields.get(_ID_FIELD[typed]):
         return typed
+    if named and fields.get("unique_id"):
+        # Notifications of payments name no type; this is about something else, whatever its fields look like.
+        return "other"
     for kind in _KIND_BY_ID:
         if fields.get(_ID_FIELD[kind]):
             return kind

@@ -9,6 +9,19 @@ where listed_on between %(from_on)s and %(to_on)s
 group by source, state, outcome
 order by source, state, outcome;
 
+-- contradicted --
+-- Notifications received within some days that the gateway contradicts: inquired again, or to the last. One row.
+select
+    (
+        select count(*) from webhook_events
+        where state = 'confirming' and contradicted_count > 0
+            and received_at >= %(from_at)s and received_at < %(to_at)s
+    ),
+    (
+        select count(*) from webhook_events
+        where state = 'contradicted' and received_at >= %(from_at)s and received_at < %(to_at)s
+    );
+
 -- delays --
 -- From the gateway's moment to our record, in seconds, by the way it came: half, 95 of 100, and the longest.
 select

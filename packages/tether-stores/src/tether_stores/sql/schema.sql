@@ -349,10 +349,23 @@ create table webhook_events (
     -- The day in whose list the gateway has this event, and its own moment of the payment, where it told one.
     listed_on date,
     happened_at timestamptz,
+    -- What it reports, as far as rows are bounded by it; "" for what we fetched ourselves.
+    report_class text not null default '',
+    -- Our id of the payment, as the gateway confirmed it.
+    confirmed_transaction_id text,
+    -- How often the gateway contradicted it, and since when it is inquired again because of that.
+    contradicted_count smallint not null default 0,
+    first_contradicted_at timestamptz,
+    last_contradicted_at timestamptz,
+    inquiries_began_at timestamptz,
     constraint webhook_events_state_known check (
-        state in ('waiting', 'confirming', 'processed', 'parked', 'conflicting')
+        state in ('waiting', 'confirming', 'processed', 'contradicted', 'parked', 'conflicting')
     ),
-    constraint webhook_events_kind_known check (kind in ('payment', 'wpf', 'kyc', 'apm_event')),
+    constraint webhook_events_kind_known check (kind in ('payment', 'wpf', 'kyc', 'apm_event', 'other')),
+    constraint webhook_events_contradicted_at_times check (
+        (contradicted_count = 0) = (first_contradicted_at is null)
+        and (contradicted_count = 0) = (last_contradicted_at is null)
+    ),
     constraint webhook_events_source_known check (source in ('webhook', 'pull')),
     constraint webhook_events_waiting_has_moment check (
         (state in ('waiting', 'confirming')) = (next_at is not null)
@@ -367,6 +380,19 @@ create index webhook_events_to_confirm on webhook_events (next_at, id) where sta
 create index webhook_events_by_notification on webhook_events (notification_id);
 create index webhook_events_for_people on webhook_events (state, id) where state in ('parked', 'conflicting');
 create index webhook_events_by_listing on webhook_events (listed_on) where listed_on is not null;
+create index webhook_events_contradicted on webhook_events (id) where state = 'contradicted';
+create index webhook_events_identity_checks on webhook_events (account, received_at) where kind = 'kyc';
+
+-- Deliveries beyond what is kept: counted at the row that stands for them.
+create table excess_deliveries (
+    webhook_event_id bigint primary key references webhook_events (id),
+    deliveries bigint not null,
+    first_at timestamptz not null,
+    last_at timestamptz not null,
+    announced_at timestamptz,
+    constraint excess_deliveries_counted check (deliveries > 0)
+);
+create index excess_deliveries_unannounced on excess_deliveries (first_at) where announced_at is null;
 
 -- IBANs that must not be debited, matched by fingerprint; and names and e-mail addresses, by a plain form. An entry is
 -- about one of the three. It is lifted, never deleted.

@@ -63,8 +63,8 @@ select set_config('enable_bitmapscan', null, true);
 -- claim --
 -- Lock up to %(limit)s waiting rows that are due, oldest first; rows another worker holds are passed over.
 select
-    id, account, content_type, body, failures, received_at,
-    confirmed_status, confirmed_error_code, confirmed_reason_code
+    id, account, content_type, body, failures, received_at, inquiries_began_at, confirmed_at,
+    confirmed_status, confirmed_error_code, confirmed_reason_code, confirmed_transaction_id
 from webhook_events
 where state = 'waiting' and next_at <= %(now)s
 order by next_at, id
@@ -72,15 +72,26 @@ limit %(limit)s
 for update skip locked;
 
 -- finish --
--- Write what came of n claimed rows. Arrays of length n; next_at is null for rows that are done with.
+-- Write what came of n claimed rows. Arrays of length n; next_at is null for rows that are done with. A contradiction counts
+-- from when the gateway answered, not from when its answer was read.
 update webhook_events e
 set
     state = told.state, outcome = told.outcome, reason = told.reason, failures = told.failures,
-    next_at = told.next_at, attempt_id = coalesce(told.attempt_id, e.attempt_id), handled_at = %(now)s
+    next_at = told.next_at, attempt_id = coalesce(told.attempt_id, e.attempt_id), handled_at = %(now)s,
+    contradicted_count = least(e.contradicted_count + told.is_contradicted::integer, 32767),
+    first_contradicted_at = case
+        when told.is_contradicted then coalesce(e.first_contradicted_at, e.confirmed_at, %(now)s)
+        else e.first_contradicted_at
+    end,
+    last_contradicted_at = case
+        when told.is_contradicted then coalesce(e.confirmed_at, %(now)s) else e.last_contradicted_at
+    end,
+    inquiries_began_at = told.inquiries_began_at
 from unnest(
     %(ids)b::bigint[], %(states)b::text[], %(outcomes)b::text[], %(reasons)b::text[], %(failures)b::smallint[],
-    %(next_ats)b::timestamptz[], %(attempt_ids)b::bigint[]
-) as told (id, state, outcome, reason, failures, next_at, attempt_id)
+    %(next_ats)b::timestamptz[], %(attempt_ids)b::bigint[], %(are_contradicted)b::boolean[],
+    %(inquiries_began_ats)b::timestamptz[]
+) as told (id, state, outcome, reason, failures, next_at, attempt_id, is_contradicted, inquiries_began_at)
 where e.id = told.id;
 
 -- wake_matched --
@@ -89,7 +100,7 @@ with woken as (
     update webhook_events e
     set next_at = %(now)s
     from billing_attempts a
-    where e.state = 'waiting' and e.reason = 'unknown_payment' and e.next_at > %(now)s
+    where e.state = 'waiting' and e.reason in ('unknown_payment', 'unlinked') and e.next_at > %(now)s
         and a.unique_id = e.notification_id
     returning 1
 )
@@ -102,7 +113,7 @@ with found as (
     select e.id, e.state
     from unnest(%(unique_ids)b::text[]) as told (unique_id)
     join webhook_events e on e.notification_id = told.unique_id
-    where e.state in ('waiting', 'parked') and e.reason = 'unknown_payment'
+    where e.state in ('waiting', 'parked') and e.reason in ('unknown_payment', 'unlinked')
     order by e.id
     for update of e
 ),
@@ -124,8 +135,8 @@ select exists (
 );
 
 -- tally --
--- How the inbox stands. One row: waiting and due, put off, confirming, processed, parked, conflicting, and the
--- age in seconds of the oldest row that is due (0 when none is).
+-- How the inbox stands. One row: waiting and due, put off, confirming, processed, parked, conflicting, contradicted and
+-- inquired again, contradicted to the last, and the age in seconds of the oldest row that is due (0 when none is).
 select
     count(*) filter (where state = 'waiting' and next_at <= %(now)s),
     count(*) filter (where state = 'waiting' and next_at > %(now)s),
@@ -133,6 +144,8 @@ select
     count(*) filter (where state = 'processed'),
     count(*) filter (where state = 'parked'),
     count(*) filter (where state = 'conflicting'),
+    count(*) filter (where state = 'confirming' and contradicted_count > 0),
+    count(*) filter (where state = 'contradicted'),
     coalesce(extract(epoch from %(now)s - min(next_at) filter (where state = 'waiting' and next_at <= %(now)s)), 0)
         ::double precision
 from webhook_events;
@@ -167,11 +180,13 @@ select coalesce(
 );
 
 -- unfinished --
--- How many rows are in each state that is not the last one, whether there are any or not. Four rows: state, count; each
--- reads its own partial index, so that finished rows, which are most, cost nothing.
+-- How many rows are in each state but "processed", whether there are any or not. Five rows: state, count; each
+-- reads its own partial index, so that processed rows, which are most, cost nothing.
 select 'waiting', count(*) from webhook_events where state = 'waiting'
 union all
 select 'confirming', count(*) from webhook_events where state = 'confirming'
+union all
+select 'contradicted', count(*) from webhook_events where state = 'contradicted'
 union all
 select 'parked', count(*) from webhook_events where state = 'parked'
 union all
@@ -181,7 +196,8 @@ select 'conflicting', count(*) from webhook_events where state = 'conflicting';
 -- One page for people, newest first. Filters that are null do not filter. Up to %(limit)s rows.
 select
     id, source, kind, notification_id, status, event, account, state, outcome, reason, failures, attempt_id,
-    conflicts_with, confirmed_status, confirmed_at, received_at, next_at, handled_at
+    conflicts_with, confirmed_status, confirmed_at, contradicted_count, first_contradicted_at, last_contradicted_at,
+    received_at, next_at, handled_at
 from webhook_events
 where
     (%(before)s::bigint is null or id < %(before)s)
@@ -194,33 +210,68 @@ limit %(limit)s;
 -- One notification with its raw body. 0 or 1 row; the columns of `listed`, then content_type and body.
 select
     id, source, kind, notification_id, status, event, account, state, outcome, reason, failures, attempt_id,
-    conflicts_with, confirmed_status, confirmed_at, received_at, next_at, handled_at, content_type, body
+    conflicts_with, confirmed_status, confirmed_at, contradicted_count, first_contradicted_at, last_contradicted_at,
+    received_at, next_at, handled_at, content_type, body
 from webhook_events
 where id = %(id)s;
 
 -- replay --
--- Put a parked notification back. Returns its id, or no row when it is not parked.
+-- Put a parked or contradicted notification back. What the gateway said to it is forgotten, so that it is inquired anew; a record
+-- that we fetched ourselves is the gateway's word. Returns its id, or no row when it is neither.
 update webhook_events
-set state = 'waiting', failures = 0, next_at = %(now)s, reason = null, outcome = null
-where id = %(id)s and state = 'parked'
+set
+    state = 'waiting', failures = 0, next_at = %(now)s, reason = null, outcome = null, inquiries_began_at = null,
+    confirmed_status = case when source = 'pull' then confirmed_status end,
+    confirmed_error_code = case when source = 'pull' then confirmed_error_code end,
+    confirmed_reason_code = case when source = 'pull' then confirmed_reason_code end,
+    confirmed_transaction_id = case when source = 'pull' then confirmed_transaction_id end,
+    confirmed_at = case when source = 'pull' then confirmed_at end
+where id = %(id)s and state in ('parked', 'contradicted')
 returning id;
 
 -- claim_to_confirm --
--- Take a lease on up to %(limit)s rows that wait for the gateway's word, oldest first; the lease is committed before
+-- Take a lease on all due rows of up to %(limit)s payments that wait for the gateway's word, those first whose oldest row
+-- has waited for longest: one inquiry answers all rows of a payment, however many there are. The lease is committed before
 -- anybody is asked, so no transaction is open meanwhile. A worker that dies gives its rows back when the lease is over.
+-- A payment is the id that was signed; of another kind of notification it is the attempt that it names. Bodies are many
+-- and large where somebody floods, so only the first row of each payment brings its own.
 with due as (
-    select id
+    select
+        id, account, next_at,
+        case when kind = 'payment' then 'p ' || notification_id else coalesce('a ' || attempt_id, 'r ' || id) end
+            as payment
     from webhook_events
     where state = 'confirming' and next_at <= %(now)s and (leased_until is null or leased_until <= %(now)s)
-    order by next_at, id
+),
+payments as (
+    select account, payment
+    from due
+    group by account, payment
+    order by min(next_at), account, payment
     limit %(limit)s
+),
+locked as (
+    select e.id
+    from webhook_events e
+    where e.id in (select id from due join payments using (account, payment)) and e.state = 'confirming'
+        and (e.leased_until is null or e.leased_until <= %(now)s)
+    order by e.id
     for update skip locked
+),
+ranked as (
+    select id, row_number() over (partition by account, payment order by id) as place
+    from locked join due using (id)
 )
 update webhook_events e
 set leased_until = %(leased_until)s
-from due
-where e.id = due.id
-returning e.id, e.account, e.content_type, e.body, e.failures;
+from ranked
+left join webhook_events first_row on first_row.id = ranked.id and ranked.place = 1
+where e.id = ranked.id
+returning
+    e.id, e.account, e.kind, e.notification_id, e.status, e.event, e.failures, e.attempt_id,
+    first_row.content_type, first_row.body,
+    (select transaction_id from billing_attempts a where a.id = e.attempt_id),
+    (select unique_id from billing_attempts a where a.id = e.attempt_id);
 
 -- prolong --
 -- Hold the lease on n claims for longer, where it still is ours. Returns how many.
@@ -239,10 +290,12 @@ with written as (
     update webhook_events e
     set
         state = 'waiting', confirmed_status = told.status, confirmed_error_code = told.error_code,
-        confirmed_reason_code = told.reason_code, confirmed_at = %(now)s, next_at = %(now)s, leased_until = null,
-        failures = 0
-    from unnest(%(ids)b::bigint[], %(statuses)b::text[], %(error_codes)b::text[], %(reason_codes)b::text[])
-        as told (id, status, error_code, reason_code)
+        confirmed_reason_code = told.reason_code, confirmed_transaction_id = told.transaction_id,
+        confirmed_at = %(now)s, next_at = %(now)s, leased_until = null, failures = 0
+    from unnest(
+        %(ids)b::bigint[], %(statuses)b::text[], %(error_codes)b::text[], %(reason_codes)b::text[],
+        %(transaction_ids)b::text[]
+    ) as told (id, status, error_code, reason_code, transaction_id)
     where e.id = told.id and e.state = 'confirming' and e.leased_until = %(leased_until)s
     returning 1
 )
@@ -283,15 +336,20 @@ order by told.place, e.id;
 -- Returns id and key of those that are new: 0 to n rows.
 insert into webhook_events (
     key, content, account, kind, notification_id, status, event, source, content_type, body, state, failures,
-    confirmed_status, confirmed_error_code, confirmed_reason_code, confirmed_at, received_at, next_at
+    confirmed_status, confirmed_error_code, confirmed_reason_code, confirmed_transaction_id, confirmed_at, received_at,
+    next_at
 )
 select
     told.key, told.content, told.account, 'payment', told.notification_id, told.status, told.event, 'pull',
-    %(content_type)s, told.body, 'waiting', 0, told.status, told.error_code, told.reason_code, %(now)s, %(now)s, %(now)s
+    %(content_type)s, told.body, 'waiting', 0, told.status, told.error_code, told.reason_code, told.transaction_id,
+    %(now)s, %(now)s, %(now)s
 from unnest(
     %(keys)b::bytea[], %(contents)b::bytea[], %(accounts)b::text[], %(notification_ids)b::text[], %(statuses)b::text[],
-    %(events)b::text[], %(error_codes)b::text[], %(reason_codes)b::text[], %(bodies)b::bytea[]
-) as told (key, content, account, notification_id, status, event, error_code, reason_code, body)
+    %(events)b::text[], %(error_codes)b::text[], %(reason_codes)b::text[], %(transaction_ids)b::text[],
+    %(bodies)b::bytea[]
+) as told (
+    key, content, account, notification_id, status, event, error_code, reason_code, transaction_id, body
+)
 order by told.key
 on conflict (key) where conflicts_with is null do nothing
 returning id, key;
@@ -306,4 +364,6 @@ where e.id = told.id and (e.listed_on is null or (%(override)s and e.listed_on <
 
 -- word --
 -- The gateway's own word about a notification. 0 or 1 row; all null where it was not asked.
-select confirmed_status, confirmed_error_code, confirmed_reason_code from webhook_events where id = %(id)s;
+select confirmed_status, confirmed_error_code, confirmed_reason_code, confirmed_transaction_id
+from webhook_events
+where id = %(id)s;

@@ -1,0 +1,118 @@
+"""
+Confirmation: which reported statuses the gateway must confirm first, and when it is inquired again after it contradicted one.
+
+A signature covers only the id of a notification, so a notification only *reports* a status. `EMP_CONFIRM` says which
+reported statuses take effect only after a status inquiry:
+
+| `EMP_CONFIRM` | confirmed first |
+|---|---|
+| `failures` (default) | every report by which a debit is not, or no longer, collected: error, declined, voided, refunded, disputes; and every report that contradicts what is stored |
+| `chargebacks` | disputes only |
+| `all` | every report that would change an attempt |
+| `off` | none |
+
+The records of the gateway may lag behind its notifications. A report that the gateway contradicts is therefore inquired again
+over seconds, minutes, hours and two days (`SCHEDULE_S`), and only then it ends as contradicted. The schedule counts from the first
+contradiction, so a flood of other notifications of the same payment cannot use it up. Two contradictions that
+are at least ten minutes apart are reached after eleven to twelve minutes: from then on a report holds nothing up
+that waits for it.
+
+>>> from datetime import UTC
+>>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
+>>> next_inquiry(noon, now=noon, jitter=0.0).isoformat()
+'2026-03-02T12:00:05+00:00'
+>>> next_inquiry(noon, now=noon + timedelta(days=2, hours=5), jitter=0.0) is None
+True
+"""
+
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from tether_core.emp import codes
+
+__all__ = ["HOLD_S", "SCHEDULE_S", "Confirm", "fails_late", "must_be_confirmed", "next_inquiry"]
+
+Confirm = Literal["off", "chargebacks", "failures", "all"]
+
+_MINUTE: Final = 60
+_HOUR: Final = 3_600
+
+# Two contradictions this far apart are believed as far as waiting money is concerned.
+HOLD_S: Final = 10 * _MINUTE
+
+# Seconds after the first contradiction. The first steps are for records that lag by seconds, the hours for batches of the
+# gateway, the two days for a weekend in which one part of it was down.
+SCHEDULE_S: Final = (
+    5,
+    30,
+    2 * _MINUTE,
+    5 * _MINUTE,
+    HOLD_S + _MINUTE,
+    _HOUR,
+    6 * _HOUR,
+    24 * _HOUR,
+    48 * _HOUR,
+)
+
+# By these a debit is not, or no longer, collected.
+_FAILURES: Final = frozenset({codes.ERROR, codes.DECLINED, codes.VOIDED, codes.REFUNDED})
+_FAILED: Final = frozenset({codes.ERROR, codes.DECLINED})
+
+
+def must_be_confirmed(track: codes.Track, stage: int, *, payment_stage: int, confirm: Confirm) -> bool:
+    """
+    Whether the gateway must confirm a reported stage before it takes effect.
+
+    Args:
+        track: Of the report; "none" moves nothing.
+        stage: Of the report, on its track.
+        payment_stage: What is stored of the attempt.
+        confirm: The operator's choice.
+
+    Returns:
+        Whether a status inquiry comes first. A dispute is inquired even when the attempt does not change: the blacklist
+        entry is an effect of its own.
+    """
+    if confirm == "off" or track == "none":
+        return False
+    if track == "dispute":
+        return True
+    if confirm == "chargebacks":
+        return False
+    if fails_late(stage, payment_stage=payment_stage):
+        return True
+    if stage <= payment_stage:
+        return False
+    return confirm == "all" or stage in _FAILURES or payment_stage in _FAILED
+
+
+def fails_late(stage: int, *, payment_stage: int) -> bool:
+    """
+    Whether a report says that a debit failed which was collected by what is stored.
+
+    Args:
+        stage: Of the report, on the payment track.
+        payment_stage: What is stored of the attempt.
+
+    Returns:
+        Whether the two contradict each other.
+    """
+    return stage in _FAILED and payment_stage >= codes.APPROVED
+
+
+def next_inquiry(since: datetime, *, now: datetime, jitter: float) -> datetime | None:
+    """
+    When to inquire again about a report that the gateway contradicted.
+
+    Args:
+        since: When the gateway first contradicted it.
+        now: The time of the latest contradiction.
+        jitter: Drawn by the caller from [0, 1); delays the inquiry by up to a tenth, never hastens it.
+
+    Returns:
+        A time after *now*, or `None` when the report ends as contradicted.
+    """
+    for offset_s in SCHEDULE_S:
+        if since + timedelta(seconds=offset_s) > now:
+            return since + timedelta(seconds=offset_s * (1 + 0.1 * jitter))
+    return None

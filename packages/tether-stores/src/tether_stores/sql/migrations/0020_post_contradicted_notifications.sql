@@ -1,0 +1,7 @@
+-- Notifications that were contradicted before there was a state for them.
+update webhook_events
+set
+    state = 'contradicted', contradicted_count = 1,
+    first_contradicted_at = coalesce(confirmed_at, handled_at, received_at),
+    last_contradicted_at = coalesce(confirmed_at, handled_at, received_at)
+where state = 'processed' and outcome = 'refuted';
