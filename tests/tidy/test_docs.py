@@ -259,3 +259,6 @@ def test_each_decision_has_a_number_of_its_own() -> None:
         text = page.read_text()
         for part in ("**Context.**", "**Decision.**", "**Consequences.**", "**Not chosen.**", "**Held by**"):
             assert part in text, f"{page.name} lacks {part}"
+        assert re.search(
+            r"^Status: (?:accepted|replaced by \d{4}), \d{4}-\d\d-\d\d\.$", text, re.MULTILINE
+        ), f"{page.name} lacks a line such as: Status: accepted, 2026-11-29."

@@ -7,7 +7,9 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ import tether_core.errors
 if TYPE_CHECKING:
     from tests.tidy.conftest import Every
 
+ROOT = Path(__file__).parents[2]
 MODULES = [
     importlib.import_module(found.name)
     for found in pkgutil.walk_packages(tether_core.__path__, "tether_core.")
@@ -191,6 +194,15 @@ def test_the_package_offers_types_and_no_verbs() -> None:
 def test_every_error_is_offered_flat() -> None:
     """A user who catches by branch would have to know where each class lives."""
     assert set(tether_core.errors.__all__) <= set(tether_core.__all__)
+
+
+def test_one_version_is_said_everywhere() -> None:
+    """A report names one version, and the installed package would be another."""
+    said = {
+        tomllib.loads(page.read_text())["project"]["version"]
+        for page in ROOT.glob("packages/*/pyproject.toml")
+    }
+    assert said == {tether_core.__version__}
 
 
 def test_the_package_lists_its_modules() -> None:

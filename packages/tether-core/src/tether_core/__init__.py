@@ -38,6 +38,8 @@ In the order in which data meets them:
 True
 """
 
+from typing import Final
+
 from tether_core.billing import Attempt, AttemptState, Confirmation
 from tether_core.emp.answers import Chargeback, GatewayAnswer
 from tether_core.emp.notification import Notification
@@ -76,6 +78,8 @@ from tether_core.inbox import InboxState
 from tether_core.jobs import Job
 from tether_core.limits import Breaker, Bucket
 from tether_core.money import Money
+
+__version__: Final = "0.1.0"
 
 __all__ = [
     "AmountDiffered",

@@ -16,6 +16,7 @@ from types import FrameType
 import msgspec
 import psycopg
 from rich.console import Console
+from tether_core import __version__
 from tether_core.errors import InvalidRequest, StoreUnreachable
 from tether_stores.command_line import done, whole
 from tether_stores.migrate import migrate
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="tether-sandbox",
         description="The whole of Tether on this machine: real Postgres and Redis, and a gateway that misbehaves.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     one = commands.add_parser("demo", help="watch it all for a minute, and see the books agree")

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
+from tether_core import __version__
 from tether_core.errors import InvalidRequest
 from tether_stores.command_line import cannot_listen, done, whole
 
@@ -37,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Serve Tether's HTTP side: notifications in, files in, answers out. Stateless; run as many as you like.",
         epilog="Settings come from the environment (docs/reference/settings.md). Put nginx in front; see deploy/.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
         "--port", type=whole(1, 65_535), default=8000, help="port to listen on (default: %(default)s)"

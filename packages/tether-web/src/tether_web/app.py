@@ -14,6 +14,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp
+from tether_core import __version__
 from tether_stores import redis, telemetry
 from tether_stores.clock import SharedClock
 from tether_stores.database_epoch import Watch
@@ -187,7 +188,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
         logging_config=None,  # telemetry is set up once per process, and problems.py logs what went wrong
         openapi_config=OpenAPIConfig(
             title="Tether",
-            version="0.1.0",
+            version=__version__,
             description="Collect by SEPA direct debit over emerchantpay, and account for every notification.",
             path="/api/schema",
             render_plugins=[JsonRenderPlugin()],  # the document itself; viewers load scripts from elsewhere

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 import msgspec
 from litestar import MediaType, Response, get, head
 from litestar.datastructures import State
+from tether_core import __version__
 from tether_core.errors import StoreUnreachable, Unavailable
 from tether_stores import objects, redis, telemetry, webhook_events
 from tether_stores.postgres import Pool, SchemaBehind, connection, reading
@@ -63,9 +64,9 @@ class Readiness(msgspec.Struct, frozen=True):
 
 
 @get("/health", summary="Whether the process is alive", tags=["operation"])
-async def health() -> dict[Literal["status"], Literal["alive"]]:
+async def health() -> dict[Literal["status", "version"], str]:
     """Answer at once, asking nobody."""
-    return {"status": "alive"}
+    return {"status": "alive", "version": __version__}
 
 
 @get("/ready", summary="Whether notifications can be recorded", tags=["operation"])

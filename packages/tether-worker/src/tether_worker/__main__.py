@@ -10,6 +10,7 @@ from typing import get_args
 
 import msgspec
 import uvloop
+from tether_core import __version__
 from tether_core.errors import InvalidRequest
 from tether_core.jobs import Queue
 from tether_stores import telemetry
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Does Tether's work in the background.",
         epilog="Settings come from the environment (docs/reference/settings.md).",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     one = commands.add_parser("run", help="do the work of some queues until SIGTERM")
