@@ -7,6 +7,7 @@ from tether_core import errors
 from tether_core.errors import (
     ConflictingContent,
     Contradicted,
+    CredentialsRejected,
     GatewaySilent,
     IllegalStep,
     InProgress,
@@ -14,6 +15,7 @@ from tether_core.errors import (
     InvalidIban,
     InvalidRequest,
     KeyReused,
+    NotSubmitted,
     OrderedBefore,
     Overloaded,
     Rejected,
@@ -73,6 +75,19 @@ EVERY: list[tuple[TetherError, type[TetherError], str]] = [
         GatewaySilent(why="timeout"),
         Unavailable,
         "The gateway gave no usable answer (timeout); the outcome is unknown until it is asked again.",
+    ),
+    (
+        NotSubmitted("dns"),
+        Unavailable,
+        (
+            "The request was not submitted to the gateway (the name of the gateway was not resolved; check EMP_API_URL"
+            " and the resolver); it is submitted again."
+        ),
+    ),
+    (
+        CredentialsRejected(why="http 401"),
+        Unavailable,
+        "The gateway does not accept login or password (http 401); correct EMP_API_LOGIN and EMP_API_PASSWORD.",
     ),
     (
         Overloaded("notifications", limit=1000),

@@ -23,7 +23,7 @@ from tether_core.billing import Attempt
 from tether_core.eligibility import Candidate, Terms, Totals
 from tether_core.emp.answers import GatewayAnswer, read_answer
 from tether_core.emp.notification import FORM, Notification, decode
-from tether_core.errors import GatewaySilent
+from tether_core.errors import CredentialsRejected, GatewaySilent, NotSubmitted
 from tether_core.not_found import Inquiry
 from tether_core.sending import Rules, Send
 
@@ -255,6 +255,11 @@ class World:
                 self.at(moment_s + late_s, lambda: self.record(row, told, number=number))
 
         if self.goes_wrong() and self.chance.random() < 0.4:
+            # The connection dies before a byte has left.
+            cause = self.chance.choice(("no_free_connection", "connect", "tls", "cancelled", "throttled"))
+            hear(NotSubmitted(cause), self.chance.uniform(begun_s, silent_s))
+            return
+        if self.goes_wrong() and self.chance.random() < 0.4:
             hear(GatewaySilent(why="timeout"), silent_s)
             return  # it never arrives
 
@@ -263,7 +268,15 @@ class World:
 
         def arrive() -> None:
             told = self.sale(transaction_id, shown_by_s=end_s)
-            if self.goes_wrong() or self.now_s > silent_s:
+            if self.goes_wrong() and self.now_s < silent_s:
+                # The connection dies in the response, or a proxy answers in the gateway's place.
+                lost = (
+                    GatewaySilent(why="ServerDisconnectedError"),
+                    GatewaySilent(why="http 429", slow_down_s=1.0, http_status=429),
+                    CredentialsRejected(why="http 401"),
+                )
+                hear(self.chance.choice(lost), self.now_s)
+            elif self.goes_wrong() or self.now_s > silent_s:
                 hear(GatewaySilent(why="timeout"), max(silent_s, self.now_s))
             else:
                 hear(told, self.now_s)

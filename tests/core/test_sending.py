@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tether_core.billing import Attempt, state_of
 from tether_core.emp import codes
 from tether_core.emp.answers import GatewayAnswer, read_answer
-from tether_core.errors import GatewaySilent, IllegalStep, InvalidRequest
+from tether_core.errors import CredentialsRejected, GatewaySilent, IllegalStep, InvalidRequest, NotSubmitted
 from tether_core.events import AmountDiffered, AttemptMoved
 from tether_core.not_found import FirstAnswer, Inquiry
 from tether_core.sending import (
@@ -145,6 +145,81 @@ def test_what_is_wrong_on_our_side_turns_debits_away_and_ends_none(code: str) ->
     assert (
         record(SENDING, answer("error", code=code, unique_id="u-7"), number=1, now=NOON).send.step == "ended"
     )
+
+
+@pytest.mark.parametrize("cause", ["no_free_connection", "connect", "cancelled", "throttled"])
+def test_what_was_not_submitted_is_ready_again(cause: str) -> None:
+    """Nothing left: a quarter of an hour of not knowing, and an inquiry, would be for nothing."""
+    after = record(SENDING, NotSubmitted(cause), number=1, now=NOON)
+    assert (after.send.step, after.send.attempt.state, after.events) == ("ready", "pending", ())
+    assert after.cause == ("throttled" if cause == "throttled" else "not_submitted")
+    assert after.send.send_at is not None
+    assert NOON < after.send.send_at <= NOON + timedelta(seconds=5)
+    again = claim(after.send, now=after.send.send_at, identity="a1")
+    assert (again.sends, again.uncounted) == (2, 1)
+    assert (after.send.submitted_to, again.submitted_to) == ((), ("a1",))  # it need not be inquired for
+
+
+def test_not_submitted_is_proven_for_the_latest_call_alone() -> None:
+    """A later call may have left, or the lease be over and the debit be inquired: then the proof comes too late."""
+    second = msgspec.structs.replace(SENDING, sends=2)
+    assert record(second, NotSubmitted("dns"), number=1, now=NOON) == After(second, "late")
+    assert record(UNKNOWN, NotSubmitted("dns"), number=1, now=NOON).send == UNKNOWN
+
+
+def test_each_wait_is_longer_up_to_a_bound() -> None:
+    """Without pauses an outage would turn each debit over once a second; without a bound it would never be seen again."""
+    send, waits, now = SENDING, [], NOON
+    for _ in range(14):
+        after = record(send, NotSubmitted("connect"), number=send.sends, now=now).send
+        assert after.send_at is not None
+        waits.append((after.send_at - now).total_seconds())
+        now = after.send_at
+        send = claim(after, now=now, identity="a1")
+    assert waits[:4] == [1, 2, 4, 8]
+    assert waits[-1] == 300
+    asked = record(SENDING, NotSubmitted("throttled", slow_down_s=90), number=1, now=NOON).send
+    assert asked.send_at == NOON + timedelta(seconds=90)
+    for_ever = record(SENDING, NotSubmitted("throttled", slow_down_s=1e9), number=1, now=NOON).send
+    assert for_ever.send_at == NOON + timedelta(seconds=300)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        NotSubmitted("connect"),
+        answer("error", code="110"),
+        GatewaySilent(why="http 429", slow_down_s=0.0, http_status=429),
+    ],
+)
+def test_some_calls_cost_no_try_and_yet_every_debit_ends(told: GatewaySilent | GatewayAnswer) -> None:
+    """Five 429s would end a debit that was never refused; without a bound one that is never taken would never end."""
+    send = SENDING
+    for calls in range(1, 200):
+        if send.sends > RULES.sends_max:
+            assert send.step == "sending"
+        after = record(send, told, number=send.sends, now=NOON)
+        if after.send.step == "unknown":
+            known = msgspec.structs.replace(after.send, not_found=UNKNOWN.not_found)
+            after = resolve(known, ABSENT, asked_at=SETTLED, inquiry=AGAIN)
+        if after.cause == "given_up":
+            assert calls > RULES.uncounted_max
+            return
+        assert after.send.step == "ready"
+        send = claim(after.send, now=NOON + timedelta(days=1), identity="a1")
+        send = msgspec.structs.replace(send, sent_at=NOON)
+    assert send.uncounted == RULES.uncounted_max
+    lost = record(send, SILENT, number=send.sends, now=NOON).send
+    lost = msgspec.structs.replace(lost, not_found=UNKNOWN.not_found)
+    assert resolve(lost, ABSENT, asked_at=SETTLED, inquiry=AGAIN).cause == "given_up"
+
+
+def test_credentials_without_a_word_about_the_debit_pause_and_leave_it_unknown() -> None:
+    """A 401 of whatever stands before the gateway is no proof; a run that went on would make every debit unknown."""
+    after = record(SENDING, CredentialsRejected(why="http 401"), number=1, now=NOON)
+    assert (after.cause, after.send.step) == ("credentials", "unknown")
+    assert after.halt is not None
+    assert "EMP_API_PASSWORD" in after.halt
 
 
 # --- later and elsewhere

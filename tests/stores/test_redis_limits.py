@@ -76,7 +76,9 @@ def test_the_script_and_the_core_take_alike(
         probes_to_close=st.integers(1, 3),
     ),
     steps=st.lists(
-        st.tuples(st.sampled_from(["ask", "o", "f", "of", "fff", "ofofo"]), st.integers(0, 5), pauses),
+        st.tuples(
+            st.sampled_from(["ask", "o", "f", "u", "of", "fuf", "fff", "ofofo"]), st.integers(0, 5), pauses
+        ),
         max_size=60,
     ),
 )
@@ -104,7 +106,8 @@ def test_the_script_and_the_core_trust_alike(
             if not permit.go:
                 continue
             for letter in word:
-                breaker = rules.report(breaker, permit, failed=letter == "f", now_s=now_s, policy=policy)
+                failed = None if letter == "u" else letter == "f"
+                breaker = rules.report(breaker, permit, failed=failed, now_s=now_s, policy=policy)
             arguments = redis_limits._breaker_arguments(
                 word, generation=permit.generation, policy=policy, now_s=now_s
             )

@@ -15,6 +15,7 @@ from tether_core.limits import Permit
 from tether_core.overrides import Override
 from tether_core.sending import Rules
 from tether_sandbox.gateway import Faults, Setup, Simulator, running, scripted_iban
+from tether_sandbox.services.server import free_port
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import billing_runs, blacklist
 from tether_stores.blacklist import ManualEntry
@@ -548,8 +549,33 @@ async def test_a_call_that_comes_too_late_is_not_made(
     run_id = await make(*owed(1))
     assert await send(has) == 1
     (one,) = await attempts(conn, run_id)
-    assert one.leased_until is not None
+    assert (one.state, one.leased_until) == ("pending", None)
+    assert one.send_at is not None
     assert simulator.records(transaction_id=one.transaction_id) == []
+
+
+async def test_what_was_not_submitted_is_ready_again_and_costs_no_try(
+    pool: Pool,
+    environment: dict[str, str],
+    conn: Connection,
+    make: Make,
+    simulator: Simulator,
+    clock: Clock,
+) -> None:
+    """In an outage of the gateway every debit would become unknown, wait for its grace period, and end after five tries."""
+    run_id = await make(*owed(2))
+    nowhere = {"EMP_API_URL": f"http://127.0.0.1:{free_port()}"}
+    async with _opened(pool, environment, simulator, clock, **nowhere) as has:
+        for _ in range(6):
+            assert await send(has) == 2
+            clock.now += timedelta(minutes=10)
+    for one in await attempts(conn, run_id):
+        assert (one.state, one.sends, one.leased_until) == ("pending", 6, None)
+    async with _opened(pool, environment, simulator, clock) as has:
+        assert await send(has) == 2
+    for one in await attempts(conn, run_id):
+        assert (one.state, one.unique_id is not None) == ("pending", True)
+        assert simulator.debited(transaction_id=one.transaction_id) == 1
 
 
 # --- leases ----------------------------------------------------------------------------------------------------------

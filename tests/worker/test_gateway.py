@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from tether_core import iban
 from tether_core.emp import xml
-from tether_core.errors import GatewaySilent, InvalidRequest
+from tether_core.errors import CredentialsRejected, GatewaySilent, InvalidRequest, NotSubmitted
 from tether_sandbox.gateway import SCRIPTS, Faults, Setup, Simulator, Told, running, scripted_iban
 from tether_worker import gateway as calls
 from tether_worker.gateway import Account, Gateway, open_gateway
@@ -187,10 +187,12 @@ async def test_wrong_credentials_are_a_refusal_and_say_so(
     async with open_gateway(account) as gateway:
         refused = await calls.sale(gateway, _debit("wrong-1"))
         assert refused.code in {"110", "220"}
-        with pytest.raises(InvalidRequest) as caught:
+        # Credentials are no word about a payment and cost an inquiry no try; a wrong terminal makes it a wrong inquiry.
+        kind = InvalidRequest if refused.code == "220" else CredentialsRejected
+        with pytest.raises(kind) as caught:
             await calls.reconcile(gateway, transaction_id="wrong-1")
         now = datetime.now(UTC)
-        with pytest.raises(InvalidRequest):
+        with pytest.raises(kind):
             await calls.transactions(gateway, start_at=now, end_at=now + timedelta(days=1))
     assert simulator.records(transaction_id="wrong-1") == []
     assert "xyzzy" not in str(caught.value)
@@ -226,11 +228,12 @@ async def test_waiting_for_a_free_connection_makes_nothing_unknown(simulator: Si
 
 
 async def test_nobody_listens(simulator: Simulator) -> None:
-    """A gateway that is down must be silent in good time, without an address in the error."""
+    """Where no connection is made nothing is submitted: taken for silence, each debit of an outage would be unknown."""
     account = msgspec.structs.replace(ACCOUNT, url="http://127.0.0.1:1")
     async with open_gateway(account) as gateway:
-        with pytest.raises(GatewaySilent) as caught:
+        with pytest.raises(NotSubmitted) as caught:
             await calls.sale(gateway, _debit("nobody-1"))
+    assert (caught.value.cause, gateway.calls.not_submitted["connect"]) == ("connect", 1)
     assert "127.0.0.1" not in str(caught.value)
     assert simulator.records(transaction_id="nobody-1") == []
 
@@ -280,12 +283,12 @@ APPROVED = (
     ("answer", "why"),
     [
         (_trickle, "timeout"),
-        (lambda writer: writer.write(b"not http at all\r\n\r\n"), "RemoteProtocolError"),
-        (lambda _writer: None, "RemoteProtocolError"),
+        (lambda writer: writer.write(b"not http at all\r\n\r\n"), "ClientResponseError"),
+        (lambda _writer: None, "ServerDisconnectedError"),
         (_whole(b""), "unreadable"),
         (_whole(APPROVED % b"raw-1", b"302 Found"), "http 302"),
         (_whole(APPROVED % b"raw-1", b"201 Created"), "http 201"),
-        (_whole(b"<html>no</html>", b"401 Unauthorized"), "unreadable"),
+        (_whole(b"<html>no</html>", b"401 Unauthorized"), "http 401"),
         (_whole(APPROVED % b"another"), "another payment"),
         (_whole(b"<!DOCTYPE a><payment_response><status>approved</status></payment_response>"), "unreadable"),
         (_whole(b" " * (xml.SIZE_MAX_BYTES + 1)), "larger"),

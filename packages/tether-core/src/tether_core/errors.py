@@ -19,6 +19,8 @@ TetherError
 └─ Unavailable     time must pass                         web: 503, after   worker: retry
     ├─ StoreUnreachable      Postgres, Redis or the object store does not answer
     ├─ GatewaySilent         the gateway did not answer, or not readably: the outcome is unknown
+    │   ├─ NotSubmitted          the request provably did not reach the gateway, or it states that nothing was taken
+    │   └─ CredentialsRejected   the gateway does not accept login or password; that is no word about a payment
     ├─ InProgress            the same request is being worked on          web: 409, after
     └─ Overloaded            more work is waiting than may be held
 ```
@@ -39,11 +41,12 @@ An error crosses processes and survives a copy whole, whatever its constructor l
 'read'
 """
 
-from typing import Any
+from typing import Any, Final
 
 __all__ = [
     "ConflictingContent",
     "Contradicted",
+    "CredentialsRejected",
     "GatewaySilent",
     "IllegalStep",
     "InProgress",
@@ -51,6 +54,7 @@ __all__ = [
     "InvalidIban",
     "InvalidRequest",
     "KeyReused",
+    "NotSubmitted",
     "OrderedBefore",
     "Overloaded",
     "Rejected",
@@ -298,19 +302,90 @@ class GatewaySilent(Unavailable):
 
     Attributes:
         why: "timeout", "http 502", "unreadable answer" and the like.
+        slow_down_s: For how many seconds the gateway wants no requests (`Retry-After`); 0.0 where it asked for fewer
+            requests and named no time; `None` where it did not ask.
+        http_status: The HTTP status of the response, or `None` where there was none.
     """
 
     code = "gateway_silent"
     retry_after_s = 30
 
-    def __init__(self, *, why: str) -> None:
+    def __init__(self, *, why: str, slow_down_s: float | None = None, http_status: int | None = None) -> None:
         super().__init__(why)
         self.why = why
+        self.slow_down_s = slow_down_s
+        self.http_status = http_status
+
+    @property
+    def is_failure(self) -> bool | None:
+        """Whether a circuit breaker counts it as a failure of the gateway; `None` where it says nothing of the gateway."""
+        # HTTP 429 comes from a gateway that works; the rate is lowered instead.
+        return self.http_status != 429
 
     def __str__(self) -> str:
         return (
             f"The gateway gave no usable answer ({self.why}); the outcome is unknown until it is asked again."
         )
+
+
+_NOT_SUBMITTED: Final[dict[str, str]] = {
+    "no_free_connection": "all connections were in use",
+    "too_late": "the process was stopped for too long before the request",
+    "cancelled": "the call was cancelled before the request",
+    "dns": "the name of the gateway was not resolved; check EMP_API_URL and the resolver",
+    "tls": "no TLS session was agreed; check EMP_API_URL, certificates and the clock",
+    "connect": "no connection was made",
+    "connect_timeout": "no connection was made in time",
+    "throttled": "the gateway refuses requests above its rate",
+}
+# Of these the gateway is not to blame; they neither trip a circuit breaker nor close one.
+_LOCAL: Final = frozenset({"no_free_connection", "too_late", "cancelled"})
+
+
+class NotSubmitted(GatewaySilent):
+    """
+    Nothing was submitted: no byte of the request left, or the gateway states readably that it took nothing.
+
+    Raise it only where that is proven. Everything else is `GatewaySilent`, whose outcome is unknown.
+
+    Attributes:
+        cause: Where the call ended: no_free_connection, too_late, cancelled, dns, tls, connect, connect_timeout or throttled.
+    """
+
+    code = "not_submitted"
+
+    def __init__(self, cause: str, *, slow_down_s: float | None = None) -> None:
+        super().__init__(why=_NOT_SUBMITTED[cause], slow_down_s=slow_down_s)
+        self.cause = cause
+
+    @property
+    def is_failure(self) -> bool | None:
+        """Whether a circuit breaker counts it as a failure of the gateway; `None` where it says nothing of the gateway."""
+        return None if self.cause in _LOCAL else self.cause != "throttled"
+
+    def __str__(self) -> str:
+        return f"The request was not submitted to the gateway ({self.why}); it is submitted again."
+
+
+class CredentialsRejected(GatewaySilent):
+    """
+    The gateway does not accept the login or the password (HTTP 401, code 110).
+
+    That is an answer about the account. What became of a payment it does not say.
+    """
+
+    code = "credentials_rejected"
+
+    def __init__(self, *, why: str) -> None:
+        super().__init__(why=why)
+
+    @property
+    def is_failure(self) -> bool | None:
+        """Whether a circuit breaker counts it as a failure of the gateway: it answers, so no."""
+        return False
+
+    def __str__(self) -> str:
+        return f"The gateway does not accept login or password ({self.why}); correct EMP_API_LOGIN and EMP_API_PASSWORD."
 
 
 class InProgress(Unavailable):

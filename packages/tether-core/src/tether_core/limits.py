@@ -399,7 +399,7 @@ def ask(breaker: Breaker, *, now_s: float, policy: BreakerPolicy = _DEFAULT) -> 
 
 
 def report(
-    breaker: Breaker, permit: Permit, *, failed: bool, now_s: float, policy: BreakerPolicy = _DEFAULT
+    breaker: Breaker, permit: Permit, *, failed: bool | None, now_s: float, policy: BreakerPolicy = _DEFAULT
 ) -> Breaker:
     """
     Tell how a call ended.
@@ -408,6 +408,7 @@ def report(
         breaker: The state, as it is by now.
         permit: The answer under which the call was made.
         failed: Whether the gateway was at fault: silent, 5xx, unreadable. A refusal is an answer and no failure.
+            `None` for a call that was not made, or says nothing of the gateway: it gives a probe back and counts for nothing.
         now_s: The present moment.
         policy: The operator's choices.
 
@@ -416,19 +417,25 @@ def report(
     """
     if permit.generation != breaker.generation or not permit.go:
         return breaker
+    if failed is None:
+        return msgspec.structs.replace(breaker, probe_until_s=0.0)
     if breaker.state == "half_open":
-        if failed:
-            return _changed(breaker, "probe failed", now_s=now_s, policy=policy)
-        passed = breaker.probes_passed + 1
-        if passed >= policy.probes_to_close:
-            return _changed(breaker, "probes went well", now_s=now_s, policy=policy)
-        return msgspec.structs.replace(breaker, probes_passed=passed, probe_until_s=0.0)
+        return _probed(breaker, failed=failed, now_s=now_s, policy=policy)
     breaker = _counted(breaker, failed=failed, now_s=now_s, policy=policy)
     calls = breaker.calls + breaker.calls_before
     failures = breaker.failures + breaker.failures_before
     if calls >= policy.calls_min and failures >= policy.failure_share * calls:
         return _changed(breaker, "too many failures", now_s=now_s, policy=policy)
     return breaker
+
+
+def _probed(breaker: Breaker, *, failed: bool, now_s: float, policy: BreakerPolicy) -> Breaker:
+    if failed:
+        return _changed(breaker, "probe failed", now_s=now_s, policy=policy)
+    passed = breaker.probes_passed + 1
+    if passed >= policy.probes_to_close:
+        return _changed(breaker, "probes went well", now_s=now_s, policy=policy)
+    return msgspec.structs.replace(breaker, probes_passed=passed, probe_until_s=0.0)
 
 
 def _counted(breaker: Breaker, *, failed: bool, now_s: float, policy: BreakerPolicy) -> Breaker:

@@ -9,8 +9,8 @@ then goes wrong, it is not ready any more, and only the gateway's own word can m
 ```text
              claimed                 answered
  ready ───────────────► sending ───────────────────────────────► ended
-   ▲ ▲                   │  │                                      ▲
-   │ └── turned away ────┘  │ silent, unclear, lease over          │
+   ▲ ▲  turned away,     │  │                                      ▲
+   │ └─ not submitted ───┘  │ silent, unclear, lease over          │
    │                        ▼                                      │
    └───── not there ──── unknown ── answered, given up ────────────┘
 
@@ -28,6 +28,11 @@ The rules that hold the promise:
 
 - **Silence is not a refusal.** A timeout, a broken connection, an unreadable answer, the codes 2xx and 95x, a status
   nobody knows and code 450 ("the same debit minutes ago") all leave the debit unknown.
+- **Not submitted is not silence.** Where provably no byte of the request left (all connections in use, no connection made,
+  cancelled before the request), or the gateway states readably that it took nothing (HTTP 429 with a refusal), the debit
+  is ready again, after a wait that grows. Only a proof counts; see `tether_core.emp.http_response`.
+- **Such a call costs no try.** Of `sends_max` it takes nothing away, as little as one that was turned away or throttled, up
+  to `Rules.uncounted_max` of them.
 - **Not there counts only from where the debit was submitted, and only after the grace period.** Each call is committed
   with the gateway identity it goes to. Code 460 makes an unknown debit ready again when all of these identities gave it,
   two times so far apart that no call can be under way any more (`tether_core.not_found`), and the gateway has never
@@ -84,7 +89,7 @@ import msgspec
 from tether_core.billing import Attempt
 from tether_core.emp import codes
 from tether_core.emp.answers import GatewayAnswer
-from tether_core.errors import GatewaySilent, IllegalStep, InvalidRequest
+from tether_core.errors import CredentialsRejected, GatewaySilent, IllegalStep, InvalidRequest, NotSubmitted
 from tether_core.events import AmountDiffered, AttemptMoved, Event
 from tether_core.gateway_identity import EVERY, UNKNOWN
 from tether_core.not_found import FirstAnswer, Inquiry, judge
@@ -115,6 +120,7 @@ SendCause = Literal[
     "unclear",
     "lease over",
     "turned away",
+    "not submitted",
     "not there",
     "given up",
     "history lost",
@@ -129,6 +135,7 @@ LIFE: Final[dict[SendStep, dict[SendCause, SendStep]]] = {
         "unclear": "unknown",
         "lease over": "unknown",
         "turned away": "ready",
+        "not submitted": "ready",
         "history lost": "unknown",
     },
     "unknown": {"answered": "ended", "not there": "ready", "given up": "ended", "history lost": "unknown"},
@@ -145,6 +152,9 @@ CAUSES: Final[dict[str, str]] = {
     "other_amount": "The answer names another amount; it was not believed, a person should look.",
     "lease_over": "The worker that was sending was not heard of again.",
     "turned_away": "The gateway refuses us, not the debit: password, terminal or set-up. The run is paused.",
+    "not_submitted": "Nothing was submitted; the debit is submitted again.",
+    "throttled": "The gateway took nothing because requests came too fast; the debit is submitted again, slower.",
+    "credentials": "The gateway does not accept login or password, and does not say what became of the debit.",
     "not_there": "The gateway has no such payment; the debit may be sent again.",
     "too_early": "The gateway has no such payment yet; the call may still be under way.",
     "not_found_elsewhere": "Not found, but not by every gateway identity it was submitted to; configure these, or close it.",
@@ -158,6 +168,10 @@ CAUSES: Final[dict[str, str]] = {
 
 WITHHELD: Final = "withheld"
 ABSENT: Final = "460"
+CREDENTIALS: Final = "110"
+# A debit whose call submitted nothing rests so long; twice as long each time, up to five minutes.
+_REST_S: Final = 1.0
+_REST_MAX_S: Final = 300.0
 DUE_ITEM: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,31}")
 
 
@@ -173,12 +187,14 @@ class Rules(msgspec.Struct, frozen=True):
             duplicate (450).
         sends_max: Calls at most for one attempt.
         back_s: A debit that was turned away rests so long, in seconds.
+        uncounted_max: Calls at most that cost no try: nothing was submitted, or the gateway wanted fewer requests.
     """
 
     lease_s: float = 75.0
     settle_s: float = 900.0
     sends_max: int = 5
     back_s: float = 60.0
+    uncounted_max: int = 100
 
 
 _RULES: Final = Rules()
@@ -198,6 +214,7 @@ class Send(msgspec.Struct, frozen=True):
         submitted_to: The gateway identities of the calls that the gateway did not turn away, in their order: keys of
             `tether_core.gateway_identity`, or its words for those that nobody knows; `None` where none was ever stored.
         not_found: The first answers "not found" since the latest call, one a machine.
+        uncounted: Of the calls in `sends`, how many cost no try.
     """
 
     attempt: Attempt
@@ -207,6 +224,7 @@ class Send(msgspec.Struct, frozen=True):
     sent_at: datetime | None = None
     submitted_to: tuple[str, ...] | None = None
     not_found: tuple[FirstAnswer, ...] = ()
+    uncounted: int = 0
 
     @property
     def step(self) -> SendStep:
@@ -330,16 +348,23 @@ def record(
     if send.step != "sending":
         # The lease is over or a notification was faster, and this says no more than they did.
         return After(msgspec.structs.replace(send, leased_until=None), "late")
+    if isinstance(told, NotSubmitted):
+        return _not_submitted(send, told, cause=reading.cause, now=now, rules=rules)
     if reading.cause == "turned_away":
         _to(send, "turned away")
+        send_at = now + timedelta(seconds=rules.back_s)
         back = msgspec.structs.replace(
             send,
             leased_until=None,
-            send_at=now + timedelta(seconds=rules.back_s),
+            send_at=send_at,
             submitted_to=_submitted_to(send)[:-1],  # it took nothing, and need not be asked for it
+            uncounted=_one_more(send, rules=rules),
         )
         return After(back, "turned_away", halt=reading.why)
-    return _unknown(send, "unclear", cause=reading.cause, unique_id=reading.unique_id, events=reading.events)
+    if isinstance(told, GatewaySilent) and told.slow_down_s is not None:
+        send = msgspec.structs.replace(send, uncounted=_one_more(send, rules=rules))
+    after = _unknown(send, "unclear", cause=reading.cause, unique_id=reading.unique_id, events=reading.events)
+    return msgspec.structs.replace(after, halt=reading.why)
 
 
 def lapse(send: Send, *, now: datetime, rules: Rules = _RULES) -> After:
@@ -464,7 +489,7 @@ class _Reading(msgspec.Struct, frozen=True):
 
 def _read(attempt: Attempt, told: GatewayAnswer | GatewaySilent, *, known_there: bool = False) -> _Reading:
     if isinstance(told, GatewaySilent):
-        return _Reading("silent")
+        return _read_silence(told)
     other = _read_other(attempt, told)
     if other is not None:
         return other
@@ -477,6 +502,14 @@ def _read(attempt: Attempt, told: GatewayAnswer | GatewaySilent, *, known_there:
     if told.status == "error" or (step.stage == codes.ERROR and told.code):
         return _read_error(told, known_there=known_there)
     return _Reading("answered", step.stage, told.unique_id)
+
+
+def _read_silence(told: GatewaySilent) -> _Reading:
+    if isinstance(told, NotSubmitted):
+        return _Reading("throttled" if told.cause == "throttled" else "not_submitted")
+    if isinstance(told, CredentialsRejected):
+        return _Reading("credentials", why=f"{told.why}: {codes.error_meaning(CREDENTIALS).text}")
+    return _Reading("silent")
 
 
 def _read_other(attempt: Attempt, told: GatewayAnswer) -> _Reading | None:
@@ -549,6 +582,24 @@ def _submitted_to(send: Send) -> tuple[str, ...]:
     return send.submitted_to
 
 
+def _not_submitted(send: Send, told: NotSubmitted, *, cause: str, now: datetime, rules: Rules) -> After:
+    _to(send, "not submitted")
+    rest_s = min(_REST_S * 2 ** min(send.uncounted, 10), _REST_MAX_S)
+    rest_s = max(rest_s, min(told.slow_down_s or 0.0, _REST_MAX_S))
+    after = msgspec.structs.replace(
+        send,
+        leased_until=None,
+        send_at=now + timedelta(seconds=rest_s),
+        submitted_to=_submitted_to(send)[:-1],
+        uncounted=_one_more(send, rules=rules),
+    )
+    return After(after, cause)
+
+
+def _one_more(send: Send, *, rules: Rules) -> int:
+    return min(send.uncounted + 1, rules.uncounted_max)
+
+
 def _absent(send: Send, *, asked_at: datetime, inquiry: Inquiry, rules: Rules) -> After:
     if send.attempt.unique_id is not None:
         return After(send, "contradicted")
@@ -563,7 +614,7 @@ def _absent(send: Send, *, asked_at: datetime, inquiry: Inquiry, rules: Rules) -
     if asked_at < settled_at:
         first = verdict.first_answers or send.not_found
         return After(msgspec.structs.replace(send, not_found=first), "too_early", again_at=settled_at)
-    if send.sends < rules.sends_max:
+    if send.sends - send.uncounted < rules.sends_max:
         _to(send, "not there")
         return After(msgspec.structs.replace(send, send_at=asked_at, not_found=()), "not_there")
     _to(send, "given up")

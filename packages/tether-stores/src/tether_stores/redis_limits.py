@@ -161,18 +161,19 @@ class Limiter:
             self._breakers[account], state = breaker, breaker.state
         return permit, (wanted if state == "closed" else 1) if permit.go else 0
 
-    async def report(self, account: str, permit: Permit, *, failed: Sequence[bool]) -> None:
+    async def report(self, account: str, permit: Permit, *, failed: Sequence[bool | None]) -> None:
         """
         Tell how calls ended that were made under one permit.
 
         Args:
             account: Whose gateway it is.
             permit: From `ask`.
-            failed: For each call, whether the gateway was at fault: silent, 5xx, unreadable.
+            failed: For each call, whether the gateway was at fault: silent, 5xx, unreadable; `None` where the call was
+                not made, or says nothing of the gateway.
         """
         if not permit.go or not failed:
             return
-        words = "".join("f" if one else "o" for one in failed)
+        words = "".join("u" if one is None else "f" if one else "o" for one in failed)
         arguments = _breaker_arguments(words, generation=permit.generation, policy=self._policy)
         if await self._asked(self._breaker, _BREAKER + account, arguments) is not None:
             return

@@ -236,6 +236,7 @@ def columns(written: Sequence[Written]) -> dict[str, list[Any]]:
             msgspec.json.encode(one.not_found).decode() if one.not_found else None for one in sends
         ],
         "unresolved_becauses": [one.unresolved for one in written],
+        "uncounteds": [one.uncounted for one in sends],
     }
 
 
@@ -294,7 +295,7 @@ async def standing(conn: Connection) -> tuple[int, int]:
 async def _rows(conn: Connection, name: str, parameters: dict[str, Any]) -> list[Row]:
     cursor = await conn.execute(_SQL[name], parameters, binary=True)  # fingerprints come as bytes
     return [
-        Row(read_send(Attempt(*row[:12]), row[12:18]), debtor_id=row[18], again=row[19])
+        Row(read_send(Attempt(*row[:12]), row[12:19]), debtor_id=row[19], again=row[20])
         for row in await cursor.fetchall()
     ]
 
@@ -305,12 +306,12 @@ def read_send(attempt: Attempt, columns: Sequence[Any]) -> Send:
 
     Args:
         attempt: The debit, or the order as one.
-        columns: sends, send_at, leased_until, sent_at, submitted_to, not_found as text.
+        columns: sends, send_at, leased_until, sent_at, submitted_to, not_found as text, sends_uncounted.
 
     Returns:
         How far its submission has come.
     """
-    sends, send_at, leased_until, sent_at, submitted_to, not_found = columns
+    sends, send_at, leased_until, sent_at, submitted_to, not_found, uncounted = columns
     return Send(
         attempt,
         sends,
@@ -319,4 +320,5 @@ def read_send(attempt: Attempt, columns: Sequence[Any]) -> Send:
         sent_at,
         None if submitted_to is None else tuple(submitted_to),
         () if not_found is None else msgspec.json.decode(not_found, type=tuple[FirstAnswer, ...]),
+        uncounted,
     )

@@ -130,8 +130,8 @@ def limited(limiter: Limiter) -> Permit:
             raise GatewaySilent(why="not asked, because it failed too often lately")
         try:
             yield
-        except GatewaySilent:
-            await limiter.report(account, told, failed=[True])
+        except GatewaySilent as silent:
+            await limiter.report(account, told, failed=[silent.is_failure])
             raise
         except InvalidRequest:  # a refusal is an answer
             await limiter.report(account, told, failed=[False])

@@ -56,6 +56,7 @@ __all__ = [
     "Leave",
     "billing",
     "claim",
+    "is_failure",
     "leave",
     "record",
     "send_until",
@@ -234,8 +235,12 @@ class _Sending:
             await self._stop()
 
     async def _stop(self) -> None:
-        for call in self._calls:
+        calls = list(self._calls)
+        for call in calls:
             call.cancel()
+        if calls:
+            # A call that was cancelled before its request says so, and its debit is ready again.
+            await asyncio.wait(calls)
         self._told.put_nowait(None)
         await self._recorder
 
@@ -321,6 +326,7 @@ async def _begin_with(
     opened = await has.gateways.get(account.name)
     assert opened is not None
     left, taken = allowed.calls, 0
+    begun = False
     for run_id in runs:
         claims, withheld = await claim(
             has, run_id, account=account, identity=opened.identity, permit=allowed.permit, limit=left
@@ -330,10 +336,14 @@ async def _begin_with(
             for standing in (calls, has.under_way):
                 standing.add(call)
                 call.add_done_callback(standing.discard)
+        begun = begun or bool(claims)
         left -= len(claims)
         taken += len(claims) + withheld
         if not left:
             break
+    if not begun:
+        # A probe of a half-open breaker that nobody makes would keep all others waiting.
+        await has.limiter.report(account.name, allowed.permit, failed=[None])
     return taken
 
 
@@ -526,13 +536,10 @@ def _terms(run: Run, *, account: GatewayAccount) -> Terms:
 
 
 async def _call(opened: gateway.Gateway, one: Claim, told: asyncio.Queue[Told | None]) -> None:
-    # Between claim and here this process may have been frozen, and the lease be over.
-    if monotonic() > one.begin_until_s:
-        _log.warning("debit not called in time", attempt_id=one.id)
-        return
     answer: GatewayAnswer | GatewaySilent
     try:
-        answer = await gateway.sale(opened, one.debit)
+        # Between claim and here this process may have been stopped, and the lease be over: the client refuses then.
+        answer = await gateway.sale(opened, one.debit, begin_until_s=one.begin_until_s)
     except GatewaySilent as problem:
         answer = problem
     except Exception as problem:  # noqa: BLE001 - whatever broke, the debit may be out
@@ -630,8 +637,21 @@ def _is_of(row: Row | None, claim: Claim) -> bool:
 
 async def _report(has: Billing, brought: Sequence[Told]) -> None:
     """Tell the breaker how calls ended; an answer of any kind is none of its business."""
-    ended: dict[tuple[str, Permit], list[bool]] = {}
+    ended: dict[tuple[str, Permit], list[bool | None]] = {}
     for one in brought:
-        ended.setdefault((one.account, one.claim.permit), []).append(isinstance(one.answer, GatewaySilent))
+        ended.setdefault((one.account, one.claim.permit), []).append(is_failure(one.answer))
     for (account, permit), failed in ended.items():
         await has.limiter.report(account, permit, failed=failed)
+
+
+def is_failure(answer: GatewayAnswer | GatewaySilent) -> bool | None:
+    """
+    Whether a call counts as a failure of the gateway.
+
+    Args:
+        answer: What it brought.
+
+    Returns:
+        For the circuit breaker; `None` where the call says nothing of the gateway.
+    """
+    return answer.is_failure if isinstance(answer, GatewaySilent) else False

@@ -1,10 +1,22 @@
 """
-The gateway client: sends what `tether_core.emp.xml` builds, and gives what it reads.
+The gateway client: submits what `tether_core.emp.xml` builds, and returns what it reads.
 
-After a debit there are exactly two kinds of outcome. Either the gateway gave an answer that could be read: then it is
-returned, a refusal like everything else, and `tether_core.emp.codes` says what its code means. Or it gave none: no
-connection, no answer in time, a cut or unreadable one, any HTTP status but 200. Then `GatewaySilent` is raised,
-**nothing may be concluded from it**, and the payment has to be asked for by our own id before anything is sent again.
+A call has exactly three kinds of outcome:
+
+- **An answer** that could be read. It is returned, a refusal like everything else, and `tether_core.emp.codes` says what its
+  code means. Which HTTP responses are answers is decided by `tether_core.emp.http_response`.
+- **Nothing was submitted**: `NotSubmitted`. No byte of the request left this process, or the gateway states that it took
+  nothing. The same request may be submitted again.
+- **No answer**: `GatewaySilent`, in all other cases. Nothing may be concluded from it; the payment has to be inquired by our
+  own id before anything is submitted again.
+
+One connection pool (aiohttp) serves an account. A call that ends by anything but a complete response closes its connection,
+and the next call opens another; closing needs no await, so no cancellation can get in between. The bound on connections
+is a semaphore here and not in the pool, so that even a connection that the pool forgot could not block the next call.
+
+The request body marks the border: `_Body` is written by aiohttp in one step together with the headers, after name
+resolution, connect and TLS. Before that step nothing has left; and where the time for the call is over by then, because
+the process was stopped, the step is refused.
 
 Bodies are never logged and never part of an error: they hold names and account numbers.
 
@@ -13,19 +25,28 @@ Source: Genesis API documentation v60.1, Environments, URLs and Authentication.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from base64 import b64encode
+from collections import Counter
+from collections.abc import AsyncIterator
 from datetime import date, datetime
-from typing import Final, TypeVar
+from time import monotonic
+from typing import Final, Literal
 
+import aiohttp
 import httpx
 import msgspec
-from tether_core.emp import codes, xml
-from tether_core.errors import GatewaySilent, InvalidRequest, Unreadable
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import BytesPayload
+from tether_core.emp import codes, http_response, xml
+from tether_core.emp.http_response import Response
+from tether_core.errors import GatewaySilent, InvalidRequest, NotSubmitted
 from tether_core.gateway_identity import GatewayIdentity, identity
 
 __all__ = [
     "Account",
+    "Calls",
     "Gateway",
+    "Replaced",
     "chargebacks_imported",
     "chargebacks_of",
     "chargebacks_posted",
@@ -39,15 +60,25 @@ __all__ = [
     "void",
 ]
 
-_T = TypeVar("_T")
-
 # What the documentation demands; others are answered with error 360.
 # Uncompressed, so that the bound on an answer's size bounds what it takes in memory.
-_HEADERS: Final = {"content-type": "text/xml", "accept-encoding": "identity"}
+_HEADERS: Final = {"content-type": "text/xml", "accept-encoding": "identity", "user-agent": "tether"}
+
+# How far a call had come whose connection was closed: nothing submitted yet, no response, or part of one.
+Replaced = Literal["before_request", "before_response", "in_response"]
 
 
-# Refusals come with 200, all but one: wrong credentials come with 401, and error 110 in the body as usual.
-_READABLE: Final = frozenset({200, 401})
+class Calls(msgspec.Struct):
+    """
+    What became of calls, counted since the process started; for metrics.
+
+    Attributes:
+        replaced: Connections that were closed because a call did not end with a complete response, by how far it had come.
+        not_submitted: Calls that submitted nothing, by cause.
+    """
+
+    replaced: Counter[Replaced] = msgspec.field(default_factory=Counter)
+    not_submitted: Counter[str] = msgspec.field(default_factory=Counter)
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -85,11 +116,15 @@ class Gateway(msgspec.Struct, frozen=True):
 
     Attributes:
         account: Which.
-        idle: Its connections, each a client of its own, while nobody uses them.
+        session: Its connection pool.
+        free: A permit for each connection that may still be in use.
+        calls: Counts for metrics.
     """
 
     account: Account
-    idle: asyncio.LifoQueue[httpx.AsyncClient]
+    session: aiohttp.ClientSession
+    free: asyncio.Semaphore
+    calls: Calls
 
     @property
     def identity(self) -> GatewayIdentity:
@@ -102,54 +137,61 @@ class Gateway(msgspec.Struct, frozen=True):
 
 
 @contextlib.asynccontextmanager
-async def open_gateway(account: Account) -> AsyncIterator[Gateway]:
+async def open_gateway(account: Account, *, calls: Calls | None = None) -> AsyncIterator[Gateway]:
     """
     Have connections to the gateway for a while; TLS is verified, redirects are not followed.
 
     Args:
         account: With which account.
+        calls: Where to count; `None` for counts of its own.
 
     Yields:
-        The open account; nothing has been sent yet.
+        The open account; nothing has been submitted yet.
     """
-    # One client per connection. A shared pool looks at all its connections for every request and every answer, which
-    # at a few dozen of them costs more than all the rest of a call.
-    idle = asyncio.LifoQueue[httpx.AsyncClient]()  # last in first out: what was used last is still warm
-    tls = httpx.create_ssl_context()
-    async with contextlib.AsyncExitStack() as stack:
-        for _ in range(account.connections_max):
-            client = httpx.AsyncClient(
-                base_url=account.url,
-                auth=httpx.BasicAuth(account.login, account.password),
-                headers=_HEADERS,
-                # The whole answer is timed in `_asked`; these bound its parts.
-                timeout=httpx.Timeout(account.timeout_s, connect=account.connect_timeout_s),
-                limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
-                verify=tls,
-                follow_redirects=False,
-                trust_env=False,
-            )
-            idle.put_nowait(await stack.enter_async_context(client))
-        yield Gateway(account, idle)
+    credentials = b64encode(f"{account.login}:{account.password}".encode()).decode()
+    connector = aiohttp.TCPConnector(
+        limit=0,  # the semaphore below is the limit
+        ssl=httpx.create_ssl_context(),  # the certificates of certifi, or of SSL_CERT_FILE
+        keepalive_timeout=15.0,
+        ttl_dns_cache=10,  # the gateway's names live for 30 s and change between two data centres
+    )
+    session = aiohttp.ClientSession(
+        connector=connector,
+        headers=_HEADERS | {"authorization": f"Basic {credentials}"},
+        # The whole call is timed in `_exchanged`; this bounds each try to connect.
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=account.connect_timeout_s),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,
+    )
+    async with session:
+        yield Gateway(account, session, asyncio.Semaphore(account.connections_max), calls or Calls())
 
 
-async def sale(gateway: Gateway, debit: xml.Debit) -> xml.GatewayAnswer:
+async def sale(
+    gateway: Gateway, debit: xml.Debit, *, begin_until_s: float | None = None
+) -> xml.GatewayAnswer:
     """
     Ask for a single debit, once.
 
     Args:
         gateway: The open account.
         debit: What is to be debited; its transaction_id is on record already.
+        begin_until_s: When the call must have a connection, on the clock of `time.monotonic`; `None` for twice the
+            account's time limit from now.
 
     Returns:
         The gateway's answer; a refusal is one.
 
     Raises:
+        NotSubmitted: when nothing was submitted.
         GatewaySilent: when there is none; whether the debit stands is unknown.
         InvalidRequest: when the debit cannot be asked for; nothing was sent.
         InvalidIban: when its account is none; nothing was sent.
     """
-    return await _transact(gateway, xml.sdd_sale(debit), transaction_id=debit.transaction_id)
+    return await _transact(
+        gateway, xml.sdd_sale(debit), transaction_id=debit.transaction_id, begin_until_s=begin_until_s
+    )
 
 
 async def init_recurring_sale(gateway: Gateway, debit: xml.Debit) -> xml.GatewayAnswer:
@@ -164,6 +206,7 @@ async def init_recurring_sale(gateway: Gateway, debit: xml.Debit) -> xml.Gateway
         The gateway's answer; a refusal is one.
 
     Raises:
+        NotSubmitted: when nothing was submitted.
         GatewaySilent: when there is none; whether the debit stands is unknown.
         InvalidRequest: when the debit cannot be asked for; nothing was sent.
         InvalidIban: when its account is none; nothing was sent.
@@ -189,6 +232,7 @@ async def recurring_sale(
         The gateway's answer; a refusal is one.
 
     Raises:
+        NotSubmitted: when nothing was submitted.
         GatewaySilent: when there is none; whether the debit stands is unknown.
         InvalidRequest: when the debit cannot be asked for; nothing was sent.
     """
@@ -199,7 +243,14 @@ async def recurring_sale(
 
 
 async def refund(
-    gateway: Gateway, *, transaction_id: str, reference_id: str, amount_minor: int, currency: str, usage: str
+    gateway: Gateway,
+    *,
+    transaction_id: str,
+    reference_id: str,
+    amount_minor: int,
+    currency: str,
+    usage: str,
+    begin_until_s: float | None = None,
 ) -> xml.GatewayAnswer:
     """
     Ask for an approved debit to be paid back, once.
@@ -211,21 +262,30 @@ async def refund(
         amount_minor: Whole minor units, above 0.
         currency: That of the debit.
         usage: The text on the statement.
+        begin_until_s: As for `sale`.
 
     Returns:
         The gateway's answer; a refusal is one.
 
     Raises:
+        NotSubmitted: when nothing was submitted.
         GatewaySilent: when there is none; whether the refund stands is unknown.
         InvalidRequest: when it cannot be asked for; nothing was sent.
     """
     request = xml.sdd_refund(
         transaction_id, reference_id=reference_id, amount_minor=amount_minor, currency=currency, usage=usage
     )
-    return await _transact(gateway, request, transaction_id=transaction_id)
+    return await _transact(gateway, request, transaction_id=transaction_id, begin_until_s=begin_until_s)
 
 
-async def void(gateway: Gateway, *, transaction_id: str, reference_id: str, usage: str) -> xml.GatewayAnswer:
+async def void(
+    gateway: Gateway,
+    *,
+    transaction_id: str,
+    reference_id: str,
+    usage: str,
+    begin_until_s: float | None = None,
+) -> xml.GatewayAnswer:
     """
     Ask for a debit of today to be cancelled, once.
 
@@ -234,16 +294,18 @@ async def void(gateway: Gateway, *, transaction_id: str, reference_id: str, usag
         transaction_id: Our id of this cancellation.
         reference_id: The gateway's id of the debit.
         usage: Why.
+        begin_until_s: As for `sale`.
 
     Returns:
         The gateway's answer; a refusal is one.
 
     Raises:
+        NotSubmitted: when nothing was submitted.
         GatewaySilent: when there is none; whether the debit was cancelled is unknown.
         InvalidRequest: when it cannot be asked for; nothing was sent.
     """
     request = xml.void(transaction_id, reference_id=reference_id, usage=usage)
-    return await _transact(gateway, request, transaction_id=transaction_id)
+    return await _transact(gateway, request, transaction_id=transaction_id, begin_until_s=begin_until_s)
 
 
 async def reconcile(
@@ -266,18 +328,23 @@ async def reconcile(
         What it is now, or `None` where the gateway has no such payment (error 460).
 
     Raises:
+        CredentialsRejected: when the gateway does not accept us.
         GatewaySilent: when there is no answer, or one that says to come back later.
         InvalidRequest: when not exactly one id is given, or the gateway refuses the question.
     """
     request = xml.reconcile(transaction_id=transaction_id, unique_id=unique_id)
     path = f"/reconcile/{terminal_token or gateway.account.terminal_token}"
-    answer = await _asked(gateway, path, request, read=xml.read_answer)
-    if answer.code is not None and codes.error_meaning(answer.code).outcome == "not_found":
-        return None
-    if answer.status == "error" and answer.unique_id is None and answer.transaction_id is None:
-        # An error without any id is about the question, not about the payment.
+    response = await _exchanged(gateway, path, request)
+    answer = http_response.inquired(response, transaction_id=transaction_id, unique_id=unique_id)
+    if (
+        answer is not None
+        and answer.status == "error"
+        and answer.unique_id is None
+        and answer.transaction_id is None
+    ):
+        # An error without any id is about the inquiry, not about the payment.
         raise _refusal(answer)
-    return _meant(answer, transaction_id=transaction_id, unique_id=unique_id)
+    return answer
 
 
 async def transactions(
@@ -302,12 +369,15 @@ async def transactions(
         The page; ask on while `has_next`.
 
     Raises:
+        CredentialsRejected: when the gateway does not accept us.
         GatewaySilent: when there is no answer, or one that says to come back later.
         InvalidRequest: when the gateway refuses the question.
     """
     request = xml.reconcile_by_date(start_at=start_at, end_at=end_at, page=page)
     path = f"/reconcile/by_date/{terminal_token or gateway.account.terminal_token}"
-    page_or_refusal = await _asked(gateway, path, request, read=xml.read_transactions)
+    page_or_refusal = http_response.listed(
+        await _exchanged(gateway, path, request), read=xml.read_transactions
+    )
     if isinstance(page_or_refusal, xml.GatewayAnswer):
         raise _refusal(page_or_refusal)
     return page_or_refusal
@@ -325,6 +395,7 @@ async def chargebacks_of(gateway: Gateway, *, unique_id: str) -> xml.Page[xml.Ch
         They, on one page; an empty one where there are none.
 
     Raises:
+        CredentialsRejected: when the gateway does not accept us.
         GatewaySilent: when there is no answer, or one that says to come back later.
         InvalidRequest: when the gateway refuses the question.
     """
@@ -347,6 +418,7 @@ async def chargebacks_imported(
         The page; ask on while `has_next`.
 
     Raises:
+        CredentialsRejected: when the gateway does not accept us.
         GatewaySilent: when there is no answer, or one that says to come back later.
         InvalidRequest: when the gateway refuses the question.
     """
@@ -371,6 +443,7 @@ async def chargebacks_posted(
         The page; ask on while `has_next`. Direct debits without a posting date are not in it.
 
     Raises:
+        CredentialsRejected: when the gateway does not accept us.
         GatewaySilent: when there is no answer, or one that says to come back later.
         InvalidRequest: when the gateway refuses the question.
     """
@@ -379,65 +452,171 @@ async def chargebacks_posted(
 
 
 async def _chargebacks(gateway: Gateway, path: str, request: bytes) -> xml.Page[xml.Chargeback]:
-    page_or_refusal = await _asked(gateway, path, request, read=xml.read_chargebacks)
+    page_or_refusal = http_response.listed(
+        await _exchanged(gateway, path, request), read=xml.read_chargebacks
+    )
     if isinstance(page_or_refusal, xml.GatewayAnswer):
         raise _refusal(page_or_refusal)
     return page_or_refusal
 
 
-async def _transact(gateway: Gateway, request: bytes, *, transaction_id: str) -> xml.GatewayAnswer:
-    path = f"/process/{gateway.account.terminal_token}"
-    answer = await _asked(gateway, path, request, read=xml.read_answer)
-    return _meant(answer, transaction_id=transaction_id)
-
-
-def _meant(
-    answer: xml.GatewayAnswer, *, transaction_id: str | None = None, unique_id: str | None = None
+async def _transact(
+    gateway: Gateway, request: bytes, *, transaction_id: str, begin_until_s: float | None = None
 ) -> xml.GatewayAnswer:
-    """Let an answer pass unless it speaks of another payment; booked, it would settle the wrong debit."""
-    for asked, told in ((transaction_id, answer.transaction_id), (unique_id, answer.unique_id)):
-        if asked is not None and told is not None and asked != told:
-            raise GatewaySilent(why="answer about another payment")
-    return answer
+    path = f"/process/{gateway.account.terminal_token}"
+    call = _Call(is_submission=True, begin_until_s=begin_until_s)
+    response = await _exchanged(gateway, path, request, call=call)
+    try:
+        return http_response.submitted(response, transaction_id=transaction_id)
+    except NotSubmitted as refused:
+        gateway.calls.not_submitted[refused.cause] += 1
+        raise
 
 
-async def _asked(gateway: Gateway, path: str, request: bytes, *, read: Callable[[bytes], _T]) -> _T:
+class _TooLateError(Exception):
+    """The time for a call was over before its request was written."""
+
+
+class _Call:
+    """How far a call has come."""
+
+    def __init__(self, *, is_submission: bool = False, begin_until_s: float | None = None) -> None:
+        self.is_submission = is_submission
+        self.begin_until_s = begin_until_s
+        self.has_connection = False
+        self.submitted = False
+        self.responded = False
+        self.complete = False
+        self.end_s = float("inf")
+
+    def submit(self) -> None:
+        """Note that bytes leave from here on; refused where the time is over."""
+        self.has_connection = True
+        if self.submitted:
+            return
+        if monotonic() >= self.end_s:
+            raise _TooLateError
+        self.submitted = True
+
+    @property
+    def replaced(self) -> Replaced | None:
+        """How far the call had come whose connection has to be replaced; `None` where none has."""
+        if self.complete or not self.has_connection:
+            return None
+        if not self.submitted:
+            return "before_request"
+        return "in_response" if self.responded else "before_response"
+
+
+class _Body(BytesPayload):
+    """The body of a request, which says when it is written; aiohttp writes the headers with it and not before."""
+
+    def __init__(self, request: bytes, *, call: _Call) -> None:
+        super().__init__(request, content_type="text/xml")
+        self._call = call
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        self._call.submit()
+        await super().write(writer)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        self._call.submit()
+        await super().write_with_length(writer, content_length)
+
+
+async def _exchanged(gateway: Gateway, path: str, request: bytes, *, call: _Call | None = None) -> Response:
     """
-    Post a request once and read its answer.
+    Post a request once and read the whole response.
 
     Raises:
-        GatewaySilent: for anything but a readable answer.
+        NotSubmitted: when no byte of the request left.
+        GatewaySilent: for anything else but a whole response.
     """
-    # Waiting for a free connection is not timed: nothing has been sent yet, so nothing must become unknown by it.
-    client = await gateway.idle.get()
+    call = call or _Call()
     try:
-        # httpx bounds each read, not all of them: an answer that trickles would never time out.
-        async with asyncio.timeout(gateway.account.timeout_s):
-            status, body = await _posted(client, path, request)
-    except (TimeoutError, httpx.TimeoutException) as problem:
-        raise GatewaySilent(why="timeout") from problem
-    except httpx.HTTPError as problem:
-        # The class says enough ("ConnectError"); the text may hold an address.
-        raise GatewaySilent(why=type(problem).__name__) from problem
+        return await _exchange(gateway, path, request, call=call)
+    except (aiohttp.ClientError, OSError, ValueError, GatewaySilent, asyncio.CancelledError) as problem:
+        if isinstance(problem, asyncio.CancelledError) and (call.submitted or not call.is_submission):
+            raise
+        silent = _silent(problem, call=call)
+        if isinstance(silent, NotSubmitted):
+            call.end_s = 0.0  # nothing can be written from here on
+            gateway.calls.not_submitted[silent.cause] += 1
+        raise silent from problem
     finally:
-        gateway.idle.put_nowait(client)
-    if status not in _READABLE:
-        raise GatewaySilent(why=f"http {status}")
+        if call.replaced is not None:
+            gateway.calls.replaced[call.replaced] += 1
+
+
+async def _exchange(gateway: Gateway, path: str, request: bytes, *, call: _Call) -> Response:
+    account = gateway.account
+    begin_s = monotonic()
+    # One whole call may stand before this one.
+    begin_until_s = begin_s + 2 * account.timeout_s if call.begin_until_s is None else call.begin_until_s
     try:
-        return read(body)
-    except Unreadable as problem:
-        raise GatewaySilent(why=f"unreadable answer: {problem.why}") from problem
+        async with asyncio.timeout(begin_until_s - begin_s):
+            await gateway.free.acquire()
+    except TimeoutError as problem:
+        raise NotSubmitted("no_free_connection") from problem
+    try:
+        begin_s = monotonic()
+        if begin_s > begin_until_s:
+            raise NotSubmitted("too_late")
+        call.end_s = begin_s + account.timeout_s
+        # aiohttp bounds each read, not all of them: an answer that trickles would never time out.
+        async with asyncio.timeout(account.timeout_s):
+            return await _posted(gateway.session, account.url + path, request, call=call)
+    finally:
+        gateway.free.release()
 
 
-async def _posted(client: httpx.AsyncClient, path: str, request: bytes) -> tuple[int, bytes]:
-    """One POST: status and body; a body larger than we read is as good as none."""
+async def _posted(session: aiohttp.ClientSession, url: str, request: bytes, *, call: _Call) -> Response:
     body = bytearray()
-    async with client.stream("POST", path, content=request) as answer:
-        async for chunk in answer.aiter_bytes():
-            body += chunk
-            if len(body) > xml.SIZE_MAX_BYTES:
-                raise GatewaySilent(why=f"answer larger than {xml.SIZE_MAX_BYTES} bytes")
-        return answer.status_code, bytes(body)
+    async with session.post(url, data=_Body(request, call=call), allow_redirects=False) as response:
+        call.responded = True
+        try:
+            async for chunk in response.content.iter_any():
+                body += chunk
+                _require_size(body)
+        except BaseException:
+            response.close()
+            raise
+        call.complete = True
+        get = response.headers.get
+        return Response(response.status, bytes(body), get("retry-after"), get("date"))
+
+
+def _require_size(body: bytearray) -> None:
+    if len(body) > xml.SIZE_MAX_BYTES:
+        raise GatewaySilent(why=f"answer larger than {xml.SIZE_MAX_BYTES} bytes")
+
+
+def _silent(problem: BaseException, *, call: _Call) -> GatewaySilent:
+    """What a call that failed proves."""
+    if isinstance(problem, GatewaySilent):
+        return problem
+    if not call.submitted:
+        return NotSubmitted(_cause(problem, call=call))
+    if isinstance(problem, TimeoutError):
+        return GatewaySilent(why="timeout")
+    # The class says enough ("ServerDisconnectedError"); the text may hold an address.
+    return GatewaySilent(why=type(problem).__name__)
+
+
+def _cause(problem: BaseException, *, call: _Call) -> str:
+    if call.has_connection:
+        return "too_late"
+    match problem:
+        case asyncio.CancelledError():
+            return "cancelled"
+        case TimeoutError():
+            return "connect_timeout"
+        case aiohttp.ClientConnectorDNSError():
+            return "dns"
+        case aiohttp.ClientConnectorSSLError() | aiohttp.ClientConnectorCertificateError():
+            return "tls"
+        case _:
+            return "connect"
 
 
 def _refusal(answer: xml.GatewayAnswer) -> GatewaySilent | InvalidRequest:

@@ -41,7 +41,7 @@ from tether_stores.telemetry import logger
 
 from tether_worker import gateway, rounds
 from tether_worker.asking import Asking
-from tether_worker.billing import BEGIN_S, Billing, Leave, leave
+from tether_worker.billing import BEGIN_S, Billing, Leave, is_failure, leave
 from tether_worker.rounds import Again, Reply, Round
 from tether_worker.upkeep import Duty
 from tether_worker.work import Work
@@ -123,6 +123,7 @@ async def _give_back(has: Billing, account: GatewayAccount) -> int:
     assert opened is not None
     calls, withheld = await _claim(has, account, identity=opened.identity, limit=allowed.calls)
     if not calls:
+        await has.limiter.report(account.name, allowed.permit, failed=[None])  # nobody makes this probe
         return withheld
     told: dict[int, GatewayAnswer | GatewaySilent] = {}
     begun = [asyncio.create_task(_call(opened, one, told)) for one in calls]
@@ -182,9 +183,6 @@ async def _claim(
 
 
 async def _call(opened: gateway.Gateway, one: _Call, told: dict[int, GatewayAnswer | GatewaySilent]) -> None:
-    if monotonic() > one.begin_until_s:  # this process was frozen; the lease may be over
-        _log.warning("order not called in time", giveback_id=one.order.id)
-        return
     told[one.order.id] = await _answer(opened, one)
 
 
@@ -199,6 +197,7 @@ async def _answer(opened: gateway.Gateway, one: _Call) -> GatewayAnswer | Gatewa
                 transaction_id=order.transaction_id,
                 reference_id=debit.unique_id,
                 usage=one.row.usage,
+                begin_until_s=one.begin_until_s,
             )
         return await gateway.refund(
             opened,
@@ -207,6 +206,7 @@ async def _answer(opened: gateway.Gateway, one: _Call) -> GatewayAnswer | Gatewa
             amount_minor=order.amount_minor,
             currency=order.currency,
             usage=one.row.usage,
+            begin_until_s=one.begin_until_s,
         )
     except GatewaySilent as problem:
         return problem
@@ -248,7 +248,7 @@ async def _report(
     permit: Permit,
     answers: Collection[GatewayAnswer | GatewaySilent],
 ) -> None:
-    failed = [isinstance(one, GatewaySilent) for one in answers]
+    failed = [is_failure(one) for one in answers]
     if failed:
         await has.limiter.report(account.name, permit, failed=failed)
 

@@ -14,7 +14,7 @@ them free to be sent again, after the grace period. Neither is decided here.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from tether_core import sending
@@ -42,17 +42,13 @@ __all__ = ["reconcile", "reconciling"]
 BATCH_MAX: Final = 64
 
 # "Not there" as sending reads it; the client has taken the answer's place already.
-_NOT_THERE: Final = GatewayAnswer(
-    status="error",
-    code=sending.ABSENT,
-    **dict.fromkeys(
-        """
-        unique_id transaction_id transaction_type message technical_message amount_minor currency timestamp_at
-        terminal_token reference_id reason_code redirect_url mode
-        """.split()
-    ),
-    fields={},
+_NOTHING: Final[dict[str, Any]] = dict.fromkeys(
+    """
+    unique_id transaction_id transaction_type message technical_message amount_minor currency timestamp_at
+    terminal_token reference_id reason_code redirect_url mode
+    """.split()
 )
+_NOT_THERE: Final = GatewayAnswer(status="error", code=sending.ABSENT, **_NOTHING, fields={})
 
 _RULES: Final = Rules()
 

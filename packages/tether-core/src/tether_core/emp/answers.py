@@ -68,6 +68,7 @@ class GatewayAnswer(msgspec.Struct, frozen=True):
         redirect_url: Where the debtor has to confirm, in the verified flow.
         mode: "test" or "live".
         fields: Every text by its path; personal.
+        root: The root element, which says of what service the answer is.
     """
 
     status: str
@@ -86,6 +87,7 @@ class GatewayAnswer(msgspec.Struct, frozen=True):
     redirect_url: str | None
     mode: str | None
     fields: dict[str, str]
+    root: str = "payment_response"
 
     def __repr__(self) -> str:
         """Say status, code and ids; the rest may be personal."""
@@ -302,6 +304,7 @@ def _answer(node: Node, *, roots: tuple[str, ...]) -> GatewayAnswer:
         redirect_url=get("redirect_url"),
         mode=get("mode"),
         fields=fields,
+        root=node.name,
     )
 
 

@@ -4,7 +4,8 @@
 --
 -- KEYS[1]   the breaker: "state generation half calls failures calls_before failures_before open_until opened_in_row
 --           probe_until probes_passed"
--- ARGV[1]   "ask", or how calls ended: a letter each, "o" for well and "f" for failed
+-- ARGV[1]   "ask", or how calls ended: a letter each, "o" for well, "f" for failed, "u" for a call that was not made
+--           or says nothing of the gateway
 -- ARGV[2]   the generation under which the calls were made
 -- ARGV[3..9] window, calls_min, failure_share, open, open_max, probe_timeout, probes_to_close
 -- ARGV[10]  how long an unused breaker is kept, in milliseconds; one that is lost begins closed
@@ -80,7 +81,7 @@ if ARGV[1] == 'ask' then
 else
   for letter in string.gmatch(ARGV[1], '.') do
     if tonumber(ARGV[2]) ~= b.generation then break end
-    report(letter == 'f')
+    if letter == 'u' then b.probe_until = 0 else report(letter == 'f') end
   end
 end
 

@@ -81,13 +81,13 @@ cross join lateral (select id, attempt_id from givebacks where transaction_id = 
 -- locked --
 -- Lock n orders whose debits are locked. 0 to n rows, in the order of their ids: kind, usage, the debit as the core knows
 -- it, when it was sent, then the order: id, account, transaction_id, unique_id, amount_minor, currency, payment_stage,
--- error_code, sends, send_at, leased_until, sent_at, submitted_to, not_found.
+-- error_code, sends, send_at, leased_until, sent_at, submitted_to, not_found, sends_uncounted.
 select
     g.kind, g.usage,
     a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
     a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, coalesce(a.sent_at, a.created_at),
     g.id, g.account, g.transaction_id, g.unique_id, g.amount_minor, g.currency, g.payment_stage, g.error_code,
-    g.sends, g.send_at, g.leased_until, g.sent_at, g.submitted_to, g.not_found::text
+    g.sends, g.send_at, g.leased_until, g.sent_at, g.submitted_to, g.not_found::text, g.sends_uncounted
 from givebacks g
 join billing_attempts a on a.id = g.attempt_id
 where g.id = any(%(ids)s)
@@ -102,7 +102,7 @@ set
     sends = told.sends, send_at = told.send_at, leased_until = told.leased_until, sent_at = told.sent_at,
     withheld = coalesce(told.withheld, g.withheld),
     submitted_to = string_to_array(told.submitted_to, ' '), not_found = told.not_found::jsonb,
-    unresolved_because = told.unresolved_because,
+    unresolved_because = told.unresolved_because, sends_uncounted = told.sends_uncounted,
     asks = case when told.payment_stage <> g.payment_stage then 0 else g.asks end,
     ask_at = case when told.payment_stage <> g.payment_stage then null else g.ask_at end,
     updated_at = %(now)s
@@ -110,10 +110,10 @@ from unnest(
     %(ids)s::bigint[], %(unique_ids)s::text[], %(states)s::text[], %(payment_stages)s::smallint[],
     %(error_codes)s::text[], %(sends)s::smallint[], %(send_ats)s::timestamptz[], %(leased_untils)s::timestamptz[],
     %(sent_ats)s::timestamptz[], %(withhelds)s::text[], %(submitted_tos)s::text[], %(not_founds)s::text[],
-    %(unresolved_becauses)s::text[]
+    %(unresolved_becauses)s::text[], %(uncounteds)s::smallint[]
 ) as told (
     id, unique_id, state, payment_stage, error_code, sends, send_at, leased_until, sent_at, withheld, submitted_to,
-    not_found, unresolved_because
+    not_found, unresolved_because, sends_uncounted
 )
 where g.id = told.id;
 

@@ -202,6 +202,8 @@ create table billing_attempts (
     leased_until timestamptz,
     sent_at timestamptz,
     sends smallint not null default 0,
+    -- Of these, calls that cost no try: nothing was submitted, or the gateway wanted fewer requests.
+    sends_uncounted smallint not null default 0,
     withheld text,
     -- Questions to the gateway: answers that settled nothing, and when the next one is due.
     asks smallint not null default 0,
@@ -226,6 +228,7 @@ create table billing_attempts (
     constraint billing_attempts_owed_item check ((due_item is null) = (try_number is null)),
     constraint billing_attempts_ready_or_leased check (send_at is null or leased_until is null),
     constraint billing_attempts_sent_at_a_moment check (sends = 0 or sent_at is not null),
+    constraint billing_attempts_uncounted_of_sends check (sends_uncounted between 0 and sends),
     constraint billing_attempts_retry_has_cause check ((followed_at is null) = (retry_why is null)),
     constraint billing_attempts_retry_why_known check (
         retry_why in ('retry', 'reason', 'listed', 'tried enough', 'too late', 'no room')
@@ -293,6 +296,8 @@ create table givebacks (
     leased_until timestamptz,
     sent_at timestamptz,
     sends smallint not null default 0,
+    -- Of these, calls that cost no try: nothing was submitted, or the gateway wanted fewer requests.
+    sends_uncounted smallint not null default 0,
     withheld text,
     asks smallint not null default 0,
     ask_at timestamptz,
@@ -309,7 +314,8 @@ create table givebacks (
     ),
     constraint givebacks_payment_stage_known check (payment_stage in (0, 10, 20, 30, 40, 50, 60, 70, 80)),
     constraint givebacks_ready_or_leased check (send_at is null or leased_until is null),
-    constraint givebacks_sent_at_a_moment check (sends = 0 or sent_at is not null)
+    constraint givebacks_sent_at_a_moment check (sends = 0 or sent_at is not null),
+    constraint givebacks_uncounted_of_sends check (sends_uncounted between 0 and sends)
 );
 -- A debit's money goes back by us once: an order that stands keeps all others away.
 create unique index givebacks_one_stands on givebacks (attempt_id)

@@ -33,7 +33,7 @@ returning debtor_id, amount_minor;
 select
     a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
     a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.sends, a.send_at, a.leased_until, a.sent_at,
-    a.submitted_to, a.not_found::text, a.debtor_id, a.retry_of is not null
+    a.submitted_to, a.not_found::text, a.sends_uncounted, a.debtor_id, a.retry_of is not null
 from billing_attempts a
 where
     a.run_id = %(run_id)s and a.canary >= %(canaries_only)s and a.send_at <= %(now)s
@@ -47,7 +47,7 @@ for update of a skip locked;
 select
     a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
     a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.sends, a.send_at, a.leased_until, a.sent_at,
-    a.submitted_to, a.not_found::text, a.debtor_id, a.retry_of is not null
+    a.submitted_to, a.not_found::text, a.sends_uncounted, a.debtor_id, a.retry_of is not null
 from billing_attempts a
 where a.id = any(%(ids)s)
 order by a.id
@@ -58,7 +58,7 @@ for update;
 select
     a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
     a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.sends, a.send_at, a.leased_until, a.sent_at,
-    a.submitted_to, a.not_found::text, a.debtor_id, a.retry_of is not null
+    a.submitted_to, a.not_found::text, a.sends_uncounted, a.debtor_id, a.retry_of is not null
 from billing_attempts a
 where a.leased_until <= %(now)s or a.leased_until > %(latest)s
 order by a.id
@@ -70,7 +70,7 @@ for update of a skip locked;
 select
     a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
     a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.sends, a.send_at, a.leased_until, a.sent_at,
-    a.submitted_to, a.not_found::text, a.debtor_id, a.retry_of is not null
+    a.submitted_to, a.not_found::text, a.sends_uncounted, a.debtor_id, a.retry_of is not null
 from billing_attempts a
 where a.run_id = %(run_id)s and a.send_at is not null and a.payment_stage <= 10 and a.dispute_stage = 0
 order by a.id
@@ -85,7 +85,7 @@ set
     sends = told.sends, send_at = told.send_at, leased_until = told.leased_until, sent_at = told.sent_at,
     withheld = coalesce(told.withheld, a.withheld),
     submitted_to = string_to_array(told.submitted_to, ' '), not_found = told.not_found::jsonb,
-    unresolved_because = told.unresolved_because,
+    unresolved_because = told.unresolved_because, sends_uncounted = told.sends_uncounted,
     asks = case when told.unknown and a.leased_until is not null then 0 else a.asks end,
     ask_at = case when told.unknown and a.leased_until is not null then null else a.ask_at end,
     updated_at = %(now)s
@@ -93,10 +93,10 @@ from unnest(
     %(ids)s::bigint[], %(unique_ids)s::text[], %(states)s::text[], %(payment_stages)s::smallint[],
     %(error_codes)s::text[], %(sends)s::smallint[], %(send_ats)s::timestamptz[], %(leased_untils)s::timestamptz[],
     %(sent_ats)s::timestamptz[], %(withhelds)s::text[], %(submitted_tos)s::text[], %(not_founds)s::text[],
-    %(unresolved_becauses)s::text[], %(unknowns)s::boolean[]
+    %(unresolved_becauses)s::text[], %(uncounteds)s::smallint[], %(unknowns)s::boolean[]
 ) as told (
     id, unique_id, state, payment_stage, error_code, sends, send_at, leased_until, sent_at, withheld, submitted_to,
-    not_found, unresolved_because, unknown
+    not_found, unresolved_because, sends_uncounted, unknown
 )
 where a.id = told.id;
 
