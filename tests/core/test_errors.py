@@ -15,6 +15,7 @@ from tether_core.errors import (
     InvalidIban,
     InvalidRequest,
     KeyReused,
+    MoneyHeld,
     NotSubmitted,
     OrderedBefore,
     Overloaded,
@@ -49,6 +50,11 @@ EVERY: list[tuple[TetherError, type[TetherError], str]] = [
             "This Idempotency-Key belongs to another request that was sent before (another address or another body); "
             "send a new key with a new request, or repeat the first request unchanged."
         ),
+    ),
+    (
+        MoneyHeld("dispute_unconfirmed", why="a chargeback of it is being confirmed", step="refunded"),
+        Contradicted,
+        "This billing attempt cannot be refunded now: a chargeback of it is being confirmed.",
     ),
     (OrderedBefore(7, why="Billing run 7 is not over."), Contradicted, "Billing run 7 is not over."),
     (

@@ -148,3 +148,23 @@ async def test_exposure_says_what_may_be_done_today(api: httpx.AsyncClient, data
     assert (told["voidable"], told["voidable_why"], told["refundable"]) == (True, "sent today", False)
     told = (await api.get(f"/api/billing-attempts/{old}/exposure")).json()
     assert (told["voidable"], told["refundable"], told["refundable_why"]) == (False, True, "collected")
+
+
+async def test_a_refund_waits_for_the_news_of_its_debit(api: httpx.AsyncClient, database_url: str) -> None:
+    """Whoever orders it is told why it must wait, and exposure says the same."""
+    debit = _debit(database_url)
+    with psycopg.connect(database_url) as conn:
+        conn.execute(
+            "insert into webhook_events (key, content, account, kind, notification_id, status, event, source, content_type,"
+            " body, state, failures, received_at, next_at) select 'k', 'c', account, 'payment', unique_id, 'chargebacked',"
+            " 'chargeback', 'webhook', 'form', 'x', 'confirming', 0, now(), now() from billing_attempts where id = %s",
+            [debit],
+        )
+    answer = await _post(api, debit, "refund")
+    assert (answer.status_code, answer.json()["code"]) == (409, "money_held")
+    assert "being confirmed with the gateway; try again in some minutes" in answer.json()["detail"]
+    shown = (await api.get(f"/api/billing-attempts/{debit}/exposure")).json()
+    assert (shown["refundable"], "being confirmed" in shown["refundable_why"]) == (False, True)
+    with psycopg.connect(database_url) as conn:
+        conn.execute("update webhook_events set state = 'processed', outcome = 'refuted', next_at = null")
+    assert (await _post(api, debit, "refund")).status_code == 202

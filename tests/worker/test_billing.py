@@ -759,3 +759,39 @@ async def test_what_a_notification_ended_is_not_sent(
     await brake_runs(pool, clock=clock).do()
     (one,) = await attempts(conn, run_id)
     assert (one.send_at, one.sends) == (None, 0)
+
+
+async def test_debits_of_an_account_wait_while_a_dispute_of_it_is_confirmed(
+    has: Billing, make: Make, conn: Connection, clock: Clock, attempt: Any
+) -> None:
+    """The next debit would meet the same dispute; ended for good, a forger could stop a list."""
+    run_id = await make(*owed(2), terms=Terms(recent_days=0))
+    account = (
+        await (await conn.execute("select iban_fingerprint from debtors order by id limit 1")).fetchall()
+    )[0][0]
+    await attempt("earlier", unique_id="d1", payment_stage=60, at=clock.now)
+    await conn.execute(
+        "update billing_attempts set iban_fingerprint = %s where transaction_id = 'earlier'", [account]
+    )
+    await conn.execute(
+        "insert into webhook_events (key, content, account, kind, notification_id, status, event, source, content_type, body,"
+        " state, failures, received_at, next_at) values ('k', 'c', 'default', 'payment', 'd1', 'chargebacked', 'chargeback',"
+        " 'webhook', 'form', 'x', 'confirming', 0, %(now)s, %(now)s)",
+        {"now": clock.now},
+    )
+    other = await make(*owed(2), terms=Terms(due_item="2026-04", recent_days=0))
+    ((skipped,),) = await (
+        await conn.execute("select skipped from billing_runs where id = %s", [other])
+    ).fetchall()
+    assert msgspec.json.decode(skipped) == {"being_confirmed": 2}
+    account_row = (await has.gateways.accounts())["default"]
+    assert await claim(has, run_id, account=account_row, permit=PERMIT, limit=10) == ([], 2)
+    assert await claim(has, run_id, account=account_row, permit=PERMIT, limit=10) == ([], 0)
+    rows = await (
+        await conn.execute("select state, withheld from billing_attempts where run_id = %s", [run_id])
+    ).fetchall()
+    assert rows == [("pending", None)] * 2
+    await conn.execute("update webhook_events set state = 'processed', outcome = 'refuted', next_at = null")
+    clock.now += timedelta(minutes=3)
+    begun, _ = await claim(has, run_id, account=account_row, permit=PERMIT, limit=10)
+    assert len(begun) == 2

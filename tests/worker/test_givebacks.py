@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from tether_core.billing import Policy
+from tether_core.differences import Difference
 from tether_core.emp import codes
 from tether_core.emp.notification import FORM, decode
 from tether_core.emp.requests import Debit
 from tether_core.idempotency import identify
 from tether_core.sending import Rules
 from tether_sandbox.gateway import Faults, Setup, Simulator, Told, running
-from tether_stores import givebacks
+from tether_stores import differences, givebacks, webhook_events
 from tether_stores.boot_clock import BootClock
 from tether_stores.redis import open_redis
 from tether_stores.redis_limits import Limiter
@@ -451,3 +452,62 @@ async def _notify(world: World, transaction_id: str, **fields: str) -> None:
         (key.key, key.content, record["unique_id"], fields["status"], fields.get("event"), FORM, body,
          world.now, world.now, confirmed, fields.get("reason_code")),
     )  # fmt: skip
+
+
+async def _hear(world: World, unique_id: str, **fields: str) -> None:
+    """Record a notification that nobody processes yet."""
+    form = "&".join(f"{name}={value}" for name, value in {"unique_id": unique_id, **fields}.items())
+    body = f"{form}&signature=ab".encode()
+    told = decode(body, content_type=FORM)
+    identity = identify(told, account="default")
+    row = webhook_events.Recording(
+        identity.key,
+        identity.content,
+        "default",
+        told.kind,
+        told.id,
+        told.status,
+        told.event or "",
+        FORM,
+        body,
+    )
+    await webhook_events.record(world.conn, [row], now=world.now)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"status": "chargebacked", "event": "chargeback"}, {"status": "refunded"}], ids=str
+)
+async def test_an_ordered_refund_waits_for_what_was_heard_of_its_debit(
+    world: World, fields: dict[str, str]
+) -> None:
+    """The news lies in the inbox, the refund goes out, and the money has gone back twice."""
+    name = f"gb-heard-{fields['status']}"
+    await world.debit(name)
+    own_id = await world.order(1)
+    unique_id = (await (await world.conn.execute("select unique_id from billing_attempts")).fetchall())[0][0]
+    await _hear(world, unique_id, **fields)
+    assert await give_back(world.has) == 1
+    assert await world.states() == ("approved", "pending")
+    assert await world.column("withheld") == "being confirmed"
+    assert (world.refunds(own_id), await give_back(world.has)) == (0, 0)
+    # The gateway denies it; the refund goes out by itself.
+    await world.conn.execute(
+        "update webhook_events set state = 'processed', outcome = 'refuted', next_at = null"
+    )
+    world.now += timedelta(minutes=3)
+    assert await give_back(world.has) == 1
+    assert world.refunds(own_id) == 1
+    assert await world.column("withheld") is None
+
+
+async def test_no_refund_while_states_differ(world: World) -> None:
+    """The gateway says that the debit failed; a refund would give money that never came."""
+    debit = await world.debit("gb-differs")
+    own_id = await world.order(1)
+    async with world.has.pool.connection() as conn:
+        line = Difference("state_differs", debit, "declined", ours="approved", theirs="declined")
+        await differences.open_new(conn, [line], now=world.now)
+    assert await give_back(world.has) == 1
+    assert await world.states() == ("approved", "error")
+    assert "state_differs" in await world.column("withheld")
+    assert world.refunds(own_id) == 0

@@ -26,7 +26,7 @@ In the order in which data meets them:
 | `earlier` | debits that another system sent, as attempts | in the module |
 | `reconciling`, `pulled`, `completeness` | asking the gateway, and proof that nothing is missing | in the modules |
 | `after_return`, `giveback` | what follows when a debit comes back; giving one back ourselves | in the modules |
-| `differences` | books that differ, as one list for people | in the module |
+| `differences`, `holds` | books that differ, as one list for people; what was heard keeps money where it is | in the modules |
 | `events`, `jobs` | what is announced, what rings | `Event` and its nine kinds, `Job` |
 | `database_epoch` | how a database that went back is noticed | in the module |
 | `redact` | what may be shown | |
@@ -56,6 +56,7 @@ from tether_core.errors import (
     InvalidIban,
     InvalidRequest,
     KeyReused,
+    MoneyHeld,
     NotSubmitted,
     OrderedBefore,
     Overloaded,
@@ -113,6 +114,7 @@ __all__ = [
     "Job",
     "KeyReused",
     "Money",
+    "MoneyHeld",
     "NotSubmitted",
     "Notification",
     "OrderedBefore",

@@ -28,6 +28,7 @@ billed later:
 | `too_small` `too_large` | the amount is outside what one debit may take |
 | `lifetime_cap` | the account would pay more in all than one account may |
 | `unchecked` `check_failed` | a check before billing is demanded, and is missing or not good enough |
+| `being_confirmed` | a chargeback of a debit from this account was reported and is not confirmed yet |
 | `count_cap` `amount_cap` | the run has as many debits, or as much money, as it may |
 
 The same table is asked twice: when a run is planned, and again in the moment before each debit is sent, so nobody is
@@ -65,7 +66,18 @@ from tether_core.errors import InvalidIban, InvalidRequest
 from tether_core.money import Money
 from tether_core.sending import DUE_ITEM
 
-__all__ = ["VERDICTS", "Candidate", "Choice", "Plan", "Terms", "Totals", "Verdict", "judge", "plan"]
+__all__ = [
+    "PASSING",
+    "VERDICTS",
+    "Candidate",
+    "Choice",
+    "Plan",
+    "Terms",
+    "Totals",
+    "Verdict",
+    "judge",
+    "plan",
+]
 
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=10**15)]
 
@@ -146,6 +158,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         refunds: Debits of the same account, for the same money, that were refunded or voided.
         set_aside: Verdicts that a person has set aside for this debtor and this run (`tether_core.overrides`).
         again: Whether this is a try after a return, decided by the return's reason.
+        dispute_unconfirmed: Whether a dispute of a debit from this account was reported and is not processed yet.
     """
 
     debtor_id: int
@@ -169,6 +182,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     refunds: tuple[refunded_before.Refund, ...] = ()
     set_aside: frozenset[str] = frozenset()
     again: bool = False
+    dispute_unconfirmed: bool = False
 
     def __repr__(self) -> str:
         """Name the row; the rest is personal."""
@@ -333,6 +347,12 @@ def _check_failed(one: Candidate, terms: Terms) -> str | None:
     return f"The check before billing says {told}; {terms.vop_score_min} is demanded."
 
 
+def _being_confirmed(one: Candidate, _: Terms) -> str | None:
+    if not one.dispute_unconfirmed:
+        return None
+    return "A chargeback of a debit from this account was reported and is being confirmed with the gateway."
+
+
 # Verdict -> its rule, in the order in which they are asked.
 VERDICTS: Final[dict[str, _Rule]] = {
     "screened_out": _screened_out,
@@ -357,7 +377,11 @@ VERDICTS: Final[dict[str, _Rule]] = {
     "lifetime_cap": _lifetime_cap,
     "unchecked": _unchecked,
     "check_failed": _check_failed,
+    "being_confirmed": _being_confirmed,
 }
+
+# What keeps a debit away for some minutes only: one that was planned before is deferred and not ended (`tether_core.holds`).
+PASSING: Final = frozenset({"being_confirmed"})
 
 
 def judge(one: Candidate, *, terms: Terms) -> Verdict:

@@ -14,6 +14,7 @@ TetherError
 │   └─ KeyReused             an Idempotency-Key that belongs to another request
 ├─ Contradicted    a person must look                     web: 409          worker: park
 │   ├─ IllegalStep           a life cycle has no such step
+│   ├─ MoneyHeld             what was heard of a debit keeps its money where it is
 │   ├─ OrderedBefore         another run bills the upload for that due item, or has
 │   └─ ConflictingContent    the same key came with other content
 └─ Unavailable     time must pass                         web: 503, after   worker: retry
@@ -54,6 +55,7 @@ __all__ = [
     "InvalidIban",
     "InvalidRequest",
     "KeyReused",
+    "MoneyHeld",
     "NotSubmitted",
     "OrderedBefore",
     "Overloaded",
@@ -232,6 +234,28 @@ class IllegalStep(Contradicted):
 
     def __str__(self) -> str:
         return f"A {self.subject} that is {self.state} cannot be {self.step}; a person must look."
+
+
+class MoneyHeld(Contradicted):
+    """
+    What was heard of a debit keeps its money where it is.
+
+    Attributes:
+        hold: A code of `tether_core.holds`.
+        why: What was heard, and what the sender can do.
+        step: What was asked for.
+    """
+
+    code = "money_held"
+
+    def __init__(self, hold: str, *, why: str, step: str) -> None:
+        super().__init__(hold, why, step)
+        self.hold = hold
+        self.why = why
+        self.step = step
+
+    def __str__(self) -> str:
+        return f"This billing attempt cannot be {self.step} now: {self.why}."
 
 
 class OrderedBefore(Contradicted):

@@ -58,9 +58,11 @@ from tether_core.errors import GatewaySilent
 from tether_core.events import AmountDiffered, AttemptMoved, Event, GivebackMoved, PayoutRepeated
 from tether_core.gateway_identity import UNKNOWN
 from tether_core.not_found import Inquiry
+from tether_core.holds import RETRY_AFTER, Hold
 from tether_core.sending import Rules, Send
 
 __all__ = [
+    "DEFERRED",
     "STANDING",
     "Giveback",
     "GivebackKind",
@@ -77,6 +79,9 @@ __all__ = [
     "resolve",
     "transaction_id",
 ]
+
+# An order that is not submitted yet, because of what was heard of its debit (`tether_core.holds`).
+DEFERRED: Final = "being confirmed"
 
 GivebackKind = Literal["refund", "void"]
 GivebackState = Literal["pending", "unknown", "approved", "declined", "error", "voided", "refunded"]
@@ -196,7 +201,14 @@ def transaction_id(kind: GivebackKind, debit: Attempt, *, number: int) -> str:
     return f"tether-{kind}-{debit.id}-{number}-{blake2b(told, digest_size=5, person=b'giveback').hexdigest()}"
 
 
-def claim(one: Giveback, *, now: datetime, identity: str = UNKNOWN, rules: Rules = _RULES) -> Outcome:
+def claim(
+    one: Giveback,
+    *,
+    now: datetime,
+    identity: str = UNKNOWN,
+    hold: Hold | None = None,
+    rules: Rules = _RULES,
+) -> Outcome:
     """
     Take an order to send it, judged once more; to be committed before the call is made.
 
@@ -204,10 +216,12 @@ def claim(one: Giveback, *, now: datetime, identity: str = UNKNOWN, rules: Rules
         one: An order that is ready, and its debit, both locked.
         now: The present moment.
         identity: The key of the gateway identity that the call will go to. Left out, no "not found" will ever free it.
+        hold: What was heard of the debit and keeps its money where it is, or `None`.
         rules: The operator's choices.
 
     Returns:
-        The order under a lease, cause "claimed"; or as `error`, its cause why the debit may not be given back any more.
+        The order under a lease, cause "claimed"; or as `error`, its cause why the debit may not be given back any more; or ready
+        later, cause `DEFERRED`, where the hold ends by itself.
 
     Raises:
         IllegalStep: when it may not be sent.
@@ -215,6 +229,10 @@ def claim(one: Giveback, *, now: datetime, identity: str = UNKNOWN, rules: Rules
     verdict = judge(one.kind, one.debit, sent_at=one.debited_at, now=now)
     if not verdict.allowed:
         return _outcome(one, sending.withhold(one.order, because=verdict.why).send, cause=verdict.why)
+    if hold is not None and hold.passes:
+        return _outcome(one, sending.defer(one.order, until=now + RETRY_AFTER), cause=DEFERRED)
+    if hold is not None:
+        return _outcome(one, sending.withhold(one.order, because=hold.text).send, cause=hold.text)
     return _outcome(one, sending.claim(one.order, now=now, identity=identity, rules=rules), cause="claimed")
 
 

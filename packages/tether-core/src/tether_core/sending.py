@@ -104,6 +104,7 @@ __all__ = [
     "SendCause",
     "SendStep",
     "claim",
+    "defer",
     "lapse",
     "lose_history",
     "record",
@@ -320,6 +321,25 @@ def claim(send: Send, *, now: datetime, identity: str = UNKNOWN, rules: Rules = 
         submitted_to=(*_submitted_to(send), identity),
         not_found=(),
     )
+
+
+def defer(send: Send, *, until: datetime) -> Send:
+    """
+    Leave a debit ready, and submit it later; what keeps it away ends by itself.
+
+    Args:
+        send: A debit that is ready.
+        until: When it is judged again.
+
+    Returns:
+        The debit.
+
+    Raises:
+        IllegalStep: when it is not ready.
+    """
+    if send.step != "ready":
+        raise IllegalStep("debit to send", state=send.step, step="deferred")
+    return msgspec.structs.replace(send, send_at=until)
 
 
 def record(

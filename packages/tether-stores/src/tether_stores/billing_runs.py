@@ -13,7 +13,7 @@ from tether_core.payer import Payer
 from tether_core.refunded_before import Refund, same_debit
 from tether_core.vop import Score
 
-from tether_stores import blacklist
+from tether_stores import blacklist, holds
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
@@ -383,7 +383,23 @@ async def owing(
     rows = await cursor.fetchall()
     set_aside = of_debtors(overrides, [row[0] for row in rows])
     owing = [_owing(row, set_aside.get(row[0], frozenset())) for row in rows]
-    return await _with_listings(conn, owing, now=now)
+    return await _with_holds(conn, await _with_listings(conn, owing, now=now))
+
+
+async def _with_holds(conn: Connection, owing: list[Owing]) -> list[Owing]:
+    """Note whose account a dispute holds that was reported and is not processed."""
+    held = await holds.accounts_held(conn, [one.iban_fingerprint for one in owing])
+    if not held:
+        return owing
+    return [
+        msgspec.structs.replace(
+            one,
+            candidate=msgspec.structs.replace(
+                one.candidate, dispute_unconfirmed=one.iban_fingerprint in held
+            ),
+        )
+        for one in owing
+    ]
 
 
 async def _with_listings(conn: Connection, owing: list[Owing], *, now: datetime) -> list[Owing]:

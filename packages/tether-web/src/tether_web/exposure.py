@@ -11,7 +11,8 @@ from litestar.params import Parameter
 from tether_core import giveback
 from tether_core.after_return import settles_on
 from tether_core.calendar import exposure
-from tether_stores import billing_attempts
+from tether_core.holds import refund_hold
+from tether_stores import billing_attempts, holds
 from tether_stores.postgres import reading
 
 __all__ = ["ROUTER", "ExposureAnswer"]
@@ -61,8 +62,10 @@ async def one(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**63 
     """The limits of the scheme for one debit."""
     async with reading(state.pool) as conn:
         found = await billing_attempts.exposed(conn, attempt_id)
+        heard = await holds.of_refunds(conn, [attempt_id])
     if found is None:
         raise NotFoundException("There is no such billing attempt")
+    hold = refund_hold(heard[attempt_id])
     due_on = settles_on(found.sent_at.date())
     limits = exposure(due_on)
     now = state.clock()
@@ -76,11 +79,11 @@ async def one(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**63 
         refund_on=limits.refund_on,
         unauthorised_on=limits.unauthorised_on,
         final_on=limits.final_on,
-        refundable=verdict.allowed,
-        refundable_why=verdict.why,
+        refundable=verdict.allowed and hold is None,
+        refundable_why=hold.text if verdict.allowed and hold is not None else verdict.why,
         refundable_from=verdict.from_on,
-        voidable=cancel.allowed,
-        voidable_why=cancel.why,
+        voidable=cancel.allowed and hold is None,
+        voidable_why=hold.text if cancel.allowed and hold is not None else cancel.why,
         retry_on=found.retry_on,
         retry_why=found.retry_why,
         paid_out_twice=found.attempt.paid_out_twice,

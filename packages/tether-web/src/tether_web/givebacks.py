@@ -16,10 +16,11 @@ from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody, Parameter
 from tether_core import giveback
-from tether_core.errors import IllegalStep, InvalidRequest, Unavailable
+from tether_core.errors import IllegalStep, InvalidRequest, MoneyHeld, Unavailable
 from tether_core.giveback import GivebackKind, GivebackState
+from tether_core.holds import refund_hold
 from tether_core.jobs import GIVE_BACK
-from tether_stores import billing_attempts, database_epoch, gateway_accounts, givebacks, outbox
+from tether_stores import billing_attempts, database_epoch, gateway_accounts, givebacks, holds, outbox
 from tether_stores.givebacks import Listed
 from tether_stores.postgres import Connection, reading, transaction
 from tether_stores.queue import ring
@@ -120,6 +121,9 @@ async def _order(
         if not verdict.allowed:
             from_on = f" (possible from {verdict.from_on})" if verdict.from_on else ""
             raise IllegalStep("billing attempt", state=f"{verdict.why}{from_on}", step=_STEPS[kind])
+        hold = refund_hold((await holds.of_refunds(conn, [attempt_id]))[attempt_id])
+        if hold is not None:
+            raise MoneyHeld(hold.code, why=hold.text, step=_STEPS[kind])
         await _require_account(conn, state, held.debit.account)
         own_id = giveback.transaction_id(kind, held.debit, number=held.number)
         made = await givebacks.add(

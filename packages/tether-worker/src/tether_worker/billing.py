@@ -30,6 +30,7 @@ from tether_core.emp.requests import Debit, sdd_sale
 from tether_core.errors import GatewaySilent, Rejected, Unavailable
 from tether_core.events import Event
 from tether_core.gateway_identity import GatewayIdentity
+from tether_core.holds import RETRY_AFTER
 from tether_core.jobs import SEND
 from tether_core.limits import Permit
 from tether_core.payer import debit
@@ -478,11 +479,14 @@ def _judged(
     identity: str,
     rules: Rules,
 ) -> tuple[list[tuple[int, int, Debit]], list[Written], list[Event]]:
-    """What becomes of each row: claimed, withheld, or left as it is until another day."""
+    """What becomes of each row: claimed, withheld, deferred, or left as it is until another day."""
     known = {one.candidate.debtor_id: one for one in owing}
     claims, written, facts = list[tuple[int, int, Debit]](), list[Written](), list[Event]()
     for row in rows:
         because, asked = _asked(row, known.get(row.debtor_id), terms=terms)
+        if asked is None and because in eligibility.PASSING:
+            written.append(Written(sending.defer(row.send, until=now + RETRY_AFTER)))
+            continue
         if asked is None:
             after = sending.withhold(row.send, because=because)
             written.append(Written(after.send, because))

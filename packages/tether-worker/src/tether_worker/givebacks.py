@@ -29,10 +29,11 @@ from tether_core.errors import GatewaySilent
 from tether_core.events import Event
 from tether_core.gateway_identity import GatewayIdentity
 from tether_core.giveback import Giveback, Outcome
+from tether_core.holds import refund_hold
 from tether_core.jobs import ASK_BACK, GIVE_BACK
 from tether_core.limits import Permit
 from tether_core.sending import Rules
-from tether_stores import billing_attempts, gateway_identities, givebacks, outbox
+from tether_stores import billing_attempts, gateway_identities, givebacks, holds, outbox
 from tether_stores.gateway_accounts import GatewayAccount
 from tether_stores.givebacks import Row
 from tether_stores.postgres import Connection, Pool, connection, transaction
@@ -162,8 +163,16 @@ async def _claim(
         if has.watch is not None and not await has.watch.holds(conn):
             return [], 0
         rows = await givebacks.ready(conn, account.name, now=now, limit=limit)
+        heard = await holds.of_refunds(conn, [row.giveback.debit.id for row in rows])
         outcomes = [
-            giveback.claim(row.giveback, now=now, identity=identity.key, rules=has.rules) for row in rows
+            giveback.claim(
+                row.giveback,
+                now=now,
+                identity=identity.key,
+                hold=refund_hold(heard[row.giveback.debit.id]),
+                rules=has.rules,
+            )
+            for row in rows
         ]
         if rows:
             await gateway_identities.record(conn, identity, account=account.name, now=now)
@@ -177,7 +186,9 @@ async def _claim(
         if outcome.cause == "claimed"
     ]
     for row, outcome in zip(rows, outcomes, strict=True):
-        if outcome.cause != "claimed":
+        if outcome.cause == giveback.DEFERRED:
+            _log.info("refund deferred", giveback_id=row.giveback.order.attempt.id, why=outcome.cause)
+        elif outcome.cause != "claimed":
             _log.warning("giveback withheld", giveback_id=row.giveback.order.attempt.id, why=outcome.cause)
     return calls, len(rows) - len(calls)
 
@@ -270,7 +281,7 @@ async def write(
         [
             Written(
                 one.order,
-                one.cause if one.order.attempt.error_code == "withheld" else None,
+                one.cause if _is_kept_back(one) else None,
                 one.cause if one.order.step == "unknown" else None,
             )
             for one in outcomes
@@ -281,6 +292,10 @@ async def write(
     await billing_attempts.move(conn, moved, now=now)
     facts: list[tuple[int | None, Event]] = [(None, fact) for one in outcomes for fact in one.events]
     await outbox.append(conn, facts, now=now)
+
+
+def _is_kept_back(outcome: Outcome) -> bool:
+    return outcome.order.attempt.error_code == "withheld" or outcome.cause == giveback.DEFERRED
 
 
 def lapse_givebacks(pool: Pool, *, clock: Callable[[], datetime], rules: Rules = _RULES) -> Duty:

@@ -100,7 +100,7 @@ update givebacks g
 set
     unique_id = told.unique_id, state = told.state, payment_stage = told.payment_stage, error_code = told.error_code,
     sends = told.sends, send_at = told.send_at, leased_until = told.leased_until, sent_at = told.sent_at,
-    withheld = coalesce(told.withheld, g.withheld),
+    withheld = case when told.sends > g.sends then null else coalesce(told.withheld, g.withheld) end,
     submitted_to = string_to_array(told.submitted_to, ' '), not_found = told.not_found::jsonb,
     unresolved_because = told.unresolved_because, sends_uncounted = told.sends_uncounted,
     asks = case when told.payment_stage <> g.payment_stage then 0 else g.asks end,

@@ -1,0 +1,117 @@
+"""
+Holds: what was heard keeps money where it is before it is applied.
+
+A notification that a debit was charged back may wait for the gateway's confirmation, for minutes or for an outage's length. A refund
+ordered meanwhile would pay the same money out a second time, and another debit of the account would meet the same dispute. So
+notifications that are not processed yet **hold**:
+
+| heard of a debit, and not processed | holds |
+|---|---|
+| a dispute: charged back, lost again | refunds and voids of the debit; new debits of its account |
+| the debit was refunded or voided | refunds and voids of the debit |
+| a refund made in the gateway's back office (`tether_core.gateway_refunds`) | refunds and voids of the debit |
+| an open reconciliation difference (`tether_core.differences`) | refunds and voids of the debit |
+
+A notification stops holding when it is processed, because then the ordinary rules know of it, and when the gateway has
+contradicted disputes of the same payment `CONTRADICTIONS` times, at least `CONTRADICTED_APART` apart: whoever can sign
+notifications of one payment cannot freeze its account, and a gateway whose record lags some minutes is waited for. Later status
+inquiries about a contradicted dispute hold nothing.
+
+While it is held, a refund is refused when it is ordered, and one that was ordered before is deferred: it is judged again every
+`RETRY_AFTER`. A debit of a run is deferred the same way, and a run that is planned leaves the debtor out with the verdict
+`being_confirmed`. A hold by an open difference does not end by itself, so an ordered refund ends with that reason.
+
+>>> refund_hold(Heard(dispute=True)).text
+'a chargeback of it was reported and is being confirmed with the gateway; try again in some minutes'
+>>> refund_hold(Heard(difference="state_differs")).passes
+False
+>>> refund_hold(Heard()) is None
+True
+"""
+
+from datetime import timedelta
+from typing import Final, Literal
+
+import msgspec
+
+__all__ = ["CONTRADICTED_APART", "CONTRADICTIONS", "RETRY_AFTER", "Heard", "Hold", "HoldCode", "refund_hold"]
+
+HoldCode = Literal["dispute_unconfirmed", "return_unconfirmed", "gateway_refund", "difference"]
+
+CONTRADICTIONS: Final = 2
+CONTRADICTED_APART: Final = timedelta(minutes=10)
+# A confirmation takes seconds; where it takes longer, the gateway is away, and nothing is lost by looking less often.
+RETRY_AFTER: Final = timedelta(minutes=2)
+
+
+class Heard(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What was heard of a debit that its state does not show.
+
+    Attributes:
+        dispute: Whether a dispute of it was reported and is not processed.
+        returned: Whether a refund or void of it was reported and is not processed.
+        gateway_refund: Whether a refund of it was made in the gateway's back office, or was reported so and not contradicted.
+        difference: The kind of an open difference that keeps refunds away, or `None`.
+    """
+
+    dispute: bool = False
+    returned: bool = False
+    gateway_refund: bool = False
+    difference: str | None = None
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """
+    Why money stays where it is.
+
+    Attributes:
+        code: A stable word.
+        text: Half a sentence about the debit, with what to do.
+        passes: Whether it ends by itself.
+    """
+
+    code: HoldCode
+    text: str
+    passes: bool
+
+
+_DISPUTE: Final = Hold(
+    "dispute_unconfirmed",
+    "a chargeback of it was reported and is being confirmed with the gateway; try again in some minutes",
+    passes=True,
+)
+_RETURNED: Final = Hold(
+    "return_unconfirmed",
+    "a refund or void of it was reported and is being processed; try again in some minutes",
+    passes=True,
+)
+_GATEWAY_REFUND: Final = Hold(
+    "gateway_refund",
+    "a refund of it was made in the gateway's back office; look at the debit's gateway refunds",
+    passes=False,
+)
+
+
+def refund_hold(heard: Heard) -> Hold | None:
+    """
+    Whether what was heard keeps a refund or void away.
+
+    Args:
+        heard: Of the debit.
+
+    Returns:
+        The hold, or `None`. What ends by itself is told first.
+    """
+    if heard.dispute:
+        return _DISPUTE
+    if heard.returned:
+        return _RETURNED
+    if heard.gateway_refund:
+        return _GATEWAY_REFUND
+    if heard.difference is not None:
+        text = (
+            f"an open reconciliation difference ({heard.difference}) must be acknowledged or resolved first"
+        )
+        return Hold("difference", text, passes=False)
+    return None

@@ -1,0 +1,44 @@
+"""What was heard of debits and is not processed yet: one short function per query of `sql/holds.sql`."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from tether_core.holds import Heard
+
+from tether_stores import differences
+from tether_stores.postgres import Connection
+from tether_stores.queries import load
+
+__all__ = ["accounts_held", "of_refunds"]
+
+_SQL: Final = load("holds")
+
+
+async def of_refunds(conn: Connection, attempt_ids: Sequence[int]) -> dict[int, Heard]:
+    """
+    What was heard of some debits that their state does not show.
+
+    Args:
+        conn: Any connection; to decide about a refund, the transaction that holds the debit.
+        attempt_ids: The debits.
+
+    Returns:
+        One for each.
+    """
+    if not attempt_ids:
+        return {}
+    open_kinds = await differences.holding(conn, attempt_ids)
+    cursor = await conn.execute(_SQL["refunds_held"], {"attempt_ids": list(attempt_ids)})
+    return {
+        row_id: Heard(dispute=dispute, returned=returned, difference=open_kinds.get(row_id))
+        for row_id, dispute, returned in await cursor.fetchall()
+    }
+
+
+async def accounts_held(conn: Connection, fingerprints: Sequence[bytes]) -> frozenset[bytes]:
+    """The accounts, by fingerprint, of which a dispute of any debit waits to be processed."""
+    wanted = sorted({one for one in fingerprints if one})
+    if not wanted:
+        return frozenset()
+    cursor = await conn.execute(_SQL["accounts_held"], {"fingerprints": wanted}, binary=True)
+    return frozenset(bytes(row[0]) for row in await cursor.fetchall())

@@ -1,0 +1,45 @@
+-- holds: what was heard of debits and is not processed yet (tether_core.holds). Reads only.
+--
+-- Rows of the inbox are found by the debit's unique_id, which is what their signature covers and what the index
+-- webhook_events_by_notification holds; a debit has few of them, and an account few debits. A parked dispute holds, too: nobody has
+-- said yet that it is not true.
+
+-- refunds_held --
+-- What keeps refunds of n debits away. Returns attempt_id, whether a dispute and whether a refund or void waits to be processed.
+select
+    a.id,
+    exists (
+        select from webhook_events e
+        where
+            e.notification_id = a.unique_id and e.account = a.account and e.kind = 'payment'
+            and e.state in ('waiting', 'confirming', 'parked')
+            and (
+                e.event in ('chargeback', 'second_chargeback', 'representment_reversal')
+                or (e.event is null and e.status in ('chargebacked', 'second_chargebacked', 'representment_reversed'))
+            )
+    ),
+    exists (
+        select from webhook_events e
+        where
+            e.notification_id = a.unique_id and e.account = a.account and e.kind = 'payment'
+            and e.state in ('waiting', 'confirming') and e.event is null and e.status in ('refunded', 'voided')
+    )
+from billing_attempts a
+where a.id = any(%(attempt_ids)s);
+
+-- accounts_held --
+-- The fingerprints, among n, of accounts of which a dispute of any debit waits to be processed. 0 to n rows.
+select named.fingerprint
+from unnest(%(fingerprints)s::bytea[]) as named (fingerprint)
+where exists (
+    select
+    from billing_attempts a
+    join webhook_events e on e.notification_id = a.unique_id
+    where
+        a.iban_fingerprint = named.fingerprint and e.account = a.account and e.kind = 'payment'
+        and e.state in ('waiting', 'confirming', 'parked')
+        and (
+            e.event in ('chargeback', 'second_chargeback', 'representment_reversal')
+            or (e.event is null and e.status in ('chargebacked', 'second_chargebacked', 'representment_reversed'))
+        )
+);

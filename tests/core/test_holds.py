@@ -1,0 +1,74 @@
+"""What was heard keeps money where it is, before it is applied."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tether_core import giveback, sending
+from tether_core.billing import Attempt
+from tether_core.eligibility import PASSING, Candidate, Terms, judge
+from tether_core.emp import codes
+from tether_core.errors import IllegalStep
+from tether_core.giveback import DEFERRED, Giveback
+from tether_core.holds import RETRY_AFTER, Heard, refund_hold
+from tether_core.sending import Send
+
+NOON = datetime(2026, 3, 20, 12, tzinfo=UTC)
+DEBIT = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=codes.APPROVED)
+ORDER = Send(Attempt(1, "default", "r-1", None, 1000, "EUR"), send_at=NOON)
+REFUND = Giveback("refund", DEBIT, ORDER, NOON - timedelta(days=18))
+
+
+@pytest.mark.parametrize(
+    ("heard", "code", "passes"),
+    [
+        (Heard(dispute=True), "dispute_unconfirmed", True),
+        (Heard(returned=True), "return_unconfirmed", True),
+        (Heard(gateway_refund=True), "gateway_refund", False),
+        (Heard(difference="state_differs"), "difference", False),
+        (Heard(dispute=True, difference="state_differs"), "dispute_unconfirmed", True),
+    ],
+)
+def test_what_keeps_a_refund_away(heard: Heard, code: str, passes: bool) -> None:  # noqa: FBT001 - a column
+    """Each of these refunds would pay the same money out twice."""
+    hold = refund_hold(heard)
+    assert hold is not None
+    assert (hold.code, hold.passes) == (code, passes)
+
+
+def test_an_ordered_refund_waits_while_its_dispute_is_confirmed() -> None:
+    """Ended, the debtor never gets it; submitted, the money goes back twice."""
+    outcome = giveback.claim(REFUND, now=NOON, hold=refund_hold(Heard(dispute=True)))
+    assert (outcome.cause, outcome.order.step) == (DEFERRED, "ready")
+    assert outcome.order.send_at == NOON + RETRY_AFTER
+    assert outcome.events == ()
+    assert giveback.claim(REFUND, now=NOON, hold=refund_hold(Heard())).cause == "claimed"
+
+
+def test_an_ordered_refund_ends_where_a_person_has_to_look_first() -> None:
+    """It would wait for ever, in nobody's sight."""
+    outcome = giveback.claim(REFUND, now=NOON, hold=refund_hold(Heard(difference="amount_differs")))
+    assert outcome.order.attempt.state == "error"
+    assert "amount_differs" in outcome.cause
+
+
+def test_only_what_is_ready_is_deferred() -> None:
+    """A debit that is being submitted would be submitted once more."""
+    with pytest.raises(IllegalStep):
+        sending.defer(sending.claim(ORDER, now=NOON), until=NOON)
+
+
+def test_a_debit_of_the_account_waits_too() -> None:
+    """It would meet the same dispute; and what forbids it for good is told first."""
+    one = Candidate(
+        debtor_id=7,
+        iban="DE89370400440532013000",
+        amount_minor=1000,
+        currency="EUR",
+        has_name=True,
+        dispute_unconfirmed=True,
+    )
+    assert judge(one, terms=Terms()).code == "being_confirmed"
+    assert "being_confirmed" in PASSING
+    assert judge(one, terms=Terms(debit_min_minor=2000)).code == "too_small"
