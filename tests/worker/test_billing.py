@@ -785,13 +785,21 @@ async def test_debits_of_an_account_wait_while_a_dispute_of_it_is_confirmed(
     ).fetchall()
     assert msgspec.json.decode(skipped) == {"being_confirmed": 2}
     account_row = (await has.gateways.accounts())["default"]
-    assert await claim(has, run_id, account=account_row, permit=PERMIT, limit=10) == ([], 2)
-    assert await claim(has, run_id, account=account_row, permit=PERMIT, limit=10) == ([], 0)
+    opened = await has.gateways.get("default")
+    assert opened is not None
+    assert await claim(
+        has, run_id, account=account_row, permit=PERMIT, identity=opened.identity, limit=10
+    ) == ([], 2)
+    assert await claim(
+        has, run_id, account=account_row, permit=PERMIT, identity=opened.identity, limit=10
+    ) == ([], 0)
     rows = await (
         await conn.execute("select state, withheld from billing_attempts where run_id = %s", [run_id])
     ).fetchall()
     assert rows == [("pending", None)] * 2
     await conn.execute("update webhook_events set state = 'processed', outcome = 'refuted', next_at = null")
     clock.now += timedelta(minutes=3)
-    begun, _ = await claim(has, run_id, account=account_row, permit=PERMIT, limit=10)
+    begun, _ = await claim(
+        has, run_id, account=account_row, permit=PERMIT, identity=opened.identity, limit=10
+    )
     assert len(begun) == 2

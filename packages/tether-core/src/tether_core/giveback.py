@@ -57,8 +57,8 @@ from tether_core.emp.notification import Notification
 from tether_core.errors import GatewaySilent
 from tether_core.events import AmountDiffered, AttemptMoved, Event, GivebackMoved, PayoutRepeated
 from tether_core.gateway_identity import UNKNOWN
-from tether_core.not_found import Inquiry
 from tether_core.holds import RETRY_AFTER, Hold
+from tether_core.not_found import Inquiry
 from tether_core.sending import Rules, Send
 
 __all__ = [
