@@ -13,6 +13,7 @@ from tether_core.events import (
     DifferenceClosed,
     DifferenceOpened,
     Event,
+    ExcessDelivered,
     GivebackMoved,
     IbanListed,
     PayoutRepeated,
@@ -57,6 +58,10 @@ RECORDED: list[tuple[bytes, Event]] = [
             b'"theirs":"declined"}'
         ),
         DifferenceOpened(3, "state_differs", 7, "approved", "declined"),
+    ),
+    (
+        (b'{"event":"notifications.excess_delivered.1","kind":"payment","deliveries":9}'),
+        ExcessDelivered("payment", 9),
     ),
     (
         b'{"event":"difference.closed.1","difference_id":3,"kind":"state_differs","attempt_id":7,"state":"resolved"}',
@@ -169,4 +174,5 @@ def test_no_event_has_room_for_personal_data() -> None:
         "theirs_minor",
         "epoch",
         "reason",
+        "deliveries",
     }

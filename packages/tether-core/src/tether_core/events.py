@@ -30,6 +30,7 @@ __all__ = [
     "DifferenceClosed",
     "DifferenceOpened",
     "Event",
+    "ExcessDelivered",
     "GivebackMoved",
     "IbanListed",
     "PayoutRepeated",
@@ -192,6 +193,19 @@ class DifferenceClosed(msgspec.Struct, frozen=True, tag_field="event", tag="diff
     state: str
 
 
+class ExcessDelivered(msgspec.Struct, frozen=True, tag_field="event", tag="notifications.excess_delivered.1"):
+    """
+    More notifications came than are kept of one payment, key or account; somebody may flood under a genuine signature.
+
+    Attributes:
+        kind: Of the notification that stands for them, which is the event's `webhook_event_id`.
+        deliveries: How many were counted when this was announced.
+    """
+
+    kind: str
+    deliveries: int
+
+
 Event: TypeAlias = (
     DatabaseEpochChanged
     | AttemptMoved
@@ -202,6 +216,7 @@ Event: TypeAlias = (
     | PayoutRepeated
     | DifferenceOpened
     | DifferenceClosed
+    | ExcessDelivered
 )
 
 _decoder = msgspec.json.Decoder(Event)

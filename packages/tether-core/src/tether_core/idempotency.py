@@ -5,11 +5,12 @@ The gateway repeats a notification until it is acknowledged, and one payment sen
 signature. So the **key** of a notification is made of everything that tells two of them apart: the gateway
 account, the kind, the id, the status, the event, and the dispute's own id where there is one. Never the id
 alone. Beside the key stands a digest of the whole **content**: the same key with other content is news that
-a person must see. A delivery is therefore one of three:
+a person must see. A delivery is therefore one of four:
 
 - *recorded*: the key was new;
 - *repeated*: the key and the content are on record, nothing more happens;
-- *conflicting*: the key is on record with other content; kept aside, acknowledged, not applied.
+- *conflicting*: the key is on record with other content; kept aside, acknowledged, not applied;
+- *counted*: it is beyond what is kept of its payment or key (`tether_core.excess`); its count is on record.
 
 >>> from tether_core.emp.notification import FORM, decode
 >>> first = decode(b"unique_id=44177a21&signature=ab&status=pending_async", content_type=FORM)
@@ -30,7 +31,7 @@ from tether_core.emp.notification import Notification
 
 __all__ = ["Delivery", "Identity", "identify"]
 
-Delivery = Literal["recorded", "repeated", "conflicting"]
+Delivery = Literal["recorded", "repeated", "conflicting", "counted"]
 
 _encode: Final = msgspec.msgpack.Encoder(order="sorted").encode
 

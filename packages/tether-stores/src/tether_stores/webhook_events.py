@@ -9,9 +9,16 @@ import msgspec
 from tether_core.billing import Confirmation
 from tether_core.emp.notification import FORM
 from tether_core.errors import StoreUnreachable
+from tether_core.excess import (
+    CONFLICTS_PER_KEY_MAX,
+    IDENTITY_CHECKS_PER_DAY_MAX,
+    INQUIRE_AGAIN_S,
+    ROWS_PER_CLASS_MAX,
+)
 from tether_core.idempotency import Delivery
 from tether_core.pulled import Pulled
 
+from tether_stores import excess_deliveries
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
@@ -65,6 +72,7 @@ class Recording(msgspec.Struct, frozen=True):
         event: Lower case, "" where there was none.
         content_type: The media type of the body.
         body: The bytes as they came.
+        report_class: See `tether_core.excess`; "" where rows are not bounded.
     """
 
     key: bytes
@@ -76,6 +84,7 @@ class Recording(msgspec.Struct, frozen=True):
     event: str
     content_type: str
     body: bytes
+    report_class: str = ""
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -303,7 +312,8 @@ async def record(
             sent, so a pulled row whose key is on record is a repeat whatever its content.
 
     Returns:
-        n outcomes in the order of *rows*. Of equal rows the first is recorded, the others are repeats.
+        n outcomes in the order of *rows*. Of equal rows the first is recorded, the others are repeats. What the gateway
+        contradicted and is reported again is inquired at once.
 
     Raises:
         StoreUnreachable: when a row was neither taken nor found, as where somebody deletes it at the same moment.
@@ -320,45 +330,126 @@ async def record(
             "events": [row.event for row in rows],
             "content_types": [row.content_type for row in rows],
             "bodies": [row.body for row in rows],
+            "report_classes": [row.report_class for row in rows],
             "source": source,
             "now": now,
+            "rows_max": ROWS_PER_CLASS_MAX,
+            "identity_checks_max": IDENTITY_CHECKS_PER_DAY_MAX,
         },
     )
     fresh = {bytes(key) for _, key in await cursor.fetchall()}
     times = Counter(row.key for row in rows)
     looked_up = [key for key, count in times.items() if count > 1 or key not in fresh]
     standing = await _on_record(conn, looked_up) if looked_up else {}
-    outcomes: list[Delivery] = []
+    again = _Again()
+    outcomes: list[Delivery | None] = []
     for row in rows:
-        if row.key not in standing:
-            if row.key not in fresh:
-                raise StoreUnreachable("postgres", why="a row neither new nor on record")
-            outcomes.append("recorded")
-            continue
-        content, standing_id = standing[row.key]
-        if content != row.content and source == "webhook":
-            outcomes.append(await _record_conflict(conn, row, conflicts_with=standing_id, now=now))
+        found = standing.get(row.key)
+        if found is None:
+            if row.key in fresh:
+                outcomes.append("recorded")
+            else:
+                again.excess.append(row)
+                outcomes.append("counted")
+        elif found.content != row.content and source == "webhook":
+            again.conflicts.append((row, found))
+            outcomes.append(None)
         elif row.key in fresh:
             fresh.discard(row.key)
             outcomes.append("recorded")
         else:
+            again.contradicted |= {found.id} if found.is_contradicted else set()
             outcomes.append("repeated")
+    conflicting = iter(await _record_again(conn, again, now=now))
+    return [next(conflicting) if outcome is None else outcome for outcome in outcomes]
+
+
+class _OnRecord(msgspec.Struct, frozen=True):
+    """What stands under a key."""
+
+    content: bytes
+    id: int
+    is_contradicted: bool
+
+
+class _Again(msgspec.Struct):
+    """Deliveries that bring no notification of their own: what is to be done about them."""
+
+    excess: list[Recording] = []
+    conflicts: list[tuple[Recording, _OnRecord]] = []
+    contradicted: set[int] = set()
+
+
+async def _on_record(conn: Connection, keys: Sequence[bytes]) -> dict[bytes, _OnRecord]:
+    cursor = await conn.execute(_SQL["on_record"], {"keys": list(keys)})
+    return {
+        bytes(key): _OnRecord(bytes(content), row_id, is_contradicted)
+        for key, content, row_id, is_contradicted in await cursor.fetchall()
+    }
+
+
+async def _record_again(conn: Connection, again: _Again, *, now: datetime) -> list[Delivery]:
+    """Keep conflicting deliveries as far as they are kept, count the rest; gives the outcomes of the conflicting ones."""
+    counts = Counter[int]()
+    if again.excess:
+        told = [(row.account, row.notification_id, row.report_class) for row in again.excess]
+        for row_id, contradicted_id in await excess_deliveries.standing_for(conn, told):
+            if row_id is None:
+                raise StoreUnreachable("postgres", why="a row neither new nor on record")
+            counts[row_id] += 1
+            if contradicted_id is not None:
+                again.contradicted.add(contradicted_id)
+    outcomes = await _record_conflicts(conn, again.conflicts, now=now) if again.conflicts else []
+    for (_, found), outcome in zip(again.conflicts, outcomes, strict=True):
+        if outcome == "counted":
+            counts[found.id] += 1
+        if found.is_contradicted:
+            again.contradicted.add(found.id)
+    await excess_deliveries.count(conn, counts, now=now)
+    if again.contradicted:
+        await conn.execute(
+            _SQL["reported_again"],
+            {"ids": sorted(again.contradicted), "again_s": INQUIRE_AGAIN_S, "now": now},
+        )
     return outcomes
 
 
-async def _on_record(conn: Connection, keys: Sequence[bytes]) -> dict[bytes, tuple[bytes, int]]:
-    cursor = await conn.execute(_SQL["on_record"], {"keys": list(keys)})
-    return {bytes(key): (bytes(content), row_id) for key, content, row_id in await cursor.fetchall()}
-
-
-async def _record_conflict(
-    conn: Connection, row: Recording, *, conflicts_with: int, now: datetime
-) -> Delivery:
+async def _record_conflicts(
+    conn: Connection, conflicts: Sequence[tuple[Recording, _OnRecord]], *, now: datetime
+) -> list[Delivery]:
+    rows = list({(row.key, row.content): (row, found) for row, found in conflicts}.values())
     cursor = await conn.execute(
-        _SQL["record_conflict"],
-        {**msgspec.structs.asdict(row), "source": "webhook", "conflicts_with": conflicts_with, "now": now},
+        _SQL["record_conflicts"],
+        {
+            "keys": [row.key for row, _ in rows],
+            "contents": [row.content for row, _ in rows],
+            "accounts": [row.account for row, _ in rows],
+            "kinds": [row.kind for row, _ in rows],
+            "notification_ids": [row.notification_id for row, _ in rows],
+            "statuses": [row.status for row, _ in rows],
+            "events": [row.event for row, _ in rows],
+            "content_types": [row.content_type for row, _ in rows],
+            "bodies": [row.body for row, _ in rows],
+            "report_classes": [row.report_class for row, _ in rows],
+            "conflicts_with": [found.id for _, found in rows],
+            "conflicts_max": CONFLICTS_PER_KEY_MAX,
+            "now": now,
+        },
     )
-    return "conflicting" if await cursor.fetchone() else "repeated"
+    fresh = {(bytes(key), bytes(content)) for key, content in await cursor.fetchall()}
+    kept = set[tuple[bytes, bytes]]()
+    if len(fresh) < len(conflicts):
+        cursor = await conn.execute(_SQL["conflicts_on_record"], {"keys": [row.key for row, _ in rows]})
+        kept = {(bytes(key), bytes(content)) for key, content in await cursor.fetchall()}
+    outcomes: list[Delivery] = []
+    for row, _ in conflicts:
+        one = (row.key, row.content)
+        if one in fresh:
+            fresh.discard(one)
+            outcomes.append("conflicting")
+        else:
+            outcomes.append("repeated" if one in kept else "counted")
+    return outcomes
 
 
 async def claim(conn: Connection, *, now: datetime, limit: int, freeze_s: float) -> list[Claimed]:

@@ -11,7 +11,7 @@ from tether_core import redact
 from tether_core.emp.notification import decode
 from tether_core.errors import IllegalStep, Unreadable
 from tether_core.inbox import InboxState
-from tether_stores import webhook_events
+from tether_stores import excess_deliveries, webhook_events
 from tether_stores.postgres import connection, reading
 from tether_stores.webhook_events import Event
 
@@ -44,6 +44,7 @@ class EventDetail(msgspec.Struct, frozen=True):
         claimed: What the notification says; a signature covers only its id.
         confirmed: The gateway's own word, where it was asked.
         refuted: Whether the gateway denies the claim, so that it had no effect.
+        excess_deliveries: Further deliveries that it stands for, and that are only counted.
         content_type: The media type it came with.
         fields: What it said, personal fields masked, and nothing where it cannot be read; the stored bytes keep the
             original.
@@ -53,6 +54,7 @@ class EventDetail(msgspec.Struct, frozen=True):
     claimed: Word
     confirmed: Word | None
     refuted: bool
+    excess_deliveries: int
     content_type: str
     fields: dict[str, str]
 
@@ -87,6 +89,7 @@ async def one(state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63 - 
     async with reading(state.pool) as conn:
         found = await webhook_events.one(conn, event_id)
         word = await webhook_events.word(conn, event_id)
+        excess = await excess_deliveries.of(conn, event_id)
     if found is None:
         raise NotFoundException("There is no such notification")
     event, content_type, body = found
@@ -101,14 +104,19 @@ async def one(state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63 - 
         claimed,
         None if word is None else Word(word.status, word.error_code, word.reason_code),
         event.outcome == "refuted",
+        excess,
         content_type,
         redact.fields(fields),
     )
 
 
-@post("/{event_id:int}/replay", status_code=202, summary="Put a parked notification back to work")
+@post(
+    "/{event_id:int}/replay",
+    status_code=202,
+    summary="Put a parked or contradicted notification back to work",
+)
 async def replay(state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> dict[str, Any]:
-    """Have a parked notification tried again, from the first step of its ladder."""
+    """Have a parked notification tried again from the first step of its schedule, a contradicted one inquired anew."""
     async with connection(state.pool) as conn:
         if not await webhook_events.replay(conn, event_id, now=state.clock()):
             found = await webhook_events.one(conn, event_id)

@@ -13,13 +13,14 @@ from litestar import MediaType, Response, get, head
 from litestar.datastructures import State
 from tether_core import __version__
 from tether_core.errors import StoreUnreachable, Unavailable
-from tether_stores import objects, redis, telemetry, webhook_events
+from tether_stores import excess_deliveries, objects, redis, telemetry, webhook_events
 from tether_stores.postgres import Pool, SchemaBehind, connection, reading
 
 from tether_web import billing, differences
 from tether_web.metrics import (
     CONTENT_TYPE_LATEST,
     DATABASE_EPOCH,
+    EXCESS_DELIVERIES,
     INBOX_ROWS,
     LOG_LINES_DROPPED,
     OLDEST_WAITING,
@@ -177,9 +178,11 @@ async def _refreshed(refresh: Coroutine[Any, Any, None]) -> bool:
 async def _count_inbox(state: State) -> None:
     async with reading(state.pool) as conn:
         counts = await webhook_events.unfinished(conn)
+        _, excess = await excess_deliveries.tally(conn)
         await differences.observe(conn)
     for name, count in counts.items():
         INBOX_ROWS.labels(name).set(count)
+    EXCESS_DELIVERIES.set(excess)
 
 
 async def _refresh_oldest(state: State) -> None:
@@ -204,6 +207,6 @@ async def _objects_answer(state: State) -> bool:
 # What /metrics refreshes before it answers, each with the names of the metrics it sets.
 _REFRESHED: Final[tuple[tuple[frozenset[str], Callable[[State], Coroutine[Any, Any, None]]], ...]] = (
     (frozenset({"tether_oldest_waiting_seconds"}), _refresh_oldest),
-    (frozenset({"tether_inbox_rows"}) | differences.OBSERVED, _count_inbox),
+    (frozenset({"tether_inbox_rows", "tether_excess_deliveries"}) | differences.OBSERVED, _count_inbox),
     (billing.OBSERVED, billing.observe),
 )

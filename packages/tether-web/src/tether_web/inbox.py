@@ -8,7 +8,7 @@ deliver ──► Redis: seen this key with this content within a day? ── ye
             group commit: one insert for all that wait ──► committed
                │                                              │ after the answer, best effort
                ▼                                              ▼
-            "recorded" | "repeated" | "conflicting"        mark in Redis, ring the worker
+            "recorded" | "repeated" | "conflicting" | "counted"    mark in Redis, ring the worker
 ```
 
 Redis may be wrong in one way only, by forgetting: a mark is written after its row is committed, never before.
@@ -117,7 +117,7 @@ class Inbox:
             row: Verified.
 
         Returns:
-            "recorded", "repeated" or "conflicting"; in each case its row is committed.
+            "recorded", "repeated", "conflicting" or "counted"; in each case its row or its count is committed.
 
         Raises:
             StoreUnreachable: when no commit came within the deadline. The row may still land; the gateway's
@@ -162,7 +162,7 @@ class Inbox:
         for row, outcome in zip(rows, outcomes, strict=True):
             if outcome == "recorded":
                 self._rings_due = True
-            if epoch is not None and outcome != "conflicting" and len(self._marks) < _MARKS_MAX:
+            if epoch is not None and outcome in {"recorded", "repeated"} and len(self._marks) < _MARKS_MAX:
                 self._marks.append((epoch, row.key, row.content))
         if self._after is None:
             self._after = asyncio.create_task(self._afterwards(), context=Context())

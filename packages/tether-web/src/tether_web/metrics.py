@@ -26,6 +26,7 @@ __all__ = [
     "BATCH_ROWS",
     "CONTENT_TYPE_LATEST",
     "DATABASE_EPOCH",
+    "EXCESS_DELIVERIES",
     "INBOX_ROWS",
     "LOG_LINES_DROPPED",
     "NOTIFICATIONS",
@@ -61,6 +62,11 @@ INBOX_ROWS: Final = Gauge(
     "tether_inbox_rows",
     "Notifications that are not done with, by state, as last seen by /metrics; parked ones want a person.",
     ["state"],
+    multiprocess_mode="mostrecent",
+)
+EXCESS_DELIVERIES: Final = Gauge(
+    "tether_excess_deliveries",
+    "Deliveries beyond what is kept of their payment or key, as last seen by /metrics; somebody floods under a genuine signature.",
     multiprocess_mode="mostrecent",
 )
 DATABASE_EPOCH: Final = Gauge(

@@ -8,6 +8,7 @@ gateway's, not our API's: XML echoes, `{"status":"ok"}`, and errors as `{"error"
 |---|---|
 | a genuine notification, new or repeated | 200, with its row committed: XML echo to a form, JSON to JSON |
 | the same key with other content | 200 likewise; kept for a person, not applied |
+| more than is kept of one payment or key | 200 likewise; its count is committed, and what it reports again is inquired |
 | a signature that no secret makes, or no secret configured | 401, and no trace in the inbox |
 | another method / media type or content encoding / more than 64 KiB / unreadable or cut short | 405 / 415 / 413 / 400 |
 | no commit in time, or the store away, or too many waiting | 503 with Retry-After; the gateway comes again |
@@ -23,6 +24,7 @@ from litestar.types import Receive, Scope
 from tether_core.emp.notification import FORM, JSON, Notification, acknowledge, decode, media_type
 from tether_core.emp.signature import Credential, verify
 from tether_core.errors import SignatureMismatch, Unavailable, Unreadable
+from tether_core.excess import report_class
 from tether_core.idempotency import Delivery, identify
 from tether_stores.telemetry import Sampled, logger
 from tether_stores.webhook_events import Recording
@@ -49,7 +51,15 @@ _log = logger("webhooks")
 _sampled = Sampled(_log)
 _outcomes: Final = {
     outcome: NOTIFICATIONS.labels(outcome).inc
-    for outcome in ("recorded", "repeated", "conflicting", "refused", "unreadable", "unavailable")
+    for outcome in (
+        "recorded",
+        "repeated",
+        "conflicting",
+        "counted",
+        "refused",
+        "unreadable",
+        "unavailable",
+    )
 }
 
 
@@ -123,6 +133,7 @@ async def take(inbox: Inbox, body: bytes, *, content_type: str, credentials: Seq
         event=(told.event or "")[:100],
         content_type=media,
         body=body,
+        report_class=report_class(told),
     )
     try:
         delivery = await inbox.deliver(row)

@@ -32,6 +32,7 @@ from tether_worker.completeness import telling
 from tether_worker.confirmation import confirming
 from tether_worker.database_epoch import review_submissions, want_lost_days
 from tether_worker.differences import reviewing
+from tether_worker.excess import announce_excess
 from tether_worker.gateways import open_gateways
 from tether_worker.givebacks import asking_back, giving_back, lapse_givebacks
 from tether_worker.intake import Intake, intake
@@ -137,7 +138,7 @@ def _all_work(
     duties: list[Duty] = []
     if "webhooks" in queues:
         works.append(booking(Booking(pool, settings.policy, clock, random.random)))
-        duties.append(wake_matched(pool, clock=clock))
+        duties += [wake_matched(pool, clock=clock), announce_excess(pool, clock=clock)]
     return works, duties
 
 

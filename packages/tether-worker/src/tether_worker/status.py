@@ -10,6 +10,7 @@ from tether_stores import (
     billing_attempts,
     billing_runs,
     database_epoch,
+    excess_deliveries,
     gateway_accounts,
     givebacks,
     sends,
@@ -76,6 +77,7 @@ class Status(msgspec.Struct, frozen=True):
         conflicting: Deliveries kept aside for a person.
         inquired_again: Of `confirming`: notifications that the gateway contradicted, and that are inquired again.
         contradicted: Notifications that the gateway contradicted to the last; a person may replay them.
+        excess_deliveries: Deliveries beyond what is kept of their payment or key, which are only counted.
         attempts: Billing attempts by state.
         ready: Debits that may be sent, now or later.
         sending: Debits that are being sent.
@@ -96,6 +98,7 @@ class Status(msgspec.Struct, frozen=True):
     attempts: dict[str, int]
     inquired_again: int = 0
     contradicted: int = 0
+    excess_deliveries: int = 0
     ready: int = 0
     sending: int = 0
     runs: list[RunStatus] = []
@@ -123,6 +126,7 @@ async def status(settings: Settings) -> Status:
         connection(pool) as conn,
     ):
         inbox = await webhook_events.tally(conn, now=await moment(conn))
+        _, excess = await excess_deliveries.tally(conn)
         attempts = await billing_attempts.states(conn)
         sending, ready = await sends.standing(conn)
         runs = await billing_runs.unfinished(conn)
@@ -144,6 +148,7 @@ async def status(settings: Settings) -> Status:
         conflicting=inbox.conflicting,
         inquired_again=inbox.inquired_again,
         contradicted=inbox.contradicted,
+        excess_deliveries=excess,
         attempts={state: count for state, (count, _) in sorted(attempts.items())},
         ready=ready,
         sending=sending,
@@ -174,6 +179,8 @@ def show(told: Status) -> None:
     table.add_row("contradicted by the gateway to the last", str(told.contradicted))
     table.add_row("parked for a person", str(told.parked))
     table.add_row("conflicting, kept for a person", str(told.conflicting))
+    if told.excess_deliveries:
+        table.add_row("deliveries beyond what is kept, counted", str(told.excess_deliveries))
     for state, count in told.attempts.items():
         table.add_row(f"attempts {state}", str(count))
     table.add_row("debits ready to be sent", str(told.ready))

@@ -343,7 +343,8 @@ create table webhook_events (
     failures smallint not null,
     -- Of billing_attempts: written by the transaction that holds that row, which is never deleted, so nothing checks it again.
     attempt_id bigint,
-    conflicts_with bigint references webhook_events (id),
+    -- Likewise of webhook_events.
+    conflicts_with bigint,
     confirmed_status text,
     confirmed_error_code text,
     confirmed_reason_code text,
@@ -391,7 +392,8 @@ create index webhook_events_identity_checks on webhook_events (account, received
 
 -- Deliveries beyond what is kept: counted at the row that stands for them.
 create table excess_deliveries (
-    webhook_event_id bigint primary key references webhook_events (id),
+    -- Of webhook_events: a count must not wait for whoever holds that row, which is never deleted.
+    webhook_event_id bigint primary key,
     deliveries bigint not null,
     first_at timestamptz not null,
     last_at timestamptz not null,

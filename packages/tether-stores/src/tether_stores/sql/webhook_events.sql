@@ -12,40 +12,107 @@
 -- Arrays travel in binary, by the placeholder's "b": as text, each of their elements would be quoted and parsed.
 
 -- record --
--- Insert n notifications. Arrays of length n, ordered alike.
+-- Insert n notifications, as far as they are kept (tether_core.excess). Arrays of length n, ordered alike. Two statements at once do
+-- not see each other's rows, so a bound may be passed by what is recorded at the same moment.
 -- Returns id and key of those that are new: 0 to n rows.
 insert into webhook_events (
-    key, content, account, kind, notification_id, status, event, source, content_type, body,
+    key, content, account, kind, notification_id, status, event, source, content_type, body, report_class,
     state, failures, received_at, next_at
 )
 select
     told.key, told.content, told.account, told.kind, told.notification_id, told.status, nullif(told.event, ''),
-    %(source)s, told.content_type, told.body, 'waiting', 0, %(now)s, %(now)s
-from unnest(
-    %(keys)b::bytea[], %(contents)b::bytea[], %(accounts)b::text[], %(kinds)b::text[], %(notification_ids)b::text[],
-    %(statuses)b::text[], %(events)b::text[], %(content_types)b::text[], %(bodies)b::bytea[]
-) as told (key, content, account, kind, notification_id, status, event, content_type, body)
+    %(source)s, told.content_type, told.body, told.report_class, 'waiting', 0, %(now)s, %(now)s
+from (
+    select
+        given.*,
+        dense_rank() over (
+            partition by account, report_class, case when kind = 'kyc' then '' else notification_id end order by key
+        ) as nth
+    from unnest(
+        %(keys)b::bytea[], %(contents)b::bytea[], %(accounts)b::text[], %(kinds)b::text[],
+        %(notification_ids)b::text[], %(statuses)b::text[], %(events)b::text[], %(content_types)b::text[],
+        %(bodies)b::bytea[], %(report_classes)b::text[]
+    ) as given (
+        key, content, account, kind, notification_id, status, event, content_type, body, report_class
+    )
+) as told
+where case
+    when told.report_class = '' then true
+    when told.kind = 'kyc' then told.nth + (
+        select count(*) from (
+            select from webhook_events e
+            where e.kind = 'kyc' and e.account = told.account and e.received_at > %(now)s - interval '1 day'
+            limit %(identity_checks_max)s
+        ) as same
+    ) <= %(identity_checks_max)s
+    else told.nth + (
+        select count(*) from webhook_events e
+        where e.notification_id = told.notification_id and e.account = told.account
+            and e.report_class = told.report_class and e.conflicts_with is null
+    ) <= %(rows_max)s
+end
 order by told.key
 on conflict (key) where conflicts_with is null do nothing
 returning id, key;
 
 -- on_record --
--- What stands under n keys. Returns key, content, id: 0 to n rows.
-select key, content, id from webhook_events where key = any(%(keys)b) and conflicts_with is null;
+-- What stands under n keys. Returns key, content, id, and whether the gateway contradicts it: 0 to n rows.
+select key, content, id, contradicted_count > 0 and state in ('confirming', 'contradicted')
+from webhook_events where key = any(%(keys)b) and conflicts_with is null;
 
--- record_conflict --
--- Keep a delivery whose key is on record with other content. Returns its id, or no row when this very delivery
--- has been kept before.
+-- record_conflicts --
+-- Keep n deliveries whose keys are on record with other content, as far as they are kept (tether_core.excess). Arrays of length n.
+-- Returns key and content of those that are kept now.
 insert into webhook_events (
-    key, content, account, kind, notification_id, status, event, source, content_type, body,
+    key, content, account, kind, notification_id, status, event, source, content_type, body, report_class,
     state, reason, failures, conflicts_with, received_at
 )
-values (
-    %(key)s, %(content)s, %(account)s, %(kind)s, %(notification_id)s, %(status)s, nullif(%(event)s, ''), %(source)s,
-    %(content_type)s, %(body)s, 'conflicting', 'conflicting', 0, %(conflicts_with)s, %(now)s
-)
+select
+    told.key, told.content, told.account, told.kind, told.notification_id, told.status, nullif(told.event, ''),
+    'webhook', told.content_type, told.body, told.report_class, 'conflicting', 'conflicting', 0, told.conflicts_with,
+    %(now)s
+from (
+    select given.*, dense_rank() over (partition by key order by content) as nth
+    from unnest(
+        %(keys)b::bytea[], %(contents)b::bytea[], %(accounts)b::text[], %(kinds)b::text[],
+        %(notification_ids)b::text[], %(statuses)b::text[], %(events)b::text[], %(content_types)b::text[],
+        %(bodies)b::bytea[], %(report_classes)b::text[], %(conflicts_with)b::bigint[]
+    ) as given (
+        key, content, account, kind, notification_id, status, event, content_type, body, report_class, conflicts_with
+    )
+) as told
+where told.nth + (
+    select count(*) from webhook_events e where e.key = told.key and e.conflicts_with is not null
+) <= %(conflicts_max)s
+order by told.key, told.content
 on conflict (key, content) where conflicts_with is not null do nothing
-returning id;
+returning key, content;
+
+-- conflicts_on_record --
+-- Which conflicting deliveries are kept under n keys. Returns key, content: 0 or more rows.
+select key, content from webhook_events where key = any(%(keys)b) and conflicts_with is not null;
+
+-- reported_again --
+-- Inquire at once about n notifications that the gateway contradicted and that were reported again, unless that was done within
+-- %(again_s)s seconds. One that was contradicted to the last begins its schedule anew. A row that somebody works on is left to them.
+with again as (
+    select id
+    from webhook_events
+    where id = any(%(ids)b) and contradicted_count > 0
+        and last_contradicted_at <= %(now)s - make_interval(secs => %(again_s)s)
+        and (
+            state = 'contradicted'
+            or (state = 'confirming' and next_at > %(now)s and (leased_until is null or leased_until <= %(now)s))
+        )
+    order by id
+    for update skip locked
+)
+update webhook_events e
+set
+    inquiries_began_at = case when e.state = 'contradicted' then null else e.inquiries_began_at end,
+    state = 'confirming', next_at = %(now)s
+from again
+where e.id = again.id;
 
 -- guard --
 -- What a claiming transaction sets for itself, and for itself alone, before it claims. A frozen worker cannot sit on

@@ -26,7 +26,7 @@ create index webhook_events_contradicted on webhook_events (id) where state = 'c
 create index webhook_events_identity_checks on webhook_events (account, received_at) where kind = 'kyc';
 
 create table excess_deliveries (
-    webhook_event_id bigint primary key references webhook_events (id),
+    webhook_event_id bigint primary key,
     deliveries bigint not null,
     first_at timestamptz not null,
     last_at timestamptz not null,
