@@ -13,9 +13,9 @@ notifications that are not processed yet **hold**:
 | an open reconciliation difference (`tether_core.differences`) | refunds and voids of the debit |
 
 A notification stops holding when it is processed, because then the ordinary rules know of it, and when the gateway has
-contradicted disputes of the same payment `CONTRADICTIONS` times, at least `CONTRADICTED_APART` apart: whoever can sign
-notifications of one payment cannot freeze its account, and a gateway whose record lags some minutes is waited for. Later status
-inquiries about a contradicted dispute hold nothing.
+contradicted disputes of the same payment `CONTRADICTIONS` times, at least `CONTRADICTIONS_APART_S` apart: whoever can sign
+notifications of one payment cannot freeze its account, however the reports are varied, and a gateway whose record lags some minutes is
+waited for. Later status inquiries about a contradicted dispute hold nothing.
 
 While it is held, a refund is refused when it is ordered, and one that was ordered before is deferred: it is judged again every
 `RETRY_AFTER`. A debit of a run is deferred the same way, and a run that is planned leaves the debtor out with the verdict
@@ -34,12 +34,22 @@ from typing import Final, Literal
 
 import msgspec
 
-__all__ = ["CONTRADICTED_APART", "CONTRADICTIONS", "RETRY_AFTER", "Heard", "Hold", "HoldCode", "refund_hold"]
+from tether_core.confirmation import HOLD_S
+
+__all__ = [
+    "CONTRADICTIONS",
+    "CONTRADICTIONS_APART_S",
+    "RETRY_AFTER",
+    "Heard",
+    "Hold",
+    "HoldCode",
+    "refund_hold",
+]
 
 HoldCode = Literal["dispute_unconfirmed", "return_unconfirmed", "gateway_refund", "difference"]
 
 CONTRADICTIONS: Final = 2
-CONTRADICTED_APART: Final = timedelta(minutes=10)
+CONTRADICTIONS_APART_S: Final = HOLD_S
 # A confirmation takes seconds; where it takes longer, the gateway is away, and nothing is lost by looking less often.
 RETRY_AFTER: Final = timedelta(minutes=2)
 

@@ -383,12 +383,12 @@ async def owing(
     rows = await cursor.fetchall()
     set_aside = of_debtors(overrides, [row[0] for row in rows])
     owing = [_owing(row, set_aside.get(row[0], frozenset())) for row in rows]
-    return await _with_holds(conn, await _with_listings(conn, owing, now=now))
+    return await _with_holds(conn, await _with_listings(conn, owing, now=now), now=now)
 
 
-async def _with_holds(conn: Connection, owing: list[Owing]) -> list[Owing]:
+async def _with_holds(conn: Connection, owing: list[Owing], *, now: datetime) -> list[Owing]:
     """Note whose account a dispute holds that was reported and is not processed."""
-    held = await holds.accounts_held(conn, [one.iban_fingerprint for one in owing])
+    held = await holds.accounts_held(conn, [one.iban_fingerprint for one in owing], now=now)
     if not held:
         return owing
     return [

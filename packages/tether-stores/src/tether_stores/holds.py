@@ -1,9 +1,10 @@
 """What was heard of debits and is not processed yet: one short function per query of `sql/holds.sql`."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
-from tether_core.holds import Heard
+from tether_core.holds import CONTRADICTIONS, CONTRADICTIONS_APART_S, Heard
 
 from tether_stores import differences
 from tether_stores.postgres import Connection
@@ -12,15 +13,17 @@ from tether_stores.queries import load
 __all__ = ["accounts_held", "of_refunds"]
 
 _SQL: Final = load("holds")
+_RULE: Final = {"contradictions": CONTRADICTIONS, "apart_s": CONTRADICTIONS_APART_S}
 
 
-async def of_refunds(conn: Connection, attempt_ids: Sequence[int]) -> dict[int, Heard]:
+async def of_refunds(conn: Connection, attempt_ids: Sequence[int], *, now: datetime) -> dict[int, Heard]:
     """
     What was heard of some debits that their state does not show.
 
     Args:
         conn: Any connection; to decide about a refund, the transaction that holds the debit.
         attempt_ids: The debits.
+        now: The present time.
 
     Returns:
         One for each.
@@ -28,17 +31,21 @@ async def of_refunds(conn: Connection, attempt_ids: Sequence[int]) -> dict[int, 
     if not attempt_ids:
         return {}
     open_kinds = await differences.holding(conn, attempt_ids)
-    cursor = await conn.execute(_SQL["refunds_held"], {"attempt_ids": list(attempt_ids)})
+    cursor = await conn.execute(_SQL["refunds_held"], {"attempt_ids": list(attempt_ids), "now": now, **_RULE})
     return {
         row_id: Heard(dispute=dispute, returned=returned, difference=open_kinds.get(row_id))
         for row_id, dispute, returned in await cursor.fetchall()
     }
 
 
-async def accounts_held(conn: Connection, fingerprints: Sequence[bytes]) -> frozenset[bytes]:
+async def accounts_held(
+    conn: Connection, fingerprints: Sequence[bytes], *, now: datetime
+) -> frozenset[bytes]:
     """The accounts, by fingerprint, of which a dispute of any debit waits to be processed."""
     wanted = sorted({one for one in fingerprints if one})
     if not wanted:
         return frozenset()
-    cursor = await conn.execute(_SQL["accounts_held"], {"fingerprints": wanted}, binary=True)
+    cursor = await conn.execute(
+        _SQL["accounts_held"], {"fingerprints": wanted, "now": now, **_RULE}, binary=True
+    )
     return frozenset(bytes(row[0]) for row in await cursor.fetchall())

@@ -62,7 +62,7 @@ async def one(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**63 
     """The limits of the scheme for one debit."""
     async with reading(state.pool) as conn:
         found = await billing_attempts.exposed(conn, attempt_id)
-        heard = await holds.of_refunds(conn, [attempt_id])
+        heard = await holds.of_refunds(conn, [attempt_id], now=state.clock())
     if found is None:
         raise NotFoundException("There is no such billing attempt")
     hold = refund_hold(heard[attempt_id])

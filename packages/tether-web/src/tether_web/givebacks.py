@@ -121,7 +121,7 @@ async def _order(
         if not verdict.allowed:
             from_on = f" (possible from {verdict.from_on})" if verdict.from_on else ""
             raise IllegalStep("billing attempt", state=f"{verdict.why}{from_on}", step=_STEPS[kind])
-        hold = refund_hold((await holds.of_refunds(conn, [attempt_id]))[attempt_id])
+        hold = refund_hold((await holds.of_refunds(conn, [attempt_id], now=now))[attempt_id])
         if hold is not None:
             raise MoneyHeld(hold.code, why=hold.text, step=_STEPS[kind])
         await _require_account(conn, state, held.debit.account)

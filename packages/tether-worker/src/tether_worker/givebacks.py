@@ -163,7 +163,7 @@ async def _claim(
         if has.watch is not None and not await has.watch.holds(conn):
             return [], 0
         rows = await givebacks.ready(conn, account.name, now=now, limit=limit)
-        heard = await holds.of_refunds(conn, [row.giveback.debit.id for row in rows])
+        heard = await holds.of_refunds(conn, [row.giveback.debit.id for row in rows], now=now)
         outcomes = [
             giveback.claim(
                 row.giveback,

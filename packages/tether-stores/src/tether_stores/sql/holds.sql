@@ -2,7 +2,9 @@
 --
 -- Rows of the inbox are found by the debit's unique_id, which is what their signature covers and what the index
 -- webhook_events_by_notification holds; a debit has few of them, and an account few debits. A parked dispute holds, too: nobody has
--- said yet that it is not true.
+-- said yet that it is not true. Disputes of a payment hold nothing once the gateway has contradicted such reports of it
+-- %(contradictions)s times, the first and the last %(apart_s)s seconds apart, within a day: of all of them together, so that whoever varies a
+-- notification gains no time by it.
 
 -- refunds_held --
 -- What keeps refunds of n debits away. Returns attempt_id, whether a dispute and whether a refund or void waits to be processed.
@@ -17,12 +19,29 @@ select
                 e.event in ('chargeback', 'second_chargeback', 'representment_reversal')
                 or (e.event is null and e.status in ('chargebacked', 'second_chargebacked', 'representment_reversed'))
             )
+    )
+    and not exists (
+        select from webhook_events c
+        where
+            c.notification_id = a.unique_id and c.account = a.account and c.contradicted_count > 0
+            and c.last_contradicted_at > %(now)s - interval '1 day'
+            and (
+                c.event in ('chargeback', 'second_chargeback', 'representment_reversal')
+                or (c.event is null and c.status in ('chargebacked', 'second_chargebacked', 'representment_reversed'))
+            )
+        having
+            sum(c.contradicted_count) >= %(contradictions)s
+            and max(c.last_contradicted_at) - min(c.first_contradicted_at) >= make_interval(secs => %(apart_s)s)
     ),
     exists (
         select from webhook_events e
         where
             e.notification_id = a.unique_id and e.account = a.account and e.kind = 'payment'
             and e.state in ('waiting', 'confirming') and e.event is null and e.status in ('refunded', 'voided')
+            and not (
+                e.contradicted_count >= %(contradictions)s
+                and e.last_contradicted_at - e.first_contradicted_at >= make_interval(secs => %(apart_s)s)
+            )
     )
 from billing_attempts a
 where a.id = any(%(attempt_ids)s);
@@ -41,5 +60,18 @@ where exists (
         and (
             e.event in ('chargeback', 'second_chargeback', 'representment_reversal')
             or (e.event is null and e.status in ('chargebacked', 'second_chargebacked', 'representment_reversed'))
+        )
+        and not exists (
+            select from webhook_events c
+            where
+                c.notification_id = a.unique_id and c.account = a.account and c.contradicted_count > 0
+                and c.last_contradicted_at > %(now)s - interval '1 day'
+                and (
+                    c.event in ('chargeback', 'second_chargeback', 'representment_reversal')
+                    or (c.event is null and c.status in ('chargebacked', 'second_chargebacked', 'representment_reversed'))
+                )
+            having
+                sum(c.contradicted_count) >= %(contradictions)s
+                and max(c.last_contradicted_at) - min(c.first_contradicted_at) >= make_interval(secs => %(apart_s)s)
         )
 );
