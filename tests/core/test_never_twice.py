@@ -3,7 +3,8 @@ The promise, against a gateway that does its worst: nobody is ever debited twice
 
 A model of the gateway takes calls, drops them, takes them late, takes them and says nothing, says that it does not know,
 hides what it took for a while, answers late and twice, and turns us away; with and without a check of its own for
-equal ids. Workers die between any two steps. Runs are planned again and again over the same debtors. All decisions
+equal ids. Workers die between any two steps. Runs are planned again and again over the same debtors. The books go back to an
+older copy of themselves, while calls of the lost history are still under way. All decisions
 are the real ones: eligibility, sending, billing. Only one thing is assumed of the gateway, and it is the one that
 `tether_core.sending` names: what it takes, it takes, and shows, within the settling time.
 
@@ -69,6 +70,11 @@ class World:
         self.items: dict[int, tuple[int, int, int | None]] = {}  # attempt -> debtor, number, retry_of
         self.ledger: list[Taken] = []
         self.healthy = False
+        self.ids: dict[str, int] = {}  # of every attempt there ever was -> debtor
+        self.copy: tuple[dict[int, Send], dict[int, tuple[int, int, int | None]]] | None = None
+        self.back_at: datetime | None = None
+        self.losses = 0
+        self.loses = self.chance.random() < 0.4
         self.cruel = self.chance.random() < 0.7  # takes a second debit under an id that it has
         self.badness = self.chance.choice((0.1, 0.3, 0.6))
 
@@ -208,7 +214,10 @@ class World:
             debtor, due_item="once", number=number, amount_minor=1000, currency="EUR", iban_fingerprint=b""
         )
         self.items[row] = (debtor, number, retry_of)
-        self.books[row] = Send(Attempt(row, "default", told, None, 1000, "EUR"), send_at=self.now)
+        self.ids[told] = debtor
+        send = Send(Attempt(row, "default", told, None, 1000, "EUR"), send_at=self.now)
+        # The lost history may have made it, and submitted it.
+        self.books[row] = send if self.back_at is None else sending.lose_history(send, at=self.back_at).send
 
     def try_again(self) -> None:
         """A debit that came back is tried again, once."""
@@ -252,7 +261,10 @@ class World:
             # Answers are recorded late when the database was away, and now and then twice.
             late_s = self.chance.uniform(0, 3_000) if self.goes_wrong() else 0.0
             for _ in range(2 if self.goes_wrong() else 1):
-                self.at(moment_s + late_s, lambda: self.record(row, told, number=number))
+                self.at(
+                    moment_s + late_s,
+                    lambda: self.record(row, told, number=number, transaction_id=transaction_id),
+                )
 
         if self.goes_wrong() and self.chance.random() < 0.4:
             # The connection dies before a byte has left.
@@ -283,7 +295,50 @@ class World:
 
         self.at(min(arrived_s, end_s), arrive)
 
-    def record(self, row: int, told: GatewayAnswer | GatewaySilent, *, number: int) -> None:
+    # --- us: a database that goes back
+
+    def remember(self) -> None:
+        """Somebody takes a copy of the database."""
+        self.copy = (dict(self.books), dict(self.items))
+
+    def go_back(self) -> None:
+        """The copy is put back, and everything in it that is unfinished is inquired first."""
+        if self.copy is None or not self.loses:
+            return
+        books, items = self.copy
+        for debtor in range(len(IBANS)):
+            known = max((number for of, number, _ in items.values() if of == debtor), default=0)
+            made = max((number for of, number, _ in self.items.values() if of == debtor), default=0)
+            lost = sum(of == debtor for of in self.ids.values()) - known
+            if max(made - known, lost) > sending.LATER_TRIES:
+                return  # more tries than are looked for
+        self.back_at = self.now
+        self.losses += 1
+        self.books = {row: sending.lose_history(send, at=self.now).send for row, send in books.items()}
+        self.items = dict(items)
+
+    def is_of(self, row: int, transaction_id: str) -> bool:
+        """Whether a row is the one that was called or inquired: rows get their ids again."""
+        send = self.books.get(row)
+        return send is not None and send.attempt.transaction_id == transaction_id
+
+    def has_later_try(self, row: int) -> bool:
+        """Whether the gateway may have a later try of a lost history, as `without_later_tries` asks."""
+        debtor, number, _ = self.items[row]
+        if self.back_at is None or any(
+            of == debtor and later > number for of, later, _ in self.items.values()
+        ):
+            return False
+        later_ids = sending.later_ids(
+            debtor, due_item="once", number=number, amount_minor=1000, currency="EUR", iban_fingerprint=b""
+        )
+        return any(self.reconcile(one, named=False) is not None for one in later_ids)
+
+    def record(
+        self, row: int, told: GatewayAnswer | GatewaySilent, *, number: int, transaction_id: str
+    ) -> None:
+        if not self.is_of(row, transaction_id):
+            return
         self.books[row] = sending.record(self.books[row], told, number=number, now=self.now, rules=RULES).send
 
     def lapse(self) -> None:
@@ -301,10 +356,20 @@ class World:
             told = self.reconcile(send.attempt.transaction_id, named=send.attempt.unique_id is not None)
             # Others go on meanwhile: the answer may come when the debit has become ready, or is being sent again.
             took_s = self.chance.uniform(0, 1_200) if self.goes_wrong() else 0.0
-            self.at(self.now_s + took_s, partial(self.settle, row, told, self.now))
+            self.at(
+                self.now_s + took_s, partial(self.settle, row, told, self.now, send.attempt.transaction_id)
+            )
 
-    def settle(self, row: int, told: GatewayAnswer | GatewaySilent | None, asked_at: datetime) -> None:
-        if isinstance(told, GatewaySilent):
+    def settle(
+        self,
+        row: int,
+        told: GatewayAnswer | GatewaySilent | None,
+        asked_at: datetime,
+        transaction_id: str,
+    ) -> None:
+        if isinstance(told, GatewaySilent) or not self.is_of(row, transaction_id):
+            return
+        if told is None and self.has_later_try(row):
             return
         if told is not None and told.unique_id is not None and self.chance.random() < 0.5:
             self.hear(row, told)  # by way of the inbox
@@ -340,12 +405,18 @@ class World:
     # --- the promise
 
     def check(self) -> None:
-        by_id = {send.attempt.transaction_id: self.items[row][0] for row, send in self.books.items()}
-        standing = Counter(by_id[one.transaction_id] for one in self.ledger if one.debits)
+        standing = Counter(self.ids[one.transaction_id] for one in self.ledger if one.debits)
         assert all(count <= 1 for count in standing.values()), f"history {self.seed}: debited twice"
 
     def check_end(self) -> None:
+        known = {send.attempt.transaction_id for send in self.books.values()}
+        # Debtors of whom the gateway has a try that nobody here knows of any more: a person has to look.
+        for_a_person = {
+            self.ids[one.transaction_id] for one in self.ledger if one.transaction_id not in known
+        }
         for row, send in self.books.items():
+            if send.step == "unknown" and self.items[row][0] in for_a_person:
+                continue
             assert send.step == "ended", f"history {self.seed}: attempt {row} is {send.step}"
             mine = [one for one in self.ledger if one.transaction_id == send.attempt.transaction_id]
             if any(one.debits for one in mine):
@@ -377,7 +448,7 @@ def live(seed: int) -> World:
     world = World(seed)
     actions = (
         [world.plan] * 2 + [world.send] * 5 + [world.lapse] * 2 + [world.ask] * 4 + [world.notify] * 2
-        + [world.give_back, world.try_again]
+        + [world.give_back, world.try_again] + [world.remember, world.go_back]
     )  # fmt: skip
     world.plan()
     for _ in range(world.chance.randrange(20, 90)):
@@ -409,6 +480,8 @@ def test_nobody_is_debited_twice_and_every_attempt_ends(start: int) -> None:
             seen[f"sends {min(send.sends, 3)}"] += 1
             seen[send.attempt.state] += 1
         seen["debits"] += len(world.ledger)
+        seen["losses"] += world.losses
     # A model in which nothing happens would prove nothing.
     assert min(seen["sends 1"], seen["sends 2"], seen["chargebacked"], 10 * seen["error"]) > 100, seen
     assert seen["debits"] > 1_500
+    assert seen["losses"] > 200

@@ -12,7 +12,7 @@ import pytest
 from tether_core.eligibility import Terms
 from tether_core.errors import GatewaySilent
 from tether_core.limits import Permit
-from tether_core.sending import Rules
+from tether_core.sending import Rules, transaction_id
 from tether_sandbox.gateway import Faults, Setup, Simulator, running
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import billing_runs, database_epoch
@@ -23,6 +23,7 @@ from tether_stores.redis import open_redis
 from tether_stores.redis_limits import Limiter
 from tether_stores.settings import Settings
 from tether_worker import billing as worker
+from tether_worker import gateway
 from tether_worker.asking import Asking, limited, parties_of
 from tether_worker.billing import Billing, claim, send_until
 from tether_worker.database_epoch import review, want_lost_days
@@ -205,6 +206,52 @@ async def test_what_the_lost_history_submitted_is_found_and_the_rest_is_submitte
     await world.watch.probe(world.pool)
     assert await world.send() == 2
     assert simulator.sums()["debited_twice"] == []
+
+
+async def test_a_later_try_of_the_lost_history_keeps_the_earlier_one_back(
+    world: World, simulator: Simulator
+) -> None:
+    """
+    The lost history had the first try refused and made a second, which the gateway took.
+
+    "Not found" for the first is true, and submitting it would debit the due item twice.
+    """
+    run_id = await world.run(2)
+    cursor = await world.conn.execute("select min(id) from billing_attempts")
+    ((first,),) = await cursor.fetchall()
+    # As the lost history had them: the second try of one debtor was submitted.
+    cursor = await world.conn.execute(
+        "select debtor_id, due_item, amount_minor, currency, iban_fingerprint from billing_attempts where id = %s",
+        (first,),
+        binary=True,
+    )
+    ((debtor_id, due_item, amount_minor, currency, fingerprint),) = await cursor.fetchall()
+    later = transaction_id(
+        debtor_id,
+        due_item=due_item,
+        number=2,
+        amount_minor=amount_minor,
+        currency=currency,
+        iban_fingerprint=fingerprint,
+    )
+    (one, _) = sorted(await world.claim(run_id), key=lambda one: one.id)
+    opened = await world.billing.gateways.get("default")
+    assert opened is not None
+    await gateway.sale(opened, msgspec.structs.replace(one.debit, transaction_id=later))
+    await world.conn.execute(
+        "update billing_attempts set sends = 0, sent_at = null, send_at = created_at, leased_until = null"
+    )
+    await world.go_back()
+    await world.watch.probe(world.pool)
+    assert not await review(world.pool, now=world.now)
+    for _ in range(12):
+        world.now += timedelta(minutes=5)
+        while await reconcile(world.asking, rules=RULES):
+            pass
+    assert [(state, is_ready) for state, _, is_ready, _ in await world.states()] == [
+        ("unknown", False),
+        ("unknown", True),
+    ]
 
 
 async def test_a_large_review_goes_on_where_it_was_left(world: World) -> None:

@@ -97,6 +97,7 @@ from tether_core.not_found import FirstAnswer, Inquiry, judge
 __all__ = [
     "CAUSES",
     "DUE_ITEM",
+    "LATER_TRIES",
     "LIFE",
     "After",
     "Rules",
@@ -106,6 +107,7 @@ __all__ = [
     "claim",
     "defer",
     "lapse",
+    "later_ids",
     "lose_history",
     "record",
     "resolve",
@@ -173,6 +175,8 @@ CREDENTIALS: Final = "110"
 # A debit whose call submitted nothing rests so long; twice as long each time, up to five minutes.
 _REST_S: Final = 1.0
 _REST_MAX_S: Final = 300.0
+# So many later tries of a lost history are looked for; each needs a refusal before it and a person or a plan after it.
+LATER_TRIES: Final = 2
 DUE_ITEM: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,31}")
 
 
@@ -291,6 +295,39 @@ def transaction_id(
         raise InvalidRequest("give 1 to 32 of a-z, 0-9, point and hyphen, e.g. 2026-03", field="due_item")
     told = f"{debtor_id} {due_item} {number} {amount_minor} {currency} ".encode() + iban_fingerprint
     return f"tether-{debtor_id}-{due_item}-{number}-{blake2b(told, digest_size=5, person=b'attempt').hexdigest()}"
+
+
+def later_ids(
+    debtor_id: int, *, due_item: str, number: int, amount_minor: int, currency: str, iban_fingerprint: bytes
+) -> tuple[str, ...]:
+    """
+    The ids that later tries at a due item have, should a lost history have made any.
+
+    Such a history may have seen a try refused and made another one, which the gateway took. "Not found" for the first then
+    says nothing about the due item.
+
+    Args:
+        debtor_id: As in `transaction_id`.
+        due_item: As there.
+        number: Of the try that is known.
+        amount_minor: As there.
+        currency: As there.
+        iban_fingerprint: As there.
+
+    Returns:
+        The ids of the next `LATER_TRIES` tries.
+    """
+    return tuple(
+        transaction_id(
+            debtor_id,
+            due_item=due_item,
+            number=number + further,
+            amount_minor=amount_minor,
+            currency=currency,
+            iban_fingerprint=iban_fingerprint,
+        )
+        for further in range(1, LATER_TRIES + 1)
+    )
 
 
 def claim(send: Send, *, now: datetime, identity: str = UNKNOWN, rules: Rules = _RULES) -> Send:

@@ -33,6 +33,7 @@ from tether_stores.telemetry import logger
 __all__ = [
     "Bounds",
     "Current",
+    "LatestTry",
     "LostDays",
     "Review",
     "Watch",
@@ -40,6 +41,7 @@ __all__ = [
     "current",
     "inquire_attempts_anew",
     "inquire_orders_anew",
+    "latest_tries",
     "lists_to_want",
     "lists_wanted",
     "made_again",
@@ -103,6 +105,29 @@ class Review(msgspec.Struct, frozen=True):
     orders_to: int
     attempts_reviewed_to: int
     orders_reviewed_to: int
+
+
+class LatestTry(msgspec.Struct, frozen=True):
+    """
+    The latest known try at a due item that a lost history may have tried again.
+
+    Attributes:
+        id: The attempt.
+        debtor_id: Who pays.
+        due_item: What is owed.
+        number: Of the try.
+        amount_minor: Whole minor units.
+        currency: ISO 4217.
+        iban_fingerprint: Of the account.
+    """
+
+    id: int
+    debtor_id: int
+    due_item: str
+    number: int
+    amount_minor: int
+    currency: str
+    iban_fingerprint: bytes
 
 
 class LostDays(msgspec.Struct, frozen=True):
@@ -541,6 +566,12 @@ async def made_again(
         _SQL["made_again"], {"run_id": run_id, "debtor_ids": list(debtor_ids), "debtors_to": debtors_to}
     )
     return [row_id for (row_id,) in await cursor.fetchall()]
+
+
+async def latest_tries(conn: Connection, ids: Sequence[int]) -> list[LatestTry]:
+    """Of some debits those that are the latest known try at a due item of a debtor older than the current epoch."""
+    cursor = await conn.execute(_SQL["latest_tries"], {"ids": list(ids)}, binary=True)
+    return [LatestTry(*row) for row in await cursor.fetchall()]
 
 
 async def lists_to_want(conn: Connection) -> LostDays | None:

@@ -32,6 +32,7 @@ from tether_stores.postgres import Connection, transaction
 from tether_worker import rounds
 from tether_worker.asking import Asking
 from tether_worker.differences import compare_report
+from tether_worker.lost_history import without_later_tries
 from tether_worker.pulls import take_in
 from tether_worker.rounds import Again, Reply, Round
 from tether_worker.work import Work
@@ -99,7 +100,7 @@ async def reconcile(has: Asking, *, rules: Rules = _RULES, limit: int = BATCH_MA
     asked = await rounds.ask(has, billing_attempts.ASKS, limit=limit)
     if not asked.replies:
         return 0
-    found = [_read(one) for one in asked.replies]
+    found = [_read(one) for one in await without_later_tries(has, asked.replies)]
     now = has.clock()
     async with transaction(has.pool) as conn:
         # All of them first, in the order of their ids, as whoever books does.

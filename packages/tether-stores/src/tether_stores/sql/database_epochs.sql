@@ -140,6 +140,20 @@ where
     and sends = 0 and sent_at is null
 order by id;
 
+-- latest_tries --
+-- Of n debits those that are the latest known try at a due item of a debtor older than the current epoch. Returns id,
+-- debtor_id, due_item, try_number, amount_minor, currency, iban_fingerprint.
+select a.id, a.debtor_id, a.due_item, a.try_number, a.amount_minor, a.currency, a.iban_fingerprint
+from billing_attempts a
+join database_epochs e on e.ended_at is null
+where
+    a.id = any(%(ids)s) and a.debtor_id <= e.debtors_to and a.run_id is not null and a.due_item is not null
+    and not exists (
+        select from billing_attempts later
+        where later.debtor_id = a.debtor_id and later.due_item = a.due_item and later.try_number > a.try_number
+    )
+order by a.id;
+
 -- lists_to_want --
 -- The current epoch where the gateway's lists of the lost days are still to be wanted, held for that. 0 or 1 row: number,
 -- lost_since_at, began_at.
