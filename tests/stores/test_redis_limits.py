@@ -7,8 +7,10 @@ import redis as sync_redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tether_core import limits as rules
+from tether_core import throttle as throttles
 from tether_core.errors import InvalidRequest
 from tether_core.limits import Breaker, BreakerPolicy, Limits, Permit
+from tether_core.throttle import Throttle
 from tether_sandbox.services import Services
 from tether_stores import redis_limits
 from tether_stores.queries import read_lua
@@ -37,26 +39,36 @@ def shares(draw: st.DrawFn) -> Limits:
 
 @given(
     limits=shares(),
-    steps=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 60), pauses), max_size=40),
+    steps=st.lists(
+        st.tuples(st.integers(0, 2), st.integers(1, 60), pauses, st.none() | st.floats(0, 1_000)), max_size=40
+    ),
 )
 @QUICK
-def test_the_script_and_the_core_take_alike(
-    redis_url: str, limits: Limits, steps: list[tuple[int, int, float]]
+def test_the_scripts_and_the_core_take_and_slow_down_alike(
+    redis_url: str, limits: Limits, steps: list[tuple[int, int, float, float | None]]
 ) -> None:
     """If the two spellings differ, the cluster keeps another rate than the one that was proven, and nobody sees it."""
     with sync_redis.Redis.from_url(redis_url) as client:
-        client.delete("bucket")
+        client.delete("bucket", "throttle")
         script = client.register_script(read_lua("take"))
+        slower = client.register_script(read_lua("throttle"))
         now_s = 1_700_000_000.0
-        bucket = rules.empty(limits, now_s=now_s)
-        for place, wanted, pause in [(0, 1, 0.0), *steps]:
+        bucket, throttle = rules.empty(limits, now_s=now_s), Throttle()
+        for place, wanted, pause, asked_s in [(0, 1, 0.0, None), *steps]:
             now_s += pause
+            if asked_s is not None:
+                throttle = throttles.lowered(throttle, asked_s=asked_s, now_s=now_s)
+                arguments = redis_limits._throttle_arguments(asked_s, now_s=now_s)
+                part, ends_s = map(float, slower(keys=["throttle"], args=arguments))
+                assert (part, now_s + ends_s) == pytest.approx((throttle.part, throttle.until_s), abs=1e-6)
             share = limits.shares[place % len(limits.shares)].name
-            bucket, grant = rules.take(bucket, share=share, wanted=wanted, now_s=now_s, shares=limits)
+            bucket, grant = rules.take(
+                bucket, share=share, wanted=wanted, now_s=now_s, shares=limits, throttle=throttle
+            )
             arguments = redis_limits._take_arguments(share=share, wanted=wanted, shares=limits, now_s=now_s)
-            granted, wait_s = script(keys=["bucket"], args=arguments)
+            granted, wait_s, *_ = script(keys=["bucket", "throttle"], args=arguments)
             assert granted == grant.granted
-            assert float(wait_s) == pytest.approx(grant.wait_s, abs=1e-9)
+            assert float(wait_s) == pytest.approx(grant.wait_s, abs=1e-6)
             at, pool, *levels = map(float, client.get("bucket").split())
             assert (at, pool) == pytest.approx((bucket.at_s, bucket.pool), abs=1e-9)
             assert levels == pytest.approx(
@@ -113,6 +125,51 @@ def test_the_script_and_the_core_trust_alike(
             )
             script(keys=["breaker"], args=arguments)
             assert _stored(client) == breaker
+
+
+async def test_a_gateway_that_asks_for_fewer_requests_slows_all_nodes_down(redis_url: str) -> None:
+    """A node that did not get the 429 itself would go on at the whole rate, and the gateway refuses everybody then."""
+    async with (
+        open_redis(redis_url, name="a", timeout_s=PATIENT_S) as one,
+        open_redis(redis_url, name="b", timeout_s=PATIENT_S) as other,
+    ):
+        first, second = Limiter(one), Limiter(other)
+        await first.slow_down("throttled", asked_s=60.0)
+        for _ in range(20):  # calls that were under way say it again, and lower nothing further
+            await second.slow_down("throttled", asked_s=0.0)
+        grant = await second.take("throttled", share="billing", wanted=1, shares=SHARED)
+        assert grant.granted == 0
+        assert 50 < grant.wait_s <= 60
+        (seen,) = await standing(one, ["throttled"])
+        assert (seen.rate_part, 50 < seen.paused_for_s <= 60) == (0.0, True)
+        assert (await second.take("another", share="billing", wanted=1, shares=SHARED)).wait_s < 1
+        # A Redis that is emptied learns it anew from the first node that asks for calls.
+        await one.delete("tether:throttle:throttled", "tether:bucket:throttled")
+        assert (await second.take("throttled", share="billing", wanted=1, shares=SHARED)).granted == 0
+        fresh = Limiter(one)
+        assert (await fresh.take("throttled", share="billing", wanted=1, shares=SHARED)).wait_s > 50
+        stored = await one.get("tether:throttle:throttled")
+        assert stored is not None
+        assert float(stored.split()[0]) == 0.5
+        assert (
+            0 < await one.pttl("tether:throttle:throttled") <= 661_000
+        )  # and it is forgotten when it has recovered
+
+
+async def test_without_redis_a_node_slows_down_by_itself(redis_url: str) -> None:
+    """Redis may be away when the gateway asks for fewer requests; what a node heard it must keep to."""
+    clock_s = [1_000.0]
+    async with open_redis("redis://127.0.0.1:1/0", name="away", timeout_s=1) as away:
+        node = Limiter(away, nodes_max=1, clock_s=lambda: clock_s[0])
+        await node.slow_down("default", asked_s=30.0)
+        clock_s[0] += 29
+        assert (await node.take("default", share="billing", wanted=1, shares=SHARED)).wait_s == 1.0
+        clock_s[0] += 2
+        assert (await node.take("default", share="billing", wanted=1, shares=SHARED)).granted == 1
+        clock_s[0] += 1_000
+        await node.take("default", share="billing", wanted=1, shares=SHARED)
+        clock_s[0] += 1
+        assert (await node.take("default", share="billing", wanted=50, shares=SHARED)).granted > 1
 
 
 async def test_two_nodes_share_one_rate(redis_url: str) -> None:

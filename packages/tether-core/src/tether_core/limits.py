@@ -15,6 +15,8 @@ unused flows into a common pool, from which others may draw up to their own ceil
 
 Every level starts empty, so a state that was lost and made anew grants nothing extra.
 
+Where the gateway asks for fewer requests, all rates are multiplied by one part; see `tether_core.throttle`.
+
 The arithmetic, for whoever has to write it again (in a Redis script, say); capacity(rate) = 1 + rate * burst_s:
 
 ```text
@@ -64,6 +66,8 @@ from typing import Final, Literal
 import msgspec
 
 from tether_core.errors import InvalidRequest
+from tether_core.throttle import Throttle, part
+from tether_core.throttle import wait_s as pause_s
 
 __all__ = [
     "LIFE",
@@ -81,12 +85,14 @@ __all__ = [
     "empty",
     "limits",
     "report",
+    "scaled",
     "take",
 ]
 
 # A level that should be whole may miss it by the last bits of a float; without this, a caller would be told to wait
 # for nothing. It is worth less than a call in a billion.
 _WHOLE_ENOUGH: Final = 1e-9
+_WHOLE_RATE: Final = Throttle()
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -208,6 +214,21 @@ def divided(shares: Limits, *, by: int) -> Limits:
     return Limits(tuple(parts), shares.burst_s)
 
 
+def scaled(shares: Limits, *, part: float) -> Limits:
+    """
+    A part of the limits, such as `tether_core.throttle.part` says.
+
+    Args:
+        shares: The account's limits.
+        part: 0.0 to 1.0; with 0.0 nothing is granted.
+
+    Returns:
+        The same shares with this part of each rate.
+    """
+    parts = (Share(s.name, s.guaranteed_per_s * part, s.ceiling_per_s * part) for s in shares.shares)
+    return Limits(tuple(parts), shares.burst_s)
+
+
 def empty(shares: Limits, *, now_s: float) -> Bucket:
     """
     The bucket to begin with: nothing is saved up.
@@ -222,7 +243,15 @@ def empty(shares: Limits, *, now_s: float) -> Bucket:
     return Bucket(now_s, tuple(Level() for _ in shares.shares))
 
 
-def take(bucket: Bucket, *, share: str, wanted: int, now_s: float, shares: Limits) -> tuple[Bucket, Grant]:
+def take(
+    bucket: Bucket,
+    *,
+    share: str,
+    wanted: int,
+    now_s: float,
+    shares: Limits,
+    throttle: Throttle = _WHOLE_RATE,
+) -> tuple[Bucket, Grant]:
     """
     Ask for calls.
 
@@ -232,6 +261,7 @@ def take(bucket: Bucket, *, share: str, wanted: int, now_s: float, shares: Limit
         wanted: How many calls would be made at once, 1 or more; fewer may be granted.
         now_s: The present moment, of the clock that all callers share.
         shares: The account's limits.
+        throttle: How much of them may be used.
 
     Returns:
         The state to keep, whether or not anything was granted, and the grant.
@@ -242,7 +272,11 @@ def take(bucket: Bucket, *, share: str, wanted: int, now_s: float, shares: Limit
     place = next((place for place, known in enumerate(shares.shares) if known.name == share), None)
     if place is None:
         raise InvalidRequest(f"there is no share called {share}", field="share")
+    now_part = part(throttle, now_s=now_s)
+    shares = scaled(shares, part=now_part)
     bucket = _refilled(bucket, now_s=now_s, shares=shares)
+    if not now_part:
+        return bucket, Grant(0, pause_s(throttle, now_s=now_s))
     level = bucket.levels[place]
     granted = min(wanted, math.floor(min(level.ceiling, level.own + bucket.pool) + _WHOLE_ENOUGH))
     from_own = min(level.own, granted)

@@ -48,6 +48,7 @@ SHARE: Final = "reconciliation"
 QUESTIONS_MAX: Final = 16
 # A question that would wait longer than this for its turn is better asked by the next run.
 _TURN_MAX_S: Final = 30.0
+_LOOK_S: Final = 1.0
 
 
 class Party(msgspec.Struct, frozen=True):
@@ -131,6 +132,8 @@ def limited(limiter: Limiter) -> Permit:
         try:
             yield
         except GatewaySilent as silent:
+            if silent.slow_down_s is not None:
+                await limiter.slow_down(account, asked_s=silent.slow_down_s)
             await limiter.report(account, told, failed=[silent.is_failure])
             raise
         except InvalidRequest:  # a refusal is an answer
@@ -151,7 +154,7 @@ async def _turn(limiter: Limiter, party: Party, queue: asyncio.Lock) -> None:
             grant = await limiter.take(party.name, share=SHARE, wanted=1, shares=party.limits)
             if grant.granted:
                 return
-            await asyncio.sleep(grant.wait_s)
+            await asyncio.sleep(min(grant.wait_s, _LOOK_S))
 
 
 def parties_of(

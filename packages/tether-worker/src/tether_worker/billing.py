@@ -61,6 +61,7 @@ __all__ = [
     "leave",
     "record",
     "send_until",
+    "slow_down",
 ]
 
 SHARE: Final = "billing"
@@ -640,12 +641,26 @@ def _is_of(row: Row | None, claim: Claim) -> bool:
 
 
 async def _report(has: Billing, brought: Sequence[Told]) -> None:
-    """Tell the breaker how calls ended; an answer of any kind is none of its business."""
+    """Tell breaker and limiter how calls ended."""
     ended: dict[tuple[str, Permit], list[bool | None]] = {}
     for one in brought:
+        await slow_down(has, one.account, one.answer)
         ended.setdefault((one.account, one.claim.permit), []).append(is_failure(one.answer))
     for (account, permit), failed in ended.items():
         await has.limiter.report(account, permit, failed=failed)
+
+
+async def slow_down(has: Billing, account: str, answer: GatewayAnswer | GatewaySilent) -> None:
+    """
+    Lower the rate of an account where its gateway asks for fewer requests.
+
+    Args:
+        has: What sending needs.
+        account: The account.
+        answer: What a call has brought.
+    """
+    if isinstance(answer, GatewaySilent) and answer.slow_down_s is not None:
+        await has.limiter.slow_down(account, asked_s=answer.slow_down_s)
 
 
 def is_failure(answer: GatewayAnswer | GatewaySilent) -> bool | None:

@@ -42,7 +42,7 @@ from tether_stores.telemetry import logger
 
 from tether_worker import gateway, rounds
 from tether_worker.asking import Asking
-from tether_worker.billing import BEGIN_S, Billing, Leave, is_failure, leave
+from tether_worker.billing import BEGIN_S, Billing, Leave, is_failure, leave, slow_down
 from tether_worker.rounds import Again, Reply, Round
 from tether_worker.upkeep import Duty
 from tether_worker.work import Work
@@ -50,6 +50,8 @@ from tether_worker.work import Work
 __all__ = ["ask_back", "asking_back", "give_back", "giving_back", "lapse_givebacks", "write"]
 
 _BATCH_MAX: Final = 16
+# A pause of the account may end sooner than it was said to: look again after this long.
+_LOOK_S: Final = 1.0
 _LAPSE_MAX: Final = 100
 # For so long an order waits for its turn among debits, in seconds; then the next look tries again.
 _TURN_MAX_S: Final = 5.0
@@ -151,7 +153,7 @@ async def _turn(has: Billing, account: GatewayAccount) -> Leave | None:
         if allowed.wait_s is None or monotonic() >= end_s:
             return None
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(has.stopping.wait(), max(allowed.wait_s, 0.001))
+            await asyncio.wait_for(has.stopping.wait(), min(max(allowed.wait_s, 0.001), _LOOK_S))
 
 
 async def _claim(
@@ -260,6 +262,8 @@ async def _report(
     answers: Collection[GatewayAnswer | GatewaySilent],
 ) -> None:
     failed = [is_failure(one) for one in answers]
+    for one in answers:
+        await slow_down(has, account.name, one)
     if failed:
         await has.limiter.report(account.name, permit, failed=failed)
 

@@ -3,24 +3,48 @@
 -- The arithmetic of tether_core.limits, once more, where all nodes meet; a test holds both against each other.
 --
 -- KEYS[1]   the bucket: "at pool own ceiling own ceiling ...", all with 17 digits, so that nothing is lost on the way
+-- KEYS[2]   the throttle: "part until"; none means the whole rate
 -- ARGV[1]   place of the share, from 1
 -- ARGV[2]   calls wanted
 -- ARGV[3]   burst in seconds
--- ARGV[4]   sum of the guaranteed rates
--- ARGV[5]   how long an unused bucket is kept, in milliseconds; one that is lost begins empty and grants nothing extra
--- ARGV[6]   the moment in seconds, or "" for the server's own; given only by tests
--- ARGV[7..] guaranteed and ceiling rate of each share
--- Returns granted, and the seconds until one more may be granted, as text.
+-- ARGV[4]   how long an unused bucket is kept, in milliseconds; one that is lost begins empty and grants nothing extra
+-- ARGV[5]   the moment in seconds, or "" for the server's own; given only by tests
+-- ARGV[6]   in how many seconds a lowered rate is whole again; tether_core.throttle
+-- ARGV[7]   the longest pause of a throttle; a longer one says that the clock was set back
+-- ARGV[8,9] the throttle that the caller knows of: its part and the seconds to the end of its pause, or "". A Redis that
+--           was emptied learns it anew from this.
+-- ARGV[10..] guaranteed and ceiling rate of each share
+-- Returns granted, the seconds until one more may be granted, and the throttle's part and seconds to the end of its pause,
+-- all as text; "" where the rate is not lowered.
 
-local place, wanted, burst, total = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local now = tonumber(ARGV[6])
+local place, wanted, burst = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local now = tonumber(ARGV[5])
 if not now then
   local time = redis.call('TIME')
   now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 end
-local count = (#ARGV - 6) / 2
-local function guaranteed(share) return tonumber(ARGV[5 + 2 * share]) end
-local function ceiling(share) return tonumber(ARGV[6 + 2 * share]) end
+local count = (#ARGV - 9) / 2
+
+local part, ends = 1, nil
+local recover, pause_max = tonumber(ARGV[6]), tonumber(ARGV[7])
+local throttle = redis.call('GET', KEYS[2])
+if throttle then
+  local first, second = string.match(throttle, '(%S+) (%S+)')
+  part, ends = tonumber(first), tonumber(second)
+elseif ARGV[8] ~= '' then
+  part, ends = tonumber(ARGV[8]), now + tonumber(ARGV[9])
+  local keep_ms = math.ceil((ends - now + recover) * 1000)
+  if keep_ms > 0 then redis.call('SET', KEYS[2], string.format('%.17g %.17g', part, ends), 'PX', keep_ms) end
+end
+local rate = 1
+if ends then
+  local paused = now < ends and ends - now <= pause_max
+  rate = paused and 0 or math.min(1, part + math.max(0, now - ends) / recover)
+end
+local function guaranteed(share) return tonumber(ARGV[8 + 2 * share]) * rate end
+local function ceiling(share) return tonumber(ARGV[9 + 2 * share]) * rate end
+local total = 0
+for share = 1, count do total = total + guaranteed(share) end
 local function capacity(rate) return 1 + rate * burst end
 
 local told = {}
@@ -43,14 +67,17 @@ for share = 1, count do
 end
 local pool = math.min(told[2] + spilled, capacity(total))
 
-local granted = math.min(wanted, math.floor(math.min(ceilings[place], own[place] + pool) + 1e-9))
+local granted = 0
+if rate > 0 then granted = math.min(wanted, math.floor(math.min(ceilings[place], own[place] + pool) + 1e-9)) end
 local from_own = math.min(own[place], granted)
 own[place] = own[place] - from_own
 ceilings[place] = math.max(ceilings[place] - granted, 0)
 pool = math.max(pool - (granted - from_own), 0)
 
 local wait = 0
-if granted < wanted then
+if rate == 0 then
+  wait = ends - now
+elseif granted < wanted then
   local growth = 0
   for share = 1, count do
     if share ~= place and own[share] >= capacity(guaranteed(share)) then growth = growth + guaranteed(share) end
@@ -64,5 +91,6 @@ for share = 1, count do
   kept[#kept + 1] = string.format('%.17g', own[share])
   kept[#kept + 1] = string.format('%.17g', ceilings[share])
 end
-redis.call('SET', KEYS[1], table.concat(kept, ' '), 'PX', ARGV[5])
-return {granted, string.format('%.17g', wait)}
+redis.call('SET', KEYS[1], table.concat(kept, ' '), 'PX', ARGV[4])
+if not ends then return {granted, string.format('%.17g', wait), '', ''} end
+return {granted, string.format('%.17g', wait), string.format('%.17g', part), string.format('%.17g', ends - now)}
