@@ -12,7 +12,9 @@ from tether_core.emp.signature import sign
 from tether_core.jobs import PLAN, SEND
 from tether_sandbox.gateway import scripted_iban
 from tether_sandbox.uploads import Owed, seed_upload
+from tether_stores import gateway_calls
 from tether_stores.gateway_accounts import GatewayAccount, new_key, put
+from tether_stores.gateway_calls import CallCounts
 from tether_stores.postgres import open_pool
 from tether_stores.redis import open_redis
 from tether_stores.redis_limits import Limiter
@@ -335,6 +337,13 @@ async def test_metrics_show_breaker_and_limits(api: httpx.AsyncClient, redis_url
         limiter = Limiter(cache)
         permit = await limiter.ask("default")
         await limiter.report("default", permit, failed=[True] * 20)
+        await limiter.slow_down("default", asked_s=60.0)
+        for _ in range(2):
+            counted = CallCounts(replaced={"before_response": 2}, not_submitted={"dns": 1})
+            await gateway_calls.add(cache, {"default": counted})
     text = (await api.get("/metrics")).text
     assert 'tether_gateway_breaker{account="default",state="open"} 1.0' in text
     assert 'tether_gateway_breaker{account="default",state="closed"} 0.0' in text
+    assert 'tether_gateway_rate_part{account="default"} 0.0' in text
+    assert 'tether_gateway_connections_replaced{account="default",phase="before_response"} 4.0' in text
+    assert 'tether_gateway_not_submitted{account="default",cause="dns"} 2.0' in text

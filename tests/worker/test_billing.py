@@ -166,6 +166,13 @@ async def send(has: Billing) -> int:
     return await send_until(has, end_s=monotonic() + 20)
 
 
+async def claim_all(has: Billing, conn: Connection, run_id: int) -> tuple[int, int]:
+    """Submit once what may be submitted now; gives how many calls were begun, and how many debits are left."""
+    begun = await send_until(has, end_s=monotonic() + 0.3)
+    left = sum(one.sends == 0 for one in await attempts(conn, run_id))
+    return begun, left
+
+
 # --- planning --------------------------------------------------------------------------------------------------------
 
 
@@ -539,6 +546,27 @@ async def test_a_gateway_that_fails_is_left_alone(
     assert states.count("pending") > 100
     async with open_redis(redis_url, name="tests", timeout_s=20) as cache:
         assert (await standing(cache, ["default"]))[0].breaker == "open"
+
+
+async def test_a_gateway_that_asks_for_fewer_requests_is_called_slower_and_no_try_is_lost(
+    has: Billing, conn: Connection, make: Make, simulator: Simulator, redis_url: str
+) -> None:
+    """Five 429s in a row would end a debit as "not there"; at an unchanged rate every debit of a run gets its five."""
+    simulator.faults(Faults(throttled=1.0))
+    run_id = await make(*owed(30))
+    account = (await has.gateways.accounts())["default"]
+    claims, _ = await claim_all(has, conn, run_id)
+    assert claims
+    async with open_redis(redis_url, name="tests", timeout_s=20) as cache:
+        (seen,) = await standing(cache, ["default"])
+        assert (seen.breaker, seen.failures) == ("closed", 0)  # a gateway that answers is not down
+        assert seen.rate_part < 1
+    assert (await worker.leave(has, account)).calls == 0
+    cursor = await conn.execute(
+        "select distinct state, sends, sends_uncounted from billing_attempts where run_id = %s and sends > 0",
+        (run_id,),
+    )
+    assert await cursor.fetchall() == [("unknown", 1, 1)]  # a web page with 429 proves nothing
 
 
 async def test_a_call_that_comes_too_late_is_not_made(

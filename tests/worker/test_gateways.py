@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
+import pytest
 from tether_core.errors import StoreUnreachable
 from tether_stores.gateway_accounts import GatewayAccount, enable, new_key, put
 from tether_stores.postgres import open_pool
@@ -90,3 +91,39 @@ async def test_rates_are_the_accounts_own(pool: Pool, environment: dict[str, str
         gateways = Gateways(pool, settings=settings(environment), stack=stack, connections_max=1)
         shares = gateways.rates(msgspec.structs.replace(SECOND, billing_per_s=7.0)).shares
     assert [(one.name, one.ceiling_per_s) for one in shares] == [("billing", 7.0), ("reconciliation", 20.0)]
+
+
+async def test_what_calls_became_is_added_up_for_all_workers(
+    pool: Pool, environment: dict[str, str], redis_url: str
+) -> None:
+    """Dead connections were not seen for months, because nobody counted them."""
+    from tether_core.errors import NotSubmitted
+    from tether_stores import gateway_calls
+    from tether_stores.redis import open_redis
+    from tether_worker.gateway import reconcile
+    from tether_worker.gateway_calls import publish_calls
+
+    down = Settings.from_env(
+        environment
+        | {
+            "EMP_API_URL": "http://127.0.0.1:1",
+            "EMP_API_LOGIN": "l",
+            "EMP_API_PASSWORD": "p",
+            "EMP_TERMINAL_TOKEN": "t",
+        }
+    )
+    async with AsyncExitStack() as stack:
+        cache = await stack.enter_async_context(open_redis(redis_url, name="tests", timeout_s=20))
+        for _ in range(2):  # two workers
+            gateways = Gateways(pool, settings=down, stack=stack, connections_max=1)
+            opened = await gateways.get("default")
+            assert opened is not None
+            duty = publish_calls(gateways, cache)
+            for _ in range(2):
+                with pytest.raises(NotSubmitted):
+                    await reconcile(opened, transaction_id="t-1")
+                await duty.do()
+            await duty.do()  # nothing new
+        (seen,) = await gateway_calls.counts(cache, ["default"])
+        assert dict(seen.not_submitted) == {"connect": 4}
+        assert dict(seen.replaced) == {}

@@ -22,7 +22,7 @@ from tether_core.eligibility import Terms, Totals
 from tether_core.errors import IllegalStep, InvalidRequest, OrderedBefore, StoreUnreachable, Unavailable
 from tether_core.jobs import PLAN, SEND, Job
 from tether_core.overrides import Override, require_known
-from tether_stores import billing_runs, gateway_accounts, redis_limits
+from tether_stores import billing_runs, gateway_accounts, gateway_calls, redis_limits
 from tether_stores.billing_runs import Run
 from tether_stores.postgres import Connection, connection, reading, transaction
 from tether_stores.queue import ring
@@ -44,7 +44,15 @@ _SHOWN_MAX: Final = 1_000
 _log = logger("billing")
 
 # What `observe` refreshes.
-OBSERVED: Final = frozenset({"tether_gateway_breaker", "tether_gateway_calls_left"})
+OBSERVED: Final = frozenset(
+    {
+        "tether_gateway_breaker",
+        "tether_gateway_calls_left",
+        "tether_gateway_rate_part",
+        "tether_gateway_connections_replaced",
+        "tether_gateway_not_submitted",
+    }
+)
 
 _BREAKER: Final = Gauge(
     "tether_gateway_breaker",
@@ -56,6 +64,24 @@ _LEFT: Final = Gauge(
     "tether_gateway_calls_left",
     "Calls an account could make at once: of its shares, and of the common pool, as last seen by /metrics.",
     ["account", "share"],
+    multiprocess_mode="mostrecent",
+)
+_RATE_PART: Final = Gauge(
+    "tether_gateway_rate_part",
+    "Part of an account's rate that may be used: 1 all of it, 0 a pause that the gateway asked for.",
+    ["account"],
+    multiprocess_mode="mostrecent",
+)
+_REPLACED: Final = Gauge(
+    "tether_gateway_connections_replaced",
+    "Connections closed because a call did not end with a complete response, by how far it had come. Grows; all workers.",
+    ["account", "phase"],
+    multiprocess_mode="mostrecent",
+)
+_NOT_SUBMITTED: Final = Gauge(
+    "tether_gateway_not_submitted",
+    "Calls that submitted nothing, by cause; their debits are submitted again. Grows; all workers.",
+    ["account", "cause"],
     multiprocess_mode="mostrecent",
 )
 
@@ -521,6 +547,12 @@ async def observe(state: State) -> None:
             _BREAKER.labels(standing.account, name).set(name == standing.breaker)
         for share, left in zip(("billing", "reconciliation", "pool"), standing.left, strict=False):
             _LEFT.labels(standing.account, share).set(left)
+        _RATE_PART.labels(standing.account).set(standing.rate_part)
+    for account, counted in zip(accounts, await gateway_calls.counts(state.cache, accounts), strict=True):
+        for phase, number in counted.replaced.items():
+            _REPLACED.labels(account, phase).set(number)
+        for cause, number in counted.not_submitted.items():
+            _NOT_SUBMITTED.labels(account, cause).set(number)
 
 
 ROUTERS: Final = (

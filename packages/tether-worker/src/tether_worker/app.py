@@ -33,6 +33,7 @@ from tether_worker.confirmation import confirming
 from tether_worker.database_epoch import review_submissions, want_lost_days
 from tether_worker.differences import reviewing
 from tether_worker.excess import announce_excess
+from tether_worker.gateway_calls import publish_calls
 from tether_worker.gateways import open_gateways
 from tether_worker.givebacks import asking_back, giving_back, lapse_givebacks
 from tether_worker.intake import Intake, intake
@@ -166,7 +167,7 @@ async def _asking(
         stepped_s=lambda: clock.stepped_s,
     )
     works: list[Work] = []
-    duties: list[Duty] = []
+    duties: list[Duty] = [publish_calls(gateways, cache)]
     if "webhooks" in queues:
         works.append(confirming(has))
     if "reconciliation" in queues:
@@ -221,6 +222,7 @@ async def _billing(
         try_again(pool, clock=clock),
         review_submissions(pool, clock=clock),
         prune_order_keys(pool, clock=clock),
+        publish_calls(gateways, cache),
     ]
     return [planning(pool, clock=clock), billing(has), giving_back(has)], duties
 

@@ -7,7 +7,7 @@ ones stay open until the process ends, since calls may still be under way on the
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from time import monotonic
 from typing import Final
@@ -20,7 +20,7 @@ from tether_stores.postgres import Pool, connection
 from tether_stores.settings import Settings
 from tether_stores.telemetry import logger
 
-from tether_worker.gateway import Account, Gateway, open_gateway
+from tether_worker.gateway import Account, Calls, Gateway, open_gateway
 
 __all__ = ["Gateways", "open_gateways"]
 
@@ -59,6 +59,7 @@ class Gateways:
         self._clock_s = clock_s
         self._accounts: dict[str, GatewayAccount] = {}
         self._open: dict[str, Gateway] = {}
+        self._calls: dict[str, Calls] = {}
         self._read_at_s = float("-inf")
         self._opening = asyncio.Lock()
 
@@ -98,8 +99,15 @@ class Gateways:
             if standing is None or standing.account != wanted:
                 if standing is not None:
                     _log.info("account changed; opening connections anew", account=name)
-                self._open[name] = await self._stack.enter_async_context(open_gateway(wanted))
+                self._open[name] = await self._stack.enter_async_context(
+                    open_gateway(wanted, calls=self._calls.setdefault(name, Calls()))
+                )
             return self._open[name]
+
+    @property
+    def calls(self) -> Mapping[str, Calls]:
+        """What became of calls, by account; counted since this process started."""
+        return self._calls
 
     def rates(self, account: GatewayAccount) -> Limits:
         """The limits of an account; see `tether_stores.gateway_accounts.rates`."""
