@@ -16,7 +16,7 @@ In the order in which data meets them:
 | `vop`, `eligibility`, `payer` | is the account the debtor's, may it be billed, the request that asks for it | in the modules |
 | `order_keys`, `due_items`, `overrides` | an order that comes twice, items that read alike, verdicts set aside | in the modules |
 | `refunded_before` | money that was refunded is not collected again | in the module |
-| `billing_run`, `brake`, `limits` | a run, what stops it, how fast it may go | `Breaker`, `Bucket` |
+| `billing_run`, `brake`, `limits`, `throttle` | a run, what stops it, how fast it may go | `Breaker`, `Bucket` |
 | `sending`, `emp.requests`, `emp.answers` | sent once, in the gateway's XML, and what it answers | `Debit`, `GatewayAnswer`, `Chargeback` |
 | `gateway_identity`, `not_found`, `clock_steps` | where a call went, when "not found" is believed, which clock was set | in the modules |
 | `emp.signature`, `emp.notification`, `emp.codes` | is a notification genuine, what does it say | `Credential`, `Notification` |
