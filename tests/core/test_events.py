@@ -9,6 +9,7 @@ from tether_core.errors import Rejected, Unreadable
 from tether_core.events import (
     AmountDiffered,
     AttemptMoved,
+    ClockStepped,
     DatabaseEpochChanged,
     DifferenceClosed,
     DifferenceOpened,
@@ -52,6 +53,7 @@ RECORDED: list[tuple[bytes, Event]] = [
         b'{"event":"database.epoch_changed.1","epoch":2,"reason":"other timeline"}',
         DatabaseEpochChanged(2, "other timeline"),
     ),
+    (b'{"event":"clock.stepped.1","clock":"postgres","by_ms":1200000}', ClockStepped("postgres", 1_200_000)),
     (
         (
             b'{"event":"difference.opened.1","difference_id":3,"kind":"state_differs","attempt_id":7,"ours":"approved",'
@@ -78,6 +80,7 @@ some_event = st.one_of(
     st.builds(GivebackMoved, ids, ids, words, words, words, words, words),
     st.builds(PayoutRepeated, ids),
     st.builds(DatabaseEpochChanged, ids, words),
+    st.builds(ClockStepped, words, ids),
     st.builds(DifferenceOpened, ids, words, ids, words, words),
     st.builds(DifferenceClosed, ids, words, ids, words),
 )
@@ -173,6 +176,8 @@ def test_no_event_has_room_for_personal_data() -> None:
         "ours_minor",
         "theirs_minor",
         "epoch",
+        "clock",
+        "by_ms",
         "reason",
         "deliveries",
     }

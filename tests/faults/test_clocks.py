@@ -132,3 +132,73 @@ def test_a_worker_an_hour_ahead_leaves_the_calls_of_others_alone(
     until(lambda: ask(under_way) == [(0,)], what="the first worker to record what it heard", timeout_s=60)
     assert ask("select distinct state from billing_attempts") == [("pending",)]
     assert simulator.sums()["debited_twice"] == []
+
+
+# A clock of Postgres that can be set: this function is found before Postgres's own.
+SETTABLE = """
+create schema settable;
+create table settable.clock (ahead interval not null);
+insert into settable.clock values ('0');
+create function settable.clock_timestamp() returns timestamptz language sql volatile as
+    'select pg_catalog.clock_timestamp() + ahead from settable.clock';
+"""
+
+
+def test_a_step_of_postgres_clock_submits_nothing_again(
+    environment: dict[str, str],
+    database_url: str,
+    conn: psycopg.Connection,
+    process: Launch,
+    until: Callable[..., Any],
+) -> None:
+    """
+    One step by twenty minutes ended the lease and the grace period at once.
+
+    The gateway has the debit and does not show it yet: submitted again, the debtor pays twice.
+    """
+    conn.execute(SETTABLE)
+    name = conn.info.dbname
+    conn.execute(f'alter database "{name}" set search_path = settable, pg_catalog, public')
+    setup = Setup(
+        login=environment["EMP_API_LOGIN"],
+        passwords=(environment["EMP_API_PASSWORD"],),
+        terminals=(environment["EMP_TERMINAL_TOKEN"],),
+        hidden_s=3600,
+        silence_s=2,
+    )
+    with running(setup) as gateway:
+        environ = {**environment, "EMP_API_URL": gateway.url, "EMP_TIMEOUT": "1"}
+        worker = process("tether-worker", "run", "billing", "reconciliation", environ=environ)
+        worker.await_line('"working"', timeout_s=60)
+        now = datetime.now(UTC)
+        upload_id, _ = seed_upload(database_url, [Owed(scripted_iban(38), 1_000)], now=now)
+        conn.execute(
+            "insert into billing_runs (upload_id, account, due_item, state, terms, skipped, created_by, created_at, updated_at)"
+            " values (%s, 'default', 'once', 'planning', %s, '{}', 'tests', %s, %s)",
+            (upload_id, b"{}", now, now),
+        )
+
+        def row() -> tuple[Any, ...] | None:
+            return conn.execute(
+                "select state, unresolved_because, not_found, send_at, cardinality(submitted_to) from billing_attempts"
+            ).fetchone()
+
+        until(lambda: (row() or "?")[0] == "unknown", what="the answer to be lost", timeout_s=60)
+        conn.execute("update billing_attempts set updated_at = updated_at - interval '1 minute'")
+        until(lambda: (row() or "??")[1] == "too_early", what="the first inquiry", timeout_s=60)
+        first = row()
+        assert first is not None
+        conn.execute("update settable.clock set ahead = '20 minutes'")
+        until(lambda: "clock stepped" in worker.stderr, what="the step to be noticed", timeout_s=60)
+        # By Postgres the next inquiry is due now; it finds nothing, and starts the grace period anew.
+        until(lambda: (row() or "???")[2] != first[2], what="the inquiry after the step", timeout_s=60)
+        assert gateway.requests()["reconcile"] >= 2
+        until(
+            lambda: conn.execute("select 1 from outbox where name = 'clock.stepped'").fetchone(),
+            what="the step to be announced",
+            timeout_s=60,
+        )
+        assert row() is not None
+        assert (row() or ())[3:] == (None, 1)
+        assert gateway.requests()["sale"] == 1
+        assert gateway.sums()["debited_twice"] == []

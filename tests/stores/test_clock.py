@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tether_core.clock_steps import Step
 from tether_core.errors import StoreUnreachable
+from tether_stores.boot_clock import BootClock, boot_clock
 from tether_stores.clock import SharedClock
-from tether_stores.postgres import open_pool
+from tether_stores.postgres import connection, open_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,3 +88,50 @@ def test_a_clock_that_is_set_right_is_believed_again() -> None:
     assert clock() == NOON - timedelta(hours=1)
     clock.compared(NOON, asked_at=NOON, heard_at=NOON)
     assert clock() == NOON
+
+
+async def test_the_moment_follows_no_step_of_the_machines_clock(database_url: str) -> None:
+    """Until the next comparison every lease would be over, and every wait."""
+    boot_s, machine_at = [1_000.0], [NOON]
+    steps: list[Step] = []
+    boot = BootClock("boot-1", lambda: boot_s[0])
+    clock = SharedClock(lambda: machine_at[0], boot=boot, on_step=steps.append)
+    async with open_pool(database_url, name="tests", max_size=1) as pool:
+        await clock.compare(pool)
+        before = clock()
+        machine_at[0] += timedelta(hours=1)
+        assert clock() == before
+        boot_s[0] += 1
+        assert clock() == before + timedelta(seconds=1)
+        await clock.compare(pool)
+    assert [step.clock for step in steps] == ["machine"]
+    assert clock.stepped_s == boot_s[0]
+
+
+async def test_a_step_of_postgres_clock_is_noticed(database_url: str) -> None:
+    """A failover to a machine whose clock differs looks the same, and ends every grace period as well."""
+    steps: list[Step] = []
+    clock = SharedClock(lambda: datetime.now(UTC), boot=boot_clock(), on_step=steps.append)
+    async with open_pool(database_url, name="tests", max_size=1) as pool:
+        await clock.compare(pool)
+        async with connection(pool) as conn:
+            await conn.execute("create schema settable")
+            await conn.execute(
+                "create function settable.clock_timestamp() returns timestamptz language sql volatile as"
+                " $$select pg_catalog.clock_timestamp() - interval '20 minutes'$$"
+            )
+            await conn.execute("set search_path = settable, pg_catalog, public")
+        await clock.compare(pool)
+    assert [(step.clock, round(step.by_s)) for step in steps] == [("postgres", -1_200)]
+    assert clock.stepped_s is not None
+    assert abs(clock() - datetime.now(UTC) + timedelta(minutes=20)) < timedelta(seconds=5)
+
+
+def test_all_processes_of_a_machine_share_its_boot_clock() -> None:
+    """A restart would else begin every grace period anew, and a worker that is often restarted would never end one."""
+    program = "from tether_stores.boot_clock import boot_clock; c = boot_clock(); print(c.name, c.seconds(), sep='|')"
+    before_s = boot_clock().seconds()
+    told = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    name, seconds = told.strip().split("|")
+    assert name == boot_clock().name
+    assert before_s < float(seconds) < boot_clock().seconds()

@@ -98,6 +98,7 @@ def test_programs_get_json(
         "gateways",
         "database_epoch",
         "warnings",
+        "unresolved",
     }
 
 

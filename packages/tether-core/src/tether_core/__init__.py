@@ -28,7 +28,7 @@ In the order in which data meets them:
 | `reconciling`, `pulled`, `completeness` | asking the gateway, and proof that nothing is missing | in the modules |
 | `after_return`, `giveback` | what follows when a debit comes back; giving one back ourselves | in the modules |
 | `differences`, `holds` | books that differ, as one list for people; what was heard keeps money where it is | in the modules |
-| `events`, `jobs` | what is announced, what rings | `Event` and its nine kinds, `Job` |
+| `events`, `jobs` | what is announced, what rings | `Event` and its ten kinds, `Job` |
 | `database_epoch` | how a database that went back is noticed | in the module |
 | `redact` | what may be shown | |
 | `testing` | strategies and builders for tests; needs Hypothesis | |
@@ -71,6 +71,7 @@ from tether_core.errors import (
 from tether_core.events import (
     AmountDiffered,
     AttemptMoved,
+    ClockStepped,
     Event,
     GivebackMoved,
     IbanListed,
@@ -93,6 +94,7 @@ __all__ = [
     "Breaker",
     "Bucket",
     "Chargeback",
+    "ClockStepped",
     "Confirmation",
     "ConflictingContent",
     "Contradicted",

@@ -26,6 +26,7 @@ __all__ = [
     "NAMES",
     "AmountDiffered",
     "AttemptMoved",
+    "ClockStepped",
     "DatabaseEpochChanged",
     "DifferenceClosed",
     "DifferenceOpened",
@@ -157,6 +158,19 @@ class DatabaseEpochChanged(msgspec.Struct, frozen=True, tag_field="event", tag="
     reason: str
 
 
+class ClockStepped(msgspec.Struct, frozen=True, tag_field="event", tag="clock.stepped.1"):
+    """
+    The clock of Postgres or of a machine was set; grace periods begin anew (`tether_core.clock_steps`).
+
+    Attributes:
+        clock: "postgres" or "machine".
+        by_ms: How far, in milliseconds; below 0 for back.
+    """
+
+    clock: str
+    by_ms: int
+
+
 class DifferenceOpened(msgspec.Struct, frozen=True, tag_field="event", tag="difference.opened.1"):
     """
     The gateway's books and ours differ; a person should look (`tether_core.differences`).
@@ -208,6 +222,7 @@ class ExcessDelivered(msgspec.Struct, frozen=True, tag_field="event", tag="notif
 
 Event: TypeAlias = (
     DatabaseEpochChanged
+    | ClockStepped
     | AttemptMoved
     | IbanListed
     | ReasonUnknown

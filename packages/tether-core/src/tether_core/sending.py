@@ -99,6 +99,7 @@ __all__ = [
     "DUE_ITEM",
     "LATER_TRIES",
     "LIFE",
+    "UNRESOLVED",
     "After",
     "Rules",
     "Send",
@@ -168,6 +169,9 @@ CAUSES: Final[dict[str, str]] = {
     "withheld": "It was decided not to send it after all.",
     "history_lost": "The database went back to an older state; what it has forgotten may have submitted it.",
 }
+
+# Why an inquiry that was answered "not found" leaves a submission unknown.
+UNRESOLVED: Final = ("too_early", "not_found_elsewhere", "contradicted")
 
 WITHHELD: Final = "withheld"
 ABSENT: Final = "460"

@@ -16,6 +16,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp
 from tether_core import __version__
 from tether_stores import redis, telemetry
+from tether_stores.boot_clock import boot_clock
 from tether_stores.clock import SharedClock
 from tether_stores.database_epoch import Watch
 from tether_stores.objects import open_objects
@@ -48,6 +49,7 @@ from tether_web.auth import ApiKeys, KeyRing
 from tether_web.edge import wrapped
 from tether_web.feed import Feed
 from tether_web.inbox import Inbox
+from tether_web.metrics import CLOCK_STEPS
 from tether_web.parameters import refuse_unknown
 from tether_web.shutdown import Shutdown, announced_by_sigterm, with_parent
 
@@ -69,7 +71,11 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
         The application; its services open with its lifespan and close after the last answer.
     """
     has_objects = bool(settings.aws_bucket or settings.objects_dir)
-    shared = SharedClock(lambda: datetime.now(UTC))
+    shared = SharedClock(
+        lambda: datetime.now(UTC),
+        boot=boot_clock(),
+        on_step=lambda step: CLOCK_STEPS.labels(step.clock).inc(),
+    )
     shutdown = Shutdown()
     moment = clock or shared
 

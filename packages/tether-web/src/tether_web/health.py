@@ -11,9 +11,9 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 import msgspec
 from litestar import MediaType, Response, get, head
 from litestar.datastructures import State
-from tether_core import __version__
+from tether_core import __version__, sending
 from tether_core.errors import StoreUnreachable, Unavailable
-from tether_stores import excess_deliveries, objects, redis, telemetry, webhook_events
+from tether_stores import excess_deliveries, gateway_identities, objects, redis, telemetry, webhook_events
 from tether_stores.postgres import Pool, SchemaBehind, connection, reading
 
 from tether_web import billing, differences
@@ -24,6 +24,7 @@ from tether_web.metrics import (
     INBOX_ROWS,
     LOG_LINES_DROPPED,
     OLDEST_WAITING,
+    SUBMISSIONS_UNKNOWN,
     rendered,
 )
 
@@ -180,6 +181,10 @@ async def _count_inbox(state: State) -> None:
         counts = await webhook_events.unfinished(conn)
         _, excess = await excess_deliveries.tally(conn)
         await differences.observe(conn)
+        unknown = await gateway_identities.counts(conn)
+    # A reason that is gone must not keep its last number.
+    for because in ("", *sending.UNRESOLVED):
+        SUBMISSIONS_UNKNOWN.labels(because or "not_inquired").set(unknown.get(because, 0))
     for name, count in counts.items():
         INBOX_ROWS.labels(name).set(count)
     EXCESS_DELIVERIES.set(excess)
@@ -207,6 +212,10 @@ async def _objects_answer(state: State) -> bool:
 # What /metrics refreshes before it answers, each with the names of the metrics it sets.
 _REFRESHED: Final[tuple[tuple[frozenset[str], Callable[[State], Coroutine[Any, Any, None]]], ...]] = (
     (frozenset({"tether_oldest_waiting_seconds"}), _refresh_oldest),
-    (frozenset({"tether_inbox_rows", "tether_excess_deliveries"}) | differences.OBSERVED, _count_inbox),
+    (
+        frozenset({"tether_inbox_rows", "tether_excess_deliveries", "tether_submissions_unknown"})
+        | differences.OBSERVED,
+        _count_inbox,
+    ),
     (billing.OBSERVED, billing.observe),
 )

@@ -24,6 +24,7 @@ from prometheus_client import (
 
 __all__ = [
     "BATCH_ROWS",
+    "CLOCK_STEPS",
     "CONTENT_TYPE_LATEST",
     "DATABASE_EPOCH",
     "EXCESS_DELIVERIES",
@@ -33,6 +34,7 @@ __all__ = [
     "OLDEST_WAITING",
     "REQUEST_SECONDS",
     "RINGS",
+    "SUBMISSIONS_UNKNOWN",
     "rendered",
 ]
 
@@ -73,6 +75,16 @@ DATABASE_EPOCH: Final = Gauge(
     "tether_database_epoch",
     "Number of the database epoch, 0 before it is known; it grows when the database went back.",
     multiprocess_mode="mostrecent",
+)
+SUBMISSIONS_UNKNOWN: Final = Gauge(
+    "tether_submissions_unknown",
+    "Debits, refunds and voids of unknown outcome, by why the latest inquiry did not resolve them, as last seen by "
+    "/metrics; not_found_elsewhere wants a person.",
+    ["because"],
+    multiprocess_mode="mostrecent",
+)
+CLOCK_STEPS: Final = Counter(
+    "tether_clock_steps", "Steps of the clock of Postgres or of this machine that were noticed.", ["clock"]
 )
 LOG_LINES_DROPPED: Final = Gauge(
     "tether_log_lines_dropped", "Log lines lost because stderr stalled.", multiprocess_mode="livesum"

@@ -5,6 +5,7 @@ import contextlib
 import random
 import secrets
 import signal
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from typing import Any, TypeAlias
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from saq.worker import Worker
+from tether_core.clock_steps import Step
 from tether_core.jobs import Queue
 from tether_core.spreadsheet import Rules
 from tether_stores import redis
@@ -43,6 +45,7 @@ from tether_worker.reader import Limits
 from tether_worker.reconciliation import reconciling
 from tether_worker.returns import Following, following
 from tether_worker.runs import brake_runs, lapse_leases, planning, try_again
+from tether_worker.submission_identity import announce_steps, check_identities
 from tether_worker.upkeep import Duty, keep_up, sweep_objects, wake_matched
 from tether_worker.webhooks import Booking, booking
 from tether_worker.work import Work, look, rung, rung_off
@@ -79,7 +82,8 @@ async def work_until_stopped(
                 prepared=settings.database_prepared == "on",
             )
         )
-        clock = SharedClock(own_clock, boot=boot_clock())
+        steps = deque[Step](maxlen=100)
+        clock = SharedClock(own_clock, boot=boot_clock(), on_step=steps.append)
         await stack.enter_async_context(clock.kept(pool))
         cache = await stack.enter_async_context(redis.open_redis(settings.redis_url, name="tether-worker"))
         await _complain(settings, cache)
@@ -93,6 +97,11 @@ async def work_until_stopped(
         await stack.enter_async_context(watch.kept(pool))
         stopping = asyncio.Event()
         works, duties = _all_work(settings, pool, queues=queues, clock=clock)
+        if {"billing", "reconciliation"} & set(queues):
+            duties += [
+                announce_steps(pool, steps, clock=clock),
+                check_identities(pool, settings=settings, clock=clock),
+            ]
         if {"webhooks", "reconciliation"} & set(queues):
             works_of, duties_of = await _asking(stack, settings, pool, cache, queues=queues, clock=clock)
             works += works_of

@@ -22,7 +22,7 @@ from typing import Final
 
 import msgspec
 import psycopg
-from tether_core import giveback
+from tether_core import giveback, sending
 from tether_core.billing import Attempt
 from tether_core.emp.answers import GatewayAnswer
 from tether_core.errors import GatewaySilent
@@ -286,7 +286,7 @@ async def write(
             Written(
                 one.order,
                 one.cause if _is_kept_back(one) else None,
-                one.cause if one.order.step == "unknown" else None,
+                one.cause if one.order.step == "unknown" and one.cause in sending.UNRESOLVED else None,
             )
             for one in outcomes
         ],

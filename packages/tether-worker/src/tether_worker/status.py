@@ -1,6 +1,7 @@
 """`tether-worker status`: how the inbox and the attempts stand, for people or as JSON."""
 
 from datetime import datetime
+from typing import Final
 
 import msgspec
 from rich.console import Console
@@ -12,17 +13,22 @@ from tether_stores import (
     database_epoch,
     excess_deliveries,
     gateway_accounts,
+    gateway_identities,
     givebacks,
     sends,
     webhook_events,
 )
 from tether_stores.clock import moment
+from tether_stores.gateway_identities import Unresolved
 from tether_stores.postgres import connection, open_pool
 from tether_stores.redis import open_redis
 from tether_stores.redis_limits import Standing, standing
 from tether_stores.settings import Settings
 
 __all__ = ["RunStatus", "Status", "show", "status"]
+
+
+_UNRESOLVED_MAX: Final = 100
 
 
 class RunStatus(msgspec.Struct, frozen=True):
@@ -85,7 +91,9 @@ class Status(msgspec.Struct, frozen=True):
         givebacks: Refunds and voids by state.
         gateways: How freely each gateway account may be called; empty without `REDIS_URL`.
         database_epoch: The current epoch of the database; `None` before the first.
-        warnings: What is wrong with how Postgres keeps commits.
+        warnings: What is wrong with how Postgres keeps commits, and which gateway identities are missing.
+        unresolved: Submissions of unknown outcome that the gateway cannot be asked about where they went, a hundred at
+            most, the oldest first.
     """
 
     waiting: int
@@ -106,6 +114,7 @@ class Status(msgspec.Struct, frozen=True):
     gateways: list[Standing] = []
     database_epoch: EpochStatus | None = None
     warnings: list[str] = []
+    unresolved: list[Unresolved] = []
 
 
 async def status(settings: Settings) -> Status:
@@ -133,11 +142,13 @@ async def status(settings: Settings) -> Status:
         orders = await givebacks.tally(conn)
         epoch = await database_epoch.current(conn)
         warnings = await database_epoch.warnings(conn)
-        accounts = list(await gateway_accounts.all_accounts(conn, settings=settings))
+        known = await gateway_accounts.all_accounts(conn, settings=settings)
+        calls = await gateway_identities.open_calls(conn)
+        unresolved = await gateway_identities.unresolved(conn, limit=_UNRESOLVED_MAX)
     gateways: list[Standing] = []
     if settings.redis_url:
         async with open_redis(settings.redis_url, name="tether-status") as cache:
-            gateways = await standing(cache, accounts)
+            gateways = await standing(cache, list(known))
     return Status(
         waiting=inbox.waiting,
         oldest_age_s=round(inbox.oldest_due_s, 3),
@@ -163,7 +174,8 @@ async def status(settings: Settings) -> Status:
         else EpochStatus(
             epoch.number, epoch.reason, epoch.began_at, epoch.reviewed_at is not None, epoch.submissions
         ),
-        warnings=warnings,
+        warnings=[*warnings, *gateway_identities.diagnostics(calls, accounts=list(known.values()))],
+        unresolved=unresolved,
     )
 
 
@@ -199,6 +211,11 @@ def show(told: Status) -> None:
         table.add_row(
             f"database epoch {epoch.number}",
             f"since {epoch.began_at:%Y-%m-%d %H:%M}: {REASONS[epoch.reason]} {epoch.inquiries} submissions {state}",
+        )
+    for call in told.unresolved:
+        table.add_row(
+            f"unresolved {call.kind} {call.id}",
+            f"{call.transaction_id}, since {call.since_at:%Y-%m-%d %H:%M}; submitted to {'; '.join(call.submitted_to)}",
         )
     for warning in told.warnings:
         table.add_row("warning", warning)
