@@ -780,6 +780,7 @@ def test_every_reason_can_be_given() -> None:
         decide(
             ATTEMPT, CHARGEBACK, account=ACCOUNT, policy=everything, confirmation=Confirmation("approved")
         ).reason,
+        decide(_at("approved"), _told("refunded", amount="1"), account=ACCOUNT).reason,
         decide(ATTEMPT, PAGE, account=ACCOUNT, policy=everything).reason,
         decide(ATTEMPT, PAGE, account=ACCOUNT, confirmation=Confirmation("approved")).reason,
         decide(msgspec.structs.replace(ATTEMPT, unique_id=None), CHARGEBACK, account=ACCOUNT).reason,
@@ -788,3 +789,31 @@ def test_every_reason_can_be_given() -> None:
         ).reason,
     }
     assert given_reasons == set(REASONS)
+
+
+@pytest.mark.parametrize(
+    ("fields", "other"),
+    [
+        (b"amount=9000&currency=EUR", False),
+        (b"amount=-9000", False),
+        (b"amount=&currency=", False),
+        (b"amount=2500&currency=EUR", True),
+        (b"amount=9000&currency=JPY", True),
+        (b"currency=USD", True),
+        (b"amount=90,00", True),
+    ],
+)
+@pytest.mark.parametrize("status", [b"refunded", b"voided", b"chargebacked"])
+def test_a_part_that_was_returned_is_not_the_whole(fields: bytes, other: bool, status: bytes) -> None:  # noqa: FBT001 - a column
+    """The books would say that all of it went back, and nobody would ask for the rest."""
+    attempt = Attempt(7, "default", "t-7", "44177a21", 9000, "EUR", payment_stage=codes.APPROVED)
+    told = decode(b"unique_id=44177a21&signature=ab&status=" + status + b"&" + fields, content_type=FORM)
+    decision = decide(attempt, told, account="default")
+    assert decision.outcome == ("unchanged" if other else "applied")
+    assert (decision.reason == "other_amount") == other
+    asked = decide(attempt, told, account="default", policy=Policy(confirm="all"))
+    assert asked.outcome == "confirm"
+    # The gateway's own word about the payment counts; the amount is a line for a person.
+    word = Confirmation(status.decode(), amount_minor=9000, currency="EUR")
+    confirmed = decide(attempt, told, account="default", policy=Policy(confirm="all"), confirmation=word)
+    assert confirmed.outcome == "applied"

@@ -201,3 +201,17 @@ def test_every_kind_says_what_to_do() -> None:
     for kind in KINDS:
         assert KINDS[kind].text.endswith("."), kind
         assert KINDS[kind].action.endswith("."), kind
+
+
+@pytest.mark.parametrize(
+    ("status", "record_minor", "lines"),
+    [("approved", 1000, 0), ("approved", 250, 1), ("refunded", 1000, 1), ("approved", None, 1)],
+)
+def test_the_gateways_record_says_whether_an_unsigned_amount_counts(
+    status: str, record_minor: int | None, lines: int
+) -> None:
+    """Whoever has seen one signature could keep refunds away; and a part that was refunded has no record of its own."""
+    told = _told(status=status, amount="250", currency="EUR")
+    word = Confirmation(status, amount_minor=record_minor, currency="EUR")
+    found = rules.of_notification(APPROVED, told, decided=BELIEVED, confirmation=word)
+    assert len(found) == lines

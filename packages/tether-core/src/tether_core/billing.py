@@ -79,6 +79,7 @@ __all__ = [
     "Policy",
     "decide",
     "listed",
+    "names_other_money",
     "state_of",
 ]
 
@@ -180,12 +181,16 @@ class Confirmation(msgspec.Struct, frozen=True):
         error_code: Its code, for "error" and "declined".
         reason_code: Why money went back, where the chargeback query told.
         transaction_id: Our id of the payment, where its record has it.
+        amount_minor: The payment's amount by its record, where it was asked for; never that of a dispute.
+        currency: The payment's currency by its record, likewise.
     """
 
     status: str
     error_code: str | None = None
     reason_code: str | None = None
     transaction_id: str | None = None
+    amount_minor: int | None = None
+    currency: str | None = None
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -236,6 +241,7 @@ REASONS: Final[dict[str, str]] = {
     "unknown_status": "No table knows this status or event; a person must say what it means.",
     "other_account": "The attempt belongs to another gateway account than the one that signed.",
     "other_payment": "Our id is on record with another id of the gateway.",
+    "other_amount": "It names another amount or currency than the debit, and nobody can be asked; a person must look.",
     "unconfirmed": "The claim moves money; the gateway is asked first.",
     "refuted": "The gateway was asked and says otherwise.",
 }
@@ -274,6 +280,7 @@ def decide(
     return (
         _foreign(attempt, notification, account=account)
         or _unlinked(attempt, policy=policy, confirmation=confirmation)
+        or _other_money(attempt, notification, step, policy=policy, confirmation=confirmation)
         or _unconfirmed(attempt, step, policy=policy, confirmation=confirmation)
         or _apply(attempt, notification, step, policy=policy, confirmation=confirmation)
     )
@@ -330,6 +337,48 @@ def _unlinked(attempt: Attempt, *, policy: Policy, confirmation: Confirmation | 
     if confirmation.transaction_id != attempt.transaction_id:
         return Decision("refuted", "other_payment", attempt)
     return None
+
+
+def _other_money(
+    attempt: Attempt,
+    notification: Notification,
+    step: codes.Step,
+    *,
+    policy: Policy,
+    confirmation: Confirmation | None,
+) -> Decision | None:
+    """
+    Decide about a notification whose amount or currency is not the debit's.
+
+    The amount is not signed, so the gateway is asked first. Where nobody can be asked, a part that was returned does not count as
+    the whole; the difference is shown to a person (`tether_core.differences`).
+    """
+    if confirmation is not None or not names_other_money(attempt, notification):
+        return None
+    if policy.confirm != "off":
+        return Decision("confirm", "unconfirmed", attempt)
+    if step.track == "dispute" or step.stage in {codes.VOIDED, codes.REFUNDED}:
+        # Of a part, too: who had it charged back without a mandate will have the next one charged back.
+        returned = step.track == "dispute" and step.stage in {codes.CHARGEBACKED, codes.LOST_AGAIN}
+        entries = _entries(attempt, notification.reason_code, policy=policy) if returned else ()
+        return Decision("unchanged", "other_amount", attempt, entries)
+    return None
+
+
+def names_other_money(attempt: Attempt, notification: Notification) -> bool:
+    """
+    Whether a notification names another amount or currency than the debit has.
+
+    Args:
+        attempt: The debit.
+        notification: Of it. The sign of the amount says nothing: records of money that goes back may be negative.
+
+    Returns:
+        Whether; one without amount and currency names none, one whose amount is no whole number another.
+    """
+    text = notification.fields.get("amount", "").strip()
+    other_amount = text != "" and text.removeprefix("-").lstrip("0") != str(attempt.amount_minor)
+    return other_amount or notification.currency not in {None, attempt.currency}
 
 
 def _unconfirmed(

@@ -331,7 +331,7 @@ def of_notification(
         step = codes.meaning(told.status, event=told.event, error_code=told.error_code)
     failed = failed_later(attempt, step) if step is not None else None
     money = None
-    if believed and told.kind == "payment":
+    if believed and told.kind == "payment" and _is_about_money(attempt, told, confirmation):
         money = amount_named(
             attempt,
             amount_text=told.fields.get("amount"),
@@ -340,6 +340,19 @@ def of_notification(
             about=told.event or told.status,
         )
     return [one for one in (failed, money) if one is not None]
+
+
+def _is_about_money(attempt: Attempt, told: Notification, confirmation: Confirmation | None) -> bool:
+    """Whether the amount that a believed notification names counts, although nobody signed it."""
+    if confirmation is None or confirmation.amount_minor is None:
+        return True
+    step = codes.meaning(told.status, event=told.event, error_code=told.error_code)
+    if step is not None and (step.track == "dispute" or step.stage in {codes.VOIDED, codes.REFUNDED}):
+        return True  # the payment's record has the payment's amount, and not what was returned of it
+    return (confirmation.amount_minor, confirmation.currency or attempt.currency) != (
+        attempt.amount_minor,
+        attempt.currency,
+    )
 
 
 def may_be_new_dispute(attempt: Attempt, told: Notification, *, decided: Decision) -> bool:

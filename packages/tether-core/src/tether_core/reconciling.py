@@ -172,7 +172,9 @@ def confirmation(answer: GatewayAnswer, *, chargebacks: Iterable[Chargeback] = (
             status, error_code, stage = told_status, None, told.stage
         if chargeback.reason_code and told.stage >= reasoned and told.stage != codes.WON_BACK:
             reason_code, reasoned = chargeback.reason_code, told.stage
-    return Confirmation(status, error_code, reason_code, answer.transaction_id)
+    return Confirmation(
+        status, error_code, reason_code, answer.transaction_id, answer.amount_minor, answer.currency
+    )
 
 
 def _is_not_found(code: str | None) -> bool:

@@ -471,7 +471,7 @@ async def claim(conn: Connection, *, now: datetime, limit: int, freeze_s: float)
     return [
         Claimed(
             row[0], row[1], row[2], bytes(row[3]), row[4], row[5], row[6], row[7],
-            Confirmation(row[8], row[9], row[10], row[11]) if row[8] is not None else None,
+            Confirmation(*row[8:14]) if row[8] is not None else None,
         )
         for row in await cursor.fetchall()
     ]  # fmt: skip
@@ -657,6 +657,8 @@ async def confirmed(
             "error_codes": [word.error_code for _, word in words],
             "reason_codes": [word.reason_code for _, word in words],
             "transaction_ids": [word.transaction_id for _, word in words],
+            "amounts_minor": [word.amount_minor for _, word in words],
+            "currencies": [word.currency for _, word in words],
             "leased_until": leased_until,
             "now": now,
         },

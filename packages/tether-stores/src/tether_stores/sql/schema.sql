@@ -360,6 +360,9 @@ create table webhook_events (
     report_class text not null default '',
     -- Our id of the payment, as the gateway confirmed it.
     confirmed_transaction_id text,
+    -- The amount and currency of the payment's record, likewise.
+    confirmed_amount_minor bigint,
+    confirmed_currency text,
     -- How often the gateway contradicted it, and since when it is inquired again because of that.
     contradicted_count smallint not null default 0,
     first_contradicted_at timestamptz,

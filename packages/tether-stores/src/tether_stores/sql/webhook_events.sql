@@ -131,7 +131,8 @@ select set_config('enable_bitmapscan', null, true);
 -- Lock up to %(limit)s waiting rows that are due, oldest first; rows another worker holds are passed over.
 select
     id, account, content_type, body, failures, received_at, inquiries_began_at, confirmed_at,
-    confirmed_status, confirmed_error_code, confirmed_reason_code, confirmed_transaction_id
+    confirmed_status, confirmed_error_code, confirmed_reason_code, confirmed_transaction_id, confirmed_amount_minor,
+    confirmed_currency
 from webhook_events
 where state = 'waiting' and next_at <= %(now)s
 order by next_at, id
@@ -292,6 +293,7 @@ set
     confirmed_error_code = case when source = 'pull' then confirmed_error_code end,
     confirmed_reason_code = case when source = 'pull' then confirmed_reason_code end,
     confirmed_transaction_id = case when source = 'pull' then confirmed_transaction_id end,
+    confirmed_amount_minor = null, confirmed_currency = null,
     confirmed_at = case when source = 'pull' then confirmed_at end
 where id = %(id)s and state in ('parked', 'contradicted')
 returning id;
@@ -358,11 +360,12 @@ with written as (
     set
         state = 'waiting', confirmed_status = told.status, confirmed_error_code = told.error_code,
         confirmed_reason_code = told.reason_code, confirmed_transaction_id = told.transaction_id,
+        confirmed_amount_minor = told.amount_minor, confirmed_currency = told.currency,
         confirmed_at = %(now)s, next_at = %(now)s, leased_until = null, failures = 0
     from unnest(
         %(ids)b::bigint[], %(statuses)b::text[], %(error_codes)b::text[], %(reason_codes)b::text[],
-        %(transaction_ids)b::text[]
-    ) as told (id, status, error_code, reason_code, transaction_id)
+        %(transaction_ids)b::text[], %(amounts_minor)b::bigint[], %(currencies)b::text[]
+    ) as told (id, status, error_code, reason_code, transaction_id, amount_minor, currency)
     where e.id = told.id and e.state = 'confirming' and e.leased_until = %(leased_until)s
     returning 1
 )

@@ -45,3 +45,8 @@ create table reconciliation_reviews (
 -- Debits whose last status inquiry has been made and settled nothing.
 create index billing_attempts_beyond_inquiries on billing_attempts (id)
     where asks >= 10 and dispute_stage = 0 and payment_stage in (10, 20, 30);
+
+-- The amount and currency of the payment's record, as the gateway confirmed it.
+alter table webhook_events
+    add column confirmed_amount_minor bigint,
+    add column confirmed_currency text;
