@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from tether_core import iban as ibans
+from tether_core.fingerprint_key import check_value
 from tether_sandbox.seed import seed
+from tether_sandbox.uploads import Owed, seed_upload
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import httpx
+
+    Serve = Callable[..., Any]
 
 DE, AT, NL = "DE89370400440532013000", "AT611904300234573201", "NL91ABNA0417164300"
 
@@ -226,6 +232,40 @@ async def test_what_is_exported_can_be_taken_in_again(api: httpx.AsyncClient, da
     assert told_of(after) == told_of(before)
     again = (await take_in(api, exported.content)).json()
     assert (again["added"], again["standing"]) == (0, 3)
+
+
+async def test_fingerprints_of_another_key_are_not_taken_in(api: httpx.AsyncClient) -> None:
+    """They would match nobody here, and a list of thousands would protect nobody while it looks complete."""
+    await add(api, iban=DE)
+    exported = (await api.get("/api/blacklist/export")).text
+    other = exported.replace(check_value(b"").hex(), check_value(b"another").hex())
+    told = (await take_in(api, other)).json()
+    assert (told["added"], told["standing"], told["problem_count"]) == (0, 0, 1)
+    assert "another TETHER_FINGERPRINT_KEY" in told["problems"][0]["note"]
+
+
+async def test_a_node_with_another_key_blocks_no_account_and_says_so(
+    environment: dict[str, str], serving: Serve, database_url: str
+) -> None:
+    """Its entries would be found by no worker. Names need no key, and notifications go on being recorded."""
+    seed_upload(database_url, [Owed(DE, 1000)], now=datetime.now(UTC), fingerprint_key=b"right")
+    async with serving(environment | {"TETHER_FINGERPRINT_KEY": "wrong"}) as api:
+        api.headers["Authorization"] = "Bearer test-key"
+        for answer in (
+            await add(api, iban=AT),
+            await take_in(api, f"iban\n{AT}\n"),
+            await api.post("/api/uploads/1/billing", json={"dry_run": True}),
+            await api.post("/api/uploads/1/billing", json={}),
+        ):
+            assert (answer.status_code, answer.json()["code"]) == (503, "fingerprint_key_refused")
+            assert answer.json()["detail"].startswith("TETHER_FINGERPRINT_KEY is not the key that")
+        assert (await add(api, name="Ann Lee")).status_code == 201
+        ready = await api.get("/ready")
+        assert (ready.status_code, ready.json()["fingerprint_key"]) == (200, "differs")
+        assert "must set the key that the other nodes have" in ready.json()["refused"]
+    with psycopg.connect(database_url) as conn:
+        assert conn.execute("select count(*) from blacklist where scope = 'iban'").fetchone() == (0,)
+        assert conn.execute("select count(*) from billing_runs").fetchone() == (0,)
 
 
 async def test_the_list_of_an_old_installation_is_taken_in(api: httpx.AsyncClient) -> None:

@@ -63,6 +63,8 @@ async def test_ready_means_that_notifications_can_be_recorded(
             "objects": True,
             "gateway_password": True,
             "oldest_waiting_s": 0.0,
+            "fingerprint_key": "matches",
+            "refused": None,
         },
     )
     await _send(client, "a")

@@ -99,6 +99,7 @@ def test_programs_get_json(
         "database_epoch",
         "warnings",
         "unresolved",
+        "fingerprint_key",
     }
 
 

@@ -30,6 +30,8 @@ __all__ = [
 ]
 
 _SQL: Final = load("blacklist")
+# Who lifted an entry, and why, where no person did.
+_BY_NOBODY: Final = {("tether", "expired"), ("tether", "merged")}
 
 
 class CausedEntry(msgspec.Struct, frozen=True):
@@ -235,7 +237,7 @@ async def lifted_among(conn: Connection, entries: Sequence[ManualEntry]) -> dict
     found: dict[int, LiftedBefore] = {}
     for position, lifted_at, lifted_by, because in await cursor.fetchall():
         found.pop(position - 1, None)
-        if lifted_at is not None and (lifted_by, because) != ("tether", "expired"):
+        if lifted_at is not None and (lifted_by, because) not in _BY_NOBODY:
             found[position - 1] = LiftedBefore(lifted_at, lifted_by, because or "")
     return found
 

@@ -10,7 +10,7 @@ from tether_core.earlier import Earlier
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
-__all__ = ["add", "latest_debtor"]
+__all__ = ["add"]
 
 _SQL: Final = load("imported_attempts")
 
@@ -65,9 +65,3 @@ async def add(conn: Connection, debits: Sequence[tuple[Earlier, Attempt]], *, no
             "updated_ats": [one.updated_at for one, _ in debits],
         },
     )
-
-
-async def latest_debtor(conn: Connection) -> tuple[str, bytes] | None:
-    """The IBAN and the fingerprint of the debtor that came last, or `None` where there is none."""
-    row = await (await conn.execute(_SQL["latest_debtor"], binary=True)).fetchone()
-    return None if row is None else (row[0], row[1])

@@ -29,6 +29,7 @@ from tether_core.billing import Confirm, Policy
 from tether_core.blacklist import parse_codes
 from tether_core.emp.signature import Credential
 from tether_core.errors import InvalidRequest
+from tether_core.fingerprint_key import KEY_BYTES_MAX
 from tether_core.screening import Same
 from tether_core.sending import Rules
 
@@ -242,7 +243,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         _env(
             "TETHER_FINGERPRINT_KEY",
-            "Key of the IBAN fingerprints on the blacklist. Set it before the first import; it cannot change later.",
+            "Key of the accounts' fingerprints, at most 64 bytes, the same on every node. Set it before the first upload; the database "
+            "knows it from then on, and `tether-worker fingerprints rekey` changes it.",
             secret=True,
         ),
     ] = ""
@@ -334,6 +336,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         settings = cls(**values)
         if not settings.database_direct_url:
             settings = msgspec.structs.replace(settings, database_direct_url=settings.database_url)
+        if len(settings.fingerprint_key.encode()) > KEY_BYTES_MAX:
+            why = f"is longer than {KEY_BYTES_MAX} bytes; make one by `openssl rand -hex 32`"
+            raise InvalidRequest(why, field="TETHER_FINGERPRINT_KEY")
         try:
             parse_codes(settings.blacklist_codes)
         except InvalidRequest:
@@ -360,7 +365,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """What web and worker alike should not be run without, as sentences for whoever runs them."""
         keyless = (
             "TETHER_FINGERPRINT_KEY is not set: IBANs can be found from the blacklist's fingerprints by trying all. "
-            "Set it before the first upload; it cannot change later."
+            "Set it before the first upload; later `tether-worker fingerprints rekey` is needed."
         )
         return () if self.fingerprint_key else (keyless,)
 

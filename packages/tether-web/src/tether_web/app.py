@@ -1,5 +1,6 @@
 """The one place of wiring: settings and services in, an ASGI application out."""
 
+import contextlib
 import gc
 import os
 import secrets
@@ -15,10 +16,12 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp
 from tether_core import __version__
+from tether_core.errors import Unavailable
 from tether_stores import redis, telemetry
 from tether_stores.boot_clock import boot_clock
 from tether_stores.clock import SharedClock
 from tether_stores.database_epoch import Watch
+from tether_stores.fingerprint_key import observe_at_start
 from tether_stores.objects import open_objects
 from tether_stores.postgres import open_pool
 from tether_stores.queue import open_doorbell
@@ -158,6 +161,8 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             await stack.enter_async_context(accounts.kept(app.state, pool, settings=settings))
             for complaint in (*settings.complaints, *await redis.complaints(cache)):
                 _log.error(complaint)
+            with contextlib.suppress(Unavailable):  # who uses the key asks again
+                await observe_at_start(pool, settings.fingerprint_key.encode())
             if not settings.credentials:
                 _log.error("EMP_API_PASSWORD is not set: every notification will be refused")
             if not settings.api_keys:

@@ -20,9 +20,10 @@ from tether_core.billing_run import RunCause, RunState, require_new
 from tether_core.due_items import Warned
 from tether_core.eligibility import Terms, Totals
 from tether_core.errors import IllegalStep, InvalidRequest, OrderedBefore, StoreUnreachable, Unavailable
+from tether_core.fingerprint_key import FingerprintKeyRefused
 from tether_core.jobs import PLAN, SEND, Job
 from tether_core.overrides import Override, require_known
-from tether_stores import billing_runs, gateway_accounts, gateway_calls, redis_limits
+from tether_stores import billing_runs, fingerprint_key, gateway_accounts, gateway_calls, redis_limits
 from tether_stores.billing_runs import Run
 from tether_stores.postgres import Connection, connection, reading, transaction
 from tether_stores.queue import ring
@@ -280,6 +281,7 @@ async def order(
     if data.dry_run:
         async with connection(state.pool) as conn:
             _require_read(await billing_runs.upload_state(conn, upload_id))
+            await _require_key(conn, state)
             await _require_account(conn, state, data.account)
             after = decode_cursor(cursor) or 0
             preview = await _preview(
@@ -297,6 +299,7 @@ async def order(
             return before
         # Two orders for one upload, and an order and its withdrawal, wait for each other here.
         _require_read(await billing_runs.hold_upload(conn, upload_id))
+        await _require_key(conn, state)
         await _require_account(conn, state, data.account)
         require_new(await billing_runs.ordered(conn, upload_id), due_item=terms.due_item, again=data.again)
         run_id = await billing_runs.add(
@@ -491,6 +494,12 @@ def _require_read(found: tuple[str, bool] | None) -> None:
         raise IllegalStep("upload", state=standing, step="billed")
     if dry_run:
         raise IllegalStep("upload", state="a dry run", step="billed")
+
+
+async def _require_key(conn: Connection, state: State) -> None:
+    standing = await fingerprint_key.observe(conn, state.settings.fingerprint_key.encode())
+    if standing != "matches":
+        raise FingerprintKeyRefused(standing)
 
 
 async def _require_account(conn: Connection, state: State, name: str) -> None:

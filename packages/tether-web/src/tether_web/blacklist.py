@@ -10,7 +10,7 @@ POST   /api/blacklist/import     many, as CSV
 ```
 
 IBANs come in by body only and are kept as fingerprints (docs/decisions/0008). An export holds those fingerprints, so it
-can be imported where the same key is set; nobody can read accounts from it.
+can be imported where the same key is set, which it is told from by `fingerprint_check`; nobody can read accounts from it.
 """
 
 import csv
@@ -29,8 +29,9 @@ from litestar.response import Stream
 from tether_core import iban as ibans
 from tether_core.blacklist import Forgives, email_key
 from tether_core.errors import IllegalStep, InvalidIban, InvalidRequest
+from tether_core.fingerprint_key import check_value
 from tether_core.spreadsheet.cells import neutralise, restore, shown
-from tether_stores import blacklist
+from tether_stores import blacklist, fingerprint_key
 from tether_stores.blacklist import Lift, LiftedBefore, ListedEntry, ManualEntry
 from tether_stores.postgres import Pool, connection, reading, transaction
 
@@ -45,7 +46,7 @@ _Short = Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
 _Text = Annotated[str, msgspec.Meta(max_length=500)]
 
 IMPORT_MAX_BYTES: Final = 20 << 20
-_COLUMNS: Final = "id iban_fingerprint iban_masked name email action reason note source added_by created_at expires_at".split()
+_COLUMNS: Final = "id iban_fingerprint fingerprint_check iban_masked name email action reason note source added_by created_at expires_at".split()
 _BATCH: Final = 1_000
 
 
@@ -172,8 +173,11 @@ async def add(
     request: Request[str, None, State], state: State, data: JSONBody[EntryBody]
 ) -> Response[ListedEntry]:
     """Put an account, a name or an address on the list."""
-    entry = _entry(data, key=state.settings.fingerprint_key.encode())
+    key = state.settings.fingerprint_key.encode()
+    entry = _entry(data, key=key)
     async with transaction(state.pool) as conn:
+        if entry.iban_fingerprint is not None:
+            await fingerprint_key.require(conn, key, now=state.clock())
         made = await blacklist.enter(conn, [entry], source="manual", added_by=request.user, now=state.clock())
         entry_id = made.get(0) or await blacklist.standing(conn, entry)
         assert entry_id is not None, "an entry that was not made stands"
@@ -259,20 +263,25 @@ def _count(number: int, what: str) -> str:
 @get("/export", summary="All entries that hold, as CSV", media_type="text/csv")
 async def export(state: State) -> Stream:
     """The list as a file that `import` takes."""
-    lines = _exported(state.pool, now=state.clock())
+    check = check_value(state.settings.fingerprint_key.encode()).hex()
+    lines = _exported(state.pool, check=check, now=state.clock())
     headers = {"Content-Disposition": 'attachment; filename="blacklist.csv"'}
     return Stream(
         as_csv(_COLUMNS, lines, delimiter=","), headers=headers, media_type="text/csv; charset=utf-8"
     )
 
 
-async def _exported(pool: Pool, *, now: datetime) -> AsyncIterator[list[str]]:
+async def _exported(pool: Pool, *, check: str, now: datetime) -> AsyncIterator[list[str]]:
     before = None
     while True:
         async with connection(pool) as conn:
             rows = await blacklist.listed(conn, limit=_BATCH, before=before, live=True, now=now)
         for row in rows:
-            told = {**msgspec.structs.asdict(row), "reason": row.reason_code}
+            told = {
+                **msgspec.structs.asdict(row),
+                "reason": row.reason_code,
+                "fingerprint_check": check if row.iban_fingerprint else None,
+            }
             yield [neutralise(_cell(told[name])) for name in _COLUMNS]
         if len(rows) < _BATCH:
             return
@@ -307,7 +316,7 @@ async def take_in(
     there is none); reason; note; expires_at. Others are left alone. A bad line fails no other. An entry that a person has
     lifted, about the same account for the same reason, stays lifted: an old list that comes every night says nothing new.
     """
-    now = state.clock()
+    now, key = state.clock(), state.settings.fingerprint_key.encode()
     header, lines = _table(await request.body())
     entries: list[ManualEntry] = []
     lines_of: list[int] = []
@@ -315,9 +324,7 @@ async def take_in(
     rows = 0
     for number, cells in lines:
         rows += 1
-        found = _line(
-            number, dict(zip(header, cells, strict=False)), key=state.settings.fingerprint_key.encode()
-        )
+        found = _line(number, dict(zip(header, cells, strict=False)), key=key)
         if isinstance(found, ImportProblem):
             wrong.append(found)
         else:
@@ -326,6 +333,8 @@ async def take_in(
     added = 0
     stayed: list[ImportProblem] = []
     async with transaction(state.pool) as conn:
+        if any(entry.iban_fingerprint is not None for entry in entries):
+            await fingerprint_key.require(conn, key, now=now)
         for start in range(0, len(entries), _BATCH):
             some = entries[start : start + _BATCH]
             lifted = {} if relist else await blacklist.lifted_among(conn, some)
@@ -406,6 +415,7 @@ def _line(number: int, told: dict[str, str], *, key: bytes) -> list[ManualEntry]
         }
         try:
             if field == "iban_fingerprint":
+                _require_same_key(told.get("fingerprint_check", ""), key=key)
                 entries.append(_by_fingerprint(body, masked=told.get("iban_masked", "")))
             else:
                 entries.append(_entry(msgspec.convert(body, EntryBody), key=key))
@@ -418,6 +428,12 @@ def _line(number: int, told: dict[str, str], *, key: bytes) -> list[ManualEntry]
             seen = shown(text, as_iban=field == "iban")
             return ImportProblem(number, field, "unreadable", seen, why)
     return entries
+
+
+def _require_same_key(check: str, *, key: bytes) -> None:
+    if check not in {"", check_value(key).hex()}:
+        why = "was made with another TETHER_FINGERPRINT_KEY and would match nobody; import the IBAN itself"
+        raise InvalidRequest(why, field="iban_fingerprint")
 
 
 def _by_fingerprint(body: dict[str, Any], *, masked: str) -> ManualEntry:

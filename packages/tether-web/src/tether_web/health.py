@@ -13,7 +13,16 @@ from litestar import MediaType, Response, get, head
 from litestar.datastructures import State
 from tether_core import __version__, sending
 from tether_core.errors import StoreUnreachable, Unavailable
-from tether_stores import excess_deliveries, gateway_identities, objects, redis, telemetry, webhook_events
+from tether_core.fingerprint_key import FingerprintKeyRefused, KeyState
+from tether_stores import (
+    excess_deliveries,
+    fingerprint_key,
+    gateway_identities,
+    objects,
+    redis,
+    telemetry,
+    webhook_events,
+)
 from tether_stores.postgres import Pool, SchemaBehind, connection, reading
 
 from tether_web import billing, differences
@@ -54,6 +63,9 @@ class Readiness(msgspec.Struct, frozen=True):
         gateway_password: Whether one is configured; without it every notification is refused.
         oldest_waiting_s: Age of the oldest notification that is due and not booked, in seconds; null if unknown, which
             alone does not make a node unready.
+        fingerprint_key: Whether this node's `TETHER_FINGERPRINT_KEY` is the database's: "matches", or why not; null if unknown.
+            Notifications are recorded and processed all the same, so it does not make a node unready.
+        refused: What is refused because of the key, and who must do what; null where nothing is.
     """
 
     ready: bool
@@ -63,6 +75,8 @@ class Readiness(msgspec.Struct, frozen=True):
     objects: bool
     gateway_password: bool
     oldest_waiting_s: float | None
+    fingerprint_key: KeyState | None
+    refused: str | None
 
 
 @get("/health", summary="Whether the process is alive", tags=["operation"])
@@ -74,11 +88,12 @@ async def health() -> dict[Literal["status", "version"], str]:
 @get("/ready", summary="Whether notifications can be recorded", tags=["operation"])
 async def ready(state: State) -> Response[Readiness]:
     """Try Postgres, Redis and the object store; 503 when notifications cannot be recorded."""
-    outcome, oldest_s, has_redis, has_objects = await asyncio.gather(
+    outcome, oldest_s, has_redis, has_objects, key = await asyncio.gather(
         _in_time(state.recording_probe.run(), READY_S),
         _in_time(_measure_oldest(state), READY_S),
         _in_time(redis.answers(state.cache), READY_S),
         _in_time(_objects_answer(state), READY_S),
+        _in_time(_observe_key(state), READY_S),
     )
     told = Readiness(
         ready=outcome == "recordable" and bool(state.credentials) and not state.shutdown.announced,
@@ -88,6 +103,8 @@ async def ready(state: State) -> Response[Readiness]:
         objects=bool(has_objects),
         gateway_password=bool(state.credentials),
         oldest_waiting_s=oldest_s,
+        fingerprint_key=key,
+        refused=None if key in {None, "matches"} else str(FingerprintKeyRefused(key)),
     )
     return Response(told, status_code=200 if told.ready else 503)
 
@@ -203,6 +220,14 @@ async def _measure_oldest(state: State) -> float | None:
         return None
     OLDEST_WAITING.set(oldest_s)
     return oldest_s
+
+
+async def _observe_key(state: State) -> KeyState | None:
+    try:
+        async with reading(state.pool) as conn:
+            return await fingerprint_key.observe(conn, state.settings.fingerprint_key.encode())
+    except Unavailable:
+        return None
 
 
 async def _objects_answer(state: State) -> bool:

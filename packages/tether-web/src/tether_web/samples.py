@@ -148,7 +148,7 @@ def _value(name: str, schema: Schema) -> Any:
     wanted = _SAMPLES.get(name)
     if schema.const is not None or schema.enum:
         values = [schema.const] if schema.const is not None else list(schema.enum or ())
-        return wanted if wanted in values else values[0]
+        return wanted if wanted is not None and wanted in values else values[0]
     if schema.format in _BY_FORMAT:
         return _BY_FORMAT[schema.format]
     kinds = (

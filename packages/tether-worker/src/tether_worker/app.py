@@ -15,12 +15,14 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from saq.worker import Worker
 from tether_core.clock_steps import Step
+from tether_core.errors import Unavailable
 from tether_core.jobs import Queue
 from tether_core.spreadsheet import Rules
 from tether_stores import redis
 from tether_stores.boot_clock import boot_clock
 from tether_stores.clock import SharedClock
 from tether_stores.database_epoch import Watch
+from tether_stores.fingerprint_key import observe_at_start
 from tether_stores.objects import open_objects
 from tether_stores.postgres import Pool, open_pool
 from tether_stores.queue import Doorbell, open_doorbell
@@ -87,6 +89,8 @@ async def work_until_stopped(
         await stack.enter_async_context(clock.kept(pool))
         cache = await stack.enter_async_context(redis.open_redis(settings.redis_url, name="tether-worker"))
         await _complain(settings, cache)
+        with contextlib.suppress(Unavailable):  # who uses the key asks again
+            await observe_at_start(pool, settings.fingerprint_key.encode())
         watch = Watch(
             cache=cache,
             store=open_objects(settings) if settings.aws_bucket or settings.objects_dir else None,
@@ -222,18 +226,19 @@ async def _billing(
         open_gateways(pool, settings=settings, connections_max=CALLS_MAX)
     )
     limiter = Limiter(cache, nodes_max=settings.nodes_max)
-    has = Billing(pool, gateways, limiter, settings.sending_rules, clock, stopping, watch)
+    key = settings.fingerprint_key.encode()
+    has = Billing(pool, gateways, limiter, settings.sending_rules, clock, stopping, watch, key)
     stack.push_async_callback(has.ended)
     duties = [
         lapse_leases(pool, clock=clock, rules=settings.sending_rules),
         lapse_givebacks(pool, clock=clock, rules=settings.sending_rules),
         brake_runs(pool, clock=clock),
-        try_again(pool, clock=clock),
+        try_again(pool, clock=clock, fingerprint_key=key),
         review_submissions(pool, clock=clock),
         prune_order_keys(pool, clock=clock),
         publish_calls(gateways, cache),
     ]
-    return [planning(pool, clock=clock), billing(has), giving_back(has)], duties
+    return [planning(pool, clock=clock, fingerprint_key=key), billing(has), giving_back(has)], duties
 
 
 def _reading(

@@ -29,12 +29,14 @@ from tether_core.billing import Attempt
 from tether_core.blacklist import BLOCKING, parse_codes
 from tether_core.earlier import FIELDS, Earlier, compare, entry, layout, read
 from tether_core.errors import InvalidRequest
+from tether_core.fingerprint_key import FingerprintKeyRefused
 from tether_core.money import Money
 from tether_core.spreadsheet import Problem, Refusal, Row
 from tether_core.spreadsheet.decisions import Question
 from tether_core.spreadsheet.sniff import sniff
 from tether_core.spreadsheet.text import decide_delimiter, decide_encoding, read_text
 from tether_stores import billing_attempts, blacklist, gateway_accounts, imported_attempts, webhook_events
+from tether_stores import fingerprint_key as key_store
 from tether_stores.blacklist import ManualEntry
 from tether_stores.clock import moment
 from tether_stores.postgres import Connection, Pool, connection, open_pool, transaction
@@ -140,9 +142,9 @@ async def import_attempts(
             raise InvalidRequest("there is nothing in it", field="file")
         columns = layout(header.cells)
         report.passed_over = columns.passed_over
-        async with connection(has.pool) as conn:
-            await _check_key(conn, has.fingerprint_key)
+        async with transaction(has.pool) as conn:
             now = await moment(conn)
+            await _check_key(conn, has.fingerprint_key, now=now)
         filled = (row for row in lines if _filled(row))
         while batch := list(islice(filled, batch_max)):
             good: list[Earlier] = []
@@ -182,14 +184,12 @@ def _filled(row: Row) -> bool:
     return bool(row.flaw) or any(cell.strip() for cell in row.cells)
 
 
-async def _check_key(conn: Connection, key: bytes) -> None:
+async def _check_key(conn: Connection, key: bytes, *, now: datetime) -> None:
     """Refuse a key that makes other fingerprints than those on record: nothing would ever match."""
-    debtor = await imported_attempts.latest_debtor(conn)
-    if debtor is not None and ibans.fingerprint(debtor[0], key=key) != debtor[1]:
-        raise InvalidRequest(
-            "it is not the key with which debtors are on record; set it as the workers have it",
-            field="TETHER_FINGERPRINT_KEY",
-        )
+    try:
+        await key_store.require(conn, key, now=now)
+    except FingerprintKeyRefused as refused:
+        raise InvalidRequest(str(refused), field="TETHER_FINGERPRINT_KEY") from None
 
 
 def _leave_out(report: Report, problems: Sequence[Problem], tell: Callable[[Problem], None]) -> None:
@@ -240,6 +240,7 @@ class _Taken(msgspec.Struct):
 async def _store(good: Sequence[Earlier], has: Importing) -> _Taken:
     async with transaction(has.pool) as conn:
         now = await moment(conn)
+        await _check_key(conn, has.fingerprint_key, now=now)
         on_record = await billing_attempts.locked_by_ids(
             conn,
             transaction_ids=[one.transaction_id for one in good],

@@ -29,13 +29,14 @@ from tether_core.emp.answers import GatewayAnswer
 from tether_core.emp.requests import Debit, sdd_sale
 from tether_core.errors import GatewaySilent, Rejected, Unavailable
 from tether_core.events import Event
+from tether_core.fingerprint_key import FingerprintKeyRefused
 from tether_core.gateway_identity import GatewayIdentity
 from tether_core.holds import RETRY_AFTER
 from tether_core.jobs import SEND
 from tether_core.limits import Permit
 from tether_core.payer import debit
 from tether_core.sending import After, Rules
-from tether_stores import billing_runs, gateway_identities, outbox, sends
+from tether_stores import billing_runs, fingerprint_key, gateway_identities, outbox, sends
 from tether_stores.billing_runs import Owing, Run
 from tether_stores.database_epoch import Watch
 from tether_stores.gateway_accounts import GatewayAccount
@@ -91,6 +92,8 @@ class Billing(msgspec.Struct, frozen=True):
         stopping: Set when this process ends: nothing more is claimed then, and calls under way are recorded.
         watch: Notices that the database went back; nothing is claimed where it has not confirmed the epoch. `None` only where
             no worker runs.
+        fingerprint_key: `TETHER_FINGERPRINT_KEY`: nothing is claimed with another one than the database's. `None`, where no
+            worker runs, leaves it unchecked.
         under_way: The calls of this process, whichever run of this work began them.
         ending: Runs that begin no further call, and wait for the answers to theirs.
     """
@@ -102,6 +105,7 @@ class Billing(msgspec.Struct, frozen=True):
     clock: Callable[[], datetime]
     stopping: asyncio.Event
     watch: Watch | None = None
+    fingerprint_key: bytes | None = None
     under_way: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
     ending: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
 
@@ -392,6 +396,8 @@ async def claim(
     async with transaction(has.pool) as conn:
         if has.watch is not None and not await has.watch.holds(conn):
             return [], 0  # the database may have gone back; the next look comes after the next probe
+        if not await _has_key(conn, has.fingerprint_key, now=now):
+            return [], 0
         run = await billing_runs.share(conn, run_id)
         if run is None or run.state not in billing_run.SENDING:
             return [], 0
@@ -432,6 +438,17 @@ async def claim(
             )
     begun = [Claim(row_id, number, asked, begin_until_s, permit) for row_id, number, asked in claims]
     return begun, len(written) - len(begun)
+
+
+async def _has_key(conn: Connection, key: bytes | None, *, now: datetime) -> bool:
+    # A refusal is no failure of the run: calls under way must be recorded, not cancelled.
+    try:
+        if key is not None:
+            await fingerprint_key.require(conn, key, now=now)
+    except FingerprintKeyRefused as refused:
+        _log.warning("submission refused", why=str(refused))
+        return False
+    return True
 
 
 def _one_each(rows: list[Row]) -> list[Row]:

@@ -33,7 +33,7 @@ from tether_core.screening import Policy
 from tether_core.spreadsheet import FileRefused, Kind, Plan, Preview, Refusal, Row, Rules, reading
 from tether_core.spreadsheet.sniff import sniff
 from tether_core.upload import UploadStep, step
-from tether_stores import debtors, objects, uploads
+from tether_stores import debtors, fingerprint_key, objects, uploads
 from tether_stores.objects import ObjectMissing, Objects
 from tether_stores.postgres import Pool, connection, transaction
 from tether_stores.telemetry import logger
@@ -163,6 +163,7 @@ async def _take(has: Intake, token: str, *, until: datetime) -> Due | None:
         due = await uploads.due_one(conn, now=now)
         if due is None:
             return None
+        await fingerprint_key.require(conn, has.fingerprint_key, now=now)
         state = step(due.state, "continued" if due.state == "reading" else "started")
         await uploads.take(conn, due.id, state=state, lease=token, until=until, now=now)
     return msgspec.structs.replace(due, state=state)
@@ -302,6 +303,7 @@ class _Reading:
     async def _store(self, chunk: Chunk) -> None:
         now = self._has.clock()
         async with transaction(self._has.pool, freeze_s=_FREEZE_S) as conn:
+            await fingerprint_key.require(conn, self._has.fingerprint_key, now=now)
             tallies = await chunks.store(
                 conn, self.due.id, chunk, dry_run=self.due.dry_run, policy=self._has.policy, now=now
             )

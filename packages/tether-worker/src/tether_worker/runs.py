@@ -18,6 +18,7 @@ from tether_core.events import Event
 from tether_core.jobs import PLAN
 from tether_core.sending import Rules, transaction_id
 from tether_stores import billing_runs, outbox, sends
+from tether_stores import fingerprint_key as key_store
 from tether_stores.billing_runs import Owing, Run
 from tether_stores.postgres import Connection, Pool, connection, transaction
 from tether_stores.sends import Try, Written
@@ -48,20 +49,21 @@ _RULES: Final = Rules()
 _log = logger("runs")
 
 
-def planning(pool: Pool, *, clock: Callable[[], datetime]) -> Work:
+def planning(pool: Pool, *, clock: Callable[[], datetime], fingerprint_key: bytes) -> Work:
     """
     Planning as a kind of work.
 
     Args:
         pool: Of Postgres.
         clock: Gives the present moment.
+        fingerprint_key: `TETHER_FINGERPRINT_KEY`.
 
     Returns:
         The work for queue "billing".
     """
 
     async def bite() -> int:
-        return await plan_chunk(pool, now=clock())
+        return await plan_chunk(pool, now=clock(), fingerprint_key=fingerprint_key)
 
     async def waits() -> bool:
         async with connection(pool) as conn:
@@ -70,7 +72,9 @@ def planning(pool: Pool, *, clock: Callable[[], datetime]) -> Work:
     return Work(PLAN, bite, waits)
 
 
-async def plan_chunk(pool: Pool, *, now: datetime, limit: int = CHUNK) -> int:
+async def plan_chunk(
+    pool: Pool, *, now: datetime, limit: int = CHUNK, fingerprint_key: bytes | None = None
+) -> int:
     """
     Plan the next debtors of the oldest run that is to be planned.
 
@@ -78,17 +82,21 @@ async def plan_chunk(pool: Pool, *, now: datetime, limit: int = CHUNK) -> int:
         pool: Of Postgres.
         now: The present moment.
         limit: Debtors at most.
+        fingerprint_key: `TETHER_FINGERPRINT_KEY`; `None`, where no worker runs, leaves it unchecked.
 
     Returns:
         How many debtors were looked at, and one for a run whose planning ended; 0 when there is nothing to plan.
 
     Raises:
         Unavailable: when Postgres is away; nothing was planned.
+        FingerprintKeyRefused: when the key is not the database's; the run waits.
     """
     async with transaction(pool) as conn:
         run = await billing_runs.hold_to_plan(conn)
         if run is None:
             return 0
+        if fingerprint_key is not None:
+            await key_store.require(conn, fingerprint_key, now=now)
         owing = await billing_runs.owing(
             conn,
             due_item=run.due_item,
@@ -298,13 +306,14 @@ def _tell(run: Run, after: Run) -> None:
         _log.warning("run has a warning", run_id=run.id, why=after.warning)
 
 
-def try_again(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
+def try_again(pool: Pool, *, clock: Callable[[], datetime], fingerprint_key: bytes | None = None) -> Duty:
     """
     Make the next try for debits that came back and whose day to be tried again has come.
 
     Args:
         pool: Of Postgres.
         clock: Gives the present moment.
+        fingerprint_key: `TETHER_FINGERPRINT_KEY`; `None`, where no worker runs, leaves it unchecked.
 
     Returns:
         The duty.
@@ -314,6 +323,8 @@ def try_again(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
         now = clock()
         made = 0
         async with transaction(pool) as conn:
+            if fingerprint_key is not None:
+                await key_store.require(conn, fingerprint_key, now=now)
             for due in await sends.due_again(conn, today=now.date(), limit=_AGAIN_MAX):
                 made += await _try_again(conn, due, now=now)
         if made:

@@ -7,11 +7,14 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 from tether_core.database_epoch import REASONS, Reason
+from tether_core.fingerprint_key import REASONS as REASONS_OF_KEY
+from tether_core.fingerprint_key import KeyState
 from tether_stores import (
     billing_attempts,
     billing_runs,
     database_epoch,
     excess_deliveries,
+    fingerprint_key,
     gateway_accounts,
     gateway_identities,
     givebacks,
@@ -91,9 +94,11 @@ class Status(msgspec.Struct, frozen=True):
         givebacks: Refunds and voids by state.
         gateways: How freely each gateway account may be called; empty without `REDIS_URL`.
         database_epoch: The current epoch of the database; `None` before the first.
-        warnings: What is wrong with how Postgres keeps commits, and which gateway identities are missing.
+        warnings: What is wrong with how Postgres keeps commits and with the fingerprint key, and which gateway identities are
+            missing.
         unresolved: Submissions of unknown outcome that the gateway cannot be asked about where they went, a hundred at
             most, the oldest first.
+        fingerprint_key: Whether the key of this command's environment is the database's; see `tether_core.fingerprint_key`.
     """
 
     waiting: int
@@ -115,6 +120,7 @@ class Status(msgspec.Struct, frozen=True):
     database_epoch: EpochStatus | None = None
     warnings: list[str] = []
     unresolved: list[Unresolved] = []
+    fingerprint_key: KeyState = "matches"
 
 
 async def status(settings: Settings) -> Status:
@@ -145,6 +151,8 @@ async def status(settings: Settings) -> Status:
         known = await gateway_accounts.all_accounts(conn, settings=settings)
         calls = await gateway_identities.open_calls(conn)
         unresolved = await gateway_identities.unresolved(conn, limit=_UNRESOLVED_MAX)
+        key = await fingerprint_key.observe(conn, settings.fingerprint_key.encode())
+        left = len(await fingerprint_key.unmatched(conn))
     gateways: list[Standing] = []
     if settings.redis_url:
         async with open_redis(settings.redis_url, name="tether-status") as cache:
@@ -174,9 +182,24 @@ async def status(settings: Settings) -> Status:
         else EpochStatus(
             epoch.number, epoch.reason, epoch.began_at, epoch.reviewed_at is not None, epoch.submissions
         ),
-        warnings=[*warnings, *gateway_identities.diagnostics(calls, accounts=list(known.values()))],
+        warnings=[
+            *warnings,
+            *_about_key(key, unmatched=left),
+            *gateway_identities.diagnostics(calls, accounts=list(known.values())),
+        ],
         unresolved=unresolved,
+        fingerprint_key=key,
     )
+
+
+def _about_key(state: KeyState, *, unmatched: int) -> list[str]:
+    told = [] if state == "matches" else [f"{REASONS_OF_KEY[state]}."]
+    if unmatched:
+        told.append(
+            f"{unmatched:,} blacklist entries hold nobody since the fingerprint key was changed; "
+            "`tether-worker fingerprints show` lists them."
+        )
+    return told
 
 
 def show(told: Status) -> None:

@@ -33,7 +33,7 @@ returning iban_fingerprint, reason_code;
 -- What is known of the disputes of n attempts: attempt_id, dispute_stage, dispute_id, and whether a person has lifted an
 -- entry that was made for it. 0 to n rows.
 select d.attempt_id, d.dispute_stage, nullif(d.dispute_id, ''),
-    b.lifted_at is not null and (b.lifted_by, b.lifted_because) <> ('tether', 'expired')
+    b.lifted_at is not null and (b.lifted_by, b.lifted_because) not in (('tether', 'expired'), ('tether', 'merged'))
 from blacklist_disputes d
 join blacklist b on b.id = d.blacklist_id
 where d.attempt_id = any(%(attempt_ids)b::bigint[]);

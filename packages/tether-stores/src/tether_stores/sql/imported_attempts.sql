@@ -49,8 +49,3 @@ with made as (
 )
 insert into imported_attempts (attempt_id, payment_stage, dispute_stage, imported_at)
 select id, payment_stage, dispute_stage, %(now)s from made;
-
--- latest_debtor --
--- The IBAN and the fingerprint of the debtor that came last, from which can be told whether a key is the one in use.
--- 0 or 1 row.
-select iban, iban_fingerprint from debtors order by id desc limit 1;
