@@ -242,6 +242,24 @@ async def test_not_found_counts_only_from_where_it_was_submitted(
     assert await gateway_identities.counts(world.conn) == {"not_found_elsewhere": 1}
 
 
+async def test_a_lost_history_may_have_submitted_to_a_terminal_that_is_gone_by_now(
+    world: World, unknown: Callable[..., Awaitable[int]]
+) -> None:
+    """The operator changes the terminal and restores the database: only the old one knows what was submitted to it."""
+    old = msgspec.structs.replace(world.party, terminals=("terminal-old",)).identity("terminal-old")
+    await gateway_identities.record(world.conn, old, account="default", now=world.now)
+    await unknown("lost-history-1", submitted_to=["*"])
+    await world.ask_and_book()
+    assert await world.one("unresolved_because") == "not_found_elsewhere"
+    # A terminal that the account has not had for more than a month is asked no more.
+    await world.conn.execute(
+        "update gateway_identities set first_used_at = first_used_at - interval '32 days'"
+    )
+    world.now = await world.one("ask_at")
+    await world.ask_and_book()
+    assert await world.one("unresolved_because") == "too_early"
+
+
 async def test_a_terminal_that_is_configured_again_resolves_its_debits(
     world: World, unknown: Callable[..., Awaitable[int]], simulator: Simulator
 ) -> None:

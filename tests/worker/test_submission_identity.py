@@ -113,3 +113,17 @@ async def test_a_step_is_announced_once(conn: Connection, pool: Pool) -> None:
     await duty.do()
     payloads = await (await conn.execute("select payload from outbox")).fetchall()
     assert [decode(bytes(payload)) for (payload,) in payloads] == [ClockStepped("postgres", 1_200_000)]
+
+
+async def test_what_is_configured_is_remembered_for_a_lost_history(
+    environment: dict[str, str], conn: Connection, pool: Pool
+) -> None:
+    """A restored database knows its terminals by these days alone; the configuration of that time is gone."""
+    await check_identities(pool, settings=_settings(environment, "terminal-old"), clock=lambda: NOW).do()
+    later = NOW + timedelta(days=2)
+    await check_identities(pool, settings=_settings(environment, "terminal-new"), clock=lambda: later).do()
+    new = identity(URL, login="merchant", terminal="terminal-new")
+    both = await gateway_identities.recent(conn, ["default"], since=NOW.date())
+    assert both == {"default": {OLD.key, new.key}}
+    assert await gateway_identities.recent(conn, ["default"], since=later.date()) == {"default": {new.key}}
+    assert await gateway_identities.recent(conn, ["second"], since=NOW.date()) == {}

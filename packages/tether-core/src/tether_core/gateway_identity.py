@@ -14,7 +14,7 @@ Two words stand where a call's identity is not known:
 | word | stands for | "not found" counts |
 |---|---|---|
 | `UNKNOWN` | a call made before identities were stored, or by another system | never |
-| `EVERY` | calls that a lost history of the database may have made | from every configured identity of the account |
+| `EVERY` | calls that a lost history of the database may have made | from every identity that the account has, or had in the last 31 days |
 
 Source: Genesis API documentation v60.1, Environments and URLs (`/process/{terminal}`, `/reconcile/{terminal}`).
 

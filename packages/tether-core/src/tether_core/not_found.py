@@ -71,7 +71,7 @@ class Inquiry(msgspec.Struct, frozen=True):
 
     Attributes:
         not_found_at: The keys of the identities that gave that answer.
-        configured: The keys of all identities that are configured for the account.
+        configured: The keys of all identities that are configured for the account, or were lately.
         boot: The boot of the machine that inquired.
         asked_s: When the inquiry began, on the boot clock, in seconds.
         answered_s: When its last answer came.

@@ -1,7 +1,7 @@
 """Gateway identities: one short function per query of `sql/gateway_identities.sql`, which tells how its rows live."""
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final
 
 import msgspec
@@ -18,7 +18,9 @@ __all__ = [
     "counts",
     "diagnostics",
     "open_calls",
+    "recent",
     "record",
+    "record_configured",
     "unresolved",
     "wake",
 ]
@@ -87,6 +89,38 @@ def configured(account: GatewayAccount) -> tuple[GatewayIdentity, ...]:
 async def record(conn: Connection, used: GatewayIdentity, *, account: str, now: datetime) -> None:
     """Keep an identity that calls go to, inside the transaction that claims them."""
     await conn.execute(_SQL["record"], {"key": used.key, "account": account, "name": used.name, "now": now})
+
+
+async def record_configured(conn: Connection, accounts: Collection[GatewayAccount], *, now: datetime) -> None:
+    """Note which identities are configured today; an account that goes back to them is found by that."""
+    known = sorted((account.name, one.key, one.name) for account in accounts for one in configured(account))
+    parameters = {
+        "accounts": [account for account, _, _ in known],
+        "keys": [key for _, key, _ in known],
+        "names": [name for _, _, name in known],
+        "now": now,
+        "today": now.date(),
+    }
+    await conn.execute(_SQL["record_configured"], parameters)
+
+
+async def recent(conn: Connection, accounts: Collection[str], *, since: date) -> dict[str, frozenset[str]]:
+    """
+    The identities that accounts had since a day, whether they are configured by now or not.
+
+    Args:
+        conn: Any connection.
+        accounts: n accounts.
+        since: The day.
+
+    Returns:
+        Their keys by account; an account without any is left out.
+    """
+    cursor = await conn.execute(_SQL["recent"], {"accounts": list(accounts), "since": since})
+    found: dict[str, set[str]] = {}
+    for account, key in await cursor.fetchall():
+        found.setdefault(account, set()).add(key)
+    return {account: frozenset(keys) for account, keys in found.items()}
 
 
 async def open_calls(conn: Connection) -> list[OpenCalls]:

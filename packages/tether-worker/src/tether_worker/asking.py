@@ -224,7 +224,7 @@ class Inquired(msgspec.Struct, frozen=True):
     Attributes:
         answer: The answer, or `None` where no identity that was asked has such a payment.
         not_found_at: The keys of the identities that have none.
-        configured: The keys of all identities of its account.
+        configured: The keys of all identities that its account has, or had lately.
     """
 
     answer: GatewayAnswer | None
@@ -232,7 +232,9 @@ class Inquired(msgspec.Struct, frozen=True):
     configured: frozenset[str] = frozenset()
 
 
-async def inquire(has: Asking, parties: Mapping[str, Party], ask: Ask) -> Inquired:
+async def inquire(
+    has: Asking, parties: Mapping[str, Party], ask: Ask, *, recent: frozenset[str] = frozenset()
+) -> Inquired:
     """
     Inquire what became of a submission, by our id: where it was submitted; elsewhere too where not all of that can be asked.
 
@@ -242,6 +244,7 @@ async def inquire(has: Asking, parties: Mapping[str, Party], ask: Ask) -> Inquir
         has: What asking needs.
         parties: All accounts.
         ask: The submission.
+        recent: The keys of the identities that its account had lately; a lost history may have submitted to any of them.
 
     Returns:
         What was found, or where nothing was.
@@ -251,10 +254,10 @@ async def inquire(has: Asking, parties: Mapping[str, Party], ask: Ask) -> Inquir
         InvalidRequest: when the gateway refuses the question there.
     """
     own = parties.get(ask.account)
-    configured = frozenset(() if own is None else (own.identity(one).key for one in own.terminals))
+    configured = frozenset(() if own is None else (own.identity(one).key for one in own.terminals)) | recent
     absent = set[str]()
     refused: InvalidRequest | None = None
-    for key, party, terminal in _places(parties, ask):
+    for key, party, terminal in _places(parties, ask, recent=recent):
         try:
             async with has.permit(party):
                 answer = await calls.reconcile(
@@ -288,9 +291,13 @@ def _counts(key: str, ask: Ask, *, configured: frozenset[str]) -> bool:
     return of_all is None or key in of_all
 
 
-def _places(parties: Mapping[str, Party], ask: Ask) -> list[tuple[str, Party, str]]:
+def _places(
+    parties: Mapping[str, Party], ask: Ask, *, recent: frozenset[str]
+) -> list[tuple[str, Party, str]]:
     """The identities to ask, where it was submitted first: key, account, terminal."""
     submitted_to = set(ask.submitted_to or (UNKNOWN,))
+    if EVERY in submitted_to:
+        submitted_to |= recent
     known: dict[str, tuple[str, Party, str]] = {}
     for name in sorted(
         parties, key=lambda one: one != ask.account

@@ -18,6 +18,7 @@ import msgspec
 from tether_core.emp import codes
 from tether_core.emp.answers import GatewayAnswer
 from tether_core.errors import GatewaySilent, InvalidRequest
+from tether_core.gateway_identity import EVERY
 from tether_core.not_found import Inquiry
 from tether_core.reconciling import (
     PENDING_AGE_S,
@@ -29,6 +30,7 @@ from tether_core.reconciling import (
     heard,
     next_ask,
 )
+from tether_stores import gateway_identities
 from tether_stores.asks import Ask, Asks
 from tether_stores.postgres import connection
 from tether_stores.telemetry import logger
@@ -46,6 +48,8 @@ _KINDS: Final[dict[Asked, tuple[tuple[int, ...], int]]] = {
 }
 # For rows that were asked about often enough: they stay out of the way of those that wait for their first question.
 _NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
+# A lost history that is older than the gateway's lists go back is beyond any of this.
+_RECENT_DAYS: Final = 31
 
 _log = logger("rounds")
 
@@ -158,8 +162,9 @@ async def ask(has: Asking, table: Asks, *, limit: int) -> Round:
 
     async with held(lease, prolong=prolong, clock=has.clock):
         parties = await has.parties()
+        recent = await _recent(has, asks)
         asked_at, asked_s = has.clock(), has.boot.seconds()
-        replies = await asyncio.gather(*(_ask(one, has=has, parties=parties) for one in asks))
+        replies = await asyncio.gather(*(_ask(one, has=has, parties=parties, recent=recent) for one in asks))
     silent = sum(one.heard is None for one in replies)
     if silent:
         _log.warning("questions without an answer", rows=silent)
@@ -190,10 +195,22 @@ async def _claim(has: Asking, table: Asks, lease: Lease, *, limit: int) -> list[
     return asks
 
 
-async def _ask(one: Ask, *, has: Asking, parties: Mapping[str, Party]) -> Reply:
+async def _recent(has: Asking, asks: Sequence[Ask]) -> dict[str, frozenset[str]]:
+    """What accounts had lately, where that says what a lost history may have submitted to."""
+    accounts = {one.account for one in asks if EVERY in (one.submitted_to or ())}
+    if not accounts:
+        return {}
+    async with connection(has.pool) as conn:
+        since = has.clock().date() - timedelta(days=_RECENT_DAYS)
+        return await gateway_identities.recent(conn, accounts, since=since)
+
+
+async def _ask(
+    one: Ask, *, has: Asking, parties: Mapping[str, Party], recent: Mapping[str, frozenset[str]]
+) -> Reply:
     try:
         # By our own id: it is the one that is there whatever became of the call.
-        found = await inquire(has, parties, one)
+        found = await inquire(has, parties, one, recent=recent.get(one.account, frozenset()))
     except GatewaySilent:
         return Reply(one, None)
     except InvalidRequest as problem:

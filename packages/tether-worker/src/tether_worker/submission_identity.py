@@ -48,6 +48,7 @@ def check_identities(pool: Pool, *, settings: Settings, clock: Callable[[], date
         async with connection(pool) as conn:
             accounts = (await gateway_accounts.all_accounts(conn, settings=settings)).values()
             keys = {one.key for account in accounts for one in gateway_identities.configured(account)}
+            await gateway_identities.record_configured(conn, accounts, now=clock())
             woken = await gateway_identities.wake(conn, keys=keys, now=clock())
             calls = await gateway_identities.open_calls(conn) if looks % _SEARCH_EVERY == 0 else None
         looks += 1

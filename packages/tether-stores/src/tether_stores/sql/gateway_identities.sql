@@ -1,6 +1,6 @@
 -- gateway_identities: where calls went, and submissions whose outcome only one identity can tell (tether_core.not_found).
 --
--- A row is written by the transaction that claims the first call to it, and stays. The key is a digest of address, login
+-- A row is written by the transaction that claims the first call to it, or when it is configured, and stays. The key is a digest of address, login
 -- and terminal; the name holds no secret. Submissions name keys in submitted_to: of a debit in billing_attempts, of a
 -- refund or void in givebacks. Payment stage 10 is an unknown outcome.
 
@@ -9,6 +9,22 @@
 insert into gateway_identities (key, account, name, first_used_at)
 values (%(key)s, %(account)s, %(name)s, %(now)s)
 on conflict do nothing;
+
+-- record_configured --
+-- Note that n identities are configured on a day. Arrays of length n. A row changes once a day at most.
+insert into gateway_identities as i (key, account, name, first_used_at, last_known_on)
+select told.key, told.account, told.name, %(now)s, %(today)s
+from unnest(%(keys)s::text[], %(accounts)s::text[], %(names)s::text[]) as told (key, account, name)
+order by told.account, told.key
+on conflict (account, key) do update
+set last_known_on = excluded.last_known_on
+where i.last_known_on is null or i.last_known_on < excluded.last_known_on;
+
+-- recent --
+-- The identities that accounts had since a day. Returns account, key.
+select account, key
+from gateway_identities
+where account = any(%(accounts)s) and coalesce(last_known_on, first_used_at::date) >= %(since)s;
 
 -- open_calls --
 -- The identities that submissions without a final result went to. One row an account and identity: account, key ('?' for
@@ -31,7 +47,7 @@ from (
     from givebacks g
     where g.leased_until is not null and g.payment_stage = 0
 ) told
-left join gateway_identities i on i.key = told.key
+left join gateway_identities i on i.key = told.key and i.account = told.account
 group by told.account, told.key, i.name
 order by told.account, told.key;
 
@@ -42,7 +58,7 @@ order by told.account, told.key;
 select told.kind, told.id, told.attempt_id, told.account, told.transaction_id, told.since_at, (
     select coalesce(array_agg(coalesce(i.name, one.key) order by one.number), '{}')
     from unnest(told.submitted_to) with ordinality as one (key, number)
-    left join gateway_identities i on i.key = one.key
+    left join gateway_identities i on i.key = one.key and i.account = told.account
 )
 from (
     select

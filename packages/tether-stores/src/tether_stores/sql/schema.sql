@@ -266,10 +266,13 @@ create table imported_attempts (
 -- Where calls went: address, login and terminal behind one key, with a name for people that holds no secret.
 -- See tether_core.gateway_identity.
 create table gateway_identities (
-    key text primary key,
+    key text not null,
     account text not null,
     name text not null,
     first_used_at timestamptz not null,
+    -- The last day on which it was configured; null where that was not looked at yet.
+    last_known_on date,
+    primary key (account, key),
     constraint gateway_identities_key_form check (key ~ '^[0-9a-f]{16}$')
 );
 
