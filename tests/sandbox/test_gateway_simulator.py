@@ -13,6 +13,7 @@ from tether_core import iban
 from tether_core.emp import xml
 from tether_sandbox.gateway import (
     SCRIPTS,
+    Crafted,
     Faults,
     Lives,
     Malice,
@@ -446,6 +447,57 @@ def test_repeats_can_be_refused() -> None:
         unscoped = xml.read_chargebacks(_post(simulator, "/chargebacks/by_date", ask).content)
         assert isinstance(unscoped, xml.GatewayAnswer)
         assert unscoped.code == "320"
+
+
+def test_records_can_lag_behind_notifications() -> None:
+    """A client that takes a record for newer than the notification loses what it was told."""
+    heard = list[dict[str, str]]()
+
+    def listen(told: dict[str, str]) -> int:
+        heard.append(told)
+        return 200
+
+    with (
+        _receiver(listen) as url,
+        running(Setup(notify_url=url, result_after_s=3600, record_lag_s=3600)) as simulator,
+    ):
+        sold = _sell(simulator, "lagging")
+        assert sold.unique_id is not None
+        simulator.settle()
+        simulator.turn(Told("chargebacked", "chargeback", "AC04", unique_id=sold.unique_id))
+        simulator.settle()
+        assert [told["status"] for told in heard] == ["approved", "chargebacked"]
+        answer = _post(simulator, "/reconcile/sandbox-terminal/", xml.reconcile(unique_id=sold.unique_id))
+        assert xml.read_answer(answer.content).status == "pending_async"
+        page = xml.read_chargebacks(
+            _post(simulator, "/chargebacks", xml.chargeback(unique_id=sold.unique_id)).content
+        )
+        assert isinstance(page, xml.GatewayAnswer) or page.items == ()
+        assert simulator.records(unique_id=sold.unique_id)[0]["status"] == "chargebacked"  # its books know
+
+
+def test_notifications_can_be_crafted_under_one_signature() -> None:
+    """Whoever has seen one notification can write others; a receiver must be tried with them."""
+    heard = list[dict[str, str]]()
+
+    def listen(told: dict[str, str]) -> int:
+        heard.append(told)
+        return 200
+
+    with _receiver(listen) as url, running(Setup(notify_url=url)) as simulator:
+        fields = {"unique_id": "aa", "status": "chargebacked", "chargeback_unique_id": "forged-{n}"}
+        simulator.craft(Crafted("aa", fields, times=3))
+        simulator.craft(Crafted("aa", {"unique_id": "aa", "reference_id": "aa"}, signed_with="login"))
+        simulator.settle()
+    assert sorted(told.get("chargeback_unique_id", "") for told in heard) == [
+        "",
+        "forged-0",
+        "forged-1",
+        "forged-2",
+    ]
+    signatures = {told["signature"] for told in heard if "status" in told}
+    assert signatures == {sign("aa", password=Setup().passwords[0])}
+    assert {told["signature"] for told in heard} - signatures == {sign("aa", password=Setup().login)}
 
 
 # --- chance ----------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import psycopg
 import pytest
 import structlog
@@ -414,6 +415,22 @@ async def test_bytes_that_cannot_be_read_any_more_are_parked(has: Booking, conn:
     await conn.execute("update webhook_events set body = 'gone'")
     assert await book(has) == 1
     assert await _inbox(conn) == [("parked", "park", "unreadable", 0)]
+
+
+async def test_an_account_that_can_be_inquired_is_inquired_whatever_another_lacks(
+    has: Booking, conn: Connection, attempt: Make
+) -> None:
+    """Without credentials of the account `default`, forged disputes of all other accounts would be believed."""
+    careful = msgspec.structs.replace(has, further_policy=Policy(confirm="failures"))
+    await attempt("t-1", unique_id="u-1", at=NOON)
+    await attempt("t-2", unique_id="u-2", at=NOON, account="second")
+    dispute = {"status": "chargebacked", "event": "chargeback"}
+    await _record(has.pool, _row("u-1", **dispute), _row("u-2", account="second", **dispute))
+    await book(careful)
+    assert await _inbox(conn) == [
+        ("processed", "applied", "moved", 0),
+        ("confirming", "confirm", "unconfirmed", 0),
+    ]
 
 
 # --- several workers ---

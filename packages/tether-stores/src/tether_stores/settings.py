@@ -384,11 +384,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def policy(self) -> Policy:
-        """The operator's choices as the core decides by them; nothing is confirmed where nobody can be asked."""
+        """The operator's choices for the account `default`; nothing is confirmed where nobody can be inquired."""
         return Policy(
             blocking=parse_codes(self.blacklist_codes),
             confirm=self.emp_confirm if self.gateway_can_be_asked else "off",
         )
+
+    @property
+    def policy_of_further_accounts(self) -> Policy:
+        """The operator's choices for the accounts of the table, each of which can be inquired with its own credentials."""
+        return Policy(blocking=parse_codes(self.blacklist_codes), confirm=self.emp_confirm)
 
 
 def described() -> Iterator[Setting]:

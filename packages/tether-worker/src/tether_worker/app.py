@@ -151,7 +151,8 @@ def _all_work(
     works: list[Work] = []
     duties: list[Duty] = []
     if "webhooks" in queues:
-        works.append(booking(Booking(pool, settings.policy, clock, random.random)))
+        further = settings.policy_of_further_accounts
+        works.append(booking(Booking(pool, settings.policy, clock, random.random, further)))
         duties += [wake_matched(pool, clock=clock), announce_excess(pool, clock=clock)]
     return works, duties
 

@@ -69,12 +69,18 @@ class Booking(msgspec.Struct, frozen=True):
         policy: The operator's choices.
         clock: Gives the present moment, aware, UTC.
         chance: Gives a number of [0, 1), for the spread of retries.
+        further_policy: The operator's choices for other accounts than `default`; `None` for the same.
     """
 
     pool: Pool
     policy: Policy
     clock: Callable[[], datetime]
     chance: Callable[[], float]
+    further_policy: Policy | None = None
+
+    def policy_of(self, account: str) -> Policy:
+        """The operator's choices for an account; that of the environment may lack what an inquiry needs."""
+        return self.policy if account == "default" or self.further_policy is None else self.further_policy
 
 
 def booking(has: Booking) -> Work:
@@ -186,7 +192,7 @@ async def _book_together(conn: Connection, rows: Sequence[Claimed], *, has: Book
                 msgspec.structs.replace(order, debit=debit),
                 told,
                 account=row.account,
-                policy=has.policy,
+                policy=has.policy_of(row.account),
                 confirmation=row.confirmation,
             )
             if outcome is not None:
@@ -198,7 +204,11 @@ async def _book_together(conn: Connection, rows: Sequence[Claimed], *, has: Book
             finished.append(_finished(row, decision, attempt=None, has=has, now=now))
             continue
         decision = decide(
-            attempt, told, account=row.account, policy=has.policy, confirmation=row.confirmation
+            attempt,
+            told,
+            account=row.account,
+            policy=has.policy_of(row.account),
+            confirmation=row.confirmation,
         )
         if decision.outcome == "applied" and decision.attempt is not None:
             ledger.put(decision.attempt)

@@ -22,6 +22,7 @@ For tests (JSON, no auth; listen on loopback only):
 | `POST /ledger/settle` | everything ahead happens now; answers when all notifications are settled |
 | `POST /ledger/turn` | something becomes of a payment, e.g. `{"unique_id": "...", "status": "chargebacked", "event": "chargeback"}` |
 | `POST /ledger/adopt` | payments made elsewhere, with their histories |
+| `POST /ledger/craft` | notifications as somebody writes them who has one genuine signature: other kinds, floods, lies |
 | `POST /ledger/faults` | other faults from now on |
 | `GET /health` | 200 |
 """
@@ -46,6 +47,7 @@ from tether_core.errors import Unreadable
 from tether_sandbox.gateway import papers
 from tether_sandbox.gateway.ledger import SALES, Order
 from tether_sandbox.gateway.life import Turn
+from tether_sandbox.gateway.notifier import Crafted
 from tether_sandbox.gateway.process import Refused
 from tether_sandbox.gateway.setup import Faults, Setup
 from tether_sandbox.gateway.teller import Answer, Teller
@@ -127,6 +129,9 @@ class Gateway:
             ("POST", "/ledger/turn"): lambda _query, body: self._turn(msgspec.json.decode(body, type=Told)),
             ("POST", "/ledger/adopt"): lambda _query, body: self._adopt(
                 msgspec.json.decode(body, type=list[Adopted])
+            ),
+            ("POST", "/ledger/craft"): lambda _query, body: self._craft(
+                msgspec.json.decode(body, type=Crafted)
             ),
             ("POST", "/ledger/faults"): lambda _query, body: self._set_faults(
                 msgspec.json.decode(body, type=Faults)
@@ -308,6 +313,10 @@ class Gateway:
             for turn in one.turns:
                 self.teller.enter_turn(debit, turn)
         return {"adopted": len(payments)}
+
+    def _craft(self, crafted: Crafted) -> dict[str, object]:
+        self.teller.notifier.craft(crafted)
+        return {"crafted": crafted.times}
 
     def _set_faults(self, faults: Faults) -> dict[str, object]:
         self.teller.faults = faults

@@ -100,6 +100,7 @@ class Debit(msgspec.Struct):
         told: Whether notifications are sent of it.
         ahead: What will yet become of it.
         past: What became of it, in order.
+        changes: When its status changed, and what status and code it had before, in order.
     """
 
     order: Order
@@ -111,6 +112,14 @@ class Debit(msgspec.Struct):
     told: bool = True
     ahead: list[Turn] = msgspec.field(default_factory=list)
     past: list[Turn] = msgspec.field(default_factory=list)
+    changes: list[tuple[datetime, str, str]] = msgspec.field(default_factory=list)
+
+    def as_of(self, moment: datetime) -> "Debit":
+        """The record as it was at a time, for whoever reads records that lag."""
+        for at, status, code in self.changes:
+            if at > moment:
+                return msgspec.structs.replace(self, status=status, code=code)
+        return self
 
     @property
     def took_money(self) -> bool:
@@ -184,6 +193,7 @@ class Ledger:
         debit.past.append(turn)
         if turn.event == "retrieval_request":
             return
+        debit.changes.append((now, debit.status, debit.code))
         debit.status = turn.status
         debit.code = turn.error_code
         types = _TYPES.get(turn.event)

@@ -8,17 +8,36 @@ some are preceded by a forgery.
 import asyncio
 import random
 from collections import Counter
+from typing import Literal
 
 import httpx
+import msgspec
 
 from tether_sandbox.gateway.life import Fields
 from tether_sandbox.gateway.sender import REFUSALS, clients, echoed_id
 from tether_sandbox.gateway.setup import Setup
 from tether_sandbox.gateway.wire import FORM, encode, sign
 
-__all__ = ["Notifier"]
+__all__ = ["Crafted", "Notifier"]
 
 _LATER_S = 1.0  # how much later "later" is, at most
+
+
+class Crafted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    Notifications as somebody writes them who has one genuine signature, or knows the login.
+
+    Attributes:
+        signed_id: The id whose signature they carry, and that an echo must hold.
+        fields: Everything but the signature; "{n}" in a value becomes the number of the notification, from 0.
+        signed_with: What signs: the password, or the login as for identity checks.
+        times: How many are sent.
+    """
+
+    signed_id: str
+    fields: Fields
+    signed_with: Literal["password", "login"] = "password"
+    times: int = 1
 
 
 class _Notice:
@@ -26,8 +45,8 @@ class _Notice:
 
     __slots__ = ("body", "forged", "posts", "unique_id")
 
-    def __init__(self, fields: Fields, *, forged: bool) -> None:
-        self.unique_id = fields["unique_id"]
+    def __init__(self, fields: Fields, *, forged: bool, echoed: str | None = None) -> None:
+        self.unique_id = echoed or fields["unique_id"]
         self.body = encode(fields)
         self.forged = forged
         self.posts = 0
@@ -79,6 +98,20 @@ class Notifier:
             self._send(signed, delay_s=delay_s)
         if chance.random() < malice.repeated_later:
             self._send(signed, delay_s=delay_s + chance.random() * _LATER_S)
+
+    def craft(self, crafted: "Crafted") -> None:
+        """Send what somebody writes who has one genuine signature."""
+        if not self.setup.notify_url:
+            return
+        secret = self.setup.login if crafted.signed_with == "login" else self.setup.passwords[0]
+        signature = sign(crafted.signed_id, password=secret, algorithm=self.setup.algorithm)
+        for number in range(crafted.times):
+            fields = {name: value.replace("{n}", str(number)) for name, value in crafted.fields.items()}
+            self.counts["crafted"] += 1
+            self._outstanding += 1
+            self._idle.clear()
+            notice = _Notice(fields | {"signature": signature}, forged=False, echoed=crafted.signed_id)
+            self._later(notice, delay_s=0.0)
 
     async def idle(self) -> None:
         """Wait until nothing is on its way: all acknowledged, refused or given up."""

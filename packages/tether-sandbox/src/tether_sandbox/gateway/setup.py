@@ -72,6 +72,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         slow_s: How long the answer of script 49 takes.
         silence_s: How long a connection is held where no answer comes.
         hidden_s: How long a hidden debit cannot be found.
+        record_lag_s: How far records and lists lag behind notifications; 0 for not at all.
         rate_limit_per_s: More requests within a second are answered 429; 0 for no limit.
         repeats: Whether a second debit under the same transaction_id is taken ("debit", the crueller) or refused with
             450 ("refuse").
@@ -96,6 +97,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     slow_s: float = 2.0
     silence_s: float = 120.0
     hidden_s: float = 2.0
+    record_lag_s: float = 0.0
     rate_limit_per_s: int = 0
     repeats: Literal["debit", "refuse"] = "debit"
     scope_required: bool = False

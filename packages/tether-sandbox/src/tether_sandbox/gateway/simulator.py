@@ -23,6 +23,7 @@ import msgspec
 from tether_sandbox.gateway.api import Adopted, Gateway, Told
 from tether_sandbox.gateway.life import Payment
 from tether_sandbox.gateway.malice import Plan
+from tether_sandbox.gateway.notifier import Crafted
 from tether_sandbox.gateway.setup import Faults, Setup
 from tether_sandbox.services.guard import Guard
 from tether_sandbox.services.program import Program, launch
@@ -112,6 +113,10 @@ class Simulator:
     def turn(self, told: Told) -> None:
         """Let something become of a payment now, such as a chargeback."""
         self._answered("POST", "/ledger/turn", told)
+
+    def craft(self, crafted: Crafted) -> None:
+        """Send notifications as somebody writes them who has one genuine signature; `settle` waits for them."""
+        self._answered("POST", "/ledger/craft", crafted)
 
     def faults(self, faults: Faults) -> None:
         """From now on, let this go wrong by chance."""

@@ -296,7 +296,7 @@ class Teller:
             return Answer(b"", manner="500")
         if debit is None or debit.order.terminal != token or debit.visible_at > _now():
             raise Refused("460", "Transaction with the given unique ID cannot be found!")
-        return Answer(papers.payment(debit))
+        return Answer(papers.payment(debit.as_of(self._recorded_to)))
 
     def by_date(self, token: str, fields: Fields) -> Answer:
         """
@@ -322,7 +322,8 @@ class Teller:
         page = _number(fields.get("page", "1"), name="page")
         if self._is_faulty():
             return Answer(b"", manner="500")
-        found = self.ledger.within(start_at=start_at, end_at=end_at, terminal=token, now=_now())
+        within = self.ledger.within(start_at=start_at, end_at=end_at, terminal=token, now=_now())
+        found = [debit.as_of(self._recorded_to) for debit in within]
         return Answer(papers.payments(found, page=page, per_page=_PER_PAGE))
 
     def chargebacks(self, fields: Fields) -> Answer:
@@ -351,10 +352,16 @@ class Teller:
             backs = self.ledger.imported(day) if fields.get("import_date") else []
         if self._is_faulty():
             return Answer(b"", manner="500")
+        backs = [back for back in backs if back.imported_at <= self._recorded_to]
         if not backs:
             raise Refused("470", "no chargebacks found")
         pairs = [(back, self.ledger.debits[back.of]) for back in backs]
         return Answer(papers.chargebacks(pairs, page=page, per_page=per_page))
+
+    @property
+    def _recorded_to(self) -> datetime:
+        """Up to when records and lists know what happened."""
+        return _now() - timedelta(seconds=self.setup.record_lag_s)
 
     def _is_faulty(self) -> bool:
         return self._chance.random() < self.faults.asked
