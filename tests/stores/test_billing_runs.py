@@ -15,7 +15,7 @@ from tether_core.refunded_before import Refund
 from tether_core.vop import Score
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import billing_runs, sends
-from tether_stores.billing_runs import Owing, Progress, Refusals
+from tether_stores.billing_runs import Owing, Progress
 from tether_stores.postgres import transaction
 from tether_stores.sends import Try
 
@@ -266,7 +266,7 @@ async def test_gauges_count_what_they_say(conn: Connection, database_url: str) -
     ]
     for one, changes in zip(debtors, columns, strict=True):
         await tried(conn, run_id, one, **changes)
-    assert await billing_runs.refusals(conn, run_id) == Refusals(6, 2, 1, 1, 1)
+    assert await billing_runs.canaries_open(conn, run_id)
     assert await billing_runs.returns_of_upload(conn, upload_id, left_out=brake.LEFT_OUT) == (3, 2)
     since = NOW - timedelta(days=1)
     account = billing_runs.returns_of_account

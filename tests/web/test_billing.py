@@ -169,6 +169,39 @@ async def test_resuming_takes_what_the_brake_shows_as_seen(
         assert conn.execute("select released_share from billing_runs").fetchone() == (0.5,)
 
 
+async def test_refusals_are_released_by_a_person_with_a_reason(
+    api: httpx.AsyncClient, upload: Upload, database_url: str
+) -> None:
+    """A corrected list must be able to go the same day; who let it go, and why, is read in the run."""
+    upload_id = upload(*owed(2))
+    at = f"/api/uploads/{upload_id}/billing/release"
+    run_id = (await api.post(f"/api/uploads/{upload_id}/billing", json={})).json()["id"]
+    assert (await api.post(at, json={"reason": "nothing to see"})).json() == []
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(
+            "insert into billing_run_counts (run_id, answered, refused, refused_at) values (%s, 30, 25, now())",
+            [run_id],
+        )
+        for reason, status in (("", 400), ("   ", 422), ("a\nb", 422), ("x" * 501, 400)):
+            assert (await api.post(at, json={"reason": reason})).status_code == status
+        assert conn.execute("select released_at from billing_run_counts").fetchone() == (None,)
+        (released,) = (await api.post(at, json={"reason": "The terminal was wrong"})).json()
+        assert (released["run_id"], released["answered"], released["refused"]) == (run_id, 30, 25)
+        shown = (await api.get(f"/api/billing-runs/{run_id}")).json()["refusals"]
+        assert shown == released
+        assert (shown["released_by"], shown["released_because"]) == ("tests", "The terminal was wrong")
+        assert (await api.post(at, json={"reason": "again"})).json() == []
+        # Who resumes a paused run has seen its refusals as well.
+        conn.execute("update billing_run_counts set answered = 60, refused = 55")
+        await api.post(f"/api/billing-runs/{run_id}/pause", json={})
+        assert (await api.post(f"/api/billing-runs/{run_id}/resume")).status_code == 200
+        seen = conn.execute(
+            "select released_refused, released_by, released_because from billing_run_counts"
+        ).fetchone()
+    assert seen == (55, "tests", f"Run {run_id} was resumed.")
+    assert (await api.post("/api/uploads/999/billing/release", json={"reason": "x"})).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [

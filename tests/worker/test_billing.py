@@ -17,7 +17,7 @@ from tether_core.sending import Rules
 from tether_sandbox.gateway import Faults, Setup, Simulator, running, scripted_iban
 from tether_sandbox.services.server import free_port
 from tether_sandbox.uploads import Owed, seed_upload
-from tether_stores import billing_runs, blacklist
+from tether_stores import billing_run_counts, billing_runs, blacklist
 from tether_stores.blacklist import ManualEntry
 from tether_stores.gateway_accounts import GatewayAccount, new_key, put
 from tether_stores.redis import open_redis
@@ -701,6 +701,111 @@ async def test_canaries_that_fail_stop_the_rest(
     assert (run.state, run.paused_from) == ("paused", "canary")
     assert "declined" in str(run.paused_because)
     assert await send(has) == 0
+
+
+async def test_a_wrong_list_stops_with_the_calls_in_flight(
+    has: Billing, conn: Connection, make: Make, clock: Clock
+) -> None:
+    """Nine hundred people with a wrong list are asked by their banks; the gauge has known after twenty."""
+    run_id = await make(*owed(900, script=2))
+    other = msgspec.structs.replace(has, under_way=set(), ending=set(), unrecorded={})
+    await asyncio.gather(send(has), send(other))
+    sent = await attempts(conn, run_id)
+    submitted = sum(one.sends for one in sent)
+    assert 20 <= submitted <= 20 + 2 * worker.CALLS_MAX
+    run = await billing_runs.one(conn, run_id)
+    assert run is not None
+    assert (run.state, run.paused_from) == ("paused", "running")
+    assert "declined" in str(run.paused_because)
+    assert (has.unrecorded, other.unrecorded) == ({}, {})
+
+    # Ordered again, it stops before the first debit, and says which run it is stopped for.
+    await conn.execute(
+        "update billing_runs set state = 'cancelled', paused_because = null, paused_from = null, finished_at = %s",
+        (clock.now,),
+    )
+    await brake_runs(has.pool, clock=clock).do()
+    second = await billing_runs.add(
+        conn,
+        upload_id=run.upload_id,
+        account="default",
+        terms=TERMS,
+        created_by="tests",
+        now=clock.now,
+        again=True,
+    )
+    while await plan_chunk(has.pool, now=clock.now):
+        pass
+    assert await send(has) == 0
+    stopped = await billing_runs.one(conn, second)
+    assert stopped is not None
+    assert (stopped.state, f"run {run_id}" in str(stopped.paused_because)) == ("paused", True)
+    assert sum(one.sends for one in await attempts(conn, second)) == 0
+
+    # Once a person has looked, it goes on, and stops again when nothing was corrected.
+    async def resumed() -> int:
+        await conn.execute(
+            "update billing_runs set state = 'running', paused_because = null, paused_from = null where id = %s",
+            (second,),
+        )
+        before = sum(one.sends for one in await attempts(conn, second))
+        await send(has)
+        return int(sum(one.sends for one in await attempts(conn, second)) - before)
+
+    assert await resumed() == 0
+    await billing_run_counts.release(
+        conn, run.upload_id, by="ops", because="The terminal was wrong", now=clock.now
+    )
+    assert 20 <= await resumed() <= 20 + worker.CALLS_MAX
+    assert await resumed() == 0
+    # A day later it is another list.
+    clock.now += timedelta(hours=24)
+    third = await billing_runs.add(
+        conn,
+        upload_id=run.upload_id,
+        account="default",
+        terms=Terms(due_item="2026-04"),
+        created_by="tests",
+        now=clock.now,
+    )
+    while await plan_chunk(has.pool, now=clock.now):
+        pass
+    await send(has)
+    assert sum(one.sends for one in await attempts(conn, third)) >= 20
+
+
+async def test_some_refusals_among_many_debits_stop_nobody(
+    has: Billing, conn: Connection, make: Make
+) -> None:
+    """Refusals are heard at once and results late: counted against results alone, every large run would stop."""
+    run_id = await make(*[one for _ in range(30) for one in (*owed(9), *owed(1, script=2))])
+    await send(has)
+    run = await billing_runs.one(conn, run_id)
+    assert run is not None
+    assert run.state == "running"
+    assert sum(one.sends for one in await attempts(conn, run_id)) == 300
+    (counted,) = await billing_run_counts.of_upload(conn, run.upload_id)
+    assert (counted.answered, counted.refused) == (300, 30)
+
+
+async def test_the_next_batch_waits_for_answers_that_are_not_recorded(
+    has: Billing, conn: Connection, make: Make, clock: Clock
+) -> None:
+    """A database that is slow to record would let the whole list out before the first refusal is known."""
+    run_id = await make(*owed(200, script=2))
+    run = await billing_runs.one(conn, run_id)
+    assert run is not None
+    async with conn.transaction():
+        await conn.execute("select 1 from billing_run_counts where run_id = %s for share", (run_id,))
+        sending = asyncio.create_task(send(has))
+        while len(has.unrecorded) < worker.CALLS_MAX or has.under_way:
+            await asyncio.wait([sending], timeout=0.01)
+        assert not sending.done()
+        cursor = await conn.execute("select sum(sends) from billing_attempts where run_id = %s", (run_id,))
+        assert await cursor.fetchone() == (worker.CALLS_MAX,)
+    await sending
+    assert sum(one.sends for one in await attempts(conn, run_id)) <= 20 + worker.CALLS_MAX
+    assert has.unrecorded == {}
 
 
 async def test_returns_warn_and_then_pause(

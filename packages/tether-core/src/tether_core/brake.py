@@ -7,28 +7,44 @@ nothing; from one share on a person is warned; from a higher one on the run is p
 
 | gauge | counted | bad | warn | pause |
 |---|---|---|---|---|
-| refusals | debits that were answered | declined or in error | 20 % | 50 % |
+| refusals | debits that the gateway answered | declined or in error | 20 % | 50 % |
 | canaries | the first share of a run, answered | declined or in error | 20 % | 50 % |
 | returns | debits that were collected | charged back and not won back | 15 % | 30 % |
 
 Returns are looked at for the upload and for the whole account, since schemes and acquirers count by account. A return for
 a reason of the acquirer's own (XT33, XT73) is left out of both counts.
 
-A person who resumes a paused run has seen its share (`released_share`). The brake then acts again when the share has
-grown by `STEP` beyond that, and not at once for the same debits.
+A debit is answered when the gateway has accepted or refused it. An accepted one that is declined later counts as refused from
+then on, and is not answered a second time.
 
+**Refusals are judged by every claim** (`refusals`), in the transaction that claims the next debits: once the refusal that reaches
+the threshold is recorded, nothing more of the run is claimed, and only the calls in flight follow it. Refusals of other runs of
+the upload count as well, where much of such a run was refused, for `COUNTED_FOR` after its last refusal. Else a run over a wrong
+list is cancelled and ordered again, and so on.
+
+A person who resumes a run, or releases the refusals of its upload, has seen them: they are **counted anew** from there. Of the other gauges
+the person has seen the share (`released_share`); they act again when the share has grown by `STEP` beyond that.
+
+>>> from datetime import UTC
 >>> look(REFUSALS, counted=200, bad=110)
 Look(level='pause', share=0.55, text='110 of 200 debits that were answered were declined or in error (55.0 %).')
 >>> look(RETURNS, counted=10, bad=9).level     # too few to say anything
 'go'
 >>> look(REFUSALS, counted=200, bad=110, released_share=0.55).level
 'warn'
+>>> refused = RunCounts(7, answered=30, refused=30, refused_at=datetime(2026, 3, 2, 12, tzinfo=UTC))
+>>> refusals(8, [refused], now=datetime(2026, 3, 2, 13, tzinfo=UTC)).text
+'30 of 30 debits that were answered were declined or in error (100.0 %), those of run 7 of the same upload among them.'
+>>> refusals(8, [refused], now=datetime(2026, 3, 3, 13, tzinfo=UTC)).level
+'go'
 >>> look(RETURNS, counted=5, bad=6)
 Traceback (most recent call last):
     ...
 tether_core.errors.InvalidRequest: bad: is a part of what is counted
 """
 
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Final, Literal
 
 import msgspec
@@ -38,6 +54,7 @@ from tether_core.errors import InvalidRequest
 __all__ = [
     "ACCOUNT_DAYS",
     "CANARIES",
+    "COUNTED_FOR",
     "LEFT_OUT",
     "REFUSALS",
     "RETURNS",
@@ -46,8 +63,10 @@ __all__ = [
     "Gauge",
     "Level",
     "Look",
+    "RunCounts",
     "look",
     "looks",
+    "refusals",
     "worst",
 ]
 
@@ -57,6 +76,8 @@ Level = Literal["go", "warn", "pause"]
 LEFT_OUT: Final = frozenset({"XT33", "XT73"})
 # Returns of an account are counted over so many days: most come within five banking days, nearly all within 8 weeks.
 ACCOUNT_DAYS: Final = 60
+# Refusals of other runs of an upload count for so long: a list that was corrected the next day is another list.
+COUNTED_FOR: Final = timedelta(hours=24)
 # So much more must come back before a released brake acts again.
 STEP: Final = 0.05
 
@@ -129,18 +150,88 @@ def look(gauge: Gauge, *, counted: int, bad: int, released_share: float = 0.0) -
     return Look("pause" if share >= gauge.pause_share and not released else "warn", share, text)
 
 
-class Counts(msgspec.Struct, frozen=True):
+class RunCounts(msgspec.Struct, frozen=True):
     """
-    What all gauges of a run count; pairs of counted and bad.
+    How the gateway has answered to a run.
 
     Attributes:
-        refused: Of its debits that were answered, those declined or in error.
-        canaries: The same of its canaries.
+        run_id: The run.
+        answered: Debits that the gateway has accepted or refused.
+        refused: Of these, declined or in error.
+        canaries_answered: Canaries that were answered.
+        canaries_refused: Of these, declined or in error.
+        refused_at: When the last refusal was recorded; `None` where there was none.
+        released_answered: How many were answered when a person last looked.
+        released_refused: How many were refused then.
+        released_at: When that was; `None` where nobody had to look.
+        released_by: Who looked.
+        released_because: Why the runs of the upload may go on.
+    """
+
+    run_id: int
+    answered: int = 0
+    refused: int = 0
+    canaries_answered: int = 0
+    canaries_refused: int = 0
+    refused_at: datetime | None = None
+    released_answered: int = 0
+    released_refused: int = 0
+    released_at: datetime | None = None
+    released_by: str | None = None
+    released_because: str | None = None
+
+    @property
+    def since_release(self) -> tuple[int, int]:
+        """Debits answered and refused that no person has seen yet."""
+        refused = max(self.refused - self.released_refused, 0)
+        # A debit that was accepted before the release may be declined after it.
+        return max(self.answered - self.released_answered, refused), refused
+
+
+def refusals(run_id: int, counts: Sequence[RunCounts], *, now: datetime) -> Look:
+    """
+    Look at the refusals of a run and of the other runs of its upload.
+
+    Args:
+        run_id: The run.
+        counts: Of the run, where it has any, and of the others.
+        now: The present time.
+
+    Returns:
+        What they show; the run itself speaks first.
+    """
+    own = next((one.since_release for one in counts if one.run_id == run_id), (0, 0))
+    others = [one for one in counts if one.run_id != run_id and _counts(one, now=now)]
+    found = look(REFUSALS, counted=own[0], bad=own[1])
+    if not others or found.level == "pause":
+        return found
+    counted = own[0] + sum(one.since_release[0] for one in others)
+    bad = own[1] + sum(one.since_release[1] for one in others)
+    joint = look(REFUSALS, counted=counted, bad=bad)
+    if not joint.text:
+        return found
+    runs = ", ".join(str(one.run_id) for one in others)
+    among = f", those of run{'s' if len(others) > 1 else ''} {runs} of the same upload among them."
+    return worst((found, msgspec.structs.replace(joint, text=joint.text.removesuffix(".") + among)))
+
+
+def _counts(other: RunCounts, *, now: datetime) -> bool:
+    """Whether another run of the upload was refused lately; one that went well must not hide one that goes badly."""
+    answered, refused = other.since_release
+    lately = other.refused_at is not None and now - other.refused_at < COUNTED_FOR
+    return lately and refused > 0 and refused >= REFUSALS.warn_share * answered
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """
+    What the gauges of a run count that are not looked at by each claim; pairs of counted and bad.
+
+    Attributes:
+        canaries: Of its canaries that were answered, those declined or in error.
         of_upload: Of the upload's debits that were collected, those charged back.
         of_account: The same of the account, over `ACCOUNT_DAYS`.
     """
 
-    refused: tuple[int, int]
     canaries: tuple[int, int]
     of_upload: tuple[int, int]
     of_account: tuple[int, int]
@@ -148,7 +239,7 @@ class Counts(msgspec.Struct, frozen=True):
 
 def looks(counts: Counts, *, released_share: float = 0.0) -> tuple[Look, ...]:
     """
-    Look at all gauges of a run.
+    Look at the gauges of a run besides its refusals.
 
     Args:
         counts: What they count.
@@ -158,7 +249,6 @@ def looks(counts: Counts, *, released_share: float = 0.0) -> tuple[Look, ...]:
         One look a gauge.
     """
     gauges = (
-        (REFUSALS, counts.refused),
         (CANARIES, counts.canaries),
         (RETURNS, counts.of_upload),
         (RETURNS, counts.of_account),

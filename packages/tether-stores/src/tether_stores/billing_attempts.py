@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 from tether_core.billing import Attempt
 
+from tether_stores import billing_run_counts
 from tether_stores.asks import Asks
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
@@ -163,6 +164,7 @@ async def move(conn: Connection, attempts: Sequence[Attempt], *, now: datetime) 
     """
     if not attempts:
         return
+    await billing_run_counts.add(conn, attempts, now=now)
     await conn.execute(
         _SQL["move"],
         {

@@ -20,9 +20,9 @@ from tether_stores.queries import load
 __all__ = [
     "Owing",
     "Progress",
-    "Refusals",
     "Run",
     "add",
+    "canaries_open",
     "cancelled_unsent",
     "change",
     "hold",
@@ -36,7 +36,6 @@ __all__ = [
     "other_items",
     "owing",
     "progress",
-    "refusals",
     "returns_of_account",
     "returns_of_upload",
     "sendable",
@@ -115,25 +114,6 @@ class Progress(msgspec.Struct, frozen=True):
     canary: bool
     count: int
     amount_minor: int
-
-
-class Refusals(msgspec.Struct, frozen=True):
-    """
-    How the gateway has answered to a run.
-
-    Attributes:
-        counted: Debits that were answered.
-        bad: Of these, declined or in error.
-        canaries_counted: Canaries that were answered.
-        canaries_bad: Of these, declined or in error.
-        canaries_open: Canaries without an answer yet.
-    """
-
-    counted: int
-    bad: int
-    canaries_counted: int
-    canaries_bad: int
-    canaries_open: int
 
 
 class Owing(msgspec.Struct, frozen=True):
@@ -304,11 +284,11 @@ async def progress(conn: Connection, run_id: int) -> list[Progress]:
     return [Progress(*row) for row in await cursor.fetchall()]
 
 
-async def refusals(conn: Connection, run_id: int) -> Refusals:
-    """How the gateway has answered to a run."""
-    row = await (await conn.execute(_SQL["refusals"], {"run_id": run_id})).fetchone()
+async def canaries_open(conn: Connection, run_id: int) -> bool:
+    """Whether any canary of a run has no answer yet."""
+    row = await (await conn.execute(_SQL["canaries_open"], {"run_id": run_id})).fetchone()
     assert row is not None
-    return Refusals(*row)
+    return bool(row[0])
 
 
 async def returns_of_upload(

@@ -9,6 +9,7 @@ from tether_core.billing import Attempt
 from tether_core.not_found import FirstAnswer
 from tether_core.sending import Send
 
+from tether_stores import billing_run_counts
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
@@ -205,6 +206,8 @@ async def write(conn: Connection, debits: Sequence[Written], *, now: datetime) -
     """
     if not debits:
         return
+    submitted = [one.send.attempt for one in debits if one.withheld is None]
+    await billing_run_counts.add(conn, submitted, now=now)
     unknowns = [one.send.step == "unknown" for one in debits]
     await conn.execute(_SQL["write"], {**columns(debits), "unknowns": unknowns, "now": now})
 

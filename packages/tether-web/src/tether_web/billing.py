@@ -23,7 +23,14 @@ from tether_core.errors import IllegalStep, InvalidRequest, OrderedBefore, Store
 from tether_core.fingerprint_key import FingerprintKeyRefused
 from tether_core.jobs import PLAN, SEND, Job
 from tether_core.overrides import Override, require_known
-from tether_stores import billing_runs, fingerprint_key, gateway_accounts, gateway_calls, redis_limits
+from tether_stores import (
+    billing_run_counts,
+    billing_runs,
+    fingerprint_key,
+    gateway_accounts,
+    gateway_calls,
+    redis_limits,
+)
 from tether_stores.billing_runs import Run
 from tether_stores.postgres import Connection, connection, reading, transaction
 from tether_stores.queue import ring
@@ -225,6 +232,29 @@ class Sum(msgspec.Struct, frozen=True):
     amount_minor: int
 
 
+class Refusals(msgspec.Struct, frozen=True):
+    """
+    How the gateway has answered to a run.
+
+    Attributes:
+        run_id: The run.
+        answered: Debits that it has accepted or refused.
+        refused: Of these, declined or in error.
+        refused_at: When the last refusal was recorded, or null.
+        released_at: When a person last released the refusals, or null; they are counted anew from there.
+        released_by: The name of that person's key, or null.
+        released_because: Why, or null.
+    """
+
+    run_id: int
+    answered: int
+    refused: int
+    refused_at: datetime | None
+    released_at: datetime | None
+    released_by: str | None
+    released_because: str | None
+
+
 class RunDetail(msgspec.Struct, frozen=True):
     """
     A billing run and how far it is.
@@ -233,13 +263,26 @@ class RunDetail(msgspec.Struct, frozen=True):
         run: The run.
         steps: Its debits by how far their sending has come: ready, sending, unknown, ended.
         states: Its debits by the state of their attempt; their sums are what was planned.
+        refusals: How the gateway has answered to it so far.
         gateway: How freely its account may be called.
     """
 
     run: RunAnswer
     steps: dict[str, Sum]
     states: dict[str, Sum]
+    refusals: Refusals
     gateway: Standing
+
+
+class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    Why the next run of an upload may go on after refusals.
+
+    Attributes:
+        reason: For other people; it is kept with the runs, with the name of your key and the time.
+    """
+
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 
 
 class Because(msgspec.Struct, frozen=True):
@@ -344,6 +387,36 @@ async def of_upload(state: State, upload_id: Id) -> list[RunAnswer]:
         return [_answer(run) for run in await billing_runs.of_upload(conn, upload_id)]
 
 
+@post("/release", status_code=200, summary="Let refusals of an upload's runs no longer stop its next run")
+async def release(
+    request: Request[str, None, State], state: State, upload_id: Id, data: JSONBody[Release]
+) -> list[Refusals]:
+    """Refusals are counted anew from here; a run that is paused goes on when it is resumed. Gives the runs that had refusals."""
+    because = printable(data.reason, field="reason")
+    if not because.strip():
+        raise InvalidRequest("say why; the reason is kept with the runs", field="reason")
+    async with transaction(state.pool) as conn:
+        if await billing_runs.upload_state(conn, upload_id) is None:
+            raise NotFoundException("There is no such upload")
+        released = await billing_run_counts.release(
+            conn, upload_id, by=request.user, because=because, now=state.clock()
+        )
+    _log.info("refusals released", upload_id=upload_id, runs=len(released))
+    return [_refusals(counts) for counts in released]
+
+
+def _refusals(counts: brake.RunCounts) -> Refusals:
+    return Refusals(
+        counts.run_id,
+        counts.answered,
+        counts.refused,
+        counts.refused_at,
+        counts.released_at,
+        counts.released_by,
+        counts.released_because,
+    )
+
+
 @get("/{run_id:int}", summary="One billing run, and how far it is")
 async def one(state: State, run_id: Id) -> RunDetail:
     """The run, its debits by step and by state, and how freely the gateway may be called."""
@@ -352,13 +425,14 @@ async def one(state: State, run_id: Id) -> RunDetail:
         if run is None:
             raise NotFoundException("There is no such billing run")
         progress = await billing_runs.progress(conn, run_id)
+        refusals = _refusals(await _counts(conn, run))
     steps, states = dict[str, Sum](), dict[str, Sum]()
     for some in progress:
         for sums, key in ((steps, some.step), (states, some.state)):
             so_far = sums.get(key, Sum(0, 0))
             sums[key] = Sum(so_far.count + some.count, so_far.amount_minor + some.amount_minor)
     standing = await redis_limits.standing(state.cache, [run.account])
-    return RunDetail(_answer(run), steps, states, standing[0])
+    return RunDetail(_answer(run), steps, states, refusals, standing[0])
 
 
 @post("/{run_id:int}/pause", status_code=200, summary="Send nothing more of a run for now")
@@ -373,8 +447,8 @@ async def pause(state: State, run_id: Id, data: JSONBody[Because]) -> RunAnswer:
 
 
 @post("/{run_id:int}/resume", status_code=200, summary="Let a paused run go on where it stopped")
-async def resume(state: State, run_id: Id) -> RunAnswer:
-    """What the brake shows now is taken as seen: it acts again when things get worse."""
+async def resume(request: Request[str, None, State], state: State, run_id: Id) -> RunAnswer:
+    """What the brake shows now is taken as seen: refusals of the upload's runs are counted anew, and shares may not grow by much."""
     async with connection(state.pool) as conn:
         run = await billing_runs.one(conn, run_id)
         seen = 0.0 if run is None else await _bad_share(conn, run, now=state.clock())
@@ -382,7 +456,7 @@ async def resume(state: State, run_id: Id) -> RunAnswer:
     def resumed(_: Run) -> dict[str, Any]:
         return {"paused_because": None, "paused_from": None, "released_share": seen}
 
-    answer = await _change(state, run_id, "resumed", resumed)
+    answer = await _change(state, run_id, "resumed", resumed, released_by=request.user)
     await _ring(state, PLAN if answer.state == "planning" else SEND)
     return answer
 
@@ -397,7 +471,9 @@ async def cancel(state: State, run_id: Id) -> RunAnswer:
     return await _change(state, run_id, "cancelled", cancelled)
 
 
-async def _change(state: State, run_id: int, cause: RunCause, fields: Any) -> RunAnswer:
+async def _change(
+    state: State, run_id: int, cause: RunCause, fields: Any, *, released_by: str | None = None
+) -> RunAnswer:
     async with transaction(state.pool) as conn:
         run = await billing_runs.hold(conn, run_id)
         if run is None:
@@ -405,19 +481,28 @@ async def _change(state: State, run_id: int, cause: RunCause, fields: Any) -> Ru
         moved = billing_run.step(run.state, cause, paused_from=run.paused_from)
         changed = msgspec.structs.replace(run, state=moved, **fields(run))
         await billing_runs.change(conn, changed, now=state.clock())
+        if released_by is not None:
+            because = f"Run {run_id} was resumed."
+            await billing_run_counts.release(
+                conn, run.upload_id, by=released_by, because=because, now=state.clock()
+            )
         after = await billing_runs.one(conn, run_id)
     assert after is not None
     _log.info("run changed", run_id=run_id, cause=cause, run_state=after.state)
     return _answer(after)
 
 
+async def _counts(conn: Connection, run: Run) -> brake.RunCounts:
+    counts = await billing_run_counts.of_upload(conn, run.upload_id)
+    return next((one for one in counts if one.run_id == run.id), brake.RunCounts(run.id))
+
+
 async def _bad_share(conn: Connection, run: Run, *, now: datetime) -> float:
-    """The largest share a gauge of the brake shows for a run."""
-    refused = await billing_runs.refusals(conn, run.id)
+    """The largest share that a gauge shows for a run, its refusals left aside: those are counted anew."""
     since = now - timedelta(days=brake.ACCOUNT_DAYS)
+    own = await _counts(conn, run)
     counts = brake.Counts(
-        (refused.counted, refused.bad),
-        (refused.canaries_counted, refused.canaries_bad),
+        (own.canaries_answered, own.canaries_refused),
         await billing_runs.returns_of_upload(conn, run.upload_id, left_out=brake.LEFT_OUT),
         await billing_runs.returns_of_account(conn, run.account, since=since, left_out=brake.LEFT_OUT),
     )
@@ -565,6 +650,8 @@ async def observe(state: State) -> None:
 
 
 ROUTERS: Final = (
-    Router("/api/uploads/{upload_id:int}/billing", route_handlers=[order, of_upload], tags=["billing"]),
+    Router(
+        "/api/uploads/{upload_id:int}/billing", route_handlers=[order, of_upload, release], tags=["billing"]
+    ),
     Router("/api/billing-runs", route_handlers=[one, pause, resume, cancel], tags=["billing"]),
 )

@@ -23,7 +23,7 @@ from typing import Final
 
 import msgspec
 import psycopg
-from tether_core import billing_run, eligibility, sending
+from tether_core import billing_run, brake, eligibility, sending
 from tether_core.eligibility import Terms
 from tether_core.emp.answers import GatewayAnswer
 from tether_core.emp.requests import Debit, sdd_sale
@@ -36,7 +36,7 @@ from tether_core.jobs import SEND
 from tether_core.limits import Permit
 from tether_core.payer import debit
 from tether_core.sending import After, Rules
-from tether_stores import billing_runs, fingerprint_key, gateway_identities, outbox, sends
+from tether_stores import billing_run_counts, billing_runs, fingerprint_key, gateway_identities, outbox, sends
 from tether_stores.billing_runs import Owing, Run
 from tether_stores.database_epoch import Watch
 from tether_stores.gateway_accounts import GatewayAccount
@@ -47,7 +47,7 @@ from tether_stores.telemetry import logger
 
 from tether_worker import gateway
 from tether_worker.gateways import Gateways
-from tether_worker.runs import pause_account
+from tether_worker.runs import pause_account, pause_if_refused
 from tether_worker.work import Work
 
 __all__ = [
@@ -75,6 +75,8 @@ _RECORD_MAX: Final = 256
 BEGIN_S: Final = 10.0
 # Nothing may be sent for a moment: look again after this long at the latest.
 _WAIT_MAX_S: Final = 0.5
+# Answers wait to be recorded before more may begin: that takes about so long.
+_RECORDED_S: Final = 0.01
 
 _log = logger("billing")
 
@@ -96,6 +98,7 @@ class Billing(msgspec.Struct, frozen=True):
             worker runs, leaves it unchecked.
         under_way: The calls of this process, whichever run of this work began them.
         ending: Runs that begin no further call, and wait for the answers to theirs.
+        unrecorded: Attempts that were claimed, and what came of them is not committed yet; with the queue it goes through.
     """
 
     pool: Pool
@@ -108,6 +111,7 @@ class Billing(msgspec.Struct, frozen=True):
     fingerprint_key: bytes | None = None
     under_way: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
     ending: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
+    unrecorded: dict[int, object] = msgspec.field(default_factory=dict)
 
     async def ended(self) -> None:
         """Wait until every call that was begun is recorded; once nothing more begins."""
@@ -248,7 +252,12 @@ class _Sending:
             # A call that was cancelled before its request says so, and its debit is ready again.
             await asyncio.wait(calls)
         self._told.put_nowait(None)
-        await self._recorder
+        try:
+            await self._recorder
+        finally:
+            # What was not recorded is left to its lease.
+            for row_id in [row_id for row_id, told in self._has.unrecorded.items() if told is self._told]:
+                del self._has.unrecorded[row_id]
 
 
 def _tell(ending: asyncio.Task[None]) -> None:
@@ -286,9 +295,10 @@ async def leave(has: Billing, account: GatewayAccount, *, wanted_max: int = _CLA
     Returns:
         What may be called now.
     """
-    room = CALLS_MAX - len(has.under_way)
+    # An answer that is not recorded yet may be the refusal that pauses the run.
+    room = CALLS_MAX - max(len(has.under_way), len(has.unrecorded))
     if room < 1:
-        return Leave(_NONE, 0, _WAIT_MAX_S)
+        return Leave(_NONE, 0, _WAIT_MAX_S if len(has.under_way) >= CALLS_MAX else _RECORDED_S)
     shares = has.gateways.rates(account)
     grant = await has.limiter.take(account.name, share=SHARE, wanted=min(room, wanted_max), shares=shares)
     if not grant.granted:
@@ -337,8 +347,11 @@ async def _begin_with(
         claims, withheld = await claim(
             has, run_id, account=account, identity=opened.identity, permit=allowed.permit, limit=left
         )
+        if not claims and not withheld:
+            await pause_if_refused(has.pool, run_id, now=has.clock())
         for one in claims:
             call = asyncio.create_task(_call(opened, one, told))
+            has.unrecorded[one.id] = told
             for standing in (calls, has.under_way):
                 standing.add(call)
                 call.add_done_callback(standing.discard)
@@ -400,6 +413,10 @@ async def claim(
             return [], 0
         run = await billing_runs.share(conn, run_id)
         if run is None or run.state not in billing_run.SENDING:
+            return [], 0
+        # Who records a refusal waits for this claim from here on, and every later claim sees what was recorded.
+        counts = await billing_run_counts.share(conn, run_id=run_id, upload_id=run.upload_id, now=now)
+        if brake.refusals(run_id, counts, now=now).level == "pause":
             return [], 0
         rows = await sends.ready(conn, run_id, canaries_only=run.state == "canary", now=now, limit=limit)
         if not rows:
@@ -583,8 +600,12 @@ async def _record_all(has: Billing, told: asyncio.Queue[Told | None]) -> None:
         ended = None in batch
         brought = [one for one in batch if one is not None]
         if brought:
-            await _report(has, brought)
-            await _record_surely(has, brought)
+            try:
+                await _report(has, brought)
+                await _record_surely(has, brought)
+            finally:
+                for one in brought:
+                    has.unrecorded.pop(one.claim.id, None)
 
 
 async def _record_surely(has: Billing, brought: Sequence[Told]) -> None:

@@ -17,7 +17,7 @@ from tether_core.eligibility import Totals, plan
 from tether_core.events import Event
 from tether_core.jobs import PLAN
 from tether_core.sending import Rules, transaction_id
-from tether_stores import billing_runs, outbox, sends
+from tether_stores import billing_run_counts, billing_runs, outbox, sends
 from tether_stores import fingerprint_key as key_store
 from tether_stores.billing_runs import Owing, Run
 from tether_stores.postgres import Connection, Pool, connection, transaction
@@ -32,6 +32,7 @@ __all__ = [
     "brake_runs",
     "lapse_leases",
     "pause_account",
+    "pause_if_refused",
     "plan_chunk",
     "planning",
     "try_again",
@@ -111,6 +112,7 @@ async def plan_chunk(
             cause: billing_run.RunCause = "planned with canaries" if canaries else "planned"
             run = msgspec.structs.replace(run, state=billing_run.step(run.state, cause))
             await billing_runs.change(conn, run, now=now)
+            await billing_run_counts.begin(conn, run.id)
             if run.planned_count >= _STOCK_MIN:
                 await sends.take_stock(conn)
             _log.info("run planned", run_id=run.id, debits=run.planned_count, run_state=run.state)
@@ -199,6 +201,38 @@ async def _pause(pool: Pool, run_id: int, *, because: str, now: datetime) -> boo
     return True
 
 
+async def pause_if_refused(pool: Pool, run_id: int, *, now: datetime) -> bool:
+    """
+    Pause a run that is being sent when too much of it, or of other runs of its upload, was refused.
+
+    Args:
+        pool: Of Postgres.
+        run_id: The run.
+        now: The present time.
+
+    Returns:
+        Whether it was paused.
+    """
+    async with transaction(pool) as conn:
+        run = await billing_runs.hold(conn, run_id)
+        if run is None or run.state not in billing_run.SENDING:
+            return False
+        counts = await billing_run_counts.of_upload(conn, run.upload_id)
+        shown = brake.refusals(run_id, counts, now=now)
+        if shown.level != "pause":
+            return False
+        paused = msgspec.structs.replace(
+            run,
+            state=billing_run.step(run.state, "paused"),
+            warning=shown.text,
+            paused_because=shown.text,
+            paused_from=run.state,
+        )
+        await billing_runs.change(conn, paused, now=now)
+    _tell(run, paused)
+    return True
+
+
 # --- standing duties -------------------------------------------------------------------------------------------------
 
 
@@ -269,15 +303,16 @@ async def _look(pool: Pool, run_id: int, *, of_account: tuple[int, int], now: da
         run = await billing_runs.hold(conn, run_id)
         if run is None or run.state not in billing_run.SENDING:
             return
-        refused = await billing_runs.refusals(conn, run_id)
+        counts = await billing_run_counts.of_upload(conn, run.upload_id)
+        own = next((one for one in counts if one.run_id == run_id), brake.RunCounts(run_id))
         returned = await billing_runs.returns_of_upload(conn, run.upload_id, left_out=brake.LEFT_OUT)
-        counts = brake.Counts(
-            (refused.counted, refused.bad),
-            (refused.canaries_counted, refused.canaries_bad),
-            returned,
-            of_account,
+        gauges = brake.Counts((own.canaries_answered, own.canaries_refused), returned, of_account)
+        look = brake.worst(
+            (
+                brake.refusals(run_id, counts, now=now),
+                *brake.looks(gauges, released_share=run.released_share),
+            )
         )
-        look = brake.worst(brake.looks(counts, released_share=run.released_share))
         after = msgspec.structs.replace(run, warning=look.text or None)
         if look.level == "pause":
             after = msgspec.structs.replace(
@@ -286,7 +321,7 @@ async def _look(pool: Pool, run_id: int, *, of_account: tuple[int, int], now: da
                 paused_because=look.text,
                 paused_from=run.state,
             )
-        elif run.state == "canary" and refused.canaries_open == 0:
+        elif run.state == "canary" and not await billing_runs.canaries_open(conn, run_id):
             after = msgspec.structs.replace(after, state=billing_run.step(run.state, "canaries went well"))
         elif run.state == "running" and not await billing_runs.open_attempts(conn, run_id):
             after = msgspec.structs.replace(

@@ -176,17 +176,13 @@ where a.run_id = %(run_id)s
 group by 1, 2, 3
 order by 1, 2, 3;
 
--- refusals --
--- Debits of a run that were answered, and how many of them were refused. One row: counted, bad, and both for canaries,
--- then how many canaries have no answer yet.
-select
-    count(*) filter (where payment_stage > 30),
-    count(*) filter (where payment_stage in (40, 50)),
-    count(*) filter (where canary and payment_stage > 30),
-    count(*) filter (where canary and payment_stage in (40, 50)),
-    count(*) filter (where canary and payment_stage <= 10 and dispute_stage = 0)
-from billing_attempts
-where run_id = %(run_id)s and withheld is null;
+-- canaries_open --
+-- Whether any canary of a run has no answer yet. One row.
+select exists (
+    select from billing_attempts
+    where
+        run_id = %(run_id)s and state in ('pending', 'unknown') and canary and payment_stage <= 10 and dispute_stage = 0
+);
 
 -- returns_of_upload --
 -- Debits of an upload that were collected, and how many of them are charged back. One row: counted, bad.

@@ -160,6 +160,26 @@ create table billing_runs (
 create index billing_runs_by_upload on billing_runs (upload_id, id);
 create index billing_runs_live on billing_runs (id) where state in ('planning', 'canary', 'running');
 
+-- How the gateway has answered to each run, counted as the answers are recorded; tether_core.brake. Written by transactions that
+-- hold attempts of the run, which is never deleted, so nothing checks it.
+create table billing_run_counts (
+    run_id bigint primary key,
+    answered integer not null default 0,
+    refused integer not null default 0,
+    canaries_answered integer not null default 0,
+    canaries_refused integer not null default 0,
+    refused_at timestamptz,
+    -- What a person has seen of it, when, who and why; refusals are counted anew from there.
+    released_answered integer not null default 0,
+    released_refused integer not null default 0,
+    released_at timestamptz,
+    released_by text,
+    released_because text,
+    constraint billing_run_counts_released_by_someone check (
+        (released_at is null) = (released_by is null) and (released_at is null) = (released_because is null)
+    )
+);
+
 -- The results of orders by the Idempotency-Key of their request; tether_core.order_keys.
 create table order_keys (
     holder text not null,

@@ -1,0 +1,85 @@
+-- billing_run_counts: how the gateway has answered to each run.
+--
+-- The transaction that records an answer adds it here, so that nobody has to count attempts. Who claims debits holds the counts
+-- that decide in share mode until the claim is committed, and adding waits for that. So once the refusal that reaches a
+-- threshold is committed, every claim sees it, and no claim that did not is committed after it.
+--
+-- Who adds holds the attempts already, and takes rows here in the order of their runs. Who claims never waits for attempts.
+
+-- add --
+-- Count what n attempts are about to become, in the transaction that locks them and before it writes them. Arrays of length n.
+-- An attempt is answered once, when it comes to a stage at the gateway. Withheld attempts were never submitted.
+insert into billing_run_counts as counts (
+    run_id, answered, refused, canaries_answered, canaries_refused, refused_at
+)
+select
+    moved.run_id, sum(moved.answered), sum(moved.refused),
+    coalesce(sum(moved.answered) filter (where moved.canary), 0),
+    coalesce(sum(moved.refused) filter (where moved.canary), 0), case when sum(moved.refused) > 0 then %(now)s::timestamptz end
+from (
+    select
+        a.run_id, a.canary,
+        (a.payment_stage < 20 and told.payment_stage >= 20)::integer as answered,
+        (told.payment_stage in (40, 50))::integer - (a.payment_stage in (40, 50))::integer as refused
+    from unnest(%(ids)s::bigint[], %(payment_stages)s::smallint[]) as told (id, payment_stage)
+    join billing_attempts a on a.id = told.id
+    where a.run_id is not null and a.withheld is null
+) moved
+where moved.answered <> 0 or moved.refused <> 0
+group by moved.run_id
+order by moved.run_id
+on conflict (run_id) do update
+set
+    answered = counts.answered + excluded.answered,
+    refused = counts.refused + excluded.refused,
+    canaries_answered = counts.canaries_answered + excluded.canaries_answered,
+    canaries_refused = counts.canaries_refused + excluded.canaries_refused,
+    refused_at = coalesce(excluded.refused_at, counts.refused_at);
+
+-- begin --
+-- Make the row of a run that has none, so that there is something to hold.
+insert into billing_run_counts (run_id) values (%(run_id)s) on conflict do nothing;
+
+-- share --
+-- The counts of a run, and of the other runs of its upload that were refused since %(since)s, held so that nobody adds to them
+-- until this transaction ends. Returns run_id, answered, refused, canaries_answered, canaries_refused, refused_at,
+-- released_answered, released_refused, released_at, released_by, released_because; ordered by run_id.
+select
+    c.run_id, c.answered, c.refused, c.canaries_answered, c.canaries_refused, c.refused_at, c.released_answered,
+    c.released_refused, c.released_at, c.released_by, c.released_because
+from billing_runs r
+join billing_run_counts c on c.run_id = r.id
+where r.upload_id = %(upload_id)s and (r.id = %(run_id)s or c.refused_at > %(since)s)
+order by c.run_id
+for share of c;
+
+-- of_upload --
+-- The counts of all runs of an upload. The columns of `share`, ordered by run_id.
+select
+    c.run_id, c.answered, c.refused, c.canaries_answered, c.canaries_refused, c.refused_at, c.released_answered,
+    c.released_refused, c.released_at, c.released_by, c.released_because
+from billing_runs r
+join billing_run_counts c on c.run_id = r.id
+where r.upload_id = %(upload_id)s
+order by c.run_id;
+
+-- release --
+-- Note that a person has seen the refusals of an upload's runs. Returns the columns of `share` of the runs that had any since
+-- they were last released, as they are now.
+with held as (
+    select c.run_id
+    from billing_runs r
+    join billing_run_counts c on c.run_id = r.id
+    where r.upload_id = %(upload_id)s and c.refused > c.released_refused
+    order by c.run_id
+    for update of c
+)
+update billing_run_counts c
+set
+    released_answered = c.answered, released_refused = c.refused, released_at = %(now)s, released_by = %(by)s,
+    released_because = %(because)s
+from held
+where c.run_id = held.run_id
+returning
+    c.run_id, c.answered, c.refused, c.canaries_answered, c.canaries_refused, c.refused_at, c.released_answered,
+    c.released_refused, c.released_at, c.released_by, c.released_because;
