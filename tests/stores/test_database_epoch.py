@@ -149,7 +149,9 @@ async def test_an_older_position_of_the_log_is_noticed(
     """The newest claims may be younger than the last pulse; their commits are in the log."""
     await watch().probe(pool)
     ((key),) = await cache.keys("tether:database-epoch:*")
-    told = (await cache.get(key)).decode()
+    mark = await cache.get(key)
+    assert isinstance(mark, bytes)
+    told = mark.decode()
     position = int(told.partition('"position":')[2].rstrip("}"))
     await cache.set(key, told.replace(str(position), str(position + 10**12)))
     await watch().probe(pool)

@@ -442,8 +442,8 @@ class Watch:
     async def _mark_in_redis(self) -> bytes | None:
         if self._cache is None:
             return None
-        found: bytes | None = await self._cache.get(_REDIS_KEY + self._installation)
-        return found
+        found = await self._cache.get(_REDIS_KEY + self._installation)
+        return found if isinstance(found, bytes) else None
 
     async def _mark_in_objects(self) -> bytes | None:
         if self._store is None:

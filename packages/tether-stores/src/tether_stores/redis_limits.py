@@ -288,7 +288,7 @@ async def standing(client: Redis, accounts: Sequence[str]) -> list[Standing]:
         return []
     try:
         seconds, micros = await client.time()
-        told = await client.mget(
+        told: list[Any] = await client.mget(
             [prefix + one for one in accounts for prefix in (_BREAKER, _BUCKET, _THROTTLE)]
         )
     except (RedisError, OSError):
