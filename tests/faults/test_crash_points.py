@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,8 @@ PASSWORD = "s3cret-password"
 LATER_S = 3600.0
 # Settling a debit takes long, so that every run visits each fourth boundary only. With 1 it takes two minutes.
 SENDING_STEP = int(os.environ.get("TETHER_SENDING_STEP", "4"))
+# Each starts three nodes, so that every run visits each eighth boundary only. With 1 it takes some minutes.
+ORDER_STEP = int(os.environ.get("TETHER_ORDER_STEP", "8"))
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +178,49 @@ async def test_a_worker_dies_at_every_boundary_of_reading_a_file(
     ]
     assert [row[0] for row in wanted["problems"]] == [6]
     await _each_boundary(endured, wanted=wanted, at_least=20)
+
+
+async def test_a_web_node_dies_at_every_boundary_of_an_order(
+    ask: Ask, database_url: str, environment: dict[str, str]
+) -> None:
+    """
+    A client that never heard whether its order was placed sends it again, to another node, and must not order twice.
+
+    The dead node has left the order with its result, or neither; and what a client was told is what it is told again.
+    """
+    environ = environment | {"EMP_API_URL": "https://gateway.invalid", "DATABASE_POOL_MAX": "2"}
+
+    async def endured(number: int, *, stop_at: int) -> tuple[dict[str, Any], Fate]:
+        now = datetime.now(UTC)
+        owed = [Owed(made_up_iban(random.Random(number)), 1_000)]
+        upload_id, _ = seed_upload(database_url, owed, now=now)
+        (debit,) = seed(database_url, attempts=1, chance=random.Random(number), now=now - timedelta(days=30))
+        with psycopg.connect(database_url) as conn:
+            conn.execute(
+                "update billing_attempts set payment_stage = 60, state = 'approved', dispute_stage = 0 where id = %s",
+                [debit.id],
+            )
+        posts = [
+            (f"/api/uploads/{upload_id}/billing", f"run-{upload_id}", b'{"count_max": 5}'),
+            (f"/api/billing-attempts/{debit.id}/refund", f"refund-{debit.id}", b"{}"),
+        ]
+        fate = ask(Order("place", stop_at, environ, posts=posts))
+        retried = ask(Order("place", 0, environ, posts=posts))
+        assert retried.code == 0
+        again = ask(Order("place", 0, environ, posts=posts))
+        assert again.acknowledged == retried.acknowledged
+        assert retried.acknowledged[: len(fate.acknowledged)] == fate.acknowledged
+        with psycopg.connect(database_url) as conn:
+            placed = conn.execute(
+                "select (select count(*) from billing_runs where upload_id = %s),"
+                " (select count(*) from givebacks where attempt_id = %s)",
+                [upload_id, debit.id],
+            ).fetchone()
+        return {"placed": placed, "responses": len(retried.acknowledged)}, fate
+
+    wanted, _ = await endured(0, stop_at=0)
+    assert wanted == {"placed": (1, 1), "responses": 2}
+    await _each_boundary(endured, wanted=wanted, at_least=10, step=ORDER_STEP)
 
 
 @pytest.fixture(scope="module")

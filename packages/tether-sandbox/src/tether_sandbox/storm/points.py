@@ -32,6 +32,7 @@ from time import monotonic
 from typing import Any, Final, Literal
 
 import httpcore
+import httpx
 import msgspec
 import obstore
 import psycopg
@@ -45,6 +46,7 @@ from tether_stores.queue import open_doorbell
 from tether_stores.redis import open_redis
 from tether_stores.redis_limits import Limiter
 from tether_stores.settings import Settings
+from tether_web.app import application, served
 from tether_web.inbox import Inbox
 from tether_web.webhooks import take
 from tether_worker.asking import Asking, limited, parties_of
@@ -68,20 +70,23 @@ class Order(msgspec.Struct, frozen=True):
 
     Attributes:
         what: "take" notifications as a web node does; "book" them, "read" uploads or "send" debits, as a worker does; or
-            "settle" debits whose outcome is open: leases that ran out, questions, and the booking of what was told.
+            "settle" debits whose outcome is open: leases that ran out, questions, and the booking of what was told; or
+            "place" an order by API, as a web node does: only its own boundaries count, not those of the node's start.
         stop_at: The number of the boundary it does not live to pass, from 1; 0 for none.
         environ: The settings of the program.
         rounds: To take: the notifications' forms; those of one round come at the same moment.
         ahead_s: How far its clock is ahead, in seconds; to settle, how long it waits each time.
         chunk_rows: To read: rows of a chunk.
+        posts: To place: address, Idempotency-Key and JSON body of each request, one after the other.
     """
 
-    what: Literal["take", "book", "read", "send", "settle"]
+    what: Literal["take", "book", "read", "send", "settle", "place"]
     stop_at: int
     environ: dict[str, str]
     rounds: list[list[bytes]] = []
     ahead_s: float = 0.0
     chunk_rows: int = 100
+    posts: list[tuple[str, str, bytes]] = []
 
 
 class Fate(msgspec.Struct, frozen=True):
@@ -90,7 +95,7 @@ class Fate(msgspec.Struct, frozen=True):
 
     Attributes:
         code: Its exit code: 0 when it lived to its end, -9 when it died as told.
-        acknowledged: The notifications it answered 200, in order.
+        acknowledged: The notifications it answered 200, or the responses to orders that were placed, in order.
         boundaries: How many boundaries it passed.
     """
 
@@ -142,9 +147,12 @@ class _Life:
         self._stop_at = order.stop_at
         self._diary = diary.open("ab", buffering=0)
         self._boundaries = 0
+        self.counts = True
 
     def boundary(self) -> None:
         """Pass one boundary, or die at it."""
+        if not self.counts:
+            return
         self._boundaries += 1
         if self._boundaries == self._stop_at:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -209,6 +217,9 @@ async def _endured(order: Order, life: _Life) -> None:
 
 async def _carried_out(order: Order, life: _Life) -> None:
     settings = Settings.from_env(order.environ)
+    if order.what == "place":
+        await _place(order, settings, life)
+        return
     ahead = timedelta(seconds=order.ahead_s)
 
     def clock() -> datetime:
@@ -280,6 +291,31 @@ async def _debit(order: Order, settings: Settings, pool: Any, *, clock: Callable
                 pass
             await _book(settings, pool, clock=later)
             await send(later)
+
+
+async def _place(order: Order, settings: Settings, life: _Life) -> None:
+    """Start a node, place orders, and end the node."""
+    life.counts = False
+    app: Any = served(application(settings))
+    to_app: asyncio.Queue[Any] = asyncio.Queue()
+    from_app: asyncio.Queue[Any] = asyncio.Queue()
+    scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+    node = asyncio.create_task(app(scope, to_app.get, from_app.put))
+    await to_app.put({"type": "lifespan.startup"})
+    await from_app.get()
+    key = next(iter(settings.api_keys.values()))
+    transport = httpx.ASGITransport(app)
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://doomed", headers=headers) as client:
+        for path, order_key, body in order.posts:
+            life.counts = True
+            response = await client.post(path, content=body, headers={"Idempotency-Key": order_key})
+            life.boundary()  # the response's own way out is one too
+            life.counts = False
+            if response.is_success:
+                life.acknowledge(response.content)
+    await to_app.put({"type": "lifespan.shutdown"})
+    await node
 
 
 async def _take(
