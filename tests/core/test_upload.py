@@ -26,7 +26,7 @@ from tether_core.upload import (
 TODAY = date(2026, 3, 2)
 
 
-def test_every_state_can_be_reached_and_only_completed_is_final() -> None:
+def test_every_state_can_be_reached_and_only_a_withdrawn_one_is_final() -> None:
     """A state nobody can leave or reach would leave an upload hanging in front of its sender."""
     reached = {"received"}
     while True:
@@ -35,7 +35,9 @@ def test_every_state_can_be_reached_and_only_completed_is_final() -> None:
             break
         reached = more
     assert reached == set(LIFE)
-    assert [state for state, steps in LIFE.items() if not steps] == ["completed"]
+    assert [state for state, steps in LIFE.items() if not steps] == ["withdrawn"]
+    assert [state for state, steps in LIFE.items() if set(steps) == {"withdrawn"}] == ["completed"]
+    assert {steps.get("withdrawn") for state, steps in LIFE.items() if state != "withdrawn"} == {"withdrawn"}
 
 
 def test_a_step_that_does_not_exist_is_refused() -> None:

@@ -10,12 +10,14 @@ in exactly one state:
                  │  └─── answered ── needs_answer
                  ├──────────────────────▲
                  └──────► failed ──► examining (sent through again)
+ any of these ── withdrawn ──► withdrawn
 ```
 
 *received*: the bytes are in the object store. *examining*: a plan is being made. *needs_answer*: the plan has open
 questions; nothing was read. *reading*: rows are read, screened and stored, chunk by chunk; each chunk is stored together
 with the position behind it, so a break costs at most the chunk under way. *completed*: every row has its outcome, even if
-all were refused. *failed*: the file as a whole cannot be read, and a sentence says why.
+all were refused. *failed*: the file as a whole cannot be read, and a sentence says why. *withdrawn*: a person took it back before
+anything of it was submitted; it can be from any other state, and its debtors count for nothing.
 
 Nothing is lost quietly: at any moment the rows that were read are the sum of those stored, left out by screening,
 refused with problems, and skipped because they are no debtors.
@@ -65,24 +67,40 @@ __all__ = [
     "summary",
 ]
 
-UploadState = Literal["received", "examining", "needs_answer", "reading", "completed", "failed"]
+UploadState = Literal["received", "examining", "needs_answer", "reading", "completed", "failed", "withdrawn"]
 UploadStep = Literal[
-    "started", "asked", "answered", "planned", "continued", "finished", "given up", "sent again"
+    "started",
+    "asked",
+    "answered",
+    "planned",
+    "continued",
+    "finished",
+    "given up",
+    "sent again",
+    "withdrawn",
 ]
 
 # state x step -> state; what is not here does not exist.
 LIFE: Final[dict[UploadState, dict[UploadStep, UploadState]]] = {
-    "received": {"started": "examining", "given up": "failed"},
+    "received": {"started": "examining", "given up": "failed", "withdrawn": "withdrawn"},
     "examining": {
         "started": "examining",
         "asked": "needs_answer",
         "planned": "reading",
         "given up": "failed",
+        "withdrawn": "withdrawn",
     },
-    "needs_answer": {"answered": "examining"},
-    "reading": {"continued": "reading", "finished": "completed", "given up": "failed"},
-    "completed": {},
-    "failed": {"sent again": "examining"},
+    "needs_answer": {"answered": "examining", "withdrawn": "withdrawn"},
+    "reading": {
+        "continued": "reading",
+        "finished": "completed",
+        "given up": "failed",
+        "withdrawn": "withdrawn",
+    },
+    # Only while nothing of it was submitted: tether_core.withdrawal.
+    "completed": {"withdrawn": "withdrawn"},
+    "failed": {"sent again": "examining", "withdrawn": "withdrawn"},
+    "withdrawn": {},
 }
 
 

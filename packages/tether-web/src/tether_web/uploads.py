@@ -4,6 +4,7 @@
 ```text
 POST /api/uploads                  the file as multipart, into the object store and on record      202, or 200 for a repeat
 POST /api/uploads/{id}/answers     settle what the file leaves open, or send a failed one again    202
+DELETE /api/uploads/{id}           withdraw it, while nothing of it was submitted                 200, or 409
 GET  /api/uploads[/{id}]           state, progress, counts, decisions, questions
 GET  /api/uploads/{id}/file        the file as it came; ranges, ETag
 GET  /api/uploads/{id}/preview     the first rows as they were read
@@ -21,7 +22,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 import psycopg
-from litestar import Litestar, Request, Response, Router, get, post
+from litestar import Litestar, Request, Response, Router, delete, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.openapi.datastructures import ResponseSpec
@@ -32,16 +33,18 @@ from tether_core.errors import ConflictingContent, InvalidRequest, StoreUnreacha
 from tether_core.jobs import INTAKE
 from tether_core.spreadsheet import Answers, Plan, PreviewRow
 from tether_core.upload import UploadState, UploadStep, content_key, object_key, step
-from tether_stores import objects, uploads
+from tether_stores import objects, uploads, withdrawals
 from tether_stores.objects import Objects
-from tether_stores.postgres import ConnectionLost, reading, transaction
+from tether_stores.postgres import Connection, ConnectionLost, reading, transaction
 from tether_stores.queue import ring
 from tether_stores.telemetry import logger
 from tether_stores.uploads import Recording, Upload
+from tether_stores.withdrawals import Withdrawal
 
 from tether_web import reports
 from tether_web.files import byte_range, disposition, matches
 from tether_web.pages import LIMIT, LIMIT_MAX, Page, decode_cursor, page
+from tether_web.parameters import printable
 from tether_web.receiving import Received, receive
 
 __all__ = ["ROUTER", "AnswersBody", "Links", "PreviewAnswer", "UploadAnswer", "UploadDetail", "describe_form"]
@@ -99,6 +102,7 @@ class UploadDetail(msgspec.Struct, frozen=True):
         plan: What was decided, with reasons, questions and warnings; null until it was looked at.
         notes: Sentences about the whole file, such as whether its total agrees.
         links: Where to look next.
+        withdrawal: Who withdrew it, when and why; null where nobody has.
     """
 
     id: int
@@ -108,6 +112,7 @@ class UploadDetail(msgspec.Struct, frozen=True):
     plan: Plan | None
     notes: list[str]
     links: Links
+    withdrawal: Withdrawal | None = None
 
 
 class PreviewAnswer(msgspec.Struct, frozen=True):
@@ -348,24 +353,61 @@ async def listed(
 async def one(state: State, upload_id: Id) -> UploadDetail:
     """One upload with everything that was understood of it."""
     async with reading(state.pool) as conn:
-        found = await _found(conn, upload_id)
+        return await _detail(conn, upload_id)
+
+
+async def _detail(conn: Connection, upload_id: int) -> UploadDetail:
+    found, withdrawal = await _found(conn, upload_id), await withdrawals.one(conn, upload_id)
     return UploadDetail(
         upload_id,
         found.upload,
-        summary(found.upload),
+        summary(found.upload, withdrawal=withdrawal),
         found.answers,
         found.plan,
         found.notes,
         links_of(upload_id),
+        withdrawal,
     )
 
 
-def summary(upload: Upload) -> str:
+@delete("/{upload_id:int}", status_code=200, summary="Withdraw an upload, while nothing of it was submitted")
+async def withdraw(
+    request: Request[str, None, State],
+    state: State,
+    upload_id: Id,
+    because: Annotated[str, Parameter(description="Why; must be said.", max_length=500)] = "",
+) -> UploadDetail:
+    """Take a file back: its debtors count for nothing from then on, its runs are cancelled, and it can be sent again.
+
+    Refused with 409 once any debit of it was submitted, or may have been. A second withdrawal changes nothing.
+    """
+    because = printable(" ".join(because.split()), field="because")
+    if not because:
+        raise InvalidRequest("say why the upload is withdrawn", field="because")
+    async with transaction(state.pool) as conn:
+        done = await withdrawals.withdraw(
+            conn,
+            upload_id,
+            withdrawn_by=request.user,
+            because=because,
+            now=state.clock(),
+            epoch_holds=await state.watch.holds(conn),
+        )
+        if done is None:
+            raise NotFoundException("There is no such upload")
+        detail = await _detail(conn, upload_id)
+    if done.is_new:
+        _log.info("upload withdrawn", upload_id=upload_id, cancelled_runs=len(done.cancelled))
+    return detail
+
+
+def summary(upload: Upload, *, withdrawal: Withdrawal | None = None) -> str:
     """
     Say how an upload stands, in a sentence.
 
     Args:
         upload: Any.
+        withdrawal: Who withdrew it, where anybody has.
 
     Returns:
         The sentence.
@@ -376,6 +418,11 @@ def summary(upload: Upload) -> str:
         f"{told.stored:,} of {told.rows:,} rows {became}; left out: {told.excluded:,}, with problems: {told.refused:,}, "
         f"skipped: {told.skipped:,}."
     )
+    if withdrawal is not None:
+        return (
+            f"Withdrawn by {withdrawal.by} on {withdrawal.at:%Y-%m-%d} ({withdrawal.because}); none of its debtors is billed, and "
+            "the file can be sent again."
+        )
     if upload.state == "failed":
         return upload.failure if upload.failure and not told.rows else f"{upload.failure} {counts}"
     if upload.state == "completed":
@@ -442,7 +489,7 @@ async def _found(conn: Any, upload_id: int) -> uploads.Detail:
 
 ROUTER: Final = Router(
     "/api/uploads",
-    route_handlers=[send, answer, listed, one, file, preview, reports.problems],
+    route_handlers=[send, answer, listed, one, withdraw, file, preview, reports.problems],
     tags=["uploads"],
 )
 

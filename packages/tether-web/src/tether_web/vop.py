@@ -6,8 +6,9 @@ import msgspec
 from litestar import Router, get, post
 from litestar.datastructures import State
 from litestar.params import Parameter
+from tether_core.errors import IllegalStep
 from tether_core.vop import Result
-from tether_stores import vop_checks
+from tether_stores import billing_runs, vop_checks
 from tether_stores.postgres import reading, transaction
 from tether_stores.vop_checks import ListedCheck
 
@@ -60,6 +61,9 @@ async def request(
     """Queue vop makes the checks; ask here how far it is."""
     now = state.clock()
     async with transaction(state.pool) as conn:
+        found = await billing_runs.hold_upload(conn, upload_id)
+        if found is not None and found[0] == "withdrawn":
+            raise IllegalStep("upload", state="withdrawn", step="checked")
         once_more = await vop_checks.request_again(conn, upload_id, now=now) if again else 0
         return Requested(once_more + await vop_checks.request(conn, upload_id, now=now))
 

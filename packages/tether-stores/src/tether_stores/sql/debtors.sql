@@ -56,7 +56,13 @@ kin as materialized (
         from debtors d
         where
             d.iban_fingerprint = a.iban_fingerprint
-            and (d.upload_id = %(upload_id)s or (d.verdict = 'clear' and d.created_at >= %(since)s))
+            and (
+                d.upload_id = %(upload_id)s
+                or (
+                    d.verdict = 'clear' and d.created_at >= %(since)s
+                    and not exists (select from uploads u where u.id = d.upload_id and u.state = 'withdrawn')
+                )
+            )
         offset 0
     ) d
     union all

@@ -40,12 +40,22 @@ create table uploads (
     claims smallint not null default 0,
     started_at timestamptz,
     finished_at timestamptz,
+    withdrawn_at timestamptz,
+    withdrawn_by text,
+    withdrawn_because text,
     constraint uploads_state_known check (
-        state in ('received', 'examining', 'needs_answer', 'reading', 'completed', 'failed')
+        state in ('received', 'examining', 'needs_answer', 'reading', 'completed', 'failed', 'withdrawn')
     ),
     constraint uploads_rows_add_up check (rows_read = stored + excluded + refused + skipped),
     constraint uploads_failed_for_a_reason check (
-        (state = 'failed') = (failure_code is not null) and (failure_code is null) = (failure is null)
+        (state <> 'failed' or failure_code is not null)
+        and (state in ('failed', 'withdrawn') or failure_code is null)
+        and (failure_code is null) = (failure is null)
+    ),
+    constraint uploads_withdrawn_for_a_reason check (
+        (state = 'withdrawn') = (withdrawn_at is not null)
+        and (withdrawn_at is null) = (withdrawn_by is null)
+        and (withdrawn_at is null) = (withdrawn_because is null)
     )
 );
 -- The same bytes with the same answers are one upload, however many people send them at once.
