@@ -542,3 +542,35 @@ def test_results_can_come_in_bursts() -> None:
             assert heard == []
             simulator.settle()
     assert len(heard) == 20
+
+
+def test_books_that_differ_can_be_played() -> None:
+    """What a person does in the back office, a part of an amount, and a second dispute: receivers must stand these."""
+    heard = list[dict[str, str]]()
+    lock = threading.Lock()
+
+    def listen(told: dict[str, str]) -> int:
+        with lock:
+            heard.append(told)
+        return 200
+
+    with _receiver(listen) as url, running(Setup(notify_url=url, result_after_s=3600)) as simulator:
+        sold = _sell(simulator, "differ-1").unique_id
+        assert sold is not None
+        simulator.turn(Told("approved", unique_id=sold))
+        simulator.turn(Told("approved", unique_id=sold, amount="250", currency="JPY"))
+        simulator.turn(Told("chargebacked", "chargeback", unique_id=sold))
+        simulator.turn(Told("chargeback_reversed", "chargeback_reversal", unique_id=sold))
+        simulator.turn(Told("chargebacked", "chargeback", unique_id=sold, dispute="second"))
+        refund_id = simulator.refund(sold, amount_minor=100)
+        simulator.settle()
+    approved = {(one["amount"], one["currency"]) for one in heard if one["status"] == "approved"}
+    assert {("1000", "EUR"), ("250", "JPY")} <= approved  # in whatever order they came
+    disputes = [one["chargeback_unique_id"] for one in heard if one.get("event") == "chargeback"]
+    assert len(set(disputes)) == 2
+    (refund,) = [one for one in heard if one["unique_id"] == refund_id]
+    assert (refund["transaction_type"], refund["reference_transaction_unique_id"], refund["amount"]) == (
+        "sdd_refund",
+        sold,
+        "100",
+    )

@@ -253,7 +253,7 @@ async def test_a_debit_beyond_the_last_inquiry_is_shown_and_its_run_warns(world:
     await world.look()
     assert await world.lines() == [("pending_too_long", debit, "open")]
     ((warning,),) = await world.all("select warning from billing_runs")
-    assert warning.startswith("1 debits of this run are still open")
+    assert warning.startswith("1 debit of this run is still open")
     await world.post("a1", status="approved")
     await world.look()
     assert await world.lines("all") == [("pending_too_long", debit, "resolved")]

@@ -78,6 +78,7 @@ __all__ = [
     "is_new_dispute",
     "may_be_new_dispute",
     "of_notification",
+    "open_debits",
     "refund_failed",
     "reopen",
     "require_reason",
@@ -563,6 +564,19 @@ def sentence(kind: DifferenceKind, *, attempt_id: int, ours: str, theirs: str) -
     "Debit 7: The gateway's present state of this debit is not ours. Ours: approved. Theirs: declined."
     """
     return f"Debit {attempt_id}: {KINDS[kind].text} Ours: {ours}. Theirs: {theirs}."
+
+
+def open_debits(count: int) -> str | None:
+    """
+    The warning of a run some of whose debits stay open; *count* of them, `None` where there are none.
+
+    >>> open_debits(1)
+    '1 debit of this run is still open after the last status inquiry; see the list of reconciliation differences.'
+    """
+    if not count:
+        return None
+    of_run = "1 debit of this run is" if count == 1 else f"{count} debits of this run are"
+    return f"{of_run} still open after the last status inquiry; see the list of reconciliation differences."
 
 
 def require_reason(text: str) -> str:

@@ -9,7 +9,7 @@ notifications that are not processed yet **hold**:
 |---|---|
 | a dispute: charged back, lost again | refunds and voids of the debit; new debits of its account |
 | the debit was refunded or voided | refunds and voids of the debit |
-| a refund made in the gateway's back office (`tether_core.gateway_refunds`) | refunds and voids of the debit |
+| a refund made in the gateway's back office, reported or approved (`tether_core.gateway_refunds`) | refunds and voids of the debit |
 | an open reconciliation difference (`tether_core.differences`) | refunds and voids of the debit |
 
 A notification stops holding when it is processed, because then the ordinary rules know of it, and when the gateway has
@@ -60,8 +60,8 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         dispute: Whether a dispute of it was reported and is not processed.
-        returned: Whether a refund or void of it was reported and is not processed.
-        gateway_refund: Whether a refund of it was made in the gateway's back office, or was reported so and not contradicted.
+        returned: Whether a refund or void of it was reported and is not processed or confirmed.
+        gateway_refund: Whether the gateway has approved a refund of it that was made in its back office.
         difference: The kind of an open difference that keeps refunds away, or `None`.
     """
 

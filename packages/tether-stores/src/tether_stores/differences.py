@@ -410,4 +410,8 @@ async def disputes_heard(conn: Connection, unique_ids: Sequence[str]) -> dict[st
 
 async def warn_runs(conn: Connection, attempt_ids: Sequence[int]) -> None:
     """Write or clear the warning of runs that are over, after lines of some of their debits were opened or closed."""
-    await conn.execute(_SQL["warn_runs"], {"attempt_ids": list(attempt_ids)})
+    cursor = await conn.execute(_SQL["runs_over"], {"attempt_ids": list(attempt_ids)})
+    for run_id, before, count in await cursor.fetchall():
+        warning = differences.open_debits(count)
+        if warning != before:
+            await conn.execute(_SQL["warn_run"], {"id": run_id, "warning": warning})

@@ -6,7 +6,7 @@ from typing import Final
 
 from tether_core.holds import CONTRADICTIONS, CONTRADICTIONS_APART_S, Heard
 
-from tether_stores import differences
+from tether_stores import differences, gateway_refunds
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
@@ -31,9 +31,15 @@ async def of_refunds(conn: Connection, attempt_ids: Sequence[int], *, now: datet
     if not attempt_ids:
         return {}
     open_kinds = await differences.holding(conn, attempt_ids)
+    approved = await gateway_refunds.holding(conn, attempt_ids)
     cursor = await conn.execute(_SQL["refunds_held"], {"attempt_ids": list(attempt_ids), "now": now, **_RULE})
     return {
-        row_id: Heard(dispute=dispute, returned=returned, difference=open_kinds.get(row_id))
+        row_id: Heard(
+            dispute=dispute,
+            returned=returned or approved.get(row_id) is False,
+            gateway_refund=approved.get(row_id, False),
+            difference=open_kinds.get(row_id),
+        )
         for row_id, dispute, returned in await cursor.fetchall()
     }
 

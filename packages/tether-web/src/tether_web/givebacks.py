@@ -20,7 +20,16 @@ from tether_core.errors import IllegalStep, InvalidRequest, MoneyHeld, Unavailab
 from tether_core.giveback import GivebackKind, GivebackState
 from tether_core.holds import refund_hold
 from tether_core.jobs import GIVE_BACK
-from tether_stores import billing_attempts, database_epoch, gateway_accounts, givebacks, holds, outbox
+from tether_stores import (
+    billing_attempts,
+    database_epoch,
+    gateway_accounts,
+    gateway_refunds,
+    givebacks,
+    holds,
+    outbox,
+)
+from tether_stores.gateway_refunds import GatewayRefund
 from tether_stores.givebacks import Listed
 from tether_stores.postgres import Connection, reading, transaction
 from tether_stores.queue import ring
@@ -82,6 +91,15 @@ async def of_attempt(state: State, attempt_id: Id) -> list[Listed]:
         if await billing_attempts.one(conn, attempt_id) is None:
             raise NotFoundException("There is no such billing attempt")
         return await givebacks.of_attempt(conn, attempt_id)
+
+
+@get("/gateway-refunds", summary="Refunds and voids of a debit made in the gateway's back office")
+async def of_gateway(state: State, attempt_id: Id) -> list[GatewayRefund]:
+    """All that notifications and reports name, newest first; while one is reported or approved, ours are refused."""
+    async with reading(state.pool) as conn:
+        if await billing_attempts.one(conn, attempt_id) is None:
+            raise NotFoundException("There is no such billing attempt")
+        return await gateway_refunds.of_attempt(conn, attempt_id)
 
 
 @get("/", summary="List refunds and voids, newest first")
@@ -180,7 +198,7 @@ async def _ring(state: State) -> None:
 ROUTERS: Final = (
     Router(
         "/api/billing-attempts/{attempt_id:int}",
-        route_handlers=[refund, void, of_attempt],
+        route_handlers=[refund, void, of_attempt, of_gateway],
         tags=["refunds and voids"],
     ),
     Router("/api/givebacks", route_handlers=[listed], tags=["refunds and voids"]),

@@ -38,6 +38,7 @@ from tether_worker.database_epoch import review_submissions, want_lost_days
 from tether_worker.differences import reviewing
 from tether_worker.excess import announce_excess
 from tether_worker.gateway_calls import publish_calls
+from tether_worker.gateway_refunds import inquiring_gateway_refunds
 from tether_worker.gateways import open_gateways
 from tether_worker.givebacks import asking_back, giving_back, lapse_givebacks
 from tether_worker.intake import Intake, intake
@@ -198,7 +199,13 @@ async def _asking(
             pulling(has),
             following(follows),
         ]
-        duties += [ticking(has), telling(has), want_lost_days(has), *reviewing(pool, clock=clock)]
+        duties += [
+            ticking(has),
+            telling(has),
+            want_lost_days(has),
+            inquiring_gateway_refunds(has),
+            *reviewing(pool, clock=clock),
+        ]
     return works, duties
 
 

@@ -47,6 +47,7 @@ __all__ = [
     "compare_refunds",
     "compare_report",
     "find_in_notifications",
+    "open_lines",
     "review",
     "review_all",
     "reviewing",
@@ -329,6 +330,11 @@ def show(lines: Sequence[Line]) -> None:
         console.print(f"{line.id}  {line.kind}  since {line.first_seen_at:%Y-%m-%d %H:%M}")
         console.print(f"    {words}", markup=False)
         console.print(f"    {line.action}", markup=False)
+
+
+async def open_lines(conn: Connection, found: Sequence[Difference], *, now: datetime) -> None:
+    """Open lines inside the transaction *conn* that *found* them; *now* is the present time."""
+    await _write(conn, found, [], now=now)
 
 
 async def _write(

@@ -36,6 +36,7 @@ from tether_stores.webhook_events import StandingRow
 from tether_worker import gateway as calls
 from tether_worker.asking import Asking, Party
 from tether_worker.differences import compare_refunds, compare_report
+from tether_worker.gateway_refunds import take_report
 from tether_worker.upkeep import Duty
 from tether_worker.work import Work
 
@@ -274,7 +275,9 @@ async def _take_page(
     taken = await take_in(conn, told, listed_on=reading.day, override=reading.name == "imports", now=now)
     if reading.name == "transactions":
         await compare_report(conn, told, now=now)
-        await compare_refunds(conn, _refunds(page), now=now)
+        refunds = _refunds(page)
+        await compare_refunds(conn, refunds, now=now)
+        await take_report(conn, refunds, account=reading.account, now=now)
     if taken.recorded:
         _log.info("pulled", list=reading.name, day=reading.day.isoformat(), rows=taken.recorded)
     if unread:

@@ -13,11 +13,12 @@ from typing import Final
 
 import msgspec
 from tether_core import billing_run, brake, iban, sending
+from tether_core.differences import open_debits
 from tether_core.eligibility import Totals, plan
 from tether_core.events import Event
 from tether_core.jobs import PLAN
 from tether_core.sending import Rules, transaction_id
-from tether_stores import billing_run_counts, billing_runs, outbox, sends
+from tether_stores import billing_run_counts, billing_runs, differences, outbox, sends
 from tether_stores import fingerprint_key as key_store
 from tether_stores.billing_runs import Owing, Run
 from tether_stores.postgres import Connection, Pool, connection, transaction
@@ -313,7 +314,7 @@ async def _look(pool: Pool, run_id: int, *, of_account: tuple[int, int], now: da
                 *brake.looks(gauges, released_share=run.released_share),
             )
         )
-        after = msgspec.structs.replace(run, warning=look.text or None)
+from tether_stores import billing_run_counts, billing_runs, differences, outbox, sends
         if look.level == "pause":
             after = msgspec.structs.replace(
                 after,

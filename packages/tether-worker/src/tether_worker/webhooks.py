@@ -24,12 +24,14 @@ from tether_core.emp import codes
 from tether_core.emp.notification import Notification, decode
 from tether_core.errors import TetherError, Unavailable, Unreadable
 from tether_core.events import Event
+from tether_core.gateway_refunds import kind_of, reference_of
 from tether_core.giveback import Giveback, Outcome
 from tether_core.inbox import LADDER_S, LADDER_UNKNOWN_PAYMENT_S, InboxState, InboxStep, next_attempt, step
 from tether_core.jobs import WEBHOOKS
 from tether_core.sending import Send
-from tether_stores import billing_attempts, blacklist, givebacks, outbox, webhook_events
+from tether_stores import billing_attempts, blacklist, gateway_refunds, givebacks, outbox, webhook_events
 from tether_stores.blacklist import CausedEntry
+from tether_stores.gateway_refunds import Reported
 from tether_stores.givebacks import Row
 from tether_stores.postgres import Connection, Pool, blames_store, connection, transaction
 from tether_stores.sends import Written
@@ -160,7 +162,8 @@ def _blames_no_row(problem: Exception, conn: Connection) -> bool:
 async def _book_together(conn: Connection, rows: Sequence[Claimed], *, has: Booking, now: datetime) -> None:
     claims = [(row, _decoded(row)) for row in rows]
     genuine = [told for _, told in claims if told is not None]
-    unique_ids = [told.unique_id for told in genuine if told.unique_id]
+    # Refunds made in the gateway's back office name the debit that they are about.
+    unique_ids = [one for told in genuine for one in (told.unique_id, reference_of(told)) if one]
     transaction_ids = [told.transaction_id for told in genuine if told.transaction_id]
     # Some speak of refunds and voids; these move their debits, which are locked with all others, in the order of ids.
     orders = await givebacks.named(conn, unique_ids=unique_ids, transaction_ids=transaction_ids)
@@ -178,6 +181,7 @@ async def _book_together(conn: Connection, rows: Sequence[Claimed], *, has: Book
     facts: list[tuple[int | None, Event]] = []
     heard: list[Heard] = []
     differing: list[Difference] = []
+    reported: list[Reported] = []
     for row, told in claims:
         if told is None:
             finished.append(
@@ -203,6 +207,12 @@ async def _book_together(conn: Connection, rows: Sequence[Claimed], *, has: Book
             differing += _refund_failed(order, told, decision, row=row)
             finished.append(_finished(row, decision, attempt=None, has=has, now=now))
             continue
+        refunded = ledger.with_unique_id(reference_of(told)) if attempt is None else None
+        if refunded is not None and refunded.account == row.account:
+            reported.append(_reported(refunded, told))
+            linked = Decision("unchanged", "gateway_refund")
+            finished.append(_finished(row, linked, attempt=refunded, has=has, now=now))
+            continue
         decision = decide(
             attempt,
             told,
@@ -227,7 +237,15 @@ async def _book_together(conn: Connection, rows: Sequence[Claimed], *, has: Book
     )
     await outbox.append(conn, facts, now=now)
     await webhook_events.finish(conn, finished, now=now)
+    await gateway_refunds.report(conn, reported, now=now)
     await find_in_notifications(conn, heard, also=differing, now=now)
+
+
+def _reported(debit: Attempt, told: Notification) -> Reported:
+    """Link a refund to the debit that its notification names."""
+    kind = kind_of(told.transaction_type)
+    assert kind is not None  # else it named no debit
+    return Reported(told.id, debit.id, debit.account, kind, told.amount_minor, told.currency)
 
 
 def _refund_failed(
@@ -322,6 +340,9 @@ class _Ledger:
 
     def with_id(self, attempt_id: int) -> Attempt:
         return self._by_id[attempt_id]
+
+    def with_unique_id(self, unique_id: str | None) -> Attempt | None:
+        return self._by_unique_id.get(unique_id or "")
 
     def find(self, told: Notification) -> Attempt | None:
         # The gateway's id first: it is the one that is signed.

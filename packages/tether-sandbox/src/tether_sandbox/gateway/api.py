@@ -21,6 +21,7 @@ For tests (JSON, no auth; listen on loopback only):
 | `GET /ledger/rates?kind=sale&window_s=10` | the most and the fewest requests within any such span, and how many each second |
 | `POST /ledger/settle` | everything ahead happens now; answers when all notifications are settled |
 | `POST /ledger/turn` | something becomes of a payment, e.g. `{"unique_id": "...", "status": "chargebacked", "event": "chargeback"}` |
+| `POST /ledger/refund` | somebody refunds a debit in the back office, e.g. `{"unique_id": "..."}` |
 | `POST /ledger/adopt` | payments made elsewhere, with their histories |
 | `POST /ledger/craft` | notifications as somebody writes them who has one genuine signature: other kinds, floods, lies |
 | `POST /ledger/faults` | other faults from now on |
@@ -52,7 +53,7 @@ from tether_sandbox.gateway.process import Refused
 from tether_sandbox.gateway.setup import Faults, Setup
 from tether_sandbox.gateway.teller import Answer, Teller
 
-__all__ = ["Adopted", "Gateway", "Told"]
+__all__ = ["Adopted", "BackOfficeRefund", "Gateway", "Told"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -96,6 +97,9 @@ class Told(msgspec.Struct, frozen=True):
         error_code: Of errors and declines, or "".
         unique_id: The gateway's id of the payment, or
         transaction_id: the merchant's.
+        amount: Another amount than the payment's that its notification names, as text, or "".
+        currency: Another currency, likewise.
+        dispute: Tells disputes of one payment apart: those with another word have another id of their own.
     """
 
     status: str
@@ -104,6 +108,26 @@ class Told(msgspec.Struct, frozen=True):
     error_code: str = ""
     unique_id: str | None = None
     transaction_id: str | None = None
+    amount: str = ""
+    currency: str = ""
+    dispute: str = ""
+
+
+class BackOfficeRefund(msgspec.Struct, frozen=True):
+    """
+    A refund that somebody makes in the gateway's back office.
+
+    Attributes:
+        unique_id: The gateway's id of the debit.
+        amount_minor: What is returned; `None` for the whole.
+        status: What becomes of the refund.
+        told: Whether a notification is sent.
+    """
+
+    unique_id: str
+    amount_minor: int | None = None
+    status: str = "approved"
+    told: bool = True
 
 
 class Gateway:
@@ -127,6 +151,9 @@ class Gateway:
             ("GET", "/ledger/requests"): lambda _query, _body: self._requests(),
             ("GET", "/ledger/rates"): lambda query, _body: self._rates(**query),
             ("POST", "/ledger/turn"): lambda _query, body: self._turn(msgspec.json.decode(body, type=Told)),
+            ("POST", "/ledger/refund"): lambda _query, body: self._refund(
+                msgspec.json.decode(body, type=BackOfficeRefund)
+            ),
             ("POST", "/ledger/adopt"): lambda _query, body: self._adopt(
                 msgspec.json.decode(body, type=list[Adopted])
             ),
@@ -302,8 +329,26 @@ class Gateway:
         debit = self.teller.ledger.found(unique_id=told.unique_id, transaction_id=told.transaction_id)
         if debit is None:
             raise ValueError("there is no such payment")
-        self.teller.turn(debit, Turn(told.status, told.event, told.reason_code, told.error_code))
+        turn = Turn(
+            told.status,
+            told.event,
+            told.reason_code,
+            told.error_code,
+            told.amount,
+            told.currency,
+            told.dispute,
+        )
+        self.teller.turn(debit, turn)
         return {"status": debit.status}
+
+    def _refund(self, order: BackOfficeRefund) -> dict[str, object]:
+        debit = self.teller.ledger.found(unique_id=order.unique_id)
+        if debit is None:
+            raise ValueError("there is no such payment")
+        refund = self.teller.refund_in_back_office(
+            debit, amount_minor=order.amount_minor, status=order.status, told=order.told
+        )
+        return {"unique_id": refund.unique_id}
 
     def _adopt(self, payments: list[Adopted]) -> dict[str, object]:
         ledger, terminal = self.teller.ledger, self.setup.terminals[0]

@@ -159,12 +159,18 @@ class Turn(msgspec.Struct, frozen=True):
         event: The dispute's event, or "".
         reason_code: Why money went back, or "".
         error_code: Of errors and declines, or "".
+        amount: Another amount than the payment's that its notification names, as text, or "".
+        currency: Another currency, likewise.
+        dispute: Tells disputes of one payment apart: those with another word have another id of their own.
     """
 
     status: str
     event: str = ""
     reason_code: str = ""
     error_code: str = ""
+    amount: str = ""
+    currency: str = ""
+    dispute: str = ""
 
     @classmethod
     def of(cls, step: Step) -> "Turn":

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from tether_sandbox.gateway.api import Adopted, Gateway, Told
+from tether_sandbox.gateway.api import Adopted, BackOfficeRefund, Gateway, Told
 from tether_sandbox.gateway.life import Payment
 from tether_sandbox.gateway.malice import Plan
 from tether_sandbox.gateway.notifier import Crafted
@@ -117,6 +117,24 @@ class Simulator:
     def craft(self, crafted: Crafted) -> None:
         """Send notifications as somebody writes them who has one genuine signature; `settle` waits for them."""
         self._answered("POST", "/ledger/craft", crafted)
+
+    def refund(
+        self, unique_id: str, *, amount_minor: int | None = None, status: str = "approved", told: bool = True
+    ) -> str:
+        """
+        Refund a debit in the gateway's back office.
+
+        Args:
+            unique_id: The gateway's id of the debit.
+            amount_minor: What is returned; `None` for the whole.
+            status: What becomes of the refund.
+            told: Whether a notification is sent.
+
+        Returns:
+            The gateway's id of the refund.
+        """
+        order = BackOfficeRefund(unique_id, amount_minor, status, told)
+        return str(self._answered("POST", "/ledger/refund", order)["unique_id"])
 
     def faults(self, faults: Faults) -> None:
         """From now on, let this go wrong by chance."""

@@ -140,7 +140,9 @@ class Teller:
         Returns:
             The id of the dispute, were it one.
         """
-        back_id = hashlib.blake2b(f"{debit.unique_id}{turn.event}".encode(), digest_size=16).hexdigest()
+        back_id = hashlib.blake2b(
+            f"{debit.unique_id}{turn.event}{turn.dispute}".encode(), digest_size=16
+        ).hexdigest()
         self.ledger.turn(debit, turn, now=_now(), back_id=back_id)
         return back_id
 
@@ -208,6 +210,35 @@ class Teller:
         if paid_back + int(fields["amount"]) > original.order.amount_minor:
             raise Refused("440", "amount exceeds amount of reference transaction")
         return self._take(token, fields, fingerprint="")
+
+    def refund_in_back_office(
+        self, original: Debit, *, amount_minor: int | None, status: str, told: bool
+    ) -> Debit:
+        """
+        Refund a debit as a person in the back office does: the merchant did not ask for it.
+
+        Args:
+            original: The debit.
+            amount_minor: What is returned; `None` for the whole.
+            status: What becomes of the refund.
+            told: Whether a notification is sent.
+
+        Returns:
+            The refund.
+        """
+        number = len(self.ledger.referring(original.unique_id)) + 1
+        order = Order(
+            transaction_id=f"back-office-{original.unique_id}-{number}",
+            type="sdd_refund",
+            terminal=original.order.terminal,
+            amount_minor=original.order.amount_minor if amount_minor is None else amount_minor,
+            currency=original.order.currency,
+            reference_id=original.unique_id,
+        )
+        unique_id = hashlib.blake2b(order.transaction_id.encode(), digest_size=16).hexdigest()
+        refund = self.ledger.take(order, status="pending_async", unique_id=unique_id, now=_now(), told=told)
+        self.turn(refund, Turn(status))
+        return refund
 
     def _void(self, token: str, fields: Fields) -> Answer:
         original = self._original(fields, types=SALES)
@@ -378,8 +409,8 @@ def _notification(debit: Debit, turn: Turn, *, back_id: str) -> Fields:
         "transaction_type": order.type,
         "terminal_token": order.terminal,
         "status": turn.status,
-        "amount": str(order.amount_minor),
-        "currency": order.currency,
+        "amount": turn.amount or str(order.amount_minor),
+        "currency": turn.currency or order.currency,
         "event": turn.event,
         f"{spelling}_code": turn.reason_code,
         "chargeback_unique_id": back_id if disputed else "",

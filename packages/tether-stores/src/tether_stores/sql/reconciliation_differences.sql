@@ -152,7 +152,14 @@ select
         ) twin
         order by twin.id
     ),
-    (select count(*) from givebacks g where g.attempt_id = a.id and g.state in ('approved', 'refunded'))::integer
+    (
+        (select count(*) from givebacks g where g.attempt_id = a.id and g.state in ('approved', 'refunded'))
+        + (
+            select count(*) from gateway_refunds r
+            where r.attempt_id = a.id and r.state = 'approved'
+                and not exists (select from givebacks g where g.unique_id = r.unique_id)
+        )
+    )::integer
 from billing_attempts a
 join debtors d on d.id = a.debtor_id
 where a.id = any(%(attempt_ids)s)
@@ -219,26 +226,24 @@ where
     ))
 order by e.id;
 
--- warn_runs --
--- Write or clear the warning of runs that are over, of n debits: those in which debits are still open, and those in which none
--- is any more. A run that is not over is looked at by billing, which overwrites what is written here.
-update billing_runs r
-set warning = lines.warning
-from (
-    select
-        run.id,
-        case when count(line.id) > 0 then
-            count(line.id) || ' debits of this run are still open after the last status inquiry; see the list of '
-                || 'reconciliation differences.'
-        end as warning
-    from (
-        select distinct a.run_id as id
-        from billing_attempts a
-        where a.id = any(%(attempt_ids)s) and a.run_id is not null
-    ) run
-    left join reconciliation_differences line
-        on line.run_id = run.id and line.kind = 'pending_too_long' and line.resolved_at is null
+-- runs_over --
+-- The runs of n debits that are over, each with its warning and how many of its debits have an open line 'pending_too_long'.
+-- Returns id, warning, count. A run that is not over is looked at by billing.
+select
+    r.id, r.warning,
+    (
+        select count(*)
+        from reconciliation_differences line
+        where line.run_id = r.id and line.kind = 'pending_too_long' and line.resolved_at is null
             and line.acknowledged_at is null
-    group by run.id
-) lines
-where r.id = lines.id and r.state in ('finished', 'cancelled') and r.warning is distinct from lines.warning;
+    )
+from billing_runs r
+where
+    r.id in (select a.run_id from billing_attempts a where a.id = any(%(attempt_ids)s) and a.run_id is not null)
+    and r.state in ('finished', 'cancelled')
+order by r.id
+for update;
+
+-- warn_run --
+-- Write or clear the warning of a run that is over.
+update billing_runs set warning = %(warning)s where id = %(id)s;

@@ -50,3 +50,26 @@ create index billing_attempts_beyond_inquiries on billing_attempts (id)
 alter table webhook_events
     add column confirmed_amount_minor bigint,
     add column confirmed_currency text;
+
+-- Refunds and voids of our debits that were made in the gateway's back office.
+create table gateway_refunds (
+    unique_id text primary key,
+    attempt_id bigint not null references billing_attempts (id),
+    account text not null,
+    kind text not null,
+    amount_minor bigint,
+    currency text,
+    state text not null,
+    inquiries smallint not null default 0,
+    inquire_at timestamptz,
+    not_found_count smallint not null default 0,
+    first_not_found_at timestamptz,
+    first_seen_at timestamptz not null,
+    updated_at timestamptz not null,
+    constraint gateway_refunds_kind_known check (kind in ('refund', 'void')),
+    constraint gateway_refunds_state_known check (
+        state in ('reported', 'pending', 'approved', 'failed', 'contradicted')
+    )
+);
+create index gateway_refunds_by_attempt on gateway_refunds (attempt_id);
+create index gateway_refunds_to_inquire on gateway_refunds (inquire_at) where inquire_at is not null;
