@@ -314,7 +314,8 @@ async def _look(pool: Pool, run_id: int, *, of_account: tuple[int, int], now: da
                 *brake.looks(gauges, released_share=run.released_share),
             )
         )
-from tether_stores import billing_run_counts, billing_runs, differences, outbox, sends
+        open_too_long = (await differences.of_run(conn, run_id)).get("pending_too_long", 0)
+        after = msgspec.structs.replace(run, warning=look.text or open_debits(open_too_long))
         if look.level == "pause":
             after = msgspec.structs.replace(
                 after,
