@@ -174,7 +174,9 @@ async def settle(
     await outbox.append(conn, facts, now=now)
     if effect.difference is not None:
         await open_lines(conn, [effect.difference], now=now)
-    _log.warning("gateway refund confirmed", attempt_id=debit.id, kind=refund.kind, state=effect.debit.state)
+    _log.warning(
+        "gateway refund confirmed", attempt_id=debit.id, kind=refund.kind, debit_state=effect.debit.state
+    )
 
 
 async def take_report(
