@@ -147,6 +147,9 @@ async def test_a_withdrawn_upload_excludes_nobody_of_its_successor(
     assert is_new
     await read_all(intake)
     assert await ask(conn, clear, third) == [(6,)]
+    await order(conn, third)
+    await plan(pool)
+    assert await ask(conn, "select planned_count, skipped from billing_runs") == [(6, b"{}")]
     assert await withdraw(pool, 999) is None
 
 
