@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Literal
 from urllib.parse import parse_qsl
 
 import httpx
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 from tether_core import iban
 from tether_core.emp import xml
+from tether_core.emp.http_response import retry_after_s
 from tether_sandbox.gateway import (
     SCRIPTS,
     Crafted,
@@ -26,8 +28,10 @@ from tether_sandbox.gateway import (
     scripted_iban,
     sign,
 )
+from tether_sandbox.gateway.pages import PAGES, PageName
 from tether_sandbox.gateway.process import Refused, checked, fate
 from tether_sandbox.gateway.script import scripted
+from tether_sandbox.services.server import free_port
 
 QUIET = Setup(result_after_s=3600)  # results come when a test settles, not before
 SALE = {
@@ -574,3 +578,72 @@ def test_books_that_differ_can_be_played() -> None:
         sold,
         "100",
     )
+
+
+# --- what stands before the gateway -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_a_page_answers_in_the_gateways_place(name: PageName) -> None:
+    """A client is tested against maintenance only if nobody takes an order meanwhile, and everything gets the page."""
+    with running(QUIET) as simulator:
+        simulator.faults(Faults(page=name))
+        for path, body in (
+            ("/process/sandbox-terminal", _debit("page-1")),
+            ("/reconcile/sandbox-terminal", xml.reconcile(transaction_id="page-1")),
+        ):
+            answer = _post(simulator, path, body)
+            assert (answer.status_code, answer.content) == (PAGES[name].status, PAGES[name].body)
+        simulator.faults(Faults())
+        assert simulator.requests() == {"page": 2}
+        assert _sell(simulator, "page-1").status == "pending_async"
+        assert simulator.debited(transaction_id="page-1") == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code"), [("throttled_readably", 429, "623"), ("refused_readably", 422, "340")]
+)
+def test_a_refusal_with_another_status_names_the_payment(fault: str, status: int, code: str) -> None:
+    """Without the id it could be anybody's refusal, and no client may believe it."""
+    with running(QUIET) as simulator:
+        simulator.faults(msgspec.convert({fault: 1.0}, Faults))
+        answer = _post(simulator, "/process/sandbox-terminal", _debit("named-1"))
+        read = xml.read_answer(answer.content)
+        assert (answer.status_code, read.status, read.code) == (status, "error", code)
+        assert read.transaction_id == "named-1"
+        assert ("retry-after" in answer.headers) == (status == 429)
+        assert simulator.records(transaction_id="named-1") == []
+
+
+@pytest.mark.parametrize("form", ["seconds", "date", "none"])
+def test_retry_after_comes_in_its_forms(form: Literal["seconds", "date", "none"]) -> None:
+    """Both are allowed, and a client that knows one of them waits for nothing with the other."""
+    setup = msgspec.structs.replace(QUIET, retry_after=form, retry_after_s=30, faults=Faults(throttled=1.0))
+    with running(setup) as simulator:
+        headers = _post(simulator, "/process/sandbox-terminal", _debit("soon-1")).headers
+    seconds = retry_after_s(headers.get("retry-after"), date=headers.get("date"))
+    assert seconds == (None if form == "none" else 30.0)
+
+
+@pytest.mark.parametrize(
+    "fault", ["connect_reset", "request_cut", "request_held", "response_lost", "response_cut"]
+)
+def test_connections_die_in_every_phase(fault: str) -> None:
+    """A client that was never cut off in a phase has not been tested in it; and the ledger must know what was taken."""
+    setup = msgspec.structs.replace(QUIET, relay_port=free_port())
+    taken = fault in {"response_lost", "response_cut"}
+    with running(setup) as simulator:
+        assert _sell(simulator, "dies-0").status == "pending_async"  # it relays
+        simulator.faults(msgspec.convert({fault: 1.0}, Faults))
+        for number in range(1, 4):
+            with pytest.raises(httpx.TransportError), httpx.Client(trust_env=False, timeout=1.0) as client:
+                client.post(
+                    f"{simulator.url}/process/sandbox-terminal",
+                    content=_debit(f"dies-{number}"),
+                    auth=("sandbox", "sandbox-password"),
+                    headers={"content-type": "text/xml"},
+                )
+            assert simulator.debited(transaction_id=f"dies-{number}") == taken
+        assert simulator.requests()[fault] == 3
+        simulator.faults(Faults())
+        assert _sell(simulator, "dies-9").status == "pending_async"

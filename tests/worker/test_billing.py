@@ -569,6 +569,70 @@ async def test_a_gateway_that_asks_for_fewer_requests_is_called_slower_and_no_tr
     assert await cursor.fetchall() == [("unknown", 1, 1)]  # a web page with 429 proves nothing
 
 
+async def test_of_connections_that_die_in_every_phase_only_unsubmitted_debits_are_ready(
+    pool: Pool, environment: dict[str, str], conn: Connection, make: Make, clock: Clock
+) -> None:
+    """A debit that is ready although its request had left would be debited twice; that is what each phase is played for."""
+    setup = msgspec.structs.replace(SETUP, relay_port=free_port())
+    dying = Faults(
+        connect_reset=0.1, request_cut=0.1, request_held=0.1, response_lost=0.15, response_cut=0.15
+    )
+    with running(setup) as simulator:
+        simulator.faults(dying)
+        run_id = await make(*owed(120))
+        async with _opened(pool, environment, simulator, clock) as has:
+            await send(has)
+            opened = await has.gateways.get("default")
+            assert opened is not None
+            assert opened.free._value == worker.CALLS_MAX
+            assert set(opened.calls.replaced) >= {"before_response", "in_response"}
+        seen = set[str]()
+        for one in await attempts(conn, run_id):
+            debited = simulator.debited(transaction_id=one.transaction_id)
+            known = "unknown" if one.state == "unknown" else "ready" if one.send_at else "ended"
+            seen.add(known)
+            assert debited in {"ready": {0}, "unknown": {0, 1}, "ended": {1}}[known]
+            assert one.leased_until is None
+        assert {"unknown", "ended"} <= seen
+        assert simulator.requests().keys() >= {"request_cut", "request_held", "response_lost", "response_cut"}
+
+
+async def test_a_readable_429_is_ready_again_at_once(
+    has: Billing, conn: Connection, make: Make, simulator: Simulator, clock: Clock
+) -> None:
+    """The gateway says that it took nothing; an unknown outcome would hold the debtor for a quarter of an hour."""
+    simulator.faults(Faults(throttled_readably=1.0))
+    run_id = await make(*owed(1))
+    assert await send_until(has, end_s=monotonic() + 0.3) == 1
+    (one,) = await attempts(conn, run_id)
+    assert (one.state, one.sends, one.leased_until, one.error_code) == ("pending", 1, None, None)
+    assert clock.now < one.send_at <= clock.now + timedelta(seconds=5)
+
+
+async def test_a_readable_refusal_with_4xx_ends_the_debit(
+    has: Billing, conn: Connection, make: Make, simulator: Simulator
+) -> None:
+    """Taken for silence, a refused debit is inquired about until it is given up, and nobody learns why."""
+    simulator.faults(Faults(refused_readably=1.0))
+    run_id = await make(*owed(3))
+    assert await send(has) == 3
+    assert {(one.state, one.error_code) for one in await attempts(conn, run_id)} == {("error", "340")}
+
+
+async def test_a_login_page_pauses_the_run_and_refuses_nothing(
+    has: Billing, conn: Connection, make: Make, simulator: Simulator
+) -> None:
+    """HTTP 401 is about credentials: a run that goes on makes every debit unknown, one that ends debits ends good ones."""
+    simulator.faults(Faults(page="login"))
+    run_id = await make(*owed(3))
+    await send(has)
+    assert {one.state for one in await attempts(conn, run_id)} == {"unknown"}
+    run = await billing_runs.one(conn, run_id)
+    assert run is not None
+    assert run.state == "paused"
+    assert "EMP_API_PASSWORD" in (run.paused_because or "")
+
+
 async def test_a_call_that_comes_too_late_is_not_made(
     has: Billing, conn: Connection, make: Make, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ A whole gateway, in a process of its own:
 
 - `simulator.running` has one for a while, and asks its ledger how often anybody was debited;
 - `setup` says how it is set up, `script` which amounts and IBANs make it do what;
+- `pages` are what answers in its place, `connections` a relay whose connections die;
 - `api` is the application: `process` takes requests, `ledger` keeps the books, `papers` writes the answers,
   `notifier` sends the notifications.
 

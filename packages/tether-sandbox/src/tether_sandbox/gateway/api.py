@@ -37,7 +37,9 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import datetime
+from email.utils import formatdate
 from heapq import merge
+from time import time
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -46,9 +48,11 @@ from tether_core.emp.document import read
 from tether_core.errors import Unreadable
 
 from tether_sandbox.gateway import papers
+from tether_sandbox.gateway.connections import Relay
 from tether_sandbox.gateway.ledger import SALES, Order
 from tether_sandbox.gateway.life import Turn
 from tether_sandbox.gateway.notifier import Crafted
+from tether_sandbox.gateway.pages import PAGES
 from tether_sandbox.gateway.process import Refused
 from tether_sandbox.gateway.setup import Faults, Setup
 from tether_sandbox.gateway.teller import Answer, Teller
@@ -62,7 +66,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _BODY_MAX_BYTES: Final = 16 * 1024 * 1024
 _MEDIA: Final = frozenset({b"text/xml", b"application/xml"})
 _CHALLENGE: Final = ((b"www-authenticate", b'Basic realm="Web Password"'),)
-_SOON: Final = ((b"retry-after", b"1"),)
 
 
 class Adopted(msgspec.Struct, frozen=True):
@@ -139,8 +142,16 @@ class Gateway:
         teller: Takes the requests and keeps the books.
     """
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, *, port: int = 0) -> None:
+        """
+        Prepare.
+
+        Args:
+            setup: How it is set up.
+            port: Where it is served on 127.0.0.1, for the relay.
+        """
         self.setup = setup
+        self._port = port
         self.teller = Teller(setup)
         # Kind of request -> moments of arrival; 8 bytes each, so a load test of millions fits.
         self._arrivals: dict[str, array[float]] = {}
@@ -179,12 +190,23 @@ class Gateway:
             asyncio.create_task(self.teller.notifier.run()),
             asyncio.create_task(self.teller.run_clock()),
         ]
+        relaying = await self._relaying()
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        if relaying is not None:
+            relaying.close()
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         await send({"type": "lifespan.shutdown.complete"})
+
+    async def _relaying(self) -> asyncio.Server | None:
+        if not self.setup.relay_port:
+            return None
+        relay = Relay(
+            self._port, seed=self.setup.seed, faults=lambda: self.teller.faults, count=self._arrived
+        )
+        return await relay.listen(self.setup.relay_port)
 
     # --- the gateway's own paths ---
 
@@ -194,10 +216,21 @@ class Gateway:
             query = dict(parse_qsl(scope["query_string"].decode()))
             return await self._control(method, path, query, body)
         headers = {name.lower(): value for name, value in scope["headers"]}
-        answer = self._turned_away(method, headers) or self._taken(path.split("/")[1:], headers, body)
+        answer = (
+            self._in_its_place()
+            or self._turned_away(method, headers)
+            or self._taken(path.split("/")[1:], headers, body)
+        )
         if self.setup.latency_s:
             await asyncio.sleep(self.setup.latency_s)
         return answer
+
+    def _in_its_place(self) -> Answer | None:
+        """The page that answers in the gateway's place."""
+        if not self.teller.faults.page:
+            return None
+        self._arrived("page")
+        return Answer(b"", manner=self.teller.faults.page)
 
     def _turned_away(self, method: str, headers: dict[bytes, bytes]) -> Answer | None:
         """The answer to whoever may not ask at all."""
@@ -383,8 +416,17 @@ class Gateway:
                 answer = Answer(b"<html><body><h1>Welcome to the new gateway<br>", content_type="text/html")
             case "429" | "500" | "502" | "503":
                 page = f"<html><body><h1>{answer.manner}</h1></body></html>".encode()
-                soon = _SOON if answer.manner in {"429", "503"} else ()
+                soon = self._soon() if answer.manner in {"429", "503"} else ()
                 answer = Answer(page, int(answer.manner), "text/html", soon)
+            case "429 refusal":
+                answer = Answer(answer.body, 429, headers=self._soon())
+            case "422 refusal":
+                answer = Answer(answer.body, 422)
+            case "plain" | "hang_up" | "cut":
+                pass
+            case name:
+                page_ = PAGES[name]
+                answer = Answer(page_.body, page_.status, page_.content_type, page_.headers)
         headers = [
             (b"content-type", answer.content_type.encode()),
             (b"content-length", str(len(answer.body)).encode()),
@@ -394,6 +436,21 @@ class Gateway:
         sent = {"hang_up": 0, "cut": len(answer.body) // 2}.get(answer.manner)
         # Where more is promised and never sent, the server closes the connection.
         await send({"type": "http.response.body", "body": answer.body[:sent], "more_body": sent is not None})
+
+    def _soon(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The header `Retry-After`, as the set-up wants it; beside a date, the date of now."""
+        match self.setup.retry_after:
+            case "seconds":
+                return ((b"retry-after", str(self.setup.retry_after_s).encode()),)
+            case "date":
+                now_s = time()
+                until, at = (
+                    formatdate(moment_s, usegmt=True).encode()
+                    for moment_s in (now_s + self.setup.retry_after_s, now_s)
+                )
+                return ((b"retry-after", until), (b"date", at))
+            case "none":
+                return ()
 
 
 async def _body(receive: Receive) -> bytes:

@@ -22,7 +22,9 @@ _T = TypeVar("_T")
 _HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
-def refusal(code: str, why: str, *, root: str = "payment_response") -> bytes:
+def refusal(
+    code: str, why: str, *, root: str = "payment_response", transaction_id: str | None = None
+) -> bytes:
     """
     An answer that only refuses.
 
@@ -30,11 +32,14 @@ def refusal(code: str, why: str, *, root: str = "payment_response") -> bytes:
         code: The error code.
         why: Its words.
         root: The root element.
+        transaction_id: The merchant's id of what is refused, where the answer names it.
 
     Returns:
         The document.
     """
     fields = [("status", "error"), ("code", code), ("technical_message", why), ("message", why)]
+    if transaction_id is not None:
+        fields.insert(1, ("transaction_id", transaction_id))
     if code == "470":  # this one comes in another order
         fields = [fields[1], fields[3], fields[0]]
     return f"{_HEAD}<{root}>{_fields(fields)}</{root}>".encode()

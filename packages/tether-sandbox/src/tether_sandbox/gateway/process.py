@@ -53,7 +53,12 @@ _FAULTS: Final[dict[str, tuple[Manner, bool]]] = {
     "dropped": ("silence", False),
     "refused": ("503", False),
     "throttled": ("429", False),
+    "throttled_readably": ("429 refusal", False),
+    "refused_readably": ("422 refusal", False),
 }
+
+# What a readable refusal says.
+_CODES: Final[dict[Manner, str]] = {"429 refusal": "623", "422 refusal": "340"}
 
 
 class Refused(Exception):
@@ -143,6 +148,11 @@ def _faulty(script: Script, chance: random.Random, *, faults: Faults) -> Script:
         if left < 0:
             status = script.status if taken else ""
             return msgspec.structs.replace(
-                script, name=name, manner=manner, status=status, hidden=name == "hidden"
+                script,
+                name=name,
+                manner=manner,
+                status=status,
+                code=_CODES.get(manner, script.code),
+                hidden=name == "hidden",
             )
     return script

@@ -26,11 +26,27 @@ from typing import Final, Literal
 import msgspec
 
 from tether_sandbox.gateway.life import Turn
+from tether_sandbox.gateway.pages import PageName
 
 __all__ = ["APPROVED", "SCRIPTS", "Manner", "Script", "scripted", "scripted_iban"]
 
-# How an answer is given. "plain" is the answer as documented; all others leave the client without a usable one.
-Manner = Literal["plain", "slow", "silence", "hang_up", "cut", "junk", "429", "500", "502", "503"]
+# How an answer is given. "plain" is the answer as documented, "422 refusal" a refusal with another HTTP status, "429 refusal"
+# one that says that nothing was taken; all others leave the client without a usable answer.
+Manner = Literal[
+    "plain",
+    "slow",
+    "silence",
+    "hang_up",
+    "cut",
+    "junk",
+    "429",
+    "500",
+    "502",
+    "503",
+    "429 refusal",
+    "422 refusal",
+    PageName,
+]
 
 
 class Script(msgspec.Struct, frozen=True):
@@ -128,7 +144,21 @@ SCRIPTS: Final[dict[int, Script]] = {
         Script(45, "does not stand; answers error 230", status="", code="230"),
         Script(46, "does not stand; answers error 100", status="", code="100"),
         Script(47, "does not stand; answers error 450", status="", code="450"),
+        Script(
+            48,
+            "does not stand; answers 429 and states so (error 623)",
+            status="",
+            code="623",
+            manner="429 refusal",
+        ),
         Script(49, "approved, answered slowly", manner="slow", turns=(_APPROVED,)),
+        # Prices end in 50 to 60 more often than in these.
+        _lost_answer(61, "answers 429: a proxy has asked twice", "429"),
+        Script(62, "refused as invalid, with HTTP 422", status="", code="340", manner="422 refusal"),
+        _lost_answer(63, "answers 404 with error 460", "not found"),
+        _lost_answer(64, "answers 200 with a web page that holds error 460", "xhtml"),
+        _lost_answer(65, "answers 302", "redirect"),
+        Script(66, "does not stand; answers 401 with a web page", status="", manner="login"),
     )
 }
 

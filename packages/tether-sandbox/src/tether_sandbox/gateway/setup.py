@@ -15,6 +15,7 @@ import msgspec
 
 from tether_sandbox.gateway.life import Lives
 from tether_sandbox.gateway.malice import Malice
+from tether_sandbox.gateway.pages import PageName
 from tether_sandbox.gateway.wire import HashName
 from tether_sandbox.settings import ENVIRONMENT, PASSWORD
 
@@ -39,6 +40,14 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         refused: Not taken, and answered 503.
         throttled: Not taken, and answered 429.
         asked: Questions (reconcile, chargebacks) answered 500.
+        throttled_readably: Not taken, and answered 429 with an error that says so.
+        refused_readably: Not taken, and refused (error 340) with HTTP 422.
+        page: Everything is answered by this page in the gateway's place and taken by nobody; "" for none. See `pages`.
+        connect_reset: Of the connections: reset at once. This and what follows needs `Setup.relay_port`; see `connections`.
+        request_cut: Of the requests: reset in the middle of the request; not taken.
+        request_held: Of the requests: read, not taken, and never answered.
+        response_lost: Of the requests: taken, and reset instead of the response.
+        response_cut: Of the requests: taken, and reset in the middle of the response.
     """
 
     silent: float = 0.0
@@ -51,6 +60,14 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     refused: float = 0.0
     throttled: float = 0.0
     asked: float = 0.0
+    throttled_readably: float = 0.0
+    refused_readably: float = 0.0
+    page: Literal[PageName, ""] = ""
+    connect_reset: float = 0.0
+    request_cut: float = 0.0
+    request_held: float = 0.0
+    response_lost: float = 0.0
+    response_cut: float = 0.0
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,6 +91,9 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         hidden_s: How long a hidden debit cannot be found.
         record_lag_s: How far records and lists lag behind notifications; 0 for not at all.
         rate_limit_per_s: More requests within a second are answered 429; 0 for no limit.
+        retry_after: How 429 and 503 name the time to wait: "seconds", as a "date", or "none".
+        retry_after_s: That time.
+        relay_port: Where above 0, a relay listens there on 127.0.0.1 whose connections die as `Faults` says.
         repeats: Whether a second debit under the same transaction_id is taken ("debit", the crueller) or refused with
             450 ("refuse").
         scope_required: Whether lists of chargebacks without a `scope` are refused, as since v58.2.
@@ -99,6 +119,9 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     hidden_s: float = 2.0
     record_lag_s: float = 0.0
     rate_limit_per_s: int = 0
+    retry_after: Literal["seconds", "date", "none"] = "seconds"
+    retry_after_s: int = 1
+    relay_port: int = 0
     repeats: Literal["debit", "refuse"] = "debit"
     scope_required: bool = False
     seed: int = 1

@@ -37,14 +37,14 @@ class Simulator:
     A running simulator.
 
     Attributes:
-        url: Its address; what `EMP_API_URL` should be.
+        url: Its address; what `EMP_API_URL` should be. That of the relay, where there is one.
         program: Its process; kill it to see a gateway vanish.
     """
 
-    def __init__(self, url: str, *, program: Program) -> None:
+    def __init__(self, url: str, *, program: Program, ledger_url: str | None = None) -> None:
         self.url = url
         self.program = program
-        self._client = httpx.Client(base_url=url, timeout=60.0, trust_env=False)
+        self._client = httpx.Client(base_url=ledger_url or url, timeout=60.0, trust_env=False)
 
     def close(self) -> None:
         """Let go of the connection; the process goes on."""
@@ -202,9 +202,11 @@ def running(setup: Setup, *, port: int | None = None) -> Iterator[Simulator]:
         given.write_bytes(msgspec.json.encode(setup))
         command = ("tether-sandbox", "gateway", "serve", "--port", str(port), "--setup", str(given))
         program = launch(command, environ={}, folder=folder, guard=guard)
-        simulator = Simulator(f"http://127.0.0.1:{port}", program=program)
+        direct = f"http://127.0.0.1:{port}"
+        url = f"http://127.0.0.1:{setup.relay_port}" if setup.relay_port else direct
+        simulator = Simulator(url, program=program, ledger_url=direct)
         try:
-            program.await_url(f"{simulator.url}/health")
+            program.await_url(f"{direct}/health")
             yield simulator
         finally:
             simulator.close()
@@ -237,4 +239,4 @@ def serve(setup: Setup, *, host: str, port: int) -> None:
         workers_kill_timeout=2,
         log_enabled=False,
         log_access=False,
-    ).serve(target_loader=partial(Gateway, setup), wrap_loader=False)
+    ).serve(target_loader=partial(Gateway, setup, port=port), wrap_loader=False)

@@ -268,7 +268,9 @@ class Teller:
         if fields["transaction_type"] == "void" and script.stands:
             script = msgspec.structs.replace(script, status="approved", turns=())  # at once, or never
         if not script.stands:
-            return Answer(papers.refusal(script.code or "100", script.name), manner=script.manner), None
+            named = own_id if script.manner in {"429 refusal", "422 refusal"} else None
+            body = papers.refusal(script.code or "100", script.name, transaction_id=named)
+            return Answer(body, manner=script.manner), None
         debit = self._enter(token, fields, script=script, fingerprint=fingerprint, nth=nth)
         # Some answers give an error although the order stands.
         lied = bool(script.code) and script.number >= LOST_ANSWERS
