@@ -12,7 +12,7 @@ from tether_core.billing import Attempt, Policy
 from tether_core.emp import codes
 from tether_core.emp.answers import GatewayAnswer, read_answer
 from tether_core.emp.notification import FORM, Notification, decode
-from tether_core.errors import GatewaySilent, IllegalStep
+from tether_core.errors import GatewaySilent, IllegalStep, NotSubmitted
 from tether_core.events import AmountDiffered, AttemptMoved, GivebackMoved, PayoutRepeated
 from tether_core.giveback import Giveback, GivebackKind, Outcome
 from tether_core.not_found import Inquiry
@@ -150,6 +150,20 @@ def test_an_order_that_is_turned_away_ends(code: str) -> None:
     assert (done.order.step, done.order.attempt.state) == ("ended", "error")
     assert done.order.attempt.error_code == code
     assert done.order.send_at is None
+
+
+@pytest.mark.parametrize("kind", ["refund", "void"])
+@pytest.mark.parametrize("cause", ["connect", "no_free_connection", "throttled"])
+def test_an_order_that_was_not_submitted_is_ready_again(kind: GivebackKind, cause: str) -> None:
+    """Nothing left, so nobody can be paid twice by it; unknown, a void would miss its day."""
+    at = LATER if kind == "refund" else NOON
+    one = _sent(kind, at=at)
+    back = giveback.record(one, NotSubmitted(cause), number=1, now=at, rules=RULES)
+    assert (back.order.step, back.order.attempt.state, back.debit) == ("ready", "pending", one.debit)
+    assert (back.order.uncounted, back.order.submitted_to) == (1, ())
+    assert back.order.send_at is not None
+    again = giveback.claim(_after(one, back), now=back.order.send_at, rules=RULES, identity="a1")
+    assert again.order.step == "sending"
 
 
 def test_silence_leaves_the_order_unknown_and_it_is_not_sent_again() -> None:

@@ -319,6 +319,15 @@ def test_half_open_lets_one_through_at_a_time() -> None:
     assert _probe(breaker, now=6.0, failed=False).state == "closed"
 
 
+def test_a_probe_that_nobody_makes_is_given_back() -> None:
+    """A run that has reached its day's limit would take each probe and make none, and the breaker never close."""
+    breaker, unused = ask(_opened(), now_s=5.0, policy=POLICY)
+    breaker = report(breaker, unused, failed=None, now_s=5.1, policy=POLICY)
+    assert (breaker.state, breaker.probes_passed) == ("half_open", 0)
+    breaker, permit = ask(breaker, now_s=5.2, policy=POLICY)
+    assert permit.go
+
+
 def test_a_probe_that_never_reports_is_given_up() -> None:
     """The worker with the probe may be killed; the breaker must not stay half open for ever."""
     breaker, lost = ask(_opened(), now_s=5.0, policy=POLICY)
