@@ -48,7 +48,7 @@ class Stage:
         archive.chmod(0o777)
         self.settings = {
             "archive_mode": "on",
-            "archive_command": f"cp %p {archive}/%f",
+            "archive_command": f"cp %p {archive}/%f.part && mv {archive}/%f.part {archive}/%f",
             "restore_command": f"cp {archive}/%f %p",
             "shared_buffers": "32MB",
             "recovery_target_timeline": "latest",
@@ -105,7 +105,10 @@ class Stage:
             conn.execute("lock table billing_attempts in exclusive mode")
             conn.execute(
                 "update billing_attempts set sent_at = sent_at - interval '1 hour', send_at = send_at - interval '1 hour',"
-                " updated_at = updated_at - interval '1 hour', ask_at = ask_at - interval '1 hour'"
+                " updated_at = updated_at - interval '1 hour', ask_at = ask_at - interval '1 hour',"
+                # The first answers "not found" are as old: a grace period runs on the machine's boot clock.
+                " not_found = (select jsonb_agg(jsonb_set(one, '{at_s}', to_jsonb((one->>'at_s')::float8 - 3600)))"
+                " from jsonb_array_elements(not_found) as one)"
                 " where state in ('pending', 'unknown') and leased_until is null"
             )
 
@@ -311,8 +314,9 @@ def test_nobody_pays_twice_and_nothing_is_forgotten(
     assert stage.one("select submissions from database_epochs where number = 2") >= PLANNED + HELD
 
     # The gateway repeats what was acknowledged.
-    recorded = "select count(*) from webhook_events where source = 'webhook'"
-    before = stage.one(recorded)
+    def is_recorded() -> bool:
+        return (acknowledged,) in stage.all("select body from webhook_events where source = 'webhook'")
+
     answer = httpx.post(
         f"http://127.0.0.1:{port}/api/webhooks/emp",
         content=acknowledged,
@@ -321,7 +325,7 @@ def test_nobody_pays_twice_and_nothing_is_forgotten(
         timeout=20,
     )
     assert answer.status_code == 200
-    until(lambda: stage.one(recorded) > before, what="the repeat to be recorded", timeout_s=5)
+    until(is_recorded, what="the repeat to be recorded", timeout_s=5)
 
     stage.execute(
         "update billing_runs set state = 'running', paused_because = null, paused_from = null where id = %s",

@@ -284,6 +284,36 @@ async def test_a_plan_that_was_lost_is_made_again_as_inquiries(world: World) -> 
     assert (await world.states())[3:] == [("pending", 0, True, None)] * 2
 
 
+async def test_a_plan_that_is_made_while_the_next_epoch_begins(
+    world: World, pool: Pool, eventually: Any
+) -> None:
+    """
+    The plan's rows are not committed yet, so the review cannot see them.
+
+    Its transaction waits for the end of the old epoch, and must not take it for a database without any: its debits
+    would be ready, and the lost history has submitted them.
+    """
+    await world.run(3, plan=False)
+    async with transaction(pool) as switching:
+        await switching.execute("select from database_epochs where ended_at is null for update")
+        planning = asyncio.create_task(world.plan())
+
+        async def is_blocked() -> bool:
+            cursor = await world.conn.execute(
+                "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+            )
+            return await cursor.fetchone() is not None
+
+        await eventually(is_blocked, what="the plan to wait for the epoch")
+        await switching.execute(
+            "with ended as (update database_epochs set ended_at = now() where ended_at is null returning *)"
+            " insert into database_epochs select 2, 'next', installation, 'other timeline', system_id, timeline, 0, now(),"
+            " now(), null, now(), 0, 0, (select max(id) from debtors), 0, 0, 0, null, null from ended"
+        )
+    await planning
+    assert await world.states() == [("unknown", 0, False, None)] * 3
+
+
 async def test_the_first_epoch_makes_no_inquiries(world: World) -> None:
     """Each installation would begin with a quarter of an hour in which nothing is collected."""
     await world.run(2)

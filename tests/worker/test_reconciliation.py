@@ -11,15 +11,17 @@ import msgspec
 import pytest
 from tether_core.billing import Policy
 from tether_core.emp import codes
+from tether_core.emp.notification import FORM
 from tether_core.emp.xml import Debit
 from tether_core.limits import limits
 from tether_core.reconciling import PENDING_AGE_S, SILENCE_S, TRIES_MAX
 from tether_core.sending import Rules
 from tether_sandbox.gateway import Faults, Setup, Simulator, Told, running, scripted_iban
-from tether_stores import gateway_identities
+from tether_stores import gateway_identities, webhook_events
 from tether_stores.boot_clock import BootClock
 from tether_stores.redis import open_redis
 from tether_stores.redis_limits import Limiter
+from tether_stores.webhook_events import Recording
 from tether_worker import gateway as calls
 from tether_worker.asking import Asking, Party, limited
 from tether_worker.gateway import Account, open_gateway
@@ -506,3 +508,38 @@ async def test_questions_wait_in_line_for_their_turn(world: World, redis_url: st
 
         await asyncio.gather(*(question() for _ in range(100)))
     assert takes <= 3 * 100
+
+
+async def test_an_answer_is_heard_although_an_unlinked_notification_says_the_same(
+    world: World, unknown: Callable[..., Awaitable[int]]
+) -> None:
+    """
+    The notification was faster than the inquiry, and names the debit by our unsigned id alone.
+
+    Where nothing is confirmed it waits for the gateway's id of the debit. The inquiry has that id; were its answer taken
+    for known, the debit would be unknown for ever, although both say the same.
+    """
+    unique_id = await world.sell("unlinked-1", script=7)
+    await unknown("unlinked-1")
+    answer = await calls.reconcile(
+        world.party.gateway, transaction_id="unlinked-1", terminal_token=SETUP.terminals[0]
+    )
+    assert answer is not None
+    world.booking = msgspec.structs.replace(world.booking, policy=Policy(confirm="off"))
+    row = Recording(
+        b"k" * 16,
+        b"c" * 16,
+        "default",
+        "payment",
+        unique_id,
+        answer.status,
+        "",
+        FORM,
+        f"unique_id={unique_id}&transaction_id=unlinked-1&status={answer.status}&signature=x".encode(),
+    )
+    await webhook_events.record(world.conn, [row], now=world.now)
+    while await book(world.booking):
+        pass
+    assert await world.one("unique_id") is None
+    await world.ask_and_book()
+    assert await world.one("unique_id") == unique_id

@@ -73,8 +73,9 @@ _EVENT_OF_STATUS: Final = {
     "second_chargebacked": "second_chargeback",
 }
 
-# What came of rows that count as unsaid: the gateway denied it then, never answered, or booking failed.
-_UNHEARD: Final = frozenset({"refuted", "failed", "confirm"})
+# What came of rows that count as unsaid: the gateway denied it then, never answered, or booking failed; or nobody knows yet
+# that it is of our payment, which only what the gateway itself says of that payment can tell.
+_UNHEARD: Final = frozenset({"refuted", "failed", "confirm", "unlinked"})
 
 # Nobody signs what we fetch: the connection it came over vouches for it.
 _UNSIGNED: Final = "pulled"

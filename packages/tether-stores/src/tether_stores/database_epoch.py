@@ -62,6 +62,8 @@ _OUTSIDE_MAX_S: Final = 2.0
 # How long a start waits for the first probe, and an end for the last.
 _FIRST_S: Final = 3.0
 _LEAVE_S: Final = 0.5
+# One statement for an epoch that ends meanwhile, one for the next.
+_HOLDS: Final = 3
 _REDIS_KEY: Final = "tether:database-epoch:"
 # By SQLSTATE: insufficient_privilege, feature_not_supported, undefined_function, object_not_in_prerequisite_state.
 _CLOSED: Final = ("42501", "0A000", "42883", "55000")
@@ -554,7 +556,12 @@ async def inquire_orders_anew(conn: Connection, ids: Sequence[int]) -> None:
 
 async def bounds(conn: Connection) -> Bounds | None:
     """Hold the current epoch until this transaction ends; `None` in a database without any."""
-    row = await (await conn.execute(_SQL["bounds"])).fetchone()
+    row = None
+    for _ in range(_HOLDS):
+        # Whoever waited for the end of one epoch is given no row: the next one is younger than the statement. Ask again.
+        row = await (await conn.execute(_SQL["bounds"])).fetchone()
+        if row is not None:
+            break
     return None if row is None else Bounds(*row)
 
 

@@ -390,10 +390,10 @@ select exists (
 
 -- standing --
 -- What is on record about n events, by account, id, status and event. Arrays of length n. Returns the event's place
--- from 0, and of each row its id, outcome, content_type, body and the gateway's own codes; oldest first.
+-- from 0, and of each row its id, outcome ("unlinked" where it waits for the gateway's id of its payment), content_type, body and the gateway's own codes; oldest first.
 -- A notification may lack the event that its status implies; a row with another event speaks of something else.
 select
-    told.place - 1, e.id, e.outcome, e.content_type, e.body, e.confirmed_error_code, e.confirmed_reason_code
+    told.place - 1, e.id, case when e.reason = 'unlinked' then 'unlinked' else e.outcome end, e.content_type, e.body, e.confirmed_error_code, e.confirmed_reason_code
 from unnest(%(accounts)b::text[], %(notification_ids)b::text[], %(statuses)b::text[], %(events)b::text[])
     with ordinality as told (account, notification_id, status, event, place)
 join webhook_events e
