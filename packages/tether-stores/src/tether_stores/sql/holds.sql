@@ -1,7 +1,8 @@
 -- holds: what was heard of debits and is not processed yet (tether_core.holds). Reads only.
 --
--- Rows of the inbox are found by the debit's unique_id, which is what their signature covers and what the index
--- webhook_events_by_notification holds; a debit has few of them, and an account few debits. A parked dispute holds, too: nobody has
+-- Rows of the inbox are found by the debit's unique_id, which is what their signature covers. Disputes that are not processed have an
+-- index of their own, webhook_events_unprocessed_disputes, with the very conditions that stand here: it is nearly empty, so that looking
+-- for them costs a claim or a plan next to nothing. A parked dispute holds, too: nobody has
 -- said yet that it is not true. Disputes of a payment hold nothing once the gateway has contradicted such reports of it
 -- %(contradictions)s times, the first and the last %(apart_s)s seconds apart, within a day: of all of them together, so that whoever varies a
 -- notification gains no time by it.

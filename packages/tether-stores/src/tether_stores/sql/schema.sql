@@ -421,6 +421,13 @@ create unique index webhook_events_conflict_once on webhook_events (key, content
 create index webhook_events_due on webhook_events (next_at, id) where state = 'waiting';
 create index webhook_events_to_confirm on webhook_events (next_at, id) where state = 'confirming';
 create index webhook_events_by_notification on webhook_events (notification_id);
+-- Disputes that hold money until they are processed; few, so looking for them costs little (tether_core.holds).
+create index webhook_events_unprocessed_disputes on webhook_events (notification_id)
+    where state in ('waiting', 'confirming', 'parked')
+        and (
+            event in ('chargeback', 'second_chargeback', 'representment_reversal')
+            or (event is null and status in ('chargebacked', 'second_chargebacked', 'representment_reversed'))
+        );
 create index webhook_events_for_people on webhook_events (state, id) where state in ('parked', 'conflicting');
 create index webhook_events_by_listing on webhook_events (listed_on) where listed_on is not null;
 create index webhook_events_contradicted on webhook_events (id) where state = 'contradicted';

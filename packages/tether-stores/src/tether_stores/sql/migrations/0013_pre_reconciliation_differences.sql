@@ -73,3 +73,11 @@ create table gateway_refunds (
 );
 create index gateway_refunds_by_attempt on gateway_refunds (attempt_id);
 create index gateway_refunds_to_inquire on gateway_refunds (inquire_at) where inquire_at is not null;
+
+-- Disputes that hold money until they are processed; few, so looking for them costs little (tether_core.holds).
+create index webhook_events_unprocessed_disputes on webhook_events (notification_id)
+    where state in ('waiting', 'confirming', 'parked')
+        and (
+            event in ('chargeback', 'second_chargeback', 'representment_reversal')
+            or (event is null and status in ('chargebacked', 'second_chargebacked', 'representment_reversed'))
+        );
