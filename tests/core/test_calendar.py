@@ -1,4 +1,4 @@
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from tether_core.calendar import (
     add_months,
     add_target_days,
+    bank_day,
     easter_sunday,
     exposure,
     is_open,
@@ -180,3 +181,32 @@ def test_impossible_retries_are_refused(wrong: dict[str, int]) -> None:
     """A policy file with a 20 in it must not become twenty debits."""
     with pytest.raises(InvalidRequest):
         retry_dates(date(2026, 4, 2), **wrong)  # type: ignore[arg-type]  # the table's values are all of one type
+
+
+@pytest.mark.parametrize(
+    ("utc", "hours"),
+    [
+        # The last hour before and the first after each switch, and years whose last Sunday is the 31st or the 25th.
+        ("2026-03-29T00:59:59", 1),
+        ("2026-03-29T01:00:00", 2),
+        ("2026-10-25T00:59:59", 2),
+        ("2026-10-25T01:00:00", 1),
+        ("2027-03-28T01:00:00", 2),
+        ("2027-10-31T00:59:59", 2),
+        ("2027-10-31T01:00:00", 1),
+        ("2030-03-31T00:59:59", 1),
+        ("2030-03-31T01:00:00", 2),
+        ("2026-01-01T00:00:00", 1),
+        ("2026-07-01T00:00:00", 2),
+        ("2026-12-31T23:59:59", 1),
+    ],
+)
+def test_days_are_those_of_the_banks(utc: str, hours: int) -> None:
+    """Between 22:00 and 24:00 UTC the banks have the next day: a void would be refused, or a day's cap be the wrong one's."""
+    at = datetime.fromisoformat(utc).replace(tzinfo=UTC)
+    assert bank_day(at) == (at + timedelta(hours=hours)).date()
+    # The last second of the bank's day and the first of the next, on that date.
+    midnight = datetime(at.year, at.month, at.day, tzinfo=UTC) + timedelta(days=2, hours=-1)
+    assert bank_day(midnight - timedelta(hours=2)) < bank_day(midnight)
+    elsewhere = at.astimezone(timezone(timedelta(hours=-7)))
+    assert bank_day(elsewhere) == bank_day(at)

@@ -17,8 +17,12 @@ From the due date of a debit follow:
 
 So a paid debit is final only after 13 months.
 
+**Which day it is** is told by the clock of the banks, Central European time (`bank_day`): a debit of 23:30 UTC in summer is one of the
+next day, and cannot be voided on the day before.
+
 Source: European Central Bank, long-term calendar for TARGET closing days (2000-12-14); European Payments Council,
-EPC016-06, "SEPA Direct Debit Core Scheme Rulebook", 4.3 (time cycle) and 4.4 (exceptions).
+EPC016-06, "SEPA Direct Debit Core Scheme Rulebook", 4.3 (time cycle) and 4.4 (exceptions); Directive 2000/84/EC, articles
+2 and 3 (summer time: from the last Sunday of March to the last of October, 01:00 UTC).
 
 >>> is_open(date(2026, 4, 3)), is_open(date(2026, 5, 1)), is_open(date(2025, 10, 3))   # Good Friday, May Day, a German holiday
 (False, False, True)
@@ -33,7 +37,7 @@ tether_core.errors.InvalidRequest: year: the Gregorian calendar is meant, from 1
 """
 
 import calendar as _months
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final, Literal
 
 import msgspec
@@ -45,6 +49,7 @@ __all__ = [
     "Scheme",
     "add_months",
     "add_target_days",
+    "bank_day",
     "easter_sunday",
     "exposure",
     "is_open",
@@ -95,6 +100,32 @@ def easter_sunday(year: int) -> date:
     correction = (golden + 11 * epact + 22 * to_sunday) // 451
     month, day = divmod(epact + to_sunday - 7 * correction + 114, 31)
     return date(year, month, day + 1)
+
+
+def bank_day(at: datetime) -> date:
+    """
+    The day on the calendar of euro banks: in Central European time, summer time included.
+
+    Args:
+        at: Aware, in any zone.
+
+    Returns:
+        The day.
+
+    >>> bank_day(datetime(2026, 7, 1, 21, 59, tzinfo=UTC)), bank_day(datetime(2026, 7, 1, 22, tzinfo=UTC))
+    (datetime.date(2026, 7, 1), datetime.date(2026, 7, 2))
+    >>> bank_day(datetime(2026, 12, 31, 22, 59, tzinfo=UTC)), bank_day(datetime(2026, 12, 31, 23, tzinfo=UTC))
+    (datetime.date(2026, 12, 31), datetime.date(2027, 1, 1))
+    """
+    utc = at.astimezone(UTC)
+    summer = _switch(utc.year, 3) <= utc < _switch(utc.year, 10)
+    return (utc + timedelta(hours=2 if summer else 1)).date()
+
+
+def _switch(year: int, month: int) -> datetime:
+    last = date(year, month, 31)
+    sunday = last - timedelta(days=(last.weekday() + 1) % 7)
+    return datetime(sunday.year, sunday.month, sunday.day, 1, tzinfo=UTC)
 
 
 def is_open(day: date) -> bool:

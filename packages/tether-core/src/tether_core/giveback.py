@@ -51,6 +51,7 @@ import msgspec
 from tether_core import after_return, billing, sending
 from tether_core.after_return import settles_on
 from tether_core.billing import Attempt, Confirmation, Decision, Policy
+from tether_core.calendar import bank_day
 from tether_core.emp import codes
 from tether_core.emp.answers import GatewayAnswer
 from tether_core.emp.notification import Notification
@@ -161,7 +162,7 @@ def judge(kind: GivebackKind, debit: Attempt, *, sent_at: datetime, now: datetim
         The verdict.
     """
     if kind == "refund":
-        told = after_return.refund(debit, due_on=settles_on(sent_at.date()), today=now.date())
+        told = after_return.refund(debit, due_on=settles_on(bank_day(sent_at)), today=bank_day(now))
         if told.allowed and debit.unique_id is None:
             return Verdict(False, "known by no id of the gateway")
         return Verdict(told.allowed, told.why, told.from_on)
@@ -177,7 +178,7 @@ def _judge_void(debit: Attempt, *, sent_at: datetime, now: datetime) -> Verdict:
         return Verdict(False, "nothing to give")
     if debit.payment_stage not in {codes.IN_PROGRESS, codes.APPROVED} or debit.unique_id is None:
         return Verdict(False, "of unknown outcome")
-    if sent_at.date() != now.date():
+    if bank_day(sent_at) != bank_day(now):
         return Verdict(False, "sent on an earlier day")
     return Verdict(True, "sent today")
 

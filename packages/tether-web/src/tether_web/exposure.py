@@ -10,7 +10,7 @@ from litestar.exceptions import NotFoundException
 from litestar.params import Parameter
 from tether_core import giveback
 from tether_core.after_return import settles_on
-from tether_core.calendar import exposure
+from tether_core.calendar import bank_day, exposure
 from tether_core.holds import refund_hold
 from tether_stores import billing_attempts, holds
 from tether_stores.postgres import reading
@@ -66,7 +66,7 @@ async def one(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**63 
     if found is None:
         raise NotFoundException("There is no such billing attempt")
     hold = refund_hold(heard[attempt_id])
-    due_on = settles_on(found.sent_at.date())
+    due_on = settles_on(bank_day(found.sent_at))
     limits = exposure(due_on)
     now = state.clock()
     verdict = giveback.judge("refund", found.attempt, sent_at=found.sent_at, now=now)

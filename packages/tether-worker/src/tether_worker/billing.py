@@ -24,6 +24,7 @@ from typing import Final
 import msgspec
 import psycopg
 from tether_core import billing_run, brake, eligibility, sending
+from tether_core.calendar import bank_day
 from tether_core.eligibility import Terms
 from tether_core.emp.answers import GatewayAnswer
 from tether_core.emp.requests import Debit, sdd_sale
@@ -449,7 +450,7 @@ async def claim(
             await sends.count_day(
                 conn,
                 account.name,
-                day_on=now.date(),
+                day_on=bank_day(now),
                 count=len(claims),
                 amount_minor=sum(asked.amount_minor for _, _, asked in claims),
             )
@@ -497,7 +498,7 @@ def _has_day(account: GatewayAccount) -> bool:
 async def _room(conn: Connection, *, account: GatewayAccount, now: datetime) -> _Room:
     if not _has_day(account):
         return _Room()
-    count, amount_minor = await sends.hold_day(conn, account.name, day_on=now.date())
+    count, amount_minor = await sends.hold_day(conn, account.name, day_on=bank_day(now))
     most, most_minor = account.day_count_max, account.day_amount_max_minor
     return _Room(
         None if most is None else most - count, None if most_minor is None else most_minor - amount_minor

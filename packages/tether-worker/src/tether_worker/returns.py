@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 from tether_core.after_return import after_return
 from tether_core.billing import Policy
+from tether_core.calendar import bank_day
 from tether_core.jobs import FOLLOW
 from tether_stores import billing_attempts
 from tether_stores.billing_attempts import FollowUp
@@ -85,15 +86,15 @@ async def follow(has: Following, *, limit: int = BATCH_MAX) -> int:
         rows = await billing_attempts.lock_returned(conn, limit=limit)
         if not rows:
             return 0
-        planned = Counter(await billing_attempts.planned_retries(conn, from_on=now.date()))
+        planned = Counter(await billing_attempts.planned_retries(conn, from_on=bank_day(now)))
         decided: list[FollowUp] = []
         for row in rows:
             result = after_return(
                 row.reason_code,
-                returned_on=now.date(),
+                returned_on=bank_day(now),
                 retries_done=row.try_number - 1,
                 ours=not row.imported,
-                first_due_on=row.first_tried_at.date(),
+                first_due_on=bank_day(row.first_tried_at),
                 blocking=has.policy.blocking,
                 spacing_days=has.spacing_days,
                 planned=planned,

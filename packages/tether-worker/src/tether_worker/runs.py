@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 from tether_core import billing_run, brake, iban, sending
+from tether_core.calendar import bank_day
 from tether_core.differences import open_debits
 from tether_core.eligibility import Totals, plan
 from tether_core.events import Event
@@ -362,7 +363,7 @@ def try_again(pool: Pool, *, clock: Callable[[], datetime], fingerprint_key: byt
         async with transaction(pool) as conn:
             if fingerprint_key is not None:
                 await key_store.require(conn, fingerprint_key, now=now)
-            for due in await sends.due_again(conn, today=now.date(), limit=_AGAIN_MAX):
+            for due in await sends.due_again(conn, today=bank_day(now), limit=_AGAIN_MAX):
                 made += await _try_again(conn, due, now=now)
         if made:
             _log.info("debits are tried again", debits=made)
