@@ -24,11 +24,15 @@ _LATER = (
     ("gave_up", "reading it ended the program that read it, five times"),
 )
 _VERDICTS = {
-    "duplicate_in_file": "an earlier row of the file is the same debit: the same IBAN, and the same reference where both have one",
+    "duplicate_in_file": "another row of the file is the same debit: the same IBAN, and no reference, mandate or customer number that differs",
     "blacklisted": "the account is on hold, or blocked",
     "chargebacked_before": "an earlier debit from the account was charged back",
-    "already_collected": "the same account and reference were collected through another upload",
-    "recently_attempted": "a debit from the account was tried, or is about to be, through another upload within the window (30 days)",
+    "already_collected": "a debit with the same account and reference was collected, or submitted, through another upload within the window (25 days)",
+    "waiting_elsewhere": "a debit with the same account and reference waits in another upload of the window, and is not billed yet",
+    "recently_attempted": "the same debit failed or came back through another upload within the window",
+    "identity_unclear": "a debit has the same account and reference and another mandate or customer number; the upload waits for an answer",
+    "collected_lately": "it may be a debit of the window under another reference, or without one; the upload waits for an answer",
+    "reference_again": "a debit with the same account and reference was collected before the window; the upload waits for an answer",
     "blacklisted_name": "the name is on the blacklist",
     "blacklisted_email": "the e-mail address is on the blacklist",
 }

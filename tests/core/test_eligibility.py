@@ -1,17 +1,25 @@
+from datetime import date
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tether_core import vop
+from tether_core import screening, vop
 from tether_core.blacklist import Listing
-from tether_core.eligibility import VERDICTS, Candidate, Terms, Totals, judge, plan
+from tether_core.eligibility import VERDICTS, Candidate, Terms, Totals, judge, plan, verdicts
 from tether_core.errors import InvalidRequest
 from tether_core.refunded_before import Refund
+from tether_core.same_debit import Elsewhere, Match
 
 GERMAN, SWISS, TURKISH = "DE89370400440532013000", "CH9300762011623852957", "TR330006100519786457841326"
 ANNA = Candidate(debtor_id=7, iban=GERMAN, amount_minor=1000, currency="EUR", has_name=True)
 TERMS = Terms()
 REFUND = Refund(71, "refunded", "once", same_debtor=True, same_upload=True, days_ago=3)
+MATCH = Match("already_collected", date(2026, 3, 1), 3, "collected", 7)
+REPEATED = screening.Verdict("duplicate_in_file", "It is the same debit as row 2 of this file.")
+BEFORE = screening.Verdict("chargebacked_before", "An earlier debit from this account was charged back.")
+LISTED = screening.Verdict("blacklisted", "The account is on hold: MD06.")
+LATELY = screening.Verdict("collected_lately", "A debit from this account was collected on 2026-03-01.")
 GOOD, POOR = vop.Score(90, 85, "verified"), vop.Score(40, 60, "inconclusive")
 
 
@@ -24,7 +32,12 @@ def anna(**facts: object) -> Candidate:
     ("code", "facts", "terms"),
     [
         ("billable", {}, TERMS),
-        ("screened_out", {"screened_out": "It is the same debit as row 2 of this file."}, TERMS),
+        ("screened_out", {"reasons": (REPEATED,)}, TERMS),
+        ("screened_out", {"reasons": (BEFORE,), "charged_back_for": ("AM04",)}, TERMS),
+        ("billable", {"reasons": (BEFORE,)}, TERMS),  # the chargeback was won back, or forgiven
+        ("billable", {"reasons": (LISTED,)}, TERMS),  # lifted since the file was read
+        ("screened_out", {"reasons": (LATELY,)}, TERMS),
+        ("billable", {"reasons": (LATELY,), "taken": True}, TERMS),
         ("not_an_iban", {"iban": "DE89370400440532013001"}, TERMS),
         ("no_name", {"has_name": False}, TERMS),
         ("other_currency", {"currency": "CHF"}, TERMS),
@@ -35,6 +48,13 @@ def anna(**facts: object) -> Candidate:
         ("collected", {"item_state": "approved"}, TERMS),
         ("under_way", {"item_state": "pending"}, TERMS),
         ("under_way", {"item_state": "unknown"}, TERMS),
+        ("collected", {"elsewhere": Elsewhere(collected=MATCH)}, TERMS),
+        ("collected", {"elsewhere": Elsewhere(collected=MATCH), "again": True}, TERMS),
+        ("under_way", {"elsewhere": Elsewhere(under_way=MATCH)}, TERMS),
+        ("returned", {"elsewhere": Elsewhere(returned=MATCH)}, TERMS),
+        ("waiting_elsewhere", {"elsewhere": Elsewhere(waiting=MATCH)}, TERMS),
+        ("repeated", {"elsewhere": Elsewhere(repeated=MATCH)}, TERMS),
+        ("billable", {"elsewhere": Elsewhere(waiting=MATCH, repeated=MATCH), "again": True}, TERMS),
         ("billable", {"item_state": None, "tries": 2}, TERMS),  # refused before; a person runs it again
         ("refunded_before", {"refunds": (REFUND,), "item_returned": True}, TERMS),
         ("refunded_before", {"refunds": (REFUND,), "again": True}, TERMS),
@@ -52,9 +72,9 @@ def anna(**facts: object) -> Candidate:
         ("billable", {"charged_back_for": ("MD01",)}, Terms(after_chargeback=True)),
         ("tried_enough", {"tries": 3}, TERMS),
         ("billable", {"tries": 3}, Terms(tries_max=4)),
-        ("recently_tried", {"tried_elsewhere_days_ago": 6}, TERMS),
-        ("billable", {"tried_elsewhere_days_ago": 7}, TERMS),
-        ("billable", {"tried_elsewhere_days_ago": 0}, Terms(recent_days=0)),
+        ("recently_tried", {"elsewhere": Elsewhere(tried_days_ago=6)}, TERMS),
+        ("billable", {"elsewhere": Elsewhere(tried_days_ago=7)}, TERMS),
+        ("billable", {"elsewhere": Elsewhere(tried_days_ago=0)}, Terms(recent_days=0)),
         ("not_reachable", {"iban": TURKISH}, TERMS),
         ("no_address", {"iban": SWISS}, TERMS),
         ("billable", {"iban": SWISS, "has_address": True}, TERMS),
@@ -83,7 +103,7 @@ def test_each_rule(code: str, facts: dict[str, object], terms: Terms) -> None:
 def test_the_first_rule_decides() -> None:
     """The order is what a person is told: a blocked account must not be shown as one that was tried too recently."""
     worst = anna(
-        screened_out="It comes twice.",
+        reasons=(REPEATED,),
         has_name=False,
         currency="CHF",
         listed="block",
@@ -91,12 +111,12 @@ def test_the_first_rule_decides() -> None:
         item_returned=True,
         charged_back_for=("MD01",),
         tries=9,
-        tried_elsewhere_days_ago=0,
+        elsewhere=Elsewhere(tried_days_ago=0),
         amount_minor=1,
         iban=TURKISH,
     )
     better = [
-        ("screened_out", {"screened_out": None}),
+        ("screened_out", {"reasons": ()}),
         ("no_name", {"has_name": True}),
         ("other_currency", {"currency": "EUR"}),
         ("blocked", {"listed": "hold"}),
@@ -106,7 +126,7 @@ def test_the_first_rule_decides() -> None:
         ("returned", {"item_returned": False}),
         ("charged_back", {"charged_back_for": ()}),
         ("tried_enough", {"tries": 0}),
-        ("recently_tried", {"tried_elsewhere_days_ago": None}),
+        ("recently_tried", {"elsewhere": Elsewhere()}),
         ("not_reachable", {"iban": SWISS}),
         ("no_address", {"has_address": True}),
         ("too_small", {"amount_minor": 1000}),
@@ -117,6 +137,15 @@ def test_the_first_rule_decides() -> None:
     assert judge(worst, terms=TERMS).billable
 
 
+def test_all_reasons_are_told() -> None:
+    """Whoever lifts the block sees only then that the item was collected, and has asked a debtor for nothing."""
+    one = anna(listed="block", item_state="approved", amount_minor=9)
+    assert [verdict.code for verdict in verdicts(one, terms=TERMS)] == ["blocked", "collected", "too_small"]
+    (choice,) = plan([one], terms=TERMS).choices
+    assert choice.verdict == choice.reasons[0]
+    assert [reason.code for reason in choice.reasons] == ["blocked", "collected", "too_small"]
+
+
 def test_a_try_after_a_return_is_not_stopped_by_what_it_follows_from() -> None:
     """Else nothing is ever tried again; and were it stopped by nothing, a blocked account would be debited."""
     again = anna(
@@ -124,8 +153,8 @@ def test_a_try_after_a_return_is_not_stopped_by_what_it_follows_from() -> None:
         item_returned=True,
         charged_back_for=("AM04",),
         tries=9,
-        tried_elsewhere_days_ago=0,
-        screened_out="x",
+        elsewhere=Elsewhere(tried_days_ago=0),
+        reasons=(REPEATED,),
     )
     assert judge(again, terms=TERMS).billable
     for facts, code in (

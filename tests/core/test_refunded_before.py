@@ -2,7 +2,8 @@
 
 import msgspec
 import pytest
-from tether_core.refunded_before import WINDOW_DAYS, Refund, find, same_debit
+from tether_core.refunded_before import Refund, find
+from tether_core.same_debit import WINDOW_DAYS
 
 OWN = Refund(71, "voided", "once", same_debtor=True, same_upload=True, days_ago=400)
 
@@ -36,26 +37,3 @@ def test_the_very_row_is_refunded_for_ever() -> None:
     assert find([OWN], due_item="2026-03") is None
     other = msgspec.structs.replace(OWN, attempt_id=72, due_item="fee", same_debtor=False)
     assert find([other, OWN], due_item="once") == OWN
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        (("RE-7", "M1", None), (" re 007 ", "M2", None), True),  # a reference decides
-        (("RE-7", "M1", None), ("RE-8", "M1", None), False),
-        ((None, "M1", None), ("RE-8", "M1", None), True),
-        ((None, "M1", None), (None, "M2", None), False),
-        ((None, None, "0042"), (None, "M2", "42"), True),
-        ((None, None, None), (None, None, None), True),
-        (("", "", "7"), (None, None, "8"), False),
-    ],
-)
-def test_what_is_the_same_debit(
-    one: tuple[str | None, str | None, str | None],
-    other: tuple[str | None, str | None, str | None],
-    *,
-    same: bool,
-) -> None:
-    """Two people pay from one account; a refund to one of them must not keep the other from being billed."""
-    assert same_debit(one, other) is same
-    assert same_debit(other, one) is same

@@ -1,17 +1,19 @@
+from datetime import date
+from typing import get_args
+
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tether_core.errors import InvalidRequest
-from tether_core.screening import RULES, Facts, Policy, Verdict, duplicate_of, duplicates, judge
+from tether_core.same_debit import Match, MatchKind, Standing
+from tether_core.screening import QUESTIONS, RULES, Facts, Policy, Verdict, judge, reasons, stands
+
+DAY = date(2026, 2, 27)
 
 EVERYTHING = Facts(
     duplicate_of=1_234,
     listed="block",
     listed_cause="AC04: the account is closed.",
     chargebacked=True,
-    collected_days_ago=1,
-    attempted_days_ago=0,
-    attempted_state="pending",
+    matches=tuple([Match(kind, DAY, 3, "collected", 7) for kind in get_args(MatchKind)]),
     name_listed=True,
     email_listed=True,
 )
@@ -24,9 +26,13 @@ def test_the_rules_apply_in_the_promised_order() -> None:
         "blacklisted",
         "chargebacked_before",
         "already_collected",
+        "waiting_elsewhere",
         "recently_attempted",
         "blacklisted_name",
         "blacklisted_email",
+        "identity_unclear",
+        "collected_lately",
+        "reference_again",
     ]
     assert list(RULES) == order
     assert list(Policy().rules) == order
@@ -36,6 +42,7 @@ def test_the_rules_apply_in_the_promised_order() -> None:
         assert verdict is not None
         seen.append(verdict.rule)
     assert seen == order
+    assert [reason.rule for reason in reasons(EVERYTHING)] == order
 
 
 @pytest.mark.parametrize(
@@ -55,20 +62,69 @@ def test_the_rules_apply_in_the_promised_order() -> None:
             Verdict("chargebacked_before", "An earlier debit from this account was charged back."),
         ),
         (
-            Facts(collected_days_ago=400),
-            Verdict("already_collected", "The same debit was collected 400 days ago through another upload."),
-        ),
-        (
-            Facts(attempted_days_ago=0, attempted_state="pending"),
+            Facts(matches=(Match("already_collected", DAY, 3, "collected", 7, equal_reference=True),)),
             Verdict(
-                "recently_attempted",
-                "A debit from this account was tried today (pending); the window is 30 days.",
+                "already_collected",
+                "The same debit was collected on 2026-02-27 through upload 7.",
+                DAY,
+                "collected",
+                7,
             ),
         ),
         (
-            Facts(attempted_days_ago=1),
+            Facts(matches=(Match("already_collected", DAY, 3, "under_way", None),)),
             Verdict(
-                "recently_attempted", "A debit from this account was tried yesterday; the window is 30 days."
+                "already_collected",
+                "The same debit is under way, submitted on 2026-02-27 by another system.",
+                DAY,
+                "under_way",
+            ),
+        ),
+        (
+            Facts(matches=(Match("waiting_elsewhere", DAY, 3, "waiting", 7),)),
+            Verdict(
+                "waiting_elsewhere",
+                "The same debit is waiting in upload 7, not billed yet.",
+                DAY,
+                "waiting",
+                7,
+            ),
+        ),
+        (
+            Facts(matches=(Match("recently_attempted", DAY, 3, "refused", 7),)),
+            Verdict(
+                "recently_attempted",
+                "The same debit was submitted on 2026-02-27 through upload 7 and failed; the window is 25 days.",
+                DAY,
+                "refused",
+                7,
+            ),
+        ),
+        (
+            Facts(unclear_with=2),
+            Verdict(
+                "identity_unclear",
+                "It has the reference of row 2 of this file, and another mandate or customer number.",
+            ),
+        ),
+        (
+            Facts(matches=(Match("collected_lately", DAY, 3, "collected", 7),)),
+            Verdict(
+                "collected_lately",
+                "A debit from this account that may be the same was collected on 2026-02-27 through upload 7.",
+                DAY,
+                "collected",
+                7,
+            ),
+        ),
+        (
+            Facts(matches=(Match("reference_again", DAY, 90, "given_back", 7),)),
+            Verdict(
+                "reference_again",
+                "A debit with this reference was collected and paid back, on 2026-02-27 through upload 7.",
+                DAY,
+                "given_back",
+                7,
             ),
         ),
         (Facts(name_listed=True), Verdict("blacklisted_name", "The name is on the blacklist.")),
@@ -81,66 +137,42 @@ def test_each_rule_says_why(facts: Facts, verdict: Verdict | None) -> None:
     assert judge(facts) == verdict
 
 
-def test_day_thirty_still_counts_and_the_window_can_be_moved() -> None:
-    """One day too few debits somebody twice within the notice period; the installation moving here counted it in."""
-    assert judge(Facts(attempted_days_ago=30)) is not None
-    assert judge(Facts(attempted_days_ago=31)) is None
-    assert judge(Facts(attempted_days_ago=8), policy=Policy(window_days=7)) is None
-    assert judge(Facts(attempted_days_ago=7), policy=Policy(window_days=7)) is not None
+@pytest.mark.parametrize("standing", get_args(Standing))
+@pytest.mark.parametrize("kind", get_args(MatchKind))
+def test_every_match_is_a_sentence(kind: MatchKind, standing: Standing) -> None:
+    """A state that a sentence forgets ends the reading of the whole file."""
+    verdict = judge(Facts(matches=(Match(kind, DAY, 3, standing, 7),)))
+    assert verdict is not None
+    assert verdict.rule == kind
+    assert verdict.cause.endswith(".")
+    assert ",." not in verdict.cause
+
+
+def test_what_was_found_when_a_file_was_read_binds_while_it_holds() -> None:
+    """
+    A lifted account can be billed without sending the file again; a repeated row, or one a person left out, cannot.
+
+    An answer that takes rows takes no row that repeats another one.
+    """
+
+    def standing(*rules: str, chargebacked: bool = False, answered: bool = False) -> str | None:
+        kept = [Verdict(rule, "x") for rule in rules]
+        found = stands(kept, chargebacked=chargebacked, answered=answered)
+        return None if found is None else found.rule
+
+    looked_up = ("blacklisted", "blacklisted_name", "blacklisted_email", "already_collected", "waiting_elsewhere",
+                 "recently_attempted", "chargebacked_before")  # fmt: skip
+    assert standing(*looked_up) is None
+    assert standing(*looked_up, chargebacked=True) == "chargebacked_before"
+    for some in QUESTIONS.values():
+        for rule in some:
+            assert standing("blacklisted", rule) == rule
+            assert standing("blacklisted", rule, answered=True) is None
+            assert standing("duplicate_in_file", rule, answered=True) == "duplicate_in_file"
+    assert standing("a rule of tomorrow", answered=True) == "a rule of tomorrow"
 
 
 def test_a_rule_nobody_knows_is_refused_at_once() -> None:
     """A misspelt rule in a configuration must not silently screen nothing."""
     with pytest.raises(InvalidRequest, match="there is no rule 'blaklisted'"):
         Policy(rules=("blaklisted",))
-
-
-rows = st.lists(
-    st.tuples(st.sampled_from(["DE1", "DE2"]), st.sampled_from([None, "A", "B", "C"])), max_size=12
-).map(lambda pairs: [(number, *pair) for number, pair in enumerate(pairs, 2)])
-
-
-@given(rows)
-def test_what_is_kept_holds_no_pair_of_the_same_debit(listed: list[tuple[int, str, str | None]]) -> None:
-    """Two kept rows that are one debit collect it twice; a dropped one that was its own is never collected."""
-    dropped = duplicates(listed)
-    by_row = {row: (iban, reference) for row, iban, reference in listed}
-    kept = [row for row in by_row if row not in dropped]
-    for row in kept:
-        for other in kept:
-            if other < row and by_row[row][0] == by_row[other][0]:
-                references = {by_row[row][1], by_row[other][1]}
-                assert None not in references
-                assert len(references) == 2
-    for row, original in dropped.items():
-        assert original in kept
-        assert original < row
-        assert by_row[row][0] == by_row[original][0]
-
-
-@given(rows)
-def test_the_strict_policy_keeps_one_row_of_each_iban(listed: list[tuple[int, str, str | None]]) -> None:
-    """Who chose it expects never two debits from one account, whatever the references say."""
-    dropped = duplicates(listed, same="iban")
-    assert len(listed) - len(dropped) == len({iban for _, iban, _ in listed})
-
-
-@given(rows)
-def test_the_minima_a_database_gives_lead_to_the_same_answer(
-    listed: list[tuple[int, str, str | None]],
-) -> None:
-    """Big files are screened in SQL by three window functions; they must agree with the list in memory."""
-    found = {}
-    for row, iban, reference in listed:
-        same_iban = [(r, ref) for r, i, ref in listed if i == iban]
-        first_row, first_reference = min(same_iban, key=lambda pair: pair[0])
-        earlier = duplicate_of(
-            row,
-            reference=reference,
-            first_row=first_row,
-            first_reference=first_reference,
-            first_row_same_reference=min(r for r, ref in same_iban if ref == reference),
-        )
-        if earlier is not None:
-            found[row] = earlier
-    assert found == duplicates(listed)

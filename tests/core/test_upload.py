@@ -147,7 +147,7 @@ def test_a_report_names_the_verdict_of_a_row_left_out() -> None:
     """A right row that was left out needs its cause as much as a wrong one."""
     _, decided = _planned("Name;IBAN;Betrag\nA B;DE89370400440532013000;1,00\n")
     verdict = Verdict("blacklisted", "The account is on hold: MD06.")
-    line = report_row(2, ["A B", "DE89370400440532013000"], plan=decided, verdict=verdict)
+    line = report_row(2, ["A B", "DE89370400440532013000"], plan=decided, reasons=[verdict])
     assert line == [
         "A B",
         "DE89370400440532013000",

@@ -91,7 +91,7 @@ def test_a_chargeback_of_the_system_before_keeps_its_debtor_from_being_debited(
         data = "\n".join(["Name;IBAN;Betrag;Referenz", *rows]).encode()
         upload = api.post("/api/uploads", files={"file": ("list.csv", data)}).json()["links"]["self"]
         until(
-            lambda: api.get(upload).json()["upload"]["state"] == "completed",
+            lambda: api.get(upload).json()["upload"]["state"] == "needs_answer",
             what="the list to be read",
             timeout_s=60,
         )
@@ -99,9 +99,16 @@ def test_a_chargeback_of_the_system_before_keeps_its_debtor_from_being_debited(
         assert {one["reference"]: one["verdict"] for one in found} == {
             "R1": "blacklisted",
             "R2": "blacklisted",
-            "R3": "already_collected",
-            "R4, April": "recently_attempted",
+            "R3": "reference_again",
+            "R4, April": "collected_lately",
             "R5": "clear",
         }
+        answer = {"screening": {"collected_before": "leave_out"}}
+        assert api.post(f"{upload}/answers", json=answer).status_code == 202
+        until(
+            lambda: api.get(upload).json()["upload"]["state"] == "completed",
+            what="the answer to be applied",
+            timeout_s=60,
+        )
         plan = api.post(f"{upload}/billing", json={"dry_run": True}).json()
         assert (plan["count"], plan["skipped"]) == (1, {"screened_out": 4})

@@ -18,6 +18,8 @@ from tether_core import (
     gateway_refunds,
     giveback,
     inbox,
+    screening,
+    screening_questions,
     upload,
     vop,
 )
@@ -103,6 +105,8 @@ KNOWN: dict[str, set[Any]] = {
     "givebacks_state_known": set(get_args(giveback.GivebackState)),
     "imported_attempts_dispute_stage_known": set(billing.DISPUTE_STAGES),
     "imported_attempts_payment_stage_known": set(billing.PAYMENT_STAGES),
+    "layout_answers_answer_known": set(get_args(screening_questions.Answer)),
+    "layout_answers_subject_known": set(get_args(screening.Subject)),
     "problems_level_known": set(get_args(outcomes.Level)),
     "pulls_list_known": set(get_args(completeness.ListName)),
     "reconciliation_differences_kind_known": set(get_args(differences.DifferenceKind)),

@@ -12,6 +12,7 @@ from tether_core import brake
 from tether_core.eligibility import Terms
 from tether_core.overrides import Override
 from tether_core.refunded_before import Refund
+from tether_core.same_debit import Elsewhere
 from tether_core.vop import Score
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import billing_runs, sends
@@ -66,12 +67,7 @@ async def test_a_debtor_of_whom_nothing_is_known(conn: Connection, database_url:
         (),
         0,
     )
-    assert (told.tried_elsewhere_days_ago, told.check, told.screened_out, told.has_address) == (
-        None,
-        None,
-        None,
-        False,
-    )
+    assert (told.elsewhere, told.check, told.reasons, told.has_address) == (Elsewhere(), None, (), False)
     assert (one.next_number, one.payer.name) == (1, "Anna Schmidt")
     assert ANNA.iban not in repr(one)
 
@@ -133,15 +129,26 @@ async def test_the_account_as_it_was_debited_elsewhere(conn: Connection, databas
     run_id = await run_of(conn, other)
     (there,) = await facts(conn, other)
     ago = NOW - timedelta(days=3, hours=1)
-    attempt_id = await tried(conn, run_id, there, now=ago)
-    told = (await facts(conn, upload_id))[0].candidate
-    assert (told.tried_elsewhere_days_ago, told.paid_minor, told.item_state) == (3, 1000, None)
-    assert (await facts(conn, other))[
+    assert (await facts(conn, upload_id))[
         0
-    ].candidate.tried_elsewhere_days_ago is None  # its own file is not elsewhere
-    for change in ("state = 'voided'", "state = 'error', withheld = 'held'"):
-        await conn.execute(f"update billing_attempts set {change} where id = %s", (attempt_id,))
-        assert (await facts(conn, upload_id))[0].candidate.tried_elsewhere_days_ago is None
+    ].candidate.elsewhere.waiting is not None  # in its file, not billed yet
+    attempt_id = await tried(conn, run_id, there, now=ago)
+    assert (await facts(conn, upload_id))[0].candidate.elsewhere.waiting is not None  # ready is not submitted
+    await conn.execute("update billing_attempts set sends = 1, sent_at = created_at, send_at = null")
+    told = (await facts(conn, upload_id))[0].candidate
+    assert (told.elsewhere.tried_days_ago, told.paid_minor, told.item_state) == (3, 1000, None)
+    assert told.elsewhere.under_way is not None
+    assert told.elsewhere.under_way.upload_id == other
+    assert (await facts(conn, other))[0].candidate.elsewhere == Elsewhere()  # its own file is not elsewhere
+    await conn.execute("update billing_attempts set state = 'voided' where id = %s", (attempt_id,))
+    told = (await facts(conn, upload_id))[0].candidate
+    assert (told.elsewhere.tried_days_ago, told.elsewhere.given_back is None) == (None, False)
+    await conn.execute(
+        "update billing_attempts set state = 'error', withheld = 'held' where id = %s", (attempt_id,)
+    )
+    told = (await facts(conn, upload_id))[0].candidate
+    assert (told.elsewhere.tried_days_ago, told.elsewhere.waiting is None) == (None, False)
+    await conn.execute("update billing_attempts set withheld = null where id = %s", (attempt_id,))
     await conn.execute(
         "update billing_attempts set state = 'chargebacked', dispute_stage = 1, reason_code = null where id = %s",
         (attempt_id,),
@@ -199,7 +206,8 @@ async def test_what_else_speaks_for_or_against_a_debtor(conn: Connection, databa
     await conn.execute("update debtors set verdict = 'blacklisted_name', cause = 'The name is listed.'")
     told = (await facts(conn, upload_id))[0].candidate
     assert told.check == Score(70, 85, "likely_verified")
-    assert (told.screened_out, told.has_address) == ("The name is listed.", True)
+    assert [(one.rule, one.cause) for one in told.reasons] == [("blacklisted_name", "The name is listed.")]
+    assert told.has_address
 
 
 async def test_debtors_come_in_pages_and_by_id(conn: Connection, database_url: str) -> None:

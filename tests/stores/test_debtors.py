@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tether_core.iban import fingerprint
+from tether_core.same_debit import DebitKey, Earlier, key_of
 from tether_core.screening import Verdict
 from tether_core.spreadsheet import Column, Columns, Debtor, Plan
 from tether_stores import debtors
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tether_stores.postgres import Connection, Pool
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+NO_KEY = DebitKey()
 MONTH = NOON - timedelta(days=30)
 DE, AT = "DE89370400440532013000", "AT611904300234573201"
 ALL = tuple(
@@ -40,7 +42,7 @@ async def stored(pool: Pool, upload_id: int, *rows: Debtor, **verdicts: Verdict)
     columns = debtors.columns_of(Plan(kind="csv", header_row=1, data_row=2, columns=ALL))
     async with transaction(pool) as conn:
         lines = debtors.as_lines(Columns.of(rows), columns=columns, fingerprint=hexadecimal)
-        left_out = {int(row[1:]): one for row, one in verdicts.items()}
+        left_out = {int(row[1:]): (one,) for row, one in verdicts.items()}
         await debtors.stage(conn, lines, columns=columns)
         await debtors.store(conn, upload_id, lines, columns=columns, verdicts=left_out, now=NOON)
 
@@ -74,7 +76,7 @@ async def test_rows_left_out_are_kept_with_their_cause(pool: Pool, conn: Connect
     verdict = Verdict("blacklisted", 'The account is blocked: "AC04".')
     await stored(pool, 7, EVERYTHING, Debtor(3, AT, "A B", 100), r2=verdict)
     (left_out,) = await debtors.left_out(conn, 7, after_row=0, limit=9)
-    assert (left_out.debtor, left_out.verdict) == (EVERYTHING, verdict)
+    assert (left_out.debtor, left_out.reasons) == (EVERYTHING, [verdict])
     assert await debtors.left_out(conn, 7, after_row=2, limit=9) == []
     (clear,) = await debtors.listed(conn, filters=Filters(verdict="clear"), limit=9, before=None)
     assert clear.row == 3
@@ -85,7 +87,7 @@ async def test_a_cause_may_hold_any_sign(pool: Pool, conn: Connection) -> None:
     verdict = Verdict("blacklisted", "The account is blocked: MANUAL: a\x02b\tc\nd\\.")
     await stored(pool, 7, EVERYTHING, Debtor(3, AT, "A B", 100), r2=verdict)
     (left_out,) = await debtors.left_out(conn, 7, after_row=0, limit=9)
-    assert left_out.verdict == verdict
+    assert left_out.reasons == [verdict]
 
 
 async def test_a_chunk_that_fails_leaves_nothing(pool: Pool, conn: Connection) -> None:
@@ -119,20 +121,20 @@ async def test_screening_tells_only_of_rows_something_is_known_of(pool: Pool) ->
     async with transaction(pool) as conn:
         lines = debtors.as_lines(Columns.of(rows), columns=columns, fingerprint=hexadecimal)
         await debtors.stage(conn, lines, columns=columns)
-        same = {one.row: one async for one in debtors.screen(conn, 7, since=MONTH, dry_run=False, now=NOON)}
-        elsewhere = {
-            one.row: one async for one in debtors.screen(conn, 8, since=MONTH, dry_run=False, now=NOON)
-        }
-        later = [
-            one.row
-            async for one in debtors.screen(conn, 8, since=NOON + timedelta(1), dry_run=False, now=NOON)
-        ]
+        same = [one async for one in debtors.kin(conn, 7, since=MONTH, dry_run=False, now=NOON)]
+        elsewhere = [one async for one in debtors.kin(conn, 8, since=MONTH, dry_run=False, now=NOON)]
+        late = NOON + timedelta(1)
+        later = [one async for one in debtors.kin(conn, 8, since=late, dry_run=False, now=NOON)]
+        known = [one async for one in debtors.screen(conn, now=NOON)]
         names = [one async for some in debtors.names_staged(conn, limit=3) for one in [len(some)]]
-    assert sorted(same) == [9, 12]
-    assert (same[9].first_row, same[9].first_reference, same[9].first_row_same_reference) == (2, "R1", 9)
-    assert (same[12].first_row, same[12].first_row_same_reference, same[12].amount_minor) == (10, 10, 4)
-    assert (elsewhere[9].taken_in_by, elsewhere[9].taken_in_at, elsewhere[9].first_row) == (7, NOON, None)
-    assert later == [12]
+    one, two = key_of("R1", None, None), key_of("R2", None, None)
+    (austrian, german) = sorted(same, key=lambda kin: len(kin.in_file))
+    assert (german.staged, german.in_file, german.elsewhere) == ([(9, two, 1)], [(2, one)], [])
+    assert (sorted(austrian.staged), austrian.in_file) == ([(10, NO_KEY, 2), (12, NO_KEY, 4)], [])
+    (there,) = [earlier for kin in elsewhere for earlier in kin.elsewhere]
+    assert there == Earlier(one, 1, NOON, "waiting", 7)
+    assert [min(kin.staged)[0] for kin in later] == [10]
+    assert known == []
     assert names == [3, 1]
 
 
@@ -146,9 +148,9 @@ async def test_a_dry_run_knows_its_own_rows_and_forgets_them(pool: Pool) -> None
                 Columns.of([Debtor(row, DE, "A", 1)]), columns=columns, fingerprint=hexadecimal
             )
             await debtors.stage(conn, lines, columns=columns)
-            known = debtors.screen(conn, upload_id, since=MONTH, dry_run=True, now=NOON)
-            found = [one.row async for one in known]
-            await debtors.rehearse(conn, upload_id)
+            known = debtors.kin(conn, upload_id, since=MONTH, dry_run=True, now=NOON)
+            found = [row async for kin in known for row, _, _ in kin.staged]
+            await debtors.rehearse(conn, upload_id, verdicts={})
         return found
 
     assert [await chunk(7, 2), await chunk(7, 3), await chunk(8, 2)] == [[], [3], []]

@@ -402,6 +402,69 @@ async def test_questions_are_told_and_can_be_answered(
     assert (again.status_code, again.json()["code"]) == (409, "illegal_step")
 
 
+AGAIN = b"Name;IBAN;Betrag\n" + b"".join(
+    f"A B {n};DE{98 - int(f'{n:018d}131400') % 97:02d}{n:018d};10,00\n".encode() for n in range(3)
+)
+
+
+async def test_rows_that_may_have_been_debited_are_asked_about_and_not_billed(
+    read: Callable[..., Any], api: httpx.AsyncClient, environment: dict[str, str]
+) -> None:
+    """
+    The list of last week, sent again: a person says once for all rows whether to collect them.
+
+    Were it billable meanwhile, the question would come too late; were one answer enough for two questions, one would be guessed.
+    """
+    await read(AGAIN)
+    told = await read(AGAIN, force="true")
+    at = told["links"]["self"]
+    assert told["upload"]["state"] == "needs_answer"
+    assert "some may have been debited before" in told["summary"]
+    (question,) = told["plan"]["questions"]
+    assert (question["code"], question["answer"]) == ("collected_before", "screening.collected_before")
+    (group,) = told["repeats"]
+    assert (group["rule"], group["count"], group["amount_minor"]) == ("collected_lately", 3, 3000)
+    refused = await api.post(f"{at}/billing", json={})
+    assert (refused.status_code, refused.json()["code"]) == (409, "illegal_step")
+    assert "answer to the questions of its plan" in refused.json()["detail"]
+    for body, field in (
+        ({}, "screening"),
+        ({"screening": {"identity_unclear": "take"}}, "screening"),
+        ({"screening": {"collected_before": "take"}, "mapping": {"iban": 2}}, "mapping"),
+        ({"screening": {"collected_before": "perhaps"}}, ""),
+    ):
+        wrong = await api.post(f"{at}/answers", json=body)
+        assert wrong.status_code in {400, 422}, wrong.text
+        assert field in wrong.text
+    answered = await api.post(
+        f"{at}/answers", json={"screening": {"collected_before": "take"}, "remember": True}
+    )
+    assert (answered.status_code, answered.json()["upload"]["state"]) == (202, "reading")
+    twice = await api.post(f"{at}/answers", json={"screening": {"collected_before": "leave_out"}})
+    assert (twice.status_code, twice.json()["code"]) == (409, "illegal_step")
+    await read_all(environment)
+    done = (await api.get(at)).json()
+    assert (done["upload"]["state"], done["upload"]["tallies"]["stored"]) == ("completed", 3)
+    assert any("tests answered so on" in one["why"] for one in done["plan"]["decisions"])
+    (kept,) = (await api.get("/api/layout-answers")).json()
+    assert (kept["subject"], kept["answer"], kept["answered_by"]) == ("collected_before", "take", "tests")
+    assert (await api.delete(f"/api/layout-answers/{kept['id']}")).status_code == 204
+    assert (await api.delete(f"/api/layout-answers/{kept['id']}")).status_code == 404
+    assert (await api.get("/api/layout-answers")).json() == []
+
+
+async def test_answers_about_rows_are_refused_before_they_are_asked(
+    read: Callable[..., Any], api: httpx.AsyncClient
+) -> None:
+    """To take whatever is found is no answer to a question that nobody has read."""
+    told = await read(f"IBAN;Name;Betrag\n{DE};A B;1.234\n".encode())
+    answer = await api.post(
+        f"{told['links']['self']}/answers", json={"screening": {"collected_before": "take"}}
+    )
+    assert answer.status_code == 422
+    assert "about its file, not about its rows" in answer.json()["detail"]
+
+
 async def test_a_failed_file_can_be_sent_through_again_with_other_answers(
     read: Callable[..., Any], api: httpx.AsyncClient, environment: dict[str, str]
 ) -> None:

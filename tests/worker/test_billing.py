@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -397,23 +398,132 @@ async def test_what_was_refunded_is_not_collected_again(
     assert (await again(terms={"due_item": "2026-04"})).planned_count == 3
 
 
+async def set_aside(conn: Connection, run_id: int, *verdicts: str) -> None:
+    """Override verdicts for a run, as its order does."""
+    agreed = Override(verdicts, "The debtor agreed")
+    await conn.execute(
+        "update billing_runs set overrides = %s where id = %s", (msgspec.json.encode([agreed]), run_id)
+    )
+
+
+async def plan_all(has: Billing) -> None:
+    """Plan all that is to be planned."""
+    while await plan_chunk(has.pool, now=has.clock()):
+        pass
+
+
+async def test_one_debit_of_two_uploads_is_planned_once(conn: Connection, make: Make, has: Billing) -> None:
+    """Two people hand in one list, and both bill it: nobody may be debited by the second."""
+    first = await make(*owed(3))
+    second = await make(*owed(3))
+    run = await billing_runs.one(conn, second)
+    assert run is not None
+    assert (run.planned_count, run.skipped) == (0, {"waiting_elsewhere": 3})
+    await send(has)
+    third = await make(*owed(3))
+    run = await billing_runs.one(conn, third)
+    assert run is not None
+    assert (run.planned_count, run.skipped) == (0, {"under_way": 3})
+    await conn.execute("update billing_attempts set payment_stage = 60, state = 'approved'")
+    fourth = await make(*owed(3), terms=Terms(due_item="2026-04", recent_days=0), plan=False)
+    await set_aside(conn, fourth, "waiting_elsewhere")
+    await plan_all(has)
+    run = await billing_runs.one(conn, fourth)
+    assert run is not None
+    assert (run.planned_count, run.skipped) == (0, {"repeated": 3})  # another name for what may be one debt
+    assert len(await attempts(conn, first)) == 3
+
+
+async def test_other_debits_of_an_account_are_billed(conn: Connection, make: Make, has: Billing) -> None:
+    """A parent pays for two children from one account; their lists come in one week."""
+    await make(*owed(3))
+    await conn.execute("update debtors set reference = 'Anna'")
+    second = await make(*[msgspec.structs.replace(one, amount_minor=2500) for one in owed(3)], plan=False)
+    await conn.execute("update debtors set reference = 'Ben' where reference is null")
+    await plan_all(has)
+    run = await billing_runs.one(conn, second)
+    assert run is not None
+    assert (run.planned_count, run.skipped) == (3, {})
+
+
+async def test_two_claims_of_one_debit_at_once_submit_one(has: Billing, conn: Connection, make: Make) -> None:
+    """
+    Both uploads were planned before either was submitted, and two workers claim them at the same moment.
+
+    Each sees nothing of the other's claim until it is committed; without a lock on the account both debits go out.
+    """
+    debtors = [Owed(scripted_iban(number), 1000) for number in range(20)]
+    first = await make(*debtors)
+    second = await make(*debtors, plan=False)
+    await set_aside(conn, second, "waiting_elsewhere")
+    await plan_all(has)
+    account = (await has.gateways.accounts())["default"]
+    opened = await has.gateways.get("default")
+    assert opened is not None
+    claims = await asyncio.gather(
+        *(
+            claim(has, run_id, account=account, permit=PERMIT, identity=opened.identity, limit=5)
+            for run_id in (first, second) * 8
+        )
+    )
+    begun = [one for some, _ in claims for one in some]
+    cursor = await conn.execute(
+        "select iban_fingerprint from billing_attempts where id = any(%s)", ([one.id for one in begun],)
+    )
+    accounts = [bytes(fingerprint) for (fingerprint,) in await cursor.fetchall()]
+    assert len(accounts) == len(set(accounts)) > 0
+    for one in await attempts(conn, second):
+        assert one.withheld in {None, "under_way"}
+
+
+async def test_screening_is_judged_when_it_matters(conn: Connection, make: Make, has: Billing) -> None:
+    """
+    What was found when the file was read is looked up again when its debtors are planned.
+
+    A lifted account is billed without sending the file again; a repeated row is not, and a window that has passed excludes no
+    more.
+    """
+    run_id = await make(*owed(5), plan=False)
+    for at, (rule, more) in enumerate(
+        [
+            ("blacklisted", ""),
+            ("already_collected", ""),
+            ("duplicate_in_file", ""),
+            ("blacklisted", "collected_lately"),
+        ]
+    ):
+        kept = [{"rule": one, "cause": "x"} for one in (rule, more) if one]
+        await conn.execute(
+            "update debtors set verdict = %s, cause = 'x', reasons = %s"
+            " where id = (select id from debtors order by id offset %s limit 1)",
+            (rule, json.dumps(kept), at),
+        )
+    await plan_all(has)
+    run = await billing_runs.one(conn, run_id)
+    assert run is not None
+    assert (run.planned_count, run.skipped) == (3, {"screened_out": 2})
+
+
 async def test_what_is_refunded_after_planning_is_not_submitted(
     has: Billing, conn: Connection, make: Make, simulator: Simulator
 ) -> None:
     """The same list stands in two uploads; between plan and submission of the second, the debit of the first is voided."""
-    first = await make(*owed(1))
+    second = await make(*owed(1))
+    await pause_account(has.pool, "default", because="tests", now=has.clock())
+    first = await make(*owed(1), terms=Terms(recent_days=0), plan=False)
+    await set_aside(conn, first, "waiting_elsewhere")
+    await plan_all(has)
     await send(has)
-    second = await make(*owed(1), terms=Terms(recent_days=0))
-    given = await make(*owed(1), terms=Terms(recent_days=0), plan=False)
-    agreed = Override(("refunded_before",), "The debtor pays after all")
-    await conn.execute(
-        "update billing_runs set overrides = %s where id = %s", (msgspec.json.encode([agreed]), given)
-    )
     await conn.execute(
         "update billing_attempts set payment_stage = 70, state = 'voided' where run_id = %s", (first,)
     )
-    while await plan_chunk(has.pool, now=has.clock()):
-        pass
+    given = await make(*owed(1), terms=Terms(recent_days=0), plan=False)
+    await set_aside(conn, given, "refunded_before", "waiting_elsewhere")
+    await plan_all(has)
+    await conn.execute(
+        "update billing_runs set state = 'running', paused_because = null, paused_from = null where id = %s",
+        (second,),
+    )
     await send(has)
     (one,) = await attempts(conn, second)
     assert (one.state, one.withheld, one.sends) == ("error", "refunded_before", 0)
@@ -966,7 +1076,7 @@ async def test_debits_of_an_account_wait_while_a_dispute_of_it_is_confirmed(
     account = (
         await (await conn.execute("select iban_fingerprint from debtors order by id limit 1")).fetchall()
     )[0][0]
-    await attempt("earlier", unique_id="d1", payment_stage=60, at=clock.now)
+    await attempt("earlier", unique_id="d1", payment_stage=60, at=clock.now - timedelta(days=40))
     await conn.execute(
         "update billing_attempts set iban_fingerprint = %s where transaction_id = 'earlier'", [account]
     )
@@ -976,7 +1086,9 @@ async def test_debits_of_an_account_wait_while_a_dispute_of_it_is_confirmed(
         " 'webhook', 'form', 'x', 'confirming', 0, %(now)s, %(now)s)",
         {"now": clock.now},
     )
-    other = await make(*owed(2), terms=Terms(due_item="2026-04", recent_days=0))
+    other = await make(*owed(2), terms=Terms(due_item="2026-04", recent_days=0), plan=False)
+    await set_aside(conn, other, "waiting_elsewhere")
+    await plan_all(has)
     ((skipped,),) = await (
         await conn.execute("select skipped from billing_runs where id = %s", [other])
     ).fetchall()

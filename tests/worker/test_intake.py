@@ -20,10 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tether_core import iban as ibans
 from tether_core.errors import StoreUnreachable
-from tether_core.screening import Policy
+from tether_core.screening import Policy, Subject
+from tether_core.screening_questions import Answer, Answered, Remembered, days_ago_min, layout_key
 from tether_core.spreadsheet import Answers, Rules
 from tether_core.upload import content_key, object_key
-from tether_stores import blacklist, objects, uploads
+from tether_stores import blacklist, debtors, objects, uploads
 from tether_stores.blacklist import ManualEntry
 from tether_stores.objects import open_objects
 from tether_stores.settings import Settings
@@ -116,6 +117,23 @@ class Desk:
         while await read_one(self.has):
             pass
         return await self.detail(upload_id)
+
+    async def decide(self, upload_id: int, *, remember: bool = False, **told: Answer) -> None:
+        """Answer what is asked about the rows of an upload, as the web process does, and have it settled."""
+        answers = msgspec.convert(told, dict[Subject, Answer])
+        given = {subject: Answered(answer, "ada", self.now) for subject, answer in answers.items()}
+        found = await self.detail(upload_id)
+        if remember:
+            assert found.plan is not None
+            for subject, answer in answers.items():
+                days_min = days_ago_min(found.repeats, today=self.now.date())
+                kept = Remembered(subject, answer, days_min, "ada", self.now)
+                await uploads.remember(self.conn, kept, layout=layout_key(found.plan), upload_id=upload_id)
+        assert await uploads.decide(
+            self.conn, upload_id, before="needs_answer", after="reading", answers=given, now=self.now
+        )
+        while await read_one(self.has):
+            pass
 
     async def detail(self, upload_id: int) -> Detail:
         """What is on record of an upload."""
@@ -517,23 +535,242 @@ async def test_the_same_debit_twice_in_a_file_is_taken_once(desk: Desk) -> None:
     ]
 
 
-async def test_what_another_upload_took_in_lately_is_left_out(desk: Desk) -> None:
+async def test_what_is_kept_of_a_file_does_not_depend_on_its_order(desk: Desk) -> None:
+    """
+    A row without a reference repeats another one of its account; it must not take two debits of their own with it.
+
+    Chunks have three rows here: the row without a reference is stored long before the two it may repeat.
+    """
+    rows = ["A;{DE};1,00;;", "B;{AT};2,00;R1;", "A;{DE};1,00;R1;", "B;{AT};2,00;;", "A;{DE};1,00;R2;", "C;{NL};3,00;;K1",
+            "B;{AT};2,00;R2;", "C;{NL};3,00;;K2"]  # fmt: skip
+    rows = [row.format(DE=DE, AT=AT, NL=NL) for row in rows]
+    kept = []
+    for lines in (rows, rows[::-1]):
+        found = await desk.read(table(*lines, header="Name;IBAN;Betrag;Referenz;Kundennummer"))
+        assert found.upload.state == "completed"
+        assert found.upload.tallies.verdicts == {"duplicate_in_file": 2}
+        assert (found.upload.tallies.stored, found.upload.tallies.amount_minor) == (6, 1200)
+        kept.append(
+            await desk.ask(
+                "select iban, reference, customer_id from debtors where upload_id = %s and verdict = 'clear'"
+                " order by 1, 2, 3",
+                found.upload.id,
+            )
+        )
+        assert found.plan is not None
+        (several,) = [one for one in found.plan.decisions if one.about == "several_debits"]
+        assert several.value == "6 debits from 3 accounts"
+        await desk.conn.execute("update debtors set created_at = created_at - interval '60 days'")
+    assert kept[0] == kept[1] == [
+        (AT, "R1", None), (AT, "R2", None), (DE, "R1", None), (DE, "R2", None), (NL, None, "K1"), (NL, None, "K2"),
+    ]  # fmt: skip
+
+
+async def test_one_reference_with_two_mandates_is_asked_about(desk: Desk) -> None:
+    """It may be a typing error in a list that is sent twice, or two contracts of one household; only people know."""
+    rows = [f"A;{DE};1,00;R1;M1", f"B;{AT};2,00;R2;M1", f"A;{DE};1,00;r 1;M-2"]
+    found = await desk.read(table(*rows, header="Name;IBAN;Betrag;Referenz;Mandat-ID"))
+    assert found.upload.state == "needs_answer"
+    assert found.plan is not None
+    (question,) = found.plan.questions
+    assert (question.code, question.answer) == ("identity_unclear", "screening.identity_unclear")
+    assert "1 row over 1.00 EUR" in question.ask
+    assert await desk.ask("select row_number, cause from debtors where verdict <> 'clear'") == [
+        (4, "It has the reference of row 2 of this file, and another mandate or customer number.")
+    ]
+    await desk.decide(found.upload.id, identity_unclear="take")
+    done = await desk.detail(found.upload.id)
+    assert (done.upload.state, done.upload.tallies.stored, done.upload.tallies.amount_minor) == (
+        "completed",
+        3,
+        400,
+    )
+
+
+async def test_the_same_debit_in_another_upload_is_left_out(desk: Desk) -> None:
     """The list of last week sent again, under another name and before anything was billed, is a second debit waiting."""
     first = await desk.read(table(*rows_of(DE, AT)))
-    desk.now += timedelta(days=30)
-    again = await desk.read(table(*rows_of(DE, NL)))
+    desk.now += timedelta(days=25)
+    lines = [
+        line.replace(";R", "; r 00") for line in rows_of(DE, NL)
+    ]  # a program has rewritten the references
+    again = await desk.read(table(*lines))
+    assert again.upload.state == "completed"
     assert [row[1:] for row in await desk.debtors(again.upload.id)] == [
-        (DE, 150, "recently_attempted"),
+        (DE, 150, "waiting_elsewhere"),
         (NL, 250, "clear"),
     ]
-    cause = (
-        f"A debit from this account was tried 30 days ago (taken in by upload {first.upload.id}, not yet sent); "
-        "the window is 30 days."
-    )
-    assert await desk.ask("select cause from debtors where verdict <> 'clear'") == [(cause,)]
-    desk.now += timedelta(days=31)
-    later = await desk.read(table(*rows_of(DE)))
+    assert await desk.ask("select cause from debtors where verdict <> 'clear'") == [
+        (f"The same debit is waiting in upload {first.upload.id}, not billed yet.",)
+    ]
+    desk.now += timedelta(days=1)
+    later = await desk.read(table(*rows_of(AT)[:1]))
     assert [verdict for *_, verdict in await desk.debtors(later.upload.id)] == ["clear"]
+
+
+def monthly(count: int, *, reference: str = "") -> str:
+    """A list of members who pay the same amount each month."""
+    rows = [
+        f"Member {number};{some_iban(number)};10,00;{reference.format(number)}" for number in range(count)
+    ]
+    return table(*rows)
+
+
+async def collected(desk: Desk, upload_id: int, *, state: str = "approved", sends: int = 1) -> None:
+    """Have the debtors of an upload debited, as far as the tables show."""
+    await desk.conn.execute(
+        "insert into billing_runs (upload_id, account, due_item, state, terms, skipped, created_by, created_at, updated_at)"
+        " values (%s, 'default', 'once', 'running', '{}', '{}', 'tests', %s, %s)",
+        (upload_id, desk.now, desk.now),
+    )
+    stage = {"approved": 60, "declined": 50, "pending": 0}[state]
+    await desk.conn.execute(
+        "insert into billing_attempts (account, debtor_id, transaction_id, amount_minor, currency, state, payment_stage,"
+        " dispute_stage, iban_fingerprint, iban_masked, created_at, updated_at, run_id, due_item, try_number, sends, sent_at)"
+        " select 'default', d.id, 't-' || d.id, d.amount_minor, 'EUR', %s, %s, 0, d.iban_fingerprint, 'DE', %s, %s,"
+        " (select max(id) from billing_runs), 'once', 1, %s, case when %s > 0 then %s::timestamptz end"
+        " from debtors d where d.upload_id = %s and d.verdict = 'clear'",
+        (state, stage, desk.now, desk.now, sends, sends, desk.now, upload_id),
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "days", "state"),
+    [
+        ("", "", 3, "needs_answer"),  # nothing tells the two lists apart
+        ("A{}", "B{}", 25, "needs_answer"),  # renumbered
+        ("A{}", "", 3, "needs_answer"),
+        ("A{}", "a-00{}", 3, "completed"),  # the same debits: left out, and said so
+        ("", "", 26, "completed"),
+        ("", "", 28, "completed"),
+        ("A{}", "B{}", 30, "completed"),
+        ("A{}", "A{}", 28, "needs_answer"),  # an invoice twice, or the number of a member
+        ("A{}", "A{}", 400, "needs_answer"),
+    ],
+)
+async def test_a_list_that_comes_again_debits_nobody_twice_without_a_question(
+    desk: Desk, before: str, after: str, days: int, state: str
+) -> None:
+    """
+    A list is sent again days or a month later, renumbered, or without references.
+
+    Taken in silence it debits everybody twice; left out as a whole, a month's money is missing.
+    """
+    first = await desk.read(monthly(4, reference=before))
+    await collected(desk, first.upload.id)
+    desk.now += timedelta(days=days)
+    again = await desk.read(monthly(4, reference=after))
+    assert again.upload.state == state
+    verdicts = {verdict for *_, verdict in await desk.debtors(again.upload.id)}
+    if state == "completed":
+        assert verdicts == ({"already_collected"} if days <= 25 else {"clear"})
+        return
+    assert verdicts == {"collected_lately" if days <= 25 else "reference_again"}
+    assert again.plan is not None
+    (question,) = again.plan.questions
+    assert question.code == "collected_before"
+    assert question.choices == ("take", "leave_out")
+    day = (desk.now - timedelta(days=days)).date()
+    assert question.ask.startswith(
+        "4 rows over 40.00 EUR may have been debited before: 4 rows over 40.00 EUR"
+    )
+    assert f"on {day} through upload {first.upload.id}" in question.ask
+    assert again.upload.tallies.stored == 0
+    assert await read_one(desk.has) == 0  # it waits
+
+
+async def test_debits_that_were_never_submitted_or_failed_are_not_asked_about(desk: Desk) -> None:
+    """A run that was cancelled, or refused as a whole, collected nothing: its list may come again."""
+    for number, (state, sends) in enumerate([("pending", 0), ("declined", 1)]):
+        first = await desk.read(monthly(2, reference=f"A{number}-{{}}"))
+        await collected(desk, first.upload.id, state=state, sends=sends)
+        if state == "pending":  # the run was cancelled, and its upload has nothing that may be billed
+            await desk.conn.execute("update billing_attempts set withheld = 'cancelled', state = 'error'")
+            await desk.conn.execute("update debtors set verdict = 'blacklisted', cause = 'x'")
+        desk.now += timedelta(days=1)
+        again = await desk.read(monthly(2, reference=f"B{number}-{{}}"))
+        assert again.upload.state == "completed"
+        assert again.upload.tallies.stored == 2
+        desk.now += timedelta(days=60)
+
+
+@pytest.mark.parametrize(
+    ("answer", "stored", "verdict"), [("take", 4, "clear"), ("leave_out", 1, "collected_lately")]
+)
+async def test_an_answer_takes_the_rows_or_leaves_them_out(
+    desk: Desk, answer: Answer, stored: int, verdict: str
+) -> None:
+    """All rows were read: the answer must not read the file again, count a row twice, or touch the rows nobody asked about."""
+    first = await desk.read(monthly(3))
+    await collected(desk, first.upload.id)
+    desk.now += timedelta(days=3)
+    asked = await desk.read(monthly(4))
+    assert (asked.upload.state, asked.upload.tallies.excluded) == ("needs_answer", 3)
+    await desk.decide(asked.upload.id, collected_before=answer)
+    done = await desk.detail(asked.upload.id)
+    assert (done.upload.state, done.upload.tallies.stored) == ("completed", stored)
+    assert done.upload.tallies.amount_minor == stored * 1000
+    assert [row[3] for row in await desk.debtors(asked.upload.id)] == [verdict] * 3 + ["clear"]
+    assert done.plan is not None
+    assert done.plan.questions == ()
+    (told,) = [one for one in done.plan.decisions if one.about == "collected_before"]
+    assert (told.value, told.by) == (answer, "caller")
+    assert "ada answered so on 2026-03-05 at 12:00 UTC" in told.why
+
+
+async def test_an_answer_kept_for_a_layout_holds_for_debits_as_old_as_those(desk: Desk) -> None:
+    """Who collects the same list each month is asked once; sent again the next day, it is asked about all the same."""
+    first = await desk.read(monthly(2, reference="M{}"))
+    await collected(desk, first.upload.id)
+    desk.now += timedelta(days=28)
+    second = await desk.read(monthly(2, reference="M{}"))
+    assert second.upload.state == "needs_answer"
+    await desk.decide(second.upload.id, remember=True, collected_before="take")
+    await collected(desk, second.upload.id)
+    desk.now += timedelta(days=1)
+    tomorrow = await desk.read(monthly(2, reference="N{}"))
+    assert tomorrow.upload.state == "needs_answer"
+    desk.now += timedelta(days=26)
+    third = await desk.read(monthly(2, reference="M{}"))
+    assert (third.upload.state, third.upload.tallies.stored) == ("completed", 2)
+    assert third.plan is not None
+    (told,) = [one for one in third.plan.decisions if one.about == "collected_before"]
+    assert "for a file of this layout" in told.why
+    await collected(desk, third.upload.id)
+    (kept,) = await uploads.layout_answers(desk.conn, limit=9)
+    assert await uploads.forget(desk.conn, kept.id, by="ada", now=desk.now)
+    desk.now += timedelta(days=28)
+    fourth = await desk.read(monthly(2, reference="M{}"))
+    assert fourth.upload.state == "needs_answer"
+
+
+async def test_a_dry_run_tells_what_would_be_asked(desk: Desk) -> None:
+    """Nothing is stored, so nothing waits; but whoever tries a file must learn that it will be asked about."""
+    first = await desk.read(monthly(2))
+    await collected(desk, first.upload.id)
+    desk.now += timedelta(days=2)
+    found = await desk.read(monthly(2), dry_run=True)
+    assert (found.upload.state, found.upload.tallies.verdicts) == ("completed", {"collected_lately": 2})
+    assert found.notes[-1].startswith(
+        "A person would be asked: 2 rows over 20.00 EUR may have been debited before"
+    )
+
+
+async def test_all_reasons_are_kept(desk: Desk) -> None:
+    """A row that is on the blacklist and collected already looks billable once somebody lifts the block."""
+    first = await desk.read(monthly(1, reference="A{}"))
+    await collected(desk, first.upload.id)
+    entry = ManualEntry(
+        action="hold",
+        reason_code="MD06",
+        iban_masked="DE",
+        iban_fingerprint=ibans.fingerprint(some_iban(0), key=b"k"),
+    )
+    await blacklist.enter(desk.conn, [entry], source="manual", added_by="ada", now=desk.now)
+    desk.now += timedelta(days=2)
+    again = await desk.read(monthly(1, reference="A{}"))
+    (row,) = await debtors.left_out(desk.conn, again.upload.id, after_row=0, limit=9)
+    assert [reason.rule for reason in row.reasons] == ["blacklisted", "already_collected"]
 
 
 async def test_the_blacklist_leaves_out_and_says_why(desk: Desk) -> None:
@@ -599,11 +836,15 @@ async def test_names_and_addresses_on_the_blacklist_leave_out(desk: Desk) -> Non
     ("stages", "days", "reference", "verdict"),
     [
         ((60, 1), 400, "R9", "chargebacked_before"),
-        ((60, 0), 400, "R1", "already_collected"),
-        ((60, 0), 400, "R9", "clear"),
-        ((50, 0), 30, "R9", "recently_attempted"),
-        ((50, 0), 31, "R9", "clear"),
-        ((70, 0), 3, "R9", "clear"),
+        ((60, 0), 25, "R1", "already_collected"),
+        ((60, 0), 26, "R1", "reference_again"),
+        ((60, 0), 25, "", "collected_lately"),
+        ((60, 0), 26, "", "clear"),
+        ((60, 0), 3, "R9", "clear"),  # another amount under another reference
+        ((50, 0), 25, "R1", "recently_attempted"),
+        ((50, 0), 26, "R1", "clear"),
+        ((50, 0), 3, "R9", "clear"),
+        ((70, 0), 3, "R1", "collected_lately"),
         ((80, 0), 3, "R9", "clear"),
     ],
 )
@@ -615,7 +856,7 @@ async def test_what_earlier_debits_came_to_decides(
     reference: str,
     verdict: str,
 ) -> None:
-    """The rules of the old system: charged back once is left out for good, a recent try for thirty days and no longer."""
+    """Charged back once is left out for good, the same debit within the window; what only may be the same is asked about."""
     at = desk.now - timedelta(days=days)
     attempt_id = await attempt("t-1", payment_stage=stages[0], dispute_stage=stages[1], at=at)
     fingerprint = ibans.fingerprint(DE, key=b"k")

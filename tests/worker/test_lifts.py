@@ -84,7 +84,7 @@ async def verdict_of_a_new_upload(pool: Pool, account: str) -> str:
         columns = ("row", "amount_minor", "reference", "name")
         await debtors.stage(conn, [f"{line}\t\x02\t{account}\tEUR"], columns=(*columns, "iban", "currency"))
         verdicts, _ = await screened(conn, 999, dry_run=False, policy=Screening(), now=LATER)
-        return verdicts[2].rule if verdicts else "clear"
+        return verdicts[2][0].rule if verdicts else "clear"
 
 
 async def billing_verdict(conn: Connection, database_url: str, account: str) -> str:

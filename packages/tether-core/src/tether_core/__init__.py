@@ -12,7 +12,8 @@ In the order in which data meets them:
 | `errors` | who acts next when something goes wrong | `TetherError`: `Rejected`, `Contradicted`, `Unavailable` and theirs |
 | `money`, `iban`, `calendar` | amounts, accounts, the days on which banks settle | `Money` |
 | `spreadsheet` | from any spreadsheet to clean debtors | in the module, for it loads the reader of workbooks |
-| `screening`, `upload`, `withdrawal` | who of a file is left out; the life of an upload; taking one back | in the modules |
+| `same_debit`, `screening`, `screening_questions` | is it the same debit; who of a file is left out, what a person is asked | in the modules |
+| `upload`, `withdrawal` | the life of an upload; taking one back | in the modules |
 | `vop`, `eligibility`, `payer` | is the account the debtor's, may it be billed, the request that asks for it | in the modules |
 | `order_keys`, `due_items`, `overrides` | an order that comes twice, items that read alike, verdicts set aside | in the modules |
 | `refunded_before` | money that was refunded is not collected again | in the module |

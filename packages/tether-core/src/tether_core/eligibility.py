@@ -8,7 +8,7 @@ billed later:
 
 | verdict | the debtor is not billed because |
 |---|---|
-| `screened_out` | its row was left out when its file was read |
+| `screened_out` | its row was left out when its file was read, for a reason that still stands |
 | `not_an_iban` | the account number is none |
 | `no_name` | the gateway demands a name |
 | `other_currency` | the scheme moves euros only |
@@ -16,13 +16,15 @@ billed later:
 | `held` | the account is on the blacklist until a person lifts it |
 | `blacklisted_name` | the debtor's name is on the blacklist |
 | `blacklisted_email` | the debtor's e-mail address is on the blacklist |
-| `collected` | this item was collected already |
-| `under_way` | this item is being collected |
+| `collected` | this item was collected already, through this upload or another one |
+| `under_way` | this item is being collected, through this upload or another one |
 | `refunded_before` | this item was refunded or voided (`tether_core.refunded_before`) |
 | `returned` | this item came back; another try is decided by the reason, not by a run |
 | `charged_back` | a debit from this account was charged back before, and not for want of money |
 | `tried_enough` | this item was tried as often as allowed |
-| `recently_tried` | a debit from this account was tried for another upload within the window |
+| `waiting_elsewhere` | the same debit waits in an upload that came before |
+| `repeated` | it is, or may be, a debit of the last weeks for another upload, and nobody was asked about that |
+| `recently_tried` | a debit that may be the same was tried for another upload within the window |
 | `not_reachable` | the account is outside the SEPA area |
 | `no_address` | the account is outside the EEA, where a debit needs town and country of the debtor |
 | `too_small` `too_large` | the amount is outside what one debit may take |
@@ -51,7 +53,7 @@ Traceback (most recent call last):
 tether_core.errors.InvalidRequest: canary_share: is a share from 0 to 1
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from ipaddress import ip_address
 from typing import Annotated, Final, Literal
@@ -59,11 +61,12 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from tether_core import iban as ibans
-from tether_core import refunded_before, vop
+from tether_core import refunded_before, screening, vop
 from tether_core.billing import AttemptState
 from tether_core.blacklist import Listing, policy_for
 from tether_core.errors import InvalidIban, InvalidRequest
 from tether_core.money import Money
+from tether_core.same_debit import Elsewhere, Match
 from tether_core.sending import DUE_ITEM
 
 __all__ = [
@@ -77,6 +80,7 @@ __all__ = [
     "Verdict",
     "judge",
     "plan",
+    "verdicts",
 ]
 
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=10**15)]
@@ -141,7 +145,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         amount_minor: What is owed, whole minor units.
         currency: Three capitals of ISO 4217.
         has_name: Whether there is a name to send.
-        screened_out: Why its row was left out when its file was read (`tether_core.screening`); `None` where it was not.
+        reasons: Why its row was left out when its file was read (`tether_core.screening`); empty where it was not.
+        taken: Whether a person has answered that its row is to be collected.
         has_address: Whether town and country are known.
         listed: How the account stands on the blacklist.
         listed_because: The reason code of that entry.
@@ -152,7 +157,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         item_returned: Whether a try for this item was charged back.
         tries: How often this item was tried.
         charged_back_for: The reason codes of all debits from this account that were charged back; "" where none was given.
-        tried_elsewhere_days_ago: Whole days since a debit from this account was last tried for another upload.
+        elsewhere: What other uploads have done about the same debit and due item.
         paid_minor: What this account has paid, or is about to, in all.
         check: The last check before billing.
         refunds: Debits of the same account, for the same money, that were refunded or voided.
@@ -167,7 +172,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     has_name: bool
     has_address: bool = False
-    screened_out: str | None = None
+    reasons: tuple[screening.Verdict, ...] = ()
+    taken: bool = False
     listed: Literal["hold", "block"] | None = None
     listed_because: str = ""
     name_listed: Listing | None = None
@@ -176,7 +182,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     item_returned: bool = False
     tries: int = 0
     charged_back_for: tuple[str, ...] = ()
-    tried_elsewhere_days_ago: int | None = None
+    elsewhere: Elsewhere = Elsewhere()
     paid_minor: int = 0
     check: vop.Score | None = None
     refunds: tuple[refunded_before.Refund, ...] = ()
@@ -213,7 +219,10 @@ _Rule = Callable[[Candidate, Terms], str | None]
 
 
 def _screened_out(one: Candidate, _: Terms) -> str | None:
-    return None if one.again else one.screened_out
+    if one.again:
+        return None
+    standing = screening.stands(one.reasons, chargebacked=bool(one.charged_back_for), answered=one.taken)
+    return None if standing is None else standing.cause
 
 
 def _not_an_iban(one: Candidate, _: Terms) -> str | None:
@@ -260,13 +269,19 @@ def _listed_as(what: str, listing: Listing | None) -> str | None:
 
 
 def _collected(one: Candidate, _: Terms) -> str | None:
-    return "This item was collected already." if one.item_state == "approved" else None
+    if one.item_state == "approved":
+        return "This item was collected already."
+    match = one.elsewhere.collected
+    return None if match is None else f"This item was collected already, on {match.on}{_through(match)}."
 
 
 def _under_way(one: Candidate, _: Terms) -> str | None:
-    if one.item_state not in {"pending", "unknown"}:
+    if one.item_state in {"pending", "unknown"}:
+        return f"A debit for this item is {one.item_state}; its outcome comes first."
+    match = one.elsewhere.under_way
+    if match is None:
         return None
-    return f"A debit for this item is {one.item_state}; its outcome comes first."
+    return f"A debit for this item was submitted on {match.on}{_through(match)}; its outcome comes first."
 
 
 def _refunded_before(one: Candidate, terms: Terms) -> str | None:
@@ -277,9 +292,36 @@ def _refunded_before(one: Candidate, terms: Terms) -> str | None:
 
 
 def _returned(one: Candidate, _: Terms) -> str | None:
-    if not one.item_returned or one.again:
+    if one.again:
         return None
-    return "This item came back; whether it is tried again is decided by the reason."
+    if one.item_returned:
+        return "This item came back; whether it is tried again is decided by the reason."
+    match = one.elsewhere.returned
+    if match is None:
+        return None
+    return f"This item came back{_through(match)}; whether it is tried again there is decided by the reason."
+
+
+def _waiting_elsewhere(one: Candidate, _: Terms) -> str | None:
+    match = one.elsewhere.waiting
+    if match is None or one.again:
+        return None
+    return f"The same debit is waiting in upload {match.upload_id}, not billed yet: bill that upload, or withdraw it."
+
+
+def _repeated(one: Candidate, _: Terms) -> str | None:
+    match = one.elsewhere.repeated
+    if match is None or one.again:
+        return None
+    what = "the same reference" if match.equal_reference else "the same account that may be this one"
+    return (
+        f"A debit with {what} was submitted on {match.on}{_through(match)}; override this verdict for the run, with a reason, "
+        "to collect both."
+    )
+
+
+def _through(match: Match) -> str:
+    return " by another system" if match.upload_id is None else f" through upload {match.upload_id}"
 
 
 def _charged_back(one: Candidate, terms: Terms) -> str | None:
@@ -296,10 +338,13 @@ def _tried_enough(one: Candidate, terms: Terms) -> str | None:
 
 
 def _recently_tried(one: Candidate, terms: Terms) -> str | None:
-    days = one.tried_elsewhere_days_ago
+    days = one.elsewhere.tried_days_ago
     if days is None or days >= terms.recent_days or one.again:
         return None
-    return f"A debit from this account was tried {days} days ago for another upload; the window is {terms.recent_days}."
+    return (
+        f"A debit from this account that may be the same was tried {days} days ago for another upload; the window is "
+        f"{terms.recent_days}."
+    )
 
 
 def _not_reachable(one: Candidate, _: Terms) -> str | None:
@@ -369,6 +414,8 @@ VERDICTS: Final[dict[str, _Rule]] = {
     "returned": _returned,
     "charged_back": _charged_back,
     "tried_enough": _tried_enough,
+    "waiting_elsewhere": _waiting_elsewhere,
+    "repeated": _repeated,
     "recently_tried": _recently_tried,
     "not_reachable": _not_reachable,
     "no_address": _no_address,
@@ -395,11 +442,24 @@ def judge(one: Candidate, *, terms: Terms) -> Verdict:
     Returns:
         The first verdict that hits, or "billable".
     """
+    return next(iter(verdicts(one, terms=terms)), BILLABLE)
+
+
+def verdicts(one: Candidate, *, terms: Terms) -> Iterator[Verdict]:
+    """
+    Everything that keeps one due item of one debtor from being collected now, caps of the run left aside.
+
+    Args:
+        one: The facts, as for `judge`.
+        terms: Of the run.
+
+    Yields:
+        The verdict of each rule that hits, in their order; none for a debtor who may be billed.
+    """
     for code, rule in VERDICTS.items():
         text = None if code in one.set_aside else rule(one, terms)
         if text is not None:
-            return Verdict(code, text)
-    return BILLABLE
+            yield Verdict(code, text)
 
 
 class Totals(msgspec.Struct, frozen=True):
@@ -423,11 +483,13 @@ class Choice(msgspec.Struct, frozen=True):
         candidate: Whom it is about.
         verdict: Whether to bill.
         canary: Whether this debit is among the first share of the run.
+        reasons: Everything that speaks against it; the verdict is the first.
     """
 
     candidate: Candidate
     verdict: Verdict
     canary: bool = False
+    reasons: tuple[Verdict, ...] = ()
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -466,15 +528,14 @@ def plan(
     for one in candidates:
         account = ibans.compact(one.iban)
         known = msgspec.structs.replace(one, paid_minor=one.paid_minor + paying.get(account, 0))
-        verdict = judge(known, terms=terms)
-        if verdict.billable:
-            verdict = _capped(one, terms=terms, so_far=so_far)
+        reasons = tuple(verdicts(known, terms=terms))
+        verdict = reasons[0] if reasons else _capped(one, terms=terms, so_far=so_far)
         canary = False
         if verdict.billable:
             canary = terms.canary_share > 0 and (so_far.count == 0 or _drawn(one, terms=terms))
             so_far = Totals(so_far.count + 1, so_far.amount_minor + one.amount_minor)
             paying[account] = paying.get(account, 0) + one.amount_minor
-        choices.append(Choice(one, verdict, canary))
+        choices.append(Choice(one, verdict, canary, reasons))
     return Plan(tuple(choices), so_far)
 
 

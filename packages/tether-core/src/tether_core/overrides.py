@@ -14,7 +14,8 @@ blacklist, or what the scheme demands.
 >>> require_known(Override(("blocked",), "I insist"))
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidRequest: overrides: the verdict blocked cannot be overridden; those that can: refunded_before
+tether_core.errors.InvalidRequest: overrides: the verdict blocked cannot be overridden; those that can: recently_tried, \
+refunded_before, repeated, waiting_elsewhere
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,7 +28,8 @@ from tether_core.errors import InvalidRequest
 
 __all__ = ["OVERRIDABLE", "Override", "of_debtors", "require_known"]
 
-OVERRIDABLE: Final = frozenset({"refunded_before"})
+# Verdicts that keep money from being collected twice by mistake, and say nothing of whether a debit may be made at all.
+OVERRIDABLE: Final = frozenset({"refunded_before", "waiting_elsewhere", "repeated", "recently_tried"})
 
 
 class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -5,8 +5,7 @@ A debit that was refunded or voided leaves its due item unpaid, so an order of t
 somebody who has just been told that they need not pay. The verdict `refunded_before` of `tether_core.eligibility` keeps such a
 debtor out, when a run is planned and when each debit is submitted, until a person overrides it with a reason.
 
-It holds for the **same debit** (the account, with the reference, mandate and customer number of its list) and the **same due
-item**, and so
+It holds for the **same debit** (`tether_core.same_debit`) and the **same due item**, and so
 
 | the refunded debit | holds |
 |---|---|
@@ -22,27 +21,17 @@ Refund(attempt_id=71, kind='voided', due_item='2026-03', same_debtor=True, same_
 >>> find([march], due_item="2026-04")
 >>> monthly = Refund(72, "refunded", "once", same_debtor=False, same_upload=False, days_ago=28)
 >>> find([monthly], due_item="once")
->>> same_debit(("RE 7", None, None), ("re 007", "M-1", None)), same_debit(("RE 7", None, None), ("RE 8", None, None))
-(True, False)
 """
 
-import re
 from collections.abc import Iterable
-from typing import Final, Literal, TypeAlias
+from typing import Literal
 
 import msgspec
 
 from tether_core import due_items
+from tether_core.same_debit import WINDOW_DAYS
 
-__all__ = ["WINDOW_DAYS", "Refund", "find", "same_debit"]
-
-# Shorter than the shortest month by the days that a weekend and two holidays can move a list.
-WINDOW_DAYS: Final = 25
-
-# Reference, mandate and customer number, as a list has them.
-_Values: TypeAlias = tuple[str | None, str | None, str | None]
-
-_ZEROS: Final = re.compile(r"(?<![0-9])0+(?=[0-9])")
+__all__ = ["Refund", "find"]
 
 
 class Refund(msgspec.Struct, frozen=True):
@@ -84,27 +73,3 @@ def find(refunds: Iterable[Refund], *, due_item: str) -> Refund | None:
         if lasting or refund.days_ago <= WINDOW_DAYS:
             return refund
     return None
-
-
-def same_debit(one: _Values, other: _Values) -> bool:
-    """
-    Whether two debits of one account ask for the same money: by their references, or, where one has none, by mandate and customer.
-
-    Args:
-        one: Reference, mandate and customer number.
-        other: Likewise.
-
-    Returns:
-        Whether they do; a blank value matches any.
-    """
-    references = _plain(one[0]), _plain(other[0])
-    if all(references):
-        return references[0] == references[1]
-    pairs = zip(one[1:], other[1:], strict=True)
-    return all(
-        not (_plain(first) and _plain(second)) or _plain(first) == _plain(second) for first, second in pairs
-    )
-
-
-def _plain(value: str | None) -> str:
-    return _ZEROS.sub("", "".join(sign for sign in (value or "").casefold() if sign.isalnum()))

@@ -2,32 +2,37 @@
 Screening: which debtors of a file are left out, and why.
 
 A row may be right and still not to be collected: it comes twice, its account is on the blacklist, an earlier debit was
-charged back, a recent one is still under way. Each rule looks at the facts known of a row and leaves it out with a
-cause; the first rule that does decides, in this order:
+charged back, the same debit was collected a week ago. Each rule looks at the facts known of a row and leaves it out with a
+cause. All causes are reported; the first of this order is the row's verdict:
 
 | rule | leaves a row out when |
 | --- | --- |
-| `duplicate_in_file` | an earlier row of the file is the same debit |
+| `duplicate_in_file` | another row of the file is the same debit |
 | `blacklisted` | the account is on the blacklist, held or blocked |
 | `chargebacked_before` | a debit from this account was ever charged back |
-| `already_collected` | the same debit was collected through another upload |
-| `recently_attempted` | a debit from this account was tried in another upload within the window |
+| `already_collected` | the same debit was collected through another upload within the window, or is under way |
+| `waiting_elsewhere` | the same debit waits in another upload and is not submitted yet |
+| `recently_attempted` | the same debit failed or came back through another upload within the window |
 | `blacklisted_name` | the name is on the blacklist |
 | `blacklisted_email` | the e-mail address is on the blacklist |
+| `identity_unclear` | a debit has the same reference and another mandate or customer number: a person is asked |
+| `collected_lately` | it may be a debit of the window under another reference, or without one: a person is asked |
+| `reference_again` | a debit with this reference was collected before the window: a person is asked |
 
-**The same debit.** Two rows with one IBAN usually mean that somebody pasted a list twice. But a family may pay for two
-children from one account, and then the rows carry different references. So a row repeats the first one of its IBAN,
-unless both carry a reference and no earlier row has this one (`iban_and_reference`). Who never has two debits from one
-account can be stricter (`iban`). Names and amounts don't count: they are spelt and change too easily.
+What is the same debit: `tether_core.same_debit`. The rows of the last three rules are counted and put to a person as one
+question for each subject (`QUESTIONS`); the upload waits for the answer, and nothing of it can be billed before.
 
-Here are only the rules; who asks a database for the facts, can do so for thousands of rows at once. All that
-`duplicate_of` needs are three minima over the rows of one IBAN.
+**Judged again.** What a rule found when a file was read may have changed when its debtors are billed. So the causes kept
+with a row do not bind (`stands`), except those about the file itself and those that a person has answered: blacklist and
+earlier debits are looked up anew when a run is planned, and before each debit is submitted (`tether_core.eligibility`).
 
 >>> judge(Facts(listed="hold", listed_cause="MD06: the debtor asked for the money back"))
 Verdict(rule='blacklisted', cause='The account is on hold: MD06: the debtor asked for the money back.')
->>> judge(Facts(attempted_days_ago=30, attempted_state="declined")).cause
-'A debit from this account was tried 30 days ago (declined); the window is 30 days.'
->>> judge(Facts(attempted_days_ago=31)) is None
+>>> from datetime import date
+>>> collected = Match("already_collected", date(2026, 3, 2), 3, "collected", 7)
+>>> [verdict.rule for verdict in reasons(Facts(listed="hold", matches=(collected,)))]
+['blacklisted', 'already_collected']
+>>> judge(Facts()) is None
 True
 >>> judge(Facts(listed="hold", chargebacked=True), policy=Policy(rules=("chargebacked_before", "blacklisted"))).rule
 'chargebacked_before'
@@ -37,16 +42,37 @@ Traceback (most recent call last):
 tether_core.errors.InvalidRequest: rules: there is no rule 'unheard_of'
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from datetime import date
 from typing import Final, Literal
 
 import msgspec
 
 from tether_core.errors import InvalidRequest
+from tether_core.same_debit import WINDOW_DAYS, Match, MatchKind, Standing
 
-__all__ = ["RULES", "Facts", "Policy", "Same", "Verdict", "duplicate_of", "duplicates", "judge"]
+__all__ = [
+    "QUESTIONS",
+    "RULES",
+    "Facts",
+    "Policy",
+    "Same",
+    "Subject",
+    "Verdict",
+    "judge",
+    "reasons",
+    "stands",
+]
 
 Same = Literal["iban_and_reference", "iban"]
+
+# What a person is asked about the rows of an upload, and the rules whose rows each question is about.
+Subject = Literal["collected_before", "identity_unclear"]
+QUESTIONS: Final[dict[Subject, tuple[str, ...]]] = {
+    "collected_before": ("collected_lately", "reference_again"),
+    "identity_unclear": ("identity_unclear",),
+}
+_ASKED: Final = frozenset(rule for some in QUESTIONS.values() for rule in some)
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,40 +80,43 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     What is known of a row besides its cells.
 
     Attributes:
-        duplicate_of: The earlier row of the file that is the same debit; see `duplicate_of`.
+        duplicate_of: The row of the file that is kept for the same debit; see `tether_core.same_debit.repeats`.
+        unclear_with: An earlier row of the file with the same reference and another mandate or customer number.
         listed: How the account stands on the blacklist: "hold", "block" or not at all.
         listed_cause: Why it stands there, for people.
         chargebacked: Whether a debit from this account was ever charged back, refused for good or reclaimed.
-        collected_days_ago: Whole days since the same debit was collected through another upload; `None` if never.
-        attempted_days_ago: Whole days since a debit from this account was last tried in another upload, and was neither
-            voided nor refunded; `None` if never.
-        attempted_state: The state of that attempt.
+        matches: Earlier debits and rows of other uploads that this row is, or may be.
         name_listed: Whether the name is on the blacklist.
         email_listed: Whether the e-mail address is.
     """
 
     duplicate_of: int | None = None
+    unclear_with: int | None = None
     listed: Literal["hold", "block"] | None = None
     listed_cause: str = ""
     chargebacked: bool = False
-    collected_days_ago: int | None = None
-    attempted_days_ago: int | None = None
-    attempted_state: str = ""
+    matches: tuple[Match, ...] = ()
     name_listed: bool = False
     email_listed: bool = False
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Verdict(msgspec.Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
     """
     Why a row is left out.
 
     Attributes:
         rule: One of `RULES`.
         cause: The facts behind it, as a sentence.
+        on: Of an earlier debit: its day.
+        standing: What became of it.
+        upload_id: Where it came from; `None` for another system.
     """
 
     rule: str
     cause: str
+    on: date | None = None
+    standing: Standing | None = None
+    upload_id: int | None = None
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,21 +124,26 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     How strictly to screen.
 
     Attributes:
-        window_days: How long an attempt counts as recent, its last day included.
-        same: What makes two rows the same debit.
-        rules: Which rules apply, in order; the first that fits decides.
+        window_days: How long an earlier debit counts where nothing but account, amount or reference speaks for its being the
+            same, its last day included. After `same_debit.WINDOW_DAYS` nothing is left out for it; a person is asked.
+        same: What makes two rows of a file the same debit.
+        rules: Which rules apply, in order; the first that fits is the verdict.
     """
 
-    window_days: int = 30
+    window_days: int = WINDOW_DAYS
     same: Same = "iban_and_reference"
     rules: tuple[str, ...] = (
         "duplicate_in_file",
         "blacklisted",
         "chargebacked_before",
         "already_collected",
+        "waiting_elsewhere",
         "recently_attempted",
         "blacklisted_name",
         "blacklisted_email",
+        "identity_unclear",
+        "collected_lately",
+        "reference_again",
     )
 
     def __post_init__(self) -> None:
@@ -139,19 +173,26 @@ def _chargebacked_before(facts: Facts, _: Policy) -> str | None:
 
 
 def _already_collected(facts: Facts, _: Policy) -> str | None:
-    if facts.collected_days_ago is None:
+    match = _match(facts, "already_collected")
+    if match is None:
         return None
-    return f"The same debit was collected {_days(facts.collected_days_ago)} through another upload."
+    became = "was collected" if match.standing == "collected" else "is under way, submitted"
+    return f"The same debit {became} on {match.on}{_through(match)}."
+
+
+def _waiting_elsewhere(facts: Facts, _: Policy) -> str | None:
+    match = _match(facts, "waiting_elsewhere")
+    if match is None:
+        return None
+    return f"The same debit is waiting in upload {match.upload_id}, not billed yet."
 
 
 def _recently_attempted(facts: Facts, policy: Policy) -> str | None:
-    days = facts.attempted_days_ago
-    if days is None or days > policy.window_days:
+    match = _match(facts, "recently_attempted")
+    if match is None:
         return None
-    state = f" ({facts.attempted_state})" if facts.attempted_state else ""
-    return (
-        f"A debit from this account was tried {_days(days)}{state}; the window is {policy.window_days} days."
-    )
+    became = "came back" if match.standing == "charged_back" else "failed"
+    return f"The same debit was submitted on {match.on}{_through(match)} and {became}; the window is {policy.window_days} days."
 
 
 def _blacklisted_name(facts: Facts, _: Policy) -> str | None:
@@ -162,8 +203,54 @@ def _blacklisted_email(facts: Facts, _: Policy) -> str | None:
     return "The e-mail address is on the blacklist." if facts.email_listed else None
 
 
-def _days(count: int) -> str:
-    return {0: "today", 1: "yesterday"}.get(count, f"{count:,} days ago")
+def _identity_unclear(facts: Facts, _: Policy) -> str | None:
+    if facts.unclear_with is not None:
+        return f"It has the reference of row {facts.unclear_with:,} of this file, and another mandate or customer number."
+    match = _match(facts, "identity_unclear")
+    if match is None:
+        return None
+    return f"A debit with this reference and another mandate or customer number {_became(match)} on {match.on}{_through(match)}."
+
+
+def _collected_lately(facts: Facts, _: Policy) -> str | None:
+    match = _match(facts, "collected_lately")
+    if match is None:
+        return None
+    what = (
+        "A debit with this reference"
+        if match.equal_reference
+        else "A debit from this account that may be the same"
+    )
+    return f"{what} {_became(match)} on {match.on}{_through(match)}."
+
+
+def _reference_again(facts: Facts, _: Policy) -> str | None:
+    match = _match(facts, "reference_again")
+    if match is None:
+        return None
+    return f"A debit with this reference {_became(match)} on {match.on}{_through(match)}."
+
+
+_BECAME: Final = {
+    "waiting": "was taken in and is not billed yet,",
+    "under_way": "was submitted",
+    "collected": "was collected",
+    "given_back": "was collected and paid back,",
+    "refused": "was submitted and failed,",
+    "charged_back": "was submitted and came back,",
+}
+
+
+def _became(match: Match) -> str:
+    return _BECAME[match.standing]
+
+
+def _through(match: Match) -> str:
+    return " by another system" if match.upload_id is None else f" through upload {match.upload_id}"
+
+
+def _match(facts: Facts, kind: MatchKind) -> Match | None:
+    return next((match for match in facts.matches if match.kind == kind), None)
 
 
 RULES: Final[dict[str, Callable[[Facts, Policy], str | None]]] = {
@@ -171,10 +258,18 @@ RULES: Final[dict[str, Callable[[Facts, Policy], str | None]]] = {
     "blacklisted": _blacklisted,
     "chargebacked_before": _chargebacked_before,
     "already_collected": _already_collected,
+    "waiting_elsewhere": _waiting_elsewhere,
     "recently_attempted": _recently_attempted,
     "blacklisted_name": _blacklisted_name,
     "blacklisted_email": _blacklisted_email,
+    "identity_unclear": _identity_unclear,
+    "collected_lately": _collected_lately,
+    "reference_again": _reference_again,
 }
+
+
+# What a file itself says does not change after it was read.
+_BINDING: Final = frozenset({"duplicate_in_file"})
 
 
 def judge(facts: Facts, *, policy: Policy = Policy()) -> Verdict | None:  # noqa: B008 - frozen, so one default for all is safe
@@ -188,80 +283,55 @@ def judge(facts: Facts, *, policy: Policy = Policy()) -> Verdict | None:  # noqa
     Returns:
         The verdict of the first rule that leaves it out, or `None` for a row to collect from.
     """
+    return next(iter(reasons(facts, policy=policy)), None)
+
+
+def reasons(facts: Facts, *, policy: Policy = Policy()) -> tuple[Verdict, ...]:  # noqa: B008 - as above
+    """
+    Give everything that leaves a row out.
+
+    Args:
+        facts: What is known of it.
+        policy: How strictly to screen.
+
+    Returns:
+        The verdict of each rule that leaves it out, in the order of the policy.
+    """
+    verdicts = list[Verdict]()
     for rule in policy.rules:
         cause = RULES[rule](facts, policy)
-        if cause is not None:
-            return Verdict(rule, cause)
-    return None
+        if cause is None:
+            continue
+        match = next((match for match in facts.matches if match.kind == rule), None)
+        if match is None:
+            verdicts.append(Verdict(rule, cause))
+        else:
+            verdicts.append(Verdict(rule, cause, match.on, match.standing, match.upload_id))
+    return tuple(verdicts)
 
 
-def duplicate_of(
-    row: int,
-    *,
-    reference: str | None,
-    first_row: int,
-    first_reference: str | None,
-    first_row_same_reference: int,
-    same: Same = "iban_and_reference",
-) -> int | None:
+def stands(kept: Sequence[Verdict], *, chargebacked: bool, answered: bool) -> Verdict | None:
     """
-    Tell which earlier row of a file is the same debit.
+    Tell whether what was found when a file was read still keeps a row from being billed.
 
     Args:
-        row: The row asked about.
-        reference: Its reference.
-        first_row: The first row of the file with this IBAN, this one included.
-        first_reference: That row's reference.
-        first_row_same_reference: The first row with this IBAN and this reference (or like this without one).
-        same: What makes two rows the same debit.
+        kept: The reasons kept with the row.
+        chargebacked: Whether a debit from its account counts as charged back now.
+        answered: Whether a person has answered that the row is to be collected.
 
     Returns:
-        The earlier row, or `None` for the first of its kind.
+        The first reason that stands, or `None`: the others are looked up anew by whoever bills.
 
-    >>> family = {"first_row": 2, "first_reference": "Anna"}
-    >>> duplicate_of(5, reference="Ben", first_row_same_reference=5, **family) is None
+    >>> duplicate, listed = Verdict("duplicate_in_file", "..."), Verdict("blacklisted", "...")
+    >>> stands([listed], chargebacked=False, answered=False) is None
     True
-    >>> duplicate_of(6, reference="Ben", first_row_same_reference=5, **family)
-    5
-    >>> duplicate_of(7, reference=None, first_row_same_reference=7, **family)
-    2
+    >>> stands([listed, duplicate], chargebacked=False, answered=False).rule
+    'duplicate_in_file'
     """
-    if row == first_row:
-        return None
-    if same == "iban" or reference is None or first_reference is None:
-        return first_row
-    return None if row == first_row_same_reference else first_row_same_reference
-
-
-def duplicates(
-    rows: Iterable[tuple[int, str, str | None]], *, same: Same = "iban_and_reference"
-) -> dict[int, int]:
-    """
-    Find all duplicates of a list held in memory.
-
-    Args:
-        rows: Row number, canonical IBAN and reference of each, in order.
-        same: What makes two rows the same debit.
-
-    Returns:
-        Row number of each duplicate to the row it repeats.
-
-    >>> duplicates([(2, "DE1", "A"), (3, "DE1", "B"), (4, "DE1", "A"), (5, "DE1", None), (6, "DE2", None)])
-    {4: 2, 5: 2}
-    """
-    first: dict[str, tuple[int, str | None]] = {}
-    first_same: dict[tuple[str, str | None], int] = {}
-    found = {}
-    for row, iban, reference in rows:
-        first_row, first_reference = first.setdefault(iban, (row, reference))
-        earlier = duplicate_of(
-            row,
-            reference=reference,
-            first_row=first_row,
-            first_reference=first_reference,
-            first_row_same_reference=first_same.setdefault((iban, reference), row),
-            same=same,
-        )
-        if earlier is not None:
-            found[row] = earlier
-    return found
+    for reason in kept:
+        bound = reason.rule in _BINDING or reason.rule not in RULES
+        bound |= reason.rule == "chargebacked_before" and chargebacked
+        bound |= reason.rule in _ASKED and not answered
+        if bound:
+            return reason
+    return None

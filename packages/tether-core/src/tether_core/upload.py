@@ -6,18 +6,21 @@ in exactly one state:
 
 ```text
  received ──► examining ──► reading ──► completed
-                 │  ▲          └──────► failed
-                 │  └─── answered ── needs_answer
+                 │  ▲          ├──────► failed
+                 │  │          ├──────► needs_answer (about rows) ── decided ──► reading
+                 │  └─── answered ── needs_answer (about the file)
                  ├──────────────────────▲
                  └──────► failed ──► examining (sent through again)
  any of these ── withdrawn ──► withdrawn
 ```
 
 *received*: the bytes are in the object store. *examining*: a plan is being made. *needs_answer*: the plan has open
-questions; nothing was read. *reading*: rows are read, screened and stored, chunk by chunk; each chunk is stored together
-with the position behind it, so a break costs at most the chunk under way. *completed*: every row has its outcome, even if
-all were refused. *failed*: the file as a whole cannot be read, and a sentence says why. *withdrawn*: a person took it back before
-anything of it was submitted; it can be from any other state, and its debtors count for nothing.
+questions. While they are about the file, nothing was read; once all rows are screened they are about rows that may have been
+debited before, and nothing is billed until a person has decided. *reading*: rows are read, screened and stored, chunk by
+chunk; each chunk is stored together with the position behind it, so a break costs at most the chunk under way. *completed*:
+every row has its outcome, even if all were refused. *failed*: the file as a whole cannot be read, and a sentence says why.
+*withdrawn*: a person took it back before anything of it was submitted; it can be from any other state, and its debtors count
+for nothing.
 
 Nothing is lost quietly: at any moment the rows that were read are the sum of those stored, left out by screening,
 refused with problems, and skipped because they are no debtors.
@@ -72,6 +75,7 @@ UploadStep = Literal[
     "started",
     "asked",
     "answered",
+    "decided",
     "planned",
     "continued",
     "finished",
@@ -90,9 +94,10 @@ LIFE: Final[dict[UploadState, dict[UploadStep, UploadState]]] = {
         "given up": "failed",
         "withdrawn": "withdrawn",
     },
-    "needs_answer": {"answered": "examining", "withdrawn": "withdrawn"},
+    "needs_answer": {"answered": "examining", "decided": "reading", "withdrawn": "withdrawn"},
     "reading": {
         "continued": "reading",
+        "asked": "needs_answer",
         "finished": "completed",
         "given up": "failed",
         "withdrawn": "withdrawn",
@@ -272,7 +277,7 @@ def report_row(
     *,
     plan: Plan,
     problems: Sequence[Problem] = (),
-    verdict: Verdict | None = None,
+    reasons: Sequence[Verdict] = (),
 ) -> list[str]:
     """
     Give a row for the report, in a form that can be corrected and sent again.
@@ -282,7 +287,7 @@ def report_row(
         cells: As they came.
         plan: The one it was read by.
         problems: What is wrong with it.
-        verdict: Why screening left it out.
+        reasons: Everything screening left it out for.
 
     Returns:
         The cells, as many as there are headers, then what is wrong. What a spreadsheet program could run as a formula
@@ -294,7 +299,9 @@ def report_row(
     columns = "; ".join(dict.fromkeys(problem.column for problem in problems if problem.column))
     codes = [problem.code for problem in problems]
     notes = [problem.note for problem in problems]
-    if verdict is not None:
-        level, codes, notes = "left out", [verdict.rule, *codes], [verdict.cause, *notes]
+    if reasons:
+        level = "left out"
+        codes = [*(reason.rule for reason in reasons), *codes]
+        notes = [*(reason.cause for reason in reasons), *notes]
     told = (str(row), level, columns, "; ".join(codes), " ".join(notes))
     return [neutralise(text) for text in (*padded, *told)]

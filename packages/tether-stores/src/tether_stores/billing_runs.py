@@ -1,7 +1,8 @@
 """Billing runs: one short function per query of `sql/billing_runs.sql`, which tells how its rows live."""
 
-from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -10,10 +11,12 @@ from tether_core.blacklist import email_key, name_key
 from tether_core.eligibility import Candidate, Terms
 from tether_core.overrides import Override, of_debtors
 from tether_core.payer import Payer
-from tether_core.refunded_before import Refund, same_debit
+from tether_core.refunded_before import Refund
+from tether_core.same_debit import WINDOW_DAYS, DebitKey, Earlier, compare, elsewhere, key_of
 from tether_core.vop import Score
 
 from tether_stores import blacklist, holds
+from tether_stores.debtors import reasons_of, standing_of
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
@@ -126,6 +129,9 @@ class Owing(msgspec.Struct, frozen=True):
         iban_fingerprint: Of the account.
         next_number: The number of the next try for the item.
         email: The debtor's e-mail address, as the file has it.
+        upload_id: The upload it came with.
+        key: Of the debit.
+        taken_at: Up to when earlier debits were put to a person who answered that this one is to be collected.
     """
 
     candidate: Candidate
@@ -133,6 +139,9 @@ class Owing(msgspec.Struct, frozen=True):
     iban_fingerprint: bytes
     next_number: int
     email: str | None = None
+    upload_id: int | None = None
+    key: DebitKey = DebitKey()
+    taken_at: datetime | None = None
 
     def __repr__(self) -> str:
         """Name the row; the rest is personal."""
@@ -363,6 +372,7 @@ async def owing(
     rows = await cursor.fetchall()
     set_aside = of_debtors(overrides, [row[0] for row in rows])
     owing = [_owing(row, set_aside.get(row[0], frozenset())) for row in rows]
+    owing = await _with_elsewhere(conn, owing, due_item=due_item, now=now, without=without)
     return await _with_holds(conn, await _with_listings(conn, owing, now=now), now=now)
 
 
@@ -380,6 +390,57 @@ async def _with_holds(conn: Connection, owing: list[Owing], *, now: datetime) ->
         )
         for one in owing
     ]
+
+
+async def _with_elsewhere(
+    conn: Connection, owing: list[Owing], *, due_item: str, now: datetime, without: Sequence[int]
+) -> list[Owing]:
+    """Add what other uploads have done about the same debits, which only the core can tell."""
+    cursor = await conn.execute(
+        _SQL["elsewhere"],
+        {
+            "fingerprints": [one.iban_fingerprint for one in owing],
+            "since": now - timedelta(days=WINDOW_DAYS + 1),
+            "without": list(without),
+        },
+        binary=True,
+    )
+    known = defaultdict[bytes, list[Earlier]](list)
+    for fingerprint, *values, amount_minor, at, state, upload_id, item, debtor_id in await cursor.fetchall():
+        if state == "forgiven":
+            continue
+        earlier = Earlier(key_of(*values), amount_minor, at, standing_of(state), upload_id, item, debtor_id)
+        known[bytes(fingerprint)].append(earlier)
+    return [
+        one if (some := _elsewhere(one, known, due_item=due_item, now=now)) is None else some for one in owing
+    ]
+
+
+def _elsewhere(
+    one: Owing, known: Mapping[bytes, list[Earlier]], *, due_item: str, now: datetime
+) -> Owing | None:
+    others = [
+        earlier
+        for earlier in known.get(one.iban_fingerprint, ())
+        if earlier.debtor_id != one.candidate.debtor_id
+        and (earlier.upload_id is None or earlier.upload_id != one.upload_id)
+        and (earlier.standing != "waiting" or _before(earlier, one))
+    ]
+    if not others:
+        return None
+    found = elsewhere(
+        one.key,
+        one.candidate.amount_minor,
+        others,
+        due_item=due_item,
+        now=now,
+        taken_at=one.taken_at,
+    )
+    return msgspec.structs.replace(one, candidate=msgspec.structs.replace(one.candidate, elsewhere=found))
+
+
+def _before(earlier: Earlier, one: Owing) -> bool:
+    return earlier.upload_id is not None and one.upload_id is not None and earlier.upload_id < one.upload_id
 
 
 async def _with_listings(conn: Connection, owing: list[Owing], *, now: datetime) -> list[Owing]:
@@ -434,8 +495,9 @@ async def upload_state(conn: Connection, upload_id: int) -> tuple[str, bool] | N
 def _owing(row: tuple[Any, ...], set_aside: frozenset[str]) -> Owing:
     row_id, iban, fingerprint, amount_minor, currency, name, first, last, *rest = row
     bic, street, house_number, postcode, city, province, country, mandate_id, reference, *facts = rest
-    verdict, cause, listed, listed_because, item_state, returned, tries, next_number, *facts = facts
-    charged_back_for, days_ago, paid_minor, score, answered, result, email, customer_id, refunds = facts
+    verdict, cause, reasons, taken_at, upload_id, customer_id, *facts = facts
+    listed, listed_because, item_state, returned, tries, next_number, *facts = facts
+    charged_back_for, paid_minor, score, answered, result, email, refunds = facts
     candidate = Candidate(
         debtor_id=row_id,
         iban=iban,
@@ -443,14 +505,14 @@ def _owing(row: tuple[Any, ...], set_aside: frozenset[str]) -> Owing:
         currency=currency,
         has_name=bool((name or "").strip()),
         has_address=bool(city and country),
-        screened_out=None if verdict == "clear" else cause or verdict,
+        reasons=tuple(reasons_of(verdict, cause, reasons)),
+        taken=taken_at is not None,
         listed=listed,
         listed_because=listed_because or "",
         item_state=item_state,
         item_returned=returned,
         tries=tries,
         charged_back_for=tuple(charged_back_for or ()),
-        tried_elsewhere_days_ago=days_ago,
         paid_minor=paid_minor,
         check=None if result is None else Score(score, answered, result),
         refunds=tuple(_refunds(refunds or (), (reference, mandate_id, customer_id))),
@@ -471,12 +533,13 @@ def _owing(row: tuple[Any, ...], set_aside: frozenset[str]) -> Owing:
         mandate_id,
         reference,
     )
-    return Owing(candidate, payer, bytes(fingerprint), next_number, email)
+    key = key_of(reference, mandate_id, customer_id)
+    return Owing(candidate, payer, bytes(fingerprint), next_number, email, upload_id, key, taken_at)
 
 
 def _refunds(rows: Sequence[Any], values: tuple[str | None, str | None, str | None]) -> Iterator[Refund]:
     for attempt_id, kind, due_item, same_debtor, same_upload, days_ago, *others in rows:
-        if same_debtor or same_debit(values, (others[0], others[1], others[2])):
+        if same_debtor or compare(key_of(*values), key_of(*others)) != "different":
             yield Refund(attempt_id, kind, due_item, same_debtor, bool(same_upload), days_ago)
 
 

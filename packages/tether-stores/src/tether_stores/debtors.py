@@ -1,6 +1,6 @@
 """Debtors: one short function per query of `sql/debtors.sql`, which tells how their rows live."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from itertools import repeat
 from typing import Any, Final, Literal, TypeAlias
@@ -8,7 +8,9 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 from psycopg.sql import SQL, Identifier
 from tether_core import iban as ibans
+from tether_core.same_debit import DebitKey, Earlier, Standing, key_of
 from tether_core.screening import Verdict
+from tether_core.screening_questions import Group
 from tether_core.spreadsheet import Columns, Debtor, Plan
 from tether_core.spreadsheet.decisions import EXTRA_FIELDS
 
@@ -18,23 +20,33 @@ from tether_stores.queries import load
 __all__ = [
     "DebtorDetail",
     "Filters",
+    "Kin",
     "Known",
     "LeftOut",
     "ListedDebtor",
+    "Several",
     "Sort",
     "as_lines",
+    "asked",
     "columns_of",
     "forget_rehearsal",
+    "kin",
+    "leave_out",
+    "leave_out_rehearsed",
     "left_out",
     "listed",
     "listed_sorted",
     "names_staged",
     "one",
+    "reasons_of",
     "rehearse",
     "screen",
+    "several",
     "sort_key",
     "stage",
+    "standing_of",
     "store",
+    "take",
 ]
 
 _SQL: Final = load("debtors")
@@ -44,52 +56,70 @@ _NULL: Final = "\x01"
 _ESCAPES: Final = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 # A cell of its own after what screening needs of a line; no text of a debtor holds it either.
 _STAGED_END: Final = "\x02"
-_STAGED: Final = ("row", "amount_minor", "reference", "name", "email")
+_STAGED: Final = ("row", "amount_minor", "reference", "mandate_id", "customer_id", "name", "email")
 _UNTEXTUAL: Final = ("row", "amount_minor", "mandate_signed_on", "born_on")
 _ALWAYS: Final = ("row", "amount_minor", "name", "iban", "currency")
 # Lines sent to Postgres at a time: about a megabyte.
 _SENT_LINES: Final = 5_000
+# Rows taken over from the driver at a time.
+_FETCHED: Final = 500
 
 Sort: TypeAlias = Literal["row", "amount", "name"]
 
 
 class Known(msgspec.Struct, frozen=True):
     """
-    What is known of a staged row besides its cells; the columns of the query `screen`.
+    What is known of the account of a staged row; the columns of the query `screen`.
 
     Attributes:
         row: Its number in the file.
         amount_minor: What it owes.
-        reference: Its reference.
-        first_row: The first row of the file with its IBAN, where that is another one.
-        first_reference: That row's reference.
-        first_row_same_reference: The first row of the file with its IBAN and reference.
         listed: "hold" or "block" when the account is on the blacklist.
         listed_reason_code: The code it stands there for.
         listed_note: What else is said about that.
         charged_back: Whether a debit from the account was ever charged back.
-        collected_at: When the same debit was collected through another upload.
-        tried_at: When a debit from the account was last tried through another upload.
-        tried_state: What came of that.
-        taken_in_at: When the account was last taken in through another upload, within the window.
-        taken_in_by: That upload.
     """
 
     row: int
     amount_minor: int
-    reference: str | None
-    first_row: int | None
-    first_reference: str | None
-    first_row_same_reference: int | None
     listed: Literal["hold", "block"] | None
     listed_reason_code: str | None
     listed_note: str | None
     charged_back: bool
-    collected_at: datetime | None
-    tried_at: datetime | None
-    tried_state: str | None
-    taken_in_at: datetime | None
-    taken_in_by: int | None
+
+
+class Kin(msgspec.Struct, frozen=True):
+    """
+    The rows and debits of one account.
+
+    Attributes:
+        staged: Row, key and amount of its staged rows.
+        in_file: Row and key of its earlier rows of the same file.
+        elsewhere: Its debits, and its rows that wait, of other uploads.
+    """
+
+    staged: list[tuple[int, DebitKey, int]]
+    in_file: list[tuple[int, DebitKey]]
+    elsewhere: list[Earlier]
+
+
+class Several(msgspec.Struct, frozen=True):
+    """
+    A row of an account that has several in its file.
+
+    Attributes:
+        id: The debtor; 0 in a dry run.
+        row: Its number in the file.
+        amount_minor: What it owes.
+        key: Of its debit.
+        verdict: What screening said of it.
+    """
+
+    id: int
+    row: int
+    amount_minor: int
+    key: DebitKey
+    verdict: str
 
 
 class ListedDebtor(msgspec.Struct, frozen=True):
@@ -108,6 +138,7 @@ class ListedDebtor(msgspec.Struct, frozen=True):
         verdict: "clear", or the rule of screening that leaves it out.
         cause: Why it is left out.
         created_at: When it was stored.
+        reasons: Everything it is left out for; the verdict is the first.
     """
 
     id: int
@@ -121,6 +152,7 @@ class ListedDebtor(msgspec.Struct, frozen=True):
     verdict: str
     cause: str | None
     created_at: datetime
+    reasons: list[Verdict]
 
 
 class DebtorDetail(msgspec.Struct, frozen=True):
@@ -176,11 +208,11 @@ class LeftOut(msgspec.Struct, frozen=True):
 
     Attributes:
         debtor: As it was read.
-        verdict: The rule and the cause.
+        reasons: Everything it is left out for, one at least.
     """
 
     debtor: Debtor
-    verdict: Verdict
+    reasons: list[Verdict]
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True):
@@ -288,7 +320,7 @@ async def store(
     lines: Sequence[str],
     *,
     columns: Sequence[str],
-    verdicts: Mapping[int, Verdict],
+    verdicts: Mapping[int, tuple[Verdict, ...]],
     now: datetime,
 ) -> None:
     """
@@ -299,18 +331,19 @@ async def store(
         upload_id: Whose.
         lines: From `as_lines`, sorted.
         columns: From `columns_of`.
-        verdicts: Row to verdict, for those that are left out.
+        verdicts: Row to the reasons for which it is left out.
         now: The present moment.
     """
     shared = f"\t{upload_id}\t{now.isoformat()}\t"
-    clear = f"{shared}clear\t{_NULL}"
+    clear = f"{shared}clear\t{_NULL}\t{_NULL}"
     ends = {
-        verdict: f"{shared}{verdict.rule}\t{_escaped(verdict.cause)}" for verdict in set(verdicts.values())
+        reasons: f"{shared}{reasons[0].rule}\t{_escaped(reasons[0].cause)}\t{_escaped(_json(reasons))}"
+        for reasons in set(verdicts.values())
     }
 
     def end(line: str) -> str:
-        verdict = verdicts.get(int(line.split("\t", 2)[1]))
-        return clear if verdict is None else ends[verdict]
+        reasons = verdicts.get(int(line.split("\t", 2)[1]))
+        return clear if reasons is None else ends[reasons]
 
     def parts() -> Iterator[str]:
         for some in _some(lines):
@@ -321,7 +354,7 @@ async def store(
             else:
                 yield told.replace("\n", f"{clear}\n") + clear
 
-    names = ("iban_fingerprint", *columns, "upload_id", "created_at", "verdict", "cause")
+    names = ("iban_fingerprint", *columns, "upload_id", "created_at", "verdict", "cause", "reasons")
     await _copied(conn, "store", names, parts())
 
 
@@ -338,29 +371,198 @@ async def _copied(conn: Connection, query: str, columns: Sequence[str], parts: I
             await stream.write(f"{part}\n".encode())
 
 
-async def screen(
-    conn: Connection, upload_id: int, *, since: datetime, dry_run: bool, now: datetime
-) -> AsyncIterator[Known]:
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+async def screen(conn: Connection, *, now: datetime) -> AsyncIterator[Known]:
     """
-    Gather what is known of the staged rows besides their cells.
+    Gather what is known of the accounts of the staged rows, earlier debits left aside.
 
     Args:
         conn: The transaction that staged them.
-        upload_id: Whose.
-        since: Since when a debtor of another upload counts.
-        dry_run: Whether earlier rows of this upload were rehearsed rather than stored.
         now: The present moment.
 
     Yields:
         One entry for each row of which anything is known.
     """
-    cursor = await conn.execute(
-        _SQL["screen"], {"upload_id": upload_id, "since": since, "dry_run": dry_run, "now": now}
-    )
-    # Hundreds at a time: a file that came a second time has something known of each of its rows.
-    while rows := await cursor.fetchmany(500):
+    cursor = await conn.execute(_SQL["screen"], {"now": now})
+    while rows := await cursor.fetchmany(_FETCHED):
         for row in rows:
             yield Known(*row)
+
+
+async def kin(
+    conn: Connection, upload_id: int, *, since: datetime, dry_run: bool, now: datetime
+) -> AsyncIterator[Kin]:
+    """
+    Gather the other rows and debits of the accounts of the staged rows.
+
+    Args:
+        conn: The transaction that staged them.
+        upload_id: Whose.
+        since: Since when a row of another upload counts that has no debit.
+        dry_run: Whether earlier rows of this upload were rehearsed rather than stored.
+        now: The present moment.
+
+    Yields:
+        One entry for each account that has more than the one staged row.
+    """
+    cursor = await conn.execute(
+        _SQL["kin"], {"upload_id": upload_id, "since": since, "dry_run": dry_run, "now": now}, binary=True
+    )
+    account, some = b"", Kin([], [], [])
+    # Hundreds at a time: a file that came a second time has something known of each of its rows.
+    while rows := await cursor.fetchmany(_FETCHED):
+        for fingerprint, kind, row, amount_minor, *values, at, state, other_id in rows:
+            if fingerprint != account:
+                if some.staged:
+                    yield some
+                account, some = fingerprint, Kin([], [], [])
+            key = key_of(*values)
+            if kind == "staged":
+                some.staged.append((row, key, amount_minor))
+            elif kind == "file":
+                some.in_file.append((row, key))
+            elif state != "forgiven":
+                some.elsewhere.append(Earlier(key, amount_minor, at, standing_of(state), other_id))
+    if some.staged:
+        yield some
+
+
+_STANDING: Final[dict[str, Standing]] = {
+    "approved": "collected",
+    "pending": "under_way",
+    "unknown": "under_way",
+    "declined": "refused",
+    "error": "refused",
+    "voided": "given_back",
+    "refunded": "given_back",
+    "chargebacked": "charged_back",
+}
+
+
+def standing_of(state: str | None) -> Standing:
+    """How an earlier debit stands by the state of its attempt; `None` where none was submitted."""
+    return "waiting" if state is None else _STANDING[state]
+
+
+async def several(conn: Connection, upload_id: int, *, dry_run: bool) -> AsyncIterator[list[Several]]:
+    """
+    The rows of the accounts that have several rows in an upload, repeated ones left out.
+
+    Args:
+        conn: Inside a transaction.
+        upload_id: Whose.
+        dry_run: Whether the rows were rehearsed rather than stored.
+
+    Yields:
+        The rows of one account, in the order of the file.
+    """
+    query = _SQL["several_rehearsed" if dry_run else "several"]
+    cursor = await conn.execute(query, {"upload_id": upload_id}, binary=True)
+    account, some = b"", list[Several]()
+    while rows := await cursor.fetchmany(_FETCHED):
+        for fingerprint, debtor_id, row, amount_minor, reference, mandate_id, customer_id, verdict in rows:
+            if fingerprint != account:
+                if some:
+                    yield some
+                account, some = fingerprint, []
+            key = key_of(reference, mandate_id, customer_id)
+            some.append(Several(debtor_id, row, amount_minor, key, verdict))
+    if some:
+        yield some
+
+
+async def leave_out(conn: Connection, found: Mapping[int, Verdict], *, first: bool) -> None:
+    """
+    Add a reason to debtors that are stored.
+
+    Args:
+        conn: Inside the transaction that adjusts the counts of their upload.
+        found: Debtor to reason.
+        first: Whether it comes before all other reasons.
+    """
+    if not found:
+        return
+    values = {
+        "ids": list(found),
+        "rules": [verdict.rule for verdict in found.values()],
+        "causes": [verdict.cause for verdict in found.values()],
+        "reasons": [_json([verdict]) for verdict in found.values()],
+        "first": first,
+    }
+    await conn.execute(_SQL["leave_out"], values)
+
+
+async def leave_out_rehearsed(
+    conn: Connection, upload_id: int, found: Mapping[int, Verdict], *, first: bool
+) -> None:
+    """The same for rows of a dry run, by their number."""
+    if not found:
+        return
+    values = {
+        "upload_id": upload_id,
+        "rows": list(found),
+        "rules": [verdict.rule for verdict in found.values()],
+        "reasons": [_json([verdict]) for verdict in found.values()],
+        "first": first,
+    }
+    await conn.execute(_SQL["leave_out_rehearsed"], values)
+
+
+async def asked(conn: Connection, upload_id: int, *, rules: Collection[str], dry_run: bool) -> list[Group]:
+    """
+    The rows of an upload that a person is asked about.
+
+    Args:
+        conn: Any connection.
+        upload_id: Whose.
+        rules: Of screening, whose rows are asked about.
+        dry_run: Whether the rows were rehearsed rather than stored.
+
+    Returns:
+        Their groups.
+    """
+    query = _SQL["asked_rehearsed" if dry_run else "asked"]
+    cursor = await conn.execute(query, {"upload_id": upload_id, "rules": list(rules)})
+    return [Group(*row) for row in await cursor.fetchall()]
+
+
+async def take(
+    conn: Connection,
+    upload_id: int,
+    *,
+    taken: Collection[str],
+    left_out: Collection[str],
+    screened_at: datetime,
+    limit: int,
+) -> list[tuple[int, int, str]]:
+    """
+    Take rows that a person was asked about.
+
+    Args:
+        conn: Inside the transaction that adjusts the counts of their upload.
+        upload_id: Whose.
+        taken: Rules whose rows are taken.
+        left_out: Rules whose rows stay left out.
+        screened_at: Up to when earlier debits were asked about.
+        limit: Rows at most.
+
+    Returns:
+        Row, amount and the verdict it had, of each; none when all are done.
+    """
+    cursor = await conn.execute(
+        _SQL["take"],
+        {
+            "upload_id": upload_id,
+            "taken": list(taken),
+            "left_out": list(left_out),
+            "screened_at": screened_at,
+            "limit": limit,
+        },
+    )
+    return [(row, amount_minor, verdict) for row, amount_minor, verdict in await cursor.fetchall()]
 
 
 async def names_staged(
@@ -381,9 +583,15 @@ async def names_staged(
         yield [(row[0], row[1], row[2], row[3]) for row in rows]
 
 
-async def rehearse(conn: Connection, upload_id: int) -> None:
-    """Remember the staged rows of a dry run in place of storing them."""
-    await conn.execute(_SQL["rehearse"], {"upload_id": upload_id})
+async def rehearse(conn: Connection, upload_id: int, *, verdicts: Mapping[int, tuple[Verdict, ...]]) -> None:
+    """Remember the staged rows of a dry run in place of storing them, with the reasons of those that are left out."""
+    values = {
+        "upload_id": upload_id,
+        "rows": list(verdicts),
+        "verdicts": [reasons[0].rule for reasons in verdicts.values()],
+        "reasons": [_json(reasons) for reasons in verdicts.values()],
+    }
+    await conn.execute(_SQL["rehearse"], values)
 
 
 async def forget_rehearsal(conn: Connection, upload_id: int) -> None:
@@ -469,13 +677,33 @@ def _listed(row: Sequence[Any]) -> ListedDebtor:
         verdict=row[8],
         cause=row[9],
         created_at=row[10],
+        reasons=reasons_of(row[8], row[9], row[11]),
     )
+
+
+def reasons_of(verdict: str, cause: str | None, reasons: str | None) -> list[Verdict]:
+    """
+    Everything that a row is left out for, of its columns.
+
+    Args:
+        verdict: As it is stored.
+        cause: Likewise.
+        reasons: Likewise, as JSON; `None` for rows stored before all reasons were kept.
+
+    Returns:
+        The verdict comes first; none for a clear row.
+    """
+    if verdict == "clear":
+        return []
+    if reasons is None:
+        return [Verdict(verdict, cause or "")]  # stored before all reasons were kept
+    return msgspec.json.decode(reasons, type=list[Verdict])
 
 
 async def one(conn: Connection, debtor_id: int) -> DebtorDetail | None:
     """One debtor, or `None`."""
     row = await (await conn.execute(_SQL["one"], {"id": debtor_id})).fetchone()
-    return None if row is None else DebtorDetail(_listed(row), *row[11:])
+    return None if row is None else DebtorDetail(_listed(row), *row[12:])
 
 
 async def left_out(conn: Connection, upload_id: int, *, after_row: int, limit: int) -> list[LeftOut]:
@@ -494,4 +722,7 @@ async def left_out(conn: Connection, upload_id: int, *, after_row: int, limit: i
     cursor = await conn.execute(
         _SQL["left_out"], {"upload_id": upload_id, "after_row": after_row, "limit": limit}
     )
-    return [LeftOut(Debtor(row[0], *row[3:]), Verdict(row[1], row[2])) for row in await cursor.fetchall()]
+    return [
+        LeftOut(Debtor(row[0], *row[4:]), reasons_of(row[1], row[2], row[3]))
+        for row in await cursor.fetchall()
+    ]

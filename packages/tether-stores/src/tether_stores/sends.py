@@ -1,6 +1,6 @@
 """Debits to be sent: one short function per query of `sql/sends.sql`, which tells how its rows live."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ __all__ = [
     "forget_heard",
     "hold_day",
     "lapsed",
+    "lock_accounts",
     "locked",
     "read_send",
     "ready",
@@ -178,6 +179,11 @@ async def ready(
     return await _rows(
         conn, "ready", {"run_id": run_id, "canaries_only": canaries_only, "now": now, "limit": limit}
     )
+
+
+async def lock_accounts(conn: Connection, fingerprints: Collection[bytes]) -> None:
+    """Hold bank accounts until the transaction ends, so that no other claim judges a debit of theirs meanwhile."""
+    await conn.execute(_SQL["lock_accounts"], {"fingerprints": list(fingerprints)})
 
 
 async def locked(conn: Connection, ids: Sequence[int]) -> dict[int, Row]:

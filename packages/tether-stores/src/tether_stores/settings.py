@@ -273,14 +273,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         _env(
             "TETHER_SCREENING_WINDOW_DAYS",
-            "Days for which an earlier upload or attempt excludes the same debtor; the last day counts.",
+            "Days for which an earlier debit counts as the same, the last one too; more than 25 days ago a person is asked.",
         ),
-    ] = 30
+    ] = 25
     screening_rules: Annotated[
         tuple[str, ...],
         _env(
             "TETHER_SCREENING_RULES",
-            "Exactly the rules of screening that apply, in order, with commas; empty for all of `tether_core.screening`.",
+            "The rules of screening that apply, in order, with commas; those that ask a person always do. Empty for all.",
         ),
     ] = ()
     screening_same: Annotated[
@@ -358,7 +358,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def screening(self) -> screening.Policy:
         """How strictly uploads are screened."""
         policy = screening.Policy(window_days=self.screening_window_days, same=self.screening_same)
-        return msgspec.structs.replace(policy, rules=self.screening_rules) if self.screening_rules else policy
+        if not self.screening_rules:
+            return policy
+        asking = (rule for some in screening.QUESTIONS.values() for rule in some)
+        rules = (*self.screening_rules, *(rule for rule in asking if rule not in self.screening_rules))
+        return msgspec.structs.replace(policy, rules=rules)
 
     @property
     def complaints(self) -> tuple[str, ...]:

@@ -1,10 +1,12 @@
 """Uploads: one short function per query of `sql/uploads.sql`, which tells how their rows live."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+from tether_core.screening import Subject
+from tether_core.screening_questions import Answer, Answered, Group, Remembered
 from tether_core.spreadsheet import Answers, Plan, Position, Preview
 from tether_core.upload import Tallies, UploadState
 
@@ -14,21 +16,29 @@ from tether_stores.queries import load
 __all__ = [
     "Detail",
     "Due",
+    "LayoutAnswer",
     "Recording",
     "Upload",
     "advance",
     "answer",
+    "decide",
     "due",
     "due_one",
     "end",
+    "forget",
     "hold",
+    "layout_answers",
     "listed",
     "one",
     "planned",
     "preview",
     "record",
+    "recount",
     "referenced",
     "release",
+    "remember",
+    "remembered",
+    "screened",
     "take",
 ]
 
@@ -73,6 +83,8 @@ class Due(msgspec.Struct, frozen=True):
         rows_read: Rows that have their outcome.
         notes: Sentences about the whole file, so far.
         claims: How often it was taken since something last came of it.
+        screened_at: When all its rows were screened; `None` while some may be left to read.
+        screening_answers: What was answered about its rows.
     """
 
     id: int
@@ -89,6 +101,8 @@ class Due(msgspec.Struct, frozen=True):
     rows_read: int
     notes: list[str]
     claims: int
+    screened_at: datetime | None
+    screening_answers: dict[Subject, Answered]
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -138,6 +152,9 @@ class Detail(msgspec.Struct, frozen=True):
         answers: What the sender said of it.
         plan: How it is read, with reasons, questions and warnings.
         notes: Sentences about the whole file.
+        screened_at: When all its rows were screened; `None` before.
+        repeats: The rows that a person is, or was, asked about.
+        screening_answers: What was answered about them.
     """
 
     upload: Upload
@@ -145,6 +162,32 @@ class Detail(msgspec.Struct, frozen=True):
     answers: Answers
     plan: Plan | None
     notes: list[str]
+    screened_at: datetime | None
+    repeats: list[Group]
+    screening_answers: dict[Subject, Answered]
+
+
+class LayoutAnswer(msgspec.Struct, frozen=True):
+    """
+    An answer kept for files of a layout, for people.
+
+    Attributes:
+        id: Its number, by which it can be forgotten.
+        subject: What it is about.
+        answer: Take the rows, or leave them out.
+        days_min: It takes no rows whose earlier debits are more recent than this, some days left aside.
+        upload_id: For which it was given.
+        answered_by: Who gave it.
+        answered_at: When.
+    """
+
+    id: int
+    subject: Subject
+    answer: Answer
+    days_min: int
+    upload_id: int
+    answered_by: str
+    answered_at: datetime
 
 
 def _upload(row: Sequence[Any]) -> Upload:
@@ -236,6 +279,8 @@ async def due_one(conn: Connection, *, now: datetime) -> Due | None:
         rows_read=row[11],
         notes=_read(row[12], list[str]),
         claims=row[13],
+        screened_at=row[14],
+        screening_answers=_read(row[15], dict[Subject, Answered]),
     )
 
 
@@ -329,6 +374,143 @@ async def advance(
         "now": now,
     }
     return await (await conn.execute(_SQL["advance"], values)).fetchone() is not None
+
+
+async def recount(
+    conn: Connection,
+    upload_id: int,
+    *,
+    stored: int,
+    amount_minor: int,
+    verdicts: Mapping[str, int],
+    lease: str,
+    now: datetime,
+) -> bool:
+    """
+    Move rows between the counts, inside the transaction that changes their verdicts.
+
+    Args:
+        conn: That transaction; roll it back when this returns `False`.
+        upload_id: Which.
+        stored: Rows that are stored now and were left out before, less those that went the other way.
+        amount_minor: Their money.
+        verdicts: Verdict to rows that have it now, less those that had it before.
+        lease: Ours.
+        now: The present moment.
+
+    Returns:
+        Whether the lease was still ours.
+    """
+    row = await (await conn.execute(_SQL["counted"], {"id": upload_id})).fetchone()
+    assert row is not None
+    before = _read(row[0], dict[str, int])
+    after = {rule: before.get(rule, 0) + verdicts.get(rule, 0) for rule in {**before, **verdicts}}
+    values = {
+        "id": upload_id,
+        "stored": stored,
+        "amount_minor": amount_minor,
+        "verdict_counts": _text({rule: count for rule, count in after.items() if count}),
+        "lease": lease,
+        "now": now,
+    }
+    return await (await conn.execute(_SQL["recount"], values)).fetchone() is not None
+
+
+async def screened(
+    conn: Connection,
+    upload_id: int,
+    *,
+    state: UploadState,
+    plan: Plan,
+    repeats: Sequence[Group],
+    answers: Mapping[Subject, Answered],
+    notes: Sequence[str],
+    lease: str,
+    now: datetime,
+) -> bool:
+    """
+    Write what is known once all rows are screened.
+
+    Args:
+        conn: Any connection.
+        upload_id: Which.
+        state: "reading", or "needs_answer", with which the lease ends.
+        plan: With the questions that are open, and the decisions.
+        repeats: The rows that a person is asked about.
+        answers: What was answered about them.
+        notes: Sentences about the whole file.
+        lease: Ours.
+        now: The present moment.
+
+    Returns:
+        Whether the lease was still ours.
+    """
+    values = {
+        "id": upload_id,
+        "state": state,
+        "plan": _text(plan),
+        "repeats": _text(repeats),
+        "answers": _text(answers),
+        "notes": _text(notes),
+        "waits": state == "needs_answer",
+        "lease": lease,
+        "now": now,
+    }
+    return await (await conn.execute(_SQL["screened"], values)).fetchone() is not None
+
+
+async def decide(
+    conn: Connection,
+    upload_id: int,
+    *,
+    before: UploadState,
+    after: UploadState,
+    answers: Mapping[Subject, Answered],
+    now: datetime,
+) -> bool:
+    """Write what a person answered about the rows of an upload; whether it was still in the state *before*."""
+    values = {"id": upload_id, "before": before, "after": after, "answers": _text(answers), "now": now}
+    return await (await conn.execute(_SQL["decide"], values)).fetchone() is not None
+
+
+async def remember(conn: Connection, kept: Remembered, *, layout: bytes, upload_id: int) -> None:
+    """
+    Keep an answer for files of a layout, in place of the one that was kept.
+
+    Args:
+        conn: Inside the transaction that writes the answer.
+        kept: The answer.
+        layout: From `tether_core.screening_questions.layout_key`.
+        upload_id: For which it was given.
+    """
+    values = {
+        "layout": layout,
+        "subject": kept.subject,
+        "answer": kept.answer,
+        "days_min": kept.days_min,
+        "upload_id": upload_id,
+        "by": kept.answered_by,
+        "now": kept.answered_at,
+    }
+    await conn.execute(_SQL["remember"], values)
+
+
+async def remembered(conn: Connection, *, layout: bytes) -> list[Remembered]:
+    """The answers kept for a layout."""
+    cursor = await conn.execute(_SQL["remembered"], {"layout": layout})
+    return [Remembered(*row) for row in await cursor.fetchall()]
+
+
+async def layout_answers(conn: Connection, *, limit: int) -> list[LayoutAnswer]:
+    """Up to *limit* kept answers, newest first."""
+    cursor = await conn.execute(_SQL["layout_answers"], {"limit": limit})
+    return [LayoutAnswer(*row) for row in await cursor.fetchall()]
+
+
+async def forget(conn: Connection, answer_id: int, *, by: str, now: datetime) -> bool:
+    """Keep an answer no longer; whether it was kept."""
+    values = {"id": answer_id, "by": by, "now": now}
+    return await (await conn.execute(_SQL["forget"], values)).fetchone() is not None
 
 
 async def end(
@@ -447,6 +629,9 @@ async def one(conn: Connection, upload_id: int) -> Detail | None:
         answers=_read(row[23], Answers),
         plan=None if row[24] is None else _read(row[24], Plan),
         notes=_read(row[25], list[str]),
+        screened_at=row[26],
+        repeats=_read(row[27], list[Group]),
+        screening_answers=_read(row[28], dict[Subject, Answered]),
     )
 
 

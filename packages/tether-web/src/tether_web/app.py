@@ -180,6 +180,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             events.ROUTER,
             outbox.ROUTER,
             uploads.ROUTER,
+            uploads.LAYOUT_ANSWERS,
             *billing.ROUTERS,
             vop.ROUTER,
             debtors.ROUTER,

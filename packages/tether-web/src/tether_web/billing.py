@@ -141,6 +141,7 @@ class Choice(msgspec.Struct, frozen=True):
         verdict: "billable", or why not; see docs/concepts/billing.md.
         text: The facts behind it.
         canary: Whether it would be sent with the first share.
+        reasons: Everything that speaks against it; the verdict is the first, or a cap of the run.
     """
 
     debtor_id: int
@@ -150,6 +151,7 @@ class Choice(msgspec.Struct, frozen=True):
     verdict: str
     text: str
     canary: bool
+    reasons: list[eligibility.Verdict]
 
 
 class Preview(msgspec.Struct, frozen=True):
@@ -568,6 +570,7 @@ def _shown(choice: eligibility.Choice) -> Choice:
         verdict.code,
         verdict.text,
         choice.canary,
+        list(choice.reasons),
     )
 
 
@@ -575,6 +578,8 @@ def _require_read(found: tuple[str, bool] | None) -> None:
     if found is None:
         raise NotFoundException("There is no such upload")
     standing, dry_run = found
+    if standing == "needs_answer":
+        raise IllegalStep("upload", state="waiting for an answer to the questions of its plan", step="billed")
     if standing != "completed":
         raise IllegalStep("upload", state=standing, step="billed")
     if dry_run:

@@ -111,7 +111,7 @@ async def _left_out(pool: Pool, upload_id: int, plan: Plan) -> AsyncIterator[lis
         if not rows:
             return
         for row in rows:
-            yield report_row(row.debtor.row, _cells(row.debtor, plan), plan=plan, verdict=row.verdict)
+            yield report_row(row.debtor.row, _cells(row.debtor, plan), plan=plan, reasons=row.reasons)
         after = rows[-1].debtor.row
 
 

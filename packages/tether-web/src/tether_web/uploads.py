@@ -3,7 +3,7 @@
 
 ```text
 POST /api/uploads                  the file as multipart, into the object store and on record      202, or 200 for a repeat
-POST /api/uploads/{id}/answers     settle what the file leaves open, or send a failed one again    202
+POST /api/uploads/{id}/answers     settle what is open, or send a failed one through again         202
 DELETE /api/uploads/{id}           withdraw it, while nothing of it was submitted                 200, or 409
 GET  /api/uploads[/{id}]           state, progress, counts, decisions, questions
 GET  /api/uploads/{id}/file        the file as it came; ranges, ETag
@@ -18,6 +18,7 @@ insists with `force`. The new copy of the bytes is removed again then.
 import asyncio
 import secrets
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -29,8 +30,11 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, RequestBody, Schema
 from litestar.params import JSONBody, Parameter
 from litestar.response import Stream
+from tether_core import screening_questions
 from tether_core.errors import ConflictingContent, InvalidRequest, StoreUnreachable
 from tether_core.jobs import INTAKE
+from tether_core.screening import Subject
+from tether_core.screening_questions import Answer, Answered, Group, Remembered
 from tether_core.spreadsheet import Answers, Plan, PreviewRow
 from tether_core.upload import UploadState, UploadStep, content_key, object_key, step
 from tether_stores import objects, uploads, withdrawals
@@ -38,7 +42,7 @@ from tether_stores.objects import Objects
 from tether_stores.postgres import Connection, ConnectionLost, reading, transaction
 from tether_stores.queue import ring
 from tether_stores.telemetry import logger
-from tether_stores.uploads import Recording, Upload
+from tether_stores.uploads import LayoutAnswer, Recording, Upload
 from tether_stores.withdrawals import Withdrawal
 
 from tether_web import reports
@@ -47,7 +51,16 @@ from tether_web.pages import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 from tether_web.parameters import printable
 from tether_web.receiving import Received, receive
 
-__all__ = ["ROUTER", "AnswersBody", "Links", "PreviewAnswer", "UploadAnswer", "UploadDetail", "describe_form"]
+__all__ = [
+    "LAYOUT_ANSWERS",
+    "ROUTER",
+    "AnswersBody",
+    "Links",
+    "PreviewAnswer",
+    "UploadAnswer",
+    "UploadDetail",
+    "describe_form",
+]
 
 Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 
@@ -101,6 +114,7 @@ class UploadDetail(msgspec.Struct, frozen=True):
         answers: What the sender said of the file.
         plan: What was decided, with reasons, questions and warnings; null until it was looked at.
         notes: Sentences about the whole file, such as whether its total agrees.
+        repeats: Rows that a person is, or was, asked about because they may have been debited before.
         links: Where to look next.
         withdrawal: Who withdrew it, when and why; null where nobody has.
     """
@@ -111,6 +125,7 @@ class UploadDetail(msgspec.Struct, frozen=True):
     answers: Answers
     plan: Plan | None
     notes: list[str]
+    repeats: list[Group]
     links: Links
     withdrawal: Withdrawal | None = None
 
@@ -138,11 +153,16 @@ class AnswersBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         mapping: Field to column: its header, its number from 1, or null for "no column".
         formats: Any of delimiter, quote, sheet, header_row, amount_format, date_order.
         encoding: Of a text file.
+        screening: What is to become of the rows that may have been debited before, by the code of the question: take or
+            leave_out.
+        remember: Whether that answer holds for later files of this layout.
     """
 
     mapping: dict[str, str | int | None] = {}
     formats: dict[str, str | int | None] = {}
     encoding: str | None = None
+    screening: dict[Subject, Answer] = {}
+    remember: bool = False
 
 
 def links_of(upload_id: int) -> Links:
@@ -313,11 +333,23 @@ async def _ring(state: State) -> None:
     status_code=202,
     summary="Settle what a file leaves open, or send a failed one through again",
 )
-async def answer(state: State, upload_id: Id, data: JSONBody[AnswersBody]) -> UploadAnswer:
-    """Read the stored file again, with these answers in place of the earlier ones."""
+async def answer(
+    request: Request[str, None, State], state: State, upload_id: Id, data: JSONBody[AnswersBody]
+) -> UploadAnswer:
+    """
+    Read the stored file again, with these answers in place of the earlier ones.
+
+    Where the questions are about rows that may have been debited before, nothing is read again: the rows are taken, or left
+    out.
+    """
     answers, now = read_answers(data), state.clock()
     async with transaction(state.pool) as conn:
         found = await _found(conn, upload_id)
+        if data.screening or data.remember or _about_rows(found):
+            await _decide(conn, found, data, by=request.user, now=now)
+            found = await _found(conn, upload_id)
+            await _ring(state)
+            return UploadAnswer(upload_id, found.upload, links_of(upload_id))
         before = found.upload.state
         taken: UploadStep = "sent again" if before == "failed" else "answered"
         after = step(before, taken)
@@ -334,6 +366,44 @@ async def answer(state: State, upload_id: Id, data: JSONBody[AnswersBody]) -> Up
         found = await _found(conn, upload_id)
     await _ring(state)
     return UploadAnswer(upload_id, found.upload, links_of(upload_id))
+
+
+def _about_rows(found: uploads.Detail) -> bool:
+    return found.upload.state == "needs_answer" and found.screened_at is not None
+
+
+async def _decide(
+    conn: Connection, found: uploads.Detail, data: AnswersBody, *, by: str, now: datetime
+) -> None:
+    """Write what is to become of the rows that a person was asked about."""
+    upload_id, before, plan = found.upload.id, found.upload.state, found.plan
+    if not _about_rows(found) or plan is None:
+        step(before, "decided")  # says so where the upload waits for nothing
+        raise InvalidRequest(
+            "this upload waits for answers about its file, not about its rows; see the questions of its plan",
+            field="screening",
+        )
+    if data.mapping or data.formats or data.encoding:
+        raise InvalidRequest(
+            "all rows of this upload are read; answer its questions about rows in screening, or send the file again",
+            field="mapping",
+        )
+    wanted = [question.code for question in plan.questions]
+    if set(wanted) != set(data.screening):
+        raise InvalidRequest(f"answer with take or leave_out: {', '.join(wanted)}", field="screening")
+    given = {subject: Answered(one, by, now) for subject, one in data.screening.items()}
+    after = step(before, "decided")
+    if not await uploads.decide(
+        conn, upload_id, before=before, after=after, answers={**found.screening_answers, **given}, now=now
+    ):
+        # Somebody answered a moment before.
+        step((await _found(conn, upload_id)).upload.state, "decided")
+    for subject, one in data.screening.items() if data.remember else ():
+        groups = screening_questions.of_subject(found.repeats, subject)
+        days_min = screening_questions.days_ago_min(groups, today=now.date())
+        kept = Remembered(subject, one, days_min, by, now)
+        layout = screening_questions.layout_key(plan)
+        await uploads.remember(conn, kept, layout=layout, upload_id=upload_id)
 
 
 @get("/", summary="List uploads, newest first")
@@ -365,6 +435,7 @@ async def _detail(conn: Connection, upload_id: int) -> UploadDetail:
         found.answers,
         found.plan,
         found.notes,
+        found.repeats,
         links_of(upload_id),
         withdrawal,
     )
@@ -425,13 +496,13 @@ def summary(upload: Upload, *, withdrawal: Withdrawal | None = None) -> str:
         )
     if upload.state == "failed":
         return upload.failure if upload.failure and not told.rows else f"{upload.failure} {counts}"
-    if upload.state == "completed":
-        return counts
-    if upload.state == "reading":
-        return f"Being read: {counts}"
     if upload.state == "needs_answer":
-        return "The file leaves something open; answer the questions of its plan to have it read."
-    return "Waiting to be read."
+        waits = f"All rows are read, and some may have been debited before; answer the questions of its plan. {counts}"
+        return waits if told.rows else _UNREAD
+    return {"completed": counts, "reading": f"Being read: {counts}"}.get(upload.state, "Waiting to be read.")
+
+
+_UNREAD: Final = "The file leaves something open; answer the questions of its plan to have it read."
 
 
 @get(
@@ -487,6 +558,25 @@ async def _found(conn: Any, upload_id: int) -> uploads.Detail:
     return found
 
 
+@get("/", summary="Answers that are kept for files of a layout, newest first")
+async def kept_answers(state: State) -> list[LayoutAnswer]:
+    """Up to a thousand."""
+    async with reading(state.pool) as conn:
+        return await uploads.layout_answers(conn, limit=1_000)
+
+
+@delete("/{answer_id:int}", status_code=204, summary="Forget an answer that is kept for files of a layout")
+async def forget_answer(request: Request[str, None, State], state: State, answer_id: Id) -> None:
+    """The next file of the layout is asked about again; what was decided with the answer stays."""
+    async with transaction(state.pool) as conn:
+        if not await uploads.forget(conn, answer_id, by=request.user, now=state.clock()):
+            raise NotFoundException("There is no such answer, or it was forgotten before")
+    _log.info("answer for a layout forgotten", answer_id=answer_id, by=request.user)
+
+
+LAYOUT_ANSWERS: Final = Router(
+    "/api/layout-answers", route_handlers=[kept_answers, forget_answer], tags=["uploads"]
+)
 ROUTER: Final = Router(
     "/api/uploads",
     route_handlers=[send, answer, listed, one, withdraw, file, preview, reports.problems],

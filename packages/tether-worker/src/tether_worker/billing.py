@@ -423,6 +423,8 @@ async def claim(
         if not rows:
             return [], 0
         rows = _one_each(rows)
+        # Another run may be claiming the same debit, made of a row of another upload.
+        await sends.lock_accounts(conn, {row.send.attempt.iban_fingerprint for row in rows})
         owing = await billing_runs.owing(
             conn,
             due_item=run.due_item,

@@ -6,7 +6,7 @@ stored, the next is being built, so that a file costs the longer of the two and 
 
 ```text
 rows ─► read: Columns, or Debtor | Refused | Skipped ─► Chunk: sorted lines for COPY, problems, tallies, position behind it
-Chunk ─► staging table ─► what is known of its rows ─► screening.judge ─► debtors, problems, progress: one transaction
+Chunk ─► staging table ─► what is known of its rows ─► screening.reasons ─► debtors, problems, progress: one transaction
 ```
 """
 
@@ -19,7 +19,8 @@ from typing import Final
 
 import msgspec
 from tether_core.blacklist import email_key, name_key, policy_for
-from tether_core.screening import Facts, Policy, Verdict, duplicate_of, judge
+from tether_core.same_debit import matches
+from tether_core.screening import Facts, Policy, Verdict, reasons
 from tether_core.spreadsheet import (
     Columns,
     Debtor,
@@ -37,7 +38,7 @@ from tether_core.spreadsheet.outcomes import advance
 from tether_core.spreadsheet.rows import read_batches
 from tether_core.upload import Tallies
 from tether_stores import blacklist, debtors, problems
-from tether_stores.debtors import Known
+from tether_stores.debtors import Kin, Known
 from tether_stores.postgres import Connection
 
 __all__ = ["ROWS_MAX", "Chunk", "build", "fingerprinter", "screened", "store"]
@@ -223,7 +224,7 @@ async def store(
         await debtors.stage(conn, chunk.debtors, columns=chunk.columns)
         verdicts, left_out_minor = await screened(conn, upload_id, dry_run=dry_run, policy=policy, now=now)
         if dry_run:
-            await debtors.rehearse(conn, upload_id)
+            await debtors.rehearse(conn, upload_id, verdicts=verdicts)
         else:
             await debtors.store(
                 conn, upload_id, chunk.debtors, columns=chunk.columns, verdicts=verdicts, now=now
@@ -233,7 +234,7 @@ async def store(
             stored=tallies.stored - len(verdicts),
             excluded=len(verdicts),
             amount_minor=tallies.amount_minor - left_out_minor,
-            verdicts=dict(Counter(verdict.rule for verdict in verdicts.values())),
+            verdicts=dict(Counter(some[0].rule for some in verdicts.values())),
         )
     if chunk.problems:
         await problems.copy(conn, chunk.problems)
@@ -242,7 +243,7 @@ async def store(
 
 async def screened(
     conn: Connection, upload_id: int, *, dry_run: bool, policy: Policy, now: datetime
-) -> tuple[dict[int, Verdict], int]:
+) -> tuple[dict[int, tuple[Verdict, ...]], int]:
     """
     Judge the staged rows.
 
@@ -254,63 +255,62 @@ async def screened(
         now: The present moment.
 
     Returns:
-        Row to verdict for those that are left out, and what they owe together.
+        Row to the reasons for which it is left out, and what these rows owe together.
     """
-    verdicts: dict[int, Verdict] = {}
-    left_out_minor = 0
-    named = await _names_listed(conn, now=now) if await blacklist.names_any(conn) else {}
-    # One text for the thousands of rows that are left out for the same cause.
-    causes: dict[Verdict, Verdict] = {}
-
-    def take(row: int, amount_minor: int, facts: Facts) -> int:
-        verdict = judge(facts, policy=policy)
-        if verdict is None:
-            return 0
-        verdicts[row] = causes.setdefault(verdict, verdict)
-        return amount_minor
-
+    facts: dict[int, Facts] = {}
+    amounts: dict[int, int] = {}
     since = now - timedelta(days=policy.window_days + 1)
-    async for known in debtors.screen(conn, upload_id, since=since, dry_run=dry_run, now=now):
-        facts = _facts(known, policy=policy, now=now)
-        if known.row in named:
-            _, name_listed, email_listed = named.pop(known.row)
-            facts = msgspec.structs.replace(facts, name_listed=name_listed, email_listed=email_listed)
-        left_out_minor += take(known.row, known.amount_minor, facts)
-    for row, (amount_minor, name_listed, email_listed) in named.items():
-        facts = Facts(name_listed=name_listed, email_listed=email_listed)
-        left_out_minor += take(row, amount_minor, facts)
-    return verdicts, left_out_minor
-
-
-def _facts(known: Known, *, policy: Policy, now: datetime) -> Facts:
-    repeated = None
-    if known.first_row is not None and known.first_row_same_reference is not None:
-        repeated = duplicate_of(
-            known.row,
-            reference=known.reference,
-            first_row=known.first_row,
-            first_reference=known.first_reference,
-            first_row_same_reference=known.first_row_same_reference,
-            same=policy.same,
+    async for some in debtors.kin(conn, upload_id, since=since, dry_run=dry_run, now=now):
+        amounts |= {row: amount_minor for row, _, amount_minor in some.staged}
+        facts |= _among_kin(some, policy=policy, now=now)
+    async for known in debtors.screen(conn, now=now):
+        amounts[known.row] = known.amount_minor
+        facts[known.row] = msgspec.structs.replace(
+            facts.get(known.row, _NOTHING),
+            listed=known.listed,
+            listed_cause=_listed_cause(known),
+            chargebacked=known.charged_back,
         )
-    tried_days, tried_state = _days(known.tried_at, now), known.tried_state or ""
-    taken_days = _days(known.taken_in_at, now)
-    if taken_days is not None and (tried_days is None or taken_days < tried_days):
-        # Nobody has been debited yet, but the other upload is there to be billed: taken in twice is debited twice.
-        tried_days, tried_state = taken_days, f"taken in by upload {known.taken_in_by}, not yet sent"
-    return Facts(
-        duplicate_of=repeated,
-        listed=known.listed,
-        listed_cause=_listed_cause(known),
-        chargebacked=known.charged_back,
-        collected_days_ago=_days(known.collected_at, now),
-        attempted_days_ago=tried_days,
-        attempted_state=tried_state,
-    )
+    if await blacklist.names_any(conn):
+        for row, (amount_minor, name, email) in (await _names_listed(conn, now=now)).items():
+            amounts[row] = amount_minor
+            facts[row] = msgspec.structs.replace(
+                facts.get(row, _NOTHING), name_listed=name, email_listed=email
+            )
+    # One text for the thousands of rows that are left out for the same cause.
+    shared: dict[tuple[Verdict, ...], tuple[Verdict, ...]] = {}
+    verdicts: dict[int, tuple[Verdict, ...]] = {}
+    for row, known_of_row in facts.items():
+        if found := reasons(known_of_row, policy=policy):
+            verdicts[row] = shared.setdefault(found, found)
+    return verdicts, sum(amounts[row] for row in verdicts)
 
 
-def _days(moment: datetime | None, now: datetime) -> int | None:
-    return None if moment is None else max((now - moment).days, 0)
+_NOTHING: Final = Facts()
+
+
+def _among_kin(some: Kin, *, policy: Policy, now: datetime) -> dict[int, Facts]:
+    """
+    What the other rows and debits of an account say of its staged rows.
+
+    Within the file only exact repeats are told here: what is the same by a blank value can be told once all rows are known.
+    """
+    facts: dict[int, Facts] = {}
+    one_each = policy.same == "iban"
+    first: dict[object, int] = {}
+    for row, key in sorted([*some.in_file, *((row, key) for row, key, _ in some.staged)], key=_by_row):
+        first.setdefault(None if one_each else key, row)
+    found = matches(some.staged, some.elsewhere, now=now, window_days=policy.window_days)
+    for row, key, _ in some.staged:
+        original = first[None if one_each else key]
+        elsewhere = found.get(row, ())
+        if original != row or elsewhere:
+            facts[row] = Facts(duplicate_of=None if original == row else original, matches=elsewhere)
+    return facts
+
+
+def _by_row(pair: tuple[int, object]) -> int:
+    return pair[0]
 
 
 def _listed_cause(known: Known) -> str:

@@ -6,7 +6,8 @@ take the upload that has been due longest, on a lease
   └► object ─► nameless temporary file, its digest checked on the way
        └► sniff ─► plan (a workbook in a child process) ─► open questions? wait for a person
             └► chunk after chunk: build in a thread, store in one transaction with the position behind it
-                 └► completed
+                 └► settle ─► rows that may have been debited before? wait for a person
+                      └► completed
 ```
 
 A worker that dies anywhere leaves whole chunks and a lease that runs out; whoever takes the upload next goes on behind
@@ -43,6 +44,7 @@ from tether_worker import chunks
 from tether_worker.chunks import Chunk, fingerprinter
 from tether_worker.leases import Lease, held
 from tether_worker.reader import Child, Limits, Task
+from tether_worker.settle import LeaseLost, settle
 from tether_worker.work import Work
 
 __all__ = ["Intake", "intake", "read_one"]
@@ -91,10 +93,6 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     lease_s: float = 30.0
     budget_s: float = 480.0
     chunk_rows: int = chunks.ROWS_MAX
-
-
-class _LeaseLost(Exception):
-    """Another worker has taken the upload over; what this one was about to write is not."""
 
 
 def intake(has: Intake) -> Work:
@@ -173,7 +171,7 @@ async def _attend(reading_of: "_Reading") -> None:
     """Read an upload, and settle whatever ends that."""
     try:
         await reading_of.go()
-    except _LeaseLost:
+    except LeaseLost:
         _log.warning("upload taken over by another worker", upload_id=reading_of.due.id)
     except FileRefused as refused:
         await reading_of.fail(refused.refusal.code, refused.refusal.why)
@@ -203,6 +201,9 @@ class _Reading:
 
     async def go(self) -> None:
         """Read it to its end, to a question, or until the time is over."""
+        if self.due.screened_at is not None and self.due.plan is not None:
+            await self._complete(self.due.plan)
+            return
         async with _fetched(self._has.objects, self.due) as file:
             kind = self.due.plan.kind if self.due.plan is not None else await self._sniffed(file)
             if kind == "csv":
@@ -256,7 +257,7 @@ class _Reading:
             if not await uploads.planned(
                 conn, self.due.id, state=state, shown=shown, lease=self._lease, now=self._has.clock()
             ):
-                raise _LeaseLost
+                raise LeaseLost
         self.due = msgspec.structs.replace(self.due, state=state, plan=shown.plan)
         if not shown.plan.ready:
             _log.info("upload waits for answers", upload_id=self.due.id, questions=len(shown.plan.questions))
@@ -298,7 +299,7 @@ class _Reading:
                 hurry()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await asyncio.shield(building)
-        await self._complete()
+        await self._complete(plan)
 
     async def _store(self, chunk: Chunk) -> None:
         now = self._has.clock()
@@ -319,11 +320,23 @@ class _Reading:
                 until=self._has.clock() + timedelta(seconds=self._has.lease_s),
                 now=now,
             ):
-                raise _LeaseLost
+                raise LeaseLost
         rows = self.due.rows_read + tallies.rows
-        self.due = msgspec.structs.replace(self.due, rows_read=rows, position=chunk.position)
+        self.due = msgspec.structs.replace(
+            self.due, rows_read=rows, position=chunk.position, notes=chunk.notes
+        )
 
-    async def _complete(self) -> None:
+    async def _complete(self, plan: Plan) -> None:
+        if not await settle(
+            self._has.pool,
+            self.due,
+            plan=plan,
+            lease=self._lease,
+            policy=self._has.policy,
+            now=self._has.clock(),
+        ):
+            _log.info("upload waits for answers", upload_id=self.due.id, rows=self.due.rows_read)
+            return
         async with transaction(self._has.pool) as conn:
             if self.due.dry_run:
                 await debtors.forget_rehearsal(conn, self.due.id)
@@ -335,7 +348,7 @@ class _Reading:
                 lease=self._lease,
                 now=self._has.clock(),
             ):
-                raise _LeaseLost
+                raise LeaseLost
         _log.info(
             "upload completed",
             upload_id=self.due.id,

@@ -216,13 +216,13 @@ select exists (
 select
     d.id, d.iban, d.iban_fingerprint, d.amount_minor, d.currency, d.name, d.first_name, d.last_name, d.bic, d.street,
     d.house_number, d.postcode, d.city, d.province, d.country, d.mandate_id, d.reference, d.verdict, d.cause,
+    d.reasons::text, d.taken_at, d.upload_id, d.customer_id,
     listed.action, listed.reason_code,
     item.state, coalesce(item.returned, false), coalesce(item.tries, 0), coalesce(item.next_number, 1),
     account.charged_back_for,
-    extract(day from %(now)s - account.tried_elsewhere_at)::integer,
     coalesce(account.paid_minor, 0),
     checked.score, checked.answered, checked.result,
-    d.email, d.customer_id, account.refunds
+    d.email, account.refunds
 from debtors d
 left join lateral (
     select b.action, b.reason_code
@@ -253,10 +253,6 @@ left join lateral (
         array_agg(distinct coalesce(a.reason_code, '')) filter (
             where a.dispute_stage in (1, 3) and forgiven.attempt_id is null
         ) as charged_back_for,
-        max(coalesce(a.sent_at, a.created_at)) filter (
-            where a.withheld is null and a.state not in ('voided', 'refunded') and forgiven.attempt_id is null
-                and other.upload_id is distinct from d.upload_id
-        ) as tried_elsewhere_at,
         sum(a.amount_minor) filter (where a.state in ('pending', 'unknown', 'approved'))::bigint as paid_minor,
         -- Refunded or voided; which of them asked for the same money is decided by the core.
         json_agg(json_build_array(
@@ -277,6 +273,52 @@ where
     and (%(upload_id)s::bigint is null or (d.upload_id = %(upload_id)s and d.id > %(after)s))
 order by d.id
 limit %(limit)s;
+
+-- elsewhere --
+-- The debits of n accounts that were submitted, whatever upload they are of, and the rows of these accounts that may become
+-- debits, from %(since)s on. A row counts for the runs of uploads that came after it. 0 to n rows:
+-- iban_fingerprint, reference, mandate_id, customer_id, amount_minor, moment, state (null for a row, "forgiven" where its chargeback
+-- was), upload_id, due_item, debtor id.
+with accounts as materialized (
+    select distinct iban_fingerprint from unnest(%(fingerprints)s::bytea[]) as told (iban_fingerprint)
+),
+tried as materialized (
+    select a.iban_fingerprint, t.*
+    from accounts a
+    cross join lateral (
+        select
+            t.debtor_id, t.amount_minor, coalesce(t.sent_at, t.created_at) as at, coalesce(t.due_item, 'once') as due_item,
+            case
+                when exists (
+                    select from forgiven_disputes f where f.attempt_id = t.id and f.dispute_stage = t.dispute_stage
+                ) then 'forgiven'
+                else t.state
+            end as state
+        from billing_attempts t
+        where
+            t.iban_fingerprint = a.iban_fingerprint and t.withheld is null
+            and (t.run_id is null or t.sends > 0 or t.payment_stage > 10 or t.dispute_stage > 0)
+            and t.id <> all(%(without)s::bigint[])
+        offset 0
+    ) t
+)
+select
+    t.iban_fingerprint, d.reference, d.mandate_id, d.customer_id, t.amount_minor, t.at, t.state, d.upload_id, t.due_item, d.id
+from tried t
+join debtors d on d.id = t.debtor_id
+union all
+select
+    a.iban_fingerprint, d.reference, d.mandate_id, d.customer_id, d.amount_minor, d.created_at, null, d.upload_id, null, d.id
+from accounts a
+cross join lateral (
+    select d.*
+    from debtors d
+    where
+        d.iban_fingerprint = a.iban_fingerprint and d.verdict = 'clear' and d.upload_id is not null and d.created_at >= %(since)s
+        and not exists (select from uploads u where u.id = d.upload_id and u.state = 'withdrawn')
+    offset 0
+) d
+where not exists (select from tried t where t.debtor_id = d.id);
 
 -- upload_state --
 -- How an upload stands. 0 or 1 row.

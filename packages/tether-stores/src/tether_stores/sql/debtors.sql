@@ -1,7 +1,7 @@
 -- debtors: people who owe money, one row per row of an upload that could be read.
 --
 -- Rows come in chunks. What screening needs of a chunk is copied into `staged_debtors`, a temporary table without an index that
--- lives for one transaction; `screen` gathers what is known of its rows. Then the whole rows are copied into the table with
+-- lives for one transaction; `screen` and `kin` gather what is known of its rows. Then the whole rows are copied into the table with
 -- their verdicts: COPY writes a page of them at a time, where an insert writes, and logs, row by row.
 -- Rows that screening leaves out are stored too, with the rule and its cause: whoever asks why somebody was not
 -- debited gets an answer.
@@ -24,6 +24,8 @@ create temporary table staged_debtors (
     row_number integer not null,
     amount_minor bigint not null,
     reference text,
+    mandate_id text,
+    customer_id text,
     name text not null,
     email text
 ) on commit drop;
@@ -33,70 +35,14 @@ create temporary table staged_debtors (
 copy staged_debtors ({columns}) from stdin with (format text, null e'\x01');
 
 -- screen --
--- What is known of the staged rows besides their cells; rows nothing is known of are left out. 0 to n rows:
---  0 row_number, 1 amount_minor, 2 reference
---  3 first_row, 4 first_reference, 5 first_row_same_reference: of the rows of this file with the same IBAN; null when
---    it is the only one
---  6 listed ("hold" or "block"), 7 reason_code, 8 note: of the strictest live entry for the account
---  9 charged back before
--- 10 when the same debit was collected through another upload
--- 11 when a debit from the account was last tried through another upload, 12 its state
--- 13 when the account was last taken in through another upload within the window, 14 that upload
+-- What is known of the accounts of staged rows besides earlier debits; rows nothing is known of are left out. 0 to n rows:
+-- 0 row_number, 1 amount_minor
+-- 2 listed ("hold" or "block"), 3 reason_code, 4 note: of the strictest live entry for the account
+-- 5 charged back before
 -- Each account is looked up once. The subqueries with "offset 0" stay what they are, a look into an index per account: a
--- plan that reads whole tables instead would read ten million rows for each chunk. Of most accounts nothing is known, so
--- `touched` sorts them out before anything is joined.
+-- plan that reads whole tables instead would read ten million rows for each chunk.
 with accounts as materialized (
-    select iban_fingerprint, count(*) as rows from staged_debtors group by iban_fingerprint order by iban_fingerprint
-),
-kin as materialized (
-    select a.iban_fingerprint, d.upload_id, d.row_number, d.reference, d.created_at
-    from accounts a
-    cross join lateral (
-        select d.upload_id, d.row_number, d.reference, d.created_at
-        from debtors d
-        where
-            d.iban_fingerprint = a.iban_fingerprint
-            and (
-                d.upload_id = %(upload_id)s
-                or (
-                    d.verdict = 'clear' and d.created_at >= %(since)s
-                    and not exists (select from uploads u where u.id = d.upload_id and u.state = 'withdrawn')
-                )
-            )
-        offset 0
-    ) d
-    union all
-    select r.iban_fingerprint, r.upload_id, r.row_number, r.reference, %(now)s
-    from accounts a
-    join rehearsed_rows r on r.iban_fingerprint = a.iban_fingerprint and r.upload_id = %(upload_id)s
-    where %(dry_run)s
-),
-several as (
-    select iban_fingerprint from accounts where rows > 1
-    union
-    select iban_fingerprint from kin where upload_id = %(upload_id)s
-),
-in_file as (
-    select iban_fingerprint, row_number, reference, true as staged
-    from staged_debtors
-    where iban_fingerprint in (select iban_fingerprint from several)
-    union all
-    select iban_fingerprint, row_number, reference, false from kin where upload_id = %(upload_id)s
-),
-firsts as (
-    select
-        row_number, staged,
-        first_value(row_number) over account as first_row,
-        first_value(reference) over account as first_reference,
-        min(row_number) over (partition by iban_fingerprint, reference) as first_row_same_reference
-    from in_file
-    window account as (partition by iban_fingerprint order by row_number)
-),
-elsewhere as (
-    select distinct on (iban_fingerprint) iban_fingerprint, created_at, upload_id
-    from kin
-    where upload_id is distinct from %(upload_id)s
-    order by iban_fingerprint, created_at desc
+    select iban_fingerprint from staged_debtors group by iban_fingerprint order by iban_fingerprint
 ),
 listed as (
     select distinct on (b.iban_fingerprint) b.iban_fingerprint, b.action, b.reason_code, b.note
@@ -112,64 +58,224 @@ listed as (
     ) b
     order by b.iban_fingerprint, b.action = 'hold', b.id
 ),
-tried as materialized (
-    select a.iban_fingerprint, t.state, t.created_at, t.forgiven, d.reference, d.upload_id
+charged_back as (
+    select a.iban_fingerprint
     from accounts a
     cross join lateral (
-        select
-            t.debtor_id, t.state, t.created_at,
-            exists (
-                select from forgiven_disputes f where f.attempt_id = t.id and f.dispute_stage = t.dispute_stage
-            ) as forgiven
+        select t.id, t.state, t.dispute_stage
         from billing_attempts t
         where t.iban_fingerprint = a.iban_fingerprint
         offset 0
     ) t
-    join debtors d on d.id = t.debtor_id
-),
-charged_back as (
-    select distinct iban_fingerprint from tried where state = 'chargebacked' and not forgiven
-),
-last_tried as (
-    select distinct on (iban_fingerprint) iban_fingerprint, created_at, state
-    from tried
-    where state not in ('voided', 'refunded') and not forgiven and upload_id is distinct from %(upload_id)s
-    order by iban_fingerprint, created_at desc
-),
-collected as (
-    select iban_fingerprint, reference, max(created_at) as created_at
-    from tried
-    where state = 'approved' and reference is not null and upload_id is distinct from %(upload_id)s
-    group by iban_fingerprint, reference
+    left join forgiven_disputes f on f.attempt_id = t.id and f.dispute_stage = t.dispute_stage
+    where t.state = 'chargebacked' and f.attempt_id is null
+    group by a.iban_fingerprint
 ),
 touched as (
+    select iban_fingerprint from listed
+    union
+    select iban_fingerprint from charged_back
+)
+select
+    s.row_number, s.amount_minor, b.action, b.reason_code, b.note, cb.iban_fingerprint is not null
+from touched
+join staged_debtors s using (iban_fingerprint)
+left join listed b on b.iban_fingerprint = s.iban_fingerprint
+left join charged_back cb on cb.iban_fingerprint = s.iban_fingerprint;
+
+-- kin --
+-- The staged rows of accounts that have another row or debit, and those rows and debits. Ordered by account. 0 to n rows:
+-- 0 iban_fingerprint
+-- 1 kind: "staged" of a staged row, "file" of an earlier row of this file, "elsewhere" of a row or debit of another upload
+-- 2 row_number, 3 amount_minor, 4 reference, 5 mandate_id, 6 customer_id
+-- 7 moment, 8 state of its debit, "forgiven" where its chargeback was, null for a row without one; 9 upload_id
+-- A row of another upload counts from %(since)s on, while it may still be billed; of a debit that was never submitted only the row
+-- counts.
+with accounts as materialized (
+    select iban_fingerprint, count(*) as rows from staged_debtors group by iban_fingerprint order by iban_fingerprint
+),
+tried as materialized (
+    select a.iban_fingerprint, t.amount_minor, t.at, t.state, t.debtor_id
+    from accounts a
+    cross join lateral (
+        select
+            t.amount_minor, coalesce(t.sent_at, t.created_at) as at, t.debtor_id,
+            case
+                when exists (
+                    select from forgiven_disputes f where f.attempt_id = t.id and f.dispute_stage = t.dispute_stage
+                ) then 'forgiven'
+                else t.state
+            end as state
+        from billing_attempts t
+        where
+            t.iban_fingerprint = a.iban_fingerprint and t.withheld is null
+            and (t.run_id is null or t.sends > 0 or t.payment_stage > 10 or t.dispute_stage > 0)
+        offset 0
+    ) t
+),
+taken_in as materialized (
+    select a.iban_fingerprint, d.*
+    from accounts a
+    cross join lateral (
+        select d.id, d.upload_id, d.row_number, d.amount_minor, d.reference, d.mandate_id, d.customer_id, d.created_at
+        from debtors d
+        where
+            d.iban_fingerprint = a.iban_fingerprint
+            and (
+                d.upload_id = %(upload_id)s
+                or (
+                    d.verdict = 'clear' and d.created_at >= %(since)s
+                    and not exists (select from uploads u where u.id = d.upload_id and u.state = 'withdrawn')
+                )
+            )
+        offset 0
+    ) d
+    union all
+    select
+        r.iban_fingerprint, 0, r.upload_id, r.row_number, r.amount_minor, r.reference, r.mandate_id, r.customer_id, %(now)s
+    from accounts a
+    join rehearsed_rows r on r.iban_fingerprint = a.iban_fingerprint and r.upload_id = %(upload_id)s
+    where %(dry_run)s
+),
+touched as materialized (
     select iban_fingerprint from accounts where rows > 1
     union
-    select iban_fingerprint from kin
-    union
-    select iban_fingerprint from listed
+    select iban_fingerprint from taken_in
     union
     select iban_fingerprint from tried
 )
 select
-    s.row_number, s.amount_minor, s.reference,
-    f.first_row, f.first_reference, f.first_row_same_reference,
-    b.action, b.reason_code, b.note,
-    cb.iban_fingerprint is not null,
-    c.created_at,
-    t.created_at, t.state,
-    e.created_at, e.upload_id
+    s.iban_fingerprint, 'staged' as kind, s.row_number, s.amount_minor, s.reference, s.mandate_id, s.customer_id,
+    null::timestamptz, null::text, null::bigint
 from touched
 join staged_debtors s using (iban_fingerprint)
-left join firsts f on f.row_number = s.row_number and f.staged and f.first_row <> s.row_number
-left join listed b on b.iban_fingerprint = s.iban_fingerprint
-left join charged_back cb on cb.iban_fingerprint = s.iban_fingerprint
-left join collected c on c.iban_fingerprint = s.iban_fingerprint and c.reference = s.reference
-left join last_tried t on t.iban_fingerprint = s.iban_fingerprint
-left join elsewhere e on e.iban_fingerprint = s.iban_fingerprint
-where
-    f.row_number is not null or b.iban_fingerprint is not null or cb.iban_fingerprint is not null
-    or c.iban_fingerprint is not null or t.iban_fingerprint is not null or e.iban_fingerprint is not null;
+union all
+select
+    iban_fingerprint, 'file', row_number, amount_minor, reference, mandate_id, customer_id, created_at, null, upload_id
+from taken_in
+where upload_id = %(upload_id)s
+union all
+select
+    d.iban_fingerprint, 'elsewhere', d.row_number, d.amount_minor, d.reference, d.mandate_id, d.customer_id, d.created_at,
+    null, d.upload_id
+from taken_in d
+where d.upload_id is distinct from %(upload_id)s and not exists (select from tried t where t.debtor_id = d.id)
+union all
+select
+    t.iban_fingerprint, 'elsewhere', d.row_number, t.amount_minor, d.reference, d.mandate_id, d.customer_id, t.at,
+    t.state, d.upload_id
+from tried t
+join debtors d on d.id = t.debtor_id
+where d.upload_id is distinct from %(upload_id)s
+order by 1;
+
+-- several --
+-- The rows of an upload, repeated ones left out, whose account has several of them. Ordered by account and row. 0 to n rows:
+-- iban_fingerprint, id, row_number, amount_minor, reference, mandate_id, customer_id, verdict.
+with accounts as materialized (
+    select iban_fingerprint
+    from debtors
+    where upload_id = %(upload_id)s and verdict <> 'duplicate_in_file'
+    group by iban_fingerprint
+    having count(*) > 1
+)
+select
+    d.iban_fingerprint, d.id, d.row_number, d.amount_minor, d.reference, d.mandate_id, d.customer_id, d.verdict
+from accounts a
+cross join lateral (
+    select *
+    from debtors d
+    where
+        d.iban_fingerprint = a.iban_fingerprint and d.upload_id = %(upload_id)s and d.verdict <> 'duplicate_in_file'
+    offset 0
+) d
+order by d.iban_fingerprint, d.row_number;
+
+-- several_rehearsed --
+-- The same of a dry run.
+with accounts as materialized (
+    select iban_fingerprint
+    from rehearsed_rows
+    where upload_id = %(upload_id)s and verdict <> 'duplicate_in_file'
+    group by iban_fingerprint
+    having count(*) > 1
+)
+select
+    r.iban_fingerprint, 0::bigint, r.row_number, r.amount_minor, r.reference, r.mandate_id, r.customer_id, r.verdict
+from rehearsed_rows r
+join accounts a using (iban_fingerprint)
+where r.upload_id = %(upload_id)s and r.verdict <> 'duplicate_in_file'
+order by r.iban_fingerprint, r.row_number;
+
+-- leave_out --
+-- Add a reason to n rows, which becomes the verdict of those that had none, and of all where it comes first (%(first)s).
+-- Arrays of length n.
+update debtors d
+set
+    verdict = case when d.verdict = 'clear' or %(first)s then told.rule else d.verdict end,
+    cause = case when d.verdict = 'clear' or %(first)s then told.cause else d.cause end,
+    reasons = case
+        when %(first)s then told.reason || coalesce(d.reasons, '[]') else coalesce(d.reasons, '[]') || told.reason
+    end
+from unnest(%(ids)s::bigint[], %(rules)s::text[], %(causes)s::text[], %(reasons)s::jsonb[]) as told (id, rule, cause, reason)
+where d.id = told.id;
+
+-- leave_out_rehearsed --
+-- The same for rows of a dry run, by their number.
+update rehearsed_rows d
+set
+    verdict = case when d.verdict = 'clear' or %(first)s then told.rule else d.verdict end,
+    reasons = case
+        when %(first)s then told.reason || coalesce(d.reasons, '[]') else coalesce(d.reasons, '[]') || told.reason
+    end
+from unnest(%(rows)s::integer[], %(rules)s::text[], %(reasons)s::jsonb[]) as told (row_number, rule, reason)
+where d.upload_id = %(upload_id)s and d.row_number = told.row_number;
+
+-- asked --
+-- The rows of an upload that a person is asked about, counted. One row per group: rule, count, sum of amounts; day, standing and
+-- upload_id of the earlier debits, null where the earlier row is of the same file.
+select r ->> 'rule', count(*), sum(d.amount_minor)::bigint, (r ->> 'on')::date, r ->> 'standing', (r ->> 'upload_id')::bigint
+from debtors d
+cross join lateral jsonb_array_elements(d.reasons) r
+where d.upload_id = %(upload_id)s and d.verdict = any(%(rules)s) and r ->> 'rule' = d.verdict
+group by 1, 4, 5, 6
+order by 1, 4, 5, 6;
+
+-- asked_rehearsed --
+-- The same of a dry run.
+select r ->> 'rule', count(*), sum(d.amount_minor)::bigint, (r ->> 'on')::date, r ->> 'standing', (r ->> 'upload_id')::bigint
+from rehearsed_rows d
+cross join lateral jsonb_array_elements(d.reasons) r
+where d.upload_id = %(upload_id)s and d.verdict = any(%(rules)s) and r ->> 'rule' = d.verdict
+group by 1, 4, 5, 6
+order by 1, 4, 5, 6;
+
+-- take --
+-- Take up to %(limit)s rows that were asked about, after a row and not beyond what is left: their verdict is clear from now on.
+-- A row for which another answer left it out stays so. Returns row_number, amount_minor, the verdict it had.
+with asked as (
+    select d.id, d.verdict
+    from debtors d
+    where
+        d.upload_id = %(upload_id)s and d.verdict <> 'clear' and d.taken_at is null and d.reasons is not null
+        and exists (
+            select from jsonb_array_elements(d.reasons) r where r ->> 'rule' = any(%(taken)s::text[])
+        )
+        and not exists (
+            select from jsonb_array_elements(d.reasons) r where r ->> 'rule' = any(%(left_out)s::text[])
+        )
+    order by d.row_number
+    limit %(limit)s
+)
+update debtors d
+set
+    taken_at = %(screened_at)s,
+    verdict = case when asked.verdict = any(%(taken)s::text[]) then 'clear' else d.verdict end,
+    cause = case when asked.verdict = any(%(taken)s::text[]) then null else d.cause end,
+    reasons = case when asked.verdict = any(%(taken)s::text[]) then null else d.reasons end
+from asked
+where d.id = asked.id
+returning d.row_number, d.amount_minor, asked.verdict;
 
 -- names_staged --
 -- Row number, amount, name and e-mail address of every staged row; asked only while names or addresses are on the blacklist.
@@ -181,8 +287,16 @@ copy debtors ({columns}) from stdin with (format text, null e'\x01');
 
 -- rehearse --
 -- Remember the staged rows of a dry run.
-insert into rehearsed_rows (upload_id, iban_fingerprint, row_number, reference)
-select %(upload_id)s, iban_fingerprint, row_number, reference from staged_debtors order by iban_fingerprint;
+insert into rehearsed_rows (
+    upload_id, iban_fingerprint, row_number, reference, mandate_id, customer_id, amount_minor, verdict, reasons
+)
+select
+    %(upload_id)s, s.iban_fingerprint, s.row_number, s.reference, s.mandate_id, s.customer_id, s.amount_minor,
+    coalesce(told.verdict, 'clear'), told.reasons
+from staged_debtors s
+left join unnest(%(rows)s::integer[], %(verdicts)s::text[], %(reasons)s::jsonb[]) as told (row_number, verdict, reasons)
+    using (row_number)
+order by s.iban_fingerprint;
 
 -- forget_rehearsal --
 -- Forget the rows of a dry run that is over.
@@ -190,7 +304,8 @@ delete from rehearsed_rows where upload_id = %(upload_id)s;
 
 -- listed --
 -- One page for people, newest first. Filters that are null do not filter. Up to %(limit)s rows.
-select id, upload_id, row_number, iban, name, amount_minor, currency, reference, verdict, cause, created_at
+select id, upload_id, row_number, iban, name, amount_minor, currency, reference, verdict, cause, created_at,
+    reasons::text
 from debtors
 where
     (%(before)s::bigint is null or id < %(before)s)
@@ -204,7 +319,8 @@ limit %(limit)s;
 
 -- listed_by_number --
 -- One page of one upload, by row or by amount (%(sort)s), smallest or largest first. The columns and filters of `listed`.
-select id, upload_id, row_number, iban, name, amount_minor, currency, reference, verdict, cause, created_at
+select id, upload_id, row_number, iban, name, amount_minor, currency, reference, verdict, cause, created_at,
+    reasons::text
 from debtors
 cross join lateral (
     select
@@ -223,7 +339,8 @@ limit %(limit)s;
 
 -- listed_by_name --
 -- One page of one upload, by name. The columns and filters of `listed`.
-select id, upload_id, row_number, iban, name, amount_minor, currency, reference, verdict, cause, created_at
+select id, upload_id, row_number, iban, name, amount_minor, currency, reference, verdict, cause, created_at,
+    reasons::text
 from debtors
 where
     upload_id = %(upload_id)s
@@ -238,7 +355,7 @@ limit %(limit)s;
 -- one --
 -- One debtor. 0 or 1 row: the columns of `listed`, then the rest of what the file said.
 select
-    id, upload_id, row_number, iban, name, amount_minor, currency, reference, verdict, cause, created_at,
+    id, upload_id, row_number, iban, name, amount_minor, currency, reference, verdict, cause, created_at, reasons::text,
     first_name, last_name, bic, mandate_id, mandate_signed_on, customer_id, email, phone, street, house_number, postcode,
     city, province, country, description, born_on, national_id, extra
 from debtors
@@ -247,7 +364,7 @@ where id = %(id)s;
 -- left_out --
 -- The next rows of an upload that screening left out, with everything the file said of them. Up to %(limit)s rows.
 select
-    row_number, verdict, cause, iban, name, amount_minor, currency, first_name, last_name, bic, mandate_id,
+    row_number, verdict, cause, reasons::text, iban, name, amount_minor, currency, first_name, last_name, bic, mandate_id,
     mandate_signed_on, reference, customer_id, email, phone, street, house_number, postcode, city, province, country,
     description, born_on, national_id, extra
 from debtors

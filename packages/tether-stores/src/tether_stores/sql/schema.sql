@@ -43,6 +43,10 @@ create table uploads (
     withdrawn_at timestamptz,
     withdrawn_by text,
     withdrawn_because text,
+    -- What screening found that a person is asked about, by group; what was answered; and when all rows were screened.
+    repeats json not null default '[]',
+    screening_answers json not null default '{}',
+    screened_at timestamptz,
     constraint uploads_state_known check (
         state in ('received', 'examining', 'needs_answer', 'reading', 'completed', 'failed', 'withdrawn')
     ),
@@ -96,12 +100,16 @@ create table debtors (
     extra jsonb,
     verdict text not null default 'clear',
     cause text,
+    -- Everything a row is left out for; and where a person answered that it is to be collected, when it was screened.
+    reasons jsonb,
+    taken_at timestamptz,
     constraint debtors_amount_positive check (amount_minor > 0),
     constraint debtors_currency_form check (currency ~ '^[A-Z]{3}$'),
     constraint debtors_verdict_known check (
         verdict in (
-            'clear', 'duplicate_in_file', 'blacklisted', 'chargebacked_before', 'already_collected',
-            'recently_attempted', 'blacklisted_name', 'blacklisted_email'
+            'clear', 'duplicate_in_file', 'blacklisted', 'chargebacked_before', 'already_collected', 'waiting_elsewhere',
+            'recently_attempted', 'blacklisted_name', 'blacklisted_email', 'identity_unclear', 'collected_lately',
+            'reference_again'
         )
     ),
     constraint debtors_excluded_for_a_cause check ((verdict = 'clear') = (cause is null))
@@ -131,9 +139,33 @@ create table rehearsed_rows (
     upload_id bigint not null,
     iban_fingerprint bytea not null,
     row_number integer not null,
-    reference text
+    reference text,
+    mandate_id text,
+    customer_id text,
+    amount_minor bigint,
+    verdict text not null default 'clear',
+    reasons jsonb
 );
 create index rehearsed_rows_by_fingerprint on rehearsed_rows (upload_id, iban_fingerprint);
+
+-- What a person answered about the rows of a file, kept for files of the same layout until somebody forgets it.
+create table layout_answers (
+    id bigint generated always as identity primary key,
+    layout bytea not null,
+    subject text not null,
+    answer text not null,
+    -- How long ago the latest of the earlier debits was: the answer does not hold for debits that are more recent.
+    days_min integer not null,
+    upload_id bigint not null,
+    answered_by text not null,
+    answered_at timestamptz not null,
+    forgotten_at timestamptz,
+    forgotten_by text,
+    constraint layout_answers_subject_known check (subject in ('collected_before', 'identity_unclear')),
+    constraint layout_answers_answer_known check (answer in ('take', 'leave_out')),
+    constraint layout_answers_forgotten_by_someone check ((forgotten_at is null) = (forgotten_by is null))
+);
+create unique index layout_answers_once on layout_answers (layout, subject) where forgotten_at is null;
 
 -- A run collects one due item from the debtors of an upload; tether_core.billing_run tells its life.
 create table billing_runs (

@@ -42,6 +42,16 @@ order by a.canary desc, a.send_at, a.id
 limit %(limit)s
 for update of a skip locked;
 
+-- lock_accounts --
+-- Hold n accounts until this transaction ends: of two claims of one account, the second waits for what the first has begun. They are
+-- locked in one order, so that no two claims wait for each other; 1 is the class of these locks. n rows.
+select pg_advisory_xact_lock(1, told.number)
+from (
+    select distinct hashtext(encode(fingerprint, 'hex')) as number
+    from unnest(%(fingerprints)s::bytea[]) as accounts (fingerprint)
+    order by 1
+) told;
+
 -- locked --
 -- Lock n debits. 0 to n rows, in the order of their ids; the columns of `ready`.
 select

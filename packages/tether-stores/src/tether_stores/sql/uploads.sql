@@ -28,7 +28,7 @@ select id from uploads where content_key = %(content_key)s and dry_run = %(dry_r
 -- Lock the upload that has been due longest; those another worker is just taking are passed over. 0 or 1 row.
 select
     id, object_key, filename, size_bytes, sha256, state, created_at, answers::text, dry_run, plan::text,
-    position::text, rows_read, notes::text, claims
+    position::text, rows_read, notes::text, claims, screened_at, screening_answers::text
 from uploads
 where due_at <= %(now)s
 order by due_at, id
@@ -75,6 +75,71 @@ returning id;
 -- The counts by verdict and by problem so far. One row.
 select verdict_counts::text, problem_counts::text from uploads where id = %(id)s;
 
+-- recount --
+-- Move rows between the counts after all were screened, inside the transaction that changes their verdicts. Returns the id, or no
+-- row when the lease is lost.
+update uploads
+set
+    stored = stored + %(stored)s, excluded = excluded - %(stored)s, amount_minor = amount_minor + %(amount_minor)s,
+    verdict_counts = %(verdict_counts)s::json, updated_at = %(now)s
+where id = %(id)s and lease = %(lease)s
+returning id;
+
+-- screened --
+-- Write what is known once all rows are screened: the plan with questions and decisions, the groups asked about, notes. With a
+-- state that waits for a person, the lease ends. Returns the id, or no row when the lease is lost.
+update uploads
+set
+    state = %(state)s, plan = %(plan)s::json, repeats = %(repeats)s::json, notes = %(notes)s::json,
+    screened_at = coalesce(screened_at, %(now)s), screening_answers = %(answers)s::json, updated_at = %(now)s,
+    due_at = case when %(waits)s then null else due_at end,
+    lease = case when %(waits)s then null else lease end,
+    claims = case when %(waits)s then 0 else claims end
+where id = %(id)s and lease = %(lease)s
+returning id;
+
+-- decide --
+-- Write what a person answered about the rows of an upload, which is due again then. Returns the id, or no row when it is not in the
+-- state it was.
+update uploads
+set state = %(after)s, screening_answers = %(answers)s::json, due_at = %(now)s, updated_at = %(now)s
+where id = %(id)s and state = %(before)s and screened_at is not null
+returning id;
+
+-- remember --
+-- Keep an answer for files of a layout, in place of the one that was kept.
+with before as (
+    update layout_answers
+    set forgotten_at = %(now)s, forgotten_by = %(by)s
+    where layout = %(layout)s and subject = %(subject)s and forgotten_at is null
+    returning 1
+)
+insert into layout_answers (layout, subject, answer, days_min, upload_id, answered_by, answered_at)
+select %(layout)s, %(subject)s, %(answer)s, %(days_min)s, %(upload_id)s, %(by)s, %(now)s
+from (select count(*) from before) done;
+
+-- remembered --
+-- The answers kept for a layout. 0 to n rows.
+select subject, answer, days_min, answered_by, answered_at
+from layout_answers
+where layout = %(layout)s and forgotten_at is null
+order by id;
+
+-- layout_answers --
+-- Kept answers for people, newest first. Up to %(limit)s rows.
+select id, subject, answer, days_min, upload_id, answered_by, answered_at
+from layout_answers
+where forgotten_at is null
+order by id desc
+limit %(limit)s;
+
+-- forget --
+-- Keep an answer no longer. Returns the id, or no row when it was not kept.
+update layout_answers
+set forgotten_at = %(now)s, forgotten_by = %(by)s
+where id = %(id)s and forgotten_at is null
+returning id;
+
 -- end --
 -- Write that the upload is completed or failed; its lease ends. Returns the id, or no row when the lease is lost.
 update uploads
@@ -120,12 +185,12 @@ order by id desc
 limit %(limit)s;
 
 -- one --
--- One upload: the columns of `listed`, then object_key, answers, plan, notes. 0 or 1 row.
+-- One upload: the columns of `listed`, then object_key, answers, plan, notes, screened_at, repeats, screening_answers. 0 or 1 row.
 select
     id, filename, size_bytes, encode(sha256, 'hex'), state, dry_run, added_by, created_at, started_at, finished_at,
     bytes_read, rows_read, stored, excluded, refused, skipped, warnings, amount_minor, verdict_counts::text,
     problem_counts::text, failure_code, failure,
-    object_key, answers::text, plan::text, notes::text
+    object_key, answers::text, plan::text, notes::text, screened_at, repeats::text, screening_answers::text
 from uploads
 where id = %(id)s;
 
