@@ -4,18 +4,20 @@ The promise, against a gateway that does its worst: nobody is ever debited twice
 A model of the gateway takes calls, drops them, takes them late, takes them and says nothing, says that it does not know,
 hides what it took for a while, answers late and twice, and turns us away; with and without a check of its own for
 equal ids. Workers die between any two steps. Runs are planned again and again over the same debtors. The books go back to an
-older copy of themselves, while calls of the lost history are still under way. All decisions
-are the real ones: eligibility, sending, billing. Only one thing is assumed of the gateway, and it is the one that
-`tether_core.sending` names: what it takes, it takes, and shows, within the settling time.
+older copy of themselves, while calls of the lost history are still under way. Terminals, logins, addresses and passwords change,
+and may be gone for good. The clocks of Postgres and of the machines are set forward and back, noticed or not; machines stand still,
+are put back to an earlier state, and boot. All decisions are the real ones: eligibility, sending, billing. Only one thing is
+assumed of the gateway, and it is the one that `tether_core.sending` names: what it takes, it takes, and shows, within lease and
+grace period, by true time.
 
-`TETHER_HISTORIES=100000` makes it the long form, of some four minutes.
+`TETHER_HISTORIES=100000` makes it the long form, of some minutes on one core (`-n 0`).
 """
 
 import os
 import random
 from collections import Counter
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from collections.abc import Callable
+from datetime import datetime, timedelta
 
 import msgspec
 import pytest
@@ -25,11 +27,12 @@ from tether_core.eligibility import Candidate, Terms, Totals
 from tether_core.emp.answers import GatewayAnswer, read_answer
 from tether_core.emp.notification import FORM, Notification, decode
 from tether_core.errors import CredentialsRejected, GatewaySilent, NotSubmitted
+from tether_core.gateway_identity import EVERY
 from tether_core.not_found import Inquiry
 from tether_core.sending import Rules, Send
+from tether_sandbox.histories import Clocks, Machine, Places
 
 HISTORIES = int(os.environ.get("TETHER_HISTORIES", "6000"))  # of some hundred steps each
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 RULES = Rules(lease_s=75, settle_s=900, sends_max=4)
 TERMS = Terms(tries_max=10, recent_days=0)
 TIMEOUT_S = 30.0
@@ -47,6 +50,7 @@ class Taken(msgspec.Struct):
 
     transaction_id: str
     unique_id: str
+    place: str
     status: str
     visible_at: float
     code: str | None = None
@@ -63,7 +67,8 @@ class World:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
         self.seed = seed
-        self.now_s = 0.0
+        self.clocks = Clocks(self.chance)
+        self.places = Places(self.chance)
         self.later: list[tuple[float, int, object]] = []
         self.order = 0
         self.books: dict[int, Send] = {}
@@ -71,9 +76,12 @@ class World:
         self.ledger: list[Taken] = []
         self.healthy = False
         self.ids: dict[str, int] = {}  # of every attempt there ever was -> debtor
-        self.copy: tuple[dict[int, Send], dict[int, tuple[int, int, int | None]]] | None = None
+        self.copy: tuple[dict[int, Send], dict[int, tuple[int, int, int | None]], frozenset[str]] | None = (
+            None
+        )
         self.back_at: datetime | None = None
         self.losses = 0
+        self.causes = Counter[str]()
         self.loses = self.chance.random() < 0.4
         self.cruel = self.chance.random() < 0.7  # takes a second debit under an id that it has
         self.badness = self.chance.choice((0.1, 0.3, 0.6))
@@ -82,7 +90,13 @@ class World:
 
     @property
     def now(self) -> datetime:
-        return NOON + timedelta(seconds=self.now_s)
+        """By Postgres, as all workers tell the time."""
+        return self.clocks.now
+
+    @property
+    def now_s(self) -> float:
+        """The true time."""
+        return self.clocks.true_s
 
     def at(self, moment_s: float, do: object) -> None:
         self.order += 1
@@ -95,27 +109,31 @@ class World:
             if moment_s > end_s:
                 break
             self.later.remove((moment_s, order, do))
-            self.now_s = max(self.now_s, moment_s)
+            self.clocks.true_s = max(self.now_s, moment_s)
             do()  # type: ignore[operator]
             self.check()
-        self.now_s = end_s
+        self.clocks.true_s = end_s
 
     def goes_wrong(self) -> bool:
         return not self.healthy and self.chance.random() < self.badness
 
     # --- the gateway
 
-    def take(self, transaction_id: str, *, status: str, hidden_until_s: float = 0.0) -> Taken | None:
-        if any(one.transaction_id == transaction_id for one in self.ledger) and not self.cruel:
+    def take(
+        self, transaction_id: str, *, place: str, status: str, hidden_until_s: float = 0.0
+    ) -> Taken | None:
+        if not self.cruel and any(
+            (one.transaction_id, one.place) == (transaction_id, place) for one in self.ledger
+        ):
             return None
         unique_id = f"u{len(self.ledger)}"
-        one = Taken(transaction_id, unique_id, status, max(hidden_until_s, self.now_s))
+        one = Taken(transaction_id, unique_id, place, status, max(hidden_until_s, self.now_s))
         self.ledger.append(one)
         return one
 
-    def sale(self, transaction_id: str, *, shown_by_s: float) -> GatewayAnswer:
+    def sale(self, transaction_id: str, *, place: str, shown_by_s: float) -> GatewayAnswer:
         """What the gateway does with a call that has arrived, and what it says."""
-        fate = "take"
+        fate = "take" if self.places.password_fits else "turn away"
         if self.goes_wrong():
             fate = self.chance.choice(
                 (
@@ -142,7 +160,7 @@ class World:
             fate, self.chance.choice(("pending_async", "approved"))
         )
         hidden_until_s = self.chance.uniform(self.now_s, shown_by_s) if fate == "hide" else 0.0
-        one = self.take(transaction_id, status=status, hidden_until_s=hidden_until_s)
+        one = self.take(transaction_id, place=place, status=status, hidden_until_s=hidden_until_s)
         if one is None:
             return answer("error", code="450")
         if fate == "later no":
@@ -163,7 +181,11 @@ class World:
         if one.status == "pending_async" or status == "chargebacked":
             one.status = status
 
-    def reconcile(self, transaction_id: str, *, named: bool) -> GatewayAnswer | GatewaySilent | None:
+    def reconcile(
+        self, transaction_id: str, *, place: str, named: bool
+    ) -> GatewayAnswer | GatewaySilent | None:
+        if not self.places.password_fits:
+            return CredentialsRejected(why="http 401")
         if self.goes_wrong():
             wrong = self.chance.choice(("silent", "100", "110", "other", "forgets"))
             if wrong == "forgets" and named:
@@ -176,7 +198,7 @@ class World:
         found = [
             one
             for one in self.ledger
-            if one.transaction_id == transaction_id and one.visible_at <= self.now_s
+            if (one.transaction_id, one.place) == (transaction_id, place) and one.visible_at <= self.now_s
         ]
         return self.told(self.chance.choice(found)) if found else None
 
@@ -242,11 +264,12 @@ class World:
         if not eligibility.judge(facts, terms=TERMS).billable:
             self.books[row] = sending.withhold(self.books[row], because="judged").send
             return
-        self.books[row] = sending.claim(self.books[row], now=self.now, identity="a1", rules=RULES)
-        self.call(row, number=self.books[row].sends)
+        place = self.places.current
+        self.books[row] = sending.claim(self.books[row], now=self.now, identity=place, rules=RULES)
+        self.call(row, number=self.books[row].sends, place=place)
 
-    def call(self, row: int, *, number: int) -> None:
-        # Everything the gateway may yet do with this call, it does before the settling time is over.
+    def call(self, row: int, *, number: int, place: str) -> None:
+        # Everything the gateway may yet do with this call, it does before the grace period is over, by true time.
         end_s = self.now_s + RULES.lease_s + RULES.settle_s - 1
         if self.goes_wrong() and self.chance.random() < 0.3:
             return  # the worker dies before the call
@@ -279,7 +302,7 @@ class World:
         arrived_s = self.chance.uniform(begun_s, end_s) if slow else begun_s + self.chance.uniform(0, 2)
 
         def arrive() -> None:
-            told = self.sale(transaction_id, shown_by_s=end_s)
+            told = self.sale(transaction_id, place=place, shown_by_s=end_s)
             if self.goes_wrong() and self.now_s < silent_s:
                 # The connection dies in the response, or a proxy answers in the gateway's place.
                 lost = (
@@ -299,19 +322,20 @@ class World:
 
     def remember(self) -> None:
         """Somebody takes a copy of the database."""
-        self.copy = (dict(self.books), dict(self.items))
+        self.copy = (dict(self.books), dict(self.items), self.places.recent)
 
     def go_back(self) -> None:
         """The copy is put back, and everything in it that is unfinished is inquired first."""
         if self.copy is None or not self.loses:
             return
-        books, items = self.copy
+        books, items, recent = self.copy
         for debtor in range(len(IBANS)):
             known = max((number for of, number, _ in items.values() if of == debtor), default=0)
             made = max((number for of, number, _ in self.items.values() if of == debtor), default=0)
             lost = sum(of == debtor for of in self.ids.values()) - known
             if max(made - known, lost) > sending.LATER_TRIES:
                 return  # more tries than are looked for
+        self.places.restore(recent)
         self.back_at = self.now
         self.losses += 1
         self.books = {row: sending.lose_history(send, at=self.now).send for row, send in books.items()}
@@ -332,7 +356,11 @@ class World:
         later_ids = sending.later_ids(
             debtor, due_item="once", number=number, amount_minor=1000, currency="EUR", iban_fingerprint=b""
         )
-        return any(self.reconcile(one, named=False) is not None for one in later_ids)
+        return any(
+            self.reconcile(one, place=place, named=False) is not None
+            for one in later_ids
+            for place in self.places.to_ask((EVERY,))
+        )
 
     def record(
         self, row: int, told: GatewayAnswer | GatewaySilent, *, number: int, transaction_id: str
@@ -341,10 +369,18 @@ class World:
             return
         self.books[row] = sending.record(self.books[row], told, number=number, now=self.now, rules=RULES).send
 
+    def hurry(self) -> None:
+        """Clocks are set while calls are under way, and everybody makes haste to act by them."""
+        for step in (self.send, self.clocks.set_postgres, self.lapse, self.ask, self.ask, self.send):
+            step()
+            self.check()
+            self.advance(self.chance.choice((0.1, 1, 30, 900)))
+
     def lapse(self) -> None:
         for row, send in self.books.items():
-            if send.leased_until is not None and send.leased_until <= self.now:
-                self.books[row] = sending.lapse(send, now=self.now).send
+            latest = self.now + timedelta(seconds=2 * RULES.lease_s)
+            if send.leased_until is not None and not self.now < send.leased_until <= latest:
+                self.books[row] = sending.lapse(send, now=self.now, rules=RULES).send
 
     # --- us: asking and hearing
 
@@ -353,12 +389,30 @@ class World:
             # What the gateway names but does not know yet is asked about as well.
             if send.attempt.state != "unknown" or send.step in {"ready", "sending"}:
                 continue
-            told = self.reconcile(send.attempt.transaction_id, named=send.attempt.unique_id is not None)
-            # Others go on meanwhile: the answer may come when the debit has become ready, or is being sent again.
-            took_s = self.chance.uniform(0, 1_200) if self.goes_wrong() else 0.0
-            self.at(
-                self.now_s + took_s, partial(self.settle, row, told, self.now, send.attempt.transaction_id)
-            )
+            self.inquire(row, send, self.chance.choice(self.clocks.machines))
+
+    def inquire(self, row: int, send: Send, machine: Machine) -> None:
+        """Ask about a debit wherever it was submitted, as `tether_worker.asking.inquire` does."""
+        transaction_id, named = send.attempt.transaction_id, send.attempt.unique_id is not None
+        absent: set[str] = set()
+        told: GatewayAnswer | GatewaySilent | None = None
+        for place in self.places.to_ask(send.submitted_to):
+            told = self.reconcile(transaction_id, place=place, named=named)
+            if told is not None:
+                break
+            absent.add(place)
+        asked_at, asked_s, boot = self.now, self.clocks.boot_s(machine), machine.name
+        # Others go on meanwhile: the answer may come when the debit has become ready, or is being sent again.
+        took_s = self.chance.uniform(0, 1_200) if self.goes_wrong() else 0.0
+
+        def answered() -> None:
+            if machine not in self.clocks.machines:
+                return  # it was booted meanwhile
+            assert machine.name == boot
+            inquiry = self.places.inquiry(self.clocks, machine, not_found_at=absent, asked_s=asked_s)
+            self.settle(row, told, asked_at, transaction_id, inquiry)
+
+        self.at(self.now_s + took_s, answered)
 
     def settle(
         self,
@@ -366,6 +420,7 @@ class World:
         told: GatewayAnswer | GatewaySilent | None,
         asked_at: datetime,
         transaction_id: str,
+        inquiry: Inquiry,
     ) -> None:
         if isinstance(told, GatewaySilent) or not self.is_of(row, transaction_id):
             return
@@ -373,12 +428,10 @@ class World:
             return
         if told is not None and told.unique_id is not None and self.chance.random() < 0.5:
             self.hear(row, told)  # by way of the inbox
-        else:
-            asked_s = (asked_at - NOON).total_seconds()
-            inquiry = Inquiry(frozenset({"a1"}), frozenset({"a1"}), "boot", asked_s, self.now_s)
-            self.books[row] = sending.resolve(
-                self.books[row], told, asked_at=asked_at, inquiry=inquiry, rules=RULES
-            ).send
+            return
+        after = sending.resolve(self.books[row], told, asked_at=asked_at, inquiry=inquiry, rules=RULES)
+        self.causes[after.cause] += 1
+        self.books[row] = after.send
 
     def hear(self, row: int, told: GatewayAnswer) -> None:
         send = self.books[row]
@@ -408,14 +461,17 @@ class World:
         standing = Counter(self.ids[one.transaction_id] for one in self.ledger if one.debits)
         assert all(count <= 1 for count in standing.values()), f"history {self.seed}: debited twice"
 
-    def check_end(self) -> None:
+    def needs_a_person(self, row: int) -> bool:
+        """Whether the gateway has a try at the same due item that nobody here knows of any more."""
         known = {send.attempt.transaction_id for send in self.books.values()}
-        # Debtors of whom the gateway has a try that nobody here knows of any more: a person has to look.
-        for_a_person = {
-            self.ids[one.transaction_id] for one in self.ledger if one.transaction_id not in known
-        }
+        debtor = self.items[row][0]
+        return any(
+            one.transaction_id not in known and self.ids[one.transaction_id] == debtor for one in self.ledger
+        )
+
+    def check_end(self) -> None:
         for row, send in self.books.items():
-            if send.step == "unknown" and self.items[row][0] in for_a_person:
+            if send.step == "unknown" and self.needs_a_person(row):
                 continue
             assert send.step == "ended", f"history {self.seed}: attempt {row} is {send.step}"
             mine = [one for one in self.ledger if one.transaction_id == send.attempt.transaction_id]
@@ -443,31 +499,74 @@ def notification(told: GatewayAnswer) -> Notification:
     return decode(body.encode(), content_type=FORM)
 
 
-def live(seed: int) -> World:
-    """One history: a time of trouble, then a quiet one in which everything must come to its end."""
-    world = World(seed)
-    actions = (
+def of_money(world: World) -> list[Callable[[], None]]:
+    """What workers, people, banks and the gateway do."""
+    return (
         [world.plan] * 2 + [world.send] * 5 + [world.lapse] * 2 + [world.ask] * 4 + [world.notify] * 2
         + [world.give_back, world.try_again] + [world.remember, world.go_back]
     )  # fmt: skip
+
+
+def of_clocks(world: World) -> list[Callable[[], None]]:
+    """What happens to clocks; not in each history, for what one does would hide what the other does."""
+    clocks, chosen = world.clocks, list[Callable[[], None]]()
+    if world.chance.random() < 0.6:
+        chosen += [clocks.set_postgres, clocks.set_machine, clocks.restart_process, *[world.hurry] * 3]
+    if world.chance.random() < 0.4:
+        chosen += [clocks.stop_machine, clocks.boot_machine]
+    return chosen
+
+
+def of_places(world: World) -> list[Callable[[], None]]:
+    """What happens to the configuration; not in each history."""
+    places, chosen = world.places, list[Callable[[], None]]()
+    if world.chance.random() < 0.6:
+        chosen += [places.change, places.change, places.forget_others]
+    if world.chance.random() < 0.3:
+        chosen += [places.change_password]
+    return chosen
+
+
+def live(seed: int) -> World:
+    """One history: a time of trouble, then quiet ones in which everything must come to its end."""
+    world = World(seed)
+    places = world.places
+    actions = [*of_money(world), *of_clocks(world), *of_places(world)]
+    # Where little time passes, much happens while a call is under way.
+    tempo = world.chance.choice(((0.1, 1, 5, 30, 90, 400, 1_100), (0.1, 1, 5, 30, 90, 900)))
     world.plan()
     for _ in range(world.chance.randrange(20, 90)):
         world.chance.choice(actions)()
         world.check()
-        world.advance(world.chance.choice((0.1, 1, 5, 30, 90, 400, 1_100)))
+        world.advance(world.chance.choice(tempo))
     world.healthy = True
-    for _ in range(40):
-        world.advance(600)
-        for step in (world.lapse, world.ask, world.send, world.send):
-            step()
-            world.check()
-            world.advance(5)
+    if not places.password_fits:
+        places.change_password()
+    if world.chance.random() < 0.3:
+        # What is gone stays away: everything ends but what nobody can be asked about.
+        quiet(world)
+        for row, send in world.books.items():
+            if send.step != "ended" and not world.needs_a_person(row):
+                assert places.is_out_of_reach(send.submitted_to), f"history {seed}: attempt {row}"
+                world.causes["out of reach"] += 1
+    places.configure_all()
+    quiet(world)
     for one in world.ledger:
         for row, send in world.books.items():
             if send.attempt.transaction_id == one.transaction_id:
                 world.hear(row, world.told(one))
     world.check_end()
     return world
+
+
+def quiet(world: World) -> None:
+    """Nothing goes wrong any more, for some hours."""
+    for _ in range(40):
+        world.advance(600)
+        for step in (world.lapse, world.ask, world.send, world.send):
+            step()
+            world.check()
+            world.advance(5)
 
 
 @pytest.mark.parametrize("start", range(0, HISTORIES, 1_000))
@@ -481,7 +580,12 @@ def test_nobody_is_debited_twice_and_every_attempt_ends(start: int) -> None:
             seen[send.attempt.state] += 1
         seen["debits"] += len(world.ledger)
         seen["losses"] += world.losses
+        seen += world.causes
     # A model in which nothing happens would prove nothing.
-    assert min(seen["sends 1"], seen["sends 2"], seen["chargebacked"], 10 * seen["error"]) > 100, seen
+    assert min(seen["sends 1"], seen["sends 2"], seen["chargebacked"], 30 * seen["error"]) > 100, seen
     assert seen["debits"] > 1_500
     assert seen["losses"] > 200
+    assert (
+        min(seen["not_there"], seen["too_early"], seen["not_found_elsewhere"], 10 * seen["out of reach"])
+        > 200
+    )
