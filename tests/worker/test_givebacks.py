@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from tether_core import giveback
 from tether_core.billing import Policy
 from tether_core.differences import Difference
 from tether_core.emp import codes
@@ -24,7 +25,7 @@ from tether_stores.settings import Settings
 from tether_worker import givebacks as worker
 from tether_worker.asking import Asking, limited, parties_of
 from tether_worker.billing import CALLS_MAX, Billing, leave
-from tether_worker.gateway import sale
+from tether_worker.gateway import refund, sale
 from tether_worker.gateways import open_gateways
 from tether_worker.givebacks import ask_back, asking_back, give_back, giving_back, lapse_givebacks
 from tether_worker.webhooks import Booking, book
@@ -244,7 +245,7 @@ async def _adopted(world: World, name: str, *, amount_minor: int, days_ago: int)
     )
 
 
-async def test_an_order_that_never_arrived_is_sent_again_after_the_settling_time(world: World) -> None:
+async def test_an_order_that_never_arrived_is_sent_again_after_the_grace_period(world: World) -> None:
     """A refund that was lost on its way would never reach the debtor."""
     await world.debit("gb-dropped")
     own_id = await world.order(1)
@@ -511,3 +512,59 @@ async def test_no_refund_while_states_differ(world: World) -> None:
     assert await world.states() == ("approved", "error")
     assert "state_differs" in await world.column("withheld")
     assert world.refunds(own_id) == 0
+
+
+async def test_not_found_counts_only_where_a_refund_was_submitted(world: World) -> None:
+    """After a change of the terminal the new one knows nothing of the old one's refunds: submitted again, we pay twice."""
+    attempt_id = await world.debit("gb-rotated")
+    own_id = await world.order(attempt_id)
+    await give_back(world.has)
+    row = await (await world.conn.execute("select submitted_to from givebacks")).fetchone()
+    opened = await world.has.gateways.get("default")
+    assert opened is not None
+    assert row == ([opened.identity.key],)
+    # As if the answer had been lost, and the terminal that took it were gone.
+    await world.conn.execute(
+        "update givebacks set state = 'unknown', payment_stage = 10, unique_id = null, ask_at = null,"
+        " submitted_to = array['0123456789abcdef'], transaction_id = %s, updated_at = %s",
+        [f"{own_id}-elsewhere", world.now - timedelta(hours=1)],
+    )
+    for _ in range(3):
+        assert await ask_back(world.asking, rules=RULES) == 1
+        again = await (
+            await world.conn.execute("select ask_at, unresolved_because, send_at from givebacks")
+        ).fetchone()
+        assert again is not None
+        assert again[1:] == ("not_found_elsewhere", None)
+        world.now = again[0]
+
+
+async def test_another_order_of_a_lost_history_keeps_this_one_back(world: World) -> None:
+    """The lost history had a refund refused and made a second, which the gateway paid: the first would pay once more."""
+    attempt_id = await world.debit("gb-lost")
+    async with world.has.pool.connection() as conn:
+        held = await givebacks.hold_debit(conn, attempt_id)
+    assert held is not None
+    opened = await world.has.gateways.get("default")
+    assert opened is not None
+    assert held.debit.unique_id is not None
+    await refund(
+        opened,
+        transaction_id=giveback.transaction_id("refund", held.debit, number=2),
+        reference_id=held.debit.unique_id,
+        amount_minor=held.debit.amount_minor,
+        currency="EUR",
+        usage="Sorry",
+    )
+    await world.order(attempt_id)
+    await world.conn.execute(
+        "update givebacks set state = 'unknown', payment_stage = 10, send_at = null, submitted_to = array['*'],"
+        " sent_at = %s, sends = 1, updated_at = %s",
+        [world.now - timedelta(hours=1), world.now - timedelta(hours=1)],
+    )
+    for _ in range(6):
+        await ask_back(world.asking, rules=RULES)
+        row = await (await world.conn.execute("select ask_at, state, send_at from givebacks")).fetchone()
+        assert row is not None
+        assert row[1:] == ("unknown", None)
+        world.now = row[0]

@@ -75,6 +75,7 @@ __all__ = [
     "hear",
     "judge",
     "lapse",
+    "later_ids",
     "lose_history",
     "record",
     "resolve",
@@ -200,6 +201,30 @@ def transaction_id(kind: GivebackKind, debit: Attempt, *, number: int) -> str:
     """
     told = f"{debit.transaction_id} {kind} {number} {debit.amount_minor} {debit.currency}".encode()
     return f"tether-{kind}-{debit.id}-{number}-{blake2b(told, digest_size=5, person=b'giveback').hexdigest()}"
+
+
+def later_ids(kind: GivebackKind, debit: Attempt, *, number: int) -> tuple[str, ...]:
+    """
+    The ids that other orders about a debit have, should a lost history have made any.
+
+    Such a history may have seen an order refused and made another one, or one of the other kind, which the gateway took. "Not
+    found" for the one that is known then says nothing about the debit's money.
+
+    Args:
+        kind: Of the order that is known.
+        debit: Which.
+        number: Of the order that is known.
+
+    Returns:
+        The ids of orders of either kind, with its number and the next `tether_core.sending.LATER_TRIES`, without its own.
+    """
+    kinds: tuple[GivebackKind, ...] = ("refund", "void")
+    ids = [
+        transaction_id(one, debit, number=number + further)
+        for further in range(sending.LATER_TRIES + 1)
+        for one in kinds
+    ]
+    return tuple(one for one in ids if one != transaction_id(kind, debit, number=number))
 
 
 def claim(

@@ -26,6 +26,7 @@ __all__ = [
     "listed",
     "locked",
     "named",
+    "numbers",
     "of_attempt",
     "ready",
     "sendable",
@@ -273,6 +274,11 @@ def _row(kind: GivebackKind, usage: str, *columns: object) -> Row:
     attempt = Attempt(*order[:7], error_code=order[7])  # type: ignore[arg-type, misc]
     send = read_send(attempt, order[8:])
     return Row(Giveback(kind, Attempt(*debit), send, debited_at), usage)  # type: ignore[arg-type]
+
+
+async def numbers(conn: Connection, ids: Sequence[int]) -> dict[int, int]:
+    """Which order about its debit each of n orders is, from 1."""
+    return dict(await (await conn.execute(_SQL["numbers"], {"ids": list(ids)})).fetchall())
 
 
 async def write(conn: Connection, orders: Sequence[Written], *, now: datetime) -> None:

@@ -161,9 +161,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         _env(
             "TETHER_SETTLE",
-            "Seconds after a call without an answer before the gateway's word that it has no such payment is believed; "
-            "longer than any proxy between us holds a request, and than the 5 minutes in which the gateway takes an "
-            "equal debit for a duplicate.",
+            "The not-found grace period: seconds for which a call may be under way after its lease (`EMP_TIMEOUT` and 45 s). "
+            'The gateway\'s "not found" is believed when two answers lie both together apart; longer than any proxy between '
+            "us holds a request, and than the 5 minutes in which the gateway takes an equal debit for a duplicate.",
         ),
     ] = 900.0
     secrets_key: Annotated[

@@ -2,7 +2,7 @@
 `tether-worker accounts`: the gateway accounts beside the one of the environment.
 
     tether-worker accounts new-key                      a key for TETHER_SECRETS_KEY
-    tether-worker accounts list                         names and limits, nothing secret
+    tether-worker accounts list                         names and limits, nothing secret: four digits for login and terminal
     tether-worker accounts put < second.json            make one, or replace all of it
     tether-worker accounts disable second               send nothing more with it
     tether-worker accounts enable second
@@ -19,7 +19,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 from tether_core.errors import InvalidRequest
-from tether_stores import gateway_accounts
+from tether_stores import gateway_accounts, gateway_identities
 from tether_stores.clock import moment
 from tether_stores.gateway_accounts import GatewayAccount
 from tether_stores.postgres import connection, open_pool
@@ -73,7 +73,7 @@ def _list(_args: argparse.Namespace, settings: Settings) -> int:
         table.add_row(
             one.name,
             one.api_url,
-            str(len(one.terminal_tokens)),
+            "\n".join(place.name.partition(", ")[2] for place in gateway_identities.configured(one)),
             f"{one.billing_per_s or settings.emp_rate_limit:g}",
             "-" if one.debit_max_minor is None else str(one.debit_max_minor),
             day,

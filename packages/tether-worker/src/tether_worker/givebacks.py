@@ -43,6 +43,7 @@ from tether_stores.telemetry import logger
 from tether_worker import gateway, rounds
 from tether_worker.asking import Asking
 from tether_worker.billing import BEGIN_S, Billing, Leave, is_failure, leave, slow_down
+from tether_worker.lost_history import without_later_orders
 from tether_worker.rounds import Again, Reply, Round
 from tether_worker.upkeep import Duty
 from tether_worker.work import Work
@@ -370,10 +371,11 @@ async def ask_back(has: Asking, *, rules: Rules = _RULES, limit: int = _BATCH_MA
     asked = await rounds.ask(has, givebacks.ASKS, limit=limit)
     if not asked.replies:
         return 0
+    replies = await without_later_orders(has, asked.replies)
     try:
-        await _hear(has, asked, asked.replies, rules=rules)
+        await _hear(has, asked, replies, rules=rules)
     except psycopg.errors.UniqueViolation:
-        for reply in asked.replies:
+        for reply in replies:
             await _hear_alone(has, asked, reply, rules=rules)
     return len(asked.replies)
 

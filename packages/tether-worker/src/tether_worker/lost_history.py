@@ -1,5 +1,5 @@
 """
-Debits that a lost history may have submitted: they are inquired first.
+Debits, refunds and voids that a lost history may have submitted: they are inquired first.
 
 A database that went back (`tether_core.database_epoch`) may have forgotten that a debit was submitted, and even that it was
 made: made again, it has the same id.
@@ -9,19 +9,20 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from tether_core import sending
+from tether_core import giveback, sending
 from tether_core.errors import GatewaySilent, InvalidRequest
 from tether_core.events import Event
-from tether_stores import database_epoch, outbox, sends
+from tether_core.gateway_identity import EVERY
+from tether_stores import database_epoch, givebacks, outbox, sends
 from tether_stores.database_epoch import LatestTry
-from tether_stores.postgres import Connection, connection
+from tether_stores.postgres import Connection, connection, transaction
 from tether_stores.sends import Written
 from tether_stores.telemetry import logger
 
-from tether_worker.asking import Asking, payment
+from tether_worker.asking import Asking, inquire
 from tether_worker.rounds import Reply
 
-__all__ = ["inquire_attempts", "inquire_first", "without_later_tries"]
+__all__ = ["inquire_attempts", "inquire_first", "without_later_orders", "without_later_tries"]
 
 _log = logger("lost-history")
 
@@ -98,27 +99,68 @@ async def without_later_tries(has: Asking, replies: Sequence[Reply]) -> list[Rep
     ]
 
 
+async def without_later_orders(has: Asking, replies: Sequence[Reply]) -> list[Reply]:
+    """
+    Believe "not found" about a refund or void only where the gateway has no other order about the same debit, either.
+
+    Args:
+        has: What asking needs.
+        replies: What the gateway replied about orders.
+
+    Returns:
+        The replies; where another order exists, or nobody can tell, one that says nothing of the order.
+    """
+    lost = [reply.ask.id for reply in replies if _is_lost(reply)]
+    if not lost:
+        return list(replies)
+    async with transaction(has.pool) as conn:
+        rows = await givebacks.locked(conn, lost)
+        numbers = await givebacks.numbers(conn, lost)
+    checked: list[Reply] = []
+    for reply in replies:
+        row = rows.get(reply.ask.id)
+        if _is_lost(reply) and row is not None:
+            order = row.giveback
+            later = giveback.later_ids(order.kind, order.debit, number=numbers[reply.ask.id])
+            checked.append(await _without(has, reply, later))
+        else:
+            checked.append(reply)
+    return checked
+
+
+def _is_lost(reply: Reply) -> bool:
+    return reply.heard == "not_there" and EVERY in (reply.ask.submitted_to or ())
+
+
 async def _checked(has: Asking, reply: Reply, latest: LatestTry) -> Reply:
-    account = (await has.parties()).get(reply.ask.account)
-    if account is None:
-        return msgspec.structs.replace(reply, heard=None)
-    for transaction_id in sending.later_ids(
+    later = sending.later_ids(
         latest.debtor_id,
         due_item=latest.due_item,
         number=latest.number,
         amount_minor=latest.amount_minor,
         currency=latest.currency,
         iban_fingerprint=latest.iban_fingerprint,
-    ):
+    )
+    return await _without(has, reply, later)
+
+
+async def _without(has: Asking, reply: Reply, later_ids: Sequence[str]) -> Reply:
+    """The reply, where the gateway has nothing under some other ids either, wherever the account submits or did lately."""
+    parties = await has.parties()
+    for transaction_id in later_ids:
+        other = msgspec.structs.replace(reply.ask, transaction_id=transaction_id, submitted_to=(EVERY,))
         try:
-            answer = await payment(has, account, transaction_id=transaction_id)
+            found = await inquire(has, parties, other, recent=reply.configured)
         except (GatewaySilent, InvalidRequest):
             return msgspec.structs.replace(reply, heard=None)
-        if answer is not None:
+        if found.answer is not None:
             _log.error(
-                "the gateway has a later try of the lost history; the debit is not submitted, a person must look",
+                "the gateway has a later submission of the lost history; this one is not submitted, a person must look",
                 transaction_id=reply.ask.transaction_id,
                 later=transaction_id,
             )
             return reply.nothing
+        if not reply.configured <= found.not_found_at:
+            # Not everywhere could be asked: "not found" is not believed, and a person is shown why.
+            return msgspec.structs.replace(reply, not_found_at=frozenset())
     return reply

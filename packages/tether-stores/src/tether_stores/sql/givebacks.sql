@@ -94,6 +94,10 @@ where g.id = any(%(ids)s)
 order by g.id
 for update of g;
 
+-- numbers --
+-- The numbers of n orders about their debits. Returns id, number.
+select id, number from givebacks where id = any(%(ids)s);
+
 -- write --
 -- Write n orders as they were decided. Arrays of length n. One that becomes unknown is asked about from the beginning.
 update givebacks g
