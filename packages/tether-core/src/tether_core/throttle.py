@@ -6,8 +6,8 @@ throttle is a plain value beside the bucket of `tether_core.limits`: a part of t
 nothing is called. It follows what networks do against congestion (additive increase, multiplicative decrease):
 
 - a request for fewer requests halves the part, once a pause: calls that were under way when it began say the same again;
-- nothing is called for as long as the gateway asks, and at least for a wait that grows as the part shrinks; never for
-  longer than `pause_max_s`, whatever a header says;
+- nothing is called for as long as the gateway asks; where it names no time, for a wait that grows as the part shrinks;
+  never for longer than `pause_max_s`, whatever a header says;
 - afterwards the part grows by itself, evenly, so that from nothing it is whole again after `recover_s`.
 
 The part never falls below `part_min`, so a debit always comes to its turn. Times are seconds of one clock for all
@@ -38,7 +38,7 @@ class ThrottlePolicy(msgspec.Struct, frozen=True):
     Attributes:
         cut: What is left of the part after a request for fewer requests.
         part_min: The smallest part. At 50 calls a second it leaves nearly one.
-        pause_s: The shortest pause at the whole rate; it grows as the part shrinks, to 16 s at the smallest.
+        pause_s: The pause at the whole rate where the gateway names none; it grows as the part shrinks, to 16 s at the smallest.
         pause_max_s: The longest pause.
         recover_s: From nothing to the whole rate, in seconds. Ten minutes find a new rate with few refusals: each time
             the part has grown too far costs the calls that are under way then.
@@ -122,5 +122,5 @@ def lowered(
         until_s = max(throttle.until_s, now_s + min(asked_s, policy.pause_max_s))
         return Throttle(throttle.part, until_s)
     lower = max(now_part * policy.cut, policy.part_min)
-    pause_s = min(max(asked_s, policy.pause_s / lower), policy.pause_max_s)
+    pause_s = min(max(asked_s, policy.pause_s) if asked_s else policy.pause_s / lower, policy.pause_max_s)
     return Throttle(lower, now_s + pause_s)

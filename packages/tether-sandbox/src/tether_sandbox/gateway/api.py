@@ -416,7 +416,7 @@ class Gateway:
                 answer = Answer(b"<html><body><h1>Welcome to the new gateway<br>", content_type="text/html")
             case "429" | "500" | "502" | "503":
                 page = f"<html><body><h1>{answer.manner}</h1></body></html>".encode()
-                soon = self._soon() if answer.manner in {"429", "503"} else ()
+                soon = self._soon() if answer.manner == "429" else ()
                 answer = Answer(page, int(answer.manner), "text/html", soon)
             case "429 refusal":
                 answer = Answer(answer.body, 429, headers=self._soon())

@@ -91,7 +91,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         hidden_s: How long a hidden debit cannot be found.
         record_lag_s: How far records and lists lag behind notifications; 0 for not at all.
         rate_limit_per_s: More requests within a second are answered 429; 0 for no limit.
-        retry_after: How 429 and 503 name the time to wait: "seconds", as a "date", or "none".
+        retry_after: How 429 names the time to wait: "seconds", as a "date", or "none".
         retry_after_s: That time.
         relay_port: Where above 0, a relay listens there on 127.0.0.1 whose connections die as `Faults` says.
         repeats: Whether a second debit under the same transaction_id is taken ("debit", the crueller) or refused with

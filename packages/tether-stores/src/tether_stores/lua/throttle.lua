@@ -33,7 +33,7 @@ if now < ends and ends - now <= pause_max then
 else
   local now_part = math.min(1, part + math.max(0, now - ends) / recover)
   part = math.max(now_part * cut, part_min)
-  ends = now + math.min(math.max(asked, pause / part), pause_max)
+  ends = now + math.min(asked > 0 and math.max(asked, pause) or pause / part, pause_max)
 end
 local keep_ms = math.ceil((ends - now + recover) * 1000)
 redis.call('SET', KEYS[1], string.format('%.17g %.17g', part, ends), 'PX', keep_ms)
