@@ -126,6 +126,17 @@ def test_the_type_outranks_the_ids_when_its_id_is_there() -> None:
     assert _form(**both, notification_type=" WPF ").kind == "wpf"
 
 
+@pytest.mark.parametrize("content_type", [FORM, JSON])
+def test_a_byte_order_mark_hides_no_id(content_type: str) -> None:
+    """A genuine notification would be refused ten times, and lost, for three bytes that say nothing."""
+    plain = (
+        b'{"unique_id":"aaaa","signature":"ab"}' if content_type == JSON else b"unique_id=aaaa&signature=ab"
+    )
+    assert decode(b"\xef\xbb\xbf" + plain, content_type=content_type) == decode(
+        plain, content_type=content_type
+    )
+
+
 def test_a_type_that_no_table_knows_is_no_payment() -> None:
     """Payments name no type; a new product of the gateway would move a debit by a status that means something else."""
     assert _form(unique_id="aaaa", notification_type="wpf").kind == "other"

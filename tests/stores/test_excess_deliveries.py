@@ -119,6 +119,20 @@ async def test_conflicting_copies_are_kept_up_to_a_bound(conn: Connection) -> No
     assert await excess_deliveries.of(conn, 1) == 50 - CONFLICTS_PER_KEY_MAX
 
 
+async def test_large_copies_are_told_from_what_is_new(conn: Connection) -> None:
+    """Copies of 60 KB are compared by their keys before they are sent to Postgres; what is new among them must be inserted."""
+    pad = {"message": "x" * 60_000}
+    fields = {"unique_id": "u-1", "status": "approved"}
+    assert await _record(conn, _row(**fields)) == ["recorded"]
+    flood = [_row(**fields, **pad, n=str(n)) for n in range(30)]
+    outcomes = await _record(conn, *flood, _row(**fields), _row(unique_id="u-2", status="approved", **pad))
+    assert outcomes[-2:] == ["repeated", "recorded"]
+    assert (outcomes.count("conflicting"), outcomes.count("counted")) == (5, 25)
+    assert await _record(conn, *flood, flood[0]) == [
+        "repeated" if o == "conflicting" else o for o in outcomes[:30]
+    ] + ["repeated" if outcomes[0] == "conflicting" else outcomes[0]]
+
+
 async def test_identity_checks_are_bounded_for_the_account(conn: Connection) -> None:
     """They may be signed with the login, which is no secret, for any number of ids."""
     checks = [_row(reference_id=f"k{n}", status="approved") for n in range(IDENTITY_CHECKS_PER_DAY_MAX + 20)]

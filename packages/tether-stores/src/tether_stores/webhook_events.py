@@ -56,6 +56,8 @@ __all__ = [
 ]
 
 _SQL: Final = load("webhook_events")
+# Some hundred ordinary notifications have less; sending more than this takes longer than asking for the keys first.
+_LARGE_BYTES: Final = 1_048_576
 
 
 class Recording(msgspec.Struct, frozen=True):
@@ -318,6 +320,45 @@ async def record(
     Raises:
         StoreUnreachable: when a row was neither taken nor found, as where somebody deletes it at the same moment.
     """
+    # What is on record is not sent once more where that costs more than asking: copies of a flood are large.
+    is_large = sum(len(row.body) for row in rows) > _LARGE_BYTES
+    standing = await _on_record(conn, [row.key for row in rows]) if is_large else {}
+    fresh = await _insert(conn, [row for row in rows if row.key not in standing], source=source, now=now)
+    times = Counter(row.key for row in rows)
+    looked_up = [
+        key for key, count in times.items() if key not in standing and (count > 1 or key not in fresh)
+    ]
+    if looked_up:
+        standing |= await _on_record(conn, looked_up)
+    again = _Again()
+    outcomes: list[Delivery | None] = []
+    for row in rows:
+        found = standing.get(row.key)
+        if found is None:
+            if row.key in fresh:
+                outcomes.append("recorded")
+            elif row.report_class:
+                again.excess.append(row)
+                outcomes.append("counted")
+            else:
+                raise StoreUnreachable("postgres", why="a row neither new nor on record")
+        elif found.content != row.content and source == "webhook":
+            again.conflicts.append((row, found))
+            outcomes.append(None)
+        elif row.key in fresh:
+            fresh.discard(row.key)
+            outcomes.append("recorded")
+        else:
+            again.contradicted |= {found.id} if found.is_contradicted else set()
+            outcomes.append("repeated")
+    conflicting = iter(await _record_again(conn, again, now=now))
+    return [next(conflicting) if outcome is None else outcome for outcome in outcomes]
+
+
+async def _insert(conn: Connection, rows: Sequence[Recording], *, source: str, now: datetime) -> set[bytes]:
+    """Insert what is new and kept; gives the keys of that."""
+    if not rows:
+        return set()
     cursor = await conn.execute(
         _SQL["record"],
         {
@@ -337,31 +378,7 @@ async def record(
             "identity_checks_max": IDENTITY_CHECKS_PER_DAY_MAX,
         },
     )
-    fresh = {bytes(key) for _, key in await cursor.fetchall()}
-    times = Counter(row.key for row in rows)
-    looked_up = [key for key, count in times.items() if count > 1 or key not in fresh]
-    standing = await _on_record(conn, looked_up) if looked_up else {}
-    again = _Again()
-    outcomes: list[Delivery | None] = []
-    for row in rows:
-        found = standing.get(row.key)
-        if found is None:
-            if row.key in fresh:
-                outcomes.append("recorded")
-            else:
-                again.excess.append(row)
-                outcomes.append("counted")
-        elif found.content != row.content and source == "webhook":
-            again.conflicts.append((row, found))
-            outcomes.append(None)
-        elif row.key in fresh:
-            fresh.discard(row.key)
-            outcomes.append("recorded")
-        else:
-            again.contradicted |= {found.id} if found.is_contradicted else set()
-            outcomes.append("repeated")
-    conflicting = iter(await _record_again(conn, again, now=now))
-    return [next(conflicting) if outcome is None else outcome for outcome in outcomes]
+    return {bytes(key) for _, key in await cursor.fetchall()}
 
 
 class _OnRecord(msgspec.Struct, frozen=True):
@@ -417,7 +434,36 @@ async def _record_again(conn: Connection, again: _Again, *, now: datetime) -> li
 async def _record_conflicts(
     conn: Connection, conflicts: Sequence[tuple[Recording, _OnRecord]], *, now: datetime
 ) -> list[Delivery]:
-    rows = list({(row.key, row.content): (row, found) for row, found in conflicts}.values())
+    kept = await _conflicts_on_record(conn, [row.key for row, _ in conflicts])
+    counts = Counter(key for key, _ in kept)
+    rows = {
+        (row.key, row.content): (row, found)
+        for row, found in conflicts
+        if (row.key, row.content) not in kept and counts[row.key] < CONFLICTS_PER_KEY_MAX
+    }
+    fresh = set[tuple[bytes, bytes]]()
+    if rows:
+        fresh = await _insert_conflicts(conn, list(rows.values()), now=now)
+        if len(fresh) < len(rows):
+            # Somebody else has kept some of them in between.
+            kept |= await _conflicts_on_record(conn, [row.key for row, _ in rows.values()])
+    kept |= fresh
+    outcomes: list[Delivery] = []
+    for row, _ in conflicts:
+        one = (row.key, row.content)
+        outcomes.append("conflicting" if one in fresh else "repeated" if one in kept else "counted")
+        fresh.discard(one)
+    return outcomes
+
+
+async def _conflicts_on_record(conn: Connection, keys: Sequence[bytes]) -> set[tuple[bytes, bytes]]:
+    cursor = await conn.execute(_SQL["conflicts_on_record"], {"keys": list(set(keys))})
+    return {(bytes(key), bytes(content)) for key, content in await cursor.fetchall()}
+
+
+async def _insert_conflicts(
+    conn: Connection, rows: Sequence[tuple[Recording, _OnRecord]], *, now: datetime
+) -> set[tuple[bytes, bytes]]:
     cursor = await conn.execute(
         _SQL["record_conflicts"],
         {
@@ -436,20 +482,7 @@ async def _record_conflicts(
             "now": now,
         },
     )
-    fresh = {(bytes(key), bytes(content)) for key, content in await cursor.fetchall()}
-    kept = set[tuple[bytes, bytes]]()
-    if len(fresh) < len(conflicts):
-        cursor = await conn.execute(_SQL["conflicts_on_record"], {"keys": [row.key for row, _ in rows]})
-        kept = {(bytes(key), bytes(content)) for key, content in await cursor.fetchall()}
-    outcomes: list[Delivery] = []
-    for row, _ in conflicts:
-        one = (row.key, row.content)
-        if one in fresh:
-            fresh.discard(one)
-            outcomes.append("conflicting")
-        else:
-            outcomes.append("repeated" if one in kept else "counted")
-    return outcomes
+    return {(bytes(key), bytes(content)) for key, content in await cursor.fetchall()}
 
 
 async def claim(conn: Connection, *, now: datetime, limit: int, freeze_s: float) -> list[Claimed]:

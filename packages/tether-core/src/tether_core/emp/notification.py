@@ -32,6 +32,7 @@ Traceback (most recent call last):
 tether_core.errors.Unreadable: This notification cannot be read: it carries no id (unique_id, wpf_unique_id, ...
 """
 
+import codecs
 import re
 from html import escape
 from typing import Final, Literal
@@ -153,6 +154,8 @@ def decode(body: bytes, *, content_type: str) -> Notification:
     Raises:
         Unreadable: when the body is neither, or carries no id or no signature.
     """
+    # A byte order mark is no part of either form; some clients put one before everything they write.
+    body = body.removeprefix(codecs.BOM_UTF8)
     fields = _json_fields(body) if content_type == JSON else _form_fields(body)
     kind = _kind(fields)
     claimed_id = fields[_ID_FIELD[kind]].strip()
