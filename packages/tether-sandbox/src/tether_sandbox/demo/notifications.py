@@ -17,7 +17,7 @@ from tether_stores.webhook_events import Tally
 
 from tether_sandbox.conservation import Line, books, check
 from tether_sandbox.demo.stage import Stage
-from tether_sandbox.gateway import Delivered, Payment, Plan, deliver, plan
+from tether_sandbox.gateway import Delivered, Lives, Payment, Plan, deliver, plan
 from tether_sandbox.seed import seed
 from tether_sandbox.settings import PASSWORD
 
@@ -52,7 +52,8 @@ def act(stage: Stage, *, attempts: int, seed_number: int, faults: bool, console:
             stage.database_url, attempts=attempts, chance=random.Random(seed_number), now=datetime.now(UTC)
         )
     ]
-    planned = plan(payments, seed=seed_number, password=PASSWORD)
+    # The gateway's records know from the start how each payment ends.
+    planned = plan(payments, seed=seed_number, password=PASSWORD, lives=Lives(crossed=0.0))
     # What the worker asks about these payments is answered with how they truly end.
     stage.gateway.adopt(payments, planned=planned, taken_at=datetime.now(UTC))
     console.print(
