@@ -120,3 +120,13 @@ def test_an_identity_shows_no_secret_and_tells_terminals_apart() -> None:
     assert identity("HTTPS://GATE.example.net:443/ ", login=login, terminal=terminal) == one
     # A password in the address is none of its name.
     assert "s3cret" not in identity("https://me:s3cret@gate.example.net", login=login, terminal=terminal).name
+
+
+def test_a_machine_put_back_during_an_inquiry_waits_all_the_same() -> None:
+    """Its boot clock reads less at the end than at the beginning: the wait came out below nothing, and was over at once."""
+    inquiry = msgspec.structs.replace(HERE, asked_s=5_000.0, answered_s=300.0)
+    first = judge(("a1",), first_answers=(), inquiry=inquiry, grace_s=GRACE_S)
+    assert (first.word, first.wait_s) == ("waiting", GRACE_S)
+    for asked_s, word in ((301.0, "waiting"), (300.0 + GRACE_S, "believed")):
+        again = judge(("a1",), first_answers=first.first_answers, inquiry=_at(asked_s), grace_s=GRACE_S)
+        assert again.word == word

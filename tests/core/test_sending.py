@@ -298,6 +298,15 @@ def test_not_there_counts_after_the_settling_time_and_by_the_moment_of_the_quest
     assert resolve(second, None, asked_at=SETTLED, inquiry=AGAIN).cause == "too_early"
 
 
+def test_a_first_not_found_frees_nothing_whatever_the_clocks_read() -> None:
+    """A machine that was put back during its inquiry freed debits at once."""
+    back = msgspec.structs.replace(FIRST, asked_s=9_000.0, answered_s=31.0)
+    after = resolve(LOST, None, asked_at=SETTLED, inquiry=back)
+    assert (after.cause, after.send.step) == ("too_early", "unknown")
+    assert after.again_at is not None
+    assert after.again_at > SETTLED
+
+
 def test_a_debit_is_not_called_for_ever() -> None:
     """A debit that the gateway loses each time must come to an end that a person can see."""
     send, at = READY, NOON

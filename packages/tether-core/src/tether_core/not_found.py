@@ -144,8 +144,9 @@ def judge(
     mine = [one for one in first_answers if one.boot == inquiry.boot and _counts(one, inquiry)]
     if not mine:
         kept = (*others, FirstAnswer(inquiry.boot, inquiry.answered_s))[-_BOOTS_MAX:]
-        # From the beginning of the inquiry, as the caller counts: the next one may begin this long after it.
-        return Verdict("waiting", kept, grace_s + inquiry.answered_s - inquiry.asked_s)
+        # From the beginning of the inquiry, as the caller counts: the next one may begin this long after it. A machine
+        # that was put back meanwhile reads less at the end than at the beginning.
+        return Verdict("waiting", kept, grace_s + max(inquiry.answered_s - inquiry.asked_s, 0.0))
     waited_s = inquiry.asked_s - mine[0].at_s
     if waited_s < grace_s:
         return Verdict("waiting", (*others, mine[0]), grace_s - waited_s)

@@ -672,7 +672,7 @@ def _absent(send: Send, *, asked_at: datetime, inquiry: Inquiry, rules: Rules) -
     # A call that was claimed later than now by Postgres's clock: the clock was set back, and says nothing of this span.
     if send.sent_at is not None and send.sent_at <= asked_at:
         settled_at = max(settled_at, send.sent_at + timedelta(seconds=grace_s))
-    if asked_at < settled_at:
+    if verdict.word == "waiting" or asked_at < settled_at:
         first = verdict.first_answers or send.not_found
         return After(msgspec.structs.replace(send, not_found=first), "too_early", again_at=settled_at)
     if send.sends - send.uncounted < rules.sends_max:
