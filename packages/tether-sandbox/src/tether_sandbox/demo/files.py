@@ -73,6 +73,18 @@ def handed_in(stage: Stage, name: str, content: bytes) -> dict[str, Any]:
 
     told = until(ended, what=f"the end of {name}", timeout_s=30)
     assert told is not None
+    questions = [one["code"] for one in (told["plan"] or {}).get("questions", ())]
+    if told["upload"]["state"] == "needs_answer" and told["repeats"]:
+        # The examples share their debtors, so later files may hold debits of earlier ones; nobody shall pay twice.
+        decided = {"screening": dict.fromkeys(questions, "leave_out")}
+        stage.api.post(f"/api/uploads/{upload_id}/answers", json=decided).raise_for_status()
+
+        def settled() -> dict[str, Any] | None:
+            again: dict[str, Any] = stage.api.get(f"/api/uploads/{upload_id}").json()
+            return again if again["upload"]["state"] == "completed" else None
+
+        told = until(settled, what=f"{name} to be settled", timeout_s=30)
+        assert told is not None
     return told
 
 
