@@ -349,7 +349,7 @@ async def test_a_wrong_password_refutes_nothing(
     async with open_gateway(account) as gateway:
         world.parties["default"] = msgspec.structs.replace(world.parties["default"], gateway=gateway)
         await confirm(world.asking)
-    assert (await world.event())[:3] == ("confirming", "confirm", "question_refused")
+    assert (await world.event())[:3] == ("confirming", "confirm", "credentials_rejected")
 
 
 async def test_two_workers_ask_once(world: World, paid: Callable[..., Awaitable[str]]) -> None:

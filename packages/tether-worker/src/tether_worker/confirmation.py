@@ -30,7 +30,7 @@ from tether_core.billing import Confirmation
 from tether_core.emp import codes
 from tether_core.emp.answers import Chargeback, GatewayAnswer
 from tether_core.emp.notification import decode
-from tether_core.errors import GatewaySilent, InvalidRequest, Unreadable
+from tether_core.errors import CredentialsRejected, GatewaySilent, InvalidRequest, Unreadable
 from tether_core.inbox import next_attempt
 from tether_core.jobs import CONFIRM
 from tether_core.pulled import Pulled, from_answer
@@ -163,6 +163,9 @@ async def _inquire(rows: Sequence[ToConfirm], *, has: Asking, parties: Mapping[s
         return "no_such_account"
     try:
         return await _word(rows, has=has, party=party)
+    except CredentialsRejected as problem:
+        _log.error("inquiry rejected by the gateway", webhook_event_id=rows[0].id, why=str(problem))
+        return problem.code
     except GatewaySilent:
         return "gateway_silent"
     except InvalidRequest as problem:
