@@ -29,7 +29,9 @@ if upload["state"] != "completed":
     sys.exit(f"{file.name}: {upload['failure'] or upload['state']}; see GET /api/uploads/{upload['id']}")
 
 order = {"due_item": due_item, "usage": f"Contribution {due_item}"}
-run = api.post(f"/api/uploads/{upload['id']}/billing", json=order).raise_for_status().json()
+# The same order sent again, after a timeout or by hand, is answered with the run it made the first time.
+key = {"Idempotency-Key": f"{upload['id']}-{due_item}"}
+run = api.post(f"/api/uploads/{upload['id']}/billing", json=order, headers=key).raise_for_status().json()
 while run["state"] in {"planning", "canary", "running"}:
     time.sleep(0.5)
     told = api.get(f"/api/billing-runs/{run['id']}").raise_for_status().json()

@@ -51,7 +51,7 @@ HoldCode = Literal["dispute_unconfirmed", "return_unconfirmed", "gateway_refund"
 CONTRADICTIONS: Final = 2
 CONTRADICTIONS_APART_S: Final = HOLD_S
 # A confirmation takes seconds; where it takes longer, the gateway is away, and nothing is lost by looking less often.
-RETRY_AFTER: Final = timedelta(minutes=2)
+RETRY_AFTER: Final = timedelta(seconds=20)
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
