@@ -14,6 +14,9 @@ PAGE = Path(__file__).parent.parent / "docs" / "reference" / "spreadsheets.md"
 # Refusals that come after the kind of the file is known.
 _LATER = (
     ("no_rows", "a header and nothing below it"),
+    ("no_iban", "account numbers and bank codes from before SEPA, and no IBAN"),
+    ("quoted_lines", "every line stands in quotation marks as a whole"),
+    ("second_table", "a second table with other columns begins below the first one"),
     ("too_many_columns", "more than 500 columns"),
     ("too_many_sheets", "more than 20 visible sheets, and none was named"),
     ("line_too_long", "a line of text of more than a megabyte"),

@@ -412,9 +412,9 @@ def test_a_total_is_a_check_of_the_file() -> None:
     (_, _, wrong) = _read(["A B", DE, "1,00"], ["C D", WRONG, "2,00"], ["Total", "", "9,99"])
     assert isinstance(wrong, Skipped)
     assert wrong.note == "The file says 9.99, the rows above add up to 3.00."
-    (_, silent) = _read(["A B", DE, "1,00"], ["", "", "1,00"])
+    (_, _, silent) = _read(["A B", DE, "1,00"], ["C D", DE, "2,00"], ["", "", "3,00"])
     assert isinstance(silent, Skipped)
-    assert (silent.cause, silent.note) == ("total", "The file says 1.00, and so do the rows above.")
+    assert (silent.cause, silent.note) == ("total", "The file says 3.00, and so do the rows above.")
     (_, labelled) = _read(["A B", DE, "1,00"], ["Summe", "", "n/a"])
     assert labelled == Skipped(3, "total")
 

@@ -25,7 +25,7 @@ from tether_core.iban import EEA, validate
 from tether_core.spreadsheet.cells import Row
 from tether_core.spreadsheet.countries import country_code
 from tether_core.spreadsheet.decisions import EXTRA_FIELDS, Plan
-from tether_core.spreadsheet.names import MOJIBAKE
+from tether_core.spreadsheet.names import MOJIBAKE, PLACEHOLDERS
 from tether_core.spreadsheet.outcomes import Columns, Debtor, Rules
 from tether_core.spreadsheet.quick import (
     BIC,
@@ -110,7 +110,7 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `quick`, for the same
         whole = "\n".join(texts)
         if whole.count("\n") >= len(used) * len(rows) or not whole.replace("\n", "").isprintable():
             return None
-        if SHORTENED in whole or (not whole.isascii() and not all(map(_sound, texts))):
+        if "#" in whole or SHORTENED in whole or (not whole.isascii() and not all(map(_sound, texts))):
             return None
         # An apostrophe that begins a cell was put there by a spreadsheet program or by our own report.
         padded = f"\n{whole}\n"
@@ -141,7 +141,7 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `quick`, for the same
         )
         if not tidy:
             names = [" ".join(name.split()) for name in names]
-        if not all(map(PLAIN_NAME.fullmatch, names)):
+        if not all(map(PLAIN_NAME.fullmatch, names)) or not PLACEHOLDERS.isdisjoint(names):
             return None
         ibans = list(map(_iban, columns[iban_at]))
         if not _REACHED.issuperset([iban[:2] for iban in ibans]):

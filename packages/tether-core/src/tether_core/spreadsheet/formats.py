@@ -32,6 +32,7 @@ import msgspec
 
 from tether_core.spreadsheet.cells import shown
 from tether_core.spreadsheet.decisions import AmountFormat, DateOrder, Decision, Question
+from tether_core.spreadsheet.names import clean
 
 __all__ = ["AmountVotes", "DayVotes", "Trouble", "read_amount", "read_day", "read_minor", "read_number"]
 
@@ -244,7 +245,8 @@ class AmountVotes:
         if numeric:
             self._counts["number"] += 1
             return
-        if not text.strip():
+        text = clean(text)
+        if not text:
             return
         amount = _take_apart(text.strip())
         if not isinstance(amount, Trouble):
@@ -360,7 +362,7 @@ class DayVotes:
 
     def add(self, text: str, *, row: int) -> None:
         """Count one cell, blank or not."""
-        text = text.strip()
+        text = clean(text)
         if not text.isascii():
             return
         kind = ""

@@ -139,7 +139,7 @@ class _Content:
 
     def constant(self, position: int) -> bool:
         cells = self._columns[position]
-        return len(cells) > 2 and len(set(cells)) == 1
+        return len(cells) > 1 and len(set(cells)) == 1
 
     def share(self, position: int, field: str) -> float:
         cells, like = self._columns[position], _LIKE.get(field)

@@ -16,13 +16,44 @@ import re
 import unicodedata
 from typing import Final
 
-__all__ = ["MOJIBAKE", "broken", "clean", "split_name", "symbols"]
+__all__ = [
+    "MOJIBAKE",
+    "PLACEHOLDERS",
+    "broken",
+    "clean",
+    "error_value",
+    "is_placeholder",
+    "split_name",
+    "symbols",
+]
 
 # What the bytes 80 to BF of UTF-8 look like as Windows-1252.
 _REST: Final = (
     "[\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]"
 )
 MOJIBAKE: Final = re.compile(f"[\u00c2-\u00c5\u00ce-\u00d1]{_REST}|[\u00e1\u00e2]{_REST}{{2}}")
+
+
+# What programs write for "no value". "Nan" alone is a name in some languages and is none of them.
+PLACEHOLDERS: Final = frozenset(
+    "NULL null Null N/A n/a nan NaN NAN None NONE none nil k.A. k.a. n.a. N.A. n.v.t. b.d. s.o. - -- --- . ?".split()
+) | {"k. A.", "n. a.", "(null)", "<null>", "n/d", "N/D", "undefined"}
+_ERROR_VALUE: Final = re.compile(
+    r"#(?:N/?[AVBD]|NV|REF!|BEZUG!|REF|VALUE!|WERT!|VALEUR!|VALOR!|VALORE!|WAARDE!|ARG!|NAME\?|NOM\s?\?|NOMBRE\?|NOME\?"
+    r"|NAAM\?|NAZWA\?|DIV/0!|¡DIV/0!|DZIEL/0!|DEEL/0!|NUM!|ZAHL!|NOMBRE!|GETAL!|LICZBA!|NULL!|NUL!|ZERO!|VERW!|ADR!"
+    r"|RIF!|¡REF!|SPILL!|CALC!|ÜBERLAUF!|#+)",
+    re.IGNORECASE,
+)
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether a cell's text stands for "no value", as databases and people write it."""
+    return text in PLACEHOLDERS
+
+
+def error_value(text: str) -> bool:
+    """Whether a cell's text is an error of a spreadsheet program (#N/A, in German #NV), saved as text."""
+    return text.startswith("#") and _ERROR_VALUE.fullmatch(text) is not None
 
 
 def clean(text: str) -> str:

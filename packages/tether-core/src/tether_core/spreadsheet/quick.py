@@ -27,7 +27,7 @@ from tether_core.spreadsheet.cells import Row
 from tether_core.spreadsheet.countries import country_code
 from tether_core.spreadsheet.decisions import EXTRA_FIELDS, Plan
 from tether_core.spreadsheet.formats import Trouble, read_day
-from tether_core.spreadsheet.names import MOJIBAKE
+from tether_core.spreadsheet.names import MOJIBAKE, PLACEHOLDERS
 from tether_core.spreadsheet.outcomes import Debtor, Rules
 
 __all__ = [
@@ -160,6 +160,8 @@ def compile_quick(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], D
                     MOJIBAKE.search(cell) or "\ufffd" in cell or not unicodedata.is_normalized("NFC", cell)
                 ):
                     return None
+        if "#" in whole:
+            return None
         if "'" in whole:
             for cell in cells:
                 if cell.lstrip().startswith("'"):
@@ -173,7 +175,7 @@ def compile_quick(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], D
         name = " ".join(cells[name_at].split()) if name_at >= 0 else ""
         if not name:
             name = " ".join(" ".join([cells[part] for part in parts_at]).split())
-        if not PLAIN_NAME.fullmatch(name):
+        if not PLAIN_NAME.fullmatch(name) or name in PLACEHOLDERS:
             return None
         amount = cells[amount_at]
         pattern = money

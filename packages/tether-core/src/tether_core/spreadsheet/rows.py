@@ -33,7 +33,7 @@ from tether_core.spreadsheet.cells import Row, restore, shown
 from tether_core.spreadsheet.countries import country_code
 from tether_core.spreadsheet.decisions import EXTRA_FIELDS, Plan
 from tether_core.spreadsheet.formats import Trouble, read_amount, read_day, read_minor, read_number
-from tether_core.spreadsheet.names import broken, clean, symbols
+from tether_core.spreadsheet.names import broken, clean, error_value, is_placeholder, symbols
 from tether_core.spreadsheet.outcomes import (
     Columns,
     Debtor,
@@ -55,7 +55,7 @@ from tether_core.spreadsheet.quick import (
     TYPED,
     compile_quick,
 )
-from tether_core.spreadsheet.words import is_total_label
+from tether_core.spreadsheet.words import is_group_total, is_total_label
 
 __all__ = ["NAME_LENGTH_MAX", "read", "read_batches"]
 
@@ -163,6 +163,7 @@ class _Careful:
         self._headers = [column.header.strip() for column in plan.columns]
         self._labels = plan.headers
         self._width = len(plan.columns)
+        self._data_row = plan.data_row
         # Only text files can shift cells; in a workbook a stray cell beside the table is nothing to worry about.
         self._strict_width = plan.kind == "csv"
         self._iban_at = at["iban"]
@@ -205,7 +206,7 @@ class _Careful:
             return Refused(row.number, row.cells, tuple(seen.problems), amount_minor)
         return Debtor(row.number, iban, name, amount_minor, **values, warnings=tuple(seen.problems))  # type: ignore[arg-type]  # each of its field's type
 
-    def _skipped(self, row: Row, *, total: int, below: bool) -> Skipped | None:
+    def _skipped(self, row: Row, *, total: int, below: bool) -> Skipped | None:  # noqa: PLR0911 - one return a kind
         """Recognise rows that speak of no debtor."""
         cells = row.cells
         filled = [position for position, cell in enumerate(cells) if cell.strip()]
@@ -219,9 +220,15 @@ class _Careful:
             return Skipped(row.number, "header") if same else None
         money = {self._amount_at, self._currency_at}
         labels = [position for position in filled if is_total_label(cells[position].strip())]
+        named = [position for position in (self._name_at, *self._parts_at) if position in filled]
+        if not named and any(is_group_total(cells[position].strip()) for position in filled):
+            # The sum of one group only: it is not compared with all the rows above.
+            said = self._money_of(row)
+            return Skipped(row.number, "total", _compare(said, total) if said == total else "")
         if (labels and len(filled) <= 3) or set(filled) <= money:
             said = self._money_of(row)
-            if labels or (below and said is not None) or said == total:
+            if labels or (below and said is not None) or (said == total and row.number > self._data_row + 1):
+                # A lone amount below the first debtor, equal to its own, is a second debit of a merged cell and no sum.
                 return Skipped(row.number, "total", _compare(said, total))
         if len(filled) == 1 and below:
             return Skipped(row.number, "note")
@@ -268,6 +275,18 @@ class _Careful:
             seen.add("name_missing", at, "There is no name; add the account holder's.")
         elif "\0" in name:
             seen.add("nul_byte", at, "The cell holds a zero byte; correct the export.")
+        elif is_placeholder(name):
+            seen.add(
+                "name_missing", at, "The cell stands for \u201cno value\u201d; add the account holder's name."
+            )
+        elif any(error_value(seen.cell(position)) for position in sources):
+            note = "The cell holds an error of the spreadsheet program (#N/A); correct the formula or the look-up."
+            seen.add("name_unreadable", at, note)
+        elif "\\" in name and '"' in name:
+            note = (
+                'Quotation marks in the cell are written \\"; export the file with doubled quotation marks.'
+            )
+            seen.add("name_unreadable", at, note)
         elif why := broken(name):
             seen.add("name_unreadable", at, f"The name cannot be used because {why}.")
         elif not any(mark.isalpha() for mark in name):
@@ -341,6 +360,9 @@ class _Careful:
         name = field in ("first_name", "last_name")
         if "\0" in cell:
             seen.add("nul_byte", at, "The cell holds a zero byte; correct the export.")
+        elif error_value(cell):
+            note = "The cell holds an error of the spreadsheet program (#N/A); correct the formula or the look-up."
+            seen.add("name_unreadable" if name else "text_unreadable", at, note)
         elif why := broken(cell):
             seen.add(
                 "name_unreadable" if name else "text_unreadable",

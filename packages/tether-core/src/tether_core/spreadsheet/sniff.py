@@ -16,7 +16,7 @@ by name, with what the sender can do.
 | `add_in` | an Excel add-in (.xlam) |
 | `old_excel` | Excel 4 or older, or the XML of Excel 2003 |
 | `html` | a web page, often named .xls |
-| `payment_file` | an XML file for or from a bank: pain, camt |
+| `payment_file` | a file for or from a bank: pain, camt, MT940, DTAUS |
 | `other_format` | anything else known: PDF, JSON, Word, pictures, archives |
 | `binary` | bytes that are no text |
 
@@ -95,6 +95,11 @@ _OLD_EXCEL: Final = Refusal("old_excel", f"This file was written by a very old E
 
 _WEB_PAGE: Final = Refusal("html", f"This is a web page, whatever its name says; {_SAVE_AS}.")
 
+_PAYMENT_FILE: Final = Refusal(
+    "payment_file",
+    "This is a payment file for or from a bank, not a list of debtors; send the spreadsheet it was made from.",
+)
+
 # First bytes -> what it is and what to do. Text formats that a table could begin like are told apart further below.
 _MAGIC: Final = (
     (b"%PDF", "a PDF document", "send the spreadsheet it was made from"),
@@ -119,6 +124,11 @@ _BIFF: Final = (
     b"\x09\x00\x04\x00",
 )
 _HTML: Final = re.compile(rb"<(?:!doctype\s+html|html|head|body|table|meta|style)\b", re.IGNORECASE)
+_MHTML: Final = re.compile(
+    rb"(?:[A-Za-z-]+:[^\n]*\n){0,10}?MIME-Version:[\s\S]{0,4000}text/html", re.IGNORECASE
+)
+# MT940 and MT942 (with or without the SWIFT envelope), and DTAUS, whose first record has 128 bytes.
+_BANK_TEXT: Final = re.compile(rb"(?:\{1:F01|:20:[^\n]*\n(?::21:[^\n]*\n)?:25:|0128A[GL][KB])")
 _JSON: Final = re.compile(rb"(?:\{\s*(?:\"|\})|\[\s*(?:\{|\[|\]))")
 # SYLK begins "ID;P", and so may a list with the columns ID and Postcode: its second and third line tell.
 _SYLK: Final = re.compile(rb"ID;P[^\r\n]*(?:\r?\n(?:P|B|C|F|O|NN);[A-Z][^\r\n]*){2}")
@@ -244,6 +254,11 @@ def _other_zip(members: Collection[str], mimetype: bytes) -> Refusal:
         return Refusal(
             "other_format", "This is an Apple Numbers document; export it as XLSX or CSV and send that."
         )
+    if any(member.endswith(("/workbook.xml", "/workbook.bin")) for member in members):
+        return Refusal(
+            "zip",
+            "This workbook keeps its parts in unusual places; open it in Excel, save it again and send that.",
+        )
     endings = tuple(f".{ending}" for endings in _NAMES.values() for ending in endings)
     if sum(member.endswith(endings) for member in members) == 1:
         return Refusal(
@@ -272,7 +287,7 @@ def _compound(source: BinaryIO) -> Kind | Refusal:
     )
 
 
-def _text(head: bytes) -> Kind | Refusal:
+def _text(head: bytes) -> Kind | Refusal:  # noqa: C901 - one branch a kind
     """Tell a table in text from other texts and from no text at all."""
     for magic, what, advice in _MAGIC:
         if head.startswith(magic):
@@ -284,8 +299,10 @@ def _text(head: bytes) -> Kind | Refusal:
     found: Refusal | None = None
     if not start.strip(b"\0"):
         found = Refusal("empty", "This file holds nothing but blanks; export it once more and send that.")
-    elif _HTML.match(start):
+    elif _HTML.match(start) or _MHTML.match(start):
         found = _WEB_PAGE
+    elif _BANK_TEXT.match(start):
+        found = _PAYMENT_FILE
     elif start.startswith((b"<?xml", b"<Document", b"<office:document")):
         found = _xml(start)
     elif _JSON.match(start):
@@ -301,10 +318,7 @@ def _xml(start: bytes) -> Refusal:
     if b"Excel.Sheet" in start or b"urn:schemas-microsoft-com:office:spreadsheet" in start:
         return Refusal("old_excel", f"This is the XML format of Excel 2003; {_SAVE_AS}.")
     if re.search(rb"(?:pain|camt)\.\d{3}", start):
-        return Refusal(
-            "payment_file",
-            "This is a payment file for or from a bank, not a list of debtors; send the spreadsheet it was made from.",
-        )
+        return _PAYMENT_FILE
     if _HTML.search(start[:2000]):
         return _WEB_PAGE
     return Refusal("other_format", f"This is XML and no table; {_SAVE_AS}.")

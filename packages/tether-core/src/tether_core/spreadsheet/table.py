@@ -36,6 +36,7 @@ from tether_core.spreadsheet.decisions import (
     Refusal,
 )
 from tether_core.spreadsheet.formats import AmountVotes, DayVotes
+from tether_core.spreadsheet.guards import open_questions, plan_warnings, refuse_table
 from tether_core.spreadsheet.headers import match_columns
 from tether_core.spreadsheet.words import count_ibans, named_fields
 
@@ -127,6 +128,9 @@ def examine(rows: Iterator[Row], *, answers: Answers, kind: Kind) -> Table | Ref
     matching = match_columns(cells, sample=[row.cells for row in data], answers=answers)
     if header.row or not questions:
         questions.extend(matching.questions)
+    if (refusal := refuse_table(matching.columns, cells=[row.cells for row in data], kind=kind)) is not None:
+        return refusal
+    questions.extend(open_questions(matching.columns, data=data, answers=answers))
     votes = _Votes(matching.columns, answers=answers)
     for row in data:
         votes.add(row)
@@ -146,7 +150,10 @@ def examine(rows: Iterator[Row], *, answers: Answers, kind: Kind) -> Table | Ref
         date_orders=date_orders,
         decisions=(decision, *settled),
         questions=(*questions, *asked),
-        warnings=tuple(_warnings(matching.columns, data=data, kind=kind)),
+        warnings=(
+            *_warnings(matching.columns, data=data, kind=kind),
+            *plan_warnings(matching.columns, data=data),
+        ),
     )
 
 

@@ -68,6 +68,7 @@ _RECORDS: Final = 60
 # Comes after the last line: where it is not a row of its own, a quotation mark before it was never closed.
 _END: Final = "\x1eend-of-file\x1e"
 _SEP_LINE: Final = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE | re.DOTALL)
+_TEXT_FORMULA: Final = re.compile(r'\s*="((?:[^"]|"")*)"\s*')
 _UNDEFINED_1252: Final = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 _C1: Final = re.compile(rb"[\x80-\x9f]")
 # Signs that Windows-1252 has where Polish and other encodings have letters: between letters, at the end of a longer
@@ -307,6 +308,8 @@ def _records(lines: Iterable[str], *, delimiter: str, quote: str, line: int) -> 
                     seen = now
                     if cells == [_END]:
                         return
+                    if '="' in "".join(cells):
+                        cells[:] = map(_unwrapped, cells)
                     yield Row(number, cells)
                     previous = cells
                     continue
@@ -328,6 +331,12 @@ def _records(lines: Iterable[str], *, delimiter: str, quote: str, line: int) -> 
             )
         else:
             return
+
+
+def _unwrapped(cell: str) -> str:
+    """Take the value out of a formula that is only a text: programs write ``="007"`` to keep Excel from changing it."""
+    match = _TEXT_FORMULA.fullmatch(cell)
+    return match[1].replace('""', '"') if match else cell
 
 
 def _long_record(number: int, cells: list[str], *, delimiter: str, width: int, first: int, last: int) -> Row:

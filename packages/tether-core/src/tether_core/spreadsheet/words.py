@@ -37,6 +37,7 @@ from tether_core.iban import validate
 __all__ = [
     "WordMatch",
     "count_ibans",
+    "is_group_total",
     "is_iban",
     "is_total_label",
     "named_fields",
@@ -205,6 +206,14 @@ def is_iban(text: str) -> bool:
     except InvalidIban:
         return False
     return True
+
+
+def is_group_total(text: str) -> bool:
+    """Whether a cell labels the sum of a group, as Excel's subtotals do: "Chor Ergebnis", "Total Danse"."""
+    if not 0 < len(text) <= 80:
+        return False
+    words = [word for word in map(plain, re.split(r"[\W_]+", text)) if word]
+    return len(words) > 1 and (words[0] in _SETS["total"] or words[-1] in _SETS["total"])
 
 
 def is_total_label(text: str) -> bool:
