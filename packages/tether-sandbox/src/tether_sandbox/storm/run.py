@@ -47,6 +47,9 @@ _PER_PAYMENT: Final = 2.35
 _PLANS_MAX: Final = 4
 _RECOVER_S: Final = 60.0
 _SETTLE_S: Final = 120.0
+# "Not found" is believed after a grace period on the clock of the machine, which nothing here can move; and a debit that was
+# not there may be lost again when it is submitted again.
+_RESOLVE_S: Final = 360.0
 _RACE_EVERY_S: Final = 1.0
 _PAUSE_S: Final = (0.1, 0.8)
 # Lines of the programs that tell of a defect; what Granian says when a whole node is killed is none.
@@ -466,7 +469,7 @@ def _seeded(stage: Stage, count: int, *, number: int) -> Iterator[Payment]:
 async def _settled(stage: Stage) -> None:
     """Wait until no file is on its way any more, no debit's outcome is open, and no notification is due or unconfirmed."""
     await eventually(lambda: all_read(stage.database_url), what="every file's end", timeout_s=_SETTLE_S)
-    await all_billed(stage, timeout_s=_SETTLE_S)
+    await all_billed(stage, timeout_s=_RESOLVE_S)
     async with open_pool(stage.database_url, name="tether-storm", max_size=1) as pool:
 
         async def none_is_left() -> bool:
