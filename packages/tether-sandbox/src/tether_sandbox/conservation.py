@@ -153,25 +153,33 @@ def books(database_url: str) -> Books:
     )
 
 
-def replayed(histories: Iterable[tuple[int, str, bytes, int, int]]) -> dict[str, str]:
+def replayed(histories: Iterable[tuple[int, str, bytes, int, int, int, str]]) -> dict[str, str]:
     """
     What the core makes of booked notifications when it decides them again, from the attempt as it began.
 
     Args:
-        histories: (attempt id, media type, body, first payment stage, first dispute stage), those of one attempt together.
+        histories: (attempt id, media type, body, first payment stage, first dispute stage, amount, currency), those of one
+            attempt together.
 
     Returns:
         unique_id to state.
     """
     states: dict[str, str] = {}
     attempt: billing.Attempt | None = None
-    for attempt_id, content_type, body, payment_stage, dispute_stage in histories:
+    for attempt_id, content_type, body, payment_stage, dispute_stage, amount_minor, currency in histories:
         told = decode(bytes(body), content_type=content_type)
         if told.unique_id is None:
             continue
         if attempt is None or attempt.id != attempt_id:
             attempt = billing.Attempt(
-                attempt_id, "default", "", told.unique_id, 1, "EUR", payment_stage, dispute_stage
+                attempt_id,
+                "default",
+                "",
+                told.unique_id,
+                amount_minor,
+                currency,
+                payment_stage,
+                dispute_stage,
             )
         attempt = billing.decide(attempt, told, account="default").attempt or attempt
         states[told.unique_id] = attempt.state

@@ -25,10 +25,13 @@ join billing_attempts a on a.id = b.attempt_id
 where b.source = 'chargeback' and a.run_id is null;
 
 -- histories --
--- The booked notifications of every attempt in the order they were recorded: attempt id, content type, body, and the stages
--- at which the attempt began.
-select e.attempt_id, e.content_type, e.body, coalesce(i.payment_stage, 0), coalesce(i.dispute_stage, 0)
+-- The booked notifications of every attempt in the order they were recorded: attempt id, content type, body, the stages at
+-- which the attempt began, its amount and currency.
+select
+    e.attempt_id, e.content_type, e.body, coalesce(i.payment_stage, 0), coalesce(i.dispute_stage, 0), a.amount_minor,
+    a.currency
 from webhook_events e
+join billing_attempts a on a.id = e.attempt_id
 left join imported_attempts i on i.attempt_id = e.attempt_id
 where e.state = 'processed' and e.attempt_id is not null
 order by e.attempt_id, e.id;
