@@ -13,7 +13,7 @@ from tether_core.billing import state_of
 from tether_sandbox.seed import seed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     import httpx
 
@@ -82,6 +82,28 @@ async def test_a_refund_is_ordered_once_however_often_it_is_asked_for(
     other = await _post(api, debit, "void")
     assert (other.status_code, other.json()["code"]) == (409, "illegal_step")
     assert "about to get a refund" in other.json()["detail"]
+
+
+async def test_a_refund_of_a_debit_older_than_a_loss_is_inquired_first(
+    api: httpx.AsyncClient, database_url: str, eventually: Callable[..., Any]
+) -> None:
+    """
+    The lost history may have refunded it, under the very id that this order has.
+
+    Submitted at once, the debtor has the money twice. A debit that is younger was refunded by nobody.
+    """
+    older = _debit(database_url)
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("update database_epochs set timeline = timeline + 1")  # as a promoted standby differs
+        await eventually(
+            lambda: conn.execute("select from database_epochs where number = 2").fetchall(),
+            what="the node to notice",
+        )
+        younger = _debit(database_url, days_ago=31)
+        assert (await _post(api, older, "refund")).json()["status"] == "unknown"
+        assert (await _post(api, younger, "refund")).json()["status"] == "pending"
+        ready = "select g.attempt_id from givebacks g where g.send_at is not null"
+        assert conn.execute(ready).fetchall() == [(younger,)]
 
 
 @pytest.mark.parametrize(

@@ -314,6 +314,26 @@ async def test_a_plan_that_is_made_while_the_next_epoch_begins(
     assert await world.states() == [("unknown", 0, False, None)] * 3
 
 
+async def test_refunds_that_are_ready_become_inquiries(world: World, attempt: Any) -> None:
+    """The lost history may have paid them; nothing shows that in the older copy."""
+    debit = await attempt("older-debit", unique_id="u-older", payment_stage=60)
+    await world.conn.execute(
+        "insert into givebacks (attempt_id, kind, number, account, transaction_id, amount_minor, currency, usage, state,"
+        " payment_stage, ordered_by, created_at, updated_at, send_at, asks) values (%s, 'refund', 1, 'default', 'r-1', 1000,"
+        " 'EUR', '', 'pending', 0, 'tests', %s, %s, %s, 9)",
+        (debit, world.now, world.now, world.now),
+    )
+    await world.go_back()
+    await world.watch.probe(world.pool)
+    assert not await review(world.pool, now=world.now)
+    cursor = await world.conn.execute(
+        "select state, send_at, sent_at = %s, asks from givebacks", (world.now,)
+    )
+    assert await cursor.fetchall() == [("unknown", None, True, 0)]
+    cursor = await world.conn.execute("select state from billing_attempts")
+    assert await cursor.fetchall() == [("approved",)]
+
+
 async def test_the_first_epoch_makes_no_inquiries(world: World) -> None:
     """Each installation would begin with a quarter of an hour in which nothing is collected."""
     await world.run(2)
