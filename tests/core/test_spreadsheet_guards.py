@@ -85,6 +85,14 @@ def test_sums_of_groups_are_totals(label: str, grand: str) -> None:
     assert [outcome.cause for outcome in found if isinstance(outcome, Skipped)] == ["total", "total"]
 
 
+def test_a_purpose_that_begins_like_a_total_makes_no_total() -> None:
+    """Else a row that lacks name and account would be dropped without a problem."""
+    found = _read(
+        f"Name;IBAN;Betrag;Verwendungszweck\nAnn;{A};1,00;x\nBen;{B};2,00;x\n;;5,00;Total Beitrag Mai\n"
+    )
+    assert isinstance(found[2], Refused)
+
+
 def test_a_lone_amount_below_the_first_debtor_is_not_dropped() -> None:
     """Else the second debit of a merged cell would be dropped as a total."""
     found = _read(f"Name;IBAN;Betrag\nAnn;{A};12,50\n;;12,50\nBen;{B};20,00\n")

@@ -164,6 +164,7 @@ class _Careful:
         self._labels = plan.headers
         self._width = len(plan.columns)
         self._data_row = plan.data_row
+        self._used = frozenset(at.values())
         # Only text files can shift cells; in a workbook a stray cell beside the table is nothing to worry about.
         self._strict_width = plan.kind == "csv"
         self._iban_at = at["iban"]
@@ -221,7 +222,9 @@ class _Careful:
         money = {self._amount_at, self._currency_at}
         labels = [position for position in filled if is_total_label(cells[position].strip())]
         named = [position for position in (self._name_at, *self._parts_at) if position in filled]
-        if not named and any(is_group_total(cells[position].strip()) for position in filled):
+        if not named and any(
+            position not in self._used and is_group_total(cells[position].strip()) for position in filled
+        ):
             # The sum of one group only: it is not compared with all the rows above.
             said = self._money_of(row)
             return Skipped(row.number, "total", _compare(said, total) if said == total else "")

@@ -135,7 +135,8 @@ def word_matches(header: str) -> tuple[WordMatch, ...]:
         return ()
     found: dict[str, WordMatch] = {}
     for keys, less, relation in _readings(text, tokens):
-        for key in keys:
+        # In order: where two words weigh the same, the field must not depend on the order of a set.
+        for key in sorted(keys):
             if key not in _FIELDS:
                 continue
             field, strength = _FIELDS[key]
