@@ -1,29 +1,52 @@
-"""
+r"""
 Migrations: numbered files, applied once each, in order, by one process at a time.
 
 A file is named `0007_pre_what.sql` or `0008_post_what.sql`. *Pre* migrations only add, so yesterday's code runs
 on the new schema and they go before a deploy; *post* migrations take away and go after it. Each runs in its
 own transaction under an advisory lock, with a lock timeout: a migration that cannot get its table within
 seconds fails and may be run again, rather than queueing the whole site behind it.
+
+A file whose first line is `-- concurrently` is applied outside a transaction, statement by statement, so that nobody who
+writes waits while an index is built over ten million rows. It holds only `create index concurrently if not exists` and
+`drop index concurrently if exists`; both can be repeated, so a file that failed half-way is run again as a whole. An
+invalid index, which is what a build that failed leaves behind, is dropped and built anew.
+
+>>> [name for name, _ in concurrent_statements("-- concurrently\ncreate index concurrently if not exists a_by_b on a (b);")]
+['a_by_b']
+>>> concurrent_statements("-- concurrently\ncreate index a_by_b on a (b);")
+Traceback (most recent call last):
+    ...
+ValueError: a migration marked "-- concurrently" holds only ... index concurrently if [not] exists: create index a_by_b on a (b)
 """
 
+import re
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from importlib import resources
-from typing import Final, Literal
+from typing import Any, Final, Literal, LiteralString
 
 import psycopg
+from psycopg import sql
 from tether_core.errors import StoreUnreachable
 
 from tether_stores.queries import load, read
 
-__all__ = ["Phase", "migrate", "numbered"]
+__all__ = ["Phase", "concurrent_statements", "is_concurrent", "migrate", "numbered"]
 
 Phase = Literal["pre", "post"]
 
 _SQL: Final = load("schema_migrations")
 # By SQLSTATE: lock_not_available, query_canceled.
 _WHY: Final = {"55P03": "a table is locked; run it again", "57014": "a migration ran out of time"}
+_MARK: Final = "-- concurrently\n"
+_COMMENT: Final = re.compile(r"--.*")
+_STATEMENT: Final = re.compile(
+    r"(?:create (?:unique )?index concurrently if not exists|drop index concurrently if exists) ([a-z0-9_]+)\b"
+)
+# How long to wait while another process migrates: as long as an index over a large table may take.
+_TURN_S: Final = 4 * 3_600
+_TURN_PAUSE_S: Final = 0.1
 
 
 def numbered() -> Iterator[str]:
@@ -54,17 +77,68 @@ def migrate(database_url: str, *, now: datetime, phase: Phase | None = None) -> 
         with psycopg.connect(
             database_url, autocommit=True, connect_timeout=10, prepare_threshold=None
         ) as conn:
-            conn.execute(_SQL["lock"])
+            _wait_for_turn(conn)
             conn.execute(_SQL["create"])
             done = {name for (name,) in conn.execute(_SQL["done"])}
             for name in numbered():
                 if name in done or phase not in {None, name.split("_")[1]}:
                     continue
-                with conn.transaction():
-                    conn.execute(_SQL["set_timeouts"])
-                    conn.execute(read(f"migrations/{name}.sql"))
+                text = read(f"migrations/{name}.sql")
+                if is_concurrent(text):
+                    _apply_concurrently(conn, text)
                     conn.execute(_SQL["mark"], {"name": name, "now": now})
+                else:
+                    with conn.transaction():
+                        conn.execute(_SQL["set_timeouts"])
+                        conn.execute(text)
+                        conn.execute(_SQL["mark"], {"name": name, "now": now})
                 applied.append(name)
     except psycopg.OperationalError as problem:
         raise StoreUnreachable("postgres", why=_WHY.get(problem.sqlstate or "", "no connection")) from problem
     return applied
+
+
+def is_concurrent(text: str) -> bool:
+    """Whether the file of a migration is marked to be applied outside a transaction."""
+    return text.startswith(_MARK)
+
+
+def concurrent_statements(text: LiteralString) -> list[tuple[str, LiteralString]]:
+    """
+    Cut the file of a migration that is marked `-- concurrently`.
+
+    Returns:
+        The name of the index and the statement, for each.
+
+    Raises:
+        ValueError: when a statement is of another kind: it could leave half a migration behind.
+    """
+    parts = [part.strip() for part in _COMMENT.sub("", text).split(";")]
+    found = [(_STATEMENT.match(part), part) for part in parts if part]
+    for match, part in found:
+        if match is None:
+            problem = f'a migration marked "-- concurrently" holds only ... index concurrently if [not] exists: {part}'
+            raise ValueError(problem)
+    return [(match[1], part) for match, part in found if match]
+
+
+def _wait_for_turn(conn: psycopg.Connection[Any]) -> None:
+    # Who waits for the lock inside a statement holds a snapshot meanwhile, and an index that is built concurrently waits for all
+    # older snapshots: both would wait for each other. So the lock is tried, again and again, and nothing is held between.
+    until = time.monotonic() + _TURN_S
+    while not (conn.execute(_SQL["try_lock"]).fetchone() or (False,))[0]:
+        if time.monotonic() > until:
+            raise StoreUnreachable("postgres", why="another process is migrating")
+        time.sleep(_TURN_PAUSE_S)
+
+
+def _apply_concurrently(conn: psycopg.Connection[Any], text: LiteralString) -> None:
+    conn.execute(_SQL["set_timeouts_concurrently"])
+    try:
+        for index, statement in concurrent_statements(text):
+            if conn.execute(_SQL["invalid"], {"index": index}).fetchone():
+                conn.execute(sql.SQL(_SQL["drop_invalid"]).format(index=sql.Identifier(index)))
+            conn.execute(statement)
+    finally:
+        if not conn.closed:
+            conn.execute(_SQL["reset_timeouts"])
