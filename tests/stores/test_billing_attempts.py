@@ -135,32 +135,6 @@ async def test_moving_nothing_asks_nobody(conn: Connection) -> None:
     await billing_attempts.move(conn, [], now=NOON)
 
 
-async def test_lists_filter_and_go_on_where_they_ended(conn: Connection, made: list[Seeded]) -> None:
-    """Programs find a payment by either id; a filter that is ignored would show them somebody else's."""
-    await conn.execute(
-        "update billing_attempts set state = 'approved', payment_stage = 60 where id = %s", [made[1].id]
-    )
-
-    async def ids(**changes: Any) -> list[int]:
-        asked: dict[str, Any] = {
-            "limit": 10,
-            "before": None,
-            "state": None,
-            "unique_id": None,
-            "transaction_id": None,
-        }
-        return [one.id for one in await billing_attempts.listed(conn, **(asked | changes))]
-
-    first, second, third = (one.id for one in made)
-    assert await ids() == [third, second, first]
-    assert await ids(limit=1, before=third) == [second]
-    assert await ids(state="pending") == [third, first]
-    assert await ids(unique_id=made[0].unique_id) == [first]
-    assert await ids(transaction_id=made[2].transaction_id) == [third]
-    assert await ids(transaction_id=made[2].transaction_id, state="approved") == []
-    assert await billing_attempts.one(conn, third + 1) is None
-
-
 async def test_states_are_counted_with_their_money(conn: Connection, made: list[Seeded]) -> None:
     """The numbers an operator sees must add up to the rows and the cents that are there."""
     await conn.execute(

@@ -51,6 +51,8 @@ async def test_an_item_says_what_programs_rely_on(client: httpx.AsyncClient, dat
                 "try_number": None,
                 "sends": 0,
                 "withheld": None,
+                "account": "default",
+                "created_at": "2026-03-02T12:00:00Z",
             }
         ],
         "next": None,
@@ -76,6 +78,48 @@ async def test_filters_find_what_they_name_and_nothing_else(
     assert await ids(transaction_id=third.transaction_id) == [third.id]
     assert await ids(transaction_id=third.transaction_id, status="approved") == []
     assert await ids(unique_id=first.unique_id + "\x00") == []
+
+
+async def test_filters_combine_and_say_what_to_add(client: httpx.AsyncClient, database_url: str) -> None:
+    """An auditor asks for the AC04 returns of an account above an amount; a filter that is not heard lists others' money."""
+    made = _make(database_url, 3)
+    with psycopg.connect(database_url) as conn:
+        conn.execute("update billing_attempts set reason_code = 'AC04', amount_minor = id * 1000")
+    old, middle, new = (one.id for one in made)
+
+    async def ids(**params: Any) -> list[int]:
+        return [item["id"] for item in (await _get(client, **params))["items"]]
+
+    assert await ids(reason_code="AC04", account="default", amount_min_minor=old * 1000 + 1) == [new, middle]
+    assert await ids(reason_code="AC04", amount_min_minor=middle * 1000, amount_max_minor=middle * 1000) == [
+        middle
+    ]
+    assert await ids(reason_code="AM04") == []
+    assert await ids(debtor=2, updated_from="2026-03-02T12:00:00Z") == [middle]
+    assert await ids(debtor=2, updated_to="2026-03-02T12:00:00Z") == []
+    assert await ids(run=1) == await ids(upload=1) == []
+    found = await _get(client, created_from="2026-03-02T13:00:00+01:00", limit=2)
+    assert [item["id"] for item in found["items"]] == [new, middle]
+    rest = await _get(client, created_from="2026-03-02T13:00:00+01:00", limit=2, cursor=found["next"])
+    assert ([item["id"] for item in rest["items"]], rest["next"]) == ([old], None)
+
+    for params, field, words in (
+        ({"amount_min_minor": 5}, "amount_min_minor", "add one of debtor, run, upload"),
+        ({"updated_from": "2026-03-02T12:00:00Z"}, "updated_from", "add one of debtor, run, upload"),
+        ({"run": 1, "amount_min_minor": 5, "amount_max_minor": 4}, "amount_max_minor", "nothing fits"),
+        (
+            {"created_from": "2026-03-02T12:00:00Z", "created_to": "2026-03-02T12:00:00Z"},
+            "created_to",
+            "not later",
+        ),
+        ({"created_from": "2026-03-02T12:00:00"}, "created_from", "say its offset"),
+        ({"created_from": "2026-03-02T12:00:00Z", "cursor": "aWQ6NDI"}, "cursor", "start again"),
+        ({"created_from": "yesterday"}, "created_from", "must be a time like"),
+    ):
+        answer = await client.get("/api/billing-attempts", params=params, headers=KEY)
+        assert answer.status_code in {400, 422}, params
+        assert field in answer.text, answer.text
+        assert words in answer.text, answer.text
 
 
 async def test_pages_neither_skip_nor_repeat_while_rows_come_in(

@@ -22,7 +22,6 @@ __all__ = [
     "follow",
     "followable",
     "left_open",
-    "listed",
     "lock_returned",
     "locked_by_ids",
     "move",
@@ -60,6 +59,8 @@ class ListedAttempt(msgspec.Struct, frozen=True):
         try_number: Which try to collect that it is, from 1.
         sends: How often the gateway was called for it.
         withheld: Why it is not sent, where that was decided after all.
+        account: The gateway account.
+        created_at: When it was made.
     """
 
     id: int
@@ -72,11 +73,13 @@ class ListedAttempt(msgspec.Struct, frozen=True):
     reason_code: str | None
     debtor_id: int
     updated_at: datetime
-    run_id: int | None = None
-    due_item: str | None = None
-    try_number: int | None = None
-    sends: int = 0
-    withheld: str | None = None
+    run_id: int | None
+    due_item: str | None
+    try_number: int | None
+    sends: int
+    withheld: str | None
+    account: str
+    created_at: datetime
 
 
 class Returned(msgspec.Struct, frozen=True):
@@ -178,42 +181,6 @@ async def move(conn: Connection, attempts: Sequence[Attempt], *, now: datetime) 
             "now": now,
         },
     )
-
-
-async def listed(
-    conn: Connection,
-    *,
-    limit: int,
-    before: int | None,
-    state: str | None,
-    unique_id: str | None,
-    transaction_id: str | None,
-) -> list[ListedAttempt]:
-    """
-    One page of attempts, newest first.
-
-    Args:
-        conn: Any connection.
-        limit: Rows at most.
-        before: Only rows with a smaller id, or `None` for the first page.
-        state: Only attempts in this state, or `None`.
-        unique_id: Only the attempt with this id of the gateway, or `None`.
-        transaction_id: Only the attempt with this id of ours, or `None`.
-
-    Returns:
-        Up to *limit* rows.
-    """
-    cursor = await conn.execute(
-        _SQL["listed"],
-        {
-            "limit": limit,
-            "before": before,
-            "state": state,
-            "unique_id": unique_id,
-            "transaction_id": transaction_id,
-        },
-    )
-    return [ListedAttempt(*row) for row in await cursor.fetchall()]
 
 
 async def one(conn: Connection, row_id: int) -> ListedAttempt | None:

@@ -19,6 +19,7 @@ tether_core.errors.InvalidRequest: note: leave out characters that cannot be pri
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any, Final, Literal, get_args, get_origin
 
 from litestar import Request
@@ -27,7 +28,7 @@ from litestar.params import HeaderParameter
 from litestar.typing import FieldDefinition
 from tether_core.errors import InvalidRequest
 
-__all__ = ["named", "printable", "refuse_unknown", "sentence"]
+__all__ = ["aware", "named", "printable", "refuse_unknown", "sentence"]
 
 _NUMBERS: Final = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 _COMPARED: Final = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
@@ -44,6 +45,10 @@ _FORMS: Final[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]
     (
         re.compile(r"Expected `(int|float|bool)(?: \| null)?`, got `\w+`"),
         lambda found: f"must be {_NUMBERS[found[1]]}",
+    ),
+    (
+        re.compile("Invalid RFC3339 encoded datetime$"),
+        lambda _: "must be a time like 2026-03-02T12:00:00Z",
     ),
     (re.compile("Invalid RFC3339 encoded date$"), lambda _: "must be a day like 2026-03-02"),
     # The framework's way of saying that its argument of that name was not given.
@@ -109,6 +114,18 @@ def printable(text: str, *, field: str) -> str:
     if not text.isprintable():
         raise InvalidRequest("leave out characters that cannot be printed", field=field)
     return text
+
+
+def aware(at: datetime | None, *, field: str) -> datetime | None:
+    """
+    A time that says its offset; without one it would mean another time in each office.
+
+    Raises:
+        InvalidRequest: when it has none. In an address, "+" means a blank: it is written %2B, or the time ends in "Z".
+    """
+    if at is not None and at.tzinfo is None:
+        raise InvalidRequest("say its offset, as in 2026-03-02T12:00:00Z", field=field)
+    return at
 
 
 async def refuse_unknown(request: Request[Any, Any, Any]) -> None:

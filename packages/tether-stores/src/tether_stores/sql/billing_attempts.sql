@@ -40,25 +40,11 @@ from unnest(
 ) as told (id, unique_id, state, payment_stage, dispute_stage, error_code, reason_code)
 where a.id = told.id;
 
--- listed --
--- One page for people, newest first. Filters that are null do not filter. Up to %(limit)s rows.
-select
-    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, sends, withheld
-from billing_attempts
-where
-    (%(before)s::bigint is null or id < %(before)s)
-    and (%(state)s::text is null or state = %(state)s)
-    and (%(unique_id)s::text is null or unique_id = %(unique_id)s)
-    and (%(transaction_id)s::text is null or transaction_id = %(transaction_id)s)
-order by id desc
-limit %(limit)s;
-
 -- one --
--- One attempt, the columns of `listed`. 0 or 1 row.
+-- One attempt as the lists show it (attempt_lists.sql). 0 or 1 row.
 select
     id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, sends, withheld
+    run_id, due_item, try_number, sends, withheld, account, created_at
 from billing_attempts
 where id = %(id)s;
 
