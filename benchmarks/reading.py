@@ -17,6 +17,8 @@ from typing import BinaryIO
 from python_calamine import CalamineWorkbook
 from tether_core.spreadsheet import Plan, Position, Refusal, Row, Rules, reading
 from tether_core.spreadsheet.decisions import Answers
+from tether_core.upload import Tallies
+from tether_core.upload_problems import Kept
 from tether_worker import chunks
 from tether_worker.reader import Child, Limits, Task
 
@@ -77,6 +79,8 @@ def _built(rows: Iterator[Row], plan: Plan) -> int:
         rules=Rules(),
         position=Position(),
         notes=[],
+        before=Tallies(),
+        kept=Kept(),
         fingerprint=chunks.fingerprinter(b""),
         bytes_read=lambda: 0,
     )

@@ -643,6 +643,20 @@ async def test_what_screening_left_out_can_be_had_as_a_file(
     ]
 
 
+async def test_a_report_says_what_it_does_not_list(api: httpx.AsyncClient, read: Callable[..., Any]) -> None:
+    """A report that ended in silence after a thousand rows would look whole; sent again as it is, it adds no row."""
+    lines = [f"A B;none {number};1,00" for number in range(1_003)]
+    data = "\n".join(["Name;IBAN;Betrag", "A B;DE89370400440532013000;1,00", *lines, ""]).encode()
+    told = await read(data)
+    assert told["upload"]["listed"]["unlisted_rows"] == 3
+    assert "3 further rows with problems are counted and not listed." in told["summary"]
+    report = await api.get(told["links"]["problems"], params={"format": "csv"})
+    *_, last = report.text.splitlines()
+    assert last.strip(";").strip('"').startswith("3 further rows with problems are counted and not listed.")
+    again = await read(report.content.replace(b"none ", b"nothing "), name="again.csv")
+    assert (again["upload"]["tallies"]["refused"], again["upload"]["tallies"]["skipped"]) == (1_000, 2)
+
+
 async def test_there_is_no_report_before_the_file_was_looked_at(api: httpx.AsyncClient) -> None:
     """Its columns are not known yet."""
     told = (await api.post("/api/uploads", files=file())).json()

@@ -24,6 +24,7 @@ from tether_core.screening import Policy, Subject
 from tether_core.screening_questions import Answer, Answered, Remembered, days_ago_min, layout_key
 from tether_core.spreadsheet import Answers, Rules
 from tether_core.upload import content_key, object_key
+from tether_core.upload_problems import GIVE_UP_ROWS, ROWS_PER_CODE_MAX, Kept
 from tether_stores import blacklist, debtors, objects, uploads
 from tether_stores.blacklist import ManualEntry
 from tether_stores.objects import open_objects
@@ -514,6 +515,76 @@ async def test_a_file_that_ends_its_worker_again_and_again_is_given_up(desk: Des
     assert await read_one(desk.has) == 1
     found = await desk.detail(upload_id)
     assert (found.upload.state, found.upload.failure_code) == ("failed", "gave_up")
+
+
+# --- files of nothing but problems ---
+
+# An open quotation mark, and three columns of nonsense: five megabytes of it wrote 1.4 GB of problems.
+HOSTILE = 'name;iban;amount\n"A;' + "b;c;d\n" * 40_000
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_a_file_of_nothing_but_problems_is_given_up(desk: Desk, *, dry_run: bool) -> None:
+    """Each of its rows cost the database more than the file has, and everybody behind it waited."""
+    intake_ = msgspec.structs.replace(desk.has, chunk_rows=chunks.ROWS_MAX)
+    upload_id = await desk.send(HOSTILE, dry_run=dry_run)
+    assert await read_one(intake_) == 1
+    found = await desk.detail(upload_id)
+    assert (found.upload.state, found.upload.failure_code) == ("failed", "no_debtors")
+    assert "None of the first 10,0" in (found.upload.failure or "")
+    assert GIVE_UP_ROWS <= found.upload.tallies.rows < GIVE_UP_ROWS + 100
+    ((rows, size_bytes),) = await desk.ask(
+        "select count(*), sum(pg_column_size(problems.*)) from problems where upload_id = %s", upload_id
+    )
+    assert rows == found.upload.listed.problems <= 2 * ROWS_PER_CODE_MAX + 1
+    assert size_bytes < 1_000_000
+    assert found.upload.listed.unlisted_rows > 8_000
+    assert (await desk.read(table(*rows_of(DE)))).upload.tallies.stored == 1
+
+
+async def test_problems_are_bounded_across_chunks_and_workers(desk: Desk) -> None:
+    """A limit that each chunk began anew would be none."""
+    lines = [rows_of(DE)[0], *[f"A B;none {number};1,00;R" for number in range(1_500)]]
+    upload_id = await desk.send(table(*lines))
+    stopping = msgspec.structs.replace(desk.has, stopping=lambda: True, chunk_rows=640)
+    while await read_one(stopping):
+        pass
+    found = await desk.detail(upload_id)
+    assert (found.upload.state, found.upload.tallies.refused) == ("completed", 1_500)
+    assert found.upload.tallies.problems == {"iban_invalid": 1_500}
+    listed = found.upload.listed
+    assert (listed.problems, listed.unlisted_rows, listed.unlisted_problems) == (1_000, 500, 500)
+    assert await desk.ask("select count(*), max(row_number) from problems") == [(1_000, 1_002)]
+
+
+async def test_a_file_that_was_given_up_is_read_from_its_first_row_by_new_answers(desk: Desk) -> None:
+    """All rows were wrong because the amounts were in another column; the answer must reach the first row too."""
+    lines = [f"A B;{some_iban(number)};n/a;{number + 1},00" for number in range(GIVE_UP_ROWS + 200)]
+    data = table(*lines, header="Name;IBAN;Betrag;Sonstiges")
+    intake_ = msgspec.structs.replace(desk.has, chunk_rows=chunks.ROWS_MAX)
+    upload_id = await desk.send(data)
+    assert await read_one(intake_) == 1
+    before = await desk.detail(upload_id)
+    if before.upload.state == "needs_answer":
+        answers = Answers(columns={"amount": "Betrag"}, amount_format="comma")
+        await _answer(desk, before, answers)
+        assert await read_one(intake_) == 1
+        before = await desk.detail(upload_id)
+    assert (before.upload.state, before.upload.failure_code) == ("failed", "no_debtors")
+    await _answer(desk, before, Answers(columns={"amount": "Sonstiges"}, amount_format="comma"))
+    assert await desk.ask("select count(*) from problems") == [(0,)]
+    assert await read_one(intake_) == 1
+    after = await desk.detail(upload_id)
+    assert (after.upload.state, after.upload.tallies.stored) == ("completed", len(lines))
+    assert after.upload.listed == Kept()
+
+
+async def _answer(desk: Desk, found: Detail, answers: Answers) -> None:
+    """Send an upload through again, as the web process does."""
+    assert await uploads.answer(
+        desk.conn, found.upload.id, before=found.upload.state, after="examining", answers=answers,
+        content_key=secrets.token_bytes(32), now=desk.now,
+    )  # fmt: skip
 
 
 # --- screening ---

@@ -9,6 +9,7 @@ from tether_core.screening import Subject
 from tether_core.screening_questions import Answer, Answered, Group, Remembered
 from tether_core.spreadsheet import Answers, Plan, Position, Preview
 from tether_core.upload import Tallies, UploadState
+from tether_core.upload_problems import Kept
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
@@ -85,6 +86,8 @@ class Due(msgspec.Struct, frozen=True):
         claims: How often it was taken since something last came of it.
         screened_at: When all its rows were screened; `None` while some may be left to read.
         screening_answers: What was answered about its rows.
+        tallies: Of its rows so far: those of `rows_read`, without warnings, amounts and verdicts.
+        kept: How many of its problems are stored.
     """
 
     id: int
@@ -103,6 +106,8 @@ class Due(msgspec.Struct, frozen=True):
     claims: int
     screened_at: datetime | None
     screening_answers: dict[Subject, Answered]
+    tallies: Tallies
+    kept: Kept
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -124,6 +129,7 @@ class Upload(msgspec.Struct, frozen=True):
         tallies: How many rows went where; always balanced.
         failure_code: Why it failed, a stable word.
         failure: Why it failed, a sentence.
+        listed: How many of its problems can be listed, and how many are only counted.
     """
 
     id: int
@@ -140,6 +146,7 @@ class Upload(msgspec.Struct, frozen=True):
     tallies: Tallies
     failure_code: str | None
     failure: str | None
+    listed: Kept
 
 
 class Detail(msgspec.Struct, frozen=True):
@@ -217,6 +224,7 @@ def _upload(row: Sequence[Any]) -> Upload:
         tallies=tallies,
         failure_code=row[20],
         failure=row[21],
+        listed=_read(row[22], Kept),
     )
 
 
@@ -281,6 +289,15 @@ async def due_one(conn: Connection, *, now: datetime) -> Due | None:
         claims=row[13],
         screened_at=row[14],
         screening_answers=_read(row[15], dict[Subject, Answered]),
+        tallies=Tallies(
+            rows=row[11],
+            stored=row[16],
+            excluded=row[17],
+            refused=row[18],
+            skipped=row[19],
+            problems=_read(row[20], dict[str, int]),
+        ),
+        kept=_read(row[21], Kept),
     )
 
 
@@ -335,6 +352,7 @@ async def advance(
     tallies: Tallies,
     position: Position,
     notes: Sequence[str],
+    kept: Kept,
     bytes_read: int,
     lease: str,
     until: datetime,
@@ -349,6 +367,7 @@ async def advance(
         tallies: Of the chunk.
         position: Behind the chunk.
         notes: All of them so far.
+        kept: How many of its problems are stored, this chunk's included.
         bytes_read: How far the file has been read.
         lease: Ours.
         until: When the lease ends now.
@@ -369,6 +388,7 @@ async def advance(
         "bytes_read": bytes_read,
         "verdict_counts": _text(after.verdicts),
         "problem_counts": _text(after.problems),
+        "kept_problems": _text(kept),
         "lease": lease,
         "until": until,
         "now": now,
@@ -625,13 +645,13 @@ async def one(conn: Connection, upload_id: int) -> Detail | None:
         return None
     return Detail(
         _upload(row),
-        object_key=row[22],
-        answers=_read(row[23], Answers),
-        plan=None if row[24] is None else _read(row[24], Plan),
-        notes=_read(row[25], list[str]),
-        screened_at=row[26],
-        repeats=_read(row[27], list[Group]),
-        screening_answers=_read(row[28], dict[Subject, Answered]),
+        object_key=row[23],
+        answers=_read(row[24], Answers),
+        plan=None if row[25] is None else _read(row[25], Plan),
+        notes=_read(row[26], list[str]),
+        screened_at=row[27],
+        repeats=_read(row[28], list[Group]),
+        screening_answers=_read(row[29], dict[Subject, Answered]),
     )
 
 

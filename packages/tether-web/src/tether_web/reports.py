@@ -20,7 +20,8 @@ from litestar.params import Parameter, QueryParameter
 from litestar.response import Stream
 from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet import CODES, Debtor, Plan
-from tether_core.upload import report_header, report_row
+from tether_core.upload import REPORT_COLUMNS, report_header, report_row
+from tether_core.upload_problems import note
 from tether_stores import debtors, uploads
 from tether_stores import problems as stored
 from tether_stores.postgres import Pool, connection
@@ -76,7 +77,7 @@ async def problems(
     if found.plan is None:
         raise InvalidRequest("the file has not been looked at yet, so there is no report", field="format")
     lines = (
-        _refused(state.pool, upload_id, found.plan)
+        _refused(state.pool, upload_id, found.plan, unlisted=note(found.upload.listed))
         if what == "refused"
         else _left_out(state.pool, upload_id, found.plan)
     )
@@ -90,13 +91,18 @@ async def problems(
     return Stream(as_xlsx(header, lines), headers=headers, media_type=_XLSX)
 
 
-async def _refused(pool: Pool, upload_id: int, plan: Plan) -> AsyncIterator[list[str]]:
+async def _refused(pool: Pool, upload_id: int, plan: Plan, *, unlisted: str) -> AsyncIterator[list[str]]:
     """Write the refused rows, a batch at a time; no connection is held while the reader takes them."""
     after = 0
     while True:
         async with connection(pool) as conn:
             rows = await stored.of_rows(conn, upload_id, after_row=after, limit=_BATCH)
         if not rows:
+            if unlisted:
+                # A single cell below a blank row: whoever sends the report again sends a note, and no debtor.
+                width = len(plan.headers) + len(REPORT_COLUMNS)
+                yield [""] * width
+                yield [*[""] * (width - 1), unlisted]
             return
         for row in rows:
             yield report_row(row.row, row.cells, plan=plan, problems=row.problems)

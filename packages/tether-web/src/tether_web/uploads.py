@@ -37,6 +37,7 @@ from tether_core.screening import Subject
 from tether_core.screening_questions import Answer, Answered, Group, Remembered
 from tether_core.spreadsheet import Answers, Plan, PreviewRow
 from tether_core.upload import UploadState, UploadStep, content_key, object_key, step
+from tether_core.upload_problems import note
 from tether_stores import objects, uploads, withdrawals
 from tether_stores.objects import Objects
 from tether_stores.postgres import Connection, ConnectionLost, reading, transaction
@@ -489,6 +490,8 @@ def summary(upload: Upload, *, withdrawal: Withdrawal | None = None) -> str:
         f"{told.stored:,} of {told.rows:,} rows {became}; left out: {told.excluded:,}, with problems: {told.refused:,}, "
         f"skipped: {told.skipped:,}."
     )
+    if unlisted := note(upload.listed):
+        counts = f"{counts} {unlisted}"
     if withdrawal is not None:
         return (
             f"Withdrawn by {withdrawal.by} on {withdrawal.at:%Y-%m-%d} ({withdrawal.because}); none of its debtors is billed, and "

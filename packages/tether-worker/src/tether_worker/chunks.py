@@ -34,9 +34,11 @@ from tether_core.spreadsheet import (
     Skipped,
 )
 from tether_core.spreadsheet.batch import BATCH_ROWS
+from tether_core.spreadsheet.decisions import Refusal
 from tether_core.spreadsheet.outcomes import advance
 from tether_core.spreadsheet.rows import read_batches
 from tether_core.upload import Tallies
+from tether_core.upload_problems import Kept, give_up, keep
 from tether_stores import blacklist, debtors, problems
 from tether_stores.debtors import Kin, Known
 from tether_stores.postgres import Connection
@@ -65,7 +67,9 @@ class Chunk(msgspec.Struct, frozen=True):
         tallies: Of its rows, as if screening left none out.
         position: Behind it.
         notes: Sentences about the whole file, up to here.
+        kept: How many problems of the file are stored, with these.
         bytes_read: How far the file has been read.
+        refusal: Why the file is not read beyond this chunk; `None` where it is.
     """
 
     columns: tuple[str, ...]
@@ -74,7 +78,9 @@ class Chunk(msgspec.Struct, frozen=True):
     tallies: Tallies
     position: Position
     notes: list[str]
+    kept: Kept
     bytes_read: int
+    refusal: Refusal | None = None
 
 
 def fingerprinter(key: bytes) -> Callable[[str], str]:
@@ -110,6 +116,8 @@ def build(
     rules: Rules,
     position: Position,
     notes: list[str],
+    before: Tallies,
+    kept: Kept,
     fingerprint: Callable[[str], str],
     bytes_read: Callable[[], int],
     rows_max: int = ROWS_MAX,
@@ -125,6 +133,8 @@ def build(
         rules: The operator's limits.
         position: Behind the last chunk that is stored.
         notes: Those kept with it.
+        before: Of all rows up to there.
+        kept: How many problems are stored up to there.
         fingerprint: From `fingerprinter`.
         bytes_read: Tells how far the file has been read.
         rows_max: Rows of a chunk.
@@ -140,8 +150,10 @@ def build(
     while outcomes is not None:
         lines: list[str] = []
         wrong: list[bytes] = []
-        tallies, size_bytes = Tallies(), 0
-        while outcomes is not None and tallies.rows < rows_max and size_bytes < _BYTES_MAX:
+        tallies, size_bytes, refusal = Tallies(), 0, None
+        while (
+            outcomes is not None and refusal is None and tallies.rows < rows_max and size_bytes < _BYTES_MAX
+        ):
             position = advance(position, outcomes)
             batch = _batch(outcomes)
             fresh = debtors.as_lines(batch.good, columns=columns, fingerprint=fingerprint)
@@ -149,8 +161,10 @@ def build(
             size_bytes += sum(map(len, fresh))
             tallies += batch.tallies
             if batch.problems:
-                wrong.append(problems.as_csv(upload_id, batch.problems))
+                listed, kept = _listed(batch.problems, kept=kept)
+                wrong.append(problems.as_csv(upload_id, listed))
                 size_bytes += len(wrong[-1])
+                refusal = give_up(before + tallies)
             notes = (notes + batch.notes)[:_NOTES_MAX]
             outcomes = next(batches, None)
         lines.sort()
@@ -161,8 +175,27 @@ def build(
             tallies,
             position,
             notes,
+            kept,
             bytes_read(),
+            refusal,
         )
+        if refusal is not None:
+            return
+        before += tallies
+
+
+_Told = tuple[list[str] | None, tuple[Problem, ...]]
+
+
+def _listed(rows: Sequence[_Told], *, kept: Kept) -> tuple[list[_Told], Kept]:
+    """The rows whose problems are stored, with the counts behind all of them."""
+    listed: list[_Told] = []
+    for cells, some in rows:
+        decided = keep(kept, some, cells=cells)
+        kept = decided.counts
+        if decided.is_listed:
+            listed.append((cells, some))
+    return listed, kept
 
 
 class _Batch(msgspec.Struct, frozen=True, gc=False):

@@ -281,6 +281,8 @@ class _Reading:
             rules=self._has.rules,
             position=self.due.position,
             notes=self.due.notes,
+            before=self.due.tallies,
+            kept=self.due.kept,
             fingerprint=fingerprinter(self._has.fingerprint_key),
             bytes_read=bytes_read,
             rows_max=self._has.chunk_rows,
@@ -290,6 +292,8 @@ class _Reading:
             while (chunk := await building) is not None:
                 building = asyncio.create_task(asyncio.to_thread(next, built, None))
                 await self._store(chunk)
+                if chunk.refusal is not None:
+                    raise FileRefused(chunk.refusal)
                 if self._has.stopping() or monotonic() - self._began > self._has.budget_s:
                     await self.release(after_s=0, blameless=True)
                     return
@@ -315,6 +319,7 @@ class _Reading:
                 tallies=tallies,
                 position=chunk.position,
                 notes=chunk.notes,
+                kept=chunk.kept,
                 bytes_read=chunk.bytes_read,
                 lease=self._lease,
                 until=self._has.clock() + timedelta(seconds=self._has.lease_s),

@@ -74,7 +74,7 @@ with reset as (
     update uploads
     set
         position = null, rows_read = 0, stored = 0, excluded = 0, refused = 0, skipped = 0, warnings = 0, amount_minor = 0,
-        verdict_counts = '{}', problem_counts = '{}', notes = '[]', bytes_read = 0, lease = null, due_at = %(now)s
+        verdict_counts = '{}', problem_counts = '{}', kept_problems = '{}', notes = '[]', bytes_read = 0, lease = null, due_at = %(now)s
     where dry_run and state = 'reading'
     returning id
 ),

@@ -33,6 +33,8 @@ create table uploads (
     amount_minor bigint not null default 0,
     verdict_counts json not null default '{}',
     problem_counts json not null default '{}',
+    -- How many problems are stored, and how many are only counted: tether_core.upload_problems.
+    kept_problems json not null default '{}',
     failure_code text,
     failure text,
     lease text,

@@ -28,7 +28,8 @@ select id from uploads where content_key = %(content_key)s and dry_run = %(dry_r
 -- Lock the upload that has been due longest; those another worker is just taking are passed over. 0 or 1 row.
 select
     id, object_key, filename, size_bytes, sha256, state, created_at, answers::text, dry_run, plan::text,
-    position::text, rows_read, notes::text, claims, screened_at, screening_answers::text
+    position::text, rows_read, notes::text, claims, screened_at, screening_answers::text, stored, excluded, refused,
+    skipped, problem_counts::text, kept_problems::text
 from uploads
 where due_at <= %(now)s
 order by due_at, id
@@ -67,7 +68,7 @@ set
     refused = refused + %(refused)s, skipped = skipped + %(skipped)s, warnings = warnings + %(warnings)s,
     amount_minor = amount_minor + %(amount_minor)s,
     verdict_counts = %(verdict_counts)s::json, problem_counts = %(problem_counts)s::json,
-    claims = 0, due_at = %(until)s, updated_at = %(now)s
+    kept_problems = %(kept_problems)s::json, claims = 0, due_at = %(until)s, updated_at = %(now)s
 where id = %(id)s and lease = %(lease)s
 returning id;
 
@@ -157,13 +158,32 @@ set lease = null, due_at = %(due_at)s, claims = case when %(blameless)s then gre
 where id = %(id)s and lease = %(lease)s;
 
 -- answer --
--- Send an upload through again with other answers. Returns the id, or no row when it is not in the state it was.
-update uploads
-set
-    state = %(after)s, answers = %(answers)s::json, content_key = %(content_key)s, plan = null, preview = null,
-    failure_code = null, failure = null, finished_at = null, claims = 0, due_at = %(now)s, updated_at = %(now)s
-where id = %(id)s and state = %(before)s
-returning id;
+-- Send an upload through again with other answers; where no debtor of it is stored, from its first row. Returns the id, or no row
+-- when it is not in the state it was.
+with anew as (
+    update uploads
+    set
+        position = null, rows_read = 0, excluded = 0, stored = 0, refused = 0, skipped = 0, warnings = 0, amount_minor = 0,
+        verdict_counts = '{}', problem_counts = '{}', kept_problems = '{}', notes = '[]', bytes_read = 0,
+        state = %(after)s, answers = %(answers)s::json, content_key = %(content_key)s, plan = null, preview = null,
+        failure_code = null, failure = null, finished_at = null, claims = 0, due_at = %(now)s, updated_at = %(now)s
+    where id = %(id)s and state = %(before)s and (dry_run or stored + excluded = 0)
+    returning id
+),
+onward as (
+    update uploads
+    set
+        state = %(after)s, answers = %(answers)s::json, content_key = %(content_key)s, plan = null, preview = null,
+        failure_code = null, failure = null, finished_at = null, claims = 0, due_at = %(now)s, updated_at = %(now)s
+    where id = %(id)s and state = %(before)s and not (dry_run or stored + excluded = 0)
+    returning id
+),
+forgotten as (
+    delete from problems where upload_id in (select id from anew)
+)
+select id from anew
+union all
+select id from onward;
 
 -- due --
 -- Whether any upload has been due for longer than %(older_than_s)s seconds. One row.
@@ -176,7 +196,7 @@ select exists (
 select
     id, filename, size_bytes, encode(sha256, 'hex'), state, dry_run, added_by, created_at, started_at, finished_at,
     bytes_read, rows_read, stored, excluded, refused, skipped, warnings, amount_minor, verdict_counts::text,
-    problem_counts::text, failure_code, failure
+    problem_counts::text, failure_code, failure, kept_problems::text
 from uploads
 where
     (%(before)s::bigint is null or id < %(before)s)
@@ -189,7 +209,7 @@ limit %(limit)s;
 select
     id, filename, size_bytes, encode(sha256, 'hex'), state, dry_run, added_by, created_at, started_at, finished_at,
     bytes_read, rows_read, stored, excluded, refused, skipped, warnings, amount_minor, verdict_counts::text,
-    problem_counts::text, failure_code, failure,
+    problem_counts::text, failure_code, failure, kept_problems::text,
     object_key, answers::text, plan::text, notes::text, screened_at, repeats::text, screening_answers::text
 from uploads
 where id = %(id)s;
