@@ -33,7 +33,7 @@ _VERDICTS = {
     "already_collected": "a debit with the same account and reference was collected, or submitted, through another upload within the window (25 days)",
     "waiting_elsewhere": "a debit with the same account and reference waits in another upload of the window, and is not billed yet",
     "recently_attempted": "the same debit failed or came back through another upload within the window",
-    "identity_unclear": "a debit has the same account and reference and another mandate or customer number; the upload waits for an answer",
+    "identity_unclear": "a debit has the same account and reference and another mandate or customer number, or damaged numbers; the upload waits for an answer",
     "collected_lately": "it may be a debit of the window under another reference, or without one; the upload waits for an answer",
     "reference_again": "a debit with the same account and reference was collected before the window; the upload waits for an answer",
     "blacklisted_name": "the name is on the blacklist",

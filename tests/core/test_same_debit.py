@@ -14,6 +14,7 @@ from tether_core.same_debit import (
     compare,
     elsewhere,
     equal,
+    identifies,
     key_of,
     matches,
     plain,
@@ -80,6 +81,20 @@ def test_a_value_without_letters_and_digits_is_blank(blank: str | None) -> None:
         ((None, "M1", None), ("R1", "m-1", None), "same"),
         ((None, None, None), ("R1", "M1", "C1"), "same"),
         ((None, None, None), (None, None, None), "same"),
+        # What a spreadsheet program has left of long numbers.
+        (("1.23E+11", None, None), ("1.23E+11", None, None), "unclear"),
+        (("1.23E+11", None, None), ("1,23e+11", None, None), "unclear"),
+        (("1.23E+11", None, None), ("1.235E+11", None, None), "unclear"),
+        (("1.23E+11", None, None), ("1.24E+15", None, None), "different"),
+        (("1.23E+11", None, None), ("123456789012", None, None), "unclear"),
+        (("1.23E+11", None, None), ("12-3456-789012", None, None), "unclear"),
+        (("1.23E+11", None, None), ("987654321098", None, None), "different"),
+        (("1.23E+11", None, None), ("RE-7", None, None), "different"),
+        (("1.23E+11", None, None), (None, None, None), "same"),
+        (("1.23E+11", "M1", None), ("1.23E+11", "M2", None), "different"),
+        (("R1", "1.23E+11", None), ("R1", "1.23E+11", None), "same"),
+        ((None, "1.23E+11", None), (None, "1.23E+11", None), "unclear"),
+        ((None, "1.23E+11", None), (None, "987654321098", None), "different"),
     ],
 )
 def test_the_table(
@@ -128,6 +143,19 @@ def test_a_blank_row_takes_nothing_with_it_in_any_order() -> None:
         rows = dict(enumerate(order, 2))
         told = repeats(rows.items())
         assert {rows[row].reference for row in told.kept} == {"a", "b"}
+
+
+def test_damaged_numbers_are_asked_about_and_never_left_out() -> None:
+    """Ten invoices of a company are all "1.23E+11" now; nine would be lost as repeats of the first."""
+    cut, blank = key_of("1.23E+11", None, None), DebitKey()
+    told = repeats([(number, cut) for number in range(2, 12)])
+    assert (told.same_as, told.kept) == ({}, tuple(range(2, 12)))
+    assert told.unclear == dict.fromkeys(range(3, 12), 2)
+    told = repeats([(2, blank), (3, cut), (4, cut), (5, key_of("123456789012", None, None))])
+    assert told.unclear.keys() == {4, 5}
+    assert repeats([(2, cut), (3, cut)], one_per_account=True).same_as == {3: 2}
+    assert not identifies(cut)
+    assert identifies(blank)
 
 
 def test_many_debits_of_one_account_are_told_apart_in_time() -> None:

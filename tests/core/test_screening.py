@@ -104,7 +104,8 @@ def test_the_rules_apply_in_the_promised_order() -> None:
             Facts(unclear_with=2),
             Verdict(
                 "identity_unclear",
-                "It has the reference of row 2 of this file, and another mandate or customer number.",
+                "It may be the debit of row 2 of this file: it has the same reference and another mandate or customer number, or "
+                "a spreadsheet program has shortened their numbers (1.2E+15).",
             ),
         ),
         (

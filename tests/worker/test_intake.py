@@ -646,9 +646,11 @@ async def test_one_reference_with_two_mandates_is_asked_about(desk: Desk) -> Non
     (question,) = found.plan.questions
     assert (question.code, question.answer) == ("identity_unclear", "screening.identity_unclear")
     assert "1 row over 1.00 EUR" in question.ask
-    assert await desk.ask("select row_number, cause from debtors where verdict <> 'clear'") == [
-        (4, "It has the reference of row 2 of this file, and another mandate or customer number.")
-    ]
+    cause = (
+        "It may be the debit of row 2 of this file: it has the same reference and another mandate or customer number, or a "
+        "spreadsheet program has shortened their numbers (1.2E+15)."
+    )
+    assert await desk.ask("select row_number, cause from debtors where verdict <> 'clear'") == [(4, cause)]
     await desk.decide(found.upload.id, identity_unclear="take")
     done = await desk.detail(found.upload.id)
     assert (done.upload.state, done.upload.tallies.stored, done.upload.tallies.amount_minor) == (
@@ -656,6 +658,89 @@ async def test_one_reference_with_two_mandates_is_asked_about(desk: Desk) -> Non
         3,
         400,
     )
+
+
+async def test_numbers_that_a_spreadsheet_has_cut_make_no_debits_the_same(desk: Desk) -> None:
+    """Three invoices of one debtor are all "1,23E+11" now: left out as repeats, two are never collected and nobody asks."""
+    rows = [
+        f"A;{DE};1,00;1,23E+11",
+        f"B;{AT};2,00;1,23E+11",
+        f"A;{DE};3,00;1.23e+11",
+        f"A;{DE};4,00;1,23E+11",
+    ]
+    found = await desk.read(table(*rows))
+    assert found.upload.state == "needs_answer"
+    assert found.plan is not None
+    assert [question.code for question in found.plan.questions] == ["identity_unclear"]
+    assert [(row, verdict) for row, _, _, verdict in await desk.debtors(found.upload.id)] == [
+        (2, "clear"),
+        (3, "clear"),
+        (4, "identity_unclear"),
+        (5, "identity_unclear"),
+    ]
+    assert await desk.ask("select row_number, code from problems order by 1") == [
+        (row, "digits_lost") for row in range(2, 6)
+    ]
+    await desk.decide(found.upload.id, identity_unclear="take")
+    assert (await desk.detail(found.upload.id)).upload.tallies.amount_minor == 1000
+    # Sent again in full, each of them may be one of those.
+    desk.now += timedelta(days=3)
+    await collected(desk, found.upload.id)
+    again = await desk.read(table(f"A;{DE};3,00;123456789012", f"A;{DE};9,00;987654321098"))
+    assert [(row, verdict) for row, _, _, verdict in await desk.debtors(again.upload.id)] == [
+        (2, "identity_unclear"),
+        (3, "clear"),
+    ]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_a_mandate_of_several_accounts_is_warned_of(desk: Desk, *, dry_run: bool) -> None:
+    """The bank of the second debtor knows no such mandate, and gives the money back for thirteen months."""
+    header = "Name;IBAN;Betrag;Referenz;Mandat-ID"
+    await desk.read(table(f"A;{FR};1,00;R0;M-0777", f"A;{NL};1,00;R1;M-5", header=header))
+    desk.now += timedelta(days=30)
+    rows = [
+        f"A;{DE};1,00;R1;M-01",
+        f"B;{AT};2,00;R2;m 1",
+        f"C;{NL};3,00;R3;M-5",  # the same account as before
+        f"D;{AT};4,00;R4;M-777",  # of another account in the first upload
+        f"E;{FR};5,00;R5;1,2E+15",  # no mandate at all any more
+        f"F;{DE};6,00;R6;1,2E+15",
+        f"G;{DE};7,00;R7;M-10",
+        f"H;{DE};8,00;R8;",
+        f"I;{AT};9,00;R9;",
+    ]
+    found = await desk.read(table(*rows, header=header), dry_run=dry_run)
+    assert found.upload.state == "completed"
+    code = "mandate_of_several_accounts"
+    told = await desk.ask(
+        f"select row_number, level, column_name, shown, note from problems where code = '{code}' order by 1"
+    )
+    assert [row[:4] for row in told] == [
+        (2, "warning", "Mandat-ID", "M-01"),
+        (3, "warning", "Mandat-ID", "m 1"),
+        (5, "warning", "Mandat-ID", "M-777"),
+    ]
+    assert [note.split(". ")[0] for *_, note in told] == [
+        "The mandate is also used for another account, in row 3",
+        "The mandate is also used for another account, in row 2",
+        "The mandate was used for another account, in row 2 of upload 1",
+    ]
+    assert found.upload.tallies.problems == {"digits_lost": 2, code: 3}
+    assert found.upload.tallies.warnings == 5
+    assert found.plan is not None
+    assert [one.value for one in found.plan.decisions if one.about == code] == ["3 rows"]
+
+
+async def test_a_changed_account_is_warned_of_once(desk: Desk) -> None:
+    """Who signed a new mandate after the warning would be warned of each month, and nobody reads warnings any more."""
+    header = "Name;IBAN;Betrag;Referenz;Mandat-ID"
+    warned = []
+    for month, iban in enumerate([DE, AT, AT, AT, DE]):
+        found = await desk.read(table(f"A;{iban};1,00;R{month};M-1", header=header))
+        warned.append(found.upload.tallies.warnings)
+        desk.now += timedelta(days=30)
+    assert warned == [0, 1, 0, 0, 1]
 
 
 async def test_the_same_debit_in_another_upload_is_left_out(desk: Desk) -> None:

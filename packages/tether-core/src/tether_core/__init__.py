@@ -12,7 +12,7 @@ In the order in which data meets them:
 | `errors` | who acts next when something goes wrong | `TetherError`: `Rejected`, `Contradicted`, `Unavailable` and theirs |
 | `money`, `iban`, `calendar` | amounts, accounts, the days on which banks settle | `Money` |
 | `spreadsheet` | from any spreadsheet to clean debtors | in the module, for it loads the reader of workbooks |
-| `same_debit`, `screening`, `screening_questions` | is it the same debit; who of a file is left out, what a person is asked | in the modules |
+| `same_debit`, `mandates`, `screening`, `screening_questions` | is it the same debit; has a mandate one account; who of a file is left out, what a person is asked | in the modules |
 | `upload`, `withdrawal` | the life of an upload; taking one back | in the modules |
 | `upload_problems` | how many problems of a file are stored; when its reading ends | in the module |
 | `vop`, `eligibility`, `payer` | is the account the debtor's, may it be billed, the request that asks for it | in the modules |

@@ -13,6 +13,9 @@ spreadsheet program has turned into `12345.0`. So values are compared in a plain
 | one is blank, or both | none of them differs | `same` |
 | one is blank, or both | one of them differs | `different` |
 
+**Damaged numbers.** A spreadsheet program shows a long number as `1.23E+11` and saves it so: thousands of numbers become one text. Such
+a value identifies nothing. It matches the numbers that it can have been, and what would be the same debit by it alone is `unclear`.
+
 Amount and name are no part of the identity: they are corrected too often. Everything that asks for the same debit goes by
 this table: screening within a file and against earlier uploads, planning, submission and due items.
 
@@ -34,6 +37,9 @@ DebitKey(reference='re-7', mandate='m-1', customer='')
 ('12345', '12-345', '12345', '')
 >>> equal("12-345", "12345"), equal("12-345", "1-2345")
 (True, False)
+>>> cut = key_of("1,23E+11", None, None)
+>>> compare(cut, cut), compare(cut, key_of("123456789012", None, None)), compare(cut, key_of("RE-7", None, None))
+('unclear', 'unclear', 'different')
 """
 
 import re
@@ -62,6 +68,8 @@ __all__ = [
     "compare",
     "elsewhere",
     "equal",
+    "identifies",
+    "is_damaged",
     "key_of",
     "matches",
     "plain",
@@ -76,6 +84,10 @@ Comparison = Literal["same", "unclear", "different"]
 
 # A whole number as a spreadsheet program writes it: groups of three digits, perhaps with decimals that are zero.
 _WHOLE: Final = re.compile(r"[0-9]+(?:[., '\u2019\u00a0\u202f][0-9]{3})*[.,]00?")
+# What a spreadsheet program makes of a long number.
+_CUT: Final = re.compile(r"([0-9])(?:[.,]([0-9]+))?e\+([0-9]{2,3})")
+# Begins the plain form of such a value.
+_MARK: Final = "~"
 _ZEROS: Final = re.compile(r"(?<![0-9])0+(?=[0-9])")
 # So many different debits of one account are compared pair by pair.
 _PAIRS_MAX: Final = 48
@@ -108,11 +120,13 @@ def plain(value: str | None) -> str:
 
     Returns:
         Its letters and digits in lower case, without leading zeros of numbers, a hyphen in place of each run of other
-        characters; "" for a value without letters and digits.
+        characters; "" for a value without letters and digits. A damaged number keeps its form, behind a mark.
     """
     if not value:
         return ""
     text = unicodedata.normalize("NFKC", value).strip().casefold()
+    if _CUT.fullmatch(text.lstrip("'")):
+        return _MARK + text.lstrip("'").replace(",", ".")
     if _WHOLE.fullmatch(text):
         text = re.sub(r"[.,]00?$", "", text)
     words = "".join([sign if sign.isalnum() else " " for sign in text]).split()
@@ -132,6 +146,33 @@ def key_of(reference: str | None, mandate_id: str | None, customer_id: str | Non
         The three in plain form.
     """
     return DebitKey(plain(reference), plain(mandate_id), plain(customer_id))
+
+
+def is_damaged(value: str) -> bool:
+    """Whether a value in plain form is what a spreadsheet program has left of a long number."""
+    return value.startswith(_MARK)
+
+
+def _may_be(first: str, second: str) -> bool:
+    """Whether two values of which one at least is damaged can be the same number."""
+    (one, off), (other, other_off) = _reach(first), _reach(second)
+    return one is not None and other is not None and abs(one - other) <= max(off, other_off)
+
+
+def _reach(value: str) -> tuple[int | None, int]:
+    """The number that a value in plain form shows, if any, and how far the true one can be from it."""
+    found = _CUT.fullmatch(value[1:]) if is_damaged(value) else None
+    if found is None:
+        digits = value.replace("-", "")
+        return (int(digits) if digits.isdecimal() and digits.isascii() and len(digits) < 100 else None), 0
+    decimals = found[2] or ""
+    off = 10 ** max(int(found[3]) - len(decimals), 0)
+    return int(found[1] + decimals) * off, off
+
+
+def identifies(key: DebitKey) -> bool:
+    """Whether two rows of one account with this key are surely one debit: nothing that tells them apart is damaged."""
+    return compare(key, key) == "same"
 
 
 def _bucket(value: str) -> str:
@@ -176,15 +217,27 @@ def compare(first: DebitKey, second: DebitKey) -> Comparison:
         The same for both orders.
     """
     differ = _differ(first.mandate, second.mandate) or _differ(first.customer, second.customer)
+    doubtful = _doubtful(first.mandate, second.mandate) or _doubtful(first.customer, second.customer)
     if first.reference and second.reference:
-        if not equal(first.reference, second.reference):
+        if _differ(first.reference, second.reference):
             return "different"
-        return "unclear" if differ else "same"
-    return "different" if differ else "same"
+        if not _doubtful(first.reference, second.reference):
+            return "unclear" if differ else "same"
+        doubtful = True
+    if differ:
+        return "different"
+    return "unclear" if doubtful else "same"
 
 
 def _differ(first: str, second: str) -> bool:
-    return bool(first and second) and not equal(first, second)
+    if not (first and second):
+        return False
+    return not (_may_be(first, second) if _doubtful(first, second) else equal(first, second))
+
+
+def _doubtful(first: str, second: str) -> bool:
+    """Whether two values cannot be compared because a spreadsheet program has damaged one of them."""
+    return bool(first and second) and (is_damaged(first) or is_damaged(second))
 
 
 # --- within a file ---------------------------------------------------------------------------------------------------
@@ -196,7 +249,8 @@ class Repeats(msgspec.Struct, frozen=True):
 
     Attributes:
         same_as: Row of each repeated debit to the row that is kept for it.
-        unclear: Row to an earlier row of the same reference whose mandate or customer number differs.
+        unclear: Row to an earlier row that may be the same debit: of the same reference with another mandate or customer number, or
+            of a number that a spreadsheet program has damaged.
         kept: Rows that stand for a debit each, those that are unclear among them.
     """
 
@@ -228,15 +282,22 @@ def repeats(rows: Iterable[tuple[int, DebitKey]], *, one_per_account: bool = Fal
     """
     keys: dict[int, DebitKey] = {}
     first: dict[DebitKey, int] = {}
+    doubtful: dict[int, DebitKey] = {}
     for row, key in sorted(rows, key=lambda pair: pair[0]):
-        keys[row] = DebitKey() if one_per_account else key
-        first.setdefault(keys[row], row)
+        compared = DebitKey() if one_per_account else key
+        if compared in first and not identifies(compared):
+            doubtful[row] = compared
+            continue
+        keys[row] = compared
+        first.setdefault(compared, row)
     stands_for = _kept(list(first))
     keepers = _first_rows(first, stands_for)
     same_as = {row: keepers[stands_for[key]] for row, key in keys.items()}
     same_as = {row: keeper for row, keeper in same_as.items() if keeper != row}
     kept = {row: key for key, row in sorted(keepers.items(), key=lambda pair: pair[1])}
-    return Repeats(same_as, _unclear(kept), tuple(kept))
+    unclear = _unclear(kept)
+    unclear |= {row: keepers[stands_for[key]] for row, key in doubtful.items()}
+    return Repeats(same_as, unclear, tuple(sorted([*kept, *doubtful])))
 
 
 def _first_rows(
@@ -263,6 +324,10 @@ def _unclear(kept: Mapping[int, DebitKey]) -> dict[int, int]:
             if other is not None:
                 found[row] = other
             alike.append(row)
+    if any(_MARK in value for key in kept.values() for value in _fields(key)) and len(kept) <= _PAIRS_MAX:
+        for (one, first), (row, second) in combinations(kept.items(), 2):
+            if compare(first, second) == "unclear":
+                found.setdefault(row, one)
     return found
 
 
@@ -492,7 +557,8 @@ def _finder(earlier: Sequence[Earlier]) -> Callable[[DebitKey, int], Iterable[Ea
     by_amount: defaultdict[int, dict[str, Earlier]] = defaultdict(dict)
     without = dict[tuple[DebitKey, Standing, int], Earlier]()
     for one in earlier:
-        if one.key.reference:
+        # A damaged reference is looked at with everything, as a blank one is.
+        if one.key.reference and not is_damaged(one.key.reference):
             by_reference[_bucket(one.key.reference)].append(one)
         else:
             without.setdefault((one.key, one.standing, one.amount_minor), one)
@@ -501,7 +567,7 @@ def _finder(earlier: Sequence[Earlier]) -> Callable[[DebitKey, int], Iterable[Ea
             by_amount[one.amount_minor].setdefault(one.key.reference, one)
 
     def near(key: DebitKey, amount_minor: int) -> Iterable[Earlier]:
-        if not key.reference:
+        if not key.reference or is_damaged(key.reference):
             return earlier
         some = (
             *by_reference.get(_bucket(key.reference), ()),

@@ -15,7 +15,7 @@ cause. All causes are reported; the first of this order is the row's verdict:
 | `recently_attempted` | the same debit failed or came back through another upload within the window |
 | `blacklisted_name` | the name is on the blacklist |
 | `blacklisted_email` | the e-mail address is on the blacklist |
-| `identity_unclear` | a debit has the same reference and another mandate or customer number: a person is asked |
+| `identity_unclear` | a debit has the same reference and another mandate or customer number, or damaged numbers: a person is asked |
 | `collected_lately` | it may be a debit of the window under another reference, or without one: a person is asked |
 | `reference_again` | a debit with this reference was collected before the window: a person is asked |
 
@@ -81,7 +81,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         duplicate_of: The row of the file that is kept for the same debit; see `tether_core.same_debit.repeats`.
-        unclear_with: An earlier row of the file with the same reference and another mandate or customer number.
+        unclear_with: An earlier row of the file that may be the same debit; see `tether_core.same_debit.Repeats`.
         listed: How the account stands on the blacklist: "hold", "block" or not at all.
         listed_cause: Why it stands there, for people.
         chargebacked: Whether a debit from this account was ever charged back, refused for good or reclaimed.
@@ -205,11 +205,17 @@ def _blacklisted_email(facts: Facts, _: Policy) -> str | None:
 
 def _identity_unclear(facts: Facts, _: Policy) -> str | None:
     if facts.unclear_with is not None:
-        return f"It has the reference of row {facts.unclear_with:,} of this file, and another mandate or customer number."
+        return (
+            f"It may be the debit of row {facts.unclear_with:,} of this file: it has the same reference and another mandate or "
+            "customer number, or a spreadsheet program has shortened their numbers (1.2E+15)."
+        )
     match = _match(facts, "identity_unclear")
     if match is None:
         return None
-    return f"A debit with this reference and another mandate or customer number {_became(match)} on {match.on}{_through(match)}."
+    return (
+        f"A debit that may be the same {_became(match)} on {match.on}{_through(match)}: it has this reference and another mandate "
+        "or customer number, or a spreadsheet program has shortened one of the numbers (1.2E+15)."
+    )
 
 
 def _collected_lately(facts: Facts, _: Policy) -> str | None:

@@ -144,8 +144,9 @@ def _question(subject: Subject, groups: Sequence[Group]) -> Question:
         ask = f"{_sum(groups)} may have been debited before: {'; '.join(parts)}. Collect them again?"
     else:
         ask = (
-            f"{_sum(groups)} have the account and the reference of another debit, and another mandate or customer number: "
-            f"{'; '.join(parts)}. Are they debits of their own, to be collected too?"
+            f"{_sum(groups)} have the account and the reference of another debit, and another mandate or customer number, or "
+            f"numbers that a spreadsheet program has shortened (1.2E+15): {'; '.join(parts)}. Are they debits of their own, to be "
+            "collected too?"
         )
     return Question(subject, ask, f"screening.{subject}", ("take", "leave_out"))
 
@@ -153,7 +154,7 @@ def _question(subject: Subject, groups: Sequence[Group]) -> Question:
 _WITH: Final = {
     "collected_lately": "whose account",
     "reference_again": "with a reference that",
-    "identity_unclear": "with a reference that",
+    "identity_unclear": "beside a debit that",
 }
 _BECAME: Final[dict[Standing, str]] = {
     "waiting": "was taken in, and is not billed yet,",

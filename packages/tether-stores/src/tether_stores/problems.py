@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -11,7 +11,7 @@ from tether_core.spreadsheet import Problem
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
-__all__ = ["ListedProblem", "RefusedRow", "as_csv", "copy", "listed", "of_row", "of_rows"]
+__all__ = ["ListedProblem", "RefusedRow", "as_csv", "copy", "count", "listed", "of_row", "of_rows", "warn"]
 
 _SQL: Final = load("problems")
 
@@ -84,6 +84,39 @@ async def copy(conn: Connection, data: bytes) -> None:
     """Add problems, as `as_csv` wrote them, inside the transaction that stores their rows."""
     async with conn.cursor().copy(_SQL["copy"]) as stream:
         await stream.write(data)
+
+
+async def warn(conn: Connection, upload_id: int, found: Sequence[Problem]) -> tuple[int, int]:
+    """
+    Add warnings to rows that became debtors.
+
+    Args:
+        conn: Inside the transaction that counts them.
+        upload_id: Whose.
+        found: The warnings, one for each row at most; a row that has its code already keeps it.
+
+    Returns:
+        How many are new, and how many of these are the first of their row.
+    """
+    if not found:
+        return 0, 0
+    values = {
+        "upload_id": upload_id,
+        "rows": [one.row for one in found],
+        "columns": [_storable(one.column) for one in found],
+        "codes": [one.code for one in found],
+        "shown": [_storable(one.shown) for one in found],
+        "notes": [_storable(one.note) for one in found],
+    }
+    rows = await (await conn.execute(_SQL["warn"], values)).fetchall()
+    return len(rows), sum(first for (first,) in rows)
+
+
+async def count(conn: Connection, upload_id: int, *, code: str) -> int:
+    """How many rows of an upload have a problem."""
+    row = await (await conn.execute(_SQL["count"], {"upload_id": upload_id, "code": code})).fetchone()
+    assert row is not None  # a count
+    return int(row[0])
 
 
 async def listed(

@@ -22,6 +22,7 @@ __all__ = [
     "Upload",
     "advance",
     "answer",
+    "count_warnings",
     "decide",
     "due",
     "due_one",
@@ -434,6 +435,38 @@ async def recount(
         "now": now,
     }
     return await (await conn.execute(_SQL["recount"], values)).fetchone() is not None
+
+
+async def count_warnings(
+    conn: Connection, upload_id: int, *, code: str, rows: int, warned: int, lease: str, now: datetime
+) -> bool:
+    """
+    Count warnings that were found after all rows were read.
+
+    Args:
+        conn: Inside the transaction that writes them; roll it back when this returns `False`.
+        upload_id: Which.
+        code: Of the warnings.
+        rows: How many there are.
+        warned: How many of their rows had none before.
+        lease: Of this worker.
+        now: The present time.
+
+    Returns:
+        Whether the lease was still this worker's.
+    """
+    row = await (await conn.execute(_SQL["counted"], {"id": upload_id})).fetchone()
+    assert row is not None
+    counts = _read(row[1], dict[str, int])
+    counts[code] = counts.get(code, 0) + rows
+    values = {
+        "id": upload_id,
+        "warned": warned,
+        "problem_counts": _text(counts),
+        "lease": lease,
+        "now": now,
+    }
+    return await (await conn.execute(_SQL["count_warnings"], values)).fetchone() is not None
 
 
 async def screened(

@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 from tether_core.blacklist import email_key, name_key, policy_for
-from tether_core.same_debit import matches
+from tether_core.same_debit import identifies, matches
 from tether_core.screening import Facts, Policy, Verdict, reasons
 from tether_core.spreadsheet import (
     Columns,
@@ -332,10 +332,11 @@ def _among_kin(some: Kin, *, policy: Policy, now: datetime) -> dict[int, Facts]:
     one_each = policy.same == "iban"
     first: dict[object, int] = {}
     for row, key in sorted([*some.in_file, *((row, key) for row, key, _ in some.staged)], key=_by_row):
-        first.setdefault(None if one_each else key, row)
+        if one_each or identifies(key):
+            first.setdefault(None if one_each else key, row)
     found = matches(some.staged, some.elsewhere, now=now, window_days=policy.window_days)
     for row, key, _ in some.staged:
-        original = first[None if one_each else key]
+        original = first.get(None if one_each else key, row)
         elsewhere = found.get(row, ())
         if original != row or elsewhere:
             facts[row] = Facts(duplicate_of=None if original == row else original, matches=elsewhere)

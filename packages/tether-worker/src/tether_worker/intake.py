@@ -42,9 +42,9 @@ from tether_stores.uploads import Due
 
 from tether_worker import chunks
 from tether_worker.chunks import Chunk, fingerprinter
-from tether_worker.leases import Lease, held
+from tether_worker.leases import Lease, LeaseLost, held
 from tether_worker.reader import Child, Limits, Task
-from tether_worker.settle import LeaseLost, settle
+from tether_worker.settle import settle
 from tether_worker.work import Work
 
 __all__ = ["Intake", "intake", "read_one"]

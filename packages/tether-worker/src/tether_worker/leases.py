@@ -15,10 +15,14 @@ from typing import Final
 
 from tether_core.errors import Unavailable
 
-__all__ = ["LEASE_S", "Lease", "held"]
+__all__ = ["LEASE_S", "Lease", "LeaseLost", "held"]
 
 # A worker that dies gives its rows back after this long; one that lives holds them for as long as it asks.
 LEASE_S: Final = 6.0
+
+
+class LeaseLost(Exception):
+    """Another worker has taken the upload over; what this one was about to write is not written."""
 
 
 class Lease:

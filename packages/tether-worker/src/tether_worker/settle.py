@@ -1,5 +1,5 @@
 """
-Settling an upload once all its rows are screened: repeats by a blank value, and what a person is asked.
+Settling an upload once all its rows are screened: repeats by a blank value, mandates of several accounts, and what a person is asked.
 
 ```text
 last chunk ─► rows of accounts with several ─► same_debit.repeats ─► left out, or asked about
@@ -28,14 +28,13 @@ from tether_stores.debtors import Several
 from tether_stores.postgres import Connection, Pool, connection, transaction
 from tether_stores.uploads import Due
 
-__all__ = ["LeaseLost", "settle"]
+from tether_worker import mandates
+from tether_worker.leases import LeaseLost
+
+__all__ = ["settle"]
 
 # Rows whose verdict changes in one statement.
 _BATCH: Final = 10_000
-
-
-class LeaseLost(Exception):
-    """Another worker has taken the upload over; what this one was about to write is not."""
 
 
 async def settle(pool: Pool, due: Due, *, plan: Plan, lease: str, policy: Policy, now: datetime) -> bool:
@@ -59,8 +58,9 @@ async def settle(pool: Pool, due: Due, *, plan: Plan, lease: str, policy: Policy
     if due.screened_at is None:
         async with transaction(pool) as conn:
             several = await _several(conn, due, lease=lease, policy=policy, now=now)
-        if several is not None:
-            plan = msgspec.structs.replace(plan, decisions=(*plan.decisions, several))
+            shared = await mandates.warn(conn, due, plan=plan, lease=lease, now=now)
+        found = tuple(decision for decision in (several, shared) if decision is not None)
+        plan = msgspec.structs.replace(plan, decisions=(*plan.decisions, *found))
     async with connection(pool) as conn:
         kept = await uploads.remembered(conn, layout=screening_questions.layout_key(plan))
         rules = [rule for some in QUESTIONS.values() for rule in some]

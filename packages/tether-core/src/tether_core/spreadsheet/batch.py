@@ -33,9 +33,9 @@ from tether_core.spreadsheet.quick import (
     EUROS,
     MANDATE_ID,
     PLAIN_NAME,
-    SHORTENED,
     TEXT_LENGTH_MAX,
     TYPED,
+    may_be_shortened,
     plain_day,
 )
 
@@ -110,7 +110,7 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `quick`, for the same
         whole = "\n".join(texts)
         if whole.count("\n") >= len(used) * len(rows) or not whole.replace("\n", "").isprintable():
             return None
-        if "#" in whole or SHORTENED in whole or (not whole.isascii() and not all(map(_sound, texts))):
+        if "#" in whole or may_be_shortened(whole) or (not whole.isascii() and not all(map(_sound, texts))):
             return None
         # An apostrophe that begins a cell was put there by a spreadsheet program or by our own report.
         padded = f"\n{whole}\n"

@@ -39,6 +39,7 @@ the IBAN and the amount, and a missing name.
 | `country_unknown` | warning | not a country; it is left out |
 | `address_missing` | warning | outside the EEA the bank needs town and country of the debtor |
 | `digits_lost` | warning | a long number that Excel has damaged: of more than 15 digits, or written like 1.2E+15 |
+| `mandate_of_several_accounts` | warning | the mandate is used for another account, too, in this file or in an earlier upload |
 
 >>> CODES["iban_invalid"], CODES["address_missing"]
 ('error', 'warning')
@@ -79,7 +80,8 @@ Level = Literal["error", "warning"]
 SkipCause = Literal["blank", "header", "total", "note"]
 
 _WARNINGS: Final = frozenset(
-    "name_symbols mandate_date_old bic_invalid birth_date_invalid country_unknown address_missing digits_lost".split()
+    "name_symbols mandate_date_old bic_invalid birth_date_invalid country_unknown address_missing digits_lost "
+    "mandate_of_several_accounts".split()
 )
 # In the order of the table above.
 CODES: Final[dict[str, Level]] = {
@@ -89,7 +91,7 @@ CODES: Final[dict[str, Level]] = {
         "name_unreadable name_symbols amount_missing amount_unreadable amount_too_many_decimals amount_not_positive "
         "amount_too_small amount_too_large currency_not_eur mandate_id_invalid date_invalid mandate_date_in_future "
         "mandate_date_old email_invalid nul_byte text_unreadable text_too_long bic_invalid birth_date_invalid "
-        "country_unknown address_missing digits_lost"
+        "country_unknown address_missing digits_lost mandate_of_several_accounts"
     ).split()
 }
 # Without these there is nothing to debit, so they can't be tolerated.

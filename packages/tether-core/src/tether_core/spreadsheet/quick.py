@@ -37,10 +37,10 @@ __all__ = [
     "MANDATE_ID",
     "PLAIN_NAME",
     "SEPA_MANDATES_SINCE",
-    "SHORTENED",
     "TEXT_LENGTH_MAX",
     "TYPED",
     "compile_quick",
+    "may_be_shortened",
     "plain_day",
 ]
 
@@ -50,8 +50,8 @@ BIC: Final = re.compile(r"[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?")
 MANDATE_ID: Final = re.compile(r"[A-Za-z0-9+?/:().,' -]{1,35}")
 EMAIL: Final = re.compile(r"(?=.{6,254}$)[^@\s,;<>\"]{1,64}@[^@\s,;<>\"]+\.[^@\s,;<>\".]{2,}")
 EUROS: Final = frozenset({"", "EUR", "eur", "Eur", "€", "Euro", "EURO", "euro", "euros", "Euros"})
-# Part of a number that Excel has shortened.
-SHORTENED: Final = "E+"
+# In a number that a spreadsheet program has shortened, "1,23457E+15".
+_EXPONENT: Final = re.compile(r"[0-9][Ee]\+[0-9]")
 SEPA_MANDATES_SINCE: Final = date(2008, 1, 1)
 
 # Fields that are read by rules of their own, not as text.
@@ -65,6 +65,11 @@ _COMMA: Final = re.compile(r"([0-9]{1,9}),([0-9]{1,2})")
 _POINT: Final = re.compile(r"([0-9]{1,9})\.([0-9]{1,2})")
 _NEVER: Final = re.compile(r"(?!)")
 _DAYS_KEPT: Final = 10_000
+
+
+def may_be_shortened(text: str) -> bool:
+    """Whether a text holds what looks like part of a number that a spreadsheet program has shortened."""
+    return ("E+" in text or "e+" in text) and _EXPONENT.search(text) is not None
 
 
 def plain_day(field: str, *, plan: Plan, today: date) -> Callable[[str], date | None]:
@@ -150,7 +155,7 @@ def compile_quick(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], D
         if missing < 0 or row.flaw:
             return None
         whole = "".join(cells)
-        if not whole.isprintable() or SHORTENED in whole:
+        if not whole.isprintable() or may_be_shortened(whole):
             return None
         if len(whole) > TEXT_LENGTH_MAX and max(map(len, cells)) > TEXT_LENGTH_MAX:
             return None

@@ -50,7 +50,6 @@ from tether_core.spreadsheet.quick import (
     EUROS,
     MANDATE_ID,
     SEPA_MANDATES_SINCE,
-    SHORTENED,
     TEXT_LENGTH_MAX,
     TYPED,
     compile_quick,
@@ -61,7 +60,7 @@ __all__ = ["NAME_LENGTH_MAX", "read", "read_batches"]
 
 NAME_LENGTH_MAX: Final = 70
 # "1,23457E+15": what Excel shows, and saves as text, for a long number in a narrow column.
-_SHORTENED: Final = re.compile(r"[0-9](?:[.,][0-9]+)?E\+[0-9]{2,3}")
+_SHORTENED: Final = re.compile(r"[0-9](?:[.,][0-9]+)?[Ee]\+[0-9]{2,3}")
 _ADDRESS_NEEDED: Final = SEPA - EEA
 
 
@@ -341,10 +340,10 @@ class _Careful:
                     "The cell is a number of more than 15 digits; Excel keeps 15, so the last ones are lost."
                 )
                 seen.add("digits_lost", at, note)
-            elif SHORTENED in cell and _SHORTENED.fullmatch(cell):
+            elif _SHORTENED.fullmatch(cell):
                 note = (
                     "Excel has shortened a long number to this, and its last digits are lost; format the column as text and "
-                    "enter them again."
+                    "enter them again. Nothing is recognised by what is left of it."
                 )
                 seen.add("digits_lost", at, note)
             if cell and self._sound(seen, field, at, cell):

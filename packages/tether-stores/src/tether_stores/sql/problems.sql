@@ -9,6 +9,25 @@
 copy problems (upload_id, row_number, ordinal, level, column_name, code, shown, note, cells)
 from stdin with (format csv, force_not_null (column_name, shown, note));
 
+-- warn --
+-- Add warnings of one code to rows that became debtors, behind what they have; a row that has the code keeps it. Arrays of length n.
+-- One row per warning that is new: whether it is the row's first.
+insert into problems (upload_id, row_number, ordinal, level, column_name, code, shown, note)
+select
+    %(upload_id)s, told.row_number,
+    coalesce((select max(p.ordinal) + 1 from problems p where p.upload_id = %(upload_id)s and p.row_number = told.row_number), 0),
+    'warning', told.column_name, told.code, told.shown, told.note
+from unnest(%(rows)s::integer[], %(columns)s::text[], %(codes)s::text[], %(shown)s::text[], %(notes)s::text[])
+    as told (row_number, column_name, code, shown, note)
+where not exists (
+    select from problems p where p.upload_id = %(upload_id)s and p.row_number = told.row_number and p.code = told.code
+)
+returning ordinal = 0;
+
+-- count --
+-- How many rows of an upload have a problem. One row.
+select count(*) from problems where upload_id = %(upload_id)s and code = %(code)s;
+
 -- listed --
 -- One page in the order of the file. Filters that are null do not filter. Up to %(limit)s rows.
 select row_number, ordinal, level, column_name, code, shown, note

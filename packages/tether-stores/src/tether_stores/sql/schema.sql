@@ -121,6 +121,27 @@ create index debtors_by_upload on debtors (upload_id, id);
 create index debtors_left_out on debtors (upload_id, row_number) where verdict <> 'clear';
 create index debtors_by_verdict on debtors (verdict, id) where verdict <> 'clear';
 
+-- What a mandate is compared by: tether_core.mandates decides, this finds the rows to look at.
+create function mandate_key(mandate_id text) returns bigint
+language sql immutable strict parallel safe
+return hashtextextended(
+    trim(
+        both '-' from regexp_replace(
+            regexp_replace(
+                case
+                    when mandate_id ~ '^[0-9][0-9., '']*[.,]00?$' then regexp_replace(mandate_id, '[.,]00?$', '')
+                    else lower(mandate_id)
+                end,
+                '[^a-z0-9]+', '-', 'g'
+            ),
+            '(^|[^0-9])0+(?=[0-9])', '\1', 'g'
+        )
+    ),
+    0
+);
+
+create index debtors_by_mandate on debtors (mandate_key(mandate_id)) where mandate_id is not null;
+
 -- What is wrong with rows that became no debtors, and what deserves a look of those that did.
 create table problems (
     upload_id bigint not null,

@@ -76,6 +76,15 @@ returning id;
 -- The counts by verdict and by problem so far. One row.
 select verdict_counts::text, problem_counts::text from uploads where id = %(id)s;
 
+-- count_warnings --
+-- Count warnings that were found after all rows were read, inside the transaction that writes them. Returns the id, or no row when
+-- the lease is lost.
+update uploads
+set
+    warnings = warnings + %(warned)s, problem_counts = %(problem_counts)s::json, updated_at = %(now)s
+where id = %(id)s and lease = %(lease)s
+returning id;
+
 -- recount --
 -- Move rows between the counts after all were screened, inside the transaction that changes their verdicts. Returns the id, or no
 -- row when the lease is lost.
