@@ -4,7 +4,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from tether_core.screening import RULES
-from tether_core.spreadsheet import outcomes, sniff
+from tether_core.spreadsheet import outcomes, selection, sniff
 from tether_core.spreadsheet.decisions import ALL_FIELDS, EXTRA_FIELDS
 
 __all__ = ["PAGE", "text"]
@@ -75,14 +75,17 @@ def text() -> str:
         "",
         "An upload in state `needs_answer` lists them in its plan; each names the setting that answers it.",
         "",
-        "| what is open | answer with |",
-        "| --- | --- |",
-        "| the encoding: bytes no common encoding explains | `encoding` |",
-        "| which of several sheets holds the list | `formats.sheet` |",
-        "| whether the first row is a header, or already a debtor | `formats.header_row` (0 for none) |",
-        "| which column is the IBAN, the name or the amount | `mapping` |",
-        '| whether `1.234` is a thousand or one | `formats.amount_format` ("comma" or "point") |',
-        '| whether `03/04/2026` is in March or April | `formats.date_order` ("day_month" or "month_day") |',
+        "| code | what is open | answer with |",
+        "| --- | --- | --- |",
+        "| `encoding` | the encoding: bytes no common encoding explains | `encoding` |",
+        "| `sheet` | which of several sheets holds the list | `formats.sheet` |",
+        "| `header_missing` | whether the first row is a header, or already a debtor | `formats.header_row` (0 for none) |",
+        "| `iban_column`, `amount_column` | which of several columns is the IBAN or the amount | `mapping` |",
+        "| `iban_column_missing`, `name_column_missing`, `amount_column_missing` | which column it is, when no header says so | `mapping` |",
+        "| `name_column`, `reference_column` and the like | which of two columns that fit equally well and differ | `mapping` |",
+        '| `amount_format` | whether `1.234` is a thousand or one | `formats.amount_format` ("comma" or "point") |',
+        '| `date_order` | whether `03/04/2026` is in March or April | `formats.date_order` ("day_month" or "month_day") |',
+        *(f"{line} `collect` |" for line in _table(selection.__doc__)[2:]),
         "",
         "## Fields and the header words that mean them",
         "",

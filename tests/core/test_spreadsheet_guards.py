@@ -4,8 +4,10 @@ import io
 from datetime import date
 
 import pytest
-from tether_core.spreadsheet import Debtor, Outcome, Plan, Refusal, Refused, Skipped, reading, rows
+from tether_core.errors import InvalidRequest
+from tether_core.spreadsheet import Answers, Debtor, Outcome, Plan, Refusal, Refused, Skipped, reading, rows
 
+TODAY = date(2026, 11, 29)
 A, B, C = "DE89370400440532013000", "DE02120300000000202051", "NL91ABNA0417164300"
 
 
@@ -17,7 +19,7 @@ def _read(text: str) -> list[Outcome]:
     plan = _plan(text)
     assert isinstance(plan, Plan)
     found = reading.rows(io.BytesIO(text.encode()), plan=plan)
-    return list(rows.read(found, plan=plan, today=date(2026, 11, 29)))
+    return list(rows.read(found, plan=plan, today=TODAY))
 
 
 @pytest.mark.parametrize(
@@ -52,11 +54,149 @@ def test_one_account_for_many_people_is_warned_of() -> None:
     assert "one account" in plan.warnings[0]
 
 
-def test_a_holder_filled_only_where_it_differs_is_a_question() -> None:
-    """Else most of the list would be refused for a missing name."""
-    plan = _plan(f"Name;IBAN;Betrag;Kontoinhaber\nAnn;{A};1,00;\nBen;{B};2,00;Greta\n")
+def test_a_holder_filled_only_where_it_differs_is_filled_from_the_name() -> None:
+    """Else most of the list would be refused for a missing name, or debited in the name of somebody who does not pay."""
+    text = f"Name;IBAN;Betrag;Kontoinhaber\nAnn;{A};1,00;\nBen;{B};2,00;Greta\nCid;{C};3,00;-\n"
+    assert [outcome.name for outcome in _read(text) if isinstance(outcome, Debtor)] == ["Ann", "Greta", "Cid"]
+    plan = _plan(text)
     assert isinstance(plan, Plan)
-    assert [question.code for question in plan.questions] == ["name_column"]
+    assert "A (\u201cName\u201d) stands in for the name" in plan.warnings[0]
+    assert "2 rows, from row 2 on" in plan.warnings[0]
+
+
+def test_a_reference_is_taken_from_the_column_that_has_it() -> None:
+    """Else debits with a number in the second column would pass as debits without one, and as repeats."""
+    found = _read(f"Name;IBAN;Betrag;Rechnungsnr;Vertragsnummer\nAnn;{A};1,00;;V-1\nBen;{B};2,00;R-2;V-2\n")
+    assert [outcome.reference for outcome in found if isinstance(outcome, Debtor)] == ["V-1", "R-2"]
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("Status", ["offen", "bezahlt", "offen", "offen"]),
+        ("Kz", ["A", "B", "A", "A"]),
+        ("bezahlt", ["", "x", "", ""]),
+        ("Typ", ["Rechnung", "Rechnung", "Gutschrift", "Rechnung"]),
+        ("Betalen via", ["incasso", "overboeking", "incasso", "incasso"]),
+        ("Statut", ["r\u00e9sili\u00e9", "actif", "actif", "actif"]),
+        ("Buchung", ["H", "H", "S", "S"]),
+        ("Sens", ["C", "C", "C", "C"]),
+        ("Zahlart", ["Rechnung", "Rechnung", "Rechnung", "Rechnung"]),
+        ("+/-", ["+", "-", "+", "+"]),
+    ],
+)
+def test_a_column_that_sorts_rows_is_a_question_with_its_words(header: str, words: list[str]) -> None:
+    """Else people would be debited whom the list marks as paid, cancelled or owed."""
+    lines = [f"P{index};{A};{index + 1},00;{word}\n" for index, word in enumerate(words)]
+    plan = _plan(f"Name;IBAN;Betrag;{header}\n{''.join(lines)}")
+    assert isinstance(plan, Plan)
+    (question,) = plan.questions
+    assert question.answer == f"collect.{header}"
+    assert set(question.choices) == set(words)
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("Anrede", ["Herr", "Frau", "Herr"]),
+        ("m/w", ["m", "w", "m"]),
+        ("Abteilung", ["Chor", "Tanz", "Chor"]),
+        ("Lastschrifttyp", ["FRST", "RCUR", "RCUR"]),
+        ("Zahlungsart", ["Lastschrift", "Lastschrift", "SEPA-Lastschrift"][:1] * 3),
+        ("S/H", ["S", "S", "S"]),
+        ("bezahlt", ["nein", "nein", "nein"]),
+        ("Jahrgang", ["2019", "2020", "2020"]),
+    ],
+)
+def test_a_column_that_sorts_people_is_no_question(header: str, words: list[str]) -> None:
+    """Else every list with a salutation would wait for a person."""
+    lines = [f"P{index};{A};{index + 1},00;{word}\n" for index, word in enumerate(words)]
+    plan = _plan(f"Name;IBAN;Betrag;{header}\n{''.join(lines)}")
+    assert isinstance(plan, Plan)
+    assert plan.ready, plan.questions
+
+
+@pytest.mark.parametrize(
+    ("words", "debtors"), [(("S",), ["Ann"]), (("*",), ["Ann", "Ben", "Cid"]), (("s", ""), ["Ann", "Cid"])]
+)
+def test_the_answer_says_which_words_are_collected(words: tuple[str, ...], debtors: list[str]) -> None:
+    """Else the sender of one credit among thousands of debits could only edit the file or debit it too."""
+    text = f"Name;IBAN;Betrag;S/H\nAnn;{A};1,00;S\nBen;{B};2,00;H\nCid;{C};3,00;\n"
+    plan = reading.plan(io.BytesIO(text.encode()), answers=Answers(collect={"S/H": words}))
+    assert isinstance(plan, Plan)
+    assert plan.ready
+    found = list(rows.read(reading.rows(io.BytesIO(text.encode()), plan=plan), plan=plan, today=TODAY))
+    assert [outcome.name for outcome in found if isinstance(outcome, Debtor)] == debtors
+    refused = [outcome for outcome in found if isinstance(outcome, Refused)]
+    assert {outcome.problems[0].code for outcome in refused} <= {"row_not_selected"}
+    assert len(refused) + len(debtors) == 3
+
+
+@pytest.mark.parametrize(
+    ("collect", "why"),
+    [({"S/H": ("X",)}, "no cell"), ({"Sinn": ("S",)}, "no column"), ({"S/H": ()}, "name the words")],
+)
+def test_an_answer_that_fits_nothing_is_refused(collect: dict[str, tuple[str, ...]], why: str) -> None:
+    """Else a slip of the pen would leave every row out, and the run would collect nothing in silence."""
+    text = f"Name;IBAN;Betrag;S/H\nAnn;{A};1,00;S\nBen;{B};2,00;H\n"
+    with pytest.raises(InvalidRequest, match=why):
+        reading.plan(io.BytesIO(text.encode()), answers=Answers(collect=collect))
+
+
+def test_naming_the_amount_does_not_answer_what_a_credit_is() -> None:
+    """Else a mapping kept for a layout would debit the first credit that ever comes."""
+    text = f"Name;IBAN;Betrag;S/H\nAnn;{A};1,00;S\nBen;{B};2,00;H\n"
+    plan = reading.plan(io.BytesIO(text.encode()), answers=Answers(columns={"amount": "Betrag"}))
+    assert isinstance(plan, Plan)
+    assert [question.code for question in plan.questions] == ["direction_column"]
+
+
+def test_the_last_of_many_rows_can_be_the_second_table() -> None:
+    """Else a list appended below thousands of rows would be debited with last year's amounts."""
+    text = "Name;IBAN;Betrag\n" + f"Ann;{A};1,00\n" * 4_000 + f"Name;IBAN;Vorjahr;Betrag\nBen;{B};9,00;2,00\n"
+    refusal = _plan(text)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, "row 4,002" in refusal.why) == ("second_table", True)
+
+
+def test_a_header_repeated_in_other_words_is_no_second_table() -> None:
+    """Else lists with page breaks could not be sent."""
+    plan = _plan(f"Name;IBAN;Betrag\nAnn;{A};1,00\nKontoinhaber;IBAN;Betrag (EUR)\nBen;{B};2,00\n")
+    assert isinstance(plan, Plan)
+
+
+@pytest.mark.parametrize("header", ["Name;Name", "Kunde;Zahler"])
+def test_two_columns_of_names_that_differ_are_a_question(header: str) -> None:
+    """Else the member and not the payer would be debited, or the other way round."""
+    plan = _plan(f"{header};IBAN;Betrag\nAnn;Ann;{A};1,00\nBen;Greta;{B};2,00\n")
+    assert isinstance(plan, Plan)
+    (question,) = plan.questions
+    assert (question.code, "row 3" in question.ask) == ("name_column", True)
+    for choice in question.choices:
+        answers = Answers(columns={"name": choice})
+        again = reading.plan(
+            io.BytesIO(f"{header};IBAN;Betrag\nAnn;Ann;{A};1,00\n".encode()), answers=answers
+        )
+        assert isinstance(again, Plan)
+        assert again.ready
+
+
+@pytest.mark.parametrize(
+    "word", ["NULL", "n/a", "nan", "-", "k.A.", "unbekannt", "n.v.t.", "brak", "\u2013", "sans objet"]
+)
+def test_placeholders_are_no_references_and_no_mandates(word: str) -> None:
+    """Else debits would be called repeats because all of them have the reference NULL, and mandates NULL would be sent."""
+    found = _read(
+        f"Name;IBAN;Betrag;Mandatsreferenz;Rechnungsnr;E-Mail\nAnn;{A};1,00;M-1;R-1;a@b.org\nBen;{B};2,00;{word};{word};{word}\n"
+    )
+    assert isinstance(found[1], Debtor)
+    assert (found[1].mandate_id, found[1].reference, found[1].email) == (None, None, None)
+
+
+def test_placeholders_in_a_part_of_a_name_are_no_part_of_it() -> None:
+    """Else a debit would be sent to N/A Meier; people called Null keep their name."""
+    found = _read(f"Vorname;Nachname;IBAN;Betrag\nN/A;Meier;{A};1,00\nUlla;Null;{B};2,00\n")
+    assert [outcome.name for outcome in found if isinstance(outcome, Debtor)] == ["Meier", "Ulla Null"]
 
 
 @pytest.mark.parametrize("name", ["NULL", "N/A", "nan", "k.A.", "#NV", "#REF!", "#N/A", "#VALEUR!"])

@@ -199,6 +199,7 @@ async def test_a_file_above_the_limit_is_refused_and_leaves_nothing(
         ({"formats": '{"amount_format": "roman"}'}, "amount_format"),
         ({"formats": '{"columns": "x"}'}, "columns"),
         ({"formats": '{"colour": "red"}'}, "colour"),
+        ({"collect": '{"S/H": "S"}'}, "lists of words"),
         ({"dry_run": "perhaps"}, "dry_run"),
         ({"maping": "{}"}, "maping"),
         ({"mapping": "x" * 70_000}, "mapping"),
@@ -676,4 +677,4 @@ async def test_the_form_is_described(client: httpx.AsyncClient) -> None:
     form: Sequence[str] = document["paths"]["/api/uploads"]["post"]["requestBody"]["content"][
         "multipart/form-data"
     ]["schema"]["properties"]
-    assert set(form) == {"file", "mapping", "formats", "encoding", "dry_run", "force"}
+    assert set(form) == {"file", "mapping", "formats", "encoding", "collect", "dry_run", "force"}

@@ -252,7 +252,7 @@ async def test_warnings_travel_with_the_debtor(desk: Desk) -> None:
 
 async def test_zero_bytes_reach_no_table(desk: Desk) -> None:
     """One of them would fail the COPY of a whole chunk, for ever."""
-    header = "Na\0me;IBAN;Betrag;Name"
+    header = "Na\0me;IBAN;Betrag;Notiz\0"
     found = await desk.read(table(f"x\0y;{DE}\0;1,00\0;A\0B", f"x;{AT};2,00;C D", header=header))
     assert found.upload.state == "completed"
     assert (found.upload.tallies.stored, found.upload.tallies.refused) == (1, 1)

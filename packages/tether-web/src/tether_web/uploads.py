@@ -154,6 +154,7 @@ class AnswersBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         mapping: Field to column: its header, its number from 1, or null for "no column".
         formats: Any of delimiter, quote, sheet, header_row, amount_format, date_order.
         encoding: Of a text file.
+        collect: Column, by its header or number, to the words whose rows are collected: "" for blank cells, "*" for every row.
         screening: What is to become of the rows that may have been debited before, by the code of the question: take or
             leave_out.
         remember: Whether that answer holds for later files of this layout.
@@ -162,6 +163,7 @@ class AnswersBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mapping: dict[str, str | int | None] = {}
     formats: dict[str, str | int | None] = {}
     encoding: str | None = None
+    collect: dict[str, list[str]] = {}
     screening: dict[Subject, Answer] = {}
     remember: bool = False
 
@@ -188,6 +190,11 @@ _FORM: Final = Schema(
             examples=['{"amount_format": "comma", "header_row": 3}'],
         ),
         "encoding": Schema(type=OpenAPIType.STRING, examples=["cp1252"]),
+        "collect": Schema(
+            type=OpenAPIType.STRING,
+            description='JSON: column to the words whose rows are collected; "" for blank cells, "*" for every row.',
+            examples=['{"S/H": ["S"]}'],
+        ),
         "dry_run": Schema(type=OpenAPIType.BOOLEAN, description="Do all but store debtors."),
         "force": Schema(type=OpenAPIType.BOOLEAN, description="Even if the same file is on record."),
     },
@@ -249,10 +256,11 @@ def _recording(received: Received, *, added_by: str) -> Recording:
         mapping=_json(fields, "mapping"),
         formats=_json(fields, "formats"),
         encoding=fields.pop("encoding", "").strip() or None,
+        collect=_word_lists(fields, "collect"),
     )
     dry_run, forced = _flag(fields, "dry_run"), _flag(fields, "force")
     if fields:
-        known = "file, mapping, formats, encoding, dry_run, force"
+        known = "file, mapping, formats, encoding, collect, dry_run, force"
         raise InvalidRequest(f"is no part of the form; there are {known}", field=next(iter(fields))[:40])
     answers = read_answers(told)
     return Recording(
@@ -282,12 +290,19 @@ def read_answers(told: AnswersBody) -> Answers:
         InvalidRequest: when they are not of the form they have to be.
     """
     formats = told.formats
-    for name in ("columns", "encoding"):
+    for name in ("columns", "encoding", "collect"):
         if name in formats:
-            raise InvalidRequest(f"{name} does not belong here; see mapping and encoding", field="formats")
+            raise InvalidRequest(
+                f"{name} does not belong here; see mapping, encoding and collect", field="formats"
+            )
     given: Mapping[str, object] = {
         name: value
-        for name, value in {**formats, "encoding": told.encoding, "columns": told.mapping}.items()
+        for name, value in {
+            **formats,
+            "encoding": told.encoding,
+            "columns": told.mapping,
+            "collect": told.collect,
+        }.items()
         if value is not None
     }
     try:
@@ -304,6 +319,16 @@ def _json(fields: dict[str, str], name: str) -> dict[str, Any]:
         return msgspec.json.decode(text, type=dict[str, str | int | None])
     except (msgspec.DecodeError, UnicodeError):
         raise InvalidRequest("is not a JSON object of texts and whole numbers", field=name) from None
+
+
+def _word_lists(fields: dict[str, str], name: str) -> dict[str, list[str]]:
+    text = fields.pop(name, "").strip()
+    if not text:
+        return {}
+    try:
+        return msgspec.json.decode(text, type=dict[str, list[str]])
+    except (msgspec.DecodeError, UnicodeError):
+        raise InvalidRequest("is not a JSON object of columns and lists of words", field=name) from None
 
 
 def _flag(fields: dict[str, str], name: str) -> bool:
@@ -384,7 +409,7 @@ async def _decide(
             "this upload waits for answers about its file, not about its rows; see the questions of its plan",
             field="screening",
         )
-    if data.mapping or data.formats or data.encoding:
+    if data.mapping or data.formats or data.encoding or data.collect:
         raise InvalidRequest(
             "all rows of this upload are read; answer its questions about rows in screening, or send the file again",
             field="mapping",

@@ -25,7 +25,8 @@ from tether_core.iban import EEA, validate
 from tether_core.spreadsheet.cells import Row
 from tether_core.spreadsheet.countries import country_code
 from tether_core.spreadsheet.decisions import EXTRA_FIELDS, Plan
-from tether_core.spreadsheet.names import MOJIBAKE, PLACEHOLDERS
+from tether_core.spreadsheet.fallbacks import filler
+from tether_core.spreadsheet.names import MOJIBAKE, PART_PLACEHOLDERS, PLACEHOLDERS
 from tether_core.spreadsheet.outcomes import Columns, Debtor, Rules
 from tether_core.spreadsheet.quick import (
     BIC,
@@ -38,6 +39,7 @@ from tether_core.spreadsheet.quick import (
     may_be_shortened,
     plain_day,
 )
+from tether_core.spreadsheet.selection import word_key
 
 __all__ = ["BATCH_ROWS", "compile_batch"]
 
@@ -95,6 +97,8 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `quick`, for the same
     known: dict[str, dict[str, object]] = {field: {"": None} for field in looked_up}
     extras = {field: at[field] for field in EXTRA_FIELDS if field in at}
     others = [(field, place) for field, place in at.items() if field in _TEXTS]
+    fill = filler(plan)
+    selections = [(selection.position, frozenset(selection.words)) for selection in plan.selections]
 
     def batch(rows: Sequence[Row]) -> Columns | None:  # noqa: C901, PLR0911, PLR0912 - one refusal after the other
         lines = [row.cells for row in rows]
@@ -103,7 +107,11 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `quick`, for the same
             if max(widths) > width:
                 return None
             lines = [cells + padding[len(cells) :] for cells in lines]
+        if fill is not None:
+            lines = [list(fill(cells)) for cells in lines]
         columns: list[_Column] = list(zip(*lines, strict=True))
+        if any(not words.issuperset(map(word_key, set(columns[place]))) for place, words in selections):
+            return None
         if "".join([row.flaw for row in rows]):
             return None
         texts = ["\n".join(columns[place]) for place in used]
@@ -134,6 +142,8 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `quick`, for the same
             return None
         if currency_at >= 0 and not EUROS.issuperset(columns[currency_at]):
             return None
+        if name_at < 0 and any(not PART_PLACEHOLDERS.isdisjoint(columns[place]) for place in parts_at):
+            return None
         names: _Column = (
             columns[name_at]
             if name_at >= 0
@@ -163,6 +173,8 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `quick`, for the same
                 continue
             if not tidy:
                 column = [cell.strip() for cell in column]
+            if not PLACEHOLDERS.isdisjoint(column):
+                column = ["" if cell in PLACEHOLDERS else cell for cell in column]
             if field in matched:
                 if not all(map(matched[field], filter(None, set(column)))):
                     return None
@@ -174,7 +186,11 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `quick`, for the same
             if max(map(len, (cell for column in spare for cell in column))) > TEXT_LENGTH_MAX:
                 return None
             found["extra"] = [
-                {field: cell for field, cell in zip(extras, cells, strict=True) if cell}
+                {
+                    field: cell
+                    for field, cell in zip(extras, cells, strict=True)
+                    if cell and cell not in PLACEHOLDERS
+                }
                 for cells in zip(*spare, strict=True)
             ]
         return Columns(found)
@@ -224,6 +240,7 @@ def _learnt(answers: dict[str, object], column: _Column, look: Callable[[str], o
         answers[""] = None
     for cell in set(column) - answers.keys():
         text = cell.strip()
+        text = "" if text in PLACEHOLDERS else text
         value = look(text) if text else None
         if value is None and text:
             return False

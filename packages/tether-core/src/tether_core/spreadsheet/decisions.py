@@ -38,6 +38,7 @@ __all__ = [
     "Plan",
     "Question",
     "Refusal",
+    "Selection",
 ]
 
 Kind = Literal["csv", "xlsx", "xlsb", "xls", "ods"]
@@ -171,6 +172,7 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
         columns: Field to column: its number from 1, its header, or `None` for "none". Fields not named here are matched.
         amount_format: How amounts are written.
         date_order: How days are written, in all columns of days.
+        collect: Column (its header or number) to the words whose rows are collected: "" for blank cells, "*" for every row.
     """
 
     encoding: str | None = None
@@ -181,6 +183,7 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
     columns: dict[str, ColumnName] = {}
     amount_format: AmountFormat | None = None
     date_order: DateOrder | None = None
+    collect: dict[str, tuple[str, ...]] = {}
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -202,6 +205,19 @@ class Column(msgspec.Struct, frozen=True):
     why: str = ""
 
 
+class Selection(msgspec.Struct, frozen=True):
+    """
+    The words of a column whose rows are collected.
+
+    Attributes:
+        position: Of the column, counted from 0.
+        words: As `selection.word_key` gives them; an empty one stands for blank cells.
+    """
+
+    position: int
+    words: tuple[str, ...]
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """
     Everything needed to read a file, and why.
@@ -218,6 +234,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         columns: All columns in order.
         amount_format: Of the amount column; `None` while open, and for amounts in minor units.
         date_orders: Of each column of days, by field.
+        fallbacks: Field to the positions of columns that stand in where its own is empty.
+        selections: Columns of which only some words are collected.
         decisions: What was settled, with reasons.
         questions: What a person has to answer before anything is read.
         warnings: Sentences about the whole file.
@@ -234,6 +252,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[Column, ...]
     amount_format: AmountFormat | None = None
     date_orders: dict[str, DateOrder] = {}
+    fallbacks: dict[str, tuple[int, ...]] = {}
+    selections: tuple[Selection, ...] = ()
     decisions: tuple[Decision, ...] = ()
     questions: tuple[Question, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -3,149 +3,203 @@ Guards: tables whose meaning depends on something that is no field of a debtor.
 
 A column may say that a row is a credit (S/H, D/C, Af/Bij) or is paid in another way; the account may be the same for many
 people; a second table may begin with other columns. Reading on would debit the wrong person or amount in silence, so
-each of these is a question, a warning or a refusal.
+each of these is a question, a warning or a refusal. What the questions look at is a `Scan` of all rows.
 
->>> from tether_core.spreadsheet.decisions import Answers, Column
+>>> from tether_core.spreadsheet import Answers, Column, Row
 >>> columns = (Column(0, "Name", "name"), Column(1, "Betrag", "amount"), Column(2, "S/H"))
 >>> rows = [Row(2, ["Ann", "1,00", "S"]), Row(3, ["Ben", "2,00", "H"])]
->>> [question.code for question in open_questions(columns, data=rows, answers=Answers())]
+>>> from tether_core.spreadsheet.scan import scan_rows
+>>> scan = scan_rows(rows, columns=columns, fallbacks={})
+>>> [question.code for question in open_questions(columns, scan=scan, answers=Answers())]
 ['direction_column']
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from tether_core.spreadsheet.cells import Row, column_letters, shown
-from tether_core.spreadsheet.decisions import Answers, Column, Kind, Question, Refusal
-from tether_core.spreadsheet.words import count_ibans, named_fields, plain
+from tether_core.errors import InvalidRequest
+from tether_core.spreadsheet.cells import column_letters, shown
+from tether_core.spreadsheet.decisions import Answers, Column, Decision, Kind, Question, Refusal, Selection
+from tether_core.spreadsheet.headers import find_column
+from tether_core.spreadsheet.scan import Scan
+from tether_core.spreadsheet.selection import EVERY_WORD, ask, may_have_left, word_key
+from tether_core.spreadsheet.words import count_ibans, plain
 
-__all__ = ["open_questions", "plan_warnings", "refuse_table"]
+__all__ = ["decide_selections", "open_questions", "plan_warnings", "refuse_table", "stand_ins"]
 
-_DIRECTION_VALUES: Final = tuple(
-    frozenset(values.split())
-    for values in (
-        "s h",
-        "soll haben",
-        "d c",
-        "dr cr",
-        "debit credit",
-        "dbit cdit",
-        "dbit crdt",
-        "af bij",
-        "debet credit",
-        "d h",
-        "debe haber",
-        "d a",
-        "dare avere",
-        "wn ma",
-        "winien ma",
-        "lastschrift gutschrift",
-        "debit gutschrift",
-        "cargo abono",
-        "addebito accredito",
-        "obciazenie uznanie",
-    )
-)
-_PAYMENT_METHOD: Final = frozenset(
-    plain(word)
-    for word in "Zahlungsart|Zahlart|Zahlweise|Zahlungsmethode|Zahlungsmittel|payment method|payment type|method of payment"
-    "|mode de paiement|moyen de paiement|forma de pago|método de pago|metodo di pagamento|modalità di pagamento"
-    "|betaalwijze|betaalmethode|forma płatności|metoda płatności|sposób płatności".split("|")
-)
+# Fields that the debit carries or that tell debits apart: of two columns with one header, a person has to choose.
+_ONE_COLUMN: Final = frozenset({"name", "first_name", "last_name", "mandate_id", "reference", "customer_id"})
 
 
-def _texts(data: Sequence[Row], position: int) -> list[str]:
-    return [text for row in data if position < len(row.cells) and (text := row.cells[position].strip())]
+def _label(column: Column) -> str:
+    letters = column_letters(column.position)
+    return f"{letters} (\u201c{column.header.strip()[:40]}\u201d)" if column.header.strip() else letters
 
 
-def open_questions(columns: Sequence[Column], *, data: Sequence[Row], answers: Answers) -> Iterator[Question]:
+def decide_selections(
+    columns: Sequence[Column], *, scan: Scan, answers: Answers
+) -> tuple[tuple[Selection, ...], tuple[Decision, ...]]:
     """
-    Ask about columns that change what an amount or a name means.
+    Apply the caller's word on which rows are collected.
 
     Args:
         columns: As matched.
-        data: The rows of the sample below the header.
-        answers: A caller who names the amount or the name column has answered the question about it.
+        scan: Of all rows.
+        answers: Their `collect` is read.
+
+    Returns:
+        The selections of the plan, and what was settled.
+
+    Raises:
+        InvalidRequest: when an answer names a column or a word that is not there.
+    """
+    headers = [column.header for column in columns]
+    selections, decisions = [], []
+    for name, words in answers.collect.items():
+        position = find_column(name, headers, answer="collect")
+        column, field = columns[position], f"collect.{name[:40]}"
+        counts = scan.words.get(position)
+        if not words:
+            raise InvalidRequest('name the words whose rows are collected, or "*" for every row', field=field)
+        keys = {word_key(word) for word in words}
+        why = f"Every row is collected, whatever column {_label(column)} says, as told."
+        if EVERY_WORD not in words:
+            there = {word_key(word) for word in counts} if counts is not None else keys
+            if missing := keys - there:
+                seen = ", ".join(f"\u201c{shown(word)}\u201d" for word in counts or ())
+                raise InvalidRequest(
+                    f"no cell of column {_label(column)} says \u201c{shown(min(missing))}\u201d; there are {seen}",
+                    field=field,
+                )
+            selections.append(Selection(position, tuple(sorted(keys))))
+            rest = sum(count for word, count in (counts or {}).items() if word_key(word) not in keys)
+            why = f"Only rows with these words in column {_label(column)} are collected, as told; {rest:,} others are refused."
+        value = ", ".join(f"\u201c{shown(word)}\u201d" if word else "blank" for word in words)
+        decisions.append(Decision(f"collect:{column.header.strip()[:40]}", value, why, by="caller"))
+    return tuple(selections), tuple(decisions)
+
+
+def open_questions(
+    columns: Sequence[Column],
+    *,
+    scan: Scan,
+    answers: Answers,
+    scores: Mapping[int, float] = {},
+) -> Iterator[Question]:
+    """
+    Ask about columns that change which rows are collected, or in whose name.
+
+    Args:
+        columns: As matched.
+        scan: Of all rows.
+        answers: A caller who says which words of a column are collected has answered the question about it.
+        scores: Position of each column that fits a field another one holds, to how well it fits.
 
     Yields:
         Questions.
     """
-    if not {"amount", "amount_minor"} & set(answers.columns):
-        for column in columns:
-            if column.field is None:
-                yield from _about_amounts(column, _texts(data, column.position))
-    if "name" not in answers.columns:
-        yield from _sparse_name(columns, data)
-
-
-def _about_amounts(column: Column, texts: list[str]) -> Iterator[Question]:
-    values = {plain(text) for text in texts}
-    label = f"{column_letters(column.position)} (\u201c{column.header[:40]}\u201d)"
-    if len(values) == 2 and values in _DIRECTION_VALUES:
-        ask = (
-            f"Column {label} says which rows are debits and which are credits, and credits cannot be collected. Delete the rows "
-            "of credits and send the file again, or name the column of the amount to collect every row."
-        )
-        yield Question("direction_column", ask, "columns.amount")
-    elif plain(column.header) in _PAYMENT_METHOD and len(values) > 1:
-        examples = ", ".join(f"\u201c{shown(text)}\u201d" for text in list(dict.fromkeys(texts))[:4])
-        ask = (
-            f"Column {label} names several ways of payment: {examples}. Delete the rows that are not paid by direct debit and send "
-            "the file again, or name the column of the amount to collect every row."
-        )
-        yield Question("payment_method_column", ask, "columns.amount")
-
-
-def _sparse_name(columns: Sequence[Column], data: Sequence[Row]) -> Iterator[Question]:
-    """Ask where the column of names is empty in a row in which another column of names is filled."""
-    fields = {column.field: column for column in columns if column.field}
-    chosen = fields.get("name")
-    if chosen is None or fields.keys() & {"first_name", "last_name"}:
-        return
-    for other in columns:
-        if other.field is not None or not other.why.startswith("also fits name,"):
-            continue
-        gaps = [row.number for row in data if not _cell(row, chosen.position) and _cell(row, other.position)]
-        if gaps:
-            choices = tuple(
-                f"{column_letters(column.position)} (\u201c{column.header[:40]}\u201d)"
-                for column in (chosen, other)
+    headers = [column.header for column in columns]
+    answered = {find_column(name, headers, answer="collect") for name in answers.collect}
+    for column in columns:
+        counts = scan.words.get(column.position)
+        if counts and column.position not in answered:
+            header = column.header.strip()
+            unique = (
+                header and not header.isdigit() and sum(other.strip() == header for other in headers) == 1
             )
-            ask = f"Which column holds the name: {' or '.join(choices)}? The first is empty in row {gaps[0]:,}, the second is not."
-            yield Question("name_column", ask, "columns.name", choices)
-            return
+            question = ask(
+                header,
+                counts=counts,
+                answer=f"collect.{header if unique else column.position + 1}",
+                label=_label(column),
+                known_field=column.field is not None or column.position in scores,
+            )
+            if question is not None:
+                yield question
+    yield from _rivals(columns, scan=scan, scores=scores)
 
 
-def _cell(row: Row, position: int) -> str:
-    return row.cells[position].strip() if position < len(row.cells) else ""
+def _rivals(columns: Sequence[Column], *, scan: Scan, scores: Mapping[int, float]) -> Iterator[Question]:
+    """Ask which of two columns holds a field where they differ and neither fits better."""
+    asked = set()
+    for (place, other), row in scan.differs.items():
+        own, rival = columns[place], columns[other]
+        same_header = plain(own.header) == plain(rival.header)
+        as_good = own.field == "name" and scores.get(other, 0.0) >= own.score
+        if own.field in asked or own.field not in _ONE_COLUMN or not (same_header or as_good):
+            continue
+        asked.add(own.field)
+        what = str(own.field).replace("_", " ")
+        sentence = f"Which column holds the {what}: {_label(own)} or {_label(rival)}? They differ, for the first time in row {row:,}."
+        choices = (_label(own), _label(rival))
+        yield Question(f"{own.field}_column", sentence, f"columns.{own.field}", choices)
 
 
-def plan_warnings(columns: Sequence[Column], *, data: Sequence[Row]) -> Iterator[str]:
+def stand_ins(
+    columns: Sequence[Column], *, scan: Scan
+) -> tuple[dict[str, tuple[int, ...]], tuple[Decision, ...]]:
     """
-    Warn of one account for several people.
+    Tell which columns stand in where a field's own is empty.
 
     Args:
         columns: As matched.
-        data: The rows of the sample below the header.
+        scan: Of all rows.
+
+    Returns:
+        Field to positions, for the plan; and what was settled.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    decisions = []
+    at = {column.field: column for column in columns if column.field}
+    for (field, other), (count, first) in scan.stands_in.items():
+        found[field] = (*found.get(field, ()), other)
+        why = (
+            f"Column {_label(at[field])} is empty in {count:,} {'row' if count == 1 else 'rows'}, from row {first:,} on, and this "
+            "one has the value."
+        )
+        decisions.append(Decision(f"fallback:{field}", _label(columns[other]), why))
+    return found, tuple(decisions)
+
+
+def plan_warnings(columns: Sequence[Column], *, scan: Scan) -> Iterator[str]:
+    """
+    Warn of what deserves a look before anything is collected.
+
+    Args:
+        columns: As matched.
+        scan: Of all rows.
 
     Yields:
         Sentences.
     """
-    fields = {column.field: column.position for column in columns if column.field}
-    name_at = fields.get("name", fields.get("last_name"))
-    if "iban" not in fields or name_at is None:
-        return
-    both = [row for row in data if _cell(row, fields["iban"]) and _cell(row, name_at)]
-    ibans = {"".join(_cell(row, fields["iban"]).split()).upper() for row in both}
-    names = {_cell(row, name_at).casefold() for row in both}
-    if len(ibans) == 1 and len(names) > 1:
+    if scan.one_account and scan.several_names:
         yield (
-            f"The first {len(both):,} rows name {len(names):,} people and one account: the column was filled down, or it holds your "
-            "own account. Compare it with the source before you collect."
+            f"The {scan.rows:,} rows name several people and one account: the column was filled down, or it holds your own account. "
+            "Compare it with the source before you collect."
+        )
+    for decision in stand_ins(columns, scan=scan)[1]:
+        field = decision.about.partition(":")[2]
+        yield f"Column {decision.value} stands in for the {field.replace('_', ' ')}: {decision.why}"
+    for column in columns:
+        if (
+            column.field is None
+            and scan.filled[column.position]
+            and column.position not in scan.words
+            and may_have_left(column.header)
+        ):
+            yield (
+                f"Column {_label(column)} is filled in {scan.filled[column.position]:,} of {scan.rows:,} rows, and these may not be "
+                "due; all rows are collected. Delete the ones that are not due and send the file again."
+            )
+    for position, count in scan.placeholders.items():
+        yield (
+            f"{count:,} cells of column {_label(columns[position])} stand for \u201cno value\u201d (NULL, N/A, -); they are read as blank."
         )
 
 
-def refuse_table(columns: Sequence[Column], *, cells: Sequence[Sequence[str]], kind: Kind) -> Refusal | None:
+def refuse_table(
+    columns: Sequence[Column], *, cells: Sequence[Sequence[str]], kind: Kind, scan: Scan
+) -> Refusal | None:
     """
     Refuse tables from which no debtor can be read without doubt.
 
@@ -153,6 +207,7 @@ def refuse_table(columns: Sequence[Column], *, cells: Sequence[Sequence[str]], k
         columns: As matched.
         cells: The rows of the sample below the header.
         kind: Lines wholly in quotation marks occur in text files only.
+        scan: Of all rows.
 
     Returns:
         `no_iban`, `quoted_lines` or `second_table`; `None` for other tables.
@@ -172,13 +227,9 @@ def refuse_table(columns: Sequence[Column], *, cells: Sequence[Sequence[str]], k
             "no_iban",
             "The list has account numbers and bank codes from before SEPA and no IBAN; add the account holders' IBANs.",
         )
-    headers = [column.header.strip() for column in columns]
-    for row in cells:
-        if {"iban", "amount"} <= named_fields(row) and not count_ibans(row):
-            texts = [cell.strip() for cell in row[: len(headers)]]
-            if texts != headers[: len(texts)] and plain("".join(texts)) != plain("".join(headers)):
-                return Refusal(
-                    "second_table",
-                    "A second table with other columns begins below the first one; send each table as a file of its own.",
-                )
+    if scan.second_table:
+        return Refusal(
+            "second_table",
+            f"A second table with other columns begins in row {scan.second_table:,}; send each table as a file of its own.",
+        )
     return None

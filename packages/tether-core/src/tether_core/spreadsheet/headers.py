@@ -27,9 +27,10 @@ import msgspec
 from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet.cells import column_letters
 from tether_core.spreadsheet.decisions import ALL_FIELDS, Answers, Column, ColumnName, Question
+from tether_core.spreadsheet.fallbacks import FALLBACK_FIELDS
 from tether_core.spreadsheet.words import is_iban, plain, speaks_of_debtor, word_matches
 
-__all__ = ["Matching", "match_columns"]
+__all__ = ["Matching", "find_column", "match_columns"]
 
 _ENOUGH: Final = 0.5
 
@@ -65,10 +66,12 @@ class Matching(msgspec.Struct, frozen=True):
     Attributes:
         columns: All columns in order.
         questions: What a person has to say first.
+        fallbacks: Field to the positions of other columns that fit it, best first, with how well they do.
     """
 
     columns: tuple[Column, ...]
     questions: tuple[Question, ...]
+    fallbacks: dict[str, tuple[tuple[int, float], ...]] = {}
 
 
 class _Candidate(msgspec.Struct, frozen=True):
@@ -114,13 +117,16 @@ def match_columns(headers: Sequence[str], *, sample: Sequence[Sequence[str]], an
                 )
     if not {"name", "first_name", "last_name"} & set(named):
         _tell_parts_of_name(candidates, headers)
-    questions = _settle(candidates, named=named, headers=headers, content=content, taken=taken)
+    fallbacks: dict[str, tuple[tuple[int, float], ...]] = {}
+    questions = _settle(
+        candidates, named=named, headers=headers, content=content, taken=taken, fallbacks=fallbacks
+    )
     questions.extend(_missing(taken, headers=headers, content=content, asked=questions))
     columns = tuple(
         taken.get(position) or Column(position, header, why="not used" if header else "no header, not used")
         for position, header in enumerate(headers)
     )
-    return Matching(columns, tuple(questions))
+    return Matching(columns, tuple(questions), fallbacks)
 
 
 class _Content:
@@ -170,20 +176,45 @@ def _find(field: str, name: ColumnName, headers: Sequence[str]) -> int | None:
         )
     if name is None:
         return None
-    if isinstance(name, int):
-        if not 1 <= name <= len(headers):
-            raise InvalidRequest(
-                f"the table has {len(headers)} columns, there is no column {name}", field=f"columns.{field}"
-            )
-        return name - 1
-    positions = [position for position, header in enumerate(headers) if header.strip() == name.strip()]
-    if len(positions) != 1:
+    return find_column(name, headers, answer=f"columns.{field}")
+
+
+def find_column(name: int | str, headers: Sequence[str], *, answer: str) -> int:
+    """
+    Turn a name of a column into its position.
+
+    Args:
+        name: Its number from 1, its header, or as a question's choices name it.
+        headers: In order.
+        answer: The part of the answers that names it, for the error.
+
+    Returns:
+        The position, counted from 0.
+
+    Raises:
+        InvalidRequest: when no column, or more than one, is called so.
+
+    >>> find_column("B (“Betrag”)", ["Betrag", "Betrag"], answer="columns.amount"), find_column("2", ["a", "b"], answer="collect")
+    (1, 1)
+    """
+    if isinstance(name, str):
+        wanted = name.strip()
+        positions = [position for position, header in enumerate(headers) if header.strip() == wanted]
+        # Headers may be cut short in a choice, or occur twice; the letters before them tell the columns apart.
+        positions = positions or [
+            position
+            for position in range(len(headers))
+            if wanted in (_label(position, headers), str(position + 1))
+        ]
+        if len(positions) == 1:
+            return positions[0]
         count = "no column has" if not positions else f"{len(positions)} columns have"
         raise InvalidRequest(
-            f"{count} the header {name[:40]!r}; give the column's number, counted from 1",
-            field=f"columns.{field}",
+            f"{count} the header {name[:40]!r}; give the column's number, counted from 1", field=answer
         )
-    return positions[0]
+    if not 1 <= name <= len(headers):
+        raise InvalidRequest(f"the table has {len(headers)} columns, there is no column {name}", field=answer)
+    return name - 1
 
 
 def _settle(  # noqa: C901 - three kinds of field, one after the other
@@ -193,8 +224,9 @@ def _settle(  # noqa: C901 - three kinds of field, one after the other
     headers: Sequence[str],
     content: _Content,
     taken: dict[int, Column],
+    fallbacks: dict[str, tuple[tuple[int, float], ...]],
 ) -> list[Question]:
-    """Give each field its column in *taken*; where an IBAN or amount has several, ask."""
+    """Give each field its column in *taken*, and the others that fit in *fallbacks*; where an IBAN or amount has several, ask."""
     questions = []
 
     def take(field: str, one: _Candidate) -> None:
@@ -224,8 +256,10 @@ def _settle(  # noqa: C901 - three kinds of field, one after the other
     for field, one in sorted(rest, key=lambda pair: (-pair[1].score, pair[1].position)):
         if one.position not in taken and field not in {column.field for column in taken.values()}:
             take(field, one)
-    for field, one in rest:
+    for field, one in sorted(rest, key=lambda pair: (-pair[1].score, pair[1].position)):
         if one.position not in taken:
+            if field in FALLBACK_FIELDS:
+                fallbacks[field] = (*fallbacks.get(field, ()), (one.position, one.score))
             other = next(column.position for column in taken.values() if column.field == field)
             why = f"also fits {field}, but column {_label(other, headers)} fits as well or better; not used"
             taken[one.position] = Column(one.position, headers[one.position], None, 0.0, why)

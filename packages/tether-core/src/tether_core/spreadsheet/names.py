@@ -18,6 +18,7 @@ from typing import Final
 
 __all__ = [
     "MOJIBAKE",
+    "PART_PLACEHOLDERS",
     "PLACEHOLDERS",
     "broken",
     "clean",
@@ -34,10 +35,26 @@ _REST: Final = (
 MOJIBAKE: Final = re.compile(f"[\u00c2-\u00c5\u00ce-\u00d1]{_REST}|[\u00e1\u00e2]{_REST}{{2}}")
 
 
-# What programs write for "no value". "Nan" alone is a name in some languages and is none of them.
-PLACEHOLDERS: Final = frozenset(
-    "NULL null Null N/A n/a nan NaN NAN None NONE none nil k.A. k.a. n.a. N.A. n.v.t. b.d. s.o. - -- --- . ?".split()
-) | {"k. A.", "n. a.", "(null)", "<null>", "n/d", "N/D", "undefined"}
+# What programs and people write for "no value". "Nan" alone is a name in some languages and is none of them.
+_NO_VALUE: Final = frozenset(
+    "NULL null Null N/A n/a nan NaN NAN None NONE none nil k.A. k.a. K.A. k.A n.a. N.A. n.v.t. N.v.t. N.V.T. b.d. s.o. o.A. o.a."
+    " n.c. N.C. N/C n/c n.d. N.D. n/d N/D b/d s/o n/v n.v. nvt NVT tbd TBD tba TBA #N/A undefined"
+    " - -- --- ---- ----- \u2013 \u2014 _ __ . .. ... \u2026 ? ?? ??? * / //".split()
+) | {
+    "k. A.", "k. a.", "n. a.", "o. A.", "(null)", "(NULL)", "<null>", "<NULL>", "[null]", "[NULL]", "(none)", "<none>", "(leer)",
+    "(blank)", "(empty)", "\\N", "- -", "./.",
+}  # fmt: skip
+_NO_VALUE_WORDS: Final = (
+    "keine angabe|keine angaben|nicht angegeben|nicht vorhanden|nicht bekannt|unbekannt|entfällt|ohne|keine|leer|fehlt|unknown"
+    "|not available|not applicable|not set|not provided|onbekend|geen|niet bekend|niet van toepassing|sans objet|non renseigné"
+    "|inconnu|inconnue|aucun|aucune|néant|no disponible|no aplica|desconocido|sin datos|ninguno|ninguna|non disponibile"
+    "|sconosciuto|nessuno|nessuna|brak|brak danych|nie dotyczy|nieznany|nieznane"
+)
+PLACEHOLDERS: Final = _NO_VALUE | {
+    form for word in _NO_VALUE_WORDS.split("|") for form in (word, word.capitalize(), word.upper())
+}
+# In a part of a name only what can be no name: there are people called Null, Leer and Brak.
+PART_PLACEHOLDERS: Final = _NO_VALUE - {"Null", "NAN", "None", "NONE", "nil"}
 _ERROR_VALUE: Final = re.compile(
     r"#(?:N/?[AVBD]|NV|REF!|BEZUG!|REF|VALUE!|WERT!|VALEUR!|VALOR!|VALORE!|WAARDE!|ARG!|NAME\?|NOM\s?\?|NOMBRE\?|NOME\?"
     r"|NAAM\?|NAZWA\?|DIV/0!|¡DIV/0!|DZIEL/0!|DEEL/0!|NUM!|ZAHL!|NOMBRE!|GETAL!|LICZBA!|NULL!|NUL!|ZERO!|VERW!|ADR!"

@@ -12,6 +12,7 @@ the IBAN and the amount, and a missing name.
 | --- | --- | --- |
 | `row_unreadable` | error | lines were swallowed by an open quotation mark |
 | `row_too_long` | error | more cells than the header: a delimiter in an unquoted cell has moved them |
+| `row_not_selected` | error | its word in a column that says which rows are collected is none of those that were answered |
 | `iban_missing` | error | no IBAN |
 | `iban_invalid` | error | not an IBAN |
 | `country_not_sepa` | error | the account is out of reach of SEPA |
@@ -87,7 +88,7 @@ _WARNINGS: Final = frozenset(
 CODES: Final[dict[str, Level]] = {
     code: "warning" if code in _WARNINGS else "error"
     for code in (
-        "row_unreadable row_too_long iban_missing iban_invalid country_not_sepa name_missing name_too_long "
+        "row_unreadable row_too_long row_not_selected iban_missing iban_invalid country_not_sepa name_missing name_too_long "
         "name_unreadable name_symbols amount_missing amount_unreadable amount_too_many_decimals amount_not_positive "
         "amount_too_small amount_too_large currency_not_eur mandate_id_invalid date_invalid mandate_date_in_future "
         "mandate_date_old email_invalid nul_byte text_unreadable text_too_long bic_invalid birth_date_invalid "

@@ -26,9 +26,11 @@ from tether_core.iban import EEA, validate
 from tether_core.spreadsheet.cells import Row
 from tether_core.spreadsheet.countries import country_code
 from tether_core.spreadsheet.decisions import EXTRA_FIELDS, Plan
+from tether_core.spreadsheet.fallbacks import filler
 from tether_core.spreadsheet.formats import Trouble, read_day
-from tether_core.spreadsheet.names import MOJIBAKE, PLACEHOLDERS
+from tether_core.spreadsheet.names import MOJIBAKE, PART_PLACEHOLDERS, PLACEHOLDERS
 from tether_core.spreadsheet.outcomes import Debtor, Rules
+from tether_core.spreadsheet.selection import word_key
 
 __all__ = [
     "BIC",
@@ -146,6 +148,8 @@ def compile_quick(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], D
     text_bits = sum(1 << position for position in text_places)
     money = {"comma": _COMMA, "point": _POINT}.get(plan.amount_format or "", _NEVER)
     least, most = max(rules.amount_minor_min, 1), rules.amount_minor_max
+    fill = filler(plan)
+    selections = [(selection.position, frozenset(selection.words)) for selection in plan.selections]
 
     def quick(row: Row) -> Debtor | None:  # noqa: C901, PLR0911, PLR0912, PLR0915 - one refusal to be quick after the other
         cells = row.cells
@@ -154,6 +158,11 @@ def compile_quick(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], D
             cells = cells + padding[:missing]
         if missing < 0 or row.flaw:
             return None
+        if fill is not None:
+            cells = list(fill(cells))
+        for place, words in selections:
+            if word_key(cells[place]) not in words:
+                return None
         whole = "".join(cells)
         if not whole.isprintable() or may_be_shortened(whole):
             return None
@@ -179,7 +188,10 @@ def compile_quick(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], D
             return None
         name = " ".join(cells[name_at].split()) if name_at >= 0 else ""
         if not name:
-            name = " ".join(" ".join([cells[part] for part in parts_at]).split())
+            parts = [cells[part].strip() for part in parts_at]
+            if not PART_PLACEHOLDERS.isdisjoint(parts):
+                return None
+            name = " ".join(" ".join(parts).split())
         if not PLAIN_NAME.fullmatch(name) or name in PLACEHOLDERS:
             return None
         amount = cells[amount_at]
@@ -208,12 +220,12 @@ def compile_quick(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], D
         values[2] = name
         values[3] = amount_minor
         for index, place, fits in matches:
-            if cell := cells[place].strip():
+            if (cell := cells[place].strip()) and cell not in PLACEHOLDERS:
                 if not fits(cell):
                     return None
                 values[index] = cell
         for index, place, answers, look in looks:
-            if cell := cells[place].strip():
+            if (cell := cells[place].strip()) and cell not in PLACEHOLDERS:
                 value = answers.get(cell)
                 if value is None:
                     value = look(cell)
@@ -224,9 +236,14 @@ def compile_quick(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], D
                     answers[cell] = value
                 values[index] = value
         for index, place in texts:
-            values[index] = cells[place].strip() or None
+            cell = cells[place].strip()
+            values[index] = None if cell in PLACEHOLDERS else cell or None
         if extras:
-            values[extra_index] = {field: cell for field, place in extras if (cell := cells[place].strip())}
+            values[extra_index] = {
+                field: cell
+                for field, place in extras
+                if (cell := cells[place].strip()) and cell not in PLACEHOLDERS
+            }
         return Debtor(*values)  # type: ignore[arg-type]  # in the order of its fields
 
     return quick

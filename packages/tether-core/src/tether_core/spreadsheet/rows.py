@@ -32,8 +32,16 @@ from tether_core.spreadsheet.batch import BATCH_ROWS, compile_batch
 from tether_core.spreadsheet.cells import Row, restore, shown
 from tether_core.spreadsheet.countries import country_code
 from tether_core.spreadsheet.decisions import EXTRA_FIELDS, Plan
+from tether_core.spreadsheet.fallbacks import has_value
 from tether_core.spreadsheet.formats import Trouble, read_amount, read_day, read_minor, read_number
-from tether_core.spreadsheet.names import broken, clean, error_value, is_placeholder, symbols
+from tether_core.spreadsheet.names import (
+    PART_PLACEHOLDERS,
+    broken,
+    clean,
+    error_value,
+    is_placeholder,
+    symbols,
+)
 from tether_core.spreadsheet.outcomes import (
     Columns,
     Debtor,
@@ -54,6 +62,7 @@ from tether_core.spreadsheet.quick import (
     TYPED,
     compile_quick,
 )
+from tether_core.spreadsheet.selection import word_key
 from tether_core.spreadsheet.words import is_group_total, is_total_label
 
 __all__ = ["NAME_LENGTH_MAX", "read", "read_batches"]
@@ -173,6 +182,8 @@ class _Careful:
         self._amount_at = at["amount_minor"] if self._minor else at["amount"]
         self._currency_at = at.get("currency", -1)
         self._has_extras = any(field in EXTRA_FIELDS for field in at)
+        self._fallbacks = plan.fallbacks
+        self._selections = plan.selections
 
     def read(self, row: Row, *, total: int, below: bool) -> Outcome:
         """Read a row; *total* is the sum of the amounts above it, *below* whether the table may be over."""
@@ -191,6 +202,12 @@ class _Careful:
             )
         if seen.refused:
             return Refused(row.number, row.cells, tuple(seen.problems))
+        for selection in self._selections:
+            word = seen.text(selection.position)
+            if word_key(word) not in selection.words:
+                said = f"\u201c{shown(word)}\u201d" if word else "nothing"
+                note = f"The column says {said}; only rows with other words are to be collected, as was answered."
+                seen.add("row_not_selected", selection.position, note)
         iban = self._iban(seen)
         name = self._name(seen)
         amount_minor = self._amount(seen)
@@ -268,10 +285,14 @@ class _Careful:
             seen.add("country_not_sepa", self._iban_at, note, iban=True)
         return iban
 
-    def _name(self, seen: "_Findings") -> str:
+    def _name(self, seen: "_Findings") -> str:  # noqa: C901 - one thing after the other that a name can be instead
         """Read the account holder's name, whole or in parts."""
-        sources = [self._name_at] if self._name_at >= 0 and seen.cell(self._name_at) else self._parts_at
-        name = " ".join(" ".join(seen.cell(position) for position in sources).split())
+        name_at = self._place(seen, "name", self._name_at)
+        sources = [name_at] if name_at >= 0 and seen.cell(name_at) else self._parts_at
+        cells = [seen.cell(position) for position in sources]
+        if sources is self._parts_at:
+            cells = ["" if cell in PART_PLACEHOLDERS else cell for cell in cells]
+        name = " ".join(" ".join(cells).split())
         at = sources[0] if sources else self._name_at
         if not name:
             seen.add("name_missing", at, "There is no name; add the account holder's.")
@@ -299,6 +320,13 @@ class _Careful:
         elif found := symbols(name):
             seen.add("name_symbols", at, f"No bank carries {found[:5]}; it will be left out there.")
         return name
+
+    def _place(self, seen: "_Findings", field: str, at: int) -> int:
+        """The position a field is read from: its own column, or where that is empty the first other one with a value."""
+        others = self._fallbacks.get(field, ())
+        if not others or has_value(seen.cell(at)):
+            return at
+        return next((other for other in others if has_value(seen.cell(other))), at)
 
     def _amount(self, seen: "_Findings") -> int | None:
         """Read the amount; one outside the limits is still returned, for the file's total."""
@@ -331,10 +359,13 @@ class _Careful:
         """Read all fields but the three that every debtor needs."""
         values: dict[str, object] = {}
         extra: dict[str, str] = {}
-        for field, at in self._at.items():
+        for field, own in self._at.items():
             if field in TYPED:
                 continue
+            at = self._place(seen, field, own)
             cell = seen.cell(at)
+            if is_placeholder(cell):
+                continue
             if seen.numeric(at) and len(cell) > 15:
                 note = (
                     "The cell is a number of more than 15 digits; Excel keeps 15, so the last ones are lost."
@@ -438,6 +469,10 @@ class _Findings:
     def cell(self, position: int) -> str:
         """The text of a cell, without what is only its dress; empty where the row is too short."""
         return restore(clean(self._row.cells[position])) if 0 <= position < len(self._row.cells) else ""
+
+    def text(self, position: int) -> str:
+        """The text of a cell as it stands; empty where the row is too short."""
+        return self._row.cells[position] if 0 <= position < len(self._row.cells) else ""
 
     def numeric(self, position: int) -> bool:
         return bool(self._row.numeric >> position & 1)

@@ -18,7 +18,7 @@ columns only, until a row decides or the sheet ends.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Final, cast
 
 import msgspec
@@ -34,10 +34,18 @@ from tether_core.spreadsheet.decisions import (
     Kind,
     Question,
     Refusal,
+    Selection,
 )
 from tether_core.spreadsheet.formats import AmountVotes, DayVotes
-from tether_core.spreadsheet.guards import open_questions, plan_warnings, refuse_table
+from tether_core.spreadsheet.guards import (
+    decide_selections,
+    open_questions,
+    plan_warnings,
+    refuse_table,
+    stand_ins,
+)
 from tether_core.spreadsheet.headers import match_columns
+from tether_core.spreadsheet.scan import scan_rows
 from tether_core.spreadsheet.words import count_ibans, named_fields
 
 __all__ = ["COLUMNS_MAX", "SAMPLE_ROWS", "Table", "examine"]
@@ -64,6 +72,8 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         columns: All columns in order.
         amount_format: Of the amount column, when settled.
         date_orders: Of the columns of days, as far as settled.
+        fallbacks: Field to the positions of columns that stand in where its own is empty.
+        selections: Columns of which only some words are collected.
         decisions: What was settled.
         questions: What is open.
         warnings: Sentences.
@@ -74,6 +84,8 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[Column, ...]
     amount_format: AmountFormat | None = None
     date_orders: dict[str, DateOrder] = {}
+    fallbacks: dict[str, tuple[int, ...]] = {}
+    selections: tuple[Selection, ...] = ()
     decisions: tuple[Decision, ...] = ()
     questions: tuple[Question, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -91,7 +103,7 @@ def examine(rows: Iterator[Row], *, answers: Answers, kind: Kind) -> Table | Ref
     Understand a sheet.
 
     Args:
-        rows: From the first one on; read as far as needed, which may be the end.
+        rows: From the first one on; read to the end, because one row can change what the table means.
         answers: The caller's word on anything.
         kind: In text files a row longer than the header is suspicious, in workbooks it is not.
 
@@ -128,14 +140,19 @@ def examine(rows: Iterator[Row], *, answers: Answers, kind: Kind) -> Table | Ref
     matching = match_columns(cells, sample=[row.cells for row in data], answers=answers)
     if header.row or not questions:
         questions.extend(matching.questions)
-    if (refusal := refuse_table(matching.columns, cells=[row.cells for row in data], kind=kind)) is not None:
-        return refusal
-    questions.extend(open_questions(matching.columns, data=data, answers=answers))
     votes = _Votes(matching.columns, answers=answers)
     for row in data:
         votes.add(row)
-    while not votes.settled and (row_or_none := next(rows, None)) is not None:
-        votes.add(row_or_none)
+    others = {field: [position for position, _ in found] for field, found in matching.fallbacks.items()}
+    every = chain(data, votes.watched(rows))
+    scan = scan_rows(every, columns=matching.columns, fallbacks=others)
+    sample_cells = [row.cells for row in data]
+    if (refusal := refuse_table(matching.columns, cells=sample_cells, kind=kind, scan=scan)) is not None:
+        return refusal
+    scores = {position: score for found in matching.fallbacks.values() for position, score in found}
+    questions.extend(open_questions(matching.columns, scan=scan, answers=answers, scores=scores))
+    selections, selected = decide_selections(matching.columns, scan=scan, answers=answers)
+    fallbacks, filled_in = stand_ins(matching.columns, scan=scan)
     amount_format, date_orders, settled, asked = votes.decide()
     by_caller = answers.header_row is not None
     where = f"row {header.row}" if header.row else "none"
@@ -148,11 +165,13 @@ def examine(rows: Iterator[Row], *, answers: Answers, kind: Kind) -> Table | Ref
         columns=matching.columns,
         amount_format=amount_format,
         date_orders=date_orders,
-        decisions=(decision, *settled),
+        fallbacks=fallbacks,
+        selections=selections,
+        decisions=(decision, *settled, *filled_in, *selected),
         questions=(*questions, *asked),
         warnings=(
             *_warnings(matching.columns, data=data, kind=kind),
-            *plan_warnings(matching.columns, data=data),
+            *plan_warnings(matching.columns, scan=scan),
         ),
     )
 
@@ -303,6 +322,13 @@ class _Votes:
         for position, votes in self._days.values():
             if position < width:
                 votes.add(row.cells[position], row=row.number)
+
+    def watched(self, rows: Iterator[Row]) -> Iterator[Row]:
+        """Pass rows on, and let them vote as long as that can change anything."""
+        while not self.settled and (row := next(rows, None)) is not None:
+            self.add(row)
+            yield row
+        yield from rows
 
     @property
     def settled(self) -> bool:

@@ -1,0 +1,67 @@
+"""
+Fallbacks: where the column of a field is empty in a row and another column that fits the field has the value.
+
+"Kontoinhaber" is filled where somebody else pays, and "Name" counts everywhere else. The plan lists the columns that stand in, and
+says in how many rows they do.
+
+>>> from tether_core.spreadsheet.decisions import Column, Plan
+>>> columns = (Column(0, "Kontoinhaber", "name"), Column(1, "Name"))
+>>> fill = filler(Plan(kind="csv", header_row=1, data_row=2, columns=columns, fallbacks={"name": (1,)}))
+>>> fill(["", "Ann"]), fill(["Greta", "Ben"]), fill(["-", "Ann"])
+(['Ann', 'Ann'], ['Greta', 'Ben'], ['Ann', 'Ann'])
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from tether_core.spreadsheet.decisions import EXTRA_FIELDS, FIELDS, Plan
+from tether_core.spreadsheet.names import PLACEHOLDERS
+
+__all__ = ["FALLBACK_FIELDS", "filler", "has_value"]
+
+# Fields whose cells mean the same in either column. Amounts and accounts are asked about, and days have an order of their own.
+FALLBACK_FIELDS: Final = frozenset((*FIELDS, *EXTRA_FIELDS)) - {
+    "iban",
+    "amount",
+    "amount_minor",
+    "currency",
+    "mandate_signed_on",
+    "born_on",
+    "old_iban",
+}
+
+
+def has_value(cell: str) -> bool:
+    """Whether a cell says anything: neither blank nor a placeholder."""
+    cell = cell.strip()
+    return bool(cell) and cell not in PLACEHOLDERS
+
+
+def filler(plan: Plan) -> Callable[[Sequence[str]], Sequence[str]] | None:
+    """
+    Make what fills a field's empty cell from the columns that stand in.
+
+    Args:
+        plan: Tells which columns stand in for which.
+
+    Returns:
+        A function from a row's cells to its cells as they are read; `None` where no column stands in.
+    """
+    fields = plan.fields
+    pairs = [(fields[field], others) for field, others in plan.fallbacks.items() if field in fields]
+    if not pairs:
+        return None
+
+    def fill(cells: Sequence[str]) -> Sequence[str]:
+        filled: list[str] | None = None
+        for at, others in pairs:
+            if at < len(cells) and has_value(cells[at]):
+                continue
+            found = next((other for other in others if other < len(cells) and has_value(cells[other])), None)
+            if found is not None:
+                filled = list(cells) if filled is None else filled
+                filled += [""] * (at + 1 - len(filled))
+                filled[at] = cells[found]
+        return cells if filled is None else filled
+
+    return fill
