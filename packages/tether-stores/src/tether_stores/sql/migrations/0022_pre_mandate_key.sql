@@ -16,5 +16,3 @@ return hashtextextended(
     ),
     0
 );
-
-create index debtors_by_mandate on debtors (mandate_key(mandate_id)) where mandate_id is not null;
