@@ -31,6 +31,7 @@ __all__ = [
     "PULL",
     "RECONCILE",
     "SEND",
+    "VOID_RUNS",
     "WEBHOOKS",
     "Job",
     "Queue",
@@ -89,7 +90,23 @@ ASK_BACK: Final = Job(
     "ask_about_givebacks", "reconciliation", timeout_s=240, run_s=30, lanes=1, look_every_s=5
 )
 
-ALL: Final = (WEBHOOKS, INTAKE, CONFIRM, RECONCILE, PULL, FOLLOW, CHECK, PLAN, SEND, GIVE_BACK, ASK_BACK)
+# Voids of a whole run: judging a batch takes some tenths of a second, and what was judged stays.
+VOID_RUNS: Final = Job("void_runs", "billing", timeout_s=60, run_s=20, lanes=1, look_every_s=2)
+
+ALL: Final = (
+    VOID_RUNS,
+    WEBHOOKS,
+    INTAKE,
+    CONFIRM,
+    RECONCILE,
+    PULL,
+    FOLLOW,
+    CHECK,
+    PLAN,
+    SEND,
+    GIVE_BACK,
+    ASK_BACK,
+)
 
 
 def job_key(job: Job, *, lane: int) -> str:

@@ -7,7 +7,6 @@ also once that order has ended. `GET /api/billing-attempts/{id}/givebacks` and `
 what came of orders.
 """
 
-from datetime import datetime
 from typing import Annotated, Final
 
 import msgspec
@@ -22,18 +21,16 @@ from tether_core.holds import refund_hold
 from tether_core.jobs import GIVE_BACK
 from tether_stores import (
     billing_attempts,
-    database_epoch,
     gateway_accounts,
     gateway_refunds,
+    giveback_orders,
     givebacks,
     holds,
-    outbox,
 )
 from tether_stores.gateway_refunds import GatewayRefund
 from tether_stores.givebacks import Listed
 from tether_stores.postgres import Connection, reading, transaction
 from tether_stores.queue import ring
-from tether_stores.sends import Written
 from tether_stores.telemetry import logger
 
 from tether_web import order_keys
@@ -41,7 +38,7 @@ from tether_web.order_keys import KeyHeader
 from tether_web.pages import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 from tether_web.parameters import printable
 
-__all__ = ["ROUTERS", "GivebackOrder"]
+__all__ = ["ROUTERS", "GivebackOrder", "require_account"]
 
 Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 
@@ -142,20 +139,11 @@ async def _order(
         hold = refund_hold((await holds.of_refunds(conn, [attempt_id], now=now))[attempt_id])
         if hold is not None:
             raise MoneyHeld(hold.code, why=hold.text, step=_STEPS[kind])
-        await _require_account(conn, state, held.debit.account)
-        own_id = giveback.transaction_id(kind, held.debit, number=held.number)
-        made = await givebacks.add(
-            conn,
-            held.debit,
-            kind=kind,
-            number=held.number,
-            transaction_id=own_id,
-            usage=usage,
-            ordered_by=request.user,
-            now=now,
+        await require_account(conn, state, held.debit.account)
+        made = await giveback_orders.place(
+            conn, held, kind=kind, usage=usage, ordered_by=request.user, now=now
         )
         assert made is not None  # the debit was held, so nobody else could make one
-        await _inquire_first(conn, made, attempt_id=attempt_id, now=now)
         order = await _standing(conn, attempt_id)
         assert order is not None
         response = await order_keys.placed(conn, key, result=order, status=202, location=location, now=now)
@@ -164,23 +152,18 @@ async def _order(
     return response
 
 
-async def _inquire_first(conn: Connection, giveback_id: int, *, attempt_id: int, now: datetime) -> None:
-    """Have a new order inquired before it is submitted, where a lost history may have submitted it under the same id."""
-    bounds = await database_epoch.bounds(conn)
-    if bounds is None or attempt_id > bounds.attempts_to:
-        return
-    row = (await givebacks.locked(conn, [giveback_id]))[giveback_id]
-    outcome = giveback.lose_history(row.giveback, at=bounds.began_at)
-    await givebacks.write(conn, [Written(outcome.order)], now=now)
-    await outbox.append(conn, [(None, fact) for fact in outcome.events], now=now)
-
-
 async def _standing(conn: Connection, attempt_id: int) -> Listed | None:
     orders = await givebacks.of_attempt(conn, attempt_id)
     return next((one for one in orders if one.status in giveback.STANDING), None)
 
 
-async def _require_account(conn: Connection, state: State, name: str) -> None:
+async def require_account(conn: Connection, state: State, name: str) -> None:
+    """
+    Refuse an order about a debit whose gateway account submits nothing.
+
+    Raises:
+        InvalidRequest: when it is not configured, or not enabled.
+    """
     account = (await gateway_accounts.all_accounts(conn, settings=state.settings)).get(name)
     if account is None:
         raise InvalidRequest(f"the gateway account {name} of this debit is not configured", field="account")

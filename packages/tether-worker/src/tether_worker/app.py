@@ -47,6 +47,7 @@ from tether_worker.pulls import pulling, ticking
 from tether_worker.reader import Limits
 from tether_worker.reconciliation import reconciling
 from tether_worker.returns import Following, following
+from tether_worker.run_voids import voiding_runs
 from tether_worker.runs import brake_runs, lapse_leases, planning, try_again
 from tether_worker.submission_identity import announce_steps, check_identities
 from tether_worker.upkeep import Duty, keep_up, sweep_objects, wake_matched
@@ -246,7 +247,12 @@ async def _billing(
         prune_order_keys(pool, clock=clock),
         publish_calls(gateways, cache),
     ]
-    return [planning(pool, clock=clock, fingerprint_key=key), billing(has), giving_back(has)], duties
+    return [
+        planning(pool, clock=clock, fingerprint_key=key),
+        billing(has),
+        giving_back(has),
+        voiding_runs(pool, clock=clock),
+    ], duties
 
 
 def _reading(
