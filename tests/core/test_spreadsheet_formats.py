@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tether_core.spreadsheet.decisions import AmountFormat, DateOrder, Decision, Question
 from tether_core.spreadsheet.formats import (
+    UNCLEAR,
     AmountVotes,
     DayVotes,
     Trouble,
+    is_day,
     read_amount,
     read_day,
     read_minor,
@@ -264,7 +266,7 @@ def test_days_read_back_in_every_order(day: date) -> None:
     )
 
 
-def _order(*cells: str, given_order: DateOrder | None = None) -> Decision | Question:
+def _order(*cells: str, given_order: DateOrder | None = None) -> Decision:
     votes = DayVotes()
     for row, cell in enumerate(cells, 2):
         votes.add(cell, row=row)
@@ -292,18 +294,50 @@ def test_one_day_above_twelve_decides_for_the_column(cells: list[str], value: st
     assert found.value == value
 
 
-def test_an_order_that_nothing_tells_is_asked() -> None:
-    """A mandate signed in April is not one signed in March."""
+def test_an_order_that_nothing_tells_is_left_open() -> None:
+    """A mandate signed in April is not one signed in March, and no debit carries the day: nobody has to wait for it."""
     found = _order("3/4/2026", "1/2/2026")
-    assert isinstance(found, Question)
-    assert found.ask == (
-        "Does the day or the month come first in the dates of the mandates? Nothing in the column tells which "
-        "comes first in “3/4/2026” in row 2."
+    assert found.value == "unclear"
+    assert found.why.startswith(
+        "Nothing in the column tells which comes first in \u201c3/4/2026\u201d in row 2. Days that can be"
     )
     both = _order("31/3/2026", "3/31/2026")
-    assert isinstance(both, Question)
+    assert both.value == "unclear"
     assert (
-        "Both occur: “31/3/2026” in row 2 begins with the day, “3/31/2026” in row 3 with the month."
-        in both.ask
+        "\u201c31/3/2026\u201d in row 2 begins with the day, \u201c3/31/2026\u201d in row 3 with the month."
+        in both.why
     )
+    assert (
+        read_day("31/3/2026", order="unclear") == read_day("3/31/2026", order="unclear") == date(2026, 3, 31)
+    )
+    assert read_day("5/5/2026", order="unclear") == date(2026, 5, 5)
+    trouble = read_day("3/4/2026", order="unclear")
+    assert isinstance(trouble, Trouble)
+    assert trouble.code == UNCLEAR
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "5. M\u00e4rz 2024", "5 Maerz 2024", "05-Mar-24", "March 5, 2024", "Mar 5th 2024", "5th of March 2024", "Tuesday, 5 March 2024",
+        "5 mars 2024", "mardi 5 mars 2024", "5 maart 2024", "5 mrt. 2024", "5 de marzo de 2024", "5 marzo 2024", "5 marca 2024",
+        "5.marzec.2024", "2024-Mar-05", "2024 mars 5", "05/Mar/2024",
+    ],
+)  # fmt: skip
+def test_days_with_names_of_months_are_read_in_seven_languages(text: str) -> None:
+    """Such a day can be read in one way only, and whoever typed it should not have to type it again."""
+    assert read_day(text, order="iso") == date(2024, 3, 5)
+    assert is_day(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["Mai 2024", "5 Wirklich 2024", "31 Februar 2024", "M\u00e4rz", "5 Mai", "May Day 2024"]
+)
+def test_what_only_looks_like_a_named_day_is_none(text: str) -> None:
+    """A day that was made up would stand in a mandate."""
+    assert not isinstance(read_day(text, order="day_month"), date)
+
+
+def test_the_callers_order_of_days_holds() -> None:
+    """Who has said it must not be asked."""
     assert isinstance(_order("3/4/2026", given_order="month_day"), Decision)

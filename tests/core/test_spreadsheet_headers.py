@@ -337,3 +337,19 @@ def test_labels_of_totals_are_known_in_all_languages(label: str) -> None:
 def test_names_are_no_totals(label: str) -> None:
     """A debtor skipped as a total is never collected and never reported."""
     assert not is_total_label(label)
+
+
+def test_the_text_of_a_booking_does_not_beat_the_purpose() -> None:
+    """The statement of the debtor would say "Lastschrift" where it should say what the money is for."""
+    headers = ["Name", "IBAN", "Betrag", "Buchungstext", "Verwendungszweck"]
+    columns = match_columns(headers, sample=[], answers=Answers()).columns
+    assert [column.header for column in columns if column.field == "description"] == ["Verwendungszweck"]
+    alone = match_columns([*headers[:4]], sample=[], answers=Answers()).columns
+    assert alone[3].field == "description"
+
+
+def test_a_column_of_accounts_with_bics_is_known_by_its_cells() -> None:
+    """Under "Bankverbindung" only the cells tell that it holds IBANs."""
+    sample = [["Ann", "DE89370400440532013000 COBADEFFXXX", "1,00"]]
+    columns = match_columns(["Name", "Bankverbindung", "Betrag"], sample=sample, answers=Answers()).columns
+    assert columns[1].field == "iban"

@@ -193,6 +193,38 @@ def test_a_hidden_sheet_is_read_if_asked_for() -> None:
     assert decided.sheet == "Alt"
 
 
+def _book(sheets: dict[str, list[list[str]]]) -> Plan:
+    decided = plan(io.BytesIO(make.xlsx(sheets)), name="x.xlsx")
+    assert isinstance(decided, Plan), decided
+    return decided
+
+
+def test_a_part_of_the_list_on_the_first_sheet_is_a_question_about_sheets() -> None:
+    """Else the sender would be asked for an amount that stands on the next sheet, or miss half of the list."""
+    part = [["Name", "IBAN"], ["Ann", make.DE]]
+    whole = [["Name", "IBAN", "Betrag"], ["Ann", make.DE, "1,00"], ["Ben", make.AT, "2,00"]]
+    decided = _book({"Auszug": part, "Liste": whole})
+    assert decided.sheet == "Liste"
+    assert [(question.code, question.choices) for question in decided.questions] == [
+        ("sheet", ("Auszug", "Liste"))
+    ]
+
+
+def test_an_overview_without_accounts_is_no_second_list() -> None:
+    """Sums by department on the first sheet are nothing to collect."""
+    overview = [["Name", "Betrag"], ["Chor", "100,00"]]
+    decided = _book({"Summen": overview, "Liste": [["Name", "IBAN", "Betrag"], ["Ann", make.DE, "1,00"]]})
+    assert (decided.sheet, decided.ready) == ("Liste", True)
+
+
+def test_a_sheet_that_goes_on_with_the_list_is_not_passed_over() -> None:
+    """The second half of a long list often has no header, and would be left out in silence."""
+    decided = _book(
+        {"A-K": [["Name", "IBAN", "Betrag"], ["Ann", make.DE, "1,00"]], "L-Z": [["Zoe", make.AT, "2,00"]]}
+    )
+    assert [question.code for question in decided.questions] == ["sheet"]
+
+
 def test_answers_about_columns_hold_for_the_sheet_that_is_chosen() -> None:
     """A mapping for the list must not fail on the sheet of instructions beside it."""
     decided = plan(DATA / "list.xlsx", answers=Answers(columns={"reference": "Mandatsreferenz"}))

@@ -181,8 +181,6 @@ def test_each_problem_is_told_with_what_to_do(cells: list[str], code: str, note:
         ("currency", "USD", "currency_not_eur", "Only euros can be collected, not \u201cUSD\u201d; convert the amount and correct the currency."),
         ("mandate_id", "M§1", "mandate_id_invalid", "A mandate has at most 35 characters: only letters, digits, blanks and / - ? : ( ) . , + '."),
         ("mandate_id", "x" * 36, "mandate_id_invalid", "A mandate has at most 35 characters: only letters, digits, blanks and / - ? : ( ) . , + '."),
-        ("mandate_signed_on", "31.2.2020", "date_invalid", "There is no such day."),
-        ("mandate_signed_on", "3.3.2026", "mandate_date_in_future", "2026-03-03 lies in the future."),
         ("email", "a.b.org", "email_invalid", "This is no e-mail address; correct or remove it."),
         ("email", "a@b,c.org", "email_invalid", "This is no e-mail address; correct or remove it."),
         ("reference", "x\x07", "text_unreadable", "The text cannot be used because it holds a control character."),
@@ -210,15 +208,77 @@ def test_problems_of_the_other_fields_refuse_the_row(field: str, cell: str, code
         ("born_on", "1.2.80", "birth_date_invalid"),
         ("born_on", "3.3.2026", "birth_date_invalid"),
         ("country", "Atlantis", "country_unknown"),
+        ("mandate_signed_on", "31.2.2020", "date_invalid"),
+        ("mandate_signed_on", "3.3.2026", "mandate_date_in_future"),
+        ("mandate_signed_on", "irgendwann", "date_invalid"),
     ],
 )
 def test_what_no_debit_needs_is_left_out_with_a_warning(field: str, cell: str, code: str) -> None:
     """A wrong BIC is no reason not to collect: the IBAN is enough."""
-    plan = _plan(f"name iban amount {field}", orders={"born_on": "day_month"})
+    orders: dict[str, DateOrder] = {"born_on": "day_month", "mandate_signed_on": "day_month"}
+    plan = _plan(f"name iban amount {field}", orders=orders)
     (outcome,) = _read(["A B", DE, "1,00", cell], plan=plan)
     assert isinstance(outcome, Debtor)
     assert _codes(outcome) == [code]
     assert getattr(outcome, field) is None
+
+
+def test_a_name_in_two_parts_is_limited_by_its_parts() -> None:
+    """35 and 35 characters make 71 with the blank between them, and each of them is carried."""
+    plan = _plan("first_name last_name iban amount")
+    for first, last, fits in (
+        ("A" * 35, "B" * 35, True),
+        ("A" * 36, "B" * 35, False),
+        ("A" * 9, "B" * 60, True),
+    ):
+        (outcome,) = _read([first, last, DE, "1,00"], plan=plan)
+        assert isinstance(outcome, Debtor) == fits
+    (whole,) = _read([f"{'A' * 35} {'B' * 35}", DE, "1,00"], plan=_plan("name iban amount"))
+    assert isinstance(whole, Refused)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        f"{DE} COBADEFFXXX", f"COBADEFF / {DE}", f"IBAN: {DE}, BIC: COBADEFFXXX", f"IBAN {DE} (SWIFT-Code COBADEFF)",
+        "BIC COBADEFFXXX; IBAN DE89 3704 0044 0532 0130 00",
+    ],
+)  # fmt: skip
+def test_an_iban_is_read_beside_a_bic(cell: str) -> None:
+    """Programs print both in one column, and every row would be refused."""
+    (outcome,) = _read(["A B", cell, "1,00"], plan=_plan("name iban amount"))
+    assert isinstance(outcome, Debtor)
+    assert outcome.iban == DE
+
+
+@pytest.mark.parametrize(
+    "cell", [f"{DE} {AT}", f"{DE} COBADEFFXX", f"{DE} Sparkasse", f"{DE[:-1]}1 COBADEFFXXX"]
+)
+def test_a_cell_with_anything_else_beside_the_iban_is_no_account(cell: str) -> None:
+    """Of two accounts either may be meant, and a cut account is not the one that was written."""
+    (outcome,) = _read(["A B", cell, "1,00"], plan=_plan("name iban amount"))
+    assert isinstance(outcome, Refused)
+    assert _codes(outcome) == ["iban_invalid"]
+
+
+@pytest.mark.parametrize(
+    ("iban", "country", "listed"),
+    [
+        ("RS35260005601001611379", "", False),
+        (DE, "US", False),
+        (DE, "Schweiz", True),
+        (DE, "", True),
+        (DE, "Serbien", False),
+    ],
+)
+def test_countries_that_the_gateway_does_not_list_are_warned_of(
+    iban: str, country: str, *, listed: bool
+) -> None:
+    """Else thousands of debits would be rejected one by one, for a reason known before."""
+    plan = _plan("name iban amount country city")
+    (outcome,) = _read(["A B", iban, "1,00", country, "X"], plan=plan)
+    assert isinstance(outcome, Debtor)
+    assert ("country_not_listed" in _codes(outcome)) != listed
 
 
 def test_old_mandates_and_symbols_are_kept_with_a_warning() -> None:

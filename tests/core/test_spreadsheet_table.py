@@ -160,10 +160,10 @@ def test_formats_are_decided_by_all_rows_if_the_first_thousands_do_not() -> None
     table = _table([header, *[early] * (SAMPLE_ROWS + 500), late])
     assert table.amount_format == "comma"
     assert table.date_orders == {"mandate_signed_on": "day_month"}
-    assert [question.code for question in _table([header, *[early] * 3_000]).questions] == [
-        "amount_format",
-        "date_order",
-    ]
+    open_table = _table([header, *[early] * 3_000])
+    assert [question.code for question in open_table.questions] == ["amount_format"]
+    assert open_table.date_orders == {"mandate_signed_on": "unclear"}
+    assert "can be read in two ways are left out" in open_table.warnings[-1]
 
 
 def test_a_row_in_a_million_can_change_what_the_table_means() -> None:
@@ -172,6 +172,13 @@ def test_a_row_in_a_million_can_change_what_the_table_means() -> None:
     table = examine(rows, answers=Answers(amount_format="comma"), kind="csv")
     assert isinstance(table, Table)
     assert [question.code for question in table.questions] == ["direction_column"]
+
+
+def test_rows_of_the_wrong_length_do_not_vote_on_formats() -> None:
+    """In a comma file 12,50 without quotation marks becomes two cells, and half an amount would decide for all."""
+    moved = ["Anna", DE, "1", "000.50"]
+    table = _table([HEADER, ["Hans", AT, "1.000,50"], *[[*moved[:2], "1.5", "0"]] * 3])
+    assert table.amount_format == "comma"
 
 
 def test_rows_longer_than_the_header_are_warned_of() -> None:

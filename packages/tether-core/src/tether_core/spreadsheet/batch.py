@@ -23,7 +23,6 @@ from typing import Final
 from tether_core.errors import InvalidIban
 from tether_core.iban import EEA, validate
 from tether_core.spreadsheet.cells import Row
-from tether_core.spreadsheet.countries import country_code
 from tether_core.spreadsheet.decisions import EXTRA_FIELDS, Plan
 from tether_core.spreadsheet.fallbacks import filler
 from tether_core.spreadsheet.names import MOJIBAKE, PART_PLACEHOLDERS, PLACEHOLDERS
@@ -36,6 +35,7 @@ from tether_core.spreadsheet.quick import (
     PLAIN_NAME,
     TEXT_LENGTH_MAX,
     TYPED,
+    listed_country,
     may_be_shortened,
     plain_day,
 )
@@ -92,7 +92,7 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `quick`, for the same
     looked_up: dict[str, Callable[[str], object]] = {
         "mandate_signed_on": plain_day("mandate_signed_on", plan=plan, today=today),
         "born_on": plain_day("born_on", plan=plan, today=today),
-        "country": country_code,
+        "country": listed_country,
     }
     known: dict[str, dict[str, object]] = {field: {"": None} for field in looked_up}
     extras = {field: at[field] for field in EXTRA_FIELDS if field in at}

@@ -46,8 +46,9 @@ Kind = Literal["csv", "xlsx", "xlsb", "xls", "ods"]
 # How the amounts of a column are written: the decimal sign, or none at all ("whole" units).
 AmountFormat = Literal["comma", "point", "whole"]
 
-# How the days of a column are written. ISO days (2026-03-31) are read whatever the order; "iso" means only those.
-DateOrder = Literal["iso", "day_month", "month_day", "serial"]
+# How the days of a column are written. ISO days (2026-03-31) are read whatever the order; "iso" means only those,
+# "unclear" also those that have one reading only.
+DateOrder = Literal["iso", "day_month", "month_day", "serial", "unclear"]
 
 # What a debtor is made of. `name` or both parts of it, `iban` and one of the amounts must be there.
 FIELDS: Final = (

@@ -8,8 +8,9 @@ the column has to fit, and a cell that does not is a problem, never another numb
 is a question, unless it has no sign at all ("whole"). Cells that were numbers in a workbook need no deciding.
 
 **Days.** ISO days (2026-03-31) always read. In 31.03.2026 or 03/31/2026 a number above 12 is a vote for its place; with
-points the day comes first anyway. 03/04/2026 alone is a question. Five bare digits in the whole column are Excel's
-count of days, from 1900 on.
+points the day comes first anyway. Names of months in seven languages read in any order (31. März 2026, Mar 31, 2026). Where nothing tells
+whether 03/04/2026 is in March or April, such days are left out with a warning: no debit carries a day, so none waits for it. Five bare
+digits in the whole column are Excel's count of days, from 1900 on.
 
 >>> read_amount("1.234,56", form="comma"), read_amount("EUR 7,50", form="comma"), read_amount("1 234,5", form="comma")
 (123456, 750, 123450)
@@ -19,6 +20,8 @@ count of days, from 1900 on.
 'this column writes the decimal comma; “12.50” does not fit'
 >>> read_day("31.03.2026", order="day_month"), read_day("2026-02-30", order="iso").note
 (datetime.date(2026, 3, 31), 'there is no such day')
+>>> read_day("31. März 2026", order="iso"), read_day("1er août 2026", order="iso"), read_day("Mar 31, 2026", order="iso")
+(datetime.date(2026, 3, 31), datetime.date(2026, 8, 1), datetime.date(2026, 3, 31))
 
 Source: ISO 8601-1 for days; [MS-XLS] 2.5.198 and ECMA-376 18.17.4 for Excel's count of days.
 """
@@ -33,9 +36,22 @@ import msgspec
 from tether_core.spreadsheet.cells import shown
 from tether_core.spreadsheet.decisions import AmountFormat, DateOrder, Decision, Question
 from tether_core.spreadsheet.names import clean
+from tether_core.spreadsheet.words import plain
 
-__all__ = ["AmountVotes", "DayVotes", "Trouble", "read_amount", "read_day", "read_minor", "read_number"]
+__all__ = [
+    "UNCLEAR",
+    "AmountVotes",
+    "DayVotes",
+    "Trouble",
+    "is_day",
+    "read_amount",
+    "read_day",
+    "read_minor",
+    "read_number",
+]
 
+# The code of a day that the column leaves open; the plan has warned of all of them.
+UNCLEAR: Final = "unclear"
 _DECISIVE: Final = 0.9  # the share of the votes that settles a column
 
 
@@ -306,6 +322,42 @@ _ISO: Final = re.compile(
 _COMPACT: Final = re.compile(r"((?:19|20)\d{2})(\d{2})(\d{2})", re.ASCII)
 _DAY: Final = re.compile(r"(\d{1,2})([-/.])[ ]?(\d{1,2})\2[ ]?(\d{4}|\d{2})(?:[ T][\d:.]*)?", re.ASCII)
 _SERIAL: Final = re.compile(r"([1-9]\d{4})(?:\.\d+)?", re.ASCII)
+# German, English, French, Dutch, Spanish, Italian and Polish, in full, bent and cut short.
+_MONTHS: Final = {
+    plain(name, digraphs=digraphs): number
+    for number, names in enumerate(
+        (
+            "januar jänner january janvier januari enero gennaio styczeń stycznia jan janv ene gen sty",
+            "februar feber february février februari febrero febbraio luty lutego feb febr fév févr fev lut",
+            "märz march mars maart marzo marzec marca mrz mär mar mrt",
+            "april avril abril aprile kwiecień kwietnia apr avr abr kwi",
+            "mai may mei mayo maggio maj maja mag",
+            "juni june juin junio giugno czerwiec czerwca jun giu cze",
+            "juli july juillet julio luglio lipiec lipca jul juil lug lip",
+            "august août augustus agosto sierpień sierpnia aug aoû ago sie",
+            "september septembre septiembre setiembre settembre wrzesień września sep sept set sett wrz",
+            "oktober october octobre octubre ottobre październik października okt oct ott paź",
+            "november novembre noviembre listopad listopada nov lis",
+            "dezember december décembre diciembre dicembre grudzień grudnia dez dec déc dic gru",
+        ),
+        1,
+    )
+    for name in names.split()
+    for digraphs in (False, True)
+}
+_BETWEEN: Final = r"(?:[ \-/.,]|\bde\b|\bdel\b|\bof\b)*"
+_WORD_OF_MONTH: Final = r"([^\W\d_]{3,12})"
+_WEEKDAY: Final = r"(?:[^\W\d_]{2,12}\.?,? )?"
+_DAY_THEN_NAME: Final = re.compile(
+    rf"{_WEEKDAY}([0-9]{{1,2}})(?:st|nd|rd|th|er|e|º|°)?{_BETWEEN}{_WORD_OF_MONTH}{_BETWEEN}([0-9]{{4}}|[0-9]{{2}})",
+    re.IGNORECASE,
+)
+_NAME_THEN_DAY: Final = re.compile(
+    rf"{_WEEKDAY}{_WORD_OF_MONTH}[ .\-]*([0-9]{{1,2}})(?:st|nd|rd|th)?[ ,\-]+([0-9]{{4}})", re.IGNORECASE
+)
+_YEAR_THEN_NAME: Final = re.compile(
+    rf"([0-9]{{4}})[ .\-/]*{_WORD_OF_MONTH}[ .\-/]*([0-9]{{1,2}})", re.IGNORECASE
+)
 _EPOCH: Final = date(1899, 12, 30)  # makes 1 March 1900 day 61, as in Excel, whose 1900 had a 29 February
 
 
@@ -328,6 +380,8 @@ def read_day(text: str, *, order: DateOrder, short_years: bool = True) -> date |
     match = _DAY.fullmatch(text)
     if match is not None:
         return _ordered_day(text, match, order=order, short_years=short_years)
+    if (named := _named_day(text, short_years=short_years)) is not None:
+        return named
     match = _SERIAL.fullmatch(text)
     if match is None:
         return Trouble("", f"\u201c{shown(text)}\u201d is not a day")
@@ -340,10 +394,47 @@ def _ordered_day(text: str, match: re.Match[str], *, order: DateOrder, short_yea
     first, sign, second, year = match.groups()
     if len(year) == 2 and (sign == "-" or not short_years):
         return Trouble("", "its year has two digits; write four")
+    if order == "unclear":
+        readings = {
+            found
+            for found in (_day(_whole(year), second, first), _day(_whole(year), first, second))
+            if isinstance(found, date)
+        }
+        if len(readings) > 1:
+            return Trouble(UNCLEAR, f"\u201c{shown(text)}\u201d can be read in two ways")
+        return next(iter(readings), None) or Trouble("", "there is no such day")
     if order not in ("day_month", "month_day"):
         return Trouble("", f"\u201c{shown(text)}\u201d does not fit the column")
     day, month = (first, second) if order == "day_month" else (second, first)
-    return _day(year if len(year) == 4 else f"20{year}", month, day)
+    return _day(_whole(year), month, day)
+
+
+def _whole(year: str) -> str:
+    return year if len(year) == 4 else f"20{year}"
+
+
+def _named_day(text: str, *, short_years: bool) -> date | Trouble | None:
+    """Read a day whose month is a name; `None` for any other text."""
+    for pattern, places in (
+        (_DAY_THEN_NAME, (3, 2, 1)),
+        (_NAME_THEN_DAY, (3, 1, 2)),
+        (_YEAR_THEN_NAME, (1, 2, 3)),
+    ):
+        match = pattern.fullmatch(text)
+        if match is None or (month := _MONTHS.get(plain(match[places[1]]))) is None:
+            continue
+        year, day = match[places[0]], match[places[2]]
+        if len(year) == 2 and not short_years:
+            return Trouble("", "its year has two digits; write four")
+        return _day(_whole(year), str(month), day)
+    return None
+
+
+def is_day(text: str) -> bool:
+    """Whether a text is written like a day, in whatever order."""
+    return bool(
+        _ISO.fullmatch(text) or _COMPACT.fullmatch(text) or _DAY.fullmatch(text) or _SERIAL.fullmatch(text)
+    ) or isinstance(_named_day(text, short_years=True), date)
 
 
 def _day(year: str, month: str, day: str) -> date | Trouble:
@@ -363,8 +454,6 @@ class DayVotes:
     def add(self, text: str, *, row: int) -> None:
         """Count one cell, blank or not."""
         text = clean(text)
-        if not text.isascii():
-            return
         kind = ""
         if _ISO.fullmatch(text) or _COMPACT.fullmatch(text):
             kind = "iso"
@@ -381,6 +470,8 @@ class DayVotes:
                 kind = "unclear"
         elif _SERIAL.fullmatch(text):
             kind = "serial"
+        elif _named_day(text, short_years=True) is not None:
+            kind = "iso"
         if kind:
             self._counts[kind] += 1
             self._examples.setdefault(kind, f"\u201c{shown(text)}\u201d in row {row:,}")
@@ -391,7 +482,7 @@ class DayVotes:
         counts = self._counts
         return bool(counts["day_month"] or counts["month_day"]) or not counts["unclear"]
 
-    def decide(self, *, field: str, given: DateOrder | None) -> Decision | Question:
+    def decide(self, *, field: str, given: DateOrder | None) -> Decision:
         """
         Settle the column.
 
@@ -400,7 +491,7 @@ class DayVotes:
             given: The caller's word.
 
         Returns:
-            The decision, its value a `DateOrder`, or the question.
+            The decision, its value a `DateOrder`.
         """
         about = f"date_order:{field}"
         if given is not None:
@@ -413,21 +504,18 @@ class DayVotes:
                 first = "the day" if best == "day_month" else "the month"
                 why = f"In {max(day, month):,} of {day + month:,} telling cells {first} comes first, e.g. {examples[best]}."
                 return Decision(about, best, why)
-            return _ask_days(
-                field,
+            return _unclear(
+                about,
                 f"Both occur: {examples['day_month']} begins with the day, {examples['month_day']} with the month.",
             )
         if counts["unclear"]:
-            return _ask_days(
-                field, f"Nothing in the column tells which comes first in {examples['unclear']}."
-            )
+            return _unclear(about, f"Nothing in the column tells which comes first in {examples['unclear']}.")
         if counts["serial"] and not counts["iso"]:
             why = f"All days are bare numbers, e.g. {examples['serial']}: Excel's count of days from 1900 on."
             return Decision(about, "serial", why)
         return Decision(about, "iso", "The days are written year, month, day.")
 
 
-def _ask_days(field: str, why: str) -> Question:
-    of = "of birth" if field == "born_on" else "of the mandates"
-    ask = f"Does the day or the month come first in the dates {of}? {why}"
-    return Question("date_order", ask, "date_order", ("day_month", "month_day"))
+def _unclear(about: str, why: str) -> Decision:
+    note = "Days that can be read in two ways are left out; no debit carries them. Say date_order to have them read."
+    return Decision(about, "unclear", f"{why} {note}")

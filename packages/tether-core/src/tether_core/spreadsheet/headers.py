@@ -28,6 +28,7 @@ from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet.cells import column_letters
 from tether_core.spreadsheet.decisions import ALL_FIELDS, Answers, Column, ColumnName, Question
 from tether_core.spreadsheet.fallbacks import FALLBACK_FIELDS
+from tether_core.spreadsheet.formats import is_day
 from tether_core.spreadsheet.words import is_iban, plain, speaks_of_debtor, word_matches
 
 __all__ = ["Matching", "find_column", "match_columns"]
@@ -46,10 +47,8 @@ _LIKE: Final[dict[str, Callable[[str], bool]]] = {
     "currency": lambda text: len(text) <= 4 or text.casefold() == "euro",
     "bic": lambda text: re.fullmatch(r"[A-Za-z]{6}[A-Za-z0-9]{2}(?:[A-Za-z0-9]{3})?", text) is not None,
     "mandate_id": lambda text: any(mark.isdigit() for mark in text) and len(text) <= 40,
-    "mandate_signed_on": lambda text: (
-        re.match(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}|\d{5}$|\d{8}$", text) is not None
-    ),
-    "born_on": lambda text: re.match(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}|\d{5}$|\d{8}$", text) is not None,
+    "mandate_signed_on": is_day,
+    "born_on": is_day,
     "email": lambda text: "@" in text,
     "name": lambda text: any(mark.isalpha() for mark in text) and not is_iban(text),
     "first_name": lambda text: any(mark.isalpha() for mark in text) and not is_iban(text),

@@ -17,7 +17,7 @@ the IBAN and the amount, and a missing name.
 | `iban_invalid` | error | not an IBAN |
 | `country_not_sepa` | error | the account is out of reach of SEPA |
 | `name_missing` | error | no name of the account holder |
-| `name_too_long` | error | more than 70 characters |
+| `name_too_long` | error | more than 70 characters, and of a name in two parts one has more than 35 |
 | `name_unreadable` | error | broken characters, or no letter at all |
 | `name_symbols` | warning | pictures and symbols that no bank can carry |
 | `amount_missing` | error | no amount |
@@ -28,8 +28,8 @@ the IBAN and the amount, and a missing name.
 | `amount_too_large` | error | above the caller's largest amount |
 | `currency_not_eur` | error | another currency than the euro |
 | `mandate_id_invalid` | error | more than 35 characters, or some that banks refuse |
-| `date_invalid` | error | the day the mandate was signed cannot be read |
-| `mandate_date_in_future` | error | the mandate is signed later than today |
+| `date_invalid` | warning | the day the mandate was signed cannot be read; it is left out |
+| `mandate_date_in_future` | warning | the mandate is signed later than today; the day is left out |
 | `mandate_date_old` | warning | signed before SEPA mandates existed (2008) |
 | `email_invalid` | error | not an e-mail address |
 | `nul_byte` | error | a zero byte, which no database takes |
@@ -38,6 +38,7 @@ the IBAN and the amount, and a missing name.
 | `bic_invalid` | warning | not a BIC; it is left out |
 | `birth_date_invalid` | warning | cannot be read or lies in the future; it is left out |
 | `country_unknown` | warning | not a country; it is left out |
+| `country_not_listed` | warning | a country whose debtors the gateway does not list for direct debits |
 | `address_missing` | warning | outside the EEA the bank needs town and country of the debtor |
 | `digits_lost` | warning | a long number that Excel has damaged: of more than 15 digits, or written like 1.2E+15 |
 | `mandate_of_several_accounts` | warning | the mandate is used for another account, too, in this file or in an earlier upload |
@@ -81,8 +82,8 @@ Level = Literal["error", "warning"]
 SkipCause = Literal["blank", "header", "total", "note"]
 
 _WARNINGS: Final = frozenset(
-    "name_symbols mandate_date_old bic_invalid birth_date_invalid country_unknown address_missing digits_lost "
-    "mandate_of_several_accounts".split()
+    "name_symbols date_invalid mandate_date_in_future mandate_date_old bic_invalid birth_date_invalid country_unknown "
+    "country_not_listed address_missing digits_lost mandate_of_several_accounts".split()
 )
 # In the order of the table above.
 CODES: Final[dict[str, Level]] = {
@@ -92,7 +93,7 @@ CODES: Final[dict[str, Level]] = {
         "name_unreadable name_symbols amount_missing amount_unreadable amount_too_many_decimals amount_not_positive "
         "amount_too_small amount_too_large currency_not_eur mandate_id_invalid date_invalid mandate_date_in_future "
         "mandate_date_old email_invalid nul_byte text_unreadable text_too_long bic_invalid birth_date_invalid "
-        "country_unknown address_missing digits_lost mandate_of_several_accounts"
+        "country_unknown country_not_listed address_missing digits_lost mandate_of_several_accounts"
     ).split()
 }
 # Without these there is nothing to debit, so they can't be tolerated.

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from datetime import date
 from typing import Final
 
+from tether_core.emp.countries import SDD_COUNTRIES
 from tether_core.errors import InvalidIban
 from tether_core.iban import EEA, validate
 from tether_core.spreadsheet.cells import Row
@@ -42,6 +43,7 @@ __all__ = [
     "TEXT_LENGTH_MAX",
     "TYPED",
     "compile_quick",
+    "listed_country",
     "may_be_shortened",
     "plain_day",
 ]
@@ -96,6 +98,12 @@ def plain_day(field: str, *, plan: Plan, today: date) -> Callable[[str], date | 
     return look
 
 
+def listed_country(cell: str) -> str | None:
+    """Read a country that the gateway lists; `None` for a cell that needs the careful way."""
+    code = country_code(cell)
+    return code if code in SDD_COUNTRIES else None
+
+
 def compile_quick(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], Debtor | None]:  # noqa: C901, PLR0915 - a closure: its names cost least there, and it is this module's only work
     """
     Turn a plan into a function for unremarkable rows.
@@ -120,7 +128,7 @@ def compile_quick(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], D
     looked_up: dict[str, Callable[[str], object]] = {
         "mandate_signed_on": plain_day("mandate_signed_on", plan=plan, today=today),
         "born_on": plain_day("born_on", plan=plan, today=today),
-        "country": country_code,
+        "country": listed_country,
     }
     matches = [(place_in(field), at[field], fits) for field, fits in matched.items() if field in at]
     # The same days and countries come again and again, so each is worked out once.

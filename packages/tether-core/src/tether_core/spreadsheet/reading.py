@@ -33,13 +33,14 @@ from tether_core.spreadsheet.decisions import Answers, Decision, FileRefused, Ki
 from tether_core.spreadsheet.outcomes import Debtor, Problem, Refused, Rules
 from tether_core.spreadsheet.rows import read
 from tether_core.spreadsheet.sniff import Sniffed, sniff
-from tether_core.spreadsheet.table import Table, examine
+from tether_core.spreadsheet.table import Table, examine, holds_accounts
 from tether_core.spreadsheet.text import DELIMITERS, ENCODINGS, decide_delimiter, decide_encoding, read_text
 from tether_core.spreadsheet.workbook import SHEETS_MAX, Source, Workbook, open_workbook
 
 __all__ = ["PREVIEW_ROWS", "Preview", "PreviewRow", "plan", "preview", "rows"]
 
 PREVIEW_ROWS: Final = 20
+_VITAL: Final = frozenset({"iban", "name", "last_name", "amount", "amount_minor"})
 
 
 def plan(
@@ -145,7 +146,7 @@ def _plan_text(source: BinaryIO, *, answers: Answers, warnings: tuple[str, ...])
     )
 
 
-def _plan_workbook(
+def _plan_workbook(  # noqa: C901 - one choice after the other
     book: Workbook, *, kind: Kind, answers: Answers, warnings: tuple[str, ...]
 ) -> Plan | Refusal:
     sheets = book.sheets()
@@ -161,7 +162,11 @@ def _plan_workbook(
     candidates = [answers.sheet] if answers.sheet is not None else visible
     tables: dict[str, Table] = {}
     refused: list[Refusal] = []
+    # A sheet with accounts that is passed over is a part of the list that nobody would miss before it is too late.
+    accounts: list[str] = []
     for sheet in candidates:
+        if len(candidates) > 1 and holds_accounts(book.rows(sheet)):
+            accounts.append(sheet)
         # A sheet of its own column names must not fail the others: answers about columns hold for the one chosen.
         found = examine(book.rows(sheet), answers=answers if len(candidates) == 1 else Answers(), kind=kind)
         if isinstance(found, Refusal):
@@ -174,8 +179,7 @@ def _plan_workbook(
             if len(refused) == 1
             else Refusal("empty", "No visible sheet of this workbook holds a list.")
         )
-    lists = [sheet for sheet, table in tables.items() if table.header_row] or list(tables)
-    chosen = lists[0]
+    chosen, several = _choose_sheet(tables, accounts=accounts, visible=visible)
     if len(candidates) > 1:
         again = examine(book.rows(chosen), answers=answers, kind=kind)
         if isinstance(again, Refusal):
@@ -183,11 +187,14 @@ def _plan_workbook(
         tables[chosen] = again
     table = tables[chosen]
     questions = table.questions
-    if len(lists) > 1:
-        ask = f"Which sheet is to be read? {' and '.join(lists[:10])} hold lists."
-        questions = (Question("sheet", ask, "sheet", tuple(lists)), *questions)
+    if answers.sheet is None and len(several) > 1:
+        ask = (
+            f"Which sheet is to be read? {' and '.join(several[:10])} hold lists or accounts. One is read; send the others as files of "
+            "their own."
+        )
+        questions = (Question("sheet", ask, "sheet", tuple(several)), *questions)
     why = "It is the only sheet with a list that people see."
-    if answers.sheet is not None or len(lists) > 1:
+    if answers.sheet is not None or len(several) > 1:
         why = "As asked for." if answers.sheet is not None else "Not settled; shown for now."
     decision = Decision("sheet", chosen, why, by="file" if answers.sheet is None else "caller")
     hidden = [sheet.name for sheet in sheets if not sheet.visible and sheet.name != chosen]
@@ -206,6 +213,17 @@ def _plan_workbook(
         questions=questions,
         warnings=(*warnings, *left_out, *table.warnings),
     )
+
+
+def _choose_sheet(
+    tables: dict[str, Table], *, accounts: list[str], visible: list[str]
+) -> tuple[str, list[str]]:
+    """Choose the sheet to show, and list all that may be meant."""
+    lists = [sheet for sheet, table in tables.items() if table.header_row] or list(tables)
+    # Where some sheets hold accounts, one without is an overview and no list; the fullest one is shown first.
+    lists = [sheet for sheet in lists if sheet in accounts] or lists
+    chosen = max(lists, key=lambda sheet: (len(_VITAL & tables[sheet].fields), -lists.index(sheet)))
+    return chosen, [sheet for sheet in visible if sheet in lists or sheet in accounts]
 
 
 def rows(source: Source | Workbook, *, plan: Plan, after: int = 0) -> Iterator[Row]:

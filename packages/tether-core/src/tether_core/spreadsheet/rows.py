@@ -26,14 +26,16 @@ from datetime import date
 from itertools import islice
 from typing import Final
 
+from tether_core.emp.countries import SDD_COUNTRIES
 from tether_core.errors import InvalidIban
 from tether_core.iban import EEA, SEPA, validate
+from tether_core.spreadsheet.account_cell import split_account
 from tether_core.spreadsheet.batch import BATCH_ROWS, compile_batch
 from tether_core.spreadsheet.cells import Row, restore, shown
 from tether_core.spreadsheet.countries import country_code
 from tether_core.spreadsheet.decisions import EXTRA_FIELDS, Plan
 from tether_core.spreadsheet.fallbacks import has_value
-from tether_core.spreadsheet.formats import Trouble, read_amount, read_day, read_minor, read_number
+from tether_core.spreadsheet.formats import UNCLEAR, Trouble, read_amount, read_day, read_minor, read_number
 from tether_core.spreadsheet.names import (
     PART_PLACEHOLDERS,
     broken,
@@ -68,6 +70,8 @@ from tether_core.spreadsheet.words import is_group_total, is_total_label
 __all__ = ["NAME_LENGTH_MAX", "read", "read_batches"]
 
 NAME_LENGTH_MAX: Final = 70
+# Of each part of a name that comes in two; together they may be one longer than the whole.
+NAME_PART_LENGTH_MAX: Final = 35
 # "1,23457E+15": what Excel shows, and saves as text, for a long number in a narrow column.
 _SHORTENED: Final = re.compile(r"[0-9](?:[.,][0-9]+)?[Ee]\+[0-9]{2,3}")
 _ADDRESS_NEEDED: Final = SEPA - EEA
@@ -219,9 +223,21 @@ class _Careful:
                 f"Accounts in {iban[:2]} are outside the European Economic Area: the bank needs at least the debtor's town "
                 "and country, or returns the debit (RR02).",
             )
+        self._country(seen, iban=iban, country=values.get("country"))
         if seen.refused or amount_minor is None:
             return Refused(row.number, row.cells, tuple(seen.problems), amount_minor)
         return Debtor(row.number, iban, name, amount_minor, **values, warnings=tuple(seen.problems))  # type: ignore[arg-type]  # each of its field's type
+
+    def _country(self, seen: "_Findings", *, iban: str, country: object) -> None:
+        """Warn of debtors in countries that the gateway does not list."""
+        code = str(country) if country else iban[:2]
+        if code and code not in SDD_COUNTRIES and iban[:2] in SEPA:
+            at = self._at["country"] if country else self._iban_at
+            note = (
+                f"The gateway does not list {code} among the countries of direct debits and may reject the debit; ask it before you "
+                "collect."
+            )
+            seen.add("country_not_listed", at, note, iban=at == self._iban_at)
 
     def _skipped(self, row: Row, *, total: int, below: bool) -> Skipped | None:  # noqa: PLR0911 - one return a kind
         """Recognise rows that speak of no debtor."""
@@ -273,11 +289,21 @@ class _Careful:
         if "\0" in cell:
             seen.add("nul_byte", self._iban_at, "The cell holds a zero byte; correct the export.", iban=True)
             return ""
+        if is_placeholder(cell):
+            seen.add(
+                "iban_missing",
+                self._iban_at,
+                "The cell stands for \u201cno value\u201d; add the account holder's IBAN.",
+            )
+            return ""
         try:
             iban = validate(cell)
         except InvalidIban as error:
-            seen.add("iban_invalid", self._iban_at, _sentence(error.why), iban=True)
-            return ""
+            both = split_account(cell)
+            if both is None:
+                seen.add("iban_invalid", self._iban_at, _sentence(error.why), iban=True)
+                return ""
+            iban = both[0]
         if iban[:2] not in SEPA:
             note = (
                 f"Accounts in {iban[:2]} cannot be debited within SEPA; ask for an account in a SEPA country."
@@ -314,7 +340,9 @@ class _Careful:
             seen.add("name_unreadable", at, f"The name cannot be used because {why}.")
         elif not any(mark.isalpha() for mark in name):
             seen.add("name_unreadable", at, "The name holds no letter; correct it.")
-        elif len(name) > NAME_LENGTH_MAX:
+        elif len(name) > NAME_LENGTH_MAX and (
+            sources is not self._parts_at or max(map(len, cells)) > NAME_PART_LENGTH_MAX
+        ):
             note = f"The name has {len(name)} characters; banks take {NAME_LENGTH_MAX}. Shorten it."
             seen.add("name_too_long", at, note)
         elif found := symbols(name):
@@ -444,11 +472,17 @@ class _Careful:
         mandate = field == "mandate_signed_on"
         day = read_day(cell, order=self._orders.get(field, "iso"), short_years=mandate)
         if isinstance(day, Trouble):
-            seen.add("date_invalid" if mandate else "birth_date_invalid", at, f"{_sentence(day.note)}")
+            if day.code == UNCLEAR:
+                return None
+            seen.add(
+                "date_invalid" if mandate else "birth_date_invalid",
+                at,
+                f"{_sentence(day.note)} It is left out.",
+            )
             return None
         if day > self._today:
             code = "mandate_date_in_future" if mandate else "birth_date_invalid"
-            seen.add(code, at, f"{day.isoformat()} lies in the future.")
+            seen.add(code, at, f"{day.isoformat()} lies in the future; it is left out.")
             return None
         if mandate and day < SEPA_MANDATES_SINCE:
             note = f"{day.isoformat()} is before SEPA mandates existed; make sure that the old authorisation was migrated."

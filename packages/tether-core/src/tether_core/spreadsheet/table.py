@@ -48,7 +48,7 @@ from tether_core.spreadsheet.headers import match_columns
 from tether_core.spreadsheet.scan import scan_rows
 from tether_core.spreadsheet.words import count_ibans, named_fields
 
-__all__ = ["COLUMNS_MAX", "SAMPLE_ROWS", "Table", "examine"]
+__all__ = ["COLUMNS_MAX", "SAMPLE_ROWS", "Table", "examine", "holds_accounts"]
 
 COLUMNS_MAX: Final = 500
 SAMPLE_ROWS: Final = 2_000
@@ -89,6 +89,11 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     decisions: tuple[Decision, ...] = ()
     questions: tuple[Question, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The fields that its columns hold."""
+        return frozenset(column.field for column in self.columns if column.field)
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -140,7 +145,12 @@ def examine(rows: Iterator[Row], *, answers: Answers, kind: Kind) -> Table | Ref
     matching = match_columns(cells, sample=[row.cells for row in data], answers=answers)
     if header.row or not questions:
         questions.extend(matching.questions)
-    votes = _Votes(matching.columns, answers=answers)
+    votes = _Votes(
+        matching.columns,
+        answers=answers,
+        least_width=_least_width(matching.columns, data=data, kind=kind),
+        strict=kind == "csv",
+    )
     for row in data:
         votes.add(row)
     others = {field: [position for position, _ in found] for field, found in matching.fallbacks.items()}
@@ -172,8 +182,22 @@ def examine(rows: Iterator[Row], *, answers: Answers, kind: Kind) -> Table | Ref
         warnings=(
             *_warnings(matching.columns, data=data, kind=kind),
             *plan_warnings(matching.columns, scan=scan),
+            *(_unclear_days(settled)),
         ),
     )
+
+
+def holds_accounts(rows: Iterator[Row]) -> bool:
+    """Whether an IBAN stands in any of a sheet's first rows."""
+    return any(count_ibans(row.cells[:COLUMNS_MAX]) for row in _take(rows, SAMPLE_ROWS))
+
+
+def _unclear_days(settled: Sequence[Decision]) -> Iterator[str]:
+    """Warn of columns of days that nobody can read for certain."""
+    for decision in settled:
+        if decision.value == "unclear":
+            of = "birth" if decision.about.endswith("born_on") else "the mandates"
+            yield f"Days of {of}: {decision.why}"
 
 
 def _take(rows: Iterator[Row], count: int) -> list[Row]:
@@ -302,11 +326,23 @@ def _fitted(cells: list[str], *, data: Sequence[Row], kind: Kind) -> list[str]:
     return [*cells, *[""] * (min(width, COLUMNS_MAX) - len(cells))]
 
 
+def _least_width(columns: Sequence[Column], *, data: Sequence[Row], kind: Kind) -> int:
+    """The least cells that a whole row of a text file has: blank ones at its end may be missing in all rows, or in none."""
+    if kind != "csv":
+        return 0
+    lengths = Counter(len(row.cells) for row in data)
+    return min(len(columns), max(sorted(lengths), key=lengths.__getitem__))
+
+
 class _Votes:
     """The columns whose format has to be decided, and what their cells say."""
 
-    def __init__(self, columns: Sequence[Column], *, answers: Answers) -> None:
+    def __init__(
+        self, columns: Sequence[Column], *, answers: Answers, least_width: int, strict: bool
+    ) -> None:
         self._answers = answers
+        self._least_width = least_width
+        self._width = len(columns) if strict else COLUMNS_MAX
         at = {column.field: column.position for column in columns if column.field}
         self._amount_at = at.get("amount", -1)
         self._amounts = AmountVotes()
@@ -316,6 +352,9 @@ class _Votes:
 
     def add(self, row: Row) -> None:
         width = len(row.cells)
+        # In a row of another length the cells may have moved: "12,50" in a comma file votes with half of an amount.
+        if row.flaw or width < self._least_width or any(row.cells[self._width :]):
+            return
         if 0 <= self._amount_at < width:
             numeric = bool(row.numeric >> self._amount_at & 1)
             self._amounts.add(row.cells[self._amount_at], row=row.number, numeric=numeric)
@@ -352,12 +391,9 @@ class _Votes:
                 decisions.append(found)
                 amount_format = cast("AmountFormat", found.value)
         for field, (_, votes) in self._days.items():
-            found = votes.decide(field=field, given=self._answers.date_order)
-            if isinstance(found, Question):
-                questions.append(found)
-            else:
-                decisions.append(found)
-                orders[field] = cast("DateOrder", found.value)
+            settled = votes.decide(field=field, given=self._answers.date_order)
+            decisions.append(settled)
+            orders[field] = cast("DateOrder", settled.value)
         return amount_format, orders, decisions, questions
 
 

@@ -10,6 +10,7 @@ and are compared in a plain form: without case, accents, punctuation, currency m
 | a word for the field | 0.8 |
 | the same, beside a word such as "debtor" or a number | 0.1 less |
 | the word within a longer header | 0.2 less |
+| a word that means the field where no better one does (Buchungstext) | 0.6 |
 | a word that means the field only with the right cells below (Konto, Mandat) | 0.4 |
 
 A header that speaks of the creditor means none of them.
@@ -31,8 +32,7 @@ from typing import Final
 
 import msgspec
 
-from tether_core.errors import InvalidIban
-from tether_core.iban import validate
+from tether_core.spreadsheet.account_cell import is_account, split_account
 
 __all__ = [
     "WordMatch",
@@ -96,7 +96,7 @@ def _load() -> tuple[dict[str, tuple[str, str]], dict[str, frozenset[str]]]:
 
 _FIELDS, _SETS = _load()
 _CERTAIN: Final = 0.6
-_POINTS: Final = {"!": 0.9, "=": 0.8, "~": 0.4}
+_POINTS: Final = {"!": 0.9, "=": 0.8, "-": 0.6, "~": 0.4}
 
 
 class WordMatch(msgspec.Struct, frozen=True):
@@ -199,14 +199,10 @@ def count_ibans(cells: Iterable[str]) -> int:
 
 
 def is_iban(text: str) -> bool:
-    """Whether a cell is a valid IBAN."""
-    if not 15 <= len(text) <= 60:
+    """Whether a cell is a valid IBAN, alone or with a BIC beside it."""
+    if not 15 <= len(text) <= 100:
         return False
-    try:
-        validate(text)
-    except InvalidIban:
-        return False
-    return True
+    return is_account(text) or split_account(text) is not None
 
 
 def is_group_total(text: str) -> bool:
