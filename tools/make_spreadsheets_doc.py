@@ -84,6 +84,11 @@ def text() -> str:
         "| `iban_column_missing`, `name_column_missing`, `amount_column_missing` | which column it is, when no header says so | `mapping` |",
         "| `name_column`, `reference_column` and the like | which of two columns that fit equally well and differ | `mapping` |",
         '| `amount_format` | whether `1.234` is a thousand or one | `formats.amount_format` ("comma" or "point") |',
+        (
+            "| `hidden_rows` | whether rows that a filter or a person has hidden are collected | `formats.hidden_rows` "
+            '("take" or "leave_out") |'
+        ),
+        "| `hidden_column` | whether a hidden column holds the amount or the IBAN | `mapping` |",
         *(f"{line} `collect` |" for line in _table(selection.__doc__)[2:]),
         "",
         "Whether `03/04/2026` is in March or April is no question, because no debit carries the day: such days are left out with a",

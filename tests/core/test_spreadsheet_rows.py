@@ -364,7 +364,7 @@ def test_amounts_in_cents_and_numbers_of_workbooks_need_no_format() -> None:
     assert (found[0].amount_minor, found[1].amount_minor) == (1250, 1250)
     assert _codes(found[2]) == ["amount_too_many_decimals"]
     assert _note(_read(Row(2, ["A B", DE, ""]), plan=book)[0], "amount_missing") == (
-        "There is no amount; add it. Cells with an error such as #N/A come as blank, too."
+        "There is no amount; add it."
     )
 
 

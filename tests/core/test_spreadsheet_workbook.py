@@ -92,11 +92,11 @@ def test_leading_blank_columns_and_rows_keep_their_place() -> None:
     assert rows[4].numeric == 1 << 6
 
 
-def test_formulas_come_with_their_value_and_errors_as_blank() -> None:
-    """A computed amount is an amount; #N/A is none."""
+def test_formulas_and_errors_come_as_people_see_them() -> None:
+    """A computed amount is an amount; #N/A is none, and no blank either."""
     rows = list(open_workbook(DATA / "merged_headers.xlsx", kind="xlsx").rows("Leden"))
     assert rows[4].cells[6] == "12.5"
-    assert rows[5].cells[5:] == ["01-02-2021"]
+    assert rows[5].cells[5:] == ["01-02-2021", "#N/A"]
 
 
 def test_an_empty_sheet_has_no_rows() -> None:

@@ -42,7 +42,7 @@ CLOCKS = {"now", "utcnow", "today"}
 BUILT_IN = {"open", "input", "print", "breakpoint", "exec", "eval"}
 # What of these modules only names things; and the one place that opens what its caller names: calamine goes by paths.
 PURE_NAMES = {"os": {"PathLike", "fspath"}}
-OPENS_FOR_ITS_CALLER = {"spreadsheet/reading.py"}
+OPENS_FOR_ITS_CALLER = {"spreadsheet/reading.py", "spreadsheet/workbook.py"}
 # Who may ask the machine for the time: who compares its clock with Postgres', command lines, and the moments of log lines.
 OWN_CLOCK = {
     "tether_stores/telemetry.py",

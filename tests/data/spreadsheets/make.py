@@ -22,6 +22,7 @@ from typing import Final
 
 import msgspec
 import xlsxwriter
+import xlsxwriter.utility
 from tether_core.iban import mask
 from tether_core.spreadsheet import Answers, Debtor, Outcome, Plan, Refusal, Refused, reading, rows
 
@@ -119,6 +120,52 @@ def merged_xlsx() -> bytes:
     sheet.write("E6", "NL-2")
     sheet.write("F6", "01-02-2021")
     sheet.write_formula("G6", "=#N/A", value="#N/A")
+    book.close()
+    return buffer.getvalue()
+
+
+def seen_xlsx(
+    lines: list[list[Cell]],
+    *,
+    hidden_rows: Sequence[int] = (),
+    hidden_columns: Sequence[int] = (),
+    filtered: str = "",
+    merged: Sequence[str] = (),
+    formats: dict[str, str] | None = None,
+    errors: dict[str, str] | None = None,
+) -> bytes:
+    """
+    Write a workbook that shows something else than its values; rows and columns count from 0, cells are named "C3".
+
+    Formats are number formats by cell; errors are what a formula has come to, or "" for one that nothing has calculated.
+    """
+    buffer = io.BytesIO()
+    book = xlsxwriter.Workbook(buffer, {"in_memory": True})
+    book.set_properties({"created": datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None)})
+    sheet = book.add_worksheet("Liste")
+    styles = {cell: book.add_format({"num_format": code}) for cell, code in (formats or {}).items()}
+    for row, cells in enumerate(lines):
+        for column, cell in enumerate(cells):
+            name = xlsxwriter.utility.xl_rowcol_to_cell(row, column)
+            if isinstance(cell, str):
+                sheet.write_string(row, column, cell)
+            elif isinstance(cell, float | int):
+                sheet.write_number(row, column, cell, styles.get(name))
+    for name, error in (errors or {}).items():
+        sheet.write_formula(name, "=VLOOKUP(9,Z:Z,1,0)", value=error)
+    for area in merged:
+        # Only the range: what lies under it stays, as programs leave it.
+        first_row, first_column, last_row, last_column = xlsxwriter.utility.xl_cell_to_rowcol(
+            area.split(":")[0]
+        ) + xlsxwriter.utility.xl_cell_to_rowcol(area.split(":")[1])
+        sheet.merge.append([first_row, first_column, last_row, last_column])
+    if filtered:
+        sheet.autofilter(filtered)
+        sheet.filter_column(0, "x == NonBlanks")
+    for row in hidden_rows:
+        sheet.set_row(row, None, None, {"hidden": True})
+    for column in hidden_columns:
+        sheet.set_column(column, column, None, None, {"hidden": True})
     book.close()
     return buffer.getvalue()
 
@@ -450,6 +497,58 @@ FILES: Final[dict[str, bytes]] = {
     # Two sheets that hold a list: a question.
     "two_lists.xlsx": xlsx({"Januar": LIST, "Februar": LIST}),
     "merged_headers.xlsx": merged_xlsx(),
+    # A filter hides those who have left: a question.
+    "filtered_nl.xlsx": seen_xlsx(
+        [["Naam", "IBAN", "Bedrag"], ["Anna", NL, 12.5], ["Bert", DE, 9.0], ["Cor", AT, 7.0]],
+        hidden_rows=[2],
+        filtered="A1:C4",
+    ),
+    # Amounts shown in francs, pounds, percent and thousands beside one in euros.
+    "currencies_en.xlsx": seen_xlsx(
+        [["Name", "IBAN", "Amount"], *[[name, DE, 12.5] for name in ("Ann", "Ben", "Cat", "Dan", "Eve")]],
+        formats={
+            "C2": '#,##0.00 "€"',
+            "C3": "[$CHF] #,##0.00",
+            "C4": "[$£-809]#,##0.00",
+            "C5": "0.00%",
+            "C6": '#,##0.0,"T€"',
+        },
+    ),
+    # A look-up that found nothing, in each of the columns and in all of them, and a formula without a result.
+    "errors_pl.xlsx": seen_xlsx(
+        [["Nazwa", "Numer rachunku", "Kwota", "Waluta"], *[["Anna", PL, 12.5, "EUR"] for _ in range(6)]],
+        errors={
+            "A3": "#REF!",
+            "B4": "#N/A",
+            "C5": "#DIV/0!",
+            "D6": "#N/A",
+            **{f"{c}7": "#N/A" for c in "ABCD"},
+        },
+    ),
+    # One name and account beside two amounts, and one amount beside two accounts.
+    "merged_rows_es.xlsx": seen_xlsx(
+        [
+            ["Titular", "IBAN", "Importe"],
+            ["Ana Ruiz", ES, 12.5],
+            ["", "", 7.5],
+            ["Eva Gil", FR, 20.0],
+            ["Leo Gil", DE, ""],
+        ],
+        merged=["A2:A3", "B2:B3", "C4:C5"],
+    ),
+    # An IBAN in six boxes under one heading; a program has stored some of them as numbers.
+    "iban_boxes_it.xlsx": seen_xlsx(
+        [
+            ["Intestatario", "IBAN", "", "", "", "", "", "Importo"],
+            ["Niccolò Rossi", "DE89", "3704", "0044", "0532", "0130", "00", 12.5],
+            ["Zoë Bianchi", "DE02", 1203, 0, 0, 2020, 51, 7.0],
+        ],
+        merged=["B1:G1"],
+    ),
+    # The parts of an IBAN in columns of their own.
+    "iban_parts_fr.csv": (
+        "Titulaire;Pays;Clé;Code banque;Compte;Montant\nAnn;DE;89;37040044;532013000;12,50\nZoé;DE;02;12030000;0000202051;7,00\n"
+    ).encode(),
 }
 
 # What a person said of some of them.
@@ -459,6 +558,7 @@ ANSWERS: Final[dict[str, Answers]] = {
     "no_header.csv": Answers(header_row=0, columns={"name": 1, "iban": 2, "amount": 3}),
     "two_amounts.csv": Answers(columns={"amount": "Betrag brutto"}),
     "two_lists.xlsx": Answers(sheet="Februar"),
+    "filtered_nl.xlsx": Answers(hidden_rows="leave_out"),
 }
 
 

@@ -150,7 +150,7 @@ class AnswersBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         mapping: Field to column: its header, its number from 1, or null for "no column".
-        formats: Any of delimiter, quote, sheet, header_row, amount_format, date_order.
+        formats: Any of delimiter, quote, sheet, header_row, amount_format, date_order, hidden_rows.
         encoding: Of a text file.
         collect: Column, by its header or number, to the words whose rows are collected: "" for blank cells, "*" for every row.
         screening: What is to become of the rows that may have been debited before, by the code of the question: take or
@@ -184,7 +184,7 @@ _FORM: Final = Schema(
         ),
         "formats": Schema(
             type=OpenAPIType.STRING,
-            description="JSON: any of delimiter, quote, sheet, header_row, amount_format, date_order.",
+            description="JSON: any of delimiter, quote, sheet, header_row, amount_format, date_order, hidden_rows.",
             examples=['{"amount_format": "comma", "header_row": 3}'],
         ),
         "encoding": Schema(type=OpenAPIType.STRING, examples=["cp1252"]),

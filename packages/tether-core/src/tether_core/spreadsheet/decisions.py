@@ -173,6 +173,7 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
         columns: Field to column: its number from 1, its header, or `None` for "none". Fields not named here are matched.
         amount_format: How amounts are written.
         date_order: How days are written, in all columns of days.
+        hidden_rows: Whether rows that a person does not see are collected: "take" or "leave_out".
         collect: Column (its header or number) to the words whose rows are collected: "" for blank cells, "*" for every row.
     """
 
@@ -184,6 +185,7 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
     columns: dict[str, ColumnName] = {}
     amount_format: AmountFormat | None = None
     date_order: DateOrder | None = None
+    hidden_rows: Literal["take", "leave_out"] | None = None
     collect: dict[str, tuple[str, ...]] = {}
 
 
@@ -237,6 +239,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         date_orders: Of each column of days, by field.
         fallbacks: Field to the positions of columns that stand in where its own is empty.
         selections: Columns of which only some words are collected.
+        iban_span: First and last position of columns that hold an IBAN together; `None` where one column does.
+        skip_hidden: Whether rows that a person does not see are left out.
         decisions: What was settled, with reasons.
         questions: What a person has to answer before anything is read.
         warnings: Sentences about the whole file.
@@ -255,6 +259,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     date_orders: dict[str, DateOrder] = {}
     fallbacks: dict[str, tuple[int, ...]] = {}
     selections: tuple[Selection, ...] = ()
+    iban_span: tuple[int, int] | None = None
+    skip_hidden: bool = False
     decisions: tuple[Decision, ...] = ()
     questions: tuple[Question, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ __all__ = [
     "PLACEHOLDERS",
     "broken",
     "clean",
+    "error_note",
     "error_value",
     "is_placeholder",
     "split_name",
@@ -38,7 +39,7 @@ MOJIBAKE: Final = re.compile(f"[\u00c2-\u00c5\u00ce-\u00d1]{_REST}|[\u00e1\u00e2
 # What programs and people write for "no value". "Nan" alone is a name in some languages and is none of them.
 _NO_VALUE: Final = frozenset(
     "NULL null Null N/A n/a nan NaN NAN None NONE none nil k.A. k.a. K.A. k.A n.a. N.A. n.v.t. N.v.t. N.V.T. b.d. s.o. o.A. o.a."
-    " n.c. N.C. N/C n/c n.d. N.D. n/d N/D b/d s/o n/v n.v. nvt NVT tbd TBD tba TBA #N/A undefined"
+    " n.c. N.C. N/C n/c n.d. N.D. n/d N/D b/d s/o n/v n.v. nvt NVT tbd TBD tba TBA undefined"
     " - -- --- ---- ----- \u2013 \u2014 _ __ . .. ... \u2026 ? ?? ??? * / //".split()
 ) | {
     "k. A.", "k. a.", "n. a.", "o. A.", "(null)", "(NULL)", "<null>", "<NULL>", "[null]", "[NULL]", "(none)", "<none>", "(leer)",
@@ -58,7 +59,8 @@ PART_PLACEHOLDERS: Final = _NO_VALUE - {"Null", "NAN", "None", "NONE", "nil"}
 _ERROR_VALUE: Final = re.compile(
     r"#(?:N/?[AVBD]|NV|REF!|BEZUG!|REF|VALUE!|WERT!|VALEUR!|VALOR!|VALORE!|WAARDE!|ARG!|NAME\?|NOM\s?\?|NOMBRE\?|NOME\?"
     r"|NAAM\?|NAZWA\?|DIV/0!|¡DIV/0!|DZIEL/0!|DEEL/0!|NUM!|ZAHL!|NOMBRE!|GETAL!|LICZBA!|NULL!|NUL!|ZERO!|VERW!|ADR!"
-    r"|RIF!|¡REF!|SPILL!|CALC!|ÜBERLAUF!|#+)",
+    r"|RIF!|¡REF!|SPILL!|CALC!|ÜBERLAUF!|FIELD!|BLOCKED!|CONNECT!|UNKNOWN!|BUSY!|PYTHON!|EXTERNAL!|GETTING_DATA|ERROR!"
+    r"|NOT CALCULATED|#+)",
     re.IGNORECASE,
 )
 
@@ -71,6 +73,26 @@ def is_placeholder(text: str) -> bool:
 def error_value(text: str) -> bool:
     """Whether a cell's text is an error of a spreadsheet program (#N/A, in German #NV), saved as text."""
     return text.startswith("#") and _ERROR_VALUE.fullmatch(text) is not None
+
+
+def error_note(text: str) -> str:
+    """
+    Tell what to do about an error of a spreadsheet program in a cell.
+
+    Args:
+        text: The cell.
+
+    Returns:
+        A sentence; empty for a cell without one.
+    """
+    if not error_value(text):
+        return ""
+    if text == "#NOT CALCULATED":
+        return (
+            "The cell holds a formula whose result is not stored; open the workbook in a spreadsheet program, save it and send it "
+            "again."
+        )
+    return f"The cell holds an error of the spreadsheet program ({text[:20]}); correct the formula or the look-up."
 
 
 def clean(text: str) -> str:

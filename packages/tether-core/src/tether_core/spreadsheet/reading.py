@@ -30,11 +30,14 @@ from tether_core.errors import InvalidRequest
 from tether_core.iban import mask
 from tether_core.spreadsheet.cells import Row, shown
 from tether_core.spreadsheet.decisions import Answers, Decision, FileRefused, Kind, Plan, Question, Refusal
+from tether_core.spreadsheet.iban_span import joined
 from tether_core.spreadsheet.outcomes import Debtor, Problem, Refused, Rules
 from tether_core.spreadsheet.rows import read
+from tether_core.spreadsheet.seen import as_seen, guard
 from tether_core.spreadsheet.sniff import Sniffed, sniff
 from tether_core.spreadsheet.table import Table, examine, holds_accounts
 from tether_core.spreadsheet.text import DELIMITERS, ENCODINGS, decide_delimiter, decide_encoding, read_text
+from tether_core.spreadsheet.words import count_ibans
 from tether_core.spreadsheet.workbook import SHEETS_MAX, Source, Workbook, open_workbook
 
 __all__ = ["PREVIEW_ROWS", "Preview", "PreviewRow", "plan", "preview", "rows"]
@@ -140,6 +143,7 @@ def _plan_text(source: BinaryIO, *, answers: Answers, warnings: tuple[str, ...])
         date_orders=table.date_orders,
         fallbacks=table.fallbacks,
         selections=table.selections,
+        iban_span=table.iban_span,
         decisions=(encoding, delimiter.decision, *table.decisions),
         questions=(*questions, *table.questions),
         warnings=(*warnings, *table.warnings),
@@ -168,7 +172,8 @@ def _plan_workbook(  # noqa: C901 - one choice after the other
         if len(candidates) > 1 and holds_accounts(book.rows(sheet)):
             accounts.append(sheet)
         # A sheet of its own column names must not fail the others: answers about columns hold for the one chosen.
-        found = examine(book.rows(sheet), answers=answers if len(candidates) == 1 else Answers(), kind=kind)
+        alone = answers if len(candidates) == 1 else Answers()
+        found = examine(_examined(book, sheet, alone), answers=alone, kind=kind)
         if isinstance(found, Refusal):
             refused.append(found)
         else:
@@ -181,7 +186,7 @@ def _plan_workbook(  # noqa: C901 - one choice after the other
         )
     chosen, several = _choose_sheet(tables, accounts=accounts, visible=visible)
     if len(candidates) > 1:
-        again = examine(book.rows(chosen), answers=answers, kind=kind)
+        again = examine(_examined(book, chosen, answers), answers=answers, kind=kind)
         if isinstance(again, Refusal):
             return again
         tables[chosen] = again
@@ -199,6 +204,13 @@ def _plan_workbook(  # noqa: C901 - one choice after the other
     decision = Decision("sheet", chosen, why, by="file" if answers.sheet is None else "caller")
     hidden = [sheet.name for sheet in sheets if not sheet.visible and sheet.name != chosen]
     left_out = (f"Hidden sheets are not read: {', '.join(hidden[:5])}.",) if hidden else ()
+    guarded = guard(
+        book.view(chosen),
+        columns=table.columns,
+        data_row=table.data_row,
+        rows=joined(book.rows(chosen), table.iban_span),
+        answers=answers,
+    )
     return Plan(
         kind=kind,
         sheet=chosen,
@@ -209,9 +221,11 @@ def _plan_workbook(  # noqa: C901 - one choice after the other
         date_orders=table.date_orders,
         fallbacks=table.fallbacks,
         selections=table.selections,
-        decisions=(decision, *table.decisions),
-        questions=questions,
-        warnings=(*warnings, *left_out, *table.warnings),
+        iban_span=table.iban_span,
+        skip_hidden=guarded.skip_hidden,
+        decisions=(decision, *table.decisions, *guarded.decisions),
+        questions=(*questions, *guarded.questions),
+        warnings=(*warnings, *left_out, *guarded.warnings, *table.warnings),
     )
 
 
@@ -224,6 +238,14 @@ def _choose_sheet(
     lists = [sheet for sheet in lists if sheet in accounts] or lists
     chosen = max(lists, key=lambda sheet: (len(_VITAL & tables[sheet].fields), -lists.index(sheet)))
     return chosen, [sheet for sheet in visible if sheet in lists or sheet in accounts]
+
+
+def _examined(book: Workbook, sheet: str, answers: Answers) -> Iterator[Row]:
+    """The rows a plan is made from: hidden ones that are left out decide nothing."""
+    every, view = book.rows(sheet), book.view(sheet)
+    if answers.hidden_rows != "leave_out" or not view.hidden_rows:
+        return every
+    return (row for row in every if not (view.hides(row.number) and count_ibans(row.cells)))
 
 
 def rows(source: Source | Workbook, *, plan: Plan, after: int = 0) -> Iterator[Row]:
@@ -254,6 +276,13 @@ def rows(source: Source | Workbook, *, plan: Plan, after: int = 0) -> Iterator[R
     else:
         book = source if isinstance(source, Workbook) else open_workbook(source, kind=plan.kind)
         every = book.rows(plan.sheet)
+        view = book.view(plan.sheet)
+        if view.merges or plan.skip_hidden:
+            every = as_seen(
+                every, view=view, columns=plan.columns, data_row=plan.data_row, skip_hidden=plan.skip_hidden
+            )
+    if plan.iban_span is not None:
+        every = joined(every, plan.iban_span)
     for row in every:
         if row.number >= first:
             yield row

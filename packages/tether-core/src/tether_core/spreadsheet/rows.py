@@ -40,7 +40,7 @@ from tether_core.spreadsheet.names import (
     PART_PLACEHOLDERS,
     broken,
     clean,
-    error_value,
+    error_note,
     is_placeholder,
     symbols,
 )
@@ -289,6 +289,9 @@ class _Careful:
         if "\0" in cell:
             seen.add("nul_byte", self._iban_at, "The cell holds a zero byte; correct the export.", iban=True)
             return ""
+        if note := error_note(cell):
+            seen.add("iban_invalid", self._iban_at, note)
+            return ""
         if is_placeholder(cell):
             seen.add(
                 "iban_missing",
@@ -316,11 +319,14 @@ class _Careful:
         name_at = self._place(seen, "name", self._name_at)
         sources = [name_at] if name_at >= 0 and seen.cell(name_at) else self._parts_at
         cells = [seen.cell(position) for position in sources]
+        error = next(filter(None, map(error_note, cells)), "")
         if sources is self._parts_at:
             cells = ["" if cell in PART_PLACEHOLDERS else cell for cell in cells]
         name = " ".join(" ".join(cells).split())
         at = sources[0] if sources else self._name_at
-        if not name:
+        if error:
+            seen.add("name_unreadable", at, error)
+        elif not name:
             seen.add("name_missing", at, "There is no name; add the account holder's.")
         elif "\0" in name:
             seen.add("nul_byte", at, "The cell holds a zero byte; correct the export.")
@@ -328,9 +334,6 @@ class _Careful:
             seen.add(
                 "name_missing", at, "The cell stands for \u201cno value\u201d; add the account holder's name."
             )
-        elif any(error_value(seen.cell(position)) for position in sources):
-            note = "The cell holds an error of the spreadsheet program (#N/A); correct the formula or the look-up."
-            seen.add("name_unreadable", at, note)
         elif "\\" in name and '"' in name:
             note = (
                 'Quotation marks in the cell are written \\"; export the file with doubled quotation marks.'
@@ -361,11 +364,13 @@ class _Careful:
         at, rules = self._amount_at, self._rules
         if self._currency_at >= 0 and (currency := seen.cell(self._currency_at)) not in EUROS:
             note = f"Only euros can be collected, not \u201c{shown(currency)}\u201d; convert the amount and correct the currency."
-            seen.add("currency_not_eur", self._currency_at, note)
+            seen.add("currency_not_eur", self._currency_at, error_note(currency) or note)
         cell = seen.cell(at)
         if not cell:
-            hint = "" if self._strict_width else " Cells with an error such as #N/A come as blank, too."
-            seen.add("amount_missing", at, f"There is no amount; add it.{hint}")
+            seen.add("amount_missing", at, "There is no amount; add it.")
+            return None
+        if note := error_note(cell):
+            seen.add("amount_unreadable", at, note)
             return None
         amount = self._read_money(cell, numeric=seen.numeric(at))
         if isinstance(amount, Trouble):
@@ -421,8 +426,7 @@ class _Careful:
         name = field in ("first_name", "last_name")
         if "\0" in cell:
             seen.add("nul_byte", at, "The cell holds a zero byte; correct the export.")
-        elif error_value(cell):
-            note = "The cell holds an error of the spreadsheet program (#N/A); correct the formula or the look-up."
+        elif note := error_note(cell):
             seen.add("name_unreadable" if name else "text_unreadable", at, note)
         elif why := broken(cell):
             seen.add(

@@ -44,7 +44,9 @@ from tether_core.spreadsheet.guards import (
     refuse_table,
     stand_ins,
 )
-from tether_core.spreadsheet.headers import match_columns
+from tether_core.spreadsheet.headers import Matching, match_columns
+from tether_core.spreadsheet.iban_span import IbanSpan, find_iban_span, joined
+from tether_core.spreadsheet.names import error_value
 from tether_core.spreadsheet.scan import scan_rows
 from tether_core.spreadsheet.words import count_ibans, named_fields
 
@@ -74,6 +76,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         date_orders: Of the columns of days, as far as settled.
         fallbacks: Field to the positions of columns that stand in where its own is empty.
         selections: Columns of which only some words are collected.
+        iban_span: First and last position of columns that hold an IBAN together.
         decisions: What was settled.
         questions: What is open.
         warnings: Sentences.
@@ -86,6 +89,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     date_orders: dict[str, DateOrder] = {}
     fallbacks: dict[str, tuple[int, ...]] = {}
     selections: tuple[Selection, ...] = ()
+    iban_span: IbanSpan | None = None
     decisions: tuple[Decision, ...] = ()
     questions: tuple[Question, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -142,7 +146,9 @@ def examine(rows: Iterator[Row], *, answers: Answers, kind: Kind) -> Table | Ref
             f"Row {header.row} is the header, and there are no rows below it; add the debtors and send it again.",
         )
     cells = _fitted(header.cells, data=data, kind=kind)
-    matching = match_columns(cells, sample=[row.cells for row in data], answers=answers)
+    span = _named_span(find_iban_span(data), headers=cells, answers=answers)
+    data, rows = list(joined(data, span)), joined(rows, span)
+    matching = _matched(cells, sample=[row.cells for row in data], answers=answers, span=span)
     if header.row or not questions:
         questions.extend(matching.questions)
     votes = _Votes(
@@ -177,7 +183,8 @@ def examine(rows: Iterator[Row], *, answers: Answers, kind: Kind) -> Table | Ref
         date_orders=date_orders,
         fallbacks=fallbacks,
         selections=selections,
-        decisions=(decision, *settled, *filled_in, *selected),
+        iban_span=span,
+        decisions=(decision, *_span_decision(span), *settled, *filled_in, *selected),
         questions=(*questions, *asked),
         warnings=(
             *_warnings(matching.columns, data=data, kind=kind),
@@ -188,8 +195,9 @@ def examine(rows: Iterator[Row], *, answers: Answers, kind: Kind) -> Table | Ref
 
 
 def holds_accounts(rows: Iterator[Row]) -> bool:
-    """Whether an IBAN stands in any of a sheet's first rows."""
-    return any(count_ibans(row.cells[:COLUMNS_MAX]) for row in _take(rows, SAMPLE_ROWS))
+    """Whether an IBAN stands in any of a sheet's first rows, in one cell or over several."""
+    sample = _take(rows, SAMPLE_ROWS)
+    return any(count_ibans(row.cells[:COLUMNS_MAX]) for row in sample) or find_iban_span(sample) is not None
 
 
 def _unclear_days(settled: Sequence[Decision]) -> Iterator[str]:
@@ -198,6 +206,50 @@ def _unclear_days(settled: Sequence[Decision]) -> Iterator[str]:
         if decision.value == "unclear":
             of = "birth" if decision.about.endswith("born_on") else "the mandates"
             yield f"Days of {of}: {decision.why}"
+
+
+def _named_span(span: IbanSpan | None, *, headers: Sequence[str], answers: Answers) -> IbanSpan | None:
+    """Keep a span unless the caller has named another column for the IBAN."""
+    if span is None or "iban" not in answers.columns:
+        return span
+    name = answers.columns["iban"]
+    first = headers[span[0]].strip() if span[0] < len(headers) else ""
+    return span if name == span[0] + 1 or (isinstance(name, str) and name.strip() == first) else None
+
+
+def _matched(
+    headers: list[str], *, sample: Sequence[Sequence[str]], answers: Answers, span: IbanSpan | None
+) -> Matching:
+    """Match the columns; those of a span hold the IBAN and nothing else."""
+    if span is None:
+        return match_columns(headers, sample=sample, answers=answers)
+    wide = [*headers, *[""] * (span[1] + 1 - len(headers))]
+    named = msgspec.structs.replace(answers, columns={**answers.columns, "iban": span[0] + 1})
+    matching = match_columns(wide, sample=sample, answers=named)
+    return msgspec.structs.replace(matching, columns=tuple(_parts_named(matching.columns, span)))
+
+
+def _span_decision(span: IbanSpan | None) -> Iterator[Decision]:
+    if span is not None:
+        where = f"{column_letters(span[0])} to {column_letters(span[1])}"
+        yield Decision(
+            "iban_span", where, f"No single column holds IBANs; columns {where} hold them together."
+        )
+
+
+def _parts_named(columns: Sequence[Column], span: IbanSpan) -> Iterator[Column]:
+    """Say of each column of a span that it holds a part of the IBAN."""
+    first, last = span
+    where = f"columns {column_letters(first)} to {column_letters(last)}"
+    for column in columns:
+        if column.position == first:
+            yield msgspec.structs.replace(
+                column, why=f"{where} hold one IBAN together; their cells are joined"
+            )
+        elif first < column.position <= last:
+            yield Column(column.position, column.header, why=f"part of the IBAN in {where}")
+        else:
+            yield column
 
 
 def _take(rows: Iterator[Row], count: int) -> list[Row]:
@@ -236,8 +288,10 @@ def _contrast(cells: Sequence[str], below: Sequence[str]) -> float:
 
 
 def _only_words(cells: Sequence[str]) -> bool:
-    """Whether a row has neither numbers nor IBANs, as headings do."""
-    return not count_ibans(cells) and not any(cell.strip()[:1].isdigit() for cell in cells)
+    """Whether a row has no numbers, IBANs and errors, as headings do."""
+    return not count_ibans(cells) and not any(
+        cell.strip()[:1].isdigit() or error_value(cell) for cell in cells
+    )
 
 
 def _header(filled: Sequence[Row], *, answers: Answers) -> _Header | None:

@@ -5,15 +5,16 @@ This is the only place that knows the library which parses them (python-calamine
 whole sheet in memory, and files made for it can abort the whole process: a service opens workbooks in a child process
 with a limit on memory and time, and sends the rows back in batches.
 
-What the library cannot show is not here either: cells with errors (#N/A) and formulas that were never computed come
-as blank, hidden rows and columns like any others. Leading blank columns, which it leaves out, are put back, so that
-column letters are right.
+What the library does not show is looked up in the workbook's own parts (`view`): errors (#N/A) and currencies of number formats
+are put back into their cells, hidden rows and merged cells are told by `Workbook.view`. Leading blank columns, which it leaves
+out, are put back, so that column letters are right.
 
 A path lets it say what is wrong (a password, too many cells); from a stream every trouble looks like damage.
 """
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final, TypeAlias, cast
 
 import msgspec
@@ -21,6 +22,9 @@ import python_calamine as calamine
 
 from tether_core.spreadsheet.cells import WRITERS, Row, text_of
 from tether_core.spreadsheet.decisions import FileRefused, Kind, Refusal
+from tether_core.spreadsheet.seen import marked
+from tether_core.spreadsheet.view import BLIND, View
+from tether_core.spreadsheet.view_xlsx import look as look_xlsx
 
 __all__ = ["SHEETS_MAX", "Sheet", "Source", "Workbook", "open_workbook", "suffix"]
 
@@ -62,10 +66,14 @@ def suffix(kind: Kind) -> str:
 class Workbook:
     """An open workbook; a sheet is parsed when it is first read and kept until the next one is."""
 
-    def __init__(self, book: calamine.CalamineWorkbook) -> None:
+    def __init__(self, book: calamine.CalamineWorkbook, *, source: Source, kind: Kind) -> None:
         self._book = book
+        self._source = source
+        self._kind = kind
         self._name = ""
         self._sheet: calamine.CalamineSheet | None = None
+        self._viewed = ""
+        self._view = BLIND
 
     def sheets(self) -> tuple[Sheet, ...]:
         """List the sheets that can hold a table, in order: no charts, dialogs or macros."""
@@ -75,6 +83,33 @@ class Workbook:
             if sheet.typ == calamine.SheetTypeEnum.WorkSheet
         )
 
+    def view(self, sheet: str) -> View:
+        """
+        Look at what a person sees of a sheet.
+
+        Args:
+            sheet: The name of one of `sheets()`.
+
+        Returns:
+            The view, kept until another sheet is looked at.
+
+        Raises:
+            FileRefused: when there is more to see than a list of debtors can have.
+        """
+        if self._viewed != sheet:
+            self._view = BLIND  # the memory of one sheet at a time
+            look = _LOOKS.get(self._kind)
+            if look is None:
+                pass
+            elif isinstance(self._source, str | os.PathLike):
+                with open(self._source, "rb") as file:  # noqa: PTH123 - a path-like of any kind
+                    self._view = look(file, sheet)
+            else:
+                self._source.seek(0)
+                self._view = look(self._source, sheet)
+            self._viewed = sheet
+        return self._view
+
     def rows(self, sheet: str) -> Iterator[Row]:
         """
         Read a sheet.
@@ -83,11 +118,17 @@ class Workbook:
             sheet: The name of one of `sheets()`.
 
         Yields:
-            Every row from the first one on, blank ones included, without the blank cells at its end.
+            Every row from the first one on, blank ones included, without the blank cells at its end; errors, and currencies of
+            number formats, as a person sees them.
 
         Raises:
             FileRefused: when the sheet cannot be parsed.
         """
+        every = self._parsed(sheet)
+        view = self.view(sheet)
+        return marked(every, view) if view.marks else every
+
+    def _parsed(self, sheet: str) -> Iterator[Row]:
         if self._sheet is None or self._name != sheet:
             self._sheet = None  # the memory of one sheet at a time
             try:
@@ -116,6 +157,9 @@ class Workbook:
             yield Row(number, blank + cells if offset and cells else cells, numeric << offset)
 
 
+_LOOKS: Final[dict[Kind, Callable[[BinaryIO, str], View]]] = {"xlsx": look_xlsx}
+
+
 def open_workbook(source: Source, *, kind: Kind) -> Workbook:
     """
     Open a workbook.
@@ -135,7 +179,7 @@ def open_workbook(source: Source, *, kind: Kind) -> Workbook:
     else:
         source.seek(0)
     try:
-        return Workbook(calamine.CalamineWorkbook.from_object(source))
+        return Workbook(calamine.CalamineWorkbook.from_object(source), source=source, kind=kind)
     except BaseException as error:
         raise _refused(error) from error
 
@@ -145,6 +189,11 @@ def _refused(error: BaseException) -> BaseException:
     if isinstance(error, calamine.PasswordError):
         return FileRefused(_ENCRYPTED)
     # A panic in Rust arrives as a BaseException of its own class.
+    if isinstance(error, calamine.CalamineError) and (
+        unknown := re.search(r"Unsupported cell error value '(#[^']{1,20})'", str(error))
+    ):
+        why = f"A cell of this workbook holds the error {unknown[1]}; correct the formula, save it and send it again."
+        return FileRefused(Refusal("damaged", why))
     if isinstance(error, calamine.CalamineError | OSError) or type(error).__name__ == "PanicException":
         return FileRefused(_TOO_LARGE if "limit exceeded" in str(error).lower() else _DAMAGED)
     return error

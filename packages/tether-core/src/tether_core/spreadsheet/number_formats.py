@@ -1,0 +1,120 @@
+r"""
+Number formats: what a workbook shows beside a number.
+
+A format such as `[$CHF] #,##0.00` shows 80.5 as CHF 80.50: the number alone does not say so. `mark_of` gives what a format
+adds that changes the meaning of an amount: another currency than the euro, a percent sign, thousands or millions left
+out, or nothing shown at all.
+
+>>> mark_of('#,##0.00 "€"'), mark_of("[$CHF] #,##0.00"), mark_of('#,##0.00\\ "zł"'), mark_of("[$€-407] 0.00")
+('', 'CHF', 'zł', '')
+>>> mark_of("0.00%"), mark_of('#,##0,"T€"'), mark_of(";;;"), mark_of("dd.mm.yyyy")
+('%', 'in thousands', 'not shown', '')
+
+Source: ECMA-376 part 1, 18.8.31 (number formats), 18.8.30 (built-in ones); [MS-XLS] 2.4.126.
+"""
+
+import re
+from typing import Final
+
+__all__ = ["BUILT_IN", "currency_mark", "mark_of"]
+
+# Formats that every workbook has and none writes down. Those with a currency (5 to 8, 41 to 44) show the one of the
+# person who looks, so they say nothing.
+BUILT_IN: Final[dict[int, str]] = {9: "%", 10: "%"}
+
+_EUROS: Final = re.compile(r"€|\bEUR\b|\bEUROS?\b", re.IGNORECASE)
+_TOKEN: Final = re.compile(r'"([^"]*)"|\\(.)|\[\$([^\]-]*)[^\]]*\]|\[([^\]]*)\]|[_*].|([^"\\\[_*]+)')
+# Currencies by the code or the sign that follows or precedes a number; words of other meaning (Stück, kg) are none.
+_CODES: Final = (
+    "CHF|SFR|USD|US|GBP|SEK|NOK|DKK|ISK|PLN|CZK|HUF|RON|BGN|TRY|UAH|RSD|RUB|ALL|MKD|MDL|BAM|GEL|JPY|CNY|CAD|AUD|NZD|INR|ILS"
+    "|AED|ZAR|BRL|MXN|SGD|HKD|KRW|THB|MAD|TND|EGP|XAF|XOF|HRK|DEM|FRF|ITL|ESP|NLG|ATS|BEF|DM|LEI|KR|FR|FT|ZŁ|ZL|KČ|KC|ЛВ|ДИН|TL"
+)
+_FOREIGN: Final = re.compile(
+    rf"(?<![^\W\d_])(?:{_CODES})(?![^\W\d_])|[$£¥₽₺₴₣₤₦₩₪₫₱₹₨฿₡₲₵₸₼₾]", re.IGNORECASE
+)
+_THOUSANDS: Final = re.compile(r"(?<![^\W\d_])(?:T|TSD\.?|K|MIO\.?|M)\s?(?:€|EUR)", re.IGNORECASE)
+_CENTS: Final = re.compile(r"\b(?:cents?|ct|centimes?|céntimos?|centesim[io]|grosz\w*)\b|¢", re.IGNORECASE)
+_DIGIT: Final = re.compile(r"[0#?]")
+_SCALED: Final = re.compile(r"[0#?](,+)(?![0#?])")
+
+
+def mark_of(code: str) -> str:
+    """
+    Tell what a format shows beside a number that changes what an amount means.
+
+    Args:
+        code: The format, e.g. `#,##0.00 "€"`.
+
+    Returns:
+        A currency's code or sign, "%", "cents", "in thousands", "in millions", "not shown"; empty for a plain number, an amount
+        of euros or a day.
+    """
+    if len(code) > 255:
+        code = code[:255]
+    sections = _sections(code)
+    if len(sections) > 1 and not any(text.strip() for text in sections[0]):
+        return "not shown"
+    # Without conditions the first section shows amounts above zero; with them any section may.
+    conditional = "[<" in code or "[>" in code or "[=" in code
+    for body, literal in sections if conditional else sections[:1]:
+        if mark := _section_mark(body, literal):
+            return mark
+    return ""
+
+
+def currency_mark(code: str) -> str:
+    """
+    Tell whether a currency is another one than the euro.
+
+    Args:
+        code: A code or sign.
+
+    Returns:
+        The code; empty for the euro or for none.
+    """
+    code = code.strip()
+    return "" if not code or _EUROS.fullmatch(code) else code[:10]
+
+
+def _sections(code: str) -> list[tuple[str, str]]:
+    """Take a format apart: of each section the places of digits, and the words shown beside them."""
+    sections, body, literal = [], "", ""
+    for match in _TOKEN.finditer(code):
+        quoted, escaped, currency, _, plain = match.groups()
+        if plain is None:
+            # A currency in square brackets is one whatever it is called.
+            if currency:
+                literal += (
+                    f" {currency} "
+                    if _EUROS.search(currency) or _FOREIGN.search(currency)
+                    else f" ¤{currency} "
+                )
+            else:
+                literal += quoted or escaped or ""
+            continue
+        for place, part in enumerate(plain.split(";")):
+            if place:
+                sections.append((body, literal))
+                body, literal = "", ""
+            body += part
+    sections.append((body, literal))
+    return sections
+
+
+def _section_mark(body: str, literal: str) -> str:  # noqa: PLR0911 - one return a mark
+    digits = _DIGIT.search(body) is not None
+    words = f"{literal} {_DIGIT.sub('', body)}" if digits else literal
+    if (found := re.search(r"¤(\S+)", words)) is not None:
+        return found[1][:10]
+    if _THOUSANDS.search(words):
+        return "in thousands"
+    if _CENTS.search(words):
+        return "cents"
+    if not _EUROS.search(words) and (found := _FOREIGN.search(words)) is not None:
+        sign = found[0].upper() if found[0].isascii() else found[0]
+        return {"US": "USD", "SFR": "CHF"}.get(sign, sign)
+    if "%" in body:
+        return "%"
+    if digits and (scaled := _SCALED.search(body)) is not None:
+        return "in thousands" if len(scaled[1]) == 1 else "in millions"
+    return "not shown" if literal.strip() and not body.strip() else ""

@@ -1,0 +1,381 @@
+"""
+From what a person sees of a sheet to questions, warnings and rows.
+
+Nobody who sends a workbook expects rows that a filter hides to be debited, or an amount shown in francs to be collected in
+euros. So a `View` changes what is read:
+
+| seen | read |
+| --- | --- |
+| rows with an account or an amount are hidden | a question: take them or leave them out |
+| the column of the amount or of the IBAN is hidden | a question, unless the caller has named it |
+| other hidden columns | a warning |
+| an error in a cell (#N/A) | the error stands in the cell; a row that needs the cell is refused |
+| a formula without a result | likewise |
+| a number shown in another currency, in percent, in cents or in thousands | likewise; no such number is an amount of euros |
+| cells merged over rows | what is shown beside several rows holds for each of them, but for an amount |
+| an amount merged over rows of several accounts | these rows are refused |
+| a value under merged cells, which nobody sees | the row is refused |
+| what could not be looked at | a warning |
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Final
+
+import msgspec
+
+from tether_core.spreadsheet.cells import Row, column_letters
+from tether_core.spreadsheet.decisions import Answers, Column, Decision, Question
+from tether_core.spreadsheet.view import Merge, View
+from tether_core.spreadsheet.words import count_ibans
+
+__all__ = ["Guarded", "as_seen", "guard", "marked"]
+
+_MONEY: Final = ("amount", "amount_minor", "iban")
+_MERGED_FLAW: Final = (
+    "The amount in column {column} is merged over rows {first} to {last}, which name several accounts; write what each of "
+    "them pays into its own row."
+)
+_COVERED_FLAW: Final = (
+    "A merged cell hides a value of column {column} that nobody sees; unmerge the cells and correct the row."
+)
+
+
+class Guarded(msgspec.Struct, frozen=True):
+    """
+    What a view adds to a plan.
+
+    Attributes:
+        questions: What a person has to say first.
+        warnings: Sentences.
+        decisions: What was settled.
+        skip_hidden: Whether hidden rows are left out.
+    """
+
+    questions: tuple[Question, ...] = ()
+    warnings: tuple[str, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    skip_hidden: bool = False
+
+
+def marked(rows: Iterable[Row], view: View) -> Iterator[Row]:
+    """
+    Put the marks of a view into the cells they belong to.
+
+    Args:
+        rows: All rows of a sheet, from the first one on.
+        view: Of that sheet.
+
+    Yields:
+        The rows; those with a mark are new, the others as they came. Rows that hold nothing but marks may follow at the end.
+    """
+    number = 0
+    for row in rows:
+        number = row.number
+        marks = view.marks.get(number)
+        yield row if marks is None else _marked(row, marks)
+    for later in sorted(later for later in view.marks if later > number):
+        while number + 1 < later:
+            number += 1
+            yield Row(number, [])
+        number = later
+        yield _marked(Row(later, []), view.marks[later])
+
+
+def _marked(row: Row, marks: tuple[tuple[int, str], ...]) -> Row:
+    cells, numeric = list(row.cells), row.numeric
+    for position, mark in marks:
+        if mark.startswith("#"):
+            cells.extend([""] * (position + 1 - len(cells)))
+            cells[position] = mark
+        elif numeric >> position & 1:
+            cells[position] = f"{cells[position]} {mark}"
+            numeric &= ~(1 << position)
+    return Row(row.number, cells, numeric, row.flaw)
+
+
+def guard(
+    view: View, *, columns: Sequence[Column], data_row: int, rows: Iterable[Row], answers: Answers
+) -> Guarded:
+    """
+    Tell what a person sees differently, as far as a debit depends on it.
+
+    Args:
+        view: Of the sheet.
+        columns: As matched.
+        data_row: Number of the first row below the header.
+        rows: All rows of the sheet; read only where some are hidden.
+        answers: The caller's word.
+
+    Returns:
+        What the plan gets.
+    """
+    if not view.complete:
+        blind = (
+            "It could not be checked whether this workbook hides rows or columns, or shows amounts in another currency than the "
+            "euro. Compare the preview with what you see."
+        )
+        return Guarded(warnings=(blind,))
+    at = {column.field: column.position for column in columns if column.field}
+    questions: list[Question] = []
+    warnings: list[str] = []
+    decisions: list[Decision] = []
+    hidden = _hidden_rows(view, at=at, data_row=data_row, rows=rows)
+    if hidden:
+        where = f"{_listed(hidden)} {'is' if len(hidden) == 1 else 'are'} hidden{' by a filter' if view.filtered else ''}"
+        if answers.hidden_rows is None:
+            ask = (
+                f"Are hidden rows to be collected too? {where}, and a person who opens the workbook does not see them. Answer take or "
+                "leave_out, or show all rows and send it again."
+            )
+            questions.append(Question("hidden_rows", ask, "hidden_rows", ("take", "leave_out")))
+        else:
+            taken = "read" if answers.hidden_rows == "take" else "left out"
+            decisions.append(
+                Decision("hidden_rows", answers.hidden_rows, f"{where}; as asked for.", by="caller")
+            )
+            warnings.append(f"{where}; {'it is' if len(hidden) == 1 else 'they are'} {taken}, as asked for.")
+    asked, warned = _hidden_columns(view, columns=columns, answers=answers)
+    questions.extend(asked)
+    warnings.extend(warned)
+    warnings.extend(_marks(view, columns=columns, data_row=data_row))
+    warnings.extend(_merges(view, columns=columns, data_row=data_row))
+    return Guarded(
+        tuple(questions),
+        tuple(warnings),
+        tuple(decisions),
+        bool(hidden) and answers.hidden_rows == "leave_out",
+    )
+
+
+def _hidden_rows(view: View, *, at: dict[str, int], data_row: int, rows: Iterable[Row]) -> list[int]:
+    """Find the hidden rows that speak of money; titles and notes may be hidden."""
+    if not view.hidden_rows:
+        return []
+    places = [at[field] for field in _MONEY if field in at]
+    return [
+        row.number
+        for row in rows
+        if row.number >= data_row
+        and view.hides(row.number)
+        and (any(_filled(row, place) for place in places) or (not places and count_ibans(row.cells)))
+    ]
+
+
+def _filled(row: Row, position: int) -> bool:
+    return position < len(row.cells) and bool(row.cells[position].strip())
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    """Write row numbers as people do: "Rows 3, 5 to 7 and 2 others"."""
+    if len(numbers) == 1:
+        return f"Row {numbers[0]:,}"
+    runs: list[list[int]] = [[numbers[0], numbers[0]]]
+    for before, number in pairwise(numbers):
+        if number == before + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    words = [f"{first:,}" if first == last else f"{first:,} to {last:,}" for first, last in runs[:5]]
+    if (rest := len(numbers) - sum(last - first + 1 for first, last in runs[:5])) > 0:
+        return f"Rows {', '.join(words)} and {rest:,} others ({len(numbers):,} in all)"
+    return f"Rows {', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else f"Rows {words[0]}"
+
+
+def _label(column: Column) -> str:
+    letters = column_letters(column.position)
+    return f"{letters} (\u201c{column.header[:40]}\u201d)" if column.header else letters
+
+
+def _hidden_columns(
+    view: View, *, columns: Sequence[Column], answers: Answers
+) -> tuple[list[Question], list[str]]:
+    questions: list[Question] = []
+    used: list[str] = []
+    unused: list[str] = []
+    for column in columns:
+        if column.position not in view.hidden_columns:
+            continue
+        if column.field in _MONEY and column.field not in answers.columns:
+            what = "IBAN" if column.field == "iban" else "amount"
+            ask = (
+                f"Is column {_label(column)} the {what} to collect? It is hidden, and a person who opens the workbook does not see it. "
+                "Name the column to read, or show it and send the file again."
+            )
+            questions.append(Question("hidden_column", ask, f"columns.{column.field}", (_label(column),)))
+        elif column.field:
+            used.append(f"{_label(column)} as {column.field}")
+        elif column.header:
+            unused.append(_label(column))
+    warnings = []
+    if used:
+        warnings.append(f"Hidden columns are read: {', '.join(used[:8])}.")
+    if unused:
+        warnings.append(f"Hidden columns are not read: {', '.join(unused[:8])}.")
+    return questions, warnings
+
+
+def _marks(view: View, *, columns: Sequence[Column], data_row: int) -> Iterator[str]:
+    """Say which cells in use are shown otherwise than they read."""
+    used = {column.position: column for column in columns if column.field}
+    errors: list[tuple[int, int, str]] = []
+    shown: list[tuple[int, int, str]] = []
+    for number, marks in view.marks.items():
+        if number < data_row:
+            continue
+        for position, mark in marks:
+            column = used.get(position)
+            if column is None:
+                continue
+            if mark.startswith("#"):
+                errors.append((number, position, mark))
+            elif column.field in ("amount", "amount_minor"):
+                shown.append((number, position, mark))
+    if errors:
+        number, position, mark = errors[0]
+        yield (
+            f"Cells in use that hold an error or a formula without a result: {len(errors):,}, e.g. "
+            f"{column_letters(position)}{number} ({mark}). Rows that need them are refused."
+        )
+    if shown:
+        number, position, mark = shown[0]
+        yield (
+            f"Amounts that are not shown as euros: {len(shown):,}, e.g. {column_letters(position)}{number} ({mark}). Their rows are "
+            "refused."
+        )
+
+
+def _merges(view: View, *, columns: Sequence[Column], data_row: int) -> Iterator[str]:
+    used = {column.position for column in columns if column.field}
+    merges = [merge for merge in view.merges if _concerns(merge, used, data_row)]
+    if merges:
+        first = merges[0]
+        place = f"{column_letters(first.first_column)}{first.first_row}:{column_letters(first.last_column)}{first.last_row}"
+        yield (
+            f"Cells are merged over rows, e.g. {place} ({len(merges):,} in all): what is shown beside several rows holds for each "
+            "of them, but for an amount."
+        )
+
+
+def _concerns(merge: Merge, used: set[int], data_row: int) -> bool:
+    """Whether cells are merged over rows of the table, in a column that is read."""
+    over = merge.last_row > max(merge.first_row, data_row)
+    return over and any(merge.first_column <= position <= merge.last_column for position in used)
+
+
+def as_seen(
+    rows: Iterable[Row], *, view: View, columns: Sequence[Column], data_row: int, skip_hidden: bool
+) -> Iterator[Row]:
+    """
+    Give the rows of a table as a person sees them.
+
+    Args:
+        rows: All rows from the sheet's first one on, with their marks.
+        view: Of the sheet.
+        columns: Of the plan.
+        data_row: Of the plan.
+        skip_hidden: Of the plan: hidden rows are left out.
+
+    Yields:
+        The rows: merged values stand in each of their rows, and what cannot be trusted has a flaw.
+    """
+    used = {column.position: column.field or "" for column in columns if column.field}
+    merges = [
+        merge
+        for merge in view.merges
+        if any(_covers(merge, place) for place in used) and merge.last_row >= data_row
+    ]
+    if merges:
+        rows = _unmerged(rows, merges=merges, used=used, data_row=data_row)
+    for row in rows:
+        if not (skip_hidden and row.number >= data_row and view.hides(row.number)):
+            yield row
+
+
+def _covers(merge: Merge, position: int) -> bool:
+    return merge.first_column <= position <= merge.last_column
+
+
+class _Block(msgspec.Struct):
+    """Merged cells under way: the value shown, and for an amount the rows it spans."""
+
+    merge: Merge
+    value: str
+    numeric: bool
+
+
+def _unmerged(
+    rows: Iterable[Row], *, merges: Sequence[Merge], used: dict[int, str], data_row: int
+) -> Iterator[Row]:
+    """Resolve merges; rows under a merged amount are held back until it ends, as the first one depends on the others."""
+    places = {field: place for place, field in used.items()}
+    amount_at = places.get("amount", places.get("amount_minor", -1))
+    iban_at = places.get("iban", -1)
+    waiting = iter(merges)
+    upcoming = next(waiting, None)
+    active: list[_Block] = []
+    held: list[Row] = []
+    held_until = 0
+    for parsed in rows:
+        row = parsed
+        active = [block for block in active if block.merge.last_row >= row.number]
+        while upcoming is not None and upcoming.first_row <= row.number:
+            first = upcoming.first_column
+            value = row.cells[first] if first < len(row.cells) and upcoming.first_row == row.number else ""
+            active.append(_Block(upcoming, value, bool(row.numeric >> first & 1)))
+            upcoming = next(waiting, None)
+        if row.number >= data_row and active:
+            row = _resolved(row, active, used=used, amount_at=amount_at)
+            for block in active:
+                if _covers(block.merge, amount_at) and block.merge.last_row > block.merge.first_row:
+                    held_until = max(held_until, block.merge.last_row)
+        if row.number <= held_until:
+            held.append(row)
+            if row.number < held_until:
+                continue
+            yield from _judged(held, amount_at=amount_at, iban_at=iban_at)
+            held = []
+        else:
+            yield from _judged(held, amount_at=amount_at, iban_at=iban_at)
+            held = []
+            yield row
+    yield from _judged(held, amount_at=amount_at, iban_at=iban_at)
+
+
+def _resolved(row: Row, active: Sequence[_Block], *, used: dict[int, str], amount_at: int) -> Row:
+    """Write what is shown beside a row into it, and notice what is hidden under merged cells."""
+    cells, numeric, flaw = list(row.cells), row.numeric, row.flaw
+    # A blank row below a merged name is only the height of its debtor; so is one that shares the amount.
+    continued = not any(cell.strip() for cell in cells) or any(
+        _covers(block.merge, amount_at) and block.merge.first_row < row.number for block in active
+    )
+    for block in active:
+        merge = block.merge
+        for place in range(merge.first_column, merge.last_column + 1):
+            own = cells[place].strip() if place < len(cells) else ""
+            if place not in used:
+                continue
+            if merge.first_row == row.number and place == merge.first_column:
+                continue
+            if own and own != block.value.strip():
+                flaw = flaw or _COVERED_FLAW.format(column=column_letters(place))
+            elif place == merge.first_column and place != amount_at and not continued and block.value:
+                cells.extend([""] * (place + 1 - len(cells)))
+                cells[place] = block.value
+                numeric = numeric | 1 << place if block.numeric else numeric & ~(1 << place)
+    return Row(row.number, cells, numeric, flaw)
+
+
+def _judged(held: list[Row], *, amount_at: int, iban_at: int) -> Iterator[Row]:
+    """Refuse the rows that share one amount and name several accounts."""
+    if not held:
+        return
+    accounts = {row.cells[iban_at].strip() for row in held if 0 <= iban_at < len(row.cells)} - {""}
+    flaw = ""
+    if len(accounts) > 1:
+        flaw = _MERGED_FLAW.format(
+            column=column_letters(amount_at), first=held[0].number, last=held[-1].number
+        )
+    for row in held:
+        filled = bool(flaw) and any(cell.strip() for cell in row.cells)
+        yield Row(row.number, row.cells, row.numeric, row.flaw or flaw) if filled else row

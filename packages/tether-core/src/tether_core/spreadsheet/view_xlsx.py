@@ -1,0 +1,313 @@
+"""
+What a person sees of a sheet of an XLSX workbook.
+
+The sheet's XML is looked through once more. Most sheets hold none of the words that hide or mark anything, which is told
+by searching the bytes for these words; only where one occurs is the XML parsed, event by event, in flat memory. A document
+type declaration, by which XML can be made to grow without end, occurs in no workbook and ends the look.
+
+Source: ECMA-376 part 1, 18.3.1.73 (row), 18.3.1.4 (c), 18.3.1.13 (col), 18.3.1.55 (mergeCell), 18.3.1.2 (autoFilter), 18.8 (styles).
+"""
+
+import re
+import zipfile
+import zlib
+from typing import IO, BinaryIO, Final
+from xml.parsers import expat
+
+from tether_core.spreadsheet.number_formats import BUILT_IN, mark_of
+from tether_core.spreadsheet.view import BLIND, NOT_CALCULATED, Merge, View, ViewBuilder
+
+__all__ = ["look", "parse_xml"]
+
+_CHUNK_BYTES: Final = 1 << 20
+_OVERLAP_BYTES: Final = 64
+_PART_BYTES_MAX: Final = 64 << 20
+# What a sheet without any of these holds is shown as it is. Names with a prefix and other quotation marks are parsed to be sure.
+_WORDS: Final = (
+    b"hidden",
+    b'"e"',
+    b"='",
+    b"mergeCell",
+    b"zeroHeight",
+    b'ht="0',
+    b'width="0',
+    b"</f></c>",
+    b"/></c>",
+    b":row",
+    b"<!",
+)
+_REFERENCE: Final = re.compile(r"\$?([A-Z]{1,3})\$?([0-9]{1,7})", re.ASCII)
+_TRUE: Final = frozenset(("1", "true"))
+
+
+class _Doctype(Exception):
+    """A document type declaration."""
+
+
+def look(source: BinaryIO, sheet: str) -> View:
+    """
+    Look at a sheet.
+
+    Args:
+        source: The workbook.
+        sheet: Its name.
+
+    Returns:
+        The view; `BLIND` where the workbook's parts cannot be read this way.
+
+    Raises:
+        FileRefused: when there is more to see than a list of debtors can have.
+    """
+    try:
+        with zipfile.ZipFile(source) as archive:
+            members = {info.filename.replace("\\", "/").lower(): info for info in archive.infolist()}
+            found = _parts(archive, members, sheet)
+            if found is None:
+                return BLIND
+            part, styles_part = found
+            styles = _styles(archive, members.get(styles_part.lower()))
+            info = members.get(part.lower())
+            if info is None:
+                return BLIND
+            if not _remarkable(archive, info, styles):
+                return View()
+            return _sheet(archive, info, styles)
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        expat.ExpatError,
+        _Doctype,
+        ValueError,
+        KeyError,
+        OSError,
+        NotImplementedError,
+        EOFError,
+    ):
+        return BLIND
+
+
+def parse_xml(stream: IO[bytes], parser: expat.XMLParserType) -> None:
+    """
+    Feed a part to a parser whose handlers are set.
+
+    Args:
+        stream: The part.
+        parser: Its handler of document types is set here.
+
+    Raises:
+        Exception: when the part is no XML, or declares a document type.
+    """
+
+    def refuse(*_: object) -> None:
+        raise _Doctype
+
+    parser.StartDoctypeDeclHandler = refuse
+    parser.buffer_text = True
+    while chunk := stream.read(_CHUNK_BYTES):
+        parser.Parse(chunk, False)
+    parser.Parse(b"", True)
+
+
+def _local(name: str) -> str:
+    return name.rpartition(":")[2]
+
+
+def _elements(archive: zipfile.ZipFile, info: zipfile.ZipInfo | None) -> list[tuple[str, dict[str, str]]]:
+    """Read a small part: its elements in order with their attributes, both without prefixes."""
+    if info is None or info.file_size > _PART_BYTES_MAX:
+        return []
+    elements: list[tuple[str, dict[str, str]]] = []
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        elements.append((_local(name), {_local(key): value for key, value in attributes.items()}))
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = start
+    with archive.open(info) as stream:
+        parse_xml(stream, parser)
+    return elements
+
+
+def _parts(
+    archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], sheet: str
+) -> tuple[str, str] | None:
+    """Find the parts that hold the sheet and the styles."""
+    identity = next(
+        (
+            attributes.get("id", "")
+            for name, attributes in _elements(archive, members.get("xl/workbook.xml"))
+            if name == "sheet" and attributes.get("name") == sheet
+        ),
+        None,
+    )
+    if identity is None:
+        return None
+    part, styles = None, "xl/styles.xml"
+    for name, attributes in _elements(archive, members.get("xl/_rels/workbook.xml.rels")):
+        if name != "Relationship":
+            continue
+        target = attributes.get("Target", "")
+        if attributes.get("Id") == identity:
+            part = _path(target)
+        elif attributes.get("Type", "").endswith("/styles"):
+            styles = _path(target)
+    return None if part is None else (part, styles)
+
+
+def _path(target: str) -> str:
+    target = target.replace("\\", "/")
+    return target.lstrip("/") if target.startswith(("/", "xl/")) else f"xl/{target}"
+
+
+def _styles(archive: zipfile.ZipFile, info: zipfile.ZipInfo | None) -> dict[str, str]:
+    """Tell which styles of cells show more than their number: the style's number to the mark."""
+    formats = {str(number): mark for number, mark in BUILT_IN.items()}
+    marks: dict[str, str] = {}
+    inside, index = False, 0
+    for name, attributes in _elements(archive, info):
+        if name == "numFmt":
+            formats[attributes.get("numFmtId", "")] = mark_of(attributes.get("formatCode", ""))
+        elif name in ("cellXfs", "cellStyles", "dxfs", "cellStyleXfs"):
+            inside = name == "cellXfs"
+        elif name == "xf" and inside:
+            if mark := formats.get(attributes.get("numFmtId", ""), ""):
+                marks[str(index)] = mark
+            index += 1
+    return marks
+
+
+def _remarkable(archive: zipfile.ZipFile, info: zipfile.ZipInfo, styles: dict[str, str]) -> bool:
+    """Whether a sheet holds any of the words that make it differ from its values."""
+    styled = None
+    if styles:
+        numbers = "|".join(styles)
+        styled = re.compile(rf"""\ss\s*=\s*["'](?:{numbers})["']""".encode())
+    with archive.open(info) as stream:
+        overlap = b""
+        while chunk := stream.read(_CHUNK_BYTES):
+            window = overlap + chunk
+            if not overlap and (b"\0" in chunk[:4] or b"<" not in chunk[:200]):
+                return True  # another encoding than one of bytes
+            if any(word in window for word in _WORDS) or (styled is not None and styled.search(window)):
+                return True
+            overlap = window[-_OVERLAP_BYTES:]
+    return False
+
+
+def _column(letters: str) -> int:
+    position = 0
+    for letter in letters:
+        position = position * 26 + ord(letter) - 64
+    return position - 1
+
+
+def _zero(size: str) -> bool:
+    """Whether a height or width is nothing."""
+    try:
+        return float(size) == 0
+    except ValueError:
+        return False
+
+
+def _place(reference: str) -> tuple[int, int] | None:
+    """Read "C3" as row 3, position 2."""
+    match = _REFERENCE.fullmatch(reference)
+    return None if match is None else (int(match[2]), _column(match[1]))
+
+
+def _sheet(archive: zipfile.ZipFile, info: zipfile.ZipInfo, styles: dict[str, str]) -> View:
+    parser = expat.ParserCreate()
+    reader = _SheetReader(parser, styles)
+    with archive.open(info) as stream:
+        parse_xml(stream, parser)
+    reader.end_cell()
+    return reader.builder.view()
+
+
+class _SheetReader:
+    """The handlers of a sheet's XML; cells that need no mark cost one call and one look at three attributes."""
+
+    def __init__(self, parser: expat.XMLParserType, styles: dict[str, str]) -> None:
+        self.builder = ViewBuilder()
+        self._parser = parser
+        self._styles = styles
+        self._row = 0
+        self._position: int | str | None = -1  # of the latest cell, or its reference
+        self._error: list[str] | None = None
+        self._formula = False
+        self._rows_hidden = False
+        parser.StartElementHandler = self._start
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:  # noqa: C901 - one branch an element
+        if ":" in name:
+            name = _local(name)
+        if name == "c":
+            if self._formula or self._error is not None:
+                self.end_cell()
+            self._position = attributes.get("r") or self._here() + 1
+            if attributes.get("t") == "e":
+                self._error = []
+            elif attributes.get("s") in self._styles:
+                self.builder.mark(self._row, self._here(), self._styles[attributes["s"]])
+        elif name == "v":
+            self._formula = False
+            if self._error is not None:
+                self._parser.CharacterDataHandler = self._error.append
+        elif name == "f":
+            self._formula = True
+        elif name == "row":
+            self.end_cell()
+            self._start_row(attributes)
+        elif name == "is":
+            self._formula = False
+        else:
+            self._other(name, attributes)
+
+    def _here(self) -> int:
+        """The position of the latest cell."""
+        if isinstance(self._position, str):
+            place = _place(self._position)
+            self._position = -1 if place is None else place[1]
+        return self._position or 0
+
+    def end_cell(self) -> None:
+        """Mark the cell that has ended, if it held an error or a formula without its result."""
+        if self._error is not None:
+            self._parser.CharacterDataHandler = None
+            text = "".join(self._error).strip()[:20]
+            self.builder.mark(self._row, self._here(), text if text.startswith("#") else "#N/A")
+        elif self._formula:
+            self.builder.mark(self._row, self._here(), NOT_CALCULATED)
+        self._error, self._formula = None, False
+
+    def _start_row(self, attributes: dict[str, str]) -> None:
+        number = attributes.get("r", "")
+        self._row = int(number) if number.isascii() and number.isdigit() else self._row + 1
+        self._position = -1
+        height = attributes.get("ht")
+        if (
+            attributes.get("hidden") in _TRUE
+            or (height is not None and _zero(height))
+            or (self._rows_hidden and height is None and "hidden" not in attributes)
+        ):
+            self.builder.hide_rows(self._row, self._row)
+
+    def _other(self, name: str, attributes: dict[str, str]) -> None:
+        """Read what stands around the rows."""
+        if name == "col":
+            width = attributes.get("width")
+            if attributes.get("hidden") in _TRUE or (width is not None and _zero(width)):
+                self.builder.hide_columns(
+                    int(attributes.get("min", "1")) - 1, int(attributes.get("max", "1")) - 1
+                )
+        elif name == "mergeCell":
+            first, _, last = attributes.get("ref", "").partition(":")
+            start, end = _place(first), _place(last or first)
+            if start is not None and end is not None:
+                self.builder.merge(Merge(start[0], end[0], start[1], end[1]))
+        elif name == "autoFilter":
+            self.builder.filtered = True
+        elif name == "sheetPr":
+            self.builder.filtered = self.builder.filtered or attributes.get("filterMode") in _TRUE
+        elif name == "sheetFormatPr":
+            self._rows_hidden = attributes.get("zeroHeight") in _TRUE
