@@ -24,7 +24,12 @@ def _load_make() -> ModuleType:
 
 
 make = _load_make()
-LINES = [["Name", "IBAN", "Betrag"], ["Ann", A, 12.5], ["Ben", B, 7.5], ["Cat", C, 20.0]]
+LINES: list[list[str | float]] = [
+    ["Name", "IBAN", "Betrag"],
+    ["Ann", A, 12.5],
+    ["Ben", B, 7.5],
+    ["Cat", C, 20.0],
+]
 
 
 def _plan(data: bytes, answers: Answers | None = None, name: str = "list.xlsx") -> Plan:
@@ -222,7 +227,7 @@ def test_a_value_under_merged_cells_is_refused() -> None:
 def test_an_iban_over_several_cells_is_joined(parts: list[list[str | float]]) -> None:
     """Else every row would be refused, and the sender be told to ask the account holders."""
     width = max(map(len, parts))
-    lines = [["Name", "IBAN", *[""] * (width - 1), "Betrag"]]
+    lines: list[list[str | float]] = [["Name", "IBAN", *[""] * (width - 1), "Betrag"]]
     lines += [
         [name, *row, *[""] * (width - len(row)), 12.5]
         for name, row in zip(("Ann", "Ben"), parts, strict=True)

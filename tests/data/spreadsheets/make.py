@@ -125,7 +125,7 @@ def merged_xlsx() -> bytes:
 
 
 def seen_xlsx(
-    lines: list[list[Cell]],
+    lines: Sequence[Sequence[Cell]],
     *,
     hidden_rows: Sequence[int] = (),
     hidden_columns: Sequence[int] = (),
@@ -505,7 +505,7 @@ FILES: Final[dict[str, bytes]] = {
     ),
     # Amounts shown in francs, pounds, percent and thousands beside one in euros.
     "currencies_en.xlsx": seen_xlsx(
-        [["Name", "IBAN", "Amount"], *[[name, DE, 12.5] for name in ("Ann", "Ben", "Cat", "Dan", "Eve")]],
+        [("Name", "IBAN", "Amount"), *((name, DE, 12.5) for name in ("Ann", "Ben", "Cat", "Dan", "Eve"))],
         formats={
             "C2": '#,##0.00 "€"',
             "C3": "[$CHF] #,##0.00",
@@ -516,7 +516,7 @@ FILES: Final[dict[str, bytes]] = {
     ),
     # A look-up that found nothing, in each of the columns and in all of them, and a formula without a result.
     "errors_pl.xlsx": seen_xlsx(
-        [["Nazwa", "Numer rachunku", "Kwota", "Waluta"], *[["Anna", PL, 12.5, "EUR"] for _ in range(6)]],
+        [("Nazwa", "Numer rachunku", "Kwota", "Waluta"), *[("Anna", PL, 12.5, "EUR")] * 6],
         errors={
             "A3": "#REF!",
             "B4": "#N/A",
