@@ -53,6 +53,8 @@ __all__ = [
 ]
 
 _SQL: Final = load("database_epochs")
+# Rows that one statement looks at when older submissions are reviewed.
+_EXAMINED_MAX: Final = 10_000
 # Twice within the second for which a probe counts.
 _EVERY_S: Final = 0.45
 _CONFIRMED_S: Final = 1.0
@@ -510,14 +512,24 @@ async def to_review(conn: Connection) -> Review | None:
 
 async def unfinished_attempts(conn: Connection, *, after: int, to: int, limit: int) -> list[int]:
     """The next debits of runs in a range of rows whose outcome is not known here, in order."""
-    cursor = await conn.execute(_SQL["unfinished_attempts"], {"after": after, "to": to, "limit": limit})
-    return [row_id for (row_id,) in await cursor.fetchall()]
+    return await _walked(conn, "unfinished_attempts", after=after, to=to, limit=limit)
 
 
 async def unfinished_orders(conn: Connection, *, after: int, to: int, limit: int) -> list[int]:
     """The next refunds and voids in a range of rows whose outcome is not known here, in order."""
-    cursor = await conn.execute(_SQL["unfinished_orders"], {"after": after, "to": to, "limit": limit})
-    return [row_id for (row_id,) in await cursor.fetchall()]
+    return await _walked(conn, "unfinished_orders", after=after, to=to, limit=limit)
+
+
+async def _walked(conn: Connection, query: str, *, after: int, to: int, limit: int) -> list[int]:
+    # Nearly all rows are long done with; no statement walks past more of them than this.
+    found: list[int] = []
+    begin = after
+    while begin < to and len(found) < limit:
+        end = min(to, begin + _EXAMINED_MAX)
+        cursor = await conn.execute(_SQL[query], {"after": begin, "to": end, "limit": limit - len(found)})
+        found += [row_id for (row_id,) in await cursor.fetchall()]
+        begin = end
+    return found
 
 
 async def reviewed(

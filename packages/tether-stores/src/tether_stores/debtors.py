@@ -50,6 +50,8 @@ __all__ = [
 ]
 
 _SQL: Final = load("debtors")
+# Among how many of the newest debtors a word of a name is looked for before the index of words is read.
+_EXAMINED_MAX: Final = 10_000
 
 # What stands for nothing in a line; no text of a debtor is a control character.
 _NULL: Final = "\x01"
@@ -612,9 +614,14 @@ async def listed(conn: Connection, *, filters: Filters, limit: int, before: int 
     Returns:
         Up to *limit* debtors.
     """
-    cursor = await conn.execute(
-        _SQL["listed"], {**msgspec.structs.asdict(filters), "limit": limit, "before": before}
-    )
+    values = {
+        **msgspec.structs.asdict(filters),
+        "limit": limit,
+        "before": before,
+        "examined_max": _EXAMINED_MAX,
+    }
+    query = _SQL["listed"] if filters.name is None else _SQL["listed_by_words"]
+    cursor = await conn.execute(query, values)
     return [_listed(row) for row in await cursor.fetchall()]
 
 

@@ -14,6 +14,8 @@ from tether_stores.queries import load
 __all__ = ["Horizon", "Kept", "Tip", "append", "between", "tip"]
 
 _SQL: Final = load("outbox")
+# Rows that one statement looks at for those of some names.
+_EXAMINED_MAX: Final = 10_000
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -145,5 +147,17 @@ async def between(
     Returns:
         The first of them.
     """
-    given = {"after": after, "up_to": up_to, "limit": limit, "names": None if names is None else list(names)}
-    return [Kept(*row) for row in await (await conn.execute(_SQL["between"], given)).fetchall()]
+    found: list[Kept] = []
+    begin = after
+    while begin < up_to and len(found) < limit:
+        # Events of rare names may be millions of rows apart; no statement reads more than a part of the way.
+        end = up_to if names is None else min(up_to, begin + _EXAMINED_MAX)
+        given = {
+            "after": begin,
+            "up_to": end,
+            "limit": limit - len(found),
+            "names": None if names is None else list(names),
+        }
+        found += [Kept(*row) for row in await (await conn.execute(_SQL["between"], given)).fetchall()]
+        begin = end
+    return found

@@ -56,15 +56,40 @@ select state, count(*), sum(amount_minor)::bigint from billing_attempts group by
 -- Take a lease on up to %(limit)s attempts at some payment stages whose fate the gateway has to be asked for: never asked
 -- and without news since %(silent_since)s, or due again. Oldest first. The lease is the next question's moment; whoever
 -- lives prolongs it, so a worker that dies costs seconds.
-with due as (
+with first_time as (
+    -- Each stage is read in the order of its index, so a backlog costs no more than what is taken of it.
+    select found.id, found.at
+    from unnest(%(payment_stages)b::smallint[]) as stages (stage)
+    cross join lateral (
+        select id, updated_at as at
+        from billing_attempts
+        where
+            payment_stage = stages.stage and payment_stage in (10, 20, 30) and dispute_stage = 0
+            and asks < %(asks_max)s and ask_at is null and updated_at <= %(silent_since)s
+        order by updated_at
+        limit %(limit)s
+        for update skip locked
+    ) found
+),
+further_time as (
+    select found.id, found.at
+    from unnest(%(payment_stages)b::smallint[]) as stages (stage)
+    cross join lateral (
+        select id, ask_at as at
+        from billing_attempts
+        where
+            payment_stage = stages.stage and payment_stage in (10, 20, 30) and dispute_stage = 0
+            and asks < %(asks_max)s and ask_at <= %(now)s
+        order by ask_at
+        limit %(limit)s
+        for update skip locked
+    ) found
+),
+due as (
     select id
-    from billing_attempts
-    where
-        payment_stage = any(%(payment_stages)b) and dispute_stage = 0 and asks < %(asks_max)s
-        and ((ask_at is null and updated_at <= %(silent_since)s) or ask_at <= %(now)s)
-    order by coalesce(ask_at, updated_at), id
+    from (select id, at from first_time union all select id, at from further_time) found
+    order by at, id
     limit %(limit)s
-    for update skip locked
 )
 update billing_attempts a
 set ask_at = %(leased_until)s
@@ -79,10 +104,29 @@ update billing_attempts set ask_at = %(until)s where id = any(%(ids)b) and ask_a
 -- askable --
 -- Whether any attempt at some payment stages is due for a question. One row.
 select exists (
-    select from billing_attempts
-    where
-        payment_stage = any(%(payment_stages)b) and dispute_stage = 0 and asks < %(asks_max)s
-        and ((ask_at is null and updated_at <= %(silent_since)s) or ask_at <= %(now)s)
+    select
+    from unnest(%(payment_stages)b::smallint[]) as stages (stage)
+    cross join lateral (
+        (
+            select
+            from billing_attempts
+            where
+                payment_stage = stages.stage and payment_stage in (10, 20, 30) and dispute_stage = 0
+                and asks < %(asks_max)s and ask_at is null and updated_at <= %(silent_since)s
+            order by updated_at  -- the index's own order: any other way would read what is not due
+            limit 1
+        )
+        union all
+        (
+            select
+            from billing_attempts
+            where
+                payment_stage = stages.stage and payment_stage in (10, 20, 30) and dispute_stage = 0
+            and asks < %(asks_max)s and ask_at <= %(now)s
+            order by ask_at
+            limit 1
+        )
+    ) found
 );
 
 -- asked --
@@ -103,7 +147,7 @@ select
         from billing_attempts first
         where first.debtor_id = a.debtor_id and first.due_item = a.due_item
     ), a.sent_at, a.created_at),
-    exists (select from imported_attempts i where i.attempt_id = a.id)
+    (select true from imported_attempts i where i.attempt_id = a.id) is not null
 from billing_attempts a
 where a.followed_at is null and a.reason_code is not null and a.dispute_stage in (1, 3)
 order by a.id

@@ -270,8 +270,12 @@ left join lateral (
 left join vop_checks checked on checked.debtor_id = d.id and checked.state = 'checked'
 where
     (%(ids)s::bigint[] is null or d.id = any(%(ids)s::bigint[]))
-    and (%(upload_id)s::bigint is null or (d.upload_id = %(upload_id)s and d.id > %(after)s))
-order by d.id
+    -- Said as a range: with an equality Postgres may walk along all debtors by id, past those of all other uploads.
+    and (
+        %(upload_id)s::bigint is null
+        or ((d.upload_id, d.id) > (%(upload_id)s, %(after)s) and (d.upload_id, d.id) < (%(upload_id)s + 1, 0))
+    )
+order by d.upload_id, d.id
 limit %(limit)s;
 
 -- elsewhere --

@@ -204,16 +204,80 @@ where b.id = %(id)s;
 select
     id, iban_masked, name, email, action, scope, reason_code, note, source, added_by, webhook_event_id, attempt_id,
     created_at, expires_at, lifted_at, lifted_by, lifted_because, encode(iban_fingerprint, 'hex'), forgives
-from blacklist
-where
-    (%(before)s::bigint is null or id < %(before)s)
-    and (%(live)s::boolean is null or %(live)s = (lifted_at is null and (expires_at is null or expires_at > %(now)s)))
-    and (%(action)s::text is null or action = %(action)s)
-    and (%(source)s::text is null or source = %(source)s)
-    and (%(reason_code)s::text is null or reason_code = %(reason_code)s)
-    and (%(fingerprint)s::bytea is null or iban_fingerprint = %(fingerprint)s)
-    and (%(name_key)s::text is null or name_key = %(name_key)s)
-    and (%(email)s::text is null or email = %(email)s)
+from (
+    -- Few words, so each combination is looked up by itself, in the order of its index: no filter reads what another one throws
+    -- away. Said as ranges: with equalities Postgres may walk along all entries by id. Whether an entry that ends is over
+    -- depends on the time, so those that are still to be looked at are the ones that end.
+    select found.*
+    from unnest(
+        case when %(action)s::text is null then '{hold,block}' else array[%(action)s::text] end
+    ) as actions (action)
+    cross join unnest(
+        case when %(source)s::text is null then '{chargeback,manual,import}' else array[%(source)s::text] end
+    ) as sources (source)
+    cross join unnest(
+        case
+            when %(live)s::boolean is null then '{lifted,ends,stays}'::text[]
+            when %(live)s::boolean then '{ends,stays}' else '{lifted,ends}'
+        end
+    ) as ways (way)
+    cross join lateral (
+        (
+            select *
+            from blacklist b
+            where
+                %(reason_code)s::text is null
+                and (b.action, b.source, (case when b.lifted_at is not null then 'lifted' when b.expires_at is not null then 'ends' else 'stays' end), b.id)
+                    > (actions.action, sources.source, ways.way, 0)
+                and (b.action, b.source, (case when b.lifted_at is not null then 'lifted' when b.expires_at is not null then 'ends' else 'stays' end), b.id)
+                    < (actions.action, sources.source, ways.way, coalesce(%(before)s::bigint, 9223372036854775807))
+                and (
+                    %(live)s::boolean is null or ways.way <> 'ends'
+                    or %(live)s = (b.expires_at > %(now)s)
+                )
+            order by
+                b.action desc, b.source desc,
+                (case when b.lifted_at is not null then 'lifted' when b.expires_at is not null then 'ends' else 'stays' end) desc, b.id desc
+            limit %(limit)s
+        )
+        union all
+        (
+            select *
+            from blacklist b
+            where
+                %(reason_code)s::text is not null
+                and (b.reason_code, b.action, b.source, (case when b.lifted_at is not null then 'lifted' when b.expires_at is not null then 'ends' else 'stays' end), b.id)
+                    > (%(reason_code)s, actions.action, sources.source, ways.way, 0)
+                and (b.reason_code, b.action, b.source, (case when b.lifted_at is not null then 'lifted' when b.expires_at is not null then 'ends' else 'stays' end), b.id)
+                    < (%(reason_code)s, actions.action, sources.source, ways.way, coalesce(%(before)s::bigint, 9223372036854775807))
+                and (
+                    %(live)s::boolean is null or ways.way <> 'ends'
+                    or %(live)s = (b.expires_at > %(now)s)
+                )
+            order by
+                b.reason_code desc, b.action desc, b.source desc,
+                (case when b.lifted_at is not null then 'lifted' when b.expires_at is not null then 'ends' else 'stays' end) desc, b.id desc
+            limit %(limit)s
+        )
+    ) found
+    where %(fingerprint)s::bytea is null and %(name_key)s::text is null and %(email)s::text is null
+    union all
+    select b.*
+    from blacklist b
+    where
+        (%(fingerprint)s::bytea is not null or %(name_key)s::text is not null or %(email)s::text is not null)
+        and (%(fingerprint)s::bytea is null or b.iban_fingerprint = %(fingerprint)s)
+        and (%(name_key)s::text is null or b.name_key = %(name_key)s)
+        and (%(email)s::text is null or b.email = %(email)s)
+        and (%(before)s::bigint is null or b.id < %(before)s)
+        and (
+            %(live)s::boolean is null
+            or %(live)s = (b.lifted_at is null and (b.expires_at is null or b.expires_at > %(now)s))
+        )
+        and (%(action)s::text is null or b.action = %(action)s)
+        and (%(source)s::text is null or b.source = %(source)s)
+        and (%(reason_code)s::text is null or b.reason_code = %(reason_code)s)
+) entries
 order by id desc
 limit %(limit)s;
 

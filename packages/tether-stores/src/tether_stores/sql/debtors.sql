@@ -311,9 +311,56 @@ where
     (%(before)s::bigint is null or id < %(before)s)
     and (%(upload_id)s::bigint is null or upload_id = %(upload_id)s)
     and (%(verdict)s::text is null or verdict = %(verdict)s)
-    and (%(name)s::text is null or to_tsvector('simple', name) @@ to_tsquery('simple', %(name)s))
     and (%(reference)s::text is null or reference = %(reference)s)
     and (%(iban_tail)s::text is null or right(iban, 4) = %(iban_tail)s)
+order by id desc
+limit %(limit)s;
+
+-- listed_by_words --
+-- One page for people, newest first, of debtors whose names have words that begin like these. The columns and filters of `listed`.
+-- Frequent words are found among the newest debtors; only where those do not fill the page, the index of words is read, whose
+-- rows come in no order. Written with "id + 0", which keeps Postgres from walking along all debtors by id for a rare name.
+with newest as materialized (
+    select d.*
+    from (
+        select *
+        from debtors
+        where
+            (%(before)s::bigint is null or id < %(before)s)
+            and (%(upload_id)s::bigint is null or upload_id = %(upload_id)s)
+        order by id desc
+        limit %(examined_max)s
+    ) d
+    where
+        to_tsvector('simple', d.name) @@ to_tsquery('simple', %(name)s)
+        and (%(verdict)s::text is null or d.verdict = %(verdict)s)
+        and (%(reference)s::text is null or d.reference = %(reference)s)
+        and (%(iban_tail)s::text is null or right(d.iban, 4) = %(iban_tail)s)
+    order by d.id desc
+    limit %(limit)s
+),
+found as (
+    select * from newest where (select count(*) from newest) >= %(limit)s
+    union all
+    select *
+    from (
+        select *
+        from debtors
+        where
+            (select count(*) from newest) < %(limit)s
+            and to_tsvector('simple', name) @@ to_tsquery('simple', %(name)s)
+            and (%(before)s::bigint is null or id < %(before)s)
+            and (%(upload_id)s::bigint is null or upload_id + 0 = %(upload_id)s)
+            and (%(verdict)s::text is null or verdict = %(verdict)s)
+            and (%(reference)s::text is null or reference = %(reference)s)
+            and (%(iban_tail)s::text is null or right(iban, 4) = %(iban_tail)s)
+        order by id + 0 desc
+        limit %(limit)s
+    ) rare
+)
+select id, upload_id, row_number, iban, name, amount_minor, currency, reference, verdict, cause, created_at,
+    reasons::text
+from found
 order by id desc
 limit %(limit)s;
 

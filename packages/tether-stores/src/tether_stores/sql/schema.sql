@@ -120,6 +120,10 @@ create index debtors_by_fingerprint on debtors (iban_fingerprint);
 create index debtors_by_upload on debtors (upload_id, id);
 create index debtors_left_out on debtors (upload_id, row_number) where verdict <> 'clear';
 create index debtors_by_verdict on debtors (verdict, id) where verdict <> 'clear';
+-- Debtors for people: by words of the name, by reference, by the last four characters of the IBAN.
+create index debtors_by_name on debtors using gin (to_tsvector('simple', name));
+create index debtors_by_reference on debtors (reference, id) where reference is not null;
+create index debtors_by_iban_tail on debtors ("right"(iban, 4), id);
 
 -- What a mandate is compared by: tether_core.mandates decides, this finds the rows to look at.
 create function mandate_key(mandate_id text) returns bigint
@@ -297,6 +301,8 @@ create table billing_attempts (
     followed_at timestamptz,
     retry_on date,
     retry_why text,
+    -- Whether the next try was made.
+    is_retried boolean not null default false,
     -- The gateway identities that its calls went to; the first answers "not found" since the latest call; why the latest
     -- inquiry did not resolve an unknown outcome. See tether_core.gateway_identity and tether_core.not_found.
     submitted_to text[],
@@ -330,8 +336,6 @@ create index billing_attempts_run_newest on billing_attempts (run_id, id);
 create index billing_attempts_by_reason on billing_attempts (reason_code, id) where reason_code is not null;
 create index billing_attempts_by_creation on billing_attempts (created_at, id);
 create index billing_attempts_by_account on billing_attempts (account, id);
-create index billing_attempts_charged_back on billing_attempts (reason_code, id)
-include (currency, amount_minor, account) where state = 'chargebacked';
 create index billing_attempts_to_send on billing_attempts (run_id, canary desc, send_at, id) where send_at is not null;
 create index billing_attempts_leased on billing_attempts (leased_until) where leased_until is not null;
 create index billing_attempts_first_ask on billing_attempts (payment_stage, updated_at)
@@ -344,6 +348,16 @@ create index billing_attempts_by_retry on billing_attempts (retry_on) where retr
 -- Debits whose last status inquiry has been made and settled nothing.
 create index billing_attempts_beyond_inquiries on billing_attempts (id)
     where asks >= 10 and dispute_stage = 0 and payment_stage in (10, 20, 30);
+
+-- Debits that may be submitted, are being submitted, or have an unknown outcome.
+create index billing_attempts_open on billing_attempts (run_id, canary)
+    where state in ('pending', 'unknown') and payment_stage <= 10 and dispute_stage = 0;
+create index billing_attempts_unknown on billing_attempts (unresolved_because, id) where payment_stage = 10;
+create index billing_attempts_paid_out_twice on billing_attempts (id)
+    where payment_stage in (70, 80) and dispute_stage in (1, 3);
+-- Debits that came back and are to be tried again, and the tries that were made.
+create index billing_attempts_to_retry on billing_attempts (retry_on) where retry_on is not null and not is_retried;
+create index billing_attempts_by_retried on billing_attempts (retry_of) where retry_of is not null;
 
 -- Attempts that another system made, with the stages at which they began here; tether_core.earlier.
 create table imported_attempts (
@@ -416,6 +430,7 @@ create table givebacks (
 create unique index givebacks_one_stands on givebacks (attempt_id)
     where state in ('pending', 'unknown', 'approved', 'refunded');
 create index givebacks_to_send on givebacks (send_at) where send_at is not null;
+create index givebacks_by_state on givebacks (state, id);
 create index givebacks_leased on givebacks (leased_until) where leased_until is not null;
 create index givebacks_to_ask on givebacks (coalesce(ask_at, updated_at)) where payment_stage in (10, 20, 30);
 
@@ -587,11 +602,17 @@ create unique index blacklist_name_once on blacklist (name_key, reason_code)
 where lifted_at is null and name_key is not null;
 create unique index blacklist_email_once on blacklist (email, reason_code)
 where lifted_at is null and email is not null;
-create index blacklist_lifted_iban on blacklist (iban_fingerprint, reason_code) where lifted_at is not null;
-create index blacklist_lifted_name on blacklist (name_key, reason_code)
-where lifted_at is not null and name_key is not null;
-create index blacklist_lifted_email on blacklist (email, reason_code)
-where lifted_at is not null and email is not null;
+-- All entries about something, active or not.
+create index blacklist_by_iban on blacklist (iban_fingerprint, reason_code) where iban_fingerprint is not null;
+create index blacklist_by_name on blacklist (name_key, reason_code) where name_key is not null;
+create index blacklist_by_email on blacklist (email, reason_code) where email is not null;
+-- Entries for people, by each combination of filters.
+create index blacklist_for_people on blacklist (
+    action, source, (case when lifted_at is not null then 'lifted' when expires_at is not null then 'ends' else 'stays' end), id
+);
+create index blacklist_for_people_by_reason on blacklist (
+    reason_code, action, source, (case when lifted_at is not null then 'lifted' when expires_at is not null then 'ends' else 'stays' end), id
+);
 
 -- Which disputes an entry is about: a dispute asks for an entry once, whoever reports it again.
 create table blacklist_disputes (
@@ -609,7 +630,7 @@ create index blacklist_disputes_by_entry on blacklist_disputes (blacklist_id);
 create table forgiven_disputes (
     attempt_id bigint not null references billing_attempts (id),
     dispute_stage smallint not null,
-    blacklist_id bigint references blacklist (id),
+    blacklist_id bigint not null references blacklist (id),
     forgiven_at timestamptz not null,
     forgiven_by text not null,
     because text not null,
@@ -832,8 +853,10 @@ create unique index reconciliation_differences_once on reconciliation_difference
     where resolved_at is null;
 create index reconciliation_differences_open on reconciliation_differences (id)
     where resolved_at is null and acknowledged_at is null;
-create index reconciliation_differences_by_other on reconciliation_differences (other_attempt_id)
-    where resolved_at is null and other_attempt_id is not null;
+create index reconciliation_differences_by_attempt on reconciliation_differences (attempt_id, id);
+create index reconciliation_differences_of_other on reconciliation_differences (other_attempt_id, id)
+    where other_attempt_id is not null;
+create index reconciliation_differences_by_kind on reconciliation_differences (kind, id);
 create index reconciliation_differences_by_run on reconciliation_differences (run_id)
     where resolved_at is null and acknowledged_at is null and run_id is not null;
 

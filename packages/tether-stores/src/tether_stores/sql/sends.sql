@@ -8,25 +8,31 @@
 
 -- add --
 -- Make n attempts of a run, unless the try exists. Arrays of length n. Returns debtor_id, amount_minor of those made.
-insert into billing_attempts (
-    account, debtor_id, transaction_id, amount_minor, currency, state, payment_stage, dispute_stage,
-    iban_fingerprint, iban_masked, created_at, updated_at,
-    run_id, due_item, try_number, retry_of, canary, send_at
+with added as (
+    insert into billing_attempts (
+        account, debtor_id, transaction_id, amount_minor, currency, state, payment_stage, dispute_stage,
+        iban_fingerprint, iban_masked, created_at, updated_at,
+        run_id, due_item, try_number, retry_of, canary, send_at
+    )
+    select
+        %(account)s, told.debtor_id, told.transaction_id, told.amount_minor, told.currency, 'pending', 0, 0,
+        told.iban_fingerprint, told.iban_masked, %(now)s, %(now)s,
+        %(run_id)s, %(due_item)s, told.try_number, told.retry_of, told.canary, %(now)s
+    from unnest(
+        %(debtor_ids)s::bigint[], %(transaction_ids)s::text[], %(amounts_minor)s::bigint[], %(currencies)s::text[],
+        %(fingerprints)s::bytea[], %(maskeds)s::text[], %(try_numbers)s::smallint[], %(retries_of)s::bigint[],
+        %(canaries)s::boolean[]
+    ) as told (
+        debtor_id, transaction_id, amount_minor, currency, iban_fingerprint, iban_masked, try_number, retry_of, canary
+    )
+    order by told.debtor_id, told.try_number
+    on conflict do nothing
+    returning debtor_id, amount_minor, retry_of
+),
+retried as (
+    update billing_attempts a set is_retried = true from added where a.id = added.retry_of
 )
-select
-    %(account)s, told.debtor_id, told.transaction_id, told.amount_minor, told.currency, 'pending', 0, 0,
-    told.iban_fingerprint, told.iban_masked, %(now)s, %(now)s,
-    %(run_id)s, %(due_item)s, told.try_number, told.retry_of, told.canary, %(now)s
-from unnest(
-    %(debtor_ids)s::bigint[], %(transaction_ids)s::text[], %(amounts_minor)s::bigint[], %(currencies)s::text[],
-    %(fingerprints)s::bytea[], %(maskeds)s::text[], %(try_numbers)s::smallint[], %(retries_of)s::bigint[],
-    %(canaries)s::boolean[]
-) as told (
-    debtor_id, transaction_id, amount_minor, currency, iban_fingerprint, iban_masked, try_number, retry_of, canary
-)
-order by told.debtor_id, told.try_number
-on conflict do nothing
-returning debtor_id, amount_minor;
+select debtor_id, amount_minor from added;
 
 -- ready --
 -- Lock up to %(limit)s debits of a run that may be sent now, canaries first; rows another worker holds are passed over.
@@ -128,13 +134,13 @@ select a.id, a.run_id, a.debtor_id, a.due_item, a.try_number + 1
 from billing_attempts a
 join billing_runs r on r.id = a.run_id
 where
-    a.retry_on <= %(today)s and a.dispute_stage in (1, 3) and r.state in ('running', 'paused', 'finished')
+    a.retry_on <= %(today)s and not a.is_retried and a.dispute_stage in (1, 3) and r.state in ('running', 'paused', 'finished')
     and a.payment_stage < 70
     and not exists (
         select from givebacks g
         where g.attempt_id = a.id and g.state in ('pending', 'unknown', 'approved', 'refunded')
     )
-    and not exists (select from billing_attempts later where later.retry_of = a.id)
+    and (select true from billing_attempts later where later.retry_of = a.id limit 1) is null
 order by a.id
 limit %(limit)s
 for update of a skip locked;

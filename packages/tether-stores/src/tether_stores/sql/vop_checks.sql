@@ -94,9 +94,12 @@ select
     v.debtor_id, v.state, v.provider, v.score, v.answered, v.result, v.iban_answer, v.bank_answer, v.debit_answer,
     v.country_answer, v.name_answer, v.bank_name, v.bic, v.requested_at, v.checked_at
 from debtors d
-join vop_checks v on v.debtor_id = d.id
-where d.upload_id = %(upload_id)s and v.debtor_id > %(after)s and (%(result)s::text is null or v.result = %(result)s)
-order by v.debtor_id
+cross join lateral (select * from vop_checks v where v.debtor_id = d.id offset 0) v
+where
+    -- Said as a range, so that the upload is walked along its own index and no further than the page needs.
+    (d.upload_id, d.id) > (%(upload_id)s, %(after)s) and (d.upload_id, d.id) < (%(upload_id)s + 1, 0)
+    and (%(result)s::text is null or v.result = %(result)s)
+order by d.upload_id, d.id
 limit %(limit)s;
 
 -- scores --

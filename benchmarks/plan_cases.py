@@ -1,0 +1,737 @@
+"""
+One case or more for every named query: with which parameters it is explained, and what it may read.
+
+A query is listed in `_PLAIN` where the values below, by the names of parameters, are enough; in `VARIANTS` where it takes others, or may
+read more than the usual; in `EXEMPT` with the reason where it has no plan or may read whole tables. A query in none of them fails
+the test.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+from tether_stores.queries import load
+
+from benchmarks.plan_check import Case
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["EXEMPT", "KNOWN", "QUERIES", "VARIANTS", "cases", "unlisted"]
+
+
+def _all_queries() -> dict[str, str]:
+    folder = resources.files("tether_stores").joinpath("sql")
+    files = sorted(
+        entry.name.removesuffix(".sql")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".sql") and entry.name != "schema.sql"
+    )
+    return {f"{file}.{name}": query for file in files for name, query in load(file).items()}
+
+
+QUERIES: Final[Mapping[str, str]] = _all_queries()
+
+_MANY: Final = 100
+_LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_SPREAD: Final = list(range(1, 101))
+_NO_FILTER: Final = dict.fromkeys(
+    (
+        "unique_id",
+        "transaction_id",
+        "debtor_id",
+        "run_id",
+        "upload_id",
+        "reason_code",
+        "state",
+        "account",
+        "before",
+        "before_at",
+        "amount_min_minor",
+        "amount_max_minor",
+        "created_from",
+        "created_to",
+        "updated_from",
+        "updated_to",
+    )
+)
+_WORDS: Final = {"examined_max": 10_000, "reads_max": 25_000, "buffers_max": 25_000}
+_STAGED: Final = ("debtors.guard", "debtors.stage", "plans.staged")
+
+
+def _md5(word: str) -> Any:
+    return hashlib.md5(word.encode(), usedforsecurity=False)
+
+
+def _ago(days: float) -> Any:
+    return lambda _rows: datetime.now(UTC) - timedelta(days=days)
+
+
+# Why a query is not explained.
+EXEMPT: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        ("transactions.begin", "transactions.read", "webhook_events.probe", "sends.take_stock"),
+        "no query: it has no plan",
+    ),
+    **dict.fromkeys(
+        ("debtors.stage", "debtors.stage_rows", "debtors.store", "problems.copy"),
+        "no query: it makes a temporary table or copies rows in",
+    ),
+    **dict.fromkeys(
+        (
+            "schema_migrations.create",
+            "schema_migrations.done",
+            "schema_migrations.mark",
+            "schema_migrations.drop_invalid",
+            "schema_migrations.try_lock",
+            "schema_migrations.set_timeouts",
+            "schema_migrations.set_timeouts_concurrently",
+            "schema_migrations.reset_timeouts",
+            "schema_migrations.invalid",
+        ),
+        "of migrations, which read no table of ours",
+    ),
+    **dict.fromkeys(
+        ("database_epochs.server", "database_epochs.server_closed"), "asks the server about itself"
+    ),
+    "fingerprint_key.restart_dry_runs": "once per rekeying, by command: it reads the uploads, which are few",
+    "fingerprint_key.finish": "once per rekeying, by command: it looks up the account of every blacklist entry",
+}
+
+# Queries that read more than they should, with what is to be done.
+KNOWN: Final[Mapping[str, str]] = dict.fromkeys(
+    (
+        "billing_attempts.states",
+        "billing_runs.progress",
+        "billing_runs.returns_of_upload",
+        "billing_runs.returns_of_account",
+        "excess_deliveries.tally",
+        "gateway_identities.open_calls",
+        "givebacks.tally",
+        "webhook_events.tally",
+    ),
+    "to be counted as rows are written",
+)
+
+# PLAIN BEGIN
+_PLAIN: Final = {
+    "billing_attempts": """
+        locked_by_ids move one states prolong asked lock_returned followable follow exposed planned_retries
+        paid_out_twice left_open
+    """,
+    "billing_run_counts": """
+        add begin share of_upload release
+    """,
+    "billing_runs": """
+        add hold_upload ordered one hold share hold_to_plan of_upload live unfinished sendable
+        cancelled_unsent to_plan progress canaries_open returns_of_upload returns_of_account open_attempts
+        elsewhere upload_state other_items
+    """,
+    "blacklist": """
+        add disputes_of link link_imported expire lifted_among lift widen remaining one standing names_any
+        names_among names_listed
+    """,
+    "clock": """
+        now
+    """,
+    "completeness": """
+        contradicted
+    """,
+    "database_epochs": """
+        newest tokens hold hold_alone pulse end_current to_review reviewed inquire_attempts_anew
+        inquire_orders_anew bounds made_again latest_tries lists_to_want lists_wanted current durability
+    """,
+    "debtors": """
+        guard leave_out forget_rehearsal one left_out
+    """,
+    "excess_deliveries": """
+        standing_for count take_unannounced tally of
+    """,
+    "fingerprint_key": """
+        recorded share hold record replace is_unused samples open supersede begin debtors_after lock_attempts
+        rekey_debtors rekey_attempts entries_of merge_entry end_merged advance unmatched rekeyings
+    """,
+    "gateway_accounts": """
+        enable rows
+    """,
+    "gateway_identities": """
+        recent open_calls unresolved counts wake_debits wake_refunds
+    """,
+    "gateway_refunds": """
+        claim not_found defer of_attempt holding own_ids
+    """,
+    "givebacks": """
+        hold_debit of_attempt sendable lock_debits ready_ids lapsed_ids named locked numbers prolong asked
+        tally
+    """,
+    "holds": """
+        refunds_held accounts_held
+    """,
+    "mandates": """
+        in_file in_file_rehearsed elsewhere elsewhere_rehearsed
+    """,
+    "order_keys": """
+        lock find add prune
+    """,
+    "outbox": """
+        tip
+    """,
+    "problems": """
+        count of_rows of_row
+    """,
+    "pulls": """
+        claim advance finish put_off due of_days
+    """,
+    "reconciliation_differences": """
+        unresolved resolve open_lines counts of_run one hold acknowledge holding facts changed_at
+        refunds_named next_ids beyond_inquiries disputes_heard runs_over warn_run
+    """,
+    "run_voids": """
+        add working one of_run any_working take debits hold_debits judged advance progress listed
+    """,
+    "sends": """
+        lock_accounts locked lapsed unsent forget_heard due_again begin_day hold_day count_day lease_count
+    """,
+    "ticks": """
+        take prune
+    """,
+    "uploads": """
+        record same due_one take counted decide remember remembered layout_answers forget answer due one
+        first_at preview
+    """,
+    "vop_checks": """
+        claim checked put_off due scores
+    """,
+    "webhook_events": """
+        on_record conflicts_on_record reported_again guard unguard claim wake_matched wake_known due tally
+        oldest_due_s one replay claim_to_confirm prolong confirmed unconfirmed confirmable standing
+        record_pulled mark_listed word
+    """,
+    "withdrawals": """
+        hold runs forget_rows one
+    """,
+}
+# PLAIN END
+
+_BILLED: Final[dict[str, Any]] = {"upload_id": lambda rows: rows // 1_000}
+_ONCE_PER_UPLOAD: Final = (
+    "debtors.several",
+    "debtors.asked",
+    "debtors.several_rehearsed",
+    "debtors.asked_rehearsed",
+    "debtors.take",
+    "vop_checks.request",
+    "vop_checks.request_again",
+    "vop_checks.tally",
+    "withdrawals.submissions",
+    "withdrawals.forget_checks",
+)
+_ATTEMPT_LISTS: Final[dict[str, dict[str, dict[str, Any]]]] = {
+    "newest": {"all": {}, "nothing fits": {"amount_min_minor": 10**9}},
+    "by_unique_id": {"": {"unique_id": _md5("unique 500").hexdigest()}},
+    "by_transaction_id": {"": {"transaction_id": "none"}},
+    "by_debtor": {"": {"debtor_id": 5}},
+    "by_run": {
+        "the run under way": {"run_id": lambda rows: rows // 1_000},
+        "nothing fits": {"run_id": lambda rows: rows // 1_000, "reason_code": "none"},
+    },
+    "by_upload": {
+        "the upload that is billed": _BILLED,
+        "nothing fits": _BILLED | {"reason_code": "none"},
+    },
+    "by_reason_code": {
+        "frequent": {"reason_code": "AM04"},
+        "no such reason": {"reason_code": "none"},
+    },
+    "by_state": {
+        "frequent": {"state": "approved"},
+        "rare": {"state": "unknown"},
+        "no such state": {"state": "none"},
+        "further on": {"state": "voided", "before": lambda rows: rows // 2},
+    },
+    "by_account": {"": {"account": "default"}, "rare": {"account": "none"}},
+    "by_created": {
+        "a day": {"created_from": _ago(30), "created_to": _ago(29)},
+        "nothing fits": {"created_from": _ago(300), "state": "none"},
+    },
+}
+
+# By query, by the word for the variant: parameters that differ; "reads_max" and "buffers_max" where more may be read.
+VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
+    "blacklist.lock_disputed": {"entry": {"account": False}, "account": {"account": True}},
+    "blacklist.forgive": {"entry": {"account": False}, "account": {"account": True}},
+    "database_epochs.begin": {"": {"reason": "other system"}},
+    "database_epochs.unfinished_attempts": {
+        "": {"after": 0, "to": 10_000, "reads_max": 25_000},
+        "of the upload that is billed": {
+            "after": lambda rows: rows * 6 // 10,
+            "to": lambda rows: rows * 6 // 10 + 10_000,
+            "reads_max": 25_000,
+        },
+    },
+    "database_epochs.unfinished_orders": {"": {"after": 0, "to": 10_000, "reads_max": 25_000}},
+    "debtors.leave_out_rehearsed": {"": {"rows": _SPREAD}},
+    "debtors.rehearse": {"a chunk": {"setup": _STAGED, "rows": _SPREAD, "verdicts": ["clear"] * 100}},
+    "fingerprint_key.rekey_entries": {"": {"ids": [2 + 50 * n for n in range(100)]}},
+    "gateway_accounts.put": {"": {"name": "third"}},
+    "gateway_refunds.settle": {"": {"kind": "refund", "state": "approved"}},
+    "givebacks.add": {"": {"kind": "refund", "number": 7}},
+    "givebacks.write": {
+        "": {"sends": [1] * 100, "ids": [1 + 10 * n for n in range(1, 101)], "unique_ids": [None] * 100}
+    },
+    "reconciliation_differences.begin_position": {"": {"name": "other"}},
+    "reconciliation_differences.hold_position": {"": {"name": "outbox"}},
+    "reconciliation_differences.advance": {"": {"name": "outbox"}},
+    "sends.write": {"": {"sends": [1] * 100}},
+    **{
+        f"uploads.{name}": {"": {"lease": "worker", "id": 5, "state": "completed"}}
+        for name in ("hold", "planned", "recount", "screened", "end", "release")
+    },
+    "problems.warn": {"": {"rows": _SPREAD}},
+    "uploads.count_warnings": {"": {"lease": "worker", "id": 5}},
+    "uploads.advance": {"": {"lease": "worker", "id": 5, "position": "{}"}},
+    "webhook_events.record": {
+        "known": {"source": "webhook"},
+        "new": {
+            "source": "webhook",
+            "keys": [_md5(f"new {n}").digest() for n in range(100)],
+            "notification_ids": [f"new {n}" for n in range(100)],
+        },
+    },
+    "withdrawals.withdraw": {"": {"state": "withdrawn"}},
+    # Once per upload, when all its rows are read or when a person asks for it: as many rows are read as it has. (The upload
+    # here has a thousand.)
+    **{
+        query: {"of an upload": {"upload_id": 5, "reads_max": 50_000, "buffers_max": 25_000}}
+        for query in _ONCE_PER_UPLOAD
+    },
+    # Counts what is unfinished, by indexes that hold nothing else.
+    "webhook_events.unfinished": {"": {"reads_max": 10_000}},
+    # Days are asked for, and each is read; of a day, the fill has 1,250 of 500,000 listed events.
+    "completeness.lines": {"a week": {"reads_max": 15_000}},
+    "completeness.delays": {"a week": {"reads_max": 15_000}},
+    # Of the newest %(examined_max)s attempts that fit the leading filter, a page of those that fit all.
+    **{
+        f"attempt_lists.{name}": {
+            word: _NO_FILTER | filters | {"reads_max": 45_000, "buffers_max": 50_000}
+            for word, filters in variants.items()
+        }
+        for name, variants in _ATTEMPT_LISTS.items()
+    },
+    "billing_attempts.claim_to_ask": {
+        "in progress": {"payment_stages": [20]},
+        "unknown to the gateway": {"payment_stages": [30]},
+        "unknown": {"payment_stages": [10]},
+    },
+    "billing_attempts.askable": {
+        "in progress": {"payment_stages": [20]},
+        "nothing in progress is due": {"payment_stages": [20], "silent_since": _LONG_AGO, "now": _LONG_AGO},
+        "unknown": {"payment_stages": [10]},
+        "nothing unknown is due": {"payment_stages": [10], "silent_since": _LONG_AGO, "now": _LONG_AGO},
+    },
+    "billing_runs.change": {"": {"skipped": b"{}", "state": "finished", "finished_at": _LONG_AGO}},
+    "billing_runs.owing": {
+        "the first of an upload": {"ids": None, "after": 0},
+        "the next of an upload": {"ids": None, "after": lambda rows: rows * 8 // 10},
+        "debtors by id": {"upload_id": None},
+    },
+    "blacklist.listed": {
+        "all": {"reads_max": 4_000, "fingerprint": None},
+        "active": {"reads_max": 4_000, "fingerprint": None, "live": True},
+        "ended": {"reads_max": 4_000, "fingerprint": None, "live": False},
+        "action": {"reads_max": 4_000, "fingerprint": None, "action": "hold"},
+        "rare source": {"reads_max": 4_000, "fingerprint": None, "source": "import"},
+        "frequent source": {"reads_max": 4_000, "fingerprint": None, "source": "chargeback"},
+        "reason": {"reads_max": 4_000, "fingerprint": None, "reason_code": "AC04"},
+        "no such reason": {"reads_max": 4_000, "fingerprint": None, "reason_code": "none"},
+        "action and no such reason": {
+            "reads_max": 4_000,
+            "fingerprint": None,
+            "action": "block",
+            "reason_code": "none",
+        },
+        "account": {},
+        "name": {"reads_max": 4_000, "fingerprint": None, "name_key": "name 50"},
+        "email": {"reads_max": 4_000, "fingerprint": None, "email": "p1@example.org"},
+        "action, source and no such reason": {
+            "reads_max": 4_000,
+            "fingerprint": None,
+            "action": "hold",
+            "source": "manual",
+            "reason_code": "none",
+        },
+        "ended, of a source": {"reads_max": 4_000, "fingerprint": None, "live": False, "source": "import"},
+    },
+    "debtors.screen": {"a chunk": {"setup": _STAGED, "reads_max": 5_000}},
+    "debtors.kin": {"a chunk": {"setup": _STAGED, "reads_max": 8_000, "buffers_max": 25_000}},
+    "debtors.names_staged": {"a chunk": {"setup": _STAGED}},
+    "debtors.listed": {
+        "all": {},
+        "an upload": {"upload_id": 5},
+        "the largest upload, rare verdict": _BILLED | {"verdict": "identity_unclear"},
+        "frequent verdict": {"upload_id": None, "verdict": "clear"},
+        "verdict": {"upload_id": None, "verdict": "blacklisted"},
+        "no such verdict": {"upload_id": None, "verdict": "duplicate_in_file"},
+        "reference": {"upload_id": None, "reference": "INV-77"},
+        "no such reference": {"upload_id": None, "reference": "none"},
+        "reference in the largest upload": _BILLED | {"reference": "none"},
+        "iban tail": {"upload_id": None, "iban_tail": "1234"},
+        "no such iban tail": {"upload_id": None, "iban_tail": "none"},
+        "iban tail in the largest upload": _BILLED | {"iban_tail": "none"},
+    },
+    "debtors.listed_by_words": {
+        "frequent name": {"upload_id": None, "name": "'anna':*", **_WORDS},
+        "rare name": {"upload_id": None, "name": "'0a1b':*", **_WORDS},
+        "two frequent names that never meet": {"upload_id": None, "name": "'anna':* & 'anna2':*", **_WORDS},
+        "name in the largest upload": _BILLED | {"name": "'schmidt':*"} | _WORDS,
+        "rare name in the largest upload": _BILLED | {"name": "'0a1b2':*"} | _WORDS,
+        "with another filter": {"upload_id": None, "name": "'anna':*", "reference": "none", **_WORDS},
+    },
+    "debtors.listed_by_number": {
+        "by row": {"upload_id": 5},
+        "by amount": {"upload_id": 5, "sort": "amount", "descending": True},
+    },
+    "debtors.listed_by_name": {"": {"upload_id": 5}},
+    "givebacks.listed": {
+        "all": {},
+        "frequent state": {"state": "approved"},
+        "rare state": {"state": "unknown"},
+        "no such state": {"state": "voided"},
+    },
+    "gateway_refunds.report": {"": {"kinds": ["refund"] * 100}},
+    "givebacks.claim_to_ask": {"": {"payment_stages": [20]}, "unknown": {"payment_stages": [10]}},
+    "givebacks.askable": {
+        "": {"payment_stages": [20]},
+        "nothing is due": {"payment_stages": [20], "silent_since": _LONG_AGO, "now": _LONG_AGO},
+    },
+    "outbox.between": {
+        "all": {"after": lambda rows: rows - 200},
+        # `outbox.between` goes on from there: 10,000 events a statement.
+        "rare name": {"after": 0, "up_to": 10_000, "names": ["upload.completed"], "reads_max": 10_000},
+        "no such name": {
+            "after": lambda rows: rows // 2,
+            "up_to": lambda rows: rows // 2 + 10_000,
+            "names": ["none"],
+            "reads_max": 10_000,
+        },
+    },
+    "outbox.append": {"": {"names": ["x"] * 100}},
+    "problems.listed": {
+        "all": {},
+        "level": {"level": "error"},
+        "code": {"code": "iban_checksum"},
+        # As many problems of an upload are stored as tether_core.upload_problems allows.
+        "no such code": {"upload_id": 5, "code": "none", "after_row": 0},
+        "no such level": {"upload_id": 5, "level": "none", "after_row": 0},
+    },
+    "reconciliation_differences.listed": {
+        "all": {"attempt_id": None, "open_only": False},
+        "open": {"attempt_id": None, "open_only": True},
+        "kind": {"attempt_id": None, "kind": "state_differs"},
+        "no such kind": {"attempt_id": None, "kind": "none"},
+        "open of no such kind": {"attempt_id": None, "kind": "none", "open_only": True},
+        "attempt": {"attempt_id": 10},
+    },
+    "reconciliation_differences.open": {"": {"kinds": ["state_differs"] * 100}},
+    "sends.ready": {"all": {}, "canaries": {"canaries_only": True}},
+    "uploads.listed": {"all": {}, "state": {"state": "failed"}},
+    "vop_checks.listed": {
+        "all": {"after": 0},
+        "no such result": {"upload_id": 5, "after": 0, "result": "rejected"},
+    },
+    "webhook_events.listed": {
+        "all": {"notification_id": None},
+        "frequent state": {"notification_id": None, "state": "processed"},
+        "rare state": {"notification_id": None, "state": "parked"},
+        "waiting": {"notification_id": None, "state": "waiting"},
+        "confirming": {"notification_id": None, "state": "confirming"},
+        "contradicted": {"notification_id": None, "state": "contradicted"},
+        "payment": {},
+        "payment and state": {"state": "parked"},
+    },
+    "webhook_events.finish": {"": {"ids": list(range(100, 200)), "states": ["processed"] * 100}},
+    "webhook_events.record_conflicts": {"": {"conflicts_max": 1_000}},
+    "gateway_identities.record_configured": {
+        "": {"keys": ["0123456789abcdef"], "accounts": ["default"], "names": ["default"]}
+    },
+    "gateway_identities.record": {"": {"key": "0123456789abcdef", "name": "default"}},
+    "imported_attempts.add": {
+        "": {
+            "transaction_ids": [f"new-{n}" for n in range(100)],
+            "unique_ids": [f"new-{n}" for n in range(100)],
+        }
+    },
+    "imported_attempts.add_debtors": {"": {"names": ["x"] * 100}},
+    "blacklist.enter": {
+        "": {"name_keys": [None] * 100, "names": [None] * 100, "emails": [None] * 100, "source": "manual"}
+    },
+    "sends.add": {
+        "": {
+            "transaction_ids": [f"new-{n}" for n in range(100)],
+            "try_numbers": [9] * 100,
+            "account": "default",
+        }
+    },
+    "pulls.want": {
+        "": {
+            "lists": ["transactions"] * 100,
+            "days": [datetime(2020, 1, 1, tzinfo=UTC).date() + timedelta(n) for n in range(100)],
+        }
+    },
+    "uploads.referenced": {"": {"keys": [f"uploads/{n}" for n in range(100)]}},
+}
+
+_PARAMETER: Final = re.compile(r"%\((\w+)\)[sb](?:::([a-z]+(?:\[\])?))?")
+
+
+def unlisted() -> set[str]:
+    """Queries without a case, and cases without a query."""
+    plain = {f"{file}.{name}" for file, names in _PLAIN.items() for name in names.split()}
+    listed = [*plain, *VARIANTS, *EXEMPT]
+    return (set(listed) ^ QUERIES.keys()) | {name for name in listed if listed.count(name) > 1}
+
+
+def cases(*, rows: int, now: datetime) -> list[Case]:
+    """All cases, for a database that `plan_database.fill` has filled with that many rows."""
+    values = _values(rows, now)
+    found = list[Case]()
+    for file, names in _PLAIN.items():
+        found += [_case(f"{file}.{name}", "", {}, values) for name in names.split()]
+    for query, variants in VARIANTS.items():
+        found += [_case(query, word, _resolved(variant, rows), values) for word, variant in variants.items()]
+    return found
+
+
+def _resolved(variant: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    return {name: value(rows) if callable(value) else value for name, value in variant.items()}
+
+
+def _case(query: str, word: str, variant: Mapping[str, Any], values: Mapping[str, Any]) -> Case:
+    parameters = dict[str, object]()
+    setup = variant.get("setup", ())
+    for text in (QUERIES[query], *(QUERIES.get(name, "") for name in setup)):
+        for name, kind in _PARAMETER.findall(text):
+            if name in variant:
+                parameters[name] = variant[name]
+            elif name in values:
+                parameters.setdefault(name, values[name])
+            elif kind in values:
+                parameters.setdefault(name, values[kind])
+            elif name not in parameters:
+                raise KeyError(
+                    f"{query} has a parameter {name} that benchmarks/plan_cases.py has no value for"
+                )
+    bounds = {name: variant[name] for name in ("reads_max", "buffers_max") if name in variant}
+    return Case(f"{query} {word}".rstrip(), query, parameters, setup=setup, **bounds)
+
+
+def _values(rows: int, now: datetime) -> dict[str, Any]:
+    spread = [1 + i * (rows // _MANY) for i in range(_MANY)]
+    days = now.date()
+    last = rows // 1_000
+    return {
+        # By type, for arrays of what is written.
+        "text[]": ["x"] * _MANY,
+        "bigint[]": spread,
+        "smallint[]": [1] * _MANY,
+        "integer[]": spread,
+        "boolean[]": [False] * _MANY,
+        "timestamptz[]": [now] * _MANY,
+        "date[]": [days] * _MANY,
+        "jsonb[]": ["{}"] * _MANY,
+        "json": "{}",
+        # By name.
+        "now": now,
+        "limit": 100,
+        "examined_max": 20_000,
+        "since": now - timedelta(days=30),
+        "silent_since": now - timedelta(days=9),
+        "latest": now + timedelta(days=1),
+        "until": now + timedelta(minutes=1),
+        "leased_until": now + timedelta(minutes=1),
+        "lease": now,
+        "today": days,
+        "from_on": days - timedelta(days=7),
+        "to_on": days,
+        "from_at": now - timedelta(days=7),
+        "to_at": now,
+        "day_on": days - timedelta(days=1),
+        "tick_at": now,
+        "payment_stages": [60] * _MANY,
+        "asks_max": 10,
+        # The upload that is being billed, and its run.
+        "upload_id": last,
+        "run_id": last,
+        "id": rows // 2,
+        "ids": spread,
+        "attempt_id": rows // 2,
+        "attempt_ids": spread,
+        "debtor_ids": spread,
+        "webhook_event_ids": spread,
+        "other_attempt_ids": [None] * _MANY,
+        "refund_ids": [None] * _MANY,
+        "retries_of": [None] * _MANY,
+        "unique_id": _md5(f"unique {rows // 2}").hexdigest(),
+        "unique_ids": [_md5(f"unique {n}").hexdigest() for n in spread],
+        "notification_id": _md5(f"unique {rows // 2}").hexdigest(),
+        "notification_ids": [_md5(f"unique {n}").hexdigest() for n in spread],
+        "transaction_id": "fill-" + _md5(f"transaction {rows // 2}").hexdigest()[:20],
+        "transaction_ids": ["fill-" + _md5(f"transaction {n}").hexdigest()[:20] for n in spread],
+        "fingerprint": _md5(f"debtor {rows // 4}").digest(),
+        "fingerprints": [_md5(f"debtor {n // 2}").digest() for n in spread],
+        "befores": [_md5(f"debtor {n // 2}").digest() for n in spread],
+        "keys": [_md5(f"key {n}").digest() for n in spread],
+        "contents": [_md5(f"content {n}").digest() for n in spread],
+        "bodies": [b"x"] * _MANY,
+        "payloads": [b"x"] * _MANY,
+        "account": "default",
+        "accounts": ["default"] * _MANY,
+        "without": [],
+        "due_item": "once",
+        "before": None,
+        "after": rows // 2,
+        "to": rows,
+        "up_to": rows,
+        "after_id": None,
+        "after_number": None,
+        "after_name": None,
+        "after_row": rows // 4,
+        "after_ordinal": 0,
+        "state": None,
+        "states": ["approved"] * _MANY,
+        "dispute_stages": [0] * _MANY,
+        "currencies": ["EUR"] * _MANY,
+        "currency": "EUR",
+        "amount_minor": 100,
+        "send_ats": [None] * _MANY,
+        "next_ats": [None] * _MANY,
+        "leased_untils": [None] * _MANY,
+        "withhelds": [None] * _MANY,
+        "not_founds": [None] * _MANY,
+        "inquiries_began_ats": [None] * _MANY,
+        "expires_ats": [None] * _MANY,
+        "conflicts_with": spread,
+        "retry_ons": [None] * _MANY,
+        "retry_whys": ["reason"] * _MANY,
+        "kinds": ["payment"] * _MANY,
+        "kind": None,
+        "results": ["verified"] * _MANY,
+        "actions": ["block"] * _MANY,
+        "scopes": ["iban"] * _MANY,
+        "name": None,
+        "names": None,
+        "name_key": None,
+        "name_keys": [f"name {50 * n}" for n in range(_MANY)],
+        "email": None,
+        "emails": [f"p{50 * n + 1}@example.org" for n in range(_MANY)],
+        "reference": None,
+        "iban_tail": None,
+        "verdict": None,
+        "action": None,
+        "source": None,
+        "reason_code": None,
+        "live": None,
+        "level": None,
+        "code": None,
+        "result": None,
+        "open_only": False,
+        "sort": "row",
+        "descending": False,
+        "rules": ["blacklisted"] * _MANY,
+        "taken": ["blacklisted"],
+        "left_out": ["AM04"],
+        "canaries_only": False,
+        "dry_run": False,
+        "first": False,
+        "overrides": "[]",
+        "contradictions": 3,
+        "apart_s": 300,
+        "again_s": 60,
+        "older_than_s": 30,
+        "rows_max": 8,
+        "conflicts_max": 5,
+        "identity_checks_max": 200,
+        "amount_lines_max": 10,
+        "debtors_to": rows,
+        "configured": ["0123456789abcdef"],
+        "index": "outbox_pkey",
+        "row_number": rows // 4,
+        # What is only written.
+        **dict.fromkeys(
+            (
+                "by",
+                "because",
+                "created_by",
+                "added_by",
+                "lifted_by",
+                "forgiven_by",
+                "ordered_by",
+                "withdrawn_by",
+                "reason",
+            ),
+            "x",
+        ),
+        **dict.fromkeys(
+            (
+                "number",
+                "sends",
+                "count",
+                "planned_to",
+                "planned_count",
+                "planned_amount_minor",
+                "released_share",
+                "inquiries",
+            ),
+            1,
+        ),
+        **dict.fromkeys(
+            ("attempts_reviewed_to", "orders_reviewed_to", "submissions", "pulse", "position", "debtors"), 1
+        ),
+        **dict.fromkeys(
+            ("attempts", "entries", "into", "next_page", "next_terminal", "listed", "held", "unread"), 1
+        ),
+        **dict.fromkeys(("bytes_read", "size_bytes", "rows", "days_min"), 1),
+        # The counts of a chunk agree: uploads_rows_add_up.
+        "stored": 1,
+        **dict.fromkeys(("excluded", "refused", "skipped", "warnings", "warned"), 0),
+        **dict.fromkeys(("again", "enabled", "forced", "waits", "blameless", "override"), False),
+        **dict.fromkeys(
+            (
+                "warning",
+                "paused_because",
+                "paused_from",
+                "finished_at",
+                "failure_code",
+                "failure",
+                "reviewed_at",
+            ),
+            None,
+        ),
+        **dict.fromkeys(("billing_per_s", "reconciliation_per_s", "debit_max_minor"), None),
+        **dict.fromkeys(("day_count_max", "day_amount_max_minor", "due_at", "system_id", "timeline"), None),
+        **dict.fromkeys(
+            ("terms", "skipped_counts", "body", "sealed", "check_value", "check_before", "check_after"), b"{}"
+        ),
+        **dict.fromkeys(("request", "layout", "sha256", "content_key"), b"x"),
+        **dict.fromkeys(
+            ("token", "installation", "started_at", "usage", "wait", "holder", "location", "duty"), "1"
+        ),
+        **dict.fromkeys(
+            ("object_key", "filename", "provider", "content_type", "api_url", "subject_word"), "x"
+        ),
+        "forgives": "entry",
+        "key": "key-1",
+        "status": 201,
+        "list": "transactions",
+        "listed_on": days,
+        "screened_at": now,
+        "if_unused": True,
+        "freeze_ms": 1_000,
+        "inquire_at": now,
+        "subject": "collected_before",
+        "answer": "take",
+    }
