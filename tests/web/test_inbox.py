@@ -14,6 +14,7 @@ import psycopg
 import pytest
 import redis as plain
 from tether_core.errors import StoreUnreachable
+from tether_core.lookaside import Traffic
 from tether_stores import redis
 from tether_stores.postgres import open_pool
 from tether_stores.queue import open_doorbell
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
     from tether_sandbox.services import Services
 
+CALM = Traffic()
+# Repeats were frequent until now, so Redis is asked first.
+BUSY = Traffic(repeats=1.0, asks=True)
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
@@ -51,6 +55,7 @@ async def _opened(
     deadline_s: float = 5,
     waiting_max: int = 100,
     epoch: Callable[[], str | None] = lambda: "e1",
+    traffic: Traffic = CALM,
 ) -> AsyncIterator[Inbox]:
     """An inbox as the application opens it."""
     async with (
@@ -66,6 +71,7 @@ async def _opened(
             epoch=epoch,
             deadline_s=deadline_s,
             waiting_max=waiting_max,
+            traffic=traffic,
         )
         try:
             yield made
@@ -114,24 +120,68 @@ def _is_blocked(url: str) -> bool:
     return bool(row and row[0])
 
 
-async def test_what_redis_remembers_is_answered_without_the_database(
-    database_url: str, redis_url: str, eventually: Callable[..., Any], server: plain.Redis
+async def test_what_this_process_committed_lately_is_answered_without_any_store(
+    database_url: str, redis_url: str, server: plain.Redis
 ) -> None:
-    """The gateway repeats ten times; a repeat shall cost one look and no place in a commit."""
+    """The gateway repeats ten times, mostly to the same node; a repeat shall cost neither a look nor a place in a commit."""
     async with _opened(database_url, redis_url) as inbox:
-        await inbox.deliver(_row("a"))
-        await eventually(lambda: SEEN + _row("a").key in _keys(server), what="the mark")
+        assert await inbox.deliver(_row("a")) == "recorded"
+        server.flushdb()
         with psycopg.connect(database_url) as busy:
             busy.execute("lock table webhook_events in share mode")
             assert await inbox.deliver(_row("a")) == "repeated"
 
 
+async def test_what_another_node_committed_is_answered_by_redis_while_postgres_hangs(
+    database_url: str, redis_url: str, eventually: Callable[..., Any], server: plain.Redis
+) -> None:
+    """While no commit ends, a repeat of what is committed must not wait for one and be answered 503."""
+    async with (
+        _opened(database_url, redis_url) as other,
+        _opened(database_url, redis_url, deadline_s=30) as inbox,
+    ):
+        await other.deliver(_row("a"))
+        await eventually(lambda: SEEN + _row("a").key in _keys(server), what="the mark")
+        with psycopg.connect(database_url) as busy:
+            busy.execute("lock table webhook_events in share mode")
+            hanging = asyncio.create_task(inbox.deliver(_row("b")))
+
+            async def answered() -> bool:
+                async with asyncio.timeout(0.3):
+                    return await inbox.deliver(_row("a")) == "repeated"
+
+            await eventually(answered, what="Redis to be asked", despite=(TimeoutError,))
+            busy.rollback()
+        assert await hanging == "recorded"
+
+
+async def test_while_repeats_are_frequent_redis_is_asked_first(
+    database_url: str, redis_url: str, eventually: Callable[..., Any], server: plain.Redis
+) -> None:
+    """A storm of repeats that all reach Postgres would make new notifications wait behind them."""
+    rows = [_row(f"r{n}") for n in range(1200)]
+    async with (
+        _opened(database_url, redis_url, waiting_max=10_000) as other,
+        _opened(database_url, redis_url, waiting_max=10_000) as inbox,
+    ):
+        await asyncio.gather(*map(other.deliver, rows))
+        await eventually(
+            lambda: len([key for key in _keys(server) if key.startswith(SEEN)]) == 1200, what="the marks"
+        )
+        assert set(await asyncio.gather(*map(inbox.deliver, rows[:1000]))) == {"repeated"}
+        with psycopg.connect(database_url) as busy:
+            busy.execute("lock table webhook_events in share mode")
+            # These are known to Redis alone, and no commit hangs yet that would say that Postgres is slow.
+            assert set(await asyncio.gather(*map(inbox.deliver, rows[1000:]))) == {"repeated"}
+
+
+@pytest.mark.parametrize("traffic", [CALM, BUSY], ids=["not asked first", "asked first"])
 async def test_a_mark_of_another_epoch_counts_for_nothing(
-    database_url: str, redis_url: str, server: plain.Redis, eventually: Callable[..., Any]
+    traffic: Traffic, database_url: str, redis_url: str, server: plain.Redis, eventually: Callable[..., Any]
 ) -> None:
     """After a restore the rows are gone and the marks are not: the gateway's repeat would be answered and kept nowhere."""
     epoch: str | None = "e1"
-    async with _opened(database_url, redis_url, epoch=lambda: epoch) as inbox:
+    async with _opened(database_url, redis_url, traffic=traffic, epoch=lambda: epoch) as inbox:
         await inbox.deliver(_row("a"))
         await eventually(lambda: SEEN + _row("a").key in _keys(server), what="the mark")
         with psycopg.connect(database_url) as conn:
@@ -157,11 +207,12 @@ async def test_no_mark_is_written_without_a_confirmed_epoch(
         assert SEEN + _row("a").key not in _keys(server)
 
 
+@pytest.mark.parametrize("traffic", [CALM, BUSY], ids=["not asked first", "asked first"])
 async def test_redis_may_forget_everything_at_any_moment(
-    database_url: str, redis_url: str, server: plain.Redis
+    traffic: Traffic, database_url: str, redis_url: str, server: plain.Redis
 ) -> None:
     """A flushed Redis costs a look at the database, and neither an event nor a second booking."""
-    async with _opened(database_url, redis_url) as inbox:
+    async with _opened(database_url, redis_url, traffic=traffic) as inbox:
         assert await inbox.deliver(_row("a")) == "recorded"
         server.flushdb()
         assert await inbox.deliver(_row("a")) == "repeated"
@@ -171,11 +222,12 @@ async def test_redis_may_forget_everything_at_any_moment(
     assert _states(database_url) == [("a", "waiting"), ("a", "conflicting")]
 
 
+@pytest.mark.parametrize("traffic", [CALM, BUSY], ids=["not asked first", "asked first"])
 async def test_a_mark_vouches_for_its_content_alone(
-    database_url: str, redis_url: str, server: plain.Redis, eventually: Callable[..., Any]
+    traffic: Traffic, database_url: str, redis_url: str, server: plain.Redis, eventually: Callable[..., Any]
 ) -> None:
     """Other content under a marked key is for a person to see. A look-aside by key alone would hide it."""
-    async with _opened(database_url, redis_url) as inbox:
+    async with _opened(database_url, redis_url, traffic=traffic) as inbox:
         await inbox.deliver(_row("a"))
         await eventually(lambda: SEEN + _row("a").key in _keys(server), what="the mark")
         assert await inbox.deliver(_row("a", content="x")) == "conflicting"
@@ -185,7 +237,9 @@ async def test_a_mark_vouches_for_its_content_alone(
     assert len(_states(database_url)) == 3
 
 
+@pytest.mark.parametrize("traffic", [CALM, BUSY], ids=["not asked first", "asked first"])
 async def test_without_redis_everything_is_recorded_and_quickly(
+    traffic: Traffic,
     database_url: str,
     redis_url: str,
     services: Services,
@@ -198,11 +252,11 @@ async def test_without_redis_everything_is_recorded_and_quickly(
     Then it is left alone for a while.
     """
     if services.redis is None:
-        async with _opened(database_url, "redis://127.0.0.1:1") as inbox:
+        async with _opened(database_url, "redis://127.0.0.1:1", traffic=traffic) as inbox:
             assert await inbox.deliver(_row("a")) == "recorded"
         return
     monkeypatch.setattr(module, "_REDIS_PAUSE_S", 1.0)
-    async with _opened(database_url, redis_url) as inbox:
+    async with _opened(database_url, redis_url, traffic=traffic) as inbox:
         with services.redis.paused():
             began = monotonic()
             assert await inbox.deliver(_row("first")) == "recorded"
@@ -294,7 +348,7 @@ async def test_a_redis_that_hangs_is_waited_for_once_and_not_by_all_in_turn(data
     # Sixteen batches; waiting in turn, they would take four seconds.
     rows = [_row(f"r{n}") for n in range(16 * 256)]
     async with _opened(
-        database_url, f"redis://127.0.0.1:{port}", deadline_s=3.5, waiting_max=10_000
+        database_url, f"redis://127.0.0.1:{port}", deadline_s=3.5, waiting_max=10_000, traffic=BUSY
     ) as inbox:
         answers = await asyncio.gather(*map(inbox.deliver, rows), return_exceptions=True)
     hanging.close()

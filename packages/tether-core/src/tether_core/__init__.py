@@ -22,7 +22,7 @@ In the order in which data meets them:
 | `sending`, `emp.requests`, `emp.answers` | sent once, in the gateway's XML, and what it answers | `Debit`, `GatewayAnswer`, `Chargeback` |
 | `gateway_identity`, `not_found`, `clock_steps` | where a call went, when "not found" is believed, which clock was set | in the modules |
 | `emp.signature`, `emp.notification`, `emp.codes` | is a notification genuine, what does it say | `Credential`, `Notification` |
-| `idempotency`, `inbox` | is it new; the life of what was received | `Identity`, `Delivery`, `InboxState` |
+| `idempotency`, `inbox`, `lookaside` | is it new; the life of what was received; whether Redis is asked first | `Identity`, `Delivery`, `InboxState` |
 | `excess` | how much is kept of one payment, and what becomes of the rest | in the module |
 | `confirmation` | which reported statuses the gateway must confirm first, and how long it is inquired | in the module |
 | `billing`, `blacklist` | what it does to the payment and to the account | `Attempt`, `AttemptState`, `Confirmation` |

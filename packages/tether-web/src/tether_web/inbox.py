@@ -2,19 +2,24 @@
 The way of a verified notification into the inbox, for all requests of one process together.
 
 ```text
-deliver ──► Redis: seen this key with this content within a day? ── yes ──► "repeated"
-               │ no, or Redis is away
-               ▼
-            group commit: one insert for all that wait ──► committed
+deliver ──► committed by this process lately? ── yes ──► "repeated"
+               │ no
+               ├── repeats are frequent, or Postgres is slow ──► Redis: seen within a day? ── yes ──► "repeated"
+               ▼                                                      │ no, or Redis is away
+            group commit: one insert for all that wait ◄──────────────┘
+               │ committed
                │                                              │ after the answer, best effort
                ▼                                              ▼
             "recorded" | "repeated" | "conflicting" | "counted"    mark in Redis, ring the worker
 ```
 
+Whether Redis is asked is decided by `tether_core.lookaside` from what this process measures.
+
 Redis may be wrong in one way only, by forgetting: a mark is written after its row is committed, never before.
 So it can be flushed or stopped at any moment and the answers stay right, only slower. A database may forget, too, when it is
 restored: a mark counts only under the database epoch in which it was written, and only while a probe of the last second has
-confirmed that epoch (`tether_stores.database_epoch`). Otherwise the row is inserted, which is always right.
+confirmed that epoch (`tether_stores.database_epoch`). The keys that this process remembers by itself count under the same rule.
+Otherwise the row is inserted, which is always right.
 """
 
 import asyncio
@@ -24,9 +29,11 @@ from contextvars import Context
 from datetime import datetime
 from typing import Final
 
+from tether_core import lookaside
 from tether_core.errors import StoreUnreachable
 from tether_core.idempotency import Delivery
 from tether_core.jobs import WEBHOOKS
+from tether_core.lookaside import Policy, Traffic
 from tether_stores import redis, webhook_events
 from tether_stores.postgres import ConnectionLost, Pool, connection
 from tether_stores.queue import Doorbell, ring
@@ -35,7 +42,7 @@ from tether_stores.telemetry import logger
 from tether_stores.webhook_events import Recording
 
 from tether_web.group_commit import Deadlines, Group
-from tether_web.metrics import BATCH_ROWS, RINGS
+from tether_web.metrics import BATCH_ROWS, LOOKASIDE, REPEATS, RINGS
 
 __all__ = ["Inbox"]
 
@@ -46,6 +53,11 @@ _REDIS_PAUSE_S: Final = 3.0
 # Rings closer together than this would have the worker book a few rows at a time, at the price of many.
 _RING_PAUSE_S: Final = 0.1
 _MARKS_MAX: Final = 10_000
+# Keys that this process remembers, of some 200 bytes each.
+_KNOWN_MAX: Final = 20_000
+_POLICY: Final = Policy()
+_CALM: Final = Traffic()
+_REPEATS: Final = {by: REPEATS.labels(by) for by in ("process", "redis", "postgres")}
 
 _log = logger("inbox")
 
@@ -63,6 +75,7 @@ class Inbox:
         epoch: Callable[[], str | None],
         deadline_s: float,
         waiting_max: int,
+        traffic: Traffic = _CALM,
     ) -> None:
         """
         Prepare; nothing runs until the first delivery.
@@ -75,6 +88,7 @@ class Inbox:
             epoch: Gives the token of the confirmed database epoch; `None` while none is confirmed, and no mark counts.
             deadline_s: How long a delivery may take before `StoreUnreachable`, in seconds.
             waiting_max: Deliveries at most that may wait in this process.
+            traffic: What is assumed of repeats and commits until they are measured.
         """
         self._pool = pool
         self._cache = cache
@@ -104,6 +118,11 @@ class Inbox:
             deadlines=deadlines,
         )
         self._redis_away_until = 0.0
+        # Key -> content, of what this process committed under the epoch beside it; the oldest are forgotten first.
+        self._known: dict[bytes, bytes] = {}
+        self._known_epoch: str | None = None
+        self._traffic = traffic
+        self._commit_began_s: float | None = None
         self._marks: list[tuple[str, bytes, bytes]] = []
         self._rings_due = False
         self._lane = 0
@@ -124,8 +143,14 @@ class Inbox:
                 repeat will then find it.
             Overloaded: when too many wait.
         """
-        no_look = self._redis_is_left_alone() or self._epoch() is None
-        return await (self._commits if no_look else self._looks).do(row)
+        epoch = self._epoch()
+        if epoch is None:
+            return await self._commits.do(row)
+        if epoch == self._known_epoch and self._known.get(row.key) == row.content:
+            _REPEATS["process"].inc()
+            return "repeated"
+        looks = self._asks_redis() and not self._redis_is_left_alone()
+        return await (self._looks if looks else self._commits).do(row)
 
     async def close(self) -> None:
         """Finish what is in flight; called once no request can come any more, so nobody waits for what hangs."""
@@ -145,13 +170,19 @@ class Inbox:
         except StoreUnreachable as problem:
             self._leave_redis_alone(problem)
             return [None] * len(rows)
-        return [
+        found: list[Delivery | None] = [
             "repeated" if content == row.content else None for row, content in zip(rows, seen, strict=True)
         ]
+        repeats = len(found) - found.count(None)
+        if repeats:  # the others are counted by their commit
+            _REPEATS["redis"].inc(repeats)
+            self._observe(deliveries=repeats, repeats=repeats, commit_s=None)
+        return found
 
     async def _commit(self, rows: Sequence[Recording]) -> Sequence[Delivery]:
         # Taken before the commit: should the database go back in between, the mark is one of the lost history.
         epoch = self._epoch()
+        began_s = self._commit_began_s = asyncio.get_running_loop().time()
         try:
             outcomes = await self._record(rows)
         except ConnectionLost:
@@ -159,14 +190,44 @@ class Inbox:
             # not known and does not matter: recording them again finds them.
             outcomes = await self._record(rows)
             self._rings_due = True  # rows that landed at first are repeats now, and nobody has rung for them
+        finally:
+            self._commit_began_s = None
+            took_s = asyncio.get_running_loop().time() - began_s
+        repeats = outcomes.count("repeated")
+        if repeats:
+            _REPEATS["postgres"].inc(repeats)
+        self._observe(deliveries=len(rows), repeats=repeats, commit_s=took_s)
         for row, outcome in zip(rows, outcomes, strict=True):
             if outcome == "recorded":
                 self._rings_due = True
-            if epoch is not None and outcome in {"recorded", "repeated"} and len(self._marks) < _MARKS_MAX:
-                self._marks.append((epoch, row.key, row.content))
+            if epoch is not None and outcome in {"recorded", "repeated"}:
+                self._remember(epoch, row)
+                if len(self._marks) < _MARKS_MAX:
+                    self._marks.append((epoch, row.key, row.content))
         if self._after is None:
             self._after = asyncio.create_task(self._afterwards(), context=Context())
         return outcomes
+
+    def _remember(self, epoch: str, row: Recording) -> None:
+        if epoch != self._known_epoch:  # what was committed under another epoch may be gone
+            self._known.clear()
+            self._known_epoch = epoch
+        self._known[row.key] = row.content
+        if len(self._known) > _KNOWN_MAX:
+            del self._known[next(iter(self._known))]
+
+    def _observe(self, *, deliveries: int, repeats: int, commit_s: float | None) -> None:
+        self._traffic = lookaside.observed(
+            self._traffic, deliveries=deliveries, repeats=repeats, commit_s=commit_s, policy=_POLICY
+        )
+        LOOKASIDE.set(self._traffic.asks)
+
+    def _asks_redis(self) -> bool:
+        # A commit that hangs has not ended and is not measured yet.
+        began_s = self._commit_began_s
+        return self._traffic.asks or (
+            began_s is not None and asyncio.get_running_loop().time() - began_s >= _POLICY.commit_on_s
+        )
 
     async def _record(self, rows: Sequence[Recording]) -> list[Delivery]:
         # Autocommit: the insert is one statement, committed by itself. A BEGIN and a COMMIT around it would be two

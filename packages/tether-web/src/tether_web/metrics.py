@@ -30,8 +30,10 @@ __all__ = [
     "EXCESS_DELIVERIES",
     "INBOX_ROWS",
     "LOG_LINES_DROPPED",
+    "LOOKASIDE",
     "NOTIFICATIONS",
     "OLDEST_WAITING",
+    "REPEATS",
     "REQUEST_SECONDS",
     "RINGS",
     "SUBMISSIONS_UNKNOWN",
@@ -46,6 +48,16 @@ NOTIFICATIONS: Final = Counter(
 )
 BATCH_ROWS: Final = Histogram(
     "tether_group_rows", "Requests joined in one call.", ["call"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+)
+LOOKASIDE: Final = Gauge(
+    "tether_lookaside_asks_redis",
+    "Processes that ask Redis for known notifications before Postgres, because repeats are frequent or Postgres is slow.",
+    multiprocess_mode="livesum",
+)
+REPEATS: Final = Counter(
+    "tether_webhook_repeats",
+    "Repeats of notifications, by what recognised them: process, redis or postgres.",
+    ["by"],
 )
 RINGS: Final = Counter("tether_rings", "Doorbell rings, by whether they went through.", ["outcome"])
 # Its count is that of the requests: a counter beside it would say the same again, on the way of every notification.
