@@ -15,6 +15,7 @@ from tether_core.errors import GatewaySilent
 from tether_core.limits import Permit
 from tether_core.overrides import Override
 from tether_core.sending import Rules
+from tether_core.sepa_text import Characters
 from tether_sandbox.gateway import Faults, Setup, Simulator, running, scripted_iban
 from tether_sandbox.services.server import free_port
 from tether_sandbox.uploads import Owed, seed_upload
@@ -837,6 +838,49 @@ async def test_an_account_of_a_row_sends_within_its_limits_of_a_day(
     sent = await attempts(conn, run_id)
     assert [one.sends for one in sent] == [1] * 6 + [0]
     assert sent[6].withheld == "too_large"
+
+
+@pytest.mark.parametrize(
+    ("characters", "environment_has", "names"),
+    [
+        (None, "latin", ("J\u00fcrgen", "Gro\u00df home")),
+        (None, "sepa", ("Juergen", "Gross home")),
+        ("sepa", "latin", ("Juergen", "Gross home")),
+    ],
+)
+async def test_names_are_written_in_the_characters_of_the_account(
+    pool: Pool,
+    environment: dict[str, str],
+    simulator: Simulator,
+    clock: Clock,
+    conn: Connection,
+    make: Make,
+    characters: Characters | None,
+    environment_has: str,
+    names: tuple[str, str],
+) -> None:
+    """A bank that drops letters returns the debit; and what the row warned of must not be sent after all."""
+    key = new_key()
+    second = GatewayAccount(
+        name="second",
+        api_url=simulator.url,
+        login=SETUP.login,
+        passwords=SETUP.passwords,
+        terminal_tokens=SETUP.terminals,
+        characters=characters,
+    )
+    await put(conn, second, keys=[key], now=clock.now)
+    run_id = await make(*owed(1), account="second")
+    await conn.execute("update debtors set name = 'J\u00fcrgen Gro\u00df @home \U0001f600'")
+    more = {"TETHER_SECRETS_KEY": key, "EMP_CHARACTERS": environment_has}
+    async with _opened(pool, environment, simulator, clock, **more) as has:
+        account = (await has.gateways.accounts())["second"]
+        opened = await has.gateways.get("second")
+        assert opened is not None
+        claims, _ = await claim(
+            has, run_id, account=account, identity=opened.identity, permit=PERMIT, limit=5
+        )
+    assert [(one.debit.first_name, one.debit.last_name) for one in claims] == [names]
 
 
 # --- brake, canaries, end --------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from tether_core.emp.signature import Credential
 from tether_core.errors import InvalidRequest
 from tether_core.limits import Limits, limits
+from tether_core.sepa_text import Characters
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
@@ -63,6 +64,8 @@ class GatewayAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         debit_max_minor: Largest amount of one debit; `None` for no cap.
         day_count_max: Debits a day (UTC) at most; `None` for no cap.
         day_amount_max_minor: Money a day (UTC) at most; `None` for no cap.
+        characters: Of names and texts: "latin" as they are, without signs that no bank carries; "sepa" in the basic set;
+            `None` for `EMP_CHARACTERS`.
         enabled: Whether it may send. Its notifications are taken all the same.
     """
 
@@ -76,6 +79,7 @@ class GatewayAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     debit_max_minor: _Count | None = None
     day_count_max: _Count | None = None
     day_amount_max_minor: _Count | None = None
+    characters: Characters | None = None
     enabled: bool = True
 
     def __repr__(self) -> str:
@@ -110,6 +114,7 @@ def default_account(settings: Settings) -> GatewayAccount | None:
         login=settings.emp_api_login,
         passwords=settings.emp_api_password,
         terminal_tokens=settings.emp_terminal_token,
+        characters=settings.emp_characters,
     )
 
 
@@ -133,7 +138,8 @@ async def all_accounts(conn: Connection, *, settings: Settings) -> dict[str, Gat
     for row in rows:
         account = _opened(row, keys=keys)
         if account is not None:
-            found[account.name] = account
+            characters = account.characters or settings.emp_characters
+            found[account.name] = msgspec.structs.replace(account, characters=characters)
     return found
 
 
@@ -169,6 +175,7 @@ async def put(conn: Connection, account: GatewayAccount, *, keys: Sequence[str],
             "debit_max_minor": account.debit_max_minor,
             "day_count_max": account.day_count_max,
             "day_amount_max_minor": account.day_amount_max_minor,
+            "characters": account.characters,
             "enabled": account.enabled,
             "now": now,
         },
@@ -228,7 +235,9 @@ def _keys(keys: Sequence[str]) -> MultiFernet | None:
 
 
 def _opened(row: tuple[Any, ...], *, keys: MultiFernet | None) -> GatewayAccount | None:
-    name, sealed, api_url, billing, reconciliation, debit_max, day_count, day_amount, enabled = row
+    name, sealed, api_url, billing, reconciliation, debit_max, day_count, day_amount, characters, enabled = (
+        row
+    )
     if keys is None:
         _log.error("TETHER_SECRETS_KEY is not set: an account cannot be opened", account=name)
         return None
@@ -251,5 +260,6 @@ def _opened(row: tuple[Any, ...], *, keys: MultiFernet | None) -> GatewayAccount
         debit_max_minor=debit_max,
         day_count_max=day_count,
         day_amount_max_minor=day_amount,
+        characters=characters,
         enabled=enabled,
     )

@@ -32,6 +32,7 @@ from tether_core.errors import InvalidRequest
 from tether_core.fingerprint_key import KEY_BYTES_MAX
 from tether_core.screening import Same
 from tether_core.sending import Rules
+from tether_core.sepa_text import Characters
 
 __all__ = ["Setting", "Settings", "described"]
 
@@ -141,6 +142,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     emp_connect_timeout_s: Annotated[
         float, _env("EMP_CONNECT_TIMEOUT", "Seconds for the connection alone.")
     ] = 10.0
+    emp_characters: Annotated[
+        Characters,
+        _env(
+            "EMP_CHARACTERS",
+            "In which names and texts are written to the gateway. latin: letters as they are, without pictures and signs that no "
+            "bank carries; sepa: in the basic set of SEPA (Müller becomes Mueller), where the bank drops or refuses other letters.",
+        ),
+    ] = "latin"
     emp_rate_limit: Annotated[
         float,
         _env(

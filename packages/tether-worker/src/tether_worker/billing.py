@@ -37,6 +37,7 @@ from tether_core.jobs import SEND
 from tether_core.limits import Permit
 from tether_core.payer import debit
 from tether_core.sending import After, Rules
+from tether_core.sepa_text import Characters
 from tether_stores import billing_run_counts, billing_runs, fingerprint_key, gateway_identities, outbox, sends
 from tether_stores.billing_runs import Owing, Run
 from tether_stores.database_epoch import Watch
@@ -440,6 +441,7 @@ async def claim(
             owing,
             room=room,
             terms=_terms(run, account=account),
+            characters=account.characters or "latin",
             now=now,
             identity=identity.key,
             rules=has.rules,
@@ -513,6 +515,7 @@ def _judged(
     *,
     room: _Room,
     terms: Terms,
+    characters: Characters,
     now: datetime,
     identity: str,
     rules: Rules,
@@ -521,7 +524,7 @@ def _judged(
     known = {one.candidate.debtor_id: one for one in owing}
     claims, written, facts = list[tuple[int, int, Debit]](), list[Written](), list[Event]()
     for row in rows:
-        because, asked = _asked(row, known.get(row.debtor_id), terms=terms)
+        because, asked = _asked(row, known.get(row.debtor_id), terms=terms, characters=characters)
         if asked is None and because in eligibility.PASSING:
             written.append(Written(sending.defer(row.send, until=now + RETRY_AFTER)))
             continue
@@ -538,7 +541,7 @@ def _judged(
     return claims, written, facts
 
 
-def _asked(row: Row, one: Owing | None, *, terms: Terms) -> tuple[str, Debit | None]:
+def _asked(row: Row, one: Owing | None, *, terms: Terms, characters: Characters) -> tuple[str, Debit | None]:
     """Why a debit is not sent, or its request."""
     if one is None:
         return "no_debtor", None
@@ -559,6 +562,7 @@ def _asked(row: Row, one: Owing | None, *, terms: Terms) -> tuple[str, Debit | N
             usage=terms.usage,
             merchant_name=terms.merchant_name,
             remote_ip=terms.remote_ip,
+            characters=characters,
         )
         sdd_sale(asked)  # what cannot be written must not be claimed
     except Rejected as problem:

@@ -19,7 +19,7 @@ the IBAN and the amount, and a missing name.
 | `name_missing` | error | no name of the account holder |
 | `name_too_long` | error | more than 70 characters, and of a name in two parts one has more than 35 |
 | `name_unreadable` | error | broken characters, or no letter at all |
-| `name_symbols` | warning | pictures and symbols that no bank can carry |
+| `name_symbols` | warning | pictures and signs that no bank carries, such as `@ < >`; they are left out of the debit |
 | `amount_missing` | error | no amount |
 | `amount_unreadable` | error | not an amount, or not in the column's format |
 | `amount_too_many_decimals` | error | more than whole cents |

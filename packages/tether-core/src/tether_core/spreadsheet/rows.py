@@ -29,6 +29,7 @@ from typing import Final
 from tether_core.emp.countries import SDD_COUNTRIES
 from tether_core.errors import InvalidIban
 from tether_core.iban import EEA, SEPA, validate
+from tether_core.sepa_text import dropped
 from tether_core.spreadsheet.account_cell import split_account
 from tether_core.spreadsheet.batch import BATCH_ROWS, compile_batch
 from tether_core.spreadsheet.cells import Row, restore, shown
@@ -42,7 +43,6 @@ from tether_core.spreadsheet.names import (
     clean,
     error_note,
     is_placeholder,
-    symbols,
 )
 from tether_core.spreadsheet.outcomes import (
     Columns,
@@ -348,8 +348,10 @@ class _Careful:
         ):
             note = f"The name has {len(name)} characters; banks take {NAME_LENGTH_MAX}. Shorten it."
             seen.add("name_too_long", at, note)
-        elif found := symbols(name):
-            seen.add("name_symbols", at, f"No bank carries {found[:5]}; it will be left out there.")
+        elif found := dropped(name):
+            seen.add(
+                "name_symbols", at, f"No bank carries {' '.join(found[:5])}; it is left out of the debit."
+            )
         return name
 
     def _place(self, seen: "_Findings", field: str, at: int) -> int:

@@ -7,18 +7,18 @@
 -- Make an account, or replace all of it.
 insert into gateway_accounts (
     name, sealed, api_url, billing_per_s, reconciliation_per_s, debit_max_minor, day_count_max, day_amount_max_minor,
-    enabled, created_at, updated_at
+    characters, enabled, created_at, updated_at
 )
 values (
     %(name)s, %(sealed)s, %(api_url)s, %(billing_per_s)s, %(reconciliation_per_s)s, %(debit_max_minor)s,
-    %(day_count_max)s, %(day_amount_max_minor)s, %(enabled)s, %(now)s, %(now)s
+    %(day_count_max)s, %(day_amount_max_minor)s, %(characters)s, %(enabled)s, %(now)s, %(now)s
 )
 on conflict (name) do update
 set
     sealed = excluded.sealed, api_url = excluded.api_url, billing_per_s = excluded.billing_per_s,
     reconciliation_per_s = excluded.reconciliation_per_s, debit_max_minor = excluded.debit_max_minor,
     day_count_max = excluded.day_count_max, day_amount_max_minor = excluded.day_amount_max_minor,
-    enabled = excluded.enabled, updated_at = excluded.updated_at;
+    characters = excluded.characters, enabled = excluded.enabled, updated_at = excluded.updated_at;
 
 -- enable --
 -- Let an account send, or not. Returns its name, or no row when there is none.
@@ -28,6 +28,6 @@ update gateway_accounts set enabled = %(enabled)s, updated_at = %(now)s where na
 -- All accounts, by name.
 select
     name, sealed, api_url, billing_per_s, reconciliation_per_s, debit_max_minor, day_count_max, day_amount_max_minor,
-    enabled
+    characters, enabled
 from gateway_accounts
 order by name;

@@ -767,6 +767,8 @@ create table gateway_accounts (
     enabled boolean not null,
     created_at timestamptz not null,
     updated_at timestamptz not null,
+    -- In which names and texts are written to the gateway; null for EMP_CHARACTERS.
+    characters text constraint gateway_accounts_characters_known check (characters in ('latin', 'sepa')),
     -- "default" is the account of the environment.
     constraint gateway_accounts_name_form check (name ~ '^[a-z0-9][a-z0-9_-]{0,31}$' and name <> 'default'),
     constraint gateway_accounts_limits_positive check (
