@@ -21,6 +21,7 @@ from tether_core import (
     run_voids,
     screening,
     screening_questions,
+    sepa_text,
     upload,
     vop,
 )
@@ -99,6 +100,7 @@ KNOWN: dict[str, set[Any]] = {
     "blacklist_source_known": {"chargeback", "manual", "import"},
     "database_epochs_reason_known": set(get_args(database_epoch.Reason)),
     "forgiven_disputes_dispute_stage_known": {codes.CHARGEBACKED, codes.LOST_AGAIN},
+    "gateway_accounts_characters_known": set(get_args(sepa_text.Characters)),
     "gateway_refunds_kind_known": set(get_args(giveback.GivebackKind)),
     "gateway_refunds_state_known": set(get_args(gateway_refunds.GatewayRefundState)),
     "givebacks_kind_known": set(get_args(giveback.GivebackKind)),
