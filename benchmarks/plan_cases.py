@@ -200,7 +200,7 @@ _PLAIN: Final = {
         take prune
     """,
     "uploads": """
-        record same due_one take counted decide remember remembered layout_answers forget answer due one
+        record same due_one take turn counted decide remember remembered layout_answers forget answer one
         first_at preview
     """,
     "vop_checks": """
@@ -288,11 +288,16 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "reconciliation_differences.advance": {"": {"name": "outbox"}},
     "sends.write": {"": {"sends": [1] * 100}},
     **{
-        f"uploads.{name}": {"": {"lease": "worker", "id": 5, "state": "completed"}}
+        f"uploads.{name}": {"": {"lease": "worker", "id": 5, "state": "completed", "took_s": 1.0}}
         for name in ("hold", "planned", "recount", "screened", "end", "release")
     },
     "problems.warn": {"": {"rows": _SPREAD}},
     "uploads.count_warnings": {"": {"lease": "worker", "id": 5}},
+    "uploads.waiting": {"": {"each": 20}},
+    "uploads.due": {
+        "any": {"left_max_bytes": None, "read_max_s": None},
+        "short": {"left_max_bytes": 262_144, "read_max_s": 3.0},
+    },
     "uploads.advance": {"": {"lease": "worker", "id": 5, "position": "{}"}},
     "webhook_events.record": {
         "known": {"source": "webhook"},

@@ -14,6 +14,7 @@ from tether_core.upload import Tallies, content_key
 from tether_core.upload_problems import Kept
 from tether_stores import uploads
 from tether_stores.postgres import transaction
+from tether_stores.queries import load
 from tether_stores.uploads import Recording
 
 if TYPE_CHECKING:
@@ -69,28 +70,57 @@ async def test_the_same_content_is_on_record_once(conn: Connection, pool: Pool) 
         assert (await uploads.record(conn, again, now=NOON))[1]
 
 
+async def due_first(conn: Connection, *, now: datetime) -> uploads.Due | None:
+    """Lock the first upload that waits and that no other worker is just taking."""
+    for waiting in sorted((await uploads.waiting(conn, now=now)).uploads, key=lambda one: one.id):
+        if due := await uploads.due_one(conn, waiting.id, now=now):
+            return due
+    return None
+
+
 async def test_two_workers_take_two_uploads(conn: Connection, pool: Pool) -> None:
     """The one that another is just taking is passed over, not waited for and not taken twice."""
     for key in ("a", "b"):
         await uploads.record(conn, other(key), now=NOON)
     async with transaction(pool) as first, transaction(pool) as second, transaction(pool) as third:
-        ours = [await uploads.due_one(one, now=NOON) for one in (first, second, third)]
+        ours = [await due_first(one, now=NOON) for one in (first, second, third)]
     assert [one and one.object_key for one in ours] == ["a", "b", None]
+
+
+async def test_no_sender_hides_another(conn: Connection) -> None:
+    """Of a sender with ten thousand files the oldest and the smallest are looked at; the one file of another is, too."""
+    await conn.execute(
+        "insert into uploads (object_key, filename, size_bytes, sha256, state, created_at, updated_at, added_by, due_at)"
+        " select 'k' || n, 'a.csv', 20000 - n, 's', 'received', %(now)s, %(now)s, 'shop',"
+        " %(now)s::timestamptz + make_interval(secs => n::float8 / 1000) from generate_series(1, 10000) n",
+        {"now": NOON},
+    )
+    single = (await uploads.record(conn, msgspec.structs.replace(FILE, added_by="zoo"), now=SOON))[0]
+    await conn.execute("update uploads set turn_at = %s where object_key in ('k7', 'k8')", [NOON])
+    queued = await uploads.waiting(conn, now=SOON)
+    keys = {one.size_bytes for one in queued.uploads if one.sender == "shop"}
+    assert keys == {*range(20_000 - 20, 20_000), *range(10_000, 10_020)}
+    assert [one.id for one in queued.uploads if one.sender == "zoo"] == [single]
+    assert queued.turns == {"shop": NOON}
+    await conn.execute("analyze uploads")
+    values = {"now": SOON, "each": 20}
+    plan = await (await conn.execute(b"explain " + load("uploads")["waiting"].encode(), values)).fetchall()
+    assert not [line for (line,) in plan if "Seq Scan" in line]
 
 
 async def test_an_upload_is_due_again_when_its_lease_ends(conn: Connection) -> None:
     """A worker that died cannot give anything back."""
     upload_id = await taken(conn)
-    assert await uploads.due_one(conn, now=SOON - timedelta(seconds=1)) is None
+    assert await due_first(conn, now=SOON - timedelta(seconds=1)) is None
     assert not await uploads.due(conn, now=SOON, older_than_s=1)
     assert await uploads.due(conn, now=SOON + timedelta(seconds=1), older_than_s=1)
-    found = await uploads.due_one(conn, now=SOON)
+    found = await due_first(conn, now=SOON)
     assert found is not None
     assert (found.id, found.state, found.claims, found.position, found.plan) == (
         upload_id, "examining", 1, Position(), None,
     )  # fmt: skip
     assert await uploads.hold(conn, upload_id, lease="mine", until=SOON + timedelta(seconds=9))
-    assert await uploads.due_one(conn, now=SOON) is None
+    assert await due_first(conn, now=SOON) is None
 
 
 async def test_without_the_lease_nothing_can_be_written(conn: Connection) -> None:
@@ -108,7 +138,7 @@ async def test_without_the_lease_nothing_can_be_written(conn: Connection) -> Non
     found = await uploads.one(conn, upload_id)
     assert found is not None
     assert (found.upload.state, found.upload.tallies, found.plan) == ("examining", Tallies(), None)
-    assert await uploads.due_one(conn, now=NOON) is None
+    assert await due_first(conn, now=NOON) is None
 
 
 async def test_chunks_add_up_and_the_last_position_stays(conn: Connection) -> None:
@@ -127,7 +157,7 @@ async def test_chunks_add_up_and_the_last_position_stays(conn: Connection) -> No
             lease="mine", until=SOON, now=NOON,
         )  # fmt: skip
     await uploads.release(conn, upload_id, lease="mine", due_at=NOON, blameless=True)
-    due = await uploads.due_one(conn, now=NOON)
+    due = await due_first(conn, now=NOON)
     found = await uploads.one(conn, upload_id)
     assert due is not None
     assert found is not None
@@ -161,14 +191,14 @@ async def test_a_failure_keeps_its_reason_and_ends_the_lease(conn: Connection) -
     found = await uploads.one(conn, upload_id)
     assert found is not None
     assert (found.upload.failure_code, found.upload.failure) == ("damaged", "Send it again.")
-    assert await uploads.due_one(conn, now=SOON) is None
+    assert await due_first(conn, now=SOON) is None
 
 
 async def test_a_claim_that_is_to_blame_counts(conn: Connection) -> None:
     """Five times in a row and the file is given up; a database that was away is not the file's fault."""
     upload_id = await taken(conn)
     await uploads.release(conn, upload_id, lease="mine", due_at=NOON, blameless=False)
-    found = await uploads.due_one(conn, now=NOON)
+    found = await due_first(conn, now=NOON)
     assert found is not None
     assert found.claims == 1
 
@@ -189,6 +219,6 @@ async def test_new_answers_start_an_upload_over(conn: Connection) -> None:
             content_key=b"new",
             now=NOON,
         )
-    due = await uploads.due_one(conn, now=NOON)
+    due = await due_first(conn, now=NOON)
     assert due is not None
     assert (due.answers, due.plan, due.claims) == (answers, None, 0)

@@ -644,6 +644,22 @@ async def test_what_screening_left_out_can_be_had_as_a_file(
     ]
 
 
+async def test_an_upload_says_why_it_waits(api: httpx.AsyncClient, environment: dict[str, str]) -> None:
+    """Somebody who sees 'received' for minutes sends the file again, and waits for longer."""
+    bodies = [GOOD + b"\n" * number for number in range(3)]
+    paths = [(await api.post("/api/uploads", files=file(body))).json()["links"]["self"] for body in bodies]
+    told = [(await api.get(path)).json() for path in paths]
+    assert [one["ahead"] for one in told] == [0, 1, 2]
+    assert [one["summary"] for one in told] == [
+        "It waits for its turn: it is read next.",
+        "It waits for its turn: 1 other upload is read before it.",
+        "It waits for its turn: 2 other uploads are read before it.",
+    ]
+    await read_all(environment)
+    read = (await api.get(paths[0])).json()
+    assert (read["upload"]["state"], read["ahead"]) == ("completed", None)
+
+
 async def test_a_report_says_what_it_does_not_list(api: httpx.AsyncClient, read: Callable[..., Any]) -> None:
     """A report that ended in silence after a thousand rows would look whole; sent again as it is, it adds no row."""
     lines = [f"A B;none {number};1,00" for number in range(1_003)]

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from types import ModuleType
 
+    from tether_core.upload_turns import Slot
     from tether_stores.postgres import Connection, Pool
     from tether_stores.uploads import Detail
 
@@ -490,7 +491,7 @@ async def test_a_lease_that_ran_out_is_taken_over(desk: Desk) -> None:
     upload_id = await desk.send(table(*rows_of(DE)))
     work = intake(desk.has)
     async with desk.has.pool.connection() as conn, conn.transaction():
-        due = await uploads.due_one(conn, now=desk.now)
+        due = await uploads.due_one(conn, upload_id, now=desk.now)
         assert due is not None
         await uploads.take(
             conn,
@@ -585,6 +586,119 @@ async def _answer(desk: Desk, found: Detail, answers: Answers) -> None:
         desk.conn, found.upload.id, before=found.upload.state, after="examining", answers=answers,
         content_key=secrets.token_bytes(32), now=desk.now,
     )  # fmt: skip
+
+
+# --- turns ---
+
+
+async def _from(desk: Desk, sender: str, data: bytes | str, **told: Any) -> int:
+    """Send a file with another API key."""
+    upload_id = await desk.send(data, **told)
+    desk.now += timedelta(seconds=1)
+    await desk.conn.execute("update uploads set added_by = %s where id = %s", [sender, upload_id])
+    return upload_id
+
+
+def _list(first: int, count_: int) -> str:
+    """Make a list of so many rows, no two of them of one account."""
+    return table(*rows_of(*map(some_iban, range(first, first + count_))))
+
+
+async def _turns(desk: Desk, intake_: Intake, *, slot: Slot = "any") -> list[int]:
+    """Read until nothing waits; gives whose turn each was."""
+    order: list[int] = []
+    while await read_one(intake_, slot=slot):
+        ((upload_id,),) = await desk.ask(
+            "select id from uploads order by turn_at desc nulls last, id limit 1"
+        )
+        order.append(upload_id)
+        desk.now += timedelta(seconds=10)
+        assert len(order) < 50
+    return order
+
+
+async def test_senders_have_turns_one_after_the_other(desk: Desk) -> None:
+    """One key that sends a hundred lists must not keep the list of another waiting until all of them are read."""
+    many = [await _from(desk, "shop", _list(10 * number, 7)) for number in range(3)]
+    single = await _from(desk, "club", _list(100, 7))
+    order = await _turns(desk, msgspec.structs.replace(desk.has, turn_s=lambda _: 0))
+    assert order[:2] == [many[0], single]
+    assert order.index(single) < order.index(many[1])
+    for upload_id in (*many, single):
+        found = await desk.detail(upload_id)
+        assert (found.upload.state, found.upload.tallies.stored) == ("completed", 7)
+
+
+async def test_a_long_list_makes_room_for_another_sender_and_loses_nothing(desk: Desk) -> None:
+    """It goes on behind its last chunk, however often it makes room; rows doubled are people debited twice."""
+    long = await _from(desk, "shop", _list(0, 30))
+    other = await _from(desk, "club", _list(100, 30))
+    await desk.conn.execute("update uploads set read_s = 9")  # neither is short any more
+    order = await _turns(desk, msgspec.structs.replace(desk.has, turn_s=lambda _: 0))
+    assert order[:4] == [long, other, long, other]
+    for upload_id in (long, other):
+        found = await desk.detail(upload_id)
+        assert (found.upload.state, found.upload.tallies.rows, found.upload.tallies.stored) == (
+            "completed",
+            30,
+            30,
+        )
+    assert len({iban for _, iban, _, _ in await desk.debtors()}) == 60
+    ((read_s,),) = await desk.ask("select min(read_s) from uploads")
+    assert read_s > 9
+
+
+async def test_a_list_of_one_sender_is_not_cut_for_one_as_long(desk: Desk) -> None:
+    """Two halves are of less use than one whole list, and each turn reads the file again up to there."""
+    lists = [await desk.send(_list(100 * number, 30)) for number in range(3)]
+    await desk.conn.execute("update uploads set read_s = 9")
+    order = await _turns(desk, msgspec.structs.replace(desk.has, turn_s=lambda _: 0))
+    assert order == lists
+
+
+async def test_a_short_list_does_not_wait_for_a_long_one(desk: Desk) -> None:
+    """While one slot reads a long file, the other takes short ones of the same sender, and no others."""
+    long = await desk.send(_list(0, 9))
+    await desk.conn.execute("update uploads set size_bytes = 50000000 where id = %s", [long])
+    short = await desk.send(_list(100, 1))
+    assert await read_one(desk.has, slot="short") == 1
+    assert (await desk.detail(short)).upload.state == "completed"
+    assert await read_one(desk.has, slot="short") == 0
+    assert (await desk.detail(long)).upload.state == "received"
+    work = intake(desk.has, slot="short")
+    desk.now += timedelta(seconds=5)
+    assert not await work.waits()
+    assert await intake(desk.has).waits()
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+async def test_a_short_file_that_proves_long_goes_on_in_the_other_slot(desk: Desk, kind: str) -> None:
+    """A workbook of some hundred bytes can take its reader a minute; it must not hold up short lists for as long."""
+    rows = [["Name", "IBAN", "Betrag"], *(["A B", some_iban(n), n + 1] for n in range(7))]
+    data = make.xlsx({"L": rows}) if kind == "xlsx" else _list(0, 7)
+    upload_id = await desk.send(data, name=f"list.{kind}")
+    hurried = msgspec.structs.replace(desk.has, short_s=0.0)
+    assert await read_one(hurried, slot="short") == 1
+    found = await desk.detail(upload_id)
+    assert found.upload.state in {"examining", "reading"}
+    assert found.upload.failure_code is None
+    assert await desk.ask("select claims, lease, read_s > 0 from uploads") == [(0, None, True)]
+    await desk.conn.execute("update uploads set read_s = 3")
+    assert await read_one(hurried, slot="short") == 0
+    assert await read_one(desk.has) == 1
+    found = await desk.detail(upload_id)
+    assert (found.upload.state, found.upload.tallies.stored) == ("completed", 7)
+
+
+async def test_two_workers_that_choose_the_same_upload_read_two(desk: Desk) -> None:
+    """Both look at the same list; who is second must take the next one and not wait."""
+    first, second = await desk.send(_list(0, 2)), await desk.send(_list(100, 2))
+    async with desk.has.pool.connection() as conn, conn.transaction():
+        assert await uploads.due_one(conn, first, now=desk.now) is not None
+        assert await read_one(desk.has) == 1
+        assert await read_one(desk.has) == 0
+    assert (await desk.detail(second)).upload.state == "completed"
+    assert (await desk.detail(first)).upload.state == "received"
 
 
 # --- screening ---

@@ -10,6 +10,7 @@ from tether_core.screening_questions import Answer, Answered, Group, Remembered
 from tether_core.spreadsheet import Answers, Plan, Position, Preview
 from tether_core.upload import Tallies, UploadState
 from tether_core.upload_problems import Kept
+from tether_core.upload_turns import SHORT_BYTES, SHORT_S, Slot, Waiting
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
@@ -18,7 +19,9 @@ __all__ = [
     "Detail",
     "Due",
     "LayoutAnswer",
+    "Queued",
     "Recording",
+    "Turn",
     "Upload",
     "advance",
     "answer",
@@ -42,9 +45,13 @@ __all__ = [
     "remembered",
     "screened",
     "take",
+    "turn",
+    "waiting",
 ]
 
 _SQL: Final = load("uploads")
+# Of each sender; no rule looks further than that.
+_WAITING_EACH: Final = 20
 _encode: Final = msgspec.json.encode
 
 
@@ -148,6 +155,36 @@ class Upload(msgspec.Struct, frozen=True):
     failure_code: str | None
     failure: str | None
     listed: Kept
+
+
+class Queued(msgspec.Struct, frozen=True):
+    """
+    The uploads that wait, as `tether_core.upload_turns` asks for them.
+
+    Attributes:
+        uploads: Of each sender the oldest and the smallest.
+        turns: Sender to the time at which its last turn began.
+    """
+
+    uploads: list[Waiting]
+    turns: dict[str, datetime]
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """
+    How an upload waits; the columns of the query `turn`.
+
+    Attributes:
+        due_at: From when on it is to be read; `None` where nothing is left to read.
+        is_held: Whether a worker reads it now.
+        bytes_read: How far it was read.
+        is_planned: Whether it had a turn before.
+    """
+
+    due_at: datetime | None
+    is_held: bool
+    bytes_read: int
+    is_planned: bool
 
 
 class Detail(msgspec.Struct, frozen=True):
@@ -259,18 +296,40 @@ async def record(conn: Connection, told: Recording, *, now: datetime) -> tuple[i
     raise AssertionError("an upload with this content is neither new nor on record")
 
 
-async def due_one(conn: Connection, *, now: datetime) -> Due | None:
+async def waiting(conn: Connection, *, now: datetime) -> Queued:
+    """The uploads that wait for a turn: of each sender the oldest and the smallest, so that nobody's uploads hide another's."""
+    cursor = await conn.execute(_SQL["waiting"], {"now": now, "each": _WAITING_EACH})
+    found = Queued([], {})
+    for row in await cursor.fetchall():
+        found.uploads.append(
+            Waiting(
+                id=row[0], sender=row[1], size_bytes=row[2], since=row[3], bytes_read=row[4], read_s=row[5]
+            )
+        )
+        if row[6] is not None:
+            found.turns[row[1]] = row[6]
+    return found
+
+
+async def turn(conn: Connection, upload_id: int, *, now: datetime) -> Turn | None:
+    """How an upload waits, or `None` where there is none."""
+    row = await (await conn.execute(_SQL["turn"], {"id": upload_id, "now": now})).fetchone()
+    return None if row is None else Turn(*row)
+
+
+async def due_one(conn: Connection, upload_id: int, *, now: datetime) -> Due | None:
     """
-    Lock the upload that has been due longest.
+    Lock an upload that is to be read.
 
     Args:
         conn: Inside the transaction that will `take` it.
+        upload_id: Which.
         now: The present moment.
 
     Returns:
-        The upload, or `None` when none is due.
+        The upload, or `None` when it is not due any more, or another worker is just taking it.
     """
-    row = await (await conn.execute(_SQL["due_one"], {"now": now})).fetchone()
+    row = await (await conn.execute(_SQL["due_one"], {"id": upload_id, "now": now})).fetchone()
     if row is None:
         return None
     return Due(
@@ -305,7 +364,7 @@ async def due_one(conn: Connection, *, now: datetime) -> Due | None:
 async def take(
     conn: Connection, upload_id: int, *, state: UploadState, lease: str, until: datetime, now: datetime
 ) -> None:
-    """Lease the upload that this transaction has locked until a moment."""
+    """Lease the upload that this transaction has locked until a moment; its turn begins."""
     await conn.execute(
         _SQL["take"], {"id": upload_id, "state": state, "lease": lease, "until": until, "now": now}
     )
@@ -574,6 +633,7 @@ async def end(
     failure: tuple[str, str] | None,
     lease: str,
     now: datetime,
+    took_s: float = 0.0,
 ) -> bool:
     """
     Write that an upload is over.
@@ -585,6 +645,7 @@ async def end(
         failure: For "failed": code and sentence.
         lease: Ours; it ends.
         now: The present moment.
+        took_s: How long this turn took, in seconds.
 
     Returns:
         Whether the lease was still ours.
@@ -597,15 +658,27 @@ async def end(
         "failure": why,
         "lease": lease,
         "now": now,
+        "took_s": took_s,
     }
     return await (await conn.execute(_SQL["end"], values)).fetchone() is not None
 
 
-async def release(conn: Connection, upload_id: int, *, lease: str, due_at: datetime, blameless: bool) -> None:
-    """Give an upload back, to be taken again at a moment; *blameless* when it is not the file that stopped us."""
-    await conn.execute(
-        _SQL["release"], {"id": upload_id, "lease": lease, "due_at": due_at, "blameless": blameless}
-    )
+async def release(
+    conn: Connection, upload_id: int, *, lease: str, due_at: datetime, blameless: bool, took_s: float = 0.0
+) -> None:
+    """
+    Give an upload back, to be taken again at a time.
+
+    Args:
+        conn: Any connection.
+        upload_id: Which.
+        lease: Ours; it ends.
+        due_at: From when on it waits again.
+        blameless: Whether it is not the file that stopped us.
+        took_s: How long this turn took, in seconds.
+    """
+    values = {"id": upload_id, "lease": lease, "due_at": due_at, "blameless": blameless, "took_s": took_s}
+    await conn.execute(_SQL["release"], values)
 
 
 async def answer(
@@ -647,9 +720,16 @@ async def answer(
     return await (await conn.execute(_SQL["answer"], values)).fetchone() is not None
 
 
-async def due(conn: Connection, *, now: datetime, older_than_s: float = 0) -> bool:
-    """Whether an upload has been due for longer than *older_than_s* seconds."""
-    row = await (await conn.execute(_SQL["due"], {"now": now, "older_than_s": older_than_s})).fetchone()
+async def due(conn: Connection, *, now: datetime, older_than_s: float = 0, slot: Slot = "any") -> bool:
+    """Whether an upload for this slot has been due for longer than *older_than_s* seconds."""
+    left_max_bytes, read_max_s = (SHORT_BYTES, SHORT_S) if slot == "short" else (None, None)
+    values = {
+        "now": now,
+        "older_than_s": older_than_s,
+        "left_max_bytes": left_max_bytes,
+        "read_max_s": read_max_s,
+    }
+    row = await (await conn.execute(_SQL["due"], values)).fetchone()
     assert row is not None
     return bool(row[0])
 

@@ -32,12 +32,13 @@ from litestar.params import JSONBody, Parameter
 from litestar.response import Stream
 from tether_core import screening_questions
 from tether_core.errors import ConflictingContent, InvalidRequest, StoreUnreachable
-from tether_core.jobs import INTAKE
+from tether_core.jobs import INTAKE, INTAKE_SHORT
 from tether_core.screening import Subject
 from tether_core.screening_questions import Answer, Answered, Group, Remembered
 from tether_core.spreadsheet import Answers, Plan, PreviewRow
 from tether_core.upload import UploadState, UploadStep, content_key, object_key, step
 from tether_core.upload_problems import note
+from tether_core.upload_turns import ahead, waits_because
 from tether_stores import objects, uploads, withdrawals
 from tether_stores.objects import Objects
 from tether_stores.postgres import Connection, ConnectionLost, reading, transaction
@@ -118,6 +119,7 @@ class UploadDetail(msgspec.Struct, frozen=True):
         repeats: Rows that a person is, or was, asked about because they may have been debited before.
         links: Where to look next.
         withdrawal: Who withdrew it, when and why; null where nobody has.
+        ahead: How many other uploads are read before it while it waits for its turn; null where it does not wait, or that is not known.
     """
 
     id: int
@@ -129,6 +131,7 @@ class UploadDetail(msgspec.Struct, frozen=True):
     repeats: list[Group]
     links: Links
     withdrawal: Withdrawal | None = None
+    ahead: int | None = None
 
 
 class PreviewAnswer(msgspec.Struct, frozen=True):
@@ -349,7 +352,8 @@ async def _ring(state: State) -> None:
     # Without Redis the worker finds the upload by itself, seconds later.
     try:
         async with asyncio.timeout(1):
-            await ring(state.intake_doorbell, INTAKE, lane=secrets.randbelow(INTAKE.lanes))
+            for job in (INTAKE_SHORT, INTAKE):
+                await ring(state.intake_doorbell, job, lane=secrets.randbelow(job.lanes))
     except (StoreUnreachable, TimeoutError) as problem:
         _log.warning("could not ring for an upload", why=str(problem))
 
@@ -449,21 +453,35 @@ async def listed(
 async def one(state: State, upload_id: Id) -> UploadDetail:
     """One upload with everything that was understood of it."""
     async with reading(state.pool) as conn:
-        return await _detail(conn, upload_id)
+        return await _detail(conn, upload_id, now=state.clock())
 
 
-async def _detail(conn: Connection, upload_id: int) -> UploadDetail:
+async def _detail(conn: Connection, upload_id: int, *, now: datetime) -> UploadDetail:
     found, withdrawal = await _found(conn, upload_id), await withdrawals.one(conn, upload_id)
+    place, because = await _place(conn, upload_id, now=now)
     return UploadDetail(
         upload_id,
         found.upload,
-        summary(found.upload, withdrawal=withdrawal),
+        summary(found.upload, withdrawal=withdrawal, waits=because),
         found.answers,
         found.plan,
         found.notes,
         found.repeats,
         links_of(upload_id),
         withdrawal,
+        place,
+    )
+
+
+async def _place(conn: Connection, upload_id: int, *, now: datetime) -> tuple[int | None, str]:
+    """How many uploads are read before one that waits, and why it waits."""
+    turn = await uploads.turn(conn, upload_id, now=now)
+    if turn is None or turn.due_at is None or turn.is_held:
+        return None, ""
+    queued = await uploads.waiting(conn, now=now)
+    place = ahead(queued.uploads, upload_id, turns=queued.turns, now=now)
+    return place, waits_because(
+        place, due_at=turn.due_at, is_held=turn.is_held, was_begun=turn.is_planned, now=now
     )
 
 
@@ -492,19 +510,20 @@ async def withdraw(
         )
         if done is None:
             raise NotFoundException("There is no such upload")
-        detail = await _detail(conn, upload_id)
+        detail = await _detail(conn, upload_id, now=state.clock())
     if done.is_new:
         _log.info("upload withdrawn", upload_id=upload_id, cancelled_runs=len(done.cancelled))
     return detail
 
 
-def summary(upload: Upload, *, withdrawal: Withdrawal | None = None) -> str:
+def summary(upload: Upload, *, withdrawal: Withdrawal | None = None, waits: str = "") -> str:
     """
     Say how an upload stands, in a sentence.
 
     Args:
         upload: Any.
         withdrawal: Who withdrew it, where anybody has.
+        waits: Why it waits for its turn, as a sentence; "" where it does not.
 
     Returns:
         The sentence.
@@ -527,7 +546,10 @@ def summary(upload: Upload, *, withdrawal: Withdrawal | None = None) -> str:
     if upload.state == "needs_answer":
         waits = f"All rows are read, and some may have been debited before; answer the questions of its plan. {counts}"
         return waits if told.rows else _UNREAD
-    return {"completed": counts, "reading": f"Being read: {counts}"}.get(upload.state, "Waiting to be read.")
+    if waits:
+        return f"{waits} {counts}" if told.rows else waits
+    being = {"completed": counts, "reading": f"Being read: {counts}", "examining": "Being looked at."}
+    return being.get(upload.state, "Waiting to be read.")
 
 
 _UNREAD: Final = "The file leaves something open; answer the questions of its plan to have it read."

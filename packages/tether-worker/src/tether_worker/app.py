@@ -274,7 +274,7 @@ def _reading(
         limits=Limits(settings.reader_memory_bytes, settings.reader_time_s),
         stopping=stopping.is_set,
     )
-    return [intake(has)], [sweep_objects(pool, store, clock=clock)]
+    return [intake(has), intake(has, slot="short")], [sweep_objects(pool, store, clock=clock)]
 
 
 class _Ringable(Worker[Any]):

@@ -2,13 +2,16 @@
 Intake: one upload from the object store to debtors, in chunks that each hold on their own.
 
 ```text
-take the upload that has been due longest, on a lease
+take the upload whose turn it is, on a lease
   └► object ─► nameless temporary file, its digest checked on the way
        └► sniff ─► plan (a workbook in a child process) ─► open questions? wait for a person
             └► chunk after chunk: build in a thread, store in one transaction with the position behind it
                  └► settle ─► rows that may have been debited before? wait for a person
                       └► completed
 ```
+
+Which upload has the next turn, and when one makes room for others, `tether_core.upload_turns` decides. Each process reads in two
+slots, one for any file and one for short files.
 
 A worker that dies anywhere leaves whole chunks and a lease that runs out; whoever takes the upload next goes on behind
 the last chunk, by the same plan. All that is written names the lease, so a worker that was only asleep changes
@@ -29,11 +32,12 @@ from typing import BinaryIO, Final
 
 import msgspec
 from tether_core.errors import InvalidRequest, StoreUnreachable, Unavailable
-from tether_core.jobs import INTAKE
+from tether_core.jobs import INTAKE, INTAKE_SHORT
 from tether_core.screening import Policy
 from tether_core.spreadsheet import FileRefused, Kind, Plan, Preview, Refusal, Row, Rules, reading
 from tether_core.spreadsheet.sniff import sniff
 from tether_core.upload import UploadStep, step
+from tether_core.upload_turns import SHORT_S, Slot, Waiting, makes_room, next_upload, turn_s
 from tether_stores import debtors, fingerprint_key, objects, uploads
 from tether_stores.objects import ObjectMissing, Objects
 from tether_stores.postgres import Pool, connection, transaction
@@ -78,6 +82,8 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
         stopping: Whether this worker is about to end.
         lease_s: How long an upload stays with a worker that gives no sign of life, in seconds.
         budget_s: How long one upload may take before the rest is left to the next run, in seconds.
+        turn_s: How long a turn lasts where others wait, by how long it took to begin, in seconds.
+        short_s: How long a turn in the slot for short files lasts, in seconds.
         chunk_rows: Rows of a chunk.
     """
 
@@ -92,15 +98,18 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     stopping: Callable[[], bool] = lambda: False
     lease_s: float = 30.0
     budget_s: float = 480.0
+    turn_s: Callable[[float], float] = turn_s
+    short_s: float = SHORT_S
     chunk_rows: int = chunks.ROWS_MAX
 
 
-def intake(has: Intake) -> Work:
+def intake(has: Intake, *, slot: Slot = "any") -> Work:
     """
-    Intake as a kind of work: one file at a time in a process, because each takes memory.
+    Intake as a kind of work: in each slot one file at a time in a process, because each takes memory.
 
     Args:
         has: What it needs.
+        slot: Which files it takes.
 
     Returns:
         The work for queue "default".
@@ -111,21 +120,22 @@ def intake(has: Intake) -> Work:
         if busy.locked() or has.stopping():
             return 0  # whoever holds the lock takes all that is due, one after the other
         async with busy:
-            return await read_one(has)
+            return await read_one(has, slot=slot)
 
     async def waits() -> bool:
         async with connection(has.pool) as conn:
-            return await uploads.due(conn, now=has.clock(), older_than_s=_LOST_RING_S)
+            return await uploads.due(conn, now=has.clock(), older_than_s=_LOST_RING_S, slot=slot)
 
-    return Work(INTAKE, bite, waits)
+    return Work(INTAKE if slot == "any" else INTAKE_SHORT, bite, waits)
 
 
-async def read_one(has: Intake) -> int:
+async def read_one(has: Intake, *, slot: Slot = "any") -> int:
     """
-    Take the upload that has been due longest, and bring it as far as it goes.
+    Take the upload whose turn it is, and bring it as far as its turn goes.
 
     Args:
         has: What it needs.
+        slot: Which files are taken.
 
     Returns:
         1, or 0 when none was due.
@@ -134,10 +144,11 @@ async def read_one(has: Intake) -> int:
         Unavailable: when Postgres or the object store is away; what was stored stays, the rest is due again soon.
     """
     token, lease = has.token(), Lease(has.clock(), length_s=has.lease_s)
-    due = await _take(has, token, until=lease.until)
-    if due is None:
+    taken = await _take(has, token, slot=slot, until=lease.until)
+    if taken is None:
         return 0
-    reading_of = _Reading(has, due, token)
+    due, waiting = taken
+    reading_of = _Reading(has, due, token, waiting=waiting, slot=slot)
     if due.claims >= _CLAIMS_MAX:
         await reading_of.fail(
             "gave_up",
@@ -155,16 +166,21 @@ async def read_one(has: Intake) -> int:
     return 1
 
 
-async def _take(has: Intake, token: str, *, until: datetime) -> Due | None:
+async def _take(has: Intake, token: str, *, slot: Slot, until: datetime) -> tuple[Due, Waiting] | None:
     now = has.clock()
-    async with transaction(has.pool) as conn:
-        due = await uploads.due_one(conn, now=now)
-        if due is None:
-            return None
-        await fingerprint_key.require(conn, has.fingerprint_key, now=now)
-        state = step(due.state, "continued" if due.state == "reading" else "started")
-        await uploads.take(conn, due.id, state=state, lease=token, until=until, now=now)
-    return msgspec.structs.replace(due, state=state)
+    async with connection(has.pool) as conn:
+        queued = await uploads.waiting(conn, now=now)
+    left = {waiting.id: waiting for waiting in queued.uploads}
+    while chosen := next_upload(left.values(), turns=queued.turns, slot=slot, now=now):
+        async with transaction(has.pool) as conn:
+            due = await uploads.due_one(conn, chosen.id, now=now)
+            if due is not None:
+                await fingerprint_key.require(conn, has.fingerprint_key, now=now)
+                state = step(due.state, "continued" if due.state == "reading" else "started")
+                await uploads.take(conn, due.id, state=state, lease=token, until=until, now=now)
+                return msgspec.structs.replace(due, state=state), chosen
+        del left[chosen.id]  # another worker was quicker
+    return None
 
 
 async def _attend(reading_of: "_Reading") -> None:
@@ -174,6 +190,9 @@ async def _attend(reading_of: "_Reading") -> None:
     except LeaseLost:
         _log.warning("upload taken over by another worker", upload_id=reading_of.due.id)
     except FileRefused as refused:
+        if reading_of.was_cut:
+            await reading_of.release(after_s=0, blameless=True)
+            return
         await reading_of.fail(refused.refusal.code, refused.refusal.why)
     except InvalidRequest as wrong:
         await reading_of.fail("invalid_answers", f"What was said of the file does not fit it: {wrong}")
@@ -193,8 +212,13 @@ async def _attend(reading_of: "_Reading") -> None:
 class _Reading:
     """One upload in the hands of this worker."""
 
-    def __init__(self, has: Intake, due: Due, lease: str) -> None:
+    def __init__(self, has: Intake, due: Due, lease: str, *, waiting: Waiting, slot: Slot) -> None:
         self.due = due
+        # Whether the child was ended because its turn was over, and not because of its file.
+        self.was_cut = False
+        self._waiting = waiting
+        self._slot = slot
+        self._start_s = 0.0
         self._has = has
         self._lease = lease
         self._began = monotonic()
@@ -226,12 +250,29 @@ class _Reading:
             )
             with _room_for_files():
                 started = Child(file, task)
-            with started as child:
+            with started as child, self._cut_when_over(child):
                 plan = self.due.plan or await self._settled(await asyncio.to_thread(child.plan))
                 if plan is not None:
                     await self._read(
                         child.rows(), plan=plan, bytes_read=lambda: self.due.size_bytes, hurry=child.kill
                     )
+
+    @contextlib.contextmanager
+    def _cut_when_over(self, child: Child) -> Iterator[None]:
+        """End the child of a workbook that proves long in the slot for short files; it goes on in the other one."""
+        if self._slot == "any":
+            yield
+            return
+
+        def cut() -> None:
+            self.was_cut = True
+            child.kill()
+
+        timer = asyncio.get_running_loop().call_later(self._has.short_s, cut)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     async def _sniffed(self, file: BinaryIO) -> Kind:
         found = await asyncio.to_thread(sniff, file, name=self.due.filename)
@@ -274,7 +315,7 @@ class _Reading:
     ) -> None:
         """Store chunk after chunk; while one is being stored, the next is being built."""
         built = chunks.build(
-            rows,
+            self._started(rows),
             upload_id=self.due.id,
             plan=plan,
             today=self.due.created_at.date(),
@@ -294,7 +335,7 @@ class _Reading:
                 await self._store(chunk)
                 if chunk.refusal is not None:
                     raise FileRefused(chunk.refusal)
-                if self._has.stopping() or monotonic() - self._began > self._has.budget_s:
+                if self._has.stopping() or await self._turn_is_over(chunk):
                     await self.release(after_s=0, blameless=True)
                     return
         finally:
@@ -304,6 +345,30 @@ class _Reading:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await asyncio.shield(building)
         await self._complete(plan)
+
+    def _started(self, rows: Iterator[Row]) -> Iterator[Row]:
+        for row in rows:
+            self._start_s = monotonic() - self._began
+            yield row
+            break
+        yield from rows
+
+    async def _turn_is_over(self, chunk: Chunk) -> bool:
+        took_s = monotonic() - self._began
+        if took_s > self._has.budget_s:
+            return True
+        if self._slot == "short":
+            return took_s > self._has.short_s
+        if took_s < self._has.turn_s(self._start_s):
+            return False
+        now = self._has.clock()
+        async with connection(self._has.pool) as conn:
+            queued = await uploads.waiting(conn, now=now)
+        read_s = self._waiting.read_s + took_s
+        current = msgspec.structs.replace(
+            self._waiting, since=now, bytes_read=chunk.bytes_read, read_s=read_s
+        )
+        return makes_room(current, queued.uploads, now=now)
 
     async def _store(self, chunk: Chunk) -> None:
         now = self._has.clock()
@@ -352,6 +417,7 @@ class _Reading:
                 failure=None,
                 lease=self._lease,
                 now=self._has.clock(),
+                took_s=monotonic() - self._began,
             ):
                 raise LeaseLost
         _log.info(
@@ -373,6 +439,7 @@ class _Reading:
                 failure=(code, why),
                 lease=self._lease,
                 now=self._has.clock(),
+                took_s=monotonic() - self._began,
             )
         _log.warning("upload failed", upload_id=self.due.id, code=code)
 
@@ -382,7 +449,12 @@ class _Reading:
         with contextlib.suppress(Unavailable):
             async with connection(self._has.pool) as conn:
                 await uploads.release(
-                    conn, self.due.id, lease=self._lease, due_at=due_at, blameless=blameless
+                    conn,
+                    self.due.id,
+                    lease=self._lease,
+                    due_at=due_at,
+                    blameless=blameless,
+                    took_s=monotonic() - self._began,
                 )
 
 

@@ -49,6 +49,9 @@ create table uploads (
     repeats json not null default '[]',
     screening_answers json not null default '{}',
     screened_at timestamptz,
+    -- When its last turn began, and how long it was read so far: tether_core.upload_turns.
+    turn_at timestamptz,
+    read_s double precision not null default 0,
     constraint uploads_state_known check (
         state in ('received', 'examining', 'needs_answer', 'reading', 'completed', 'failed', 'withdrawn')
     ),
@@ -68,6 +71,10 @@ create table uploads (
 create unique index uploads_once on uploads (content_key, dry_run) where not forced;
 create unique index uploads_object_once on uploads (object_key);
 create index uploads_due on uploads (due_at, id) where due_at is not null;
+-- The oldest and the smallest uploads of each sender that wait, and its last turn.
+create index uploads_due_of_sender on uploads (added_by, due_at, id) where due_at is not null;
+create index uploads_due_by_size on uploads (added_by, size_bytes, id) where due_at is not null;
+create index uploads_turns on uploads (added_by, turn_at desc) where turn_at is not null;
 
 -- People who owe money: one row per row of an upload that could be read, with what screening said of it. The row of the
 -- upload is written in the same transaction, so no constraint looks it up again for each debtor.

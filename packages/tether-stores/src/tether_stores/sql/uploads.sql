@@ -1,7 +1,7 @@
 -- uploads: files that were handed in, and how far their reading has come.
 --
 -- A row is born by `record` once its object is in the store; of several that say the same of the same bytes, one insert
--- wins. A worker takes one by `due_one` and `take`: the row then carries the worker's lease and is due again when
+-- wins. A worker looks at those that `waiting` gives and takes one by `due_one` and `take`: the row then carries the worker's lease and is due again when
 -- the lease ends, so an upload whose worker died is found by the next who looks. Everything a worker writes names its lease, and
 -- changes nothing once another has taken over.
 --
@@ -24,23 +24,63 @@ returning id;
 -- The upload on record with this content. 0 or 1 row: its id.
 select id from uploads where content_key = %(content_key)s and dry_run = %(dry_run)s and not forced;
 
+-- waiting --
+-- Of each sender, up to %(each)s of the oldest and as many of the smallest uploads that wait, with the time at which the sender's last
+-- turn began. Up to 2 x %(each)s rows a sender: id, added_by, size_bytes, due_at, bytes_read, read_s, turn_at.
+with recursive senders as (
+    (select added_by from uploads where due_at is not null order by added_by limit 1)
+    union all
+    select (
+        select u.added_by from uploads u
+        where u.due_at is not null and u.added_by > s.added_by
+        order by u.added_by
+        limit 1
+    )
+    from senders s
+    where s.added_by is not null
+)
+select
+    w.id, s.added_by, w.size_bytes, w.due_at, w.bytes_read, w.read_s,
+    (select t.turn_at from uploads t where t.added_by = s.added_by and t.turn_at is not null order by t.turn_at desc limit 1)
+from senders s
+cross join lateral (
+    (
+        select u.id, u.size_bytes, u.due_at, u.bytes_read, u.read_s
+        from uploads u
+        where u.added_by = s.added_by and u.due_at <= %(now)s
+        order by u.due_at, u.id
+        limit %(each)s
+    )
+    union
+    (
+        select u.id, u.size_bytes, u.due_at, u.bytes_read, u.read_s
+        from uploads u
+        where u.added_by = s.added_by and u.due_at is not null and u.due_at <= %(now)s
+        order by u.size_bytes, u.id
+        limit %(each)s
+    )
+) w
+where s.added_by is not null;
+
+-- turn --
+-- How an upload waits. 0 or 1 row: due_at, whether a worker holds it, bytes_read, plan is not null.
+select due_at, lease is not null and due_at > %(now)s, bytes_read, plan is not null from uploads where id = %(id)s;
+
 -- due_one --
--- Lock the upload that has been due longest; those another worker is just taking are passed over. 0 or 1 row.
+-- Lock the upload %(id)s if it is still due and no other worker is just taking it. 0 or 1 row.
 select
     id, object_key, filename, size_bytes, sha256, state, created_at, answers::text, dry_run, plan::text,
     position::text, rows_read, notes::text, claims, screened_at, screening_answers::text, stored, excluded, refused,
     skipped, problem_counts::text, kept_problems::text
 from uploads
-where due_at <= %(now)s
-order by due_at, id
-limit 1
+where id = %(id)s and due_at <= %(now)s
 for update skip locked;
 
 -- take --
 -- Lease the locked upload until %(until)s.
 update uploads
 set
-    state = %(state)s, lease = %(lease)s, due_at = %(until)s, claims = claims + 1,
+    state = %(state)s, lease = %(lease)s, due_at = %(until)s, claims = claims + 1, turn_at = %(now)s,
     started_at = coalesce(started_at, %(now)s), updated_at = %(now)s
 where id = %(id)s;
 
@@ -156,14 +196,16 @@ update uploads
 set
     state = %(state)s, failure_code = %(failure_code)s, failure = %(failure)s, finished_at = %(now)s,
     updated_at = %(now)s, bytes_read = case when %(failure_code)s::text is null then size_bytes else bytes_read end,
-    lease = null, due_at = null, claims = 0
+    lease = null, due_at = null, claims = 0, read_s = read_s + %(took_s)s
 where id = %(id)s and lease = %(lease)s
 returning id;
 
 -- release --
 -- Give an upload back before its lease ends, to be taken again at %(due_at)s. A claim that did not fail does not count.
 update uploads
-set lease = null, due_at = %(due_at)s, claims = case when %(blameless)s then greatest(claims - 1, 0) else claims end
+set
+    lease = null, due_at = %(due_at)s, claims = case when %(blameless)s then greatest(claims - 1, 0) else claims end,
+    read_s = read_s + %(took_s)s
 where id = %(id)s and lease = %(lease)s;
 
 -- answer --
@@ -195,9 +237,14 @@ union all
 select id from onward;
 
 -- due --
--- Whether any upload has been due for longer than %(older_than_s)s seconds. One row.
+-- Whether any upload has been due for longer than %(older_than_s)s seconds; with %(left_max_bytes)s and %(read_max_s)s, only those with
+-- fewer bytes left that were read for a shorter time. One row.
 select exists (
-    select from uploads where due_at <= %(now)s - make_interval(secs => %(older_than_s)s)
+    select from uploads
+    where
+        due_at <= %(now)s - make_interval(secs => %(older_than_s)s)
+        and (%(left_max_bytes)s::bigint is null or size_bytes - bytes_read <= %(left_max_bytes)s)
+        and (%(read_max_s)s::double precision is null or read_s < %(read_max_s)s)
 );
 
 -- listed --
