@@ -106,7 +106,7 @@ def stand() -> Iterator[Stand]:
         tempfile.TemporaryDirectory(prefix="tether-bench-") as folder,
         Guard() as guard,
     ):
-        environ = {**ENVIRONMENT, "LOG_LEVEL": "info", "DATABASE_PREPARED": "on", **services.environment}
+        environ = {**ENVIRONMENT, "LOG_LEVEL": "info", **services.environment}
         migrate(environ["DATABASE_DIRECT_URL"], now=datetime.now(UTC))
         yield Stand(services, environ, Path(folder), guard)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tether_sandbox.services import Services
     from tether_sandbox.services.program import Launch
-    from tether_stores.postgres import Pool
+    from tether_stores.postgres import Pool, Prepared
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -41,9 +41,9 @@ def _row(name: str) -> Recording:
 # --- plans ---
 
 
-@pytest.mark.parametrize(("prepared", "kept"), [(False, 0), (True, 1)])
-async def test_plans_are_kept_only_where_that_is_asked_for(
-    database_url: str, *, prepared: bool, kept: int
+@pytest.mark.parametrize(("prepared", "kept"), [("off", 0), ("on", 1), ("auto", 1)])
+async def test_plans_are_kept_on_a_direct_connection_unless_switched_off(
+    database_url: str, prepared: Prepared, kept: int
 ) -> None:
     """Behind a pooler in transaction mode a kept plan is another client's; without one it saves a third of the work."""
     async with (
@@ -205,7 +205,7 @@ async def test_every_transaction_bounds_how_long_it_may_idle(database_url: str) 
 
     The bound must not stay on the connection, which a pooler shares.
     """
-    async with open_pool(database_url, name="tests", max_size=1, prepared=True) as pool:
+    async with open_pool(database_url, name="tests", max_size=1, prepared="on") as pool:
         for _ in range(4):  # what comes again is prepared; two statements in one message cannot be
             async with transaction(pool) as conn:
                 assert await (await conn.execute(_BOUND)).fetchone() == (str(int(FREEZE_S * 1000)),)
@@ -407,6 +407,24 @@ async def test_everything_works_through_a_pooler_in_transaction_mode(
         async with connection(pool) as conn:
             tally = await webhook_events.tally(conn, now=NOON)
     assert (tally.processed, tally.waiting) == (24 * 5, 0)
+
+
+@pytest.mark.parametrize("pooled", _POOLERS.values(), ids=_POOLERS)
+async def test_no_plan_is_kept_behind_a_pooler(
+    pooled: Any, database_url: str, tmp_path: Path, process: Launch, eventually: Callable[..., Any]
+) -> None:
+    """A plan kept behind a pooler is on somebody else's connection the next time, and the statement fails."""
+    async with (
+        pooled(database_url, size=1, folder=tmp_path, process=process, eventually=eventually) as url,
+        open_pool(url, name="tests", max_size=1, wait_s=5, prepared="auto") as pool,
+        connection(pool) as conn,
+    ):
+        for number in range(5):
+            await conn.execute("select %s::int", [number])
+        row = await (
+            await conn.execute("select count(*) from pg_prepared_statements", prepare=False)
+        ).fetchone()
+    assert row == (0,)
 
 
 async def test_a_transaction_costs_two_round_trips_beside_its_work(database_url: str) -> None:

@@ -1,7 +1,7 @@
 """
 Postgres: one pool per process, set up for a pooler in transaction mode and for restarts.
 
-What the pool does not use is as important as what it does: no prepared statements kept by name unless it is told so,
+What the pool does not use is as important as what it does: no prepared statements kept by name where one may stand between,
 no session settings, no session locks, no LISTEN. All of these would land on somebody else's
 connection behind a transaction pooler. A connection is checked before it is handed out, so a restart of
 Postgres costs the requests of that moment and no restart of ours.
@@ -10,7 +10,7 @@ Postgres costs the requests of that moment and no restart of ours.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import psycopg
 from psycopg import sql
@@ -26,6 +26,7 @@ __all__ = [
     "Connection",
     "ConnectionLost",
     "Pool",
+    "Prepared",
     "QueryTooSlow",
     "SchemaBehind",
     "answers",
@@ -44,6 +45,9 @@ FREEZE_S: Final = 5.0
 # What people ask for takes milliseconds. A query of theirs that takes this long reads a whole table.
 READ_S: Final = 5.0
 
+Prepared: TypeAlias = Literal["auto", "on", "off"]
+# A statement is prepared when it comes for the third time.
+_PREPARED_AFTER: Final = 2
 # The client sees a dead peer after about ten seconds instead of the kernel's quarter of an hour.
 _KEEPALIVE: Final[dict[str, Any]] = {
     "connect_timeout": 3,
@@ -113,7 +117,7 @@ async def open_pool(
     max_size: int,
     wait_s: float = 2.0,
     checked: bool = True,
-    prepared: bool = False,
+    prepared: Prepared = "auto",
 ) -> AsyncIterator[Pool]:
     """
     A pool for the life of a process; it opens even while Postgres is away and recovers by itself.
@@ -125,7 +129,8 @@ async def open_pool(
         wait_s: How long a caller waits for a connection before `StoreUnreachable`, in seconds.
         checked: Whether a connection is asked for a sign of life before it is handed out. That costs a round trip; whoever
             can do their work again on a fresh connection may leave it out.
-        prepared: Whether statements that come again are prepared by name, which not every pooler bears.
+        prepared: Whether statements that come again are prepared by name, which not every pooler bears. "auto" asks each new
+            connection whether a pooler stands between, and prepares where none does.
 
     Yields:
         The pool, open.
@@ -134,7 +139,7 @@ async def open_pool(
         database_url,
         kwargs={
             "autocommit": True,
-            "prepare_threshold": 2 if prepared else None,
+            "prepare_threshold": _PREPARED_AFTER if prepared == "on" else None,
             "application_name": name,
             **_KEEPALIVE,
         },
@@ -148,12 +153,19 @@ async def open_pool(
         # to itself it would double its waits, and come back as long after an outage as that has lasted.
         reconnect_timeout=2,
         check=Pool.check_connection if checked else None,
+        configure=_prepare_if_direct if prepared == "auto" else None,
     )
     await pool.open(wait=False)
     try:
         yield pool
     finally:
         await pool.close(timeout=5)
+
+
+async def _prepare_if_direct(conn: Connection) -> None:
+    row = await (await conn.execute(_SQL["backend"], prepare=False)).fetchone()
+    if row is not None and row[0] == conn.info.backend_pid:
+        conn.prepare_threshold = _PREPARED_AFTER
 
 
 @asynccontextmanager

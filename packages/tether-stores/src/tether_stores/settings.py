@@ -90,14 +90,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 8
     database_prepared: Annotated[
-        Literal["off", "on"],
+        Literal["auto", "off", "on"],
         _env(
             "DATABASE_PREPARED",
-            "Whether Postgres keeps the plans of our statements: on, which saves it about a third of its work for "
-            "notifications, or off. Leave it off behind a pooler in transaction mode, unless that is PgBouncer 1.21 or "
-            "newer with max_prepared_statements.",
+            "Whether Postgres keeps the plans of our statements, which saves it about a third of its work for "
+            "notifications: auto, on or off. auto asks each connection whether a pooler stands between, and keeps plans "
+            "where none does. on is for PgBouncer 1.21 or newer with max_prepared_statements.",
         ),
-    ] = "off"
+    ] = "auto"
     redis_url: Annotated[
         str, _env("REDIS_URL", "Redis for the look-aside, the queues and the shared limits.", secret=True)
     ] = ""

@@ -91,7 +91,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     settings.database_url,
                     name="tether-web",
                     max_size=settings.database_pool_max,
-                    prepared=settings.database_prepared == "on",
+                    prepared=settings.database_prepared,
                 )
             )
             await stack.enter_async_context(shared.kept(pool))
@@ -103,7 +103,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     name="tether-inbox",
                     max_size=1,
                     checked=False,
-                    prepared=settings.database_prepared == "on",
+                    prepared=settings.database_prepared,
                 )
             )
             # And one to find out whether that would work; see health.RecordingProbe.

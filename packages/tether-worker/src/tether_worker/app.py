@@ -83,7 +83,7 @@ async def work_until_stopped(
                 settings.database_url,
                 name="tether-worker",
                 max_size=settings.database_pool_max,
-                prepared=settings.database_prepared == "on",
+                prepared=settings.database_prepared,
             )
         )
         steps = deque[Step](maxlen=100)

@@ -13,3 +13,7 @@ set local idle_in_transaction_session_timeout = {freeze_ms};
 begin read only;
 set local statement_timeout = {timeout_ms};
 set local idle_in_transaction_session_timeout = {freeze_ms};
+
+-- backend --
+-- The process id of the server's end of this connection. Behind a pooler it is another one than the pooler has named to the client.
+select pg_backend_pid();
