@@ -432,7 +432,11 @@ async def test_a_transaction_costs_two_round_trips_beside_its_work(database_url:
     async with (
         _Pooler(database_url, size=1) as pooler,
         open_pool(
-            f"postgresql://tests@127.0.0.1:{pooler.port}/x", name="tests", max_size=1, checked=False
+            f"postgresql://tests@127.0.0.1:{pooler.port}/x",
+            name="tests",
+            max_size=1,
+            checked=False,
+            prepared="off",
         ) as pool,
     ):
         async with transaction(pool) as conn:
