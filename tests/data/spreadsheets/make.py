@@ -173,11 +173,15 @@ def seen_xlsx(
 _ODS_TYPES: Final = (
     'xmlns:office="urn:oasis:names:tc:opendocument:xmlns:office:1.0" '
     'xmlns:table="urn:oasis:names:tc:opendocument:xmlns:table:1.0" '
-    'xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0" office:version="1.2"'
+    'xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0" xmlns:style="urn:oasis:names:tc:opendocument:xmlns:style:1.0" '
+    'xmlns:number="urn:oasis:names:tc:opendocument:xmlns:datastyle:1.0" '
+    'xmlns:calcext="urn:org:documentfoundation:names:experimental:calc:xmlns:calcext:1.0" office:version="1.2"'
 )
 
 
-def ods(lines: list[list[Cell]] | None = None, *, table: str = "", manifest: str = "") -> bytes:
+def ods(
+    lines: list[list[Cell]] | None = None, *, table: str = "", manifest: str = "", styles: str = ""
+) -> bytes:
     """Write a workbook as LibreOffice would; *table* replaces the rows' XML, *manifest* the list of parts."""
     for cells in lines or ():
         table += "<table:table-row>"
@@ -195,7 +199,7 @@ def ods(lines: list[list[Cell]] | None = None, *, table: str = "", manifest: str
         table += "</table:table-row>"
     kind = "application/vnd.oasis.opendocument.spreadsheet"
     content = (
-        f'<?xml version="1.0" encoding="UTF-8"?><office:document-content {_ODS_TYPES}><office:body>'
+        f'<?xml version="1.0" encoding="UTF-8"?><office:document-content {_ODS_TYPES}>{styles}<office:body>'
         f'<office:spreadsheet><table:table table:name="Liste">{table}</table:table></office:spreadsheet></office:body>'
         "</office:document-content>"
     )
@@ -206,6 +210,43 @@ def ods(lines: list[list[Cell]] | None = None, *, table: str = "", manifest: str
     return _zipped(
         {"mimetype": kind, "content.xml": content, "META-INF/manifest.xml": listed}, stored=("mimetype",)
     )
+
+
+def seen_ods() -> bytes:
+    """Write what LibreOffice hides and adds: a filtered row, a currency, an error, merged cells, and a format of pounds."""
+
+    def text(value: str, extra: str = "") -> str:
+        return (
+            f'<table:table-cell office:value-type="string"{extra}><text:p>{value}</text:p></table:table-cell>'
+        )
+
+    def number(value: float, extra: str = "") -> str:
+        return f'<table:table-cell office:value-type="float" office:value="{value}"{extra}><text:p>{value}</text:p></table:table-cell>'
+
+    def row(*cells: str, extra: str = "") -> str:
+        return f"<table:table-row{extra}>{''.join(cells)}</table:table-row>"
+
+    francs = '<table:table-cell office:value-type="currency" office:currency="CHF" office:value="80.5"><text:p>CHF 80.50</text:p></table:table-cell>'
+    error = '<table:table-cell table:formula="of:=NA()" office:value-type="string" office:string-value="" calcext:value-type="error"><text:p>#N/A</text:p></table:table-cell>'
+    spanned = ' table:number-rows-spanned="2"'
+    table = "".join(
+        (
+            '<table:table-column table:number-columns-repeated="3"/>',
+            row(text("Name"), text("IBAN"), text("Betrag")),
+            row(text("Ann"), text(DE), number(12.5)),
+            row(text("Ben"), text(AT), number(9), extra=' table:visibility="filter"'),
+            row(text("Cat"), text(NL), francs),
+            row(error, error, error),
+            row(text("Dan", spanned), text(FR, spanned), number(7)),
+            row('<table:covered-table-cell table:number-columns-repeated="2"/>', number(8)),
+            row(text("Eve"), text(ES), number(5, ' table:style-name="ce1"')),
+        )
+    )
+    style = (
+        '<office:automatic-styles><number:number-style style:name="N1"><number:text>£</number:text><number:number/></number:number-style>'
+        '<style:style style:name="ce1" style:family="table-cell" style:data-style-name="N1"/></office:automatic-styles>'
+    )
+    return ods(table=table, styles=style)
 
 
 def xls(lines: list[list[Cell]]) -> bytes:
@@ -497,6 +538,7 @@ FILES: Final[dict[str, bytes]] = {
     # Two sheets that hold a list: a question.
     "two_lists.xlsx": xlsx({"Januar": LIST, "Februar": LIST}),
     "merged_headers.xlsx": merged_xlsx(),
+    "seen.ods": seen_ods(),
     # A filter hides those who have left: a question.
     "filtered_nl.xlsx": seen_xlsx(
         [["Naam", "IBAN", "Bedrag"], ["Anna", NL, 12.5], ["Bert", DE, 9.0], ["Cor", AT, 7.0]],
@@ -558,6 +600,7 @@ ANSWERS: Final[dict[str, Answers]] = {
     "no_header.csv": Answers(header_row=0, columns={"name": 1, "iban": 2, "amount": 3}),
     "two_amounts.csv": Answers(columns={"amount": "Betrag brutto"}),
     "two_lists.xlsx": Answers(sheet="Februar"),
+    "seen.ods": Answers(hidden_rows="take"),
     "filtered_nl.xlsx": Answers(hidden_rows="leave_out"),
 }
 

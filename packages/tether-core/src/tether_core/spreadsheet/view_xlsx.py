@@ -17,7 +17,7 @@ from xml.parsers import expat
 from tether_core.spreadsheet.number_formats import BUILT_IN, mark_of
 from tether_core.spreadsheet.view import BLIND, NOT_CALCULATED, Merge, View, ViewBuilder
 
-__all__ = ["look", "parse_xml"]
+__all__ = ["DoctypeFound", "look", "parse_xml"]
 
 _CHUNK_BYTES: Final = 1 << 20
 _OVERLAP_BYTES: Final = 64
@@ -29,8 +29,8 @@ _WORDS: Final = (
     b"='",
     b"mergeCell",
     b"zeroHeight",
-    b'ht="0',
-    b'width="0',
+    b' ht="0',
+    b' width="0',
     b"</f></c>",
     b"/></c>",
     b":row",
@@ -40,7 +40,7 @@ _REFERENCE: Final = re.compile(r"\$?([A-Z]{1,3})\$?([0-9]{1,7})", re.ASCII)
 _TRUE: Final = frozenset(("1", "true"))
 
 
-class _Doctype(Exception):
+class DoctypeFound(Exception):
     """A document type declaration."""
 
 
@@ -76,7 +76,7 @@ def look(source: BinaryIO, sheet: str) -> View:
         zipfile.BadZipFile,
         zlib.error,
         expat.ExpatError,
-        _Doctype,
+        DoctypeFound,
         ValueError,
         KeyError,
         OSError,
@@ -99,7 +99,7 @@ def parse_xml(stream: IO[bytes], parser: expat.XMLParserType) -> None:
     """
 
     def refuse(*_: object) -> None:
-        raise _Doctype
+        raise DoctypeFound
 
     parser.StartDoctypeDeclHandler = refuse
     parser.buffer_text = True

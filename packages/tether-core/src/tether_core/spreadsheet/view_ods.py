@@ -1,0 +1,293 @@
+"""
+What a person sees of a sheet of an ODS workbook.
+
+Styles stand before the tables and are always read. The tables are parsed only where one of the words occurs that can make a
+difference, as for XLSX (`view_xlsx`).
+
+Source: OpenDocument 1.3 part 3, 9.1 (tables), 19.749 (visibility), 19.383 (currency), 16.29 (data styles).
+"""
+
+import re
+import zipfile
+import zlib
+from typing import BinaryIO, Final
+from xml.parsers import expat
+
+from tether_core.spreadsheet.number_formats import currency_mark, mark_of
+from tether_core.spreadsheet.view import BLIND, NOT_CALCULATED, Merge, View, ViewBuilder
+from tether_core.spreadsheet.view_xlsx import DoctypeFound, parse_xml
+
+__all__ = ["look"]
+
+_CHUNK_BYTES: Final = 1 << 20
+_OVERLAP_BYTES: Final = 200
+_WORDS: Final = (
+    b"visibility",
+    b'"error"',
+    b"-spanned",
+    b'"percentage"',
+    b'display="false"',
+    b":formula=",
+    b"='",
+    b"<!",
+)
+_CURRENCY: Final = re.compile(rb':currency="(?!EUR")')
+_NUMERIC: Final = frozenset(("float", "currency", "percentage"))
+_HIDDEN: Final = frozenset(("collapse", "filter"))
+_DATA_STYLES: Final = frozenset(("number-style", "currency-style", "percentage-style"))
+_ERROR: Final = re.compile(r"#\S+|Err:\d{3}")
+
+
+class _StylesEndError(Exception):
+    """The part's styles have been read."""
+
+
+def look(source: BinaryIO, sheet: str) -> View:
+    """
+    Look at a sheet.
+
+    Args:
+        source: The workbook.
+        sheet: Its name.
+
+    Returns:
+        The view; `BLIND` where the workbook's parts cannot be read this way.
+
+    Raises:
+        FileRefused: when there is more to see than a list of debtors can have.
+    """
+    try:
+        with zipfile.ZipFile(source) as archive:
+            styles = _Styles()
+            for part in ("styles.xml", "content.xml"):
+                if part in archive.namelist():
+                    styles.read(archive, part)
+            marks = styles.marks()
+            if not _remarkable(archive, marks):
+                return View()
+            parser = expat.ParserCreate()
+            reader = _TableReader(parser, sheet, marks)
+            with archive.open("content.xml") as stream:
+                parse_xml(stream, parser)
+            return reader.builder.view()
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        expat.ExpatError,
+        DoctypeFound,
+        ValueError,
+        KeyError,
+        OSError,
+        NotImplementedError,
+        EOFError,
+    ):
+        return BLIND
+
+
+def _local(attributes: dict[str, str]) -> dict[str, str]:
+    return {name.rpartition(":")[2]: value for name, value in attributes.items()}
+
+
+class _Styles:
+    """The styles of cells, and what their number formats show beside a number."""
+
+    def __init__(self) -> None:
+        self._formats: dict[str, str] = {}
+        self._cells: dict[str, tuple[str, str]] = {}  # name to its data style and its parent
+        self._format = ""
+        self._literal: list[str] = []
+        self._suffix = ""
+        self._in_text = False
+
+    def read(self, archive: zipfile.ZipFile, part: str) -> None:
+        """Read the styles of a part, and nothing behind them."""
+        parser = expat.ParserCreate()
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._text
+        try:
+            with archive.open(part) as stream:
+                parse_xml(stream, parser)
+        except _StylesEndError:
+            pass
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        name = name.rpartition(":")[2]
+        if name == "body":
+            raise _StylesEndError
+        values = _local(attributes)
+        if name in _DATA_STYLES:
+            self._format, self._literal = values.get("name", ""), []
+            self._suffix = "%" if name == "percentage-style" else ""
+        elif name in ("text", "currency-symbol"):
+            self._in_text = bool(self._format)
+        elif name == "number" and self._format:
+            factor = values.get("display-factor", "1")
+            self._suffix = {"1": self._suffix, "1000": ","}.get(factor, ",,")
+        elif name == "style" and values.get("family") == "table-cell":
+            self._cells[values.get("name", "")] = (
+                values.get("data-style-name", ""),
+                values.get("parent-style-name", ""),
+            )
+
+    def _end(self, name: str) -> None:
+        name = name.rpartition(":")[2]
+        if name in _DATA_STYLES and self._format:
+            literal = "".join(self._literal).replace('"', "")
+            self._formats[self._format] = mark_of(f'0{self._suffix}"{literal}"')
+            self._format = ""
+        self._in_text = False
+
+    def _text(self, text: str) -> None:
+        if self._in_text:
+            self._literal.append(text)
+
+    def marks(self) -> dict[str, str]:
+        """Name of a style of cells to its mark, for those that have one."""
+        found = {}
+        for name in self._cells:
+            style, parent = self._cells[name]
+            for _ in range(10):  # parents of parents, but never in a circle
+                if style or parent not in self._cells:
+                    break
+                style, parent = self._cells[parent]
+            if mark := self._formats.get(style, ""):
+                found[name] = mark
+        return found
+
+
+def _remarkable(archive: zipfile.ZipFile, marks: dict[str, str]) -> bool:
+    styled = None
+    if marks:
+        names = "|".join(map(re.escape, marks))
+        styled = re.compile(f'style-name="(?:{names})"'.encode())
+    with archive.open("content.xml") as stream:
+        overlap = b""
+        while chunk := stream.read(_CHUNK_BYTES):
+            window = overlap + chunk
+            if not overlap and (b"\0" in chunk[:4] or b"<" not in chunk[:200]):
+                return True
+            if any(word in window for word in _WORDS) or _CURRENCY.search(window):
+                return True
+            if styled is not None and styled.search(window):
+                return True
+            overlap = window[-_OVERLAP_BYTES:]
+    return False
+
+
+def _count(values: dict[str, str], name: str) -> int:
+    text = values.get(name, "1")
+    return max(int(text), 1) if text.isascii() and text.isdigit() and len(text) < 9 else 1
+
+
+class _TableReader:
+    """The handlers of the tables' XML; only the table of one name is looked at."""
+
+    def __init__(self, parser: expat.XMLParserType, sheet: str, marks: dict[str, str]) -> None:
+        self.builder = ViewBuilder()
+        self._sheet = sheet
+        self._marks = marks
+        self._depth = 0  # of tables, the wanted one being 1
+        self._row = 0
+        self._repeated = 1
+        self._position = 0
+        self._columns: list[tuple[int, str]] = []  # end and style
+        self._column = 0
+        self._row_style = ""
+        self._hidden_groups: list[bool] = []
+        self._cell: dict[str, str] | None = None
+        self._text: list[str] = []
+        self._in_text = False
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._characters
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        name = name.rpartition(":")[2]
+        if name == "table":
+            if self._depth or _local(attributes).get("name") == self._sheet:
+                self._depth += 1
+            return
+        if self._depth != 1:
+            return
+        if name in ("table-cell", "covered-table-cell"):
+            self._cell, self._text = attributes, []
+        elif name == "p":
+            self._in_text = self._cell is not None
+        elif name == "table-row":
+            self._start_row(_local(attributes))
+        elif name == "table-column":
+            values = _local(attributes)
+            first, self._column = self._column, self._column + _count(values, "number-columns-repeated")
+            self._columns.append((self._column, values.get("default-cell-style-name", "")))
+            if values.get("visibility") in _HIDDEN or any(self._hidden_groups):
+                self.builder.hide_columns(first, self._column - 1)
+        elif name in ("table-row-group", "table-column-group"):
+            self._hidden_groups.append(_local(attributes).get("display") == "false")
+
+    def _end(self, name: str) -> None:
+        name = name.rpartition(":")[2]
+        if name == "table" and self._depth:
+            self._depth -= 1
+        elif self._depth != 1:
+            return
+        elif name in ("table-cell", "covered-table-cell") and self._cell is not None:
+            self._end_cell(self._cell)
+            self._cell = None
+        elif name == "p":
+            self._in_text = False
+        elif name == "table-row":
+            self._row += self._repeated - 1
+        elif name in ("table-row-group", "table-column-group") and self._hidden_groups:
+            self._hidden_groups.pop()
+
+    def _characters(self, text: str) -> None:
+        if self._in_text:
+            self._text.append(text)
+
+    def _start_row(self, values: dict[str, str]) -> None:
+        self._row += 1
+        self._position = 0
+        self._repeated = _count(values, "number-rows-repeated")
+        self._row_style = values.get("default-cell-style-name", "")
+        visibility = values.get("visibility")
+        if visibility in _HIDDEN or any(self._hidden_groups):
+            self.builder.hide_rows(self._row, self._row + self._repeated - 1)
+        self.builder.filtered = self.builder.filtered or visibility == "filter"
+
+    def _end_cell(self, attributes: dict[str, str]) -> None:
+        first = self._position
+        if not attributes:
+            self._position += 1
+            return
+        values = _local(attributes)
+        count = _count(values, "number-columns-repeated")
+        self._position += count
+        rows, columns = _count(values, "number-rows-spanned"), _count(values, "number-columns-spanned")
+        if rows > 1 or columns > 1:
+            self.builder.merge(Merge(self._row, self._row + rows - 1, first, first + columns - 1))
+        mark = self._mark_of(attributes, values, first)
+        if mark:
+            for number in range(self._row, self._row + self._repeated):
+                for position in range(first, self._position):
+                    self.builder.mark(number, position, mark)
+
+    def _mark_of(self, attributes: dict[str, str], values: dict[str, str], position: int) -> str:
+        text = "".join(self._text).strip()
+        if "error" in (attributes.get("calcext:value-type"), values.get("value-type")):
+            return text[:20] if text.startswith("#") else "#ERROR!"
+        kind = attributes.get("office:value-type", values.get("value-type", ""))
+        if "formula" in values:
+            if not kind and not text:
+                return NOT_CALCULATED
+            if _ERROR.fullmatch(text):
+                return text[:20] if text.startswith("#") else "#ERROR!"
+        if kind not in _NUMERIC:
+            return ""
+        if kind == "currency" and (mark := currency_mark(values.get("currency", ""))):
+            return mark
+        style = values.get("style-name") or self._row_style or self._column_style(position)
+        return self._marks.get(style, "%" if kind == "percentage" else "")
+
+    def _column_style(self, position: int) -> str:
+        return next((style for end, style in self._columns if position < end), "")
