@@ -74,7 +74,13 @@ def _ago(days: float) -> Any:
 # Why a query is not explained.
 EXEMPT: Final[Mapping[str, str]] = {
     **dict.fromkeys(
-        ("transactions.begin", "transactions.read", "webhook_events.probe", "sends.take_stock"),
+        (
+            "transactions.begin",
+            "transactions.read",
+            "transactions.backend",
+            "webhook_events.probe",
+            "sends.take_stock",
+        ),
         "no query: it has no plan",
     ),
     **dict.fromkeys(
@@ -155,9 +161,6 @@ _PLAIN: Final = {
         recorded share hold record replace is_unused samples open supersede begin debtors_after lock_attempts
         rekey_debtors rekey_attempts entries_of merge_entry end_merged advance unmatched rekeyings
     """,
-    "forgiven_disputes": """
-        hold forgive remaining
-    """,
     "gateway_accounts": """
         enable rows
     """,
@@ -194,7 +197,7 @@ _PLAIN: Final = {
         refunds_named next_ids beyond_inquiries disputes_heard runs_over warn_run open_by_kind
     """,
     "run_voids": """
-        add working one of_run any_working take debits hold_debits judged advance progress listed
+        add working one of_run any_working take debits hold_debits advance progress listed
     """,
     "sends": """
         lock_accounts locked lapsed unsent forget_heard due_again begin_day hold_day count_day lease_count
@@ -337,6 +340,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         }
         for name, variants in _ATTEMPT_LISTS.items()
     },
+    **{f"forgiven_disputes.{name}": {"": {"dispute_stage": 1}} for name in ("hold", "forgive", "remaining")},
     # All chargebacks are counted, from an index that holds nothing else.
     "chargebacks.by_code": {"": {"account": None, "reads_max": 200_000, "buffers_max": 25_000}},
     "chargebacks.by_code_of_upload": {
