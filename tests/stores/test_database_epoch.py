@@ -88,7 +88,7 @@ async def test_the_first_use_of_a_database_is_an_epoch(pool: Pool, watch: Callab
     one = watch()
     assert not await _may_claim(one, pool)
     await one.probe(pool)
-    assert one.token is not None
+    assert one.history is not None
     assert await _may_claim(one, pool)
     assert await _epochs(pool) == [(1, "first")]
 
@@ -101,7 +101,7 @@ async def test_many_processes_begin_one_epoch(pool: Pool, watch: Callable[..., W
     watches = [watch() for _ in range(6)]
     await asyncio.gather(*(one.probe(pool) for one in watches))
     assert await _epochs(pool) == [(1, "first"), (2, "other timeline")]
-    assert len({one.token for one in watches} - {None}) == 1
+    assert len({one.history for one in watches} - {None}) == 1
 
 
 @pytest.mark.parametrize(
@@ -251,10 +251,10 @@ async def test_a_confirmation_lasts_a_second(
     """What was true of the database a while ago says nothing about the one that answers now."""
     one = watch()
     await one.probe(pool)
-    assert one.token is not None
+    assert one.history is not None
     now_s = monotonic()
     monkeypatch.setattr("tether_stores.database_epoch.monotonic", lambda: now_s + 1.1)
-    assert one.token is None
+    assert one.history is None
 
 
 async def test_settings_that_lose_commits_are_named(database_url: str, pool: Pool) -> None:

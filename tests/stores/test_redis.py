@@ -35,8 +35,8 @@ async def test_what_was_marked_is_remembered_for_a_day(redis_url: str, server: p
     async with open_redis(redis_url, name="tests", timeout_s=PATIENT_S) as client:
         await mark_seen(client, MARKS)
         keys = [b"unheard-of", *(key for _, key, _ in MARKS)]
-        assert await seen(client, keys, epoch="e1") == [None, *(content for _, _, content in MARKS)]
-        assert await seen(client, keys, epoch="e2") == [None] * len(keys)
+        assert await seen(client, keys, history="e1") == [None, *(content for _, _, content in MARKS)]
+        assert await seen(client, keys, history="e2") == [None] * len(keys)
     ttls = {int(server.ttl(key)) for key in server.scan_iter()}
     assert MARK_TTL_S - 60 < min(ttls) <= max(ttls) <= MARK_TTL_S == 86_400
 
@@ -44,10 +44,10 @@ async def test_what_was_marked_is_remembered_for_a_day(redis_url: str, server: p
 async def test_many_keys_are_one_round_trip(redis_url: str, server: plain.Redis) -> None:
     """All waiting requests look together. A command for each would make looking dearer than the database."""
     async with open_redis(redis_url, name="tests", timeout_s=PATIENT_S) as client:
-        await seen(client, [b"first"], epoch="e1")  # connects
+        await seen(client, [b"first"], history="e1")  # connects
         server.config_resetstat()
         await mark_seen(client, MARKS)
-        await seen(client, [key for _, key, _ in MARKS], epoch="e1")
+        await seen(client, [key for _, key, _ in MARKS], history="e1")
     told = server.info("commandstats")
     calls = {name: stat["calls"] for name, stat in told.items()}
     assert (calls["cmdstat_mget"], calls["cmdstat_eval"]) == (1, 1)
@@ -63,7 +63,7 @@ def test_a_connection_that_was_closed_a_moment_ago_costs_nobody_an_answer(redis_
             connection = await pool.get_connection()
             await pool.release(connection)
             connection._writer.transport.abort()
-            return await seen(client, [MARKS[0][1]], epoch="e1")
+            return await seen(client, [MARKS[0][1]], history="e1")
 
     assert uvloop.run(closed_between_two_looks()) == [MARKS[0][2]]
 
@@ -76,7 +76,7 @@ async def test_a_redis_that_is_down_or_frozen_is_given_up_within_a_second(
         return await _away("redis://127.0.0.1:1/0")
 
     async def remembered() -> bool:
-        return await seen(client, [b"key-0"], epoch="e1") == [b"content-0"]
+        return await seen(client, [b"key-0"], history="e1") == [b"content-0"]
 
     async with open_redis(redis_url, name="tests", timeout_s=PATIENT_S) as patient:
         await mark_seen(patient, MARKS[:1])
@@ -99,7 +99,7 @@ async def _away(url: str) -> None:
 
 
 async def _fails_quickly(client: plain.asyncio.Redis) -> None:
-    for attempt in (seen(client, [b"key"], epoch="e1"), mark_seen(client, MARKS[:1])):
+    for attempt in (seen(client, [b"key"], history="e1"), mark_seen(client, MARKS[:1])):
         began = monotonic()
         with pytest.raises(StoreUnreachable, match=r"^redis is not reachable \(\w+\)") as raised:
             await attempt
@@ -114,7 +114,7 @@ async def test_a_restarted_redis_costs_no_call(redis_url: str, services: Service
         await mark_seen(client, MARKS[:1])
         if services.redis:
             services.redis.restart()
-        assert await seen(client, [b"key-0"], epoch="e1") == [b"content-0"]
+        assert await seen(client, [b"key-0"], history="e1") == [b"content-0"]
 
 
 async def test_a_setup_that_loses_work_is_complained_about(redis_url: str, server: plain.Redis) -> None:

@@ -3,8 +3,10 @@ The epochs of the database: one short function per query of `sql/database_epochs
 
 The **watch** probes about twice a second: it reads the high-water marks that are kept outside Postgres, then what the server says
 of itself and the current epoch, and compares them by `tether_core.database_epoch`. Where the database went back, it begins a
-new epoch. While the latest probe is younger than a second, the epoch is *confirmed*: only then marks of known
-notifications count. Claims do not rely on that: they compare once more inside their own transaction (`Watch.holds`).
+new epoch. While the latest probe is younger than a second, the epoch is *confirmed*. Neither claims nor marks of known
+notifications rely on that alone, because a database can go back within the second. Claims compare once more inside their own
+transaction (`Watch.holds`). A mark names the history it was written in: the epoch, the process of the server and the file of the
+table. It counts only where Postgres says at that time that it is still in this history (`is_history`).
 """
 
 import asyncio
@@ -41,6 +43,7 @@ __all__ = [
     "current",
     "inquire_attempts_anew",
     "inquire_orders_anew",
+    "is_history",
     "latest_tries",
     "lists_to_want",
     "lists_wanted",
@@ -210,6 +213,7 @@ class Watch:
         self._number = 0
         self._started_at = ""
         self._installation = ""
+        self._history = ""
         self._confirmed_s = float("-inf")
         self._stored_s = float("-inf")
         self._shows_wal = True
@@ -222,11 +226,11 @@ class Watch:
         return self._number
 
     @property
-    def token(self) -> str | None:
-        """The token of the confirmed epoch; `None` where no probe of the last second has confirmed one."""
-        if self._mark is None or monotonic() - self._confirmed_s > _CONFIRMED_S:
+    def history(self) -> str | None:
+        """The name of the confirmed history; `None` where no probe of the last second has confirmed one."""
+        if not self._history or monotonic() - self._confirmed_s > _CONFIRMED_S:
             return None
-        return self._mark.token
+        return self._history
 
     @asynccontextmanager
     async def kept(self, pool: Pool) -> AsyncIterator[None]:
@@ -407,6 +411,11 @@ class Watch:
             if row is None:
                 return  # another server, or another epoch, between two statements: the next probe compares
             epoch = msgspec.structs.replace(epoch, pulse=row[0])
+        async with connection(pool) as conn:
+            row = await (await conn.execute(_SQL["history"])).fetchone()
+        if row is None or row[1:] != (epoch.token, seen.server.started_at):
+            return  # likewise
+        self._history = row[0]
         self._installation = seen.installation
         self._number = epoch.number
         self._started_at = seen.server.started_at
@@ -499,6 +508,21 @@ async def _once(data: bytes) -> AsyncIterator[bytes]:
 def _epoch(row: Any) -> tuple[Epoch, str, bool]:
     number, token, system_id, timeline, pulse, reason, age_s, installation, is_reviewed = row
     return Epoch(number, token, system_id, timeline, pulse, reason, age_s), installation, is_reviewed
+
+
+# --- marks of known notifications ---
+
+
+async def is_history(conn: Connection, name: str) -> bool:
+    """
+    Whether Postgres is in a history at this time; what was committed in it is still there then.
+
+    Args:
+        conn: Any connection, outside a transaction.
+        name: From `Watch.history`.
+    """
+    row = await (await conn.execute(_SQL["history"])).fetchone()
+    return row is not None and bool(row[0] == name)
 
 
 # --- submissions of a lost history -----------------------------------------------------------------------------------

@@ -90,14 +90,14 @@ async def open_redis(redis_url: str, *, name: str, timeout_s: float = 0.25) -> A
         await client.aclose()
 
 
-async def seen(client: Redis, keys: Sequence[bytes], *, epoch: str) -> list[bytes | None]:
+async def seen(client: Redis, keys: Sequence[bytes], *, history: str) -> list[bytes | None]:
     """
     What Redis remembers of these notifications, in one round trip.
 
     Args:
         client: From `open_redis`.
-        epoch: The token of the confirmed database epoch; what was marked under another one is not found.
         keys: n keys of `tether_core.idempotency`.
+        history: `Watch.history`; what was marked in another one is not found.
 
     Returns:
         n entries: the content digest recorded under the key within `MARK_TTL_S`, or `None`.
@@ -106,7 +106,7 @@ async def seen(client: Redis, keys: Sequence[bytes], *, epoch: str) -> list[byte
         StoreUnreachable: when Redis does not answer in time.
     """
     try:
-        prefix = _prefix(epoch)
+        prefix = _prefix(history)
         found: list[Any] = await client.mget([prefix + key for key in keys])
     except (RedisError, OSError) as problem:
         raise StoreUnreachable("redis", why=type(problem).__name__) from problem
@@ -119,7 +119,7 @@ async def mark_seen(client: Redis, marks: Sequence[tuple[str, bytes, bytes]]) ->
 
     Args:
         client: From `open_redis`.
-        marks: The token of the database epoch that was confirmed before the commit began, key and content digest.
+        marks: `Watch.history` as it was before the commit began, key and content digest.
 
     Raises:
         StoreUnreachable: when Redis does not answer in time; nothing is lost by that.
@@ -130,7 +130,7 @@ async def mark_seen(client: Redis, marks: Sequence[tuple[str, bytes, bytes]]) ->
             "EVAL",
             _MARK,
             len(marks),
-            *(_prefix(epoch) + key for epoch, key, _ in marks),
+            *(_prefix(history) + key for history, key, _ in marks),
             *(content for _, _, content in marks),
             MARK_TTL_S,
         )
@@ -138,8 +138,8 @@ async def mark_seen(client: Redis, marks: Sequence[tuple[str, bytes, bytes]]) ->
         raise StoreUnreachable("redis", why=type(problem).__name__) from problem
 
 
-def _prefix(epoch: str) -> bytes:
-    return _PREFIX + epoch.encode() + b":"
+def _prefix(history: str) -> bytes:
+    return _PREFIX + history.encode() + b":"
 
 
 async def answers(client: Redis) -> bool:

@@ -108,6 +108,16 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     prepared=settings.database_prepared,
                 )
             )
+            # One that says whether marks of known notifications count, which must not wait for an insert.
+            look_pool = await stack.enter_async_context(
+                open_pool(
+                    settings.database_url,
+                    name="tether-look-aside",
+                    max_size=1,
+                    checked=False,
+                    prepared=settings.database_prepared == "on",
+                )
+            )
             # And one to find out whether that would work; see health.RecordingProbe.
             probe_pool = await stack.enter_async_context(
                 open_pool(settings.database_url, name="tether-probe", max_size=1)
@@ -127,10 +137,11 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             await stack.enter_async_context(watch.kept(pool))
             inbox = Inbox(
                 pool=inbox_pool,
+                look_pool=look_pool,
                 cache=lookaside,
                 doorbell=doorbell,
                 clock=moment,
-                epoch=lambda: watch.token,
+                history=lambda: watch.history,
                 deadline_s=settings.commit_deadline_s,
                 waiting_max=settings.waiting_max,
             )

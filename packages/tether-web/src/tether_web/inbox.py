@@ -2,11 +2,15 @@
 The way of a verified notification into the inbox, for all requests of one process together.
 
 ```text
-deliver ──► committed by this process lately? ── yes ──► "repeated"
-               │ no
-               ├── repeats are frequent, or Postgres is slow ──► Redis: seen within a day? ── yes ──► "repeated"
-               ▼                                                      │ no, or Redis is away
-            group commit: one insert for all that wait ◄──────────────┘
+deliver ──► committed by this process lately? ── yes ─────────┐
+               │ no                                          ▼
+               │                          Postgres: still in the history of that mark? ── yes ──► "repeated"
+               │                                             ▲             │ no
+               ├── repeats are frequent, or Postgres         │             │
+               │   is slow ──► Redis: seen within a day? ── yes            │
+               │                        │ no, or Redis is away             │
+               ▼                        ▼                                  │
+            group commit: one insert for all that wait ◄───────────────────┘
                │ committed
                │                                              │ after the answer, best effort
                ▼                                              ▼
@@ -17,9 +21,10 @@ Whether Redis is asked is decided by `tether_core.lookaside` from what this proc
 
 Redis may be wrong in one way only, by forgetting: a mark is written after its row is committed, never before.
 So it can be flushed or stopped at any moment and the answers stay right, only slower. A database may forget, too, when it is
-restored: a mark counts only under the database epoch in which it was written, and only while a probe of the last second has
-confirmed that epoch (`tether_stores.database_epoch`). The keys that this process remembers by itself count under the same rule.
-Otherwise the row is inserted, which is always right.
+restored, and within a fraction of a second. So a mark names the history of the database in which it was written
+(`tether_stores.database_epoch`), and it counts only where Postgres, asked after the look and once for all that wait, is still in
+that history. The keys that this process remembers by itself count under the same rule. Otherwise the row is inserted, which is
+always right.
 """
 
 import asyncio
@@ -34,7 +39,7 @@ from tether_core.errors import StoreUnreachable
 from tether_core.idempotency import Delivery
 from tether_core.jobs import WEBHOOKS
 from tether_core.lookaside import Policy, Traffic
-from tether_stores import redis, webhook_events
+from tether_stores import database_epoch, redis, webhook_events
 from tether_stores.postgres import ConnectionLost, Pool, connection
 from tether_stores.queue import Doorbell, ring
 from tether_stores.redis import Redis
@@ -48,6 +53,8 @@ __all__ = ["Inbox"]
 
 # One insert of 256 rows takes a few milliseconds; more would only make the first of them wait for the last.
 _BATCH_MAX: Final = 256
+# An idle Postgres says in a millisecond which history it is in. Where it takes longer, the row is inserted as soon as can be.
+_LOOK_MAX_S: Final = 1.0
 # A Redis that failed is left alone this long, so that its timeouts are not added to every answer.
 _REDIS_PAUSE_S: Final = 3.0
 # Rings closer together than this would have the worker book a few rows at a time, at the price of many.
@@ -69,10 +76,11 @@ class Inbox:
         self,
         *,
         pool: Pool,
+        look_pool: Pool,
         cache: Redis,
         doorbell: Doorbell,
         clock: Callable[[], datetime],
-        epoch: Callable[[], str | None],
+        history: Callable[[], str | None],
         deadline_s: float,
         waiting_max: int,
         traffic: Traffic = _CALM,
@@ -82,19 +90,21 @@ class Inbox:
 
         Args:
             pool: Of Postgres; one connection is used, and it need not be checked before.
+            look_pool: Of Postgres likewise; a look must not wait for an insert.
             cache: Redis, for the look-aside.
             doorbell: Of queue "webhooks".
             clock: Gives the present moment, aware, UTC.
-            epoch: Gives the token of the confirmed database epoch; `None` while none is confirmed, and no mark counts.
+            history: Gives `Watch.history`; `None` while none is confirmed, and no mark counts.
             deadline_s: How long a delivery may take before `StoreUnreachable`, in seconds.
             waiting_max: Deliveries at most that may wait in this process.
             traffic: What is assumed of repeats and commits until they are measured.
         """
         self._pool = pool
+        self._look_pool = look_pool
         self._cache = cache
         self._doorbell = doorbell
         self._clock = clock
-        self._epoch = epoch
+        self._history = history
         self._deadline_s = deadline_s
         # An insert takes milliseconds. One for whose rows nobody waits any more is stuck, behind a lock or in a store that
         # hangs; it is given up with its connection, so that those behind it are not let down as well.
@@ -108,6 +118,15 @@ class Inbox:
             sizes=BATCH_ROWS.labels("commit").observe,
             deadlines=deadlines,
         )
+        self._confirms: Group[Recording, Delivery] = Group(
+            self._confirm,
+            batch_max=_BATCH_MAX,
+            waiting_max=waiting_max,
+            what="notifications",
+            sizes=BATCH_ROWS.labels("confirm").observe,
+            onward=self._commits,
+            deadlines=deadlines,
+        )
         self._looks: Group[Recording, Delivery] = Group(
             self._look,
             batch_max=_BATCH_MAX,
@@ -118,9 +137,9 @@ class Inbox:
             deadlines=deadlines,
         )
         self._redis_away_until = 0.0
-        # Key -> content, of what this process committed under the epoch beside it; the oldest are forgotten first.
+        # Key -> content, of what this process committed in the history beside it; the oldest are forgotten first.
         self._known: dict[bytes, bytes] = {}
-        self._known_epoch: str | None = None
+        self._known_history: str | None = None
         self._traffic = traffic
         self._commit_began_s: float | None = None
         self._marks: list[tuple[str, bytes, bytes]] = []
@@ -143,12 +162,11 @@ class Inbox:
                 repeat will then find it.
             Overloaded: when too many wait.
         """
-        epoch = self._epoch()
-        if epoch is None:
+        history = self._history()
+        if history is None:
             return await self._commits.do(row)
-        if epoch == self._known_epoch and self._known.get(row.key) == row.content:
-            _REPEATS["process"].inc()
-            return "repeated"
+        if history == self._known_history and self._known.get(row.key) == row.content:
+            return await self._confirms.do(row)
         looks = self._asks_redis() and not self._redis_is_left_alone()
         return await (self._looks if looks else self._commits).do(row)
 
@@ -157,31 +175,54 @@ class Inbox:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._deadline_s):
                 await self._looks.drained()
+                await self._confirms.drained()
                 await self._commits.drained()
         if self._after is not None:
             await asyncio.wait([self._after], timeout=1.0)
 
     async def _look(self, rows: Sequence[Recording]) -> Sequence[Delivery | None]:
-        epoch = self._epoch()
-        if epoch is None or self._redis_is_left_alone():  # those who had queued for it before it failed
+        history = self._history()
+        if history is None or self._redis_is_left_alone():  # those who had queued for it before it failed
             return [None] * len(rows)
         try:
-            seen = await redis.seen(self._cache, [row.key for row in rows], epoch=epoch)
+            seen = await redis.seen(self._cache, [row.key for row in rows], history=history)
         except StoreUnreachable as problem:
             self._leave_redis_alone(problem)
             return [None] * len(rows)
         found: list[Delivery | None] = [
             "repeated" if content == row.content else None for row, content in zip(rows, seen, strict=True)
         ]
+        # After the look: what Postgres said before it would say nothing of a database that went back in between.
+        if any(found) and not await self._is_in(history):
+            return [None] * len(rows)
         repeats = len(found) - found.count(None)
         if repeats:  # the others are counted by their commit
             _REPEATS["redis"].inc(repeats)
             self._observe(deliveries=repeats, repeats=repeats, commit_s=None)
         return found
 
+    async def _confirm(self, rows: Sequence[Recording]) -> Sequence[Delivery | None]:
+        """Of what this process committed: what is still there."""
+        history = self._known_history
+        if history is None or not await self._is_in(history) or history != self._known_history:
+            return [None] * len(rows)
+        found: list[Delivery | None] = [
+            "repeated" if self._known.get(row.key) == row.content else None for row in rows
+        ]
+        _REPEATS["process"].inc(len(found) - found.count(None))
+        return found
+
+    async def _is_in(self, history: str) -> bool:
+        """Whether Postgres is in a history; not where it does not say so in time, and the insert finds out more."""
+        try:
+            async with asyncio.timeout(_LOOK_MAX_S), connection(self._look_pool) as conn:
+                return await database_epoch.is_history(conn, history)
+        except (StoreUnreachable, TimeoutError):
+            return False
+
     async def _commit(self, rows: Sequence[Recording]) -> Sequence[Delivery]:
         # Taken before the commit: should the database go back in between, the mark is one of the lost history.
-        epoch = self._epoch()
+        history = self._history()
         began_s = self._commit_began_s = asyncio.get_running_loop().time()
         try:
             outcomes = await self._record(rows)
@@ -200,18 +241,18 @@ class Inbox:
         for row, outcome in zip(rows, outcomes, strict=True):
             if outcome == "recorded":
                 self._rings_due = True
-            if epoch is not None and outcome in {"recorded", "repeated"}:
-                self._remember(epoch, row)
+            if history is not None and outcome in {"recorded", "repeated"}:
+                self._remember(history, row)
                 if len(self._marks) < _MARKS_MAX:
-                    self._marks.append((epoch, row.key, row.content))
+                    self._marks.append((history, row.key, row.content))
         if self._after is None:
             self._after = asyncio.create_task(self._afterwards(), context=Context())
         return outcomes
 
-    def _remember(self, epoch: str, row: Recording) -> None:
-        if epoch != self._known_epoch:  # what was committed under another epoch may be gone
+    def _remember(self, history: str, row: Recording) -> None:
+        if history != self._known_history:  # what was committed in another history may be gone
             self._known.clear()
-            self._known_epoch = epoch
+            self._known_history = history
         self._known[row.key] = row.content
         if len(self._known) > _KNOWN_MAX:
             del self._known[next(iter(self._known))]

@@ -327,10 +327,11 @@ async def _take(
     ):
         inbox = Inbox(
             pool=pool,
+            look_pool=pool,
             cache=cache,
             doorbell=doorbell,
             clock=clock,
-            epoch=lambda: "of one life",
+            history=lambda: "of one life",
             deadline_s=settings.commit_deadline_s,
             waiting_max=settings.waiting_max,
         )

@@ -29,6 +29,16 @@ select
 from database_epochs
 where ended_at is null;
 
+-- history --
+-- What the current history of the notifications is called. No server process goes back by itself, and a table that was restored or
+-- emptied has another file. 0 or 1 row: name, token, started_at.
+select
+    token || '.' || extract(epoch from pg_postmaster_start_time())::text || '.'
+        || coalesce(pg_relation_filenode('webhook_events'), 0),
+    token, extract(epoch from pg_postmaster_start_time())::text
+from database_epochs
+where ended_at is null;
+
 -- tokens --
 -- The tokens of all epochs.
 select token from database_epochs;
