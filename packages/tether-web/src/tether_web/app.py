@@ -115,7 +115,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     name="tether-look-aside",
                     max_size=1,
                     checked=False,
-                    prepared=settings.database_prepared == "on",
+                    prepared=settings.database_prepared,
                 )
             )
             # And one to find out whether that would work; see health.RecordingProbe.
