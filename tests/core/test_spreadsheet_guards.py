@@ -83,6 +83,13 @@ def test_a_reference_is_taken_from_the_column_that_has_it() -> None:
         ("Sens", ["C", "C", "C", "C"]),
         ("Zahlart", ["Rechnung", "Rechnung", "Rechnung", "Rechnung"]),
         ("+/-", ["+", "-", "+", "+"]),
+        ("Lastschrift", ["ja", "nein"]),
+        ("aktiv", ["1", "0"]),
+        ("Zahlart", ["1", "2", "1"]),
+        ("Kundenstatus", ["10", "20", "10", "10"]),
+        ("Austritt", ["", "31.12.2024", ""]),
+        ("Einzug", ["x", ""]),
+        ("Document Type", ["Invoice", "Credit Memo", "Invoice"]),
     ],
 )
 def test_a_column_that_sorts_rows_is_a_question_with_its_words(header: str, words: list[str]) -> None:
@@ -106,6 +113,10 @@ def test_a_column_that_sorts_rows_is_a_question_with_its_words(header: str, word
         ("S/H", ["S", "S", "S"]),
         ("bezahlt", ["nein", "nein", "nein"]),
         ("Jahrgang", ["2019", "2020", "2020"]),
+        ("Anzahl", ["1", "2", "1"]),
+        ("aktiv", ["ja", "ja", "ja"]),
+        ("Land", ["D", "A", "D"]),
+        ("Mandate", ["M-1", "M-2", "M-3"]),
     ],
 )
 def test_a_column_that_sorts_people_is_no_question(header: str, words: list[str]) -> None:
@@ -157,6 +168,23 @@ def test_the_last_of_many_rows_can_be_the_second_table() -> None:
     refusal = _plan(text)
     assert isinstance(refusal, Refusal)
     assert (refusal.code, "row 4,002" in refusal.why) == ("second_table", True)
+
+
+def test_a_second_table_is_known_by_its_header_wherever_its_columns_stand() -> None:
+    """The header's long words stand where accounts stand above it."""
+    refusal = _plan(
+        f"Nombre;IBAN;Importe\nAna;{A};1,00\nNombre;Importe anterior;IBAN;Importe\nLuis;9,00;{B};2,00\n"
+    )
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "second_table"
+
+
+def test_days_of_leaving_are_warned_of_where_they_are_many() -> None:
+    """Else those who left long ago would be debited, and nothing in the plan would say so."""
+    lines = "".join(f"P{day};{A};1,00;{day:02}.11.2025\n" for day in range(1, 25))
+    plan = _plan(f"Name;IBAN;Beitrag;Austritt am\n{lines}Ann;{B};1,00;\n")
+    assert isinstance(plan, Plan)
+    assert any("may not be due" in warning for warning in plan.warnings)
 
 
 def test_a_header_repeated_in_other_words_is_no_second_table() -> None:

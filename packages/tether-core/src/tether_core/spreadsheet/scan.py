@@ -170,7 +170,7 @@ class Scan:
         for row in rows:
             cells = row.cells
             iban = cells[iban_at].strip() if len(cells) > iban_at else ""
-            if len(iban) >= 15:
+            if len(iban) >= 15 and (iban[2:4].isdigit() or sum(map(str.isdigit, iban)) >= 8):
                 continue
             amount = cells[amount_at].strip() if len(cells) > amount_at else ""
             if (amount and _AMOUNT.match(amount)) or not any(cells) or self._suspects >= _SUSPECTS_MAX:

@@ -10,7 +10,7 @@ collected; a row with any other word is refused with `row_not_selected`.
 | --- | --- |
 | `direction_column` | a word for a credit occurs, or the header announces directions and two words occur |
 | `payment_method_column` | a way of payment other than direct debit occurs |
-| `selection_column` | a word such as "paid" or "cancelled" occurs, or two to four words repeat and nothing says what they mean |
+| `selection_column` | a word such as "paid" or "cancelled" occurs, a column such as "active" says "no", or two to four words repeat and nothing says what they mean |
 
 >>> counts = {"S": 12, "H": 3}
 >>> question = ask("S/H", counts=counts, answer="collect.S/H", label="D", known_field=False)
@@ -122,7 +122,19 @@ _NOT_DUE_HEADERS: Final = _plain(
     "|fecha de baja|bloqueado|pagato|pagato il|annullato|disdetto|disdetta|data disdetta|bloccato|zapłacone|zapłacono|opłacone|anulowane"
     "|wypowiedzenie|data wypowiedzenia|zablokowany"
 )
+# Headers under which a "no", or a blank beside marks, means that the row is not due.
+_DUE_HEADERS: Final = _plain(
+    "lastschrift|sepa|sepa lastschrift|bankeinzug|einzug|einziehen|abbuchen|abbuchung|einzugsermächtigung|mandat erteilt|mandat vorhanden"
+    "|aktiv|fällig|offen|direct debit|collect|debit|to collect|active|due|enabled|valid|mandate|consent|prélèvement|prélever|actif|active"
+    "|à prélever|valide|incasso|incasseren|automatische incasso|actief|geldig|domiciliado|domiciliación|domiciliar|cobrar|activo|addebito"
+    "|addebitare|da incassare|attivo|valido|polecenie zapłaty|obciążyć|pobrać|aktywny|aktywna"
+)
+# Numbers are codes and no counts under these words.
+_CODE_WORDS: Final = _plain(
+    "kz|kennz|kennzeichen|code|kode|codice|código|status|statut|stato|estado|stan|état|typ|type|tipo|art|soort|flag|schlüssel|key|merkmal"
+)
 _NO: Final = _plain("nein|no|n|false|0|non|nee|nie|falsch|faux|offen|open|f|keine|kein|aucun|geen|brak")
+_YES: Final = _plain("ja|j|yes|y|true|1|x|oui|o|vrai|sí|si|s|vero|tak|t|ok|wahr")
 # Columns that sort people and say nothing about what they owe.
 _HARMLESS_HEADERS: Final = _plain(
     "anrede|titel|geschlecht|sprache|familienstand|salutation|title|gender|sex|language|lang|civilité|titre|sexe|langue|genre|aanhef"
@@ -191,7 +203,8 @@ def _sorts_rows(words: Mapping[str, str], *, titles: set[str], several: bool) ->
             "names ways of payment, and only direct debits can be collected",
         )
     due = words.keys() - _NO
-    if words.keys() & _NOT_DUE or (titles & _NOT_DUE_HEADERS and due):
+    left_out = words.keys() & _NO or (several and words.keys() <= _YES)
+    if words.keys() & _NOT_DUE or (titles & _NOT_DUE_HEADERS and due) or (titles & _DUE_HEADERS and left_out):
         return "selection_column", "marks rows that may not be due"
     return None
 
@@ -228,7 +241,11 @@ def _unknown(words: Mapping[str, str], *, counts: Mapping[str, int], titles: Ite
     # Of single letters only several together are a gender; "x" in some rows is a mark.
     if harmless and (len(words) > 1 or not words.keys() <= _HARMLESS_LETTERS):
         return False
-    return all(_FLAG.fullmatch(text) or any(mark.isalpha() for mark in text) for text in words.values())
+    codes = any(title.startswith(word) or title.endswith(word) for title in titles for word in _CODE_WORDS)
+    return all(
+        _FLAG.fullmatch(text) or (codes and len(text) < 4) or any(mark.isalpha() for mark in text)
+        for text in words.values()
+    )
 
 
 def _question(code: str, counts: Mapping[str, int], *, what: str, answer: str, label: str) -> Question:
