@@ -218,3 +218,13 @@ def test_columns_of_one_name_are_warned_of() -> None:
     """The person may have meant the other one."""
     table = _table([["Name", "IBAN", "Betrag", "Notiz", "Notiz"], ["Anna", DE, "1,00", "a", "b"]])
     assert table.warnings == ("Several columns are called Notiz; they are told apart by their place.",)
+
+
+def test_columns_nobody_knows_are_kept_under_names_of_their_own() -> None:
+    """Two columns of one name, or one called like a field, must not take each other's place."""
+    header = [*HEADER, "Notiz", "Notiz", "name", "", "Chor"]
+    rows = _rows([header, ["Anna", DE, "1,00", "a", "b", "", "d", "e"]])
+    table = examine(rows, answers=Answers(keep_columns=True, columns={"name": 1}), kind="csv")
+    assert isinstance(table, Table)
+    assert table.kept == {"Notiz (D)": 3, "Notiz (E)": 4, "name (F)": 5, "Chor": 7}
+    assert _table([header, ["Anna", DE, "1,00"]]).kept == {}

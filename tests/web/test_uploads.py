@@ -693,4 +693,13 @@ async def test_the_form_is_described(client: httpx.AsyncClient) -> None:
     form: Sequence[str] = document["paths"]["/api/uploads"]["post"]["requestBody"]["content"][
         "multipart/form-data"
     ]["schema"]["properties"]
-    assert set(form) == {"file", "mapping", "formats", "encoding", "collect", "dry_run", "force"}
+    assert set(form) == {
+        "file",
+        "mapping",
+        "formats",
+        "encoding",
+        "collect",
+        "keep_columns",
+        "dry_run",
+        "force",
+    }

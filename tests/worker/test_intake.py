@@ -252,6 +252,25 @@ async def test_warnings_travel_with_the_debtor(desk: Desk) -> None:
     ]
 
 
+async def test_columns_that_are_kept_are_stored_with_the_debtor(desk: Desk) -> None:
+    """Who asked for them would have to join the file to the debtors by hand."""
+    data = table(f"A B;{DE};1,00;blau", f"C D;{AT};2,00;", header="Name;IBAN;Betrag;Lieblingsfarbe")
+    await desk.read(data, answers=Answers(keep_columns=True))
+    assert await desk.ask("select extra from debtors order by row_number") == [
+        ({"Lieblingsfarbe": "blau"},),
+        (None,),
+    ]
+
+
+async def test_only_rows_with_the_words_that_were_answered_are_stored(desk: Desk) -> None:
+    """The credit waits for an answer, and is refused by it."""
+    data = table(f"A B;{DE};1,00;S", f"C D;{AT};2,00;H", header="Name;IBAN;Betrag;S/H")
+    waiting = await desk.read(data)
+    assert (waiting.upload.state, await desk.debtors()) == ("needs_answer", [])
+    found = await desk.read(data, answers=Answers(collect={"S/H": ("S",)}))
+    assert (found.upload.tallies.stored, found.upload.tallies.problems) == (1, {"row_not_selected": 1})
+
+
 async def test_zero_bytes_reach_no_table(desk: Desk) -> None:
     """One of them would fail the COPY of a whole chunk, for ever."""
     header = "Na\0me;IBAN;Betrag;Notiz\0"

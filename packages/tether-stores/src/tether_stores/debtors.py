@@ -254,7 +254,7 @@ def columns_of(plan: Plan) -> tuple[str, ...]:
     found = plan.fields.keys()
     wanted = dict.fromkeys((*_STAGED, *Debtor.__struct_fields__))
     plain = [field for field in wanted if field in _ALWAYS or field in found]
-    extra = ["extra"] if any(field in EXTRA_FIELDS for field in found) else []
+    extra = ["extra"] if plan.kept or any(field in EXTRA_FIELDS for field in found) else []
     return (*plain, *extra)
 
 

@@ -122,13 +122,13 @@ async def _left_out(pool: Pool, upload_id: int, plan: Plan) -> AsyncIterator[lis
 
 
 def _cells(debtor: Debtor, plan: Plan) -> Sequence[str]:
-    """Put a debtor's fields back into the columns they were read from; columns that are not used stay blank."""
-    values = {**msgspec.structs.asdict(debtor), **(debtor.extra or {})}
+    """Put a debtor's fields back into the columns they were read from; columns that are neither used nor kept stay blank."""
+    values = {**(debtor.extra or {}), **msgspec.structs.asdict(debtor)}
     values["amount"] = f"{debtor.amount_minor // 100}.{debtor.amount_minor % 100:02d}"
     if plan.amount_format == "comma":
         values["amount"] = values["amount"].replace(".", ",")
     cells = [""] * len(plan.columns)
-    for field, position in plan.fields.items():
+    for field, position in (*plan.fields.items(), *plan.kept.items()):
         value = values.get(field)
         cells[position] = "" if value is None else str(value)
     return cells

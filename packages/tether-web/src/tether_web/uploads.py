@@ -157,6 +157,7 @@ class AnswersBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         formats: Any of delimiter, quote, sheet, header_row, amount_format, date_order, hidden_rows.
         encoding: Of a text file.
         collect: Column, by its header or number, to the words whose rows are collected: "" for blank cells, "*" for every row.
+        keep_columns: Whether columns nobody knows are kept word for word beside each debtor.
         screening: What is to become of the rows that may have been debited before, by the code of the question: take or
             leave_out.
         remember: Whether that answer holds for later files of this layout.
@@ -166,6 +167,7 @@ class AnswersBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     formats: dict[str, str | int | None] = {}
     encoding: str | None = None
     collect: dict[str, list[str]] = {}
+    keep_columns: bool = False
     screening: dict[Subject, Answer] = {}
     remember: bool = False
 
@@ -196,6 +198,10 @@ _FORM: Final = Schema(
             type=OpenAPIType.STRING,
             description='JSON: column to the words whose rows are collected; "" for blank cells, "*" for every row.',
             examples=['{"S/H": ["S"]}'],
+        ),
+        "keep_columns": Schema(
+            type=OpenAPIType.BOOLEAN,
+            description="Keep columns nobody knows, word for word, beside each debtor.",
         ),
         "dry_run": Schema(type=OpenAPIType.BOOLEAN, description="Do all but store debtors."),
         "force": Schema(type=OpenAPIType.BOOLEAN, description="Even if the same file is on record."),
@@ -259,10 +265,11 @@ def _recording(received: Received, *, added_by: str) -> Recording:
         formats=_json(fields, "formats"),
         encoding=fields.pop("encoding", "").strip() or None,
         collect=_word_lists(fields, "collect"),
+        keep_columns=_flag(fields, "keep_columns"),
     )
     dry_run, forced = _flag(fields, "dry_run"), _flag(fields, "force")
     if fields:
-        known = "file, mapping, formats, encoding, collect, dry_run, force"
+        known = "file, mapping, formats, encoding, collect, keep_columns, dry_run, force"
         raise InvalidRequest(f"is no part of the form; there are {known}", field=next(iter(fields))[:40])
     answers = read_answers(told)
     return Recording(
@@ -292,10 +299,10 @@ def read_answers(told: AnswersBody) -> Answers:
         InvalidRequest: when they are not of the form they have to be.
     """
     formats = told.formats
-    for name in ("columns", "encoding", "collect"):
+    for name in ("columns", "encoding", "collect", "keep_columns"):
         if name in formats:
             raise InvalidRequest(
-                f"{name} does not belong here; see mapping, encoding and collect", field="formats"
+                f"{name} does not belong here; see the other parts of the form", field="formats"
             )
     given: Mapping[str, object] = {
         name: value
@@ -304,6 +311,7 @@ def read_answers(told: AnswersBody) -> Answers:
             "encoding": told.encoding,
             "columns": told.mapping,
             "collect": told.collect,
+            "keep_columns": told.keep_columns,
         }.items()
         if value is not None
     }

@@ -82,12 +82,13 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `quick`, for the same
     in_minor = "amount_minor" in at
     amount_at = at["amount_minor"] if in_minor else at["amount"]
     amount_bit = 1 << amount_at
-    text_places = [place for field, place in at.items() if field not in TYPED]
+    stand_ins = [place for places in plan.fallbacks.values() for place in places]
+    text_places = sorted({*stand_ins, *(place for field, place in at.items() if field not in TYPED)})
     text_bits = sum(1 << place for place in text_places)
     cents = _MINOR if in_minor else _CENTS.get(plan.amount_format or "", _NEVER)
     sign = {"comma": ",", "point": "."}.get(plan.amount_format or "", "")
     least, most = max(rules.amount_minor_min, 1), rules.amount_minor_max
-    used = sorted(set(at.values()))
+    used = sorted({*at.values(), *plan.kept.values()})
     matched = {"bic": BIC.fullmatch, "mandate_id": MANDATE_ID.fullmatch, "email": EMAIL.fullmatch}
     looked_up: dict[str, Callable[[str], object]] = {
         "mandate_signed_on": plain_day("mandate_signed_on", plan=plan, today=today),
@@ -95,7 +96,7 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `quick`, for the same
         "country": listed_country,
     }
     known: dict[str, dict[str, object]] = {field: {"": None} for field in looked_up}
-    extras = {field: at[field] for field in EXTRA_FIELDS if field in at}
+    extras = {field: at[field] for field in EXTRA_FIELDS if field in at} | plan.kept
     others = [(field, place) for field, place in at.items() if field in _TEXTS]
     fill = filler(plan)
     selections = [(selection.position, frozenset(selection.words)) for selection in plan.selections]

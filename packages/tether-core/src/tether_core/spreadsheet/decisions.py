@@ -175,6 +175,7 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
         date_order: How days are written, in all columns of days.
         hidden_rows: Whether rows that a person does not see are collected: "take" or "leave_out".
         collect: Column (its header or number) to the words whose rows are collected: "" for blank cells, "*" for every row.
+        keep_columns: Whether columns nobody knows are kept word for word beside the debtor.
     """
 
     encoding: str | None = None
@@ -187,6 +188,7 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
     date_order: DateOrder | None = None
     hidden_rows: Literal["take", "leave_out"] | None = None
     collect: dict[str, tuple[str, ...]] = {}
+    keep_columns: bool = False
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -241,6 +243,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         selections: Columns of which only some words are collected.
         iban_span: First and last position of columns that hold an IBAN together; `None` where one column does.
         skip_hidden: Whether rows that a person does not see are left out.
+        kept: Names of columns without a field that are kept word for word, to their positions.
         decisions: What was settled, with reasons.
         questions: What a person has to answer before anything is read.
         warnings: Sentences about the whole file.
@@ -261,6 +264,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     selections: tuple[Selection, ...] = ()
     iban_span: tuple[int, int] | None = None
     skip_hidden: bool = False
+    kept: dict[str, int] = {}
     decisions: tuple[Decision, ...] = ()
     questions: tuple[Question, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -39,6 +39,7 @@ the IBAN and the amount, and a missing name.
 | `birth_date_invalid` | warning | cannot be read or lies in the future; it is left out |
 | `country_unknown` | warning | not a country; it is left out |
 | `country_not_listed` | warning | a country whose debtors the gateway does not list for direct debits |
+| `column_not_kept` | warning | broken or more than 500 characters in a column that was to be kept; the cell is left out |
 | `address_missing` | warning | outside the EEA the bank needs town and country of the debtor |
 | `digits_lost` | warning | a long number that Excel has damaged: of more than 15 digits, or written like 1.2E+15 |
 | `mandate_of_several_accounts` | warning | the mandate is used for another account, too, in this file or in an earlier upload |
@@ -83,7 +84,7 @@ SkipCause = Literal["blank", "header", "total", "note"]
 
 _WARNINGS: Final = frozenset(
     "name_symbols date_invalid mandate_date_in_future mandate_date_old bic_invalid birth_date_invalid country_unknown "
-    "country_not_listed address_missing digits_lost mandate_of_several_accounts".split()
+    "country_not_listed column_not_kept address_missing digits_lost mandate_of_several_accounts".split()
 )
 # In the order of the table above.
 CODES: Final[dict[str, Level]] = {
@@ -93,7 +94,7 @@ CODES: Final[dict[str, Level]] = {
         "name_unreadable name_symbols amount_missing amount_unreadable amount_too_many_decimals amount_not_positive "
         "amount_too_small amount_too_large currency_not_eur mandate_id_invalid date_invalid mandate_date_in_future "
         "mandate_date_old email_invalid nul_byte text_unreadable text_too_long bic_invalid birth_date_invalid "
-        "country_unknown country_not_listed address_missing digits_lost mandate_of_several_accounts"
+        "country_unknown country_not_listed column_not_kept address_missing digits_lost mandate_of_several_accounts"
     ).split()
 }
 # Without these there is nothing to debit, so they can't be tolerated.
@@ -137,7 +138,8 @@ class Debtor(msgspec.Struct, frozen=True, gc=False):
         last_name, bic, mandate_id, mandate_signed_on, reference, customer_id: `None` where the row has none.
         email, phone, street, house_number, postcode, city, province, country: As before.
         description, born_on, national_id: As before.
-        extra: Fields of `EXTRA_FIELDS` the table has, word for word; `None` when it has none.
+        extra: Fields of `EXTRA_FIELDS` the table has, and columns that were to be kept by their headers, word for word; `None` when it
+            has none.
         warnings: What deserves a look.
     """
 

@@ -144,7 +144,7 @@ def compile_quick(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], D
         and field not in looked_up
         and field not in EXTRA_FIELDS
     ]
-    extras = [(field, at[field]) for field in EXTRA_FIELDS if field in at]
+    extras = [(field, at[field]) for field in EXTRA_FIELDS if field in at] + list(plan.kept.items())
     extra_index = place_in("extra")
     iban_at, name_at, currency_at = at["iban"], at.get("name", -1), at.get("currency", -1)
     parts_at = [at[part] for part in ("first_name", "last_name") if part in at]
@@ -152,7 +152,8 @@ def compile_quick(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], D
     amount_at = at["amount_minor"] if in_minor else at["amount"]
     amount_bit = 1 << amount_at
     # Numbers in columns of text may have lost digits.
-    text_places = [position for field, position in at.items() if field not in TYPED]
+    stand_ins = [position for others in plan.fallbacks.values() for position in others]
+    text_places = sorted({*stand_ins, *(position for field, position in at.items() if field not in TYPED)})
     text_bits = sum(1 << position for position in text_places)
     money = {"comma": _COMMA, "point": _POINT}.get(plan.amount_format or "", _NEVER)
     least, most = max(rules.amount_minor_min, 1), rules.amount_minor_max

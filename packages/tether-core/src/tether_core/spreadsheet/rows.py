@@ -185,7 +185,8 @@ class _Careful:
         self._minor = "amount_minor" in at
         self._amount_at = at["amount_minor"] if self._minor else at["amount"]
         self._currency_at = at.get("currency", -1)
-        self._has_extras = any(field in EXTRA_FIELDS for field in at)
+        self._has_extras = any(field in EXTRA_FIELDS for field in at) or bool(plan.kept)
+        self._kept = plan.kept
         self._fallbacks = plan.fallbacks
         self._selections = plan.selections
 
@@ -418,9 +419,22 @@ class _Careful:
                     extra[field] = cell
                 else:
                     values[field] = value
+        self._keep(seen, extra)
         if self._has_extras:
             values["extra"] = extra
         return values
+
+    def _keep(self, seen: "_Findings", extra: dict[str, str]) -> None:
+        """Keep the columns that nobody knows, word for word."""
+        for name, at in self._kept.items():
+            cell = seen.cell(at)
+            if not cell or is_placeholder(cell):
+                continue
+            if "\0" in cell or broken(cell) or len(cell) > TEXT_LENGTH_MAX:
+                note = f"The cell has broken characters or more than {TEXT_LENGTH_MAX}; it is not kept beside the debtor."
+                seen.add("column_not_kept", at, note)
+            else:
+                extra[name] = cell
 
     @staticmethod
     def _sound(seen: "_Findings", field: str, at: int, cell: str) -> bool:

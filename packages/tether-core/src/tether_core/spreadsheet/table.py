@@ -26,6 +26,7 @@ import msgspec
 from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet.cells import Row, column_letters
 from tether_core.spreadsheet.decisions import (
+    ALL_FIELDS,
     AmountFormat,
     Answers,
     Column,
@@ -46,7 +47,7 @@ from tether_core.spreadsheet.guards import (
 )
 from tether_core.spreadsheet.headers import Matching, match_columns
 from tether_core.spreadsheet.iban_span import IbanSpan, find_iban_span, joined
-from tether_core.spreadsheet.names import error_value
+from tether_core.spreadsheet.names import clean, error_value
 from tether_core.spreadsheet.scan import scan_rows
 from tether_core.spreadsheet.words import count_ibans, named_fields
 
@@ -54,6 +55,7 @@ __all__ = ["COLUMNS_MAX", "SAMPLE_ROWS", "Table", "examine", "holds_accounts"]
 
 COLUMNS_MAX: Final = 500
 SAMPLE_ROWS: Final = 2_000
+_KEPT_NAME_MAX: Final = 80
 _HEADER_WITHIN: Final = 50
 _POINTS: Final = {"iban": 3, "name": 2, "amount": 2, "amount_minor": 2}
 _HEADER_FROM: Final = 3
@@ -77,6 +79,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         fallbacks: Field to the positions of columns that stand in where its own is empty.
         selections: Columns of which only some words are collected.
         iban_span: First and last position of columns that hold an IBAN together.
+        kept: Names of columns without a field that are kept, to their positions.
         decisions: What was settled.
         questions: What is open.
         warnings: Sentences.
@@ -90,6 +93,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     fallbacks: dict[str, tuple[int, ...]] = {}
     selections: tuple[Selection, ...] = ()
     iban_span: IbanSpan | None = None
+    kept: dict[str, int] = {}
     decisions: tuple[Decision, ...] = ()
     questions: tuple[Question, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -184,6 +188,7 @@ def examine(rows: Iterator[Row], *, answers: Answers, kind: Kind) -> Table | Ref
         fallbacks=fallbacks,
         selections=selections,
         iban_span=span,
+        kept=_kept(matching.columns) if answers.keep_columns else {},
         decisions=(decision, *_span_decision(span), *settled, *filled_in, *selected),
         questions=(*questions, *asked),
         warnings=(
@@ -192,6 +197,19 @@ def examine(rows: Iterator[Row], *, answers: Answers, kind: Kind) -> Table | Ref
             *(_unclear_days(settled)),
         ),
     )
+
+
+def _kept(columns: Sequence[Column]) -> dict[str, int]:
+    """Name the columns that hold no field: by their header, and where that is no name of its own, with their letters."""
+    found: dict[str, int] = {}
+    headers = Counter(column.header.strip() for column in columns)
+    for column in columns:
+        header = " ".join(clean(column.header).replace("\0", "").split())[:_KEPT_NAME_MAX]
+        if column.field is None and header:
+            if header in ALL_FIELDS or header in found or headers[column.header.strip()] > 1:
+                header = f"{header} ({column_letters(column.position)})"
+            found[header] = column.position
+    return found
 
 
 def holds_accounts(rows: Iterator[Row]) -> bool:
