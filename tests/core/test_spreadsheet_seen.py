@@ -2,13 +2,26 @@
 
 import importlib.util
 import io
+import random
 from datetime import date
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 import pytest
-from tether_core.spreadsheet import Answers, Debtor, Outcome, Plan, Refused, Skipped, reading, rows
-from tether_core.spreadsheet.workbook import open_workbook
+from tether_core.spreadsheet import (
+    Answers,
+    Debtor,
+    FileRefused,
+    Kind,
+    Outcome,
+    Plan,
+    Refused,
+    Skipped,
+    reading,
+    rows,
+)
+from tether_core.spreadsheet.workbook import _LOOKS, open_workbook
 
 DATA = Path(__file__).parents[1] / "data" / "spreadsheets"
 A, B, C = "DE89370400440532013000", "DE02120300000000202051", "NL91ABNA0417164300"
@@ -279,3 +292,30 @@ def test_a_workbook_that_cannot_be_looked_at_says_so() -> None:
 def test_hidden_rows_are_seen_however_they_are_written(row: str) -> None:
     """Else rows hidden by another program than Excel would be debited."""
     assert open_workbook(io.BytesIO(make.raw_xlsx(row)), kind="xlsx").view("A").hides(1)
+
+
+@pytest.mark.parametrize("name", ["filtered_nl.xlsx", "seen.ods", "seen.xls"])
+def test_a_look_at_a_damaged_workbook_ends_in_a_view_or_a_refusal(name: str) -> None:
+    """Else a hostile workbook would end the worker with a stack trace, where a sentence is due."""
+    data = (DATA / name).read_bytes()
+    look = _LOOKS[cast("Kind", name.rpartition(".")[2])]
+    rng = random.Random(7)
+    seen = set()
+    for _ in range(300):
+        junk = bytearray(data[: rng.randrange(len(data))] if rng.random() < 0.3 else data)
+        for _ in range(rng.choice((1, 3, 30))):
+            junk[rng.randrange(len(junk))] = rng.choice((0, 255, rng.randrange(256)))
+        try:
+            seen.add(look(io.BytesIO(bytes(junk)), "Liste").complete)
+        except FileRefused:
+            seen.add(False)
+    assert seen == {True, False}
+
+
+def test_what_a_number_format_adds_in_any_kind_of_workbook() -> None:
+    """Else francs in the workbook of one program would be refused, and debited in that of another."""
+    for name in ("seen.ods", "seen.xls"):
+        found = _read((DATA / name).read_bytes(), Answers(hidden_rows="take"), name)
+        assert [outcome.row for outcome in found if isinstance(outcome, Debtor)] == [2, 3, 6, 7]
+        francs = next(outcome for outcome in found if outcome.row == 4)
+        assert _codes(francs) == ["currency_not_eur"]

@@ -249,8 +249,12 @@ def seen_ods() -> bytes:
     return ods(table=table, styles=style)
 
 
-def xls(lines: list[list[Cell]]) -> bytes:
-    """Write a workbook of Excel 97: BIFF8 records in a compound file."""
+def xls(lines: list[list[Cell]], *, records: Sequence[tuple[int, bytes]] = (), code: str = "") -> bytes:
+    """
+    Write a workbook of Excel 97: BIFF8 records in a compound file.
+
+    More records may follow the cells; *code* is the number format of style 2.
+    """
 
     def record(code: int, data: bytes = b"") -> bytes:
         return struct.pack("<HH", code, len(data)) + data
@@ -273,15 +277,50 @@ def xls(lines: list[list[Cell]]) -> bytes:
         bof(0x0010)
         + record(0x0200, struct.pack("<IIHHH", 0, len(lines), 0, width, 0))
         + cells
+        + b"".join(record(number, data) for number, data in records)
         + record(0x000A)
     )
     # Two cell formats: general, and number format 14, which is a day.
     formats = b"".join(record(0x00E0, struct.pack("<HHH", 0, ifmt, 0) + bytes(14)) for ifmt in (0, 14))
+    if code:
+        text = struct.pack("<HHB", 164, len(code), 1) + code.encode("utf-16-le")
+        formats = record(0x041E, text) + formats + record(0x00E0, struct.pack("<HHH", 0, 164, 0) + bytes(14))
     name = struct.pack("<BB", 5, 0) + b"Liste"
     head = bof(0x0005) + record(0x0042, struct.pack("<H", 1200)) + formats
     at = len(head) + 4 + 6 + len(name) + 4
     book = head + record(0x0085, struct.pack("<IH", at, 0) + name) + record(0x000A) + sheet
     return compound({"Workbook": book})
+
+
+def seen_xls() -> bytes:
+    """Write what Excel 97 hides and adds: a filtered row, francs, errors, merged cells and a hidden column."""
+    lines: list[list[Cell]] = [
+        ["Name", "IBAN", "Betrag", "Notiz"],
+        ["Ann", DE, 12.5],
+        ["Ben", AT, 9.0],
+        ["Cat", NL],
+        [],
+        ["Dan", FR, 7.0],
+        [None, None, 8.0],
+        ["Eve", ES],
+        ["Fay", IT],
+    ]
+    errors = [(0x0205, struct.pack("<HHHBB", 4, column, 0, 0x2A, 1)) for column in range(3)]
+    return xls(
+        lines,
+        code="[$CHF] #,##0.00",
+        records=[
+            (0x0203, struct.pack("<HHHd", 3, 2, 2, 80.5)),
+            *errors,
+            (0x027E, struct.pack("<HHHI", 7, 2, 2, (81 << 2) | 2)),
+            # A formula that has come to #REF!.
+            (0x0006, struct.pack("<HHHBBBBBBHHIH", 8, 2, 0, 2, 0, 0x17, 0, 0, 0, 0xFFFF, 0, 0, 0)),
+            (0x0208, struct.pack("<HHHHHHI", 2, 0, 3, 255, 0, 0, 0x120)),
+            (0x009B, b""),
+            (0x007D, struct.pack("<HHHHHH", 3, 3, 2560, 0, 1, 0)),
+            (0x00E5, struct.pack("<H8H", 2, 5, 6, 0, 0, 5, 6, 1, 1)),
+        ],
+    )
 
 
 def compound(streams: dict[str, bytes]) -> bytes:
@@ -539,6 +578,7 @@ FILES: Final[dict[str, bytes]] = {
     "two_lists.xlsx": xlsx({"Januar": LIST, "Februar": LIST}),
     "merged_headers.xlsx": merged_xlsx(),
     "seen.ods": seen_ods(),
+    "seen.xls": seen_xls(),
     # A filter hides those who have left: a question.
     "filtered_nl.xlsx": seen_xlsx(
         [["Naam", "IBAN", "Bedrag"], ["Anna", NL, 12.5], ["Bert", DE, 9.0], ["Cor", AT, 7.0]],
@@ -600,6 +640,7 @@ ANSWERS: Final[dict[str, Answers]] = {
     "no_header.csv": Answers(header_row=0, columns={"name": 1, "iban": 2, "amount": 3}),
     "two_amounts.csv": Answers(columns={"amount": "Betrag brutto"}),
     "two_lists.xlsx": Answers(sheet="Februar"),
+    "seen.xls": Answers(hidden_rows="leave_out"),
     "seen.ods": Answers(hidden_rows="take"),
     "filtered_nl.xlsx": Answers(hidden_rows="leave_out"),
 }

@@ -25,6 +25,7 @@ from tether_core.spreadsheet.decisions import FileRefused, Kind, Refusal
 from tether_core.spreadsheet.seen import marked
 from tether_core.spreadsheet.view import BLIND, View
 from tether_core.spreadsheet.view_ods import look as look_ods
+from tether_core.spreadsheet.view_xls import look as look_xls
 from tether_core.spreadsheet.view_xlsx import look as look_xlsx
 
 __all__ = ["SHEETS_MAX", "Sheet", "Source", "Workbook", "open_workbook", "suffix"]
@@ -158,7 +159,11 @@ class Workbook:
             yield Row(number, blank + cells if offset and cells else cells, numeric << offset)
 
 
-_LOOKS: Final[dict[Kind, Callable[[BinaryIO, str], View]]] = {"xlsx": look_xlsx, "ods": look_ods}
+_LOOKS: Final[dict[Kind, Callable[[BinaryIO, str], View]]] = {
+    "xlsx": look_xlsx,
+    "ods": look_ods,
+    "xls": look_xls,
+}
 
 
 def open_workbook(source: Source, *, kind: Kind) -> Workbook:
