@@ -181,9 +181,13 @@ def test_a_last_row_of_errors_is_not_lost() -> None:
     assert set(_codes(found[3])) == {"iban_invalid", "name_unreadable", "amount_missing"}
 
 
-def test_a_formula_that_nothing_has_calculated_is_no_blank() -> None:
+@pytest.mark.parametrize(
+    "formula",
+    [' t="str"><f>A1</f>', "><f>A1</f>", "><f>A1</f><v></v>", "><f>A1</f><v />", '><f t="shared" si="0"/>'],
+)
+def test_a_formula_that_nothing_has_calculated_is_no_blank(formula: str) -> None:
     """Else a program that writes formulas only would send blank rows, which are skipped."""
-    cells = "".join(f'<c r="{c}2" t="str"><f>A1</f></c>' for c in "ABC")
+    cells = "".join(f'<c r="{c}2"{formula}</c>' for c in "ABC")
     header = "".join(
         f'<c r="{c}1" t="inlineStr"><is><t>{t}</t></is></c>'
         for c, t in zip("ABC", ("Name", "IBAN", "Betrag"), strict=True)

@@ -137,6 +137,8 @@ def _blocks(pieces: Sequence[str], length: int) -> str:
 
 
 def _account(pieces: Sequence[str], length: int) -> str:
-    """Fill the last piece, the account number, up to the length of the country."""
+    """Fill the check digits up to two, and the last piece, the account number, to the length of the country."""
+    if len(pieces) > 2 and len(pieces[0]) == 2 and len(pieces[1]) == 1:
+        pieces = [pieces[0], f"0{pieces[1]}", *pieces[2:]]  # check digits 02 to 09, stored as a number
     head = "".join(pieces[:-1])
     return head + pieces[-1].rjust(length - len(head), "0")

@@ -111,8 +111,7 @@ def _section_mark(body: str, literal: str) -> str:  # noqa: PLR0911 - one return
     if _CENTS.search(words):
         return "cents"
     if not _EUROS.search(words) and (found := _FOREIGN.search(words)) is not None:
-        sign = found[0].upper() if found[0].isascii() else found[0]
-        return {"US": "USD", "SFR": "CHF"}.get(sign, sign)
+        return {"US": "USD", "SFR": "CHF"}.get(found[0].upper(), found[0])
     if "%" in body:
         return "%"
     if digits and (scaled := _SCALED.search(body)) is not None:

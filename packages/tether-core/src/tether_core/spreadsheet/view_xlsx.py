@@ -32,6 +32,7 @@ _WORDS: Final = (
     b' ht="0',
     b' width="0',
     b"</f></c>",
+    b"<v></v>",
     b"/></c>",
     b":row",
     b"<!",
@@ -234,25 +235,33 @@ class _SheetReader:
         self._row = 0
         self._position: int | str | None = -1  # of the latest cell, or its reference
         self._error: list[str] | None = None
-        self._formula = False
+        self._formula = False  # one without a result, so far
+        self._is_text = False
+        self._result: list[str] = []  # of that formula
         self._rows_hidden = False
         parser.StartElementHandler = self._start
 
-    def _start(self, name: str, attributes: dict[str, str]) -> None:  # noqa: C901 - one branch an element
+    def _start(self, name: str, attributes: dict[str, str]) -> None:  # noqa: C901, PLR0912 - one branch an element
         if ":" in name:
             name = _local(name)
         if name == "c":
             if self._formula or self._error is not None:
                 self.end_cell()
             self._position = attributes.get("r") or self._here() + 1
-            if attributes.get("t") == "e":
+            kind = attributes.get("t")
+            self._is_text = kind == "str"
+            if kind == "e":
                 self._error = []
             elif attributes.get("s") in self._styles:
                 self.builder.mark(self._row, self._here(), self._styles[attributes["s"]])
         elif name == "v":
-            self._formula = False
             if self._error is not None:
                 self._parser.CharacterDataHandler = self._error.append
+            elif self._formula and self._is_text:
+                self._formula = False  # a text may be empty
+            elif self._formula:
+                self._result = []
+                self._parser.CharacterDataHandler = self._result.append
         elif name == "f":
             self._formula = True
         elif name == "row":
@@ -272,13 +281,14 @@ class _SheetReader:
 
     def end_cell(self) -> None:
         """Mark the cell that has ended, if it held an error or a formula without its result."""
-        if self._error is not None:
+        if self._error is not None or self._formula:
             self._parser.CharacterDataHandler = None
+        if self._error is not None:
             text = "".join(self._error).strip()[:20]
             self.builder.mark(self._row, self._here(), text if text.startswith("#") else "#N/A")
-        elif self._formula:
+        elif self._formula and not "".join(self._result).strip():
             self.builder.mark(self._row, self._here(), NOT_CALCULATED)
-        self._error, self._formula = None, False
+        self._error, self._formula, self._result = None, False, []
 
     def _start_row(self, attributes: dict[str, str]) -> None:
         number = attributes.get("r", "")
