@@ -240,6 +240,15 @@ cross join lateral (
     offset 0
 ) told;
 
+-- voids --
+insert into run_voids (run_id, state, usage, reason, ordered_by, created_at, updated_at, finished_at)
+select n * 7 %% (%(rows)s / 1000), 'finished', 'x', 'x', 'someone', %(now)s, %(now)s, %(now)s
+from generate_series(1, 100) as n;
+
+-- void_debits --
+insert into run_void_debits (void_id, attempt_id, amount_minor, refused, refused_because)
+select 1 + n %% 100, n, 100, 'earlier_day', 'x' from generate_series(1, %(rows)s / 20) as n;
+
 -- gateway_refunds --
 insert into gateway_refunds (
     unique_id, attempt_id, account, kind, amount_minor, currency, state, inquire_at, first_seen_at, updated_at

@@ -568,7 +568,7 @@ async def due(conn: Connection, *, now: datetime, older_than_s: float = 0) -> bo
 
 
 async def tally(conn: Connection, *, now: datetime) -> Tally:
-    """How the inbox stands; reads the whole table, so not for every second."""
+    """How the inbox stands; reads what is unfinished, so not for every second."""
     row = await (await conn.execute(_SQL["tally"], {"now": now})).fetchone()
     assert row is not None
     return Tally(*row)

@@ -33,8 +33,6 @@ from tether_web import (
     attempts,
     billing,
     blacklist,
-    chargeback_lists,
-    chargebacks,
     completeness,
     debtors,
     differences,
@@ -189,8 +187,6 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
         "/",
         route_handlers=[
             attempts.ROUTER,
-            chargeback_lists.ROUTER,
-            chargebacks.ROUTER,
             exposure.ROUTER,
             *givebacks.ROUTERS,
             *run_voids.ROUTERS,

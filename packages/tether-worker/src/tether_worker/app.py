@@ -50,7 +50,7 @@ from tether_worker.returns import Following, following
 from tether_worker.run_voids import voiding_runs
 from tether_worker.runs import brake_runs, lapse_leases, planning, try_again
 from tether_worker.submission_identity import announce_steps, check_identities
-from tether_worker.upkeep import Duty, keep_up, sweep_objects, wake_matched
+from tether_worker.upkeep import Duty, add_row_counts, keep_up, sweep_objects, wake_matched
 from tether_worker.webhooks import Booking, booking
 from tether_worker.work import Work, look, rung, rung_off
 
@@ -119,7 +119,7 @@ async def work_until_stopped(
                 stack, settings, pool, cache, stopping=stopping, clock=clock, watch=watch
             )
             works += works_of
-            duties += duties_of
+            duties += [*duties_of, add_row_counts(pool)]
         if "default" in queues:
             works_of, duties_of = _reading(settings, pool, stopping=stopping, clock=clock)
             works += works_of
@@ -155,7 +155,7 @@ def _all_work(
     if "webhooks" in queues:
         further = settings.policy_of_further_accounts
         works.append(booking(Booking(pool, settings.policy, clock, random.random, further)))
-        duties += [wake_matched(pool, clock=clock), announce_excess(pool, clock=clock)]
+        duties += [wake_matched(pool, clock=clock), announce_excess(pool, clock=clock), add_row_counts(pool)]
     return works, duties
 
 

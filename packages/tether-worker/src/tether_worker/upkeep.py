@@ -13,18 +13,20 @@ from typing import Final
 import msgspec
 from tether_core.errors import Unavailable
 from tether_core.upload import is_object_key
-from tether_stores import objects, uploads, webhook_events
+from tether_stores import objects, row_counts, uploads, webhook_events
 from tether_stores.objects import Objects, Stored
-from tether_stores.postgres import Pool, connection
+from tether_stores.postgres import Pool, connection, transaction
 from tether_stores.telemetry import logger
 
-__all__ = ["Duty", "keep_up", "sweep_objects", "wake_matched"]
+__all__ = ["Duty", "add_row_counts", "keep_up", "sweep_objects", "wake_matched"]
 
 # No request lasts so long by far; and so much time there is to restore a database whose rows would name these objects.
 _ORPHAN_AGE: Final = timedelta(days=7)
 _ASKED_KEYS: Final = 1_000
 # What a pass leaves is there for the next one; more than this is not held in memory.
 _REMOVED_MAX: Final = 10_000
+# What is left then is there for the next time.
+_COUNT_BATCHES_MAX: Final = 100
 
 _log = logger("upkeep")
 
@@ -63,6 +65,22 @@ def wake_matched(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
             _log.info("notifications found their payment", rows=woken)
 
     return Duty("wake_matched", 5, wake)
+
+
+def add_row_counts(pool: Pool) -> Duty:
+    """
+    Add the changes of counts to the counts.
+
+    Counts are exact without it; but whoever reads them adds up all changes that are left.
+    """
+
+    async def add() -> None:
+        for _ in range(_COUNT_BATCHES_MAX):
+            async with transaction(pool) as conn:
+                if not await row_counts.add_changes(conn):
+                    return
+
+    return Duty("add_row_counts", 5, add)
 
 
 def sweep_objects(pool: Pool, store: Objects, *, clock: Callable[[], datetime]) -> Duty:

@@ -49,8 +49,15 @@ from billing_attempts
 where id = %(id)s;
 
 -- states --
--- How many attempts stand in each state. One row per state that occurs.
-select state, count(*), sum(amount_minor)::bigint from billing_attempts group by state;
+-- How many attempts are in each state, by the counts that are kept (row_counts.sql). One row per state that occurs.
+select word, sum(count)::bigint, sum(amount)::bigint
+from (
+    select word, count, amount from row_counts where subject = 'billing_attempts'
+    union all
+    select state, count, amount_minor from billing_attempt_count_changes
+) counted
+group by word
+having sum(count) <> 0;
 
 -- claim_to_ask --
 -- Take a lease on up to %(limit)s attempts at some payment stages whose fate the gateway has to be asked for: never asked

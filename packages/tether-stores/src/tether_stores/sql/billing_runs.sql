@@ -161,19 +161,16 @@ set
 where id = %(id)s;
 
 -- progress --
--- How the attempts of a run stand. One row per state and step that occurs: state, step, canary, count, sum of amounts.
-select
-    a.state,
-    case
-        when a.payment_stage > 10 or a.dispute_stage > 0 then 'ended'
-        when a.leased_until is not null then 'sending'
-        when a.send_at is not null then 'ready'
-        else 'unknown'
-    end as step,
-    a.canary, count(*), sum(a.amount_minor)::bigint
-from billing_attempts a
-where a.run_id = %(run_id)s
+-- How the attempts of a run stand, by the counts that are kept (row_counts.sql). One row per state and step that occurs: state,
+-- step, canary, count, sum of amounts.
+select state, step, canary, sum(count)::bigint, sum(amount_minor)::bigint
+from (
+    select state, step, canary, count, amount_minor from billing_attempt_counts where run_id = %(run_id)s
+    union all
+    select state, step, canary, count, amount_minor from billing_attempt_count_changes where run_id = %(run_id)s
+) counted
 group by 1, 2, 3
+having sum(count) <> 0
 order by 1, 2, 3;
 
 -- canaries_open --
@@ -185,23 +182,35 @@ select exists (
 );
 
 -- returns_of_upload --
--- Debits of an upload that were collected, and how many of them are charged back. One row: counted, bad.
-select
-    count(*) filter (where payment_stage >= 60 or dispute_stage > 0),
-    count(*) filter (where dispute_stage in (1, 3))
-from billing_attempts a
-join billing_runs r on r.id = a.run_id
-where r.upload_id = %(upload_id)s and (a.reason_code is null or a.reason_code <> all(%(left_out)s::text[]));
+-- Debits of an upload that were collected, and how many of them are charged back, by the counts that are kept. One row: counted, bad.
+select coalesce(sum(counted.count), 0)::bigint, coalesce(sum(counted.count) filter (where counted.is_charged_back), 0)::bigint
+from (
+    select c.count, c.is_charged_back, c.reason_code
+    from billing_runs r
+    join billing_attempt_counts c on c.run_id = r.id
+    where r.upload_id = %(upload_id)s and c.is_collected
+    union all
+    select c.count, c.is_charged_back, c.reason_code
+    from billing_runs r
+    join billing_attempt_count_changes c on c.run_id = r.id
+    where r.upload_id = %(upload_id)s and c.is_collected
+) counted
+where counted.reason_code <> all(%(left_out)s::text[]);
 
 -- returns_of_account --
--- Debits of an account since a moment that were collected, and how many of them are charged back. One row: counted, bad.
-select
-    count(*) filter (where payment_stage >= 60 or dispute_stage > 0),
-    count(*) filter (where dispute_stage in (1, 3))
-from billing_attempts
-where
-    account = %(account)s and created_at >= %(since)s
-    and (reason_code is null or reason_code <> all(%(left_out)s::text[]));
+-- Debits of an account that were made on the day of a moment or later and were collected, and how many of them are charged back, by
+-- the counts that are kept. One row: counted, bad.
+select coalesce(sum(counted.count), 0)::bigint, coalesce(sum(counted.count) filter (where counted.is_charged_back), 0)::bigint
+from (
+    select count, is_charged_back, reason_code
+    from billing_attempt_counts
+    where account = %(account)s and created_on >= (%(since)s::timestamptz at time zone 'UTC')::date and is_collected
+    union all
+    select count, is_charged_back, reason_code
+    from billing_attempt_count_changes
+    where account = %(account)s and created_on >= (%(since)s::timestamptz at time zone 'UTC')::date and is_collected
+) counted
+where counted.reason_code <> all(%(left_out)s::text[]);
 
 -- open_attempts --
 -- Whether any attempt of a run may still be sent, is being sent, or has an unknown outcome. One row.

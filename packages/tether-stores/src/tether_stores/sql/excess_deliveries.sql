@@ -65,8 +65,13 @@ join webhook_events n on n.id = marked.webhook_event_id
 order by marked.webhook_event_id;
 
 -- tally --
--- How many notifications have deliveries in excess, and how many these are. One row.
-select count(*), coalesce(sum(deliveries), 0)::bigint from excess_deliveries;
+-- How many notifications have deliveries in excess, and how many these are, by the counts that are kept (row_counts.sql). One row.
+select coalesce(sum(count), 0)::bigint, coalesce(sum(amount), 0)::bigint
+from (
+    select count, amount from row_counts where subject = 'excess_deliveries'
+    union all
+    select count, amount from row_count_changes where subject = 'excess_deliveries'
+) counted;
 
 -- of --
 -- Deliveries in excess that a notification stands for. 0 or 1 row.

@@ -162,5 +162,13 @@ from unnest(%(ids)s::bigint[], %(asks)s::smallint[], %(ask_ats)s::timestamptz[])
 where g.id = told.id;
 
 -- tally --
--- Orders by state. One row per state that occurs: state, count, sum of amounts.
-select state, count(*), sum(amount_minor)::bigint from givebacks group by state order by state;
+-- Orders by state, by the counts that are kept (row_counts.sql). One row per state that occurs: state, count, sum of amounts.
+select word, sum(count)::bigint, sum(amount)::bigint
+from (
+    select word, count, amount from row_counts where subject = 'givebacks'
+    union all
+    select word, count, amount from row_count_changes where subject = 'givebacks'
+) counted
+group by word
+having sum(count) <> 0
+order by word;

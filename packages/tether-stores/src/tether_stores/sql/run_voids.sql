@@ -53,13 +53,18 @@ select
     g.id, g.kind
 from billing_attempts a
 left join givebacks g on g.attempt_id = a.id and g.state in ('pending', 'unknown', 'approved', 'refunded')
-where a.run_id = %(run_id)s and a.id > %(after)s
-order by a.id
+where (a.run_id, a.id) > (%(run_id)s, %(after)s) and (a.run_id, a.id) < (%(run_id)s + 1, 0)
+order by a.run_id, a.id  -- as a range: with an equality Postgres may walk along the debits of all other runs
 limit %(limit)s;
 
 -- hold_debits --
 -- Hold up to %(limit)s debits of a run behind one of them until this transaction ends. Their ids, in order.
-select id from billing_attempts where run_id = %(run_id)s and id > %(after)s order by id limit %(limit)s for update;
+select id
+from billing_attempts
+where (run_id, id) > (%(run_id)s, %(after)s) and (run_id, id) < (%(run_id)s + 1, 0)
+order by run_id, id
+limit %(limit)s
+for update;
 
 -- judged --
 -- Write what became of n debits. Arrays of length n.
