@@ -577,6 +577,51 @@ FILES: Final[dict[str, bytes]] = {
     # Two sheets that hold a list: a question.
     "two_lists.xlsx": xlsx({"Januar": LIST, "Februar": LIST}),
     "merged_headers.xlsx": merged_xlsx(),
+    # A list of bookings: one of them is a credit. A question, answered by the words that are collected.
+    "movimientos_es.csv": (
+        "Titular;IBAN;Importe;D/H;Concepto\n"
+        f"Ana L\u00f3pez;{ES};12,50;D;Cuota marzo\nLuis Gil;{DE};40,50;H;Devoluci\u00f3n\nEva Ruiz;{AT};5,00;D;Cuota marzo\n"
+    ).encode(),
+    # Some members pay by transfer, and one has paid: two columns that sort rows.
+    "membres_fr.csv": (
+        "Nom;IBAN;Montant;Mode de paiement;Statut\n"
+        f"Ann Petit;{FR};10,00;Pr\u00e9l\u00e8vement;d\u00fb\nBen Roux;{DE};11,00;Virement;d\u00fb\n"
+        f"Cid Noir;{AT};12,00;Pr\u00e9l\u00e8vement;pay\u00e9\nDan Vert;{NL};13,00;Pr\u00e9l\u00e8vement;d\u00fb\n"
+    ).encode("cp1252"),
+    # The holder where it differs, placeholders of a database, an account and a BIC in one cell, days with names of months.
+    "rekeninghouders_nl.csv": (
+        "Naam;Tenaamstelling;Bankrekening;Bedrag;Machtigingskenmerk;Datum ondertekening;Factuurnummer\n"
+        f"Ann de Boer;-;{NL} / ABNANL2A;12,50;M-1;5 maart 2024;F-1\n"
+        f"Ben Smit;Greta Smit;IBAN: {DE} BIC: COBADEFFXXX;1.000,00;NULL;1 mei 2023;n.v.t.\n"
+    ).encode(),
+    # Symbols in names, a debtor in a country that the gateway does not list, a mandate signed tomorrow.
+    "kunden_zeichen.csv": (
+        "Vorname;Nachname;IBAN;Betrag;Land;Ort;Mandat vom\n"
+        f"Anna @home;Gro\u00df <3;{DE};10,00;DE;K\u00f6ln;31. M\u00e4rz 2020\n"
+        f"Milo\u0161;Novak;{AT};5,00;Serbien;Beograd;1.4.2020\nN/A;Meier GmbH;{NL};7,00;;;1. Januar 2030\n"
+    ).encode(),
+    # Excel's marks: a column of yes and no, and one that nobody knows and that is kept.
+    "abonenci_pl.xlsx": xlsx(
+        {
+            "Lista": [
+                ["Nazwa", "Rachunek", "Kwota", "Aktywny", "Uwagi wewn\u0119trzne"],
+                ["Anna Nowak", PL, "12,50", "tak", "dzwoni\u0107"],
+                ["Jan Kowal", DE, "7,00", "nie", ""],
+                ["Ewa Lis", AT, "8,00", "tak", ""],
+            ]
+        }
+    ),
+    # A part of the list on the first sheet.
+    "parte_it.xlsx": xlsx(
+        {
+            "Estratto": [["Intestatario", "IBAN"], ["Anna Rossi", IT]],
+            "Elenco": [
+                ["Intestatario", "IBAN", "Importo"],
+                ["Anna Rossi", IT, "1,00"],
+                ["Luca Bianchi", DE, "2,00"],
+            ],
+        }
+    ),
     "seen.ods": seen_ods(),
     "seen.xls": seen_xls(),
     # A filter hides those who have left: a question.
@@ -641,6 +686,12 @@ ANSWERS: Final[dict[str, Answers]] = {
     "two_amounts.csv": Answers(columns={"amount": "Betrag brutto"}),
     "two_lists.xlsx": Answers(sheet="Februar"),
     "seen.xls": Answers(hidden_rows="leave_out"),
+    "movimientos_es.csv": Answers(collect={"D/H": ("D",), "Concepto": ("*",)}),
+    "membres_fr.csv": Answers(
+        collect={"Mode de paiement": ("Pr\u00e9l\u00e8vement",), "Statut": ("d\u00fb",)}
+    ),
+    "abonenci_pl.xlsx": Answers(collect={"Aktywny": ("tak",), "5": ("*",)}, keep_columns=True),
+    "parte_it.xlsx": Answers(sheet="Elenco"),
     "seen.ods": Answers(hidden_rows="take"),
     "filtered_nl.xlsx": Answers(hidden_rows="leave_out"),
 }

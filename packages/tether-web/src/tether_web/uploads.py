@@ -421,7 +421,7 @@ async def _decide(
             "this upload waits for answers about its file, not about its rows; see the questions of its plan",
             field="screening",
         )
-    if data.mapping or data.formats or data.encoding or data.collect:
+    if data.mapping or data.formats or data.encoding or data.collect or data.keep_columns:
         raise InvalidRequest(
             "all rows of this upload are read; answer its questions about rows in screening, or send the file again",
             field="mapping",

@@ -73,7 +73,7 @@ def decide_selections(
                 )
             selections.append(Selection(position, tuple(sorted(keys))))
             rest = sum(count for word, count in (counts or {}).items() if word_key(word) not in keys)
-            why = f"Only rows with these words in column {_label(column)} are collected, as told; {rest:,} others are refused."
+            why = f"Only rows with these words in column {_label(column)} are collected, as told; rows that are refused for it: {rest:,}."
         value = ", ".join(f"\u201c{shown(word)}\u201d" if word else "blank" for word in words)
         decisions.append(Decision(f"collect:{column.header.strip()[:40]}", value, why, by="caller"))
     return tuple(selections), tuple(decisions)
@@ -193,7 +193,8 @@ def plan_warnings(columns: Sequence[Column], *, scan: Scan) -> Iterator[str]:
             )
     for position, count in scan.placeholders.items():
         yield (
-            f"{count:,} cells of column {_label(columns[position])} stand for \u201cno value\u201d (NULL, N/A, -); they are read as blank."
+            f"Column {_label(columns[position])} has placeholders for \u201cno value\u201d (NULL, N/A, -) in {count:,} "
+            f"{'row' if count == 1 else 'rows'}; they are read as blank."
         )
 
 

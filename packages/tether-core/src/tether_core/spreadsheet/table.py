@@ -182,7 +182,7 @@ def examine(rows: Iterator[Row], *, answers: Answers, kind: Kind) -> Table | Ref
     return Table(
         header_row=header.row,
         data_row=header.below,
-        columns=matching.columns,
+        columns=_with_stand_ins(matching.columns, fallbacks),
         amount_format=amount_format,
         date_orders=date_orders,
         fallbacks=fallbacks,
@@ -196,6 +196,19 @@ def examine(rows: Iterator[Row], *, answers: Answers, kind: Kind) -> Table | Ref
             *plan_warnings(matching.columns, scan=scan),
             *(_unclear_days(settled)),
         ),
+    )
+
+
+def _with_stand_ins(columns: tuple[Column, ...], fallbacks: dict[str, tuple[int, ...]]) -> tuple[Column, ...]:
+    """Say of the columns that stand in that they are used."""
+    places = {place for others in fallbacks.values() for place in others}
+    return tuple(
+        msgspec.structs.replace(
+            column, why=f"{column.why.removesuffix('; not used')}; used where that one is empty"
+        )
+        if column.position in places
+        else column
+        for column in columns
     )
 
 
