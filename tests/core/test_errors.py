@@ -37,10 +37,10 @@ EVERY: list[tuple[TetherError, type[TetherError], str]] = [
     (
         Unreadable("notification", why="it carries no id"),
         Rejected,
-        "This notification cannot be read: it carries no id",
+        "This notification cannot be read: it carries no id.",
     ),
-    (InvalidIban("DE89****", why="it is too short"), Rejected, "DE89**** is not an IBAN: it is too short"),
-    (InvalidAmount("1,5", why="write a point"), Rejected, "'1,5' is not an amount: write a point"),
+    (InvalidIban("DE89****", why="it is too short"), Rejected, "DE89**** is not an IBAN: it is too short."),
+    (InvalidAmount("1,5", why="write a point"), Rejected, "'1,5' is not an amount: write a point."),
     (InvalidRequest("choose a smaller one", field="limit"), Rejected, "limit: choose a smaller one"),
     (InvalidRequest("send a file"), Rejected, "send a file"),
     (
@@ -65,12 +65,12 @@ EVERY: list[tuple[TetherError, type[TetherError], str]] = [
     (
         IllegalStep("notification", state="processed", step="claimed"),
         Contradicted,
-        "A notification that is processed cannot be claimed; a person must look.",
+        "This notification is processed, so it cannot be claimed. Nothing is left to do; look at its billing attempt.",
     ),
     (
         ConflictingContent("upload", key="u-7"),
         Contradicted,
-        "Another upload with the key u-7 but other content is on record; a person must look.",
+        "Another upload with the key u-7 but other content is stored. Compare both, and send the right one under a new key.",
     ),
     (
         StoreUnreachable("postgres"),

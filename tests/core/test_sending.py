@@ -139,7 +139,7 @@ def test_what_is_wrong_on_our_side_turns_debits_away_and_ends_none(code: str) ->
     assert after.send.send_at == NOON + timedelta(seconds=RULES.back_s)
     assert after.halt is not None
     assert code in after.halt
-    with pytest.raises(IllegalStep, match="ready later"):
+    with pytest.raises(IllegalStep, match="submitted later"):
         claim(after.send, now=NOON)
     # With an id of its own it is the debit that was refused, not we.
     assert (

@@ -43,7 +43,7 @@ def test_every_state_can_be_reached_and_only_a_withdrawn_one_is_final() -> None:
 def test_a_step_that_does_not_exist_is_refused() -> None:
     """Answering a finished upload must not start it again and store its rows twice."""
     assert step("needs_answer", "answered") == "examining"
-    with pytest.raises(IllegalStep, match="A file upload that is completed cannot be answered"):
+    with pytest.raises(IllegalStep, match="This upload is read completely, so it cannot be answered"):
         step("completed", "answered")
 
 

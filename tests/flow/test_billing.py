@@ -220,7 +220,7 @@ def test_what_is_given_back_is_given_back_once(world: World, until: Callable[...
     world.conn.execute("update billing_attempts set sent_at = %s", [datetime.now(UTC)])
     assert world.api.post(f"/api/billing-attempts/{void}/void", json={}).status_code == 202
     refused = world.api.post(f"/api/billing-attempts/{late}/refund", json={})
-    assert (refused.status_code, "return window" in refused.json()["detail"]) == (409, True)
+    assert (refused.status_code, "the bank may still return it" in refused.json()["detail"]) == (409, True)
     world.conn.execute(
         "update billing_attempts set sent_at = sent_at - interval '30 days' where id <> %s", [void]
     )

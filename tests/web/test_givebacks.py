@@ -81,7 +81,7 @@ async def test_a_refund_is_ordered_once_however_often_it_is_asked_for(
 
     other = await _post(api, debit, "void")
     assert (other.status_code, other.json()["code"]) == (409, "illegal_step")
-    assert "about to get a refund" in other.json()["detail"]
+    assert "has a refund that is under way" in other.json()["detail"]
 
 
 async def test_a_refund_of_a_debit_older_than_a_loss_is_inquired_first(
@@ -109,15 +109,15 @@ async def test_a_refund_of_a_debit_older_than_a_loss_is_inquired_first(
 @pytest.mark.parametrize(
     ("kind", "days_ago", "payment", "dispute", "words"),
     [
-        ("refund", 1, 60, 0, "return window (possible from "),
-        ("refund", 30, 60, 1, "charged back"),
-        ("refund", 30, 60, 3, "charged back"),
-        ("refund", 30, 80, 0, "given back"),
-        ("refund", 30, 50, 0, "nothing to give"),
-        ("refund", 30, 10, 0, "nothing to give"),
-        ("void", 2, 60, 0, "sent on an earlier day"),
-        ("void", 0, 10, 0, "of unknown outcome"),
-        ("void", 0, 60, 1, "charged back"),
+        ("refund", 1, 60, 0, ": the bank may still return it."),
+        ("refund", 30, 60, 1, "the debtor's bank has taken the money back"),
+        ("refund", 30, 60, 3, "the debtor's bank has taken the money back"),
+        ("refund", 30, 80, 0, "its money was refunded or voided before"),
+        ("refund", 30, 50, 0, "only an approved attempt can be refunded"),
+        ("refund", 30, 10, 0, "only an approved attempt can be refunded"),
+        ("void", 2, 60, 0, "it was submitted on an earlier day. Refund it after the return window."),
+        ("void", 0, 10, 0, "its outcome is not known. Order the void again"),
+        ("void", 0, 60, 1, "the debtor's bank has taken the money back"),
     ],
 )
 async def test_what_may_not_be_given_back_says_why(
@@ -167,9 +167,17 @@ async def test_exposure_says_what_may_be_done_today(api: httpx.AsyncClient, data
     """Whoever looks at a debit before giving it back would be told another thing than the order is."""
     today, old = _debit(database_url, days_ago=0), _debit(database_url)
     told = (await api.get(f"/api/billing-attempts/{today}/exposure")).json()
-    assert (told["voidable"], told["voidable_why"], told["refundable"]) == (True, "sent today", False)
+    assert (told["voidable"], told["voidable_why"], told["refundable"]) == (
+        True,
+        "This attempt was submitted today and can be voided until the end of the bank's day.",
+        False,
+    )
     told = (await api.get(f"/api/billing-attempts/{old}/exposure")).json()
-    assert (told["voidable"], told["refundable"], told["refundable_why"]) == (False, True, "collected")
+    assert (told["voidable"], told["refundable"], told["refundable_why"]) == (
+        False,
+        True,
+        "This attempt is collected and can be refunded.",
+    )
 
 
 async def test_a_refund_waits_for_the_news_of_its_debit(api: httpx.AsyncClient, database_url: str) -> None:

@@ -154,7 +154,10 @@ async def test_exposure_of_a_collected_debit(client: httpx.AsyncClient, conn: Co
         "2026-04-28",
         "2027-04-03",
     )
-    assert (told["refundable"], told["refundable_why"]) == (True, "collected")
+    assert (told["refundable"], told["refundable_why"]) == (
+        True,
+        "This attempt is collected and can be refunded.",
+    )
     assert (await client.get("/api/billing-attempts/999/exposure", headers=KEY)).status_code == 404
 
 
@@ -171,7 +174,7 @@ async def test_exposure_of_a_returned_debit(client: httpx.AsyncClient, conn: Con
     told = (await client.get(f"/api/billing-attempts/{attempt_id}/exposure", headers=KEY)).json()
     assert (told["refundable"], told["refundable_why"], told["retry_on"]) == (
         False,
-        "charged back",
+        "This attempt cannot be refunded: the debtor's bank has taken the money back. Look at its dispute.",
         "2026-03-10",
     )
 

@@ -427,7 +427,7 @@ async def test_rows_that_may_have_been_debited_are_asked_about_and_not_billed(
     assert (group["rule"], group["count"], group["amount_minor"]) == ("collected_lately", 3, 3000)
     refused = await api.post(f"{at}/billing", json={})
     assert (refused.status_code, refused.json()["code"]) == (409, "illegal_step")
-    assert "answer to the questions of its plan" in refused.json()["detail"]
+    assert "Answer the questions of its plan" in refused.json()["detail"]
     for body, field in (
         ({}, "screening"),
         ({"screening": {"identity_unclear": "take"}}, "screening"),

@@ -385,7 +385,9 @@ async def test_a_chargeback_that_comes_before_the_call_stops_it(world: World) ->
     await world.conn.execute("update billing_attempts set dispute_stage = 1, state = 'chargebacked'")
     assert await give_back(world.has) == 1
     assert await world.states() == ("chargebacked", "error")
-    assert await world.column("withheld") == "charged back"
+    assert await world.column("withheld") == (
+        "This attempt cannot be refunded: the debtor's bank has taken the money back. Look at its dispute."
+    )
     assert world.refunds(own_id) == 0
 
 

@@ -169,7 +169,7 @@ async def test_its_runs_end_as_cancelled_and_nothing_of_them_is_submitted(
     assert await ask(conn, "select distinct state, withheld, sends from billing_attempts") == [
         ("error", "cancelled", 0)
     ]
-    with pytest.raises(IllegalStep, match="withdrawn cannot be answered"):
+    with pytest.raises(IllegalStep, match="withdrawn, so it cannot be answered"):
         step("withdrawn", "answered")
 
 

@@ -14,6 +14,7 @@ In the order in which data meets them:
 | `spreadsheet` | from any spreadsheet to clean debtors | in the module, for it loads the reader of workbooks |
 | `same_debit`, `mandates`, `screening`, `screening_questions` | is it the same debit; has a mandate one account; who of a file is left out, what a person is asked | in the modules |
 | `upload`, `withdrawal` | the life of an upload; taking one back | in the modules |
+| `step_sentences` | why a step is refused, and what to do, in sentences | in the module |
 | `upload_problems`, `upload_turns` | how many problems of a file are stored, when its reading ends; which file is read next | in the modules |
 | `vop`, `eligibility`, `payer`, `sepa_text` | is the account the debtor's, may it be billed, the request that asks for it, in the characters that banks carry | in the modules |
 | `order_keys`, `due_items`, `overrides` | an order that comes twice, items that read alike, verdicts set aside | in the modules |

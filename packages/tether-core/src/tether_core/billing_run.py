@@ -28,7 +28,7 @@ has to say that it comes again, so that a repeated request is never taken for a 
 >>> step("cancelled", "resumed")
 Traceback (most recent call last):
     ...
-tether_core.errors.IllegalStep: A billing run that is cancelled cannot be resumed; a person must look.
+tether_core.errors.IllegalStep: This billing run is cancelled, so it cannot be resumed. Order a new run for what is left.
 """
 
 from collections.abc import Iterable

@@ -360,7 +360,7 @@ class _Cells:
         try:
             found = reading(text)
         except InvalidIban as problem:
-            self.wrong(field, _UNREADABLE[field][0], f"{problem}.")
+            self.wrong(field, _UNREADABLE[field][0], str(problem))
             return None
         except _WrongError as problem:
             self.wrong(field, problem.code, problem.note)

@@ -229,7 +229,7 @@ def _not_an_iban(one: Candidate, _: Terms) -> str | None:
     try:
         ibans.validate(one.iban)
     except InvalidIban as problem:
-        return f"{problem}."
+        return str(problem)
     return None
 
 

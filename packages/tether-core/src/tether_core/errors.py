@@ -31,7 +31,7 @@ holds a secret, a name or a whole IBAN: pass what `tether_core.redact` and `teth
 leave over. What is normal is no error: a repeated notification is an outcome, not an exception.
 
 >>> str(InvalidIban("DE**...", why="its check digits do not fit; correct the IBAN and send the row again"))
-'DE**... is not an IBAN: its check digits do not fit; correct the IBAN and send the row again'
+'DE**... is not an IBAN: its check digits do not fit; correct the IBAN and send the row again.'
 >>> issubclass(StoreUnreachable, Unavailable)
 True
 
@@ -43,6 +43,8 @@ An error crosses processes and survives a copy whole, whatever its constructor l
 """
 
 from typing import Any, Final
+
+from tether_core.step_sentences import sentence
 
 __all__ = [
     "ConflictingContent",
@@ -81,6 +83,10 @@ class TetherError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle by the facts kept; the default would call a keyword-only constructor by position."""
         return _restored, (type(self), self.args, self.__dict__)
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _restored(kind: type[TetherError], args: tuple[object, ...], facts: dict[str, object]) -> TetherError:
@@ -139,7 +145,7 @@ class Unreadable(Rejected):
         self.why = why
 
     def __str__(self) -> str:
-        return f"This {self.what} cannot be read: {self.why}"
+        return f"This {self.what} cannot be read: {_ended(self.why)}"
 
 
 class InvalidIban(Rejected):
@@ -159,7 +165,7 @@ class InvalidIban(Rejected):
         self.why = why
 
     def __str__(self) -> str:
-        return f"{self.shown} is not an IBAN: {self.why}"
+        return f"{self.shown} is not an IBAN: {_ended(self.why)}"
 
 
 class InvalidAmount(Rejected):
@@ -179,7 +185,7 @@ class InvalidAmount(Rejected):
         self.why = why
 
     def __str__(self) -> str:
-        return f"{self.shown!r} is not an amount: {self.why}"
+        return f"{self.shown!r} is not an amount: {_ended(self.why)}"
 
 
 class InvalidRequest(Rejected):
@@ -222,18 +228,20 @@ class IllegalStep(Contradicted):
         subject: What lives, e.g. "billing attempt".
         state: Where it stands.
         step: What was asked of it.
+        why: Sentences with what to do or when; `None` for those of `tether_core.step_sentences`.
     """
 
     code = "illegal_step"
 
-    def __init__(self, subject: str, *, state: str, step: str) -> None:
+    def __init__(self, subject: str, *, state: str, step: str, why: str | None = None) -> None:
         super().__init__(subject, state, step)
         self.subject = subject
         self.state = state
         self.step = step
+        self.why = why
 
     def __str__(self) -> str:
-        return f"A {self.subject} that is {self.state} cannot be {self.step}; a person must look."
+        return self.why or sentence(self.subject, state=self.state, step=self.step)
 
 
 class MoneyHeld(Contradicted):
@@ -285,18 +293,21 @@ class ConflictingContent(Contradicted):
     Attributes:
         what: The thing both claim to be, e.g. "upload".
         key: The shared key, safe to show.
+        why: Sentences with what to do; `None` for the general ones.
     """
 
     code = "conflicting_content"
 
-    def __init__(self, what: str, *, key: str) -> None:
+    def __init__(self, what: str, *, key: str, why: str | None = None) -> None:
         super().__init__(what, key)
         self.what = what
         self.key = key
+        self.why = why
 
     def __str__(self) -> str:
-        return (
-            f"Another {self.what} with the key {self.key} but other content is on record; a person must look."
+        return self.why or (
+            f"Another {self.what} with the key {self.key} but other content is stored. Compare both, and send the right one under a "
+            "new key."
         )
 
 

@@ -79,6 +79,7 @@ __all__ = [
     "lose_history",
     "record",
     "resolve",
+    "sentence",
     "transaction_id",
 ]
 
@@ -104,7 +105,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
     Attributes:
         allowed: Whether it may.
-        why: "collected" or "sent today" it may; else why not, a few words for people.
+        why: "collected" or "sent today" it may; else why not, a key of `sentence`.
         from_on: The first day on which it may, where only time is missing; else `None`.
     """
 
@@ -165,7 +166,7 @@ def judge(kind: GivebackKind, debit: Attempt, *, sent_at: datetime, now: datetim
     if kind == "refund":
         told = after_return.refund(debit, due_on=settles_on(bank_day(sent_at)), today=bank_day(now))
         if told.allowed and debit.unique_id is None:
-            return Verdict(False, "known by no id of the gateway")
+            return Verdict(False, "known by no id")
         return Verdict(told.allowed, told.why, told.from_on)
     return _judge_void(debit, sent_at=sent_at, now=now)
 
@@ -182,6 +183,55 @@ def _judge_void(debit: Attempt, *, sent_at: datetime, now: datetime) -> Verdict:
     if bank_day(sent_at) != bank_day(now):
         return Verdict(False, "sent on an earlier day")
     return Verdict(True, "sent today")
+
+
+# Verdict -> what to say of a refund and of a void.
+_SENTENCES: Final[dict[str, tuple[str, str]]] = {
+    "collected": ("This attempt is collected and can be refunded.", ""),
+    "sent today": ("", "This attempt was submitted today and can be voided until the end of the bank's day."),
+    "return window": ("This attempt cannot be refunded before {from_on}: the bank may still return it.", ""),
+    "charged back": (
+        "This attempt cannot be refunded: the debtor's bank has taken the money back. Look at its dispute.",
+        "This attempt cannot be voided: the debtor's bank has taken the money back. Look at its dispute.",
+    ),
+    "given back": (
+        "This attempt cannot be refunded again: its money was refunded or voided before. Look at its refunds and voids.",
+        "This attempt cannot be voided again: its money was refunded or voided before. Look at its refunds and voids.",
+    ),
+    "nothing to give": (
+        "This attempt cannot be refunded: nothing is collected by it. Look at its state; only an approved attempt can be refunded.",
+        "This attempt cannot be voided: nothing is collected by it. Look at its state; nothing is left to do.",
+    ),
+    "known by no id": (
+        "This attempt cannot be refunded yet: the gateway has named no id for it. Order it again after the next inquiry.",
+        "",
+    ),
+    "of unknown outcome": (
+        "",
+        "This attempt cannot be voided yet: its outcome is not known. Order the void again after the next status inquiry.",
+    ),
+    "sent on an earlier day": (
+        "",
+        "This attempt cannot be voided: it was submitted on an earlier day. Refund it after the return window.",
+    ),
+}
+
+
+def sentence(kind: GivebackKind, verdict: Verdict) -> str:
+    """
+    Say what a verdict means, and what to do.
+
+    Args:
+        kind: How the debit was to be given back.
+        verdict: From `judge`.
+
+    Returns:
+        A sentence or two.
+
+    >>> sentence("refund", Verdict(False, "return window", date(2026, 12, 8)))
+    'This attempt cannot be refunded before 2026-12-08: the bank may still return it.'
+    """
+    return _SENTENCES[verdict.why][kind == "void"].format(from_on=verdict.from_on)
 
 
 def transaction_id(kind: GivebackKind, debit: Attempt, *, number: int) -> str:
@@ -254,11 +304,13 @@ def claim(
     """
     verdict = judge(one.kind, one.debit, sent_at=one.debited_at, now=now)
     if not verdict.allowed:
-        return _outcome(one, sending.withhold(one.order, because=verdict.why).send, cause=verdict.why)
+        return _outcome(
+            one, sending.withhold(one.order, because=sentence(one.kind, verdict)).send, cause=verdict.why
+        )
     if hold is not None and hold.passes:
         return _outcome(one, sending.defer(one.order, until=now + RETRY_AFTER), cause=DEFERRED)
     if hold is not None:
-        return _outcome(one, sending.withhold(one.order, because=hold.text).send, cause=hold.text)
+        return _outcome(one, sending.withhold(one.order, because=hold.sentence).send, cause=hold.text)
     return _outcome(one, sending.claim(one.order, now=now, identity=identity, rules=rules), cause="claimed")
 
 

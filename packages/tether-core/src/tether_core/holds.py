@@ -85,6 +85,11 @@ class Hold(msgspec.Struct, frozen=True):
     text: str
     passes: bool
 
+    @property
+    def sentence(self) -> str:
+        """The text as a sentence."""
+        return f"{self.text[:1].upper()}{self.text[1:]}."
+
 
 _DISPUTE: Final = Hold(
     "dispute_unconfirmed",

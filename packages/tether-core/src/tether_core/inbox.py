@@ -29,7 +29,7 @@ True
 >>> step("processed", "claimed")
 Traceback (most recent call last):
     ...
-tether_core.errors.IllegalStep: A notification that is processed cannot be claimed; a person must look.
+tether_core.errors.IllegalStep: This notification is processed, so it cannot be claimed. Nothing is left to do; look at its billing attempt.
 """
 
 from datetime import datetime, timedelta

@@ -156,7 +156,7 @@ def judge(
     if not verdict.allowed:
         return _refusal(_BY_WHY[verdict.why])
     if hold is not None:
-        return VoidRefusal("held", f"{hold.text[:1].upper()}{hold.text[1:]}.")
+        return VoidRefusal("held", hold.sentence)
     return None
 
 

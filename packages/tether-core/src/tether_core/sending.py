@@ -68,7 +68,7 @@ found), SDD Sale (`transaction_id` is unique per merchant).
 >>> claim(lost, now=noon)
 Traceback (most recent call last):
     ...
-tether_core.errors.IllegalStep: A debit to send that is unknown cannot be claimed; a person must look.
+tether_core.errors.IllegalStep: This debit has an unknown outcome, so it cannot be claimed. Keep its row as it is, and report this error with the log lines of that time.
 >>> absent = read_answer(b"<payment_response><status>error</status><code>460</code></payment_response>")
 >>> first = Inquiry(frozenset({"a1"}), frozenset({"a1"}), boot="boot-1", asked_s=60.0, answered_s=60.2)
 >>> early = resolve(lost, absent, asked_at=noon + timedelta(minutes=1), inquiry=first)

@@ -30,7 +30,7 @@ refused with problems, and skipped because they are no debtors.
 >>> step("completed", "started")
 Traceback (most recent call last):
     ...
-tether_core.errors.IllegalStep: A file upload that is completed cannot be started; a person must look.
+tether_core.errors.IllegalStep: This upload is read completely, so it cannot be read. Look at its debtors, or send a corrected file as a new upload.
 >>> tallies = Tallies(rows=3, stored=1, refused=1, skipped=1) + Tallies(rows=1, excluded=1, verdicts={"blacklisted": 1})
 >>> tallies.balanced, tallies.rows
 (True, 4)

@@ -578,12 +578,10 @@ def _require_read(found: tuple[str, bool] | None) -> None:
     if found is None:
         raise NotFoundException("There is no such upload")
     standing, dry_run = found
-    if standing == "needs_answer":
-        raise IllegalStep("upload", state="waiting for an answer to the questions of its plan", step="billed")
     if standing != "completed":
         raise IllegalStep("upload", state=standing, step="billed")
     if dry_run:
-        raise IllegalStep("upload", state="a dry run", step="billed")
+        raise IllegalStep("upload", state="dry_run", step="billed")
 
 
 async def _require_key(conn: Connection, state: State) -> None:

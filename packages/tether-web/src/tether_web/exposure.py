@@ -31,10 +31,10 @@ class ExposureAnswer(msgspec.Struct, frozen=True):
         unauthorised_on: Last day to claim that there was no mandate.
         final_on: The first day on which the money cannot go back by any of these.
         refundable: Whether we may give it back today.
-        refundable_why: Why, or why not; see `tether_core.giveback`.
+        refundable_why: Why, or why not and what to do, as a sentence.
         refundable_from: The first day on which we may, where only time is missing.
         voidable: Whether it may still be cancelled today, before it goes to the banks.
-        voidable_why: Why, or why not; see `tether_core.giveback`.
+        voidable_why: Why, or why not and what to do, as a sentence.
         retry_on: The day on which it is tried again after it came back.
         retry_why: Why that day, or why not at all.
         paid_out_twice: Whether its money went back both by us and by the debtor's bank.
@@ -80,10 +80,14 @@ async def one(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**63 
         unauthorised_on=limits.unauthorised_on,
         final_on=limits.final_on,
         refundable=verdict.allowed and hold is None,
-        refundable_why=hold.text if verdict.allowed and hold is not None else verdict.why,
+        refundable_why=hold.sentence
+        if verdict.allowed and hold is not None
+        else giveback.sentence("refund", verdict),
         refundable_from=verdict.from_on,
         voidable=cancel.allowed and hold is None,
-        voidable_why=hold.text if cancel.allowed and hold is not None else cancel.why,
+        voidable_why=hold.sentence
+        if cancel.allowed and hold is not None
+        else giveback.sentence("void", cancel),
         retry_on=found.retry_on,
         retry_why=found.retry_why,
         paid_out_twice=found.attempt.paid_out_twice,

@@ -128,14 +128,12 @@ async def _order(
         standing = await _standing(conn, attempt_id)
         if standing is not None:
             if standing.kind != kind:
-                raise IllegalStep(
-                    "billing attempt", state=f"about to get a {standing.kind}", step=_STEPS[kind]
-                )
+                raise IllegalStep("billing attempt", state=f"{standing.kind} ordered", step=_STEPS[kind])
             return await order_keys.placed(conn, key, result=standing, status=200, location=location, now=now)
         verdict = giveback.judge(kind, held.debit, sent_at=held.sent_at, now=now)
         if not verdict.allowed:
-            from_on = f" (possible from {verdict.from_on})" if verdict.from_on else ""
-            raise IllegalStep("billing attempt", state=f"{verdict.why}{from_on}", step=_STEPS[kind])
+            why = giveback.sentence(kind, verdict)
+            raise IllegalStep("billing attempt", state=verdict.why, step=_STEPS[kind], why=why)
         hold = refund_hold((await holds.of_refunds(conn, [attempt_id], now=now))[attempt_id])
         if hold is not None:
             raise MoneyHeld(hold.code, why=hold.text, step=_STEPS[kind])

@@ -130,7 +130,7 @@ _ANSWERS: Final[dict[str, tuple[str, str, str]]] = {
     "404": ("There is no such thing.", "There is no such billing attempt", "not_found"),
     "409": (
         "What is on record does not allow it; a person must look.",
-        "A notification that is processed cannot be replayed; a person must look.",
+        "This notification is processed, so it cannot be replayed. Nothing is left to do; look at its billing attempt.",
         "illegal_step",
     ),
     "413": ("The body is too large.", "A file may have at most 209,715,200 bytes", "too_large"),

@@ -397,7 +397,11 @@ async def answer(
                 conn, upload_id, before=before, after=after, answers=answers, content_key=key, now=now
             )
         except psycopg.errors.UniqueViolation:
-            raise ConflictingContent("upload", key="of this file with these answers") from None
+            raise ConflictingContent(
+                "upload",
+                key="of this file with these answers",
+                why="Another upload has the same file with the same answers. Use that one, or send the file again with force=true.",
+            ) from None
         if not moved:
             # Somebody answered a moment before.
             step((await _found(conn, upload_id)).upload.state, taken)

@@ -195,7 +195,7 @@ async def _attend(reading_of: "_Reading") -> None:
             return
         await reading_of.fail(refused.refusal.code, refused.refusal.why)
     except InvalidRequest as wrong:
-        await reading_of.fail("invalid_answers", f"What was said of the file does not fit it: {wrong}")
+        await reading_of.fail("invalid_answers", f"The answers do not fit this file ({wrong}). Answer again.")
     except ObjectMissing:
         await reading_of.fail("object_missing", "The stored file is gone; send it again.")
     except Unavailable:

@@ -1,0 +1,216 @@
+"""Refused steps and verdicts are sentences: a capital, a full stop, and what to do or when."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+from datetime import date
+from typing import Any, get_args
+
+import pytest
+from tether_core import (
+    after_return,
+    billing,
+    billing_run,
+    eligibility,
+    giveback,
+    holds,
+    inbox,
+    run_voids,
+    sending,
+    step_sentences,
+    upload,
+    upload_problems,
+    withdrawal,
+)
+from tether_core.errors import ConflictingContent, IllegalStep, InvalidIban, MoneyHeld
+from tether_core.giveback import GivebackKind, Verdict
+
+LIVES: dict[str, dict[Any, dict[Any, Any]]] = {
+    "file upload": upload.LIFE,
+    "notification": inbox.LIFE,
+    "billing run": billing_run.LIFE,
+    "debit to send": sending.LIFE,
+}
+# What people ask for beside the steps of a life cycle: subject, state, step as the routes and the core name them.
+ASKED: list[tuple[str, str, str]] = [
+    *(("upload", state, step) for state in (*upload.LIFE, "dry_run") for step in ("billed", "checked")),
+    ("blacklist entry", "lifted", "lifted"),
+    *(("reconciliation difference", state, "acknowledged") for state in ("acknowledged", "resolved")),
+    *(("refund or void", state, "ordered again") for state in get_args(giveback.GivebackState)),
+    ("billing attempt", "disputed", "refunded again"),
+    *(
+        ("billing attempt", f"{kind} ordered", step)
+        for kind in ("refund", "void")
+        for step in ("refunded", "voided")
+    ),
+]
+# Verbs with which a sentence says what to do, and words that say when.
+DO = re.compile(
+    r"\b(Add|Answer|Cancel|Compare|Keep|Look|Nothing is left to do|Order|Pause|Read|Refund|Replay|Resume|Send|Use|Wait|before [0-9]{4}-)",
+    re.IGNORECASE,
+)
+
+
+def is_sentence(text: str) -> bool:
+    """Whether a text has the form of a sentence: a capital, a full stop, no brackets left open, no word for programs."""
+    return (
+        bool(re.fullmatch(r"[A-Z][^{}_]*\.", text, re.DOTALL))
+        and "  " not in text
+        and text.count("(") == text.count(")")
+        and "None" not in text.split()
+        and not re.search(r"\b(is|are|was) (is|are|was|has|waits)\b", text)
+    )
+
+
+def every_step() -> list[IllegalStep]:
+    """Every step that a life cycle does not have, and every refusal that a route makes."""
+    found = [IllegalStep(subject, state=state, step=step) for subject, state, step in ASKED]
+    for subject, life in LIVES.items():
+        steps = {step: None for following in life.values() for step in following}
+        found += [
+            IllegalStep(subject, state=state, step=step)
+            for state, following in life.items()
+            for step in steps
+            if step not in following
+        ]
+    return found
+
+
+@pytest.mark.parametrize(
+    "error", every_step(), ids=lambda error: f"{error.subject} {error.state} {error.step}"
+)
+def test_a_refused_step_says_what_to_do(error: IllegalStep) -> None:
+    """'A billing attempt that is return window cannot be refunded' tells nobody what to do."""
+    text = str(error)
+    assert is_sentence(text), text
+    assert DO.search(text), text
+    assert "so it cannot be " in text
+
+
+def test_every_state_of_every_life_has_its_words() -> None:
+    """A new state would be told by the word for programs."""
+    for subject, life in LIVES.items():
+        known = step_sentences.STATES[
+            {"file upload": "upload", "debit to send": "debit"}.get(subject, subject)
+        ]
+        assert set(life) <= set(known), subject
+    assert set(get_args(giveback.GivebackState)) == set(step_sentences.STATES["refund or void"])
+
+
+def test_a_subject_nobody_knows_is_a_sentence_too() -> None:
+    """Whoever adds a life cycle should not have to know of the table."""
+    text = str(IllegalStep("thing", state="half_done", step="ended"))
+    assert (
+        text == "This thing is half done, so it cannot be ended. Look at its state, and try what that allows."
+    )
+
+
+@pytest.mark.parametrize("kind", get_args(GivebackKind))
+def test_every_verdict_on_a_refund_or_void_is_a_sentence(kind: GivebackKind) -> None:
+    """A person who is refused money back, for a customer on the telephone, must know when it is possible."""
+    source = inspect.getsource(giveback._judge_void if kind == "void" else giveback.judge)
+    whys = set(re.findall(r'Verdict\((?:True|False), "([^"]+)"\)', source))
+    if kind == "refund":
+        whys |= set(get_args(inspect.get_annotations(after_return.Refund, eval_str=True)["why"]))
+    assert len(whys) > 4
+    for why in whys:
+        allowed = why in {"collected", "sent today"}
+        text = giveback.sentence(
+            kind, Verdict(allowed, why, date(2026, 12, 8) if why == "return window" else None)
+        )
+        assert is_sentence(text), text
+        assert allowed or DO.search(text), text
+
+
+def test_a_refund_within_the_return_window_says_from_when() -> None:
+    """The day is what the person needs."""
+    verdict = Verdict(False, "return window", date(2026, 12, 8))
+    assert giveback.sentence("refund", verdict) == (
+        "This attempt cannot be refunded before 2026-12-08: the bank may still return it."
+    )
+
+
+@pytest.mark.parametrize(
+    "heard",
+    [
+        holds.Heard(dispute=True),
+        holds.Heard(returned=True),
+        holds.Heard(gateway_refund=True),
+        holds.Heard(difference="state_differs"),
+    ],
+    ids=["dispute", "returned", "gateway refund", "difference"],
+)
+def test_every_hold_is_a_sentence(heard: holds.Heard) -> None:
+    """What keeps money where it is must say until when, or who ends it."""
+    hold = holds.refund_hold(heard)
+    assert hold is not None
+    for text in (hold.sentence, str(MoneyHeld(hold.code, why=hold.text, step="refunded"))):
+        assert re.fullmatch(r"[A-Z].*\.", text), text
+        assert re.search(r"try again in some minutes|look at|must be acknowledged", text), text
+
+
+TABLES: dict[str, list[str]] = {
+    "debits that run voids leave": list(run_voids.VOID_REFUSALS.values()),
+    "causes of submissions": list(sending.CAUSES.values()),
+    "reasons of notifications": list(billing.REASONS.values()),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_text_of_a_table_is_a_sentence(name: str) -> None:
+    """Reports, lists and logs show these texts to people."""
+    for text in TABLES[name]:
+        assert re.fullmatch(r"[A-Z].*\.", text, re.DOTALL), text
+
+
+def test_conflicts_and_withdrawals_say_what_to_do() -> None:
+    """They are the refusals that people meet at the end of a month."""
+    refusal = upload_problems.give_up(upload.Tallies(rows=10_000, refused=10_000))
+    assert refusal is not None
+    texts = [
+        str(ConflictingContent("upload", key="u-7")),
+        str(withdrawal.NotWithdrawable(7, withdrawal.Submissions(submitted=1))),
+        str(withdrawal.NotWithdrawable(7, withdrawal.Submissions(uncertain=2))),
+        str(withdrawal.NotWithdrawable(7, withdrawal.Submissions(reviewing=True))),
+        str(run_voids.RunNotVoidable("running")),
+        refusal.why,
+        upload_problems.note(upload_problems.Kept(unlisted_rows=2)),
+    ]
+    for text in texts:
+        assert re.fullmatch(r"[A-Z0-9].*\.", text), text
+        assert DO.search(text) or "try" in text, text
+
+
+def _returned_texts(rule: Any) -> list[list[str | None]]:
+    """The texts that a rule returns, each in parts; `None` for a part that is a value."""
+    values: list[ast.expr | None] = [
+        node.value
+        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(rule))))
+        if isinstance(node, ast.Return)
+    ]
+    values += [one for value in values if isinstance(value, ast.IfExp) for one in (value.body, value.orelse)]
+    found: list[list[str | None]] = []
+    for value in values:
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+            found.append([value.value])
+        if isinstance(value, ast.JoinedStr):
+            found.append([str(one.value) if isinstance(one, ast.Constant) else None for one in value.values])
+    return found
+
+
+@pytest.mark.parametrize("code", eligibility.VERDICTS)
+def test_every_verdict_of_a_debtor_is_a_sentence(code: str) -> None:
+    """It stands beside the name in the list of those that a run leaves out."""
+    for parts in _returned_texts(eligibility.VERDICTS[code]):
+        first, last = parts[0], parts[-1]
+        assert first is None or re.match(r"[A-Z ]", first), parts
+        assert last is not None, parts
+        assert last.endswith("."), parts
+
+
+def test_a_wrong_iban_ends_with_one_full_stop() -> None:
+    """The sentence of an error is put into the verdict as it is."""
+    assert str(InvalidIban("DE**", why="too short")) == str(InvalidIban("DE**", why="too short."))
