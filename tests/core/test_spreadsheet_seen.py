@@ -298,7 +298,7 @@ def test_hidden_rows_are_seen_however_they_are_written(row: str) -> None:
     assert open_workbook(io.BytesIO(make.raw_xlsx(row)), kind="xlsx").view("A").hides(1)
 
 
-@pytest.mark.parametrize("name", ["filtered_nl.xlsx", "seen.ods", "seen.xls"])
+@pytest.mark.parametrize("name", ["filtered_nl.xlsx", "seen.ods", "seen.xls", "seen.xlsb"])
 def test_a_look_at_a_damaged_workbook_ends_in_a_view_or_a_refusal(name: str) -> None:
     """Else a hostile workbook would end the worker with a stack trace, where a sentence is due."""
     data = (DATA / name).read_bytes()
@@ -318,7 +318,7 @@ def test_a_look_at_a_damaged_workbook_ends_in_a_view_or_a_refusal(name: str) -> 
 
 def test_what_a_number_format_adds_in_any_kind_of_workbook() -> None:
     """Else francs in the workbook of one program would be refused, and debited in that of another."""
-    for name in ("seen.ods", "seen.xls"):
+    for name in ("seen.ods", "seen.xls", "seen.xlsb"):
         found = _read((DATA / name).read_bytes(), Answers(hidden_rows="take"), name)
         assert [outcome.row for outcome in found if isinstance(outcome, Debtor)] == [2, 3, 6, 7]
         francs = next(outcome for outcome in found if outcome.row == 4)

@@ -357,8 +357,21 @@ def compound(streams: dict[str, bytes]) -> bytes:
     return header + table + directory.ljust(512, b"\0") + b"".join(sectors)
 
 
-def xlsb(lines: list[list[Cell]]) -> bytes:
-    """Write a binary workbook of Excel 2007: BIFF12 records in a zip archive."""
+def xlsb(
+    lines: list[list[Cell]],
+    *,
+    code: str = "",
+    styled: Sequence[tuple[int, int]] = (),
+    errors: Sequence[tuple[int, int]] = (),
+    hidden_row: int = -1,
+    hidden_column: int = -1,
+    merged: Sequence[tuple[int, int, int, int]] = (),
+) -> bytes:
+    """
+    Write a binary workbook of Excel 2007: BIFF12 records in a zip archive.
+
+    Numbers of the cells *styled* have the number format *code*, the cells *errors* hold #N/A; rows and columns count from 0.
+    """
 
     def record(code: int, data: bytes = b"") -> bytes:
         head = bytes([code]) if code < 128 else bytes([code & 0x7F | 0x80, code >> 7])
@@ -374,17 +387,25 @@ def xlsb(lines: list[list[Cell]]) -> bytes:
     sheet = (
         record(129)
         + record(148, struct.pack("<IIII", 0, len(lines) - 1, 0, max(map(len, lines)) - 1))
+        + record(60, struct.pack("<iiIIH", hidden_column, hidden_column, 2560, 0, 1)) * (hidden_column >= 0)
         + record(145)
     )
     for row, line in enumerate(lines):
-        sheet += record(0, struct.pack("<IIHBBBI", row, 0, 300, 0, 0, 0, 0))
+        sheet += record(0, struct.pack("<IIHBBBI", row, 0, 300, 0, 0x10 * (row == hidden_row), 0, 0))
         for column, cell in enumerate(line):
-            place = struct.pack("<II", column, 0)
-            if isinstance(cell, str | date):
+            place = struct.pack("<II", column, int((row, column) in styled))
+            if (row, column) in errors:
+                sheet += record(3, place + b"\x2a")
+            elif isinstance(cell, str | date):
                 sheet += record(6, place + text(str(cell)))
             elif cell is not None:
                 sheet += record(5, place + struct.pack("<d", cell))
-    sheet += record(146) + record(130)
+    sheet += record(146) + record(161, bytes(16)) * (hidden_row >= 0)
+    sheet += b"".join(record(176, struct.pack("<4I", *area)) for area in merged) + record(130)
+    styles = record(44, struct.pack("<H", 164) + text(code)) + record(617, struct.pack("<I", 2))
+    styles += b"".join(record(47, struct.pack("<HH", 0, number) + bytes(12)) for number in (0, 164)) + record(
+        618
+    )
     book = record(131) + record(143) + record(156, struct.pack("<II", 0, 1) + text("rId1") + text("Liste"))
     book += record(144) + record(132)
     relations = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -408,7 +429,31 @@ def xlsb(lines: list[list[Cell]]) -> bytes:
             "xl/workbook.bin": book,
             "xl/_rels/workbook.bin.rels": related("rId1", "worksheet", "worksheets/sheet1.bin"),
             "xl/worksheets/sheet1.bin": sheet,
+            **({"xl/styles.bin": styles} if code else {}),
         }
+    )
+
+
+def seen_xlsb() -> bytes:
+    """Write what Excel hides and adds in its binary workbooks: the same as `seen_xls`."""
+    lines: list[list[Cell]] = [
+        ["Name", "IBAN", "Betrag", "Notiz"],
+        ["Ann", DE, 12.5],
+        ["Ben", AT, 9.0],
+        ["Cat", NL, 80.5],
+        ["", "", ""],
+        ["Dan", FR, 7.0],
+        [None, None, 8.0],
+        ["Fay", IT, ""],
+    ]
+    return xlsb(
+        lines,
+        code="[$CHF] #,##0.00",
+        styled=[(3, 2)],
+        errors=[(4, 0), (4, 1), (4, 2), (7, 2)],
+        hidden_row=2,
+        hidden_column=3,
+        merged=[(5, 6, 0, 0), (5, 6, 1, 1)],
     )
 
 
@@ -624,6 +669,7 @@ FILES: Final[dict[str, bytes]] = {
     ),
     "seen.ods": seen_ods(),
     "seen.xls": seen_xls(),
+    "seen.xlsb": seen_xlsb(),
     # A filter hides those who have left: a question.
     "filtered_nl.xlsx": seen_xlsx(
         [["Naam", "IBAN", "Bedrag"], ["Anna", NL, 12.5], ["Bert", DE, 9.0], ["Cor", AT, 7.0]],
@@ -685,6 +731,7 @@ ANSWERS: Final[dict[str, Answers]] = {
     "no_header.csv": Answers(header_row=0, columns={"name": 1, "iban": 2, "amount": 3}),
     "two_amounts.csv": Answers(columns={"amount": "Betrag brutto"}),
     "two_lists.xlsx": Answers(sheet="Februar"),
+    "seen.xlsb": Answers(hidden_rows="leave_out"),
     "seen.xls": Answers(hidden_rows="leave_out"),
     "movimientos_es.csv": Answers(collect={"D/H": ("D",), "Concepto": ("*",)}),
     "membres_fr.csv": Answers(

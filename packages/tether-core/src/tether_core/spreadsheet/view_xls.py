@@ -15,12 +15,12 @@ from typing import BinaryIO, Final
 from tether_core.spreadsheet.number_formats import BUILT_IN, mark_of
 from tether_core.spreadsheet.view import BLIND, Merge, View, ViewBuilder
 
-__all__ = ["look"]
+__all__ = ["ERRORS", "look"]
 
 _BYTES_MAX: Final = 512 << 20
 _SECTORS_END: Final = 0xFFFFFFFA  # numbers from here on are no sectors
 _BIFF8: Final = 0x0600
-_ERRORS: Final = {
+ERRORS: Final = {
     0x00: "#NULL!",
     0x07: "#DIV/0!",
     0x0F: "#VALUE!",
@@ -174,13 +174,13 @@ def _sheet(book: bytes, start: int, styles: dict[int, str]) -> View:  # noqa: C9
             row, column, style = unpack3(book, at)
             if book[at + 12 : at + 14] == b"\xff\xff":
                 if book[at + 6] == 2:
-                    builder.mark(row + 1, column, _ERRORS.get(book[at + 8], "#N/A"))
+                    builder.mark(row + 1, column, ERRORS.get(book[at + 8], "#N/A"))
             elif style in styles:
                 builder.mark(row + 1, column, styles[style])
         elif code == _ERROR:
             row, column, _ = unpack3(book, at)
             if book[at + 7]:
-                builder.mark(row + 1, column, _ERRORS.get(book[at + 6], "#N/A"))
+                builder.mark(row + 1, column, ERRORS.get(book[at + 6], "#N/A"))
         elif code == _ROW:
             row = struct.unpack_from("<H", book, at)[0]
             if book[at + 12] & 0x20:

@@ -17,7 +17,7 @@ from xml.parsers import expat
 from tether_core.spreadsheet.number_formats import BUILT_IN, mark_of
 from tether_core.spreadsheet.view import BLIND, NOT_CALCULATED, Merge, View, ViewBuilder
 
-__all__ = ["DoctypeFound", "look", "parse_xml"]
+__all__ = ["DoctypeFound", "look", "parse_xml", "related_parts"]
 
 _CHUNK_BYTES: Final = 1 << 20
 _OVERLAP_BYTES: Final = 64
@@ -143,8 +143,29 @@ def _parts(
     )
     if identity is None:
         return None
-    part, styles = None, "xl/styles.xml"
-    for name, attributes in _elements(archive, members.get("xl/_rels/workbook.xml.rels")):
+    part, styles = related_parts(archive, members.get("xl/_rels/workbook.xml.rels"), identity)
+    return None if part is None else (part, styles or "xl/styles.xml")
+
+
+def related_parts(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo | None, identity: str
+) -> tuple[str | None, str | None]:
+    """
+    Find the parts of a workbook by its list of relations.
+
+    Args:
+        archive: The workbook.
+        info: The list.
+        identity: By which the workbook names the sheet there.
+
+    Returns:
+        The part of the sheet and that of the styles; `None` where the list has none.
+
+    Raises:
+        Exception: when the list is no XML, or declares a document type.
+    """
+    part = styles = None
+    for name, attributes in _elements(archive, info):
         if name != "Relationship":
             continue
         target = attributes.get("Target", "")
@@ -152,7 +173,7 @@ def _parts(
             part = _path(target)
         elif attributes.get("Type", "").endswith("/styles"):
             styles = _path(target)
-    return None if part is None else (part, styles)
+    return part, styles
 
 
 def _path(target: str) -> str:

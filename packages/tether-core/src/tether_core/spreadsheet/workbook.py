@@ -26,6 +26,7 @@ from tether_core.spreadsheet.seen import marked
 from tether_core.spreadsheet.view import BLIND, View
 from tether_core.spreadsheet.view_ods import look as look_ods
 from tether_core.spreadsheet.view_xls import look as look_xls
+from tether_core.spreadsheet.view_xlsb import look as look_xlsb
 from tether_core.spreadsheet.view_xlsx import look as look_xlsx
 
 __all__ = ["SHEETS_MAX", "Sheet", "Source", "Workbook", "open_workbook", "suffix"]
@@ -100,10 +101,8 @@ class Workbook:
         """
         if self._viewed != sheet:
             self._view = BLIND  # the memory of one sheet at a time
-            look = _LOOKS.get(self._kind)
-            if look is None:
-                pass
-            elif isinstance(self._source, str | os.PathLike):
+            look = _LOOKS[self._kind]
+            if isinstance(self._source, str | os.PathLike):
                 with open(self._source, "rb") as file:  # noqa: PTH123 - a path-like of any kind
                     self._view = look(file, sheet)
             else:
@@ -163,6 +162,7 @@ _LOOKS: Final[dict[Kind, Callable[[BinaryIO, str], View]]] = {
     "xlsx": look_xlsx,
     "ods": look_ods,
     "xls": look_xls,
+    "xlsb": look_xlsb,
 }
 
 
