@@ -203,3 +203,12 @@ def test_the_child_dies_with_its_parent(until: Callable[..., object]) -> None:
     parent.kill()
     parent.communicate()
     until(lambda: ended(orphan), what="the end of the child")
+
+
+@pytest.mark.parametrize("name", ["filtered_nl.xlsx", "seen.ods", "seen.xls", "seen.xlsb"])
+def test_the_child_looks_at_what_a_person_sees(name: str) -> None:
+    """Else hidden rows would be a question in tests only, and debited by a worker."""
+    told = task(name.rpartition(".")[2])  # type: ignore[arg-type]  # a kind
+    with child((DATA / name).read_bytes(), told) as reader:
+        plan = reader.plan().plan
+    assert "hidden_rows" in [question.code for question in plan.questions]
