@@ -138,7 +138,7 @@ _PLAIN: Final = {
         contradicted
     """,
     "database_epochs": """
-        newest tokens hold hold_alone pulse end_current to_review reviewed inquire_attempts_anew
+        newest history tokens hold hold_alone pulse end_current to_review reviewed inquire_attempts_anew
         inquire_orders_anew bounds made_again latest_tries lists_to_want lists_wanted current durability
     """,
     "debtors": """

@@ -130,7 +130,7 @@ create index debtors_by_verdict on debtors (verdict, id) where verdict <> 'clear
 -- Debtors for people: by words of the name, by reference, by the last four characters of the IBAN.
 create index debtors_by_name on debtors using gin (to_tsvector('simple', name));
 create index debtors_by_reference on debtors (reference, id) where reference is not null;
-create index debtors_by_iban_tail on debtors ("right"(iban, 4), id);
+create index debtors_by_iban_tail on debtors ("right"(iban, 4));
 
 -- What a mandate is compared by: tether_core.mandates decides, this finds the rows to look at.
 create function mandate_key(mandate_id text) returns bigint

@@ -2,7 +2,7 @@
 -- What workers and lists look for in tables of ten million rows (tests/stores/test_plans.py).
 create index concurrently if not exists debtors_by_name on debtors using gin (to_tsvector('simple', name));
 create index concurrently if not exists debtors_by_reference on debtors (reference, id) where reference is not null;
-create index concurrently if not exists debtors_by_iban_tail on debtors ("right"(iban, 4), id);
+create index concurrently if not exists debtors_by_iban_tail on debtors ("right"(iban, 4));
 create index concurrently if not exists billing_attempts_open on billing_attempts (run_id, canary)
 where state in ('pending', 'unknown') and payment_stage <= 10 and dispute_stage = 0;
 create index concurrently if not exists billing_attempts_unknown on billing_attempts (unresolved_because, id)
