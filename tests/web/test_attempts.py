@@ -165,3 +165,36 @@ async def test_what_is_not_there_or_makes_no_sense_is_told_so(client: httpx.Asyn
         assert answer.status_code == status, path[:60]
         assert answer.headers["content-type"] == "application/problem+json"
         assert {"title", "status", "detail", "code"} <= answer.json().keys()
+
+
+async def test_a_chargeback_is_forgiven_with_a_reason(client: httpx.AsyncClient, database_url: str) -> None:
+    """Without an entry of the blacklist there is nothing to lift, and the account could never be debited again."""
+    (made,) = _make(database_url, 1)
+    path = f"/api/billing-attempts/{made.id}/forgive"
+    assert (await client.post(path, json={"reason": "x"})).status_code == 401
+    assert (await client.post(path, json={}, headers=KEY)).status_code == 400
+    assert (await client.post(path, json={"reason": " "}, headers=KEY)).status_code == 422
+    assert (await client.post(path, json={"reason": "x"}, headers=KEY)).status_code == 409  # not charged back
+    with psycopg.connect(database_url) as conn:
+        conn.execute(
+            "update billing_attempts set dispute_stage = 1, payment_stage = 60, state = 'chargebacked'"
+        )
+    found = (await client.post(path, json={"reason": "paid  the fee"}, headers=KEY)).json()
+    assert (found["is_new"], found["because"], found["unforgiven"]) == (True, "paid the fee", 0)
+    assert (await client.post(path, json={"reason": "again"}, headers=KEY)).json()["is_new"] is False
+    assert (
+        await client.post("/api/billing-attempts/999/forgive", json={"reason": "x"}, headers=KEY)
+    ).status_code == 404
+
+
+async def test_a_refused_fingerprint_key_shows_in_the_metrics(
+    client: httpx.AsyncClient, database_url: str
+) -> None:
+    """Nothing is billed on such a node, and nobody reads its readiness while notifications are recorded well."""
+    assert "tether_fingerprint_key_refused 0.0" in (await client.get("/metrics")).text
+    with psycopg.connect(database_url) as conn:
+        conn.execute(
+            "insert into fingerprint_key (check_value, recorded_at) values ('\\x00112233', now())"
+            " on conflict (single) do update set check_value = excluded.check_value"
+        )
+    assert "tether_fingerprint_key_refused 1.0" in (await client.get("/metrics")).text

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from tether_core.upload_turns import Slot
+    from tether_sandbox.services.program import Launch
     from tether_stores.postgres import Connection, Pool
     from tether_stores.uploads import Detail
 
@@ -966,6 +967,51 @@ async def test_a_list_that_comes_again_debits_nobody_twice_without_a_question(
     assert f"on {day} through upload {first.upload.id}" in question.ask
     assert again.upload.tallies.stored == 0
     assert await read_one(desk.has) == 0  # it waits
+
+
+async def test_questions_are_answered_from_a_terminal(
+    desk: Desk, process: Launch, environment: dict[str, str]
+) -> None:
+    """Whoever has a terminal and no key of the API would have to ask somebody else to let a month's list be billed."""
+
+    def questions(*words: str) -> tuple[int, str]:
+        program = process("tether-worker", "questions", *words, environ=environment)
+        return program.wait(), program.stdout + program.stderr
+
+    assert questions("list") == (0, "no upload waits for an answer about its rows\n")
+    desk.now = datetime.now(UTC) - timedelta(days=3)
+    first = await desk.read(monthly(4))
+    await collected(desk, first.upload.id)
+    desk.now += timedelta(days=3)
+    again = await desk.read(monthly(4))
+    number = str(again.upload.id)
+    code, text = questions("list")
+    assert code == 1
+    assert f"upload {number}  debtors.csv" in text
+    assert "4 rows over 40.00 EUR may have been debited before" in text
+    assert f"questions answer {number} --collected-before take|leave_out --by NAME" in text
+    (told,) = msgspec.json.decode(questions("list", "--json")[1])
+    assert told["upload_id"] == again.upload.id
+    assert [question["code"] for question in told["questions"]] == ["collected_before"]
+    code, text = questions("answer", number, "--identity-unclear", "take", "--by", "ada")
+    assert (code, "answer with take or leave_out: collected_before" in text) == (2, True)
+    assert questions("answer", number, "--collected-before", "take", "--by", " ")[0] == 2
+    code, text = questions("answer", number, "--collected-before", "leave_out", "--remember", "--by", "ada")
+    assert code == 0, text
+    desk.now = datetime.now(UTC) + timedelta(seconds=1)
+    while await read_one(desk.has):
+        pass
+    done = await desk.detail(again.upload.id)
+    assert (done.upload.state, done.upload.tallies.stored) == ("completed", 0)
+    assert [(one.answer, one.by) for one in done.screening_answers.values()] == [("leave_out", "ada")]
+    assert questions("answer", number, "--collected-before", "take", "--by", "ada")[0] != 0
+    (kept,) = msgspec.json.decode(questions("kept", "--json")[1])
+    assert (kept["subject"], kept["answer"], kept["answered_by"]) == ("collected_before", "leave_out", "ada")
+    assert "collected_before: leave_out, by ada" in questions("kept")[1]
+    assert questions("forget", str(kept["id"]), "--by", "bob")[0] == 0
+    assert questions("forget", str(kept["id"]), "--by", "bob")[0] == 2
+    assert questions("kept")[1] == "no answer is kept\n"
+    assert await desk.ask("select forgotten_by from layout_answers") == [("bob",)]
 
 
 async def test_debits_that_were_never_submitted_or_failed_are_not_asked_about(desk: Desk) -> None:

@@ -17,7 +17,7 @@ from tether_core.idempotency import identify
 from tether_core.screening import Policy as Screening
 from tether_core.testing import form_body
 from tether_sandbox.uploads import Owed, seed_upload
-from tether_stores import billing_runs, blacklist, debtors, webhook_events
+from tether_stores import billing_runs, blacklist, debtors, forgiven_disputes, webhook_events
 from tether_stores.postgres import connection, transaction
 from tether_stores.webhook_events import Recording
 from tether_worker.chunks import screened
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tether_core.blacklist import Forgives
+    from tether_sandbox.services.program import Launch
     from tether_stores.postgres import Connection, Pool
 
     Make = Callable[..., Awaitable[int]]
@@ -241,3 +242,51 @@ def test_the_order_of_reports_does_not_matter_for_what_is_the_same_dispute() -> 
         )
         assert same_dispute(one, other) == same_dispute(other, one)
         assert same_dispute(one, one)
+
+
+@pytest.fixture
+async def returned(has: Booking, conn: Connection, attempt: Make) -> str:
+    """A debit, u-1, that was charged back for a reason that blocks nobody; gives the account."""
+    await attempt("t-1", unique_id="u-1", payment_stage=60, at=NOON)
+    await notified(has, "u-1", reason_code="AM04")
+    await conn.execute("delete from blacklist_disputes")
+    await conn.execute("delete from blacklist")
+    ((account,),) = await ask(conn, "select iban from debtors")
+    return str(account)
+
+
+async def test_a_chargeback_without_an_entry_is_forgiven(
+    has: Booking, conn: Connection, attempt: Make, returned: str, environment: dict[str, str], process: Launch
+) -> None:
+    """The debtor had no money that day and has paid since; without an entry to lift, the account was excluded for ever."""
+    assert await verdict_of_a_new_upload(has.pool, returned) == "chargebacked_before"
+    command = ("tether-worker", "chargebacks", "forgive", "1", "--by", "Zoë", "--reason", "paid the fee")
+    program = process(*command, environ=environment)
+    assert program.wait() == 0, program.stderr
+    assert program.stdout == "the chargeback of attempt 1 is forgiven\n"
+    assert await verdict_of_a_new_upload(has.pool, returned) == "clear"
+    assert await ask(conn, "select forgiven_by, because, blacklist_id from forgiven_disputes") == [
+        ("Zoë", "paid the fee", None)
+    ]
+    again = await forgiven_disputes.forgive(conn, 1, by="ada", because="again", now=LATER)
+    assert again is not None
+    assert (again.is_new, again.forgiven_by, again.because) == (False, "Zoë", "paid the fee")
+    assert await forgiven_disputes.forgive(conn, 99, by="ada", because="x", now=LATER) is None
+    # The next one is news.
+    await conn.execute("update billing_attempts set dispute_stage = 3")
+    assert await verdict_of_a_new_upload(has.pool, returned) == "chargebacked_before"
+    refused = process(*command[:4], "--by", "Zoë", "--reason", " ", environ=environment)
+    assert refused.wait() == 2
+    await attempt("t-2", unique_id="u-2", payment_stage=60, at=NOON)
+    approved = process(*command[:3], "2", "--by", "Zoë", "--reason", "x", environ=environment)
+    assert approved.wait() != 0
+    assert "only a chargeback can be" in approved.stderr
+
+
+async def test_forgiving_a_chargeback_leaves_entries_where_they_are(has: Booking, charged_back: str) -> None:
+    """An entry was made for a reason of its own, by a person perhaps; whoever forgives is told that it still holds."""
+    async with transaction(has.pool) as conn:
+        found = await forgiven_disputes.forgive(conn, 1, by="ada", because="x", now=LATER)
+    assert found is not None
+    assert (found.unforgiven, found.still_held_by) == (0, (1,))
+    assert await verdict_of_a_new_upload(has.pool, charged_back) == "blacklisted"

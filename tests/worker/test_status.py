@@ -11,6 +11,7 @@ from tether_core.eligibility import Terms
 from tether_core.errors import StoreUnreachable
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import billing_runs, webhook_events
+from tether_stores.differences import OpenLines
 from tether_stores.postgres import open_pool
 from tether_stores.redis import open_redis
 from tether_stores.redis_limits import Limiter
@@ -100,6 +101,7 @@ def test_programs_get_json(
         "warnings",
         "unresolved",
         "fingerprint_key",
+        "differences",
     }
 
 
@@ -147,3 +149,33 @@ async def test_a_database_that_is_away_is_told(environment: dict[str, str]) -> N
     """Zeros for an outage would look like a quiet night."""
     with pytest.raises(StoreUnreachable):
         await status(Settings.from_env(environment | {"DATABASE_URL": "postgresql://u@127.0.0.1:1/x"}))
+
+
+async def test_books_that_differ_are_counted_with_their_money(
+    environment: dict[str, str],
+    conn: Connection,
+    attempt: Callable[..., Awaitable[int]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Status is what people look at first; money that went the wrong way must not wait for somebody to ask for another list."""
+    for number in range(3):
+        await attempt(f"t-{number}", unique_id=f"u-{number}", payment_stage=60)
+    now = datetime.now(UTC)
+    lines = [("amount_differs", 1, "250"), ("amount_differs", 1, "300"), ("amount_differs", 2, "250")]
+    lines += [("returned_twice", 3, "")]
+    await conn.cursor().executemany(
+        "insert into reconciliation_differences (kind, attempt_id, subject, ours, theirs, holds_refunds, first_seen_at, last_seen_at)"
+        f" values (%s, %s, %s, 'a', 'b', false, '{now}', '{now}')",
+        lines,
+    )
+    await conn.execute(
+        "update reconciliation_differences set acknowledged_at = now(), acknowledged_by = 'ada', acknowledged_reason = 'x'"
+        " where kind = 'returned_twice'"
+    )
+    told = await status(Settings.from_env(environment))
+    ((amount,),) = await (
+        await conn.execute("select sum(amount_minor)::bigint from billing_attempts where id in (1, 2)")
+    ).fetchall()
+    assert told.differences == [OpenLines("amount_differs", "EUR", 3, amount)]
+    show(told)
+    assert "books differ: amount_differs" in capsys.readouterr().out

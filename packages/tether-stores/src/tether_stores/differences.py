@@ -20,6 +20,7 @@ __all__ = [
     "Changed",
     "HeardDispute",
     "Line",
+    "OpenLines",
     "Refund",
     "Unresolved",
     "acknowledge",
@@ -36,6 +37,7 @@ __all__ = [
     "next_ids",
     "of_run",
     "one",
+    "open_by_kind",
     "open_lines",
     "open_new",
     "refunds_named",
@@ -97,6 +99,23 @@ class Line(msgspec.Struct, frozen=True):
         line = cls(*columns)  # type: ignore[arg-type]
         rule = KINDS[line.kind]
         return msgspec.structs.replace(line, text=rule.text, action=rule.action)
+
+
+class OpenLines(msgspec.Struct, frozen=True):
+    """
+    The open lines of one kind.
+
+    Attributes:
+        kind: Which kind of difference.
+        currency: Of the debits, ISO 4217.
+        count: How many lines.
+        amount_minor: The money of the debits they are about, whole minor units; a debit with several lines counts once.
+    """
+
+    kind: DifferenceKind
+    currency: str
+    count: int
+    amount_minor: int
 
 
 class Unresolved(msgspec.Struct, frozen=True):
@@ -266,6 +285,11 @@ async def counts(conn: Connection) -> dict[DifferenceKind, int]:
     """Open lines by kind, kinds without any among them."""
     found: dict[str, int] = dict(await (await conn.execute(_SQL["counts"])).fetchall())
     return {kind: found.get(kind, 0) for kind in KINDS}
+
+
+async def open_by_kind(conn: Connection) -> list[OpenLines]:
+    """Open lines by kind and currency, with their money; kinds without any are left out."""
+    return [OpenLines(*row) for row in await (await conn.execute(_SQL["open_by_kind"])).fetchall()]
 
 
 async def of_run(conn: Connection, run_id: int) -> dict[DifferenceKind, int]:

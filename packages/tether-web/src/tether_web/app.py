@@ -33,6 +33,7 @@ from tether_web import (
     attempts,
     billing,
     blacklist,
+    chargebacks,
     completeness,
     debtors,
     differences,
@@ -187,6 +188,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
         "/",
         route_handlers=[
             attempts.ROUTER,
+            chargebacks.ROUTER,
             exposure.ROUTER,
             *givebacks.ROUTERS,
             *run_voids.ROUTERS,

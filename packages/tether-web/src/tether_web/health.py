@@ -30,6 +30,7 @@ from tether_web.metrics import (
     CONTENT_TYPE_LATEST,
     DATABASE_EPOCH,
     EXCESS_DELIVERIES,
+    FINGERPRINT_KEY_REFUSED,
     INBOX_ROWS,
     LOG_LINES_DROPPED,
     OLDEST_WAITING,
@@ -224,10 +225,20 @@ async def _measure_oldest(state: State) -> float | None:
 
 async def _observe_key(state: State) -> KeyState | None:
     try:
-        async with reading(state.pool) as conn:
-            return await fingerprint_key.observe(conn, state.settings.fingerprint_key.encode())
+        return await _refresh_key(state)
     except Unavailable:
         return None
+
+
+async def _refresh_key(state: State) -> KeyState:
+    async with reading(state.pool) as conn:
+        key = await fingerprint_key.observe(conn, state.settings.fingerprint_key.encode())
+    FINGERPRINT_KEY_REFUSED.set(key != "matches")
+    return key
+
+
+async def _count_key(state: State) -> None:
+    await _refresh_key(state)
 
 
 async def _objects_answer(state: State) -> bool:
@@ -237,6 +248,7 @@ async def _objects_answer(state: State) -> bool:
 # What /metrics refreshes before it answers, each with the names of the metrics it sets.
 _REFRESHED: Final[tuple[tuple[frozenset[str], Callable[[State], Coroutine[Any, Any, None]]], ...]] = (
     (frozenset({"tether_oldest_waiting_seconds"}), _refresh_oldest),
+    (frozenset({"tether_fingerprint_key_refused"}), _count_key),
     (
         frozenset({"tether_inbox_rows", "tether_excess_deliveries", "tether_submissions_unknown"})
         | differences.OBSERVED,

@@ -28,6 +28,7 @@ __all__ = [
     "CONTENT_TYPE_LATEST",
     "DATABASE_EPOCH",
     "EXCESS_DELIVERIES",
+    "FINGERPRINT_KEY_REFUSED",
     "INBOX_ROWS",
     "LOG_LINES_DROPPED",
     "LOOKASIDE",
@@ -86,6 +87,12 @@ EXCESS_DELIVERIES: Final = Gauge(
 DATABASE_EPOCH: Final = Gauge(
     "tether_database_epoch",
     "Number of the database epoch, 0 before it is known; it grows when the database went back.",
+    multiprocess_mode="mostrecent",
+)
+FINGERPRINT_KEY_REFUSED: Final = Gauge(
+    "tether_fingerprint_key_refused",
+    "1 where TETHER_FINGERPRINT_KEY of this node is missing or not the database's, else 0, as last seen by /ready or /metrics; "
+    "uploads, billing and the blacklist are refused meanwhile.",
     multiprocess_mode="mostrecent",
 )
 SUBMISSIONS_UNKNOWN: Final = Gauge(

@@ -18,7 +18,6 @@ insists with `force`. The new copy of the bytes is removed again then.
 import asyncio
 import secrets
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -30,16 +29,15 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, RequestBody, Schema
 from litestar.params import JSONBody, Parameter
 from litestar.response import Stream
-from tether_core import screening_questions
 from tether_core.errors import ConflictingContent, InvalidRequest, StoreUnreachable
 from tether_core.jobs import INTAKE, INTAKE_SHORT
 from tether_core.screening import Subject
-from tether_core.screening_questions import Answer, Answered, Group, Remembered
+from tether_core.screening_questions import Answer, Group
 from tether_core.spreadsheet import Answers, Plan, PreviewRow
 from tether_core.upload import UploadState, UploadStep, content_key, object_key, step
 from tether_core.upload_problems import note
 from tether_core.upload_turns import ahead, waits_because
-from tether_stores import objects, uploads, withdrawals
+from tether_stores import objects, screening_answers, uploads, withdrawals
 from tether_stores.objects import Objects
 from tether_stores.postgres import Connection, ConnectionLost, reading, transaction
 from tether_stores.queue import ring
@@ -383,8 +381,17 @@ async def answer(
     answers, now = read_answers(data), state.clock()
     async with transaction(state.pool) as conn:
         found = await _found(conn, upload_id)
-        if data.screening or data.remember or _about_rows(found):
-            await _decide(conn, found, data, by=request.user, now=now)
+        if data.screening or data.remember or screening_answers.is_asked(found):
+            if screening_answers.is_asked(found) and (
+                data.mapping or data.formats or data.encoding or data.collect or data.keep_columns
+            ):
+                raise InvalidRequest(
+                    "all rows of this upload are read; answer its questions about rows in screening, or send the file again",
+                    field="mapping",
+                )
+            await screening_answers.decide(
+                conn, found, data.screening, remember=data.remember, by=request.user, now=now
+            )
             found = await _found(conn, upload_id)
             await _ring(state)
             return UploadAnswer(upload_id, found.upload, links_of(upload_id))
@@ -408,44 +415,6 @@ async def answer(
         found = await _found(conn, upload_id)
     await _ring(state)
     return UploadAnswer(upload_id, found.upload, links_of(upload_id))
-
-
-def _about_rows(found: uploads.Detail) -> bool:
-    return found.upload.state == "needs_answer" and found.screened_at is not None
-
-
-async def _decide(
-    conn: Connection, found: uploads.Detail, data: AnswersBody, *, by: str, now: datetime
-) -> None:
-    """Write what is to become of the rows that a person was asked about."""
-    upload_id, before, plan = found.upload.id, found.upload.state, found.plan
-    if not _about_rows(found) or plan is None:
-        step(before, "decided")  # says so where the upload waits for nothing
-        raise InvalidRequest(
-            "this upload waits for answers about its file, not about its rows; see the questions of its plan",
-            field="screening",
-        )
-    if data.mapping or data.formats or data.encoding or data.collect or data.keep_columns:
-        raise InvalidRequest(
-            "all rows of this upload are read; answer its questions about rows in screening, or send the file again",
-            field="mapping",
-        )
-    wanted = [question.code for question in plan.questions]
-    if set(wanted) != set(data.screening):
-        raise InvalidRequest(f"answer with take or leave_out: {', '.join(wanted)}", field="screening")
-    given = {subject: Answered(one, by, now) for subject, one in data.screening.items()}
-    after = step(before, "decided")
-    if not await uploads.decide(
-        conn, upload_id, before=before, after=after, answers={**found.screening_answers, **given}, now=now
-    ):
-        # Somebody answered a moment before.
-        step((await _found(conn, upload_id)).upload.state, "decided")
-    for subject, one in data.screening.items() if data.remember else ():
-        groups = screening_questions.of_subject(found.repeats, subject)
-        days_min = screening_questions.days_ago_min(groups, today=now.date())
-        kept = Remembered(subject, one, days_min, by, now)
-        layout = screening_questions.layout_key(plan)
-        await uploads.remember(conn, kept, layout=layout, upload_id=upload_id)
 
 
 @get("/", summary="List uploads, newest first")

@@ -18,7 +18,16 @@ from tether_stores.command_line import day, done, whole
 from tether_stores.migrate import migrate
 from tether_stores.settings import Settings
 
-from tether_worker import accounts, attempts, files, fingerprints, refusals, withdrawals
+from tether_worker import (
+    accounts,
+    attempts,
+    chargebacks,
+    files,
+    fingerprints,
+    questions,
+    refusals,
+    withdrawals,
+)
 from tether_worker.app import Clock, work_until_stopped
 from tether_worker.completeness import exit_code as completeness_code
 from tether_worker.completeness import show as show_completeness
@@ -134,6 +143,8 @@ def _parser() -> argparse.ArgumentParser:
     withdrawals.add_commands(commands)
     attempts.add_commands(commands)
     refusals.add_commands(commands)
+    questions.add_commands(commands)
+    chargebacks.add_commands(commands)
     return parser
 
 

@@ -9,10 +9,12 @@ from rich.table import Table
 from tether_core.database_epoch import REASONS, Reason
 from tether_core.fingerprint_key import REASONS as REASONS_OF_KEY
 from tether_core.fingerprint_key import KeyState
+from tether_core.money import Money
 from tether_stores import (
     billing_attempts,
     billing_runs,
     database_epoch,
+    differences,
     excess_deliveries,
     fingerprint_key,
     gateway_accounts,
@@ -22,6 +24,7 @@ from tether_stores import (
     webhook_events,
 )
 from tether_stores.clock import moment
+from tether_stores.differences import OpenLines
 from tether_stores.gateway_identities import Unresolved
 from tether_stores.postgres import connection, open_pool
 from tether_stores.redis import open_redis
@@ -99,6 +102,7 @@ class Status(msgspec.Struct, frozen=True):
         unresolved: Submissions of unknown outcome that the gateway cannot be asked about where they went, a hundred at
             most, the oldest first.
         fingerprint_key: Whether the key of this command's environment is the database's; see `tether_core.fingerprint_key`.
+        differences: Open reconciliation differences by kind and currency, with the money of their debits.
     """
 
     waiting: int
@@ -121,6 +125,7 @@ class Status(msgspec.Struct, frozen=True):
     warnings: list[str] = []
     unresolved: list[Unresolved] = []
     fingerprint_key: KeyState = "matches"
+    differences: list[OpenLines] = []
 
 
 async def status(settings: Settings) -> Status:
@@ -153,6 +158,7 @@ async def status(settings: Settings) -> Status:
         unresolved = await gateway_identities.unresolved(conn, limit=_UNRESOLVED_MAX)
         key = await fingerprint_key.observe(conn, settings.fingerprint_key.encode())
         left = len(await fingerprint_key.unmatched(conn))
+        books = await differences.open_by_kind(conn)
     gateways: list[Standing] = []
     if settings.redis_url:
         async with open_redis(settings.redis_url, name="tether-status") as cache:
@@ -189,6 +195,7 @@ async def status(settings: Settings) -> Status:
         ],
         unresolved=unresolved,
         fingerprint_key=key,
+        differences=books,
     )
 
 
@@ -239,6 +246,11 @@ def show(told: Status) -> None:
         table.add_row(
             f"unresolved {call.kind} {call.id}",
             f"{call.transaction_id}, since {call.since_at:%Y-%m-%d %H:%M}; submitted to {'; '.join(call.submitted_to)}",
+        )
+    for line in told.differences:
+        money = Money(line.amount_minor, line.currency)
+        table.add_row(
+            f"books differ: {line.kind}", f"{line.count} open, {money}; tether-worker differences lists them"
         )
     for warning in told.warnings:
         table.add_row("warning", warning)

@@ -88,6 +88,20 @@ from reconciliation_differences
 where resolved_at is null and acknowledged_at is null
 group by kind;
 
+-- open_by_kind --
+-- Open lines by kind and currency, with the money of the debits they are about, each debit once a kind. One row per kind and currency that
+-- occurs: kind, currency, lines, amount_minor.
+select told.kind, a.currency, sum(told.lines)::bigint, sum(a.amount_minor)::bigint
+from (
+    select kind, attempt_id, count(*) as lines
+    from reconciliation_differences
+    where resolved_at is null and acknowledged_at is null
+    group by kind, attempt_id
+) told
+join billing_attempts a on a.id = told.attempt_id
+group by told.kind, a.currency
+order by told.kind, a.currency;
+
 -- of_run --
 -- Open lines of the debits of a run, by kind. One row per kind that occurs.
 select kind, count(*)

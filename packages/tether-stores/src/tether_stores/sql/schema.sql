@@ -637,7 +637,7 @@ create index blacklist_disputes_by_entry on blacklist_disputes (blacklist_id);
 create table forgiven_disputes (
     attempt_id bigint not null references billing_attempts (id),
     dispute_stage smallint not null,
-    blacklist_id bigint not null references blacklist (id),
+    blacklist_id bigint references blacklist (id),
     forgiven_at timestamptz not null,
     forgiven_by text not null,
     because text not null,
