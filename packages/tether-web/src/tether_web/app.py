@@ -33,6 +33,7 @@ from tether_web import (
     attempts,
     billing,
     blacklist,
+    chargeback_lists,
     chargebacks,
     completeness,
     debtors,
@@ -188,6 +189,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
         "/",
         route_handlers=[
             attempts.ROUTER,
+            chargeback_lists.ROUTER,
             chargebacks.ROUTER,
             exposure.ROUTER,
             *givebacks.ROUTERS,

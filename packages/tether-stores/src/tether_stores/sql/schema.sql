@@ -343,6 +343,8 @@ create index billing_attempts_run_newest on billing_attempts (run_id, id);
 create index billing_attempts_by_reason on billing_attempts (reason_code, id) where reason_code is not null;
 create index billing_attempts_by_creation on billing_attempts (created_at, id);
 create index billing_attempts_by_account on billing_attempts (account, id);
+create index billing_attempts_charged_back on billing_attempts (reason_code, id)
+include (currency, amount_minor, account) where state = 'chargebacked';
 create index billing_attempts_to_send on billing_attempts (run_id, canary desc, send_at, id) where send_at is not null;
 create index billing_attempts_leased on billing_attempts (leased_until) where leased_until is not null;
 create index billing_attempts_first_ask on billing_attempts (payment_stage, updated_at)
