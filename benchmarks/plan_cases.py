@@ -151,6 +151,9 @@ _PLAIN: Final = {
         recorded share hold record replace is_unused samples open supersede begin debtors_after lock_attempts
         rekey_debtors rekey_attempts entries_of merge_entry end_merged advance unmatched rekeyings
     """,
+    "forgiven_disputes": """
+        hold forgive remaining
+    """,
     "gateway_accounts": """
         enable rows
     """,
@@ -184,7 +187,7 @@ _PLAIN: Final = {
     """,
     "reconciliation_differences": """
         unresolved resolve open_lines counts of_run one hold acknowledge holding facts changed_at
-        refunds_named next_ids beyond_inquiries disputes_heard runs_over warn_run
+        refunds_named next_ids beyond_inquiries disputes_heard runs_over warn_run open_by_kind
     """,
     "row_counts": """
         begin add_attempts add_words
@@ -257,6 +260,13 @@ _ATTEMPT_LISTS: Final[dict[str, dict[str, dict[str, Any]]]] = {
         "a day": {"created_from": _ago(30), "created_to": _ago(29)},
         "nothing fits": {"created_from": _ago(300), "state": "none"},
     },
+}
+
+_CHARGEBACKS: Final[dict[str, dict[str, Any]]] = {
+    "newest": {},
+    "of_code": {"reason_code": "AC04"},
+    "without_code": {},
+    "of_upload": _BILLED,
 }
 
 # By query, by the word for the variant: parameters that differ; "reads_max" and "buffers_max" where more may be read.
@@ -336,6 +346,18 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
             for word, filters in variants.items()
         }
         for name, variants in _ATTEMPT_LISTS.items()
+    },
+    # All chargebacks are counted, from an index that holds nothing else.
+    "chargebacks.by_code": {"": {"account": None, "reads_max": 200_000, "buffers_max": 25_000}},
+    "chargebacks.by_code_of_upload": {
+        "": _BILLED | {"account": None, "reads_max": 50_000, "buffers_max": 50_000}
+    },
+    **{
+        f"chargebacks.{name}": {
+            "": filters | {"reads_max": 45_000, "buffers_max": 50_000},
+            "of no such account": filters | {"account": "none", "reads_max": 45_000, "buffers_max": 50_000},
+        }
+        for name, filters in _CHARGEBACKS.items()
     },
     "billing_attempts.claim_to_ask": {
         "in progress": {"payment_stages": [20]},

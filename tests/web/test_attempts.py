@@ -191,6 +191,7 @@ async def test_a_refused_fingerprint_key_shows_in_the_metrics(
     client: httpx.AsyncClient, database_url: str
 ) -> None:
     """Nothing is billed on such a node, and nobody reads its readiness while notifications are recorded well."""
+    _make(database_url, 1)
     assert "tether_fingerprint_key_refused 0.0" in (await client.get("/metrics")).text
     with psycopg.connect(database_url) as conn:
         conn.execute(
