@@ -151,9 +151,6 @@ _PLAIN: Final = {
         recorded share hold record replace is_unused samples open supersede begin debtors_after lock_attempts
         rekey_debtors rekey_attempts entries_of merge_entry end_merged advance unmatched rekeyings
     """,
-    "forgiven_disputes": """
-        hold forgive remaining
-    """,
     "gateway_accounts": """
         enable rows
     """,
@@ -347,6 +344,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         }
         for name, variants in _ATTEMPT_LISTS.items()
     },
+    **{f"forgiven_disputes.{name}": {"": {"dispute_stage": 1}} for name in ("hold", "forgive", "remaining")},
     # All chargebacks are counted, from an index that holds nothing else.
     "chargebacks.by_code": {"": {"account": None, "reads_max": 200_000, "buffers_max": 25_000}},
     "chargebacks.by_code_of_upload": {

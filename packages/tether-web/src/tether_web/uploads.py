@@ -18,6 +18,7 @@ insists with `force`. The new copy of the bytes is removed again then.
 import asyncio
 import secrets
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 import msgspec
