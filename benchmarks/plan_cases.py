@@ -167,6 +167,9 @@ _PLAIN: Final = {
     "holds": """
         refunds_held accounts_held
     """,
+    "inquiry_orders": """
+        left_some submitted one progress listed give_up askable claim_to_ask prolong asked
+    """,
     "mandates": """
         in_file in_file_rehearsed elsewhere elsewhere_rehearsed
     """,
@@ -283,7 +286,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "debtors.leave_out_rehearsed": {"": {"rows": _SPREAD}},
     "debtors.rehearse": {"a chunk": {"setup": _STAGED, "rows": _SPREAD, "verdicts": ["clear"] * 100}},
     "fingerprint_key.rekey_entries": {"": {"ids": [2 + 50 * n for n in range(100)]}},
-    "gateway_accounts.put": {"": {"name": "third"}},
+    "gateway_accounts.put": {"": {"name": "third", "characters": "sepa"}},
     "gateway_refunds.settle": {"": {"kind": "refund", "state": "approved"}},
     "givebacks.add": {"": {"kind": "refund", "number": 7}},
     "givebacks.write": {
@@ -345,6 +348,11 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         for name, variants in _ATTEMPT_LISTS.items()
     },
     **{f"forgiven_disputes.{name}": {"": {"dispute_stage": 1}} for name in ("hold", "forgive", "remaining")},
+    "inquiry_orders.add": {"": {"scope": "run", "subject_id": 5, "ordered_by": "x", "reason": "x"}},
+    "inquiry_orders.add_attempts": {"": {"id": 1, "expires_at": _LONG_AGO}},
+    "inquiry_orders.of_attempt": {"": {"subject_id": 5}},
+    "inquiry_orders.of_run": {"": {"subject_id": 5, "states": ["pending", "unknown"]}},
+    "inquiry_orders.of_upload": {"": _BILLED | {"subject_id": 5, "states": ["pending", "unknown"]}},
     # All chargebacks are counted, from an index that holds nothing else.
     "chargebacks.by_code": {"": {"account": None, "reads_max": 200_000, "buffers_max": 25_000}},
     "chargebacks.by_code_of_upload": {

@@ -34,6 +34,7 @@ In the order in which data meets them:
 | `events`, `jobs` | what is announced, what rings | `Event` and its ten kinds, `Job` |
 | `database_epoch` | how a database that went back is noticed | in the module |
 | `fingerprint_key` | whether a program has the key of its database's fingerprints | in the module |
+| `inquiry_orders` | status inquiries that a person orders | in the module |
 | `run_voids` | void of a whole run: which debits, and why not the others | in the module |
 | `attempt_filters` | how lists of attempts are filtered without reading all of them | in the module |
 | `redact` | what may be shown | |

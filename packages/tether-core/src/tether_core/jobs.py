@@ -26,6 +26,7 @@ __all__ = [
     "CONFIRM",
     "FOLLOW",
     "GIVE_BACK",
+    "INQUIRE",
     "INTAKE",
     "INTAKE_SHORT",
     "PLAN",
@@ -94,10 +95,14 @@ ASK_BACK: Final = Job(
     "ask_about_givebacks", "reconciliation", timeout_s=240, run_s=30, lanes=1, look_every_s=5
 )
 
+# Inquiries that a person has ordered; nobody rings for them, they are few.
+INQUIRE: Final = Job("inquire_ordered", "reconciliation", timeout_s=240, run_s=30, lanes=1, look_every_s=2)
+
 # Voids of a whole run: judging a batch takes some tenths of a second, and what was judged stays.
 VOID_RUNS: Final = Job("void_runs", "billing", timeout_s=60, run_s=20, lanes=1, look_every_s=2)
 
 ALL: Final = (
+    INQUIRE,
     VOID_RUNS,
     WEBHOOKS,
     INTAKE,

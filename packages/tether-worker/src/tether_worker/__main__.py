@@ -24,6 +24,7 @@ from tether_worker import (
     chargebacks,
     files,
     fingerprints,
+    inquiries,
     questions,
     refusals,
     withdrawals,
@@ -142,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     fingerprints.add_commands(commands)
     withdrawals.add_commands(commands)
     attempts.add_commands(commands)
+    inquiries.add_commands(commands)
     refusals.add_commands(commands)
     questions.add_commands(commands)
     chargebacks.add_commands(commands)

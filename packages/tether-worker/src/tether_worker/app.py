@@ -41,6 +41,7 @@ from tether_worker.gateway_calls import publish_calls
 from tether_worker.gateway_refunds import inquiring_gateway_refunds
 from tether_worker.gateways import open_gateways
 from tether_worker.givebacks import asking_back, giving_back, lapse_givebacks
+from tether_worker.inquiries import inquiring_ordered
 from tether_worker.intake import Intake, intake
 from tether_worker.order_keys import prune_order_keys
 from tether_worker.pulls import pulling, ticking
@@ -196,6 +197,7 @@ async def _asking(
         )
         works += [
             reconciling(has, rules=settings.sending_rules),
+            inquiring_ordered(has, rules=settings.sending_rules),
             asking_back(has, rules=settings.sending_rules),
             pulling(has),
             following(follows),

@@ -27,6 +27,7 @@ from tether_core.pulled import Pulled, from_answer
 from tether_core.reconciling import Asked
 from tether_core.sending import After, Rules
 from tether_stores import billing_attempts, outbox, sends
+from tether_stores.asks import Asks
 from tether_stores.postgres import Connection, transaction
 
 from tether_worker import rounds
@@ -82,7 +83,9 @@ def reconciling(has: Asking, *, rules: Rules = _RULES) -> Work:
     return Work(RECONCILE, bite, waits)
 
 
-async def reconcile(has: Asking, *, rules: Rules = _RULES, limit: int = BATCH_MAX) -> int:
+async def reconcile(
+    has: Asking, *, rules: Rules = _RULES, limit: int = BATCH_MAX, table: Asks = billing_attempts.ASKS
+) -> int:
     """
     Ask about attempts that are due for a question, at most *limit* of them.
 
@@ -90,6 +93,7 @@ async def reconcile(has: Asking, *, rules: Rules = _RULES, limit: int = BATCH_MA
         has: What asking needs.
         rules: When the word "not there" counts.
         limit: Attempts at most.
+        table: Which attempts are due: by their own schedule, or because a person ordered it.
 
     Returns:
         How many were asked about.
@@ -97,7 +101,7 @@ async def reconcile(has: Asking, *, rules: Rules = _RULES, limit: int = BATCH_MA
     Raises:
         Unavailable: when Postgres is away; the attempts are asked about again.
     """
-    asked = await rounds.ask(has, billing_attempts.ASKS, limit=limit)
+    asked = await rounds.ask(has, table, limit=limit)
     if not asked.replies:
         return 0
     found = [_read(one) for one in await without_later_tries(has, asked.replies)]
@@ -111,7 +115,7 @@ async def reconcile(has: Asking, *, rules: Rules = _RULES, limit: int = BATCH_MA
         await take_in(conn, records, now=now)
         await compare_report(conn, records, now=now)
         afters = await _settle_calls(conn, asked, [one.reply for one in found], rows, rules=rules, now=now)
-        await billing_attempts.ASKS.note(conn, [_next(one, afters=afters, has=has, now=now) for one in found])
+        await table.note(conn, [_next(one, afters=afters, has=has, now=now) for one in found])
     return len(asked.replies)
 
 

@@ -443,6 +443,35 @@ create index givebacks_by_state on givebacks (state, id);
 create index givebacks_leased on givebacks (leased_until) where leased_until is not null;
 create index givebacks_to_ask on givebacks (coalesce(ask_at, updated_at)) where payment_stage in (10, 20, 30);
 
+-- Status inquiries that a person orders; tether_core.inquiry_orders.
+create table inquiry_orders (
+    id bigint generated always as identity primary key,
+    scope text not null,
+    subject_id bigint not null,
+    ordered_by text not null,
+    reason text not null,
+    -- Whether debits were left for another order, because there are too many.
+    more boolean not null,
+    created_at timestamptz not null,
+    constraint inquiry_orders_scope_known check (scope in ('attempt', 'run', 'upload'))
+);
+create index inquiry_orders_by_subject on inquiry_orders (scope, subject_id, id);
+
+-- The debits of such an order.
+create table inquiry_order_attempts (
+    order_id bigint not null references inquiry_orders (id),
+    attempt_id bigint not null references billing_attempts (id),
+    state_before text not null,
+    asks smallint not null default 0,
+    -- When it is to be inquired, or the end of the lease; null once it was, or was given up.
+    inquire_at timestamptz,
+    expires_at timestamptz not null,
+    is_inquired boolean not null default false,
+    primary key (order_id, attempt_id)
+);
+create unique index inquiry_order_attempts_once on inquiry_order_attempts (attempt_id) where inquire_at is not null;
+create index inquiry_order_attempts_due on inquiry_order_attempts (inquire_at) where inquire_at is not null;
+
 -- Orders to void a whole billing run; tether_core.run_voids.
 create table run_voids (
     id bigint generated always as identity primary key,

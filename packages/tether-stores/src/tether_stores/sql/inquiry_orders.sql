@@ -1,0 +1,127 @@
+-- inquiry_orders: status inquiries that a person orders (tether_core.inquiry_orders), and inquiry_order_attempts, their debits.
+--
+-- A debit of an order waits while inquire_at is set. Claiming it moves inquire_at to the end of the lease; noting an answer
+-- clears it, noting silence moves it on. A debit waits for one ordered inquiry at a time, by a unique index. The schedule of the debit
+-- itself (billing_attempts.ask_at) is not touched.
+
+-- add --
+-- Place an order. Returns id.
+insert into inquiry_orders (scope, subject_id, ordered_by, reason, more, created_at)
+values (%(scope)s, %(subject_id)s, %(ordered_by)s, %(reason)s, false, %(now)s)
+returning id;
+
+-- left_some --
+-- Note that debits were left for another order.
+update inquiry_orders set more = true where id = %(id)s;
+
+-- submitted --
+-- Whether a call was ever made for a debit, or the gateway has named it. 0 or 1 row.
+select sends > sends_uncounted or unique_id is not null from billing_attempts where id = %(attempt_id)s;
+
+-- of_attempt --
+-- The debit of an order about one: id.
+select id from billing_attempts where id = %(subject_id)s;
+
+-- of_run --
+-- Up to %(limit)s debits of a run in some states that do not wait for an ordered inquiry, the oldest first: id.
+select a.id
+from billing_attempts a
+where
+    a.run_id = %(subject_id)s and a.state = any(%(states)s::text[])
+    and (a.sends > a.sends_uncounted or a.unique_id is not null)
+    and not exists (
+        select from inquiry_order_attempts o where o.attempt_id = a.id and o.inquire_at is not null
+    )
+order by a.id
+limit %(limit)s;
+
+-- of_upload --
+-- The same of the runs of an upload.
+select a.id
+from billing_runs r
+join billing_attempts a on a.run_id = r.id and a.state = any(%(states)s::text[])
+where
+    r.upload_id = %(subject_id)s
+    and (a.sends > a.sends_uncounted or a.unique_id is not null)
+    and not exists (
+        select from inquiry_order_attempts o where o.attempt_id = a.id and o.inquire_at is not null
+    )
+order by a.id
+limit %(limit)s;
+
+-- add_attempts --
+-- Let n debits wait for the inquiry of an order, unless they wait for one already. Array of length n.
+insert into inquiry_order_attempts (order_id, attempt_id, state_before, inquire_at, expires_at)
+select %(id)s, a.id, a.state, %(now)s, %(expires_at)s
+from billing_attempts a
+where a.id = any(%(attempt_ids)s::bigint[])
+order by a.id
+on conflict do nothing;
+
+-- one --
+-- One order. 0 or 1 row: id, scope, subject_id, ordered_by, reason, more, created_at.
+select id, scope, subject_id, ordered_by, reason, more, created_at from inquiry_orders where id = %(id)s;
+
+-- progress --
+-- How far an order is. One row: debits, those that wait, those that were inquired, those that were given up.
+select
+    count(*), count(*) filter (where inquire_at is not null), count(*) filter (where is_inquired),
+    count(*) filter (where inquire_at is null and not is_inquired)
+from inquiry_order_attempts
+where order_id = %(id)s;
+
+-- listed --
+-- Up to %(limit)s debits of an order behind one of them: attempt_id, its state when it was ordered and now, whether it was inquired,
+-- whether it waits.
+select o.attempt_id, o.state_before, a.state, o.is_inquired, o.inquire_at is not null
+from inquiry_order_attempts o
+join billing_attempts a on a.id = o.attempt_id
+where o.order_id = %(id)s and o.attempt_id > %(after)s
+order by o.attempt_id
+limit %(limit)s;
+
+-- give_up --
+-- Give up what got no answer for so long. Returns how many.
+with given_up as (
+    update inquiry_order_attempts
+    set inquire_at = null
+    where inquire_at <= %(now)s and expires_at <= %(now)s
+    returning 1
+)
+select count(*) from given_up;
+
+-- askable --
+-- Whether any debit waits for an ordered inquiry. One row. The parameters of `Asks` that a schedule needs are not used.
+select exists (select from inquiry_order_attempts where inquire_at <= %(now)s);
+
+-- claim_to_ask --
+-- Take a lease on up to %(limit)s debits that wait for an ordered inquiry. The columns of `Asks`; the id is the attempt's.
+with due as (
+    select order_id, attempt_id
+    from inquiry_order_attempts
+    where inquire_at <= %(now)s and expires_at > %(now)s
+    order by inquire_at, attempt_id
+    limit %(limit)s
+    for update skip locked
+)
+update inquiry_order_attempts o
+set inquire_at = %(leased_until)s
+from due, billing_attempts a
+where o.order_id = due.order_id and o.attempt_id = due.attempt_id and a.id = o.attempt_id
+returning a.id, a.account, a.transaction_id, a.unique_id, a.payment_stage, o.asks, a.submitted_to;
+
+-- prolong --
+-- Hold the lease on n debits for longer, where it still is ours.
+update inquiry_order_attempts set inquire_at = %(until)s
+where attempt_id = any(%(ids)s) and inquire_at = %(leased_until)s;
+
+-- asked --
+-- Note what inquiring brought. Arrays of length n. Whoever got an answer is done; silence, which counts no inquiry and says when to go
+-- on, waits.
+update inquiry_order_attempts o
+set
+    asks = told.asks,
+    inquire_at = case when told.asks = o.asks then told.ask_at end,
+    is_inquired = told.asks > o.asks or told.ask_at is null
+from unnest(%(ids)s::bigint[], %(asks)s::smallint[], %(ask_ats)s::timestamptz[]) as told (id, asks, ask_at)
+where o.attempt_id = told.id and o.inquire_at is not null;
