@@ -93,22 +93,36 @@ class _Amount(msgspec.Struct, frozen=True):
     shape: Shape
 
 
+class _NoAmount(msgspec.Struct, frozen=True):
+    """Why a cell is no amount; the sentence begins with the cell, which only those who show it make fit for that."""
+
+    code: str
+    predicate: str
+
+
 def _take_apart(text: str) -> _Amount | Trouble:
+    found = _parts(text)
+    if isinstance(found, _NoAmount):
+        return Trouble(found.code, f"\u201c{shown(text)}\u201d {found.predicate}")
+    return found
+
+
+def _parts(text: str) -> _Amount | _NoAmount:
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text.translate(_MINUS)).translate(_MINUS)
     negative, body = _sign(_EURO.sub("", text).strip())
     if _FOREIGN.fullmatch(body):
-        return Trouble("currency_not_eur", f"\u201c{shown(text)}\u201d is not in euros")
+        return _NoAmount("currency_not_eur", "is not in euros")
     grouped = False
     if " " in body or "'" in body:
         if _GROUPED.fullmatch(body) is None:
-            return Trouble("amount_unreadable", f"\u201c{shown(text)}\u201d is not an amount")
+            return _NoAmount("amount_unreadable", "is not an amount")
         grouped, body = True, body.replace(" ", "").replace("'", "")
     if not body.isascii() or _BODY.fullmatch(body) is None:
-        return Trouble("amount_unreadable", f"\u201c{shown(text)}\u201d is not an amount")
+        return _NoAmount("amount_unreadable", "is not an amount")
     shape = _shape(body, grouped=grouped)
     if shape == "bad":
-        return Trouble("amount_unreadable", f"\u201c{shown(text)}\u201d groups its digits in no known way")
+        return _NoAmount("amount_unreadable", "groups its digits in no known way")
     return _Amount(negative, body, shape)
 
 
@@ -264,10 +278,12 @@ class AmountVotes:
         text = clean(text)
         if not text:
             return
-        amount = _take_apart(text.strip())
-        if not isinstance(amount, Trouble):
+        # Of a million cells that are no amounts, nobody reads what is wrong with each.
+        amount = _parts(text.strip())
+        if isinstance(amount, _Amount):
             self._counts[amount.shape] += 1
-            self._examples.setdefault(amount.shape, f"\u201c{shown(text)}\u201d in row {row:,}")
+            if amount.shape not in self._examples:
+                self._examples[amount.shape] = f"\u201c{shown(text)}\u201d in row {row:,}"
 
     @property
     def settled(self) -> bool:
