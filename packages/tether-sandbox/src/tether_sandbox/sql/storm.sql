@@ -4,6 +4,11 @@
 -- The state of the attempt %(unique_id)s. One row.
 select state from billing_attempts where unique_id = %(unique_id)s;
 
+-- cut_sessions --
+-- End every other session of clients, whatever it does.
+select count(pg_terminate_backend(pid)) from pg_stat_activity
+where backend_type = 'client backend' and pid <> pg_backend_pid();
+
 -- files --
 -- What became of every file: the upload's id, its state, its object, and how many of its rows are a debtor or a problem.
 select

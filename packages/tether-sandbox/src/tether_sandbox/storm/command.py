@@ -107,7 +107,10 @@ def _show(report: Report, *, console: Console) -> None:
         ("forged and refused", report.refused),
         ("sent again for want of an answer", report.posts - report.planned),
         ("reached both nodes at the same moment", report.races),
-        ("files taken; objects nobody names", f"{report.files}; {report.objects_unnamed}"),
+        (
+            "files taken; with questions; objects nobody names",
+            f"{report.files}; {report.answered}; {report.objects_unnamed}",
+        ),
         ("debits in the gateway's ledger", report.debits),
         ("kills", report.kills),
         ("recovered", f"{len(report.recoveries) - len(report.unrecovered)} of {len(report.recoveries)}"),

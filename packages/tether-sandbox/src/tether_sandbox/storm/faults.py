@@ -13,18 +13,24 @@ moment it is let go.
 
 import contextlib
 import random
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Final, Literal, TypeAlias
 
 import msgspec
+import psycopg
 import redis
+from tether_stores.queries import split_file
 
 from tether_sandbox.services.server import Server
 from tether_sandbox.storm.stage import Node, Stage
 
 __all__ = ["FAULTS", "Fault", "possible"]
 
+_SQL: Final = split_file("tether_sandbox", "storm")
+
+_CUT_EVERY_S: Final = 0.15
 # Further than any lease lasts, and less than that; behind and ahead.
 _CLOCKS_OFF_S: Final = (-600.0, -45.0, 45.0, 600.0)
 
@@ -45,6 +51,7 @@ class Fault(msgspec.Struct, frozen=True):
         weight: How often it is drawn, beside the others.
         spares_requests: Whether no request may fail at the proxy because of it, one node being left.
         needs_pooler: Whether it is possible only where there is a pooler.
+        is_outage: Whether a store is away for as long as the whole storm allows, up to five minutes (`tether_sandbox.storm.run`).
         shown_by: What shows that all is well again: a fresh notification that is booked, or a fresh file that is read.
     """
 
@@ -54,9 +61,10 @@ class Fault(msgspec.Struct, frozen=True):
     shortest_s: float
     longest_s: float
     kills: bool = False
-    weight: int = 1
+    weight: int = 1  # 0: done once
     spares_requests: bool = False
     needs_pooler: bool = False
+    is_outage: bool = False
     shown_by: Literal["notification", "file"] = "notification"
 
 
@@ -219,6 +227,53 @@ def _freeze_objects(stage: Stage, _chance: random.Random) -> AbstractContextMana
     return _frozen(stage.objects)
 
 
+def _stop_redis(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+    return _down(stage.redis, how=stage.redis.stop)
+
+
+def _stop_objects(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+    return _down(stage.objects, how=stage.objects.stop)
+
+
+@contextlib.contextmanager
+def _cut_postgres(stage: Stage, _chance: random.Random) -> Iterator[None]:
+    """End every session, again and again: whatever a connection is doing, it dies in the middle of it."""
+    stopping = threading.Event()
+
+    def cut() -> None:
+        while not stopping.is_set():
+            with psycopg.connect(stage.database_url, autocommit=True) as conn:
+                conn.execute(_SQL["cut_sessions"])
+            stopping.wait(_CUT_EVERY_S)
+
+    cutting = threading.Thread(target=cut, daemon=True)
+    cutting.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        cutting.join()
+
+
+@contextlib.contextmanager
+def _cut_redis(stage: Stage, _chance: random.Random) -> Iterator[None]:
+    stopping = threading.Event()
+
+    def cut() -> None:
+        with contextlib.closing(redis.Redis.from_url(stage.redis.url)) as client:
+            while not stopping.is_set():
+                client.client_kill_filter(_type="normal", skipme=True)
+                stopping.wait(_CUT_EVERY_S)
+
+    cutting = threading.Thread(target=cut, daemon=True)
+    cutting.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        cutting.join()
+
+
 def _fill_disk(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
     return _disks_full(stage)
 
@@ -268,6 +323,22 @@ FAULTS: Final[dict[str, Fault]] = {
         ),
         Fault("freeze pooler", "SIGSTOP of the pooler", _freeze_pooler, 1, 4, needs_pooler=True),
         Fault("freeze objects", "SIGSTOP of the object store", _freeze_objects, 1, 4, shown_by="file"),
+        Fault("cut postgres", "every session ended, some times a second", _cut_postgres, 1, 4),
+        Fault("cut redis", "every connection to Redis closed, some times a second", _cut_redis, 1, 4),
+        Fault(
+            "lose postgres", "Postgres away for minutes", _restart_postgres, 0, 0, weight=0, is_outage=True
+        ),
+        Fault("lose redis", "Redis away for minutes", _stop_redis, 0, 0, weight=0, is_outage=True),
+        Fault(
+            "lose objects",
+            "the object store away for minutes",
+            _stop_objects,
+            0,
+            0,
+            weight=0,
+            is_outage=True,
+            shown_by="file",
+        ),
         Fault(
             "fill disk",
             "no file of our programs can grow: temporary files, logs, counters",

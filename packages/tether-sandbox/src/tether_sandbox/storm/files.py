@@ -2,11 +2,13 @@
 Files and debits in the storm: small lists of debtors handed in all the while, each read, billed, and accounted for.
 
 Each list has good rows, one whose IBAN is none, and one person twice, so that debtors, problems and verdicts all come of it.
-It is sent again and again until it is taken; the same bytes twice are the same upload. Once it was read its debtors are
+It is sent again and again until it is taken; the same bytes twice are the same upload. Some can be read in two ways; their questions are
+answered as a person would. Once it was read its debtors are
 billed over the simulator, and that too is ordered again until it is taken: a second run finds nothing left to bill.
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -45,7 +47,11 @@ _SQL = split_file("tether_sandbox", "storm")
 
 ROWS: Final = 20
 _EVERY_S: Final = 2.0
+# Of so many files some have to be answered for.
+_AMBIGUOUS: Final = 0.2
+_THOUSANDS: Final = 234
 _AGAIN_S: Final = 0.3
+_ENDED: Final = frozenset({"completed", "failed", "withdrawn"})
 # A call that has not ended by then never will: the time until it begins, its time limit, and a frozen worker's sleep.
 _CALL_S: Final = 25.0
 
@@ -61,19 +67,22 @@ class File(msgspec.Struct, frozen=True):
     debtors: int
 
 
-def sheet(chance: random.Random) -> bytes:
+def sheet(chance: random.Random, *, is_ambiguous: bool = False) -> bytes:
     """
     A list of `ROWS` rows.
 
     Args:
         chance: Where accounts and amounts come from.
+        is_ambiguous: Whether its amounts can be read in two ways, as 1.234 can.
 
     Returns:
         CSV with a header.
     """
     ibans = [made_up_iban(chance) for _ in range(ROWS)]
     ibans[7], ibans[-1] = "DE00", ibans[0]
-    lines = [f"Person {chance.randrange(10**12)};{iban};{chance.randrange(1, 900)},50" for iban in ibans]
+    cents = f".{_THOUSANDS}" if is_ambiguous else ",50"
+    most = 9 if is_ambiguous else 900
+    lines = [f"Person {chance.randrange(10**12)};{iban};{chance.randrange(1, most)}{cents}" for iban in ibans]
     return "\n".join(["Name;IBAN;Betrag", *lines]).encode()
 
 
@@ -84,6 +93,7 @@ class Handing:
     Attributes:
         taken: The uploads that were acknowledged.
         runs: The billing runs that were acknowledged.
+        answered: The uploads that had questions, and were answered.
         unanswered: Files sent that nobody acknowledged; each may have left an object.
     """
 
@@ -93,6 +103,7 @@ class Handing:
         self._to_bill = asyncio.Queue[int | None]()
         self.taken: list[int] = []
         self.runs: list[int] = []
+        self.answered: set[int] = set()
         self.unanswered = 0
 
     async def until(self, stopping: asyncio.Event) -> None:
@@ -117,7 +128,8 @@ class Handing:
         return httpx.AsyncClient(base_url=self._stage.front.url, timeout=10, headers=headers, trust_env=False)
 
     async def _hand_in(self, client: httpx.AsyncClient) -> int:
-        files = {"file": ("list.csv", sheet(self._chance))}
+        is_ambiguous = self._chance.random() < _AMBIGUOUS
+        files = {"file": ("list.csv", sheet(self._chance, is_ambiguous=is_ambiguous))}
         upload_id: int = (await self._told(client, "POST", "/api/uploads", files=files))["upload"]["id"]
         self.taken.append(upload_id)
         self._to_bill.put_nowait(upload_id)
@@ -126,9 +138,27 @@ class Handing:
     async def _read(self, client: httpx.AsyncClient, upload_id: int) -> None:
         while True:
             told = await self._told(client, "GET", f"/api/uploads/{upload_id}")
-            if told["upload"]["state"] in {"completed", "failed"}:
+            if told["upload"]["state"] in _ENDED:
                 return
+            if told["upload"]["state"] == "needs_answer":
+                await self._answer(client, upload_id, told["plan"]["questions"])
             await asyncio.sleep(_AGAIN_S)
+
+    async def _answer(
+        self, client: httpx.AsyncClient, upload_id: int, questions: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Answer once; whether the answer arrived, the upload's state says."""
+        body: dict[str, dict[str, str]] = {}
+        for question in questions:
+            part, _, subject = question["answer"].rpartition(".")
+            if part == "screening":
+                body.setdefault(part, {})[subject] = "take"
+            else:
+                body.setdefault("formats", {})[question["answer"]] = "comma"
+        with contextlib.suppress(httpx.HTTPError):
+            response = await client.post(f"/api/uploads/{upload_id}/answers", json=body)
+            if response.status_code == 202:
+                self.answered.add(upload_id)
 
     async def _bill(self, client: httpx.AsyncClient) -> None:
         while (upload_id := await self._to_bill.get()) is not None:
@@ -165,7 +195,8 @@ def all_read(database_url: str) -> bool:
     Returns:
         Whether none is on its way any more.
     """
-    return all(one.state in {"completed", "failed"} for one in _files(database_url))
+    # One that waits for an answer that nobody gives has not been read; the books say so.
+    return all(one.state in {*_ENDED, "needs_answer"} for one in _files(database_url))
 
 
 async def check_files(stage: Stage, handing: Handing) -> tuple[list[Line], int]:

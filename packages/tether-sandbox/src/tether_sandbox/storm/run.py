@@ -50,6 +50,9 @@ _SETTLE_S: Final = 120.0
 # "Not found" is believed after a grace period on the clock of the machine, which nothing here can move; and a debit that was
 # not there may be lost again when it is submitted again.
 _RESOLVE_S: Final = 360.0
+# Each of the three stores is away so long once.
+_OUTAGE_SHORTEST_S: Final = 10.0
+_OUTAGE_LONGEST_S: Final = 300.0
 _RACE_EVERY_S: Final = 1.0
 _PAUSE_S: Final = (0.1, 0.8)
 # Lines of the programs that tell of a defect; what Granian says when a whole node is killed is none.
@@ -100,6 +103,7 @@ class Report(msgspec.Struct, frozen=True):
         recoveries: Each fault.
         races: Notifications that reached both nodes at the same moment.
         files: Uploads acknowledged.
+        answered: Uploads that asked how to be read, and were answered.
         debits: Debits in the gateway's ledger.
         objects_unnamed: Objects that no row speaks of, left by files that were not acknowledged.
         lines: The conservation check.
@@ -124,6 +128,7 @@ class Report(msgspec.Struct, frozen=True):
     recoveries: list[Recovery]
     races: int
     files: int
+    answered: int
     debits: int
     objects_unnamed: int
     lines: list[Line]
@@ -279,23 +284,27 @@ class _Storm:
         self.recoveries: list[Recovery] = []
 
     async def rage(
-        self, faults: Sequence[Fault], *, until_s: float, told: Callable[[Recovery], None]
+        self, faults: Sequence[Fault], *, until_s: float, outage_s: float, told: Callable[[Recovery], None]
     ) -> None:
         """Do each fault once, then draw until the time is over."""
         once = list(faults)
         self._chance.shuffle(once)
+        # Where outages alone are wanted, they are drawn, too.
+        drawn = [fault for fault in faults if fault.weight] or [
+            msgspec.structs.replace(fault, weight=1) for fault in faults
+        ]
         while once or time.monotonic() - self._began < until_s:
-            fault = once.pop() if once else self._drawn(faults)
+            fault = once.pop() if once else self._drawn(drawn)
             await asyncio.sleep(self._chance.uniform(*_PAUSE_S))
-            recovery = await self._endured(fault)
+            held_s = outage_s if fault.is_outage else self._chance.uniform(fault.shortest_s, fault.longest_s)
+            recovery = await self._endured(fault, held_s=held_s)
             self.recoveries.append(recovery)
             told(recovery)
 
     def _drawn(self, faults: Sequence[Fault]) -> Fault:
         return self._chance.choices(faults, [fault.weight for fault in faults])[0]
 
-    async def _endured(self, fault: Fault) -> Recovery:
-        held_s = self._chance.uniform(fault.shortest_s, fault.longest_s)
+    async def _endured(self, fault: Fault, *, held_s: float) -> Recovery:
         logged_bytes, began = self._stage.front.logged_bytes, time.monotonic()
         holding = fault.held(self._stage, self._chance)
         await asyncio.to_thread(holding.__enter__)
@@ -403,7 +412,8 @@ async def _raged(
     told: Callable[[Recovery], None],
 ) -> Report:
     # Each kind of fault once takes some five seconds a kind, and on a busy machine several times that.
-    seconds = minutes * 60 + 15 * len(faults)
+    outage_s = _outage_s(minutes)
+    seconds = minutes * 60 + 15 * len(faults) + outage_s * sum(fault.is_outage for fault in faults)
     payments = _seeded(stage, int(rate * seconds / _PER_PAYMENT), number=seed_number)
     probes = _seeded(stage, int(len(faults) + seconds), number=seed_number + 1_000_000_007)
     racing = _seeded(stage, int(2 * seconds), number=seed_number + 2_000_000_011)
@@ -416,7 +426,7 @@ async def _raged(
         sending.until(stopping), handing.until(stopping), sending.race(racing, stopping=stopping)
     )
     try:
-        await raging.rage(faults, until_s=minutes * 60, told=told)
+        await raging.rage(faults, until_s=minutes * 60, outage_s=outage_s, told=told)
     finally:
         stopping.set()
         await asyncio.wait_for(flowing, _SETTLE_S)
@@ -452,12 +462,23 @@ async def _raged(
         recoveries=raging.recoveries,
         races=sending.races,
         files=len(handing.taken),
+        answered=len(handing.answered),
         debits=len(debits),
         objects_unnamed=unnamed,
         lines=check_storm(sending.sent, ours, delivered=delivered) + lines,
         complaints=_complaints(stage),
         acked_each_s=sending.acked_each_s,
     )
+
+
+def _outage_s(minutes: float) -> float:
+    """
+    How long a store is away, by how long the storm rages: five minutes from a quarter of an hour on, and seconds in a short one.
+
+    >>> [_outage_s(minutes) for minutes in (0, 3, 15, 60)]
+    [10.0, 60.0, 300.0, 300.0]
+    """
+    return min(max(_OUTAGE_SHORTEST_S, minutes * 60 / 3), _OUTAGE_LONGEST_S)
 
 
 def _seeded(stage: Stage, count: int, *, number: int) -> Iterator[Payment]:
