@@ -36,6 +36,7 @@ def test_nothing_is_lost_or_doubled_whatever_dies(report: Report) -> None:
     assert report.races > 0
     assert report.confirmed > 0
     assert report.debits > 0
+    assert report.answered > 0
 
 
 def test_every_fault_is_recovered_from(report: Report) -> None:
