@@ -46,12 +46,14 @@ SHEET = "Name;IBAN;Betrag\nAda Ahorn;{iban};10,50\n"
 class World:
     """The stores, the programs, and what shows that each of them serves."""
 
-    def __init__(self, stores: Services, simulator: Simulator, *, port: int) -> None:
+    def __init__(self, stores: Services, simulator: Simulator, *, port: int, name: str) -> None:
         self.stores = stores
         self.simulator = simulator
         self.url = f"http://127.0.0.1:{port}"
         self.database_url = stores.environment["DATABASE_DIRECT_URL"]
-        self.rng = random.Random(1)
+        # The stores outlive a test: no test may bring the accounts, files and payments of another.
+        self.name = name
+        self.rng = random.Random(name)
         self.names = 0
 
     def value(self, query: str, *values: object) -> Any:
@@ -68,7 +70,7 @@ class World:
 
     def told(self) -> tuple[str, bytes]:
         self.names += 1
-        name = f"outage-{self.names}"
+        name = f"{self.name}-{self.names}"
         return name, encode(
             {"unique_id": name, "status": "approved", "signature": sign(name, password=PASSWORD)}
         )
@@ -178,7 +180,7 @@ def test_every_program_serves_again_after_an_outage_under_load(
         web.await_url(f"http://127.0.0.1:{port}/ready")
         for worker in workers.values():
             worker.await_line("working")
-        world = World(stores, simulator, port=port)
+        world = World(stores, simulator, port=port, name=store)
         for queue, done in world.work().items():
             until(done, what=f"{queue} to work before the outage")
 
