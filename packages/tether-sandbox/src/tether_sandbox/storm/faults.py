@@ -6,7 +6,7 @@ killed is back in its own time, so that time counts from the kill; what was only
 moment it is let go.
 
 >>> sorted(FAULTS)[:3]
-['crash postgres', 'end web', 'fill disk']
+['crash postgres', 'cut postgres', 'cut redis']
 >>> FAULTS["kill redis"].kills, FAULTS["fill redis"].kills
 (True, False)
 """
