@@ -23,6 +23,7 @@ from tether_core import (
     screening,
     screening_questions,
     sepa_text,
+    stated_outcome,
     upload,
     vop,
 )
@@ -117,6 +118,7 @@ KNOWN: dict[str, set[Any]] = {
     "reconciliation_differences_kind_known": set(get_args(differences.DifferenceKind)),
     "run_void_debits_refused_known": set(get_args(run_voids.VoidRefusalCode)),
     "run_voids_state_known": set(get_args(run_voids.RunVoidState)),
+    "stated_outcomes_outcome_known": set(get_args(stated_outcome.StatedOutcome)),
     "uploads_state_known": set(get_args(upload.UploadState)),
     "vop_checks_result_known": set(get_args(vop.Result)),
     "webhook_events_kind_known": set(get_args(notification.Kind)),

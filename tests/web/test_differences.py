@@ -87,3 +87,31 @@ async def test_a_line_is_acknowledged_once_with_a_reason(api: httpx.AsyncClient,
     assert (await api.get(f"{PATH}/{line['id']}")).json()["state"] == "acknowledged"
     assert (await api.get(f"{PATH}/999")).status_code == 404
     assert (await api.post(f"{PATH}/999/acknowledge", json={"reason": "x"})).status_code == 404
+
+
+async def test_an_outcome_is_stated_once_and_only_where_nobody_can_inquire(
+    api: httpx.AsyncClient, database_url: str
+) -> None:
+    """It closes what no program can; an inquiry that is possible always comes first."""
+    (made,) = list(seed(database_url, attempts=1, chance=random.Random(1), now=datetime.now(UTC)))
+    path = f"/api/billing-attempts/{made.id}/outcome"
+    seen = {"outcome": "approved", "unique_id": "44177a21403427eb", "reason": "back office"}
+    with psycopg.connect(database_url) as conn:
+        conn.execute(
+            "update billing_attempts set payment_stage = 10, state = 'unknown', unique_id = null, submitted_to = '{gone}',"
+            " sends = 1, sent_at = now() - interval '1 day', unresolved_because = 'not_found_elsewhere'"
+        )
+    assert (await api.post(path, json={"outcome": "approved", "reason": "x"})).status_code == 422
+    assert (await api.post(path, json={"outcome": "guessed", "reason": "x"})).status_code == 400
+    closed = await api.post(path, json=seen)
+    assert closed.status_code == 200, closed.text
+    assert (closed.json()["status"], closed.json()["refund_id"]) == ("approved", None)
+    assert (await api.post(path, json=seen)).status_code == 409
+    (kept,) = (await api.get(f"/api/billing-attempts/{made.id}/outcomes")).json()
+    assert (kept["outcome"], kept["unique_id"], kept["reason"]) == (
+        "approved",
+        "44177a21403427eb",
+        "back office",
+    )
+    assert (await api.post("/api/billing-attempts/999/outcome", json=seen)).status_code == 404
+    assert (await api.post("/api/givebacks/999/outcome", json=seen)).status_code == 404

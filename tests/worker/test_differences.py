@@ -15,7 +15,8 @@ from tether_core.errors import IllegalStep, InvalidRequest
 from tether_core.idempotency import identify
 from tether_core.pulled import from_answer
 from tether_core.reconciling import TRIES_MAX
-from tether_stores import differences, webhook_events
+from tether_core.stated_outcome import statement
+from tether_stores import differences, stated_outcomes, webhook_events
 from tether_stores.postgres import connection, transaction
 from tether_stores.webhook_events import Recording
 from tether_worker.differences import compare_refunds, compare_report, review, review_all, reviewing
@@ -24,7 +25,9 @@ from tether_worker.webhooks import Booking, book
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from tether_core.confirmation import Confirm
     from tether_core.emp.answers import GatewayAnswer
+    from tether_sandbox.services.program import Launch
     from tether_stores.postgres import Connection, Pool
 
     Make = Callable[..., Awaitable[int]]
@@ -337,3 +340,164 @@ async def test_money_that_went_back_twice_is_a_line(world: World) -> None:
     await world.post("a1", status="chargebacked", event="chargeback", reason_code="MD06")
     await world.look()
     assert ("returned_twice", debit, "open") in await world.lines()
+
+
+# --- submissions that nobody can inquire about ---
+
+
+async def _unreachable(world: World, transaction_id: str = "t-1") -> int:
+    """A debit of unknown outcome that went to a terminal which is not configured any more."""
+    return await world.attempt(
+        transaction_id,
+        payment_stage=codes.UNKNOWN_TO_US,
+        at=NOW - timedelta(days=3),
+        submitted_to=["gone"],
+        sends=1,
+        sent_at=NOW - timedelta(days=3),
+        unresolved_because="not_found_elsewhere",
+        ask_at=NOW + timedelta(days=1),
+    )
+
+
+async def _state(world: World, attempt_id: int, outcome: Any, unique_id: str | None = None) -> None:
+    """State an outcome, as the command line does."""
+    said = statement(outcome=outcome, unique_id=unique_id, reason="back office", by="ada")
+    async with transaction(world.pool) as conn:
+        assert await stated_outcomes.close_debit(conn, attempt_id, said, accounts=(), now=world.now)
+
+
+async def test_an_outcome_that_nobody_can_inquire_is_a_line_until_it_is_stated(world: World) -> None:
+    """It would stay unknown for ever, its due item reserved, and nobody would know what to do about it."""
+    debit = await _unreachable(world)
+    await world.look()
+    assert await world.lines() == [("unreachable_identity", debit, "open")]
+    (line,) = await differences.open_lines(world.conn, limit=10)
+    assert "submitted on 2026-03-17 to gone" in line.ours
+    assert "tether-worker outcome" in line.action
+    await _state(world, debit, "approved", "44177a21403427eb")
+    await world.look()
+    await world.look()
+    assert await world.lines() == []
+    assert await world.all("select state, unique_id from billing_attempts") == [
+        ("approved", "44177a21403427eb")
+    ]
+    assert await world.all("select outcome, stated_by, reason from stated_outcomes") == [
+        ("approved", "ada", "back office")
+    ]
+    # A notification of it is understood from now on.
+    await world.post("44177a21403427eb", status="chargebacked", event="chargeback", reason_code="AM04")
+    assert await world.all("select state from billing_attempts") == [("chargebacked",)]
+
+
+async def test_an_identity_that_is_configured_again_ends_the_line(world: World) -> None:
+    """The next inquiry brings the outcome; a line that stays says to look where nothing is wrong."""
+    debit = await _unreachable(world)
+    await world.look()
+    await world.conn.execute("update billing_attempts set unresolved_because = null")
+    await world.look()
+    assert await world.lines("all") == [("unreachable_identity", debit, "resolved")]
+
+
+@pytest.mark.parametrize("confirm", ["failures", "off"])
+async def test_a_notification_that_contradicts_a_person_is_a_line(world: World, confirm: Confirm) -> None:
+    """The due item was free meanwhile, and may have been collected again; only people can put that right."""
+    world.booking = Booking(world.pool, Policy(confirm=confirm), lambda: world.now, lambda: 0.5)
+    debit = await _unreachable(world)
+    await world.conn.execute("update billing_attempts set unique_id = 'a1'")
+    await _state(world, debit, "declined")
+    await world.look()
+    assert await world.lines() == []
+    await world.post("a1", status="approved", transaction_id="t-1", amount="1000", currency="EUR")
+    if confirm == "failures":
+        # It waits to be confirmed, and perhaps nobody can: the line does not wait for that.
+        assert await world.all("select state from webhook_events") == [("confirming",)]
+    else:
+        assert await world.all("select state from billing_attempts") == [("approved",)]
+        await world.look()
+        await world.look()
+    assert await world.lines() == [("statement_contradicted", debit, "open")]
+
+
+async def test_a_person_corrects_what_was_stated(world: World) -> None:
+    """The notification names an id that the debit does not have, so nothing but the person's word can link the two."""
+    debit = await _unreachable(world)
+    await _state(world, debit, "never_arrived")
+    await world.post("44177a21", status="approved", transaction_id="t-1", amount="1000", currency="EUR")
+    assert await world.lines() == [("statement_contradicted", debit, "open")]
+    assert await world.all("select state, reason from webhook_events") == [("waiting", "unlinked")]
+    with pytest.raises(IllegalStep):
+        await _state(world, debit, "declined")
+    await _state(world, debit, "approved", "44177a21")
+    assert await book(world.booking) == 1
+    assert await world.all("select state from billing_attempts") == [("approved",)]
+    assert await world.all("select state, outcome from webhook_events") == [("processed", "unchanged")]
+    assert await world.all("select outcome from stated_outcomes order by id") == [
+        ("never_arrived",),
+        ("approved",),
+    ]
+    with pytest.raises(IllegalStep):
+        await _state(world, debit, "declined")
+
+
+async def test_a_debit_that_fails_after_a_person_called_it_approved_is_a_line(world: World) -> None:
+    """As any debit that fails after it was approved."""
+    debit = await _unreachable(world)
+    await _state(world, debit, "approved", "44177a21403427eb")
+    await world.post("44177a21403427eb", status="declined", error_code="500")
+    assert ("state_differs", debit, "open") in await world.lines()
+
+
+async def test_a_person_and_a_notification_at_once_wait_for_each_other(world: World) -> None:
+    """Whoever comes second sees what the first has written: nothing is stated about what is known."""
+    debit = await _unreachable(world)
+    said = statement(outcome="never_arrived", unique_id=None, reason="x", by="ada")
+    async with transaction(world.pool) as conn:
+        await conn.execute(
+            "update billing_attempts set payment_stage = 60, state = 'approved', unique_id = 'a1'"
+        )
+
+        async def close() -> None:
+            async with transaction(world.pool) as other:
+                await stated_outcomes.close_debit(other, debit, said, accounts=(), now=world.now)
+
+        waiting = asyncio.create_task(close())
+        while not await world.all("select 1 from pg_locks where not granted"):
+            assert not waiting.done()
+    with pytest.raises(IllegalStep, match="approved"):
+        await waiting
+    assert await world.all("select count(*) from stated_outcomes") == [(0,)]
+
+
+async def test_an_id_of_another_debit_is_refused(world: World) -> None:
+    """Copied from the wrong line of the back office, it would move another debtor's payment."""
+    await world.attempt("t-0", unique_id="44177a21403427eb", payment_stage=codes.APPROVED)
+    debit = await _unreachable(world)
+    with pytest.raises(InvalidRequest, match="another debit has this id"):
+        await _state(world, debit, "approved", "44177a21403427eb")
+
+
+async def test_a_refund_is_closed_from_a_terminal(
+    world: World, process: Launch, environment: dict[str, str]
+) -> None:
+    """Money that may have gone back stays in no books, and no second refund can be ordered."""
+    debit = await world.attempt("t-1", unique_id="a1", payment_stage=codes.APPROVED, at=NOW)
+    await world.conn.execute(
+        "insert into givebacks (attempt_id, kind, number, account, transaction_id, amount_minor, currency, usage, state,"
+        " payment_stage, ordered_by, created_at, updated_at, sends, sent_at, submitted_to, unresolved_because)"
+        " values (%s, 'refund', 1, 'default', 'r-1', 1000, 'EUR', 'x', 'unknown', 10, 'tests', %s, %s, 1, %s, '{gone}',"
+        " 'not_found_elsewhere')",
+        [debit, *[NOW - timedelta(days=300)] * 3],
+    )
+    await world.look()
+    assert await world.lines() == [("unreachable_identity", debit, "open")]
+    command = ("tether-worker", "outcome", "refund", "1", "--by", "ada", "--reason", "back office")
+    assert process(*command, environ=environment).wait() == 2  # no outcome
+    program = process(*command, "--approved", "44177a21403427eb", environ=environment)
+    assert program.wait() == 0, program.stderr
+    assert program.stdout == f"refund 1 is approved; debit {debit} is refunded\n"
+    again = process(*command, "--declined", environ=environment)
+    assert again.wait() != 0
+    assert "is approved cannot be closed by a person" in again.stderr
+    await world.look()
+    await world.look()
+    assert await world.lines() == []

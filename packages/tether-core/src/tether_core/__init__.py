@@ -30,7 +30,7 @@ In the order in which data meets them:
 | `earlier` | debits that another system sent, as attempts | in the module |
 | `reconciling`, `pulled`, `completeness` | asking the gateway, and proof that nothing is missing | in the modules |
 | `after_return`, `giveback` | what follows when a debit comes back; giving one back ourselves | in the modules |
-| `differences`, `holds`, `gateway_refunds` | books that differ, as one list for people; what was heard keeps money where it is; refunds made in the gateway's back office | in the modules |
+| `differences`, `stated_outcome`, `holds`, `gateway_refunds` | books that differ, as one list for people; outcomes that a person states; what was heard keeps money where it is; refunds made in the gateway's back office | in the modules |
 | `events`, `jobs` | what is announced, what rings | `Event` and its ten kinds, `Job` |
 | `database_epoch` | how a database that went back is noticed | in the module |
 | `fingerprint_key` | whether a program has the key of its database's fingerprints | in the module |

@@ -14,6 +14,8 @@ does what it says, and either the facts resolve it or the person acknowledges it
 | `amount_differs` | a notification or a report names another amount or currency than the debit has | notifications, reports |
 | `pending_too_long` | a debit is open beyond the last status inquiry | the review |
 | `returned_twice` | the money of a debit went back twice, by refund and by chargeback or by two refunds | the review |
+| `unreachable_identity` | an outcome is unknown, and no configured gateway identity can be inquired about it | the review |
+| `statement_contradicted` | a person stated that no money moved (`tether_core.stated_outcome`), and the gateway says it did | notifications, the review |
 
 A line is about one debit and one **subject**, a word that tells lines of one kind apart. It is open once, whatever tells of it
 again; when it is resolved and the same comes about again, that is another line. `KINDS` says for each kind what to do, and whether
@@ -57,6 +59,7 @@ from tether_core.events import AttemptMoved, Event, GivebackMoved
 from tether_core.giveback import Giveback, Outcome
 from tether_core.money import Money
 from tether_core.reconciling import TRIES_MAX
+from tether_core.stated_outcome import StatedOutcome, is_contradicted
 
 __all__ = [
     "AMOUNT_LINES_MAX",
@@ -77,6 +80,7 @@ __all__ = [
     "failed_later",
     "is_new_dispute",
     "may_be_new_dispute",
+    "may_contradict_statement",
     "of_notification",
     "open_debits",
     "refund_failed",
@@ -85,6 +89,7 @@ __all__ = [
     "review",
     "sentence",
     "settled_by",
+    "statement_contradicted",
 ]
 
 DifferenceKind = Literal[
@@ -95,6 +100,8 @@ DifferenceKind = Literal[
     "amount_differs",
     "pending_too_long",
     "returned_twice",
+    "unreachable_identity",
+    "statement_contradicted",
 ]
 DifferenceState = Literal["open", "acknowledged", "resolved"]
 
@@ -160,10 +167,27 @@ KINDS: Final[dict[DifferenceKind, KindRule]] = {
         "Claim one of the two payments back from the debtor or the bank, and acknowledge the line.",
         holds_refunds=False,
     ),
+    "unreachable_identity": KindRule(
+        "The outcome is unknown, and no gateway identity that is configured can be inquired about it.",
+        "Configure the terminal, login and address again that it was submitted to. If these are gone for good, look it up in the "
+        "gateway's back office and state its outcome: `tether-worker outcome`.",
+        holds_refunds=False,
+    ),
+    "statement_contradicted": KindRule(
+        "A person stated that no money moved, and the gateway says that it did.",
+        "Believe the gateway; look whether the due item was collected again, or the refund ordered again, refund what is too much, and "
+        "acknowledge the line.",
+        holds_refunds=False,
+    ),
 }
 
 # What the review of a debit finds and resolves from the books alone.
-REVIEWED: Final[tuple[DifferenceKind, ...]] = ("collected_twice", "pending_too_long", "returned_twice")
+REVIEWED: Final[tuple[DifferenceKind, ...]] = (
+    "collected_twice",
+    "pending_too_long",
+    "returned_twice",
+    "unreachable_identity",
+)
 # What ends as soon as both sides show the same state.
 BY_STATE: Final[tuple[DifferenceKind, ...]] = ("state_differs", "charged_back_again")
 
@@ -206,6 +230,11 @@ class DebitFacts(msgspec.Struct, frozen=True, kw_only=True):
         inquiries: Status inquiries that settled nothing.
         collected_by: The debits that have collected its due item, ascending; itself among them where it has.
         refunds: Refunds and voids of it that the gateway approved, ours and those of its back office.
+        unreachable_at: The names of the gateway identities it went to, where its outcome is unknown and none that is configured can
+            be inquired; "" where it can.
+        unreachable_refunds: The refunds and voids of it of which the same is true.
+        stated: What a person stated of it last, or `None`.
+        contradicted_refunds: The refunds and voids that a person stated not to have happened, and the gateway approved.
     """
 
     attempt: Attempt
@@ -214,6 +243,10 @@ class DebitFacts(msgspec.Struct, frozen=True, kw_only=True):
     inquiries: int = 0
     collected_by: tuple[int, ...] = ()
     refunds: int = 0
+    unreachable_at: str = ""
+    unreachable_refunds: tuple[int, ...] = ()
+    stated: StatedOutcome | None = None
+    contradicted_refunds: tuple[int, ...] = ()
 
 
 Compared = Difference | Literal["agrees", "moves", "too early"]
@@ -260,7 +293,83 @@ def review(facts: DebitFacts, *, now: datetime) -> list[Difference]:
                 theirs="no outcome",
             )
         )
+    return [*found, *_unreachable(facts), *_contradicted(facts)]
+
+
+def _unreachable(facts: DebitFacts) -> list[Difference]:
+    """Submissions of unknown outcome that nobody can inquire about, as the gateway identities are configured."""
+    theirs = "cannot be inquired"
+    found = list[Difference]()
+    if facts.unreachable_at:
+        ours = f"unknown, submitted on {facts.submitted_at.date()} to {facts.unreachable_at}"
+        found.append(Difference("unreachable_identity", facts.attempt.id, "", ours=ours, theirs=theirs))
+    found += [
+        Difference(
+            "unreachable_identity",
+            facts.attempt.id,
+            f"refund {refund_id}",
+            ours=f"refund or void {refund_id} unknown",
+            theirs=theirs,
+            refund_id=refund_id,
+        )
+        for refund_id in facts.unreachable_refunds
+    ]
     return found
+
+
+def _contradicted(facts: DebitFacts) -> list[Difference]:
+    """Statements of people that the gateway has contradicted since."""
+    found = list[Difference]()
+    if facts.stated is not None and is_contradicted(facts.stated, facts.attempt):
+        found.append(statement_contradicted(facts.attempt, stated=facts.stated, theirs=facts.attempt.state))
+    found += [
+        Difference(
+            "statement_contradicted",
+            facts.attempt.id,
+            f"refund {refund_id}",
+            ours=f"refund or void {refund_id} stated not to have happened",
+            theirs="approved",
+            refund_id=refund_id,
+        )
+        for refund_id in facts.contradicted_refunds
+    ]
+    return found
+
+
+def statement_contradicted(attempt: Attempt, *, stated: StatedOutcome, theirs: str) -> Difference:
+    """
+    The line about a statement that the gateway contradicts.
+
+    Args:
+        attempt: The debit.
+        stated: What a person stated.
+        theirs: What the gateway says.
+
+    Returns:
+        The difference; one for a debit, however often it is heard.
+    """
+    return Difference(
+        "statement_contradicted", attempt.id, "", ours=f"{stated}, stated by a person", theirs=_plain(theirs)
+    )
+
+
+def may_contradict_statement(attempt: Attempt, told: Notification) -> bool:
+    """
+    Whether a notification says that money moved by a debit that our books call declined or in error.
+
+    It counts before it is confirmed, because the gateway identity that could confirm it is gone.
+
+    Args:
+        attempt: The debit as it is after the decision.
+        told: The notification.
+
+    Returns:
+        Whether it is a difference where a person stated the outcome.
+    """
+    if told.kind != "payment" or attempt.state not in {"declined", "error"}:
+        return False
+    step = codes.meaning(told.status, event=told.event, error_code=told.error_code)
+    return step is not None and (step.track == "dispute" or step.stage >= codes.APPROVED)
 
 
 def compare(attempt: Attempt, step: codes.Step | None, *, changed_at: datetime, now: datetime) -> Compared:

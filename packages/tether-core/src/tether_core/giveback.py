@@ -388,13 +388,14 @@ def resolve(one: Giveback, *, asked_at: datetime, inquiry: Inquiry, rules: Rules
     return _outcome(one, after.send, cause=after.cause, again_at=after.again_at)
 
 
-def hear(one: Giveback, answer: GatewayAnswer) -> Outcome:
+def hear(one: Giveback, answer: GatewayAnswer, *, cause: str = "answered") -> Outcome:
     """
     The gateway was asked about an order, and tells of it.
 
     Args:
         one: The order as it stands by now, and its debit, both locked.
-        answer: It `tether_core.reconciling.heard` "told".
+        answer: It `tether_core.reconciling.heard` "told"; or what a person has seen (`tether_core.stated_outcome`).
+        cause: What events name as the cause.
 
     Returns:
         What to write, and why: the furthest stage counts, whoever told it.
@@ -405,7 +406,7 @@ def hear(one: Giveback, answer: GatewayAnswer) -> Outcome:
         order = msgspec.structs.replace(order, unique_id=answer.unique_id)
     if step is None or step.track != "payment":
         return _outcome(one, msgspec.structs.replace(one.order, attempt=order), cause="unknown_status")
-    return _outcome(one, _come_to(one.order, order, step.stage, code=answer.code), cause="answered")
+    return _outcome(one, _come_to(one.order, order, step.stage, code=answer.code), cause=cause)
 
 
 def decide(

@@ -42,6 +42,7 @@ __all__ = [
     "open_new",
     "refunds_named",
     "resolve",
+    "unreachable",
     "unresolved",
     "warn_runs",
 ]
@@ -374,6 +375,10 @@ async def facts(conn: Connection, attempt_ids: Sequence[int]) -> list[DebitFacts
             inquiries=row[14],
             collected_by=tuple(row[15]),
             refunds=row[16],
+            unreachable_at=row[17],
+            unreachable_refunds=tuple(row[18]),
+            stated=row[19],
+            contradicted_refunds=tuple(row[20]),
         )
         for row in await cursor.fetchall()
     ]
@@ -421,6 +426,11 @@ async def beyond_inquiries(conn: Connection, *, limit: int) -> list[int]:
     return [
         row[0] for row in await (await conn.execute(_SQL["beyond_inquiries"], {"limit": limit})).fetchall()
     ]
+
+
+async def unreachable(conn: Connection, *, limit: int) -> list[int]:
+    """Debits with a line "unreachable_identity" to be opened or resolved."""
+    return [row[0] for row in await (await conn.execute(_SQL["unreachable"], {"limit": limit})).fetchall()]
 
 
 async def disputes_heard(conn: Connection, unique_ids: Sequence[str]) -> dict[str, list[HeardDispute]]:

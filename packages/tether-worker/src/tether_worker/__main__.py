@@ -25,6 +25,7 @@ from tether_worker import (
     files,
     fingerprints,
     inquiries,
+    outcomes,
     questions,
     refusals,
     withdrawals,
@@ -147,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     refusals.add_commands(commands)
     questions.add_commands(commands)
     chargebacks.add_commands(commands)
+    outcomes.add_commands(commands)
     return parser
 
 

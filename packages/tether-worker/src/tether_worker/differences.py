@@ -4,7 +4,7 @@ Reconciliation differences: the review of debits that changed, and what reports 
 ```text
 outbox, in order ─► debits that changed ─┐
 debits in order of ids, slowly ──────────┼─► facts of each ─► differences.review ─► open or resolve lines: one commit
-debits beyond the last inquiry ──────────┘
+debits that nobody can inquire about ────┘
 ```
 
 Rules are in `tether_core.differences`. The review follows the outbox and comes after the commit of what it looks at, so two
@@ -34,7 +34,7 @@ from tether_core.events import (
     decode,
 )
 from tether_core.pulled import Pulled
-from tether_stores import differences, outbox
+from tether_stores import differences, outbox, stated_outcomes
 from tether_stores.differences import Line, Unresolved
 from tether_stores.outbox import Horizon, Tip
 from tether_stores.postgres import Connection, Pool, connection, transaction
@@ -119,6 +119,7 @@ def _attempt_id(event: Event) -> int:
 async def _review_stuck(pool: Pool, *, now: datetime) -> None:
     async with connection(pool) as conn:
         stuck = await differences.beyond_inquiries(conn, limit=_EVENTS_MAX)
+        stuck += await differences.unreachable(conn, limit=_EVENTS_MAX)
     if stuck:
         async with transaction(pool) as conn:
             await review(conn, stuck, now=now)
@@ -225,6 +226,16 @@ async def find_in_notifications(
             maybe_new.append(one)
     if maybe_new:
         found += await _new_disputes(conn, maybe_new)
+    against = [one for one in heard if rules.may_contradict_statement(one.attempt, one.told)]
+    if against:
+        stated = await stated_outcomes.latest(conn, sorted({one.attempt.id for one in against}))
+        found += [
+            rules.statement_contradicted(
+                one.attempt, stated=stated[one.attempt.id], theirs=one.told.event or one.told.status
+            )
+            for one in against
+            if stated.get(one.attempt.id) in {"declined", "never_arrived"}
+        ]
     if found:
         await _write(conn, found, [], now=now)
 

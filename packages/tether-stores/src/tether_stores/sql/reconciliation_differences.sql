@@ -144,7 +144,8 @@ order by attempt_id, id;
 
 -- facts --
 -- What the review looks at, of n debits: the columns of an attempt, its due item, when it was submitted, its inquiries, who has
--- collected its due item, approved refunds of it. One due item is one debtor's, or that of debtors with the same account and
+-- collected its due item, approved refunds of it; the names of the identities it went to, '' where its outcome is known or can be
+-- inquired; its refunds that cannot; what a person stated of it last, and refunds for which the gateway contradicted a person. One due item is one debtor's, or that of debtors with the same account and
 -- reference: a list that was taken in twice, a debit that another system sent.
 select
     a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
@@ -173,7 +174,40 @@ select
             where r.attempt_id = a.id and r.state = 'approved'
                 and not exists (select from givebacks g where g.unique_id = r.unique_id)
         )
-    )::integer
+    )::integer,
+    case
+        when a.payment_stage = 10 and a.dispute_stage = 0 and a.send_at is null
+            and a.unresolved_because = 'not_found_elsewhere'
+        then coalesce(
+            (
+                select string_agg(coalesce(i.name, went.key), ', ' order by went.number)
+                from unnest(coalesce(a.submitted_to, '{?}')) with ordinality as went (key, number)
+                left join gateway_identities i on i.key = went.key and i.account = a.account
+            ), '?'
+        )
+        else ''
+    end,
+    array(
+        select g.id
+        from givebacks g
+        where g.attempt_id = a.id and g.payment_stage = 10 and g.send_at is null
+            and g.unresolved_because = 'not_found_elsewhere'
+        order by g.id
+    ),
+    (
+        select s.outcome
+        from stated_outcomes s
+        where s.attempt_id = a.id and s.refund_id is null
+        order by s.id desc
+        limit 1
+    ),
+    array(
+        select distinct g.id
+        from stated_outcomes s
+        join givebacks g on g.id = s.refund_id
+        where s.attempt_id = a.id and s.outcome in ('declined', 'never_arrived') and g.state in ('approved', 'refunded')
+        order by g.id
+    )
 from billing_attempts a
 join debtors d on d.id = a.debtor_id
 where a.id = any(%(attempt_ids)s)
@@ -225,6 +259,51 @@ where
         where line.attempt_id = a.id and line.kind = 'pending_too_long' and line.resolved_at is null
     )
 order by a.id
+limit %(limit)s;
+
+-- unreachable --
+-- Debits with a submission of unknown outcome that no configured identity can be inquired about, and that has no line yet; and debits whose
+-- such line is over. Reads two partial indexes and the open lines. Up to %(limit)s.
+select told.id
+from (
+    select a.id
+    from billing_attempts a
+    where
+        a.payment_stage = 10 and a.unresolved_because = 'not_found_elsewhere' and a.dispute_stage = 0
+        and a.send_at is null
+        and not exists (
+            select from reconciliation_differences line
+            where line.attempt_id = a.id and line.kind = 'unreachable_identity' and line.subject = ''
+                and line.resolved_at is null
+        )
+    union
+    select g.attempt_id
+    from givebacks g
+    where
+        g.payment_stage = 10 and g.unresolved_because = 'not_found_elsewhere' and g.send_at is null
+        and not exists (
+            select from reconciliation_differences line
+            where line.attempt_id = g.attempt_id and line.kind = 'unreachable_identity' and line.refund_id = g.id
+                and line.resolved_at is null
+        )
+    union
+    select line.attempt_id
+    from reconciliation_differences line
+    join billing_attempts a on a.id = line.attempt_id
+    left join givebacks g on g.id = line.refund_id
+    where
+        line.kind = 'unreachable_identity' and line.resolved_at is null
+        and (
+            case
+                when line.refund_id is null
+                then a.payment_stage <> 10 or a.dispute_stage <> 0 or a.send_at is not null
+                    or a.unresolved_because is distinct from 'not_found_elsewhere'
+                else g.payment_stage <> 10 or g.send_at is not null
+                    or g.unresolved_because is distinct from 'not_found_elsewhere'
+            end
+        )
+) told
+order by told.id
 limit %(limit)s;
 
 -- disputes_heard --

@@ -881,7 +881,7 @@ create table reconciliation_differences (
     constraint reconciliation_differences_kind_known check (
         kind in (
             'collected_twice', 'state_differs', 'charged_back_again', 'refund_failed_later', 'amount_differs',
-            'pending_too_long', 'returned_twice'
+            'pending_too_long', 'returned_twice', 'unreachable_identity', 'statement_contradicted'
         )
     ),
     constraint reconciliation_differences_acknowledged_by_someone check (
@@ -1084,3 +1084,23 @@ create trigger excess_deliveries_counted_insert after insert on excess_deliverie
 referencing new table as new_rows for each statement execute function count_excess_deliveries();
 create trigger excess_deliveries_counted_update after update on excess_deliveries
 referencing old table as old_rows new table as new_rows for each statement execute function count_excess_deliveries();
+
+-- What people stated about submissions that nobody can inquire about any more.
+create table stated_outcomes (
+    id bigint generated always as identity primary key,
+    attempt_id bigint not null references billing_attempts (id),
+    refund_id bigint references givebacks (id),
+    outcome text not null,
+    unique_id text,
+    reason text not null,
+    stated_by text not null,
+    stated_at timestamptz not null,
+    constraint stated_outcomes_outcome_known check (outcome in ('approved', 'declined', 'never_arrived')),
+    constraint stated_outcomes_approved_by_id check (outcome <> 'approved' or unique_id is not null)
+);
+create index stated_outcomes_by_attempt on stated_outcomes (attempt_id);
+
+create index billing_attempts_unreachable on billing_attempts (id)
+where payment_stage = 10 and unresolved_because = 'not_found_elsewhere';
+create index givebacks_unreachable on givebacks (attempt_id)
+where payment_stage = 10 and unresolved_because = 'not_found_elsewhere';

@@ -1,0 +1,112 @@
+"""
+`POST /api/billing-attempts/{id}/outcome` and `POST /api/givebacks/{id}/outcome`: what a person saw in the gateway's back office.
+
+For debits, refunds and voids of unknown outcome about which nobody can inquire any more; see `tether_core.stated_outcome`.
+"""
+
+from typing import Annotated, Final
+
+import msgspec
+from litestar import Request, Router, get, post
+from litestar.datastructures import State
+from litestar.exceptions import NotFoundException
+from litestar.params import JSONBody, Parameter
+from tether_core.stated_outcome import StatedOutcome, Statement, statement
+from tether_stores import gateway_accounts, stated_outcomes
+from tether_stores.postgres import reading, transaction
+from tether_stores.stated_outcomes import Closed, KeptStatement
+from tether_stores.telemetry import logger
+
+__all__ = ["ROUTERS", "SeenOutcome"]
+
+Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
+_log = logger("stated_outcomes")
+
+
+class SeenOutcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    What a person saw in the gateway's back office.
+
+    Attributes:
+        outcome: "approved", "declined", or "never_arrived" where the gateway has no such payment.
+        reason: Where it was seen, 1 to 500 characters; kept with who said so.
+        unique_id: The gateway's id of the payment; must be given for "approved".
+    """
+
+    outcome: StatedOutcome
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+    unique_id: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+
+
+@post(
+    "/{attempt_id:int}/outcome",
+    status_code=200,
+    summary="State the outcome of a debit that nobody can inquire about",
+)
+async def close_debit(
+    request: Request[str, None, State], state: State, attempt_id: Id, data: JSONBody[SeenOutcome]
+) -> Closed:
+    """
+    Close a debit of unknown outcome whose terminal, login or address is gone for good.
+
+    Refused (409) while the gateway can be inquired about it. What the gateway reports later and contradicts it is a reconciliation
+    difference.
+    """
+    stated = _stated(data, by=request.user)
+    async with transaction(state.pool) as conn:
+        accounts = await gateway_accounts.all_accounts(conn, settings=state.settings)
+        found = await stated_outcomes.close_debit(
+            conn,
+            attempt_id,
+            stated,
+            accounts=accounts.values(),
+            now=state.clock(),
+            submission_rules=state.settings.sending_rules,
+        )
+    if found is None:
+        raise NotFoundException("There is no such billing attempt")
+    _log.warning("outcome stated by a person", attempt_id=attempt_id, outcome=stated.outcome, by=stated.by)
+    return found
+
+
+@get("/{attempt_id:int}/outcomes", summary="What people stated about a debit, its refunds and voids")
+async def listed(state: State, attempt_id: Id) -> list[KeptStatement]:
+    """Oldest first."""
+    async with reading(state.pool) as conn:
+        return await stated_outcomes.of_attempt(conn, attempt_id)
+
+
+@post(
+    "/{refund_id:int}/outcome",
+    status_code=200,
+    summary="State the outcome of a refund that nobody can inquire about",
+)
+async def close_refund(
+    request: Request[str, None, State], state: State, refund_id: Id, data: JSONBody[SeenOutcome]
+) -> Closed:
+    """Close a refund or void of unknown outcome, as a debit is closed."""
+    stated = _stated(data, by=request.user)
+    async with transaction(state.pool) as conn:
+        accounts = await gateway_accounts.all_accounts(conn, settings=state.settings)
+        found = await stated_outcomes.close_refund(
+            conn,
+            refund_id,
+            stated,
+            accounts=accounts.values(),
+            now=state.clock(),
+            submission_rules=state.settings.sending_rules,
+        )
+    if found is None:
+        raise NotFoundException("There is no such order")
+    _log.warning("outcome stated by a person", giveback_id=refund_id, outcome=stated.outcome, by=stated.by)
+    return found
+
+
+def _stated(data: SeenOutcome, *, by: str) -> Statement:
+    return statement(outcome=data.outcome, unique_id=data.unique_id, reason=data.reason, by=by)
+
+
+ROUTERS: Final = (
+    Router("/api/billing-attempts", route_handlers=[close_debit, listed], tags=["billing attempts"]),
+    Router("/api/givebacks", route_handlers=[close_refund], tags=["refunds and voids"]),
+)
