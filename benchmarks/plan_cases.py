@@ -187,7 +187,7 @@ _PLAIN: Final = {
     """,
     "reconciliation_differences": """
         unresolved resolve open_lines counts of_run one hold acknowledge holding facts changed_at
-        refunds_named next_ids beyond_inquiries disputes_heard runs_over warn_run open_by_kind
+        refunds_named next_ids beyond_inquiries unreachable disputes_heard runs_over warn_run open_by_kind
     """,
     "row_counts": """
         begin add_attempts add_words
@@ -197,6 +197,9 @@ _PLAIN: Final = {
     """,
     "sends": """
         lock_accounts locked lapsed unsent forget_heard due_again begin_day hold_day count_day lease_count
+    """,
+    "stated_outcomes": """
+        latest named of_attempt
     """,
     "ticks": """
         take prune
@@ -480,6 +483,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         "attempt": {"attempt_id": 10},
     },
     "reconciliation_differences.open": {"": {"kinds": ["state_differs"] * 100}},
+    "stated_outcomes.record": {"": {"refund_id": None, "outcome": "declined"}},
     "sends.ready": {"all": {}, "canaries": {"canaries_only": True}},
     "uploads.listed": {"all": {}, "state": {"state": "failed"}},
     "vop_checks.listed": {
