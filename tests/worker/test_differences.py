@@ -497,7 +497,7 @@ async def test_a_refund_is_closed_from_a_terminal(
     assert program.stdout == f"refund 1 is approved; debit {debit} is refunded\n"
     again = process(*command, "--declined", environ=environment)
     assert again.wait() != 0
-    assert "is approved cannot be closed by a person" in again.stderr
+    assert "is approved, so it cannot be closed by a person" in again.stderr
     await world.look()
     await world.look()
     assert await world.lines() == []

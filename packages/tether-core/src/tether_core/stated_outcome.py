@@ -26,7 +26,7 @@ as ever; where they say another thing than the person, that is a reconciliation 
 >>> close(lost, seen, reach=Reach(frozenset({"a1"}), frozenset()), now=noon + timedelta(days=1))
 Traceback (most recent call last):
     ...
-tether_core.errors.IllegalStep: A submission that is unknown, and can be inquired about where it went cannot be closed by a person; a person must look.
+tether_core.errors.IllegalStep: This submission is unknown, and can be inquired about where it went, so it cannot be closed by a person. Look at its state, and try what that allows.
 """
 
 import re
