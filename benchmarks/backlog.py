@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 import msgspec
 from tether_core.emp.notification import FORM, decode
-from tether_core.idempotency import identify
 from tether_core.jobs import WEBHOOKS
-from tether_stores import webhook_events
+from tether_core.notifications.identity import identify
+from tether_stores.jobs.queue import open_doorbell, ring
+from tether_stores.notifications import webhook_events
+from tether_stores.notifications.webhook_events import Recording
 from tether_stores.postgres import connection, open_pool
-from tether_stores.queue import open_doorbell, ring
-from tether_stores.webhook_events import Recording
 
 from benchmarks import database
 from benchmarks.database import PRODUCT

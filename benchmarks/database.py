@@ -10,8 +10,8 @@ from benchmarks.stand import Stand
 
 __all__ = ["FLOOR", "PRODUCT", "added", "ask", "run"]
 
-FLOOR: Mapping[str, LiteralString] = split_file("benchmarks", "floor")
-PRODUCT: Mapping[str, LiteralString] = split_file("benchmarks", "product")
+FLOOR: Mapping[str, LiteralString] = split_file("benchmarks", "sql/floor")
+PRODUCT: Mapping[str, LiteralString] = split_file("benchmarks", "sql/product")
 
 
 def added(stand: Stand, database: str) -> Stand:

@@ -11,7 +11,7 @@ from benchmarks.stand import Stand
 
 __all__ = ["GROWTH", "filled"]
 
-GROWTH: Mapping[str, LiteralString] = split_file("benchmarks", "growth")
+GROWTH: Mapping[str, LiteralString] = split_file("benchmarks", "sql/growth")
 
 
 def filled(stand: Stand, rows: int) -> None:

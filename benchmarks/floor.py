@@ -19,7 +19,7 @@ from psycopg_pool import AsyncConnectionPool
 from redis.asyncio import Redis
 from tether_stores.queries import split_file
 
-_SQL = split_file("benchmarks", "floor")
+_SQL = split_file("benchmarks", "sql/floor")
 _HEADERS = [(b"content-type", b"application/xml"), (b"content-length", b"16")]
 _ECHO = b"<echo>ok</echo>\n"
 # Opened with the server and shared by its requests.

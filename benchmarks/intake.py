@@ -41,7 +41,7 @@ from benchmarks.stand import Stand, cpu_s, stand
 
 __all__ = ["add_arguments", "run"]
 
-_SQL = split_file("benchmarks", "intake")
+_SQL = split_file("benchmarks", "sql/intake")
 _PARTS = ("beside", "large", "workbooks", "upload", "growth")
 _PATIENCE_S = 900
 _MIB = 2**20

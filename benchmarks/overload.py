@@ -13,9 +13,9 @@ from statistics import median
 from urllib.parse import urlsplit
 
 import msgspec
+from tether_sandbox.chaos.load import Flood, half_closed, is_normal
 from tether_sandbox.services.waiting import eventually
 from tether_sandbox.settings import PASSWORD
-from tether_sandbox.storm.flood import Flood, half_closed, is_normal
 
 from benchmarks import plots
 from benchmarks.memory import Course, watched

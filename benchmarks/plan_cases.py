@@ -470,7 +470,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         "all": {},
         "level": {"level": "error"},
         "code": {"code": "iban_checksum"},
-        # As many problems of an upload are stored as tether_core.upload_problems allows.
+        # As many problems of an upload are stored as tether_core.uploads.problems allows.
         "no such code": {"upload_id": 5, "code": "none", "after_row": 0},
         "no such level": {"upload_id": 5, "level": "none", "after_row": 0},
     },

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FILL", "fill"]
 
-FILL: Final[Mapping[str, LiteralString]] = split_file("benchmarks", "plans")
+FILL: Final[Mapping[str, LiteralString]] = split_file("benchmarks", "sql/plans")
 
 # As many as small machines have cores.
 _THREADS: Final = 2

@@ -16,11 +16,11 @@ from typing import BinaryIO
 
 from python_calamine import CalamineWorkbook
 from tether_core.spreadsheet import Plan, Position, Refusal, Row, Rules, reading
-from tether_core.spreadsheet.decisions import Answers
-from tether_core.upload import Tallies
-from tether_core.upload_problems import Kept
-from tether_worker import chunks
-from tether_worker.reader import Child, Limits, Task
+from tether_core.spreadsheet.plan import Answers
+from tether_core.uploads.problems import Kept
+from tether_core.uploads.upload import Tallies
+from tether_worker.uploads import chunks
+from tether_worker.uploads.reader import Child, Limits, Task
 
 _MIB = 2**20
 

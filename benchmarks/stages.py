@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tether_stores import webhook_events
+from tether_stores.notifications import webhook_events
 from tether_stores.postgres import connection, open_pool
 
 from benchmarks.results import heading, table, write

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from tether_sandbox.storm import FAULTS, Recovery, Report, storm
+from tether_sandbox.chaos import FAULTS, Recovery, Report, storm
 
 from benchmarks import plots
 from benchmarks.results import Aim, aims, heading, prose, table, write

@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request, Response
 from tether_core.emp.notification import acknowledge, decode, media_type
 from tether_core.emp.signature import Credential, verify
 from tether_core.errors import SignatureMismatch, Unreadable
-from tether_core.idempotency import identify
+from tether_core.notifications.identity import identify
 
 app = FastAPI()
 credentials = [Credential("default", passwords=(os.environ.get("EMP_API_PASSWORD", ""),))]

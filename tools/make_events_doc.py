@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from tether_core.events import Event
-from tether_web import feed
+from tether_web.events import feed
 
 __all__ = ["PAGE", "text"]
 

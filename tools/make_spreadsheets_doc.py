@@ -3,9 +3,9 @@
 from importlib.resources import files
 from pathlib import Path
 
-from tether_core.screening import RULES
+from tether_core.screening.verdicts import RULES
 from tether_core.spreadsheet import outcomes, selection, sniff
-from tether_core.spreadsheet.decisions import ALL_FIELDS, EXTRA_FIELDS
+from tether_core.spreadsheet.plan import ALL_FIELDS, EXTRA_FIELDS
 
 __all__ = ["PAGE", "text"]
 
@@ -57,7 +57,7 @@ def text() -> str:
         "",
         "## Verdicts",
         "",
-        "Why a row that could be read is left out all the same (`tether_core.screening`). `TETHER_SCREENING_RULES` chooses and orders",
+        "Why a row that could be read is left out all the same (`tether_core.screening.verdicts`). `TETHER_SCREENING_RULES` chooses and orders",
         "them; the first that fits decides.",
         "",
         "| verdict | when |",

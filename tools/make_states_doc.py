@@ -4,11 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 
 import tether_core
-from tether_core import billing, blacklist, inbox
+from tether_core import blacklist
 from tether_core.emp import codes
+from tether_core.notifications import inbox
+from tether_core.payments import attempt
 
 __all__ = ["PAGE", "text"]
 
@@ -79,22 +81,22 @@ def _attempt() -> list[str]:
     return [
         "## A billing attempt",
         "",
-        "An attempt keeps how far it has come on two tracks (`tether_core.billing`). A notification names a stage on one of",
+        "An attempt keeps how far it has come on two tracks (`tether_core.payments.attempt`). A notification names a stage on one of",
         "them, the attempt takes the furthest it has heard of, and the state is read off the two stages. Arrows may be",
         "taken several at once and never back.",
         "",
         "### Payment track",
         "",
-        *_track("payment", _PAYMENT_NAMES, billing.PAYMENT_STAGES),
+        *_track("payment", _PAYMENT_NAMES, attempt.PAYMENT_STAGES),
         "### Dispute track",
         "",
-        *_track("dispute", _DISPUTE_NAMES, billing.DISPUTE_STAGES),
+        *_track("dispute", _DISPUTE_NAMES, attempt.DISPUTE_STAGES),
         "### The state at two stages",
         "",
         *_table(
             ["payment \\ dispute", *(f"{stage} {name}" for stage, name in _DISPUTE_NAMES.items())],
             [
-                [f"{stage} {name}", *(f"`{billing.state_of(stage, each)}`" for each in _DISPUTE_NAMES)]
+                [f"{stage} {name}", *(f"`{attempt.state_of(stage, each)}`" for each in _DISPUTE_NAMES)]
                 for stage, name in _PAYMENT_NAMES.items()
             ],
         ),
@@ -113,7 +115,7 @@ def _attempt() -> list[str]:
         ),
         "### Why a notification was decided as it was",
         "",
-        *_table(["reason", "meaning"], [[f"`{word}`", told] for word, told in billing.REASONS.items()]),
+        *_table(["reason", "meaning"], [[f"`{word}`", told] for word, told in attempt.REASONS.items()]),
     ]
 
 
@@ -154,18 +156,18 @@ def _plain(words: Iterable[str]) -> list[str]:
 def _lives() -> list[str]:
     """A section for each module that has a table LIFE, whoever wrote it."""
     page = []
-    for found in iter_modules(tether_core.__path__):
-        if found.name == "testing":
+    for found in walk_packages(tether_core.__path__, "tether_core."):
+        if found.name == "tether_core.testing":
             continue  # needs Hypothesis, and nothing lives there
-        module = import_module(f"tether_core.{found.name}")
+        module = import_module(found.name)
         life = getattr(module, "LIFE", None)
         if life is None:
             continue
         summary = (module.__doc__ or "").strip().partition("\n\n")[0].replace("\n", " ")
         page += [
-            f"## {found.name.replace('_', ' ').capitalize()}",
+            f"## {found.name.removeprefix('tether_core.').replace('.', ': ').replace('_', ' ').capitalize()}",
             "",
-            f"{summary} (`tether_core.{found.name}`)",
+            f"{summary} (`{found.name}`)",
             "",
             *_life(life),
         ]

@@ -8,13 +8,15 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tether_core import database_epoch, giveback, sending
-from tether_core.billing import Attempt
+from tether_core import database_epoch
 from tether_core.database_epoch import Epoch, Mark, Server, is_current, judge, lost_days
 from tether_core.emp import codes
-from tether_core.giveback import Giveback
-from tether_core.not_found import Inquiry
-from tether_core.sending import Rules, Send
+from tether_core.payments import submission
+from tether_core.payments.attempt import Attempt
+from tether_core.payments.not_found import Inquiry
+from tether_core.payments.submission import Rules, Send
+from tether_core.refunds import refund
+from tether_core.refunds.refund import Giveback
 
 SERVER = Server(system_id="77", timeline=3, position=500, started_at="noon")
 EPOCH = Epoch(2, "bb", system_id="77", timeline=3, pulse=40)
@@ -117,9 +119,9 @@ def test_the_days_of_the_lost_history() -> None:
 
 STEPS = {
     "ready": DEBIT,
-    "sending": sending.claim(DEBIT, now=NOON, identity="a1"),
-    "unknown": sending.lapse(
-        sending.claim(DEBIT, now=NOON, identity="a1"), now=NOON + timedelta(hours=1)
+    "sending": submission.claim(DEBIT, now=NOON, identity="a1"),
+    "unknown": submission.lapse(
+        submission.claim(DEBIT, now=NOON, identity="a1"), now=NOON + timedelta(hours=1)
     ).send,
 }
 
@@ -134,29 +136,33 @@ def not_found(at: datetime, *identities: str) -> Inquiry:
 def test_a_lost_history_leaves_a_submission_unknown(step: str) -> None:
     """What the lost history did is not known: submitted again at once, the debtor pays twice."""
     back_at = NOON + timedelta(hours=2)
-    after = sending.lose_history(STEPS[step], at=back_at)
+    after = submission.lose_history(STEPS[step], at=back_at)
     assert after.send.step == "unknown"
     assert (after.cause, after.send.sent_at, after.send.sends) == ("history_lost", back_at, STEPS[step].sends)
     rules = Rules()
     over_at = back_at + timedelta(seconds=rules.lease_s + rules.settle_s)
     # A lost call may have gone to any terminal of the account.
-    alone = sending.resolve(after.send, None, asked_at=back_at, inquiry=not_found(back_at, "a1"), rules=rules)
+    alone = submission.resolve(
+        after.send, None, asked_at=back_at, inquiry=not_found(back_at, "a1"), rules=rules
+    )
     assert (alone.cause, alone.send.step) == ("not_found_elsewhere", "unknown")
     both = not_found(back_at, "a1", "b2")
-    early = sending.resolve(after.send, None, asked_at=back_at, inquiry=both, rules=rules)
+    early = submission.resolve(after.send, None, asked_at=back_at, inquiry=both, rules=rules)
     assert (early.cause, early.again_at) == ("too_early", over_at)
     both = not_found(over_at, "a1", "b2")
-    assert sending.resolve(early.send, None, asked_at=over_at, inquiry=both, rules=rules).send.step == "ready"
+    assert (
+        submission.resolve(early.send, None, asked_at=over_at, inquiry=both, rules=rules).send.step == "ready"
+    )
 
 
 def test_losing_the_history_again_and_again_uses_up_no_try() -> None:
     """A debit that was never submitted would end as given up, because the database moved five times."""
     send = DEBIT
     for hour in range(20):
-        send = sending.lose_history(send, at=NOON + timedelta(hours=hour)).send
+        send = submission.lose_history(send, at=NOON + timedelta(hours=hour)).send
         for minutes in (1, 30):
             at = NOON + timedelta(hours=hour, minutes=minutes)
-            send = sending.resolve(send, None, asked_at=at, inquiry=not_found(at, "a1", "b2")).send
+            send = submission.resolve(send, None, asked_at=at, inquiry=not_found(at, "a1", "b2")).send
         assert send.step == "ready"
     assert send.sends == 0
 
@@ -165,13 +171,13 @@ def test_what_the_gateway_has_spoken_of_stays() -> None:
     """Its word is recorded; to make it unknown would throw that away."""
     attempt = msgspec.structs.replace(DEBIT.attempt, payment_stage=codes.APPROVED)
     ended = Send(attempt, sends=1, sent_at=NOON)
-    assert sending.lose_history(ended, at=NOON).send == ended
+    assert submission.lose_history(ended, at=NOON).send == ended
 
 
 def test_a_refund_of_a_lost_history_is_unknown() -> None:
     """The gateway may have paid it: ordered again, the debtor has the money twice."""
     debit = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=codes.APPROVED)
     order = Send(Attempt(1, "default", "tether-refund-7-1", None, 1000, "EUR"), send_at=NOON)
-    outcome = giveback.lose_history(Giveback("refund", debit, order, NOON), at=NOON)
+    outcome = refund.lose_history(Giveback("refund", debit, order, NOON), at=NOON)
     assert outcome.order.step == "unknown"
     assert [event.after for event in outcome.events] == ["unknown"]  # type: ignore[union-attr]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tether_core import giveback, sending
-from tether_core.billing import Attempt
-from tether_core.eligibility import PASSING, Candidate, Terms, judge
+from tether_core.billing.eligibility import PASSING, Candidate, Terms, judge
 from tether_core.emp import codes
 from tether_core.errors import IllegalStep
-from tether_core.giveback import DEFERRED, Giveback
 from tether_core.holds import RETRY_AFTER, Heard, refund_hold
-from tether_core.sending import Send
+from tether_core.payments import submission
+from tether_core.payments.attempt import Attempt
+from tether_core.payments.submission import Send
+from tether_core.refunds import refund
+from tether_core.refunds.refund import DEFERRED, Giveback
 
 NOON = datetime(2026, 3, 20, 12, tzinfo=UTC)
 DEBIT = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=codes.APPROVED)
@@ -39,16 +40,16 @@ def test_what_keeps_a_refund_away(heard: Heard, code: str, passes: bool) -> None
 
 def test_an_ordered_refund_waits_while_its_dispute_is_confirmed() -> None:
     """Ended, the debtor never gets it; submitted, the money goes back twice."""
-    outcome = giveback.claim(REFUND, now=NOON, hold=refund_hold(Heard(dispute=True)))
+    outcome = refund.claim(REFUND, now=NOON, hold=refund_hold(Heard(dispute=True)))
     assert (outcome.cause, outcome.order.step) == (DEFERRED, "ready")
     assert outcome.order.send_at == NOON + RETRY_AFTER
     assert outcome.events == ()
-    assert giveback.claim(REFUND, now=NOON, hold=refund_hold(Heard())).cause == "claimed"
+    assert refund.claim(REFUND, now=NOON, hold=refund_hold(Heard())).cause == "claimed"
 
 
 def test_an_ordered_refund_ends_where_a_person_has_to_look_first() -> None:
     """It would wait for ever, in nobody's sight."""
-    outcome = giveback.claim(REFUND, now=NOON, hold=refund_hold(Heard(difference="amount_differs")))
+    outcome = refund.claim(REFUND, now=NOON, hold=refund_hold(Heard(difference="amount_differs")))
     assert outcome.order.attempt.state == "error"
     assert "amount_differs" in outcome.cause
 
@@ -56,7 +57,7 @@ def test_an_ordered_refund_ends_where_a_person_has_to_look_first() -> None:
 def test_only_what_is_ready_is_deferred() -> None:
     """A debit that is being submitted would be submitted once more."""
     with pytest.raises(IllegalStep):
-        sending.defer(sending.claim(ORDER, now=NOON), until=NOON)
+        submission.defer(submission.claim(ORDER, now=NOON), until=NOON)
 
 
 def test_a_debit_of_the_account_waits_too() -> None:

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tether_core.payer import Payer, debit
+from tether_core.billing.debit_request import Payer, debit
 from tether_core.sepa_text import Characters, dropped, write
 
 IBAN = "DE89370400440532013000"

@@ -10,36 +10,27 @@ from datetime import date
 from typing import Any, get_args
 
 import pytest
-from tether_core import (
-    after_return,
-    billing,
-    billing_run,
-    eligibility,
-    giveback,
-    holds,
-    inbox,
-    run_voids,
-    sending,
-    step_sentences,
-    upload,
-    upload_problems,
-    withdrawal,
-)
+from tether_core import holds, step_sentences
+from tether_core.billing import eligibility, run
 from tether_core.errors import ConflictingContent, IllegalStep, InvalidIban, MoneyHeld
-from tether_core.giveback import GivebackKind, Verdict
+from tether_core.notifications import inbox
+from tether_core.payments import attempt, returns, submission
+from tether_core.refunds import refund, run_voids
+from tether_core.refunds.refund import GivebackKind, Verdict
+from tether_core.uploads import problems, upload, withdrawal
 
 LIVES: dict[str, dict[Any, dict[Any, Any]]] = {
     "file upload": upload.LIFE,
     "notification": inbox.LIFE,
-    "billing run": billing_run.LIFE,
-    "debit to send": sending.LIFE,
+    "billing run": run.LIFE,
+    "debit to send": submission.LIFE,
 }
 # What people ask for beside the steps of a life cycle: subject, state, step as the routes and the core name them.
 ASKED: list[tuple[str, str, str]] = [
     *(("upload", state, step) for state in (*upload.LIFE, "dry_run") for step in ("billed", "checked")),
     ("blacklist entry", "lifted", "lifted"),
     *(("reconciliation difference", state, "acknowledged") for state in ("acknowledged", "resolved")),
-    *(("refund or void", state, "ordered again") for state in get_args(giveback.GivebackState)),
+    *(("refund or void", state, "ordered again") for state in get_args(refund.GivebackState)),
     ("billing attempt", "disputed", "refunded again"),
     *(
         ("billing attempt", f"{kind} ordered", step)
@@ -97,7 +88,7 @@ def test_every_state_of_every_life_has_its_words() -> None:
             {"file upload": "upload", "debit to send": "debit"}.get(subject, subject)
         ]
         assert set(life) <= set(known), subject
-    assert set(get_args(giveback.GivebackState)) == set(step_sentences.STATES["refund or void"])
+    assert set(get_args(refund.GivebackState)) == set(step_sentences.STATES["refund or void"])
 
 
 def test_a_subject_nobody_knows_is_a_sentence_too() -> None:
@@ -111,14 +102,14 @@ def test_a_subject_nobody_knows_is_a_sentence_too() -> None:
 @pytest.mark.parametrize("kind", get_args(GivebackKind))
 def test_every_verdict_on_a_refund_or_void_is_a_sentence(kind: GivebackKind) -> None:
     """A person who is refused money back, for a customer on the telephone, must know when it is possible."""
-    source = inspect.getsource(giveback._judge_void if kind == "void" else giveback.judge)
+    source = inspect.getsource(refund._judge_void if kind == "void" else refund.judge)
     whys = set(re.findall(r'Verdict\((?:True|False), "([^"]+)"\)', source))
     if kind == "refund":
-        whys |= set(get_args(inspect.get_annotations(after_return.Refund, eval_str=True)["why"]))
+        whys |= set(get_args(inspect.get_annotations(returns.Refund, eval_str=True)["why"]))
     assert len(whys) > 4
     for why in whys:
         allowed = why in {"collected", "sent today"}
-        text = giveback.sentence(
+        text = refund.sentence(
             kind, Verdict(allowed, why, date(2026, 12, 8) if why == "return window" else None)
         )
         assert is_sentence(text), text
@@ -128,7 +119,7 @@ def test_every_verdict_on_a_refund_or_void_is_a_sentence(kind: GivebackKind) -> 
 def test_a_refund_within_the_return_window_says_from_when() -> None:
     """The day is what the person needs."""
     verdict = Verdict(False, "return window", date(2026, 12, 8))
-    assert giveback.sentence("refund", verdict) == (
+    assert refund.sentence("refund", verdict) == (
         "This attempt cannot be refunded before 2026-12-08: the bank may still return it."
     )
 
@@ -154,8 +145,8 @@ def test_every_hold_is_a_sentence(heard: holds.Heard) -> None:
 
 TABLES: dict[str, list[str]] = {
     "debits that run voids leave": list(run_voids.VOID_REFUSALS.values()),
-    "causes of submissions": list(sending.CAUSES.values()),
-    "reasons of notifications": list(billing.REASONS.values()),
+    "causes of submissions": list(submission.CAUSES.values()),
+    "reasons of notifications": list(attempt.REASONS.values()),
 }
 
 
@@ -168,7 +159,7 @@ def test_every_text_of_a_table_is_a_sentence(name: str) -> None:
 
 def test_conflicts_and_withdrawals_say_what_to_do() -> None:
     """They are the refusals that people meet at the end of a month."""
-    refusal = upload_problems.give_up(upload.Tallies(rows=10_000, refused=10_000))
+    refusal = problems.give_up(upload.Tallies(rows=10_000, refused=10_000))
     assert refusal is not None
     texts = [
         str(ConflictingContent("upload", key="u-7")),
@@ -177,7 +168,7 @@ def test_conflicts_and_withdrawals_say_what_to_do() -> None:
         str(withdrawal.NotWithdrawable(7, withdrawal.Submissions(reviewing=True))),
         str(run_voids.RunNotVoidable("running")),
         refusal.why,
-        upload_problems.note(upload_problems.Kept(unlisted_rows=2)),
+        problems.note(problems.Kept(unlisted_rows=2)),
     ]
     for text in texts:
         assert re.fullmatch(r"[A-Z0-9].*\.", text), text

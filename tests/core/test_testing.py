@@ -10,11 +10,11 @@ import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 from tether_core import iban, testing
-from tether_core.billing import Attempt, decide
 from tether_core.emp import codes
 from tether_core.emp.notification import FORM, JSON, Kind, Notification, decode
 from tether_core.emp.signature import sign, verify
 from tether_core.errors import SignatureMismatch, Unreadable
+from tether_core.payments.attempt import Attempt, decide
 from tether_core.testing import (
     CREDENTIAL,
     SECRET,

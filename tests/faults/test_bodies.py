@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tether_sandbox.services.server import free_port
-from tether_web import edge, webhooks
+from tether_web.http import middleware
+from tether_web.notifications import receive
 
 if TYPE_CHECKING:
     from tether_sandbox.services.program import Launch
@@ -77,6 +78,6 @@ def test_a_compressed_body_is_refused_with_what_to_do(port: int, path: str) -> N
 @pytest.mark.parametrize("path", ["/api/webhooks/emp", "/api/blacklist"])
 def test_a_body_that_never_comes_ends_the_request(port: int, path: str) -> None:
     """A thousand senders who wait for ever would hold as many connections, behind any proxy that passes bodies on."""
-    assert max(edge.BODY_STALL_S, webhooks.BODY_S) < 30
+    assert max(middleware.BODY_STALL_S, receive.BODY_S) < 30
     status, text = _sent(port, path, "Content-Length: 100", b"abc", end=False)
     assert (status, "ended before its body" in text) == (400, True)

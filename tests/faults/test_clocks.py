@@ -26,7 +26,9 @@ HOUR_S = 3600
 
 
 def _askew(process: Launch, environ: dict[str, str], *queues: str, by_s: int) -> Program:
-    worker = process("python", "-m", "tether_sandbox.storm.askew", str(by_s), "run", *queues, environ=environ)
+    worker = process(
+        "python", "-m", "tether_sandbox.chaos.clock_skew", str(by_s), "run", *queues, environ=environ
+    )
     worker.await_line('"working"', timeout_s=60)
     return worker
 

@@ -12,27 +12,29 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from tether_core.billing import Policy
-from tether_core.eligibility import Terms
+from tether_core.billing.eligibility import Terms
 from tether_core.emp.notification import FORM
+from tether_core.payments.attempt import Policy
 from tether_core.spreadsheet import Answers
+from tether_sandbox.chaos.crash_points import Fate, Order, doomed
 from tether_sandbox.conservation import books, broken_chains
 from tether_sandbox.gateway import Payment, Setup, Simulator, encode, running, sign
 from tether_sandbox.seed import made_up_iban, seed
 from tether_sandbox.settings import ENVIRONMENT
-from tether_sandbox.storm.points import Fate, Order, doomed
 from tether_sandbox.uploads import Owed, seed_upload
-from tether_stores import billing_attempts, billing_runs, objects, uploads
+from tether_stores import billing, objects
 from tether_stores.objects import open_objects
+from tether_stores.payments import billing_attempts
 from tether_stores.postgres import ConnectionLost, open_pool
 from tether_stores.settings import Settings
-from tether_worker import webhooks
-from tether_worker.webhooks import Booking, book
+from tether_stores.uploads import uploads
+from tether_worker.notifications import apply
+from tether_worker.notifications.apply import Booking, book
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tether_sandbox.storm.points import Ask
+    from tether_sandbox.chaos.crash_points import Ask
 
 PASSWORD = "s3cret-password"
 # Leases and put-off rows of the dead are due again by this clock.
@@ -252,7 +254,7 @@ async def test_a_worker_dies_at_every_boundary_of_sending(
         now = datetime.now(UTC)
         upload_id, debtors = seed_upload(database_url, owed, now=now)
         async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
-            await billing_runs.add(
+            await billing.add(
                 conn, upload_id=upload_id, account="default", terms=Terms(), created_by="tests", now=now
             )
             fate = ask(Order("send", stop_at, environ))
@@ -371,9 +373,9 @@ async def test_a_worker_frozen_over_its_rows_puts_none_of_them_off(
         until(session_has_ended, what="the end of the session")
         return await real(conn, **named)
 
-    monkeypatch.setattr(webhooks, "_FREEZE_S", 0.05)
+    monkeypatch.setattr(apply, "_FREEZE_S", 0.05)
     monkeypatch.setattr(billing_attempts, "locked_by_ids", frozen)
-    monkeypatch.setattr(webhooks, "_book_alone", lambda *_, **__: alone.append(1))
+    monkeypatch.setattr(apply, "_book_alone", lambda *_, **__: alone.append(1))
     async with open_pool(database_url, name="tether-frozen", max_size=1) as pool:
         with pytest.raises(ConnectionLost):
             await book(Booking(pool, Policy(), lambda: datetime.now(UTC), random.random))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from tether_sandbox.chaos.proxies import front
 from tether_sandbox.services.server import free_port
-from tether_sandbox.storm.between import front
 
 if TYPE_CHECKING:
     from tether_sandbox.services.guard import Guard

@@ -16,12 +16,13 @@ import psutil
 import psycopg
 import pytest
 from tether_core.spreadsheet import Answers
-from tether_core.upload import content_key, object_key
+from tether_core.uploads.upload import content_key, object_key
 from tether_sandbox.seed import made_up_iban
 from tether_sandbox.services.guard import ended
-from tether_stores import objects, uploads
+from tether_stores import objects
 from tether_stores.objects import open_objects
 from tether_stores.settings import Settings
+from tether_stores.uploads import uploads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -138,7 +139,7 @@ async def test_a_parser_dies_with_its_worker_and_leaves_no_file(
 
     def parsing() -> list[psutil.Process]:
         children = psutil.Process(worker.pid).children(recursive=True)
-        return [one for one in children if "tether_worker.reader" in one.cmdline()]
+        return [one for one in children if "tether_worker.uploads.reader" in one.cmdline()]
 
     (child,) = await eventually(parsing, what="a child that reads", despite=(psutil.NoSuchProcess,))
     os.kill(worker.pid, signal.SIGKILL)  # the worker alone, as the kernel does when memory runs out

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import psutil
 import psycopg
 import pytest
+from tether_sandbox.chaos.load import Flood, is_normal
 from tether_sandbox.services.server import free_port
 from tether_sandbox.services.waiting import eventually
-from tether_sandbox.storm.flood import Flood, is_normal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

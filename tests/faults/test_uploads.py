@@ -9,8 +9,8 @@ import httpx
 from tether_stores import postgres
 from tether_stores.postgres import ConnectionLost
 from tether_stores.settings import Settings
-from tether_web import uploads
 from tether_web.app import application, served
+from tether_web.uploads import uploads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

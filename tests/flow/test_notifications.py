@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psycopg
 import pytest
-from tether_core.excess import ROWS_PER_CLASS_MAX
+from tether_core.notifications.excess_deliveries import ROWS_PER_CLASS_MAX
 from tether_sandbox.gateway import Crafted, Setup, Simulator, Told, Turn, running
 from tether_sandbox.gateway.api import Adopted
 from tether_sandbox.seed import Seeded, seed

@@ -12,16 +12,16 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 from tether_core import iban
-from tether_core.billing import state_of
 from tether_core.emp import codes
 from tether_core.emp.xml import Debit
 from tether_core.errors import GatewaySilent
+from tether_core.payments.attempt import state_of
 from tether_core.testing import form_body
 from tether_sandbox.gateway import Faults, Setup, Simulator, Told, running, scripted_iban
 from tether_sandbox.services.server import free_port
 from tether_stores.boot_clock import boot_clock
-from tether_worker import gateway as calls
-from tether_worker.gateway import Account, Gateway, open_gateway
+from tether_worker.gateway import client as calls
+from tether_worker.gateway.client import Account, Gateway, open_gateway
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -15,20 +15,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from litestar.exceptions import ClientException
-from tether_core import earlier, events, iban, money, redact
+from tether_core import events, iban, money, redaction
 from tether_core.blacklist import parse_codes
-from tether_core.emp import answers, notification, signature
+from tether_core.emp import notification, responses, signature
 from tether_core.emp.notification import FORM, JSON
 from tether_core.errors import Rejected, TetherError
-from tether_core.spreadsheet import Answers, Plan, formats, names, reading
+from tether_core.payments import imported_debits
+from tether_core.spreadsheet import Answers, Plan, formats, person_names, reading
 from tether_core.spreadsheet.countries import country_code
-from tether_core.spreadsheet.decisions import DateOrder
+from tether_core.spreadsheet.plan import DateOrder
 from tether_core.spreadsheet.rows import read
 from tether_core.spreadsheet.sniff import sniff
 from tether_core.spreadsheet.text import read_text
 from tether_core.testing import form_body, json_body
 from tether_stores.settings import Settings, described
-from tether_web import blacklist, files, pages, receiving, uploads
+from tether_web import blacklist
+from tether_web.http import file_response, multipart, pagination
+from tether_web.uploads import uploads
 
 SHEETS: Final = sorted(
     path
@@ -151,20 +154,20 @@ def _earlier(data: bytes) -> None:
     """Read debits of another system, as `attempts import` does."""
     table = list(read_text(io.BytesIO(data), encoding="utf-8", delimiter=","))
     if table:
-        columns = earlier.layout(table[0].cells)
+        columns = imported_debits.layout(table[0].cells)
         for row in table[1:]:
-            msgspec.json.encode(earlier.read(row, layout=columns, now=NOW))
+            msgspec.json.encode(imported_debits.read(row, layout=columns, now=NOW))
 
 
 def _range(told: tuple[str, int]) -> None:
     header, size_bytes = told
-    found = files.byte_range(header, size_bytes=size_bytes)
+    found = file_response.byte_range(header, size_bytes=size_bytes)
     if found is not None:
         assert 0 <= found[0] < found[1] <= size_bytes
 
 
 def _name(text: str) -> None:
-    files.disposition(receiving.safe_name(text)).encode("latin-1")
+    file_response.disposition(multipart.safe_name(text)).encode("latin-1")
 
 
 def _form_with_file(told: tuple[bytes, int]) -> None:
@@ -175,12 +178,12 @@ def _form_with_file(told: tuple[bytes, int]) -> None:
             yield chunk
 
     async def taken() -> None:
-        form = receiving._Form(stream(), boundary="cut", limit_bytes=1000)
+        form = multipart._Form(stream(), boundary="cut", limit_bytes=1000)
         async for part in form.parts():
             if part.filename is None:
                 await form.text(part.name)
             else:
-                receiving.safe_name(part.filename)
+                multipart.safe_name(part.filename)
                 async for _ in form.file():
                     pass
 
@@ -205,8 +208,8 @@ def _answers(body: bytes) -> None:
 
 
 def _shown_to_people(text: str) -> None:
-    names.clean(text), names.split_name(text), names.broken(text), country_code(text)
-    redact.text(text)
+    person_names.clean(text), person_names.split_name(text), person_names.broken(text), country_code(text)
+    redaction.text(text)
 
 
 _MULTIPART: Final = (
@@ -229,7 +232,7 @@ _ANSWERS: Final = (
 _DAYS: Final = st.sampled_from(["2026-03-02", "02.03.26", "3/2/2026", "2 mars 2026", "46083"])
 _AMOUNTS: Final = st.sampled_from(["1.234,56", "1,234.56", "(12)", "-3", "1e5", "12 EUR", "1'000.00"])
 _CURSORS: Final = st.integers(-(2**70), 2**70).map(
-    lambda number: pages.encode_cursor(number) if number >= 0 else str(number)
+    lambda number: pagination.encode_cursor(number) if number >= 0 else str(number)
 )
 _RANGES: Final = st.builds("bytes={}-{}".format, *[st.integers(0, 2**70) | st.just("")] * 2)
 
@@ -253,9 +256,9 @@ DECODERS: Final[
         _signed,
         Rejected,
     ),
-    "the gateway's answer": (_spoilt([_ANSWER, _CHARGEBACKS]), answers.read_answer, TetherError),
-    "a page of payments": (_spoilt([_PAGE, _ANSWER]), answers.read_transactions, TetherError),
-    "a page of chargebacks": (_spoilt([_CHARGEBACKS, _PAGE]), answers.read_chargebacks, TetherError),
+    "the gateway's answer": (_spoilt([_ANSWER, _CHARGEBACKS]), responses.read_answer, TetherError),
+    "a page of payments": (_spoilt([_PAGE, _ANSWER]), responses.read_transactions, TetherError),
+    "a page of chargebacks": (_spoilt([_CHARGEBACKS, _PAGE]), responses.read_chargebacks, TetherError),
     "an event": (_spoilt([_EVENT]), events.decode, Rejected),
     "a text file": (_spoilt(_CSV), _read_file, Rejected),
     "a text file, as told": (_spoilt(_CSV), _read_file_as_told, Rejected),
@@ -274,8 +277,8 @@ DECODERS: Final[
         (Rejected, ClientException),
     ),
     "a file's name": (_TEXTS, _name, Rejected),
-    "a cursor": (_TEXTS | _CURSORS, pages.decode_cursor, Rejected),
-    "a range": (st.tuples(_TEXTS | _RANGES, st.integers(0, 2**40)), _range, files.UnsatisfiableRange),
+    "a cursor": (_TEXTS | _CURSORS, pagination.decode_cursor, Rejected),
+    "a range": (st.tuples(_TEXTS | _RANGES, st.integers(0, 2**40)), _range, file_response.UnsatisfiableRange),
     "a setting": (
         st.dictionaries(st.sampled_from([one.env for one in described()]), _TEXTS, max_size=3),
         Settings.from_env,

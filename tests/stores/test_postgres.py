@@ -18,9 +18,9 @@ import psycopg
 import pytest
 from tether_core.errors import StoreUnreachable
 from tether_sandbox.services.server import free_port
-from tether_stores import webhook_events
+from tether_stores.notifications import webhook_events
+from tether_stores.notifications.webhook_events import Finish, Recording
 from tether_stores.postgres import FREEZE_S, ConnectionLost, answers, connection, open_pool, transaction
-from tether_stores.webhook_events import Finish, Recording
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import re
 from importlib import resources
+from pathlib import Path
 
 import pytest
 from tether_stores import queries
 
-FOLDER = resources.files("tether_stores").joinpath("sql")
-# The schema and the migrations are run whole; the others are files of named queries.
-SOURCES = [
-    entry.read_text() for entry in resources.files("tether_stores").iterdir() if entry.name.endswith(".py")
-]
+FOLDER = Path(str(resources.files("tether_stores")))
+SOURCES = [path.read_text() for path in FOLDER.rglob("*.py")]
+# The schema and the migrations are run whole; the others are files of named queries, beside the module that loads them.
 TABLES = sorted(
-    entry.name.removesuffix(".sql")
-    for entry in FOLDER.iterdir()
-    if entry.name.endswith(".sql") and entry.name != "schema.sql"
+    path.relative_to(FOLDER).as_posix().removesuffix(".sql")
+    for path in FOLDER.rglob("*.sql")
+    if "sql" not in path.relative_to(FOLDER).parts[:-1]
 )
 
 
@@ -28,7 +27,7 @@ def test_comments_and_semicolons_are_not_sent() -> None:
 
 def test_names_cannot_be_changed_after_loading() -> None:
     """Queries are shared by all tasks of a process; one that changes its own would change everybody's."""
-    loaded = queries.load("outbox")
+    loaded = queries.load("events")
     with pytest.raises(TypeError):
         loaded["append"] = "drop table outbox"  # type: ignore[index]
 
@@ -44,7 +43,7 @@ def test_every_query_has_a_use_and_every_use_a_query(table: str) -> None:
     assert not unused
 
 
-@pytest.mark.parametrize("table", [table for table in TABLES if table not in {"clock", "database_epochs"}])
+@pytest.mark.parametrize("table", [table for table in TABLES if table not in {"clock", "database_epoch"}])
 def test_queries_ask_nobody_for_the_time(table: str) -> None:
     """Time is an argument everywhere; a query that asks the server breaks retries and tests near midnight.
 

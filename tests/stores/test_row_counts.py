@@ -6,17 +6,13 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tether_stores import (
-    billing_attempts,
-    billing_runs,
-    excess_deliveries,
-    givebacks,
-    row_counts,
-    webhook_events,
-)
+from tether_stores import billing, row_counts
 from tether_stores.migrate import numbered
+from tether_stores.notifications import excess_deliveries, webhook_events
+from tether_stores.payments import billing_attempts
 from tether_stores.postgres import transaction
 from tether_stores.queries import read
+from tether_stores.refunds import refunds
 
 if TYPE_CHECKING:
     from tether_stores.postgres import Connection, Pool
@@ -83,7 +79,7 @@ async def _agree(conn: Connection) -> None:
     )
     assert await billing_attempts.states(conn) == {state: (count, total) for state, count, total in states}
     orders = await _rows(conn, "select state, count(*), sum(amount_minor)::bigint from givebacks group by 1")
-    assert await givebacks.tally(conn) == {state: (count, total) for state, count, total in orders}
+    assert await refunds.tally(conn) == {state: (count, total) for state, count, total in orders}
     for run_id in (1, 2):
         steps = await _rows(
             conn,
@@ -94,12 +90,12 @@ async def _agree(conn: Connection) -> None:
             """,
             run_id=run_id,
         )
-        told = await billing_runs.progress(conn, run_id)
+        told = await billing.progress(conn, run_id)
         assert [tuple(getattr(one, name) for name in one.__struct_fields__) for one in told] == steps
-        found = await billing_runs.returns_of_upload(conn, run_id, left_out=["AC04"])
+        found = await billing.returns_of_upload(conn, run_id, left_out=["AC04"])
         assert [found] == await _rows(conn, COUNTED.replace("%(where)s", f"run_id = {run_id}"))
     since = NOW - timedelta(days=20)
-    found = await billing_runs.returns_of_account(conn, "default", since=since, left_out=["AC04"])
+    found = await billing.returns_of_account(conn, "default", since=since, left_out=["AC04"])
     assert [found] == await _rows(
         conn, COUNTED.replace("%(where)s", "created_at >= date_trunc('day', %(since)s, 'UTC')"), since=since
     )

@@ -44,10 +44,12 @@ def test_the_states_page_draws_every_life() -> None:
     assert drawn == page.count("```") / 2
     lives = [
         path
-        for path in ROOT.glob("packages/tether-core/src/tether_core/*.py")
+        for path in ROOT.glob("packages/tether-core/src/tether_core/**/*.py")
         if "\nLIFE: " in path.read_text()
     ]
     for path in lives:
-        assert f"`tether_core.{path.stem}`" in page, f"tools/make_states_doc.py leaves {path.name} out"
+        assert f"`{'.'.join(path.with_suffix('').parts[path.parts.index('tether_core') :])}`" in page, (
+            f"tools/make_states_doc.py leaves {path.name} out"
+        )
     # Beside the lives: two tracks of an attempt, reasons, error codes.
     assert drawn == len(lives) + 4

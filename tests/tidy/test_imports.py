@@ -24,6 +24,27 @@ MAY_IMPORT = {
     "tether_worker": {"tether_core", "tether_stores"},
     "tether_sandbox": {"tether_core", "tether_stores", "tether_web", "tether_worker"},
 }
+# Between the subjects of a package: a folder or module may import those that stand before it, and none that stand behind.
+SUBJECTS = {
+    "tether_core": """
+    step_sentences errors jobs sepa_text target_calendar iban order_keys blacklist events limits fingerprint_key redaction vop money emp
+    clock_steps database_epoch notifications spreadsheet payments holds mandates screening billing uploads refunds
+    stated_outcomes reconciliation inquiry_orders testing
+    """.split(),
+    "tether_stores": """
+    boot_clock pool queries settings telemetry command_line migrate objects postgres redis clock events jobs limits
+    order_keys accounts gateway_calls row_counts blacklist mandates debtors notifications payments vop database_epoch fingerprint_key
+    refunds stated_outcomes reconciliation holds billing inquiry_orders uploads
+    """.split(),
+    "tether_web": """
+    http accounts events order_keys stated_outcomes notifications payments reconciliation inquiry_orders blacklist debtors uploads vop billing refunds
+    health openapi app
+    """.split(),
+    "tether_worker": """
+    jobs accounts fingerprint_key status stated_outcomes order_keys mandates gateway vop uploads lost_history billing reconciliation inquiry_orders
+    payments refunds notifications database_epoch commands app
+    """.split(),
+}
 # Whoever imports one of these can ask for the time, draw, read the environment, wait, or reach outside.
 IMPURE = set(
     """
@@ -149,6 +170,27 @@ def test_packages_import_one_way(every: Every) -> None:
             root = name.partition(".")[0]
             if root.startswith("tether_") and root != package:
                 assert root in MAY_IMPORT[package], f"line {line}: {package} imports {root}"
+
+    every(_sources(PACKAGES), rule)
+
+
+def test_subjects_import_one_way(every: Every) -> None:
+    """Two subjects that import each other are one subject: neither can be read, tested or moved without the other."""
+
+    def rule(path: Path) -> None:
+        package, _, place = _id(path).partition("/")
+        order = SUBJECTS.get(package)
+        subject = place.partition("/")[0].removesuffix(".py")
+        if order is None or subject.startswith("__"):
+            return
+        assert subject in order, f"{place}: say in SUBJECTS where {subject} stands in {package}"
+        for line, name in _imported(_tree(path)):
+            root, _, rest = name.partition(".")
+            other = rest.partition(".")[0]
+            if root == package and other in order and other != subject:
+                assert order.index(other) < order.index(subject), (
+                    f"{place}:{line} imports {other}, which stands behind {subject}"
+                )
 
     every(_sources(PACKAGES), rule)
 

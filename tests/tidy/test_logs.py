@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-from tether_core.redact import is_personal
+from tether_core.redaction import is_personal
 
 ROOT = Path(__file__).parents[2]
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}

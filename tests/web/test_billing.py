@@ -13,12 +13,12 @@ from tether_core.jobs import PLAN, SEND
 from tether_sandbox.gateway import scripted_iban
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import gateway_calls
-from tether_stores.gateway_accounts import GatewayAccount, new_key, put
+from tether_stores.accounts.gateway_accounts import GatewayAccount, new_key, put
 from tether_stores.gateway_calls import CallCounts
+from tether_stores.limits import Limiter
 from tether_stores.postgres import open_pool
 from tether_stores.redis import open_redis
-from tether_stores.redis_limits import Limiter
-from tether_worker.runs import plan_chunk
+from tether_worker.billing.runs import plan_chunk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -13,7 +13,7 @@ import psycopg
 from prometheus_client import REGISTRY
 from tether_core import __version__
 from tether_core.emp.notification import FORM
-from tether_core.inbox import LIFE
+from tether_core.notifications.inbox import LIFE
 from tether_core.testing import form_body
 from tether_stores import telemetry
 from tether_stores.migrate import migrate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from tether_web import samples
+from tether_web.http import openapi_examples
 
 if TYPE_CHECKING:
     import httpx
@@ -102,7 +102,7 @@ async def test_parameters_are_explained(client: httpx.AsyncClient) -> None:
 
 async def test_every_field_is_explained_and_shown(client: httpx.AsyncClient) -> None:
     """Unit and meaning of a field stand nowhere else for whoever calls us; an example that our own types refuse is none."""
-    known = list(samples.structs(msgspec.Struct))
+    known = list(openapi_examples.structs(msgspec.Struct))
     for name, schema in (await _document(client))["components"]["schemas"].items():
         if "properties" not in schema:
             continue

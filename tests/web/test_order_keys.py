@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from tether_core.billing import state_of
+from tether_core.payments.attempt import state_of
 from tether_sandbox.gateway import scripted_iban
 from tether_sandbox.seed import seed
 from tether_sandbox.uploads import Owed, seed_upload

@@ -11,10 +11,10 @@ import psycopg
 import pytest
 import redis
 from tether_core.jobs import WEBHOOKS
-from tether_stores import webhook_events
+from tether_stores.jobs.queue import Doorbell, open_doorbell, ring
 from tether_stores.migrate import migrate, numbered
-from tether_stores.queue import Doorbell, open_doorbell, ring
-from tether_stores.webhook_events import Recording
+from tether_stores.notifications import webhook_events
+from tether_stores.notifications.webhook_events import Recording
 from tether_worker.__main__ import main
 from tether_worker.app import _worker
 

@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from tether_core.eligibility import Terms
+from tether_core.billing.eligibility import Terms
 from tether_core.errors import GatewaySilent
-from tether_core.limits import Permit
-from tether_core.sending import Rules, transaction_id
+from tether_core.limits.rate_limit import Permit
+from tether_core.payments.submission import Rules, transaction_id
 from tether_sandbox.gateway import Faults, Setup, Simulator, running
 from tether_sandbox.uploads import Owed, seed_upload
-from tether_stores import billing_runs, database_epoch
+from tether_stores import billing, database_epoch
 from tether_stores.boot_clock import BootClock
 from tether_stores.database_epoch import Watch
+from tether_stores.limits import Limiter
 from tether_stores.postgres import transaction
 from tether_stores.redis import open_redis
-from tether_stores.redis_limits import Limiter
 from tether_stores.settings import Settings
-from tether_worker import billing as worker
-from tether_worker import gateway
-from tether_worker.asking import Asking, limited, parties_of
-from tether_worker.billing import Billing, claim, send_until
+from tether_worker.billing.runs import plan_chunk
 from tether_worker.database_epoch import review, want_lost_days
-from tether_worker.gateways import open_gateways
-from tether_worker.reconciliation import reconcile
-from tether_worker.runs import plan_chunk
+from tether_worker.gateway import client
+from tether_worker.gateway.clients import open_gateways
+from tether_worker.gateway.status_inquiry import Asking, limited, parties_of
+from tether_worker.payments import submission as worker
+from tether_worker.payments.submission import Billing, claim, send_until
+from tether_worker.reconciliation.attempts import reconcile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -66,7 +66,7 @@ class World:
         await self.conn.execute(f"alter table debtors alter column id restart with {next(ACCOUNTS) * 100}")
         owed = [Owed(_iban(next(ACCOUNTS)), 1_000 + n) for n in range(debtors)]
         upload_id, _ = seed_upload(self.url, owed, now=self.now)
-        run_id = await billing_runs.add(
+        run_id = await billing.add(
             self.conn, upload_id=upload_id, account="default", terms=Terms(), created_by="tests", now=self.now
         )
         if plan:
@@ -237,7 +237,7 @@ async def test_a_later_try_of_the_lost_history_keeps_the_earlier_one_back(
     (one, _) = sorted(await world.claim(run_id), key=lambda one: one.id)
     opened = await world.billing.gateways.get("default")
     assert opened is not None
-    await gateway.sale(opened, msgspec.structs.replace(one.debit, transaction_id=later))
+    await client.sale(opened, msgspec.structs.replace(one.debit, transaction_id=later))
     await world.conn.execute(
         "update billing_attempts set sends = 0, sent_at = null, send_at = created_at, leased_until = null"
     )
@@ -366,16 +366,16 @@ async def test_an_inquiry_that_was_under_way_says_nothing_about_another_row(
         "update billing_attempts set state = 'unknown', payment_stage = 10, send_at = null, sends = 1,"
         " sent_at = created_at - interval '1 day', updated_at = created_at - interval '1 day'"
     )
-    from tether_worker import rounds
+    from tether_worker.gateway import inquiry_batch
 
-    inquire = rounds.ask
+    inquire = inquiry_batch.ask
 
     async def then_goes_back(*args: Any, **options: Any) -> Any:
         found = await inquire(*args, **options)
         await world.conn.execute("update billing_attempts set transaction_id = 'that of another'")
         return found
 
-    monkeypatch.setattr(rounds, "ask", then_goes_back)
+    monkeypatch.setattr(inquiry_batch, "ask", then_goes_back)
     assert await reconcile(world.asking, rules=RULES) == 1
     assert await world.states() == [("unknown", 1, False, None)]
 

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from tether_core.eligibility import Terms
+from tether_core.billing.eligibility import Terms
 from tether_core.errors import StoreUnreachable
 from tether_sandbox.uploads import Owed, seed_upload
-from tether_stores import billing_runs, webhook_events
-from tether_stores.differences import OpenLines
+from tether_stores import billing
+from tether_stores.limits import Limiter
+from tether_stores.notifications import webhook_events
+from tether_stores.notifications.webhook_events import Recording
 from tether_stores.postgres import open_pool
+from tether_stores.reconciliation.differences import OpenLines
 from tether_stores.redis import open_redis
-from tether_stores.redis_limits import Limiter
 from tether_stores.settings import Settings
-from tether_stores.webhook_events import Recording
 from tether_worker.__main__ import main
-from tether_worker.runs import plan_chunk
+from tether_worker.billing.runs import plan_chunk
 from tether_worker.status import Status, show, status
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ async def test_runs_and_gateways_are_shown(
     now = datetime.now(UTC)
     upload_id, _ = seed_upload(database_url, [Owed("DE89370400440532013000", 1000)], now=now)
     settings = Settings.from_env(environment | {"EMP_API_URL": "http://127.0.0.1:9"})
-    await billing_runs.add(
+    await billing.add(
         conn, upload_id=upload_id, account="default", terms=Terms(), created_by="tests", now=now
     )
     async with open_pool(database_url, name="tests", max_size=1) as pool:

@@ -13,7 +13,7 @@ import pytest
 from tether_core import iban as ibans
 from tether_core.vop import Answers, Score
 from tether_sandbox.gateway import scripted_iban
-from tether_stores import vop_checks
+from tether_stores import vop as vop_store
 from tether_worker import vop
 from tether_worker.vop import Checking, ProviderSilent, builtin, check, checking, over_http
 
@@ -99,7 +99,7 @@ async def test_an_uploads_accounts_are_checked(world: World) -> None:
     good = await world.debtor(KNOWN)
     bad = await world.debtor("DE89370400440532013001")
     await world.debtor(scripted_iban(1), verdict="blacklisted")
-    assert await vop_checks.request(world.conn, UPLOAD, now=NOON) == 2
+    assert await vop_store.request(world.conn, UPLOAD, now=NOON) == 2
     assert await checking(world.has).waits()
     assert await check(world.has) == 2
     assert [row[:4] for row in await world.rows()] == [
@@ -107,7 +107,7 @@ async def test_an_uploads_accounts_are_checked(world: World) -> None:
         (bad, "checked", "rejected", 0),
     ]
     assert not await checking(world.has).waits()
-    assert await vop_checks.scores(world.conn, [good, bad, 999]) == {
+    assert await vop_store.scores(world.conn, [good, bad, 999]) == {
         good: Score(100, 60, "verified"),
         bad: Score(0, 20, "rejected"),
     }
@@ -116,23 +116,23 @@ async def test_an_uploads_accounts_are_checked(world: World) -> None:
 async def test_a_check_is_asked_for_once(world: World) -> None:
     """A second click would pay for every account a second time."""
     await world.debtor(KNOWN)
-    assert await vop_checks.request(world.conn, UPLOAD, now=NOON) == 1
-    assert await vop_checks.request(world.conn, UPLOAD, now=NOON) == 0
+    assert await vop_store.request(world.conn, UPLOAD, now=NOON) == 1
+    assert await vop_store.request(world.conn, UPLOAD, now=NOON) == 0
     await asyncio.gather(check(world.has), check(world.has))
     assert world.asked == [KNOWN]
-    assert await vop_checks.request(world.conn, UPLOAD, now=NOON) == 0
-    assert await vop_checks.request_again(world.conn, UPLOAD, now=NOON) == 1
+    assert await vop_store.request(world.conn, UPLOAD, now=NOON) == 0
+    assert await vop_store.request_again(world.conn, UPLOAD, now=NOON) == 1
     assert await check(world.has) == 1
 
 
 async def test_an_outage_is_no_answer(world: World) -> None:
     """Results taken during an outage once made mismatches of good debtors, and were kept for ever."""
     debtor = await world.debtor(KNOWN)
-    await vop_checks.request(world.conn, UPLOAD, now=NOON)
+    await vop_store.request(world.conn, UPLOAD, now=NOON)
     world.silent = True
     assert await check(world.has) == 1
     assert await world.rows() == [(debtor, "waiting", None, None, 1, NOON + timedelta(seconds=30), None)]
-    assert await vop_checks.scores(world.conn, [debtor]) == {}
+    assert await vop_store.scores(world.conn, [debtor]) == {}
     world.silent = False
     world.now += timedelta(seconds=30)
     await check(world.has)
@@ -142,21 +142,21 @@ async def test_an_outage_is_no_answer(world: World) -> None:
 async def test_after_a_day_a_person_must_look(world: World) -> None:
     """A provider whose contract ended would be asked every hour for ever, and nobody would know."""
     await world.debtor(KNOWN)
-    await vop_checks.request(world.conn, UPLOAD, now=NOON)
+    await vop_store.request(world.conn, UPLOAD, now=NOON)
     world.silent = True
     while (await world.rows())[0][1] == "waiting":
         world.now = (await world.rows())[0][5]
         await check(world.has)
     assert world.now - NOON > timedelta(days=1)
     assert len(world.asked) < 40
-    assert await vop_checks.request_again(world.conn, UPLOAD, now=world.now) == 1
+    assert await vop_store.request_again(world.conn, UPLOAD, now=world.now) == 1
 
 
 async def test_a_dead_workers_checks_are_taken_over(world: World) -> None:
     """Its debtors would stay unchecked, and unbilled, for ever."""
     await world.debtor(KNOWN)
-    await vop_checks.request(world.conn, UPLOAD, now=NOON)
-    await vop_checks.claim(world.conn, now=NOON, leased_until=NOON + timedelta(minutes=3), limit=10)
+    await vop_store.request(world.conn, UPLOAD, now=NOON)
+    await vop_store.claim(world.conn, now=NOON, leased_until=NOON + timedelta(minutes=3), limit=10)
     assert await check(world.has) == 0
     world.now += timedelta(minutes=3)
     assert await check(world.has) == 1
@@ -165,15 +165,15 @@ async def test_a_dead_workers_checks_are_taken_over(world: World) -> None:
 async def test_what_a_person_sees(world: World) -> None:
     """The result of each account, and how many of each, must be there before anybody bills."""
     first, second = await world.debtor(KNOWN), await world.debtor(scripted_iban(3), name="n/a")
-    await vop_checks.request(world.conn, UPLOAD, now=NOON)
+    await vop_store.request(world.conn, UPLOAD, now=NOON)
     await check(world.has)
     await world.debtor(scripted_iban(4))
-    assert await vop_checks.tally(world.conn, UPLOAD) == {
+    assert await vop_store.tally(world.conn, UPLOAD) == {
         ("checked", "verified"): 1,
         ("checked", "mismatch"): 1,
         (None, None): 1,
     }
-    listed = await vop_checks.listed(world.conn, UPLOAD, after=0, result=None, limit=10)
+    listed = await vop_store.listed(world.conn, UPLOAD, after=0, result=None, limit=10)
     assert [(one.debtor_id, one.result, one.name) for one in listed] == [
         (first, "verified", "unanswered"),
         (second, "mismatch", "no"),
@@ -181,9 +181,9 @@ async def test_what_a_person_sees(world: World) -> None:
     assert listed[0].bank_name == "Commerzbank"
     assert [
         one.debtor_id
-        for one in await vop_checks.listed(world.conn, UPLOAD, after=first, result=None, limit=10)
+        for one in await vop_store.listed(world.conn, UPLOAD, after=first, result=None, limit=10)
     ] == [second]
-    assert await vop_checks.listed(world.conn, UPLOAD, after=0, result="rejected", limit=10) == []
+    assert await vop_store.listed(world.conn, UPLOAD, after=0, result="rejected", limit=10) == []
 
 
 @pytest.mark.parametrize(

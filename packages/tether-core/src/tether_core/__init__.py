@@ -3,41 +3,35 @@ The rules of SEPA direct debit over emerchantpay: pure, typed, usable alone.
 
 Bytes and values go in, values come out. Nothing in here opens, waits, draws, logs or asks for the time: what changes from
 call to call is an argument. Types are offered flat, `from tether_core import Attempt`; verbs stay in the
-module of their noun, and so do names that say something only beside it: `billing.decide`, `billing.Policy`.
+module of their noun, and so do names that say something only beside it: `attempt.decide`, `attempt.Policy`.
 
-In the order in which data meets them:
+A folder is one subject, and the subject has this name in every package. In the order in which data meets them:
 
-| module | what it is about | types offered here |
+| module or folder | what it is about | types offered here |
 |---|---|---|
 | `errors` | who acts next when something goes wrong | `TetherError`: `Rejected`, `Contradicted`, `Unavailable` and theirs |
-| `money`, `iban`, `calendar` | amounts, accounts, the days on which banks settle | `Money` |
+| `money`, `iban`, `target_calendar` | amounts, accounts, the days on which banks settle | `Money` |
 | `spreadsheet` | from any spreadsheet to clean debtors | in the module, for it loads the reader of workbooks |
-| `same_debit`, `mandates`, `screening`, `screening_questions` | is it the same debit; has a mandate one account; who of a file is left out, what a person is asked | in the modules |
-| `upload`, `withdrawal` | the life of an upload; taking one back | in the modules |
-| `step_sentences` | why a step is refused, and what to do, in sentences | in the module |
-| `upload_problems`, `upload_turns` | how many problems of a file are stored, when its reading ends; which file is read next | in the modules |
-| `vop`, `eligibility`, `payer`, `sepa_text` | is the account the debtor's, may it be billed, the request that asks for it, in the characters that banks carry | in the modules |
-| `order_keys`, `due_items`, `overrides` | an order that comes twice, items that read alike, verdicts set aside | in the modules |
-| `refunded_before` | money that was refunded is not collected again | in the module |
-| `billing_run`, `brake`, `limits`, `throttle` | a run, what stops it, how fast it may go | `Breaker`, `Bucket` |
-| `sending`, `emp.requests`, `emp.answers` | sent once, in the gateway's XML, and what it answers | `Debit`, `GatewayAnswer`, `Chargeback` |
-| `gateway_identity`, `not_found`, `clock_steps` | where a call went, when "not found" is believed, which clock was set | in the modules |
-| `emp.signature`, `emp.notification`, `emp.codes` | is a notification genuine, what does it say | `Credential`, `Notification` |
-| `idempotency`, `inbox`, `lookaside` | is it new; the life of what was received; whether Redis is asked first | `Identity`, `Delivery`, `InboxState` |
-| `excess` | how much is kept of one payment, and what becomes of the rest | in the module |
-| `confirmation` | which reported statuses the gateway must confirm first, and how long it is inquired | in the module |
-| `billing`, `blacklist` | what it does to the payment and to the account | `Attempt`, `AttemptState`, `Confirmation` |
-| `earlier` | debits that another system sent, as attempts | in the module |
-| `reconciling`, `pulled`, `completeness` | asking the gateway, and proof that nothing is missing | in the modules |
-| `after_return`, `giveback` | what follows when a debit comes back; giving one back ourselves | in the modules |
-| `differences`, `stated_outcome`, `holds`, `gateway_refunds` | books that differ, as one list for people; outcomes that a person states; what was heard keeps money where it is; refunds made in the gateway's back office | in the modules |
-| `events`, `jobs` | what is announced, what rings | `Event` and its ten kinds, `Job` |
-| `database_epoch` | how a database that went back is noticed | in the module |
-| `fingerprint_key` | whether a program has the key of its database's fingerprints | in the module |
-| `inquiry_orders` | status inquiries that a person orders | in the module |
-| `run_voids` | void of a whole run: which debits, and why not the others | in the module |
-| `attempt_filters` | how lists of attempts are filtered without reading all of them | in the module |
-| `redact` | what may be shown | |
+| `uploads` | the life of an upload; withdrawing one | in the modules |
+| `screening` | who of an upload is excluded, and what a person is asked | in the modules |
+| `vop`, `fingerprint_key` | is the account the debtor's; is the database's key at hand | in the modules |
+| `billing` | a run: who may be debited, the request that does it, what pauses it | in the modules |
+| `limits` | how fast the gateway may be called, and when not at all | `Breaker`, `Bucket` |
+| `payments` | one attempt: submitted at most once, when "not found" is believed, and what happens to it | `Attempt`, `AttemptState`, `Confirmation` |
+| `emp` | the gateway's wire: signatures, notifications, codes, requests, responses | `Credential`, `Notification`, `Debit`, `GatewayAnswer`, `Chargeback` |
+| `notifications` | which deliveries are the same, the life of a received one, which must be confirmed | `Identity`, `Delivery`, `InboxState` |
+| `mandates` | one mandate belongs to one account | in the module |
+| `holds` | what was heard keeps money where it is before it is applied | in the module |
+| `blacklist` | why money went back, and what that means for the next debit | in the module |
+| `refunds` | refunds and voids, submitted once and never beside a chargeback | in the module |
+| `reconciliation` | status inquiries, records of reports, completeness, books that differ | in the modules |
+| `inquiry_orders`, `stated_outcomes` | inquiring on order; what a person saw where nobody can inquire | in the modules |
+| `order_keys` | an order that comes twice | in the module |
+| `events`, `jobs` | what is announced, what wakes whom | `Event` and its kinds, `Job` |
+| `clock_steps`, `database_epoch` | which clock was set, and how a database that went back is noticed | in the modules |
+| `step_sentences` | why a step is refused, and what to do or when | in the module |
+| `sepa_text` | the characters that banks carry | in the module |
+| `redaction` | what may be shown of personal data | |
 | `testing` | strategies and builders for tests; needs Hypothesis | |
 
 >>> from tether_core import Credential, Notification
@@ -48,10 +42,9 @@ True
 
 from typing import Final
 
-from tether_core.billing import Attempt, AttemptState, Confirmation
-from tether_core.emp.answers import Chargeback, GatewayAnswer
 from tether_core.emp.notification import Notification
 from tether_core.emp.requests import Debit
+from tether_core.emp.responses import Chargeback, GatewayAnswer
 from tether_core.emp.signature import Credential
 from tether_core.errors import (
     ConflictingContent,
@@ -85,11 +78,12 @@ from tether_core.events import (
     PayoutRepeated,
     ReasonUnknown,
 )
-from tether_core.idempotency import Delivery, Identity
-from tether_core.inbox import InboxState
 from tether_core.jobs import Job
-from tether_core.limits import Breaker, Bucket
+from tether_core.limits.rate_limit import Breaker, Bucket
 from tether_core.money import Money
+from tether_core.notifications.identity import Delivery, Identity
+from tether_core.notifications.inbox import InboxState
+from tether_core.payments.attempt import Attempt, AttemptState, Confirmation
 
 __version__: Final = "0.1.0"
 

@@ -65,7 +65,7 @@ REASONS: Final[dict[Reason, str]] = {
 # Two databases that write their marks to one place would find each other's for ever. For so long after an epoch began, marks
 # kept outside name no other reason; those that a process remembers itself do.
 FOREIGN_MARKS_S: Final = 600.0
-# The lists of more days than this are read every night anyway (tether_core.completeness).
+# The lists of more days than this are read every night anyway (tether_core.reconciliation.completeness).
 _LOST_DAYS_MAX: Final = 30
 
 

@@ -27,7 +27,7 @@ TetherError
 ```
 
 An error keeps its facts as attributes and `str()` makes the sentence from them. No error ever
-holds a secret, a name or a whole IBAN: pass what `tether_core.redact` and `tether_core.iban.mask`
+holds a secret, a name or a whole IBAN: pass what `tether_core.redaction` and `tether_core.iban.mask`
 leave over. What is normal is no error: a repeated notification is an outcome, not an exception.
 
 >>> str(InvalidIban("DE**...", why="its check digits do not fit; correct the IBAN and send the row again"))

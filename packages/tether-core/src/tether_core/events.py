@@ -173,7 +173,7 @@ class ClockStepped(msgspec.Struct, frozen=True, tag_field="event", tag="clock.st
 
 class DifferenceOpened(msgspec.Struct, frozen=True, tag_field="event", tag="difference.opened.1"):
     """
-    The gateway's books and ours differ; a person should look (`tether_core.differences`).
+    The gateway's books and ours differ; a person should look (`tether_core.reconciliation.differences`).
 
     Attributes:
         difference_id: The line of the list.

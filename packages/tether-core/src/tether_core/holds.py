@@ -9,8 +9,8 @@ notifications that are not processed yet **hold**:
 |---|---|
 | a dispute: charged back, lost again | refunds and voids of the debit; new debits of its account |
 | the debit was refunded or voided | refunds and voids of the debit |
-| a refund made in the gateway's back office, reported or approved (`tether_core.gateway_refunds`) | refunds and voids of the debit |
-| an open reconciliation difference (`tether_core.differences`) | refunds and voids of the debit |
+| a refund made in the gateway's back office, reported or approved (`tether_core.reconciliation.gateway_refunds`) | refunds and voids of the debit |
+| an open reconciliation difference (`tether_core.reconciliation.differences`) | refunds and voids of the debit |
 
 A notification stops holding when it is processed, because then the ordinary rules know of it, and when the gateway has
 contradicted disputes of the same payment `CONTRADICTIONS` times, at least `CONTRADICTIONS_APART_S` apart: whoever can sign
@@ -34,7 +34,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from tether_core.confirmation import HOLD_S
+from tether_core.notifications.confirmation import HOLD_S
 
 __all__ = [
     "CONTRADICTIONS",

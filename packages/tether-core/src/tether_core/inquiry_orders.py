@@ -1,7 +1,7 @@
 """
 Inquiries that a person orders: about one debit, or about the debits of a run or an upload.
 
-Debits of open outcome are inquired by themselves, on a schedule that grows to a day (`tether_core.reconciling`). A person who cannot
+Debits of open outcome are inquired by themselves, on a schedule that grows to a day (`tether_core.reconciliation.status_inquiry`). A person who cannot
 wait, or who doubts a debit that seems settled, orders an inquiry now. It goes the same way: within the account's rate, by our id, to
 where the debit was submitted; what the gateway says goes through the inbox. The schedule of the debit stays as it is.
 

@@ -72,7 +72,7 @@ WEBHOOKS: Final = Job("drain_webhooks", "webhooks", timeout_s=30, run_s=10, lane
 # that, so the run of a large one goes on to some eight minutes, keeps what it has, and leaves the rest to the next.
 INTAKE: Final = Job("read_uploads", "default", timeout_s=600, run_s=60, lanes=2, look_every_s=2)
 
-# The slot for short files: each takes some seconds at most (tether_core.upload_turns).
+# The slot for short files: each takes some seconds at most (tether_core.uploads.turns).
 INTAKE_SHORT: Final = Job("read_short_uploads", "default", timeout_s=120, run_s=20, lanes=2, look_every_s=1)
 
 # Asking the gateway: a run asks for some seconds, and a single question may take half a minute.

@@ -6,7 +6,7 @@ or replaced; a list that has one mandate beside two accounts has a typing error,
 returns the debit for the missing mandate within thirteen months. Tether cannot know which row is right, so each of them carries a warning that
 people see before they bill.
 
-Mandates are compared in the plain form of `tether_core.same_debit`; what a spreadsheet program has left of a long number is none.
+Mandates are compared in the plain form of `tether_core.payments.same_debit`; what a spreadsheet program has left of a long number is none.
 Against earlier uploads only the latest row of a mandate counts, so a change of account is warned of once.
 
 >>> a, b = MandateUse(2, "M-01", b"a"), MandateUse(3, "m 1", b"b")
@@ -26,7 +26,7 @@ from typing import Final
 
 import msgspec
 
-from tether_core.same_debit import is_damaged, plain
+from tether_core.payments.same_debit import is_damaged, plain
 
 __all__ = ["CODE", "MandateUse", "is_same", "of_several_accounts", "sentence"]
 

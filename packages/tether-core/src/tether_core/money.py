@@ -19,7 +19,7 @@ from decimal import Decimal
 
 import msgspec
 
-from tether_core import redact
+from tether_core import redaction
 from tether_core.errors import InvalidAmount, InvalidRequest
 
 __all__ = ["Money", "exponent", "parse"]
@@ -103,7 +103,9 @@ def parse(text: str, *, currency: str) -> Money:
     places = exponent(currency)
     if not _PLAIN.fullmatch(text):
         # Redacted: an account number in the wrong column must not come out whole in an error text.
-        raise InvalidAmount(redact.text(text), why="write digits with at most one decimal point, e.g. 12.34")
+        raise InvalidAmount(
+            redaction.text(text), why="write digits with at most one decimal point, e.g. 12.34"
+        )
     whole, _, decimals = text.partition(".")
     if len(decimals) > places:
         raise InvalidAmount(text, why=f"{currency} has {places} decimals, this has {len(decimals)}")

@@ -51,11 +51,11 @@ except ImportError as problem:
     ) from problem
 
 from tether_core import iban as ibans_of_the_field
-from tether_core.billing import DISPUTE_STAGES, PAYMENT_STAGES, Attempt
 from tether_core.blacklist import REASONS
 from tether_core.emp import codes
 from tether_core.emp.notification import FORM, Kind, Notification, decode
 from tether_core.emp.signature import Credential, sign
+from tether_core.payments.attempt import DISPUTE_STAGES, PAYMENT_STAGES, Attempt
 
 __all__ = [
     "CREDENTIAL",

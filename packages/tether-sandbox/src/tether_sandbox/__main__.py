@@ -22,12 +22,12 @@ from tether_stores.command_line import done, whole
 from tether_stores.migrate import migrate
 from tether_stores.settings import Settings
 
+from tether_sandbox.chaos import command as storm
 from tether_sandbox.demo import demo
 from tether_sandbox.gateway import command as gateway
 from tether_sandbox.seed import seed
 from tether_sandbox.services import running
 from tether_sandbox.settings import ENVIRONMENT
-from tether_sandbox.storm import command as storm
 
 __all__ = ["main"]
 

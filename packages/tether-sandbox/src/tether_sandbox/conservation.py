@@ -17,17 +17,17 @@ from types import MappingProxyType
 
 import msgspec
 import psycopg
-from tether_core import billing
 from tether_core.emp.notification import decode
 from tether_core.events import AttemptMoved
 from tether_core.events import decode as decode_event
+from tether_core.payments import attempt as attempt_rules
 from tether_stores.queries import split_file
 
 from tether_sandbox.gateway import Cause, Counts, Delivered, Plan, State
 
 __all__ = ["Books", "Line", "Sent", "books", "broken_chains", "check", "check_storm", "replayed"]
 
-_SQL = split_file("tether_sandbox", "conservation")
+_SQL = split_file("tether_sandbox", "sql/conservation")
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -143,7 +143,7 @@ def books(database_url: str) -> Books:
         contents,
         moves,
         {
-            transaction_id: billing.state_of(payment_stage, dispute_stage)
+            transaction_id: attempt_rules.state_of(payment_stage, dispute_stage)
             for _, transaction_id, _, _, payment_stage, dispute_stage in attempts
             if payment_stage or dispute_stage
         },
@@ -165,13 +165,13 @@ def replayed(histories: Iterable[tuple[int, str, bytes, int, int, int, str]]) ->
         unique_id to state.
     """
     states: dict[str, str] = {}
-    attempt: billing.Attempt | None = None
+    attempt: attempt_rules.Attempt | None = None
     for attempt_id, content_type, body, payment_stage, dispute_stage, amount_minor, currency in histories:
         told = decode(bytes(body), content_type=content_type)
         if told.unique_id is None:
             continue
         if attempt is None or attempt.id != attempt_id:
-            attempt = billing.Attempt(
+            attempt = attempt_rules.Attempt(
                 attempt_id,
                 "default",
                 "",
@@ -181,7 +181,7 @@ def replayed(histories: Iterable[tuple[int, str, bytes, int, int, int, str]]) ->
                 payment_stage,
                 dispute_stage,
             )
-        attempt = billing.decide(attempt, told, account="default").attempt or attempt
+        attempt = attempt_rules.decide(attempt, told, account="default").attempt or attempt
         states[told.unique_id] = attempt.state
     return states
 

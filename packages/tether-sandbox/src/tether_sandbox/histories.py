@@ -10,8 +10,8 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from tether_core.gateway_identity import EVERY, UNKNOWN, identity
-from tether_core.not_found import Inquiry, needed
+from tether_core.payments.gateway_identity import EVERY, UNKNOWN, identity
+from tether_core.payments.not_found import Inquiry, needed
 
 __all__ = ["EPOCH", "Clocks", "Machine", "Places"]
 
@@ -146,7 +146,7 @@ class Places:
         self.password_fits = not self.password_fits
 
     def remember(self) -> None:
-        """The database remembers what is configured, as `tether_worker.submission_identity` has it."""
+        """The database remembers what is configured, as `tether_worker.payments.submission_identity` has it."""
         self.recent |= set(self.configured)
 
     def restore(self, recent: frozenset[str]) -> None:
@@ -166,7 +166,7 @@ class Places:
         self.remember()
 
     def to_ask(self, submitted_to: tuple[str, ...] | None) -> list[str]:
-        """Where to inquire about a submission, as `tether_worker.asking.inquire` does."""
+        """Where to inquire about a submission, as `tether_worker.gateway.status_inquiry.inquire` does."""
         went_to = set(submitted_to or (UNKNOWN,))
         if EVERY in went_to:
             went_to |= self.recent

@@ -20,7 +20,7 @@ from tether_stores.queries import split_file
 
 __all__ = ["Seeded", "made_up_iban", "seed"]
 
-_SQL = split_file("tether_sandbox", "seed")
+_SQL = split_file("tether_sandbox", "sql/seed")
 _CHUNK = 5_000
 _GIVEN = "Ada Ben Cleo Dora Emil Finn Greta Hugo Ida Jan Kim Lea Max Nora Otto Pia Rosa Sven Tom Uta".split()
 _FAMILY = "Ahorn Birke Buche Eiche Erle Esche Fichte Hasel Kiefer Linde Pappel Tanne Ulme Weide Zeder".split()

@@ -17,7 +17,7 @@ from tether_stores.queries import split_file
 
 __all__ = ["Owed", "seed_upload"]
 
-_SQL = split_file("tether_sandbox", "uploads")
+_SQL = split_file("tether_sandbox", "sql/uploads")
 _CHUNK: Final = 5_000
 
 

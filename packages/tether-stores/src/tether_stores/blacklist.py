@@ -1,4 +1,4 @@
-"""The blacklist: one short function per query of `sql/blacklist.sql`, which tells how its rows live."""
+"""The blacklist: one short function per query of `blacklist.sql`, which tells how its rows live."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime

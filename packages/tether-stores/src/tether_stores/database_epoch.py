@@ -1,5 +1,5 @@
 """
-The epochs of the database: one short function per query of `sql/database_epochs.sql`, and the watch of a process.
+The epochs of the database: one short function per query of `database_epoch.sql`, and the watch of a process.
 
 The **watch** probes about twice a second: it reads the high-water marks that are kept outside Postgres, then what the server says
 of itself and the current epoch, and compares them by `tether_core.database_epoch`. Where the database went back, it begins a
@@ -25,7 +25,7 @@ from tether_core.database_epoch import Epoch, Mark, Reason, Server
 from tether_core.errors import StoreUnreachable, TetherError, Unavailable
 from tether_core.events import DatabaseEpochChanged
 
-from tether_stores import objects, outbox
+from tether_stores import events, objects
 from tether_stores.objects import Objects
 from tether_stores.postgres import Connection, Pool, connection, transaction
 from tether_stores.queries import load
@@ -55,7 +55,7 @@ __all__ = [
     "warnings",
 ]
 
-_SQL: Final = load("database_epochs")
+_SQL: Final = load("database_epoch")
 # Rows that one statement looks at when older submissions are reviewed.
 _EXAMINED_MAX: Final = 10_000
 # Twice within the second for which a probe counts.
@@ -393,7 +393,7 @@ class Watch:
             return None
         number = int(row[0])
         if reason != "first":
-            await outbox.append(conn, [(None, DatabaseEpochChanged(number, reason))], now=now)
+            await events.append(conn, [(None, DatabaseEpochChanged(number, reason))], now=now)
         return number
 
     async def _confirm(self, pool: Pool, seen: _Seen, *, began_s: float) -> None:

@@ -1,4 +1,4 @@
-"""Debtors: one short function per query of `sql/debtors.sql`, which tells how their rows live."""
+"""Debtors: one short function per query of `debtors.sql`, which tells how their rows live."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
@@ -8,11 +8,11 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 from psycopg.sql import SQL, Identifier
 from tether_core import iban as ibans
-from tether_core.same_debit import DebitKey, Earlier, Standing, key_of
-from tether_core.screening import Verdict
-from tether_core.screening_questions import Group
+from tether_core.payments.same_debit import DebitKey, Earlier, Standing, key_of
+from tether_core.screening.questions import Group
+from tether_core.screening.verdicts import Verdict
 from tether_core.spreadsheet import Columns, Debtor, Plan
-from tether_core.spreadsheet.decisions import EXTRA_FIELDS
+from tether_core.spreadsheet.plan import EXTRA_FIELDS
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load

@@ -1,4 +1,4 @@
-"""What was heard of debits and is not processed yet: one short function per query of `sql/holds.sql`."""
+"""What was heard of debits and is not processed yet: one short function per query of `holds.sql`."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,9 +6,9 @@ from typing import Final
 
 from tether_core.holds import CONTRADICTIONS, CONTRADICTIONS_APART_S, Heard
 
-from tether_stores import differences, gateway_refunds
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.reconciliation import differences, gateway_refunds
 
 __all__ = ["accounts_held", "of_refunds"]
 

@@ -1,4 +1,4 @@
-"""Mandates of several accounts: one short function per query of `sql/mandates.sql`, which tells how they are found."""
+"""Mandates of several accounts: one short function per query of `mandates.sql`, which tells how they are found."""
 
 from collections.abc import AsyncIterator
 from typing import Final

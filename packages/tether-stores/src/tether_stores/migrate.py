@@ -36,7 +36,7 @@ __all__ = ["Phase", "concurrent_statements", "is_concurrent", "migrate", "number
 
 Phase = Literal["pre", "post"]
 
-_SQL: Final = load("schema_migrations")
+_SQL: Final = load("migrate")
 # By SQLSTATE: lock_not_available, query_canceled.
 _WHY: Final = {"55P03": "a table is locked; run it again", "57014": "a migration ran out of time"}
 _MARK: Final = "-- concurrently\n"

@@ -37,7 +37,7 @@ __all__ = [
     "transaction",
 ]
 
-_SQL: Final = load("transactions")
+_SQL: Final = load("postgres")
 
 # A process that is frozen inside a transaction loses its rows after this long. No transaction of ours waits for anybody
 # but Postgres, so one that lives idles for milliseconds.

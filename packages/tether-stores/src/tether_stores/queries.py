@@ -27,7 +27,7 @@ def read(path: LiteralString) -> LiteralString:
     Returns:
         SQL, as fixed as the code beside it, and typed so.
     """
-    return _text("tether_stores", path)
+    return _text("tether_stores", f"sql/{path}")
 
 
 def read_lua(name: LiteralString) -> LiteralString:
@@ -89,4 +89,4 @@ def split_file(package: str, name: LiteralString) -> Mapping[str, LiteralString]
 
 def _text(package: str, path: LiteralString) -> LiteralString:
     # The text is a file of a package of ours, as fixed as the code beside it; mypy takes LiteralString for str.
-    return resources.files(package).joinpath("sql", *path.split("/")).read_text(encoding="utf-8")
+    return resources.files(package).joinpath(*path.split("/")).read_text(encoding="utf-8")

@@ -96,7 +96,7 @@ async def seen(client: Redis, keys: Sequence[bytes], *, history: str) -> list[by
 
     Args:
         client: From `open_redis`.
-        keys: n keys of `tether_core.idempotency`.
+        keys: n keys of `tether_core.notifications.identity`.
         history: `Watch.history`; what was marked in another one is not found.
 
     Returns:

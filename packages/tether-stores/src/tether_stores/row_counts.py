@@ -1,7 +1,7 @@
 """
 Counts of rows that are kept as rows are written, so that nobody reads a large table for them.
 
-`sql/row_counts.sql` says how; what counts are read is said beside the tables that are counted.
+`row_counts.sql` says how; what counts are read is said beside the tables that are counted.
 """
 
 from typing import Final

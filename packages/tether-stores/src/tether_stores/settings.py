@@ -24,14 +24,14 @@ import msgspec
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from redis.connection import parse_url
-from tether_core import screening
-from tether_core.billing import Confirm, Policy
 from tether_core.blacklist import parse_codes
 from tether_core.emp.signature import Credential
 from tether_core.errors import InvalidRequest
 from tether_core.fingerprint_key import KEY_BYTES_MAX
-from tether_core.screening import Same
-from tether_core.sending import Rules
+from tether_core.payments.attempt import Confirm, Policy
+from tether_core.payments.submission import Rules
+from tether_core.screening import verdicts
+from tether_core.screening.verdicts import Same
 from tether_core.sepa_text import Characters
 
 __all__ = ["Setting", "Settings", "described"]
@@ -364,12 +364,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return (Credential("default", self.emp_api_login, self.emp_api_password, self.emp_terminal_token),)
 
     @property
-    def screening(self) -> screening.Policy:
+    def screening(self) -> verdicts.Policy:
         """How strictly uploads are screened."""
-        policy = screening.Policy(window_days=self.screening_window_days, same=self.screening_same)
+        policy = verdicts.Policy(window_days=self.screening_window_days, same=self.screening_same)
         if not self.screening_rules:
             return policy
-        asking = (rule for some in screening.QUESTIONS.values() for rule in some)
+        asking = (rule for some in verdicts.QUESTIONS.values() for rule in some)
         rules = (*self.screening_rules, *(rule for rule in asking if rule not in self.screening_rules))
         return msgspec.structs.replace(policy, rules=rules)
 

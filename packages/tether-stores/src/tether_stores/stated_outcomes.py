@@ -5,26 +5,30 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
-from tether_core import stated_outcome as rules
-from tether_core.billing import AttemptState
+from tether_core import stated_outcomes as rules
 from tether_core.errors import InvalidRequest
 from tether_core.events import Event
-from tether_core.giveback import GivebackState
-from tether_core.sending import Rules
-from tether_core.stated_outcome import Reach, StatedOutcome, Statement
+from tether_core.payments.attempt import AttemptState
+from tether_core.payments.submission import Rules
+from tether_core.refunds.refund import GivebackState
+from tether_core.stated_outcomes import Reach, StatedOutcome, Statement
 
-from tether_stores import billing_attempts, gateway_identities, givebacks, outbox, sends, webhook_events
-from tether_stores.gateway_accounts import GatewayAccount
-from tether_stores.gateway_identities import configured
+from tether_stores import events
+from tether_stores.accounts import gateway_identities
+from tether_stores.accounts.gateway_accounts import GatewayAccount
+from tether_stores.accounts.gateway_identities import configured
+from tether_stores.notifications import webhook_events
+from tether_stores.payments import billing_attempts, submissions
+from tether_stores.payments.submissions import Written
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
-from tether_stores.sends import Written
+from tether_stores.refunds import refunds
 
 __all__ = ["Closed", "KeptStatement", "close_debit", "close_refund", "latest", "of_attempt"]
 
 _SQL: Final = load("stated_outcomes")
 _RULES: Final = Rules()
-# As far back as an account's identities count for a submission of a lost history (tether_worker.rounds).
+# As far back as an account's identities count for a submission of a lost history (tether_worker.gateway.inquiry_batch).
 _RECENT_DAYS: Final = 31
 
 
@@ -90,7 +94,7 @@ async def close_debit(
     Args:
         conn: Inside a transaction.
         attempt_id: The debit.
-        stated: From `tether_core.stated_outcome.statement`.
+        stated: From `tether_core.stated_outcomes.statement`.
         accounts: All that are configured.
         now: The present time.
         submission_rules: How long a call may be under way.
@@ -102,16 +106,16 @@ async def close_debit(
         IllegalStep: when it cannot be closed by a person.
         InvalidRequest: when the id belongs to another payment.
     """
-    row = (await sends.locked(conn, [attempt_id])).get(attempt_id)
+    row = (await submissions.locked(conn, [attempt_id])).get(attempt_id)
     if row is None:
         return None
     reach = await _reach(conn, row.send.attempt.account, accounts=accounts, now=now)
     before = (await latest(conn, [attempt_id])).get(attempt_id)
     after = rules.close(row.send, stated, reach=reach, now=now, before=before, rules=submission_rules)
     await _require_own_id(conn, stated, attempt_id=attempt_id, refund_id=None)
-    await sends.write(conn, [Written(after.send)], now=now)
+    await submissions.write(conn, [Written(after.send)], now=now)
     facts: list[tuple[int | None, Event]] = [(None, fact) for fact in after.events]
-    await outbox.append(conn, facts, now=now)
+    await events.append(conn, facts, now=now)
     statement_id = await _record(conn, stated, attempt_id=attempt_id, refund_id=None, now=now)
     if stated.unique_id is not None:
         await webhook_events.wake_known(conn, [stated.unique_id], now=now)
@@ -134,7 +138,7 @@ async def close_refund(
     Args:
         conn: Inside a transaction.
         refund_id: The refund or void.
-        stated: From `tether_core.stated_outcome.statement`.
+        stated: From `tether_core.stated_outcomes.statement`.
         accounts: All that are configured.
         now: The present time.
         submission_rules: How long a call may be under way.
@@ -146,18 +150,18 @@ async def close_refund(
         IllegalStep: when it cannot be closed by a person.
         InvalidRequest: when the id belongs to another payment.
     """
-    row = (await givebacks.locked(conn, [refund_id])).get(refund_id)
+    row = (await refunds.locked(conn, [refund_id])).get(refund_id)
     if row is None:
         return None
     refund = row.giveback
     reach = await _reach(conn, refund.order.attempt.account, accounts=accounts, now=now)
     outcome = rules.close_refund(refund, stated, reach=reach, now=now, rules=submission_rules)
     await _require_own_id(conn, stated, attempt_id=None, refund_id=refund_id)
-    await givebacks.write(conn, [Written(outcome.order)], now=now)
+    await refunds.write(conn, [Written(outcome.order)], now=now)
     if outcome.debit != refund.debit:
         await billing_attempts.move(conn, [outcome.debit], now=now)
     facts: list[tuple[int | None, Event]] = [(None, fact) for fact in outcome.events]
-    await outbox.append(conn, facts, now=now)
+    await events.append(conn, facts, now=now)
     statement_id = await _record(conn, stated, attempt_id=refund.debit.id, refund_id=refund_id, now=now)
     if stated.unique_id is not None:
         await webhook_events.wake_known(conn, [stated.unique_id], now=now)

@@ -2,7 +2,7 @@
 Telemetry: one JSON object per line on stderr, written by a thread, clean of personal data.
 
 A log line must never hold up an answer, so lines go into a bounded deque and a thread writes them; when stderr
-stalls and the deque is full, the oldest lines are dropped and counted. Every line passes `tether_core.redact`, whoever
+stalls and the deque is full, the oldest lines are dropped and counted. Every line passes `tether_core.redaction`, whoever
 wrote it: what libraries log through the standard `logging`, what Python warns of and what nobody caught goes the
 same way as our own events. Of errors that are not ours only what cannot hold somebody's data is kept: the first
 line without its quoted parts, the place in the code, and of Postgres the rule that was broken.
@@ -34,7 +34,7 @@ from typing import Any, Final
 import msgspec
 import psycopg
 import structlog
-from tether_core import redact
+from tether_core import redaction
 from tether_core.errors import TetherError
 
 __all__ = ["REQUEST_ID", "LogSink", "Sampled", "configure", "dropped", "logger", "of_request"]
@@ -48,7 +48,7 @@ _DOWNWARDS: Final = sorted(_LEVELS.items(), key=lambda pair: -pair[1])
 _USERINFO: Final = re.compile(r"(?<=://)[^/@\s]+@")
 # What an error quotes is what it was given.
 _QUOTED: Final = re.compile(r"""(?<!\w)(['"]).*?\1(?!\w)""")
-_is_personal: Final = lru_cache(maxsize=1_000)(redact.is_personal)
+_is_personal: Final = lru_cache(maxsize=1_000)(redaction.is_personal)
 # After these there will never be a reader again. Others pass, such as a disk that is full.
 _GONE: Final = (errno.EPIPE, errno.EBADF)
 _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
@@ -270,7 +270,7 @@ def _clean(name: str, value: object) -> object:
 def _shown(text: str) -> str:
     if not text.isascii():
         text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is no text
-    return _USERINFO.sub("***@", redact.text(text))
+    return _USERINFO.sub("***@", redaction.text(text))
 
 
 def _failure(problem: BaseException | None) -> dict[str, Any] | None:

@@ -15,8 +15,8 @@ from typing import Final
 from litestar.datastructures import State
 from tether_core.emp.signature import Credential
 from tether_core.errors import TetherError
-from tether_stores import gateway_accounts
-from tether_stores.gateway_accounts import DEFAULT
+from tether_stores.accounts import gateway_accounts
+from tether_stores.accounts.gateway_accounts import DEFAULT
 from tether_stores.postgres import Pool, connection
 from tether_stores.settings import Settings
 from tether_stores.telemetry import logger

@@ -22,44 +22,37 @@ from tether_stores.boot_clock import boot_clock
 from tether_stores.clock import SharedClock
 from tether_stores.database_epoch import Watch
 from tether_stores.fingerprint_key import observe_at_start
+from tether_stores.jobs.queue import open_doorbell
 from tether_stores.objects import open_objects
 from tether_stores.postgres import open_pool
-from tether_stores.queue import open_doorbell
 from tether_stores.redis import open_redis
 from tether_stores.settings import Settings
 
 from tether_web import (
     accounts,
-    attempts,
     billing,
     blacklist,
-    chargeback_lists,
-    chargebacks,
-    completeness,
     debtors,
-    differences,
-    events,
-    exposure,
-    givebacks,
     health,
-    inquiries,
+    inquiry_orders,
     openapi,
-    outbox,
-    problems,
-    run_voids,
-    samples,
     stated_outcomes,
-    uploads,
     vop,
-    webhooks,
 )
-from tether_web.auth import ApiKeys, KeyRing
-from tether_web.edge import wrapped
-from tether_web.feed import Feed
-from tether_web.inbox import Inbox
-from tether_web.metrics import CLOCK_STEPS
-from tether_web.parameters import refuse_unknown
-from tether_web.shutdown import Shutdown, announced_by_sigterm, with_parent
+from tether_web.events import stream
+from tether_web.events.feed import Feed
+from tether_web.http import openapi_examples, problem_details
+from tether_web.http.auth import ApiKeys, KeyRing
+from tether_web.http.metrics import CLOCK_STEPS
+from tether_web.http.middleware import wrapped
+from tether_web.http.parameters import refuse_unknown
+from tether_web.http.shutdown import Shutdown, announced_by_sigterm, with_parent
+from tether_web.notifications import receive, webhook_events
+from tether_web.notifications.inbox import Inbox
+from tether_web.payments import attempts, chargeback_lists, chargebacks, exposure
+from tether_web.reconciliation import completeness, differences
+from tether_web.refunds import refunds, run_voids
+from tether_web.uploads import uploads
 
 __all__ = ["application", "create_app", "served"]
 
@@ -195,11 +188,11 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             chargebacks.ROUTER,
             *stated_outcomes.ROUTERS,
             exposure.ROUTER,
-            *givebacks.ROUTERS,
+            *refunds.ROUTERS,
             *run_voids.ROUTERS,
-            *inquiries.ROUTERS,
-            events.ROUTER,
-            outbox.ROUTER,
+            *inquiry_orders.ROUTERS,
+            webhook_events.ROUTER,
+            stream.ROUTER,
             uploads.ROUTER,
             uploads.LAYOUT_ANSWERS,
             *billing.ROUTERS,
@@ -217,7 +210,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
         [*health.PROBES, health.metrics, api],
         lifespan=[services],
         state=State({"shutdown": shutdown}),
-        exception_handlers=problems.HANDLERS,
+        exception_handlers=problem_details.HANDLERS,
         logging_config=None,  # telemetry is set up once per process, and problems.py logs what went wrong
         openapi_config=OpenAPIConfig(
             title="Tether",
@@ -235,7 +228,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
     openapi.describe_webhook(app)
     uploads.describe_form(app)
     openapi.describe_problems(app)
-    samples.describe_fields(app)
+    openapi_examples.describe_fields(app)
     return app
 
 
@@ -249,7 +242,7 @@ def served(app: Litestar) -> ASGIApp:
     Returns:
         An ASGI application: notifications past the framework, everything else through it, one edge around both.
     """
-    return wrapped(app, direct={webhooks.PATH: webhooks.receiving(app.state)}, shutdown=app.state.shutdown)
+    return wrapped(app, direct={receive.PATH: receive.receiving(app.state)}, shutdown=app.state.shutdown)
 
 
 def create_app() -> ASGIApp:

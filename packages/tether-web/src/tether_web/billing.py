@@ -15,32 +15,30 @@ from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody, Parameter
 from prometheus_client import Gauge
-from tether_core import billing_run, brake, due_items, eligibility, iban
-from tether_core.billing_run import RunCause, RunState, require_new
-from tether_core.due_items import Warned
-from tether_core.eligibility import Terms, Totals
+from tether_core import iban
+from tether_core.billing import auto_pause, eligibility
+from tether_core.billing import run as billing_run
+from tether_core.billing.eligibility import Terms, Totals
+from tether_core.billing.overrides import Override, require_known
+from tether_core.billing.run import RunCause, RunState, require_new
 from tether_core.errors import IllegalStep, InvalidRequest, OrderedBefore, StoreUnreachable, Unavailable
 from tether_core.fingerprint_key import FingerprintKeyRefused
 from tether_core.jobs import PLAN, SEND, Job
-from tether_core.overrides import Override, require_known
-from tether_stores import (
-    billing_run_counts,
-    billing_runs,
-    fingerprint_key,
-    gateway_accounts,
-    gateway_calls,
-    redis_limits,
-)
-from tether_stores.billing_runs import Run
+from tether_core.payments import due_items
+from tether_core.payments.due_items import Warned
+from tether_stores import billing, fingerprint_key, gateway_calls, limits
+from tether_stores.accounts import gateway_accounts
+from tether_stores.billing import Run
+from tether_stores.jobs.queue import ring
+from tether_stores.limits import Standing
+from tether_stores.payments import billing_run_counts
 from tether_stores.postgres import Connection, connection, reading, transaction
-from tether_stores.queue import ring
-from tether_stores.redis_limits import Standing
 from tether_stores.telemetry import logger
 
 from tether_web import order_keys
+from tether_web.http.pagination import decode_cursor, encode_cursor
+from tether_web.http.parameters import printable
 from tether_web.order_keys import KeyHeader
-from tether_web.pages import decode_cursor, encode_cursor
-from tether_web.parameters import printable
 
 __all__ = ["OBSERVED", "ROUTERS", "Choice", "Order", "Preview", "RunAnswer", "RunDetail", "Sum", "observe"]
 
@@ -113,7 +111,7 @@ class Order(Terms, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
     What is to be billed and how.
 
-    Besides the terms of `tether_core.eligibility.Terms`:
+    Besides the terms of `tether_core.billing.eligibility.Terms`:
 
     Attributes:
         account: The gateway account.
@@ -325,7 +323,7 @@ async def order(
     key = await order_keys.read(request)
     if data.dry_run:
         async with connection(state.pool) as conn:
-            _require_read(await billing_runs.upload_state(conn, upload_id))
+            _require_read(await billing.upload_state(conn, upload_id))
             await _require_key(conn, state)
             await _require_account(conn, state, data.account)
             after = decode_cursor(cursor) or 0
@@ -333,9 +331,7 @@ async def order(
                 conn, upload_id, terms=terms, overrides=overrides, now=now, after=after, limit=limit
             )
             try:
-                require_new(
-                    await billing_runs.ordered(conn, upload_id), due_item=terms.due_item, again=data.again
-                )
+                require_new(await billing.ordered(conn, upload_id), due_item=terms.due_item, again=data.again)
             except OrderedBefore as exc:
                 preview = msgspec.structs.replace(preview, ordered_before=str(exc))
         return Response(preview, status_code=200)
@@ -343,11 +339,11 @@ async def order(
         if (before := await order_keys.find(conn, key)) is not None:
             return before
         # Two orders for one upload, and an order and its withdrawal, wait for each other here.
-        _require_read(await billing_runs.hold_upload(conn, upload_id))
+        _require_read(await billing.hold_upload(conn, upload_id))
         await _require_key(conn, state)
         await _require_account(conn, state, data.account)
-        require_new(await billing_runs.ordered(conn, upload_id), due_item=terms.due_item, again=data.again)
-        run_id = await billing_runs.add(
+        require_new(await billing.ordered(conn, upload_id), due_item=terms.due_item, again=data.again)
+        run_id = await billing.add(
             conn,
             upload_id=upload_id,
             account=data.account,
@@ -357,7 +353,7 @@ async def order(
             again=data.again,
             overrides=overrides,
         )
-        run = await billing_runs.one(conn, run_id)
+        run = await billing.one(conn, run_id)
         assert run is not None
         location = f"/api/billing-runs/{run_id}"
         response = await order_keys.placed(
@@ -384,9 +380,9 @@ def _overrides(ordered: tuple[OverrideOrder, ...], *, by: str, now: datetime) ->
 async def of_upload(state: State, upload_id: Id) -> list[RunAnswer]:
     """Up to a hundred runs."""
     async with reading(state.pool) as conn:
-        if await billing_runs.upload_state(conn, upload_id) is None:
+        if await billing.upload_state(conn, upload_id) is None:
             raise NotFoundException("There is no such upload")
-        return [_answer(run) for run in await billing_runs.of_upload(conn, upload_id)]
+        return [_answer(run) for run in await billing.of_upload(conn, upload_id)]
 
 
 @post("/release", status_code=200, summary="Let refusals of an upload's runs no longer stop its next run")
@@ -398,7 +394,7 @@ async def release(
     if not because.strip():
         raise InvalidRequest("say why; the reason is kept with the runs", field="reason")
     async with transaction(state.pool) as conn:
-        if await billing_runs.upload_state(conn, upload_id) is None:
+        if await billing.upload_state(conn, upload_id) is None:
             raise NotFoundException("There is no such upload")
         released = await billing_run_counts.release(
             conn, upload_id, by=request.user, because=because, now=state.clock()
@@ -407,7 +403,7 @@ async def release(
     return [_refusals(counts) for counts in released]
 
 
-def _refusals(counts: brake.RunCounts) -> Refusals:
+def _refusals(counts: auto_pause.RunCounts) -> Refusals:
     return Refusals(
         counts.run_id,
         counts.answered,
@@ -423,17 +419,17 @@ def _refusals(counts: brake.RunCounts) -> Refusals:
 async def one(state: State, run_id: Id) -> RunDetail:
     """The run, its debits by step and by state, and how freely the gateway may be called."""
     async with reading(state.pool) as conn:
-        run = await billing_runs.one(conn, run_id)
+        run = await billing.one(conn, run_id)
         if run is None:
             raise NotFoundException("There is no such billing run")
-        progress = await billing_runs.progress(conn, run_id)
+        progress = await billing.progress(conn, run_id)
         refusals = _refusals(await _counts(conn, run))
     steps, states = dict[str, Sum](), dict[str, Sum]()
     for some in progress:
         for sums, key in ((steps, some.step), (states, some.state)):
             so_far = sums.get(key, Sum(0, 0))
             sums[key] = Sum(so_far.count + some.count, so_far.amount_minor + some.amount_minor)
-    standing = await redis_limits.standing(state.cache, [run.account])
+    standing = await limits.standing(state.cache, [run.account])
     return RunDetail(_answer(run), steps, states, refusals, standing[0])
 
 
@@ -452,7 +448,7 @@ async def pause(state: State, run_id: Id, data: JSONBody[Because]) -> RunAnswer:
 async def resume(request: Request[str, None, State], state: State, run_id: Id) -> RunAnswer:
     """What the brake shows now is taken as seen: refusals of the upload's runs are counted anew, and shares may not grow by much."""
     async with connection(state.pool) as conn:
-        run = await billing_runs.one(conn, run_id)
+        run = await billing.one(conn, run_id)
         seen = 0.0 if run is None else await _bad_share(conn, run, now=state.clock())
 
     def resumed(_: Run) -> dict[str, Any]:
@@ -477,38 +473,38 @@ async def _change(
     state: State, run_id: int, cause: RunCause, fields: Any, *, released_by: str | None = None
 ) -> RunAnswer:
     async with transaction(state.pool) as conn:
-        run = await billing_runs.hold(conn, run_id)
+        run = await billing.hold(conn, run_id)
         if run is None:
             raise NotFoundException("There is no such billing run")
         moved = billing_run.step(run.state, cause, paused_from=run.paused_from)
         changed = msgspec.structs.replace(run, state=moved, **fields(run))
-        await billing_runs.change(conn, changed, now=state.clock())
+        await billing.change(conn, changed, now=state.clock())
         if released_by is not None:
             because = f"Run {run_id} was resumed."
             await billing_run_counts.release(
                 conn, run.upload_id, by=released_by, because=because, now=state.clock()
             )
-        after = await billing_runs.one(conn, run_id)
+        after = await billing.one(conn, run_id)
     assert after is not None
     _log.info("run changed", run_id=run_id, cause=cause, run_state=after.state)
     return _answer(after)
 
 
-async def _counts(conn: Connection, run: Run) -> brake.RunCounts:
+async def _counts(conn: Connection, run: Run) -> auto_pause.RunCounts:
     counts = await billing_run_counts.of_upload(conn, run.upload_id)
-    return next((one for one in counts if one.run_id == run.id), brake.RunCounts(run.id))
+    return next((one for one in counts if one.run_id == run.id), auto_pause.RunCounts(run.id))
 
 
 async def _bad_share(conn: Connection, run: Run, *, now: datetime) -> float:
     """The largest share that a gauge shows for a run, its refusals left aside: those are counted anew."""
-    since = now - timedelta(days=brake.ACCOUNT_DAYS)
+    since = now - timedelta(days=auto_pause.ACCOUNT_DAYS)
     own = await _counts(conn, run)
-    counts = brake.Counts(
+    counts = auto_pause.Counts(
         (own.canaries_answered, own.canaries_refused),
-        await billing_runs.returns_of_upload(conn, run.upload_id, left_out=brake.LEFT_OUT),
-        await billing_runs.returns_of_account(conn, run.account, since=since, left_out=brake.LEFT_OUT),
+        await billing.returns_of_upload(conn, run.upload_id, left_out=auto_pause.LEFT_OUT),
+        await billing.returns_of_account(conn, run.account, since=since, left_out=auto_pause.LEFT_OUT),
     )
-    return max(look.share for look in brake.looks(counts))
+    return max(look.share for look in auto_pause.looks(counts))
 
 
 async def _preview(
@@ -524,7 +520,7 @@ async def _preview(
     so_far, last, canaries = Totals(), 0, 0
     skipped, shown = Counter[str](), list[Choice]()
     others = dict[str, tuple[int, int]]()
-    while owing := await billing_runs.owing(
+    while owing := await billing.owing(
         conn,
         due_item=terms.due_item,
         now=now,
@@ -539,9 +535,7 @@ async def _preview(
         canaries += sum(choice.canary for choice in planned.choices)
         skipped.update(choice.verdict.code for choice in planned.choices if not choice.verdict.billable)
         billed = [choice.candidate.debtor_id for choice in planned.choices if choice.verdict.billable]
-        for item, debtors, amount_minor in await billing_runs.other_items(
-            conn, billed, due_item=terms.due_item
-        ):
+        for item, debtors, amount_minor in await billing.other_items(conn, billed, due_item=terms.due_item):
             before = others.get(item, (0, 0))
             others[item] = (before[0] + debtors, before[1] + amount_minor)
         wanted = (choice for choice in planned.choices if choice.candidate.debtor_id > after)
@@ -637,7 +631,7 @@ async def observe(state: State) -> None:
     """
     async with connection(state.pool) as conn:
         accounts = list(await gateway_accounts.all_accounts(conn, settings=state.settings))
-    for standing in await redis_limits.standing(state.cache, accounts):
+    for standing in await limits.standing(state.cache, accounts):
         if standing.breaker == "unknown":
             raise StoreUnreachable("redis")
         for name in ("closed", "open", "half_open"):

@@ -35,9 +35,9 @@ from tether_stores import blacklist, fingerprint_key
 from tether_stores.blacklist import Lift, LiftedBefore, ListedEntry, ManualEntry
 from tether_stores.postgres import Pool, connection, reading, transaction
 
-from tether_web.pages import LIMIT, LIMIT_MAX, Page, decode_cursor, page
-from tether_web.parameters import printable
-from tether_web.sheets import as_csv
+from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
+from tether_web.http.parameters import printable
+from tether_web.http.table_export import as_csv
 
 __all__ = ["ROUTER", "EntryBody", "ImportProblem", "Imported", "Lifted"]
 

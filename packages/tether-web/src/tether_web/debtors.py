@@ -15,15 +15,16 @@ from litestar import Router, get
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import Parameter
-from tether_core import redact
+from tether_core import redaction
 from tether_core.errors import InvalidRequest
-from tether_core.screening import RULES
-from tether_stores import debtors, problems
+from tether_core.screening.verdicts import RULES
+from tether_stores import debtors
 from tether_stores.debtors import DebtorDetail, Filters, ListedDebtor, Sort
 from tether_stores.postgres import reading
-from tether_stores.problems import ListedProblem
+from tether_stores.uploads import problems
+from tether_stores.uploads.problems import ListedProblem
 
-from tether_web.pages import LIMIT, LIMIT_MAX, Page, decode_cursor, page
+from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 
 __all__ = ["ROUTER", "DebtorAnswer"]
 
@@ -123,7 +124,7 @@ async def one(state: State, debtor_id: Annotated[int, Parameter(ge=1, le=2**63 -
             if told.upload_id is not None and told.row is not None
             else []
         )
-    extra = None if found.extra is None else {key: redact.text(text) for key, text in found.extra.items()}
+    extra = None if found.extra is None else {key: redaction.text(text) for key, text in found.extra.items()}
     return DebtorAnswer(msgspec.structs.replace(found, extra=extra), warnings)
 
 

@@ -11,22 +11,17 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 import msgspec
 from litestar import MediaType, Response, get, head
 from litestar.datastructures import State
-from tether_core import __version__, sending
+from tether_core import __version__
 from tether_core.errors import StoreUnreachable, Unavailable
 from tether_core.fingerprint_key import FingerprintKeyRefused, KeyState
-from tether_stores import (
-    excess_deliveries,
-    fingerprint_key,
-    gateway_identities,
-    objects,
-    redis,
-    telemetry,
-    webhook_events,
-)
+from tether_core.payments import submission
+from tether_stores import fingerprint_key, objects, redis, telemetry
+from tether_stores.accounts import gateway_identities
+from tether_stores.notifications import excess_deliveries, webhook_events
 from tether_stores.postgres import Pool, SchemaBehind, connection, reading
 
-from tether_web import billing, differences
-from tether_web.metrics import (
+from tether_web import billing
+from tether_web.http.metrics import (
     CONTENT_TYPE_LATEST,
     DATABASE_EPOCH,
     EXCESS_DELIVERIES,
@@ -37,6 +32,7 @@ from tether_web.metrics import (
     SUBMISSIONS_UNKNOWN,
     rendered,
 )
+from tether_web.reconciliation import differences
 
 __all__ = ["PROBES", "Readiness", "RecordingProbe", "health", "metrics", "ready"]
 
@@ -201,7 +197,7 @@ async def _count_inbox(state: State) -> None:
         await differences.observe(conn)
         unknown = await gateway_identities.counts(conn)
     # A reason that is gone must not keep its last number.
-    for because in ("", *sending.UNRESOLVED):
+    for because in ("", *submission.UNRESOLVED):
         SUBMISSIONS_UNKNOWN.labels(because or "not_inquired").set(unknown.get(because, 0))
     for name, count in counts.items():
         INBOX_ROWS.labels(name).set(count)

@@ -19,9 +19,9 @@ from litestar.openapi.spec import (
 )
 from tether_core.emp.notification import FORM, JSON
 
-from tether_web import problems
-from tether_web.problems import PROBLEM_JSON
-from tether_web.webhooks import PATH
+from tether_web.http import problem_details
+from tether_web.http.problem_details import PROBLEM_JSON
+from tether_web.notifications.receive import PATH
 
 __all__ = ["describe_problems", "describe_webhook"]
 
@@ -183,7 +183,7 @@ def _possible(path: str, item: PathItem, operation: Operation) -> Iterator[str]:
 
 def _answered(status: str) -> OpenAPIResponse:
     text, detail, code = _ANSWERS[status]
-    title = problems.TITLES[int(status)]
+    title = problem_details.TITLES[int(status)]
     example = Example(value={"title": title, "status": int(status), "detail": detail, "code": code})
     retry = OpenAPIHeader(name="", param_in="header", description="Seconds to wait", schema=_TEXT)
     return OpenAPIResponse(

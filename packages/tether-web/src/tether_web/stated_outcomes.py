@@ -1,7 +1,7 @@
 """
 `POST /api/billing-attempts/{id}/outcome` and `POST /api/givebacks/{id}/outcome`: what a person saw in the gateway's back office.
 
-For debits, refunds and voids of unknown outcome about which nobody can inquire any more; see `tether_core.stated_outcome`.
+For debits, refunds and voids of unknown outcome about which nobody can inquire any more; see `tether_core.stated_outcomes`.
 """
 
 from typing import Annotated, Final
@@ -11,8 +11,9 @@ from litestar import Request, Router, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody, Parameter
-from tether_core.stated_outcome import StatedOutcome, Statement, statement
-from tether_stores import gateway_accounts, stated_outcomes
+from tether_core.stated_outcomes import StatedOutcome, Statement, statement
+from tether_stores import stated_outcomes
+from tether_stores.accounts import gateway_accounts
 from tether_stores.postgres import reading, transaction
 from tether_stores.stated_outcomes import Closed, KeptStatement
 from tether_stores.telemetry import logger

@@ -8,11 +8,11 @@ from litestar.datastructures import State
 from litestar.params import Parameter
 from tether_core.errors import IllegalStep
 from tether_core.vop import Result
-from tether_stores import billing_runs, vop_checks
+from tether_stores import billing, vop
 from tether_stores.postgres import reading, transaction
-from tether_stores.vop_checks import ListedCheck
+from tether_stores.vop import ListedCheck
 
-from tether_web.pages import LIMIT, LIMIT_MAX, Page, decode_cursor, page
+from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 
 __all__ = ["ROUTER", "Checks", "Requested"]
 
@@ -61,11 +61,11 @@ async def request(
     """Queue vop makes the checks; ask here how far it is."""
     now = state.clock()
     async with transaction(state.pool) as conn:
-        found = await billing_runs.hold_upload(conn, upload_id)
+        found = await billing.hold_upload(conn, upload_id)
         if found is not None and found[0] == "withdrawn":
             raise IllegalStep("upload", state="withdrawn", step="checked")
-        once_more = await vop_checks.request_again(conn, upload_id, now=now) if again else 0
-        return Requested(once_more + await vop_checks.request(conn, upload_id, now=now))
+        once_more = await vop.request_again(conn, upload_id, now=now) if again else 0
+        return Requested(once_more + await vop.request(conn, upload_id, now=now))
 
 
 @get("/", summary="How the checks of an upload stand")
@@ -78,10 +78,10 @@ async def listed(
 ) -> Checks:
     """Counts, and one page of checks."""
     async with reading(state.pool) as conn:
-        rows = await vop_checks.listed(
+        rows = await vop.listed(
             conn, upload_id, after=decode_cursor(cursor) or 0, result=result, limit=limit + 1
         )
-        tally = await vop_checks.tally(conn, upload_id)
+        tally = await vop.tally(conn, upload_id)
     results: dict[str, int] = {}
     for (check_state, found), count in tally.items():
         if check_state == "checked" and found is not None:

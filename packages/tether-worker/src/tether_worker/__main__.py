@@ -18,30 +18,22 @@ from tether_stores.command_line import day, done, whole
 from tether_stores.migrate import migrate
 from tether_stores.settings import Settings
 
-from tether_worker import (
-    accounts,
-    attempts,
-    chargebacks,
-    files,
-    fingerprints,
-    inquiries,
-    outcomes,
-    questions,
-    refusals,
-    withdrawals,
-)
+from tether_worker import accounts, fingerprint_key, inquiry_orders, stated_outcomes
 from tether_worker.app import Clock, work_until_stopped
-from tether_worker.completeness import exit_code as completeness_code
-from tether_worker.completeness import show as show_completeness
-from tether_worker.differences import show as show_differences
-from tether_worker.requests import (
+from tether_worker.billing import refusals
+from tether_worker.commands import (
     acknowledge_difference,
     completeness,
     open_differences,
     request_checks,
     request_pulls,
 )
+from tether_worker.payments import chargebacks, import_debits
+from tether_worker.reconciliation.completeness import exit_code as completeness_code
+from tether_worker.reconciliation.completeness import show as show_completeness
+from tether_worker.reconciliation.differences import show as show_differences
 from tether_worker.status import show, status
+from tether_worker.uploads import import_local, questions, withdrawals
 
 __all__ = ["main"]
 
@@ -140,15 +132,15 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(do=_check, needs=("DATABASE_URL",))
 
     accounts.add_commands(commands)
-    files.add_commands(commands)
-    fingerprints.add_commands(commands)
+    import_local.add_commands(commands)
+    fingerprint_key.add_commands(commands)
     withdrawals.add_commands(commands)
-    attempts.add_commands(commands)
-    inquiries.add_commands(commands)
+    import_debits.add_commands(commands)
+    inquiry_orders.add_commands(commands)
     refusals.add_commands(commands)
     questions.add_commands(commands)
     chargebacks.add_commands(commands)
-    outcomes.add_commands(commands)
+    stated_outcomes.add_commands(commands)
     return parser
 
 

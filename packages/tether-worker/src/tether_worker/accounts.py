@@ -19,9 +19,9 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 from tether_core.errors import InvalidRequest
-from tether_stores import gateway_accounts, gateway_identities
+from tether_stores.accounts import gateway_accounts, gateway_identities
+from tether_stores.accounts.gateway_accounts import GatewayAccount
 from tether_stores.clock import moment
-from tether_stores.gateway_accounts import GatewayAccount
 from tether_stores.postgres import connection, open_pool
 from tether_stores.settings import Settings
 

@@ -23,37 +23,37 @@ from tether_stores.boot_clock import boot_clock
 from tether_stores.clock import SharedClock
 from tether_stores.database_epoch import Watch
 from tether_stores.fingerprint_key import observe_at_start
+from tether_stores.jobs.queue import Doorbell, open_doorbell
+from tether_stores.limits import Limiter
 from tether_stores.objects import open_objects
 from tether_stores.postgres import Pool, open_pool
-from tether_stores.queue import Doorbell, open_doorbell
-from tether_stores.redis_limits import Limiter
 from tether_stores.settings import Settings
 from tether_stores.telemetry import logger
 
-from tether_worker.asking import QUESTIONS_MAX, Asking, limited, parties_of
-from tether_worker.billing import CALLS_MAX, Billing, billing
-from tether_worker.completeness import telling
-from tether_worker.confirmation import confirming
+from tether_worker.billing.runs import brake_runs, lapse_leases, planning, try_again
 from tether_worker.database_epoch import review_submissions, want_lost_days
-from tether_worker.differences import reviewing
-from tether_worker.excess import announce_excess
-from tether_worker.gateway_calls import publish_calls
-from tether_worker.gateway_refunds import inquiring_gateway_refunds
-from tether_worker.gateways import open_gateways
-from tether_worker.givebacks import asking_back, giving_back, lapse_givebacks
-from tether_worker.inquiries import inquiring_ordered
-from tether_worker.intake import Intake, intake
+from tether_worker.gateway.calls import publish_calls
+from tether_worker.gateway.clients import open_gateways
+from tether_worker.gateway.status_inquiry import QUESTIONS_MAX, Asking, limited, parties_of
+from tether_worker.inquiry_orders import inquiring_ordered
+from tether_worker.jobs.periodic import Duty, add_row_counts, keep_up, sweep_objects, wake_matched
+from tether_worker.jobs.run import Work, look, rung, rung_off
+from tether_worker.notifications.apply import Booking, booking
+from tether_worker.notifications.confirmation import confirming
+from tether_worker.notifications.excess_deliveries import announce_excess
 from tether_worker.order_keys import prune_order_keys
-from tether_worker.pulls import pulling, ticking
-from tether_worker.reader import Limits
-from tether_worker.reconciliation import reconciling
-from tether_worker.returns import Following, following
-from tether_worker.run_voids import voiding_runs
-from tether_worker.runs import brake_runs, lapse_leases, planning, try_again
-from tether_worker.submission_identity import announce_steps, check_identities
-from tether_worker.upkeep import Duty, add_row_counts, keep_up, sweep_objects, wake_matched
-from tether_worker.webhooks import Booking, booking
-from tether_worker.work import Work, look, rung, rung_off
+from tether_worker.payments.returns import Following, following
+from tether_worker.payments.submission import CALLS_MAX, Billing, billing
+from tether_worker.payments.submission_identity import announce_steps, check_identities
+from tether_worker.reconciliation.attempts import reconciling
+from tether_worker.reconciliation.completeness import telling
+from tether_worker.reconciliation.differences import reviewing
+from tether_worker.reconciliation.gateway_refunds import inquiring_gateway_refunds
+from tether_worker.reconciliation.report_fetches import pulling, ticking
+from tether_worker.refunds.refunds import asking_back, giving_back, lapse_givebacks
+from tether_worker.refunds.run_voids import voiding_runs
+from tether_worker.uploads.intake import Intake, intake
+from tether_worker.uploads.reader import Limits
 
 __all__ = ["Clock", "work_until_stopped"]
 

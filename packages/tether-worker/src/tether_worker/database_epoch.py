@@ -15,18 +15,19 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-from tether_core import giveback
 from tether_core.database_epoch import lost_days
-from tether_stores import database_epoch, givebacks
+from tether_core.refunds import refund
+from tether_stores import database_epoch
 from tether_stores.database_epoch import Review
 from tether_stores.postgres import Connection, Pool, transaction
+from tether_stores.refunds import refunds
 from tether_stores.telemetry import logger
 
-from tether_worker.asking import Asking
-from tether_worker.givebacks import write
+from tether_worker.gateway.status_inquiry import Asking
+from tether_worker.jobs.periodic import Duty
 from tether_worker.lost_history import inquire_attempts
-from tether_worker.pulls import want
-from tether_worker.upkeep import Duty
+from tether_worker.reconciliation.report_fetches import want
+from tether_worker.refunds.refunds import write
 
 __all__ = ["review", "review_submissions", "want_lost_days"]
 
@@ -104,9 +105,9 @@ def _is_left(review: Review) -> bool:
 async def _inquire_orders(conn: Connection, ids: Sequence[int], *, at: datetime, now: datetime) -> int:
     if not ids:
         return 0
-    rows = await givebacks.locked(conn, ids)
+    rows = await refunds.locked(conn, ids)
     before = [row.giveback for row in rows.values()]
-    await write(conn, before, [giveback.lose_history(one, at=at) for one in before], now=now)
+    await write(conn, before, [refund.lose_history(one, at=at) for one in before], now=now)
     await database_epoch.inquire_orders_anew(conn, list(rows))
     return len(rows)
 

@@ -9,18 +9,21 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from tether_core import giveback, sending
 from tether_core.errors import GatewaySilent, InvalidRequest
 from tether_core.events import Event
-from tether_core.gateway_identity import EVERY
-from tether_stores import database_epoch, givebacks, outbox, sends
+from tether_core.payments import submission
+from tether_core.payments.gateway_identity import EVERY
+from tether_core.refunds import refund
+from tether_stores import database_epoch, events
 from tether_stores.database_epoch import LatestTry
+from tether_stores.payments import submissions
+from tether_stores.payments.submissions import Written
 from tether_stores.postgres import Connection, connection, transaction
-from tether_stores.sends import Written
+from tether_stores.refunds import refunds
 from tether_stores.telemetry import logger
 
-from tether_worker.asking import Asking, inquire
-from tether_worker.rounds import Reply
+from tether_worker.gateway.inquiry_batch import Reply
+from tether_worker.gateway.status_inquiry import Asking, inquire
 
 __all__ = ["inquire_attempts", "inquire_first", "without_later_orders", "without_later_tries"]
 
@@ -64,12 +67,12 @@ async def inquire_attempts(conn: Connection, ids: Sequence[int], *, at: datetime
     """
     if not ids:
         return 0
-    rows = await sends.locked(conn, ids)
-    afters = [sending.lose_history(row.send, at=at) for row in rows.values()]
-    await sends.write(conn, [Written(after.send) for after in afters], now=now)
+    rows = await submissions.locked(conn, ids)
+    afters = [submission.lose_history(row.send, at=at) for row in rows.values()]
+    await submissions.write(conn, [Written(after.send) for after in afters], now=now)
     await database_epoch.inquire_attempts_anew(conn, list(rows))
     facts: list[tuple[int | None, Event]] = [(None, fact) for after in afters for fact in after.events]
-    await outbox.append(conn, facts, now=now)
+    await events.append(conn, facts, now=now)
     return len(rows)
 
 
@@ -114,14 +117,14 @@ async def without_later_orders(has: Asking, replies: Sequence[Reply]) -> list[Re
     if not lost:
         return list(replies)
     async with transaction(has.pool) as conn:
-        rows = await givebacks.locked(conn, lost)
-        numbers = await givebacks.numbers(conn, lost)
+        rows = await refunds.locked(conn, lost)
+        numbers = await refunds.numbers(conn, lost)
     checked: list[Reply] = []
     for reply in replies:
         row = rows.get(reply.ask.id)
         if _is_lost(reply) and row is not None:
             order = row.giveback
-            later = giveback.later_ids(order.kind, order.debit, number=numbers[reply.ask.id])
+            later = refund.later_ids(order.kind, order.debit, number=numbers[reply.ask.id])
             checked.append(await _without(has, reply, later))
         else:
             checked.append(reply)
@@ -133,7 +136,7 @@ def _is_lost(reply: Reply) -> bool:
 
 
 async def _checked(has: Asking, reply: Reply, latest: LatestTry) -> Reply:
-    later = sending.later_ids(
+    later = submission.later_ids(
         latest.debtor_id,
         due_item=latest.due_item,
         number=latest.number,

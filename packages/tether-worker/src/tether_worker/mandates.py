@@ -8,11 +8,12 @@ from tether_core import mandates as rules
 from tether_core.mandates import MandateUse
 from tether_core.spreadsheet import Decision, Plan, Problem
 from tether_core.spreadsheet.cells import shown
-from tether_stores import mandates, problems, uploads
+from tether_stores import mandates
 from tether_stores.postgres import Connection
-from tether_stores.uploads import Due
+from tether_stores.uploads import problems, uploads
+from tether_stores.uploads.uploads import Due
 
-from tether_worker.leases import LeaseLost
+from tether_worker.jobs.leases import LeaseLost
 
 __all__ = ["warn"]
 

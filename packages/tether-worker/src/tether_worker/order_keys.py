@@ -9,7 +9,7 @@ from tether_stores import order_keys
 from tether_stores.postgres import Pool, connection
 from tether_stores.telemetry import logger
 
-from tether_worker.upkeep import Duty
+from tether_worker.jobs.periodic import Duty
 
 __all__ = ["prune_order_keys"]
 

@@ -10,25 +10,18 @@ from tether_core.database_epoch import REASONS, Reason
 from tether_core.fingerprint_key import REASONS as REASONS_OF_KEY
 from tether_core.fingerprint_key import KeyState
 from tether_core.money import Money
-from tether_stores import (
-    billing_attempts,
-    billing_runs,
-    database_epoch,
-    differences,
-    excess_deliveries,
-    fingerprint_key,
-    gateway_accounts,
-    gateway_identities,
-    givebacks,
-    sends,
-    webhook_events,
-)
+from tether_stores import billing, database_epoch, fingerprint_key
+from tether_stores.accounts import gateway_accounts, gateway_identities
+from tether_stores.accounts.gateway_identities import Unresolved
 from tether_stores.clock import moment
-from tether_stores.differences import OpenLines
-from tether_stores.gateway_identities import Unresolved
+from tether_stores.limits import Standing, standing
+from tether_stores.notifications import excess_deliveries, webhook_events
+from tether_stores.payments import billing_attempts, submissions
 from tether_stores.postgres import connection, open_pool
+from tether_stores.reconciliation import differences
+from tether_stores.reconciliation.differences import OpenLines
 from tether_stores.redis import open_redis
-from tether_stores.redis_limits import Standing, standing
+from tether_stores.refunds import refunds
 from tether_stores.settings import Settings
 
 __all__ = ["RunStatus", "Status", "show", "status"]
@@ -45,7 +38,7 @@ class RunStatus(msgspec.Struct, frozen=True):
         id: The run.
         upload_id: Whose debtors.
         account: With which account.
-        state: See `tether_core.billing_run`.
+        state: See `tether_core.billing.run`.
         note: Why it is paused, or what the brake warns of; "" for neither.
     """
 
@@ -148,9 +141,9 @@ async def status(settings: Settings) -> Status:
         inbox = await webhook_events.tally(conn, now=await moment(conn))
         _, excess = await excess_deliveries.tally(conn)
         attempts = await billing_attempts.states(conn)
-        sending, ready = await sends.standing(conn)
-        runs = await billing_runs.unfinished(conn)
-        orders = await givebacks.tally(conn)
+        sending, ready = await submissions.standing(conn)
+        runs = await billing.unfinished(conn)
+        orders = await refunds.tally(conn)
         epoch = await database_epoch.current(conn)
         warnings = await database_epoch.warnings(conn)
         known = await gateway_accounts.all_accounts(conn, settings=settings)

@@ -20,15 +20,15 @@ import msgspec
 from schwifty import IBAN
 from schwifty.exceptions import SchwiftyException
 from tether_core.errors import Unavailable
-from tether_core.inbox import next_attempt
 from tether_core.jobs import CHECK
+from tether_core.notifications.inbox import next_attempt
 from tether_core.vop import NAME_ANSWERS, Answer, Answers, plausible_name, reachable, scored
-from tether_stores import vop_checks
+from tether_stores import vop
 from tether_stores.postgres import Pool, connection, transaction
 from tether_stores.telemetry import logger
-from tether_stores.vop_checks import Check, Checked
+from tether_stores.vop import Check, Checked
 
-from tether_worker.work import Work
+from tether_worker.jobs.run import Work
 
 __all__ = ["Checking", "Provider", "ProviderSilent", "builtin", "check", "checking", "client", "over_http"]
 
@@ -100,7 +100,7 @@ def checking(has: Checking) -> Work:
 
     async def waits() -> bool:
         async with connection(has.pool) as conn:
-            return await vop_checks.due(conn, now=has.clock())
+            return await vop.due(conn, now=has.clock())
 
     return Work(CHECK, bite, waits)
 
@@ -122,7 +122,7 @@ async def check(has: Checking, *, limit: int = BATCH_MAX) -> int:
     now = has.clock()
     leased_until = now + _LEASE
     async with connection(has.pool) as conn:
-        checks = await vop_checks.claim(conn, now=now, leased_until=leased_until, limit=limit)
+        checks = await vop.claim(conn, now=now, leased_until=leased_until, limit=limit)
     if not checks:
         return 0
     room = asyncio.Semaphore(_AT_ONCE)
@@ -139,8 +139,8 @@ async def check(has: Checking, *, limit: int = BATCH_MAX) -> int:
         if isinstance(one, Check)
     ]
     async with transaction(has.pool) as conn:
-        await vop_checks.checked(conn, made, provider=has.name, leased_until=leased_until, now=now)
-        await vop_checks.put_off(conn, waiting, leased_until=leased_until)
+        await vop.checked(conn, made, provider=has.name, leased_until=leased_until, now=now)
+        await vop.put_off(conn, waiting, leased_until=leased_until)
     return len(checks)
 
 

@@ -7,7 +7,7 @@ dispute moved. Both are read into one of two **tracks**, and on each track into 
 - the *payment* track runs from "sent" to "money back by refund";
 - the *dispute* track runs from "charged back" over "won back" to "lost again".
 
-Stages only ever grow (`tether_core.billing` takes the furthest one seen), which is why the order in which
+Stages only ever grow (`tether_core.payments.attempt` takes the furthest one seen), which is why the order in which
 notifications arrive cannot matter.
 
 Source: Genesis API documentation v60.1 (2026-08), sections Notifications, Transaction states and Errors;
@@ -55,7 +55,7 @@ class Step(msgspec.Struct, frozen=True):
 
     Attributes:
         track: "payment", "dispute", or "none" where nothing moves in our books.
-        stage: Position on that track, growing; see `tether_core.billing` for the names.
+        stage: Position on that track, growing; see `tether_core.payments.attempt` for the names.
         note: Why nothing moves, for track "none".
     """
 

@@ -48,7 +48,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from tether_core.emp import codes
-from tether_core.emp.answers import GatewayAnswer, read_answer
+from tether_core.emp.responses import GatewayAnswer, read_answer
 from tether_core.errors import CredentialsRejected, GatewaySilent, NotSubmitted, Unreadable
 
 __all__ = ["Response", "inquired", "listed", "retry_after_s", "submitted"]
@@ -162,7 +162,7 @@ def listed(response: Response, *, read: Callable[[bytes], _T]) -> _T:
 
     Args:
         response: What came.
-        read: Reads its body; see `tether_core.emp.answers`.
+        read: Reads its body; see `tether_core.emp.responses`.
 
     Returns:
         What *read* gives.

@@ -13,7 +13,7 @@ Five kinds exist, told apart by `notification_type` or by which id they carry:
 | other (a `notification_type` that no table knows) | `unique_id` | `unique_id` |
 
 Only for a payment the hashed id is the id of what the notification is about: `unique_id` is both. All other kinds name a
-payment in a field that nobody signed, so they move none (`tether_core.billing`).
+payment in a field that nobody signed, so they move none (`tether_core.payments.attempt`).
 
 Everything but the id and the signature may be missing, and unknown fields appear with every release of the
 gateway, so nothing else is required and every field is kept. A notification is repeated up to ten times

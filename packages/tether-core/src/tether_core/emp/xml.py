@@ -12,15 +12,6 @@ Traceback (most recent call last):
 tether_core.errors.Unreadable: This gateway answer cannot be read: its root is none of payment_response, ...
 """
 
-from tether_core.emp.answers import (
-    Chargeback,
-    ChargebackKind,
-    GatewayAnswer,
-    Page,
-    read_answer,
-    read_chargebacks,
-    read_transactions,
-)
 from tether_core.emp.document import SIZE_MAX_BYTES
 from tether_core.emp.requests import (
     WINDOW_MAX,
@@ -37,6 +28,15 @@ from tether_core.emp.requests import (
     sdd_sale,
     void,
     windows,
+)
+from tether_core.emp.responses import (
+    Chargeback,
+    ChargebackKind,
+    GatewayAnswer,
+    Page,
+    read_answer,
+    read_chargebacks,
+    read_transactions,
 )
 
 __all__ = [

@@ -14,17 +14,6 @@ file can crash, so a service does that in a child process; `Row`s are values tha
 """
 
 from tether_core.spreadsheet.cells import Row
-from tether_core.spreadsheet.decisions import (
-    ALL_FIELDS,
-    Answers,
-    Column,
-    Decision,
-    FileRefused,
-    Kind,
-    Plan,
-    Question,
-    Refusal,
-)
 from tether_core.spreadsheet.outcomes import (
     CODES,
     Columns,
@@ -35,6 +24,17 @@ from tether_core.spreadsheet.outcomes import (
     Refused,
     Rules,
     Skipped,
+)
+from tether_core.spreadsheet.plan import (
+    ALL_FIELDS,
+    Answers,
+    Column,
+    Decision,
+    FileRefused,
+    Kind,
+    Plan,
+    Question,
+    Refusal,
 )
 from tether_core.spreadsheet.reading import Preview, PreviewRow
 from tether_core.spreadsheet.sniff import Sniffed

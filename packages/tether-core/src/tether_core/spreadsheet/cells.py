@@ -30,7 +30,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from tether_core import redact
+from tether_core import redaction
 from tether_core.errors import InvalidIban
 from tether_core.iban import mask, validate
 
@@ -127,7 +127,7 @@ def shown(text: str, *, as_iban: bool = False) -> str:
     try:
         validate(head)
     except InvalidIban:
-        head = redact.text(head)
+        head = redaction.text(head)
     else:
         return mask(head)
     head = "".join(

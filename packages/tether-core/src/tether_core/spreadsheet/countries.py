@@ -13,7 +13,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Final
 
-from tether_core.spreadsheet.words import plain
+from tether_core.spreadsheet.header_words import plain
 
 __all__ = ["country_code"]
 

@@ -4,7 +4,7 @@ Fallbacks: where the column of a field is empty in a row and another column that
 "Kontoinhaber" is filled where somebody else pays, and "Name" counts everywhere else. The plan lists the columns that stand in, and
 says in how many rows they do.
 
->>> from tether_core.spreadsheet.decisions import Column, Plan
+>>> from tether_core.spreadsheet.plan import Column, Plan
 >>> columns = (Column(0, "Kontoinhaber", "name"), Column(1, "Name"))
 >>> fill = filler(Plan(kind="csv", header_row=1, data_row=2, columns=columns, fallbacks={"name": (1,)}))
 >>> fill(["", "Ann"]), fill(["Greta", "Ben"]), fill(["-", "Ann"])
@@ -14,8 +14,8 @@ says in how many rows they do.
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from tether_core.spreadsheet.decisions import EXTRA_FIELDS, FIELDS, Plan
-from tether_core.spreadsheet.names import PLACEHOLDERS
+from tether_core.spreadsheet.person_names import PLACEHOLDERS
+from tether_core.spreadsheet.plan import EXTRA_FIELDS, FIELDS, Plan
 
 __all__ = ["FALLBACK_FIELDS", "filler", "has_value"]
 

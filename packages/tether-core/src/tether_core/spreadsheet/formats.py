@@ -34,9 +34,9 @@ from typing import Final, Literal
 import msgspec
 
 from tether_core.spreadsheet.cells import shown
-from tether_core.spreadsheet.decisions import AmountFormat, DateOrder, Decision, Question
-from tether_core.spreadsheet.names import clean
-from tether_core.spreadsheet.words import plain
+from tether_core.spreadsheet.header_words import plain
+from tether_core.spreadsheet.person_names import clean
+from tether_core.spreadsheet.plan import AmountFormat, DateOrder, Decision, Question
 
 __all__ = [
     "UNCLEAR",

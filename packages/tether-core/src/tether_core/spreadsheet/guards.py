@@ -19,11 +19,11 @@ from typing import Final
 
 from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet.cells import column_letters, shown
-from tether_core.spreadsheet.decisions import Answers, Column, Decision, Kind, Question, Refusal, Selection
+from tether_core.spreadsheet.header_words import count_ibans, plain
 from tether_core.spreadsheet.headers import find_column
+from tether_core.spreadsheet.plan import Answers, Column, Decision, Kind, Question, Refusal, Selection
 from tether_core.spreadsheet.scan import Scan
 from tether_core.spreadsheet.selection import EVERY_WORD, ask, may_have_left, word_key
-from tether_core.spreadsheet.words import count_ibans, plain
 
 __all__ = ["decide_selections", "open_questions", "plan_warnings", "refuse_table", "stand_ins"]
 

@@ -26,10 +26,10 @@ import msgspec
 
 from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet.cells import column_letters
-from tether_core.spreadsheet.decisions import ALL_FIELDS, Answers, Column, ColumnName, Question
 from tether_core.spreadsheet.fallbacks import FALLBACK_FIELDS
 from tether_core.spreadsheet.formats import is_day
-from tether_core.spreadsheet.words import is_iban, plain, speaks_of_debtor, word_matches
+from tether_core.spreadsheet.header_words import is_iban, plain, speaks_of_debtor, word_matches
+from tether_core.spreadsheet.plan import ALL_FIELDS, Answers, Column, ColumnName, Question
 
 __all__ = ["Matching", "find_column", "match_columns"]
 

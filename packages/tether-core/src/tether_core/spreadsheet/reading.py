@@ -29,15 +29,15 @@ import msgspec
 from tether_core.errors import InvalidRequest
 from tether_core.iban import mask
 from tether_core.spreadsheet.cells import Row, shown
-from tether_core.spreadsheet.decisions import Answers, Decision, FileRefused, Kind, Plan, Question, Refusal
+from tether_core.spreadsheet.header_words import count_ibans
 from tether_core.spreadsheet.iban_span import joined
 from tether_core.spreadsheet.outcomes import Debtor, Problem, Refused, Rules
+from tether_core.spreadsheet.plan import Answers, Decision, FileRefused, Kind, Plan, Question, Refusal
 from tether_core.spreadsheet.rows import read
 from tether_core.spreadsheet.seen import as_seen, guard
 from tether_core.spreadsheet.sniff import Sniffed, sniff
 from tether_core.spreadsheet.table import Table, examine, holds_accounts
 from tether_core.spreadsheet.text import DELIMITERS, ENCODINGS, decide_delimiter, decide_encoding, read_text
-from tether_core.spreadsheet.words import count_ibans
 from tether_core.spreadsheet.workbook import SHEETS_MAX, Source, Workbook, open_workbook
 
 __all__ = ["PREVIEW_ROWS", "Preview", "PreviewRow", "plan", "preview", "rows"]

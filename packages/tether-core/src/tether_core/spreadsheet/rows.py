@@ -7,7 +7,7 @@ the sum so far. What the outcomes are and what the codes mean stands in `outcome
 A line that sums up the table is recognised by its label or its sum and used as a check. Rows above and below the table
 never count as debtors: blank ones, the header where it is repeated at page breaks, single cells below a blank row.
 
->>> from tether_core.spreadsheet.decisions import Column, Plan
+>>> from tether_core.spreadsheet.plan import Column, Plan
 >>> columns = (Column(0, "Name", "name"), Column(1, "IBAN", "iban"), Column(2, "Betrag", "amount"))
 >>> plan = Plan(kind="csv", header_row=1, data_row=2, columns=columns, amount_format="comma")
 >>> cells = [["Zoë Łącka", "de89 3704 0044 0532 0130 00", "12,50"], ["", "DE88370400440532013000", "-3"]]
@@ -31,19 +31,22 @@ from tether_core.errors import InvalidIban
 from tether_core.iban import EEA, SEPA, validate
 from tether_core.sepa_text import dropped
 from tether_core.spreadsheet.account_cell import split_account
-from tether_core.spreadsheet.batch import BATCH_ROWS, compile_batch
 from tether_core.spreadsheet.cells import Row, restore, shown
 from tether_core.spreadsheet.countries import country_code
-from tether_core.spreadsheet.decisions import EXTRA_FIELDS, Plan
 from tether_core.spreadsheet.fallbacks import has_value
-from tether_core.spreadsheet.formats import UNCLEAR, Trouble, read_amount, read_day, read_minor, read_number
-from tether_core.spreadsheet.names import (
-    PART_PLACEHOLDERS,
-    broken,
-    clean,
-    error_note,
-    is_placeholder,
+from tether_core.spreadsheet.fast_batch import BATCH_ROWS, compile_batch
+from tether_core.spreadsheet.fast_row import (
+    BIC,
+    EMAIL,
+    EUROS,
+    MANDATE_ID,
+    SEPA_MANDATES_SINCE,
+    TEXT_LENGTH_MAX,
+    TYPED,
+    compile_quick,
 )
+from tether_core.spreadsheet.formats import UNCLEAR, Trouble, read_amount, read_day, read_minor, read_number
+from tether_core.spreadsheet.header_words import is_group_total, is_total_label
 from tether_core.spreadsheet.outcomes import (
     Columns,
     Debtor,
@@ -54,18 +57,9 @@ from tether_core.spreadsheet.outcomes import (
     Rules,
     Skipped,
 )
-from tether_core.spreadsheet.quick import (
-    BIC,
-    EMAIL,
-    EUROS,
-    MANDATE_ID,
-    SEPA_MANDATES_SINCE,
-    TEXT_LENGTH_MAX,
-    TYPED,
-    compile_quick,
-)
+from tether_core.spreadsheet.person_names import PART_PLACEHOLDERS, broken, clean, error_note, is_placeholder
+from tether_core.spreadsheet.plan import EXTRA_FIELDS, Plan
 from tether_core.spreadsheet.selection import word_key
-from tether_core.spreadsheet.words import is_group_total, is_total_label
 
 __all__ = ["NAME_LENGTH_MAX", "read", "read_batches"]
 

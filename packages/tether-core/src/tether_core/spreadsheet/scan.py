@@ -5,7 +5,7 @@ One row in a million may be a credit, so the guards of a plan look at every row,
 thousand, column by column, and keeps counts only: the words of columns that have few, whether there is one account for many
 names, where a column is empty and another one has the value, and the row in which a second table begins.
 
->>> from tether_core.spreadsheet.decisions import Column
+>>> from tether_core.spreadsheet.plan import Column
 >>> scan = Scan((Column(0, "Name", "name"), Column(1, "IBAN", "iban"), Column(2, "S/H")), fallbacks={})
 >>> scan.add([Row(2, ["Ann", "DE89370400440532013000", "S"]), Row(3, ["Ben", "DE02120300000000202051", "H"])])
 >>> dict(scan.words[2]), scan.rows
@@ -19,11 +19,11 @@ from itertools import islice, zip_longest
 from typing import Final
 
 from tether_core.spreadsheet.cells import Row
-from tether_core.spreadsheet.decisions import Column
 from tether_core.spreadsheet.fallbacks import has_value
-from tether_core.spreadsheet.names import PLACEHOLDERS, clean
+from tether_core.spreadsheet.header_words import count_ibans, named_fields, plain, word_matches
+from tether_core.spreadsheet.person_names import PLACEHOLDERS, clean
+from tether_core.spreadsheet.plan import Column
 from tether_core.spreadsheet.selection import WORDS_MAX, may_have_left
-from tether_core.spreadsheet.words import count_ibans, named_fields, plain, word_matches
 
 __all__ = ["Scan", "scan_rows"]
 

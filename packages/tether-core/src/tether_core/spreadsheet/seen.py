@@ -25,9 +25,9 @@ from typing import Final
 import msgspec
 
 from tether_core.spreadsheet.cells import Row, column_letters
-from tether_core.spreadsheet.decisions import Answers, Column, Decision, Question
+from tether_core.spreadsheet.header_words import count_ibans
+from tether_core.spreadsheet.plan import Answers, Column, Decision, Question
 from tether_core.spreadsheet.view import Merge, View
-from tether_core.spreadsheet.words import count_ibans
 
 __all__ = ["Guarded", "as_seen", "guard", "marked"]
 

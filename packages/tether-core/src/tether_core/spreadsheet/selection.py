@@ -27,9 +27,9 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from tether_core.spreadsheet.cells import shown
-from tether_core.spreadsheet.decisions import Question
-from tether_core.spreadsheet.names import clean
-from tether_core.spreadsheet.words import is_iban, plain
+from tether_core.spreadsheet.header_words import is_iban, plain
+from tether_core.spreadsheet.person_names import clean
+from tether_core.spreadsheet.plan import Question
 
 __all__ = ["EVERY_WORD", "WORDS_MAX", "ask", "may_have_left", "word_key"]
 

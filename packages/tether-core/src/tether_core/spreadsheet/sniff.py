@@ -41,7 +41,7 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from tether_core.spreadsheet.decisions import Kind, Refusal
+from tether_core.spreadsheet.plan import Kind, Refusal
 
 __all__ = ["HEAD_BYTES", "INFLATED_BYTES_MAX", "RATIO_MAX", "Sniffed", "looks_utf16", "sniff"]
 

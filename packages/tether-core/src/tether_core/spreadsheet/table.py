@@ -25,7 +25,19 @@ import msgspec
 
 from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet.cells import Row, column_letters
-from tether_core.spreadsheet.decisions import (
+from tether_core.spreadsheet.formats import AmountVotes, DayVotes
+from tether_core.spreadsheet.guards import (
+    decide_selections,
+    open_questions,
+    plan_warnings,
+    refuse_table,
+    stand_ins,
+)
+from tether_core.spreadsheet.header_words import count_ibans, named_fields
+from tether_core.spreadsheet.headers import Matching, match_columns
+from tether_core.spreadsheet.iban_span import IbanSpan, find_iban_span, joined
+from tether_core.spreadsheet.person_names import clean, error_value
+from tether_core.spreadsheet.plan import (
     ALL_FIELDS,
     AmountFormat,
     Answers,
@@ -37,19 +49,7 @@ from tether_core.spreadsheet.decisions import (
     Refusal,
     Selection,
 )
-from tether_core.spreadsheet.formats import AmountVotes, DayVotes
-from tether_core.spreadsheet.guards import (
-    decide_selections,
-    open_questions,
-    plan_warnings,
-    refuse_table,
-    stand_ins,
-)
-from tether_core.spreadsheet.headers import Matching, match_columns
-from tether_core.spreadsheet.iban_span import IbanSpan, find_iban_span, joined
-from tether_core.spreadsheet.names import clean, error_value
 from tether_core.spreadsheet.scan import scan_rows
-from tether_core.spreadsheet.words import count_ibans, named_fields
 
 __all__ = ["COLUMNS_MAX", "SAMPLE_ROWS", "Table", "examine", "holds_accounts"]
 

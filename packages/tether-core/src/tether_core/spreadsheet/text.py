@@ -37,9 +37,9 @@ from typing import BinaryIO, Final
 import msgspec
 
 from tether_core.spreadsheet.cells import Row
-from tether_core.spreadsheet.decisions import Decision, Question
+from tether_core.spreadsheet.header_words import count_ibans, named_fields
+from tether_core.spreadsheet.plan import Decision, Question
 from tether_core.spreadsheet.sniff import HEAD_BYTES, looks_utf16
-from tether_core.spreadsheet.words import count_ibans, named_fields
 
 __all__ = ["DELIMITERS", "ENCODINGS", "Delimiter", "decide_delimiter", "decide_encoding", "read_text"]
 

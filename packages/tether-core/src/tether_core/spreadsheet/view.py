@@ -18,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from tether_core.spreadsheet.decisions import FileRefused, Refusal
+from tether_core.spreadsheet.plan import FileRefused, Refusal
 
 __all__ = ["BLIND", "MERGES_MAX", "NOT_CALCULATED", "Merge", "View", "ViewBuilder"]
 

@@ -21,7 +21,7 @@ import msgspec
 import python_calamine as calamine
 
 from tether_core.spreadsheet.cells import WRITERS, Row, text_of
-from tether_core.spreadsheet.decisions import FileRefused, Kind, Refusal
+from tether_core.spreadsheet.plan import FileRefused, Kind, Refusal
 from tether_core.spreadsheet.seen import marked
 from tether_core.spreadsheet.view import BLIND, View
 from tether_core.spreadsheet.view_ods import look as look_ods

@@ -11,9 +11,9 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from tether_stores import webhook_events
+from tether_stores.notifications import webhook_events
+from tether_stores.notifications.webhook_events import Tally
 from tether_stores.postgres import Pool, connection, open_pool
-from tether_stores.webhook_events import Tally
 
 from tether_sandbox.conservation import Line, books, check
 from tether_sandbox.demo.stage import Stage

@@ -20,10 +20,10 @@ Signatures, encodings, answers and expectations are made anew here and not borro
 """
 
 from tether_sandbox.gateway.api import Told
-from tether_sandbox.gateway.life import BLOCK, HOLD, Cause, Lives, Payment, State, Turn
-from tether_sandbox.gateway.malice import Counts, Delivery, Malice, Plan, plan
+from tether_sandbox.gateway.fault_injection import Counts, Delivery, Malice, Plan, plan
 from tether_sandbox.gateway.notifier import Crafted
-from tether_sandbox.gateway.script import SCRIPTS, Script, scripted_iban
+from tether_sandbox.gateway.payment_history import BLOCK, HOLD, Cause, Lives, Payment, State, Turn
+from tether_sandbox.gateway.scenario import SCRIPTS, Script, scripted_iban
 from tether_sandbox.gateway.sender import Delivered, deliver
 from tether_sandbox.gateway.setup import Faults, Setup
 from tether_sandbox.gateway.simulator import Simulator, running

@@ -47,15 +47,15 @@ import msgspec
 from tether_core.emp.document import read
 from tether_core.errors import Unreadable
 
-from tether_sandbox.gateway import papers
+from tether_sandbox.gateway import responses
 from tether_sandbox.gateway.connections import Relay
+from tether_sandbox.gateway.engine import Answer, Teller
+from tether_sandbox.gateway.intermediary_pages import PAGES
 from tether_sandbox.gateway.ledger import SALES, Order
-from tether_sandbox.gateway.life import Turn
 from tether_sandbox.gateway.notifier import Crafted
-from tether_sandbox.gateway.pages import PAGES
+from tether_sandbox.gateway.payment_history import Turn
 from tether_sandbox.gateway.process import Refused
 from tether_sandbox.gateway.setup import Faults, Setup
-from tether_sandbox.gateway.teller import Answer, Teller
 
 __all__ = ["Adopted", "BackOfficeRefund", "Gateway", "Told"]
 
@@ -241,20 +241,20 @@ class Gateway:
             return Answer(b"", manner="429")
         if not self._is_authorised(headers.get(b"authorization", b"")):
             self._arrived("unauthorised")
-            return Answer(papers.refusal("110", "Invalid credentials!"), 401, headers=_CHALLENGE)
+            return Answer(responses.refusal("110", "Invalid credentials!"), 401, headers=_CHALLENGE)
         return None
 
     def _taken(self, path: list[str], headers: dict[bytes, bytes], body: bytes) -> Answer:
         """Hand a request to the teller."""
         root = "chargeback_response" if path[0] == "chargebacks" else "payment_response"
         if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() not in _MEDIA:
-            return Answer(papers.refusal("360", "Content type must be text/xml", root=root))
+            return Answer(responses.refusal("360", "Content type must be text/xml", root=root))
         try:
             return self._served(path, read(body, what="request").fields())
         except Unreadable:
-            return Answer(papers.refusal("350", "XML is invalid", root=root))
+            return Answer(responses.refusal("350", "XML is invalid", root=root))
         except Refused as refused:
-            return Answer(papers.refusal(refused.code, refused.why, root=root))
+            return Answer(responses.refusal(refused.code, refused.why, root=root))
 
     def _served(self, path: list[str], fields: dict[str, str]) -> Answer:
         match path:

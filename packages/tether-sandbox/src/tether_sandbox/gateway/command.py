@@ -20,9 +20,9 @@ from rich.table import Table
 from tether_core.errors import InvalidRequest
 from tether_stores.command_line import cannot_listen, number, whole
 
-from tether_sandbox.gateway.life import Lives, Payment
-from tether_sandbox.gateway.malice import Malice, Plan, plan
-from tether_sandbox.gateway.script import SCRIPTS, scripted_iban
+from tether_sandbox.gateway.fault_injection import Malice, Plan, plan
+from tether_sandbox.gateway.payment_history import Lives, Payment
+from tether_sandbox.gateway.scenario import SCRIPTS, scripted_iban
 from tether_sandbox.gateway.sender import Delivered, deliver
 from tether_sandbox.gateway.setup import Setup
 from tether_sandbox.gateway.simulator import serve

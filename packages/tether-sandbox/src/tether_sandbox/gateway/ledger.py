@@ -23,7 +23,7 @@ from typing import Final
 
 import msgspec
 
-from tether_sandbox.gateway.life import Turn
+from tether_sandbox.gateway.payment_history import Turn
 
 __all__ = ["SALES", "Back", "Debit", "Ledger", "Order"]
 

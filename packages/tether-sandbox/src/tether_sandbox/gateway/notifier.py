@@ -13,7 +13,7 @@ from typing import Literal
 import httpx
 import msgspec
 
-from tether_sandbox.gateway.life import Fields
+from tether_sandbox.gateway.payment_history import Fields
 from tether_sandbox.gateway.sender import REFUSALS, clients, echoed_id
 from tether_sandbox.gateway.setup import Setup
 from tether_sandbox.gateway.wire import FORM, encode, sign

@@ -19,10 +19,10 @@ import msgspec
 from tether_core import iban as iban_of
 from tether_core.errors import InvalidIban
 
-from tether_sandbox.gateway import life
+from tether_sandbox.gateway import payment_history
 from tether_sandbox.gateway.ledger import SALES
-from tether_sandbox.gateway.life import Fields, Turn
-from tether_sandbox.gateway.script import APPROVED, Manner, Script, scripted
+from tether_sandbox.gateway.payment_history import Fields, Turn
+from tether_sandbox.gateway.scenario import APPROVED, Manner, Script, scripted
 from tether_sandbox.gateway.setup import Faults, Setup
 
 __all__ = ["LOST_ANSWERS", "NEEDED", "NEEDED_ADDRESS", "Fields", "Refused", "checked", "fate"]
@@ -135,8 +135,8 @@ def fate(fields: Fields, *, nth: int, setup: Setup) -> Script:
     return _faulty(script, chance, faults=setup.faults)
 
 
-def _lived(chance: random.Random, *, lives: life.Lives) -> Script:
-    steps = life.history(chance, lives=lives)
+def _lived(chance: random.Random, *, lives: payment_history.Lives) -> Script:
+    steps = payment_history.history(chance, lives=lives)
     turns = tuple(Turn.of(step) for step in steps if step.fields["status"] != "pending_async")
     return Script(0, "drawn", turns=turns)
 

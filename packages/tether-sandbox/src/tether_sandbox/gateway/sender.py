@@ -20,7 +20,7 @@ from xml.parsers.expat import ExpatError, ParserCreate
 import httpx
 import msgspec
 
-from tether_sandbox.gateway.malice import Delivery, Plan
+from tether_sandbox.gateway.fault_injection import Delivery, Plan
 from tether_sandbox.gateway.wire import JSON
 
 __all__ = ["Delivered", "clients", "deliver", "echoed_id"]

@@ -13,9 +13,9 @@ from typing import Literal
 
 import msgspec
 
-from tether_sandbox.gateway.life import Lives
-from tether_sandbox.gateway.malice import Malice
-from tether_sandbox.gateway.pages import PageName
+from tether_sandbox.gateway.fault_injection import Malice
+from tether_sandbox.gateway.intermediary_pages import PageName
+from tether_sandbox.gateway.payment_history import Lives
 from tether_sandbox.gateway.wire import HashName
 from tether_sandbox.settings import ENVIRONMENT, PASSWORD
 

@@ -21,9 +21,9 @@ import httpx
 import msgspec
 
 from tether_sandbox.gateway.api import Adopted, BackOfficeRefund, Gateway, Told
-from tether_sandbox.gateway.life import Payment
-from tether_sandbox.gateway.malice import Plan
+from tether_sandbox.gateway.fault_injection import Plan
 from tether_sandbox.gateway.notifier import Crafted
+from tether_sandbox.gateway.payment_history import Payment
 from tether_sandbox.gateway.setup import Faults, Setup
 from tether_sandbox.services.guard import Guard
 from tether_sandbox.services.program import Program, launch

@@ -1,6 +1,6 @@
 -- take: ask for calls of one share of an account's rate.
 --
--- The arithmetic of tether_core.limits, once more, where all nodes meet; a test holds both against each other.
+-- The arithmetic of tether_core.limits.rate_limit, once more, where all nodes meet; a test holds both against each other.
 --
 -- KEYS[1]   the bucket: "at pool own ceiling own ceiling ...", all with 17 digits, so that nothing is lost on the way
 -- KEYS[2]   the throttle: "part until"; none means the whole rate
@@ -9,7 +9,7 @@
 -- ARGV[3]   burst in seconds
 -- ARGV[4]   how long an unused bucket is kept, in milliseconds; one that is lost begins empty and grants nothing extra
 -- ARGV[5]   the moment in seconds, or "" for the server's own; given only by tests
--- ARGV[6]   in how many seconds a lowered rate is whole again; tether_core.throttle
+-- ARGV[6]   in how many seconds a lowered rate is whole again; tether_core.limits.throttle
 -- ARGV[7]   the longest pause of a throttle; a longer one says that the clock was set back
 -- ARGV[8,9] the throttle that the caller knows of: its part and the seconds to the end of its pause, or "". A Redis that
 --           was emptied learns it anew from this.

@@ -3,7 +3,7 @@
 -- Moments are timestamptz, amounts are whole minor units, states are text with a named CHECK that
 -- tests/schema compares with the tables of tether_core. No default calls now(): time is an argument.
 
--- Files that were handed in. tether_core.upload and docs/concepts/intake.md tell their life. What is json here and not
+-- Files that were handed in. tether_core.uploads.upload and docs/concepts/intake.md tell their life. What is json here and not
 -- jsonb holds headers and cells as they came, zero bytes among them.
 create table uploads (
     id bigint generated always as identity primary key,
@@ -33,7 +33,7 @@ create table uploads (
     amount_minor bigint not null default 0,
     verdict_counts json not null default '{}',
     problem_counts json not null default '{}',
-    -- How many problems are stored, and how many are only counted: tether_core.upload_problems.
+    -- How many problems are stored, and how many are only counted: tether_core.uploads.problems.
     kept_problems json not null default '{}',
     failure_code text,
     failure text,
@@ -49,7 +49,7 @@ create table uploads (
     repeats json not null default '[]',
     screening_answers json not null default '{}',
     screened_at timestamptz,
-    -- When its last turn began, and how long it was read so far: tether_core.upload_turns.
+    -- When its last turn began, and how long it was read so far: tether_core.uploads.turns.
     turn_at timestamptz,
     read_s double precision not null default 0,
     constraint uploads_state_known check (
@@ -201,7 +201,7 @@ create table layout_answers (
 );
 create unique index layout_answers_once on layout_answers (layout, subject) where forgotten_at is null;
 
--- A run collects one due item from the debtors of an upload; tether_core.billing_run tells its life.
+-- A run collects one due item from the debtors of an upload; tether_core.billing.run tells its life.
 create table billing_runs (
     id bigint generated always as identity primary key,
     upload_id bigint not null references uploads (id),
@@ -221,7 +221,7 @@ create table billing_runs (
     created_at timestamptz not null,
     updated_at timestamptz not null,
     finished_at timestamptz,
-    -- Whether the same due item was ordered again, and which verdicts a person has set aside; tether_core.overrides.
+    -- Whether the same due item was ordered again, and which verdicts a person has set aside; tether_core.billing.overrides.
     again boolean not null default false,
     overrides bytea not null default '[]',
     constraint billing_runs_state_known check (
@@ -236,7 +236,7 @@ create table billing_runs (
 create index billing_runs_by_upload on billing_runs (upload_id, id);
 create index billing_runs_live on billing_runs (id) where state in ('planning', 'canary', 'running');
 
--- How the gateway has answered to each run, counted as the answers are recorded; tether_core.brake. Written by transactions that
+-- How the gateway has answered to each run, counted as the answers are recorded; tether_core.billing.auto_pause. Written by transactions that
 -- hold attempts of the run, which is never deleted, so nothing checks it.
 create table billing_run_counts (
     run_id bigint primary key,
@@ -269,7 +269,7 @@ create table order_keys (
 );
 create index order_keys_by_age on order_keys (created_at);
 
--- One try to collect one amount. The stages are those of tether_core.billing; the state is read off them.
+-- One try to collect one amount. The stages are those of tether_core.payments.attempt; the state is read off them.
 create table billing_attempts (
     id bigint generated always as identity primary key,
     account text not null,
@@ -311,7 +311,7 @@ create table billing_attempts (
     -- Whether the next try was made.
     is_retried boolean not null default false,
     -- The gateway identities that its calls went to; the first answers "not found" since the latest call; why the latest
-    -- inquiry did not resolve an unknown outcome. See tether_core.gateway_identity and tether_core.not_found.
+    -- inquiry did not resolve an unknown outcome. See tether_core.payments.gateway_identity and tether_core.payments.not_found.
     submitted_to text[],
     not_found jsonb,
     unresolved_because text,
@@ -338,7 +338,7 @@ create index billing_attempts_by_state on billing_attempts (state, id);
 create unique index billing_attempts_try_once on billing_attempts (debtor_id, due_item, try_number);
 create index billing_attempts_by_fingerprint on billing_attempts (iban_fingerprint);
 create index billing_attempts_by_run on billing_attempts (run_id, state);
--- Lists by a filter, newest first; tether_core.attempt_filters.
+-- Lists by a filter, newest first; tether_core.payments.filters.
 create index billing_attempts_run_newest on billing_attempts (run_id, id);
 create index billing_attempts_by_reason on billing_attempts (reason_code, id) where reason_code is not null;
 create index billing_attempts_by_creation on billing_attempts (created_at, id);
@@ -368,7 +368,7 @@ create index billing_attempts_paid_out_twice on billing_attempts (id)
 create index billing_attempts_to_retry on billing_attempts (retry_on) where retry_on is not null and not is_retried;
 create index billing_attempts_by_retried on billing_attempts (retry_of) where retry_of is not null;
 
--- Attempts that another system made, with the stages at which they began here; tether_core.earlier.
+-- Attempts that another system made, with the stages at which they began here; tether_core.payments.imported_debits.
 create table imported_attempts (
     attempt_id bigint primary key references billing_attempts (id),
     payment_stage smallint not null,
@@ -379,7 +379,7 @@ create table imported_attempts (
 );
 
 -- Where calls went: address, login and terminal behind one key, with a name for people that holds no secret.
--- See tether_core.gateway_identity.
+-- See tether_core.payments.gateway_identity.
 create table gateway_identities (
     key text not null,
     account text not null,
@@ -391,7 +391,7 @@ create table gateway_identities (
     constraint gateway_identities_key_form check (key ~ '^[0-9a-f]{16}$')
 );
 
--- Orders to give a debit back, as refund or void; tether_core.giveback tells their life.
+-- Orders to give a debit back, as refund or void; tether_core.refunds.refund tells their life.
 create table givebacks (
     id bigint generated always as identity primary key,
     attempt_id bigint not null references billing_attempts (id),
@@ -472,7 +472,7 @@ create table inquiry_order_attempts (
 create unique index inquiry_order_attempts_once on inquiry_order_attempts (attempt_id) where inquire_at is not null;
 create index inquiry_order_attempts_due on inquiry_order_attempts (inquire_at) where inquire_at is not null;
 
--- Orders to void a whole billing run; tether_core.run_voids.
+-- Orders to void a whole billing run; tether_core.refunds.run_voids.
 create table run_voids (
     id bigint generated always as identity primary key,
     run_id bigint not null references billing_runs (id),
@@ -792,7 +792,7 @@ create table vop_checks (
 );
 create index vop_checks_due on vop_checks (next_at) where state = 'waiting';
 
--- Gateway accounts beside the one of the environment; what is secret is encrypted (tether_stores.gateway_accounts).
+-- Gateway accounts beside the one of the environment; what is secret is encrypted (tether_stores.accounts.gateway_accounts).
 create table gateway_accounts (
     name text primary key,
     sealed bytea not null,
@@ -859,7 +859,7 @@ create table database_epochs (
 -- One epoch at a time: of two processes that notice the same loss, one begins the next epoch.
 create unique index database_epochs_one_current on database_epochs ((true)) where ended_at is null;
 
--- Books that differ, as one list (tether_core.differences). A line is open once per debit, kind and subject; it is resolved by the
+-- Books that differ, as one list (tether_core.reconciliation.differences). A line is open once per debit, kind and subject; it is resolved by the
 -- facts, or acknowledged by a person, and never deleted.
 create table reconciliation_differences (
     id bigint generated always as identity primary key,
@@ -907,7 +907,7 @@ create table reconciliation_reviews (
     updated_at timestamptz not null
 );
 
--- Refunds and voids of our debits that were made in the gateway's back office; tether_core.gateway_refunds tells their life.
+-- Refunds and voids of our debits that were made in the gateway's back office; tether_core.reconciliation.gateway_refunds tells their life.
 create table gateway_refunds (
     unique_id text primary key,
     attempt_id bigint not null references billing_attempts (id),

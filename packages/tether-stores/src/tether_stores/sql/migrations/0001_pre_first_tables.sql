@@ -28,7 +28,7 @@ create table debtors (
 );
 create index debtors_by_fingerprint on debtors (iban_fingerprint);
 
--- One try to collect one amount. The stages are those of tether_core.billing; the state is read off them.
+-- One try to collect one amount. The stages are those of tether_core.payments.attempt; the state is read off them.
 create table billing_attempts (
     id bigint generated always as identity primary key,
     account text not null,

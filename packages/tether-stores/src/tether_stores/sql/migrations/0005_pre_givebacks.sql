@@ -1,4 +1,4 @@
--- Orders to give a debit back, as refund or void; tether_core.giveback tells their life.
+-- Orders to give a debit back, as refund or void; tether_core.refunds.refund tells their life.
 
 create table givebacks (
     id bigint generated always as identity primary key,

@@ -1,4 +1,4 @@
--- Attempts that another system made; tether_core.earlier tells how they begin here.
+-- Attempts that another system made; tether_core.payments.imported_debits tells how they begin here.
 
 create table imported_attempts (
     attempt_id bigint primary key references billing_attempts (id),

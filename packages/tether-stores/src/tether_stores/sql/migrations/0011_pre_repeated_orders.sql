@@ -13,7 +13,7 @@ create table order_keys (
 );
 create index order_keys_by_age on order_keys (created_at);
 
--- Whether the same due item was ordered again, and which verdicts a person has set aside; tether_core.overrides.
+-- Whether the same due item was ordered again, and which verdicts a person has set aside; tether_core.billing.overrides.
 alter table billing_runs
     add column again boolean not null default false,
     add column overrides bytea not null default '[]';

@@ -1,4 +1,4 @@
--- What is the same debit, all reasons a row is left out for, and what a person answered; tether_core.same_debit.
+-- What is the same debit, all reasons a row is left out for, and what a person answered; tether_core.payments.same_debit.
 
 alter table debtors
     add column reasons jsonb,

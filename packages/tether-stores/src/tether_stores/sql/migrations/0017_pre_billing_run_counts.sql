@@ -1,4 +1,4 @@
--- How the gateway has answered to each run, counted as the answers are recorded; tether_core.brake. Written by transactions that
+-- How the gateway has answered to each run, counted as the answers are recorded; tether_core.billing.auto_pause. Written by transactions that
 -- hold attempts of the run, which is never deleted, so nothing checks it.
 create table billing_run_counts (
     run_id bigint primary key,

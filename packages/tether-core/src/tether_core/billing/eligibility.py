@@ -1,0 +1,565 @@
+"""
+Who may be billed now, and why not.
+
+A debtor on record is not a debit that may be sent: the account may have come onto the blacklist since, the same item may be
+under way or collected, a cap may be reached. Each rule looks at the facts known of one debtor and one due item; the first
+that hits decides, and says so in a word and a sentence. The order goes from what can never be billed to what can be
+billed later:
+
+| verdict | the debtor is not billed because |
+|---|---|
+| `screened_out` | its row was left out when its file was read, for a reason that still stands |
+| `not_an_iban` | the account number is none |
+| `no_name` | the gateway demands a name |
+| `other_currency` | the scheme moves euros only |
+| `blocked` | the account is on the blacklist for good |
+| `held` | the account is on the blacklist until a person lifts it |
+| `blacklisted_name` | the debtor's name is on the blacklist |
+| `blacklisted_email` | the debtor's e-mail address is on the blacklist |
+| `collected` | this item was collected already, through this upload or another one |
+| `under_way` | this item is being collected, through this upload or another one |
+| `refunded_before` | this item was refunded or voided (`tether_core.billing.refunded_before`) |
+| `returned` | this item came back; another try is decided by the reason, not by a run |
+| `charged_back` | a debit from this account was charged back before, and not for want of money |
+| `tried_enough` | this item was tried as often as allowed |
+| `waiting_elsewhere` | the same debit waits in an upload that came before |
+| `repeated` | it is, or may be, a debit of the last weeks for another upload, and nobody was asked about that |
+| `recently_tried` | a debit that may be the same was tried for another upload within the window |
+| `not_reachable` | the account is outside the SEPA area |
+| `no_address` | the account is outside the EEA, where a debit needs town and country of the debtor |
+| `too_small` `too_large` | the amount is outside what one debit may take |
+| `lifetime_cap` | the account would pay more in all than one account may |
+| `unchecked` `check_failed` | a check before billing is demanded, and is missing or not good enough |
+| `being_confirmed` | a chargeback of a debit from this account was reported and is not confirmed yet |
+| `count_cap` `amount_cap` | the run has as many debits, or as much money, as it may |
+
+The same table is asked twice: when a run is planned, and again in the moment before each debit is sent, so nobody is
+debited who came onto the blacklist in between. A **try again** after a return (`again`) was decided by the reason of that
+return (`tether_core.payments.returns`), so it is not stopped by what it follows from.
+
+Source: European Payments Council, EPC016-06 (address outside the EEA, currency, reach); the rest is practice.
+
+>>> anna = Candidate(debtor_id=7, iban="DE89370400440532013000", amount_minor=1000, currency="EUR", has_name=True)
+>>> judge(anna, terms=Terms()).code
+'billable'
+>>> judge(msgspec.structs.replace(anna, listed="hold", listed_because="MD06"), terms=Terms())
+Verdict(code='held', text='The account is on hold (MD06); a person can lift that.')
+>>> planned = plan([anna, anna], terms=Terms(count_max=1))
+>>> [choice.verdict.code for choice in planned.choices], planned.so_far
+(['billable', 'count_cap'], Totals(count=1, amount_minor=1000))
+>>> Terms(canary_share=2.0)
+Traceback (most recent call last):
+    ...
+tether_core.errors.InvalidRequest: canary_share: is a share from 0 to 1
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
+from ipaddress import ip_address
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from tether_core import iban as ibans
+from tether_core import vop
+from tether_core.billing import refunded_before
+from tether_core.blacklist import Listing, policy_for
+from tether_core.errors import InvalidIban, InvalidRequest
+from tether_core.money import Money
+from tether_core.payments.attempt import AttemptState
+from tether_core.payments.same_debit import Elsewhere, Match
+from tether_core.payments.submission import DUE_ITEM
+from tether_core.screening import verdicts as verdicts_rules
+
+__all__ = [
+    "PASSING",
+    "VERDICTS",
+    "Candidate",
+    "Choice",
+    "Plan",
+    "Terms",
+    "Totals",
+    "Verdict",
+    "judge",
+    "plan",
+    "verdicts",
+]
+
+_Positive = Annotated[int, msgspec.Meta(ge=1, le=10**15)]
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """
+    What a billing run may do; a person's choice, kept with the run.
+
+    Attributes:
+        due_item: What is owed, e.g. "once" or "2026-03": each debtor pays each item once.
+        count_max: Debits at most; `None` for no cap.
+        amount_max_minor: Money at most, whole minor units; `None` for no cap.
+        canary_share: Share of the debits that is sent first and has to go well before the rest follows; 0 for none.
+        debit_min_minor: Least amount of one debit; below ten cents the fee is more.
+        debit_max_minor: Largest amount of one debit.
+        lifetime_max_minor: What one account may pay in all, pending debits included.
+        tries_max: How often one item may be tried by runs.
+        recent_days: For so long a try for another upload keeps an account from being debited; 0 for no such window.
+        vop_score_min: Least score of the check before billing (`tether_core.vop`); `None` where none is demanded.
+        usage: The text on the debtor's statement; the debtor's reference follows it.
+        merchant_name: The creditor's name on the statement; `None` for the terminal's own.
+        remote_ip: The address from which the debtors agreed; some terminals demand one.
+        after_chargeback: Whether accounts are billed that charged a debit back before. The blacklist holds all the same.
+    """
+
+    due_item: str = "once"
+    count_max: _Positive | None = None
+    amount_max_minor: _Positive | None = None
+    canary_share: float = 0.0
+    debit_min_minor: _Positive = 10
+    debit_max_minor: _Positive | None = None
+    lifetime_max_minor: _Positive | None = None
+    tries_max: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
+    recent_days: Annotated[int, msgspec.Meta(ge=0, le=3_650)] = 7
+    vop_score_min: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
+    usage: Annotated[str, msgspec.Meta(min_length=1, max_length=140)] = "Collection"
+    merchant_name: Annotated[str, msgspec.Meta(min_length=1, max_length=140)] | None = None
+    remote_ip: Annotated[str, msgspec.Meta(max_length=45)] | None = None
+    after_chargeback: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no run."""
+        if not DUE_ITEM.fullmatch(self.due_item):
+            raise InvalidRequest("give 1 to 32 of a-z, 0-9, point and hyphen, e.g. 2026-03", field="due_item")
+        if not 0.0 <= self.canary_share <= 1.0:
+            raise InvalidRequest("is a share from 0 to 1", field="canary_share")
+        if self.remote_ip is not None:
+            try:
+                ip_address(self.remote_ip)
+            except ValueError:
+                raise InvalidRequest("give an IPv4 or IPv6 address", field="remote_ip") from None
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What is known of a debtor when it is asked whether one due item may be collected.
+
+    Attributes:
+        debtor_id: The row.
+        iban: Of the account to be debited, in any spelling.
+        amount_minor: What is owed, whole minor units.
+        currency: Three capitals of ISO 4217.
+        has_name: Whether there is a name to send.
+        reasons: Why its row was left out when its file was read (`tether_core.screening.verdicts`); empty where it was not.
+        taken: Whether a person has answered that its row is to be collected.
+        has_address: Whether town and country are known.
+        listed: How the account stands on the blacklist.
+        listed_because: The reason code of that entry.
+        name_listed: The active entry about the debtor's name.
+        email_listed: The active entry about the debtor's e-mail address.
+        item_state: How the furthest try for this item stands: "approved" before "unknown" before "pending"; `None` where
+            there is no such try.
+        item_returned: Whether a try for this item was charged back.
+        tries: How often this item was tried.
+        charged_back_for: The reason codes of all debits from this account that were charged back; "" where none was given.
+        elsewhere: What other uploads have done about the same debit and due item.
+        paid_minor: What this account has paid, or is about to, in all.
+        check: The last check before billing.
+        refunds: Debits of the same account, for the same money, that were refunded or voided.
+        set_aside: Verdicts that a person has set aside for this debtor and this run (`tether_core.billing.overrides`).
+        again: Whether this is a try after a return, decided by the return's reason.
+        dispute_unconfirmed: Whether a dispute of a debit from this account was reported and is not processed yet.
+    """
+
+    debtor_id: int
+    iban: str
+    amount_minor: int
+    currency: str
+    has_name: bool
+    has_address: bool = False
+    reasons: tuple[verdicts_rules.Verdict, ...] = ()
+    taken: bool = False
+    listed: Literal["hold", "block"] | None = None
+    listed_because: str = ""
+    name_listed: Listing | None = None
+    email_listed: Listing | None = None
+    item_state: AttemptState | None = None
+    item_returned: bool = False
+    tries: int = 0
+    charged_back_for: tuple[str, ...] = ()
+    elsewhere: Elsewhere = Elsewhere()
+    paid_minor: int = 0
+    check: vop.Score | None = None
+    refunds: tuple[refunded_before.Refund, ...] = ()
+    set_aside: frozenset[str] = frozenset()
+    again: bool = False
+    dispute_unconfirmed: bool = False
+
+    def __repr__(self) -> str:
+        """Name the row; the rest is personal."""
+        return f"Candidate(debtor_id={self.debtor_id})"
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """
+    Whether one debtor may be billed.
+
+    Attributes:
+        code: "billable", or a key of `VERDICTS`.
+        text: The facts behind it, as a sentence; "" for "billable".
+    """
+
+    code: str
+    text: str = ""
+
+    @property
+    def billable(self) -> bool:
+        """Whether the debtor may be billed."""
+        return self.code == "billable"
+
+
+BILLABLE: Final = Verdict("billable")
+
+_Rule = Callable[[Candidate, Terms], str | None]
+
+
+def _screened_out(one: Candidate, _: Terms) -> str | None:
+    if one.again:
+        return None
+    standing = verdicts_rules.stands(one.reasons, chargebacked=bool(one.charged_back_for), answered=one.taken)
+    return None if standing is None else standing.cause
+
+
+def _not_an_iban(one: Candidate, _: Terms) -> str | None:
+    try:
+        ibans.validate(one.iban)
+    except InvalidIban as problem:
+        return str(problem)
+    return None
+
+
+def _no_name(one: Candidate, _: Terms) -> str | None:
+    return None if one.has_name else "The gateway demands the debtor's name."
+
+
+def _other_currency(one: Candidate, _: Terms) -> str | None:
+    return None if one.currency == "EUR" else f"SEPA moves euros, and this is owed in {one.currency}."
+
+
+def _blocked(one: Candidate, _: Terms) -> str | None:
+    if one.listed != "block":
+        return None
+    return f"The account is blocked ({one.listed_because or 'no reason on record'})."
+
+
+def _held(one: Candidate, _: Terms) -> str | None:
+    if one.listed != "hold":
+        return None
+    return f"The account is on hold ({one.listed_because or 'no reason on record'}); a person can lift that."
+
+
+def _blacklisted_name(one: Candidate, _: Terms) -> str | None:
+    return _listed_as("name", one.name_listed)
+
+
+def _blacklisted_email(one: Candidate, _: Terms) -> str | None:
+    return _listed_as("e-mail address", one.email_listed)
+
+
+def _listed_as(what: str, listing: Listing | None) -> str | None:
+    if listing is None:
+        return None
+    how = "blocked" if listing.action == "block" else "on hold"
+    return f"The debtor's {what} is {how} ({listing.reason_code}); a person can lift that entry of the blacklist."
+
+
+def _collected(one: Candidate, _: Terms) -> str | None:
+    if one.item_state == "approved":
+        return "This item was collected already."
+    match = one.elsewhere.collected
+    return None if match is None else f"This item was collected already, on {match.on}{_through(match)}."
+
+
+def _under_way(one: Candidate, _: Terms) -> str | None:
+    if one.item_state in {"pending", "unknown"}:
+        return f"A debit for this item is {one.item_state}; its outcome comes first."
+    match = one.elsewhere.under_way
+    if match is None:
+        return None
+    return f"A debit for this item was submitted on {match.on}{_through(match)}; its outcome comes first."
+
+
+def _refunded_before(one: Candidate, terms: Terms) -> str | None:
+    refund = refunded_before.find(one.refunds, due_item=terms.due_item)
+    if refund is None:
+        return None
+    return f"The debit for this item was {refund.kind} (billing attempt {refund.attempt_id}); an override with a reason bills it again."
+
+
+def _returned(one: Candidate, _: Terms) -> str | None:
+    if one.again:
+        return None
+    if one.item_returned:
+        return "This item came back; whether it is tried again is decided by the reason."
+    match = one.elsewhere.returned
+    if match is None:
+        return None
+    return f"This item came back{_through(match)}; whether it is tried again there is decided by the reason."
+
+
+def _waiting_elsewhere(one: Candidate, _: Terms) -> str | None:
+    match = one.elsewhere.waiting
+    if match is None or one.again:
+        return None
+    return f"The same debit is waiting in upload {match.upload_id}, not billed yet: bill that upload, or withdraw it."
+
+
+def _repeated(one: Candidate, _: Terms) -> str | None:
+    match = one.elsewhere.repeated
+    if match is None or one.again:
+        return None
+    what = "the same reference" if match.equal_reference else "the same account that may be this one"
+    return (
+        f"A debit with {what} was submitted on {match.on}{_through(match)}; override this verdict for the run, with a reason, "
+        "to collect both."
+    )
+
+
+def _through(match: Match) -> str:
+    return " by another system" if match.upload_id is None else f" through upload {match.upload_id}"
+
+
+def _charged_back(one: Candidate, terms: Terms) -> str | None:
+    if terms.after_chargeback or one.again:
+        return None
+    final = sorted({code or "no reason" for code in one.charged_back_for if not _mild(code)})
+    return f"A debit from this account was charged back ({', '.join(final)})." if final else None
+
+
+def _tried_enough(one: Candidate, terms: Terms) -> str | None:
+    if one.again or one.tries < terms.tries_max:
+        return None
+    return f"This item was tried {one.tries} times; {terms.tries_max} are allowed."
+
+
+def _recently_tried(one: Candidate, terms: Terms) -> str | None:
+    days = one.elsewhere.tried_days_ago
+    if days is None or days >= terms.recent_days or one.again:
+        return None
+    return (
+        f"A debit from this account that may be the same was tried {days} days ago for another upload; the window is "
+        f"{terms.recent_days}."
+    )
+
+
+def _not_reachable(one: Candidate, _: Terms) -> str | None:
+    account = ibans.compact(one.iban)
+    return None if ibans.is_sepa(account) else f"Accounts of {account[:2]} are outside the SEPA area."
+
+
+def _no_address(one: Candidate, _: Terms) -> str | None:
+    account = ibans.compact(one.iban)
+    if one.has_address or ibans.is_eea(account):
+        return None
+    return f"A debit from {account[:2]} needs the debtor's town and country, or its bank returns it (RR02)."
+
+
+def _too_small(one: Candidate, terms: Terms) -> str | None:
+    if one.amount_minor >= terms.debit_min_minor:
+        return None
+    return f"The amount is below {_money(terms.debit_min_minor, one)}."
+
+
+def _too_large(one: Candidate, terms: Terms) -> str | None:
+    if terms.debit_max_minor is None or one.amount_minor <= terms.debit_max_minor:
+        return None
+    return f"The amount is above {_money(terms.debit_max_minor, one)}, the most that one debit may take."
+
+
+def _lifetime_cap(one: Candidate, terms: Terms) -> str | None:
+    if terms.lifetime_max_minor is None or one.paid_minor + one.amount_minor <= terms.lifetime_max_minor:
+        return None
+    return f"The account would pay more than {_money(terms.lifetime_max_minor, one)} in all."
+
+
+def _unchecked(one: Candidate, terms: Terms) -> str | None:
+    if terms.vop_score_min is None or one.check is not None:
+        return None
+    return "A check before billing is demanded, and there is none yet."
+
+
+def _check_failed(one: Candidate, terms: Terms) -> str | None:
+    if terms.vop_score_min is None or one.check is None:
+        return None
+    if vop.meets(one.check, score_min=terms.vop_score_min):
+        return None
+    told = f"{one.check.result}, {one.check.score} of 100"
+    return f"The check before billing says {told}; {terms.vop_score_min} is demanded."
+
+
+def _being_confirmed(one: Candidate, _: Terms) -> str | None:
+    if not one.dispute_unconfirmed:
+        return None
+    return "A chargeback of a debit from this account was reported and is being confirmed with the gateway."
+
+
+# Verdict -> its rule, in the order in which they are asked.
+VERDICTS: Final[dict[str, _Rule]] = {
+    "screened_out": _screened_out,
+    "not_an_iban": _not_an_iban,
+    "no_name": _no_name,
+    "other_currency": _other_currency,
+    "blocked": _blocked,
+    "held": _held,
+    "blacklisted_name": _blacklisted_name,
+    "blacklisted_email": _blacklisted_email,
+    "collected": _collected,
+    "under_way": _under_way,
+    "refunded_before": _refunded_before,
+    "returned": _returned,
+    "charged_back": _charged_back,
+    "tried_enough": _tried_enough,
+    "waiting_elsewhere": _waiting_elsewhere,
+    "repeated": _repeated,
+    "recently_tried": _recently_tried,
+    "not_reachable": _not_reachable,
+    "no_address": _no_address,
+    "too_small": _too_small,
+    "too_large": _too_large,
+    "lifetime_cap": _lifetime_cap,
+    "unchecked": _unchecked,
+    "check_failed": _check_failed,
+    "being_confirmed": _being_confirmed,
+}
+
+# What keeps a debit away for some minutes only: one that was planned before is deferred and not ended (`tether_core.holds`).
+PASSING: Final = frozenset({"being_confirmed"})
+
+
+def judge(one: Candidate, *, terms: Terms) -> Verdict:
+    """
+    Whether one due item of one debtor may be collected now, caps of the run left aside.
+
+    Args:
+        one: The facts. In the moment before sending, without the very attempt that is to be sent.
+        terms: Of the run.
+
+    Returns:
+        The first verdict that hits, or "billable".
+    """
+    return next(iter(verdicts(one, terms=terms)), BILLABLE)
+
+
+def verdicts(one: Candidate, *, terms: Terms) -> Iterator[Verdict]:
+    """
+    Everything that keeps one due item of one debtor from being collected now, caps of the run left aside.
+
+    Args:
+        one: The facts, as for `judge`.
+        terms: Of the run.
+
+    Yields:
+        The verdict of each rule that hits, in their order; none for a debtor who may be billed.
+    """
+    for code, rule in VERDICTS.items():
+        text = None if code in one.set_aside else rule(one, terms)
+        if text is not None:
+            yield Verdict(code, text)
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """
+    What a run has planned so far.
+
+    Attributes:
+        count: Debits.
+        amount_minor: Their money, whole minor units.
+    """
+
+    count: int = 0
+    amount_minor: int = 0
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """
+    What is decided about one candidate.
+
+    Attributes:
+        candidate: Whom it is about.
+        verdict: Whether to bill.
+        canary: Whether this debit is among the first share of the run.
+        reasons: Everything that speaks against it; the verdict is the first.
+    """
+
+    candidate: Candidate
+    verdict: Verdict
+    canary: bool = False
+    reasons: tuple[Verdict, ...] = ()
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """
+    What is decided about some candidates of a run.
+
+    Attributes:
+        choices: One per candidate, in order.
+        so_far: The run's totals with these.
+    """
+
+    choices: tuple[Choice, ...]
+    so_far: Totals
+
+
+def plan(
+    candidates: Sequence[Candidate],
+    *,
+    terms: Terms,
+    so_far: Totals = Totals(),  # noqa: B008 - a frozen value, so sharing it is safe
+) -> Plan:
+    """
+    Decide whom of some candidates a run bills, within its caps.
+
+    Args:
+        candidates: n candidates, in the order of their rows; it decides who still fits under a cap.
+        terms: Of the run.
+        so_far: What the run has planned before these.
+
+    Returns:
+        n choices, and the totals with them.
+    """
+    choices = list[Choice]()
+    # Two debtors of one run may share an account: what the first is about to pay counts for the second.
+    paying = dict[str, int]()
+    for one in candidates:
+        account = ibans.compact(one.iban)
+        known = msgspec.structs.replace(one, paid_minor=one.paid_minor + paying.get(account, 0))
+        reasons = tuple(verdicts(known, terms=terms))
+        verdict = reasons[0] if reasons else _capped(one, terms=terms, so_far=so_far)
+        canary = False
+        if verdict.billable:
+            canary = terms.canary_share > 0 and (so_far.count == 0 or _drawn(one, terms=terms))
+            so_far = Totals(so_far.count + 1, so_far.amount_minor + one.amount_minor)
+            paying[account] = paying.get(account, 0) + one.amount_minor
+        choices.append(Choice(one, verdict, canary, reasons))
+    return Plan(tuple(choices), so_far)
+
+
+def _capped(one: Candidate, *, terms: Terms, so_far: Totals) -> Verdict:
+    if terms.count_max is not None and so_far.count >= terms.count_max:
+        return Verdict("count_cap", f"The run has its {terms.count_max} debits.")
+    cap = terms.amount_max_minor
+    if cap is not None and so_far.amount_minor + one.amount_minor > cap:
+        return Verdict("amount_cap", f"The run would take more than {_money(cap, one)}.")
+    return BILLABLE
+
+
+def _drawn(one: Candidate, *, terms: Terms) -> bool:
+    # Spread over the whole file, since files are sorted by something; the same whoever plans, whenever.
+    told = blake2b(f"{one.debtor_id} {terms.due_item}".encode(), digest_size=8, person=b"canary").digest()
+    return int.from_bytes(told, "big") < terms.canary_share * 2**64
+
+
+def _mild(code: str) -> bool:
+    # Want of money, or a reason of the acquirer's own, says nothing about the next item.
+    return policy_for(code).retries > 0 or code.startswith("XT")
+
+
+def _money(amount_minor: int, one: Candidate) -> str:
+    return str(Money(amount_minor, one.currency))

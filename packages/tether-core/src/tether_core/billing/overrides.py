@@ -1,0 +1,93 @@
+"""
+Overrides: verdicts that a person has set aside for one billing run.
+
+A verdict of `tether_core.billing.eligibility` keeps a debtor from being billed. For some verdicts a person may know better: the money
+that was refunded was refunded by mistake, and the debtor has agreed to pay. Then the order of the run names the verdict, gives
+a reason, and says for which debtors; it holds for this run alone and is kept with it, with the name of the API key and the time.
+
+Only the verdicts of `OVERRIDABLE` can be set aside. No override reaches a debit that is open or collected, an account on the
+blacklist, or what the scheme demands.
+
+>>> given = Override(("refunded_before",), "Refunded by mistake", debtor_ids=(7,), given_by="ops")
+>>> of_debtors([given], [7, 8])
+{7: frozenset({'refunded_before'})}
+>>> require_known(Override(("blocked",), "I insist"))
+Traceback (most recent call last):
+    ...
+tether_core.errors.InvalidRequest: overrides: the verdict blocked cannot be overridden; those that can: recently_tried, \
+refunded_before, repeated, waiting_elsewhere
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Annotated, Final
+
+import msgspec
+
+from tether_core.errors import InvalidRequest
+
+__all__ = ["OVERRIDABLE", "Override", "of_debtors", "require_known"]
+
+# Verdicts that keep money from being collected twice by mistake, and say nothing of whether a debit may be made at all.
+OVERRIDABLE: Final = frozenset({"refunded_before", "waiting_elsewhere", "repeated", "recently_tried"})
+
+
+class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    Verdicts that do not hold for some debtors of a run.
+
+    Attributes:
+        verdicts: Codes of `OVERRIDABLE`.
+        reason: Why, for other people.
+        debtor_ids: The debtors it is about; `None` for all debtors of the run.
+        given_by: The name of the API key it was given with; "" until it is kept.
+        given_at: When; `None` until it is kept.
+    """
+
+    verdicts: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=20)]
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+    debtor_ids: Annotated[tuple[int, ...], msgspec.Meta(min_length=1, max_length=10_000)] | None = None
+    given_by: str = ""
+    given_at: datetime | None = None
+
+
+def require_known(override: Override) -> None:
+    """
+    Refuse an override of what cannot be overridden.
+
+    Args:
+        override: As it was ordered.
+
+    Raises:
+        InvalidRequest: naming the verdict and those that can be overridden.
+    """
+    for verdict in override.verdicts:
+        if verdict not in OVERRIDABLE:
+            known = ", ".join(sorted(OVERRIDABLE))
+            name = verdict if verdict.isidentifier() and verdict.isascii() else "that you named"
+            raise InvalidRequest(
+                f"the verdict {name} cannot be overridden; those that can: {known}", field="overrides"
+            )
+    if not override.reason.strip():
+        raise InvalidRequest("say why; the reason is kept with the run", field="overrides")
+
+
+def of_debtors(overrides: Iterable[Override], debtor_ids: Sequence[int]) -> dict[int, frozenset[str]]:
+    """
+    The verdicts that are set aside for some debtors, of those that can be.
+
+    Args:
+        overrides: Of a run.
+        debtor_ids: The debtors.
+
+    Returns:
+        Verdicts by debtor; debtors without any are missing.
+    """
+    found = dict[int, frozenset[str]]()
+    for override in overrides:
+        verdicts = OVERRIDABLE.intersection(override.verdicts)
+        named = None if override.debtor_ids is None else frozenset(override.debtor_ids)
+        for debtor_id in debtor_ids:
+            if verdicts and (named is None or debtor_id in named):
+                found[debtor_id] = found.get(debtor_id, frozenset()) | verdicts
+    return found

@@ -1,0 +1,1 @@
+"""Limits: how fast the gateway may be called, and when not at all."""

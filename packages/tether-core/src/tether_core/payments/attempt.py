@@ -1,0 +1,513 @@
+"""
+The life of one billing attempt, as one table.
+
+An attempt is committed before the gateway is called, and from then on two things move it: our own sending,
+and what the gateway says. The gateway speaks late, twice and out of order, so an attempt does not remember
+"the last status". It remembers **how far it has come** on two tracks, and both only grow:
+
+| payment track | stage | | dispute track | stage |
+|---|---|---|---|---|
+| sent, or about to be | 0 | | undisputed | 0 |
+| outcome unknown to us | 10 | | charged back | 1 |
+| in progress at the gateway | 20 | | won back | 2 |
+| outcome unknown to the gateway | 30 | | lost again | 3 |
+| error | 40 | | | |
+| declined | 50 | | | |
+| approved | 60 | | | |
+| voided | 70 | | | |
+| refunded | 80 | | | |
+
+The state is read off the two stages (`state_of`): a lost dispute is `chargebacked` whatever the payment track
+says, a dispute won back leaves the payment at least `approved`, and with no dispute the payment track speaks.
+Taking the furthest stage is commutative, associative and idempotent. That is the whole reason why every order
+of the same notifications ends in the same state, why a late `approved` never undoes `chargebacked`, and why a
+repeat changes nothing.
+
+Blacklist entries belong to the chargeback itself and not to the change of state: one is asked for whenever a
+genuine chargeback with a listed reason comes, even when the news of its reversal overtook it.
+
+A genuine signature covers only the id of a notification (`tether_core.emp.signature`). So **only notifications of a payment, by
+the very id that was hashed, move that payment**:
+
+- Hosted pages, external events and unknown kinds name a payment in a field that nobody signed. They cause a status inquiry about
+  it, and what the gateway answers moves it, as a record of its own. Identity checks name no payment and cause nothing.
+- An attempt whose unique_id is not stored yet is found by our `transaction_id`, which nobody signed either. The gateway must
+  confirm that the two ids belong together before anything moves.
+
+`tether_core.notifications.confirmation` says for which reported statuses the gateway has to be inquired before they take effect; `decide` then
+answers `confirm`, and is called again with the gateway's own word. What is applied then is that word: a reported "declined" that the
+gateway answers with "approved" applies an approval.
+
+A debit that was collected by what is stored, and has failed by the gateway's own word, stays as it is: stages never go back. It is a
+difference that a person looks at (`tether_core.reconciliation.differences`).
+
+>>> from tether_core.emp.notification import FORM, decode
+>>> attempt = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR")
+>>> heard = lambda body: decode(body, content_type=FORM)
+>>> approved = decide(attempt, heard(b"unique_id=44177a21&signature=ab&status=approved"), account="default")
+>>> approved.outcome, approved.attempt.state
+('applied', 'approved')
+>>> back = heard(b"unique_id=44177a21&signature=ab&status=chargebacked&event=chargeback&reason_code=AM04")
+>>> returned = decide(approved.attempt, back, account="default").attempt
+>>> late = decide(returned, heard(b"unique_id=44177a21&signature=ab&status=approved"), account="default")
+>>> late.outcome, late.attempt.state
+('unchanged', 'chargebacked')
+>>> decide(attempt, heard(b"unique_id=44177a21&signature=ab&status=beamed_up"), account="default").reason
+'unknown_status'
+"""
+
+from collections.abc import Set as AbstractSet
+from typing import Final, Literal
+
+import msgspec
+
+from tether_core.blacklist import BLOCKING, Entry, policy_for
+from tether_core.emp import codes
+from tether_core.emp.notification import Notification
+from tether_core.events import AmountDiffered, AttemptMoved, Event, IbanListed, PayoutRepeated, ReasonUnknown
+from tether_core.notifications.confirmation import Confirm, fails_late, must_be_confirmed
+
+__all__ = [
+    "DISPUTE_STAGES",
+    "PAYMENT_STAGES",
+    "REASONS",
+    "Attempt",
+    "AttemptState",
+    "Confirm",
+    "Confirmation",
+    "Decision",
+    "Policy",
+    "decide",
+    "listed",
+    "names_other_money",
+    "state_of",
+]
+
+AttemptState = Literal[
+    "pending", "unknown", "approved", "declined", "error", "voided", "refunded", "chargebacked"
+]
+
+# The payment track: stage -> the state it shows while nothing is disputed.
+PAYMENT_STAGES: Final[dict[int, AttemptState]] = {
+    codes.SENT: "pending",
+    codes.UNKNOWN_TO_US: "unknown",
+    codes.IN_PROGRESS: "pending",
+    codes.UNKNOWN_TO_GATEWAY: "unknown",
+    codes.ERROR: "error",
+    codes.DECLINED: "declined",
+    codes.APPROVED: "approved",
+    codes.VOIDED: "voided",
+    codes.REFUNDED: "refunded",
+}
+# The dispute track: stage -> the state it forces, or None where the payment track speaks.
+DISPUTE_STAGES: Final[dict[int, AttemptState | None]] = {
+    codes.UNDISPUTED: None,
+    codes.CHARGEBACKED: "chargebacked",
+    codes.WON_BACK: None,
+    codes.LOST_AGAIN: "chargebacked",
+}
+
+
+def state_of(payment_stage: int, dispute_stage: int) -> AttemptState:
+    """
+    The state an attempt shows at two stages.
+
+    Args:
+        payment_stage: A key of `PAYMENT_STAGES`.
+        dispute_stage: A key of `DISPUTE_STAGES`.
+
+    Returns:
+        One of the eight states.
+    """
+    forced = DISPUTE_STAGES[dispute_stage]
+    if forced is not None:
+        return forced
+    if dispute_stage == codes.WON_BACK:
+        # Only a collected debit can be disputed, so a dispute that was won says "approved" even when the
+        # notification that said so never came.
+        return PAYMENT_STAGES[max(payment_stage, codes.APPROVED)]
+    return PAYMENT_STAGES[payment_stage]
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """
+    What has to be known of a billing attempt to decide about a notification.
+
+    Attributes:
+        id: Our row.
+        account: The gateway account it was sent with.
+        transaction_id: Our id, known to the gateway as `transaction_id`.
+        unique_id: The gateway's id, or `None` until it told us.
+        amount_minor: What we asked for, in whole minor units, above 0.
+        currency: Three capitals of ISO 4217.
+        payment_stage: How far it has come; a key of `PAYMENT_STAGES`.
+        dispute_stage: How far a dispute about it has come; a key of `DISPUTE_STAGES`.
+        error_code: The gateway's last code, for "error" and "declined".
+        reason_code: Why money went back, where it did.
+        iban_fingerprint: Of the IBAN the debit used; empty where unknown.
+        iban_masked: For people; empty where unknown.
+    """
+
+    id: int
+    account: str
+    transaction_id: str
+    unique_id: str | None
+    amount_minor: int
+    currency: str
+    payment_stage: int = codes.SENT
+    dispute_stage: int = codes.UNDISPUTED
+    error_code: str | None = None
+    reason_code: str | None = None
+    iban_fingerprint: bytes = b""
+    iban_masked: str = ""
+
+    @property
+    def state(self) -> AttemptState:
+        """The state its stages show."""
+        return state_of(self.payment_stage, self.dispute_stage)
+
+    @property
+    def paid_out_twice(self) -> bool:
+        """Whether its money went back both by us and by the debtor's bank; a person should claim it back."""
+        return self.payment_stage in {codes.VOIDED, codes.REFUNDED} and self.state == "chargebacked"
+
+
+class Confirmation(msgspec.Struct, frozen=True):
+    """
+    What the gateway answered when asked about a claim.
+
+    Attributes:
+        status: The payment's status at the gateway, lower case.
+        error_code: Its code, for "error" and "declined".
+        reason_code: Why money went back, where the chargeback query told.
+        transaction_id: Our id of the payment, where its record has it.
+        amount_minor: The payment's amount by its record, where it was asked for; never that of a dispute.
+        currency: The payment's currency by its record, likewise.
+    """
+
+    status: str
+    error_code: str | None = None
+    reason_code: str | None = None
+    transaction_id: str | None = None
+    amount_minor: int | None = None
+    currency: str | None = None
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """
+    What an operator may choose about booking.
+
+    Attributes:
+        blocking: Reason codes that block an IBAN (`TETHER_BLACKLIST_CODES`).
+        confirm: Which reported statuses the gateway must confirm first (`EMP_CONFIRM`); `tether_core.notifications.confirmation`.
+    """
+
+    blocking: AbstractSet[str] = BLOCKING
+    confirm: Confirm = "off"
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """
+    What is to be done about one notification.
+
+    Attributes:
+        outcome: "applied" the attempt changes; "unchanged" it is known already or says nothing new;
+            "not_yet" we do not know the payment, try later; "confirm" ask the gateway first;
+            "refuted" the gateway says otherwise; "park" a person must look.
+        reason: A stable word for the cause, from `REASONS`.
+        attempt: The attempt as it shall be, or `None` where none is touched.
+        entries: Blacklist entries to make, where they do not exist yet; `listed` is the event of one that was made.
+        events: Facts to announce.
+    """
+
+    outcome: Literal["applied", "unchanged", "not_yet", "confirm", "refuted", "park"]
+    reason: str
+    attempt: Attempt | None = None
+    entries: tuple[Entry, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+REASONS: Final[dict[str, str]] = {
+    "moved": "The attempt came into another state, or a stage further within it.",
+    "repeated": "The attempt had come this far before.",
+    "late": "The attempt has come further already; this is older news.",
+    "information": "The notification moves no money of ours.",
+    "not_a_payment": "The notification is about a page, an identity check or an event, and names no payment of ours.",
+    "names_payment": "Another kind of notification names a payment; the gateway is inquired about it.",
+    "inquired": "Another kind of notification named a payment; the gateway was inquired, and its answer is a record.",
+    "unlinked": "The attempt is named by our unsigned id alone; the gateway must confirm that the two belong together.",
+    "failed_late": "The debit was collected, and by the gateway's own word it has failed since: a difference, for a person.",
+    "unknown_payment": "We have no attempt with this id yet.",
+    "unknown_status": "No table knows this status or event; a person must say what it means.",
+    "other_account": "The attempt belongs to another gateway account than the one that signed.",
+    "other_payment": "Our id is on record with another id of the gateway.",
+    "other_amount": "It names another amount or currency than the debit, and nobody can be asked; a person must look.",
+    "unconfirmed": "The claim moves money; the gateway is asked first.",
+    "refuted": "The gateway was asked and says otherwise.",
+}
+
+
+def decide(
+    attempt: Attempt | None,
+    notification: Notification,
+    *,
+    account: str,
+    policy: Policy = Policy(),  # noqa: B008 - a frozen value, so sharing it is safe
+    confirmation: Confirmation | None = None,
+) -> Decision:
+    """
+    What one notification does to the attempt it speaks of.
+
+    Args:
+        attempt: The attempt with the notification's `unique_id`, else with its `transaction_id`; `None` if neither.
+        notification: Decoded and verified.
+        account: The account whose secret verified it.
+        policy: The operator's choices.
+        confirmation: The gateway's own word, once it was asked; `None` before.
+
+    Returns:
+        The decision. It is a value: nothing has happened yet.
+    """
+    if notification.kind != "payment":
+        return _named(attempt, notification, account=account, policy=policy, confirmation=confirmation)
+    step = codes.meaning(notification.status, event=notification.event, error_code=notification.error_code)
+    if step is None:
+        return Decision("park", "unknown_status")
+    if step.track == "none":
+        return Decision("unchanged", "information")
+    if attempt is None:
+        return Decision("not_yet", "unknown_payment")
+    return (
+        _foreign(attempt, notification, account=account)
+        or _unlinked(attempt, policy=policy, confirmation=confirmation)
+        or _other_money(attempt, notification, step, policy=policy, confirmation=confirmation)
+        or _unconfirmed(attempt, step, policy=policy, confirmation=confirmation)
+        or _apply(attempt, notification, step, policy=policy, confirmation=confirmation)
+    )
+
+
+def listed(entry: Entry, *, attempt_id: int) -> IbanListed:
+    """
+    The fact that an entry was made; announce it only for entries that did not exist yet.
+
+    Args:
+        entry: From a decision.
+        attempt_id: The debit that came back.
+
+    Returns:
+        The event.
+    """
+    return IbanListed(attempt_id, entry.action, entry.reason_code, entry.iban_masked)
+
+
+def _foreign(attempt: Attempt, notification: Notification, *, account: str) -> Decision | None:
+    if attempt.account != account:
+        return Decision("park", "other_account")
+    if notification.unique_id and attempt.unique_id and attempt.unique_id != notification.unique_id:
+        return Decision("park", "other_payment")
+    return None
+
+
+def _named(
+    attempt: Attempt | None,
+    notification: Notification,
+    *,
+    account: str,
+    policy: Policy,
+    confirmation: Confirmation | None,
+) -> Decision:
+    """Decide about a notification that is not a payment's: at most a status inquiry follows from it."""
+    if confirmation is not None:
+        return Decision("unchanged", "inquired")
+    # An identity check may be signed with the login, which is no secret.
+    is_named = attempt is not None and attempt.account == account and notification.kind != "kyc"
+    if not is_named or policy.confirm == "off":
+        return Decision("unchanged", "not_a_payment")
+    return Decision("confirm", "names_payment", attempt)
+
+
+def _unlinked(attempt: Attempt, *, policy: Policy, confirmation: Confirmation | None) -> Decision | None:
+    if attempt.unique_id is not None:
+        return None
+    if confirmation is None and policy.confirm != "off":
+        return Decision("confirm", "unlinked", attempt)
+    if confirmation is None or confirmation.transaction_id is None:
+        # The answer to the call, or an inquiry by our own id, will tell the gateway's id.
+        return Decision("not_yet", "unlinked")
+    if confirmation.transaction_id != attempt.transaction_id:
+        return Decision("refuted", "other_payment", attempt)
+    return None
+
+
+def _other_money(
+    attempt: Attempt,
+    notification: Notification,
+    step: codes.Step,
+    *,
+    policy: Policy,
+    confirmation: Confirmation | None,
+) -> Decision | None:
+    """
+    Decide about a notification whose amount or currency is not the debit's.
+
+    The amount is not signed, so the gateway is asked first. Where nobody can be asked, a part that was returned does not count as
+    the whole; the difference is shown to a person (`tether_core.reconciliation.differences`).
+    """
+    if confirmation is not None or not names_other_money(attempt, notification):
+        return None
+    if policy.confirm != "off":
+        return Decision("confirm", "unconfirmed", attempt)
+    if step.track == "dispute" or step.stage in {codes.VOIDED, codes.REFUNDED}:
+        # Of a part, too: who had it charged back without a mandate will have the next one charged back.
+        returned = step.track == "dispute" and step.stage in {codes.CHARGEBACKED, codes.LOST_AGAIN}
+        entries = _entries(attempt, notification.reason_code, policy=policy) if returned else ()
+        return Decision("unchanged", "other_amount", attempt, entries)
+    return None
+
+
+def names_other_money(attempt: Attempt, notification: Notification) -> bool:
+    """
+    Whether a notification names another amount or currency than the debit has.
+
+    Args:
+        attempt: The debit.
+        notification: Of it. The sign of the amount says nothing: records of money that goes back may be negative.
+
+    Returns:
+        Whether; one without amount and currency names none, one whose amount is no whole number another.
+    """
+    text = notification.fields.get("amount", "").strip()
+    other_amount = text != "" and text.removeprefix("-").lstrip("0") != str(attempt.amount_minor)
+    return other_amount or notification.currency not in {None, attempt.currency}
+
+
+def _unconfirmed(
+    attempt: Attempt, step: codes.Step, *, policy: Policy, confirmation: Confirmation | None
+) -> Decision | None:
+    is_to_confirm = must_be_confirmed(
+        step.track, step.stage, payment_stage=attempt.payment_stage, confirm=policy.confirm
+    )
+    if confirmation is None:
+        return Decision("confirm", "unconfirmed", attempt) if is_to_confirm else None
+    told = _told(confirmation)
+    if told is not None and told.track == "payment" and step.track == "payment":
+        if fails_late(told.stage, payment_stage=attempt.payment_stage):
+            return Decision("unchanged", "failed_late", attempt)
+        if (
+            fails_late(step.stage, payment_stage=attempt.payment_stage)
+            and told.stage <= attempt.payment_stage
+        ):
+            return Decision("refuted", "refuted", attempt)
+    if not is_to_confirm:
+        return None
+    if told is None:
+        return Decision("park", "unknown_status")
+    return None if _bears_out(step, told) else Decision("refuted", "refuted", attempt)
+
+
+def _told(confirmation: Confirmation) -> codes.Step | None:
+    return codes.meaning(confirmation.status, event=None, error_code=confirmation.error_code)
+
+
+def _bears_out(claimed: codes.Step, told: codes.Step) -> bool:
+    # The gateway's word may be newer than the claim, never older: "chargeback reversed" bears out the chargeback
+    # before it, and any dispute bears out that the payment was collected.
+    if claimed.track == told.track:
+        return told.stage >= claimed.stage
+    return told.track == "dispute" and claimed.stage <= codes.APPROVED
+
+
+def _booked(claimed: codes.Step, confirmation: Confirmation | None) -> codes.Step:
+    """The step to book: the gateway's own word where it was asked and has come further than the claim."""
+    told = _told(confirmation) if confirmation is not None else None
+    if told is None or not _bears_out(claimed, told):
+        return claimed
+    if claimed.track == told.track:
+        return told
+    # A dispute moves with its own notification, reason and blacklist entry; here it proves that money came.
+    return codes.Step("payment", codes.APPROVED)
+
+
+def _apply(
+    attempt: Attempt,
+    notification: Notification,
+    step: codes.Step,
+    *,
+    policy: Policy,
+    confirmation: Confirmation | None,
+) -> Decision:
+    # Where the gateway was asked, its own words outrank the claim's, which nobody signed.
+    reason_code = (confirmation.reason_code if confirmation else None) or notification.reason_code
+    is_chargeback = step.track == "dispute" and step.stage in {codes.CHARGEBACKED, codes.LOST_AGAIN}
+    booked = _booked(step, confirmation)
+    cause, error_code = notification.event or notification.status, notification.error_code
+    if confirmation is not None and booked != step:
+        cause, error_code = confirmation.status, confirmation.error_code
+    payment, dispute = _furthest(attempt, booked)
+    moved = (payment, dispute) != (attempt.payment_stage, attempt.dispute_stage)
+    changes: dict[str, object] = {"payment_stage": payment, "dispute_stage": dispute}
+    if attempt.unique_id is None and notification.unique_id:
+        changes["unique_id"] = notification.unique_id
+    if payment != attempt.payment_stage:
+        changes["error_code"] = error_code  # cleared by the approval that follows an error
+    if is_chargeback and reason_code and attempt.reason_code is None:
+        changes["reason_code"] = reason_code
+    after = msgspec.structs.replace(attempt, **changes)
+
+    facts: list[Event] = []
+    if after.state != attempt.state:
+        facts.append(
+            AttemptMoved(
+                attempt_id=attempt.id,
+                transaction_id=attempt.transaction_id,
+                before=attempt.state,
+                after=after.state,
+                cause=cause,
+                reason_code=reason_code if is_chargeback else None,
+            )
+        )
+    entries: tuple[Entry, ...] = ()
+    if is_chargeback:
+        about = {"dispute_stage": step.stage, "dispute_id": notification.chargeback_id}
+        entries = tuple(
+            msgspec.structs.replace(entry, **about) for entry in _entries(attempt, reason_code, policy=policy)
+        )
+        if moved and not policy_for(reason_code, blocking=policy.blocking).known:
+            facts.append(ReasonUnknown(attempt.id, reason_code))
+    if moved:
+        facts += _amiss(attempt, after, notification)
+    if after == attempt:
+        here = attempt.payment_stage if step.track == "payment" else attempt.dispute_stage
+        known = "repeated" if step.stage == here else "late"
+        return Decision("unchanged", known, attempt, entries, tuple(facts))
+    return Decision("applied", "moved", after, entries, tuple(facts))
+
+
+def _amiss(before: Attempt, after: Attempt, notification: Notification) -> list[Event]:
+    """What a person should look at."""
+    facts = list[Event]()
+    if after.paid_out_twice and not before.paid_out_twice:
+        facts.append(PayoutRepeated(before.id))
+    if _amount_differs(before, notification):
+        facts.append(AmountDiffered(before.id, before.amount_minor, notification.amount_minor or 0))
+    return facts
+
+
+def _furthest(attempt: Attempt, step: codes.Step) -> tuple[int, int]:
+    if step.track == "payment":
+        return max(attempt.payment_stage, step.stage), attempt.dispute_stage
+    return attempt.payment_stage, max(attempt.dispute_stage, step.stage)
+
+
+def _entries(attempt: Attempt, reason_code: str | None, *, policy: Policy) -> tuple[Entry, ...]:
+    says = policy_for(reason_code, blocking=policy.blocking)
+    if says.action == "none" or not attempt.iban_fingerprint:
+        return ()
+    return (Entry(says.action, says.scope, says.code, attempt.iban_fingerprint, attempt.iban_masked),)
+
+
+def _amount_differs(attempt: Attempt, notification: Notification) -> bool:
+    # A refund or a chargeback may be partial; a debit is not.
+    if notification.amount_minor is None or notification.status != "approved":
+        return False
+    return notification.amount_minor != attempt.amount_minor

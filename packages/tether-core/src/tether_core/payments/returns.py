@@ -1,0 +1,216 @@
+"""
+What follows when a debit comes back: for the debtor's account, for the same debit, and for the money.
+
+A return has a reason code (`tether_core.blacklist`), and the code says what follows for the account: nothing, a hold or
+a block. Where it says that the account merely lacked money (AM04), or says nothing at all (MS03), the same debit may be
+tried again: twice at most, on days on which banks settle, some days apart, within six weeks, and not more of them
+on one day than the operator allows. Every other reason ends it.
+
+Money goes back in two ways, by our refund and by the debtor's bank, and the two know nothing of each other. So a
+debit is refunded only where its money is with us and no return can be on its way any more, and never after it was
+charged back. A debtor who was refunded may still turn to the bank, for 8 weeks without a reason and for 13 months
+without a mandate; nobody but a person can win that back, so such a debit is shown (`tether_core.payments.attempt.Attempt.paid_out_twice`).
+
+| the debit is | a refund is |
+|---|---|
+| not collected, voided, or its outcome unknown | refused: there is nothing to give back |
+| refunded | refused: it was given back |
+| charged back, or a dispute about it is lost | refused: the bank gave it back |
+| collected, and its bank may still return it unasked (5 TARGET days) | refused until then: a return may be on its way |
+| collected, or won back | allowed |
+
+Source: European Payments Council, EPC016-06, 4.3 and 4.4 (time limits); practice of European acquirers for tries after
+a return (AM04 and MS03 only, twice, within 42 days).
+
+>>> back_on = date(2026, 3, 27)
+>>> after_return("AM04", returned_on=back_on, retries_done=0).retry_on
+datetime.date(2026, 4, 1)
+>>> after_return("AC04", returned_on=back_on, retries_done=0)
+AfterReturn(action='block', scope='iban', retry_on=None, why='reason')
+>>> after_return("MS03", returned_on=back_on, retries_done=2).why
+'tried enough'
+>>> collected = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=codes.APPROVED)
+>>> refund(collected, due_on=date(2026, 3, 2), today=date(2026, 3, 5))
+Refund(allowed=False, why='return window', from_on=datetime.date(2026, 3, 10))
+>>> after_return("AM04", returned_on=back_on, retries_done=0, per_day_max=0)
+Traceback (most recent call last):
+    ...
+tether_core.errors.InvalidRequest: per_day_max: at least one debit a day must have room
+"""
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from datetime import date, timedelta
+from types import MappingProxyType
+from typing import Final, Literal
+
+import msgspec
+
+from tether_core.blacklist import BLOCKING, Action, Scope, policy_for
+from tether_core.emp import codes
+from tether_core.errors import InvalidRequest
+from tether_core.payments.attempt import Attempt
+from tether_core.target_calendar import Scheme, add_target_days, exposure, next_open, retry_dates
+
+__all__ = [
+    "RETRY_SPAN_DAYS",
+    "AfterReturn",
+    "Refund",
+    "RetryWhy",
+    "after_return",
+    "refund",
+    "settles_on",
+]
+
+# Acquirers stop trying after six weeks; by then the debtor was told otherwise.
+RETRY_SPAN_DAYS: Final = 42
+# Room on the days after a full one is looked for no longer than this.
+_SHIFT_DAYS_MAX: Final = 10
+
+_DAY: Final = timedelta(days=1)
+
+RetryWhy = Literal["reason", "listed", "tried enough", "too late", "no room", "retry"]
+
+
+class AfterReturn(msgspec.Struct, frozen=True):
+    """
+    What follows from a return.
+
+    Attributes:
+        action: For the account: "none", "hold" or "block".
+        scope: What that is about: the "iban" or its "mandate".
+        retry_on: The day on which the same debit may be tried again, or `None`.
+        why: "retry" it may; else why not: the "reason" forbids it; the account is "listed" now; it was "tried enough";
+            it would come "too late"; there is "no room" on the days that follow.
+    """
+
+    action: Action
+    scope: Scope
+    retry_on: date | None
+    why: RetryWhy
+
+
+def after_return(
+    reason_code: str | None,
+    *,
+    returned_on: date,
+    retries_done: int,
+    ours: bool = True,
+    first_due_on: date | None = None,
+    blocking: AbstractSet[str] = BLOCKING,
+    spacing_days: int = 5,
+    pay_days: tuple[int, ...] = (),
+    planned: Mapping[date, int] = MappingProxyType({}),
+    per_day_max: int | None = None,
+) -> AfterReturn:
+    """
+    What follows from a return.
+
+    Args:
+        reason_code: As it came, upper case; `None` where none came.
+        returned_on: The day on which it came back.
+        retries_done: Tries after the first that were made for the same due item.
+        ours: Whether a run of ours made the debit. What another system sent is not tried again by us.
+        first_due_on: The day of the first try; `None` where *returned_on* may stand for it.
+        blocking: Exactly the codes that block (`TETHER_BLACKLIST_CODES`).
+        spacing_days: Calendar days before the next try, at least.
+        pay_days: Days of the month on which wages come in; a try waits for one that is near.
+        planned: Tries after a return that are planned already, by day.
+        per_day_max: How many of these a day may hold; `None` for any number.
+
+    Returns:
+        What to do.
+
+    Raises:
+        InvalidRequest: when *per_day_max* or *spacing_days* is below 1, or *retries_done* below 0.
+    """
+    if per_day_max is not None and per_day_max < 1:
+        raise InvalidRequest("at least one debit a day must have room", field="per_day_max")
+    if retries_done < 0:
+        raise InvalidRequest("is a number of tries", field="retries_done")
+    policy = policy_for(reason_code, blocking=blocking)
+
+    def result(why: RetryWhy, retry_on: date | None = None) -> AfterReturn:
+        return AfterReturn(policy.action, policy.scope, retry_on, why)
+
+    if policy.action != "none":
+        return result("listed" if policy.retries else "reason")
+    if not policy.retries:
+        return result("reason")
+    if retries_done >= policy.retries or not ours:
+        return result("tried enough")
+    last_on = (first_due_on or returned_on) + _DAY * RETRY_SPAN_DAYS
+    days = retry_dates(returned_on, retries=1, spacing_days=spacing_days, pay_days=pay_days)
+    if not days or days[0] > last_on:
+        return result("too late")
+    room_on = _with_room(days[0], planned=planned, per_day_max=per_day_max)
+    if room_on is None or room_on > last_on:
+        return result("no room")
+    return result("retry", room_on)
+
+
+def _with_room(day: date, *, planned: Mapping[date, int], per_day_max: int | None) -> date | None:
+    end_on = day + _DAY * _SHIFT_DAYS_MAX
+    while day <= end_on:
+        if per_day_max is None or planned.get(day, 0) < per_day_max:
+            return day
+        day = next_open(day + _DAY)
+    return None
+
+
+def settles_on(sent_on: date) -> date:
+    """
+    The day on which a debit settles, as far as we can tell: the gateway names none.
+
+    Args:
+        sent_on: The day it was sent to the gateway.
+
+    Returns:
+        The next open day after it: a debit reaches the debtor's bank at the latest one TARGET day before it settles.
+
+    >>> settles_on(date(2026, 4, 2))
+    datetime.date(2026, 4, 7)
+    """
+    return add_target_days(sent_on, 1)
+
+
+class Refund(msgspec.Struct, frozen=True):
+    """
+    Whether a debit may be given back by us.
+
+    Attributes:
+        allowed: Whether it may, today.
+        why: "collected" it may; else why not: there is "nothing to give", it was "given back" by us or "charged back"
+            by the bank, or the "return window" is open.
+        from_on: The first day on which it may, where only time is missing; else `None`.
+    """
+
+    allowed: bool
+    why: Literal["collected", "nothing to give", "given back", "charged back", "return window"]
+    from_on: date | None = None
+
+
+def refund(attempt: Attempt, *, due_on: date, today: date, scheme: Scheme = "core") -> Refund:
+    """
+    Whether a debit may be given back by us today, so that its money never goes back twice.
+
+    Args:
+        attempt: The debit.
+        due_on: The day it was to be debited.
+        today: The present day.
+        scheme: "core" for consumers, "b2b" for businesses.
+
+    Returns:
+        The verdict.
+    """
+    if attempt.dispute_stage in {codes.CHARGEBACKED, codes.LOST_AGAIN}:
+        return Refund(False, "charged back")
+    if attempt.payment_stage == codes.REFUNDED:
+        return Refund(False, "given back")
+    if attempt.state != "approved":
+        return Refund(False, "nothing to give")
+    last_on = exposure(due_on, scheme=scheme).return_on
+    # A return that was won back has been through its window.
+    if today <= last_on and attempt.dispute_stage == codes.UNDISPUTED:
+        return Refund(False, "return window", next_open(last_on + _DAY))
+    return Refund(True, "collected")

@@ -1,0 +1,230 @@
+"""
+Records that we fetched ourselves, made into claims like those that the gateway sends.
+
+A **pulled** record, an item of a list or the answer to a question about one payment, says the same as a notification
+would: so it becomes the body of one, goes into the same inbox and is decided by the same table
+(`tether_core.payments.attempt`). What was sent and what was pulled can so meet in any order: an attempt remembers how far
+it has come, and the second of two equal claims moves nothing.
+
+Two things set a pulled record apart. It needs no confirmation, because it *is* the gateway's own word; it is on record
+as claimed and confirmed at once. And it is worded otherwise than a notification, so it never stands under a
+notification's key: it gets a row of its own where it **says more** than all rows on record, and else none. It says more
+when nothing was on record; when what was on record was refuted, or still waits for the gateway's word; when it knows the reason why money
+went back, which the notification lacked; or when it knows another error code, because an error of unknown outcome
+has become a final one.
+
+| the gateway's list shows | the claim |
+|---|---|
+| a debit (`sdd_sale`, `sdd_init_recurring_sale`, `sdd_recurring_sale`) | its status; the event that belongs to a dispute's status is added |
+| a refund, a void | none: the debit they refer to is listed with its own new status |
+| a chargeback of a type that has a notification | that notification's status and event, with the reason |
+| a transfer between accounts of the acquirer | none: no money of ours moves |
+| a chargeback of a type that nobody knows | one with that type as its status, which a person will be shown |
+| an item without the payment's id | cannot be read; it is counted as missing |
+
+Source: Genesis API documentation v60.1 (2026-08), Reconcile, Chargebacks, Notifications.
+
+>>> from tether_core.emp.notification import FORM, decode
+>>> from tether_core.emp.xml import read_answer
+>>> answer = read_answer(
+...     b"<payment_response><status>chargebacked</status><unique_id>44177a21</unique_id>"
+...     b"<transaction_id>t-7</transaction_id><amount>1000</amount><currency>EUR</currency></payment_response>"
+... )
+>>> told = from_answer(answer, account="default")
+>>> told.notification.event, told.confirmation.status
+('chargeback', 'chargebacked')
+>>> sent = decode(b"unique_id=44177a21&signature=ab&status=chargebacked&event=chargeback", content_type=FORM)
+>>> told.event_key == identify(sent, account="default").key     # the same event
+True
+>>> says_more(told, [Standing("applied", None, None)])
+False
+>>> says_more(told, [Standing("refuted", None, None)])   # it was a lie when it came, and is true by now
+True
+"""
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
+from urllib.parse import urlencode
+
+import msgspec
+
+from tether_core.emp.notification import FORM, Notification, decode
+from tether_core.emp.responses import Chargeback, GatewayAnswer
+from tether_core.errors import Unreadable
+from tether_core.notifications.identity import identify
+from tether_core.payments.attempt import Confirmation
+
+__all__ = ["DEBITS", "REFUNDS", "Pulled", "Standing", "from_answer", "from_chargeback", "says_more"]
+
+# Transaction types that take money; a record without a type is taken for one of them.
+DEBITS: Final = frozenset({"sdd_sale", "sdd_init_recurring_sale", "sdd_recurring_sale"})
+
+# Transaction types that give money back.
+REFUNDS: Final = frozenset({"sdd_refund", "refund", "void"})
+
+# A payment's own record shows a dispute by its status alone, a notification names the event, too.
+_EVENT_OF_STATUS: Final = {
+    "chargebacked": "chargeback",
+    "chargeback_reversed": "chargeback_reversal",
+    "represented": "representment",
+    "representment_reversed": "representment_reversal",
+    "second_chargebacked": "second_chargeback",
+}
+
+# What came of rows that count as unsaid: the gateway denied it then, never answered, or booking failed; or nobody knows yet
+# that it is of our payment, which only what the gateway itself says of that payment can tell.
+_UNHEARD: Final = frozenset({"refuted", "failed", "confirm", "unlinked"})
+
+# Nobody signs what we fetch: the connection it came over vouches for it.
+_UNSIGNED: Final = "pulled"
+
+
+class Pulled(msgspec.Struct, frozen=True):
+    """
+    A pulled record as a claim, ready for the inbox.
+
+    Attributes:
+        account: The account whose list or payment it is.
+        key: 16 bytes; equal for all pulled records that say the same, and unlike any notification's key.
+        event_key: 16 bytes; the key of a notification of the same event.
+        content: 16 bytes, the digest of the body's fields.
+        body: A form as a notification's, without anything personal.
+        notification: The body, read.
+        confirmation: The same as the gateway's own word.
+        happened_at: The gateway's moment of the payment, where it told one.
+    """
+
+    account: str
+    key: bytes
+    event_key: bytes
+    content: bytes
+    body: bytes
+    notification: Notification
+    confirmation: Confirmation
+    happened_at: datetime | None
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """
+    What an inbox row about the same event says, and what came of it.
+
+    Attributes:
+        outcome: What came of it, or `None` before it was booked.
+        error_code: Its error code: the gateway's own word where there is one, else the claim's.
+        reason_code: Why money went back, likewise.
+    """
+
+    outcome: str | None
+    error_code: str | None
+    reason_code: str | None
+
+
+def from_answer(answer: GatewayAnswer, *, account: str) -> Pulled | None:
+    """
+    The claim that a payment's own record makes.
+
+    Args:
+        answer: An item of a list, or the answer to a question, that speaks of a payment.
+        account: The account it was asked of.
+
+    Returns:
+        The claim, or `None` where the record is not about a debit.
+
+    Raises:
+        Unreadable: when it names no payment.
+    """
+    if answer.transaction_type is not None and answer.transaction_type not in DEBITS:
+        return None
+    fields = {
+        "unique_id": answer.unique_id,
+        "transaction_id": answer.transaction_id,
+        "transaction_type": answer.transaction_type,
+        "status": answer.status,
+        "event": _EVENT_OF_STATUS.get(answer.status),
+        "amount": None if answer.amount_minor is None else str(answer.amount_minor),
+        "currency": answer.currency,
+        "reason_code": answer.reason_code,
+        "error_code": answer.code,
+    }
+    return _pulled(fields, account=account, happened_at=answer.timestamp_at)
+
+
+def from_chargeback(chargeback: Chargeback, *, account: str) -> Pulled | None:
+    """
+    The claim that a record of the chargeback lists makes.
+
+    Args:
+        chargeback: The record.
+        account: The account it was asked of.
+
+    Returns:
+        The claim, or `None` where the record moves no money of ours.
+
+    Raises:
+        Unreadable: when it names no payment.
+    """
+    if chargeback.kind == "transfer":
+        return None
+    status, event = chargeback.as_notified or ((chargeback.type_text or "no type").lower(), None)
+    fields = {
+        "unique_id": chargeback.unique_id,
+        "status": status,
+        "event": event,
+        "reason_code": chargeback.reason_code,
+    }
+    # Its amount is left out: units and sign are not reliable, and ours is on record.
+    return _pulled(fields, account=account, happened_at=None)
+
+
+def says_more(told: Pulled, standing: Iterable[Standing]) -> bool:
+    """
+    Whether a pulled record says anything that no row about the same event says.
+
+    Args:
+        told: The record.
+        standing: The rows on record about the same event, however they came; conflicting ones left out.
+
+    Returns:
+        Whether it needs a row of its own.
+    """
+    reason_code, error_code = told.notification.reason_code, told.notification.error_code
+    return not any(
+        row.outcome not in _UNHEARD
+        and reason_code in {None, row.reason_code}
+        and error_code in {None, row.error_code}
+        for row in standing
+    )
+
+
+def _pulled(fields: dict[str, str | None], *, account: str, happened_at: datetime | None) -> Pulled:
+    told = {name: value for name, value in fields.items() if value} | {"signature": _UNSIGNED}
+    if "unique_id" not in told:
+        raise Unreadable("pulled record", why="it names no payment")
+    body = urlencode(told).encode()
+    notification = decode(body, content_type=FORM)
+    identity = identify(notification, account=account)
+    return Pulled(
+        account=account,
+        key=_own_key(identity.key, notification),
+        event_key=identity.key,
+        content=identity.content,
+        body=body,
+        notification=notification,
+        confirmation=Confirmation(
+            notification.status,
+            notification.error_code,
+            notification.reason_code,
+            notification.transaction_id,
+        ),
+        happened_at=happened_at,
+    )
+
+
+def _own_key(event_key: bytes, told: Notification) -> bytes:
+    digest = hashlib.blake2b(event_key, digest_size=16, person=b"pulled")
+    for code in (told.error_code, told.reason_code):
+        encoded = (code or "").encode()
+        digest.update(len(encoded).to_bytes(4, "big") + encoded)
+    return digest.digest()

@@ -1,0 +1,1 @@
+"""Uploads: the life of a file of debtors, and its withdrawal."""

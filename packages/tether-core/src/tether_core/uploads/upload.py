@@ -1,0 +1,307 @@
+"""
+The life of an upload.
+
+A file is taken in, looked at, read and stored in chunks; a person may have to answer something in between. It is always
+in exactly one state:
+
+```text
+ received ──► examining ──► reading ──► completed
+                 │  ▲          ├──────► failed
+                 │  │          ├──────► needs_answer (about rows) ── decided ──► reading
+                 │  └─── answered ── needs_answer (about the file)
+                 ├──────────────────────▲
+                 └──────► failed ──► examining (sent through again)
+ any of these ── withdrawn ──► withdrawn
+```
+
+*received*: the bytes are in the object store. *examining*: a plan is being made. *needs_answer*: the plan has open
+questions. While they are about the file, nothing was read; once all rows are screened they are about rows that may have been
+debited before, and nothing is billed until a person has decided. *reading*: rows are read, screened and stored, chunk by
+chunk; each chunk is stored together with the position behind it, so a break costs at most the chunk under way. *completed*:
+every row has its outcome, even if all were refused. *failed*: the file as a whole cannot be read, and a sentence says why.
+*withdrawn*: a person took it back before anything of it was submitted; it can be from any other state, and its debtors count
+for nothing.
+
+Nothing is lost quietly: at any moment the rows that were read are the sum of those stored, left out by screening,
+refused with problems, and skipped because they are no debtors.
+
+>>> step("examining", "asked"), step("needs_answer", "answered")
+('needs_answer', 'examining')
+>>> step("completed", "started")
+Traceback (most recent call last):
+    ...
+tether_core.errors.IllegalStep: This upload is read completely, so it cannot be read. Look at its debtors, or send a corrected file as a new upload.
+>>> tallies = Tallies(rows=3, stored=1, refused=1, skipped=1) + Tallies(rows=1, excluded=1, verdicts={"blacklisted": 1})
+>>> tallies.balanced, tallies.rows
+(True, 4)
+>>> Tallies(rows=2, stored=1).balanced
+False
+>>> from datetime import UTC, datetime
+>>> object_key("0b9d", received_at=datetime(2026, 3, 2, 12, tzinfo=UTC), name="Debtors March.XLSX")
+'uploads/2026/03/02/0b9d.xlsx'
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+import msgspec
+
+from tether_core.errors import IllegalStep
+from tether_core.screening.verdicts import Verdict
+from tether_core.spreadsheet.cells import neutralise
+from tether_core.spreadsheet.outcomes import Problem
+from tether_core.spreadsheet.plan import Answers, Plan
+
+__all__ = [
+    "LIFE",
+    "REPORT_COLUMNS",
+    "Tallies",
+    "UploadState",
+    "UploadStep",
+    "content_key",
+    "is_object_key",
+    "object_key",
+    "report_header",
+    "report_row",
+    "step",
+    "summary",
+]
+
+UploadState = Literal["received", "examining", "needs_answer", "reading", "completed", "failed", "withdrawn"]
+UploadStep = Literal[
+    "started",
+    "asked",
+    "answered",
+    "decided",
+    "planned",
+    "continued",
+    "finished",
+    "given up",
+    "sent again",
+    "withdrawn",
+]
+
+# state x step -> state; what is not here does not exist.
+LIFE: Final[dict[UploadState, dict[UploadStep, UploadState]]] = {
+    "received": {"started": "examining", "given up": "failed", "withdrawn": "withdrawn"},
+    "examining": {
+        "started": "examining",
+        "asked": "needs_answer",
+        "planned": "reading",
+        "given up": "failed",
+        "withdrawn": "withdrawn",
+    },
+    "needs_answer": {"answered": "examining", "decided": "reading", "withdrawn": "withdrawn"},
+    "reading": {
+        "continued": "reading",
+        "asked": "needs_answer",
+        "finished": "completed",
+        "given up": "failed",
+        "withdrawn": "withdrawn",
+    },
+    # Only while nothing of it was submitted: tether_core.uploads.withdrawal.
+    "completed": {"withdrawn": "withdrawn"},
+    "failed": {"sent again": "examining", "withdrawn": "withdrawn"},
+    "withdrawn": {},
+}
+
+
+def step(state: UploadState, taken: UploadStep) -> UploadState:
+    """
+    The state after a step.
+
+    Args:
+        state: Where the upload stands.
+        taken: What happens to it.
+
+    Returns:
+        Where it stands then.
+
+    Raises:
+        IllegalStep: when `LIFE` has no such step.
+    """
+    after = LIFE[state].get(taken)
+    if after is None:
+        raise IllegalStep("file upload", state=state, step=taken)
+    return after
+
+
+class Tallies(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    How many rows went where.
+
+    Attributes:
+        rows: Rows read below the header, blank ones included.
+        stored: Became debtors; in a dry run: would have.
+        excluded: Left out by screening.
+        refused: With at least one problem that is an error.
+        skipped: Blank, repeated headers, totals, notes.
+        warnings: Debtors with something to look at; a part of *stored* and *excluded*.
+        amount_minor: What all stored debtors owe, in cents.
+        verdicts: Rule of screening to rows left out by it; adds up to *excluded*.
+        problems: Problem code to how often it occurred, warnings too; a row may have several.
+    """
+
+    rows: int = 0
+    stored: int = 0
+    excluded: int = 0
+    refused: int = 0
+    skipped: int = 0
+    warnings: int = 0
+    amount_minor: int = 0
+    verdicts: dict[str, int] = {}
+    problems: dict[str, int] = {}
+
+    def __add__(self, other: "Tallies") -> "Tallies":
+        """Add the tallies of the next chunk."""
+        return Tallies(
+            rows=self.rows + other.rows,
+            stored=self.stored + other.stored,
+            excluded=self.excluded + other.excluded,
+            refused=self.refused + other.refused,
+            skipped=self.skipped + other.skipped,
+            warnings=self.warnings + other.warnings,
+            amount_minor=self.amount_minor + other.amount_minor,
+            verdicts=_added(self.verdicts, other.verdicts),
+            problems=_added(self.problems, other.problems),
+        )
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every row is accounted for, and every row left out has its verdict."""
+        outcomes = self.stored + self.excluded + self.refused + self.skipped
+        return self.rows == outcomes and self.excluded == sum(self.verdicts.values())
+
+
+def _added(first: dict[str, int], second: dict[str, int]) -> dict[str, int]:
+    return {key: first.get(key, 0) + second.get(key, 0) for key in {**first, **second}}
+
+
+def summary(tallies: Tallies, *, dry_run: bool = False) -> str:
+    """
+    Say in a sentence or two what became of a file.
+
+    Args:
+        tallies: Of the whole file.
+        dry_run: Whether nothing was stored on purpose.
+
+    Returns:
+        For the person who sent it.
+
+    >>> summary(Tallies(rows=3, stored=2, refused=1))
+    '2 of 3 rows became debtors; 1 has problems. The report says what to correct.'
+    """
+    parts = []
+    if tallies.refused:
+        parts.append(f"{tallies.refused:,} {'has' if tallies.refused == 1 else 'have'} problems")
+    if tallies.excluded:
+        parts.append(
+            f"{tallies.excluded:,} {'was' if tallies.excluded == 1 else 'were'} left out by screening"
+        )
+    if tallies.skipped:
+        parts.append(
+            f"{tallies.skipped:,} {'is' if tallies.skipped == 1 else 'are'} blank, a header, a total or a note"
+        )
+    verb = "would become" if dry_run else "became"
+    head = f"{tallies.stored:,}" if tallies.stored else "None"
+    advice = " The report says what to correct." if tallies.refused else ""
+    return f"{head} of {tallies.rows:,} rows {verb} debtors{'; ' if parts else ''}{', '.join(parts)}.{advice}"
+
+
+_ENDINGS: Final = frozenset("csv txt tsv xlsx xlsm xlsb xls ods".split())
+
+
+def object_key(upload_id: str, *, received_at: datetime, name: str = "") -> str:
+    """
+    Tell where the bytes of an upload lie in the object store.
+
+    The sender's name is not part of it: names hold what people write, and two files may have the same.
+
+    Args:
+        upload_id: Ours, unique, of letters, digits and hyphens.
+        received_at: Aware; the day in UTC groups the keys.
+        name: What the sender called the file; only a known ending is kept.
+
+    Returns:
+        A key below "uploads/".
+    """
+    assert upload_id.replace("-", "").isalnum(), "an id is no path"
+    ending = name.rpartition(".")[2].lower()
+    day = received_at.astimezone(UTC)
+    return f"uploads/{day:%Y/%m/%d}/{upload_id}.{ending if ending in _ENDINGS else 'bin'}"
+
+
+_KEY: Final = re.compile(r"uploads/[0-9]{4}/[0-9]{2}/[0-9]{2}/[0-9a-f]{32}\.[a-z]{3,4}")
+
+
+def is_object_key(key: str) -> bool:
+    """
+    Whether a key is one the program gives, with an id of 32 hex digits; files of an old installation keep their own.
+
+    >>> is_object_key("uploads/2026/03/02/0b9d5f0c0b9d5f0c0b9d5f0c0b9d5f0c.csv"), is_object_key("uploads/list.csv")
+    (True, False)
+    """
+    return _KEY.fullmatch(key) is not None
+
+
+def content_key(sha256: bytes, *, answers: Answers) -> bytes:
+    """
+    Tell uploads apart that would be read differently: the same bytes with the same answers are the same upload.
+
+    Args:
+        sha256: Of the file's bytes.
+        answers: What the caller said of it.
+
+    Returns:
+        32 bytes.
+    """
+    said = msgspec.json.encode(answers, order="deterministic")
+    return hashlib.sha256(sha256 + said).digest()
+
+
+# Stand to the right of the file's own columns in a report.
+REPORT_COLUMNS: Final = ("row", "level", "columns", "problems", "what to do")
+
+
+def report_header(plan: Plan) -> list[str]:
+    """Give the header of a report: the file's own columns, then `REPORT_COLUMNS`."""
+    return [neutralise(header) for header in plan.headers] + list(REPORT_COLUMNS)
+
+
+def report_row(
+    row: int,
+    cells: Sequence[str],
+    *,
+    plan: Plan,
+    problems: Sequence[Problem] = (),
+    reasons: Sequence[Verdict] = (),
+) -> list[str]:
+    """
+    Give a row for the report, in a form that can be corrected and sent again.
+
+    Args:
+        row: Its number in the file.
+        cells: As they came.
+        plan: The one it was read by.
+        problems: What is wrong with it.
+        reasons: Everything screening left it out for.
+
+    Returns:
+        The cells, as many as there are headers, then what is wrong. What a spreadsheet program could run as a formula
+        begins with an apostrophe, which is taken away when the file comes back.
+    """
+    width = len(plan.columns)
+    padded = [*cells[:width], *[""] * (width - len(cells))]
+    level = "error" if any(problem.level == "error" for problem in problems) else "warning"
+    columns = "; ".join(dict.fromkeys(problem.column for problem in problems if problem.column))
+    codes = [problem.code for problem in problems]
+    notes = [problem.note for problem in problems]
+    if reasons:
+        level = "left out"
+        codes = [*(reason.rule for reason in reasons), *codes]
+        notes = [*(reason.cause for reason in reasons), *notes]
+    told = (str(row), level, columns, "; ".join(codes), " ".join(notes))
+    return [neutralise(text) for text in (*padded, *told)]

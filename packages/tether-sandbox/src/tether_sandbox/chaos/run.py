@@ -1,0 +1,512 @@
+"""
+A storm: notifications without a pause, faults drawn from a seed, and the books held against each other at the end.
+
+The sender plans some payments' notifications for every second, spoilt as usual (`tether_sandbox.gateway.fault_injection`), and posts
+each again and again until its echo comes. Meanwhile one fault after the other is done and undone: first each kind
+once, in a drawn order, then as chance will have it. After each fault a **fresh notification** shows when all is well
+again: one about a payment of its own, posted until it is acknowledged, and then looked for until it is booked. Where it is reading files that a fault concerns, a fresh file takes that part.
+
+Beside all this, files are handed in and billed (`files`), and one notification a second reaches both nodes at the same moment.
+"""
+
+import asyncio
+import contextlib
+import random
+import re
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import psycopg
+from tether_core.errors import Unavailable
+from tether_stores.notifications import webhook_events
+from tether_stores.postgres import connection, open_pool
+from tether_stores.queries import split_file
+
+from tether_sandbox.chaos.faults import FAULTS, Fault, possible
+from tether_sandbox.chaos.files import Handing, all_billed, all_read, check_debits, check_files
+from tether_sandbox.chaos.stage import Stage, staged
+from tether_sandbox.conservation import Line, Sent, books, check_storm
+from tether_sandbox.gateway import Delivered, Lives, Malice, Payment, deliver, plan
+from tether_sandbox.seed import seed
+from tether_sandbox.services.waiting import eventually
+from tether_sandbox.settings import PASSWORD
+
+__all__ = ["Recovery", "Report", "storm"]
+
+_SQL = split_file("tether_sandbox", "sql/storm")
+
+# Deliveries per payment, repeats and forgeries included; only so that a rate can be asked for in deliveries.
+_PER_PAYMENT: Final = 2.35
+# Plans under way at once. When everything stands still the sender waits with so many seconds' worth of notifications.
+_PLANS_MAX: Final = 4
+_RECOVER_S: Final = 60.0
+_SETTLE_S: Final = 120.0
+# "Not found" is believed after a grace period on the clock of the machine, which nothing here can move; and a debit that was
+# not there may be lost again when it is submitted again.
+_RESOLVE_S: Final = 360.0
+# Each of the three stores is away so long once.
+_OUTAGE_SHORTEST_S: Final = 10.0
+_OUTAGE_LONGEST_S: Final = 300.0
+_RACE_EVERY_S: Final = 1.0
+_PAUSE_S: Final = (0.1, 0.8)
+# Lines of the programs that tell of a defect; what Granian says when a whole node is killed is none.
+_DEFECT: Final = re.compile(r"a defect of ours|Traceback|notification put off|duty failed|work failed")
+
+
+class Recovery(msgspec.Struct, frozen=True):
+    """
+    One fault and what came of it.
+
+    Attributes:
+        fault: Its name.
+        at_s: When, since the storm began.
+        held_s: How long it was held.
+        recovered_s: Until a fresh notification was acknowledged and booked, or a fresh file read; from the kill, or from
+            the moment the fault was undone. `None` if that did not come.
+        whole_s: Until, besides, what was killed was ready again.
+        failed_requests: Answers of the proxy meanwhile that said no node could be had.
+    """
+
+    fault: str
+    at_s: float
+    held_s: float
+    recovered_s: float | None
+    whole_s: float
+    failed_requests: int
+
+
+class Report(msgspec.Struct, frozen=True):
+    """
+    What a storm showed.
+
+    Attributes:
+        seed: Of everything drawn.
+        lasted_s: From the first to the last delivery.
+        proxy: Which one stood in front.
+        pooler: Which one stood before Postgres; "" for none.
+        planned: Deliveries, without the repeats that a missing echo caused.
+        acked: Deliveries acknowledged.
+        refused: Forgeries refused.
+        posts: Requests sent.
+        applied: Notifications booked.
+        confirmed: Of these, claims that the gateway was asked about first.
+        repeated: Acknowledged deliveries that were known already.
+        longest_gap_s: The longest time in which nobody was acknowledged.
+        latency_ms: Quantiles of the answer times.
+        statuses: HTTP status to number of answers.
+        recoveries: Each fault.
+        races: Notifications that reached both nodes at the same moment.
+        files: Uploads acknowledged.
+        answered: Uploads that asked how to be read, and were answered.
+        debits: Debits in the gateway's ledger.
+        objects_unnamed: Objects that no row speaks of, left by files that were not acknowledged.
+        lines: The conservation check.
+        complaints: Lines of our programs that tell of a defect.
+        acked_each_s: Deliveries acknowledged in each second.
+    """
+
+    seed: int
+    lasted_s: float
+    proxy: str
+    pooler: str
+    planned: int
+    acked: int
+    refused: int
+    posts: int
+    applied: int
+    confirmed: int
+    repeated: int
+    longest_gap_s: float
+    latency_ms: dict[str, float]
+    statuses: dict[int, int]
+    recoveries: list[Recovery]
+    races: int
+    files: int
+    answered: int
+    debits: int
+    objects_unnamed: int
+    lines: list[Line]
+    complaints: list[str]
+    acked_each_s: list[int]
+
+    @property
+    def kills(self) -> int:
+        """How often something was killed."""
+        return sum(FAULTS[one.fault].kills for one in self.recoveries)
+
+    @property
+    def unrecovered(self) -> list[Recovery]:
+        """Faults after which no fresh notification was booked in time."""
+        return [one for one in self.recoveries if one.recovered_s is None]
+
+    @property
+    def slowest_s(self) -> float:
+        """The longest recovery."""
+        return max((one.recovered_s or _RECOVER_S for one in self.recoveries), default=0.0)
+
+    @property
+    def slowest_after_kill_s(self) -> float:
+        """The longest recovery after a kill."""
+        killed = (one for one in self.recoveries if FAULTS[one.fault].kills)
+        return max((one.recovered_s or _RECOVER_S for one in killed), default=0.0)
+
+    @property
+    def spoilt(self) -> list[Recovery]:
+        """Faults that may not cost a request, one node being left, and did."""
+        return [one for one in self.recoveries if FAULTS[one.fault].spares_requests and one.failed_requests]
+
+    @property
+    def holds(self) -> bool:
+        """Whether the books agree, everything recovered, and no request failed that need not."""
+        return (
+            all(line.holds for line in self.lines)
+            and not self.unrecovered
+            and not self.spoilt
+            and not self.complaints
+        )
+
+
+class _Sending:
+    """The sender: plan after plan, until told to stop; and what it was answered."""
+
+    def __init__(self, stage: Stage, payments: Iterator[Payment], *, rate: int, seed_number: int) -> None:
+        self._gateway = stage.gateway
+        self._url = stage.notify_url
+        self._payments = payments
+        self._per_plan = max(int(rate / _PER_PAYMENT), 1)
+        self._seed_number = seed_number
+        self.sent = Sent()
+        self.delivered: list[Delivered] = []
+        self.longest_gap_s = 0.0
+        self.races = 0
+        self._urls = stage.notify_urls()
+        self._began = self._acknowledged_at = time.monotonic()
+        self._acked_each_s = Counter[int]()
+
+    @property
+    def acked_each_s(self) -> list[int]:
+        """How many were acknowledged in each second."""
+        return [self._acked_each_s[second] for second in range(max(self._acked_each_s, default=-1) + 1)]
+
+    async def until(self, stopping: asyncio.Event) -> None:
+        """Send a plan each second, late ones as soon as there is room."""
+        room = asyncio.Semaphore(_PLANS_MAX)
+        began = time.monotonic()
+        number = 0
+        async with asyncio.TaskGroup() as group:
+            while not stopping.is_set():
+                chosen = [payment for payment, _ in zip(self._payments, range(self._per_plan), strict=False)]
+                if not chosen:
+                    raise RuntimeError("the storm outlasts its payments")
+                await room.acquire()
+                number += 1
+                group.create_task(self._one(chosen, number=number, room=room))
+                late_s = time.monotonic() - began - number
+                if late_s < 0:
+                    await asyncio.sleep(-late_s)
+
+    async def _one(self, payments: Sequence[Payment], *, number: int, room: asyncio.Semaphore) -> None:
+        # The gateway's records know from the start how each payment ends.
+        lives = Lives(crossed=0.0)
+        planned = plan(payments, seed=self._seed_number * 1_000_003 + number, password=PASSWORD, lives=lives)
+        self.sent.add(planned)
+        # What a worker asks about these payments is answered with how they truly end.
+        await asyncio.to_thread(self._gateway.adopt, payments, planned=planned, taken_at=datetime.now(UTC))
+        acknowledged = 0
+
+        def note(tally: Delivered) -> None:
+            nonlocal acknowledged
+            if tally.acknowledged > acknowledged:  # and not a forgery, which is refused without any store
+                acknowledged = tally.acknowledged
+                self._note()
+
+        try:
+            self.delivered.append(
+                await deliver(planned, url=self._url, concurrency=16, attempts_max=100_000, progress=note)
+            )
+        finally:
+            room.release()
+
+    async def fresh(self, payment: Payment) -> None:
+        """Have one notification of its own acknowledged, however long that takes."""
+        planned = plan([payment], seed=1, password=PASSWORD, lives=Lives.all_approved(), malice=Malice.none())
+        self.sent.add(planned)
+        self.delivered.append(
+            await deliver(planned, url=self._url, attempts_max=100_000, retry_interval_s=0.05, timeout_s=5.0)
+        )
+
+    async def race(self, payments: Iterator[Payment], *, stopping: asyncio.Event) -> None:
+        """Let one notification after the other reach both nodes at the same moment, past the proxy."""
+        while not stopping.is_set():
+            payment = next(payments)
+            planned = plan(
+                [payment], seed=1, password=PASSWORD, lives=Lives.all_approved(), malice=Malice.none()
+            )
+            self.sent.add(planned)
+            self.delivered += await asyncio.gather(
+                *(deliver(planned, url=url, attempts_max=100_000, timeout_s=5.0) for url in self._urls)
+            )
+            self.races += 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), _RACE_EVERY_S)
+
+    def _note(self) -> None:
+        now = time.monotonic()
+        self._acked_each_s[int(now - self._began)] += 1
+        self.longest_gap_s = max(self.longest_gap_s, now - self._acknowledged_at)
+        self._acknowledged_at = now
+
+
+class _Storm:
+    """Faults, one after the other."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        sending: _Sending,
+        handing: Handing,
+        probes: Iterator[Payment],
+        *,
+        chance: random.Random,
+    ) -> None:
+        self._stage = stage
+        self._sending = sending
+        self._handing = handing
+        self._probes = probes
+        self._chance = chance
+        self._began = time.monotonic()
+        self.recoveries: list[Recovery] = []
+
+    async def rage(
+        self, faults: Sequence[Fault], *, until_s: float, outage_s: float, told: Callable[[Recovery], None]
+    ) -> None:
+        """Do each fault once, then draw until the time is over."""
+        once = list(faults)
+        self._chance.shuffle(once)
+        # Where outages alone are wanted, they are drawn, too.
+        drawn = [fault for fault in faults if fault.weight] or [
+            msgspec.structs.replace(fault, weight=1) for fault in faults
+        ]
+        while once or time.monotonic() - self._began < until_s:
+            fault = once.pop() if once else self._drawn(drawn)
+            await asyncio.sleep(self._chance.uniform(*_PAUSE_S))
+            held_s = outage_s if fault.is_outage else self._chance.uniform(fault.shortest_s, fault.longest_s)
+            recovery = await self._endured(fault, held_s=held_s)
+            self.recoveries.append(recovery)
+            told(recovery)
+
+    def _drawn(self, faults: Sequence[Fault]) -> Fault:
+        return self._chance.choices(faults, [fault.weight for fault in faults])[0]
+
+    async def _endured(self, fault: Fault, *, held_s: float) -> Recovery:
+        logged_bytes, began = self._stage.front.logged_bytes, time.monotonic()
+        holding = fault.held(self._stage, self._chance)
+        await asyncio.to_thread(holding.__enter__)
+
+        async def undone() -> None:
+            await asyncio.sleep(held_s)
+            await asyncio.to_thread(holding.__exit__, None, None, None)
+
+        if fault.kills:
+            undoing = asyncio.create_task(undone())
+        else:
+            await undone()
+            began = time.monotonic()
+        recovered_s: float | None
+        try:
+            async with asyncio.timeout(_RECOVER_S):
+                if fault.shown_by == "file":
+                    await self._handing.fresh()
+                else:
+                    await self._booked(next(self._probes))
+            recovered_s = time.monotonic() - began
+        except TimeoutError:
+            recovered_s = None
+        if fault.kills:
+            await undoing
+        return Recovery(
+            fault.name,
+            at_s=round(began - self._began, 2),
+            held_s=round(held_s, 2),
+            recovered_s=None if recovered_s is None else round(recovered_s, 2),
+            whole_s=round(time.monotonic() - began, 2),
+            failed_requests=self._stage.front.failures(after_bytes=logged_bytes),
+        )
+
+    async def _booked(self, probe: Payment) -> None:
+        """Have a fresh notification acknowledged, and wait until it is booked."""
+        await self._sending.fresh(probe)
+
+        async def is_booked() -> bool:
+            # Past the pooler and on a connection of its own, so that only the programs' own trouble is measured.
+            async with await psycopg.AsyncConnection.connect(
+                self._stage.database_url, connect_timeout=2
+            ) as conn:
+                cursor = await conn.execute(_SQL["state_of"], {"unique_id": probe.unique_id})
+                return await cursor.fetchone() == ("approved",)
+
+        await eventually(
+            is_booked, what="a fresh notification", timeout_s=_RECOVER_S, despite=(psycopg.OperationalError,)
+        )
+
+
+def storm(
+    *,
+    minutes: float,
+    seed_number: int,
+    kinds: Sequence[str] = (),
+    rate: int = 300,
+    own: bool = False,
+    confirm: bool = True,
+    keep: Path | None = None,
+    told: Callable[[Recovery], None] = lambda _: None,
+) -> Report:
+    """
+    Let a storm rage, and see what is left.
+
+    Args:
+        minutes: How long faults are drawn; each kind comes once, however short that is.
+        seed_number: Same number, same faults at about the same moments.
+        kinds: Names of faults; none means all.
+        rate: Deliveries per second.
+        own: Whether to do without nginx and pgBouncer even where they are installed.
+        confirm: Whether the gateway is asked about disputes, as is the default everywhere. It knows from the start how
+            each ends, so the first that is confirmed takes its attempt to the end; without, each has its own effect.
+        keep: An empty folder that keeps what the programs said; `None` for a temporary one.
+        told: Called with each recovery.
+
+    Returns:
+        The report; `holds` says whether all is well.
+
+    Raises:
+        ValueError: when there is no such kind, or no fault of these kinds can be done here.
+    """
+    unknown = set(kinds) - set(FAULTS)
+    if unknown:
+        raise ValueError(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(FAULTS)}")
+    with (
+        tempfile.TemporaryDirectory(prefix="tether-storm-") as name,
+        staged(keep or Path(name), settings={} if confirm else {"EMP_CONFIRM": "off"}, own=own) as stage,
+    ):
+        faults = [fault for fault in possible(stage) if not kinds or fault.name in kinds]
+        if not faults:
+            raise ValueError("none of these faults can be done here: there is no pooler")
+        return asyncio.run(
+            _raged(stage, faults, minutes=minutes, seed_number=seed_number, rate=rate, told=told)
+        )
+
+
+async def _raged(
+    stage: Stage,
+    faults: Sequence[Fault],
+    *,
+    minutes: float,
+    seed_number: int,
+    rate: int,
+    told: Callable[[Recovery], None],
+) -> Report:
+    # Each kind of fault once takes some five seconds a kind, and on a busy machine several times that.
+    outage_s = _outage_s(minutes)
+    seconds = minutes * 60 + 15 * len(faults) + outage_s * sum(fault.is_outage for fault in faults)
+    payments = _seeded(stage, int(rate * seconds / _PER_PAYMENT), number=seed_number)
+    probes = _seeded(stage, int(len(faults) + seconds), number=seed_number + 1_000_000_007)
+    racing = _seeded(stage, int(2 * seconds), number=seed_number + 2_000_000_011)
+    sending = _Sending(stage, payments, rate=rate, seed_number=seed_number)
+    handing = Handing(stage, chance=random.Random(seed_number + 3_000_000_019))
+    raging = _Storm(stage, sending, handing, probes, chance=random.Random(seed_number))
+    began = time.monotonic()
+    stopping = asyncio.Event()
+    flowing = asyncio.gather(
+        sending.until(stopping), handing.until(stopping), sending.race(racing, stopping=stopping)
+    )
+    try:
+        await raging.rage(faults, until_s=minutes * 60, outage_s=outage_s, told=told)
+    finally:
+        stopping.set()
+        await asyncio.wait_for(flowing, _SETTLE_S)
+    lasted_s = time.monotonic() - began
+    await _settled(stage)
+    ours = await asyncio.to_thread(books, stage.database_url)
+    lines, unnamed = await check_files(stage, handing)
+    debits = [one for one in stage.gateway.records() if one["unique_id"] not in sending.sent.final]
+    lines += check_debits(stage, debits, runs=handing.runs)
+    delivered = sending.delivered
+    acked = sum(one.acknowledged for one in delivered)
+    latencies = sorted(latency_s for one in delivered for latency_s in one.latencies_s)
+    statuses = sum((Counter(one.statuses) for one in delivered), Counter[int]())
+    statuses[0] = sum(one.transport_errors for one in delivered)
+    return Report(
+        seed=seed_number,
+        lasted_s=round(lasted_s, 1),
+        proxy=stage.front.name,
+        pooler=stage.pooler.name if stage.pooler else "",
+        planned=sum(one.planned for one in delivered),
+        acked=acked,
+        refused=sum(one.refused for one in delivered),
+        posts=sum(one.posts for one in delivered),
+        applied=ours.rows("processed"),
+        confirmed=ours.confirmed,
+        repeated=acked - sum(ours.inbox.values()),
+        longest_gap_s=round(sending.longest_gap_s, 2),
+        latency_ms={
+            f"p{q}": round(latencies[min(len(latencies) * q // 100, len(latencies) - 1)] * 1000, 1)
+            for q in (50, 95, 99)
+        },
+        statuses=dict(statuses),
+        recoveries=raging.recoveries,
+        races=sending.races,
+        files=len(handing.taken),
+        answered=len(handing.answered),
+        debits=len(debits),
+        objects_unnamed=unnamed,
+        lines=check_storm(sending.sent, ours, delivered=delivered) + lines,
+        complaints=_complaints(stage),
+        acked_each_s=sending.acked_each_s,
+    )
+
+
+def _outage_s(minutes: float) -> float:
+    """
+    How long a store is away, by how long the storm rages: five minutes from a quarter of an hour on, and seconds in a short one.
+
+    >>> [_outage_s(minutes) for minutes in (0, 3, 15, 60)]
+    [10.0, 60.0, 300.0, 300.0]
+    """
+    return min(max(_OUTAGE_SHORTEST_S, minutes * 60 / 3), _OUTAGE_LONGEST_S)
+
+
+def _seeded(stage: Stage, count: int, *, number: int) -> Iterator[Payment]:
+    """Make payments before the storm, for while it rages Postgres may be away."""
+    made = seed(stage.database_url, attempts=count, chance=random.Random(number), now=datetime.now(UTC))
+    return iter([Payment(one.transaction_id, one.unique_id, one.amount_minor, one.currency) for one in made])
+
+
+async def _settled(stage: Stage) -> None:
+    """Wait until no file is on its way any more, no debit's outcome is open, and no notification is due or unconfirmed."""
+    await eventually(lambda: all_read(stage.database_url), what="every file's end", timeout_s=_SETTLE_S)
+    await all_billed(stage, timeout_s=_RESOLVE_S)
+    async with open_pool(stage.database_url, name="tether-storm", max_size=1) as pool:
+
+        async def none_is_left() -> bool:
+            async with connection(pool) as conn:
+                # A question that got no answer is asked again after a while; that while has passed now.
+                await conn.execute(_SQL["questions_due"], {"now": datetime.now(UTC)})
+                tally = await webhook_events.tally(conn, now=datetime.now(UTC))
+                return not tally.waiting and not tally.confirming
+
+        await eventually(none_is_left, what="an empty inbox", timeout_s=_SETTLE_S, despite=(Unavailable,))
+
+
+def _complaints(stage: Stage) -> list[str]:
+    return [
+        f"{node.name}: {line[:500]}"
+        for node in (*stage.webs, *stage.workers)
+        for line in node.words.splitlines()
+        if _DEFECT.search(line)
+    ]

@@ -1,0 +1,442 @@
+"""
+The simulator behind its counter: takes requests, enters them in the books, lets time do its work, answers.
+
+A debit that is taken gets its fate at once (`process.fate`); its turns then happen one after another, each entered in
+the ledger and told to the merchant. Questions are answered from the ledger alone, so lists, single answers and
+notifications agree with each other and with what was done.
+"""
+
+import asyncio
+import hashlib
+import heapq
+import itertools
+import random
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
+
+import msgspec
+from tether_core import iban as iban_of
+
+from tether_sandbox.gateway import responses
+from tether_sandbox.gateway.ledger import SALES, Debit, Ledger, Order
+from tether_sandbox.gateway.notifier import Notifier
+from tether_sandbox.gateway.payment_history import Turn
+from tether_sandbox.gateway.process import LOST_ANSWERS, Fields, Refused, checked, fate
+from tether_sandbox.gateway.scenario import Manner, Script
+from tether_sandbox.gateway.setup import Setup
+
+__all__ = ["Answer", "Teller"]
+
+_PER_PAGE: Final = 100
+_WINDOW_MAX: Final = timedelta(days=7)
+_REFUNDABLE: Final = frozenset({"approved", "chargeback_reversed", "represented"})
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """
+    An answer, and how it is to be given.
+
+    Attributes:
+        body: Its bytes.
+        status: Its HTTP status.
+        content_type: Its media type.
+        headers: More headers.
+        manner: "plain", or how it goes wrong.
+    """
+
+    body: bytes
+    status: int = 200
+    content_type: str = "text/xml; charset=utf-8"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    manner: Manner = "plain"
+
+
+class Teller:
+    """
+    Takes requests for one account.
+
+    Attributes:
+        setup: How the simulator is set up.
+        ledger: Its books.
+        notifier: Its notifications.
+        faults: What goes wrong by chance, from now on.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.ledger = Ledger()
+        self.notifier = Notifier(setup)
+        self.faults = setup.faults
+        self._chance = random.Random(setup.seed)
+        self._sent_times = dict[str, int]()
+        self._numbers = itertools.count()
+        self._ahead = list[tuple[float, int, Debit]]()
+        self._woken = asyncio.Event()
+
+    # --- time ---
+
+    @property
+    def ahead(self) -> int:
+        """How many debits have something ahead of them."""
+        return len(self._ahead)
+
+    async def run_clock(self) -> None:
+        """Let everything happen when its time has come, until cancelled."""
+        while True:
+            now_s = asyncio.get_running_loop().time()
+            while self._ahead and self._ahead[0][0] <= now_s:
+                self._next_turn(heapq.heappop(self._ahead)[2])
+            wait_s = self._ahead[0][0] - now_s if self._ahead else None
+            self._woken.clear()
+            try:
+                await asyncio.wait_for(self._woken.wait(), wait_s)
+            except TimeoutError:
+                continue
+
+    async def settle(self) -> int:
+        """
+        Let everything ahead happen now.
+
+        Returns:
+            How many turns that were, once all notifications are settled.
+        """
+        turns = 0
+        while self._ahead:
+            turns += 1
+            self._next_turn(heapq.heappop(self._ahead)[2])
+        await self.notifier.idle()
+        return turns
+
+    def turn(self, debit: Debit, turn: Turn) -> None:
+        """
+        Let something become of a debit now: enter it in the books and tell the merchant.
+
+        Args:
+            debit: Which.
+            turn: What.
+        """
+        back_id = self.enter_turn(debit, turn)
+        if debit.told:
+            self.notifier.tell(_notification(debit, turn, back_id=back_id))
+        order = debit.order
+        if order.type == "sdd_refund" and turn.status == "approved":
+            original = self.ledger.found(unique_id=order.reference_id)
+            # A bank that was faster has given the money back, too: the debit stays charged back, and both have paid.
+            if (
+                original is not None
+                and order.amount_minor == original.order.amount_minor
+                and original.status in _REFUNDABLE
+            ):
+                self.turn(original, Turn("refunded"))
+
+    def enter_turn(self, debit: Debit, turn: Turn) -> str:
+        """
+        Enter a turn in the books and tell nobody.
+
+        Args:
+            debit: Of which.
+            turn: What became of it.
+
+        Returns:
+            The id of the dispute, were it one.
+        """
+        back_id = hashlib.blake2b(
+            f"{debit.unique_id}{turn.event}{turn.dispute}".encode(), digest_size=16
+        ).hexdigest()
+        self.ledger.turn(debit, turn, now=_now(), back_id=back_id)
+        return back_id
+
+    def _schedule(self, debit: Debit) -> None:
+        if not debit.ahead:
+            return
+        at_s = asyncio.get_running_loop().time() + self.setup.result_after_s
+        every_s = self.setup.results_every_s
+        if every_s > 0:
+            at_s = -(-at_s // every_s) * every_s
+        heapq.heappush(self._ahead, (at_s, next(self._numbers), debit))
+        self._woken.set()
+
+    def _next_turn(self, debit: Debit) -> None:
+        if debit.ahead:
+            self.turn(debit, debit.ahead.pop(0))
+            self._schedule(debit)
+
+    # --- transactions ---
+
+    def process(self, token: str, fields: Fields) -> Answer:
+        """
+        Take a transaction request.
+
+        Args:
+            token: The terminal's.
+            fields: Texts by path.
+
+        Returns:
+            The answer.
+
+        Raises:
+            Refused: when it is not taken.
+        """
+        checked(fields)
+        known = self.ledger.found(transaction_id=fields["transaction_id"])
+        if self.setup.repeats == "refuse" and known is not None:
+            raise Refused("450", "Transaction already exists!")
+        match fields["transaction_type"]:
+            case "sdd_refund":
+                return self._refund(token, fields)
+            case "void":
+                return self._void(token, fields)
+            case _:
+                return self._sale(token, fields)
+
+    def _sale(self, token: str, fields: Fields) -> Answer:
+        fingerprint = iban_of.fingerprint(fields["iban"]).hex() if "iban" in fields else ""
+        if fields["transaction_type"] == "sdd_recurring_sale":
+            first = self._original(fields, types=frozenset({"sdd_init_recurring_sale"}))
+            if first.status == "refunded":
+                raise Refused("430", "the series was stopped")
+            fingerprint = first.order.fingerprint
+        return self._take(token, fields, fingerprint=fingerprint)
+
+    def _refund(self, token: str, fields: Fields) -> Answer:
+        original = self._original(fields, types=SALES)
+        if original.status not in _REFUNDABLE:
+            raise Refused("420", "reference transaction cannot be refunded in its state")
+        paid_back = sum(
+            other.order.amount_minor
+            for other in self.ledger.referring(original.unique_id)
+            if other.order.type == "sdd_refund" and other.status in {"pending_async", "approved"}
+        )
+        if paid_back + int(fields["amount"]) > original.order.amount_minor:
+            raise Refused("440", "amount exceeds amount of reference transaction")
+        return self._take(token, fields, fingerprint="")
+
+    def refund_in_back_office(
+        self, original: Debit, *, amount_minor: int | None, status: str, told: bool
+    ) -> Debit:
+        """
+        Refund a debit as a person in the back office does: the merchant did not ask for it.
+
+        Args:
+            original: The debit.
+            amount_minor: What is returned; `None` for the whole.
+            status: What becomes of the refund.
+            told: Whether a notification is sent.
+
+        Returns:
+            The refund.
+        """
+        number = len(self.ledger.referring(original.unique_id)) + 1
+        order = Order(
+            transaction_id=f"back-office-{original.unique_id}-{number}",
+            type="sdd_refund",
+            terminal=original.order.terminal,
+            amount_minor=original.order.amount_minor if amount_minor is None else amount_minor,
+            currency=original.order.currency,
+            reference_id=original.unique_id,
+        )
+        unique_id = hashlib.blake2b(order.transaction_id.encode(), digest_size=16).hexdigest()
+        refund = self.ledger.take(order, status="pending_async", unique_id=unique_id, now=_now(), told=told)
+        self.turn(refund, Turn(status))
+        return refund
+
+    def _void(self, token: str, fields: Fields) -> Answer:
+        original = self._original(fields, types=SALES)
+        if original.status not in {"pending_async", "approved"} or original.taken_at.date() != _now().date():
+            raise Refused("420", "reference transaction cannot be voided any more")
+        money = {"amount": str(original.order.amount_minor), "currency": original.order.currency}
+        answer, order = self._entered(token, fields | money, fingerprint="")
+        if order is not None:
+            original.ahead.clear()
+            self.turn(original, Turn("voided"))
+        return answer
+
+    def _original(self, fields: Fields, *, types: frozenset[str]) -> Debit:
+        original = self.ledger.found(unique_id=fields["reference_id"])
+        if original is None or original.order.type not in types:
+            raise Refused("410", "no such reference transaction")
+        return original
+
+    def _take(self, token: str, fields: Fields, *, fingerprint: str) -> Answer:
+        return self._entered(token, fields, fingerprint=fingerprint)[0]
+
+    def _entered(self, token: str, fields: Fields, *, fingerprint: str) -> tuple[Answer, Debit | None]:
+        """Give it its fate, enter it where it stands, and answer as scripted."""
+        own_id = fields["transaction_id"]
+        nth = self._sent_times[own_id] = self._sent_times.get(own_id, 0) + 1
+        script = fate(fields, nth=nth, setup=msgspec.structs.replace(self.setup, faults=self.faults))
+        if fields["transaction_type"] == "void" and script.stands:
+            script = msgspec.structs.replace(script, status="approved", turns=())  # at once, or never
+        if not script.stands:
+            named = own_id if script.manner in {"429 refusal", "422 refusal"} else None
+            body = responses.refusal(script.code or "100", script.name, transaction_id=named)
+            return Answer(body, manner=script.manner), None
+        debit = self._enter(token, fields, script=script, fingerprint=fingerprint, nth=nth)
+        # Some answers give an error although the order stands.
+        lied = bool(script.code) and script.number >= LOST_ANSWERS
+        body = responses.payment(debit, status="error" if lied else None, code=script.code if lied else None)
+        return Answer(body, manner=script.manner), debit
+
+    def _enter(self, token: str, fields: Fields, *, script: Script, fingerprint: str, nth: int = 1) -> Debit:
+        order = Order(
+            transaction_id=fields["transaction_id"],
+            type=fields["transaction_type"],
+            terminal=token,
+            amount_minor=int(fields["amount"]),
+            currency=fields["currency"],
+            fingerprint=fingerprint,
+            reference_id=fields.get("reference_id", ""),
+        )
+        now = _now()
+        # An id of its own for every debit taken, the same ones in every run.
+        given = f"{self.setup.seed}:{order.transaction_id}:{order.type}:{nth}"
+        debit = self.ledger.take(
+            order,
+            status=script.status,
+            unique_id=hashlib.blake2b(given.encode(), digest_size=16).hexdigest(),
+            now=now,
+            code=script.code if script.status in {"declined", "error"} else "",
+            visible_at=now + timedelta(seconds=self.setup.hidden_s) if script.hidden else None,
+            told=script.told,
+            ahead=script.turns,
+        )
+        self._schedule(debit)
+        return debit
+
+    # --- questions ---
+
+    def reconcile(self, token: str, fields: Fields) -> Answer:
+        """
+        Say what became of one payment.
+
+        Args:
+            token: The terminal's; payments of other terminals are not found.
+            fields: Texts by path, among them exactly one id.
+
+        Returns:
+            The answer.
+
+        Raises:
+            Refused: when the question is wrong, or there is no such payment.
+        """
+        given = [name for name in ("unique_id", "transaction_id", "arn") if fields.get(name)]
+        if len(given) != 1:
+            raise Refused("340" if given else "320", "give exactly one of unique_id, transaction_id and arn")
+        debit = self.ledger.found(
+            unique_id=fields.get("unique_id"), transaction_id=fields.get("transaction_id")
+        )
+        if self._is_faulty():
+            return Answer(b"", manner="500")
+        if debit is None or debit.order.terminal != token or debit.visible_at > _now():
+            raise Refused("460", "Transaction with the given unique ID cannot be found!")
+        return Answer(responses.payment(debit.as_of(self._recorded_to)))
+
+    def by_date(self, token: str, fields: Fields) -> Answer:
+        """
+        List the payments of a window.
+
+        Args:
+            token: The terminal's.
+            fields: Texts by path: start_date, end_date, page.
+
+        Returns:
+            The answer.
+
+        Raises:
+            Refused: when the question is wrong.
+        """
+        for name in ("start_date", "end_date"):
+            if not fields.get(name):
+                raise Refused("320", f"{name} is missing!")
+        start_at = _moment(fields["start_date"], name="start_date")
+        end_at = _moment(fields["end_date"], name="end_date", at_end=True)
+        if not start_at <= end_at < start_at + _WINDOW_MAX + timedelta(seconds=1):
+            raise Refused("340", "the range must not exceed 7 days")
+        page = _number(fields.get("page", "1"), name="page")
+        if self._is_faulty():
+            return Answer(b"", manner="500")
+        within = self.ledger.within(start_at=start_at, end_at=end_at, terminal=token, now=_now())
+        found = [debit.as_of(self._recorded_to) for debit in within]
+        return Answer(responses.payments(found, page=page, per_page=_PER_PAGE))
+
+    def chargebacks(self, fields: Fields) -> Answer:
+        """
+        List chargebacks, of one payment or of a day.
+
+        Args:
+            fields: Texts by path.
+
+        Returns:
+            The answer.
+
+        Raises:
+            Refused: when the question is wrong, or there are none.
+        """
+        page = _number(fields.get("page", "1"), name="page")
+        per_page = _number(fields.get("per_page", str(_PER_PAGE)), name="per_page")
+        backs = self.ledger.backs_of(unique_id=fields.get("original_transaction_unique_id"))
+        if "original_transaction_unique_id" not in fields:
+            if not (fields.get("import_date") or fields.get("start_date")):
+                raise Refused("320", "original_transaction_unique_id is missing!")
+            if self.setup.scope_required and not fields.get("scope"):
+                raise Refused("320", "scope is missing!")
+            day = _moment(fields.get("import_date") or fields["start_date"], name="import_date").date()
+            # By posting date nothing is found: direct debits have none.
+            backs = self.ledger.imported(day) if fields.get("import_date") else []
+        if self._is_faulty():
+            return Answer(b"", manner="500")
+        backs = [back for back in backs if back.imported_at <= self._recorded_to]
+        if not backs:
+            raise Refused("470", "no chargebacks found")
+        pairs = [(back, self.ledger.debits[back.of]) for back in backs]
+        return Answer(responses.chargebacks(pairs, page=page, per_page=per_page))
+
+    @property
+    def _recorded_to(self) -> datetime:
+        """Up to when records and lists know what happened."""
+        return _now() - timedelta(seconds=self.setup.record_lag_s)
+
+    def _is_faulty(self) -> bool:
+        return self._chance.random() < self.faults.asked
+
+
+def _notification(debit: Debit, turn: Turn, *, back_id: str) -> Fields:
+    order = debit.order
+    # The field table and the samples disagree on the spelling; so do real notifications.
+    spelling = "reason" if int(back_id[0], 16) % 2 else "rc"
+    disputed = turn.event not in {"", "retrieval_request"}
+    fields = {
+        "transaction_id": order.transaction_id,
+        "unique_id": debit.unique_id,
+        "transaction_type": order.type,
+        "terminal_token": order.terminal,
+        "status": turn.status,
+        "amount": turn.amount or str(order.amount_minor),
+        "currency": turn.currency or order.currency,
+        "event": turn.event,
+        f"{spelling}_code": turn.reason_code,
+        "chargeback_unique_id": back_id if disputed else "",
+        "error_code": turn.error_code,
+        "reference_transaction_unique_id": order.reference_id,
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _moment(text: str, *, name: str, at_end: bool = False) -> datetime:
+    """`yyyy-mm-dd`, optionally with ` hh:mm:ss`; a bare day means its beginning, or its end."""
+    try:
+        if len(text) == len("yyyy-mm-dd"):
+            return datetime.combine(date.fromisoformat(text), time.max if at_end else time.min, tzinfo=UTC)
+        return datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+    except ValueError:
+        raise Refused("340", f"{name} has an invalid format") from None
+
+
+def _number(text: str, *, name: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:10]) <= 999):
+        raise Refused("340", f"{name} is invalid")
+    return int(text)

@@ -1,0 +1,1 @@
+"""Gateway accounts and the identities that calls go to, in Postgres."""

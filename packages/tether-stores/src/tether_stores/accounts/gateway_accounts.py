@@ -1,0 +1,265 @@
+"""
+Accounts at the gateway: the one of the environment, called "default", and the rows of `gateway_accounts`.
+
+What is secret of a row (login, passwords, terminal tokens) is one encrypted text, under a key that only the
+environment has: whoever reads the table, or a backup of it, learns nothing that helps. The text names its account, so
+a row cannot be given another row's secrets. A row that no key opens is left out and complained about; it never stops
+the others.
+
+An account has several passwords while one is being changed: calls are made with the first, notifications may be signed with
+any. It has several terminals likewise: new debits go to the first, questions to all.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+import msgspec
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from tether_core.emp.signature import Credential
+from tether_core.errors import InvalidRequest
+from tether_core.limits.rate_limit import Limits, limits
+from tether_core.sepa_text import Characters
+
+from tether_stores.postgres import Connection
+from tether_stores.queries import load
+from tether_stores.settings import Settings
+from tether_stores.telemetry import logger
+
+__all__ = [
+    "DEFAULT",
+    "GatewayAccount",
+    "all_accounts",
+    "credentials",
+    "default_account",
+    "enable",
+    "new_key",
+    "put",
+    "rates",
+]
+
+DEFAULT: Final = "default"
+
+_SQL: Final = load("accounts/gateway_accounts")
+_log = logger("accounts")
+
+_Rate = Annotated[float, msgspec.Meta(gt=0)]
+_Count = Annotated[int, msgspec.Meta(ge=1)]
+_Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+_Secrets = Annotated[tuple[Annotated[str, msgspec.Meta(min_length=1)], ...], msgspec.Meta(min_length=1)]
+
+
+class GatewayAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """
+    One account at the gateway.
+
+    Attributes:
+        name: Ours for it: 1 to 32 of a-z, 0-9, underscore and hyphen.
+        api_url: The gateway's address.
+        login: Its API login.
+        passwords: Its API passwords, the one in force first.
+        terminal_tokens: Its terminals, the one for new debits first.
+        billing_per_s: Debits a second at most; `None` for `EMP_RATE_LIMIT`.
+        reconciliation_per_s: Questions a second at most; `None` for `RECONCILIATION_RATE_LIMIT`.
+        debit_max_minor: Largest amount of one debit; `None` for no cap.
+        day_count_max: Debits a day (UTC) at most; `None` for no cap.
+        day_amount_max_minor: Money a day (UTC) at most; `None` for no cap.
+        characters: Of names and texts: "latin" as they are, without signs that no bank carries; "sepa" in the basic set;
+            `None` for `EMP_CHARACTERS`.
+        enabled: Whether it may send. Its notifications are taken all the same.
+    """
+
+    name: _Name
+    api_url: Annotated[str, msgspec.Meta(pattern=r"^https?://")]
+    login: Annotated[str, msgspec.Meta(min_length=1)]
+    passwords: _Secrets
+    terminal_tokens: _Secrets
+    billing_per_s: _Rate | None = None
+    reconciliation_per_s: _Rate | None = None
+    debit_max_minor: _Count | None = None
+    day_count_max: _Count | None = None
+    day_amount_max_minor: _Count | None = None
+    characters: Characters | None = None
+    enabled: bool = True
+
+    def __repr__(self) -> str:
+        """Name the account; everything else may be secret."""
+        return f"GatewayAccount({self.name!r})"
+
+
+class _Sealed(msgspec.Struct, frozen=True):
+    name: str
+    login: str
+    passwords: tuple[str, ...]
+    terminal_tokens: tuple[str, ...]
+
+
+def new_key() -> str:
+    """A fresh key for `TETHER_SECRETS_KEY`."""
+    return Fernet.generate_key().decode()
+
+
+def default_account(settings: Settings) -> GatewayAccount | None:
+    """
+    The account of the environment, or `None` where it lacks something.
+
+    Args:
+        settings: From the environment.
+    """
+    if not settings.gateway_can_be_asked:
+        return None
+    return GatewayAccount(
+        name=DEFAULT,
+        api_url=settings.emp_api_url,
+        login=settings.emp_api_login,
+        passwords=settings.emp_api_password,
+        terminal_tokens=settings.emp_terminal_token,
+        characters=settings.emp_characters,
+    )
+
+
+async def all_accounts(conn: Connection, *, settings: Settings) -> dict[str, GatewayAccount]:
+    """
+    All accounts, the one of the environment first.
+
+    Args:
+        conn: Any connection.
+        settings: With the keys of the rows' secrets.
+
+    Returns:
+        By name; rows that no key opens are left out.
+    """
+    first = default_account(settings)
+    found = {} if first is None else {first.name: first}
+    rows = await (await conn.execute(_SQL["rows"], binary=True)).fetchall()
+    if not rows:
+        return found
+    keys = _keys(settings.secrets_key)
+    for row in rows:
+        account = _opened(row, keys=keys)
+        if account is not None:
+            characters = account.characters or settings.emp_characters
+            found[account.name] = msgspec.structs.replace(account, characters=characters)
+    return found
+
+
+async def put(conn: Connection, account: GatewayAccount, *, keys: Sequence[str], now: datetime) -> None:
+    """
+    Make an account, or replace all of it.
+
+    Args:
+        conn: Any connection.
+        account: As it shall be; not the default one, which is the environment's.
+        keys: `TETHER_SECRETS_KEY`, the one to write with first.
+        now: The present moment.
+
+    Raises:
+        InvalidRequest: for the name of the default account, or without a usable key.
+    """
+    if account.name == DEFAULT:
+        raise InvalidRequest("the default account comes from the environment", field="name")
+    opened = _keys(keys)
+    if opened is None:
+        raise InvalidRequest(
+            "set it to keep secrets; `tether-worker accounts new-key` prints one", field="TETHER_SECRETS_KEY"
+        )
+    sealed = _Sealed(account.name, account.login, account.passwords, account.terminal_tokens)
+    await conn.execute(
+        _SQL["put"],
+        {
+            "name": account.name,
+            "sealed": opened.encrypt(msgspec.json.encode(sealed)),
+            "api_url": account.api_url,
+            "billing_per_s": account.billing_per_s,
+            "reconciliation_per_s": account.reconciliation_per_s,
+            "debit_max_minor": account.debit_max_minor,
+            "day_count_max": account.day_count_max,
+            "day_amount_max_minor": account.day_amount_max_minor,
+            "characters": account.characters,
+            "enabled": account.enabled,
+            "now": now,
+        },
+    )
+
+
+async def enable(conn: Connection, name: str, *, enabled: bool, now: datetime) -> bool:
+    """Let an account send, or not; whether there is one."""
+    cursor = await conn.execute(_SQL["enable"], {"name": name, "enabled": enabled, "now": now})
+    return await cursor.fetchone() is not None
+
+
+def credentials(accounts: Iterable[GatewayAccount]) -> tuple[Credential, ...]:
+    """
+    What notifications may be signed with.
+
+    Args:
+        accounts: n accounts, enabled or not.
+
+    Returns:
+        n credentials in their order.
+    """
+    return tuple(Credential(one.name, one.login, one.passwords, one.terminal_tokens) for one in accounts)
+
+
+def rates(account: GatewayAccount, *, settings: Settings) -> Limits:
+    """
+    The limits of an account: shares "billing" and "reconciliation".
+
+    Args:
+        account: Whose.
+        settings: With the limits of accounts that have none of their own.
+
+    Returns:
+        Each share up to its own limit, both together up to the larger of the two.
+    """
+    billing = account.billing_per_s or settings.emp_rate_limit
+    reconciliation = account.reconciliation_per_s or settings.reconciliation_rate_limit
+    # A twentieth of a second at once: what is granted then arrives spread out by some hundredths more, and any 10 s must
+    # stay within 2 % of the rate.
+    return limits(
+        {"billing": billing, "reconciliation": reconciliation},
+        total_per_s=max(billing, reconciliation),
+        burst_s=0.05,
+    )
+
+
+def _keys(keys: Sequence[str]) -> MultiFernet | None:
+    try:
+        return MultiFernet([Fernet(key) for key in keys]) if keys else None
+    except ValueError:
+        # The message would describe the key.
+        raise InvalidRequest(
+            "is not a list of keys as `tether-worker accounts new-key` prints them",
+            field="TETHER_SECRETS_KEY",
+        ) from None
+
+
+def _opened(row: tuple[Any, ...], *, keys: MultiFernet | None) -> GatewayAccount | None:
+    name, sealed, api_url, billing, reconciliation, debit_max, day_count, day_amount, characters, enabled = (
+        row
+    )
+    if keys is None:
+        _log.error("TETHER_SECRETS_KEY is not set: an account cannot be opened", account=name)
+        return None
+    try:
+        secret = msgspec.json.decode(keys.decrypt(bytes(sealed)), type=_Sealed)
+    except (InvalidToken, msgspec.DecodeError):
+        _log.error("no key of TETHER_SECRETS_KEY opens this account", account=name)
+        return None
+    if secret.name != name:
+        _log.error("this account holds the secrets of another one", account=name)
+        return None
+    return GatewayAccount(
+        name=name,
+        api_url=api_url,
+        login=secret.login,
+        passwords=secret.passwords,
+        terminal_tokens=secret.terminal_tokens,
+        billing_per_s=billing,
+        reconciliation_per_s=reconciliation,
+        debit_max_minor=debit_max,
+        day_count_max=day_count,
+        day_amount_max_minor=day_amount,
+        characters=characters,
+        enabled=enabled,
+    )

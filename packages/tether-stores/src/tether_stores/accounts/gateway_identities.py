@@ -1,0 +1,191 @@
+"""Gateway identities: one short function per query of `accounts/gateway_identities.sql`, which tells how its rows live."""
+
+from collections.abc import Collection
+from datetime import date, datetime
+from typing import Final
+
+import msgspec
+from tether_core.payments.gateway_identity import UNKNOWN, GatewayIdentity, identity
+
+from tether_stores.accounts.gateway_accounts import GatewayAccount
+from tether_stores.postgres import Connection
+from tether_stores.queries import load
+
+__all__ = [
+    "OpenCalls",
+    "Unresolved",
+    "configured",
+    "counts",
+    "diagnostics",
+    "open_calls",
+    "recent",
+    "record",
+    "record_configured",
+    "unresolved",
+    "wake",
+]
+
+_SQL: Final = load("accounts/gateway_identities")
+
+
+class OpenCalls(msgspec.Struct, frozen=True):
+    """
+    Submissions without a final result that went to one gateway identity.
+
+    Attributes:
+        account: The gateway account.
+        key: Of the identity; "?" for one that is not known.
+        name: Of the identity, for people; `None` where none is stored.
+        count: Debits, refunds and voids.
+        since_at: When the oldest was submitted.
+    """
+
+    account: str
+    key: str
+    name: str | None
+    count: int
+    since_at: datetime
+
+
+class Unresolved(msgspec.Struct, frozen=True):
+    """
+    A submission of unknown outcome about which "not found" does not count.
+
+    Attributes:
+        kind: "debit", "refund" or "void".
+        id: Of the debit, or of the order.
+        attempt_id: Of the debit.
+        account: The gateway account.
+        transaction_id: Our id, as the gateway knows it.
+        since_at: When it was submitted.
+        submitted_to: The names of the gateway identities it went to; "?" for one that is not known, "*" for all.
+    """
+
+    kind: str
+    id: int
+    attempt_id: int
+    account: str
+    transaction_id: str
+    since_at: datetime
+    submitted_to: tuple[str, ...]
+
+
+def configured(account: GatewayAccount) -> tuple[GatewayIdentity, ...]:
+    """
+    The identities that calls with an account go to, or that can be asked about them.
+
+    Args:
+        account: With n terminals.
+
+    Returns:
+        n identities, in the order of its terminals.
+    """
+    return tuple(
+        identity(account.api_url, login=account.login, terminal=terminal)
+        for terminal in account.terminal_tokens
+    )
+
+
+async def record(conn: Connection, used: GatewayIdentity, *, account: str, now: datetime) -> None:
+    """Keep an identity that calls go to, inside the transaction that claims them."""
+    await conn.execute(_SQL["record"], {"key": used.key, "account": account, "name": used.name, "now": now})
+
+
+async def record_configured(conn: Connection, accounts: Collection[GatewayAccount], *, now: datetime) -> None:
+    """Note which identities are configured today; an account that goes back to them is found by that."""
+    known = sorted((account.name, one.key, one.name) for account in accounts for one in configured(account))
+    parameters = {
+        "accounts": [account for account, _, _ in known],
+        "keys": [key for _, key, _ in known],
+        "names": [name for _, _, name in known],
+        "now": now,
+        "today": now.date(),
+    }
+    await conn.execute(_SQL["record_configured"], parameters)
+
+
+async def recent(conn: Connection, accounts: Collection[str], *, since: date) -> dict[str, frozenset[str]]:
+    """
+    The identities that accounts had since a day, whether they are configured by now or not.
+
+    Args:
+        conn: Any connection.
+        accounts: n accounts.
+        since: The day.
+
+    Returns:
+        Their keys by account; an account without any is left out.
+    """
+    cursor = await conn.execute(_SQL["recent"], {"accounts": list(accounts), "since": since})
+    found: dict[str, set[str]] = {}
+    for account, key in await cursor.fetchall():
+        found.setdefault(account, set()).add(key)
+    return {account: frozenset(keys) for account, keys in found.items()}
+
+
+async def open_calls(conn: Connection) -> list[OpenCalls]:
+    """The identities that submissions without a final result went to."""
+    return [OpenCalls(*row) for row in await (await conn.execute(_SQL["open_calls"])).fetchall()]
+
+
+async def unresolved(conn: Connection, *, limit: int) -> list[Unresolved]:
+    """Up to *limit* submissions that only a person can resolve, or another configuration; the oldest first."""
+    cursor = await conn.execute(_SQL["unresolved"], {"limit": limit})
+    return [
+        Unresolved(kind, row_id, attempt_id, account, transaction_id, since_at, tuple(names))
+        for kind, row_id, attempt_id, account, transaction_id, since_at, names in await cursor.fetchall()
+    ]
+
+
+async def counts(conn: Connection) -> dict[str, int]:
+    """Submissions of unknown outcome, by why the latest inquiry did not resolve them; "" for none yet."""
+    return dict(await (await conn.execute(_SQL["counts"])).fetchall())
+
+
+async def wake(conn: Connection, *, keys: Collection[str], now: datetime) -> int:
+    """
+    Make submissions due for an inquiry whose identities have all become askable.
+
+    Args:
+        conn: Any connection.
+        keys: Of all identities that are configured.
+        now: The present moment.
+
+    Returns:
+        How many.
+    """
+    known = {"configured": sorted(keys), "now": now}
+    debits = (await conn.execute(_SQL["wake_debits"], known)).rowcount
+    return debits + (await conn.execute(_SQL["wake_refunds"], known)).rowcount
+
+
+def diagnostics(calls: Collection[OpenCalls], *, accounts: Collection[GatewayAccount]) -> list[str]:
+    """
+    What is wrong with the configuration, seen from submissions without a final result.
+
+    Args:
+        calls: All of them, by identity.
+        accounts: All that are configured.
+
+    Returns:
+        Sentences for people; none where every identity can be asked.
+    """
+    names = {account.name for account in accounts}
+    keys = {one.key for account in accounts for one in configured(account)}
+    told: list[str] = []
+    for one in calls:
+        since = f"{one.count} without a final result, the oldest of {one.since_at:%Y-%m-%d %H:%M} UTC"
+        if one.key == UNKNOWN:
+            # Imported and older ones. They resolve as soon as the gateway knows them, which it mostly does.
+            continue
+        if one.key not in keys and one.key != "*":
+            told.append(
+                f"submissions went to {one.name or one.key} (account {one.account}), which is not configured any more: "
+                f"{since}. Configure its terminal, login and address again, after the current ones or as an account of "
+                "its own, until they are resolved"
+            )
+        elif one.account not in names:
+            told.append(
+                f"gateway account {one.account} is not configured any more: {since}. Configure it until they are resolved"
+            )
+    return told

@@ -1,0 +1,560 @@
+"""Billing runs: one short function per query of `billing.sql`, which tells how its rows live."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from tether_core.billing.debit_request import Payer
+from tether_core.billing.eligibility import Candidate, Terms
+from tether_core.billing.overrides import Override, of_debtors
+from tether_core.billing.refunded_before import Refund
+from tether_core.billing.run import Ordered, RunState
+from tether_core.blacklist import email_key, name_key
+from tether_core.payments.same_debit import WINDOW_DAYS, DebitKey, Earlier, compare, elsewhere, key_of
+from tether_core.vop import Score
+
+from tether_stores import blacklist, holds
+from tether_stores.debtors import reasons_of, standing_of
+from tether_stores.postgres import Connection
+from tether_stores.queries import load
+
+__all__ = [
+    "Owing",
+    "Progress",
+    "Run",
+    "add",
+    "canaries_open",
+    "cancelled_unsent",
+    "change",
+    "hold",
+    "hold_to_plan",
+    "hold_upload",
+    "live",
+    "of_upload",
+    "one",
+    "open_attempts",
+    "ordered",
+    "other_items",
+    "owing",
+    "progress",
+    "returns_of_account",
+    "returns_of_upload",
+    "sendable",
+    "share",
+    "to_plan",
+    "unfinished",
+    "upload_state",
+]
+
+_SQL: Final = load("billing")
+
+
+class Run(msgspec.Struct, frozen=True):
+    """
+    A billing run.
+
+    Attributes:
+        id: The row.
+        upload_id: Whose debtors are billed.
+        account: The gateway account.
+        due_item: What is owed.
+        state: See `tether_core.billing.run`.
+        terms: What it may do.
+        planned_to: The last debtor that was planned.
+        planned_count: Debits planned so far.
+        planned_amount_minor: Their money, whole minor units.
+        skipped: How many debtors were not billed, by verdict.
+        warning: What the brake last warned of, or `None`.
+        paused_because: Why it is paused, or `None`.
+        paused_from: Where it goes when it is resumed, or `None`.
+        released_share: The bad share that a person has seen and released.
+        created_by: The name of the API key it was made with.
+        created_at: When.
+        updated_at: When it last changed.
+        finished_at: When everything of it had ended, or `None`.
+        again: Whether the same due item was ordered again.
+        overrides: The verdicts that were set aside when it was ordered.
+    """
+
+    id: int
+    upload_id: int
+    account: str
+    due_item: str
+    state: RunState
+    terms: Terms
+    planned_to: int
+    planned_count: int
+    planned_amount_minor: int
+    skipped: dict[str, int]
+    warning: str | None
+    paused_because: str | None
+    paused_from: RunState | None
+    released_share: float
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+    again: bool = False
+    overrides: tuple[Override, ...] = ()
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """
+    How many attempts of a run stand alike.
+
+    Attributes:
+        state: Their state.
+        step: How far their sending has come; see `tether_core.payments.submission`.
+        canary: Whether they are of the first share.
+        count: How many.
+        amount_minor: Their money, whole minor units.
+    """
+
+    state: str
+    step: str
+    canary: bool
+    count: int
+    amount_minor: int
+
+
+class Owing(msgspec.Struct, frozen=True):
+    """
+    A debtor when it is asked whether an item is to be collected.
+
+    Attributes:
+        candidate: The facts that decide.
+        payer: What the debit needs.
+        iban_fingerprint: Of the account.
+        next_number: The number of the next try for the item.
+        email: The debtor's e-mail address, as the file has it.
+        upload_id: The upload it came with.
+        key: Of the debit.
+        taken_at: Up to when earlier debits were put to a person who answered that this one is to be collected.
+    """
+
+    candidate: Candidate
+    payer: Payer
+    iban_fingerprint: bytes
+    next_number: int
+    email: str | None = None
+    upload_id: int | None = None
+    key: DebitKey = DebitKey()
+    taken_at: datetime | None = None
+
+    def __repr__(self) -> str:
+        """Name the row; the rest is personal."""
+        return f"Owing({self.candidate!r})"
+
+
+async def add(
+    conn: Connection,
+    *,
+    upload_id: int,
+    account: str,
+    terms: Terms,
+    created_by: str,
+    now: datetime,
+    again: bool = False,
+    overrides: Sequence[Override] = (),
+) -> int:
+    """
+    Make a run that begins to be planned.
+
+    Args:
+        conn: Any connection.
+        upload_id: Whose debtors.
+        account: The gateway account.
+        terms: What it may do.
+        created_by: Who asked for it.
+        now: The present moment.
+        again: Whether the same due item was ordered again.
+        overrides: The verdicts that are set aside, with who did so and when.
+
+    Returns:
+        Its id.
+    """
+    cursor = await conn.execute(
+        _SQL["add"],
+        {
+            "upload_id": upload_id,
+            "account": account,
+            "due_item": terms.due_item,
+            "terms": msgspec.json.encode(terms),
+            "created_by": created_by,
+            "now": now,
+            "again": again,
+            "overrides": msgspec.json.encode(overrides),
+        },
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def hold_upload(conn: Connection, upload_id: int) -> tuple[str, bool] | None:
+    """As `upload_state`, and no other order or withdrawal of the upload passes until this transaction ends."""
+    row = await (await conn.execute(_SQL["hold_upload"], {"upload_id": upload_id})).fetchone()
+    return None if row is None else (str(row[0]), bool(row[1]))
+
+
+async def ordered(conn: Connection, upload_id: int) -> list[Ordered]:
+    """The runs of an upload that were ordered before, as `tether_core.billing.run.require_new` looks at them."""
+    cursor = await conn.execute(_SQL["ordered"], {"upload_id": upload_id})
+    return [Ordered(*row) for row in await cursor.fetchall()]
+
+
+async def one(conn: Connection, run_id: int) -> Run | None:
+    """One run, or `None`."""
+    return _maybe(await (await conn.execute(_SQL["one"], {"id": run_id}, binary=True)).fetchone())
+
+
+async def hold(conn: Connection, run_id: int) -> Run | None:
+    """One run that nobody else can change until this transaction ends, or `None`."""
+    return _maybe(await (await conn.execute(_SQL["hold"], {"id": run_id}, binary=True)).fetchone())
+
+
+async def share(conn: Connection, run_id: int) -> Run | None:
+    """One run that nobody can pause until this transaction ends, or `None`."""
+    return _maybe(await (await conn.execute(_SQL["share"], {"id": run_id}, binary=True)).fetchone())
+
+
+async def hold_to_plan(conn: Connection) -> Run | None:
+    """The oldest run to be planned that nobody plans, held until this transaction ends, or `None`."""
+    return _maybe(await (await conn.execute(_SQL["hold_to_plan"], binary=True)).fetchone())
+
+
+async def of_upload(conn: Connection, upload_id: int, *, limit: int = 100) -> list[Run]:
+    """The runs of an upload, newest first, up to *limit*."""
+    cursor = await conn.execute(_SQL["of_upload"], {"upload_id": upload_id, "limit": limit}, binary=True)
+    return [_run(row) for row in await cursor.fetchall()]
+
+
+async def live(conn: Connection) -> list[Run]:
+    """The runs that are being sent, oldest first."""
+    return [_run(row) for row in await (await conn.execute(_SQL["live"], binary=True)).fetchall()]
+
+
+async def unfinished(conn: Connection) -> list[Run]:
+    """The runs that are not over, oldest first."""
+    return [_run(row) for row in await (await conn.execute(_SQL["unfinished"], binary=True)).fetchall()]
+
+
+async def sendable(conn: Connection, *, now: datetime) -> list[tuple[int, str]]:
+    """Id and account of each run that has a debit to send now, oldest first."""
+    cursor = await conn.execute(_SQL["sendable"], {"now": now})
+    return [(run_id, account) for run_id, account in await cursor.fetchall()]
+
+
+async def cancelled_unsent(conn: Connection) -> list[int]:
+    """Cancelled runs with debits that are still ready to be sent."""
+    return [run_id for (run_id,) in await (await conn.execute(_SQL["cancelled_unsent"])).fetchall()]
+
+
+async def to_plan(conn: Connection) -> bool:
+    """Whether any run is to be planned."""
+    row = await (await conn.execute(_SQL["to_plan"])).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+async def change(conn: Connection, run: Run, *, now: datetime) -> None:
+    """
+    Write a run as it was decided, inside the transaction that holds it.
+
+    Args:
+        conn: That transaction.
+        run: As it shall be.
+        now: The present moment.
+    """
+    await conn.execute(
+        _SQL["change"],
+        {
+            "id": run.id,
+            "state": run.state,
+            "planned_to": run.planned_to,
+            "planned_count": run.planned_count,
+            "planned_amount_minor": run.planned_amount_minor,
+            "skipped": msgspec.json.encode(run.skipped),
+            "warning": run.warning,
+            "paused_because": run.paused_because,
+            "paused_from": run.paused_from,
+            "released_share": run.released_share,
+            "finished_at": run.finished_at,
+            "now": now,
+        },
+    )
+
+
+async def progress(conn: Connection, run_id: int) -> list[Progress]:
+    """How the attempts of a run stand; one entry per state, step and kind that occurs."""
+    cursor = await conn.execute(_SQL["progress"], {"run_id": run_id})
+    return [Progress(*row) for row in await cursor.fetchall()]
+
+
+async def canaries_open(conn: Connection, run_id: int) -> bool:
+    """Whether any canary of a run has no answer yet."""
+    row = await (await conn.execute(_SQL["canaries_open"], {"run_id": run_id})).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+async def returns_of_upload(
+    conn: Connection, upload_id: int, *, left_out: Collection[str]
+) -> tuple[int, int]:
+    """Debits of an upload that were collected, and how many of them are charged back; some reasons left out."""
+    cursor = await conn.execute(
+        _SQL["returns_of_upload"], {"upload_id": upload_id, "left_out": sorted(left_out)}
+    )
+    return _pair(await cursor.fetchone())
+
+
+async def returns_of_account(
+    conn: Connection, account: str, *, since: datetime, left_out: Collection[str]
+) -> tuple[int, int]:
+    """Debits of an account since a moment that were collected, and how many of them are charged back."""
+    cursor = await conn.execute(
+        _SQL["returns_of_account"], {"account": account, "since": since, "left_out": sorted(left_out)}
+    )
+    return _pair(await cursor.fetchone())
+
+
+async def open_attempts(conn: Connection, run_id: int) -> bool:
+    """Whether any attempt of a run may still be sent, is being sent, or has an unknown outcome."""
+    row = await (await conn.execute(_SQL["open_attempts"], {"run_id": run_id})).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+async def owing(
+    conn: Connection,
+    *,
+    due_item: str,
+    now: datetime,
+    limit: int,
+    upload_id: int | None = None,
+    after: int = 0,
+    ids: Sequence[int] | None = None,
+    without: Sequence[int] = (),
+    overrides: Sequence[Override] = (),
+) -> list[Owing]:
+    """
+    What is known of debtors when it is asked whether an item is to be collected.
+
+    Args:
+        conn: Any connection.
+        due_item: What is owed.
+        now: The present moment.
+        limit: Debtors at most.
+        upload_id: Only debtors of this upload, or `None`.
+        after: Of an upload: only debtors after this row.
+        ids: Only these debtors, or `None`.
+        without: Attempts that do not count: those that are about to be sent.
+        overrides: The verdicts that are set aside for the run.
+
+    Returns:
+        Up to *limit* debtors, in the order of their rows.
+    """
+    cursor = await conn.execute(
+        _SQL["owing"],
+        {
+            "due_item": due_item,
+            "now": now,
+            "limit": limit,
+            "upload_id": upload_id,
+            "after": after,
+            "ids": None if ids is None else list(ids),
+            "without": list(without),
+        },
+        binary=True,
+    )
+    rows = await cursor.fetchall()
+    set_aside = of_debtors(overrides, [row[0] for row in rows])
+    owing = [_owing(row, set_aside.get(row[0], frozenset())) for row in rows]
+    owing = await _with_elsewhere(conn, owing, due_item=due_item, now=now, without=without)
+    return await _with_holds(conn, await _with_listings(conn, owing, now=now), now=now)
+
+
+async def _with_holds(conn: Connection, owing: list[Owing], *, now: datetime) -> list[Owing]:
+    """Note whose account a dispute holds that was reported and is not processed."""
+    held = await holds.accounts_held(conn, [one.iban_fingerprint for one in owing], now=now)
+    if not held:
+        return owing
+    return [
+        msgspec.structs.replace(
+            one,
+            candidate=msgspec.structs.replace(
+                one.candidate, dispute_unconfirmed=one.iban_fingerprint in held
+            ),
+        )
+        for one in owing
+    ]
+
+
+async def _with_elsewhere(
+    conn: Connection, owing: list[Owing], *, due_item: str, now: datetime, without: Sequence[int]
+) -> list[Owing]:
+    """Add what other uploads have done about the same debits, which only the core can tell."""
+    cursor = await conn.execute(
+        _SQL["elsewhere"],
+        {
+            "fingerprints": [one.iban_fingerprint for one in owing],
+            "since": now - timedelta(days=WINDOW_DAYS + 1),
+            "without": list(without),
+        },
+        binary=True,
+    )
+    known = defaultdict[bytes, list[Earlier]](list)
+    for fingerprint, *values, amount_minor, at, state, upload_id, item, debtor_id in await cursor.fetchall():
+        if state == "forgiven":
+            continue
+        earlier = Earlier(key_of(*values), amount_minor, at, standing_of(state), upload_id, item, debtor_id)
+        known[bytes(fingerprint)].append(earlier)
+    return [
+        one if (some := _elsewhere(one, known, due_item=due_item, now=now)) is None else some for one in owing
+    ]
+
+
+def _elsewhere(
+    one: Owing, known: Mapping[bytes, list[Earlier]], *, due_item: str, now: datetime
+) -> Owing | None:
+    others = [
+        earlier
+        for earlier in known.get(one.iban_fingerprint, ())
+        if earlier.debtor_id != one.candidate.debtor_id
+        and (earlier.upload_id is None or earlier.upload_id != one.upload_id)
+        and (earlier.standing != "waiting" or _before(earlier, one))
+    ]
+    if not others:
+        return None
+    found = elsewhere(
+        one.key,
+        one.candidate.amount_minor,
+        others,
+        due_item=due_item,
+        now=now,
+        taken_at=one.taken_at,
+    )
+    return msgspec.structs.replace(one, candidate=msgspec.structs.replace(one.candidate, elsewhere=found))
+
+
+def _before(earlier: Earlier, one: Owing) -> bool:
+    return earlier.upload_id is not None and one.upload_id is not None and earlier.upload_id < one.upload_id
+
+
+async def _with_listings(conn: Connection, owing: list[Owing], *, now: datetime) -> list[Owing]:
+    """Add the blacklist entries about names and e-mail addresses, which only the core can bring into a plain form."""
+    if not owing or not await blacklist.names_any(conn):
+        return owing
+    names, emails = await blacklist.names_listed(
+        conn,
+        name_keys={name_key(one.payer.name or "") for one in owing},
+        emails={email_key(one.email) for one in owing if one.email},
+        now=now,
+    )
+    if not names and not emails:
+        return owing
+    return [
+        msgspec.structs.replace(
+            one,
+            candidate=msgspec.structs.replace(
+                one.candidate,
+                name_listed=names.get(name_key(one.payer.name or "")),
+                email_listed=emails.get(email_key(one.email)) if one.email else None,
+            ),
+        )
+        for one in owing
+    ]
+
+
+async def other_items(
+    conn: Connection, debtor_ids: Sequence[int], *, due_item: str
+) -> list[tuple[str, int, int]]:
+    """
+    Open and collected debits of debtors under other due items.
+
+    Args:
+        conn: Any connection.
+        debtor_ids: Whose.
+        due_item: What is about to be collected; debits for it are left out.
+
+    Returns:
+        Due item, how many of the debtors, and their money in whole minor units; one entry an item.
+    """
+    cursor = await conn.execute(_SQL["other_items"], {"debtor_ids": list(debtor_ids), "due_item": due_item})
+    return [(item, debtors, amount_minor) for item, debtors, amount_minor in await cursor.fetchall()]
+
+
+async def upload_state(conn: Connection, upload_id: int) -> tuple[str, bool] | None:
+    """How an upload stands, and whether it was only a dry run; or `None` where there is no such upload."""
+    row = await (await conn.execute(_SQL["upload_state"], {"upload_id": upload_id})).fetchone()
+    return None if row is None else (str(row[0]), bool(row[1]))
+
+
+def _owing(row: tuple[Any, ...], set_aside: frozenset[str]) -> Owing:
+    row_id, iban, fingerprint, amount_minor, currency, name, first, last, *rest = row
+    bic, street, house_number, postcode, city, province, country, mandate_id, reference, *facts = rest
+    verdict, cause, reasons, taken_at, upload_id, customer_id, *facts = facts
+    listed, listed_because, item_state, returned, tries, next_number, *facts = facts
+    charged_back_for, paid_minor, score, answered, result, email, refunds = facts
+    candidate = Candidate(
+        debtor_id=row_id,
+        iban=iban,
+        amount_minor=amount_minor,
+        currency=currency,
+        has_name=bool((name or "").strip()),
+        has_address=bool(city and country),
+        reasons=tuple(reasons_of(verdict, cause, reasons)),
+        taken=taken_at is not None,
+        listed=listed,
+        listed_because=listed_because or "",
+        item_state=item_state,
+        item_returned=returned,
+        tries=tries,
+        charged_back_for=tuple(charged_back_for or ()),
+        paid_minor=paid_minor,
+        check=None if result is None else Score(score, answered, result),
+        refunds=tuple(_refunds(refunds or (), (reference, mandate_id, customer_id))),
+        set_aside=set_aside,
+    )
+    payer = Payer(
+        iban,
+        name,
+        first,
+        last,
+        bic,
+        street,
+        house_number,
+        postcode,
+        city,
+        province,
+        country,
+        mandate_id,
+        reference,
+    )
+    key = key_of(reference, mandate_id, customer_id)
+    return Owing(candidate, payer, bytes(fingerprint), next_number, email, upload_id, key, taken_at)
+
+
+def _refunds(rows: Sequence[Any], values: tuple[str | None, str | None, str | None]) -> Iterator[Refund]:
+    for attempt_id, kind, due_item, same_debtor, same_upload, days_ago, *others in rows:
+        if same_debtor or compare(key_of(*values), key_of(*others)) != "different":
+            yield Refund(attempt_id, kind, due_item, same_debtor, bool(same_upload), days_ago)
+
+
+def _maybe(row: tuple[Any, ...] | None) -> Run | None:
+    return None if row is None else _run(row)
+
+
+def _run(row: tuple[Any, ...]) -> Run:
+    fields: list[Any] = list(row)
+    fields[5] = msgspec.json.decode(row[5], type=Terms)
+    fields[9] = msgspec.json.decode(row[9], type=dict[str, int])
+    fields[19] = msgspec.json.decode(row[19], type=tuple[Override, ...])
+    return Run(*fields)
+
+
+def _pair(row: tuple[Any, ...] | None) -> tuple[int, int]:
+    assert row is not None
+    return int(row[0]), int(row[1])

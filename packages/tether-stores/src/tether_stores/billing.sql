@@ -1,0 +1,349 @@
+-- billing_runs: collecting one due item from the debtors of an upload.
+--
+-- A run is planned in chunks, in the order of its debtors: each chunk makes attempts, counts verdicts and moves planned_to
+-- on in one transaction that holds the run's row, so a planner that dies costs its chunk and leaves nothing half done.
+-- Whoever claims attempts to send them holds the row in share mode meanwhile; pausing needs it alone. So once a pause is
+-- committed, nothing of the run is claimed any more.
+--
+-- terms, skipped and overrides are JSON of tether_core.billing.eligibility.Terms, of verdict -> count, and of
+-- tether_core.billing.overrides.Override.
+
+-- add --
+-- Make a run that begins to be planned. Returns its id.
+insert into billing_runs (
+    upload_id, account, due_item, state, terms, skipped, created_by, created_at, updated_at, again, overrides
+)
+values (
+    %(upload_id)s, %(account)s, %(due_item)s, 'planning', %(terms)s, '{}', %(created_by)s, %(now)s, %(now)s, %(again)s,
+    %(overrides)s
+)
+returning id;
+
+-- hold_upload --
+-- How an upload stands, held until this transaction ends: who orders a run of it, or withdraws it, waits for whoever does so
+-- now. 0 or 1 row: state, dry_run.
+select state, dry_run from uploads where id = %(upload_id)s for no key update;
+
+-- ordered --
+-- The runs of an upload that were ordered before. Returns id, due_item, state, and whether any debit of it was submitted:
+-- asked of cancelled runs only, every other run counts anyway.
+select
+    r.id, r.due_item, r.state,
+    r.state <> 'cancelled' or exists (select from billing_attempts a where a.run_id = r.id and a.sends > 0)
+from billing_runs r
+where r.upload_id = %(upload_id)s
+order by r.id;
+
+-- one --
+-- A run. 0 or 1 row.
+select
+    id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
+    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at,
+    again, overrides
+from billing_runs
+where id = %(id)s;
+
+-- hold --
+-- A run, held so that it can change. 0 or 1 row; the columns of `one`.
+select
+    id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
+    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at,
+    again, overrides
+from billing_runs
+where id = %(id)s
+for update;
+
+-- share --
+-- A run, held so that nobody can pause it until this transaction ends. 0 or 1 row; the columns of `one`.
+select
+    id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
+    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at,
+    again, overrides
+from billing_runs
+where id = %(id)s
+for share;
+
+-- hold_to_plan --
+-- The oldest run that is to be planned and that nobody plans at the moment. 0 or 1 row; the columns of `one`.
+select
+    id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
+    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at,
+    again, overrides
+from billing_runs
+where
+    state = 'planning'
+    -- Debits of a cancelled run that are not withheld yet would keep their debtors out of this one.
+    and not exists (
+        select from billing_runs cancelled
+        join billing_attempts a on a.run_id = cancelled.id
+        where cancelled.upload_id = billing_runs.upload_id and cancelled.state = 'cancelled' and a.send_at is not null
+    )
+order by id
+limit 1
+for update skip locked;
+
+-- of_upload --
+-- The runs of an upload, newest first. Up to %(limit)s rows; the columns of `one`.
+select
+    id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
+    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at,
+    again, overrides
+from billing_runs
+where upload_id = %(upload_id)s
+order by id desc
+limit %(limit)s;
+
+-- live --
+-- The runs that are being sent. The columns of `one`.
+select
+    id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
+    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at,
+    again, overrides
+from billing_runs
+where state in ('canary', 'running')
+order by id;
+
+-- unfinished --
+-- The runs that are not over. The columns of `one`.
+select
+    id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
+    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at,
+    again, overrides
+from billing_runs
+where finished_at is null
+order by id;
+
+-- sendable --
+-- The runs that have a debit to send now. Returns id, account: one row per run, oldest first. One look into the index per
+-- run, however many attempts there are.
+select r.id, r.account
+from billing_runs r
+cross join lateral (
+    select from billing_attempts a
+    where a.run_id = r.id and a.canary >= (r.state = 'canary') and a.send_at <= %(now)s
+    order by a.canary desc, a.send_at, a.id  -- the index's own order: any other way would read what was sent already
+    limit 1
+) ready
+where r.state in ('canary', 'running')
+order by r.id;
+
+-- cancelled_unsent --
+-- Cancelled runs with debits that are still ready to be sent. One id per run.
+select r.id
+from billing_runs r
+where
+    r.state = 'cancelled'
+    and exists (select from billing_attempts a where a.run_id = r.id and a.send_at is not null)
+order by r.id;
+
+-- to_plan --
+-- Whether `hold_to_plan` would find any run that nobody plans. One row.
+select exists (
+    select from billing_runs
+    where
+        state = 'planning'
+        and not exists (
+            select from billing_runs cancelled
+            join billing_attempts a on a.run_id = cancelled.id
+            where
+                cancelled.upload_id = billing_runs.upload_id and cancelled.state = 'cancelled' and a.send_at is not null
+        )
+);
+
+-- change --
+-- Write a run as it was decided, inside the transaction that holds it.
+update billing_runs
+set
+    state = %(state)s, planned_to = %(planned_to)s, planned_count = %(planned_count)s,
+    planned_amount_minor = %(planned_amount_minor)s, skipped = %(skipped)s, warning = %(warning)s,
+    paused_because = %(paused_because)s, paused_from = %(paused_from)s, released_share = %(released_share)s,
+    updated_at = %(now)s, finished_at = %(finished_at)s
+where id = %(id)s;
+
+-- progress --
+-- How the attempts of a run stand, by the counts that are kept (row_counts.sql). One row per state and step that occurs: state,
+-- step, canary, count, sum of amounts.
+select state, step, canary, sum(count)::bigint, sum(amount_minor)::bigint
+from (
+    select state, step, canary, count, amount_minor from billing_attempt_counts where run_id = %(run_id)s
+    union all
+    select state, step, canary, count, amount_minor from billing_attempt_count_changes where run_id = %(run_id)s
+) counted
+group by 1, 2, 3
+having sum(count) <> 0
+order by 1, 2, 3;
+
+-- canaries_open --
+-- Whether any canary of a run has no answer yet. One row.
+select exists (
+    select from billing_attempts
+    where
+        run_id = %(run_id)s and state in ('pending', 'unknown') and canary and payment_stage <= 10 and dispute_stage = 0
+);
+
+-- returns_of_upload --
+-- Debits of an upload that were collected, and how many of them are charged back, by the counts that are kept. One row: counted, bad.
+select coalesce(sum(counted.count), 0)::bigint, coalesce(sum(counted.count) filter (where counted.is_charged_back), 0)::bigint
+from (
+    select c.count, c.is_charged_back, c.reason_code
+    from billing_runs r
+    join billing_attempt_counts c on c.run_id = r.id
+    where r.upload_id = %(upload_id)s and c.is_collected
+    union all
+    select c.count, c.is_charged_back, c.reason_code
+    from billing_runs r
+    join billing_attempt_count_changes c on c.run_id = r.id
+    where r.upload_id = %(upload_id)s and c.is_collected
+) counted
+where counted.reason_code <> all(%(left_out)s::text[]);
+
+-- returns_of_account --
+-- Debits of an account that were made on the day of a moment or later and were collected, and how many of them are charged back, by
+-- the counts that are kept. One row: counted, bad.
+select coalesce(sum(counted.count), 0)::bigint, coalesce(sum(counted.count) filter (where counted.is_charged_back), 0)::bigint
+from (
+    select count, is_charged_back, reason_code
+    from billing_attempt_counts
+    where account = %(account)s and created_on >= (%(since)s::timestamptz at time zone 'UTC')::date and is_collected
+    union all
+    select count, is_charged_back, reason_code
+    from billing_attempt_count_changes
+    where account = %(account)s and created_on >= (%(since)s::timestamptz at time zone 'UTC')::date and is_collected
+) counted
+where counted.reason_code <> all(%(left_out)s::text[]);
+
+-- open_attempts --
+-- Whether any attempt of a run may still be sent, is being sent, or has an unknown outcome. One row.
+select exists (
+    select from billing_attempts
+    where run_id = %(run_id)s and state in ('pending', 'unknown') and payment_stage <= 10 and dispute_stage = 0
+);
+
+-- owing --
+-- What is known of debtors when it is asked whether an item is to be collected: either the next %(limit)s of an upload after
+-- a row, or n debtors by id. Attempts in %(without)s are left out: those that are about to be sent. Ordered by id.
+select
+    d.id, d.iban, d.iban_fingerprint, d.amount_minor, d.currency, d.name, d.first_name, d.last_name, d.bic, d.street,
+    d.house_number, d.postcode, d.city, d.province, d.country, d.mandate_id, d.reference, d.verdict, d.cause,
+    d.reasons::text, d.taken_at, d.upload_id, d.customer_id,
+    listed.action, listed.reason_code,
+    item.state, coalesce(item.returned, false), coalesce(item.tries, 0), coalesce(item.next_number, 1),
+    account.charged_back_for,
+    coalesce(account.paid_minor, 0),
+    checked.score, checked.answered, checked.result,
+    d.email, account.refunds
+from debtors d
+left join lateral (
+    select b.action, b.reason_code
+    from blacklist b
+    where
+        b.iban_fingerprint = d.iban_fingerprint and b.lifted_at is null
+        and (b.expires_at is null or b.expires_at > %(now)s)
+    order by b.action, b.id  -- "block" comes before "hold"
+    limit 1
+) listed on true
+left join lateral (
+    select
+        case
+            when bool_or(a.state = 'approved') then 'approved'
+            when bool_or(a.state = 'unknown') then 'unknown'
+            when bool_or(a.state = 'pending') then 'pending'
+        end as state,
+        bool_or(a.dispute_stage in (1, 3)) as returned,
+        count(*) filter (where a.withheld is null)::integer as tries,
+        coalesce(max(a.try_number), 0) + 1 as next_number
+    from billing_attempts a
+    where
+        a.debtor_id = d.id and coalesce(a.due_item, 'once') = %(due_item)s
+        and a.id <> all(%(without)s::bigint[])
+) item on true
+left join lateral (
+    select
+        array_agg(distinct coalesce(a.reason_code, '')) filter (
+            where a.dispute_stage in (1, 3) and forgiven.attempt_id is null
+        ) as charged_back_for,
+        sum(a.amount_minor) filter (where a.state in ('pending', 'unknown', 'approved'))::bigint as paid_minor,
+        -- Refunded or voided; which of them asked for the same money is decided by the core.
+        json_agg(json_build_array(
+            a.id, case when a.payment_stage = 70 then 'voided' else 'refunded' end, coalesce(a.due_item, 'once'),
+            a.debtor_id = d.id, other.upload_id = d.upload_id,
+            extract(day from %(now)s - coalesce(a.sent_at, a.created_at))::integer,
+            other.reference, other.mandate_id, other.customer_id
+        )) filter (where a.payment_stage in (70, 80)) as refunds
+    from billing_attempts a
+    join debtors other on other.id = a.debtor_id
+    left join forgiven_disputes forgiven
+        on forgiven.attempt_id = a.id and forgiven.dispute_stage = a.dispute_stage
+    where a.iban_fingerprint = d.iban_fingerprint and a.id <> all(%(without)s::bigint[])
+) account on true
+left join vop_checks checked on checked.debtor_id = d.id and checked.state = 'checked'
+where
+    (%(ids)s::bigint[] is null or d.id = any(%(ids)s::bigint[]))
+    -- Said as a range: with an equality Postgres may walk along all debtors by id, past those of all other uploads.
+    and (
+        %(upload_id)s::bigint is null
+        or ((d.upload_id, d.id) > (%(upload_id)s, %(after)s) and (d.upload_id, d.id) < (%(upload_id)s + 1, 0))
+    )
+order by d.upload_id, d.id
+limit %(limit)s;
+
+-- elsewhere --
+-- The debits of n accounts that were submitted, whatever upload they are of, and the rows of these accounts that may become
+-- debits, from %(since)s on. A row counts for the runs of uploads that came after it. 0 to n rows:
+-- iban_fingerprint, reference, mandate_id, customer_id, amount_minor, moment, state (null for a row, "forgiven" where its chargeback
+-- was), upload_id, due_item, debtor id.
+with accounts as materialized (
+    select distinct iban_fingerprint from unnest(%(fingerprints)s::bytea[]) as told (iban_fingerprint)
+),
+tried as materialized (
+    select a.iban_fingerprint, t.*
+    from accounts a
+    cross join lateral (
+        select
+            t.debtor_id, t.amount_minor, coalesce(t.sent_at, t.created_at) as at, coalesce(t.due_item, 'once') as due_item,
+            case
+                when exists (
+                    select from forgiven_disputes f where f.attempt_id = t.id and f.dispute_stage = t.dispute_stage
+                ) then 'forgiven'
+                else t.state
+            end as state
+        from billing_attempts t
+        where
+            t.iban_fingerprint = a.iban_fingerprint and t.withheld is null
+            and (t.run_id is null or t.sends > 0 or t.payment_stage > 10 or t.dispute_stage > 0)
+            and t.id <> all(%(without)s::bigint[])
+        offset 0
+    ) t
+)
+select
+    t.iban_fingerprint, d.reference, d.mandate_id, d.customer_id, t.amount_minor, t.at, t.state, d.upload_id, t.due_item, d.id
+from tried t
+join debtors d on d.id = t.debtor_id
+union all
+select
+    a.iban_fingerprint, d.reference, d.mandate_id, d.customer_id, d.amount_minor, d.created_at, null, d.upload_id, null, d.id
+from accounts a
+cross join lateral (
+    select d.*
+    from debtors d
+    where
+        d.iban_fingerprint = a.iban_fingerprint and d.verdict = 'clear' and d.upload_id is not null and d.created_at >= %(since)s
+        and not exists (select from uploads u where u.id = d.upload_id and u.state = 'withdrawn')
+    offset 0
+) d
+where not exists (select from tried t where t.debtor_id = d.id);
+
+-- upload_state --
+-- How an upload stands. 0 or 1 row.
+select state, dry_run from uploads where id = %(upload_id)s;
+
+-- other_items --
+-- Open and collected debits of n debtors under other due items than %(due_item)s. One row per item: due_item, how many of the
+-- debtors, their money.
+select coalesce(a.due_item, 'once'), count(distinct a.debtor_id), sum(a.amount_minor)::bigint
+from billing_attempts a
+where
+    a.debtor_id = any(%(debtor_ids)s::bigint[]) and coalesce(a.due_item, 'once') <> %(due_item)s
+    and a.state in ('pending', 'unknown', 'approved')
+group by 1
+order by 1;

@@ -1,0 +1,1 @@
+"""Wake-ups by SAQ, and when periodic tasks last ran."""

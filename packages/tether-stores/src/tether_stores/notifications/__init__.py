@@ -1,0 +1,1 @@
+"""The inbox of notifications in Postgres, and counts of what came beyond its bounds."""

@@ -1,0 +1,82 @@
+"""Deliveries beyond what is kept: one short function per query of `notifications/excess_deliveries.sql`."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from tether_stores.postgres import Connection
+from tether_stores.queries import load
+
+__all__ = ["Excess", "count", "of", "standing_for", "take_unannounced", "tally"]
+
+_SQL: Final = load("notifications/excess_deliveries")
+
+
+class Excess(msgspec.Struct, frozen=True):
+    """
+    Deliveries in excess that nobody was told of yet.
+
+    Attributes:
+        webhook_event_id: The notification that stands for them.
+        deliveries: How many so far.
+        kind: Of the notification.
+        account: The gateway account that signed.
+    """
+
+    webhook_event_id: int
+    deliveries: int
+    kind: str
+    account: str
+
+
+async def standing_for(
+    conn: Connection, told: Sequence[tuple[str, str, str]]
+) -> list[tuple[int | None, int | None]]:
+    """
+    Which notifications stand for deliveries that were not kept.
+
+    Args:
+        conn: Any connection.
+        told: Account, id and report class of n deliveries.
+
+    Returns:
+        n pairs: the notification, or `None` where there is none; and one of the same class that the gateway contradicted.
+    """
+    accounts, notification_ids, report_classes = zip(*told, strict=True)
+    cursor = await conn.execute(
+        _SQL["standing_for"],
+        {
+            "accounts": list(accounts),
+            "notification_ids": list(notification_ids),
+            "report_classes": list(report_classes),
+        },
+    )
+    return [(row_id, contradicted_id) for _, row_id, contradicted_id in await cursor.fetchall()]
+
+
+async def count(conn: Connection, deliveries: Mapping[int, int], *, now: datetime) -> None:
+    """Count deliveries, by the notification that stands for them."""
+    if deliveries:
+        numbers = {"ids": list(deliveries), "deliveries": list(deliveries.values()), "now": now}
+        await conn.execute(_SQL["count"], numbers)
+
+
+async def take_unannounced(conn: Connection, *, limit: int, now: datetime) -> list[Excess]:
+    """Mark some that nobody was told of as announced, and give them; inside the transaction that announces them."""
+    cursor = await conn.execute(_SQL["take_unannounced"], {"limit": limit, "now": now})
+    return [Excess(*row) for row in await cursor.fetchall()]
+
+
+async def tally(conn: Connection) -> tuple[int, int]:
+    """How many notifications have deliveries in excess, and how many deliveries these are."""
+    row = await (await conn.execute(_SQL["tally"])).fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
+async def of(conn: Connection, webhook_event_id: int) -> int:
+    """How many deliveries in excess a notification stands for."""
+    row = await (await conn.execute(_SQL["of"], {"id": webhook_event_id})).fetchone()
+    return 0 if row is None else int(row[0])

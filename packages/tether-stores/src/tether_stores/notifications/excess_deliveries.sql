@@ -1,0 +1,78 @@
+-- excess_deliveries: deliveries beyond what is kept of a payment, a key or an account; see tether_core.notifications.excess_deliveries.
+--
+-- A row counts at the notification that stands for them. Only whoever records writes counts, so a worker that is slow or frozen with
+-- that notification's row keeps nobody waiting: no constraint looks it up, and notifications are never deleted. A periodic
+-- task of the worker announces each row once.
+
+-- standing_for --
+-- Which notification stands for each of n deliveries that were not kept: the oldest of its payment and class, or the latest identity
+-- check of its account; and one of them that the gateway contradicted, where there is one. Arrays of length n. Returns place from 0,
+-- id (null where there is none), contradicted id or null.
+select
+    told.place - 1,
+    case
+        when told.report_class = 'kyc' then (
+            select id from webhook_events e
+            where e.kind = 'kyc' and e.account = told.account
+            order by e.received_at desc
+            limit 1
+        )
+        else (
+            select min(e.id) from webhook_events e
+            where e.notification_id = told.notification_id and e.account = told.account
+                and e.report_class = told.report_class and e.conflicts_with is null
+        )
+    end,
+    (
+        select min(e.id) from webhook_events e
+        where e.notification_id = told.notification_id and e.account = told.account
+            and e.report_class = told.report_class and e.conflicts_with is null and e.contradicted_count > 0
+            and e.state in ('confirming', 'contradicted')
+    )
+from unnest(%(accounts)b::text[], %(notification_ids)b::text[], %(report_classes)b::text[])
+    with ordinality as told (account, notification_id, report_class, place)
+order by told.place;
+
+-- count --
+-- Count deliveries at n notifications. Arrays of length n, each id once.
+insert into excess_deliveries as e (webhook_event_id, deliveries, first_at, last_at)
+select told.id, told.deliveries, %(now)s, %(now)s
+from unnest(%(ids)b::bigint[], %(deliveries)b::bigint[]) as told (id, deliveries)
+order by told.id
+on conflict (webhook_event_id) do update
+set deliveries = e.deliveries + excluded.deliveries, last_at = excluded.last_at;
+
+-- take_unannounced --
+-- Mark up to %(limit)s rows as announced. Returns webhook_event_id, deliveries, and kind and account of the notification.
+with taken as (
+    select webhook_event_id
+    from excess_deliveries
+    where announced_at is null
+    order by first_at
+    limit %(limit)s
+    for update skip locked
+),
+marked as (
+    update excess_deliveries e
+    set announced_at = %(now)s
+    from taken
+    where e.webhook_event_id = taken.webhook_event_id
+    returning e.webhook_event_id, e.deliveries
+)
+select marked.webhook_event_id, marked.deliveries, n.kind, n.account
+from marked
+join webhook_events n on n.id = marked.webhook_event_id
+order by marked.webhook_event_id;
+
+-- tally --
+-- How many notifications have deliveries in excess, and how many these are, by the counts that are kept (row_counts.sql). One row.
+select coalesce(sum(count), 0)::bigint, coalesce(sum(amount), 0)::bigint
+from (
+    select count, amount from row_counts where subject = 'excess_deliveries'
+    union all
+    select count, amount from row_count_changes where subject = 'excess_deliveries'
+) counted;
+
+-- of --
+-- Deliveries in excess that a notification stands for. 0 or 1 row.
+select deliveries from excess_deliveries where webhook_event_id = %(id)s;

@@ -1,0 +1,1 @@
+"""Billing attempts and their submissions in Postgres: one short function per query, the SQL beside it."""

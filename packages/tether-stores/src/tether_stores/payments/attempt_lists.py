@@ -1,0 +1,83 @@
+"""Lists of billing attempts: one query of `payments/attempt_lists.sql` per filter that leads, which tells how they are read."""
+
+from datetime import datetime
+from typing import Final, LiteralString
+
+import msgspec
+from tether_core.payments.filters import EXAMINED_MAX, AttemptFilters, Lead
+
+from tether_stores.payments.billing_attempts import ListedAttempt
+from tether_stores.postgres import Connection
+from tether_stores.queries import load
+
+__all__ = ["AttemptPage", "page_of"]
+
+_SQL: Final = load("payments/attempt_lists")
+_LED_BY: Final[dict[Lead, LiteralString]] = {
+    "newest": _SQL["newest"],
+    "unique_id": _SQL["by_unique_id"],
+    "transaction_id": _SQL["by_transaction_id"],
+    "debtor": _SQL["by_debtor"],
+    "run": _SQL["by_run"],
+    "upload": _SQL["by_upload"],
+    "reason_code": _SQL["by_reason_code"],
+    "created": _SQL["by_created"],
+    "state": _SQL["by_state"],
+    "account": _SQL["by_account"],
+}
+
+
+class AttemptPage(msgspec.Struct, frozen=True):
+    """
+    A page of attempts.
+
+    Attributes:
+        attempts: Those that fit.
+        last: Creation and row of the attempt behind which the next page begins; `None` on the last page.
+    """
+
+    attempts: list[ListedAttempt]
+    last: tuple[datetime, int] | None
+
+
+async def page_of(
+    conn: Connection,
+    filters: AttemptFilters,
+    *,
+    lead: Lead,
+    limit: int,
+    before: tuple[datetime | None, int] | None,
+    examined_max: int = EXAMINED_MAX,
+) -> AttemptPage:
+    """
+    One page of attempts, newest first.
+
+    Args:
+        conn: Any connection.
+        filters: Which.
+        lead: Of `tether_core.payments.filters.led_by`.
+        limit: Attempts at most.
+        before: The page begins behind this creation and row; `None` for the first page. Only "created" needs the creation.
+        examined_max: Attempts that are looked at at most.
+
+    Returns:
+        Up to *limit* attempts; fewer do not mean that it is the last page.
+    """
+    at, row = (None, None) if before is None else before
+    parameters = {
+        **msgspec.structs.asdict(filters),
+        "before_at": at,
+        "before": row,
+        "limit": limit + 1,
+        "examined_max": examined_max,
+    }
+    rows = await (await conn.execute(_LED_BY[lead], parameters)).fetchall()
+    found = [ListedAttempt(*columns) for *columns, fits, _ in rows if fits]
+    shown = found[:limit]
+    if len(found) > limit:
+        last = shown[-1]
+    elif rows and rows[-1][-1] == examined_max:
+        last = ListedAttempt(*rows[-1][:-2])  # as far as this page has looked
+    else:
+        return AttemptPage(shown, None)
+    return AttemptPage(shown, (last.created_at, last.id))

@@ -1,0 +1,443 @@
+-- billing_attempts, listed for people and programs: one query per filter that leads (tether_core.payments.filters).
+--
+-- Each query reads an index from the newest attempt that fits the leading filter, behind the cursor, and examines %(examined_max)s
+-- attempts at most. Filters that are null do not filter. It returns up to %(limit)s rows: the columns of an attempt, whether it fits
+-- all filters, and its place among those that were examined. A row that does not fit is returned only at the last place:
+-- the next page continues behind it.
+
+-- newest --
+-- Of all attempts.
+select
+    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
+    run_id, due_item, try_number, sends, withheld, account, created_at,
+    fits, place
+from (
+    select
+        a.*,
+        row_number() over (order by a.id desc) as place,
+        (
+            (%(unique_id)s::text is null or a.unique_id = %(unique_id)s)
+            and (%(transaction_id)s::text is null or a.transaction_id = %(transaction_id)s)
+            and (%(debtor_id)s::bigint is null or a.debtor_id = %(debtor_id)s)
+            and (%(run_id)s::bigint is null or a.run_id = %(run_id)s)
+            and (
+                %(upload_id)s::bigint is null
+                or a.run_id in (select r.id from billing_runs r where r.upload_id = %(upload_id)s)
+            )
+            and (%(reason_code)s::text is null or coalesce(a.reason_code = %(reason_code)s, false))
+            and (%(state)s::text is null or a.state = %(state)s)
+            and (%(account)s::text is null or a.account = %(account)s)
+            and (%(amount_min_minor)s::bigint is null or a.amount_minor >= %(amount_min_minor)s)
+            and (%(amount_max_minor)s::bigint is null or a.amount_minor <= %(amount_max_minor)s)
+            and (%(created_from)s::timestamptz is null or a.created_at >= %(created_from)s)
+            and (%(created_to)s::timestamptz is null or a.created_at < %(created_to)s)
+            and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
+            and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
+        ) is true as fits
+    from (
+        select *
+        from billing_attempts
+        where
+            (%(before)s::bigint is null or id < %(before)s)
+        order by id desc
+        limit %(examined_max)s
+    ) a
+) examined
+where fits or place = %(examined_max)s
+order by id desc
+limit %(limit)s;
+
+-- by_unique_id --
+-- The attempt with an id of the gateway.
+select
+    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
+    run_id, due_item, try_number, sends, withheld, account, created_at,
+    fits, place
+from (
+    select
+        a.*,
+        row_number() over (order by a.id desc) as place,
+        (
+            (%(unique_id)s::text is null or a.unique_id = %(unique_id)s)
+            and (%(transaction_id)s::text is null or a.transaction_id = %(transaction_id)s)
+            and (%(debtor_id)s::bigint is null or a.debtor_id = %(debtor_id)s)
+            and (%(run_id)s::bigint is null or a.run_id = %(run_id)s)
+            and (
+                %(upload_id)s::bigint is null
+                or a.run_id in (select r.id from billing_runs r where r.upload_id = %(upload_id)s)
+            )
+            and (%(reason_code)s::text is null or coalesce(a.reason_code = %(reason_code)s, false))
+            and (%(state)s::text is null or a.state = %(state)s)
+            and (%(account)s::text is null or a.account = %(account)s)
+            and (%(amount_min_minor)s::bigint is null or a.amount_minor >= %(amount_min_minor)s)
+            and (%(amount_max_minor)s::bigint is null or a.amount_minor <= %(amount_max_minor)s)
+            and (%(created_from)s::timestamptz is null or a.created_at >= %(created_from)s)
+            and (%(created_to)s::timestamptz is null or a.created_at < %(created_to)s)
+            and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
+            and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
+        ) is true as fits
+    from (
+        select *
+        from billing_attempts
+        where
+            unique_id = %(unique_id)s
+            and (%(before)s::bigint is null or id < %(before)s)
+        order by id desc
+        limit %(examined_max)s
+    ) a
+) examined
+where fits or place = %(examined_max)s
+order by id desc
+limit %(limit)s;
+
+-- by_transaction_id --
+-- The attempt with an id of ours.
+select
+    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
+    run_id, due_item, try_number, sends, withheld, account, created_at,
+    fits, place
+from (
+    select
+        a.*,
+        row_number() over (order by a.id desc) as place,
+        (
+            (%(unique_id)s::text is null or a.unique_id = %(unique_id)s)
+            and (%(transaction_id)s::text is null or a.transaction_id = %(transaction_id)s)
+            and (%(debtor_id)s::bigint is null or a.debtor_id = %(debtor_id)s)
+            and (%(run_id)s::bigint is null or a.run_id = %(run_id)s)
+            and (
+                %(upload_id)s::bigint is null
+                or a.run_id in (select r.id from billing_runs r where r.upload_id = %(upload_id)s)
+            )
+            and (%(reason_code)s::text is null or coalesce(a.reason_code = %(reason_code)s, false))
+            and (%(state)s::text is null or a.state = %(state)s)
+            and (%(account)s::text is null or a.account = %(account)s)
+            and (%(amount_min_minor)s::bigint is null or a.amount_minor >= %(amount_min_minor)s)
+            and (%(amount_max_minor)s::bigint is null or a.amount_minor <= %(amount_max_minor)s)
+            and (%(created_from)s::timestamptz is null or a.created_at >= %(created_from)s)
+            and (%(created_to)s::timestamptz is null or a.created_at < %(created_to)s)
+            and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
+            and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
+        ) is true as fits
+    from (
+        select *
+        from billing_attempts
+        where
+            transaction_id = %(transaction_id)s
+            and (%(before)s::bigint is null or id < %(before)s)
+        order by id desc
+        limit %(examined_max)s
+    ) a
+) examined
+where fits or place = %(examined_max)s
+order by id desc
+limit %(limit)s;
+
+-- by_debtor --
+-- Of a debtor.
+select
+    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
+    run_id, due_item, try_number, sends, withheld, account, created_at,
+    fits, place
+from (
+    select
+        a.*,
+        row_number() over (order by a.id desc) as place,
+        (
+            (%(unique_id)s::text is null or a.unique_id = %(unique_id)s)
+            and (%(transaction_id)s::text is null or a.transaction_id = %(transaction_id)s)
+            and (%(debtor_id)s::bigint is null or a.debtor_id = %(debtor_id)s)
+            and (%(run_id)s::bigint is null or a.run_id = %(run_id)s)
+            and (
+                %(upload_id)s::bigint is null
+                or a.run_id in (select r.id from billing_runs r where r.upload_id = %(upload_id)s)
+            )
+            and (%(reason_code)s::text is null or coalesce(a.reason_code = %(reason_code)s, false))
+            and (%(state)s::text is null or a.state = %(state)s)
+            and (%(account)s::text is null or a.account = %(account)s)
+            and (%(amount_min_minor)s::bigint is null or a.amount_minor >= %(amount_min_minor)s)
+            and (%(amount_max_minor)s::bigint is null or a.amount_minor <= %(amount_max_minor)s)
+            and (%(created_from)s::timestamptz is null or a.created_at >= %(created_from)s)
+            and (%(created_to)s::timestamptz is null or a.created_at < %(created_to)s)
+            and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
+            and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
+        ) is true as fits
+    from (
+        select *
+        from billing_attempts
+        where
+            debtor_id = %(debtor_id)s
+            and (%(before)s::bigint is null or id < %(before)s)
+        order by id desc
+        limit %(examined_max)s
+    ) a
+) examined
+where fits or place = %(examined_max)s
+order by id desc
+limit %(limit)s;
+
+-- by_run --
+-- Of a billing run.
+select
+    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
+    run_id, due_item, try_number, sends, withheld, account, created_at,
+    fits, place
+from (
+    select
+        a.*,
+        row_number() over (order by a.id desc) as place,
+        (
+            (%(unique_id)s::text is null or a.unique_id = %(unique_id)s)
+            and (%(transaction_id)s::text is null or a.transaction_id = %(transaction_id)s)
+            and (%(debtor_id)s::bigint is null or a.debtor_id = %(debtor_id)s)
+            and (%(run_id)s::bigint is null or a.run_id = %(run_id)s)
+            and (
+                %(upload_id)s::bigint is null
+                or a.run_id in (select r.id from billing_runs r where r.upload_id = %(upload_id)s)
+            )
+            and (%(reason_code)s::text is null or coalesce(a.reason_code = %(reason_code)s, false))
+            and (%(state)s::text is null or a.state = %(state)s)
+            and (%(account)s::text is null or a.account = %(account)s)
+            and (%(amount_min_minor)s::bigint is null or a.amount_minor >= %(amount_min_minor)s)
+            and (%(amount_max_minor)s::bigint is null or a.amount_minor <= %(amount_max_minor)s)
+            and (%(created_from)s::timestamptz is null or a.created_at >= %(created_from)s)
+            and (%(created_to)s::timestamptz is null or a.created_at < %(created_to)s)
+            and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
+            and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
+        ) is true as fits
+    from (
+        select *
+        from billing_attempts
+        where
+            run_id = %(run_id)s
+            and (%(before)s::bigint is null or id < %(before)s)
+        order by id desc
+        limit %(examined_max)s
+    ) a
+) examined
+where fits or place = %(examined_max)s
+order by id desc
+limit %(limit)s;
+
+-- by_upload --
+-- Of the billing runs of an upload.
+select
+    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
+    run_id, due_item, try_number, sends, withheld, account, created_at,
+    fits, place
+from (
+    select
+        a.*,
+        row_number() over (order by a.id desc) as place,
+        (
+            (%(unique_id)s::text is null or a.unique_id = %(unique_id)s)
+            and (%(transaction_id)s::text is null or a.transaction_id = %(transaction_id)s)
+            and (%(debtor_id)s::bigint is null or a.debtor_id = %(debtor_id)s)
+            and (%(run_id)s::bigint is null or a.run_id = %(run_id)s)
+            and (
+                %(upload_id)s::bigint is null
+                or a.run_id in (select r.id from billing_runs r where r.upload_id = %(upload_id)s)
+            )
+            and (%(reason_code)s::text is null or coalesce(a.reason_code = %(reason_code)s, false))
+            and (%(state)s::text is null or a.state = %(state)s)
+            and (%(account)s::text is null or a.account = %(account)s)
+            and (%(amount_min_minor)s::bigint is null or a.amount_minor >= %(amount_min_minor)s)
+            and (%(amount_max_minor)s::bigint is null or a.amount_minor <= %(amount_max_minor)s)
+            and (%(created_from)s::timestamptz is null or a.created_at >= %(created_from)s)
+            and (%(created_to)s::timestamptz is null or a.created_at < %(created_to)s)
+            and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
+            and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
+        ) is true as fits
+    from (
+        select newest.*
+        from billing_runs r
+        cross join lateral (
+            select *
+            from billing_attempts
+            where run_id = r.id and (%(before)s::bigint is null or id < %(before)s)
+            order by id desc
+            limit %(examined_max)s
+        ) newest
+        where r.upload_id = %(upload_id)s
+        order by id desc
+        limit %(examined_max)s
+    ) a
+) examined
+where fits or place = %(examined_max)s
+order by id desc
+limit %(limit)s;
+
+-- by_reason_code --
+-- Of those that came back for a reason.
+select
+    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
+    run_id, due_item, try_number, sends, withheld, account, created_at,
+    fits, place
+from (
+    select
+        a.*,
+        row_number() over (order by a.id desc) as place,
+        (
+            (%(unique_id)s::text is null or a.unique_id = %(unique_id)s)
+            and (%(transaction_id)s::text is null or a.transaction_id = %(transaction_id)s)
+            and (%(debtor_id)s::bigint is null or a.debtor_id = %(debtor_id)s)
+            and (%(run_id)s::bigint is null or a.run_id = %(run_id)s)
+            and (
+                %(upload_id)s::bigint is null
+                or a.run_id in (select r.id from billing_runs r where r.upload_id = %(upload_id)s)
+            )
+            and (%(reason_code)s::text is null or coalesce(a.reason_code = %(reason_code)s, false))
+            and (%(state)s::text is null or a.state = %(state)s)
+            and (%(account)s::text is null or a.account = %(account)s)
+            and (%(amount_min_minor)s::bigint is null or a.amount_minor >= %(amount_min_minor)s)
+            and (%(amount_max_minor)s::bigint is null or a.amount_minor <= %(amount_max_minor)s)
+            and (%(created_from)s::timestamptz is null or a.created_at >= %(created_from)s)
+            and (%(created_to)s::timestamptz is null or a.created_at < %(created_to)s)
+            and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
+            and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
+        ) is true as fits
+    from (
+        select *
+        from billing_attempts
+        where
+            reason_code = %(reason_code)s
+            and (%(before)s::bigint is null or id < %(before)s)
+        order by id desc
+        limit %(examined_max)s
+    ) a
+) examined
+where fits or place = %(examined_max)s
+order by id desc
+limit %(limit)s;
+
+-- by_state --
+-- Of those in a state.
+select
+    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
+    run_id, due_item, try_number, sends, withheld, account, created_at,
+    fits, place
+from (
+    select
+        a.*,
+        row_number() over (order by a.id desc) as place,
+        (
+            (%(unique_id)s::text is null or a.unique_id = %(unique_id)s)
+            and (%(transaction_id)s::text is null or a.transaction_id = %(transaction_id)s)
+            and (%(debtor_id)s::bigint is null or a.debtor_id = %(debtor_id)s)
+            and (%(run_id)s::bigint is null or a.run_id = %(run_id)s)
+            and (
+                %(upload_id)s::bigint is null
+                or a.run_id in (select r.id from billing_runs r where r.upload_id = %(upload_id)s)
+            )
+            and (%(reason_code)s::text is null or coalesce(a.reason_code = %(reason_code)s, false))
+            and (%(state)s::text is null or a.state = %(state)s)
+            and (%(account)s::text is null or a.account = %(account)s)
+            and (%(amount_min_minor)s::bigint is null or a.amount_minor >= %(amount_min_minor)s)
+            and (%(amount_max_minor)s::bigint is null or a.amount_minor <= %(amount_max_minor)s)
+            and (%(created_from)s::timestamptz is null or a.created_at >= %(created_from)s)
+            and (%(created_to)s::timestamptz is null or a.created_at < %(created_to)s)
+            and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
+            and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
+        ) is true as fits
+    from (
+        select *
+        from billing_attempts
+        where
+            state = %(state)s
+            and (%(before)s::bigint is null or id < %(before)s)
+        order by id desc
+        limit %(examined_max)s
+    ) a
+) examined
+where fits or place = %(examined_max)s
+order by id desc
+limit %(limit)s;
+
+-- by_account --
+-- Of a gateway account.
+select
+    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
+    run_id, due_item, try_number, sends, withheld, account, created_at,
+    fits, place
+from (
+    select
+        a.*,
+        row_number() over (order by a.id desc) as place,
+        (
+            (%(unique_id)s::text is null or a.unique_id = %(unique_id)s)
+            and (%(transaction_id)s::text is null or a.transaction_id = %(transaction_id)s)
+            and (%(debtor_id)s::bigint is null or a.debtor_id = %(debtor_id)s)
+            and (%(run_id)s::bigint is null or a.run_id = %(run_id)s)
+            and (
+                %(upload_id)s::bigint is null
+                or a.run_id in (select r.id from billing_runs r where r.upload_id = %(upload_id)s)
+            )
+            and (%(reason_code)s::text is null or coalesce(a.reason_code = %(reason_code)s, false))
+            and (%(state)s::text is null or a.state = %(state)s)
+            and (%(account)s::text is null or a.account = %(account)s)
+            and (%(amount_min_minor)s::bigint is null or a.amount_minor >= %(amount_min_minor)s)
+            and (%(amount_max_minor)s::bigint is null or a.amount_minor <= %(amount_max_minor)s)
+            and (%(created_from)s::timestamptz is null or a.created_at >= %(created_from)s)
+            and (%(created_to)s::timestamptz is null or a.created_at < %(created_to)s)
+            and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
+            and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
+        ) is true as fits
+    from (
+        select *
+        from billing_attempts
+        where
+            account = %(account)s
+            and (%(before)s::bigint is null or id < %(before)s)
+        order by id desc
+        limit %(examined_max)s
+    ) a
+) examined
+where fits or place = %(examined_max)s
+order by id desc
+limit %(limit)s;
+
+-- by_created --
+-- Of those made in a time, the latest first; behind (%(before_at)s, %(before)s).
+select
+    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
+    run_id, due_item, try_number, sends, withheld, account, created_at,
+    fits, place
+from (
+    select
+        a.*,
+        row_number() over (order by a.created_at desc, a.id desc) as place,
+        (
+            (%(unique_id)s::text is null or a.unique_id = %(unique_id)s)
+            and (%(transaction_id)s::text is null or a.transaction_id = %(transaction_id)s)
+            and (%(debtor_id)s::bigint is null or a.debtor_id = %(debtor_id)s)
+            and (%(run_id)s::bigint is null or a.run_id = %(run_id)s)
+            and (
+                %(upload_id)s::bigint is null
+                or a.run_id in (select r.id from billing_runs r where r.upload_id = %(upload_id)s)
+            )
+            and (%(reason_code)s::text is null or coalesce(a.reason_code = %(reason_code)s, false))
+            and (%(state)s::text is null or a.state = %(state)s)
+            and (%(account)s::text is null or a.account = %(account)s)
+            and (%(amount_min_minor)s::bigint is null or a.amount_minor >= %(amount_min_minor)s)
+            and (%(amount_max_minor)s::bigint is null or a.amount_minor <= %(amount_max_minor)s)
+            and (%(created_from)s::timestamptz is null or a.created_at >= %(created_from)s)
+            and (%(created_to)s::timestamptz is null or a.created_at < %(created_to)s)
+            and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
+            and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
+        ) is true as fits
+    from (
+        select *
+        from billing_attempts
+        where
+            created_at >= coalesce(%(created_from)s::timestamptz, '-infinity')
+            and created_at < coalesce(%(created_to)s::timestamptz, 'infinity')
+            and (created_at, id) < (
+                coalesce(%(before_at)s::timestamptz, 'infinity'), coalesce(%(before)s::bigint, 0)
+            )
+        order by created_at desc, id desc
+        limit %(examined_max)s
+    ) a
+) examined
+where fits or place = %(examined_max)s
+order by created_at desc, id desc
+limit %(limit)s;

@@ -1,0 +1,97 @@
+"""How the gateway has answered to runs: one short function per query of `payments/billing_run_counts.sql`, which tells how its rows live."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from tether_core.billing.auto_pause import COUNTED_FOR, RunCounts
+from tether_core.payments.attempt import Attempt
+
+from tether_stores.postgres import Connection
+from tether_stores.queries import load
+
+__all__ = ["add", "begin", "of_upload", "release", "share"]
+
+_SQL: Final = load("payments/billing_run_counts")
+
+
+async def add(conn: Connection, attempts: Sequence[Attempt], *, now: datetime) -> None:
+    """
+    Count what attempts are about to become, before they are written.
+
+    Args:
+        conn: The transaction that locks them.
+        attempts: As they shall be; those that are withheld left out.
+        now: The present time.
+    """
+    answered = [attempt for attempt in attempts if attempt.payment_stage >= _ANSWERED]
+    if not answered:
+        return
+    await conn.execute(
+        _SQL["add"],
+        {
+            "ids": [attempt.id for attempt in answered],
+            "payment_stages": [attempt.payment_stage for attempt in answered],
+            "now": now,
+        },
+    )
+
+
+# As in the query: from here on the gateway has answered. What is below now was there before, since stages only grow.
+_ANSWERED: Final = 20
+
+
+async def begin(conn: Connection, run_id: int) -> None:
+    """Make the row of a run that has none, so that there is something to hold."""
+    await conn.execute(_SQL["begin"], {"run_id": run_id})
+
+
+async def share(conn: Connection, *, run_id: int, upload_id: int, now: datetime) -> list[RunCounts]:
+    """
+    The counts that decide whether a run may go on, held so that nobody adds to them until this transaction ends.
+
+    Args:
+        conn: The transaction that claims debits of the run.
+        run_id: The run.
+        upload_id: Its upload.
+        now: The present time.
+
+    Returns:
+        Those of the run, and of other runs of the upload that were refused lately; in the order of their ids.
+    """
+    given = {"run_id": run_id, "upload_id": upload_id, "since": now - COUNTED_FOR}
+    counts = await _rows(conn, "share", given)
+    if not any(one.run_id == run_id for one in counts):
+        await begin(conn, run_id)
+        counts = await _rows(conn, "share", given)
+    return counts
+
+
+async def of_upload(conn: Connection, upload_id: int) -> list[RunCounts]:
+    """The counts of all runs of an upload, in the order of their ids."""
+    return await _rows(conn, "of_upload", {"upload_id": upload_id})
+
+
+async def release(
+    conn: Connection, upload_id: int, *, by: str, because: str, now: datetime
+) -> list[RunCounts]:
+    """
+    Note that a person has seen the refusals of an upload's runs.
+
+    Args:
+        conn: Inside a transaction.
+        upload_id: The upload.
+        by: Who.
+        because: Why its runs may go on.
+        now: The present time.
+
+    Returns:
+        The counts of the runs that had refusals since they were last released.
+    """
+    given = {"upload_id": upload_id, "by": by, "because": because, "now": now}
+    return sorted(await _rows(conn, "release", given), key=lambda counts: counts.run_id)
+
+
+async def _rows(conn: Connection, name: str, given: dict[str, Any]) -> list[RunCounts]:
+    cursor = await conn.execute(_SQL[name], given, binary=True)
+    return [RunCounts(*row) for row in await cursor.fetchall()]

@@ -1,0 +1,159 @@
+"""
+Rows whose fate the gateway has to be asked for: leased for a question, and noted when to be asked about again.
+
+Attempts live so, and orders to give one back. Which rows of a table may be asked about says its own file: `askable`,
+`claim_to_ask`, `prolong` and `asked` in `payments/billing_attempts.sql` and `refunds/refunds.sql`, with the same parameters.
+The lease is the moment of the next question, so a worker that dies costs seconds.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import LiteralString
+
+import msgspec
+
+from tether_stores.postgres import Connection
+
+__all__ = ["Ask", "Asks"]
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """
+    A row whose fate the gateway has to be asked for, under a lease.
+
+    Attributes:
+        id: Our row.
+        account: The gateway account it was sent with.
+        transaction_id: Our id, as the gateway knows it.
+        unique_id: The gateway's id, or `None` until it told us.
+        payment_stage: How far it has come.
+        asks: Answers so far that settled nothing.
+        submitted_to: The gateway identities that its calls went to; `None` where none was ever stored.
+    """
+
+    id: int
+    account: str
+    transaction_id: str
+    unique_id: str | None
+    payment_stage: int
+    asks: int
+    submitted_to: tuple[str, ...] | None = None
+
+
+class Asks:
+    """The rows of a table that are asked about."""
+
+    def __init__(
+        self, *, any_due: LiteralString, claim: LiteralString, prolong: LiteralString, note: LiteralString
+    ) -> None:
+        """
+        Take the table's queries.
+
+        Args:
+            any_due: Its `askable`.
+            claim: Its `claim_to_ask`.
+            prolong: Its `prolong`.
+            note: Its `asked`.
+        """
+        self._any_due, self._claim, self._prolong, self._note = any_due, claim, prolong, note
+
+    async def any_due(
+        self,
+        conn: Connection,
+        *,
+        payment_stages: Sequence[int],
+        silent_since: datetime,
+        asks_max: int,
+        now: datetime,
+    ) -> bool:
+        """Whether `claim` would find any row."""
+        parameters = {
+            "payment_stages": list(payment_stages),
+            "silent_since": silent_since,
+            "asks_max": asks_max,
+            "now": now,
+        }
+        row = await (await conn.execute(self._any_due, parameters)).fetchone()
+        assert row is not None
+        return bool(row[0])
+
+    async def claim(
+        self,
+        conn: Connection,
+        *,
+        payment_stages: Sequence[int],
+        silent_since: datetime,
+        asks_max: int,
+        now: datetime,
+        leased_until: datetime,
+        limit: int,
+    ) -> list[Ask]:
+        """
+        Take a lease on rows that are due for a question.
+
+        Args:
+            conn: In autocommit mode: the lease must be committed before anybody is asked.
+            payment_stages: Only rows at these.
+            silent_since: Rows never asked about need to be without news since then.
+            asks_max: Rows asked about so often are left out.
+            now: The present moment.
+            leased_until: The end of the lease.
+            limit: Rows at most.
+
+        Returns:
+            Up to *limit* rows.
+        """
+        parameters = {
+            "payment_stages": list(payment_stages),
+            "silent_since": silent_since,
+            "asks_max": asks_max,
+            "now": now,
+            "leased_until": leased_until,
+            "limit": limit,
+        }
+        cursor = await conn.execute(self._claim, parameters)
+        return [_ask(*row) for row in await cursor.fetchall()]
+
+    async def prolong(
+        self, conn: Connection, ids: Sequence[int], *, leased_until: datetime, until: datetime
+    ) -> int:
+        """
+        Hold the lease on rows that are asked about for longer, where it still is ours.
+
+        Args:
+            conn: Any connection.
+            ids: The rows.
+            leased_until: The lease they are held under.
+            until: The lease they are held under from now on.
+
+        Returns:
+            How many were still ours.
+        """
+        parameters = {"ids": list(ids), "leased_until": leased_until, "until": until}
+        return (await conn.execute(self._prolong, parameters)).rowcount
+
+    async def note(self, conn: Connection, rows: Sequence[tuple[int, int, datetime | None]]) -> None:
+        """
+        Note when rows are to be asked about again.
+
+        Args:
+            conn: Any connection.
+            rows: Row, answers so far that settled nothing, and when to ask again (`None`: as if never asked).
+        """
+        if not rows:
+            return
+        ids, asks, ask_ats = zip(*rows, strict=True)
+        await conn.execute(self._note, {"ids": list(ids), "asks": list(asks), "ask_ats": list(ask_ats)})
+
+
+def _ask(  # one argument a column of `claim_to_ask`
+    row_id: int,
+    account: str,
+    transaction_id: str,
+    unique_id: str | None,
+    payment_stage: int,
+    asks: int,
+    submitted_to: list[str] | None,
+) -> Ask:
+    where = None if submitted_to is None else tuple(submitted_to)
+    return Ask(row_id, account, transaction_id, unique_id, payment_stage, asks, where)

@@ -1,0 +1,173 @@
+-- sends: billing_attempts, seen as debits that are to be sent once (tether_core.payments.submission).
+--
+-- A row may be sent while send_at is set. Claiming it takes send_at away, sets leased_until and counts sends up, and is
+-- committed before the call; whoever comes back from the call finds the row by its id and says which call it was.
+-- submitted_to names the gateway identity of each call, committed with its claim; unresolved_because says why the latest
+-- inquiry about a debit of unknown outcome did not resolve it (tether_core.payments.submission).
+-- Rows are locked in the order of their ids, as everywhere.
+
+-- add --
+-- Make n attempts of a run, unless the try exists. Arrays of length n. Returns debtor_id, amount_minor of those made.
+with added as (
+    insert into billing_attempts (
+        account, debtor_id, transaction_id, amount_minor, currency, state, payment_stage, dispute_stage,
+        iban_fingerprint, iban_masked, created_at, updated_at,
+        run_id, due_item, try_number, retry_of, canary, send_at
+    )
+    select
+        %(account)s, told.debtor_id, told.transaction_id, told.amount_minor, told.currency, 'pending', 0, 0,
+        told.iban_fingerprint, told.iban_masked, %(now)s, %(now)s,
+        %(run_id)s, %(due_item)s, told.try_number, told.retry_of, told.canary, %(now)s
+    from unnest(
+        %(debtor_ids)s::bigint[], %(transaction_ids)s::text[], %(amounts_minor)s::bigint[], %(currencies)s::text[],
+        %(fingerprints)s::bytea[], %(maskeds)s::text[], %(try_numbers)s::smallint[], %(retries_of)s::bigint[],
+        %(canaries)s::boolean[]
+    ) as told (
+        debtor_id, transaction_id, amount_minor, currency, iban_fingerprint, iban_masked, try_number, retry_of, canary
+    )
+    order by told.debtor_id, told.try_number
+    on conflict do nothing
+    returning debtor_id, amount_minor, retry_of
+),
+retried as (
+    update billing_attempts a set is_retried = true from added where a.id = added.retry_of
+)
+select debtor_id, amount_minor from added;
+
+-- ready --
+-- Lock up to %(limit)s debits of a run that may be sent now, canaries first; rows another worker holds are passed over.
+select
+    a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
+    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.sends, a.send_at, a.leased_until, a.sent_at,
+    a.submitted_to, a.not_found::text, a.sends_uncounted, a.debtor_id, a.retry_of is not null
+from billing_attempts a
+where
+    a.run_id = %(run_id)s and a.canary >= %(canaries_only)s and a.send_at <= %(now)s
+    and a.payment_stage <= 10 and a.dispute_stage = 0
+order by a.canary desc, a.send_at, a.id
+limit %(limit)s
+for update of a skip locked;
+
+-- lock_accounts --
+-- Hold n accounts until this transaction ends: of two claims of one account, the second waits for what the first has begun. They are
+-- locked in one order, so that no two claims wait for each other; 1 is the class of these locks. n rows.
+select pg_advisory_xact_lock(1, told.number)
+from (
+    select distinct hashtext(encode(fingerprint, 'hex')) as number
+    from unnest(%(fingerprints)s::bytea[]) as accounts (fingerprint)
+    order by 1
+) told;
+
+-- locked --
+-- Lock n debits. 0 to n rows, in the order of their ids; the columns of `ready`.
+select
+    a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
+    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.sends, a.send_at, a.leased_until, a.sent_at,
+    a.submitted_to, a.not_found::text, a.sends_uncounted, a.debtor_id, a.retry_of is not null
+from billing_attempts a
+where a.id = any(%(ids)s)
+order by a.id
+for update;
+
+-- lapsed --
+-- Lock up to %(limit)s debits whose lease is over, or ends later than any lease can: the clock was set back then. Rows another worker holds are passed over. The columns of `ready`.
+select
+    a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
+    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.sends, a.send_at, a.leased_until, a.sent_at,
+    a.submitted_to, a.not_found::text, a.sends_uncounted, a.debtor_id, a.retry_of is not null
+from billing_attempts a
+where a.leased_until <= %(now)s or a.leased_until > %(latest)s
+order by a.id
+limit %(limit)s
+for update of a skip locked;
+
+-- unsent --
+-- Lock up to %(limit)s debits of a run that may be sent, now or later. The columns of `ready`.
+select
+    a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
+    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.sends, a.send_at, a.leased_until, a.sent_at,
+    a.submitted_to, a.not_found::text, a.sends_uncounted, a.debtor_id, a.retry_of is not null
+from billing_attempts a
+where a.run_id = %(run_id)s and a.send_at is not null and a.payment_stage <= 10 and a.dispute_stage = 0
+order by a.id
+limit %(limit)s
+for update of a skip locked;
+
+-- write --
+-- Write n debits as they were decided. Arrays of length n. A debit that becomes unknown is asked about from the beginning.
+update billing_attempts a
+set
+    unique_id = told.unique_id, state = told.state, payment_stage = told.payment_stage, error_code = told.error_code,
+    sends = told.sends, send_at = told.send_at, leased_until = told.leased_until, sent_at = told.sent_at,
+    withheld = coalesce(told.withheld, a.withheld),
+    submitted_to = string_to_array(told.submitted_to, ' '), not_found = told.not_found::jsonb,
+    unresolved_because = told.unresolved_because, sends_uncounted = told.sends_uncounted,
+    asks = case when told.unknown and a.leased_until is not null then 0 else a.asks end,
+    ask_at = case when told.unknown and a.leased_until is not null then null else a.ask_at end,
+    updated_at = %(now)s
+from unnest(
+    %(ids)s::bigint[], %(unique_ids)s::text[], %(states)s::text[], %(payment_stages)s::smallint[],
+    %(error_codes)s::text[], %(sends)s::smallint[], %(send_ats)s::timestamptz[], %(leased_untils)s::timestamptz[],
+    %(sent_ats)s::timestamptz[], %(withhelds)s::text[], %(submitted_tos)s::text[], %(not_founds)s::text[],
+    %(unresolved_becauses)s::text[], %(uncounteds)s::smallint[], %(unknowns)s::boolean[]
+) as told (
+    id, unique_id, state, payment_stage, error_code, sends, send_at, leased_until, sent_at, withheld, submitted_to,
+    not_found, unresolved_because, sends_uncounted, unknown
+)
+where a.id = told.id;
+
+-- forget_heard --
+-- Debits that a notification has ended while they were ready: they will not be sent. Returns how many.
+with heard as (
+    update billing_attempts
+    set send_at = null, updated_at = %(now)s
+    where send_at is not null and (payment_stage > 10 or dispute_stage > 0)
+    returning 1
+)
+select count(*) from heard;
+
+-- due_again --
+-- Lock up to %(limit)s debits that came back and whose day to be tried again has come, and that were not tried again yet.
+-- A debit that we gave back ourselves, or are about to, is not collected again by itself.
+-- Returns id, run_id, debtor_id, due_item, number of the next try.
+select a.id, a.run_id, a.debtor_id, a.due_item, a.try_number + 1
+from billing_attempts a
+join billing_runs r on r.id = a.run_id
+where
+    a.retry_on <= %(today)s and not a.is_retried and a.dispute_stage in (1, 3) and r.state in ('running', 'paused', 'finished')
+    and a.payment_stage < 70
+    and not exists (
+        select from givebacks g
+        where g.attempt_id = a.id and g.state in ('pending', 'unknown', 'approved', 'refunded')
+    )
+    and (select true from billing_attempts later where later.retry_of = a.id limit 1) is null
+order by a.id
+limit %(limit)s
+for update of a skip locked;
+
+-- begin_day --
+-- Make the row of an account's day where there is none.
+insert into gateway_account_days (account, day_on, count, amount_minor)
+values (%(account)s, %(day_on)s, 0, 0)
+on conflict do nothing;
+
+-- hold_day --
+-- What was begun with an account on a day, held so that it can change. One row: count, amount_minor.
+select count, amount_minor from gateway_account_days where account = %(account)s and day_on = %(day_on)s for update;
+
+-- count_day --
+-- Add to what was begun with an account on a day.
+update gateway_account_days
+set count = count + %(count)s, amount_minor = amount_minor + %(amount_minor)s
+where account = %(account)s and day_on = %(day_on)s;
+
+-- take_stock --
+-- Let the planner know of the attempts a run has just made: without it, it takes the table for what it was, and sorts all
+-- of them for each claim until somebody else gathers statistics, a minute later or more.
+analyze billing_attempts;
+
+-- lease_count --
+-- How many debits are being sent, and how many may be. One row.
+select
+    (select count(*) from billing_attempts where leased_until is not null),
+    (select count(*) from billing_attempts where send_at is not null);

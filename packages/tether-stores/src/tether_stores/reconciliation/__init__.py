@@ -1,0 +1,1 @@
+"""Leases of status inquiries, report fetches, completeness and differences, in Postgres."""

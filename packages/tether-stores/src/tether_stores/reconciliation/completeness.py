@@ -1,0 +1,110 @@
+"""What the gateway knows: one short function per query of `reconciliation/completeness.sql`, and the report they make together."""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
+
+import msgspec
+from tether_core.reconciliation import completeness
+from tether_core.reconciliation.completeness import LISTS, Delays, ListName, Report, Way, report
+from tether_core.reconciliation.differences import DifferenceKind
+from tether_core.reconciliation.status_inquiry import TRIES_MAX
+
+from tether_stores.payments import billing_attempts
+from tether_stores.postgres import Connection
+from tether_stores.queries import load
+from tether_stores.reconciliation import differences, report_fetches
+from tether_stores.reconciliation.differences import Line
+
+__all__ = ["Completeness", "contradicted", "delays", "draw_up", "lines"]
+
+_SQL: Final = load("reconciliation/completeness")
+_LINES_MAX: Final = 100
+
+
+async def lines(conn: Connection, *, from_on: date, to_on: date) -> list[completeness.Line]:
+    """The rows of known events of some days, both included, counted by way, state and outcome."""
+    cursor = await conn.execute(_SQL["lines"], {"from_on": from_on, "to_on": to_on})
+    return [completeness.Line(*row) for row in await cursor.fetchall()]
+
+
+async def delays(conn: Connection, *, from_on: date, to_on: date) -> dict[Way, Delays]:
+    """How long the news of some days took, by way; ways without any moment are left out."""
+    cursor = await conn.execute(_SQL["delays"], {"from_on": from_on, "to_on": to_on})
+    return {way: Delays(p50_s, p95_s, max_s) for way, p50_s, p95_s, max_s in await cursor.fetchall()}
+
+
+async def contradicted(conn: Connection, *, from_on: date, to_on: date) -> tuple[int, int]:
+    """How many notifications of some days the gateway contradicts: inquired again, and contradicted to the last."""
+    span = {
+        "from_at": datetime.combine(from_on, time(), tzinfo=UTC),
+        "to_at": datetime.combine(to_on + timedelta(days=1), time(), tzinfo=UTC),
+    }
+    row = await (await conn.execute(_SQL["contradicted"], span)).fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
+class Completeness(msgspec.Struct, frozen=True):
+    """
+    The report, and what else a person should know.
+
+    Attributes:
+        report: What the gateway knows of the days.
+        complete: Whether every list was read and nothing in them is unexplained.
+        left_open: Debits of unknown outcome that were asked about as often as may be.
+        paid_out_twice: Attempts whose money went back by our refund and by the debtor's bank.
+        differences: Open reconciliation differences by kind, of all days.
+        open_lines: The oldest of them, at most a hundred; `GET /api/reconciliation-differences` has all.
+        inquired_again: Notifications received in these days that the gateway contradicts, and that are inquired again.
+        contradicted: Those that it contradicted to the last.
+    """
+
+    report: Report
+    complete: bool
+    left_open: int
+    paid_out_twice: list[int]
+    differences: dict[DifferenceKind, int]
+    open_lines: list[Line]
+    inquired_again: int = 0
+    contradicted: int = 0
+
+
+async def draw_up(
+    conn: Connection, *, from_on: date, to_on: date, accounts: Iterable[str], now: datetime
+) -> Completeness:
+    """
+    Draw up the report of some days.
+
+    Args:
+        conn: Any connection.
+        from_on: The first day, UTC.
+        to_on: The last day, UTC.
+        accounts: Accounts whose lists should have been read.
+        now: The present time.
+
+    Returns:
+        The report.
+
+    Raises:
+        InvalidRequest: when the last day comes before the first.
+    """
+    expected: list[tuple[str, ListName]] = [(account, name) for account in accounts for name in LISTS]
+    told = report(
+        await lines(conn, from_on=from_on, to_on=to_on),
+        await report_fetches.of_days(conn, from_on=from_on, to_on=to_on),
+        from_on=from_on,
+        to_on=to_on,
+        expected=expected,
+        now=now,
+        told=await delays(conn, from_on=from_on, to_on=to_on),
+    )
+    return Completeness(
+        told,
+        told.complete,
+        await billing_attempts.left_open(conn, asks_max=TRIES_MAX),
+        await billing_attempts.paid_out_twice(conn),
+        await differences.counts(conn),
+        await differences.open_lines(conn, limit=_LINES_MAX),
+        *await contradicted(conn, from_on=from_on, to_on=to_on),
+    )

@@ -1,0 +1,459 @@
+"""Reconciliation differences: one short function per query of `reconciliation/differences.sql`."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from tether_core.errors import IllegalStep, InvalidRequest
+from tether_core.events import DifferenceClosed, DifferenceOpened, Event
+from tether_core.payments.attempt import Attempt
+from tether_core.reconciliation import differences
+from tether_core.reconciliation.differences import (
+    KINDS,
+    DebitFacts,
+    Difference,
+    DifferenceKind,
+    DifferenceState,
+)
+
+from tether_stores import events
+from tether_stores.payments import billing_attempts
+from tether_stores.payments.submissions import Written
+from tether_stores.postgres import Connection
+from tether_stores.queries import load
+from tether_stores.refunds import refunds
+
+__all__ = [
+    "Changed",
+    "HeardDispute",
+    "Line",
+    "OpenLines",
+    "Refund",
+    "Unresolved",
+    "acknowledge",
+    "advance",
+    "begin_position",
+    "beyond_inquiries",
+    "changed_at",
+    "counts",
+    "disputes_heard",
+    "facts",
+    "hold_position",
+    "holding",
+    "listed",
+    "next_ids",
+    "of_run",
+    "one",
+    "open_by_kind",
+    "open_lines",
+    "open_new",
+    "refunds_named",
+    "resolve",
+    "unreachable",
+    "unresolved",
+    "warn_runs",
+]
+
+_SQL: Final = load("reconciliation/differences")
+
+
+class Line(msgspec.Struct, frozen=True):
+    """
+    A line of the list as people see it.
+
+    Attributes:
+        id: Our row.
+        kind: Which kind of difference.
+        attempt_id: The debit.
+        other_attempt_id: The other debit, for "collected_twice".
+        refund_id: The refund or void, for "refund_failed_later".
+        run_id: The run of the debit, or null.
+        ours: What our books say.
+        theirs: What the gateway, or the other debit, says.
+        holds_refunds: Whether the line keeps refunds and voids of the debit away while it is open.
+        first_seen_at: Since when.
+        last_seen_at: When it was found last.
+        state: "open", "acknowledged" by a person, or "resolved" by the facts.
+        resolved_at: When the facts resolved it, or null.
+        acknowledged_at: When a person acknowledged it, or null.
+        acknowledged_by: The name of the key, or null.
+        acknowledged_reason: What the person found, or null.
+        text: What is the case.
+        action: What to do.
+    """
+
+    id: int
+    kind: DifferenceKind
+    attempt_id: int
+    other_attempt_id: int | None
+    refund_id: int | None
+    run_id: int | None
+    ours: str
+    theirs: str
+    holds_refunds: bool
+    first_seen_at: datetime
+    last_seen_at: datetime
+    state: DifferenceState
+    resolved_at: datetime | None
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+    acknowledged_reason: str | None
+    text: str = ""
+    action: str = ""
+
+    @classmethod
+    def of(cls, *columns: object) -> "Line":
+        """The line of a row, with the words of its kind."""
+        line = cls(*columns)  # type: ignore[arg-type]
+        rule = KINDS[line.kind]
+        return msgspec.structs.replace(line, text=rule.text, action=rule.action)
+
+
+class OpenLines(msgspec.Struct, frozen=True):
+    """
+    The open lines of one kind.
+
+    Attributes:
+        kind: Which kind of difference.
+        currency: Of the debits, ISO 4217.
+        count: How many lines.
+        amount_minor: The money of the debits they are about, whole minor units; a debit with several lines counts once.
+    """
+
+    kind: DifferenceKind
+    currency: str
+    count: int
+    amount_minor: int
+
+
+class Unresolved(msgspec.Struct, frozen=True):
+    """
+    A line that is not resolved.
+
+    Attributes:
+        id: The line.
+        kind: Which kind of difference.
+        attempt_id: The debit.
+        subject: What tells it from others of its kind.
+        theirs: The gateway's side.
+        other_attempt_id: The other debit, where there is one.
+        acknowledged: Whether a person has looked at it.
+    """
+
+    id: int
+    kind: DifferenceKind
+    attempt_id: int
+    subject: str
+    theirs: str
+    other_attempt_id: int | None
+    acknowledged: bool
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """
+    A debit, and when it changed last.
+
+    Attributes:
+        attempt: The debit.
+        changed_at: When.
+    """
+
+    attempt: Attempt
+    changed_at: datetime
+
+
+class HeardDispute(msgspec.Struct, frozen=True):
+    """
+    A notification of a dispute that was processed and believed.
+
+    Attributes:
+        id: Its row.
+        content_type: Of the body.
+        body: The bytes as they came.
+    """
+
+    id: int
+    content_type: str
+    body: bytes
+
+
+class Refund(msgspec.Struct, frozen=True):
+    """
+    A refund or void that our books call approved.
+
+    Attributes:
+        id: Our row.
+        attempt_id: The debit.
+        kind: "refund" or "void".
+        unique_id: The gateway's id of it, where it is known.
+        transaction_id: Ours.
+    """
+
+    id: int
+    attempt_id: int
+    kind: str
+    unique_id: str | None
+    transaction_id: str
+
+
+async def open_new(conn: Connection, found: Iterable[Difference], *, now: datetime) -> list[DifferenceOpened]:
+    """
+    Open lines, or note that they were seen again.
+
+    Args:
+        conn: Inside the transaction that found them.
+        found: The differences; the same one may be among them several times.
+        now: The present time.
+
+    Returns:
+        The events of those that are new, for the outbox of the same transaction.
+    """
+    lines = list({(one.attempt_id, one.kind, one.subject): one for one in found}.values())
+    if not lines:
+        return []
+    cursor = await conn.execute(
+        _SQL["open"],
+        {
+            "kinds": [one.kind for one in lines],
+            "attempt_ids": [one.attempt_id for one in lines],
+            "subjects": [one.subject for one in lines],
+            "other_attempt_ids": [one.other_attempt_id for one in lines],
+            "refund_ids": [one.refund_id for one in lines],
+            "ours": [one.ours for one in lines],
+            "theirs": [one.theirs for one in lines],
+            "holds_refunds": [KINDS[one.kind].holds_refunds for one in lines],
+            "amount_lines_max": differences.AMOUNT_LINES_MAX,
+            "now": now,
+        },
+    )
+    return [
+        DifferenceOpened(row_id, kind, attempt_id, ours, theirs)
+        for row_id, kind, attempt_id, ours, theirs, is_new in await cursor.fetchall()
+        if is_new
+    ]
+
+
+async def unresolved(conn: Connection, attempt_ids: Sequence[int]) -> list[Unresolved]:
+    """The lines of some debits that are not resolved, acknowledged ones among them."""
+    cursor = await conn.execute(_SQL["unresolved"], {"attempt_ids": list(attempt_ids)})
+    return [Unresolved(*row) for row in await cursor.fetchall()]
+
+
+async def resolve(conn: Connection, ids: Sequence[int], *, now: datetime) -> list[DifferenceClosed]:
+    """Resolve lines; returns the events of those that no person had acknowledged."""
+    if not ids:
+        return []
+    cursor = await conn.execute(_SQL["resolve"], {"ids": list(ids), "now": now})
+    return [
+        DifferenceClosed(line_id, kind, attempt_id, "resolved")
+        for line_id, kind, attempt_id in await cursor.fetchall()
+    ]
+
+
+async def listed(
+    conn: Connection,
+    *,
+    limit: int,
+    before: int | None = None,
+    kind: DifferenceKind | None = None,
+    attempt_id: int | None = None,
+    open_only: bool = True,
+) -> list[Line]:
+    """
+    One page of lines, newest first.
+
+    Args:
+        conn: Any connection.
+        limit: Rows at most.
+        before: Only rows with a smaller id, or `None` for the first page.
+        kind: Only lines of this kind, or `None`.
+        attempt_id: Only lines of this debit, or `None`.
+        open_only: Whether acknowledged and resolved lines are left out.
+
+    Returns:
+        Up to *limit* lines.
+    """
+    given = {
+        "limit": limit,
+        "before": before,
+        "kind": kind,
+        "attempt_id": attempt_id,
+        "open_only": open_only,
+    }
+    return [Line.of(*row) for row in await (await conn.execute(_SQL["listed"], given)).fetchall()]
+
+
+async def open_lines(conn: Connection, *, limit: int) -> list[Line]:
+    """The open lines, oldest first."""
+    cursor = await conn.execute(_SQL["open_lines"], {"limit": limit})
+    return [Line.of(*row) for row in await cursor.fetchall()]
+
+
+async def counts(conn: Connection) -> dict[DifferenceKind, int]:
+    """Open lines by kind, kinds without any among them."""
+    found: dict[str, int] = dict(await (await conn.execute(_SQL["counts"])).fetchall())
+    return {kind: found.get(kind, 0) for kind in KINDS}
+
+
+async def open_by_kind(conn: Connection) -> list[OpenLines]:
+    """Open lines by kind and currency, with their money; kinds without any are left out."""
+    return [OpenLines(*row) for row in await (await conn.execute(_SQL["open_by_kind"])).fetchall()]
+
+
+async def of_run(conn: Connection, run_id: int) -> dict[DifferenceKind, int]:
+    """Open lines of the debits of a run, by kind."""
+    return dict(await (await conn.execute(_SQL["of_run"], {"run_id": run_id})).fetchall())
+
+
+async def one(conn: Connection, line_id: int) -> Line | None:
+    """One line, or `None`."""
+    row = await (await conn.execute(_SQL["one"], {"id": line_id})).fetchone()
+    return None if row is None else Line.of(*row)
+
+
+async def acknowledge(
+    conn: Connection, line_id: int, *, by: str, reason: str, order_again: bool, now: datetime
+) -> Line | None:
+    """
+    Note that a person has looked at a line, and what was found.
+
+    Args:
+        conn: Inside a transaction.
+        line_id: The line.
+        by: Who, as the API key or the command line says.
+        reason: What was found; without blanks around it 1 to 500 characters.
+        order_again: Whether the refund or void of a line "refund_failed_later" did not happen and may be ordered once more.
+        now: The present time.
+
+    Returns:
+        The line as it is now, or `None` where there is none.
+
+    Raises:
+        InvalidRequest: when the reason is missing or too long, or there is nothing to order again.
+        IllegalStep: when the line is not open any more, or the refund cannot be ordered again.
+    """
+    found = differences.require_reason(reason)
+    line = await one(conn, line_id)
+    if line is None:
+        return None
+    facts: list[tuple[int | None, Event]] = []
+    if order_again:
+        if line.kind != "refund_failed_later" or line.refund_id is None:
+            raise InvalidRequest(
+                "only a refund or void that failed later can be ordered again", field="order_again"
+            )
+        # The debit and its order before the line, as processing locks them.
+        refund = (await refunds.locked(conn, [line.refund_id]))[line.refund_id].giveback
+        outcome = differences.reopen(refund)
+        await refunds.write(conn, [Written(outcome.order)], now=now)
+        await billing_attempts.move(conn, [outcome.debit], now=now)
+        facts += [(None, fact) for fact in outcome.events]
+    cursor = await conn.execute(_SQL["hold"], {"id": line_id})
+    held = await cursor.fetchone()
+    assert held is not None  # lines are never deleted
+    line = Line.of(*held)
+    if line.state != "open":
+        raise IllegalStep("reconciliation difference", state=line.state, step="acknowledged")
+    await conn.execute(_SQL["acknowledge"], {"id": line_id, "by": by, "reason": found, "now": now})
+    facts.append((None, DifferenceClosed(line.id, line.kind, line.attempt_id, "acknowledged")))
+    await events.append(conn, facts, now=now)
+    await warn_runs(conn, [line.attempt_id])
+    return await one(conn, line_id)
+
+
+async def holding(conn: Connection, attempt_ids: Sequence[int]) -> dict[int, DifferenceKind]:
+    """The debits whose refunds and voids an open line keeps away, each with the kind of its oldest such line."""
+    cursor = await conn.execute(_SQL["holding"], {"attempt_ids": list(attempt_ids)})
+    found: dict[int, DifferenceKind] = {}
+    for attempt_id, kind in await cursor.fetchall():
+        found.setdefault(attempt_id, kind)
+    return found
+
+
+async def facts(conn: Connection, attempt_ids: Sequence[int]) -> list[DebitFacts]:
+    """What the review looks at, of some debits."""
+    # Fingerprints come as bytes in binary.
+    cursor = await conn.execute(_SQL["facts"], {"attempt_ids": list(attempt_ids)}, binary=True)
+    return [
+        DebitFacts(
+            attempt=Attempt(*row[:12]),
+            due_item=row[12],
+            submitted_at=row[13],
+            inquiries=row[14],
+            collected_by=tuple(row[15]),
+            refunds=row[16],
+            unreachable_at=row[17],
+            unreachable_refunds=tuple(row[18]),
+            stated=row[19],
+            contradicted_refunds=tuple(row[20]),
+        )
+        for row in await cursor.fetchall()
+    ]
+
+
+async def changed_at(conn: Connection, unique_ids: Sequence[str]) -> dict[str, Changed]:
+    """Debits by the gateway's id, with when each changed last."""
+    cursor = await conn.execute(_SQL["changed_at"], {"unique_ids": list(unique_ids)}, binary=True)
+    rows = [Changed(Attempt(*row[:12]), row[12]) for row in await cursor.fetchall()]
+    return {row.attempt.unique_id: row for row in rows if row.attempt.unique_id is not None}
+
+
+async def refunds_named(
+    conn: Connection, *, unique_ids: Sequence[str], transaction_ids: Sequence[str]
+) -> list[Refund]:
+    """The approved refunds and voids of ours that some records of the gateway speak of."""
+    given = {"unique_ids": list(unique_ids), "transaction_ids": list(transaction_ids)}
+    return [Refund(*row) for row in await (await conn.execute(_SQL["refunds_named"], given)).fetchall()]
+
+
+async def begin_position(conn: Connection, name: str, *, position: int, now: datetime) -> None:
+    """Let a review that was never made begin at a position."""
+    await conn.execute(_SQL["begin_position"], {"name": name, "position": position, "now": now})
+
+
+async def hold_position(conn: Connection, name: str) -> int | None:
+    """How far a review has come, held; `None` where another worker is at it, or it was never begun."""
+    row = await (await conn.execute(_SQL["hold_position"], {"name": name})).fetchone()
+    return None if row is None else int(row[0])
+
+
+async def advance(conn: Connection, name: str, *, position: int, now: datetime) -> None:
+    """Note how far a review has come, inside the transaction that holds it."""
+    await conn.execute(_SQL["advance"], {"name": name, "position": position, "now": now})
+
+
+async def next_ids(conn: Connection, *, after: int, limit: int) -> list[int]:
+    """The next debits by id."""
+    cursor = await conn.execute(_SQL["next_ids"], {"after": after, "limit": limit})
+    return [row_id for (row_id,) in await cursor.fetchall()]
+
+
+async def beyond_inquiries(conn: Connection, *, limit: int) -> list[int]:
+    """Debits whose last status inquiry has been made, and that have no line yet."""
+    return [
+        row[0] for row in await (await conn.execute(_SQL["beyond_inquiries"], {"limit": limit})).fetchall()
+    ]
+
+
+async def unreachable(conn: Connection, *, limit: int) -> list[int]:
+    """Debits with a line "unreachable_identity" to be opened or resolved."""
+    return [row[0] for row in await (await conn.execute(_SQL["unreachable"], {"limit": limit})).fetchall()]
+
+
+async def disputes_heard(conn: Connection, unique_ids: Sequence[str]) -> dict[str, list[HeardDispute]]:
+    """Notifications of disputes of some payments that were processed and believed, by the gateway's id, oldest first."""
+    cursor = await conn.execute(_SQL["disputes_heard"], {"unique_ids": list(unique_ids)}, binary=True)
+    found: dict[str, list[HeardDispute]] = {}
+    for unique_id, *row in await cursor.fetchall():
+        found.setdefault(unique_id, []).append(HeardDispute(*row))
+    return found
+
+
+async def warn_runs(conn: Connection, attempt_ids: Sequence[int]) -> None:
+    """Write or clear the warning of runs that are over, after lines of some of their debits were opened or closed."""
+    cursor = await conn.execute(_SQL["runs_over"], {"attempt_ids": list(attempt_ids)})
+    for run_id, before, count in await cursor.fetchall():
+        warning = differences.open_debits(count)
+        if warning != before:
+            await conn.execute(_SQL["warn_run"], {"id": run_id, "warning": warning})

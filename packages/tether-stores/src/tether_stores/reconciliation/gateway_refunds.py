@@ -1,0 +1,194 @@
+"""Refunds made in the gateway's back office: one short function per query of `reconciliation/gateway_refunds.sql`."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from tether_core.notifications.confirmation import HOLD_S
+from tether_core.reconciliation.gateway_refunds import GatewayRefundState
+from tether_core.refunds.refund import GivebackKind
+
+from tether_stores.postgres import Connection
+from tether_stores.queries import load
+
+__all__ = [
+    "Due",
+    "GatewayRefund",
+    "Reported",
+    "claim",
+    "defer",
+    "holding",
+    "not_found",
+    "of_attempt",
+    "own_ids",
+    "report",
+    "settle",
+]
+
+_SQL: Final = load("reconciliation/gateway_refunds")
+
+
+class Reported(msgspec.Struct, frozen=True):
+    """
+    A refund that a notification or a report names.
+
+    Attributes:
+        unique_id: The gateway's id of it.
+        attempt_id: Our debit that it names.
+        account: Who told.
+        kind: "refund" or "void".
+        amount_minor: What was returned, or `None`.
+        currency: Of it, or `None`.
+    """
+
+    unique_id: str
+    attempt_id: int
+    account: str
+    kind: GivebackKind
+    amount_minor: int | None
+    currency: str | None
+
+
+class Due(msgspec.Struct, frozen=True):
+    """
+    A refund to inquire about.
+
+    Attributes:
+        unique_id: The gateway's id of it.
+        attempt_id: Our debit.
+        account: Whom to ask.
+        kind: As it was reported.
+        state: Its state.
+        inquiries: Answers so far that settled nothing.
+    """
+
+    unique_id: str
+    attempt_id: int
+    account: str
+    kind: GivebackKind
+    state: GatewayRefundState
+    inquiries: int
+
+
+class GatewayRefund(msgspec.Struct, frozen=True):
+    """
+    A refund or void of a debit that was made in the gateway's back office, as people see it.
+
+    Attributes:
+        unique_id: The gateway's id of it.
+        kind: "refund" or "void".
+        amount_minor: What was returned, or null where the gateway does not say.
+        currency: Of it, or null.
+        status: "reported" and not confirmed yet, "pending" at the gateway, "approved", "failed", or "contradicted" by the gateway.
+        first_seen_at: Since when we know of it.
+        updated_at: When it last changed.
+    """
+
+    unique_id: str
+    kind: GivebackKind
+    amount_minor: int | None
+    currency: str | None
+    status: GatewayRefundState
+    first_seen_at: datetime
+    updated_at: datetime
+
+
+async def report(conn: Connection, refunds: Sequence[Reported], *, now: datetime) -> None:
+    """Link refunds that notifications name; each is inquired about at once."""
+    if not refunds:
+        return
+    unique = {one.unique_id: one for one in refunds}.values()
+    await conn.execute(
+        _SQL["report"],
+        {
+            "unique_ids": [one.unique_id for one in unique],
+            "attempt_ids": [one.attempt_id for one in unique],
+            "accounts": [one.account for one in unique],
+            "kinds": [one.kind for one in unique],
+            "amounts_minor": [one.amount_minor for one in unique],
+            "currencies": [one.currency for one in unique],
+            "now": now,
+        },
+    )
+
+
+async def settle(
+    conn: Connection,
+    refund: Reported,
+    *,
+    state: GatewayRefundState,
+    inquiries: int,
+    inquire_at: datetime | None,
+    now: datetime,
+) -> GatewayRefundState | None:
+    """
+    Write what the gateway's own record says of a refund.
+
+    Args:
+        conn: Inside the transaction that holds the debit.
+        refund: As the record has it.
+        state: Its state.
+        inquiries: Answers so far that settled nothing.
+        inquire_at: When to inquire again, or `None`.
+        now: The present time.
+
+    Returns:
+        Its state before, or `None` where it was not known.
+    """
+    given = msgspec.structs.asdict(refund) | {
+        "state": state,
+        "inquiries": inquiries,
+        "inquire_at": inquire_at,
+        "now": now,
+    }
+    row = await (await conn.execute(_SQL["settle"], given)).fetchone()
+    assert row is not None
+    before: GatewayRefundState | None = row[0]
+    return before
+
+
+async def claim(conn: Connection, *, limit: int, leased_until: datetime, now: datetime) -> list[Due]:
+    """Take a lease on refunds that are due for an inquiry."""
+    given = {"limit": limit, "leased_until": leased_until, "now": now}
+    return [Due(*row) for row in await (await conn.execute(_SQL["claim"], given)).fetchall()]
+
+
+async def not_found(
+    conn: Connection, unique_id: str, *, inquiries: int, inquire_at: datetime | None, now: datetime
+) -> None:
+    """Note that the gateway has no such payment."""
+    given = {
+        "unique_id": unique_id,
+        "inquiries": inquiries,
+        "inquire_at": inquire_at,
+        "apart_s": HOLD_S,
+        "now": now,
+    }
+    await conn.execute(_SQL["not_found"], given)
+
+
+async def defer(conn: Connection, unique_id: str, *, inquire_at: datetime) -> None:
+    """Inquire again later."""
+    await conn.execute(_SQL["defer"], {"unique_id": unique_id, "inquire_at": inquire_at})
+
+
+async def of_attempt(conn: Connection, attempt_id: int) -> list[GatewayRefund]:
+    """The gateway refunds of a debit, newest first."""
+    cursor = await conn.execute(_SQL["of_attempt"], {"attempt_id": attempt_id})
+    return [GatewayRefund(*row) for row in await cursor.fetchall()]
+
+
+async def holding(conn: Connection, attempt_ids: Sequence[int]) -> dict[int, bool]:
+    """The debits that a gateway refund keeps ours away from, each with whether the gateway has approved it."""
+    cursor = await conn.execute(_SQL["holding"], {"attempt_ids": list(attempt_ids)})
+    return dict(await cursor.fetchall())
+
+
+async def own_ids(
+    conn: Connection, *, unique_ids: Sequence[str], transaction_ids: Sequence[str]
+) -> frozenset[str]:
+    """The ids, the gateway's and ours, of orders of ours among some."""
+    given = {"unique_ids": list(unique_ids), "transaction_ids": list(transaction_ids)}
+    rows = await (await conn.execute(_SQL["own_ids"], given)).fetchall()
+    return frozenset(one for row in rows for one in row if one is not None)

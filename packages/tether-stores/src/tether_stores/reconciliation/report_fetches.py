@@ -1,0 +1,156 @@
+"""Pulls of the gateway's lists: one short function per query of `reconciliation/report_fetches.sql`, which tells how its rows live."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Final
+
+import msgspec
+from tether_core.reconciliation.completeness import ListName, Pull
+
+from tether_stores.postgres import Connection
+from tether_stores.queries import load
+
+__all__ = ["PageRead", "Reading", "advance", "claim", "due", "finish", "of_days", "put_off", "want"]
+
+_SQL: Final = load("reconciliation/report_fetches")
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """
+    A list that is being read, under a lease.
+
+    Attributes:
+        account: Whose list.
+        name: Which list.
+        day: Which day's.
+        terminal: Place of the account's terminal that is read, from 0.
+        page: The page that comes next, from 1.
+        failures: Questions in a row that got no answer.
+    """
+
+    account: str
+    name: ListName
+    day: date
+    terminal: int
+    page: int
+    failures: int
+
+
+class PageRead(msgspec.Struct, frozen=True):
+    """
+    What a page held.
+
+    Attributes:
+        listed: Items that the gateway says it has, as far as this page adds to it.
+        held: Items that we hold, or set aside as no debit of ours.
+        unread: Items that could not be read.
+    """
+
+    listed: int
+    held: int
+    unread: int
+
+
+async def want(conn: Connection, lists: Sequence[tuple[str, ListName, date]], *, now: datetime) -> None:
+    """
+    Make lists due; one that is being read is read once more after that.
+
+    Args:
+        conn: Any connection.
+        lists: Account, list and day.
+        now: The present moment.
+    """
+    await conn.execute(
+        _SQL["want"],
+        {
+            "accounts": [account for account, _, _ in lists],
+            "lists": [name for _, name, _ in lists],
+            "days": [day for _, _, day in lists],
+            "now": now,
+        },
+    )
+
+
+async def claim(conn: Connection, *, now: datetime, leased_until: datetime) -> Reading | None:
+    """
+    Take a lease on the list that has been due for longest.
+
+    Args:
+        conn: In autocommit mode: the lease must be committed before anybody is asked.
+        now: The present moment.
+        leased_until: The end of the lease, which also names it.
+
+    Returns:
+        The list, or `None` where none is due.
+    """
+    cursor = await conn.execute(_SQL["claim"], {"now": now, "leased_until": leased_until})
+    row = await cursor.fetchone()
+    return None if row is None else Reading(*row)
+
+
+async def advance(
+    conn: Connection,
+    reading: Reading,
+    read: PageRead,
+    *,
+    terminal: int,
+    page: int,
+    lease: datetime,
+    leased_until: datetime,
+) -> bool:
+    """
+    Count a page that was read.
+
+    Args:
+        conn: Inside the transaction that puts its items into the inbox.
+        reading: The list.
+        read: What the page held.
+        terminal: The terminal that comes next.
+        page: The page that comes next.
+        lease: The lease it was read under.
+        leased_until: The lease for the next page.
+
+    Returns:
+        Whether it was counted; `False` where the lease is somebody else's by now, and nothing may be kept of the page.
+    """
+    cursor = await conn.execute(
+        _SQL["advance"],
+        {
+            **_named(reading),
+            "next_terminal": terminal,
+            "next_page": page,
+            "listed": read.listed,
+            "held": read.held,
+            "unread": read.unread,
+            "lease": lease,
+            "leased_until": leased_until,
+        },
+    )
+    return await cursor.fetchone() is not None
+
+
+async def finish(conn: Connection, reading: Reading, *, lease: datetime) -> None:
+    """End a reading: its counts are the list's now."""
+    await conn.execute(_SQL["finish"], {**_named(reading), "lease": lease})
+
+
+async def put_off(conn: Connection, reading: Reading, *, due_at: datetime, lease: datetime) -> None:
+    """Go on with a reading at *due_at*, where it stands."""
+    await conn.execute(_SQL["put_off"], {**_named(reading), "due_at": due_at, "lease": lease})
+
+
+async def due(conn: Connection, *, now: datetime) -> bool:
+    """Whether a list is due and nobody reads it."""
+    row = await (await conn.execute(_SQL["due"], {"now": now})).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+async def of_days(conn: Connection, *, from_on: date, to_on: date) -> list[Pull]:
+    """How the reading of the lists of some days stands, both days included."""
+    cursor = await conn.execute(_SQL["of_days"], {"from_on": from_on, "to_on": to_on})
+    return [Pull(*row) for row in await cursor.fetchall()]
+
+
+def _named(reading: Reading) -> dict[str, object]:
+    return {"account": reading.account, "list": reading.name, "day_on": reading.day}

@@ -1,0 +1,1 @@
+"""Refunds, voids and orders about many debits, in Postgres."""

@@ -1,0 +1,301 @@
+"""Orders to give a debit back: one short function per query of `refunds/refunds.sql`, which tells how its rows live."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from tether_core.payments.attempt import Attempt
+from tether_core.payments.submission import Send
+from tether_core.refunds.refund import Giveback, GivebackKind, GivebackState
+
+from tether_stores.payments.inquiries import Asks
+from tether_stores.payments.submissions import Written, columns, read_send
+from tether_stores.postgres import Connection
+from tether_stores.queries import load
+
+__all__ = [
+    "ASKS",
+    "Held",
+    "Listed",
+    "Named",
+    "Row",
+    "add",
+    "hold_debit",
+    "lapsed",
+    "listed",
+    "locked",
+    "named",
+    "numbers",
+    "of_attempt",
+    "ready",
+    "sendable",
+    "tally",
+    "write",
+]
+
+_SQL: Final = load("refunds/refunds")
+
+# Orders that are asked about.
+ASKS: Final = Asks(
+    any_due=_SQL["askable"], claim=_SQL["claim_to_ask"], prolong=_SQL["prolong"], note=_SQL["asked"]
+)
+
+
+class Held(msgspec.Struct, frozen=True):
+    """
+    A debit that this transaction holds to make an order about it.
+
+    Attributes:
+        debit: The debit.
+        sent_at: When it was sent, or made where it was not yet.
+        number: Of the next order about it.
+    """
+
+    debit: Attempt
+    sent_at: datetime
+    number: int
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """
+    An order as people see it.
+
+    Attributes:
+        id: Our row.
+        attempt_id: The debit.
+        kind: "refund" or "void".
+        number: Of the order about this debit, from 1.
+        account: The gateway account.
+        transaction_id: Our id of the order, as the gateway knows it.
+        unique_id: The gateway's id, or null until it told us.
+        amount_minor: Whole minor units.
+        currency: ISO 4217.
+        usage: The text on the statement.
+        status: Where it stands.
+        error_code: The gateway's code, for "error" and "declined".
+        withheld: Why it was not sent after all, or null.
+        sends: Calls begun.
+        ordered_by: The name of the key it was ordered with.
+        created_at: When.
+        updated_at: When it last changed.
+    """
+
+    id: int
+    attempt_id: int
+    kind: GivebackKind
+    number: int
+    account: str
+    transaction_id: str
+    unique_id: str | None
+    amount_minor: int
+    currency: str
+    usage: str
+    status: GivebackState
+    error_code: str | None
+    withheld: str | None
+    sends: int
+    ordered_by: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class Named(msgspec.Struct, frozen=True):
+    """
+    An order that a notification speaks of.
+
+    Attributes:
+        id: Our row.
+        attempt_id: The debit.
+    """
+
+    id: int
+    attempt_id: int
+
+
+class Row(msgspec.Struct, frozen=True):
+    """
+    An order that this transaction holds, with its debit.
+
+    Attributes:
+        giveback: The order and the debit.
+        usage: The text on the statement.
+    """
+
+    giveback: Giveback
+    usage: str
+
+
+async def hold_debit(conn: Connection, attempt_id: int) -> Held | None:
+    """A debit, held until this transaction ends, or `None`."""
+    cursor = await conn.execute(_SQL["hold_debit"], {"attempt_id": attempt_id}, binary=True)
+    row = await cursor.fetchone()
+    return None if row is None else Held(Attempt(*row[:12]), row[12], row[13])
+
+
+async def add(
+    conn: Connection,
+    debit: Attempt,
+    *,
+    kind: GivebackKind,
+    number: int,
+    transaction_id: str,
+    usage: str,
+    ordered_by: str,
+    now: datetime,
+) -> int | None:
+    """
+    Order a debit to be given back, inside the transaction that holds it.
+
+    Args:
+        conn: That transaction.
+        debit: What.
+        kind: How.
+        number: Of the order about it.
+        transaction_id: Our id of the order.
+        usage: The text on the statement.
+        ordered_by: The name of the key it was ordered with.
+        now: The present moment.
+
+    Returns:
+        Its row, or `None` where an order about the debit stands.
+    """
+    cursor = await conn.execute(
+        _SQL["add"],
+        {
+            "attempt_id": debit.id,
+            "kind": kind,
+            "number": number,
+            "account": debit.account,
+            "transaction_id": transaction_id,
+            "amount_minor": debit.amount_minor,
+            "currency": debit.currency,
+            "usage": usage,
+            "ordered_by": ordered_by,
+            "now": now,
+        },
+    )
+    row = await cursor.fetchone()
+    return None if row is None else int(row[0])
+
+
+async def of_attempt(conn: Connection, attempt_id: int) -> list[Listed]:
+    """The orders about a debit, newest first."""
+    cursor = await conn.execute(_SQL["of_attempt"], {"attempt_id": attempt_id})
+    return [Listed(*row) for row in await cursor.fetchall()]
+
+
+async def listed(conn: Connection, *, limit: int, before: int | None, state: str | None) -> list[Listed]:
+    """
+    One page of orders, newest first.
+
+    Args:
+        conn: Any connection.
+        limit: Rows at most.
+        before: Only rows with a smaller id, or `None` for the first page.
+        state: Only orders in this state, or `None`.
+
+    Returns:
+        Up to *limit* rows.
+    """
+    cursor = await conn.execute(_SQL["listed"], {"limit": limit, "before": before, "state": state})
+    return [Listed(*row) for row in await cursor.fetchall()]
+
+
+async def sendable(conn: Connection, *, now: datetime) -> list[str]:
+    """The accounts that have an order to send now."""
+    return [account for (account,) in await (await conn.execute(_SQL["sendable"], {"now": now})).fetchall()]
+
+
+async def ready(conn: Connection, account: str, *, now: datetime, limit: int) -> list[Row]:
+    """
+    Lock orders of an account that may be sent now, with their debits.
+
+    Args:
+        conn: Inside the transaction that will claim them.
+        account: The account.
+        now: The present moment.
+        limit: Rows at most.
+
+    Returns:
+        Up to *limit* orders; another worker that was faster leaves fewer.
+    """
+    cursor = await conn.execute(_SQL["ready_ids"], {"account": account, "now": now, "limit": limit})
+    found = await locked(conn, [row_id for (row_id,) in await cursor.fetchall()])
+    return [row for row in found.values() if _is_ready(row.giveback.order, now=now)]
+
+
+def _is_ready(order: Send, *, now: datetime) -> bool:
+    return order.step == "ready" and order.send_at is not None and order.send_at <= now
+
+
+async def lapsed(conn: Connection, *, now: datetime, latest: datetime, limit: int) -> list[Row]:
+    """Lock up to *limit* orders whose lease is over, or ends after *latest*, which no lease does; with their debits."""
+    cursor = await conn.execute(_SQL["lapsed_ids"], {"now": now, "latest": latest, "limit": limit})
+    found = await locked(conn, [row_id for (row_id,) in await cursor.fetchall()])
+    return [
+        row
+        for row in found.values()
+        if row.giveback.order.leased_until is not None and not now < row.giveback.order.leased_until <= latest
+    ]
+
+
+async def named(
+    conn: Connection, *, unique_ids: Sequence[str], transaction_ids: Sequence[str]
+) -> list[Named]:
+    """
+    The orders that some notifications speak of.
+
+    Args:
+        conn: Any connection.
+        unique_ids: The gateway's ids.
+        transaction_ids: Ours.
+
+    Returns:
+        The rows to lock.
+    """
+    parameters = {"unique_ids": list(unique_ids), "transaction_ids": list(transaction_ids)}
+    cursor = await conn.execute(_SQL["named"], parameters)
+    return [Named(*row) for row in await cursor.fetchall()]
+
+
+async def locked(conn: Connection, ids: Sequence[int]) -> dict[int, Row]:
+    """Lock orders and their debits until the transaction ends; by row."""
+    if not ids:
+        return {}
+    await conn.execute(_SQL["lock_debits"], {"ids": list(ids)})
+    cursor = await conn.execute(_SQL["locked"], {"ids": list(ids)}, binary=True)  # fingerprints come as bytes
+    rows = [_row(*row) for row in await cursor.fetchall()]
+    return {row.giveback.order.attempt.id: row for row in rows}
+
+
+def _row(kind: GivebackKind, usage: str, *columns: object) -> Row:
+    debit, debited_at, order = columns[:12], columns[12], columns[13:]
+    attempt = Attempt(*order[:7], error_code=order[7])  # type: ignore[arg-type, misc]
+    send = read_send(attempt, order[8:])
+    return Row(Giveback(kind, Attempt(*debit), send, debited_at), usage)  # type: ignore[arg-type]
+
+
+async def numbers(conn: Connection, ids: Sequence[int]) -> dict[int, int]:
+    """Which order about its debit each of n orders is, from 1."""
+    return dict(await (await conn.execute(_SQL["numbers"], {"ids": list(ids)})).fetchall())
+
+
+async def write(conn: Connection, orders: Sequence[Written], *, now: datetime) -> None:
+    """
+    Write orders as they were decided, inside the transaction that locked them.
+
+    Args:
+        conn: That transaction.
+        orders: n orders.
+        now: The present moment.
+    """
+    if not orders:
+        return
+    await conn.execute(_SQL["write"], {**columns(orders), "now": now})
+
+
+async def tally(conn: Connection) -> dict[str, tuple[int, int]]:
+    """How many orders stand in each state, and their amounts in minor units; states without any are left out."""
+    cursor = await conn.execute(_SQL["tally"])
+    return {state: (count, total) for state, count, total in await cursor.fetchall()}

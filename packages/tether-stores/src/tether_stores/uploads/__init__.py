@@ -1,0 +1,1 @@
+"""Uploads, their debtors, problems and withdrawals, in Postgres."""

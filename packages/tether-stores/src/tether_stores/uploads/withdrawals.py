@@ -1,0 +1,132 @@
+"""Withdrawn uploads: one short function per query of `uploads/withdrawals.sql`, which tells how they are kept apart from orders."""
+
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from tether_core.billing import run as billing_run
+from tether_core.uploads import upload
+from tether_core.uploads.withdrawal import Submissions, require_withdrawable
+
+from tether_stores import billing, database_epoch
+from tether_stores.postgres import Connection
+from tether_stores.queries import load
+
+__all__ = ["Withdrawal", "Withdrawn", "one", "withdraw"]
+
+_SQL: Final = load("uploads/withdrawals")
+# More submissions than this are not counted: one would do.
+_COUNTED_MAX: Final = 1_000
+
+
+class Withdrawal(msgspec.Struct, frozen=True):
+    """
+    Who withdrew an upload.
+
+    Attributes:
+        at: When.
+        by: Who: the name of an API key, or who ran the command.
+        because: Why.
+    """
+
+    at: datetime
+    by: str
+    because: str
+
+
+class Withdrawn(msgspec.Struct, frozen=True):
+    """
+    What a withdrawal did.
+
+    Attributes:
+        is_new: Whether the upload was not withdrawn before.
+        cancelled: Its runs that were not over and are cancelled now.
+    """
+
+    is_new: bool
+    cancelled: tuple[int, ...] = ()
+
+
+async def withdraw(
+    conn: Connection,
+    upload_id: int,
+    *,
+    withdrawn_by: str,
+    because: str,
+    now: datetime,
+    epoch_holds: bool = True,
+) -> Withdrawn | None:
+    """
+    Withdraw an upload, and cancel its runs; one that is withdrawn already stays as it is.
+
+    Args:
+        conn: Inside a transaction of its own.
+        upload_id: Which.
+        withdrawn_by: Who wants it.
+        because: Why.
+        now: The present moment.
+        epoch_holds: Whether this process has not noticed that the database went back (`tether_stores.database_epoch.Watch`).
+
+    Returns:
+        What was done, or `None` where there is no such upload.
+
+    Raises:
+        NotWithdrawable: when anything of it was submitted, or may have been.
+    """
+    values = {"upload_id": upload_id, "limit": _COUNTED_MAX + 1}
+    held = await (await conn.execute(_SQL["hold"], values)).fetchone()
+    if held is None:
+        return None
+    state, dry_run = held
+    if state == "withdrawn":
+        return Withdrawn(is_new=False)
+    run_ids = [run_id for (run_id,) in await (await conn.execute(_SQL["runs"], values)).fetchall()]
+    submissions = await _submissions(conn, values)
+    if run_ids and not epoch_holds:
+        submissions = msgspec.structs.replace(submissions, reviewing=True)
+    require_withdrawable(upload_id, submissions)
+    cancelled = [run_id for run_id in run_ids if await _cancel(conn, run_id, now=now)]
+    if dry_run:
+        await conn.execute(_SQL["forget_rows"], values)
+    await conn.execute(_SQL["forget_checks"], values)
+    await conn.execute(
+        _SQL["withdraw"],
+        {
+            **values,
+            "state": upload.step(state, "withdrawn"),
+            "withdrawn_by": withdrawn_by,
+            "because": because,
+            "now": now,
+        },
+    )
+    return Withdrawn(is_new=True, cancelled=tuple(cancelled))
+
+
+async def _submissions(conn: Connection, values: dict[str, int]) -> Submissions:
+    row = await (await conn.execute(_SQL["submissions"], values)).fetchone()
+    assert row is not None
+    submitted, uncertain = row
+    # After the database went back, a debit that looks ready may have been submitted by the lost history.
+    epoch = await database_epoch.current(conn)
+    return Submissions(
+        submitted=min(submitted, _COUNTED_MAX),
+        uncertain=min(uncertain, _COUNTED_MAX),
+        reviewing=epoch is not None and epoch.reviewed_at is None,
+        at_least=submitted + uncertain > _COUNTED_MAX,
+    )
+
+
+async def _cancel(conn: Connection, run_id: int, *, now: datetime) -> bool:
+    run = await billing.hold(conn, run_id)
+    if run is None or run.finished_at is not None:
+        return False
+    state = billing_run.step(run.state, "cancelled", paused_from=run.paused_from)
+    after = msgspec.structs.replace(run, state=state, paused_because=None, paused_from=None, finished_at=now)
+    await billing.change(conn, after, now=now)
+    return True
+
+
+async def one(conn: Connection, upload_id: int) -> Withdrawal | None:
+    """Who withdrew an upload, or `None` where nobody has."""
+    row = await (await conn.execute(_SQL["one"], {"upload_id": upload_id})).fetchone()
+    return None if row is None else Withdrawal(*row)

@@ -1,0 +1,136 @@
+"""
+`POST .../inquiry` of a debit, a run or an upload: have the gateway inquired now; `GET /api/inquiries/{id}`: how far that is.
+
+What is made here is a row for each debit; the worker inquires within the account's rate, and what the gateway says goes through the inbox.
+"""
+
+from typing import Annotated, Final
+
+import msgspec
+from litestar import Request, Response, Router, get, post
+from litestar.datastructures import State
+from litestar.exceptions import NotFoundException
+from litestar.params import JSONBody, Parameter
+from tether_core.errors import InvalidRequest
+from tether_core.inquiry_orders import Inquired, Scope
+from tether_stores import inquiry_orders
+from tether_stores.inquiry_orders import InquiredAttempt, InquiryOrder
+from tether_stores.postgres import reading, transaction
+from tether_stores.telemetry import logger
+
+from tether_web import order_keys
+from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
+from tether_web.http.parameters import printable
+from tether_web.order_keys import KeyHeader
+
+__all__ = ["ROUTERS", "Inquiry"]
+
+Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
+
+_NAMES: Final[dict[Scope, str]] = {"attempt": "billing attempt", "run": "billing run", "upload": "upload"}
+_log = logger("inquiries")
+
+
+class Inquiry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    What is to be inquired.
+
+    Attributes:
+        reason: Why, for other people; it is kept with the order, with the name of your key and the time.
+        what: Of a run or an upload: "open" for debits that are pending or of unknown outcome, "submitted" for all that a call was
+            made for. One debit is inquired in any state.
+    """
+
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+    what: Inquired = "open"
+
+
+@post("/inquiry", status_code=202, summary="Inquire the status of a debit at the gateway now")
+async def of_attempt(
+    request: Request[str, None, State],
+    state: State,
+    attempt_id: Id,
+    data: JSONBody[Inquiry],
+    idempotency_key: KeyHeader = None,  # noqa: ARG001 - read from the request; here for the description
+) -> Response[InquiryOrder]:
+    """In any state, also where its own inquiries are used up; refused where the debit was never submitted."""
+    return await _order(request, state, "attempt", attempt_id, data)
+
+
+@post("/inquiry", status_code=202, summary="Inquire the status of a run's debits at the gateway now")
+async def of_run(
+    request: Request[str, None, State],
+    state: State,
+    run_id: Id,
+    data: JSONBody[Inquiry],
+    idempotency_key: KeyHeader = None,  # noqa: ARG001 - read from the request; here for the description
+) -> Response[InquiryOrder]:
+    """At most 10,000 debits an order, the oldest first; `more` says that others are left."""
+    return await _order(request, state, "run", run_id, data)
+
+
+@post("/inquiry", status_code=202, summary="Inquire the status of an upload's debits at the gateway now")
+async def of_upload(
+    request: Request[str, None, State],
+    state: State,
+    upload_id: Id,
+    data: JSONBody[Inquiry],
+    idempotency_key: KeyHeader = None,  # noqa: ARG001 - read from the request; here for the description
+) -> Response[InquiryOrder]:
+    """As of a run, for all runs of the upload."""
+    return await _order(request, state, "upload", upload_id, data)
+
+
+@get("/{order_id:int}", summary="One order to inquire, and how far it is")
+async def one(state: State, order_id: Id) -> InquiryOrder:
+    """The order with its counts."""
+    async with reading(state.pool) as conn:
+        found = await inquiry_orders.one(conn, order_id)
+    if found is None:
+        raise NotFoundException("There is no such inquiry")
+    return found
+
+
+@get("/{order_id:int}/attempts", summary="The debits of an order to inquire")
+async def attempts(
+    state: State,
+    order_id: Id,
+    cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
+    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
+) -> Page[InquiredAttempt]:
+    """One page, in the order in which the debits were made."""
+    async with reading(state.pool) as conn:
+        if await inquiry_orders.one(conn, order_id) is None:
+            raise NotFoundException("There is no such inquiry")
+        rows = await inquiry_orders.listed(conn, order_id, after=decode_cursor(cursor) or 0, limit=limit + 1)
+    return page(rows, limit=limit, last_id=rows[:limit][-1].attempt_id if rows else None)
+
+
+async def _order(
+    request: Request[str, None, State], state: State, scope: Scope, subject_id: int, data: Inquiry
+) -> Response[InquiryOrder]:
+    reason = printable(" ".join(data.reason.split()), field="reason")
+    if not reason:
+        raise InvalidRequest("say why; it is kept with the order", field="reason")
+    now = state.clock()
+    key = await order_keys.read(request)
+    async with transaction(state.pool) as conn:
+        if (before := await order_keys.find(conn, key)) is not None:
+            return before
+        made = await inquiry_orders.order(
+            conn, scope, subject_id, what=data.what, ordered_by=request.user, reason=reason, now=now
+        )
+        if made is None:
+            raise NotFoundException(f"There is no such {_NAMES[scope]}")
+        location = f"/api/inquiries/{made.id}"
+        response = await order_keys.placed(conn, key, result=made, status=202, location=location, now=now)
+    _log.info("inquiry ordered", inquiry_id=made.id, scope=scope, subject_id=subject_id, debits=made.debits)
+    return response
+
+
+ROUTERS: Final = (
+    Router("/api/billing-attempts/{attempt_id:int}", route_handlers=[of_attempt], tags=["reconciliation"]),
+    Router("/api/billing-runs/{run_id:int}", route_handlers=[of_run], tags=["reconciliation"]),
+    Router("/api/uploads/{upload_id:int}", route_handlers=[of_upload], tags=["reconciliation"]),
+    Router("/api/inquiries", route_handlers=[one, attempts], tags=["reconciliation"]),
+)

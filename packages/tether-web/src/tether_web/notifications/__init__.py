@@ -1,0 +1,1 @@
+"""Notifications: received, recorded by group commit, and listed."""

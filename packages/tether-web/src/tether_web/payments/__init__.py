@@ -1,0 +1,1 @@
+"""Billing attempts: listed, and until when their money may go back."""

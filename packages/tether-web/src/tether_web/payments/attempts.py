@@ -1,0 +1,131 @@
+"""`GET /api/billing-attempts[/{id}]`: how each try to collect stands."""
+
+from datetime import datetime
+from typing import Annotated
+
+from litestar import Router, get
+from litestar.datastructures import State
+from litestar.exceptions import NotFoundException
+from litestar.params import Parameter
+from tether_core.payments.attempt import AttemptState
+from tether_core.payments.filters import AttemptFilters, Lead, led_by
+from tether_stores.payments import attempt_lists, billing_attempts
+from tether_stores.payments.billing_attempts import ListedAttempt
+from tether_stores.postgres import reading
+
+from tether_web.http.pagination import (
+    LIMIT,
+    LIMIT_MAX,
+    Page,
+    decode_cursor,
+    decode_timed_cursor,
+    encode_cursor,
+    encode_timed_cursor,
+)
+from tether_web.http.parameters import aware
+
+__all__ = ["ROUTER"]
+
+RowId = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
+Amount = Annotated[int, Parameter(ge=0, le=2**63 - 1)]
+
+
+@get("/", summary="List billing attempts, newest first")
+async def listed(  # one argument a filter
+    state: State,
+    status: Annotated[AttemptState | None, Parameter(description="Only attempts in this state.")] = None,
+    unique_id: Annotated[
+        str | None, Parameter(description="Only the attempt with this id of the gateway.", max_length=255)
+    ] = None,
+    transaction_id: Annotated[
+        str | None, Parameter(description="Only the attempt with this id of ours.", max_length=255)
+    ] = None,
+    debtor: Annotated[RowId | None, Parameter(description="Only attempts of this debtor.")] = None,
+    run: Annotated[RowId | None, Parameter(description="Only attempts of this billing run.")] = None,
+    upload: Annotated[
+        RowId | None, Parameter(description="Only attempts of the billing runs of this upload.")
+    ] = None,
+    account: Annotated[
+        str | None, Parameter(description="Only attempts of this gateway account.", max_length=32)
+    ] = None,
+    reason_code: Annotated[
+        str | None,
+        Parameter(description="Only attempts that came back for this reason, as AC04.", max_length=35),
+    ] = None,
+    amount_min_minor: Annotated[
+        Amount | None, Parameter(description="Of at least this amount, in whole minor units.")
+    ] = None,
+    amount_max_minor: Annotated[
+        Amount | None, Parameter(description="Of at most this amount, in whole minor units.")
+    ] = None,
+    created_from: Annotated[
+        datetime | None, Parameter(description="Made at this time or later; the list is in this order.")
+    ] = None,
+    created_to: Annotated[datetime | None, Parameter(description="Made before this time.")] = None,
+    updated_from: Annotated[
+        datetime | None, Parameter(description="Last changed at this time or later.")
+    ] = None,
+    updated_to: Annotated[datetime | None, Parameter(description="Last changed before this time.")] = None,
+    cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
+    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
+) -> Page[ListedAttempt]:
+    """
+    One page of attempts; all filters can be combined.
+
+    A page looks at 20,000 attempts at most. So it may have fewer rows than `limit`, or none, and still name a `next` page: go on
+    until `next` is null. Amounts and the time of the last change narrow another filter; alone they are refused.
+    """
+    filters = AttemptFilters(
+        unique_id=_plain(unique_id),
+        transaction_id=_plain(transaction_id),
+        debtor_id=debtor,
+        run_id=run,
+        upload_id=upload,
+        reason_code=_plain(reason_code),
+        state=status,
+        account=_plain(account),
+        amount_min_minor=amount_min_minor,
+        amount_max_minor=amount_max_minor,
+        created_from=aware(created_from, field="created_from"),
+        created_to=aware(created_to, field="created_to"),
+        updated_from=aware(updated_from, field="updated_from"),
+        updated_to=aware(updated_to, field="updated_to"),
+    )
+    lead = led_by(filters)
+    async with reading(state.pool) as conn:
+        found = await attempt_lists.page_of(
+            conn, filters, lead=lead, limit=limit, before=_behind(cursor, lead=lead)
+        )
+    return Page(found.attempts, None if found.last is None else _cursor(found.last, lead=lead))
+
+
+def _cursor(last: tuple[datetime, int], *, lead: Lead) -> str:
+    at, row = last
+    return encode_timed_cursor(at, row) if lead == "created" else encode_cursor(row)
+
+
+def _behind(cursor: str | None, *, lead: Lead) -> tuple[datetime | None, int] | None:
+    if cursor is None:
+        return None
+    if lead == "created":
+        return decode_timed_cursor(cursor)
+    row = decode_cursor(cursor)
+    return None if row is None else (None, row)
+
+
+@get("/{attempt_id:int}", summary="One billing attempt")
+async def one(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> ListedAttempt:
+    """One attempt."""
+    async with reading(state.pool) as conn:
+        found = await billing_attempts.one(conn, attempt_id)
+    if found is None:
+        raise NotFoundException("There is no such billing attempt")
+    return found
+
+
+def _plain(text: str | None) -> str | None:
+    # Postgres has no NUL in text; no id of anybody has one either, so nothing is lost by looking for it without.
+    return None if text is None else text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
+ROUTER = Router("/api/billing-attempts", route_handlers=[listed, one], tags=["billing attempts"])

@@ -1,0 +1,182 @@
+"""
+`GET /api/chargebacks`: the debits whose money came back, by code and upload; `GET /api/chargebacks/by-code`: counts and money.
+
+The list is JSON by cursor, or a CSV of all rows that fit. IBANs are masked in both.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from litestar import Response, Router, get
+from litestar.datastructures import State
+from litestar.exceptions import NotFoundException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Parameter, QueryParameter
+from litestar.response import Stream
+from tether_core.blacklist import policy_for
+from tether_core.errors import InvalidRequest
+from tether_core.spreadsheet.cells import neutralise
+from tether_stores import billing
+from tether_stores.payments import chargebacks
+from tether_stores.payments.chargebacks import Chargeback
+from tether_stores.postgres import Connection, Pool, reading
+
+from tether_web.http.file_response import disposition
+from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, encode_cursor
+from tether_web.http.table_export import as_csv
+
+__all__ = ["ROUTER", "ChargebackCodes"]
+
+RowId = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
+Upload = Annotated[RowId | None, Parameter(description="Only of the billing runs of this upload.")]
+Account = Annotated[str | None, Parameter(description="Only of this gateway account.", max_length=32)]
+
+# Rows fetched at a time while a CSV is written.
+_BATCH: Final = 500
+_HEADER: Final = (
+    *("attempt", "transaction_id", "unique_id", "amount", "currency", "reason_code", "meaning", "account"),
+    *("debtor", "name", "reference", "iban", "run", "upload", "due_item", "created_at", "updated_at"),
+)
+
+
+class ChargebackCode(msgspec.Struct, frozen=True):
+    """
+    The chargebacks of one code.
+
+    Attributes:
+        reason_code: The code, as AC04; null for those without one.
+        meaning: What the code says, in a sentence.
+        currency: ISO 4217.
+        count: How many.
+        amount_minor: Their money, in whole minor units.
+    """
+
+    reason_code: str | None
+    meaning: str
+    currency: str
+    count: int
+    amount_minor: int
+
+
+class ChargebackCodes(msgspec.Struct, frozen=True):
+    """
+    Chargebacks by code.
+
+    Attributes:
+        count: How many there are.
+        codes: By code and currency, the most frequent first.
+    """
+
+    count: int
+    codes: list[ChargebackCode]
+
+
+@get("/by-code", summary="Count chargebacks and their money by reason code")
+async def by_code(state: State, upload: Upload = None, account: Account = None) -> ChargebackCodes:
+    """Of all debits, of an upload, or of a gateway account."""
+    async with reading(state.pool) as conn:
+        await _require_upload(conn, upload)
+        counted = await chargebacks.by_code(conn, upload_id=upload, account=_plain(account))
+    codes = [
+        ChargebackCode(
+            one.reason_code, policy_for(one.reason_code).meaning, one.currency, one.count, one.amount_minor
+        )
+        for one in sorted(counted, key=lambda one: -one.count)
+    ]
+    return ChargebackCodes(sum(one.count for one in counted), codes)
+
+
+@get(
+    "/",
+    summary="List chargebacks, newest debit first",
+    responses={200: ResponseSpec(Page[Chargeback], description="JSON; or a CSV file, as asked for.")},
+)
+async def listed(
+    state: State,
+    upload: Upload = None,
+    reason_code: Annotated[
+        str | None,
+        Parameter(description="Only with this code, as AC04; `none` for those without one.", max_length=35),
+    ] = None,
+    account: Account = None,
+    form: Annotated[
+        Literal["json", "csv"],
+        QueryParameter(name="format", description="A list by cursor, or a file with all rows that fit."),
+    ] = "json",
+    cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
+    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
+) -> Response[Any]:
+    """
+    Debits that were charged back and not won back. All filters can be combined.
+
+    A page may have fewer rows than `limit`, or none, and still name a `next` page: go on until `next` is null.
+    """
+    code = None if reason_code is None else _code(reason_code)
+    wanted: dict[str, Any] = {"upload_id": upload, "reason_code": code, "account": _plain(account)}
+    async with reading(state.pool) as conn:
+        await _require_upload(conn, upload)
+        if form == "json":
+            rows, last = await chargebacks.page_of(conn, **wanted, before=decode_cursor(cursor), limit=limit)
+            return Response(Page(rows, None if last is None else encode_cursor(last)))
+    name = "chargebacks.csv" if upload is None else f"chargebacks of upload {upload}.csv"
+    return Stream(
+        as_csv(_HEADER, _lines(state.pool, wanted), delimiter=";"),
+        headers={"Content-Disposition": disposition(name)},
+        media_type="text/csv",
+    )
+
+
+async def _lines(pool: Pool, wanted: dict[str, Any]) -> AsyncIterator[list[str]]:
+    """All rows, a batch at a time; no connection is held while the reader takes them."""
+    before: int | None = None
+    while True:
+        async with reading(pool) as conn:
+            rows, before = await chargebacks.page_of(conn, **wanted, before=before, limit=_BATCH)
+        for row in rows:
+            yield _line(row)
+        if before is None:
+            return
+
+
+def _line(row: Chargeback) -> list[str]:
+    cells = (
+        row.attempt_id,
+        row.transaction_id,
+        row.unique_id,
+        f"{row.amount_minor // 100}.{row.amount_minor % 100:02d}",
+        row.currency,
+        row.reason_code,
+        policy_for(row.reason_code).meaning,
+        row.account,
+        row.debtor_id,
+        row.name,
+        row.reference,
+        row.iban_masked,
+        row.run_id,
+        row.upload_id,
+        row.due_item,
+        row.created_at.isoformat(),
+        row.updated_at.isoformat(),
+    )
+    return ["" if cell is None else neutralise(str(cell)) for cell in cells]
+
+
+def _code(reason_code: str) -> str:
+    if reason_code.lower() == "none":
+        return ""
+    if not reason_code or not reason_code.isascii() or not reason_code.isalnum():
+        raise InvalidRequest("must be a code like AC04, or none", field="reason_code")
+    return reason_code.upper()
+
+
+def _plain(account: str | None) -> str | None:
+    return None if account is None else account.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
+async def _require_upload(conn: Connection, upload: int | None) -> None:
+    if upload is not None and await billing.upload_state(conn, upload) is None:
+        raise NotFoundException("There is no such upload")
+
+
+ROUTER: Final = Router("/api/chargebacks", route_handlers=[by_code, listed], tags=["billing attempts"])

@@ -1,0 +1,56 @@
+"""`POST /api/billing-attempts/{id}/forgive`: a chargeback that excludes its account no longer."""
+
+from typing import Annotated, Final
+
+import msgspec
+from litestar import Request, Router, post
+from litestar.datastructures import State
+from litestar.exceptions import NotFoundException
+from litestar.params import JSONBody, Parameter
+from tether_stores.payments import forgiven_disputes
+from tether_stores.payments.forgiven_disputes import Forgiven
+from tether_stores.postgres import transaction
+from tether_stores.telemetry import logger
+
+from tether_web.http.parameters import printable
+
+__all__ = ["ROUTER", "Forgiveness"]
+
+_log = logger("chargebacks")
+
+
+class Forgiveness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    Why a chargeback is forgiven.
+
+    Attributes:
+        reason: 1 to 500 characters; kept with the chargeback.
+    """
+
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+
+
+@post("/{attempt_id:int}/forgive", status_code=200, summary="Forgive the chargeback of a debit")
+async def forgive(
+    request: Request[str, None, State],
+    state: State,
+    attempt_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)],
+    data: JSONBody[Forgiveness],
+) -> Forgiven:
+    """
+    The chargeback no longer excludes the account from new uploads and runs; entries of the blacklist stay.
+
+    A second chargeback of the same debit excludes the account again.
+    """
+    reason = printable(" ".join(data.reason.split()), field="reason")
+    async with transaction(state.pool) as conn:
+        found = await forgiven_disputes.forgive(
+            conn, attempt_id, by=request.user, because=reason, now=state.clock()
+        )
+    if found is None:
+        raise NotFoundException("There is no such billing attempt")
+    _log.info("chargeback forgiven", attempt_id=attempt_id, by=request.user, is_new=found.is_new)
+    return found
+
+
+ROUTER: Final = Router("/api/billing-attempts", route_handlers=[forgive], tags=["billing attempts"])

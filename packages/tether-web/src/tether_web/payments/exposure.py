@@ -1,0 +1,100 @@
+"""`GET /api/billing-attempts/{id}/exposure`: until when a debit's money may go back, and what may still be done."""
+
+from datetime import date
+from typing import Annotated
+
+import msgspec
+from litestar import Router, get
+from litestar.datastructures import State
+from litestar.exceptions import NotFoundException
+from litestar.params import Parameter
+from tether_core.holds import refund_hold
+from tether_core.payments.returns import settles_on
+from tether_core.refunds import refund
+from tether_core.target_calendar import bank_day, exposure
+from tether_stores import holds
+from tether_stores.payments import billing_attempts
+from tether_stores.postgres import reading
+
+__all__ = ["ROUTER", "ExposureAnswer"]
+
+
+class ExposureAnswer(msgspec.Struct, frozen=True):
+    """
+    How exposed one debit is.
+
+    Attributes:
+        attempt_id: The debit.
+        status: Its state.
+        settled_on: The day it settles or settled, as far as we can tell; the gateway names none.
+        return_on: Last day for the debtor's bank to return it unasked.
+        refund_on: Last day for the debtor to ask it back without a reason.
+        unauthorised_on: Last day to claim that there was no mandate.
+        final_on: The first day on which the money cannot go back by any of these.
+        refundable: Whether we may give it back today.
+        refundable_why: Why, or why not and what to do, as a sentence.
+        refundable_from: The first day on which we may, where only time is missing.
+        voidable: Whether it may still be cancelled today, before it goes to the banks.
+        voidable_why: Why, or why not and what to do, as a sentence.
+        retry_on: The day on which it is tried again after it came back.
+        retry_why: Why that day, or why not at all.
+        paid_out_twice: Whether its money went back both by us and by the debtor's bank.
+    """
+
+    attempt_id: int
+    status: str
+    settled_on: date
+    return_on: date
+    refund_on: date | None
+    unauthorised_on: date | None
+    final_on: date
+    refundable: bool
+    refundable_why: str
+    refundable_from: date | None
+    voidable: bool
+    voidable_why: str
+    retry_on: date | None
+    retry_why: str | None
+    paid_out_twice: bool
+
+
+@get("/", summary="Until when a debit's money may go back")
+async def one(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> ExposureAnswer:
+    """The limits of the scheme for one debit."""
+    async with reading(state.pool) as conn:
+        found = await billing_attempts.exposed(conn, attempt_id)
+        heard = await holds.of_refunds(conn, [attempt_id], now=state.clock())
+    if found is None:
+        raise NotFoundException("There is no such billing attempt")
+    hold = refund_hold(heard[attempt_id])
+    due_on = settles_on(bank_day(found.sent_at))
+    limits = exposure(due_on)
+    now = state.clock()
+    verdict = refund.judge("refund", found.attempt, sent_at=found.sent_at, now=now)
+    cancel = refund.judge("void", found.attempt, sent_at=found.sent_at, now=now)
+    return ExposureAnswer(
+        attempt_id=attempt_id,
+        status=found.attempt.state,
+        settled_on=limits.settled_on,
+        return_on=limits.return_on,
+        refund_on=limits.refund_on,
+        unauthorised_on=limits.unauthorised_on,
+        final_on=limits.final_on,
+        refundable=verdict.allowed and hold is None,
+        refundable_why=hold.sentence
+        if verdict.allowed and hold is not None
+        else refund.sentence("refund", verdict),
+        refundable_from=verdict.from_on,
+        voidable=cancel.allowed and hold is None,
+        voidable_why=hold.sentence
+        if cancel.allowed and hold is not None
+        else refund.sentence("void", cancel),
+        retry_on=found.retry_on,
+        retry_why=found.retry_why,
+        paid_out_twice=found.attempt.paid_out_twice,
+    )
+
+
+ROUTER = Router(
+    "/api/billing-attempts/{attempt_id:int}/exposure", route_handlers=[one], tags=["billing attempts"]
+)

@@ -1,0 +1,1 @@
+"""Completeness and differences of the books."""

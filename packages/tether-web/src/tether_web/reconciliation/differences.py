@@ -1,0 +1,122 @@
+"""
+`GET /api/reconciliation-differences[/{id}]`: books that differ, as one list; `POST .../acknowledge`: a person has looked.
+
+What the kinds mean and what to do about each is told by `tether_core.reconciliation.differences` and stands in every line.
+"""
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from litestar import Request, Router, get, post
+from litestar.datastructures import State
+from litestar.exceptions import NotFoundException
+from litestar.params import JSONBody, Parameter
+from prometheus_client import Gauge
+from tether_core.reconciliation.differences import DifferenceKind
+from tether_stores.postgres import Connection, connection, transaction
+from tether_stores.reconciliation import differences
+from tether_stores.reconciliation.differences import Line
+from tether_stores.telemetry import logger
+
+from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
+from tether_web.http.parameters import printable
+
+__all__ = ["OBSERVED", "ROUTER", "Acknowledgement", "observe"]
+
+Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
+
+_OPEN: Final = Gauge(
+    "tether_reconciliation_differences",
+    "Open reconciliation differences by kind, as last seen by /metrics; each wants a person.",
+    ["kind"],
+    multiprocess_mode="mostrecent",
+)
+OBSERVED: Final = frozenset({"tether_reconciliation_differences"})
+_log = logger("differences")
+
+
+class Acknowledgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    What a person found about a line.
+
+    Attributes:
+        reason: What was found, 1 to 500 characters; kept with the line.
+        order_again: For a refund or void that failed later: that it did not happen, and the debit may be refunded once more.
+    """
+
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+    order_again: bool = False
+
+
+@get("/", summary="List books that differ, newest first")
+async def listed(
+    state: State,
+    kind: Annotated[DifferenceKind | None, Parameter(description="Only lines of this kind.")] = None,
+    attempt_id: Annotated[
+        int | None, Parameter(ge=1, le=2**63 - 1, description="Only lines about this debit.")
+    ] = None,
+    status: Annotated[
+        Literal["open", "all"], Parameter(description="`all` has acknowledged and resolved lines, too.")
+    ] = "open",
+    cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
+    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
+) -> Page[Line]:
+    """One page of lines."""
+    async with connection(state.pool) as conn:
+        rows = await differences.listed(
+            conn,
+            limit=limit + 1,
+            before=decode_cursor(cursor),
+            kind=kind,
+            attempt_id=attempt_id,
+            open_only=status == "open",
+        )
+    return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
+
+
+@get("/{line_id:int}", summary="One line of books that differ")
+async def one(state: State, line_id: Id) -> Line:
+    """One line."""
+    async with connection(state.pool) as conn:
+        found = await differences.one(conn, line_id)
+    if found is None:
+        raise NotFoundException("There is no such reconciliation difference")
+    return found
+
+
+@post("/{line_id:int}/acknowledge", status_code=200, summary="Note that a person has looked at a line")
+async def acknowledge(
+    request: Request[str, None, State], state: State, line_id: Id, data: JSONBody[Acknowledgement]
+) -> Line:
+    """The line is closed with the reason and the name of the key; it opens again only for other facts."""
+    reason = printable(" ".join(data.reason.split()), field="reason")
+    async with transaction(state.pool) as conn:
+        found = await differences.acknowledge(
+            conn,
+            line_id,
+            by=request.user,
+            reason=reason,
+            order_again=data.order_again,
+            now=state.clock(),
+        )
+    if found is None:
+        raise NotFoundException("There is no such reconciliation difference")
+    _log.info(
+        "reconciliation difference acknowledged",
+        difference_id=line_id,
+        kind=found.kind,
+        by=request.user,
+        order_again=data.order_again,
+    )
+    return found
+
+
+async def observe(conn: Connection) -> None:
+    """Count the open lines, for /metrics."""
+    for kind, count in (await differences.counts(conn)).items():
+        _OPEN.labels(kind).set(count)
+
+
+ROUTER: Final = Router(
+    "/api/reconciliation-differences", route_handlers=[listed, one, acknowledge], tags=["reconciliation"]
+)

@@ -1,0 +1,1 @@
+"""Refunds and voids, of one payment and of a whole run."""

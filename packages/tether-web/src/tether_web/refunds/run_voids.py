@@ -1,0 +1,255 @@
+"""
+`POST /api/billing-runs/{id}/void`: cancel the debits of a whole run that are still to be cancelled.
+
+With `dry_run` nothing is done: the answer counts what would be voided, and what not and why. Otherwise a row is made, and the
+worker goes through the run's debits. `GET /api/run-voids/{id}` shows how far that is, `GET /api/run-voids/{id}/debits` what
+became of each debit.
+"""
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from litestar import Request, Response, Router, get, post
+from litestar.datastructures import State
+from litestar.exceptions import NotFoundException
+from litestar.params import JSONBody, Parameter
+from tether_core.errors import InvalidRequest, Unavailable
+from tether_core.holds import refund_hold
+from tether_core.jobs import VOID_RUNS
+from tether_core.refunds.run_voids import VOID_REFUSALS, VoidRefusalCode, judge, require_voidable
+from tether_stores import billing, holds
+from tether_stores.billing import Run
+from tether_stores.jobs.queue import ring
+from tether_stores.postgres import Connection, reading, transaction
+from tether_stores.refunds import run_voids
+from tether_stores.refunds.run_voids import RunVoid, VoidedDebit
+from tether_stores.telemetry import logger
+
+from tether_web import order_keys
+from tether_web.billing import Sum
+from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
+from tether_web.http.parameters import printable
+from tether_web.order_keys import KeyHeader
+from tether_web.refunds.refunds import require_account
+
+__all__ = ["ROUTERS", "RunVoidDetail", "RunVoidOrder", "RunVoidPreview"]
+
+Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
+
+_CHUNK: Final = 1_000
+_log = logger("run_voids")
+
+
+class RunVoidOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    How a run is to be voided.
+
+    Attributes:
+        reason: Why, for other people; it is kept with the order, with the name of your key and the time.
+        usage: The text on the debtors' statements, where the bank shows any.
+        dry_run: Only count what would be voided, and what not and why.
+    """
+
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+    usage: Annotated[str, msgspec.Meta(min_length=1, max_length=140)] = "Void"
+    dry_run: bool = False
+
+
+class NotVoided(msgspec.Struct, frozen=True):
+    """
+    Debits that are not voided, for one reason.
+
+    Attributes:
+        code: The reason, a stable word.
+        text: The reason as a sentence, with what to do.
+        count: How many.
+        amount_minor: Their money.
+    """
+
+    code: VoidRefusalCode
+    text: str
+    count: int
+    amount_minor: int
+
+
+class RunVoidPreview(msgspec.Struct, frozen=True):
+    """
+    What voiding a run would do now; nothing was done.
+
+    Attributes:
+        run_id: The run.
+        voids: Debits that would be voided; the gateway has the last word on each.
+        refused: Debits that would not, by reason.
+    """
+
+    run_id: int
+    voids: Sum
+    refused: list[NotVoided]
+
+
+class RunVoidDetail(msgspec.Struct, frozen=True):
+    """
+    An order to void a run, and how far it is.
+
+    Attributes:
+        order: The order.
+        debits: Debits of the run that were planned, all tries together.
+        judged: Of these, those that were judged so far.
+        voids: Those with a void, by where it is: "approved" once the debit is voided, "declined" or "error" where the gateway
+            refused it or it was not submitted after all.
+        refused: Those without, by reason.
+    """
+
+    order: RunVoid
+    debits: Sum
+    judged: Sum
+    voids: dict[str, Sum]
+    refused: list[NotVoided]
+
+
+@post("/void", status_code=202, summary="Void what can still be voided of a run, or see what that would do")
+async def void(
+    request: Request[str, None, State],
+    state: State,
+    run_id: Id,
+    data: JSONBody[RunVoidOrder],
+    idempotency_key: KeyHeader = None,  # noqa: ARG001 - read from the request; here for the description
+) -> Response[RunVoid | RunVoidPreview]:
+    """
+    Refused while the run submits debits: pause or cancel it first.
+
+    While an order about the run is being worked on, the same order again gives that one. Only debits submitted today can be
+    voided; the others are listed with the reason.
+    """
+    reason = printable(" ".join(data.reason.split()), field="reason")
+    if not reason:
+        raise InvalidRequest("say why; it is kept with the order", field="reason")
+    usage = printable(data.usage, field="usage")
+    now = state.clock()
+    key = await order_keys.read(request)
+    if data.dry_run:
+        async with reading(state.pool) as conn:
+            run = await billing.one(conn, run_id)
+            if run is None:
+                raise NotFoundException("There is no such billing run")
+            preview = await _preview(conn, run, state=state)
+        return Response(preview, status_code=200)
+    async with transaction(state.pool) as conn:
+        if (before := await order_keys.find(conn, key)) is not None:
+            return before
+        run = await billing.hold(conn, run_id)
+        if run is None:
+            raise NotFoundException("There is no such billing run")
+        active = await run_voids.working(conn, run_id)
+        if active is not None:
+            location = f"/api/run-voids/{active.id}"
+            return await order_keys.placed(conn, key, result=active, status=200, location=location, now=now)
+        require_voidable(run.state)
+        await require_account(conn, state, run.account)
+        made = await run_voids.add(conn, run_id, usage=usage, reason=reason, ordered_by=request.user, now=now)
+        assert made is not None  # the run is held, so nobody else could order one
+        order = await run_voids.one(conn, made)
+        assert order is not None
+        location = f"/api/run-voids/{made}"
+        response = await order_keys.placed(conn, key, result=order, status=202, location=location, now=now)
+    _log.info("run void ordered", run_void_id=made, run_id=run_id, by=request.user)
+    try:
+        await ring(state.billing_doorbell, VOID_RUNS, lane=0)
+    except Unavailable as exc:
+        _log.warning("wake-up failed; the worker looks by itself", why=str(exc))
+    return response
+
+
+@get("/voids", summary="Orders to void a run, newest first")
+async def of_run(state: State, run_id: Id) -> list[RunVoid]:
+    """Up to a hundred orders; one at most is being worked on."""
+    async with reading(state.pool) as conn:
+        if await billing.one(conn, run_id) is None:
+            raise NotFoundException("There is no such billing run")
+        return await run_voids.of_run(conn, run_id)
+
+
+@get("/{void_id:int}", summary="One order to void a run, and how far it is")
+async def one(state: State, void_id: Id) -> RunVoidDetail:
+    """The order, and its debits by result."""
+    async with reading(state.pool) as conn:
+        order = await run_voids.one(conn, void_id)
+        if order is None:
+            raise NotFoundException("There is no such order to void a run")
+        found = await run_voids.progress(conn, void_id)
+        planned = await billing.progress(conn, order.run_id)
+    voids, refused = dict[str, Sum](), dict[VoidRefusalCode, Sum]()
+    for some in found:
+        if some.refused is not None:
+            refused[some.refused] = Sum(some.count, some.amount_minor)
+        elif some.void_state is not None:
+            voids[some.void_state] = Sum(some.count, some.amount_minor)
+    return RunVoidDetail(
+        order,
+        _sum([Sum(some.count, some.amount_minor) for some in planned]),
+        _sum([*voids.values(), *refused.values()]),
+        voids,
+        _refused(refused),
+    )
+
+
+@get("/{void_id:int}/debits", summary="What became of each debit of a voided run")
+async def debits(
+    state: State,
+    void_id: Id,
+    what: Annotated[
+        Literal["all", "refused"],
+        Parameter(description="`refused` has only debits that are not voided, each with the reason."),
+    ] = "all",
+    cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
+    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
+) -> Page[VoidedDebit]:
+    """One page, in the order in which the debits were made."""
+    async with reading(state.pool) as conn:
+        if await run_voids.one(conn, void_id) is None:
+            raise NotFoundException("There is no such order to void a run")
+        rows = await run_voids.listed(
+            conn, void_id, after=decode_cursor(cursor) or 0, limit=limit + 1, refused_only=what == "refused"
+        )
+    return page(rows, limit=limit, last_id=rows[:limit][-1].attempt_id if rows else None)
+
+
+async def _preview(conn: Connection, run: Run, *, state: State) -> RunVoidPreview:
+    require_voidable(run.state)
+    now = state.clock()
+    voids, refused, after = Sum(0, 0), dict[VoidRefusalCode, Sum](), 0
+    while found := await run_voids.debits(conn, run.id, after=after, limit=_CHUNK):
+        after = found[-1].attempt.id
+        heard = await holds.of_refunds(conn, [debit.attempt.id for debit in found], now=now)
+        for debit in found:
+            one = Sum(1, debit.attempt.amount_minor)
+            refusal = judge(
+                debit.attempt,
+                sent_at=debit.sent_at,
+                now=now,
+                is_submitted=debit.is_submitted,
+                ordered=debit.ordered,
+                hold=refund_hold(heard[debit.attempt.id]),
+            )
+            if refusal is None:
+                voids = _sum([voids, one])
+            else:
+                refused[refusal.code] = _sum([refused.get(refusal.code, Sum(0, 0)), one])
+    return RunVoidPreview(run.id, voids, _refused(refused))
+
+
+def _sum(sums: list[Sum]) -> Sum:
+    return Sum(sum(one.count for one in sums), sum(one.amount_minor for one in sums))
+
+
+def _refused(sums: dict[VoidRefusalCode, Sum]) -> list[NotVoided]:
+    return [
+        NotVoided(code, VOID_REFUSALS[code], found.count, found.amount_minor)
+        for code, found in sorted(sums.items())
+    ]
+
+
+ROUTERS: Final = (
+    Router("/api/billing-runs/{run_id:int}", route_handlers=[void, of_run], tags=["refunds and voids"]),
+    Router("/api/run-voids", route_handlers=[one, debits], tags=["refunds and voids"]),
+)

@@ -1,0 +1,1 @@
+"""Uploads: files in, their debtors and problems out."""

@@ -1,0 +1,160 @@
+"""
+`GET /api/uploads/{id}/problems`: what is wrong with which row.
+
+As JSON by cursor, in the order of the file; or as a file (CSV or XLSX) with the rows as they came, the columns of the
+original in their places, and to their right what is wrong and what to do. That file can be corrected and sent again
+as it is: the added columns stand for no field, and what was put before cells against formulas is taken away.
+"""
+
+import base64
+import binascii
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Response, get
+from litestar.datastructures import State
+from litestar.exceptions import NotFoundException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Parameter, QueryParameter
+from litestar.response import Stream
+from tether_core.errors import InvalidRequest
+from tether_core.spreadsheet import CODES, Debtor, Plan
+from tether_core.uploads.problems import note
+from tether_core.uploads.upload import REPORT_COLUMNS, report_header, report_row
+from tether_stores import debtors
+from tether_stores.postgres import Pool, connection
+from tether_stores.uploads import problems as stored
+from tether_stores.uploads import uploads
+from tether_stores.uploads.problems import ListedProblem
+
+from tether_web.http.file_response import disposition
+from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page
+from tether_web.http.table_export import as_csv, as_xlsx
+
+__all__ = ["problems"]
+
+# Rows fetched at a time while a report is written; a row has some hundred bytes.
+_BATCH = 500
+_XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+
+@get(
+    "/{upload_id:int}/problems",
+    summary="What is wrong with which row",
+    responses={200: ResponseSpec(Page[ListedProblem], description="JSON; or a file, as asked for.")},
+)
+async def problems(
+    state: State,
+    upload_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)],
+    form: Annotated[
+        Literal["json", "csv", "xlsx"],
+        QueryParameter(name="format", description="A list by cursor, or a file to correct and send again."),
+    ] = "json",
+    what: Annotated[
+        Literal["refused", "left_out"],
+        Parameter(description="For a file: rows with problems, or rows that screening left out."),
+    ] = "refused",
+    level: Annotated[
+        Literal["error", "warning"] | None, Parameter(description="For JSON: only problems of this level.")
+    ] = None,
+    code: Annotated[
+        str | None, Parameter(description="For JSON: only problems with this code.", max_length=40)
+    ] = None,
+    cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
+    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Problems a page has.")] = LIMIT,
+) -> Response[Any]:
+    """The problems of an upload, or a report made of them."""
+    async with connection(state.pool) as conn:
+        found = await uploads.one(conn, upload_id)
+        if found is None:
+            raise NotFoundException("There is no such upload")
+        if form == "json":
+            if code is not None and code not in CODES:
+                raise InvalidRequest(f"is none; there are {', '.join(CODES)}", field="code")
+            after = _decoded(cursor)
+            rows = await stored.listed(conn, upload_id, limit=limit + 1, after=after, level=level, code=code)
+            return Response(_page(rows, limit=limit))
+    if found.plan is None:
+        raise InvalidRequest("the file has not been looked at yet, so there is no report", field="format")
+    lines = (
+        _refused(state.pool, upload_id, found.plan, unlisted=note(found.upload.listed))
+        if what == "refused"
+        else _left_out(state.pool, upload_id, found.plan)
+    )
+    header = report_header(found.plan)
+    word = "problems" if what == "refused" else "left out"
+    name = f"{found.upload.filename.rpartition('.')[0] or found.upload.filename} ({word}).{form}"
+    headers = {"Content-Disposition": disposition(name)}
+    if form == "csv":
+        pieces = as_csv(header, lines, delimiter=found.plan.delimiter or ";")
+        return Stream(pieces, headers=headers, media_type="text/csv; charset=utf-8")
+    return Stream(as_xlsx(header, lines), headers=headers, media_type=_XLSX)
+
+
+async def _refused(pool: Pool, upload_id: int, plan: Plan, *, unlisted: str) -> AsyncIterator[list[str]]:
+    """Write the refused rows, a batch at a time; no connection is held while the reader takes them."""
+    after = 0
+    while True:
+        async with connection(pool) as conn:
+            rows = await stored.of_rows(conn, upload_id, after_row=after, limit=_BATCH)
+        if not rows:
+            if unlisted:
+                # A single cell below a blank row: whoever sends the report again sends a note, and no debtor.
+                width = len(plan.headers) + len(REPORT_COLUMNS)
+                yield [""] * width
+                yield [*[""] * (width - 1), unlisted]
+            return
+        for row in rows:
+            yield report_row(row.row, row.cells, plan=plan, problems=row.problems)
+        after = rows[-1].row
+
+
+async def _left_out(pool: Pool, upload_id: int, plan: Plan) -> AsyncIterator[list[str]]:
+    after = 0
+    while True:
+        async with connection(pool) as conn:
+            rows = await debtors.left_out(conn, upload_id, after_row=after, limit=_BATCH)
+        if not rows:
+            return
+        for row in rows:
+            yield report_row(row.debtor.row, _cells(row.debtor, plan), plan=plan, reasons=row.reasons)
+        after = rows[-1].debtor.row
+
+
+def _cells(debtor: Debtor, plan: Plan) -> Sequence[str]:
+    """Put a debtor's fields back into the columns they were read from; columns that are neither used nor kept stay blank."""
+    values = {**(debtor.extra or {}), **msgspec.structs.asdict(debtor)}
+    values["amount"] = f"{debtor.amount_minor // 100}.{debtor.amount_minor % 100:02d}"
+    if plan.amount_format == "comma":
+        values["amount"] = values["amount"].replace(".", ",")
+    cells = [""] * len(plan.columns)
+    for field, position in (*plan.fields.items(), *plan.kept.items()):
+        value = values.get(field)
+        cells[position] = "" if value is None else str(value)
+    return cells
+
+
+def _page(rows: list[ListedProblem], *, limit: int) -> Page[ListedProblem]:
+    more = len(rows) > limit
+    last = rows[:limit][-1] if rows else None
+    return Page(rows[:limit], _encoded(last) if more and last is not None else None)
+
+
+def _encoded(last: ListedProblem) -> str:
+    return base64.urlsafe_b64encode(b"row:%d:%d" % (last.row, last.ordinal)).rstrip(b"=").decode()
+
+
+def _decoded(cursor: str | None) -> tuple[int, int]:
+    if cursor is None:
+        return 0, -1
+    try:
+        text = base64.b64decode(
+            cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True
+        )
+        head, row, ordinal = text.decode("ascii").split(":")
+        if head == "row" and len(row) < 10 and len(ordinal) < 5:
+            return int(row), int(ordinal)
+    except (binascii.Error, ValueError):
+        pass
+    raise InvalidRequest("is not one that a list of ours gave; start again without it", field="cursor")

@@ -1,0 +1,1 @@
+"""Billing runs: planned, paused, finished, and their refusals released."""

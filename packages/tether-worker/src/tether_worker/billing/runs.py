@@ -1,0 +1,409 @@
+"""
+Billing runs: planned in chunks, braked, finished, and opened again for another try.
+
+Planning takes the run's next debtors, lets `tether_core.billing.eligibility` decide each, and makes attempts for those that are
+billed, in one transaction a chunk. The rest are standing duties, each safe to do twice and on several nodes at once,
+because each holds the rows it changes.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+from tether_core import iban
+from tether_core.billing import auto_pause
+from tether_core.billing import run as billing_run
+from tether_core.billing.eligibility import Totals, plan
+from tether_core.events import Event
+from tether_core.jobs import PLAN
+from tether_core.payments import submission
+from tether_core.payments.submission import Rules, transaction_id
+from tether_core.reconciliation.differences import open_debits
+from tether_core.target_calendar import bank_day
+from tether_stores import billing, events
+from tether_stores import fingerprint_key as key_store
+from tether_stores.billing import Owing, Run
+from tether_stores.payments import billing_run_counts, submissions
+from tether_stores.payments.submissions import Try, Written
+from tether_stores.postgres import Connection, Pool, connection, transaction
+from tether_stores.reconciliation import differences
+from tether_stores.telemetry import logger
+
+from tether_worker.jobs.periodic import Duty
+from tether_worker.jobs.run import Work
+from tether_worker.lost_history import inquire_first
+
+__all__ = [
+    "brake_runs",
+    "lapse_leases",
+    "pause_account",
+    "pause_if_refused",
+    "plan_chunk",
+    "planning",
+    "try_again",
+]
+
+# Large enough to share the commit, small enough that a pause waits some tens of milliseconds.
+CHUNK: Final = 1_000
+# From so many new attempts on the table is another one to the planner of queries.
+_STOCK_MIN: Final = 1_000
+_LAPSE_MAX: Final = 500
+_AGAIN_MAX: Final = 200
+_CANCEL_MAX: Final = 5_000
+_RULES: Final = Rules()
+
+_log = logger("runs")
+
+
+def planning(pool: Pool, *, clock: Callable[[], datetime], fingerprint_key: bytes) -> Work:
+    """
+    Planning as a kind of work.
+
+    Args:
+        pool: Of Postgres.
+        clock: Gives the present moment.
+        fingerprint_key: `TETHER_FINGERPRINT_KEY`.
+
+    Returns:
+        The work for queue "billing".
+    """
+
+    async def bite() -> int:
+        return await plan_chunk(pool, now=clock(), fingerprint_key=fingerprint_key)
+
+    async def waits() -> bool:
+        async with connection(pool) as conn:
+            return await billing.to_plan(conn)
+
+    return Work(PLAN, bite, waits)
+
+
+async def plan_chunk(
+    pool: Pool, *, now: datetime, limit: int = CHUNK, fingerprint_key: bytes | None = None
+) -> int:
+    """
+    Plan the next debtors of the oldest run that is to be planned.
+
+    Args:
+        pool: Of Postgres.
+        now: The present moment.
+        limit: Debtors at most.
+        fingerprint_key: `TETHER_FINGERPRINT_KEY`; `None`, where no worker runs, leaves it unchecked.
+
+    Returns:
+        How many debtors were looked at, and one for a run whose planning ended; 0 when there is nothing to plan.
+
+    Raises:
+        Unavailable: when Postgres is away; nothing was planned.
+        FingerprintKeyRefused: when the key is not the database's; the run waits.
+    """
+    async with transaction(pool) as conn:
+        run = await billing.hold_to_plan(conn)
+        if run is None:
+            return 0
+        if fingerprint_key is not None:
+            await key_store.require(conn, fingerprint_key, now=now)
+        owing = await billing.owing(
+            conn,
+            due_item=run.due_item,
+            now=now,
+            limit=limit,
+            upload_id=run.upload_id,
+            after=run.planned_to,
+            overrides=run.overrides,
+        )
+        if not owing:
+            canaries = run.terms.canary_share > 0 and run.planned_count > 0
+            cause: billing_run.RunCause = "planned with canaries" if canaries else "planned"
+            run = msgspec.structs.replace(run, state=billing_run.step(run.state, cause))
+            await billing.change(conn, run, now=now)
+            await billing_run_counts.begin(conn, run.id)
+            if run.planned_count >= _STOCK_MIN:
+                await submissions.take_stock(conn)
+            _log.info("run planned", run_id=run.id, debits=run.planned_count, run_state=run.state)
+            return 1
+        await billing.change(conn, await _planned(conn, run, owing, now=now), now=now)
+    return len(owing)
+
+
+async def _planned(conn: Connection, run: Run, owing: Sequence[Owing], *, now: datetime) -> Run:
+    decided = plan(
+        [one.candidate for one in owing],
+        terms=run.terms,
+        so_far=Totals(run.planned_count, run.planned_amount_minor),
+    )
+    tries = [
+        _try(one, due_item=run.due_item, canary=choice.canary)
+        for one, choice in zip(owing, decided.choices, strict=True)
+        if choice.verdict.billable
+    ]
+    made = await submissions.add(
+        conn, tries, run_id=run.id, account=run.account, due_item=run.due_item, now=now
+    )
+    await inquire_first(conn, run_id=run.id, debtor_ids=[debtor_id for debtor_id, _ in made], now=now)
+    skipped = Counter(choice.verdict.code for choice in decided.choices if not choice.verdict.billable)
+    skipped["under_way"] += len(tries) - len(made)  # another run was faster
+    return msgspec.structs.replace(
+        run,
+        planned_to=owing[-1].candidate.debtor_id,
+        planned_count=run.planned_count + len(made),
+        planned_amount_minor=run.planned_amount_minor + sum(amount for _, amount in made),
+        skipped=dict(+(Counter(run.skipped) + skipped)),
+    )
+
+
+def _try(one: Owing, *, due_item: str, canary: bool = False, retry_of: int | None = None) -> Try:
+    candidate = one.candidate
+    return Try(
+        debtor_id=candidate.debtor_id,
+        transaction_id=transaction_id(
+            candidate.debtor_id,
+            due_item=due_item,
+            number=one.next_number,
+            amount_minor=candidate.amount_minor,
+            currency=candidate.currency,
+            iban_fingerprint=one.iban_fingerprint,
+        ),
+        amount_minor=candidate.amount_minor,
+        currency=candidate.currency,
+        iban_fingerprint=one.iban_fingerprint,
+        iban_masked=iban.mask(candidate.iban),
+        number=one.next_number,
+        canary=canary,
+        retry_of=retry_of,
+    )
+
+
+# --- pausing ---------------------------------------------------------------------------------------------------------
+
+
+async def pause_account(pool: Pool, account: str, *, because: str, now: datetime) -> int:
+    """
+    Pause every run of an account that is being sent.
+
+    Args:
+        pool: Of Postgres.
+        account: The account.
+        because: Why, for people.
+        now: The present moment.
+
+    Returns:
+        How many were paused.
+    """
+    async with connection(pool) as conn:
+        standing = [run.id for run in await billing.live(conn) if run.account == account]
+    return sum([await _pause(pool, run_id, because=because, now=now) for run_id in standing])
+
+
+async def _pause(pool: Pool, run_id: int, *, because: str, now: datetime) -> bool:
+    async with transaction(pool) as conn:
+        run = await billing.hold(conn, run_id)
+        if run is None or run.state not in billing_run.SENDING:
+            return False
+        paused = msgspec.structs.replace(
+            run, state=billing_run.step(run.state, "paused"), paused_because=because, paused_from=run.state
+        )
+        await billing.change(conn, paused, now=now)
+    _log.error("run paused; a person resumes it", run_id=run_id, why=because)
+    return True
+
+
+async def pause_if_refused(pool: Pool, run_id: int, *, now: datetime) -> bool:
+    """
+    Pause a run that is being sent when too much of it, or of other runs of its upload, was refused.
+
+    Args:
+        pool: Of Postgres.
+        run_id: The run.
+        now: The present time.
+
+    Returns:
+        Whether it was paused.
+    """
+    async with transaction(pool) as conn:
+        run = await billing.hold(conn, run_id)
+        if run is None or run.state not in billing_run.SENDING:
+            return False
+        counts = await billing_run_counts.of_upload(conn, run.upload_id)
+        shown = auto_pause.refusals(run_id, counts, now=now)
+        if shown.level != "pause":
+            return False
+        paused = msgspec.structs.replace(
+            run,
+            state=billing_run.step(run.state, "paused"),
+            warning=shown.text,
+            paused_because=shown.text,
+            paused_from=run.state,
+        )
+        await billing.change(conn, paused, now=now)
+    _tell(run, paused)
+    return True
+
+
+# --- standing duties -------------------------------------------------------------------------------------------------
+
+
+def lapse_leases(pool: Pool, *, clock: Callable[[], datetime], rules: Rules = _RULES) -> Duty:
+    """
+    Make debits unknown whose worker was not heard of again.
+
+    Args:
+        pool: Of Postgres.
+        clock: Gives the present moment.
+        rules: How long a lease is.
+
+    Returns:
+        The duty.
+    """
+
+    async def lapse() -> None:
+        now = clock()
+        async with transaction(pool) as conn:
+            latest = now + timedelta(seconds=2 * rules.lease_s)
+            rows = await submissions.lapsed(conn, now=now, latest=latest, limit=_LAPSE_MAX)
+            afters = [submission.lapse(row.send, now=now, rules=rules) for row in rows]
+            await submissions.write(conn, [Written(after.send) for after in afters], now=now)
+            facts: list[tuple[int | None, Event]] = [
+                (None, fact) for after in afters for fact in after.events
+            ]
+            await events.append(conn, facts, now=now)
+        if rows:
+            _log.warning("leases ran out; the gateway will be asked", debits=len(rows))
+
+    return Duty("lapse_leases", 5, lapse)
+
+
+def brake_runs(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
+    """
+    Look at every run that is being sent: brake it, let the rest follow its canaries, finish it; and empty cancelled ones.
+
+    Args:
+        pool: Of Postgres.
+        clock: Gives the present moment.
+
+    Returns:
+        The duty.
+    """
+
+    async def look() -> None:
+        now = clock()
+        async with connection(pool) as conn:
+            await submissions.forget_heard(conn, now=now)
+            standing = await billing.live(conn)
+            cancelled = await billing.cancelled_unsent(conn)
+            accounts = {
+                account: await billing.returns_of_account(
+                    conn,
+                    account,
+                    since=now - timedelta(days=auto_pause.ACCOUNT_DAYS),
+                    left_out=auto_pause.LEFT_OUT,
+                )
+                for account in {run.account for run in standing}
+            }
+        for run in standing:
+            await _look(pool, run.id, of_account=accounts[run.account], now=now)
+        for run_id in cancelled:
+            await _cancel_rest(pool, run_id, now=now)
+
+    return Duty("brake_runs", 10, look)
+
+
+async def _look(pool: Pool, run_id: int, *, of_account: tuple[int, int], now: datetime) -> None:
+    async with transaction(pool) as conn:
+        run = await billing.hold(conn, run_id)
+        if run is None or run.state not in billing_run.SENDING:
+            return
+        counts = await billing_run_counts.of_upload(conn, run.upload_id)
+        own = next((one for one in counts if one.run_id == run_id), auto_pause.RunCounts(run_id))
+        returned = await billing.returns_of_upload(conn, run.upload_id, left_out=auto_pause.LEFT_OUT)
+        gauges = auto_pause.Counts((own.canaries_answered, own.canaries_refused), returned, of_account)
+        look = auto_pause.worst(
+            (
+                auto_pause.refusals(run_id, counts, now=now),
+                *auto_pause.looks(gauges, released_share=run.released_share),
+            )
+        )
+        open_too_long = (await differences.of_run(conn, run_id)).get("pending_too_long", 0)
+        after = msgspec.structs.replace(run, warning=look.text or open_debits(open_too_long))
+        if look.level == "pause":
+            after = msgspec.structs.replace(
+                after,
+                state=billing_run.step(run.state, "paused"),
+                paused_because=look.text,
+                paused_from=run.state,
+            )
+        elif run.state == "canary" and not await billing.canaries_open(conn, run_id):
+            after = msgspec.structs.replace(after, state=billing_run.step(run.state, "canaries went well"))
+        elif run.state == "running" and not await billing.open_attempts(conn, run_id):
+            after = msgspec.structs.replace(
+                after, state=billing_run.step(run.state, "all ended"), finished_at=now
+            )
+        if after != run:
+            await billing.change(conn, after, now=now)
+    _tell(run, after)
+
+
+def _tell(run: Run, after: Run) -> None:
+    if after.state != run.state:
+        _log.info("run moved", run_id=run.id, before=run.state, after=after.state)
+    if after.state == "paused":
+        _log.error("run paused; a person resumes it", run_id=run.id, why=after.paused_because)
+    elif after.warning and run.warning is None:
+        _log.warning("run has a warning", run_id=run.id, why=after.warning)
+
+
+def try_again(pool: Pool, *, clock: Callable[[], datetime], fingerprint_key: bytes | None = None) -> Duty:
+    """
+    Make the next try for debits that came back and whose day to be tried again has come.
+
+    Args:
+        pool: Of Postgres.
+        clock: Gives the present moment.
+        fingerprint_key: `TETHER_FINGERPRINT_KEY`; `None`, where no worker runs, leaves it unchecked.
+
+    Returns:
+        The duty.
+    """
+
+    async def again() -> None:
+        now = clock()
+        made = 0
+        async with transaction(pool) as conn:
+            if fingerprint_key is not None:
+                await key_store.require(conn, fingerprint_key, now=now)
+            for due in await submissions.due_again(conn, today=bank_day(now), limit=_AGAIN_MAX):
+                made += await _try_again(conn, due, now=now)
+        if made:
+            _log.info("debits are tried again", debits=made)
+
+    return Duty("try_again", 60, again)
+
+
+async def _try_again(conn: Connection, due: submissions.DueAgain, *, now: datetime) -> int:
+    run = await billing.hold(conn, due.run_id)
+    owing = await billing.owing(
+        conn, due_item=due.due_item, now=now, limit=1, ids=[due.debtor_id], without=[]
+    )
+    if run is None or not owing:
+        return 0
+    state = billing_run.step(run.state, "tried again")
+    again = _try(owing[0], due_item=due.due_item, retry_of=due.id)
+    made = await submissions.add(
+        conn, [again], run_id=run.id, account=run.account, due_item=due.due_item, now=now
+    )
+    await inquire_first(conn, run_id=run.id, debtor_ids=[debtor_id for debtor_id, _ in made], now=now)
+    await billing.change(conn, msgspec.structs.replace(run, state=state, finished_at=None), now=now)
+    return len(made)
+
+
+async def _cancel_rest(pool: Pool, run_id: int, *, now: datetime) -> None:
+    """Withhold debits of a cancelled run that were not sent."""
+    async with transaction(pool) as conn:
+        rows = await submissions.unsent(conn, run_id, limit=_CANCEL_MAX)
+        afters = [submission.withhold(row.send, because="cancelled") for row in rows]
+        await submissions.write(conn, [Written(after.send, "cancelled") for after in afters], now=now)
+        await events.append(conn, [(None, fact) for after in afters for fact in after.events], now=now)
+    if rows:
+        _log.info("debits of a cancelled run are withheld", run_id=run_id, debits=len(rows))

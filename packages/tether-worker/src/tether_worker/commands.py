@@ -1,0 +1,146 @@
+"""What the command line asks of the tables: the completeness report, lists to be read, accounts to be checked."""
+
+import getpass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import date
+
+from tether_core.errors import InvalidRequest
+from tether_core.reconciliation.completeness import days_between
+from tether_stores import vop
+from tether_stores.accounts import gateway_accounts
+from tether_stores.clock import moment
+from tether_stores.postgres import Connection, connection, open_pool, transaction
+from tether_stores.reconciliation import differences
+from tether_stores.reconciliation.completeness import Completeness, draw_up
+from tether_stores.reconciliation.differences import Line
+from tether_stores.settings import Settings
+
+from tether_worker.reconciliation.report_fetches import want
+
+__all__ = [
+    "acknowledge_difference",
+    "completeness",
+    "open_differences",
+    "request_checks",
+    "request_pulls",
+]
+
+
+async def completeness(settings: Settings, *, from_on: date, to_on: date) -> Completeness:
+    """
+    Draw up the report of some days.
+
+    Args:
+        settings: With `DATABASE_URL` and the account of the environment.
+        from_on: The first day, UTC.
+        to_on: The last day, UTC.
+
+    Returns:
+        The report.
+
+    Raises:
+        InvalidRequest: when the last day comes before the first.
+        StoreUnreachable: when Postgres does not answer.
+    """
+    async with _connected(settings) as conn:
+        accounts = await gateway_accounts.all_accounts(conn, settings=settings)
+        return await draw_up(conn, from_on=from_on, to_on=to_on, accounts=accounts, now=await moment(conn))
+
+
+async def request_pulls(settings: Settings, *, from_on: date, to_on: date) -> int:
+    """
+    Have the lists of some days read, of all accounts.
+
+    Args:
+        settings: With `DATABASE_URL` and the account of the environment.
+        from_on: The first day, UTC.
+        to_on: The last day, UTC.
+
+    Returns:
+        How many lists will be read.
+
+    Raises:
+        InvalidRequest: when the last day comes before the first, or there is no account.
+        StoreUnreachable: when Postgres does not answer.
+    """
+    days = days_between(from_on, to_on)
+    async with _connected(settings) as conn:
+        accounts = await gateway_accounts.all_accounts(conn, settings=settings)
+        if not accounts:
+            raise InvalidRequest("there is no gateway account to ask; set EMP_API_URL and its credentials")
+        return await want(conn, accounts, days, now=await moment(conn))
+
+
+async def request_checks(settings: Settings, *, upload_id: int, again: bool) -> int:
+    """
+    Have the accounts of an upload's debtors checked.
+
+    Args:
+        settings: With `DATABASE_URL`.
+        upload_id: The upload.
+        again: Whether those that were checked before are checked once more.
+
+    Returns:
+        How many will be checked.
+
+    Raises:
+        StoreUnreachable: when Postgres does not answer.
+    """
+    async with (
+        open_pool(settings.database_url, name="tether-requests", max_size=1) as pool,
+        transaction(pool) as conn,
+    ):
+        now = await moment(conn)
+        once_more = await vop.request_again(conn, upload_id, now=now) if again else 0
+        return once_more + await vop.request(conn, upload_id, now=now)
+
+
+async def open_differences(settings: Settings) -> list[Line]:
+    """The open reconciliation differences, oldest first, at most a thousand."""
+    async with _connected(settings) as conn:
+        return await differences.open_lines(conn, limit=1_000)
+
+
+async def acknowledge_difference(settings: Settings, line_id: int, *, reason: str, order_again: bool) -> Line:
+    """
+    Note that a person has looked at a line.
+
+    Args:
+        settings: With `DATABASE_URL`.
+        line_id: The line.
+        reason: What was found.
+        order_again: Whether the refund that failed may be ordered once more.
+
+    Returns:
+        The line as it was.
+
+    Raises:
+        InvalidRequest: when there is no such line, no reason, or nothing to order again.
+        IllegalStep: when it is not open any more.
+        StoreUnreachable: when Postgres does not answer.
+    """
+    async with (
+        open_pool(settings.database_url, name="tether-requests", max_size=1) as pool,
+        transaction(pool) as conn,
+    ):
+        line = await differences.acknowledge(
+            conn,
+            line_id,
+            by=f"command line of {getpass.getuser()}",
+            reason=reason,
+            order_again=order_again,
+            now=await moment(conn),
+        )
+    if line is None:
+        raise InvalidRequest("there is no such line; see `tether-worker differences`", field="--acknowledge")
+    return line
+
+
+@asynccontextmanager
+async def _connected(settings: Settings) -> AsyncIterator[Connection]:
+    async with (
+        open_pool(settings.database_url, name="tether-requests", max_size=1) as pool,
+        connection(pool) as conn,
+    ):
+        yield conn

@@ -1,0 +1,1 @@
+"""The gateway client: one for each account, with its connections."""

@@ -1,0 +1,333 @@
+"""
+Asking the gateway: which accounts can be asked, and the permit that each question needs.
+
+Everything that asks (confirmation, reconciliation, pulls) does so through `asking`, so all workers together keep within
+the account's share for questions, nobody asks a gateway that fails, and each question that got no answer is
+counted against it. Questions are asked while no transaction is open.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import datetime
+from time import monotonic
+from typing import Final
+
+import msgspec
+from tether_core.emp.xml import Chargeback, GatewayAnswer, Scope
+from tether_core.errors import GatewaySilent, InvalidRequest
+from tether_core.limits.rate_limit import Limits
+from tether_core.payments.gateway_identity import EVERY, UNKNOWN, GatewayIdentity, identity
+from tether_core.payments.not_found import needed
+from tether_stores.boot_clock import BootClock, boot_clock
+from tether_stores.limits import Limiter
+from tether_stores.payments.inquiries import Ask
+from tether_stores.postgres import Pool
+
+from tether_worker.gateway import client as calls
+from tether_worker.gateway.client import Gateway
+from tether_worker.gateway.clients import Gateways
+
+__all__ = [
+    "QUESTIONS_MAX",
+    "SHARE",
+    "Asking",
+    "Inquired",
+    "Party",
+    "Permit",
+    "chargebacks_of",
+    "inquire",
+    "limited",
+    "parties_of",
+    "payment",
+]
+
+# The share of an account's rate that questions have; see tether_core.limits.rate_limit.
+SHARE: Final = "reconciliation"
+# Questions under way at once for one account, each on a connection of its own.
+QUESTIONS_MAX: Final = 16
+# A question that would wait longer than this for its turn is better asked by the next run.
+_TURN_MAX_S: Final = 30.0
+_LOOK_S: Final = 1.0
+
+
+class Party(msgspec.Struct, frozen=True):
+    """
+    An account that can be asked.
+
+    Attributes:
+        gateway: Its open connections.
+        terminals: Its terminals; payments are found only with the one that took them.
+        limits: How fast it may be called.
+        scope: What lists of chargebacks are limited to, where the gateway demands that.
+    """
+
+    gateway: Gateway
+    terminals: tuple[str, ...]
+    limits: Limits
+    scope: Scope | None = None
+
+    @property
+    def name(self) -> str:
+        """Our name for the account."""
+        return self.gateway.account.name
+
+    def identity(self, terminal: str) -> GatewayIdentity:
+        """The gateway identity of calls to a terminal of it."""
+        return identity(self.gateway.account.url, login=self.gateway.account.login, terminal=terminal)
+
+    def __repr__(self) -> str:
+        """Name the account; terminals open a door."""
+        return f"Party({self.name!r})"
+
+
+Permit = Callable[[Party], contextlib.AbstractAsyncContextManager[None]]
+
+
+class Asking(msgspec.Struct, frozen=True):
+    """
+    What everything that asks needs.
+
+    Attributes:
+        pool: Of Postgres.
+        parties: Gives the accounts that can be asked, by name.
+        permit: Lets one question of an account through; raises `GatewaySilent` where it must not be asked now.
+        clock: Gives the present moment, aware, UTC.
+        chance: Gives a number of [0, 1), for the spread of waits.
+        boot: This machine's boot clock.
+        stepped_s: Gives when a clock was last seen to step, on the boot clock; `None` for never.
+    """
+
+    pool: Pool
+    parties: Callable[[], Awaitable[Mapping[str, Party]]]
+    permit: Permit
+    clock: Callable[[], datetime]
+    chance: Callable[[], float]
+    boot: BootClock = msgspec.field(default_factory=boot_clock)
+    stepped_s: Callable[[], float | None] = lambda: None
+
+
+def limited(limiter: Limiter) -> Permit:
+    """
+    Permits by the limits that all nodes share.
+
+    Args:
+        limiter: This process' door to them.
+
+    Returns:
+        A context manager for each question: it waits for the question's turn, asks the breaker, and tells it how the
+        question ended.
+    """
+    # Questions of this process wait in line: one asks the limiter, the others wait for it. Did all of them ask, waiting would
+    # cost more than the questions.
+    queues: dict[str, asyncio.Lock] = {}
+
+    @contextlib.asynccontextmanager
+    async def permit(party: Party) -> AsyncIterator[None]:
+        account = party.name
+        await _turn(limiter, party, queues.setdefault(account, asyncio.Lock()))
+        told = await limiter.ask(account)
+        if not told.go:
+            raise GatewaySilent(why="not asked, because it failed too often lately")
+        try:
+            yield
+        except GatewaySilent as silent:
+            if silent.slow_down_s is not None:
+                await limiter.slow_down(account, asked_s=silent.slow_down_s)
+            await limiter.report(account, told, failed=[silent.is_failure])
+            raise
+        except InvalidRequest:  # a refusal is an answer
+            await limiter.report(account, told, failed=[False])
+            raise
+        await limiter.report(account, told, failed=[False])
+
+    return permit
+
+
+async def _turn(limiter: Limiter, party: Party, queue: asyncio.Lock) -> None:
+    """Wait for a question's turn."""
+    end_s = monotonic() + _TURN_MAX_S
+    async with queue:
+        while True:
+            if monotonic() > end_s:
+                raise GatewaySilent(why="too many questions wait for their turn")
+            grant = await limiter.take(party.name, share=SHARE, wanted=1, shares=party.limits)
+            if grant.granted:
+                return
+            await asyncio.sleep(min(grant.wait_s, _LOOK_S))
+
+
+def parties_of(
+    gateways: Gateways, *, scope: Scope | None = None
+) -> Callable[[], Awaitable[Mapping[str, Party]]]:
+    """
+    All accounts of this process, as they can be asked.
+
+    Args:
+        gateways: The accounts; those that may not send are asked all the same, because their debits live on.
+        scope: What lists of chargebacks are limited to.
+
+    Returns:
+        What `Asking.parties` is.
+    """
+
+    async def parties() -> Mapping[str, Party]:
+        found: dict[str, Party] = {}
+        for name, account in (await gateways.accounts()).items():
+            opened = await gateways.get(name)
+            if opened is not None:
+                found[name] = Party(opened, account.terminal_tokens, gateways.rates(account), scope)
+        return found
+
+    return parties
+
+
+async def payment(
+    has: Asking,
+    party: Party,
+    *,
+    unique_id: str | None = None,
+    transaction_id: str | None = None,
+    terminal_hint: str | None = None,
+) -> GatewayAnswer | None:
+    """
+    Ask what became of one payment, at each terminal of the account until one knows it.
+
+    Args:
+        has: What asking needs.
+        party: The account.
+        unique_id: The gateway's id of it, or
+        transaction_id: ours.
+        terminal_hint: The terminal that probably took it; asked first where it is the account's.
+
+    Returns:
+        The answer, or `None` where no terminal has such a payment.
+
+    Raises:
+        GatewaySilent: when there is no answer, or it must not be asked now.
+        InvalidRequest: when the gateway refuses the question.
+    """
+    for terminal in sorted(party.terminals, key=lambda one: one != terminal_hint):
+        async with has.permit(party):
+            answer = await calls.reconcile(
+                party.gateway, unique_id=unique_id, transaction_id=transaction_id, terminal_token=terminal
+            )
+        if answer is not None:
+            return answer
+    return None
+
+
+class Inquired(msgspec.Struct, frozen=True):
+    """
+    What an inquiry about a submission brought.
+
+    Attributes:
+        answer: The answer, or `None` where no identity that was asked has such a payment.
+        not_found_at: The keys of the identities that have none.
+        configured: The keys of all identities that its account has, or had lately.
+    """
+
+    answer: GatewayAnswer | None
+    not_found_at: frozenset[str] = frozenset()
+    configured: frozenset[str] = frozenset()
+
+
+async def inquire(
+    has: Asking, parties: Mapping[str, Party], ask: Ask, *, recent: frozenset[str] = frozenset()
+) -> Inquired:
+    """
+    Inquire what became of a submission, by our id: where it was submitted; elsewhere too where not all of that can be asked.
+
+    An identity that belongs to another account by now is asked through that one.
+
+    Args:
+        has: What asking needs.
+        parties: All accounts.
+        ask: The submission.
+        recent: The keys of the identities that its account had lately; a lost history may have submitted to any of them.
+
+    Returns:
+        What was found, or where nothing was.
+
+    Raises:
+        GatewaySilent: when an identity that counts gave no answer, or must not be asked now.
+        InvalidRequest: when the gateway refuses the question there.
+    """
+    own = parties.get(ask.account)
+    configured = frozenset(() if own is None else (own.identity(one).key for one in own.terminals)) | recent
+    absent = set[str]()
+    refused: InvalidRequest | None = None
+    for key, party, terminal in _places(parties, ask, recent=recent):
+        try:
+            async with has.permit(party):
+                answer = await calls.reconcile(
+                    party.gateway, transaction_id=ask.transaction_id, terminal_token=terminal
+                )
+        except InvalidRequest as problem:
+            if _counts(key, ask, configured=configured):
+                refused = refused or problem
+        except GatewaySilent:
+            if _settled(ask, absent, configured=configured):
+                break
+            raise
+        else:
+            if answer is not None:
+                return Inquired(answer)
+            absent.add(key)
+    if refused is not None and not _settled(ask, absent, configured=configured):
+        raise refused
+    return Inquired(None, frozenset(absent), configured)
+
+
+def _settled(ask: Ask, absent: set[str], *, configured: frozenset[str]) -> bool:
+    """Whether every identity that counts has said "not found"."""
+    of_all = needed(ask.submitted_to or (UNKNOWN,), configured=configured)
+    return of_all is not None and len(of_all) > 0 and of_all <= absent
+
+
+def _counts(key: str, ask: Ask, *, configured: frozenset[str]) -> bool:
+    """Whether the word of an identity counts."""
+    of_all = needed(ask.submitted_to or (UNKNOWN,), configured=configured)
+    return of_all is None or key in of_all
+
+
+def _places(
+    parties: Mapping[str, Party], ask: Ask, *, recent: frozenset[str]
+) -> list[tuple[str, Party, str]]:
+    """The identities to ask, where it was submitted first: key, account, terminal."""
+    submitted_to = set(ask.submitted_to or (UNKNOWN,))
+    if EVERY in submitted_to:
+        submitted_to |= recent
+    known: dict[str, tuple[str, Party, str]] = {}
+    for name in sorted(
+        parties, key=lambda one: one != ask.account
+    ):  # through its own account where that can be asked
+        for terminal in parties[name].terminals:
+            key = parties[name].identity(terminal).key
+            if name == ask.account or key in submitted_to:
+                known.setdefault(key, (key, parties[name], terminal))
+    first = [place for key, place in known.items() if key in submitted_to]
+    if not submitted_to & {UNKNOWN, EVERY} and len(first) == len(submitted_to):
+        return first
+    return [*first, *(place for key, place in known.items() if key not in submitted_to)]
+
+
+async def chargebacks_of(has: Asking, party: Party, *, unique_id: str) -> tuple[Chargeback, ...]:
+    """
+    Ask for the chargebacks of one payment.
+
+    Args:
+        has: What asking needs.
+        party: The account.
+        unique_id: The gateway's id of the payment.
+
+    Returns:
+        All of them, in the gateway's order.
+
+    Raises:
+        GatewaySilent: when there is no answer, or it must not be asked now.
+        InvalidRequest: when the gateway refuses the question.
+    """
+    async with has.permit(party):
+        page = await calls.chargebacks_of(party.gateway, unique_id=unique_id)
+    return page.items

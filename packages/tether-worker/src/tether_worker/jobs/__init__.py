@@ -1,0 +1,1 @@
+"""How background work runs: jobs, leases, periodic tasks."""

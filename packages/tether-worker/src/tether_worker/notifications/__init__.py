@@ -1,0 +1,1 @@
+"""Notifications: confirmed with the gateway where needed, and applied."""

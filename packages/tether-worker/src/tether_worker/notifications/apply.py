@@ -1,0 +1,398 @@
+"""
+Booking notifications: claim, decide, write, in one transaction a batch.
+
+```text
+claim up to 256 waiting rows (locked) ─► lock the attempts they speak of ─► billing.decide each ─►
+write attempts, blacklist entries, events and what came of each row ─► commit
+```
+
+Everything between claim and commit belongs to one transaction, so a worker that dies anywhere leaves either all of
+it or nothing, and the rows are free again as soon as its connection is gone. A batch that fails because of its
+content is taken apart and its rows are booked alone; the one that fails is put off, and in the end parked.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from tether_core.emp import codes
+from tether_core.emp.notification import Notification, decode
+from tether_core.errors import TetherError, Unavailable, Unreadable
+from tether_core.events import Event
+from tether_core.jobs import WEBHOOKS
+from tether_core.notifications.confirmation import next_inquiry
+from tether_core.notifications.inbox import (
+    LADDER_S,
+    LADDER_UNKNOWN_PAYMENT_S,
+    InboxState,
+    InboxStep,
+    next_attempt,
+    step,
+)
+from tether_core.payments.attempt import Attempt, Decision, Policy, decide, listed
+from tether_core.payments.submission import Send
+from tether_core.reconciliation import differences
+from tether_core.reconciliation.differences import Difference
+from tether_core.reconciliation.gateway_refunds import kind_of, reference_of
+from tether_core.refunds import refund
+from tether_core.refunds.refund import Giveback, Outcome
+from tether_stores import blacklist, events
+from tether_stores.blacklist import CausedEntry
+from tether_stores.notifications import webhook_events
+from tether_stores.notifications.webhook_events import Claimed, Finish
+from tether_stores.payments import billing_attempts
+from tether_stores.payments.submissions import Written
+from tether_stores.postgres import Connection, Pool, blames_store, connection, transaction
+from tether_stores.reconciliation import gateway_refunds
+from tether_stores.reconciliation.gateway_refunds import Reported
+from tether_stores.refunds import refunds
+from tether_stores.refunds.refunds import Row
+from tether_stores.telemetry import logger
+
+from tether_worker.jobs.run import Work
+from tether_worker.reconciliation.differences import Heard, find_in_notifications
+
+__all__ = ["Booking", "booking"]
+
+# Large enough to share the commit, small enough that a batch takes some ten milliseconds.
+BATCH_MAX: Final = 256
+# A worker frozen in the middle of a batch loses its rows after this long.
+_FREEZE_S: Final = 5.0
+# A row that is due for longer than this was not rung for.
+_LOST_RING_S: Final = 1.0
+
+_log = logger("webhooks")
+
+_TAKEN: Final[dict[str, InboxStep]] = {
+    "applied": "finished",
+    "unchanged": "finished",
+    "refuted": "contradicted",
+    "not_yet": "put off",
+    "confirm": "asked about",
+    "park": "parked",
+}
+
+
+class Booking(msgspec.Struct, frozen=True):
+    """
+    What booking needs.
+
+    Attributes:
+        pool: Of Postgres.
+        policy: The operator's choices.
+        clock: Gives the present moment, aware, UTC.
+        chance: Gives a number of [0, 1), for the spread of retries.
+        further_policy: The operator's choices for other accounts than `default`; `None` for the same.
+    """
+
+    pool: Pool
+    policy: Policy
+    clock: Callable[[], datetime]
+    chance: Callable[[], float]
+    further_policy: Policy | None = None
+
+    def policy_of(self, account: str) -> Policy:
+        """The operator's choices for an account; that of the environment may lack what an inquiry needs."""
+        return self.policy if account == "default" or self.further_policy is None else self.further_policy
+
+
+def booking(has: Booking) -> Work:
+    """
+    Booking as a kind of work.
+
+    Args:
+        has: What it needs.
+
+    Returns:
+        The work for queue "webhooks".
+    """
+
+    async def bite() -> int:
+        return await book(has)
+
+    async def waits() -> bool:
+        async with connection(has.pool) as conn:
+            return await webhook_events.due(conn, now=has.clock(), older_than_s=_LOST_RING_S)
+
+    return Work(WEBHOOKS, bite, waits, BATCH_MAX)
+
+
+async def book(has: Booking, *, limit: int = BATCH_MAX) -> int:
+    """
+    Book the notifications that wait, at most *limit* of them.
+
+    Args:
+        has: What booking needs.
+        limit: Rows at most.
+
+    Returns:
+        How many rows were taken; each is finished, put off or parked by now.
+
+    Raises:
+        Unavailable: when Postgres is away; nothing was booked.
+    """
+    now = has.clock()
+    async with transaction(has.pool) as conn:
+        rows = await webhook_events.claim(conn, now=now, limit=limit, freeze_s=_FREEZE_S)
+        if not rows:
+            return 0
+        try:
+            async with conn.transaction():
+                await _book_together(conn, rows, has=has, now=now)
+        except Exception as problem:
+            if _blames_no_row(problem, conn):
+                raise
+            _log.warning("batch taken apart", rows=len(rows), exc_info=problem)
+            for row in rows:
+                await _book_alone(conn, row, has=has, now=now)
+    return len(rows)
+
+
+async def _book_alone(conn: Connection, row: Claimed, *, has: Booking, now: datetime) -> None:
+    try:
+        async with conn.transaction():
+            await _book_together(conn, [row], has=has, now=now)
+    except Exception as problem:
+        if _blames_no_row(problem, conn):
+            raise
+        # Whatever else it is, the row is kept with its cause.
+        _log.error(
+            "notification put off", webhook_event_id=row.id, failures=row.failures + 1, exc_info=problem
+        )
+        code = problem.code if isinstance(problem, TetherError) else type(problem).__name__
+        await webhook_events.finish(
+            conn, [_put_off(row, "failed", code, ladder_s=LADDER_S, has=has, now=now)], now=now
+        )
+
+
+def _blames_no_row(problem: Exception, conn: Connection) -> bool:
+    # Postgres also gives rows back, and ends the session, when this process was frozen for too long.
+    return conn.closed or isinstance(problem, Unavailable) or blames_store(problem)
+
+
+async def _book_together(conn: Connection, rows: Sequence[Claimed], *, has: Booking, now: datetime) -> None:
+    claims = [(row, _decoded(row)) for row in rows]
+    genuine = [told for _, told in claims if told is not None]
+    # Refunds made in the gateway's back office name the debit that they are about.
+    unique_ids = [one for told in genuine for one in (told.unique_id, reference_of(told)) if one]
+    transaction_ids = [told.transaction_id for told in genuine if told.transaction_id]
+    # Some speak of refunds and voids; these move their debits, which are locked with all others, in the order of ids.
+    orders = await refunds.named(conn, unique_ids=unique_ids, transaction_ids=transaction_ids)
+    ledger = _Ledger(
+        await billing_attempts.locked_by_ids(
+            conn,
+            unique_ids=unique_ids,
+            transaction_ids=transaction_ids,
+            ids=sorted({order.attempt_id for order in orders}),
+        )
+    )
+    backs = _Orders(await refunds.locked(conn, [order.id for order in orders]) if orders else {})
+    finished: list[Finish] = []
+    entries: list[CausedEntry] = []
+    facts: list[tuple[int | None, Event]] = []
+    heard: list[Heard] = []
+    differing: list[Difference] = []
+    reported: list[Reported] = []
+    for row, told in claims:
+        if told is None:
+            finished.append(
+                Finish(row.id, step("waiting", "parked"), "park", "unreadable", row.failures, None, None)
+            )
+            continue
+        attempt = ledger.find(told)
+        order = None if attempt is not None else backs.find(told)
+        if order is not None:
+            debit = ledger.with_id(order.debit.id)
+            decision, outcome = refund.decide(
+                msgspec.structs.replace(order, debit=debit),
+                told,
+                account=row.account,
+                policy=has.policy_of(row.account),
+                confirmation=row.confirmation,
+            )
+            if outcome is not None:
+                backs.put(order, outcome)
+                if outcome.debit != debit:
+                    ledger.put(outcome.debit)
+                facts.extend((row.id, fact) for fact in outcome.events)
+            differing += _refund_failed(order, told, decision, row=row)
+            finished.append(_finished(row, decision, attempt=None, has=has, now=now))
+            continue
+        refunded = ledger.with_unique_id(reference_of(told)) if attempt is None else None
+        if refunded is not None and refunded.account == row.account:
+            reported.append(_reported(refunded, told))
+            linked = Decision("unchanged", "gateway_refund")
+            finished.append(_finished(row, linked, attempt=refunded, has=has, now=now))
+            continue
+        decision = decide(
+            attempt,
+            told,
+            account=row.account,
+            policy=has.policy_of(row.account),
+            confirmation=row.confirmation,
+        )
+        if decision.outcome == "applied" and decision.attempt is not None:
+            ledger.put(decision.attempt)
+        if attempt is not None and told.kind == "payment":
+            heard.append(Heard(row.id, told, decision.attempt or attempt, decision, row.confirmation))
+        entries.extend(
+            CausedEntry(entry, row.id, decision.attempt.id) for entry in decision.entries if decision.attempt
+        )
+        facts.extend((row.id, fact) for fact in decision.events)
+        finished.append(_finished(row, decision, attempt=attempt, has=has, now=now))
+    await billing_attempts.move(conn, ledger.moved, now=now)
+    await refunds.write(conn, [Written(order) for order in backs.moved], now=now)
+    facts.extend(
+        (made.webhook_event_id, listed(made.entry, attempt_id=made.attempt_id))
+        for made in await blacklist.add(conn, entries, now=now)
+    )
+    await events.append(conn, facts, now=now)
+    await webhook_events.finish(conn, finished, now=now)
+    await gateway_refunds.report(conn, reported, now=now)
+    await find_in_notifications(conn, heard, also=differing, now=now)
+
+
+def _reported(debit: Attempt, told: Notification) -> Reported:
+    """Link a refund to the debit that its notification names."""
+    kind = kind_of(told.transaction_type)
+    assert kind is not None  # else it named no debit
+    return Reported(told.id, debit.id, debit.account, kind, told.amount_minor, told.currency)
+
+
+def _refund_failed(
+    order: Giveback, told: Notification, decision: Decision, *, row: Claimed
+) -> list[Difference]:
+    """The difference of a refund or void that was approved before, and whose notification says that it failed."""
+    if order.order.attempt.state not in {"approved", "refunded"}:
+        return []
+    status, code = told.status, told.error_code
+    if row.confirmation is not None:
+        status, code = row.confirmation.status, row.confirmation.error_code
+    elif decision.outcome not in {"applied", "unchanged"}:
+        return []
+    found = differences.refund_failed(
+        order.debit.id,
+        refund_id=order.order.attempt.id,
+        kind=order.kind,
+        step=codes.meaning(status, event=None, error_code=code),
+    )
+    return [] if found is None else [found]
+
+
+def _decoded(row: Claimed) -> Notification | None:
+    try:
+        return decode(row.body, content_type=row.content_type)
+    except Unreadable:
+        # It was readable when it came, so the reader has changed since; a person must look.
+        return None
+
+
+def _finished(
+    row: Claimed, decision: Decision, *, attempt: Attempt | None, has: Booking, now: datetime
+) -> Finish:
+    taken = _TAKEN[decision.outcome]
+    if taken == "contradicted":
+        return _contradicted(row, decision, attempt=attempt, has=has, now=now)
+    if taken == "put off":
+        return _put_off(
+            row, decision.outcome, decision.reason, ladder_s=LADDER_UNKNOWN_PAYMENT_S, has=has, now=now
+        )
+    state: InboxState = step("waiting", taken)
+    return Finish(
+        row.id,
+        state,
+        decision.outcome,
+        decision.reason,
+        0 if state == "confirming" else row.failures,  # from here on it counts unanswered questions
+        now if state == "confirming" else None,
+        attempt.id if attempt is not None else None,
+    )
+
+
+def _contradicted(
+    row: Claimed, decision: Decision, *, attempt: Attempt | None, has: Booking, now: datetime
+) -> Finish:
+    """Inquire again later, because records lag behind notifications; in the end it stays contradicted."""
+    since = row.inquiries_began_at or row.confirmed_at or now
+    next_at = next_inquiry(since, now=now, jitter=has.chance())
+    state = step("waiting", "inquired enough" if next_at is None else "contradicted")
+    if next_at is None:
+        _log.warning("notification contradicted", webhook_event_id=row.id, reason=decision.reason)
+    return Finish(
+        row.id,
+        state,
+        decision.outcome,
+        decision.reason,
+        0,
+        next_at,
+        attempt.id if attempt is not None else None,
+        is_contradicted=True,
+        inquiries_began_at=since,
+    )
+
+
+def _put_off(
+    row: Claimed, outcome: str, reason: str, *, ladder_s: tuple[int, ...], has: Booking, now: datetime
+) -> Finish:
+    failures = row.failures + 1
+    next_at = next_attempt(failures, now=now, jitter=has.chance(), ladder_s=ladder_s)
+    state = step("waiting", "parked" if next_at is None else "put off")
+    return Finish(row.id, state, outcome, reason, failures, next_at, None)
+
+
+class _Ledger:
+    """The attempts of one batch by both of their ids, and which of them moved."""
+
+    def __init__(self, attempts: Sequence[Attempt]) -> None:
+        self._by_unique_id = {one.unique_id: one for one in attempts if one.unique_id}
+        self._by_transaction_id = {one.transaction_id: one for one in attempts}
+        self._by_id = {one.id: one for one in attempts}
+        self._moved: dict[int, Attempt] = {}
+
+    def with_id(self, attempt_id: int) -> Attempt:
+        return self._by_id[attempt_id]
+
+    def with_unique_id(self, unique_id: str | None) -> Attempt | None:
+        return self._by_unique_id.get(unique_id or "")
+
+    def find(self, told: Notification) -> Attempt | None:
+        # The gateway's id first: it is the one that is signed.
+        return self._by_unique_id.get(told.unique_id or "") or self._by_transaction_id.get(
+            told.transaction_id or ""
+        )
+
+    def put(self, attempt: Attempt) -> None:
+        if attempt.unique_id:
+            self._by_unique_id[attempt.unique_id] = attempt
+        self._by_transaction_id[attempt.transaction_id] = attempt
+        self._by_id[attempt.id] = attempt
+        self._moved[attempt.id] = attempt
+
+    @property
+    def moved(self) -> list[Attempt]:
+        return list(self._moved.values())
+
+
+class _Orders:
+    """The orders to give back of one batch by both of their ids, and which of them moved."""
+
+    def __init__(self, rows: Mapping[int, Row]) -> None:
+        self._by_id = {row_id: row.giveback for row_id, row in rows.items()}
+        self._moved: dict[int, Send] = {}
+
+    def find(self, told: Notification) -> Giveback | None:
+        for one in self._by_id.values():
+            order = one.order.attempt
+            if told.unique_id in {order.unique_id} - {None} or told.transaction_id == order.transaction_id:
+                return one
+        return None
+
+    def put(self, one: Giveback, outcome: Outcome) -> None:
+        row_id = one.order.attempt.id
+        self._by_id[row_id] = msgspec.structs.replace(one, order=outcome.order)
+        self._moved[row_id] = outcome.order
+
+    @property
+    def moved(self) -> list[Send]:
+        return list(self._moved.values())

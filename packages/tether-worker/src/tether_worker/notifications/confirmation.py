@@ -1,0 +1,229 @@
+"""
+Confirmation: the gateway is inquired whether a notification is true, before it takes effect.
+
+```text
+confirming ─► lease, committed ─► inquire once per payment (no transaction is open) ─┬─► its word beside all its rows ─► waiting
+                                                                                    └─► no answer: retried by the schedule
+```
+
+A genuine signature covers only the id, so a notification only reports a status (`tether_core.payments.attempt`). Processing
+sets rows aside that must be confirmed; here they get the gateway's own word, and processing takes them up again.
+What the word does to the report is decided there and nowhere else.
+
+One inquiry answers all rows of a payment that are due, and a batch takes payments, not rows, those first that wait for longest: a
+flood about one payment delays the others by one inquiry. For a reported dispute the payment's record and its chargebacks are both
+asked for: the first says how far the payment has come, the second why. While the gateway does not answer, or says that it has no such
+payment, the row waits: it is neither applied nor lost, and only after a fortnight it is parked for a person.
+
+Notifications of other kinds than a payment's only name one. What the gateway answers about it goes into the inbox as a record of
+its own, like every record that we fetch.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from tether_core.emp import codes
+from tether_core.emp.notification import decode
+from tether_core.emp.responses import Chargeback, GatewayAnswer
+from tether_core.errors import CredentialsRejected, GatewaySilent, InvalidRequest, Unreadable
+from tether_core.jobs import CONFIRM
+from tether_core.notifications.inbox import next_attempt
+from tether_core.payments.attempt import Confirmation
+from tether_core.reconciliation import status_inquiry
+from tether_core.reconciliation.report_records import Pulled, from_answer
+from tether_stores.notifications import webhook_events
+from tether_stores.notifications.webhook_events import ToConfirm, Unconfirmed
+from tether_stores.postgres import connection, transaction
+from tether_stores.telemetry import logger
+
+from tether_worker.gateway.status_inquiry import Asking, Party, chargebacks_of, payment
+from tether_worker.jobs.leases import Lease, held
+from tether_worker.jobs.run import Work
+from tether_worker.reconciliation.report_fetches import take_in
+
+__all__ = ["confirm", "confirming"]
+
+# Payments, with two inquiries each at 20 a second: a batch takes some seconds, and one slow answer holds up no more than these.
+BATCH_MAX: Final = 32
+
+_log = logger("confirmation")
+
+
+class _Word(msgspec.Struct, frozen=True):
+    """
+    The gateway's word about one payment.
+
+    Attributes:
+        confirmation: For the rows that report of it.
+        record: The same as a record that we fetched, for rows that only name it.
+    """
+
+    confirmation: Confirmation
+    record: Pulled | None
+
+
+def confirming(has: Asking) -> Work:
+    """
+    Confirmation as a kind of work.
+
+    Args:
+        has: What asking needs.
+
+    Returns:
+        The work for queue "webhooks".
+    """
+
+    async def bite() -> int:
+        return await confirm(has)
+
+    async def waits() -> bool:
+        async with connection(has.pool) as conn:
+            return await webhook_events.confirmable(conn, now=has.clock())
+
+    return Work(CONFIRM, bite, waits)
+
+
+async def confirm(has: Asking, *, limit: int = BATCH_MAX) -> int:
+    """
+    Inquire about payments whose notifications wait for the gateway's word, at most *limit* of them.
+
+    Args:
+        has: What asking needs.
+        limit: Payments at most.
+
+    Returns:
+        How many notifications were inquired about.
+
+    Raises:
+        Unavailable: when Postgres is away; the rows wait on.
+    """
+    now = has.clock()
+    lease = Lease(now)
+    async with connection(has.pool) as conn:
+        rows = await webhook_events.claim_to_confirm(conn, now=now, leased_until=lease.until, limit=limit)
+    if not rows:
+        return 0
+    payments: dict[tuple[str, str], list[ToConfirm]] = {}
+    for row in rows:
+        payments.setdefault(row.payment, []).append(row)
+
+    async def prolong(leased_until: datetime, until: datetime) -> bool:
+        async with connection(has.pool) as conn:
+            ids = [row.id for row in rows]
+            return bool(await webhook_events.prolong(conn, ids, leased_until=leased_until, until=until))
+
+    async with held(lease, prolong=prolong, clock=has.clock):
+        parties = await has.parties()
+        found = await asyncio.gather(
+            *(_inquire(same, has=has, parties=parties) for same in payments.values())
+        )
+    words: list[tuple[int, Confirmation]] = []
+    records: list[Pulled] = []
+    silent: list[tuple[ToConfirm, str]] = []
+    for same, told in zip(payments.values(), found, strict=True):
+        if isinstance(told, str):
+            silent += [(row, told) for row in same]
+            continue
+        words += [(row.id, told.confirmation) for row in same]
+        if told.record is not None and any(row.kind != "payment" for row in same):
+            records.append(told.record)
+    now = has.clock()
+    async with transaction(has.pool) as conn:
+        await webhook_events.confirmed(conn, words, leased_until=lease.until, now=now)
+        await webhook_events.unconfirmed(
+            conn, _waiting_on(silent, has=has, now=now), leased_until=lease.until, now=now
+        )
+        await take_in(conn, records, now=now)
+    if silent:
+        _log.warning("confirmation deferred", rows=len(silent), why=silent[0][1])
+    return len(rows)
+
+
+def _waiting_on(silent: Sequence[tuple[ToConfirm, str]], *, has: Asking, now: datetime) -> list[Unconfirmed]:
+    return [
+        Unconfirmed(
+            row.id,
+            why,
+            row.failures + 1,
+            next_attempt(
+                row.failures + 1, now=now, jitter=has.chance(), ladder_s=status_inquiry.CONFIRM_LADDER_S
+            ),
+        )
+        for row, why in silent
+    ]
+
+
+async def _inquire(rows: Sequence[ToConfirm], *, has: Asking, parties: Mapping[str, Party]) -> _Word | str:
+    """The gateway's word about the payment of some rows, or why there is none."""
+    party = parties.get(rows[0].account)
+    if party is None:
+        return "no_such_account"
+    try:
+        return await _word(rows, has=has, party=party)
+    except CredentialsRejected as problem:
+        _log.error("inquiry rejected by the gateway", webhook_event_id=rows[0].id, why=str(problem))
+        return problem.code
+    except GatewaySilent:
+        return "gateway_silent"
+    except InvalidRequest as problem:
+        _log.error("inquiry rejected by the gateway", webhook_event_id=rows[0].id, why=str(problem))
+        return "question_refused"
+
+
+async def _word(rows: Sequence[ToConfirm], *, has: Asking, party: Party) -> _Word | str:
+    first = rows[0]
+    unique_id = first.notification_id if first.kind == "payment" else first.unique_id
+    transaction_id = None if unique_id else first.transaction_id
+    if unique_id is None and transaction_id is None:
+        return "no_payment"
+    answer = await payment(
+        has, party, unique_id=unique_id, transaction_id=transaction_id, terminal_hint=_terminal_hint(rows)
+    )
+    told = status_inquiry.heard(answer, unique_id=unique_id, transaction_id=transaction_id)
+    if told != "told":
+        # An id that was signed exists; so "not there" means "not yet", or that no terminal of ours took it.
+        return "not_there" if told == "not_there" else "no_word"
+    assert answer is not None
+    found: tuple[Chargeback, ...] = ()
+    if answer.unique_id is not None and any(map(_reports_dispute, rows)):
+        found = await _chargebacks(answer, has=has, party=party)
+    return _Word(
+        status_inquiry.confirmation(answer, chargebacks=found), _record(answer, account=first.account)
+    )
+
+
+def _record(answer: GatewayAnswer, *, account: str) -> Pulled | None:
+    try:
+        return from_answer(answer, account=account)
+    except Unreadable:
+        return None
+
+
+def _reports_dispute(row: ToConfirm) -> bool:
+    step = codes.meaning(row.status, event=row.event)
+    return row.kind == "payment" and step is not None and step.track == "dispute"
+
+
+def _terminal_hint(rows: Sequence[ToConfirm]) -> str | None:
+    """Name the terminal that a notification names; it only says which of the account's terminals is inquired first."""
+    for row in rows:
+        if row.body is not None and row.content_type is not None:
+            try:
+                return decode(row.body, content_type=row.content_type).terminal_token
+            except Unreadable:
+                return None  # it was readable when it was recorded, so the reader has changed since
+    return None
+
+
+async def _chargebacks(answer: GatewayAnswer, *, has: Asking, party: Party) -> tuple[Chargeback, ...]:
+    assert answer.unique_id is not None
+    try:
+        return await chargebacks_of(has, party, unique_id=answer.unique_id)
+    except InvalidRequest as problem:
+        # Lists of chargebacks are a service of their own, which not every account has. The payment's record is enough
+        # to decide; a reason that is missing is found by the pulls, or by a person.
+        _log.error("the gateway refuses to list chargebacks", why=str(problem))
+        return ()

@@ -1,0 +1,55 @@
+"""Announcing excess deliveries: once for each payment, key or account of which more came than is kept."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from tether_core.events import ExcessDelivered
+from tether_stores import events
+from tether_stores.notifications import excess_deliveries
+from tether_stores.postgres import Pool, transaction
+from tether_stores.telemetry import logger
+
+from tether_worker.jobs.periodic import Duty
+
+__all__ = ["announce_excess"]
+
+# Whoever floods under many signatures is told of in portions.
+_BATCH_MAX: Final = 100
+
+_log = logger("excess")
+
+
+def announce_excess(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
+    """
+    Tell once of each notification that stands for deliveries in excess, as an event and in the log.
+
+    Args:
+        pool: Of Postgres.
+        clock: Gives the present time.
+
+    Returns:
+        The periodic task.
+    """
+
+    async def announce() -> None:
+        now = clock()
+        async with transaction(pool) as conn:
+            found = await excess_deliveries.take_unannounced(conn, limit=_BATCH_MAX, now=now)
+            facts = [
+                (
+                    one.webhook_event_id,
+                    ExcessDelivered(one.kind, one.deliveries),
+                )
+                for one in found
+            ]
+            await events.append(conn, facts, now=now)
+        for one in found:
+            _log.warning(
+                "excess deliveries counted",
+                webhook_event_id=one.webhook_event_id,
+                account=one.account,
+                deliveries=one.deliveries,
+            )
+
+    return Duty("announce_excess", 10, announce)

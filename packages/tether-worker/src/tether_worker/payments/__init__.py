@@ -1,0 +1,1 @@
+"""Submissions of debits, what follows their return, and imports of another system's debits."""

@@ -1,0 +1,414 @@
+"""
+`tether-worker attempts import FILE`: debits that another system sent, so that their late news is understood here.
+
+FILE is a CSV with one debit a row; its columns are told by their names (docs/guides/switching.md). Rows that can be read
+become attempts that are never sent: notifications of them are booked, screening and billing see them, open ones are asked
+about. Notifications that had come before them are booked by a worker a moment later, parked ones too.
+
+A row that is on record already changes nothing, so the same file can be imported again, and an import that was stopped
+goes on where it was. A row that cannot be read, or contradicts what is on record, is told and left out; the others are
+imported all the same.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import closing
+from datetime import datetime
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import msgspec
+import psycopg
+from tether_core import iban as ibans
+from tether_core.blacklist import BLOCKING, parse_codes
+from tether_core.errors import InvalidRequest
+from tether_core.fingerprint_key import FingerprintKeyRefused
+from tether_core.money import Money
+from tether_core.payments.attempt import Attempt
+from tether_core.payments.imported_debits import FIELDS, Earlier, compare, entry, layout, read
+from tether_core.spreadsheet import Problem, Refusal, Row
+from tether_core.spreadsheet.plan import Question
+from tether_core.spreadsheet.sniff import sniff
+from tether_core.spreadsheet.text import decide_delimiter, decide_encoding, read_text
+from tether_stores import blacklist
+from tether_stores import fingerprint_key as key_store
+from tether_stores.accounts import gateway_accounts
+from tether_stores.blacklist import ManualEntry
+from tether_stores.clock import moment
+from tether_stores.notifications import webhook_events
+from tether_stores.payments import billing_attempts, imported_attempts
+from tether_stores.postgres import Connection, Pool, connection, open_pool, transaction
+from tether_stores.settings import Settings
+
+__all__ = ["Importing", "Report", "add_commands", "import_attempts"]
+
+# Large enough to share the commit, small enough that notifications of its rows are not kept waiting.
+BATCH_MAX: Final = 1_000
+# Rows between two signs of life.
+_PROGRESS_ROWS: Final = 20_000
+_PROBLEMS_MAX: Final = 1_000
+# As often as somebody else may put an id of a batch on record just before the batch does.
+_RACES_MAX: Final = 3
+
+
+class Importing(msgspec.Struct, frozen=True):
+    """
+    What importing needs.
+
+    Attributes:
+        pool: Of Postgres.
+        account: The gateway account that the debits were sent with.
+        fingerprint_key: `TETHER_FINGERPRINT_KEY`.
+        blocking: Exactly the reason codes that block.
+        dry_run: Compare only; nothing is written.
+    """
+
+    pool: Pool
+    account: str = "default"
+    fingerprint_key: bytes = b""
+    blocking: AbstractSet[str] = BLOCKING
+    dry_run: bool = False
+
+
+class Report(msgspec.Struct):
+    """
+    What came of a file.
+
+    Attributes:
+        rows: Rows below the header that are not blank.
+        imported: Debits that are on record since now, or would be.
+        there_already: Rows that said the same as is on record.
+        left_out: Rows that could not be read, or contradict what is on record.
+        states: Of those imported: how many began in which state.
+        amounts_minor: Of those imported: currency to their sum in whole minor units.
+        listed: Blacklist entries made for debits that had come back.
+        woken: Notifications of the file's debits that had waited, and are booked now.
+        replayed: The same for those that were parked.
+        passed_over: Columns that hold nothing we know.
+        problems: What is wrong with rows that were left out, the first thousand.
+        problem_count: How many there are.
+    """
+
+    rows: int = 0
+    imported: int = 0
+    there_already: int = 0
+    left_out: int = 0
+    states: dict[str, int] = {}
+    amounts_minor: dict[str, int] = {}
+    listed: int = 0
+    woken: int = 0
+    replayed: int = 0
+    passed_over: tuple[str, ...] = ()
+    problems: list[Problem] = []
+    problem_count: int = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether every row of the file is on record."""
+        return not self.left_out
+
+
+async def import_attempts(
+    file: BinaryIO,
+    has: Importing,
+    *,
+    tell: Callable[[Problem], None] = lambda _: None,
+    progress: Callable[[int], None] = lambda _: None,
+    batch_max: int = BATCH_MAX,
+) -> Report:
+    """
+    Put the debits of a file on record.
+
+    Args:
+        file: A CSV, seekable.
+        has: What importing needs.
+        tell: Told each problem as it is found.
+        progress: Told now and then how many rows are done with.
+        batch_max: Rows of one transaction.
+
+    Returns:
+        The report.
+
+    Raises:
+        InvalidRequest: when the file is no such table, or the fingerprint key is not the one in use.
+        StoreUnreachable: when Postgres is away; run it again.
+    """
+    report = Report()
+    with closing(_rows(file)) as lines:
+        header = next((row for row in lines if _filled(row)), None)
+        if header is None:
+            raise InvalidRequest("there is nothing in it", field="file")
+        columns = layout(header.cells)
+        report.passed_over = columns.passed_over
+        async with transaction(has.pool) as conn:
+            now = await moment(conn)
+            await _check_key(conn, has.fingerprint_key, now=now)
+        filled = (row for row in lines if _filled(row))
+        while batch := list(islice(filled, batch_max)):
+            good: list[Earlier] = []
+            for row in batch:
+                found = read(row, layout=columns, now=now)
+                if isinstance(found, Earlier):
+                    good.append(found)
+                else:
+                    _leave_out(report, found, tell)
+            before = report.rows
+            report.rows += len(batch)
+            if good:
+                await _take(good, has, report=report, tell=tell)
+            if before // _PROGRESS_ROWS != report.rows // _PROGRESS_ROWS:
+                progress(report.rows)
+    return report
+
+
+def _rows(file: BinaryIO) -> Generator[Row]:
+    """Read a CSV; what it is, how it spells letters and what parts its cells is told by its content."""
+    found = sniff(file)
+    if isinstance(found, Refusal):
+        raise InvalidRequest(found.why, field="file")
+    if found.kind != "csv":
+        raise InvalidRequest("it is a workbook; save the sheet as CSV (UTF-8) and give that", field="file")
+    encoding = decide_encoding(file)
+    if isinstance(encoding, Question):
+        # Its evidence quotes words of the file, which are names.
+        raise InvalidRequest("its encoding cannot be told; save it as CSV in UTF-8", field="file")
+    delimiter = decide_delimiter(file, encoding=encoding.value)
+    return read_text(
+        file, encoding=encoding.value, delimiter=delimiter.decision.value, sep_line=delimiter.sep_line
+    )
+
+
+def _filled(row: Row) -> bool:
+    return bool(row.flaw) or any(cell.strip() for cell in row.cells)
+
+
+async def _check_key(conn: Connection, key: bytes, *, now: datetime) -> None:
+    """Refuse a key that makes other fingerprints than those on record: nothing would ever match."""
+    try:
+        await key_store.require(conn, key, now=now)
+    except FingerprintKeyRefused as refused:
+        raise InvalidRequest(str(refused), field="TETHER_FINGERPRINT_KEY") from None
+
+
+def _leave_out(report: Report, problems: Sequence[Problem], tell: Callable[[Problem], None]) -> None:
+    report.left_out += 1
+    report.problem_count += len(problems)
+    report.problems.extend(problems[: _PROBLEMS_MAX - len(report.problems)])
+    for problem in problems:
+        tell(problem)
+
+
+async def _take(
+    good: Sequence[Earlier], has: Importing, *, report: Report, tell: Callable[[Problem], None]
+) -> None:
+    """Put a batch on record in one transaction, and count what came of it once that is committed."""
+    for races in range(1, _RACES_MAX + 1):
+        try:
+            taken = await _store(good, has)
+            break
+        except psycopg.errors.UniqueViolation:
+            # Somebody else put one of these on record in between; now it can be compared.
+            if races == _RACES_MAX:
+                raise
+    for problems in taken.contradicting:
+        _leave_out(report, problems, tell)
+    report.imported += len(taken.fresh)
+    report.there_already += taken.there_already
+    report.states = dict(Counter(report.states) + Counter(attempt.state for _, attempt in taken.fresh))
+    sums = Counter(report.amounts_minor)
+    for one, _ in taken.fresh:
+        sums[one.currency] += one.amount_minor
+    report.amounts_minor = dict(sums)
+    report.listed += taken.listed
+    report.woken += taken.woken
+    report.replayed += taken.replayed
+
+
+class _Taken(msgspec.Struct):
+    """What came of a batch."""
+
+    fresh: list[tuple[Earlier, Attempt]] = []
+    there_already: int = 0
+    contradicting: list[tuple[Problem, ...]] = []
+    listed: int = 0
+    woken: int = 0
+    replayed: int = 0
+
+
+async def _store(good: Sequence[Earlier], has: Importing) -> _Taken:
+    async with transaction(has.pool) as conn:
+        now = await moment(conn)
+        await _check_key(conn, has.fingerprint_key, now=now)
+        on_record = await billing_attempts.locked_by_ids(
+            conn,
+            transaction_ids=[one.transaction_id for one in good],
+            unique_ids=[one.unique_id for one in good if one.unique_id],
+        )
+        taken = _compared(good, on_record, has)
+        if has.dry_run:
+            return taken
+        await imported_attempts.add(conn, taken.fresh, now=now)
+        taken.listed = await _list_returned(conn, taken.fresh, has, now=now)
+        # Of all rows, not of the new ones alone: a notification may have been put off while its payment was committed.
+        known = [one.unique_id for one in good if one.unique_id]
+        taken.woken, taken.replayed = await webhook_events.wake_known(conn, known, now=now)
+    return taken
+
+
+def _compared(good: Sequence[Earlier], on_record: Sequence[Attempt], has: Importing) -> _Taken:
+    """Tell what is new of a batch, each row against what is on record and the rows before it."""
+    known: dict[str, list[Attempt]] = {}
+
+    def note(attempt: Attempt) -> None:
+        for key in {f"t {attempt.transaction_id}", f"u {attempt.unique_id}"}:
+            known.setdefault(key, []).append(attempt)
+
+    for attempt in on_record:
+        note(attempt)
+    taken = _Taken()
+    for one in good:
+        fingerprint = ibans.fingerprint(one.iban, key=has.fingerprint_key)
+        candidates = chain(known.get(f"t {one.transaction_id}", ()), known.get(f"u {one.unique_id}", ()))
+        standing = compare(one, candidates, account=has.account, fingerprint=fingerprint)
+        if standing == "new":
+            attempt = one.attempt(account=has.account, fingerprint=fingerprint)
+            note(attempt)
+            taken.fresh.append((one, attempt))
+        elif standing == "there already":
+            taken.there_already += 1
+        else:
+            taken.contradicting.append(standing)
+    return taken
+
+
+async def _list_returned(
+    conn: Connection, fresh: Sequence[tuple[Earlier, Attempt]], has: Importing, *, now: datetime
+) -> int:
+    """Make the blacklist entries of debits that had come back already."""
+    asked = (entry(one, fingerprint=at.iban_fingerprint, blocking=has.blocking) for one, at in fresh)
+    entries = [
+        ManualEntry(
+            action="block" if one.action == "block" else "hold",
+            reason_code=one.reason_code,
+            note="A debit of another system came back.",
+            iban_fingerprint=one.iban_fingerprint,
+            iban_masked=one.iban_masked,
+        )
+        for one in asked
+        if one is not None
+    ]
+    if not entries:
+        return 0
+    told = [(one.transaction_id, one.reason_code or "") for one, _ in fresh]
+    made = await blacklist.enter(conn, entries, source="import", added_by="attempts import", now=now)
+    await blacklist.link_imported(conn, told)
+    return len(made)
+
+
+def add_commands(commands: Any) -> None:
+    """
+    Add `attempts import` to the command line.
+
+    Args:
+        commands: What `add_subparsers` gave.
+    """
+    attempts = commands.add_parser("attempts", help="billing attempts")
+    kinds = attempts.add_subparsers(required=True, metavar="COMMAND")
+    one = kinds.add_parser(
+        "import",
+        help="put debits that another system sent on record",
+        description=__doc__,
+        epilog=f"Columns: {', '.join(FIELDS)}. Exit code 1: rows were left out.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    one.add_argument("file", type=Path, metavar="FILE", help="a CSV, one debit a row")
+    one.add_argument("--dry-run", action="store_true", help="read and compare only; put nothing on record")
+    one.add_argument(
+        "--account",
+        default="default",
+        metavar="NAME",
+        help="the gateway account that the debits were sent with (default: %(default)s)",
+    )
+    one.add_argument("--json", action="store_true", help="the report for programs")
+    one.set_defaults(do=_import, needs=("DATABASE_URL",))
+
+
+def _import(args: argparse.Namespace, settings: Settings) -> int:
+    def tell(problem: Problem) -> None:
+        if not args.json:
+            where = f"row {problem.row:,}" + (f", {problem.column}" if problem.column else "")
+            cell = f" “{problem.shown}”" if problem.shown else ""
+            _say(f"{where}:{cell} {problem.note} ({problem.code})")
+
+    def progress(rows: int) -> None:
+        sys.stderr.write(f"{rows:,} rows\n")
+
+    for complaint in settings.complaints:
+        sys.stderr.write(f"{complaint}\n")
+    report = asyncio.run(_imported(args, settings, tell=tell, progress=progress))
+    if args.json:
+        _say(msgspec.json.encode(report).decode())
+    else:
+        for line in _summary(report, dry_run=args.dry_run):
+            _say(line)
+    return 0 if report.done else 1
+
+
+async def _imported(
+    args: argparse.Namespace,
+    settings: Settings,
+    *,
+    tell: Callable[[Problem], None],
+    progress: Callable[[int], None],
+) -> Report:
+    try:
+        file = args.file.open("rb")
+    except OSError as problem:
+        raise InvalidRequest(f"cannot be read ({problem.strerror})", field=str(args.file)) from problem
+    with file:
+        async with open_pool(settings.database_url, name="tether-attempts", max_size=1) as pool:
+            async with connection(pool) as conn:
+                names = {"default", *await gateway_accounts.all_accounts(conn, settings=settings)}
+            if args.account not in names:
+                raise InvalidRequest(
+                    f"there is no such gateway account; there are {', '.join(sorted(names))}",
+                    field="--account",
+                )
+            has = Importing(
+                pool,
+                args.account,
+                settings.fingerprint_key.encode(),
+                parse_codes(settings.blacklist_codes),
+                args.dry_run,
+            )
+            return await import_attempts(file, has, tell=tell, progress=progress)
+
+
+def _summary(report: Report, *, dry_run: bool) -> Iterator[str]:
+    """Say what came of a file, in a few lines."""
+    if report.passed_over:
+        yield f"columns passed over: {', '.join(report.passed_over)}"
+    would = "would be done: " if dry_run else ""
+    yield (
+        f"{would}imported {report.imported:,}, there already {report.there_already:,}, left out {report.left_out:,}, "
+        f"of {report.rows:,} rows"
+    )
+    if report.imported:
+        sums = ", ".join(
+            str(Money(amount, currency)) for currency, amount in sorted(report.amounts_minor.items())
+        )
+        states = ", ".join(f"{state} {count:,}" for state, count in sorted(report.states.items()))
+        yield f"imported: {sums}; {states}"
+    if report.listed:
+        yield f"blacklist entries made for debits that had come back: {report.listed:,}"
+    if report.woken or report.replayed:
+        yield f"notifications that are booked now: waiting {report.woken:,}, parked {report.replayed:,}"
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")

@@ -1,0 +1,107 @@
+"""
+After a return: each debit that came back, with a reason, gets what follows from it, once.
+
+The rules are those of `tether_core.payments.returns`: most reasons end the debit, two allow another try on a later day. What
+is written here is a plan, a day beside the returned attempt; billing makes the try when the day has come, and looks
+once more then. A return without a reason waits until the reason is known.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from tether_core.jobs import FOLLOW
+from tether_core.payments.attempt import Policy
+from tether_core.payments.returns import after_return
+from tether_core.target_calendar import bank_day
+from tether_stores.payments import billing_attempts
+from tether_stores.payments.billing_attempts import FollowUp
+from tether_stores.postgres import Pool, connection, transaction
+
+from tether_worker.jobs.run import Work
+
+__all__ = ["Following", "follow", "following"]
+
+BATCH_MAX: Final = 500
+
+
+class Following(msgspec.Struct, frozen=True):
+    """
+    What following needs.
+
+    Attributes:
+        pool: Of Postgres.
+        policy: The operator's choices; which reasons block.
+        clock: Gives the present moment, aware, UTC.
+        spacing_days: Calendar days before the next try, at least.
+        per_day_max: Tries after a return that a day may hold; `None` for any number.
+    """
+
+    pool: Pool
+    policy: Policy
+    clock: Callable[[], datetime]
+    spacing_days: int = 5
+    per_day_max: int | None = None
+
+
+def following(has: Following) -> Work:
+    """
+    Following as a kind of work.
+
+    Args:
+        has: What it needs.
+
+    Returns:
+        The work for queue "reconciliation".
+    """
+
+    async def bite() -> int:
+        return await follow(has)
+
+    async def waits() -> bool:
+        async with connection(has.pool) as conn:
+            return await billing_attempts.followable(conn)
+
+    return Work(FOLLOW, bite, waits)
+
+
+async def follow(has: Following, *, limit: int = BATCH_MAX) -> int:
+    """
+    Decide what follows for debits that came back, at most *limit* of them.
+
+    Args:
+        has: What following needs.
+        limit: Attempts at most.
+
+    Returns:
+        How many were decided about.
+
+    Raises:
+        Unavailable: when Postgres is away; nothing was decided.
+    """
+    now = has.clock()
+    async with transaction(has.pool) as conn:
+        rows = await billing_attempts.lock_returned(conn, limit=limit)
+        if not rows:
+            return 0
+        planned = Counter(await billing_attempts.planned_retries(conn, from_on=bank_day(now)))
+        decided: list[FollowUp] = []
+        for row in rows:
+            result = after_return(
+                row.reason_code,
+                returned_on=bank_day(now),
+                retries_done=row.try_number - 1,
+                ours=not row.imported,
+                first_due_on=bank_day(row.first_tried_at),
+                blocking=has.policy.blocking,
+                spacing_days=has.spacing_days,
+                planned=planned,
+                per_day_max=has.per_day_max,
+            )
+            if result.retry_on is not None:
+                planned[result.retry_on] += 1
+            decided.append(FollowUp(row.id, result.retry_on, result.why))
+        await billing_attempts.follow(conn, decided, now=now)
+    return len(rows)

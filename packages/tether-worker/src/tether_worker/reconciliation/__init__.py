@@ -1,0 +1,1 @@
+"""Reconciliation: status inquiries, report fetches, completeness and differences."""

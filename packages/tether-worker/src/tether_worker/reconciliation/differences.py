@@ -1,0 +1,371 @@
+"""
+Reconciliation differences: the review of debits that changed, and what reports and notifications find.
+
+```text
+outbox, in order ─► debits that changed ─┐
+debits in order of ids, slowly ──────────┼─► facts of each ─► differences.review ─► open or resolve lines: one commit
+debits that nobody can inquire about ────┘
+```
+
+Rules are in `tether_core.reconciliation.differences`. The review follows the outbox and comes after the commit of what it looks at, so two
+debits of one due item that are approved at the same moment in two transactions are both in sight of whoever comes second. It
+holds its position while it works: one worker reviews at a time, and another goes on where a dead one stopped.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from rich.console import Console
+from tether_core.emp import codes
+from tether_core.emp.notification import Notification
+from tether_core.emp.notification import decode as decode_notification
+from tether_core.emp.responses import GatewayAnswer
+from tether_core.events import (
+    AttemptMoved,
+    DifferenceClosed,
+    DifferenceOpened,
+    Event,
+    GivebackMoved,
+    decode,
+)
+from tether_core.payments.attempt import Attempt, Confirmation, Decision
+from tether_core.reconciliation import differences as rules
+from tether_core.reconciliation.differences import BY_STATE, REVIEWED, Difference
+from tether_core.reconciliation.report_records import Pulled
+from tether_stores import events, stated_outcomes
+from tether_stores.events import Horizon, Tip
+from tether_stores.postgres import Connection, Pool, connection, transaction
+from tether_stores.reconciliation import differences
+from tether_stores.reconciliation.differences import Line, Unresolved
+from tether_stores.telemetry import logger
+
+from tether_worker.jobs.periodic import Duty
+
+__all__ = [
+    "Heard",
+    "compare_refunds",
+    "compare_report",
+    "find_in_notifications",
+    "open_lines",
+    "review",
+    "review_all",
+    "reviewing",
+    "show",
+]
+
+_CHANGED: Final = "changed debits"
+_ALL: Final = "all debits"
+_EVENTS_MAX: Final = 1_000
+_BATCHES_MAX: Final = 20
+# A walk of so many debits a minute is over ten million of them in a day and a half, and costs some milliseconds a second.
+_WALK_MAX: Final = 5_000
+_NAMES: Final = ("attempt_moved", "giveback_moved")
+
+_log = logger("differences")
+
+
+def reviewing(pool: Pool, *, clock: Callable[[], datetime]) -> Sequence[Duty]:
+    """
+    The review as periodic tasks: changed debits each second, all debits slowly.
+
+    Args:
+        pool: Of Postgres.
+        clock: Gives the present time.
+
+    Returns:
+        The periodic tasks.
+    """
+    horizon = Horizon()
+    reached = 0
+
+    async def look() -> None:
+        nonlocal horizon, reached
+        async with connection(pool) as conn:
+            tip: Tip = await events.tip(conn, after=reached)
+            await differences.begin_position(conn, _CHANGED, position=tip.id, now=clock())
+        if tip.id < reached:
+            # The database is an earlier copy of itself: what was known of its end is not true any more.
+            horizon, reached = Horizon(), 0
+        reached = max(reached, horizon.complete_to(tip) or 0)
+        for _ in range(_BATCHES_MAX):
+            if not await _review_changed(pool, up_to=reached, now=clock()):
+                break
+        await _review_stuck(pool, now=clock())
+
+    async def walk() -> None:
+        await review_all(pool, now=clock(), limit=_WALK_MAX)
+
+    return Duty("review_changed_debits", 1, look), Duty("review_all_debits", 60, walk)
+
+
+async def _review_changed(pool: Pool, *, up_to: int, now: datetime) -> bool:
+    """Review the debits of the next events; says whether there may be more."""
+    async with transaction(pool) as conn:
+        after = await differences.hold_position(conn, _CHANGED)
+        if after is None or after >= up_to:
+            return False
+        kept = await events.between(conn, after=after, up_to=up_to, limit=_EVENTS_MAX, names=_NAMES)
+        is_last = len(kept) < _EVENTS_MAX
+        await review(conn, {_attempt_id(decode(one.payload)) for one in kept} - {0}, now=now)
+        await differences.advance(conn, _CHANGED, position=up_to if is_last else kept[-1].id, now=now)
+    return not is_last
+
+
+def _attempt_id(event: Event) -> int:
+    return event.attempt_id if isinstance(event, AttemptMoved | GivebackMoved) else 0
+
+
+async def _review_stuck(pool: Pool, *, now: datetime) -> None:
+    async with connection(pool) as conn:
+        stuck = await differences.beyond_inquiries(conn, limit=_EVENTS_MAX)
+        stuck += await differences.unreachable(conn, limit=_EVENTS_MAX)
+    if stuck:
+        async with transaction(pool) as conn:
+            await review(conn, stuck, now=now)
+
+
+async def review_all(pool: Pool, *, now: datetime, limit: int) -> int:
+    """
+    Review the next debits by id, and begin again after the last one.
+
+    Args:
+        pool: Of Postgres.
+        now: The present time.
+        limit: Debits at most.
+
+    Returns:
+        How many; 0 where the end was reached, or another worker is at it.
+    """
+    async with transaction(pool) as conn:
+        await differences.begin_position(conn, _ALL, position=0, now=now)
+        after = await differences.hold_position(conn, _ALL)
+        if after is None:
+            return 0
+        ids = await differences.next_ids(conn, after=after, limit=limit)
+        await review(conn, ids, now=now)
+        await differences.advance(conn, _ALL, position=ids[-1] if ids else 0, now=now)
+    return len(ids)
+
+
+async def review(conn: Connection, attempt_ids: Iterable[int], *, now: datetime) -> None:
+    """
+    Review debits: open the lines their facts show, resolve those they show no more.
+
+    Args:
+        conn: Inside a transaction.
+        attempt_ids: The debits that changed; those that share a due item or a line with them are reviewed, too.
+        now: The present time.
+    """
+    ids = set(attempt_ids)
+    if not ids:
+        return
+    lines = await differences.unresolved(conn, sorted(ids))
+    facts = {one.attempt.id: one for one in await differences.facts(conn, sorted(ids))}
+    others = {line.attempt_id for line in lines} | {line.other_attempt_id or 0 for line in lines}
+    others |= {twin for one in facts.values() for twin in one.collected_by}
+    others -= {0, *facts}
+    if others:
+        facts |= {one.attempt.id: one for one in await differences.facts(conn, sorted(others))}
+        lines = await differences.unresolved(conn, sorted(facts))
+    found = [difference for one in facts.values() for difference in rules.review(one, now=now)]
+    holds = {(one.attempt_id, one.kind, one.subject) for one in found}
+    over = [
+        line.id
+        for line in lines
+        if line.attempt_id in facts
+        and (
+            (line.kind in REVIEWED and (line.attempt_id, line.kind, line.subject) not in holds)
+            or rules.settled_by(line.kind, theirs=line.theirs, state=facts[line.attempt_id].attempt.state)
+        )
+    ]
+    # Lines that hold and are known stay as they are: a walk along all debits writes nothing where nothing is new.
+    known = {(line.attempt_id, line.kind, line.subject) for line in lines}
+    new = [one for one in found if (one.attempt_id, one.kind, one.subject) not in known]
+    await _write(conn, new, over, now=now)
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """
+    A notification of a debit that was decided in this transaction.
+
+    Attributes:
+        row_id: Its row.
+        told: What it says.
+        attempt: The debit as it is after the decision.
+        decided: The decision.
+        confirmation: What the gateway said when it was asked about it.
+    """
+
+    row_id: int
+    told: Notification
+    attempt: Attempt
+    decided: Decision
+    confirmation: Confirmation | None
+
+
+async def find_in_notifications(
+    conn: Connection, heard: Sequence[Heard], *, now: datetime, also: Sequence[Difference] = ()
+) -> None:
+    """
+    Open the lines that processed notifications show, in the transaction that processed them.
+
+    Args:
+        conn: That transaction.
+        heard: The notifications, decided.
+        now: The present time.
+        also: Differences that were found beside these.
+    """
+    found = list(also)
+    maybe_new = list[Heard]()
+    for one in heard:
+        found += rules.of_notification(
+            one.attempt, one.told, decided=one.decided, confirmation=one.confirmation
+        )
+        if rules.may_be_new_dispute(one.attempt, one.told, decided=one.decided):
+            maybe_new.append(one)
+    if maybe_new:
+        found += await _new_disputes(conn, maybe_new)
+    against = [one for one in heard if rules.may_contradict_statement(one.attempt, one.told)]
+    if against:
+        stated = await stated_outcomes.latest(conn, sorted({one.attempt.id for one in against}))
+        found += [
+            rules.statement_contradicted(
+                one.attempt, stated=stated[one.attempt.id], theirs=one.told.event or one.told.status
+            )
+            for one in against
+            if stated.get(one.attempt.id) in {"declined", "never_arrived"}
+        ]
+    if found:
+        await _write(conn, found, [], now=now)
+
+
+async def _new_disputes(conn: Connection, maybe_new: Sequence[Heard]) -> list[Difference]:
+    stored = await differences.disputes_heard(conn, sorted({one.told.id for one in maybe_new}))
+    found = list[Difference]()
+    for one in maybe_new:
+        earlier = [
+            decode_notification(row.body, content_type=row.content_type)
+            for row in stored.get(one.told.id, [])
+            if row.id != one.row_id
+        ]
+        if rules.is_new_dispute(one.told, earlier):
+            known = [told.chargeback_id for told in earlier if told.chargeback_id is not None]
+            found.append(
+                rules.charged_back_again(one.attempt, dispute_id=one.told.chargeback_id, known=known)
+            )
+    return found
+
+
+async def compare_report(conn: Connection, records: Sequence[Pulled], *, now: datetime) -> None:
+    """
+    Compare debits with the gateway's own present records of them: open the lines these show, resolve those they end.
+
+    Args:
+        conn: Inside the transaction that takes the records in.
+        records: Of reports, or of status inquiries; each shows the present state of a payment.
+        now: When they were read.
+    """
+    by_id = {one.notification.id: one for one in records}
+    debits = await differences.changed_at(conn, list(by_id))
+    if not debits:
+        return
+    lines = list[Unresolved]()
+    for line in await differences.unresolved(conn, [one.attempt.id for one in debits.values()]):
+        if line.kind in BY_STATE:
+            lines.append(line)
+    found, over = list[Difference](), list[int]()
+    for unique_id, debit in debits.items():
+        record, attempt = by_id[unique_id], debit.attempt
+        if record.account != attempt.account:
+            continue
+        told = record.notification
+        step = codes.meaning(told.status, event=told.event, error_code=told.error_code)
+        compared = rules.compare(attempt, step, changed_at=debit.changed_at, now=now)
+        known = [line for line in lines if line.attempt_id == attempt.id]
+        if compared == "agrees":
+            over += [line.id for line in known]
+        elif isinstance(compared, Difference):
+            if compared.kind not in {line.kind for line in known} or compared.kind == "state_differs":
+                found.append(compared)
+            over += [
+                line.id
+                for line in known
+                if line.kind == compared.kind == "state_differs" and line.subject != compared.subject
+            ]
+        money = rules.amount_named(
+            attempt,
+            amount_text=told.fields.get("amount"),
+            amount_minor=told.amount_minor,
+            currency=told.currency,
+            about=told.status,
+        )
+        if money is not None:
+            found.append(money)
+    await _write(conn, found, over, now=now)
+
+
+async def compare_refunds(conn: Connection, records: Sequence[GatewayAnswer], *, now: datetime) -> None:
+    """
+    Compare refunds and voids that our books call approved with the gateway's own present records of them.
+
+    Args:
+        conn: Inside the transaction that takes the records in.
+        records: Of reports: those of refunds and voids.
+        now: When they were read.
+    """
+    if not records:
+        return
+    by_id = {one.unique_id: one for one in records if one.unique_id}
+    by_own_id = {one.transaction_id: one for one in records if one.transaction_id}
+    refunds = await differences.refunds_named(conn, unique_ids=list(by_id), transaction_ids=list(by_own_id))
+    found = list[Difference]()
+    for refund in refunds:
+        record = by_id.get(refund.unique_id or "") or by_own_id.get(refund.transaction_id)
+        if record is None:
+            continue
+        step = codes.meaning(record.status, event=None, error_code=record.code)
+        failed = rules.refund_failed(refund.attempt_id, refund_id=refund.id, kind=refund.kind, step=step)
+        if failed is not None:
+            found.append(failed)
+    await _write(conn, found, [], now=now)
+
+
+def show(lines: Sequence[Line]) -> None:
+    """Print lines for people."""
+    console = Console(soft_wrap=True, highlight=False)
+    if not lines:
+        console.print("no reconciliation differences are open")
+    for line in lines:
+        words = rules.sentence(line.kind, attempt_id=line.attempt_id, ours=line.ours, theirs=line.theirs)
+        console.print(f"{line.id}  {line.kind}  since {line.first_seen_at:%Y-%m-%d %H:%M}")
+        console.print(f"    {words}", markup=False)
+        console.print(f"    {line.action}", markup=False)
+
+
+async def open_lines(conn: Connection, found: Sequence[Difference], *, now: datetime) -> None:
+    """Open lines inside the transaction *conn* that *found* them; *now* is the present time."""
+    await _write(conn, found, [], now=now)
+
+
+async def _write(
+    conn: Connection, found: Sequence[Difference], over: Sequence[int], *, now: datetime
+) -> None:
+    """Open and resolve lines, announce both, and keep the warnings of runs that are over."""
+    closed = await differences.resolve(conn, over, now=now)
+    opened = await differences.open_new(conn, found, now=now)
+    facts: list[DifferenceOpened | DifferenceClosed] = [*closed, *opened]
+    if not facts:
+        return
+    await events.append(conn, [(None, fact) for fact in facts], now=now)
+    await differences.warn_runs(conn, [fact.attempt_id for fact in facts])
+    for fact in opened:
+        _log.error(
+            "reconciliation difference found",
+            difference_id=fact.difference_id,
+            kind=fact.kind,
+            attempt_id=fact.attempt_id,
+            ours=fact.ours,
+            theirs=fact.theirs,
+        )

@@ -1,0 +1,214 @@
+"""
+Gateway refunds: refunds of our debits made in the gateway's back office are confirmed, and take effect.
+
+```text
+notification ─► linked, reported ─► lease, committed ─► inquire by its id (no transaction is open) ─► state and debit: one commit
+report ──────────────────────────────────────────────────────────────────────────────────────────────┘
+```
+
+Rules are in `tether_core.reconciliation.gateway_refunds`.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from tether_core.emp.responses import GatewayAnswer
+from tether_core.errors import GatewaySilent, InvalidRequest
+from tether_core.events import Event
+from tether_core.reconciliation import gateway_refunds as rules
+from tether_core.reconciliation.status_inquiry import heard
+from tether_stores import events
+from tether_stores.payments import billing_attempts
+from tether_stores.postgres import Connection, connection, transaction
+from tether_stores.reconciliation import gateway_refunds
+from tether_stores.reconciliation.gateway_refunds import Due, Reported
+from tether_stores.telemetry import logger
+
+from tether_worker.gateway.status_inquiry import Asking, Party, payment
+from tether_worker.jobs.periodic import Duty
+from tether_worker.reconciliation.differences import open_lines
+
+__all__ = ["inquire_gateway_refunds", "inquiring_gateway_refunds", "settle", "take_report"]
+
+BATCH_MAX: Final = 16
+# An inquiry waits for its turn and asks each terminal.
+_LEASE: Final = timedelta(seconds=120)
+
+_log = logger("gateway_refunds")
+
+
+def inquiring_gateway_refunds(has: Asking) -> Duty:
+    """
+    Inquiries about gateway refunds as a periodic task.
+
+    Args:
+        has: What inquiring needs.
+
+    Returns:
+        The periodic task.
+    """
+
+    async def inquire() -> None:
+        while await inquire_gateway_refunds(has) == BATCH_MAX:
+            pass
+
+    return Duty("inquire_gateway_refunds", 2, inquire)
+
+
+async def inquire_gateway_refunds(has: Asking, *, limit: int = BATCH_MAX) -> int:
+    """
+    Inquire about gateway refunds that are due, at most *limit* of them.
+
+    Args:
+        has: What inquiring needs.
+        limit: Refunds at most.
+
+    Returns:
+        How many.
+
+    Raises:
+        Unavailable: when Postgres is away; they are inquired about again.
+    """
+    now = has.clock()
+    async with connection(has.pool) as conn:
+        due = await gateway_refunds.claim(conn, limit=limit, leased_until=now + _LEASE, now=now)
+    if not due:
+        return 0
+    parties = await has.parties()
+    answers = await asyncio.gather(*(_answer(one, has=has, parties=parties) for one in due))
+    for one, answer in zip(due, answers, strict=True):
+        await _record(has, one, answer)
+    return len(due)
+
+
+async def _answer(
+    one: Due, *, has: Asking, parties: Mapping[str, Party]
+) -> GatewayAnswer | GatewaySilent | None:
+    party = parties.get(one.account)
+    if party is None:
+        return GatewaySilent(why="no such account")
+    try:
+        answer = await payment(has, party, unique_id=one.unique_id)
+    except GatewaySilent as exc:
+        return exc
+    except InvalidRequest as exc:
+        _log.error("inquiry refused", unique_id=one.unique_id, why=str(exc))
+        return GatewaySilent(why="the inquiry was refused")
+    match heard(answer, unique_id=one.unique_id):
+        case "told":
+            return answer
+        case "not_there":
+            return None
+        case _:
+            return GatewaySilent(why="an answer about something else")
+
+
+async def _record(has: Asking, one: Due, answer: GatewayAnswer | GatewaySilent | None) -> None:
+    now = has.clock()
+    if isinstance(answer, GatewaySilent):
+        again_at = now + timedelta(seconds=rules.SILENCE_S)
+        async with connection(has.pool) as conn:
+            await gateway_refunds.defer(conn, one.unique_id, inquire_at=again_at)
+        return
+    inquiries = one.inquiries + 1
+    inquire_at = rules.next_inquiry(inquiries, now=now)
+    async with transaction(has.pool) as conn:
+        if answer is None:
+            await gateway_refunds.not_found(
+                conn, one.unique_id, inquiries=inquiries, inquire_at=inquire_at, now=now
+            )
+            return
+        await settle(
+            conn,
+            one.attempt_id,
+            answer,
+            account=one.account,
+            inquiries=inquiries,
+            inquire_at=inquire_at,
+            now=now,
+        )
+
+
+async def settle(
+    conn: Connection,
+    attempt_id: int,
+    record: GatewayAnswer,
+    *,
+    account: str,
+    now: datetime,
+    inquiries: int = 0,
+    inquire_at: datetime | None = None,
+) -> None:
+    """
+    Write what the gateway's own record says of a refund, and what follows for its debit.
+
+    Args:
+        conn: Inside a transaction; the debit is locked here.
+        attempt_id: The debit that the refund is linked to.
+        record: The refund's record.
+        account: Whose record.
+        now: The present time.
+        inquiries: Answers so far that settled nothing.
+        inquire_at: When to inquire again, where it is still in progress.
+    """
+    (debit,) = await billing_attempts.locked_by_ids(conn, unique_ids=[], transaction_ids=[], ids=[attempt_id])
+    assert record.unique_id is not None
+    state = rules.state_of(record, debit_id=debit.unique_id or "")
+    refund = Reported(
+        record.unique_id,
+        debit.id,
+        account,
+        rules.kind_of(record.transaction_type) or "refund",
+        record.amount_minor,
+        record.currency,
+    )
+    again_at = inquire_at if state == "pending" else None
+    before = await gateway_refunds.settle(
+        conn, refund, state=state, inquiries=inquiries, inquire_at=again_at, now=now
+    )
+    if state != "approved" or before == "approved":
+        return
+    effect = rules.apply(debit, kind=refund.kind, amount_minor=refund.amount_minor, currency=refund.currency)
+    await billing_attempts.move(conn, [effect.debit] if effect.debit != debit else [], now=now)
+    facts: list[tuple[int | None, Event]] = [(None, fact) for fact in effect.events]
+    await events.append(conn, facts, now=now)
+    if effect.difference is not None:
+        await open_lines(conn, [effect.difference], now=now)
+    _log.warning(
+        "gateway refund confirmed", attempt_id=debit.id, kind=refund.kind, debit_state=effect.debit.state
+    )
+
+
+async def take_report(
+    conn: Connection, records: Sequence[GatewayAnswer], *, account: str, now: datetime
+) -> None:
+    """
+    Take refunds of a report in: those that are no order of ours and name a debit of ours.
+
+    Args:
+        conn: Inside the transaction that takes the page in.
+        records: Records of refunds and voids.
+        account: Whose report.
+        now: When it was read.
+    """
+    named = [one for one in records if one.unique_id and one.reference_id]
+    if not named:
+        return
+    ours = await gateway_refunds.own_ids(
+        conn,
+        unique_ids=[one.unique_id for one in named if one.unique_id],
+        transaction_ids=[one.transaction_id for one in named if one.transaction_id],
+    )
+    others = [one for one in named if not {one.unique_id, one.transaction_id} & ours]
+    if not others:
+        return
+    debits = await billing_attempts.locked_by_ids(
+        conn, unique_ids=[one.reference_id for one in others if one.reference_id], transaction_ids=[]
+    )
+    by_id = {debit.unique_id: debit for debit in debits if debit.account == account}
+    for one in others:
+        debit = by_id.get(one.reference_id)
+        if debit is not None:
+            await settle(conn, debit.id, one, account=account, now=now)

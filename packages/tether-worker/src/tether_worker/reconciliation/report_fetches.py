@@ -1,0 +1,371 @@
+"""
+Pulling: the gateway's lists, read day by day until they hold nothing that our books lack.
+
+```text
+tick (a row, taken once) ─► lists of some days become due ─► a worker leases one ─► page by page:
+    ask for the page (no transaction is open) ─► its items into the inbox, the page counted: one commit
+```
+
+Whatever a list holds becomes a claim like a notification's (`tether_core.reconciliation.report_records`) and goes the same way: into the inbox,
+where booking decides it. An item that a notification has told of already only gets the mark that the gateway's list has
+it, which the completeness report counts.
+
+A list is read for one day at a time, so no window is longer than the 7 days the gateway allows, and what stands in a day's
+list can be compared with what we hold of that day. The nights of `SCHEDULE` read each list again for a month,
+because a debit's result comes days after the debit.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
+
+import msgspec
+from tether_core.emp.notification import decode
+from tether_core.emp.xml import Chargeback, GatewayAnswer, Page
+from tether_core.errors import GatewaySilent, InvalidRequest, Unavailable, Unreadable
+from tether_core.jobs import PULL
+from tether_core.notifications.inbox import next_attempt
+from tether_core.reconciliation.completeness import LISTS, SCHEDULE, ListName, Rhythm
+from tether_core.reconciliation.report_records import (
+    REFUNDS,
+    Pulled,
+    Standing,
+    from_answer,
+    from_chargeback,
+    says_more,
+)
+from tether_stores.jobs import periodic
+from tether_stores.notifications import webhook_events
+from tether_stores.notifications.webhook_events import StandingRow
+from tether_stores.postgres import Connection, connection, transaction
+from tether_stores.reconciliation import report_fetches
+from tether_stores.reconciliation.report_fetches import PageRead, Reading
+from tether_stores.telemetry import logger
+
+from tether_worker.gateway import client as calls
+from tether_worker.gateway.status_inquiry import Asking, Party
+from tether_worker.jobs.periodic import Duty
+from tether_worker.jobs.run import Work
+from tether_worker.reconciliation.differences import compare_refunds, compare_report
+from tether_worker.reconciliation.gateway_refunds import take_report
+
+__all__ = ["Taken", "pulling", "read_list", "take_in", "tick_moment", "ticking", "want"]
+
+# A bite of some seconds, so that a worker that is to stop need not read a whole day first.
+PAGES_MAX: Final = 20
+# A lease covers one page: its turn, its answer and its rows.
+_LEASE: Final = timedelta(seconds=120)
+# Before a list that the gateway does not give is asked for again, in seconds; the last step repeats.
+_LADDER_S: Final = (30, 60, 300, 900, 1_800, 3_600)
+# How often a worker looks whether a tick is due.
+_TICK_EVERY_S: Final = 30.0
+_TICKS_KEPT: Final = timedelta(days=90)
+
+_log = logger("pulls")
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """
+    What became of pulled records.
+
+    Attributes:
+        recorded: New rows of the inbox.
+        known: Records that said nothing new.
+    """
+
+    recorded: int
+    known: int
+
+
+def pulling(has: Asking) -> Work:
+    """
+    Pulling as a kind of work.
+
+    Args:
+        has: What asking needs.
+
+    Returns:
+        The work for queue "reconciliation".
+    """
+
+    async def bite() -> int:
+        return await read_list(has)
+
+    async def waits() -> bool:
+        async with connection(has.pool) as conn:
+            return await report_fetches.due(conn, now=has.clock())
+
+    return Work(PULL, bite, waits)
+
+
+def ticking(has: Asking) -> Duty:
+    """
+    Make lists due at their times, once in the whole cluster.
+
+    Args:
+        has: What asking needs.
+
+    Returns:
+        The duty.
+    """
+
+    async def tick() -> None:
+        now = has.clock()
+        for rhythm in SCHEDULE:
+            await _tick(has, rhythm, now=now)
+
+    return Duty("tick_pulls", _TICK_EVERY_S, tick)
+
+
+def tick_moment(rhythm: Rhythm, *, now: datetime) -> datetime:
+    """
+    The latest tick of a rhythm; the same for all who ask within it.
+
+    Args:
+        rhythm: The rhythm.
+        now: The present moment, aware, UTC.
+
+    Returns:
+        A moment not after *now*.
+    """
+    first_at = datetime.combine(now.date(), time(), tzinfo=UTC) + rhythm.past
+    # Before the first tick of a day the last one of the day before holds.
+    return first_at + (now - first_at) // rhythm.every * rhythm.every
+
+
+async def _tick(has: Asking, rhythm: Rhythm, *, now: datetime) -> None:
+    tick_at = tick_moment(rhythm, now=now)
+    accounts = list(await has.parties())
+    if not accounts:
+        return
+    async with transaction(has.pool) as conn:
+        if not await periodic.take(conn, rhythm.duty, tick_at=tick_at, now=now):
+            return
+        days = [now.date() - timedelta(days=back) for back in range(rhythm.days_back + 1)]
+        wanted = await want(conn, accounts, days, now=now)
+        await periodic.prune(conn, before=now - _TICKS_KEPT)
+    _log.info("lists are due", duty=rhythm.duty, lists=wanted)
+
+
+async def want(
+    conn: Connection,
+    accounts: Iterable[str],
+    days: Sequence[date],
+    *,
+    now: datetime,
+    lists: Sequence[ListName] = tuple(LISTS),
+) -> int:
+    """
+    Make the lists of some days due; one that is being read is read once more after that.
+
+    Args:
+        conn: Any connection.
+        accounts: Whose lists.
+        days: Which days'.
+        now: The present moment.
+        lists: Which lists.
+
+    Returns:
+        How many lists these are.
+    """
+    wanted = [(account, name, day) for account in accounts for name in lists for day in days]
+    await report_fetches.want(conn, wanted, now=now)
+    return len(wanted)
+
+
+async def read_list(has: Asking, *, pages_max: int = PAGES_MAX) -> int:
+    """
+    Read some pages of the list that has been due for longest.
+
+    Args:
+        has: What asking needs.
+        pages_max: Pages at most; what is left of the list stays due.
+
+    Returns:
+        How many pages were asked for; 0 where no list is due.
+
+    Raises:
+        Unavailable: when Postgres is away; what was read before stays.
+    """
+    lease = has.clock() + _LEASE
+    async with connection(has.pool) as conn:
+        reading = await report_fetches.claim(conn, now=has.clock(), leased_until=lease)
+    if reading is None:
+        return 0
+    party = (await has.parties()).get(reading.account)
+    if party is None:
+        await _put_off(has, reading, lease=lease, why="no such account")
+        return 1
+    for asked in range(1, pages_max + 1):
+        try:
+            page = await _page(has, party, reading)
+        except (GatewaySilent, InvalidRequest) as problem:
+            await _put_off(has, reading, lease=lease, why=str(problem))
+            return asked
+        terminal, number = _next(page, reading)
+        at_end = terminal >= _terminals(party, reading)
+        now = has.clock()
+        # The last page of this bite gives the lease back.
+        next_lease = now + _LEASE if at_end or asked < pages_max else now
+        async with transaction(has.pool) as conn:
+            counted = await _take_page(conn, page, reading, now=now)
+            kept = await report_fetches.advance(
+                conn, reading, counted, terminal=terminal, page=number, lease=lease, leased_until=next_lease
+            )
+            if not kept:
+                raise _LeaseLostError
+            if at_end:
+                await report_fetches.finish(conn, reading, lease=next_lease)
+        if at_end:
+            return asked
+        lease = next_lease
+        reading = msgspec.structs.replace(reading, terminal=terminal, page=number, failures=0)
+    return pages_max
+
+
+class _LeaseLostError(Unavailable):
+    """Another worker reads this list by now; what was read of the page is rolled back."""
+
+    def __str__(self) -> str:
+        return "another worker reads this list by now"
+
+
+async def _page(has: Asking, party: Party, reading: Reading) -> Page[GatewayAnswer] | Page[Chargeback]:
+    async with has.permit(party):
+        match reading.name:
+            case "transactions":
+                start_at = datetime.combine(reading.day, time(), tzinfo=UTC)
+                return await calls.transactions(
+                    party.gateway,
+                    start_at=start_at,
+                    end_at=start_at + timedelta(days=1),
+                    page=reading.page,
+                    # Where a terminal was taken from the account meanwhile, the last one is read twice.
+                    terminal_token=party.terminals[min(reading.terminal, len(party.terminals) - 1)],
+                )
+            case "chargebacks":
+                return await calls.chargebacks_posted(
+                    party.gateway,
+                    start_on=reading.day,
+                    end_on=reading.day,
+                    page=reading.page,
+                    scope=party.scope,
+                )
+            case "imports":
+                return await calls.chargebacks_imported(
+                    party.gateway, import_on=reading.day, page=reading.page, scope=party.scope
+                )
+
+
+def _terminals(party: Party, reading: Reading) -> int:
+    # Chargebacks are listed for the whole account, payments for each terminal.
+    return len(party.terminals) if reading.name == "transactions" else 1
+
+
+def _next(page: Page[GatewayAnswer] | Page[Chargeback], reading: Reading) -> tuple[int, int]:
+    if page.has_next:
+        return reading.terminal, reading.page + 1
+    return reading.terminal + 1, 1
+
+
+async def _take_page(
+    conn: Connection, page: Page[GatewayAnswer] | Page[Chargeback], reading: Reading, *, now: datetime
+) -> PageRead:
+    told: list[Pulled] = []
+    unread = 0
+    for item in page.items:
+        try:
+            claim = _claim(item, account=reading.account)
+        except Unreadable:
+            unread += 1
+            continue
+        if claim is not None:
+            told.append(claim)
+    taken = await take_in(conn, told, listed_on=reading.day, override=reading.name == "imports", now=now)
+    if reading.name == "transactions":
+        await compare_report(conn, told, now=now)
+        refunds = _refunds(page)
+        await compare_refunds(conn, refunds, now=now)
+        await take_report(conn, refunds, account=reading.account, now=now)
+    if taken.recorded:
+        _log.info("pulled", list=reading.name, day=reading.day.isoformat(), rows=taken.recorded)
+    if unread:
+        _log.error(
+            "items of a list cannot be read", list=reading.name, day=reading.day.isoformat(), rows=unread
+        )
+    listed = len(page.items)
+    if page.total_count is not None:
+        # The whole list's count, once.
+        listed = page.total_count if reading.page == 1 else 0
+    return PageRead(listed, len(page.items) - unread, unread)
+
+
+def _refunds(page: Page[GatewayAnswer] | Page[Chargeback]) -> list[GatewayAnswer]:
+    return [one for one in page.items if isinstance(one, GatewayAnswer) and one.transaction_type in REFUNDS]
+
+
+def _claim(item: GatewayAnswer | Chargeback, *, account: str) -> Pulled | None:
+    if isinstance(item, Chargeback):
+        return from_chargeback(item, account=account)
+    return from_answer(item, account=account)
+
+
+async def take_in(
+    conn: Connection,
+    told: Sequence[Pulled],
+    *,
+    now: datetime,
+    listed_on: date | None = None,
+    override: bool = False,
+) -> Taken:
+    """
+    Put pulled records into the inbox, as far as they say more than what is there.
+
+    Args:
+        conn: Inside a transaction.
+        told: The records; the same one may be among them several times.
+        now: The moment of receipt.
+        listed_on: The day in whose list they stood, or `None` where a single payment was asked about.
+        override: Whether that day counts more than one noted before.
+
+    Returns:
+        What became of them.
+    """
+    if not told:
+        return Taken(0, 0)
+    known: list[list[StandingRow]] = [[] for _ in told]
+    for row in await webhook_events.standing(conn, told):
+        known[row.place].append(row)
+    news = [one for one, rows in zip(told, known, strict=True) if says_more(one, map(_standing, rows))]
+    fresh = await webhook_events.record_pulled(conn, list({one.key: one for one in news}.values()), now=now)
+    if listed_on is not None:
+        marks: dict[int, datetime | None] = {}
+        for one, rows in zip(told, known, strict=True):
+            # One row stands for the event: the oldest that was believed.
+            row_id = next((row.id for row in rows if row.outcome != "refuted"), fresh.get(one.key))
+            if row_id is not None:
+                marks.setdefault(row_id, one.happened_at)
+        await webhook_events.mark_listed(conn, list(marks.items()), listed_on=listed_on, override=override)
+    return Taken(len(fresh), len(told) - len(fresh))
+
+
+def _standing(row: StandingRow) -> Standing:
+    error_code, reason_code = row.error_code, row.reason_code
+    if error_code is None or reason_code is None:
+        try:
+            claim = decode(row.body, content_type=row.content_type)
+        except Unreadable:
+            # It was readable when it came, so the reader has changed since; let the pulled record speak.
+            return Standing("failed", None, None)
+        error_code, reason_code = error_code or claim.error_code, reason_code or claim.reason_code
+    return Standing(row.outcome, error_code, reason_code)
+
+
+async def _put_off(has: Asking, reading: Reading, *, lease: datetime, why: str) -> None:
+    now = has.clock()
+    due_at = next_attempt(reading.failures + 1, now=now, jitter=has.chance(), ladder_s=_LADDER_S)
+    _log.warning("a list was not read", list=reading.name, day=reading.day.isoformat(), why=why)
+    async with connection(has.pool) as conn:
+        await report_fetches.put_off(
+            conn, reading, due_at=due_at or now + timedelta(seconds=_LADDER_S[-1]), lease=lease
+        )

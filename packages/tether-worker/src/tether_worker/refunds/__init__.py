@@ -1,0 +1,1 @@
+"""Refunds and voids: submitted once, and inquired where their outcome is unknown."""

@@ -1,0 +1,1 @@
+"""Intake: files are read in a process of their own, in chunks, screened and finished."""

@@ -1,0 +1,222 @@
+"""
+Settling an upload once all its rows are screened: repeats by a blank value, mandates of several accounts, and what a person is asked.
+
+```text
+last chunk ─► rows of accounts with several ─► same_debit.repeats ─► left out, or asked about
+         └──► rows asked about, counted ─► answered, or remembered for the layout? ─► taken, or left out ─► completed
+                                       └─► open ─► needs_answer, until a person has decided
+```
+
+A row without a reference can only be told once all rows of its account are known: it repeats another one, in whatever order
+they stand. Each step is a transaction that names the lease; a worker that dies in between leaves whole steps, and whoever
+takes the upload next settles the rest.
+"""
+
+from collections import Counter
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from tether_core.payments.same_debit import repeats
+from tether_core.screening import questions
+from tether_core.screening.questions import Answered, Group
+from tether_core.screening.verdicts import QUESTIONS, Facts, Policy, Subject, Verdict, reasons
+from tether_core.spreadsheet import Decision, Plan
+from tether_core.uploads.upload import step
+from tether_stores import debtors
+from tether_stores.debtors import Several
+from tether_stores.postgres import Connection, Pool, connection, transaction
+from tether_stores.uploads import uploads
+from tether_stores.uploads.uploads import Due
+
+from tether_worker import mandates
+from tether_worker.jobs.leases import LeaseLost
+
+__all__ = ["settle"]
+
+# Rows whose verdict changes in one statement.
+_BATCH: Final = 10_000
+
+
+async def settle(pool: Pool, due: Due, *, plan: Plan, lease: str, policy: Policy, now: datetime) -> bool:
+    """
+    Settle an upload whose rows are all screened.
+
+    Args:
+        pool: Of Postgres.
+        due: The upload.
+        plan: How it was read.
+        lease: Ours.
+        policy: How strictly its rows were screened.
+        now: The present moment.
+
+    Returns:
+        Whether it is settled; it waits for a person where not.
+
+    Raises:
+        LeaseLost: when another worker has it.
+    """
+    if due.screened_at is None:
+        async with transaction(pool) as conn:
+            several = await _several(conn, due, lease=lease, policy=policy, now=now)
+            shared = await mandates.warn(conn, due, plan=plan, lease=lease, now=now)
+        found = tuple(decision for decision in (several, shared) if decision is not None)
+        plan = msgspec.structs.replace(plan, decisions=(*plan.decisions, *found))
+    async with connection(pool) as conn:
+        kept = await uploads.remembered(conn, layout=questions.layout_key(plan))
+        rules = [rule for some in QUESTIONS.values() for rule in some]
+        groups = await debtors.asked(conn, due.id, rules=rules, dry_run=due.dry_run)
+    answers = dict(due.screening_answers)
+    for one in kept:
+        some = questions.of_subject(groups, one.subject)
+        if some and one.subject not in answers and questions.holds(one, some, today=now.date()):
+            answers[one.subject] = Answered(one.answer, one.answered_by, one.answered_at, remembered=True)
+    asked = questions.questions(groups)
+    still_open = tuple([question for question in asked if question.code not in answers])
+    if due.dry_run:
+        notes = [*due.notes, *(f"A person would be asked: {question.ask}" for question in still_open)]
+        await _write(pool, due, plan=plan, groups=groups, answers=answers, notes=notes, lease=lease, now=now)
+        return True
+    decided = () if still_open else tuple(_decisions(groups, answers))
+    plan = msgspec.structs.replace(plan, questions=still_open, decisions=(*plan.decisions, *decided))
+    await _write(pool, due, plan=plan, groups=groups, answers=answers, notes=due.notes, lease=lease, now=now)
+    if still_open:
+        return False
+    await _take(pool, due, answers=answers, lease=lease, screened_at=due.screened_at or now, now=now)
+    return True
+
+
+def _decisions(groups: list[Group], answers: dict[Subject, Answered]) -> list[Decision]:
+    found = []
+    for subject, answered in answers.items():
+        if some := questions.of_subject(groups, subject):
+            found.append(questions.decision(subject, answered, some))
+    return found
+
+
+async def _several(
+    conn: Connection, due: Due, *, lease: str, policy: Policy, now: datetime
+) -> Decision | None:
+    """Tell repeats apart from debits of their own among the rows of one account; gives how many are of their own."""
+    moved: Counter[str] = Counter()
+    left_out: list[int] = []
+    accounts: list[int] = []
+    debits: list[int] = []
+    pending: list[tuple[Several, Verdict]] = []
+    async for some in debtors.several(conn, due.id, dry_run=due.dry_run):
+        kept, found = _of_account(some, policy=policy)
+        for one, verdict in found:
+            if one.verdict == "clear":
+                left_out.append(one.amount_minor)
+            if one.verdict == "clear" or verdict.rule == "duplicate_in_file":
+                moved.update({one.verdict: -1, verdict.rule: 1})
+        pending += found
+        if len(kept) > 1:
+            accounts.append(len(kept))
+            debits += kept
+        if len(pending) >= _BATCH:
+            await _leave_out(conn, due, pending)
+            pending = []
+    await _leave_out(conn, due, pending)
+    del moved["clear"]
+    if moved and not await uploads.recount(
+        conn,
+        due.id,
+        stored=-len(left_out),
+        amount_minor=-sum(left_out),
+        verdicts=moved,
+        lease=lease,
+        now=now,
+    ):
+        raise LeaseLost
+    if not accounts:
+        return None
+    count = len(accounts)
+    return Decision(
+        "several_debits",
+        f"{len(debits):,} debits from {count:,} {'account' if count == 1 else 'accounts'}",
+        f"{count:,} {'account has' if count == 1 else 'accounts have'} several debits in this file, {len(debits):,} over "
+        f"{sum(debits) // 100:,}.{sum(debits) % 100:02d} EUR: their references, mandates or customer numbers differ.",
+    )
+
+
+def _of_account(some: list[Several], *, policy: Policy) -> tuple[list[int], list[tuple[Several, Verdict]]]:
+    """The amounts of an account's debits of their own, and what speaks against each other row."""
+    told = repeats([(one.row, one.key) for one in some], one_per_account=policy.same == "iban")
+    found = list[tuple[Several, Verdict]]()
+    for one in some:
+        facts = Facts(duplicate_of=told.same_as.get(one.row), unclear_with=told.unclear.get(one.row))
+        found += [(one, verdict) for verdict in reasons(facts, policy=policy)]
+    return [one.amount_minor for one in some if one.row in told.kept], found
+
+
+async def _leave_out(conn: Connection, due: Due, found: list[tuple[Several, Verdict]]) -> None:
+    for first in (True, False):
+        some = [(one, verdict) for one, verdict in found if (verdict.rule == "duplicate_in_file") == first]
+        if due.dry_run:
+            by_row = {one.row: verdict for one, verdict in some}
+            await debtors.leave_out_rehearsed(conn, due.id, by_row, first=first)
+        else:
+            await debtors.leave_out(conn, {one.id: verdict for one, verdict in some}, first=first)
+
+
+async def _write(
+    pool: Pool,
+    due: Due,
+    *,
+    plan: Plan,
+    groups: list[Group],
+    answers: dict[Subject, Answered],
+    notes: list[str],
+    lease: str,
+    now: datetime,
+) -> None:
+    state = step(due.state, "continued" if plan.ready else "asked")
+    async with connection(pool) as conn:
+        if not await uploads.screened(
+            conn,
+            due.id,
+            state=state,
+            plan=plan,
+            repeats=groups,
+            answers=answers,
+            notes=notes,
+            lease=lease,
+            now=now,
+        ):
+            raise LeaseLost
+
+
+async def _take(
+    pool: Pool,
+    due: Due,
+    *,
+    answers: dict[Subject, Answered],
+    lease: str,
+    screened_at: datetime,
+    now: datetime,
+) -> None:
+    """Take the rows that a person, or an answer kept for the layout, said are to be collected."""
+    taken = [rule for subject, one in answers.items() if one.answer == "take" for rule in QUESTIONS[subject]]
+    left_out = [
+        rule for subject, one in answers.items() if one.answer == "leave_out" for rule in QUESTIONS[subject]
+    ]
+    while taken:
+        async with transaction(pool) as conn:
+            rows = await debtors.take(
+                conn, due.id, taken=taken, left_out=left_out, screened_at=screened_at, limit=_BATCH
+            )
+            if not rows:
+                return
+            fresh = [(amount_minor, verdict) for _, amount_minor, verdict in rows if verdict in taken]
+            verdicts = Counter(verdict for _, verdict in fresh)
+            if not await uploads.recount(
+                conn,
+                due.id,
+                stored=len(fresh),
+                amount_minor=sum(amount_minor for amount_minor, _ in fresh),
+                verdicts={rule: -count for rule, count in verdicts.items()},
+                lease=lease,
+                now=now,
+            ):
+                raise LeaseLost

@@ -1,0 +1,288 @@
+"""
+Reading a workbook in a process of its own, because a hostile one can end the process that parses it.
+
+A workbook of a few hundred bytes can make its parser ask for terabytes, and the parser then aborts; no `try` helps.
+So a child process parses it, with a limit on its address space and on its processor time, without our
+environment (no secrets to read) and without the right to write files. The rows come back over a pipe, a thousand at a time:
+the parent's memory stays flat, and it reads, checks and stores rows while the child goes on.
+
+```text
+parent ── Task (msgpack) ──────────────► stdin   child:  limits itself, opens the file it inherited,
+       ◄─ Refusal │ Plan, preview, rows ─ stdout          plans, sends rows, ends
+```
+
+A frame is one letter for its kind, four bytes for its length, and msgpack. However the child ends, the parent gets rows
+or a `Refusal` with a sentence for the person who sent the file.
+"""
+
+import contextlib
+import os
+import resource
+import select
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import date
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, Final, Self
+
+import msgspec
+from tether_core.errors import InvalidRequest
+from tether_core.spreadsheet import Answers, FileRefused, Kind, Plan, Preview, Refusal, Row, Rules, reading
+from tether_core.spreadsheet.workbook import open_workbook, suffix
+
+__all__ = ["Child", "Limits", "Task", "main"]
+
+_HEADER: Final = struct.Struct(">cI")
+# Of our own programs no frame is larger; what claims to be comes from a child gone wrong.
+_FRAME_BYTES_MAX: Final = 256 << 20
+_BATCH_ROWS: Final = 1_000
+# A sheet of 200 columns makes batches of a thousand rows large; this keeps them at some megabytes.
+_BATCH_CELLS: Final = 50_000
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """
+    What a child may use.
+
+    Attributes:
+        memory_bytes: Address space.
+        time_s: Processor time; of waiting, three times as much without a word from the child.
+    """
+
+    memory_bytes: int
+    time_s: float
+
+
+class Task(msgspec.Struct, frozen=True):
+    """
+    What a child is to do.
+
+    Attributes:
+        kind: What the file is.
+        name: What the sender called it.
+        answers: What the caller says of the file.
+        today: For days that may not lie in the future.
+        rules: The caller's limits, for the preview.
+        plan: As an earlier reading decided; `None` to decide now.
+        after: Rows up to this number are left out.
+        limits: What it may use.
+    """
+
+    kind: Kind
+    name: str
+    answers: Answers
+    today: date
+    rules: Rules
+    plan: Plan | None
+    after: int
+    limits: Limits
+
+
+_TOO_SLOW: Final = Refusal(
+    "too_slow",
+    "Reading this workbook takes too long, as it does when a sheet spans millions of blank cells. Delete blank rows and "
+    "columns behind the table, or send it as CSV.",
+)
+_TOO_LARGE: Final = Refusal(
+    "too_large_inside",
+    "Reading this workbook needs more memory than one file may have, or stops the reader. Delete blank rows and columns "
+    "behind the table, save it again, or send it as CSV.",
+)
+
+
+class Child:
+    """
+    A process that reads one workbook.
+
+    Use it as a context: the process and its folder are gone at the end of the block. Reading from it blocks, so do that in
+    a thread; start it in the main thread, because it ends with the thread that started it.
+    """
+
+    def __init__(self, file: BinaryIO, task: Task) -> None:
+        self._time_s = task.limits.time_s
+        self._folder = tempfile.TemporaryDirectory(prefix="tether-reader-")
+        self._process = subprocess.Popen(  # noqa: S603 - our own module
+            [
+                sys.executable,
+                "-I",
+                "-m",
+                "tether_worker.uploads.reader",
+                str(file.fileno()),
+                str(os.getpid()),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # what a parser says as it dies may quote the file
+            pass_fds=(file.fileno(),),
+            env={"PATH": os.defpath},
+            cwd=self._folder.name,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._words = select.poll()
+        self._words.register(self._process.stdout, select.POLLIN)
+        with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
+            stdin.write(msgspec.msgpack.encode(task))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def kill(self) -> None:
+        """End the process now; whoever reads from it gets a `FileRefused`."""
+        self._process.kill()
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._folder.cleanup()
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
+    def plan(self) -> Preview:
+        """
+        Have the workbook planned; for a task without a plan, before `rows`.
+
+        Returns:
+            The plan and the first rows under it.
+
+        Raises:
+            FileRefused: when it cannot be read.
+            InvalidRequest: when the answers name what is not there.
+        """
+        return msgspec.msgpack.decode(self._frame(b"P"), type=Preview)
+
+    def rows(self) -> Iterator[Row]:
+        """
+        Read the rows below the header.
+
+        Yields:
+            Every row in order.
+
+        Raises:
+            FileRefused: when the workbook cannot be read.
+        """
+        decode = msgspec.msgpack.Decoder(list[Row]).decode
+        while batch := decode(self._frame(b"R")):
+            yield from batch
+
+    def _frame(self, wanted: bytes) -> bytes:
+        kind, size = _HEADER.unpack(self._exactly(_HEADER.size))
+        if size > _FRAME_BYTES_MAX:
+            raise FileRefused(_TOO_LARGE)
+        data = self._exactly(size)
+        if kind == b"X":
+            raise FileRefused(msgspec.msgpack.decode(data, type=Refusal))
+        if kind == b"I":
+            why, field = msgspec.msgpack.decode(data, type=tuple[str, str | None])
+            raise InvalidRequest(why, field=field)
+        assert kind == wanted, "parent and child are one program"
+        return data
+
+    def _exactly(self, size: int) -> bytes:
+        stdout = self._process.stdout
+        assert stdout is not None
+        parts: list[bytes] = []
+        while size:
+            if not self._words.poll(3_000 * self._time_s):
+                raise FileRefused(_TOO_SLOW)
+            part = os.read(stdout.fileno(), min(size, 1 << 20))
+            if not part:
+                raise FileRefused(self._epitaph())
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def _epitaph(self) -> Refusal:
+        return _TOO_SLOW if self._process.wait() == -signal.SIGXCPU else _TOO_LARGE
+
+
+def main() -> int:
+    """
+    Be the child: read a task from stdin, send frames to stdout.
+
+    The arguments are the number under which the file was inherited, and the parent's process id; the present folder
+    is empty and for us alone.
+
+    Returns:
+        The exit code; the parent goes by the frames.
+    """
+    task = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Task)
+    # Only by the ending of a name does the parser tell what is wrong with a file, so ours, which has none, gets one.
+    book = Path(f"book{suffix(task.kind)}")
+    book.symlink_to(f"/dev/fd/{sys.argv[1]}")
+    _limit(task.limits, parent=int(sys.argv[2]))
+    try:
+        _read(book, task)
+    except FileRefused as error:
+        _send(b"X", error.refusal)
+    except InvalidRequest as error:
+        _send(b"I", (error.why, error.field))
+    except MemoryError:
+        _send(b"X", _TOO_LARGE)
+    except BrokenPipeError:
+        return 1
+    return 0
+
+
+def _limit(limits: Limits, *, parent: int) -> None:
+    """Take from this process what it does not need."""
+    _end_with_parent()
+    if os.getppid() != parent:
+        os._exit(1)
+    time_s = max(int(limits.time_s), 1)
+    for what, most in (
+        (resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes)),
+        # The first limit ends the process by a signal of its own, which tells it from other deaths.
+        (resource.RLIMIT_CPU, (time_s, time_s + 5)),
+        (resource.RLIMIT_FSIZE, (0, 0)),
+        (resource.RLIMIT_CORE, (0, 0)),
+    ):
+        resource.setrlimit(what, most)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies; elsewhere than on Linux the time limit must do."""
+    if sys.platform == "linux":
+        import ctypes  # noqa: PLC0415 - only here
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _read(path: Path, task: Task) -> None:
+    book = open_workbook(path, kind=task.kind)
+    plan = task.plan
+    if plan is None:
+        found = reading.plan(book, name=task.name, kind=task.kind, answers=task.answers)
+        if isinstance(found, Refusal):
+            raise FileRefused(found)
+        plan = found
+        _send(b"P", reading.preview(book, plan=plan, today=task.today, rules=task.rules))
+        if not plan.ready:
+            return
+    rows = reading.rows(book, plan=plan, after=task.after)
+    count = max(min(_BATCH_ROWS, _BATCH_CELLS // max(len(plan.columns), 1)), 1)
+    while batch := list(islice(rows, count)):
+        _send(b"R", batch)
+    _send(b"R", [])
+
+
+def _send(kind: bytes, told: object) -> None:
+    data = msgspec.msgpack.encode(told)
+    for part in (_HEADER.pack(kind, len(data)), data):
+        view = memoryview(part)
+        while view:
+            view = view[os.write(1, view) :]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tether_core.billing.auto_pause import (
+    CANARIES,
+    COUNTED_FOR,
+    REFUSALS,
+    RETURNS,
+    STEP,
+    Counts,
+    RunCounts,
+    look,
+    looks,
+    refusals,
+    worst,
+)
+from tether_core.errors import InvalidRequest
+
+
+@pytest.mark.parametrize(
+    ("counted", "bad", "level"),
+    [
+        (0, 0, "go"),
+        (19, 19, "go"),
+        (20, 2, "go"),
+        (20, 3, "warn"),
+        (100, 29, "warn"),
+        (100, 30, "pause"),
+        (20, 20, "pause"),
+    ],
+)
+def test_returns_warn_first_and_pause_then(counted: int, bad: int, level: str) -> None:
+    """Few debits say nothing; beyond the threshold each further one endangers the creditor's account."""
+    shown = look(RETURNS, counted=counted, bad=bad)
+    assert shown.level == level
+    assert bool(shown.text) == (level != "go")
+
+
+def test_canaries_speak_even_when_they_are_few() -> None:
+    """Three canaries of which three are refused are all the warning there is."""
+    assert look(CANARIES, counted=3, bad=3).level == "pause"
+    assert look(CANARIES, counted=3, bad=0).level == "go"
+    assert look(CANARIES, counted=0, bad=0).level == "go"
+    assert look(REFUSALS, counted=3, bad=3).level == "go"
+
+
+def test_a_released_brake_acts_again_only_when_it_got_worse() -> None:
+    """Else a run that a person resumed stops at once, and people learn to switch the brake off."""
+    assert look(RETURNS, counted=100, bad=40).level == "pause"
+    assert look(RETURNS, counted=100, bad=40, released_share=0.4).level == "warn"
+    assert look(RETURNS, counted=100, bad=44, released_share=0.4).level == "warn"
+    assert look(RETURNS, counted=100, bad=45, released_share=0.4).level == "pause"
+    assert look(RETURNS, counted=100, bad=10, released_share=0.4).level == "go"
+
+
+@given(counted=st.integers(0, 500), share=st.floats(0, 1), released=st.floats(0, 1))
+def test_more_bad_debits_never_brake_less(counted: int, share: float, released: float) -> None:
+    """A gauge that falls while things get worse brakes the good runs and lets the bad ones through."""
+    order = ("go", "warn", "pause")
+    bad = int(counted * share)
+    levels = [
+        order.index(look(RETURNS, counted=counted, bad=more, released_share=released).level)
+        for more in range(bad, counted + 1)
+    ]
+    assert levels == sorted(levels)
+
+
+def test_the_worst_gauge_decides() -> None:
+    """A run is paused by any of its gauges, and a person reads which."""
+    bad, fine = look(RETURNS, counted=100, bad=50), look(REFUSALS, counted=100, bad=0)
+    warned = look(REFUSALS, counted=100, bad=30)
+    assert worst((fine, bad, warned)) == bad
+    assert worst((fine, warned)) == warned
+    assert worst((fine,)) == fine
+    assert 0 < STEP < 1
+
+
+@pytest.mark.parametrize(("counted", "bad"), [(5, 6), (5, -1)])
+def test_what_is_no_part_is_refused(counted: int, bad: int) -> None:
+    """A share above one would come from a query that counts two different things."""
+    with pytest.raises(InvalidRequest):
+        look(RETURNS, counted=counted, bad=bad)
+
+
+def test_every_gauge_of_a_run_is_looked_at() -> None:
+    """A gauge that nobody looks at lets a whole account run into its scheme's limits."""
+    fine = (100, 0)
+    for place in range(3):
+        counts = Counts(*(((100, 60) if other == place else fine) for other in range(3)))
+        assert [one.level for one in looks(counts)].index("pause") == place
+        assert worst(looks(counts, released_share=0.6)).level == "warn"
+
+
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+def run(run_id: int, answered: int, refused: int, **more: Any) -> RunCounts:
+    """How the gateway has answered to a run an hour ago."""
+    return RunCounts(run_id, answered, refused, **{"refused_at": NOW - timedelta(hours=1), **more})
+
+
+@pytest.mark.parametrize(
+    ("counts", "level"),
+    [
+        ([], "go"),
+        ([run(8, 19, 19)], "go"),
+        ([run(8, 20, 10)], "pause"),
+        ([run(8, 20, 9)], "warn"),
+        ([run(7, 60, 60)], "pause"),  # a wrong list, cancelled and ordered again
+        ([run(7, 15, 15)], "go"),
+        ([run(7, 15, 15), run(8, 5, 5)], "pause"),  # in small portions it is wrong all the same
+        ([run(7, 60, 60, refused_at=NOW - COUNTED_FOR)], "go"),  # corrected the day after
+        ([run(7, 60, 60, released_answered=60, released_refused=60)], "go"),  # a person has looked
+        ([run(7, 60, 60), run(8, 1000, 0)], "go"),
+        ([run(6, 5000, 10), run(7, 30, 30)], "pause"),  # a good run does not hide a bad one
+        ([run(7, 5000, 10), run(8, 20, 20)], "pause"),
+        ([run(8, 500, 500, released_answered=500, released_refused=500)], "go"),
+        (
+            [run(8, 520, 520, released_answered=500, released_refused=500)],
+            "pause",
+        ),  # and it goes on as before
+        (
+            [run(8, 500, 30, released_answered=500, released_refused=5)],
+            "pause",
+        ),  # accepted, and declined later
+    ],
+)
+def test_refusals_of_a_run_and_of_those_before_it(counts: list[RunCounts], level: str) -> None:
+    """A wrong list is not made right by being ordered again, and one that was corrected must be able to go."""
+    assert refusals(8, counts, now=NOW).level == level
+
+
+def test_who_is_paused_for_another_run_reads_which() -> None:
+    """A run that is paused before its first debit looks like a fault of ours, until the other run is named."""
+    shown = refusals(8, [run(5, 20, 20), run(7, 40, 30)], now=NOW)
+    assert shown.text == (
+        "50 of 60 debits that were answered were declined or in error (83.3 %), those of runs 5, 7 of the same upload among"
+        " them."
+    )
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 60), st.integers(0, 60), st.integers(0, 60), st.integers(0, 60), st.integers(0, 48)
+        ),
+        max_size=4,
+    )
+)
+def test_any_counts_can_be_looked_at(some: list[tuple[int, int, int, int, int]]) -> None:
+    """Counts that a deploy or a restore has made odd must not stop the worker that claims."""
+    counts = [
+        RunCounts(
+            run_id, answered, refused, released_answered=seen, released_refused=seen_refused,
+            refused_at=NOW - timedelta(hours=hours),
+        )
+        for run_id, (answered, refused, seen, seen_refused, hours) in enumerate(some)
+    ]  # fmt: skip
+    shown = refusals(0, counts, now=NOW)
+    if counts and refusals(0, counts[:1], now=NOW).level == "pause":
+        assert shown.level == "pause"  # what others do never excuses a run

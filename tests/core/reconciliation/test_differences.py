@@ -1,0 +1,217 @@
+"""Books that differ: which facts are a line for a person, and which are none."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from tether_core.emp import codes
+from tether_core.emp.notification import FORM, Notification, decode
+from tether_core.errors import IllegalStep, InvalidRequest
+from tether_core.payments.attempt import Attempt, Confirmation, Decision
+from tether_core.payments.submission import Send
+from tether_core.reconciliation import differences as rules
+from tether_core.reconciliation.differences import KINDS, DebitFacts, Difference
+from tether_core.reconciliation.status_inquiry import TRIES_MAX
+from tether_core.refunds.refund import Giveback
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+APPROVED = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=codes.APPROVED)
+BELIEVED = Decision("unchanged", "late", APPROVED)
+
+
+def _at(payment: int, dispute: int = 0) -> Attempt:
+    return msgspec.structs.replace(APPROVED, payment_stage=payment, dispute_stage=dispute)
+
+
+def _facts(attempt: Attempt = APPROVED, **fields: Any) -> DebitFacts:
+    return DebitFacts(attempt=attempt, due_item="once", submitted_at=NOON, **fields)
+
+
+def _told(**fields: str) -> Notification:
+    form = "&".join(f"{name}={value}" for name, value in {"unique_id": "44177a21", **fields}.items())
+    return decode(f"{form}&signature=ab".encode(), content_type=FORM)
+
+
+def test_the_later_of_two_debits_of_a_due_item_has_the_line() -> None:
+    """Both would otherwise be refunded, or none; and a debit alone is no difference."""
+    facts = _facts(collected_by=(3, 7))
+    (line,) = rules.review(facts, now=NOON)
+    assert (line.kind, line.attempt_id, line.other_attempt_id) == ("collected_twice", 7, 3)
+    first = msgspec.structs.replace(APPROVED, id=3)
+    assert rules.review(_facts(first, collected_by=(3, 7)), now=NOON) == []
+    assert rules.review(_facts(collected_by=(7,)), now=NOON) == []
+    assert rules.review(_facts(collected_by=(3,)), now=NOON) == []  # ours was refunded meanwhile
+
+
+@pytest.mark.parametrize(
+    ("payment", "dispute", "refunds", "line"),
+    [
+        (codes.REFUNDED, codes.CHARGEBACKED, 1, True),
+        (codes.VOIDED, codes.LOST_AGAIN, 1, True),
+        (codes.REFUNDED, codes.WON_BACK, 1, False),
+        (codes.APPROVED, codes.CHARGEBACKED, 0, False),
+        (codes.REFUNDED, codes.UNDISPUTED, 2, True),
+        (codes.APPROVED, codes.CHARGEBACKED, 1, True),
+    ],
+)
+def test_money_that_went_back_twice(payment: int, dispute: int, refunds: int, line: bool) -> None:  # noqa: FBT001 - a column
+    """It is the creditor's loss until somebody claims it back."""
+    found = rules.review(_facts(_at(payment, dispute), refunds=refunds), now=NOON)
+    assert [one.kind for one in found] == ["returned_twice"] * line
+
+
+@pytest.mark.parametrize(
+    ("stage", "inquiries", "days", "line"),
+    [
+        (codes.IN_PROGRESS, TRIES_MAX, 14, True),
+        (codes.IN_PROGRESS, TRIES_MAX - 1, 14, False),
+        (codes.UNKNOWN_TO_US, TRIES_MAX, 2, True),
+        (codes.IN_PROGRESS, 0, 22, True),  # nobody could be asked
+        (codes.SENT, 0, 90, False),  # never submitted: a run that is paused
+        (codes.APPROVED, TRIES_MAX, 90, False),
+    ],
+)
+def test_a_debit_that_stays_open(stage: int, inquiries: int, days: int, line: bool) -> None:  # noqa: FBT001 - a column
+    """Its run is over, no inquiry is left, and the month of reports passes."""
+    facts = _facts(_at(stage), inquiries=inquiries)
+    found = rules.review(facts, now=NOON + timedelta(days=days))
+    assert [one.kind for one in found] == ["pending_too_long"] * line
+
+
+@pytest.mark.parametrize(
+    ("ours", "status", "minutes", "compared"),
+    [
+        ((codes.APPROVED, 0), "approved", 0, "agrees"),
+        ((codes.APPROVED, 0), "declined", 0, "state_differs"),
+        ((codes.APPROVED, 0), "error", 0, "state_differs"),
+        ((codes.REFUNDED, 0), "declined", 0, "state_differs"),
+        ((codes.APPROVED, 0), "pending_async", 1, "too early"),
+        ((codes.APPROVED, 0), "pending_async", 61, "state_differs"),
+        ((codes.VOIDED, 0), "approved", 61, "state_differs"),
+        ((codes.DECLINED, 0), "error", 61, "agrees"),
+        ((codes.APPROVED, codes.CHARGEBACKED), "approved", 61, "state_differs"),
+        ((codes.APPROVED, codes.WON_BACK), "approved", 61, "agrees"),
+        ((codes.APPROVED, codes.WON_BACK), "chargebacked", 1, "too early"),
+        ((codes.APPROVED, codes.WON_BACK), "chargebacked", 61, "charged_back_again"),
+        ((codes.APPROVED, codes.LOST_AGAIN), "represented", 61, "state_differs"),
+        ((codes.REFUNDED, codes.CHARGEBACKED), "refunded", 61, "agrees"),
+        ((codes.IN_PROGRESS, 0), "approved", 61, "moves"),
+        ((codes.APPROVED, 0), "chargebacked", 61, "moves"),
+    ],
+)
+def test_our_state_beside_the_gateways_present_record(
+    ours: tuple[int, int], status: str, minutes: int, compared: str
+) -> None:
+    """A record that merely lags would cry wolf; one that stays another hides where the money is."""
+    result = rules.compare(
+        _at(*ours), codes.STATUSES[status], changed_at=NOON, now=NOON + timedelta(minutes=minutes)
+    )
+    assert (result.kind if isinstance(result, Difference) else result) == compared
+
+
+@pytest.mark.parametrize(
+    ("fields", "theirs"),
+    [
+        ({"amount": "1000", "currency": "EUR"}, None),
+        ({"amount": "-1000"}, None),
+        ({}, None),
+        ({"amount": "250", "currency": "EUR"}, "2.50 EUR (refunded)"),
+        ({"amount": "-250"}, "-2.50 EUR (refunded)"),
+        ({"amount": "1000", "currency": "JPY"}, "1000 JPY (refunded)"),
+        ({"currency": "USD"}, "USD (refunded)"),
+        ({"amount": "10,00"}, "10,00 EUR (refunded)"),
+        ({"amount": "DE89370400440532013000"}, "an unreadable amount EUR (refunded)"),
+    ],
+)
+def test_an_amount_that_is_not_the_debits(fields: dict[str, str], theirs: str | None) -> None:
+    """A part that counts as the whole, or yen that count as euros, is found by nobody; and no account number gets into a line."""
+    found = rules.of_notification(
+        APPROVED, _told(status="refunded", **fields), decided=BELIEVED, confirmation=None
+    )
+    assert [one.theirs for one in found] == ([] if theirs is None else [theirs])
+
+
+def test_what_was_not_believed_shows_nothing() -> None:
+    """Whoever has seen one signature could fill the list, and keep refunds away."""
+    told = _told(status="declined", amount="1")
+    contradicted = Decision("refuted", "refuted", APPROVED)
+    assert (
+        rules.of_notification(APPROVED, told, decided=contradicted, confirmation=Confirmation("approved"))
+        == []
+    )
+    for outcome in ("confirm", "not_yet", "park"):
+        decided = Decision(outcome, "x", APPROVED)
+        assert rules.of_notification(APPROVED, told, decided=decided, confirmation=None) == []
+
+
+def test_a_debit_that_fails_after_it_was_approved() -> None:
+    """The books say collected, and no money came."""
+    told = _told(status="declined")
+    (line,) = rules.of_notification(APPROVED, told, decided=BELIEVED, confirmation=Confirmation("declined"))
+    assert (line.kind, line.ours, line.theirs) == ("state_differs", "approved", "declined")
+    assert KINDS[line.kind].holds_refunds
+    assert rules.settled_by("state_differs", theirs="declined", state="declined")
+    assert not rules.settled_by("state_differs", theirs="declined", state="approved")
+
+
+def test_another_dispute_is_told_by_its_own_id() -> None:
+    """The same chargeback told late is no second one; another one takes the money once more."""
+    won = _at(codes.APPROVED, codes.WON_BACK)
+    again = _told(status="chargebacked", event="chargeback", chargeback_unique_id="b")
+    assert rules.may_be_new_dispute(won, again, decided=BELIEVED)
+    first = _told(status="chargebacked", event="chargeback", chargeback_unique_id="a")
+    reversal = _told(status="chargeback_reversed", event="chargeback_reversal", chargeback_unique_id="a")
+    assert rules.is_new_dispute(again, [first, reversal])
+    assert not rules.is_new_dispute(first, [first, reversal])
+    own_reversal = _told(status="chargeback_reversed", event="chargeback_reversal", chargeback_unique_id="b")
+    assert not rules.is_new_dispute(again, [own_reversal])  # the reversal overtook it
+    line = rules.charged_back_again(won, dispute_id="b", known=["a"])
+    assert (line.subject, line.theirs) == ("dispute b", "charged back again, dispute 2")
+
+
+def _refund(state: int, debit: Attempt) -> Giveback:
+    order = Send(Attempt(3, "default", "r-3", "55177a21", 1000, "EUR", payment_stage=state), sends=1)
+    return Giveback("refund", debit, order, NOON)
+
+
+def test_a_refund_that_failed_later_may_be_ordered_again() -> None:
+    """The debtor would never get the money, because our books say that it went."""
+    refunded = _at(codes.REFUNDED)
+    outcome = rules.reopen(_refund(codes.APPROVED, refunded))
+    assert (outcome.order.attempt.state, outcome.debit.state) == ("declined", "approved")
+    assert len(outcome.events) == 2
+    with pytest.raises(IllegalStep):
+        rules.reopen(_refund(codes.DECLINED, refunded))
+    with pytest.raises(IllegalStep):  # its bank has returned it
+        rules.reopen(_refund(codes.APPROVED, _at(codes.REFUNDED, codes.CHARGEBACKED)))
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "x" * 501])
+def test_a_line_is_acknowledged_with_a_reason(reason: str) -> None:
+    """A line that somebody clicked away says nothing to the next who looks."""
+    with pytest.raises(InvalidRequest):
+        rules.require_reason(reason)
+
+
+def test_every_kind_says_what_to_do() -> None:
+    """At three in the morning the line is all there is."""
+    for kind in KINDS:
+        assert KINDS[kind].text.endswith("."), kind
+        assert KINDS[kind].action.endswith("."), kind
+
+
+@pytest.mark.parametrize(
+    ("status", "record_minor", "lines"),
+    [("approved", 1000, 0), ("approved", 250, 1), ("refunded", 1000, 1), ("approved", None, 1)],
+)
+def test_the_gateways_record_says_whether_an_unsigned_amount_counts(
+    status: str, record_minor: int | None, lines: int
+) -> None:
+    """Whoever has seen one signature could keep refunds away; and a part that was refunded has no record of its own."""
+    told = _told(status=status, amount="250", currency="EUR")
+    word = Confirmation(status, amount_minor=record_minor, currency="EUR")
+    found = rules.of_notification(APPROVED, told, decided=BELIEVED, confirmation=word)
+    assert len(found) == lines

@@ -1,0 +1,198 @@
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise, permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tether_core.emp import codes
+from tether_core.emp.notification import FORM, decode
+from tether_core.emp.responses import Chargeback, GatewayAnswer
+from tether_core.emp.xml import read_answer, read_chargebacks
+from tether_core.errors import InvalidRequest
+from tether_core.payments.attempt import Attempt, Policy, decide
+from tether_core.reconciliation.status_inquiry import (
+    CONFIRM_LADDER_S,
+    LADDERS_S,
+    TRIES_MAX,
+    Asked,
+    confirmation,
+    heard,
+    next_ask,
+)
+from tether_core.testing import form_body
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+TYPES = (
+    "1st Chargeback ",
+    "1st chargeback reversal",
+    "Re-presentment",
+    "Representment Reversal",
+    "2nd chargeback",
+)
+
+
+def _answer(**fields: str) -> GatewayAnswer:
+    inner = "".join(f"<{name}>{value}</{name}>" for name, value in fields.items())
+    return read_answer(f"<payment_response>{inner}</payment_response>".encode())
+
+
+def _chargeback(type_text: str, reason_code: str = "") -> Chargeback:
+    page = read_chargebacks(
+        f"<chargeback_responses><chargeback_response><type>{type_text}</type><reason_code>{reason_code}</reason_code>"
+        "<original_transaction_unique_id>44177a21</original_transaction_unique_id></chargeback_response>"
+        "</chargeback_responses>".encode()
+    )
+    assert not isinstance(page, GatewayAnswer)
+    return page.items[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"status": "approved", "unique_id": "44177a21", "transaction_id": "t-7"}, "told"),
+        ({"status": "approved", "unique_id": "44177a21"}, "told"),
+        ({"status": "error", "unique_id": "44177a21", "code": "340"}, "told"),
+        ({"status": "error", "unique_id": "44177a21", "code": "460"}, "told"),
+        ({"status": "error", "code": "460"}, "not_there"),
+        ({"status": "error", "code": "110"}, "nothing"),
+        ({"status": "error", "code": "220"}, "nothing"),
+        ({"status": "error", "code": "100"}, "nothing"),
+        ({"status": "error"}, "nothing"),
+        ({"status": "approved"}, "nothing"),
+        ({"status": "approved", "unique_id": "55177a21"}, "nothing"),
+        ({"status": "approved", "unique_id": "44177a21", "transaction_id": "t-8"}, "nothing"),
+    ],
+)
+def test_what_an_answer_is(fields: dict[str, str], expected: str) -> None:
+    """An answer about another payment, or about our password, would be booked as the fate of a debit."""
+    assert heard(_answer(**fields), unique_id="44177a21", transaction_id="t-7") == expected
+
+
+def test_a_client_that_reads_not_found_itself() -> None:
+    """The word "not there" must mean the same however the client hands it on, or a debit stays unknown for ever."""
+    assert heard(None, transaction_id="t-7") == "not_there"
+
+
+def test_a_lost_answer_is_found_by_our_own_id() -> None:
+    """A debit whose first answer was lost has no id of the gateway yet: any id that it names now is news."""
+    told = _answer(status="approved", unique_id="44177a21", transaction_id="t-7")
+    assert heard(told, transaction_id="t-7") == "told"
+
+
+@pytest.mark.parametrize("asked", ["unknown", "pending"])
+def test_questions_come_at_growing_distances_and_end(asked: Asked) -> None:
+    """Without an end the same dead payments would use up the rate for ever; with shrinking waits they would crowd."""
+    moments = [next_ask(asked, tries, now=NOON, jitter=0.5) for tries in range(1, TRIES_MAX + 2)]
+    waits = [at - NOON for at in moments if at is not None]
+    assert len(waits) == len(LADDERS_S[asked]) == TRIES_MAX - 1
+    assert all(first <= second for first, second in pairwise(waits))
+    assert moments[TRIES_MAX - 1 :] == [None, None]
+
+
+def test_a_pending_debit_is_asked_about_for_as_long_as_results_take() -> None:
+    """Results come within 14 working days; tries that end after a day would leave every slow bank to the lists."""
+    assert sum(LADDERS_S["pending"]) > timedelta(days=13).total_seconds()
+
+
+@given(
+    st.sampled_from(["unknown", "pending"]), st.integers(1, TRIES_MAX - 1), st.floats(0, 1, exclude_max=True)
+)
+def test_the_spread_is_a_tenth(asked: Asked, tries: int, jitter: float) -> None:
+    """Without spread, ten thousand debits of one outage would come back in the same second, again and again."""
+    at = next_ask(asked, tries, now=NOON, jitter=jitter)
+    assert at is not None
+    assert 0.9 <= (at - NOON).total_seconds() / LADDERS_S[asked][tries - 1] <= 1.1
+
+
+def test_a_wait_without_a_try_is_a_mistake() -> None:
+    """Counting from 0 would take the last step of the ladder for the first."""
+    with pytest.raises(InvalidRequest):
+        next_ask("unknown", 0, now=NOON, jitter=0.5)
+
+
+def test_a_claim_outwaits_an_outage() -> None:
+    """A ladder that ends within days would park every chargeback of a long outage, for a person to click through."""
+    assert sum(CONFIRM_LADDER_S) > timedelta(days=14).total_seconds()
+    assert max(CONFIRM_LADDER_S) <= timedelta(hours=1).total_seconds()
+
+
+def test_the_reason_comes_from_the_chargeback_list() -> None:
+    """The payment's own record has no reason; without the list's a closed account would be debited again."""
+    own = _answer(status="chargebacked", unique_id="44177a21")
+    word = confirmation(own, chargebacks=[_chargeback("1st Chargeback ", "AC04")])
+    assert (word.status, word.reason_code) == ("chargebacked", "AC04")
+
+
+def test_the_list_may_know_of_a_chargeback_before_the_record_does() -> None:
+    """The gateway's parts agree only in the end: a genuine chargeback must not be refuted by the slower of them."""
+    word = confirmation(
+        _answer(status="approved", unique_id="44177a21"), chargebacks=[_chargeback("1st chargeback", "MD01")]
+    )
+    assert (word.status, word.error_code, word.reason_code) == ("chargebacked", None, "MD01")
+
+
+def test_a_lie_stays_one() -> None:
+    """A claim of a chargeback that neither record nor list has would block an innocent debtor."""
+    claim = decode(
+        form_body(
+            {"unique_id": "44177a21", "status": "chargebacked", "event": "chargeback", "reason_code": "MD01"}
+        ),
+        content_type=FORM,
+    )
+    attempt = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", codes.APPROVED, iban_fingerprint=b"f")
+    word = confirmation(_answer(status="approved", unique_id="44177a21"))
+    decision = decide(
+        attempt, claim, account="default", policy=Policy(confirm="chargebacks"), confirmation=word
+    )
+    assert (decision.outcome, decision.entries) == ("refuted", ())
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_the_order_of_the_list_does_not_matter(order: tuple[int, ...]) -> None:
+    """Nobody promises an order of the list; the last word must not be whichever record stands last."""
+    found = [
+        _chargeback("1st Chargeback", "MD06"),
+        _chargeback("1st Chargeback reversal", "ZZ99"),
+        _chargeback("2nd chargeback", "MD01"),
+    ]
+    word = confirmation(
+        _answer(status="chargebacked", unique_id="44177a21"), chargebacks=[found[place] for place in order]
+    )
+    assert (word.status, word.reason_code) == ("second_chargebacked", "MD01")
+
+
+def test_a_reversal_gives_no_reason_for_a_block() -> None:
+    """The reason why money was won back says nothing against the debtor."""
+    word = confirmation(
+        _answer(status="chargeback_reversed", unique_id="44177a21"),
+        chargebacks=[_chargeback("1st chargeback", "AM04"), _chargeback("1st chargeback reversal", "AC04")],
+    )
+    assert (word.status, word.reason_code) == ("chargeback_reversed", "AM04")
+
+
+def test_transfers_between_accounts_of_the_acquirer_say_nothing() -> None:
+    """A list also holds the acquirer's own bookings; taken for a dispute, one would undo a good debit."""
+    word = confirmation(
+        _answer(status="approved", unique_id="44177a21"),
+        chargebacks=[_chargeback("Transfer Reversal", "AC04"), _chargeback("Something new", "AC04")],
+    )
+    assert (word.status, word.reason_code) == ("approved", None)
+
+
+@given(st.sampled_from(sorted(codes.STATUSES)), st.lists(st.sampled_from(TYPES), max_size=4))
+def test_the_word_has_come_as_far_as_the_furthest_source(status: str, types: list[str]) -> None:
+    """Whichever part of the gateway is behind, the claim of the other must be borne out."""
+    found = [_chargeback(one, "AC04") for one in types]
+    word = confirmation(_answer(status=status, unique_id="44177a21"), chargebacks=found)
+    told = codes.meaning(word.status, event=None)
+    own = codes.meaning(status, event=None)
+    assert told is not None
+    assert own is not None
+    stages = [own.stage] if own.track == "dispute" else []
+    for one in found:
+        assert one.as_notified is not None
+        listed = codes.meaning(one.as_notified[0], event=one.as_notified[1])
+        assert listed is not None
+        stages.append(listed.stage)
+    assert not stages or (told.track, told.stage) == ("dispute", max(stages))
+    assert stages or word.status == status

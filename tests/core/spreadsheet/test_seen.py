@@ -1,0 +1,325 @@
+"""Workbooks that show something else than the values of their cells; each test says who would be debited wrongly."""
+
+import importlib.util
+import io
+import random
+from datetime import date
+from pathlib import Path
+from types import ModuleType
+from typing import cast
+
+import pytest
+from tether_core.spreadsheet import (
+    Answers,
+    Debtor,
+    FileRefused,
+    Kind,
+    Outcome,
+    Plan,
+    Refused,
+    Skipped,
+    reading,
+    rows,
+)
+from tether_core.spreadsheet.workbook import _LOOKS, open_workbook
+
+DATA = Path(__file__).parents[2] / "data" / "spreadsheets"
+A, B, C = "DE89370400440532013000", "DE02120300000000202051", "NL91ABNA0417164300"
+
+
+def _load_make() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_spreadsheets", DATA / "make.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+make = _load_make()
+LINES: list[list[str | float]] = [
+    ["Name", "IBAN", "Betrag"],
+    ["Ann", A, 12.5],
+    ["Ben", B, 7.5],
+    ["Cat", C, 20.0],
+]
+
+
+def _plan(data: bytes, answers: Answers | None = None, name: str = "list.xlsx") -> Plan:
+    found = reading.plan(io.BytesIO(data), name=name, answers=answers or Answers())
+    assert isinstance(found, Plan), found
+    return found
+
+
+def _read(data: bytes, answers: Answers | None = None, name: str = "list.xlsx") -> list[Outcome]:
+    plan = _plan(data, answers, name)
+    assert plan.ready, plan.questions
+    found = reading.rows(io.BytesIO(data), plan=plan)
+    return list(rows.read(found, plan=plan, today=date(2026, 11, 29)))
+
+
+def _names(outcomes: list[Outcome]) -> list[str]:
+    return [outcome.name for outcome in outcomes if isinstance(outcome, Debtor)]
+
+
+def _codes(outcome: Outcome) -> list[str]:
+    assert isinstance(outcome, Refused), outcome
+    return [problem.code for problem in outcome.problems]
+
+
+@pytest.mark.parametrize("filtered", ["", "A1:C4"])
+def test_hidden_rows_are_a_question(filtered: str) -> None:
+    """Else those whom the sender has filtered out, because they have left or have paid, would be debited."""
+    data = make.seen_xlsx(LINES, hidden_rows=[2], filtered=filtered)
+    (question,) = _plan(data).questions
+    assert (question.code, question.answer, question.choices) == (
+        "hidden_rows",
+        "hidden_rows",
+        ("take", "leave_out"),
+    )
+    assert "Row 3 is hidden" in question.ask
+    assert ("by a filter" in question.ask) == bool(filtered)
+    assert _names(_read(data, Answers(hidden_rows="take"))) == ["Ann", "Ben", "Cat"]
+    assert _names(_read(data, Answers(hidden_rows="leave_out"))) == ["Ann", "Cat"]
+
+
+def test_hidden_rows_far_below_the_sample_are_a_question() -> None:
+    """Else a filter that hides only the last rows of a long list would not be noticed."""
+    lines = [LINES[0], *[["Ann", A, 12.5]] * 3_000]
+    (question,) = _plan(make.seen_xlsx(lines, hidden_rows=[2_990, 2_991, 2_992, 2_996])).questions
+    assert "Rows 2,991 to 2,993 and 2,997 are hidden" in question.ask
+
+
+def test_hidden_rows_without_an_account_or_an_amount_are_no_question() -> None:
+    """Else a hidden title or note would stop every list that has one."""
+    lines = [["Liste 2026"], ["intern"], *LINES, [], ["Stand: heute"]]
+    assert _plan(make.seen_xlsx(lines, hidden_rows=[1, 7])).ready
+
+
+def test_hidden_rows_that_are_left_out_change_nothing_for_their_neighbours() -> None:
+    """Else a row below hidden ones would be taken for a note below the table, and be dropped."""
+    lines = [*LINES[:3], ["", "", 7.5], ["Cat", C, 20.0]]
+    found = _read(make.seen_xlsx(lines, hidden_rows=[2]), Answers(hidden_rows="leave_out"))
+    assert [type(outcome) for outcome in found] == [Debtor, Refused, Debtor]
+
+
+def test_reading_goes_on_after_a_break_as_if_it_had_never_stopped() -> None:
+    """Else a crash would fill merged cells otherwise, or bring hidden rows back."""
+    data = make.seen_xlsx(
+        [LINES[0], ["Ann", A, 12.5], ["", "", 7.5], *LINES[2:]], merged=["A2:A3", "B2:B3"], hidden_rows=[3]
+    )
+    plan = _plan(data, Answers(hidden_rows="leave_out"))
+    every = list(reading.rows(io.BytesIO(data), plan=plan))
+    for row in every:
+        rest = list(reading.rows(io.BytesIO(data), plan=plan, after=row.number))
+        assert rest == [other for other in every if other.number > row.number]
+
+
+@pytest.mark.parametrize(("column", "field"), [(1, "iban"), (2, "amount")])
+def test_a_hidden_column_of_money_is_a_question(column: int, field: str) -> None:
+    """Else amounts of last year, in a column that nobody sees, would be collected."""
+    data = make.seen_xlsx(LINES, hidden_columns=[column])
+    (question,) = _plan(data).questions
+    assert (question.code, question.answer) == ("hidden_column", f"columns.{field}")
+    named = Answers(columns={field: str(LINES[0][column])})
+    assert _names(_read(data, named)) == ["Ann", "Ben", "Cat"]
+
+
+def test_other_hidden_columns_are_named() -> None:
+    """Else nobody would know that a column was read, or was not."""
+    lines = [[*line, extra] for line, extra in zip(LINES, ["Vorjahresbemerkung", "x", "y", "z"], strict=True)]
+    warnings = _plan(make.seen_xlsx(lines, hidden_columns=[0, 3])).warnings
+    assert "Hidden columns are read: A (\u201cName\u201d) as name." in warnings
+    assert "Hidden columns are not read: D (\u201cVorjahresbemerkung\u201d)." in warnings
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        ("[$CHF] #,##0.00", "currency_not_eur"),
+        ('#,##0.00 "zł"', "currency_not_eur"),
+        ("[$$-409]#,##0.00", "currency_not_eur"),
+        ('#,##0.00\\ "Kč"', "currency_not_eur"),
+        ("0%", "amount_unreadable"),
+        ('0 "ct"', "amount_unreadable"),
+        ('#,##0 "T€"', "amount_unreadable"),
+        (";;;", "amount_unreadable"),
+    ],
+)
+def test_an_amount_that_is_not_shown_as_euros_is_refused(code: str, problem: str) -> None:
+    """Else 80.50 francs would be collected as 80.50 euros."""
+    found = _read(make.seen_xlsx(LINES, formats={"C3": code, "C4": '#,##0.00 "€"'}))
+    assert _codes(found[1]) == [problem]
+    assert _names(found) == ["Ann", "Cat"]
+
+
+def test_a_whole_column_in_another_currency_is_refused_without_a_question() -> None:
+    """Else the sender would be asked for the decimal sign of francs."""
+    found = _read(make.seen_xlsx(LINES, formats=dict.fromkeys(("C2", "C3", "C4"), "[$CHF-807] #,##0.00")))
+    assert [_codes(outcome) for outcome in found] == [["currency_not_eur"]] * 3
+
+
+@pytest.mark.parametrize("error", ["#N/A", "#REF!", "#DIV/0!", "#VALUE!", "#NAME?", "#NULL!", "#NUM!"])
+def test_a_row_of_errors_is_refused_and_says_so(error: str) -> None:
+    """Else a member whom a look-up did not find would be skipped as a blank row."""
+    found = _read(make.seen_xlsx(LINES, errors=dict.fromkeys(("A3", "B3", "C3"), error)))
+    assert set(_codes(found[1])) == {"iban_invalid", "name_unreadable", "amount_unreadable"}
+    assert isinstance(found[1], Refused)
+    assert all(error in problem.note for problem in found[1].problems)
+
+
+def test_an_error_as_the_currency_is_no_euro() -> None:
+    """Else #N/A would come as blank, and blank is the euro."""
+    lines = [[*line, extra] for line, extra in zip(LINES, ["Währung", "EUR", "EUR", "EUR"], strict=True)]
+    found = _read(make.seen_xlsx(lines, errors={"D3": "#N/A"}))
+    assert _codes(found[1]) == ["currency_not_eur"]
+
+
+def test_a_last_row_of_errors_is_not_lost() -> None:
+    """Else the last member of a list would be missing without a word."""
+    found = _read(make.seen_xlsx(LINES, errors={"A5": "#N/A", "B5": "#N/A"}))
+    assert set(_codes(found[3])) == {"iban_invalid", "name_unreadable", "amount_missing"}
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [' t="str"><f>A1</f>', "><f>A1</f>", "><f>A1</f><v></v>", "><f>A1</f><v />", '><f t="shared" si="0"/>'],
+)
+def test_a_formula_that_nothing_has_calculated_is_no_blank(formula: str) -> None:
+    """Else a program that writes formulas only would send blank rows, which are skipped."""
+    cells = "".join(f'<c r="{c}2"{formula}</c>' for c in "ABC")
+    header = "".join(
+        f'<c r="{c}1" t="inlineStr"><is><t>{t}</t></is></c>'
+        for c, t in zip("ABC", ("Name", "IBAN", "Betrag"), strict=True)
+    )
+    debtor = f'<c r="A3" t="inlineStr"><is><t>Ann</t></is></c><c r="B3" t="inlineStr"><is><t>{A}</t></is></c><c r="C3"><f>1+1</f><v>2</v></c>'
+    found = _read(
+        make.raw_xlsx(f'<row r="1">{header}</row><row r="2">{cells}</row><row r="3">{debtor}</row>')
+    )
+    assert set(_codes(found[0])) == {"iban_invalid", "name_unreadable", "amount_unreadable"}
+    assert isinstance(found[0], Refused)
+    assert "save it and send it again" in found[0].problems[0].note
+    assert _names(found) == ["Ann"]
+
+
+def test_names_merged_over_rows_hold_for_each_of_them() -> None:
+    """Else the second debit of a family would be refused, or taken for a total of the first ones."""
+    lines = [LINES[0], ["Ann", A, 12.5], ["Ben", B, 7.5], ["", "", 20.0], ["Cat", C, 20.0]]
+    found = _read(make.seen_xlsx(lines, merged=["A3:A4", "B3:B4"]))
+    assert _names(found) == ["Ann", "Ben", "Ben", "Cat"]
+
+
+def test_rows_that_are_only_the_height_of_a_debtor_are_no_debtors() -> None:
+    """Else each line of two rows would be debited once and refused once."""
+    lines = [LINES[0], ["Ann", A, 12.5], ["", "", ""], ["Cat", C, 20.0]]
+    for merged in (["A2:A3", "B2:B3", "C2:C3"], ["A2:A3", "B2:B3"]):
+        found = _read(make.seen_xlsx(lines, merged=merged))
+        assert [type(outcome) for outcome in found] == [Debtor, Skipped, Debtor]
+
+
+def test_an_amount_merged_over_accounts_is_refused() -> None:
+    """Else the first of two people who share an amount would pay all of it."""
+    lines = [LINES[0], ["Ann", A, 12.5], ["Ben", B, ""], ["Cat", C, 20.0]]
+    found = _read(make.seen_xlsx(lines, merged=["C2:C3"]))
+    assert [_codes(found[0]), _codes(found[1])] == [["row_unreadable"]] * 2
+    assert _names(found) == ["Cat"]
+
+
+def test_a_value_under_merged_cells_is_refused() -> None:
+    """Else an account that nobody sees would be debited."""
+    found = _read(make.seen_xlsx(LINES, merged=["B2:B3"]))
+    assert _codes(found[1]) == ["row_unreadable"]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [["DE89", "3704", "0044", "0532", "0130", "00"], ["DE02", 1203, 0, 0, 2020, 51]],
+        [["DE", "89", "37040044", "532013000"], ["DE", "02", "12030000", 202051]],
+        [["DE89 3704 0044", "0532 0130 00"], ["DE02 1203 0000", "0000 2020 51"]],
+        [list(A), list(B)],
+        [["DE89", "37040044", "0532013000"], ["NL91", "ABNA", "0417164300"]],
+    ],
+)
+def test_an_iban_over_several_cells_is_joined(parts: list[list[str | float]]) -> None:
+    """Else every row would be refused, and the sender be told to ask the account holders."""
+    width = max(map(len, parts))
+    lines: list[list[str | float]] = [["Name", "IBAN", *[""] * (width - 1), "Betrag"]]
+    lines += [
+        [name, *row, *[""] * (width - len(row)), 12.5]
+        for name, row in zip(("Ann", "Ben"), parts, strict=True)
+    ]
+    found = _read(make.seen_xlsx(lines))
+    assert next(outcome.iban for outcome in found if isinstance(outcome, Debtor)) == A
+    assert len(_names(found)) == 2
+    text = "\n".join(
+        ";".join(str(cell).replace(".", ",") if isinstance(cell, float) else str(cell) for cell in line)
+        for line in lines
+    )
+    assert len(_names(_read(text.encode(), name="list.csv"))) == 2
+
+
+def test_an_iban_over_cells_is_never_made_up() -> None:
+    """Else a wrong digit in one box would make another account."""
+    lines = [
+        ["Name", "IBAN", "", "", "", "", "", "Betrag"],
+        ["Ann", "DE89", "3704", "0044", "0532", "0130", "00", 1.0],
+        ["Ben", "DE02", "1203", "0000", "0000", "2020", "51", 1.0],
+        ["Cat", "DE02", "1203", "0000", "0000", "2020", "15", 1.0],
+    ]
+    assert _codes(_read(make.seen_xlsx(lines))[2]) == ["iban_invalid"]
+
+
+def test_a_workbook_that_cannot_be_looked_at_says_so() -> None:
+    """Else hidden rows of a workbook of an unusual make would be read in silence."""
+    header = "".join(
+        f'<c r="{c}1" t="inlineStr"><is><t>{t}</t></is></c>'
+        for c, t in zip("ABC", ("Name", "IBAN", "Betrag"), strict=True)
+    )
+    debtor = f'<c r="A2" t="inlineStr"><is><t>Ann</t></is></c><c r="B2" t="inlineStr"><is><t>{A}</t></is></c><c r="C2"><v>2</v></c>'
+    sheet = f'<row r="1">{header}</row><row r="2" hidden="1">{debtor}</row>'
+    data = make.raw_xlsx(sheet)
+    assert not _plan(data).ready
+    broken = make.raw_xlsx(sheet + "&unknown;")
+    assert any("could not be checked" in warning for warning in _plan(broken).warnings)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '<row r="1" hidden="1"/>',
+        "<row r='1' hidden='true'/>",
+        '<row r="1" ht="0" customHeight="1"/>',
+        '<row hidden = "1"/>',
+    ],
+)
+def test_hidden_rows_are_seen_however_they_are_written(row: str) -> None:
+    """Else rows hidden by another program than Excel would be debited."""
+    assert open_workbook(io.BytesIO(make.raw_xlsx(row)), kind="xlsx").view("A").hides(1)
+
+
+@pytest.mark.parametrize("name", ["filtered_nl.xlsx", "seen.ods", "seen.xls", "seen.xlsb"])
+def test_a_look_at_a_damaged_workbook_ends_in_a_view_or_a_refusal(name: str) -> None:
+    """Else a hostile workbook would end the worker with a stack trace, where a sentence is due."""
+    data = (DATA / name).read_bytes()
+    look = _LOOKS[cast("Kind", name.rpartition(".")[2])]
+    rng = random.Random(7)
+    seen = set()
+    for _ in range(300):
+        junk = bytearray(data[: rng.randrange(len(data))] if rng.random() < 0.3 else data)
+        for _ in range(rng.choice((1, 3, 30))):
+            junk[rng.randrange(len(junk))] = rng.choice((0, 255, rng.randrange(256)))
+        try:
+            seen.add(look(io.BytesIO(bytes(junk)), "Liste").complete)
+        except FileRefused:
+            seen.add(False)
+    assert seen == {True, False}
+
+
+def test_what_a_number_format_adds_in_any_kind_of_workbook() -> None:
+    """Else francs in the workbook of one program would be refused, and debited in that of another."""
+    for name in ("seen.ods", "seen.xls", "seen.xlsb"):
+        found = _read((DATA / name).read_bytes(), Answers(hidden_rows="take"), name)
+        assert [outcome.row for outcome in found if isinstance(outcome, Debtor)] == [2, 3, 6, 7]
+        francs = next(outcome for outcome in found if outcome.row == 4)
+        assert _codes(francs) == ["currency_not_eur"]

@@ -1,0 +1,224 @@
+"""The storm in its short form: every kind of fault once, under load, and the books agree at the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from tether_core.events import AttemptMoved
+from tether_sandbox.chaos import FAULTS, Report, storm
+from tether_sandbox.chaos.files import ROWS, Debit, File, Ledgers, debit_lines, file_lines
+from tether_sandbox.conservation import Books, Sent, check_storm
+from tether_sandbox.gateway import Delivered, Lives, Malice, Payment, plan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# After a kill a fresh notification is to be booked within 10 s. This machine may have other things to do just then.
+RECOVERY_MAX_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """What a storm showed that had every kind of fault once."""
+    return storm(minutes=0, seed_number=1, rate=60, keep=tmp_path_factory.mktemp("storm"))
+
+
+def test_nothing_is_lost_or_doubled_whatever_dies(report: Report) -> None:
+    """An acknowledged notification without its row, or with two effects, is somebody's money."""
+    assert report.lines
+    assert [line for line in report.lines if not line.holds] == []
+    assert report.acked > 500
+    assert report.applied > 300
+    assert report.races > 0
+    assert report.confirmed > 0
+    assert report.debits > 0
+    assert report.answered > 0
+
+
+def test_every_fault_is_recovered_from(report: Report) -> None:
+    """A node that needs a person to come back is down all night."""
+    kinds = {one.fault for one in report.recoveries}
+    missing = set(FAULTS) - kinds
+    assert missing == ({"restart pooler", "freeze pooler"} if not report.pooler else set())
+    assert report.unrecovered == []
+    assert report.slowest_s < RECOVERY_MAX_S, report.recoveries
+
+
+def test_no_request_fails_while_a_node_is_left(report: Report) -> None:
+    """A deploy or a dead node would look to the gateway like an outage."""
+    assert report.spoilt == []
+
+
+def test_no_program_complains_of_a_defect(report: Report) -> None:
+    """A fault from outside that is logged as a defect of ours wakes a person for nothing."""
+    assert report.complaints == []
+
+
+def test_it_rages_where_neither_nginx_nor_pgbouncer_is(tmp_path: Path) -> None:
+    """Who has only what the wheels bring must get the same proof: the relay sends what one node drops to the other."""
+    told: list[str] = []
+    report = storm(
+        minutes=0,
+        seed_number=2,
+        kinds=["kill web"],
+        rate=60,
+        own=True,
+        keep=tmp_path,
+        told=lambda recovery: told.append(recovery.fault),
+    )
+    assert (report.proxy, report.pooler) == ("relay", "")
+    assert told == ["kill web"]
+    assert report.acked > 0
+    assert report.holds, report
+
+
+def test_a_fault_nobody_knows_is_named() -> None:
+    """A storm without the one fault that was meant proves nothing."""
+    with pytest.raises(ValueError, match="no such fault: kill cat"):
+        storm(minutes=0, seed_number=1, kinds=["kill cat"])
+
+
+def _agreeing() -> tuple[Sent, Books, Delivered]:
+    """Books of one approved payment that agree."""
+    payment = Payment("seed-aa", "aa", 100, "EUR")
+    planned = plan([payment], seed=1, password="x", lives=Lives.all_approved(), malice=Malice.none())
+    sent = Sent()
+    sent.add(planned)
+    (delivery,) = planned.deliveries
+    ours = Books(
+        inbox={("processed", ""): 1},
+        attempts={"aa": "approved"},
+        standing={"seed-aa": "approved"},
+        billed={},
+        entries=[],
+        replayed={"aa": "approved"},
+        contents=Counter({(sha256(delivery.body).digest(), False): 1}),
+        moves=[AttemptMoved(1, "seed-aa", "pending", "approved", "approved")],
+    )
+    return sent, ours, Delivered(planned=1, acknowledged=1)
+
+
+def test_books_that_agree_hold() -> None:
+    """A check that is never content is switched off."""
+    sent, ours, delivered = _agreeing()
+    assert all(line.holds for line in check_storm(sent, ours, delivered=[delivered]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"contents": Counter[tuple[bytes, bool]]()}, "acknowledged notifications found by content"),
+        ({"contents": Counter({(b"other", False): 1})}, "rows that nobody sent"),
+        ({"contents": Counter({(b"other", True): 1})}, "rows kept aside that are no such repeat"),
+        ({"pulled_open": {"parked": 1}}, "what we asked for ourselves and did not book"),
+        ({"listed": 1}, "blacklist entries of returns = told once each"),
+        ({"moves": []}, "attempts whose told moves are no single chain"),
+        ({"entries": [("aa", "AC04", "block")]}, "blacklist entries = returns that ask for one"),
+        ({"attempts": {"aa": "pending"}}, "attempts in the state their history demands"),
+        ({"attempts": {"aa": "approved", "bb": "approved"}}, "attempts nobody spoke of, still pending"),
+        ({"inbox": {("waiting", "failed"): 1}}, "rows = processed + parked + waiting for their payment"),
+    ],
+)
+def test_books_that_differ_are_found(changes: dict[str, object], what: str) -> None:
+    """A storm after which a lost notification goes unseen proves the opposite of what it says."""
+    sent, ours, delivered = _agreeing()
+    spoilt = msgspec.structs.replace(ours, **changes)
+    assert what in [line.what for line in check_storm(sent, spoilt, delivered=[delivered]) if not line.holds]
+
+
+def test_what_happened_twice_is_found() -> None:
+    """A row or an effect that is there twice is a payment booked twice."""
+    sent, ours, delivered = _agreeing()
+    twice = msgspec.structs.replace(
+        ours, contents=Counter(dict.fromkeys(ours.contents, 2)), moves=ours.moves * 2
+    )
+    found = [line.what for line in check_storm(sent, twice, delivered=[delivered]) if not line.holds]
+    assert found == ["rows that are there twice", "attempts whose told moves are no single chain"]
+
+
+def test_what_was_not_acknowledged_is_found() -> None:
+    """The gateway gives up after ten tries; a notification that never got its echo is lost to it."""
+    sent, ours, _ = _agreeing()
+    lines = check_storm(sent, ours, delivered=[Delivered(planned=1, failed=1)])
+    assert [line.what for line in lines if not line.holds] == ["deliveries = acknowledged + refused"]
+
+
+def _billed() -> Ledgers:
+    """Two debits, here and at the gateway."""
+    debits = [Debit(f"t-{n}", f"u-{n}", n, 1, "approved", 100) for n in (1, 2)]
+    records = [(one.transaction_id, f"u-{one.debtor_id}", one.state, 100) for one in debits]
+    return Ledgers({1}, {1}, {1, 2}, debits, records, told=2, heard=(2, 2))
+
+
+def test_debits_that_agree_hold() -> None:
+    """A check that is never content is switched off."""
+    assert all(line.holds for line in debit_lines(_billed()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"runs": set()}, "billing orders acknowledged = runs on record"),
+        ({"owing": {1, 2, 3}}, "debtors of billed files = debtors debited"),
+        ({"owing": {1, 3}}, "debtors of billed files = debtors debited"),
+        ({"owing": {1}}, "debtors of billed files = debtors debited"),
+        ({"heard": (1, 1)}, "notifications of debits acknowledged = their rows"),
+        ({"told": 3, "heard": (3, 2)}, "those rows = different notifications"),
+        (
+            {"debits": [Debit(f"t-{n}", f"u-{n}", 1, 1, "approved", 100) for n in (1, 2)]},
+            "debtors with two debits",
+        ),
+        ({"twice": ["t-1"]}, "debited twice by the gateway's ledger"),
+        ({"records": [("t-1", "u-1", "approved", 100)]}, "debits = records of the ledger"),
+        (
+            {"records": [("t-1", "u-1", "approved", 100), ("t-2", "u-2", "approved", 101)]},
+            "debits that stand as the ledger has them, to the cent",
+        ),
+        (
+            {"records": [("t-1", "u-1", "approved", 100), ("t-2", "u-2", "declined", 100)]},
+            "debits that stand as the ledger has them, to the cent",
+        ),
+        ({"unbooked": ["waiting"]}, "notifications of debits not booked"),
+    ],
+)
+def test_debits_that_differ_are_found(changes: dict[str, object], what: str) -> None:
+    """Money the gateway took and we do not know of, or think it took and it did not, is what the check is for."""
+    spoilt = msgspec.structs.replace(_billed(), **changes)
+    assert what in [line.what for line in debit_lines(spoilt) if not line.holds]
+
+
+@pytest.mark.parametrize(
+    ("changes", "taken", "there", "what"),
+    [
+        ({}, [1, 2], {"k"}, "files acknowledged = uploads on record, read"),
+        ({}, [1, 1], {"k"}, "files acknowledged = uploads on record, read"),
+        ({}, [1], {"k", "l"}, "objects nobody names, beyond files not acknowledged"),
+        ({"state": "reading"}, [1], {"k"}, "files acknowledged = uploads on record, read"),
+        ({"rows_refused": 0}, [1], {"k"}, "their rows = debtors + problems"),
+        ({"debtors": ROWS}, [1], {"k"}, "rows that became a debtor twice"),
+        ({}, [1], set(), "uploads whose object is missing"),
+    ],
+)
+def test_files_that_differ_are_found(
+    changes: dict[str, object], taken: list[int], there: set[str], what: str
+) -> None:
+    """A row that is neither a debtor nor a problem is money that nobody collects and nobody misses."""
+    whole = File(1, "completed", "k", ROWS - 1, 1, ROWS - 1)
+    assert all(line.holds for line in file_lines([whole], taken=[1], there={"k"}))
+    spoilt = msgspec.structs.replace(whole, **changes)
+    lines = file_lines([spoilt], taken=taken, there=there)
+    assert what in [line.what for line in lines if not line.holds]
+
+
+def test_a_state_that_no_history_explains_is_found() -> None:
+    """A debit that was billed here is replayed, too."""
+    sent, ours, delivered = _agreeing()
+    spoilt = msgspec.structs.replace(
+        ours, billed={"bb": "declined"}, replayed={"aa": "approved", "bb": "approved"}
+    )
+    found = [line.what for line in check_storm(sent, spoilt, delivered=[delivered]) if not line.holds]
+    assert found == ["attempt states = replay of their rows by the core"]

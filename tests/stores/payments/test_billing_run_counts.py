@@ -1,0 +1,154 @@
+"""Answers are counted once, as they are recorded, and a claim holds the counts it was decided by."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from tether_core.billing.auto_pause import RunCounts
+from tether_core.billing.eligibility import Terms
+from tether_core.payments.attempt import state_of
+from tether_core.payments.submission import Send
+from tether_sandbox.gateway import scripted_iban
+from tether_sandbox.uploads import Owed, seed_upload
+from tether_stores import billing
+from tether_stores.payments import billing_attempts, billing_run_counts, submissions
+from tether_stores.payments.submissions import Try, Written
+from tether_stores.postgres import transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tether_core.payments.attempt import Attempt
+    from tether_stores.postgres import Connection, Pool
+
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+async def planned(conn: Connection, database_url: str, debtors: int, *, canaries: int = 0) -> tuple[int, int]:
+    """An upload and a run with an attempt for each debtor."""
+    owed = [Owed(scripted_iban(number), 1000) for number in range(debtors)]
+    upload_id, _ = seed_upload(database_url, owed, now=NOW)
+    run_id = await billing.add(
+        conn, upload_id=upload_id, account="default", terms=Terms(), created_by="tests", now=NOW
+    )
+    owing = await billing.owing(conn, due_item="once", now=NOW, limit=100, upload_id=upload_id)
+    tries = [
+        Try(
+            one.candidate.debtor_id, f"t-{one.candidate.debtor_id}", 1000, "EUR", one.iban_fingerprint, "DE", 1,
+            canary=number < canaries,
+        )
+        for number, one in enumerate(owing)
+    ]  # fmt: skip
+    await submissions.add(conn, tries, run_id=run_id, account="default", due_item="once", now=NOW)
+    return upload_id, run_id
+
+
+async def held(conn: Connection, run_id: int) -> list[Send]:
+    """The debits of a run, as they stand."""
+    cursor = await conn.execute("select id from billing_attempts where run_id = %s order by id", (run_id,))
+    rows = await submissions.locked(conn, [row_id for (row_id,) in await cursor.fetchall()])
+    return [rows[row_id].send for row_id in sorted(rows)]
+
+
+def moved(attempt: Attempt, payment_stage: int) -> Attempt:
+    """The attempt at another stage; its state follows."""
+    assert state_of(payment_stage, attempt.dispute_stage)
+    return msgspec.structs.replace(attempt, payment_stage=payment_stage)
+
+
+async def counts(conn: Connection, upload_id: int) -> list[tuple[int, ...]]:
+    """Answered and refused, of all and of canaries, of each run."""
+    return [
+        (one.answered, one.refused, one.canaries_answered, one.canaries_refused)
+        for one in await billing_run_counts.of_upload(conn, upload_id)
+    ]
+
+
+async def test_each_debit_is_counted_once_however_its_answer_comes(
+    conn: Connection, pool: Pool, database_url: str
+) -> None:
+    """The call answers, a notification repeats it, an inquiry confirms it: counted three times it would pause a good run."""
+    upload_id, run_id = await planned(conn, database_url, 4, canaries=1)
+
+    async def by_call(place: int, stage: int, *, withheld: str | None = None) -> None:
+        async with transaction(pool) as tx:
+            send = (await held(tx, run_id))[place]
+            after = msgspec.structs.replace(send, attempt=moved(send.attempt, stage), send_at=None)
+            await submissions.write(tx, [Written(after, withheld)], now=NOW)
+
+    async def by_notification(*stages: int) -> None:
+        async with transaction(pool) as tx:
+            attempts = [send.attempt for send in await held(tx, run_id)]
+            await billing_attempts.move(
+                tx, [moved(one, stage) for one, stage in zip(attempts, stages, strict=True)], now=NOW
+            )
+
+    await by_call(0, 10)
+    assert await counts(conn, upload_id) == []  # unknown is no answer
+    await by_call(0, 20)
+    await by_call(1, 50)
+    assert await counts(conn, upload_id) == [(2, 1, 1, 0)]
+    await by_call(1, 50)
+    await by_call(2, 40, withheld="held")  # never submitted, so nobody answered
+    assert await counts(conn, upload_id) == [(2, 1, 1, 0)]
+    await by_notification(60, 50, 40, 20)
+    assert await counts(conn, upload_id) == [(3, 1, 1, 0)]
+    await by_notification(50, 60, 40, 40)  # accepted and declined later; declined and approved after all
+    assert await counts(conn, upload_id) == [(3, 2, 1, 1)]
+    (found,) = await billing_run_counts.of_upload(conn, upload_id)
+    assert found.refused_at == NOW
+
+
+async def test_what_is_recorded_waits_for_the_claim_that_did_not_see_it(
+    conn: Connection, pool: Pool, database_url: str, eventually: Callable[..., Any]
+) -> None:
+    """A claim committed after the refusal that reaches the threshold would send a debit of a list that was known to be wrong."""
+    upload_id, run_id = await planned(conn, database_url, 2)
+
+    async def record() -> None:
+        async with transaction(pool) as tx:
+            send = (await held(tx, run_id))[0]
+            after = msgspec.structs.replace(send, attempt=moved(send.attempt, 50), send_at=None)
+            await submissions.write(tx, [Written(after)], now=NOW)
+
+    async def waits() -> bool:
+        cursor = await conn.execute("select count(*) from pg_locks where not granted")
+        row = await cursor.fetchone()
+        return row is not None and row[0] > 0
+
+    async with transaction(pool) as claiming:
+        seen = await billing_run_counts.share(claiming, run_id=run_id, upload_id=upload_id, now=NOW)
+        assert seen == [RunCounts(run_id)]
+        recording = asyncio.create_task(record())
+        await eventually(waits, what="the record to wait for the claim")
+        assert await counts(conn, upload_id) in ([], [(0, 0, 0, 0)])
+    await recording
+    async with transaction(pool) as claiming:
+        (later,) = await billing_run_counts.share(claiming, run_id=run_id, upload_id=upload_id, now=NOW)
+        assert later.refused == 1
+
+
+async def test_refusals_are_released_with_a_name_and_a_reason(
+    conn: Connection, pool: Pool, database_url: str
+) -> None:
+    """Who let a refused list go on is asked later; and refusals nobody had must not look released."""
+    upload_id, run_id = await planned(conn, database_url, 2)
+    _, other = await planned(conn, database_url, 1)
+    for run in (run_id, other):
+        async with transaction(pool) as tx:
+            send = (await held(tx, run))[0]
+            await billing_attempts.move(tx, [moved(send.attempt, 50)], now=NOW)
+    (released,) = await billing_run_counts.release(
+        conn, upload_id, by="ops", because="The terminal was wrong", now=NOW + timedelta(minutes=1)
+    )
+    assert (released.run_id, released.since_release) == (run_id, (0, 0))
+    assert (released.released_by, released.released_because) == ("ops", "The terminal was wrong")
+    assert released.released_at == NOW + timedelta(minutes=1)
+    assert await billing_run_counts.release(conn, upload_id, by="ops", because="again", now=NOW) == []
+    (untouched,) = await billing_run_counts.share(
+        conn, run_id=other, upload_id=upload_id + 1, now=NOW + timedelta(days=2)
+    )
+    assert untouched.since_release == (1, 1)

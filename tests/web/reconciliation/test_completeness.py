@@ -1,0 +1,202 @@
+"""What people see of reconciliation: claims beside the gateway's word, completeness, exposure, account checks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from tether_core import iban
+from tether_core.emp import codes
+from tether_core.payments.attempt import Confirmation, Policy, state_of
+from tether_core.testing import form_body
+from tether_core.vop import Answers, scored
+from tether_sandbox.gateway import scripted_iban
+from tether_stores import vop
+from tether_stores.notifications import webhook_events
+from tether_stores.postgres import open_pool
+from tether_stores.vop import Checked
+from tether_worker.notifications.apply import Booking, book
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import httpx
+    from tether_stores.postgres import Connection
+
+KEY = {"Authorization": "Bearer test-key"}
+UNIQUE_ID = "44177a21403427eb96664a6d7e5d5d48"
+
+
+@pytest.fixture
+async def conn(database_url: str) -> AsyncIterator[Connection]:
+    """A connection in autocommit mode."""
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as opened:
+        yield opened
+
+
+async def _debtor(conn: Connection) -> int:
+    account = scripted_iban(1)
+    cursor = await conn.execute(
+        "insert into debtors (upload_id, iban, iban_fingerprint, name, amount_minor, currency, created_at)"
+        " values (7, %s, %s, 'Zoë Miller', 1000, 'EUR', %s) returning id",
+        (account, iban.fingerprint(account), datetime.now(UTC)),
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def _attempt(conn: Connection, *, stages: tuple[int, int], at: datetime, **columns: Any) -> int:
+    values = {
+        "account": "default",
+        "debtor_id": await _debtor(conn),
+        "transaction_id": "t-7",
+        "unique_id": UNIQUE_ID,
+        "amount_minor": 1000,
+        "currency": "EUR",
+        "state": state_of(*stages),
+        "payment_stage": stages[0],
+        "dispute_stage": stages[1],
+        "iban_fingerprint": b"f" * 16,
+        "iban_masked": "DE30**************0001",
+        "created_at": at,
+        "updated_at": at,
+        "sent_at": at,
+        "sends": 1,
+        **columns,
+    }
+    names = psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, values))
+    places = psycopg.sql.SQL(", ").join(psycopg.sql.Placeholder() * len(values))
+    query = psycopg.sql.SQL("insert into billing_attempts ({}) values ({}) returning id").format(
+        names, places
+    )
+    row = await (await conn.execute(query, list(values.values()))).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def test_a_refuted_claim_stands_beside_the_gateways_word(
+    client: httpx.AsyncClient, conn: Connection, environment: dict[str, str]
+) -> None:
+    """A person must see what was claimed, what the gateway said, and that it had no effect."""
+    await _attempt(conn, stages=(codes.APPROVED, codes.UNDISPUTED), at=datetime.now(UTC))
+    claim = {"unique_id": UNIQUE_ID, "status": "chargebacked", "event": "chargeback", "reason_code": "MD01"}
+    body = form_body(claim, secret=environment["EMP_API_PASSWORD"])
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert (await client.post("/api/webhooks/emp", content=body, headers=headers)).status_code == 200
+    before = (await client.get("/api/webhook-events/1", headers=KEY)).json()
+    assert (before["confirmed"], before["refuted"]) == (None, False)
+
+    async with open_pool(environment["DATABASE_URL"], name="tests", max_size=2) as pool:
+        booking = Booking(pool, Policy(confirm="chargebacks"), lambda: datetime.now(UTC), lambda: 0.5)
+        await book(booking)
+        now = datetime.now(UTC)
+        lease = now + timedelta(minutes=1)
+        [row] = await webhook_events.claim_to_confirm(conn, now=now, leased_until=lease, limit=1)
+        await webhook_events.confirmed(
+            conn, [(row.id, Confirmation("approved"))], leased_until=lease, now=now
+        )
+        await book(booking)
+    told = (await client.get("/api/webhook-events/1", headers=KEY)).json()
+    assert told["claimed"] == {"status": "chargebacked", "error_code": None, "reason_code": "MD01"}
+    assert told["confirmed"] == {"status": "approved", "error_code": None, "reason_code": None}
+    assert told["refuted"] is True
+
+
+async def test_completeness(client: httpx.AsyncClient) -> None:
+    """The dashboard's number must come from the same report as the command's."""
+    told = await client.get(
+        "/api/completeness", params={"from": "2026-03-02", "to": "2026-03-03"}, headers=KEY
+    )
+    assert told.status_code == 200
+    report = told.json()["report"]
+    assert (report["from_on"], report["to_on"], report["known"], report["unexplained"]) == (
+        "2026-03-02",
+        "2026-03-03",
+        0,
+        0,
+    )
+    yesterday = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
+    assert (await client.get("/api/completeness", headers=KEY)).json()["report"]["from_on"] == yesterday
+
+
+@pytest.mark.parametrize(
+    "days",
+    [
+        {"from": "2026-03-02", "to": "2026-03-01"},
+        {"from": "2020-01-01", "to": "2026-03-01"},
+        {"from": "soon"},
+    ],
+)
+async def test_completeness_of_impossible_days(client: httpx.AsyncClient, days: dict[str, str]) -> None:
+    """A typing mistake must be named, and years must not be counted in one request."""
+    assert (await client.get("/api/completeness", params=days, headers=KEY)).status_code in {400, 422}
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/completeness", "/api/billing-attempts/1/exposure", "/api/uploads/7/vop"]
+)
+async def test_nothing_without_a_key(client: httpx.AsyncClient, path: str) -> None:
+    """Amounts and accounts are nobody else's business."""
+    assert (await client.get(path)).status_code == 401
+
+
+async def test_exposure_of_a_collected_debit(client: httpx.AsyncClient, conn: Connection) -> None:
+    """Money that may go back for 13 months must not be shown as final."""
+    attempt_id = await _attempt(
+        conn, stages=(codes.APPROVED, codes.UNDISPUTED), at=datetime(2026, 3, 2, 12, tzinfo=UTC)
+    )
+    told = (await client.get(f"/api/billing-attempts/{attempt_id}/exposure", headers=KEY)).json()
+    assert (told["settled_on"], told["return_on"], told["refund_on"], told["unauthorised_on"]) == (
+        "2026-03-03",
+        "2026-03-10",
+        "2026-04-28",
+        "2027-04-03",
+    )
+    assert (told["refundable"], told["refundable_why"]) == (
+        True,
+        "This attempt is collected and can be refunded.",
+    )
+    assert (await client.get("/api/billing-attempts/999/exposure", headers=KEY)).status_code == 404
+
+
+async def test_exposure_of_a_returned_debit(client: httpx.AsyncClient, conn: Connection) -> None:
+    """A person who refunds what the bank has given back pays the debtor twice."""
+    attempt_id = await _attempt(
+        conn,
+        stages=(codes.APPROVED, codes.CHARGEBACKED),
+        at=datetime(2026, 3, 2, 12, tzinfo=UTC),
+        followed_at=datetime(2026, 3, 5, tzinfo=UTC),
+        retry_why="retry",
+        retry_on=datetime(2026, 3, 10, tzinfo=UTC).date(),
+    )
+    told = (await client.get(f"/api/billing-attempts/{attempt_id}/exposure", headers=KEY)).json()
+    assert (told["refundable"], told["refundable_why"], told["retry_on"]) == (
+        False,
+        "This attempt cannot be refunded: the debtor's bank has taken the money back. Look at its dispute.",
+        "2026-03-10",
+    )
+
+
+async def test_accounts_of_an_upload_are_checked(client: httpx.AsyncClient, conn: Connection) -> None:
+    """Whoever bills must be able to see which accounts were checked, and how far the checks are."""
+    debtor_id = await _debtor(conn)
+    asked = await client.post("/api/uploads/7/vop", headers=KEY)
+    assert (asked.status_code, asked.json()) == (202, {"requested": 1})
+    assert (await client.get("/api/uploads/7/vop", headers=KEY)).json()["waiting"] == 1
+    now = datetime.now(UTC)
+    lease = now + timedelta(minutes=1)
+    [check] = await vop.claim(conn, now=now, leased_until=lease, limit=1)
+    answers = Answers(iban="yes", country="yes")
+    made = Checked(check.debtor_id, answers, scored(answers))
+    await vop.checked(conn, [made], provider="tests", leased_until=lease, now=now)
+    told = (await client.get("/api/uploads/7/vop", headers=KEY)).json()
+    assert (told["waiting"], told["results"]) == (0, {"likely_verified": 1})
+    [one] = told["checks"]["items"]
+    assert (one["debtor_id"], one["result"], one["answered"]) == (debtor_id, "likely_verified", 35)
+    assert "iban_answer" not in one
+    assert scripted_iban(1) not in str(told)
+    assert (await client.post("/api/uploads/7/vop", headers=KEY)).json() == {"requested": 0}
+    assert (await client.post("/api/uploads/7/vop?again=true", headers=KEY)).json() == {"requested": 1}

@@ -1,0 +1,1157 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from tether_core.billing.eligibility import Terms, judge
+from tether_core.billing.overrides import Override
+from tether_core.errors import GatewaySilent
+from tether_core.limits.rate_limit import Permit
+from tether_core.payments.submission import Rules
+from tether_core.sepa_text import Characters
+from tether_sandbox.gateway import Faults, Setup, Simulator, running, scripted_iban
+from tether_sandbox.services.server import free_port
+from tether_sandbox.uploads import Owed, seed_upload
+from tether_stores import billing, blacklist
+from tether_stores.accounts.gateway_accounts import GatewayAccount, new_key, put
+from tether_stores.blacklist import ManualEntry
+from tether_stores.limits import Limiter, standing
+from tether_stores.payments import billing_run_counts
+from tether_stores.redis import open_redis
+from tether_stores.settings import Settings
+from tether_worker.billing.runs import brake_runs, lapse_leases, pause_account, plan_chunk, try_again
+from tether_worker.gateway.clients import open_gateways
+from tether_worker.payments import submission as worker
+from tether_worker.payments.submission import Billing, Told, claim, record, send_until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tether_stores.postgres import Connection, Pool
+
+SETUP = Setup(result_after_s=3600, hidden_s=3600)
+RULES = Rules(lease_s=75, settle_s=900)
+PERMIT = Permit(go=True, generation=0)
+TERMS = Terms()
+STARTS = count(1_000, 1_000)
+
+
+@pytest.fixture(scope="module")
+def shared_simulator() -> Iterator[Simulator]:
+    """One gateway for the whole module."""
+    with running(SETUP) as one:
+        yield one
+
+
+@pytest.fixture
+def simulator(shared_simulator: Simulator) -> Simulator:
+    """The module's simulator, without faults."""
+    shared_simulator.faults(Faults())
+    return shared_simulator
+
+
+class Clock:
+    """The present moment, moved by the test."""
+
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The present moment of everything in a test."""
+    return Clock()
+
+
+@pytest.fixture
+async def has(
+    pool: Pool, environment: dict[str, str], simulator: Simulator, clock: Clock
+) -> AsyncIterator[Billing]:
+    """What sending needs, with an account at the simulator and a rate no test reaches."""
+    async with _opened(pool, environment, simulator, clock) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def _opened(
+    pool: Pool, environment: dict[str, str], simulator: Simulator, clock: Clock, **more: str
+) -> AsyncIterator[Billing]:
+    settings = Settings.from_env(
+        environment
+        | {
+            "EMP_API_URL": simulator.url,
+            "EMP_API_LOGIN": SETUP.login,
+            "EMP_API_PASSWORD": SETUP.passwords[0],
+            "EMP_TERMINAL_TOKEN": SETUP.terminals[0],
+            "EMP_TIMEOUT": "1",
+            "EMP_RATE_LIMIT": "5000",
+        }
+        | more
+    )
+    async with (
+        open_gateways(pool, settings=settings, connections_max=worker.CALLS_MAX) as gateways,
+        open_redis(settings.redis_url, name="tests", timeout_s=20) as cache,
+    ):
+        yield Billing(pool, gateways, Limiter(cache), RULES, clock, asyncio.Event())
+
+
+Make = Any
+
+
+@pytest.fixture
+def make(database_url: str, conn: Connection, clock: Clock) -> Make:
+    """Make an upload of debtors and a run over it, planned; gives the run's id."""
+    start = next(STARTS)
+
+    async def planned(*owed: Owed, terms: Terms = TERMS, account: str = "default", plan: bool = True) -> int:
+        nonlocal start
+        # The simulator outlives the database, and ids are made of rows: those of another test must not come again.
+        if start:
+            await conn.execute(f"alter table debtors alter column id restart with {start}")
+            start = 0
+        upload_id, _ = seed_upload(database_url, owed, now=clock.now)
+        run_id = await billing.add(
+            conn, upload_id=upload_id, account=account, terms=terms, created_by="tests", now=clock.now
+        )
+        if plan:
+            async with _pool_of(database_url) as pool:
+                while await plan_chunk(pool, now=clock.now, limit=2):
+                    pass
+        return run_id
+
+    return planned
+
+
+@asynccontextmanager
+async def _pool_of(database_url: str) -> AsyncIterator[Pool]:
+    from tether_stores.postgres import open_pool
+
+    async with open_pool(database_url, name="tests", max_size=2) as pool:
+        yield pool
+
+
+def owed(debtors: int, *, script: int = 0, amount_minor: int = 1000) -> list[Owed]:
+    """Debtors whose debits the simulator treats as a script says."""
+    return [Owed(scripted_iban(script), amount_minor + number) for number in range(debtors)]
+
+
+async def attempts(conn: Connection, run_id: int) -> list[Any]:
+    """The attempts of a run, in order."""
+    cursor = await conn.execute(
+        "select id, transaction_id, state, error_code, sends, send_at, leased_until, withheld, unique_id, canary,"
+        " try_number, retry_of from billing_attempts where run_id = %s order by id",
+        (run_id,),
+    )
+    names = [column.name for column in cursor.description or ()]
+    return [msgspec.defstruct("A", names)(*row) for row in await cursor.fetchall()]
+
+
+async def debtors(conn: Connection, attempt_ids: list[int]) -> tuple[int, ...]:
+    """Who pays some attempts."""
+    cursor = await conn.execute(
+        "select debtor_id from billing_attempts where id = any(%s) order by id", (attempt_ids,)
+    )
+    return tuple([debtor_id for (debtor_id,) in await cursor.fetchall()])
+
+
+async def send(has: Billing) -> int:
+    """Send what may be sent."""
+    return await send_until(has, end_s=monotonic() + 20)
+
+
+async def claim_all(has: Billing, conn: Connection, run_id: int) -> tuple[int, int]:
+    """Submit once what may be submitted now; gives how many calls were begun, and how many debits are left."""
+    begun = await send_until(has, end_s=monotonic() + 0.3)
+    left = sum(one.sends == 0 for one in await attempts(conn, run_id))
+    return begun, left
+
+
+# --- planning --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_run_plans_each_debtor_once(pool: Pool, conn: Connection, make: Make, clock: Clock) -> None:
+    """Were a second run over the same debtors to plan them again, they would be debited twice."""
+    first = await make(*owed(5))
+    run = await billing.one(conn, first)
+    assert run is not None
+    assert (run.state, run.planned_count, run.planned_amount_minor) == ("running", 5, 5010)
+    again = await billing.add(
+        conn, upload_id=run.upload_id, account="default", terms=Terms(), created_by="tests", now=clock.now
+    )
+    while await plan_chunk(pool, now=clock.now):
+        pass
+    second = await billing.one(conn, again)
+    assert second is not None
+    assert (second.planned_count, second.skipped) == (0, {"under_way": 5})
+
+
+async def test_two_planners_at_once_make_one_attempt_each(
+    pool: Pool, conn: Connection, make: Make, clock: Clock
+) -> None:
+    """Two runs planned at the same moment see the same free debtors; only the table can tell them apart."""
+    first = await make(*owed(40), plan=False)
+    run = await billing.one(conn, first)
+    assert run is not None
+    await billing.add(
+        conn, upload_id=run.upload_id, account="default", terms=Terms(), created_by="tests", now=clock.now
+    )
+
+    async def planner() -> None:
+        while await plan_chunk(pool, now=clock.now, limit=7):
+            pass
+
+    await asyncio.gather(planner(), planner(), planner())
+    cursor = await conn.execute("select count(*), count(distinct debtor_id) from billing_attempts")
+    assert await cursor.fetchone() == (40, 40)
+    runs = await billing.of_upload(conn, run.upload_id)
+    assert sum(one.planned_count for one in runs) == 40
+    assert sum(sum(one.skipped.values()) for one in runs) == 40
+
+
+async def test_caps_and_canaries_hold_across_chunks(conn: Connection, make: Make) -> None:
+    """A cap that is counted per chunk is no cap, and a person who asked for ten debits gets hundreds."""
+    run_id = await make(*owed(9, amount_minor=1000), terms=Terms(count_max=4, canary_share=0.01))
+    run = await billing.one(conn, run_id)
+    assert run is not None
+    assert (run.state, run.planned_count, run.skipped) == ("canary", 4, {"count_cap": 5})
+    assert [one.canary for one in await attempts(conn, run_id)].count(True) == 1
+
+
+# --- sending ---------------------------------------------------------------------------------------------------------
+
+
+async def test_debits_are_sent_once_each(
+    has: Billing, conn: Connection, make: Make, simulator: Simulator
+) -> None:
+    """The plain way: each debtor is debited exactly once, and the books say what the gateway said."""
+    run_id = await make(*owed(30), *owed(1, script=2), *owed(1, script=3))
+    assert await send(has) == 32
+    sent = await attempts(conn, run_id)
+    assert [one.state for one in sent] == ["pending"] * 30 + ["declined", "error"]
+    assert [one.error_code for one in sent[30:]] == ["500", "340"]
+    assert all(one.sends == 1 and one.send_at is None and one.leased_until is None for one in sent)
+    assert all(one.unique_id for one in sent[:31])
+    assert [simulator.debited(transaction_id=one.transaction_id) for one in sent[:30]] == [1] * 30
+    assert await send(has) == 0
+
+
+async def test_two_workers_share_the_debits(
+    has: Billing, conn: Connection, make: Make, simulator: Simulator
+) -> None:
+    """Two workers that claim the same row debit somebody twice."""
+    run_id = await make(*owed(120))
+    other = msgspec.structs.replace(has, under_way=set())
+    assert sum(await asyncio.gather(send(has), send(other), send(has))) == 120
+    sent = await attempts(conn, run_id)
+    assert {simulator.debited(transaction_id=one.transaction_id) for one in sent} == {1}
+    assert simulator.sums()["debited_twice"] == []
+
+
+async def test_a_slow_answer_holds_up_no_further_call(has: Billing, conn: Connection, make: Make) -> None:
+    """Runs of work end every half minute. Were the next to wait for the slowest answer, the rate would not be held.
+
+    And a worker that stops must still record what is under way.
+    """
+    run_id = await make(*owed(1, script=30), *owed(2))
+    work = worker.billing(has)
+    assert await work.bite() == 3
+    assert (len(has.under_way) >= 1, len(has.ending)) == (True, 1)
+    await has.ended()
+    assert (has.under_way, has.ending) == (set(), set())
+    assert [one.state for one in await attempts(conn, run_id)] == ["unknown", "pending", "pending"]
+
+
+@pytest.mark.parametrize("script", [30, 31, 32, 33, 34, 35, 36, 37, 41, 42, 43, 44, 45, 46, 47])
+async def test_without_a_clear_answer_a_debit_is_unknown_and_not_sent_again(
+    script: int, has: Billing, conn: Connection, make: Make, simulator: Simulator
+) -> None:
+    """Whatever way an answer is lost, sending again could debit a second time."""
+    run_id = await make(*owed(1, script=script))
+    assert await send(has) == 1
+    (one,) = await attempts(conn, run_id)
+    assert (one.state, one.sends, one.send_at, one.leased_until) == ("unknown", 1, None, None)
+    assert await send(has) == 0
+    assert simulator.debited(transaction_id=one.transaction_id) <= 1
+
+
+async def test_what_changed_since_planning_is_looked_at_again(
+    has: Billing, conn: Connection, make: Make, simulator: Simulator
+) -> None:
+    """A debtor who came onto the blacklist between planning and sending must not be debited."""
+    run_id = await make(
+        Owed(scripted_iban(0), 1000),
+        Owed(scripted_iban(1), 1000),
+        Owed(scripted_iban(24), 1000),
+        Owed(scripted_iban(7), 1000),
+    )
+    await conn.execute(
+        "insert into blacklist (iban_fingerprint, iban_masked, action, scope, reason_code, note, source, added_by, created_at)"
+        " select iban_fingerprint, iban_masked, 'hold', 'iban', 'MD06', '', 'manual', 'tests', now()"
+        " from billing_attempts where run_id = %s order by id limit 1",
+        (run_id,),
+    )
+    ids = [one.id for one in await attempts(conn, run_id)]
+    await conn.execute(
+        "update debtors set amount_minor = 1 where id = (select debtor_id from billing_attempts where id = %s)",
+        (ids[1],),
+    )
+    await conn.execute(
+        "update debtors set name = '\x01' where id = (select debtor_id from billing_attempts where id = %s)",
+        (ids[2],),
+    )
+    assert await send(has) == 4
+    sent = await attempts(conn, run_id)
+    assert [one.withheld for one in sent] == ["held", "amount_changed", "unsendable", None]
+    assert [one.state for one in sent] == ["error", "error", "error", "pending"]
+    assert [simulator.debited(transaction_id=one.transaction_id) for one in sent] == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("when", ["submission", "planning"])
+async def test_a_name_or_address_that_was_blocked_after_import_is_not_debited(
+    when: str, has: Billing, pool: Pool, conn: Connection, make: Make, simulator: Simulator
+) -> None:
+    """Somebody asks by name or by mail not to be debited any more; the file they are in was read the day before."""
+    run_id = await make(
+        Owed(scripted_iban(0), 1000, name="SAMPLE,  Nora"),
+        Owed(scripted_iban(0), 1001, name="Olaf Sample"),
+        Owed(scripted_iban(0), 1002, name="Paula Sample"),
+        Owed(scripted_iban(7), 1003, name="Quirin Sample"),
+        plan=when == "submission",
+    )
+    await conn.execute("update debtors set email = ' OLAF@Example.org' where name = 'Olaf Sample'")
+    await conn.execute("update debtors set email = 'paula@example.org' where name = 'Paula Sample'")
+    entries = [
+        ManualEntry(action="block", reason_code="MANUAL", name="nora sample"),
+        ManualEntry(action="hold", reason_code="MANUAL", name="Nora Sample", note="the weaker of two"),
+        ManualEntry(action="hold", reason_code="MD06", email="olaf@example.org"),
+        ManualEntry(action="block", reason_code="OLD", name="Paula Sample", expires_at=has.clock()),
+    ]
+    for entry in entries:
+        await blacklist.enter(conn, [entry], source="manual", added_by="tests", now=has.clock())
+    while await plan_chunk(pool, now=has.clock()):
+        pass
+    await send(has)
+    sent = await attempts(conn, run_id)
+    run = await billing.one(conn, run_id)
+    assert run is not None
+    if when == "submission":
+        assert [one.withheld for one in sent] == ["blacklisted_name", "blacklisted_email", None, None]
+    else:
+        assert run.skipped == {"blacklisted_name": 1, "blacklisted_email": 1}
+    assert [simulator.debited(transaction_id=one.transaction_id) for one in sent][-2:] == [1, 1]
+    assert sum(simulator.debited(transaction_id=one.transaction_id) for one in sent) == 2
+    judged = await billing.owing(conn, due_item="again", now=has.clock(), limit=10, upload_id=run.upload_id)
+    assert [judge(one.candidate, terms=Terms(recent_days=0)).text for one in judged] == [
+        "The debtor's name is blocked (MANUAL); a person can lift that entry of the blacklist.",
+        "The debtor's e-mail address is on hold (MD06); a person can lift that entry of the blacklist.",
+        "",
+        "",
+    ]
+
+
+async def test_what_was_refunded_is_not_collected_again(
+    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
+) -> None:
+    """A debtor whose debit we voided is debited again by the next order; only a person's reason may do that."""
+    first = await make(*(Owed(scripted_iban(script), 1000) for script in (0, 1, 24)))
+    await send(has)
+    run = await billing.one(conn, first)
+    assert run is not None
+    voided, refunded, declined = await attempts(conn, first)
+    for row_id, stage, state in (
+        (voided.id, 70, "voided"),
+        (refunded.id, 80, "refunded"),
+        (declined.id, 50, "declined"),
+    ):
+        await conn.execute(
+            "update billing_attempts set payment_stage = %s, state = %s where id = %s", (stage, state, row_id)
+        )
+
+    async def again(**order: Any) -> Any:
+        run_id = await billing.add(
+            conn, upload_id=run.upload_id, account="default", terms=Terms(**order.pop("terms", {})), created_by="tests",
+            now=clock.now, again=True, **order,
+        )  # fmt: skip
+        while await plan_chunk(pool, now=clock.now):
+            pass
+        await send(has)
+        return await billing.one(conn, run_id)
+
+    second = await again()
+    assert (second.planned_count, second.skipped) == (1, {"refunded_before": 2})
+    given = Override(("refunded_before",), "Voided by mistake", debtor_ids=await debtors(conn, [voided.id]))
+    third = await again(overrides=[given])
+    assert (third.planned_count, third.skipped) == (1, {"refunded_before": 1, "under_way": 1})
+    (collected,) = await attempts(conn, third.id)
+    assert (collected.state, simulator.debited(transaction_id=collected.transaction_id)) == ("pending", 1)
+    # April is another debt.
+    assert (await again(terms={"due_item": "2026-04"})).planned_count == 3
+
+
+async def set_aside(conn: Connection, run_id: int, *verdicts: str) -> None:
+    """Override verdicts for a run, as its order does."""
+    agreed = Override(verdicts, "The debtor agreed")
+    await conn.execute(
+        "update billing_runs set overrides = %s where id = %s", (msgspec.json.encode([agreed]), run_id)
+    )
+
+
+async def plan_all(has: Billing) -> None:
+    """Plan all that is to be planned."""
+    while await plan_chunk(has.pool, now=has.clock()):
+        pass
+
+
+async def test_one_debit_of_two_uploads_is_planned_once(conn: Connection, make: Make, has: Billing) -> None:
+    """Two people hand in one list, and both bill it: nobody may be debited by the second."""
+    first = await make(*owed(3))
+    second = await make(*owed(3))
+    run = await billing.one(conn, second)
+    assert run is not None
+    assert (run.planned_count, run.skipped) == (0, {"waiting_elsewhere": 3})
+    await send(has)
+    third = await make(*owed(3))
+    run = await billing.one(conn, third)
+    assert run is not None
+    assert (run.planned_count, run.skipped) == (0, {"under_way": 3})
+    await conn.execute("update billing_attempts set payment_stage = 60, state = 'approved'")
+    fourth = await make(*owed(3), terms=Terms(due_item="2026-04", recent_days=0), plan=False)
+    await set_aside(conn, fourth, "waiting_elsewhere")
+    await plan_all(has)
+    run = await billing.one(conn, fourth)
+    assert run is not None
+    assert (run.planned_count, run.skipped) == (0, {"repeated": 3})  # another name for what may be one debt
+    assert len(await attempts(conn, first)) == 3
+
+
+async def test_other_debits_of_an_account_are_billed(conn: Connection, make: Make, has: Billing) -> None:
+    """A parent pays for two children from one account; their lists come in one week."""
+    await make(*owed(3))
+    await conn.execute("update debtors set reference = 'Anna'")
+    second = await make(*[msgspec.structs.replace(one, amount_minor=2500) for one in owed(3)], plan=False)
+    await conn.execute("update debtors set reference = 'Ben' where reference is null")
+    await plan_all(has)
+    run = await billing.one(conn, second)
+    assert run is not None
+    assert (run.planned_count, run.skipped) == (3, {})
+
+
+async def test_two_claims_of_one_debit_at_once_submit_one(has: Billing, conn: Connection, make: Make) -> None:
+    """
+    Both uploads were planned before either was submitted, and two workers claim them at the same moment.
+
+    Each sees nothing of the other's claim until it is committed; without a lock on the account both debits go out.
+    """
+    debtors = [Owed(scripted_iban(number), 1000) for number in range(20)]
+    first = await make(*debtors)
+    second = await make(*debtors, plan=False)
+    await set_aside(conn, second, "waiting_elsewhere")
+    await plan_all(has)
+    account = (await has.gateways.accounts())["default"]
+    opened = await has.gateways.get("default")
+    assert opened is not None
+    claims = await asyncio.gather(
+        *(
+            claim(has, run_id, account=account, permit=PERMIT, identity=opened.identity, limit=5)
+            for run_id in (first, second) * 8
+        )
+    )
+    begun = [one for some, _ in claims for one in some]
+    cursor = await conn.execute(
+        "select iban_fingerprint from billing_attempts where id = any(%s)", ([one.id for one in begun],)
+    )
+    accounts = [bytes(fingerprint) for (fingerprint,) in await cursor.fetchall()]
+    assert len(accounts) == len(set(accounts)) > 0
+    for one in await attempts(conn, second):
+        assert one.withheld in {None, "under_way"}
+
+
+async def test_screening_is_judged_when_it_matters(conn: Connection, make: Make, has: Billing) -> None:
+    """
+    What was found when the file was read is looked up again when its debtors are planned.
+
+    A lifted account is billed without sending the file again; a repeated row is not, and a window that has passed excludes no
+    more.
+    """
+    run_id = await make(*owed(5), plan=False)
+    for at, (rule, more) in enumerate(
+        [
+            ("blacklisted", ""),
+            ("already_collected", ""),
+            ("duplicate_in_file", ""),
+            ("blacklisted", "collected_lately"),
+        ]
+    ):
+        kept = [{"rule": one, "cause": "x"} for one in (rule, more) if one]
+        await conn.execute(
+            "update debtors set verdict = %s, cause = 'x', reasons = %s"
+            " where id = (select id from debtors order by id offset %s limit 1)",
+            (rule, json.dumps(kept), at),
+        )
+    await plan_all(has)
+    run = await billing.one(conn, run_id)
+    assert run is not None
+    assert (run.planned_count, run.skipped) == (3, {"screened_out": 2})
+
+
+async def test_what_is_refunded_after_planning_is_not_submitted(
+    has: Billing, conn: Connection, make: Make, simulator: Simulator
+) -> None:
+    """The same list stands in two uploads; between plan and submission of the second, the debit of the first is voided."""
+    second = await make(*owed(1))
+    await pause_account(has.pool, "default", because="tests", now=has.clock())
+    first = await make(*owed(1), terms=Terms(recent_days=0), plan=False)
+    await set_aside(conn, first, "waiting_elsewhere")
+    await plan_all(has)
+    await send(has)
+    await conn.execute(
+        "update billing_attempts set payment_stage = 70, state = 'voided' where run_id = %s", (first,)
+    )
+    given = await make(*owed(1), terms=Terms(recent_days=0), plan=False)
+    await set_aside(conn, given, "refunded_before", "waiting_elsewhere")
+    await plan_all(has)
+    await conn.execute(
+        "update billing_runs set state = 'running', paused_because = null, paused_from = null where id = %s",
+        (second,),
+    )
+    await send(has)
+    (one,) = await attempts(conn, second)
+    assert (one.state, one.withheld, one.sends) == ("error", "refunded_before", 0)
+    assert simulator.debited(transaction_id=one.transaction_id) == 0
+    (other,) = await attempts(conn, given)
+    assert (other.state, other.withheld, other.sends) == ("pending", None, 1)
+
+
+async def test_a_paused_run_sends_nothing(
+    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+) -> None:
+    """Once a person was told that a run is paused, not one more debit may go out."""
+    run_id = await make(*owed(3))
+    assert await pause_account(pool, "default", because="tests", now=clock.now) == 1
+    assert await send(has) == 0
+    assert {one.sends for one in await attempts(conn, run_id)} == {0}
+
+
+async def test_a_wrong_password_ends_no_debit_and_pauses_the_run(
+    pool: Pool, environment: dict[str, str], simulator: Simulator, clock: Clock, conn: Connection, make: Make
+) -> None:
+    """A password mistyped at its change must not turn a whole run into errors, nor hammer the gateway."""
+    run_id = await make(*owed(200))
+    async with _opened(pool, environment, simulator, clock, EMP_API_PASSWORD="mistyped") as has:
+        called = await send(has)
+    assert 1 <= called < 200
+    run = await billing.one(conn, run_id)
+    assert run is not None
+    assert (run.state, run.paused_from) == ("paused", "running")
+    assert "110" in str(run.paused_because)
+    sent = await attempts(conn, run_id)
+    assert {(one.state, one.leased_until) for one in sent} == {("pending", None)}
+    assert all(one.send_at is not None for one in sent)
+
+
+async def test_a_run_paused_while_it_is_sent_begins_nothing_more(
+    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
+) -> None:
+    """A person who sees the wrong list go out presses pause: every debit begun after the answer is one too many."""
+    run_id = await make(*owed(2_000))
+    before = simulator.requests().get("sale", 0)
+    task = asyncio.create_task(send(has))
+    while simulator.requests().get("sale", 0) == before:
+        await asyncio.wait([task], timeout=0.01)
+    assert await pause_account(pool, "default", because="wrong list", now=clock.now) == 1
+    claimed = sum(one.sends for one in await attempts(conn, run_id))
+    await task
+    sent = await attempts(conn, run_id)
+    assert sum(one.sends for one in sent) == claimed < 2_000
+    assert all(one.leased_until is None for one in sent)  # calls under way came to their end
+    assert {simulator.debited(transaction_id=one.transaction_id) for one in sent if one.sends} == {1}
+
+
+async def test_two_runs_over_one_upload_planned_and_sent_by_three_nodes(
+    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
+) -> None:
+    """Two people order the same upload at the same moment, and whoever is free plans and sends: nobody pays twice."""
+    first = await make(*owed(150), plan=False)
+    run = await billing.one(conn, first)
+    assert run is not None
+    second = await billing.add(
+        conn, upload_id=run.upload_id, account="default", terms=TERMS, created_by="tests", now=clock.now
+    )
+
+    async def node() -> None:
+        mine = msgspec.structs.replace(has, under_way=set())
+        while await plan_chunk(pool, now=clock.now, limit=11):
+            await send(mine)
+        await send(mine)
+
+    await asyncio.gather(node(), node(), node())
+    sent = [*await attempts(conn, first), *await attempts(conn, second)]
+    assert (len(sent), {one.sends for one in sent}) == (150, {1})
+    assert {simulator.debited(transaction_id=one.transaction_id) for one in sent} == {1}
+    assert simulator.sums()["debited_twice"] == []
+
+
+async def test_a_password_that_changes_while_a_run_is_sent_costs_a_pause(
+    pool: Pool, environment: dict[str, str], conn: Connection, make: Make, clock: Clock
+) -> None:
+    """Changed at the gateway first, the old password is turned away in the middle of a run: no debit may end by that."""
+    run_id = await make(*owed(60))
+    with running(msgspec.structs.replace(SETUP, passwords=("new",))) as rotated:
+        async with _opened(pool, environment, rotated, clock) as has:
+            await send(has)
+        assert {one.state for one in await attempts(conn, run_id)} == {"pending"}
+        async with _opened(pool, environment, rotated, clock, EMP_API_PASSWORD="new") as has:
+            run = await billing.one(conn, run_id)
+            assert run is not None
+            assert run.state == "paused"
+            resumed = msgspec.structs.replace(run, state="running", paused_because=None, paused_from=None)
+            await billing.change(conn, resumed, now=clock.now)
+            clock.now += timedelta(seconds=RULES.back_s + 1)
+            while await send(has):
+                pass
+        sent = await attempts(conn, run_id)
+        assert {rotated.debited(transaction_id=one.transaction_id) for one in sent} == {1}
+        assert rotated.sums()["debited_twice"] == []
+
+
+async def test_an_answer_about_another_payment_is_not_believed(
+    has: Billing, conn: Connection, make: Make
+) -> None:
+    """An id of the gateway that is on record already must not settle a second debit, nor stop the others' answers."""
+    run_id = await make(*owed(2))
+    run = await billing.one(conn, run_id)
+    assert run is not None
+    account = (await has.gateways.accounts())["default"]
+    opened = await has.gateways.get("default")
+    assert opened is not None
+    claims, _ = await claim(has, run_id, account=account, identity=opened.identity, permit=PERMIT, limit=2)
+    from tether_worker.gateway.client import sale
+
+    answer = await sale(opened, claims[0].debit)
+    forged = msgspec.structs.replace(answer, transaction_id=None, amount_minor=None)
+    await record(has, [Told(claims[0], "default", answer), Told(claims[1], "default", forged)])
+    sent = await attempts(conn, run_id)
+    assert [one.state for one in sent] == ["pending", "unknown"]
+    assert sent[1].unique_id is None
+
+
+async def test_a_gateway_that_fails_is_left_alone(
+    has: Billing, conn: Connection, make: Make, simulator: Simulator, redis_url: str
+) -> None:
+    """Without the breaker an outage turns every debit of a run into one of unknown outcome."""
+    simulator.faults(Faults(refused=1.0))
+    run_id = await make(*owed(400))
+    assert await send(has) < 300
+    states = [one.state for one in await attempts(conn, run_id)]
+    assert states.count("pending") > 100
+    async with open_redis(redis_url, name="tests", timeout_s=20) as cache:
+        assert (await standing(cache, ["default"]))[0].breaker == "open"
+
+
+async def test_a_gateway_that_asks_for_fewer_requests_is_called_slower_and_no_try_is_lost(
+    has: Billing, conn: Connection, make: Make, simulator: Simulator, redis_url: str
+) -> None:
+    """Five 429s in a row would end a debit as "not there"; at an unchanged rate every debit of a run gets its five."""
+    simulator.faults(Faults(throttled=1.0))
+    run_id = await make(*owed(30))
+    account = (await has.gateways.accounts())["default"]
+    claims, _ = await claim_all(has, conn, run_id)
+    assert claims
+    async with open_redis(redis_url, name="tests", timeout_s=20) as cache:
+        (seen,) = await standing(cache, ["default"])
+        assert (seen.breaker, seen.failures) == ("closed", 0)  # a gateway that answers is not down
+        assert seen.rate_part < 1
+    assert (await worker.leave(has, account)).calls == 0
+    cursor = await conn.execute(
+        "select distinct state, sends, sends_uncounted from billing_attempts where run_id = %s and sends > 0",
+        (run_id,),
+    )
+    assert await cursor.fetchall() == [("unknown", 1, 1)]  # a web page with 429 proves nothing
+
+
+async def test_of_connections_that_die_in_every_phase_only_unsubmitted_debits_are_ready(
+    pool: Pool, environment: dict[str, str], conn: Connection, make: Make, clock: Clock
+) -> None:
+    """A debit that is ready although its request had left would be debited twice; that is what each phase is played for."""
+    setup = msgspec.structs.replace(SETUP, relay_port=free_port())
+    dying = Faults(
+        connect_reset=0.1, request_cut=0.1, request_held=0.1, response_lost=0.15, response_cut=0.15
+    )
+    with running(setup) as simulator:
+        simulator.faults(dying)
+        run_id = await make(*owed(120))
+        async with _opened(pool, environment, simulator, clock) as has:
+            await send(has)
+            opened = await has.gateways.get("default")
+            assert opened is not None
+            assert opened.free._value == worker.CALLS_MAX
+            assert set(opened.calls.replaced) >= {"before_response", "in_response"}
+        seen = set[str]()
+        for one in await attempts(conn, run_id):
+            debited = simulator.debited(transaction_id=one.transaction_id)
+            known = "unknown" if one.state == "unknown" else "ready" if one.send_at else "ended"
+            seen.add(known)
+            assert debited in {"ready": {0}, "unknown": {0, 1}, "ended": {1}}[known]
+            assert one.leased_until is None
+        assert {"unknown", "ended"} <= seen
+        assert simulator.requests().keys() >= {"request_cut", "request_held", "response_lost", "response_cut"}
+
+
+async def test_a_readable_429_is_ready_again_at_once(
+    has: Billing, conn: Connection, make: Make, simulator: Simulator, clock: Clock
+) -> None:
+    """The gateway says that it took nothing; an unknown outcome would hold the debtor for a quarter of an hour."""
+    simulator.faults(Faults(throttled_readably=1.0))
+    run_id = await make(*owed(1))
+    assert await send_until(has, end_s=monotonic() + 0.3) == 1
+    (one,) = await attempts(conn, run_id)
+    assert (one.state, one.sends, one.leased_until, one.error_code) == ("pending", 1, None, None)
+    assert clock.now < one.send_at <= clock.now + timedelta(seconds=5)
+
+
+async def test_a_readable_refusal_with_4xx_ends_the_debit(
+    has: Billing, conn: Connection, make: Make, simulator: Simulator
+) -> None:
+    """Taken for silence, a refused debit is inquired about until it is given up, and nobody learns why."""
+    simulator.faults(Faults(refused_readably=1.0))
+    run_id = await make(*owed(3))
+    assert await send(has) == 3
+    assert {(one.state, one.error_code) for one in await attempts(conn, run_id)} == {("error", "340")}
+
+
+async def test_a_login_page_pauses_the_run_and_refuses_nothing(
+    has: Billing, conn: Connection, make: Make, simulator: Simulator
+) -> None:
+    """HTTP 401 is about credentials: a run that goes on makes every debit unknown, one that ends debits ends good ones."""
+    simulator.faults(Faults(page="login"))
+    run_id = await make(*owed(3))
+    await send(has)
+    assert {one.state for one in await attempts(conn, run_id)} == {"unknown"}
+    run = await billing.one(conn, run_id)
+    assert run is not None
+    assert run.state == "paused"
+    assert "EMP_API_PASSWORD" in (run.paused_because or "")
+
+
+async def test_a_call_that_comes_too_late_is_not_made(
+    has: Billing, conn: Connection, make: Make, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that was frozen between claim and call would send a debit that others have given up and sent again."""
+    monkeypatch.setattr(worker, "BEGIN_S", -1.0)
+    run_id = await make(*owed(1))
+    assert await send(has) == 1
+    (one,) = await attempts(conn, run_id)
+    assert (one.state, one.leased_until) == ("pending", None)
+    assert one.send_at is not None
+    assert simulator.records(transaction_id=one.transaction_id) == []
+
+
+async def test_what_was_not_submitted_is_ready_again_and_costs_no_try(
+    pool: Pool,
+    environment: dict[str, str],
+    conn: Connection,
+    make: Make,
+    simulator: Simulator,
+    clock: Clock,
+) -> None:
+    """In an outage of the gateway every debit would become unknown, wait for its grace period, and end after five tries."""
+    run_id = await make(*owed(2))
+    nowhere = {"EMP_API_URL": f"http://127.0.0.1:{free_port()}"}
+    async with _opened(pool, environment, simulator, clock, **nowhere) as has:
+        for _ in range(6):
+            assert await send(has) == 2
+            clock.now += timedelta(minutes=10)
+    for one in await attempts(conn, run_id):
+        assert (one.state, one.sends, one.leased_until) == ("pending", 6, None)
+    async with _opened(pool, environment, simulator, clock) as has:
+        assert await send(has) == 2
+    for one in await attempts(conn, run_id):
+        assert (one.state, one.unique_id is not None) == ("pending", True)
+        assert simulator.debited(transaction_id=one.transaction_id) == 1
+
+
+# --- leases ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_lost_worker_leaves_a_debit_unknown_and_a_late_answer_still_counts(
+    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+) -> None:
+    """A debit whose worker died may be out: it must not be ready again, and what its worker still says must be heard."""
+    run_id = await make(*owed(1))
+    account = (await has.gateways.accounts())["default"]
+    opened = await has.gateways.get("default")
+    assert opened is not None
+    (one,), _ = await claim(has, run_id, account=account, identity=opened.identity, permit=PERMIT, limit=5)
+    duty = lapse_leases(pool, clock=clock)
+    await duty.do()
+    assert (await attempts(conn, run_id))[0].leased_until is not None  # it still runs
+    clock.now += timedelta(seconds=RULES.lease_s + 1)
+    await duty.do()
+    (lost,) = await attempts(conn, run_id)
+    assert (lost.state, lost.send_at, lost.leased_until) == ("unknown", None, None)
+    assert await send(has) == 0
+    await record(has, [Told(one, "default", GatewaySilent(why="timeout"))])
+    assert (await attempts(conn, run_id))[0].state == "unknown"
+    from tether_worker.gateway.client import sale
+
+    await record(has, [Told(one, "default", await sale(opened, one.debit))])
+    assert (await attempts(conn, run_id))[0].state == "pending"
+
+
+# --- limits of accounts ----------------------------------------------------------------------------------------------
+
+
+async def test_an_account_of_a_row_sends_within_its_limits_of_a_day(
+    pool: Pool, environment: dict[str, str], simulator: Simulator, clock: Clock, conn: Connection, make: Make
+) -> None:
+    """A bank that allows a creditor three debits a day closes the account of one who sends four."""
+    key = new_key()
+    second = GatewayAccount(
+        name="second",
+        api_url=simulator.url,
+        login=SETUP.login,
+        passwords=SETUP.passwords,
+        terminal_tokens=SETUP.terminals,
+        day_count_max=5,
+        day_amount_max_minor=3_500,
+        debit_max_minor=2_000,
+    )
+    await put(conn, second, keys=[key], now=clock.now)
+    run_id = await make(*owed(6), Owed(scripted_iban(0), 2_001), account="second")
+    async with _opened(pool, environment, simulator, clock, TETHER_SECRETS_KEY=key) as has:
+        await asyncio.gather(send(has), send(has))
+        assert sum(one.sends for one in await attempts(conn, run_id)) == 3
+        assert await send(has) == 0
+        clock.now += timedelta(days=1)
+        await send(has)
+    sent = await attempts(conn, run_id)
+    assert [one.sends for one in sent] == [1] * 6 + [0]
+    assert sent[6].withheld == "too_large"
+
+
+@pytest.mark.parametrize(
+    ("characters", "environment_has", "names"),
+    [
+        (None, "latin", ("J\u00fcrgen", "Gro\u00df home")),
+        (None, "sepa", ("Juergen", "Gross home")),
+        ("sepa", "latin", ("Juergen", "Gross home")),
+    ],
+)
+async def test_names_are_written_in_the_characters_of_the_account(
+    pool: Pool,
+    environment: dict[str, str],
+    simulator: Simulator,
+    clock: Clock,
+    conn: Connection,
+    make: Make,
+    characters: Characters | None,
+    environment_has: str,
+    names: tuple[str, str],
+) -> None:
+    """A bank that drops letters returns the debit; and what the row warned of must not be sent after all."""
+    key = new_key()
+    second = GatewayAccount(
+        name="second",
+        api_url=simulator.url,
+        login=SETUP.login,
+        passwords=SETUP.passwords,
+        terminal_tokens=SETUP.terminals,
+        characters=characters,
+    )
+    await put(conn, second, keys=[key], now=clock.now)
+    run_id = await make(*owed(1), account="second")
+    await conn.execute("update debtors set name = 'J\u00fcrgen Gro\u00df @home \U0001f600'")
+    more = {"TETHER_SECRETS_KEY": key, "EMP_CHARACTERS": environment_has}
+    async with _opened(pool, environment, simulator, clock, **more) as has:
+        account = (await has.gateways.accounts())["second"]
+        opened = await has.gateways.get("second")
+        assert opened is not None
+        claims, _ = await claim(
+            has, run_id, account=account, identity=opened.identity, permit=PERMIT, limit=5
+        )
+    assert [(one.debit.first_name, one.debit.last_name) for one in claims] == [names]
+
+
+# --- brake, canaries, end --------------------------------------------------------------------------------------------
+
+
+async def test_the_rest_follows_canaries_that_went_well(
+    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+) -> None:
+    """Canaries that are sent with everything else warn of nothing."""
+    run_id = await make(*owed(40), terms=Terms(canary_share=0.1))
+    canaries = sum(one.canary for one in await attempts(conn, run_id))
+    assert 1 <= canaries <= 15
+    assert await send(has) == canaries
+    assert await send(has) == 0
+    duty = brake_runs(pool, clock=clock)
+    await duty.do()
+    run = await billing.one(conn, run_id)
+    assert run is not None
+    assert run.state == "running"
+    assert await send(has) == 40 - canaries
+    await duty.do()
+    run = await billing.one(conn, run_id)
+    assert run is not None
+    assert (run.state, run.finished_at) == ("finished", clock.now)
+
+
+async def test_canaries_that_fail_stop_the_rest(
+    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+) -> None:
+    """A wrong list must show itself in a few debits, not in all."""
+    run_id = await make(*owed(40, script=2), terms=Terms(canary_share=0.1))
+    await send(has)
+    await brake_runs(pool, clock=clock).do()
+    run = await billing.one(conn, run_id)
+    assert run is not None
+    assert (run.state, run.paused_from) == ("paused", "canary")
+    assert "declined" in str(run.paused_because)
+    assert await send(has) == 0
+
+
+async def test_a_wrong_list_stops_with_the_calls_in_flight(
+    has: Billing, conn: Connection, make: Make, clock: Clock
+) -> None:
+    """Nine hundred people with a wrong list are asked by their banks; the gauge has known after twenty."""
+    run_id = await make(*owed(900, script=2))
+    other = msgspec.structs.replace(has, under_way=set(), ending=set(), unrecorded={})
+    await asyncio.gather(send(has), send(other))
+    sent = await attempts(conn, run_id)
+    submitted = sum(one.sends for one in sent)
+    assert 20 <= submitted <= 20 + 2 * worker.CALLS_MAX
+    run = await billing.one(conn, run_id)
+    assert run is not None
+    assert (run.state, run.paused_from) == ("paused", "running")
+    assert "declined" in str(run.paused_because)
+    assert (has.unrecorded, other.unrecorded) == ({}, {})
+
+    # Ordered again, it stops before the first debit, and says which run it is stopped for.
+    await conn.execute(
+        "update billing_runs set state = 'cancelled', paused_because = null, paused_from = null, finished_at = %s",
+        (clock.now,),
+    )
+    await brake_runs(has.pool, clock=clock).do()
+    second = await billing.add(
+        conn,
+        upload_id=run.upload_id,
+        account="default",
+        terms=TERMS,
+        created_by="tests",
+        now=clock.now,
+        again=True,
+    )
+    while await plan_chunk(has.pool, now=clock.now):
+        pass
+    assert await send(has) == 0
+    stopped = await billing.one(conn, second)
+    assert stopped is not None
+    assert (stopped.state, f"run {run_id}" in str(stopped.paused_because)) == ("paused", True)
+    assert sum(one.sends for one in await attempts(conn, second)) == 0
+
+    # Once a person has looked, it goes on, and stops again when nothing was corrected.
+    async def resumed() -> int:
+        await conn.execute(
+            "update billing_runs set state = 'running', paused_because = null, paused_from = null where id = %s",
+            (second,),
+        )
+        before = sum(one.sends for one in await attempts(conn, second))
+        await send(has)
+        return int(sum(one.sends for one in await attempts(conn, second)) - before)
+
+    assert await resumed() == 0
+    await billing_run_counts.release(
+        conn, run.upload_id, by="ops", because="The terminal was wrong", now=clock.now
+    )
+    assert 20 <= await resumed() <= 20 + worker.CALLS_MAX
+    assert await resumed() == 0
+    # A day later it is another list.
+    clock.now += timedelta(hours=24)
+    third = await billing.add(
+        conn,
+        upload_id=run.upload_id,
+        account="default",
+        terms=Terms(due_item="2026-04"),
+        created_by="tests",
+        now=clock.now,
+    )
+    while await plan_chunk(has.pool, now=clock.now):
+        pass
+    await send(has)
+    assert sum(one.sends for one in await attempts(conn, third)) >= 20
+
+
+async def test_some_refusals_among_many_debits_stop_nobody(
+    has: Billing, conn: Connection, make: Make
+) -> None:
+    """Refusals are heard at once and results late: counted against results alone, every large run would stop."""
+    run_id = await make(*[one for _ in range(30) for one in (*owed(9), *owed(1, script=2))])
+    await send(has)
+    run = await billing.one(conn, run_id)
+    assert run is not None
+    assert run.state == "running"
+    assert sum(one.sends for one in await attempts(conn, run_id)) == 300
+    (counted,) = await billing_run_counts.of_upload(conn, run.upload_id)
+    assert (counted.answered, counted.refused) == (300, 30)
+
+
+async def test_the_next_batch_waits_for_answers_that_are_not_recorded(
+    has: Billing, conn: Connection, make: Make, clock: Clock
+) -> None:
+    """A database that is slow to record would let the whole list out before the first refusal is known."""
+    run_id = await make(*owed(200, script=2))
+    run = await billing.one(conn, run_id)
+    assert run is not None
+    async with conn.transaction():
+        await conn.execute("select 1 from billing_run_counts where run_id = %s for share", (run_id,))
+        sending = asyncio.create_task(send(has))
+        while len(has.unrecorded) < worker.CALLS_MAX or has.under_way:
+            await asyncio.wait([sending], timeout=0.01)
+        assert not sending.done()
+        cursor = await conn.execute("select sum(sends) from billing_attempts where run_id = %s", (run_id,))
+        assert await cursor.fetchone() == (worker.CALLS_MAX,)
+    await sending
+    assert sum(one.sends for one in await attempts(conn, run_id)) <= 20 + worker.CALLS_MAX
+    assert has.unrecorded == {}
+
+
+async def test_returns_warn_and_then_pause(
+    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+) -> None:
+    """A creditor whose debits come back in masses is thrown out of the scheme, long after the run went on."""
+    run_id = await make(*owed(60))
+    duty = brake_runs(pool, clock=clock)
+    await conn.execute(
+        "update billing_attempts set payment_stage = 60, state = 'approved', send_at = null"
+        " where id in (select id from billing_attempts where run_id = %s order by id limit 40)",
+        (run_id,),
+    )
+    returned = (
+        "update billing_attempts set dispute_stage = 1, state = 'chargebacked', reason_code = %s where id in"
+        " (select id from billing_attempts where run_id = %s and payment_stage = 60 and dispute_stage = 0"
+        " order by id limit %s)"
+    )
+
+    async def moved() -> tuple[str, bool]:
+        await duty.do()
+        run = await billing.one(conn, run_id)
+        assert run is not None
+        return run.state, run.warning is not None
+
+    await conn.execute(returned, ("AM04", run_id, 5))
+    assert await moved() == ("running", False)  # 12.5 %
+    await conn.execute(returned, ("AM04", run_id, 2))
+    assert await moved() == ("running", True)  # 17.5 %
+    await conn.execute(returned, ("XT33", run_id, 8))
+    assert await moved() == ("running", True)  # the acquirer's own reasons count for nothing
+    await conn.execute(returned, ("MD01", run_id, 8))
+    assert await moved() == ("paused", True)  # 15 of 32
+    assert await send(has) == 0
+
+
+async def test_a_cancelled_run_keeps_nothing_ready(
+    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+) -> None:
+    """Debits left ready would be sent by whoever thinks the run goes on, and keep their debtors from being billed."""
+    run_id = await make(*owed(3))
+    await conn.execute(
+        "update billing_runs set state = 'cancelled', finished_at = now() where id = %s", (run_id,)
+    )
+    await brake_runs(pool, clock=clock).do()
+    assert {(one.state, one.withheld, one.send_at) for one in await attempts(conn, run_id)} == {
+        ("error", "cancelled", None)
+    }
+    assert await send(has) == 0
+
+
+async def test_a_returned_debit_is_tried_again_on_its_day(
+    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
+) -> None:
+    """What the reason allows to be tried again must be tried once, under an id of its own, though its run is over."""
+    run_id = await make(*owed(1))
+    await send(has)
+    await conn.execute(
+        "update billing_attempts set payment_stage = 60, dispute_stage = 1, state = 'chargebacked', reason_code = 'AM04',"
+        " followed_at = now(), retry_on = %s, retry_why = 'retry' where run_id = %s",
+        (clock.now.date() + timedelta(days=5), run_id),
+    )
+    await brake_runs(pool, clock=clock).do()
+    duty = try_again(pool, clock=clock)
+    await duty.do()
+    assert len(await attempts(conn, run_id)) == 1
+    clock.now += timedelta(days=5)
+    await asyncio.gather(duty.do(), duty.do())
+    await duty.do()
+    first, second = await attempts(conn, run_id)
+    assert (second.try_number, second.retry_of, second.state) == (2, first.id, "pending")
+    assert second.transaction_id != first.transaction_id
+    assert await send(has) == 1
+    assert simulator.debited(transaction_id=second.transaction_id) == 1
+
+
+async def test_what_a_notification_ended_is_not_sent(
+    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+) -> None:
+    """The gateway has the debit after all: sending it would be the second one."""
+    run_id = await make(*owed(1))
+    await conn.execute("update billing_attempts set payment_stage = 20 where run_id = %s", (run_id,))
+    assert await send(has) == 0
+    await brake_runs(pool, clock=clock).do()
+    (one,) = await attempts(conn, run_id)
+    assert (one.send_at, one.sends) == (None, 0)
+
+
+async def test_debits_of_an_account_wait_while_a_dispute_of_it_is_confirmed(
+    has: Billing, make: Make, conn: Connection, clock: Clock, attempt: Any
+) -> None:
+    """The next debit would meet the same dispute; ended for good, a forger could stop a list."""
+    run_id = await make(*owed(2), terms=Terms(recent_days=0))
+    account = (
+        await (await conn.execute("select iban_fingerprint from debtors order by id limit 1")).fetchall()
+    )[0][0]
+    await attempt("earlier", unique_id="d1", payment_stage=60, at=clock.now - timedelta(days=40))
+    await conn.execute(
+        "update billing_attempts set iban_fingerprint = %s where transaction_id = 'earlier'", [account]
+    )
+    await conn.execute(
+        "insert into webhook_events (key, content, account, kind, notification_id, status, event, source, content_type, body,"
+        " state, failures, received_at, next_at) values ('k', 'c', 'default', 'payment', 'd1', 'chargebacked', 'chargeback',"
+        " 'webhook', 'form', 'x', 'confirming', 0, %(now)s, %(now)s)",
+        {"now": clock.now},
+    )
+    other = await make(*owed(2), terms=Terms(due_item="2026-04", recent_days=0), plan=False)
+    await set_aside(conn, other, "waiting_elsewhere")
+    await plan_all(has)
+    ((skipped,),) = await (
+        await conn.execute("select skipped from billing_runs where id = %s", [other])
+    ).fetchall()
+    assert msgspec.json.decode(skipped) == {"being_confirmed": 2}
+    account_row = (await has.gateways.accounts())["default"]
+    opened = await has.gateways.get("default")
+    assert opened is not None
+    assert await claim(
+        has, run_id, account=account_row, permit=PERMIT, identity=opened.identity, limit=10
+    ) == ([], 2)
+    assert await claim(
+        has, run_id, account=account_row, permit=PERMIT, identity=opened.identity, limit=10
+    ) == ([], 0)
+    rows = await (
+        await conn.execute("select state, withheld from billing_attempts where run_id = %s", [run_id])
+    ).fetchall()
+    assert rows == [("pending", None)] * 2
+    await conn.execute("update webhook_events set state = 'processed', outcome = 'refuted', next_at = null")
+    clock.now += timedelta(minutes=3)
+    begun, _ = await claim(
+        has, run_id, account=account_row, permit=PERMIT, identity=opened.identity, limit=10
+    )
+    assert len(begun) == 2

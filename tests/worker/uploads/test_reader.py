@@ -1,0 +1,214 @@
+"""The process that parses workbooks: what it gives, what it may use, and how it may end."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from tether_core.errors import InvalidRequest
+from tether_core.spreadsheet import Answers, FileRefused, Kind, Plan, Row, Rules, reading
+from tether_sandbox.services.guard import ended
+from tether_worker.uploads.reader import Child, Limits, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+DATA = Path(__file__).parents[2] / "data" / "spreadsheets"
+
+
+def _load_make() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_spreadsheets", DATA / "make.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+make = _load_make()
+
+
+def task(
+    kind: Kind = "xlsx",
+    *,
+    plan: Plan | None = None,
+    after: int = 0,
+    answers: Answers = Answers(),  # noqa: B008 - frozen
+    memory_bytes: int = 1 << 30,
+    time_s: float = 20,
+) -> Task:
+    """Tell a child what to do with a workbook."""
+    limits = Limits(memory_bytes, time_s)
+    return Task(kind, f"list.{kind}", answers, date(2026, 3, 2), Rules(), plan, after, limits)
+
+
+@contextlib.contextmanager
+def child(data: bytes, told: Task) -> Iterator[Child]:
+    """Have a child for these bytes."""
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        with Child(file, told) as started:
+            yield started
+
+
+def code_of(data: bytes, told: Task) -> str:
+    """Tell why a child refuses these bytes."""
+    with child(data, told) as started, pytest.raises(FileRefused) as refused:
+        list(started.plan().rows and started.rows())
+    return refused.value.refusal.code
+
+
+@pytest.mark.parametrize("kind", ["xlsx", "xlsb", "xls", "ods"])
+def test_the_child_gives_what_parsing_here_would(kind: Kind) -> None:
+    """A row changed or lost on its way between processes would be stored wrong, and nobody would see where."""
+    path = DATA / f"list.{kind}"
+    here = reading.plan(str(path), name=path.name)
+    assert isinstance(here, Plan)
+    with child(path.read_bytes(), task(kind)) as started:
+        shown = started.plan()
+        rows = list(started.rows())
+    assert shown.plan == here
+    assert shown == reading.preview(str(path), plan=here, today=date(2026, 3, 2))
+    assert rows == list(reading.rows(str(path), plan=here))
+
+
+def test_reading_goes_on_after_a_row_with_the_plan_given() -> None:
+    """A worker that takes an upload over must not read its first rows again, nor decide anything anew."""
+    data = (DATA / "list.xlsx").read_bytes()
+    with child(data, task()) as started:
+        plan = started.plan().plan
+        every = list(started.rows())
+    with child(data, task(plan=plan, after=every[1].number)) as started:
+        assert list(started.rows()) == every[2:]
+
+
+def test_more_rows_than_fit_a_batch_come_in_order() -> None:
+    """Rows are sent a thousand at a time; one lost at the seam would be a debtor nobody bills."""
+    rows = [["Name", "IBAN", "Betrag"], *([f"A B{n}", "DE89370400440532013000", n + 1] for n in range(2_500))]
+    with child(make.xlsx({"Liste": rows}), task()) as started:
+        assert started.plan().plan.ready
+        seen: list[Row] = list(started.rows())
+    assert [row.number for row in seen] == list(range(2, 2_502))
+    assert seen[-1].cells[0] == "A B2499"
+
+
+def test_open_questions_end_the_child_without_rows() -> None:
+    """Two sheets with lists: reading the first one on a guess would bill last month's members."""
+    with child((DATA / "two_lists.xlsx").read_bytes(), task()) as started:
+        assert [question.code for question in started.plan().plan.questions] == ["sheet"]
+
+
+def test_answers_that_name_what_is_not_there_come_back_as_such() -> None:
+    """A sheet misspelt in the request is the sender's to correct, and no damage of the file."""
+    data = (DATA / "two_lists.xlsx").read_bytes()
+    with (
+        child(data, task(answers=Answers(sheet="Mai"))) as started,
+        pytest.raises(InvalidRequest, match="sheet: there is no such sheet"),
+    ):
+        started.plan()
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [(make.abort_xlsx, "xlsx"), (make.abort_ods, "ods")],
+    ids=["abort_xlsx", "abort_ods"],
+)
+def test_a_file_that_ends_its_parser_is_refused_with_a_sentence(
+    data: Callable[[], bytes], kind: Kind
+) -> None:
+    """These few hundred bytes abort whatever process parses them: here that must be the child, never the worker."""
+    with child(data(), task(kind)) as started, pytest.raises(FileRefused) as refused:
+        started.plan()
+    assert refused.value.refusal.code == "too_large_inside"
+    assert "Delete blank rows and columns behind the table" in refused.value.refusal.why
+
+
+def large(rows: int) -> bytes:
+    """A workbook of 20 cells a row, of which each may be 1."""
+    row = "".join(f'<c r="{column}{{0}}"><v>1</v></c>' for column in "ABCDEFGHIJKLMNOPQRST")
+    return bytes(make.raw_xlsx("".join(f'<row r="{n}">{row.format(n)}</row>' for n in range(1, rows + 1))))
+
+
+def test_the_child_may_use_so_much_memory_and_no_more() -> None:
+    """Without the limit a file of blank cells would push other programs of the machine out of memory."""
+    assert code_of(large(100_000), task(memory_bytes=80 << 20)) == "too_large_inside"
+
+
+def test_the_child_may_use_so_much_time_and_no_more() -> None:
+    """A file made to take hours must not keep a worker from the files behind it."""
+    # A fast machine reads a hundred thousand such rows in less than the second that is the least limit.
+    assert code_of(large(400_000), task(time_s=1)) == "too_slow"
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 cut off", make.raw_xlsx("<row><c")])
+def test_a_damaged_workbook_is_refused(data: bytes) -> None:
+    """A half-transferred file is common; its sender is told to save it again, whatever is wrong in there."""
+    assert code_of(data, task()) == "damaged"
+
+
+def test_the_child_sees_nothing_of_our_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that a hostile file manages to run must find no password to take along."""
+    monkeypatch.setenv("EMP_API_PASSWORD", "s3cret-password")
+    with child((DATA / "list.xlsx").read_bytes(), task()) as started:
+        started.plan()
+        assert psutil.Process(started.pid).environ().keys() <= {"PATH", "LC_CTYPE"}
+
+
+def test_child_and_folder_are_gone_after_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever stayed of each upload, debtors' data among it, would fill the disk of the node."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with child((DATA / "list.xlsx").read_bytes(), task()) as started:
+        started.plan()
+        pid = started.pid
+    assert not psutil.pid_exists(pid)
+    with child(make.abort_xlsx(), task()) as started, pytest.raises(FileRefused):
+        started.plan()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_killing_the_child_wakes_whoever_reads_from_it() -> None:
+    """A worker told to stop kills the child; a thread that waited on for it would hold the worker up."""
+    with child((DATA / "list.xlsx").read_bytes(), task()) as started:
+        os.kill(started.pid, signal.SIGSTOP)
+        started.kill()
+        with pytest.raises(FileRefused):
+            started.plan()
+
+
+def test_the_child_dies_with_its_parent(until: Callable[..., object]) -> None:
+    """A worker killed outright must not leave a parser behind that nobody reads from and that holds a gigabyte."""
+    program = (
+        "import sys, datetime; from tether_worker.uploads.reader import *; from tether_core.spreadsheet import *\n"
+        f"file = open({str(DATA / 'list.xlsx')!r}, 'rb')\n"
+        "told = Task('xlsx', 'x', Answers(), datetime.date(2026, 3, 2), Rules(), None, 0, Limits(1 << 30, 60.0))\n"
+        "child = Child(file, told); child.plan(); print(child.pid, flush=True); sys.stdin.read()\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    orphan = psutil.Process(pid)
+    orphan.suspend()  # even one that does nothing of its own any more
+    parent.kill()
+    parent.communicate()
+    until(lambda: ended(orphan), what="the end of the child")
+
+
+@pytest.mark.parametrize("name", ["filtered_nl.xlsx", "seen.ods", "seen.xls", "seen.xlsb"])
+def test_the_child_looks_at_what_a_person_sees(name: str) -> None:
+    """Else hidden rows would be a question in tests only, and debited by a worker."""
+    told = task(name.rpartition(".")[2])  # type: ignore[arg-type]  # a kind
+    with child((DATA / name).read_bytes(), told) as reader:
+        plan = reader.plan().plan
+    assert "hidden_rows" in [question.code for question in plan.questions]
