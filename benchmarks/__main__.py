@@ -5,6 +5,7 @@ import sys
 
 from benchmarks import (
     billing,
+    chaos,
     drain,
     fuzz,
     growth,
@@ -14,7 +15,6 @@ from benchmarks import (
     profile,
     soak,
     stages,
-    storm,
     webhooks,
 )
 
@@ -28,7 +28,7 @@ _ALL = {
     "plans": plans,
     "soak": soak,
     "stages": stages,
-    "storm": storm,
+    "chaos": chaos,
     "overload": overload,
     "fuzz": fuzz,
 }
@@ -42,14 +42,14 @@ def main() -> int:
     commands = parser.add_subparsers(required=True, metavar="NAME")
     for name, module in _ALL.items():
         summary = (module.__doc__ or "").strip().partition("\n")[0].partition(": ")[2]
-        one = commands.add_parser(
+        item = commands.add_parser(
             name,
             help=summary,
             description=module.__doc__,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        module.add_arguments(one)
-        one.set_defaults(run=module.run)
+        module.add_arguments(item)
+        item.set_defaults(run=module.run)
     args = parser.parse_args()
     return int(args.run(args))
 

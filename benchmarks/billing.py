@@ -24,7 +24,7 @@ from typing import Any, Final
 import httpx
 import msgspec
 import psycopg
-from tether_core.billing.eligibility import Terms
+from tether_core.billing.eligibility import RunOptions
 from tether_sandbox.gateway import Setup, Simulator, running
 from tether_sandbox.seed import made_up_iban, seed
 from tether_sandbox.services.program import Program
@@ -32,8 +32,8 @@ from tether_sandbox.settings import ENVIRONMENT
 from tether_sandbox.uploads import Owed, seed_upload
 
 from benchmarks import plots
+from benchmarks.environment import Environment, cpu_s, environment, rss_bytes
 from benchmarks.results import Aim, aims, heading, prose, table, write
-from benchmarks.stand import Stand, cpu_s, rss_bytes, stand
 
 __all__ = ["add_arguments", "run"]
 
@@ -59,14 +59,14 @@ class Held(msgspec.Struct):
     per_second: list[int]
 
 
-class Asked(msgspec.Struct):
+class InquiryKind(msgspec.Struct):
     """Questions beside debits: each, both together at most in any 10 s, and what became of the unknown debits."""
 
     questions: Held
     debits: Held
     both_most_per_s: float
     unknown: int
-    settled: int
+    resolved: int
 
 
 class Lifted(msgspec.Struct):
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure all parts and write the result."""
     short: bool = args.short
     rates = {50.0: 25, 300.0: 15} if short else {50.0: 90, 300.0: 60}
-    with stand() as here:
+    with environment() as here:
         held = [_held(here, seconds=seconds, rate=rate) for rate, seconds in rates.items()]
         asked = _asked(here, unknown=1_000 if short else args.unknown)
         lifted = _lifted(here, debits=6_000 if short else args.debits)
@@ -105,15 +105,15 @@ def run(args: argparse.Namespace) -> int:
     name = "billing-short" if short else "billing"
     write(name, _report(held, asked, lifted, found))
     _plot(name, held, asked, lifted)
-    return 0 if all(one.met for one in found) else 1
+    return 0 if all(aim.met for aim in found) else 1
 
 
-def _aims(held: Sequence[Held], asked: Asked, lifted: Lifted) -> list[Aim]:
+def _aims(held: Sequence[Held], asked: InquiryKind, lifted: Lifted) -> list[Aim]:
     found = list[Aim]()
-    for one in held:
-        most, least = one.most_per_s / one.limit_per_s, one.least_per_s / one.limit_per_s
-        found.append(Aim(f"{one.limit_per_s:.0f}/s: most in any 10 s, at most 1.02", most, most <= 1.02))
-        found.append(Aim(f"{one.limit_per_s:.0f}/s: least in any 10 s, at least 0.98", least, least >= 0.98))
+    for item in held:
+        most, least = item.most_per_s / item.limit_per_s, item.least_per_s / item.limit_per_s
+        found.append(Aim(f"{item.limit_per_s:.0f}/s: most in any 10 s, at most 1.02", most, most <= 1.02))
+        found.append(Aim(f"{item.limit_per_s:.0f}/s: least in any 10 s, at least 0.98", least, least >= 0.98))
     share = asked.questions.most_per_s / _ASK_PER_S
     both = asked.both_most_per_s / _BOTH_PER_S
     return [
@@ -122,25 +122,25 @@ def _aims(held: Sequence[Held], asked: Asked, lifted: Lifted) -> list[Aim]:
         Aim("both: most in any 10 s over the account's rate, at most 1.02", both, both <= 1.02),
         Aim(
             "unknown debits not settled by asking, 0",
-            asked.unknown - asked.settled,
-            asked.unknown == asked.settled,
+            asked.unknown - asked.resolved,
+            asked.unknown == asked.resolved,
         ),
         Aim("debits/s of one worker without a limit, at least 300", lifted.per_s, lifted.per_s >= 300),
         Aim("memory, last quarter over second, at most 1.1", lifted.growth, lifted.growth <= 1.1),
     ]
 
 
-def _report(held: Sequence[Held], asked: Asked, lifted: Lifted, found: Sequence[Aim]) -> list[str]:
+def _report(held: Sequence[Held], asked: InquiryKind, lifted: Lifted, found: Sequence[Aim]) -> list[str]:
     lines = heading("Billing", seed=_SEED)
     lines += prose(
         "Every figure is read off the simulator's ledger, which counts requests as they arrive. Simulator, Postgres, Redis and",
         "workers share the machine. Spans of 10 s slide: every one between the first request and the last counts.",
     )
     columns = ("what", "limit/s", "most/s in 10 s", "least/s in 10 s", "mean/s", "requests", "most / limit")
-    lines += ["## Held by two workers", "", *table(columns, [_row(one) for one in held])]
+    lines += ["## Held by two workers", "", *table(columns, [_row(item) for item in held])]
     lines += ["## Questions beside debits", "", *table(columns, [_row(asked.questions), _row(asked.debits)])]
     lines += prose(
-        f"Two workers ask about {asked.unknown} debits of unknown outcome, {asked.settled} were settled by that; a third has debits",
+        f"Two workers ask about {asked.unknown} debits of unknown outcome, {asked.resolved} were settled by that; a third has debits",
         f"to send meanwhile. Both together: at most {asked.both_most_per_s:.1f}/s in any 10 s, with a rate of {_BOTH_PER_S:.0f}/s.",
     )
     lines += ["## One worker, without a limit", ""]
@@ -152,31 +152,31 @@ def _report(held: Sequence[Held], asked: Asked, lifted: Lifted, found: Sequence[
                 lifted.debits,
                 round(lifted.per_s, 1),
                 round(lifted.worker_ms, 2),
-                " ".join(f"{one:.0f}" for one in quarters),
+                " ".join(f"{quarter:.0f}" for quarter in quarters),
             )
         ],
     )
     return lines + aims(found)
 
 
-def _row(one: Held) -> tuple[object, ...]:
+def _row(held: Held) -> tuple[object, ...]:
     return (
-        one.what,
-        one.limit_per_s,
-        one.most_per_s,
-        one.least_per_s,
-        round(one.mean_per_s, 2),
-        one.requests,
-        round(one.most_per_s / one.limit_per_s, 4),
+        held.what,
+        held.limit_per_s,
+        held.most_per_s,
+        held.least_per_s,
+        round(held.mean_per_s, 2),
+        held.requests,
+        round(held.most_per_s / held.limit_per_s, 4),
     )
 
 
-def _plot(name: str, held: Sequence[Held], asked: Asked, lifted: Lifted) -> None:
+def _plot(name: str, held: Sequence[Held], asked: InquiryKind, lifted: Lifted) -> None:
     panels: dict[str, dict[str, tuple[Sequence[float], Sequence[float]]]] = {}
-    for one in held:
-        panels[f"debits a second in spans of 10 s, two workers, limit {one.limit_per_s:.0f}/s"] = {
-            "sent": _spans(one.per_second),
-            "limit": _level(one.limit_per_s, one.per_second),
+    for item in held:
+        panels[f"debits a second in spans of 10 s, two workers, limit {item.limit_per_s:.0f}/s"] = {
+            "sent": _spans(item.per_second),
+            "limit": _level(item.limit_per_s, item.per_second),
         }
     panels[f"questions beside debits, spans of 10 s, {_ASK_PER_S:.0f}/s and {_BOTH_PER_S:.0f}/s in all"] = {
         "questions": _spans(asked.questions.per_second),
@@ -215,7 +215,7 @@ def _setup() -> Setup:
     return Setup(result_after_s=86_400, login=ENVIRONMENT["EMP_API_LOGIN"])
 
 
-def _held(here: Stand, *, seconds: int, rate: float) -> Held:
+def _held(here: Environment, *, seconds: int, rate: float) -> Held:
     debits = int(rate * seconds)
     here.forget()
     with running(_setup()) as gateway:
@@ -223,15 +223,15 @@ def _held(here: Stand, *, seconds: int, rate: float) -> Held:
         environ = {"EMP_API_URL": gateway.url, "EMP_RATE_LIMIT": str(rate)}
         workers = [_worker(here, "billing", environ=environ) for _ in range(2)]
         _await(gateway, lambda: gateway.requests().get("sale", 0), debits)
-        told = gateway.rates(window_s=_WINDOW_S)
+        result = gateway.rates(window_s=_WINDOW_S)
         _end(workers)
-    return _kept(f"debits, {seconds} s", told, limit=rate)
+    return _kept(f"debits, {seconds} s", result, limit=rate)
 
 
-def _asked(here: Stand, *, unknown: int) -> Asked:
+def _asked(here: Environment, *, unknown: int) -> InquiryKind:
     here.forget()
     with running(_setup()) as gateway:
-        # Older than the lists that are pulled: those would settle a hundred with one request.
+        # Older than the lists that are fetched: those would settle a hundred with one request.
         _lose(here, gateway, unknown, at=datetime.now(UTC) - timedelta(days=40))
         # More than are sent in that time, so that both uses want their share to the end.
         _order(here, debits=int(_BOTH_PER_S * (2 * unknown / _ASK_PER_S + 20)), number=1)
@@ -242,21 +242,21 @@ def _asked(here: Stand, *, unknown: int) -> Asked:
         }
         workers = [_worker(here, "billing", environ=environ)]
         workers += [_worker(here, "reconciliation", "webhooks", environ=environ) for _ in range(2)]
-        _await(gateway, lambda: _settled(here, unknown), unknown)
+        _await(gateway, lambda: _resolved(here, unknown), unknown)
         questions = gateway.rates("reconcile", window_s=_WINDOW_S)
         debits = gateway.rates(window_s=_WINDOW_S)
         both = gateway.rates("sale,reconcile", window_s=_WINDOW_S)
         _end(workers)
-    return Asked(
+    return InquiryKind(
         _kept("questions", questions, limit=_ASK_PER_S),
         _kept("debits", debits, limit=_BOTH_PER_S),
         both["most_in_window"] / _WINDOW_S,
         unknown,
-        _settled(here, unknown),
+        _resolved(here, unknown),
     )
 
 
-def _lifted(here: Stand, *, debits: int) -> Lifted:
+def _lifted(here: Environment, *, debits: int) -> Lifted:
     here.forget()
     with running(_setup()) as gateway:
         _order(here, debits=debits, number=0)
@@ -273,80 +273,80 @@ def _lifted(here: Stand, *, debits: int) -> Lifted:
 
         _await(gateway, sent, debits)
         spent_s = cpu_s(worker.pid) - spent_s
-        told = gateway.rates()
+        result = gateway.rates()
         _end([worker])
     return Lifted(
         debits,
-        told["requests"] / told["span_s"],
+        result["requests"] / result["span_s"],
         1000 * spent_s / debits,
-        [one - at_s[0] for one in at_s],
+        [at_ - at_s[0] for at_ in at_s],
         rss,
-        told["per_second"],
+        result["per_second"],
     )
 
 
-def _kept(what: str, told: dict[str, Any], *, limit: float) -> Held:
+def _kept(what: str, payload: dict[str, Any], *, limit: float) -> Held:
     return Held(
         what,
         limit,
-        told["most_in_window"] / _WINDOW_S,
-        (told["least_in_window"] or 0) / _WINDOW_S,
-        told["requests"] / told["span_s"],
-        told["requests"],
-        told["per_second"],
+        payload["most_in_window"] / _WINDOW_S,
+        (payload["least_in_window"] or 0) / _WINDOW_S,
+        payload["requests"] / payload["span_s"],
+        payload["requests"],
+        payload["per_second"],
     )
 
 
-def _order(here: Stand, *, debits: int, number: int) -> None:
+def _order(here: Environment, *, debits: int, number: int) -> None:
     """Have an upload billed, and nothing else."""
-    chance, now = random.Random(_SEED + number), datetime.now(UTC)
-    owed = [Owed(made_up_iban(chance), chance.randrange(199, 899)) for _ in range(debits)]
+    rng, now = random.Random(_SEED + number), datetime.now(UTC)
+    owed = [Owed(made_up_iban(rng), rng.randrange(199, 899)) for _ in range(debits)]
     url = here.environ["DATABASE_URL"]
     upload_id, _ = seed_upload(url, owed, now=now)
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(
-            "update billing_attempts set send_at = null, withheld = 'benchmark', payment_stage = 40, state = 'error'"
-            " where send_at is not null"
+            "update billing_attempts set submit_at = null, withheld = 'benchmark', payment_stage = 40, state = 'error'"
+            " where submit_at is not null"
         )
         conn.execute(
-            "update billing_runs set state = 'cancelled', finished_at = %s, paused_because = null, paused_from = null"
+            "update billing_runs set state = 'cancelled', finished_at = %s, pause_reason = null, paused_from = null"
             " where finished_at is null",
             (now,),
         )
         conn.execute(
-            "insert into billing_runs (upload_id, account, due_item, state, terms, skipped, created_by, created_at, updated_at)"
+            "insert into billing_runs (upload_id, account, due_item, state, options, skipped, created_by, created_at, updated_at)"
             " values (%s, 'default', 'once', 'planning', %s, '{}', 'benchmark', %s, %s)",
-            (upload_id, msgspec.json.encode(Terms(usage="Benchmark", recent_days=0)), now, now),
+            (upload_id, msgspec.json.encode(RunOptions(usage="Benchmark", recent_days=0)), now, now),
         )
 
 
-def _lose(here: Stand, gateway: Simulator, count: int, *, at: datetime) -> None:
+def _lose(here: Environment, gateway: Simulator, count: int, *, at: datetime) -> None:
     """Have debits that the gateway took and approved, and whose answers we lost."""
     url = here.environ["DATABASE_URL"]
-    made = list(seed(url, attempts=count, chance=random.Random(_SEED - 1), now=at))
+    made = list(seed(url, attempts=count, rng=random.Random(_SEED - 1), now=at))
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(
-            "update billing_attempts set payment_stage = 10, state = 'unknown', unique_id = null, sends = 1, sent_at = %s"
+            "update billing_attempts set payment_stage = 10, state = 'unknown', unique_id = null, submission_count = 1, submitted_at = %s"
             " where id = any(%s)",
-            (at, [one.id for one in made]),
+            (at, [seeded.id for seeded in made]),
         )
     with httpx.Client(base_url=gateway.url, trust_env=False, timeout=30) as client:
         for start in range(0, count, 1_000):
             known = [
                 {
-                    "transaction_id": one.transaction_id,
-                    "unique_id": one.unique_id,
-                    "amount_minor": one.amount_minor,
-                    "currency": one.currency,
+                    "transaction_id": seeded.transaction_id,
+                    "unique_id": seeded.unique_id,
+                    "amount_minor": seeded.amount_minor,
+                    "currency": seeded.currency,
                     "taken_at": at.isoformat(),
-                    "turns": [{"status": "approved"}],
+                    "runs": [{"status": "approved"}],
                 }
-                for one in made[start : start + 1_000]
+                for seeded in made[start : start + 1_000]
             ]
             client.post("/ledger/adopt", json=known).raise_for_status()
 
 
-def _settled(here: Stand, unknown: int) -> int:
+def _resolved(here: Environment, unknown: int) -> int:
     with psycopg.connect(here.environ["DATABASE_URL"], autocommit=True) as conn:
         row = conn.execute(
             "select count(*) from billing_attempts where run_id is null and state = 'unknown'"
@@ -354,7 +354,7 @@ def _settled(here: Stand, unknown: int) -> int:
     return unknown - (row[0] if row else 0)
 
 
-def _worker(here: Stand, *queues: str, environ: dict[str, str]) -> Program:
+def _worker(here: Environment, *queues: str, environ: dict[str, str]) -> Program:
     worker = here.start("tether-worker", "run", *queues, environ=environ)
     worker.await_line('"event":"working"')
     return worker
@@ -370,8 +370,8 @@ def _await(gateway: Simulator, count: Callable[[], int], wanted: int) -> None:
     came, moved_at = 0, time.monotonic()
     while came < wanted:
         time.sleep(_POLL_S)
-        now_s, told = time.monotonic(), count()
-        if told > came:
-            came, moved_at = told, now_s
+        now_s, result = time.monotonic(), count()
+        if result > came:
+            came, moved_at = result, now_s
         elif now_s > moved_at + 60:
             raise RuntimeError(f"{came} of {wanted}, and no more come; the gateway had {gateway.requests()}")

@@ -6,7 +6,7 @@ from typing import Any, LiteralString
 import psycopg
 from tether_stores.queries import split_file
 
-from benchmarks.stand import Stand
+from benchmarks.environment import Environment
 
 __all__ = ["FLOOR", "PRODUCT", "added", "ask", "run"]
 
@@ -14,20 +14,24 @@ FLOOR: Mapping[str, LiteralString] = split_file("benchmarks", "sql/floor")
 PRODUCT: Mapping[str, LiteralString] = split_file("benchmarks", "sql/product")
 
 
-def added(stand: Stand, database: str) -> Stand:
+def added(environment: Environment, database: str) -> Environment:
     """Make an empty database, and give the stand that is on it."""
-    (statement,) = ask(stand, FLOOR["database"], name=database)[0]
-    run(stand, statement.encode())
-    return stand.on(database)
+    (statement,) = ask(environment, FLOOR["database"], name=database)[0]
+    run(environment, statement.encode())
+    return environment.on(database)
 
 
-def ask(stand: Stand, query: LiteralString | bytes, **facts: object) -> list[tuple[Any, ...]]:
+def ask(environment: Environment, query: LiteralString | bytes, **facts: object) -> list[tuple[Any, ...]]:
     """The rows a query gives on the stand's database."""
-    with psycopg.connect(stand.environ["DATABASE_URL"], autocommit=True, prepare_threshold=None) as conn:
+    with psycopg.connect(
+        environment.environ["DATABASE_URL"], autocommit=True, prepare_threshold=None
+    ) as conn:
         return conn.execute(query, facts or None).fetchall()
 
 
-def run(stand: Stand, statement: LiteralString | bytes, **facts: object) -> None:
+def run(environment: Environment, statement: LiteralString | bytes, **facts: object) -> None:
     """Run a statement that gives nothing."""
-    with psycopg.connect(stand.environ["DATABASE_URL"], autocommit=True, prepare_threshold=None) as conn:
+    with psycopg.connect(
+        environment.environ["DATABASE_URL"], autocommit=True, prepare_threshold=None
+    ) as conn:
         conn.execute(statement, facts or None)

@@ -1,8 +1,8 @@
 """
 `python -m benchmarks drain`: how fast one worker books, and whether it keeps up with what one web process takes in.
 
-Three figures: events booked per second from a backlog, answers per second of one web process at saturation with that worker
-running, and the time from receipt to booking at 500 a second. A worker that books faster than its web process answers can never
+Three figures: events applied per second from a backlog, answers per second of one web process at saturation with that worker
+running, and the time from receipt to applying at 500 a second. A worker that books faster than its web process answers can never
 fall behind for long.
 """
 
@@ -14,9 +14,9 @@ import msgspec
 from benchmarks import backlog, database, plots
 from benchmarks.backlog import Drained
 from benchmarks.database import PRODUCT
+from benchmarks.environment import Environment, environment
 from benchmarks.load import Full, Held, generator, hold, saturate, take
 from benchmarks.results import Aim, aims, heading, prose, table, write
-from benchmarks.stand import Stand, stand
 from benchmarks.workload import PER_ATTEMPT, notifications
 
 __all__ = ["add_arguments", "run"]
@@ -30,7 +30,7 @@ _AIM_P95_MS = 250
 
 
 class _Applied(msgspec.Struct, frozen=True, array_like=True):
-    """From receipt to booking; the row of the query `applied_after`."""
+    """From receipt to applying; the row of the query `applied_after`."""
 
     rows: int
     p50_ms: float
@@ -49,13 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run it; 0 when every row was booked and every request answered."""
+    """Run it; 0 when every row was applied and every request answered."""
     rows = args.rows or (10_000 if args.short else 200_000)
     seconds = args.seconds or (4.0 if args.short else 20.0)
-    with stand() as it:
+    with environment() as it:
         backlog.written(it, rows, number=args.seed)
         drained = backlog.drained(it)
-        states = dict(database.ask(it, PRODUCT["standing"]))
+        states = dict(database.ask(it, PRODUCT["current_status"]))
         database.run(it, PRODUCT["emptied"])
         it.forget()
         held, applied = _held(it, seconds, number=args.seed + 1)
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if whole else 1
 
 
-def _held(it: Stand, seconds: float, *, number: int) -> tuple[Held, _Applied]:
+def _held(it: Environment, seconds: float, *, number: int) -> tuple[Held, _Applied]:
     """Hold 500 a second with one web process and one worker."""
     warm = 2 * _RATE
     count = int(_RATE * seconds)
@@ -82,14 +82,14 @@ def _held(it: Stand, seconds: float, *, number: int) -> tuple[Held, _Applied]:
     hold(url, take(bodies, warm, it.folder / "warm"), rate=_RATE, seconds=2, programs={})
     since = datetime.now(UTC)
     held = hold(url, take(bodies, count, it.folder / "held"), rate=_RATE, seconds=seconds, programs=programs)
-    backlog.settled(it)
+    backlog.resolved(it)
     applied = _Applied(*database.ask(it, PRODUCT["applied_after"], since=since)[0])
     web.kill()
     worker.kill()
     return held, applied
 
 
-def _full(it: Stand, seconds: float, *, connections: int, number: int) -> tuple[Full, int]:
+def _full(it: Environment, seconds: float, *, connections: int, number: int) -> tuple[Full, int]:
     """Send as much as one web process answers while one worker books; also give what waits at the end."""
     count = int(_PER_S_MAX * seconds)
     attempts = it.seeded(count // PER_ATTEMPT + 1, number=number)
@@ -114,9 +114,9 @@ def _report(
     connections: int,
 ) -> list[str]:
     lines = ["## From a backlog", ""]
-    lines += prose("One worker process and nothing else; rings of every lane wait for it.")
+    lines += prose("One worker process and nothing else; wake-ups of every slot wait for it.")
     lines += table(
-        ("rows", "seconds", "booked/s", *(f"{name} CPU us" for name in drained.cost_us), "rows afterwards"),
+        ("rows", "seconds", "applied/s", *(f"{name} CPU us" for name in drained.cost_us), "rows afterwards"),
         [
             (
                 drained.rows,
@@ -133,16 +133,16 @@ def _report(
         "cores with everything else.",
     )
     lines += table(
-        ("answers/s", "p95 ms", "booked/s from a backlog : answers/s", "waiting at the end", "failures"),
+        ("answers/s", "p95 ms", "applied/s from a backlog : answers/s", "waiting at the end", "failures"),
         [(round(full.per_s), full.p95_ms, drained.per_s / full.per_s, behind, full.failures)],
     )
-    lines += [f"## From receipt to booking, at {_RATE}/s", ""]
+    lines += [f"## From receipt to applying, at {_RATE}/s", ""]
     lines += prose(
-        "From `received_at` to `handled_at`, the moment the transaction that booked it began; the transaction itself takes some",
+        "From `received_at` to `handled_at`, the time the transaction that applied it began; the transaction itself takes some",
         "milliseconds more.",
     )
     lines += table(
-        ("booked", "p50 ms", "p95 ms", "p99 ms", "max ms", "answer p95 ms", "failures"),
+        ("applied", "p50 ms", "p95 ms", "p99 ms", "max ms", "answer p95 ms", "failures"),
         [(*msgspec.structs.astuple(applied), held.sent.p95_ms, held.sent.failures)],
     )
     lines += table(
@@ -152,10 +152,10 @@ def _report(
     ratio = drained.per_s / full.per_s
     return lines + aims(
         [
-            Aim(f"booked/s, at least {_AIM_PER_S}", drained.per_s, drained.per_s >= _AIM_PER_S),
-            Aim("booked/s : answers/s, at least 1", ratio, ratio >= 1),
+            Aim(f"applied/s, at least {_AIM_PER_S}", drained.per_s, drained.per_s >= _AIM_PER_S),
+            Aim("applied/s : answers/s, at least 1", ratio, ratio >= 1),
             Aim(
-                f"receipt to booking p95, below {_AIM_P95_MS} ms",
+                f"receipt to applying p95, below {_AIM_P95_MS} ms",
                 applied.p95_ms,
                 applied.p95_ms < _AIM_P95_MS,
             ),

@@ -4,13 +4,13 @@
 Two ways of sending:
 
 - *open loop* (`--rate`): request k is due at start + k / rate, whatever became of those before it, and its time counts
-  **from the moment it was due**. A server that stalls for a second therefore shows a second's worth of slow answers; a
+  **from the time it was due**. A server that stalls for a second therefore shows a second's worth of slow answers; a
   driver that waits for each answer before it sends the next would show one (coordinated omission);
 - *closed loop* (`--connections`): each connection sends the next request when its answer has come. Only for where wrk
   is not installed.
 
 It does what HTTP/1.1 with keep-alive and Content-Length needs and no more, and prints one line of JSON. The figure `late_ms`
-is its own fault: how long after its moment a request was written although a connection was free.
+is its own fault: how long after its time a request was written although a connection was free.
 """
 
 import argparse
@@ -165,8 +165,8 @@ class _Load:
         self.lateness: list[float] = []
 
     def _endless(self) -> Iterator[bytes]:
-        for turn in itertools.count():
-            self.repeated_file = turn > 0
+        for run_of in itertools.count():
+            self.repeated_file = run_of > 0
             with self._bodies.open("rb") as lines:
                 for line in lines:
                     body = line.rstrip(b"\n")
@@ -328,7 +328,7 @@ class _Closed(_Load):
 
 
 def _windows(times: list[tuple[float, float]], *, window_s: float) -> Iterator[Window]:
-    by_window = itertools.groupby(sorted(times), key=lambda one: int(one[0] / window_s))
+    by_window = itertools.groupby(sorted(times), key=lambda item: int(item[0] / window_s))
     for number, ones in by_window:
         ordered = sorted(took for _, took in ones)
         yield Window(

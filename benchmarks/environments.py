@@ -70,8 +70,8 @@ def _complete(place: Path) -> None:
 def _run(*command: str) -> None:
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=_INSTALL_S)
-    except subprocess.TimeoutExpired as problem:
-        raise NotInstalled(f"not installed within {_INSTALL_S} s") from problem
-    except subprocess.CalledProcessError as problem:
-        last = (problem.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise NotInstalled(f"{Path(command[0]).name} could not install it: {last[:150]}") from problem
+    except subprocess.TimeoutExpired as exc:
+        raise NotInstalled(f"not installed within {_INSTALL_S} s") from exc
+    except subprocess.CalledProcessError as exc:
+        last = (exc.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise NotInstalled(f"{Path(command[0]).name} could not install it: {last[:150]}") from exc

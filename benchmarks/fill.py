@@ -7,14 +7,14 @@ from typing import LiteralString
 import psycopg
 from tether_stores.queries import split_file
 
-from benchmarks.stand import Stand
+from benchmarks.environment import Environment
 
 __all__ = ["GROWTH", "filled"]
 
 GROWTH: Mapping[str, LiteralString] = split_file("benchmarks", "sql/growth")
 
 
-def filled(stand: Stand, rows: int) -> None:
+def filled(environment: Environment, rows: int) -> None:
     """
     Fill the tables of an empty, migrated database.
 
@@ -22,11 +22,13 @@ def filled(stand: Stand, rows: int) -> None:
     random places, they take many minutes.
 
     Args:
-        stand: On that database.
+        environment: On that database.
         rows: Notifications, and attempts.
     """
     facts = {"rows": rows, "now": datetime.now(UTC)}
-    with psycopg.connect(stand.environ["DATABASE_URL"], autocommit=True, prepare_threshold=None) as conn:
+    with psycopg.connect(
+        environment.environ["DATABASE_URL"], autocommit=True, prepare_threshold=None
+    ) as conn:
         for query, table in (
             ("debtors", "debtors"),
             ("attempts", "billing_attempts"),
@@ -42,4 +44,4 @@ def filled(stand: Stand, rows: int) -> None:
                     conn.execute(make.encode())
         conn.execute(GROWTH["tidied_notifications"])
         conn.execute(GROWTH["tidied_attempts"])
-        conn.execute(GROWTH["settled"])
+        conn.execute(GROWTH["resolved"])

@@ -58,21 +58,21 @@ def _add(root: _Frame, stack: Iterable[str], count: int) -> None:
 
 def _depth(frame: _Frame, *, least: float) -> int:
     return max(
-        (1 + _depth(one, least=least) for one in frame.called.values() if one.samples >= least), default=0
+        (1 + _depth(item, least=least) for item in frame.called.values() if item.samples >= least), default=0
     )
 
 
 def _boxes(frame: _Frame, total: int, *, x: float, depth: int, height: int) -> Iterable[str]:
-    for name, one in sorted(frame.called.items()):
-        width = _WIDTH * one.samples / max(total, 1)
-        if one.samples >= total * _LEAST:
+    for name, item in sorted(frame.called.items()):
+        width = _WIDTH * item.samples / max(total, 1)
+        if item.samples >= total * _LEAST:
             y = height - _ROW * (depth + 1)
             green = 140 + sum(name.encode()) % 90  # the same function has one colour wherever it stands
             shown = escape(name[: max(int(width / _LETTER_PX) - 1, 0)])
             yield (
-                f'<g><title>{escape(name)}: {100 * one.samples / total:.1f} %</title><rect x="{x:.1f}" y="{y}" '
+                f'<g><title>{escape(name)}: {100 * item.samples / total:.1f} %</title><rect x="{x:.1f}" y="{y}" '
                 f'width="{max(width - 0.5, 0.5):.1f}" height="{_ROW - 1}" fill="rgb(245,{green},110)"/>'
                 f'<text x="{x + 2:.1f}" y="{y + 12}">{shown}</text></g>'
             )
-            yield from _boxes(one, total, x=x, depth=depth + 1, height=height)
+            yield from _boxes(item, total, x=x, depth=depth + 1, height=height)
         x += width

@@ -70,4 +70,4 @@ def run(args: argparse.Namespace) -> int:
     lines += prose(f"In {(time.monotonic() - began) / 60:.0f} minutes.")
     lines += table(("at", "inputs"), sorted(counted.items()))
     write("fuzz-short" if args.short else "fuzz", lines + aims(judged))
-    return 0 if all(one.met for one in judged) else 1
+    return 0 if all(item.met for item in judged) else 1

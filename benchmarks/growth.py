@@ -18,10 +18,10 @@ import msgspec
 from tether_stores.migrate import migrate
 
 from benchmarks import backlog, database, nodes, plots
+from benchmarks.environment import Environment, environment
 from benchmarks.fill import GROWTH, filled
 from benchmarks.loaded import RATE, Amount, Figure, Loaded, alone, middle, quantile, ratio, ratios, turned
 from benchmarks.results import Aim, aims, heading, prose, table, write
-from benchmarks.stand import Stand, stand
 
 __all__ = ["add_arguments", "run"]
 
@@ -53,13 +53,13 @@ def run(args: argparse.Namespace) -> int:
     rounds = args.rounds or (1 if args.short else 3)
     amount = Amount(3, 2, args.connections, 4_000) if args.short else Amount(15, 8, args.connections, 30_000)
     grown: dict[int, list[Loaded]] = {int(rows): [] for rows in wanted.split(",")}
-    with stand() as it:
+    with environment() as it:
         databases = {str(rows): _database(it, f"rows_{rows}", rows) for rows in grown}
         before = {rows: _size(databases[str(rows)]) for rows in grown}
-        for turn in range(rounds):
-            for name, on in turned(databases, turn):
-                sys.stderr.write(f"round {turn + 1}/{rounds}: {name} rows\n")
-                grown[int(name)].append(_turn(on, amount, number=args.seed * 10_000 + turn))
+        for run_of in range(rounds):
+            for name, on in turned(databases, run_of):
+                sys.stderr.write(f"round {run_of + 1}/{rounds}: {name} rows\n")
+                grown[int(name)].append(_run(on, amount, number=args.seed * 10_000 + run_of))
         after = {rows: _size(databases[str(rows)]) for rows in grown}
         ways = nodes.measured(_database(it, "nodes", 0), amount, rounds=rounds, seed=args.seed)
     name = "growth-short" if args.short else "growth"
@@ -71,10 +71,10 @@ def run(args: argparse.Namespace) -> int:
     lines += [*_report(grown, before, after), *nodes.report(ways), *aims(_aims(grown))]
     write(name, lines)
     _plot(name, grown)
-    return 1 if any(one.failures for told in (*grown.values(), *ways.values()) for one in told) else 0
+    return 1 if any(item.failures for result in (*grown.values(), *ways.values()) for item in result) else 0
 
 
-def _database(it: Stand, name: str, rows: int) -> Stand:
+def _database(it: Environment, name: str, rows: int) -> Environment:
     """Make a database, migrate it and fill it."""
     on = database.added(it, name)
     migrate(on.environ["DATABASE_DIRECT_URL"], now=datetime.now(UTC))
@@ -84,19 +84,19 @@ def _database(it: Stand, name: str, rows: int) -> Stand:
     return on
 
 
-def _size(on: Stand) -> _Size:
+def _size(on: Environment) -> _Size:
     return _Size(*database.ask(on, GROWTH["sizes"])[0])
 
 
-def _turn(on: Stand, amount: Amount, *, number: int) -> Loaded:
+def _run(on: Environment, amount: Amount, *, number: int) -> Loaded:
     """Load, then a backlog."""
     on.forget()
-    told = alone(on, amount, number=number)
+    result = alone(on, amount, number=number)
     on.forget()
     backlog.written(on, amount.backlog_rows, number=number + 5_000)
     drained = backlog.drained(on)
-    database.run(on, GROWTH["settled"])
-    return msgspec.structs.replace(told, drained_per_s=drained.per_s)
+    database.run(on, GROWTH["resolved"])
+    return msgspec.structs.replace(result, drained_per_s=drained.per_s)
 
 
 def _report(grown: _Grown, before: Mapping[int, _Size], after: Mapping[int, _Size]) -> list[str]:
@@ -117,7 +117,7 @@ def _report(grown: _Grown, before: Mapping[int, _Size], after: Mapping[int, _Siz
             "p95 ratio",
             "answers/s",
             "ratio",
-            "booked/s",
+            "applied/s",
             "ratio",
         ),
         [
@@ -125,14 +125,14 @@ def _report(grown: _Grown, before: Mapping[int, _Size], after: Mapping[int, _Siz
                 rows,
                 after[rows].notifications,
                 before[rows].size_bytes >> 20,
-                *(middle(told, quantile(field)) for field in ("p50_ms", "p95_ms", "p99_ms")),
-                ratio(told, first, quantile("p95_ms")),
-                round(middle(told, _per_s)),
-                ratio(told, first, _per_s),
-                round(middle(told, _drained)),
-                ratio(told, first, _drained),
+                *(middle(result, quantile(field)) for field in ("p50_ms", "p95_ms", "p99_ms")),
+                ratio(result, first, quantile("p95_ms")),
+                round(middle(result, _per_s)),
+                ratio(result, first, _per_s),
+                round(middle(result, _drained)),
+                ratio(result, first, _drained),
             )
-            for rows, told in grown.items()
+            for rows, result in grown.items()
         ],
     )
     programs = ("web", "worker", "Postgres")
@@ -145,10 +145,10 @@ def _report(grown: _Grown, before: Mapping[int, _Size], after: Mapping[int, _Siz
         [
             (
                 rows,
-                *(round(middle(told, _cpu(program))) for program in programs),
-                *(ratio(told, first, _cpu(program)) for program in programs),
+                *(round(middle(result, _cpu(program))) for program in programs),
+                *(ratio(result, first, _cpu(program)) for program in programs),
             )
-            for rows, told in grown.items()
+            for rows, result in grown.items()
         ],
     )
 
@@ -166,7 +166,7 @@ def _plot(name: str, grown: _Grown) -> Path:
     along = [float(rows) for rows in grown]
 
     def course(figure: Figure) -> tuple[list[float], list[float]]:
-        return along, [middle(told, figure) for told in grown.values()]
+        return along, [middle(item, figure) for item in grown.values()]
 
     return plots.lines(
         name,
@@ -181,7 +181,7 @@ def _plot(name: str, grown: _Grown) -> Path:
             },
             "per second": {
                 "answers at saturation": course(_per_s),
-                "booked from a backlog": course(_drained),
+                "applied from a backlog": course(_drained),
             },
         },
         across="rows in webhook_events and in billing_attempts",
@@ -190,12 +190,12 @@ def _plot(name: str, grown: _Grown) -> Path:
 
 
 def _cpu(program: str) -> Figure:
-    return lambda one: one.held.cost.us[program]
+    return lambda item: item.held.cost.us[program]
 
 
-def _per_s(one: Loaded) -> float:
-    return one.full.per_s
+def _per_s(loaded: Loaded) -> float:
+    return loaded.full.per_s
 
 
-def _drained(one: Loaded) -> float:
-    return one.drained_per_s
+def _drained(loaded: Loaded) -> float:
+    return loaded.drained_per_s

@@ -32,12 +32,12 @@ from tether_stores.migrate import migrate
 from tether_stores.queries import split_file
 
 from benchmarks import database, plots, sheets
+from benchmarks.environment import Environment, cpu_s, environment
 from benchmarks.environments import PEERS, NotInstalled, programs
 from benchmarks.fill import GROWTH
 from benchmarks.loaded import turned
 from benchmarks.results import Aim, aims, heading, prose, table, write
 from benchmarks.sheets import Sheets
-from benchmarks.stand import Stand, cpu_s, stand
 
 __all__ = ["add_arguments", "run"]
 
@@ -53,7 +53,7 @@ _PEERS = {
 }
 
 
-class Turn(msgspec.Struct, frozen=True, kw_only=True):
+class Run(msgspec.Struct, frozen=True, kw_only=True):
     """
     What a turn gave.
 
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     parts = args.parts.split(",") if args.parts else _PARTS
-    measured: dict[str, Callable[[Stand, _Plan, str], tuple[list[str], list[Aim]]]] = {
+    measured: dict[str, Callable[[Environment, _Plan, str], tuple[list[str], list[Aim]]]] = {
         "beside": _beside,
         "large": _large,
         "workbooks": _workbooks,
@@ -129,14 +129,14 @@ def run(args: argparse.Namespace) -> int:
         "growth": _growth,
     }
     name = "intake-short" if short else "intake"
-    told: list[str] = []
+    result: list[str] = []
     found: list[Aim] = []
-    with stand() as it:
+    with environment() as it:
         database.run(it, _SQL["peers_table"])
         for part in parts:
             sys.stderr.write(f"{part}\n")
             lines, some = measured[part](it, much, name)
-            told += lines
+            result += lines
             found += some
     lines = heading("Intake: from a spreadsheet to debtors", seed=much.seed)
     lines += prose(
@@ -144,16 +144,16 @@ def run(args: argparse.Namespace) -> int:
         "Peaks are the most a process ever held, its start included. Medians; ratios are made within a round, with the lowest and",
         "the highest.",
     )
-    write(name, [*lines, *told, *aims(found)])
+    write(name, [*lines, *result, *aims(found)])
     return 0
 
 
 # --- side by side
 
 
-def _beside(it: Stand, much: _Plan, name: str) -> tuple[list[str], list[Aim]]:
+def _beside(it: Environment, much: _Plan, name: str) -> tuple[list[str], list[Aim]]:
     files = sheets.written(it.folder, much.rows, seed=much.seed, workbook=True)
-    ways: dict[str, Callable[[], Turn]] = {
+    ways: dict[str, Callable[[], Run]] = {
         _OURS: lambda: _ours(it, files.csv, files),
         _LIMIT: lambda: _copied(it, files),
     }
@@ -190,19 +190,19 @@ def _beside(it: Stand, much: _Plan, name: str) -> tuple[list[str], list[Aim]]:
     return lines, []
 
 
-def _rounds(it: Stand, ways: dict[str, Callable[[], Turn]], count: int) -> dict[str, list[Turn]]:
-    rounds: dict[str, list[Turn]] = {title: [] for title in ways}
-    for turn in range(count):
-        for title, way in turned(ways, turn):
-            sys.stderr.write(f"round {turn + 1}/{count}: {title}\n")
+def _rounds(it: Environment, ways: dict[str, Callable[[], Run]], count: int) -> dict[str, list[Run]]:
+    rounds: dict[str, list[Run]] = {title: [] for title in ways}
+    for run_of in range(count):
+        for title, way in turned(ways, run_of):
+            sys.stderr.write(f"round {run_of + 1}/{count}: {title}\n")
             database.run(it, _SQL["emptied"])
             database.run(it, _SQL["peers_emptied"])
-            database.run(it, GROWTH["settled"])
+            database.run(it, GROWTH["resolved"])
             rounds[title].append(way())
     return rounds
 
 
-def _table(rounds: dict[str, list[Turn]], count: int) -> list[str]:
+def _table(rounds: dict[str, list[Run]], count: int) -> list[str]:
     return table(
         (
             "way",
@@ -216,29 +216,29 @@ def _table(rounds: dict[str, list[Turn]], count: int) -> list[str]:
         [
             (
                 title,
-                round(_middle(turns, "per_s")),
-                _ratio(turns, rounds[_LIMIT]),
-                _middle(turns, "client_us"),
-                _middle(turns, "postgres_us"),
-                round(_middle(turns, "peak_mib")),
-                round(_middle(turns, "child_mib")) or "",
+                round(_middle(runs, "per_s")),
+                _ratio(runs, rounds[_LIMIT]),
+                _middle(runs, "client_us"),
+                _middle(runs, "postgres_us"),
+                round(_middle(runs, "peak_mib")),
+                round(_middle(runs, "child_mib")) or "",
             )
-            for title, turns in rounds.items()
+            for title, runs in rounds.items()
         ],
     )
 
 
-def _middle(turns: Sequence[Turn], figure: str) -> float:
-    return float(median(getattr(turn, figure) for turn in turns))
+def _middle(runs: Sequence[Run], figure: str) -> float:
+    return float(median(getattr(run_of, figure) for run_of in runs))
 
 
-def _ratios(turns: Sequence[Turn], others: Sequence[Turn]) -> list[float]:
-    return [one.per_s / other.per_s for one, other in zip(turns, others, strict=True)]
+def _ratios(runs: Sequence[Run], others: Sequence[Run]) -> list[float]:
+    return [item.per_s / other.per_s for item, other in zip(runs, others, strict=True)]
 
 
-def _ratio(turns: Sequence[Turn], others: Sequence[Turn]) -> str:
-    found = _ratios(turns, others)
-    if len(found) == 1 or turns is others:
+def _ratio(runs: Sequence[Run], others: Sequence[Run]) -> str:
+    found = _ratios(runs, others)
+    if len(found) == 1 or runs is others:
         return f"{median(found):.3f}"
     return f"{median(found):.3f} ({min(found):.3f} to {max(found):.3f})"
 
@@ -260,13 +260,13 @@ def _one_core() -> Iterator[None]:
         os.sched_setaffinity(0, cores)
 
 
-def _ours(it: Stand, path: Path, files: Sheets) -> Turn:
+def _ours(it: Environment, path: Path, files: Sheets) -> Run:
     """Send a file to a web process, and have a fresh worker read it; both are real."""
     with _web(it), _api(it) as api, _worker(it) as worker:
         return _read(it, api, worker, path, files)
 
 
-def _read(it: Stand, api: httpx.Client, worker: Program, path: Path, files: Sheets) -> Turn:
+def _read(it: Environment, api: httpx.Client, worker: Program, path: Path, files: Sheets) -> Run:
     postgres = it.stores["Postgres"]
     spent = cpu_s(worker.pid), cpu_s(postgres)
     with path.open("rb") as file:
@@ -287,7 +287,7 @@ def _read(it: Stand, api: httpx.Client, worker: Program, path: Path, files: Shee
     if stored != files.good:
         raise RuntimeError(f"{stored} of {files.good} debtors were stored")
     us = 1e6 / files.rows
-    return Turn(
+    return Run(
         rows=files.rows,
         took_s=took_s,
         client_us=(cpu_s(worker.pid) - spent[0]) * us,
@@ -298,7 +298,7 @@ def _read(it: Stand, api: httpx.Client, worker: Program, path: Path, files: Shee
 
 
 @contextlib.contextmanager
-def _web(it: Stand) -> Iterator[Program]:
+def _web(it: Environment) -> Iterator[Program]:
     web = it.start_web(workers=1)
     try:
         yield web
@@ -307,7 +307,7 @@ def _web(it: Stand) -> Iterator[Program]:
 
 
 @contextlib.contextmanager
-def _worker(it: Stand) -> Iterator[Program]:
+def _worker(it: Environment) -> Iterator[Program]:
     with _one_core():
         worker = it.start_worker("default")
     try:
@@ -316,7 +316,7 @@ def _worker(it: Stand) -> Iterator[Program]:
         worker.kill()
 
 
-def _api(it: Stand) -> httpx.Client:
+def _api(it: Environment) -> httpx.Client:
     headers = {"Authorization": f"Bearer {API_KEY}"}
     return httpx.Client(base_url=it.url, headers=headers, timeout=600, trust_env=False)
 
@@ -330,7 +330,7 @@ def _peak_mib(pid: int) -> float:
     return 0.0
 
 
-def _copied(it: Stand, files: Sheets) -> Turn:
+def _copied(it: Environment, files: Sheets) -> Run:
     """Have Postgres take the ready rows, by COPY into a bare table: nothing can be faster."""
     postgres = it.stores["Postgres"]
     spent = time.process_time(), cpu_s(postgres)
@@ -346,7 +346,7 @@ def _copied(it: Stand, files: Sheets) -> Turn:
         conn.commit()
         took_s = time.monotonic() - began
     us = 1e6 / files.rows
-    return Turn(
+    return Run(
         rows=files.rows,
         took_s=took_s,
         client_us=(time.process_time() - spent[0]) * us,
@@ -354,44 +354,44 @@ def _copied(it: Stand, files: Sheets) -> Turn:
     )
 
 
-def _peer(it: Stand, python: Path, peer: str, path: Path, files: Sheets) -> Turn:
+def _peer(it: Environment, python: Path, peer: str, path: Path, files: Sheets) -> Run:
     """Have a peer load the file."""
     postgres = cpu_s(it.stores["Postgres"])
-    told = _told(it, str(python), str(PEERS / peer / "load.py"), str(path))
-    if told["rows"] != files.good or database.ask(it, _SQL["peers_rows"]) != [(files.good,)]:
-        raise RuntimeError(f"{peer} loaded {told['rows']} of {files.good} rows")
+    figures = _measured(it, str(python), str(PEERS / peer / "load.py"), str(path))
+    if figures["rows"] != files.good or database.ask(it, _SQL["peers_rows"]) != [(files.good,)]:
+        raise RuntimeError(f"{peer} loaded {figures['rows']} of {files.good} rows")
     us = 1e6 / files.rows
-    return Turn(
+    return Run(
         rows=files.rows,
-        took_s=told["took_s"],
-        client_us=told.get("cpu_s", 0.0) * us,
+        took_s=figures["took_s"],
+        client_us=figures.get("cpu_s", 0.0) * us,
         postgres_us=(cpu_s(it.stores["Postgres"]) - postgres) * us,
-        peak_mib=told["peak_mib"],
+        peak_mib=figures["peak_mib"],
     )
 
 
-def _told(it: Stand, *command: str, one_core: bool = True) -> dict[str, float]:
+def _measured(it: Environment, *command: str, one_core: bool = True) -> dict[str, float]:
     """Run a program to its end, and read the line of JSON it prints."""
     place = {"PYTHONPATH": str(Path(__file__).parents[1])} if "-m" in command else {}
     with _one_core() if one_core else contextlib.nullcontext():
         program = it.start(*command, environ=place)
     if program.wait(timeout_s=_PATIENCE_S):
         raise RuntimeError(f"{command}: {program.stderr[-500:]}")
-    told: dict[str, float] = json.loads(program.stdout)
-    return told
+    result: dict[str, float] = json.loads(program.stdout)
+    return result
 
 
 # --- a million rows, workbooks, a large upload
 
 
-def _large(it: Stand, much: _Plan, _: str) -> tuple[list[str], list[Aim]]:
+def _large(it: Environment, much: _Plan, _: str) -> tuple[list[str], list[Aim]]:
     files = sheets.written(it.folder, much.large, seed=much.seed + 1)
     rounds = _rounds(
         it, {_OURS: lambda: _ours(it, files.csv, files), _LIMIT: lambda: _copied(it, files)}, much.rounds
     )
     lines = [f"## {much.large:,} rows of CSV", "", *_table(rounds, much.rounds)]
     ours, ratio = rounds[_OURS], median(_ratios(rounds[_OURS], rounds[_LIMIT]))
-    per_s, peak = _middle(ours, "per_s"), max(turn.peak_mib for turn in ours)
+    per_s, peak = _middle(ours, "per_s"), max(run_of.peak_mib for run_of in ours)
     return lines, [
         Aim(f"{much.large:,} rows of CSV into debtors, rows/s, at least 80000", per_s, per_s >= 80_000),
         Aim("the same : raw COPY, at least 0.15", ratio, ratio >= 0.15),
@@ -399,22 +399,22 @@ def _large(it: Stand, much: _Plan, _: str) -> tuple[list[str], list[Aim]]:
     ]
 
 
-def _workbooks(it: Stand, much: _Plan, _: str) -> tuple[list[str], list[Aim]]:
+def _workbooks(it: Environment, much: _Plan, _: str) -> tuple[list[str], list[Aim]]:
     files = sheets.written(it.folder, much.rows, seed=much.seed + 2, workbook=True)
     assert files.xlsx is not None
     xlsx, text = str(files.xlsx), str(files.csv)
 
-    def reads(what: str, path: str, *, one_core: bool) -> Callable[[], Turn]:
-        def read() -> Turn:
-            told = _told(it, sys.executable, "-m", "benchmarks.reading", what, path, one_core=one_core)
-            if told["rows"] != files.rows:
-                raise RuntimeError(f"{what} gave {told['rows']} of {files.rows} rows")
-            return Turn(
+    def reads(what: str, path: str, *, one_core: bool) -> Callable[[], Run]:
+        def read() -> Run:
+            figures = _measured(it, sys.executable, "-m", "benchmarks.reading", what, path, one_core=one_core)
+            if figures["rows"] != files.rows:
+                raise RuntimeError(f"{what} gave {figures['rows']} of {files.rows} rows")
+            return Run(
                 rows=files.rows,
-                took_s=told["took_s"],
-                client_us=told["cpu_s"] * 1e6 / files.rows,
-                peak_mib=told["peak_mib"],
-                child_mib=told["child_mib"],
+                took_s=figures["took_s"],
+                client_us=figures["cpu_s"] * 1e6 / files.rows,
+                peak_mib=figures["peak_mib"],
+                child_mib=figures["child_mib"],
             )
 
         return read
@@ -442,16 +442,16 @@ def _workbooks(it: Stand, much: _Plan, _: str) -> tuple[list[str], list[Aim]]:
         [
             (
                 title,
-                round(_middle(turns, "per_s")),
-                _ratio(turns, rounds[alone]),
-                _middle(turns, "client_us"),
-                round(_middle(turns, "peak_mib")),
-                round(_middle(turns, "child_mib")) or "",
+                round(_middle(runs, "per_s")),
+                _ratio(runs, rounds[alone]),
+                _middle(runs, "client_us"),
+                round(_middle(runs, "peak_mib")),
+                round(_middle(runs, "child_mib")) or "",
             )
-            for title, turns in rounds.items()
+            for title, runs in rounds.items()
         ],
     )
-    parent = max(turn.peak_mib for turn in rounds["XLSX into debtors"])
+    parent = max(run_of.peak_mib for run_of in rounds["XLSX into debtors"])
     found = [Aim("XLSX, the worker's own memory, at most 150 MiB", parent, parent <= 150)]
     for title in (apart, together):
         ratio = median(_ratios(rounds[title], rounds[alone]))
@@ -459,7 +459,7 @@ def _workbooks(it: Stand, much: _Plan, _: str) -> tuple[list[str], list[Aim]]:
     return lines, found
 
 
-def _upload(it: Stand, much: _Plan, _: str) -> tuple[list[str], list[Aim]]:
+def _upload(it: Environment, much: _Plan, _: str) -> tuple[list[str], list[Aim]]:
     """Send a large file to a fresh web process; no worker reads it."""
     path = it.folder / "large.csv"
     line = b"Anna Schmidt;DE89370400440532013000;12,50;" + b"x" * 80 + b"\r\n"
@@ -497,13 +497,13 @@ def _sent(api: httpx.Client, path: Path) -> None:
 
 def _held_mib(program: Program) -> float:
     root = psutil.Process(program.pid)
-    return max(_peak_mib(one.pid) for one in (root, *root.children(recursive=True)))
+    return max(_peak_mib(item.pid) for item in (root, *root.children(recursive=True)))
 
 
 # --- growth
 
 
-def _growth(it: Stand, much: _Plan, name: str) -> tuple[list[str], list[Aim]]:
+def _growth(it: Environment, much: _Plan, name: str) -> tuple[list[str], list[Aim]]:
     full = database.added(it, "grown")
     migrate(full.environ["DATABASE_DIRECT_URL"], now=datetime.now(UTC))
     _fill(full, much.stored)
@@ -512,15 +512,15 @@ def _growth(it: Stand, much: _Plan, name: str) -> tuple[list[str], list[Aim]]:
     files = [
         sheets.written(it.folder, rows, seed=much.seed + 10 + place) for place, rows in enumerate(much.sizes)
     ]
-    turns: dict[tuple[int, int], Turn] = {}
+    runs: dict[tuple[int, int], Run] = {}
     for on, stored in ((empty, 0), (full, much.stored)):
         on.forget()
         with _web(on), _api(on) as api:
-            for one in files:
-                sys.stderr.write(f"{one.rows} rows into {stored}\n")
-                database.run(on, GROWTH["settled"])
+            for file in files:
+                sys.stderr.write(f"{file.rows} rows into {stored}\n")
+                database.run(on, GROWTH["resolved"])
                 with _worker(on) as worker:
-                    turns[stored, one.rows] = _read(on, api, worker, one.csv, one)
+                    runs[stored, file.rows] = _read(on, api, worker, file.csv, file)
     lines = [f"## Growth: with {much.stored:,} debtors already stored", ""]
     lines += prose("Into an empty table, and into a full one; a fresh worker each time, one turn each.")
     lines += table(
@@ -538,14 +538,14 @@ def _growth(it: Stand, much: _Plan, name: str) -> tuple[list[str], list[Aim]]:
             (
                 stored,
                 rows,
-                turn.took_s,
-                round(turn.per_s),
-                turns[stored, much.sizes[0]].per_s / turn.per_s,
-                turn.client_us,
-                turn.postgres_us,
-                round(turn.peak_mib),
+                run_of.took_s,
+                round(run_of.per_s),
+                runs[stored, much.sizes[0]].per_s / run_of.per_s,
+                run_of.client_us,
+                run_of.postgres_us,
+                round(run_of.peak_mib),
             )
-            for (stored, rows), turn in turns.items()
+            for (stored, rows), run_of in runs.items()
         ],
     )
     along = [float(rows) for rows in much.sizes]
@@ -553,11 +553,11 @@ def _growth(it: Stand, much: _Plan, name: str) -> tuple[list[str], list[Aim]]:
         name.replace("intake", "intake-growth"),
         {
             "seconds": {
-                f"{stored:,} stored": (along, [turns[stored, rows].took_s for rows in much.sizes])
+                f"{stored:,} stored": (along, [runs[stored, rows].took_s for rows in much.sizes])
                 for stored in (0, much.stored)
             },
             "peak memory of the worker, MiB": {
-                f"{stored:,} stored": (along, [turns[stored, rows].peak_mib for rows in much.sizes])
+                f"{stored:,} stored": (along, [runs[stored, rows].peak_mib for rows in much.sizes])
                 for stored in (0, much.stored)
             },
         },
@@ -565,8 +565,8 @@ def _growth(it: Stand, much: _Plan, name: str) -> tuple[list[str], list[Aim]]:
         logarithmic=True,
     )
     _, middle, large = much.sizes
-    grown = turns[much.stored, middle].per_s / turns[much.stored, large].per_s
-    peak = max(turn.peak_mib for turn in turns.values())
+    grown = runs[much.stored, middle].per_s / runs[much.stored, large].per_s
+    peak = max(run_of.peak_mib for run_of in runs.values())
     return lines, [
         Aim(
             f"time a row of {large:,} : of {middle:,}, {much.stored:,} stored, at most 1.2",
@@ -577,7 +577,7 @@ def _growth(it: Stand, much: _Plan, name: str) -> tuple[list[str], list[Aim]]:
     ]
 
 
-def _fill(on: Stand, rows: int) -> None:
+def _fill(on: Environment, rows: int) -> None:
     """Fill the table of debtors by SQL, without indexes first."""
     now = datetime.now(UTC)
     with psycopg.connect(on.environ["DATABASE_URL"], autocommit=True, prepare_threshold=None) as conn:
@@ -593,4 +593,4 @@ def _fill(on: Stand, rows: int) -> None:
             for _, make in indexes:
                 conn.execute(make.encode())
         conn.execute(_SQL["tidied"])
-        conn.execute(GROWTH["settled"])
+        conn.execute(GROWTH["resolved"])

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.driver import Sent
-from benchmarks.stand import cpu_s
+from benchmarks.environment import cpu_s
 
 __all__ = ["Cost", "Full", "Held", "generator", "hold", "saturate", "take"]
 
@@ -68,7 +68,7 @@ class Held(msgspec.Struct, frozen=True):
     cost: Cost
 
 
-class _Told(msgspec.Struct, frozen=True):
+class _Reply(msgspec.Struct, frozen=True):
     """What wrk's script prints."""
 
     answers: int
@@ -84,8 +84,8 @@ def generator() -> str:
     """What sends at saturation, for the result."""
     if shutil.which("wrk") is None:
         return "the closed loop of benchmarks/driver.py (wrk is not installed)"
-    told = subprocess.run(["wrk", "--version"], capture_output=True, text=True, check=False)
-    return " ".join((told.stdout or told.stderr).split()[:2])
+    process = subprocess.run(["wrk", "--version"], capture_output=True, text=True, check=False)
+    return " ".join((process.stdout or process.stderr).split()[:2])
 
 
 def take(bodies: Iterator[bytes], count: int, path: Path) -> Path:
@@ -114,10 +114,10 @@ def saturate(
     meter = _Meter(programs)
     driver = shutil.which("wrk")
     if driver:
-        told = _wrk(driver, url, bodies, connections=connections, seconds=seconds)
+        reply = _wrk(driver, url, bodies, connections=connections, seconds=seconds)
     else:
         sent = _driven(url, bodies, "--connections", str(connections), seconds=seconds)
-        told = _Told(
+        reply = _Reply(
             answers=sent.statuses_total,
             refused=sent.statuses_total - sent.answers,
             broken=sent.broken,
@@ -126,18 +126,18 @@ def saturate(
             p95_ms=sent.p95_ms,
             p99_ms=sent.p99_ms,
         )
-    cost = meter.per(told.answers)
+    cost = meter.per(reply.answers)
     with bodies.open("rb") as lines:
         held = sum(1 for _ in lines)
     return Full(
-        answers=told.answers,
-        failures=told.refused + told.broken,
-        per_s=told.answers / told.lasted_s,
-        p50_ms=told.p50_ms,
-        p95_ms=told.p95_ms,
-        p99_ms=told.p99_ms,
-        driver_busy=meter.own_s / told.lasted_s,
-        repeated_bodies=told.answers > held,
+        answers=reply.answers,
+        failures=reply.refused + reply.broken,
+        per_s=reply.answers / reply.lasted_s,
+        p50_ms=reply.p50_ms,
+        p95_ms=reply.p95_ms,
+        p99_ms=reply.p99_ms,
+        driver_busy=meter.own_s / reply.lasted_s,
+        repeated_bodies=reply.answers > held,
         cost=cost,
     )
 
@@ -188,11 +188,11 @@ def _children_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _wrk(driver: str, url: str, bodies: Path, *, connections: int, seconds: float) -> _Told:
+def _wrk(driver: str, url: str, bodies: Path, *, connections: int, seconds: float) -> _Reply:
     # wrk takes whole seconds only.
     command = [driver, "-t1", f"-c{connections}", f"-d{max(round(seconds), 1)}s", "--timeout", "10s"]
     said = _output([*command, "-s", str(_SCRIPT), url, "--", str(bodies)], seconds=seconds)
-    return msgspec.json.decode(said.partition("JSON ")[2], type=_Told)
+    return msgspec.json.decode(said.partition("JSON ")[2], type=_Reply)
 
 
 def _driven(url: str, bodies: Path, *options: str, seconds: float) -> Sent:

@@ -1,4 +1,4 @@
-"""Tether under load on some database: a fixed rate, then saturation, one worker booking; and figures over several rounds."""
+"""Tether under load on some database: a fixed rate, then saturation, one worker applying; and figures over several rounds."""
 
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
@@ -7,8 +7,8 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from benchmarks import backlog
+from benchmarks.environment import Environment
 from benchmarks.load import Full, Held, hold, saturate, take
-from benchmarks.stand import Stand
 from benchmarks.workload import PER_ATTEMPT, notifications
 
 __all__ = [
@@ -57,7 +57,7 @@ class Loaded(msgspec.Struct, frozen=True):
 Figure: TypeAlias = Callable[[Loaded], float]
 
 
-def loaded(on: Stand, url: str, programs: Mapping[str, int], amount: Amount, *, number: int) -> Loaded:
+def loaded(on: Environment, url: str, programs: Mapping[str, int], amount: Amount, *, number: int) -> Loaded:
     """
     Load an address while one worker books, and let that finish.
 
@@ -85,13 +85,13 @@ def loaded(on: Stand, url: str, programs: Mapping[str, int], amount: Amount, *, 
         full = saturate(
             url + _PATH, full_bodies, connections=amount.connections, seconds=amount.full_s, programs=every
         )
-        backlog.settled(on)
+        backlog.resolved(on)
     finally:
         worker.kill()
     return Loaded(held, full)
 
 
-def alone(on: Stand, amount: Amount, *, number: int) -> Loaded:
+def alone(on: Environment, amount: Amount, *, number: int) -> Loaded:
     """Load one web process, as `loaded`."""
     web = on.start_web(workers=1)
     try:
@@ -109,22 +109,22 @@ def turned(items: Mapping[str, _Item], number: int) -> list[tuple[str, _Item]]:
 
 def quantile(field: str) -> Figure:
     """An answer time at the fixed rate: "p50_ms", "p95_ms" or "p99_ms"."""
-    return lambda one: float(getattr(one.held.sent, field))
+    return lambda item: float(getattr(item.held.sent, field))
 
 
-def middle(told: Sequence[Loaded], figure: Figure) -> float:
+def middle(loadeds: Sequence[Loaded], figure: Figure) -> float:
     """The median of the rounds."""
-    return median(figure(one) for one in told)
+    return median(figure(item) for item in loadeds)
 
 
-def ratios(told: Sequence[Loaded], others: Sequence[Loaded], figure: Figure) -> list[float]:
+def ratios(loadeds: Sequence[Loaded], others: Sequence[Loaded], figure: Figure) -> list[float]:
     """The figure over that of the other, round by round."""
-    return [figure(one) / figure(other) for one, other in zip(told, others, strict=True)]
+    return [figure(item) / figure(other) for item, other in zip(loadeds, others, strict=True)]
 
 
-def ratio(told: Sequence[Loaded], others: Sequence[Loaded], figure: Figure) -> str:
+def ratio(loadeds: Sequence[Loaded], others: Sequence[Loaded], figure: Figure) -> str:
     """The median of `ratios`, with the lowest and the highest where there are several."""
-    found = ratios(told, others, figure)
+    found = ratios(loadeds, others, figure)
     if len(found) == 1:
         return f"{found[0]:.2f}"
     return f"{median(found):.2f} ({min(found):.2f} to {max(found):.2f})"

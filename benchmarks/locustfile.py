@@ -35,7 +35,7 @@ def _without_delay(_: Any, connection: Any) -> None:
 
 ConnectionPool.after_connect = _without_delay  # type: ignore[assignment, method-assign]
 
-# The rate held at the moment (0 while ramping), and the answer times seen at each.
+# The rate held at the time (0 while ramping), and the answer times seen at each.
 _now = {"rate": 0}
 _phases: dict[int, list[float]] = {}
 
@@ -69,7 +69,7 @@ class Stages(LoadTestShape):
     """Ramps and holds of TETHER_STAGES."""
 
     def tick(self) -> tuple[int, float] | None:
-        """Users and spawn rate of this moment; `None` at the end."""
+        """Users and spawn rate of this time; `None` at the end."""
         passed: float = self.get_run_time()  # type: ignore[no-untyped-call]
         began = 0
         rate_before = 0
@@ -105,7 +105,7 @@ def judge(environment: Any, **_: Any) -> None:
         Path(report).write_text(json.dumps(figures), encoding="utf-8")
     p95_ms = float(os.environ.get("TETHER_P95_MS", "100"))
     p99_ms = float(os.environ.get("TETHER_P99_MS", "200"))
-    slow = any(one["p95_ms"] > p95_ms or one["p99_ms"] > p99_ms for one in held.values())
+    slow = any(item["p95_ms"] > p95_ms or item["p99_ms"] > p99_ms for item in held.values())
     environment.process_exit_code = 1 if total.num_failures or slow or not total.num_requests else 0
 
 

@@ -18,7 +18,7 @@ import psutil
 
 __all__ = ["Course", "watched"]
 
-# Interpreters take and give back a few pages all the time; a leak of one KiB a request is 300 times as much.
+# Interpreters take and refund a few pages all the time; a leak of one KiB a request is 300 times as much.
 _FLAT_MIB = 4.0
 _FLAT_SHARE = 0.05
 _MIB = 2**20
@@ -111,12 +111,12 @@ def _sampled(
 ) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         root = psutil.Process(pid)
-        for process in (root, *sorted(root.children(recursive=True), key=lambda one: int(one.pid))):
+        for process in (root, *sorted(root.children(recursive=True), key=lambda item: int(item.pid))):
             with contextlib.suppress(psutil.NoSuchProcess):
                 held = process.memory_info()
                 course = courses.get((program, process.pid))
                 if course is None:
-                    place = 1 + sum(one.program == program for one in listed)
+                    place = 1 + sum(item.program == program for item in listed)
                     course = courses[program, process.pid] = Course(program, place)
                     listed.append(course)
                 course.at_s.append(at_s)

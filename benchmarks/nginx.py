@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tether_sandbox.services.server import free_port
 
-from benchmarks.stand import Stand
+from benchmarks.environment import Environment
 
 __all__ = ["found", "proxied"]
 
@@ -52,24 +52,24 @@ def found() -> bool:
 
 
 @contextlib.contextmanager
-def proxied(stand: Stand, urls: Sequence[str]) -> Iterator[tuple[str, int]]:
+def proxied(environment: Environment, urls: Sequence[str]) -> Iterator[tuple[str, int]]:
     """
     Have nginx in front of some nodes for the length of a `with` block.
 
     Args:
-        stand: Where it runs.
+        environment: Where it runs.
         urls: The nodes, `http://127.0.0.1:PORT`.
 
     Yields:
         Its address, and the id of its first process.
     """
-    folder = stand.folder / f"nginx-{free_port()}"
+    folder = environment.folder / f"nginx-{free_port()}"
     folder.mkdir()
     port = free_port()
     servers = "\n        ".join(f"server {url.removeprefix('http://')};" for url in urls)
     config = folder / "nginx.conf"
     config.write_text(_CONFIG.format(folder=folder, servers=servers, port=port), encoding="utf-8")
-    program = stand.start("nginx", "-p", str(folder), "-e", "stderr", "-c", str(config))
+    program = environment.start("nginx", "-p", str(folder), "-e", "stderr", "-c", str(config))
     try:
         program.await_url(f"http://127.0.0.1:{port}/ready")
         yield f"http://127.0.0.1:{port}", program.pid

@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from benchmarks import nginx
+from benchmarks.environment import Environment
 from benchmarks.loaded import RATE, Amount, Loaded, alone, loaded, middle, quantile, ratio, turned
 from benchmarks.results import prose, table
-from benchmarks.stand import Stand
 
 __all__ = ["measured", "report"]
 
-_Way: TypeAlias = Callable[[Stand, Amount, int], Loaded]
+_Way: TypeAlias = Callable[[Environment, Amount, int], Loaded]
 
 
-def measured(on: Stand, amount: Amount, *, rounds: int, seed: int) -> dict[str, list[Loaded]]:
+def measured(on: Environment, amount: Amount, *, rounds: int, seed: int) -> dict[str, list[Loaded]]:
     """
     Measure each way in turns; those with nginx only where it is installed.
 
@@ -31,21 +31,21 @@ def measured(on: Stand, amount: Amount, *, rounds: int, seed: int) -> dict[str, 
     ways: dict[str, _Way] = {"1": lambda on, amount, number: alone(on, amount, number=number)}
     if nginx.found():
         ways |= {"1 behind nginx": _behind(1), "2 behind nginx": _behind(2)}
-    told: dict[str, list[Loaded]] = {name: [] for name in ways}
+    fields: dict[str, list[Loaded]] = {name: [] for name in ways}
     number = seed * 100_000
-    for turn in range(rounds):
-        for name, way in turned(ways, turn):
-            sys.stderr.write(f"round {turn + 1}/{rounds}: web processes: {name}\n")
+    for run_of in range(rounds):
+        for name, way in turned(ways, run_of):
+            sys.stderr.write(f"round {run_of + 1}/{rounds}: web processes: {name}\n")
             number += 1
-            told[name].append(way(on, amount, number))
-    return told
+            fields[name].append(way(on, amount, number))
+    return fields
 
 
-def report(told: Mapping[str, Sequence[Loaded]]) -> list[str]:
+def report(result: Mapping[str, Sequence[Loaded]]) -> list[str]:
     """The result as Markdown."""
-    first = next(iter(told.values()))
+    first = next(iter(result.values()))
     lines = ["## From one web process to two", ""]
-    if len(told) == 1:
+    if len(result) == 1:
         lines += prose("nginx is **not available** here, so there is nothing to put two of them behind.")
     lines += prose(
         "The load generator, nginx, Postgres, Redis and the worker use the same cores, so a second process can only take what",
@@ -65,27 +65,27 @@ def report(told: Mapping[str, Sequence[Loaded]]) -> list[str]:
         [
             (
                 name,
-                round(middle(rounds, lambda one: one.full.per_s)),
-                ratio(rounds, first, lambda one: one.full.per_s),
+                round(middle(rounds, lambda item: item.full.per_s)),
+                ratio(rounds, first, lambda item: item.full.per_s),
                 middle(rounds, quantile("p95_ms")),
                 round(middle(rounds, _web_us)),
-                round(middle(rounds, lambda one: one.full.cost.us.get("nginx", 0.0))),
-                round(middle(rounds, lambda one: one.full.cost.total_us)),
-                sum(one.failures for one in rounds),
+                round(middle(rounds, lambda item: item.full.cost.us.get("nginx", 0.0))),
+                round(middle(rounds, lambda item: item.full.cost.total_us)),
+                sum(item.failures for item in rounds),
             )
-            for name, rounds in told.items()
+            for name, rounds in result.items()
         ],
     )
 
 
-def _web_us(one: Loaded) -> float:
-    return sum(us for program, us in one.full.cost.us.items() if program.startswith("web"))
+def _web_us(item: Loaded) -> float:
+    return sum(us for program, us in item.full.cost.us.items() if program.startswith("web"))
 
 
 def _behind(count: int) -> _Way:
     """Give what loads *count* web processes behind nginx."""
 
-    def way(on: Stand, amount: Amount, number: int) -> Loaded:
+    def way(on: Environment, amount: Amount, number: int) -> Loaded:
         programs: dict[str, int] = {}
         urls: list[str] = []
         with contextlib.ExitStack() as stack:

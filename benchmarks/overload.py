@@ -18,9 +18,9 @@ from tether_sandbox.services.waiting import eventually
 from tether_sandbox.settings import PASSWORD
 
 from benchmarks import plots
+from benchmarks.environment import environment
 from benchmarks.memory import Course, watched
 from benchmarks.results import Aim, aims, heading, prose, table, write
-from benchmarks.stand import stand
 
 __all__ = ["add_arguments", "run"]
 
@@ -48,21 +48,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run it; 0 when the node lived through it as it should."""
     seconds = 10.0 if args.short else args.seconds
-    with stand() as it:
+    with environment() as it:
         it.environ["TETHER_WAITING_MAX"] = str(_WAITING_MAX)
         web = it.start_web(workers=1)
         port = urlsplit(it.url).port
         assert port is not None
         with watched({"web": web.pid}, every_s=0.5) as courses:
             found = asyncio.run(_flooded(port, it.environ["DATABASE_URL"], seconds=seconds))
-        lived = web.returncode is None and "a defect of ours" not in web.stderr
+        lived = web.returncode is None and "internal error" not in web.stderr
     name = "overload-short" if args.short else "overload"
-    grown = max(max(one.rss_mib) - one.rss_mib[0] for one in courses)
+    grown = max(max(course.rss_mib) - course.rss_mib[0] for course in courses)
     judged = _aims(found, grown=grown, lived=lived)
     lines = heading(f"Overload: twice what can be taken in for {seconds:.0f} s", seed=1)
     write(name, lines + _report(found) + aims(judged))
     _plot(name, courses)
-    return 0 if all(one.met for one in judged) else 1
+    return 0 if all(aim.met for aim in judged) else 1
 
 
 async def _flooded(port: int, database_url: str, *, seconds: float) -> _Found:
@@ -122,5 +122,5 @@ def _report(found: _Found) -> list[str]:
 
 
 def _plot(name: str, courses: list[Course]) -> Path:
-    held = {one.label: (one.at_s, one.rss_mib) for one in courses if len(one.at_s) > 4}
+    held = {course.label: (course.at_s, course.rss_mib) for course in courses if len(course.at_s) > 4}
     return plots.lines(name, {"resident memory, MiB": held}, across="seconds")

@@ -116,8 +116,8 @@ KNOWN: Final[Mapping[str, str]] = {
 # PLAIN BEGIN
 _PLAIN: Final = {
     "billing_attempts": """
-        locked_by_ids move one states prolong asked lock_returned followable follow exposed planned_retries
-        paid_out_twice left_open
+        locked_by_ids move one states renew asked lock_returned followable follow exposed planned_retries
+        refunded_and_charged_back left_open
     """,
     "billing_run_counts": """
         add begin share of_upload release
@@ -142,10 +142,10 @@ _PLAIN: Final = {
         inquire_orders_anew bounds made_again latest_tries lists_to_want lists_wanted current durability
     """,
     "debtors": """
-        guard leave_out forget_rehearsal one left_out
+        guard exclude forget_dry_run one excluded
     """,
     "excess_deliveries": """
-        standing_for count take_unannounced tally of
+        representing count take_unannounced counts of
     """,
     "fingerprint_key": """
         recorded share hold record replace is_unused samples open supersede begin debtors_after lock_attempts
@@ -160,18 +160,18 @@ _PLAIN: Final = {
     "gateway_refunds": """
         claim not_found defer of_attempt holding own_ids
     """,
-    "givebacks": """
-        hold_debit of_attempt sendable lock_debits ready_ids lapsed_ids named locked numbers prolong asked
-        tally
+    "refunds": """
+        hold_debit of_attempt sendable lock_debits ready_ids expired_ids named locked numbers renew asked
+        counts
     """,
     "holds": """
         refunds_held accounts_held
     """,
     "inquiry_orders": """
-        left_some submitted one progress listed give_up askable claim_to_ask prolong asked
+        left_some submitted one progress listed give_up askable lease_for_inquiry renew asked
     """,
     "mandates": """
-        in_file in_file_rehearsed elsewhere elsewhere_rehearsed
+        in_file in_file_dry_run elsewhere elsewhere_dry_run
     """,
     "order_keys": """
         lock find add prune
@@ -182,8 +182,8 @@ _PLAIN: Final = {
     "problems": """
         count of_rows of_row
     """,
-    "pulls": """
-        claim advance finish put_off due of_days
+    "report_fetches": """
+        claim advance finish deferred due of_days
     """,
     "reconciliation_differences": """
         unresolved resolve open_lines counts of_run one hold acknowledge holding facts changed_at
@@ -195,8 +195,8 @@ _PLAIN: Final = {
     "run_voids": """
         add working one of_run any_working take debits hold_debits
     """,
-    "sends": """
-        lock_accounts locked lapsed unsent forget_heard due_again begin_day hold_day count_day lease_count
+    "submission_count": """
+        lock_accounts locked expired unsent forget_heard due_again begin_day hold_day count_day lease_count
     """,
     "stated_outcomes": """
         latest named of_attempt
@@ -209,12 +209,12 @@ _PLAIN: Final = {
         first_at preview
     """,
     "vop_checks": """
-        claim checked put_off due scores
+        claim checked deferred due scores
     """,
     "webhook_events": """
-        on_record conflicts_on_record reported_again guard unguard claim wake_matched wake_known due
-        oldest_due_s one replay claim_to_confirm prolong confirmed unconfirmed confirmable standing
-        record_pulled mark_listed word
+        stored conflicts_stored reported_again guard unguard claim wake_matched wake_known due
+        oldest_due_s one replay claim_to_confirm renew confirmed unconfirmed confirmable standing
+        store_report_records mark_listed word
     """,
     "withdrawals": """
         hold runs forget_rows one
@@ -226,12 +226,12 @@ _BILLED: Final[dict[str, Any]] = {"upload_id": lambda rows: rows // 1_000}
 _ONCE_PER_UPLOAD: Final = (
     "debtors.several",
     "debtors.asked",
-    "debtors.several_rehearsed",
-    "debtors.asked_rehearsed",
+    "debtors.several_dry_run",
+    "debtors.asked_dry_run",
     "debtors.take",
     "vop_checks.request",
     "vop_checks.request_again",
-    "vop_checks.tally",
+    "vop_checks.counts",
     "withdrawals.submissions",
     "withdrawals.forget_checks",
 )
@@ -286,19 +286,23 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         },
     },
     "database_epochs.unfinished_orders": {"": {"after": 0, "to": 10_000, "reads_max": 25_000}},
-    "debtors.leave_out_rehearsed": {"": {"rows": _SPREAD}},
+    "debtors.exclude_dry_run_rows": {"": {"rows": _SPREAD}},
     "debtors.rehearse": {"a chunk": {"setup": _STAGED, "rows": _SPREAD, "verdicts": ["clear"] * 100}},
     "fingerprint_key.rekey_entries": {"": {"ids": [2 + 50 * n for n in range(100)]}},
     "gateway_accounts.put": {"": {"name": "third", "characters": "sepa"}},
     "gateway_refunds.settle": {"": {"kind": "refund", "state": "approved"}},
-    "givebacks.add": {"": {"kind": "refund", "number": 7}},
-    "givebacks.write": {
-        "": {"sends": [1] * 100, "ids": [1 + 10 * n for n in range(1, 101)], "unique_ids": [None] * 100}
+    "refunds.add": {"": {"kind": "refund", "number": 7}},
+    "refunds.write": {
+        "": {
+            "submission_count": [1] * 100,
+            "ids": [1 + 10 * n for n in range(1, 101)],
+            "unique_ids": [None] * 100,
+        }
     },
     "reconciliation_differences.begin_position": {"": {"name": "other"}},
     "reconciliation_differences.hold_position": {"": {"name": "outbox"}},
     "reconciliation_differences.advance": {"": {"name": "outbox"}},
-    "sends.write": {"": {"sends": [1] * 100}},
+    "sends.write": {"": {"submission_count": [1] * 100}},
     **{
         f"uploads.{name}": {"": {"lease": "worker", "id": 5, "state": "completed", "took_s": 1.0}}
         for name in ("hold", "planned", "recount", "screened", "end", "release")
@@ -338,7 +342,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "run_voids.listed": {"all": {"id": 5}, "refused": {"id": 5, "refused_only": True}},
     # Counts what is unfinished, by indexes that hold nothing else.
     "webhook_events.unfinished": {"": {"reads_max": 10_000}},
-    "webhook_events.tally": {"": {"reads_max": 10_000}},
+    "webhook_events.counts": {"": {"reads_max": 10_000}},
     # Days are asked for, and each is read; of a day, the fill has 1,250 of 500,000 listed events.
     "completeness.lines": {"a week": {"reads_max": 15_000}},
     "completeness.delays": {"a week": {"reads_max": 15_000}},
@@ -368,7 +372,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         }
         for name, filters in _CHARGEBACKS.items()
     },
-    "billing_attempts.claim_to_ask": {
+    "billing_attempts.lease_for_inquiry": {
         "in progress": {"payment_stages": [20]},
         "unknown to the gateway": {"payment_stages": [30]},
         "unknown": {"payment_stages": [10]},
@@ -442,15 +446,15 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         "by amount": {"upload_id": 5, "sort": "amount", "descending": True},
     },
     "debtors.listed_by_name": {"": {"upload_id": 5}},
-    "givebacks.listed": {
+    "refunds.listed": {
         "all": {},
         "frequent state": {"state": "approved"},
         "rare state": {"state": "unknown"},
         "no such state": {"state": "voided"},
     },
     "gateway_refunds.report": {"": {"kinds": ["refund"] * 100}},
-    "givebacks.claim_to_ask": {"": {"payment_stages": [20]}, "unknown": {"payment_stages": [10]}},
-    "givebacks.askable": {
+    "refunds.lease_for_inquiry": {"": {"payment_stages": [20]}, "unknown": {"payment_stages": [10]}},
+    "refunds.askable": {
         "": {"payment_stages": [20]},
         "nothing is due": {"payment_stages": [20], "silent_since": _LONG_AGO, "now": _LONG_AGO},
     },
@@ -523,7 +527,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
             "account": "default",
         }
     },
-    "pulls.want": {
+    "fetches.want": {
         "": {
             "lists": ["transactions"] * 100,
             "days": [datetime(2020, 1, 1, tzinfo=UTC).date() + timedelta(n) for n in range(100)],
@@ -607,7 +611,7 @@ def _values(rows: int, now: datetime) -> dict[str, Any]:
         "day_on": days - timedelta(days=1),
         "tick_at": now,
         "payment_stages": [60] * _MANY,
-        "asks_max": 10,
+        "inquiry_count_max": 10,
         # The upload that is being billed, and its run.
         "upload_id": last,
         "run_id": last,
@@ -652,7 +656,7 @@ def _values(rows: int, now: datetime) -> dict[str, Any]:
         "currencies": ["EUR"] * _MANY,
         "currency": "EUR",
         "amount_minor": 100,
-        "send_ats": [None] * _MANY,
+        "submit_ats": [None] * _MANY,
         "next_ats": [None] * _MANY,
         "leased_untils": [None] * _MANY,
         "withhelds": [None] * _MANY,
@@ -688,7 +692,7 @@ def _values(rows: int, now: datetime) -> dict[str, Any]:
         "descending": False,
         "rules": ["blacklisted"] * _MANY,
         "taken": ["blacklisted"],
-        "left_out": ["AM04"],
+        "excluded": ["AM04"],
         "canaries_only": False,
         "dry_run": False,
         "first": False,
@@ -709,7 +713,7 @@ def _values(rows: int, now: datetime) -> dict[str, Any]:
         **dict.fromkeys(
             (
                 "by",
-                "because",
+                "reason",
                 "created_by",
                 "added_by",
                 "lifted_by",
@@ -723,7 +727,7 @@ def _values(rows: int, now: datetime) -> dict[str, Any]:
         **dict.fromkeys(
             (
                 "number",
-                "sends",
+                "submission_count",
                 "count",
                 "planned_to",
                 "planned_count",
@@ -747,7 +751,7 @@ def _values(rows: int, now: datetime) -> dict[str, Any]:
         **dict.fromkeys(
             (
                 "warning",
-                "paused_because",
+                "pause_reason",
                 "paused_from",
                 "finished_at",
                 "failure_code",
@@ -759,11 +763,13 @@ def _values(rows: int, now: datetime) -> dict[str, Any]:
         **dict.fromkeys(("billing_per_s", "reconciliation_per_s", "debit_max_minor"), None),
         **dict.fromkeys(("day_count_max", "day_amount_max_minor", "due_at", "system_id", "timeline"), None),
         **dict.fromkeys(
-            ("terms", "skipped_counts", "body", "sealed", "check_value", "check_before", "check_after"), b"{}"
+            ("options", "skipped_counts", "body", "sealed", "check_value", "check_before", "check_after"),
+            b"{}",
         ),
         **dict.fromkeys(("request", "layout", "sha256", "content_key"), b"x"),
         **dict.fromkeys(
-            ("token", "installation", "started_at", "usage", "wait", "holder", "location", "duty"), "1"
+            ("token", "installation", "started_at", "usage", "wait", "holder", "location", "periodic_task"),
+            "1",
         ),
         **dict.fromkeys(
             ("object_key", "filename", "provider", "content_type", "api_url", "subject_word"), "x"

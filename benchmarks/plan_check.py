@@ -121,8 +121,8 @@ def _text(query: str) -> bytes:
     return _BINARY.sub(r"%(\1)s", query).encode()
 
 
-def _read(told: dict[str, Any], *, large: frozenset[str]) -> Plan:
-    top = told["Plan"]
+def _read(payload: dict[str, Any], *, large: frozenset[str]) -> Plan:
+    top = payload["Plan"]
     scanned, lines = list[str](), list[str]()
     rows = removed = 0
     for node, depth in _nodes(top, 0):
@@ -137,7 +137,7 @@ def _read(told: dict[str, Any], *, large: frozenset[str]) -> Plan:
             # Whether there is any row at all is answered by the first page.
             if node["Node Type"] == "Seq Scan" and read > _FIRST_PAGE:
                 scanned.append(table)
-        elif node["Node Type"] == "Bitmap Index Scan" and any(index.startswith(one) for one in large):
+        elif node["Node Type"] == "Bitmap Index Scan" and any(index.startswith(item) for item in large):
             rows += int(read)
         lines.append(
             f"{'  ' * depth}{node['Node Type']} {table or ''} {index} rows={int(read)} removed={int(lost)}"
@@ -147,7 +147,7 @@ def _read(told: dict[str, Any], *, large: frozenset[str]) -> Plan:
         rows,
         removed,
         top["Shared Hit Blocks"] + top["Shared Read Blocks"],
-        told["Planning Time"] + told["Execution Time"],
+        payload["Planning Time"] + payload["Execution Time"],
         "\n".join(lines),
     )
 

@@ -13,10 +13,10 @@ import psycopg
 from tether_stores.migrate import migrate
 
 from benchmarks import database, plan_cases
+from benchmarks.environment import environment
 from benchmarks.plan_check import Plan, explained, large_tables, trouble
 from benchmarks.plan_database import fill
 from benchmarks.results import heading, prose, table, write
-from benchmarks.stand import stand
 
 __all__ = ["add_arguments", "run"]
 
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     """Run it; 0 when no query reads more than it may."""
     rows = 100_000 if args.short else args.rows
     now = datetime.now(UTC)
-    with stand() as it:
+    with environment() as it:
         on = database.added(it, "plans")
         url = on.environ["DATABASE_DIRECT_URL"]
         migrate(url, now=now)
@@ -44,18 +44,18 @@ def run(args: argparse.Namespace) -> int:
         sys.stderr.write("explaining\n")
         found = _explained(url, rows, now)
     plans = [(name, plan) for name, plan, _ in found]
-    wrong = [told for _, _, told in found if told]
+    wrong = [result for _, _, result in found if result]
     lines = heading("Plans: what queries read in large tables", seed=0)
     lines += prose(
         f"{rows:,} rows in each large table; {len(plans)} cases of {len(plan_cases.QUERIES)} queries."
     )
-    lines += ["## The slowest", "", *_table(sorted(plans, key=lambda one: -one[1].ms)[:_SLOWEST])]
+    lines += ["## The slowest", "", *_table(sorted(plans, key=lambda item: -item[1].ms)[:_SLOWEST])]
     lines += [
         "## Those that touch most pages",
         "",
-        *_table(sorted(plans, key=lambda one: -one[1].buffers)[:_SLOWEST]),
+        *_table(sorted(plans, key=lambda item: -item[1].buffers)[:_SLOWEST]),
     ]
-    lines += ["## More than they may", "", *(f"- {told}" for told in wrong or ["none"]), ""]
+    lines += ["## More than they may", "", *(f"- {result}" for result in wrong or ["none"]), ""]
     write("plans-short" if args.short else "plans", lines)
     return 1 if wrong else 0
 

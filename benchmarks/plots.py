@@ -78,9 +78,9 @@ def lines(
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
         if logarithmic:
-            marks = sorted({one for along, _ in series.values() for one in along})
+            marks = sorted({item for along, _ in series.values() for item in along})
             axes.set_xscale("log")
-            axes.set_xticks(marks, labels=[_shown(one) for one in marks])
+            axes.set_xticks(marks, labels=[_shown(mark) for mark in marks])
             axes.minorticks_off()
     all_axes[-1].set_xlabel(across)
     return _saved(figure, name)
@@ -89,7 +89,7 @@ def lines(
 def course(
     name: str,
     rates: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    moments: Mapping[str, Sequence[tuple[float, float]]],
+    timestamps: Mapping[str, Sequence[tuple[float, float]]],
     *,
     across: str,
 ) -> Path:
@@ -99,7 +99,7 @@ def course(
     Args:
         name: Of the file.
         rates: Title to values along and up.
-        moments: Label to moments, each with a height.
+        timestamps: Label to times, each with a height.
         across: What is along.
 
     Returns:
@@ -110,7 +110,7 @@ def course(
     for axes, (title, (along, up)) in zip(upper, rates.items(), strict=True):
         axes.fill_between(along, up, step="post", color=_OURS, alpha=0.8, linewidth=0)
         axes.set_title(title, loc="left")
-    for colour, (label, points) in zip((_COLOURS[1], _COLOURS[2]), moments.items(), strict=True):
+    for colour, (label, points) in zip((_COLOURS[1], _COLOURS[2]), timestamps.items(), strict=True):
         along = [at for at, _ in points]
         last.vlines(along, 0, [up for _, up in points], colors=colour, label=label, linewidth=1.2)
     last.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)

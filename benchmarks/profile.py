@@ -1,7 +1,7 @@
 """
 `python -m benchmarks profile`: where the time of a web process and of a worker goes, as flame graphs.
 
-One web process is kept at saturation while one worker books; py-spy samples both, counting only moments in which a thread holds
+One web process is kept at saturation while one worker books; py-spy samples both, counting only times in which a thread holds
 the interpreter. The result lists what took most.
 """
 
@@ -15,9 +15,9 @@ import psutil
 from tether_sandbox.services.program import Program
 
 from benchmarks import flames
+from benchmarks.environment import environment
 from benchmarks.load import saturate, take
 from benchmarks.results import FOLDER, heading, prose, table, write
-from benchmarks.stand import stand
 from benchmarks.workload import PER_ATTEMPT, notifications
 
 __all__ = ["add_arguments", "run"]
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """Run it; 0 when every request was answered."""
     seconds = args.seconds or (4 if args.short else 20)
     name = "profile-short" if args.short else "profile"
-    with stand() as it:
+    with environment() as it:
         count = _PER_S_MAX * seconds
         attempts = it.seeded(count // PER_ATTEMPT + 1, number=args.seed)
         bodies = take(notifications(attempts, number=args.seed), count, it.folder / "bodies")
@@ -86,4 +86,4 @@ def _largest(stacks: Path, *, rows: int = 40) -> list[tuple[str, float]]:
         for function in set(map(flames.function_of, stack.split(";"))):
             found[function] += int(count)
     shares = [(f"`{name}`", 100 * count / max(total, 1)) for name, count in found.most_common()]
-    return [one for one in shares if one[1] < 95][:rows]
+    return [share for share in shares if share[1] < 95][:rows]

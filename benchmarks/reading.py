@@ -18,7 +18,7 @@ from python_calamine import CalamineWorkbook
 from tether_core.spreadsheet import Plan, Position, Refusal, Row, Rules, reading
 from tether_core.spreadsheet.plan import Answers
 from tether_core.uploads.problems import Kept
-from tether_core.uploads.upload import Tallies
+from tether_core.uploads.upload import RowCounts
 from tether_worker.uploads import chunks
 from tether_worker.uploads.reader import Child, Limits, Task
 
@@ -34,7 +34,7 @@ def main() -> int:
     else:
         with open(path, "rb") as file:  # noqa: PTH123 - as the worker has it
             rows = _workbook(file) if what == "workbook" else _text(file)
-    told = {
+    fields = {
         "rows": rows,
         "took_s": time.monotonic() - began,
         "cpu_s": time.process_time() - spent,
@@ -45,7 +45,7 @@ def main() -> int:
         / 1024,
         "child_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
     }
-    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.write(json.dumps(fields) + "\n")
     return 0
 
 
@@ -79,12 +79,12 @@ def _built(rows: Iterator[Row], plan: Plan) -> int:
         rules=Rules(),
         position=Position(),
         notes=[],
-        before=Tallies(),
+        before=RowCounts(),
         kept=Kept(),
         fingerprint=chunks.fingerprinter(b""),
         bytes_read=lambda: 0,
     )
-    return sum(chunk.tallies.rows for chunk in every)
+    return sum(chunk.row_counts.rows for chunk in every)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def prose(*sentences: str) -> list[str]:
 
 def aims(found: Sequence[Aim]) -> list[str]:
     """A section that tells what was aimed at."""
-    rows = [(one.text, f"{one.measured:.4g}", "yes" if one.met else "no") for one in found]
+    rows = [(aim.text, f"{aim.measured:.4g}", "yes" if aim.met else "no") for aim in found]
     return ["## Aims", "", *table(("aim", "measured", "met"), rows)]
 
 
@@ -99,7 +99,7 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    told = subprocess.run(
+    process = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     )
-    return told.stdout.strip() or "unknown"
+    return process.stdout.strip() or "unknown"

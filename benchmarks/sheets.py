@@ -82,8 +82,8 @@ def written(folder: Path, rows: int, *, seed: int, workbook: bool = False) -> Sh
     text, ready = folder / f"{stem}.csv", folder / f"{stem}.copy"
     book = folder / f"{stem}.xlsx" if workbook else None
     good = 0
-    with text.open("w", encoding="utf-8", newline="") as told, ready.open("w", encoding="utf-8") as lines:
-        write = csv.writer(told, delimiter=";", lineterminator="\r\n").writerow
+    with text.open("w", encoding="utf-8", newline="") as result, ready.open("w", encoding="utf-8") as lines:
+        write = csv.writer(result, delimiter=";", lineterminator="\r\n").writerow
         write(HEADERS)
         for line in _lines(rows, seed=seed):
             write(line.cells)
@@ -96,10 +96,10 @@ def written(folder: Path, rows: int, *, seed: int, workbook: bool = False) -> Sh
 
 
 def _lines(rows: int, *, seed: int) -> Iterator[_Line]:
-    chance = random.Random(f"debtors {seed}")
-    draw = chance.random
+    rng = random.Random(f"debtors {seed}")
+    draw = rng.random
     for number in range(2, rows + 2):
-        iban = made_up_iban(chance)
+        iban = made_up_iban(rng)
         broken = number % 1_000 == 500
         if broken:  # a slip of the finger, which the check digits notice
             iban = f"{iban[:-1]}{(int(iban[-1]) + 1) % 10}"

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import backlog, plots
+from benchmarks.environment import environment
 from benchmarks.load import Held, hold, take
 from benchmarks.memory import Course, watched
 from benchmarks.results import Aim, aims, heading, prose, table, write
-from benchmarks.stand import stand
 from benchmarks.workload import PER_ATTEMPT, notifications
 
 __all__ = ["add_arguments", "run"]
@@ -37,11 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run it; 0 when every request was answered, every notification was booked and memory stayed flat."""
+    """Run it; 0 when every request was answered, every notification was applied and memory stayed flat."""
     seconds = _SHORT_S if args.short else args.minutes * 60
     every_s = args.every or (1.0 if args.short else 5.0)
     warm, count = _WARM_S * args.rate, int(args.rate * seconds)
-    with stand() as it:
+    with environment() as it:
         attempts = it.seeded((warm + count) // PER_ATTEMPT + 1, number=args.seed)
         bodies = notifications(attempts, number=args.seed)
         warm_file = take(bodies, warm, it.folder / "warm")
@@ -54,23 +54,27 @@ def run(args: argparse.Namespace) -> int:
             held = hold(
                 url, file, rate=args.rate, seconds=seconds, programs=programs, window_s=max(every_s, 1.0)
             )
-        backlog.settled(it)
+        backlog.resolved(it)
         left = backlog.waiting(it)
         lived = {"web": web.returncode is None, "worker": worker.returncode is None}
     name = "soak-short" if args.short else "soak"
     lines = heading(f"Soak: {args.rate}/s for {seconds / 60:.3g} minutes", seed=args.seed)
     lines += _report(held, courses, left=left, seconds=seconds, web=args.web)
-    judged = [one for one in _lasting(courses, seconds) if one.program != "Redis"]
-    grown = [one for one in judged if not one.flat]
+    judged = [course for course in _lasting(courses, seconds) if course.program != "Redis"]
+    grown = [item for item in judged if not item.flat]
     lines += aims(
         [
             Aim("failures, 0", held.sent.failures, held.sent.failures == 0),
-            Aim("not booked at the end, 0", left, left == 0),
+            Aim("not applied at the end, 0", left, left == 0),
             Aim(f"of {len(judged)} processes, those whose memory grew, 0", len(grown), not grown),
         ]
     )
-    lines += [f"- grew: {one.label}" for one in grown]
-    lines += [f"- **{program} ended** before the load did" for program, lives in lived.items() if not lives]
+    lines += [f"- grew: {item.label}" for item in grown]
+    lines += [
+        f"- **{program} ended** before the load did"
+        for program, payment_histories in lived.items()
+        if not payment_histories
+    ]
     write(name, lines)
     _plot(name, held, _lasting(courses, seconds))
     return 1 if held.sent.failures or left or grown or not all(lived.values()) else 0
@@ -78,12 +82,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _lasting(courses: Sequence[Course], seconds: float) -> list[Course]:
     """Those that lived for most of the run; a Postgres starts helpers that come and go."""
-    return [one for one in courses if one.lasted_s > seconds * 0.75]
+    return [course for course in courses if course.lasted_s > seconds * 0.75]
 
 
 def _report(held: Held, courses: Sequence[Course], *, left: int, seconds: float, web: int) -> list[str]:
     sent = held.sent
-    lines = prose(f"Web processes: {web}; workers: 1. Open loop, timed from the moment each request was due.")
+    lines = prose(f"Web processes: {web}; workers: 1. Open loop, timed from the time each request was due.")
     lines += table(
         (
             "requests",
@@ -93,7 +97,7 @@ def _report(held: Held, courses: Sequence[Course], *, left: int, seconds: float,
             "p99 ms",
             "max ms",
             "worst p99 of a window ms",
-            "not booked",
+            "not applied",
         ),
         [
             (
@@ -103,7 +107,7 @@ def _report(held: Held, courses: Sequence[Course], *, left: int, seconds: float,
                 sent.p95_ms,
                 sent.p99_ms,
                 sent.max_ms,
-                max((one.p99_ms for one in sent.windows), default=0.0),
+                max((window.p99_ms for window in sent.windows), default=0.0),
                 left,
             )
         ],
@@ -117,24 +121,24 @@ def _report(held: Held, courses: Sequence[Course], *, left: int, seconds: float,
     lines += ["## Memory", ""]
     lines += prose(
         "MiB. Resident memory at the start and the end; private memory as the median of the second and of the last quarter, by",
-        f"which a process counts as flat. Processes that came and went, and are left out: {len(courses) - len(lasting)}.",
+        f"which a process counts as flat. Processes that came and went, and are excluded: {len(courses) - len(lasting)}.",
     )
     lines += table(
         ("process", "resident, start", "resident, end", "private, warm", "private, end", "flat"),
         [
             (
-                one.label,
-                one.rss_mib[0],
-                one.rss_mib[-1],
-                one.warm_mib,
-                one.end_mib,
-                "not judged" if one.program == "Redis" else "yes" if one.flat else "no",
+                course.label,
+                course.rss_mib[0],
+                course.rss_mib[-1],
+                course.warm_mib,
+                course.end_mib,
+                "not judged" if course.program == "Redis" else "yes" if course.flat else "no",
             )
-            for one in lasting
+            for course in lasting
         ],
     )
-    redis = [one for one in lasting if one.program == "Redis"]
-    grew_bytes = sum((one.rss_mib[-1] - one.rss_mib[0]) * 2**20 for one in redis)
+    redis = [course for course in lasting if course.program == "Redis"]
+    grew_bytes = sum((item.rss_mib[-1] - item.rss_mib[0]) * 2**20 for item in redis)
     return lines + prose(
         f"Redis took {grew_bytes / max(sent.answers, 1):.0f} bytes for each notification it remembers."
     )
@@ -142,16 +146,20 @@ def _report(held: Held, courses: Sequence[Course], *, left: int, seconds: float,
 
 def _plot(name: str, held: Held, courses: Sequence[Course]) -> Path:
     windows = held.sent.windows
-    along = [one.at_s for one in windows]
+    along = [window.at_s for window in windows]
     times = {
-        "median": (along, [one.p50_ms for one in windows]),
-        "p95": (along, [one.p95_ms for one in windows]),
-        "p99": (along, [one.p99_ms for one in windows]),
+        "median": (along, [window.p50_ms for window in windows]),
+        "p95": (along, [window.p95_ms for window in windows]),
+        "p99": (along, [window.p99_ms for window in windows]),
     }
-    ours = {one.label: (one.at_s, one.rss_mib) for one in courses if one.program in {"web", "worker"}}
-    others = [one for one in courses if one.program not in {"web", "worker"}]
-    largest = sorted(others, key=lambda one: -one.end_mib)[:8]
-    stores = {one.label: (one.at_s, one.private_mib) for one in largest}
+    ours = {
+        course.label: (course.at_s, course.rss_mib)
+        for course in courses
+        if course.program in {"web", "worker"}
+    }
+    others = [course for course in courses if course.program not in {"web", "worker"}]
+    largest = sorted(others, key=lambda item: -item.end_mib)[:8]
+    stores = {item.label: (item.at_s, item.private_mib) for item in largest}
     return plots.lines(
         name,
         {

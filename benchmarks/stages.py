@@ -20,8 +20,8 @@ from typing import Any
 from tether_stores.notifications import webhook_events
 from tether_stores.postgres import connection, open_pool
 
+from benchmarks.environment import Environment, cpu_s, environment, rss_bytes
 from benchmarks.results import heading, table, write
-from benchmarks.stand import Stand, cpu_s, rss_bytes, stand
 from benchmarks.workload import PER_ATTEMPT, notifications
 
 __all__ = ["add_arguments", "run"]
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if args.rate:
         stages = [(10, args.rate), (args.hold, args.rate), (2, 0)]
         name = f"rate-{args.rate}"
-    with stand() as it:
+    with environment() as it:
         planned = _requests(stages)
         bodies = it.folder / "bodies.txt"
         attempts = it.seeded(planned // PER_ATTEMPT + 100, number=args.seed)
@@ -71,8 +71,8 @@ def run(args: argparse.Namespace) -> int:
     lines += table(
         ("held rate", "requests", "p50 ms", "p95 ms", "p99 ms", "max ms"),
         [
-            (int(rate), one["requests"], one["p50_ms"], one["p95_ms"], one["p99_ms"], one["max_ms"])
-            for rate, one in figures["held"].items()
+            (int(rate), item["requests"], item["p50_ms"], item["p95_ms"], item["p99_ms"], item["max_ms"])
+            for rate, item in figures["held"].items()
         ],
     )
     lines += table(
@@ -106,7 +106,7 @@ def _requests(stages: list[tuple[int, int]]) -> int:
 
 
 def _loaded(
-    it: Stand, stages: list[tuple[int, int]], bodies: Path
+    it: Environment, stages: list[tuple[int, int]], bodies: Path
 ) -> tuple[dict[str, Any], int, list[float]]:
     report = it.folder / "report.json"
     environ = {
@@ -138,7 +138,7 @@ def _loaded(
     return json.loads(report.read_text(encoding="utf-8")), locust.returncode, oldest_s
 
 
-async def _watched(it: Stand, locust: subprocess.Popen[bytes]) -> list[float]:
+async def _watched(it: Environment, locust: subprocess.Popen[bytes]) -> list[float]:
     oldest_s: list[float] = []
     async with open_pool(it.environ["DATABASE_URL"], name="bench", max_size=1) as pool:
         while locust.poll() is None:
@@ -148,12 +148,12 @@ async def _watched(it: Stand, locust: subprocess.Popen[bytes]) -> list[float]:
     return oldest_s
 
 
-async def _drained(it: Stand) -> int:
+async def _drained(it: Environment) -> int:
     until = time.monotonic() + 30
     async with open_pool(it.environ["DATABASE_URL"], name="bench", max_size=1) as pool:
         while True:
             async with connection(pool) as conn:
-                tally = await webhook_events.tally(conn, now=datetime.now(UTC))
-            if not tally.waiting or time.monotonic() > until:
-                return tally.waiting + tally.put_off
+                counts = await webhook_events.counts(conn, now=datetime.now(UTC))
+            if not counts.waiting or time.monotonic() > until:
+                return counts.waiting + counts.deferred
             await asyncio.sleep(0.2)

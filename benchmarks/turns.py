@@ -21,11 +21,11 @@ from tether_sandbox.settings import PASSWORD
 
 from benchmarks import database
 from benchmarks.database import FLOOR, PRODUCT
+from benchmarks.environment import Environment
 from benchmarks.load import Full, Held, hold, saturate
-from benchmarks.stand import Stand
 from benchmarks.variants import Running, Variant
 
-__all__ = ["PATH", "RATES", "WARM_RATE", "Length", "Turn", "turn"]
+__all__ = ["PATH", "RATES", "WARM_RATE", "Length", "Run", "run_of"]
 
 PATH = "/api/webhooks/emp"
 RATES = (100, 500, 1_000)
@@ -33,7 +33,7 @@ WARM_RATE = 200
 _CAUGHT_UP_S = 20.0
 
 
-class Turn(msgspec.Struct, frozen=True):
+class Run(msgspec.Struct, frozen=True):
     """
     What one turn of a variant gave.
 
@@ -62,9 +62,14 @@ class Length(msgspec.Struct, frozen=True):
     full_s: float
 
 
-def turn(
-    on: Stand, variant: Variant, files: Mapping[str, Path], *, length: Length, connections: Sequence[int]
-) -> Turn:
+def run_of(
+    on: Environment,
+    variant: Variant,
+    files: Mapping[str, Path],
+    *,
+    length: Length,
+    connections: Sequence[int],
+) -> Run:
     """
     One turn of one variant.
 
@@ -105,10 +110,10 @@ def turn(
             )
     finally:
         running.kill()
-    return Turn(full, held, waiting)
+    return Run(full, held, waiting)
 
 
-def _prove(on: Stand, running: Running) -> None:
+def _prove(on: Environment, running: Running) -> None:
     """See that the variant answers what is genuine, refuses what is not, and books; the floor only answers."""
     unique_id = f"{random.SystemRandom().getrandbits(128):032x}"
     genuine = {
@@ -129,11 +134,11 @@ def _prove(on: Stand, running: Running) -> None:
     if running.worker:
         ours = running.variant.kind == "ours"
         # A payment that Tether does not know is looked at, and waits; the peers write whatever comes.
-        query = PRODUCT["looked_at"] if ours else FLOOR["booked"]
-        until(lambda: database.ask(on, query)[0][0], what=f"the worker of {running.variant.name} to book")
+        query = PRODUCT["looked_at"] if ours else FLOOR["applied"]
+        until(lambda: database.ask(on, query)[0][0], what=f"the worker of {running.variant.name} to apply")
 
 
-def _waiting(on: Stand, variant: Variant) -> int:
+def _waiting(on: Environment, variant: Variant) -> int:
     if variant.kind == "ours":
         return int(database.ask(on, PRODUCT["waiting"], now=datetime.now(UTC))[0][0])
     if variant.queue is None:

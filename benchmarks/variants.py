@@ -13,8 +13,8 @@ import msgspec
 from tether_sandbox.services.program import Program
 from tether_sandbox.services.server import free_port
 
+from benchmarks.environment import Environment
 from benchmarks.environments import PEERS, node_modules, programs
-from benchmarks.stand import Stand
 
 __all__ = ["ALL", "Running", "Variant"]
 
@@ -46,16 +46,16 @@ class Variant(msgspec.Struct, frozen=True):
         """Have its libraries; `NotInstalled` says why not."""
         self._places()
 
-    def start(self, stand: Stand) -> "Running":
+    def start(self, environment: Environment) -> "Running":
         """Start its server and its worker; whether they work is the caller's to see."""
         if self.kind == "ours":
-            web = stand.start_web(workers=1)
-            return Running(self, stand.url, web, stand.start_worker("webhooks"))
+            web = environment.start_web(workers=1)
+            return Running(self, environment.url, web, environment.start_worker("webhooks"))
         port = free_port()
         here, bin_folder, environ = self._places()
         words = {"port": port, "here": here, "programs": bin_folder}
         started = [
-            stand.start(*command.format(**words).split(), environ=environ)
+            environment.start(*command.format(**words).split(), environ=environ)
             for command in (self.server, self.worker)
             if command
         ]

@@ -2,7 +2,7 @@
 `python -m benchmarks webhooks`: Tether beside the floor and its peers, in turns, with the same signed bodies.
 
 In each round every variant has one turn, in an order that moves on from round to round: it is started with empty stores, proves
-that it verifies, answers and books, is warmed up, is sent 100, 500 and 1,000 a second (open loop, timed from the moment each
+that it verifies, answers and books, is warmed up, is sent 100, 500 and 1,000 a second (open loop, timed from the time each
 request was due), then as much as it answers, and is killed. All variants of a round get the same bodies. Ratios are made within
 a round, and the median of the rounds is told, with the lowest and the highest.
 """
@@ -17,11 +17,11 @@ from tether_sandbox.services.server import DidNotStart
 
 from benchmarks import comparison, database
 from benchmarks.database import FLOOR
+from benchmarks.environment import Environment, environment
 from benchmarks.environments import NotInstalled
 from benchmarks.load import take
 from benchmarks.results import heading, write
-from benchmarks.stand import Stand, stand
-from benchmarks.turns import RATES, WARM_RATE, Length, Turn, turn
+from benchmarks.turns import RATES, WARM_RATE, Length, Run, run_of
 from benchmarks.variants import ALL, Variant
 from benchmarks.workload import PER_ATTEMPT, notifications
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--connections", default="64,256", help="at saturation, with commas (default: %(default)s)"
     )
-    parser.add_argument("--only", help="variants, with commas; of: " + ", ".join(one.name for one in ALL))
+    parser.add_argument("--only", help="variants, with commas; of: " + ", ".join(item.name for item in ALL))
     parser.add_argument("--seed", type=int, default=1, help="of the payments (default: %(default)s)")
 
 
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     rounds = args.rounds or (1 if args.short else 5)
     length = Length(1, 1, 4) if args.short else Length(3, 10, 8)
     connections = [int(count) for count in args.connections.split(",")]
-    wanted = args.only.split(",") if args.only else [one.name for one in ALL]
+    wanted = args.only.split(",") if args.only else [item.name for item in ALL]
     absent: dict[str, str] = {}
     chosen: list[Variant] = []
     for variant in ALL:
@@ -55,10 +55,10 @@ def run(args: argparse.Namespace) -> int:
             try:
                 variant.install()
                 chosen.append(variant)
-            except NotInstalled as problem:
-                absent[variant.name] = str(problem)
-    turns: dict[str, list[Turn]] = {one.name: [] for one in chosen}
-    with stand() as it:
+            except NotInstalled as exc:
+                absent[variant.name] = str(exc)
+    runs: dict[str, list[Run]] = {item.name: [] for item in chosen}
+    with environment() as it:
         apart = database.added(it, "peers")
         database.run(apart, FLOOR["floor_table"])
         database.run(apart, FLOOR["peers_table"])
@@ -71,21 +71,21 @@ def run(args: argparse.Namespace) -> int:
                 sys.stderr.write(f"round {number + 1}/{rounds}: {variant.name}\n")
                 on = it if variant.kind == "ours" else apart
                 try:
-                    turns[variant.name].append(
-                        turn(on, variant, files, length=length, connections=connections)
+                    runs[variant.name].append(
+                        run_of(on, variant, files, length=length, connections=connections)
                     )
-                except (DidNotStart, TimeoutError) as problem:
-                    absent[variant.name] = str(problem).splitlines()[0][:200]
-    complete = {name: told for name, told in turns.items() if len(told) == rounds}
+                except (DidNotStart, TimeoutError) as exc:
+                    absent[variant.name] = str(exc).splitlines()[0][:200]
+    complete = {name: result for name, result in runs.items() if len(result) == rounds}
     name = "webhooks-short" if args.short else "webhooks"
     lines = heading("Webhooks: Tether, the floor and the peers", seed=args.seed)
     lines += comparison.report(complete, absent, length, rounds=rounds, connections=connections)
     write(name, lines)
     comparison.plot(complete, name, connections=connections)
-    return 1 if any(one.failures for told in complete.values() for one in told) else 0
+    return 1 if any(item.failures for result in complete.values() for item in result) else 0
 
 
-def _bodies(it: Stand, length: Length, connections: Sequence[int], *, number: int) -> dict[str, Path]:
+def _bodies(it: Environment, length: Length, connections: Sequence[int], *, number: int) -> dict[str, Path]:
     """Write the bodies of a round, of payments that exist; what was written for the last one is replaced."""
     counts = {
         "warm": int(WARM_RATE * length.warm_s),

@@ -31,28 +31,28 @@ def notifications(attempts: Iterable[Seeded], *, number: int) -> Iterator[bytes]
     Yields:
         Form bodies without line ends.
     """
-    chance = random.Random(number)
-    for one in attempts:
-        signature = sign(one.unique_id, password=PASSWORD)
-        told = [{"status": "pending_async"}, {"status": "approved"}]
-        if chance.random() < 0.1:
-            told.append(
-                {"status": "chargebacked", "event": "chargeback", "reason_code": chance.choice(_REASONS)}
+    rng = random.Random(number)
+    for seeded in attempts:
+        signature = sign(seeded.unique_id, password=PASSWORD)
+        result = [{"status": "pending_async"}, {"status": "approved"}]
+        if rng.random() < 0.1:
+            result.append(
+                {"status": "chargebacked", "event": "chargeback", "reason_code": rng.choice(_REASONS)}
             )
-        for fields in told:
+        for fields in result:
             body = "&".join(
                 f"{name}={value}"
                 for name, value in {
-                    "transaction_id": one.transaction_id,
-                    "unique_id": one.unique_id,
+                    "transaction_id": seeded.transaction_id,
+                    "unique_id": seeded.unique_id,
                     "transaction_type": "sdd_sale",
                     "terminal_token": "sandbox-terminal",
-                    "amount": one.amount_minor,
-                    "currency": one.currency,
+                    "amount": seeded.amount_minor,
+                    "currency": seeded.currency,
                     **fields,
                     "signature": signature,
                 }.items()
             ).encode()
             yield body
-            if chance.random() < 0.05:
+            if rng.random() < 0.05:
                 yield body

@@ -34,11 +34,11 @@ key = {"Idempotency-Key": f"{upload['id']}-{due_item}"}
 run = api.post(f"/api/uploads/{upload['id']}/billing", json=order, headers=key).raise_for_status().json()
 while run["state"] in {"planning", "canary", "running"}:
     time.sleep(0.5)
-    told = api.get(f"/api/billing-runs/{run['id']}").raise_for_status().json()
-    run = told["run"]
+    payload = api.get(f"/api/billing-runs/{run['id']}").raise_for_status().json()
+    run = payload["run"]
 print(
-    f"run {run['id']} {run['state']}: {run['count']} debits of {run['amount_minor'] / 100:.2f}; left out: {run['skipped']}"
+    f"run {run['id']} {run['state']}: {run['count']} debits of {run['amount_minor'] / 100:.2f}; excluded: {run['skipped']}"
 )
-for state, some in told["states"].items():
+for state, some in payload["states"].items():
     print(f"  {state}: {some['count']} debits, {some['amount_minor'] / 100:.2f}")
-sys.exit(run["paused_because"])
+sys.exit(run["pause_reason"])

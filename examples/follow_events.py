@@ -3,7 +3,7 @@ Follow what happens, and go on where it was left off: prints one line for each e
 
     TETHER_URL=http://localhost:8000 TETHER_API_KEY=sandbox-key python examples/follow_events.py position.txt
 
-The first time it begins with everything there is. Stop and start it as you like: no event is left out.
+The first time it begins with everything there is. Stop and start it as you like: no event is excluded.
 """
 
 import contextlib

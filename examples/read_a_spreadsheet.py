@@ -13,7 +13,9 @@ from tether_core.spreadsheet import Debtor, Refusal, Refused, reading, rows
 with open(sys.argv[1], "rb") as file:  # noqa: PTH123 - the plainest way to show that any stream will do
     plan = reading.plan(file, name=sys.argv[1])
     if isinstance(plan, Refusal) or not plan.ready:
-        sys.exit(plan.why if isinstance(plan, Refusal) else "\n".join(one.ask for one in plan.questions))
+        sys.exit(
+            plan.why if isinstance(plan, Refusal) else "\n".join(question.ask for question in plan.questions)
+        )
     for row in rows.read(reading.rows(file, plan=plan), plan=plan, today=date(2026, 3, 2)):
         if isinstance(row, Debtor):
             print(f"row {row.row}: {row.name} owes {row.amount_minor} cents from {mask(row.iban)}")

@@ -23,14 +23,16 @@ seen: set[bytes] = set()  # yours: a unique column in your database
 async def gateway(request: Request) -> Response:
     """Take one notification in."""
     try:
-        told = decode(await request.body(), content_type=media_type(request.headers.get("content-type", "")))
-        account = verify(told.id, told.signature, credentials=credentials)
-    except Unreadable as problem:
-        return Response(str(problem), status_code=400)
+        notification = decode(
+            await request.body(), content_type=media_type(request.headers.get("content-type", ""))
+        )
+        account = verify(notification.id, notification.signature, credentials=credentials)
+    except Unreadable as exc:
+        return Response(str(exc), status_code=400)
     except SignatureMismatch:
         return Response(status_code=401)
-    key = identify(told, account=account).key
+    key = identify(notification, account=account).key
     if key not in seen:
         seen.add(key)
-        print(told, told.reason_code or "")
-    return Response(acknowledge(told), media_type="application/xml")
+        print(notification, notification.reason_code or "")
+    return Response(acknowledge(notification), media_type="application/xml")

@@ -157,8 +157,8 @@ def guard() -> Iterator[Guard]:
     """Ends our programs should the test run itself be killed."""
     from tether_sandbox.services.guard import Guard
 
-    with Guard() as standing:
-        yield standing
+    with Guard() as current_status:
+        yield current_status
 
 
 @pytest.fixture

@@ -19,16 +19,20 @@ def text() -> str:
         "`tether_stores.settings` by `tools/make_settings_doc.py`.",
         "",
     ]
-    for one in described():
+    for setting in described():
         default = (
-            "never shown" if one.secret and one.default else f"`{one.default}`" if one.default else "not set"
+            "never shown"
+            if setting.secret and setting.default
+            else f"`{setting.default}`"
+            if setting.default
+            else "not set"
         )
         lines += [
-            f"## {one.env}",
+            f"## {setting.env}",
             "",
-            one.text,
+            setting.text,
             "",
-            f"Default: {default}.{' Secret.' if one.secret else ''}",
+            f"Default: {default}.{' Secret.' if setting.secret else ''}",
             "",
         ]
     return "\n".join(lines)

@@ -29,7 +29,7 @@ _LATER = (
 _VERDICTS = {
     "duplicate_in_file": "another row of the file is the same debit: the same IBAN, and no reference, mandate or customer number that differs",
     "blacklisted": "the account is on hold, or blocked",
-    "chargebacked_before": "an earlier debit from the account was charged back",
+    "chargebacked_before": "an imported debit from the account was charged back",
     "already_collected": "a debit with the same account and reference was collected, or submitted, through another upload within the window (25 days)",
     "waiting_elsewhere": "a debit with the same account and reference waits in another upload of the window, and is not billed yet",
     "recently_attempted": "the same debit failed or came back through another upload within the window",
@@ -57,7 +57,7 @@ def text() -> str:
         "",
         "## Verdicts",
         "",
-        "Why a row that could be read is left out all the same (`tether_core.screening.verdicts`). `TETHER_SCREENING_RULES` chooses and orders",
+        "Why a row that could be read is excluded all the same (`tether_core.screening.verdicts`). `TETHER_SCREENING_RULES` chooses and orders",
         "them; the first that fits decides.",
         "",
         "| verdict | when |",
@@ -86,12 +86,12 @@ def text() -> str:
         '| `amount_format` | whether `1.234` is a thousand or one | `formats.amount_format` ("comma" or "point") |',
         (
             "| `hidden_rows` | whether rows that a filter or a person has hidden are collected | `formats.hidden_rows` "
-            '("take" or "leave_out") |'
+            '("take" or "exclude") |'
         ),
         "| `hidden_column` | whether a hidden column holds the amount or the IBAN | `mapping` |",
         *(f"{line} `collect` |" for line in _table(selection.__doc__)[2:]),
         "",
-        "Whether `03/04/2026` is in March or April is no question, because no debit carries the day: such days are left out with a",
+        "Whether `03/04/2026` is in March or April is no question, because no debit carries the day: such days are excluded with a",
         'warning of the plan, until `formats.date_order` ("day_month" or "month_day") says how to read them.',
         "",
         "## Fields and the header words that mean them",

@@ -55,8 +55,8 @@ _WHO = {
 }
 _ACTIONS = {
     "none": "the debtor stays collectable",
-    "hold": "left out until a person lifts it",
-    "block": "left out; lifting it asks for a reason",
+    "hold": "excluded until a person lifts it",
+    "block": "excluded; lifting it asks for a reason",
 }
 
 
@@ -115,7 +115,7 @@ def _attempt() -> list[str]:
         ),
         "### Why a notification was decided as it was",
         "",
-        *_table(["reason", "meaning"], [[f"`{word}`", told] for word, told in attempt.REASONS.items()]),
+        *_table(["reason", "meaning"], [[f"`{word}`", result] for word, result in attempt.REASONS.items()]),
     ]
 
 
@@ -154,13 +154,13 @@ def _plain(words: Iterable[str]) -> list[str]:
 
 
 def _lives() -> list[str]:
-    """A section for each module that has a table LIFE, whoever wrote it."""
+    """A section for each module that has a table TRANSITIONS, whoever wrote it."""
     page = []
     for found in walk_packages(tether_core.__path__, "tether_core."):
         if found.name == "tether_core.testing":
             continue  # needs Hypothesis, and nothing lives there
         module = import_module(found.name)
-        life = getattr(module, "LIFE", None)
+        life = getattr(module, "TRANSITIONS", None)
         if life is None:
             continue
         summary = (module.__doc__ or "").strip().partition("\n\n")[0].replace("\n", " ")
@@ -172,17 +172,17 @@ def _lives() -> list[str]:
             *_life(life),
         ]
         if causes := getattr(module, "CAUSES", None):
-            page += _table(["cause", "meaning"], [[f"`{word}`", told] for word, told in causes.items()])
+            page += _table(["cause", "meaning"], [[f"`{word}`", result] for word, result in causes.items()])
         if module is inbox:
-            page += _ladder()
+            page += _retry_schedule()
     return page
 
 
-def _ladder() -> list[str]:
-    short, long = inbox.LADDER_S, inbox.LADDER_UNKNOWN_PAYMENT_S
+def _retry_schedule() -> list[str]:
+    short, long = inbox.RETRY_SCHEDULE_S, inbox.UNKNOWN_PAYMENT_RETRY_SCHEDULE_S
     return [
-        "A try that ends without a result is put off by a ladder, a tenth more or less; at its end the notification is",
-        "parked. One of a payment we do not know climbs the longer ladder.",
+        "A try that ends without a result is deferred by a retry schedule, a tenth more or less; at its end the notification is",
+        "parked. One of a payment we do not know climbs the longer retry schedule.",
         "",
         *_table(
             ["failures", "wait", "wait for an unknown payment"],

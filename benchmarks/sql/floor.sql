@@ -20,6 +20,6 @@ truncate bodies, payments;
 -- One body; a repeat does nothing.
 insert into bodies (key, body) values (%(key)s, %(body)s) on conflict (key) do nothing;
 
--- booked --
+-- applied --
 -- How many payments a worker has written. One row.
 select count(*) from payments;

@@ -1,6 +1,6 @@
 -- Tables as they are after months: debtors, attempts and notifications that are long done with. All of it is for an empty,
 -- migrated database. Keys and ids are hashes, as they are in life, so that new ones fall between old ones everywhere in
--- an index; moments and row ids rise.
+-- an index; times and row ids rise.
 
 -- quickly --
 -- For the length of a transaction: no checks of references, which hold by construction, no wait for the disk, and room to
@@ -48,14 +48,14 @@ insert into billing_attempts (
 select
     'default', 1 + n %% greatest(%(rows)s / 10, 1), 'fill-' || left(md5('transaction ' || n), 20), md5('unique ' || n),
     199 + n %% 9800, 'EUR', 'approved', 60, 0, decode(md5('debtor ' || 1 + n %% greatest(%(rows)s / 10, 1)), 'hex'),
-    'DE00 **** 0000', told.at, told.at
+    'DE00 **** 0000', is_notified.at, is_notified.at
 from generate_series(1, %(rows)s) as n
 cross join lateral (
     select %(now)s - interval '90 days' * (1 - n::double precision / %(rows)s) as at
-) as told;
+) as is_notified;
 
 -- notifications --
--- %(rows)s notifications, each of one of those attempts and booked.
+-- %(rows)s notifications, each of one of those attempts and applied.
 insert into webhook_events (
     key, content, account, kind, notification_id, status, source, content_type, body, state, outcome, reason, failures,
     attempt_id, received_at, handled_at
@@ -69,11 +69,11 @@ select
         || md5('one ' || n) || '01234567',
         'UTF8'
     ),
-    'processed', 'applied', 'moved', 0, n, told.at, told.at + interval '20 milliseconds'
+    'processed', 'applied', 'moved', 0, n, is_notified.at, is_notified.at + interval '20 milliseconds'
 from generate_series(1, %(rows)s) as n
 cross join lateral (
     select %(now)s - interval '90 days' * (1 - n::double precision / %(rows)s) as at
-) as told;
+) as is_notified;
 
 -- tidied_notifications --
 -- As autovacuum leaves it; done now, so that it is not done while something is measured.
@@ -83,7 +83,7 @@ vacuum (freeze, analyze) webhook_events;
 -- Likewise.
 vacuum (freeze, analyze) billing_attempts;
 
--- settled --
+-- resolved --
 -- Write what is dirty, so that no checkpoint of ours falls into a measurement.
 checkpoint;
 

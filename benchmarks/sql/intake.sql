@@ -2,7 +2,7 @@
 
 -- emptied --
 -- Forget all uploads and what came of them.
-truncate uploads, debtors, problems, rehearsed_rows cascade;
+truncate uploads, debtors, problems, dry_run_rows cascade;
 
 -- upload --
 -- How an upload stands. One row: state, debtors, seconds from its row (the file is stored then) to its end.

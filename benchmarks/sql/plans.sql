@@ -37,10 +37,10 @@ insert into uploads (
 )
 select
     'uploads/' || n, 'list-' || n || '.csv', 100000, decode(md5('file ' || n), 'hex'),
-    'completed', told.at, told.at, decode(md5('content ' || n), 'hex'),
-    n %% 100 = 4, 1000, 1000, told.at, told.at
+    'completed', is_notified.at, is_notified.at, decode(md5('content ' || n), 'hex'),
+    n %% 100 = 4, 1000, 1000, is_notified.at, is_notified.at
 from generate_series(1, %(rows)s / 1000) as n
-cross join lateral (select %(now)s - interval '400 days' * (1 - n / (%(rows)s / 1000)::float) as at) told;
+cross join lateral (select %(now)s - interval '400 days' * (1 - n / (%(rows)s / 1000)::float) as at) is_notified;
 
 -- debtors --
 insert into debtors (
@@ -48,11 +48,11 @@ insert into debtors (
     verdict, cause, reasons
 )
 select
-    told.upload_id, n, 'DE' || lpad((n * 7919::bigint %% 1000000007)::text, 20, '0'), decode(md5('debtor ' || n / 2), 'hex'),
+    is_notified.upload_id, n, 'DE' || lpad((n * 7919::bigint %% 1000000007)::text, 20, '0'), decode(md5('debtor ' || n / 2), 'hex'),
     (array['Anna', 'Bernd', 'Clara', 'David', 'Emma', 'Frank', 'Greta', 'Hans', 'Ines', 'Jonas', 'Klara', 'Lukas'])[1 + n %% 12]
         || ' ' || (array['Schmidt', 'Meyer', 'Weber', 'Wagner', 'Becker', 'Hoffmann', 'Koch'])[1 + n %% 7]
         || case when n %% 3 = 0 then ' ' || left(md5('name ' || n), 7) else '' end,
-    199 + n %% 9800, 'EUR', told.at, 'INV-' || n, 'C-' || n / 3, case when n %% 4 = 0 then 'p' || n || '@example.org' end,
+    199 + n %% 9800, 'EUR', is_notified.at, 'INV-' || n, 'C-' || n / 3, case when n %% 4 = 0 then 'p' || n || '@example.org' end,
     case when n %% 33 = 0 then 'blacklisted' else 'clear' end, case when n %% 33 = 0 then 'It is on the blacklist.' end,
     case when n %% 33 = 0 then '[{"rule": "blacklisted"}]'::jsonb end
 from generate_series(1, %(rows)s) as n
@@ -64,19 +64,19 @@ cross join lateral (
             else %(now)s - interval '400 days' * (1 - n::float / %(of_60)s)
         end as at
     offset 0
-) told;
+) is_notified;
 
 -- runs --
 insert into billing_runs (
-    upload_id, account, due_item, state, terms, skipped, created_by, created_at, updated_at, finished_at
+    upload_id, account, due_item, state, options, skipped, created_by, created_at, updated_at, finished_at
 )
 select
     n, case when n %% 5 = 4 then 'second' else 'default' end, 'once',
     case when n = %(rows)s / 1000 or n in (11, 12) then 'running' when n %% 100 = 3 then 'cancelled' when n = 13 then 'planning' else 'finished' end,
-    '{}', '{}', 'fill', told.at, told.at,
-    case when n = %(rows)s / 1000 or n in (11, 12, 13) then null else told.at end
+    '{}', '{}', 'fill', is_notified.at, is_notified.at,
+    case when n = %(rows)s / 1000 or n in (11, 12, 13) then null else is_notified.at end
 from generate_series(1, %(rows)s / 1000) as n
-cross join lateral (select %(now)s - interval '400 days' * (1 - n / (%(rows)s / 1000)::float) as at) told;
+cross join lateral (select %(now)s - interval '400 days' * (1 - n / (%(rows)s / 1000)::float) as at) is_notified;
 
 -- run_counts --
 insert into billing_run_counts (run_id, answered, refused, refused_at)
@@ -85,36 +85,36 @@ select n, 900, 10, %(now)s - interval '9 days' from generate_series(1, %(rows)s 
 -- attempts --
 insert into billing_attempts (
     account, debtor_id, transaction_id, unique_id, amount_minor, currency, state, payment_stage, dispute_stage,
-    reason_code, iban_fingerprint, iban_masked, created_at, updated_at, run_id, due_item, try_number, retry_of, send_at,
-    leased_until, sent_at, sends, withheld, asks, ask_at, followed_at, retry_on, retry_why, is_retried, submitted_to, unresolved_because
+    reason_code, iban_fingerprint, iban_masked, created_at, updated_at, run_id, due_item, try_number, retry_of, submit_at,
+    leased_until, submitted_at, submission_count, withheld, inquiry_count, inquire_at, return_handled_at, retry_on, retry_why, is_retried, submitted_to, unresolved_reason
 )
 select
-    case when told.upload_id %% 5 = 4 then 'second' else 'default' end, told.debtor_id,
-    'fill-' || left(md5('transaction ' || n), 20), case when told.step >= 20 then md5('unique ' || n) end, 199 + n %% 9800, 'EUR',
+    case when is_notified.upload_id %% 5 = 4 then 'second' else 'default' end, is_notified.debtor_id,
+    'fill-' || left(md5('transaction ' || n), 20), case when is_notified.step >= 20 then md5('unique ' || n) end, 199 + n %% 9800, 'EUR',
     case
-        when told.dispute = 1 then 'chargebacked' when told.step in (0, 20) then 'pending' when told.step in (10, 30) then 'unknown'
-        when told.step = 40 then 'error' when told.step = 50 then 'declined' when told.step = 70 then 'voided' when told.step = 80 then 'refunded'
+        when is_notified.dispute = 1 then 'chargebacked' when is_notified.step in (0, 20) then 'pending' when is_notified.step in (10, 30) then 'unknown'
+        when is_notified.step = 40 then 'error' when is_notified.step = 50 then 'declined' when is_notified.step = 70 then 'voided' when is_notified.step = 80 then 'refunded'
         else 'approved'
     end,
-    told.step, told.dispute,
-    case when told.dispute = 1 then (array['AC04', 'AM04', 'MD06', 'MD01'])[1 + n %% 4] end,
-    decode(md5('debtor ' || told.debtor_id / 2), 'hex'), 'DE00 **** 0000', told.at, told.at,
-    case when n > %(of_02)s then told.upload_id end,
+    is_notified.step, is_notified.dispute,
+    case when is_notified.dispute = 1 then (array['AC04', 'AM04', 'MD06', 'MD01'])[1 + n %% 4] end,
+    decode(md5('debtor ' || is_notified.debtor_id / 2), 'hex'), 'DE00 **** 0000', is_notified.at, is_notified.at,
+    case when n > %(of_02)s then is_notified.upload_id end,
     case when n > %(of_02)s then 'once' end,
-    case when n > %(of_02)s then told.try_number end,
-    case when told.try_number = 2 then told.debtor_id end,
-    case when told.step = 0 and n %% 4 <> 1 then told.at end,
-    case when told.step = 0 and n %% 4 = 1 then %(now)s + interval '1 minute' end,
-    case when told.step > 0 or n %% 4 = 1 then told.at end, case when told.step > 0 or n %% 4 = 1 then 1 else 0 end,
-    case when told.step = 40 then 'blacklisted' end,
-    case when told.step = 30 and n %% 2 = 0 then 12 when told.step > 30 then 2 else 0 end,
-    case when told.step in (10, 20) and n %% 3 = 0 then %(now)s + interval '1 hour' * (n %% 24) - interval '1 minute' end,
-    case when told.dispute = 1 and n <= %(of_60)s - 100 then told.at end,
-    case when told.dispute = 1 and n <= %(of_60)s - 100 and n %% 40 < 8 then (told.at + interval '10 days')::date end,
-    case when told.dispute = 1 and n <= %(of_60)s - 100 then case when n %% 40 < 8 then 'retry' else 'reason' end end,
-    told.dispute = 1 and n %% 5000 > 40,
-    case when told.step > 0 then array['0123456789abcdef'] end,
-    case when told.step = 10 and n %% 2 = 0 then 'not_found_elsewhere' end
+    case when n > %(of_02)s then is_notified.try_number end,
+    case when is_notified.try_number = 2 then is_notified.debtor_id end,
+    case when is_notified.step = 0 and n %% 4 <> 1 then is_notified.at end,
+    case when is_notified.step = 0 and n %% 4 = 1 then %(now)s + interval '1 minute' end,
+    case when is_notified.step > 0 or n %% 4 = 1 then is_notified.at end, case when is_notified.step > 0 or n %% 4 = 1 then 1 else 0 end,
+    case when is_notified.step = 40 then 'blacklisted' end,
+    case when is_notified.step = 30 and n %% 2 = 0 then 12 when is_notified.step > 30 then 2 else 0 end,
+    case when is_notified.step in (10, 20) and n %% 3 = 0 then %(now)s + interval '1 hour' * (n %% 24) - interval '1 minute' end,
+    case when is_notified.dispute = 1 and n <= %(of_60)s - 100 then is_notified.at end,
+    case when is_notified.dispute = 1 and n <= %(of_60)s - 100 and n %% 40 < 8 then (is_notified.at + interval '10 days')::date end,
+    case when is_notified.dispute = 1 and n <= %(of_60)s - 100 then case when n %% 40 < 8 then 'retry' else 'reason' end end,
+    is_notified.dispute = 1 and n %% 5000 > 40,
+    case when is_notified.step > 0 then array['0123456789abcdef'] end,
+    case when is_notified.step = 10 and n %% 2 = 0 then 'not_found_elsewhere' end
 from generate_series(1, %(rows)s) as n
 cross join lateral (
     select
@@ -138,7 +138,7 @@ cross join lateral (
             else %(now)s - interval '400 days' * (1 - n::float / %(of_60)s) - interval '9 days'
         end as at
     offset 0
-) told;
+) is_notified;
 
 -- imported --
 insert into imported_attempts (attempt_id, payment_stage, dispute_stage, imported_at)
@@ -153,16 +153,16 @@ insert into webhook_events (
 select
     decode(md5('key ' || n), 'hex'), decode(md5('content ' || n), 'hex'), 'default', case when n %% 500 = 1 then 'kyc' else 'payment' end,
     md5('unique ' || n), case when n %% 40 = 5 then 'chargebacked' else 'approved' end,
-    case when n %% 40 = 5 then 'chargeback' end, case when n %% 10 = 3 then 'pull' else 'webhook' end,
+    case when n %% 40 = 5 then 'chargeback' end, case when n %% 10 = 3 then 'report' else 'webhook' end,
     'application/x-www-form-urlencoded',
     convert_to('transaction_id=fill-' || left(md5('transaction ' || n), 20) || '&unique_id=' || md5('unique ' || n) || '&status=approved', 'UTF8'),
-    told.state, case when told.state = 'processed' then 'applied' end,
-    case when told.state = 'waiting' and n %% 2 = 0 then 'unknown_payment' when told.state = 'processed' then 'moved' else 'conflicting' end, 0,
-    n, told.at, told.at,
-    case when told.state in ('waiting', 'confirming') then %(now)s + interval '1 minute' * (n %% 60 - 30) end,
-    case when told.state = 'conflicting' then n - 1 end, case when n %% 2 = 0 then told.at::date end, told.at,
-    case when n %% 10 = 3 then '' else 'approved' end, case when told.state = 'contradicted' then 3 else 0 end,
-    case when told.state = 'contradicted' then told.at end, case when told.state = 'contradicted' then told.at end
+    is_notified.state, case when is_notified.state = 'processed' then 'applied' end,
+    case when is_notified.state = 'waiting' and n %% 2 = 0 then 'unknown_payment' when is_notified.state = 'processed' then 'moved' else 'conflicting' end, 0,
+    n, is_notified.at, is_notified.at,
+    case when is_notified.state in ('waiting', 'confirming') then %(now)s + interval '1 minute' * (n %% 60 - 30) end,
+    case when is_notified.state = 'conflicting' then n - 1 end, case when n %% 2 = 0 then is_notified.at::date end, is_notified.at,
+    case when n %% 10 = 3 then '' else 'approved' end, case when is_notified.state = 'contradicted' then 3 else 0 end,
+    case when is_notified.state = 'contradicted' then is_notified.at end, case when is_notified.state = 'contradicted' then is_notified.at end
 from generate_series(1, %(rows)s) as n
 cross join lateral (
     select
@@ -173,12 +173,12 @@ cross join lateral (
             else 'processed'
         end as state
     offset 0
-) told;
+) is_notified;
 
 -- events --
 insert into outbox (name, version, payload, webhook_event_id, occurred_at)
 select
-    case when n %% 100 = 0 then 'upload.completed' else 'attempt_moved' end, 1, convert_to('{"attempt_id": ' || n || '}', 'UTF8'), n, %(now)s
+    case when n %% 100 = 0 then 'upload.completed' else 'attempt.status_changed' end, 1, convert_to('{"attempt_id": ' || n || '}', 'UTF8'), n, %(now)s
 from generate_series(1, %(rows)s) as n;
 
 -- problems --
@@ -200,45 +200,45 @@ from generate_series(%(rows)s / 2 + 1, %(rows)s) as n;
 -- entries --
 insert into blacklist (
     iban_fingerprint, iban_masked, action, scope, reason_code, note, source, added_by, attempt_id, created_at, expires_at,
-    lifted_at, lifted_by, lifted_because, name, name_key, email
+    lifted_at, lifted_by, lifted_reason, name, name_key, email
 )
 select
-    case when told.about = 0 then decode(md5('debtor ' || n), 'hex') end, case when told.about = 0 then 'DE00 **** 0000' end,
-    case when n %% 4 = 0 then 'hold' else 'block' end, case told.about when 0 then 'iban' when 1 then 'name' else 'email' end,
+    case when is_notified.about = 0 then decode(md5('debtor ' || n), 'hex') end, case when is_notified.about = 0 then 'DE00 **** 0000' end,
+    case when n %% 4 = 0 then 'hold' else 'block' end, case is_notified.about when 0 then 'iban' when 1 then 'name' else 'email' end,
     (array['AC04', 'AM04', 'MD06', 'MD01'])[1 + n %% 4], '', case when n %% 10 = 0 then 'manual' else 'chargeback' end, 'tether', n,
     %(now)s - interval '300 days', case when n %% 100 = 50 then %(now)s - interval '1 day' end,
     case when n %% 10 = 3 then %(now)s end, case when n %% 10 = 3 then 'someone' end, case when n %% 10 = 3 then 'paid' end,
-    case when told.about = 1 then 'Name ' || n end, case when told.about = 1 then 'name ' || n end,
-    case when told.about = 2 then 'p' || n || '@example.org' end
+    case when is_notified.about = 1 then 'Name ' || n end, case when is_notified.about = 1 then 'name ' || n end,
+    case when is_notified.about = 2 then 'p' || n || '@example.org' end
 from generate_series(1, %(rows)s / 5) as n
-cross join lateral (select case when n %% 50 = 0 then 1 when n %% 50 = 1 then 2 else 0 end as about) told;
+cross join lateral (select case when n %% 50 = 0 then 1 when n %% 50 = 1 then 2 else 0 end as about) is_notified;
 
 -- disputes --
 insert into blacklist_disputes (blacklist_id, attempt_id, dispute_stage, dispute_id)
 select n, n, 1, '' from generate_series(1, %(rows)s / 10) as n;
 
 -- forgiven --
-insert into forgiven_disputes (attempt_id, dispute_stage, blacklist_id, forgiven_at, forgiven_by, because)
+insert into forgiven_disputes (attempt_id, dispute_stage, blacklist_id, forgiven_at, forgiven_by, reason)
 select n * 40, 1, n, %(now)s, 'someone', 'paid' from generate_series(1, %(rows)s / 100) as n;
 
 -- refunds --
-insert into givebacks (
+insert into refunds (
     attempt_id, kind, number, account, transaction_id, unique_id, amount_minor, currency, usage, state, payment_stage, ordered_by,
-    created_at, updated_at, send_at, leased_until, sent_at, sends
+    created_at, updated_at, submit_at, leased_until, submitted_at, submission_count
 )
 select
     n * 10, case when n %% 3 = 0 then 'void' else 'refund' end, 1, case when n %% 5 = 4 then 'second' else 'default' end,
-    'back-' || left(md5('giveback ' || n), 20), case when told.step >= 20 then md5('refund ' || n) end, 100, 'EUR', 'Refund',
-    case told.step when 0 then 'pending' when 10 then 'unknown' when 20 then 'pending' when 50 then 'declined' else 'approved' end, told.step,
+    'back-' || left(md5('refund ' || n), 20), case when is_notified.step >= 20 then md5('refund ' || n) end, 100, 'EUR', 'Refund',
+    case is_notified.step when 0 then 'pending' when 10 then 'unknown' when 20 then 'pending' when 50 then 'declined' else 'approved' end, is_notified.step,
     'someone', %(now)s - interval '10 days', %(now)s - interval '10 days',
-    case when told.step = 0 and n %% 2 = 0 then %(now)s - interval '1 minute' end,
-    case when told.step = 0 and n %% 2 = 1 then %(now)s - interval '1 minute' end,
-    case when told.step > 0 or n %% 2 = 1 then %(now)s - interval '10 days' end, case when told.step > 0 or n %% 2 = 1 then 1 else 0 end
+    case when is_notified.step = 0 and n %% 2 = 0 then %(now)s - interval '1 minute' end,
+    case when is_notified.step = 0 and n %% 2 = 1 then %(now)s - interval '1 minute' end,
+    case when is_notified.step > 0 or n %% 2 = 1 then %(now)s - interval '10 days' end, case when is_notified.step > 0 or n %% 2 = 1 then 1 else 0 end
 from generate_series(1, %(rows)s / 10) as n
 cross join lateral (
     select case when n %% 2000 < 2 then 0 when n %% 2000 = 2 then 10 when n %% 2000 < 10 then 20 when n %% 10 = 0 then 50 else 60 end as step
     offset 0
-) told;
+) is_notified;
 
 -- voids --
 insert into run_voids (run_id, state, usage, reason, ordered_by, created_at, updated_at, finished_at)
@@ -246,7 +246,7 @@ select n * 7 %% (%(rows)s / 1000), 'finished', 'x', 'x', 'someone', %(now)s, %(n
 from generate_series(1, 100) as n;
 
 -- void_debits --
-insert into run_void_debits (void_id, attempt_id, amount_minor, refused, refused_because)
+insert into run_void_debits (void_id, attempt_id, amount_minor, refused, refused_reason)
 select 1 + n %% 100, n, 100, 'earlier_day', 'x' from generate_series(1, %(rows)s / 20) as n;
 
 -- gateway_refunds --
@@ -279,16 +279,16 @@ select 'tests', 'key-' || n, 'x', 201, '/api/uploads/1', '{}', %(now)s - interva
 from generate_series(1, %(rows)s / 20) as n;
 
 -- ticks --
-insert into ticks (duty, tick_at, taken_at)
-select 'pull', %(now)s - interval '1 minute' * n, %(now)s from generate_series(1, %(rows)s / 20) as n;
+insert into ticks (periodic_task, tick_at, taken_at)
+select 'report', %(now)s - interval '1 minute' * n, %(now)s from generate_series(1, %(rows)s / 20) as n;
 
--- rehearsed --
-insert into rehearsed_rows (upload_id, iban_fingerprint, row_number, reference, amount_minor, verdict)
+-- dry_run --
+insert into dry_run_rows (upload_id, iban_fingerprint, row_number, reference, amount_minor, verdict)
 select 1 + n / 20000, decode(md5('debtor ' || n), 'hex'), n, 'INV-' || n, 100, 'clear'
 from generate_series(1, %(rows)s / 10) as n;
 
--- pulls --
-insert into pulls (account, list, day_on, wanted_at, due_at, read_at, listed, held)
+-- report_fetches --
+insert into report_fetches (account, list, day_on, wanted_at, due_at, read_at, listed, held)
 select a.account, l.list, %(now)s::date - n, %(now)s, case when n = 1 then %(now)s end, %(now)s, 10, 10
 from generate_series(1, 800) as n
 cross join (values ('default'), ('second')) a (account)
@@ -299,7 +299,7 @@ insert into fingerprint_rekeying_unmatched (rekeying_id, blacklist_id)
 select 1, n from generate_series(1, 20) as n;
 
 -- rekeyings --
-insert into fingerprint_rekeyings (check_after, ordered_by, because, started_at, finished_at)
+insert into fingerprint_rekeyings (check_after, ordered_by, reason, started_at, finished_at)
 values ('x', 'someone', 'rotation', %(now)s, %(now)s);
 
 -- epochs --

@@ -14,16 +14,16 @@ from tether_core.emp import codes
 from tether_core.payments import submission
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.not_found import Inquiry
-from tether_core.payments.submission import Rules, Send
+from tether_core.payments.submission import Rules, Submission
 from tether_core.refunds import refund
-from tether_core.refunds.refund import Giveback
+from tether_core.refunds.refund import Refund
 
 SERVER = Server(system_id="77", timeline=3, position=500, started_at="noon")
 EPOCH = Epoch(2, "bb", system_id="77", timeline=3, pulse=40)
 MARK = Mark("bb", pulse=40, system_id="77", timeline=3, position=500)
 KNOWN = {"aa", "bb"}
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
-DEBIT = Send(Attempt(7, "default", "t-7", None, 1000, "EUR"), send_at=NOON)
+DEBIT = Submission(Attempt(7, "default", "t-7", None, 1000, "EUR"), submit_at=NOON)
 
 
 @pytest.mark.parametrize(
@@ -101,17 +101,17 @@ def test_a_claim_runs_in_the_confirmed_history_alone(
     server: dict[str, object], epoch: dict[str, object], *, current: bool
 ) -> None:
     """Between a switch of servers and the next probe a worker would claim what the lost history has submitted."""
-    told = is_current(
+    is_notified = is_current(
         MARK,
         msgspec.structs.replace(SERVER, **server),
         msgspec.structs.replace(EPOCH, **epoch),
         confirmed_started_at="noon",
     )
-    assert told == current
+    assert is_notified == current
 
 
 def test_the_days_of_the_lost_history() -> None:
-    """A day left out is a notification that nobody ever reads; a year of days would keep the gateway busy for hours."""
+    """A day excluded is a notification that nobody ever reads; a year of days would keep the gateway busy for hours."""
     assert lost_days(NOON, until=NOON) == [date(2026, 3, 1), date(2026, 3, 2)]
     assert len(lost_days(NOON - timedelta(days=400), until=NOON)) == 31
     assert lost_days(NOON + timedelta(days=1), until=NOON) == [date(2026, 3, 1), date(2026, 3, 2)]
@@ -119,17 +119,17 @@ def test_the_days_of_the_lost_history() -> None:
 
 STEPS = {
     "ready": DEBIT,
-    "sending": submission.claim(DEBIT, now=NOON, identity="a1"),
-    "unknown": submission.lapse(
+    "submitting": submission.claim(DEBIT, now=NOON, identity="a1"),
+    "unknown": submission.expire(
         submission.claim(DEBIT, now=NOON, identity="a1"), now=NOON + timedelta(hours=1)
-    ).send,
+    ).submission,
 }
 
 
 def not_found(at: datetime, *identities: str) -> Inquiry:
     """What "not found" at some identities is worth; the account has two."""
-    asked_s = (at - NOON).total_seconds()
-    return Inquiry(frozenset(identities), frozenset({"a1", "b2"}), "boot-1", asked_s, asked_s)
+    inquired_s = (at - NOON).total_seconds()
+    return Inquiry(frozenset(identities), frozenset({"a1", "b2"}), "boot-1", inquired_s, inquired_s)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -137,47 +137,56 @@ def test_a_lost_history_leaves_a_submission_unknown(step: str) -> None:
     """What the lost history did is not known: submitted again at once, the debtor pays twice."""
     back_at = NOON + timedelta(hours=2)
     after = submission.lose_history(STEPS[step], at=back_at)
-    assert after.send.step == "unknown"
-    assert (after.cause, after.send.sent_at, after.send.sends) == ("history_lost", back_at, STEPS[step].sends)
+    assert after.submission.step == "unknown"
+    assert (after.cause, after.submission.submitted_at, after.submission.submission_count) == (
+        "history_lost",
+        back_at,
+        STEPS[step].submission_count,
+    )
     rules = Rules()
-    over_at = back_at + timedelta(seconds=rules.lease_s + rules.settle_s)
+    over_at = back_at + timedelta(seconds=rules.lease_s + rules.not_found_grace_s)
     # A lost call may have gone to any terminal of the account.
     alone = submission.resolve(
-        after.send, None, asked_at=back_at, inquiry=not_found(back_at, "a1"), rules=rules
+        after.submission, None, inquired_at=back_at, inquiry=not_found(back_at, "a1"), rules=rules
     )
-    assert (alone.cause, alone.send.step) == ("not_found_elsewhere", "unknown")
+    assert (alone.cause, alone.submission.step) == ("not_found_elsewhere", "unknown")
     both = not_found(back_at, "a1", "b2")
-    early = submission.resolve(after.send, None, asked_at=back_at, inquiry=both, rules=rules)
+    early = submission.resolve(after.submission, None, inquired_at=back_at, inquiry=both, rules=rules)
     assert (early.cause, early.again_at) == ("too_early", over_at)
     both = not_found(over_at, "a1", "b2")
     assert (
-        submission.resolve(early.send, None, asked_at=over_at, inquiry=both, rules=rules).send.step == "ready"
+        submission.resolve(
+            early.submission, None, inquired_at=over_at, inquiry=both, rules=rules
+        ).submission.step
+        == "ready"
     )
 
 
 def test_losing_the_history_again_and_again_uses_up_no_try() -> None:
     """A debit that was never submitted would end as given up, because the database moved five times."""
-    send = DEBIT
+    current = DEBIT
     for hour in range(20):
-        send = submission.lose_history(send, at=NOON + timedelta(hours=hour)).send
+        current = submission.lose_history(current, at=NOON + timedelta(hours=hour)).submission
         for minutes in (1, 30):
             at = NOON + timedelta(hours=hour, minutes=minutes)
-            send = submission.resolve(send, None, asked_at=at, inquiry=not_found(at, "a1", "b2")).send
-        assert send.step == "ready"
-    assert send.sends == 0
+            current = submission.resolve(
+                current, None, inquired_at=at, inquiry=not_found(at, "a1", "b2")
+            ).submission
+        assert current.step == "ready"
+    assert current.submission_count == 0
 
 
 def test_what_the_gateway_has_spoken_of_stays() -> None:
     """Its word is recorded; to make it unknown would throw that away."""
     attempt = msgspec.structs.replace(DEBIT.attempt, payment_stage=codes.APPROVED)
-    ended = Send(attempt, sends=1, sent_at=NOON)
-    assert submission.lose_history(ended, at=NOON).send == ended
+    ended = Submission(attempt, submission_count=1, submitted_at=NOON)
+    assert submission.lose_history(ended, at=NOON).submission == ended
 
 
 def test_a_refund_of_a_lost_history_is_unknown() -> None:
     """The gateway may have paid it: ordered again, the debtor has the money twice."""
     debit = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=codes.APPROVED)
-    order = Send(Attempt(1, "default", "tether-refund-7-1", None, 1000, "EUR"), send_at=NOON)
-    outcome = refund.lose_history(Giveback("refund", debit, order, NOON), at=NOON)
+    order = Submission(Attempt(1, "default", "tether-refund-7-1", None, 1000, "EUR"), submit_at=NOON)
+    outcome = refund.lose_history(Refund("refund", debit, order, NOON), at=NOON)
     assert outcome.order.step == "unknown"
     assert [event.after for event in outcome.events] == ["unknown"]  # type: ignore[union-attr]

@@ -150,5 +150,5 @@ def test_errors_cross_processes(error: TetherError, again: object) -> None:
 def test_an_amount_is_shown_in_part_only() -> None:
     """A whole letter pasted into a cell would stand in every log line about it, the repr included."""
     error = InvalidAmount("1" * 30 + "secret words of a letter", why="no")
-    assert error.shown == "1" * 30 + "secret wor"
+    assert error.excerpt == "1" * 30 + "secret wor"
     assert "words" not in f"{error} {error!r}"

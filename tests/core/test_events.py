@@ -7,18 +7,18 @@ from hypothesis import strategies as st
 from tether_core import events
 from tether_core.errors import Rejected, Unreadable
 from tether_core.events import (
-    AmountDiffered,
-    AttemptMoved,
+    AmountMismatched,
+    AttemptStatusChanged,
     ClockStepped,
     DatabaseEpochChanged,
     DifferenceClosed,
     DifferenceOpened,
     Event,
     ExcessDelivered,
-    GivebackMoved,
-    IbanListed,
-    PayoutRepeated,
+    IbanBlocked,
     ReasonUnknown,
+    RefundChargedBack,
+    RefundStatusChanged,
     decode,
     encode,
 )
@@ -27,28 +27,28 @@ from tether_core.events import (
 RECORDED: list[tuple[bytes, Event]] = [
     (
         (
-            b'{"event":"attempt_moved.1","attempt_id":7,"transaction_id":"t","before":"approved",'
+            b'{"event":"attempt.status_changed.1","attempt_id":7,"transaction_id":"t","before":"approved",'
             b'"after":"chargebacked","cause":"chargeback","reason_code":"AC04"}'
         ),
-        AttemptMoved(7, "t", "approved", "chargebacked", "chargeback", "AC04"),
+        AttemptStatusChanged(7, "t", "approved", "chargebacked", "chargeback", "AC04"),
     ),
     (
-        b'{"event":"iban_listed.1","attempt_id":7,"action":"block","reason_code":"AC04","iban_masked":"DE89****3000"}',
-        IbanListed(7, "block", "AC04", "DE89****3000"),
+        b'{"event":"iban.blocked.1","attempt_id":7,"action":"block","reason_code":"AC04","iban_masked":"DE89****3000"}',
+        IbanBlocked(7, "block", "AC04", "DE89****3000"),
     ),
-    (b'{"event":"reason_unknown.1","attempt_id":7,"reason_code":null}', ReasonUnknown(7, None)),
+    (b'{"event":"reason.unrecognized.1","attempt_id":7,"reason_code":null}', ReasonUnknown(7, None)),
     (
-        b'{"event":"amount_differed.1","attempt_id":7,"ours_minor":1000,"theirs_minor":900}',
-        AmountDiffered(7, 1000, 900),
+        b'{"event":"amount.mismatched.1","attempt_id":7,"ours_minor":1000,"theirs_minor":900}',
+        AmountMismatched(7, 1000, 900),
     ),
     (
         (
-            b'{"event":"giveback_moved.1","giveback_id":3,"attempt_id":7,"kind":"refund","transaction_id":"r",'
+            b'{"event":"refund.status_changed.1","refund_id":3,"attempt_id":7,"kind":"refund","transaction_id":"r",'
             b'"before":"pending","after":"approved","cause":"answered"}'
         ),
-        GivebackMoved(3, 7, "refund", "r", "pending", "approved", "answered"),
+        RefundStatusChanged(3, 7, "refund", "r", "pending", "approved", "answered"),
     ),
-    (b'{"event":"payout_repeated.1","attempt_id":7}', PayoutRepeated(7)),
+    (b'{"event":"refund.charged_back.1","attempt_id":7}', RefundChargedBack(7)),
     (
         b'{"event":"database.epoch_changed.1","epoch":2,"reason":"other timeline"}',
         DatabaseEpochChanged(2, "other timeline"),
@@ -73,12 +73,12 @@ RECORDED: list[tuple[bytes, Event]] = [
 ids = st.integers(-(2**63), 2**63 - 1)
 words = st.text(st.characters(codec="utf-8"), max_size=20)
 some_event = st.one_of(
-    st.builds(AttemptMoved, ids, words, words, words, words, st.none() | words),
-    st.builds(IbanListed, ids, words, words, words),
+    st.builds(AttemptStatusChanged, ids, words, words, words, words, st.none() | words),
+    st.builds(IbanBlocked, ids, words, words, words),
     st.builds(ReasonUnknown, ids, st.none() | words),
-    st.builds(AmountDiffered, ids, ids, ids),
-    st.builds(GivebackMoved, ids, ids, words, words, words, words, words),
-    st.builds(PayoutRepeated, ids),
+    st.builds(AmountMismatched, ids, ids, ids),
+    st.builds(RefundStatusChanged, ids, ids, words, words, words, words, words),
+    st.builds(RefundChargedBack, ids),
     st.builds(DatabaseEpochChanged, ids, words),
     st.builds(ClockStepped, words, ids),
     st.builds(DifferenceOpened, ids, words, ids, words, words),
@@ -87,13 +87,13 @@ some_event = st.one_of(
 
 
 @pytest.mark.parametrize(("data", "event"), RECORDED)
-def test_events_on_record_stay_readable(data: bytes, event: Event) -> None:
+def test_events_stored_stay_readable(data: bytes, event: Event) -> None:
     """A renamed field would leave every outbox row of the last release unread."""
     assert decode(data) == event
     assert encode(event) == data
 
 
-def test_every_event_is_on_record_here() -> None:
+def test_every_event_is_stored_here() -> None:
     """An event without a recorded form could change it unseen."""
     assert {type(event) for _, event in RECORDED} == set(get_args(Event))
 
@@ -116,12 +116,12 @@ def test_names_are_told_apart_and_past_tense() -> None:
     """Two events under one name would be decoded as one of them."""
     names = [events.name(event) for _, event in RECORDED]
     assert len(set(names)) == len(names)
-    assert all(name.endswith(("ed", "unknown")) for name in names)
+    assert all(name.endswith(("ed", "back")) for name in names)
 
 
 def test_a_field_of_a_later_release_is_passed_over() -> None:
     """In a rolling update the old worker would stop at the new one's events."""
-    newer = b'{"event":"reason_unknown.1","attempt_id":7,"reason_code":"XX99","seen_at":"2026-03-02"}'
+    newer = b'{"event":"reason.unrecognized.1","attempt_id":7,"reason_code":"XX99","seen_at":"2026-03-02"}'
     assert decode(newer) == ReasonUnknown(7, "XX99")
 
 
@@ -132,14 +132,14 @@ def test_a_field_of_a_later_release_is_passed_over() -> None:
         b"{}",
         b"[]",
         b"null",
-        b'{"event":"attempt_moved.2"}',
-        b'{"event":"attempt_moved"}',
+        b'{"event":"attempt.status_changed.2"}',
+        b'{"event":"attempt.status_changed"}',
         b'{"event":7}',
-        b'{"event":"reason_unknown.1"}',
-        b'{"event":"reason_unknown.1","attempt_id":"7","reason_code":null}',
-        b'{"event":"reason_unknown.1","attempt_id":7,"reason_code":"\xff"}',
-        b'{"event":"reason_unknown.1","attempt_id":' + b"1" * 5000 + b',"reason_code":null}',
-        b'{"event":"reason_unknown.1","x":' + b"[" * 100_000,
+        b'{"event":"reason.unrecognized.1"}',
+        b'{"event":"reason.unrecognized.1","attempt_id":"7","reason_code":null}',
+        b'{"event":"reason.unrecognized.1","attempt_id":7,"reason_code":"\xff"}',
+        b'{"event":"reason.unrecognized.1","attempt_id":' + b"1" * 5000 + b',"reason_code":null}',
+        b'{"event":"reason.unrecognized.1","x":' + b"[" * 100_000,
     ],
 )
 def test_what_is_no_event_is_refused(data: bytes) -> None:
@@ -164,7 +164,7 @@ def test_no_event_has_room_for_personal_data() -> None:
         "ours",
         "state",
         "theirs",
-        "giveback_id",
+        "refund_id",
         "kind",
         "transaction_id",
         "before",

@@ -5,20 +5,20 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tether_core.billing.eligibility import PASSING, Candidate, Terms, judge
+from tether_core.billing.eligibility import PASSING, Candidate, RunOptions, judge
 from tether_core.emp import codes
 from tether_core.errors import IllegalStep
 from tether_core.holds import RETRY_AFTER, Heard, refund_hold
 from tether_core.payments import submission
 from tether_core.payments.attempt import Attempt
-from tether_core.payments.submission import Send
+from tether_core.payments.submission import Submission
 from tether_core.refunds import refund
-from tether_core.refunds.refund import DEFERRED, Giveback
+from tether_core.refunds.refund import DEFERRED, Refund
 
 NOON = datetime(2026, 3, 20, 12, tzinfo=UTC)
 DEBIT = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=codes.APPROVED)
-ORDER = Send(Attempt(1, "default", "r-1", None, 1000, "EUR"), send_at=NOON)
-REFUND = Giveback("refund", DEBIT, ORDER, NOON - timedelta(days=18))
+ORDER = Submission(Attempt(1, "default", "r-1", None, 1000, "EUR"), submit_at=NOON)
+REFUND = Refund("refund", DEBIT, ORDER, NOON - timedelta(days=18))
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_an_ordered_refund_waits_while_its_dispute_is_confirmed() -> None:
     """Ended, the debtor never gets it; submitted, the money goes back twice."""
     outcome = refund.claim(REFUND, now=NOON, hold=refund_hold(Heard(dispute=True)))
     assert (outcome.cause, outcome.order.step) == (DEFERRED, "ready")
-    assert outcome.order.send_at == NOON + RETRY_AFTER
+    assert outcome.order.submit_at == NOON + RETRY_AFTER
     assert outcome.events == ()
     assert refund.claim(REFUND, now=NOON, hold=refund_hold(Heard())).cause == "claimed"
 
@@ -62,7 +62,7 @@ def test_only_what_is_ready_is_deferred() -> None:
 
 def test_a_debit_of_the_account_waits_too() -> None:
     """It would meet the same dispute; and what forbids it for good is told first."""
-    one = Candidate(
+    candidate = Candidate(
         debtor_id=7,
         iban="DE89370400440532013000",
         amount_minor=1000,
@@ -70,6 +70,6 @@ def test_a_debit_of_the_account_waits_too() -> None:
         has_name=True,
         dispute_unconfirmed=True,
     )
-    assert judge(one, terms=Terms()).code == "being_confirmed"
+    assert judge(candidate, options=RunOptions()).code == "being_confirmed"
     assert "being_confirmed" in PASSING
-    assert judge(one, terms=Terms(debit_min_minor=2000)).code == "too_small"
+    assert judge(candidate, options=RunOptions(debit_min_minor=2000)).code == "too_small"

@@ -61,7 +61,7 @@ def _check_digits(country: str, bban: str) -> str:
     return f"{98 - int(''.join(str(int(mark, 36)) for mark in bban + country + '00')) % 97:02}"
 
 
-def _make(country: str, chance: random.Random) -> str:
+def _make(country: str, rng: random.Random) -> str:
     """A random IBAN of a country, right in form and check digits."""
     marks = {
         "n": "0123456789",
@@ -69,7 +69,7 @@ def _make(country: str, chance: random.Random) -> str:
         "c": "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ",
     }
     bban = "".join(
-        chance.choice(marks[kind])
+        rng.choice(marks[kind])
         for count, kind in re.findall(r"(\d+)!([nac])", _registry()[country])
         for _ in range(int(count))
     )
@@ -186,8 +186,8 @@ def test_other_scripts_and_letters_in_digits_places_are_refused(text: str) -> No
 def test_check_digits_run_from_02_to_98(wrong: str) -> None:
     """Three pairs leave the right remainder and are still wrong: ISO 7064 never makes them."""
     right = {"00": "97", "01": "98", "99": "02"}[wrong]
-    chance = random.Random(7)
-    number = next(n for n in iter(lambda: _make("DE", chance), "") if n[2:4] == right)
+    rng = random.Random(7)
+    number = next(n for n in iter(lambda: _make("DE", rng), "") if n[2:4] == right)
     assert iban.validate(number) == number
     assert "check digits do not fit" in _refusal(number[:2] + wrong + number[4:])
 
@@ -195,44 +195,44 @@ def test_check_digits_run_from_02_to_98(wrong: str) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "**** is not an IBAN: there is nothing in it; add the account number"),
+        ("", "**** is not an IBAN: there is nothing in it; add the account number."),
         (
             "DE8937040044053201300",
-            "DE89*************1300 is not an IBAN: Germany has 22 characters, this has 21; ask the account holder for it",
+            "DE89*************1300 is not an IBAN: Germany has 22 characters, this has 21; ask the account holder for it.",
         ),
         (
             "GB29NWBK6O161331926819",
             (
                 "GB29**************6819 is not an IBAN: in United Kingdom two check digits and then 4 letters, 6 digits, "
-                "8 digits follow the country; ask the account holder for it"
+                "8 digits follow the country; ask the account holder for it."
             ),
         ),
         (
             "ZZ89370400440532013000",
             (
                 "ZZ89**************3000 is not an IBAN: it begins with no country of the IBAN registry; "
-                "ask the account holder for it"
+                "ask the account holder for it."
             ),
         ),
         (
             "0532013000",
             (
                 "********** is not an IBAN: it begins with no country, as national account numbers do; "
-                "ask the account holder for the IBAN"
+                "ask the account holder for the IBAN."
             ),
         ),
         (
             "GF1420041010050500013M02606",
             (
                 "GF14*******************2606 is not an IBAN: accounts in GF have IBANs that begin with FR; "
-                "ask the account holder for it"
+                "ask the account holder for it."
             ),
         ),
         (
             "DE89+37040044+0532013000",
             (
                 "DE89****************3000 is not an IBAN: it holds a character that is neither a Latin letter nor a digit; "
-                "correct the row"
+                "correct the row."
             ),
         ),
     ],
@@ -261,18 +261,18 @@ def test_junk_is_refused_and_nothing_else_is_raised(text: str) -> None:
         assert iban.compact(text) == iban.validate(text)
     assert iban.compact(iban.compact(text)) == iban.compact(text)
     assert len(iban.fingerprint(text)) == 16
-    shown = iban.mask(text)
-    assert 4 <= len(shown) <= 34
-    assert shown.isascii()
-    assert shown.isprintable()
+    excerpt = iban.mask(text)
+    assert 4 <= len(excerpt) <= 34
+    assert excerpt.isascii()
+    assert excerpt.isprintable()
 
 
 @given(valid)
 def test_a_mask_shows_eight_characters_at_most(number: str) -> None:
     """What is shown in logs, lists and reports must not be enough to debit the account."""
-    shown = iban.mask(number)
-    assert len(shown) == len(number)
-    assert shown.count("*") == len(number) - 8
+    excerpt = iban.mask(number)
+    assert len(excerpt) == len(number)
+    assert excerpt.count("*") == len(number) - 8
     assert iban.mask(number[:14]) == "*" * 14
 
 

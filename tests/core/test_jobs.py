@@ -13,23 +13,23 @@ def test_names_are_told_apart() -> None:
 
 
 def test_all_holds_every_job_of_the_module() -> None:
-    """A job left out of `ALL` would be rung for and answered by nobody."""
+    """A job excluded of `ALL` would be woken for and answered by nobody."""
     assert {job for job in vars(jobs).values() if isinstance(job, Job)} == set(ALL)
 
 
 @pytest.mark.parametrize("job", ALL, ids=lambda job: job.name)
 def test_a_run_ends_itself_before_it_is_cancelled(job: Job) -> None:
-    """A run cut off in the middle keeps its rows leased; a lane without numbers could not be rung."""
+    """A run cut off in the middle keeps its rows leased; a slot without numbers could not be woken."""
     assert job.queue in get_args(Queue)
     assert 0 < job.run_s < job.timeout_s
-    assert job.lanes >= 1
+    assert job.slots >= 1
     assert job.look_every_s > 0
 
 
 @given(st.sampled_from(ALL), st.integers())
-def test_lanes_wrap_around(job: Job, lane: int) -> None:
-    """More keys than lanes would start more runs than the cluster may have."""
-    keys = {job_key(job, lane=each) for each in range(job.lanes)}
-    assert len(keys) == job.lanes
-    assert job_key(job, lane=lane) in keys
-    assert job_key(job, lane=lane) == job_key(job, lane=lane + job.lanes)
+def test_slots_wrap_around(job: Job, slot: int) -> None:
+    """More keys than slots would start more runs than the cluster may have."""
+    keys = {job_key(job, slot=each) for each in range(job.slots)}
+    assert len(keys) == job.slots
+    assert job_key(job, slot=slot) in keys
+    assert job_key(job, slot=slot) == job_key(job, slot=slot + job.slots)

@@ -128,7 +128,7 @@ def test_an_account_in_the_amount_column_is_not_shown(iban: str, before: str) ->
     """Columns mixed up in a spreadsheet would put whole IBANs into error texts and logs."""
     with pytest.raises(InvalidAmount) as caught:
         parse(before + iban, currency="EUR")
-    told = f"{caught.value} {caught.value!r}"
-    assert iban not in told
-    assert iban[4:-4] not in told
-    assert len(caught.value.shown) <= 40
+    text = f"{caught.value} {caught.value!r}"
+    assert iban not in text
+    assert iban[4:-4] not in text
+    assert len(caught.value.excerpt) <= 40

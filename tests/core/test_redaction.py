@@ -34,41 +34,41 @@ WORDS = [
 BEHIND = ["", " today", ", thanks", ".", "»", ")", " and then some words more", "\n2nd line", " 12.50 EUR"]
 
 
-def survives(account: str, shown: str, *, characters: int = 8) -> bool:
+def survives(account: str, excerpt: str, *, characters: int = 8) -> bool:
     """Whether so many characters of the account in a row can still be read, however they are spaced."""
-    plain = re.sub(r"[\s\-]", "", shown).upper()
+    plain = re.sub(r"[\s\-]", "", excerpt).upper()
     return any(account[at : at + characters] in plain for at in range(len(account) - characters + 1))
 
 
 @given(
-    ibans().flatmap(lambda one: st.tuples(st.just(one), spellings(one))), st.sampled_from(WORDS), st.data()
+    ibans().flatmap(lambda item: st.tuples(st.just(item), spellings(item))), st.sampled_from(WORDS), st.data()
 )
 def test_no_valid_iban_survives_in_a_text(pair: tuple[str, str], before: str, data: st.DataObject) -> None:
     """A debtor's account number would stand in the logs, for everybody who can read them."""
     account, spelled = pair
     behind = data.draw(st.sampled_from(BEHIND))
-    shown = redaction.text(before + spelled + behind)
-    assert not survives(account, shown)
-    assert len(shown) <= len(before + spelled + behind)
+    excerpt = redaction.text(before + spelled + behind)
+    assert not survives(account, excerpt)
+    assert len(excerpt) <= len(before + spelled + behind)
 
 
-@given(ibans().flatmap(lambda one: st.tuples(st.just(one), spellings(one))))
+@given(ibans().flatmap(lambda item: st.tuples(st.just(item), spellings(item))))
 def test_no_valid_iban_survives_in_fields(pair: tuple[str, str]) -> None:
     """The gateway repeats account numbers in fields nobody would think of."""
     account, spelled = pair
-    shown = redaction.fields(
+    excerpt = redaction.fields(
         {"iban": spelled, "usage": f"debit {spelled}", "a_field_of_a_later_release": spelled}
     )
-    assert list(shown) == ["iban", "usage", "a_field_of_a_later_release"]
-    assert shown["iban"] == "***"
-    assert not any(survives(account, value) for value in shown.values())
+    assert list(excerpt) == ["iban", "usage", "a_field_of_a_later_release"]
+    assert excerpt["iban"] == "***"
+    assert not any(survives(account, value) for value in excerpt.values())
 
 
 @given(st.lists(ibans(), min_size=2, max_size=3), st.sampled_from([" ", ", ", "\n", "/", ";"]))
 def test_several_in_a_row(accounts: list[str], between: str) -> None:
     """The second account of a line would be taken for the tail of the first and be shown."""
-    shown = redaction.text(between.join(accounts))
-    assert not any(survives(account, shown) for account in accounts)
+    excerpt = redaction.text(between.join(accounts))
+    assert not any(survives(account, excerpt) for account in accounts)
 
 
 @given(ibans(), st.data())
@@ -78,10 +78,10 @@ def test_a_mistyped_account_is_masked_too(account: str, data: st.DataObject) -> 
     typo = data.draw(st.sampled_from("0123456789"))
     wrong = account[:at] + typo + account[at + 1 :]
     digits = sum(mark.isdigit() for mark in wrong)
-    shown = redaction.text(f"see {wrong}, please")
+    excerpt = redaction.text(f"see {wrong}, please")
     # Fewer than eight digits are taken for words; no country's account numbers have so few but by chance.
     # By chance a valid one of another country may begin in its middle; then the bank's code stays, not the account.
-    assert digits < 8 or not survives(wrong, shown, characters=12)
+    assert digits < 8 or not survives(wrong, excerpt, characters=12)
 
 
 @given(ibans(), ibans())
@@ -108,7 +108,7 @@ def test_the_rest_of_the_sentence_stays() -> None:
     "text",
     [
         "",
-        "batch booked",
+        "batch applied",
         "no IBAN in DE12",
         "db01 is not reachable since this morning",
         "db01 is not reachable since 12",

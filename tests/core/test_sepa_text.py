@@ -66,6 +66,6 @@ def test_the_debit_carries_the_holders_name_and_not_the_members() -> None:
 
 
 def test_symbols_never_reach_the_gateway() -> None:
-    """The warning says that they are left out."""
+    """The warning says that they are excluded."""
     payer = Payer(iban=IBAN, name="Anna <Schmidt> \U0001f600")
     assert _debit(payer) == ("Anna", "Schmidt")

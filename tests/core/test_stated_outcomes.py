@@ -11,28 +11,28 @@ from tether_core.emp import codes
 from tether_core.errors import IllegalStep, InvalidRequest
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.gateway_identity import EVERY, UNKNOWN
-from tether_core.payments.submission import Send
-from tether_core.refunds.refund import Giveback
+from tether_core.payments.submission import Submission
+from tether_core.refunds.refund import Refund
 from tether_core.stated_outcomes import Reach, close, close_refund, is_contradicted, statement
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 LATER = NOON + timedelta(days=1)
 GONE = Reach(frozenset({"b1"}), frozenset({"b1"}))
-LOST = Send(
+LOST = Submission(
     Attempt(7, "default", "t-7", None, 1000, "EUR", payment_stage=codes.UNKNOWN_TO_US),
     1,
-    sent_at=NOON,
+    submitted_at=NOON,
     submitted_to=("a1",),
 )
 UNIQUE_ID = "44177a21403427eb"
 
 
-def seen(outcome: Any = "approved", unique_id: str | None = None, **told: str) -> Any:
+def seen(outcome: Any = "approved", unique_id: str | None = None, **text: str) -> Any:
     """What a person states."""
     if outcome == "approved" and unique_id is None:
         unique_id = UNIQUE_ID
     return statement(
-        outcome=outcome, unique_id=unique_id, **{"reason": "seen in the back office", "by": "ada", **told}
+        outcome=outcome, unique_id=unique_id, **{"reason": "seen in the back office", "by": "ada", **text}
     )
 
 
@@ -49,8 +49,8 @@ def test_a_debit_becomes_what_was_seen(
 ) -> None:
     """Its due item is free, or collected, by what somebody saw."""
     after = close(LOST, seen(outcome), reach=GONE, now=LATER)
-    attempt = after.send.attempt
-    assert (attempt.state, attempt.unique_id, attempt.error_code, after.send.step) == (
+    attempt = after.submission.attempt
+    assert (attempt.state, attempt.unique_id, attempt.error_code, after.submission.step) == (
         state,
         unique_id,
         code,
@@ -82,7 +82,7 @@ def test_only_what_nobody_can_inquire_about(
     """A person in a hurry would close what the gateway itself can say a minute later, and say it wrong."""
     send = msgspec.structs.replace(LOST, submitted_to=submitted_to)
     if closable:
-        assert close(send, seen(), reach=reach, now=LATER).send.step == "ended"
+        assert close(send, seen(), reach=reach, now=LATER).submission.step == "ended"
         return
     with pytest.raises(IllegalStep, match="can be inquired about"):
         close(send, seen(), reach=reach, now=LATER)
@@ -91,14 +91,14 @@ def test_only_what_nobody_can_inquire_about(
 @pytest.mark.parametrize(
     ("fields", "now"),
     [
-        ({"send_at": NOON}, LATER),  # ready: it will be submitted
+        ({"submit_at": NOON}, LATER),  # ready: it will be submitted
         ({"leased_until": LATER}, LATER),  # being submitted
         ({"attempt": msgspec.structs.replace(LOST.attempt, payment_stage=codes.IN_PROGRESS)}, LATER),
         ({}, NOON + timedelta(minutes=5)),  # the call may be under way
     ],
 )
 def test_nothing_is_closed_that_may_still_move(fields: dict[str, Any], now: datetime) -> None:
-    """What was seen in the back office a moment ago is not what a call on its way will make of it."""
+    """What was seen in the back office a short time ago is not what a call on its way will make of it."""
     with pytest.raises(IllegalStep):
         close(msgspec.structs.replace(LOST, **fields), seen(), reach=GONE, now=now)
 
@@ -110,11 +110,11 @@ def test_the_gateways_own_id_counts() -> None:
         close(known, seen("never_arrived"), reach=GONE, now=LATER)
     with pytest.raises(InvalidRequest, match="another id"):
         close(known, seen(), reach=GONE, now=LATER)
-    assert close(known, seen("declined"), reach=GONE, now=LATER).send.attempt.unique_id == "11111111"
+    assert close(known, seen("declined"), reach=GONE, now=LATER).submission.attempt.unique_id == "11111111"
 
 
 @pytest.mark.parametrize(
-    ("told", "field"),
+    ("fields", "field"),
     [
         ({"outcome": "approved", "unique_id": " "}, "unique_id"),
         ({"outcome": "approved", "unique_id": "short"}, "unique_id"),
@@ -125,10 +125,10 @@ def test_the_gateways_own_id_counts() -> None:
         ({"outcome": "declined", "by": ""}, "by"),
     ],
 )
-def test_a_statement_is_whole_or_refused(told: dict[str, str], field: str) -> None:
+def test_a_statement_is_whole_or_refused(fields: dict[str, str], field: str) -> None:
     """An approval without an id is found by no notification; one without a reason is a guess."""
     with pytest.raises(InvalidRequest) as raised:
-        seen(**told)
+        seen(**fields)
     assert raised.value.field == field
 
 
@@ -143,12 +143,12 @@ def test_a_statement_is_whole_or_refused(told: dict[str, str], field: str) -> No
 def test_a_refund_is_closed_and_takes_its_debit_along(outcome: str, state: str, debit: str) -> None:
     """A refund that happened and is in no books is paid twice; one that did not is never paid."""
     collected = Attempt(3, "default", "t-3", "22222222", 1000, "EUR", payment_stage=codes.APPROVED)
-    after = close_refund(Giveback("refund", collected, LOST, NOON), seen(outcome), reach=GONE, now=LATER)
+    after = close_refund(Refund("refund", collected, LOST, NOON), seen(outcome), reach=GONE, now=LATER)
     assert (after.order.attempt.state, after.debit.state) == (state, debit)
     assert after.events[0].cause == "stated by a person"  # type: ignore[union-attr]
     reachable = Reach(frozenset({"a1"}), frozenset({"a1"}))
     with pytest.raises(IllegalStep):
-        close_refund(Giveback("refund", collected, LOST, NOON), seen(outcome), reach=reachable, now=LATER)
+        close_refund(Refund("refund", collected, LOST, NOON), seen(outcome), reach=reachable, now=LATER)
 
 
 def test_what_the_gateway_says_later_may_contradict() -> None:

@@ -16,21 +16,25 @@ from tether_core.errors import ConflictingContent, IllegalStep, InvalidIban, Mon
 from tether_core.notifications import inbox
 from tether_core.payments import attempt, returns, submission
 from tether_core.refunds import refund, run_voids
-from tether_core.refunds.refund import GivebackKind, Verdict
+from tether_core.refunds.refund import RefundKind, Verdict
 from tether_core.uploads import problems, upload, withdrawal
 
 LIVES: dict[str, dict[Any, dict[Any, Any]]] = {
-    "file upload": upload.LIFE,
-    "notification": inbox.LIFE,
-    "billing run": run.LIFE,
-    "debit to send": submission.LIFE,
+    "file upload": upload.TRANSITIONS,
+    "notification": inbox.TRANSITIONS,
+    "billing run": run.TRANSITIONS,
+    "debit to send": submission.TRANSITIONS,
 }
 # What people ask for beside the steps of a life cycle: subject, state, step as the routes and the core name them.
 ASKED: list[tuple[str, str, str]] = [
-    *(("upload", state, step) for state in (*upload.LIFE, "dry_run") for step in ("billed", "checked")),
+    *(
+        ("upload", state, step)
+        for state in (*upload.TRANSITIONS, "dry_run")
+        for step in ("billed", "checked")
+    ),
     ("blacklist entry", "lifted", "lifted"),
     *(("reconciliation difference", state, "acknowledged") for state in ("acknowledged", "resolved")),
-    *(("refund or void", state, "ordered again") for state in get_args(refund.GivebackState)),
+    *(("refund or void", state, "ordered again") for state in get_args(refund.RefundState)),
     ("billing attempt", "disputed", "refunded again"),
     *(
         ("billing attempt", f"{kind} ordered", step)
@@ -60,12 +64,12 @@ def every_step() -> list[IllegalStep]:
     """Every step that a life cycle does not have, and every refusal that a route makes."""
     found = [IllegalStep(subject, state=state, step=step) for subject, state, step in ASKED]
     for subject, life in LIVES.items():
-        steps = {step: None for following in life.values() for step in following}
+        steps = {step: None for handling_returns in life.values() for step in handling_returns}
         found += [
             IllegalStep(subject, state=state, step=step)
-            for state, following in life.items()
+            for state, handling_returns in life.items()
             for step in steps
-            if step not in following
+            if step not in handling_returns
         ]
     return found
 
@@ -88,7 +92,7 @@ def test_every_state_of_every_life_has_its_words() -> None:
             {"file upload": "upload", "debit to send": "debit"}.get(subject, subject)
         ]
         assert set(life) <= set(known), subject
-    assert set(get_args(refund.GivebackState)) == set(step_sentences.STATES["refund or void"])
+    assert set(get_args(refund.RefundState)) == set(step_sentences.STATES["refund or void"])
 
 
 def test_a_subject_nobody_knows_is_a_sentence_too() -> None:
@@ -99,8 +103,8 @@ def test_a_subject_nobody_knows_is_a_sentence_too() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", get_args(GivebackKind))
-def test_every_verdict_on_a_refund_or_void_is_a_sentence(kind: GivebackKind) -> None:
+@pytest.mark.parametrize("kind", get_args(RefundKind))
+def test_every_verdict_on_a_refund_or_void_is_a_sentence(kind: RefundKind) -> None:
     """A person who is refused money back, for a customer on the telephone, must know when it is possible."""
     source = inspect.getsource(refund._judge_void if kind == "void" else refund.judge)
     whys = set(re.findall(r'Verdict\((?:True|False), "([^"]+)"\)', source))
@@ -159,7 +163,7 @@ def test_every_text_of_a_table_is_a_sentence(name: str) -> None:
 
 def test_conflicts_and_withdrawals_say_what_to_do() -> None:
     """They are the refusals that people meet at the end of a month."""
-    refusal = problems.give_up(upload.Tallies(rows=10_000, refused=10_000))
+    refusal = problems.give_up(upload.RowCounts(rows=10_000, refused=10_000))
     assert refusal is not None
     texts = [
         str(ConflictingContent("upload", key="u-7")),
@@ -182,13 +186,17 @@ def _returned_texts(rule: Any) -> list[list[str | None]]:
         for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(rule))))
         if isinstance(node, ast.Return)
     ]
-    values += [one for value in values if isinstance(value, ast.IfExp) for one in (value.body, value.orelse)]
+    values += [
+        item for value in values if isinstance(value, ast.IfExp) for item in (value.body, value.orelse)
+    ]
     found: list[list[str | None]] = []
     for value in values:
         if isinstance(value, ast.Constant) and isinstance(value.value, str):
             found.append([value.value])
         if isinstance(value, ast.JoinedStr):
-            found.append([str(one.value) if isinstance(one, ast.Constant) else None for one in value.values])
+            found.append(
+                [str(item.value) if isinstance(item, ast.Constant) else None for item in value.values]
+            )
     return found
 
 

@@ -122,7 +122,7 @@ def test_months_keep_the_day_or_take_the_last(day: date, months: int) -> None:
 
 @given(days)
 def test_exposure_grows_from_return_to_refund_to_unauthorised(due: date) -> None:
-    """Money counted as final too early is paid out twice when it comes back."""
+    """Money counted as final too early is refunded and charged back when it comes back."""
     core, b2b = exposure(due), exposure(due, scheme="b2b")
     assert core.settled_on == b2b.settled_on == next_open(due)
     assert target_days_between(core.settled_on, core.return_on) == 5

@@ -84,23 +84,25 @@ def test_spellings_are_of_the_same_account(pair: tuple[str, str]) -> None:
 
 @given(statuses(), statuses(known=False))
 def test_statuses_are_known_or_not(known: str, unknown: str) -> None:
-    """What should be parked would be booked, and the other way round."""
+    """What should be parked would be applied, and the other way round."""
     assert known in codes.STATUSES
     assert unknown not in codes.STATUSES
 
 
 @given(notifications())
-def test_notifications_are_signed(told: Notification) -> None:
+def test_notifications_are_signed(notification: Notification) -> None:
     """A user's route would refuse all of them, and no test would notice that nothing else was tested."""
-    assert verify(told.id, told.signature, credentials=[CREDENTIAL]) == "default"
-    assert decode(form_body(told.fields), content_type=FORM).fields.keys() == told.fields.keys()
+    assert verify(notification.id, notification.signature, credentials=[CREDENTIAL]) == "default"
+    assert (
+        decode(form_body(notification.fields), content_type=FORM).fields.keys() == notification.fields.keys()
+    )
 
 
 @pytest.mark.parametrize("kind", ["payment", "wpf", "kyc", "apm_event"])
 def test_notifications_of_one_kind(kind: Kind) -> None:
     """A user who takes payments only would be tested with pages."""
-    assert _reaches(notifications, lambda told: told.kind == kind)
-    assert {told.kind for told in _drawn(partial(notifications, kinds=(kind,)), times=10)} == {kind}
+    assert _reaches(notifications, lambda item: item.kind == kind)
+    assert {result.kind for result in _drawn(partial(notifications, kinds=(kind,)), times=10)} == {kind}
 
 
 @pytest.mark.parametrize(("digits", "content_type"), [(40, FORM), (64, JSON), (128, FORM)])
@@ -113,8 +115,8 @@ def test_bodies_are_signed_over_the_id_of_their_kind(digits: int, content_type: 
         "signature": "old",
         "amount": 5,
     }
-    told = decode(write(fields, digits=digits), content_type=content_type)
-    assert (told.id, told.signature) == ("aa", sign("aa", secret=SECRET, digits=digits))
+    notification = decode(write(fields, digits=digits), content_type=content_type)
+    assert (notification.id, notification.signature) == ("aa", sign("aa", secret=SECRET, digits=digits))
     assert fields["signature"] == "old"
 
 
@@ -126,9 +128,9 @@ def test_json_bodies_keep_numbers() -> None:
 
 def test_another_secret_makes_a_forgery() -> None:
     """Tests of refusals would send genuine notifications."""
-    told = decode(form_body({"unique_id": "aa"}, secret="guessed"), content_type=FORM)
+    notification = decode(form_body({"unique_id": "aa"}, secret="guessed"), content_type=FORM)
     with pytest.raises(SignatureMismatch):
-        verify(told.id, told.signature, credentials=[CREDENTIAL])
+        verify(notification.id, notification.signature, credentials=[CREDENTIAL])
 
 
 def test_a_body_needs_an_id() -> None:
@@ -141,8 +143,18 @@ def test_a_body_needs_an_id() -> None:
 def test_histories_speak_of_one_payment(history: tuple[Notification, ...]) -> None:
     """A history that mixes payments has no end state."""
     assert history
-    assert len({(told.unique_id, told.transaction_id, told.amount_minor) for told in history}) == 1
-    assert all(verify(told.id, told.signature, credentials=[CREDENTIAL]) for told in history)
+    assert (
+        len(
+            {
+                (notification.unique_id, notification.transaction_id, notification.amount_minor)
+                for notification in history
+            }
+        )
+        == 1
+    )
+    assert all(
+        verify(notification.id, notification.signature, credentials=[CREDENTIAL]) for notification in history
+    )
     attempt = attempt_of(history[0])
     assert (attempt.transaction_id, attempt.amount_minor) == (
         history[0].transaction_id,
@@ -161,7 +173,7 @@ def test_histories_speak_of_one_payment(history: tuple[Notification, ...]) -> No
 )
 def test_histories_reach_every_status_of_a_debit(status: str) -> None:
     """A way a payment can go would never be tried by anybody's tests."""
-    assert _reaches(histories, lambda history: any(told.status == status for told in history))
+    assert _reaches(histories, lambda history: any(notification.status == status for notification in history))
 
 
 @pytest.mark.parametrize("event", [None, "chargeback", "retrieval_request"])
@@ -181,7 +193,7 @@ def test_deliveries_lose_and_invent_nothing(
     sent = Counter(map(repr, history))
     arrived = Counter(map(repr, delivered))
     assert set(sent) == set(arrived)
-    assert all(told in history for told in delivered)
+    assert all(delivery in history for delivery in delivered)
     assert len(history) <= len(delivered) <= 2 * len(history)
 
 

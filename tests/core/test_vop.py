@@ -41,8 +41,8 @@ def test_the_table_is_worth_a_hundred() -> None:
 )
 def test_scores_by_the_table(changes: dict[str, str | int], score: int, result: str) -> None:
     """Billing decides by these numbers; a shifted one lets bad accounts through or keeps good ones out."""
-    told = scored(msgspec.structs.replace(GOOD, **changes))
-    assert (told.score, told.result) == (score, result)
+    response = scored(msgspec.structs.replace(GOOD, **changes))
+    assert (response.score, response.result) == (score, result)
 
 
 @given(answers, st.sampled_from(sorted(CHECKS)))
@@ -57,29 +57,29 @@ def test_no_answer_never_costs_points(given_answers: Answers, check: str) -> Non
 @given(answers)
 def test_scores_stay_in_their_bounds(given_answers: Answers) -> None:
     """A score above 100 or a verified that nobody asked about would be believed."""
-    told = scored(given_answers)
-    assert 0 <= told.score <= 100
-    assert 0 <= told.answered <= 100
-    if told.result == "verified":
-        assert told.answered >= 60
+    score = scored(given_answers)
+    assert 0 <= score.score <= 100
+    assert 0 <= score.answered <= 100
+    if score.result == "verified":
+        assert score.answered >= 60
         assert "no" not in {given_answers.iban, given_answers.name}
 
 
 def test_nothing_answered_is_no_verdict() -> None:
     """A debtor whose provider was away is neither good nor bad."""
-    told = scored(Answers())
-    assert (told.score, told.answered, told.result) == (0, 0, "inconclusive")
+    score = scored(Answers())
+    assert (score.score, score.answered, score.result) == (0, 0, "inconclusive")
 
 
 @given(answers, st.integers(0, 100))
 def test_what_does_not_fit_is_never_billed(given_answers: Answers, score_min: int) -> None:
     """A name that belongs to somebody else must stop a debit, however good the rest."""
-    told = scored(given_answers)
+    score = scored(given_answers)
     if "no" in {given_answers.iban, given_answers.name}:
-        assert not meets(told, score_min=score_min)
-    elif told.answered:
-        assert meets(told, score_min=score_min) == (
-            told.result not in {"mismatch", "rejected"} and told.score >= score_min
+        assert not meets(score, score_min=score_min)
+    elif score.answered:
+        assert meets(score, score_min=score_min) == (
+            score.result not in {"mismatch", "rejected"} and score.score >= score_min
         )
 
 

@@ -15,7 +15,7 @@ import httpx
 import psycopg
 import pytest
 from tether_core.emp.signature import sign
-from tether_core.events import PayoutRepeated, encode
+from tether_core.events import RefundChargedBack, encode
 from tether_sandbox.gateway import Setup, running
 from tether_sandbox.seed import made_up_iban
 from tether_sandbox.services.server import free_port
@@ -42,28 +42,26 @@ def _loaded(name: str) -> ModuleType:
 async def test_the_core_verifies_and_acknowledges_inside_fastapi(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever copies the example would believe forged notifications, or have genuine ones repeated for ever."""
+    """Whoever copies the example would believe notifications with an invalid signature, or have genuine ones repeated for ever."""
     monkeypatch.setenv("EMP_API_PASSWORD", "s3cret")
     app = _loaded("verify_in_fastapi").app
-    told = {"unique_id": "44177a21", "status": "approved", "signature": sign("44177a21", secret="s3cret")}
+    fields = {"unique_id": "44177a21", "status": "approved", "signature": sign("44177a21", secret="s3cret")}
 
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
         for _ in range(2):
-            answer = await client.post("/gateway", data=told)
+            answer = await client.post("/gateway", data=fields)
             assert answer.status_code == 200
             assert answer.headers["content-type"] == "application/xml"
             assert "<unique_id>44177a21</unique_id>" in answer.text
         assert capsys.readouterr().out.count("44177a21") == 1
-        assert (await client.post("/gateway", data={**told, "signature": "00" * 20})).status_code == 401
+        assert (await client.post("/gateway", data={**fields, "signature": "00" * 20})).status_code == 401
         assert (await client.post("/gateway", content=b"{}")).status_code == 400
 
 
 def test_an_upload_is_billed_end_to_end(environment: dict[str, str], process: Launch, tmp_path: Path) -> None:
     """A newcomer copies this to bill real people: it must collect once, say so, and do nothing the second time."""
-    chance = random.Random(1)
-    lines = [
-        f"{name} Kowalska;{made_up_iban(chance)};1{n},00" for n, name in enumerate(("Ana", "Noël", "Zoë"))
-    ]
+    rng = random.Random(1)
+    lines = [f"{name} Kowalska;{made_up_iban(rng)};1{n},00" for n, name in enumerate(("Ana", "Noël", "Zoë"))]
     members = tmp_path / "members.csv"
     members.write_text("\n".join(["Name;IBAN;Amount", *lines, "Nobody;DE00;5,00"]) + "\n", encoding="utf-8")
     port = free_port()
@@ -80,7 +78,7 @@ def test_an_upload_is_billed_end_to_end(environment: dict[str, str], process: La
         process("tether-worker", "run", "default", "billing", "webhooks", environ=environ)
         web.await_url(f"http://127.0.0.1:{port}/ready")
         said = [_billed(members, url=f"http://127.0.0.1:{port}", due_item=item) for item in ("2026-03",) * 2]
-        assert "finished: 3 debits of 33.00; left out: {}" in said[0]
+        assert "finished: 3 debits of 33.00; excluded: {}" in said[0]
         assert "finished: 3 debits of 33.00" in said[1]  # the run of before, and no second one
         assert (len(simulator.records()), simulator.sums()["debited_twice"]) == (3, [])
 
@@ -122,8 +120,8 @@ def test_events_are_followed_and_gone_on_with(
     for attempt_id in (1, 2):
         with psycopg.connect(database_url) as conn:
             conn.execute(
-                "insert into outbox (name, version, payload, occurred_at) values ('payout_repeated', 1, %s, now())",
-                [encode(PayoutRepeated(attempt_id))],
+                "insert into outbox (name, version, payload, occurred_at) values ('refund.charged_back', 1, %s, now())",
+                [encode(RefundChargedBack(attempt_id))],
             )
         follower = process("python", str(_EXAMPLES / "follow_events.py"), str(position), environ=environ)
         until(lambda: position.exists() and position.read_text() == str(attempt_id), what="the event")  # noqa: B023
@@ -138,4 +136,6 @@ def test_every_example_is_run_by_a_test() -> None:
     tests = "".join(path.read_text() for path in (_ROOT / "tests").rglob("test_*.py"))
     examples = sorted(_EXAMPLES.glob("*.py"))
     assert len(examples) >= 2
-    assert [one.name for one in examples if one.stem not in tests.replace("every_example", "")] == []
+    assert [
+        example.name for example in examples if example.stem not in tests.replace("every_example", "")
+    ] == []

@@ -51,7 +51,7 @@ class Books:
         owed = [Owed(scripted_iban(script), 1_000 + n) for n in range(count)]
         upload_id, _ = seed_upload(self.url, owed, now=now)
         self.conn.execute(
-            "insert into billing_runs (upload_id, account, due_item, state, terms, skipped, created_by, created_at, updated_at)"
+            "insert into billing_runs (upload_id, account, due_item, state, options, skipped, created_by, created_at, updated_at)"
             " values (%s, 'default', 'once', 'planning', %s, '{}', 'tests', %s, %s)",
             (upload_id, b"{}", now, now),
         )
@@ -59,31 +59,31 @@ class Books:
     def leases_run_out(self, *, older_s: int = 0) -> None:
         """Let the time pass that a dead worker's leases have, or those of calls that are surely over."""
         self._alone(
-            "update billing_attempts set sent_at = sent_at - interval '1 hour',"
+            "update billing_attempts set submitted_at = submitted_at - interval '1 hour',"
             " leased_until = leased_until - interval '1 hour', updated_at = updated_at - interval '1 hour'"
-            " where leased_until is not null and sent_at < now() - make_interval(secs => %s)",
+            " where leased_until is not null and submitted_at < now() - make_interval(secs => %s)",
             (older_s,),
         )
 
     def time_passes(self) -> None:
         """Let everything that waits have waited, except for calls that are under way."""
         self._alone(
-            "update billing_attempts set sent_at = sent_at - interval '1 hour', send_at = send_at - interval '1 hour',"
-            f" updated_at = updated_at - interval '1 hour', ask_at = ask_at - interval '1 hour', {OLDER}"
+            "update billing_attempts set submitted_at = submitted_at - interval '1 hour', submit_at = submit_at - interval '1 hour',"
+            f" updated_at = updated_at - interval '1 hour', inquire_at = inquire_at - interval '1 hour', {OLDER}"
             " where state in ('pending', 'unknown') and leased_until is null"
         )
 
-    def _alone(self, query: str, told: tuple[int, ...] = ()) -> None:
+    def _alone(self, query: str, result: tuple[int, ...] = ()) -> None:
         """Change many attempts while nobody else locks any: in no order, that would deadlock with theirs."""
         with self.conn.transaction():
             self.conn.execute("lock table billing_attempts in exclusive mode")
-            self.conn.execute(query, told)
+            self.conn.execute(query, result)
 
     def agree(self, count: int) -> bool:
         """Whether every debit is known to stand; while nothing is being sent, time passes."""
         if self.count("payment_stage >= 20") == count:
             return True
-        if not self.count("leased_until is not null or send_at is not null"):
+        if not self.count("leased_until is not null or submit_at is not null"):
             self.time_passes()
         return False
 
@@ -94,7 +94,7 @@ class Books:
         known = {
             transaction_id for (transaction_id,) in self.all("select transaction_id from billing_attempts")
         }
-        assert {one["order"]["transaction_id"] for one in self.simulator.records()} == known
+        assert {record["order"]["transaction_id"] for record in self.simulator.records()} == known
         assert len(known) == count
         assert not self.count("state not in ('pending', 'approved')")
 
@@ -109,16 +109,16 @@ def simulator(environment: dict[str, str]) -> Iterator[Simulator]:
         result_after_s=3600,
         silence_s=5,
     )
-    with running(setup) as one:
-        yield one
+    with running(setup) as item:
+        yield item
 
 
 @pytest.fixture
 def books(database_url: str, simulator: Simulator) -> Iterator[Books]:
     """Both books."""
-    one = Books(database_url, simulator)
-    yield one
-    one.conn.close()
+    item = Books(database_url, simulator)
+    yield item
+    item.conn.close()
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_a_worker_told_to_stop_leaves_nothing_open(
 def test_redis_wiped_and_stopped_while_billing(
     books: Books, start: Callable[..., Program], until: Callable[..., Any], services: Services
 ) -> None:
-    """Redis holds the limits and rings: without it debits go out slower, and never faster or twice."""
+    """Redis holds the limits and wake-ups: without it debits go out slower, and never faster or twice."""
     assert services.redis is not None
     start("billing", EMP_RATE_LIMIT="100")
     books.order(150)

@@ -1,4 +1,4 @@
-"""The storm in its short form: every kind of fault once, under load, and the books agree at the end."""
+"""The chaos test in its short form: every kind of fault once, under load, and the books agree at the end."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from tether_core.events import AttemptMoved
-from tether_sandbox.chaos import FAULTS, Report, storm
+from tether_core.events import AttemptStatusChanged
+from tether_sandbox.chaos import FAULTS, Report, run_chaos
 from tether_sandbox.chaos.files import ROWS, Debit, File, Ledgers, debit_lines, file_lines
-from tether_sandbox.conservation import Books, Sent, check_storm
-from tether_sandbox.gateway import Delivered, Lives, Malice, Payment, plan
+from tether_sandbox.conservation import Books, Sent, check_chaos
+from tether_sandbox.gateway import Delivered, FaultInjection, Payment, PaymentHistories, plan
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-# After a kill a fresh notification is to be booked within 10 s. This machine may have other things to do just then.
+# After a kill a fresh notification is to be applied within 10 s. This machine may have other things to do just then.
 RECOVERY_MAX_S = 20.0
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    """What a storm showed that had every kind of fault once."""
-    return storm(minutes=0, seed_number=1, rate=60, keep=tmp_path_factory.mktemp("storm"))
+    """What a chaos test showed that had every kind of fault once."""
+    return run_chaos(minutes=0, seed_number=1, rate=60, keep=tmp_path_factory.mktemp("chaos"))
 
 
 def test_nothing_is_lost_or_doubled_whatever_dies(report: Report) -> None:
@@ -41,7 +41,7 @@ def test_nothing_is_lost_or_doubled_whatever_dies(report: Report) -> None:
 
 def test_every_fault_is_recovered_from(report: Report) -> None:
     """A node that needs a person to come back is down all night."""
-    kinds = {one.fault for one in report.recoveries}
+    kinds = {recovery.fault for recovery in report.recoveries}
     missing = set(FAULTS) - kinds
     assert missing == ({"restart pooler", "freeze pooler"} if not report.pooler else set())
     assert report.unrecovered == []
@@ -50,54 +50,60 @@ def test_every_fault_is_recovered_from(report: Report) -> None:
 
 def test_no_request_fails_while_a_node_is_left(report: Report) -> None:
     """A deploy or a dead node would look to the gateway like an outage."""
-    assert report.spoilt == []
+    assert report.corrupted == []
 
 
 def test_no_program_complains_of_a_defect(report: Report) -> None:
-    """A fault from outside that is logged as a defect of ours wakes a person for nothing."""
-    assert report.complaints == []
+    """A fault from outside that is logged as internal error wakes a person for nothing."""
+    assert report.warnings == []
 
 
 def test_it_rages_where_neither_nginx_nor_pgbouncer_is(tmp_path: Path) -> None:
     """Who has only what the wheels bring must get the same proof: the relay sends what one node drops to the other."""
-    told: list[str] = []
-    report = storm(
+    lines: list[str] = []
+    report = run_chaos(
         minutes=0,
         seed_number=2,
         kinds=["kill web"],
         rate=60,
         own=True,
         keep=tmp_path,
-        told=lambda recovery: told.append(recovery.fault),
+        report=lambda recovery: lines.append(recovery.fault),
     )
     assert (report.proxy, report.pooler) == ("relay", "")
-    assert told == ["kill web"]
+    assert lines == ["kill web"]
     assert report.acked > 0
     assert report.holds, report
 
 
 def test_a_fault_nobody_knows_is_named() -> None:
-    """A storm without the one fault that was meant proves nothing."""
+    """A chaos test without the one fault that was meant proves nothing."""
     with pytest.raises(ValueError, match="no such fault: kill cat"):
-        storm(minutes=0, seed_number=1, kinds=["kill cat"])
+        run_chaos(minutes=0, seed_number=1, kinds=["kill cat"])
 
 
 def _agreeing() -> tuple[Sent, Books, Delivered]:
     """Books of one approved payment that agree."""
     payment = Payment("seed-aa", "aa", 100, "EUR")
-    planned = plan([payment], seed=1, password="x", lives=Lives.all_approved(), malice=Malice.none())
+    planned = plan(
+        [payment],
+        seed=1,
+        password="x",
+        payment_histories=PaymentHistories.all_approved(),
+        fault_injection=FaultInjection.none(),
+    )
     sent = Sent()
     sent.add(planned)
     (delivery,) = planned.deliveries
     ours = Books(
         inbox={("processed", ""): 1},
         attempts={"aa": "approved"},
-        standing={"seed-aa": "approved"},
+        current_status={"seed-aa": "approved"},
         billed={},
         entries=[],
         replayed={"aa": "approved"},
         contents=Counter({(sha256(delivery.body).digest(), False): 1}),
-        moves=[AttemptMoved(1, "seed-aa", "pending", "approved", "approved")],
+        moves=[AttemptStatusChanged(1, "seed-aa", "pending", "approved", "approved")],
     )
     return sent, ours, Delivered(planned=1, acknowledged=1)
 
@@ -105,7 +111,7 @@ def _agreeing() -> tuple[Sent, Books, Delivered]:
 def test_books_that_agree_hold() -> None:
     """A check that is never content is switched off."""
     sent, ours, delivered = _agreeing()
-    assert all(line.holds for line in check_storm(sent, ours, delivered=[delivered]))
+    assert all(line.holds for line in check_chaos(sent, ours, delivered=[delivered]))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +120,7 @@ def test_books_that_agree_hold() -> None:
         ({"contents": Counter[tuple[bytes, bool]]()}, "acknowledged notifications found by content"),
         ({"contents": Counter({(b"other", False): 1})}, "rows that nobody sent"),
         ({"contents": Counter({(b"other", True): 1})}, "rows kept aside that are no such repeat"),
-        ({"pulled_open": {"parked": 1}}, "what we asked for ourselves and did not book"),
+        ({"fetched_open": {"parked": 1}}, "what we asked for ourselves and did not book"),
         ({"listed": 1}, "blacklist entries of returns = told once each"),
         ({"moves": []}, "attempts whose told moves are no single chain"),
         ({"entries": [("aa", "AC04", "block")]}, "blacklist entries = returns that ask for one"),
@@ -124,34 +130,36 @@ def test_books_that_agree_hold() -> None:
     ],
 )
 def test_books_that_differ_are_found(changes: dict[str, object], what: str) -> None:
-    """A storm after which a lost notification goes unseen proves the opposite of what it says."""
+    """A chaos test after which a lost notification goes unseen proves the opposite of what it says."""
     sent, ours, delivered = _agreeing()
-    spoilt = msgspec.structs.replace(ours, **changes)
-    assert what in [line.what for line in check_storm(sent, spoilt, delivered=[delivered]) if not line.holds]
+    corrupted = msgspec.structs.replace(ours, **changes)
+    assert what in [
+        line.what for line in check_chaos(sent, corrupted, delivered=[delivered]) if not line.holds
+    ]
 
 
 def test_what_happened_twice_is_found() -> None:
-    """A row or an effect that is there twice is a payment booked twice."""
+    """A row or an effect that is there twice is a payment applied twice."""
     sent, ours, delivered = _agreeing()
     twice = msgspec.structs.replace(
         ours, contents=Counter(dict.fromkeys(ours.contents, 2)), moves=ours.moves * 2
     )
-    found = [line.what for line in check_storm(sent, twice, delivered=[delivered]) if not line.holds]
+    found = [line.what for line in check_chaos(sent, twice, delivered=[delivered]) if not line.holds]
     assert found == ["rows that are there twice", "attempts whose told moves are no single chain"]
 
 
 def test_what_was_not_acknowledged_is_found() -> None:
     """The gateway gives up after ten tries; a notification that never got its echo is lost to it."""
     sent, ours, _ = _agreeing()
-    lines = check_storm(sent, ours, delivered=[Delivered(planned=1, failed=1)])
+    lines = check_chaos(sent, ours, delivered=[Delivered(planned=1, failed=1)])
     assert [line.what for line in lines if not line.holds] == ["deliveries = acknowledged + refused"]
 
 
 def _billed() -> Ledgers:
     """Two debits, here and at the gateway."""
     debits = [Debit(f"t-{n}", f"u-{n}", n, 1, "approved", 100) for n in (1, 2)]
-    records = [(one.transaction_id, f"u-{one.debtor_id}", one.state, 100) for one in debits]
-    return Ledgers({1}, {1}, {1, 2}, debits, records, told=2, heard=(2, 2))
+    records = [(debit.transaction_id, f"u-{debit.debtor_id}", debit.state, 100) for debit in debits]
+    return Ledgers({1}, {1}, {1, 2}, debits, records, notified=2, heard=(2, 2))
 
 
 def test_debits_that_agree_hold() -> None:
@@ -162,7 +170,7 @@ def test_debits_that_agree_hold() -> None:
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"runs": set()}, "billing orders acknowledged = runs on record"),
+        ({"runs": set()}, "billing orders acknowledged = runs stored"),
         ({"owing": {1, 2, 3}}, "debtors of billed files = debtors debited"),
         ({"owing": {1, 3}}, "debtors of billed files = debtors debited"),
         ({"owing": {1}}, "debtors of billed files = debtors debited"),
@@ -182,22 +190,22 @@ def test_debits_that_agree_hold() -> None:
             {"records": [("t-1", "u-1", "approved", 100), ("t-2", "u-2", "declined", 100)]},
             "debits that stand as the ledger has them, to the cent",
         ),
-        ({"unbooked": ["waiting"]}, "notifications of debits not booked"),
+        ({"unbooked": ["waiting"]}, "notifications of debits not applied"),
     ],
 )
 def test_debits_that_differ_are_found(changes: dict[str, object], what: str) -> None:
     """Money the gateway took and we do not know of, or think it took and it did not, is what the check is for."""
-    spoilt = msgspec.structs.replace(_billed(), **changes)
-    assert what in [line.what for line in debit_lines(spoilt) if not line.holds]
+    corrupted = msgspec.structs.replace(_billed(), **changes)
+    assert what in [line.what for line in debit_lines(corrupted) if not line.holds]
 
 
 @pytest.mark.parametrize(
     ("changes", "taken", "there", "what"),
     [
-        ({}, [1, 2], {"k"}, "files acknowledged = uploads on record, read"),
-        ({}, [1, 1], {"k"}, "files acknowledged = uploads on record, read"),
+        ({}, [1, 2], {"k"}, "files acknowledged = uploads stored, read"),
+        ({}, [1, 1], {"k"}, "files acknowledged = uploads stored, read"),
         ({}, [1], {"k", "l"}, "objects nobody names, beyond files not acknowledged"),
-        ({"state": "reading"}, [1], {"k"}, "files acknowledged = uploads on record, read"),
+        ({"state": "reading"}, [1], {"k"}, "files acknowledged = uploads stored, read"),
         ({"rows_refused": 0}, [1], {"k"}, "their rows = debtors + problems"),
         ({"debtors": ROWS}, [1], {"k"}, "rows that became a debtor twice"),
         ({}, [1], set(), "uploads whose object is missing"),
@@ -209,16 +217,16 @@ def test_files_that_differ_are_found(
     """A row that is neither a debtor nor a problem is money that nobody collects and nobody misses."""
     whole = File(1, "completed", "k", ROWS - 1, 1, ROWS - 1)
     assert all(line.holds for line in file_lines([whole], taken=[1], there={"k"}))
-    spoilt = msgspec.structs.replace(whole, **changes)
-    lines = file_lines([spoilt], taken=taken, there=there)
+    corrupted = msgspec.structs.replace(whole, **changes)
+    lines = file_lines([corrupted], taken=taken, there=there)
     assert what in [line.what for line in lines if not line.holds]
 
 
 def test_a_state_that_no_history_explains_is_found() -> None:
     """A debit that was billed here is replayed, too."""
     sent, ours, delivered = _agreeing()
-    spoilt = msgspec.structs.replace(
+    corrupted = msgspec.structs.replace(
         ours, billed={"bb": "declined"}, replayed={"aa": "approved", "bb": "approved"}
     )
-    found = [line.what for line in check_storm(sent, spoilt, delivered=[delivered]) if not line.holds]
+    found = [line.what for line in check_chaos(sent, corrupted, delivered=[delivered]) if not line.holds]
     assert found == ["attempt states = replay of their rows by the core"]

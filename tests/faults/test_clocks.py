@@ -25,7 +25,7 @@ SLOW = 49  # the simulator takes it at once and answers two seconds later
 HOUR_S = 3600
 
 
-def _askew(process: Launch, environ: dict[str, str], *queues: str, by_s: int) -> Program:
+def _skewed(process: Launch, environ: dict[str, str], *queues: str, by_s: int) -> Program:
     worker = process(
         "python", "-m", "tether_sandbox.chaos.clock_skew", str(by_s), "run", *queues, environ=environ
     )
@@ -49,38 +49,38 @@ def simulator(environment: dict[str, str]) -> Iterator[Simulator]:
         terminals=(environment["EMP_TERMINAL_TOKEN"],),
         result_after_s=3600,
     )
-    with running(setup) as one:
-        yield one
+    with running(setup) as item:
+        yield item
 
 
 def test_a_worker_an_hour_behind_books_what_comes(
     environment: dict[str, str], database_url: str, process: Launch, until: Callable[..., Any]
 ) -> None:
     """By its own clock nothing would be due for an hour, and who waits for the money would not know why."""
-    (made,) = seed(database_url, attempts=1, chance=random.Random(1), now=datetime.now(UTC))
+    (made,) = seed(database_url, attempts=1, rng=random.Random(1), now=datetime.now(UTC))
     port = free_port()
     web = process("tether-web", "--port", str(port), environ=environment)
     web.await_url(f"http://127.0.0.1:{port}/health", timeout_s=60)
-    worker = _askew(process, environment, "webhooks", by_s=-HOUR_S)
-    told = {
+    worker = _skewed(process, environment, "webhooks", by_s=-HOUR_S)
+    fields = {
         "unique_id": made.unique_id,
         "status": "approved",
         "signature": sign(made.unique_id, password=environment["EMP_API_PASSWORD"]),
     }
     answer = httpx.post(
         f"http://127.0.0.1:{port}/api/webhooks/emp",
-        content=encode(told),
+        content=encode(fields),
         headers={"content-type": FORM},
         trust_env=False,
         timeout=20,
     )
     assert answer.status_code == 200
 
-    def booked() -> bool:
+    def applied() -> bool:
         with psycopg.connect(database_url) as conn:
             return conn.execute("select state from billing_attempts").fetchall() == [("approved",)]
 
-    until(booked, what="the notification to be booked", timeout_s=60)
+    until(applied, what="the notification to be applied", timeout_s=60)
     assert "the clock of this machine is wrong" in worker.stderr
 
 
@@ -104,7 +104,7 @@ def test_a_worker_an_hour_ahead_leaves_the_calls_of_others_alone(
         owed = [Owed(scripted_iban(script), 1_000 + n) for n in range(count)]
         upload_id, _ = seed_upload(database_url, owed, now=now)
         conn.execute(
-            "insert into billing_runs (upload_id, account, due_item, state, terms, skipped, created_by, created_at, updated_at)"
+            "insert into billing_runs (upload_id, account, due_item, state, options, skipped, created_by, created_at, updated_at)"
             " values (%s, 'default', 'once', 'planning', %s, '{}', 'tests', %s, %s)",
             (upload_id, b"{}", now, now),
         )
@@ -119,7 +119,7 @@ def test_a_worker_an_hour_ahead_leaves_the_calls_of_others_alone(
     first.signal(signal.SIGSTOP)
     under_way = "select count(*) from billing_attempts where leased_until is not null"
     ((held,),) = ask(under_way)
-    _askew(process, environ, "billing", by_s=HOUR_S)
+    _skewed(process, environ, "billing", by_s=HOUR_S)
     # Its first look at leases comes before it can have planned and sent anything.
     order(1, script=0)
     until(lambda: len(simulator.records()) == 11, what="a debit of the worker that is ahead", timeout_s=60)
@@ -175,14 +175,14 @@ def test_a_step_of_postgres_clock_submits_nothing_again(
         now = datetime.now(UTC)
         upload_id, _ = seed_upload(database_url, [Owed(scripted_iban(38), 1_000)], now=now)
         conn.execute(
-            "insert into billing_runs (upload_id, account, due_item, state, terms, skipped, created_by, created_at, updated_at)"
+            "insert into billing_runs (upload_id, account, due_item, state, options, skipped, created_by, created_at, updated_at)"
             " values (%s, 'default', 'once', 'planning', %s, '{}', 'tests', %s, %s)",
             (upload_id, b"{}", now, now),
         )
 
         def row() -> tuple[Any, ...] | None:
             return conn.execute(
-                "select state, unresolved_because, not_found, send_at, cardinality(submitted_to) from billing_attempts"
+                "select state, unresolved_reason, not_found, submit_at, cardinality(submitted_to) from billing_attempts"
             ).fetchone()
 
         until(lambda: (row() or "?")[0] == "unknown", what="the answer to be lost", timeout_s=60)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from tether_core.billing.eligibility import Terms
+from tether_core.billing.eligibility import RunOptions
 from tether_core.emp.notification import FORM
 from tether_core.payments.attempt import Policy
 from tether_core.spreadsheet import Answers
-from tether_sandbox.chaos.crash_points import Fate, Order, doomed
+from tether_sandbox.chaos.crash_points import Ending, Order, doomed
 from tether_sandbox.conservation import books, broken_chains
 from tether_sandbox.gateway import Payment, Setup, Simulator, encode, running, sign
 from tether_sandbox.seed import made_up_iban, seed
@@ -29,36 +29,39 @@ from tether_stores.postgres import ConnectionLost, open_pool
 from tether_stores.settings import Settings
 from tether_stores.uploads import uploads
 from tether_worker.notifications import apply
-from tether_worker.notifications.apply import Booking, book
+from tether_worker.notifications.apply import ApplyDeps, book
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tether_sandbox.chaos.crash_points import Ask
+    from tether_sandbox.chaos.crash_points import InquiryRow
 
 PASSWORD = "s3cret-password"
 # Leases and put-off rows of the dead are due again by this clock.
 LATER_S = 3600.0
 # Settling a debit takes long, so that every run visits each fourth boundary only. With 1 it takes two minutes.
-SENDING_STEP = int(os.environ.get("TETHER_SENDING_STEP", "4"))
+SUBMISSION_STEP = int(os.environ.get("TETHER_SUBMISSION_STEP", "4"))
 # Each starts three nodes, so that every run visits each eighth boundary only. With 1 it takes some minutes.
 ORDER_STEP = int(os.environ.get("TETHER_ORDER_STEP", "8"))
 
 
 @pytest.fixture(scope="module")
-def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InquiryRow]:
     """Sends children to their death."""
     with doomed(tmp_path_factory.mktemp("doomed")) as asked:
         yield asked
 
 
 def _payments(database_url: str, number: int) -> list[Payment]:
-    made = seed(database_url, attempts=2, chance=random.Random(number), now=datetime.now(UTC))
-    return [Payment(one.transaction_id, one.unique_id, one.amount_minor, one.currency) for one in made]
+    made = seed(database_url, attempts=2, rng=random.Random(number), now=datetime.now(UTC))
+    return [
+        Payment(seeded.transaction_id, seeded.unique_id, seeded.amount_minor, seeded.currency)
+        for seeded in made
+    ]
 
 
 def _form(payment: Payment, **fields: str) -> bytes:
-    told = {
+    result = {
         "transaction_id": payment.transaction_id,
         "unique_id": payment.unique_id,
         "transaction_type": "sdd_sale",
@@ -66,19 +69,19 @@ def _form(payment: Payment, **fields: str) -> bytes:
         "currency": payment.currency,
         "signature": sign(payment.unique_id, password=PASSWORD),
     }
-    return encode(told | fields, content_type=FORM)
+    return encode(result | fields, content_type=FORM)
 
 
-def _rounds(one: Payment, other: Payment) -> list[list[bytes]]:
-    """Two at the same moment, then a return with a reason that blocks, then a repeat of the first."""
-    approved = _form(one, status="approved")
-    returned = _form(one, status="chargebacked", event="chargeback", reason_code="AC04")
+def _rounds(payment: Payment, other: Payment) -> list[list[bytes]]:
+    """Two at the same time, then a return with a reason that blocks, then a repeat of the first."""
+    approved = _form(payment, status="approved")
+    returned = _form(payment, status="chargebacked", event="chargeback", reason_code="AC04")
     return [[approved, _form(other, status="declined")], [returned], [approved]]
 
 
 async def _outcome(database_url: str, payments: list[Payment]) -> dict[str, Any]:
-    """All that stands in the tables of some payments, without ids and moments."""
-    ids = [one.unique_id for one in payments]
+    """All that stands in the tables of some payments, without ids and times."""
+    ids = [payment.unique_id for payment in payments]
     async with await psycopg.AsyncConnection.connect(database_url) as conn:
 
         async def rows(query: str) -> list[Any]:
@@ -107,70 +110,70 @@ async def _outcome(database_url: str, payments: list[Payment]) -> dict[str, Any]
 
 
 async def test_a_web_node_dies_at_every_boundary(
-    ask: Ask, database_url: str, environment: dict[str, str]
+    ask: InquiryRow, database_url: str, environment: dict[str, str]
 ) -> None:
     """
-    A notification that was acknowledged and is not on record is money nobody books; one on record twice is booked twice.
+    A notification that was acknowledged and is not stored is money nobody books; one stored twice is applied twice.
 
     The node dies at each of its waits, before each exchange with Postgres and Redis, and before each answer. The gateway, which got no echo,
     sends everything again to another node.
     """
 
-    async def endured(number: int, *, stop_at: int) -> tuple[dict[str, Any], Fate]:
+    async def endured(number: int, *, stop_at: int) -> tuple[dict[str, Any], Ending]:
         payments = _payments(database_url, number)
         rounds = _rounds(*payments)
-        fate = ask(Order("take", stop_at, environment, rounds))
+        ending = ask(Order("take", stop_at, environment, rounds))
         async with await psycopg.AsyncConnection.connect(database_url) as conn:
             cursor = await conn.execute("select body from webhook_events")
-            on_record = {bytes(body) for (body,) in await cursor.fetchall()}
-        assert set(fate.acknowledged) <= on_record
+            stored = {bytes(body) for (body,) in await cursor.fetchall()}
+        assert set(ending.acknowledged) <= stored
         again = ask(Order("take", 0, environment, rounds))
         assert again.code == 0
         assert len(again.acknowledged) == 4
         assert ask(Order("book", 0, environment)).code == 0
-        return await _outcome(database_url, payments), fate
+        return await _outcome(database_url, payments), ending
 
     wanted, _ = await endured(0, stop_at=0)
     assert [row[3] for row in wanted["inbox"]] == ["processed"] * 3
     assert wanted["blacklist"] == [(1, "AC04", "block")]
     await _each_boundary(endured, wanted=wanted, at_least=20)
     ours = books(database_url)
-    assert not broken_chains(ours.moves, ours.standing)
+    assert not broken_chains(ours.moves, ours.current_status)
 
 
-async def test_a_worker_dies_at_every_boundary_of_booking(
-    ask: Ask, database_url: str, environment: dict[str, str]
+async def test_a_worker_dies_at_every_boundary_of_application(
+    ask: InquiryRow, database_url: str, environment: dict[str, str]
 ) -> None:
     """A state written without its blacklist entry lets a bad account be debited again; one written twice is told twice."""
 
-    async def endured(number: int, *, stop_at: int) -> tuple[dict[str, Any], Fate]:
+    async def endured(number: int, *, stop_at: int) -> tuple[dict[str, Any], Ending]:
         payments = _payments(database_url, number)
         assert ask(Order("take", 0, environment, _rounds(*payments))).code == 0
-        fate = ask(Order("book", stop_at, environment))
+        ending = ask(Order("book", stop_at, environment))
         assert ask(Order("book", 0, environment)).code == 0
-        return await _outcome(database_url, payments), fate
+        return await _outcome(database_url, payments), ending
 
     wanted, _ = await endured(0, stop_at=0)
     assert [row[1] for row in wanted["attempts"]] == ["chargebacked", "declined"]
     await _each_boundary(endured, wanted=wanted, at_least=8)
     ours = books(database_url)
-    assert not broken_chains(ours.moves, ours.standing)
+    assert not broken_chains(ours.moves, ours.current_status)
 
 
 async def test_a_worker_dies_at_every_boundary_of_reading_a_file(
-    ask: Ask, database_url: str, environment: dict[str, str]
+    ask: InquiryRow, database_url: str, environment: dict[str, str]
 ) -> None:
     """A row read twice is a person debited twice; a row passed over is money nobody collects and nobody misses."""
     settings = Settings.from_env(environment)
     store = open_objects(settings)
 
-    async def endured(number: int, *, stop_at: int) -> tuple[dict[str, Any], Fate]:
+    async def endured(number: int, *, stop_at: int) -> tuple[dict[str, Any], Ending]:
         content = _sheet(random.Random(number))
         upload_id = await _handed_in(store, database_url, content)
         order = Order("read", stop_at, environment, chunk_rows=3)
-        fate = ask(order)
+        ending = ask(order)
         assert ask(Order("read", 0, environment, ahead_s=LATER_S, chunk_rows=3)).code == 0
-        return await _intake_outcome(database_url, upload_id), fate
+        return await _intake_outcome(database_url, upload_id), ending
 
     wanted, _ = await endured(0, stop_at=0)
     assert wanted["upload"][0][:4] == ("completed", 10, 8, 1)
@@ -183,7 +186,7 @@ async def test_a_worker_dies_at_every_boundary_of_reading_a_file(
 
 
 async def test_a_web_node_dies_at_every_boundary_of_an_order(
-    ask: Ask, database_url: str, environment: dict[str, str]
+    ask: InquiryRow, database_url: str, environment: dict[str, str]
 ) -> None:
     """
     A client that never heard whether its order was placed sends it again, to another node, and must not order twice.
@@ -192,11 +195,11 @@ async def test_a_web_node_dies_at_every_boundary_of_an_order(
     """
     environ = environment | {"EMP_API_URL": "https://gateway.invalid", "DATABASE_POOL_MAX": "2"}
 
-    async def endured(number: int, *, stop_at: int) -> tuple[dict[str, Any], Fate]:
+    async def endured(number: int, *, stop_at: int) -> tuple[dict[str, Any], Ending]:
         now = datetime.now(UTC)
         owed = [Owed(made_up_iban(random.Random(number)), 1_000)]
         upload_id, _ = seed_upload(database_url, owed, now=now)
-        (debit,) = seed(database_url, attempts=1, chance=random.Random(number), now=now - timedelta(days=30))
+        (debit,) = seed(database_url, attempts=1, rng=random.Random(number), now=now - timedelta(days=30))
         with psycopg.connect(database_url) as conn:
             conn.execute(
                 "update billing_attempts set payment_stage = 60, state = 'approved', dispute_stage = 0 where id = %s",
@@ -206,19 +209,19 @@ async def test_a_web_node_dies_at_every_boundary_of_an_order(
             (f"/api/uploads/{upload_id}/billing", f"run-{upload_id}", b'{"count_max": 5}'),
             (f"/api/billing-attempts/{debit.id}/refund", f"refund-{debit.id}", b"{}"),
         ]
-        fate = ask(Order("place", stop_at, environ, posts=posts))
+        ending = ask(Order("place", stop_at, environ, posts=posts))
         retried = ask(Order("place", 0, environ, posts=posts))
         assert retried.code == 0
         again = ask(Order("place", 0, environ, posts=posts))
         assert again.acknowledged == retried.acknowledged
-        assert retried.acknowledged[: len(fate.acknowledged)] == fate.acknowledged
+        assert retried.acknowledged[: len(ending.acknowledged)] == ending.acknowledged
         with psycopg.connect(database_url) as conn:
             placed = conn.execute(
                 "select (select count(*) from billing_runs where upload_id = %s),"
-                " (select count(*) from givebacks where attempt_id = %s)",
+                " (select count(*) from refunds where attempt_id = %s)",
                 [upload_id, debit.id],
             ).fetchone()
-        return {"placed": placed, "responses": len(retried.acknowledged)}, fate
+        return {"placed": placed, "responses": len(retried.acknowledged)}, ending
 
     wanted, _ = await endured(0, stop_at=0)
     assert wanted == {"placed": (1, 1), "responses": 2}
@@ -228,15 +231,15 @@ async def test_a_web_node_dies_at_every_boundary_of_an_order(
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[Simulator]:
     """A gateway that takes a second debit under the same id; it does not help anybody."""
-    with running(Setup(result_after_s=3600.0)) as one:
-        yield one
+    with running(Setup(result_after_s=3600.0)) as simulator:
+        yield simulator
 
 
 async def test_a_worker_dies_at_every_boundary_of_sending(
-    ask: Ask, database_url: str, environment: dict[str, str], gateway: Simulator
+    ask: InquiryRow, database_url: str, environment: dict[str, str], gateway: Simulator
 ) -> None:
     """
-    Between claim, call and record lies the moment at which a debtor pays twice, or a debit is forgotten.
+    Between claim, call and record lies the time at which a debtor pays twice, or a debit is forgotten.
 
     Who comes after the dead one, hours later, asks about what was claimed, and sends only what the gateway has not got.
     """
@@ -248,40 +251,45 @@ async def test_a_worker_dies_at_every_boundary_of_sending(
         "RECONCILIATION_RATE_LIMIT": "1000",
     }
 
-    async def endured(number: int, *, stop_at: int) -> tuple[dict[str, Any], Fate]:
-        chance = random.Random(number)
-        owed = [Owed(made_up_iban(chance), 1_000 + n) for n in range(2)]
+    async def endured(number: int, *, stop_at: int) -> tuple[dict[str, Any], Ending]:
+        rng = random.Random(number)
+        owed = [Owed(made_up_iban(rng), 1_000 + n) for n in range(2)]
         now = datetime.now(UTC)
         upload_id, debtors = seed_upload(database_url, owed, now=now)
         async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
             await billing.add(
-                conn, upload_id=upload_id, account="default", terms=Terms(), created_by="tests", now=now
+                conn,
+                upload_id=upload_id,
+                account="default",
+                options=RunOptions(),
+                created_by="tests",
+                now=now,
             )
-            fate = ask(Order("send", stop_at, environ))
-            assert ask(Order("settle", 0, environ, ahead_s=2 * LATER_S)).code == 0
+            ending = ask(Order("send", stop_at, environ))
+            assert ask(Order("resolve", 0, environ, ahead_s=2 * LATER_S)).code == 0
             cursor = await conn.execute(
-                "select transaction_id, state, payment_stage, leased_until, send_at from billing_attempts"
+                "select transaction_id, state, payment_stage, leased_until, submit_at from billing_attempts"
                 " where debtor_id = any(%s) order by debtor_id",
                 (debtors,),
             )
             rows = await cursor.fetchall()
         debited = [gateway.debited(transaction_id=row[0]) for row in rows]
-        return {"attempts": [row[1:] for row in rows], "debited": debited}, fate
+        return {"attempts": [row[1:] for row in rows], "debited": debited}, ending
 
     wanted, _ = await endured(0, stop_at=0)
     assert wanted == {"attempts": [("pending", 20, None, None)] * 2, "debited": [1, 1]}
-    await _each_boundary(endured, wanted=wanted, at_least=20, step=SENDING_STEP)
+    await _each_boundary(endured, wanted=wanted, at_least=20, step=SUBMISSION_STEP)
     assert gateway.sums()["debited_twice"] == []
     ours = books(database_url)
-    assert not broken_chains(ours.moves, ours.standing)
+    assert not broken_chains(ours.moves, ours.current_status)
 
 
-def _sheet(chance: random.Random) -> bytes:
+def _sheet(rng: random.Random) -> bytes:
     """Ten rows: eight good ones, one whose IBAN is none, and the first person again."""
-    ibans = [made_up_iban(chance) for _ in range(10)]
+    ibans = [made_up_iban(rng) for _ in range(10)]
     ibans[9] = ibans[0]
     ibans[4] = "DE00"
-    names = [f"Person {chance.randrange(10**9)}" for _ in range(10)]
+    names = [f"Person {rng.randrange(10**9)}" for _ in range(10)]
     lines = [
         f"{name};{account};{10 + n},50" for n, (name, account) in enumerate(zip(names, ibans, strict=True))
     ]
@@ -296,7 +304,7 @@ async def _handed_in(store: objects.Objects, database_url: str, content: bytes) 
         yield content
 
     await objects.put(store, key, chunks())
-    told = uploads.Recording(
+    recording = uploads.Recording(
         object_key=key,
         filename="list.csv",
         size_bytes=len(content),
@@ -308,7 +316,7 @@ async def _handed_in(store: objects.Objects, database_url: str, content: bytes) 
         added_by="tests",
     )
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
-        upload_id, fresh = await uploads.record(conn, told, now=datetime.now(UTC))
+        upload_id, fresh = await uploads.record(conn, recording, now=datetime.now(UTC))
     assert fresh
     return upload_id
 
@@ -337,23 +345,23 @@ async def _intake_outcome(database_url: str, upload_id: int) -> dict[str, Any]:
 async def _each_boundary(endured: Any, *, wanted: dict[str, Any], at_least: int, step: int = 1) -> None:
     """Stop at 1, 2, 3 and so on until one lives to its end; each time all must be as *wanted* in the end."""
     for number in count(1, step):
-        outcome, fate = await endured(number, stop_at=number)
+        outcome, ending = await endured(number, stop_at=number)
         assert outcome == wanted, f"stopped at boundary {number}"
-        if fate.code == 0:
+        if ending.code == 0:
             assert number > at_least, "the later boundaries were not reached"
             return
-        assert fate.code == -signal.SIGKILL
+        assert ending.code == -signal.SIGKILL
 
 
 async def test_a_worker_frozen_over_its_rows_puts_none_of_them_off(
-    ask: Ask,
+    ask: InquiryRow,
     database_url: str,
     environment: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     until: Callable[..., object],
 ) -> None:
     """
-    Rows that a frozen worker held are booked by the next one at once, and nobody is blamed for its sleep.
+    Rows that a frozen worker held are applied by the next one at once, and nobody is blamed for its sleep.
 
     Postgres ends the session of a transaction that idles. To psycopg that is no failure of the connection, and taken for
     one of the content it would have the batch taken apart and its rows looked at one by one, on a connection that is
@@ -375,10 +383,10 @@ async def test_a_worker_frozen_over_its_rows_puts_none_of_them_off(
 
     monkeypatch.setattr(apply, "_FREEZE_S", 0.05)
     monkeypatch.setattr(billing_attempts, "locked_by_ids", frozen)
-    monkeypatch.setattr(apply, "_book_alone", lambda *_, **__: alone.append(1))
+    monkeypatch.setattr(apply, "_apply_alone", lambda *_, **__: alone.append(1))
     async with open_pool(database_url, name="tether-frozen", max_size=1) as pool:
         with pytest.raises(ConnectionLost):
-            await book(Booking(pool, Policy(), lambda: datetime.now(UTC), random.random))
+            await book(ApplyDeps(pool, Policy(), lambda: datetime.now(UTC), random.random))
     assert not alone
     assert ask(Order("book", 0, environment)).code == 0
     outcome = await _outcome(database_url, payments)

@@ -61,7 +61,7 @@ class Stage:
         with psycopg.connect(self.postgres.url, autocommit=True, connect_timeout=3) as conn:
             return conn.execute(query).fetchall()
 
-    def one(self, query: str) -> Any:
+    def fetch_one(self, query: str) -> Any:
         """Give the one value of a query."""
         return self.all(query)[0][0]
 
@@ -77,8 +77,8 @@ class Stage:
         upload_id, _ = seed_upload(self.postgres.url, owed, now=now)
         why = ("a person", "planning") if state == "paused" else (None, None)
         self.execute(
-            "insert into billing_runs (upload_id, account, due_item, state, terms, skipped, created_by, created_at,"
-            " updated_at, paused_because, paused_from) values (%s, 'default', 'once', %s, %s, '{}', 'tests', %s, %s, %s, %s)",
+            "insert into billing_runs (upload_id, account, due_item, state, options, skipped, created_by, created_at,"
+            " updated_at, pause_reason, paused_from) values (%s, 'default', 'once', %s, %s, '{}', 'tests', %s, %s, %s, %s)",
             upload_id,
             state,
             b"{}",
@@ -86,13 +86,13 @@ class Stage:
             now,
             *why,
         )
-        return int(self.one("select max(id) from billing_runs"))
+        return int(self.fetch_one("select max(id) from billing_runs"))
 
     def plan(self, run_id: int) -> None:
         """Have the attempts of a run made, ready to be submitted."""
         self.execute(
             "insert into billing_attempts (account, debtor_id, transaction_id, amount_minor, currency, state, payment_stage,"
-            " dispute_stage, iban_fingerprint, iban_masked, created_at, updated_at, run_id, due_item, try_number, send_at)"
+            " dispute_stage, iban_fingerprint, iban_masked, created_at, updated_at, run_id, due_item, try_number, submit_at)"
             " select 'default', d.id, 'tether-planned-' || d.id, d.amount_minor, d.currency, 'pending', 0, 0,"
             " d.iban_fingerprint, 'masked', r.created_at, r.created_at, r.id, r.due_item, 1, r.created_at"
             " from billing_runs r join debtors d on d.upload_id = r.upload_id where r.id = %s",
@@ -104,8 +104,8 @@ class Stage:
         with psycopg.connect(self.postgres.url) as conn:
             conn.execute("lock table billing_attempts in exclusive mode")
             conn.execute(
-                "update billing_attempts set sent_at = sent_at - interval '1 hour', send_at = send_at - interval '1 hour',"
-                " updated_at = updated_at - interval '1 hour', ask_at = ask_at - interval '1 hour',"
+                "update billing_attempts set submitted_at = submitted_at - interval '1 hour', submit_at = submit_at - interval '1 hour',"
+                " updated_at = updated_at - interval '1 hour', inquire_at = inquire_at - interval '1 hour',"
                 # The first answers "not found" are as old: a grace period runs on the machine's boot clock.
                 " not_found = (select jsonb_agg(jsonb_set(one, '{at_s}', to_jsonb((one->>'at_s')::float8 - 3600)))"
                 " from jsonb_array_elements(not_found) as one)"
@@ -183,7 +183,7 @@ class LaggingStandby:
             "primary_conninfo": stage.postgres.url,
         }
         self.standby.start()
-        marked = stage.one("select pg_current_wal_flush_lsn()")
+        marked = stage.fetch_one("select pg_current_wal_flush_lsn()")
         with psycopg.connect(self.standby.url, autocommit=True) as conn:
             while not conn.execute("select pg_last_wal_replay_lsn() >= %s", (marked,)).fetchone()[0]:  # type: ignore[index]
                 pass
@@ -242,8 +242,8 @@ def simulator(environ: dict[str, str], port: int) -> Iterator[Simulator]:
         notify_url=f"http://127.0.0.1:{port}/api/webhooks/emp",
         result_after_s=0.1,
     )
-    with running(setup) as one:
-        yield one
+    with running(setup) as item:
+        yield item
 
 
 @pytest.mark.parametrize("way", [OldCopy, PointInTime, LaggingStandby])
@@ -268,7 +268,7 @@ def test_nobody_pays_twice_and_nothing_is_forgotten(
     worker = process("tether-worker", "run", "billing", "webhooks", "reconciliation", environ=environ)
     worker.await_line('"working"')
     until(
-        lambda: stage.one("select count(*) from database_epochs where pulse > 0"),
+        lambda: stage.fetch_one("select count(*) from database_epochs where pulse > 0"),
         what="a pulse",
         despite=AWAY,
     )
@@ -281,7 +281,7 @@ def test_nobody_pays_twice_and_nothing_is_forgotten(
     stage.plan(held)
     stage.order(UNPLANNED)
     stage.execute(
-        "update billing_runs set state = 'running', paused_because = null, paused_from = null where id = %s",
+        "update billing_runs set state = 'running', pause_reason = null, paused_from = null where id = %s",
         planned,
     )
     back = way()
@@ -290,21 +290,27 @@ def test_nobody_pays_twice_and_nothing_is_forgotten(
     worker.signal(signal.SIGCONT)
 
     lost = PLANNED + UNPLANNED + AFTERWARDS
-    booked = "select count(*) from webhook_events where state = 'processed'"
+    applied = "select count(*) from webhook_events where state = 'processed'"
     until(
-        lambda: stage.one(booked) >= lost, what="all to be submitted and their results applied", despite=AWAY
+        lambda: stage.fetch_one(applied) >= lost,
+        what="all to be submitted and their results applied",
+        despite=AWAY,
     )
     assert len(simulator.records()) == lost
     acknowledged = stage.all("select body from webhook_events where source = 'webhook' order by id limit 1")[
         0
     ][0]
     # The newest mark is half a second old at most; the history that is lost shall be longer than that.
-    pulse = stage.one("select max(pulse) from database_epochs")
-    until(lambda: stage.one("select max(pulse) from database_epochs") > pulse + 1, what="marks", despite=AWAY)
+    pulse = stage.fetch_one("select max(pulse) from database_epochs")
+    until(
+        lambda: stage.fetch_one("select max(pulse) from database_epochs") > pulse + 1,
+        what="marks",
+        despite=AWAY,
+    )
 
     back.go_back(stage)
     until(
-        lambda: stage.one(
+        lambda: stage.fetch_one(
             "select count(*) from database_epochs where number > 1 and reviewed_at is not null"
         ),
         what="the loss to be noticed and the review to end",
@@ -315,7 +321,7 @@ def test_nobody_pays_twice_and_nothing_is_forgotten(
         (2, back.reason),
     ]
     assert sum(program.stderr.count("the database went back; ") for program in (web, worker)) == 1
-    assert stage.one("select submissions from database_epochs where number = 2") >= PLANNED + HELD
+    assert stage.fetch_one("select submissions from database_epochs where number = 2") >= PLANNED + HELD
 
     # The gateway repeats what was acknowledged.
     def is_recorded() -> bool:
@@ -332,16 +338,16 @@ def test_nobody_pays_twice_and_nothing_is_forgotten(
     until(is_recorded, what="the repeat to be recorded", timeout_s=5)
 
     stage.execute(
-        "update billing_runs set state = 'running', paused_because = null, paused_from = null where id = %s",
+        "update billing_runs set state = 'running', pause_reason = null, paused_from = null where id = %s",
         held,
     )
     known = PLANNED + UNPLANNED + HELD
 
     def ended() -> bool:
-        if stage.one("select count(*) from billing_attempts where payment_stage >= 20") == known:
+        if stage.fetch_one("select count(*) from billing_attempts where payment_stage >= 20") == known:
             return True
-        if not stage.one(
-            "select count(*) from billing_attempts where leased_until is not null or send_at is not null"
+        if not stage.fetch_one(
+            "select count(*) from billing_attempts where leased_until is not null or submit_at is not null"
         ):
             stage.time_passes()
         return False
@@ -350,9 +356,9 @@ def test_nobody_pays_twice_and_nothing_is_forgotten(
     sums = simulator.sums()
     assert sums["debited_twice"] == []
     assert len(simulator.records()) == lost + HELD
-    assert stage.one("select count(*) from billing_attempts") == known
+    assert stage.fetch_one("select count(*) from billing_attempts") == known
     until(
-        lambda: stage.one("select count(*) from pulls"),
+        lambda: stage.fetch_one("select count(*) from report_fetches"),
         what="the lists of the lost days to be wanted",
         despite=AWAY,
     )
@@ -378,13 +384,13 @@ def test_a_repeat_of_a_lost_notification_is_recorded(
     """
     web = process("tether-web", "--port", str(port), environ=environ)
     web.await_url(f"http://127.0.0.1:{port}/ready")
-    until(lambda: stage.one("select count(*) from database_epochs"), what="an epoch", despite=AWAY)
+    until(lambda: stage.fetch_one("select count(*) from database_epochs"), what="an epoch", despite=AWAY)
     back = OldCopy()
     back.remember(stage)
     web.await_url(f"http://127.0.0.1:{port}/ready")
 
     def deliver(name: str) -> int:
-        told = {
+        fields = {
             "unique_id": name,
             "status": "approved",
             "signature": sign(name, password=environ["EMP_API_PASSWORD"]),
@@ -392,7 +398,7 @@ def test_a_repeat_of_a_lost_notification_is_recorded(
         with contextlib.suppress(httpx.TransportError):
             return httpx.post(
                 f"http://127.0.0.1:{port}/api/webhooks/emp",
-                content=encode(told),
+                content=encode(fields),
                 headers={"content-type": FORM},
                 trust_env=False,
                 timeout=20,
@@ -409,9 +415,9 @@ def test_a_repeat_of_a_lost_notification_is_recorded(
             "select max(query_start) from pg_stat_activity where application_name = 'tether-web'"
             " and query like '%pg_relation_filenode%' and state = 'idle'"
         )
-        seen_at = stage.one("select clock_timestamp()")
+        seen_at = stage.fetch_one("select clock_timestamp()")
         for _ in range(2):
-            seen_at = until(lambda after=seen_at: _later(stage.one(probed), after), what="a probe")
+            seen_at = until(lambda after=seen_at: _later(stage.fetch_one(probed), after), what="a probe")
     back.go_back(stage)
     answered = {name: until(lambda name=name: deliver(name) == 200, what="an answer") for name in names}
     assert len(answered) == len(names)
@@ -445,7 +451,7 @@ def test_a_worker_that_starts_afterwards_notices_too(
 
     worker = work()
     until(
-        lambda: stage.one("select count(*) from database_epochs where pulse > 0"),
+        lambda: stage.fetch_one("select count(*) from database_epochs where pulse > 0"),
         what="a pulse",
         despite=AWAY,
     )
@@ -454,22 +460,26 @@ def test_a_worker_that_starts_afterwards_notices_too(
     back = OldCopy()
     back.remember(stage)
     resume = (
-        "update billing_runs set state = 'running', paused_because = null, paused_from = null where id = %s"
+        "update billing_runs set state = 'running', pause_reason = null, paused_from = null where id = %s"
     )
     stage.execute(resume, run_id)
     until(lambda: len(simulator.records()) == PLANNED, what="all to be submitted", despite=AWAY)
-    pulse = stage.one("select max(pulse) from database_epochs")
-    until(lambda: stage.one("select max(pulse) from database_epochs") > pulse + 1, what="marks", despite=AWAY)
+    pulse = stage.fetch_one("select max(pulse) from database_epochs")
+    until(
+        lambda: stage.fetch_one("select max(pulse) from database_epochs") > pulse + 1,
+        what="marks",
+        despite=AWAY,
+    )
     assert worker.terminate() == 0
     back.go_back(stage)
     stage.execute(resume, run_id)
     work()
     until(
-        lambda: stage.one(
+        lambda: stage.fetch_one(
             "select count(*) from database_epochs where number = 2 and reviewed_at is not null"
         ),
         what="the loss to be noticed",
         despite=AWAY,
     )
-    assert stage.one("select count(*) from billing_attempts where state = 'unknown'") == PLANNED
+    assert stage.fetch_one("select count(*) from billing_attempts where state = 'unknown'") == PLANNED
     assert len(simulator.records()) == PLANNED

@@ -52,9 +52,9 @@ def ask(url: str, query: str) -> list[tuple[Any, ...]]:
 
 
 async def send(environment: dict[str, str], data: bytes, *, name: str) -> int:
-    """Put a file on record, as the web does."""
-    told = Settings.from_env(environment)
-    now, store = datetime.now(UTC), open_objects(told)
+    """Put a file stored, as the web does."""
+    settings = Settings.from_env(environment)
+    now, store = datetime.now(UTC), open_objects(settings)
     key = object_key(secrets.token_hex(8), received_at=now, name=name)
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -64,7 +64,7 @@ async def send(environment: dict[str, str], data: bytes, *, name: str) -> int:
     digest = hashlib.sha256(data).digest()
     content = content_key(digest, answers=Answers())
     recording = uploads.Recording(key, name, len(data), digest, content, Answers(), False, True, "tests")
-    async with await psycopg.AsyncConnection.connect(told.database_url, autocommit=True) as conn:
+    async with await psycopg.AsyncConnection.connect(settings.database_url, autocommit=True) as conn:
         return (await uploads.record(conn, recording, now=now))[0]
 
 
@@ -86,8 +86,8 @@ async def test_a_worker_killed_again_and_again_doubles_and_loses_no_row(
     A row twice is somebody debited twice, a row less is money not collected, and a file left in the folder for temporary
     ones is everybody's account number on a disk that is sold some day.
     """
-    chance = random.Random(5)
-    ibans = [made_up_iban(chance) for _ in range(210_000)]
+    rng = random.Random(5)
+    ibans = [made_up_iban(rng) for _ in range(210_000)]
     lines = [f"A B {row};{iban};{row % 900 + 1},00" for row, iban in enumerate(ibans)]
     data = "\n".join(["Name;IBAN;Betrag", *lines, ""]).encode()
     upload_id = await send(environment, data, name="large.csv")
@@ -139,7 +139,7 @@ async def test_a_parser_dies_with_its_worker_and_leaves_no_file(
 
     def parsing() -> list[psutil.Process]:
         children = psutil.Process(worker.pid).children(recursive=True)
-        return [one for one in children if "tether_worker.uploads.reader" in one.cmdline()]
+        return [item for item in children if "tether_worker.uploads.reader" in item.cmdline()]
 
     (child,) = await eventually(parsing, what="a child that reads", despite=(psutil.NoSuchProcess,))
     os.kill(worker.pid, signal.SIGKILL)  # the worker alone, as the kernel does when memory runs out

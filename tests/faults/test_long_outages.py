@@ -68,7 +68,7 @@ class World:
             return None
         return response if response.status_code in {200, 202} else None
 
-    def told(self) -> tuple[str, bytes]:
+    def notification(self) -> tuple[str, bytes]:
         self.names += 1
         name = f"{self.name}-{self.names}"
         return name, encode(
@@ -84,7 +84,7 @@ class World:
         """Give each program something to do now; gives what shows that it did it."""
         now = datetime.now(UTC)
         with httpx.Client(headers=KEY, timeout=5, trust_env=False) as client:
-            name, body = self.told()
+            name, body = self.notification()
             posted = {
                 "content": body,
                 "headers": {"content-type": FORM},
@@ -94,7 +94,7 @@ class World:
             file = {"file": ("list.csv", sheet)}
             upload_id = _repeated(lambda: self.post(client, "/api/uploads", files=file)).json()["id"]
         run_id = self.value(
-            "insert into billing_runs (upload_id, account, due_item, state, terms, skipped, created_by, created_at, updated_at)"
+            "insert into billing_runs (upload_id, account, due_item, state, options, skipped, created_by, created_at, updated_at)"
             " values (%s, 'default', 'once', 'planning', %s, '{}', 'tests', %s, %s) returning id",
             self.owed(),
             b"{}",
@@ -104,7 +104,7 @@ class World:
         # The worker wants lists of other days by itself; this one has been due for longer than any.
         day_on = (now - timedelta(days=400)).date()
         self.value(
-            "insert into pulls as p (account, list, day_on, wanted_at, due_at)"
+            "insert into report_fetches as p (account, list, day_on, wanted_at, due_at)"
             " values ('default', 'transactions', %s, %s, %s) on conflict (account, list, day_on)"
             " do update set due_at = excluded.due_at, read_at = null, failures = 0 returning 1",
             day_on,
@@ -130,7 +130,9 @@ class World:
             "billing": lambda: self.value(
                 "select 1 from billing_attempts where run_id = %s and unique_id is not null", run_id
             ),
-            "reconciliation": lambda: self.value("select read_at from pulls where day_on = %s", day_on),
+            "reconciliation": lambda: self.value(
+                "select read_at from report_fetches where day_on = %s", day_on
+            ),
             "vop": lambda: self.value(
                 "select 1 from vop_checks where debtor_id = %s and state = 'checked'", debtor_id
             ),
@@ -215,15 +217,17 @@ async def _called(world: World, *, for_s: float) -> int:
             nonlocal answers
             while monotonic() < end_s:
                 if number % 2 == 0:
-                    asking = client.get("/api/billing-attempts")
+                    inquiry_deps = client.get("/api/billing-attempts")
                 elif number % 65:
-                    _, body = world.told()
-                    asking = client.post("/api/webhooks/emp", content=body, headers={"content-type": FORM})
+                    _, body = world.notification()
+                    inquiry_deps = client.post(
+                        "/api/webhooks/emp", content=body, headers={"content-type": FORM}
+                    )
                 else:
                     sheet = SHEET.format(iban=made_up_iban(world.rng)).encode()
-                    asking = client.post("/api/uploads", files={"file": ("list.csv", sheet)})
+                    inquiry_deps = client.post("/api/uploads", files={"file": ("list.csv", sheet)})
                 try:
-                    response = await asking
+                    response = await inquiry_deps
                 except httpx.TransportError:
                     continue
                 answers += response.status_code < 600

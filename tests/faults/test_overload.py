@@ -53,16 +53,19 @@ def port(process: Launch, environment: dict[str, str]) -> Iterator[int]:
 
 def _is_unharmed(program: Program) -> None:
     assert program.returncode is None
-    assert "a defect of ours" not in program.stderr
+    assert "internal error" not in program.stderr
     assert "Traceback" not in program.stderr
 
 
 def _rss_bytes(port: int) -> int:
     """Resident memory of whoever listens there, with the parent that started it."""
     found = [
-        psutil.Process(one.pid)
-        for one in psutil.net_connections("tcp")
-        if one.laddr and one.laddr.port == port and one.status == psutil.CONN_LISTEN and one.pid
+        psutil.Process(net_connection.pid)
+        for net_connection in psutil.net_connections("tcp")
+        if net_connection.laddr
+        and net_connection.laddr.port == port
+        and net_connection.status == psutil.CONN_LISTEN
+        and net_connection.pid
     ]
     return sum(process.memory_info().rss for process in found)
 
@@ -78,7 +81,7 @@ async def test_a_store_half_as_fast_as_the_senders_means_503_and_nothing_worse(
     """
     A node that keeps all who come falls over when the store is slow, and takes those with it who could have been served.
 
-    The door is half closed: the inbox is locked until a thousand more were turned away, then open until a hundred more
+    The door is half closed: the inbox is locked until a thousand more were rejected, then open until a hundred more
     were let in, and so on.
     """
     before = highest = _rss_bytes(port)
@@ -88,12 +91,12 @@ async def test_a_store_half_as_fast_as_the_senders_means_503_and_nothing_worse(
         while time.monotonic() < ends:
             async with conn.transaction():
                 await conn.execute("lock table webhook_events in exclusive mode")
-                turned_away = flood.answers[503] + 1000
+                rejected = flood.answers[503] + 1000
 
-                async def many_are_turned_away(wanted: int = turned_away) -> bool:
+                async def many_are_rejected(wanted: int = rejected) -> bool:
                     return flood.answers[503] >= wanted
 
-                await eventually(many_are_turned_away, what="a thousand 503s", timeout_s=60)
+                await eventually(many_are_rejected, what="a thousand 503s", timeout_s=60)
                 highest = max(highest, _rss_bytes(port))
             let_in = flood.answers[200] + 100
 
@@ -111,8 +114,8 @@ async def test_a_store_half_as_fast_as_the_senders_means_503_and_nothing_worse(
     await eventually(lambda: _is_normal(port), what="normal service", timeout_s=BACK_TO_NORMAL_S)
     assert time.monotonic() - began < BACK_TO_NORMAL_S
     with psycopg.connect(database_url) as check:
-        on_record = {row[0] for row in check.execute("select notification_id from webhook_events")}
-    assert flood.acknowledged <= on_record
+        stored = {row[0] for row in check.execute("select notification_id from webhook_events")}
+    assert flood.acknowledged <= stored
 
 
 async def test_more_than_the_processor_can_do_is_answered_all_the_same(port: int, database_url: str) -> None:

@@ -28,7 +28,7 @@ async def test_a_commit_without_a_reply_leaves_the_file(
     """
     Postgres dies between the commit and its reply; the sender is told 503 and sends the file again.
 
-    It is on record then, so the second try is answered with the first one's upload. Were its object gone by then,
+    It is stored then, so the second try is answered with the first one's upload. Were its object gone by then,
     the file would be answered for and lost.
     """
 

@@ -36,8 +36,8 @@ HELD_UP_S = 50
 
 
 def _body(unique_id: str, **fields: str) -> bytes:
-    told = {"unique_id": unique_id, "status": "approved", "signature": sign(unique_id, password=PASSWORD)}
-    return encode(told | fields, content_type=FORM)
+    result = {"unique_id": unique_id, "status": "approved", "signature": sign(unique_id, password=PASSWORD)}
+    return encode(result | fields, content_type=FORM)
 
 
 def _send(node: str, unique_id: str, **fields: str) -> httpx.Response:
@@ -66,13 +66,13 @@ def _worker(process: Launch, environ: dict[str, str]) -> Program:
     return worker
 
 
-def _ask(url: str, query: str) -> list[tuple[Any, ...]]:
+def _query(url: str, query: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(url) as conn:
         return conn.execute(query).fetchall()
 
 
 def _seed(url: str, attempts: int) -> list[Seeded]:
-    return list(seed(url, attempts=attempts, chance=random.Random(attempts), now=datetime.now(UTC)))
+    return list(seed(url, attempts=attempts, rng=random.Random(attempts), now=datetime.now(UTC)))
 
 
 def _is_blocked(url: str, *, by: str) -> bool:
@@ -80,7 +80,7 @@ def _is_blocked(url: str, *, by: str) -> bool:
         "select pid from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
         f" and application_name = '{by}'"
     )
-    return bool(_ask(url, query))
+    return bool(_query(url, query))
 
 
 # --- Postgres ---
@@ -122,7 +122,7 @@ def test_postgres_stopped_frozen_and_restarted_under_a_node(
         for n in range(3):
             assert _taken(node, f"{trouble}-{n}", until)
             acknowledged.append(f"{trouble}-{n}")
-    names = [name for (name,) in _ask(database_url, "select notification_id from webhook_events")]
+    names = [name for (name,) in _query(database_url, "select notification_id from webhook_events")]
     assert sorted(names) == sorted(acknowledged)
     assert web.returncode is None
     assert web.terminate() == 0
@@ -131,7 +131,7 @@ def test_postgres_stopped_frozen_and_restarted_under_a_node(
 def test_a_node_that_is_stopped_answers_who_is_there(
     environment: dict[str, str], database_url: str, process: Launch, until: Callable[..., Any]
 ) -> None:
-    """A deploy in the middle of a storm: whoever was let in gets the answer, and only after its commit."""
+    """A deploy in the middle of a chaos test: whoever was let in gets the answer, and only after its commit."""
     web, node = _web(process, environment | {"TETHER_COMMIT_DEADLINE": str(HELD_UP_S)})
     with ThreadPoolExecutor(8) as pool:
         with psycopg.connect(database_url) as busy:
@@ -146,7 +146,7 @@ def test_a_node_that_is_stopped_answers_who_is_there(
         assert [answer.result(timeout=HELD_UP_S).status_code for answer in answers] == [200] * 8
     assert web.wait() == 0
     assert monotonic() - began < HELD_UP_S
-    assert len(_ask(database_url, "select id from webhook_events")) == 8
+    assert len(_query(database_url, "select id from webhook_events")) == 8
 
 
 def test_a_node_that_is_stopped_says_so_before_it_cuts_connections(
@@ -178,12 +178,12 @@ def test_no_process_of_a_node_outlives_the_first_one(
     web, node = _web(process, environment, "--workers", "2")
 
     def others() -> list[psutil.Process]:
-        return [one for one in psutil.Process(web.pid).children() if not ended(one)]
+        return [child for child in psutil.Process(web.pid).children() if not ended(child)]
 
     children = until(lambda: others() if len(others()) >= 2 else None, what="two processes")
     assert _taken(node, "before", until)
     web.signal(signal.SIGKILL)
-    until(lambda: all(ended(one) for one in children), what="the other processes to end by themselves")
+    until(lambda: all(ended(child) for child in children), what="the other processes to end by themselves")
     assert not _listens(node)
 
 
@@ -191,15 +191,16 @@ def _inside(node: str) -> int:
     """How many connections the node has."""
     port = int(node.rpartition(":")[2])
     return sum(
-        one.laddr.port == port and one.status == psutil.CONN_ESTABLISHED
-        for one in psutil.net_connections("tcp")
+        net_connection.laddr.port == port and net_connection.status == psutil.CONN_ESTABLISHED
+        for net_connection in psutil.net_connections("tcp")
     )
 
 
 def _listens(node: str) -> bool:
     port = int(node.rpartition(":")[2])
     return any(
-        one.laddr.port == port and one.status == psutil.CONN_LISTEN for one in psutil.net_connections("tcp")
+        net_connection.laddr.port == port and net_connection.status == psutil.CONN_LISTEN
+        for net_connection in psutil.net_connections("tcp")
     )
 
 
@@ -226,17 +227,19 @@ def test_a_process_of_a_node_dies_and_the_node_goes_on(
     assert _send(node, "before").status_code == 200
 
     def serving() -> list[psutil.Process]:
-        return [one for one in psutil.Process(web.pid).children() if not ended(one)]
+        return [child for child in psutil.Process(web.pid).children() if not ended(child)]
 
     first = until(lambda: serving() if len(serving()) >= 2 else None, what="two processes")
     first[0].kill()
-    until(lambda: len({one.pid for one in serving()} - {one.pid for one in first}) >= 1, what="a new process")
+    until(
+        lambda: len({item.pid for item in serving()} - {row.pid for row in first}) >= 1, what="a new process"
+    )
 
     def taken() -> bool:
         return _send(node, "after").status_code == 200
 
     until(taken, what="the node to take notifications", despite=(httpx.TransportError,))
-    assert sorted(_ask(database_url, "select notification_id from webhook_events")) == [
+    assert sorted(_query(database_url, "select notification_id from webhook_events")) == [
         ("after",),
         ("before",),
     ]
@@ -251,7 +254,7 @@ _STEPS = ("update billing_attempts", "insert blacklist", "insert outbox", "updat
 
 @pytest.fixture
 def steps(database_url: str) -> str:
-    """Have every step of booking wait for an advisory lock with its number; gives the database's URL."""
+    """Have every step of applying wait for an advisory lock with its number; gives the database's URL."""
     with psycopg.connect(database_url) as conn:
         conn.execute(
             "create function hold() returns trigger language plpgsql as $$ begin"
@@ -276,24 +279,24 @@ def _held(url: str, statement: str) -> Iterator[None]:
         yield
 
 
-def _settled(url: str) -> bool:
-    return not _ask(url, "select id from webhook_events where state = 'waiting'")
+def _resolved(url: str) -> bool:
+    return not _query(url, "select id from webhook_events where state = 'waiting'")
 
 
 RETURNED = {"status": "chargebacked", "event": "chargeback", "reason_code": "AC04"}
 
 
-def _assert_booked_once(url: str, payments: int) -> None:
-    """See that each payment's return is booked, told and listed, and nothing of it twice."""
+def _assert_applied_once(url: str, payments: int) -> None:
+    """See that each payment's return is applied, told and listed, and nothing of it twice."""
     query = "select state, outcome, failures, count(*) from webhook_events group by 1, 2, 3"
-    assert _ask(url, query) == [("processed", "applied", 0, payments)]
+    assert _query(url, query) == [("processed", "applied", 0, payments)]
     query = "select state, count(*) from billing_attempts group by 1"
-    assert _ask(url, query) == [("chargebacked", payments)]
+    assert _query(url, query) == [("chargebacked", payments)]
     once = [(payments, payments)]
-    assert _ask(url, "select count(*), count(distinct attempt_id) from blacklist") == once
-    for name in ("attempt_moved", "iban_listed"):
+    assert _query(url, "select count(*), count(distinct attempt_id) from blacklist") == once
+    for name in ("attempt.status_changed", "iban.blocked"):
         query = f"select count(*), count(distinct webhook_event_id) from outbox where name = '{name}'"
-        assert _ask(url, query) == once
+        assert _query(url, query) == once
 
 
 def test_a_worker_is_killed_between_any_two_steps(
@@ -309,14 +312,14 @@ def test_a_worker_is_killed_between_any_two_steps(
     _, node = _web(process, environment)
     for hold, payment in zip(holds, made, strict=True):
         worker = _worker(process, environment)
-        until(lambda: _settled(steps), what="what the dead one left to be booked")
+        until(lambda: _resolved(steps), what="what the dead one left to be applied")
         with _held(steps, hold):
             assert _send(node, payment.unique_id, **RETURNED).status_code == 200
             until(lambda: _is_blocked(steps, by="tether-worker"), what=f"the worker to wait for {hold}")
             worker.kill()
     _worker(process, environment)
-    until(lambda: _settled(steps), what="the last row to be booked")
-    _assert_booked_once(steps, len(holds))
+    until(lambda: _resolved(steps), what="the last row to be applied")
+    _assert_applied_once(steps, len(holds))
 
 
 def test_a_frozen_worker_loses_its_rows_and_goes_on_when_it_wakes(
@@ -324,7 +327,7 @@ def test_a_frozen_worker_loses_its_rows_and_goes_on_when_it_wakes(
 ) -> None:
     """A machine is suspended in the middle of a batch.
 
-    Its rows must not sleep with it, nor be booked again after.
+    Its rows must not sleep with it, nor be applied again after.
     """
     first, second = _seed(steps, 2)
     _, node = _web(process, environment)
@@ -334,12 +337,12 @@ def test_a_frozen_worker_loses_its_rows_and_goes_on_when_it_wakes(
         until(lambda: _is_blocked(steps, by="tether-worker"), what="the worker to be in its batch")
         frozen.signal(signal.SIGSTOP)
     other = _worker(process, environment)
-    until(lambda: _settled(steps), what="the rows of the frozen one to be booked")
+    until(lambda: _resolved(steps), what="the rows of the frozen one to be applied")
     assert other.terminate() == 0
     frozen.signal(signal.SIGCONT)
     assert _send(node, second.unique_id, **RETURNED).status_code == 200
-    until(lambda: _settled(steps), what="the next row to be booked by the one that woke up")
-    _assert_booked_once(steps, 2)
+    until(lambda: _resolved(steps), what="the next row to be applied by the one that woke up")
+    _assert_applied_once(steps, 2)
     assert frozen.terminate() == 0
 
 
@@ -353,7 +356,7 @@ def test_redis_flushed_frozen_and_gone_under_load(
     services: Services,
     until: Callable[..., Any],
 ) -> None:
-    """Redis may forget all, hang or go for good. Answers go on, nothing is lost, nothing is booked twice."""
+    """Redis may forget all, hang or go for good. Answers go on, nothing is lost, nothing is applied twice."""
     made = iter(_seed(database_url, 3_000))
     nodes = [_web(process, environment)[1] for _ in range(2)]
     worker = _worker(process, environment)
@@ -407,12 +410,12 @@ def test_redis_flushed_frozen_and_gone_under_load(
             stop.set()
         for sender in senders:
             sender.result()
-    until(lambda: _settled(database_url), what="everything to be booked without Redis")
+    until(lambda: _resolved(database_url), what="everything to be applied without Redis")
     assert slowest_s < ANSWER_MAX_S  # a frozen Redis would else be waited for by each of them
     query = "select count(*), count(distinct notification_id), min(state), max(state) from webhook_events"
-    assert _ask(database_url, query) == [(len(sent), len(sent), "processed", "processed")]
+    assert _query(database_url, query) == [(len(sent), len(sent), "processed", "processed")]
     query = "select count(*) from billing_attempts where state = 'approved'"
-    assert _ask(database_url, query) == [(len(sent),)]
+    assert _query(database_url, query) == [(len(sent),)]
     query = "select count(*), count(distinct webhook_event_id) from outbox"
-    assert _ask(database_url, query) == [(len(sent), len(sent))]
+    assert _query(database_url, query) == [(len(sent), len(sent))]
     assert worker.terminate() == 0

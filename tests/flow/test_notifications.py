@@ -10,7 +10,7 @@ import httpx
 import psycopg
 import pytest
 from tether_core.notifications.excess_deliveries import ROWS_PER_CLASS_MAX
-from tether_sandbox.gateway import Crafted, Setup, Simulator, Told, Turn, running
+from tether_sandbox.gateway import Crafted, Setup, Simulator, StatusChange, Transition, running
 from tether_sandbox.gateway.api import Adopted
 from tether_sandbox.seed import Seeded, seed
 from tether_sandbox.services.server import free_port
@@ -56,25 +56,32 @@ def world(environment: dict[str, str], process: Launch, until: Callable[..., Any
         web = process("tether-web", "--port", url.rpartition(":")[2], environ=environ)
         worker = process("tether-worker", "run", "webhooks", environ=environ)
         now = datetime.now(UTC)
-        debits = list(seed(environ["DATABASE_URL"], attempts=5, chance=random.Random(1), now=now))
+        debits = list(seed(environ["DATABASE_URL"], attempts=5, rng=random.Random(1), now=now))
         simulator._answered(
             "POST",
             "/ledger/adopt",
             [
-                Adopted(one.transaction_id, one.unique_id, one.amount_minor, "EUR", now, (Turn("approved"),))
-                for one in debits
+                Adopted(
+                    seeded.transaction_id,
+                    seeded.unique_id,
+                    seeded.amount_minor,
+                    "EUR",
+                    now,
+                    (Transition("approved"),),
+                )
+                for seeded in debits
             ],
         )
         web.await_url(f"{url}/ready")
         worker.await_line("working")
         with (
-            (one := World(environ["DATABASE_URL"], url=url, simulator=simulator, debits=debits)).web,
-            one.conn,
+            (item := World(environ["DATABASE_URL"], url=url, simulator=simulator, debits=debits)).web,
+            item.conn,
         ):
             for debit in debits:
-                simulator.turn(Told("approved", unique_id=debit.unique_id))
-            until(lambda: one.states() == ["approved"] * 5, what="the debits to be collected", timeout_s=60)
-            yield one
+                simulator.transition(StatusChange("approved", unique_id=debit.unique_id))
+            until(lambda: item.states() == ["approved"] * 5, what="the debits to be collected", timeout_s=60)
+            yield item
 
 
 def test_one_pair_moves_nothing_else_and_a_flood_delays_no_chargeback(
@@ -122,8 +129,10 @@ def test_one_pair_moves_nothing_else_and_a_flood_delays_no_chargeback(
     }
     world.simulator.craft(Crafted(pair, flood, times=400))
     before = world.simulator.requests().get("reconcile", 0)
-    world.simulator.turn(Told("chargebacked", "chargeback", error_code="AC04", unique_id=genuine.unique_id))
-    world.simulator.settle()  # each of them was acknowledged
+    world.simulator.transition(
+        StatusChange("chargebacked", "chargeback", error_code="AC04", unique_id=genuine.unique_id)
+    )
+    world.simulator.resolve()  # each of them was acknowledged
 
     until(lambda: world.states()[-1] == "chargebacked", what="the true chargeback", timeout_s=60)
     until(
@@ -138,7 +147,7 @@ def test_one_pair_moves_nothing_else_and_a_flood_delays_no_chargeback(
     kept = world.all(
         "select count(*) from webhook_events where report_class = 'dispute 1' and attempt_id = 1"
     )
-    assert kept[0][0] <= ROWS_PER_CLASS_MAX + 16  # what was recorded at the same moment
+    assert kept[0][0] <= ROWS_PER_CLASS_MAX + 16  # what was recorded at the same time
     assert world.all("select sum(deliveries) from excess_deliveries")[0][0] >= 400 - kept[0][0]
     assert world.simulator.requests().get("reconcile", 0) - before < 100
     until(
@@ -153,13 +162,13 @@ def test_a_person_replays_what_the_gateway_contradicted(world: World, until: Cal
     debit = world.debits[0]
     world.simulator.craft(Crafted(debit.unique_id, {"unique_id": debit.unique_id, "status": "chargebacked"}))
     until(
-        lambda: world.all("select from webhook_events where outcome = 'refuted'"),
+        lambda: world.all("select from webhook_events where outcome = 'contradicted'"),
         what="the contradiction",
         timeout_s=60,
     )
     world.conn.execute(
         "update webhook_events set inquiries_began_at = inquiries_began_at - interval '3 days', next_at = now()"
-        " where outcome = 'refuted'"
+        " where outcome = 'contradicted'"
     )
     until(
         lambda: world.all("select from webhook_events where state = 'contradicted'"),
@@ -171,7 +180,9 @@ def test_a_person_replays_what_the_gateway_contradicted(world: World, until: Cal
     assert 'tether_inbox_rows{state="contradicted"} 1.0' in world.web.get("/metrics").text
     assert world.web.post(f"/api/webhook-events/{row['id']}/replay").status_code == 202
     until(
-        lambda: world.all("select from webhook_events where state = 'confirming' and outcome = 'refuted'"),
+        lambda: world.all(
+            "select from webhook_events where state = 'confirming' and outcome = 'contradicted'"
+        ),
         what="it to be inquired anew",
         timeout_s=60,
     )

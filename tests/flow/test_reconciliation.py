@@ -17,7 +17,7 @@ from tether_core.emp.xml import Debit
 from tether_core.errors import GatewaySilent
 from tether_core.payments.attempt import state_of
 from tether_core.testing import form_body
-from tether_sandbox.gateway import Faults, Setup, Simulator, Told, running, scripted_iban
+from tether_sandbox.gateway import Faults, Setup, Simulator, StatusChange, running, scripted_iban
 from tether_sandbox.services.server import free_port
 from tether_stores.boot_clock import boot_clock
 from tether_worker.gateway import client as calls
@@ -53,7 +53,7 @@ class World:
         return dict(self.all("select transaction_id, state from billing_attempts"))
 
     async def sell(self, name: str, *, script: int = 0, stage: int = codes.IN_PROGRESS) -> str | None:
-        """Send a debit and put its attempt on record; gives the gateway's id, where it told one."""
+        """Send a debit and put its stored attempt; gives the gateway's id, where it told one."""
         # An account of each debit's own, so that entries on the blacklist can be told apart.
         account = iban.validate(scripted_iban(script))
         self.accounts[name] = account
@@ -83,7 +83,7 @@ class World:
         assert debtor is not None
         self.conn.execute(
             "insert into billing_attempts (account, debtor_id, transaction_id, unique_id, amount_minor, currency, state,"
-            " payment_stage, dispute_stage, iban_fingerprint, iban_masked, created_at, updated_at, sent_at, sends, submitted_to,"
+            " payment_stage, dispute_stage, iban_fingerprint, iban_masked, created_at, updated_at, submitted_at, submission_count, submitted_to,"
             " not_found)"
             " values ('default', %s, %s, %s, 1000, 'EUR', %s, %s, 0, %s, %s, %s, %s, %s, 1, %s, %s)",
             (
@@ -109,10 +109,12 @@ class World:
         body = form_body({"unique_id": unique_id, **fields}, secret=self.environ["EMP_API_PASSWORD"])
         assert self.web.post("/api/webhooks/emp", content=body, headers=FORM).status_code == 200
 
-    def pull(self) -> None:
+    def report_fetch(self) -> None:
         """Have today's lists read, as an operator would."""
         today = datetime.now(UTC).date().isoformat()
-        program = self.start("tether-worker", "pull", "--from", today, "--to", today, environ=self.environ)
+        program = self.start(
+            "tether-worker", "fetch-reports", "--from", today, "--to", today, environ=self.environ
+        )
         assert program.wait() == 0
 
     def completeness(self) -> dict[str, Any]:
@@ -122,15 +124,15 @@ class World:
             "tether-worker", "completeness", "--from", today, "--to", today, "--json", environ=self.environ
         )
         assert program.wait() in {0, 1, 75}
-        told: dict[str, Any] = json.loads(program.stdout)["report"]
-        return told
+        payload: dict[str, Any] = json.loads(program.stdout)["report"]
+        return payload
 
     def event(self, unique_id: str, status: str) -> dict[str, Any]:
         """What the API shows of a notification."""
         found = self.web.get("/api/webhook-events", params={"unique_id": unique_id}).json()["items"]
-        row = next(one for one in found if one["status"] == status and one["source"] == "webhook")
-        told: dict[str, Any] = self.web.get(f"/api/webhook-events/{row['id']}").json()
-        return told
+        row = next(item for item in found if item["status"] == status and item["source"] == "webhook")
+        payload: dict[str, Any] = self.web.get(f"/api/webhook-events/{row['id']}").json()
+        return payload
 
 
 @pytest.fixture
@@ -156,9 +158,9 @@ async def world(environment: dict[str, str], process: Launch) -> AsyncIterator[W
             "default", simulator.url, setup.login, setup.passwords[0], setup.terminals[0], timeout_s=1
         )
         async with open_gateway(account) as gateway:
-            one = World(environ, url=url, simulator=simulator, gateway=gateway, start=process)
-            with one.web, one.conn:
-                yield one
+            item = World(environ, url=url, simulator=simulator, gateway=gateway, start=process)
+            with item.web, item.conn:
+                yield item
 
 
 async def test_whatever_the_gateway_tells_or_does_not(world: World, until: Callable[..., Any]) -> None:
@@ -167,7 +169,7 @@ async def test_whatever_the_gateway_tells_or_does_not(world: World, until: Calla
 
     What breaks here is money: debits pending for ever, debtors blocked by a lie, accounts debited after they closed.
     """
-    told = await world.sell("told")
+    result = await world.sell("told")
     await world.sell("dropped", script=24)
     await world.sell("dropped-back", script=25)
     await world.sell("back", script=11)
@@ -176,14 +178,14 @@ async def test_whatever_the_gateway_tells_or_does_not(world: World, until: Calla
     innocent = await world.sell("innocent")
     await world.sell("lost", script=30, stage=codes.UNKNOWN_TO_US)
     await world.sell("never-there", script=41, stage=codes.UNKNOWN_TO_US)
-    assert None not in {told, bare, late, innocent}
-    world.simulator.settle()
+    assert None not in {result, bare, late, innocent}
+    world.simulator.resolve()
 
     # A lie: genuinely signed, because a signature covers only the id.
     world.post(str(innocent), status="chargebacked", event="chargeback", reason_code="MD01")
     until(
-        lambda: world.event(str(innocent), "chargebacked")["refuted"],
-        what="the lie to be refuted",
+        lambda: world.event(str(innocent), "chargebacked")["contradicted"],
+        what="the lie to be contradicted",
         timeout_s=60,
     )
     until(
@@ -191,9 +193,9 @@ async def test_whatever_the_gateway_tells_or_does_not(world: World, until: Calla
     )
 
     # What was told without a reason, or not at all, is in the lists.
-    world.simulator.turn(Told("chargebacked", "chargeback", "MD07", unique_id=bare))
-    world.simulator.settle()  # its notification contradicts the first one and is kept for a person
-    world.pull()
+    world.simulator.transition(StatusChange("chargebacked", "chargeback", "MD07", unique_id=bare))
+    world.simulator.resolve()  # its notification contradicts the first one and is kept for a person
+    world.report_fetch()
     expected = {
         "told": "approved",
         "dropped": "approved",
@@ -208,24 +210,24 @@ async def test_whatever_the_gateway_tells_or_does_not(world: World, until: Calla
     until(lambda: world.states() == expected, what="the books to agree with the gateway", timeout_s=60)
     until(
         lambda: world.all(
-            "select 1 from billing_attempts where transaction_id = 'never-there' and send_at is not null"
+            "select 1 from billing_attempts where transaction_id = 'never-there' and submit_at is not null"
         ),
         what="the debit that never came there to be free again",
         timeout_s=60,
     )
 
-    # The notification of what was pulled comes after all, and a second reading finds nothing new.
+    # The notification of what was fetched comes after all, and a second reading finds nothing new.
     world.post(str(late), status="approved", amount="1000")
     until(
         lambda: world.event(str(late), "approved")["event"]["state"] == "processed",
-        what="the late notification to be booked",
+        what="the late notification to be applied",
         timeout_s=60,
     )
     counts = []
     for _ in range(2):  # the first reading may still find what the gateway did since the last one
-        world.pull()
+        world.report_fetch()
         until(
-            lambda: not world.all("select 1 from pulls where due_at is not null"),
+            lambda: not world.all("select 1 from report_fetches where due_at is not null"),
             what="the lists",
             timeout_s=60,
         )
@@ -233,10 +235,10 @@ async def test_whatever_the_gateway_tells_or_does_not(world: World, until: Calla
             # The lie is inquired about for two days.
             lambda: (
                 not world.all(
-                    "select 1 from webhook_events where state in ('waiting', 'confirming') and outcome is distinct from 'refuted'"
+                    "select 1 from webhook_events where state in ('waiting', 'confirming') and outcome is distinct from 'contradicted'"
                 )
             ),
-            what="booking",
+            what="applying",
             timeout_s=60,
         )
         counts.append(world.all("select count(*) from webhook_events"))
@@ -246,7 +248,7 @@ async def test_whatever_the_gateway_tells_or_does_not(world: World, until: Calla
     # One effect each, whichever way was faster.
     moves = world.all(
         "select convert_from(payload, 'utf8')::json ->> 'transaction_id', convert_from(payload, 'utf8')::json ->> 'after',"
-        " count(*) from outbox where name = 'attempt_moved' group by 1, 2 having count(*) > 1"
+        " count(*) from outbox where name = 'attempt.status_changed' group by 1, 2 having count(*) > 1"
     )
     assert moves == []
     entries = world.all(
@@ -257,8 +259,8 @@ async def test_whatever_the_gateway_tells_or_does_not(world: World, until: Calla
 
     report = world.completeness()
     assert report["unexplained"] == 0
-    assert report["known"] == report["by_webhook"] + report["pulled"]
-    assert report["pulled"] == 3  # dropped, dropped-back and late
+    assert report["known"] == report["by_webhook"] + report["report fetched"]
+    assert report["report fetched"] == 3  # dropped, dropped-back and late
     assert report["by_webhook"] == 5  # told, back, bare-back, innocent and lost
     assert world.simulator.sums()["debited_twice"] == []
 
@@ -269,7 +271,7 @@ async def test_while_the_gateway_is_away_nothing_is_applied_and_nothing_is_lost(
     """An outage must cost time only: no chargeback may slip through unconfirmed, and none may be forgotten."""
     unique_id = await world.sell("away", script=11)
     world.simulator.faults(Faults(asked=1.0))
-    world.simulator.settle()
+    world.simulator.resolve()
     await world.sell("away-lost", script=30, stage=codes.UNKNOWN_TO_US)
     until(
         lambda: world.all("select 1 from webhook_events where state = 'confirming' and failures > 0"),
@@ -278,7 +280,7 @@ async def test_while_the_gateway_is_away_nothing_is_applied_and_nothing_is_lost(
     )
     until(
         lambda: world.all(
-            "select 1 from billing_attempts where transaction_id = 'away-lost' and ask_at is not null"
+            "select 1 from billing_attempts where transaction_id = 'away-lost' and inquire_at is not null"
         ),
         what="a question about the lost answer",
         timeout_s=60,

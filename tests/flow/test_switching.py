@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 KEY = {"Authorization": "Bearer test-key"}
-HEADER = "transaction_id unique_id amount currency status iban sent_at name reference".split()
+HEADER = "transaction_id unique_id amount currency status iban submitted_at name reference".split()
 
 
 def _ids(number: int) -> tuple[str, str]:
@@ -32,7 +32,7 @@ def test_a_chargeback_of_the_system_before_keeps_its_debtor_from_being_debited(
     """
     For months after a switch the gateway tells of debits that the system before has sent.
 
-    Without them on record a closed account is debited again, and whoever paid last week pays twice.
+    Without them stored a closed account is debited again, and whoever paid last week pays twice.
     """
     environ = {**environment, "EMP_CONFIRM": "off", "EMP_API_URL": "http://127.0.0.1:9"}
     port = free_port()
@@ -44,8 +44,8 @@ def test_a_chargeback_of_the_system_before_keeps_its_debtor_from_being_debited(
 
         def post(number: int, **fields: str) -> None:
             secret = environ["EMP_API_PASSWORD"]
-            told = {"unique_id": _ids(number)[1], "transaction_id": _ids(number)[0], **fields}
-            body = form_body(told, secret=secret)
+            result = {"unique_id": _ids(number)[1], "transaction_id": _ids(number)[0], **fields}
+            body = form_body(result, secret=secret)
             assert api.post("/api/webhooks/emp", content=body, headers=FORM).status_code == 200
 
         def news(status: str) -> list[dict[str, Any]]:
@@ -57,8 +57,8 @@ def test_a_chargeback_of_the_system_before_keeps_its_debtor_from_being_debited(
         back = {"status": "chargebacked", "event": "chargeback", "reason_code": "AC04"}
         post(1, **back)  # the address points here already, and nobody knows this payment
         until(
-            lambda: [one["reason"] for one in news("waiting")] == ["unknown_payment"],
-            what="the chargeback to be put off",
+            lambda: [item["reason"] for item in news("waiting")] == ["unknown_payment"],
+            what="the chargeback to be deferred",
             timeout_s=60,
         )
 
@@ -68,10 +68,10 @@ def test_a_chargeback_of_the_system_before_keeps_its_debtor_from_being_debited(
             writer = csv.writer(out)
             writer.writerow(HEADER)
             for number, days in ((1, 50), (2, 50), (3, 60), (4, 3)):
-                sent_at = (now - timedelta(days=days)).isoformat(" ", "seconds")
+                submitted_at = (now - timedelta(days=days)).isoformat(" ", "seconds")
                 account = scripted_iban(number)
                 writer.writerow(
-                    [*_ids(number), "12.50", "EUR", "approved", account, sent_at, "Zoë", f"R{number}"]
+                    [*_ids(number), "12.50", "EUR", "approved", account, submitted_at, "Zoë", f"R{number}"]
                 )
         imported = process("tether-worker", "attempts", "import", str(file), environ=environ)
         assert imported.wait() == 0, imported.stderr
@@ -79,15 +79,15 @@ def test_a_chargeback_of_the_system_before_keeps_its_debtor_from_being_debited(
         assert "waiting 1, parked 0" in imported.stdout
 
         post(2, **back)
-        until(lambda: len(news("processed")) == 2, what="both chargebacks to be booked", timeout_s=60)
+        until(lambda: len(news("processed")) == 2, what="both chargebacks to be applied", timeout_s=60)
         attempts = api.get("/api/billing-attempts", params={"status": "chargebacked"}).json()["items"]
-        assert {one["transaction_id"] for one in attempts} == {"old-1", "old-2"}
+        assert {attempt["transaction_id"] for attempt in attempts} == {"old-1", "old-2"}
         listed = api.get("/api/blacklist").json()["items"]
-        assert [(one["action"], one["reason_code"]) for one in listed] == [("block", "AC04")] * 2
+        assert [(item["action"], item["reason_code"]) for item in listed] == [("block", "AC04")] * 2
 
         # The next list has all four, and somebody nobody knows.
         owed = {"R1": 1, "R2": 2, "R3": 3, "R4, April": 4, "R5": 5}
-        rows = [f"Zoë Miller;{scripted_iban(number)};12,50;{one}" for one, number in owed.items()]
+        rows = [f"Zoë Miller;{scripted_iban(number)};12,50;{item}" for item, number in owed.items()]
         data = "\n".join(["Name;IBAN;Betrag;Referenz", *rows]).encode()
         upload = api.post("/api/uploads", files={"file": ("list.csv", data)}).json()["links"]["self"]
         until(
@@ -96,14 +96,14 @@ def test_a_chargeback_of_the_system_before_keeps_its_debtor_from_being_debited(
             timeout_s=60,
         )
         found = api.get("/api/debtors", params={"upload": upload.rpartition("/")[2]}).json()["items"]
-        assert {one["reference"]: one["verdict"] for one in found} == {
+        assert {item["reference"]: item["verdict"] for item in found} == {
             "R1": "blacklisted",
             "R2": "blacklisted",
             "R3": "reference_again",
             "R4, April": "collected_lately",
             "R5": "clear",
         }
-        answer = {"screening": {"collected_before": "leave_out"}}
+        answer = {"screening": {"collected_before": "exclude"}}
         assert api.post(f"{upload}/answers", json=answer).status_code == 202
         until(
             lambda: api.get(upload).json()["upload"]["state"] == "completed",

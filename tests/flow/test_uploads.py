@@ -69,10 +69,10 @@ def worker(process: Launch, on_s3: dict[str, str]) -> Program:
 
 def _list(rows: int, *, seed: int) -> tuple[list[list[str]], int]:
     """Rows of a list, one in ten of them wrong; and how many those are."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     lines = []
     for number in range(rows):
-        iban = made_up_iban(chance)
+        iban = made_up_iban(rng)
         lines.append(
             [
                 f"Zoë Groß {number}",
@@ -107,28 +107,28 @@ def test_a_file_goes_all_the_way_and_comes_back_corrected(
         at = sent.json()["links"]["self"]
 
         def over() -> dict[str, Any] | None:
-            told: dict[str, Any] = node.get(at).json()
-            return told if told["upload"]["state"] in {"completed", "failed", "needs_answer"} else None
+            payload: dict[str, Any] = node.get(at).json()
+            return payload if payload["upload"]["state"] in {"completed", "failed", "needs_answer"} else None
 
-        told: dict[str, Any] = until(over, what="the end of reading")
-        return told
+        payload: dict[str, Any] = until(over, what="the end of reading")
+        return payload
 
     tried = read(_as_csv(lines), "list.csv", dry_run="true")
     assert node.get("/api/debtors").json()["items"] == []
     done = read(_as_csv(lines), "list.csv")
-    assert done["upload"]["tallies"] == tried["upload"]["tallies"]
-    counts = done["upload"]["tallies"]
+    assert done["upload"]["row_counts"] == tried["upload"]["row_counts"]
+    counts = done["upload"]["row_counts"]
     assert (counts["rows"], counts["stored"], counts["refused"]) == (3_000, 3_000 - wrong, wrong)
 
     report = node.get(done["links"]["problems"], params={"format": "csv"})
     header, *refused = csv.reader(io.StringIO(report.content.decode("utf-8-sig")), delimiter=";")
     assert len(refused) == wrong
-    chance = random.Random(2)
-    mended = [[row[0], made_up_iban(chance), *row[2:]] for row in refused]
+    rng = random.Random(2)
+    mended = [[row[0], made_up_iban(rng), *row[2:]] for row in refused]
     text = io.StringIO()
     csv.writer(text, delimiter=";").writerows([header, *mended])
     second = read(text.getvalue().encode(), "problems.csv")
-    assert second["upload"]["tallies"]["stored"] == wrong
+    assert second["upload"]["row_counts"]["stored"] == wrong
 
     book = read(make.xlsx({"Liste": make.LIST}), "list.xlsx")
     assert book["upload"]["state"] == "completed"
@@ -137,8 +137,8 @@ def test_a_file_goes_all_the_way_and_comes_back_corrected(
     assert worker.returncode is None
     assert node.get(done["links"]["file"]).content == _as_csv(lines)
 
-    shown = worker.stderr + report.headers.get("content-disposition", "")
-    assert not [row[1] for row in (*lines, *mended) if row[1] in shown or row[0] in shown]
+    excerpt = worker.stderr + report.headers.get("content-disposition", "")
+    assert not [row[1] for row in (*lines, *mended) if row[1] in excerpt or row[0] in excerpt]
 
 
 def test_a_worker_that_is_told_to_stop_leaves_the_rest_to_the_next(
@@ -153,5 +153,5 @@ def test_a_worker_that_is_told_to_stop_leaves_the_rest_to_the_next(
     until(lambda: node.get(at).json()["upload"]["state"] in {"reading", "completed"}, what="its state")
     process("tether-worker", "run", "default", environ=on_s3)
     until(lambda: node.get(at).json()["upload"]["state"] == "completed", what="its end", timeout_s=60)
-    counts = node.get(at).json()["upload"]["tallies"]
+    counts = node.get(at).json()["upload"]["row_counts"]
     assert (counts["rows"], counts["stored"], counts["refused"]) == (120_000, 120_000 - wrong, wrong)

@@ -1,4 +1,4 @@
-"""The way of a notification through real programs: taken by two nodes, booked by a worker, written down by nobody."""
+"""The way of a notification through real programs: taken by two nodes, applied by a worker, written down by nobody."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PASSWORD = "s3cret-password"
 KEY = "test-key"
 
 
-def _told(unique_id: str, *, password: str = PASSWORD, **fields: str) -> dict[str, str]:
+def _notification(unique_id: str, *, password: str = PASSWORD, **fields: str) -> dict[str, str]:
     return {
         "unique_id": unique_id,
         "transaction_type": "sdd_sale",
@@ -54,12 +54,12 @@ async def _send(
     return await client.post(f"{node}/api/webhooks/emp", content=body, headers={"content-type": kind})
 
 
-def _ask(url: str, query: str) -> list[tuple[Any, ...]]:
+def _query(url: str, query: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(url) as conn:
         return conn.execute(query).fetchall()
 
 
-async def test_however_often_and_wherever_it_is_delivered_it_is_booked_once(
+async def test_however_often_and_wherever_it_is_delivered_it_is_applied_once(
     environment: dict[str, str],
     database_url: str,
     process: Launch,
@@ -68,11 +68,11 @@ async def test_however_often_and_wherever_it_is_delivered_it_is_booked_once(
 ) -> None:
     """The gateway repeats at once, late, and to any node.
 
-    Two, ten and a hundred deliveries at the same moment over two nodes are one row and one effect; another
+    Two, ten and a hundred deliveries at the same time over two nodes are one row and one effect; another
     status of the same payment is a second event; the same key with other content is kept for a person and
     changes nothing.
     """
-    two, ten, hundred = seed(database_url, attempts=3, chance=random.Random(1), now=datetime.now(UTC))
+    two, ten, hundred = seed(database_url, attempts=3, rng=random.Random(1), now=datetime.now(UTC))
     nodes = [_web(process, environment) for _ in range(2)]
     worker = process("tether-worker", "run", "webhooks", environ=environment)
     for web, node in nodes:
@@ -80,11 +80,11 @@ async def test_however_often_and_wherever_it_is_delivered_it_is_booked_once(
     addresses = [node for _, node in nodes]
 
     async def deliver(payment: Seeded, times: int, **fields: str) -> list[httpx.Response]:
-        told = _told(payment.unique_id, **fields)
+        notification = _notification(payment.unique_id, **fields)
         return list(
             await asyncio.gather(
                 *(
-                    _send(client, addresses[n % 2], told, kind=JSON if n % 4 > 1 else FORM)
+                    _send(client, addresses[n % 2], notification, kind=JSON if n % 4 > 1 else FORM)
                     for n in range(times)
                 )
             )
@@ -100,20 +100,20 @@ async def test_however_often_and_wherever_it_is_delivered_it_is_booked_once(
     fresh = [answer for answer in answers if answer.headers["content-type"] == "application/json"]
     assert all(answer.json()["status"] == "ok" for answer in fresh)
 
-    tally = "select state, count(*) from webhook_events group by 1 order by 1"
+    counts = "select state, count(*) from webhook_events group by 1 order by 1"
     until(
-        lambda: _ask(database_url, tally) == [("conflicting", 1), ("processed", 6)],
-        what="six events to be booked and one contradiction to be kept",
+        lambda: _query(database_url, counts) == [("conflicting", 1), ("processed", 6)],
+        what="six events to be applied and one contradiction to be kept",
     )
-    assert _ask(database_url, "select state, count(*) from billing_attempts group by 1") == [
+    assert _query(database_url, "select state, count(*) from billing_attempts group by 1") == [
         ("chargebacked", 3)
     ]
-    assert _ask(database_url, "select name, count(*) from outbox group by 1 order by 1") == [
-        ("attempt_moved", 6),
-        ("iban_listed", 3),
+    assert _query(database_url, "select name, count(*) from outbox group by 1 order by 1") == [
+        ("attempt.status_changed", 6),
+        ("iban.blocked", 3),
     ]
-    assert _ask(database_url, "select count(*), count(distinct attempt_id) from blacklist") == [(3, 3)]
-    assert _ask(database_url, "select count(distinct key) from webhook_events") == [(6,)]
+    assert _query(database_url, "select count(*), count(distinct attempt_id) from blacklist") == [(3, 3)]
+    assert _query(database_url, "select count(distinct key) from webhook_events") == [(6,)]
     for program in (worker, *(web for web, _ in nodes)):
         assert program.terminate() == 0
 
@@ -132,8 +132,8 @@ async def test_no_secret_and_no_account_is_in_any_line_that_was_written(
     """
     quoted = "DE89370400440532013000"
     secrets = [PASSWORD, KEY, "hunter2", quoted, "0532013000", "Lovelace", "ada@example.org"]
-    made = list(seed(database_url, attempts=4, chance=random.Random(2), now=datetime.now(UTC)))
-    secrets += [one.iban for one in made]
+    made = list(seed(database_url, attempts=4, rng=random.Random(2), now=datetime.now(UTC)))
+    secrets += [seeded.iban for seeded in made]
     with psycopg.connect(database_url) as conn:
         secrets += [name for (name,) in conn.execute("select distinct name from debtors").fetchall()]
         conn.execute(
@@ -156,14 +156,14 @@ async def test_no_secret_and_no_account_is_in_any_line_that_was_written(
         "usage": f"rent of {quoted[:4]} {quoted[4:8]} {quoted[8:12]} {quoted[12:16]} {quoted[16:20]} {quoted[20:]}",
         "hunter2": "hunter2",
     }
-    for one in made:
-        await _send(client, node, _told(one.unique_id, **personal))
-    await _send(client, node, _told(made[0].unique_id, **personal | {"amount": "7"}))
-    await _send(client, node, _told("nobody-knows-it", **personal))
-    await _send(client, node, _told(made[0].unique_id, **personal | {"status": f"for {quoted}"}))
-    await _send(client, node, _told(made[0].unique_id, password="hunter2", **personal))
+    for seeded in made:
+        await _send(client, node, _notification(seeded.unique_id, **personal))
+    await _send(client, node, _notification(made[0].unique_id, **personal | {"amount": "7"}))
+    await _send(client, node, _notification("nobody-knows-it", **personal))
+    await _send(client, node, _notification(made[0].unique_id, **personal | {"status": f"for {quoted}"}))
+    await _send(client, node, _notification(made[0].unique_id, password="hunter2", **personal))
     returned = {"status": "chargebacked", "event": "chargeback", "reason_code": "AC04"}
-    await _send(client, node, _told(made[1].unique_id, **personal | returned))
+    await _send(client, node, _notification(made[1].unique_id, **personal | returned))
     form = {"content-type": FORM, "x-request-id": quoted, "user-agent": "hunter2"}
     await client.post(
         f"{node}/api/webhooks/emp?iban={quoted}", content=b"account_holder=Lovelace", headers=form
@@ -191,11 +191,11 @@ async def test_no_secret_and_no_account_is_in_any_line_that_was_written(
         conn.execute("alter table hidden rename to billing_attempts")
 
     def done() -> bool:
-        states = _ask(database_url, "select state, failures from webhook_events")
+        states = _query(database_url, "select state, failures from webhook_events")
         return all(state != "waiting" or failures for state, failures in states)
 
-    until(done, what="everything to be booked or put off")
-    worker.await_line("notification put off")
+    until(done, what="everything to be applied or deferred")
+    worker.await_line("notification deferred")
     assert web.terminate() == 0
     assert worker.terminate() == 0
     for program in (web, worker):
@@ -206,7 +206,7 @@ async def test_no_secret_and_no_account_is_in_any_line_that_was_written(
             assert secret not in program.stderr, secret
             assert secret not in program.stdout, secret
     events = [json.loads(line)["event"] for line in web.stderr.splitlines()]
-    assert {"notification refused", "notification unreadable", "a defect of ours"} <= set(events)
+    assert {"notification refused", "notification unreadable", "internal error"} <= set(events)
 
 
 async def test_the_server_itself_answers_as_the_route_does(
@@ -228,12 +228,12 @@ async def test_the_server_itself_answers_as_the_route_does(
     assert (
         await client.post(address, content=b"<xml/>", headers={"content-type": "text/xml"})
     ).status_code == 415
-    told = encode(_told("u-1"), content_type=FORM)
-    good = await client.post(address, content=chunks(told, size=20), headers=form)
+    notification = encode(_notification("u-1"), content_type=FORM)
+    good = await client.post(address, content=chunks(notification, size=20), headers=form)
     assert (good.status_code, good.headers["content-type"]) == (200, "application/xml")
     assert good.headers["x-content-type-options"] == "nosniff"
     document = await client.get(f"{node}/api/schema")
     assert "/api/webhooks/emp" in document.json()["paths"]
     metrics = (await client.get(f"{node}/metrics")).text
     assert 'tether_webhook_notifications_total{outcome="recorded"} 1.0' in metrics
-    assert _ask(database_url, "select notification_id from webhook_events") == [("u-1",)]
+    assert _query(database_url, "select notification_id from webhook_events") == [("u-1",)]

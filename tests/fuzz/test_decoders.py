@@ -62,7 +62,7 @@ _TOLD: Final[dict[str, str | int]] = {
     "status": "approved",
     "amount": 100,
 }
-_EVENT: Final = events.encode(events.AttemptMoved(7, "t-7", "pending", "approved", "approved"))
+_EVENT: Final = events.encode(events.AttemptStatusChanged(7, "t-7", "pending", "approved", "approved"))
 
 # What breaks readers: ends of lines and strings, marks of order and of length, digits that are none, halves of pairs.
 _NASTY: Final = [
@@ -74,7 +74,7 @@ _NASTY: Final = [
 
 
 @st.composite
-def _spoilt(draw: st.DrawFn, samples: list[bytes]) -> bytes:
+def _corrupted(draw: st.DrawFn, samples: list[bytes]) -> bytes:
     """A good one with a few pieces cut, doubled or put in, or plain junk."""
     if draw(st.integers(0, 9)) == 0:
         return draw(
@@ -93,15 +93,15 @@ def _spoilt(draw: st.DrawFn, samples: list[bytes]) -> bytes:
 
 def _more(drawn: object) -> Iterator[bytes | str]:
     """Spoil what was drawn further, by plain chance, which costs a hundredth of drawing; the same for the same, always."""
-    chance = random.Random(repr(drawn))
+    rng = random.Random(repr(drawn))
     if not isinstance(drawn, bytes | str):
         return
     for _ in range(MORE):
         data = drawn.encode("utf-8", "surrogatepass") if isinstance(drawn, str) else drawn
-        for _ in range(chance.randint(1, 4)):
-            start = chance.randint(0, len(data))
-            end = start + chance.choice((0, 0, 1, 2, 4, 12))
-            piece = chance.choice((chance.choice(_NASTY), chance.randbytes(2), data[start:end] * 2, b""))
+        for _ in range(rng.randint(1, 4)):
+            start = rng.randint(0, len(data))
+            end = start + rng.choice((0, 0, 1, 2, 4, 12))
+            piece = rng.choice((rng.choice(_NASTY), rng.randbytes(2), data[start:end] * 2, b""))
             data = data[:start] + piece + data[end:]
         yield data.decode("utf-8", "replace") if isinstance(drawn, str) else data
 
@@ -133,8 +133,8 @@ def _read_file(data: bytes) -> None:
 
 
 def _read_file_as_told(data: bytes) -> None:
-    told = Answers(encoding="cp1252", delimiter=";")
-    planned = reading.plan(io.BytesIO(data), name="x.csv", kind="csv", answers=told)
+    answers = Answers(encoding="cp1252", delimiter=";")
+    planned = reading.plan(io.BytesIO(data), name="x.csv", kind="csv", answers=answers)
     msgspec.json.encode(planned)
 
 
@@ -159,8 +159,8 @@ def _earlier(data: bytes) -> None:
             msgspec.json.encode(imported_debits.read(row, layout=columns, now=NOW))
 
 
-def _range(told: tuple[str, int]) -> None:
-    header, size_bytes = told
+def _range(result: tuple[str, int]) -> None:
+    header, size_bytes = result
     found = file_response.byte_range(header, size_bytes=size_bytes)
     if found is not None:
         assert 0 <= found[0] < found[1] <= size_bytes
@@ -170,8 +170,8 @@ def _name(text: str) -> None:
     file_response.disposition(multipart.safe_name(text)).encode("latin-1")
 
 
-def _form_with_file(told: tuple[bytes, int]) -> None:
-    body, cut = told
+def _form_with_file(result: tuple[bytes, int]) -> None:
+    body, cut = result
 
     async def stream() -> AsyncIterator[bytes]:
         for chunk in (body[:cut], body[cut:]):
@@ -201,10 +201,10 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
 
 def _answers(body: bytes) -> None:
     try:
-        told = msgspec.json.decode(body, type=uploads.AnswersBody)
+        result = msgspec.json.decode(body, type=uploads.AnswersBody)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return  # the framework's own 400
-    uploads.read_answers(told)
+    uploads.read_answers(result)
 
 
 def _shown_to_people(text: str) -> None:
@@ -222,7 +222,7 @@ _BLACKLISTS: Final = [
     b'first_name,last_name,email\n"Ada, Z",Ahorn,ada@example.org\n',
 ]
 _EARLIER: Final = (
-    b"transaction_id,unique_id,amount,status,iban,sent_at,reason_code,reference,name\n"
+    b"transaction_id,unique_id,amount,status,iban,submitted_at,reason_code,reference,name\n"
     b"t-1,44177a21403427eb96664a6d7e5d5d48,12.50,chargebacked,DE89370400440532013000,2026-02-01T12:00:00Z,AC04,r,Ada\n"
     b"t-2,,7,unknown,DE89 3704 0044 0532 0130 00,2026-02-01 12:00,,,\n"
 )
@@ -249,30 +249,30 @@ DECODERS: Final[
         tuple[st.SearchStrategy[Any], Callable[[Any], object], type[Exception] | tuple[type[Exception], ...]],
     ]
 ] = {
-    "a notification's form": (_spoilt([form_body(_TOLD)]), _form, Rejected),
-    "a notification's JSON": (_spoilt([json_body(_TOLD)]), _json, Rejected),
+    "a notification's form": (_corrupted([form_body(_TOLD)]), _form, Rejected),
+    "a notification's JSON": (_corrupted([json_body(_TOLD)]), _json, Rejected),
     "a signature": (
         st.tuples(_TEXTS, _TEXTS | st.text("0123456789abcdef", min_size=40, max_size=128)),
         _signed,
         Rejected,
     ),
-    "the gateway's answer": (_spoilt([_ANSWER, _CHARGEBACKS]), responses.read_answer, TetherError),
-    "a page of payments": (_spoilt([_PAGE, _ANSWER]), responses.read_transactions, TetherError),
-    "a page of chargebacks": (_spoilt([_CHARGEBACKS, _PAGE]), responses.read_chargebacks, TetherError),
-    "an event": (_spoilt([_EVENT]), events.decode, Rejected),
-    "a text file": (_spoilt(_CSV), _read_file, Rejected),
-    "a text file, as told": (_spoilt(_CSV), _read_file_as_told, Rejected),
-    "what a file is": (_spoilt(_BOOKS), _sniffed, Rejected),
+    "the gateway's answer": (_corrupted([_ANSWER, _CHARGEBACKS]), responses.read_answer, TetherError),
+    "a page of payments": (_corrupted([_PAGE, _ANSWER]), responses.read_transactions, TetherError),
+    "a page of chargebacks": (_corrupted([_CHARGEBACKS, _PAGE]), responses.read_chargebacks, TetherError),
+    "an event": (_corrupted([_EVENT]), events.decode, Rejected),
+    "a text file": (_corrupted(_CSV), _read_file, Rejected),
+    "a text file, as told": (_corrupted(_CSV), _read_file_as_told, Rejected),
+    "what a file is": (_corrupted(_BOOKS), _sniffed, Rejected),
     "an IBAN": (_TEXTS | st.sampled_from(["DE89370400440532013000"]), iban.validate, Rejected),
     "an amount": (_TEXTS | _AMOUNTS, lambda text: money.parse(text, currency="EUR"), Rejected),
     "a day or number of a cell": (_TEXTS | _DAYS | _AMOUNTS, _read_as_any, Rejected),
     "a name or country": (_TEXTS, _shown_to_people, Rejected),
     "reason codes": (_TEXTS, parse_codes, Rejected),
-    "a blacklist to import": (_spoilt(_BLACKLISTS), _blacklist, Rejected),
-    "debits of another system": (_spoilt([_EARLIER]), _earlier, Rejected),
-    "answers about a file": (_spoilt([_ANSWERS]), _answers, Rejected),
+    "a blacklist to import": (_corrupted(_BLACKLISTS), _blacklist, Rejected),
+    "debits of another system": (_corrupted([_EARLIER]), _earlier, Rejected),
+    "answers about a file": (_corrupted([_ANSWERS]), _answers, Rejected),
     "a form with a file": (
-        st.tuples(_spoilt([_MULTIPART]), st.integers(0, len(_MULTIPART))),
+        st.tuples(_corrupted([_MULTIPART]), st.integers(0, len(_MULTIPART))),
         _form_with_file,
         (Rejected, ClientException),
     ),
@@ -280,7 +280,7 @@ DECODERS: Final[
     "a cursor": (_TEXTS | _CURSORS, pagination.decode_cursor, Rejected),
     "a range": (st.tuples(_TEXTS | _RANGES, st.integers(0, 2**40)), _range, file_response.UnsatisfiableRange),
     "a setting": (
-        st.dictionaries(st.sampled_from([one.env for one in described()]), _TEXTS, max_size=3),
+        st.dictionaries(st.sampled_from([setting.env for setting in described()]), _TEXTS, max_size=3),
         Settings.from_env,
         Rejected,
     ),
@@ -296,12 +296,12 @@ def test_only_our_own_errors_come_out(
     """Anything else is a 500, or a worker that fails on the same row for ever."""
     strategy, decoder, refusal = DECODERS[name]
     drawn = data.draw(strategy)
-    for one in (drawn, *_more(drawn)):
+    for item in (drawn, *_more(drawn)):
         count(name, 1)
         try:
-            decoder(one)
-        except refusal as problem:
-            str(problem)  # the sentence can be made, whatever the facts are
-        except Exception as problem:
-            problem.add_note(f"It was given {one!r}")
+            decoder(item)
+        except refusal as exc:
+            str(exc)  # the sentence can be made, whatever the facts are
+        except Exception as exc:
+            exc.add_note(f"It was given {item!r}")
             raise

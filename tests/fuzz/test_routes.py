@@ -66,7 +66,7 @@ class Request(msgspec.Struct, frozen=True):
 @asynccontextmanager
 async def _serving(environment: dict[str, str], database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application, with a few attempts and a file in it."""
-    list(seed(database_url, attempts=3, chance=random.Random(1), now=datetime.now(UTC)))
+    list(seed(database_url, attempts=3, rng=random.Random(1), now=datetime.now(UTC)))
     app = application(Settings.from_env(environment))
     transport = httpx.ASGITransport(served(app))  # type: ignore[arg-type]
     async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://tether") as client:
@@ -77,7 +77,7 @@ async def _serving(environment: dict[str, str], database_url: str) -> AsyncItera
 
 def _values(schema: Mapping[str, Any]) -> st.SearchStrategy[str]:
     """What may stand for a parameter, right ones and wrong ones."""
-    right = [str(one) for one in schema.get("enum", []) if one is not None]
+    right = [str(item) for item in schema.get("enum", []) if item is not None]
     return (st.sampled_from(right) | _texts) if right else _ids.map(str)
 
 
@@ -147,8 +147,8 @@ def _drawn(strategy: st.SearchStrategy[T], *, examples: int) -> list[T]:
 
     @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(strategy)
-    def collect(one: T) -> None:
-        found.append(one)
+    def collect(item: T) -> None:
+        found.append(item)
 
     collect()
     return found
@@ -180,8 +180,8 @@ async def test_a_zero_byte_in_a_blacklist_spoils_one_line(
             "/api/blacklist/import", headers=KEY | {"content-type": "text/csv"}, content=body.encode()
         )
     assert answer.status_code == 200, answer.text
-    told = answer.json()
-    assert (told["added"], [one["row"] for one in told["problems"]]) == (1, [2])
+    payload = answer.json()
+    assert (payload["added"], [problem["row"] for problem in payload["problems"]]) == (1, [2])
 
 
 async def _every_route(client: httpx.AsyncClient) -> int:
@@ -200,15 +200,15 @@ async def _every_route(client: httpx.AsyncClient) -> int:
     assert len(routes) > 10
     for path, method, operation in routes:
         drawn = _requests(method=method, path=path, operation=operation, document=document)
-        for one in _drawn(drawn, examples=examples):
+        for item in _drawn(drawn, examples=examples):
             sent += 1
             answer = await client.request(
-                one.method, one.path, params=one.query, headers=KEY | one.headers, content=one.body
+                item.method, item.path, params=item.query, headers=KEY | item.headers, content=item.body
             )
-            assert answer.status_code < 500, one
+            assert answer.status_code < 500, item
             if answer.status_code >= 400:
                 assert answer.headers["content-type"].split(";")[0] in {
                     "application/problem+json",
                     "application/json",  # the gateway's own form of an error
-                }, one
+                }, item
     return sent

@@ -1,4 +1,4 @@
-"""`tether-sandbox` as a stranger uses it: with the wrong words, and told to stop at any moment."""
+"""`tether-sandbox` as a stranger uses it: with the wrong words, and told to stop at any time."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ def _tree(program: Program) -> list[psutil.Process]:
 
 def _postmaster_folder(tree: list[psutil.Process]) -> Path | None:
     """Where the Postgres among them keeps its data."""
-    for one in tree:
-        if "postgres" in one.name() and "-D" in (words := one.cmdline()):
+    for item in tree:
+        if "postgres" in item.name() and "-D" in (words := item.cmdline()):
             return Path(words[words.index("-D") + 1]).parent
     return None
 

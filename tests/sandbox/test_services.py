@@ -57,9 +57,9 @@ def _holder(*, environ: dict[str, str] | None = None, user: str | None = None) -
     assert process.stdin
     assert process.stdout
     with process:
-        told = process.stdout.readline()
-        assert told, "the holder of services did not start"
-        yield process, json.loads(told)
+        line = process.stdout.readline()
+        assert line, "the holder of services did not start"
+        yield process, json.loads(line)
 
 
 def _plain_user() -> str | None:
@@ -209,12 +209,12 @@ def test_nothing_is_left_after_the_block() -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_is_left_when_the_holder_is_killed(number: signal.Signals) -> None:
     """A test run that is killed, by a person or by the system, would leave Postgres running for ever."""
-    with _holder() as (process, told):
-        _assert_answering(told)
+    with _holder() as (process, result):
+        _assert_answering(result)
         process.send_signal(number)
         process.wait(20)
         until(
-            lambda: not any(map(_is_running, told["pids"])) and not Path(told["folder"]).exists(),
+            lambda: not any(map(_is_running, result["pids"])) and not Path(result["folder"]).exists(),
             what="the end of the services",
             timeout_s=20,
         )
@@ -223,7 +223,7 @@ def test_nothing_is_left_when_the_holder_is_killed(number: signal.Signals) -> No
 def test_two_at_once_do_not_collide() -> None:
     """Two people, or two jobs of a build server, test on one machine; neither may see the other's data."""
 
-    def one(text: str) -> tuple[str, bytes | None]:
+    def fetch_one(text: str) -> tuple[str, bytes | None]:
         with running({}) as services, redis.Redis.from_url(services.environment["REDIS_URL"]) as client:
             assert client.get("key") is None
             client.set("key", text)
@@ -231,7 +231,7 @@ def test_two_at_once_do_not_collide() -> None:
             return services.environment["DATABASE_URL"], client.get("key")
 
     with ThreadPoolExecutor(2) as pool:
-        (first, a), (second, b) = pool.map(one, "ab")
+        (first, a), (second, b) = pool.map(fetch_one, "ab")
     assert first != second
     assert (a, b) == (b"a", b"b")
 
@@ -280,9 +280,9 @@ def test_services_run_for_a_plain_user_and_in_a_path_with_spaces(open_folder: Pa
     place = open_folder / "with a space"
     place.mkdir()
     place.chmod(0o777)
-    with _holder(environ={"TMPDIR": str(place)}, user=_plain_user()) as (_, told):
-        assert told["folder"].startswith(str(place))
-        _assert_answering(told)
+    with _holder(environ={"TMPDIR": str(place)}, user=_plain_user()) as (_, result):
+        assert result["folder"].startswith(str(place))
+        _assert_answering(result)
 
 
 def test_root_needs_no_folder_that_others_may_enter(tmp_path: Path) -> None:
@@ -295,8 +295,8 @@ def test_root_needs_no_folder_that_others_may_enter(tmp_path: Path) -> None:
     package = Path(spec.origin).parent
     for installed in package.parent.glob(f"{package.name}*"):  # the package and its libraries
         shutil.copytree(installed, place / installed.name, copy_function=_link)
-    with _holder(environ={"TMPDIR": str(place), "PYTHONPATH": str(place)}) as (_, told):
-        _assert_answering(told)
+    with _holder(environ={"TMPDIR": str(place), "PYTHONPATH": str(place)}) as (_, result):
+        _assert_answering(result)
 
 
 def _link(source: str, target: str) -> None:

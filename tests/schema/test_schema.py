@@ -91,18 +91,18 @@ KNOWN: dict[str, set[Any]] = {
     "database_epochs_reason_known": set(get_args(database_epoch.Reason)),
     "forgiven_disputes_dispute_stage_known": {codes.CHARGEBACKED, codes.LOST_AGAIN},
     "gateway_accounts_characters_known": set(get_args(sepa_text.Characters)),
-    "gateway_refunds_kind_known": set(get_args(refund.GivebackKind)),
+    "gateway_refunds_kind_known": set(get_args(refund.RefundKind)),
     "gateway_refunds_state_known": set(get_args(gateway_refunds.GatewayRefundState)),
-    "givebacks_kind_known": set(get_args(refund.GivebackKind)),
-    "givebacks_payment_stage_known": set(attempt.PAYMENT_STAGES),
-    "givebacks_state_known": set(get_args(refund.GivebackState)),
+    "refunds_kind_known": set(get_args(refund.RefundKind)),
+    "refunds_payment_stage_known": set(attempt.PAYMENT_STAGES),
+    "refunds_state_known": set(get_args(refund.RefundState)),
     "imported_attempts_dispute_stage_known": set(attempt.DISPUTE_STAGES),
     "imported_attempts_payment_stage_known": set(attempt.PAYMENT_STAGES),
     "inquiry_orders_scope_known": set(get_args(inquiry_orders.Scope)),
     "layout_answers_answer_known": set(get_args(questions.Answer)),
     "layout_answers_subject_known": set(get_args(verdicts.Subject)),
     "problems_level_known": set(get_args(outcomes.Level)),
-    "pulls_list_known": set(get_args(completeness.ListName)),
+    "report_fetches_list_known": set(get_args(completeness.ListName)),
     "reconciliation_differences_kind_known": set(get_args(differences.DifferenceKind)),
     "run_void_debits_refused_known": set(get_args(run_voids.VoidRefusalCode)),
     "run_voids_state_known": set(get_args(run_voids.RunVoidState)),
@@ -110,7 +110,7 @@ KNOWN: dict[str, set[Any]] = {
     "uploads_state_known": set(get_args(upload.UploadState)),
     "vop_checks_result_known": set(get_args(vop.Result)),
     "webhook_events_kind_known": set(get_args(notification.Kind)),
-    "webhook_events_source_known": {"webhook", "pull"},
+    "webhook_events_source_known": {"webhook", "report"},
     "webhook_events_state_known": set(get_args(inbox.InboxState)),
 }
 # Lists that only the adapters know.
@@ -136,8 +136,8 @@ def test_the_words_a_column_takes_are_the_words_of_the_core(database_url: str) -
         assert found == words, name
 
 
-def test_moments_know_their_zone_and_nothing_reads_a_clock(database_url: str) -> None:
-    """A moment without a zone is off by hours twice a year.
+def test_timestamps_know_their_zone_and_nothing_reads_a_clock(database_url: str) -> None:
+    """A time without a zone is off by hours twice a year.
 
     A default that asks the server cannot be tested.
     """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from tether_core.billing import auto_pause
-from tether_core.billing.eligibility import Terms
+from tether_core.billing.eligibility import RunOptions
 from tether_core.billing.overrides import Override
 from tether_core.billing.refunded_before import Refund
 from tether_core.payments.same_debit import Elsewhere
@@ -28,18 +28,23 @@ NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 ANNA = Owed("DE89370400440532013000", 1000, "Anna Schmidt")
 
 
-async def run_of(conn: Connection, upload_id: int, **terms: Any) -> int:
+async def run_of(conn: Connection, upload_id: int, **options: Any) -> int:
     """A run that is to be planned."""
     return await billing.add(
-        conn, upload_id=upload_id, account="default", terms=Terms(**terms), created_by="tests", now=NOW
+        conn,
+        upload_id=upload_id,
+        account="default",
+        options=RunOptions(**options),
+        created_by="tests",
+        now=NOW,
     )
 
 
-async def tried(conn: Connection, run_id: int, one: Owing, *, now: datetime = NOW, **columns: Any) -> int:
+async def tried(conn: Connection, run_id: int, debtor: Owing, *, now: datetime = NOW, **columns: Any) -> int:
     """An attempt for a debtor, with some columns as they may come to be; gives its id."""
     made = Try(
-        one.candidate.debtor_id, f"t-{run_id}-{one.candidate.debtor_id}-{one.next_number}", 1000, "EUR",
-        one.iban_fingerprint, "DE89", one.next_number,
+        debtor.candidate.debtor_id, f"t-{run_id}-{debtor.candidate.debtor_id}-{debtor.next_number}", 1000, "EUR",
+        debtor.iban_fingerprint, "DE89", debtor.next_number,
     )  # fmt: skip
     await submissions.add(conn, [made], run_id=run_id, account="default", due_item="once", now=now)
     row = await (await conn.execute("select max(id) from billing_attempts")).fetchone()
@@ -58,29 +63,45 @@ async def facts(conn: Connection, upload_id: int | None, **more: Any) -> list[Ow
 async def test_a_debtor_of_whom_nothing_is_known(conn: Connection, database_url: str) -> None:
     """Facts that are not there must not be taken for facts that speak against somebody."""
     upload_id, (debtor_id,) = seed_upload(database_url, [ANNA], now=NOW)
-    (one,) = await facts(conn, upload_id)
-    told = one.candidate
-    assert (told.debtor_id, told.iban, told.amount_minor, told.has_name) == (debtor_id, ANNA.iban, 1000, True)
-    assert (told.listed, told.item_state, told.tries, told.charged_back_for, told.paid_minor) == (
+    (item,) = await facts(conn, upload_id)
+    candidate = item.candidate
+    assert (candidate.debtor_id, candidate.iban, candidate.amount_minor, candidate.has_name) == (
+        debtor_id,
+        ANNA.iban,
+        1000,
+        True,
+    )
+    assert (
+        candidate.listed,
+        candidate.item_state,
+        candidate.tries,
+        candidate.charged_back_for,
+        candidate.paid_minor,
+    ) == (
         None,
         None,
         0,
         (),
         0,
     )
-    assert (told.elsewhere, told.check, told.reasons, told.has_address) == (Elsewhere(), None, (), False)
-    assert (one.next_number, one.payer.name) == (1, "Anna Schmidt")
-    assert ANNA.iban not in repr(one)
+    assert (candidate.elsewhere, candidate.check, candidate.reasons, candidate.has_address) == (
+        Elsewhere(),
+        None,
+        (),
+        False,
+    )
+    assert (item.next_number, item.payer.name) == (1, "Anna Schmidt")
+    assert ANNA.iban not in repr(item)
 
 
 async def test_the_blacklist_as_it_stands_now(conn: Connection, database_url: str) -> None:
     """A block hides behind a hold, a lifted entry speaks, or a spent one: each debits somebody who must not be."""
     upload_id, _ = seed_upload(database_url, [ANNA], now=NOW)
-    (one,) = await facts(conn, upload_id)
+    (item,) = await facts(conn, upload_id)
 
     async def enter(action: str, reason: str, **columns: Any) -> None:
         values = {
-            "iban_fingerprint": one.iban_fingerprint, "iban_masked": "DE89", "action": action, "scope": "iban",
+            "iban_fingerprint": item.iban_fingerprint, "iban_masked": "DE89", "action": action, "scope": "iban",
             "reason_code": reason, "note": "", "source": "manual", "added_by": "tests", "created_at": NOW, **columns,
         }  # fmt: skip
         names, places = ", ".join(values), ", ".join(["%s"] * len(values))
@@ -92,21 +113,21 @@ async def test_the_blacklist_as_it_stands_now(conn: Connection, database_url: st
     await enter("hold", "MD06", expires_at=NOW + timedelta(days=1))
     assert (await facts(conn, upload_id))[0].candidate.listed == "hold"
     await enter("block", "MD01")
-    told = (await facts(conn, upload_id))[0].candidate
-    assert (told.listed, told.listed_because) == ("block", "MD01")
+    candidate = (await facts(conn, upload_id))[0].candidate
+    assert (candidate.listed, candidate.listed_reason) == ("block", "MD01")
 
 
 async def test_the_item_as_it_was_tried(conn: Connection, database_url: str) -> None:
     """A try of the same item that is overlooked is a second debit."""
     upload_id, _ = seed_upload(database_url, [ANNA], now=NOW)
     run_id = await run_of(conn, upload_id)
-    (one,) = await facts(conn, upload_id)
-    first = await tried(conn, run_id, one, state="error", payment_stage=40)
-    (one,) = await facts(conn, upload_id)
-    assert (one.candidate.item_state, one.candidate.tries, one.next_number) == (None, 1, 2)
-    withheld = await tried(conn, run_id, one, state="error", payment_stage=40, withheld="held")
-    (one,) = await facts(conn, upload_id)
-    assert (one.candidate.tries, one.next_number) == (1, 3)  # it was never tried, and its number is taken
+    (item,) = await facts(conn, upload_id)
+    first = await tried(conn, run_id, item, state="error", payment_stage=40)
+    (item,) = await facts(conn, upload_id)
+    assert (item.candidate.item_state, item.candidate.tries, item.next_number) == (None, 1, 2)
+    withheld = await tried(conn, run_id, item, state="error", payment_stage=40, withheld="held")
+    (item,) = await facts(conn, upload_id)
+    assert (item.candidate.tries, item.next_number) == (1, 3)  # it was never tried, and its number is taken
     for state in ("pending", "unknown", "approved"):
         await conn.execute("update billing_attempts set state = %s where id = %s", (state, first))
         assert (await facts(conn, upload_id))[0].candidate.item_state == state
@@ -135,27 +156,29 @@ async def test_the_account_as_it_was_debited_elsewhere(conn: Connection, databas
     ].candidate.elsewhere.waiting is not None  # in its file, not billed yet
     attempt_id = await tried(conn, run_id, there, now=ago)
     assert (await facts(conn, upload_id))[0].candidate.elsewhere.waiting is not None  # ready is not submitted
-    await conn.execute("update billing_attempts set sends = 1, sent_at = created_at, send_at = null")
-    told = (await facts(conn, upload_id))[0].candidate
-    assert (told.elsewhere.tried_days_ago, told.paid_minor, told.item_state) == (3, 1000, None)
-    assert told.elsewhere.under_way is not None
-    assert told.elsewhere.under_way.upload_id == other
+    await conn.execute(
+        "update billing_attempts set submission_count = 1, submitted_at = created_at, submit_at = null"
+    )
+    candidate = (await facts(conn, upload_id))[0].candidate
+    assert (candidate.elsewhere.tried_days_ago, candidate.paid_minor, candidate.item_state) == (3, 1000, None)
+    assert candidate.elsewhere.under_way is not None
+    assert candidate.elsewhere.under_way.upload_id == other
     assert (await facts(conn, other))[0].candidate.elsewhere == Elsewhere()  # its own file is not elsewhere
     await conn.execute("update billing_attempts set state = 'voided' where id = %s", (attempt_id,))
-    told = (await facts(conn, upload_id))[0].candidate
-    assert (told.elsewhere.tried_days_ago, told.elsewhere.given_back is None) == (None, False)
+    candidate = (await facts(conn, upload_id))[0].candidate
+    assert (candidate.elsewhere.tried_days_ago, candidate.elsewhere.refunded is None) == (None, False)
     await conn.execute(
         "update billing_attempts set state = 'error', withheld = 'held' where id = %s", (attempt_id,)
     )
-    told = (await facts(conn, upload_id))[0].candidate
-    assert (told.elsewhere.tried_days_ago, told.elsewhere.waiting is None) == (None, False)
+    candidate = (await facts(conn, upload_id))[0].candidate
+    assert (candidate.elsewhere.tried_days_ago, candidate.elsewhere.waiting is None) == (None, False)
     await conn.execute("update billing_attempts set withheld = null where id = %s", (attempt_id,))
     await conn.execute(
         "update billing_attempts set state = 'chargebacked', dispute_stage = 1, reason_code = null where id = %s",
         (attempt_id,),
     )
-    told = (await facts(conn, upload_id))[0].candidate
-    assert (told.charged_back_for, told.paid_minor, told.item_returned) == (("",), 0, False)
+    candidate = (await facts(conn, upload_id))[0].candidate
+    assert (candidate.charged_back_for, candidate.paid_minor, candidate.item_returned) == (("",), 0, False)
     assert (await facts(conn, other))[0].candidate.item_returned
     await conn.execute(
         "update billing_attempts set dispute_stage = 2, state = 'approved' where id = %s", (attempt_id,)
@@ -179,19 +202,19 @@ async def test_refunds_of_the_same_debit_are_known(conn: Connection, database_ur
         ),
     ]
     await conn.execute("update debtors set reference = 'RE-7' where id = %s", (debtor_id,))
-    (one,) = await facts(conn, upload_id)
-    found = {refund.attempt_id: refund for refund in one.candidate.refunds}
+    (item,) = await facts(conn, upload_id)
+    found = {refund.attempt_id: refund for refund in item.candidate.refunds}
     assert found == {
         ids[0]: Refund(ids[0], "refunded", "once", same_debtor=False, same_upload=False, days_ago=30),
         ids[1]: Refund(ids[1], "voided", "once", same_debtor=True, same_upload=True, days_ago=0),
     }
-    assert (one.candidate.item_state, one.candidate.set_aside) == (None, frozenset())
+    assert (item.candidate.item_state, item.candidate.set_aside) == (None, frozenset())
     await conn.execute("update debtors set reference = 'RE-8' where id = %s", (other_id,))
-    (one,) = await facts(conn, upload_id)
-    assert [refund.attempt_id for refund in one.candidate.refunds] == [ids[1]]
+    (item,) = await facts(conn, upload_id)
+    assert [refund.attempt_id for refund in item.candidate.refunds] == [ids[1]]
     agreed = Override(("refunded_before",), "agreed", debtor_ids=(debtor_id,))
-    (one,) = await facts(conn, upload_id, overrides=[agreed])
-    assert one.candidate.set_aside == {"refunded_before"}
+    (item,) = await facts(conn, upload_id, overrides=[agreed])
+    assert item.candidate.set_aside == {"refunded_before"}
 
 
 async def test_what_else_speaks_for_or_against_a_debtor(conn: Connection, database_url: str) -> None:
@@ -205,10 +228,12 @@ async def test_what_else_speaks_for_or_against_a_debtor(conn: Connection, databa
         (debtor_id, NOW),
     )
     await conn.execute("update debtors set verdict = 'blacklisted_name', cause = 'The name is listed.'")
-    told = (await facts(conn, upload_id))[0].candidate
-    assert told.check == Score(70, 85, "likely_verified")
-    assert [(one.rule, one.cause) for one in told.reasons] == [("blacklisted_name", "The name is listed.")]
-    assert told.has_address
+    candidate = (await facts(conn, upload_id))[0].candidate
+    assert candidate.check == Score(70, 85, "likely_verified")
+    assert [(reason.rule, reason.cause) for reason in candidate.reasons] == [
+        ("blacklisted_name", "The name is listed.")
+    ]
+    assert candidate.has_address
 
 
 async def test_debtors_come_in_pages_and_by_id(conn: Connection, database_url: str) -> None:
@@ -216,9 +241,9 @@ async def test_debtors_come_in_pages_and_by_id(conn: Connection, database_url: s
     upload_id, ids = seed_upload(database_url, [ANNA] * 5, now=NOW)
     seed_upload(database_url, [ANNA], now=NOW)
     pages = [await facts(conn, upload_id, limit=2, after=after) for after in (0, ids[1], ids[3], ids[4])]
-    assert [[one.candidate.debtor_id for one in page] for page in pages] == [ids[:2], ids[2:4], ids[4:], []]
+    assert [[item.candidate.debtor_id for item in page] for page in pages] == [ids[:2], ids[2:4], ids[4:], []]
     some = await facts(conn, None, ids=[ids[3], ids[0]])
-    assert [one.candidate.debtor_id for one in some] == [ids[0], ids[3]]
+    assert [item.candidate.debtor_id for item in some] == [ids[0], ids[3]]
 
 
 async def test_a_pause_waits_for_claims_and_keeps_out_later_ones(pool: Pool, database_url: str) -> None:
@@ -233,7 +258,7 @@ async def test_a_pause_waits_for_claims_and_keeps_out_later_ones(pool: Pool, dat
             run = await billing.hold(conn, run_id)
             assert run is not None
             order.append("paused")
-            paused = msgspec.structs.replace(run, state="paused", paused_because="x", paused_from="running")
+            paused = msgspec.structs.replace(run, state="paused", pause_reason="x", paused_from="running")
             await billing.change(conn, paused, now=NOW)
 
     async with transaction(pool) as conn:
@@ -258,13 +283,13 @@ async def test_a_pause_waits_for_claims_and_keeps_out_later_ones(pool: Pool, dat
 
 
 async def test_gauges_count_what_they_say(conn: Connection, database_url: str) -> None:
-    """A brake that counts the wrong debits stops the good runs, or none."""
+    """An auto-pause that counts the wrong debits stops the good runs, or none."""
     upload_id, _ = seed_upload(database_url, [ANNA] * 9, now=NOW)
     run_id = await run_of(conn, upload_id)
     debtors = await facts(conn, upload_id)
     columns: list[dict[str, Any]] = [
         {},  # ready
-        {"canary": True, "payment_stage": 10, "state": "unknown", "send_at": None},
+        {"canary": True, "payment_stage": 10, "state": "unknown", "submit_at": None},
         {"canary": True, "payment_stage": 50, "state": "declined"},
         {"payment_stage": 40, "state": "error"},
         {"payment_stage": 40, "state": "error", "withheld": "held"},
@@ -273,15 +298,15 @@ async def test_gauges_count_what_they_say(conn: Connection, database_url: str) -
         {"payment_stage": 60, "state": "chargebacked", "dispute_stage": 3},
         {"payment_stage": 60, "state": "chargebacked", "dispute_stage": 1, "reason_code": "XT33"},
     ]
-    for one, changes in zip(debtors, columns, strict=True):
-        await tried(conn, run_id, one, **changes)
+    for item, changes in zip(debtors, columns, strict=True):
+        await tried(conn, run_id, item, **changes)
     assert await billing.canaries_open(conn, run_id)
-    assert await billing.returns_of_upload(conn, upload_id, left_out=auto_pause.LEFT_OUT) == (3, 2)
+    assert await billing.returns_of_upload(conn, upload_id, excluded=auto_pause.EXCLUDED) == (3, 2)
     since = NOW - timedelta(days=1)
     account = billing.returns_of_account
-    assert await account(conn, "default", since=since, left_out=auto_pause.LEFT_OUT) == (3, 2)
-    assert await account(conn, "default", since=NOW + timedelta(days=1), left_out=[]) == (0, 0)
-    assert await account(conn, "second", since=since, left_out=[]) == (0, 0)
+    assert await account(conn, "default", since=since, excluded=auto_pause.EXCLUDED) == (3, 2)
+    assert await account(conn, "default", since=NOW + timedelta(days=1), excluded=[]) == (0, 0)
+    assert await account(conn, "second", since=since, excluded=[]) == (0, 0)
     assert await billing.open_attempts(conn, run_id)
     progress = await billing.progress(conn, run_id)
     assert Progress("unknown", "unknown", True, 1, 1000) in progress
@@ -299,11 +324,11 @@ async def test_only_runs_that_may_send_are_found(
     """A worker that finds a paused run claims nothing and looks again, for ever; one that finds none leaves money."""
     upload_id, _ = seed_upload(database_url, [ANNA], now=NOW)
     run_id = await run_of(conn, upload_id)
-    (one,) = await facts(conn, upload_id)
-    await tried(conn, run_id, one, canary=share == "canaries")
-    because = ("x", "running") if state == "paused" else (None, None)
+    (item,) = await facts(conn, upload_id)
+    await tried(conn, run_id, item, canary=share == "canaries")
+    reason = ("x", "running") if state == "paused" else (None, None)
     await conn.execute(
-        "update billing_runs set state = %s, paused_because = %s, paused_from = %s", (state, *because)
+        "update billing_runs set state = %s, pause_reason = %s, paused_from = %s", (state, *reason)
     )
-    assert await billing.sendable(conn, now=NOW) == [(run_id, "default")] * found
-    assert await billing.sendable(conn, now=NOW - timedelta(seconds=1)) == []
+    assert await billing.submittable(conn, now=NOW) == [(run_id, "default")] * found
+    assert await billing.submittable(conn, now=NOW - timedelta(seconds=1)) == []

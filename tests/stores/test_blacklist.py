@@ -22,7 +22,7 @@ async def test_an_entry_is_made_once_while_it_lives(database_url: str, conn: Con
 
     The same chargeback does not: told once more by whomever, it would undo what a person decided.
     """
-    (made,) = seed(database_url, attempts=1, chance=random.Random(1), now=NOON)
+    (made,) = seed(database_url, attempts=1, rng=random.Random(1), now=NOON)
     await conn.execute(
         "insert into webhook_events (key, content, account, kind, notification_id, status, source, content_type, body,"
         " state, failures, received_at, next_at) values ('k', 'c', 'default', 'payment', 'x', 'chargebacked',"
@@ -40,7 +40,7 @@ async def test_an_entry_is_made_once_while_it_lives(database_url: str, conn: Con
     ]
     assert await blacklist.add(conn, [caused("AC04")], now=NOON) == []
     await conn.execute(
-        "update blacklist set lifted_at = %s, lifted_by = 'ada', lifted_because = 'signed' where reason_code = 'AC04'",
+        "update blacklist set lifted_at = %s, lifted_by = 'ada', lifted_reason = 'signed' where reason_code = 'AC04'",
         [NOON],
     )
     same = [caused("AC04"), caused("MD01"), caused("MD07"), caused("AC04", own_id="cb-1")]

@@ -1,4 +1,4 @@
-"""The present moment by Postgres' clock, against a real one."""
+"""The current time by Postgres' clock, against a real one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def test_two_machines_agree_whatever_their_clocks_say(database_url: str, b
     assert abs(clock() - datetime.now(UTC)) < timedelta(seconds=5)
 
 
-async def test_a_clock_that_was_never_compared_gives_no_moment() -> None:
+async def test_a_clock_that_was_never_compared_gives_no_timestamp() -> None:
     """A worker that came up before Postgres would act by a clock that nobody has looked at."""
     clock = SharedClock(_off(0))
     async with open_pool("postgresql://127.0.0.1:1/none", name="tests", max_size=1, wait_s=0.1) as pool:
@@ -59,38 +59,38 @@ async def test_a_node_may_be_there_before_its_postgres(
             with pytest.raises(StoreUnreachable):
                 clock()
             services.postgres.start()
-        await eventually(clock, what="a moment", despite=(StoreUnreachable,))
+        await eventually(clock, what="a time", despite=(StoreUnreachable,))
         assert clock.ahead_s == pytest.approx(HOUR_S, abs=5)
 
 
 def test_a_slow_answer_does_not_move_the_clock() -> None:
     """A Postgres that was frozen for four seconds says nothing about anybody's clock."""
     clock = SharedClock(lambda: NOON)
-    clock.compared(NOON, asked_at=NOON, heard_at=NOON)
-    clock.compared(NOON + timedelta(seconds=4), asked_at=NOON, heard_at=NOON + timedelta(seconds=4))
+    clock.compared(NOON, inquired_at=NOON, heard_at=NOON)
+    clock.compared(NOON + timedelta(seconds=4), inquired_at=NOON, heard_at=NOON + timedelta(seconds=4))
     assert clock() == NOON
 
 
 def test_a_slow_answer_is_not_believed_although_it_is_the_first() -> None:
     """A node that starts while Postgres is frozen would be seconds off, and take leases of others for over."""
     clock = SharedClock(lambda: NOON)
-    clock.compared(NOON + timedelta(seconds=4), asked_at=NOON, heard_at=NOON + timedelta(seconds=4))
+    clock.compared(NOON + timedelta(seconds=4), inquired_at=NOON, heard_at=NOON + timedelta(seconds=4))
     with pytest.raises(StoreUnreachable):
         clock()
-    clock.compared(NOON, asked_at=NOON, heard_at=NOON)
+    clock.compared(NOON, inquired_at=NOON, heard_at=NOON)
     assert clock() == NOON
 
 
 def test_a_clock_that_is_set_right_is_believed_again() -> None:
     """Whoever mends a machine's clock must not have to start everything again."""
     clock = SharedClock(lambda: NOON)
-    clock.compared(NOON - timedelta(hours=1), asked_at=NOON, heard_at=NOON)
+    clock.compared(NOON - timedelta(hours=1), inquired_at=NOON, heard_at=NOON)
     assert clock() == NOON - timedelta(hours=1)
-    clock.compared(NOON, asked_at=NOON, heard_at=NOON)
+    clock.compared(NOON, inquired_at=NOON, heard_at=NOON)
     assert clock() == NOON
 
 
-async def test_the_moment_follows_no_step_of_the_machines_clock(database_url: str) -> None:
+async def test_the_timestamp_follows_no_step_of_the_machines_clock(database_url: str) -> None:
     """Until the next comparison every lease would be over, and every wait."""
     boot_s, machine_at = [1_000.0], [NOON]
     steps: list[Step] = []
@@ -131,7 +131,9 @@ def test_all_processes_of_a_machine_share_its_boot_clock() -> None:
     """A restart would else begin every grace period anew, and a worker that is often restarted would never end one."""
     program = "from tether_stores.boot_clock import boot_clock; c = boot_clock(); print(c.name, c.seconds(), sep='|')"
     before_s = boot_clock().seconds()
-    told = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
-    name, seconds = told.strip().split("|")
+    process = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    ).stdout
+    name, seconds = process.strip().split("|")
     assert name == boot_clock().name
     assert before_s < float(seconds) < boot_clock().seconds()

@@ -81,11 +81,11 @@ def test_what_postgres_says_reaches_whoever_typed_the_address(capsys: pytest.Cap
     def ask() -> int:
         import asyncio
 
-        async def asking() -> None:
+        async def inquiry_deps() -> None:
             async with open_pool(NOWHERE, name="x", max_size=1, wait_s=0.5) as pool, connection(pool):
                 pass
 
-        asyncio.run(asking())
+        asyncio.run(inquiry_deps())
         return 0
 
     def apply() -> int:
@@ -105,6 +105,6 @@ def test_what_postgres_says_reaches_whoever_typed_the_address(capsys: pytest.Cap
 
 
 def test_of_other_errors_nothing_is_swallowed() -> None:
-    """A defect of ours must show its place, or nobody can mend it."""
+    """Internal error must show its place, or nobody can mend it."""
     with pytest.raises(psycopg.errors.SyntaxError):
         command_line.done("tether-x", _raising(psycopg.errors.SyntaxError("defect")))

@@ -85,11 +85,11 @@ async def _may_claim(watch: Watch, pool: Pool) -> bool:
 
 async def test_the_first_use_of_a_database_is_an_epoch(pool: Pool, watch: Callable[..., Watch]) -> None:
     """An upgrade must not turn every ready debit into an inquiry."""
-    one = watch()
-    assert not await _may_claim(one, pool)
-    await one.probe(pool)
-    assert one.history is not None
-    assert await _may_claim(one, pool)
+    item = watch()
+    assert not await _may_claim(item, pool)
+    await item.probe(pool)
+    assert item.history is not None
+    assert await _may_claim(item, pool)
     assert await _epochs(pool) == [(1, "first")]
 
 
@@ -99,9 +99,9 @@ async def test_many_processes_begin_one_epoch(pool: Pool, watch: Callable[..., W
     assert await _epochs(pool) == [(1, "first")]
     await _execute(pool, "update database_epochs set timeline = timeline + 1")
     watches = [watch() for _ in range(6)]
-    await asyncio.gather(*(one.probe(pool) for one in watches))
+    await asyncio.gather(*(item.probe(pool) for item in watches))
     assert await _epochs(pool) == [(1, "first"), (2, "other timeline")]
-    assert len({one.history for one in watches} - {None}) == 1
+    assert len({item.history for item in watches} - {None}) == 1
 
 
 @pytest.mark.parametrize(
@@ -124,22 +124,22 @@ async def test_a_database_that_went_back_is_noticed(
     memory: str,
 ) -> None:
     """By the process that was there, and by one that starts afterwards, from either place of the marks."""
-    one = watch(store=store)
+    item = watch(store=store)
     for _ in range(3):
-        await one.probe(pool)
+        await item.probe(pool)
     if memory != "own":
-        one = watch(store=store if memory == "objects" else None)
+        item = watch(store=store if memory == "objects" else None)
     if memory == "objects":
         await cache.flushall()
         change = change.replace("pulse - 1", "pulse - 3")  # that mark is older than the one in Redis
     await _execute(pool, change)
-    assert not await _may_claim(one, pool)
-    await one.probe(pool)
+    assert not await _may_claim(item, pool)
+    await item.probe(pool)
     assert (await _epochs(pool))[-1] == (2, reason)
-    assert not await _may_claim(one, pool)  # until older submissions are reviewed
+    assert not await _may_claim(item, pool)  # until older submissions are reviewed
     await _execute(pool, "update database_epochs set reviewed_at = now()")
-    assert await _may_claim(one, pool)
-    await one.probe(pool)
+    assert await _may_claim(item, pool)
+    await item.probe(pool)
     assert len(await _epochs(pool)) == 2
 
 
@@ -151,9 +151,9 @@ async def test_an_older_position_of_the_log_is_noticed(
     ((key),) = await cache.keys("tether:database-epoch:*")
     mark = await cache.get(key)
     assert isinstance(mark, bytes)
-    told = mark.decode()
-    position = int(told.partition('"position":')[2].rstrip("}"))
-    await cache.set(key, told.replace(str(position), str(position + 10**12)))
+    notification = mark.decode()
+    position = int(notification.partition('"position":')[2].rstrip("}"))
+    await cache.set(key, notification.replace(str(position), str(position + 10**12)))
     await watch().probe(pool)
     assert (await _epochs(pool))[-1] == (2, "position behind")
 
@@ -177,26 +177,26 @@ async def test_a_mark_that_cannot_be_read_is_none(
     await watch().probe(pool)
     ((key),) = await cache.keys("tether:database-epoch:*")
     await cache.set(key, b"{")
-    one = watch()
-    await one.probe(pool)
-    assert await _may_claim(one, pool)
+    item = watch()
+    await item.probe(pool)
+    assert await _may_claim(item, pool)
 
 
 async def test_a_restart_of_the_server_is_no_loss(
     pool: Pool, watch: Callable[..., Watch], services: Any
 ) -> None:
     """Else each restart and each crash of Postgres would hold all debits up; until a probe has compared, none is claimed."""
-    one = watch()
-    await one.probe(pool)
+    item = watch()
+    await item.probe(pool)
     for stop in (services.postgres.stop, services.postgres.stop_immediately):
         stop()
         services.postgres.start()
         with contextlib.suppress(StoreUnreachable, psycopg.Error):
-            assert not await _may_claim(one, pool)
+            assert not await _may_claim(item, pool)
         with contextlib.suppress(StoreUnreachable):
-            await one.probe(pool)
-        await one.probe(pool)
-        assert await _may_claim(one, pool)
+            await item.probe(pool)
+        await item.probe(pool)
+        assert await _may_claim(item, pool)
     assert await _epochs(pool) == [(1, "first")]
 
 
@@ -213,12 +213,12 @@ async def test_a_server_that_shows_nothing_of_its_log(
         head, _, tail = url.partition("plain_user:")
         url = f"{head}plain_user:plain@{tail.partition('@')[2]}"
         async with open_pool(url, name="plain", max_size=2) as plain:
-            one = watch()
-            await one.probe(plain)
-            assert await _may_claim(one, plain)
+            item = watch()
+            await item.probe(plain)
+            assert await _may_claim(item, plain)
             await _execute(pool, "update database_epochs set pulse = pulse - 1")
-            assert not await _may_claim(one, plain)
-            await one.probe(plain)
+            assert not await _may_claim(item, plain)
+            await item.probe(plain)
         assert (await _epochs(pool))[-1] == (2, "position behind")
     finally:
         with psycopg.connect(database_url, autocommit=True) as conn:
@@ -231,30 +231,30 @@ async def test_an_epoch_waits_for_whoever_holds_the_one_before(
     pool: Pool, watch: Callable[..., Watch]
 ) -> None:
     """A claim that commits after the review would submit what the review took for an inquiry."""
-    one = watch()
-    await one.probe(pool)
+    item = watch()
+    await item.probe(pool)
     async with transaction(pool) as conn:
-        assert await one.holds(conn)
+        assert await item.holds(conn)
         async with pool.connection() as other:
             await other.execute("set lock_timeout = '100ms'")
             with pytest.raises(psycopg.errors.LockNotAvailable):
                 await other.execute("select from database_epochs where ended_at is null for update")
             await other.execute("reset lock_timeout")
             # Comparing goes on meanwhile, and so do other claims.
-            await one.probe(pool)
-            assert await _may_claim(one, pool)
+            await item.probe(pool)
+            assert await _may_claim(item, pool)
 
 
 async def test_a_confirmation_lasts_a_second(
     pool: Pool, watch: Callable[..., Watch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was true of the database a while ago says nothing about the one that answers now."""
-    one = watch()
-    await one.probe(pool)
-    assert one.history is not None
+    item = watch()
+    await item.probe(pool)
+    assert item.history is not None
     now_s = monotonic()
     monkeypatch.setattr("tether_stores.database_epoch.monotonic", lambda: now_s + 1.1)
-    assert one.history is None
+    assert item.history is None
 
 
 async def test_settings_that_lose_commits_are_named(database_url: str, pool: Pool) -> None:

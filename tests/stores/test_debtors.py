@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tether_core.iban import fingerprint
-from tether_core.payments.same_debit import DebitKey, Earlier, key_of
+from tether_core.payments.same_debit import DebitKey, EarlierDebit, key_of
 from tether_core.screening.verdicts import Verdict
 from tether_core.spreadsheet import Column, Columns, Debtor, Plan
 from tether_stores import debtors
@@ -42,16 +42,16 @@ async def stored(pool: Pool, upload_id: int, *rows: Debtor, **verdicts: Verdict)
     columns = debtors.columns_of(Plan(kind="csv", header_row=1, data_row=2, columns=ALL))
     async with transaction(pool) as conn:
         lines = debtors.as_lines(Columns.of(rows), columns=columns, fingerprint=hexadecimal)
-        left_out = {int(row[1:]): (one,) for row, one in verdicts.items()}
+        excluded = {int(row[1:]): (item,) for row, item in verdicts.items()}
         await debtors.stage(conn, lines, columns=columns)
-        await debtors.store(conn, upload_id, lines, columns=columns, verdicts=left_out, now=NOON)
+        await debtors.store(conn, upload_id, lines, columns=columns, verdicts=excluded, now=NOON)
 
 
 async def test_everything_a_file_said_comes_back(pool: Pool, conn: Connection) -> None:
     """A comma, a quotation mark or a backslash in a name must not end up in the next column."""
     await stored(pool, 7, EVERYTHING)
     (listed,) = await debtors.listed(conn, filters=Filters(upload_id=7), limit=9, before=None)
-    found = await debtors.one(conn, listed.id)
+    found = await debtors.by_id(conn, listed.id)
     assert found is not None
     assert (listed.name, listed.iban_masked, listed.verdict) == (
         EVERYTHING.name,
@@ -71,13 +71,13 @@ async def test_everything_a_file_said_comes_back(pool: Pool, conn: Connection) -
         assert getattr(found, name) == getattr(EVERYTHING, name)
 
 
-async def test_rows_left_out_are_kept_with_their_cause(pool: Pool, conn: Connection) -> None:
+async def test_rows_excluded_are_kept_with_their_cause(pool: Pool, conn: Connection) -> None:
     """Whoever asks why somebody was not debited reads it here; the report gives the row as it was."""
     verdict = Verdict("blacklisted", 'The account is blocked: "AC04".')
     await stored(pool, 7, EVERYTHING, Debtor(3, AT, "A B", 100), r2=verdict)
-    (left_out,) = await debtors.left_out(conn, 7, after_row=0, limit=9)
-    assert (left_out.debtor, left_out.reasons) == (EVERYTHING, [verdict])
-    assert await debtors.left_out(conn, 7, after_row=2, limit=9) == []
+    (excluded,) = await debtors.excluded(conn, 7, after_row=0, limit=9)
+    assert (excluded.debtor, excluded.reasons) == (EVERYTHING, [verdict])
+    assert await debtors.excluded(conn, 7, after_row=2, limit=9) == []
     (clear,) = await debtors.listed(conn, filters=Filters(verdict="clear"), limit=9, before=None)
     assert clear.row == 3
 
@@ -86,8 +86,8 @@ async def test_a_cause_may_hold_any_sign(pool: Pool, conn: Connection) -> None:
     """One strange note on the blacklist would end the reading of every file that has this account in it."""
     verdict = Verdict("blacklisted", "The account is blocked: MANUAL: a\x02b\tc\nd\\.")
     await stored(pool, 7, EVERYTHING, Debtor(3, AT, "A B", 100), r2=verdict)
-    (left_out,) = await debtors.left_out(conn, 7, after_row=0, limit=9)
-    assert left_out.reasons == [verdict]
+    (excluded,) = await debtors.excluded(conn, 7, after_row=0, limit=9)
+    assert excluded.reasons == [verdict]
 
 
 async def test_a_chunk_that_fails_leaves_nothing(pool: Pool, conn: Connection) -> None:
@@ -121,18 +121,18 @@ async def test_screening_tells_only_of_rows_something_is_known_of(pool: Pool) ->
     async with transaction(pool) as conn:
         lines = debtors.as_lines(Columns.of(rows), columns=columns, fingerprint=hexadecimal)
         await debtors.stage(conn, lines, columns=columns)
-        same = [one async for one in debtors.kin(conn, 7, since=MONTH, dry_run=False, now=NOON)]
-        elsewhere = [one async for one in debtors.kin(conn, 8, since=MONTH, dry_run=False, now=NOON)]
+        same = [item async for item in debtors.kin(conn, 7, since=MONTH, dry_run=False, now=NOON)]
+        elsewhere = [item async for item in debtors.kin(conn, 8, since=MONTH, dry_run=False, now=NOON)]
         late = NOON + timedelta(1)
-        later = [one async for one in debtors.kin(conn, 8, since=late, dry_run=False, now=NOON)]
-        known = [one async for one in debtors.screen(conn, now=NOON)]
-        names = [one async for some in debtors.names_staged(conn, limit=3) for one in [len(some)]]
-    one, two = key_of("R1", None, None), key_of("R2", None, None)
+        later = [item async for item in debtors.kin(conn, 8, since=late, dry_run=False, now=NOON)]
+        known = [item async for item in debtors.screen(conn, now=NOON)]
+        names = [item async for some in debtors.names_staged(conn, limit=3) for item in [len(some)]]
+    item, two = key_of("R1", None, None), key_of("R2", None, None)
     (austrian, german) = sorted(same, key=lambda kin: len(kin.in_file))
-    assert (german.staged, german.in_file, german.elsewhere) == ([(9, two, 1)], [(2, one)], [])
+    assert (german.staged, german.in_file, german.elsewhere) == ([(9, two, 1)], [(2, item)], [])
     assert (sorted(austrian.staged), austrian.in_file) == ([(10, NO_KEY, 2), (12, NO_KEY, 4)], [])
     (there,) = [earlier for kin in elsewhere for earlier in kin.elsewhere]
-    assert there == Earlier(one, 1, NOON, "waiting", 7)
+    assert there == EarlierDebit(item, 1, NOON, "waiting", 7)
     assert [min(kin.staged)[0] for kin in later] == [10]
     assert known == []
     assert names == [3, 1]
@@ -150,12 +150,12 @@ async def test_a_dry_run_knows_its_own_rows_and_forgets_them(pool: Pool) -> None
             await debtors.stage(conn, lines, columns=columns)
             known = debtors.kin(conn, upload_id, since=MONTH, dry_run=True, now=NOON)
             found = [row async for kin in known for row, _, _ in kin.staged]
-            await debtors.rehearse(conn, upload_id, verdicts={})
+            await debtors.store_dry_run_rows(conn, upload_id, verdicts={})
         return found
 
     assert [await chunk(7, 2), await chunk(7, 3), await chunk(8, 2)] == [[], [3], []]
     async with transaction(pool) as conn:
-        await debtors.forget_rehearsal(conn, 7)
+        await debtors.forget_dry_run(conn, 7)
     assert await chunk(7, 4) == []
 
 

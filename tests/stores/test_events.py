@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 from tether_core import events
-from tether_core.events import AttemptMoved, IbanListed
+from tether_core.events import AttemptStatusChanged, IbanBlocked
 from tether_stores import events as events_store
 from tether_stores.events import Horizon, Tip
 
@@ -21,18 +21,18 @@ NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 async def test_facts_are_kept_in_order_and_can_be_read_again(conn: Connection) -> None:
     """A subscriber that hears of a chargeback before its approval would book backwards."""
     facts = [
-        AttemptMoved(n, f"t-{n}", "pending", "approved", cause="approved", reason_code=None)
+        AttemptStatusChanged(n, f"t-{n}", "pending", "approved", cause="approved", reason_code=None)
         for n in range(50)
     ]
-    listed = IbanListed(7, "block", "AC04", "DE89**3000")
+    listed = IbanBlocked(7, "block", "AC04", "DE89**3000")
     await events_store.append(conn, [], now=NOON)
     await events_store.append(conn, [*((None, fact) for fact in facts), (None, listed)], now=NOON)
     cursor = await conn.execute("select name, version, payload, occurred_at from outbox order by id")
     rows = await cursor.fetchall()
     assert [events.decode(row[2]) for row in rows] == [*facts, listed]
     assert {(*row[:2], *row[3:]) for row in rows} == {
-        ("attempt_moved", 1, NOON),
-        ("iban_listed", 1, NOON),
+        ("attempt.status_changed", 1, NOON),
+        ("iban.blocked", 1, NOON),
     }
 
 

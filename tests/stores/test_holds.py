@@ -26,7 +26,7 @@ class World:
         self, key: str, *, state: str = "confirming", minutes: tuple[int, ...] = (), **columns: Any
     ) -> None:
         """Put a row into the inbox, contradicted at some minutes before now."""
-        at = [NOW - timedelta(minutes=one) for one in minutes]
+        at = [NOW - timedelta(minutes=minute) for minute in minutes]
         values = {
             "key": key.encode(),
             "content": b"c",
@@ -69,7 +69,7 @@ class World:
 @pytest.fixture
 async def world(conn: Connection, database_url: str) -> World:
     """A debit of which nothing was heard."""
-    (debit,) = seed(database_url, attempts=1, chance=random.Random(1), now=NOW)
+    (debit,) = seed(database_url, attempts=1, rng=random.Random(1), now=NOW)
     return World(conn, debit)
 
 

@@ -13,7 +13,7 @@ from tether_core.limits.rate_limit import Breaker, BreakerPolicy, Limits, Permit
 from tether_core.limits.throttle import Throttle
 from tether_sandbox.services import Services
 from tether_stores import limits as limits_store
-from tether_stores.limits import Limiter, standing
+from tether_stores.limits import Limiter, current_status
 from tether_stores.queries import read_lua
 from tether_stores.redis import open_redis
 
@@ -54,11 +54,11 @@ def test_the_scripts_and_the_core_take_and_slow_down_alike(
         slower = client.register_script(read_lua("throttle"))
         now_s = 1_700_000_000.0
         bucket, throttle = rules.empty(limits, now_s=now_s), Throttle()
-        for place, wanted, pause, asked_s in [(0, 1, 0.0, None), *steps]:
+        for place, wanted, pause, requested_s in [(0, 1, 0.0, None), *steps]:
             now_s += pause
-            if asked_s is not None:
-                throttle = throttles.lowered(throttle, asked_s=asked_s, now_s=now_s)
-                arguments = limits_store._throttle_arguments(asked_s, now_s=now_s)
+            if requested_s is not None:
+                throttle = throttles.lowered(throttle, requested_s=requested_s, now_s=now_s)
+                arguments = limits_store._throttle_arguments(requested_s, now_s=now_s)
                 part, ends_s = map(float, slower(keys=["throttle"], args=arguments))
                 assert (part, now_s + ends_s) == pytest.approx((throttle.part, throttle.until_s), abs=1e-6)
             share = limits.shares[place % len(limits.shares)].name
@@ -98,7 +98,7 @@ def test_the_scripts_and_the_core_take_and_slow_down_alike(
 def test_the_script_and_the_core_trust_alike(
     redis_url: str, policy: BreakerPolicy, steps: list[tuple[str, int, float]]
 ) -> None:
-    """A breaker that opens at another moment than the proven one either floods a gateway that fails or stops one that works."""
+    """A breaker that opens at another time than the proven one either floods a gateway that fails or stops one that works."""
     with sync_redis.Redis.from_url(redis_url) as client:
         client.delete("breaker")
         script = client.register_script(read_lua("breaker"))
@@ -106,7 +106,7 @@ def test_the_script_and_the_core_trust_alike(
         for word, which, pause in steps:
             now_s += pause
             if word == "ask":
-                breaker, permit = rules.ask(breaker, now_s=now_s, policy=policy)
+                breaker, permit = rules.admit(breaker, now_s=now_s, policy=policy)
                 permits.append(permit)
                 arguments = limits_store._breaker_arguments("ask", policy=policy, now_s=now_s)
                 go, generation, wait_s, state = script(keys=["breaker"], args=arguments)
@@ -130,29 +130,29 @@ def test_the_script_and_the_core_trust_alike(
 async def test_a_gateway_that_asks_for_fewer_requests_slows_all_nodes_down(redis_url: str) -> None:
     """A node that did not get the 429 itself would go on at the whole rate, and the gateway refuses everybody then."""
     async with (
-        open_redis(redis_url, name="a", timeout_s=PATIENT_S) as one,
+        open_redis(redis_url, name="a", timeout_s=PATIENT_S) as client,
         open_redis(redis_url, name="b", timeout_s=PATIENT_S) as other,
     ):
-        first, second = Limiter(one), Limiter(other)
-        await first.slow_down("throttled", asked_s=60.0)
+        first, second = Limiter(client), Limiter(other)
+        await first.slow_down("throttled", requested_s=60.0)
         for _ in range(20):  # calls that were under way say it again, and lower nothing further
-            await second.slow_down("throttled", asked_s=0.0)
+            await second.slow_down("throttled", requested_s=0.0)
         grant = await second.take("throttled", share="billing", wanted=1, shares=SHARED)
         assert grant.granted == 0
         assert 50 < grant.wait_s <= 60
-        (seen,) = await standing(one, ["throttled"])
+        (seen,) = await current_status(client, ["throttled"])
         assert (seen.rate_part, 50 < seen.paused_for_s <= 60) == (0.0, True)
         assert (await second.take("another", share="billing", wanted=1, shares=SHARED)).wait_s < 1
         # A Redis that is emptied learns it anew from the first node that asks for calls.
-        await one.delete("tether:throttle:throttled", "tether:bucket:throttled")
+        await client.delete("tether:throttle:throttled", "tether:bucket:throttled")
         assert (await second.take("throttled", share="billing", wanted=1, shares=SHARED)).granted == 0
-        fresh = Limiter(one)
+        fresh = Limiter(client)
         assert (await fresh.take("throttled", share="billing", wanted=1, shares=SHARED)).wait_s > 50
-        stored = await one.get("tether:throttle:throttled")
+        stored = await client.get("tether:throttle:throttled")
         assert stored is not None
         assert float(stored.split()[0]) == 0.5
         assert (
-            0 < await one.pttl("tether:throttle:throttled") <= 661_000
+            0 < await client.pttl("tether:throttle:throttled") <= 661_000
         )  # and it is forgotten when it has recovered
 
 
@@ -161,7 +161,7 @@ async def test_without_redis_a_node_slows_down_by_itself(redis_url: str) -> None
     clock_s = [1_000.0]
     async with open_redis("redis://127.0.0.1:1/0", name="away", timeout_s=1) as away:
         node = Limiter(away, nodes_max=1, clock_s=lambda: clock_s[0])
-        await node.slow_down("default", asked_s=30.0)
+        await node.slow_down("default", requested_s=30.0)
         clock_s[0] += 29
         assert (await node.take("default", share="billing", wanted=1, shares=SHARED)).wait_s == 1.0
         clock_s[0] += 2
@@ -175,39 +175,39 @@ async def test_without_redis_a_node_slows_down_by_itself(redis_url: str) -> None
 async def test_two_nodes_share_one_rate(redis_url: str) -> None:
     """With a limit per node, every node added would raise the load on the gateway."""
     async with (
-        open_redis(redis_url, name="a", timeout_s=PATIENT_S) as one,
+        open_redis(redis_url, name="a", timeout_s=PATIENT_S) as client,
         open_redis(redis_url, name="b", timeout_s=PATIENT_S) as other,
     ):
-        nodes = Limiter(one), Limiter(other)
-        began_s = _seconds(await one.time())
+        nodes = Limiter(client), Limiter(other)
+        began_s = _seconds(await client.time())
         granted = 0
         while granted < 20:
             for node in nodes:
                 granted += (await node.take("default", share="billing", wanted=5, shares=SHARED)).granted
-        passed_s = _seconds(await one.time()) - began_s
+        passed_s = _seconds(await client.time()) - began_s
         # 50 a second, one burst of 6 at most: 20 calls take 0.28 s at least.
         assert passed_s >= (20 - 6 - 5) / 50
-        told = await standing(one, ["default"])
-    assert told[0].breaker == "closed"
-    assert len(told[0].left) == 3
+        result = await current_status(client, ["default"])
+    assert result[0].breaker == "closed"
+    assert len(result[0].left) == 3
 
 
 async def test_the_breaker_is_one_for_all_nodes(redis_url: str) -> None:
     """A node that learned nothing of the others' failures would go on calling a gateway that is down."""
     async with (
-        open_redis(redis_url, name="a", timeout_s=PATIENT_S) as one,
+        open_redis(redis_url, name="a", timeout_s=PATIENT_S) as client,
         open_redis(redis_url, name="b", timeout_s=PATIENT_S) as other,
     ):
-        failing, asking = Limiter(one), Limiter(other)
-        permit = await failing.ask("default")
+        failing, inquiry_deps = Limiter(client), Limiter(other)
+        permit = await failing.admit("default")
         await failing.report("default", permit, failed=[True] * 20)
-        refused = await asking.ask("default")
+        refused = await inquiry_deps.admit("default")
         assert not refused.go
         assert 0 < refused.wait_s <= 10
-        assert (await asking.ask("elsewhere")).go  # another account's gateway is another matter
-        told = await standing(other, ["default", "elsewhere"])
-    assert [one.breaker for one in told] == ["open", "closed"]
-    assert 0 < told[0].open_for_s <= 10
+        assert (await inquiry_deps.admit("elsewhere")).go  # another account's gateway is another matter
+        result = await current_status(other, ["default", "elsewhere"])
+    assert [item.breaker for item in result] == ["open", "closed"]
+    assert 0 < result[0].open_for_s <= 10
 
 
 async def test_without_redis_a_node_keeps_to_a_small_share() -> None:
@@ -230,13 +230,13 @@ async def test_without_redis_the_breaker_works_for_the_node_alone() -> None:
     now_s = 100.0
     async with open_redis(NOWHERE, name="a") as client:
         limiter = Limiter(client, clock_s=lambda: now_s)
-        permit = await limiter.ask("default")
+        permit = await limiter.admit("default")
         await limiter.report("default", permit, failed=[True] * 20)
-        assert not (await limiter.ask("default")).go
+        assert not (await limiter.admit("default")).go
         now_s += 11
-        assert (await limiter.ask("default")).go  # the probe
-        assert not (await limiter.ask("default")).go  # and no second beside it
-        assert (await standing(client, ["default"]))[0].breaker == "unknown"
+        assert (await limiter.admit("default")).go  # the probe
+        assert not (await limiter.admit("default")).go  # and no second beside it
+        assert (await current_status(client, ["default"]))[0].breaker == "unknown"
 
 
 async def test_redis_comes_back(services: Services, redis_url: str) -> None:
@@ -275,14 +275,14 @@ async def test_a_share_that_is_not_there_is_refused(redis_url: str) -> None:
 async def test_nothing_called_yet(redis_url: str) -> None:
     """The status of a fresh installation is asked for before anything was called."""
     async with open_redis(redis_url, name="a", timeout_s=PATIENT_S) as client:
-        assert await standing(client, []) == []
-        fresh = (await standing(client, ["default"]))[0]
+        assert await current_status(client, []) == []
+        fresh = (await current_status(client, ["default"]))[0]
     assert (fresh.breaker, fresh.left) == ("closed", ())
 
 
 def _stored(client: sync_redis.Redis) -> Breaker:
-    told: Any = client.get("breaker")
-    state, *numbers = told.decode().split()
+    payload: Any = client.get("breaker")
+    state, *numbers = payload.decode().split()
     fields: list[Any] = [state, *map(float, numbers)]
     return Breaker(*fields)
 

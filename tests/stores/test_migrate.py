@@ -43,12 +43,12 @@ def test_two_nodes_may_migrate_at_once(empty_database_url: str) -> None:
     """All nodes of a deploy start together; one of them applies each migration and the others wait for it."""
     start = threading.Barrier(4)
 
-    def one(_: int) -> list[str]:
+    def fetch_one(_: int) -> list[str]:
         start.wait()
         return migrate(empty_database_url, now=NOON)
 
     with ThreadPoolExecutor(4) as pool:
-        done = list(pool.map(one, range(4)))
+        done = list(pool.map(fetch_one, range(4)))
     assert sorted(done, key=len) == [[], [], [], list(numbered())]
 
 
@@ -203,12 +203,12 @@ def test_nodes_that_start_together_do_not_wait_for_each_others_index(
     }
     start = threading.Barrier(4)
 
-    def one(_: int) -> list[str]:
+    def fetch_one(_: int) -> list[str]:
         start.wait()
         return migrate(empty_database_url, now=NOON)
 
     with ThreadPoolExecutor(4) as pool:
-        done = list(pool.map(one, range(4)))
+        done = list(pool.map(fetch_one, range(4)))
     assert sorted(done, key=len) == [[], [], [], list(made_up)]
 
 

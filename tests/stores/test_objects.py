@@ -93,7 +93,7 @@ async def test_a_stream_that_fails_leaves_nothing(
     """A sender who goes away half-way would leave a file behind that looks complete, or parts nobody sees and all pay for."""
     with pytest.raises(LookupError, match="gone"):
         await objects.put(store, f"{folder}/d", pieces(bytes(8 << 20), then=LookupError("gone")))
-    assert [one async for one in objects.listed(store, folder)] == []
+    assert [stored async for stored in objects.listed(store, folder)] == []
     if isinstance(store, S3Store):
         server: Endpoint = request.getfixturevalue("s3")
         # What is not finished lies where only the store's own interface shows it.
@@ -137,9 +137,9 @@ async def test_a_folder_is_listed_whole(store: Objects, folder: str) -> None:
     """What the listing leaves out is never swept, and what it adds might be swept by mistake."""
     for name in ("f/1", "f/2", "g/1"):
         await objects.put(store, f"{folder}/{name}", pieces(b"abc"))
-    found = [one async for one in objects.listed(store, f"{folder}/f")]
-    assert sorted(one.key for one in found) == [f"{folder}/f/1", f"{folder}/f/2"]
-    assert {one.size_bytes for one in found} == {3}
+    found = [stored async for stored in objects.listed(store, f"{folder}/f")]
+    assert sorted(item.key for item in found) == [f"{folder}/f/1", f"{folder}/f/2"]
+    assert {item.size_bytes for item in found} == {3}
 
 
 async def test_a_store_that_answers_says_so(store: Objects) -> None:

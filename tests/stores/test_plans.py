@@ -61,10 +61,10 @@ def test_no_query_reads_a_large_table(large_database_url: str) -> None:
             "set session_replication_role = replica"
         )  # no checks of references: they are no part of a query
         found = [
-            told
+            result
             for case in plan_cases.cases(rows=ROWS, now=NOW)
             if case.query not in plan_cases.KNOWN
-            and (told := trouble(case, explained(conn, plan_cases.QUERIES, case, large=large)))
+            and (result := trouble(case, explained(conn, plan_cases.QUERIES, case, large=large)))
         ]
     assert not found, "\n" + "\n".join(found)
 
@@ -85,6 +85,6 @@ def test_queries_that_read_large_tables_are_found(large_database_url: str, query
     """A check that finds nothing wrong with these would find nothing at all."""
     with psycopg.connect(large_database_url, autocommit=True, prepare_threshold=None) as conn:
         case = Case("tried", "tried", {})
-        told = trouble(case, explained(conn, {"tried": query}, case, large=large_tables(conn, rows=ROWS)))
-    assert told is not None
-    assert words in told
+        text = trouble(case, explained(conn, {"tried": query}, case, large=large_tables(conn, rows=ROWS)))
+    assert text is not None
+    assert words in text

@@ -132,8 +132,8 @@ async def test_callers_who_gave_up_do_not_keep_the_pool_from_coming_back(
     async with open_pool(database_url, name="tests", max_size=4, wait_s=0.2) as pool:
         began_s = monotonic()
         while monotonic() - began_s < 5:
-            told = await asyncio.gather(*(answers(pool) for _ in range(300)))
-            assert not any(told) or services.postgres is None
+            results = await asyncio.gather(*(answers(pool) for _ in range(300)))
+            assert not any(results) or services.postgres is None
         if services.postgres:
             services.postgres.start()
         await eventually(lambda: answers(pool), what="the pool to find Postgres")
@@ -145,7 +145,7 @@ async def test_callers_who_gave_up_do_not_keep_the_pool_from_coming_back(
 async def test_a_session_on_a_server_that_takes_no_writes_is_not_given_out_again(database_url: str) -> None:
     """After a failover a session can stay on the old primary, which only reads now.
 
-    Given back to the pool it would fail everybody who writes, for as long as it lives.
+    Refunded to the pool it would fail everybody who writes, for as long as it lives.
     """
     async with open_pool(database_url, name="tests", max_size=1) as pool:
         async with connection(pool) as conn:
@@ -245,10 +245,10 @@ async def _use_all(pool: Pool, number: int) -> None:
     """Do what the inbox does with its connection, and what the worker does."""
     async with connection(pool) as conn:
         await webhook_events.record(conn, [_row(f"{number}-{n}") for n in range(5)], now=NOON)
-    await _book(pool)
+    await _apply(pool)
 
 
-async def _book(pool: Pool) -> int:
+async def _apply(pool: Pool) -> int:
     async with transaction(pool) as conn:
         rows = await webhook_events.claim(conn, now=NOON, limit=5, freeze_s=5)
         finished = [Finish(row.id, "processed", "applied", "moved", 0, None, None) for row in rows]
@@ -402,11 +402,11 @@ async def test_everything_works_through_a_pooler_in_transaction_mode(
         open_pool(url, name="tests", max_size=8, wait_s=5) as pool,
     ):
         await asyncio.gather(*(_use_all(pool, n) for n in range(24)))
-        while await _book(pool):
+        while await _apply(pool):
             pass
         async with connection(pool) as conn:
-            tally = await webhook_events.tally(conn, now=NOON)
-    assert (tally.processed, tally.waiting) == (24 * 5, 0)
+            counts = await webhook_events.counts(conn, now=NOON)
+    assert (counts.processed, counts.waiting) == (24 * 5, 0)
 
 
 @pytest.mark.parametrize("pooled", _POOLERS.values(), ids=_POOLERS)
@@ -428,7 +428,7 @@ async def test_no_plan_is_kept_behind_a_pooler(
 
 
 async def test_a_transaction_costs_two_round_trips_beside_its_work(database_url: str) -> None:
-    """What bounds a transaction is said with its beginning: one message more would slow down every booking and debit."""
+    """What bounds a transaction is said with its beginning: one message more would slow down every applying and debit."""
     async with (
         _Pooler(database_url, size=1) as pooler,
         open_pool(

@@ -9,7 +9,7 @@ import pytest
 import redis as plain
 import uvloop
 from tether_core.errors import StoreUnreachable
-from tether_stores.redis import MARK_TTL_S, answers, complaints, mark_seen, open_redis, seen
+from tether_stores.redis import MARK_TTL_S, answers, mark_seen, open_redis, seen, warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,13 +48,13 @@ async def test_many_keys_are_one_round_trip(redis_url: str, server: plain.Redis)
         server.config_resetstat()
         await mark_seen(client, MARKS)
         await seen(client, [key for _, key, _ in MARKS], history="e1")
-    told = server.info("commandstats")
-    calls = {name: stat["calls"] for name, stat in told.items()}
+    result = server.info("commandstats")
+    calls = {name: stat["calls"] for name, stat in result.items()}
     assert (calls["cmdstat_mget"], calls["cmdstat_eval"]) == (1, 1)
 
 
-def test_a_connection_that_was_closed_a_moment_ago_costs_nobody_an_answer(redis_url: str) -> None:
-    """The loop of our programs calls that a RuntimeError, which would pass for a defect of ours; found by the storm."""
+def test_a_connection_that_was_closed_a_timestamp_ago_costs_nobody_an_answer(redis_url: str) -> None:
+    """The loop of our programs calls that a RuntimeError, which would pass for internal error; found by the chaos test."""
 
     async def closed_between_two_looks() -> list[bytes | None]:
         async with open_redis(redis_url, name="tests", timeout_s=PATIENT_S) as client:
@@ -124,11 +124,11 @@ async def test_a_setup_that_loses_work_is_complained_about(redis_url: str, serve
     """
     async with open_redis(redis_url, name="tests", timeout_s=PATIENT_S) as client:
         before = server.config_get("maxmemory-policy")
-        assert await complaints(client) == []
+        assert await warnings(client) == []
         try:
             server.config_set("maxmemory-policy", "allkeys-lru")
             server.config_set("appendonly", "no")
-            evicts, forgets = await complaints(client)
+            evicts, forgets = await warnings(client)
         finally:
             server.config_set("maxmemory-policy", str(before["maxmemory-policy"]))
             server.config_set("appendonly", "yes")
@@ -145,8 +145,8 @@ async def test_a_redis_that_tells_nothing_is_not_complained_about(
         host = redis_url.rpartition("@")[2]
         async with open_redis(f"redis://plain:pass@{host}", name="tests", timeout_s=PATIENT_S) as client:
             assert await answers(client)
-            assert await complaints(client) == []
+            assert await warnings(client) == []
     finally:
         server.acl_deluser("plain")
     async with open_redis("redis://127.0.0.1:1", name="tests") as client:
-        assert await complaints(client) == []
+        assert await warnings(client) == []

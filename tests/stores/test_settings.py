@@ -14,7 +14,7 @@ SECRET = "hunter2-do-not-show"
 def test_nothing_set_is_closed_and_quiet() -> None:
     """A node without secrets must refuse notifications and API calls, and ask no gateway."""
     settings = Settings.from_env({"EMP_API_PASSWORD": "", "TETHER_API_KEYS": "  "})
-    assert (settings.credentials, settings.api_keys, settings.gateway_can_be_asked) == ((), {}, False)
+    assert (settings.credentials, settings.api_keys, settings.gateway_can_be_inquired) == ((), {}, False)
     assert settings.policy.confirm == "off"
     assert settings.policy.blocking == BLOCKING
 
@@ -54,11 +54,11 @@ def test_the_old_systems_names_are_read() -> None:
 
 def test_migrations_go_where_the_database_is_unless_told_otherwise() -> None:
     """Without a pooler one address is enough; with one, migrations must go past it."""
-    one = Settings.from_env({"DATABASE_URL": "postgresql://pooler"})
+    settings = Settings.from_env({"DATABASE_URL": "postgresql://pooler"})
     both = Settings.from_env(
         {"DATABASE_URL": "postgresql://pooler", "DATABASE_DIRECT_URL": "postgresql://direct"}
     )
-    assert (one.database_direct_url, both.database_direct_url) == (
+    assert (settings.database_direct_url, both.database_direct_url) == (
         "postgresql://pooler",
         "postgresql://direct",
     )
@@ -66,7 +66,7 @@ def test_migrations_go_where_the_database_is_unless_told_otherwise() -> None:
 
 def test_no_secret_is_ever_shown() -> None:
     """Settings end up in tracebacks and debug logs; passwords and keys must not come along."""
-    secrets = {one.env for one in described() if one.secret}
+    secrets = {setting.env for setting in described() if setting.secret}
     addresses = {"DATABASE_URL": "postgresql", "DATABASE_DIRECT_URL": "postgresql", "REDIS_URL": "redis"}
     environ = {
         env: f"{addresses[env]}://name:{SECRET}@host" if env in addresses else f"name:{SECRET}"
@@ -84,19 +84,19 @@ def test_no_secret_is_ever_shown() -> None:
     } < secrets
 
 
-def _complaint(env: str) -> str | None:
+def _warning(env: str) -> str | None:
     try:
         Settings.from_env({env: SECRET})
-    except InvalidRequest as problem:
-        return f"{problem} {problem!r}"
+    except InvalidRequest as exc:
+        return f"{exc} {exc!r}"
     return None
 
 
-def test_complaints_name_the_variable_and_never_its_value() -> None:
+def test_warnings_name_the_variable_and_never_its_value() -> None:
     """Whoever pastes a password into the wrong line must be told which line, and not find it in a log."""
-    complaints = {one.env: text for one in described() if (text := _complaint(one.env))}
-    assert len(complaints) > 10
-    for env, text in complaints.items():
+    warnings = {setting.env: text for setting in described() if (text := _warning(setting.env))}
+    assert len(warnings) > 10
+    for env, text in warnings.items():
         assert env in text
         assert SECRET[:7] not in text, env
 
@@ -135,6 +135,8 @@ def test_what_makes_no_sense_is_refused_at_the_start(env: str, value: str) -> No
 
 def test_every_setting_tells_what_it_is_for() -> None:
     """The page of settings is made of these texts; one without a text or a name of its own helps nobody."""
-    told = list(described())
-    assert len({one.env for one in told}) == len(told) == len(msgspec.structs.fields(Settings))
-    assert all(one.text.endswith(".") and one.field for one in told)
+    settings = list(described())
+    assert (
+        len({setting.env for setting in settings}) == len(settings) == len(msgspec.structs.fields(Settings))
+    )
+    assert all(setting.text.endswith(".") and setting.field for setting in settings)

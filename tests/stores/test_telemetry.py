@@ -44,7 +44,7 @@ def _lines(program: str, *, level: str = "info", **environ: str) -> list[dict[st
 def test_every_line_is_an_object_that_says_when_what_and_who() -> None:
     """Lines are read by programs; one that is no JSON breaks the search for what happened in the night."""
     first, second = _lines("""
-        log.info("batch booked", rows=256, took_s=0.5, ok=True, none=None, names=["a", "b"], inner={"n": 1})
+        log.info("batch applied", rows=256, took_s=0.5, ok=True, none=None, names=["a", "b"], inner={"n": 1})
         log.warning("two\\nlines \\x00 \\ud800", odd=b"bytes", thing=object)
     """)
     assert first.pop("at").endswith("Z")
@@ -52,7 +52,7 @@ def test_every_line_is_an_object_that_says_when_what_and_who() -> None:
         "level": "info",
         "program": "tests",
         "part": "part",
-        "event": "batch booked",
+        "event": "batch applied",
         "rows": 256,
         "took_s": 0.5,
         "ok": True,
@@ -279,7 +279,7 @@ def test_redaction_keeps_what_people_search_by() -> None:
 
 
 def test_what_comes_by_the_thousand_is_written_once_in_a_while() -> None:
-    """Whoever sends forged notifications must not choose how many lines there are, nor hide others among them."""
+    """Whoever sends notifications with an invalid signature must not choose how many lines there are, nor hide others among them."""
     lines = _lines("""
         sampled = telemetry.Sampled(log, every_s=0.2)
         for n in range(1000):
@@ -294,4 +294,4 @@ def test_what_comes_by_the_thousand_is_written_once_in_a_while() -> None:
     assert [(line["event"], line["number"]) for line in lines[:1]] == [("notification refused", 0)]
     assert lines[-1]["number"] == 1000
     assert len(lines) < 20  # a busy machine may take longer than one span
-    assert sum(1 + line.get("lines_left_out", 0) for line in lines) == 1002
+    assert sum(1 + line.get("lines_excluded", 0) for line in lines) == 1002

@@ -187,7 +187,7 @@ def test_settings_on_pages_exist(every: Every) -> None:
     """A setting that is spelt wrong on a page is set, and ignored, by everybody who follows it."""
 
     def rule(page: Path) -> None:
-        known = {one.env for one in described()} | set(_read_by_tests())
+        known = {setting.env for setting in described()} | set(_read_by_tests())
         named = {name for code in _code(page) for name in _VARIABLE.findall(code)}
         assert named <= known
 

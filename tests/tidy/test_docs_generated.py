@@ -42,14 +42,14 @@ def test_the_states_page_draws_every_life() -> None:
     page = _maker(ROOT / "tools" / "make_states_doc.py").text()
     drawn = page.count("```mermaid")
     assert drawn == page.count("```") / 2
-    lives = [
+    payment_histories = [
         path
         for path in ROOT.glob("packages/tether-core/src/tether_core/**/*.py")
-        if "\nLIFE: " in path.read_text()
+        if "\nTRANSITIONS: " in path.read_text()
     ]
-    for path in lives:
+    for path in payment_histories:
         assert f"`{'.'.join(path.with_suffix('').parts[path.parts.index('tether_core') :])}`" in page, (
             f"tools/make_states_doc.py leaves {path.name} out"
         )
     # Beside the lives: two tracks of an attempt, reasons, error codes.
-    assert drawn == len(lives) + 4
+    assert drawn == len(payment_histories) + 4

@@ -64,7 +64,7 @@ BUILT_IN = {"open", "input", "print", "breakpoint", "exec", "eval"}
 # What of these modules only names things; and the one place that opens what its caller names: calamine goes by paths.
 PURE_NAMES = {"os": {"PathLike", "fspath"}}
 OPENS_FOR_ITS_CALLER = {"spreadsheet/reading.py", "spreadsheet/workbook.py"}
-# Who may ask the machine for the time: who compares its clock with Postgres', command lines, and the moments of log lines.
+# Who may ask the machine for the time: who compares its clock with Postgres', command lines, and the times of log lines.
 OWN_CLOCK = {
     "tether_stores/telemetry.py",
     "tether_web/app.py",
@@ -204,8 +204,8 @@ def test_nodes_tell_the_time_by_postgres(every: Every) -> None:
             return
         for node in ast.walk(_tree(path)):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                asks = node.value.id in {"date", "datetime"} and node.attr in CLOCKS
-                assert not asks, (
+                reads_clock = node.value.id in {"date", "datetime"} and node.attr in CLOCKS
+                assert not reads_clock, (
                     f"{place}:{node.lineno} asks this machine for the time; see tether_stores.clock"
                 )
 

@@ -7,7 +7,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # The lock file names where each package came from; that is its purpose.
 SPARED = {"uv.lock"}
-LEFT_OUT = {
+EXCLUDED = {
     ".git",
     ".venv",
     ".tether",
@@ -36,7 +36,7 @@ def _tracked() -> list[Path]:
     if listed.returncode == 0 and listed.stdout:
         paths = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
     else:
-        paths = [path for path in ROOT.rglob("*") if not LEFT_OUT & set(path.relative_to(ROOT).parts)]
+        paths = [path for path in ROOT.rglob("*") if not EXCLUDED & set(path.relative_to(ROOT).parts)]
     return [path for path in paths if path.is_file() and path.name not in SPARED]
 
 

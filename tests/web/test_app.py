@@ -59,7 +59,7 @@ async def test_a_node_starts_and_stops_with_nothing_there(
 async def test_what_was_answered_is_committed_when_the_node_has_stopped(
     serving: Serve, environment: dict[str, str], database_url: str
 ) -> None:
-    """A node is stopped at any moment; its last 200 must hold as much as its first."""
+    """A node is stopped at any time; its last 200 must hold as much as its first."""
     async with serving(environment) as client:
         before = datetime.now(UTC)
         body = form_body({"unique_id": "a"}, secret=environment["EMP_API_PASSWORD"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from tether_core.emp.signature import sign
-from tether_core.jobs import PLAN, SEND
+from tether_core.jobs import PLAN, SUBMIT
 from tether_sandbox.gateway import scripted_iban
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import gateway_calls
@@ -76,18 +76,18 @@ async def test_a_dry_run_tells_who_and_why_not_and_does_nothing(
     order = {"dry_run": True, "count_max": 2, "canary_share": 1.0}
     answer = await api.post(f"/api/uploads/{upload_id}/billing", json=order, params={"limit": 3})
     assert answer.status_code == 200, answer.text
-    told = answer.json()
-    assert (told["count"], told["amount_minor"], told["canaries"]) == (2, 2000, 2)
-    assert told["skipped"] == {"count_cap": 1, "not_reachable": 1, "too_small": 1}
-    assert [one["verdict"] for one in told["debtors"]] == ["billable", "billable", "count_cap"]
-    assert told["debtors"][0]["iban_masked"] == "DE36**************0000"
+    payload = answer.json()
+    assert (payload["count"], payload["amount_minor"], payload["canaries"]) == (2, 2000, 2)
+    assert payload["skipped"] == {"count_cap": 1, "not_reachable": 1, "too_small": 1}
+    assert [debtor["verdict"] for debtor in payload["debtors"]] == ["billable", "billable", "count_cap"]
+    assert payload["debtors"][0]["iban_masked"] == "DE36**************0000"
     assert scripted_iban(0) not in answer.text
     rest = (
         await api.post(
-            f"/api/uploads/{upload_id}/billing", json=order, params={"limit": 3, "cursor": told["next"]}
+            f"/api/uploads/{upload_id}/billing", json=order, params={"limit": 3, "cursor": payload["next"]}
         )
     ).json()
-    assert [(one["verdict"], bool(one["text"])) for one in rest["debtors"]] == [
+    assert [(debtor["verdict"], bool(debtor["text"])) for debtor in rest["debtors"]] == [
         ("not_reachable", True),
         ("too_small", True),
     ]
@@ -107,23 +107,23 @@ async def test_a_run_is_ordered_planned_and_watched(
     )
     assert answer.status_code == 202, answer.text
     run = answer.json()
-    assert (run["state"], run["created_by"], run["terms"]["usage"]) == ("planning", "tests", "March")
+    assert (run["state"], run["created_by"], run["options"]["usage"]) == ("planning", "tests", "March")
     assert answer.headers["location"] == f"/api/billing-runs/{run['id']}"
     async with open_redis(redis_url, name="tests", timeout_s=20) as cache:
-        assert await cache.keys(f"saq:job:billing:{PLAN.name}:*")  # the worker was rung
+        assert await cache.keys(f"saq:job:billing:{PLAN.name}:*")  # the worker was woken
     await plan(database_url)
-    shown = (await api.get(answer.headers["location"])).json()
-    assert (shown["run"]["state"], shown["run"]["count"], shown["run"]["amount_minor"]) == (
+    excerpt = (await api.get(answer.headers["location"])).json()
+    assert (excerpt["run"]["state"], excerpt["run"]["count"], excerpt["run"]["amount_minor"]) == (
         "running",
         3,
         3000,
     )
-    assert shown["run"]["skipped"] == {"amount_cap": 1, "too_small": 1}
-    assert shown["steps"] == {"ready": {"count": 3, "amount_minor": 3000}}
-    assert shown["states"] == {"pending": {"count": 3, "amount_minor": 3000}}
-    assert shown["gateway"]["breaker"] == "closed"
+    assert excerpt["run"]["skipped"] == {"amount_cap": 1, "too_small": 1}
+    assert excerpt["steps"] == {"ready": {"count": 3, "amount_minor": 3000}}
+    assert excerpt["states"] == {"pending": {"count": 3, "amount_minor": 3000}}
+    assert excerpt["gateway"]["breaker"] == "closed"
     listed = (await api.get(f"/api/uploads/{upload_id}/billing")).json()
-    assert [one["id"] for one in listed] == [run["id"]]
+    assert [item["id"] for item in listed] == [run["id"]]
 
 
 async def test_a_run_is_paused_resumed_and_cancelled(
@@ -134,8 +134,8 @@ async def test_a_run_is_paused_resumed_and_cancelled(
     run_id = (await api.post(f"/api/uploads/{upload_id}/billing", json={})).json()["id"]
     await plan(database_url)
     at = f"/api/billing-runs/{run_id}"
-    paused = await api.post(f"{at}/pause", json={"because": "wrong list?"})
-    assert (paused.status_code, paused.json()["state"], paused.json()["paused_because"]) == (
+    paused = await api.post(f"{at}/pause", json={"reason": "wrong list?"})
+    assert (paused.status_code, paused.json()["state"], paused.json()["pause_reason"]) == (
         200,
         "paused",
         "wrong list?",
@@ -143,16 +143,16 @@ async def test_a_run_is_paused_resumed_and_cancelled(
     again = await api.post(f"{at}/pause", json={})
     assert (again.status_code, again.json()["code"]) == (409, "illegal_step")
     resumed = await api.post(f"{at}/resume")
-    assert (resumed.json()["state"], resumed.json()["paused_because"]) == ("running", None)
+    assert (resumed.json()["state"], resumed.json()["pause_reason"]) == ("running", None)
     async with open_redis(redis_url, name="tests", timeout_s=20) as cache:
-        assert await cache.keys(f"saq:job:billing:{SEND.name}:*")
+        assert await cache.keys(f"saq:job:billing:{SUBMIT.name}:*")
     cancelled = await api.post(f"{at}/cancel")
     assert cancelled.json()["state"] == "cancelled"
     assert cancelled.json()["finished_at"]
     assert (await api.post(f"{at}/resume")).status_code == 409
 
 
-async def test_resuming_takes_what_the_brake_shows_as_seen(
+async def test_resuming_takes_what_the_auto_pause_shows_as_seen(
     api: httpx.AsyncClient, upload: Upload, database_url: str
 ) -> None:
     """Else a resumed run stops again within seconds, for debits a person has looked at."""
@@ -161,7 +161,7 @@ async def test_resuming_takes_what_the_brake_shows_as_seen(
     await plan(database_url)
     await api.post(f"/api/billing-runs/{run_id}/pause", json={})
     with psycopg.connect(database_url, autocommit=True) as conn:
-        conn.execute("update billing_attempts set payment_stage = 60, state = 'approved', send_at = null")
+        conn.execute("update billing_attempts set payment_stage = 60, state = 'approved', submit_at = null")
         conn.execute(
             "update billing_attempts set dispute_stage = 1, state = 'chargebacked', reason_code = 'MD01' where id <= 20"
         )
@@ -187,16 +187,16 @@ async def test_refusals_are_released_by_a_person_with_a_reason(
         assert conn.execute("select released_at from billing_run_counts").fetchone() == (None,)
         (released,) = (await api.post(at, json={"reason": "The terminal was wrong"})).json()
         assert (released["run_id"], released["answered"], released["refused"]) == (run_id, 30, 25)
-        shown = (await api.get(f"/api/billing-runs/{run_id}")).json()["refusals"]
-        assert shown == released
-        assert (shown["released_by"], shown["released_because"]) == ("tests", "The terminal was wrong")
+        excerpt = (await api.get(f"/api/billing-runs/{run_id}")).json()["refusals"]
+        assert excerpt == released
+        assert (excerpt["released_by"], excerpt["released_reason"]) == ("tests", "The terminal was wrong")
         assert (await api.post(at, json={"reason": "again"})).json() == []
         # Who resumes a paused run has seen its refusals as well.
         conn.execute("update billing_run_counts set answered = 60, refused = 55")
         await api.post(f"/api/billing-runs/{run_id}/pause", json={})
         assert (await api.post(f"/api/billing-runs/{run_id}/resume")).status_code == 200
         seen = conn.execute(
-            "select released_refused, released_by, released_because from billing_run_counts"
+            "select released_refused, released_by, released_reason from billing_run_counts"
         ).fetchone()
     assert seen == (55, "tests", f"Run {run_id} was resumed.")
     assert (await api.post("/api/uploads/999/billing/release", json={"reason": "x"})).status_code == 404
@@ -271,7 +271,7 @@ async def test_strange_bodies_get_a_sentence_and_change_nothing(
         run = (await api.post(path, json={})).json()
         path = f"/api/billing-runs/{run['id']}/pause"
     answer = await api.post(path, content=body, headers={"content-type": "application/json"})
-    if action == "order" or b"because" in body:
+    if action == "order" or b"reason" in body:
         assert 400 <= answer.status_code < 500, answer.text
         assert answer.headers["content-type"] == "application/problem+json"
     assert answer.status_code < 500, answer.text
@@ -280,13 +280,13 @@ async def test_strange_bodies_get_a_sentence_and_change_nothing(
     assert states == ([] if action == "order" else ["planning" if answer.status_code >= 400 else "paused"])
 
 
-@pytest.mark.parametrize("because", ["\x00", "line\nbreak", "\x1b[2J", "x" * 501, ""])
+@pytest.mark.parametrize("reason", ["\x00", "line\nbreak", "\x1b[2J", "x" * 501, ""])
 async def test_reasons_that_cannot_be_shown_are_refused(
-    api: httpx.AsyncClient, upload: Upload, because: str
+    api: httpx.AsyncClient, upload: Upload, reason: str
 ) -> None:
     """A NUL fails in the database, and a line break or an escape sequence spoils the status that people read."""
     run = (await api.post(f"/api/uploads/{upload(*owed(1))}/billing", json={})).json()
-    answer = await api.post(f"/api/billing-runs/{run['id']}/pause", json={"because": because})
+    answer = await api.post(f"/api/billing-runs/{run['id']}/pause", json={"reason": reason})
     assert answer.status_code in {400, 422}, answer.text
     assert (await api.get(f"/api/billing-runs/{run['id']}")).json()["run"]["state"] == "planning"
 
@@ -294,13 +294,13 @@ async def test_reasons_that_cannot_be_shown_are_refused(
 async def test_many_who_change_a_run_at_once_leave_it_in_one_state(
     api: httpx.AsyncClient, upload: Upload
 ) -> None:
-    """Two people press pause and cancel at the same moment: a cancelled run that goes on collects all the same."""
+    """Two people press pause and cancel at the same time: a cancelled run that goes on collects all the same."""
     run = (await api.post(f"/api/uploads/{upload(*owed(3))}/billing", json={})).json()
     steps = ["pause", "resume", "cancel", "pause", "cancel", "resume"]
     answers = await asyncio.gather(
         *(
             api.post(
-                f"/api/billing-runs/{run['id']}/{step}", json={"because": "x"} if step == "pause" else None
+                f"/api/billing-runs/{run['id']}/{step}", json={"reason": "x"} if step == "pause" else None
             )
             for step in steps * 3
         )
@@ -312,7 +312,7 @@ async def test_many_who_change_a_run_at_once_leave_it_in_one_state(
     assert (await api.get(f"/api/billing-runs/{run['id']}")).json()["run"]["state"] == "cancelled"
     for step in ("pause", "resume", "cancel"):
         again = await api.post(
-            f"/api/billing-runs/{run['id']}/{step}", json={"because": "x"} if step == "pause" else None
+            f"/api/billing-runs/{run['id']}/{step}", json={"reason": "x"} if step == "pause" else None
         )
         assert (again.status_code, again.json()["code"]) == (409, "illegal_step")
 
@@ -368,9 +368,9 @@ async def test_metrics_show_breaker_and_limits(api: httpx.AsyncClient, redis_url
     """Whoever is called at night must see at once that the gateway is not being called."""
     async with open_redis(redis_url, name="tests", timeout_s=20) as cache:
         limiter = Limiter(cache)
-        permit = await limiter.ask("default")
+        permit = await limiter.admit("default")
         await limiter.report("default", permit, failed=[True] * 20)
-        await limiter.slow_down("default", asked_s=60.0)
+        await limiter.slow_down("default", requested_s=60.0)
         for _ in range(2):
             counted = CallCounts(replaced={"before_response": 2}, not_submitted={"dns": 1})
             await gateway_calls.add(cache, {"default": counted})

@@ -102,12 +102,12 @@ async def test_entries_are_found_by_what_they_are_about(api: httpx.AsyncClient) 
     await add(api, email="Anna@Example.org")
     await add(api, iban=AT, expires_at="2020-01-01T00:00:00Z")
     assert len(await listed(api)) == 3
-    assert [one["iban_masked"] for one in await listed(api, which="ended")] == ["AT61************3201"]
+    assert [item["iban_masked"] for item in await listed(api, which="ended")] == ["AT61************3201"]
     assert len(await listed(api, which="all")) == 4
-    assert [one["scope"] for one in await listed(api, name="JÜRGEN MÜLLER")] == ["name"]
-    assert [one["scope"] for one in await listed(api, email="anna@example.org")] == ["email"]
-    assert [one["reason_code"] for one in await listed(api, action="hold")] == ["MD06"]
-    assert [one["reason_code"] for one in await listed(api, reason="MD06")] == ["MD06"]
+    assert [item["scope"] for item in await listed(api, name="JÜRGEN MÜLLER")] == ["name"]
+    assert [item["scope"] for item in await listed(api, email="anna@example.org")] == ["email"]
+    assert [item["reason_code"] for item in await listed(api, action="hold")] == ["MD06"]
+    assert [item["reason_code"] for item in await listed(api, reason="MD06")] == ["MD06"]
     assert await listed(api, source="chargeback") == []
 
 
@@ -117,18 +117,18 @@ async def test_pages_follow_each_other(api: httpx.AsyncClient) -> None:
         await add(api, name=f"Person {number}")
     first = (await api.get("/api/blacklist", params={"limit": 3})).json()
     second = (await api.get("/api/blacklist", params={"limit": 3, "cursor": first["next"]})).json()
-    assert [one["name"] for page in (first, second) for one in page["items"]] == [
+    assert [item["name"] for page in (first, second) for item in page["items"]] == [
         f"Person {number}" for number in range(4, -1, -1)
     ]
 
 
-async def test_an_entry_is_lifted_by_somebody_and_stays_on_record(api: httpx.AsyncClient) -> None:
+async def test_an_entry_is_lifted_by_somebody_and_stays_stored(api: httpx.AsyncClient) -> None:
     """Who let a blocked account be debited again, and why, is asked when it goes wrong."""
     block, hold = (await add(api, iban=DE)).json(), (await add(api, iban=AT, action="hold")).json()
     refused = await api.delete(f"/api/blacklist/{block['id']}")
     assert (refused.status_code, "say why" in refused.json()["detail"]) == (422, True)
-    lifted = await api.delete(f"/api/blacklist/{block['id']}", params={"because": "a new mandate"})
-    assert (lifted.status_code, lifted.json()["lifted_by"], lifted.json()["lifted_because"]) == (
+    lifted = await api.delete(f"/api/blacklist/{block['id']}", params={"reason": "a new mandate"})
+    assert (lifted.status_code, lifted.json()["lifted_by"], lifted.json()["lifted_reason"]) == (
         200, "tests", "a new mandate",
     )  # fmt: skip
     assert (await api.delete(f"/api/blacklist/{hold['id']}")).status_code == 200
@@ -142,7 +142,7 @@ async def test_a_lift_says_what_it_forgives_and_what_still_excludes_the_account(
     api: httpx.AsyncClient, database_url: str
 ) -> None:
     """A person who lifts an entry believes that the account can be debited now; where it cannot, they must be told."""
-    (made,) = seed(database_url, attempts=1, chance=random.Random(1), now=datetime.now(UTC))
+    (made,) = seed(database_url, attempts=1, rng=random.Random(1), now=datetime.now(UTC))
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute(
             "update billing_attempts set dispute_stage = 1, state = 'chargebacked', reason_code = 'RR04'"
@@ -158,19 +158,19 @@ async def test_a_lift_says_what_it_forgives_and_what_still_excludes_the_account(
     )
     unexplained = await api.delete(f"/api/blacklist/{first['id']}", params={"forgives": "account"})
     assert (unexplained.status_code, unexplained.json()["detail"]) == (
-        422, "because: say why all chargebacks of the account are forgiven",
+        422, "reason: say why all chargebacks of the account are forgiven",
     )  # fmt: skip
     again = await api.delete(
-        f"/api/blacklist/{first['id']}", params={"forgives": "account", "because": "new mandate"}
+        f"/api/blacklist/{first['id']}", params={"forgives": "account", "reason": "new mandate"}
     )
     assert (again.status_code, again.json()["forgiven"], again.json()["unforgiven"]) == (200, 1, 0)
-    last = await api.delete(f"/api/blacklist/{second['id']}", params={"because": "the same"})
+    last = await api.delete(f"/api/blacklist/{second['id']}", params={"reason": "the same"})
     assert (last.json()["still_held_by"], last.json()["explanation"]) == (
         [], "The entry is lifted. Send the debtor's row in a new upload to collect from the account.",
     )  # fmt: skip
     with psycopg.connect(database_url) as conn:
         kept = conn.execute(
-            "select attempt_id, blacklist_id, forgiven_by, because from forgiven_disputes"
+            "select attempt_id, blacklist_id, forgiven_by, reason from forgiven_disputes"
         ).fetchall()
     assert kept == [(made.id, first["id"], "tests", "new mandate")]
 
@@ -181,15 +181,20 @@ async def test_a_list_that_comes_every_night_does_not_undo_a_lift(api: httpx.Asy
     assert (await take_in(api, text)).json()["added"] == 4
     for entry in await listed(api):
         if entry["iban_masked"] != ibans.mask(AT):
-            await api.delete(f"/api/blacklist/{entry['id']}", params={"because": "new mandate"})
-    told = (await take_in(api, text)).json()
-    assert (told["added"], told["standing"], told["lifted"], told["problem_count"]) == (0, 1, 3, 3)
-    assert [(one["row"], one["column"], one["code"]) for one in told["problems"]] == [
+            await api.delete(f"/api/blacklist/{entry['id']}", params={"reason": "new mandate"})
+    payload = (await take_in(api, text)).json()
+    assert (payload["added"], payload["existing"], payload["lifted"], payload["problem_count"]) == (
+        0,
+        1,
+        3,
+        3,
+    )
+    assert [(problem["row"], problem["column"], problem["code"]) for problem in payload["problems"]] == [
         (2, "iban", "lifted"), (2, "name", "lifted"), (2, "email", "lifted"),
     ]  # fmt: skip
-    assert "tests lifted this entry for MD01 on" in told["problems"][0]["note"]
-    assert "(new mandate)" in told["problems"][0]["note"]
-    assert DE not in str(told)
+    assert "tests lifted this entry for MD01 on" in payload["problems"][0]["note"]
+    assert "(new mandate)" in payload["problems"][0]["note"]
+    assert DE not in str(payload)
     other = (await take_in(api, f"iban;reason\n{DE};MD06\n")).json()
     assert (other["added"], other["lifted"]) == (1, 0)
     answer = await api.post(
@@ -197,14 +202,14 @@ async def test_a_list_that_comes_every_night_does_not_undo_a_lift(api: httpx.Asy
     )
     assert (answer.json()["added"], answer.json()["lifted"]) == (3, 0)
     # An entry that a person made again is lifted no longer.
-    assert (await take_in(api, text)).json()["standing"] == 4
+    assert (await take_in(api, text)).json()["existing"] == 4
 
 
 async def test_an_expired_entry_makes_room_for_a_new_one(api: httpx.AsyncClient) -> None:
     """Held until March, and in April there is reason again: the old entry must not stand in the way."""
     await add(api, iban=DE, expires_at="2020-01-01T00:00:00Z")
     assert (await add(api, iban=DE)).status_code == 201
-    assert [one["expires_at"] for one in await listed(api)] == [None]
+    assert [item["expires_at"] for item in await listed(api)] == [None]
 
 
 async def test_what_is_exported_can_be_taken_in_again(api: httpx.AsyncClient, database_url: str) -> None:
@@ -221,17 +226,17 @@ async def test_what_is_exported_can_be_taken_in_again(api: httpx.AsyncClient, da
     before = await listed(api)
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute("delete from blacklist")
-    told = (await take_in(api, exported.content)).json()
-    assert (told["rows"], told["added"], told["problem_count"]) == (3, 3, 0)
+    payload = (await take_in(api, exported.content)).json()
+    assert (payload["rows"], payload["added"], payload["problem_count"]) == (3, 3, 0)
     after = await listed(api)
     kept = ("iban_masked", "iban_fingerprint", "name", "email", "action", "reason_code", "note", "expires_at")
 
     def told_of(entries: list[dict[str, Any]]) -> list[str]:
-        return sorted(str([one[name] for name in kept]) for one in entries)
+        return sorted(str([entry[name] for name in kept]) for entry in entries)
 
     assert told_of(after) == told_of(before)
     again = (await take_in(api, exported.content)).json()
-    assert (again["added"], again["standing"]) == (0, 3)
+    assert (again["added"], again["existing"]) == (0, 3)
 
 
 async def test_fingerprints_of_another_key_are_not_taken_in(api: httpx.AsyncClient) -> None:
@@ -239,9 +244,9 @@ async def test_fingerprints_of_another_key_are_not_taken_in(api: httpx.AsyncClie
     await add(api, iban=DE)
     exported = (await api.get("/api/blacklist/export")).text
     other = exported.replace(check_value(b"").hex(), check_value(b"another").hex())
-    told = (await take_in(api, other)).json()
-    assert (told["added"], told["standing"], told["problem_count"]) == (0, 0, 1)
-    assert "another TETHER_FINGERPRINT_KEY" in told["problems"][0]["note"]
+    payload = (await take_in(api, other)).json()
+    assert (payload["added"], payload["existing"], payload["problem_count"]) == (0, 0, 1)
+    assert "another TETHER_FINGERPRINT_KEY" in payload["problems"][0]["note"]
 
 
 async def test_a_node_with_another_key_blocks_no_account_and_says_so(
@@ -270,7 +275,7 @@ async def test_a_node_with_another_key_blocks_no_account_and_says_so(
 
 async def test_the_list_of_an_old_installation_is_taken_in(api: httpx.AsyncClient) -> None:
     """It has names in two columns, semicolons, lines that are wrong; each line that is right must count."""
-    told = (
+    payload = (
         await take_in(
             api,
             "\ufeffIBAN;First Name;Last Name;Email;Reason;Source\n"
@@ -282,16 +287,19 @@ async def test_the_list_of_an_old_installation_is_taken_in(api: httpx.AsyncClien
             ";Anna;Lee;;;\n",
         )
     ).json()
-    assert (told["rows"], told["added"], told["problem_count"]) == (5, 5, 2)
-    assert [(one["row"], one["column"], one["code"], one["shown"]) for one in told["problems"]] == [
+    assert (payload["rows"], payload["added"], payload["problem_count"]) == (5, 5, 2)
+    assert [
+        (problem["row"], problem["column"], problem["code"], problem["excerpt"])
+        for problem in payload["problems"]
+    ] == [
         (4, "iban", "unreadable", "DE88**************3000"),
         (6, "", "nobody", ""),
     ]
     entries = await listed(api)
-    assert {(one["scope"], one["reason_code"]) for one in entries} == {
+    assert {(entry["scope"], entry["reason_code"]) for entry in entries} == {
         ("iban", "Fraud"), ("name", "Fraud"), ("email", "Fraud"), ("iban", "IMPORT"), ("name", "IMPORT"),
     }  # fmt: skip
-    assert {one["source"] for one in entries} == {"import"}
+    assert {entry["source"] for entry in entries} == {"import"}
 
 
 @pytest.mark.parametrize(
@@ -314,7 +322,7 @@ async def test_a_line_cannot_bring_a_whole_account_number_in(
 ) -> None:
     """The masked column of an import is shown to people; somebody may have put the number itself there."""
     await take_in(api, f"iban_fingerprint,iban_masked\n{ibans.fingerprint(NL).hex()},{NL}\n")
-    assert [one["iban_masked"] for one in await listed(api)] == [ibans.mask(NL)]
+    assert [item["iban_masked"] for item in await listed(api)] == [ibans.mask(NL)]
     bad = (await take_in(api, "iban_fingerprint\nzz\n00\n")).json()
     assert bad["problem_count"] == 2
 
@@ -323,9 +331,9 @@ async def test_notes_are_one_line_of_what_can_be_printed(api: httpx.AsyncClient)
     """Reports and causes repeat them; an invisible sign would spoil the line of every upload it gets into."""
     entry = (await add(api, iban=DE, note="by phone,\n spoke\xa0to Ada ")).json()
     assert entry["note"] == "by phone, spoke to Ada"
-    because = await api.delete(f"/api/blacklist/{entry['id']}", params={"because": "new\x02mandate"})
-    assert (because.status_code, because.json()["detail"]) == (
-        422, "because: leave out characters that cannot be printed",
+    reason = await api.delete(f"/api/blacklist/{entry['id']}", params={"reason": "new\x02mandate"})
+    assert (reason.status_code, reason.json()["detail"]) == (
+        422, "reason: leave out characters that cannot be printed",
     )  # fmt: skip
     number = ibans.fingerprint(NL).hex()
     header = "iban_fingerprint,iban_masked,note,expires_at"
@@ -334,7 +342,7 @@ async def test_notes_are_one_line_of_what_can_be_printed(api: httpx.AsyncClient)
         f"{number},NL\x0291,,",
         f"{number},,,2027-01-01T00:00:00",
     ]
-    told = (await take_in(api, "\n".join([header, *lines]))).json()
-    assert (told["added"], [one["note"].partition(":")[0] for one in told["problems"]]) == (
+    payload = (await take_in(api, "\n".join([header, *lines]))).json()
+    assert (payload["added"], [problem["note"].partition(":")[0] for problem in payload["problems"]]) == (
         0, ["note", "iban_masked", "expires_at"],
     )  # fmt: skip

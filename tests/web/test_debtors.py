@@ -42,8 +42,8 @@ async def api(client: httpx.AsyncClient, database_url: str) -> httpx.AsyncClient
                  f'{{"old_iban": "{DE}", "floor": "2"}}'],
             )  # fmt: skip
         conn.execute(
-            "insert into problems (upload_id, row_number, ordinal, level, column_name, code, shown, note)"
-            " values (1, 3, 0, 'warning', 'BIC', 'bic_invalid', 'X', 'It is left out.')"
+            "insert into problems (upload_id, row_number, ordinal, level, column_name, code, excerpt, note)"
+            " values (1, 3, 0, 'warning', 'BIC', 'bic_invalid', 'X', 'It is excluded.')"
         )
     client.headers["Authorization"] = "Bearer test-key"
     return client
@@ -59,7 +59,7 @@ async def found(api: httpx.AsyncClient, **filters: Any) -> list[tuple[int, int]]
         )
         assert answer.status_code == 200, answer.text
         page = answer.json()
-        seen += [(one["upload_id"], one["row"]) for one in page["items"]]
+        seen += [(item["upload_id"], item["row"]) for item in page["items"]]
         cursor = page["next"]
         if cursor is None:
             return seen
@@ -128,7 +128,7 @@ async def test_the_debtors_of_an_upload_are_sorted(
 async def test_a_search_that_cannot_be_meant_is_refused(
     api: httpx.AsyncClient, params: dict[str, Any]
 ) -> None:
-    """A filter left out silently would show everybody."""
+    """A filter excluded silently would show everybody."""
     answer = await api.get("/api/debtors", params=params)
     assert answer.status_code in {400, 422}
     assert answer.headers["content-type"] == "application/problem+json"
@@ -137,12 +137,12 @@ async def test_a_search_that_cannot_be_meant_is_refused(
 async def test_one_debtor_is_shown_with_everything_but_the_account(api: httpx.AsyncClient) -> None:
     """Screens are photographed and printed; an account number on them has served its purpose with eight characters."""
     listed = (await api.get("/api/debtors", params={"upload": 1, "sort": "row"})).json()["items"]
-    one = (await api.get(f"/api/debtors/{listed[1]['id']}")).json()
-    assert one["debtor"]["debtor"] == listed[1]
+    payload = (await api.get(f"/api/debtors/{listed[1]['id']}")).json()
+    assert payload["debtor"]["debtor"] == listed[1]
     assert listed[1]["iban_masked"] == "AT61************3201"
-    assert one["debtor"]["extra"] == {"old_iban": "DE89**************3000", "floor": "2"}
-    assert [warning["code"] for warning in one["warnings"]] == ["bic_invalid"]
-    everything = str(listed) + str(one)
+    assert payload["debtor"]["extra"] == {"old_iban": "DE89**************3000", "floor": "2"}
+    assert [warning["code"] for warning in payload["warnings"]] == ["bic_invalid"]
+    everything = str(listed) + str(payload)
     assert DE not in everything
     assert AT not in everything
     assert (await api.get("/api/debtors/99999")).status_code == 404

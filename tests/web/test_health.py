@@ -13,7 +13,7 @@ import psycopg
 from prometheus_client import REGISTRY
 from tether_core import __version__
 from tether_core.emp.notification import FORM
-from tether_core.notifications.inbox import LIFE
+from tether_core.notifications.inbox import TRANSITIONS
 from tether_core.testing import form_body
 from tether_stores import telemetry
 from tether_stores.migrate import migrate
@@ -95,7 +95,7 @@ async def test_a_missing_redis_is_told_and_costs_no_readiness(
 async def test_a_database_that_was_not_migrated_is_told_from_one_that_is_away(
     serving: Serve, environment: dict[str, str], empty_database_url: str
 ) -> None:
-    """The first mistake of a first deploy. As a defect of ours it sends people to read code; one command mends it."""
+    """The first mistake of a first deploy. As internal error it sends people to read code; one command mends it."""
     fresh = {"DATABASE_URL": empty_database_url, "DATABASE_DIRECT_URL": empty_database_url}
     async with serving(environment | fresh) as client:
         answer = await client.get("/ready")
@@ -106,8 +106,8 @@ async def test_a_database_that_was_not_migrated_is_told_from_one_that_is_away(
         assert (asked.status_code, asked.json()["code"]) == (503, "schema_behind")
         assert "tether-worker migrate" in asked.json()["detail"]
         sent = form_body({"unique_id": "a"}, secret=PASSWORD)
-        told = await client.post("/api/webhooks/emp", content=sent, headers={"content-type": FORM})
-        assert (told.status_code, "retry-after" in told.headers) == (503, True)
+        result = await client.post("/api/webhooks/emp", content=sent, headers={"content-type": FORM})
+        assert (result.status_code, "retry-after" in result.headers) == (503, True)
         migrate(empty_database_url, now=datetime.now(UTC))
         assert (await client.get("/ready")).json()["migrated"] is True
 
@@ -155,8 +155,8 @@ async def test_searches_cannot_make_a_node_unready(
         assert (answer.status_code, answer.json()["oldest_waiting_s"]) == (200, None)
         await _send(client, "a")
         # Each is stopped after its time, and says what to do.
-        told = {(one.status_code, one.json()["code"]) for one in await asyncio.gather(*searches)}
-    assert told == {(503, "query_too_slow"), (503, "store_unreachable")}
+        fields = {(item.status_code, item.json()["code"]) for item in await asyncio.gather(*searches)}
+    assert fields == {(503, "query_too_slow"), (503, "store_unreachable")}
     assert (await client.get("/ready")).json()["oldest_waiting_s"] is not None
 
 
@@ -193,7 +193,7 @@ async def test_a_node_that_cannot_record_is_not_ready_though_postgres_answers(
         assert conn.execute("select count(*) from webhook_events").fetchone() == (0,)
 
 
-async def test_metrics_leave_out_what_they_could_not_refresh(
+async def test_metrics_exclude_what_they_could_not_refresh(
     client: httpx.AsyncClient, services: Services, eventually: Callable[..., Any]
 ) -> None:
     """An old value looks like a true one, and a scrape that hangs loses all the others."""
@@ -243,7 +243,7 @@ def test_alerts_watch_only_states_that_end() -> None:
     """An alert on rows that stay for good never clears, and is soon muted together with what comes after it."""
     alerts = (Path(__file__).parents[2] / "deploy/alerts/prometheus.yaml").read_text()
     watched = re.findall(r'tether_inbox_rows\{state=~?"([\w|]+)"', alerts)
-    final = {state for state, steps in LIFE.items() if not steps}
+    final = {state for state, steps in TRANSITIONS.items() if not steps}
     assert watched
     assert not final & set("|".join(watched).split("|"))
     assert 'increase(tether_webhook_notifications_total{outcome="conflicting"}[1h])' in alerts

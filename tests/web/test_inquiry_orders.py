@@ -21,7 +21,7 @@ REASON = {"reason": "the bank says that it was credited"}
 @pytest.fixture
 async def api(client: httpx.AsyncClient, database_url: str) -> httpx.AsyncClient:
     """The API, two debits of run 1 that are pending, and one that was never submitted."""
-    list(seed(database_url, attempts=3, chance=random.Random(1), now=NOON))
+    list(seed(database_url, attempts=3, rng=random.Random(1), now=NOON))
     with psycopg.connect(database_url) as conn:
         conn.execute(
             "insert into uploads (object_key, filename, size_bytes, sha256, state, created_at, updated_at)"
@@ -29,13 +29,13 @@ async def api(client: httpx.AsyncClient, database_url: str) -> httpx.AsyncClient
             {"now": NOON},
         )
         conn.execute(
-            "insert into billing_runs (upload_id, account, due_item, state, terms, skipped, created_by, created_at, updated_at)"
+            "insert into billing_runs (upload_id, account, due_item, state, options, skipped, created_by, created_at, updated_at)"
             " values (1, 'default', 'a', 'running', '{}', '{}', 'ops', %(now)s, %(now)s)",
             {"now": NOON},
         )
         conn.execute(
-            "update billing_attempts set run_id = 1, due_item = 'a', try_number = 1, sent_at = %s,"
-            " sends = case when id < 3 then 1 else 0 end, unique_id = case when id < 3 then unique_id end",
+            "update billing_attempts set run_id = 1, due_item = 'a', try_number = 1, submitted_at = %s,"
+            " submission_count = case when id < 3 then 1 else 0 end, unique_id = case when id < 3 then unique_id end",
             [NOON],
         )
     client.headers["authorization"] = "Bearer test-key"
@@ -48,16 +48,22 @@ async def test_an_order_is_placed_once_and_shows_its_debits(api: httpx.AsyncClie
     first = await api.post("/api/billing-runs/1/inquiry", json=REASON, headers=headers)
     again = await api.post("/api/billing-runs/1/inquiry", json=REASON, headers=headers)
     assert (first.status_code, first.content) == (202, again.content)
-    told = first.json()
-    assert (told["scope"], told["subject_id"], told["reason"], told["debits"], told["waiting"]) == (
+    payload = first.json()
+    assert (
+        payload["scope"],
+        payload["subject_id"],
+        payload["reason"],
+        payload["debits"],
+        payload["waiting"],
+    ) == (
         *("run", 1, REASON["reason"]),
         *(2, 2),
     )
-    assert (await api.get(first.headers["location"])).json() == told
+    assert (await api.get(first.headers["location"])).json() == payload
     page = (await api.get(f"{first.headers['location']}/attempts", params={"limit": 1})).json()
-    assert [(one["attempt_id"], one["is_waiting"]) for one in page["items"]] == [(1, True)]
+    assert [(item["attempt_id"], item["is_waiting"]) for item in page["items"]] == [(1, True)]
     rest = (await api.get(f"{first.headers['location']}/attempts", params={"cursor": page["next"]})).json()
-    assert [one["attempt_id"] for one in rest["items"]] == [2]
+    assert [item["attempt_id"] for item in rest["items"]] == [2]
     other = await api.post("/api/uploads/1/inquiry", json=REASON | {"what": "submitted"})
     assert (other.status_code, other.json()["debits"]) == (202, 0)  # both wait already
 

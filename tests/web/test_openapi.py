@@ -42,7 +42,7 @@ async def test_every_public_route_is_described(client: httpx.AsyncClient) -> Non
 
 
 async def test_the_webhook_tells_all_its_answers(client: httpx.AsyncClient) -> None:
-    """Whoever writes a sender reads here what 503 and 401 mean. An answer left out is one nobody handles."""
+    """Whoever writes a sender reads here what 503 and 401 mean. An answer excluded is one nobody handles."""
     hook = (await _document(client))["paths"]["/api/webhooks/emp"]["post"]
     assert hook["responses"].keys() == {"200", "400", "401", "405", "413", "415", "503"}
     assert hook["requestBody"]["content"].keys() == {"application/x-www-form-urlencoded", "application/json"}
@@ -73,10 +73,10 @@ async def test_every_route_tells_how_it_refuses(client: httpx.AsyncClient) -> No
             for status, answer in operation["responses"].items():
                 if int(status) < 400:
                     continue
-                (told,) = answer["content"].items()
-                assert told[0] == "application/problem+json", (method, path, status)
-                assert told[1]["schema"] == {"$ref": "#/components/schemas/ProblemDetails"}
-                (example,) = told[1]["examples"].values()
+                (result,) = answer["content"].items()
+                assert result[0] == "application/problem+json", (method, path, status)
+                assert result[1]["schema"] == {"$ref": "#/components/schemas/ProblemDetails"}
+                (example,) = result[1]["examples"].values()
                 assert example["value"]["status"] == int(status)
     assert document["paths"]["/ready"]["get"]["responses"].keys() == {"200", "503"}
 
@@ -88,16 +88,16 @@ async def test_answers_have_the_form_that_is_described(client: httpx.AsyncClient
         ("/api/billing-attempts", {}),
         ("/api/billing-attempts?limit=0", {"authorization": "Bearer test-key"}),
     ):
-        told = (await client.get(path, headers=headers)).json()
-        assert set(described["required"]) <= told.keys() <= described["properties"].keys()
+        payload = (await client.get(path, headers=headers)).json()
+        assert set(described["required"]) <= payload.keys() <= described["properties"].keys()
 
 
 async def test_parameters_are_explained(client: httpx.AsyncClient) -> None:
     """A parameter without a word is one that people find out about by trying, on real money."""
     for path, methods in (await _document(client))["paths"].items():
         for method, operation in methods.items():
-            for one in operation.get("parameters", []):
-                assert one.get("description") or one["in"] == "path", (method, path, one["name"])
+            for item in operation.get("parameters", []):
+                assert item.get("description") or item["in"] == "path", (method, path, item["name"])
 
 
 async def test_every_field_is_explained_and_shown(client: httpx.AsyncClient) -> None:
@@ -106,13 +106,13 @@ async def test_every_field_is_explained_and_shown(client: httpx.AsyncClient) -> 
     for name, schema in (await _document(client))["components"]["schemas"].items():
         if "properties" not in schema:
             continue
-        assert [field for field, one in schema["properties"].items() if not one.get("description")] == [], (
+        assert [field for field, item in schema["properties"].items() if not item.get("description")] == [], (
             name
         )
         (example,) = schema["examples"]
         assert schema.get("required", []) == [
             field for field in schema.get("required", []) if field in example
         ]
-        for one in known:
-            if one.__name__ == name and set(one.__struct_encode_fields__) == set(schema["properties"]):
-                msgspec.convert(example, one, strict=False)
+        for item in known:
+            if item.__name__ == name and set(item.__struct_encode_fields__) == set(schema["properties"]):
+                msgspec.convert(example, item, strict=False)

@@ -55,7 +55,7 @@ def upload(database_url: str, debtors: int = 3) -> int:
 
 def debit(database_url: str) -> int:
     """Make a debit that was collected long enough ago to be refunded."""
-    (made,) = seed(database_url, attempts=1, chance=random.Random(7), now=NOW - timedelta(days=30))
+    (made,) = seed(database_url, attempts=1, rng=random.Random(7), now=NOW - timedelta(days=30))
     with psycopg.connect(database_url) as conn:
         conn.execute(
             "update billing_attempts set payment_stage = 60, dispute_stage = 0, state = %s where id = %s",
@@ -108,7 +108,7 @@ async def test_many_at_once_with_one_key_place_one_order(
 async def test_a_key_belongs_to_one_request(api: httpx.AsyncClient, database_url: str, conn: Any) -> None:
     """A program that makes its keys badly would take the response to one order for that to another."""
     uploads = [upload(database_url), upload(database_url)]
-    paths = [f"/api/uploads/{one}/billing" for one in uploads]
+    paths = [f"/api/uploads/{item}/billing" for item in uploads]
     key = {"Idempotency-Key": "k-1"}
     assert (await api.post(paths[0], json={"count_max": 5}, headers=key)).status_code == 202
     for path, body in ((paths[0], {"count_max": 6}), (paths[1], {"count_max": 5}), (paths[0], {})):
@@ -153,7 +153,7 @@ async def test_two_keys_in_one_request_are_refused(
 async def test_an_order_that_was_refused_leaves_its_key_free(
     api: httpx.AsyncClient, database_url: str, conn: Any
 ) -> None:
-    """Nothing happened under it; a client that corrects its request and keeps the key must not be turned away for ever."""
+    """Nothing happened under it; a client that corrects its request and keeps the key must not be rejected for ever."""
     path = f"/api/uploads/{upload(database_url)}/billing"
     key = {"Idempotency-Key": "k-1"}
     assert (await api.post(path, json={"account": "nobody"}, headers=key)).status_code == 422
@@ -198,16 +198,16 @@ async def test_refunds_and_voids_have_keys_too(
     debit_id = debit(database_url)
     if kind == "void":
         conn.execute(
-            "update billing_attempts set payment_stage = 20, state = 'pending', sent_at = now(), sends = 1"
+            "update billing_attempts set payment_stage = 20, state = 'pending', submitted_at = now(), submission_count = 1"
         )
     path, key = f"/api/billing-attempts/{debit_id}/{kind}", {"Idempotency-Key": "k-1"}
     responses = await asyncio.gather(*(api.post(path, json={}, headers=key) for _ in range(5)))
     assert {response.status_code for response in responses} == {202}, responses[0].text
     assert len({response.content for response in responses}) == 1
-    conn.execute("update givebacks set state = 'error', payment_stage = 40, send_at = null")
+    conn.execute("update refunds set state = 'error', payment_stage = 40, submit_at = null")
     late = await api.post(path, json={}, headers=key)
     assert (late.status_code, late.json()["status"]) == (202, "pending")
-    assert conn.execute("select count(*) from givebacks").fetchone() == (1,)
+    assert conn.execute("select count(*) from refunds").fetchone() == (1,)
     other = await api.post(path, json={"usage": "Sorry"}, headers=key)
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
     anew = await api.post(path, json={}, headers={"Idempotency-Key": "k-2"})
@@ -269,7 +269,7 @@ async def test_a_run_cancelled_in_time_leaves_the_upload_as_it_was(
     assert second.status_code == 202
     conn.execute(
         "insert into billing_attempts (account, debtor_id, transaction_id, amount_minor, currency, state, payment_stage,"
-        " dispute_stage, iban_fingerprint, iban_masked, created_at, updated_at, run_id, due_item, try_number, sent_at, sends)"
+        " dispute_stage, iban_fingerprint, iban_masked, created_at, updated_at, run_id, due_item, try_number, submitted_at, submission_count)"
         " select 'default', id, 't-1', 1000, 'EUR', 'unknown', 10, 0, iban_fingerprint, 'x', now(), now(), %s, 'once', 1,"
         " now(), 1 from debtors limit 1",
         [second.json()["id"]],
@@ -298,7 +298,7 @@ async def test_many_orders_at_once_make_one_run(api: httpx.AsyncClient, database
 async def test_an_order_waits_for_who_changes_the_upload(
     api: httpx.AsyncClient, database_url: str, conn: Any, eventually: Callable[..., Any]
 ) -> None:
-    """An upload withdrawn at the same moment must not be billed: whoever comes second sees what the first has done."""
+    """An upload withdrawn at the same time must not be billed: whoever comes second sees what the first has done."""
     upload_id = upload(database_url)
     with psycopg.connect(database_url) as withdrawing:
         withdrawing.execute(

@@ -1,4 +1,4 @@
-"""The worker as a process: starts whatever is away, answers rings, and ends when it is told to."""
+"""The worker as a process: starts whatever is away, answers wake-ups, and ends when it is told to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import redis
 from tether_core.jobs import WEBHOOKS
-from tether_stores.jobs.queue import Doorbell, open_doorbell, ring
+from tether_stores.jobs.queue import WakeUpQueue, open_wake_up_queue, wake
 from tether_stores.migrate import migrate, numbered
 from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
@@ -32,7 +32,7 @@ def _start(process: Launch, environ: dict[str, str]) -> Program:
 
 
 async def _record(url: str, name: str, *, due_in_s: float = 0) -> None:
-    """Put a notification of no payment into the inbox: booking it asks for nothing else."""
+    """Put a notification of no payment into the inbox: applying it asks for nothing else."""
     key = name.encode().ljust(16, b".")
     body = f"wpf_unique_id={name}&signature=ab".encode()
     row = Recording(key, key, "default", "wpf", name, "", "", "application/x-www-form-urlencoded", body)
@@ -53,7 +53,7 @@ def test_a_missing_fingerprint_key_is_said_at_the_start(environment: dict[str, s
         assert worker.stderr.count("TETHER_FINGERPRINT_KEY is not set") == count
 
 
-async def test_rows_are_booked_with_redis_and_without_it(
+async def test_rows_are_applied_with_redis_and_without_it(
     environment: dict[str, str],
     database_url: str,
     redis_url: str,
@@ -69,20 +69,20 @@ async def test_rows_are_booked_with_redis_and_without_it(
         services.redis.stop()
     worker = _start(process, environment)
     await _record(database_url, "without")
-    until(lambda: _states(database_url) == ["processed"], what="the row to be booked without Redis")
+    until(lambda: _states(database_url) == ["processed"], what="the row to be applied without Redis")
     if services.redis:
         services.redis.start()
-    await _record(database_url, "rung")
-    async with open_doorbell(redis_url, queue="webhooks") as doorbell:
-        await ring(doorbell, WEBHOOKS, lane=1)
-        until(lambda: _states(database_url) == ["processed"] * 2, what="the row to be booked")
+    await _record(database_url, "woken")
+    async with open_wake_up_queue(redis_url, queue="webhooks") as wake_up_queue:
+        await wake(wake_up_queue, WEBHOOKS, slot=1)
+        until(lambda: _states(database_url) == ["processed"] * 2, what="the row to be applied")
     with redis.Redis.from_url(redis_url) as server:
-        # The worker takes rings again: the lane is free for the next one.
-        until(lambda: server.zcard("saq:webhooks:incomplete") == 0, what="the ring to be answered")
+        # The worker takes wake-ups again: the slot is free for the next one.
+        until(lambda: server.zcard("saq:webhooks:incomplete") == 0, what="the wake-up to be answered")
     if services.redis:
         services.redis.kill()
     await _record(database_url, "again")
-    until(lambda: _states(database_url) == ["processed"] * 3, what="the row to be booked without Redis")
+    until(lambda: _states(database_url) == ["processed"] * 3, what="the row to be applied without Redis")
     assert worker.terminate() == 0
     assert "Traceback" not in worker.stderr
 
@@ -92,10 +92,10 @@ async def test_a_worker_may_be_there_before_its_tables(
 ) -> None:
     """A deploy starts everything at once. A worker that came before the migration must work after it."""
     worker = _start(process, environment | {"DATABASE_URL": empty_database_url})
-    worker.await_line("cannot look for work")
+    worker.await_line("poll failed")
     migrate(empty_database_url, now=datetime.now(UTC))
     await _record(empty_database_url, "a")
-    until(lambda: _states(empty_database_url) == ["processed"], what="the row to be booked")
+    until(lambda: _states(empty_database_url) == ["processed"], what="the row to be applied")
     assert worker.terminate() == 0
 
 
@@ -124,8 +124,8 @@ def test_an_idle_worker_ends_soon(environment: dict[str, str], process: Launch, 
 
 async def test_a_worker_that_is_told_to_end_before_it_began_ends() -> None:
     """A node that is taken back within its first second must not stay until it is killed."""
-    doorbell = Doorbell(redis.asyncio.Redis.from_url("redis://127.0.0.1:1"), name="webhooks")
-    worker = _worker(doorbell, [], grace_s=300)
+    wake_up_queue = WakeUpQueue(redis.asyncio.Redis.from_url("redis://127.0.0.1:1"), name="webhooks")
+    worker = _worker(wake_up_queue, [], grace_s=300)
     worker.leave()
     async with asyncio.timeout(30):
         await worker.start()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from tether_core.billing.eligibility import Terms
+from tether_core.billing.eligibility import RunOptions
 from tether_core.errors import GatewaySilent
 from tether_core.limits.rate_limit import Permit
 from tether_core.payments.submission import Rules, transaction_id
@@ -26,9 +26,9 @@ from tether_worker.billing.runs import plan_chunk
 from tether_worker.database_epoch import review, want_lost_days
 from tether_worker.gateway import client
 from tether_worker.gateway.clients import open_gateways
-from tether_worker.gateway.status_inquiry import Asking, limited, parties_of
+from tether_worker.gateway.status_inquiry import InquiryDeps, clients_of, limited
 from tether_worker.payments import submission as worker
-from tether_worker.payments.submission import Billing, claim, send_until
+from tether_worker.payments.submission import Billing, claim, submit_until
 from tether_worker.reconciliation.attempts import reconcile
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tether_stores.postgres import Connection, Pool
 
 SETUP = Setup(result_after_s=3600, hidden_s=3600)
-RULES = Rules(lease_s=75, settle_s=900)
+RULES = Rules(lease_s=75, not_found_grace_s=900)
 PERMIT = Permit(go=True, generation=0)
 TOKENS = count()
 ACCOUNTS = count(7_000_000)
@@ -46,8 +46,8 @@ ACCOUNTS = count(7_000_000)
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
     """One gateway for the module; each test has accounts of its own."""
-    with running(SETUP) as one:
-        yield one
+    with running(SETUP) as item:
+        yield item
 
 
 class World:
@@ -57,7 +57,7 @@ class World:
         self.pool, self.conn, self.url = pool, conn, url
         self.now = datetime.now(UTC)
         self.billing: Billing
-        self.asking: Asking
+        self.inquiry_deps: InquiryDeps
         self.watch: Watch
 
     async def run(self, debtors: int, *, plan: bool = True) -> int:
@@ -67,7 +67,12 @@ class World:
         owed = [Owed(_iban(next(ACCOUNTS)), 1_000 + n) for n in range(debtors)]
         upload_id, _ = seed_upload(self.url, owed, now=self.now)
         run_id = await billing.add(
-            self.conn, upload_id=upload_id, account="default", terms=Terms(), created_by="tests", now=self.now
+            self.conn,
+            upload_id=upload_id,
+            account="default",
+            options=RunOptions(),
+            created_by="tests",
+            now=self.now,
         )
         if plan:
             await self.plan()
@@ -86,8 +91,8 @@ class World:
         )
         return claims
 
-    async def send(self) -> int:
-        return await send_until(self.billing, end_s=asyncio.get_running_loop().time() + 20)
+    async def submission(self) -> int:
+        return await submit_until(self.billing, end_s=asyncio.get_running_loop().time() + 20)
 
     async def go_back(self) -> None:
         """Have the database differ from what was seen last, as a promoted standby does."""
@@ -95,7 +100,7 @@ class World:
 
     async def states(self) -> list[tuple[Any, ...]]:
         cursor = await self.conn.execute(
-            "select state, sends, send_at is not null, withheld from billing_attempts order by id"
+            "select state, submission_count, submit_at is not null, withheld from billing_attempts order by id"
         )
         return await cursor.fetchall()
 
@@ -111,7 +116,7 @@ async def world(
 ) -> AsyncIterator[World]:
     """A worker whose watch has confirmed the first epoch."""
     simulator.faults(Faults())
-    one = World(pool, conn, database_url)
+    item = World(pool, conn, database_url)
     settings = Settings.from_env(
         environment
         | {
@@ -128,27 +133,27 @@ async def world(
         open_gateways(pool, settings=settings, connections_max=worker.CALLS_MAX) as gateways,
         open_redis(settings.redis_url, name="tests", timeout_s=20) as cache,
     ):
-        one.watch = Watch(
+        item.watch = Watch(
             cache=cache,
             store=None,
-            clock=lambda: one.now,
+            clock=lambda: item.now,
             token=lambda: f"token-{next(TOKENS)}",
             is_pulsing=True,
         )
         limiter = Limiter(cache)
-        one.billing = Billing(
-            pool, gateways, limiter, RULES, lambda: one.now, asyncio.Event(), watch=one.watch
+        item.billing = Billing(
+            pool, gateways, limiter, RULES, lambda: item.now, asyncio.Event(), watch=item.watch
         )
-        one.asking = Asking(
+        item.inquiry_deps = InquiryDeps(
             pool,
-            parties_of(gateways),
+            clients_of(gateways),
             limited(limiter),
-            lambda: one.now,
+            lambda: item.now,
             lambda: 0.5,
-            boot=BootClock("boot-1", lambda: float(one.now.timestamp())),
+            boot=BootClock("boot-1", lambda: float(item.now.timestamp())),
         )
-        await one.watch.probe(pool)
-        yield one
+        await item.watch.probe(pool)
+        yield item
 
 
 async def test_a_worker_that_has_not_noticed_claims_nothing(world: World) -> None:
@@ -156,7 +161,7 @@ async def test_a_worker_that_has_not_noticed_claims_nothing(world: World) -> Non
     run_id = await world.run(3)
     await world.go_back()
     assert await world.claim(run_id) == []
-    assert await world.send() == 0
+    assert await world.submission() == 0
     await world.watch.probe(world.pool)
     # Noticed, and not reviewed yet.
     assert await world.claim(run_id) == []
@@ -184,12 +189,12 @@ async def test_what_the_lost_history_submitted_is_found_and_the_rest_is_submitte
 ) -> None:
     """The first pays once; the money of the second is not lost."""
     first = await world.run(2)
-    assert await world.send() == 2
+    assert await world.submission() == 2
     second = await world.run(2)
     # As an older copy has it.
     await world.conn.execute(
-        "update billing_attempts set state = 'pending', payment_stage = 0, unique_id = null, sends = 0, sent_at = null,"
-        " send_at = created_at where run_id = %s",
+        "update billing_attempts set state = 'pending', payment_stage = 0, unique_id = null, submission_count = 0, submitted_at = null,"
+        " submit_at = created_at where run_id = %s",
         (first,),
     )
     await world.go_back()
@@ -198,13 +203,15 @@ async def test_what_the_lost_history_submitted_is_found_and_the_rest_is_submitte
     assert [state for state, *_ in await world.states()] == ["unknown"] * 4
     for _ in range(12):
         world.now += timedelta(minutes=5)
-        while await reconcile(world.asking, rules=RULES):
+        while await reconcile(world.inquiry_deps, rules=RULES):
             pass
-    cursor = await world.conn.execute("select run_id, send_at is not null from billing_attempts order by id")
+    cursor = await world.conn.execute(
+        "select run_id, submit_at is not null from billing_attempts order by id"
+    )
     # The answers about the first wait in the inbox; none of them may be submitted.
     assert await cursor.fetchall() == [(first, False)] * 2 + [(second, True)] * 2
     await world.watch.probe(world.pool)
-    assert await world.send() == 2
+    assert await world.submission() == 2
     assert simulator.sums()["debited_twice"] == []
 
 
@@ -234,19 +241,19 @@ async def test_a_later_try_of_the_lost_history_keeps_the_earlier_one_back(
         currency=currency,
         iban_fingerprint=fingerprint,
     )
-    (one, _) = sorted(await world.claim(run_id), key=lambda one: one.id)
+    (item, _) = sorted(await world.claim(run_id), key=lambda item: item.id)
     opened = await world.billing.gateways.get("default")
     assert opened is not None
-    await client.sale(opened, msgspec.structs.replace(one.debit, transaction_id=later))
+    await client.sale(opened, msgspec.structs.replace(item.debit, transaction_id=later))
     await world.conn.execute(
-        "update billing_attempts set sends = 0, sent_at = null, send_at = created_at, leased_until = null"
+        "update billing_attempts set submission_count = 0, submitted_at = null, submit_at = created_at, leased_until = null"
     )
     await world.go_back()
     await world.watch.probe(world.pool)
     assert not await review(world.pool, now=world.now)
     for _ in range(12):
         world.now += timedelta(minutes=5)
-        while await reconcile(world.asking, rules=RULES):
+        while await reconcile(world.inquiry_deps, rules=RULES):
             pass
     assert [(state, is_ready) for state, _, is_ready, _ in await world.states()] == [
         ("unknown", False),
@@ -318,8 +325,8 @@ async def test_refunds_that_are_ready_become_inquiries(world: World, attempt: An
     """The lost history may have paid them; nothing shows that in the older copy."""
     debit = await attempt("older-debit", unique_id="u-older", payment_stage=60)
     await world.conn.execute(
-        "insert into givebacks (attempt_id, kind, number, account, transaction_id, amount_minor, currency, usage, state,"
-        " payment_stage, ordered_by, created_at, updated_at, send_at, asks) values (%s, 'refund', 1, 'default', 'r-1', 1000,"
+        "insert into refunds (attempt_id, kind, number, account, transaction_id, amount_minor, currency, usage, state,"
+        " payment_stage, ordered_by, created_at, updated_at, submit_at, inquiry_count) values (%s, 'refund', 1, 'default', 'r-1', 1000,"
         " 'EUR', '', 'pending', 0, 'tests', %s, %s, %s, 9)",
         (debit, world.now, world.now, world.now),
     )
@@ -327,7 +334,7 @@ async def test_refunds_that_are_ready_become_inquiries(world: World, attempt: An
     await world.watch.probe(world.pool)
     assert not await review(world.pool, now=world.now)
     cursor = await world.conn.execute(
-        "select state, send_at, sent_at = %s, asks from givebacks", (world.now,)
+        "select state, submit_at, submitted_at = %s, inquiry_count from refunds", (world.now,)
     )
     assert await cursor.fetchall() == [("unknown", None, True, 0)]
     cursor = await world.conn.execute("select state from billing_attempts")
@@ -346,14 +353,15 @@ async def test_an_answer_of_the_lost_history_is_not_recorded_on_a_row_that_took_
     run_id = await world.run(2)
     claims = await world.claim(run_id)
     assert len(claims) == 2
-    ids = [one.id for one in claims]
+    ids = [item.id for item in claims]
     await world.conn.execute(
-        "update billing_attempts set transaction_id = 'that of another', sends = 1 where id = %s", (ids[0],)
+        "update billing_attempts set transaction_id = 'that of another', submission_count = 1 where id = %s",
+        (ids[0],),
     )
     await world.conn.execute("delete from billing_attempts where id = %s", (ids[1],))
     before = await world.states()
     answer = GatewaySilent(why="timeout")
-    await worker.record(world.billing, [worker.Told(one, "default", answer) for one in claims])
+    await worker.record(world.billing, [worker.CallResult(item, "default", answer) for item in claims])
     assert await world.states() == before
 
 
@@ -363,12 +371,12 @@ async def test_an_inquiry_that_was_under_way_says_nothing_about_another_row(
     """The gateway's "not found" for one debit would free another, whose call may be under way."""
     await world.run(1)
     await world.conn.execute(
-        "update billing_attempts set state = 'unknown', payment_stage = 10, send_at = null, sends = 1,"
-        " sent_at = created_at - interval '1 day', updated_at = created_at - interval '1 day'"
+        "update billing_attempts set state = 'unknown', payment_stage = 10, submit_at = null, submission_count = 1,"
+        " submitted_at = created_at - interval '1 day', updated_at = created_at - interval '1 day'"
     )
     from tether_worker.gateway import inquiry_batch
 
-    inquire = inquiry_batch.ask
+    inquire = inquiry_batch.inquire_batch
 
     async def then_goes_back(*args: Any, **options: Any) -> Any:
         found = await inquire(*args, **options)
@@ -376,22 +384,22 @@ async def test_an_inquiry_that_was_under_way_says_nothing_about_another_row(
         return found
 
     monkeypatch.setattr(inquiry_batch, "ask", then_goes_back)
-    assert await reconcile(world.asking, rules=RULES) == 1
+    assert await reconcile(world.inquiry_deps, rules=RULES) == 1
     assert await world.states() == [("unknown", 1, False, None)]
 
 
 async def test_the_lists_of_the_lost_days_are_wanted_once(world: World) -> None:
     """Notifications that were acknowledged do not come again by themselves; the gateway's lists have them."""
-    wanted = "select count(*), count(distinct day_on) from pulls"
-    await want_lost_days(world.asking).do()
+    wanted = "select count(*), count(distinct day_on) from report_fetches"
+    await want_lost_days(world.inquiry_deps).do()
     assert await (await world.conn.execute(wanted)).fetchone() == (0, 0)
     await world.conn.execute("update database_epochs set pulse_at = pulse_at - interval '3 days'")
     await world.go_back()
     await world.watch.probe(world.pool)
-    await want_lost_days(world.asking).do()
+    await want_lost_days(world.inquiry_deps).do()
     assert await (await world.conn.execute(wanted)).fetchone() == (15, 5)
-    await world.conn.execute("delete from pulls")
-    await want_lost_days(world.asking).do()
+    await world.conn.execute("delete from report_fetches")
+    await want_lost_days(world.inquiry_deps).do()
     assert await (await world.conn.execute(wanted)).fetchone() == (0, 0)
 
 
@@ -402,9 +410,10 @@ async def test_a_claim_and_the_next_epoch_exclude_each_other(world: World) -> No
         assert await world.watch.holds(conn)
         await world.go_back()
         probing = asyncio.create_task(world.watch.probe(world.pool))
-        # The claim of another worker, made in the same moment.
+        # The claim of another worker, made in the same time.
         await conn.execute(
-            "update billing_attempts set send_at = null, sends = 1, sent_at = %s", (world.now,)
+            "update billing_attempts set submit_at = null, submission_count = 1, submitted_at = %s",
+            (world.now,),
         )
         await asyncio.wait([probing], timeout=0.3)
         assert not probing.done()

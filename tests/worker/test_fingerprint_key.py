@@ -14,12 +14,12 @@ import msgspec
 import psycopg
 import pytest
 from tether_core import iban
-from tether_core.billing.eligibility import Terms, judge
+from tether_core.billing.eligibility import RunOptions, judge
 from tether_core.blacklist import Entry
 from tether_core.fingerprint_key import FingerprintKeyRefused, check_value
 from tether_core.limits.rate_limit import Permit
 from tether_core.payments.gateway_identity import identity
-from tether_core.payments.submission import Rules as SendingRules
+from tether_core.payments.submission import Rules as SubmissionRules
 from tether_core.screening.verdicts import Policy
 from tether_core.spreadsheet import Answers, Rules
 from tether_core.uploads.upload import content_key, object_key
@@ -91,7 +91,7 @@ def intake_of(pool: Pool, folder: Path, key: bytes) -> Intake:
     )
 
 
-async def send(has: Intake, conn: Connection, *accounts: str, dry_run: bool = False) -> int:
+async def send(deps: Intake, conn: Connection, *accounts: str, dry_run: bool = False) -> int:
     """Hand a file in; gives the upload's id."""
     rows = [f"A B;{account};{number},50;R{number}" for number, account in enumerate(accounts, 1)]
     data = "\n".join(["Name;IBAN;Betrag;Referenz", *rows, ""]).encode()
@@ -100,9 +100,9 @@ async def send(has: Intake, conn: Connection, *accounts: str, dry_run: bool = Fa
     async def chunks() -> AsyncIterator[bytes]:
         yield data
 
-    await objects.put(has.objects, key, chunks())
+    await objects.put(deps.objects, key, chunks())
     digest, answers = hashlib.sha256(data).digest(), Answers()
-    told = uploads.Recording(
+    recording = uploads.Recording(
         key,
         "a.csv",
         len(data),
@@ -113,13 +113,13 @@ async def send(has: Intake, conn: Connection, *accounts: str, dry_run: bool = Fa
         forced=True,
         added_by="tests",
     )
-    return (await uploads.record(conn, told, now=NOW))[0]
+    return (await uploads.record(conn, recording, now=NOW))[0]
 
 
 async def ordered(conn: Connection, upload_id: int) -> int:
     """Order a run; gives its id."""
     return await billing.add(
-        conn, upload_id=upload_id, account="default", terms=Terms(), created_by="tests", now=NOW
+        conn, upload_id=upload_id, account="default", options=RunOptions(), created_by="tests", now=NOW
     )
 
 
@@ -155,11 +155,14 @@ async def test_with_another_key_nothing_is_read_planned_or_claimed(
     async def claimed(key: bytes) -> int:
         # Nothing is called here: claiming needs neither gateway nor limiter.
         none: Any = None
-        rules = SendingRules(lease_s=75, settle_s=900)
-        has = Billing(pool, none, none, rules, lambda: NOW, asyncio.Event(), None, key)
-        return len((await claim(has, run_id, account=ACCOUNT, identity=HERE, permit=PERMIT, limit=5))[0])
+        rules = SubmissionRules(lease_s=75, not_found_grace_s=900)
+        deps = Billing(pool, none, none, rules, lambda: NOW, asyncio.Event(), None, key)
+        return len((await claim(deps, run_id, account=ACCOUNT, identity=HERE, permit=PERMIT, limit=5))[0])
 
-    assert (await claimed(wrong), await ask(conn, "select sends from billing_attempts")) == (0, [(0,)])
+    assert (await claimed(wrong), await ask(conn, "select submission_count from billing_attempts")) == (
+        0,
+        [(0,)],
+    )
     assert await claimed(b"right") == 1
 
 
@@ -218,10 +221,10 @@ def test_a_worker_says_at_its_start_and_in_its_status_that_its_key_is_refused(
     for name, text in wrong.items():
         monkeypatch.setenv(name, text)
     assert main(["status"]) == 0
-    shown = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
-    assert "is not the key that the fingerprints of this database are made with" in shown
+    excerpt = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
+    assert "is not the key that the fingerprints of this database are made with" in excerpt
     assert main(["fingerprints", "show"]) == 1
-    assert "secret-key" not in worker.stderr + shown + capsys.readouterr().out
+    assert "secret-key" not in worker.stderr + excerpt + capsys.readouterr().out
 
 
 # --- another key from now on ------------------------------------------------------------------------------------------
@@ -246,9 +249,9 @@ async def test_rekeying_changes_all_that_can_be_changed_and_lists_the_rest(
     debtor_has = await block(conn, some_iban(2), key=b"", action="hold")
     lost = await block(conn, some_iban(99), key=b"")
     lifted = await block(conn, some_iban(98), key=b"")
-    await blacklist.lift(conn, lifted, lifted_by="ada", because="moved", forgives="entry", now=NOW)
+    await blacklist.lift(conn, lifted, lifted_by="ada", reason="moved", forgives="entry", now=NOW)
 
-    outcome = await rekey(pool, b"new", ordered_by="ada", because="there was none", batch_max=2)
+    outcome = await rekey(pool, b"new", ordered_by="ada", reason="there was none", batch_max=2)
     assert outcome is not None
     begun, left = outcome
     assert (begun.debtors, begun.attempts, begun.entries) == (7, 7, 2)
@@ -263,18 +266,18 @@ async def test_rekeying_changes_all_that_can_be_changed_and_lists_the_rest(
         (iban.fingerprint(some_iban(2), key=b"new"),)
     ]
     (kept,) = await fingerprint_key.rekeyings(conn)
-    assert (kept.ordered_by, kept.because, kept.unmatched, kept.finished_at is None) == (
+    assert (kept.ordered_by, kept.reason, kept.unmatched, kept.finished_at is None) == (
         "ada", "there was none", 1, False,
     )  # fmt: skip
     owing = await billing.owing(conn, due_item="another", now=NOW, limit=9, upload_id=upload_id, after=0)
-    verdicts = [judge(one.candidate, terms=Terms()).code for one in owing]
+    verdicts = [judge(debtor.candidate, options=RunOptions()).code for debtor in owing]
     assert sorted(verdicts) == [*["billable"] * 5, "blocked", "held"]
     assert await ask(conn, "select state from billing_runs where id = %s", run_id) == [("running",)]
     assert [await _used(pool, key) for key in (b"", b"new")] == [False, True]
-    assert await rekey(pool, b"new", ordered_by="ada", because="once more") is None
+    assert await rekey(pool, b"new", ordered_by="ada", reason="once more") is None
     # An entry that nobody can match is off the list once a person has made it again and lifted the old one.
     await block(conn, some_iban(99), key=b"new")
-    await blacklist.lift(conn, lost, lifted_by="ada", because="made again", forgives="entry", now=NOW)
+    await blacklist.lift(conn, lost, lifted_by="ada", reason="made again", forgives="entry", now=NOW)
     assert await fingerprint_key.unmatched(conn) == []
 
 
@@ -286,13 +289,13 @@ async def test_a_rekeying_that_was_interrupted_holds_billing_and_goes_on(
     seed_upload(database_url, [Owed(account, 1000)] * 5, now=NOW, fingerprint_key=b"old")
     entry_id = await block(conn, account, key=b"old")
     async with transaction(pool) as first:
-        await fingerprint_key.begin(first, b"new", ordered_by="ada", because="leaked", again=False, now=NOW)
+        await fingerprint_key.begin(first, b"new", ordered_by="ada", reason="leaked", again=False, now=NOW)
     async with transaction(pool) as second:
         await fingerprint_key.advance(second, b"new", limit=2, now=NOW)
     assert [await _used(pool, key) for key in (b"old", b"new", b"")] == [False, False, False]
     assert await fingerprint_key.observe(conn, b"new") == "rekeying"
     # Somebody has mistyped the key; the next one takes its place.
-    outcome = await rekey(pool, b"newer", ordered_by="bob", because="mistyped", batch_max=2)
+    outcome = await rekey(pool, b"newer", ordered_by="bob", reason="mistyped", batch_max=2)
     assert outcome is not None
     assert outcome[1] == []
     stored = await ask(
@@ -301,7 +304,10 @@ async def test_a_rekeying_that_was_interrupted_holds_billing_and_goes_on(
     assert stored == [(iban.fingerprint(account, key=b"newer"),)]
     assert await ask(conn, "select id from blacklist where lifted_at is null") == [(entry_id,)]
     kept = await fingerprint_key.rekeyings(conn)
-    assert [(one.ordered_by, one.superseded_at is None) for one in kept] == [("bob", True), ("ada", False)]
+    assert [(rekeying.ordered_by, rekeying.superseded_at is None) for rekeying in kept] == [
+        ("bob", True),
+        ("ada", False),
+    ]
     with pytest.raises(FingerprintKeyRefused):
         async with transaction(pool) as late:
             await fingerprint_key.advance(late, b"new", limit=2, now=NOW)
@@ -314,12 +320,12 @@ async def test_a_rekeying_waits_for_claims_and_chunks_under_way(
     seed_upload(database_url, [Owed(some_iban(1), 1000)], now=NOW, fingerprint_key=b"old")
     async with transaction(pool) as user:
         await fingerprint_key.require(user, b"old", now=NOW)
-        rekeying = asyncio.create_task(rekey(pool, b"new", ordered_by="ada", because="leaked"))
+        rekeying = asyncio.create_task(rekey(pool, b"new", ordered_by="ada", reason="leaked"))
 
-        async def waits() -> bool:
+        async def has_pending() -> bool:
             return bool(await ask(conn, "select from pg_locks where not granted"))
 
-        await eventually(waits, what="the rekeying to wait")
+        await eventually(has_pending, what="the rekeying to wait")
         assert await ask(user, "select count(*) from fingerprint_rekeyings") == [(0,)]
     assert await rekeying is not None
 
@@ -333,11 +339,11 @@ async def test_entries_that_become_one_keep_the_stricter_word(
     strict = await block(conn, account, key=b"old", reason="MD01")
     weak = await block(conn, account, key=b"new", reason="MD01", action="hold")
     await conn.execute("update blacklist set expires_at = %s where id = %s", (NOW + timedelta(days=1), weak))
-    assert await rekey(pool, b"new", ordered_by="ada", because="leaked") is not None
+    assert await rekey(pool, b"new", ordered_by="ada", reason="leaked") is not None
     assert await ask(conn, "select id, action, expires_at from blacklist where lifted_at is null") == [
         (weak, "block", None)
     ]
-    assert await ask(conn, "select lifted_by, lifted_because from blacklist where id = %s", strict) == [
+    assert await ask(conn, "select lifted_by, lifted_reason from blacklist where id = %s", strict) == [
         ("tether", "merged")
     ]
 
@@ -346,14 +352,14 @@ async def test_a_dry_run_that_was_being_read_begins_anew(
     pool: Pool, conn: Connection, objects_dir: Path
 ) -> None:
     """It remembers fingerprints without accounts; by another key it would find none of its own duplicates."""
-    has = intake_of(pool, objects_dir, b"old")
+    deps = intake_of(pool, objects_dir, b"old")
     accounts = [some_iban(number) for number in (1, 2, 3, 4, 5, 1)]
-    upload_id = await send(has, conn, *accounts, dry_run=True)
-    await read_one(msgspec.structs.replace(has, stopping=lambda: True))
+    upload_id = await send(deps, conn, *accounts, dry_run=True)
+    await read_one(msgspec.structs.replace(deps, stopping=lambda: True))
     ((state, rows),) = await ask(conn, "select state, rows_read from uploads where id = %s", upload_id)
     assert (state, rows) == ("reading", 3)
     await block(conn, some_iban(50), key=b"old")
-    await rekey(pool, b"new", ordered_by="ada", because="leaked", again=True)
+    await rekey(pool, b"new", ordered_by="ada", reason="leaked", again=True)
     fresh = intake_of(pool, objects_dir, b"new")
     while await read_one(fresh):
         pass
@@ -379,5 +385,5 @@ def test_every_fingerprint_of_an_account_is_made_anew(database_url: str) -> None
         "billing_attempts.iban_fingerprint",
         "blacklist.iban_fingerprint",
         "debtors.iban_fingerprint",
-        "rehearsed_rows.iban_fingerprint",
+        "dry_run_rows.iban_fingerprint",
     }

@@ -14,14 +14,14 @@ from tether_core.inquiry_orders import EXPIRES_AFTER, NothingToInquire
 from tether_core.limits.rate_limit import limits
 from tether_core.payments.attempt import Policy
 from tether_core.reconciliation.status_inquiry import TRIES_MAX
-from tether_sandbox.gateway import Setup, Simulator, Told, running, scripted_iban
+from tether_sandbox.gateway import Setup, Simulator, StatusChange, running, scripted_iban
 from tether_stores import inquiry_orders
 from tether_stores.boot_clock import BootClock
 from tether_worker.gateway import client as calls
 from tether_worker.gateway.client import Account, open_gateway
-from tether_worker.gateway.status_inquiry import Asking, Party
+from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps
 from tether_worker.inquiry_orders import inquire_ordered, inquiring_ordered
-from tether_worker.notifications.apply import Booking, book
+from tether_worker.notifications.apply import ApplyDeps, book
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -36,30 +36,30 @@ class World:
     """One test's database, what inquiring needs, and its time."""
 
     def __init__(
-        self, conn: Connection, pool: Pool, party: Party, attempt: Callable[..., Awaitable[int]]
+        self, conn: Connection, pool: Pool, client: GatewayClient, attempt: Callable[..., Awaitable[int]]
     ) -> None:
-        self.conn, self.party, self._attempt = conn, party, attempt
+        self.conn, self.client, self._attempt = conn, client, attempt
         self.now = datetime.now(UTC)
         self.inquired = 0
         self.is_silent = False
-        self.deps = Asking(
+        self.deps = InquiryDeps(
             pool,
-            self._parties,
+            self._clients,
             self._permit,
             lambda: self.now,
             lambda: 0.5,
             boot=BootClock("boot-1", self._boot_s),
         )
-        self.booking = Booking(pool, Policy(confirm="all"), lambda: self.now, lambda: 0.5)
+        self.applying = ApplyDeps(pool, Policy(confirm="all"), lambda: self.now, lambda: 0.5)
 
     def _boot_s(self) -> float:
         return self.now.timestamp()
 
-    async def _parties(self) -> Mapping[str, Party]:
-        return {"default": self.party}
+    async def _clients(self) -> Mapping[str, GatewayClient]:
+        return {"default": self.client}
 
     @contextlib.asynccontextmanager
-    async def _permit(self, _party: Party) -> AsyncIterator[None]:
+    async def _permit(self, _client: GatewayClient) -> AsyncIterator[None]:
         self.inquired += 1
         if self.is_silent:
             raise GatewaySilent(why="no answer")
@@ -77,12 +77,12 @@ class World:
             last_name="Miller",
             country="DE",
         )
-        answer = await calls.sale(self.party.gateway, sold)
+        answer = await calls.sale(self.client.gateway, sold)
         values: dict[str, Any] = {
             "unique_id": answer.unique_id,
             "at": self.now,
-            "sends": 1,
-            "sent_at": self.now,
+            "submission_count": 1,
+            "submitted_at": self.now,
         }
         return await self._attempt(name, **(values | columns))
 
@@ -99,12 +99,12 @@ class World:
 
     async def work(self) -> int:
         done = await inquire_ordered(self.deps)
-        while await book(self.booking):
+        while await book(self.applying):
             pass
         return done
 
     async def progress(self, order_id: int) -> tuple[int, int, int, int]:
-        found = await inquiry_orders.one(self.conn, order_id)
+        found = await inquiry_orders.by_id(self.conn, order_id)
         assert found is not None
         return found.debits, found.waiting, found.inquired, found.given_up
 
@@ -116,8 +116,8 @@ class World:
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
     """One gateway for the module; each test has transaction ids of its own."""
-    with running(SETUP) as one:
-        yield one
+    with running(SETUP) as item:
+        yield item
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ async def world(
         " values ('a', 'a.csv', 1, '', 'completed', '2026-03-02Z', '2026-03-02Z')"
     )
     await conn.execute(
-        "insert into billing_runs (upload_id, account, due_item, state, terms, skipped, created_by, created_at, updated_at)"
+        "insert into billing_runs (upload_id, account, due_item, state, options, skipped, created_by, created_at, updated_at)"
         " select 1, 'default', 'a' || n, 'running', '{}', '{}', 'ops', '2026-03-02Z', '2026-03-02Z'"
         " from generate_series(1, 2) n"
     )
@@ -138,7 +138,9 @@ async def world(
         "default", simulator.url, SETUP.login, SETUP.passwords[0], SETUP.terminals[0], timeout_s=5
     )
     async with open_gateway(account) as gateway:
-        yield World(conn, pool, Party(gateway, SETUP.terminals, limits({"reconciliation": 20})), attempt)
+        yield World(
+            conn, pool, GatewayClient(gateway, SETUP.terminals, limits({"reconciliation": 20})), attempt
+        )
 
 
 async def test_a_debit_is_inquired_at_once_and_its_news_are_applied(
@@ -146,10 +148,10 @@ async def test_a_debit_is_inquired_at_once_and_its_news_are_applied(
 ) -> None:
     """Its own inquiry is two hours away, and the debtor is on the telephone."""
     made = await world.debit("io-now")
-    simulator.turn(Told("declined", error_code="500", transaction_id="io-now"))
+    simulator.transition(StatusChange("declined", error_code="500", transaction_id="io-now"))
     order = await world.order("attempt", made)
     assert (order.debits, order.waiting) == (1, 1)
-    assert await inquiring_ordered(world.deps).waits()
+    assert await inquiring_ordered(world.deps).has_pending()
     assert await world.work() == 1
     assert await world.states() == ["declined"]
     assert await world.progress(order.id) == (1, 0, 1, 0)
@@ -160,7 +162,7 @@ async def test_a_debit_is_inquired_at_once_and_its_news_are_applied(
         True,
         False,
     )
-    assert not await inquiring_ordered(world.deps).waits()
+    assert not await inquiring_ordered(world.deps).has_pending()
     assert await world.work() == 0
 
 
@@ -168,12 +170,12 @@ async def test_a_settled_debit_and_one_beyond_its_inquiries_are_inquired_too(
     world: World, simulator: Simulator
 ) -> None:
     """A debit that we believe collected was charged back, and the notification never came; nobody else asks about it."""
-    settled = await world.debit("io-settled", payment_stage=codes.APPROVED)
-    simulator.turn(Told("approved", transaction_id="io-settled"))
-    simulator.turn(Told("chargebacked", reason_code="AC04", transaction_id="io-settled"))
-    beyond = await world.debit("io-beyond", asks=TRIES_MAX)
-    simulator.turn(Told("approved", transaction_id="io-beyond"))
-    for made in (settled, beyond):
+    resolved = await world.debit("io-settled", payment_stage=codes.APPROVED)
+    simulator.transition(StatusChange("approved", transaction_id="io-settled"))
+    simulator.transition(StatusChange("chargebacked", reason_code="AC04", transaction_id="io-settled"))
+    beyond = await world.debit("io-beyond", inquiry_count=TRIES_MAX)
+    simulator.transition(StatusChange("approved", transaction_id="io-beyond"))
+    for made in (resolved, beyond):
         await world.order("attempt", made)
     assert await world.work() == 2
     assert await world.states() == ["chargebacked", "approved"]
@@ -184,7 +186,9 @@ async def test_of_a_run_and_an_upload_only_what_is_open_unless_all_is_wanted(wor
     for number, (run, stage) in enumerate(
         [(1, 20), (1, codes.APPROVED), (2, codes.UNKNOWN_TO_US), (2, codes.SENT)]
     ):
-        unsent = {"sends": 0, "sent_at": None, "unique_id": None} if stage == codes.SENT else {}
+        unsent = (
+            {"submission_count": 0, "submitted_at": None, "unique_id": None} if stage == codes.SENT else {}
+        )
         await world.debit(
             f"io-scope-{number}",
             run_id=run,
@@ -240,8 +244,10 @@ async def test_silence_is_inquired_again_and_given_up_after_a_day(world: World) 
 async def test_the_schedule_of_the_debit_stays_as_it_is(world: World) -> None:
     """An ordered inquiry that used one of its ten would leave the debit without one when it matters."""
     due = world.now + timedelta(hours=5)
-    made = await world.debit("io-schedule", asks=3, ask_at=due)
+    made = await world.debit("io-schedule", inquiry_count=3, inquire_at=due)
     await world.order("attempt", made)
     await world.work()
-    row = await (await world.conn.execute("select asks, ask_at from billing_attempts")).fetchone()
+    row = await (
+        await world.conn.execute("select inquiry_count, inquire_at from billing_attempts")
+    ).fetchone()
     assert row == (3, due)

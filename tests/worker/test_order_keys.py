@@ -23,10 +23,10 @@ async def test_results_are_kept_for_as_long_as_was_promised(pool: Pool, conn: Co
         " from generate_series(1, 2600) n",
         (old, young),
     )
-    duty = prune_order_keys(pool, clock=lambda: NOW)
-    await duty.do()
+    periodic_task = prune_order_keys(pool, clock=lambda: NOW)
+    await periodic_task.do()
     cursor = await conn.execute("select count(*), min(created_at) from order_keys")
     assert await cursor.fetchone() == (100, young)
-    await duty.do()
+    await periodic_task.do()
     cursor = await conn.execute("select count(*) from order_keys")
     assert await cursor.fetchone() == (100,)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from tether_core.billing.eligibility import Terms
+from tether_core.billing.eligibility import RunOptions
 from tether_core.errors import StoreUnreachable
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import billing
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 async def test_the_numbers_are_those_of_the_tables(
     environment: dict[str, str], conn: Connection, attempt: Callable[..., Awaitable[int]]
 ) -> None:
-    """An operator decides by these at night; a state that is left out is one nobody looks at."""
+    """An operator decides by these at night; a state that is excluded is one nobody looks at."""
     await attempt("t-1", payment_stage=60)
     await attempt("t-2")
     ago = datetime.now(UTC) - timedelta(seconds=40)
@@ -42,49 +42,49 @@ async def test_the_numbers_are_those_of_the_tables(
     await conn.execute("update webhook_events set state = 'parked', next_at = null where id = 2")
     await conn.execute("update webhook_events set state = 'processed', next_at = null where id = 3")
     await conn.execute(
-        "insert into givebacks (attempt_id, kind, number, account, transaction_id, amount_minor, currency, usage,"
+        "insert into refunds (attempt_id, kind, number, account, transaction_id, amount_minor, currency, usage,"
         " state, payment_stage, ordered_by, created_at, updated_at)"
         " values (1, 'refund', 1, 'default', 'r-1', 1000, 'EUR', 'x', 'unknown', 10, 'tests', %s, %s)",
         [ago, ago],
     )
-    told = await status(Settings.from_env(environment))
-    assert 40 <= told.oldest_age_s < 100
-    assert msgspec.structs.replace(told, oldest_age_s=0) == Status(
+    settings = await status(Settings.from_env(environment))
+    assert 40 <= settings.oldest_age_s < 100
+    assert msgspec.structs.replace(settings, oldest_age_s=0) == Status(
         waiting=2,
         oldest_age_s=0,
-        put_off=0,
+        deferred=0,
         confirming=0,
         processed=1,
         parked=1,
         conflicting=0,
         attempts={"approved": 1, "pending": 1},
-        givebacks={"unknown": 1},
+        refunds={"unknown": 1},
     )
 
 
 def test_people_see_every_number(capsys: pytest.CaptureFixture[str]) -> None:
     """A number that is only in the JSON is one nobody sees."""
-    told = Status(
-        101, 102.5, 103, 104, 105, 106, 107, {"approved": 108}, 110, 111, 112, givebacks={"unknown": 109}
+    result = Status(
+        101, 102.5, 103, 104, 105, 106, 107, {"approved": 108}, 110, 111, 112, refunds={"unknown": 109}
     )
-    show(told)
-    shown = capsys.readouterr().out
+    show(result)
+    excerpt = capsys.readouterr().out
     numbers = (101, 102.5, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112)
-    assert [number for number in numbers if str(number) not in shown] == []
+    assert [number for number in numbers if str(number) not in excerpt] == []
 
 
 def test_programs_get_json(
     environment: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Monitoring reads these names; a renamed one is an alarm that never rings."""
+    """Monitoring reads these names; a renamed one is an alarm that never wake-ups."""
     for name, text in environment.items():
         monkeypatch.setenv(name, text)
     assert main(["status", "--json"]) == 0
-    told = msgspec.json.decode(capsys.readouterr().out)
-    assert set(told) == {
+    notification = msgspec.json.decode(capsys.readouterr().out)
+    assert set(notification) == {
         "waiting",
         "oldest_age_s",
-        "put_off",
+        "deferred",
         "confirming",
         "processed",
         "parked",
@@ -94,9 +94,9 @@ def test_programs_get_json(
         "excess_deliveries",
         "attempts",
         "ready",
-        "sending",
+        "submitting",
         "runs",
-        "givebacks",
+        "refunds",
         "gateways",
         "database_epoch",
         "warnings",
@@ -125,25 +125,25 @@ async def test_runs_and_gateways_are_shown(
     upload_id, _ = seed_upload(database_url, [Owed("DE89370400440532013000", 1000)], now=now)
     settings = Settings.from_env(environment | {"EMP_API_URL": "http://127.0.0.1:9"})
     await billing.add(
-        conn, upload_id=upload_id, account="default", terms=Terms(), created_by="tests", now=now
+        conn, upload_id=upload_id, account="default", options=RunOptions(), created_by="tests", now=now
     )
     async with open_pool(database_url, name="tests", max_size=1) as pool:
         await plan_chunk(pool, now=now)
     await conn.execute(
-        "update billing_runs set state = 'paused', paused_because = 'Look!', paused_from = 'running'"
+        "update billing_runs set state = 'paused', pause_reason = 'Look!', paused_from = 'running'"
     )
     async with open_redis(settings.redis_url, name="tests", timeout_s=20) as cache:
         limiter = Limiter(cache)
-        permit = await limiter.ask("default")
+        permit = await limiter.admit("default")
         await limiter.report("default", permit, failed=[True] * 20)
-    told = await status(settings)
-    assert (told.ready, told.sending) == (1, 0)
-    assert [(run.state, run.note) for run in told.runs] == [("paused", "Look!")]
-    assert [(one.account, one.breaker) for one in told.gateways] == [("default", "open")]
-    show(told)
-    shown = capsys.readouterr().out
-    assert "Look!" in shown
-    assert "breaker open" in shown
+    result = await status(settings)
+    assert (result.ready, result.sending) == (1, 0)
+    assert [(run.state, run.note) for run in result.runs] == [("paused", "Look!")]
+    assert [(gateway.account, gateway.breaker) for gateway in result.gateways] == [("default", "open")]
+    show(result)
+    excerpt = capsys.readouterr().out
+    assert "Look!" in excerpt
+    assert "breaker open" in excerpt
 
 
 async def test_a_database_that_is_away_is_told(environment: dict[str, str]) -> None:
@@ -173,10 +173,10 @@ async def test_books_that_differ_are_counted_with_their_money(
         "update reconciliation_differences set acknowledged_at = now(), acknowledged_by = 'ada', acknowledged_reason = 'x'"
         " where kind = 'returned_twice'"
     )
-    told = await status(Settings.from_env(environment))
+    settings = await status(Settings.from_env(environment))
     ((amount,),) = await (
         await conn.execute("select sum(amount_minor)::bigint from billing_attempts where id in (1, 2)")
     ).fetchall()
-    assert told.differences == [OpenLines("amount_differs", "EUR", 3, amount)]
-    show(told)
+    assert settings.differences == [OpenLines("amount_differs", "EUR", 3, amount)]
+    show(settings)
     assert "books differ: amount_differs" in capsys.readouterr().out

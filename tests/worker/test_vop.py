@@ -28,16 +28,16 @@ UPLOAD = 1
 
 
 class World:
-    """One test's debtors, its provider, and its moment."""
+    """One test's debtors, its provider, and its time."""
 
     def __init__(self, conn: Connection, pool: Pool) -> None:
         self.conn = conn
         self.now = NOON
         self.asked: list[str] = []
         self.silent = False
-        self.has = Checking(pool, self._ask, "tests", lambda: self.now, lambda: 0.5)
+        self.deps = Checking(pool, self._query, "tests", lambda: self.now, lambda: 0.5)
 
-    async def _ask(self, iban: str, name: str) -> Answers:
+    async def _query(self, iban: str, name: str) -> Answers:
         self.asked.append(iban)
         if self.silent:
             raise ProviderSilent(why="http 502")
@@ -100,13 +100,13 @@ async def test_an_uploads_accounts_are_checked(world: World) -> None:
     bad = await world.debtor("DE89370400440532013001")
     await world.debtor(scripted_iban(1), verdict="blacklisted")
     assert await vop_store.request(world.conn, UPLOAD, now=NOON) == 2
-    assert await checking(world.has).waits()
-    assert await check(world.has) == 2
+    assert await checking(world.deps).has_pending()
+    assert await check(world.deps) == 2
     assert [row[:4] for row in await world.rows()] == [
         (good, "checked", "verified", 100),
         (bad, "checked", "rejected", 0),
     ]
-    assert not await checking(world.has).waits()
+    assert not await checking(world.deps).has_pending()
     assert await vop_store.scores(world.conn, [good, bad, 999]) == {
         good: Score(100, 60, "verified"),
         bad: Score(0, 20, "rejected"),
@@ -118,11 +118,11 @@ async def test_a_check_is_asked_for_once(world: World) -> None:
     await world.debtor(KNOWN)
     assert await vop_store.request(world.conn, UPLOAD, now=NOON) == 1
     assert await vop_store.request(world.conn, UPLOAD, now=NOON) == 0
-    await asyncio.gather(check(world.has), check(world.has))
+    await asyncio.gather(check(world.deps), check(world.deps))
     assert world.asked == [KNOWN]
     assert await vop_store.request(world.conn, UPLOAD, now=NOON) == 0
     assert await vop_store.request_again(world.conn, UPLOAD, now=NOON) == 1
-    assert await check(world.has) == 1
+    assert await check(world.deps) == 1
 
 
 async def test_an_outage_is_no_answer(world: World) -> None:
@@ -130,12 +130,12 @@ async def test_an_outage_is_no_answer(world: World) -> None:
     debtor = await world.debtor(KNOWN)
     await vop_store.request(world.conn, UPLOAD, now=NOON)
     world.silent = True
-    assert await check(world.has) == 1
+    assert await check(world.deps) == 1
     assert await world.rows() == [(debtor, "waiting", None, None, 1, NOON + timedelta(seconds=30), None)]
     assert await vop_store.scores(world.conn, [debtor]) == {}
     world.silent = False
     world.now += timedelta(seconds=30)
-    await check(world.has)
+    await check(world.deps)
     assert (await world.rows())[0][1:3] == ("checked", "verified")
 
 
@@ -146,7 +146,7 @@ async def test_after_a_day_a_person_must_look(world: World) -> None:
     world.silent = True
     while (await world.rows())[0][1] == "waiting":
         world.now = (await world.rows())[0][5]
-        await check(world.has)
+        await check(world.deps)
     assert world.now - NOON > timedelta(days=1)
     assert len(world.asked) < 40
     assert await vop_store.request_again(world.conn, UPLOAD, now=world.now) == 1
@@ -157,31 +157,31 @@ async def test_a_dead_workers_checks_are_taken_over(world: World) -> None:
     await world.debtor(KNOWN)
     await vop_store.request(world.conn, UPLOAD, now=NOON)
     await vop_store.claim(world.conn, now=NOON, leased_until=NOON + timedelta(minutes=3), limit=10)
-    assert await check(world.has) == 0
+    assert await check(world.deps) == 0
     world.now += timedelta(minutes=3)
-    assert await check(world.has) == 1
+    assert await check(world.deps) == 1
 
 
 async def test_what_a_person_sees(world: World) -> None:
     """The result of each account, and how many of each, must be there before anybody bills."""
     first, second = await world.debtor(KNOWN), await world.debtor(scripted_iban(3), name="n/a")
     await vop_store.request(world.conn, UPLOAD, now=NOON)
-    await check(world.has)
+    await check(world.deps)
     await world.debtor(scripted_iban(4))
-    assert await vop_store.tally(world.conn, UPLOAD) == {
+    assert await vop_store.counts(world.conn, UPLOAD) == {
         ("checked", "verified"): 1,
         ("checked", "mismatch"): 1,
         (None, None): 1,
     }
     listed = await vop_store.listed(world.conn, UPLOAD, after=0, result=None, limit=10)
-    assert [(one.debtor_id, one.result, one.name) for one in listed] == [
+    assert [(item.debtor_id, item.result, item.name) for item in listed] == [
         (first, "verified", "unanswered"),
         (second, "mismatch", "no"),
     ]
     assert listed[0].bank_name == "Commerzbank"
     assert [
-        one.debtor_id
-        for one in await vop_store.listed(world.conn, UPLOAD, after=first, result=None, limit=10)
+        item.debtor_id
+        for item in await vop_store.listed(world.conn, UPLOAD, after=first, result=None, limit=10)
     ] == [second]
     assert await vop_store.listed(world.conn, UPLOAD, after=0, result="rejected", limit=10) == []
 
@@ -198,8 +198,8 @@ async def test_what_a_person_sees(world: World) -> None:
 )
 async def test_what_is_known_without_asking(iban: str, name: str, expected: tuple[str, ...]) -> None:
     """A bank that the directory lacks is no reason against anybody: half of some countries' banks are missing."""
-    told = await builtin(iban, name)
-    assert (told.iban, told.bank, told.country, told.name) == expected
+    answers = await builtin(iban, name)
+    assert (answers.iban, answers.bank, answers.country, answers.name) == expected
 
 
 async def test_a_service_is_asked_and_joined_with_what_is_known() -> None:
@@ -210,8 +210,8 @@ async def test_a_service_is_asked_and_joined_with_what_is_known() -> None:
         return 200, b'{"name": "CMTC", "name_percent": 81, "debit": "yes", "more": 1}'
 
     async with _service(answer) as (url, heads), vop.client() as client:
-        told = await over_http(client, url=url, token="t0ken")(KNOWN, "Zoe Miller")
-    assert told == Answers(
+        result = await over_http(client, url=url, token="t0ken")(KNOWN, "Zoe Miller")
+    assert result == Answers(
         iban="yes",
         bank="yes",
         debit="yes",
@@ -219,7 +219,7 @@ async def test_a_service_is_asked_and_joined_with_what_is_known() -> None:
         name="close",
         name_percent=81,
         bank_name="Commerzbank",
-        bic=told.bic,
+        bic=result.bic,
     )
     assert b"Bearer t0ken" in heads[0]
 
@@ -231,8 +231,8 @@ async def test_what_is_no_iban_is_not_paid_for() -> None:
         raise AssertionError
 
     async with _service(answer) as (url, heads), vop.client() as client:
-        told = await over_http(client, url=url, token="")("DE89370400440532013001", "Zoë Miller")
-    assert told.iban == "no"
+        result = await over_http(client, url=url, token="")("DE89370400440532013001", "Zoë Miller")
+    assert result.iban == "no"
     assert heads == []
 
 

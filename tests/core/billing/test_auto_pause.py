@@ -34,9 +34,9 @@ from tether_core.errors import InvalidRequest
 )
 def test_returns_warn_first_and_pause_then(counted: int, bad: int, level: str) -> None:
     """Few debits say nothing; beyond the threshold each further one endangers the creditor's account."""
-    shown = look(RETURNS, counted=counted, bad=bad)
-    assert shown.level == level
-    assert bool(shown.text) == (level != "go")
+    excerpt = look(RETURNS, counted=counted, bad=bad)
+    assert excerpt.level == level
+    assert bool(excerpt.text) == (level != "go")
 
 
 def test_canaries_speak_even_when_they_are_few() -> None:
@@ -47,8 +47,8 @@ def test_canaries_speak_even_when_they_are_few() -> None:
     assert look(REFUSALS, counted=3, bad=3).level == "go"
 
 
-def test_a_released_brake_acts_again_only_when_it_got_worse() -> None:
-    """Else a run that a person resumed stops at once, and people learn to switch the brake off."""
+def test_a_released_auto_pause_acts_again_only_when_it_got_worse() -> None:
+    """Else a run that a person resumed stops at once, and people learn to switch the auto-pause off."""
     assert look(RETURNS, counted=100, bad=40).level == "pause"
     assert look(RETURNS, counted=100, bad=40, released_share=0.4).level == "warn"
     assert look(RETURNS, counted=100, bad=44, released_share=0.4).level == "warn"
@@ -57,8 +57,8 @@ def test_a_released_brake_acts_again_only_when_it_got_worse() -> None:
 
 
 @given(counted=st.integers(0, 500), share=st.floats(0, 1), released=st.floats(0, 1))
-def test_more_bad_debits_never_brake_less(counted: int, share: float, released: float) -> None:
-    """A gauge that falls while things get worse brakes the good runs and lets the bad ones through."""
+def test_more_bad_debits_never_auto_pause_less(counted: int, share: float, released: float) -> None:
+    """A gauge that falls while things get worse auto-pauses the good runs and lets the bad ones through."""
     order = ("go", "warn", "pause")
     bad = int(counted * share)
     levels = [
@@ -90,7 +90,7 @@ def test_every_gauge_of_a_run_is_looked_at() -> None:
     fine = (100, 0)
     for place in range(3):
         counts = Counts(*(((100, 60) if other == place else fine) for other in range(3)))
-        assert [one.level for one in looks(counts)].index("pause") == place
+        assert [item.level for item in looks(counts)].index("pause") == place
         assert worst(looks(counts, released_share=0.6)).level == "warn"
 
 
@@ -135,8 +135,8 @@ def test_refusals_of_a_run_and_of_those_before_it(counts: list[RunCounts], level
 
 def test_who_is_paused_for_another_run_reads_which() -> None:
     """A run that is paused before its first debit looks like a fault of ours, until the other run is named."""
-    shown = refusals(8, [run(5, 20, 20), run(7, 40, 30)], now=NOW)
-    assert shown.text == (
+    excerpt = refusals(8, [run(5, 20, 20), run(7, 40, 30)], now=NOW)
+    assert excerpt.text == (
         "50 of 60 debits that were answered were declined or in error (83.3 %), those of runs 5, 7 of the same upload among"
         " them."
     )
@@ -159,6 +159,6 @@ def test_any_counts_can_be_looked_at(some: list[tuple[int, int, int, int, int]])
         )
         for run_id, (answered, refused, seen, seen_refused, hours) in enumerate(some)
     ]  # fmt: skip
-    shown = refusals(0, counts, now=NOW)
+    excerpt = refusals(0, counts, now=NOW)
     if counts and refusals(0, counts[:1], now=NOW).level == "pause":
-        assert shown.level == "pause"  # what others do never excuses a run
+        assert excerpt.level == "pause"  # what others do never excuses a run

@@ -50,7 +50,7 @@ def test_the_country_of_the_account_stands_in() -> None:
     assert asked(msgspec.structs.replace(ANNA, country="DE")).country == "DE"
 
 
-def test_a_bic_that_is_none_is_left_out() -> None:
+def test_a_bic_that_is_none_is_excluded() -> None:
     """The gateway refuses the whole debit for a BIC of nine characters, though it needs none."""
     assert asked(msgspec.structs.replace(ANNA, bic="POFICHBEX")).bic is None
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tether_core import vop
-from tether_core.billing.eligibility import VERDICTS, Candidate, Terms, Totals, judge, plan, verdicts
+from tether_core.billing.eligibility import VERDICTS, Candidate, RunOptions, Totals, judge, plan, verdicts
 from tether_core.billing.refunded_before import Refund
 from tether_core.blacklist import Listing
 from tether_core.errors import InvalidRequest
@@ -14,11 +14,13 @@ from tether_core.screening import verdicts as verdicts_rules
 
 GERMAN, SWISS, TURKISH = "DE89370400440532013000", "CH9300762011623852957", "TR330006100519786457841326"
 ANNA = Candidate(debtor_id=7, iban=GERMAN, amount_minor=1000, currency="EUR", has_name=True)
-TERMS = Terms()
+OPTIONS = RunOptions()
 REFUND = Refund(71, "refunded", "once", same_debtor=True, same_upload=True, days_ago=3)
 MATCH = Match("already_collected", date(2026, 3, 1), 3, "collected", 7)
 REPEATED = verdicts_rules.Verdict("duplicate_in_file", "It is the same debit as row 2 of this file.")
-BEFORE = verdicts_rules.Verdict("chargebacked_before", "An earlier debit from this account was charged back.")
+BEFORE = verdicts_rules.Verdict(
+    "chargebacked_before", "An imported debit from this account was charged back."
+)
 LISTED = verdicts_rules.Verdict("blacklisted", "The account is on hold: MD06.")
 LATELY = verdicts_rules.Verdict("collected_lately", "A debit from this account was collected on 2026-03-01.")
 GOOD, POOR = vop.Score(90, 85, "verified"), vop.Score(40, 60, "inconclusive")
@@ -30,70 +32,74 @@ def anna(**facts: object) -> Candidate:
 
 
 @pytest.mark.parametrize(
-    ("code", "facts", "terms"),
+    ("code", "facts", "options"),
     [
-        ("billable", {}, TERMS),
-        ("screened_out", {"reasons": (REPEATED,)}, TERMS),
-        ("screened_out", {"reasons": (BEFORE,), "charged_back_for": ("AM04",)}, TERMS),
-        ("billable", {"reasons": (BEFORE,)}, TERMS),  # the chargeback was won back, or forgiven
-        ("billable", {"reasons": (LISTED,)}, TERMS),  # lifted since the file was read
-        ("screened_out", {"reasons": (LATELY,)}, TERMS),
-        ("billable", {"reasons": (LATELY,), "taken": True}, TERMS),
-        ("not_an_iban", {"iban": "DE89370400440532013001"}, TERMS),
-        ("no_name", {"has_name": False}, TERMS),
-        ("other_currency", {"currency": "CHF"}, TERMS),
-        ("blocked", {"listed": "block", "listed_because": "AC04"}, TERMS),
-        ("held", {"listed": "hold", "listed_because": "MD06"}, TERMS),
-        ("blacklisted_name", {"name_listed": Listing("hold", "MANUAL"), "again": True}, TERMS),
-        ("blacklisted_email", {"email_listed": Listing("block", "MANUAL"), "item_state": "approved"}, TERMS),
-        ("collected", {"item_state": "approved"}, TERMS),
-        ("under_way", {"item_state": "pending"}, TERMS),
-        ("under_way", {"item_state": "unknown"}, TERMS),
-        ("collected", {"elsewhere": Elsewhere(collected=MATCH)}, TERMS),
-        ("collected", {"elsewhere": Elsewhere(collected=MATCH), "again": True}, TERMS),
-        ("under_way", {"elsewhere": Elsewhere(under_way=MATCH)}, TERMS),
-        ("returned", {"elsewhere": Elsewhere(returned=MATCH)}, TERMS),
-        ("waiting_elsewhere", {"elsewhere": Elsewhere(waiting=MATCH)}, TERMS),
-        ("repeated", {"elsewhere": Elsewhere(repeated=MATCH)}, TERMS),
-        ("billable", {"elsewhere": Elsewhere(waiting=MATCH, repeated=MATCH), "again": True}, TERMS),
-        ("billable", {"item_state": None, "tries": 2}, TERMS),  # refused before; a person runs it again
-        ("refunded_before", {"refunds": (REFUND,), "item_returned": True}, TERMS),
-        ("refunded_before", {"refunds": (REFUND,), "again": True}, TERMS),
-        ("billable", {"refunds": (REFUND,), "set_aside": frozenset({"refunded_before"})}, TERMS),
-        ("billable", {"refunds": (REFUND,)}, Terms(due_item="2026-04")),
-        ("collected", {"refunds": (REFUND,), "item_state": "approved"}, TERMS),
-        ("returned", {"item_returned": True, "charged_back_for": ("AM04",)}, TERMS),
-        ("charged_back", {"charged_back_for": ("MD06",)}, TERMS),
-        ("charged_back", {"charged_back_for": ("AM04", "")}, TERMS),
+        ("billable", {}, OPTIONS),
+        ("screened_out", {"reasons": (REPEATED,)}, OPTIONS),
+        ("screened_out", {"reasons": (BEFORE,), "charged_back_for": ("AM04",)}, OPTIONS),
+        ("billable", {"reasons": (BEFORE,)}, OPTIONS),  # the chargeback was won back, or forgiven
+        ("billable", {"reasons": (LISTED,)}, OPTIONS),  # lifted since the file was read
+        ("screened_out", {"reasons": (LATELY,)}, OPTIONS),
+        ("billable", {"reasons": (LATELY,), "taken": True}, OPTIONS),
+        ("not_an_iban", {"iban": "DE89370400440532013001"}, OPTIONS),
+        ("no_name", {"has_name": False}, OPTIONS),
+        ("other_currency", {"currency": "CHF"}, OPTIONS),
+        ("blocked", {"listed": "block", "listed_reason": "AC04"}, OPTIONS),
+        ("held", {"listed": "hold", "listed_reason": "MD06"}, OPTIONS),
+        ("blacklisted_name", {"name_listed": Listing("hold", "MANUAL"), "again": True}, OPTIONS),
+        (
+            "blacklisted_email",
+            {"email_listed": Listing("block", "MANUAL"), "item_state": "approved"},
+            OPTIONS,
+        ),
+        ("collected", {"item_state": "approved"}, OPTIONS),
+        ("under_way", {"item_state": "pending"}, OPTIONS),
+        ("under_way", {"item_state": "unknown"}, OPTIONS),
+        ("collected", {"elsewhere": Elsewhere(collected=MATCH)}, OPTIONS),
+        ("collected", {"elsewhere": Elsewhere(collected=MATCH), "again": True}, OPTIONS),
+        ("under_way", {"elsewhere": Elsewhere(under_way=MATCH)}, OPTIONS),
+        ("returned", {"elsewhere": Elsewhere(returned=MATCH)}, OPTIONS),
+        ("waiting_elsewhere", {"elsewhere": Elsewhere(waiting=MATCH)}, OPTIONS),
+        ("repeated", {"elsewhere": Elsewhere(repeated=MATCH)}, OPTIONS),
+        ("billable", {"elsewhere": Elsewhere(waiting=MATCH, repeated=MATCH), "again": True}, OPTIONS),
+        ("billable", {"item_state": None, "tries": 2}, OPTIONS),  # refused before; a person runs it again
+        ("refunded_before", {"refunds": (REFUND,), "item_returned": True}, OPTIONS),
+        ("refunded_before", {"refunds": (REFUND,), "again": True}, OPTIONS),
+        ("billable", {"refunds": (REFUND,), "set_aside": frozenset({"refunded_before"})}, OPTIONS),
+        ("billable", {"refunds": (REFUND,)}, RunOptions(due_item="2026-04")),
+        ("collected", {"refunds": (REFUND,), "item_state": "approved"}, OPTIONS),
+        ("returned", {"item_returned": True, "charged_back_for": ("AM04",)}, OPTIONS),
+        ("charged_back", {"charged_back_for": ("MD06",)}, OPTIONS),
+        ("charged_back", {"charged_back_for": ("AM04", "")}, OPTIONS),
         (
             "billable",
             {"charged_back_for": ("AM04", "MS03", "XT33")},
-            TERMS,
+            OPTIONS,
         ),  # want of money says nothing of the next item
-        ("billable", {"charged_back_for": ("MD01",)}, Terms(after_chargeback=True)),
-        ("tried_enough", {"tries": 3}, TERMS),
-        ("billable", {"tries": 3}, Terms(tries_max=4)),
-        ("recently_tried", {"elsewhere": Elsewhere(tried_days_ago=6)}, TERMS),
-        ("billable", {"elsewhere": Elsewhere(tried_days_ago=7)}, TERMS),
-        ("billable", {"elsewhere": Elsewhere(tried_days_ago=0)}, Terms(recent_days=0)),
-        ("not_reachable", {"iban": TURKISH}, TERMS),
-        ("no_address", {"iban": SWISS}, TERMS),
-        ("billable", {"iban": SWISS, "has_address": True}, TERMS),
-        ("too_small", {"amount_minor": 9}, TERMS),
-        ("too_large", {}, Terms(debit_max_minor=999)),
-        ("billable", {}, Terms(debit_max_minor=1000)),
-        ("lifetime_cap", {"paid_minor": 1}, Terms(lifetime_max_minor=1000)),
-        ("billable", {}, Terms(lifetime_max_minor=1000)),
-        ("unchecked", {}, Terms(vop_score_min=0)),
-        ("check_failed", {"check": POOR}, Terms(vop_score_min=60)),
-        ("check_failed", {"check": vop.Score(90, 60, "mismatch")}, Terms(vop_score_min=60)),
-        ("billable", {"check": GOOD}, Terms(vop_score_min=60)),
-        ("billable", {"check": POOR}, TERMS),
+        ("billable", {"charged_back_for": ("MD01",)}, RunOptions(after_chargeback=True)),
+        ("tried_enough", {"tries": 3}, OPTIONS),
+        ("billable", {"tries": 3}, RunOptions(tries_max=4)),
+        ("recently_tried", {"elsewhere": Elsewhere(tried_days_ago=6)}, OPTIONS),
+        ("billable", {"elsewhere": Elsewhere(tried_days_ago=7)}, OPTIONS),
+        ("billable", {"elsewhere": Elsewhere(tried_days_ago=0)}, RunOptions(recent_days=0)),
+        ("not_reachable", {"iban": TURKISH}, OPTIONS),
+        ("no_address", {"iban": SWISS}, OPTIONS),
+        ("billable", {"iban": SWISS, "has_address": True}, OPTIONS),
+        ("too_small", {"amount_minor": 9}, OPTIONS),
+        ("too_large", {}, RunOptions(debit_max_minor=999)),
+        ("billable", {}, RunOptions(debit_max_minor=1000)),
+        ("lifetime_cap", {"paid_minor": 1}, RunOptions(lifetime_max_minor=1000)),
+        ("billable", {}, RunOptions(lifetime_max_minor=1000)),
+        ("unchecked", {}, RunOptions(vop_score_min=0)),
+        ("check_failed", {"check": POOR}, RunOptions(vop_score_min=60)),
+        ("check_failed", {"check": vop.Score(90, 60, "mismatch")}, RunOptions(vop_score_min=60)),
+        ("billable", {"check": GOOD}, RunOptions(vop_score_min=60)),
+        ("billable", {"check": POOR}, OPTIONS),
     ],
 )
-def test_each_rule(code: str, facts: dict[str, object], terms: Terms) -> None:
+def test_each_rule(code: str, facts: dict[str, object], options: RunOptions) -> None:
     """A rule that does not hit debits somebody who must not be; one that hits too much leaves money uncollected."""
-    verdict = judge(anna(**facts), terms=terms)
+    verdict = judge(anna(**facts), options=options)
     assert verdict.code == code
     assert verdict.billable == (code == "billable")
     # Whoever is not billed reads why, in a sentence; and never a whole account number.
@@ -133,16 +139,20 @@ def test_the_first_rule_decides() -> None:
         ("too_small", {"amount_minor": 1000}),
     ]
     for code, facts in better:
-        assert judge(worst, terms=TERMS).code == code
+        assert judge(worst, options=OPTIONS).code == code
         worst = msgspec.structs.replace(worst, **facts)  # type: ignore[arg-type]
-    assert judge(worst, terms=TERMS).billable
+    assert judge(worst, options=OPTIONS).billable
 
 
 def test_all_reasons_are_told() -> None:
     """Whoever lifts the block sees only then that the item was collected, and has asked a debtor for nothing."""
-    one = anna(listed="block", item_state="approved", amount_minor=9)
-    assert [verdict.code for verdict in verdicts(one, terms=TERMS)] == ["blocked", "collected", "too_small"]
-    (choice,) = plan([one], terms=TERMS).choices
+    candidate = anna(listed="block", item_state="approved", amount_minor=9)
+    assert [verdict.code for verdict in verdicts(candidate, options=OPTIONS)] == [
+        "blocked",
+        "collected",
+        "too_small",
+    ]
+    (choice,) = plan([candidate], options=OPTIONS).choices
     assert choice.verdict == choice.reasons[0]
     assert [reason.code for reason in choice.reasons] == ["blocked", "collected", "too_small"]
 
@@ -157,7 +167,7 @@ def test_a_try_after_a_return_is_not_stopped_by_what_it_follows_from() -> None:
         elsewhere=Elsewhere(tried_days_ago=0),
         reasons=(REPEATED,),
     )
-    assert judge(again, terms=TERMS).billable
+    assert judge(again, options=OPTIONS).billable
     for facts, code in (
         ({"listed": "block"}, "blocked"),
         ({"listed": "hold"}, "held"),
@@ -165,7 +175,7 @@ def test_a_try_after_a_return_is_not_stopped_by_what_it_follows_from() -> None:
         ({"item_state": "approved"}, "collected"),  # won back meanwhile
         ({"has_name": False}, "no_name"),
     ):
-        assert judge(msgspec.structs.replace(again, **facts), terms=TERMS).code == code
+        assert judge(msgspec.structs.replace(again, **facts), options=OPTIONS).code == code
 
 
 def many(count: int, amount_minor: int = 1000) -> list[Candidate]:
@@ -183,11 +193,11 @@ def _iban(number: int) -> str:
 
 def test_caps_count_what_was_planned_before() -> None:
     """A run is planned in chunks; a cap that forgets the last one is exceeded by as many chunks as there are."""
-    first = plan(many(3), terms=Terms(count_max=4), so_far=Totals())
-    second = plan(many(3), terms=Terms(count_max=4), so_far=first.so_far)
+    first = plan(many(3), options=RunOptions(count_max=4), so_far=Totals())
+    second = plan(many(3), options=RunOptions(count_max=4), so_far=first.so_far)
     assert [choice.verdict.code for choice in second.choices] == ["billable", "count_cap", "count_cap"]
     assert second.so_far == Totals(4, 4000)
-    money = plan([*many(2), *many(1, amount_minor=500)], terms=Terms(amount_max_minor=1500))
+    money = plan([*many(2), *many(1, amount_minor=500)], options=RunOptions(amount_max_minor=1500))
     # The second does not fit, the smaller third does.
     assert [choice.verdict.code for choice in money.choices] == ["billable", "amount_cap", "billable"]
     assert money.so_far == Totals(2, 1500)
@@ -196,29 +206,29 @@ def test_caps_count_what_was_planned_before() -> None:
 def test_two_debtors_with_one_account_share_its_lifetime_cap() -> None:
     """A family that pays for two children would be debited beyond what was agreed, because both were planned at once."""
     both = [ANNA, anna(debtor_id=8)]
-    decided = plan(both, terms=Terms(lifetime_max_minor=1500))
+    decided = plan(both, options=RunOptions(lifetime_max_minor=1500))
     assert [choice.verdict.code for choice in decided.choices] == ["billable", "lifetime_cap"]
 
 
 def test_canaries_are_a_share_spread_over_all_and_the_same_each_time() -> None:
     """The first lines of a sorted file stand for nobody, and canaries drawn anew would grow with every restart."""
-    terms = Terms(canary_share=0.1)
+    options = RunOptions(canary_share=0.1)
     chosen = [
-        choice.candidate.debtor_id for choice in plan(many(2_000), terms=terms).choices if choice.canary
+        choice.candidate.debtor_id for choice in plan(many(2_000), options=options).choices if choice.canary
     ]
     assert 150 <= len(chosen) <= 250
     assert max(chosen) > 1_900
     halves = [
         choice.candidate.debtor_id
         for some in (many(2_000)[:900], many(2_000)[900:])
-        for choice in plan(some, terms=terms, so_far=Totals(1, 1)).choices
+        for choice in plan(some, options=options, so_far=Totals(1, 1)).choices
         if choice.canary
     ]
     assert set(halves) - {1} == set(chosen) - {1}
     # Where there are canaries at all, there is one: a run of five debtors is tried with one of them.
-    assert sum(choice.canary for choice in plan(many(5), terms=Terms(canary_share=0.001)).choices) == 1
-    assert not any(choice.canary for choice in plan(many(50), terms=Terms()).choices)
-    assert all(choice.canary for choice in plan(many(50), terms=Terms(canary_share=1.0)).choices)
+    assert sum(choice.canary for choice in plan(many(5), options=RunOptions(canary_share=0.001)).choices) == 1
+    assert not any(choice.canary for choice in plan(many(50), options=RunOptions()).choices)
+    assert all(choice.canary for choice in plan(many(50), options=RunOptions(canary_share=1.0)).choices)
 
 
 @given(
@@ -231,10 +241,10 @@ def test_totals_are_what_was_chosen_and_within_the_caps(
 ) -> None:
     """The sum shown to a person is the sum that leaves the debtors' accounts."""
     candidates = [
-        msgspec.structs.replace(one, amount_minor=amount)
-        for one, amount in zip(many(30), amounts, strict=False)
+        msgspec.structs.replace(item, amount_minor=amount)
+        for item, amount in zip(many(30), amounts, strict=False)
     ]
-    decided = plan(candidates, terms=Terms(count_max=count_max, amount_max_minor=amount_max_minor))
+    decided = plan(candidates, options=RunOptions(count_max=count_max, amount_max_minor=amount_max_minor))
     chosen = [choice.candidate.amount_minor for choice in decided.choices if choice.verdict.billable]
     assert decided.so_far == Totals(len(chosen), sum(chosen))
     assert len(decided.choices) == len(candidates)
@@ -243,7 +253,7 @@ def test_totals_are_what_was_chosen_and_within_the_caps(
 
 
 @pytest.mark.parametrize(
-    "terms",
+    "options",
     [
         {"due_item": "März"},
         {"canary_share": 1.5},
@@ -251,16 +261,18 @@ def test_totals_are_what_was_chosen_and_within_the_caps(
         {"remote_ip": "localhost"},
     ],
 )
-def test_impossible_terms_are_refused(terms: dict[str, object]) -> None:
+def test_impossible_terms_are_refused(options: dict[str, object]) -> None:
     """Terms that mean nothing must not begin a run."""
     with pytest.raises(InvalidRequest):
-        Terms(**terms)  # type: ignore[arg-type]
+        RunOptions(**options)  # type: ignore[arg-type]
 
 
 def test_terms_survive_storage() -> None:
     """A run is sent by other processes than the one that took its terms."""
-    terms = Terms(due_item="2026-03", count_max=5, canary_share=0.2, remote_ip="192.0.2.1", vop_score_min=60)
-    assert msgspec.json.decode(msgspec.json.encode(terms), type=Terms) == terms
+    options = RunOptions(
+        due_item="2026-03", count_max=5, canary_share=0.2, remote_ip="192.0.2.1", vop_score_min=60
+    )
+    assert msgspec.json.decode(msgspec.json.encode(options), type=RunOptions) == options
 
 
 def test_nothing_personal_is_shown_by_chance() -> None:

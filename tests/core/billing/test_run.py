@@ -1,7 +1,7 @@
 from typing import get_args
 
 import pytest
-from tether_core.billing.run import LIFE, SENDING, Ordered, RunCause, RunState, require_new, step
+from tether_core.billing.run import SUBMITTING, TRANSITIONS, Ordered, RunCause, RunState, require_new, step
 from tether_core.errors import IllegalStep, OrderedBefore
 
 
@@ -9,7 +9,7 @@ def test_every_step_is_in_the_table_or_refused() -> None:
     """A step that nobody drew could lead from a cancelled run to one that sends."""
     for state in get_args(RunState):
         for cause in get_args(RunCause):
-            if cause in LIFE[state]:
+            if cause in TRANSITIONS[state]:
                 assert step(state, cause) in get_args(RunState)
             else:
                 with pytest.raises(IllegalStep):
@@ -18,12 +18,12 @@ def test_every_step_is_in_the_table_or_refused() -> None:
 
 def test_nothing_leads_out_of_cancelled_and_everything_can_be_stopped() -> None:
     """A person who cancels a run relies on it; and a person must be able to, whatever the run is doing."""
-    assert not LIFE["cancelled"]
+    assert not TRANSITIONS["cancelled"]
     for state in ("planning", "canary", "running", "paused"):
         assert step(state, "cancelled") == "cancelled"
-    for state in SENDING:
+    for state in SUBMITTING:
         assert step(state, "paused") == "paused"
-    assert "paused" not in SENDING
+    assert "paused" not in SUBMITTING
 
 
 @pytest.mark.parametrize("state", ["planning", "canary", "running"])

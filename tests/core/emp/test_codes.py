@@ -80,19 +80,19 @@ def _state(step: codes.Step | None) -> str:
 
 @pytest.mark.parametrize("status", sorted(STATES))
 def test_every_documented_status_means_something(status: str) -> None:
-    """A status left out would park every notification that carries it; a wrong one would book the wrong state."""
+    """A status excluded would park every notification that carries it; a wrong one would book the wrong state."""
     assert _state(codes.meaning(status, event=None)) == STATES[status]
 
 
 def test_no_status_or_event_is_known_that_nobody_documents() -> None:
-    """A status that slipped in unnoticed would be booked without anybody having decided what it means."""
+    """A status that slipped in unnoticed would be applied without anybody having decided what it means."""
     assert set(codes.STATUSES) == set(STATES)
     assert set(codes.EVENTS) == set(EVENTS)
 
 
 @pytest.mark.parametrize("event", sorted(EVENTS))
 def test_every_documented_event_means_something(event: str) -> None:
-    """An event left out would park a chargeback; one read wrong would move money that did not move."""
+    """An event excluded would park a chargeback; one read wrong would move money that did not move."""
     beside, expected = EVENTS[event]
     assert _state(codes.meaning(beside, event=event)) == expected
 
@@ -114,7 +114,7 @@ def test_a_status_says_the_same_with_and_without_its_event(event: str, status: s
 
 @given(statuses(known=False))
 def test_an_unknown_status_has_no_meaning(status: str) -> None:
-    """A status nobody has seen would be booked as something instead of being shown to a person."""
+    """A status nobody has seen would be applied as something instead of being shown to a person."""
     assert codes.meaning(status, event=None) is None
 
 

@@ -43,8 +43,8 @@ def _form(**fields: str) -> Notification:
 
 def test_a_chargeback_is_read_whole() -> None:
     """A field read from the wrong place would book a wrong amount, reason or payment."""
-    told = decode(CHARGEBACK, content_type=FORM)
-    assert told == Notification(
+    notification = decode(CHARGEBACK, content_type=FORM)
+    assert notification == Notification(
         kind="payment",
         id="44177a21403427eb96664a6d7e5d5d48",
         signature="08d01ae1ebdc22b6a1a764257819bb26e9e94e8d",
@@ -60,16 +60,22 @@ def test_a_chargeback_is_read_whole() -> None:
         reason_code="MD06",
         reason_text="Refund request by end customer; no form",
         error_code=None,
-        fields=told.fields,
+        fields=notification.fields,
     )
-    assert list(told.fields)[-2:] == ["post_date", "signature"]
-    assert told.fields["post_date"] == "2026-03-02"
+    assert list(notification.fields)[-2:] == ["post_date", "signature"]
+    assert notification.fields["post_date"] == "2026-03-02"
 
 
 def test_an_id_and_a_signature_are_enough() -> None:
     """Everything else is optional by the vendor's own tests; requiring it would refuse genuine notifications."""
-    told = _form(unique_id="44177a21")
-    assert (told.kind, told.status, told.event, told.amount_minor, told.transaction_id) == (
+    notification = _form(unique_id="44177a21")
+    assert (
+        notification.kind,
+        notification.status,
+        notification.event,
+        notification.amount_minor,
+        notification.transaction_id,
+    ) == (
         "payment",
         "",
         None,
@@ -83,14 +89,14 @@ def test_an_id_and_a_signature_are_enough() -> None:
 def test_kinds_by_type_and_by_id(kind: str, typed: bool) -> None:  # noqa: FBT001 - a parameter of the table above
     """The wrong kind hashes the wrong id (refused) and echoes the wrong child (repeated for hours)."""
     field, word, child = KINDS[kind]
-    told = _form(**{field: "44177a21", **({"notification_type": word} if typed else {})})
-    assert (told.kind, told.id) == (kind, "44177a21")
-    assert [part.tag for part in ET.fromstring(acknowledge(told))] == [child]
+    notification = _form(**{field: "44177a21", **({"notification_type": word} if typed else {})})
+    assert (notification.kind, notification.id) == (kind, "44177a21")
+    assert [part.tag for part in ET.fromstring(acknowledge(notification))] == [child]
 
 
 def test_a_page_carries_its_payment_beside_it() -> None:
     """A hosted page prefixes the payment's fields; read without the prefix its payment would be lost."""
-    told = _form(
+    notification = _form(
         wpf_unique_id="26aa150e",
         wpf_transaction_id="tth-2",
         wpf_status="Approved",
@@ -102,14 +108,14 @@ def test_a_page_carries_its_payment_beside_it() -> None:
         status="ignored",
         amount="1",
     )
-    assert (told.kind, told.id, told.unique_id, told.transaction_id) == (
+    assert (notification.kind, notification.id, notification.unique_id, notification.transaction_id) == (
         "wpf",
         "26aa150e",
         "bad08183",
         "tth-2",
     )
-    assert (told.status, told.amount_minor) == ("approved", 500)
-    assert (told.transaction_type, told.terminal_token) == ("sdd_sale", "394f2ebc")
+    assert (notification.status, notification.amount_minor) == ("approved", 500)
+    assert (notification.transaction_type, notification.terminal_token) == ("sdd_sale", "394f2ebc")
 
 
 def test_a_page_without_a_payment_names_none() -> None:
@@ -166,8 +172,8 @@ def test_a_reason_that_stands_in_the_error_code_counts(fields: dict[str, str], r
 )
 def test_both_spellings_of_the_reason(code: str, text: str) -> None:
     """The documentation's table and its samples disagree; reading one only would miss half of the blacklist."""
-    told = _form(unique_id="a", **{code: " ac04 ", text: "Closed account"})
-    assert (told.reason_code, told.reason_text) == ("AC04", "Closed account")
+    notification = _form(unique_id="a", **{code: " ac04 ", text: "Closed account"})
+    assert (notification.reason_code, notification.reason_text) == ("AC04", "Closed account")
 
 
 def test_error_codes_under_both_names() -> None:
@@ -202,15 +208,20 @@ def test_amounts_are_whole_ascii_numbers_or_nothing(text: str, amount_minor: int
 
 def test_case_and_blanks_of_status_and_event() -> None:
     """`Approved ` would be parked as a status nobody has seen."""
-    told = _form(unique_id=" a ", status=" Chargebacked ", event=" CHARGEBACK\n", currency=" eur ")
-    assert (told.id, told.status, told.event, told.currency) == ("a", "chargebacked", "chargeback", "EUR")
+    notification = _form(unique_id=" a ", status=" Chargebacked ", event=" CHARGEBACK\n", currency=" eur ")
+    assert (notification.id, notification.status, notification.event, notification.currency) == (
+        "a",
+        "chargebacked",
+        "chargeback",
+        "EUR",
+    )
 
 
 def test_every_field_is_kept_and_of_a_repeated_one_the_last() -> None:
     """What a later release sends would be gone for good, and a doubled field read differently from the vendor's SDK."""
     body = b"unique_id=a&signature=b&brand_new=1&empty=&status=approved&status=declined&flag"
-    told = decode(body, content_type=FORM)
-    assert told.fields == {
+    notification = decode(body, content_type=FORM)
+    assert notification.fields == {
         "unique_id": "a",
         "signature": "b",
         "brand_new": "1",
@@ -218,7 +229,7 @@ def test_every_field_is_kept_and_of_a_repeated_one_the_last() -> None:
         "status": "declined",
         "flag": "",
     }
-    assert told.status == "declined"
+    assert notification.status == "declined"
 
 
 # None of these makes a control character, which we replace and the standard library keeps.
@@ -226,28 +237,28 @@ def test_every_field_is_kept_and_of_a_repeated_one_the_last() -> None:
 def test_forms_are_read_as_the_standard_library_reads_them(parts: list[str]) -> None:
     """A field taken apart in another way than the sender put it together would be another field, or another amount."""
     body = "&".join(["unique_id=a", *parts, "signature=b"])
-    told = decode(body.encode(), content_type=FORM)
-    assert told.fields == {
+    notification = decode(body.encode(), content_type=FORM)
+    assert notification.fields == {
         name.strip(): value for name, value in parse_qsl(body, keep_blank_values=True, errors="replace")
     }
 
 
 def test_bytes_in_an_old_encoding_cost_no_notification() -> None:
     """One umlaut in Latin-1 would make the chargeback that carries it unreadable."""
-    told = decode(b"unique_id=a&signature=b&last_name=M%FCller&city=K\xf6ln", content_type=FORM)
-    assert told.fields["last_name"] == "M\N{REPLACEMENT CHARACTER}ller"
-    assert told.fields["city"] == "K\N{REPLACEMENT CHARACTER}ln"
+    notification = decode(b"unique_id=a&signature=b&last_name=M%FCller&city=K\xf6ln", content_type=FORM)
+    assert notification.fields["last_name"] == "M\N{REPLACEMENT CHARACTER}ller"
+    assert notification.fields["city"] == "K\N{REPLACEMENT CHARACTER}ln"
 
 
 def test_control_characters_cannot_reach_the_store() -> None:
     """One NUL would fail the insert of a whole batch."""
-    told = decode(b"unique_id=a&signature=b&us%00age=x%00y%1b", content_type=FORM)
+    notification = decode(b"unique_id=a&signature=b&us%00age=x%00y%1b", content_type=FORM)
     assert (
-        told.fields["us\N{REPLACEMENT CHARACTER}age"]
+        notification.fields["us\N{REPLACEMENT CHARACTER}age"]
         == "x\N{REPLACEMENT CHARACTER}y\N{REPLACEMENT CHARACTER}"
     )
-    told = decode(b'{"unique_id":"a","signature":"b","usage":"x\\u0000y"}', content_type=JSON)
-    assert told.fields["usage"] == "x\N{REPLACEMENT CHARACTER}y"
+    notification = decode(b'{"unique_id":"a","signature":"b","usage":"x\\u0000y"}', content_type=JSON)
+    assert notification.fields["usage"] == "x\N{REPLACEMENT CHARACTER}y"
 
 
 @pytest.mark.parametrize(
@@ -265,15 +276,15 @@ def test_control_characters_cannot_reach_the_store() -> None:
 )
 def test_json_values_become_the_text_a_form_would_carry(value: str, text: str) -> None:
     """Numbers in JSON would give another content digest than the same notification as a form."""
-    told = decode(f'{{"unique_id":"a","signature":"b","x":{value}}}'.encode(), content_type=JSON)
-    assert told.fields["x"] == text
+    notification = decode(f'{{"unique_id":"a","signature":"b","x":{value}}}'.encode(), content_type=JSON)
+    assert notification.fields["x"] == text
 
 
 @given(notifications())
-def test_form_and_json_say_the_same(told: Notification) -> None:
+def test_form_and_json_say_the_same(notification: Notification) -> None:
     """A delivery would mean something else when a relay turns it into JSON."""
-    as_form = decode(form_body(told.fields), content_type=FORM)
-    assert decode(json_body(told.fields), content_type=JSON) == as_form
+    as_form = decode(form_body(notification.fields), content_type=FORM)
+    assert decode(json_body(notification.fields), content_type=JSON) == as_form
 
 
 @pytest.mark.parametrize(
@@ -323,10 +334,10 @@ def test_what_cannot_be_read_is_refused_without_its_content(body: bytes, content
 def test_any_bytes_are_a_notification_or_refused(body: bytes, content_type: str) -> None:
     """Any other exception would answer 500 to whoever sends that body."""
     try:
-        told = decode(body, content_type=content_type)
+        notification = decode(body, content_type=content_type)
     except Rejected:
         return
-    assert told.id.isascii()
+    assert notification.id.isascii()
 
 
 @given(
@@ -336,12 +347,12 @@ def test_any_json_object_is_a_notification_or_refused(content: dict[str, object]
     """Random bytes are hardly ever JSON; objects with our names and absurd values reach the code behind it."""
     body = json.dumps({"unique_id": "a", "signature": "b"} | content, allow_nan=True).encode()
     try:
-        told = decode(body, content_type=JSON)
+        notification = decode(body, content_type=JSON)
     except Unreadable:
         return
-    assert all(isinstance(value, str) for value in told.fields.values())
-    told.fields["x"] = repr(told)
-    ET.fromstring(acknowledge(told))
+    assert all(isinstance(value, str) for value in notification.fields.values())
+    notification.fields["x"] = repr(notification)
+    ET.fromstring(acknowledge(notification))
 
 
 @given(st.lists(st.tuples(st.sampled_from(NAMES), st.binary(max_size=20)), max_size=8))
@@ -349,10 +360,10 @@ def test_any_form_is_a_notification_or_refused(pairs: list[tuple[str, bytes]]) -
     """As with JSON: known names with any bytes behind them, percent-encoded."""
     body = "&".join(f"{name}={quote_from_bytes(value)}" for name, value in pairs).encode()
     try:
-        told = decode(b"unique_id=a&signature=b&" + body, content_type=FORM)
+        notification = decode(b"unique_id=a&signature=b&" + body, content_type=FORM)
     except Unreadable:
         return
-    ET.fromstring(acknowledge(told))
+    ET.fromstring(acknowledge(notification))
 
 
 def test_nesting_is_refused_at_every_depth_the_reader_cannot_follow() -> None:
@@ -376,8 +387,8 @@ def test_nesting_is_refused_at_every_depth_the_reader_cannot_follow() -> None:
 def test_the_echo_is_xml_that_gives_the_id_back(claimed: str, kind: str) -> None:
     """An echo that does not parse, or names another id, is no echo: the gateway repeats for hours."""
     field, _, child = KINDS[kind]
-    told = decode(urlencode({field: claimed, "signature": "b"}).encode(), content_type=FORM)
-    echo = acknowledge(told)
+    notification = decode(urlencode({field: claimed, "signature": "b"}).encode(), content_type=FORM)
+    echo = acknowledge(notification)
     root = ET.fromstring(echo)
     assert root.tag == "notification_echo"
     assert [(part.tag, part.text, len(part)) for part in root] == [(child, claimed, 0)]
@@ -385,22 +396,22 @@ def test_the_echo_is_xml_that_gives_the_id_back(claimed: str, kind: str) -> None
 
 
 @given(notifications())
-def test_every_notification_is_acknowledged_with_one_child(told: Notification) -> None:
+def test_every_notification_is_acknowledged_with_one_child(notification: Notification) -> None:
     """Two ids in one echo leave it to the gateway which one it believes."""
-    root = ET.fromstring(acknowledge(told))
-    assert [part.text for part in root] == [told.id]
+    root = ET.fromstring(acknowledge(notification))
+    assert [part.text for part in root] == [notification.id]
 
 
 def test_no_personal_data_in_a_repr() -> None:
     """A traceback that shows its variables would print the debtor's name and account."""
-    told = _form(
+    notification = _form(
         unique_id="44177a21",
         status="approved",
         bank_account_number="DE89370400440532013000",
         account_holder="Erika Mustermann",
         transaction_id="tth-1",
     )
-    assert repr(told) == "Notification(payment 44177a21 approved -)"
+    assert repr(notification) == "Notification(payment 44177a21 approved -)"
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_every_active_password_counts_while_one_is_changed() -> None:
 
 
 def test_the_account_that_signed_is_told() -> None:
-    """With several accounts a notification would be booked on the wrong one."""
+    """With several accounts a notification would be applied on the wrong one."""
     accounts = [_account("north", "a"), _account("south", "b")]
     assert verify(ID, sign(ID, secret="b"), credentials=accounts) == "south"
 
@@ -141,14 +141,14 @@ def test_comparison_takes_the_same_time_wherever_it_differs(monkeypatch: pytest.
 
 def test_no_secret_in_a_repr() -> None:
     """A password would stand in the first traceback that shows its variables."""
-    shown = repr(_account("shop", "sesame-1", "sesame-2", login="merchant-7"))
-    assert shown == "Credential(account='shop', passwords=<2>)"
+    excerpt = repr(_account("shop", "sesame-1", "sesame-2", login="merchant-7"))
+    assert excerpt == "Credential(account='shop', passwords=<2>)"
 
 
 def test_no_secret_in_the_error() -> None:
     """A refused notification would print the password or its true signature into the log."""
     with pytest.raises(SignatureMismatch) as caught:
         verify(ID, "0" * 40, credentials=[_account("shop", "sesame-1")])
-    told = f"{caught.value} {caught.value!r}"
-    assert "sesame" not in told
-    assert sign(ID, secret="sesame-1") not in told
+    text = f"{caught.value} {caught.value!r}"
+    assert "sesame" not in text
+    assert sign(ID, secret="sesame-1") not in text

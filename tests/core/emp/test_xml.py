@@ -135,8 +135,8 @@ def test_requests_by_reference(transaction_id: str, reference: str, amount: int,
 
 def test_questions() -> None:
     """Each list has its own spelling of dates and pages; a wrong one is answered with an error and no data."""
-    one = xml.reconcile_by_date(start_at=NOON, end_at=NOON + timedelta(days=7), page=3)
-    assert _second_opinion(one) == (
+    item = xml.reconcile_by_date(start_at=NOON, end_at=NOON + timedelta(days=7), page=3)
+    assert _second_opinion(item) == (
         "reconcile",
         _given(start_date="2026-03-02 12:30:00", end_date="2026-03-09 12:30:00", page=3),
     )
@@ -229,7 +229,7 @@ def test_windows_cover_a_span_without_gap_and_never_exceed_seven_days(
     cut = xml.windows(start, end_at=start + span)
     assert sum((end - begin for begin, end in cut), timedelta(0)) == span
     assert all(timedelta(0) < end - begin <= xml.WINDOW_MAX for begin, end in cut)
-    assert all(one[1] == two[0] for one, two in pairwise(cut))
+    assert all(item[1] == two[0] for item, two in pairwise(cut))
     assert not cut or (cut[0][0], cut[-1][1]) == (start, start + span)
 
 
@@ -315,7 +315,7 @@ def test_codes_stay_text() -> None:
     ],
 )
 def test_what_cannot_be_understood_says_why(body: bytes, why: str) -> None:
-    """After a debit each of these means "unknown"; taken for an answer, it would be sent twice or never booked."""
+    """After a debit each of these means "unknown"; taken for an answer, it would be sent twice or never applied."""
     with pytest.raises(Unreadable, match=why) as caught:
         xml.read_answer(body)
     assert caught.value.what == "gateway answer"
@@ -430,7 +430,7 @@ def test_one_item_is_a_list_of_one_and_none_is_an_empty_list() -> None:
         (2, b'page="one" pages_count="7"', False),
     ],
 )
-def test_when_to_ask_for_another_page(items: int, attributes: bytes, expected: bool) -> None:  # noqa: FBT001 - a table's column
+def test_when_to_inquire_for_another_page(items: int, attributes: bytes, expected: bool) -> None:  # noqa: FBT001 - a table's column
     """Stopping early loses payments; never stopping asks for ever. The documentation's own counts disagree."""
     assert _transactions(items, attributes).has_next is expected
 
@@ -480,7 +480,7 @@ def _chargebacks(*items: bytes) -> tuple[xml.Chargeback, ...]:
     ],
 )
 def test_types_of_chargebacks_in_every_spelling(text: str, kind: str, status: str | None) -> None:
-    """A spelling not understood is a return not booked, or a reversal booked as one."""
+    """A spelling not understood is a return not applied, or a reversal applied as one."""
     (item,) = _chargebacks(f"<chargeback_response><type>{text}</type></chargeback_response>".encode())
     assert item.kind == kind
     assert (item.as_notified[0] if item.as_notified else None) == status
@@ -515,5 +515,5 @@ def test_nothing_personal_in_a_repr() -> None:
     (returned,) = _chargebacks(
         b"<chargeback_response><customer_email>ada@example</customer_email></chargeback_response>"
     )
-    shown = repr((DEBIT, answer, returned, Node("iban", text=DEBIT.iban)))
-    assert not re.search(rf"{DEBIT.iban}|Neill|Zoë|ada@", shown)
+    excerpt = repr((DEBIT, answer, returned, Node("iban", text=DEBIT.iban)))
+    assert not re.search(rf"{DEBIT.iban}|Neill|Zoë|ada@", excerpt)

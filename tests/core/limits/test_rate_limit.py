@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tether_core.errors import InvalidRequest
 from tether_core.limits.rate_limit import (
-    LIFE,
+    TRANSITIONS,
     Breaker,
     BreakerPolicy,
     Bucket,
     Limits,
     Permit,
     Share,
-    ask,
+    admit,
     divided,
     empty,
     limits,
@@ -171,7 +171,7 @@ def test_the_rate_is_reached_within_two_percent_by_two_callers() -> None:
 
 
 def test_a_lost_state_grants_nothing_extra() -> None:
-    """Redis may be flushed at any moment; a fresh bucket that starts full would double the rate each time."""
+    """Redis may be flushed at any time; a fresh bucket that starts full would double the rate each time."""
     shares = limits({"billing": 50})
     for _ in range(100):
         _, grant = take(empty(shares, now_s=7.0), share="billing", wanted=50, now_s=7.0, shares=shares)
@@ -251,7 +251,7 @@ POLICY = BreakerPolicy(
 
 
 def _opened(now: float = 0.0) -> Breaker:
-    breaker, permit = ask(Breaker(), now_s=now, policy=POLICY)
+    breaker, permit = admit(Breaker(), now_s=now, policy=POLICY)
     for _ in range(4):
         breaker = report(breaker, permit, failed=True, now_s=now, policy=POLICY)
     assert breaker.state == "open"
@@ -259,7 +259,7 @@ def _opened(now: float = 0.0) -> Breaker:
 
 
 def _probe(breaker: Breaker, *, now: float, failed: bool) -> Breaker:
-    breaker, permit = ask(breaker, now_s=now, policy=POLICY)
+    breaker, permit = admit(breaker, now_s=now, policy=POLICY)
     assert permit.go
     return report(breaker, permit, failed=failed, now_s=now, policy=POLICY)
 
@@ -277,7 +277,7 @@ def _probe(breaker: Breaker, *, now: float, failed: bool) -> Breaker:
 )
 def test_opens_at_the_share_of_failures_and_not_before(ends: str, state: str) -> None:
     """Opening on a single hiccup stops a night's billing; never opening buries a gateway that is down."""
-    breaker, permit = ask(Breaker(), now_s=0.0, policy=POLICY)
+    breaker, permit = admit(Breaker(), now_s=0.0, policy=POLICY)
     for end in ends:
         breaker = report(breaker, permit, failed=end == "F", now_s=1.0, policy=POLICY)
     assert breaker.state == state
@@ -288,7 +288,7 @@ def test_opens_at_the_share_of_failures_and_not_before(ends: str, state: str) ->
 )
 def test_old_failures_leave_the_window(later: float, state: str) -> None:
     """Three failures this morning and one now are no outage."""
-    breaker, permit = ask(Breaker(), now_s=0.0, policy=POLICY)
+    breaker, permit = admit(Breaker(), now_s=0.0, policy=POLICY)
     for _ in range(3):
         breaker = report(breaker, permit, failed=True, now_s=0.0, policy=POLICY)
     assert report(breaker, permit, failed=True, now_s=later, policy=POLICY).state == state
@@ -298,20 +298,20 @@ def test_open_lets_nothing_through_until_its_time_is_up() -> None:
     """A gateway that is down gets worse by being called; the wait told must be the wait meant."""
     breaker = _opened()
     for now in (0.0, 1.0, 4.999):
-        breaker, permit = ask(breaker, now_s=now, policy=POLICY)
+        breaker, permit = admit(breaker, now_s=now, policy=POLICY)
         assert not permit.go
         assert permit.wait_s == pytest.approx(5 - now)
-    breaker, permit = ask(breaker, now_s=5.0, policy=POLICY)
+    breaker, permit = admit(breaker, now_s=5.0, policy=POLICY)
     assert permit.go
     assert breaker.state == "half_open"
 
 
 def test_half_open_lets_one_through_at_a_time() -> None:
     """A hundred workers that all probe at once are no probe."""
-    breaker, probe = ask(_opened(), now_s=5.0, policy=POLICY)
+    breaker, probe = admit(_opened(), now_s=5.0, policy=POLICY)
     answers = list[Permit]()
     for _ in range(10):
-        breaker, permit = ask(breaker, now_s=5.5, policy=POLICY)
+        breaker, permit = admit(breaker, now_s=5.5, policy=POLICY)
         answers.append(permit)
     assert not any(permit.go for permit in answers)
     breaker = report(breaker, probe, failed=False, now_s=6.0, policy=POLICY)
@@ -319,22 +319,22 @@ def test_half_open_lets_one_through_at_a_time() -> None:
     assert _probe(breaker, now=6.0, failed=False).state == "closed"
 
 
-def test_a_probe_that_nobody_makes_is_given_back() -> None:
+def test_a_probe_that_nobody_makes_is_refunded() -> None:
     """A run that has reached its day's limit would take each probe and make none, and the breaker never close."""
-    breaker, unused = ask(_opened(), now_s=5.0, policy=POLICY)
+    breaker, unused = admit(_opened(), now_s=5.0, policy=POLICY)
     breaker = report(breaker, unused, failed=None, now_s=5.1, policy=POLICY)
     assert (breaker.state, breaker.probes_passed) == ("half_open", 0)
-    breaker, permit = ask(breaker, now_s=5.2, policy=POLICY)
+    breaker, permit = admit(breaker, now_s=5.2, policy=POLICY)
     assert permit.go
 
 
 def test_a_probe_that_never_reports_is_given_up() -> None:
     """The worker with the probe may be killed; the breaker must not stay half open for ever."""
-    breaker, lost = ask(_opened(), now_s=5.0, policy=POLICY)
-    breaker, permit = ask(breaker, now_s=7.9, policy=POLICY)
+    breaker, lost = admit(_opened(), now_s=5.0, policy=POLICY)
+    breaker, permit = admit(breaker, now_s=7.9, policy=POLICY)
     assert not permit.go
     assert permit.wait_s == pytest.approx(0.1)
-    breaker, permit = ask(breaker, now_s=8.0, policy=POLICY)
+    breaker, permit = admit(breaker, now_s=8.0, policy=POLICY)
     assert permit.go
     assert lost.go
 
@@ -354,10 +354,10 @@ def test_each_failed_probe_doubles_the_wait_up_to_a_bound() -> None:
 
 def test_calls_from_before_the_opening_count_for_nothing() -> None:
     """Fifty calls time out after the breaker opened; they must not fail the probe, nor pass it."""
-    breaker, early = ask(Breaker(), now_s=0.0, policy=POLICY)
+    breaker, early = admit(Breaker(), now_s=0.0, policy=POLICY)
     for _ in range(4):
         breaker = report(breaker, early, failed=True, now_s=0.0, policy=POLICY)
-    breaker, _ = ask(breaker, now_s=5.0, policy=POLICY)
+    breaker, _ = admit(breaker, now_s=5.0, policy=POLICY)
     assert breaker.state == "half_open"
     for failed in (True, False, False):
         assert report(breaker, early, failed=failed, now_s=5.0, policy=POLICY) == breaker
@@ -378,7 +378,7 @@ def test_every_walk_stays_on_the_table(walk: list[tuple[float, str, int]]) -> No
         now += later
         before = breaker
         if what == "ask":
-            breaker, permit = ask(breaker, now_s=now, policy=POLICY)
+            breaker, permit = admit(breaker, now_s=now, policy=POLICY)
             assert permit.go == (permit.wait_s == 0)
             permits.append(permit)
         elif permits:
@@ -387,13 +387,13 @@ def test_every_walk_stays_on_the_table(walk: list[tuple[float, str, int]]) -> No
         changes = breaker.generation - before.generation
         assert changes in {0, 1}
         if changes:
-            assert breaker.state in LIFE[before.state].values()
+            assert breaker.state in TRANSITIONS[before.state].values()
         else:
             assert breaker.state == before.state
     # From anywhere, a gateway that answers is called again in the end.
     for _ in range(3):
         now += 1000
-        breaker, permit = ask(breaker, now_s=now, policy=POLICY)
+        breaker, permit = admit(breaker, now_s=now, policy=POLICY)
         assert permit.go
         breaker = report(breaker, permit, failed=False, now_s=now, policy=POLICY)
     assert breaker.state == "closed"
@@ -405,14 +405,14 @@ def test_half_open_never_has_two_probes_under_way(reported: list[bool]) -> None:
     """Probes are one at a time within their timeout, whatever became of those before."""
     breaker, now = _opened(), 5.0
     under_way_since = -math.inf
-    for fate in reported:
-        breaker, permit = ask(breaker, now_s=now, policy=POLICY)
+    for outcome in reported:
+        breaker, permit = admit(breaker, now_s=now, policy=POLICY)
         if breaker.state == "half_open":
             # Refused exactly while an earlier probe is under way.
             assert permit.go == (now - under_way_since >= POLICY.probe_timeout_s)
             if permit.go:
                 under_way_since = now
-            if permit.go and fate:
+            if permit.go and outcome:
                 breaker = report(breaker, permit, failed=False, now_s=now, policy=POLICY)
                 under_way_since = -math.inf
         now += 0.7

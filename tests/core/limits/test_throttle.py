@@ -16,7 +16,7 @@ SHARED = limits({"billing": 50, "reconciliation": 20}, total_per_s=50)
 
 def test_nothing_is_called_while_the_gateway_wants_to_be_left_alone() -> None:
     """Requests within the time of Retry-After are refused again, and each may cost a debit a quarter of an hour."""
-    throttle = lowered(Throttle(), asked_s=10, now_s=100.0)
+    throttle = lowered(Throttle(), requested_s=10, now_s=100.0)
     for now_s in (100.0, 105.0, 109.999):
         assert part(throttle, now_s=now_s) == 0.0
         bucket, grant = take(
@@ -30,9 +30,9 @@ def test_nothing_is_called_while_the_gateway_wants_to_be_left_alone() -> None:
 
 def test_calls_under_way_lower_the_rate_once() -> None:
     """Sixty-four answers to one burst would leave nothing of the rate."""
-    throttle = lowered(Throttle(), asked_s=1, now_s=100.0)
+    throttle = lowered(Throttle(), requested_s=1, now_s=100.0)
     for number in range(64):
-        throttle = lowered(throttle, asked_s=1, now_s=100.0 + number / 100)
+        throttle = lowered(throttle, requested_s=1, now_s=100.0 + number / 100)
     assert throttle.part == 0.5
     assert throttle.until_s == pytest.approx(101.63)
 
@@ -41,7 +41,7 @@ def test_without_a_time_each_pause_is_longer() -> None:
     """A gateway that refuses everything must not be asked once a second for a day."""
     throttle, now_s, pauses = Throttle(), 0.0, []
     for _ in range(10):
-        throttle = lowered(throttle, asked_s=0, now_s=now_s)
+        throttle = lowered(throttle, requested_s=0, now_s=now_s)
         pauses.append(throttle.until_s - now_s)
         now_s = throttle.until_s
     assert pauses[:3] == [0.5, 1.0, 2.0]
@@ -64,9 +64,9 @@ def test_the_rate_recovers_by_itself() -> None:
 def test_the_part_and_the_pause_are_bounded(steps: list[tuple[float, float]]) -> None:
     """Whatever a header says: no account stands still for more than five minutes, and none is faster than its rate."""
     throttle, now_s = Throttle(), 1_700_000_000.0
-    for passed_s, asked_s in steps:
+    for passed_s, requested_s in steps:
         now_s += passed_s
-        throttle = lowered(throttle, asked_s=asked_s, now_s=now_s)
+        throttle = lowered(throttle, requested_s=requested_s, now_s=now_s)
         assert POLICY.part_min <= throttle.part <= 1.0
         assert 0.0 < wait_s(throttle, now_s=now_s) <= POLICY.pause_max_s + 1e-6
         assert part(throttle, now_s=now_s + POLICY.pause_max_s + POLICY.recover_s + 1) == 1.0
@@ -74,7 +74,7 @@ def test_the_part_and_the_pause_are_bounded(steps: list[tuple[float, float]]) ->
 
 def test_a_clock_that_is_set_back_ends_a_pause() -> None:
     """A Redis whose clock goes back an hour would stop billing for an hour."""
-    throttle = lowered(Throttle(), asked_s=60, now_s=10_000.0)
+    throttle = lowered(Throttle(), requested_s=60, now_s=10_000.0)
     assert wait_s(throttle, now_s=6_400.0) == 0.0
     assert part(throttle, now_s=6_400.0) == 0.5
 
@@ -93,6 +93,6 @@ def test_a_slower_gateway_gets_its_own_rate() -> None:
                 taken += 1
             else:
                 refused += 1
-                throttle = lowered(throttle, asked_s=1.0, now_s=now_s)
+                throttle = lowered(throttle, requested_s=1.0, now_s=now_s)
     assert taken > 300 * 5
     assert refused < 60

@@ -14,7 +14,7 @@ FIELDS = {
 }
 
 
-def _told(**changes: str | None) -> Notification:
+def _notification(**changes: str | None) -> Notification:
     fields = {name: value for name, value in (FIELDS | changes).items() if value is not None}
     return decode(form_body(fields), content_type=FORM)
 
@@ -36,7 +36,7 @@ def _key(notification: Notification, *, account: str = "default") -> bytes:
 )
 def test_what_tells_two_notifications_apart(changes: dict[str, str | None]) -> None:
     """A later status of a payment would be answered "already processed" and lost."""
-    assert _key(_told(**changes)) != _key(_told())
+    assert _key(_notification(**changes)) != _key(_notification())
 
 
 def test_kinds_and_accounts_have_keys_of_their_own() -> None:
@@ -50,7 +50,9 @@ def test_kinds_and_accounts_have_keys_of_their_own() -> None:
 @pytest.mark.parametrize("changes", [{"amount": "9001"}, {"reason_code": "AC04"}, {"a_new_field": "1"}])
 def test_other_content_under_the_same_key_is_seen(changes: dict[str, str]) -> None:
     """A notification that contradicts the recorded one would pass as its repeat."""
-    first, second = (identify(each, account="default") for each in (_told(), _told(**changes)))
+    first, second = (
+        identify(each, account="default") for each in (_notification(), _notification(**changes))
+    )
     assert first.key == second.key
     assert first.content != second.content
 
@@ -59,12 +61,12 @@ def test_other_content_under_the_same_key_is_seen(changes: dict[str, str]) -> No
 def test_order_of_fields_and_signature_do_not_matter(order: list[str], digits: int) -> None:
     """The day the account changes to SHA-256, or a relay reorders fields, every repeat would be a conflict."""
     again = decode(form_body({name: FIELDS[name] for name in order}, digits=digits), content_type=FORM)
-    assert identify(again, account="default") == identify(_told(), account="default")
+    assert identify(again, account="default") == identify(_notification(), account="default")
 
 
 @given(notifications())
 def test_form_and_json_of_the_same_fields_are_the_same(notification: Notification) -> None:
-    """A notification that comes again as JSON would be booked twice or called a conflict."""
+    """A notification that comes again as JSON would be applied twice or called a conflict."""
     as_form = decode(form_body(notification.fields), content_type=FORM)
     as_json = decode(json_body(notification.fields), content_type=JSON)
     assert identify(as_form, account="default") == identify(as_json, account="default")
@@ -73,7 +75,7 @@ def test_form_and_json_of_the_same_fields_are_the_same(notification: Notificatio
 def test_numbers_of_json_are_those_of_a_form() -> None:
     """An amount as a JSON number would contradict the same amount as text."""
     as_json = decode(json_body(FIELDS | {"amount": 9000}), content_type=JSON)
-    assert identify(as_json, account="default") == identify(_told(), account="default")
+    assert identify(as_json, account="default") == identify(_notification(), account="default")
 
 
 @given(histories())
@@ -95,11 +97,11 @@ def test_equal_keys_mean_equal_identity_fields(a: Notification, b: Notification)
 
 def test_parts_cannot_run_into_each_other() -> None:
     """Glued without lengths, ("ab", "c") and ("a", "bc") would be one notification."""
-    one = _told(unique_id="ab", status="c", event=None, chargeback_unique_id=None)
-    other = _told(unique_id="a", status="bc", event=None, chargeback_unique_id=None)
-    assert _key(one) != _key(other)
-    first = identify(_told(x="yz", event=None), account="default").content
-    assert first != identify(_told(xy="z", event=None), account="default").content
+    notification = _notification(unique_id="ab", status="c", event=None, chargeback_unique_id=None)
+    other = _notification(unique_id="a", status="bc", event=None, chargeback_unique_id=None)
+    assert _key(notification) != _key(other)
+    first = identify(_notification(x="yz", event=None), account="default").content
+    assert first != identify(_notification(xy="z", event=None), account="default").content
 
 
 @given(notifications())
@@ -110,8 +112,8 @@ def test_digests_have_the_size_of_their_columns(notification: Notification) -> N
 
 
 def test_the_digests_of_a_release_are_those_of_the_next() -> None:
-    """Keys on record would stop matching, and everything the gateway repeats over an update be booked twice."""
-    identity = identify(_told(), account="default")
+    """Keys stored would stop matching, and everything the gateway repeats over an update be applied twice."""
+    identity = identify(_notification(), account="default")
     assert identity.key.hex() == "2a6521cb4f1d80976f70d5e7a5c7d1f9"
     assert identity.content.hex() == "520dc398eae26b6deab776d923baf8ed"
 

@@ -8,7 +8,7 @@ from tether_core.payments.submission import DUE_ITEM
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("text", "other"),
     [
         ("2026-03", "2026-3"),
         ("2026-03", "2026.03"),
@@ -22,14 +22,14 @@ from tether_core.payments.submission import DUE_ITEM
         ("q1-2026", "q1.2026"),
     ],
 )
-def test_spellings_of_one_item_are_alike(one: str, other: str) -> None:
+def test_spellings_of_one_item_are_alike(text: str, other: str) -> None:
     """Each pair is one debt to the person who writes it, and would be two debits."""
-    assert alike(one, other)
-    assert alike(other, one)
+    assert alike(text, other)
+    assert alike(other, text)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("text", "other"),
     [
         ("2026-03", "2026-04"),
         ("2026-03", "2025-03"),
@@ -40,9 +40,9 @@ def test_spellings_of_one_item_are_alike(one: str, other: str) -> None:
         ("2026-01-02", "2026-02-01"),
     ],
 )
-def test_other_items_are_other_items(one: str, other: str) -> None:
+def test_other_items_are_other_items(text: str, other: str) -> None:
     """April must not be taken for March, or nobody pays April."""
-    assert not alike(one, other)
+    assert not alike(text, other)
 
 
 @given(st.from_regex(DUE_ITEM, fullmatch=True))
@@ -64,7 +64,7 @@ def test_what_names_one_thing_is_specific() -> None:
 def test_warnings_name_another_spelling_first() -> None:
     """Among the months before, the person must not overlook the one month that would be collected twice."""
     found = warnings("2026-03", {"2026-01": (9, 900), "2026-3": (2, 200), "2026-02": (1, 100)})
-    assert [(one.code, one.due_item, one.debtors, one.amount_minor) for one in found] == [
+    assert [(item.code, item.due_item, item.debtors, item.amount_minor) for item in found] == [
         ("spelling", "2026-3", 2, 200),
         ("name", "2026-01", 9, 900),
         ("name", "2026-02", 1, 100),

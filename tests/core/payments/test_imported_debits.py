@@ -14,7 +14,7 @@ from tether_core.payments.imported_debits import (
     CODES,
     FIELDS,
     NEEDED,
-    Earlier,
+    ImportedDebit,
     begin,
     compare,
     entry,
@@ -32,7 +32,7 @@ GOOD = {
     "currency": "EUR",
     "status": "approved",
     "iban": "DE89 3704 0044 0532 0130 00",
-    "sent_at": "2026-02-27 09:30:00",
+    "submitted_at": "2026-02-27 09:30:00",
     "updated_at": "2026-02-28T09:30:00+01:00",
     "error_code": "",
     "reason_code": "",
@@ -42,17 +42,17 @@ GOOD = {
 }
 
 
-def look(**cells: str) -> Earlier | tuple[str, ...]:
+def look(**cells: str) -> ImportedDebit | tuple[str, ...]:
     """Read a row that is good but for some cells; gives the codes of what is wrong with it."""
-    told = {**GOOD, **cells}
-    found = read(Row(7, list(told.values())), layout=layout(list(told)), now=NOON)
-    return found if isinstance(found, Earlier) else tuple(problem.code for problem in found)
+    fields = {**GOOD, **cells}
+    found = read(Row(7, list(fields.values())), layout=layout(list(fields)), now=NOON)
+    return found if isinstance(found, ImportedDebit) else tuple(problem.code for problem in found)
 
 
-def taken(**cells: str) -> Earlier:
+def taken(**cells: str) -> ImportedDebit:
     """Read a row that is good."""
     found = look(**cells)
-    assert isinstance(found, Earlier), found
+    assert isinstance(found, ImportedDebit), found
     return found
 
 
@@ -63,7 +63,7 @@ def fingerprint(iban: str) -> bytes:
 
 def test_a_good_row_is_read_whole() -> None:
     """What gets lost here is missing when the chargeback comes, a year later."""
-    assert taken() == Earlier(
+    assert taken() == ImportedDebit(
         row=7,
         transaction_id="old-7",
         unique_id=GOOD["unique_id"],
@@ -74,14 +74,14 @@ def test_a_good_row_is_read_whole() -> None:
         error_code=None,
         reason_code=None,
         iban=DE,
-        sent_at=datetime(2026, 2, 27, 9, 30, tzinfo=UTC),
+        submitted_at=datetime(2026, 2, 27, 9, 30, tzinfo=UTC),
         updated_at=datetime(2026, 2, 28, 8, 30, tzinfo=UTC),
         name="Zoë Łącka",
         reference="R 1",
         mandate_id="M1",
     )
     assert "Zoë" not in repr(taken())
-    assert taken(updated_at="2020-01-01").updated_at == taken().sent_at
+    assert taken(updated_at="2020-01-01").updated_at == taken().submitted_at
 
 
 @pytest.mark.parametrize(
@@ -107,36 +107,36 @@ def test_a_good_row_is_read_whole() -> None:
         ({"reason_code": "AC 04"}, "code_unreadable"),
         ({"iban": "DE88370400440532013000"}, "iban_invalid"),
         ({"iban": ""}, "cell_missing"),
-        ({"sent_at": "27.02.2026"}, "moment_unreadable"),
-        ({"sent_at": "2026-03-04"}, "moment_in_future"),
-        ({"updated_at": "0001-01-01T00:00:00+14:00"}, "moment_unreadable"),
+        ({"submitted_at": "27.02.2026"}, "timestamp_unreadable"),
+        ({"submitted_at": "2026-03-04"}, "timestamp_in_future"),
+        ({"updated_at": "0001-01-01T00:00:00+14:00"}, "timestamp_unreadable"),
         ({"name": "Zoë\x00"}, "text_unreadable"),
         ({"reference": "x" * 501}, "text_unreadable"),
     ],
     ids=str,
 )
 def test_what_has_no_single_reading_is_refused(cells: dict[str, str], code: str) -> None:
-    """Twelve cents booked as twelve euros, or a debit under an id that no notification has, is found by nobody."""
+    """Twelve cents applied as twelve euros, or a debit under an id that no notification has, is found by nobody."""
     assert look(**cells) == (code,)
     assert code in CODES
 
 
 def test_all_that_is_wrong_is_told_at_once_and_nobody_is_named() -> None:
     """Correcting a file one problem at a time takes a day; a terminal's output ends up in a log."""
-    told = {
+    fields = {
         **GOOD,
         "status": "Zoë Łącka",
         "iban": "DE88 3704 0044 0532 0130 00",
         "name": "Łącka\x07",
         "amount": DE,
     }
-    found = read(Row(7, list(told.values())), layout=layout(list(told)), now=NOON)
-    assert not isinstance(found, Earlier)
+    found = read(Row(7, list(fields.values())), layout=layout(list(fields)), now=NOON)
+    assert not isinstance(found, ImportedDebit)
     assert [problem.column for problem in found] == ["amount", "status", "iban", "name"]
-    shown = " ".join(f"{problem.shown} {problem.note}" for problem in found)
-    assert "Zoë" not in shown
-    assert "Łącka" not in shown
-    assert "0440532013" not in shown.replace(" ", "")
+    excerpt = " ".join(f"{problem.excerpt} {problem.note}" for problem in found)
+    assert "Zoë" not in excerpt
+    assert "Łącka" not in excerpt
+    assert "0440532013" not in excerpt.replace(" ", "")
 
 
 def test_a_row_that_swallowed_others_is_refused() -> None:
@@ -144,7 +144,7 @@ def test_a_row_that_swallowed_others_is_refused() -> None:
     columns = layout(list(GOOD))
     for row in (Row(7, list(GOOD.values()), flaw="Lines 3 to 9 are lost."), Row(7, [*GOOD.values(), "x"])):
         found = read(row, layout=columns, now=NOON)
-        assert not isinstance(found, Earlier)
+        assert not isinstance(found, ImportedDebit)
         assert [problem.code for problem in found] == ["row_unreadable"]
 
 
@@ -157,36 +157,36 @@ def test_columns_are_told_by_name() -> None:
     assert layout([*GOOD, "colour", ""]).passed_over == ("colour",)
     for name in NEEDED:
         with pytest.raises(InvalidRequest, match=f"no column {name}"):
-            layout([one for one in GOOD if one != name])
+            layout([row for row in GOOD if row != name])
     with pytest.raises(InvalidRequest, match="two columns are called iban"):
         layout([*GOOD, "Iban"])
     with pytest.raises(InvalidRequest, match="leave one out"):
         layout([*GOOD, "amount_minor"])
     minor = [name if name != "amount" else "amount_minor" for name in GOOD]
     found = read(
-        Row(2, ["1250" if one == "12.50" else one for one in GOOD.values()]), layout=layout(minor), now=NOON
+        Row(2, ["1250" if row == "12.50" else row for row in GOOD.values()]), layout=layout(minor), now=NOON
     )
-    assert isinstance(found, Earlier)
+    assert isinstance(found, ImportedDebit)
     assert found.amount_minor == 1250
 
 
 @given(
     amount_minor=st.integers(1, 10**12),
     currency=st.sampled_from(["EUR", "JPY", "KWD"]),
-    sent_at=st.timedeltas(timedelta(), timedelta(days=9_000)).map(lambda age: NOON - age),
+    submitted_at=st.timedeltas(timedelta(), timedelta(days=9_000)).map(lambda age: NOON - age),
 )
-def test_what_was_written_is_what_is_read(amount_minor: int, currency: str, sent_at: datetime) -> None:
+def test_what_was_written_is_what_is_read(amount_minor: int, currency: str, submitted_at: datetime) -> None:
     """An amount off by a factor of ten contradicts the gateway for ever after."""
     written = str(Money(amount_minor, currency)).removesuffix(f" {currency}")
-    one = taken(amount=written, currency=currency, sent_at=sent_at.isoformat(), updated_at="")
-    assert (one.amount_minor, one.currency, one.sent_at) == (amount_minor, currency, sent_at)
+    item = taken(amount=written, currency=currency, submitted_at=submitted_at.isoformat(), updated_at="")
+    assert (item.amount_minor, item.currency, item.submitted_at) == (amount_minor, currency, submitted_at)
 
 
 @given(cells=st.lists(st.text(max_size=30), max_size=len(GOOD) + 1))
 def test_any_row_is_a_debit_or_has_a_reason(cells: list[str]) -> None:
     """One row of junk must not stop the other hundred thousand."""
     found = read(Row(2, cells), layout=layout(list(GOOD)), now=NOON)
-    assert isinstance(found, Earlier) or (found and all(problem.code in CODES for problem in found))
+    assert isinstance(found, ImportedDebit) or (found and all(problem.code in CODES for problem in found))
 
 
 @given(
@@ -211,22 +211,22 @@ def test_every_status_begins_at_a_stage_or_nowhere(status: str, error_code: str 
         assert payment == step.stage
 
 
-def on_record(one: Earlier, **changed: Any) -> Attempt:
+def stored(debit: ImportedDebit, **changed: Any) -> Attempt:
     """The attempt that a debit became."""
     return msgspec.structs.replace(
-        one.attempt(account="default", fingerprint=fingerprint(one.iban)), **changed
+        debit.attempt(account="default", fingerprint=fingerprint(debit.iban)), **changed
     )
 
 
 @given(stage=st.sampled_from(sorted(PAYMENT_STAGES)), dispute=st.sampled_from(sorted(DISPUTE_STAGES)))
 def test_the_same_debit_is_there_already_whatever_has_become_of_it(stage: int, dispute: int) -> None:
     """The file is imported a second time after the chargeback came; it must not read as a contradiction."""
-    one = taken()
-    moved = on_record(one, payment_stage=stage, dispute_stage=dispute)
-    assert compare(one, [moved], account="default", fingerprint=fingerprint(DE)) == "there already"
-    unnamed = on_record(one, unique_id=None)
-    assert compare(one, [unnamed], account="default", fingerprint=fingerprint(DE)) == "there already"
-    assert compare(one, [], account="default", fingerprint=fingerprint(DE)) == "new"
+    item = taken()
+    moved = stored(item, payment_stage=stage, dispute_stage=dispute)
+    assert compare(item, [moved], account="default", fingerprint=fingerprint(DE)) == "there already"
+    unnamed = stored(item, unique_id=None)
+    assert compare(item, [unnamed], account="default", fingerprint=fingerprint(DE)) == "there already"
+    assert compare(item, [], account="default", fingerprint=fingerprint(DE)) == "new"
 
 
 @pytest.mark.parametrize(
@@ -243,8 +243,8 @@ def test_the_same_debit_is_there_already_whatever_has_become_of_it(stage: int, d
 )
 def test_what_contradicts_the_books_is_for_a_person(changed: dict[str, object], code: str) -> None:
     """Either the file or the books are wrong about money; neither may win by being read last."""
-    one = taken()
-    found = compare(one, [on_record(one, **changed)], account="default", fingerprint=fingerprint(DE))
+    item = taken()
+    found = compare(item, [stored(item, **changed)], account="default", fingerprint=fingerprint(DE))
     assert isinstance(found, tuple)
     assert [problem.code for problem in found] == [code]
     assert DE not in str(found)
@@ -270,6 +270,6 @@ def test_what_had_come_back_asks_for_the_entry_its_reason_asks_for() -> None:
     assert found is None
 
 
-def test_a_moment_ahead_by_less_than_a_day_is_a_zone_unsaid() -> None:
+def test_a_timestamp_ahead_by_less_than_a_day_is_a_zone_unsaid() -> None:
     """A system in Sydney writes its own time of day and no zone; its last debits would all be refused."""
-    assert taken(sent_at="2026-03-02 23:00", updated_at="").sent_at == NOON + timedelta(hours=11)
+    assert taken(submitted_at="2026-03-02 23:00", updated_at="").submitted_at == NOON + timedelta(hours=11)

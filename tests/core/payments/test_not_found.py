@@ -8,11 +8,11 @@ from tether_core.payments.gateway_identity import EVERY, UNKNOWN, identity
 from tether_core.payments.not_found import FirstAnswer, Inquiry, judge, needed
 
 GRACE_S = 975.0
-HERE = Inquiry(frozenset({"a1"}), frozenset({"a1"}), boot="boot-1", asked_s=100.0, answered_s=101.0)
+HERE = Inquiry(frozenset({"a1"}), frozenset({"a1"}), boot="boot-1", inquired_s=100.0, answered_s=101.0)
 
 
-def _at(asked_s: float, **changed: Any) -> Inquiry:
-    return msgspec.structs.replace(HERE, asked_s=asked_s, answered_s=asked_s + 1, **changed)
+def _at(inquired_s: float, **changed: Any) -> Inquiry:
+    return msgspec.structs.replace(HERE, inquired_s=inquired_s, answered_s=inquired_s + 1, **changed)
 
 
 @pytest.mark.parametrize(
@@ -64,10 +64,10 @@ def test_what_was_heard_by_another_time_does_not_count(inquiry: Inquiry) -> None
     first = judge(("a1",), first_answers=(), inquiry=_at(100), grace_s=GRACE_S).first_answers
     verdict = judge(("a1",), first_answers=first, inquiry=inquiry, grace_s=GRACE_S)
     assert verdict.word == "waiting"
-    asked_s = inquiry.answered_s + GRACE_S
-    again = msgspec.structs.replace(inquiry, asked_s=asked_s, answered_s=asked_s + 1)
-    told = judge(("a1",), first_answers=verdict.first_answers, inquiry=again, grace_s=GRACE_S)
-    assert told.word == "believed"
+    inquired_s = inquiry.answered_s + GRACE_S
+    again = msgspec.structs.replace(inquiry, inquired_s=inquired_s, answered_s=inquired_s + 1)
+    result = judge(("a1",), first_answers=verdict.first_answers, inquiry=again, grace_s=GRACE_S)
+    assert result.word == "believed"
 
 
 @given(st.lists(st.integers(0, 4), min_size=6, max_size=60))
@@ -103,9 +103,9 @@ def test_nobody_knows_where_an_unknown_call_went() -> None:
 def test_an_identity_shows_no_secret_and_tells_terminals_apart() -> None:
     """Its name stands in logs and its key in a backup."""
     login, terminal = "merchant-login", "e9fd7a957845450fb7ab9dccb498b6e1f6e1e3aa"
-    one = identity("https://gate.example.net", login=login, terminal=terminal)
-    assert login not in one.name + one.key
-    assert terminal not in one.name + one.key
+    gateway_identity = identity("https://gate.example.net", login=login, terminal=terminal)
+    assert login not in gateway_identity.name + gateway_identity.key
+    assert terminal not in gateway_identity.name + gateway_identity.key
     others = {
         identity(address, login=its_login, terminal=its_terminal).key
         for address, its_login, its_terminal in (
@@ -116,17 +116,17 @@ def test_an_identity_shows_no_secret_and_tells_terminals_apart() -> None:
             ("http://gate.example.net", login, terminal),
         )
     }
-    assert len(others | {one.key}) == 6
-    assert identity("HTTPS://GATE.example.net:443/ ", login=login, terminal=terminal) == one
+    assert len(others | {gateway_identity.key}) == 6
+    assert identity("HTTPS://GATE.example.net:443/ ", login=login, terminal=terminal) == gateway_identity
     # A password in the address is none of its name.
     assert "s3cret" not in identity("https://me:s3cret@gate.example.net", login=login, terminal=terminal).name
 
 
 def test_a_machine_put_back_during_an_inquiry_waits_all_the_same() -> None:
     """Its boot clock reads less at the end than at the beginning: the wait came out below nothing, and was over at once."""
-    inquiry = msgspec.structs.replace(HERE, asked_s=5_000.0, answered_s=300.0)
+    inquiry = msgspec.structs.replace(HERE, inquired_s=5_000.0, answered_s=300.0)
     first = judge(("a1",), first_answers=(), inquiry=inquiry, grace_s=GRACE_S)
     assert (first.word, first.wait_s) == ("waiting", GRACE_S)
-    for asked_s, word in ((301.0, "waiting"), (300.0 + GRACE_S, "believed")):
-        again = judge(("a1",), first_answers=first.first_answers, inquiry=_at(asked_s), grace_s=GRACE_S)
+    for inquired_s, word in ((301.0, "waiting"), (300.0 + GRACE_S, "believed")):
+        again = judge(("a1",), first_answers=first.first_answers, inquiry=_at(inquired_s), grace_s=GRACE_S)
         assert again.word == word

@@ -160,7 +160,7 @@ def test_money_that_went_back_twice_is_seen(
     payment_stage: int, dispute_stage: int, *, expected: bool
 ) -> None:
     """The bank pays the debtor whatever we refunded; unseen, that money is simply gone."""
-    assert _attempt(payment_stage, dispute_stage).paid_out_twice == expected
+    assert _attempt(payment_stage, dispute_stage).refunded_and_charged_back == expected
 
 
 def test_what_another_system_sent_is_left_to_it() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tether_core.payments.same_debit import (
     DebitKey,
-    Earlier,
+    EarlierDebit,
     Elsewhere,
     compare,
     elsewhere,
@@ -22,7 +22,7 @@ from tether_core.payments.same_debit import (
 )
 
 if TYPE_CHECKING:
-    from tether_core.payments.same_debit import Comparison, Standing
+    from tether_core.payments.same_debit import Comparison, CurrentStatus
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -101,8 +101,8 @@ def test_the_table(
     first: tuple[str | None, ...], second: tuple[str | None, ...], expected: Comparison
 ) -> None:
     """Each line of it is money: taken twice, or not at all."""
-    one, other = key_of(*first), key_of(*second)
-    assert compare(one, other) == compare(other, one) == expected
+    item, other = key_of(*first), key_of(*second)
+    assert compare(item, other) == compare(other, item) == expected
 
 
 # --- within a file ---
@@ -117,22 +117,22 @@ odd_keys = st.builds(DebitKey, st.sampled_from(["", "1-23", "12-3", "123"]), val
 def test_what_is_kept_are_different_debits_whatever_the_order(some: list[DebitKey], random: Any) -> None:
     """Two kept rows that are one debit collect it twice; a debit that is lost by the order of rows is never found."""
     rows = list(enumerate(some, 2))
-    told = repeats(rows)
+    result = repeats(rows)
     by_row = dict(rows)
-    assert set(told.kept) | told.same_as.keys() == by_row.keys()
-    assert not set(told.kept) & told.same_as.keys()
-    assert set(told.same_as.values()) <= set(told.kept)
+    assert set(result.kept) | result.same_as.keys() == by_row.keys()
+    assert not set(result.kept) & result.same_as.keys()
+    assert set(result.same_as.values()) <= set(result.kept)
     shuffled = list(some)
     random.shuffle(shuffled)
     again = repeats(list(enumerate(shuffled, 2)))
-    assert len(again.kept) == len(told.kept)
+    assert len(again.kept) == len(result.kept)
     # Whoever is kept for a debit may be a row that says less; the debits themselves never repeat each other.
-    for row, other in combinations(told.kept, 2):
+    for row, other in combinations(result.kept, 2):
         if compare(by_row[row], by_row[other]) == "same":
-            assert {row, other} & set(told.same_as.values())
+            assert {row, other} & set(result.same_as.values())
     # None of several debits that differ from each other is lost.
     distinct = list(dict.fromkeys(some))
-    for size in range(len(distinct), len(told.kept), -1):
+    for size in range(len(distinct), len(result.kept), -1):
         for group in combinations(distinct, size):
             assert any(compare(*pair) == "same" for pair in combinations(group, 2)), group
 
@@ -141,18 +141,18 @@ def test_a_blank_row_takes_nothing_with_it_in_any_order() -> None:
     """A, blank, B: read from the top, the blank row would be the first of both, and one of two debits would be lost."""
     for order in permutations([key_of("A", None, None), DebitKey(), key_of("B", None, None)]):
         rows = dict(enumerate(order, 2))
-        told = repeats(rows.items())
-        assert {rows[row].reference for row in told.kept} == {"a", "b"}
+        result = repeats(rows.items())
+        assert {rows[row].reference for row in result.kept} == {"a", "b"}
 
 
-def test_damaged_numbers_are_asked_about_and_never_left_out() -> None:
+def test_damaged_numbers_are_asked_about_and_never_excluded() -> None:
     """Ten invoices of a company are all "1.23E+11" now; nine would be lost as repeats of the first."""
     cut, blank = key_of("1.23E+11", None, None), DebitKey()
-    told = repeats([(number, cut) for number in range(2, 12)])
-    assert (told.same_as, told.kept) == ({}, tuple(range(2, 12)))
-    assert told.unclear == dict.fromkeys(range(3, 12), 2)
-    told = repeats([(2, blank), (3, cut), (4, cut), (5, key_of("123456789012", None, None))])
-    assert told.unclear.keys() == {4, 5}
+    result = repeats([(number, cut) for number in range(2, 12)])
+    assert (result.same_as, result.kept) == ({}, tuple(range(2, 12)))
+    assert result.unclear == dict.fromkeys(range(3, 12), 2)
+    result = repeats([(2, blank), (3, cut), (4, cut), (5, key_of("123456789012", None, None))])
+    assert result.unclear.keys() == {4, 5}
     assert repeats([(2, cut), (3, cut)], one_per_account=True).same_as == {3: 2}
     assert not identifies(cut)
     assert identifies(blank)
@@ -163,9 +163,9 @@ def test_many_debits_of_one_account_are_told_apart_in_time() -> None:
     rows = [(number, key_of(f"R{number}", None, None)) for number in range(20_000)]
     rows += [(20_000 + number, key_of(f"r {number:05}", None, f"C{number}")) for number in range(20_000)]
     rows.append((50_000, DebitKey()))
-    told = repeats(rows)
-    assert len(told.kept) == 20_000
-    assert 50_000 in told.same_as
+    result = repeats(rows)
+    assert len(result.kept) == 20_000
+    assert 50_000 in result.same_as
 
 
 def test_one_debit_per_account_where_that_is_the_rule() -> None:
@@ -174,12 +174,16 @@ def test_one_debit_per_account_where_that_is_the_rule() -> None:
     assert repeats(rows, one_per_account=True).same_as == {3: 2}
 
 
-# --- against earlier debits ---
+# --- against imported debits ---
 
 
-def earlier(key: DebitKey, standing: Standing = "collected", *, days: int = 3, **more: Any) -> Earlier:
+def earlier(
+    key: DebitKey, current_status: CurrentStatus = "collected", *, days: int = 3, **more: Any
+) -> EarlierDebit:
     """A debit of another upload."""
-    return Earlier(key, more.pop("amount_minor", 1000), NOW - timedelta(days=days), standing, 7, **more)
+    return EarlierDebit(
+        key, more.pop("amount_minor", 1000), NOW - timedelta(days=days), current_status, 7, **more
+    )
 
 
 A, B, NONE = key_of("A", None, None), key_of("B", None, None), DebitKey()
@@ -193,9 +197,9 @@ A, B, NONE = key_of("A", None, None), key_of("B", None, None), DebitKey()
         (A, 900, earlier(A, "waiting"), "waiting_elsewhere"),
         (A, 900, earlier(A, "refused"), "recently_attempted"),
         (A, 900, earlier(A, "charged_back"), "recently_attempted"),
-        (A, 900, earlier(A, "given_back"), "collected_lately"),
+        (A, 900, earlier(A, "refunded"), "collected_lately"),
         (A, 900, earlier(A, days=26), "reference_again"),
-        (A, 900, earlier(A, "given_back", days=900), "reference_again"),
+        (A, 900, earlier(A, "refunded", days=900), "reference_again"),
         (A, 900, earlier(A, "refused", days=26), None),
         (A, 900, earlier(A, "waiting", days=26), None),
         (NONE, 900, earlier(A), "collected_lately"),
@@ -210,7 +214,7 @@ A, B, NONE = key_of("A", None, None), key_of("B", None, None), DebitKey()
     ],
 )
 def test_what_an_earlier_debit_means(
-    key: DebitKey, amount_minor: int, before: Earlier, kind: str | None
+    key: DebitKey, amount_minor: int, before: EarlierDebit, kind: str | None
 ) -> None:
     """Too little is a debit taken twice, too much is a month's money that nobody collects."""
     found = matches([(2, key, amount_minor)], [before], now=NOW)
@@ -223,11 +227,11 @@ def test_what_an_earlier_debit_means(
 
 
 def test_a_wider_window_asks_and_leaves_nothing_out() -> None:
-    """A monthly list that is left out as a whole is a month without money, and nobody looks until the rent is due."""
-    for standing in ("collected", "under_way", "waiting", "refused"):
+    """A monthly list that is excluded as a whole is a month without money, and nobody looks until the rent is due."""
+    for current_status in ("collected", "under_way", "waiting", "refused"):
         for key in (A, NONE):
             (some,) = matches(
-                [(2, key, 1000)], [earlier(A, standing, days=30)], now=NOW, window_days=40
+                [(2, key, 1000)], [earlier(A, current_status, days=30)], now=NOW, window_days=40
             ).values() or [()]
             assert {match.kind for match in some} <= {"reference_again", "collected_lately"}
 
@@ -252,7 +256,7 @@ REWRITES = {
     "zeros added": lambda value: f"00{value}" if value.isdigit() else value,
     "as numbers": lambda value: f"{value}.0" if value.isdigit() else value,
     "grouped": lambda value: f"{int(value):,}" if value.isdigit() else value,
-    "left out": lambda _: "",
+    "excluded": lambda _: "",
 }
 
 
@@ -271,15 +275,15 @@ def test_no_rewriting_of_a_list_debits_anybody_twice_without_a_question(
 
     Whatever was collected for a row, that row must not be taken in silence.
     """
-    once = {number: (amount, key_of(*told)) for number, (amount, *told) in enumerate(rows)}
+    once = {number: (amount, key_of(*result)) for number, (amount, *result) in enumerate(rows)}
     first = repeats([(number, key) for number, (_, key) in once.items()])
     collected = [earlier(once[number][1], days=days, amount_minor=once[number][0]) for number in first.kept]
     order = list(range(len(rows)))
     random.shuffle(order)
     again: dict[int, tuple[int, DebitKey]] = {}
     for place, origin in enumerate(order):
-        amount, *told = rows[origin]
-        reference, mandate, customer = map(REWRITES[rewrite], told)
+        amount, *result = rows[origin]
+        reference, mandate, customer = map(REWRITES[rewrite], result)
         if numbers == "new" and reference:
             reference = f"NEW-{place}"
         again[place] = amount, key_of(reference, mandate, customer)
@@ -301,7 +305,7 @@ ITEM = "2026-03"
         (A, earlier(A, days=300, due_item=ITEM), ITEM, "collected"),
         (A, earlier(A, "under_way", days=300, due_item=ITEM), ITEM, "under_way"),
         (A, earlier(A, "charged_back", days=300, due_item=ITEM), ITEM, "returned"),
-        (A, earlier(A, "given_back", days=300, due_item=ITEM), ITEM, "given_back"),
+        (A, earlier(A, "refunded", days=300, due_item=ITEM), ITEM, "refunded"),
         (A, earlier(A, "refused", due_item=ITEM), ITEM, None),
         (A, earlier(A, due_item="2026-02", days=28), ITEM, None),  # next month's debit
         (A, earlier(A, due_item="2026-02", days=3), ITEM, "repeated"),  # the same list under another name
@@ -322,20 +326,20 @@ ITEM = "2026-03"
     ],
 )
 def test_what_other_uploads_did_about_an_item(
-    key: DebitKey, before: Earlier, due_item: str, field: str | None
+    key: DebitKey, before: EarlierDebit, due_item: str, field: str | None
 ) -> None:
     """Two files hold one invoice: it is collected once, whichever is billed first."""
-    told = elsewhere(key, 1000, [before], due_item=due_item, now=NOW)
-    said = {name for name in Elsewhere.__struct_fields__ if getattr(told, name) is not None}
+    result = elsewhere(key, 1000, [before], due_item=due_item, now=NOW)
+    said = {name for name in Elsewhere.__struct_fields__ if getattr(result, name) is not None}
     assert said - {"tried_days_ago"} == ({field} if field else set())
 
 
 def test_an_answer_counts_for_what_was_asked_about() -> None:
     """Whoever said "collect again" has not said so of debits that went out afterwards, nor of a named item of a reference."""
     before = [earlier(NONE, days=3, due_item="once")]
-    told = elsewhere(NONE, 1000, before, due_item="once", now=NOW, taken_at=NOW - timedelta(days=2))
-    assert told == Elsewhere()
-    told = elsewhere(NONE, 1000, before, due_item="once", now=NOW, taken_at=NOW - timedelta(days=4))
-    assert told.collected is not None
+    result = elsewhere(NONE, 1000, before, due_item="once", now=NOW, taken_at=NOW - timedelta(days=2))
+    assert result == Elsewhere()
+    result = elsewhere(NONE, 1000, before, due_item="once", now=NOW, taken_at=NOW - timedelta(days=4))
+    assert result.collected is not None
     named = [earlier(A, days=3, due_item=ITEM)]
     assert elsewhere(A, 1000, named, due_item=ITEM, now=NOW, taken_at=NOW).collected is not None

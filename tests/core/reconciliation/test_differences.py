@@ -11,11 +11,11 @@ from tether_core.emp import codes
 from tether_core.emp.notification import FORM, Notification, decode
 from tether_core.errors import IllegalStep, InvalidRequest
 from tether_core.payments.attempt import Attempt, Confirmation, Decision
-from tether_core.payments.submission import Send
+from tether_core.payments.submission import Submission
 from tether_core.reconciliation import differences as rules
 from tether_core.reconciliation.differences import KINDS, DebitFacts, Difference
 from tether_core.reconciliation.status_inquiry import TRIES_MAX
-from tether_core.refunds.refund import Giveback
+from tether_core.refunds.refund import Refund
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 APPROVED = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=codes.APPROVED)
@@ -30,7 +30,7 @@ def _facts(attempt: Attempt = APPROVED, **fields: Any) -> DebitFacts:
     return DebitFacts(attempt=attempt, due_item="once", submitted_at=NOON, **fields)
 
 
-def _told(**fields: str) -> Notification:
+def _notification(**fields: str) -> Notification:
     form = "&".join(f"{name}={value}" for name, value in {"unique_id": "44177a21", **fields}.items())
     return decode(f"{form}&signature=ab".encode(), content_type=FORM)
 
@@ -60,7 +60,7 @@ def test_the_later_of_two_debits_of_a_due_item_has_the_line() -> None:
 def test_money_that_went_back_twice(payment: int, dispute: int, refunds: int, line: bool) -> None:  # noqa: FBT001 - a column
     """It is the creditor's loss until somebody claims it back."""
     found = rules.review(_facts(_at(payment, dispute), refunds=refunds), now=NOON)
-    assert [one.kind for one in found] == ["returned_twice"] * line
+    assert [item.kind for item in found] == ["returned_twice"] * line
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_debit_that_stays_open(stage: int, inquiries: int, days: int, line: bo
     """Its run is over, no inquiry is left, and the month of reports passes."""
     facts = _facts(_at(stage), inquiries=inquiries)
     found = rules.review(facts, now=NOON + timedelta(days=days))
-    assert [one.kind for one in found] == ["pending_too_long"] * line
+    assert [item.kind for item in found] == ["pending_too_long"] * line
 
 
 @pytest.mark.parametrize(
@@ -129,52 +129,62 @@ def test_our_state_beside_the_gateways_present_record(
 def test_an_amount_that_is_not_the_debits(fields: dict[str, str], theirs: str | None) -> None:
     """A part that counts as the whole, or yen that count as euros, is found by nobody; and no account number gets into a line."""
     found = rules.of_notification(
-        APPROVED, _told(status="refunded", **fields), decided=BELIEVED, confirmation=None
+        APPROVED, _notification(status="refunded", **fields), decided=BELIEVED, confirmation=None
     )
-    assert [one.theirs for one in found] == ([] if theirs is None else [theirs])
+    assert [difference.theirs for difference in found] == ([] if theirs is None else [theirs])
 
 
 def test_what_was_not_believed_shows_nothing() -> None:
     """Whoever has seen one signature could fill the list, and keep refunds away."""
-    told = _told(status="declined", amount="1")
-    contradicted = Decision("refuted", "refuted", APPROVED)
+    notification = _notification(status="declined", amount="1")
+    contradicted = Decision("contradicted", "contradicted", APPROVED)
     assert (
-        rules.of_notification(APPROVED, told, decided=contradicted, confirmation=Confirmation("approved"))
+        rules.of_notification(
+            APPROVED, notification, decided=contradicted, confirmation=Confirmation("approved")
+        )
         == []
     )
     for outcome in ("confirm", "not_yet", "park"):
         decided = Decision(outcome, "x", APPROVED)
-        assert rules.of_notification(APPROVED, told, decided=decided, confirmation=None) == []
+        assert rules.of_notification(APPROVED, notification, decided=decided, confirmation=None) == []
 
 
 def test_a_debit_that_fails_after_it_was_approved() -> None:
     """The books say collected, and no money came."""
-    told = _told(status="declined")
-    (line,) = rules.of_notification(APPROVED, told, decided=BELIEVED, confirmation=Confirmation("declined"))
+    notification = _notification(status="declined")
+    (line,) = rules.of_notification(
+        APPROVED, notification, decided=BELIEVED, confirmation=Confirmation("declined")
+    )
     assert (line.kind, line.ours, line.theirs) == ("state_differs", "approved", "declined")
     assert KINDS[line.kind].holds_refunds
-    assert rules.settled_by("state_differs", theirs="declined", state="declined")
-    assert not rules.settled_by("state_differs", theirs="declined", state="approved")
+    assert rules.resolved_by("state_differs", theirs="declined", state="declined")
+    assert not rules.resolved_by("state_differs", theirs="declined", state="approved")
 
 
 def test_another_dispute_is_told_by_its_own_id() -> None:
     """The same chargeback told late is no second one; another one takes the money once more."""
     won = _at(codes.APPROVED, codes.WON_BACK)
-    again = _told(status="chargebacked", event="chargeback", chargeback_unique_id="b")
+    again = _notification(status="chargebacked", event="chargeback", chargeback_unique_id="b")
     assert rules.may_be_new_dispute(won, again, decided=BELIEVED)
-    first = _told(status="chargebacked", event="chargeback", chargeback_unique_id="a")
-    reversal = _told(status="chargeback_reversed", event="chargeback_reversal", chargeback_unique_id="a")
+    first = _notification(status="chargebacked", event="chargeback", chargeback_unique_id="a")
+    reversal = _notification(
+        status="chargeback_reversed", event="chargeback_reversal", chargeback_unique_id="a"
+    )
     assert rules.is_new_dispute(again, [first, reversal])
     assert not rules.is_new_dispute(first, [first, reversal])
-    own_reversal = _told(status="chargeback_reversed", event="chargeback_reversal", chargeback_unique_id="b")
+    own_reversal = _notification(
+        status="chargeback_reversed", event="chargeback_reversal", chargeback_unique_id="b"
+    )
     assert not rules.is_new_dispute(again, [own_reversal])  # the reversal overtook it
     line = rules.charged_back_again(won, dispute_id="b", known=["a"])
     assert (line.subject, line.theirs) == ("dispute b", "charged back again, dispute 2")
 
 
-def _refund(state: int, debit: Attempt) -> Giveback:
-    order = Send(Attempt(3, "default", "r-3", "55177a21", 1000, "EUR", payment_stage=state), sends=1)
-    return Giveback("refund", debit, order, NOON)
+def _refund(state: int, debit: Attempt) -> Refund:
+    order = Submission(
+        Attempt(3, "default", "r-3", "55177a21", 1000, "EUR", payment_stage=state), submission_count=1
+    )
+    return Refund("refund", debit, order, NOON)
 
 
 def test_a_refund_that_failed_later_may_be_ordered_again() -> None:
@@ -211,7 +221,7 @@ def test_the_gateways_record_says_whether_an_unsigned_amount_counts(
     status: str, record_minor: int | None, lines: int
 ) -> None:
     """Whoever has seen one signature could keep refunds away; and a part that was refunded has no record of its own."""
-    told = _told(status=status, amount="250", currency="EUR")
+    notification = _notification(status=status, amount="250", currency="EUR")
     word = Confirmation(status, amount_minor=record_minor, currency="EUR")
-    found = rules.of_notification(APPROVED, told, decided=BELIEVED, confirmation=word)
+    found = rules.of_notification(APPROVED, notification, decided=BELIEVED, confirmation=word)
     assert len(found) == lines

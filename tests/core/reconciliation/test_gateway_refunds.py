@@ -52,8 +52,8 @@ def test_only_the_gateways_record_of_a_refund_of_this_debit_counts(record: Gatew
 )
 def test_the_debit_that_a_refund_names(body: bytes, reference: str | None) -> None:
     """A recurring debit refers to its first one, and returns nothing."""
-    told = decode(b"unique_id=b1&signature=ab&status=approved&" + body, content_type=FORM)
-    assert rules.reference_of(told) == reference
+    notification = decode(b"unique_id=b1&signature=ab&status=approved&" + body, content_type=FORM)
+    assert rules.reference_of(notification) == reference
 
 
 def test_the_whole_moves_the_debit_and_a_part_is_a_line() -> None:
@@ -73,14 +73,14 @@ def test_money_that_the_bank_returned_as_well_is_announced() -> None:
     """A person must claim it back."""
     disputed = msgspec.structs.replace(DEBIT, dispute_stage=codes.CHARGEBACKED)
     effect = rules.apply(disputed, kind="refund", amount_minor=1000, currency="EUR")
-    assert effect.debit.paid_out_twice
-    assert [type(fact).__name__ for fact in effect.events] == ["PayoutRepeated"]
+    assert effect.debit.refunded_and_charged_back
+    assert [type(fact).__name__ for fact in effect.events] == ["RefundChargedBack"]
 
 
 def test_inquiries_end() -> None:
     """One that is never settled would be asked about for ever; the reports go on."""
     waits = [rules.next_inquiry(n, now=NOON) for n in range(1, len(rules.SCHEDULE_S) + 1)]
-    assert all(one is not None and one > NOON for one in waits)
+    assert all(wait is not None and wait > NOON for wait in waits)
     assert waits[1] is not None
     assert waits[1] - NOON > timedelta(minutes=10)
     assert rules.next_inquiry(len(rules.SCHEDULE_S) + 1, now=NOON) is None

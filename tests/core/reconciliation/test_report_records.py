@@ -12,8 +12,8 @@ from tether_core.errors import Rejected, Unreadable
 from tether_core.notifications.identity import identify
 from tether_core.payments.attempt import Attempt, Policy, decide
 from tether_core.reconciliation.report_records import (
-    Pulled,
-    Standing,
+    CurrentStatus,
+    ReportRecord,
     from_answer,
     from_chargeback,
     says_more,
@@ -43,16 +43,16 @@ def _chargeback(type_text: str, *, unique_id: str = "44177a21", reason_code: str
     return page.items[0]
 
 
-def _from_answer(**fields: str) -> Pulled:
-    told = from_answer(_answer(**fields), account="default")
-    assert told is not None
-    return told
+def _from_answer(**fields: str) -> ReportRecord:
+    record = from_answer(_answer(**fields), account="default")
+    assert record is not None
+    return record
 
 
-def _from_chargeback(type_text: str, **named: str) -> Pulled:
-    told = from_chargeback(_chargeback(type_text, **named), account="default")
-    assert told is not None
-    return told
+def _from_chargeback(type_text: str, **named: str) -> ReportRecord:
+    record = from_chargeback(_chargeback(type_text, **named), account="default")
+    assert record is not None
+    return record
 
 
 def _sent(**fields: str) -> Notification:
@@ -60,7 +60,7 @@ def _sent(**fields: str) -> Notification:
 
 
 @pytest.mark.parametrize(
-    ("pulled", "sent"),
+    ("fetched", "sent"),
     [
         ({"status": "approved"}, {"status": "approved"}),
         ({"status": "declined", "code": "696"}, {"status": "declined", "error_code": "696"}),
@@ -69,21 +69,23 @@ def _sent(**fields: str) -> Notification:
     ],
 )
 def test_a_payments_record_is_the_same_event_as_its_notification(
-    pulled: dict[str, str], sent: dict[str, str]
+    fetched: dict[str, str], sent: dict[str, str]
 ) -> None:
     """Otherwise every event would count twice in the completeness report, once as never told."""
-    assert _from_answer(**pulled).event_key == identify(_sent(**sent), account="default").key
+    assert _from_answer(**fetched).event_key == identify(_sent(**sent), account="default").key
 
 
 def test_a_listed_chargeback_is_the_same_event_as_its_notification() -> None:
     """Likewise for the chargeback lists, whose types come in several spellings."""
-    told = identify(_sent(status="chargebacked", event="chargeback", reason_code="AC04"), account="default")
-    assert _from_chargeback("1st Chargeback ", reason_code="AC04").event_key == told.key
+    identity = identify(
+        _sent(status="chargebacked", event="chargeback", reason_code="AC04"), account="default"
+    )
+    assert _from_chargeback("1st Chargeback ", reason_code="AC04").event_key == identity.key
 
 
 def test_the_body_reads_back() -> None:
-    """The worker decodes stored bodies anew; what it reads must be what was pulled."""
-    told = _from_answer(
+    """The worker decodes stored bodies anew; what it reads must be what was fetched."""
+    record = _from_answer(
         status="error",
         code="340",
         transaction_id="t-7",
@@ -91,28 +93,28 @@ def test_the_body_reads_back() -> None:
         currency="EUR",
         transaction_type="sdd_sale",
     )
-    again = decode(told.body, content_type=FORM)
-    assert again == told.notification
+    again = decode(record.body, content_type=FORM)
+    assert again == record.notification
     assert (again.transaction_id, again.amount_minor, again.error_code) == ("t-7", 1000, "340")
 
 
 def test_nothing_personal_comes_along() -> None:
     """A list item carries account number and name; a second copy of them in the inbox would serve nobody."""
-    told = _from_answer(status="approved", bank_account_number="DE89370400440532013000", first_name="Anna")
-    assert b"DE89" not in told.body
-    assert b"Anna" not in told.body
+    record = _from_answer(status="approved", bank_account_number="DE89370400440532013000", first_name="Anna")
+    assert b"DE89" not in record.body
+    assert b"Anna" not in record.body
 
 
-def test_amounts_of_chargebacks_are_left_out() -> None:
+def test_amounts_of_chargebacks_are_excluded() -> None:
     """They come in either unit and sign; one read as minor units would be announced as a wrong amount."""
     assert _from_chargeback("1st chargeback").notification.amount_minor is None
 
 
-def test_a_pulled_record_needs_no_confirmation() -> None:
+def test_a_fetched_record_needs_no_confirmation() -> None:
     """Asking the gateway whether it said what it just said would cost a call each and loop for ever."""
-    told = _from_chargeback("1st chargeback", reason_code="AC04")
+    record = _from_chargeback("1st chargeback", reason_code="AC04")
     decision = decide(
-        ATTEMPT, told.notification, account="default", policy=ASKING, confirmation=told.confirmation
+        ATTEMPT, record.notification, account="default", policy=ASKING, confirmation=record.confirmation
     )
     assert decision.outcome == "applied"
     assert [entry.reason_code for entry in decision.entries] == ["AC04"]
@@ -131,8 +133,8 @@ def test_the_acquirers_own_transfers_are_set_aside() -> None:
 
 def test_a_new_type_of_chargeback_goes_to_a_person() -> None:
     """A type nobody has seen must be shown and not dropped."""
-    told = _from_chargeback("3rd Chargeback")
-    decision = decide(ATTEMPT, told.notification, account="default", confirmation=told.confirmation)
+    record = _from_chargeback("3rd Chargeback")
+    decision = decide(ATTEMPT, record.notification, account="default", confirmation=record.confirmation)
     assert (decision.outcome, decision.reason) == ("park", "unknown_status")
 
 
@@ -147,20 +149,20 @@ def test_a_record_without_a_payment_cannot_be_read() -> None:
 
 
 def test_a_notification_that_says_it_all_is_enough() -> None:
-    """Else each notification would get a twin at the next pull, and the inbox twice its rows."""
-    assert not says_more(_from_answer(status="approved"), [Standing("applied", None, None)])
-    assert not says_more(_from_answer(status="approved"), [Standing(None, None, None)])
-    assert not says_more(_from_answer(status="chargebacked"), [Standing("applied", None, "AC04")])
+    """Else each notification would get a twin at the next fetch, and the inbox twice its rows."""
+    assert not says_more(_from_answer(status="approved"), [CurrentStatus("applied", None, None)])
+    assert not says_more(_from_answer(status="approved"), [CurrentStatus(None, None, None)])
+    assert not says_more(_from_answer(status="chargebacked"), [CurrentStatus("applied", None, "AC04")])
 
 
-@pytest.mark.parametrize("outcome", ["refuted", "failed", "confirm"])
+@pytest.mark.parametrize("outcome", ["contradicted", "failed", "confirm"])
 def test_a_row_without_effect_is_not_enough(outcome: str) -> None:
     """A forged claim that came first would keep the genuine event out of the books for ever."""
-    assert says_more(_from_answer(status="chargebacked"), [Standing(outcome, None, None)])
+    assert says_more(_from_answer(status="chargebacked"), [CurrentStatus(outcome, None, None)])
 
 
-def test_nothing_on_record_is_not_enough() -> None:
-    """A dropped notification is what pulls are for."""
+def test_nothing_stored_is_not_enough() -> None:
+    """A dropped notification is what fetches are for."""
     assert says_more(_from_answer(status="approved"), [])
 
 
@@ -170,7 +172,7 @@ def test_a_reason_that_comes_later_is_news() -> None:
     assert bare.attempt is not None
     assert bare.entries == ()
     late = _from_chargeback("1st chargeback", reason_code="AC04")
-    assert says_more(late, [Standing(bare.outcome, None, None)])
+    assert says_more(late, [CurrentStatus(bare.outcome, None, None)])
     decision = decide(bare.attempt, late.notification, account="default", confirmation=late.confirmation)
     assert decision.attempt is not None
     assert decision.attempt.reason_code == "AC04"
@@ -182,19 +184,19 @@ def test_an_error_that_becomes_final_is_news() -> None:
     unsure, final = _from_answer(status="error", code="230"), _from_answer(status="error", code="501")
     assert unsure.event_key == final.event_key
     assert unsure.key != final.key
-    assert says_more(final, [Standing("applied", "230", None)])
+    assert says_more(final, [CurrentStatus("applied", "230", None)])
 
 
-def test_the_same_record_pulled_again_is_a_repeat() -> None:
+def test_the_same_store_report_records_again_is_a_repeat() -> None:
     """Each list is read dozens of times; its rows must not multiply."""
     assert _from_answer(status="approved").key == _from_answer(status="approved", amount="1000").key
     assert _from_answer(status="approved").key != _from_answer(status="declined").key
 
 
-def test_a_notification_never_stands_under_a_pulled_key() -> None:
+def test_a_notification_never_stands_under_a_fetched_key() -> None:
     """It is worded otherwise, so it would be kept aside as conflicting and shown to a person each time."""
-    told = _from_answer(status="approved")
-    assert told.key != told.event_key
+    record = _from_answer(status="approved")
+    assert record.key != record.event_key
 
 
 def test_accounts_keep_apart() -> None:
@@ -206,9 +208,9 @@ def test_accounts_keep_apart() -> None:
 
 
 @pytest.mark.parametrize("order", list(permutations(range(4))))
-def test_webhook_and_pull_meet_in_any_order(order: tuple[int, ...]) -> None:
+def test_webhook_and_report_fetch_meet_in_any_order(order: tuple[int, ...]) -> None:
     """The books must not depend on which of the two ways was faster."""
-    claims: list[Notification | Pulled] = [
+    claims: list[Notification | ReportRecord] = [
         _sent(status="approved"),
         _sent(status="chargebacked", event="chargeback"),
         _from_answer(status="chargebacked"),
@@ -218,7 +220,7 @@ def test_webhook_and_pull_meet_in_any_order(order: tuple[int, ...]) -> None:
     entries: set[str] = set()
     for place in order:
         claim = claims[place]
-        if isinstance(claim, Pulled):
+        if isinstance(claim, ReportRecord):
             decision = decide(
                 attempt, claim.notification, account="default", confirmation=claim.confirmation, policy=ASKING
             )
@@ -266,8 +268,8 @@ def test_any_record_becomes_a_claim_or_is_refused(fields: dict[str, str]) -> Non
         fields={},
     )
     try:
-        told = from_answer(answer, account="default")
+        record = from_answer(answer, account="default")
     except Rejected:
         return
-    assert told is not None
-    assert decode(told.body, content_type=FORM) == told.notification
+    assert record is not None
+    assert decode(record.body, content_type=FORM) == record.notification

@@ -11,13 +11,13 @@ from tether_core.emp.xml import read_answer, read_chargebacks
 from tether_core.errors import InvalidRequest
 from tether_core.payments.attempt import Attempt, Policy, decide
 from tether_core.reconciliation.status_inquiry import (
-    CONFIRM_LADDER_S,
-    LADDERS_S,
+    CONFIRM_RETRY_SCHEDULE_S,
+    RETRY_SCHEDULES_S,
     TRIES_MAX,
-    Asked,
+    InquiryKind,
     confirmation,
     heard,
-    next_ask,
+    next_inquiry,
 )
 from tether_core.testing import form_body
 
@@ -49,11 +49,11 @@ def _chargeback(type_text: str, reason_code: str = "") -> Chargeback:
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"status": "approved", "unique_id": "44177a21", "transaction_id": "t-7"}, "told"),
-        ({"status": "approved", "unique_id": "44177a21"}, "told"),
-        ({"status": "error", "unique_id": "44177a21", "code": "340"}, "told"),
-        ({"status": "error", "unique_id": "44177a21", "code": "460"}, "told"),
-        ({"status": "error", "code": "460"}, "not_there"),
+        ({"status": "approved", "unique_id": "44177a21", "transaction_id": "t-7"}, "found"),
+        ({"status": "approved", "unique_id": "44177a21"}, "found"),
+        ({"status": "error", "unique_id": "44177a21", "code": "340"}, "found"),
+        ({"status": "error", "unique_id": "44177a21", "code": "460"}, "found"),
+        ({"status": "error", "code": "460"}, "not_found"),
         ({"status": "error", "code": "110"}, "nothing"),
         ({"status": "error", "code": "220"}, "nothing"),
         ({"status": "error", "code": "100"}, "nothing"),
@@ -64,56 +64,56 @@ def _chargeback(type_text: str, reason_code: str = "") -> Chargeback:
     ],
 )
 def test_what_an_answer_is(fields: dict[str, str], expected: str) -> None:
-    """An answer about another payment, or about our password, would be booked as the fate of a debit."""
+    """An answer about another payment, or about our password, would be applied as the fate of a debit."""
     assert heard(_answer(**fields), unique_id="44177a21", transaction_id="t-7") == expected
 
 
 def test_a_client_that_reads_not_found_itself() -> None:
     """The word "not there" must mean the same however the client hands it on, or a debit stays unknown for ever."""
-    assert heard(None, transaction_id="t-7") == "not_there"
+    assert heard(None, transaction_id="t-7") == "not_found"
 
 
 def test_a_lost_answer_is_found_by_our_own_id() -> None:
     """A debit whose first answer was lost has no id of the gateway yet: any id that it names now is news."""
-    told = _answer(status="approved", unique_id="44177a21", transaction_id="t-7")
-    assert heard(told, transaction_id="t-7") == "told"
+    answer = _answer(status="approved", unique_id="44177a21", transaction_id="t-7")
+    assert heard(answer, transaction_id="t-7") == "found"
 
 
 @pytest.mark.parametrize("asked", ["unknown", "pending"])
-def test_questions_come_at_growing_distances_and_end(asked: Asked) -> None:
+def test_questions_come_at_growing_distances_and_end(asked: InquiryKind) -> None:
     """Without an end the same dead payments would use up the rate for ever; with shrinking waits they would crowd."""
-    moments = [next_ask(asked, tries, now=NOON, jitter=0.5) for tries in range(1, TRIES_MAX + 2)]
-    waits = [at - NOON for at in moments if at is not None]
-    assert len(waits) == len(LADDERS_S[asked]) == TRIES_MAX - 1
+    timestamps = [next_inquiry(asked, tries, now=NOON, jitter=0.5) for tries in range(1, TRIES_MAX + 2)]
+    waits = [at - NOON for at in timestamps if at is not None]
+    assert len(waits) == len(RETRY_SCHEDULES_S[asked]) == TRIES_MAX - 1
     assert all(first <= second for first, second in pairwise(waits))
-    assert moments[TRIES_MAX - 1 :] == [None, None]
+    assert timestamps[TRIES_MAX - 1 :] == [None, None]
 
 
 def test_a_pending_debit_is_asked_about_for_as_long_as_results_take() -> None:
     """Results come within 14 working days; tries that end after a day would leave every slow bank to the lists."""
-    assert sum(LADDERS_S["pending"]) > timedelta(days=13).total_seconds()
+    assert sum(RETRY_SCHEDULES_S["pending"]) > timedelta(days=13).total_seconds()
 
 
 @given(
     st.sampled_from(["unknown", "pending"]), st.integers(1, TRIES_MAX - 1), st.floats(0, 1, exclude_max=True)
 )
-def test_the_spread_is_a_tenth(asked: Asked, tries: int, jitter: float) -> None:
+def test_the_spread_is_a_tenth(asked: InquiryKind, tries: int, jitter: float) -> None:
     """Without spread, ten thousand debits of one outage would come back in the same second, again and again."""
-    at = next_ask(asked, tries, now=NOON, jitter=jitter)
+    at = next_inquiry(asked, tries, now=NOON, jitter=jitter)
     assert at is not None
-    assert 0.9 <= (at - NOON).total_seconds() / LADDERS_S[asked][tries - 1] <= 1.1
+    assert 0.9 <= (at - NOON).total_seconds() / RETRY_SCHEDULES_S[asked][tries - 1] <= 1.1
 
 
 def test_a_wait_without_a_try_is_a_mistake() -> None:
-    """Counting from 0 would take the last step of the ladder for the first."""
+    """Counting from 0 would take the last step of the retry schedule for the first."""
     with pytest.raises(InvalidRequest):
-        next_ask("unknown", 0, now=NOON, jitter=0.5)
+        next_inquiry("unknown", 0, now=NOON, jitter=0.5)
 
 
 def test_a_claim_outwaits_an_outage() -> None:
-    """A ladder that ends within days would park every chargeback of a long outage, for a person to click through."""
-    assert sum(CONFIRM_LADDER_S) > timedelta(days=14).total_seconds()
-    assert max(CONFIRM_LADDER_S) <= timedelta(hours=1).total_seconds()
+    """A retry schedule that ends within days would park every chargeback of a long outage, for a person to click through."""
+    assert sum(CONFIRM_RETRY_SCHEDULE_S) > timedelta(days=14).total_seconds()
+    assert max(CONFIRM_RETRY_SCHEDULE_S) <= timedelta(hours=1).total_seconds()
 
 
 def test_the_reason_comes_from_the_chargeback_list() -> None:
@@ -124,7 +124,7 @@ def test_the_reason_comes_from_the_chargeback_list() -> None:
 
 
 def test_the_list_may_know_of_a_chargeback_before_the_record_does() -> None:
-    """The gateway's parts agree only in the end: a genuine chargeback must not be refuted by the slower of them."""
+    """The gateway's parts agree only in the end: a genuine chargeback must not be contradicted by the slower of them."""
     word = confirmation(
         _answer(status="approved", unique_id="44177a21"), chargebacks=[_chargeback("1st chargeback", "MD01")]
     )
@@ -144,7 +144,7 @@ def test_a_lie_stays_one() -> None:
     decision = decide(
         attempt, claim, account="default", policy=Policy(confirm="chargebacks"), confirmation=word
     )
-    assert (decision.outcome, decision.entries) == ("refuted", ())
+    assert (decision.outcome, decision.entries) == ("contradicted", ())
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
@@ -182,17 +182,17 @@ def test_transfers_between_accounts_of_the_acquirer_say_nothing() -> None:
 @given(st.sampled_from(sorted(codes.STATUSES)), st.lists(st.sampled_from(TYPES), max_size=4))
 def test_the_word_has_come_as_far_as_the_furthest_source(status: str, types: list[str]) -> None:
     """Whichever part of the gateway is behind, the claim of the other must be borne out."""
-    found = [_chargeback(one, "AC04") for one in types]
+    found = [_chargeback(item, "AC04") for item in types]
     word = confirmation(_answer(status=status, unique_id="44177a21"), chargebacks=found)
-    told = codes.meaning(word.status, event=None)
+    step = codes.meaning(word.status, event=None)
     own = codes.meaning(status, event=None)
-    assert told is not None
+    assert step is not None
     assert own is not None
     stages = [own.stage] if own.track == "dispute" else []
-    for one in found:
-        assert one.as_notified is not None
-        listed = codes.meaning(one.as_notified[0], event=one.as_notified[1])
+    for item in found:
+        assert item.as_notified is not None
+        listed = codes.meaning(item.as_notified[0], event=item.as_notified[1])
         assert listed is not None
         stages.append(listed.stage)
-    assert not stages or (told.track, told.stage) == ("dispute", max(stages))
+    assert not stages or (step.track, step.stage) == ("dispute", max(stages))
     assert stages or word.status == status

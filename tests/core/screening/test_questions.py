@@ -25,7 +25,7 @@ def plan(*headers: str) -> Plan:
 
 
 def test_one_question_for_each_subject_with_counts_days_and_money() -> None:
-    """A person decides about a month's money by this sentence; a day or a sum left out is a wrong answer."""
+    """A person decides about a month's money by this sentence; a day or a sum excluded is a wrong answer."""
     first, second = questions([LATELY, AGAIN, UNCLEAR])
     assert first.ask == (
         "1,202 rows over 12,020.50 EUR may have been debited before: 1,200 rows over 12,000.00 EUR with a reference that was "
@@ -54,14 +54,16 @@ def test_a_kept_answer_does_not_take_debits_that_are_more_recent_than_those_it_w
         assert holds(kept, [Group("reference_again", 1, 1, on, "collected", 7)], today=NOW.date()) is taken
     waiting = Group("collected_lately", 1, 1, date(2026, 10, 1), "waiting", 7)
     assert days_ago_min([AGAIN, waiting], today=NOW.date()) == 0
-    assert holds(Remembered("collected_before", "leave_out", 28, "ada", NOW), [LATELY], today=NOW.date())
+    assert holds(Remembered("collected_before", "exclude", 28, "ada", NOW), [LATELY], today=NOW.date())
 
 
 def test_a_decision_says_who_made_it() -> None:
     """Months later somebody asks who let these debits go out twice."""
-    told = decision("collected_before", Answered("take", "ada", NOW), [LATELY, AGAIN])
-    assert told.why == "1,202 rows over 12,020.50 EUR are taken: ada answered so on 2026-12-01 at 09:30 UTC."
-    kept = decision("collected_before", Answered("leave_out", "ada", NOW, remembered=True), [LATELY])
+    result = decision("collected_before", Answered("take", "ada", NOW), [LATELY, AGAIN])
+    assert (
+        result.why == "1,202 rows over 12,020.50 EUR are taken: ada answered so on 2026-12-01 at 09:30 UTC."
+    )
+    kept = decision("collected_before", Answered("exclude", "ada", NOW, remembered=True), [LATELY])
     assert kept.why.endswith("ada answered so on 2026-12-01 at 09:30 UTC, for a file of this layout.")
 
 

@@ -3,7 +3,7 @@ from typing import get_args
 
 import pytest
 from tether_core.errors import InvalidRequest
-from tether_core.payments.same_debit import Match, MatchKind, Standing
+from tether_core.payments.same_debit import CurrentStatus, Match, MatchKind
 from tether_core.screening.verdicts import QUESTIONS, RULES, Facts, Policy, Verdict, judge, reasons, stands
 
 DAY = date(2026, 2, 27)
@@ -59,7 +59,7 @@ def test_the_rules_apply_in_the_promised_order() -> None:
         (Facts(listed="hold"), Verdict("blacklisted", "The account is on hold: no reason is recorded.")),
         (
             Facts(chargebacked=True),
-            Verdict("chargebacked_before", "An earlier debit from this account was charged back."),
+            Verdict("chargebacked_before", "An imported debit from this account was charged back."),
         ),
         (
             Facts(matches=(Match("already_collected", DAY, 3, "collected", 7, equal_reference=True),)),
@@ -119,12 +119,12 @@ def test_the_rules_apply_in_the_promised_order() -> None:
             ),
         ),
         (
-            Facts(matches=(Match("reference_again", DAY, 90, "given_back", 7),)),
+            Facts(matches=(Match("reference_again", DAY, 90, "refunded", 7),)),
             Verdict(
                 "reference_again",
                 "A debit with this reference was collected and paid back, on 2026-02-27 through upload 7.",
                 DAY,
-                "given_back",
+                "refunded",
                 7,
             ),
         ),
@@ -134,15 +134,15 @@ def test_the_rules_apply_in_the_promised_order() -> None:
     ],
 )
 def test_each_rule_says_why(facts: Facts, verdict: Verdict | None) -> None:
-    """A row left out without a cause cannot be argued with by whoever sent it."""
+    """A row excluded without a cause cannot be argued with by whoever sent it."""
     assert judge(facts) == verdict
 
 
-@pytest.mark.parametrize("standing", get_args(Standing))
+@pytest.mark.parametrize("current_status", get_args(CurrentStatus))
 @pytest.mark.parametrize("kind", get_args(MatchKind))
-def test_every_match_is_a_sentence(kind: MatchKind, standing: Standing) -> None:
+def test_every_match_is_a_sentence(kind: MatchKind, current_status: CurrentStatus) -> None:
     """A state that a sentence forgets ends the reading of the whole file."""
-    verdict = judge(Facts(matches=(Match(kind, DAY, 3, standing, 7),)))
+    verdict = judge(Facts(matches=(Match(kind, DAY, 3, current_status, 7),)))
     assert verdict is not None
     assert verdict.rule == kind
     assert verdict.cause.endswith(".")
@@ -151,26 +151,26 @@ def test_every_match_is_a_sentence(kind: MatchKind, standing: Standing) -> None:
 
 def test_what_was_found_when_a_file_was_read_binds_while_it_holds() -> None:
     """
-    A lifted account can be billed without sending the file again; a repeated row, or one a person left out, cannot.
+    A lifted account can be billed without sending the file again; a repeated row, or one a person excluded, cannot.
 
     An answer that takes rows takes no row that repeats another one.
     """
 
-    def standing(*rules: str, chargebacked: bool = False, answered: bool = False) -> str | None:
+    def current_status(*rules: str, chargebacked: bool = False, answered: bool = False) -> str | None:
         kept = [Verdict(rule, "x") for rule in rules]
         found = stands(kept, chargebacked=chargebacked, answered=answered)
         return None if found is None else found.rule
 
     looked_up = ("blacklisted", "blacklisted_name", "blacklisted_email", "already_collected", "waiting_elsewhere",
                  "recently_attempted", "chargebacked_before")  # fmt: skip
-    assert standing(*looked_up) is None
-    assert standing(*looked_up, chargebacked=True) == "chargebacked_before"
+    assert current_status(*looked_up) is None
+    assert current_status(*looked_up, chargebacked=True) == "chargebacked_before"
     for some in QUESTIONS.values():
         for rule in some:
-            assert standing("blacklisted", rule) == rule
-            assert standing("blacklisted", rule, answered=True) is None
-            assert standing("duplicate_in_file", rule, answered=True) == "duplicate_in_file"
-    assert standing("a rule of tomorrow", answered=True) == "a rule of tomorrow"
+            assert current_status("blacklisted", rule) == rule
+            assert current_status("blacklisted", rule, answered=True) is None
+            assert current_status("duplicate_in_file", rule, answered=True) == "duplicate_in_file"
+    assert current_status("a rule of tomorrow", answered=True) == "a rule of tomorrow"
 
 
 def test_a_rule_nobody_knows_is_refused_at_once() -> None:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tether_core.spreadsheet.cells import Row, Value, column_letters, neutralise, restore, shown, text_of
+from tether_core.spreadsheet.cells import Row, Value, column_letters, excerpt, neutralise, restore, text_of
 
 
 @pytest.mark.parametrize(
@@ -73,13 +73,13 @@ def test_only_the_guarding_apostrophe_is_taken_away() -> None:
 )
 def test_messages_never_show_a_whole_iban_or_raw_control_characters(cell: str, text: str) -> None:
     """Problems are stored, logged and mailed; a cell in the wrong column may hold an account."""
-    assert shown(cell) == text
+    assert excerpt(cell) == text
 
 
 def test_in_the_place_of_an_iban_everything_is_masked() -> None:
     """An IBAN with one wrong digit is still nearly an account number."""
-    assert shown("DE89370400440532013001", as_iban=True) == "DE89**************3001"
-    assert shown("0532013000", as_iban=True) == "**********"
+    assert excerpt("DE89370400440532013001", as_iban=True) == "DE89**************3001"
+    assert excerpt("0532013000", as_iban=True) == "**********"
 
 
 def test_columns_are_named_as_in_a_spreadsheet_program() -> None:

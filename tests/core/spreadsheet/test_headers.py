@@ -345,7 +345,7 @@ def test_names_are_no_totals(label: str) -> None:
     assert not is_total_label(label)
 
 
-def test_the_text_of_a_booking_does_not_beat_the_purpose() -> None:
+def test_the_text_of_a_application_does_not_beat_the_purpose() -> None:
     """The statement of the debtor would say "Lastschrift" where it should say what the money is for."""
     headers = ["Name", "IBAN", "Betrag", "Buchungstext", "Verwendungszweck"]
     columns = match_columns(headers, sample=[], answers=Answers()).columns

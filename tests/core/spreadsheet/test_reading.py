@@ -218,7 +218,7 @@ def test_an_overview_without_accounts_is_no_second_list() -> None:
 
 
 def test_a_sheet_that_goes_on_with_the_list_is_not_passed_over() -> None:
-    """The second half of a long list often has no header, and would be left out in silence."""
+    """The second half of a long list often has no header, and would be excluded in silence."""
     decided = _book(
         {"A-K": [["Name", "IBAN", "Betrag"], ["Ann", make.DE, "1,00"]], "L-Z": [["Zoe", make.AT, "2,00"]]}
     )
@@ -237,19 +237,19 @@ def test_a_preview_shows_rows_and_reasons_and_no_whole_iban() -> None:
     with (DATA / "broken_rows.csv").open("rb") as file:
         decided = plan(file, name="broken_rows.csv")
         assert isinstance(decided, Plan)
-        shown = preview(file, plan=decided, today=TODAY)
-    assert shown.plan is decided
-    assert [(row.row, row.outcome) for row in shown.rows[:4]] == [
+        excerpt = preview(file, plan=decided, today=TODAY)
+    assert excerpt.plan is decided
+    assert [(row.row, row.outcome) for row in excerpt.rows[:4]] == [
         (2, "debtor"),
         (3, "refused"),
         (4, "refused"),
         (5, "refused"),
     ]
-    assert shown.rows[-1].outcome == "skipped"
-    assert shown.rows[0].reads["iban"] == "DE89**************3000"
-    assert shown.rows[0].reads["amount_minor"] == "1250"
-    assert shown.rows[0].cells[1] == "DE89**************3000"
-    assert DE not in msgspec.json.encode(shown).decode()
+    assert excerpt.rows[-1].outcome == "skipped"
+    assert excerpt.rows[0].reads["iban"] == "DE89**************3000"
+    assert excerpt.rows[0].reads["amount_minor"] == "1250"
+    assert excerpt.rows[0].cells[1] == "DE89**************3000"
+    assert DE not in msgspec.json.encode(excerpt).decode()
 
 
 def test_a_preview_ends_after_twenty_rows_and_waits_for_answers() -> None:
@@ -257,8 +257,8 @@ def test_a_preview_ends_after_twenty_rows_and_waits_for_answers() -> None:
     text = "Name;IBAN;Betrag\n" + f"A B;{DE};1,50\n" * 50
     decided = _plan(text)
     assert len(preview(_file(text), plan=decided, today=TODAY).rows) == PREVIEW_ROWS
-    asking = _plan(text.replace("1,50", "1.500"))
-    rows_open = preview(_file(text), plan=asking, today=TODAY, count=3).rows
+    inquiry_deps = _plan(text.replace("1,50", "1.500"))
+    rows_open = preview(_file(text), plan=inquiry_deps, today=TODAY, count=3).rows
     assert [row.outcome for row in rows_open] == ["open"] * 3
     assert rows_open[0].cells == ["A B", "DE89**************3000", "1,50"]
 
@@ -272,8 +272,8 @@ def test_reading_a_long_file_keeps_memory_flat() -> None:
     tracemalloc.start()
     try:
         count = sum(
-            isinstance(one, Debtor | Refused)
-            for one in read(rows(file, plan=decided), plan=decided, today=TODAY)
+            isinstance(item, Debtor | Refused)
+            for item in read(rows(file, plan=decided), plan=decided, today=TODAY)
         )
         peak = tracemalloc.get_traced_memory()[1]
     finally:

@@ -9,7 +9,7 @@ from tether_core.iban import mask
 from tether_core.spreadsheet import outcomes
 from tether_core.spreadsheet.cells import Row
 from tether_core.spreadsheet.fast_batch import compile_batch
-from tether_core.spreadsheet.fast_row import compile_quick
+from tether_core.spreadsheet.fast_row import compile_fast
 from tether_core.spreadsheet.outcomes import (
     CODES,
     Debtor,
@@ -21,7 +21,7 @@ from tether_core.spreadsheet.outcomes import (
     advance,
 )
 from tether_core.spreadsheet.plan import AmountFormat, Column, DateOrder, Kind, Plan, Question, Selection
-from tether_core.spreadsheet.rows import _Careful, read
+from tether_core.spreadsheet.rows import _Slow, read
 
 TODAY = date(2026, 3, 2)
 DE, AT, FR, CH = (
@@ -213,7 +213,7 @@ def test_problems_of_the_other_fields_refuse_the_row(field: str, cell: str, code
         ("mandate_signed_on", "irgendwann", "date_invalid"),
     ],
 )
-def test_what_no_debit_needs_is_left_out_with_a_warning(field: str, cell: str, code: str) -> None:
+def test_what_no_debit_needs_is_excluded_with_a_warning(field: str, cell: str, code: str) -> None:
     """A wrong BIC is no reason not to collect: the IBAN is enough."""
     orders: dict[str, DateOrder] = {"born_on": "day_month", "mandate_signed_on": "day_month"}
     plan = _plan(f"name iban amount {field}", orders=orders)
@@ -287,7 +287,7 @@ def test_old_mandates_and_symbols_are_kept_with_a_warning() -> None:
     (outcome,) = _read(["Anna \U0001f600", DE, "1,00", "31.12.2007"], plan=plan)
     assert isinstance(outcome, Debtor)
     assert (outcome.name, outcome.mandate_signed_on) == ("Anna \U0001f600", date(2007, 12, 31))
-    assert _note(outcome, "name_symbols") == "No bank carries \U0001f600; it is left out of the debit."
+    assert _note(outcome, "name_symbols") == "No bank carries \U0001f600; it is excluded of the debit."
     assert _note(outcome, "mandate_date_old").startswith("2007-12-31 is before SEPA mandates existed;")
 
 
@@ -328,8 +328,10 @@ def test_no_message_shows_a_whole_iban() -> None:
     ):
         for outcome in _read(cells, plan=plan):
             if isinstance(outcome, Refused):
-                told = msgspec.json.encode(outcome.problems).decode()
-                assert not any(iban in told.replace(" ", "") for iban in (DE, AT, FR, WRONG)), told
+                notification = msgspec.json.encode(outcome.problems).decode()
+                assert not any(iban in notification.replace(" ", "") for iban in (DE, AT, FR, WRONG)), (
+                    notification
+                )
 
 
 # --- names, amounts and rules
@@ -408,12 +410,12 @@ def test_long_numbers_have_lost_digits() -> None:
 def test_numbers_that_excel_has_shortened_are_warned_of() -> None:
     """Thousands of customers would share the one number "1,23457E+15", and nobody would see why."""
     plan = _plan("name iban amount mandate_id customer_id")
-    one, other = _read(
+    item, other = _read(
         ["A B", DE, "1,00", "1,23457E+15", "7"], ["C D", AT, "1,00", "M-1", "E+15 Nord"], plan=plan
     )
-    assert isinstance(one, Debtor)
-    assert (one.mandate_id, _codes(one), _codes(other)) == ("1,23457E+15", ["digits_lost"], [])
-    assert _note(one, "digits_lost").startswith("Excel has shortened a long number to this")
+    assert isinstance(item, Debtor)
+    assert (item.mandate_id, _codes(item), _codes(other)) == ("1,23457E+15", ["digits_lost"], [])
+    assert _note(item, "digits_lost").startswith("Excel has shortened a long number to this")
 
 
 def test_an_open_quotation_mark_is_the_rows_only_problem() -> None:
@@ -534,9 +536,9 @@ full_rows = st.builds(
 def test_the_quick_way_agrees_with_the_careful_one(row: Row, kind: Kind, plan: Plan) -> None:
     """Almost all rows take the quick way; where it gives a debtor the careful one must give the same."""
     plan = msgspec.structs.replace(plan, kind=kind)
-    debtor = compile_quick(plan, rules=Rules(), today=TODAY)(row)
+    debtor = compile_fast(plan, rules=Rules(), today=TODAY)(row)
     if debtor is not None:
-        assert _Careful(plan, rules=Rules(), today=TODAY).read(row, total=0, below=False) == debtor
+        assert _Slow(plan, rules=Rules(), today=TODAY).read(row, total=0, below=False) == debtor
 
 
 TRICKY = [
@@ -569,12 +571,12 @@ def test_the_two_ways_agree_on_every_tricky_cell_in_every_place(cell: str, place
     line = ["Zoë Łącka", DE, "12,50", "EUR", *[""] * 13]
     line[place] = cell
     for row in (Row(2, line), Row(2, line, 1 << place), Row(2, line, flaw="An open quotation mark.")):
-        debtor = compile_quick(WIDE, rules=Rules(), today=TODAY)(row)
-        careful = _Careful(WIDE, rules=Rules(), today=TODAY).read(row, total=0, below=False)
-        assert debtor is None or debtor == careful
+        debtor = compile_fast(WIDE, rules=Rules(), today=TODAY)(row)
+        slow = _Slow(WIDE, rules=Rules(), today=TODAY).read(row, total=0, below=False)
+        assert debtor is None or debtor == slow
         (batch,) = [compile_batch(WIDE, rules=Rules(), today=TODAY)([row])]
         for found in batch.debtors() if batch else ():
-            assert not found.iban or found == careful
+            assert not found.iban or found == slow
 
 
 ORDINARY = [
@@ -595,9 +597,9 @@ def test_a_remarkable_cell_in_a_batch_is_read_as_it_would_be_alone(cell: str, pl
     for numeric in (0, 1 << place, 1 << 2):
         rows = [Row(2, ORDINARY), Row(3, odd, numeric), Row(4, ORDINARY)]
         found = compile_batch(plan, rules=Rules(), today=TODAY)(rows)
-        careful = _Careful(plan, rules=Rules(), today=TODAY)
+        slow = _Slow(plan, rules=Rules(), today=TODAY)
         for row, debtor in zip(rows, found.debtors() if found else (), strict=False):
-            assert not debtor.iban or debtor == careful.read(row, total=0, below=False)
+            assert not debtor.iban or debtor == slow.read(row, total=0, below=False)
 
 
 @given(
@@ -608,10 +610,10 @@ def test_a_remarkable_cell_in_a_batch_is_read_as_it_would_be_alone(cell: str, pl
 def test_a_batch_agrees_with_the_careful_way(rows: list[Row], kind: Kind, plan: Plan) -> None:
     """As above, for rows nobody has thought of."""
     plan = msgspec.structs.replace(plan, kind=kind)
-    careful = _Careful(plan, rules=Rules(), today=TODAY)
+    slow = _Slow(plan, rules=Rules(), today=TODAY)
     found = compile_batch(plan, rules=Rules(), today=TODAY)(rows)
     for row, debtor in zip(rows, found.debtors() if found else (), strict=False):
-        assert not debtor.iban or debtor == careful.read(row, total=0, below=False)
+        assert not debtor.iban or debtor == slow.read(row, total=0, below=False)
 
 
 def test_ordinary_rows_are_read_in_batches() -> None:
@@ -622,14 +624,14 @@ def test_ordinary_rows_are_read_in_batches() -> None:
     assert list(found.fields["iban"]) == [DE, "", DE]
     book = compile_batch(_plan("name iban amount", kind="xlsx", form="point"), rules=Rules(), today=TODAY)
     for amount, cents in (("12.5", 1250), ("12", 1200), ("0.99", 99)):
-        one = book([Row(2, ["Zoë Łącka", DE, amount], 0b100)])
-        assert one is not None
-        assert one.fields["amount_minor"] == [cents]
+        item = book([Row(2, ["Zoë Łącka", DE, amount], 0b100)])
+        assert item is not None
+        assert item.fields["amount_minor"] == [cents]
 
 
 def test_ordinary_rows_take_the_quick_way() -> None:
     """If they did not, nothing would be wrong but the speed: no other test would notice."""
-    quick = compile_quick(FULL, rules=Rules(), today=TODAY)
+    fast = compile_fast(FULL, rules=Rules(), today=TODAY)
     row = [
         "Zoë O'Łącka",
         "DE89 3704 0044 0532 0130 00",
@@ -640,8 +642,8 @@ def test_ordinary_rows_take_the_quick_way() -> None:
         "M-1",
         "31.3.2020",
     ]
-    assert quick(Row(2, [*row, "a@b.org", "Deutschland", "1.2.1980", "Köln", "R", "0170"])) is not None
-    assert quick(Row(2, row)) is not None
+    assert fast(Row(2, [*row, "a@b.org", "Deutschland", "1.2.1980", "Köln", "R", "0170"])) is not None
+    assert fast(Row(2, row)) is not None
 
 
 @given(st.lists(st.lists(cells, max_size=4), max_size=10), st.integers(0, 10))
@@ -651,7 +653,7 @@ def test_reading_can_stop_anywhere_and_go_on(lines: list[list[str]], at: int) ->
     whole = _read(*rows)
     first = list(read(rows[:at], plan=BASIC, today=TODAY))
     position = advance(Position(), first)
-    # What was read before may be handed in again: it is left out.
+    # What was read before may be handed in again: it is excluded.
     rest = list(read(rows, plan=BASIC, today=TODAY, position=position))
     assert first + rest == whole
     assert [outcome.row for outcome in whole] == [row.number for row in rows]
@@ -684,9 +686,9 @@ def test_a_plan_with_open_questions_reads_nothing() -> None:
 
 def test_the_rows_of_a_file_are_all_accounted_for() -> None:
     """Ten thousand rows of every quality: each has one outcome, in order, and the sum is that of its rows."""
-    chance = random.Random(5)
+    rng = random.Random(5)
     pool = [["A B", DE, "1,00"], ["", "", ""], ["A B", WRONG, "2,00"], ["x", AT, ""], ["Zoë", CH, "3,00"]]
-    rows = [Row(number, chance.choice(pool)) for number in range(2, 10_002)]
+    rows = [Row(number, rng.choice(pool)) for number in range(2, 10_002)]
     found = list(read(rows, plan=BASIC, today=TODAY))
     assert [outcome.row for outcome in found] == [row.number for row in rows]
     total = sum({"1,00": 100, "2,00": 200, "3,00": 300}.get(row.cells[2], 0) for row in rows)

@@ -75,12 +75,12 @@ def test_hidden_rows_are_a_question(filtered: str) -> None:
     assert (question.code, question.answer, question.choices) == (
         "hidden_rows",
         "hidden_rows",
-        ("take", "leave_out"),
+        ("take", "exclude"),
     )
     assert "Row 3 is hidden" in question.ask
     assert ("by a filter" in question.ask) == bool(filtered)
     assert _names(_read(data, Answers(hidden_rows="take"))) == ["Ann", "Ben", "Cat"]
-    assert _names(_read(data, Answers(hidden_rows="leave_out"))) == ["Ann", "Cat"]
+    assert _names(_read(data, Answers(hidden_rows="exclude"))) == ["Ann", "Cat"]
 
 
 def test_hidden_rows_far_below_the_sample_are_a_question() -> None:
@@ -96,10 +96,10 @@ def test_hidden_rows_without_an_account_or_an_amount_are_no_question() -> None:
     assert _plan(make.seen_xlsx(lines, hidden_rows=[1, 7])).ready
 
 
-def test_hidden_rows_that_are_left_out_change_nothing_for_their_neighbours() -> None:
+def test_hidden_rows_that_are_excluded_change_nothing_for_their_neighbours() -> None:
     """Else a row below hidden ones would be taken for a note below the table, and be dropped."""
     lines = [*LINES[:3], ["", "", 7.5], ["Cat", C, 20.0]]
-    found = _read(make.seen_xlsx(lines, hidden_rows=[2]), Answers(hidden_rows="leave_out"))
+    found = _read(make.seen_xlsx(lines, hidden_rows=[2]), Answers(hidden_rows="exclude"))
     assert [type(outcome) for outcome in found] == [Debtor, Refused, Debtor]
 
 
@@ -108,7 +108,7 @@ def test_reading_goes_on_after_a_break_as_if_it_had_never_stopped() -> None:
     data = make.seen_xlsx(
         [LINES[0], ["Ann", A, 12.5], ["", "", 7.5], *LINES[2:]], merged=["A2:A3", "B2:B3"], hidden_rows=[3]
     )
-    plan = _plan(data, Answers(hidden_rows="leave_out"))
+    plan = _plan(data, Answers(hidden_rows="exclude"))
     every = list(reading.rows(io.BytesIO(data), plan=plan))
     for row in every:
         rest = list(reading.rows(io.BytesIO(data), plan=plan, after=row.number))

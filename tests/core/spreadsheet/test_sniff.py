@@ -176,8 +176,10 @@ def test_utf16_is_text_with_and_without_a_mark(encoding: str) -> None:
 
 def test_a_name_that_disagrees_is_a_warning_and_no_more() -> None:
     """ERP systems export text named .xls; people send it as it is, and it can be read."""
-    told = _sniff(b"Name;IBAN\n", "export.xls")
-    assert told == Sniffed("csv", ("The name ends in .xls, but the file is text (CSV); it is read as that.",))
+    result = _sniff(b"Name;IBAN\n", "export.xls")
+    assert result == Sniffed(
+        "csv", ("The name ends in .xls, but the file is text (CSV); it is read as that.",)
+    )
     assert _sniff((DATA / "list.xlsx").read_bytes(), "list.csv") == Sniffed(
         "xlsx", ("The name ends in .csv, but the file is an Excel workbook (XLSX); it is read as that.",)
     )
@@ -207,8 +209,8 @@ def test_a_workbook_that_unpacks_to_blanks_is_refused() -> None:
 def test_a_directory_at_the_edge_of_a_block_is_read(name: str, code: str) -> None:
     """The file is looked at in blocks of a megabyte; a name cut by the edge must not change what it is."""
     magic = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-    told = _sniff(magic.ljust((1 << 20) - 7, b"\0") + name.encode("utf-16-le") + bytes(100))
-    assert (told.code if isinstance(told, Refusal) else told.kind) == code
+    result = _sniff(magic.ljust((1 << 20) - 7, b"\0") + name.encode("utf-16-le") + bytes(100))
+    assert (result.code if isinstance(result, Refusal) else result.kind) == code
 
 
 def test_an_encrypted_member_is_a_password() -> None:

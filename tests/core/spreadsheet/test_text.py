@@ -39,8 +39,8 @@ def _rows(data: bytes, *, encoding: str = "utf-8-sig", delimiter: str = ";", quo
         ("plain", "ascii"),
     ],
 )
-def test_the_ladder_reads_every_letter(text: str, encoding: str) -> None:
-    """One wrong rung turns Jürgen into another person on a thousand statements."""
+def test_the_retry_schedule_reads_every_letter(text: str, encoding: str) -> None:
+    """One wrong woken turns Jürgen into another person on a thousand statements."""
     data = text.encode(encoding)
     found = decide_encoding(io.BytesIO(data))
     assert isinstance(found, Decision)
@@ -239,7 +239,7 @@ def test_the_callers_stream_stays_open() -> None:
     assert len(list(read_text(file, encoding="utf-8-sig", delimiter=";"))) == 2
 
 
-def test_stopping_early_leaves_nothing_to_complain_about() -> None:
+def test_stopping_early_leaves_nothing_to_warn_about() -> None:
     """A preview stops after twenty rows and closes the file; what is left over must not raise when it goes."""
     file = io.BytesIO(b"a;b\nc;d\n")
     rows = read_text(file, encoding="utf-8-sig", delimiter=";")
@@ -260,23 +260,21 @@ def test_any_bytes_give_rows(junk: bytes) -> None:
 
 def test_generated_files_in_many_shapes_are_told_right() -> None:
     """The choice of encoding and delimiter on 300 files of all shapes: none may be misread."""
-    chance = random.Random(11)
+    rng = random.Random(11)
     names = ["Jürgen Müller", "Zoë Ångström", "Groß, Änne", "Élodie d'Hervé"]
     wrong = []
     for number in range(300):
-        delimiter = chance.choice(";,\t|")
-        encoding = chance.choice(["utf-8", "utf-8-sig", "utf-16", "cp1252", "iso8859-15"])
-        lines = [["Liste 2026"]] * chance.randrange(4) + [["Kontoinhaber", "IBAN", "Betrag"]]
+        delimiter = rng.choice(";,\t|")
+        encoding = rng.choice(["utf-8", "utf-8-sig", "utf-16", "cp1252", "iso8859-15"])
+        lines = [["Liste 2026"]] * rng.randrange(4) + [["Kontoinhaber", "IBAN", "Betrag"]]
         lines += [
             [
-                chance.choice(names),
-                chance.choice(IBANS),
-                f"{chance.randrange(999)},{chance.randrange(10, 99)} €",
+                rng.choice(names),
+                rng.choice(IBANS),
+                f"{rng.randrange(999)},{rng.randrange(10, 99)} €",
             ]
         ] * 3
-        text = chance.choice(["\n", "\r\n"]).join(
-            delimiter.join(f'"{cell}"' for cell in line) for line in lines
-        )
+        text = rng.choice(["\n", "\r\n"]).join(delimiter.join(f'"{cell}"' for cell in line) for line in lines)
         file = io.BytesIO(text.encode(encoding))
         found = decide_encoding(file)
         if not isinstance(found, Decision) or file.getvalue().decode(found.value) != text.removeprefix(

@@ -14,7 +14,7 @@ from tether_core.uploads.problems import (
     keep,
     note,
 )
-from tether_core.uploads.upload import Tallies
+from tether_core.uploads.upload import RowCounts
 
 
 def problem(code: str, note: str = "It is wrong.") -> Problem:
@@ -76,26 +76,28 @@ def test_warnings_leave_room_for_errors() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tallies", "ends"),
+    ("row_counts", "ends"),
     [
-        (Tallies(rows=GIVE_UP_ROWS, refused=GIVE_UP_ROWS), True),
-        (Tallies(rows=GIVE_UP_ROWS + 500, refused=GIVE_UP_ROWS, skipped=500), True),
-        (Tallies(rows=GIVE_UP_ROWS - 1, refused=GIVE_UP_ROWS - 1), False),
-        (Tallies(rows=GIVE_UP_ROWS, skipped=GIVE_UP_ROWS), False),
-        (Tallies(rows=900_000, refused=899_999, stored=1), False),
-        (Tallies(rows=900_000, refused=899_999, excluded=1, verdicts={"blacklisted": 1}), False),
+        (RowCounts(rows=GIVE_UP_ROWS, refused=GIVE_UP_ROWS), True),
+        (RowCounts(rows=GIVE_UP_ROWS + 500, refused=GIVE_UP_ROWS, skipped=500), True),
+        (RowCounts(rows=GIVE_UP_ROWS - 1, refused=GIVE_UP_ROWS - 1), False),
+        (RowCounts(rows=GIVE_UP_ROWS, skipped=GIVE_UP_ROWS), False),
+        (RowCounts(rows=900_000, refused=899_999, stored=1), False),
+        (RowCounts(rows=900_000, refused=899_999, excluded=1, verdicts={"blacklisted": 1}), False),
     ],
-    ids=["all", "and blanks", "one row fewer", "blanks only", "one debtor", "one debtor left out"],
+    ids=["all", "and blanks", "one row fewer", "blanks only", "one debtor", "one debtor excluded"],
 )
-def test_a_file_without_a_debtor_is_given_up(tallies: Tallies, *, ends: bool) -> None:
+def test_a_file_without_a_debtor_is_given_up(row_counts: RowCounts, *, ends: bool) -> None:
     """Where a debtor is stored, the rest of the file is read: nothing of a list is lost for a bad part."""
-    assert (give_up(tallies) is not None) == ends
+    assert (give_up(row_counts) is not None) == ends
 
 
 def test_giving_up_says_what_is_wrong_and_what_to_do() -> None:
     """The sender has to know whether to correct the file or the columns."""
-    told = Tallies(rows=10_048, refused=10_048, problems={"iban_invalid": 10_048, "amount_missing": 7})
-    refusal = give_up(told)
+    row_counts = RowCounts(
+        rows=10_048, refused=10_048, problems={"iban_invalid": 10_048, "amount_missing": 7}
+    )
+    refusal = give_up(row_counts)
     assert refusal is not None
     assert refusal.why.startswith(
         "None of the first 10,048 rows is a debtor; the most frequent problem is iban_invalid, 10,048 times"

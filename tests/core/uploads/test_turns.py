@@ -16,7 +16,7 @@ from tether_core.uploads.turns import (
     makes_room,
     next_upload,
     turn_s,
-    waits_because,
+    waits_reason,
 )
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -184,4 +184,4 @@ def test_why_an_upload_waits(
 ) -> None:
     """Who waits must see whether anything happens."""
     due_at = None if due_s is None else NOON + timedelta(seconds=due_s)
-    assert waits_because(place, due_at=due_at, is_held=is_held, was_begun=was_begun, now=NOON) == sentence
+    assert waits_reason(place, due_at=due_at, is_held=is_held, was_begun=was_begun, now=NOON) == sentence

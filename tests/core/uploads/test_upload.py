@@ -12,9 +12,9 @@ from tether_core.spreadsheet import Answers, Debtor, Plan, Refused
 from tether_core.spreadsheet.reading import plan, rows
 from tether_core.spreadsheet.rows import read
 from tether_core.uploads.upload import (
-    LIFE,
     REPORT_COLUMNS,
-    Tallies,
+    TRANSITIONS,
+    RowCounts,
     content_key,
     object_key,
     report_header,
@@ -30,14 +30,16 @@ def test_every_state_can_be_reached_and_only_a_withdrawn_one_is_final() -> None:
     """A state nobody can leave or reach would leave an upload hanging in front of its sender."""
     reached = {"received"}
     while True:
-        more = {after for state in reached for after in LIFE[state].values()} | reached  # type: ignore[index]
+        more = {after for state in reached for after in TRANSITIONS[state].values()} | reached  # type: ignore[index]
         if more == reached:
             break
         reached = more
-    assert reached == set(LIFE)
-    assert [state for state, steps in LIFE.items() if not steps] == ["withdrawn"]
-    assert [state for state, steps in LIFE.items() if set(steps) == {"withdrawn"}] == ["completed"]
-    assert {steps.get("withdrawn") for state, steps in LIFE.items() if state != "withdrawn"} == {"withdrawn"}
+    assert reached == set(TRANSITIONS)
+    assert [state for state, steps in TRANSITIONS.items() if not steps] == ["withdrawn"]
+    assert [state for state, steps in TRANSITIONS.items() if set(steps) == {"withdrawn"}] == ["completed"]
+    assert {steps.get("withdrawn") for state, steps in TRANSITIONS.items() if state != "withdrawn"} == {
+        "withdrawn"
+    }
 
 
 def test_a_step_that_does_not_exist_is_refused() -> None:
@@ -48,8 +50,8 @@ def test_a_step_that_does_not_exist_is_refused() -> None:
 
 
 counts = st.integers(0, 1_000)
-tallies = st.builds(
-    lambda stored, excluded, refused, skipped: Tallies(
+row_counts = st.builds(
+    lambda stored, excluded, refused, skipped: RowCounts(
         rows=stored + excluded + refused + skipped,
         stored=stored,
         excluded=excluded,
@@ -66,10 +68,10 @@ tallies = st.builds(
 )
 
 
-@given(st.lists(tallies, max_size=5))
-def test_chunks_add_up_and_stay_balanced(chunks: list[Tallies]) -> None:
+@given(st.lists(row_counts, max_size=5))
+def test_chunks_add_up_and_stay_balanced(chunks: list[RowCounts]) -> None:
     """The figures of an upload are summed chunk by chunk; a row lost between them must show."""
-    whole = sum(chunks, Tallies())
+    whole = sum(chunks, RowCounts())
     assert whole.balanced
     assert whole.rows == sum(chunk.rows for chunk in chunks)
     assert whole.problems.get("iban_invalid", 0) == whole.refused
@@ -79,17 +81,17 @@ def test_chunks_add_up_and_stay_balanced(chunks: list[Tallies]) -> None:
 
 def test_the_summary_says_what_became_of_the_rows() -> None:
     """A file without one good row is completed all the same; the sentence must not read like success."""
-    nothing = Tallies(rows=4, refused=2, excluded=1, skipped=1)
+    nothing = RowCounts(rows=4, refused=2, excluded=1, skipped=1)
     assert summary(nothing) == (
-        "None of 4 rows became debtors; 2 have problems, 1 was left out by screening, 1 is blank, a header, a total or a "
+        "None of 4 rows became debtors; 2 have problems, 1 was excluded by screening, 1 is blank, a header, a total or a "
         "note. The report says what to correct."
     )
     assert (
-        summary(Tallies(rows=1_000, stored=1_000), dry_run=True)
+        summary(RowCounts(rows=1_000, stored=1_000), dry_run=True)
         == "1,000 of 1,000 rows would become debtors."
     )
-    assert summary(Tallies(rows=3, excluded=1, skipped=2)) == (
-        "None of 3 rows became debtors; 1 was left out by screening, 2 are blank, a header, a total or a note."
+    assert summary(RowCounts(rows=3, excluded=1, skipped=2)) == (
+        "None of 3 rows became debtors; 1 was excluded by screening, 2 are blank, a header, a total or a note."
     )
 
 
@@ -143,8 +145,8 @@ def test_a_report_says_what_to_do_beside_the_columns_as_they_came() -> None:
     ]
 
 
-def test_a_report_names_the_verdict_of_a_row_left_out() -> None:
-    """A right row that was left out needs its cause as much as a wrong one."""
+def test_a_report_names_the_verdict_of_a_row_excluded() -> None:
+    """A right row that was excluded needs its cause as much as a wrong one."""
     _, decided = _planned("Name;IBAN;Betrag\nA B;DE89370400440532013000;1,00\n")
     verdict = Verdict("blacklisted", "The account is on hold: MD06.")
     line = report_row(2, ["A B", "DE89370400440532013000"], plan=decided, reasons=[verdict])
@@ -153,7 +155,7 @@ def test_a_report_names_the_verdict_of_a_row_left_out() -> None:
         "DE89370400440532013000",
         "",
         "2",
-        "left out",
+        "excluded",
         "",
         "blacklisted",
         "The account is on hold: MD06.",

@@ -731,8 +731,8 @@ ANSWERS: Final[dict[str, Answers]] = {
     "no_header.csv": Answers(header_row=0, columns={"name": 1, "iban": 2, "amount": 3}),
     "two_amounts.csv": Answers(columns={"amount": "Betrag brutto"}),
     "two_lists.xlsx": Answers(sheet="Februar"),
-    "seen.xlsb": Answers(hidden_rows="leave_out"),
-    "seen.xls": Answers(hidden_rows="leave_out"),
+    "seen.xlsb": Answers(hidden_rows="exclude"),
+    "seen.xls": Answers(hidden_rows="exclude"),
     "movimientos_es.csv": Answers(collect={"D/H": ("D",), "Concepto": ("*",)}),
     "membres_fr.csv": Answers(
         collect={"Mode de paiement": ("Pr\u00e9l\u00e8vement",), "Statut": ("d\u00fb",)}
@@ -740,7 +740,7 @@ ANSWERS: Final[dict[str, Answers]] = {
     "abonenci_pl.xlsx": Answers(collect={"Aktywny": ("tak",), "5": ("*",)}, keep_columns=True),
     "parte_it.xlsx": Answers(sheet="Elenco"),
     "seen.ods": Answers(hidden_rows="take"),
-    "filtered_nl.xlsx": Answers(hidden_rows="leave_out"),
+    "filtered_nl.xlsx": Answers(hidden_rows="exclude"),
 }
 
 
@@ -758,22 +758,24 @@ def _read(path: Path, answers: Answers) -> object:
         if isinstance(decided, Refusal):
             return msgspec.to_builtins(decided)
         assert isinstance(decided, Plan)
-        told: dict[str, object] = {
-            "decisions": [f"{one.about}: {one.value!r}. {one.why}" for one in decided.decisions],
+        payload: dict[str, object] = {
+            "decisions": [
+                f"{decision.about}: {decision.value!r}. {decision.why}" for decision in decided.decisions
+            ],
             "columns": {
                 column.header or column.position: f"{column.field}: {column.why}"
                 for column in decided.columns
             },
-            "questions": [f"{one.code}: {one.ask}" for one in decided.questions],
+            "questions": [f"{question.code}: {question.ask}" for question in decided.questions],
             "warnings": list(decided.warnings),
         }
         if decided.ready:
             lines = reading.rows(file, plan=decided)
-            told["rows"] = [_told(outcome) for outcome in rows.read(lines, plan=decided, today=TODAY)]
-        return told
+            payload["rows"] = [_as_json(outcome) for outcome in rows.read(lines, plan=decided, today=TODAY)]
+        return payload
 
 
-def _told(outcome: Outcome) -> dict[str, object]:
+def _as_json(outcome: Outcome) -> dict[str, object]:
     if isinstance(outcome, Debtor):
         values = {
             key: value for key, value in msgspec.to_builtins(outcome).items() if value not in (None, [], {})
@@ -783,7 +785,7 @@ def _told(outcome: Outcome) -> dict[str, object]:
         warned = [f"{problem.column}: {problem.code}: {problem.note}" for problem in outcome.warnings]
         return {"debtor": values, **({"warnings": warned} if warned else {})}
     if isinstance(outcome, Refused):
-        problems = [f"{one.column}: {one.code} ({one.shown}): {one.note}" for one in outcome.problems]
+        problems = [f"{item.column}: {item.code} ({item.excerpt}): {item.note}" for item in outcome.problems]
         return {"refused": outcome.row, "problems": problems}
     return {
         "skipped": outcome.row,

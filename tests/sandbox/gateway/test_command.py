@@ -31,11 +31,11 @@ def _file(folder: Path, content: str) -> Iterator[str]:
 def test_the_table_shows_every_script(capsys: pytest.CaptureFixture[str]) -> None:
     """Whoever writes a test against the simulator starts from this table."""
     assert _run("scripts") == 0
-    shown = capsys.readouterr().out
-    assert all(f"9{number:02d}" in shown for number in SCRIPTS if number)
+    excerpt = capsys.readouterr().out
+    assert all(f"9{number:02d}" in excerpt for number in SCRIPTS if number)
 
 
-def test_nothing_to_send_is_said_and_no_success(
+def test_nothing_to_submit_is_said_and_no_success(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A pipe that broke upstream must not look like a good run."""
@@ -82,9 +82,9 @@ def test_a_receiver_that_is_not_there_is_a_failure(
         url = f"http://127.0.0.1:{free_port()}/"
         code = _run("send", "--payments", payments, "--url", url, "--peaceful", "--retry-interval-s", "0.001")
     assert code == 1
-    shown = capsys.readouterr()
-    assert "0 acknowledged" in shown.out
-    assert "last answer none" in shown.err
+    excerpt = capsys.readouterr()
+    assert "0 acknowledged" in excerpt.out
+    assert "last answer none" in excerpt.err
 
 
 def test_payments_are_read_and_foreign_fields_passed_over() -> None:
@@ -101,9 +101,18 @@ def test_the_set_up_comes_from_options_and_environment(monkeypatch: pytest.Monke
     monkeypatch.setenv("EMP_TERMINAL_TOKEN", "a, b")
     served = list[tuple[Setup, str, int]]()
     monkeypatch.setattr(gateway, "serve", lambda setup, *, host, port: served.append((setup, host, port)))
-    assert _run("serve", "--port", "9123", "--hash", "sha512", "--lives", "--notify-url", "http://x/") == 0
+    assert (
+        _run(
+            "serve", "--port", "9123", "--hash", "sha512", "--payment-histories", "--notify-url", "http://x/"
+        )
+        == 0
+    )
     ((setup, host, port),) = served
     assert (setup.login, setup.passwords, setup.terminals) == ("me", ("new", "old"), ("a", "b"))
     assert (host, port) == ("127.0.0.1", 9123)
-    assert (setup.algorithm, setup.notify_url, setup.lives is not None) == ("sha512", "http://x/", True)
+    assert (setup.algorithm, setup.notify_url, setup.payment_histories is not None) == (
+        "sha512",
+        "http://x/",
+        True,
+    )
     assert "old" not in repr(setup)

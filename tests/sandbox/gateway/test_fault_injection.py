@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, parse_qsl
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tether_sandbox.gateway import HashName, Lives, Malice, Payment, Plan, plan, sign
+from tether_sandbox.gateway import FaultInjection, HashName, Payment, PaymentHistories, Plan, plan, sign
 from tether_sandbox.gateway.wire import JSON
 
 PASSWORD = "a password of the tests"
@@ -21,21 +21,21 @@ DISPUTE = {
     "representment_reversed": 3,
 }
 STILL = {"retrieval_request", "arbitration_opened", "second_thoughts"}
-WILD = Malice(
+WILD = FaultInjection(
     repeated_at_once=0.4,
     repeated_later=0.4,
     reordered=0.6,
     approved_late=0.5,
     approved_missing=0.3,
-    forged=0.3,
-    forged_first=0.3,
+    invalid_signature=0.3,
+    invalid_signature_first=0.3,
     unknown_payment=0.2,
     unknown_status=0.3,
     retrieval=0.3,
     conflicting=0.2,
     json=0.2,
 )
-RESTLESS = Lives(
+RESTLESS = PaymentHistories(
     silent=0.05,
     pending=0.05,
     declined=0.1,
@@ -49,7 +49,9 @@ RESTLESS = Lives(
 )
 
 plans = st.builds(
-    lambda seed, count: plan(_payments(count), seed=seed, password=PASSWORD, malice=WILD, lives=RESTLESS),
+    lambda seed, count: plan(
+        _payments(count), seed=seed, password=PASSWORD, fault_injection=WILD, payment_histories=RESTLESS
+    ),
     st.integers(0, 10**6),
     st.integers(1, 60),
 )
@@ -69,8 +71,8 @@ def _fields(body: bytes, content_type: str) -> dict[str, str]:
     return dict(parse_qsl(body.decode(), strict_parsing=True))
 
 
-def _key(told: dict[str, str]) -> tuple[str | None, ...]:
-    return tuple(told.get(name) for name in ("unique_id", "status", "event", "chargeback_unique_id"))
+def _key(fields: dict[str, str]) -> tuple[str | None, ...]:
+    return tuple(fields.get(name) for name in ("unique_id", "status", "event", "chargeback_unique_id"))
 
 
 def _furthest(planned: Plan) -> dict[str, str]:
@@ -78,11 +80,15 @@ def _furthest(planned: Plan) -> dict[str, str]:
     paid = dict.fromkeys(planned.final, 0)
     lost = dict.fromkeys(planned.final, 0)
     for delivery in planned.deliveries:
-        told = _fields(delivery.body, delivery.content_type)
-        where = told["unique_id"]
-        if delivery.kind == "forged" or where not in planned.final or told.get("event", "") in STILL:
+        result = _fields(delivery.body, delivery.content_type)
+        where = result["unique_id"]
+        if (
+            delivery.kind == "invalid_signature"
+            or where not in planned.final
+            or result.get("event", "") in STILL
+        ):
             continue
-        status = "unknown" if told.get("error_code") in {"230", "950"} else told["status"]
+        status = "unknown" if result.get("error_code") in {"230", "950"} else result["status"]
         status = {"timeout": "error"}.get(status, status)
         lost[where] = max(lost[where], DISPUTE.get(status, 0))
         paid[where] = max(paid[where], PAYMENT.index(status) if status in PAYMENT else 0)
@@ -109,9 +115,12 @@ def test_counts_conserve_and_describe_the_deliveries(planned: Plan) -> None:
     counts = planned.counts
     kinds = Counter(delivery.kind for delivery in planned.deliveries)
     assert counts.sent == len(planned.deliveries)
-    assert counts.sent == counts.distinct + counts.duplicates + counts.conflicting + counts.forged
+    assert counts.sent == counts.distinct + counts.duplicates + counts.conflicting + counts.invalid_signature
     assert (kinds["genuine"], kinds["duplicate"]) == (counts.distinct, counts.duplicates)
-    assert (kinds["conflicting"], kinds["forged"]) == (counts.conflicting, counts.forged)
+    assert (kinds["conflicting"], kinds["invalid_signature"]) == (
+        counts.conflicting,
+        counts.invalid_signature,
+    )
     assert counts.json == sum(delivery.content_type == JSON for delivery in planned.deliveries)
 
 
@@ -121,27 +130,29 @@ def test_keys_are_distinct_for_genuine_and_shared_for_repeats(planned: Plan) -> 
     """Two genuine notifications with one key would be counted as two rows where a receiver can only have one."""
     seen = dict[tuple[str | None, ...], dict[str, str]]()
     for delivery in planned.deliveries:
-        told = _fields(delivery.body, delivery.content_type)
+        result = _fields(delivery.body, delivery.content_type)
         if delivery.kind == "genuine":
-            assert _key(told) not in seen
-            seen[_key(told)] = told
+            assert _key(result) not in seen
+            seen[_key(result)] = result
     for delivery in planned.deliveries:
-        told = _fields(delivery.body, delivery.content_type)
+        result = _fields(delivery.body, delivery.content_type)
         if delivery.kind == "duplicate":
-            assert told == seen[_key(told)]
+            assert result == seen[_key(result)]
         if delivery.kind == "conflicting":
-            assert told != seen[_key(told)]
+            assert result != seen[_key(result)]
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(), st.sampled_from(["sha1", "sha256", "sha512"]))
-def test_forged_signatures_never_fit_and_genuine_ones_always(seed: int, algorithm: HashName) -> None:
+def test_invalid_signature_signatures_never_fit_and_genuine_ones_always(
+    seed: int, algorithm: HashName
+) -> None:
     """A forgery that is genuine by accident would be rightly believed, and the demo would cry wolf."""
-    planned = plan(_payments(20), seed=seed, password=PASSWORD, malice=WILD, algorithm=algorithm)
+    planned = plan(_payments(20), seed=seed, password=PASSWORD, fault_injection=WILD, algorithm=algorithm)
     for delivery in planned.deliveries:
-        told = _fields(delivery.body, delivery.content_type)
-        right = sign(told["unique_id"], password=PASSWORD, algorithm=algorithm)
-        assert (told["signature"] == right) == (delivery.kind != "forged")
+        result = _fields(delivery.body, delivery.content_type)
+        right = sign(result["unique_id"], password=PASSWORD, algorithm=algorithm)
+        assert (result["signature"] == right) == (delivery.kind != "invalid_signature")
 
 
 @settings(max_examples=60, deadline=None)
@@ -156,56 +167,74 @@ def test_what_is_waited_for_stands_earlier(planned: Plan) -> None:
 @given(plans)
 def test_every_cause_is_told_by_a_genuine_chargeback(planned: Plan) -> None:
     """A cause nobody was told of could never be found in the receiver's blacklist."""
-    told = {
+    fields = {
         (answer["unique_id"], answer.get("reason_code") or answer.get("rc_code"))
         for delivery in planned.deliveries
         if delivery.kind == "genuine"
         and delivery.about.startswith(("chargeback", "second", "representment_r"))
         for answer in [_fields(delivery.body, delivery.content_type)]
     }
-    assert {(cause.unique_id, cause.reason_code) for cause in planned.causes} <= told
+    assert {(cause.unique_id, cause.reason_code) for cause in planned.causes} <= fields
 
 
 def test_conflicting_content_comes_after_the_genuine_is_settled() -> None:
     """Came it first, it would be the genuine one to the receiver, and every repeat of the genuine a conflict."""
-    planned = plan(_payments(80), seed=8, password=PASSWORD, malice=WILD, lives=RESTLESS)
+    planned = plan(_payments(80), seed=8, password=PASSWORD, fault_injection=WILD, payment_histories=RESTLESS)
     conflicting = [delivery for delivery in planned.deliveries if delivery.kind == "conflicting"]
     assert conflicting
     for delivery in conflicting:
         assert delivery.after is not None
         first = planned.deliveries[delivery.after]
         assert first.kind == "genuine"
-        told, before = (_fields(one.body, one.content_type) for one in (delivery, first))
-        assert _key(told) == _key(before)
+        result, before = (_fields(item.body, item.content_type) for item in (delivery, first))
+        assert _key(result) == _key(before)
 
 
 def test_same_seed_same_bytes_other_seed_other_bytes() -> None:
     """A failure seen once must be seen again by whoever has the seed."""
-    one, again = (plan(_payments(40), seed=5, password=PASSWORD, malice=WILD) for _ in range(2))
-    other = plan(_payments(40), seed=6, password=PASSWORD, malice=WILD)
-    assert msgspec.json.encode(one) == msgspec.json.encode(again)
-    assert msgspec.json.encode(one) != msgspec.json.encode(other)
+    item, again = (plan(_payments(40), seed=5, password=PASSWORD, fault_injection=WILD) for _ in range(2))
+    other = plan(_payments(40), seed=6, password=PASSWORD, fault_injection=WILD)
+    assert msgspec.json.encode(item) == msgspec.json.encode(again)
+    assert msgspec.json.encode(item) != msgspec.json.encode(other)
 
 
-def test_without_malice_every_step_comes_once_in_order() -> None:
-    """`Malice.none()` is the baseline against which everything else is compared."""
-    planned = plan(_payments(80), seed=3, password=PASSWORD, malice=Malice.none(), lives=RESTLESS)
+def test_without_fault_injection_every_step_comes_once_in_order() -> None:
+    """`Fault injection.none()` is the baseline against which everything else is compared."""
+    planned = plan(
+        _payments(80),
+        seed=3,
+        password=PASSWORD,
+        fault_injection=FaultInjection.none(),
+        payment_histories=RESTLESS,
+    )
     assert planned.counts.sent == planned.counts.distinct
     sent = dict[str, list[tuple[str, str]]]()
     for delivery in planned.deliveries:
-        told = _fields(delivery.body, delivery.content_type)
-        sent.setdefault(told["unique_id"], []).append((told["status"], told.get("event", "")))
+        result = _fields(delivery.body, delivery.content_type)
+        sent.setdefault(result["unique_id"], []).append((result["status"], result.get("event", "")))
     assert {where: tuple(steps) for where, steps in sent.items()} == {
-        where: tuple((turn.status, turn.event) for turn in turns)
-        for where, turns in planned.histories.items()
-        if turns
+        where: tuple((transition.status, transition.event) for transition in transitions)
+        for where, transitions in planned.histories.items()
+        if transitions
     }
 
 
 def test_lies_are_signed_and_change_no_expectation() -> None:
     """The signature covers the id alone; a receiver that confirms must refute these, and the plan must say so."""
-    honest = plan(_payments(50), seed=9, password=PASSWORD, malice=Malice.none(), lives=Lives.all_approved())
-    lying = plan(_payments(50), seed=9, password=PASSWORD, malice=Malice(lie=1.0), lives=Lives.all_approved())
+    honest = plan(
+        _payments(50),
+        seed=9,
+        password=PASSWORD,
+        fault_injection=FaultInjection.none(),
+        payment_histories=PaymentHistories.all_approved(),
+    )
+    lying = plan(
+        _payments(50),
+        seed=9,
+        password=PASSWORD,
+        fault_injection=FaultInjection(lie=1.0),
+        payment_histories=PaymentHistories.all_approved(),
+    )
     assert lying.counts.lies == 50
     assert set(lying.final.values()) == set(honest.final.values()) == {"approved"}
     assert lying.causes == ()
@@ -213,7 +242,13 @@ def test_lies_are_signed_and_change_no_expectation() -> None:
 
 def test_bodies_are_forms_as_the_gateway_writes_them() -> None:
     """Blanks come as `+` and nothing is sent twice; a receiver that reads only %20 must be found out."""
-    planned = plan(_payments(200), seed=2, password=PASSWORD, malice=Malice.none(), lives=RESTLESS)
+    planned = plan(
+        _payments(200),
+        seed=2,
+        password=PASSWORD,
+        fault_injection=FaultInjection.none(),
+        payment_histories=RESTLESS,
+    )
     bodies = [delivery.body for delivery in planned.deliveries]
     assert any(b"description=Insufficient+funds" in body for body in bodies)
     for body in bodies:
@@ -222,6 +257,6 @@ def test_bodies_are_forms_as_the_gateway_writes_them() -> None:
 
 def test_no_account_number_in_a_repr() -> None:
     """Plans are shown by failing tests, and their output is kept in logs."""
-    planned = plan(_payments(3), seed=2, password=PASSWORD, malice=WILD)
+    planned = plan(_payments(3), seed=2, password=PASSWORD, fault_injection=WILD)
     assert "DE89370400440532013000" not in repr(planned)
     assert "DE89370400440532013000" not in repr(_payments(3))

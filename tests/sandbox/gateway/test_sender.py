@@ -4,7 +4,16 @@ from contextlib import asynccontextmanager
 from urllib.parse import parse_qsl
 
 import pytest
-from tether_sandbox.gateway import Delivered, Lives, Malice, Payment, Plan, deliver, plan, sign
+from tether_sandbox.gateway import (
+    Delivered,
+    FaultInjection,
+    Payment,
+    PaymentHistories,
+    Plan,
+    deliver,
+    plan,
+    sign,
+)
 from tether_sandbox.gateway.sender import echoed_id
 
 PASSWORD = "a password of the tests"
@@ -15,19 +24,25 @@ def _payments(count: int) -> list[Payment]:
     return [Payment(f"t-{number}", f"{number:032x}", 100, "EUR") for number in range(count)]
 
 
-def _planned(count: int, malice: Malice) -> Plan:
-    return plan(_payments(count), seed=1, password=PASSWORD, malice=malice, lives=Lives.all_approved())
+def _planned(count: int, fault_injection: FaultInjection) -> Plan:
+    return plan(
+        _payments(count),
+        seed=1,
+        password=PASSWORD,
+        fault_injection=fault_injection,
+        payment_histories=PaymentHistories.all_approved(),
+    )
 
 
-def _echo(told: dict[str, str]) -> bytes:
-    return f"<notification_echo><unique_id>{told['unique_id']}</unique_id></notification_echo>".encode()
+def _echo(fields: dict[str, str]) -> bytes:
+    return f"<notification_echo><unique_id>{fields['unique_id']}</unique_id></notification_echo>".encode()
 
 
-def _honest(told: dict[str, str]) -> Answer:
+def _honest(fields: dict[str, str]) -> Answer:
     """A receiver as it should be, as far as signatures go."""
-    if told["signature"] != sign(told["unique_id"], password=PASSWORD):
+    if fields["signature"] != sign(fields["unique_id"], password=PASSWORD):
         return 401, b'{"error": "Invalid signature"}'
-    return 200, _echo(told)
+    return 200, _echo(fields)
 
 
 @asynccontextmanager
@@ -41,8 +56,8 @@ async def _receiver(
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
-                told = dict(parse_qsl((await reader.readexactly(length)).decode()))
-                answered = answer(told)
+                notification = dict(parse_qsl((await reader.readexactly(length)).decode()))
+                answered = answer(notification)
                 status, body = answered if isinstance(answered, tuple) else await answered
                 if status == 0:
                     break
@@ -58,17 +73,19 @@ async def _receiver(
         yield f"http://127.0.0.1:{port}/api/webhooks/emp"
 
 
-async def test_everything_genuine_is_acknowledged_and_everything_forged_refused() -> None:
+async def test_everything_genuine_is_acknowledged_and_everything_invalid_signature_refused() -> None:
     """Against a right receiver the sender must find nothing wrong."""
-    plot = _planned(30, Malice(forged=0.5, forged_first=0.5, repeated_at_once=0.5))
+    plot = _planned(
+        30, FaultInjection(invalid_signature=0.5, invalid_signature_first=0.5, repeated_at_once=0.5)
+    )
     seen = list[Delivered]()
     async with _receiver(_honest) as url:
-        tally = await deliver(plot, url=url, concurrency=8, progress=seen.append)
-    assert tally.ok
-    assert tally.refused == plot.counts.forged > 0
-    assert tally.acknowledged == plot.counts.sent - plot.counts.forged
-    assert tally.statuses == {200: tally.acknowledged, 401: tally.refused}
-    assert len(seen) == tally.settled == tally.posts == len(tally.latencies_s)
+        counts = await deliver(plot, url=url, concurrency=8, progress=seen.append)
+    assert counts.ok
+    assert counts.refused == plot.counts.invalid_signature > 0
+    assert counts.acknowledged == plot.counts.sent - plot.counts.invalid_signature
+    assert counts.statuses == {200: counts.acknowledged, 401: counts.refused}
+    assert len(seen) == counts.resolved == counts.posts == len(counts.latencies_s)
 
 
 @pytest.mark.parametrize(
@@ -85,47 +102,52 @@ async def test_posts_again_until_the_right_echo_comes(bad: Answer) -> None:
     """A gateway that gives up early would lose notifications that a receiver could still take."""
     tries = dict[str, int]()
 
-    def late(told: dict[str, str]) -> Answer:
-        told_of = told["unique_id"] + told["status"]
+    def late(fields: dict[str, str]) -> Answer:
+        told_of = fields["unique_id"] + fields["status"]
         tries[told_of] = tries.get(told_of, 0) + 1
-        return _honest(told) if tries[told_of] == 3 else bad
+        return _honest(fields) if tries[told_of] == 3 else bad
 
-    plot = _planned(5, Malice.none())
+    plot = _planned(5, FaultInjection.none())
     async with _receiver(late) as url:
-        tally = await deliver(plot, url=url, retry_interval_s=0.001)
-    assert tally.ok
+        counts = await deliver(plot, url=url, retry_interval_s=0.001)
+    assert counts.ok
     assert set(tries.values()) == {3}
 
 
 async def test_gives_up_after_ten_posts_and_says_so() -> None:
     """The real gateway sends ten; a receiver that needs more must be found out, without its content being shown."""
-    plot = _planned(1, Malice.none())
+    plot = _planned(1, FaultInjection.none())
     async with _receiver(lambda _: (500, b"")) as url:
-        tally = await deliver(plot, url=url, retry_interval_s=0.001)
-    assert not tally.ok
-    assert tally.statuses == {500: 10 * len(plot.deliveries)}
-    assert tally.failures[0].endswith("last answer 500")
-    assert "signature" not in "".join(tally.failures)
+        counts = await deliver(plot, url=url, retry_interval_s=0.001)
+    assert not counts.ok
+    assert counts.statuses == {500: 10 * len(plot.deliveries)}
+    assert counts.failures[0].endswith("last answer 500")
+    assert "signature" not in "".join(counts.failures)
 
 
 async def test_a_believed_forgery_is_counted_against_the_receiver() -> None:
     """Whoever acknowledges everything must not pass."""
-    plot = _planned(10, Malice(forged=1.0))
-    async with _receiver(lambda told: (200, _echo(told))) as url:
-        tally = await deliver(plot, url=url)
-    assert not tally.ok
-    assert tally.believed == plot.counts.forged > 0
+    plot = _planned(10, FaultInjection(invalid_signature=1.0))
+    async with _receiver(lambda item: (200, _echo(item))) as url:
+        counts = await deliver(plot, url=url)
+    assert not counts.ok
+    assert counts.believed == plot.counts.invalid_signature > 0
 
 
 async def test_what_comes_after_waits_for_what_comes_before() -> None:
     """A forgery meant to come first that comes second proves nothing about poisoned memories."""
-    plot = _planned(20, Malice(**dict.fromkeys(Malice.__struct_fields__, 0.0) | {"forged_first": 1.0}))
+    plot = _planned(
+        20,
+        FaultInjection(
+            **dict.fromkeys(FaultInjection.__struct_fields__, 0.0) | {"invalid_signature_first": 1.0}
+        ),
+    )
     refused = set[tuple[str, str]]()
     early = list[tuple[str, str]]()
 
-    async def slow_to_refuse(told: dict[str, str]) -> Answer:
-        answer = _honest(told)
-        key = (told["unique_id"], told["status"])
+    async def slow_to_refuse(fields: dict[str, str]) -> Answer:
+        answer = _honest(fields)
+        key = (fields["unique_id"], fields["status"])
         if answer[0] == 401:
             await asyncio.sleep(0.02)  # a slow receiver; nothing waits for this
             refused.add(key)
@@ -134,9 +156,9 @@ async def test_what_comes_after_waits_for_what_comes_before() -> None:
         return answer
 
     async with _receiver(slow_to_refuse) as url:
-        tally = await deliver(plot, url=url, concurrency=16)
-    assert tally.ok
-    assert len(refused) == plot.counts.forged == plot.counts.distinct
+        counts = await deliver(plot, url=url, concurrency=16)
+    assert counts.ok
+    assert len(refused) == plot.counts.invalid_signature == plot.counts.distinct
     assert early == []
 
 

@@ -16,20 +16,20 @@ from tether_core.emp.http_response import retry_after_s
 from tether_sandbox.gateway import (
     SCRIPTS,
     Crafted,
+    FaultInjection,
     Faults,
-    Lives,
-    Malice,
     Payment,
+    PaymentHistories,
     Setup,
     Simulator,
-    Told,
+    StatusChange,
     plan,
     running,
     scripted_iban,
     sign,
 )
 from tether_sandbox.gateway.intermediary_pages import PAGES, PageName
-from tether_sandbox.gateway.process import Refused, checked, fate
+from tether_sandbox.gateway.process import Refused, checked, outcome
 from tether_sandbox.gateway.scenario import scripted
 from tether_sandbox.services.server import free_port
 
@@ -83,9 +83,9 @@ def _receiver(answer: Callable[[dict[str, str]], int]) -> Iterator[str]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            told = dict(parse_qsl(body.decode(), strict_parsing=True))
-            status = answer(told)
-            echoed = told["unique_id"] if status else "another"
+            notification = dict(parse_qsl(body.decode(), strict_parsing=True))
+            status = answer(notification)
+            echoed = notification["unique_id"] if status else "another"
             echo = f"<notification_echo><unique_id>{echoed}</unique_id></notification_echo>"
             content = echo.encode() if status in {0, 200} else b""
             self.send_response(status or 200)
@@ -110,8 +110,8 @@ def _receiver(answer: Callable[[dict[str, str]], int]) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
     """One quiet gateway for the module; every test uses transaction ids of its own."""
-    with running(QUIET) as one:
-        yield one
+    with running(QUIET) as item:
+        yield item
 
 
 # --- the table -------------------------------------------------------------------------------------------------------
@@ -209,25 +209,27 @@ def test_notifications_are_signed_and_repeated_until_the_echo() -> None:
     tries = dict[tuple[str, str], int]()
     heard = list[dict[str, str]]()
 
-    def third_time(told: dict[str, str]) -> int:
-        key = (told["unique_id"], told["status"])
+    def third_time(fields: dict[str, str]) -> int:
+        key = (fields["unique_id"], fields["status"])
         tries[key] = tries.get(key, 0) + 1
         if tries[key] < 3:
             return (503, 0)[tries[key] - 1]
-        heard.append(told)
+        heard.append(fields)
         return 200
 
     with _receiver(third_time) as url:
         setup = msgspec.structs.replace(QUIET, notify_url=url, retry_interval_s=0.01)
         with running(setup) as simulator:
             sold = [_sell(simulator, f"n-{script}", script=script) for script in (0, 5, 11, 20, 22)]
-            assert simulator.settle() == 1 + 1 + 2 + 3 + 2
+            assert simulator.resolve() == 1 + 1 + 2 + 3 + 2
             counts = simulator.sums()["notifications"]
-            for one in sold:
-                told = [(n["status"], n.get("event", "")) for n in heard if n["unique_id"] == one.unique_id]
-                (record,) = simulator.records(unique_id=one.unique_id)
-                assert sorted(told) == sorted((t["status"], t["event"]) for t in record["past"])
-    assert counts == {"told": 9, "posts": 27, "acknowledged": 9}
+            for item in sold:
+                result = [
+                    (n["status"], n.get("event", "")) for n in heard if n["unique_id"] == item.unique_id
+                ]
+                (record,) = simulator.records(unique_id=item.unique_id)
+                assert sorted(result) == sorted((t["status"], t["event"]) for t in record["past"])
+    assert counts == {"notified": 9, "posts": 27, "acknowledged": 9}
     for each in heard:
         assert each["signature"] == sign(each["unique_id"], password=QUIET.passwords[0])
         assert each["terminal_token"] == "sandbox-terminal"
@@ -240,16 +242,16 @@ def test_notifications_end_after_ten_posts() -> None:
         setup = msgspec.structs.replace(QUIET, notify_url=url, retry_interval_s=0.001)
         with running(setup) as simulator:
             _sell(simulator, "lost")
-            simulator.settle()
-            assert simulator.sums()["notifications"] == {"told": 1, "posts": 10, "given_up": 1}
+            simulator.resolve()
+            assert simulator.sums()["notifications"] == {"notified": 1, "posts": 10, "given_up": 1}
 
 
 def test_quiet_scripts_tell_nobody_and_lists_still_know() -> None:
     """What was never told is what reconciliation exists for."""
     heard = list[dict[str, str]]()
 
-    def listen(told: dict[str, str]) -> int:
-        heard.append(told)
+    def listen(fields: dict[str, str]) -> int:
+        heard.append(fields)
         return 200
 
     with (
@@ -257,7 +259,7 @@ def test_quiet_scripts_tell_nobody_and_lists_still_know() -> None:
         running(msgspec.structs.replace(QUIET, notify_url=url)) as simulator,
     ):
         sold = _sell(simulator, "quiet", script=25)
-        simulator.settle()
+        simulator.resolve()
         asked = _post(simulator, "/reconcile/sandbox-terminal", xml.reconcile(unique_id=sold.unique_id))
         assert xml.read_answer(asked.content).status == "chargebacked"
         listed = _post(
@@ -269,21 +271,23 @@ def test_quiet_scripts_tell_nobody_and_lists_still_know() -> None:
     assert heard == []
 
 
-def test_live_malice_repeats_and_forges() -> None:
+def test_live_fault_injection_repeats_and_fakes() -> None:
     """The merchant under test must see nuisances here too, and the simulator must know which of them it believed."""
 
-    def honest(told: dict[str, str]) -> int:
-        return 200 if told["signature"] == sign(told["unique_id"], password=QUIET.passwords[0]) else 401
+    def honest(fields: dict[str, str]) -> int:
+        return 200 if fields["signature"] == sign(fields["unique_id"], password=QUIET.passwords[0]) else 401
 
-    malice = Malice(repeated_at_once=1.0, repeated_later=1.0, reordered=1.0, forged=1.0)
+    fault_injection = FaultInjection(
+        repeated_at_once=1.0, repeated_later=1.0, reordered=1.0, invalid_signature=1.0
+    )
     with _receiver(honest) as url:
-        setup = msgspec.structs.replace(QUIET, notify_url=url, malice=malice)
+        setup = msgspec.structs.replace(QUIET, notify_url=url, fault_injection=fault_injection)
         with running(setup) as simulator:
             for number in range(5):
                 _sell(simulator, f"m-{number}")
-            simulator.settle()
+            simulator.resolve()
             counts = simulator.sums()["notifications"]
-    assert counts == {"told": 5, "posts": 20, "acknowledged": 15, "refused": 5}
+    assert counts == {"notified": 5, "posts": 20, "acknowledged": 15, "refused": 5}
 
 
 # --- the ledger ------------------------------------------------------------------------------------------------------
@@ -294,7 +298,7 @@ def test_sums_conserve(simulator: Simulator) -> None:
     before = simulator.sums()
     for number in range(6):
         _sell(simulator, f"sum-{number}", script=(0, 0, 2, 3, 5, 11)[number])
-    simulator.settle()
+    simulator.resolve()
     after = simulator.sums()
 
     def grown(status: str) -> tuple[int, int]:
@@ -314,20 +318,22 @@ def test_sums_conserve(simulator: Simulator) -> None:
 def test_a_test_may_let_something_happen(simulator: Simulator) -> None:
     """Chargebacks months later, on demand."""
     sold = _sell(simulator, "later-1")
-    simulator.settle()
-    simulator.turn(Told("chargebacked", event="chargeback", reason_code="MD06", transaction_id="later-1"))
-    simulator.turn(Told("chargebacked", event="retrieval_request", transaction_id="later-1"))
+    simulator.resolve()
+    simulator.transition(
+        StatusChange("chargebacked", event="chargeback", reason_code="MD06", transaction_id="later-1")
+    )
+    simulator.transition(StatusChange("chargebacked", event="retrieval_request", transaction_id="later-1"))
     (record,) = simulator.records(unique_id=sold.unique_id)
     assert record["status"] == "chargebacked"
     assert simulator.debited(transaction_id="later-1") == 1
     with pytest.raises(httpx.HTTPStatusError):
-        simulator.turn(Told("approved", transaction_id="no-such-payment"))
+        simulator.transition(StatusChange("approved", transaction_id="no-such-payment"))
 
 
 def test_payments_made_elsewhere_can_be_adopted(simulator: Simulator) -> None:
     """A receiver that asks back about planned notifications must hear the truth they were planned from."""
     payments = [Payment(f"adopted-{n}", f"ad{n:030x}", 500, "EUR") for n in range(40)]
-    planned = plan(payments, seed=4, password="x", lives=Lives(chargebacked=0.5))
+    planned = plan(payments, seed=4, password="x", payment_histories=PaymentHistories(chargebacked=0.5))
     simulator.adopt(payments, planned=planned, taken_at=datetime.now(UTC) - timedelta(days=30))
     for payment in payments:
         (record,) = simulator.records(transaction_id=payment.transaction_id)
@@ -355,15 +361,15 @@ def test_rates_know_the_slowest_span_and_every_second(simulator: Simulator) -> N
     for n in range(4):
         _sell(simulator, f"slow-{n}")
     assert simulator.requests()["sale"] == before + 4
-    told = simulator.rates("sale", window_s=0.000_001)
-    assert told["least_in_window"] == told["most_in_window"] == 1
+    payload = simulator.rates("sale", window_s=0.000_001)
+    assert payload["least_in_window"] == payload["most_in_window"] == 1
     assert simulator.rates("sale", window_s=3_600)["least_in_window"] is None
-    assert sum(told["per_second"]) == told["requests"] == before + 4
+    assert sum(payload["per_second"]) == payload["requests"] == before + 4
     both = simulator.rates("sale,reconcile")["requests"]
     assert both == before + 4 + simulator.requests().get("reconcile", 0)
 
 
-# --- giving back -----------------------------------------------------------------------------------------------------
+# --- refunding -----------------------------------------------------------------------------------------------------
 
 
 def _refund(simulator: Simulator, own_id: str, *, of: str, amount_minor: int = 1000) -> xml.GatewayAnswer:
@@ -381,18 +387,18 @@ def test_a_refund_is_taken_once_and_the_ledger_tells_of_it() -> None:
         sold = _sell(simulator, "gb-1").unique_id
         assert sold is not None
         assert _refund(simulator, "gb-r0", of=sold).code == "420"  # not approved yet
-        simulator.settle()
+        simulator.resolve()
         assert _refund(simulator, "gb-r1", of=sold).status == "pending_async"
         assert _refund(simulator, "gb-r2", of=sold).code == "440"
-        simulator.settle()
-        assert [one["status"] for one in simulator.records(unique_id=sold)] == ["refunded"]
+        simulator.resolve()
+        assert [record["status"] for record in simulator.records(unique_id=sold)] == ["refunded"]
         assert _refund(simulator, "gb-r3", of=sold).code == "420"
         sums = simulator.sums()
-        assert sums["given_back"] == {"sdd_refund": {"orders": 1, "amount_minor": 1000}}
-        assert sums["paid_out_twice"] == []
+        assert sums["refunded"] == {"sdd_refund": {"orders": 1, "amount_minor": 1000}}
+        assert sums["refunded_and_charged_back"] == []
         # The debtor turns to the bank all the same.
-        simulator.turn(Told("chargebacked", "chargeback", "MD06", unique_id=sold))
-        assert simulator.sums()["paid_out_twice"] == ["gb-1"]
+        simulator.transition(StatusChange("chargebacked", "chargeback", "MD06", unique_id=sold))
+        assert simulator.sums()["refunded_and_charged_back"] == ["gb-1"]
 
 
 def test_a_chargeback_that_overtakes_a_refund_stays_one() -> None:
@@ -400,13 +406,13 @@ def test_a_chargeback_that_overtakes_a_refund_stays_one() -> None:
     with running(QUIET) as simulator:
         sold = _sell(simulator, "gb-2").unique_id
         assert sold is not None
-        simulator.settle()
+        simulator.resolve()
         _refund(simulator, "gb-r4", of=sold)
-        simulator.turn(Told("chargebacked", "chargeback", "MD06", unique_id=sold))
+        simulator.transition(StatusChange("chargebacked", "chargeback", "MD06", unique_id=sold))
         assert _refund(simulator, "gb-r5", of=sold).code == "420"
-        simulator.settle()
-        assert [one["status"] for one in simulator.records(unique_id=sold)] == ["chargebacked"]
-        assert simulator.sums()["paid_out_twice"] == ["gb-2"]
+        simulator.resolve()
+        assert [record["status"] for record in simulator.records(unique_id=sold)] == ["chargebacked"]
+        assert simulator.sums()["refunded_and_charged_back"] == ["gb-2"]
 
 
 def test_a_void_whose_answer_is_lost_stands() -> None:
@@ -432,7 +438,7 @@ def test_a_void_that_is_dropped_leaves_the_debit() -> None:
         assert _void(simulator, "gb-v3", of=sold).status_code == 503
         simulator.faults(Faults())
         assert simulator.debited(transaction_id="gb-4") == 1
-        simulator.settle()
+        simulator.resolve()
         assert xml.read_answer(_void(simulator, "gb-v3", of=sold).content).status == "approved"
         assert simulator.debited(transaction_id="gb-4") == 0
 
@@ -443,7 +449,7 @@ def test_repeats_can_be_refused() -> None:
         assert _sell(simulator, "once").status == "pending_async"
         assert _sell(simulator, "once").code == "450"
         assert simulator.debited(transaction_id="once") == 1
-        simulator.settle()
+        simulator.resolve()
         sold = simulator.records(transaction_id="once")[0]["unique_id"]
         assert _refund(simulator, "back", of=sold).status == "pending_async"
         assert _refund(simulator, "back", of=sold).code == "450"
@@ -457,8 +463,8 @@ def test_records_can_lag_behind_notifications() -> None:
     """A client that takes a record for newer than the notification loses what it was told."""
     heard = list[dict[str, str]]()
 
-    def listen(told: dict[str, str]) -> int:
-        heard.append(told)
+    def listen(fields: dict[str, str]) -> int:
+        heard.append(fields)
         return 200
 
     with (
@@ -467,10 +473,10 @@ def test_records_can_lag_behind_notifications() -> None:
     ):
         sold = _sell(simulator, "lagging")
         assert sold.unique_id is not None
-        simulator.settle()
-        simulator.turn(Told("chargebacked", "chargeback", "AC04", unique_id=sold.unique_id))
-        simulator.settle()
-        assert [told["status"] for told in heard] == ["approved", "chargebacked"]
+        simulator.resolve()
+        simulator.transition(StatusChange("chargebacked", "chargeback", "AC04", unique_id=sold.unique_id))
+        simulator.resolve()
+        assert [entry["status"] for entry in heard] == ["approved", "chargebacked"]
         answer = _post(simulator, "/reconcile/sandbox-terminal/", xml.reconcile(unique_id=sold.unique_id))
         assert xml.read_answer(answer.content).status == "pending_async"
         page = xml.read_chargebacks(
@@ -484,24 +490,24 @@ def test_notifications_can_be_crafted_under_one_signature() -> None:
     """Whoever has seen one notification can write others; a receiver must be tried with them."""
     heard = list[dict[str, str]]()
 
-    def listen(told: dict[str, str]) -> int:
-        heard.append(told)
+    def listen(result: dict[str, str]) -> int:
+        heard.append(result)
         return 200
 
     with _receiver(listen) as url, running(Setup(notify_url=url)) as simulator:
         fields = {"unique_id": "aa", "status": "chargebacked", "chargeback_unique_id": "forged-{n}"}
         simulator.craft(Crafted("aa", fields, times=3))
         simulator.craft(Crafted("aa", {"unique_id": "aa", "reference_id": "aa"}, signed_with="login"))
-        simulator.settle()
-    assert sorted(told.get("chargeback_unique_id", "") for told in heard) == [
+        simulator.resolve()
+    assert sorted(entry.get("chargeback_unique_id", "") for entry in heard) == [
         "",
         "forged-0",
         "forged-1",
         "forged-2",
     ]
-    signatures = {told["signature"] for told in heard if "status" in told}
+    signatures = {entry["signature"] for entry in heard if "status" in entry}
     assert signatures == {sign("aa", password=Setup().passwords[0])}
-    assert {told["signature"] for told in heard} - signatures == {sign("aa", password=Setup().login)}
+    assert {entry["signature"] for entry in heard} - signatures == {sign("aa", password=Setup().login)}
 
 
 # --- chance ----------------------------------------------------------------------------------------------------------
@@ -509,32 +515,32 @@ def test_notifications_can_be_crafted_under_one_signature() -> None:
 
 def test_faults_depend_on_the_payment_and_not_on_the_order() -> None:
     """A failure seen once must be seen again, with other workers and another order of requests."""
-    setup = Setup(faults=Faults(silent=0.2, failed=0.2, dropped=0.2), lives=Lives())
+    setup = Setup(faults=Faults(silent=0.2, failed=0.2, dropped=0.2), payment_histories=PaymentHistories())
     fields = [{"transaction_id": f"c-{n}", **SALE} for n in range(300)]
-    one = [fate(each, nth=1, setup=setup) for each in fields]
-    again = [fate(each, nth=1, setup=setup) for each in reversed(fields)]
-    assert one == list(reversed(again))
-    assert {script.manner for script in one} == {"plain", "silence", "500"}
-    assert any(not script.stands for script in one)
+    item = [outcome(each, nth=1, setup=setup) for each in fields]
+    again = [outcome(each, nth=1, setup=setup) for each in reversed(fields)]
+    assert item == list(reversed(again))
+    assert {script.failure_mode for script in item} == {"plain", "silence", "500"}
+    assert any(not script.stands for script in item)
     # A second try of the same debit may fare otherwise, or no retry would ever get through.
-    assert one != [fate(each, nth=2, setup=setup) for each in fields]
+    assert item != [outcome(each, nth=2, setup=setup) for each in fields]
 
 
 def test_scripts_go_before_chance() -> None:
-    """A scripted debit in the middle of a storm must still do what its test expects."""
+    """A scripted debit in the middle of a chaos test must still do what its test expects."""
     setup = Setup(faults=Faults(silent=1.0))
-    assert fate({"transaction_id": "c", **SALE, "amount": "1902"}, nth=1, setup=setup) == SCRIPTS[2]
-    assert fate({"transaction_id": "c", **SALE}, nth=1, setup=setup).manner == "silence"
+    assert outcome({"transaction_id": "c", **SALE, "amount": "1902"}, nth=1, setup=setup) == SCRIPTS[2]
+    assert outcome({"transaction_id": "c", **SALE}, nth=1, setup=setup).failure_mode == "silence"
 
 
 def test_results_can_come_in_bursts() -> None:
-    """The bank's results come four times a day; a receiver must stand the moment they do."""
+    """The bank's results come four times a day; a receiver must stand the time they do."""
     heard = list[dict[str, str]]()
     lock = threading.Lock()
 
-    def listen(told: dict[str, str]) -> int:
+    def listen(fields: dict[str, str]) -> int:
         with lock:
-            heard.append(told)
+            heard.append(fields)
         return 200
 
     with _receiver(listen) as url:
@@ -544,7 +550,7 @@ def test_results_can_come_in_bursts() -> None:
                 _sell(simulator, f"b-{number}")
             assert simulator.sums()["ahead"] == 20
             assert heard == []
-            simulator.settle()
+            simulator.resolve()
     assert len(heard) == 20
 
 
@@ -553,26 +559,26 @@ def test_books_that_differ_can_be_played() -> None:
     heard = list[dict[str, str]]()
     lock = threading.Lock()
 
-    def listen(told: dict[str, str]) -> int:
+    def listen(fields: dict[str, str]) -> int:
         with lock:
-            heard.append(told)
+            heard.append(fields)
         return 200
 
     with _receiver(listen) as url, running(Setup(notify_url=url, result_after_s=3600)) as simulator:
         sold = _sell(simulator, "differ-1").unique_id
         assert sold is not None
-        simulator.turn(Told("approved", unique_id=sold))
-        simulator.turn(Told("approved", unique_id=sold, amount="250", currency="JPY"))
-        simulator.turn(Told("chargebacked", "chargeback", unique_id=sold))
-        simulator.turn(Told("chargeback_reversed", "chargeback_reversal", unique_id=sold))
-        simulator.turn(Told("chargebacked", "chargeback", unique_id=sold, dispute="second"))
+        simulator.transition(StatusChange("approved", unique_id=sold))
+        simulator.transition(StatusChange("approved", unique_id=sold, amount="250", currency="JPY"))
+        simulator.transition(StatusChange("chargebacked", "chargeback", unique_id=sold))
+        simulator.transition(StatusChange("chargeback_reversed", "chargeback_reversal", unique_id=sold))
+        simulator.transition(StatusChange("chargebacked", "chargeback", unique_id=sold, dispute="second"))
         refund_id = simulator.refund(sold, amount_minor=100)
-        simulator.settle()
-    approved = {(one["amount"], one["currency"]) for one in heard if one["status"] == "approved"}
+        simulator.resolve()
+    approved = {(entry["amount"], entry["currency"]) for entry in heard if entry["status"] == "approved"}
     assert {("1000", "EUR"), ("250", "JPY")} <= approved  # in whatever order they came
-    disputes = [one["chargeback_unique_id"] for one in heard if one.get("event") == "chargeback"]
+    disputes = [entry["chargeback_unique_id"] for entry in heard if entry.get("event") == "chargeback"]
     assert len(set(disputes)) == 2
-    (refund,) = [one for one in heard if one["unique_id"] == refund_id]
+    (refund,) = [entry for entry in heard if entry["unique_id"] == refund_id]
     assert (refund["transaction_type"], refund["reference_transaction_unique_id"], refund["amount"]) == (
         "sdd_refund",
         sold,

@@ -29,19 +29,19 @@ NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 def _row(**fields: str) -> Recording:
     body = form_body(fields, secret="x")
-    told = decode(body, content_type=FORM)
-    same = identify(told, account="default")
+    notification = decode(body, content_type=FORM)
+    same = identify(notification, account="default")
     return Recording(
         same.key,
         same.content,
         "default",
-        told.kind,
-        told.id,
-        told.status,
-        told.event or "",
+        notification.kind,
+        notification.id,
+        notification.status,
+        notification.event or "",
         FORM,
         body,
-        report_class(told),
+        report_class(notification),
     )
 
 
@@ -67,11 +67,11 @@ async def test_of_one_payment_and_class_so_many_are_kept_and_the_rest_is_counted
     assert await _record(conn, _dispute(3)) == ["repeated"]  # one that is kept stays known
     assert await _one(conn, "select count(*) from webhook_events") == (ROWS_PER_CLASS_MAX,)
     assert await excess_deliveries.of(conn, 1) == 200
-    assert await excess_deliveries.tally(conn) == (1, 200)
+    assert await excess_deliveries.counts(conn) == (1, 200)
 
 
 async def test_one_batch_of_a_flood_is_bounded_too(conn: Connection) -> None:
-    """A batch of 256 forged deliveries is one statement, which does not see its own rows."""
+    """A batch of 256 deliveries with an invalid signature is one statement, which does not see its own rows."""
     outcomes = await _record(conn, *map(_dispute, range(100)))
     assert (outcomes.count("recorded"), outcomes.count("counted")) == (
         ROWS_PER_CLASS_MAX,
@@ -158,7 +158,7 @@ async def test_whoever_counts_waits_for_no_worker(database_url: str, conn: Conne
 
 
 async def _contradict(conn: Connection, row_id: int, *, state: str, next_at: datetime | None = None) -> None:
-    finish = Finish(row_id, state, "refuted", "refuted", 0, next_at, None, is_contradicted=True)
+    finish = Finish(row_id, state, "contradicted", "contradicted", 0, next_at, None, is_contradicted=True)
     await webhook_events.finish(conn, [finish], now=NOON)
 
 
@@ -203,4 +203,4 @@ async def test_each_flood_is_announced_once(conn: Connection) -> None:
     assert (found.webhook_event_id, found.kind, found.deliveries) == (1, "payment", 92)
     await _record(conn, *map(_dispute, range(200, 300)))
     assert await excess_deliveries.take_unannounced(conn, limit=10, now=NOON) == []
-    assert await excess_deliveries.tally(conn) == (1, 192)
+    assert await excess_deliveries.counts(conn) == (1, 192)

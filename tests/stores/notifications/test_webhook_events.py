@@ -79,8 +79,8 @@ async def test_each_row_of_a_batch_learns_its_own_outcome(conn: Connection) -> N
 async def test_the_same_contradiction_is_kept_once(conn: Connection) -> None:
     """A person looks at each contradiction; ten repeats of one must not be ten of them."""
     await webhook_events.record(conn, [_row("a")], now=NOON)
-    told = [await webhook_events.record(conn, [_row("a", content="x")], now=NOON) for _ in range(3)]
-    assert told == [["conflicting"], ["repeated"], ["repeated"]]
+    result = [await webhook_events.record(conn, [_row("a", content="x")], now=NOON) for _ in range(3)]
+    assert result == [["conflicting"], ["repeated"], ["repeated"]]
     assert len(await _states(conn)) == 2
 
 
@@ -106,7 +106,7 @@ async def test_batches_wait_for_each_other_and_never_in_a_circle(
 
 
 async def test_many_racing_batches_record_each_key_once(database_url: str) -> None:
-    """A hundred deliveries of the same ten events at one moment are ten rows, and ten senders hear "recorded"."""
+    """A hundred deliveries of the same ten events at one time are ten rows, and ten senders hear "recorded"."""
     rows = [_row(f"e{n}") for n in range(10)]
 
     async def deliver(seed: int) -> list[str]:
@@ -114,8 +114,8 @@ async def test_many_racing_batches_record_each_key_once(database_url: str) -> No
         async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as own:
             return list(await webhook_events.record(own, mine, now=NOON))
 
-    told = await asyncio.gather(*(deliver(seed) for seed in range(10)))
-    flat = [one for batch in told for one in batch]
+    results = await asyncio.gather(*(deliver(seed) for seed in range(10)))
+    flat = [row for batch in results for row in batch]
     assert (flat.count("recorded"), flat.count("repeated")) == (10, 90)
 
 
@@ -132,7 +132,7 @@ async def _is_blocked(conn: Connection) -> bool:
 
 
 async def test_two_workers_never_hold_the_same_row(database_url: str, conn: Connection) -> None:
-    """A row in two hands would be booked twice; a second worker takes the next rows and waits for nobody."""
+    """A row in two hands would be applied twice; a second worker takes the next rows and waits for nobody."""
     await webhook_events.record(conn, [_row(f"e{n}") for n in range(5)], now=NOON)
     async with (
         await psycopg.AsyncConnection.connect(database_url) as first,
@@ -146,7 +146,7 @@ async def test_two_workers_never_hold_the_same_row(database_url: str, conn: Conn
 
 
 async def test_only_rows_that_are_due_are_claimed_and_the_oldest_first(conn: Connection) -> None:
-    """What was put off must rest until its moment, and what is done must never come back."""
+    """What was deferred must rest until its time, and what is done must never come back."""
     await webhook_events.record(conn, [_row("late")], now=NOON + timedelta(seconds=9))
     await webhook_events.record(conn, [_row("old")], now=NOON)
     await webhook_events.record(conn, [_row("done"), _row("asked"), _row("parked")], now=NOON)
@@ -177,7 +177,7 @@ async def test_a_claim_bounds_how_long_its_transaction_may_idle(conn: Connection
 
 
 async def test_the_gateways_own_word_comes_with_the_row(conn: Connection) -> None:
-    """A claim that was confirmed is booked by what the gateway said, so that must reach whoever books."""
+    """A claim that was confirmed is applied by what the gateway said, so that must reach whoever books."""
     await webhook_events.record(conn, [_row("a"), _row("b")], now=NOON)
     await conn.execute(
         "update webhook_events set confirmed_status = 'chargebacked', confirmed_reason_code = 'AC04', confirmed_at ="
@@ -191,12 +191,12 @@ async def test_the_gateways_own_word_comes_with_the_row(conn: Connection) -> Non
 
 async def test_an_outcome_keeps_the_attempt_it_was_matched_with(database_url: str, conn: Connection) -> None:
     """A later try that fails knows no attempt; the one that an earlier try found must stay on the row."""
-    (made,) = seed(database_url, attempts=1, chance=random.Random(1), now=NOON)
+    (made,) = seed(database_url, attempts=1, rng=random.Random(1), now=NOON)
     await webhook_events.record(conn, [_row("a")], now=NOON)
     matched = msgspec.structs.replace(_finish(1, "confirming", next_at=NOON), attempt_id=made.id)
     await webhook_events.finish(conn, [matched], now=NOON)
     await webhook_events.finish(conn, [_finish(1, "parked")], now=NOON + timedelta(seconds=1))
-    found = await webhook_events.one(conn, 1)
+    found = await webhook_events.by_id(conn, 1)
     assert found is not None
     assert (found[0].attempt_id, found[0].state, found[0].handled_at) == (
         made.id,
@@ -209,8 +209,8 @@ async def test_an_outcome_keeps_the_attempt_it_was_matched_with(database_url: st
 
 
 async def test_a_payment_that_appears_wakes_what_waited_for_it(database_url: str, conn: Connection) -> None:
-    """A notification may overtake its payment's import. It must be booked seconds after, not on tomorrow's try."""
-    (made,) = seed(database_url, attempts=1, chance=random.Random(1), now=NOON)
+    """A notification may overtake its payment's import. It must be applied seconds after, not on tomorrow's try."""
+    (made,) = seed(database_url, attempts=1, rng=random.Random(1), now=NOON)
     later = NOON + timedelta(days=1)
     rows = [_row(made.unique_id), _row("still-unknown"), _row(made.unique_id, key=b"x" * 16)]
     await webhook_events.record(conn, rows, now=NOON)
@@ -224,8 +224,8 @@ async def test_a_payment_that_appears_wakes_what_waited_for_it(database_url: str
     assert [row.id for row in await _claim(conn)] == [1]
 
 
-async def test_due_counts_from_the_moment_a_row_was_due(conn: Connection) -> None:
-    """The look takes rows whose ring was lost; were fresh rows among them, it would race with every ring."""
+async def test_due_counts_from_the_timestamp_a_row_was_due(conn: Connection) -> None:
+    """The look takes rows whose wake-up was lost; were fresh rows among them, it would race with every wake-up."""
     assert not await webhook_events.due(conn, now=NOON)
     await webhook_events.record(conn, [_row("a")], now=NOON)
     assert await webhook_events.due(conn, now=NOON)
@@ -235,7 +235,7 @@ async def test_due_counts_from_the_moment_a_row_was_due(conn: Connection) -> Non
     assert not await webhook_events.due(conn, now=NOON + timedelta(days=1))
 
 
-async def test_the_tally_counts_every_row_once(conn: Connection) -> None:
+async def test_the_counts_counts_every_row_once(conn: Connection) -> None:
     """Operators wake up by these numbers; a row that is in none of them is lost quietly."""
     await webhook_events.record(conn, [_row(f"e{n}") for n in range(5)], now=NOON)
     await webhook_events.record(conn, [_row("e0", content="other")], now=NOON)
@@ -250,8 +250,8 @@ async def test_the_tally_counts_every_row_once(conn: Connection) -> None:
         ],
         now=NOON,
     )
-    told = await webhook_events.tally(conn, now=NOON + timedelta(seconds=7.5))
-    assert msgspec.structs.astuple(told) == (1, 1, 1, 1, 1, 1, 0, 0, 7.5)
+    counts = await webhook_events.counts(conn, now=NOON + timedelta(seconds=7.5))
+    assert msgspec.structs.astuple(counts) == (1, 1, 1, 1, 1, 1, 0, 0, 7.5)
     unfinished = {"waiting": 2, "confirming": 1, "contradicted": 0, "parked": 1, "conflicting": 1}
     assert await webhook_events.unfinished(conn) == unfinished
     contradicted = [
@@ -259,8 +259,8 @@ async def test_the_tally_counts_every_row_once(conn: Connection) -> None:
         msgspec.structs.replace(_finish(4, "contradicted"), is_contradicted=True),
     ]
     await webhook_events.finish(conn, contradicted, now=NOON)
-    told = await webhook_events.tally(conn, now=NOON + timedelta(seconds=7.5))
-    assert msgspec.structs.astuple(told) == (1, 1, 1, 0, 1, 1, 1, 1, 7.5)
+    counts = await webhook_events.counts(conn, now=NOON + timedelta(seconds=7.5))
+    assert msgspec.structs.astuple(counts) == (1, 1, 1, 0, 1, 1, 1, 1, 7.5)
     assert await webhook_events.oldest_due_s(conn, now=NOON + timedelta(seconds=7.5)) == 7.5
     empty = await webhook_events.oldest_due_s(conn, now=NOON - timedelta(seconds=1))
     assert empty == 0
@@ -290,19 +290,19 @@ async def test_lists_filter_and_go_on_where_they_ended(conn: Connection) -> None
 async def test_one_row_comes_with_its_bytes(conn: Connection) -> None:
     """Whoever looks into a contradiction needs exactly what was sent."""
     await webhook_events.record(conn, [_row("a", body=b"\x00\xff")], now=NOON)
-    found = await webhook_events.one(conn, 1)
+    found = await webhook_events.by_id(conn, 1)
     assert found is not None
     assert (found[0].notification_id, found[0].event, found[1:]) == (
         "a",
         None,
         (_row("a").content_type, b"\x00\xff"),
     )
-    assert await webhook_events.one(conn, 2) is None
+    assert await webhook_events.by_id(conn, 2) is None
 
 
 @pytest.mark.parametrize("state", ["waiting", "confirming", "processed", "parked"])
 async def test_only_what_is_parked_can_be_replayed(conn: Connection, state: str) -> None:
-    """A replay of anything else would book a payment a second time, or undo its rest on the ladder."""
+    """A replay of anything else would book a payment a second time, or undo its rest on the retry schedule."""
     await webhook_events.record(conn, [_row("a")], now=NOON)
     next_at = NOON + timedelta(hours=1) if state in {"waiting", "confirming"} else None
     await webhook_events.finish(conn, [_finish(1, state, next_at=next_at)], now=NOON)

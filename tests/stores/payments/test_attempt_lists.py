@@ -40,7 +40,7 @@ _UPLOADS = """
     values ('a', 'a.csv', 1, '', 'completed', %(now)s, %(now)s), ('b', 'b.csv', 1, '', 'completed', %(now)s, %(now)s)
 """
 _RUNS = """
-    insert into billing_runs (upload_id, account, due_item, state, terms, skipped, created_by, created_at, updated_at)
+    insert into billing_runs (upload_id, account, due_item, state, options, skipped, created_by, created_at, updated_at)
     values (1, 'default', 'a', 'running', '', '', 'ops', %(now)s, %(now)s),
            (1, 'default', 'b', 'running', '', '', 'ops', %(now)s, %(now)s),
            (2, 'default', 'a', 'running', '', '', 'ops', %(now)s, %(now)s)
@@ -61,7 +61,7 @@ _SPREAD = """
 @pytest.fixture
 def made(database_url: str) -> list[dict[str, Any]]:
     """Thirty attempts of three runs, and of none, that differ in all that can be filtered."""
-    list(seed(database_url, attempts=30, chance=random.Random(1), now=NOON))
+    list(seed(database_url, attempts=30, rng=random.Random(1), now=NOON))
     with psycopg.connect(database_url, row_factory=psycopg.rows.dict_row) as conn:
         for statement in (_UPLOADS, _RUNS, _SPREAD):
             conn.execute(statement, {"now": NOON})
@@ -103,7 +103,7 @@ async def _walk(
             examined_max=examined_max,
         )
         assert len(page.attempts) <= limit
-        found += [one.id for one in page.attempts]
+        found += [attempt.id for attempt in page.attempts]
         if page.last is None:
             return found
         before = page.last
@@ -153,7 +153,7 @@ async def test_all_filters_at_once(conn: Connection, made: list[dict[str, Any]])
         assert await _walk(conn, AttemptFilters(**wanted)) == [row["id"]]
 
 
-async def test_attempts_of_one_moment_are_listed_once(
+async def test_attempts_of_one_timestamp_are_listed_once(
     conn: Connection, made: list[dict[str, Any]], database_url: str
 ) -> None:
     """A run makes thousands of attempts in one transaction, all of one time; a page must not skip those at its edge."""

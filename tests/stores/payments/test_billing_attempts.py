@@ -27,7 +27,7 @@ NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 @pytest.fixture
 def made(database_url: str) -> list[Seeded]:
     """Three attempts that the gateway has taken and not decided."""
-    return list(seed(database_url, attempts=3, chance=random.Random(7), now=NOON))
+    return list(seed(database_url, attempts=3, rng=random.Random(7), now=NOON))
 
 
 async def test_attempts_are_found_by_either_id_and_once(conn: Connection, made: list[Seeded]) -> None:
@@ -38,16 +38,16 @@ async def test_attempts_are_found_by_either_id_and_once(conn: Connection, made: 
         unique_ids=[third.unique_id, first.unique_id, "unheard-of"],
         transaction_ids=[first.transaction_id, second.transaction_id],
     )
-    assert [one.id for one in found] == [first.id, second.id, third.id]
-    one = found[0]
-    assert (one.transaction_id, one.unique_id, one.amount_minor, one.currency, one.account) == (
+    assert [attempt.id for attempt in found] == [first.id, second.id, third.id]
+    item = found[0]
+    assert (item.transaction_id, item.unique_id, item.amount_minor, item.currency, item.account) == (
         first.transaction_id,
         first.unique_id,
         first.amount_minor,
         "EUR",
         "default",
     )
-    assert (one.state, one.iban_fingerprint, one.iban_masked) == (
+    assert (item.state, item.iban_fingerprint, item.iban_masked) == (
         "pending",
         iban.fingerprint(first.iban),
         iban.mask(first.iban),
@@ -58,14 +58,14 @@ async def test_attempts_are_found_by_either_id_and_once(conn: Connection, made: 
 async def test_a_batch_reads_its_own_payments_and_not_all_there_are(
     database_url: str, conn: Connection
 ) -> None:
-    """Booking would slow down with every payment ever made: each batch would read all of them."""
-    made = list(seed(database_url, attempts=5_000, chance=random.Random(7), now=NOON))
+    """Applying would slow down with every payment ever made: each batch would read all of them."""
+    made = list(seed(database_url, attempts=5_000, rng=random.Random(7), now=NOON))
     async with conn.transaction():
         await webhook_events.claim(conn, now=NOON, limit=256, freeze_s=5)
         found = await billing_attempts.locked_by_ids(
             conn,
-            unique_ids=[one.unique_id for one in made[:60]],
-            transaction_ids=[one.transaction_id for one in made[:60]],
+            unique_ids=[seeded.unique_id for seeded in made[:60]],
+            transaction_ids=[seeded.transaction_id for seeded in made[:60]],
         )
         assert len(found) == 60
         read = "select seq_tup_read from pg_stat_xact_user_tables where relname = 'billing_attempts'"
@@ -86,9 +86,9 @@ async def test_locks_are_taken_in_the_order_of_rows(
     ):
 
         async def lock(connection: Connection, *wanted: Seeded) -> list[int]:
-            ids = [one.unique_id for one in wanted]
+            ids = [item.unique_id for item in wanted]
             locked = await billing_attempts.locked_by_ids(connection, unique_ids=ids, transaction_ids=[])
-            return [one.id for one in locked]
+            return [attempt.id for attempt in locked]
 
         await lock(first, made[0])
         waiting = asyncio.create_task(lock(second, made[2], made[1], made[0]))
@@ -96,7 +96,7 @@ async def test_locks_are_taken_in_the_order_of_rows(
         await conn.execute("set lock_timeout = '2s'")
         assert await lock(conn, made[2]) == [made[2].id]
         await first.commit()
-        assert await waiting == [one.id for one in made]
+        assert await waiting == [seeded.id for seeded in made]
 
 
 async def _is_blocked(conn: Connection) -> bool:
@@ -112,7 +112,7 @@ async def test_a_move_writes_all_it_was_given_and_nothing_else(conn: Connection,
     """What an attempt shows must be what was decided about it, for that attempt alone."""
     later = NOON + timedelta(hours=1)
     attempts = await billing_attempts.locked_by_ids(
-        conn, unique_ids=[one.unique_id for one in made], transaction_ids=[]
+        conn, unique_ids=[seeded.unique_id for seeded in made], transaction_ids=[]
     )
     declined = msgspec.structs.replace(attempts[0], payment_stage=codes.DECLINED, error_code="501")
     returned = msgspec.structs.replace(
@@ -120,11 +120,13 @@ async def test_a_move_writes_all_it_was_given_and_nothing_else(conn: Connection,
     )
     await billing_attempts.move(conn, [declined, returned], now=later)
     rows = await billing_attempts.locked_by_ids(
-        conn, unique_ids=[one.unique_id for one in made], transaction_ids=[]
+        conn, unique_ids=[seeded.unique_id for seeded in made], transaction_ids=[]
     )
     assert rows == [declined, returned, attempts[2]]
-    shown = [await billing_attempts.one(conn, one.id) for one in made]
-    assert [(one.status, one.error_code, one.reason_code, one.updated_at) for one in shown if one] == [
+    excerpt = [await billing_attempts.by_id(conn, seeded.id) for seeded in made]
+    assert [
+        (item.status, item.error_code, item.reason_code, item.updated_at) for item in excerpt if item
+    ] == [
         ("declined", "501", None, later),
         ("chargebacked", None, "AC04", later),
         ("pending", None, None, NOON),

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tether_core.billing.auto_pause import RunCounts
-from tether_core.billing.eligibility import Terms
+from tether_core.billing.eligibility import RunOptions
 from tether_core.payments.attempt import state_of
-from tether_core.payments.submission import Send
+from tether_core.payments.submission import Submission
 from tether_sandbox.gateway import scripted_iban
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import billing
@@ -32,25 +32,25 @@ async def planned(conn: Connection, database_url: str, debtors: int, *, canaries
     owed = [Owed(scripted_iban(number), 1000) for number in range(debtors)]
     upload_id, _ = seed_upload(database_url, owed, now=NOW)
     run_id = await billing.add(
-        conn, upload_id=upload_id, account="default", terms=Terms(), created_by="tests", now=NOW
+        conn, upload_id=upload_id, account="default", options=RunOptions(), created_by="tests", now=NOW
     )
     owing = await billing.owing(conn, due_item="once", now=NOW, limit=100, upload_id=upload_id)
     tries = [
         Try(
-            one.candidate.debtor_id, f"t-{one.candidate.debtor_id}", 1000, "EUR", one.iban_fingerprint, "DE", 1,
+            item.candidate.debtor_id, f"t-{item.candidate.debtor_id}", 1000, "EUR", item.iban_fingerprint, "DE", 1,
             canary=number < canaries,
         )
-        for number, one in enumerate(owing)
+        for number, item in enumerate(owing)
     ]  # fmt: skip
     await submissions.add(conn, tries, run_id=run_id, account="default", due_item="once", now=NOW)
     return upload_id, run_id
 
 
-async def held(conn: Connection, run_id: int) -> list[Send]:
+async def held(conn: Connection, run_id: int) -> list[Submission]:
     """The debits of a run, as they stand."""
     cursor = await conn.execute("select id from billing_attempts where run_id = %s order by id", (run_id,))
     rows = await submissions.locked(conn, [row_id for (row_id,) in await cursor.fetchall()])
-    return [rows[row_id].send for row_id in sorted(rows)]
+    return [rows[row_id].submission for row_id in sorted(rows)]
 
 
 def moved(attempt: Attempt, payment_stage: int) -> Attempt:
@@ -62,8 +62,8 @@ def moved(attempt: Attempt, payment_stage: int) -> Attempt:
 async def counts(conn: Connection, upload_id: int) -> list[tuple[int, ...]]:
     """Answered and refused, of all and of canaries, of each run."""
     return [
-        (one.answered, one.refused, one.canaries_answered, one.canaries_refused)
-        for one in await billing_run_counts.of_upload(conn, upload_id)
+        (run_counts.answered, run_counts.refused, run_counts.canaries_answered, run_counts.canaries_refused)
+        for run_counts in await billing_run_counts.of_upload(conn, upload_id)
     ]
 
 
@@ -75,15 +75,17 @@ async def test_each_debit_is_counted_once_however_its_answer_comes(
 
     async def by_call(place: int, stage: int, *, withheld: str | None = None) -> None:
         async with transaction(pool) as tx:
-            send = (await held(tx, run_id))[place]
-            after = msgspec.structs.replace(send, attempt=moved(send.attempt, stage), send_at=None)
+            submission = (await held(tx, run_id))[place]
+            after = msgspec.structs.replace(
+                submission, attempt=moved(submission.attempt, stage), submit_at=None
+            )
             await submissions.write(tx, [Written(after, withheld)], now=NOW)
 
     async def by_notification(*stages: int) -> None:
         async with transaction(pool) as tx:
-            attempts = [send.attempt for send in await held(tx, run_id)]
+            attempts = [submission.attempt for submission in await held(tx, run_id)]
             await billing_attempts.move(
-                tx, [moved(one, stage) for one, stage in zip(attempts, stages, strict=True)], now=NOW
+                tx, [moved(item, stage) for item, stage in zip(attempts, stages, strict=True)], now=NOW
             )
 
     await by_call(0, 10)
@@ -110,8 +112,8 @@ async def test_what_is_recorded_waits_for_the_claim_that_did_not_see_it(
 
     async def record() -> None:
         async with transaction(pool) as tx:
-            send = (await held(tx, run_id))[0]
-            after = msgspec.structs.replace(send, attempt=moved(send.attempt, 50), send_at=None)
+            submission = (await held(tx, run_id))[0]
+            after = msgspec.structs.replace(submission, attempt=moved(submission.attempt, 50), submit_at=None)
             await submissions.write(tx, [Written(after)], now=NOW)
 
     async def waits() -> bool:
@@ -139,15 +141,15 @@ async def test_refusals_are_released_with_a_name_and_a_reason(
     _, other = await planned(conn, database_url, 1)
     for run in (run_id, other):
         async with transaction(pool) as tx:
-            send = (await held(tx, run))[0]
-            await billing_attempts.move(tx, [moved(send.attempt, 50)], now=NOW)
+            submission = (await held(tx, run))[0]
+            await billing_attempts.move(tx, [moved(submission.attempt, 50)], now=NOW)
     (released,) = await billing_run_counts.release(
-        conn, upload_id, by="ops", because="The terminal was wrong", now=NOW + timedelta(minutes=1)
+        conn, upload_id, by="ops", reason="The terminal was wrong", now=NOW + timedelta(minutes=1)
     )
     assert (released.run_id, released.since_release) == (run_id, (0, 0))
-    assert (released.released_by, released.released_because) == ("ops", "The terminal was wrong")
+    assert (released.released_by, released.released_reason) == ("ops", "The terminal was wrong")
     assert released.released_at == NOW + timedelta(minutes=1)
-    assert await billing_run_counts.release(conn, upload_id, by="ops", because="again", now=NOW) == []
+    assert await billing_run_counts.release(conn, upload_id, by="ops", reason="again", now=NOW) == []
     (untouched,) = await billing_run_counts.share(
         conn, run_id=other, upload_id=upload_id + 1, now=NOW + timedelta(days=2)
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from tether_core.billing.eligibility import Terms
+from tether_core.billing.eligibility import RunOptions
 from tether_core.errors import GatewaySilent
 from tether_core.payments import submission
 from tether_sandbox.uploads import Owed, seed_upload
@@ -27,7 +27,7 @@ async def run_id(conn: Connection, database_url: str) -> int:
     """A run with four debits, the third of them a canary."""
     upload_id, ids = seed_upload(database_url, [Owed("DE89370400440532013000", 1000)] * 4, now=NOW)
     made = await billing.add(
-        conn, upload_id=upload_id, account="default", terms=Terms(), created_by="tests", now=NOW
+        conn, upload_id=upload_id, account="default", options=RunOptions(), created_by="tests", now=NOW
     )
     tries = [
         Try(debtor, f"t-{debtor}", 1000, "EUR", b"f" * 16, "DE89", 1, canary=place == 2)
@@ -47,16 +47,16 @@ async def ready(conn: Connection, run_id: int, *, canaries_only: bool = False, l
 
 async def test_canaries_come_first_and_no_row_twice(pool: Pool, run_id: int) -> None:
     """Two workers that get the same row call for it twice."""
-    async with transaction(pool) as one, transaction(pool) as other:
-        first = await ready(one, run_id, limit=2)
+    async with transaction(pool) as conn, transaction(pool) as other:
+        first = await ready(conn, run_id, limit=2)
         rest = await ready(other, run_id)
-        ids = [row.send.attempt.id for row in (*first, *rest)]
+        ids = [row.submission.attempt.id for row in (*first, *rest)]
         assert len(set(ids)) == len(ids) == 4
         assert await ready(other, run_id, limit=0) == []
-    async with transaction(pool) as one:
-        only = await ready(one, run_id, canaries_only=True)
-        assert [row.send.attempt.id for row in only] == [first[0].send.attempt.id]
-        assert only[0].send.step == "ready"
+    async with transaction(pool) as conn:
+        only = await ready(conn, run_id, canaries_only=True)
+        assert [row.submission.attempt.id for row in only] == [first[0].submission.attempt.id]
+        assert only[0].submission.step == "ready"
         assert not only[0].again
 
 
@@ -64,20 +64,20 @@ async def test_a_claim_is_written_and_found_again(pool: Pool, run_id: int) -> No
     """What is lost between claim and record is a call that nobody can tell from others."""
     async with transaction(pool) as conn:
         (row, *_) = await ready(conn, run_id)
-        claimed = submission.claim(row.send, now=NOW, identity="0123456789abcdef")
+        claimed = submission.claim(row.submission, now=NOW, identity="0123456789abcdef")
         await submissions.write(conn, [Written(claimed)], now=NOW)
     async with transaction(pool) as conn:
         found = await submissions.locked(conn, [claimed.attempt.id])
-        assert found[claimed.attempt.id].send == claimed
-        assert await submissions.standing(conn) == (1, 3)
+        assert found[claimed.attempt.id].submission == claimed
+        assert await submissions.current_status(conn) == (1, 3)
         latest = NOW + timedelta(seconds=150)
-        assert await submissions.lapsed(conn, now=NOW + timedelta(seconds=60), latest=latest, limit=10) == []
-        (lapsed,) = await submissions.lapsed(conn, now=NOW + timedelta(seconds=75), latest=latest, limit=10)
-        assert lapsed.send == claimed
+        assert await submissions.expired(conn, now=NOW + timedelta(seconds=60), latest=latest, limit=10) == []
+        (expired,) = await submissions.expired(conn, now=NOW + timedelta(seconds=75), latest=latest, limit=10)
+        assert expired.submission == claimed
         # The clock was set back by a day: no lease ends so late.
         back = NOW - timedelta(days=1)
-        (lapsed,) = await submissions.lapsed(conn, now=back, latest=back + timedelta(seconds=150), limit=10)
-        assert lapsed.send == claimed
+        (expired,) = await submissions.expired(conn, now=back, latest=back + timedelta(seconds=150), limit=10)
+        assert expired.submission == claimed
         assert len(await submissions.unsent(conn, run_id, limit=10)) == 3
 
 
@@ -85,28 +85,31 @@ async def test_questions_begin_anew_with_each_lost_call(pool: Pool, run_id: int)
     """A debit lost a second time would not be asked about, because the questions of the first time were used up."""
     async with transaction(pool) as conn:
         (row, *_) = await ready(conn, run_id)
-        claimed = submission.claim(row.send, now=NOW)
+        claimed = submission.claim(row.submission, now=NOW)
         await submissions.write(conn, [Written(claimed)], now=NOW)
         await conn.execute(
-            "update billing_attempts set asks = 10, ask_at = %s where id = %s", (NOW, row.send.attempt.id)
+            "update billing_attempts set inquiry_count = 10, inquire_at = %s where id = %s",
+            (NOW, row.submission.attempt.id),
         )
-        lost = submission.record(claimed, GatewaySilent(why="timeout"), number=1, now=NOW).send
+        lost = submission.record(claimed, GatewaySilent(why="timeout"), number=1, now=NOW).submission
         await submissions.write(conn, [Written(lost)], now=NOW)
-        asked = "select asks, ask_at, state from billing_attempts where id = %s"
-        cursor = await conn.execute(asked, (row.send.attempt.id,))
+        asked = "select inquiry_count, inquire_at, state from billing_attempts where id = %s"
+        cursor = await conn.execute(asked, (row.submission.attempt.id,))
         assert await cursor.fetchone() == (0, None, "unknown")
         # Written once more by whoever asked in vain, the count of questions stays.
-        await conn.execute("update billing_attempts set asks = 3 where id = %s", (row.send.attempt.id,))
+        await conn.execute(
+            "update billing_attempts set inquiry_count = 3 where id = %s", (row.submission.attempt.id,)
+        )
         await submissions.write(conn, [Written(lost)], now=NOW)
-        cursor = await conn.execute(asked, (row.send.attempt.id,))
+        cursor = await conn.execute(asked, (row.submission.attempt.id,))
         assert await cursor.fetchone() == (3, None, "unknown")
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        "send_at = now(), leased_until = now()",
-        "sends = 1",
+        "submit_at = now(), leased_until = now()",
+        "submission_count = 1",
         "try_number = null",
         "payment_stage = 15",
     ],
@@ -146,12 +149,14 @@ async def test_only_returns_whose_day_has_come_are_due_again(conn: Connection, r
     """Tried too early, too often, or for a run that was cancelled, a debit comes back once more, for a fee."""
     await conn.execute(
         "update billing_attempts set payment_stage = 60, dispute_stage = 1, state = 'chargebacked', reason_code = 'AM04',"
-        " send_at = null, followed_at = now(), retry_why = 'retry', retry_on = %s + (id - 1)::integer",
+        " submit_at = null, return_handled_at = now(), retry_why = 'retry', retry_on = %s + (id - 1)::integer",
         (NOW.date(),),
     )
     await conn.execute("update billing_runs set state = 'running'")
     due = await submissions.due_again(conn, today=NOW.date(), limit=10)
-    assert [(one.run_id, one.due_item, one.number) for one in due] == [(run_id, "once", 2)]
+    assert [(due_again.run_id, due_again.due_item, due_again.number) for due_again in due] == [
+        (run_id, "once", 2)
+    ]
     await conn.execute(
         "update billing_attempts set dispute_stage = 2, state = 'approved' where id = %s", (due[0].id,)
     )

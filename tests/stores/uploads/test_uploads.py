@@ -1,4 +1,4 @@
-"""The table of uploads: on record once, taken by one, and written only by whoever holds it."""
+"""The table of uploads: stored once, taken by one, and written only by whoever holds it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from tether_core.spreadsheet import Answers, Column, Plan, Position, Preview, PreviewRow
 from tether_core.uploads.problems import Kept
-from tether_core.uploads.upload import Tallies, content_key
+from tether_core.uploads.upload import RowCounts, content_key
 from tether_stores.postgres import transaction
 from tether_stores.queries import load
 from tether_stores.uploads import uploads
@@ -39,18 +39,18 @@ FILE = Recording(
 def other(key: str, **changes: object) -> Recording:
     """Another file under another key."""
     digest = key.encode().ljust(32)
-    told = {"object_key": key, "sha256": digest, "content_key": digest, **changes}
-    return msgspec.structs.replace(FILE, **told)
+    fields = {"object_key": key, "sha256": digest, "content_key": digest, **changes}
+    return msgspec.structs.replace(FILE, **fields)
 
 
 async def taken(conn: Connection, *, lease: str = "mine") -> int:
-    """Put a file on record and take it."""
+    """Put a file stored and take it."""
     upload_id, _ = await uploads.record(conn, FILE, now=NOON)
     await uploads.take(conn, upload_id, state="examining", lease=lease, until=SOON, now=NOON)
     return upload_id
 
 
-async def test_the_same_content_is_on_record_once(conn: Connection, pool: Pool) -> None:
+async def test_the_same_content_is_stored_once(conn: Connection, pool: Pool) -> None:
     """Of many who send the same list at once, one is told that it is new, and all get the same number."""
 
     async def record(number: int) -> tuple[int, bool]:
@@ -59,9 +59,9 @@ async def test_the_same_content_is_on_record_once(conn: Connection, pool: Pool) 
                 own, msgspec.structs.replace(FILE, object_key=f"uploads/{number}"), now=NOON
             )
 
-    told = await asyncio.gather(*(record(number) for number in range(8)))
-    assert sorted(fresh for _, fresh in told) == [False] * 7 + [True]
-    assert len({upload_id for upload_id, _ in told}) == 1
+    results = await asyncio.gather(*(record(number) for number in range(8)))
+    assert sorted(fresh for _, fresh in results) == [False] * 7 + [True]
+    assert len({upload_id for upload_id, _ in results}) == 1
     for again in (
         msgspec.structs.replace(FILE, object_key="b", dry_run=True),
         msgspec.structs.replace(FILE, object_key="c", forced=True),
@@ -72,7 +72,7 @@ async def test_the_same_content_is_on_record_once(conn: Connection, pool: Pool) 
 
 async def due_first(conn: Connection, *, now: datetime) -> uploads.Due | None:
     """Lock the first upload that waits and that no other worker is just taking."""
-    for waiting in sorted((await uploads.waiting(conn, now=now)).uploads, key=lambda one: one.id):
+    for waiting in sorted((await uploads.waiting(conn, now=now)).uploads, key=lambda item: item.id):
         if due := await uploads.due_one(conn, waiting.id, now=now):
             return due
     return None
@@ -83,8 +83,8 @@ async def test_two_workers_take_two_uploads(conn: Connection, pool: Pool) -> Non
     for key in ("a", "b"):
         await uploads.record(conn, other(key), now=NOON)
     async with transaction(pool) as first, transaction(pool) as second, transaction(pool) as third:
-        ours = [await due_first(one, now=NOON) for one in (first, second, third)]
-    assert [one and one.object_key for one in ours] == ["a", "b", None]
+        ours = [await due_first(item, now=NOON) for item in (first, second, third)]
+    assert [our and our.object_key for our in ours] == ["a", "b", None]
 
 
 async def test_no_sender_hides_another(conn: Connection) -> None:
@@ -98,9 +98,9 @@ async def test_no_sender_hides_another(conn: Connection) -> None:
     single = (await uploads.record(conn, msgspec.structs.replace(FILE, added_by="zoo"), now=SOON))[0]
     await conn.execute("update uploads set turn_at = %s where object_key in ('k7', 'k8')", [NOON])
     queued = await uploads.waiting(conn, now=SOON)
-    keys = {one.size_bytes for one in queued.uploads if one.sender == "shop"}
+    keys = {waiting.size_bytes for waiting in queued.uploads if waiting.sender == "shop"}
     assert keys == {*range(20_000 - 20, 20_000), *range(10_000, 10_020)}
-    assert [one.id for one in queued.uploads if one.sender == "zoo"] == [single]
+    assert [waiting.id for waiting in queued.uploads if waiting.sender == "zoo"] == [single]
     assert queued.turns == {"shop": NOON}
     await conn.execute("analyze uploads")
     values = {"now": SOON, "each": 20}
@@ -128,18 +128,20 @@ async def test_an_upload_is_due_again_when_its_lease_ends(conn: Connection) -> N
 async def test_without_the_lease_nothing_can_be_written(conn: Connection) -> None:
     """Another worker has taken over; what the first one says now must not undo what the second has done."""
     upload_id = await taken(conn)
-    shown = Preview(PLAN, ())
+    excerpt = Preview(PLAN, ())
     assert not await uploads.hold(conn, upload_id, lease="theirs", until=SOON)
-    assert not await uploads.planned(conn, upload_id, state="reading", shown=shown, lease="theirs", now=NOON)
+    assert not await uploads.planned(
+        conn, upload_id, state="reading", excerpt=excerpt, lease="theirs", now=NOON
+    )
     assert not await uploads.advance(
-        conn, upload_id, tallies=Tallies(rows=1, stored=1), position=Position(2), notes=[], kept=Kept(), bytes_read=9,
+        conn, upload_id, row_counts=RowCounts(rows=1, stored=1), position=Position(2), notes=[], kept=Kept(), bytes_read=9,
         lease="theirs", until=SOON, now=NOON,
     )  # fmt: skip
     assert not await uploads.end(conn, upload_id, state="completed", failure=None, lease="theirs", now=NOON)
     await uploads.release(conn, upload_id, lease="theirs", due_at=NOON, blameless=True)
-    found = await uploads.one(conn, upload_id)
+    found = await uploads.by_id(conn, upload_id)
     assert found is not None
-    assert (found.upload.state, found.upload.tallies, found.plan) == ("examining", Tallies(), None)
+    assert (found.upload.state, found.upload.row_counts, found.plan) == ("examining", RowCounts(), None)
     assert await due_first(conn, now=NOON) is None
 
 
@@ -148,23 +150,23 @@ async def test_chunks_add_up_and_the_last_position_stays(conn: Connection) -> No
     upload_id = await taken(conn)
     row = PreviewRow(2, ["a\0b"], "refused")
     assert await uploads.planned(
-        conn, upload_id, state="reading", shown=Preview(PLAN, (row,)), lease="mine", now=NOON
+        conn, upload_id, state="reading", excerpt=Preview(PLAN, (row,)), lease="mine", now=NOON
     )
-    first = Tallies(rows=3, stored=1, refused=1, skipped=1, amount_minor=5, problems={"iban_invalid": 1})
-    second = Tallies(rows=2, stored=1, excluded=1, amount_minor=7, warnings=1, verdicts={"blacklisted": 1})
-    for number, tallies in enumerate((first, second), 1):
+    first = RowCounts(rows=3, stored=1, refused=1, skipped=1, amount_minor=5, problems={"iban_invalid": 1})
+    second = RowCounts(rows=2, stored=1, excluded=1, amount_minor=7, warnings=1, verdicts={"blacklisted": 1})
+    for number, row_counts in enumerate((first, second), 1):
         position = Position(row=number * 3, amount_minor=number, below=True)
         assert await uploads.advance(
-            conn, upload_id, tallies=tallies, position=position, notes=["n\0"] * number, kept=Kept(), bytes_read=number * 10,
+            conn, upload_id, row_counts=row_counts, position=position, notes=["n\0"] * number, kept=Kept(), bytes_read=number * 10,
             lease="mine", until=SOON, now=NOON,
         )  # fmt: skip
     await uploads.release(conn, upload_id, lease="mine", due_at=NOON, blameless=True)
     due = await due_first(conn, now=NOON)
-    found = await uploads.one(conn, upload_id)
+    found = await uploads.by_id(conn, upload_id)
     assert due is not None
     assert found is not None
     assert (due.position, due.rows_read, due.plan, due.claims) == (Position(6, 2, True), 5, PLAN, 0)
-    assert (found.upload.tallies, found.upload.bytes_read, found.notes) == (
+    assert (found.upload.row_counts, found.upload.bytes_read, found.notes) == (
         first + second,
         20,
         ["n\0", "n\0"],
@@ -179,7 +181,7 @@ async def test_rows_that_do_not_add_up_are_refused(conn: Connection) -> None:
     upload_id = await taken(conn)
     with pytest.raises(psycopg.errors.CheckViolation, match="uploads_rows_add_up"):
         await uploads.advance(
-            conn, upload_id, tallies=Tallies(rows=2, stored=1), position=Position(2), notes=[], kept=Kept(), bytes_read=9,
+            conn, upload_id, row_counts=RowCounts(rows=2, stored=1), position=Position(2), notes=[], kept=Kept(), bytes_read=9,
             lease="mine", until=SOON, now=NOON,
         )  # fmt: skip
 
@@ -190,7 +192,7 @@ async def test_a_failure_keeps_its_reason_and_ends_the_lease(conn: Connection) -
     assert await uploads.end(
         conn, upload_id, state="failed", failure=("damaged", "Send it again."), lease="mine", now=NOON
     )
-    found = await uploads.one(conn, upload_id)
+    found = await uploads.by_id(conn, upload_id)
     assert found is not None
     assert (found.upload.failure_code, found.upload.failure) == ("damaged", "Send it again.")
     assert await due_first(conn, now=SOON) is None
@@ -208,8 +210,8 @@ async def test_a_claim_that_is_to_blame_counts(conn: Connection) -> None:
 async def test_new_answers_start_an_upload_over(conn: Connection) -> None:
     """Nothing of the earlier plan may be left, and of two people who answer at once one is told."""
     upload_id = await taken(conn)
-    shown = Preview(PLAN, ())
-    await uploads.planned(conn, upload_id, state="needs_answer", shown=shown, lease="mine", now=NOON)
+    excerpt = Preview(PLAN, ())
+    await uploads.planned(conn, upload_id, state="needs_answer", excerpt=excerpt, lease="mine", now=NOON)
     answers = Answers(amount_format="comma")
     for expected in (True, False):
         assert expected is await uploads.answer(

@@ -14,7 +14,7 @@ import httpx
 import psycopg
 import pytest
 from tether_core.errors import InvalidRequest, Overloaded
-from tether_core.events import AttemptMoved, Event, PayoutRepeated
+from tether_core.events import AttemptStatusChanged, Event, RefundChargedBack
 from tether_sandbox.services.server import free_port
 from tether_stores import events
 from tether_stores.postgres import connection, open_pool
@@ -62,8 +62,8 @@ async def _feed(pool: Pool, **options: float) -> AsyncIterator[Feed]:
         await feed.close()
 
 
-def _moved(number: int) -> AttemptMoved:
-    return AttemptMoved(number, f"t-{number}", "pending", "approved", "approved")
+def _moved(number: int) -> AttemptStatusChanged:
+    return AttemptStatusChanged(number, f"t-{number}", "pending", "approved", "approved")
 
 
 async def _announce(pool: Pool, facts: Sequence[Event]) -> None:
@@ -116,12 +116,12 @@ async def test_a_smaller_id_that_is_committed_later_is_not_skipped(
 async def test_writers_that_never_pause_hold_nothing_back(
     pool: Pool, looks: list[events.Tip], eventually: Callable[..., Any]
 ) -> None:
-    """On a busy day some transaction is always writing; a feed that waits for a quiet moment would wait until the evening."""
-    async with _feed(pool) as feed, pool.connection() as one, pool.connection() as other:
+    """On a busy day some transaction is always writing; a feed that waits for a quiet time would wait until the evening."""
+    async with _feed(pool) as feed, pool.connection() as conn, pool.connection() as other:
         follower = await _follow(feed)
         async with other.transaction():
-            async with one.transaction():
-                await events.append(one, [(None, _moved(1))], now=NOON)
+            async with conn.transaction():
+                await events.append(conn, [(None, _moved(1))], now=NOON)
                 await _announce(pool, [_moved(2)])
                 await eventually(lambda: looks[-1].id == 2, what="a look of the reader")
                 await events.append(other, [(None, _moved(3))], now=NOON)
@@ -143,31 +143,31 @@ async def test_followers_share_one_reader_and_resume_where_they_were(
 
     monkeypatch.setattr(events, "between", counted)
     monkeypatch.setattr(feeds, "_PAGE", 7)
-    monkeypatch.setattr(feeds, "_RING", 20)
+    monkeypatch.setattr(feeds, "_WAKE_UP", 20)
     async with _feed(pool) as feed:
         many = [await _follow(feed, None) for _ in range(20)]
         await _announce(pool, [_moved(n) for n in range(1, 11)])
-        await eventually(lambda: all(one.count(10)() for one in many), what="ten events each")
-        assert {tuple(one.ids) for one in many} == {tuple(range(1, 11))}
+        await eventually(lambda: all(item.count(10)() for item in many), what="ten events each")
+        assert {tuple(item.ids) for item in many} == {tuple(range(1, 11))}
         assert len(read) == 2  # one page and the rest of the ten, whoever listens
         await _announce(pool, [_moved(n) for n in range(11, 61)])
         late, partly = await _follow(feed, 0), await _follow(feed, 33)
         await eventually(lambda: late.count(60)() and partly.count(27)(), what="what they missed")
-        await eventually(lambda: all(one.count(60)() for one in many), what="sixty events each")
+        await eventually(lambda: all(item.count(60)() for item in many), what="sixty events each")
         assert late.ids == list(range(1, 61))
         assert partly.ids == list(range(34, 61))
-        assert {tuple(one.ids) for one in many} == {tuple(range(1, 61))}
-        assert len(feed._ring) == 20
+        assert {tuple(item.ids) for item in many} == {tuple(range(1, 61))}
+        assert len(feed._wake) == 20
 
 
 async def test_types_can_be_chosen_live_and_from_the_past(pool: Pool, eventually: Callable[..., Any]) -> None:
     """Whoever wants to be woken by payouts made twice must not read a million approvals for it, nor miss one among them."""
-    facts = [PayoutRepeated(n) if n % 5 == 0 else _moved(n) for n in range(1, 21)]
+    facts = [RefundChargedBack(n) if n % 5 == 0 else _moved(n) for n in range(1, 21)]
     async with _feed(pool) as feed:
-        live = await _follow(feed, None, names=["payout_repeated"])
+        live = await _follow(feed, None, names=["refund.charged_back"])
         await _announce(pool, facts)
         await eventually(live.count(4), what="four events")
-        past = await _follow(feed, 0, names=["payout_repeated"])
+        past = await _follow(feed, 0, names=["refund.charged_back"])
         await eventually(past.count(4), what="four events")
         assert live.ids == past.ids == [5, 10, 15, 20]
 
@@ -275,14 +275,14 @@ def test_an_open_stream_does_not_hold_up_the_end_of_a_node(
         with psycopg.connect(database_url) as conn:
             conn.execute(
                 "insert into outbox (name, version, payload, occurred_at) values (%s, 1, %s, %s)",
-                ["payout_repeated", b'{"event":"payout_repeated.1","attempt_id":3}', NOON],
+                ["refund.charged_back", b'{"event":"refund.charged_back.1","attempt_id":3}', NOON],
             )
-        assert [next(lines), next(lines)] == ["id: 1", "event: payout_repeated"]
+        assert [next(lines), next(lines)] == ["id: 1", "event: refund.charged_back"]
         assert json.loads(next(lines).removeprefix("data: ")) == {
             "id": 1,
             "occurred_at": "2026-03-02T12:00:00Z",
             "webhook_event_id": None,
-            "fact": {"event": "payout_repeated.1", "attempt_id": 3},
+            "fact": {"event": "refund.charged_back.1", "attempt_id": 3},
         }
         web.signal(signal.SIGTERM)
         assert list(lines) == [""]  # the end of the event, and a proper end of the answer

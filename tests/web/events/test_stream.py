@@ -28,7 +28,12 @@ async def test_nobody_follows_without_a_key(client: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize(
     ("query", "headers", "status", "words"),
     [
-        ("?type=attempt_teleported", {}, 422, "type: must be one of amount_differed, attempt_moved"),
+        (
+            "?type=attempt_teleported",
+            {},
+            422,
+            "type: must be one of amount.mismatched, attempt.status_changed",
+        ),
         ("?after=-1", {}, 400, "after: must be a whole number of at least 0"),
         ("?after=7", {}, 422, "No event has this id yet"),
         ("", {"last-event-id": "7"}, 422, "No event has this id yet"),
@@ -56,6 +61,6 @@ async def test_while_postgres_is_away_no_stream_is_opened(
 
 async def test_the_stream_is_described(client: httpx.AsyncClient) -> None:
     """A generated client that takes the stream for a JSON answer waits for its end."""
-    told = (await client.get("/api/schema")).json()["paths"]["/api/events"]["get"]
-    assert told["responses"]["200"]["content"].keys() == {"text/event-stream"}
-    assert {one["name"] for one in told["parameters"]} == {"Last-Event-ID", "after", "type"}
+    payload = (await client.get("/api/schema")).json()["paths"]["/api/events"]["get"]
+    assert payload["responses"]["200"]["content"].keys() == {"text/event-stream"}
+    assert {parameter["name"] for parameter in payload["parameters"]} == {"Last-Event-ID", "after", "type"}

@@ -24,10 +24,10 @@ OPEN = {"/api/webhooks/emp", "/health", "/ready", "/metrics"}
 
 def test_a_key_names_its_holder() -> None:
     """Changes are put down to the key that made them; the wrong name would blame somebody else."""
-    ring = KeyRing({"ada": "key-1", "ben": "key:2", "zoé": "ключ"})
-    assert ring.holder("Bearer key-1") == "ada"
-    assert ring.holder("bearer  key:2 ") == "ben"
-    assert ring.holder("Bearer ключ") == "zoé"
+    wake = KeyRing({"ada": "key-1", "ben": "key:2", "zoé": "ключ"})
+    assert wake.holder("Bearer key-1") == "ada"
+    assert wake.holder("bearer  key:2 ") == "ben"
+    assert wake.holder("Bearer ключ") == "zoé"
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,10 @@ def test_every_key_is_compared_whole_whichever_fits(monkeypatch: pytest.MonkeyPa
         return ours == given
 
     monkeypatch.setattr("tether_web.http.auth.hmac.compare_digest", watched)
-    ring = KeyRing({"first": "a", "second": "b" * 500, "third": "c"})
+    wake = KeyRing({"first": "a", "second": "b" * 500, "third": "c"})
     for header in ("Bearer a", "Bearer x", "Bearer " + "b" * 500, "", "Basic a"):
         compared.clear()
-        ring.holder(header)
+        wake.holder(header)
         assert len(compared) == 3, header
         assert {len(part) for pair in compared for part in pair} == {32}
 

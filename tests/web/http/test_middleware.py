@@ -55,7 +55,7 @@ async def test_every_answer_has_an_id_and_safe_headers(client: httpx.AsyncClient
         assert len(answer.headers.get_list("x-request-id")) == 1
     ids = [answer.headers["x-request-id"] for answer in answers]
     assert len(set(ids)) == len(ids)
-    assert all(re.fullmatch(r"[A-Za-z0-9-]{8,64}", one) for one in ids)
+    assert all(re.fullmatch(r"[A-Za-z0-9-]{8,64}", item) for item in ids)
 
 
 async def test_a_proxys_id_is_kept_and_anything_else_replaced(client: httpx.AsyncClient) -> None:
@@ -69,8 +69,8 @@ async def test_a_proxys_id_is_kept_and_anything_else_replaced(client: httpx.Asyn
         "with blank in it": False,
         "": False,
     }.items():
-        told = (await client.get("/health", headers={"x-request-id": given})).headers["x-request-id"]
-        assert (told == given) is kept, given
+        header = (await client.get("/health", headers={"x-request-id": given})).headers["x-request-id"]
+        assert (header == given) is kept, given
 
 
 async def test_one_line_an_answer_and_nothing_of_the_request_in_it(client: httpx.AsyncClient) -> None:
@@ -81,12 +81,12 @@ async def test_one_line_an_answer_and_nothing_of_the_request_in_it(client: httpx
     with structlog.testing.capture_logs(processors=[telemetry.of_request]) as lines:
         answer = await client.get("/api/billing-attempts/77?unique_id=ada", headers=KEY)
         await client.get("/nowhere/77")
-    told = [line for line in lines if line["event"] == "answered"]
-    assert [(line["method"], line["route"], line["status"]) for line in told] == [
+    result = [line for line in lines if line["event"] == "answered"]
+    assert [(line["method"], line["route"], line["status"]) for line in result] == [
         ("GET", "/api/billing-attempts/{attempt_id}", 400),
         ("GET", "-", 404),
     ]
-    assert told[0]["request_id"] == answer.headers["x-request-id"]
+    assert result[0]["request_id"] == answer.headers["x-request-id"]
     assert "77" not in str([{**line, "took_ms": 0, "request_id": ""} for line in lines])
 
 

@@ -39,7 +39,7 @@ def test_every_error_has_the_status_of_its_branch(name: str) -> None:
     }
     statuses = next(found for branch, found in expected.items() if issubclass(kind, branch))
     assert {
-        next(problem_details.STATUS[one] for one in kind.__mro__ if one in problem_details.STATUS)
+        next(problem_details.STATUS[base] for base in kind.__mro__ if base in problem_details.STATUS)
     } == statuses
 
 
@@ -56,10 +56,10 @@ async def test_every_error_has_one_form(client: httpx.AsyncClient) -> None:
         assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), (
             path
         )
-        told = answer.json()
-        assert (told["status"], told["code"]) == (status, code)
-        assert told["title"]
-        assert told["detail"]
+        payload = answer.json()
+        assert (payload["status"], payload["code"]) == (status, code)
+        assert payload["title"]
+        assert payload["detail"]
     assert "GET" in (await client.put("/health")).headers["allow"]
 
 
@@ -77,7 +77,7 @@ async def test_a_validation_error_names_the_field_and_not_the_request(client: ht
 async def test_a_defect_is_logged_with_its_place_and_answered_without(
     client: httpx.AsyncClient, database_url: str
 ) -> None:
-    """Whoever finds a defect of ours learns nothing of the inside, and we all but what was sent."""
+    """Whoever finds internal error learns nothing of the inside, and we all but what was sent."""
     with psycopg.connect(database_url) as conn:
         conn.execute("alter table billing_attempts alter unique_id type bytea using unique_id::bytea")
     with structlog.testing.capture_logs() as lines:

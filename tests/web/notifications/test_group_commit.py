@@ -43,7 +43,7 @@ def _group(calls: _Calls, *, batch_max: int = 4, waiting_max: int = 100) -> Grou
     return Group(calls, batch_max=batch_max, waiting_max=waiting_max, what="numbers")
 
 
-async def _settled() -> None:
+async def _resolved() -> None:
     """Let every task run until it waits for something."""
     for _ in range(5):
         await asyncio.sleep(0)
@@ -62,7 +62,7 @@ async def test_what_arrives_meanwhile_goes_together_and_in_order(calls: _Calls) 
     group.sizes = sizes.append
     calls.open.clear()
     tasks = [asyncio.create_task(group.do(n)) for n in range(10)]
-    await _settled()
+    await _resolved()
     calls.open.set()
     assert await asyncio.gather(*tasks) == [n * 2 for n in range(10)]
     assert calls.batches == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
@@ -94,19 +94,19 @@ async def test_who_gave_up_waiting_is_not_served(calls: _Calls) -> None:
     group = _group(calls)
     calls.open.clear()
     first = asyncio.create_task(group.do(0))
-    await _settled()
+    await _resolved()
     gone = [asyncio.create_task(group.do(n)) for n in range(1, 9)]
     last = asyncio.create_task(group.do(9))
-    await _settled()
+    await _resolved()
     for task in gone:
         task.cancel()
-    await _settled()
+    await _resolved()
     calls.open.set()
     assert [await first, await last] == [0, 18]
     assert calls.batches == [[0], [9]]
 
 
-async def test_too_many_are_turned_away_and_the_bound_frees_itself(calls: _Calls) -> None:
+async def test_too_many_are_rejected_and_the_bound_frees_itself(calls: _Calls) -> None:
     """Memory has an end.
 
     Beyond the bound senders are told to come again, and are taken once there is room.
@@ -114,9 +114,9 @@ async def test_too_many_are_turned_away_and_the_bound_frees_itself(calls: _Calls
     group = _group(calls, waiting_max=2)
     calls.open.clear()
     tasks = [asyncio.create_task(group.do(n)) for n in range(1)]
-    await _settled()
+    await _resolved()
     tasks += [asyncio.create_task(group.do(n)) for n in range(1, 3)]
-    await _settled()
+    await _resolved()
     with pytest.raises(Overloaded, match="Already 2 numbers wait"):
         await group.do(3)
     calls.open.set()
@@ -140,10 +140,10 @@ async def test_drained_means_that_nothing_is_in_flight(calls: _Calls) -> None:
     await group.drained()
     calls.open.clear()
     first = asyncio.create_task(group.do(1))
-    await _settled()
+    await _resolved()
     draining = asyncio.create_task(group.drained())
     second = asyncio.create_task(group.do(2))
-    await _settled()
+    await _resolved()
     assert not draining.done()
     calls.open.set()
     await draining
@@ -162,7 +162,7 @@ async def test_what_is_left_open_goes_on_and_nobody_is_woken_between(calls: _Cal
     assert calls.batches == [[0, 2]]
 
 
-async def test_too_many_behind_a_look_are_turned_away(calls: _Calls) -> None:
+async def test_too_many_behind_a_look_are_rejected(calls: _Calls) -> None:
     """The bound on memory holds for those who came in by the look-aside, too."""
     group = _group(calls, waiting_max=1)
 
@@ -184,7 +184,7 @@ async def test_alone_nobody_who_is_gone_is_served_and_a_store_that_went_away_is_
         batches.append(list(items))
         if len(items) > 1:
             waiting[0].cancel()
-            await _settled()
+            await _resolved()
             raise KeyError("x")
         if items[0] == 2:
             raise StoreUnreachable("postgres")
@@ -225,15 +225,15 @@ async def test_who_was_refused_is_held_by_nobody(refused_by: str) -> None:
         waiting = [asyncio.create_task(group.do(item)) for item in items]
         del items
         if refused_by != "the deadline":
-            await _settled()
+            await _resolved()
             opened.set()
         await asyncio.wait(waiting)
-        assert all(isinstance(one.exception(), Unavailable) for one in waiting)
+        assert all(isinstance(entry.exception(), Unavailable) for entry in waiting)
         del waiting
         opened.set()
         await group.drained()
-        await _settled()
-        assert [one() for one in held] == [None, None]
+        await _resolved()
+        assert [entry() for entry in held] == [None, None]
         assert older.future is not None
     finally:
         gc.enable()

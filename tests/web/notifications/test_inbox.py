@@ -18,7 +18,7 @@ from tether_core.errors import StoreUnreachable
 from tether_core.notifications.lookaside import Traffic
 from tether_stores import redis
 from tether_stores.database_epoch import Watch
-from tether_stores.jobs.queue import open_doorbell
+from tether_stores.jobs.queue import open_wake_up_queue
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.postgres import open_pool
 from tether_web.notifications import inbox as module
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 CALM = Traffic()
 # Repeats were frequent until now, so Redis is asked first.
-BUSY = Traffic(repeats=1.0, asks=True)
+BUSY = Traffic(repeats=1.0, inquiry_count=True)
 SEEN = b"tether:seen:"
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -70,13 +70,13 @@ async def _opened(
         open_pool(database_url, name="tests-watch", max_size=1) as watch_pool,
         watch.kept(watch_pool),
         redis.open_redis(redis_url, name="tests") as cache,
-        open_doorbell(redis_url, queue="webhooks", timeout_s=0.5) as doorbell,
+        open_wake_up_queue(redis_url, queue="webhooks", timeout_s=0.5) as wake_up_queue,
     ):
         made = Inbox(
             pool=pool,
             look_pool=look_pool,
             cache=cache,
-            doorbell=doorbell,
+            wake_up_queue=wake_up_queue,
             clock=lambda: NOON,
             history=history or (lambda: watch.history),
             deadline_s=deadline_s,
@@ -109,7 +109,7 @@ def _states(url: str) -> list[tuple[Any, ...]]:
         return conn.execute("select notification_id, state from webhook_events order by id").fetchall()
 
 
-async def test_a_mark_and_a_ring_follow_the_commit_and_never_precede_it(
+async def test_a_mark_and_a_wake_up_follow_the_commit_and_never_precede_it(
     database_url: str, redis_url: str, server: plain.Redis, eventually: Callable[..., Any]
 ) -> None:
     """A mark before its commit would have the repeat of a lost notification answered "already processed"."""
@@ -169,7 +169,7 @@ async def test_what_another_node_committed_is_answered_by_redis_while_postgres_h
 async def test_while_repeats_are_frequent_redis_is_asked_first(
     database_url: str, redis_url: str, eventually: Callable[..., Any], server: plain.Redis
 ) -> None:
-    """A storm of repeats that all reach Postgres would make new notifications wait behind them."""
+    """A chaos test of repeats that all reach Postgres would make new notifications wait behind them."""
     rows = [_row(f"r{n}") for n in range(1200)]
     async with (
         _opened(database_url, redis_url, waiting_max=10_000) as other,
@@ -248,10 +248,10 @@ async def test_no_mark_is_written_without_a_confirmed_history(
 
 
 @pytest.mark.parametrize("traffic", [CALM, BUSY], ids=["not asked first", "asked first"])
-async def test_redis_may_forget_everything_at_any_moment(
+async def test_redis_may_forget_everything_at_any_timestamp(
     traffic: Traffic, database_url: str, redis_url: str, server: plain.Redis
 ) -> None:
-    """A flushed Redis costs a look at the database, and neither an event nor a second booking."""
+    """A flushed Redis costs a look at the database, and neither an event nor a second applying."""
     async with _opened(database_url, redis_url, traffic=traffic) as inbox:
         assert await inbox.deliver(_row("a")) == "recorded"
         server.flushdb()
@@ -320,17 +320,17 @@ async def test_without_redis_everything_is_recorded_and_quickly(
         await eventually(marked, what="Redis to be used again")
 
 
-async def test_a_ring_is_heard_for_every_burst(
+async def test_a_wake_up_is_heard_for_every_burst(
     database_url: str, redis_url: str, server: plain.Redis, eventually: Callable[..., Any]
 ) -> None:
-    """A row that is not rung for waits a second for the look; on a quiet day that would be every row."""
+    """A row that is not woken for waits a second for the look; on a quiet day that would be every row."""
     async with _opened(database_url, redis_url) as inbox:
         await asyncio.gather(*(inbox.deliver(_row(f"e{n}")) for n in range(50)))
-        await eventually(lambda: server.llen("saq:webhooks:queued"), what="a ring")
+        await eventually(lambda: server.llen("saq:webhooks:queued"), what="a wake-up")
         server.flushdb()
         assert await inbox.deliver(_row("e0")) == "repeated"
         assert await inbox.deliver(_row("later")) == "recorded"
-        await eventually(lambda: server.llen("saq:webhooks:queued"), what="a ring for the later one")
+        await eventually(lambda: server.llen("saq:webhooks:queued"), what="a wake-up for the later one")
         (job,) = [server.get(key) for key in _keys(server) if key.startswith(b"saq:job:")]
         assert b"later" not in msgspec.json.encode(msgspec.json.decode(job))  # type: ignore[arg-type]
 
@@ -403,7 +403,7 @@ async def test_a_row_that_vanishes_is_not_acknowledged(database_url: str, redis_
             "create trigger swallow before insert on webhook_events for each row execute function swallow()"
         )
     async with _opened(database_url, redis_url) as inbox:
-        with pytest.raises(StoreUnreachable, match="neither new nor on record"):
+        with pytest.raises(StoreUnreachable, match="neither new nor stored"):
             await inbox.deliver(_row("a"))
 
 

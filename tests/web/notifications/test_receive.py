@@ -34,7 +34,7 @@ PASSWORD = "s3cret-password"
 ID = "44177a21403427eb96664a6d7e5d5d48"
 
 
-def _told(unique_id: str = ID, *, secret: str = PASSWORD, **fields: str) -> bytes:
+def _notification(unique_id: str = ID, *, secret: str = PASSWORD, **fields: str) -> bytes:
     """A signed form as the gateway posts it."""
     return form_body({"unique_id": unique_id, "status": "approved"} | fields, secret=secret)
 
@@ -43,14 +43,14 @@ async def _post(client: httpx.AsyncClient, body: bytes, content_type: str = FORM
     return await client.post(PATH, content=body, headers={"content-type": content_type})
 
 
-def _ask(url: str, query: str) -> list[tuple[Any, ...]]:
+def _query(url: str, query: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(url, autocommit=True) as conn:
         return conn.execute(query).fetchall()
 
 
 def _inbox(url: str) -> list[tuple[str, str, str]]:
     """What stands in the inbox, in the order it came: id, status, state."""
-    return _ask(url, "select notification_id, status, state from webhook_events order by id")
+    return _query(url, "select notification_id, status, state from webhook_events order by id")
 
 
 @contextlib.contextmanager
@@ -72,7 +72,7 @@ async def test_a_form_is_answered_with_its_echo_every_time(
     Every delivery must be answered alike, and stand as one row.
     """
     for _ in range(2):
-        answer = await _post(client, _told())
+        answer = await _post(client, _notification())
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "application/xml"
         echo = ET.fromstring(answer.content)
@@ -98,9 +98,9 @@ async def test_one_notification_by_both_transports_is_one(
 ) -> None:
     """A change of transport is no news.
 
-    A payment must not be booked twice because its repeat came as JSON.
+    A payment must not be applied twice because its repeat came as JSON.
     """
-    await _post(client, _told())
+    await _post(client, _notification())
     again = await _post(client, json_body({"unique_id": ID, "status": "approved"}, secret=PASSWORD), JSON)
     assert again.json()["message"] == "Already processed"
     assert len(_inbox(database_url)) == 1
@@ -121,21 +121,21 @@ async def test_other_kinds_are_echoed_by_their_own_id(client: httpx.AsyncClient)
     for fields, child in _OTHER_KINDS:
         answer = await _post(client, form_body(fields, secret=PASSWORD))
         assert answer.status_code == 200
-        assert [(one.tag, one.text) for one in ET.fromstring(answer.content)] == [(child, ID)]
+        assert [(item.tag, item.text) for item in ET.fromstring(answer.content)] == [(child, ID)]
 
 
 async def test_the_bytes_are_kept_as_they_came(client: httpx.AsyncClient, database_url: str) -> None:
     """A person who looks at a parked notification must see what was sent, broken encoding and all."""
-    body = _told() + b"&account_holder=M%FCller+\xfc&odd=%00&=&odd=2"
+    body = _notification() + b"&account_holder=M%FCller+\xfc&odd=%00&=&odd=2"
     assert (await _post(client, body)).status_code == 200
-    assert _ask(database_url, "select body, content_type, source, account, failures from webhook_events") == [
-        (body, FORM, "webhook", "default", 0)
-    ]
+    assert _query(
+        database_url, "select body, content_type, source, account, failures from webhook_events"
+    ) == [(body, FORM, "webhook", "default", 0)]
 
 
 async def test_an_id_that_means_something_in_xml_is_escaped(client: httpx.AsyncClient) -> None:
     """An id with markup must come back as that id, not as elements of our answer."""
-    answer = await _post(client, _told("<a>&amp;'\"</a>"))
+    answer = await _post(client, _notification("<a>&amp;'\"</a>"))
     assert ET.fromstring(answer.content).findtext("unique_id") == "<a>&amp;'\"</a>"
 
 
@@ -162,7 +162,7 @@ async def test_another_status_is_another_event(client: httpx.AsyncClient, databa
     Told apart by the id, a chargeback would be a repeat.
     """
     for fields in ({}, {"status": "chargebacked", "event": "chargeback"}, {"status": "chargebacked"}):
-        assert (await _post(client, _told(**fields))).status_code == 200
+        assert (await _post(client, _notification(**fields))).status_code == 200
     assert [status for _, status, _ in _inbox(database_url)] == ["approved", "chargebacked", "chargebacked"]
 
 
@@ -174,20 +174,20 @@ async def test_other_content_under_a_known_key_is_kept_and_acknowledged(
     Refused, it would be repeated for hours; dropped, nobody could look; and one row of it is enough however
     often it comes.
     """
-    await _post(client, _told(amount="100"))
+    await _post(client, _notification(amount="100"))
     for _ in range(3):
-        answer = await _post(client, _told(amount="999"))
+        answer = await _post(client, _notification(amount="999"))
         assert answer.status_code == 200
         assert ET.fromstring(answer.content).findtext("unique_id") == ID
     other = json_body({"unique_id": ID, "status": "approved", "amount": "7"}, secret=PASSWORD)
     assert (await _post(client, other, JSON)).json() == {"status": "ok"}
-    assert (await _post(client, _told(amount="100"))).status_code == 200
+    assert (await _post(client, _notification(amount="100"))).status_code == 200
     assert _inbox(database_url) == [
         (ID, "approved", "waiting"),
         (ID, "approved", "conflicting"),
         (ID, "approved", "conflicting"),
     ]
-    assert _ask(
+    assert _query(
         database_url, "select distinct conflicts_with from webhook_events where state = 'conflicting'"
     ) == [(1,)]
 
@@ -201,17 +201,17 @@ def _traces(url: str, redis_url: str) -> tuple[int, int]:
         return len(_inbox(url)), int(cache.dbsize())
 
 
-_FORGED = {
-    "wrong secret": _told(secret="wrong"),
-    "no secret": _told(secret=""),
-    "another id": _told() + b"&unique_id=another",
+_INVALID_SIGNATURE = {
+    "wrong secret": _notification(secret="wrong"),
+    "no secret": _notification(secret=""),
+    "another id": _notification() + b"&unique_id=another",
     "zeros": b"unique_id=" + ID.encode() + b"&signature=" + b"0" * 40,
     "of no hash's length": b"unique_id=" + ID.encode() + b"&signature=abc",
     "no hex": b"unique_id=" + ID.encode() + b"&signature=%C3%A9%F0%9F%92%B6",
 }
 
 
-async def test_forged_notifications_leave_no_trace(
+async def test_invalid_signature_notifications_leave_no_trace(
     client: httpx.AsyncClient, database_url: str, redis_url: str
 ) -> None:
     """Anybody can reach this route.
@@ -219,7 +219,7 @@ async def test_forged_notifications_leave_no_trace(
     What no secret signed must neither fill the inbox nor stand in the way of what is genuine, and the answer
     must say nothing about why.
     """
-    for name, body in _FORGED.items():
+    for name, body in _INVALID_SIGNATURE.items():
         answer = await _post(client, body)
         assert (answer.status_code, answer.content) == (401, b'{"error":"Invalid signature"}'), name
     assert _traces(database_url, redis_url) == (0, 0)
@@ -240,32 +240,34 @@ async def test_without_a_password_everything_is_refused(
     """A node whose secret was forgotten takes nothing in. With an empty secret every id would sign itself."""
     async with serving(environment | {"EMP_API_PASSWORD": " , "}) as client:
         for secret in ("", PASSWORD):
-            answer = await _post(client, _told(secret=secret))
+            answer = await _post(client, _notification(secret=secret))
             assert (answer.status_code, answer.json()) == (401, {"error": "Invalid signature"})
     assert _traces(database_url, redis_url) == (0, 0)
 
 
-async def test_a_forged_delivery_does_not_hinder_the_real_one(
+async def test_a_invalid_signature_delivery_does_not_hinder_the_real_one(
     client: httpx.AsyncClient, database_url: str
 ) -> None:
     """In the old system whoever guessed an id first could have the genuine chargeback taken for a repeat."""
-    forged = await _post(client, _told(status="chargebacked", event="chargeback", secret="wrong"))
-    real = await _post(client, _told(status="chargebacked", event="chargeback"))
-    assert (forged.status_code, real.status_code) == (401, 200)
+    invalid_signature = await _post(
+        client, _notification(status="chargebacked", event="chargeback", secret="wrong")
+    )
+    real = await _post(client, _notification(status="chargebacked", event="chargeback"))
+    assert (invalid_signature.status_code, real.status_code) == (401, 200)
     assert _inbox(database_url) == [(ID, "chargebacked", "waiting")]
 
 
 async def test_other_media_types_are_415(client: httpx.AsyncClient) -> None:
     """A sender that is set up wrongly learns so from the status, before anything is read into its words."""
     for content_type in ("", "text/plain", "application/xml", "multipart/form-data; boundary=x", "form"):
-        answer = await _post(client, _told(), content_type)
+        answer = await _post(client, _notification(), content_type)
         assert answer.status_code == 415, content_type
         assert FORM in answer.json()["error"]
 
 
 async def test_media_types_are_read_as_http_says(client: httpx.AsyncClient) -> None:
     """Parameters and capitals of a Content-Type mean nothing; a charset must not cost a notification."""
-    answer = await _post(client, _told(), "Application/X-WWW-Form-URLencoded; charset=UTF-8")
+    answer = await _post(client, _notification(), "Application/X-WWW-Form-URLencoded; charset=UTF-8")
     assert answer.status_code == 200
 
 
@@ -285,7 +287,7 @@ _UNREADABLE = [
 async def test_unreadable_bodies_are_400(client: httpx.AsyncClient, database_url: str) -> None:
     """What cannot be read is the sender's to correct.
 
-    It must not look like a defect of ours, nor be recorded.
+    It must not look like internal error, nor be recorded.
     """
     for body, content_type in _UNREADABLE:
         answer = await _post(client, body, content_type)
@@ -307,7 +309,7 @@ async def test_the_largest_body_is_taken_and_one_byte_more_is_413(
     client: httpx.AsyncClient, database_url: str
 ) -> None:
     """Without a bound on the bytes, whoever finds the address fills the memory of every node."""
-    largest = _told() + b"&pad="
+    largest = _notification() + b"&pad="
     largest += b"x" * (BODY_MAX_BYTES - len(largest))
     assert (await _post(client, largest)).status_code == 200
     answer = await _post(client, largest + b"x")
@@ -379,7 +381,7 @@ async def test_a_sender_that_leaves_in_the_middle_records_nothing(
     client: httpx.AsyncClient, database_url: str
 ) -> None:
     """Half a notification is none. The gateway comes again, and then the whole of it must be news."""
-    half = {"type": "http.request", "body": _told(), "more_body": True}
+    half = {"type": "http.request", "body": _notification(), "more_body": True}
     sent = await _call(client, headers=[(b"content-type", FORM.encode())], messages=[half])
     assert sent[0]["status"] == 400
     assert _inbox(database_url) == []
@@ -392,7 +394,7 @@ async def test_messages_may_leave_their_defaults_out(client: httpx.AsyncClient, 
     """
     messages: list[dict[str, Any]] = [
         {"type": "http.request", "more_body": True},
-        {"type": "http.request", "body": _told()},
+        {"type": "http.request", "body": _notification()},
     ]
     sent = await _call(client, headers=[(b"content-type", FORM.encode())], messages=messages)
     assert sent[0]["status"] == 200
@@ -445,8 +447,8 @@ def _drawn(strategy: st.SearchStrategy[T], *, examples: int) -> list[T]:
 
     @settings(max_examples=examples, deadline=None, database=None)
     @given(strategy)
-    def collect(one: T) -> None:
-        found.append(one)
+    def collect(item: T) -> None:
+        found.append(item)
 
     collect()
     return found
@@ -474,15 +476,15 @@ async def test_no_bytes_and_no_headers_make_a_defect(client: httpx.AsyncClient, 
 async def test_whatever_is_signed_is_taken(client: httpx.AsyncClient, database_url: str) -> None:
     """The gateway adds fields, statuses and kinds with every release.
 
-    Whatever it says, once it is signed it must be on record: not understanding it yet is for later.
+    Whatever it says, once it is signed it must be stored: not understanding it yet is for later.
     """
     seen = set()
-    for one, as_json in _drawn(st.tuples(notifications(secret=PASSWORD), st.booleans()), examples=150):
-        body = (json_body if as_json else form_body)(one.fields, secret=PASSWORD)
+    for item, as_json in _drawn(st.tuples(notifications(secret=PASSWORD), st.booleans()), examples=150):
+        body = (json_body if as_json else form_body)(item.fields, secret=PASSWORD)
         answer = await _post(client, body, JSON if as_json else FORM)
-        assert answer.status_code == 200, one.fields
-        seen.add((one.kind, one.id, one.status, one.event, one.chargeback_id))
-    waiting = _ask(database_url, "select count(*) from webhook_events where state = 'waiting'")
+        assert answer.status_code == 200, item.fields
+        seen.add((item.kind, item.id, item.status, item.event, item.chargeback_id))
+    waiting = _query(database_url, "select count(*) from webhook_events where state = 'waiting'")
     assert waiting == [(len(seen),)]
 
 
@@ -495,11 +497,11 @@ async def test_no_commit_in_time_is_503_and_the_row_may_land_later(
     """A 200 without a commit would be a promise nobody can keep.
 
     The sender is told when to come again, and when it does, the row that landed in the meantime makes it a
-    repeat and no second booking.
+    repeat and no second applying.
     """
     async with serving(environment | {"TETHER_COMMIT_DEADLINE": "0.2"}) as client:
         with _inserts_held_up(database_url):
-            answer = await _post(client, _told())
+            answer = await _post(client, _notification())
             assert answer.status_code == 503
             assert int(answer.headers["retry-after"]) >= 1
             assert answer.json()["error"].startswith("postgres is not reachable (no commit in time)")
@@ -515,7 +517,7 @@ async def test_no_commit_in_time_is_503_and_the_row_may_land_later(
     assert len(_inbox(database_url)) == 1
 
 
-async def test_too_many_waiting_are_turned_away_at_once(
+async def test_too_many_waiting_are_rejected_at_once(
     serving: Serve, environment: dict[str, str], database_url: str, eventually: Callable[..., Any]
 ) -> None:
     """A node whose store is slow must not collect until its memory is gone.
@@ -525,13 +527,13 @@ async def test_too_many_waiting_are_turned_away_at_once(
     settings_of_it = environment | {"TETHER_WAITING_MAX": "3", "TETHER_COMMIT_DEADLINE": "20"}
     async with serving(settings_of_it) as client:
         with _inserts_held_up(database_url):
-            first = asyncio.create_task(_post(client, _told("first")))
+            first = asyncio.create_task(_post(client, _notification("first")))
             await eventually(lambda: _blocked(database_url), what="the first commit to be held up")
-            more = [asyncio.create_task(_post(client, _told(f"more-{n}"))) for n in range(8)]
+            more = [asyncio.create_task(_post(client, _notification(f"more-{n}"))) for n in range(8)]
             done, waiting = await asyncio.wait(more, timeout=5, return_when=asyncio.FIRST_COMPLETED)
             while len(done) < 5:
                 newly, waiting = await asyncio.wait(waiting, timeout=5, return_when=asyncio.FIRST_COMPLETED)
-                assert newly, "nobody was turned away"
+                assert newly, "nobody was rejected"
                 done |= newly
             assert {task.result().status_code for task in done} == {503}
             assert {task.result().headers["retry-after"] for task in done} == {"2"}
@@ -542,7 +544,7 @@ async def test_too_many_waiting_are_turned_away_at_once(
 
 def _blocked(url: str) -> bool:
     query = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-    return bool(_ask(url, query)[0][0])
+    return bool(_query(url, query)[0][0])
 
 
 @pytest.mark.parametrize("trouble", ["not migrated", "read only"])
@@ -570,10 +572,10 @@ async def test_a_store_that_cannot_write_is_503(
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute(do)
         async with serving(environment) as client:
-            answer = await _post(client, _told())
+            answer = await _post(client, _notification())
             assert (answer.status_code, list(answer.json())) == (503, ["error"])
             assert "retry-after" in answer.headers
             conn.execute("set default_transaction_read_only = off")
             conn.execute(undo)
         async with serving(environment) as client:
-            assert (await _post(client, _told())).status_code == 200
+            assert (await _post(client, _notification())).status_code == 200

@@ -86,7 +86,7 @@ async def test_lists_filter_by_state_and_payment(client: httpx.AsyncClient, data
 async def test_pages_neither_skip_nor_repeat_while_notifications_come_in(
     client: httpx.AsyncClient, database_url: str
 ) -> None:
-    """A person who goes through what is on record must not miss one because others arrived meanwhile."""
+    """A person who goes through what is stored must not miss one because others arrived meanwhile."""
     await _send(client, "first")
     _execute(
         database_url,
@@ -98,9 +98,9 @@ async def test_pages_neither_skip_nor_repeat_while_notifications_come_in(
     seen: list[int] = []
     cursor = None
     while True:
-        told = await _get(client, limit=40, **({"cursor": cursor} if cursor else {}))
-        seen += [item["id"] for item in told["items"]]
-        cursor = told["next"]
+        result = await _get(client, limit=40, **({"cursor": cursor} if cursor else {}))
+        seen += [item["id"] for item in result["items"]]
+        cursor = result["next"]
         if cursor is None:
             break
         await _send(client, f"meanwhile-{len(seen)}")
@@ -113,8 +113,8 @@ async def test_what_cannot_be_read_any_more_can_still_be_looked_at(
     """The rows a person must look at are the odd ones. One that nobody can read must be shown as that."""
     await _send(client, "a1")
     _execute(database_url, "update webhook_events set body = 'gone'")
-    told = await _get(client, "/1")
-    assert (told["event"]["id"], told["fields"]) == (1, {})
+    result = await _get(client, "/1")
+    assert (result["event"]["id"], result["fields"]) == (1, {})
 
 
 async def test_a_parked_notification_is_put_back_once(client: httpx.AsyncClient, database_url: str) -> None:

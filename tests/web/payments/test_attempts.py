@@ -16,15 +16,15 @@ NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 KEY = {"authorization": "Bearer test-key"}
 
 
-def _make(url: str, count: int, *, chance: int = 1) -> list[Seeded]:
-    return list(seed(url, attempts=count, chance=random.Random(chance), now=NOON))
+def _make(url: str, count: int, *, rng: int = 1) -> list[Seeded]:
+    return list(seed(url, attempts=count, rng=random.Random(rng), now=NOON))
 
 
 async def _get(client: httpx.AsyncClient, **params: Any) -> dict[str, Any]:
     answer = await client.get("/api/billing-attempts", params=params, headers=KEY)
     assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+    payload: dict[str, Any] = answer.json()
+    return payload
 
 
 async def test_an_item_says_what_programs_rely_on(client: httpx.AsyncClient, database_url: str) -> None:
@@ -49,7 +49,7 @@ async def test_an_item_says_what_programs_rely_on(client: httpx.AsyncClient, dat
                 "run_id": None,
                 "due_item": None,
                 "try_number": None,
-                "sends": 0,
+                "submission_count": 0,
                 "withheld": None,
                 "account": "default",
                 "created_at": "2026-03-02T12:00:00Z",
@@ -57,8 +57,8 @@ async def test_an_item_says_what_programs_rely_on(client: httpx.AsyncClient, dat
         ],
         "next": None,
     }
-    one = await client.get(f"/api/billing-attempts/{made.id}", headers=KEY)
-    assert (one.status_code, one.json()) == (200, (await _get(client))["items"][0])
+    item = await client.get(f"/api/billing-attempts/{made.id}", headers=KEY)
+    assert (item.status_code, item.json()) == (200, (await _get(client))["items"][0])
 
 
 async def test_filters_find_what_they_name_and_nothing_else(
@@ -85,7 +85,7 @@ async def test_filters_combine_and_say_what_to_add(client: httpx.AsyncClient, da
     made = _make(database_url, 3)
     with psycopg.connect(database_url) as conn:
         conn.execute("update billing_attempts set reason_code = 'AC04', amount_minor = id * 1000")
-    old, middle, new = (one.id for one in made)
+    old, middle, new = (entry.id for entry in made)
 
     async def ids(**params: Any) -> list[int]:
         return [item["id"] for item in (await _get(client, **params))["items"]]
@@ -126,16 +126,16 @@ async def test_pages_neither_skip_nor_repeat_while_rows_come_in(
     client: httpx.AsyncClient, database_url: str
 ) -> None:
     """A program that walks a list at night must see every row once, though the list grows under it."""
-    made = [one.id for one in _make(database_url, 120)]
+    made = [entry.id for entry in _make(database_url, 120)]
     seen: list[int] = []
     cursor = None
     while True:
-        told = await _get(client, **({"cursor": cursor} if cursor else {}))
-        seen += [item["id"] for item in told["items"]]
-        cursor = told["next"]
+        result = await _get(client, **({"cursor": cursor} if cursor else {}))
+        seen += [item["id"] for item in result["items"]]
+        cursor = result["next"]
         if cursor is None:
             break
-        _make(database_url, 7, chance=len(seen))
+        _make(database_url, 7, rng=len(seen))
     assert seen == made[::-1]
 
 
@@ -180,7 +180,7 @@ async def test_a_chargeback_is_forgiven_with_a_reason(client: httpx.AsyncClient,
             "update billing_attempts set dispute_stage = 1, payment_stage = 60, state = 'chargebacked'"
         )
     found = (await client.post(path, json={"reason": "paid  the fee"}, headers=KEY)).json()
-    assert (found["is_new"], found["because"], found["unforgiven"]) == (True, "paid the fee", 0)
+    assert (found["is_new"], found["reason"], found["unforgiven"]) == (True, "paid the fee", 0)
     assert (await client.post(path, json={"reason": "again"}, headers=KEY)).json()["is_new"] is False
     assert (
         await client.post("/api/billing-attempts/999/forgive", json={"reason": "x"}, headers=KEY)

@@ -25,7 +25,7 @@ CODES = {1: "AC04", 2: "AC04", 3: "MD06", 4: "AC04", 5: None, 6: "MD06", 7: None
 @pytest.fixture
 def made(database_url: str) -> None:
     """Nine debits, seven of them charged back."""
-    list(seed(database_url, attempts=9, chance=random.Random(1), now=NOON))
+    list(seed(database_url, attempts=9, rng=random.Random(1), now=NOON))
     with psycopg.connect(database_url) as conn:
         conn.execute(
             "insert into uploads (object_key, filename, size_bytes, sha256, state, created_at, updated_at)"
@@ -33,7 +33,7 @@ def made(database_url: str) -> None:
             {"now": NOON},
         )
         conn.execute(
-            "insert into billing_runs (upload_id, account, due_item, state, terms, skipped, created_by, created_at, updated_at)"
+            "insert into billing_runs (upload_id, account, due_item, state, options, skipped, created_by, created_at, updated_at)"
             " select n, 'default', 'a', 'running', '', '', 'ops', %(now)s, %(now)s from generate_series(1, 2) n",
             {"now": NOON},
         )
@@ -59,29 +59,30 @@ async def _get(client: httpx.AsyncClient, path: str = "", **params: Any) -> Any:
 
 
 async def _ids(client: httpx.AsyncClient, **params: Any) -> list[int]:
-    return [one["attempt_id"] for one in (await _get(client, **params))["items"]]
+    return [item["attempt_id"] for item in (await _get(client, **params))["items"]]
 
 
 @pytest.mark.usefixtures("made")
 async def test_counts_and_money_by_code(client: httpx.AsyncClient) -> None:
     """Who decides whether a list is stopped reads these sums; a debit that was won back is not among them."""
-    told = await _get(client, "/by-code")
-    assert told["count"] == 7
+    result = await _get(client, "/by-code")
+    assert result["count"] == 7
     assert [
-        (one["reason_code"], one["currency"], one["count"], one["amount_minor"]) for one in told["codes"]
+        (code["reason_code"], code["currency"], code["count"], code["amount_minor"])
+        for code in result["codes"]
     ] == [
         ("AC04", "EUR", 3, 700),
         ("MD06", "EUR", 2, 900),
         (None, "EUR", 2, 1200),
     ]
-    assert all(one["meaning"] for one in told["codes"])
+    assert all(code["meaning"] for code in result["codes"])
     of_upload = (await _get(client, "/by-code", upload=1))["codes"]
-    assert [(one["reason_code"], one["count"], one["amount_minor"]) for one in of_upload] == [
+    assert [(item["reason_code"], item["count"], item["amount_minor"]) for item in of_upload] == [
         ("AC04", 2, 300),
         ("MD06", 1, 300),
     ]
     of_account = (await _get(client, "/by-code", account="second"))["codes"]
-    assert [(one["reason_code"], one["amount_minor"]) for one in of_account] == [("AC04", 200)]
+    assert [(item["reason_code"], item["amount_minor"]) for item in of_account] == [("AC04", 200)]
     assert await _get(client, "/by-code", account="nobody") == {"count": 0, "codes": []}
 
 
@@ -97,7 +98,7 @@ async def test_rows_by_code_and_upload(client: httpx.AsyncClient) -> None:
     assert await _ids(client, reason_code="AC04", account="second") == [2]
     page = await _get(client, limit=4)
     rest = await _get(client, limit=4, cursor=page["next"])
-    assert [one["attempt_id"] for one in (*page["items"], *rest["items"])] == [7, 6, 5, 4, 3, 2, 1]
+    assert [item["attempt_id"] for item in (*page["items"], *rest["items"])] == [7, 6, 5, 4, 3, 2, 1]
     assert rest["next"] is None
     third = (await _get(client, upload=1))["items"][0]
     assert (third["upload_id"], third["run_id"], third["reference"], third["lost_again"]) == (
@@ -152,7 +153,7 @@ async def test_a_page_looks_at_a_bounded_number(database_url: str) -> None:
                     limit=5,
                     examined_max=2,
                 )
-                found += [one.attempt_id for one in rows]
+                found += [row.attempt_id for row in rows]
                 pages += 1
             assert found == expected
             assert pages > 1

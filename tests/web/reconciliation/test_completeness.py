@@ -17,7 +17,7 @@ from tether_stores import vop
 from tether_stores.notifications import webhook_events
 from tether_stores.postgres import open_pool
 from tether_stores.vop import Checked
-from tether_worker.notifications.apply import Booking, book
+from tether_worker.notifications.apply import ApplyDeps, book
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -63,8 +63,8 @@ async def _attempt(conn: Connection, *, stages: tuple[int, int], at: datetime, *
         "iban_masked": "DE30**************0001",
         "created_at": at,
         "updated_at": at,
-        "sent_at": at,
-        "sends": 1,
+        "submitted_at": at,
+        "submission_count": 1,
         **columns,
     }
     names = psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, values))
@@ -77,7 +77,7 @@ async def _attempt(conn: Connection, *, stages: tuple[int, int], at: datetime, *
     return int(row[0])
 
 
-async def test_a_refuted_claim_stands_beside_the_gateways_word(
+async def test_a_contradicted_claim_stands_beside_the_gateways_word(
     client: httpx.AsyncClient, conn: Connection, environment: dict[str, str]
 ) -> None:
     """A person must see what was claimed, what the gateway said, and that it had no effect."""
@@ -87,31 +87,31 @@ async def test_a_refuted_claim_stands_beside_the_gateways_word(
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     assert (await client.post("/api/webhooks/emp", content=body, headers=headers)).status_code == 200
     before = (await client.get("/api/webhook-events/1", headers=KEY)).json()
-    assert (before["confirmed"], before["refuted"]) == (None, False)
+    assert (before["confirmed"], before["contradicted"]) == (None, False)
 
     async with open_pool(environment["DATABASE_URL"], name="tests", max_size=2) as pool:
-        booking = Booking(pool, Policy(confirm="chargebacks"), lambda: datetime.now(UTC), lambda: 0.5)
-        await book(booking)
+        applying = ApplyDeps(pool, Policy(confirm="chargebacks"), lambda: datetime.now(UTC), lambda: 0.5)
+        await book(applying)
         now = datetime.now(UTC)
         lease = now + timedelta(minutes=1)
         [row] = await webhook_events.claim_to_confirm(conn, now=now, leased_until=lease, limit=1)
         await webhook_events.confirmed(
             conn, [(row.id, Confirmation("approved"))], leased_until=lease, now=now
         )
-        await book(booking)
-    told = (await client.get("/api/webhook-events/1", headers=KEY)).json()
-    assert told["claimed"] == {"status": "chargebacked", "error_code": None, "reason_code": "MD01"}
-    assert told["confirmed"] == {"status": "approved", "error_code": None, "reason_code": None}
-    assert told["refuted"] is True
+        await book(applying)
+    payload = (await client.get("/api/webhook-events/1", headers=KEY)).json()
+    assert payload["claimed"] == {"status": "chargebacked", "error_code": None, "reason_code": "MD01"}
+    assert payload["confirmed"] == {"status": "approved", "error_code": None, "reason_code": None}
+    assert payload["contradicted"] is True
 
 
 async def test_completeness(client: httpx.AsyncClient) -> None:
     """The dashboard's number must come from the same report as the command's."""
-    told = await client.get(
+    result = await client.get(
         "/api/completeness", params={"from": "2026-03-02", "to": "2026-03-03"}, headers=KEY
     )
-    assert told.status_code == 200
-    report = told.json()["report"]
+    assert result.status_code == 200
+    report = result.json()["report"]
     assert (report["from_on"], report["to_on"], report["known"], report["unexplained"]) == (
         "2026-03-02",
         "2026-03-03",
@@ -148,14 +148,19 @@ async def test_exposure_of_a_collected_debit(client: httpx.AsyncClient, conn: Co
     attempt_id = await _attempt(
         conn, stages=(codes.APPROVED, codes.UNDISPUTED), at=datetime(2026, 3, 2, 12, tzinfo=UTC)
     )
-    told = (await client.get(f"/api/billing-attempts/{attempt_id}/exposure", headers=KEY)).json()
-    assert (told["settled_on"], told["return_on"], told["refund_on"], told["unauthorised_on"]) == (
+    payload = (await client.get(f"/api/billing-attempts/{attempt_id}/exposure", headers=KEY)).json()
+    assert (
+        payload["settled_on"],
+        payload["return_on"],
+        payload["refund_on"],
+        payload["unauthorised_on"],
+    ) == (
         "2026-03-03",
         "2026-03-10",
         "2026-04-28",
         "2027-04-03",
     )
-    assert (told["refundable"], told["refundable_why"]) == (
+    assert (payload["refundable"], payload["refundable_why"]) == (
         True,
         "This attempt is collected and can be refunded.",
     )
@@ -163,17 +168,17 @@ async def test_exposure_of_a_collected_debit(client: httpx.AsyncClient, conn: Co
 
 
 async def test_exposure_of_a_returned_debit(client: httpx.AsyncClient, conn: Connection) -> None:
-    """A person who refunds what the bank has given back pays the debtor twice."""
+    """A person who refunds what the bank has refunded pays the debtor twice."""
     attempt_id = await _attempt(
         conn,
         stages=(codes.APPROVED, codes.CHARGEBACKED),
         at=datetime(2026, 3, 2, 12, tzinfo=UTC),
-        followed_at=datetime(2026, 3, 5, tzinfo=UTC),
+        return_handled_at=datetime(2026, 3, 5, tzinfo=UTC),
         retry_why="retry",
         retry_on=datetime(2026, 3, 10, tzinfo=UTC).date(),
     )
-    told = (await client.get(f"/api/billing-attempts/{attempt_id}/exposure", headers=KEY)).json()
-    assert (told["refundable"], told["refundable_why"], told["retry_on"]) == (
+    payload = (await client.get(f"/api/billing-attempts/{attempt_id}/exposure", headers=KEY)).json()
+    assert (payload["refundable"], payload["refundable_why"], payload["retry_on"]) == (
         False,
         "This attempt cannot be refunded: the debtor's bank has taken the money back. Look at its dispute.",
         "2026-03-10",
@@ -192,11 +197,11 @@ async def test_accounts_of_an_upload_are_checked(client: httpx.AsyncClient, conn
     answers = Answers(iban="yes", country="yes")
     made = Checked(check.debtor_id, answers, scored(answers))
     await vop.checked(conn, [made], provider="tests", leased_until=lease, now=now)
-    told = (await client.get("/api/uploads/7/vop", headers=KEY)).json()
-    assert (told["waiting"], told["results"]) == (0, {"likely_verified": 1})
-    [one] = told["checks"]["items"]
-    assert (one["debtor_id"], one["result"], one["answered"]) == (debtor_id, "likely_verified", 35)
-    assert "iban_answer" not in one
-    assert scripted_iban(1) not in str(told)
+    payload = (await client.get("/api/uploads/7/vop", headers=KEY)).json()
+    assert (payload["waiting"], payload["results"]) == (0, {"likely_verified": 1})
+    [item] = payload["checks"]["items"]
+    assert (item["debtor_id"], item["result"], item["answered"]) == (debtor_id, "likely_verified", 35)
+    assert "iban_answer" not in item
+    assert scripted_iban(1) not in str(payload)
     assert (await client.post("/api/uploads/7/vop", headers=KEY)).json() == {"requested": 0}
     assert (await client.post("/api/uploads/7/vop?again=true", headers=KEY)).json() == {"requested": 1}

@@ -29,15 +29,15 @@ async def api(serving: Serve, environment: dict[str, str]) -> AsyncIterator[http
 
 
 def _lines(url: str, count: int) -> list[int]:
-    made = list(seed(url, attempts=count, chance=random.Random(1), now=datetime.now(UTC)))
+    made = list(seed(url, attempts=count, rng=random.Random(1), now=datetime.now(UTC)))
     with psycopg.connect(url) as conn:
-        for one in made:
+        for seeded in made:
             conn.execute(
                 "insert into reconciliation_differences (kind, attempt_id, subject, ours, theirs, holds_refunds, first_seen_at,"
                 " last_seen_at) values ('state_differs', %s, 'declined', 'approved', 'declined', true, now(), now())",
-                [one.id],
+                [seeded.id],
             )
-    return [one.id for one in made]
+    return [seeded.id for seeded in made]
 
 
 async def test_lines_are_paged_and_say_what_to_do(api: httpx.AsyncClient, database_url: str) -> None:
@@ -46,7 +46,7 @@ async def test_lines_are_paged_and_say_what_to_do(api: httpx.AsyncClient, databa
     first = (await api.get(PATH, params={"limit": 2})).json()
     rest = (await api.get(PATH, params={"limit": 2, "cursor": first["next"]})).json()
     items = first["items"] + rest["items"]
-    assert sorted(one["attempt_id"] for one in items) == sorted(debits)
+    assert sorted(item["attempt_id"] for item in items) == sorted(debits)
     assert rest["next"] is None
     line = items[0]
     assert (line["state"], line["ours"], line["theirs"], line["holds_refunds"]) == (
@@ -93,13 +93,13 @@ async def test_an_outcome_is_stated_once_and_only_where_nobody_can_inquire(
     api: httpx.AsyncClient, database_url: str
 ) -> None:
     """It closes what no program can; an inquiry that is possible always comes first."""
-    (made,) = list(seed(database_url, attempts=1, chance=random.Random(1), now=datetime.now(UTC)))
+    (made,) = list(seed(database_url, attempts=1, rng=random.Random(1), now=datetime.now(UTC)))
     path = f"/api/billing-attempts/{made.id}/outcome"
     seen = {"outcome": "approved", "unique_id": "44177a21403427eb", "reason": "back office"}
     with psycopg.connect(database_url) as conn:
         conn.execute(
             "update billing_attempts set payment_stage = 10, state = 'unknown', unique_id = null, submitted_to = '{gone}',"
-            " sends = 1, sent_at = now() - interval '1 day', unresolved_because = 'not_found_elsewhere'"
+            " submission_count = 1, submitted_at = now() - interval '1 day', unresolved_reason = 'not_found_elsewhere'"
         )
     assert (await api.post(path, json={"outcome": "approved", "reason": "x"})).status_code == 422
     assert (await api.post(path, json={"outcome": "guessed", "reason": "x"})).status_code == 400
@@ -114,4 +114,4 @@ async def test_an_outcome_is_stated_once_and_only_where_nobody_can_inquire(
         "back office",
     )
     assert (await api.post("/api/billing-attempts/999/outcome", json=seen)).status_code == 404
-    assert (await api.post("/api/givebacks/999/outcome", json=seen)).status_code == 404
+    assert (await api.post("/api/refunds/999/outcome", json=seen)).status_code == 404

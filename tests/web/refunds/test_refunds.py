@@ -41,7 +41,7 @@ def _debit(
     url: str, *, days_ago: int = 30, payment: int = 60, dispute: int = 0, account: str = "default"
 ) -> int:
     at = datetime.now(UTC) - timedelta(days=days_ago)
-    (made,) = seed(url, attempts=1, chance=random.Random(days_ago + payment + dispute), now=at)
+    (made,) = seed(url, attempts=1, rng=random.Random(days_ago + payment + dispute), now=at)
     with psycopg.connect(url) as conn:
         conn.execute(
             "update billing_attempts set payment_stage = %s, dispute_stage = %s, state = %s, account = %s where id = %s",
@@ -62,22 +62,23 @@ async def test_a_refund_is_ordered_once_however_often_it_is_asked_for(
     answers = await asyncio.gather(*(_post(api, debit, "refund", usage="Sorry") for _ in range(5)))
     assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 200, 202]
     assert len({answer.json()["id"] for answer in answers}) == 1
-    told = answers[0].json()
+    payload = answers[0].json()
     assert {
-        name: told[name] for name in ("attempt_id", "kind", "number", "status", "usage", "sends", "withheld")
+        name: payload[name]
+        for name in ("attempt_id", "kind", "number", "status", "usage", "submission_count", "withheld")
     } == {
         "attempt_id": debit,
         "kind": "refund",
         "number": 1,
         "status": "pending",
         "usage": "Sorry",
-        "sends": 0,
+        "submission_count": 0,
         "withheld": None,
     }
-    shown = await api.get(f"/api/billing-attempts/{debit}/givebacks")
-    assert shown.json() == [told]
-    assert (await api.get("/api/givebacks", params={"status": "pending"})).json()["items"] == [told]
-    assert (await api.get("/api/givebacks", params={"status": "approved"})).json()["items"] == []
+    excerpt = await api.get(f"/api/billing-attempts/{debit}/refunds")
+    assert excerpt.json() == [payload]
+    assert (await api.get("/api/refunds", params={"status": "pending"})).json()["items"] == [payload]
+    assert (await api.get("/api/refunds", params={"status": "approved"})).json()["items"] == []
 
     other = await _post(api, debit, "void")
     assert (other.status_code, other.json()["code"]) == (409, "illegal_step")
@@ -102,7 +103,7 @@ async def test_a_refund_of_a_debit_older_than_a_loss_is_inquired_first(
         younger = _debit(database_url, days_ago=31)
         assert (await _post(api, older, "refund")).json()["status"] == "unknown"
         assert (await _post(api, younger, "refund")).json()["status"] == "pending"
-        ready = "select g.attempt_id from givebacks g where g.send_at is not null"
+        ready = "select g.attempt_id from refunds g where g.submit_at is not null"
         assert conn.execute(ready).fetchall() == [(younger,)]
 
 
@@ -120,7 +121,7 @@ async def test_a_refund_of_a_debit_older_than_a_loss_is_inquired_first(
         ("void", 0, 60, 1, "the debtor's bank has taken the money back"),
     ],
 )
-async def test_what_may_not_be_given_back_says_why(
+async def test_what_may_not_be_refunded_says_why(
     api: httpx.AsyncClient,
     database_url: str,
     *,
@@ -135,7 +136,7 @@ async def test_what_may_not_be_given_back_says_why(
     answer = await _post(api, debit, kind)
     assert answer.status_code == 409, answer.text
     assert words in answer.json()["detail"]
-    assert (await api.get(f"/api/billing-attempts/{debit}/givebacks")).json() == []
+    assert (await api.get(f"/api/billing-attempts/{debit}/refunds")).json() == []
 
 
 async def test_wrong_orders_get_a_sentence(api: httpx.AsyncClient, database_url: str) -> None:
@@ -153,7 +154,7 @@ async def test_wrong_orders_get_a_sentence(api: httpx.AsyncClient, database_url:
     assert (await api.post(f"/api/billing-attempts/{debit}/refund", content=b"{")).status_code == 400
     for missing in (10**9, 2**63 - 1):
         assert (await _post(api, missing, "refund")).status_code == 404
-        assert (await api.get(f"/api/billing-attempts/{missing}/givebacks")).status_code == 404
+        assert (await api.get(f"/api/billing-attempts/{missing}/refunds")).status_code == 404
     assert (await _post(api, 2**63, "refund")).status_code in {400, 404}
     elsewhere = _debit(database_url, days_ago=31, account="gone")
     answer = await _post(api, elsewhere, "refund")
@@ -166,14 +167,14 @@ async def test_wrong_orders_get_a_sentence(api: httpx.AsyncClient, database_url:
 async def test_exposure_says_what_may_be_done_today(api: httpx.AsyncClient, database_url: str) -> None:
     """Whoever looks at a debit before giving it back would be told another thing than the order is."""
     today, old = _debit(database_url, days_ago=0), _debit(database_url)
-    told = (await api.get(f"/api/billing-attempts/{today}/exposure")).json()
-    assert (told["voidable"], told["voidable_why"], told["refundable"]) == (
+    payload = (await api.get(f"/api/billing-attempts/{today}/exposure")).json()
+    assert (payload["voidable"], payload["voidable_why"], payload["refundable"]) == (
         True,
         "This attempt was submitted today and can be voided until the end of the bank's day.",
         False,
     )
-    told = (await api.get(f"/api/billing-attempts/{old}/exposure")).json()
-    assert (told["voidable"], told["refundable"], told["refundable_why"]) == (
+    payload = (await api.get(f"/api/billing-attempts/{old}/exposure")).json()
+    assert (payload["voidable"], payload["refundable"], payload["refundable_why"]) == (
         False,
         True,
         "This attempt is collected and can be refunded.",
@@ -193,8 +194,10 @@ async def test_a_refund_waits_for_the_news_of_its_debit(api: httpx.AsyncClient, 
     answer = await _post(api, debit, "refund")
     assert (answer.status_code, answer.json()["code"]) == (409, "money_held")
     assert "being confirmed with the gateway; try again in some minutes" in answer.json()["detail"]
-    shown = (await api.get(f"/api/billing-attempts/{debit}/exposure")).json()
-    assert (shown["refundable"], "being confirmed" in shown["refundable_why"]) == (False, True)
+    excerpt = (await api.get(f"/api/billing-attempts/{debit}/exposure")).json()
+    assert (excerpt["refundable"], "being confirmed" in excerpt["refundable_why"]) == (False, True)
     with psycopg.connect(database_url) as conn:
-        conn.execute("update webhook_events set state = 'processed', outcome = 'refuted', next_at = null")
+        conn.execute(
+            "update webhook_events set state = 'processed', outcome = 'contradicted', next_at = null"
+        )
     assert (await _post(api, debit, "refund")).status_code == 202

@@ -42,7 +42,7 @@ def _run(
 ) -> list[int]:
     """A run with a debit of each payment stage; gives the debits."""
     at = NOW - timedelta(days=days_ago)
-    made = [one.id for one in seed(url, attempts=len(payments), chance=random.Random(1), now=at)]
+    made = [seeded.id for seeded in seed(url, attempts=len(payments), rng=random.Random(1), now=at)]
     with psycopg.connect(url) as conn:
         conn.execute(
             "insert into uploads (object_key, filename, size_bytes, sha256, state, created_at, updated_at)"
@@ -50,14 +50,14 @@ def _run(
             {"at": NOW},
         )
         conn.execute(
-            "insert into billing_runs (upload_id, account, due_item, state, terms, skipped, finished_at, created_by,"
+            "insert into billing_runs (upload_id, account, due_item, state, options, skipped, finished_at, created_by,"
             " created_at, updated_at) values (1, 'default', 'a', %(state)s, '{}', '{}', %(end)s, 'ops', %(at)s, %(at)s)",
             {"state": state, "at": NOW, "end": NOW if state in {"finished", "cancelled"} else None},
         )
         for number, (row_id, stage) in enumerate(zip(made, payments, strict=True)):
             conn.execute(
                 "update billing_attempts set run_id = 1, due_item = %s, try_number = 1, payment_stage = %s, state = %s,"
-                " amount_minor = 100, sends = 1, sent_at = %s where id = %s",
+                " amount_minor = 100, submission_count = 1, submitted_at = %s where id = %s",
                 [str(number), stage, state_of(stage, 0), at, row_id],
             )
     return made
@@ -75,16 +75,16 @@ async def test_a_dry_run_counts_what_would_be_voided_and_what_not(
 ) -> None:
     """Whoever voids a run must know before how much money stays collected; afterwards it cannot be taken back."""
     _run(database_url, payments=(60, 60, 20, 50, 10))
-    told = await _void(api, dry_run=True)
-    assert (told.status_code, told.json()["voids"]) == (200, {"count": 3, "amount_minor": 300})
-    assert [(one["code"], one["count"], one["amount_minor"]) for one in told.json()["refused"]] == [
+    result = await _void(api, dry_run=True)
+    assert (result.status_code, result.json()["voids"]) == (200, {"count": 3, "amount_minor": 300})
+    assert [(item["code"], item["count"], item["amount_minor"]) for item in result.json()["refused"]] == [
         ("nothing_collected", 1, 100),
         ("outcome_unknown", 1, 100),
     ]
-    assert all(one["text"].endswith(".") for one in told.json()["refused"])
+    assert all(item["text"].endswith(".") for item in result.json()["refused"])
     with psycopg.connect(database_url) as conn:
         assert conn.execute("select count(*) from run_voids").fetchone() == (0,)
-        assert conn.execute("select count(*) from givebacks").fetchone() == (0,)
+        assert conn.execute("select count(*) from refunds").fetchone() == (0,)
 
 
 async def test_an_order_is_placed_once_and_shows_its_progress(
@@ -93,8 +93,8 @@ async def test_an_order_is_placed_once_and_shows_its_progress(
     """A double click, or a client that lost the answer, must not go through the run twice."""
     _run(database_url, payments=(60, 60))
     answers = await asyncio.gather(*(_void(api, key="k") for _ in range(4)))
-    assert len({one.content for one in answers}) == 1
-    assert {one.status_code for one in answers} == {202}
+    assert len({answer.content for answer in answers}) == 1
+    assert {answer.status_code for answer in answers} == {202}
     without_key = await _void(api)
     assert (without_key.status_code, without_key.json()["id"]) == (200, answers[0].json()["id"])
     assert (await _void(api, key="k", usage="Other")).status_code == 422
@@ -105,12 +105,12 @@ async def test_an_order_is_placed_once_and_shows_its_progress(
         without_key.json()["ordered_by"],
     )
     assert answers[0].headers["location"] == f"/api/run-voids/{order['id']}"
-    shown = (await api.get(f"/api/run-voids/{order['id']}")).json()
-    assert (shown["debits"], shown["judged"]) == (
+    excerpt = (await api.get(f"/api/run-voids/{order['id']}")).json()
+    assert (excerpt["debits"], excerpt["judged"]) == (
         {"count": 2, "amount_minor": 200},
         {"count": 0, "amount_minor": 0},
     )
-    assert (await api.get("/api/billing-runs/1/voids")).json() == [shown["order"]]
+    assert (await api.get("/api/billing-runs/1/voids")).json() == [excerpt["order"]]
     assert (await api.get(f"/api/run-voids/{order['id']}/debits")).json() == {"items": [], "next": None}
 
 
@@ -120,7 +120,7 @@ async def test_results_are_listed_by_debit(api: httpx.AsyncClient, database_url:
     order = (await _void(api)).json()["id"]
     with psycopg.connect(database_url) as conn:
         conn.execute(
-            "insert into givebacks (attempt_id, kind, number, account, transaction_id, amount_minor, currency, usage, state,"
+            "insert into refunds (attempt_id, kind, number, account, transaction_id, amount_minor, currency, usage, state,"
             " payment_stage, ordered_by, created_at, updated_at) values (%s, 'void', 1, 'default', 'v', 100, 'EUR', 'x',"
             " 'approved', 60, 'ops', %s, %s)",
             [first, NOW, NOW],
@@ -134,18 +134,18 @@ async def test_results_are_listed_by_debit(api: httpx.AsyncClient, database_url:
     path = f"/api/run-voids/{order}"
     page = (await api.get(f"{path}/debits", params={"limit": 2})).json()
     rest = (await api.get(f"{path}/debits", params={"limit": 2, "cursor": page["next"]})).json()
-    assert [one["attempt_id"] for one in (*page["items"], *rest["items"])] == [first, second, third]
+    assert [item["attempt_id"] for item in (*page["items"], *rest["items"])] == [first, second, third]
     assert (page["items"][0]["void_id"], page["items"][0]["void_status"]) == (1, "approved")
     assert rest["next"] is None
     refused = (await api.get(f"{path}/debits", params={"what": "refused"})).json()["items"]
-    assert [(one["refused"], one["because"]) for one in refused] == [
+    assert [(item["refused"], item["reason"]) for item in refused] == [
         ("nothing_collected", "It was refused."),
         ("earlier_day", "It was earlier."),
     ]
-    shown = (await api.get(path)).json()
-    assert shown["voids"] == {"approved": {"count": 1, "amount_minor": 100}}
-    assert [one["code"] for one in shown["refused"]] == ["earlier_day", "nothing_collected"]
-    assert shown["judged"] == {"count": 3, "amount_minor": 300}
+    excerpt = (await api.get(path)).json()
+    assert excerpt["voids"] == {"approved": {"count": 1, "amount_minor": 100}}
+    assert [item["code"] for item in excerpt["refused"]] == ["earlier_day", "nothing_collected"]
+    assert excerpt["judged"] == {"count": 3, "amount_minor": 300}
 
 
 @pytest.mark.parametrize("state", ["planning", "canary", "running"])
@@ -155,9 +155,9 @@ async def test_a_run_that_submits_is_not_voided(
 ) -> None:
     """While its debits are voided on one side, others would be submitted on the other."""
     _run(database_url, state=state)
-    told = await _void(api, **asked)
-    assert (told.status_code, told.json()["code"]) == (409, "run_not_voidable")
-    assert "pause or cancel it" in told.json()["detail"]
+    result = await _void(api, **asked)
+    assert (result.status_code, result.json()["code"]) == (409, "run_not_voidable")
+    assert "pause or cancel it" in result.json()["detail"]
 
 
 async def test_what_makes_no_sense_is_refused_with_a_sentence(
@@ -173,5 +173,5 @@ async def test_what_makes_no_sense_is_refused_with_a_sentence(
         assert (await api.get(path)).status_code == 404, path
     async with serving(environment) as bare:
         bare.headers["authorization"] = "Bearer test-key"
-        told = await _void(bare)
-        assert (told.status_code, "is not configured" in told.text) == (422, True)
+        result = await _void(bare)
+        assert (result.status_code, "is not configured" in result.text) == (422, True)

@@ -69,11 +69,11 @@ def ask(url: str, query: str) -> list[tuple[Any, ...]]:
 
 async def read_all(environment: Mapping[str, str]) -> None:
     """Read all uploads that wait, as the worker does."""
-    told = Settings.from_env(environment)
-    async with open_pool(told.database_url, name="tests", max_size=2) as pool:
-        has = Intake(
+    settings = Settings.from_env(environment)
+    async with open_pool(settings.database_url, name="tests", max_size=2) as pool:
+        deps = Intake(
             pool=pool,
-            objects=open_objects(told),
+            objects=open_objects(settings),
             clock=lambda: datetime.now(UTC),
             token=lambda: "lease",
             fingerprint_key=b"",
@@ -81,7 +81,7 @@ async def read_all(environment: Mapping[str, str]) -> None:
             rules=Rules(),
             limits=Limits(1 << 30, 20),
         )
-        while await read_one(has):
+        while await read_one(deps):
             pass
 
 
@@ -89,8 +89,10 @@ async def read_all(environment: Mapping[str, str]) -> None:
 async def read(api: httpx.AsyncClient, environment: dict[str, str]) -> Callable[..., Any]:
     """Send a file and have it read; gives what is told of the upload then."""
 
-    async def sent(data: bytes = GOOD, **told: Any) -> dict[str, Any]:
-        answer = await api.post("/api/uploads", files=file(data, told.pop("name", "list.csv")), data=told)
+    async def sent(data: bytes = GOOD, **payload: Any) -> dict[str, Any]:
+        answer = await api.post(
+            "/api/uploads", files=file(data, payload.pop("name", "list.csv")), data=payload
+        )
         assert answer.status_code == 202, answer.text
         await read_all(environment)
         detail: dict[str, Any] = (await api.get(answer.json()["links"]["self"])).json()
@@ -102,16 +104,16 @@ async def read(api: httpx.AsyncClient, environment: dict[str, str]) -> Callable[
 # --- in ---
 
 
-async def test_a_file_is_stored_whole_and_put_on_record(
+async def test_a_file_is_stored_whole_and_put_stored(
     api: httpx.AsyncClient, stored: Callable[[], list[Path]], database_url: str, redis_url: str
 ) -> None:
-    """The worker and every later question go by this row and these bytes; the ring is what makes it start at once."""
+    """The worker and every later question go by this row and these bytes; the wake-up is what makes it start at once."""
     data = b"Name;IBAN\n" * 700_000
     answer = await api.post("/api/uploads", files=file(data), data={"encoding": "cp1252", "dry_run": "true"})
-    told = answer.json()
+    payload = answer.json()
     assert answer.status_code == 202
-    assert answer.headers["location"] == told["links"]["self"] == f"/api/uploads/{told['id']}"
-    assert told["upload"]["id"] == told["id"]
+    assert answer.headers["location"] == payload["links"]["self"] == f"/api/uploads/{payload['id']}"
+    assert payload["upload"]["id"] == payload["id"]
     (path,) = stored()
     assert path.read_bytes() == data
     assert path.suffix == ".csv"
@@ -120,7 +122,7 @@ async def test_a_file_is_stored_whole_and_put_on_record(
         "select id, filename, size_bytes, sha256, state, dry_run, added_by, answers->>'encoding', object_key from uploads",
     ) == [
         (
-            told["id"], "Debitoren März.csv", len(data), hashlib.sha256(data).digest(), "received", True,
+            payload["id"], "Debitoren März.csv", len(data), hashlib.sha256(data).digest(), "received", True,
             "tests", "cp1252", path.relative_to(path.parents[4]).as_posix(),
         )
     ]  # fmt: skip
@@ -130,15 +132,15 @@ async def test_a_file_is_stored_whole_and_put_on_record(
         assert [key for key in cache.scan_iter() if b"saq:job:default:read_uploads" in key]
 
 
-async def test_the_same_file_again_is_the_upload_on_record(
+async def test_the_same_file_again_is_the_upload_stored(
     api: httpx.AsyncClient, stored: Callable[[], list[Path]]
 ) -> None:
     """A double click must not import a list twice; with other answers, or by force, it is another upload."""
 
     async def send(**fields: str) -> tuple[int, int, str | None]:
         answer = await api.post("/api/uploads", files=file(), data=fields)
-        told = answer.json()
-        return answer.status_code, told["id"], told.get("note")
+        payload = answer.json()
+        return answer.status_code, payload["id"], payload.get("note")
 
     status, first, note = await send()
     assert (status, note) == (202, None)
@@ -204,7 +206,7 @@ async def test_a_file_above_the_limit_is_refused_and_leaves_nothing(
         ({"maping": "{}"}, "maping"),
         ({"mapping": "x" * 70_000}, "mapping"),
     ],
-    ids=lambda told: str(told)[:40],
+    ids=lambda item: str(item)[:40],
 )
 async def test_answers_that_cannot_be_meant_are_refused_and_leave_nothing(
     api: httpx.AsyncClient, stored: Callable[[], list[Path]], fields: dict[str, str], word: str
@@ -345,8 +347,8 @@ def test_memory_stays_flat_under_a_large_file(
 ) -> None:
     """A node that holds files whole falls over when five people send theirs at once."""
     host, port, pid = served
-    processes = [one for one in psutil.Process(pid).children(recursive=True) if one.is_running()]
-    before = sum(one.memory_info().rss for one in processes)
+    processes = [child for child in psutil.Process(pid).children(recursive=True) if child.is_running()]
+    before = sum(process.memory_info().rss for process in processes)
     size = 150 << 20
     tail = b"\r\n--x--\r\n"
     peak = 0
@@ -354,7 +356,7 @@ def test_memory_stays_flat_under_a_large_file(
         connection.sendall(head(len(head(0).partition(b"\r\n\r\n")[2]) + size + len(tail)))
         for _ in range(150):
             connection.sendall(b"0123456789abcde\n" * (1 << 16))
-            peak = max(peak, sum(one.memory_info().rss for one in processes))
+            peak = max(peak, sum(process.memory_info().rss for process in processes))
         connection.sendall(tail)
         connection.settimeout(60)
         assert b" 202 " in connection.recv(100)
@@ -376,29 +378,36 @@ def test_too_large_a_file_is_told_so_while_it_is_sent(served: tuple[str, int, in
 
 async def test_state_counts_and_decisions_are_told(read: Callable[..., Any]) -> None:
     """This page is what a sender watches; each number on it is looked for in the list by somebody."""
-    told = await read(BAD)
-    assert told["upload"]["state"] == "completed"
-    assert told["upload"]["bytes_read"] == told["upload"]["size_bytes"] == len(BAD)
-    counts = told["upload"]["tallies"]
+    payload = await read(BAD)
+    assert payload["upload"]["state"] == "completed"
+    assert payload["upload"]["bytes_read"] == payload["upload"]["size_bytes"] == len(BAD)
+    counts = payload["upload"]["row_counts"]
     assert [counts[name] for name in ("rows", "stored", "excluded", "refused", "skipped")] == [5, 1, 1, 3, 0]
-    assert told["summary"] == "1 of 5 rows became debtors; left out: 1, with problems: 3, skipped: 0."
-    assert {"delimiter", "amount_format", "header"} <= {one["about"] for one in told["plan"]["decisions"]}
-    assert [one["field"] for one in told["plan"]["columns"]] == ["name", "iban", "amount", "description"]
+    assert payload["summary"] == "1 of 5 rows became debtors; excluded: 1, with problems: 3, skipped: 0."
+    assert {"delimiter", "amount_format", "header"} <= {
+        decision["about"] for decision in payload["plan"]["decisions"]
+    }
+    assert [column["field"] for column in payload["plan"]["columns"]] == [
+        "name",
+        "iban",
+        "amount",
+        "description",
+    ]
 
 
 async def test_questions_are_told_and_can_be_answered(
     read: Callable[..., Any], api: httpx.AsyncClient, environment: dict[str, str]
 ) -> None:
     """What the file leaves open is settled by a person, without sending the bytes again; and only while it is open."""
-    told = await read(f"IBAN;Name;Betrag\n{DE};A B;1.234\n".encode())
-    assert told["upload"]["state"] == "needs_answer"
-    (question,) = told["plan"]["questions"]
-    at = told["links"]["self"]
+    payload = await read(f"IBAN;Name;Betrag\n{DE};A B;1.234\n".encode())
+    assert payload["upload"]["state"] == "needs_answer"
+    (question,) = payload["plan"]["questions"]
+    at = payload["links"]["self"]
     answered = await api.post(f"{at}/answers", json={"formats": {question["answer"]: "comma"}})
     assert (answered.status_code, answered.json()["upload"]["state"]) == (202, "examining")
     await read_all(environment)
     done = (await api.get(at)).json()
-    assert (done["upload"]["state"], done["upload"]["tallies"]["amount_minor"]) == ("completed", 123_400)
+    assert (done["upload"]["state"], done["upload"]["row_counts"]["amount_minor"]) == ("completed", 123_400)
     again = await api.post(f"{at}/answers", json={})
     assert (again.status_code, again.json()["code"]) == (409, "illegal_step")
 
@@ -417,13 +426,13 @@ async def test_rows_that_may_have_been_debited_are_asked_about_and_not_billed(
     Were it billable meanwhile, the question would come too late; were one answer enough for two questions, one would be guessed.
     """
     await read(AGAIN)
-    told = await read(AGAIN, force="true")
-    at = told["links"]["self"]
-    assert told["upload"]["state"] == "needs_answer"
-    assert "some may have been debited before" in told["summary"]
-    (question,) = told["plan"]["questions"]
+    payload = await read(AGAIN, force="true")
+    at = payload["links"]["self"]
+    assert payload["upload"]["state"] == "needs_answer"
+    assert "some may have been debited before" in payload["summary"]
+    (question,) = payload["plan"]["questions"]
     assert (question["code"], question["answer"]) == ("collected_before", "screening.collected_before")
-    (group,) = told["repeats"]
+    (group,) = payload["repeats"]
     assert (group["rule"], group["count"], group["amount_minor"]) == ("collected_lately", 3, 3000)
     refused = await api.post(f"{at}/billing", json={})
     assert (refused.status_code, refused.json()["code"]) == (409, "illegal_step")
@@ -441,12 +450,12 @@ async def test_rows_that_may_have_been_debited_are_asked_about_and_not_billed(
         f"{at}/answers", json={"screening": {"collected_before": "take"}, "remember": True}
     )
     assert (answered.status_code, answered.json()["upload"]["state"]) == (202, "reading")
-    twice = await api.post(f"{at}/answers", json={"screening": {"collected_before": "leave_out"}})
+    twice = await api.post(f"{at}/answers", json={"screening": {"collected_before": "exclude"}})
     assert (twice.status_code, twice.json()["code"]) == (409, "illegal_step")
     await read_all(environment)
     done = (await api.get(at)).json()
-    assert (done["upload"]["state"], done["upload"]["tallies"]["stored"]) == ("completed", 3)
-    assert any("tests answered so on" in one["why"] for one in done["plan"]["decisions"])
+    assert (done["upload"]["state"], done["upload"]["row_counts"]["stored"]) == ("completed", 3)
+    assert any("tests answered so on" in decision["why"] for decision in done["plan"]["decisions"])
     (kept,) = (await api.get("/api/layout-answers")).json()
     assert (kept["subject"], kept["answer"], kept["answered_by"]) == ("collected_before", "take", "tests")
     assert (await api.delete(f"/api/layout-answers/{kept['id']}")).status_code == 204
@@ -458,9 +467,9 @@ async def test_answers_about_rows_are_refused_before_they_are_asked(
     read: Callable[..., Any], api: httpx.AsyncClient
 ) -> None:
     """To take whatever is found is no answer to a question that nobody has read."""
-    told = await read(f"IBAN;Name;Betrag\n{DE};A B;1.234\n".encode())
+    payload = await read(f"IBAN;Name;Betrag\n{DE};A B;1.234\n".encode())
     answer = await api.post(
-        f"{told['links']['self']}/answers", json={"screening": {"collected_before": "take"}}
+        f"{payload['links']['self']}/answers", json={"screening": {"collected_before": "take"}}
     )
     assert answer.status_code == 422
     assert "about its file, not about its rows" in answer.json()["detail"]
@@ -470,13 +479,13 @@ async def test_a_failed_file_can_be_sent_through_again_with_other_answers(
     read: Callable[..., Any], api: httpx.AsyncClient, environment: dict[str, str]
 ) -> None:
     """A slip in the mapping should cost a click, and not another upload of 200 MB."""
-    told = await read(mapping='{"iban": "Konto"}')
-    assert told["upload"]["state"] == "failed"
-    assert "columns.iban" in told["summary"]
-    answered = await api.post(f"{told['links']['self']}/answers", json={"mapping": {"iban": "IBAN"}})
+    payload = await read(mapping='{"iban": "Konto"}')
+    assert payload["upload"]["state"] == "failed"
+    assert "columns.iban" in payload["summary"]
+    answered = await api.post(f"{payload['links']['self']}/answers", json={"mapping": {"iban": "IBAN"}})
     assert answered.status_code == 202
     await read_all(environment)
-    assert (await api.get(told["links"]["self"])).json()["upload"]["tallies"]["stored"] == 2
+    assert (await api.get(payload["links"]["self"])).json()["upload"]["row_counts"]["stored"] == 2
 
 
 async def test_answers_that_make_it_another_upload_are_a_contradiction(
@@ -494,7 +503,7 @@ async def test_uploads_are_listed_newest_first(read: Callable[..., Any], api: ht
     ids = [(await read(GOOD + bytes([65 + n, 10])))["upload"]["id"] for n in range(3)]
     first = (await api.get("/api/uploads", params={"limit": 2})).json()
     second = (await api.get("/api/uploads", params={"limit": 2, "cursor": first["next"]})).json()
-    assert [one["id"] for page in (first, second) for one in page["items"]] == ids[::-1]
+    assert [item["id"] for page in (first, second) for item in page["items"]] == ids[::-1]
     assert second["next"] is None
     assert (await api.get("/api/uploads", params={"status": "failed"})).json()["items"] == []
 
@@ -502,8 +511,8 @@ async def test_uploads_are_listed_newest_first(read: Callable[..., Any], api: ht
 async def test_the_file_comes_back_as_it_was_sent(read: Callable[..., Any], api: httpx.AsyncClient) -> None:
     """Whole, in part, or not at all when the asker has it: all by the digest, so caches cannot be wrong."""
     data = bytes(range(256)) * 3_000
-    told = await read(data, name='Débi"teurs.csv')
-    at = told["links"]["file"]
+    payload = await read(data, name='Débi"teurs.csv')
+    at = payload["links"]["file"]
     whole = await api.get(at)
     etag = f'"{hashlib.sha256(data).hexdigest()}"'
     assert (whole.status_code, whole.content, whole.headers["etag"]) == (200, data, etag)
@@ -525,9 +534,9 @@ async def test_a_file_that_is_gone_is_a_contradiction(
     read: Callable[..., Any], api: httpx.AsyncClient, stored: Callable[[], list[Path]]
 ) -> None:
     """A row without its object is for a person to look at; an empty download would pass for the file."""
-    told = await read()
+    payload = await read()
     stored()[0].unlink()
-    answer = await api.get(told["links"]["file"])
+    answer = await api.get(payload["links"]["file"])
     assert (answer.status_code, answer.json()["code"]) == (409, "object_missing")
 
 
@@ -535,8 +544,8 @@ async def test_the_preview_shows_the_first_rows_masked(
     read: Callable[..., Any], api: httpx.AsyncClient
 ) -> None:
     """People check here that columns were understood; whole account numbers need not be on their screen for that."""
-    told = await read(BAD)
-    preview = (await api.get(told["links"]["preview"])).json()
+    payload = await read(BAD)
+    preview = (await api.get(payload["links"]["preview"])).json()
     assert [row["outcome"] for row in preview["rows"]] == [
         "refused",
         "debtor",
@@ -564,16 +573,16 @@ async def test_problems_are_listed_by_cursor_in_the_order_of_the_file(
         cursor = page["next"]
         if cursor is None:
             break
-    assert [(one["row"], one["column"], one["code"]) for one in seen] == [
+    assert [(item["row"], item["column"], item["code"]) for item in seen] == [
         (2, "IBAN", "iban_invalid"),
         (4, "IBAN", "iban_missing"),
         (4, "Name", "name_missing"),
         (4, "Betrag", "amount_not_positive"),
         (6, "Betrag", "amount_unreadable"),
     ]
-    assert seen[0]["shown"] == "DE89**************3001"
+    assert seen[0]["excerpt"] == "DE89**************3001"
     only = (await api.get(at, params={"code": "iban_missing"})).json()["items"]
-    assert [one["row"] for one in only] == [4]
+    assert [item["row"] for item in only] == [4]
     assert (await api.get(at, params={"level": "warning"})).json()["items"] == []
     assert (await api.get(at, params={"code": "unheard_of"})).status_code == 422
     assert (await api.get(at, params={"cursor": "x"})).status_code == 422
@@ -591,8 +600,8 @@ async def test_the_report_can_be_corrected_and_sent_again(
     read: Callable[..., Any], api: httpx.AsyncClient, form: str
 ) -> None:
     """Original columns in their places, the reasons to their right, nothing that runs as a formula."""
-    told = await read(BAD, name="März.csv")
-    answer = await api.get(told["links"]["problems"], params={"format": form})
+    payload = await read(BAD, name="März.csv")
+    answer = await api.get(payload["links"]["problems"], params={"format": form})
     assert answer.headers["content-disposition"].endswith(f"M%C3%A4rz%20%28problems%29.{form}")
     header, *lines = _as_rows(answer, form)
     assert header == [
@@ -615,19 +624,21 @@ async def test_the_report_can_be_corrected_and_sent_again(
         plan = reading.plan(source, name="x.csv")
         assert isinstance(plan, Plan)
         debtors = [
-            one
-            for one in rows.read(reading.rows(source, plan=plan), plan=plan, today=date(2026, 3, 2))
-            if isinstance(one, Debtor)
+            item
+            for item in rows.read(reading.rows(source, plan=plan), plan=plan, today=date(2026, 3, 2))
+            if isinstance(item, Debtor)
         ]
-        assert [(one.iban, one.amount_minor, one.description) for one in debtors] == [(DE, 1250, "=1+1")]
+        assert [(debtor.iban, debtor.amount_minor, debtor.description) for debtor in debtors] == [
+            (DE, 1250, "=1+1")
+        ]
 
 
-async def test_what_screening_left_out_can_be_had_as_a_file(
+async def test_what_screening_excluded_can_be_had_as_a_file(
     read: Callable[..., Any], api: httpx.AsyncClient
 ) -> None:
     """A row that is right and still not collected needs its reason as much as a wrong one."""
-    told = await read(BAD)
-    answer = await api.get(told["links"]["problems"], params={"format": "csv", "what": "left_out"})
+    payload = await read(BAD)
+    answer = await api.get(payload["links"]["problems"], params={"format": "csv", "what": "excluded"})
     _, *lines = _as_rows(answer, "csv")
     assert lines == [
         [
@@ -636,7 +647,7 @@ async def test_what_screening_left_out_can_be_had_as_a_file(
             "1,00",
             "",
             "5",
-            "left out",
+            "excluded",
             "",
             "duplicate_in_file",
             "It is the same debit as row 3 of this file.",
@@ -648,9 +659,9 @@ async def test_an_upload_says_why_it_waits(api: httpx.AsyncClient, environment: 
     """Somebody who sees 'received' for minutes sends the file again, and waits for longer."""
     bodies = [GOOD + b"\n" * number for number in range(3)]
     paths = [(await api.post("/api/uploads", files=file(body))).json()["links"]["self"] for body in bodies]
-    told = [(await api.get(path)).json() for path in paths]
-    assert [one["ahead"] for one in told] == [0, 1, 2]
-    assert [one["summary"] for one in told] == [
+    result = [(await api.get(path)).json() for path in paths]
+    assert [item["ahead"] for item in result] == [0, 1, 2]
+    assert [item["summary"] for item in result] == [
         "It waits for its turn: it is read next.",
         "It waits for its turn: 1 other upload is read before it.",
         "It waits for its turn: 2 other uploads are read before it.",
@@ -664,20 +675,20 @@ async def test_a_report_says_what_it_does_not_list(api: httpx.AsyncClient, read:
     """A report that ended in silence after a thousand rows would look whole; sent again as it is, it adds no row."""
     lines = [f"A B;none {number};1,00" for number in range(1_003)]
     data = "\n".join(["Name;IBAN;Betrag", "A B;DE89370400440532013000;1,00", *lines, ""]).encode()
-    told = await read(data)
-    assert told["upload"]["listed"]["unlisted_rows"] == 3
-    assert "3 further rows with problems are counted and not listed." in told["summary"]
-    report = await api.get(told["links"]["problems"], params={"format": "csv"})
+    payload = await read(data)
+    assert payload["upload"]["listed"]["unlisted_rows"] == 3
+    assert "3 further rows with problems are counted and not listed." in payload["summary"]
+    report = await api.get(payload["links"]["problems"], params={"format": "csv"})
     *_, last = report.text.splitlines()
     assert last.strip(";").strip('"').startswith("3 further rows with problems are counted and not listed.")
     again = await read(report.content.replace(b"none ", b"nothing "), name="again.csv")
-    assert (again["upload"]["tallies"]["refused"], again["upload"]["tallies"]["skipped"]) == (1_000, 2)
+    assert (again["upload"]["row_counts"]["refused"], again["upload"]["row_counts"]["skipped"]) == (1_000, 2)
 
 
 async def test_there_is_no_report_before_the_file_was_looked_at(api: httpx.AsyncClient) -> None:
     """Its columns are not known yet."""
-    told = (await api.post("/api/uploads", files=file())).json()
-    answer = await api.get(told["links"]["problems"], params={"format": "csv"})
+    payload = (await api.post("/api/uploads", files=file())).json()
+    answer = await api.get(payload["links"]["problems"], params={"format": "csv"})
     assert answer.status_code == 422
 
 

@@ -30,24 +30,24 @@ async def api(serving: Serve, environment: dict[str, str]) -> AsyncIterator[http
 
 async def withdraw(api: httpx.AsyncClient, upload_id: int, **params: str) -> httpx.Response:
     """Withdraw an upload."""
-    return await api.delete(f"/api/uploads/{upload_id}", params={"because": "wrong month"} | params)
+    return await api.delete(f"/api/uploads/{upload_id}", params={"reason": "wrong month"} | params)
 
 
 async def test_a_file_is_withdrawn_with_a_reason_and_can_be_sent_again(api: httpx.AsyncClient) -> None:
     """Who withdrew a list, and why, is asked when a customer misses money; and the same file must not be told a repeat."""
     sent = (await api.post("/api/uploads", files={"file": ("a.csv", FILE)})).json()
-    unexplained = await withdraw(api, sent["id"], because=" ")
+    unexplained = await withdraw(api, sent["id"], reason=" ")
     assert (unexplained.status_code, unexplained.json()["detail"]) == (
-        422, "because: say why the upload is withdrawn",
+        422, "reason: say why the upload is withdrawn",
     )  # fmt: skip
     assert (await withdraw(api, 999)).status_code == 404
     answer = await withdraw(api, sent["id"])
-    told = answer.json()
-    assert (answer.status_code, told["upload"]["state"]) == (200, "withdrawn")
-    assert (told["withdrawal"]["by"], told["withdrawal"]["because"]) == ("tests", "wrong month")
-    assert told["summary"].startswith("Withdrawn by tests on ")
-    again = await withdraw(api, sent["id"], because="another reason")
-    assert (again.status_code, again.json()["withdrawal"]["because"]) == (200, "wrong month")
+    payload = answer.json()
+    assert (answer.status_code, payload["upload"]["state"]) == (200, "withdrawn")
+    assert (payload["withdrawal"]["by"], payload["withdrawal"]["reason"]) == ("tests", "wrong month")
+    assert payload["summary"].startswith("Withdrawn by tests on ")
+    again = await withdraw(api, sent["id"], reason="another reason")
+    assert (again.status_code, again.json()["withdrawal"]["reason"]) == (200, "wrong month")
     assert (await api.get("/api/uploads", params={"status": "withdrawn"})).json()["items"][0]["id"] == sent[
         "id"
     ]
@@ -70,7 +70,7 @@ async def test_an_upload_of_which_a_debit_was_submitted_is_not_withdrawn(
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute(
             "insert into billing_attempts (account, debtor_id, transaction_id, amount_minor, currency, state, payment_stage,"
-            " dispute_stage, iban_fingerprint, iban_masked, created_at, updated_at, run_id, due_item, try_number, sends, sent_at)"
+            " dispute_stage, iban_fingerprint, iban_masked, created_at, updated_at, run_id, due_item, try_number, submission_count, submitted_at)"
             " values ('default', %s, 't-1', 1000, 'EUR', 'declined', 50, 0, 'f', 'DE**', now(), now(), %s, 'once', 1, 1, now())",
             (ids[0], run["id"]),
         )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import psycopg
-from tether_core.billing.eligibility import Terms
+from tether_core.billing.eligibility import RunOptions
 from tether_sandbox.gateway import scripted_iban
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import billing
@@ -23,7 +23,7 @@ async def test_refusals_are_released_from_a_terminal(
     now = datetime.now(UTC)
     upload_id, _ = seed_upload(database_url, [Owed(scripted_iban(0), 1000)], now=now)
     run_id = await billing.add(
-        conn, upload_id=upload_id, account="default", terms=Terms(), created_by="tests", now=now
+        conn, upload_id=upload_id, account="default", options=RunOptions(), created_by="tests", now=now
     )
     await conn.execute(
         "insert into billing_run_counts (run_id, answered, refused) values (%s, 30, 25)", (run_id,)
@@ -38,7 +38,7 @@ async def test_refusals_are_released_from_a_terminal(
     assert (code, f"run {run_id}: 25 of 30" in text) == (0, True), text
     with psycopg.connect(database_url) as books:
         row = books.execute(
-            "select released_refused, released_by, released_because from billing_run_counts"
+            "select released_refused, released_by, released_reason from billing_run_counts"
         ).fetchone()
     assert row == (25, "Zoë", "The terminal was wrong")
     assert release(upload_id, "--by", "Zoë", "--reason", " ")[0] == 2

@@ -8,7 +8,7 @@ import pytest
 from tether_core import iban
 from tether_core.emp import xml
 from tether_core.errors import CredentialsRejected, GatewaySilent, InvalidRequest, NotSubmitted
-from tether_sandbox.gateway import SCRIPTS, Faults, Setup, Simulator, Told, running, scripted_iban
+from tether_sandbox.gateway import SCRIPTS, Faults, Setup, Simulator, StatusChange, running, scripted_iban
 from tether_worker.gateway import client as calls
 from tether_worker.gateway.client import Account, Gateway, open_gateway
 
@@ -19,8 +19,8 @@ ACCOUNT = Account("default", "", SETUP.login, SETUP.passwords[0], SETUP.terminal
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
     """One gateway for the whole module; every test uses transaction ids of its own."""
-    with running(SETUP) as one:
-        yield one
+    with running(SETUP) as item:
+        yield item
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ async def test_a_debit_from_sale_to_chargeback(gateway: Gateway, simulator: Simu
     sold = await calls.sale(gateway, _debit("way-1", script=11))
     assert (sold.status, sold.transaction_id, sold.amount_minor) == ("pending_async", "way-1", 1000)
     assert sold.unique_id
-    simulator.settle()
+    simulator.resolve()
     asked = await calls.reconcile(gateway, transaction_id="way-1")
     assert asked is not None
     assert (asked.status, asked.unique_id) == ("chargebacked", sold.unique_id)
@@ -81,7 +81,7 @@ async def test_every_script_is_answered_or_silent_and_the_ledger_knows(
         answer: xml.GatewayAnswer | None = await calls.sale(gateway, _debit(own_id, script=number))
     except GatewaySilent:
         answer = None
-    assert (answer is None) == (script.manner not in {"plain", "slow", "422 refusal"})
+    assert (answer is None) == (script.failure_mode not in {"plain", "slow", "422 refusal"})
     if answer is not None and not script.code:
         assert answer.status == script.status
     if answer is not None and script.code:
@@ -122,12 +122,12 @@ async def test_refund_and_void(gateway: Gateway, simulator: Simulator) -> None:
     money = {"reference_id": sold.unique_id, "amount_minor": 1000, "currency": "EUR", "usage": "sorry"}
     early = await calls.refund(gateway, transaction_id="refund-1-r0", **money)  # type: ignore[arg-type]  # named above
     assert (early.status, early.code) == ("error", "420")
-    simulator.settle()
+    simulator.resolve()
     back = await calls.refund(gateway, transaction_id="refund-1-r1", **money)  # type: ignore[arg-type]  # named above
     assert back.status == "pending_async"
     again = await calls.refund(gateway, transaction_id="refund-1-r2", **money)  # type: ignore[arg-type]  # named above
     assert again.code == "440"
-    simulator.settle()
+    simulator.resolve()
     asked = await calls.reconcile(gateway, unique_id=sold.unique_id)
     assert asked is not None
     assert asked.status == "refunded"
@@ -136,7 +136,7 @@ async def test_refund_and_void(gateway: Gateway, simulator: Simulator) -> None:
     assert sold.unique_id
     gone = await calls.void(gateway, transaction_id="void-1-v", reference_id=sold.unique_id, usage="mistake")
     assert gone.status == "approved"
-    simulator.settle()
+    simulator.resolve()
     asked = await calls.reconcile(gateway, unique_id=sold.unique_id)
     assert asked is not None
     assert asked.status == "voided"
@@ -152,7 +152,7 @@ async def test_a_series(gateway: Gateway, simulator: Simulator) -> None:
     later = {"reference_id": first.unique_id, "amount_minor": 500, "currency": "EUR", "usage": "month"}
     second = await calls.recurring_sale(gateway, transaction_id="series-2", **later)  # type: ignore[arg-type]  # named above
     assert (second.status, second.amount_minor) == ("pending_async", 500)
-    simulator.turn(Told("refunded", transaction_id="series-1"))
+    simulator.transition(StatusChange("refunded", transaction_id="series-1"))
     third = await calls.recurring_sale(gateway, transaction_id="series-3", **later)  # type: ignore[arg-type]  # named above
     assert third.code == "430"
 
@@ -166,11 +166,11 @@ async def test_lists_come_in_pages(gateway: Gateway, simulator: Simulator) -> No
     page = 0
     while True:
         page += 1
-        one = await calls.transactions(
+        entry = await calls.transactions(
             gateway, start_at=start_at, end_at=start_at + timedelta(hours=2), page=page
         )
-        found += [item.unique_id for item in one.items]
-        if not one.has_next:
+        found += [item.unique_id for item in entry.items]
+        if not entry.has_next:
             break
     assert page > 1
     ours = [simulator.records(transaction_id=f"page-{n}")[0]["unique_id"] for n in range(120)]
@@ -322,5 +322,5 @@ async def test_nothing_is_sent_where_nothing_can_be_asked_for(gateway: Gateway, 
 def test_no_secret_in_a_repr(simulator: Simulator) -> None:
     """Accounts are shown by failing tests and by tracebacks."""
     account = msgspec.structs.replace(ACCOUNT, url=simulator.url)
-    shown = repr(account)
-    assert not any(secret in shown for secret in (account.login, account.password, account.terminal_token))
+    excerpt = repr(account)
+    assert not any(secret in excerpt for secret in (account.login, account.password, account.terminal_token))

@@ -90,7 +90,10 @@ async def test_rates_are_the_accounts_own(pool: Pool, environment: dict[str, str
     async with AsyncExitStack() as stack:
         gateways = Gateways(pool, settings=settings(environment), stack=stack, connections_max=1)
         shares = gateways.rates(msgspec.structs.replace(SECOND, billing_per_s=7.0)).shares
-    assert [(one.name, one.ceiling_per_s) for one in shares] == [("billing", 7.0), ("reconciliation", 20.0)]
+    assert [(share.name, share.ceiling_per_s) for share in shares] == [
+        ("billing", 7.0),
+        ("reconciliation", 20.0),
+    ]
 
 
 async def test_what_calls_became_is_added_up_for_all_workers(
@@ -118,12 +121,12 @@ async def test_what_calls_became_is_added_up_for_all_workers(
             gateways = Gateways(pool, settings=down, stack=stack, connections_max=1)
             opened = await gateways.get("default")
             assert opened is not None
-            duty = publish_calls(gateways, cache)
+            periodic_task = publish_calls(gateways, cache)
             for _ in range(2):
                 with pytest.raises(NotSubmitted):
                     await reconcile(opened, transaction_id="t-1")
-                await duty.do()
-            await duty.do()  # nothing new
+                await periodic_task.do()
+            await periodic_task.do()  # nothing new
         (seen,) = await gateway_calls.counts(cache, ["default"])
         assert dict(seen.not_submitted) == {"connect": 4}
         assert dict(seen.replaced) == {}

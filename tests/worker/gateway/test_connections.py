@@ -228,7 +228,7 @@ async def test_a_call_cancelled_at_any_step_leaves_a_client_that_submits(
         assert _open_files() <= files + 4
 
 
-async def test_a_process_stopped_at_any_moment_of_a_call_submits_afterwards(server: Server) -> None:
+async def test_a_process_stopped_at_any_timestamp_of_a_call_submits_afterwards(server: Server) -> None:
     """A paused machine ends every call under way at once; with a client that never recovers, billing would stand still."""
     async with _at(server) as account:
         short = msgspec.structs.replace(account, timeout_s=0.05, connect_timeout_s=0.05)

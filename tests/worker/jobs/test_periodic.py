@@ -1,4 +1,4 @@
-"""Standing duties: done again and again, whatever happened the last time."""
+"""Periodic tasks: done again and again, whatever happened the last time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tether_stores.notifications.webhook_events import Finish, Recording
 from tether_stores.objects import open_objects
 from tether_stores.settings import Settings
 from tether_stores.uploads import uploads
-from tether_worker.jobs.periodic import Duty, keep_up, sweep_objects, wake_matched
+from tether_worker.jobs.periodic import PeriodicTask, run_periodic_tasks, sweep_objects, wake_matched
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
-async def test_a_duty_is_done_again_after_it_failed(eventually: Callable[..., Any]) -> None:
-    """A duty that ended with its first failure would be missed weeks later, when its rows have piled up."""
+async def test_a_periodic_task_is_done_again_after_it_failed(eventually: Callable[..., Any]) -> None:
+    """A periodic task that ended with its first failure would be missed weeks later, when its rows have piled up."""
     outcomes: list[Exception | None] = [None, StoreUnreachable("postgres"), KeyError("x"), None]
     done = 0
 
@@ -41,21 +41,24 @@ async def test_a_duty_is_done_again_after_it_failed(eventually: Callable[..., An
 
     stopping = asyncio.Event()
     with structlog.testing.capture_logs() as lines:
-        task = asyncio.create_task(keep_up(Duty("count", 0.01, do), stopping=stopping))
-        await eventually(lambda: done > 5, what="the duty to be done again")
+        task = asyncio.create_task(run_periodic_tasks(PeriodicTask("count", 0.01, do), stopping=stopping))
+        await eventually(lambda: done > 5, what="the periodic task to be done again")
         stopping.set()
         await task
-    assert [(line["duty"], line["log_level"]) for line in lines] == [("count", "warning"), ("count", "error")]
+    assert [(line["periodic_task"], line["log_level"]) for line in lines] == [
+        ("count", "warning"),
+        ("count", "error"),
+    ]
 
 
-async def test_a_duty_ends_without_its_pause(eventually: Callable[..., Any]) -> None:
+async def test_a_periodic_task_ends_without_its_pause(eventually: Callable[..., Any]) -> None:
     """A worker that is told to stop must not sit out an hour's pause."""
     done, stopping = asyncio.Event(), asyncio.Event()
 
     async def do() -> None:
         done.set()
 
-    task = asyncio.create_task(keep_up(Duty("once", 3_600, do), stopping=stopping))
+    task = asyncio.create_task(run_periodic_tasks(PeriodicTask("once", 3_600, do), stopping=stopping))
     await done.wait()
     stopping.set()
     async with asyncio.timeout(30):
@@ -65,22 +68,22 @@ async def test_a_duty_ends_without_its_pause(eventually: Callable[..., Any]) -> 
 async def test_waiting_notifications_find_their_payment(
     pool: Pool, conn: Connection, attempt: Callable[..., Awaitable[int]]
 ) -> None:
-    """What came before its import is booked seconds after it.
+    """What came before its import is applied seconds after it.
 
-    Two nodes that do the duty at once change nothing.
+    Two nodes that do the periodic task at once change nothing.
     """
     row = Recording(b"k" * 16, b"c" * 16, "default", "payment", "u-1", "approved", "", "text/plain", b"")
     await webhook_events.record(conn, [row], now=NOON)
     later = NOON + timedelta(days=1)
     waiting = Finish(1, "waiting", "not_yet", "unknown_payment", 1, later, None)
     await webhook_events.finish(conn, [waiting], now=NOON)
-    duty = wake_matched(pool, clock=lambda: NOON)
-    assert duty.every_s <= 10
-    await duty.do()
+    periodic_task = wake_matched(pool, clock=lambda: NOON)
+    assert periodic_task.every_s <= 10
+    await periodic_task.do()
     assert not await webhook_events.due(conn, now=NOON)
     await attempt("t-1", unique_id="u-1", at=NOON)
     with structlog.testing.capture_logs() as lines:
-        await asyncio.gather(duty.do(), duty.do())
+        await asyncio.gather(periodic_task.do(), periodic_task.do())
     assert await webhook_events.due(conn, now=NOON)
     assert [line["rows"] for line in lines] == [1]
 
@@ -97,8 +100,8 @@ async def test_only_old_files_that_no_upload_names_are_removed(
 
     for key in (named, orphan, foreign, "uploads/old.csv"):
         await objects.put(store, key, content())
-    told = uploads.Recording(named, "a.csv", 1, b"s" * 32, b"c" * 32, Answers(), False, False, "tests")
-    await uploads.record(conn, told, now=NOON)
+    recording = uploads.Recording(named, "a.csv", 1, b"s" * 32, b"c" * 32, Answers(), False, False, "tests")
+    await uploads.record(conn, recording, now=NOON)
 
     async def left(now: datetime) -> set[str]:
         await sweep_objects(pool, store, clock=lambda: now).do()
@@ -139,8 +142,8 @@ async def test_files_of_another_database_are_never_removed(
     now = datetime.now(UTC)
     for key in keys[:named]:
         digest = key.encode()[-32:]
-        told = uploads.Recording(key, "a.csv", 1, digest, digest, Answers(), False, False, "tests")
-        await uploads.record(conn, told, now=now + timedelta(days=first_in_days or 0))
+        recording = uploads.Recording(key, "a.csv", 1, digest, digest, Answers(), False, False, "tests")
+        await uploads.record(conn, recording, now=now + timedelta(days=first_in_days or 0))
     with structlog.testing.capture_logs() as lines:
         await sweep_objects(pool, store, clock=lambda: now + timedelta(days=30)).do()
     assert {stored.key async for stored in objects.listed(store, "uploads")} == set(keys)

@@ -1,4 +1,4 @@
-"""Booking: all effects of a notification together, once, and one bad row harms no other."""
+"""Applying: all effects of a notification together, once, and one bad row harms no other."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tether_core.blacklist import parse_codes
 from tether_core.emp.notification import FORM, decode
 from tether_core.errors import StoreUnreachable
 from tether_core.notifications.identity import identify
-from tether_core.notifications.inbox import LADDER_S, LADDER_UNKNOWN_PAYMENT_S
+from tether_core.notifications.inbox import RETRY_SCHEDULE_S, UNKNOWN_PAYMENT_RETRY_SCHEDULE_S
 from tether_core.payments.attempt import Policy
 from tether_core.testing import form_body
 from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.postgres import connection, open_pool
-from tether_worker.notifications.apply import BATCH_MAX, Booking, book, booking
+from tether_worker.notifications.apply import BATCH_MAX, ApplyDeps, applying, book
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -35,7 +35,7 @@ NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 class Clock:
-    """The moment as the test says it is."""
+    """The time as the test says it is."""
 
     def __init__(self) -> None:
         self.now = NOON
@@ -51,9 +51,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def has(pool: Pool, clock: Clock) -> Booking:
-    """What booking needs; nothing is confirmed, no chance."""
-    return Booking(pool, Policy(), clock, lambda: 0.5)
+def deps(pool: Pool, clock: Clock) -> ApplyDeps:
+    """What applying needs; nothing is confirmed, no chance."""
+    return ApplyDeps(pool, Policy(), clock, lambda: 0.5)
 
 
 @pytest.fixture(autouse=True)
@@ -65,10 +65,18 @@ def lines() -> Iterator[list[Any]]:
 
 def _row(unique_id: str, *, account: str = "default", **fields: str) -> Recording:
     body = form_body({"unique_id": unique_id, "status": "approved"} | fields, secret="x")
-    told = decode(body, content_type=FORM)
-    same = identify(told, account=account)
+    notification = decode(body, content_type=FORM)
+    same = identify(notification, account=account)
     return Recording(
-        same.key, same.content, account, told.kind, told.id, told.status, told.event or "", FORM, body
+        same.key,
+        same.content,
+        account,
+        notification.kind,
+        notification.id,
+        notification.status,
+        notification.event or "",
+        FORM,
+        body,
     )
 
 
@@ -78,51 +86,51 @@ async def _record(pool: Pool, *rows: Recording) -> None:
             await webhook_events.record(conn, [row], now=NOON)
 
 
-async def _ask(conn: Connection, query: str) -> list[tuple[Any, ...]]:
+async def _query(conn: Connection, query: str) -> list[tuple[Any, ...]]:
     return await (await conn.execute(query)).fetchall()
 
 
 async def _inbox(conn: Connection) -> list[tuple[Any, ...]]:
-    return await _ask(conn, "select state, outcome, reason, failures from webhook_events order by id")
+    return await _query(conn, "select state, outcome, reason, failures from webhook_events order by id")
 
 
 async def _attempts(conn: Connection) -> list[str]:
-    return [state for (state,) in await _ask(conn, "select state from billing_attempts order by id")]
+    return [state for (state,) in await _query(conn, "select state from billing_attempts order by id")]
 
 
 async def _outbox(conn: Connection) -> list[events.Event]:
-    return [events.decode(row[0]) for row in await _ask(conn, "select payload from outbox order by id")]
+    return [events.decode(row[0]) for row in await _query(conn, "select payload from outbox order by id")]
 
 
-# --- what is booked ---
+# --- what is applied ---
 
 
 async def test_a_notification_becomes_a_state_a_fact_and_a_mark(
-    has: Booking, conn: Connection, attempt: Make
+    deps: ApplyDeps, conn: Connection, attempt: Make
 ) -> None:
     """What the gateway said must stand in the books, be told to others, and never be taken up again."""
     made = await attempt("t-1", unique_id="u-1", at=NOON)
-    await _record(has.pool, _row("u-1"))
-    assert await book(has) == 1
-    assert await book(has) == 0
+    await _record(deps.pool, _row("u-1"))
+    assert await book(deps) == 1
+    assert await book(deps) == 0
     assert await _attempts(conn) == ["approved"]
     assert await _inbox(conn) == [("processed", "applied", "moved", 0)]
     assert await _outbox(conn) == [
-        events.AttemptMoved(made, "t-1", "pending", "approved", cause="approved", reason_code=None)
+        events.AttemptStatusChanged(made, "t-1", "pending", "approved", cause="approved", reason_code=None)
     ]
-    assert await _ask(
+    assert await _query(
         conn, "select attempt_id, webhook_event_id from webhook_events e join outbox o on true"
     ) == [(made, 1)]
 
 
 async def test_one_batch_books_what_it_is_told_in_order_of_receipt(
-    has: Booking, conn: Connection, attempt: Make
+    deps: ApplyDeps, conn: Connection, attempt: Make
 ) -> None:
     """Several notifications of one payment in one batch build on each other, as if each had come alone."""
     await attempt("t-1", unique_id="u-1", at=NOON)
     await attempt("t-2", unique_id="u-2", at=NOON)
     await _record(
-        has.pool,
+        deps.pool,
         _row("u-1", status="pending_async"),
         _row("u-2", status="declined", error_code="501"),
         _row("u-1"),
@@ -130,10 +138,12 @@ async def test_one_batch_books_what_it_is_told_in_order_of_receipt(
         _row("u-1", status="approved", event="chargeback_reversal"),
         _row("u-1", status="refunded"),
     )
-    assert await book(has) == 6
+    assert await book(deps) == 6
     assert await _attempts(conn) == ["refunded", "declined"]
     moves = [
-        (fact.before, fact.after) for fact in await _outbox(conn) if isinstance(fact, events.AttemptMoved)
+        (fact.before, fact.after)
+        for fact in await _outbox(conn)
+        if isinstance(fact, events.AttemptStatusChanged)
     ]
     assert moves == [
         ("pending", "declined"),
@@ -145,32 +155,32 @@ async def test_one_batch_books_what_it_is_told_in_order_of_receipt(
 
 
 async def test_our_id_finds_an_attempt_that_never_heard_its_answer(
-    has: Booking, conn: Connection, attempt: Make
+    deps: ApplyDeps, conn: Connection, attempt: Make
 ) -> None:
     """A debit whose answer was lost has no id of the gateway yet.
 
     Its notification brings it, once the gateway has confirmed that both ids are of one payment: ours is not signed.
     """
     await attempt("t-1", unique_id=None, at=NOON)
-    await _record(has.pool, _row("u-9", transaction_id="t-1"))
-    await book(has)
+    await _record(deps.pool, _row("u-9", transaction_id="t-1"))
+    await book(deps)
     assert await _inbox(conn) == [("waiting", "not_yet", "unlinked", 1)]
-    assert await _ask(conn, "select unique_id, state from billing_attempts") == [(None, "pending")]
+    assert await _query(conn, "select unique_id, state from billing_attempts") == [(None, "pending")]
     await _confirm(conn, transaction_id="t-1")
-    await book(has)
-    assert await _ask(conn, "select unique_id, state from billing_attempts") == [("u-9", "approved")]
+    await book(deps)
+    assert await _query(conn, "select unique_id, state from billing_attempts") == [("u-9", "approved")]
 
 
 async def test_a_report_without_a_stored_id_is_applied_when_the_id_comes(
-    has: Booking, conn: Connection, attempt: Make
+    deps: ApplyDeps, conn: Connection, attempt: Make
 ) -> None:
     """Where nobody can be inquired, the answer to the call brings the id, and the notification must not wait for weeks."""
     await attempt("t-1", unique_id=None, at=NOON)
-    await _record(has.pool, _row("u-9", transaction_id="t-1"))
-    await book(has)
+    await _record(deps.pool, _row("u-9", transaction_id="t-1"))
+    await book(deps)
     await conn.execute("update billing_attempts set unique_id = 'u-9'")
     assert await webhook_events.wake_matched(conn, now=NOON) == 1
-    await book(has)
+    await book(deps)
     assert await _attempts(conn) == ["approved"]
 
 
@@ -182,57 +192,59 @@ async def _confirm(conn: Connection, *, transaction_id: str) -> None:
 
 
 async def test_a_claim_of_another_account_is_for_a_person(
-    has: Booking, conn: Connection, attempt: Make
+    deps: ApplyDeps, conn: Connection, attempt: Make
 ) -> None:
     """Whoever holds one account's secret must not move another account's money."""
     await attempt("t-1", unique_id="u-1", at=NOON)
-    await _record(has.pool, _row("u-1", account="another"))
-    await book(has)
+    await _record(deps.pool, _row("u-1", account="another"))
+    await book(deps)
     assert await _inbox(conn) == [("parked", "park", "other_account", 0)]
     assert await _attempts(conn) == ["pending"]
 
 
 async def test_a_claim_about_a_dispute_waits_for_the_gateways_word(
-    has: Booking, pool: Pool, conn: Connection, attempt: Make
+    deps: ApplyDeps, pool: Pool, conn: Connection, attempt: Make
 ) -> None:
     """A signature covers only the id, so a chargeback can be forged.
 
     Nothing may happen before it is confirmed.
     """
     await attempt("t-1", unique_id="u-1", at=NOON)
-    cautious = Booking(pool, Policy(confirm="chargebacks"), has.clock, has.chance)
+    cautious = ApplyDeps(pool, Policy(confirm="chargebacks"), deps.clock, deps.jitter)
     await _record(pool, _row("u-1", status="chargebacked", event="chargeback", reason_code="AC04"))
     await book(cautious)
     assert await _inbox(conn) == [("confirming", "confirm", "unconfirmed", 0)]
     assert await _attempts(conn) == ["pending"]
-    assert await _ask(conn, "select count(*) from blacklist") == [(0,)]
+    assert await _query(conn, "select count(*) from blacklist") == [(0,)]
     await conn.execute(
         "update webhook_events set state = 'waiting', confirmed_status = 'chargebacked', confirmed_at = %s",
         [NOON],
     )
     await book(cautious)
     assert await _inbox(conn) == [("processed", "applied", "moved", 0)]
-    assert await _ask(conn, "select reason_code from blacklist") == [("AC04",)]
+    assert await _query(conn, "select reason_code from blacklist") == [("AC04",)]
 
 
 # --- the blacklist ---
 
 
-async def test_a_blocking_reason_lists_the_iban_once(has: Booking, conn: Connection, attempt: Make) -> None:
+async def test_a_blocking_reason_lists_the_iban_once(
+    deps: ApplyDeps, conn: Connection, attempt: Make
+) -> None:
     """The next run must not debit a closed account; ten repeats of its return are one entry and one fact."""
     made = await attempt("t-1", unique_id="u-1", at=NOON)
     returned = {"status": "chargebacked", "event": "chargeback", "reason_code": "AC04"}
-    await _record(has.pool, *(_row("u-1", chargeback_unique_id=f"c-{n}", **returned) for n in range(3)))
-    await book(has)
-    await _record(has.pool, _row("u-1", chargeback_unique_id="c-9", **returned))
-    await book(has)
-    entries = await _ask(
+    await _record(deps.pool, *(_row("u-1", chargeback_unique_id=f"c-{n}", **returned) for n in range(3)))
+    await book(deps)
+    await _record(deps.pool, _row("u-1", chargeback_unique_id="c-9", **returned))
+    await book(deps)
+    entries = await _query(
         conn,
         "select b.action, b.reason_code, b.webhook_event_id, b.attempt_id, b.iban_fingerprint = a.iban_fingerprint"
         " from blacklist b join billing_attempts a on a.id = b.attempt_id",
     )
     assert entries == [("block", "AC04", 1, made, True)]
-    listed = [fact for fact in await _outbox(conn) if isinstance(fact, events.IbanListed)]
+    listed = [fact for fact in await _outbox(conn) if isinstance(fact, events.IbanBlocked)]
     assert [(fact.action, fact.reason_code, fact.attempt_id) for fact in listed] == [("block", "AC04", made)]
 
 
@@ -240,7 +252,7 @@ async def test_a_blocking_reason_lists_the_iban_once(has: Booking, conn: Connect
     ("codes", "listed"), [("", ["AC04"]), ("AM04", ["AM04"]), ("am04, AC04,zz99", ["AC04", "AM04", "ZZ99"])]
 )
 async def test_the_operator_says_which_codes_block(
-    has: Booking, pool: Pool, conn: Connection, attempt: Make, codes: str, listed: list[str]
+    deps: ApplyDeps, pool: Pool, conn: Connection, attempt: Make, codes: str, listed: list[str]
 ) -> None:
     """TETHER_BLACKLIST_CODES is exactly the blocking set.
 
@@ -249,8 +261,8 @@ async def test_the_operator_says_which_codes_block(
     for n, code in enumerate(("AC04", "AM04", "ZZ99")):
         await attempt(f"t-{n}", unique_id=f"u-{n}", at=NOON)
         await _record(pool, _row(f"u-{n}", status="chargebacked", event="chargeback", reason_code=code))
-    await book(Booking(pool, Policy(blocking=parse_codes(codes)), has.clock, has.chance))
-    entries = await _ask(conn, "select reason_code from blacklist where action = 'block' order by 1")
+    await book(ApplyDeps(pool, Policy(blocking=parse_codes(codes)), deps.clock, deps.jitter))
+    entries = await _query(conn, "select reason_code from blacklist where action = 'block' order by 1")
     assert [code for (code,) in entries] == listed
     assert await _attempts(conn) == ["chargebacked"] * 3
 
@@ -258,39 +270,39 @@ async def test_the_operator_says_which_codes_block(
 # --- what waits ---
 
 
-async def test_an_unknown_payment_waits_and_is_booked_when_it_appears(
-    has: Booking, clock: Clock, conn: Connection, attempt: Make
+async def test_an_unknown_payment_waits_and_is_applied_when_it_appears(
+    deps: ApplyDeps, clock: Clock, conn: Connection, attempt: Make
 ) -> None:
-    """A notification may come before its payment is imported. It is booked then, and not lost before."""
-    await _record(has.pool, _row("u-1"))
-    assert await book(has) == 1
-    assert await book(has) == 0
+    """A notification may come before its payment is imported. It is applied then, and not lost before."""
+    await _record(deps.pool, _row("u-1"))
+    assert await book(deps) == 1
+    assert await book(deps) == 0
     assert await _inbox(conn) == [("waiting", "not_yet", "unknown_payment", 1)]
     await attempt("t-1", unique_id="u-1", at=NOON)
     clock.now += timedelta(seconds=1)
     assert await webhook_events.wake_matched(conn, now=clock.now) == 1
-    assert await book(has) == 1
+    assert await book(deps) == 1
     assert await _inbox(conn) == [("processed", "applied", "moved", 1)]
     assert await _attempts(conn) == ["approved"]
 
 
-async def test_a_payment_that_never_appears_is_parked_by_the_ladder(
-    has: Booking, clock: Clock, conn: Connection
+async def test_a_payment_that_never_appears_is_parked_by_the_retry_schedule(
+    deps: ApplyDeps, clock: Clock, conn: Connection
 ) -> None:
     """Its tries must grow apart and end with a person, after the two weeks an import may take."""
-    await _record(has.pool, _row("u-1"))
-    waits = []
+    await _record(deps.pool, _row("u-1"))
+    has_pending = []
     while True:
-        assert await book(has) == 1
+        assert await book(deps) == 1
         ((state, _, reason, failures),) = await _inbox(conn)
         assert reason == "unknown_payment"
         if state == "parked":
             break
-        ((next_at,),) = await _ask(conn, "select next_at from webhook_events")
-        waits.append(round((next_at - clock.now).total_seconds()))
+        ((next_at,),) = await _query(conn, "select next_at from webhook_events")
+        has_pending.append(round((next_at - clock.now).total_seconds()))
         clock.now = next_at
-    assert tuple(waits) == LADDER_UNKNOWN_PAYMENT_S
-    assert failures == len(waits) + 1
+    assert tuple(has_pending) == UNKNOWN_PAYMENT_RETRY_SCHEDULE_S
+    assert failures == len(has_pending) + 1
     assert clock.now - NOON > timedelta(days=14)
 
 
@@ -311,35 +323,35 @@ async def _poison(conn: Connection, unique_id: str, *, errcode: str = "check_vio
 
 
 async def test_one_bad_row_harms_no_other_and_is_parked_in_the_end(
-    has: Booking, clock: Clock, conn: Connection, attempt: Make
+    deps: ApplyDeps, clock: Clock, conn: Connection, attempt: Make
 ) -> None:
-    """A row that cannot be booked must not hold up a day's payments, be tried for ever, or be forgotten."""
+    """A row that cannot be applied must not hold up a day's payments, be tried for ever, or be forgotten."""
     for n in range(5):
         await attempt(f"t-{n}", unique_id=f"u-{n}", at=NOON)
     await _poison(conn, "u-2")
-    await _record(has.pool, *(_row(f"u-{n}") for n in range(5)))
-    assert await book(has) == 5
+    await _record(deps.pool, *(_row(f"u-{n}") for n in range(5)))
+    assert await book(deps) == 5
     assert await _attempts(conn) == ["approved", "approved", "pending", "approved", "approved"]
     assert (await _inbox(conn))[2] == ("waiting", "failed", "CheckViolation", 1)
-    waits = []
+    has_pending = []
     while True:
-        ((state, next_at),) = await _ask(conn, "select state, next_at from webhook_events where id = 3")
+        ((state, next_at),) = await _query(conn, "select state, next_at from webhook_events where id = 3")
         if state == "parked":
             break
-        waits.append(round((next_at - clock.now).total_seconds()))
+        has_pending.append(round((next_at - clock.now).total_seconds()))
         clock.now = next_at
-        assert await book(has) == 1
-    assert tuple(waits) == LADDER_S
-    assert waits[:3] == [10, 30, 60]
-    assert (await _inbox(conn))[2] == ("parked", "failed", "CheckViolation", len(LADDER_S) + 1)
+        assert await book(deps) == 1
+    assert tuple(has_pending) == RETRY_SCHEDULE_S
+    assert has_pending[:3] == [10, 30, 60]
+    assert (await _inbox(conn))[2] == ("parked", "failed", "CheckViolation", len(RETRY_SCHEDULE_S) + 1)
     await conn.execute("drop trigger refuse on billing_attempts")
     assert await webhook_events.replay(conn, 3, now=clock.now)
-    assert await book(has) == 1
+    assert await book(deps) == 1
     assert await _attempts(conn) == ["approved"] * 5
 
 
 async def test_an_id_of_any_length_beside_the_signed_one_is_written_nowhere(
-    has: Booking, conn: Connection, attempt: Make
+    deps: ApplyDeps, conn: Connection, attempt: Make
 ) -> None:
     """A notification may carry an id of any length beside the one that is signed.
 
@@ -350,12 +362,12 @@ async def test_an_id_of_any_length_beside_the_signed_one_is_written_nowhere(
     endless = f"{random.Random(1).getrandbits(4 * 20_000):020000x}"
     fields = {"wpf_unique_id": "w-1", "wpf_status": "approved", "wpf_transaction_id": "t-1"}
     body = form_body(fields | {"payment_transaction_unique_id": endless}, secret="x")
-    told = decode(body, content_type=FORM)
-    assert (told.kind, told.transaction_id, told.unique_id) == ("wpf", "t-1", endless)
-    same = identify(told, account="default")
+    notification = decode(body, content_type=FORM)
+    assert (notification.kind, notification.transaction_id, notification.unique_id) == ("wpf", "t-1", endless)
+    same = identify(notification, account="default")
     odd = Recording(same.key, same.content, "default", "wpf", "w-1", "approved", "", FORM, body)
-    await _record(has.pool, odd, _row("u-2"))
-    assert await book(has) == 2
+    await _record(deps.pool, odd, _row("u-2"))
+    assert await book(deps) == 2
     assert await _attempts(conn) == ["pending", "approved"]
     assert (await _inbox(conn))[0] == ("processed", "unchanged", "not_a_payment", 0)
 
@@ -365,21 +377,21 @@ async def test_an_id_of_any_length_beside_the_signed_one_is_written_nowhere(
     ["deadlock_detected", "read_only_sql_transaction", "disk_full", "undefined_table", "undefined_column"],
 )
 async def test_trouble_of_the_store_is_nobodys_fault(
-    has: Booking, conn: Connection, attempt: Make, errcode: str
+    deps: ApplyDeps, conn: Connection, attempt: Make, errcode: str
 ) -> None:
     """An hour without disk space, or migration, must not use up the tries of every notification that came in it."""
     await attempt("t-1", unique_id="u-1", at=NOON)
     await attempt("t-2", unique_id="u-2", at=NOON)
     await _poison(conn, "u-1", errcode=errcode)
-    await _record(has.pool, _row("u-1"), _row("u-2"))
+    await _record(deps.pool, _row("u-1"), _row("u-2"))
     with pytest.raises(StoreUnreachable):
-        await book(has)
+        await book(deps)
     assert await _inbox(conn) == [("waiting", None, None, 0)] * 2
     assert await _attempts(conn) == ["pending", "pending"]
 
 
 async def test_an_id_taken_meanwhile_is_looked_at_again(
-    has: Booking, database_url: str, conn: Connection, attempt: Make, eventually: Callable[..., Any]
+    deps: ApplyDeps, database_url: str, conn: Connection, attempt: Make, eventually: Callable[..., Any]
 ) -> None:
     """Sending may book the gateway's id on another row meanwhile.
 
@@ -387,45 +399,47 @@ async def test_an_id_taken_meanwhile_is_looked_at_again(
     """
     first = await attempt("t-1", unique_id=None, at=NOON)
     await attempt("t-2", unique_id=None, at=NOON)
-    await _record(has.pool, _row("u-9", transaction_id="t-1"))
+    await _record(deps.pool, _row("u-9", transaction_id="t-1"))
     await _confirm(conn, transaction_id="t-1")
     async with await psycopg.AsyncConnection.connect(database_url) as sender:
         await sender.execute("select from billing_attempts where id = %s for update", [first])
-        task = asyncio.create_task(book(has))
-        await eventually(lambda: _is_blocked(conn), what="the booking to wait")
+        task = asyncio.create_task(book(deps))
+        await eventually(lambda: _is_blocked(conn), what="the applying to wait")
         await sender.execute("update billing_attempts set unique_id = 'u-9' where transaction_id = 't-2'")
         await sender.commit()
         assert await task == 1
-    assert await _ask(conn, "select transaction_id, unique_id, state from billing_attempts order by id") == [
+    assert await _query(
+        conn, "select transaction_id, unique_id, state from billing_attempts order by id"
+    ) == [
         ("t-1", None, "pending"),
         ("t-2", "u-9", "approved"),
     ]
 
 
 async def _is_blocked(conn: Connection) -> bool:
-    rows = await _ask(
+    rows = await _query(
         conn, "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
     )
     return bool(rows)
 
 
-async def test_bytes_that_cannot_be_read_any_more_are_parked(has: Booking, conn: Connection) -> None:
+async def test_bytes_that_cannot_be_read_any_more_are_parked(deps: ApplyDeps, conn: Connection) -> None:
     """What was readable when it came and is not now shows a mistake of ours. A person must see it."""
-    await _record(has.pool, _row("u-1"))
+    await _record(deps.pool, _row("u-1"))
     await conn.execute("update webhook_events set body = 'gone'")
-    assert await book(has) == 1
+    assert await book(deps) == 1
     assert await _inbox(conn) == [("parked", "park", "unreadable", 0)]
 
 
 async def test_an_account_that_can_be_inquired_is_inquired_whatever_another_lacks(
-    has: Booking, conn: Connection, attempt: Make
+    deps: ApplyDeps, conn: Connection, attempt: Make
 ) -> None:
     """Without credentials of the account `default`, forged disputes of all other accounts would be believed."""
-    careful = msgspec.structs.replace(has, further_policy=Policy(confirm="failures"))
+    careful = msgspec.structs.replace(deps, further_policy=Policy(confirm="failures"))
     await attempt("t-1", unique_id="u-1", at=NOON)
     await attempt("t-2", unique_id="u-2", at=NOON, account="second")
     dispute = {"status": "chargebacked", "event": "chargeback"}
-    await _record(has.pool, _row("u-1", **dispute), _row("u-2", account="second", **dispute))
+    await _record(deps.pool, _row("u-1", **dispute), _row("u-2", account="second", **dispute))
     await book(careful)
     assert await _inbox(conn) == [
         ("processed", "applied", "moved", 0),
@@ -439,7 +453,7 @@ async def test_an_account_that_can_be_inquired_is_inquired_whatever_another_lack
 async def test_many_workers_book_everything_once(
     database_url: str, conn: Connection, attempt: Make, clock: Clock
 ) -> None:
-    """Four lanes at once over the same payments. Each move happens once, whoever makes it, in one chain."""
+    """Four slots at once over the same payments. Each move happens once, whoever makes it, in one chain."""
     for n in range(20):
         await attempt(f"t-{n}", unique_id=f"u-{n}", at=NOON)
     steps: list[dict[str, str]] = [
@@ -452,38 +466,40 @@ async def test_many_workers_book_everything_once(
     random.Random(3).shuffle(rows)
     async with open_pool(database_url, name="tests", max_size=4) as pool:
         await _record(pool, *rows)
-        has = Booking(pool, Policy(), clock, lambda: 0.5)
+        deps = ApplyDeps(pool, Policy(), clock, lambda: 0.5)
 
-        async def lane() -> int:
+        async def slot() -> int:
             done = 0
-            while bitten := await book(has, limit=7):
-                done += bitten
+            while handled := await book(deps, limit=7):
+                done += handled
             return done
 
-        assert sum(await asyncio.gather(*(lane() for _ in range(4)))) == len(rows)
+        assert sum(await asyncio.gather(*(slot() for _ in range(4)))) == len(rows)
     assert await _attempts(conn) == ["approved"] * 20
     assert {row[:2] for row in await _inbox(conn)} <= {("processed", "applied"), ("processed", "unchanged")}
-    assert await _ask(conn, "select count(*), count(distinct iban_fingerprint) from blacklist") == [(20, 20)]
+    assert await _query(conn, "select count(*), count(distinct iban_fingerprint) from blacklist") == [
+        (20, 20)
+    ]
     facts = await _outbox(conn)
-    assert sum(isinstance(fact, events.IbanListed) for fact in facts) == 20
+    assert sum(isinstance(fact, events.IbanBlocked) for fact in facts) == 20
     for n in range(20):
         moves = [
             fact
             for fact in facts
-            if isinstance(fact, events.AttemptMoved) and fact.transaction_id == f"t-{n}"
+            if isinstance(fact, events.AttemptStatusChanged) and fact.transaction_id == f"t-{n}"
         ]
         assert [move.before for move in moves] == ["pending", *(move.after for move in moves[:-1])]
         assert moves[-1].after == "approved"
 
 
-async def test_the_work_says_when_a_ring_was_lost(has: Booking, clock: Clock) -> None:
-    """A look that fires at once would race with every ring; one that never fires would leave rows lying."""
-    work = booking(has)
-    assert not await work.waits()
-    await _record(has.pool, _row("u-1"))
-    assert not await work.waits()
+async def test_the_work_says_when_a_wake_up_was_lost(deps: ApplyDeps, clock: Clock) -> None:
+    """A look that fires at once would race with every wake-up; one that never fires would leave rows lying."""
+    work = applying(deps)
+    assert not await work.has_pending()
+    await _record(deps.pool, _row("u-1"))
+    assert not await work.has_pending()
     clock.now += timedelta(seconds=1)
-    assert await work.waits()
-    assert await work.bite() == 1
-    assert not await work.waits()
+    assert await work.has_pending()
+    assert await work.batch() == 1
+    assert not await work.has_pending()
     assert BATCH_MAX >= 100

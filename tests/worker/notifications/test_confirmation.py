@@ -15,15 +15,15 @@ from tether_core.limits.rate_limit import limits
 from tether_core.notifications.confirmation import SCHEDULE_S
 from tether_core.notifications.identity import identify
 from tether_core.payments.attempt import Confirmation, Policy
-from tether_core.reconciliation.status_inquiry import CONFIRM_LADDER_S
+from tether_core.reconciliation.status_inquiry import CONFIRM_RETRY_SCHEDULE_S
 from tether_core.testing import form_body
-from tether_sandbox.gateway import Faults, Setup, Simulator, Told, running
+from tether_sandbox.gateway import Faults, Setup, Simulator, StatusChange, running
 from tether_sandbox.gateway.api import Adopted
 from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_worker.gateway.client import Account, open_gateway
-from tether_worker.gateway.status_inquiry import Asking, Party
-from tether_worker.notifications.apply import Booking, book
+from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps
+from tether_worker.notifications.apply import ApplyDeps, book
 from tether_worker.notifications.confirmation import confirm, confirming
 
 if TYPE_CHECKING:
@@ -38,22 +38,22 @@ CLAIM = {"status": "chargebacked", "event": "chargeback", "reason_code": "MD01"}
 
 
 class World:
-    """One test's database, its worker's needs, and its moment."""
+    """One test's database, its worker's needs, and its time."""
 
-    def __init__(self, conn: Connection, pool: Pool, parties: Mapping[str, Party]) -> None:
+    def __init__(self, conn: Connection, pool: Pool, clients: Mapping[str, GatewayClient]) -> None:
         self.conn = conn
         self.now = NOON
-        self.parties = dict(parties)
+        self.clients = dict(clients)
         self.asked: list[str] = []
-        self.asking = Asking(pool, self._parties, self._permit, lambda: self.now, lambda: 0.5)
-        self.booking = Booking(pool, POLICY, lambda: self.now, lambda: 0.5)
+        self.inquiry_deps = InquiryDeps(pool, self._clients, self._permit, lambda: self.now, lambda: 0.5)
+        self.applying = ApplyDeps(pool, POLICY, lambda: self.now, lambda: 0.5)
 
-    async def _parties(self) -> Mapping[str, Party]:
-        return self.parties
+    async def _clients(self) -> Mapping[str, GatewayClient]:
+        return self.clients
 
     @contextlib.asynccontextmanager
-    async def _permit(self, party: Party) -> AsyncIterator[None]:
-        self.asked.append(party.name)
+    async def _permit(self, client: GatewayClient) -> AsyncIterator[None]:
+        self.asked.append(client.name)
         yield
 
     async def deliver(self, unique_id: str, **fields: str) -> None:
@@ -63,35 +63,35 @@ class World:
     async def deliver_form(self, **fields: str) -> None:
         """The same of any kind."""
         body = form_body(fields)
-        told = decode(body, content_type=FORM)
-        identity = identify(told, account="default")
+        notification = decode(body, content_type=FORM)
+        identity = identify(notification, account="default")
         row = Recording(
             identity.key,
             identity.content,
             "default",
-            told.kind,
-            told.id,
-            told.status,
-            told.event or "",
+            notification.kind,
+            notification.id,
+            notification.status,
+            notification.event or "",
             FORM,
             body,
         )
         assert await webhook_events.record(self.conn, [row], now=self.now) == ["recorded"]
-        await book(self.booking)
+        await book(self.applying)
 
-    async def one(self, query: str) -> tuple[Any, ...]:
+    async def fetch_one(self, query: str) -> tuple[Any, ...]:
         row = await (await self.conn.execute(query)).fetchone()
         assert row is not None
         return tuple(row)
 
     async def event(self) -> tuple[Any, ...]:
-        return await self.one(
+        return await self.fetch_one(
             "select state, outcome, reason, confirmed_status, confirmed_error_code, confirmed_reason_code, failures"
             " from webhook_events"
         )
 
     async def state(self) -> tuple[Any, ...]:
-        return await self.one("select state, reason_code from billing_attempts")
+        return await self.fetch_one("select state, reason_code from billing_attempts")
 
     async def blacklisted(self) -> list[Any]:
         return [
@@ -102,8 +102,8 @@ class World:
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
     """One gateway for the module; each test has a payment of its own."""
-    with running(SETUP) as one:
-        yield one
+    with running(SETUP) as item:
+        yield item
 
 
 @pytest.fixture
@@ -111,7 +111,9 @@ async def world(conn: Connection, pool: Pool, simulator: Simulator) -> AsyncIter
     """Everything but the payment, with the simulator as the account "default"."""
     account = Account("default", simulator.url, SETUP.login, SETUP.passwords[0], "terminal-1", timeout_s=5)
     async with open_gateway(account) as gateway:
-        yield World(conn, pool, {"default": Party(gateway, SETUP.terminals, limits({"reconciliation": 20}))})
+        yield World(
+            conn, pool, {"default": GatewayClient(gateway, SETUP.terminals, limits({"reconciliation": 20}))}
+        )
 
 
 @pytest.fixture
@@ -120,26 +122,26 @@ def paid(
 ) -> Callable[..., Awaitable[str]]:
     """Make an approved payment that the gateway and we know; gives its unique_id."""
 
-    async def make(*turns: Told) -> str:
+    async def make(*transitions: StatusChange) -> str:
         name: str = request.node.name[:40]
         unique_id = name.encode().hex()[-32:]
         simulator._answered("POST", "/ledger/adopt", [Adopted(name, unique_id, 1000, "EUR", NOON)])
-        simulator.turn(Told("approved", unique_id=unique_id))
-        for turn in turns:
-            simulator.turn(msgspec.structs.replace(turn, unique_id=unique_id))
+        simulator.transition(StatusChange("approved", unique_id=unique_id))
+        for transition in transitions:
+            simulator.transition(msgspec.structs.replace(transition, unique_id=unique_id))
         await attempt(name, unique_id=unique_id, payment_stage=codes.APPROVED)
         return unique_id
 
     return make
 
 
-async def test_a_lie_is_refuted(world: World, paid: Callable[..., Awaitable[str]]) -> None:
+async def test_a_lie_is_contradicted(world: World, paid: Callable[..., Awaitable[str]]) -> None:
     """Whoever has seen one notification can sign any claim about its payment; an innocent debtor would be blocked."""
     await world.deliver(await paid(), **CLAIM)
     assert await world.event() == ("confirming", "confirm", "unconfirmed", None, None, None, 0)
-    assert await confirm(world.asking) == 1
-    assert await book(world.booking) == 1
-    assert await world.event() == ("confirming", "refuted", "refuted", "approved", None, None, 0)
+    assert await confirm(world.inquiry_deps) == 1
+    assert await book(world.applying) == 1
+    assert await world.event() == ("confirming", "contradicted", "contradicted", "approved", None, None, 0)
     assert await world.state() == ("approved", None)
     assert await world.blacklisted() == []
 
@@ -151,18 +153,18 @@ async def test_a_contradicted_dispute_is_inquired_for_two_days_and_then_shown(
     await world.deliver(await paid(), **CLAIM)
     inquired: list[float] = []
     while (await world.event())[0] == "confirming":
-        next_at = (await world.one("select next_at from webhook_events"))[0]
+        next_at = (await world.fetch_one("select next_at from webhook_events"))[0]
         world.now = max(world.now, next_at)
         inquired.append((world.now - NOON).total_seconds())
-        assert await confirm(world.asking) == 1
-        assert await book(world.booking) == 1
-        assert await confirm(world.asking) == 0  # not before its time
+        assert await confirm(world.inquiry_deps) == 1
+        assert await book(world.applying) == 1
+        assert await confirm(world.inquiry_deps) == 0  # not before its time
     assert inquired[0] == 0
     assert len(inquired) == len(SCHEDULE_S) + 1
     assert inquired[-1] >= timedelta(days=2).total_seconds()
-    assert (await world.event())[:3] == ("contradicted", "refuted", "refuted")
+    assert (await world.event())[:3] == ("contradicted", "contradicted", "contradicted")
     assert await world.state() == ("approved", None)
-    count, first_at, last_at = await world.one(
+    count, first_at, last_at = await world.fetch_one(
         "select contradicted_count, first_contradicted_at, last_contradicted_at from webhook_events"
     )
     assert (count, first_at, last_at) == (len(inquired), NOON, world.now)
@@ -174,13 +176,13 @@ async def test_a_chargeback_whose_record_lags_takes_effect_when_it_catches_up(
     """Two seconds between the gateway's notification and its record lost a true chargeback for ever."""
     unique_id = await paid()
     await world.deliver(unique_id, **CLAIM)
-    await confirm(world.asking)
-    await book(world.booking)
-    assert (await world.event())[:2] == ("confirming", "refuted")
-    simulator.turn(Told("chargebacked", "chargeback", "AC04", unique_id=unique_id))
+    await confirm(world.inquiry_deps)
+    await book(world.applying)
+    assert (await world.event())[:2] == ("confirming", "contradicted")
+    simulator.transition(StatusChange("chargebacked", "chargeback", "AC04", unique_id=unique_id))
     world.now += timedelta(seconds=6)
-    assert await confirm(world.asking) == 1
-    await book(world.booking)
+    assert await confirm(world.inquiry_deps) == 1
+    await book(world.applying)
     assert (await world.event())[:3] == ("processed", "applied", "moved")
     assert await world.state() == ("chargebacked", "AC04")
 
@@ -191,17 +193,17 @@ async def test_a_person_replays_a_contradicted_report(
     """A replay that went by the old answer would contradict the report again without any inquiry."""
     unique_id = await paid()
     await world.deliver(unique_id, **CLAIM)
-    await confirm(world.asking)
+    await confirm(world.inquiry_deps)
     world.now += timedelta(days=3)
     await world.conn.execute("update webhook_events set inquiries_began_at = %s", (NOON,))
-    await book(world.booking)
+    await book(world.applying)
     assert (await world.event())[0] == "contradicted"
-    simulator.turn(Told("chargebacked", "chargeback", "AC04", unique_id=unique_id))
+    simulator.transition(StatusChange("chargebacked", "chargeback", "AC04", unique_id=unique_id))
     assert await webhook_events.replay(world.conn, 1, now=world.now)
-    await book(world.booking)
+    await book(world.applying)
     assert (await world.event())[:3] == ("confirming", "confirm", "unconfirmed")
-    await confirm(world.asking)
-    await book(world.booking)
+    await confirm(world.inquiry_deps)
+    await book(world.applying)
     assert await world.state() == ("chargebacked", "AC04")
 
 
@@ -212,11 +214,11 @@ async def test_one_inquiry_answers_all_notifications_of_a_payment(
     unique_id = await paid()
     for n in range(40):
         await world.deliver(unique_id, **CLAIM, chargeback_unique_id=f"forged-{n}")
-    await confirm(world.asking)
+    await confirm(world.inquiry_deps)
     assert len(world.asked) == 2  # the payment and its chargebacks
-    await book(world.booking)
+    await book(world.applying)
     states = await world.conn.execute("select distinct state, outcome from webhook_events")
-    assert await states.fetchall() == [("confirming", "refuted")]
+    assert await states.fetchall() == [("confirming", "contradicted")]
 
 
 async def test_a_batch_takes_payments_not_rows(
@@ -232,12 +234,12 @@ async def test_a_batch_takes_payments_not_rows(
     world.now += timedelta(seconds=1)
     genuine = "cd" * 16
     simulator._answered("POST", "/ledger/adopt", [Adopted("genuine", genuine, 1000, "EUR", NOON)])
-    simulator.turn(Told("chargebacked", "chargeback", "AC04", unique_id=genuine))
+    simulator.transition(StatusChange("chargebacked", "chargeback", "AC04", unique_id=genuine))
     await attempt("genuine", unique_id=genuine, payment_stage=codes.APPROVED)
     await world.deliver(genuine, **CLAIM)
-    await confirm(world.asking, limit=2)
-    await book(world.booking)
-    assert await world.one(
+    await confirm(world.inquiry_deps, limit=2)
+    await book(world.applying)
+    assert await world.fetch_one(
         "select state from billing_attempts where unique_id = 'cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd'"
     ) == ("chargebacked",)
 
@@ -257,13 +259,13 @@ async def test_another_kind_of_notification_causes_one_inquiry_and_the_answer_co
     await world.deliver_form(payment_transaction_unique_id=unique_id, **fields)
     assert (await world.event())[:3] == ("confirming", "confirm", "names_payment")
     assert await world.state() == ("approved", None)
-    simulator.turn(Told("refunded", unique_id=unique_id))
-    assert await confirm(world.asking) == 1
-    assert await book(world.booking) == 2  # it, and the record that was fetched
+    simulator.transition(StatusChange("refunded", unique_id=unique_id))
+    assert await confirm(world.inquiry_deps) == 1
+    assert await book(world.applying) == 2  # it, and the record that was fetched
     rows = await world.conn.execute("select source, state, outcome, reason from webhook_events order by id")
     assert await rows.fetchall() == [
         ("webhook", "processed", "unchanged", "inquired"),
-        ("pull", "processed", "applied", "moved"),
+        ("report", "processed", "applied", "moved"),
     ]
     assert await world.state() == ("refunded", None)
     assert len(world.asked) == 1
@@ -273,10 +275,10 @@ async def test_a_chargeback_takes_effect_with_the_gateways_own_reason(
     world: World, paid: Callable[..., Awaitable[str]]
 ) -> None:
     """The claim's reason is unsigned, too: the account must be listed for what the gateway says, not for what came."""
-    unique_id = await paid(Told("chargebacked", "chargeback", "AC04"))
+    unique_id = await paid(StatusChange("chargebacked", "chargeback", "AC04"))
     await world.deliver(unique_id, **CLAIM)
-    await confirm(world.asking)
-    await book(world.booking)
+    await confirm(world.inquiry_deps)
+    await book(world.applying)
     assert await world.event() == ("processed", "applied", "moved", "chargebacked", None, "AC04", 0)
     assert await world.state() == ("chargebacked", "AC04")
     assert await world.blacklisted() == ["AC04"]
@@ -284,10 +286,10 @@ async def test_a_chargeback_takes_effect_with_the_gateways_own_reason(
 
 async def test_a_claim_without_a_reason_gets_one(world: World, paid: Callable[..., Awaitable[str]]) -> None:
     """Real notifications lack the reason now and then; without it a closed account stays collectable."""
-    unique_id = await paid(Told("chargebacked", "chargeback", "MD07"))
+    unique_id = await paid(StatusChange("chargebacked", "chargeback", "MD07"))
     await world.deliver(unique_id, status="chargebacked")
-    await confirm(world.asking)
-    await book(world.booking)
+    await confirm(world.inquiry_deps)
+    await book(world.applying)
     assert await world.blacklisted() == ["MD07"]
 
 
@@ -295,21 +297,21 @@ async def test_while_the_gateway_is_down_a_claim_waits(
     world: World, paid: Callable[..., Awaitable[str]], simulator: Simulator
 ) -> None:
     """An outage must neither let claims through nor throw them away, and it must not take longer than it takes."""
-    unique_id = await paid(Told("chargebacked", "chargeback", "AC04"))
+    unique_id = await paid(StatusChange("chargebacked", "chargeback", "AC04"))
     await world.deliver(unique_id, **CLAIM)
     simulator.faults(Faults(asked=1.0))
     try:
-        await confirm(world.asking)
+        await confirm(world.inquiry_deps)
         assert await world.event() == ("confirming", "confirm", "gateway_silent", None, None, None, 1)
         assert await world.state() == ("approved", None)
-        assert await confirm(world.asking) == 0  # not before its time
+        assert await confirm(world.inquiry_deps) == 0  # not before its time
         world.now += timedelta(seconds=12)
-        assert await confirm(world.asking) == 1
+        assert await confirm(world.inquiry_deps) == 1
     finally:
         simulator.faults(Faults())
     world.now += timedelta(seconds=60)
-    await confirm(world.asking)
-    await book(world.booking)
+    await confirm(world.inquiry_deps)
+    await book(world.applying)
     assert await world.state() == ("chargebacked", "AC04")
 
 
@@ -319,12 +321,12 @@ async def test_a_fortnight_without_an_answer_is_a_persons_matter(
     """A claim that is asked about for ever hides that something is wrong; parked, it is shown and can be replayed."""
     unique_id = await paid()
     await world.deliver(unique_id, **CLAIM)
-    await world.conn.execute("update webhook_events set failures = %s", (len(CONFIRM_LADDER_S),))
-    world.parties.clear()
-    await confirm(world.asking)
+    await world.conn.execute("update webhook_events set failures = %s", (len(CONFIRM_RETRY_SCHEDULE_S),))
+    world.clients.clear()
+    await confirm(world.inquiry_deps)
     assert (await world.event())[:3] == ("parked", "confirm", "no_such_account")
     assert await webhook_events.replay(world.conn, 1, now=world.now)
-    await book(world.booking)
+    await book(world.applying)
     assert (await world.event())[0] == "confirming"
 
 
@@ -334,8 +336,8 @@ async def test_a_payment_the_gateway_does_not_find_waits(
     """A signed id exists, so "not there" is lag or a foreign terminal: refuting it would lose a chargeback."""
     await attempt("t-nowhere", unique_id="ab" * 16, payment_stage=codes.APPROVED)
     await world.deliver("ab" * 16, **CLAIM)
-    await confirm(world.asking)
-    assert (await world.event())[:3] == ("confirming", "confirm", "not_there")
+    await confirm(world.inquiry_deps)
+    assert (await world.event())[:3] == ("confirming", "confirm", "not_found")
     assert len(world.asked) == len(SETUP.terminals)
 
 
@@ -343,19 +345,19 @@ async def test_a_wrong_password_refutes_nothing(
     world: World, paid: Callable[..., Awaitable[str]], simulator: Simulator
 ) -> None:
     """The gateway's refusal of us says nothing of the debtor; taken for an answer it would clear every chargeback."""
-    unique_id = await paid(Told("chargebacked", "chargeback", "AC04"))
+    unique_id = await paid(StatusChange("chargebacked", "chargeback", "AC04"))
     await world.deliver(unique_id, **CLAIM)
     account = Account("default", simulator.url, SETUP.login, "wrong", "terminal-1", timeout_s=5)
     async with open_gateway(account) as gateway:
-        world.parties["default"] = msgspec.structs.replace(world.parties["default"], gateway=gateway)
-        await confirm(world.asking)
+        world.clients["default"] = msgspec.structs.replace(world.clients["default"], gateway=gateway)
+        await confirm(world.inquiry_deps)
     assert (await world.event())[:3] == ("confirming", "confirm", "credentials_rejected")
 
 
 async def test_two_workers_ask_once(world: World, paid: Callable[..., Awaitable[str]]) -> None:
     """Twice the questions for the same claims would halve what the gateway's limit lets through."""
     await world.deliver(await paid(), **CLAIM)
-    assert sorted(await asyncio.gather(confirm(world.asking), confirm(world.asking))) == [0, 1]
+    assert sorted(await asyncio.gather(confirm(world.inquiry_deps), confirm(world.inquiry_deps))) == [0, 1]
     assert len(world.asked) == 2  # the payment and its chargebacks
 
 
@@ -368,16 +370,16 @@ async def test_a_dead_workers_claims_are_taken_over(
         world.conn, now=world.now, leased_until=world.now + timedelta(minutes=3), limit=10
     )
     assert len(dead) == 1
-    assert await confirm(world.asking) == 0
+    assert await confirm(world.inquiry_deps) == 0
     world.now += timedelta(minutes=3)
-    assert await confirm(world.asking) == 1
+    assert await confirm(world.inquiry_deps) == 1
 
 
 async def test_an_answer_that_comes_after_its_lease_is_not_written(
     world: World, paid: Callable[..., Awaitable[str]]
 ) -> None:
     """A worker frozen for minutes would overwrite the newer word of whoever took its claims over."""
-    await world.deliver(await paid(Told("chargebacked", "chargeback", "AC04")), **CLAIM)
+    await world.deliver(await paid(StatusChange("chargebacked", "chargeback", "AC04")), **CLAIM)
     first = world.now + timedelta(minutes=3)
     [row] = await webhook_events.claim_to_confirm(world.conn, now=world.now, leased_until=first, limit=10)
     world.now = first
@@ -389,17 +391,17 @@ async def test_an_answer_that_comes_after_its_lease_is_not_written(
     assert (await world.event())[3] is None
 
 
-async def test_the_work_is_found_without_a_ring(world: World, paid: Callable[..., Awaitable[str]]) -> None:
-    """Nobody rings for claims: a worker that does not look leaves them waiting."""
-    work = confirming(world.asking)
-    assert not await work.waits()
+async def test_the_work_is_found_without_a_wake_up(world: World, paid: Callable[..., Awaitable[str]]) -> None:
+    """Nobody wake-ups for claims: a worker that does not look leaves them waiting."""
+    work = confirming(world.inquiry_deps)
+    assert not await work.has_pending()
     await world.deliver(await paid(), **CLAIM)
-    assert await work.waits()
-    assert await work.bite() == 1
-    assert not await work.waits()
+    assert await work.has_pending()
+    assert await work.batch() == 1
+    assert not await work.has_pending()
 
 
-async def test_a_lease_is_prolonged_by_its_holder_alone(
+async def test_a_lease_is_renewed_by_its_holder_alone(
     world: World, paid: Callable[..., Awaitable[str]]
 ) -> None:
     """A lease as long as the slowest answer would keep a chargeback waiting for minutes after every crash."""
@@ -408,9 +410,9 @@ async def test_a_lease_is_prolonged_by_its_holder_alone(
     [row] = await webhook_events.claim_to_confirm(world.conn, now=world.now, leased_until=first, limit=10)
     longer = first + timedelta(seconds=4)
 
-    assert await webhook_events.prolong(world.conn, [row.id], leased_until=first, until=longer) == 1
-    assert await webhook_events.prolong(world.conn, [row.id], leased_until=first, until=longer) == 0
+    assert await webhook_events.renew(world.conn, [row.id], leased_until=first, until=longer) == 1
+    assert await webhook_events.renew(world.conn, [row.id], leased_until=first, until=longer) == 0
     world.now = first
-    assert await confirm(world.asking) == 0
+    assert await confirm(world.inquiry_deps) == 0
     world.now = longer
-    assert await confirm(world.asking) == 1
+    assert await confirm(world.inquiry_deps) == 1

@@ -1,4 +1,4 @@
-"""Debits of another system: on record once, whatever is imported again, contradicts, or dies in the middle."""
+"""Debits of another system: stored once, whatever is imported again, contradicts, or dies in the middle."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tether_core.emp import codes
 from tether_core.emp.notification import FORM, decode
 from tether_core.errors import InvalidRequest
 from tether_core.notifications.identity import identify
-from tether_core.notifications.inbox import LADDER_UNKNOWN_PAYMENT_S
+from tether_core.notifications.inbox import UNKNOWN_PAYMENT_RETRY_SCHEDULE_S
 from tether_core.payments.attempt import Policy
 from tether_core.reconciliation.status_inquiry import PENDING_AGE_S, TRIES_MAX, UNKNOWN_AGE_S
 from tether_core.testing import form_body
@@ -26,9 +26,9 @@ from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.payments import billing_attempts
 from tether_worker.__main__ import main
-from tether_worker.notifications.apply import Booking, book
+from tether_worker.notifications.apply import ApplyDeps, book
 from tether_worker.payments.import_debits import Importing, Report, import_attempts
-from tether_worker.payments.returns import Following, follow
+from tether_worker.payments.returns import ReturnDeps, follow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tether_sandbox.services.program import Launch
     from tether_stores.postgres import Connection, Pool
 
-HEADER = "transaction_id unique_id amount currency status iban sent_at reason_code error_code name reference".split()
+HEADER = "transaction_id unique_id amount currency status iban submitted_at reason_code error_code name reference".split()
 SENT = datetime.now(UTC).replace(microsecond=0) - timedelta(days=9)
 Row = dict[str, str]
 
@@ -50,7 +50,7 @@ def debit(number: int, **cells: str) -> Row:
         "currency": "EUR",
         "status": "approved",
         "iban": scripted_iban(number % 100),
-        "sent_at": SENT.isoformat(),
+        "submitted_at": SENT.isoformat(),
         "name": "Zoë Miller",
         "reference": f"R{number}",
         **cells,
@@ -70,9 +70,9 @@ def table(rows: list[Row], *, header: list[str] = HEADER, delimiter: str = ",") 
 def take(pool: Pool) -> Callable[..., Any]:
     """Import some rows."""
 
-    async def taken(*rows: Row, batch_max: int = 3, **has: Any) -> Report:
+    async def taken(*rows: Row, batch_max: int = 3, **deps: Any) -> Report:
         return await import_attempts(
-            io.BytesIO(table(list(rows))), Importing(pool, **has), batch_max=batch_max
+            io.BytesIO(table(list(rows))), Importing(pool, **deps), batch_max=batch_max
         )
 
     return taken
@@ -91,16 +91,24 @@ async def states(conn: Connection) -> dict[str, str]:
 async def tell(conn: Connection, unique_id: str, *, at: datetime, **fields: str) -> None:
     """Record a notification, as a web node does."""
     body = form_body({"unique_id": unique_id, **fields})
-    told = decode(body, content_type=FORM)
-    one = identify(told, account="default")
+    notification = decode(body, content_type=FORM)
+    identity = identify(notification, account="default")
     row = Recording(
-        one.key, one.content, "default", told.kind, told.id, told.status, told.event or "", FORM, body
+        identity.key,
+        identity.content,
+        "default",
+        notification.kind,
+        notification.id,
+        notification.status,
+        notification.event or "",
+        FORM,
+        body,
     )
     await webhook_events.record(conn, [row], now=at)
 
 
-async def test_debits_come_on_record_as_they_stand(conn: Connection, take: Callable[..., Any]) -> None:
-    """State, moment and account decide who is debited next; a wrong one debits somebody twice."""
+async def test_debits_come_stored_as_they_stand(conn: Connection, take: Callable[..., Any]) -> None:
+    """State, time and account decide who is debited next; a wrong one debits somebody twice."""
     report = await take(
         debit(1),
         debit(2, status="pending_async"),
@@ -109,15 +117,15 @@ async def test_debits_come_on_record_as_they_stand(conn: Connection, take: Calla
         debit(5, status="refunded"),
         debit(6, status="error", unique_id=""),
     )
-    assert (report.rows, report.imported, report.there_already, report.left_out) == (6, 6, 0, 0)
+    assert (report.rows, report.imported, report.there_already, report.excluded) == (6, 6, 0, 0)
     assert report.states == {
         "approved": 1, "pending": 1, "declined": 1, "chargebacked": 1, "refunded": 1, "unknown": 1,
     }  # fmt: skip
     assert report.amounts_minor == {"EUR": 6 * 1250}
     rows = await ask(
         conn,
-        "select a.transaction_id, a.state, a.payment_stage, a.dispute_stage, a.created_at, a.sent_at, a.updated_at, a.sends,"
-        " a.run_id, a.send_at, d.upload_id, d.row_number, d.name, d.reference, d.verdict, a.iban_fingerprint, a.iban_masked"
+        "select a.transaction_id, a.state, a.payment_stage, a.dispute_stage, a.created_at, a.submitted_at, a.updated_at, a.submission_count,"
+        " a.run_id, a.submit_at, d.upload_id, d.row_number, d.name, d.reference, d.verdict, a.iban_fingerprint, a.iban_masked"
         " from billing_attempts a join debtors d on d.id = a.debtor_id join imported_attempts i on i.attempt_id = a.id"
         " and (i.payment_stage, i.dispute_stage) = (a.payment_stage, a.dispute_stage) order by a.transaction_id",
     )
@@ -139,7 +147,7 @@ async def test_the_same_file_again_adds_nothing(conn: Connection, take: Callable
     await conn.execute(b"update billing_attempts set state = 'chargebacked', dispute_stage = 1 where id = 1")
     before = await ask(conn, "select * from billing_attempts order by id")
     again = await take(*rows, debit(8), debit(8))
-    assert (again.imported, again.there_already, again.left_out) == (1, 8, 0)
+    assert (again.imported, again.there_already, again.excluded) == (1, 8, 0)
     assert (
         await ask(conn, "select * from billing_attempts where transaction_id <> 'old-8' order by id")
         == before
@@ -158,8 +166,8 @@ async def test_a_row_that_contradicts_changes_nothing(conn: Connection, take: Ca
         debit(4, iban=scripted_iban(40)),
         debit(4, iban=scripted_iban(41)),
     )
-    assert (report.imported, report.there_already, report.left_out) == (1, 0, 4)
-    assert [(one.row, one.column, one.code) for one in report.problems] == [
+    assert (report.imported, report.there_already, report.excluded) == (1, 0, 4)
+    assert [(problem.row, problem.column, problem.code) for problem in report.problems] == [
         (2, "amount", "other_amount"),
         (3, "unique_id", "other_payment"),
         (4, "unique_id", "other_payment"),
@@ -172,15 +180,15 @@ async def test_a_row_that_contradicts_changes_nothing(conn: Connection, take: Ca
 
 
 async def test_a_dry_run_says_the_same_and_does_nothing(conn: Connection, take: Callable[..., Any]) -> None:
-    """People want to know what is wrong with their export before half of it is on record."""
+    """People want to know what is wrong with their export before half of it is stored."""
     rows = [debit(1), debit(2, status="paid"), debit(3, status="chargebacked", reason_code="AC04")]
     report = await take(*rows, dry_run=True)
-    assert (report.imported, report.left_out) == (2, 1)
+    assert (report.imported, report.excluded) == (2, 1)
     for name in ("billing_attempts", "debtors", "imported_attempts", "blacklist"):
         assert await ask(conn, f"select count(*) from {name}") == [(0,)]
 
 
-async def test_a_late_notification_is_booked_like_any_other(
+async def test_a_late_notification_is_applied_like_any_other(
     conn: Connection, pool: Pool, take: Callable[..., Any], database_url: str
 ) -> None:
     """
@@ -190,11 +198,11 @@ async def test_a_late_notification_is_booked_like_any_other(
     """
     now = datetime.now(UTC)
     back = {"status": "chargebacked", "event": "chargeback", "reason_code": "AC04"}
-    has = Booking(pool, Policy(), lambda: now, lambda: 0.5)
+    deps = ApplyDeps(pool, Policy(), lambda: now, lambda: 0.5)
     for number in (1, 2):
         await tell(conn, f"{number:032x}", at=now, **back)
-    assert await book(has) == 2
-    failures = len(LADDER_UNKNOWN_PAYMENT_S) + 1
+    assert await book(deps) == 2
+    failures = len(UNKNOWN_PAYMENT_RETRY_SCHEDULE_S) + 1
     await conn.execute(
         "update webhook_events set state = 'parked', next_at = null, failures = %s where notification_id = %s",
         (failures, f"{2:032x}"),
@@ -207,7 +215,7 @@ async def test_a_late_notification_is_booked_like_any_other(
     await tell(conn, f"{4:032x}", at=now, status="approved")
     await tell(conn, f"{5:032x}", at=now, status="chargeback_reversed", event="chargeback_reversal")
     now = datetime.now(UTC)
-    assert await book(has) == 5
+    assert await book(deps) == 5
     assert await states(conn) == {
         "old-1": "chargebacked",
         "old-2": "chargebacked",
@@ -216,13 +224,15 @@ async def test_a_late_notification_is_booked_like_any_other(
         "old-5": "approved",
     }
     listed = await ask(conn, "select iban_fingerprint from blacklist where action = 'block'")
-    assert {one for (one,) in listed} == {ibans.fingerprint(scripted_iban(number)) for number in (1, 2, 3)}
+    assert {item for (item,) in listed} == {ibans.fingerprint(scripted_iban(number)) for number in (1, 2, 3)}
     ours = books(database_url)
     assert ours.replayed == {
         f"{number:032x}": (await states(conn))[f"old-{number}"] for number in range(1, 6)
     }
-    assert broken_chains(ours.moves, ours.standing, begun=ours.begun) == []
-    assert [(one.before, one.after) for one in ours.moves].count(("approved", "chargebacked")) == 3
+    assert broken_chains(ours.moves, ours.current_status, begun=ours.begun) == []
+    assert [
+        (attempt_status_changed.before, attempt_status_changed.after) for attempt_status_changed in ours.moves
+    ].count(("approved", "chargebacked")) == 3
     assert ours.since(ours).begun == {}
 
 
@@ -238,22 +248,22 @@ async def test_open_debits_are_asked_about_and_never_sent(conn: Connection, take
     stages = {"pending": ([codes.IN_PROGRESS], PENDING_AGE_S), "unknown": ([10, 30], UNKNOWN_AGE_S)}
     asked = {}
     for kind, (payment_stages, age_s) in stages.items():
-        found = await billing_attempts.ASKS.claim(
+        found = await billing_attempts.INQUIRIES.claim(
             conn,
             payment_stages=payment_stages,
             silent_since=now - timedelta(seconds=age_s),
-            asks_max=TRIES_MAX,
+            inquiry_count_max=TRIES_MAX,
             now=now,
             leased_until=now + timedelta(minutes=1),
             limit=10,
         )
-        asked[kind] = sorted((one.transaction_id, one.unique_id) for one in found)
+        asked[kind] = sorted((item.transaction_id, item.unique_id) for item in found)
     assert asked == {
         "pending": [("old-2", f"{2:032x}")],
         "unknown": [("old-3", None), ("old-4", f"{4:032x}")],
     }
     assert (
-        await ask(conn, "select 1 from billing_attempts where send_at is not null or run_id is not null")
+        await ask(conn, "select 1 from billing_attempts where submit_at is not null or run_id is not null")
         == []
     )
 
@@ -264,7 +274,7 @@ async def test_what_another_system_sent_is_not_tried_again_by_us(
     """It has its own plan for the next try; two plans are two debits."""
     await take(debit(1, status="chargebacked", reason_code="AM04"))
     today = datetime.now(UTC)
-    assert await follow(Following(pool, Policy(), lambda: today)) == 1
+    assert await follow(ReturnDeps(pool, Policy(), lambda: today)) == 1
     plans = await ask(conn, "select retry_on, retry_why from billing_attempts")
     assert plans == [(None, "tried enough")]
 
@@ -281,7 +291,7 @@ async def test_a_wrong_fingerprint_key_is_noticed(take: Callable[..., Any]) -> N
     [
         (b"", "empty"),
         (b"%PDF-1.7", "PDF"),
-        (b"transaction_id,iban\n1,2\n", "there is no column unique_id, amount, status, sent_at"),
+        (b"transaction_id,iban\n1,2\n", "there is no column unique_id, amount, status, submitted_at"),
         (
             Path(__file__).parents[2].joinpath("data/spreadsheets/list.xlsx").read_bytes(),
             "save the sheet as CSV",
@@ -317,17 +327,17 @@ def test_the_command_reports_and_its_exit_code_tells(
     account = ibans.validate(scripted_iban(2))
     file.write_bytes(table([debit(1), debit(2, iban=f"{account[:-1]}X", status="paid")]))
     assert main(["attempts", "import", str(file), "--dry-run"]) == 1
-    assert "would be done: imported 1, there already 0, left out 1, of 2 rows\n" in capsys.readouterr().out
+    assert "would be done: imported 1, there already 0, excluded 1, of 2 rows\n" in capsys.readouterr().out
     assert main(["attempts", "import", str(file)]) == 1
-    told = capsys.readouterr()
-    assert "row 3, status: “paid” Write the gateway's word" in told.out
-    assert "(iban_invalid)\n" in told.out
-    assert told.out.endswith(
-        "imported 1, there already 0, left out 1, of 2 rows\nimported: 12.50 EUR; approved 1\n"
+    output = capsys.readouterr()
+    assert "row 3, status: “paid” Write the gateway's word" in output.out
+    assert "(iban_invalid)\n" in output.out
+    assert output.out.endswith(
+        "imported 1, there already 0, excluded 1, of 2 rows\nimported: 12.50 EUR; approved 1\n"
     )
-    assert "TETHER_FINGERPRINT_KEY is not set" in told.err
-    assert account[4:-4] not in told.out + told.err
-    assert "Miller" not in told.out + told.err
+    assert "TETHER_FINGERPRINT_KEY is not set" in output.err
+    assert account[4:-4] not in output.out + output.err
+    assert "Miller" not in output.out + output.err
     file.write_bytes(table([debit(1)]))
     assert main(["attempts", "import", str(file), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -353,7 +363,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(
         psycopg.connect(database_url, autocommit=True) as conn,
         psycopg.connect(database_url) as other,
     ):
-        # Somebody else is about to put a debit of the third batch on record; the import waits for them.
+        # Somebody else is about to put a debit of the third batch stored; the import waits for them.
         debtor = other.execute(
             "insert into debtors (iban, iban_fingerprint, name, amount_minor, currency, created_at)"
             " values ('x', 'x', '', 1, 'EUR', now()) returning id"
@@ -366,16 +376,16 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(
             (debtor[0],),
         )
         program = process("tether-worker", "attempts", "import", str(file), environ=environment)
-        waits = "select 1 from pg_stat_activity where application_name = 'tether-attempts' and wait_event_type = 'Lock'"
-        until(lambda: conn.execute(waits).fetchone(), what="the third batch to wait", timeout_s=60)
+        has_pending = "select 1 from pg_stat_activity where application_name = 'tether-attempts' and wait_event_type = 'Lock'"
+        until(lambda: conn.execute(has_pending).fetchone(), what="the third batch to wait", timeout_s=60)
         program.kill()
         other.rollback()
         count = "select (select count(*) from billing_attempts), (select count(*) from debtors)"
         assert conn.execute(count).fetchone() == (2_000, 2_000)
         again = process("tether-worker", "attempts", "import", str(file), "--json", environ=environment)
         assert again.wait() == 0
-        told = json.loads(again.stdout)
-        assert (told["rows"], told["imported"], told["there_already"]) == (3_500, 1_500, 2_000)
+        result = json.loads(again.stdout)
+        assert (result["rows"], result["imported"], result["there_already"]) == (3_500, 1_500, 2_000)
         assert conn.execute(count).fetchone() == (3_500, 3_500)
 
 
@@ -388,10 +398,10 @@ def test_two_imports_at_once_make_one_set_of_attempts(
     both = [
         process("tether-worker", "attempts", "import", str(file), "--json", environ=environment) for _ in "ab"
     ]
-    assert [one.wait() for one in both] == [0, 0]
-    told = [json.loads(one.stdout) for one in both]
-    assert sum(one["imported"] for one in told) == 3_000
-    assert sum(one["there_already"] for one in told) == 3_000
+    assert [item.wait() for item in both] == [0, 0]
+    result = [json.loads(item.stdout) for item in both]
+    assert sum(item["imported"] for item in result) == 3_000
+    assert sum(item["there_already"] for item in result) == 3_000
     with psycopg.connect(database_url) as conn:
         count = "select (select count(*) from billing_attempts), (select count(*) from debtors)"
         assert conn.execute(count).fetchone() == (3_000, 3_000)

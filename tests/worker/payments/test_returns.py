@@ -11,7 +11,7 @@ import pytest
 from tether_core.emp import codes
 from tether_core.payments.attempt import Policy
 from tether_core.target_calendar import is_open
-from tether_worker.payments.returns import Following, follow, following
+from tether_worker.payments.returns import ReturnDeps, follow, handling_returns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,9 +22,9 @@ NOON = datetime(2026, 3, 27, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def has(pool: Pool) -> Following:
+def deps(pool: Pool) -> ReturnDeps:
     """What following needs, at noon."""
-    return Following(pool, Policy(), lambda: NOON, per_day_max=2)
+    return ReturnDeps(pool, Policy(), lambda: NOON, per_day_max=2)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ async def _plans(conn: Connection) -> dict[str, tuple[date | None, str | None]]:
 
 
 async def test_each_reason_has_its_consequence(
-    conn: Connection, has: Following, returned: Callable[..., Awaitable[int]]
+    conn: Connection, deps: ReturnDeps, returned: Callable[..., Awaitable[int]]
 ) -> None:
     """Debtors who objected must not be debited again; those without money may, on a bank's day."""
     await returned("poor")
@@ -58,7 +58,7 @@ async def test_each_reason_has_its_consequence(
     await returned("objected", reason_code="MD06")
     await returned("third", due_item="once", try_number=3)
     await returned("old", created_at=NOON - timedelta(days=60))
-    assert await follow(has) == 6
+    assert await follow(deps) == 6
     plans = await _plans(conn)
     assert plans == {
         "poor": (date(2026, 4, 1), "retry"),
@@ -72,38 +72,38 @@ async def test_each_reason_has_its_consequence(
 
 
 async def test_what_is_not_a_return_is_left_alone(
-    conn: Connection, has: Following, returned: Callable[..., Awaitable[int]]
+    conn: Connection, deps: ReturnDeps, returned: Callable[..., Awaitable[int]]
 ) -> None:
     """A debit won back, or whose reason is not known yet, must wait for what becomes of it."""
     await returned("won", dispute_stage=codes.WON_BACK)
     await returned("bare", reason_code=None)
     await returned("good", dispute_stage=codes.UNDISPUTED, reason_code=None)
-    assert not await following(has).waits()
-    assert await follow(has) == 0
+    assert not await handling_returns(deps).has_pending()
+    assert await follow(deps) == 0
     await conn.execute("update billing_attempts set reason_code = 'AM04' where transaction_id = 'bare'")
-    assert await following(has).waits()
-    assert await follow(has) == 1
+    assert await handling_returns(deps).has_pending()
+    assert await follow(deps) == 1
     assert (await _plans(conn))["bare"][1] == "retry"
 
 
 async def test_it_is_planned_once(
-    conn: Connection, has: Following, returned: Callable[..., Awaitable[int]]
+    conn: Connection, deps: ReturnDeps, returned: Callable[..., Awaitable[int]]
 ) -> None:
     """A plan that moves each time it is looked at would never come due."""
     await returned("poor")
-    assert await follow(has) == 1
-    later = Following(has.pool, has.policy, lambda: NOON + timedelta(days=2))
+    assert await follow(deps) == 1
+    later = ReturnDeps(deps.pool, deps.policy, lambda: NOON + timedelta(days=2))
     assert await follow(later) == 0
     assert await _plans(conn) == {"poor": (date(2026, 4, 1), "retry")}
 
 
 async def test_no_day_holds_more_than_it_may_whoever_plans(
-    conn: Connection, has: Following, returned: Callable[..., Awaitable[int]]
+    conn: Connection, deps: ReturnDeps, returned: Callable[..., Awaitable[int]]
 ) -> None:
     """A thousand returns of one bad day would otherwise all be tried on one day, by several workers at once."""
     for number in range(9):
         await returned(f"poor-{number}")
-    await asyncio.gather(*(follow(has, limit=3) for _ in range(3)))
+    await asyncio.gather(*(follow(deps, limit=3) for _ in range(3)))
     counted = Counter(retry_on for retry_on, _ in (await _plans(conn)).values())
     assert None not in counted
     assert sorted(counted.values(), reverse=True) == [2, 2, 2, 2, 1]

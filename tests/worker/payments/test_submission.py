@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from tether_core.billing.eligibility import Terms, judge
+from tether_core.billing.eligibility import RunOptions, judge
 from tether_core.billing.overrides import Override
 from tether_core.errors import GatewaySilent
 from tether_core.limits.rate_limit import Permit
@@ -22,14 +22,14 @@ from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import billing, blacklist
 from tether_stores.accounts.gateway_accounts import GatewayAccount, new_key, put
 from tether_stores.blacklist import ManualEntry
-from tether_stores.limits import Limiter, standing
+from tether_stores.limits import Limiter, current_status
 from tether_stores.payments import billing_run_counts
 from tether_stores.redis import open_redis
 from tether_stores.settings import Settings
-from tether_worker.billing.runs import brake_runs, lapse_leases, pause_account, plan_chunk, try_again
+from tether_worker.billing.runs import auto_pause_runs, expire_leases, pause_account, plan_chunk, try_again
 from tether_worker.gateway.clients import open_gateways
 from tether_worker.payments import submission as worker
-from tether_worker.payments.submission import Billing, Told, claim, record, send_until
+from tether_worker.payments.submission import Billing, CallResult, claim, record, submit_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -37,17 +37,17 @@ if TYPE_CHECKING:
     from tether_stores.postgres import Connection, Pool
 
 SETUP = Setup(result_after_s=3600, hidden_s=3600)
-RULES = Rules(lease_s=75, settle_s=900)
+RULES = Rules(lease_s=75, not_found_grace_s=900)
 PERMIT = Permit(go=True, generation=0)
-TERMS = Terms()
+OPTIONS = RunOptions()
 STARTS = count(1_000, 1_000)
 
 
 @pytest.fixture(scope="module")
 def shared_simulator() -> Iterator[Simulator]:
     """One gateway for the whole module."""
-    with running(SETUP) as one:
-        yield one
+    with running(SETUP) as item:
+        yield item
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def simulator(shared_simulator: Simulator) -> Simulator:
 
 
 class Clock:
-    """The present moment, moved by the test."""
+    """The current time, moved by the test."""
 
     def __init__(self) -> None:
         self.now = datetime.now(UTC)
@@ -69,12 +69,12 @@ class Clock:
 
 @pytest.fixture
 def clock() -> Clock:
-    """The present moment of everything in a test."""
+    """The current time of everything in a test."""
     return Clock()
 
 
 @pytest.fixture
-async def has(
+async def deps(
     pool: Pool, environment: dict[str, str], simulator: Simulator, clock: Clock
 ) -> AsyncIterator[Billing]:
     """What sending needs, with an account at the simulator and a rate no test reaches."""
@@ -113,7 +113,9 @@ def make(database_url: str, conn: Connection, clock: Clock) -> Make:
     """Make an upload of debtors and a run over it, planned; gives the run's id."""
     start = next(STARTS)
 
-    async def planned(*owed: Owed, terms: Terms = TERMS, account: str = "default", plan: bool = True) -> int:
+    async def planned(
+        *owed: Owed, options: RunOptions = OPTIONS, account: str = "default", plan: bool = True
+    ) -> int:
         nonlocal start
         # The simulator outlives the database, and ids are made of rows: those of another test must not come again.
         if start:
@@ -121,7 +123,7 @@ def make(database_url: str, conn: Connection, clock: Clock) -> Make:
             start = 0
         upload_id, _ = seed_upload(database_url, owed, now=clock.now)
         run_id = await billing.add(
-            conn, upload_id=upload_id, account=account, terms=terms, created_by="tests", now=clock.now
+            conn, upload_id=upload_id, account=account, options=options, created_by="tests", now=clock.now
         )
         if plan:
             async with _pool_of(database_url) as pool:
@@ -148,7 +150,7 @@ def owed(debtors: int, *, script: int = 0, amount_minor: int = 1000) -> list[Owe
 async def attempts(conn: Connection, run_id: int) -> list[Any]:
     """The attempts of a run, in order."""
     cursor = await conn.execute(
-        "select id, transaction_id, state, error_code, sends, send_at, leased_until, withheld, unique_id, canary,"
+        "select id, transaction_id, state, error_code, submission_count, submit_at, leased_until, withheld, unique_id, canary,"
         " try_number, retry_of from billing_attempts where run_id = %s order by id",
         (run_id,),
     )
@@ -164,15 +166,15 @@ async def debtors(conn: Connection, attempt_ids: list[int]) -> tuple[int, ...]:
     return tuple([debtor_id for (debtor_id,) in await cursor.fetchall()])
 
 
-async def send(has: Billing) -> int:
+async def submission(deps: Billing) -> int:
     """Send what may be sent."""
-    return await send_until(has, end_s=monotonic() + 20)
+    return await submit_until(deps, end_s=monotonic() + 20)
 
 
-async def claim_all(has: Billing, conn: Connection, run_id: int) -> tuple[int, int]:
+async def claim_all(deps: Billing, conn: Connection, run_id: int) -> tuple[int, int]:
     """Submit once what may be submitted now; gives how many calls were begun, and how many debits are left."""
-    begun = await send_until(has, end_s=monotonic() + 0.3)
-    left = sum(one.sends == 0 for one in await attempts(conn, run_id))
+    begun = await submit_until(deps, end_s=monotonic() + 0.3)
+    left = sum(attempt.submission_count == 0 for attempt in await attempts(conn, run_id))
     return begun, left
 
 
@@ -182,15 +184,20 @@ async def claim_all(has: Billing, conn: Connection, run_id: int) -> tuple[int, i
 async def test_a_run_plans_each_debtor_once(pool: Pool, conn: Connection, make: Make, clock: Clock) -> None:
     """Were a second run over the same debtors to plan them again, they would be debited twice."""
     first = await make(*owed(5))
-    run = await billing.one(conn, first)
+    run = await billing.by_id(conn, first)
     assert run is not None
     assert (run.state, run.planned_count, run.planned_amount_minor) == ("running", 5, 5010)
     again = await billing.add(
-        conn, upload_id=run.upload_id, account="default", terms=Terms(), created_by="tests", now=clock.now
+        conn,
+        upload_id=run.upload_id,
+        account="default",
+        options=RunOptions(),
+        created_by="tests",
+        now=clock.now,
     )
     while await plan_chunk(pool, now=clock.now):
         pass
-    second = await billing.one(conn, again)
+    second = await billing.by_id(conn, again)
     assert second is not None
     assert (second.planned_count, second.skipped) == (0, {"under_way": 5})
 
@@ -198,12 +205,17 @@ async def test_a_run_plans_each_debtor_once(pool: Pool, conn: Connection, make: 
 async def test_two_planners_at_once_make_one_attempt_each(
     pool: Pool, conn: Connection, make: Make, clock: Clock
 ) -> None:
-    """Two runs planned at the same moment see the same free debtors; only the table can tell them apart."""
+    """Two runs planned at the same time see the same free debtors; only the table can tell them apart."""
     first = await make(*owed(40), plan=False)
-    run = await billing.one(conn, first)
+    run = await billing.by_id(conn, first)
     assert run is not None
     await billing.add(
-        conn, upload_id=run.upload_id, account="default", terms=Terms(), created_by="tests", now=clock.now
+        conn,
+        upload_id=run.upload_id,
+        account="default",
+        options=RunOptions(),
+        created_by="tests",
+        now=clock.now,
     )
 
     async def planner() -> None:
@@ -214,78 +226,86 @@ async def test_two_planners_at_once_make_one_attempt_each(
     cursor = await conn.execute("select count(*), count(distinct debtor_id) from billing_attempts")
     assert await cursor.fetchone() == (40, 40)
     runs = await billing.of_upload(conn, run.upload_id)
-    assert sum(one.planned_count for one in runs) == 40
-    assert sum(sum(one.skipped.values()) for one in runs) == 40
+    assert sum(item.planned_count for item in runs) == 40
+    assert sum(sum(item.skipped.values()) for item in runs) == 40
 
 
 async def test_caps_and_canaries_hold_across_chunks(conn: Connection, make: Make) -> None:
     """A cap that is counted per chunk is no cap, and a person who asked for ten debits gets hundreds."""
-    run_id = await make(*owed(9, amount_minor=1000), terms=Terms(count_max=4, canary_share=0.01))
-    run = await billing.one(conn, run_id)
+    run_id = await make(*owed(9, amount_minor=1000), options=RunOptions(count_max=4, canary_share=0.01))
+    run = await billing.by_id(conn, run_id)
     assert run is not None
     assert (run.state, run.planned_count, run.skipped) == ("canary", 4, {"count_cap": 5})
-    assert [one.canary for one in await attempts(conn, run_id)].count(True) == 1
+    assert [attempt.canary for attempt in await attempts(conn, run_id)].count(True) == 1
 
 
 # --- sending ---------------------------------------------------------------------------------------------------------
 
 
 async def test_debits_are_sent_once_each(
-    has: Billing, conn: Connection, make: Make, simulator: Simulator
+    deps: Billing, conn: Connection, make: Make, simulator: Simulator
 ) -> None:
     """The plain way: each debtor is debited exactly once, and the books say what the gateway said."""
     run_id = await make(*owed(30), *owed(1, script=2), *owed(1, script=3))
-    assert await send(has) == 32
+    assert await submission(deps) == 32
     sent = await attempts(conn, run_id)
-    assert [one.state for one in sent] == ["pending"] * 30 + ["declined", "error"]
-    assert [one.error_code for one in sent[30:]] == ["500", "340"]
-    assert all(one.sends == 1 and one.send_at is None and one.leased_until is None for one in sent)
-    assert all(one.unique_id for one in sent[:31])
-    assert [simulator.debited(transaction_id=one.transaction_id) for one in sent[:30]] == [1] * 30
-    assert await send(has) == 0
+    assert [debit.state for debit in sent] == ["pending"] * 30 + ["declined", "error"]
+    assert [debit.error_code for debit in sent[30:]] == ["500", "340"]
+    assert all(
+        debit.submission_count == 1 and debit.submit_at is None and debit.leased_until is None
+        for debit in sent
+    )
+    assert all(debit.unique_id for debit in sent[:31])
+    assert [simulator.debited(transaction_id=debit.transaction_id) for debit in sent[:30]] == [1] * 30
+    assert await submission(deps) == 0
 
 
 async def test_two_workers_share_the_debits(
-    has: Billing, conn: Connection, make: Make, simulator: Simulator
+    deps: Billing, conn: Connection, make: Make, simulator: Simulator
 ) -> None:
     """Two workers that claim the same row debit somebody twice."""
     run_id = await make(*owed(120))
-    other = msgspec.structs.replace(has, under_way=set())
-    assert sum(await asyncio.gather(send(has), send(other), send(has))) == 120
+    other = msgspec.structs.replace(deps, under_way=set())
+    assert sum(await asyncio.gather(submission(deps), submission(other), submission(deps))) == 120
     sent = await attempts(conn, run_id)
-    assert {simulator.debited(transaction_id=one.transaction_id) for one in sent} == {1}
+    assert {simulator.debited(transaction_id=debit.transaction_id) for debit in sent} == {1}
     assert simulator.sums()["debited_twice"] == []
 
 
-async def test_a_slow_answer_holds_up_no_further_call(has: Billing, conn: Connection, make: Make) -> None:
+async def test_a_slow_answer_holds_up_no_further_call(deps: Billing, conn: Connection, make: Make) -> None:
     """Runs of work end every half minute. Were the next to wait for the slowest answer, the rate would not be held.
 
     And a worker that stops must still record what is under way.
     """
     run_id = await make(*owed(1, script=30), *owed(2))
-    work = worker.billing(has)
-    assert await work.bite() == 3
-    assert (len(has.under_way) >= 1, len(has.ending)) == (True, 1)
-    await has.ended()
-    assert (has.under_way, has.ending) == (set(), set())
-    assert [one.state for one in await attempts(conn, run_id)] == ["unknown", "pending", "pending"]
+    work = worker.billing(deps)
+    assert await work.batch() == 3
+    assert (len(deps.under_way) >= 1, len(deps.ending)) == (True, 1)
+    await deps.ended()
+    assert (deps.under_way, deps.ending) == (set(), set())
+    assert [attempt.state for attempt in await attempts(conn, run_id)] == ["unknown", "pending", "pending"]
 
 
 @pytest.mark.parametrize("script", [30, 31, 32, 33, 34, 35, 36, 37, 41, 42, 43, 44, 45, 46, 47])
 async def test_without_a_clear_answer_a_debit_is_unknown_and_not_sent_again(
-    script: int, has: Billing, conn: Connection, make: Make, simulator: Simulator
+    script: int, deps: Billing, conn: Connection, make: Make, simulator: Simulator
 ) -> None:
     """Whatever way an answer is lost, sending again could debit a second time."""
     run_id = await make(*owed(1, script=script))
-    assert await send(has) == 1
-    (one,) = await attempts(conn, run_id)
-    assert (one.state, one.sends, one.send_at, one.leased_until) == ("unknown", 1, None, None)
-    assert await send(has) == 0
-    assert simulator.debited(transaction_id=one.transaction_id) <= 1
+    assert await submission(deps) == 1
+    (item,) = await attempts(conn, run_id)
+    assert (item.state, item.submission_count, item.submit_at, item.leased_until) == (
+        "unknown",
+        1,
+        None,
+        None,
+    )
+    assert await submission(deps) == 0
+    assert simulator.debited(transaction_id=item.transaction_id) <= 1
 
 
 async def test_what_changed_since_planning_is_looked_at_again(
-    has: Billing, conn: Connection, make: Make, simulator: Simulator
+    deps: Billing, conn: Connection, make: Make, simulator: Simulator
 ) -> None:
     """A debtor who came onto the blacklist between planning and sending must not be debited."""
     run_id = await make(
@@ -300,7 +320,7 @@ async def test_what_changed_since_planning_is_looked_at_again(
         " from billing_attempts where run_id = %s order by id limit 1",
         (run_id,),
     )
-    ids = [one.id for one in await attempts(conn, run_id)]
+    ids = [attempt.id for attempt in await attempts(conn, run_id)]
     await conn.execute(
         "update debtors set amount_minor = 1 where id = (select debtor_id from billing_attempts where id = %s)",
         (ids[1],),
@@ -309,16 +329,16 @@ async def test_what_changed_since_planning_is_looked_at_again(
         "update debtors set name = '\x01' where id = (select debtor_id from billing_attempts where id = %s)",
         (ids[2],),
     )
-    assert await send(has) == 4
+    assert await submission(deps) == 4
     sent = await attempts(conn, run_id)
-    assert [one.withheld for one in sent] == ["held", "amount_changed", "unsendable", None]
-    assert [one.state for one in sent] == ["error", "error", "error", "pending"]
-    assert [simulator.debited(transaction_id=one.transaction_id) for one in sent] == [0, 0, 0, 1]
+    assert [debit.withheld for debit in sent] == ["held", "amount_changed", "unsendable", None]
+    assert [debit.state for debit in sent] == ["error", "error", "error", "pending"]
+    assert [simulator.debited(transaction_id=debit.transaction_id) for debit in sent] == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize("when", ["submission", "planning"])
 async def test_a_name_or_address_that_was_blocked_after_import_is_not_debited(
-    when: str, has: Billing, pool: Pool, conn: Connection, make: Make, simulator: Simulator
+    when: str, deps: Billing, pool: Pool, conn: Connection, make: Make, simulator: Simulator
 ) -> None:
     """Somebody asks by name or by mail not to be debited any more; the file they are in was read the day before."""
     run_id = await make(
@@ -334,24 +354,24 @@ async def test_a_name_or_address_that_was_blocked_after_import_is_not_debited(
         ManualEntry(action="block", reason_code="MANUAL", name="nora sample"),
         ManualEntry(action="hold", reason_code="MANUAL", name="Nora Sample", note="the weaker of two"),
         ManualEntry(action="hold", reason_code="MD06", email="olaf@example.org"),
-        ManualEntry(action="block", reason_code="OLD", name="Paula Sample", expires_at=has.clock()),
+        ManualEntry(action="block", reason_code="OLD", name="Paula Sample", expires_at=deps.clock()),
     ]
     for entry in entries:
-        await blacklist.enter(conn, [entry], source="manual", added_by="tests", now=has.clock())
-    while await plan_chunk(pool, now=has.clock()):
+        await blacklist.enter(conn, [entry], source="manual", added_by="tests", now=deps.clock())
+    while await plan_chunk(pool, now=deps.clock()):
         pass
-    await send(has)
+    await submission(deps)
     sent = await attempts(conn, run_id)
-    run = await billing.one(conn, run_id)
+    run = await billing.by_id(conn, run_id)
     assert run is not None
     if when == "submission":
-        assert [one.withheld for one in sent] == ["blacklisted_name", "blacklisted_email", None, None]
+        assert [debit.withheld for debit in sent] == ["blacklisted_name", "blacklisted_email", None, None]
     else:
         assert run.skipped == {"blacklisted_name": 1, "blacklisted_email": 1}
-    assert [simulator.debited(transaction_id=one.transaction_id) for one in sent][-2:] == [1, 1]
-    assert sum(simulator.debited(transaction_id=one.transaction_id) for one in sent) == 2
-    judged = await billing.owing(conn, due_item="again", now=has.clock(), limit=10, upload_id=run.upload_id)
-    assert [judge(one.candidate, terms=Terms(recent_days=0)).text for one in judged] == [
+    assert [simulator.debited(transaction_id=debit.transaction_id) for debit in sent][-2:] == [1, 1]
+    assert sum(simulator.debited(transaction_id=debit.transaction_id) for debit in sent) == 2
+    judged = await billing.owing(conn, due_item="again", now=deps.clock(), limit=10, upload_id=run.upload_id)
+    assert [judge(debtor.candidate, options=RunOptions(recent_days=0)).text for debtor in judged] == [
         "The debtor's name is blocked (MANUAL); a person can lift that entry of the blacklist.",
         "The debtor's e-mail address is on hold (MD06); a person can lift that entry of the blacklist.",
         "",
@@ -360,12 +380,12 @@ async def test_a_name_or_address_that_was_blocked_after_import_is_not_debited(
 
 
 async def test_what_was_refunded_is_not_collected_again(
-    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
+    deps: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
 ) -> None:
     """A debtor whose debit we voided is debited again by the next order; only a person's reason may do that."""
     first = await make(*(Owed(scripted_iban(script), 1000) for script in (0, 1, 24)))
-    await send(has)
-    run = await billing.one(conn, first)
+    await submission(deps)
+    run = await billing.by_id(conn, first)
     assert run is not None
     voided, refunded, declined = await attempts(conn, first)
     for row_id, stage, state in (
@@ -379,13 +399,13 @@ async def test_what_was_refunded_is_not_collected_again(
 
     async def again(**order: Any) -> Any:
         run_id = await billing.add(
-            conn, upload_id=run.upload_id, account="default", terms=Terms(**order.pop("terms", {})), created_by="tests",
+            conn, upload_id=run.upload_id, account="default", options=RunOptions(**order.pop("options", {})), created_by="tests",
             now=clock.now, again=True, **order,
         )  # fmt: skip
         while await plan_chunk(pool, now=clock.now):
             pass
-        await send(has)
-        return await billing.one(conn, run_id)
+        await submission(deps)
+        return await billing.by_id(conn, run_id)
 
     second = await again()
     assert (second.planned_count, second.skipped) == (1, {"refunded_before": 2})
@@ -395,7 +415,7 @@ async def test_what_was_refunded_is_not_collected_again(
     (collected,) = await attempts(conn, third.id)
     assert (collected.state, simulator.debited(transaction_id=collected.transaction_id)) == ("pending", 1)
     # April is another debt.
-    assert (await again(terms={"due_item": "2026-04"})).planned_count == 3
+    assert (await again(options={"due_item": "2026-04"})).planned_count == 3
 
 
 async def set_aside(conn: Connection, run_id: int, *verdicts: str) -> None:
@@ -406,49 +426,51 @@ async def set_aside(conn: Connection, run_id: int, *verdicts: str) -> None:
     )
 
 
-async def plan_all(has: Billing) -> None:
+async def plan_all(deps: Billing) -> None:
     """Plan all that is to be planned."""
-    while await plan_chunk(has.pool, now=has.clock()):
+    while await plan_chunk(deps.pool, now=deps.clock()):
         pass
 
 
-async def test_one_debit_of_two_uploads_is_planned_once(conn: Connection, make: Make, has: Billing) -> None:
+async def test_one_debit_of_two_uploads_is_planned_once(conn: Connection, make: Make, deps: Billing) -> None:
     """Two people hand in one list, and both bill it: nobody may be debited by the second."""
     first = await make(*owed(3))
     second = await make(*owed(3))
-    run = await billing.one(conn, second)
+    run = await billing.by_id(conn, second)
     assert run is not None
     assert (run.planned_count, run.skipped) == (0, {"waiting_elsewhere": 3})
-    await send(has)
+    await submission(deps)
     third = await make(*owed(3))
-    run = await billing.one(conn, third)
+    run = await billing.by_id(conn, third)
     assert run is not None
     assert (run.planned_count, run.skipped) == (0, {"under_way": 3})
     await conn.execute("update billing_attempts set payment_stage = 60, state = 'approved'")
-    fourth = await make(*owed(3), terms=Terms(due_item="2026-04", recent_days=0), plan=False)
+    fourth = await make(*owed(3), options=RunOptions(due_item="2026-04", recent_days=0), plan=False)
     await set_aside(conn, fourth, "waiting_elsewhere")
-    await plan_all(has)
-    run = await billing.one(conn, fourth)
+    await plan_all(deps)
+    run = await billing.by_id(conn, fourth)
     assert run is not None
     assert (run.planned_count, run.skipped) == (0, {"repeated": 3})  # another name for what may be one debt
     assert len(await attempts(conn, first)) == 3
 
 
-async def test_other_debits_of_an_account_are_billed(conn: Connection, make: Make, has: Billing) -> None:
+async def test_other_debits_of_an_account_are_billed(conn: Connection, make: Make, deps: Billing) -> None:
     """A parent pays for two children from one account; their lists come in one week."""
     await make(*owed(3))
     await conn.execute("update debtors set reference = 'Anna'")
-    second = await make(*[msgspec.structs.replace(one, amount_minor=2500) for one in owed(3)], plan=False)
+    second = await make(*[msgspec.structs.replace(item, amount_minor=2500) for item in owed(3)], plan=False)
     await conn.execute("update debtors set reference = 'Ben' where reference is null")
-    await plan_all(has)
-    run = await billing.one(conn, second)
+    await plan_all(deps)
+    run = await billing.by_id(conn, second)
     assert run is not None
     assert (run.planned_count, run.skipped) == (3, {})
 
 
-async def test_two_claims_of_one_debit_at_once_submit_one(has: Billing, conn: Connection, make: Make) -> None:
+async def test_two_claims_of_one_debit_at_once_submit_one(
+    deps: Billing, conn: Connection, make: Make
+) -> None:
     """
-    Both uploads were planned before either was submitted, and two workers claim them at the same moment.
+    Both uploads were planned before either was submitted, and two workers claim them at the same time.
 
     Each sees nothing of the other's claim until it is committed; without a lock on the account both debits go out.
     """
@@ -456,27 +478,27 @@ async def test_two_claims_of_one_debit_at_once_submit_one(has: Billing, conn: Co
     first = await make(*debtors)
     second = await make(*debtors, plan=False)
     await set_aside(conn, second, "waiting_elsewhere")
-    await plan_all(has)
-    account = (await has.gateways.accounts())["default"]
-    opened = await has.gateways.get("default")
+    await plan_all(deps)
+    account = (await deps.gateways.accounts())["default"]
+    opened = await deps.gateways.get("default")
     assert opened is not None
     claims = await asyncio.gather(
         *(
-            claim(has, run_id, account=account, permit=PERMIT, identity=opened.identity, limit=5)
+            claim(deps, run_id, account=account, permit=PERMIT, identity=opened.identity, limit=5)
             for run_id in (first, second) * 8
         )
     )
-    begun = [one for some, _ in claims for one in some]
+    begun = [item for some, _ in claims for item in some]
     cursor = await conn.execute(
-        "select iban_fingerprint from billing_attempts where id = any(%s)", ([one.id for one in begun],)
+        "select iban_fingerprint from billing_attempts where id = any(%s)", ([call.id for call in begun],)
     )
     accounts = [bytes(fingerprint) for (fingerprint,) in await cursor.fetchall()]
     assert len(accounts) == len(set(accounts)) > 0
-    for one in await attempts(conn, second):
-        assert one.withheld in {None, "under_way"}
+    for attempt in await attempts(conn, second):
+        assert attempt.withheld in {None, "under_way"}
 
 
-async def test_screening_is_judged_when_it_matters(conn: Connection, make: Make, has: Billing) -> None:
+async def test_screening_is_judged_when_it_matters(conn: Connection, make: Make, deps: Billing) -> None:
     """
     What was found when the file was read is looked up again when its debtors are planned.
 
@@ -492,54 +514,54 @@ async def test_screening_is_judged_when_it_matters(conn: Connection, make: Make,
             ("blacklisted", "collected_lately"),
         ]
     ):
-        kept = [{"rule": one, "cause": "x"} for one in (rule, more) if one]
+        kept = [{"rule": item, "cause": "x"} for item in (rule, more) if item]
         await conn.execute(
             "update debtors set verdict = %s, cause = 'x', reasons = %s"
             " where id = (select id from debtors order by id offset %s limit 1)",
             (rule, json.dumps(kept), at),
         )
-    await plan_all(has)
-    run = await billing.one(conn, run_id)
+    await plan_all(deps)
+    run = await billing.by_id(conn, run_id)
     assert run is not None
     assert (run.planned_count, run.skipped) == (3, {"screened_out": 2})
 
 
 async def test_what_is_refunded_after_planning_is_not_submitted(
-    has: Billing, conn: Connection, make: Make, simulator: Simulator
+    deps: Billing, conn: Connection, make: Make, simulator: Simulator
 ) -> None:
     """The same list stands in two uploads; between plan and submission of the second, the debit of the first is voided."""
     second = await make(*owed(1))
-    await pause_account(has.pool, "default", because="tests", now=has.clock())
-    first = await make(*owed(1), terms=Terms(recent_days=0), plan=False)
+    await pause_account(deps.pool, "default", reason="tests", now=deps.clock())
+    first = await make(*owed(1), options=RunOptions(recent_days=0), plan=False)
     await set_aside(conn, first, "waiting_elsewhere")
-    await plan_all(has)
-    await send(has)
+    await plan_all(deps)
+    await submission(deps)
     await conn.execute(
         "update billing_attempts set payment_stage = 70, state = 'voided' where run_id = %s", (first,)
     )
-    given = await make(*owed(1), terms=Terms(recent_days=0), plan=False)
+    given = await make(*owed(1), options=RunOptions(recent_days=0), plan=False)
     await set_aside(conn, given, "refunded_before", "waiting_elsewhere")
-    await plan_all(has)
+    await plan_all(deps)
     await conn.execute(
-        "update billing_runs set state = 'running', paused_because = null, paused_from = null where id = %s",
+        "update billing_runs set state = 'running', pause_reason = null, paused_from = null where id = %s",
         (second,),
     )
-    await send(has)
-    (one,) = await attempts(conn, second)
-    assert (one.state, one.withheld, one.sends) == ("error", "refunded_before", 0)
-    assert simulator.debited(transaction_id=one.transaction_id) == 0
+    await submission(deps)
+    (item,) = await attempts(conn, second)
+    assert (item.state, item.withheld, item.submission_count) == ("error", "refunded_before", 0)
+    assert simulator.debited(transaction_id=item.transaction_id) == 0
     (other,) = await attempts(conn, given)
-    assert (other.state, other.withheld, other.sends) == ("pending", None, 1)
+    assert (other.state, other.withheld, other.submission_count) == ("pending", None, 1)
 
 
 async def test_a_paused_run_sends_nothing(
-    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+    deps: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
 ) -> None:
     """Once a person was told that a run is paused, not one more debit may go out."""
     run_id = await make(*owed(3))
-    assert await pause_account(pool, "default", because="tests", now=clock.now) == 1
-    assert await send(has) == 0
-    assert {one.sends for one in await attempts(conn, run_id)} == {0}
+    assert await pause_account(pool, "default", reason="tests", now=clock.now) == 1
+    assert await submission(deps) == 0
+    assert {attempt.submission_count for attempt in await attempts(conn, run_id)} == {0}
 
 
 async def test_a_wrong_password_ends_no_debit_and_pauses_the_run(
@@ -547,133 +569,137 @@ async def test_a_wrong_password_ends_no_debit_and_pauses_the_run(
 ) -> None:
     """A password mistyped at its change must not turn a whole run into errors, nor hammer the gateway."""
     run_id = await make(*owed(200))
-    async with _opened(pool, environment, simulator, clock, EMP_API_PASSWORD="mistyped") as has:
-        called = await send(has)
+    async with _opened(pool, environment, simulator, clock, EMP_API_PASSWORD="mistyped") as deps:
+        called = await submission(deps)
     assert 1 <= called < 200
-    run = await billing.one(conn, run_id)
+    run = await billing.by_id(conn, run_id)
     assert run is not None
     assert (run.state, run.paused_from) == ("paused", "running")
-    assert "110" in str(run.paused_because)
+    assert "110" in str(run.pause_reason)
     sent = await attempts(conn, run_id)
-    assert {(one.state, one.leased_until) for one in sent} == {("pending", None)}
-    assert all(one.send_at is not None for one in sent)
+    assert {(debit.state, debit.leased_until) for debit in sent} == {("pending", None)}
+    assert all(debit.submit_at is not None for debit in sent)
 
 
 async def test_a_run_paused_while_it_is_sent_begins_nothing_more(
-    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
+    deps: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
 ) -> None:
     """A person who sees the wrong list go out presses pause: every debit begun after the answer is one too many."""
     run_id = await make(*owed(2_000))
     before = simulator.requests().get("sale", 0)
-    task = asyncio.create_task(send(has))
+    task = asyncio.create_task(submission(deps))
     while simulator.requests().get("sale", 0) == before:
         await asyncio.wait([task], timeout=0.01)
-    assert await pause_account(pool, "default", because="wrong list", now=clock.now) == 1
-    claimed = sum(one.sends for one in await attempts(conn, run_id))
+    assert await pause_account(pool, "default", reason="wrong list", now=clock.now) == 1
+    claimed = sum(attempt.submission_count for attempt in await attempts(conn, run_id))
     await task
     sent = await attempts(conn, run_id)
-    assert sum(one.sends for one in sent) == claimed < 2_000
-    assert all(one.leased_until is None for one in sent)  # calls under way came to their end
-    assert {simulator.debited(transaction_id=one.transaction_id) for one in sent if one.sends} == {1}
+    assert sum(debit.submission_count for debit in sent) == claimed < 2_000
+    assert all(debit.leased_until is None for debit in sent)  # calls under way came to their end
+    assert {
+        simulator.debited(transaction_id=debit.transaction_id) for debit in sent if debit.submission_count
+    } == {1}
 
 
 async def test_two_runs_over_one_upload_planned_and_sent_by_three_nodes(
-    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
+    deps: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
 ) -> None:
-    """Two people order the same upload at the same moment, and whoever is free plans and sends: nobody pays twice."""
+    """Two people order the same upload at the same time, and whoever is free plans and sends: nobody pays twice."""
     first = await make(*owed(150), plan=False)
-    run = await billing.one(conn, first)
+    run = await billing.by_id(conn, first)
     assert run is not None
     second = await billing.add(
-        conn, upload_id=run.upload_id, account="default", terms=TERMS, created_by="tests", now=clock.now
+        conn, upload_id=run.upload_id, account="default", options=OPTIONS, created_by="tests", now=clock.now
     )
 
     async def node() -> None:
-        mine = msgspec.structs.replace(has, under_way=set())
+        mine = msgspec.structs.replace(deps, under_way=set())
         while await plan_chunk(pool, now=clock.now, limit=11):
-            await send(mine)
-        await send(mine)
+            await submission(mine)
+        await submission(mine)
 
     await asyncio.gather(node(), node(), node())
     sent = [*await attempts(conn, first), *await attempts(conn, second)]
-    assert (len(sent), {one.sends for one in sent}) == (150, {1})
-    assert {simulator.debited(transaction_id=one.transaction_id) for one in sent} == {1}
+    assert (len(sent), {debit.submission_count for debit in sent}) == (150, {1})
+    assert {simulator.debited(transaction_id=debit.transaction_id) for debit in sent} == {1}
     assert simulator.sums()["debited_twice"] == []
 
 
 async def test_a_password_that_changes_while_a_run_is_sent_costs_a_pause(
     pool: Pool, environment: dict[str, str], conn: Connection, make: Make, clock: Clock
 ) -> None:
-    """Changed at the gateway first, the old password is turned away in the middle of a run: no debit may end by that."""
+    """Changed at the gateway first, the old password is rejected in the middle of a run: no debit may end by that."""
     run_id = await make(*owed(60))
     with running(msgspec.structs.replace(SETUP, passwords=("new",))) as rotated:
-        async with _opened(pool, environment, rotated, clock) as has:
-            await send(has)
-        assert {one.state for one in await attempts(conn, run_id)} == {"pending"}
-        async with _opened(pool, environment, rotated, clock, EMP_API_PASSWORD="new") as has:
-            run = await billing.one(conn, run_id)
+        async with _opened(pool, environment, rotated, clock) as deps:
+            await submission(deps)
+        assert {attempt.state for attempt in await attempts(conn, run_id)} == {"pending"}
+        async with _opened(pool, environment, rotated, clock, EMP_API_PASSWORD="new") as deps:
+            run = await billing.by_id(conn, run_id)
             assert run is not None
             assert run.state == "paused"
-            resumed = msgspec.structs.replace(run, state="running", paused_because=None, paused_from=None)
+            resumed = msgspec.structs.replace(run, state="running", pause_reason=None, paused_from=None)
             await billing.change(conn, resumed, now=clock.now)
             clock.now += timedelta(seconds=RULES.back_s + 1)
-            while await send(has):
+            while await submission(deps):
                 pass
         sent = await attempts(conn, run_id)
-        assert {rotated.debited(transaction_id=one.transaction_id) for one in sent} == {1}
+        assert {rotated.debited(transaction_id=debit.transaction_id) for debit in sent} == {1}
         assert rotated.sums()["debited_twice"] == []
 
 
 async def test_an_answer_about_another_payment_is_not_believed(
-    has: Billing, conn: Connection, make: Make
+    deps: Billing, conn: Connection, make: Make
 ) -> None:
-    """An id of the gateway that is on record already must not settle a second debit, nor stop the others' answers."""
+    """An id of the gateway that is stored already must not settle a second debit, nor stop the others' answers."""
     run_id = await make(*owed(2))
-    run = await billing.one(conn, run_id)
+    run = await billing.by_id(conn, run_id)
     assert run is not None
-    account = (await has.gateways.accounts())["default"]
-    opened = await has.gateways.get("default")
+    account = (await deps.gateways.accounts())["default"]
+    opened = await deps.gateways.get("default")
     assert opened is not None
-    claims, _ = await claim(has, run_id, account=account, identity=opened.identity, permit=PERMIT, limit=2)
+    claims, _ = await claim(deps, run_id, account=account, identity=opened.identity, permit=PERMIT, limit=2)
     from tether_worker.gateway.client import sale
 
     answer = await sale(opened, claims[0].debit)
-    forged = msgspec.structs.replace(answer, transaction_id=None, amount_minor=None)
-    await record(has, [Told(claims[0], "default", answer), Told(claims[1], "default", forged)])
+    invalid_signature = msgspec.structs.replace(answer, transaction_id=None, amount_minor=None)
+    await record(
+        deps, [CallResult(claims[0], "default", answer), CallResult(claims[1], "default", invalid_signature)]
+    )
     sent = await attempts(conn, run_id)
-    assert [one.state for one in sent] == ["pending", "unknown"]
+    assert [debit.state for debit in sent] == ["pending", "unknown"]
     assert sent[1].unique_id is None
 
 
 async def test_a_gateway_that_fails_is_left_alone(
-    has: Billing, conn: Connection, make: Make, simulator: Simulator, redis_url: str
+    deps: Billing, conn: Connection, make: Make, simulator: Simulator, redis_url: str
 ) -> None:
     """Without the breaker an outage turns every debit of a run into one of unknown outcome."""
     simulator.faults(Faults(refused=1.0))
     run_id = await make(*owed(400))
-    assert await send(has) < 300
-    states = [one.state for one in await attempts(conn, run_id)]
+    assert await submission(deps) < 300
+    states = [attempt.state for attempt in await attempts(conn, run_id)]
     assert states.count("pending") > 100
     async with open_redis(redis_url, name="tests", timeout_s=20) as cache:
-        assert (await standing(cache, ["default"]))[0].breaker == "open"
+        assert (await current_status(cache, ["default"]))[0].breaker == "open"
 
 
 async def test_a_gateway_that_asks_for_fewer_requests_is_called_slower_and_no_try_is_lost(
-    has: Billing, conn: Connection, make: Make, simulator: Simulator, redis_url: str
+    deps: Billing, conn: Connection, make: Make, simulator: Simulator, redis_url: str
 ) -> None:
     """Five 429s in a row would end a debit as "not there"; at an unchanged rate every debit of a run gets its five."""
     simulator.faults(Faults(throttled=1.0))
     run_id = await make(*owed(30))
-    account = (await has.gateways.accounts())["default"]
-    claims, _ = await claim_all(has, conn, run_id)
+    account = (await deps.gateways.accounts())["default"]
+    claims, _ = await claim_all(deps, conn, run_id)
     assert claims
     async with open_redis(redis_url, name="tests", timeout_s=20) as cache:
-        (seen,) = await standing(cache, ["default"])
+        (seen,) = await current_status(cache, ["default"])
         assert (seen.breaker, seen.failures) == ("closed", 0)  # a gateway that answers is not down
         assert seen.rate_part < 1
-    assert (await worker.leave(has, account)).calls == 0
+    assert (await worker.leave(deps, account)).calls == 0
     cursor = await conn.execute(
-        "select distinct state, sends, sends_uncounted from billing_attempts where run_id = %s and sends > 0",
+        "select distinct state, submission_count, submissions_uncounted from billing_attempts where run_id = %s and submission_count > 0",
         (run_id,),
     )
     assert await cursor.fetchall() == [("unknown", 1, 1)]  # a web page with 429 proves nothing
@@ -690,70 +716,77 @@ async def test_of_connections_that_die_in_every_phase_only_unsubmitted_debits_ar
     with running(setup) as simulator:
         simulator.faults(dying)
         run_id = await make(*owed(120))
-        async with _opened(pool, environment, simulator, clock) as has:
-            await send(has)
-            opened = await has.gateways.get("default")
+        async with _opened(pool, environment, simulator, clock) as deps:
+            await submission(deps)
+            opened = await deps.gateways.get("default")
             assert opened is not None
             assert opened.free._value == worker.CALLS_MAX
             assert set(opened.calls.replaced) >= {"before_response", "in_response"}
         seen = set[str]()
-        for one in await attempts(conn, run_id):
-            debited = simulator.debited(transaction_id=one.transaction_id)
-            known = "unknown" if one.state == "unknown" else "ready" if one.send_at else "ended"
+        for attempt in await attempts(conn, run_id):
+            debited = simulator.debited(transaction_id=attempt.transaction_id)
+            known = "unknown" if attempt.state == "unknown" else "ready" if attempt.submit_at else "ended"
             seen.add(known)
             assert debited in {"ready": {0}, "unknown": {0, 1}, "ended": {1}}[known]
-            assert one.leased_until is None
+            assert attempt.leased_until is None
         assert {"unknown", "ended"} <= seen
         assert simulator.requests().keys() >= {"request_cut", "request_held", "response_lost", "response_cut"}
 
 
 async def test_a_readable_429_is_ready_again_at_once(
-    has: Billing, conn: Connection, make: Make, simulator: Simulator, clock: Clock
+    deps: Billing, conn: Connection, make: Make, simulator: Simulator, clock: Clock
 ) -> None:
     """The gateway says that it took nothing; an unknown outcome would hold the debtor for a quarter of an hour."""
     simulator.faults(Faults(throttled_readably=1.0))
     run_id = await make(*owed(1))
-    assert await send_until(has, end_s=monotonic() + 0.3) == 1
-    (one,) = await attempts(conn, run_id)
-    assert (one.state, one.sends, one.leased_until, one.error_code) == ("pending", 1, None, None)
-    assert clock.now < one.send_at <= clock.now + timedelta(seconds=5)
+    assert await submit_until(deps, end_s=monotonic() + 0.3) == 1
+    (item,) = await attempts(conn, run_id)
+    assert (item.state, item.submission_count, item.leased_until, item.error_code) == (
+        "pending",
+        1,
+        None,
+        None,
+    )
+    assert clock.now < item.submit_at <= clock.now + timedelta(seconds=5)
 
 
 async def test_a_readable_refusal_with_4xx_ends_the_debit(
-    has: Billing, conn: Connection, make: Make, simulator: Simulator
+    deps: Billing, conn: Connection, make: Make, simulator: Simulator
 ) -> None:
     """Taken for silence, a refused debit is inquired about until it is given up, and nobody learns why."""
     simulator.faults(Faults(refused_readably=1.0))
     run_id = await make(*owed(3))
-    assert await send(has) == 3
-    assert {(one.state, one.error_code) for one in await attempts(conn, run_id)} == {("error", "340")}
+    assert await submission(deps) == 3
+    assert {(attempt.state, attempt.error_code) for attempt in await attempts(conn, run_id)} == {
+        ("error", "340")
+    }
 
 
 async def test_a_login_page_pauses_the_run_and_refuses_nothing(
-    has: Billing, conn: Connection, make: Make, simulator: Simulator
+    deps: Billing, conn: Connection, make: Make, simulator: Simulator
 ) -> None:
     """HTTP 401 is about credentials: a run that goes on makes every debit unknown, one that ends debits ends good ones."""
     simulator.faults(Faults(page="login"))
     run_id = await make(*owed(3))
-    await send(has)
-    assert {one.state for one in await attempts(conn, run_id)} == {"unknown"}
-    run = await billing.one(conn, run_id)
+    await submission(deps)
+    assert {attempt.state for attempt in await attempts(conn, run_id)} == {"unknown"}
+    run = await billing.by_id(conn, run_id)
     assert run is not None
     assert run.state == "paused"
-    assert "EMP_API_PASSWORD" in (run.paused_because or "")
+    assert "EMP_API_PASSWORD" in (run.pause_reason or "")
 
 
 async def test_a_call_that_comes_too_late_is_not_made(
-    has: Billing, conn: Connection, make: Make, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    deps: Billing, conn: Connection, make: Make, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that was frozen between claim and call would send a debit that others have given up and sent again."""
     monkeypatch.setattr(worker, "BEGIN_S", -1.0)
     run_id = await make(*owed(1))
-    assert await send(has) == 1
-    (one,) = await attempts(conn, run_id)
-    assert (one.state, one.leased_until) == ("pending", None)
-    assert one.send_at is not None
-    assert simulator.records(transaction_id=one.transaction_id) == []
+    assert await submission(deps) == 1
+    (item,) = await attempts(conn, run_id)
+    assert (item.state, item.leased_until) == ("pending", None)
+    assert item.submit_at is not None
+    assert simulator.records(transaction_id=item.transaction_id) == []
 
 
 async def test_what_was_not_submitted_is_ready_again_and_costs_no_try(
@@ -767,44 +800,44 @@ async def test_what_was_not_submitted_is_ready_again_and_costs_no_try(
     """In an outage of the gateway every debit would become unknown, wait for its grace period, and end after five tries."""
     run_id = await make(*owed(2))
     nowhere = {"EMP_API_URL": f"http://127.0.0.1:{free_port()}"}
-    async with _opened(pool, environment, simulator, clock, **nowhere) as has:
+    async with _opened(pool, environment, simulator, clock, **nowhere) as deps:
         for _ in range(6):
-            assert await send(has) == 2
+            assert await submission(deps) == 2
             clock.now += timedelta(minutes=10)
-    for one in await attempts(conn, run_id):
-        assert (one.state, one.sends, one.leased_until) == ("pending", 6, None)
-    async with _opened(pool, environment, simulator, clock) as has:
-        assert await send(has) == 2
-    for one in await attempts(conn, run_id):
-        assert (one.state, one.unique_id is not None) == ("pending", True)
-        assert simulator.debited(transaction_id=one.transaction_id) == 1
+    for attempt in await attempts(conn, run_id):
+        assert (attempt.state, attempt.submission_count, attempt.leased_until) == ("pending", 6, None)
+    async with _opened(pool, environment, simulator, clock) as deps:
+        assert await submission(deps) == 2
+    for attempt in await attempts(conn, run_id):
+        assert (attempt.state, attempt.unique_id is not None) == ("pending", True)
+        assert simulator.debited(transaction_id=attempt.transaction_id) == 1
 
 
 # --- leases ----------------------------------------------------------------------------------------------------------
 
 
 async def test_a_lost_worker_leaves_a_debit_unknown_and_a_late_answer_still_counts(
-    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+    deps: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
 ) -> None:
     """A debit whose worker died may be out: it must not be ready again, and what its worker still says must be heard."""
     run_id = await make(*owed(1))
-    account = (await has.gateways.accounts())["default"]
-    opened = await has.gateways.get("default")
+    account = (await deps.gateways.accounts())["default"]
+    opened = await deps.gateways.get("default")
     assert opened is not None
-    (one,), _ = await claim(has, run_id, account=account, identity=opened.identity, permit=PERMIT, limit=5)
-    duty = lapse_leases(pool, clock=clock)
-    await duty.do()
+    (item,), _ = await claim(deps, run_id, account=account, identity=opened.identity, permit=PERMIT, limit=5)
+    periodic_task = expire_leases(pool, clock=clock)
+    await periodic_task.do()
     assert (await attempts(conn, run_id))[0].leased_until is not None  # it still runs
     clock.now += timedelta(seconds=RULES.lease_s + 1)
-    await duty.do()
+    await periodic_task.do()
     (lost,) = await attempts(conn, run_id)
-    assert (lost.state, lost.send_at, lost.leased_until) == ("unknown", None, None)
-    assert await send(has) == 0
-    await record(has, [Told(one, "default", GatewaySilent(why="timeout"))])
+    assert (lost.state, lost.submit_at, lost.leased_until) == ("unknown", None, None)
+    assert await submission(deps) == 0
+    await record(deps, [CallResult(item, "default", GatewaySilent(why="timeout"))])
     assert (await attempts(conn, run_id))[0].state == "unknown"
     from tether_worker.gateway.client import sale
 
-    await record(has, [Told(one, "default", await sale(opened, one.debit))])
+    await record(deps, [CallResult(item, "default", await sale(opened, item.debit))])
     assert (await attempts(conn, run_id))[0].state == "pending"
 
 
@@ -828,14 +861,14 @@ async def test_an_account_of_a_row_sends_within_its_limits_of_a_day(
     )
     await put(conn, second, keys=[key], now=clock.now)
     run_id = await make(*owed(6), Owed(scripted_iban(0), 2_001), account="second")
-    async with _opened(pool, environment, simulator, clock, TETHER_SECRETS_KEY=key) as has:
-        await asyncio.gather(send(has), send(has))
-        assert sum(one.sends for one in await attempts(conn, run_id)) == 3
-        assert await send(has) == 0
+    async with _opened(pool, environment, simulator, clock, TETHER_SECRETS_KEY=key) as deps:
+        await asyncio.gather(submission(deps), submission(deps))
+        assert sum(attempt.submission_count for attempt in await attempts(conn, run_id)) == 3
+        assert await submission(deps) == 0
         clock.now += timedelta(days=1)
-        await send(has)
+        await submission(deps)
     sent = await attempts(conn, run_id)
-    assert [one.sends for one in sent] == [1] * 6 + [0]
+    assert [debit.submission_count for debit in sent] == [1] * 6 + [0]
     assert sent[6].withheld == "too_large"
 
 
@@ -872,106 +905,106 @@ async def test_names_are_written_in_the_characters_of_the_account(
     run_id = await make(*owed(1), account="second")
     await conn.execute("update debtors set name = 'J\u00fcrgen Gro\u00df @home \U0001f600'")
     more = {"TETHER_SECRETS_KEY": key, "EMP_CHARACTERS": environment_has}
-    async with _opened(pool, environment, simulator, clock, **more) as has:
-        account = (await has.gateways.accounts())["second"]
-        opened = await has.gateways.get("second")
+    async with _opened(pool, environment, simulator, clock, **more) as deps:
+        account = (await deps.gateways.accounts())["second"]
+        opened = await deps.gateways.get("second")
         assert opened is not None
         claims, _ = await claim(
-            has, run_id, account=account, identity=opened.identity, permit=PERMIT, limit=5
+            deps, run_id, account=account, identity=opened.identity, permit=PERMIT, limit=5
         )
-    assert [(one.debit.first_name, one.debit.last_name) for one in claims] == [names]
+    assert [(item.debit.first_name, item.debit.last_name) for item in claims] == [names]
 
 
-# --- brake, canaries, end --------------------------------------------------------------------------------------------
+# --- auto-pause, canaries, end --------------------------------------------------------------------------------------------
 
 
 async def test_the_rest_follows_canaries_that_went_well(
-    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+    deps: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
 ) -> None:
     """Canaries that are sent with everything else warn of nothing."""
-    run_id = await make(*owed(40), terms=Terms(canary_share=0.1))
-    canaries = sum(one.canary for one in await attempts(conn, run_id))
+    run_id = await make(*owed(40), options=RunOptions(canary_share=0.1))
+    canaries = sum(attempt.canary for attempt in await attempts(conn, run_id))
     assert 1 <= canaries <= 15
-    assert await send(has) == canaries
-    assert await send(has) == 0
-    duty = brake_runs(pool, clock=clock)
-    await duty.do()
-    run = await billing.one(conn, run_id)
+    assert await submission(deps) == canaries
+    assert await submission(deps) == 0
+    periodic_task = auto_pause_runs(pool, clock=clock)
+    await periodic_task.do()
+    run = await billing.by_id(conn, run_id)
     assert run is not None
     assert run.state == "running"
-    assert await send(has) == 40 - canaries
-    await duty.do()
-    run = await billing.one(conn, run_id)
+    assert await submission(deps) == 40 - canaries
+    await periodic_task.do()
+    run = await billing.by_id(conn, run_id)
     assert run is not None
     assert (run.state, run.finished_at) == ("finished", clock.now)
 
 
 async def test_canaries_that_fail_stop_the_rest(
-    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+    deps: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
 ) -> None:
     """A wrong list must show itself in a few debits, not in all."""
-    run_id = await make(*owed(40, script=2), terms=Terms(canary_share=0.1))
-    await send(has)
-    await brake_runs(pool, clock=clock).do()
-    run = await billing.one(conn, run_id)
+    run_id = await make(*owed(40, script=2), options=RunOptions(canary_share=0.1))
+    await submission(deps)
+    await auto_pause_runs(pool, clock=clock).do()
+    run = await billing.by_id(conn, run_id)
     assert run is not None
     assert (run.state, run.paused_from) == ("paused", "canary")
-    assert "declined" in str(run.paused_because)
-    assert await send(has) == 0
+    assert "declined" in str(run.pause_reason)
+    assert await submission(deps) == 0
 
 
 async def test_a_wrong_list_stops_with_the_calls_in_flight(
-    has: Billing, conn: Connection, make: Make, clock: Clock
+    deps: Billing, conn: Connection, make: Make, clock: Clock
 ) -> None:
     """Nine hundred people with a wrong list are asked by their banks; the gauge has known after twenty."""
     run_id = await make(*owed(900, script=2))
-    other = msgspec.structs.replace(has, under_way=set(), ending=set(), unrecorded={})
-    await asyncio.gather(send(has), send(other))
+    other = msgspec.structs.replace(deps, under_way=set(), ending=set(), unrecorded={})
+    await asyncio.gather(submission(deps), submission(other))
     sent = await attempts(conn, run_id)
-    submitted = sum(one.sends for one in sent)
+    submitted = sum(debit.submission_count for debit in sent)
     assert 20 <= submitted <= 20 + 2 * worker.CALLS_MAX
-    run = await billing.one(conn, run_id)
+    run = await billing.by_id(conn, run_id)
     assert run is not None
     assert (run.state, run.paused_from) == ("paused", "running")
-    assert "declined" in str(run.paused_because)
-    assert (has.unrecorded, other.unrecorded) == ({}, {})
+    assert "declined" in str(run.pause_reason)
+    assert (deps.unrecorded, other.unrecorded) == ({}, {})
 
     # Ordered again, it stops before the first debit, and says which run it is stopped for.
     await conn.execute(
-        "update billing_runs set state = 'cancelled', paused_because = null, paused_from = null, finished_at = %s",
+        "update billing_runs set state = 'cancelled', pause_reason = null, paused_from = null, finished_at = %s",
         (clock.now,),
     )
-    await brake_runs(has.pool, clock=clock).do()
+    await auto_pause_runs(deps.pool, clock=clock).do()
     second = await billing.add(
         conn,
         upload_id=run.upload_id,
         account="default",
-        terms=TERMS,
+        options=OPTIONS,
         created_by="tests",
         now=clock.now,
         again=True,
     )
-    while await plan_chunk(has.pool, now=clock.now):
+    while await plan_chunk(deps.pool, now=clock.now):
         pass
-    assert await send(has) == 0
-    stopped = await billing.one(conn, second)
+    assert await submission(deps) == 0
+    stopped = await billing.by_id(conn, second)
     assert stopped is not None
-    assert (stopped.state, f"run {run_id}" in str(stopped.paused_because)) == ("paused", True)
-    assert sum(one.sends for one in await attempts(conn, second)) == 0
+    assert (stopped.state, f"run {run_id}" in str(stopped.pause_reason)) == ("paused", True)
+    assert sum(attempt.submission_count for attempt in await attempts(conn, second)) == 0
 
     # Once a person has looked, it goes on, and stops again when nothing was corrected.
     async def resumed() -> int:
         await conn.execute(
-            "update billing_runs set state = 'running', paused_because = null, paused_from = null where id = %s",
+            "update billing_runs set state = 'running', pause_reason = null, paused_from = null where id = %s",
             (second,),
         )
-        before = sum(one.sends for one in await attempts(conn, second))
-        await send(has)
-        return int(sum(one.sends for one in await attempts(conn, second)) - before)
+        before = sum(attempt.submission_count for attempt in await attempts(conn, second))
+        await submission(deps)
+        return int(sum(attempt.submission_count for attempt in await attempts(conn, second)) - before)
 
     assert await resumed() == 0
     await billing_run_counts.release(
-        conn, run.upload_id, by="ops", because="The terminal was wrong", now=clock.now
+        conn, run.upload_id, by="ops", reason="The terminal was wrong", now=clock.now
     )
     assert 20 <= await resumed() <= 20 + worker.CALLS_MAX
     assert await resumed() == 0
@@ -981,58 +1014,60 @@ async def test_a_wrong_list_stops_with_the_calls_in_flight(
         conn,
         upload_id=run.upload_id,
         account="default",
-        terms=Terms(due_item="2026-04"),
+        options=RunOptions(due_item="2026-04"),
         created_by="tests",
         now=clock.now,
     )
-    while await plan_chunk(has.pool, now=clock.now):
+    while await plan_chunk(deps.pool, now=clock.now):
         pass
-    await send(has)
-    assert sum(one.sends for one in await attempts(conn, third)) >= 20
+    await submission(deps)
+    assert sum(attempt.submission_count for attempt in await attempts(conn, third)) >= 20
 
 
 async def test_some_refusals_among_many_debits_stop_nobody(
-    has: Billing, conn: Connection, make: Make
+    deps: Billing, conn: Connection, make: Make
 ) -> None:
     """Refusals are heard at once and results late: counted against results alone, every large run would stop."""
-    run_id = await make(*[one for _ in range(30) for one in (*owed(9), *owed(1, script=2))])
-    await send(has)
-    run = await billing.one(conn, run_id)
+    run_id = await make(*[item for _ in range(30) for item in (*owed(9), *owed(1, script=2))])
+    await submission(deps)
+    run = await billing.by_id(conn, run_id)
     assert run is not None
     assert run.state == "running"
-    assert sum(one.sends for one in await attempts(conn, run_id)) == 300
+    assert sum(attempt.submission_count for attempt in await attempts(conn, run_id)) == 300
     (counted,) = await billing_run_counts.of_upload(conn, run.upload_id)
     assert (counted.answered, counted.refused) == (300, 30)
 
 
 async def test_the_next_batch_waits_for_answers_that_are_not_recorded(
-    has: Billing, conn: Connection, make: Make, clock: Clock
+    deps: Billing, conn: Connection, make: Make, clock: Clock
 ) -> None:
     """A database that is slow to record would let the whole list out before the first refusal is known."""
     run_id = await make(*owed(200, script=2))
-    run = await billing.one(conn, run_id)
+    run = await billing.by_id(conn, run_id)
     assert run is not None
     async with conn.transaction():
         await conn.execute("select 1 from billing_run_counts where run_id = %s for share", (run_id,))
-        sending = asyncio.create_task(send(has))
-        while len(has.unrecorded) < worker.CALLS_MAX or has.under_way:
+        sending = asyncio.create_task(submission(deps))
+        while len(deps.unrecorded) < worker.CALLS_MAX or deps.under_way:
             await asyncio.wait([sending], timeout=0.01)
         assert not sending.done()
-        cursor = await conn.execute("select sum(sends) from billing_attempts where run_id = %s", (run_id,))
+        cursor = await conn.execute(
+            "select sum(submission_count) from billing_attempts where run_id = %s", (run_id,)
+        )
         assert await cursor.fetchone() == (worker.CALLS_MAX,)
     await sending
-    assert sum(one.sends for one in await attempts(conn, run_id)) <= 20 + worker.CALLS_MAX
-    assert has.unrecorded == {}
+    assert sum(attempt.submission_count for attempt in await attempts(conn, run_id)) <= 20 + worker.CALLS_MAX
+    assert deps.unrecorded == {}
 
 
 async def test_returns_warn_and_then_pause(
-    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+    deps: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
 ) -> None:
     """A creditor whose debits come back in masses is thrown out of the scheme, long after the run went on."""
     run_id = await make(*owed(60))
-    duty = brake_runs(pool, clock=clock)
+    periodic_task = auto_pause_runs(pool, clock=clock)
     await conn.execute(
-        "update billing_attempts set payment_stage = 60, state = 'approved', send_at = null"
+        "update billing_attempts set payment_stage = 60, state = 'approved', submit_at = null"
         " where id in (select id from billing_attempts where run_id = %s order by id limit 40)",
         (run_id,),
     )
@@ -1043,8 +1078,8 @@ async def test_returns_warn_and_then_pause(
     )
 
     async def moved() -> tuple[str, bool]:
-        await duty.do()
-        run = await billing.one(conn, run_id)
+        await periodic_task.do()
+        run = await billing.by_id(conn, run_id)
         assert run is not None
         return run.state, run.warning is not None
 
@@ -1056,66 +1091,66 @@ async def test_returns_warn_and_then_pause(
     assert await moved() == ("running", True)  # the acquirer's own reasons count for nothing
     await conn.execute(returned, ("MD01", run_id, 8))
     assert await moved() == ("paused", True)  # 15 of 32
-    assert await send(has) == 0
+    assert await submission(deps) == 0
 
 
 async def test_a_cancelled_run_keeps_nothing_ready(
-    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+    deps: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
 ) -> None:
     """Debits left ready would be sent by whoever thinks the run goes on, and keep their debtors from being billed."""
     run_id = await make(*owed(3))
     await conn.execute(
         "update billing_runs set state = 'cancelled', finished_at = now() where id = %s", (run_id,)
     )
-    await brake_runs(pool, clock=clock).do()
-    assert {(one.state, one.withheld, one.send_at) for one in await attempts(conn, run_id)} == {
-        ("error", "cancelled", None)
-    }
-    assert await send(has) == 0
+    await auto_pause_runs(pool, clock=clock).do()
+    assert {
+        (attempt.state, attempt.withheld, attempt.submit_at) for attempt in await attempts(conn, run_id)
+    } == {("error", "cancelled", None)}
+    assert await submission(deps) == 0
 
 
 async def test_a_returned_debit_is_tried_again_on_its_day(
-    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
+    deps: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
 ) -> None:
     """What the reason allows to be tried again must be tried once, under an id of its own, though its run is over."""
     run_id = await make(*owed(1))
-    await send(has)
+    await submission(deps)
     await conn.execute(
         "update billing_attempts set payment_stage = 60, dispute_stage = 1, state = 'chargebacked', reason_code = 'AM04',"
-        " followed_at = now(), retry_on = %s, retry_why = 'retry' where run_id = %s",
+        " return_handled_at = now(), retry_on = %s, retry_why = 'retry' where run_id = %s",
         (clock.now.date() + timedelta(days=5), run_id),
     )
-    await brake_runs(pool, clock=clock).do()
-    duty = try_again(pool, clock=clock)
-    await duty.do()
+    await auto_pause_runs(pool, clock=clock).do()
+    periodic_task = try_again(pool, clock=clock)
+    await periodic_task.do()
     assert len(await attempts(conn, run_id)) == 1
     clock.now += timedelta(days=5)
-    await asyncio.gather(duty.do(), duty.do())
-    await duty.do()
+    await asyncio.gather(periodic_task.do(), periodic_task.do())
+    await periodic_task.do()
     first, second = await attempts(conn, run_id)
     assert (second.try_number, second.retry_of, second.state) == (2, first.id, "pending")
     assert second.transaction_id != first.transaction_id
-    assert await send(has) == 1
+    assert await submission(deps) == 1
     assert simulator.debited(transaction_id=second.transaction_id) == 1
 
 
 async def test_what_a_notification_ended_is_not_sent(
-    has: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+    deps: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
 ) -> None:
     """The gateway has the debit after all: sending it would be the second one."""
     run_id = await make(*owed(1))
     await conn.execute("update billing_attempts set payment_stage = 20 where run_id = %s", (run_id,))
-    assert await send(has) == 0
-    await brake_runs(pool, clock=clock).do()
-    (one,) = await attempts(conn, run_id)
-    assert (one.send_at, one.sends) == (None, 0)
+    assert await submission(deps) == 0
+    await auto_pause_runs(pool, clock=clock).do()
+    (item,) = await attempts(conn, run_id)
+    assert (item.submit_at, item.submission_count) == (None, 0)
 
 
 async def test_debits_of_an_account_wait_while_a_dispute_of_it_is_confirmed(
-    has: Billing, make: Make, conn: Connection, clock: Clock, attempt: Any
+    deps: Billing, make: Make, conn: Connection, clock: Clock, attempt: Any
 ) -> None:
     """The next debit would meet the same dispute; ended for good, a forger could stop a list."""
-    run_id = await make(*owed(2), terms=Terms(recent_days=0))
+    run_id = await make(*owed(2), options=RunOptions(recent_days=0))
     account = (
         await (await conn.execute("select iban_fingerprint from debtors order by id limit 1")).fetchall()
     )[0][0]
@@ -1129,29 +1164,31 @@ async def test_debits_of_an_account_wait_while_a_dispute_of_it_is_confirmed(
         " 'webhook', 'form', 'x', 'confirming', 0, %(now)s, %(now)s)",
         {"now": clock.now},
     )
-    other = await make(*owed(2), terms=Terms(due_item="2026-04", recent_days=0), plan=False)
+    other = await make(*owed(2), options=RunOptions(due_item="2026-04", recent_days=0), plan=False)
     await set_aside(conn, other, "waiting_elsewhere")
-    await plan_all(has)
+    await plan_all(deps)
     ((skipped,),) = await (
         await conn.execute("select skipped from billing_runs where id = %s", [other])
     ).fetchall()
     assert msgspec.json.decode(skipped) == {"being_confirmed": 2}
-    account_row = (await has.gateways.accounts())["default"]
-    opened = await has.gateways.get("default")
+    account_row = (await deps.gateways.accounts())["default"]
+    opened = await deps.gateways.get("default")
     assert opened is not None
     assert await claim(
-        has, run_id, account=account_row, permit=PERMIT, identity=opened.identity, limit=10
+        deps, run_id, account=account_row, permit=PERMIT, identity=opened.identity, limit=10
     ) == ([], 2)
     assert await claim(
-        has, run_id, account=account_row, permit=PERMIT, identity=opened.identity, limit=10
+        deps, run_id, account=account_row, permit=PERMIT, identity=opened.identity, limit=10
     ) == ([], 0)
     rows = await (
         await conn.execute("select state, withheld from billing_attempts where run_id = %s", [run_id])
     ).fetchall()
     assert rows == [("pending", None)] * 2
-    await conn.execute("update webhook_events set state = 'processed', outcome = 'refuted', next_at = null")
+    await conn.execute(
+        "update webhook_events set state = 'processed', outcome = 'contradicted', next_at = null"
+    )
     clock.now += timedelta(minutes=3)
     begun, _ = await claim(
-        has, run_id, account=account_row, permit=PERMIT, identity=opened.identity, limit=10
+        deps, run_id, account=account_row, permit=PERMIT, identity=opened.identity, limit=10
     )
     assert len(begun) == 2

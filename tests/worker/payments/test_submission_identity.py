@@ -36,11 +36,11 @@ async def _lost(conn: Connection, attempt: Callable[..., Awaitable[int]]) -> int
     return await attempt(
         "t-1",
         payment_stage=codes.UNKNOWN_TO_US,
-        sent_at=NOW,
-        sends=1,
+        submitted_at=NOW,
+        submission_count=1,
         submitted_to=[OLD.key],
-        unresolved_because="not_found_elsewhere",
-        ask_at=NOW + timedelta(hours=20),
+        unresolved_reason="not_found_elsewhere",
+        inquire_at=NOW + timedelta(hours=20),
     )
 
 
@@ -53,14 +53,14 @@ async def test_a_worker_warns_of_open_calls_that_it_cannot_ask_about(
 ) -> None:
     """Nobody would know that the old terminal is still needed, and its debits would be unknown for ever."""
     await _lost(conn, attempt)
-    duty = check_identities(pool, settings=_settings(environment, "terminal-new"), clock=lambda: NOW)
+    periodic_task = check_identities(pool, settings=_settings(environment, "terminal-new"), clock=lambda: NOW)
     for _ in range(12):
-        await duty.do()
-    told = capsys.readouterr()
-    assert (told.out + told.err).count("is not configured any more") == 1
-    assert OLD.name in told.out + told.err
-    assert "terminal-old" not in told.out + told.err
-    row = await (await conn.execute("select ask_at, unresolved_because from billing_attempts")).fetchone()
+        await periodic_task.do()
+    output = capsys.readouterr()
+    assert (output.out + output.err).count("is not configured any more") == 1
+    assert OLD.name in output.out + output.err
+    assert "terminal-old" not in output.out + output.err
+    row = await (await conn.execute("select inquire_at, unresolved_reason from billing_attempts")).fetchone()
     assert row == (NOW + timedelta(hours=20), "not_found_elsewhere")
 
 
@@ -71,7 +71,7 @@ async def test_a_debit_is_inquired_at_once_when_its_terminal_is_configured_again
     await _lost(conn, attempt)
     settings = _settings(environment, "terminal-new", "terminal-old")
     await check_identities(pool, settings=settings, clock=lambda: NOW).do()
-    row = await (await conn.execute("select ask_at, unresolved_because from billing_attempts")).fetchone()
+    row = await (await conn.execute("select inquire_at, unresolved_reason from billing_attempts")).fetchone()
     assert row == (NOW, None)
 
 
@@ -83,34 +83,34 @@ async def test_status_shows_what_cannot_be_resolved_and_why(
 ) -> None:
     """A debit that is neither collected nor free, and that nobody sees, is money that nobody misses."""
     debit = await _lost(conn, attempt)
-    await attempt("t-2", payment_stage=codes.UNKNOWN_TO_US, sent_at=NOW, sends=1)
-    told = await status(_settings(environment, "terminal-new"))
-    assert [(one.kind, one.id, one.submitted_to) for one in told.unresolved] == [
+    await attempt("t-2", payment_stage=codes.UNKNOWN_TO_US, submitted_at=NOW, submission_count=1)
+    result = await status(_settings(environment, "terminal-new"))
+    assert [(item.kind, item.id, item.submitted_to) for item in result.unresolved] == [
         ("debit", debit, (OLD.name,))
     ]
-    assert any(OLD.name in warning for warning in told.warnings)
-    show(told)
+    assert any(OLD.name in warning for warning in result.warnings)
+    show(result)
     assert "unresolved debit" in capsys.readouterr().out
-    told = await status(_settings(environment, "terminal-new", "terminal-old"))
-    assert not any(OLD.name in warning for warning in told.warnings)
+    result = await status(_settings(environment, "terminal-new", "terminal-old"))
+    assert not any(OLD.name in warning for warning in result.warnings)
 
 
 async def test_an_account_that_is_gone_is_missed(
     environment: dict[str, str], conn: Connection, attempt: Callable[..., Awaitable[int]]
 ) -> None:
     """Its debits live on at the gateway, and nobody asks about them."""
-    attempt_id = await attempt("t-3", sent_at=NOW, sends=1, submitted_to=[OLD.key])
+    attempt_id = await attempt("t-3", submitted_at=NOW, submission_count=1, submitted_to=[OLD.key])
     await conn.execute("update billing_attempts set account = 'second' where id = %s", [attempt_id])
-    told = await status(_settings(environment, "terminal-old"))
-    assert any("gateway account second is not configured" in warning for warning in told.warnings)
+    result = await status(_settings(environment, "terminal-old"))
+    assert any("gateway account second is not configured" in warning for warning in result.warnings)
 
 
 async def test_a_step_is_announced_once(conn: Connection, pool: Pool) -> None:
     """An event is what wakes people; twice for one step, they look for a second cause."""
     steps = deque([Step("postgres", 1_200.0)])
-    duty = announce_steps(pool, steps, clock=lambda: NOW)
-    await duty.do()
-    await duty.do()
+    periodic_task = announce_steps(pool, steps, clock=lambda: NOW)
+    await periodic_task.do()
+    await periodic_task.do()
     payloads = await (await conn.execute("select payload from outbox")).fetchall()
     assert [decode(bytes(payload)) for (payload,) in payloads] == [ClockStepped("postgres", 1_200_000)]
 

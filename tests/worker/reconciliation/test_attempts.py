@@ -16,7 +16,7 @@ from tether_core.limits.rate_limit import limits
 from tether_core.payments.attempt import Policy
 from tether_core.payments.submission import Rules
 from tether_core.reconciliation.status_inquiry import PENDING_AGE_S, SILENCE_S, TRIES_MAX
-from tether_sandbox.gateway import Faults, Setup, Simulator, Told, running, scripted_iban
+from tether_sandbox.gateway import Faults, Setup, Simulator, StatusChange, running, scripted_iban
 from tether_stores.accounts import gateway_identities
 from tether_stores.boot_clock import BootClock
 from tether_stores.limits import Limiter
@@ -25,9 +25,9 @@ from tether_stores.notifications.webhook_events import Recording
 from tether_stores.redis import open_redis
 from tether_worker.gateway import client as calls
 from tether_worker.gateway.client import Account, open_gateway
-from tether_worker.gateway.status_inquiry import Asking, Party, limited
+from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps, limited
 from tether_worker.jobs.leases import LEASE_S
-from tether_worker.notifications.apply import Booking, book
+from tether_worker.notifications.apply import ApplyDeps, book
 from tether_worker.reconciliation.attempts import reconcile, reconciling
 
 if TYPE_CHECKING:
@@ -40,43 +40,43 @@ PENDING = timedelta(seconds=PENDING_AGE_S + 1)
 
 
 class World:
-    """One test's database, its worker's needs, and its moment."""
+    """One test's database, its worker's needs, and its time."""
 
-    def __init__(self, conn: Connection, pool: Pool, party: Party) -> None:
+    def __init__(self, conn: Connection, pool: Pool, client: GatewayClient) -> None:
         self.conn = conn
         self.now = datetime.now(UTC)
-        self.party = party
+        self.client = client
         self.asked = 0
-        self.uncounted_s = 0.0  # by which the moment was set forward
+        self.uncounted_s = 0.0  # by which the time was set forward
         self.stepped_s: float | None = None
-        self.others: dict[str, Party] = {}
-        self.asking = Asking(
+        self.others: dict[str, GatewayClient] = {}
+        self.inquiry_deps = InquiryDeps(
             pool,
-            self._parties,
+            self._clients,
             self._permit,
             lambda: self.now,
             lambda: 0.5,
             boot=BootClock("boot-1", self.boot_s),
             stepped_s=lambda: self.stepped_s,
         )
-        self.booking = Booking(pool, Policy(confirm="all"), lambda: self.now, lambda: 0.5)
+        self.applying = ApplyDeps(pool, Policy(confirm="all"), lambda: self.now, lambda: 0.5)
 
     def boot_s(self) -> float:
-        """The boot clock: it goes with the moment, unless that is set."""
+        """The boot clock: it goes with the time, unless that is set."""
         return self.now.timestamp() - self.uncounted_s
 
-    async def _parties(self) -> Mapping[str, Party]:
-        return {"default": self.party, **self.others}
+    async def _clients(self) -> Mapping[str, GatewayClient]:
+        return {"default": self.client, **self.others}
 
     @contextlib.asynccontextmanager
-    async def _permit(self, _party: Party) -> AsyncIterator[None]:
+    async def _permit(self, _client: GatewayClient) -> AsyncIterator[None]:
         self.asked += 1
         yield
 
     async def sell(self, transaction_id: str, *, script: int = 0) -> str:
         """Send a debit; gives the gateway's id."""
         answer = await calls.sale(
-            self.party.gateway,
+            self.client.gateway,
             Debit(
                 transaction_id=transaction_id,
                 amount_minor=1000,
@@ -93,18 +93,18 @@ class World:
 
     async def rows(self) -> list[tuple[Any, ...]]:
         cursor = await self.conn.execute(
-            "select transaction_id, state, unique_id, asks, ask_at from billing_attempts order by id"
+            "select transaction_id, state, unique_id, inquiry_count, inquire_at from billing_attempts order by id"
         )
         return await cursor.fetchall()
 
-    async def one(self, column: str) -> Any:
+    async def fetch_one(self, column: str) -> Any:
         row = await (await self.conn.execute(f"select {column} from billing_attempts")).fetchone()
         assert row is not None
         return row[0]
 
-    async def ask_and_book(self) -> int:
-        asked = await reconcile(self.asking)
-        while await book(self.booking):
+    async def inquire_and_apply(self) -> int:
+        asked = await reconcile(self.inquiry_deps)
+        while await book(self.applying):
             pass
         return asked
 
@@ -112,8 +112,8 @@ class World:
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
     """One gateway for the module; each test has transaction ids of its own."""
-    with running(SETUP) as one:
-        yield one
+    with running(SETUP) as item:
+        yield item
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ async def world(conn: Connection, pool: Pool, simulator: Simulator) -> AsyncIter
         "default", simulator.url, SETUP.login, SETUP.passwords[0], SETUP.terminals[0], timeout_s=5
     )
     async with open_gateway(account) as gateway:
-        yield World(conn, pool, Party(gateway, SETUP.terminals, limits({"reconciliation": 20})))
+        yield World(conn, pool, GatewayClient(gateway, SETUP.terminals, limits({"reconciliation": 20})))
 
 
 @pytest.fixture
@@ -132,9 +132,14 @@ def unknown(attempt: Callable[..., Awaitable[int]], world: World) -> Callable[..
 
     async def make(transaction_id: str, **columns: Any) -> int:
         at = world.now - timedelta(hours=1)
-        columns.setdefault("submitted_to", [world.party.identity(SETUP.terminals[0]).key])
+        columns.setdefault("submitted_to", [world.client.identity(SETUP.terminals[0]).key])
         return await attempt(
-            transaction_id, payment_stage=codes.UNKNOWN_TO_US, at=at, sent_at=at, sends=1, **columns
+            transaction_id,
+            payment_stage=codes.UNKNOWN_TO_US,
+            at=at,
+            submitted_at=at,
+            submission_count=1,
+            **columns,
         )
 
     return make
@@ -146,16 +151,16 @@ async def test_a_lost_answer_is_found_by_our_id(
     """The debit stands at the gateway and nobody here knows: sent again, the debtor pays twice."""
     unique_id = await world.sell("lost-1")
     await unknown("lost-1")
-    simulator.turn(Told("approved", unique_id=unique_id))
-    assert await world.ask_and_book() == 1
+    simulator.transition(StatusChange("approved", unique_id=unique_id))
+    assert await world.inquire_and_apply() == 1
     assert (await world.rows())[0][:3] == ("lost-1", "approved", unique_id)
     event = await (
         await world.conn.execute("select source, state, confirmed_status from webhook_events")
     ).fetchone()
-    assert event == ("pull", "processed", "approved")
+    assert event == ("report", "processed", "approved")
 
 
-GRACE = timedelta(seconds=Rules().lease_s + Rules().settle_s)
+GRACE = timedelta(seconds=Rules().lease_s + Rules().not_found_grace_s)
 
 
 async def test_what_never_came_there_is_free_to_be_sent_again(
@@ -163,20 +168,20 @@ async def test_what_never_came_there_is_free_to_be_sent_again(
 ) -> None:
     """A debit that the gateway never got would stay unknown, and the money uncollected, for ever."""
     await unknown("never-1")
-    await world.ask_and_book()
+    await world.inquire_and_apply()
     # Its call was over an hour ago by Postgres, and nobody knows whether that hour has passed.
-    assert await world.one("send_at") is None
-    assert await world.one("asks") == 0  # waiting for the grace period is no try
-    assert await world.one("unresolved_because") == "too_early"
-    again_at = await world.one("ask_at")
+    assert await world.fetch_one("submit_at") is None
+    assert await world.fetch_one("inquiry_count") == 0  # waiting for the grace period is no try
+    assert await world.fetch_one("unresolved_reason") == "too_early"
+    again_at = await world.fetch_one("inquire_at")
     assert again_at >= world.now + GRACE
-    assert await world.ask_and_book() == 0
+    assert await world.inquire_and_apply() == 0
     world.now = again_at
-    await world.ask_and_book()
-    assert await world.one("state") == "unknown"
-    assert await world.one("send_at") == world.now
-    assert await world.one("ask_at") is None
-    assert await world.one("unresolved_because") is None
+    await world.inquire_and_apply()
+    assert await world.fetch_one("state") == "unknown"
+    assert await world.fetch_one("submit_at") == world.now
+    assert await world.fetch_one("inquire_at") is None
+    assert await world.fetch_one("unresolved_reason") is None
 
 
 async def test_a_step_of_postgres_clock_frees_nothing(
@@ -184,14 +189,14 @@ async def test_a_step_of_postgres_clock_frees_nothing(
 ) -> None:
     """One step by twenty minutes would end every grace period at once, and debits on their way would go out again."""
     await unknown("step-1")
-    await world.ask_and_book()
+    await world.inquire_and_apply()
     world.now += timedelta(minutes=20)
     world.uncounted_s = 1_200.0
-    assert await world.ask_and_book() == 1
-    assert await world.one("send_at") is None
-    world.now = await world.one("ask_at")
-    await world.ask_and_book()
-    assert await world.one("send_at") == world.now
+    assert await world.inquire_and_apply() == 1
+    assert await world.fetch_one("submit_at") is None
+    world.now = await world.fetch_one("inquire_at")
+    await world.inquire_and_apply()
+    assert await world.fetch_one("submit_at") == world.now
 
 
 async def test_after_a_step_the_grace_period_begins_anew(
@@ -199,14 +204,14 @@ async def test_after_a_step_the_grace_period_begins_anew(
 ) -> None:
     """What was waited for before a clock was set is not to be trusted: nobody knows which of them was right."""
     await unknown("step-2")
-    await world.ask_and_book()
-    world.now = await world.one("ask_at")
+    await world.inquire_and_apply()
+    world.now = await world.fetch_one("inquire_at")
     world.stepped_s = world.boot_s() - 1
-    await world.ask_and_book()
-    assert await world.one("send_at") is None
-    world.now = await world.one("ask_at")
-    await world.ask_and_book()
-    assert await world.one("send_at") == world.now
+    await world.inquire_and_apply()
+    assert await world.fetch_one("submit_at") is None
+    world.now = await world.fetch_one("inquire_at")
+    await world.inquire_and_apply()
+    assert await world.fetch_one("submit_at") == world.now
 
 
 async def test_another_machine_waits_for_itself_and_forgets_nobody(
@@ -214,18 +219,18 @@ async def test_another_machine_waits_for_itself_and_forgets_nobody(
 ) -> None:
     """Two machines' clocks cannot be compared; and each must come to its end, whoever inquires in between."""
     await unknown("boots-1")
-    await world.ask_and_book()
-    first = world.asking
-    world.now = await world.one("ask_at")
+    await world.inquire_and_apply()
+    first = world.inquiry_deps
+    world.now = await world.fetch_one("inquire_at")
     other = BootClock("boot-2", lambda: world.boot_s() + 1_000_000)
-    world.asking = msgspec.structs.replace(first, boot=other)
-    await world.ask_and_book()
-    assert await world.one("send_at") is None
-    world.asking = first
+    world.inquiry_deps = msgspec.structs.replace(first, boot=other)
+    await world.inquire_and_apply()
+    assert await world.fetch_one("submit_at") is None
+    world.inquiry_deps = first
     world.now += timedelta(minutes=1)
-    await world.conn.execute("update billing_attempts set ask_at = %s", (world.now,))
-    await world.ask_and_book()
-    assert await world.one("send_at") == world.now
+    await world.conn.execute("update billing_attempts set inquire_at = %s", (world.now,))
+    await world.inquire_and_apply()
+    assert await world.fetch_one("submit_at") == world.now
 
 
 @pytest.mark.parametrize("submitted_to", [["0123456789abcdef"], ["?"], None])
@@ -235,10 +240,10 @@ async def test_not_found_counts_only_from_where_it_was_submitted(
     """A terminal that was changed knows nothing of the old one's debits; believed, each of them is debited again."""
     await unknown("rotated-1", submitted_to=submitted_to)
     for _ in range(20):
-        assert await world.ask_and_book() == 1
-        assert await world.one("send_at") is None
-        world.now = await world.one("ask_at")
-    assert await world.one("unresolved_because") == "not_found_elsewhere"
+        assert await world.inquire_and_apply() == 1
+        assert await world.fetch_one("submit_at") is None
+        world.now = await world.fetch_one("inquire_at")
+    assert await world.fetch_one("unresolved_reason") == "not_found_elsewhere"
     (row,) = await gateway_identities.unresolved(world.conn, limit=10)
     assert (row.kind, row.transaction_id) == ("debit", "rotated-1")
     assert row.submitted_to == tuple(submitted_to or ["?"])
@@ -249,40 +254,40 @@ async def test_a_lost_history_may_have_submitted_to_a_terminal_that_is_gone_by_n
     world: World, unknown: Callable[..., Awaitable[int]]
 ) -> None:
     """The operator changes the terminal and restores the database: only the old one knows what was submitted to it."""
-    old = msgspec.structs.replace(world.party, terminals=("terminal-old",)).identity("terminal-old")
+    old = msgspec.structs.replace(world.client, terminals=("terminal-old",)).identity("terminal-old")
     await gateway_identities.record(world.conn, old, account="default", now=world.now)
     await unknown("lost-history-1", submitted_to=["*"])
-    await world.ask_and_book()
-    assert await world.one("unresolved_because") == "not_found_elsewhere"
+    await world.inquire_and_apply()
+    assert await world.fetch_one("unresolved_reason") == "not_found_elsewhere"
     # A terminal that the account has not had for more than a month is asked no more.
     await world.conn.execute(
         "update gateway_identities set first_used_at = first_used_at - interval '32 days'"
     )
-    world.now = await world.one("ask_at")
-    await world.ask_and_book()
-    assert await world.one("unresolved_because") == "too_early"
+    world.now = await world.fetch_one("inquire_at")
+    await world.inquire_and_apply()
+    assert await world.fetch_one("unresolved_reason") == "too_early"
 
 
 async def test_a_terminal_that_is_configured_again_resolves_its_debits(
     world: World, unknown: Callable[..., Awaitable[int]], simulator: Simulator
 ) -> None:
     """The operator does what the warning says, and would wait for a day to see that it helped; also as another account."""
-    away = msgspec.structs.replace(world.party, terminals=("terminal-away",))
-    here = world.party
+    away = msgspec.structs.replace(world.client, terminals=("terminal-away",))
+    here = world.client
     await unknown("back-1", submitted_to=[here.identity(SETUP.terminals[0]).key])
     await unknown("back-2", submitted_to=[away.identity("terminal-away").key])
-    world.party = away
-    await world.ask_and_book()
-    await world.ask_and_book()
-    keys = {here.identity(one).key for one in here.terminals}
+    world.client = away
+    await world.inquire_and_apply()
+    await world.inquire_and_apply()
+    keys = {here.identity(terminal).key for terminal in here.terminals}
     assert await gateway_identities.wake(world.conn, keys=set(), now=world.now) == 0
     assert await gateway_identities.wake(world.conn, keys=keys, now=world.now) == 1
     assert await gateway_identities.wake(world.conn, keys=keys, now=world.now) == 0
     world.others = {"old": here}
-    assert await world.ask_and_book() == 1
+    assert await world.inquire_and_apply() == 1
 
     async def row() -> Any:
-        columns = "unresolved_because, ask_at, send_at"
+        columns = "unresolved_reason, inquire_at, submit_at"
         found = await world.conn.execute(
             f"select {columns} from billing_attempts where transaction_id = 'back-1'"
         )
@@ -290,7 +295,7 @@ async def test_a_terminal_that_is_configured_again_resolves_its_debits(
 
     why, world.now, _ = await row()
     assert why == "too_early"
-    await world.ask_and_book()
+    await world.inquire_and_apply()
     assert (await row())[2] == world.now
 
 
@@ -300,9 +305,9 @@ async def test_a_hidden_debit_is_not_sent_again(
     """The gateway named the debit once and cannot find it now: whatever that is, it is no licence to debit again."""
     await world.sell("named-1")
     await unknown("other-1", unique_id="ab" * 16)
-    await world.ask_and_book()
-    assert await world.one("send_at") is None
-    assert await world.one("asks") == 1
+    await world.inquire_and_apply()
+    assert await world.fetch_one("submit_at") is None
+    assert await world.fetch_one("inquiry_count") == 1
     assert simulator.debited(transaction_id="other-1") == 0
 
 
@@ -315,9 +320,9 @@ async def test_unknown_goes_before_pending_and_old_before_new(
     await unknown("unknown-1")
     order: list[str] = []
     for _ in range(3):
-        assert await reconcile(world.asking, limit=1) == 1
+        assert await reconcile(world.inquiry_deps, limit=1) == 1
         cursor = await world.conn.execute(
-            "select transaction_id from billing_attempts where ask_at is not null or send_at is not null"
+            "select transaction_id from billing_attempts where inquire_at is not null or submit_at is not null"
         )
         order += [name for (name,) in await cursor.fetchall() if name not in order]
     assert order == ["unknown-1", "pending-old", "pending-new"]
@@ -329,21 +334,21 @@ async def test_what_is_fresh_is_left_alone(world: World, attempt: Callable[..., 
     await attempt("not-sent", payment_stage=codes.SENT, at=world.now - 3 * PENDING)
     await attempt("done", payment_stage=codes.APPROVED, at=world.now - 3 * PENDING)
     await attempt("back", payment_stage=codes.IN_PROGRESS, dispute_stage=1, at=world.now - 3 * PENDING)
-    assert not await reconciling(world.asking).waits()
-    assert await world.ask_and_book() == 0
+    assert not await reconciling(world.inquiry_deps).has_pending()
+    assert await world.inquire_and_apply() == 0
 
 
-async def test_a_stale_pending_debit_learns_its_fate(
+async def test_a_stale_pending_debit_learns_its_outcome(
     world: World, attempt: Callable[..., Awaitable[int]], simulator: Simulator
 ) -> None:
     """Its notification was lost; without a question it would be pending in our books for ever."""
     unique_id = await world.sell("stale-1")
     await attempt("stale-1", unique_id=unique_id, at=world.now - PENDING)
-    simulator.turn(Told("declined", error_code="500", unique_id=unique_id))
-    assert await reconciling(world.asking).waits()
-    await world.ask_and_book()
-    assert await world.one("state") == "declined"
-    assert await world.one("error_code") == "500"
+    simulator.transition(StatusChange("declined", error_code="500", unique_id=unique_id))
+    assert await reconciling(world.inquiry_deps).has_pending()
+    await world.inquire_and_apply()
+    assert await world.fetch_one("state") == "declined"
+    assert await world.fetch_one("error_code") == "500"
 
 
 async def test_a_debit_that_stays_pending_is_asked_about_ten_times(
@@ -353,13 +358,13 @@ async def test_a_debit_that_stays_pending_is_asked_about_ten_times(
     unique_id = await world.sell("for-ever", script=7)
     await attempt("for-ever", unique_id=unique_id, at=world.now - PENDING)
     for tried in range(TRIES_MAX):
-        assert await world.ask_and_book() == 1, tried
+        assert await world.inquire_and_apply() == 1, tried
         world.now += timedelta(days=6)
-    assert await world.one("asks") == TRIES_MAX
+    assert await world.fetch_one("inquiry_count") == TRIES_MAX
     assert (
-        await world.one("ask_at")
+        await world.fetch_one("inquire_at")
     ).year == 9999  # out of the way of all that wait for their first question
-    assert await world.ask_and_book() == 0
+    assert await world.inquire_and_apply() == 0
     row = await (await world.conn.execute("select count(*) from webhook_events")).fetchone()
     assert row == (1,)  # one row says "pending", however often it was heard
 
@@ -371,12 +376,12 @@ async def test_silence_is_no_try(
     await unknown("silent-1")
     simulator.faults(Faults(asked=1.0))
     try:
-        await world.ask_and_book()
+        await world.inquire_and_apply()
     finally:
         simulator.faults(Faults())
-    assert await world.one("asks") == 0
-    assert await world.one("ask_at") == world.now + timedelta(seconds=SILENCE_S)
-    assert await world.one("send_at") is None
+    assert await world.fetch_one("inquiry_count") == 0
+    assert await world.fetch_one("inquire_at") == world.now + timedelta(seconds=SILENCE_S)
+    assert await world.fetch_one("submit_at") is None
 
 
 async def test_a_refused_question_settles_nothing(
@@ -386,11 +391,13 @@ async def test_a_refused_question_settles_nothing(
     await unknown("refused-1")
     account = Account("default", simulator.url, SETUP.login, "wrong", SETUP.terminals[0], timeout_s=5)
     async with open_gateway(account) as gateway:
-        world.party = Party(gateway, SETUP.terminals, limits({"reconciliation": 20}))
-        await world.ask_and_book()
-    assert await world.one("state") == "unknown"
-    assert await world.one("send_at") is None
-    assert await world.one("asks") == 0  # else a wrong password used up all tries of every debit
+        world.client = GatewayClient(gateway, SETUP.terminals, limits({"reconciliation": 20}))
+        await world.inquire_and_apply()
+    assert await world.fetch_one("state") == "unknown"
+    assert await world.fetch_one("submit_at") is None
+    assert (
+        await world.fetch_one("inquiry_count") == 0
+    )  # else a wrong password used up all tries of every debit
 
 
 async def test_an_error_of_unknown_outcome_that_becomes_final(
@@ -398,15 +405,15 @@ async def test_an_error_of_unknown_outcome_that_becomes_final(
 ) -> None:
     """Both have the status "error"; taken for a repeat, the second would leave the debit unknown for ever."""
     unique_id = await world.sell("error-1")
-    simulator.turn(Told("error", error_code="230", unique_id=unique_id))
+    simulator.transition(StatusChange("error", error_code="230", unique_id=unique_id))
     await attempt("error-1", unique_id=unique_id, at=world.now - PENDING)
-    await world.ask_and_book()
-    assert await world.one("state") == "unknown"
-    assert await world.one("payment_stage") == codes.UNKNOWN_TO_GATEWAY
-    simulator.turn(Told("error", error_code="501", unique_id=unique_id))
+    await world.inquire_and_apply()
+    assert await world.fetch_one("state") == "unknown"
+    assert await world.fetch_one("payment_stage") == codes.UNKNOWN_TO_GATEWAY
+    simulator.transition(StatusChange("error", error_code="501", unique_id=unique_id))
     world.now += timedelta(days=1)
-    await world.ask_and_book()
-    assert (await world.one("state"), await world.one("error_code")) == ("error", "501")
+    await world.inquire_and_apply()
+    assert (await world.fetch_one("state"), await world.fetch_one("error_code")) == ("error", "501")
 
 
 async def test_two_workers_ask_about_different_debits(
@@ -415,8 +422,8 @@ async def test_two_workers_ask_about_different_debits(
     """The same question twice wastes the rate; and both must not settle the same call."""
     for number in range(6):
         await unknown(f"many-{number}")
-    first = await reconcile(world.asking, limit=4)
-    second = await reconcile(world.asking, limit=4)
+    first = await reconcile(world.inquiry_deps, limit=4)
+    second = await reconcile(world.inquiry_deps, limit=4)
     assert (first, second, world.asked) == (4, 2, 6)
 
 
@@ -427,14 +434,14 @@ async def test_questions_keep_to_their_share_and_stop_at_an_open_breaker(
     for number in range(30):
         await unknown(f"share-{number}")
     async with open_redis(redis_url, name="tests", timeout_s=5) as client:
-        world.asking = Asking(
-            world.asking.pool, world._parties, limited(Limiter(client)), lambda: world.now, lambda: 0.5
+        world.inquiry_deps = InquiryDeps(
+            world.inquiry_deps.pool, world._clients, limited(Limiter(client)), lambda: world.now, lambda: 0.5
         )
-        world.party = Party(world.party.gateway, SETUP.terminals, limits({"reconciliation": 40}))
+        world.client = GatewayClient(world.client.gateway, SETUP.terminals, limits({"reconciliation": 40}))
         simulator.faults(Faults(asked=1.0))
         before = simulator.sums()["requests"].get("reconcile", 0)
         try:
-            await reconcile(world.asking)
+            await reconcile(world.inquiry_deps)
         finally:
             simulator.faults(Faults())
         asked = simulator.sums()["requests"]["reconcile"] - before
@@ -445,46 +452,52 @@ async def test_questions_keep_to_their_share_and_stop_at_an_open_breaker(
 async def test_a_worker_killed_while_it_asks_costs_seconds(world: World, unknown: Any) -> None:
     """A lease as long as the slowest answer would leave a debit of unknown outcome alone for minutes after every crash."""
     await unknown("rec-killed")
-    asking = _never_answered(world)
-    task = asyncio.create_task(reconcile(asking))
+    inquiry_deps = _never_answered(world)
+    task = asyncio.create_task(reconcile(inquiry_deps))
     while not world.asked:
         await asyncio.wait([task], timeout=0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not await reconciling(world.asking).waits()
+    assert not await reconciling(world.inquiry_deps).has_pending()
     world.now += timedelta(seconds=LEASE_S)
-    assert await reconciling(world.asking).waits()
-    assert await world.ask_and_book() == 1
+    assert await reconciling(world.inquiry_deps).has_pending()
+    assert await world.inquire_and_apply() == 1
 
 
 async def test_a_slow_answer_is_not_asked_for_twice(world: World, unknown: Any) -> None:
-    """The lease is short; were it not prolonged, every worker would ask the same once the gateway gets slow."""
+    """The lease is short; were it not renewed, every worker would ask the same once the gateway gets slow."""
     await unknown("rec-slow")
     task = asyncio.create_task(reconcile(_never_answered(world)))
     while not world.asked:
         await asyncio.wait([task], timeout=0.01)
-    first = await world.one("ask_at")
+    first = await world.fetch_one("inquire_at")
     world.now += timedelta(seconds=LEASE_S - 1)
-    while await world.one("ask_at") == first:
+    while await world.fetch_one("inquire_at") == first:
         await asyncio.wait([task], timeout=0.05)
     world.now += timedelta(seconds=2)
-    assert not await reconciling(world.asking).waits()
+    assert not await reconciling(world.inquiry_deps).has_pending()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-def _never_answered(world: World) -> Asking:
+def _never_answered(world: World) -> InquiryDeps:
     """What asking needs, at a gateway that takes a question and says nothing."""
 
     @contextlib.asynccontextmanager
-    async def permit(_party: Party) -> AsyncIterator[None]:
+    async def permit(_client: GatewayClient) -> AsyncIterator[None]:
         world.asked += 1
         await asyncio.Event().wait()
         yield
 
-    return Asking(world.asking.pool, world.asking.parties, permit, world.asking.clock, world.asking.chance)
+    return InquiryDeps(
+        world.inquiry_deps.pool,
+        world.inquiry_deps.clients,
+        permit,
+        world.inquiry_deps.clock,
+        world.inquiry_deps.jitter,
+    )
 
 
 async def test_questions_wait_in_line_for_their_turn(world: World, redis_url: str) -> None:
@@ -492,7 +505,7 @@ async def test_questions_wait_in_line_for_their_turn(world: World, redis_url: st
     async with open_redis(redis_url, name="tests", timeout_s=20) as cache:
         limiter = Limiter(cache)
         permit = limited(limiter)
-        party = msgspec.structs.replace(world.party, limits=limits({"reconciliation": 100}))
+        client = msgspec.structs.replace(world.client, limits=limits({"reconciliation": 100}))
         takes = 0
         take = limiter.take
 
@@ -504,7 +517,7 @@ async def test_questions_wait_in_line_for_their_turn(world: World, redis_url: st
         limiter.take = counted  # type: ignore[method-assign]
 
         async def question() -> None:
-            async with permit(party):
+            async with permit(client):
                 pass
 
         await asyncio.gather(*(question() for _ in range(100)))
@@ -523,10 +536,10 @@ async def test_an_answer_is_heard_although_an_unlinked_notification_says_the_sam
     unique_id = await world.sell("unlinked-1", script=7)
     await unknown("unlinked-1")
     answer = await calls.reconcile(
-        world.party.gateway, transaction_id="unlinked-1", terminal_token=SETUP.terminals[0]
+        world.client.gateway, transaction_id="unlinked-1", terminal_token=SETUP.terminals[0]
     )
     assert answer is not None
-    world.booking = msgspec.structs.replace(world.booking, policy=Policy(confirm="off"))
+    world.applying = msgspec.structs.replace(world.applying, policy=Policy(confirm="off"))
     row = Recording(
         b"k" * 16,
         b"c" * 16,
@@ -539,8 +552,8 @@ async def test_an_answer_is_heard_although_an_unlinked_notification_says_the_sam
         f"unique_id={unique_id}&transaction_id=unlinked-1&status={answer.status}&signature=x".encode(),
     )
     await webhook_events.record(world.conn, [row], now=world.now)
-    while await book(world.booking):
+    while await book(world.applying):
         pass
-    assert await world.one("unique_id") is None
-    await world.ask_and_book()
-    assert await world.one("unique_id") == unique_id
+    assert await world.fetch_one("unique_id") is None
+    await world.inquire_and_apply()
+    assert await world.fetch_one("unique_id") == unique_id

@@ -17,7 +17,7 @@ from tether_stores.reconciliation import report_fetches
 from tether_stores.reconciliation.completeness import draw_up
 from tether_stores.reconciliation.report_fetches import PageRead
 from tether_worker.__main__ import main
-from tether_worker.gateway.status_inquiry import Asking
+from tether_worker.gateway.status_inquiry import InquiryDeps
 from tether_worker.reconciliation.completeness import show, telling
 
 if TYPE_CHECKING:
@@ -55,14 +55,16 @@ async def _known(
 ) -> None:
     """Let events be known to the gateway and recorded by us some seconds later."""
     rows = [
-        Recording(one.encode().ljust(16), b"c" * 16, "default", "payment", one, "approved", "", "form", b"x")
-        for one in ids
+        Recording(
+            item.encode().ljust(16), b"c" * 16, "default", "payment", item, "approved", "", "form", b"x"
+        )
+        for item in ids
     ]
     await webhook_events.record(conn, rows, now=NOON + timedelta(seconds=after_s), source=source)
     cursor = await conn.execute("select id from webhook_events where notification_id = any(%s)", (list(ids),))
-    moment = NOON if happened else None
+    timestamp = NOON if happened else None
     await webhook_events.mark_listed(
-        conn, [(row_id, moment) for (row_id,) in await cursor.fetchall()], listed_on=day, override=False
+        conn, [(row_id, timestamp) for (row_id,) in await cursor.fetchall()], listed_on=day, override=False
     )
 
 
@@ -73,34 +75,34 @@ async def _all_read(conn: Connection, *, listed: int, held: int, unread: int = 0
 
 
 async def test_a_day_is_explained(conn: Connection) -> None:
-    """N known, N-k by webhook, k pulled, 0 unexplained: the numbers an operator signs for."""
+    """N known, N-k by webhook, k fetched, 0 unexplained: the numbers an operator signs for."""
     await _known(conn, "a", "b", "c", after_s=10)
-    await _known(conn, "d", source="pull", after_s=7200)
+    await _known(conn, "d", source="report", after_s=7200)
     await _known(conn, "e", day=MONDAY - timedelta(days=1))
     await _all_read(conn, listed=4, held=4)
-    told = await draw_up(conn, from_on=MONDAY, to_on=MONDAY, accounts=["default"], now=TUESDAY)
-    found = told.report
-    assert (found.known, found.by_webhook, found.pulled, found.unexplained) == (4, 3, 1, 0)
-    assert told.complete
-    assert found.delays == {"webhook": Delays(10, 10, 10), "pull": Delays(7200, 7200, 7200)}
+    report = await draw_up(conn, from_on=MONDAY, to_on=MONDAY, accounts=["default"], now=TUESDAY)
+    found = report.report
+    assert (found.known, found.by_webhook, found.fetched, found.unexplained) == (4, 3, 1, 0)
+    assert report.complete
+    assert found.delays == {"webhook": Delays(10, 10, 10), "report": Delays(7200, 7200, 7200)}
 
 
 async def test_delays_by_the_nearest_rank(conn: Connection) -> None:
     """A mean would hide that one in twenty notifications comes a day late."""
     for seconds in range(1, 21):
         await _known(conn, f"n{seconds}", after_s=seconds)
-    await _known(conn, "unknown-moment", after_s=99_999, happened=False)
-    told = await draw_up(conn, from_on=MONDAY, to_on=MONDAY, accounts=[], now=TUESDAY)
-    assert told.report.delays == {"webhook": Delays(10, 19, 20)}
+    await _known(conn, "unknown-time", after_s=99_999, happened=False)
+    report = await draw_up(conn, from_on=MONDAY, to_on=MONDAY, accounts=[], now=TUESDAY)
+    assert report.report.delays == {"webhook": Delays(10, 19, 20)}
 
 
 async def test_what_is_missing_shows(conn: Connection, capsys: pytest.CaptureFixture[str]) -> None:
     """A page that was lost, or an item nobody could read, must not hide behind the others."""
     await _known(conn, "a", "b")
     await _all_read(conn, listed=4, held=2, unread=1)
-    told = await draw_up(conn, from_on=MONDAY, to_on=MONDAY, accounts=["default"], now=TUESDAY)
-    assert (told.report.known, told.report.unexplained, told.complete) == (4, 2, False)
-    show(told)
+    report = await draw_up(conn, from_on=MONDAY, to_on=MONDAY, accounts=["default"], now=TUESDAY)
+    assert (report.report.known, report.report.unexplained, report.complete) == (4, 2, False)
+    show(report)
     assert "unexplained (must be 0)" in capsys.readouterr().out
 
 
@@ -110,11 +112,11 @@ async def test_lists_that_were_not_read_are_named(
     """An account whose password expired, or a weekend without a worker, would look like a quiet day."""
     await _all_read(conn, listed=0, held=0)
     sunday = MONDAY - timedelta(days=1)
-    told = await draw_up(conn, from_on=sunday, to_on=MONDAY, accounts=["default", "second"], now=TUESDAY)
-    assert not told.complete
-    assert len(told.report.not_read) == 3 + 6
-    assert NotRead("default", "imports", sunday) in told.report.not_read
-    show(told)
+    report = await draw_up(conn, from_on=sunday, to_on=MONDAY, accounts=["default", "second"], now=TUESDAY)
+    assert not report.complete
+    assert len(report.report.not_read) == 3 + 6
+    assert NotRead("default", "imports", sunday) in report.report.not_read
+    show(report)
     assert "2026-03-01" in capsys.readouterr().out
 
 
@@ -122,12 +124,12 @@ async def test_what_else_a_person_should_know(
     conn: Connection, attempt: Callable[..., Awaitable[int]]
 ) -> None:
     """Debits that nobody can tell of, and money that went back twice, are nobody's otherwise."""
-    await attempt("open", payment_stage=codes.UNKNOWN_TO_US, asks=TRIES_MAX)
-    await attempt("asked-once", payment_stage=codes.UNKNOWN_TO_US, asks=1)
+    await attempt("open", payment_stage=codes.UNKNOWN_TO_US, inquiry_count=TRIES_MAX)
+    await attempt("asked-once", payment_stage=codes.UNKNOWN_TO_US, inquiry_count=1)
     twice = await attempt("twice", payment_stage=codes.REFUNDED, dispute_stage=1)
     await attempt("won", payment_stage=codes.REFUNDED, dispute_stage=2)
-    told = await draw_up(conn, from_on=MONDAY, to_on=MONDAY, accounts=[], now=TUESDAY)
-    assert (told.left_open, told.paid_out_twice) == (1, [twice])
+    report = await draw_up(conn, from_on=MONDAY, to_on=MONDAY, accounts=[], now=TUESDAY)
+    assert (report.left_open, report.refunded_and_charged_back) == (1, [twice])
 
 
 async def test_the_morning_tells_of_yesterday_once(
@@ -137,20 +139,20 @@ async def test_the_morning_tells_of_yesterday_once(
     await _known(conn, "a")
     now = datetime(2026, 3, 3, 5, tzinfo=UTC)
 
-    async def parties() -> Mapping[str, Any]:
+    async def clients() -> Mapping[str, Any]:
         return {"default": None}
 
-    duty = telling(Asking(pool, parties, lambda _: None, lambda: now, lambda: 0.5))  # type: ignore[arg-type, return-value]
-    await duty.do()
+    periodic_task = telling(InquiryDeps(pool, clients, lambda _: None, lambda: now, lambda: 0.5))  # type: ignore[arg-type, return-value]
+    await periodic_task.do()
     assert "completeness" not in capsys.readouterr().out
     now = TUESDAY
-    await asyncio.gather(duty.do(), duty.do(), duty.do())
-    told = [line for line in capsys.readouterr().out.splitlines() if "completeness" in line]
-    assert len(told) == 1
-    assert "error" in told[0]  # its lists were not read
-    assert "known=1" in told[0]
+    await asyncio.gather(periodic_task.do(), periodic_task.do(), periodic_task.do())
+    output = [line for line in capsys.readouterr().out.splitlines() if "completeness" in line]
+    assert len(output) == 1
+    assert "error" in output[0]  # its lists were not read
+    assert "known=1" in output[0]
     now = TUESDAY + timedelta(hours=3)
-    await duty.do()
+    await periodic_task.do()
     assert "completeness" not in capsys.readouterr().out
 
 
@@ -167,8 +169,8 @@ async def test_the_command_for_programs(
         monkeypatch.setenv(name, value)
     days = ["--from", "2026-03-02", "--to", "2026-03-02"]
     assert await asyncio.to_thread(main, ["completeness", *days, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["complete"], told["report"]["known"], told["report"]["unexplained"]) == (True, 1, 0)
+    output = json.loads(capsys.readouterr().out)
+    assert (output["complete"], output["report"]["known"], output["report"]["unexplained"]) == (True, 1, 0)
     assert await asyncio.to_thread(main, ["completeness", "--from", "2026-03-01", "--to", "2026-03-02"]) == 1
     assert "NO" in capsys.readouterr().out
     assert await asyncio.to_thread(main, ["completeness", "--from", "2026-03-02", "--to", "2026-03-01"]) == 2
@@ -184,9 +186,11 @@ async def test_the_command_that_has_lists_read(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     days = ["--from", "2026-01-01", "--to", "2026-02-28"]
-    assert await asyncio.to_thread(main, ["pull", *days]) == 2  # no account can be asked
+    assert await asyncio.to_thread(main, ["report", *days]) == 2  # no account can be asked
     monkeypatch.setenv("EMP_API_URL", "http://127.0.0.1:9")
-    assert await asyncio.to_thread(main, ["pull", *days]) == 0
+    assert await asyncio.to_thread(main, ["report", *days]) == 0
     assert capsys.readouterr().out.startswith("177 lists")
-    row = await (await conn.execute("select count(*) from pulls where due_at is not null")).fetchone()
+    row = await (
+        await conn.execute("select count(*) from report_fetches where due_at is not null")
+    ).fetchone()
     assert row == (177,)

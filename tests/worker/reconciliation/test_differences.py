@@ -21,7 +21,7 @@ from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.postgres import connection, transaction
 from tether_stores.reconciliation import differences
-from tether_worker.notifications.apply import Booking, book
+from tether_worker.notifications.apply import ApplyDeps, book
 from tether_worker.reconciliation.differences import (
     compare_refunds,
     compare_report,
@@ -49,7 +49,7 @@ class World:
     def __init__(self, conn: Connection, pool: Pool, attempt: Make) -> None:
         self.conn, self.pool, self.attempt = conn, pool, attempt
         self.now = NOW
-        self.booking = Booking(pool, Policy(), lambda: self.now, lambda: 0.5)
+        self.applying = ApplyDeps(pool, Policy(), lambda: self.now, lambda: 0.5)
 
     async def all(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         return await (await self.conn.execute(query, values)).fetchall()
@@ -58,30 +58,30 @@ class World:
         """Record a notification and process it."""
         form = "&".join(f"{name}={value}" for name, value in {"unique_id": unique_id, **fields}.items())
         body = f"{form}&signature=ab".encode()
-        told = decode(body, content_type=FORM)
-        identity = identify(told, account="default")
+        notification = decode(body, content_type=FORM)
+        identity = identify(notification, account="default")
         row = Recording(
             identity.key,
             identity.content,
             "default",
-            told.kind,
-            told.id,
-            told.status,
-            told.event or "",
+            notification.kind,
+            notification.id,
+            notification.status,
+            notification.event or "",
             FORM,
             body,
         )
         async with connection(self.pool) as conn:
             await webhook_events.record(conn, [row], now=self.now)
-        assert await book(self.booking) == 1
+        assert await book(self.applying) == 1
 
     async def report(self, *answers: GatewayAnswer) -> None:
         """Take the gateway's own records in."""
-        records = [from_answer(one, account="default") for one in answers]
+        records = [from_answer(answer, account="default") for answer in answers]
         async with transaction(self.pool) as conn:
-            await compare_report(conn, [one for one in records if one is not None], now=self.now)
+            await compare_report(conn, [record for record in records if record is not None], now=self.now)
             await compare_refunds(
-                conn, [one for one in answers if one.transaction_type == "sdd_refund"], now=self.now
+                conn, [answer for answer in answers if answer.transaction_type == "sdd_refund"], now=self.now
             )
 
     async def review(self, *ids: int) -> None:
@@ -254,13 +254,17 @@ async def test_a_debit_beyond_the_last_inquiry_is_shown_and_its_run_warns(world:
     )[0]
     (run,) = (
         await world.all(
-            "insert into billing_runs (upload_id, account, due_item, state, terms, skipped, created_by, created_at, updated_at,"
+            "insert into billing_runs (upload_id, account, due_item, state, options, skipped, created_by, created_at, updated_at,"
             " finished_at) values (%s, 'default', 'once', 'finished', '{}', '{}', 't', now(), now(), now()) returning id",
             upload,
         )
     )[0]
-    debit = await world.attempt("t-1", unique_id="a1", payment_stage=20, asks=TRIES_MAX, at=at, run_id=run)
-    await world.attempt("t-2", unique_id="a2", payment_stage=20, asks=TRIES_MAX - 1, at=at, run_id=run)
+    debit = await world.attempt(
+        "t-1", unique_id="a1", payment_stage=20, inquiry_count=TRIES_MAX, at=at, run_id=run
+    )
+    await world.attempt(
+        "t-2", unique_id="a2", payment_stage=20, inquiry_count=TRIES_MAX - 1, at=at, run_id=run
+    )
     await world.look()
     assert await world.lines() == [("pending_too_long", debit, "open")]
     ((warning,),) = await world.all("select warning from billing_runs")
@@ -281,8 +285,8 @@ async def _refunded(world: World) -> tuple[int, int]:
         "t-1", unique_id="a1", payment_stage=codes.REFUNDED, at=NOW - timedelta(days=30)
     )
     ((refund,),) = await world.all(
-        "insert into givebacks (attempt_id, kind, number, account, transaction_id, unique_id, amount_minor, currency, usage,"
-        " state, payment_stage, ordered_by, created_at, updated_at, sends, sent_at) values (%s, 'refund', 1, 'default', 'r-1',"
+        "insert into refunds (attempt_id, kind, number, account, transaction_id, unique_id, amount_minor, currency, usage,"
+        " state, payment_stage, ordered_by, created_at, updated_at, submission_count, submitted_at) values (%s, 'refund', 1, 'default', 'r-1',"
         " 'b1', 1000, 'EUR', 'x', 'approved', 60, 't', now(), now(), 1, now()) returning id",
         debit,
     )
@@ -307,7 +311,7 @@ async def test_a_refund_that_fails_after_it_was_approved(world: World, way: str)
         )
     assert done is not None
     assert (done.state, done.acknowledged_by) == ("acknowledged", "ada")
-    assert await world.all("select state from givebacks") == [("declined",)]
+    assert await world.all("select state from refunds") == [("declined",)]
     assert await world.all("select state from billing_attempts") == [("approved",)]
     assert await differences.holding(world.conn, [debit]) == {}
     with pytest.raises(IllegalStep):
@@ -360,10 +364,10 @@ async def _unreachable(world: World, transaction_id: str = "t-1") -> int:
         payment_stage=codes.UNKNOWN_TO_US,
         at=NOW - timedelta(days=3),
         submitted_to=["gone"],
-        sends=1,
-        sent_at=NOW - timedelta(days=3),
-        unresolved_because="not_found_elsewhere",
-        ask_at=NOW + timedelta(days=1),
+        submission_count=1,
+        submitted_at=NOW - timedelta(days=3),
+        unresolved_reason="not_found_elsewhere",
+        inquire_at=NOW + timedelta(days=1),
     )
 
 
@@ -401,7 +405,7 @@ async def test_an_identity_that_is_configured_again_ends_the_line(world: World) 
     """The next inquiry brings the outcome; a line that stays says to look where nothing is wrong."""
     debit = await _unreachable(world)
     await world.look()
-    await world.conn.execute("update billing_attempts set unresolved_because = null")
+    await world.conn.execute("update billing_attempts set unresolved_reason = null")
     await world.look()
     assert await world.lines("all") == [("unreachable_identity", debit, "resolved")]
 
@@ -409,7 +413,7 @@ async def test_an_identity_that_is_configured_again_ends_the_line(world: World) 
 @pytest.mark.parametrize("confirm", ["failures", "off"])
 async def test_a_notification_that_contradicts_a_person_is_a_line(world: World, confirm: Confirm) -> None:
     """The due item was free meanwhile, and may have been collected again; only people can put that right."""
-    world.booking = Booking(world.pool, Policy(confirm=confirm), lambda: world.now, lambda: 0.5)
+    world.applying = ApplyDeps(world.pool, Policy(confirm=confirm), lambda: world.now, lambda: 0.5)
     debit = await _unreachable(world)
     await world.conn.execute("update billing_attempts set unique_id = 'a1'")
     await _state(world, debit, "declined")
@@ -436,7 +440,7 @@ async def test_a_person_corrects_what_was_stated(world: World) -> None:
     with pytest.raises(IllegalStep):
         await _state(world, debit, "declined")
     await _state(world, debit, "approved", "44177a21")
-    assert await book(world.booking) == 1
+    assert await book(world.applying) == 1
     assert await world.all("select state from billing_attempts") == [("approved",)]
     assert await world.all("select state, outcome from webhook_events") == [("processed", "unchanged")]
     assert await world.all("select outcome from stated_outcomes order by id") == [
@@ -490,8 +494,8 @@ async def test_a_refund_is_closed_from_a_terminal(
     """Money that may have gone back stays in no books, and no second refund can be ordered."""
     debit = await world.attempt("t-1", unique_id="a1", payment_stage=codes.APPROVED, at=NOW)
     await world.conn.execute(
-        "insert into givebacks (attempt_id, kind, number, account, transaction_id, amount_minor, currency, usage, state,"
-        " payment_stage, ordered_by, created_at, updated_at, sends, sent_at, submitted_to, unresolved_because)"
+        "insert into refunds (attempt_id, kind, number, account, transaction_id, amount_minor, currency, usage, state,"
+        " payment_stage, ordered_by, created_at, updated_at, submission_count, submitted_at, submitted_to, unresolved_reason)"
         " values (%s, 'refund', 1, 'default', 'r-1', 1000, 'EUR', 'x', 'unknown', 10, 'tests', %s, %s, 1, %s, '{gone}',"
         " 'not_found_elsewhere')",
         [debit, *[NOW - timedelta(days=300)] * 3],

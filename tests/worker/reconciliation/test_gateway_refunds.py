@@ -17,14 +17,14 @@ from tether_core.payments.attempt import Policy
 from tether_core.testing import form_body
 from tether_sandbox.gateway import Setup, Simulator, running
 from tether_sandbox.gateway.api import Adopted
-from tether_sandbox.gateway.payment_history import Turn
+from tether_sandbox.gateway.payment_history import Transition
 from tether_stores import holds
 from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.reconciliation import gateway_refunds
 from tether_worker.gateway.client import Account, open_gateway
-from tether_worker.gateway.status_inquiry import Asking, Party
-from tether_worker.notifications.apply import Booking, book
+from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps
+from tether_worker.notifications.apply import ApplyDeps, book
 from tether_worker.reconciliation.differences import review_all
 from tether_worker.reconciliation.gateway_refunds import inquire_gateway_refunds
 from tether_worker.reconciliation.report_fetches import read_list, want
@@ -44,19 +44,19 @@ class World:
     """One test's database, its worker's needs, and its time."""
 
     def __init__(
-        self, conn: Connection, pool: Pool, party: Party, simulator: Simulator, attempt: Make
+        self, conn: Connection, pool: Pool, client: GatewayClient, simulator: Simulator, attempt: Make
     ) -> None:
         self.conn, self.pool, self.simulator, self.attempt = conn, pool, simulator, attempt
         self.now = datetime.now(UTC)
-        self.party = party
-        self.asking = Asking(pool, self._parties, self._permit, lambda: self.now, lambda: 0.5)
-        self.booking = Booking(pool, Policy(), lambda: self.now, lambda: 0.5)
+        self.client = client
+        self.inquiry_deps = InquiryDeps(pool, self._clients, self._permit, lambda: self.now, lambda: 0.5)
+        self.applying = ApplyDeps(pool, Policy(), lambda: self.now, lambda: 0.5)
 
-    async def _parties(self) -> Mapping[str, Party]:
-        return {"default": self.party}
+    async def _clients(self) -> Mapping[str, GatewayClient]:
+        return {"default": self.client}
 
     @contextlib.asynccontextmanager
-    async def _permit(self, _party: Party) -> AsyncIterator[None]:
+    async def _permit(self, _client: GatewayClient) -> AsyncIterator[None]:
         yield
 
     async def debit(self) -> tuple[int, str]:
@@ -64,7 +64,7 @@ class World:
         name = f"gr-{next(NUMBERS)}"
         unique_id = name.encode().hex().zfill(32)
         taken_at = self.now - timedelta(days=2)
-        known = Adopted(name, unique_id, 1000, "EUR", taken_at, (Turn("approved"),))
+        known = Adopted(name, unique_id, 1000, "EUR", taken_at, (Transition("approved"),))
         self.simulator._answered("POST", "/ledger/adopt", [known])
         made = await self.attempt(name, unique_id=unique_id, payment_stage=codes.APPROVED, at=taken_at)
         return made, unique_id
@@ -80,13 +80,21 @@ class World:
                 **fields,
             }
         )
-        told = decode(body, content_type=FORM)
-        identity = identify(told, account="default")
+        notification = decode(body, content_type=FORM)
+        identity = identify(notification, account="default")
         row = Recording(
-            identity.key, identity.content, "default", told.kind, told.id, told.status, "", FORM, body
+            identity.key,
+            identity.content,
+            "default",
+            notification.kind,
+            notification.id,
+            notification.status,
+            "",
+            FORM,
+            body,
         )
         await webhook_events.record(self.conn, [row], now=self.now)
-        assert await book(self.booking) == 1
+        assert await book(self.applying) == 1
 
     async def all(self, query: str) -> list[tuple[Any, ...]]:
         return await (await self.conn.execute(query)).fetchall()
@@ -109,8 +117,8 @@ class World:
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
     """One gateway for the module; each test has payments of its own."""
-    with running(SETUP) as one:
-        yield one
+    with running(SETUP) as item:
+        yield item
 
 
 @pytest.fixture
@@ -119,28 +127,32 @@ async def world(conn: Connection, pool: Pool, simulator: Simulator, attempt: Mak
     account = Account("default", simulator.url, SETUP.login, SETUP.passwords[0], "terminal-1", timeout_s=5)
     async with open_gateway(account) as gateway:
         yield World(
-            conn, pool, Party(gateway, SETUP.terminals, limits({"reconciliation": 20})), simulator, attempt
+            conn,
+            pool,
+            GatewayClient(gateway, SETUP.terminals, limits({"reconciliation": 20})),
+            simulator,
+            attempt,
         )
 
 
 async def test_a_refund_of_the_back_office_blocks_ours_and_moves_the_debit(world: World) -> None:
     """A person at the gateway and a person here refund the same debit, and the debtor has the money twice."""
     debit, debit_id = await world.debit()
-    refund_id = world.simulator.refund(debit_id, told=False)
+    refund_id = world.simulator.refund(debit_id, is_notified=False)
     await world.report(refund_id, debit_id)
     assert await world.all("select state, outcome, reason, attempt_id from webhook_events") == [
         ("processed", "unchanged", "gateway_refund", debit)
     ]
     assert (await world.heard(debit)).returned  # reported: ours waits
     assert await world.debits() == ["approved"]  # nobody signed which debit it is of
-    assert await inquire_gateway_refunds(world.asking) == 1
+    assert await inquire_gateway_refunds(world.inquiry_deps) == 1
     assert (await world.states(), await world.debits()) == (["approved"], ["refunded"])
     assert (await world.heard(debit)).gateway_refund
-    (shown,) = await gateway_refunds.of_attempt(world.conn, debit)
-    assert (shown.unique_id, shown.amount_minor, shown.status) == (refund_id, 1000, "approved")
+    (excerpt,) = await gateway_refunds.of_attempt(world.conn, debit)
+    assert (excerpt.unique_id, excerpt.amount_minor, excerpt.status) == (refund_id, 1000, "approved")
     await world.report(refund_id, debit_id, status="refunded")  # told again
-    assert await inquire_gateway_refunds(world.asking) == 0
-    assert [name for (name,) in await world.all("select name from outbox")] == ["attempt_moved"]
+    assert await inquire_gateway_refunds(world.inquiry_deps) == 0
+    assert [name for (name,) in await world.all("select name from outbox")] == ["attempt.status_changed"]
 
 
 async def test_a_report_finds_a_refund_that_was_not_notified(world: World) -> None:
@@ -148,11 +160,11 @@ async def test_a_report_finds_a_refund_that_was_not_notified(world: World) -> No
     _, whole_id = await world.debit()
     part, part_id = await world.debit()
     await world.debit()
-    world.simulator.refund(whole_id, told=False)
-    world.simulator.refund(part_id, amount_minor=250, told=False)
+    world.simulator.refund(whole_id, is_notified=False)
+    world.simulator.refund(part_id, amount_minor=250, is_notified=False)
     today = world.now.date()
     await want(world.conn, ["default"], [today], now=world.now, lists=["transactions"])
-    while await read_list(world.asking):
+    while await read_list(world.inquiry_deps):
         pass
     assert await world.debits() == ["refunded", "approved", "approved"]
     assert await world.all("select kind, attempt_id, theirs from reconciliation_differences") == [
@@ -165,9 +177,9 @@ async def test_a_refund_that_is_of_another_debit_holds_nothing(world: World) -> 
     """Whoever has seen one refund could keep every other debit from being refunded."""
     debit, debit_id = await world.debit()
     _, other_id = await world.debit()
-    refund_id = world.simulator.refund(other_id, told=False)
+    refund_id = world.simulator.refund(other_id, is_notified=False)
     await world.report(refund_id, debit_id)
-    assert await inquire_gateway_refunds(world.asking) == 1
+    assert await inquire_gateway_refunds(world.inquiry_deps) == 1
     assert await world.states() == ["contradicted"]
     assert await world.heard(debit) == Heard()
     assert (await world.debits())[0] == "approved"
@@ -179,27 +191,27 @@ async def test_a_refund_that_the_gateway_does_not_know_is_contradicted_in_the_en
     await world.report("nobody-knows", debit_id)
     for minutes, state in [(0, "reported"), (2, "reported"), (12, "contradicted")]:
         world.now += timedelta(minutes=minutes)
-        assert await inquire_gateway_refunds(world.asking) == 1
+        assert await inquire_gateway_refunds(world.inquiry_deps) == 1
         assert await world.states() == [state]
     assert await world.heard(debit) == Heard()
-    assert await inquire_gateway_refunds(world.asking) == 0
+    assert await inquire_gateway_refunds(world.inquiry_deps) == 0
 
 
 async def test_a_silent_gateway_settles_nothing(world: World) -> None:
     """A wrong password or an outage would release the hold, and the refund goes out twice."""
     debit, debit_id = await world.debit()
-    refund_id = world.simulator.refund(debit_id, told=False)
+    refund_id = world.simulator.refund(debit_id, is_notified=False)
     await world.report(refund_id, debit_id)
-    known = world.party
+    known = world.client
     account = Account("default", "http://127.0.0.1:9", SETUP.login, "x", "terminal-1", timeout_s=1)
     async with open_gateway(account) as gateway:
-        world.party = Party(gateway, SETUP.terminals, known.limits)
+        world.client = GatewayClient(gateway, SETUP.terminals, known.limits)
         for _ in range(3):
-            assert await inquire_gateway_refunds(world.asking) == 1
+            assert await inquire_gateway_refunds(world.inquiry_deps) == 1
             world.now += timedelta(minutes=30)
         assert (await world.heard(debit)).returned
-    world.party = known
-    assert await inquire_gateway_refunds(world.asking) == 1
+    world.client = known
+    assert await inquire_gateway_refunds(world.inquiry_deps) == 1
     assert await world.debits() == ["refunded"]
 
 
@@ -207,16 +219,16 @@ async def test_two_refunds_of_one_debit_are_money_returned_twice(world: World) -
     """Ours was under way when the back office made its own."""
     debit, debit_id = await world.debit()
     await world.conn.execute(
-        "insert into givebacks (attempt_id, kind, number, account, transaction_id, unique_id, amount_minor, currency, usage,"
+        "insert into refunds (attempt_id, kind, number, account, transaction_id, unique_id, amount_minor, currency, usage,"
         " state, payment_stage, ordered_by, created_at, updated_at) values (%s, 'refund', 1, 'default', 'ours', 'ours-1', 1000,"
         " 'EUR', 'x', 'approved', 60, 't', now(), now())",
         [debit],
     )
     await world.report("ours-1", debit_id, transaction_id="ours")  # that one is an order of ours
     assert await world.states() == []
-    refund_id = world.simulator.refund(debit_id, told=False)
+    refund_id = world.simulator.refund(debit_id, is_notified=False)
     await world.report(refund_id, debit_id)
-    await inquire_gateway_refunds(world.asking)
+    await inquire_gateway_refunds(world.inquiry_deps)
     await review_all(world.pool, now=world.now, limit=10)
     assert await world.all("select kind, theirs from reconciliation_differences") == [
         ("returned_twice", "2 refunds")

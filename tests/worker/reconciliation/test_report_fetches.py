@@ -18,21 +18,21 @@ from tether_core.notifications.identity import identify
 from tether_core.payments.attempt import Policy
 from tether_core.reconciliation.completeness import SCHEDULE, Rhythm
 from tether_core.testing import form_body
-from tether_sandbox.gateway import Faults, Setup, Simulator, Told, running
+from tether_sandbox.gateway import Faults, Setup, Simulator, StatusChange, running
 from tether_sandbox.gateway.api import Adopted
 from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.reconciliation import report_fetches
 from tether_stores.reconciliation.report_fetches import Reading
 from tether_worker.gateway.client import Account, open_gateway
-from tether_worker.gateway.status_inquiry import Asking, Party
-from tether_worker.notifications.apply import Booking, book
+from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps
+from tether_worker.notifications.apply import ApplyDeps, book
 from tether_worker.notifications.confirmation import confirm
 from tether_worker.reconciliation.report_fetches import (
     _take_page,
-    pulling,
+    fetching_reports,
     read_list,
-    tick_moment,
+    tick_time,
     ticking,
     want,
 )
@@ -49,23 +49,25 @@ FIRST_DAY = date(2026, 3, 2)
 
 
 class World:
-    """One test's database, its worker's needs, its moment and its day."""
+    """One test's database, its worker's needs, its time and its day."""
 
-    def __init__(self, conn: Connection, pool: Pool, party: Party, simulator: Simulator, day: date) -> None:
+    def __init__(
+        self, conn: Connection, pool: Pool, client: GatewayClient, simulator: Simulator, day: date
+    ) -> None:
         self.conn = conn
         self.pool = pool
         self.simulator = simulator
         self.day = day
         self.now = datetime.now(UTC)
-        self.parties = {"default": party}
-        self.asking = Asking(pool, self._parties, self._permit, lambda: self.now, lambda: 0.5)
-        self.booking = Booking(pool, Policy(confirm="chargebacks"), lambda: self.now, lambda: 0.5)
+        self.clients = {"default": client}
+        self.inquiry_deps = InquiryDeps(pool, self._clients, self._permit, lambda: self.now, lambda: 0.5)
+        self.applying = ApplyDeps(pool, Policy(confirm="chargebacks"), lambda: self.now, lambda: 0.5)
 
-    async def _parties(self) -> Mapping[str, Party]:
-        return self.parties
+    async def _clients(self) -> Mapping[str, GatewayClient]:
+        return self.clients
 
     @contextlib.asynccontextmanager
-    async def _permit(self, _party: Party) -> AsyncIterator[None]:
+    async def _permit(self, _client: GatewayClient) -> AsyncIterator[None]:
         yield
 
     def adopt(self, *names: str) -> list[str]:
@@ -81,16 +83,16 @@ class World:
 
     async def deliver(self, unique_id: str, **fields: str) -> str:
         body = form_body({"unique_id": unique_id, **fields})
-        told = decode(body, content_type=FORM)
-        identity = identify(told, account="default")
+        notification = decode(body, content_type=FORM)
+        identity = identify(notification, account="default")
         row = Recording(
             identity.key,
             identity.content,
             "default",
-            told.kind,
-            told.id,
-            told.status,
-            told.event or "",
+            notification.kind,
+            notification.id,
+            notification.status,
+            notification.event or "",
             FORM,
             body,
         )
@@ -99,14 +101,14 @@ class World:
         return outcome
 
     async def book(self) -> None:
-        while await book(self.booking):
+        while await book(self.applying):
             pass
 
-    async def pull(self, *lists: ListName, day: date | None = None, pages_max: int = 20) -> int:
+    async def report_fetch(self, *lists: ListName, day: date | None = None, pages_max: int = 20) -> int:
         """Make lists due and read them to their end; gives how many pages that took."""
         await want(self.conn, ["default"], [day or self.day], now=self.now, lists=lists)
         pages = 0
-        while read := await read_list(self.asking, pages_max=pages_max):
+        while read := await read_list(self.inquiry_deps, pages_max=pages_max):
             pages += read
         await self.book()
         return pages
@@ -126,8 +128,8 @@ class World:
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
     """One gateway for the module."""
-    with running(SETUP) as one:
-        yield one
+    with running(SETUP) as item:
+        yield item
 
 
 @pytest.fixture(scope="module")
@@ -143,54 +145,54 @@ async def world(
     """Everything but payments and attempts."""
     account = Account("default", simulator.url, SETUP.login, SETUP.passwords[0], "terminal-1", timeout_s=5)
     async with open_gateway(account) as gateway:
-        party = Party(gateway, SETUP.terminals, limits({"reconciliation": 20}))
-        yield World(conn, pool, party, simulator, next(days))
+        client = GatewayClient(gateway, SETUP.terminals, limits({"reconciliation": 20}))
+        yield World(conn, pool, client, simulator, next(days))
 
 
 async def test_a_dropped_notification_is_found(world: World, attempt: Callable[..., Awaitable[int]]) -> None:
     """A notification that was never sent, or lost on ten tries, would leave its debit pending for ever."""
     [unique_id] = world.adopt("dropped")
-    world.simulator.turn(Told("approved", unique_id=unique_id))
+    world.simulator.transition(StatusChange("approved", unique_id=unique_id))
     await attempt("dropped", unique_id=unique_id)
-    await world.pull("transactions")
+    await world.report_fetch("transactions")
     assert await world.all("select state from billing_attempts") == [("approved",)]
-    assert await world.events() == [("pull", "approved", "processed", "applied", world.day)]
+    assert await world.events() == [("report", "approved", "processed", "applied", world.day)]
 
 
 async def test_a_lost_answer_is_found_by_our_id(world: World, attempt: Callable[..., Awaitable[int]]) -> None:
     """The old system imported the twin of a lost answer as a stranger and could then bill the debtor again."""
     [unique_id] = world.adopt("lost")
-    world.simulator.turn(Told("approved", unique_id=unique_id))
+    world.simulator.transition(StatusChange("approved", unique_id=unique_id))
     await attempt("lost", payment_stage=codes.UNKNOWN_TO_US)
-    await world.pull("transactions")
+    await world.report_fetch("transactions")
     assert await world.all("select state, unique_id from billing_attempts") == [("approved", unique_id)]
 
 
 async def test_what_was_notified_only_gets_its_mark(
     world: World, attempt: Callable[..., Awaitable[int]]
 ) -> None:
-    """Every notification would get a twin at each pull, and the inbox would grow without end."""
+    """Every notification would get a twin at each fetch, and the inbox would grow without end."""
     [unique_id] = world.adopt("told")
-    world.simulator.turn(Told("approved", unique_id=unique_id))
+    world.simulator.transition(StatusChange("approved", unique_id=unique_id))
     await attempt("told", unique_id=unique_id)
     await world.deliver(unique_id, status="approved", transaction_id="told", amount="1000")
     for _ in range(2):
-        await world.pull("transactions")
+        await world.report_fetch("transactions")
     assert await world.events() == [("webhook", "approved", "processed", "applied", world.day)]
 
 
-async def test_a_notification_after_its_pull_is_no_contradiction(
+async def test_a_notification_after_its_report_fetch_is_no_contradiction(
     world: World, attempt: Callable[..., Awaitable[int]]
 ) -> None:
     """Worded otherwise than the list, it would be kept aside and shown to a person, each single time."""
     [unique_id] = world.adopt("late")
-    world.simulator.turn(Told("approved", unique_id=unique_id))
+    world.simulator.transition(StatusChange("approved", unique_id=unique_id))
     await attempt("late", unique_id=unique_id)
-    await world.pull("transactions")
+    await world.report_fetch("transactions")
     assert await world.deliver(unique_id, status="approved", amount="1000") == "recorded"
-    await world.pull("transactions")
+    await world.report_fetch("transactions")
     assert [row[:4] for row in await world.events()] == [
-        ("pull", "approved", "processed", "applied"),
+        ("report", "approved", "processed", "applied"),
         ("webhook", "approved", "processed", "unchanged"),
     ]
 
@@ -198,10 +200,10 @@ async def test_a_notification_after_its_pull_is_no_contradiction(
 async def test_a_chargeback_that_nobody_told_of(world: World, attempt: Callable[..., Awaitable[int]]) -> None:
     """A closed account would be debited again next month."""
     [unique_id] = world.adopt("back")
-    world.simulator.turn(Told("approved", unique_id=unique_id))
-    world.simulator.turn(Told("chargebacked", "chargeback", "AC04", unique_id=unique_id))
+    world.simulator.transition(StatusChange("approved", unique_id=unique_id))
+    world.simulator.transition(StatusChange("chargebacked", "chargeback", "AC04", unique_id=unique_id))
     await attempt("back", unique_id=unique_id, payment_stage=codes.APPROVED)
-    await world.pull("imports", day=world.now.date())
+    await world.report_fetch("imports", day=world.now.date())
     assert ("chargebacked", "AC04") in await world.all("select state, reason_code from billing_attempts")
     assert await world.blacklisted() == ["AC04"]
 
@@ -211,67 +213,67 @@ async def test_a_reason_that_comes_later_still_lists_the_account(
 ) -> None:
     """Notifications may lack the reason. Once the list has it, the account must come onto the blacklist all the same."""
     [unique_id] = world.adopt("bare")
-    world.simulator.turn(Told("approved", unique_id=unique_id))
+    world.simulator.transition(StatusChange("approved", unique_id=unique_id))
     await attempt("bare", unique_id=unique_id, payment_stage=codes.APPROVED)
-    world.booking = Booking(world.pool, Policy(confirm="off"), lambda: world.now, lambda: 0.5)
+    world.applying = ApplyDeps(world.pool, Policy(confirm="off"), lambda: world.now, lambda: 0.5)
     await world.deliver(unique_id, status="chargebacked", event="chargeback", chargeback_unique_id="cd" * 16)
     assert await world.all("select state, reason_code from billing_attempts") == [("chargebacked", None)]
     assert await world.blacklisted() == []
-    world.simulator.turn(Told("chargebacked", "chargeback", "MD07", unique_id=unique_id))
+    world.simulator.transition(StatusChange("chargebacked", "chargeback", "MD07", unique_id=unique_id))
     for _ in range(2):
-        await world.pull("transactions")
-        await world.pull("imports", day=world.now.date())
+        await world.report_fetch("transactions")
+        await world.report_fetch("imports", day=world.now.date())
     assert await world.all("select state, reason_code from billing_attempts") == [("chargebacked", "MD07")]
     assert await world.blacklisted() == ["MD07"]
     rows = await world.all(
         "select source, listed_on is not null from webhook_events"
         f" where notification_id = '{unique_id}' and status = 'chargebacked' order by id"
     )
-    assert rows == [("webhook", True), ("pull", False)]  # one event, known once
+    assert rows == [("webhook", True), ("report", False)]  # one event, known once
 
 
-async def test_a_refuted_claim_that_becomes_true(
+async def test_a_contradicted_claim_that_becomes_true(
     world: World, attempt: Callable[..., Awaitable[int]]
 ) -> None:
     """A forger could keep a genuine chargeback out of our books by claiming it too early."""
-    [unique_id] = world.adopt("forged")
-    world.simulator.turn(Told("approved", unique_id=unique_id))
-    await attempt("forged", unique_id=unique_id, payment_stage=codes.APPROVED)
+    [unique_id] = world.adopt("invalid_signature")
+    world.simulator.transition(StatusChange("approved", unique_id=unique_id))
+    await attempt("invalid_signature", unique_id=unique_id, payment_stage=codes.APPROVED)
     claim = {"status": "chargebacked", "event": "chargeback", "reason_code": "AC04"}
     await world.deliver(unique_id, **claim)
-    await confirm(world.asking)
+    await confirm(world.inquiry_deps)
     await world.book()
-    assert (await world.events())[0][3] == "refuted"
-    world.simulator.turn(Told("chargebacked", "chargeback", "AC04", unique_id=unique_id))
+    assert (await world.events())[0][3] == "contradicted"
+    world.simulator.transition(StatusChange("chargebacked", "chargeback", "AC04", unique_id=unique_id))
     assert (
         await world.deliver(unique_id, **claim) == "repeated"
     )  # the genuine one now looks like the forged one
-    await world.pull("imports", day=world.now.date())
+    await world.report_fetch("imports", day=world.now.date())
     assert await world.all("select state from billing_attempts") == [("chargebacked",)]
     assert await world.blacklisted() == ["AC04"]
     known = await world.all(
         f"select source from webhook_events where notification_id = '{unique_id}' and listed_on is not null"
     )
-    assert known == [("pull",)]  # the lie is not what the gateway knows
+    assert known == [("report",)]  # the lie is not what the gateway knows
 
 
 async def test_payments_that_are_not_ours_are_kept(world: World) -> None:
     """Another program may use the same terminal: what it collects must be seen, and must not stop our own."""
     world.adopt("stranger")
-    await world.pull("transactions")
-    assert [row[:4] for row in await world.events()] == [("pull", "pending_async", "waiting", "not_yet")]
+    await world.report_fetch("transactions")
+    assert [row[:4] for row in await world.events()] == [("report", "pending_async", "waiting", "not_yet")]
 
 
 async def test_a_long_list_is_read_page_by_page_from_where_it_stood(world: World) -> None:
     """A worker that dies in a list of a thousand pages would begin it again and again, and never come to its end."""
     world.adopt(*(f"p{n}" for n in range(250)))
     await want(world.conn, ["default"], [world.day], now=world.now, lists=["transactions"])
-    assert await read_list(world.asking, pages_max=2) == 2
-    assert await world.all("select page, held_so_far, read_at from pulls") == [(3, 200, None)]
+    assert await read_list(world.inquiry_deps, pages_max=2) == 2
+    assert await world.all("select page, held_so_far, read_at from report_fetches") == [(3, 200, None)]
     began_at = world.now
     world.now += timedelta(minutes=1)
-    assert await read_list(world.asking) == 2  # the rest of this terminal, then the other one
-    assert await world.all("select listed, held, unread, due_at, read_at from pulls") == [
+    assert await read_list(world.inquiry_deps) == 2  # the rest of this terminal, then the other one
+    assert await world.all("select listed, held, unread, due_at, read_at from report_fetches") == [
         (250, 250, 0, None, began_at)
     ]
     assert len(await world.events()) == 250
@@ -281,18 +283,18 @@ async def test_a_silent_gateway_costs_no_page(world: World) -> None:
     """An outage in the middle of a list must not lose what comes after it, nor count what came before twice."""
     world.adopt(*(f"q{n}" for n in range(150)))
     await want(world.conn, ["default"], [world.day], now=world.now, lists=["transactions"])
-    await read_list(world.asking, pages_max=1)
+    await read_list(world.inquiry_deps, pages_max=1)
     world.simulator.faults(Faults(asked=1.0))
     try:
-        assert await read_list(world.asking) == 1
+        assert await read_list(world.inquiry_deps) == 1
     finally:
         world.simulator.faults(Faults())
-    assert await world.all("select page, failures from pulls") == [(2, 1)]
-    assert not await pulling(world.asking).waits()
+    assert await world.all("select page, failures from report_fetches") == [(2, 1)]
+    assert not await fetching_reports(world.inquiry_deps).has_pending()
     world.now += timedelta(minutes=1)
-    assert await pulling(world.asking).waits()
-    await read_list(world.asking)
-    assert await world.all("select listed, held, failures from pulls") == [(150, 150, 0)]
+    assert await fetching_reports(world.inquiry_deps).has_pending()
+    await read_list(world.inquiry_deps)
+    assert await world.all("select listed, held, failures from report_fetches") == [(150, 150, 0)]
 
 
 async def test_two_workers_read_different_lists(world: World) -> None:
@@ -305,9 +307,9 @@ async def test_two_workers_read_different_lists(world: World) -> None:
         now=world.now,
         lists=["transactions"],
     )
-    await asyncio.gather(read_list(world.asking), read_list(world.asking))
-    assert await world.all("select listed from pulls order by day_on desc") == [(2,), (0,)]
-    assert await read_list(world.asking) == 0
+    await asyncio.gather(read_list(world.inquiry_deps), read_list(world.inquiry_deps))
+    assert await world.all("select listed from report_fetches order by day_on desc") == [(2,), (0,)]
+    assert await read_list(world.inquiry_deps) == 0
 
 
 async def test_a_page_read_after_its_lease_leaves_nothing(world: World) -> None:
@@ -328,7 +330,7 @@ async def test_a_page_read_after_its_lease_leaves_nothing(world: World) -> None:
         leased_until=later,
     )
     assert not stale
-    assert await world.all("select page, held_so_far from pulls") == [(1, 0)]
+    assert await world.all("select page, held_so_far from report_fetches") == [(1, 0)]
 
 
 async def test_an_item_that_cannot_be_read_is_counted(world: World) -> None:
@@ -339,15 +341,17 @@ async def test_an_item_that_cannot_be_read_is_counted(world: World) -> None:
     reading = Reading("default", "imports", world.day, 0, 1, 0)
     read = await _take_page(world.conn, Page((good, nobody, transfer)), reading, now=world.now)
     assert (read.listed, read.held, read.unread) == (3, 2, 1)
-    assert [row[:2] for row in await world.events()] == [("pull", "chargebacked")]
+    assert [row[:2] for row in await world.events()] == [("report", "chargebacked")]
 
 
 async def test_lists_of_an_account_that_is_gone_wait(world: World) -> None:
     """An account taken out by mistake must not lose its lists, nor stop those of others."""
     await want(world.conn, ["elsewhere", "default"], [world.day], now=world.now, lists=["transactions"])
-    while await read_list(world.asking):
+    while await read_list(world.inquiry_deps):
         pass
-    assert await world.all("select account, read_at is null, failures from pulls order by account") == [
+    assert await world.all(
+        "select account, read_at is null, failures from report_fetches order by account"
+    ) == [
         ("default", False, 0),
         ("elsewhere", True, 1),
     ]
@@ -355,21 +359,25 @@ async def test_lists_of_an_account_that_is_gone_wait(world: World) -> None:
 
 async def test_a_tick_is_done_once_in_the_whole_cluster(world: World) -> None:
     """Ten workers would otherwise ask the gateway for every list ten times an hour."""
-    duty = ticking(world.asking)
-    await asyncio.gather(*(duty.do() for _ in range(4)))
-    taken = await world.all("select duty, count(*) from ticks group by duty order by duty")
-    assert taken == [(rhythm.duty, 1) for rhythm in sorted(SCHEDULE, key=lambda one: one.duty)]
+    periodic_task = ticking(world.inquiry_deps)
+    await asyncio.gather(*(periodic_task.do() for _ in range(4)))
+    taken = await world.all(
+        "select periodic_task, count(*) from ticks group by periodic_task order by periodic_task"
+    )
+    assert taken == [
+        (rhythm.periodic_task, 1) for rhythm in sorted(SCHEDULE, key=lambda item: item.periodic_task)
+    ]
     due = await world.all(
-        "select list, count(*) from pulls where due_at is not null group by list order by list"
+        "select list, count(*) from report_fetches where due_at is not null group by list order by list"
     )
     assert due == [("chargebacks", 31), ("imports", 31), ("transactions", 31)]
-    while await read_list(world.asking):
+    while await read_list(world.inquiry_deps):
         pass
-    await duty.do()
-    assert not await pulling(world.asking).waits()
+    await periodic_task.do()
+    assert not await fetching_reports(world.inquiry_deps).has_pending()
     world.now += timedelta(hours=1)
-    await duty.do()
-    assert await world.all("select count(*) from pulls where due_at is not null") == [(6,)]
+    await periodic_task.do()
+    assert await world.all("select count(*) from report_fetches where due_at is not null") == [(6,)]
 
 
 async def test_a_list_that_is_being_read_goes_on_and_is_read_once_more(world: World) -> None:
@@ -380,14 +388,14 @@ async def test_a_list_that_is_being_read_goes_on_and_is_read_once_more(world: Wo
     """
     world.adopt(*(f"s{n}" for n in range(150)))
     await want(world.conn, ["default"], [world.day], now=world.now, lists=["transactions"])
-    await read_list(world.asking, pages_max=1)
+    await read_list(world.inquiry_deps, pages_max=1)
     world.now += timedelta(minutes=1)
     await want(world.conn, ["default"], [world.day], now=world.now, lists=["transactions"])
-    assert await world.all("select page from pulls") == [(2,)]
-    await read_list(world.asking)
-    assert await world.all("select page, listed, due_at from pulls") == [(1, 150, world.now)]
-    await read_list(world.asking)
-    assert await world.all("select listed, due_at, read_at from pulls") == [(150, None, world.now)]
+    assert await world.all("select page from report_fetches") == [(2,)]
+    await read_list(world.inquiry_deps)
+    assert await world.all("select page, listed, due_at from report_fetches") == [(1, 150, world.now)]
+    await read_list(world.inquiry_deps)
+    assert await world.all("select listed, due_at, read_at from report_fetches") == [(150, None, world.now)]
 
 
 @given(
@@ -398,10 +406,10 @@ async def test_a_list_that_is_being_read_goes_on_and_is_read_once_more(world: Wo
     st.timedeltas(timedelta(0), timedelta(hours=3)),
 )
 def test_ticks_are_the_same_for_all_who_ask(now: datetime, rhythm: Rhythm, later: timedelta) -> None:
-    """Two nodes that ask a second apart must mean the same tick, and none may be left out."""
-    tick_at = tick_moment(rhythm, now=now)
+    """Two nodes that ask a second apart must mean the same tick, and none may be excluded."""
+    tick_at = tick_time(rhythm, now=now)
     assert now - rhythm.every < tick_at <= now
-    assert tick_moment(rhythm, now=tick_at) == tick_at
-    then = tick_moment(rhythm, now=now + later)
+    assert tick_time(rhythm, now=tick_at) == tick_at
+    then = tick_time(rhythm, now=now + later)
     assert (then - tick_at) % rhythm.every == timedelta(0)
     assert then - tick_at <= later + rhythm.every

@@ -16,7 +16,7 @@ from tether_core.payments.attempt import Policy
 from tether_core.payments.submission import Rules
 from tether_core.reconciliation.differences import Difference
 from tether_core.refunds import refund as refund_rules
-from tether_sandbox.gateway import Faults, Setup, Simulator, Told, running
+from tether_sandbox.gateway import Faults, Setup, Simulator, StatusChange, running
 from tether_stores.boot_clock import BootClock
 from tether_stores.limits import Limiter
 from tether_stores.notifications import webhook_events
@@ -26,11 +26,17 @@ from tether_stores.refunds import refunds as refunds_store
 from tether_stores.settings import Settings
 from tether_worker.gateway.client import refund, sale
 from tether_worker.gateway.clients import open_gateways
-from tether_worker.gateway.status_inquiry import Asking, limited, parties_of
-from tether_worker.notifications.apply import Booking, book
+from tether_worker.gateway.status_inquiry import InquiryDeps, clients_of, limited
+from tether_worker.notifications.apply import ApplyDeps, book
 from tether_worker.payments.submission import CALLS_MAX, Billing, leave
 from tether_worker.refunds import refunds as worker
-from tether_worker.refunds.refunds import ask_back, asking_back, give_back, giving_back, lapse_givebacks
+from tether_worker.refunds.refunds import (
+    expire_refunds,
+    inquire_refunds,
+    inquiring_refunds,
+    submit_refunds,
+    submitting_refunds,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -38,14 +44,14 @@ if TYPE_CHECKING:
     from tether_stores.postgres import Connection, Pool
 
 SETUP = Setup(result_after_s=3600, hidden_s=3600, silence_s=5)
-RULES = Rules(lease_s=75, settle_s=900)
+RULES = Rules(lease_s=75, not_found_grace_s=900)
 
 
 @pytest.fixture(scope="module")
 def shared_simulator() -> Iterator[Simulator]:
     """One gateway for the module; each test has transaction ids of its own."""
-    with running(SETUP) as one:
-        yield one
+    with running(SETUP) as item:
+        yield item
 
 
 @pytest.fixture
@@ -56,23 +62,29 @@ def simulator(shared_simulator: Simulator) -> Simulator:
 
 
 class World:
-    """One test's database, its worker's needs, and its moment."""
+    """One test's database, its worker's needs, and its time."""
 
     def __init__(
         self,
         conn: Connection,
-        has: Billing,
-        asking: Asking,
+        deps: Billing,
+        inquiry_deps: InquiryDeps,
         simulator: Simulator,
         attempt: Callable[..., Awaitable[int]],
     ) -> None:
-        self.conn, self.has, self.asking, self.simulator, self.attempt = conn, has, asking, simulator, attempt
+        self.conn, self.deps, self.inquiry_deps, self.simulator, self.attempt = (
+            conn,
+            deps,
+            inquiry_deps,
+            simulator,
+            attempt,
+        )
         self.now = datetime.now(UTC)
-        self.booking = Booking(has.pool, Policy(), lambda: self.now, lambda: 0.5)
+        self.applying = ApplyDeps(deps.pool, Policy(), lambda: self.now, lambda: 0.5)
 
     async def debit(self, transaction_id: str, *, amount_minor: int = 1000, days_ago: int = 30) -> int:
         """Have a debit collected some days ago; gives the attempt."""
-        opened = await self.has.gateways.get("default")
+        opened = await self.deps.gateways.get("default")
         assert opened is not None
         sold = Debit(
             transaction_id=transaction_id,
@@ -85,7 +97,7 @@ class World:
             country="DE",
         )
         answer = await sale(opened, sold)
-        self.simulator.turn(Told("approved", transaction_id=transaction_id))
+        self.simulator.transition(StatusChange("approved", transaction_id=transaction_id))
         return await self.attempt(
             transaction_id,
             unique_id=answer.unique_id,
@@ -95,8 +107,8 @@ class World:
         )
 
     async def order(self, attempt_id: int, kind: Any = "refund") -> str:
-        """Put an order on record, as the API does; gives our id of it."""
-        async with self.has.pool.connection() as conn:
+        """Store an order, as the API does; gives our id of it."""
+        async with self.deps.pool.connection() as conn:
             held = await refunds_store.hold_debit(conn, attempt_id)
             assert held is not None
             own_id = f"{held.debit.transaction_id}-{kind}-{held.number}"
@@ -117,7 +129,7 @@ class World:
         """State of the debit and of the latest order."""
         row = await (
             await self.conn.execute(
-                "select a.state, g.state from givebacks g join billing_attempts a on a.id = g.attempt_id"
+                "select a.state, g.state from refunds g join billing_attempts a on a.id = g.attempt_id"
                 " order by g.id desc limit 1"
             )
         ).fetchone()
@@ -126,7 +138,7 @@ class World:
 
     async def column(self, name: str) -> Any:
         row = await (
-            await self.conn.execute(f"select {name} from givebacks order by id desc limit 1")
+            await self.conn.execute(f"select {name} from refunds order by id desc limit 1")
         ).fetchone()
         assert row is not None
         return row[0]
@@ -164,44 +176,44 @@ async def world(
         open_redis(settings.redis_url, name="tests", timeout_s=20) as cache,
     ):
         limiter = Limiter(cache)
-        has = Billing(pool, gateways, limiter, RULES, lambda: one.now, asyncio.Event())
-        asking = Asking(
+        deps = Billing(pool, gateways, limiter, RULES, lambda: item.now, asyncio.Event())
+        inquiry_deps = InquiryDeps(
             pool,
-            parties_of(gateways),
+            clients_of(gateways),
             limited(limiter),
-            lambda: one.now,
+            lambda: item.now,
             lambda: 0.5,
-            boot=BootClock("boot-1", lambda: float(one.now.timestamp())),
+            boot=BootClock("boot-1", lambda: float(item.now.timestamp())),
         )
-        one = World(conn, has, asking, simulator, attempt)
-        yield one
+        item = World(conn, deps, inquiry_deps, simulator, attempt)
+        yield item
 
 
 async def test_a_refund_is_asked_for_and_its_news_move_the_debit(world: World) -> None:
     """A debtor who is owed money waits for ever, or the books go on showing it."""
     await world.debit("gb-plain")
     own_id = await world.order(1)
-    assert await giving_back(world.has).waits()
-    assert await give_back(world.has) == 1
+    assert await submitting_refunds(world.deps).has_pending()
+    assert await submit_refunds(world.deps) == 1
     assert await world.states() == ("approved", "pending")  # pending_async, as the documentation's samples
     assert await world.column("unique_id") is not None
-    assert await give_back(world.has) == 0
-    world.simulator.settle()
+    assert await submit_refunds(world.deps) == 0
+    world.simulator.resolve()
 
     world.now += timedelta(hours=3)
-    assert await asking_back(world.asking).waits()
-    assert await ask_back(world.asking) == 1
+    assert await inquiring_refunds(world.inquiry_deps).has_pending()
+    assert await inquire_refunds(world.inquiry_deps) == 1
     assert await world.states() == ("refunded", "approved")
     assert world.refunds(own_id) == 1
-    assert await world.facts() == ["giveback_moved", "attempt_moved"]
-    assert not await asking_back(world.asking).waits()
+    assert await world.facts() == ["refund.status_changed", "attempt.status_changed"]
+    assert not await inquiring_refunds(world.inquiry_deps).has_pending()
 
 
 async def test_a_void_cancels_todays_debit(world: World) -> None:
     """Whoever clicked on the wrong list has until midnight."""
     await world.debit("gb-void", days_ago=0)
     await world.order(1, "void")
-    assert await give_back(world.has) == 1
+    assert await submit_refunds(world.deps) == 1
     assert await world.states() == ("voided", "approved")
     assert world.simulator.debited(transaction_id="gb-void") == 0
 
@@ -219,13 +231,13 @@ async def test_a_lost_answer_is_asked_about_and_never_sent_again(
         world, name, amount_minor=amount_minor, days_ago=30 if kind == "refund" else 0
     )
     own_id = await world.order(attempt_id, kind)
-    assert await give_back(world.has) == 1
+    assert await submit_refunds(world.deps) == 1
     assert await world.states() == ("approved", "unknown")
     for _ in range(3):
-        assert await give_back(world.has) == 0
-    world.simulator.settle()
+        assert await submit_refunds(world.deps) == 0
+    world.simulator.resolve()
     world.now += timedelta(seconds=31)
-    assert await ask_back(world.asking) == 1
+    assert await inquire_refunds(world.inquiry_deps) == 1
     assert await world.states() == ("refunded" if kind == "refund" else "voided", "approved")
     assert world.refunds(own_id) == 1
 
@@ -238,7 +250,7 @@ async def _adopted(world: World, name: str, *, amount_minor: int, days_ago: int)
         "amount_minor": amount_minor,
         "currency": "EUR",
         "taken_at": at.isoformat(),
-        "turns": [{"status": "approved"}],
+        "transitions": [{"status": "approved"}],
     }
     async with httpx.AsyncClient(base_url=world.simulator.url, trust_env=False) as client:
         (await client.post("/ledger/adopt", json=[known])).raise_for_status()
@@ -252,17 +264,17 @@ async def test_an_order_that_never_arrived_is_sent_again_after_the_grace_period(
     await world.debit("gb-dropped")
     own_id = await world.order(1)
     world.simulator.faults(Faults(refused=1.0))
-    assert await give_back(world.has) == 1
+    assert await submit_refunds(world.deps) == 1
     assert await world.states() == ("approved", "unknown")
     world.simulator.faults(Faults())
     world.now += timedelta(seconds=31)
-    assert await ask_back(world.asking) == 1
-    assert await give_back(world.has) == 0  # the call may still be under way
+    assert await inquire_refunds(world.inquiry_deps) == 1
+    assert await submit_refunds(world.deps) == 0  # the call may still be under way
     world.now += timedelta(seconds=75 + 900)
-    assert await ask_back(world.asking) == 1
-    assert await give_back(world.has) == 1
+    assert await inquire_refunds(world.inquiry_deps) == 1
+    assert await submit_refunds(world.deps) == 1
     assert (await world.states())[1] == "pending"
-    assert await world.column("sends") == 2
+    assert await world.column("submission_count") == 2
     assert world.refunds(own_id) == 1
 
 
@@ -276,21 +288,23 @@ async def test_an_answer_that_names_another_order_settles_only_itself(world: Wor
         await world.order(await _adopted(world, name, amount_minor=1930, days_ago=30)) for name in names
     ]
     for _ in names:
-        await give_back(world.has)
-    world.simulator.settle()
+        await submit_refunds(world.deps)
+    world.simulator.resolve()
     taken = world.simulator.records(transaction_id=own_ids[1])[0]["unique_id"]
     await world.debit("gb-holder")
     await world.order(4)
     await world.conn.execute(
-        "update givebacks set unique_id = %s, state = 'approved', payment_stage = 60, send_at = null"
+        "update refunds set unique_id = %s, state = 'approved', payment_stage = 60, submit_at = null"
         " where attempt_id = 4",
         [taken],
     )
     world.now += timedelta(seconds=31)
-    assert await ask_back(world.asking) == 3
-    cursor = await world.conn.execute("select state, asks from givebacks where attempt_id < 4 order by id")
+    assert await inquire_refunds(world.inquiry_deps) == 3
+    cursor = await world.conn.execute(
+        "select state, inquiry_count from refunds where attempt_id < 4 order by id"
+    )
     assert await cursor.fetchall() == [("approved", 1), ("unknown", 1), ("approved", 1)]
-    assert await ask_back(world.asking) == 0
+    assert await inquire_refunds(world.inquiry_deps) == 0
 
 
 async def test_a_batch_reads_its_own_orders_and_not_all_there_are(world: World) -> None:
@@ -304,7 +318,7 @@ async def test_a_batch_reads_its_own_orders_and_not_all_there_are(world: World) 
         " select account, debtor_id, 'many-' || n, amount_minor, currency, state, payment_stage, dispute_stage,"
         " iban_fingerprint, iban_masked, created_at, updated_at"
         " from billing_attempts, generate_series(1, 5000) as n where id = 1 returning id)"
-        "insert into givebacks (attempt_id, kind, number, account, transaction_id, unique_id, amount_minor,"
+        "insert into refunds (attempt_id, kind, number, account, transaction_id, unique_id, amount_minor,"
         " currency, usage, state, payment_stage, ordered_by, created_at, updated_at)"
         " select more.id, 'refund', 1, 'default', 'many-' || more.id, 'u-many-' || more.id, 1000, 'EUR', 'x', 'approved',"
         " 60, 'tests', %(now)s, %(now)s from more",
@@ -317,9 +331,9 @@ async def test_a_batch_reads_its_own_orders_and_not_all_there_are(world: World) 
             unique_ids=["u-many-100", "nobody"],
             transaction_ids=["gb-named-1-refund-1", "many-100", "many-200"],
         )
-        read = "select seq_tup_read from pg_stat_xact_user_tables where relname = 'givebacks'"
+        read = "select seq_tup_read from pg_stat_xact_user_tables where relname = 'refunds'"
         row = await (await world.conn.execute(read)).fetchone()
-    assert sorted(one.attempt_id for one in found) == [2, 100, 200]
+    assert sorted(item.attempt_id for item in found) == [2, 100, 200]
     assert row == (0,)
 
 
@@ -330,18 +344,18 @@ async def test_a_worker_killed_while_calling_leaves_the_order_unknown(
     await world.debit("gb-killed")
     own_id = await world.order(1)
     world.simulator.faults(Faults(silent=1.0))
-    task = asyncio.create_task(give_back(world.has))
+    task = asyncio.create_task(submit_refunds(world.deps))
     await asyncio.to_thread(until, lambda: world.refunds(own_id), what="the gateway to have the order")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     world.now += timedelta(seconds=76)
-    await lapse_givebacks(world.has.pool, clock=lambda: world.now).do()
+    await expire_refunds(world.deps.pool, clock=lambda: world.now).do()
     assert await world.states() == ("approved", "unknown")
-    assert await give_back(world.has) == 0
-    world.simulator.settle()
+    assert await submit_refunds(world.deps) == 0
+    world.simulator.resolve()
     world.now += timedelta(seconds=31)
-    assert await ask_back(world.asking) == 1
+    assert await inquire_refunds(world.inquiry_deps) == 1
     assert await world.states() == ("refunded", "approved")
     assert world.refunds(own_id) == 1
 
@@ -353,13 +367,13 @@ async def test_calls_of_orders_count_among_all_that_are_under_way(
     await world.debit("gb-counted")
     own_id = await world.order(1)
     world.simulator.faults(Faults(silent=1.0))
-    task = asyncio.create_task(give_back(world.has))
+    task = asyncio.create_task(submit_refunds(world.deps))
     await asyncio.to_thread(until, lambda: world.refunds(own_id), what="the gateway to have the order")
-    assert len(world.has.under_way) == 1
+    assert len(world.deps.under_way) == 1
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not world.has.under_way
+    assert not world.deps.under_way
 
 
 async def test_a_worker_told_to_stop_while_it_waits_claims_nothing(
@@ -371,13 +385,13 @@ async def test_a_worker_told_to_stop_while_it_waits_claims_nothing(
     real = leave
 
     async def stopped_meanwhile(*args: Any, **named: Any) -> Any:
-        world.has.stopping.set()
+        world.deps.stopping.set()
         return await real(*args, **named)
 
     monkeypatch.setattr(worker, "leave", stopped_meanwhile)
-    assert await give_back(world.has) == 0
+    assert await submit_refunds(world.deps) == 0
     assert await world.states() == ("approved", "pending")
-    assert (await world.column("sends"), world.refunds(own_id)) == (0, 0)
+    assert (await world.column("submission_count"), world.refunds(own_id)) == (0, 0)
 
 
 async def test_a_chargeback_that_comes_before_the_call_stops_it(world: World) -> None:
@@ -385,7 +399,7 @@ async def test_a_chargeback_that_comes_before_the_call_stops_it(world: World) ->
     await world.debit("gb-raced")
     own_id = await world.order(1)
     await world.conn.execute("update billing_attempts set dispute_stage = 1, state = 'chargebacked'")
-    assert await give_back(world.has) == 1
+    assert await submit_refunds(world.deps) == 1
     assert await world.states() == ("chargebacked", "error")
     assert await world.column("withheld") == (
         "This attempt cannot be refunded: the debtor's bank has taken the money back. Look at its dispute."
@@ -397,31 +411,31 @@ async def test_a_chargeback_that_comes_after_it_is_told(world: World) -> None:
     """Nobody can prevent it; whoever reads the outbox can claim the money back."""
     await world.debit("gb-after", days_ago=0)
     await world.order(1, "void")
-    await give_back(world.has)
+    await submit_refunds(world.deps)
     await _notify(world, "gb-after", status="chargebacked", event="chargeback", reason_code="MD06")
-    assert await book(world.booking) == 1
+    assert await book(world.applying) == 1
     assert await world.states() == ("chargebacked", "approved")
-    assert "payout_repeated" in await world.facts()
+    assert "refund.charged_back" in await world.facts()
 
 
 async def test_a_notification_of_a_refund_moves_order_and_debit_together(world: World) -> None:
     """It speaks of the refund's own ids; taken for an unknown payment it would wait for a fortnight and be parked."""
     await world.debit("gb-told")
     own_id = await world.order(1)
-    await give_back(world.has)
+    await submit_refunds(world.deps)
     await _notify(world, own_id, status="approved", transaction_type="sdd_refund")
-    assert await book(world.booking) == 1
+    assert await book(world.applying) == 1
     assert await world.states() == ("refunded", "approved")
     row = await (await world.conn.execute("select state, outcome from webhook_events")).fetchone()
     assert row == ("processed", "applied")
-    assert await world.facts() == ["giveback_moved", "attempt_moved"]
+    assert await world.facts() == ["refund.status_changed", "attempt.status_changed"]
 
 
 async def test_an_order_the_gateway_turns_away_ends_with_its_code(world: World) -> None:
     """It would be called every minute, and whoever asked for it would never hear why."""
     await world.attempt("gb-unheard", unique_id="nobody", payment_stage=60, at=world.now - timedelta(days=30))
     await world.order(1)
-    assert await give_back(world.has) == 1
+    assert await submit_refunds(world.deps) == 1
     assert await world.states() == ("approved", "error")
     assert await world.column("error_code") == "410"
     again = await world.order(1)  # a failed order keeps no other away
@@ -435,8 +449,8 @@ async def test_two_workers_send_an_order_once(world: World) -> None:
 
     async def drain() -> int:
         done = 0
-        while bitten := await give_back(world.has):
-            done += bitten
+        while handled := await submit_refunds(world.deps):
+            done += handled
         return done
 
     done = await asyncio.gather(*(drain() for _ in range(3)))
@@ -446,8 +460,8 @@ async def test_two_workers_send_an_order_once(world: World) -> None:
 
 async def _notify(world: World, transaction_id: str, **fields: str) -> None:
     record = world.simulator.records(transaction_id=transaction_id)[0]
-    told = {"unique_id": record["unique_id"], "transaction_id": transaction_id, "signature": "x", **fields}
-    body = "&".join(f"{name}={value}" for name, value in told.items()).encode()
+    result = {"unique_id": record["unique_id"], "transaction_id": transaction_id, "signature": "x", **fields}
+    body = "&".join(f"{name}={value}" for name, value in result.items()).encode()
     key = identify(decode(body, content_type=FORM), account="default")
     confirmed = fields["status"] if fields.get("event") else None
     await world.conn.execute(
@@ -463,16 +477,16 @@ async def _hear(world: World, unique_id: str, **fields: str) -> None:
     """Record a notification that nobody processes yet."""
     form = "&".join(f"{name}={value}" for name, value in {"unique_id": unique_id, **fields}.items())
     body = f"{form}&signature=ab".encode()
-    told = decode(body, content_type=FORM)
-    identity = identify(told, account="default")
+    notification = decode(body, content_type=FORM)
+    identity = identify(notification, account="default")
     row = webhook_events.Recording(
         identity.key,
         identity.content,
         "default",
-        told.kind,
-        told.id,
-        told.status,
-        told.event or "",
+        notification.kind,
+        notification.id,
+        notification.status,
+        notification.event or "",
         FORM,
         body,
     )
@@ -491,16 +505,16 @@ async def test_an_ordered_refund_waits_for_what_was_heard_of_its_debit(
     own_id = await world.order(1)
     unique_id = (await (await world.conn.execute("select unique_id from billing_attempts")).fetchall())[0][0]
     await _hear(world, unique_id, **fields)
-    assert await give_back(world.has) == 1
+    assert await submit_refunds(world.deps) == 1
     assert await world.states() == ("approved", "pending")
     assert await world.column("withheld") == "being confirmed"
-    assert (world.refunds(own_id), await give_back(world.has)) == (0, 0)
+    assert (world.refunds(own_id), await submit_refunds(world.deps)) == (0, 0)
     # The gateway denies it; the refund goes out by itself.
     await world.conn.execute(
-        "update webhook_events set state = 'processed', outcome = 'refuted', next_at = null"
+        "update webhook_events set state = 'processed', outcome = 'contradicted', next_at = null"
     )
     world.now += timedelta(minutes=3)
-    assert await give_back(world.has) == 1
+    assert await submit_refunds(world.deps) == 1
     assert world.refunds(own_id) == 1
     assert await world.column("withheld") is None
 
@@ -509,10 +523,10 @@ async def test_no_refund_while_states_differ(world: World) -> None:
     """The gateway says that the debit failed; a refund would give money that never came."""
     debit = await world.debit("gb-differs")
     own_id = await world.order(1)
-    async with world.has.pool.connection() as conn:
+    async with world.deps.pool.connection() as conn:
         line = Difference("state_differs", debit, "declined", ours="approved", theirs="declined")
         await differences.open_new(conn, [line], now=world.now)
-    assert await give_back(world.has) == 1
+    assert await submit_refunds(world.deps) == 1
     assert await world.states() == ("approved", "error")
     assert "state_differs" in await world.column("withheld")
     assert world.refunds(own_id) == 0
@@ -522,21 +536,21 @@ async def test_not_found_counts_only_where_a_refund_was_submitted(world: World) 
     """After a change of the terminal the new one knows nothing of the old one's refunds: submitted again, we pay twice."""
     attempt_id = await world.debit("gb-rotated")
     own_id = await world.order(attempt_id)
-    await give_back(world.has)
-    row = await (await world.conn.execute("select submitted_to from givebacks")).fetchone()
-    opened = await world.has.gateways.get("default")
+    await submit_refunds(world.deps)
+    row = await (await world.conn.execute("select submitted_to from refunds")).fetchone()
+    opened = await world.deps.gateways.get("default")
     assert opened is not None
     assert row == ([opened.identity.key],)
     # As if the answer had been lost, and the terminal that took it were gone.
     await world.conn.execute(
-        "update givebacks set state = 'unknown', payment_stage = 10, unique_id = null, ask_at = null,"
+        "update refunds set state = 'unknown', payment_stage = 10, unique_id = null, inquire_at = null,"
         " submitted_to = array['0123456789abcdef'], transaction_id = %s, updated_at = %s",
         [f"{own_id}-elsewhere", world.now - timedelta(hours=1)],
     )
     for _ in range(3):
-        assert await ask_back(world.asking, rules=RULES) == 1
+        assert await inquire_refunds(world.inquiry_deps, rules=RULES) == 1
         again = await (
-            await world.conn.execute("select ask_at, unresolved_because, send_at from givebacks")
+            await world.conn.execute("select inquire_at, unresolved_reason, submit_at from refunds")
         ).fetchone()
         assert again is not None
         assert again[1:] == ("not_found_elsewhere", None)
@@ -546,10 +560,10 @@ async def test_not_found_counts_only_where_a_refund_was_submitted(world: World) 
 async def test_another_order_of_a_lost_history_keeps_this_one_back(world: World) -> None:
     """The lost history had a refund refused and made a second, which the gateway paid: the first would pay once more."""
     attempt_id = await world.debit("gb-lost")
-    async with world.has.pool.connection() as conn:
+    async with world.deps.pool.connection() as conn:
         held = await refunds_store.hold_debit(conn, attempt_id)
     assert held is not None
-    opened = await world.has.gateways.get("default")
+    opened = await world.deps.gateways.get("default")
     assert opened is not None
     assert held.debit.unique_id is not None
     await refund(
@@ -562,13 +576,13 @@ async def test_another_order_of_a_lost_history_keeps_this_one_back(world: World)
     )
     await world.order(attempt_id)
     await world.conn.execute(
-        "update givebacks set state = 'unknown', payment_stage = 10, send_at = null, submitted_to = array['*'],"
-        " sent_at = %s, sends = 1, updated_at = %s",
+        "update refunds set state = 'unknown', payment_stage = 10, submit_at = null, submitted_to = array['*'],"
+        " submitted_at = %s, submission_count = 1, updated_at = %s",
         [world.now - timedelta(hours=1), world.now - timedelta(hours=1)],
     )
     for _ in range(6):
-        await ask_back(world.asking, rules=RULES)
-        row = await (await world.conn.execute("select ask_at, state, send_at from givebacks")).fetchone()
+        await inquire_refunds(world.inquiry_deps, rules=RULES)
+        row = await (await world.conn.execute("select inquire_at, state, submit_at from refunds")).fetchone()
         assert row is not None
         assert row[1:] == ("unknown", None)
         world.now = row[0]

@@ -12,7 +12,7 @@ from tether_core.emp import codes
 from tether_core.emp.requests import Debit
 from tether_core.payments.submission import Rules
 from tether_core.reconciliation.differences import Difference
-from tether_sandbox.gateway import Faults, Setup, Simulator, Told, running
+from tether_sandbox.gateway import Faults, Setup, Simulator, StatusChange, running
 from tether_stores.limits import Limiter
 from tether_stores.reconciliation import differences
 from tether_stores.redis import open_redis
@@ -21,7 +21,7 @@ from tether_stores.settings import Settings
 from tether_worker.gateway.client import sale
 from tether_worker.gateway.clients import open_gateways
 from tether_worker.payments.submission import CALLS_MAX, Billing
-from tether_worker.refunds.refunds import give_back
+from tether_worker.refunds.refunds import submit_refunds
 from tether_worker.refunds.run_voids import void_batch, voiding_runs
 
 if TYPE_CHECKING:
@@ -35,24 +35,24 @@ SETUP = Setup(result_after_s=3600, hidden_s=3600, silence_s=5)
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
     """One gateway for the module; each test has transaction ids of its own."""
-    with running(SETUP) as one:
-        one.faults(Faults())
-        yield one
+    with running(SETUP) as item:
+        item.faults(Faults())
+        yield item
 
 
 class World:
     """A paused run, its debits, and the worker that submits voids."""
 
     def __init__(
-        self, conn: Connection, has: Billing, simulator: Simulator, attempt: Callable[..., Awaitable[int]]
+        self, conn: Connection, deps: Billing, simulator: Simulator, attempt: Callable[..., Awaitable[int]]
     ) -> None:
-        self.conn, self.has, self.simulator, self._attempt = conn, has, simulator, attempt
+        self.conn, self.deps, self.simulator, self._attempt = conn, deps, simulator, attempt
         self.now = datetime.now(UTC)
         self._items = 0
 
     async def debit(self, name: str, **columns: Any) -> int:
         """A debit of the run that the gateway has taken today; *columns* say what became of it since."""
-        opened = await self.has.gateways.get("default")
+        opened = await self.deps.gateways.get("default")
         assert opened is not None
         sold = Debit(
             transaction_id=name,
@@ -65,7 +65,7 @@ class World:
             country="DE",
         )
         answer = await sale(opened, sold)
-        self.simulator.turn(Told("approved", transaction_id=name))
+        self.simulator.transition(StatusChange("approved", transaction_id=name))
         return await self.attempt(name, **{"unique_id": answer.unique_id, **columns})
 
     async def attempt(self, name: str, **columns: Any) -> int:
@@ -77,8 +77,8 @@ class World:
             "run_id": 1,
             "due_item": str(self._items),
             "try_number": 1,
-            "sends": 1,
-            "sent_at": self.now,
+            "submission_count": 1,
+            "submitted_at": self.now,
         }
         return await self._attempt(name, **(values | columns))
 
@@ -91,7 +91,7 @@ class World:
 
     async def work(self, *, limit: int = 2) -> int:
         batches = 0
-        while await void_batch(self.has.pool, now=self.now, limit=limit):
+        while await void_batch(self.deps.pool, now=self.now, limit=limit):
             batches += 1
         return batches
 
@@ -117,7 +117,7 @@ async def world(
             " values ('a', 'a.csv', 1, '', 'completed', '2026-03-02Z', '2026-03-02Z')"
         )
         plain.execute(
-            "insert into billing_runs (upload_id, account, due_item, state, paused_because, paused_from, terms, skipped,"
+            "insert into billing_runs (upload_id, account, due_item, state, pause_reason, paused_from, options, skipped,"
             " created_by, created_at, updated_at) values (1, 'default', 'a', 'paused', 'wrong list', 'running', '{}', '{}',"
             " 'ops', '2026-03-02Z', '2026-03-02Z')"
         )
@@ -135,9 +135,9 @@ async def world(
         open_gateways(pool, settings=settings, connections_max=CALLS_MAX) as gateways,
         open_redis(settings.redis_url, name="tests", timeout_s=20) as cache,
     ):
-        has = Billing(pool, gateways, Limiter(cache), Rules(), lambda: one.now, asyncio.Event())
-        one = World(conn, has, simulator, attempt)
-        yield one
+        deps = Billing(pool, gateways, Limiter(cache), Rules(), lambda: item.now, asyncio.Event())
+        item = World(conn, deps, simulator, attempt)
+        yield item
 
 
 async def test_todays_debits_are_voided_and_the_others_keep_their_reason(world: World) -> None:
@@ -149,12 +149,14 @@ async def test_todays_debits_are_voided_and_the_others_keep_their_reason(world: 
     today = [await world.debit(f"rv-today-{number}") for number in range(3)]
     yesterday = world.now - timedelta(days=1)
     refused = {
-        await world.attempt("rv-old", unique_id="u-old", sent_at=yesterday): "earlier_day",
+        await world.attempt("rv-old", unique_id="u-old", submitted_at=yesterday): "earlier_day",
         await world.attempt("rv-declined", payment_stage=codes.DECLINED): "nothing_collected",
         await world.attempt("rv-unknown", payment_stage=codes.UNKNOWN_TO_US): "outcome_unknown",
         await world.attempt("rv-returned", unique_id="u-cb", dispute_stage=1): "charged_back",
         await world.attempt("rv-voided", unique_id="u-v", payment_stage=codes.VOIDED): "money_back",
-        await world.attempt("rv-ready", payment_stage=codes.SENT, sends=0, sent_at=None): "not_submitted",
+        await world.attempt(
+            "rv-ready", payment_stage=codes.SENT, submission_count=0, submitted_at=None
+        ): "not_submitted",
     }
     held = await world.attempt("rv-held", unique_id="u-held")
     line = Difference("state_differs", held, "declined", ours="approved", theirs="declined")
@@ -162,22 +164,22 @@ async def test_todays_debits_are_voided_and_the_others_keep_their_reason(world: 
     refused[held] = "held"
 
     order = await world.order()
-    assert await voiding_runs(world.has.pool, clock=lambda: world.now).waits()
+    assert await voiding_runs(world.deps.pool, clock=lambda: world.now).has_pending()
     assert await world.work() == 6  # ten debits by two, and a batch that finds no more
     assert await world.result(order) == dict.fromkeys(today, "pending") | refused
-    while await give_back(world.has):
+    while await submit_refunds(world.deps):
         pass
     assert await world.result(order) == dict.fromkeys(today, "approved") | refused
     assert [world.simulator.debited(transaction_id=f"rv-today-{number}") for number in range(3)] == [0, 0, 0]
-    found = await run_voids.one(world.conn, order)
+    found = await run_voids.by_id(world.conn, order)
     assert found is not None
     assert (found.state, found.finished_at) == ("finished", world.now)
-    assert not await voiding_runs(world.has.pool, clock=lambda: world.now).waits()
+    assert not await voiding_runs(world.deps.pool, clock=lambda: world.now).has_pending()
 
     again = await world.order()
     await world.work()
     assert set((await world.result(again)).values()) == {"approved", *refused.values()}
-    assert await give_back(world.has) == 0
+    assert await submit_refunds(world.deps) == 0
 
 
 async def test_a_debit_with_an_order_gets_no_second_one(world: World) -> None:
@@ -199,7 +201,7 @@ async def test_a_debit_with_an_order_gets_no_second_one(world: World) -> None:
     order = await world.order()
     await world.work()
     assert await world.result(order) == {voided: "pending", refunded: "refund_ordered"}
-    row = await (await world.conn.execute("select count(*) from givebacks")).fetchone()
+    row = await (await world.conn.execute("select count(*) from refunds")).fetchone()
     assert row == (2,)
 
 
@@ -218,9 +220,9 @@ async def test_a_void_that_comes_too_late_is_shown_as_not_submitted(world: World
     order = await world.order()
     await world.work()
     world.now += timedelta(days=1)
-    await give_back(world.has)
+    await submit_refunds(world.deps)
     (row,) = await run_voids.listed(world.conn, order, after=0, limit=10, refused_only=False)
-    assert (row.attempt_id, row.void_status, row.because) == (made, "error", "sent on an earlier day")
+    assert (row.attempt_id, row.void_status, row.reason) == (made, "error", "sent on an earlier day")
     assert world.simulator.debited(transaction_id="rv-late") == 1
 
 
@@ -234,7 +236,7 @@ async def test_a_batch_that_fails_leaves_nothing_half_done(world: World) -> None
     with pytest.raises(psycopg.errors.CheckViolation):
         await world.work()
     assert await world.result(order) == dict.fromkeys(made[:2], "pending")
-    row = await (await world.conn.execute("select count(*) from givebacks")).fetchone()
+    row = await (await world.conn.execute("select count(*) from refunds")).fetchone()
     assert row == (2,)
     await world.conn.execute("alter table run_void_debits drop constraint no_third")
     await world.work()

@@ -122,7 +122,7 @@ async def test_what_was_stored_wrong_is_taken_back_and_the_file_stays(
 
     monkeypatch.setattr(objects, "put", lossy)
     report = await import_local(disk, store=store, dry_run=False)
-    assert [(one.path, one.outcome) for one in report.here] == [("uploads/a.csv", "failed")]
+    assert [(moved.path, moved.outcome) for moved in report.here] == [("uploads/a.csv", "failed")]
     assert names(disk) == {"uploads/a.csv"}
     assert "uploads/a.csv" not in names(objects_dir)
 
@@ -156,9 +156,11 @@ def test_the_command_reports_and_its_exit_code_tells(
     monkeypatch.setenv("TETHER_OBJECTS_DIR", str(objects_dir))
     (objects_dir / "c é.csv").write_bytes(b"other")
     assert main(["files", "import-local", str(disk), "--dry-run"]) == 1
-    told = capsys.readouterr().out
-    assert "conflicting: c é.csv (the store has another file under this path)\n" in told
-    assert told.endswith("would be done: conflicting 1, moved 2; 3,145,738 bytes in the store and verified\n")
+    output = capsys.readouterr().out
+    assert "conflicting: c é.csv (the store has another file under this path)\n" in output
+    assert output.endswith(
+        "would be done: conflicting 1, moved 2; 3,145,738 bytes in the store and verified\n"
+    )
     (objects_dir / "c é.csv").unlink()
     assert main(["files", "import-local", str(disk), "--json"]) == 0
     assert msgspec.json.decode(capsys.readouterr().out, type=Report).counts == {"moved": 3}

@@ -73,7 +73,7 @@ class Desk:
         self.now = NOON
         self.conn = conn
         tokens = count()
-        self.has = Intake(
+        self.deps = Intake(
             pool=pool,
             objects=open_objects(Settings.from_env({"TETHER_OBJECTS_DIR": str(folder)})),
             clock=lambda: self.now,
@@ -93,16 +93,16 @@ class Desk:
         answers: Answers = Answers(),  # noqa: B008 - frozen
         dry_run: bool = False,
     ) -> int:
-        """Put a file on record; gives the upload's id."""
+        """Put a file stored; gives the upload's id."""
         data = data.encode() if isinstance(data, str) else data
         key = object_key(secrets.token_hex(8), received_at=self.now, name=name)
 
         async def chunks() -> AsyncIterator[bytes]:
             yield data
 
-        await objects.put(self.has.objects, key, chunks())
+        await objects.put(self.deps.objects, key, chunks())
         digest = hashlib.sha256(data).digest()
-        told = uploads.Recording(
+        recording = uploads.Recording(
             key,
             name,
             len(data),
@@ -113,18 +113,18 @@ class Desk:
             True,
             "tests",
         )
-        return (await uploads.record(self.conn, told, now=self.now))[0]
+        return (await uploads.record(self.conn, recording, now=self.now))[0]
 
-    async def read(self, data: bytes | str, **told: Any) -> Detail:
+    async def read(self, data: bytes | str, **payload: Any) -> Detail:
         """Send a file and read it as far as it goes."""
-        upload_id = await self.send(data, **told)
-        while await read_one(self.has):
+        upload_id = await self.send(data, **payload)
+        while await read_one(self.deps):
             pass
         return await self.detail(upload_id)
 
-    async def decide(self, upload_id: int, *, remember: bool = False, **told: Answer) -> None:
+    async def decide(self, upload_id: int, *, remember: bool = False, **result: Answer) -> None:
         """Answer what is asked about the rows of an upload, as the web process does, and have it settled."""
-        answers = msgspec.convert(told, dict[Subject, Answer])
+        answers = msgspec.convert(result, dict[Subject, Answer])
         given = {subject: Answered(answer, "ada", self.now) for subject, answer in answers.items()}
         found = await self.detail(upload_id)
         if remember:
@@ -136,14 +136,14 @@ class Desk:
         assert await uploads.decide(
             self.conn, upload_id, before="needs_answer", after="reading", answers=given, now=self.now
         )
-        while await read_one(self.has):
+        while await read_one(self.deps):
             pass
 
     async def detail(self, upload_id: int) -> Detail:
-        """What is on record of an upload."""
-        found = await uploads.one(self.conn, upload_id)
+        """What is stored of an upload."""
+        found = await uploads.by_id(self.conn, upload_id)
         assert found is not None
-        assert found.upload.tallies.balanced
+        assert found.upload.row_counts.balanced
         return found
 
     async def ask(self, query: str, *values: object) -> list[Any]:
@@ -193,29 +193,40 @@ async def test_a_file_becomes_debtors_with_everything_it_said(desk: Desk) -> Non
     )
     found = await desk.read(table(row, header=header))
     assert found.upload.state == "completed"
-    (told,) = await desk.ask(
+    (result,) = await desk.ask(
         "select iban, iban_fingerprint, name, amount_minor, currency, mandate_id, mandate_signed_on::text, email, city,"
         " country, extra, reference, verdict, cause, upload_id, row_number, created_at from debtors"
     )
-    assert told == (
+    assert result == (
         DE, ibans.fingerprint(DE, key=b"k"), "Jürgen Groß", 123450, "EUR", "M-1", "2019-03-01", "j@example.org",
         "Köln", "DE", {"floor": "2"}, "R 1", "clear", None, found.upload.id, 2, NOON,
     )  # fmt: skip
 
 
-async def test_counts_progress_and_decisions_are_on_record(desk: Desk) -> None:
+async def test_counts_progress_and_decisions_are_stored(desk: Desk) -> None:
     """A person who sent a thousand rows wants to know what became of each, and why it was read that way."""
     data = table(*rows_of(DE, AT, NL, FR), "C D;DE88370400440532013000;1,00;R5", ";;;", ";;4,00;")
     found = await desk.read(data)
-    told = found.upload.tallies
-    assert (told.rows, told.stored, told.refused, told.skipped, told.excluded) == (7, 4, 1, 2, 0)
-    assert told.amount_minor == 150 + 250 + 350 + 450
-    assert told.problems == {"iban_invalid": 1}
+    row_counts = found.upload.row_counts
+    assert (
+        row_counts.rows,
+        row_counts.stored,
+        row_counts.refused,
+        row_counts.skipped,
+        row_counts.excluded,
+    ) == (7, 4, 1, 2, 0)
+    assert row_counts.amount_minor == 150 + 250 + 350 + 450
+    assert row_counts.problems == {"iban_invalid": 1}
     assert found.upload.bytes_read == found.upload.size_bytes == len(data.encode())
     assert found.plan is not None
-    assert {one.about for one in found.plan.decisions} >= {"encoding", "delimiter", "header", "amount_format"}
+    assert {decision.about for decision in found.plan.decisions} >= {
+        "encoding",
+        "delimiter",
+        "header",
+        "amount_format",
+    }
     assert found.notes == ["Row 8: The file says 4.00, the rows above add up to 13.00."]
-    (problem,) = await desk.ask("select row_number, column_name, code, shown, note, cells from problems")
+    (problem,) = await desk.ask("select row_number, column_name, code, excerpt, note, cells from problems")
     assert problem[:4] == (6, "IBAN", "iban_invalid", "DE88**************3000")
     assert problem[4].startswith("Its check digits do not fit")
     assert problem[5] == ["C D", "DE88370400440532013000", "1,00", "R5"]
@@ -236,18 +247,18 @@ async def test_every_kind_of_file_is_read_as_the_core_reads_it(desk: Desk, name:
     kinds = [
         next(kind for kind in ("debtor", "refused", "skipped") if kind in row) for row in expected["rows"]
     ]
-    told = found.upload.tallies
-    assert told.rows == len(kinds)
-    assert told.stored + told.excluded == kinds.count("debtor")
-    assert (told.refused, told.skipped) == (kinds.count("refused"), kinds.count("skipped"))
+    row_counts = found.upload.row_counts
+    assert row_counts.rows == len(kinds)
+    assert row_counts.stored + row_counts.excluded == kinds.count("debtor")
+    assert (row_counts.refused, row_counts.skipped) == (kinds.count("refused"), kinds.count("skipped"))
     amounts = [row["debtor"]["amount_minor"] for row in expected["rows"] if "debtor" in row]
     assert [amount for _, _, amount, _ in await desk.debtors()] == amounts
 
 
 async def test_warnings_travel_with_the_debtor(desk: Desk) -> None:
-    """A BIC left out silently would be looked for in vain."""
+    """A BIC excluded silently would be looked for in vain."""
     found = await desk.read(table(f"A B;{DE};1,00;no BIC", header="Name;IBAN;Betrag;BIC"))
-    assert (found.upload.tallies.stored, found.upload.tallies.warnings) == (1, 1)
+    assert (found.upload.row_counts.stored, found.upload.row_counts.warnings) == (1, 1)
     assert await desk.ask("select row_number, level, code, cells from problems") == [
         (2, "warning", "bic_invalid", None)
     ]
@@ -269,7 +280,7 @@ async def test_only_rows_with_the_words_that_were_answered_are_stored(desk: Desk
     waiting = await desk.read(data)
     assert (waiting.upload.state, await desk.debtors()) == ("needs_answer", [])
     found = await desk.read(data, answers=Answers(collect={"S/H": ("S",)}))
-    assert (found.upload.tallies.stored, found.upload.tallies.problems) == (1, {"row_not_selected": 1})
+    assert (found.upload.row_counts.stored, found.upload.row_counts.problems) == (1, {"row_not_selected": 1})
 
 
 async def test_zero_bytes_reach_no_table(desk: Desk) -> None:
@@ -277,7 +288,7 @@ async def test_zero_bytes_reach_no_table(desk: Desk) -> None:
     header = "Na\0me;IBAN;Betrag;Notiz\0"
     found = await desk.read(table(f"x\0y;{DE}\0;1,00\0;A\0B", f"x;{AT};2,00;C D", header=header))
     assert found.upload.state == "completed"
-    assert (found.upload.tallies.stored, found.upload.tallies.refused) == (1, 1)
+    assert (found.upload.row_counts.stored, found.upload.row_counts.refused) == (1, 1)
 
 
 # --- files that cannot be read, or not yet ---
@@ -321,7 +332,7 @@ async def test_a_file_that_cannot_be_read_fails_with_a_sentence(
     found = await desk.read(data() if callable(data) else data, name="list.xlsx")
     assert (found.upload.state, found.upload.failure_code) == ("failed", code)
     assert sentence in (found.upload.failure or "")
-    assert (await desk.read(table(*rows_of(DE)))).upload.tallies.stored == 1
+    assert (await desk.read(table(*rows_of(DE)))).upload.row_counts.stored == 1
 
 
 @pytest.mark.parametrize(
@@ -333,7 +344,7 @@ async def test_a_file_that_cannot_be_read_fails_with_a_sentence(
         ((DATA / "platnicy_pl.csv").read_bytes(), "encoding"),
         ((DATA / "two_amounts.csv").read_bytes(), "amount_column"),
     ],
-    ids=lambda told: told if isinstance(told, str) else "",
+    ids=lambda pair: pair if isinstance(pair, str) else "",
 )
 async def test_what_the_file_leaves_open_is_asked_and_not_guessed(
     desk: Desk, data: bytes, question: str
@@ -342,9 +353,9 @@ async def test_what_the_file_leaves_open_is_asked_and_not_guessed(
     found = await desk.read(data)
     assert found.upload.state == "needs_answer"
     assert found.plan is not None
-    assert question in [one.code for one in found.plan.questions]
+    assert question in [item.code for item in found.plan.questions]
     assert await desk.debtors() == []
-    assert await read_one(desk.has) == 0
+    assert await read_one(desk.deps) == 0
 
 
 async def test_answers_send_an_upload_on_its_way(desk: Desk) -> None:
@@ -360,7 +371,7 @@ async def test_answers_send_an_upload_on_its_way(desk: Desk) -> None:
         content_key=b"other",
         now=desk.now,
     )
-    assert await read_one(desk.has) == 1
+    assert await read_one(desk.deps) == 1
     assert (await desk.detail(found.upload.id)).upload.state == "completed"
     assert [amount for _, _, amount, _ in await desk.debtors()] == [123_400]
 
@@ -376,7 +387,7 @@ async def test_a_file_without_one_good_row_is_completed_and_says_so(desk: Desk) 
     """Every row has its problem; that is a result, and the report is made from it."""
     found = await desk.read(table("A B;nothing;1,00;", "C D;;0,00;", f"E F;{DE};-5,00;"))
     assert found.upload.state == "completed"
-    assert (found.upload.tallies.stored, found.upload.tallies.refused) == (0, 3)
+    assert (found.upload.row_counts.stored, found.upload.row_counts.refused) == (0, 3)
 
 
 @pytest.mark.parametrize("kind", ["csv", "xlsx"])
@@ -395,8 +406,8 @@ async def test_a_million_blank_rows_are_passed_over(desk: Desk, kind: str) -> No
             sheet.write_row(1, 0, first)
             sheet.write_row(last_row - 1, 0, last)
         data = folder.getvalue()
-    desk.has = msgspec.structs.replace(desk.has, chunk_rows=chunks.ROWS_MAX)
-    counts = (await desk.read(data, name=f"list.{kind}")).upload.tallies
+    desk.deps = msgspec.structs.replace(desk.deps, chunk_rows=chunks.ROWS_MAX)
+    counts = (await desk.read(data, name=f"list.{kind}")).upload.row_counts
     assert (counts.rows, counts.stored, counts.skipped) == (last_row - 1, 2, last_row - 3)
     assert [row[0] for row in await desk.debtors()] == [2, last_row]
 
@@ -404,15 +415,15 @@ async def test_a_million_blank_rows_are_passed_over(desk: Desk, kind: str) -> No
 async def test_a_file_whose_object_is_gone_or_changed_fails(desk: Desk) -> None:
     """Debtors of another file must never come out of this one."""
     gone, changed = await desk.send(table(*rows_of(DE))), await desk.send(table(*rows_of(AT)))
-    await objects.delete(desk.has.objects, (await desk.detail(gone)).object_key)
+    await objects.delete(desk.deps.objects, (await desk.detail(gone)).object_key)
 
     async def other() -> AsyncIterator[bytes]:
         yield table(*rows_of(NL)).encode()
 
-    await objects.put(desk.has.objects, (await desk.detail(changed)).object_key, other())
-    while await read_one(desk.has):
+    await objects.put(desk.deps.objects, (await desk.detail(changed)).object_key, other())
+    while await read_one(desk.deps):
         pass
-    codes = [(await desk.detail(one)).upload.failure_code for one in (gone, changed)]
+    codes = [(await desk.detail(item)).upload.failure_code for item in (gone, changed)]
     assert codes == ["object_missing", "object_changed"]
     assert await desk.debtors() == []
 
@@ -451,7 +462,7 @@ async def test_a_worker_that_stops_leaves_the_rest_to_the_next(desk: Desk) -> No
     data = table(*rows_of(*map(some_iban, range(8))), "Summe;;36,00;")
     whole = await desk.read(data)
     upload_id = await desk.send(data)
-    stopping = msgspec.structs.replace(desk.has, stopping=lambda: True, policy=Policy(rules=()))
+    stopping = msgspec.structs.replace(desk.deps, stopping=lambda: True, policy=Policy(rules=()))
     turns = 0
     while await read_one(stopping):
         turns += 1
@@ -460,7 +471,7 @@ async def test_a_worker_that_stops_leaves_the_rest_to_the_next(desk: Desk) -> No
     assert turns == 4  # three chunks of three rows, and the end
     assert found.upload.state == "completed"
     assert found.notes == whole.notes == ["Row 10: The file says 36.00, the rows above add up to 40.00."]
-    assert found.upload.tallies == whole.upload.tallies
+    assert found.upload.row_counts == whole.upload.row_counts
     assert [row[:3] for row in await desk.debtors(upload_id)] == [
         row[:3] for row in await desk.debtors(whole.upload.id)
     ]
@@ -470,7 +481,7 @@ async def test_a_workbook_goes_on_behind_the_last_chunk_too(desk: Desk) -> None:
     """There the child skips what was read; it must count rows as the parent does."""
     lines = [["Name", "IBAN", "Betrag"], *(["A B", some_iban(n), n + 1] for n in range(7))]
     upload_id = await desk.send(make.xlsx({"L": lines}), name="l.xlsx")
-    stopping = msgspec.structs.replace(desk.has, stopping=lambda: True)
+    stopping = msgspec.structs.replace(desk.deps, stopping=lambda: True)
     while await read_one(stopping):
         pass
     assert [(row, amount) for row, _, amount, _ in await desk.debtors(upload_id)] == [
@@ -487,9 +498,9 @@ async def test_a_worker_that_was_only_asleep_changes_nothing(desk: Desk) -> None
         nonlocal overtaken
         overtaken = True
         desk.now += timedelta(minutes=5)
-        assert await read_one(desk.has) == 1
+        assert await read_one(desk.deps) == 1
 
-    slow = msgspec.structs.replace(desk.has, token=lambda: "asleep")
+    slow = msgspec.structs.replace(desk.deps, token=lambda: "asleep")
     stored = chunks.store
 
     async def store(*args: Any, **kwargs: Any) -> Any:
@@ -503,15 +514,15 @@ async def test_a_worker_that_was_only_asleep_changes_nothing(desk: Desk) -> None
     assert overtaken
     found = await desk.detail(upload_id)
     assert found.upload.state == "completed"
-    assert (found.upload.tallies.rows, found.upload.tallies.stored) == (5, 5)
+    assert (found.upload.row_counts.rows, found.upload.row_counts.stored) == (5, 5)
     assert len(await desk.debtors()) == 5
 
 
 async def test_a_lease_that_ran_out_is_taken_over(desk: Desk) -> None:
     """A worker that was killed gives no sign; its upload must not wait for a person."""
     upload_id = await desk.send(table(*rows_of(DE)))
-    work = intake(desk.has)
-    async with desk.has.pool.connection() as conn, conn.transaction():
+    work = intake(desk.deps)
+    async with desk.deps.pool.connection() as conn, conn.transaction():
         due = await uploads.due_one(conn, upload_id, now=desk.now)
         assert due is not None
         await uploads.take(
@@ -522,11 +533,11 @@ async def test_a_lease_that_ran_out_is_taken_over(desk: Desk) -> None:
             until=desk.now + timedelta(seconds=30),
             now=desk.now,
         )
-    assert not await work.waits()
-    assert await work.bite() == 0
+    assert not await work.has_pending()
+    assert await work.batch() == 0
     desk.now += timedelta(seconds=32)
-    assert await work.waits()
-    assert await work.bite() == 1
+    assert await work.has_pending()
+    assert await work.batch() == 1
     assert (await desk.detail(upload_id)).upload.state == "completed"
 
 
@@ -534,7 +545,7 @@ async def test_a_file_that_ends_its_worker_again_and_again_is_given_up(desk: Des
     """One file that crashes workers must not keep crashing them for as long as there are any."""
     upload_id = await desk.send(table(*rows_of(DE)))
     await desk.conn.execute("update uploads set claims = 5, state = 'examining'")
-    assert await read_one(desk.has) == 1
+    assert await read_one(desk.deps) == 1
     found = await desk.detail(upload_id)
     assert (found.upload.state, found.upload.failure_code) == ("failed", "gave_up")
 
@@ -548,32 +559,32 @@ HOSTILE = 'name;iban;amount\n"A;' + "b;c;d\n" * 40_000
 @pytest.mark.parametrize("dry_run", [False, True])
 async def test_a_file_of_nothing_but_problems_is_given_up(desk: Desk, *, dry_run: bool) -> None:
     """Each of its rows cost the database more than the file has, and everybody behind it waited."""
-    intake_ = msgspec.structs.replace(desk.has, chunk_rows=chunks.ROWS_MAX)
+    intake_ = msgspec.structs.replace(desk.deps, chunk_rows=chunks.ROWS_MAX)
     upload_id = await desk.send(HOSTILE, dry_run=dry_run)
     assert await read_one(intake_) == 1
     found = await desk.detail(upload_id)
     assert (found.upload.state, found.upload.failure_code) == ("failed", "no_debtors")
     assert "None of the first 10,0" in (found.upload.failure or "")
-    assert GIVE_UP_ROWS <= found.upload.tallies.rows < GIVE_UP_ROWS + 100
+    assert GIVE_UP_ROWS <= found.upload.row_counts.rows < GIVE_UP_ROWS + 100
     ((rows, size_bytes),) = await desk.ask(
         "select count(*), sum(pg_column_size(problems.*)) from problems where upload_id = %s", upload_id
     )
     assert rows == found.upload.listed.problems <= 2 * ROWS_PER_CODE_MAX + 1
     assert size_bytes < 1_000_000
     assert found.upload.listed.unlisted_rows > 8_000
-    assert (await desk.read(table(*rows_of(DE)))).upload.tallies.stored == 1
+    assert (await desk.read(table(*rows_of(DE)))).upload.row_counts.stored == 1
 
 
 async def test_problems_are_bounded_across_chunks_and_workers(desk: Desk) -> None:
     """A limit that each chunk began anew would be none."""
     lines = [rows_of(DE)[0], *[f"A B;none {number};1,00;R" for number in range(1_500)]]
     upload_id = await desk.send(table(*lines))
-    stopping = msgspec.structs.replace(desk.has, stopping=lambda: True, chunk_rows=640)
+    stopping = msgspec.structs.replace(desk.deps, stopping=lambda: True, chunk_rows=640)
     while await read_one(stopping):
         pass
     found = await desk.detail(upload_id)
-    assert (found.upload.state, found.upload.tallies.refused) == ("completed", 1_500)
-    assert found.upload.tallies.problems == {"iban_invalid": 1_500}
+    assert (found.upload.state, found.upload.row_counts.refused) == ("completed", 1_500)
+    assert found.upload.row_counts.problems == {"iban_invalid": 1_500}
     listed = found.upload.listed
     assert (listed.problems, listed.unlisted_rows, listed.unlisted_problems) == (1_000, 500, 500)
     assert await desk.ask("select count(*), max(row_number) from problems") == [(1_000, 1_002)]
@@ -583,7 +594,7 @@ async def test_a_file_that_was_given_up_is_read_from_its_first_row_by_new_answer
     """All rows were wrong because the amounts were in another column; the answer must reach the first row too."""
     lines = [f"A B;{some_iban(number)};n/a;{number + 1},00" for number in range(GIVE_UP_ROWS + 200)]
     data = table(*lines, header="Name;IBAN;Betrag;Sonstiges")
-    intake_ = msgspec.structs.replace(desk.has, chunk_rows=chunks.ROWS_MAX)
+    intake_ = msgspec.structs.replace(desk.deps, chunk_rows=chunks.ROWS_MAX)
     upload_id = await desk.send(data)
     assert await read_one(intake_) == 1
     before = await desk.detail(upload_id)
@@ -597,7 +608,7 @@ async def test_a_file_that_was_given_up_is_read_from_its_first_row_by_new_answer
     assert await desk.ask("select count(*) from problems") == [(0,)]
     assert await read_one(intake_) == 1
     after = await desk.detail(upload_id)
-    assert (after.upload.state, after.upload.tallies.stored) == ("completed", len(lines))
+    assert (after.upload.state, after.upload.row_counts.stored) == ("completed", len(lines))
     assert after.upload.listed == Kept()
 
 
@@ -612,9 +623,9 @@ async def _answer(desk: Desk, found: Detail, answers: Answers) -> None:
 # --- turns ---
 
 
-async def _from(desk: Desk, sender: str, data: bytes | str, **told: Any) -> int:
+async def _from(desk: Desk, sender: str, data: bytes | str, **payload: Any) -> int:
     """Send a file with another API key."""
-    upload_id = await desk.send(data, **told)
+    upload_id = await desk.send(data, **payload)
     desk.now += timedelta(seconds=1)
     await desk.conn.execute("update uploads set added_by = %s where id = %s", [sender, upload_id])
     return upload_id
@@ -642,12 +653,12 @@ async def test_senders_have_turns_one_after_the_other(desk: Desk) -> None:
     """One key that sends a hundred lists must not keep the list of another waiting until all of them are read."""
     many = [await _from(desk, "shop", _list(10 * number, 7)) for number in range(3)]
     single = await _from(desk, "club", _list(100, 7))
-    order = await _turns(desk, msgspec.structs.replace(desk.has, turn_s=lambda _: 0))
+    order = await _turns(desk, msgspec.structs.replace(desk.deps, turn_s=lambda _: 0))
     assert order[:2] == [many[0], single]
     assert order.index(single) < order.index(many[1])
     for upload_id in (*many, single):
         found = await desk.detail(upload_id)
-        assert (found.upload.state, found.upload.tallies.stored) == ("completed", 7)
+        assert (found.upload.state, found.upload.row_counts.stored) == ("completed", 7)
 
 
 async def test_a_long_list_makes_room_for_another_sender_and_loses_nothing(desk: Desk) -> None:
@@ -655,11 +666,11 @@ async def test_a_long_list_makes_room_for_another_sender_and_loses_nothing(desk:
     long = await _from(desk, "shop", _list(0, 30))
     other = await _from(desk, "club", _list(100, 30))
     await desk.conn.execute("update uploads set read_s = 9")  # neither is short any more
-    order = await _turns(desk, msgspec.structs.replace(desk.has, turn_s=lambda _: 0))
+    order = await _turns(desk, msgspec.structs.replace(desk.deps, turn_s=lambda _: 0))
     assert order[:4] == [long, other, long, other]
     for upload_id in (long, other):
         found = await desk.detail(upload_id)
-        assert (found.upload.state, found.upload.tallies.rows, found.upload.tallies.stored) == (
+        assert (found.upload.state, found.upload.row_counts.rows, found.upload.row_counts.stored) == (
             "completed",
             30,
             30,
@@ -673,7 +684,7 @@ async def test_a_list_of_one_sender_is_not_cut_for_one_as_long(desk: Desk) -> No
     """Two halves are of less use than one whole list, and each turn reads the file again up to there."""
     lists = [await desk.send(_list(100 * number, 30)) for number in range(3)]
     await desk.conn.execute("update uploads set read_s = 9")
-    order = await _turns(desk, msgspec.structs.replace(desk.has, turn_s=lambda _: 0))
+    order = await _turns(desk, msgspec.structs.replace(desk.deps, turn_s=lambda _: 0))
     assert order == lists
 
 
@@ -682,14 +693,14 @@ async def test_a_short_list_does_not_wait_for_a_long_one(desk: Desk) -> None:
     long = await desk.send(_list(0, 9))
     await desk.conn.execute("update uploads set size_bytes = 50000000 where id = %s", [long])
     short = await desk.send(_list(100, 1))
-    assert await read_one(desk.has, slot="short") == 1
+    assert await read_one(desk.deps, slot="short") == 1
     assert (await desk.detail(short)).upload.state == "completed"
-    assert await read_one(desk.has, slot="short") == 0
+    assert await read_one(desk.deps, slot="short") == 0
     assert (await desk.detail(long)).upload.state == "received"
-    work = intake(desk.has, slot="short")
+    work = intake(desk.deps, slot="short")
     desk.now += timedelta(seconds=5)
-    assert not await work.waits()
-    assert await intake(desk.has).waits()
+    assert not await work.has_pending()
+    assert await intake(desk.deps).has_pending()
 
 
 @pytest.mark.parametrize("kind", ["csv", "xlsx"])
@@ -698,7 +709,7 @@ async def test_a_short_file_that_proves_long_goes_on_in_the_other_slot(desk: Des
     rows = [["Name", "IBAN", "Betrag"], *(["A B", some_iban(n), n + 1] for n in range(7))]
     data = make.xlsx({"L": rows}) if kind == "xlsx" else _list(0, 7)
     upload_id = await desk.send(data, name=f"list.{kind}")
-    hurried = msgspec.structs.replace(desk.has, short_s=0.0)
+    hurried = msgspec.structs.replace(desk.deps, short_s=0.0)
     assert await read_one(hurried, slot="short") == 1
     found = await desk.detail(upload_id)
     assert found.upload.state in {"examining", "reading"}
@@ -706,18 +717,18 @@ async def test_a_short_file_that_proves_long_goes_on_in_the_other_slot(desk: Des
     assert await desk.ask("select claims, lease, read_s > 0 from uploads") == [(0, None, True)]
     await desk.conn.execute("update uploads set read_s = 3")
     assert await read_one(hurried, slot="short") == 0
-    assert await read_one(desk.has) == 1
+    assert await read_one(desk.deps) == 1
     found = await desk.detail(upload_id)
-    assert (found.upload.state, found.upload.tallies.stored) == ("completed", 7)
+    assert (found.upload.state, found.upload.row_counts.stored) == ("completed", 7)
 
 
 async def test_two_workers_that_choose_the_same_upload_read_two(desk: Desk) -> None:
     """Both look at the same list; who is second must take the next one and not wait."""
     first, second = await desk.send(_list(0, 2)), await desk.send(_list(100, 2))
-    async with desk.has.pool.connection() as conn, conn.transaction():
+    async with desk.deps.pool.connection() as conn, conn.transaction():
         assert await uploads.due_one(conn, first, now=desk.now) is not None
-        assert await read_one(desk.has) == 1
-        assert await read_one(desk.has) == 0
+        assert await read_one(desk.deps) == 1
+        assert await read_one(desk.deps) == 0
     assert (await desk.detail(second)).upload.state == "completed"
     assert (await desk.detail(first)).upload.state == "received"
 
@@ -734,8 +745,8 @@ async def test_the_same_debit_twice_in_a_file_is_taken_once(desk: Desk) -> None:
     found = await desk.read(table(*lines))
     expected = dict.fromkeys((2, 3, 4, 8), "clear") | dict.fromkeys((5, 6, 7, 9), "duplicate_in_file")
     assert {row: verdict for row, _, _, verdict in await desk.debtors()} == expected
-    assert found.upload.tallies.verdicts == {"duplicate_in_file": 4}
-    assert found.upload.tallies.amount_minor == 500
+    assert found.upload.row_counts.verdicts == {"duplicate_in_file": 4}
+    assert found.upload.row_counts.amount_minor == 500
     assert await desk.ask("select cause from debtors where row_number = 5") == [
         ("It is the same debit as row 2 of this file.",)
     ]
@@ -754,8 +765,8 @@ async def test_what_is_kept_of_a_file_does_not_depend_on_its_order(desk: Desk) -
     for lines in (rows, rows[::-1]):
         found = await desk.read(table(*lines, header="Name;IBAN;Betrag;Referenz;Kundennummer"))
         assert found.upload.state == "completed"
-        assert found.upload.tallies.verdicts == {"duplicate_in_file": 2}
-        assert (found.upload.tallies.stored, found.upload.tallies.amount_minor) == (6, 1200)
+        assert found.upload.row_counts.verdicts == {"duplicate_in_file": 2}
+        assert (found.upload.row_counts.stored, found.upload.row_counts.amount_minor) == (6, 1200)
         kept.append(
             await desk.ask(
                 "select iban, reference, customer_id from debtors where upload_id = %s and verdict = 'clear'"
@@ -764,7 +775,7 @@ async def test_what_is_kept_of_a_file_does_not_depend_on_its_order(desk: Desk) -
             )
         )
         assert found.plan is not None
-        (several,) = [one for one in found.plan.decisions if one.about == "several_debits"]
+        (several,) = [decision for decision in found.plan.decisions if decision.about == "several_debits"]
         assert several.value == "6 debits from 3 accounts"
         await desk.conn.execute("update debtors set created_at = created_at - interval '60 days'")
     assert kept[0] == kept[1] == [
@@ -788,7 +799,7 @@ async def test_one_reference_with_two_mandates_is_asked_about(desk: Desk) -> Non
     assert await desk.ask("select row_number, cause from debtors where verdict <> 'clear'") == [(4, cause)]
     await desk.decide(found.upload.id, identity_unclear="take")
     done = await desk.detail(found.upload.id)
-    assert (done.upload.state, done.upload.tallies.stored, done.upload.tallies.amount_minor) == (
+    assert (done.upload.state, done.upload.row_counts.stored, done.upload.row_counts.amount_minor) == (
         "completed",
         3,
         400,
@@ -796,7 +807,7 @@ async def test_one_reference_with_two_mandates_is_asked_about(desk: Desk) -> Non
 
 
 async def test_numbers_that_a_spreadsheet_has_cut_make_no_debits_the_same(desk: Desk) -> None:
-    """Three invoices of one debtor are all "1,23E+11" now: left out as repeats, two are never collected and nobody asks."""
+    """Three invoices of one debtor are all "1,23E+11" now: excluded as repeats, two are never collected and nobody asks."""
     rows = [
         f"A;{DE};1,00;1,23E+11",
         f"B;{AT};2,00;1,23E+11",
@@ -817,7 +828,7 @@ async def test_numbers_that_a_spreadsheet_has_cut_make_no_debits_the_same(desk: 
         (row, "digits_lost") for row in range(2, 6)
     ]
     await desk.decide(found.upload.id, identity_unclear="take")
-    assert (await desk.detail(found.upload.id)).upload.tallies.amount_minor == 1000
+    assert (await desk.detail(found.upload.id)).upload.row_counts.amount_minor == 1000
     # Sent again in full, each of them may be one of those.
     desk.now += timedelta(days=3)
     await collected(desk, found.upload.id)
@@ -848,23 +859,23 @@ async def test_a_mandate_of_several_accounts_is_warned_of(desk: Desk, *, dry_run
     found = await desk.read(table(*rows, header=header), dry_run=dry_run)
     assert found.upload.state == "completed"
     code = "mandate_of_several_accounts"
-    told = await desk.ask(
-        f"select row_number, level, column_name, shown, note from problems where code = '{code}' order by 1"
+    result = await desk.ask(
+        f"select row_number, level, column_name, excerpt, note from problems where code = '{code}' order by 1"
     )
-    assert [row[:4] for row in told] == [
+    assert [row[:4] for row in result] == [
         (2, "warning", "Mandat-ID", "M-01"),
         (3, "warning", "Mandat-ID", "m 1"),
         (5, "warning", "Mandat-ID", "M-777"),
     ]
-    assert [note.split(". ")[0] for *_, note in told] == [
+    assert [note.split(". ")[0] for *_, note in result] == [
         "The mandate is also used for another account, in row 3",
         "The mandate is also used for another account, in row 2",
         "The mandate was used for another account, in row 2 of upload 1",
     ]
-    assert found.upload.tallies.problems == {"digits_lost": 2, code: 3}
-    assert found.upload.tallies.warnings == 5
+    assert found.upload.row_counts.problems == {"digits_lost": 2, code: 3}
+    assert found.upload.row_counts.warnings == 5
     assert found.plan is not None
-    assert [one.value for one in found.plan.decisions if one.about == code] == ["3 rows"]
+    assert [decision.value for decision in found.plan.decisions if decision.about == code] == ["3 rows"]
 
 
 async def test_a_changed_account_is_warned_of_once(desk: Desk) -> None:
@@ -873,12 +884,12 @@ async def test_a_changed_account_is_warned_of_once(desk: Desk) -> None:
     warned = []
     for month, iban in enumerate([DE, AT, AT, AT, DE]):
         found = await desk.read(table(f"A;{iban};1,00;R{month};M-1", header=header))
-        warned.append(found.upload.tallies.warnings)
+        warned.append(found.upload.row_counts.warnings)
         desk.now += timedelta(days=30)
     assert warned == [0, 1, 0, 0, 1]
 
 
-async def test_the_same_debit_in_another_upload_is_left_out(desk: Desk) -> None:
+async def test_the_same_debit_in_another_upload_is_excluded(desk: Desk) -> None:
     """The list of last week sent again, under another name and before anything was billed, is a second debit waiting."""
     first = await desk.read(table(*rows_of(DE, AT)))
     desk.now += timedelta(days=25)
@@ -907,21 +918,23 @@ def monthly(count: int, *, reference: str = "") -> str:
     return table(*rows)
 
 
-async def collected(desk: Desk, upload_id: int, *, state: str = "approved", sends: int = 1) -> None:
+async def collected(
+    desk: Desk, upload_id: int, *, state: str = "approved", submission_count: int = 1
+) -> None:
     """Have the debtors of an upload debited, as far as the tables show."""
     await desk.conn.execute(
-        "insert into billing_runs (upload_id, account, due_item, state, terms, skipped, created_by, created_at, updated_at)"
+        "insert into billing_runs (upload_id, account, due_item, state, options, skipped, created_by, created_at, updated_at)"
         " values (%s, 'default', 'once', 'running', '{}', '{}', 'tests', %s, %s)",
         (upload_id, desk.now, desk.now),
     )
     stage = {"approved": 60, "declined": 50, "pending": 0}[state]
     await desk.conn.execute(
         "insert into billing_attempts (account, debtor_id, transaction_id, amount_minor, currency, state, payment_stage,"
-        " dispute_stage, iban_fingerprint, iban_masked, created_at, updated_at, run_id, due_item, try_number, sends, sent_at)"
+        " dispute_stage, iban_fingerprint, iban_masked, created_at, updated_at, run_id, due_item, try_number, submission_count, submitted_at)"
         " select 'default', d.id, 't-' || d.id, d.amount_minor, 'EUR', %s, %s, 0, d.iban_fingerprint, 'DE', %s, %s,"
         " (select max(id) from billing_runs), 'once', 1, %s, case when %s > 0 then %s::timestamptz end"
         " from debtors d where d.upload_id = %s and d.verdict = 'clear'",
-        (state, stage, desk.now, desk.now, sends, sends, desk.now, upload_id),
+        (state, stage, desk.now, desk.now, submission_count, submission_count, desk.now, upload_id),
     )
 
 
@@ -931,7 +944,7 @@ async def collected(desk: Desk, upload_id: int, *, state: str = "approved", send
         ("", "", 3, "needs_answer"),  # nothing tells the two lists apart
         ("A{}", "B{}", 25, "needs_answer"),  # renumbered
         ("A{}", "", 3, "needs_answer"),
-        ("A{}", "a-00{}", 3, "completed"),  # the same debits: left out, and said so
+        ("A{}", "a-00{}", 3, "completed"),  # the same debits: excluded, and said so
         ("", "", 26, "completed"),
         ("", "", 28, "completed"),
         ("A{}", "B{}", 30, "completed"),
@@ -945,7 +958,7 @@ async def test_a_list_that_comes_again_debits_nobody_twice_without_a_question(
     """
     A list is sent again days or a month later, renumbered, or without references.
 
-    Taken in silence it debits everybody twice; left out as a whole, a month's money is missing.
+    Taken in silence it debits everybody twice; excluded as a whole, a month's money is missing.
     """
     first = await desk.read(monthly(4, reference=before))
     await collected(desk, first.upload.id)
@@ -960,14 +973,14 @@ async def test_a_list_that_comes_again_debits_nobody_twice_without_a_question(
     assert again.plan is not None
     (question,) = again.plan.questions
     assert question.code == "collected_before"
-    assert question.choices == ("take", "leave_out")
+    assert question.choices == ("take", "exclude")
     day = (desk.now - timedelta(days=days)).date()
     assert question.ask.startswith(
         "4 rows over 40.00 EUR may have been debited before: 4 rows over 40.00 EUR"
     )
     assert f"on {day} through upload {first.upload.id}" in question.ask
-    assert again.upload.tallies.stored == 0
-    assert await read_one(desk.has) == 0  # it waits
+    assert again.upload.row_counts.stored == 0
+    assert await read_one(desk.deps) == 0  # it waits
 
 
 async def test_questions_are_answered_from_a_terminal(
@@ -990,25 +1003,27 @@ async def test_questions_are_answered_from_a_terminal(
     assert code == 1
     assert f"upload {number}  debtors.csv" in text
     assert "4 rows over 40.00 EUR may have been debited before" in text
-    assert f"questions answer {number} --collected-before take|leave_out --by NAME" in text
-    (told,) = msgspec.json.decode(questions("list", "--json")[1])
-    assert told["upload_id"] == again.upload.id
-    assert [question["code"] for question in told["questions"]] == ["collected_before"]
+    assert f"questions answer {number} --collected-before take|exclude --by NAME" in text
+    (result,) = msgspec.json.decode(questions("list", "--json")[1])
+    assert result["upload_id"] == again.upload.id
+    assert [question["code"] for question in result["questions"]] == ["collected_before"]
     code, text = questions("answer", number, "--identity-unclear", "take", "--by", "ada")
-    assert (code, "answer with take or leave_out: collected_before" in text) == (2, True)
+    assert (code, "answer with take or exclude: collected_before" in text) == (2, True)
     assert questions("answer", number, "--collected-before", "take", "--by", " ")[0] == 2
-    code, text = questions("answer", number, "--collected-before", "leave_out", "--remember", "--by", "ada")
+    code, text = questions("answer", number, "--collected-before", "exclude", "--remember", "--by", "ada")
     assert code == 0, text
     desk.now = datetime.now(UTC) + timedelta(seconds=1)
-    while await read_one(desk.has):
+    while await read_one(desk.deps):
         pass
     done = await desk.detail(again.upload.id)
-    assert (done.upload.state, done.upload.tallies.stored) == ("completed", 0)
-    assert [(one.answer, one.by) for one in done.screening_answers.values()] == [("leave_out", "ada")]
+    assert (done.upload.state, done.upload.row_counts.stored) == ("completed", 0)
+    assert [(answered.answer, answered.by) for answered in done.screening_answers.values()] == [
+        ("exclude", "ada")
+    ]
     assert questions("answer", number, "--collected-before", "take", "--by", "ada")[0] != 0
     (kept,) = msgspec.json.decode(questions("kept", "--json")[1])
-    assert (kept["subject"], kept["answer"], kept["answered_by"]) == ("collected_before", "leave_out", "ada")
-    assert "collected_before: leave_out, by ada" in questions("kept")[1]
+    assert (kept["subject"], kept["answer"], kept["answered_by"]) == ("collected_before", "exclude", "ada")
+    assert "collected_before: exclude, by ada" in questions("kept")[1]
     assert questions("forget", str(kept["id"]), "--by", "bob")[0] == 0
     assert questions("forget", str(kept["id"]), "--by", "bob")[0] == 2
     assert questions("kept")[1] == "no answer is kept\n"
@@ -1017,21 +1032,21 @@ async def test_questions_are_answered_from_a_terminal(
 
 async def test_debits_that_were_never_submitted_or_failed_are_not_asked_about(desk: Desk) -> None:
     """A run that was cancelled, or refused as a whole, collected nothing: its list may come again."""
-    for number, (state, sends) in enumerate([("pending", 0), ("declined", 1)]):
+    for number, (state, submission_count) in enumerate([("pending", 0), ("declined", 1)]):
         first = await desk.read(monthly(2, reference=f"A{number}-{{}}"))
-        await collected(desk, first.upload.id, state=state, sends=sends)
+        await collected(desk, first.upload.id, state=state, submission_count=submission_count)
         if state == "pending":  # the run was cancelled, and its upload has nothing that may be billed
             await desk.conn.execute("update billing_attempts set withheld = 'cancelled', state = 'error'")
             await desk.conn.execute("update debtors set verdict = 'blacklisted', cause = 'x'")
         desk.now += timedelta(days=1)
         again = await desk.read(monthly(2, reference=f"B{number}-{{}}"))
         assert again.upload.state == "completed"
-        assert again.upload.tallies.stored == 2
+        assert again.upload.row_counts.stored == 2
         desk.now += timedelta(days=60)
 
 
 @pytest.mark.parametrize(
-    ("answer", "stored", "verdict"), [("take", 4, "clear"), ("leave_out", 1, "collected_lately")]
+    ("answer", "stored", "verdict"), [("take", 4, "clear"), ("exclude", 1, "collected_lately")]
 )
 async def test_an_answer_takes_the_rows_or_leaves_them_out(
     desk: Desk, answer: Answer, stored: int, verdict: str
@@ -1041,17 +1056,17 @@ async def test_an_answer_takes_the_rows_or_leaves_them_out(
     await collected(desk, first.upload.id)
     desk.now += timedelta(days=3)
     asked = await desk.read(monthly(4))
-    assert (asked.upload.state, asked.upload.tallies.excluded) == ("needs_answer", 3)
+    assert (asked.upload.state, asked.upload.row_counts.excluded) == ("needs_answer", 3)
     await desk.decide(asked.upload.id, collected_before=answer)
     done = await desk.detail(asked.upload.id)
-    assert (done.upload.state, done.upload.tallies.stored) == ("completed", stored)
-    assert done.upload.tallies.amount_minor == stored * 1000
+    assert (done.upload.state, done.upload.row_counts.stored) == ("completed", stored)
+    assert done.upload.row_counts.amount_minor == stored * 1000
     assert [row[3] for row in await desk.debtors(asked.upload.id)] == [verdict] * 3 + ["clear"]
     assert done.plan is not None
     assert done.plan.questions == ()
-    (told,) = [one for one in done.plan.decisions if one.about == "collected_before"]
-    assert (told.value, told.by) == (answer, "caller")
-    assert "ada answered so on 2026-03-05 at 12:00 UTC" in told.why
+    (result,) = [decision for decision in done.plan.decisions if decision.about == "collected_before"]
+    assert (result.value, result.by) == (answer, "caller")
+    assert "ada answered so on 2026-03-05 at 12:00 UTC" in result.why
 
 
 async def test_an_answer_kept_for_a_layout_holds_for_debits_as_old_as_those(desk: Desk) -> None:
@@ -1068,10 +1083,10 @@ async def test_an_answer_kept_for_a_layout_holds_for_debits_as_old_as_those(desk
     assert tomorrow.upload.state == "needs_answer"
     desk.now += timedelta(days=26)
     third = await desk.read(monthly(2, reference="M{}"))
-    assert (third.upload.state, third.upload.tallies.stored) == ("completed", 2)
+    assert (third.upload.state, third.upload.row_counts.stored) == ("completed", 2)
     assert third.plan is not None
-    (told,) = [one for one in third.plan.decisions if one.about == "collected_before"]
-    assert "for a file of this layout" in told.why
+    (result,) = [decision for decision in third.plan.decisions if decision.about == "collected_before"]
+    assert "for a file of this layout" in result.why
     await collected(desk, third.upload.id)
     (kept,) = await uploads.layout_answers(desk.conn, limit=9)
     assert await uploads.forget(desk.conn, kept.id, by="ada", now=desk.now)
@@ -1086,7 +1101,7 @@ async def test_a_dry_run_tells_what_would_be_asked(desk: Desk) -> None:
     await collected(desk, first.upload.id)
     desk.now += timedelta(days=2)
     found = await desk.read(monthly(2), dry_run=True)
-    assert (found.upload.state, found.upload.tallies.verdicts) == ("completed", {"collected_lately": 2})
+    assert (found.upload.state, found.upload.row_counts.verdicts) == ("completed", {"collected_lately": 2})
     assert found.notes[-1].startswith(
         "A person would be asked: 2 rows over 20.00 EUR may have been debited before"
     )
@@ -1105,16 +1120,16 @@ async def test_all_reasons_are_kept(desk: Desk) -> None:
     await blacklist.enter(desk.conn, [entry], source="manual", added_by="ada", now=desk.now)
     desk.now += timedelta(days=2)
     again = await desk.read(monthly(1, reference="A{}"))
-    (row,) = await debtors.left_out(desk.conn, again.upload.id, after_row=0, limit=9)
+    (row,) = await debtors.excluded(desk.conn, again.upload.id, after_row=0, limit=9)
     assert [reason.rule for reason in row.reasons] == ["blacklisted", "already_collected"]
 
 
 async def test_the_blacklist_leaves_out_and_says_why(desk: Desk) -> None:
     """Hold and block are told apart, the strictest entry speaks, and one that is lifted or over does not."""
 
-    def entry(iban: str, reason: str, **told: Any) -> ManualEntry:
-        told = {"action": "block", "iban_masked": ibans.mask(iban), **told}
-        return ManualEntry(reason_code=reason, iban_fingerprint=ibans.fingerprint(iban, key=b"k"), **told)
+    def entry(iban: str, reason: str, **payload: Any) -> ManualEntry:
+        payload = {"action": "block", "iban_masked": ibans.mask(iban), **payload}
+        return ManualEntry(reason_code=reason, iban_fingerprint=ibans.fingerprint(iban, key=b"k"), **payload)
 
     made = await blacklist.enter(
         desk.conn,
@@ -1130,10 +1145,10 @@ async def test_the_blacklist_leaves_out_and_says_why(desk: Desk) -> None:
         now=desk.now - timedelta(days=2),
     )
     await blacklist.lift(
-        desk.conn, made[3], lifted_by="ada", because="a mistake", forgives="entry", now=desk.now
+        desk.conn, made[3], lifted_by="ada", reason="a mistake", forgives="entry", now=desk.now
     )
     found = await desk.read(table(*rows_of(DE, AT, NL, FR)))
-    assert found.upload.tallies.verdicts == {"blacklisted": 2}
+    assert found.upload.row_counts.verdicts == {"blacklisted": 2}
     assert await desk.ask(
         "select row_number, cause from debtors where verdict = 'blacklisted' order by 1"
     ) == [
@@ -1142,7 +1157,7 @@ async def test_the_blacklist_leaves_out_and_says_why(desk: Desk) -> None:
     ]
 
 
-async def test_names_and_addresses_on_the_blacklist_leave_out(desk: Desk) -> None:
+async def test_names_and_addresses_on_the_blacklist_exclude(desk: Desk) -> None:
     """Somebody who may not be debited opens another account; upper case and umlauts must not hide them."""
     await blacklist.enter(
         desk.conn,
@@ -1160,7 +1175,7 @@ async def test_names_and_addresses_on_the_blacklist_leave_out(desk: Desk) -> Non
         f"Jürg Müller;{NL};3,00;x@example.org",
     ]
     found = await desk.read(table(*lines, header="Name;IBAN;Betrag;E-Mail"))
-    assert found.upload.tallies.verdicts == {"blacklisted_name": 1, "blacklisted_email": 1}
+    assert found.upload.row_counts.verdicts == {"blacklisted_name": 1, "blacklisted_email": 1}
     assert [verdict for *_, verdict in await desk.debtors()] == [
         "blacklisted_name",
         "blacklisted_email",
@@ -1192,7 +1207,7 @@ async def test_what_earlier_debits_came_to_decides(
     reference: str,
     verdict: str,
 ) -> None:
-    """Charged back once is left out for good, the same debit within the window; what only may be the same is asked about."""
+    """Charged back once is excluded for good, the same debit within the window; what only may be the same is asked about."""
     at = desk.now - timedelta(days=days)
     attempt_id = await attempt("t-1", payment_stage=stages[0], dispute_stage=stages[1], at=at)
     fingerprint = ibans.fingerprint(DE, key=b"k")
@@ -1213,16 +1228,16 @@ async def test_a_dry_run_tells_the_same_and_stores_no_debtor(desk: Desk) -> None
     lines = [line.rpartition(";")[0] + ";" for line in lines]
     tried = await desk.read(table(*lines, "X;nothing;1,00;"), dry_run=True)
     assert await desk.debtors() == []
-    assert await desk.ask("select count(*) from rehearsed_rows") == [(0,)]
+    assert await desk.ask("select count(*) from dry_run_rows") == [(0,)]
     done = await desk.read(table(*lines, "X;nothing;1,00;"))
-    assert done.upload.tallies == tried.upload.tallies
-    assert done.upload.tallies.verdicts == {"duplicate_in_file": 2}
+    assert done.upload.row_counts == tried.upload.row_counts
+    assert done.upload.row_counts.verdicts == {"duplicate_in_file": 2}
     assert await desk.ask("select count(*) from problems") == [(2,)]
 
 
 @contextlib.contextmanager
 def _disk_full() -> Iterator[None]:
-    """Let no file of this process grow; found by the storm."""
+    """Let no file of this process grow; found by the chaos test."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
     try:
@@ -1244,7 +1259,7 @@ async def test_a_full_disk_is_no_fault_of_the_file(desk: Desk, kind: str) -> Non
     upload_id = await desk.send(data, name=f"list.{kind}")
     for _ in range(6):
         with _disk_full(), pytest.raises(StoreUnreachable, match="temporary files"):
-            await read_one(desk.has)
+            await read_one(desk.deps)
         desk.now += timedelta(minutes=1)
-    assert await read_one(desk.has) == 1
+    assert await read_one(desk.deps) == 1
     assert (await desk.detail(upload_id)).upload.state == "completed"

@@ -54,18 +54,18 @@ def task(
 
 
 @contextlib.contextmanager
-def child(data: bytes, told: Task) -> Iterator[Child]:
+def child(data: bytes, result: Task) -> Iterator[Child]:
     """Have a child for these bytes."""
     with tempfile.TemporaryFile() as file:
         file.write(data)
         file.flush()
-        with Child(file, told) as started:
+        with Child(file, result) as started:
             yield started
 
 
-def code_of(data: bytes, told: Task) -> str:
+def code_of(data: bytes, result: Task) -> str:
     """Tell why a child refuses these bytes."""
-    with child(data, told) as started, pytest.raises(FileRefused) as refused:
+    with child(data, result) as started, pytest.raises(FileRefused) as refused:
         list(started.plan().rows and started.rows())
     return refused.value.refusal.code
 
@@ -77,10 +77,10 @@ def test_the_child_gives_what_parsing_here_would(kind: Kind) -> None:
     here = reading.plan(str(path), name=path.name)
     assert isinstance(here, Plan)
     with child(path.read_bytes(), task(kind)) as started:
-        shown = started.plan()
+        excerpt = started.plan()
         rows = list(started.rows())
-    assert shown.plan == here
-    assert shown == reading.preview(str(path), plan=here, today=date(2026, 3, 2))
+    assert excerpt.plan == here
+    assert excerpt == reading.preview(str(path), plan=here, today=date(2026, 3, 2))
     assert rows == list(reading.rows(str(path), plan=here))
 
 
@@ -208,7 +208,7 @@ def test_the_child_dies_with_its_parent(until: Callable[..., object]) -> None:
 @pytest.mark.parametrize("name", ["filtered_nl.xlsx", "seen.ods", "seen.xls", "seen.xlsb"])
 def test_the_child_looks_at_what_a_person_sees(name: str) -> None:
     """Else hidden rows would be a question in tests only, and debited by a worker."""
-    told = task(name.rpartition(".")[2])  # type: ignore[arg-type]  # a kind
-    with child((DATA / name).read_bytes(), told) as reader:
+    result = task(name.rpartition(".")[2])  # type: ignore[arg-type]  # a kind
+    with child((DATA / name).read_bytes(), result) as reader:
         plan = reader.plan().plan
     assert "hidden_rows" in [question.code for question in plan.questions]

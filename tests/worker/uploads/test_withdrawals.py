@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from tether_core.billing.eligibility import Terms
+from tether_core.billing.eligibility import RunOptions
 from tether_core.errors import IllegalStep
 from tether_core.limits.rate_limit import Permit
 from tether_core.payments.gateway_identity import identity
-from tether_core.payments.submission import Rules as SendingRules
+from tether_core.payments.submission import Rules as SubmissionRules
 from tether_core.screening.verdicts import Policy
 from tether_core.spreadsheet import Answers, Rules
 from tether_core.uploads.upload import content_key, object_key, step
@@ -29,7 +29,7 @@ from tether_stores.settings import Settings
 from tether_stores.uploads import uploads, withdrawals
 from tether_stores.uploads.withdrawals import Withdrawn
 from tether_worker.__main__ import main
-from tether_worker.billing.runs import brake_runs, plan_chunk
+from tether_worker.billing.runs import auto_pause_runs, plan_chunk
 from tether_worker.payments.submission import Billing, claim
 from tether_worker.uploads.intake import Intake, read_one
 from tether_worker.uploads.reader import Limits
@@ -55,10 +55,10 @@ async def ask(conn: Connection, query: str, *values: object) -> list[tuple[Any, 
     return await (await conn.execute(query, values)).fetchall()
 
 
-async def withdraw(pool: Pool, upload_id: int, *, because: str = "the wrong month") -> Withdrawn | None:
+async def withdraw(pool: Pool, upload_id: int, *, reason: str = "the wrong month") -> Withdrawn | None:
     """Withdraw an upload."""
     async with transaction(pool) as conn:
-        return await withdrawals.withdraw(conn, upload_id, withdrawn_by="ada", because=because, now=NOW)
+        return await withdrawals.withdraw(conn, upload_id, withdrawn_by="ada", reason=reason, now=NOW)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ async def send(intake: Intake, conn: Connection, *rows: str, dry_run: bool = Fal
 
     await objects.put(intake.objects, key, chunks())
     digest, answers = hashlib.sha256(data).digest(), Answers()
-    told = uploads.Recording(
+    recording = uploads.Recording(
         key,
         "a.csv",
         len(data),
@@ -98,7 +98,7 @@ async def send(intake: Intake, conn: Connection, *rows: str, dry_run: bool = Fal
         forced=False,
         added_by="tests",
     )
-    return await uploads.record(conn, told, now=NOW)
+    return await uploads.record(conn, recording, now=NOW)
 
 
 async def read_all(intake: Intake) -> None:
@@ -110,7 +110,7 @@ async def read_all(intake: Intake) -> None:
 async def order(conn: Connection, upload_id: int) -> int:
     """Order a run; gives its id."""
     return await billing.add(
-        conn, upload_id=upload_id, account="default", terms=Terms(), created_by="tests", now=NOW
+        conn, upload_id=upload_id, account="default", options=RunOptions(), created_by="tests", now=NOW
     )
 
 
@@ -123,16 +123,18 @@ async def plan(pool: Pool) -> None:
 async def claimed(pool: Pool, run_id: int, *, limit: int = 1) -> int:
     """Claim debits of a run, as a worker does before it calls; gives how many."""
     none: Any = None
-    has = Billing(pool, none, none, SendingRules(lease_s=75, settle_s=900), lambda: NOW, asyncio.Event())
+    deps = Billing(
+        pool, none, none, SubmissionRules(lease_s=75, not_found_grace_s=900), lambda: NOW, asyncio.Event()
+    )
     permit = Permit(go=True, generation=0)
-    claims, _ = await claim(has, run_id, account=ACCOUNT, identity=HERE, permit=permit, limit=limit)
+    claims, _ = await claim(deps, run_id, account=ACCOUNT, identity=HERE, permit=permit, limit=limit)
     return len(claims)
 
 
 async def test_a_withdrawn_upload_excludes_nobody_of_its_successor(
     intake: Intake, pool: Pool, conn: Connection
 ) -> None:
-    """The corrected file comes a minute later; were its debtors left out as taken in before, nobody would be billed."""
+    """The corrected file comes a minute later; were its debtors excluded as taken in before, nobody would be billed."""
     first, _ = await send(intake, conn, *ROWS)
     await read_all(intake)
     second, _ = await send(intake, conn, *ROWS, "C D;DE89370400440532013000;1,00;R9")
@@ -141,8 +143,8 @@ async def test_a_withdrawn_upload_excludes_nobody_of_its_successor(
     assert await ask(conn, clear, second) == [(1,)]
     assert await withdraw(pool, second) == Withdrawn(is_new=True)
     assert await withdraw(pool, first) == Withdrawn(is_new=True)
-    assert await withdraw(pool, first, because="again") == Withdrawn(is_new=False)
-    assert await withdrawals.one(conn, first) == withdrawals.Withdrawal(NOW, "ada", "the wrong month")
+    assert await withdraw(pool, first, reason="again") == Withdrawn(is_new=False)
+    assert await withdrawals.by_id(conn, first) == withdrawals.Withdrawal(NOW, "ada", "the wrong month")
     # The very same file is a new upload now, and so is a corrected one.
     third, is_new = await send(intake, conn, *ROWS)
     assert is_new
@@ -165,9 +167,9 @@ async def test_its_runs_end_as_cancelled_and_nothing_of_them_is_submitted(
     assert await withdraw(pool, upload_id) == Withdrawn(is_new=True, cancelled=(planned, fresh))
     assert await claimed(pool, planned) == 0
     await plan(pool)
-    await brake_runs(pool, clock=lambda: NOW).do()
+    await auto_pause_runs(pool, clock=lambda: NOW).do()
     assert await ask(conn, "select distinct state, finished_at from billing_runs") == [("cancelled", NOW)]
-    assert await ask(conn, "select distinct state, withheld, sends from billing_attempts") == [
+    assert await ask(conn, "select distinct state, withheld, submission_count from billing_attempts") == [
         ("error", "cancelled", 0)
     ]
     with pytest.raises(IllegalStep, match="withdrawn, so it cannot be answered"):
@@ -177,12 +179,12 @@ async def test_its_runs_end_as_cancelled_and_nothing_of_them_is_submitted(
 @pytest.mark.parametrize(
     ("happened", "sentence"),
     [
-        ("sends = 1, sent_at = now(), send_at = null, state = 'approved', payment_stage = 60", "1 debit of upload 1 was submitted"),
-        ("sends = 1, sent_at = now(), send_at = null, state = 'declined', payment_stage = 50", "1 debit of upload 1 was submitted"),
+        ("submission_count = 1, submitted_at = now(), submit_at = null, state = 'approved', payment_stage = 60", "1 debit of upload 1 was submitted"),
+        ("submission_count = 1, submitted_at = now(), submit_at = null, state = 'declined', payment_stage = 50", "1 debit of upload 1 was submitted"),
         ("unique_id = 'u-1'", "1 debit of upload 1 was submitted"),
-        ("sends = 1, sent_at = now()", "1 debit of upload 1 was submitted"),
+        ("submission_count = 1, submitted_at = now()", "1 debit of upload 1 was submitted"),
         ("state = 'unknown', payment_stage = 10", "1 debit of upload 1 may have been submitted"),
-        ("sends = 1, sent_at = now(), send_at = null, leased_until = now()", "1 debit of upload 1 may have been submitted"),
+        ("submission_count = 1, submitted_at = now(), submit_at = null, leased_until = now()", "1 debit of upload 1 may have been submitted"),
     ],
 )  # fmt: skip
 async def test_what_was_submitted_or_may_have_been_is_not_withdrawn(
@@ -208,7 +210,9 @@ async def test_calls_that_submitted_nothing_do_not_stand_in_the_way(
     upload_id, _ = seed_upload(database_url, [Owed(scripted_iban(0), 1000)] * 2, now=NOW)
     await order(conn, upload_id)
     await plan(pool)
-    await conn.execute("update billing_attempts set sends = 2, sends_uncounted = 2, sent_at = now()")
+    await conn.execute(
+        "update billing_attempts set submission_count = 2, submissions_uncounted = 2, submitted_at = now()"
+    )
     assert await withdraw(pool, upload_id) == Withdrawn(is_new=True, cancelled=(1,))
 
 
@@ -221,26 +225,26 @@ async def test_a_claim_and_a_withdrawal_at_once_wait_for_each_other(
     run_id = await order(conn, upload_id)
     await plan(pool)
 
-    async def waits() -> bool:
+    async def has_pending() -> bool:
         return bool(await ask(conn, "select from pg_locks where not granted"))
 
     if first == "claim":
         async with transaction(pool) as holder:
             await billing.share(holder, run_id)
             withdrawing = asyncio.create_task(withdraw(pool, upload_id))
-            await eventually(waits, what="the withdrawal to wait for the claim")
+            await eventually(has_pending, what="the withdrawal to wait for the claim")
             await holder.execute(
-                "update billing_attempts set sends = 1, sent_at = now(), send_at = null, leased_until = now()"
+                "update billing_attempts set submission_count = 1, submitted_at = now(), submit_at = null, leased_until = now()"
             )
         with pytest.raises(NotWithdrawable):
             await withdrawing
         return
     async with transaction(pool) as holder:
-        await withdrawals.withdraw(holder, upload_id, withdrawn_by="ada", because="wrong", now=NOW)
+        await withdrawals.withdraw(holder, upload_id, withdrawn_by="ada", reason="wrong", now=NOW)
         claiming = asyncio.create_task(claimed(pool, run_id))
-        await eventually(waits, what="the claim to wait for the withdrawal")
+        await eventually(has_pending, what="the claim to wait for the withdrawal")
     assert await claiming == 0
-    assert await ask(conn, "select sends from billing_attempts") == [(0,)]
+    assert await ask(conn, "select submission_count from billing_attempts") == [(0,)]
 
 
 async def test_a_file_that_is_being_read_is_withdrawn_between_two_chunks(
@@ -290,7 +294,7 @@ async def test_one_that_waits_to_be_read_or_failed_is_withdrawn_too(
     assert await withdraw(pool, failed) == Withdrawn(is_new=True)
     assert await read_one(intake) == 0
     assert await ask(conn, "select distinct state, content_key from uploads") == [("withdrawn", None)]
-    assert await ask(conn, "select count(*) from rehearsed_rows") == [(0,)]
+    assert await ask(conn, "select count(*) from dry_run_rows") == [(0,)]
 
 
 async def test_a_database_that_went_back_is_reviewed_first(
@@ -312,7 +316,7 @@ async def test_a_database_that_went_back_is_reviewed_first(
     async with transaction(pool) as unsure:
         with pytest.raises(NotWithdrawable, match="being reviewed"):
             await withdrawals.withdraw(
-                unsure, upload_id, withdrawn_by="ada", because="wrong", now=NOW, epoch_holds=False
+                unsure, upload_id, withdrawn_by="ada", reason="wrong", now=NOW, epoch_holds=False
             )
     assert await withdraw(pool, upload_id) == Withdrawn(is_new=True, cancelled=(1,))
 
@@ -327,14 +331,14 @@ def test_the_command_withdraws_and_says_what_it_did(
     for name, text in environment.items():
         monkeypatch.setenv(name, text)
     upload_id, _ = seed_upload(database_url, [Owed(scripted_iban(0), 1000)], now=NOW)
-    words = ["withdraw", str(upload_id), "--by", "ada", "--because", "wrong month"]
+    words = ["withdraw", str(upload_id), "--by", "ada", "--reason", "wrong month"]
     assert main(words) == 0
     assert main(words) == 0
     assert (
         capsys.readouterr().out
         == f"upload {upload_id} is withdrawn\nupload {upload_id} was withdrawn before\n"
     )
-    assert main(["withdraw", "99", "--by", "ada", "--because", "x"]) == 2
-    assert main(["withdraw", "1", "--by", " ", "--because", "x"]) == 2
+    assert main(["withdraw", "99", "--by", "ada", "--reason", "x"]) == 2
+    assert main(["withdraw", "1", "--by", " ", "--reason", "x"]) == 2
     other, _ = seed_upload(database_url, [Owed(scripted_iban(0), 1000)], now=NOW + timedelta(days=1))
     assert other != upload_id

@@ -69,14 +69,14 @@ from tether_core.errors import (
     Unreadable,
 )
 from tether_core.events import (
-    AmountDiffered,
-    AttemptMoved,
+    AmountMismatched,
+    AttemptStatusChanged,
     ClockStepped,
     Event,
-    GivebackMoved,
-    IbanListed,
-    PayoutRepeated,
+    IbanBlocked,
     ReasonUnknown,
+    RefundChargedBack,
+    RefundStatusChanged,
 )
 from tether_core.jobs import Job
 from tether_core.limits.rate_limit import Breaker, Bucket
@@ -88,10 +88,10 @@ from tether_core.payments.attempt import Attempt, AttemptState, Confirmation
 __version__: Final = "0.1.0"
 
 __all__ = [
-    "AmountDiffered",
+    "AmountMismatched",
     "Attempt",
-    "AttemptMoved",
     "AttemptState",
+    "AttemptStatusChanged",
     "Breaker",
     "Bucket",
     "Chargeback",
@@ -106,8 +106,7 @@ __all__ = [
     "Event",
     "GatewayAnswer",
     "GatewaySilent",
-    "GivebackMoved",
-    "IbanListed",
+    "IbanBlocked",
     "Identity",
     "IllegalStep",
     "InProgress",
@@ -123,8 +122,9 @@ __all__ = [
     "Notification",
     "OrderedBefore",
     "Overloaded",
-    "PayoutRepeated",
     "ReasonUnknown",
+    "RefundChargedBack",
+    "RefundStatusChanged",
     "Rejected",
     "SignatureMismatch",
     "StoreUnreachable",

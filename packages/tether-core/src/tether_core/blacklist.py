@@ -121,7 +121,7 @@ class Dispute(msgspec.Struct, frozen=True):
     own_id: str | None = None
 
 
-def same_dispute(one: Dispute, other: Dispute) -> bool:
+def same_dispute(dispute: Dispute, other: Dispute) -> bool:
     """
     Whether two reports are about the same dispute.
 
@@ -129,7 +129,7 @@ def same_dispute(one: Dispute, other: Dispute) -> bool:
     without. So an id that is missing matches any; two ids that differ are two disputes.
 
     Args:
-        one: A dispute as it was reported.
+        dispute: A dispute as it was reported.
         other: Another report.
 
     Returns:
@@ -139,9 +139,9 @@ def same_dispute(one: Dispute, other: Dispute) -> bool:
     >>> same_dispute(first, Dispute(7, 1)), same_dispute(first, Dispute(7, 1, "cb-2")), same_dispute(first, Dispute(7, 3))
     (True, False, False)
     """
-    if (one.attempt_id, one.stage) != (other.attempt_id, other.stage):
+    if (dispute.attempt_id, dispute.stage) != (other.attempt_id, other.stage):
         return False
-    return one.own_id is None or other.own_id is None or one.own_id == other.own_id
+    return dispute.own_id is None or other.own_id is None or dispute.own_id == other.own_id
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -208,8 +208,8 @@ REASONS: Final[dict[str, ReasonPolicy]] = {
         _p("RR04", "none", 0, "A regulatory reason; a person must look."),
         _p("SL01", "hold", 0, "The debtor limited or excluded this creditor at the bank."),
         _p("TM01", "none", 0, "The debit came after the cut-off time."),
-        _p("XT33", "none", 0, "A code of the acquirer, left out of chargeback rates."),
-        _p("XT73", "none", 0, "A code of the acquirer, left out of chargeback rates."),
+        _p("XT33", "none", 0, "A code of the acquirer, excluded of chargeback rates."),
+        _p("XT73", "none", 0, "A code of the acquirer, excluded of chargeback rates."),
     )
 }
 

@@ -164,8 +164,8 @@ def judge(
     return None
 
 
-def _differ(one: object, other: object) -> bool:
-    return one is not None and other is not None and one != other
+def _differ(value: object, other: object) -> bool:
+    return value is not None and other is not None and value != other
 
 
 def _is_ahead(mark: Mark, server: Server) -> bool:

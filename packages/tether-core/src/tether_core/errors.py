@@ -159,13 +159,13 @@ class InvalidIban(Rejected):
 
     code = "invalid_iban"
 
-    def __init__(self, shown: str, *, why: str) -> None:
-        super().__init__(shown, why)
-        self.shown = shown
+    def __init__(self, excerpt: str, *, why: str) -> None:
+        super().__init__(excerpt, why)
+        self.excerpt = excerpt
         self.why = why
 
     def __str__(self) -> str:
-        return f"{self.shown} is not an IBAN: {_ended(self.why)}"
+        return f"{self.excerpt} is not an IBAN: {_ended(self.why)}"
 
 
 class InvalidAmount(Rejected):
@@ -179,13 +179,13 @@ class InvalidAmount(Rejected):
 
     code = "invalid_amount"
 
-    def __init__(self, shown: str, *, why: str) -> None:
-        super().__init__(shown[:40], why)
-        self.shown = shown[:40]
+    def __init__(self, excerpt: str, *, why: str) -> None:
+        super().__init__(excerpt[:40], why)
+        self.excerpt = excerpt[:40]
         self.why = why
 
     def __str__(self) -> str:
-        return f"{self.shown!r} is not an amount: {_ended(self.why)}"
+        return f"{self.excerpt!r} is not an amount: {_ended(self.why)}"
 
 
 class InvalidRequest(Rejected):

@@ -5,15 +5,15 @@ An event is written to the `outbox` table in the same transaction as the change 
 in order, at least once. Its payload names rows by id and carries no IBAN, no name and no secret, so it may
 travel anywhere. A new version of an event is a new class; subscribers read by `name` and `version`.
 
->>> told = AttemptMoved(attempt_id=7, transaction_id="t-7", before="pending", after="approved", cause="approved")
->>> name(told), version(told)
-('attempt_moved', 1)
->>> decode(encode(told)) == told
+>>> attempt_status_changed = AttemptStatusChanged(attempt_id=7, transaction_id="t-7", before="pending", after="approved", cause="approved")
+>>> name(attempt_status_changed), version(attempt_status_changed)
+('attempt.status_changed', 1)
+>>> decode(encode(attempt_status_changed)) == attempt_status_changed
 True
 >>> decode(b'{"event":"attempt_teleported.1"}')
 Traceback (most recent call last):
     ...
-tether_core.errors.Unreadable: This event cannot be read: Invalid value 'attempt_teleported.1' - at `$.event`
+tether_core.errors.Unreadable: This event cannot be read: Invalid value 'attempt_teleported.1' - at `$.event`.
 """
 
 from typing import Final, TypeAlias, get_args
@@ -24,18 +24,18 @@ from tether_core.errors import Unreadable
 
 __all__ = [
     "NAMES",
-    "AmountDiffered",
-    "AttemptMoved",
+    "AmountMismatched",
+    "AttemptStatusChanged",
     "ClockStepped",
     "DatabaseEpochChanged",
     "DifferenceClosed",
     "DifferenceOpened",
     "Event",
     "ExcessDelivered",
-    "GivebackMoved",
-    "IbanListed",
-    "PayoutRepeated",
+    "IbanBlocked",
     "ReasonUnknown",
+    "RefundChargedBack",
+    "RefundStatusChanged",
     "decode",
     "encode",
     "name",
@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 
-class AttemptMoved(msgspec.Struct, frozen=True, tag_field="event", tag="attempt_moved.1"):
+class AttemptStatusChanged(msgspec.Struct, frozen=True, tag_field="event", tag="attempt.status_changed.1"):
     """
     A billing attempt came into another state.
 
@@ -52,7 +52,7 @@ class AttemptMoved(msgspec.Struct, frozen=True, tag_field="event", tag="attempt_
         transaction_id: Our id, as the gateway knows it.
         before: The state it left.
         after: The state it is in.
-        cause: The gateway's status, or the duty of ours, that moved it.
+        cause: The gateway's status, or the periodic task of ours, that moved it.
         reason_code: Why money went back, where that is what happened.
     """
 
@@ -64,7 +64,7 @@ class AttemptMoved(msgspec.Struct, frozen=True, tag_field="event", tag="attempt_
     reason_code: str | None = None
 
 
-class IbanListed(msgspec.Struct, frozen=True, tag_field="event", tag="iban_listed.1"):
+class IbanBlocked(msgspec.Struct, frozen=True, tag_field="event", tag="iban.blocked.1"):
     """
     An IBAN came onto the blacklist because a debit on it was returned.
 
@@ -81,7 +81,7 @@ class IbanListed(msgspec.Struct, frozen=True, tag_field="event", tag="iban_liste
     iban_masked: str
 
 
-class ReasonUnknown(msgspec.Struct, frozen=True, tag_field="event", tag="reason_unknown.1"):
+class ReasonUnknown(msgspec.Struct, frozen=True, tag_field="event", tag="reason.unrecognized.1"):
     """
     Money went back with a reason no table knows, or none; a person should look.
 
@@ -94,7 +94,7 @@ class ReasonUnknown(msgspec.Struct, frozen=True, tag_field="event", tag="reason_
     reason_code: str | None
 
 
-class AmountDiffered(msgspec.Struct, frozen=True, tag_field="event", tag="amount_differed.1"):
+class AmountMismatched(msgspec.Struct, frozen=True, tag_field="event", tag="amount.mismatched.1"):
     """
     A notification named another amount than the attempt has; ours stands, a person should look.
 
@@ -109,21 +109,21 @@ class AmountDiffered(msgspec.Struct, frozen=True, tag_field="event", tag="amount
     theirs_minor: int
 
 
-class GivebackMoved(msgspec.Struct, frozen=True, tag_field="event", tag="giveback_moved.1"):
+class RefundStatusChanged(msgspec.Struct, frozen=True, tag_field="event", tag="refund.status_changed.1"):
     """
-    An order to give a debit back came into another state.
+    An refund came into another state.
 
     Attributes:
-        giveback_id: Our row.
+        refund_id: Our row.
         attempt_id: The debit.
         kind: "refund" or "void".
         transaction_id: Our id of the order, as the gateway knows it.
         before: The state it left.
         after: The state it is in.
-        cause: The gateway's status, or the duty of ours, that moved it.
+        cause: The gateway's status, or the periodic task of ours, that moved it.
     """
 
-    giveback_id: int
+    refund_id: int
     attempt_id: int
     kind: str
     transaction_id: str
@@ -132,7 +132,7 @@ class GivebackMoved(msgspec.Struct, frozen=True, tag_field="event", tag="givebac
     cause: str
 
 
-class PayoutRepeated(msgspec.Struct, frozen=True, tag_field="event", tag="payout_repeated.1"):
+class RefundChargedBack(msgspec.Struct, frozen=True, tag_field="event", tag="refund.charged_back.1"):
     """
     A debit's money went back both by us and by the debtor's bank; a person should claim it back.
 
@@ -223,12 +223,12 @@ class ExcessDelivered(msgspec.Struct, frozen=True, tag_field="event", tag="notif
 Event: TypeAlias = (
     DatabaseEpochChanged
     | ClockStepped
-    | AttemptMoved
-    | IbanListed
+    | AttemptStatusChanged
+    | IbanBlocked
     | ReasonUnknown
-    | AmountDiffered
-    | GivebackMoved
-    | PayoutRepeated
+    | AmountMismatched
+    | RefundStatusChanged
+    | RefundChargedBack
     | DifferenceOpened
     | DifferenceClosed
     | ExcessDelivered
@@ -274,8 +274,8 @@ def decode(data: bytes) -> Event:
     """
     try:
         event: Event = _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
-        raise Unreadable("event", why=str(problem)) from problem
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise Unreadable("event", why=str(exc)) from exc
     return event
 
 

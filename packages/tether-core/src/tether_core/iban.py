@@ -20,12 +20,12 @@ nothing about whether the account exists.
 Traceback (most recent call last):
     ...
 tether_core.errors.InvalidIban: DE89**************3001 is not an IBAN: its check digits do not fit, so at least one \
-character is wrong; ask the account holder for it
+character is wrong; ask the account holder for it.
 >>> validate("GG29NWBK60161331926819")
 Traceback (most recent call last):
     ...
 tether_core.errors.InvalidIban: GG29**************6819 is not an IBAN: accounts in GG have IBANs that begin with GB; \
-ask the account holder for it
+ask the account holder for it.
 """
 
 import re

@@ -11,7 +11,7 @@ Money(amount_minor=1234, currency='EUR')
 >>> parse("1.999", currency="EUR")
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidAmount: '1.999' is not an amount: EUR has 2 decimals, this has 3
+tether_core.errors.InvalidAmount: '1.999' is not an amount: EUR has 2 decimals, this has 3.
 """
 
 import re

@@ -19,7 +19,7 @@ bare. Both forms of one key are the same key here.
 >>> parse(["two words"])
 Traceback (most recent call last):
     ...
-tether_core.errors.Unreadable: This Idempotency-Key header cannot be read: send 1 to 255 visible ASCII characters without blanks, such as a UUID
+tether_core.errors.Unreadable: This Idempotency-Key header cannot be read: send 1 to 255 visible ASCII characters without blanks, such as a UUID.
 >>> digest("POST", "/x", b'{"a": 1, "b": 2}') == digest("POST", "/x", b'{"b":2,"a":1}')
 True
 >>> digest("POST", "/x", b'{"a": 1}') == digest("POST", "/y", b'{"a": 1}')

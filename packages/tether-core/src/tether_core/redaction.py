@@ -106,13 +106,13 @@ def _characters(run: str) -> str:
 
 
 def _masked(value: str, end_of: Callable[[str, re.Match[str]], int | None]) -> str:
-    shown, done = [], 0
+    excerpt, done = [], 0
     for start in _START.finditer(value):
         end = end_of(value, start) if start.start() >= done else None
         if end is not None:
-            shown += [value[done : start.start()], iban.mask(_characters(value[start.start() : end]))]
+            excerpt += [value[done : start.start()], iban.mask(_characters(value[start.start() : end]))]
             done = end
-    return "".join([*shown, value[done:]]) if done else value
+    return "".join([*excerpt, value[done:]]) if done else value
 
 
 def _end_of_word(value: str, start: re.Match[str]) -> int | None:

@@ -78,7 +78,7 @@ def dropped(text: str) -> str:
 
 
 def _carried(mark: str) -> bool:
-    # Quotation marks are left out like any other sign; letters and their accents are spelt where need be.
+    # Quotation marks are excluded like any other sign; letters and their accents are spelt where need be.
     return (
         mark in _BASIC
         or mark == "&"

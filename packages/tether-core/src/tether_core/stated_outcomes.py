@@ -19,9 +19,9 @@ as ever; where they say another thing than the person, that is a reconciliation 
 
 >>> from datetime import UTC
 >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
->>> lost = Send(Attempt(7, "default", "t-7", None, 1000, "EUR", payment_stage=codes.UNKNOWN_TO_US), 1, sent_at=noon, submitted_to=("a1",))
+>>> lost = Submission(Attempt(7, "default", "t-7", None, 1000, "EUR", payment_stage=codes.UNKNOWN_TO_US), 1, submitted_at=noon, submitted_to=("a1",))
 >>> seen = Statement("approved", "44177a2100000000", "seen in the back office", "ada")
->>> close(lost, seen, reach=Reach(frozenset(), frozenset()), now=noon + timedelta(days=1)).send.attempt.state
+>>> close(lost, seen, reach=Reach(frozenset(), frozenset()), now=noon + timedelta(days=1)).submission.attempt.state
 'approved'
 >>> close(lost, seen, reach=Reach(frozenset({"a1"}), frozenset()), now=noon + timedelta(days=1))
 Traceback (most recent call last):
@@ -38,14 +38,14 @@ import msgspec
 from tether_core.emp import codes
 from tether_core.emp.responses import GatewayAnswer
 from tether_core.errors import IllegalStep, InvalidRequest
-from tether_core.events import AttemptMoved, Event
+from tether_core.events import AttemptStatusChanged, Event
 from tether_core.payments import submission
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.gateway_identity import UNKNOWN
 from tether_core.payments.not_found import needed
-from tether_core.payments.submission import After, Rules, Send
+from tether_core.payments.submission import After, Rules, Submission
 from tether_core.refunds import refund as refund_rules
-from tether_core.refunds.refund import Giveback, Outcome
+from tether_core.refunds.refund import Outcome, Refund
 
 __all__ = [
     "CAUSE",
@@ -140,7 +140,7 @@ def statement(*, outcome: StatedOutcome, unique_id: str | None, reason: str, by:
 
 
 def close(
-    send: Send,
+    send: Submission,
     stated: Statement,
     *,
     reach: Reach,
@@ -182,7 +182,7 @@ def close(
         error_code=submission.ABSENT if stated.outcome == "never_arrived" else None,
     )
     moved: tuple[Event, ...] = (
-        AttemptMoved(
+        AttemptStatusChanged(
             attempt_id=was.id,
             transaction_id=was.transaction_id,
             before=was.state,
@@ -190,12 +190,12 @@ def close(
             cause=CAUSE,
         ),
     )
-    after = msgspec.structs.replace(send, attempt=attempt, send_at=None, leased_until=None, not_found=())
+    after = msgspec.structs.replace(send, attempt=attempt, submit_at=None, leased_until=None, not_found=())
     return After(after, "answered", moved)
 
 
 def close_refund(
-    refund: Giveback, stated: Statement, *, reach: Reach, now: datetime, rules: Rules = _RULES
+    refund: Refund, stated: Statement, *, reach: Reach, now: datetime, rules: Rules = _RULES
 ) -> Outcome:
     """
     Close a refund or void of unknown outcome by what a person states.
@@ -251,7 +251,7 @@ def is_contradicted(outcome: StatedOutcome | None, attempt: Attempt) -> bool:
     return outcome in _UNCOLLECTED and attempt.state not in {"declined", "error"}
 
 
-def _require(send: Send, stated: Statement, *, reach: Reach, now: datetime, rules: Rules) -> None:
+def _require(send: Submission, stated: Statement, *, reach: Reach, now: datetime, rules: Rules) -> None:
     state = send.attempt.state
     if send.step != "unknown":
         raise IllegalStep(
@@ -262,8 +262,8 @@ def _require(send: Send, stated: Statement, *, reach: Reach, now: datetime, rule
         raise IllegalStep(
             "submission", state="unknown, and can be inquired about where it went", step="closed by a person"
         )
-    over_at = (send.sent_at or now) + timedelta(seconds=rules.lease_s + rules.settle_s)
-    if send.sent_at is not None and now < over_at:
+    over_at = (send.submitted_at or now) + timedelta(seconds=rules.lease_s + rules.not_found_grace_s)
+    if send.submitted_at is not None and now < over_at:
         raise IllegalStep("submission", state="perhaps still under way", step="closed by a person")
     known = send.attempt.unique_id
     if known is not None and stated.outcome == "never_arrived":
@@ -271,6 +271,6 @@ def _require(send: Send, stated: Statement, *, reach: Reach, now: datetime, rule
     _require_id(send, stated)
 
 
-def _require_id(send: Send, stated: Statement) -> None:
+def _require_id(send: Submission, stated: Statement) -> None:
     if send.attempt.unique_id is not None and stated.unique_id not in {None, send.attempt.unique_id}:
         raise InvalidRequest("the gateway has named another id for it", field="unique_id")

@@ -1,7 +1,7 @@
 """
 Sentences for steps that are refused: what the thing is, what cannot be done with it, and what to do instead.
 
-A life cycle knows states and steps as words for programs ("needs_answer", "put off"). A person who reads an error needs a sentence that
+A life cycle knows states and steps as words for programs ("needs_answer", "deferred"). A person who reads an error needs a sentence that
 begins with a capital, ends with a full stop, and names what to do or when. Here are the words and the advice for each state, by subject.
 
 >>> sentence("billing run", state="cancelled", step="resumed")
@@ -75,7 +75,7 @@ STATES: Final[dict[str, dict[str, StateSentence]]] = {
     "debit": {
         "ready": _S("is ready to be submitted", _INTERNAL),
         "ready later": _S("is ready to be submitted later", _INTERNAL),
-        "sending": _S("is being submitted", _INTERNAL),
+        "submitting": _S("is being submitted", _INTERNAL),
         "unknown": _S("has an unknown outcome", _INTERNAL),
         "ended": _S("has its outcome", _INTERNAL),
     },
@@ -126,15 +126,15 @@ _STEPS: Final = {
     "given up": "given up",
     "history lost": "moved to a new database epoch",
     "inquired enough": "given up",
-    "lease over": "taken over",
+    "lease expired": "taken over",
     "not submitted": "marked as not submitted",
     "not there": "freed",
     "planned with canaries": "planned",
-    "put off": "deferred",
+    "deferred": "deferred",
     "reported again": "reported again",
     "sent again": "sent through again",
     "started": "read",
-    "turned away": "marked as rejected",
+    "rejected": "marked as rejected",
     "unclear": "left unknown",
 }
 

@@ -25,8 +25,8 @@ one; an IBAN is valid by ISO 13616 and may by chance exist.
 >>> body = form_body({"unique_id": "44177a21", "status": "approved"})
 >>> body
 b'unique_id=44177a21&status=approved&signature=ea1a12199884f62ebdccb555f84c5526cc135eb2'
->>> told = decode(body, content_type=FORM)
->>> verify(told.id, told.signature, credentials=[CREDENTIAL])
+>>> notification = decode(body, content_type=FORM)
+>>> verify(notification.id, notification.signature, credentials=[CREDENTIAL])
 'default'
 >>> form_body({"status": "approved"})
 Traceback (most recent call last):
@@ -45,10 +45,10 @@ import msgspec
 
 try:
     from hypothesis import strategies as st
-except ImportError as problem:
+except ImportError as exc:
     raise ImportError(
         "tether_core.testing needs Hypothesis, which is not installed; install tether-core[testing]"
-    ) from problem
+    ) from exc
 
 from tether_core import iban as ibans_of_the_field
 from tether_core.blacklist import REASONS

@@ -137,12 +137,12 @@ def scored(answers: Answers) -> Score:
     """
     if not 0 <= answers.name_percent <= 100:
         raise InvalidRequest("is a percentage", field="name_percent")
-    told: dict[str, Answer] = {
+    fields: dict[str, Answer] = {
         check: answer for check in CHECKS if (answer := getattr(answers, check)) != "unanswered"
     }
-    answered = sum(CHECKS[check] for check in told)
+    answered = sum(CHECKS[check] for check in fields)
     percent: dict[Answer, int] = {"yes": 100, "close": answers.name_percent, "no": 0}
-    earned = sum(CHECKS[check] * percent[answer] for check, answer in told.items())
+    earned = sum(CHECKS[check] * percent[answer] for check, answer in fields.items())
     score = earned // answered if answered else 0
     return Score(score, answered, _result(answers, score=score, answered=answered))
 

@@ -86,51 +86,51 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    one = commands.add_parser("demo", help="watch it all for a minute, and see the books agree")
-    one.add_argument(
+    item = commands.add_parser("demo", help="watch it all for a minute, and see the books agree")
+    item.add_argument(
         "--attempts", type=whole(1, 100_000), default=2000, help="payments (default: %(default)s)"
     )
-    one.add_argument("--seed", type=int, default=1, help="same number, same run (default: %(default)s)")
-    one.add_argument("--peaceful", action="store_true", help="kill nothing and flush nothing on the way")
-    one.set_defaults(do=_demo)
+    item.add_argument("--seed", type=int, default=1, help="same number, same run (default: %(default)s)")
+    item.add_argument("--peaceful", action="store_true", help="kill nothing and flush nothing on the way")
+    item.set_defaults(do=_demo)
 
-    one = commands.add_parser(
+    item = commands.add_parser(
         "up",
         help="services up, their environment set for a command",
         description=_UP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="tether-sandbox up [--s3] [--services docker] [--keep DIR] [--] [COMMAND ...]",
     )
-    one.add_argument("--s3", action="store_true", help="objects behind an S3 endpoint instead of a folder")
-    one.add_argument(
+    item.add_argument("--s3", action="store_true", help="objects behind an S3 endpoint instead of a folder")
+    item.add_argument(
         "--services", choices=("local", "docker"), default="local", help="who brings the services"
     )
-    one.add_argument(
+    item.add_argument(
         "--keep", type=Path, metavar="DIR", help="keep the data here, and use it again next time"
     )
-    one.add_argument(
+    item.add_argument(
         "command", nargs=argparse.REMAINDER, metavar="COMMAND", help="what to run, with its options"
     )
-    one.set_defaults(do=_up)
+    item.set_defaults(do=_up)
 
-    one = commands.add_parser("seed", help="make debtors and pending attempts; one JSON line each")
-    one.add_argument("--attempts", type=whole(1, 10_000_000), required=True, metavar="N", help="how many")
-    one.add_argument("--seed", type=int, help="same number, same attempts (default: a new one each time)")
-    one.set_defaults(do=_seed)
+    item = commands.add_parser("seed", help="make debtors and pending attempts; one JSON line each")
+    item.add_argument("--attempts", type=whole(1, 10_000_000), required=True, metavar="N", help="how many")
+    item.add_argument("--seed", type=int, help="same number, same attempts (default: a new one each time)")
+    item.set_defaults(do=_seed)
 
-    one = commands.add_parser(
+    item = commands.add_parser(
         "gateway",
-        help="send the notifications of seeded attempts, with malice",
+        help="send the notifications of seeded attempts, with fault injection",
         description="Reads attempts as `tether-sandbox seed` prints them and sends their notifications.",
     )
-    gateway.add_arguments(one)
-    one.set_defaults(do=gateway.run)
+    gateway.add_arguments(item)
+    item.set_defaults(do=gateway.run)
 
-    one = commands.add_parser(
-        "storm", help="kill, freeze and flush everything under load, and see the books agree"
+    item = commands.add_parser(
+        "chaos", help="kill, freeze and flush everything under load, and see the books agree"
     )
-    storm.add_arguments(one)
-    one.set_defaults(do=_storm)
+    storm.add_arguments(item)
+    item.set_defaults(do=_chaos)
     return parser
 
 
@@ -139,7 +139,7 @@ def _demo(args: argparse.Namespace) -> int:
     return demo(attempts=args.attempts, seed_number=args.seed, faults=not args.peaceful, console=Console())
 
 
-def _storm(args: argparse.Namespace) -> int:
+def _chaos(args: argparse.Namespace) -> int:
     _end_tidily()
     return storm.run(args)
 
@@ -165,10 +165,8 @@ def _kept(folder: Path) -> None:
         # Others may pass through it and see nothing: Postgres runs as another user where root starts it, and each server
         # closes its own folder.
         folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-    except OSError as problem:
-        raise InvalidRequest(
-            f"{folder} cannot be made a folder ({problem.strerror})", field="--keep"
-        ) from None
+    except OSError as exc:
+        raise InvalidRequest(f"{folder} cannot be made a folder ({exc.strerror})", field="--keep") from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InvalidRequest(f"nothing can be written to {folder}; choose another folder", field="--keep")
 
@@ -187,8 +185,8 @@ def _run(command: Sequence[str], environ: Mapping[str, str]) -> int:
     path = f"{Path(sys.executable).parent}{os.pathsep}{environ.get('PATH', '')}"
     try:
         child = subprocess.Popen(command, env={**environ, "PATH": path})
-    except OSError as problem:
-        print(f"tether-sandbox: {command[0]} cannot be started: {problem.strerror}", file=sys.stderr)
+    except OSError as exc:
+        print(f"tether-sandbox: {command[0]} cannot be started: {exc.strerror}", file=sys.stderr)
         return 127
     # The child gets the terminal's Ctrl-C itself; what comes to us alone is passed on.
     for which in (signal.SIGTERM, signal.SIGHUP):
@@ -209,17 +207,17 @@ def _seed(args: argparse.Namespace) -> int:
     made = seed(
         settings.database_url,
         attempts=args.attempts,
-        chance=random.Random(number),
+        rng=random.Random(number),
         now=datetime.now(UTC),
         fingerprint_key=settings.fingerprint_key.encode(),
     )
     try:
-        for one in made:
-            print(msgspec.json.encode(one).decode())
+        for seeded in made:
+            print(msgspec.json.encode(seeded).decode())
     except psycopg.errors.UndefinedTable:
         raise InvalidRequest("the database has no tables yet; run tether-worker migrate first") from None
-    except psycopg.OperationalError as problem:
-        raise StoreUnreachable("postgres", why="no connection") from problem
+    except psycopg.OperationalError as exc:
+        raise StoreUnreachable("postgres", why="no connection") from exc
     sys.stdout.flush()
     return 0
 

@@ -5,7 +5,7 @@ It compares three books that were kept apart: what the sender knows it sent, wha
 answered, and what stands in the tables. And it replays the history of every attempt through the pure core, which must
 come to the state the table has.
 
-Where web nodes are killed on the way their counts die with them. `check_storm` does without, and looks closer at the other
+Where web nodes are killed on the way their counts die with them. `check_chaos` does without, and looks closer at the other
 two books: each acknowledged notification is found by its content, and what was told of an attempt must be one chain
 of moves from its first state to its present one, which it would not be had any effect happened twice.
 """
@@ -18,14 +18,14 @@ from types import MappingProxyType
 import msgspec
 import psycopg
 from tether_core.emp.notification import decode
-from tether_core.events import AttemptMoved
+from tether_core.events import AttemptStatusChanged
 from tether_core.events import decode as decode_event
 from tether_core.payments import attempt as attempt_rules
 from tether_stores.queries import split_file
 
 from tether_sandbox.gateway import Cause, Counts, Delivered, Plan, State
 
-__all__ = ["Books", "Line", "Sent", "books", "broken_chains", "check", "check_storm", "replayed"]
+__all__ = ["Books", "Line", "Sent", "books", "broken_chains", "check", "check_chaos", "replayed"]
 
 _SQL = split_file("tether_sandbox", "sql/conservation")
 
@@ -59,29 +59,29 @@ class Books(msgspec.Struct, frozen=True):
     Attributes:
         inbox: (state, reason) to rows.
         attempts: unique_id to state, of payments made elsewhere.
-        standing: transaction_id to state, of all attempts.
+        current_status: transaction_id to state, of all attempts.
         billed: unique_id to state, of debits that were billed here.
         entries: (unique_id, reason code, action) of every blacklist entry that a return caused.
-        replayed: unique_id to the state that its booked notifications give when the core decides them again.
+        replayed: unique_id to the state that its applied notifications give when the core decides them again.
         contents: SHA-256 of each notification's body, and whether it is kept aside; with how often it is there.
         moves: What was told of attempts, in order.
         begun: transaction_id to first state, of attempts that another system made.
         listed: How often it was told that an account came on the blacklist because of a return.
-        pulled_open: State of what we asked for ourselves and did not book, to rows.
-        confirmed: Booked notifications that the gateway was asked about first.
+        fetched_open: State of what we asked for ourselves and did not book, to rows.
+        confirmed: Applied notifications that the gateway was asked about first.
     """
 
     inbox: dict[tuple[str, str], int]
     attempts: dict[str, str]
-    standing: dict[str, str]
+    current_status: dict[str, str]
     billed: dict[str, str]
     entries: list[tuple[str, str, str]]
     replayed: dict[str, str]
     contents: Counter[tuple[bytes, bool]]
-    moves: list[AttemptMoved]
+    moves: list[AttemptStatusChanged]
     begun: dict[str, str] = {}
     listed: int = 0
-    pulled_open: dict[str, int] = {}
+    fetched_open: dict[str, int] = {}
     confirmed: int = 0
 
     def rows(self, state: str, reason: str | None = None) -> int:
@@ -96,16 +96,16 @@ class Books(msgspec.Struct, frozen=True):
         """What has come since another reading of the same tables; nothing may have been under way then."""
         return Books(
             dict(Counter(self.inbox) - Counter(before.inbox)),
-            {one: state for one, state in self.attempts.items() if one not in before.attempts},
-            {one: state for one, state in self.standing.items() if one not in before.standing},
-            {one: state for one, state in self.billed.items() if one not in before.billed},
+            {item: state for item, state in self.attempts.items() if item not in before.attempts},
+            {item: state for item, state in self.current_status.items() if item not in before.current_status},
+            {item: state for item, state in self.billed.items() if item not in before.billed},
             [entry for entry in self.entries if entry not in before.entries],
-            {one: state for one, state in self.replayed.items() if one not in before.replayed},
+            {item: state for item, state in self.replayed.items() if item not in before.replayed},
             self.contents - before.contents,
             self.moves[len(before.moves) :],
-            {one: state for one, state in self.begun.items() if one not in before.begun},
+            {item: state for item, state in self.begun.items() if item not in before.begun},
             self.listed - before.listed,
-            dict(Counter(self.pulled_open) - Counter(before.pulled_open)),
+            dict(Counter(self.fetched_open) - Counter(before.fetched_open)),
             self.confirmed - before.confirmed,
         )
 
@@ -128,11 +128,11 @@ def books(database_url: str) -> Books:
         histories = conn.execute(_SQL["histories"]).fetchall()
         contents = Counter((bytes(digest), aside) for digest, aside in conn.execute(_SQL["contents"]))
         facts = [decode_event(bytes(payload)) for (payload,) in conn.execute(_SQL["moves"])]
-        pulled_open: dict[str, int] = dict(conn.execute(_SQL["pulled_open"]).fetchall())
+        fetched_open: dict[str, int] = dict(conn.execute(_SQL["fetched_open"]).fetchall())
         effects = conn.execute(_SQL["effects"]).fetchone()
         assert effects is not None
     listed, confirmed = effects
-    moves = [fact for fact in facts if isinstance(fact, AttemptMoved)]
+    moves = [fact for fact in facts if isinstance(fact, AttemptStatusChanged)]
     return Books(
         inbox,
         {unique_id: state for unique_id, _, state, billed, *_ in attempts if unique_id and not billed},
@@ -148,14 +148,14 @@ def books(database_url: str) -> Books:
             if payment_stage or dispute_stage
         },
         listed,
-        pulled_open,
+        fetched_open,
         confirmed,
     )
 
 
 def replayed(histories: Iterable[tuple[int, str, bytes, int, int, int, str]]) -> dict[str, str]:
     """
-    What the core makes of booked notifications when it decides them again, from the attempt as it began.
+    What the core makes of applied notifications when it decides them again, from the attempt as it began.
 
     Args:
         histories: (attempt id, media type, body, first payment stage, first dispute stage, amount, currency), those of one
@@ -167,22 +167,22 @@ def replayed(histories: Iterable[tuple[int, str, bytes, int, int, int, str]]) ->
     states: dict[str, str] = {}
     attempt: attempt_rules.Attempt | None = None
     for attempt_id, content_type, body, payment_stage, dispute_stage, amount_minor, currency in histories:
-        told = decode(bytes(body), content_type=content_type)
-        if told.unique_id is None:
+        notification = decode(bytes(body), content_type=content_type)
+        if notification.unique_id is None:
             continue
         if attempt is None or attempt.id != attempt_id:
             attempt = attempt_rules.Attempt(
                 attempt_id,
                 "default",
                 "",
-                told.unique_id,
+                notification.unique_id,
                 amount_minor,
                 currency,
                 payment_stage,
                 dispute_stage,
             )
-        attempt = attempt_rules.decide(attempt, told, account="default").attempt or attempt
-        states[told.unique_id] = attempt.state
+        attempt = attempt_rules.decide(attempt, notification, account="default").attempt or attempt
+        states[notification.unique_id] = attempt.state
     return states
 
 
@@ -237,12 +237,12 @@ def check(plan: Plan, ours: Books, *, posts: int, answered: Mapping[str, int]) -
         Line("distinct notifications = rows recorded", counts.distinct, recorded),
         Line("rows recorded = answers 'recorded'", recorded, answered.get("recorded", 0)),
         Line("conflicting repeats = rows kept aside", counts.conflicting, ours.rows("conflicting")),
-        Line("forged = refused, without a trace", counts.forged, answered.get("refused", 0)),
-        *_booked(plan, ours),
+        Line("forged = refused, without a trace", counts.invalid_signature, answered.get("refused", 0)),
+        *_applied(plan, ours),
     ]
 
 
-def check_storm(sent: Sent, ours: Books, *, delivered: Sequence[Delivered]) -> list[Line]:
+def check_chaos(sent: Sent, ours: Books, *, delivered: Sequence[Delivered]) -> list[Line]:
     """
     Hold the books against each other after web nodes were killed, whose counts died with them.
 
@@ -257,12 +257,14 @@ def check_storm(sent: Sent, ours: Books, *, delivered: Sequence[Delivered]) -> l
     rows = {digest for digest, aside in ours.contents if not aside}
     aside = {digest for digest, aside in ours.contents if aside}
     twice = sum(count - 1 for count in ours.contents.values())
-    broken = broken_chains(ours.moves, ours.standing, begun=ours.begun)
+    broken = broken_chains(ours.moves, ours.current_status, begun=ours.begun)
     unspoken = [state for unique_id, state in ours.attempts.items() if unique_id not in sent.final]
-    answered = sum(one.acknowledged + one.refused for one in delivered)
+    answered = sum(delivery.acknowledged + delivery.refused for delivery in delivered)
     return [
-        Line("deliveries = acknowledged + refused", sum(one.planned for one in delivered), answered),
-        Line("forged ones believed", 0, sum(one.believed for one in delivered)),
+        Line(
+            "deliveries = acknowledged + refused", sum(delivery.planned for delivery in delivered), answered
+        ),
+        Line("forged ones believed", 0, sum(delivery.believed for delivery in delivered)),
         Line("acknowledged notifications found by content", len(sent.genuine), len(sent.genuine & rows)),
         Line("rows that nobody sent", 0, len(rows - sent.genuine)),
         Line("rows that are there twice", 0, twice),
@@ -271,19 +273,19 @@ def check_storm(sent: Sent, ours: Books, *, delivered: Sequence[Delivered]) -> l
         Line(
             "what we asked for ourselves and did not book",
             0,
-            sum(ours.pulled_open.values()),
-            note=", ".join(ours.pulled_open),
+            sum(ours.fetched_open.values()),
+            note=", ".join(ours.fetched_open),
         ),
         Line("blacklist entries of returns = told once each", len(ours.entries), ours.listed),
-        *_booked(sent, ours),
+        *_applied(sent, ours),
         Line("attempts whose told moves are no single chain", 0, len(broken), note="; ".join(broken[:3])),
         Line("attempts nobody spoke of, still pending", len(unspoken), unspoken.count("pending")),
     ]
 
 
 def broken_chains(
-    moves: Iterable[AttemptMoved],
-    standing: Mapping[str, str],
+    moves: Iterable[AttemptStatusChanged],
+    current_status: Mapping[str, str],
     *,
     begun: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str]:
@@ -292,14 +294,14 @@ def broken_chains(
 
     Args:
         moves: What was told, in order.
-        standing: transaction_id to state, of every attempt.
+        current_status: transaction_id to state, of every attempt.
         begun: transaction_id to first state, of those that did not begin as pending.
 
     Returns:
         A sentence for each.
 
     >>> def moved(before, after):
-    ...     return AttemptMoved(attempt_id=1, transaction_id="seed-aa", before=before, after=after, cause="told")
+    ...     return AttemptStatusChanged(attempt_id=1, transaction_id="seed-aa", before=before, after=after, cause="notified")
     >>> broken_chains([moved("pending", "approved")], {"seed-aa": "approved"})
     []
     >>> broken_chains([moved("pending", "approved")] * 2, {"seed-aa": "approved"})
@@ -307,21 +309,21 @@ def broken_chains(
     >>> broken_chains([], {"seed-aa": "approved"})
     ['seed-aa: is approved, was told to be pending']
     """
-    told: dict[str, str] = {}
+    fields: dict[str, str] = {}
     broken: list[str] = []
     for move in moves:
-        state = told.get(move.transaction_id) or begun.get(move.transaction_id, "pending")
+        state = fields.get(move.transaction_id) or begun.get(move.transaction_id, "pending")
         if move.before != state:
             broken.append(f"{move.transaction_id}: left {move.before} while it was {state}")
-        told[move.transaction_id] = move.after
-    for transaction_id, state in standing.items():
-        last = told.get(transaction_id) or begun.get(transaction_id, "pending")
+        fields[move.transaction_id] = move.after
+    for transaction_id, state in current_status.items():
+        last = fields.get(transaction_id) or begun.get(transaction_id, "pending")
         if last != state:
             broken.append(f"{transaction_id}: is {state}, was told to be {last}")
     return broken
 
 
-def _booked(plan: Plan | Sent, ours: Books) -> list[Line]:
+def _applied(plan: Plan | Sent, ours: Books) -> list[Line]:
     """What must have come of the rows, whoever counted the answers."""
     counts = plan.counts
     expected = Counter(plan.final.values())

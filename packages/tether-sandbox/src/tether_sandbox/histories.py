@@ -49,15 +49,15 @@ class Machine:
 class Clocks:
     """The true time, and three kinds of clocks that tell it more or less."""
 
-    def __init__(self, chance: random.Random, *, machines: int = 2) -> None:
+    def __init__(self, rng: random.Random, *, machines: int = 2) -> None:
         """
         Begin with clocks that agree.
 
         Args:
-            chance: Says what happens.
+            rng: Says what happens.
             machines: How many inquire.
         """
-        self.chance = chance
+        self.rng = rng
         self.true_s = 0.0
         self.ahead_s = 0.0  # Postgres's clock, of the true time
         self.boots = machines
@@ -74,7 +74,7 @@ class Clocks:
 
     def set_postgres(self) -> None:
         """Postgres's clock is set, forward or back; or another server with another clock takes over."""
-        self.ahead_s += self.chance.choice(_STEPS_S)
+        self.ahead_s += self.rng.choice(_STEPS_S)
         self._notice()
 
     def set_machine(self) -> None:
@@ -83,38 +83,38 @@ class Clocks:
 
     def stop_machine(self) -> None:
         """A virtual machine stands still, and its boot clock does not count it; or it is put back to an earlier state."""
-        machine = self.chance.choice(self.machines)
-        machine.since_s += self.chance.choice((30.0, 1_000.0, 5_000.0))
+        machine = self.rng.choice(self.machines)
+        machine.since_s += self.rng.choice((30.0, 1_000.0, 5_000.0))
         self._notice()
 
     def boot_machine(self) -> None:
         """A machine is booted: its boot clock begins anew, and what it noticed is forgotten."""
-        number = self.chance.randrange(len(self.machines))
+        number = self.rng.randrange(len(self.machines))
         self.machines[number] = Machine(f"boot-{self.boots}", since_s=self.true_s)
         self.boots += 1
 
     def restart_process(self) -> None:
         """A process is restarted: its machine's boot clock goes on, and what it noticed is forgotten."""
-        self.chance.choice(self.machines).stepped_s = None
+        self.rng.choice(self.machines).stepped_s = None
 
     def _notice(self) -> None:
         # Not always: nothing may hang on it.
         for machine in self.machines:
-            if self.chance.random() < 0.7:
+            if self.rng.random() < 0.7:
                 machine.stepped_s = self.boot_s(machine)
 
 
 class Places:
     """The gateway identities of one account: those in force, those of another account, and those the database remembers."""
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, rng: random.Random) -> None:
         """
         Begin with one identity.
 
         Args:
-            chance: Says what happens.
+            rng: Says what happens.
         """
-        self.chance = chance
+        self.rng = rng
         self.configured = [_KEYS[0]]
         self.others: set[str] = set()
         self.recent = frozenset(self.configured)  # goes back with the database
@@ -129,10 +129,10 @@ class Places:
 
     def change(self) -> None:
         """Another terminal, login or address for new submissions; the old ones are kept, go to another account, or go."""
-        key = self.chance.choice(_KEYS)
-        old = [one for one in self.configured if one != key]
-        kept = self.chance.choice((old, old[:1], []))
-        if self.chance.random() < 0.3:
+        key = self.rng.choice(_KEYS)
+        old = [item for item in self.configured if item != key]
+        kept = self.rng.choice((old, old[:1], []))
+        if self.rng.random() < 0.3:
             self.others |= set(old)
         self.configured = [key, *kept]
         self.remember()
@@ -165,18 +165,20 @@ class Places:
         self.password_fits = True
         self.remember()
 
-    def to_ask(self, submitted_to: tuple[str, ...] | None) -> list[str]:
+    def to_inquire(self, submitted_to: tuple[str, ...] | None) -> list[str]:
         """Where to inquire about a submission, as `tether_worker.gateway.status_inquiry.inquire` does."""
         went_to = set(submitted_to or (UNKNOWN,))
         if EVERY in went_to:
             went_to |= self.recent
-        askable = dict.fromkeys((*self.configured, *sorted(self.others & went_to)))
-        first = [key for key in askable if key in went_to]
+        reachable = dict.fromkeys((*self.configured, *sorted(self.others & went_to)))
+        first = [key for key in reachable if key in went_to]
         if not went_to & {UNKNOWN, EVERY} and len(first) == len(went_to):
             return first
-        return [*first, *(key for key in askable if key not in went_to)]
+        return [*first, *(key for key in reachable if key not in went_to)]
 
-    def inquiry(self, clocks: Clocks, machine: Machine, *, not_found_at: set[str], asked_s: float) -> Inquiry:
+    def inquiry(
+        self, clocks: Clocks, machine: Machine, *, not_found_at: set[str], inquired_s: float
+    ) -> Inquiry:
         """
         What an answer "not found" that comes now is worth.
 
@@ -184,13 +186,13 @@ class Places:
             clocks: That tell when.
             machine: That inquired.
             not_found_at: The identities that gave that answer.
-            asked_s: When the inquiry began, on the machine's boot clock.
+            inquired_s: When the inquiry began, on the machine's boot clock.
         """
         return Inquiry(
             frozenset(not_found_at),
             frozenset(self.configured) | self.recent,
             boot=machine.name,
-            asked_s=asked_s,
+            inquired_s=inquired_s,
             answered_s=clocks.boot_s(machine),
             stepped_s=machine.stepped_s,
         )

@@ -47,23 +47,23 @@ class Seeded(msgspec.Struct, frozen=True):
     iban: str
 
 
-def made_up_iban(chance: random.Random) -> str:
+def made_up_iban(rng: random.Random) -> str:
     """
     A German IBAN with right check digits and a bank that does not exist.
 
     Args:
-        chance: Where the digits come from.
+        rng: Where the digits come from.
 
     Returns:
         22 characters.
     """
-    account = f"{chance.randrange(10**18):018d}"
+    account = f"{rng.randrange(10**18):018d}"
     check = 98 - int(account + "131400") % 97  # DE is 1314, ISO 13616
     return f"DE{check:02d}{account}"
 
 
 def seed(
-    database_url: str, *, attempts: int, chance: random.Random, now: datetime, fingerprint_key: bytes = b""
+    database_url: str, *, attempts: int, rng: random.Random, now: datetime, fingerprint_key: bytes = b""
 ) -> Iterator[Seeded]:
     """
     Make debtors and pending attempts.
@@ -71,8 +71,8 @@ def seed(
     Args:
         database_url: A migrated database.
         attempts: How many.
-        chance: Where names, amounts and ids come from.
-        now: The moment they were made.
+        rng: Where names, amounts and ids come from.
+        now: The time they were made.
         fingerprint_key: `TETHER_FINGERPRINT_KEY`.
 
     Yields:
@@ -82,7 +82,7 @@ def seed(
         left = attempts
         while left > 0:
             size = min(left, _CHUNK)
-            yield from _chunk(conn, size, chance=chance, now=now, key=fingerprint_key)
+            yield from _chunk(conn, size, rng=rng, now=now, key=fingerprint_key)
             left -= size
 
 
@@ -90,14 +90,14 @@ def _chunk(
     conn: psycopg.Connection[tuple[object, ...]],
     size: int,
     *,
-    chance: random.Random,
+    rng: random.Random,
     now: datetime,
     key: bytes,
 ) -> list[Seeded]:
-    ibans = [made_up_iban(chance) for _ in range(size)]
-    amounts = [chance.randrange(199, 9_999) for _ in range(size)]
-    fingerprints = [iban.fingerprint(one, key=key) for one in ibans]
-    unique_ids = [f"{chance.getrandbits(128):032x}" for _ in range(size)]
+    ibans = [made_up_iban(rng) for _ in range(size)]
+    amounts = [rng.randrange(199, 9_999) for _ in range(size)]
+    fingerprints = [iban.fingerprint(item, key=key) for item in ibans]
+    unique_ids = [f"{rng.getrandbits(128):032x}" for _ in range(size)]
     transaction_ids = [f"seed-{unique_id[:20]}" for unique_id in unique_ids]
     shared = {"amounts_minor": amounts, "fingerprints": fingerprints, "now": now}
     with conn.transaction():
@@ -106,7 +106,7 @@ def _chunk(
             {
                 **shared,
                 "ibans": ibans,
-                "names": [f"{chance.choice(_GIVEN)} {chance.choice(_FAMILY)}" for _ in range(size)],
+                "names": [f"{rng.choice(_GIVEN)} {rng.choice(_FAMILY)}" for _ in range(size)],
             },
         ).fetchall()
         rows = conn.execute(
@@ -116,7 +116,7 @@ def _chunk(
                 "debtor_ids": [row[0] for row in debtors],
                 "transaction_ids": transaction_ids,
                 "unique_ids": unique_ids,
-                "maskeds": [iban.mask(one) for one in ibans],
+                "maskeds": [iban.mask(item) for item in ibans],
             },
         ).fetchall()
     return [

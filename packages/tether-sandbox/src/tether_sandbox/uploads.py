@@ -55,7 +55,7 @@ def seed_upload(
     Args:
         database_url: A migrated database.
         owed: n debtors.
-        now: The moment they were made.
+        now: The time they were made.
         fingerprint_key: `TETHER_FINGERPRINT_KEY`.
 
     Returns:
@@ -73,13 +73,13 @@ def seed_upload(
                 _SQL["debtors"],
                 {
                     "upload_id": made[0],
-                    "ibans": [one.iban for one in chunk],
-                    "fingerprints": [iban.fingerprint(one.iban, key=fingerprint_key) for one in chunk],
-                    "names": [one.name for one in chunk],
-                    "amounts_minor": [one.amount_minor for one in chunk],
-                    "currencies": [one.currency for one in chunk],
-                    "cities": [one.city for one in chunk],
-                    "countries": [one.country for one in chunk],
+                    "ibans": [row.iban for row in chunk],
+                    "fingerprints": [iban.fingerprint(row.iban, key=fingerprint_key) for row in chunk],
+                    "names": [row.name for row in chunk],
+                    "amounts_minor": [row.amount_minor for row in chunk],
+                    "currencies": [row.currency for row in chunk],
+                    "cities": [row.city for row in chunk],
+                    "countries": [row.country for row in chunk],
                     "now": now,
                 },
             )

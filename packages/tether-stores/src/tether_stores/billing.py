@@ -7,16 +7,16 @@ from typing import Any, Final
 
 import msgspec
 from tether_core.billing.debit_request import Payer
-from tether_core.billing.eligibility import Candidate, Terms
+from tether_core.billing.eligibility import Candidate, RunOptions
 from tether_core.billing.overrides import Override, of_debtors
 from tether_core.billing.refunded_before import Refund
 from tether_core.billing.run import Ordered, RunState
 from tether_core.blacklist import email_key, name_key
-from tether_core.payments.same_debit import WINDOW_DAYS, DebitKey, Earlier, compare, elsewhere, key_of
+from tether_core.payments.same_debit import WINDOW_DAYS, DebitKey, EarlierDebit, compare, elsewhere, key_of
 from tether_core.vop import Score
 
 from tether_stores import blacklist, holds
-from tether_stores.debtors import reasons_of, standing_of
+from tether_stores.debtors import reasons_of, status_of
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
@@ -25,6 +25,7 @@ __all__ = [
     "Progress",
     "Run",
     "add",
+    "by_id",
     "canaries_open",
     "cancelled_unsent",
     "change",
@@ -33,7 +34,6 @@ __all__ = [
     "hold_upload",
     "live",
     "of_upload",
-    "one",
     "open_attempts",
     "ordered",
     "other_items",
@@ -41,8 +41,8 @@ __all__ = [
     "progress",
     "returns_of_account",
     "returns_of_upload",
-    "sendable",
     "share",
+    "submittable",
     "to_plan",
     "unfinished",
     "upload_state",
@@ -61,13 +61,13 @@ class Run(msgspec.Struct, frozen=True):
         account: The gateway account.
         due_item: What is owed.
         state: See `tether_core.billing.run`.
-        terms: What it may do.
+        options: What it may do.
         planned_to: The last debtor that was planned.
         planned_count: Debits planned so far.
         planned_amount_minor: Their money, whole minor units.
         skipped: How many debtors were not billed, by verdict.
-        warning: What the brake last warned of, or `None`.
-        paused_because: Why it is paused, or `None`.
+        warning: What the auto-pause last warned of, or `None`.
+        pause_reason: Why it is paused, or `None`.
         paused_from: Where it goes when it is resumed, or `None`.
         released_share: The bad share that a person has seen and released.
         created_by: The name of the API key it was made with.
@@ -83,13 +83,13 @@ class Run(msgspec.Struct, frozen=True):
     account: str
     due_item: str
     state: RunState
-    terms: Terms
+    options: RunOptions
     planned_to: int
     planned_count: int
     planned_amount_minor: int
     skipped: dict[str, int]
     warning: str | None
-    paused_because: str | None
+    pause_reason: str | None
     paused_from: RunState | None
     released_share: float
     created_by: str
@@ -131,7 +131,7 @@ class Owing(msgspec.Struct, frozen=True):
         email: The debtor's e-mail address, as the file has it.
         upload_id: The upload it came with.
         key: Of the debit.
-        taken_at: Up to when earlier debits were put to a person who answered that this one is to be collected.
+        taken_at: Up to when imported debits were put to a person who answered that this one is to be collected.
     """
 
     candidate: Candidate
@@ -153,7 +153,7 @@ async def add(
     *,
     upload_id: int,
     account: str,
-    terms: Terms,
+    options: RunOptions,
     created_by: str,
     now: datetime,
     again: bool = False,
@@ -166,9 +166,9 @@ async def add(
         conn: Any connection.
         upload_id: Whose debtors.
         account: The gateway account.
-        terms: What it may do.
+        options: What it may do.
         created_by: Who asked for it.
-        now: The present moment.
+        now: The current time.
         again: Whether the same due item was ordered again.
         overrides: The verdicts that are set aside, with who did so and when.
 
@@ -180,8 +180,8 @@ async def add(
         {
             "upload_id": upload_id,
             "account": account,
-            "due_item": terms.due_item,
-            "terms": msgspec.json.encode(terms),
+            "due_item": options.due_item,
+            "options": msgspec.json.encode(options),
             "created_by": created_by,
             "now": now,
             "again": again,
@@ -205,7 +205,7 @@ async def ordered(conn: Connection, upload_id: int) -> list[Ordered]:
     return [Ordered(*row) for row in await cursor.fetchall()]
 
 
-async def one(conn: Connection, run_id: int) -> Run | None:
+async def by_id(conn: Connection, run_id: int) -> Run | None:
     """One run, or `None`."""
     return _maybe(await (await conn.execute(_SQL["one"], {"id": run_id}, binary=True)).fetchone())
 
@@ -241,9 +241,9 @@ async def unfinished(conn: Connection) -> list[Run]:
     return [_run(row) for row in await (await conn.execute(_SQL["unfinished"], binary=True)).fetchall()]
 
 
-async def sendable(conn: Connection, *, now: datetime) -> list[tuple[int, str]]:
+async def submittable(conn: Connection, *, now: datetime) -> list[tuple[int, str]]:
     """Id and account of each run that has a debit to send now, oldest first."""
-    cursor = await conn.execute(_SQL["sendable"], {"now": now})
+    cursor = await conn.execute(_SQL["submittable"], {"now": now})
     return [(run_id, account) for run_id, account in await cursor.fetchall()]
 
 
@@ -266,7 +266,7 @@ async def change(conn: Connection, run: Run, *, now: datetime) -> None:
     Args:
         conn: That transaction.
         run: As it shall be.
-        now: The present moment.
+        now: The current time.
     """
     await conn.execute(
         _SQL["change"],
@@ -278,7 +278,7 @@ async def change(conn: Connection, run: Run, *, now: datetime) -> None:
             "planned_amount_minor": run.planned_amount_minor,
             "skipped": msgspec.json.encode(run.skipped),
             "warning": run.warning,
-            "paused_because": run.paused_because,
+            "pause_reason": run.pause_reason,
             "paused_from": run.paused_from,
             "released_share": run.released_share,
             "finished_at": run.finished_at,
@@ -301,21 +301,21 @@ async def canaries_open(conn: Connection, run_id: int) -> bool:
 
 
 async def returns_of_upload(
-    conn: Connection, upload_id: int, *, left_out: Collection[str]
+    conn: Connection, upload_id: int, *, excluded: Collection[str]
 ) -> tuple[int, int]:
-    """Debits of an upload that were collected, and how many of them are charged back; some reasons left out."""
+    """Debits of an upload that were collected, and how many of them are charged back; some reasons excluded."""
     cursor = await conn.execute(
-        _SQL["returns_of_upload"], {"upload_id": upload_id, "left_out": sorted(left_out)}
+        _SQL["returns_of_upload"], {"upload_id": upload_id, "excluded": sorted(excluded)}
     )
     return _pair(await cursor.fetchone())
 
 
 async def returns_of_account(
-    conn: Connection, account: str, *, since: datetime, left_out: Collection[str]
+    conn: Connection, account: str, *, since: datetime, excluded: Collection[str]
 ) -> tuple[int, int]:
-    """Debits of an account since a moment that were collected, and how many of them are charged back."""
+    """Debits of an account since a time that were collected, and how many of them are charged back."""
     cursor = await conn.execute(
-        _SQL["returns_of_account"], {"account": account, "since": since, "left_out": sorted(left_out)}
+        _SQL["returns_of_account"], {"account": account, "since": since, "excluded": sorted(excluded)}
     )
     return _pair(await cursor.fetchone())
 
@@ -345,7 +345,7 @@ async def owing(
     Args:
         conn: Any connection.
         due_item: What is owed.
-        now: The present moment.
+        now: The current time.
         limit: Debtors at most.
         upload_id: Only debtors of this upload, or `None`.
         after: Of an upload: only debtors after this row.
@@ -378,17 +378,17 @@ async def owing(
 
 async def _with_holds(conn: Connection, owing: list[Owing], *, now: datetime) -> list[Owing]:
     """Note whose account a dispute holds that was reported and is not processed."""
-    held = await holds.accounts_held(conn, [one.iban_fingerprint for one in owing], now=now)
+    held = await holds.accounts_held(conn, [debtor.iban_fingerprint for debtor in owing], now=now)
     if not held:
         return owing
     return [
         msgspec.structs.replace(
-            one,
+            debtor,
             candidate=msgspec.structs.replace(
-                one.candidate, dispute_unconfirmed=one.iban_fingerprint in held
+                debtor.candidate, dispute_unconfirmed=debtor.iban_fingerprint in held
             ),
         )
-        for one in owing
+        for debtor in owing
     ]
 
 
@@ -399,48 +399,57 @@ async def _with_elsewhere(
     cursor = await conn.execute(
         _SQL["elsewhere"],
         {
-            "fingerprints": [one.iban_fingerprint for one in owing],
+            "fingerprints": [debtor.iban_fingerprint for debtor in owing],
             "since": now - timedelta(days=WINDOW_DAYS + 1),
             "without": list(without),
         },
         binary=True,
     )
-    known = defaultdict[bytes, list[Earlier]](list)
+    known = defaultdict[bytes, list[EarlierDebit]](list)
     for fingerprint, *values, amount_minor, at, state, upload_id, item, debtor_id in await cursor.fetchall():
         if state == "forgiven":
             continue
-        earlier = Earlier(key_of(*values), amount_minor, at, standing_of(state), upload_id, item, debtor_id)
+        earlier = EarlierDebit(
+            key_of(*values), amount_minor, at, status_of(state), upload_id, item, debtor_id
+        )
         known[bytes(fingerprint)].append(earlier)
     return [
-        one if (some := _elsewhere(one, known, due_item=due_item, now=now)) is None else some for one in owing
+        debtor if (some := _elsewhere(debtor, known, due_item=due_item, now=now)) is None else some
+        for debtor in owing
     ]
 
 
 def _elsewhere(
-    one: Owing, known: Mapping[bytes, list[Earlier]], *, due_item: str, now: datetime
+    debtor: Owing, known: Mapping[bytes, list[EarlierDebit]], *, due_item: str, now: datetime
 ) -> Owing | None:
     others = [
         earlier
-        for earlier in known.get(one.iban_fingerprint, ())
-        if earlier.debtor_id != one.candidate.debtor_id
-        and (earlier.upload_id is None or earlier.upload_id != one.upload_id)
-        and (earlier.standing != "waiting" or _before(earlier, one))
+        for earlier in known.get(debtor.iban_fingerprint, ())
+        if earlier.debtor_id != debtor.candidate.debtor_id
+        and (earlier.upload_id is None or earlier.upload_id != debtor.upload_id)
+        and (earlier.current_status != "waiting" or _before(earlier, debtor))
     ]
     if not others:
         return None
     found = elsewhere(
-        one.key,
-        one.candidate.amount_minor,
+        debtor.key,
+        debtor.candidate.amount_minor,
         others,
         due_item=due_item,
         now=now,
-        taken_at=one.taken_at,
+        taken_at=debtor.taken_at,
     )
-    return msgspec.structs.replace(one, candidate=msgspec.structs.replace(one.candidate, elsewhere=found))
+    return msgspec.structs.replace(
+        debtor, candidate=msgspec.structs.replace(debtor.candidate, elsewhere=found)
+    )
 
 
-def _before(earlier: Earlier, one: Owing) -> bool:
-    return earlier.upload_id is not None and one.upload_id is not None and earlier.upload_id < one.upload_id
+def _before(earlier: EarlierDebit, debtor: Owing) -> bool:
+    return (
+        earlier.upload_id is not None
+        and debtor.upload_id is not None
+        and earlier.upload_id < debtor.upload_id
+    )
 
 
 async def _with_listings(conn: Connection, owing: list[Owing], *, now: datetime) -> list[Owing]:
@@ -449,22 +458,22 @@ async def _with_listings(conn: Connection, owing: list[Owing], *, now: datetime)
         return owing
     names, emails = await blacklist.names_listed(
         conn,
-        name_keys={name_key(one.payer.name or "") for one in owing},
-        emails={email_key(one.email) for one in owing if one.email},
+        name_keys={name_key(debtor.payer.name or "") for debtor in owing},
+        emails={email_key(debtor.email) for debtor in owing if debtor.email},
         now=now,
     )
     if not names and not emails:
         return owing
     return [
         msgspec.structs.replace(
-            one,
+            debtor,
             candidate=msgspec.structs.replace(
-                one.candidate,
-                name_listed=names.get(name_key(one.payer.name or "")),
-                email_listed=emails.get(email_key(one.email)) if one.email else None,
+                debtor.candidate,
+                name_listed=names.get(name_key(debtor.payer.name or "")),
+                email_listed=emails.get(email_key(debtor.email)) if debtor.email else None,
             ),
         )
-        for one in owing
+        for debtor in owing
     ]
 
 
@@ -477,7 +486,7 @@ async def other_items(
     Args:
         conn: Any connection.
         debtor_ids: Whose.
-        due_item: What is about to be collected; debits for it are left out.
+        due_item: What is about to be collected; debits for it are excluded.
 
     Returns:
         Due item, how many of the debtors, and their money in whole minor units; one entry an item.
@@ -496,7 +505,7 @@ def _owing(row: tuple[Any, ...], set_aside: frozenset[str]) -> Owing:
     row_id, iban, fingerprint, amount_minor, currency, name, first, last, *rest = row
     bic, street, house_number, postcode, city, province, country, mandate_id, reference, *facts = rest
     verdict, cause, reasons, taken_at, upload_id, customer_id, *facts = facts
-    listed, listed_because, item_state, returned, tries, next_number, *facts = facts
+    listed, listed_reason, item_state, returned, tries, next_number, *facts = facts
     charged_back_for, paid_minor, score, answered, result, email, refunds = facts
     candidate = Candidate(
         debtor_id=row_id,
@@ -508,7 +517,7 @@ def _owing(row: tuple[Any, ...], set_aside: frozenset[str]) -> Owing:
         reasons=tuple(reasons_of(verdict, cause, reasons)),
         taken=taken_at is not None,
         listed=listed,
-        listed_because=listed_because or "",
+        listed_reason=listed_reason or "",
         item_state=item_state,
         item_returned=returned,
         tries=tries,
@@ -549,7 +558,7 @@ def _maybe(row: tuple[Any, ...] | None) -> Run | None:
 
 def _run(row: tuple[Any, ...]) -> Run:
     fields: list[Any] = list(row)
-    fields[5] = msgspec.json.decode(row[5], type=Terms)
+    fields[5] = msgspec.json.decode(row[5], type=RunOptions)
     fields[9] = msgspec.json.decode(row[9], type=dict[str, int])
     fields[19] = msgspec.json.decode(row[19], type=tuple[Override, ...])
     return Run(*fields)

@@ -5,16 +5,16 @@
 -- Whoever claims attempts to send them holds the row in share mode meanwhile; pausing needs it alone. So once a pause is
 -- committed, nothing of the run is claimed any more.
 --
--- terms, skipped and overrides are JSON of tether_core.billing.eligibility.Terms, of verdict -> count, and of
+-- terms, skipped and overrides are JSON of tether_core.billing.eligibility.RunOptions, of verdict -> count, and of
 -- tether_core.billing.overrides.Override.
 
 -- add --
 -- Make a run that begins to be planned. Returns its id.
 insert into billing_runs (
-    upload_id, account, due_item, state, terms, skipped, created_by, created_at, updated_at, again, overrides
+    upload_id, account, due_item, state, options, skipped, created_by, created_at, updated_at, again, overrides
 )
 values (
-    %(upload_id)s, %(account)s, %(due_item)s, 'planning', %(terms)s, '{}', %(created_by)s, %(now)s, %(now)s, %(again)s,
+    %(upload_id)s, %(account)s, %(due_item)s, 'planning', %(options)s, '{}', %(created_by)s, %(now)s, %(now)s, %(again)s,
     %(overrides)s
 )
 returning id;
@@ -29,7 +29,7 @@ select state, dry_run from uploads where id = %(upload_id)s for no key update;
 -- asked of cancelled runs only, every other run counts anyway.
 select
     r.id, r.due_item, r.state,
-    r.state <> 'cancelled' or exists (select from billing_attempts a where a.run_id = r.id and a.sends > 0)
+    r.state <> 'cancelled' or exists (select from billing_attempts a where a.run_id = r.id and a.submission_count > 0)
 from billing_runs r
 where r.upload_id = %(upload_id)s
 order by r.id;
@@ -37,8 +37,8 @@ order by r.id;
 -- one --
 -- A run. 0 or 1 row.
 select
-    id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
-    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at,
+    id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped, warning,
+    pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at,
     again, overrides
 from billing_runs
 where id = %(id)s;
@@ -46,8 +46,8 @@ where id = %(id)s;
 -- hold --
 -- A run, held so that it can change. 0 or 1 row; the columns of `one`.
 select
-    id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
-    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at,
+    id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped, warning,
+    pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at,
     again, overrides
 from billing_runs
 where id = %(id)s
@@ -56,18 +56,18 @@ for update;
 -- share --
 -- A run, held so that nobody can pause it until this transaction ends. 0 or 1 row; the columns of `one`.
 select
-    id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
-    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at,
+    id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped, warning,
+    pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at,
     again, overrides
 from billing_runs
 where id = %(id)s
 for share;
 
 -- hold_to_plan --
--- The oldest run that is to be planned and that nobody plans at the moment. 0 or 1 row; the columns of `one`.
+-- The oldest run that is to be planned and that nobody plans at the time. 0 or 1 row; the columns of `one`.
 select
-    id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
-    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at,
+    id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped, warning,
+    pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at,
     again, overrides
 from billing_runs
 where
@@ -76,7 +76,7 @@ where
     and not exists (
         select from billing_runs cancelled
         join billing_attempts a on a.run_id = cancelled.id
-        where cancelled.upload_id = billing_runs.upload_id and cancelled.state = 'cancelled' and a.send_at is not null
+        where cancelled.upload_id = billing_runs.upload_id and cancelled.state = 'cancelled' and a.submit_at is not null
     )
 order by id
 limit 1
@@ -85,8 +85,8 @@ for update skip locked;
 -- of_upload --
 -- The runs of an upload, newest first. Up to %(limit)s rows; the columns of `one`.
 select
-    id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
-    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at,
+    id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped, warning,
+    pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at,
     again, overrides
 from billing_runs
 where upload_id = %(upload_id)s
@@ -96,8 +96,8 @@ limit %(limit)s;
 -- live --
 -- The runs that are being sent. The columns of `one`.
 select
-    id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
-    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at,
+    id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped, warning,
+    pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at,
     again, overrides
 from billing_runs
 where state in ('canary', 'running')
@@ -106,22 +106,22 @@ order by id;
 -- unfinished --
 -- The runs that are not over. The columns of `one`.
 select
-    id, upload_id, account, due_item, state, terms, planned_to, planned_count, planned_amount_minor, skipped, warning,
-    paused_because, paused_from, released_share, created_by, created_at, updated_at, finished_at,
+    id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped, warning,
+    pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at,
     again, overrides
 from billing_runs
 where finished_at is null
 order by id;
 
--- sendable --
+-- submittable --
 -- The runs that have a debit to send now. Returns id, account: one row per run, oldest first. One look into the index per
 -- run, however many attempts there are.
 select r.id, r.account
 from billing_runs r
 cross join lateral (
     select from billing_attempts a
-    where a.run_id = r.id and a.canary >= (r.state = 'canary') and a.send_at <= %(now)s
-    order by a.canary desc, a.send_at, a.id  -- the index's own order: any other way would read what was sent already
+    where a.run_id = r.id and a.canary >= (r.state = 'canary') and a.submit_at <= %(now)s
+    order by a.canary desc, a.submit_at, a.id  -- the index's own order: any other way would read what was sent already
     limit 1
 ) ready
 where r.state in ('canary', 'running')
@@ -133,7 +133,7 @@ select r.id
 from billing_runs r
 where
     r.state = 'cancelled'
-    and exists (select from billing_attempts a where a.run_id = r.id and a.send_at is not null)
+    and exists (select from billing_attempts a where a.run_id = r.id and a.submit_at is not null)
 order by r.id;
 
 -- to_plan --
@@ -146,7 +146,7 @@ select exists (
             select from billing_runs cancelled
             join billing_attempts a on a.run_id = cancelled.id
             where
-                cancelled.upload_id = billing_runs.upload_id and cancelled.state = 'cancelled' and a.send_at is not null
+                cancelled.upload_id = billing_runs.upload_id and cancelled.state = 'cancelled' and a.submit_at is not null
         )
 );
 
@@ -156,7 +156,7 @@ update billing_runs
 set
     state = %(state)s, planned_to = %(planned_to)s, planned_count = %(planned_count)s,
     planned_amount_minor = %(planned_amount_minor)s, skipped = %(skipped)s, warning = %(warning)s,
-    paused_because = %(paused_because)s, paused_from = %(paused_from)s, released_share = %(released_share)s,
+    pause_reason = %(pause_reason)s, paused_from = %(paused_from)s, released_share = %(released_share)s,
     updated_at = %(now)s, finished_at = %(finished_at)s
 where id = %(id)s;
 
@@ -195,10 +195,10 @@ from (
     join billing_attempt_count_changes c on c.run_id = r.id
     where r.upload_id = %(upload_id)s and c.is_collected
 ) counted
-where counted.reason_code <> all(%(left_out)s::text[]);
+where counted.reason_code <> all(%(excluded)s::text[]);
 
 -- returns_of_account --
--- Debits of an account that were made on the day of a moment or later and were collected, and how many of them are charged back, by
+-- Debits of an account that were made on the day of a time or later and were collected, and how many of them are charged back, by
 -- the counts that are kept. One row: counted, bad.
 select coalesce(sum(counted.count), 0)::bigint, coalesce(sum(counted.count) filter (where counted.is_charged_back), 0)::bigint
 from (
@@ -210,7 +210,7 @@ from (
     from billing_attempt_count_changes
     where account = %(account)s and created_on >= (%(since)s::timestamptz at time zone 'UTC')::date and is_collected
 ) counted
-where counted.reason_code <> all(%(left_out)s::text[]);
+where counted.reason_code <> all(%(excluded)s::text[]);
 
 -- open_attempts --
 -- Whether any attempt of a run may still be sent, is being sent, or has an unknown outcome. One row.
@@ -221,7 +221,7 @@ select exists (
 
 -- owing --
 -- What is known of debtors when it is asked whether an item is to be collected: either the next %(limit)s of an upload after
--- a row, or n debtors by id. Attempts in %(without)s are left out: those that are about to be sent. Ordered by id.
+-- a row, or n debtors by id. Attempts in %(without)s are excluded: those that are about to be sent. Ordered by id.
 select
     d.id, d.iban, d.iban_fingerprint, d.amount_minor, d.currency, d.name, d.first_name, d.last_name, d.bic, d.street,
     d.house_number, d.postcode, d.city, d.province, d.country, d.mandate_id, d.reference, d.verdict, d.cause,
@@ -267,7 +267,7 @@ left join lateral (
         json_agg(json_build_array(
             a.id, case when a.payment_stage = 70 then 'voided' else 'refunded' end, coalesce(a.due_item, 'once'),
             a.debtor_id = d.id, other.upload_id = d.upload_id,
-            extract(day from %(now)s - coalesce(a.sent_at, a.created_at))::integer,
+            extract(day from %(now)s - coalesce(a.submitted_at, a.created_at))::integer,
             other.reference, other.mandate_id, other.customer_id
         )) filter (where a.payment_stage in (70, 80)) as refunds
     from billing_attempts a
@@ -290,17 +290,17 @@ limit %(limit)s;
 -- elsewhere --
 -- The debits of n accounts that were submitted, whatever upload they are of, and the rows of these accounts that may become
 -- debits, from %(since)s on. A row counts for the runs of uploads that came after it. 0 to n rows:
--- iban_fingerprint, reference, mandate_id, customer_id, amount_minor, moment, state (null for a row, "forgiven" where its chargeback
+-- iban_fingerprint, reference, mandate_id, customer_id, amount_minor, time, state (null for a row, "forgiven" where its chargeback
 -- was), upload_id, due_item, debtor id.
 with accounts as materialized (
-    select distinct iban_fingerprint from unnest(%(fingerprints)s::bytea[]) as told (iban_fingerprint)
+    select distinct iban_fingerprint from unnest(%(fingerprints)s::bytea[]) as is_notified (iban_fingerprint)
 ),
 tried as materialized (
     select a.iban_fingerprint, t.*
     from accounts a
     cross join lateral (
         select
-            t.debtor_id, t.amount_minor, coalesce(t.sent_at, t.created_at) as at, coalesce(t.due_item, 'once') as due_item,
+            t.debtor_id, t.amount_minor, coalesce(t.submitted_at, t.created_at) as at, coalesce(t.due_item, 'once') as due_item,
             case
                 when exists (
                     select from forgiven_disputes f where f.attempt_id = t.id and f.dispute_stage = t.dispute_stage
@@ -310,7 +310,7 @@ tried as materialized (
         from billing_attempts t
         where
             t.iban_fingerprint = a.iban_fingerprint and t.withheld is null
-            and (t.run_id is null or t.sends > 0 or t.payment_stage > 10 or t.dispute_stage > 0)
+            and (t.run_id is null or t.submission_count > 0 or t.payment_stage > 10 or t.dispute_stage > 0)
             and t.id <> all(%(without)s::bigint[])
         offset 0
     ) t

@@ -16,7 +16,9 @@ __all__ = [
     "LiftedBefore",
     "ListedEntry",
     "ManualEntry",
+    "active_entry",
     "add",
+    "by_id",
     "enter",
     "lift",
     "lifted_among",
@@ -25,8 +27,6 @@ __all__ = [
     "names_among",
     "names_any",
     "names_listed",
-    "one",
-    "standing",
 ]
 
 _SQL: Final = load("blacklist")
@@ -95,7 +95,7 @@ class ListedEntry(msgspec.Struct, frozen=True):
         expires_at: Until when, or `None`.
         lifted_at: When it was ended, or `None`.
         lifted_by: By whom.
-        lifted_because: Why.
+        lifted_reason: Why.
         iban_fingerprint: What the IBAN is matched by, in hex.
         forgives: What lifting it forgives: "entry" nothing else, "disputes" those it was made for, "account" all chargebacks
             of the account until then; `None` while it is active.
@@ -117,7 +117,7 @@ class ListedEntry(msgspec.Struct, frozen=True):
     expires_at: datetime | None
     lifted_at: datetime | None
     lifted_by: str | None
-    lifted_because: str | None
+    lifted_reason: str | None
     iban_fingerprint: str | None
     forgives: str | None
 
@@ -129,7 +129,7 @@ async def add(conn: Connection, entries: Sequence[CausedEntry], *, now: datetime
     Args:
         conn: Inside the transaction that books the return, which holds the attempts' rows.
         entries: n entries.
-        now: The present moment.
+        now: The current time.
 
     Returns:
         Those that are new, each once, in the order given.
@@ -142,13 +142,13 @@ async def add(conn: Connection, entries: Sequence[CausedEntry], *, now: datetime
     cursor = await conn.execute(
         _SQL["add"],
         {
-            "fingerprints": [one.entry.iban_fingerprint for one in entries],
-            "maskeds": [one.entry.iban_masked for one in entries],
-            "actions": [one.entry.action for one in entries],
-            "scopes": [one.entry.scope for one in entries],
-            "reason_codes": [one.entry.reason_code for one in entries],
-            "webhook_event_ids": [one.webhook_event_id for one in entries],
-            "attempt_ids": [one.attempt_id for one in entries],
+            "fingerprints": [caused_entry.entry.iban_fingerprint for caused_entry in entries],
+            "maskeds": [caused_entry.entry.iban_masked for caused_entry in entries],
+            "actions": [caused_entry.entry.action for caused_entry in entries],
+            "scopes": [caused_entry.entry.scope for caused_entry in entries],
+            "reason_codes": [caused_entry.entry.reason_code for caused_entry in entries],
+            "webhook_event_ids": [caused_entry.webhook_event_id for caused_entry in entries],
+            "attempt_ids": [caused_entry.attempt_id for caused_entry in entries],
             "now": now,
         },
     )
@@ -156,26 +156,26 @@ async def add(conn: Connection, entries: Sequence[CausedEntry], *, now: datetime
     await conn.execute(
         _SQL["link"],
         {
-            "fingerprints": [one.entry.iban_fingerprint for one in entries],
-            "reason_codes": [one.entry.reason_code for one in entries],
-            "attempt_ids": [one.attempt_id for one in entries],
-            "dispute_stages": [one.entry.dispute_stage for one in entries],
-            "dispute_ids": [one.entry.dispute_id or "" for one in entries],
+            "fingerprints": [caused_entry.entry.iban_fingerprint for caused_entry in entries],
+            "reason_codes": [caused_entry.entry.reason_code for caused_entry in entries],
+            "attempt_ids": [caused_entry.attempt_id for caused_entry in entries],
+            "dispute_stages": [caused_entry.entry.dispute_stage for caused_entry in entries],
+            "dispute_ids": [caused_entry.entry.dispute_id or "" for caused_entry in entries],
         },
     )
     made: list[CausedEntry] = []
-    for one in entries:
-        key = (one.entry.iban_fingerprint, one.entry.reason_code)
+    for caused_entry in entries:
+        key = (caused_entry.entry.iban_fingerprint, caused_entry.entry.reason_code)
         if key in new:
             new.discard(key)
-            made.append(one)
+            made.append(caused_entry)
     return made
 
 
 async def _not_lifted(conn: Connection, entries: Sequence[CausedEntry]) -> list[CausedEntry]:
     """Leave out entries for disputes of which a person has lifted one."""
     cursor = await conn.execute(
-        _SQL["disputes_of"], {"attempt_ids": sorted({one.attempt_id for one in entries})}
+        _SQL["disputes_of"], {"attempt_ids": sorted({caused_entry.attempt_id for caused_entry in entries})}
     )
     lifted = [
         Dispute(attempt_id, stage, own_id)
@@ -183,11 +183,13 @@ async def _not_lifted(conn: Connection, entries: Sequence[CausedEntry]) -> list[
         if by_a_person
     ]
 
-    def is_lifted(one: CausedEntry) -> bool:
-        dispute = Dispute(one.attempt_id, one.entry.dispute_stage, one.entry.dispute_id)
+    def is_lifted(caused_entry: CausedEntry) -> bool:
+        dispute = Dispute(
+            caused_entry.attempt_id, caused_entry.entry.dispute_stage, caused_entry.entry.dispute_id
+        )
         return any(same_dispute(dispute, other) for other in lifted)
 
-    return [one for one in entries if not is_lifted(one)]
+    return [caused_entry for caused_entry in entries if not is_lifted(caused_entry)]
 
 
 async def link_imported(conn: Connection, entries: Sequence[tuple[str, str]]) -> None:
@@ -214,12 +216,12 @@ class LiftedBefore(msgspec.Struct, frozen=True):
     Attributes:
         lifted_at: When.
         lifted_by: Who.
-        because: Why.
+        reason: Why.
     """
 
     lifted_at: datetime
     lifted_by: str
-    because: str
+    reason: str
 
 
 async def lifted_among(conn: Connection, entries: Sequence[ManualEntry]) -> dict[int, LiftedBefore]:
@@ -235,10 +237,10 @@ async def lifted_among(conn: Connection, entries: Sequence[ManualEntry]) -> dict
     """
     cursor = await conn.execute(_SQL["lifted_among"], _keys(entries))
     found: dict[int, LiftedBefore] = {}
-    for position, lifted_at, lifted_by, because in await cursor.fetchall():
+    for position, lifted_at, lifted_by, reason in await cursor.fetchall():
         found.pop(position - 1, None)
-        if lifted_at is not None and (lifted_by, because) not in _BY_NOBODY:
-            found[position - 1] = LiftedBefore(lifted_at, lifted_by, because or "")
+        if lifted_at is not None and (lifted_by, reason) not in _BY_NOBODY:
+            found[position - 1] = LiftedBefore(lifted_at, lifted_by, reason or "")
     return found
 
 
@@ -258,7 +260,7 @@ async def enter(
         entries: n entries.
         source: How they came.
         added_by: Who asked.
-        now: The present moment.
+        now: The current time.
 
     Returns:
         Place in *entries* to id, for those that are new.
@@ -269,12 +271,12 @@ async def enter(
         _SQL["enter"],
         {
             **keys,
-            "maskeds": [one.iban_masked for one in entries],
-            "names": [one.name for one in entries],
-            "actions": [one.action for one in entries],
-            "scopes": [_scope(one) for one in entries],
-            "notes": [one.note for one in entries],
-            "expires_ats": [one.expires_at for one in entries],
+            "maskeds": [manual_entry.iban_masked for manual_entry in entries],
+            "names": [manual_entry.name for manual_entry in entries],
+            "actions": [manual_entry.action for manual_entry in entries],
+            "scopes": [_scope(manual_entry) for manual_entry in entries],
+            "notes": [manual_entry.note for manual_entry in entries],
+            "expires_ats": [manual_entry.expires_at for manual_entry in entries],
             "source": source,
             "added_by": added_by,
             "now": now,
@@ -285,10 +287,12 @@ async def enter(
 
 def _keys(entries: Sequence[ManualEntry]) -> dict[str, Any]:
     return {
-        "fingerprints": [one.iban_fingerprint for one in entries],
-        "name_keys": [None if one.name is None else name_key(one.name) for one in entries],
-        "emails": [one.email for one in entries],
-        "reason_codes": [one.reason_code for one in entries],
+        "fingerprints": [manual_entry.iban_fingerprint for manual_entry in entries],
+        "name_keys": [
+            None if manual_entry.name is None else name_key(manual_entry.name) for manual_entry in entries
+        ],
+        "emails": [manual_entry.email for manual_entry in entries],
+        "reason_codes": [manual_entry.reason_code for manual_entry in entries],
     }
 
 
@@ -296,10 +300,10 @@ def _scope(entry: ManualEntry) -> str:
     return "iban" if entry.iban_fingerprint is not None else "name" if entry.name is not None else "email"
 
 
-async def standing(conn: Connection, entry: ManualEntry) -> int | None:
+async def active_entry(conn: Connection, entry: ManualEntry) -> int | None:
     """The id of the live entry about the same thing for the same reason, or `None`."""
     cursor = await conn.execute(
-        _SQL["standing"],
+        _SQL["active_entry"],
         {
             "fingerprint": entry.iban_fingerprint,
             "name_key": None if entry.name is None else name_key(entry.name),
@@ -327,7 +331,7 @@ class Lift(msgspec.Struct, frozen=True):
 
 
 async def lift(
-    conn: Connection, entry_id: int, *, lifted_by: str, because: str, forgives: Forgives, now: datetime
+    conn: Connection, entry_id: int, *, lifted_by: str, reason: str, forgives: Forgives, now: datetime
 ) -> Lift | None:
     """
     End an entry and forgive chargebacks; of one that was lifted before, only forgive more.
@@ -336,9 +340,9 @@ async def lift(
         conn: Inside a transaction.
         entry_id: Which.
         lifted_by: Who.
-        because: Why.
+        reason: Why.
         forgives: What else is forgiven.
-        now: The present moment.
+        now: The current time.
 
     Returns:
         What came of it, or `None` when it was lifted before and forgives as much already.
@@ -347,7 +351,7 @@ async def lift(
         "id": entry_id,
         "lifted_by": lifted_by,
         "forgiven_by": lifted_by,
-        "because": because,
+        "reason": reason,
         "forgives": forgives,
         "account": forgives == "account",
         "now": now,
@@ -393,7 +397,7 @@ async def listed(
         fingerprint: Only about this IBAN.
         name: Only about this name.
         email: Only about this e-mail address.
-        now: The present moment.
+        now: The current time.
 
     Returns:
         Up to *limit* entries.
@@ -416,7 +420,7 @@ async def listed(
     return [ListedEntry(*row) for row in await cursor.fetchall()]
 
 
-async def one(conn: Connection, entry_id: int) -> ListedEntry | None:
+async def by_id(conn: Connection, entry_id: int) -> ListedEntry | None:
     """One entry, or `None`."""
     row = await (await conn.execute(_SQL["one"], {"id": entry_id})).fetchone()
     return None if row is None else ListedEntry(*row)
@@ -439,7 +443,7 @@ async def names_among(
         conn: Any connection.
         name_keys: Names, as `name_key` gives them.
         emails: Addresses, as `email_key` gives them.
-        now: The present moment.
+        now: The current time.
 
     Returns:
         Those names and those addresses that are.
@@ -464,7 +468,7 @@ async def names_listed(
         conn: Any connection.
         name_keys: Names, as `name_key` gives them.
         emails: Addresses, as `email_key` gives them.
-        now: The present moment.
+        now: The current time.
 
     Returns:
         Name to entry and address to entry, for those that have one.

@@ -12,16 +12,16 @@ insert into blacklist (
     iban_fingerprint, iban_masked, action, scope, reason_code, note, source, added_by,
     webhook_event_id, attempt_id, created_at
 )
-select distinct on (told.iban_fingerprint, told.reason_code)
-    told.iban_fingerprint, told.iban_masked, told.action, told.scope, told.reason_code, '', 'chargeback', 'tether',
-    told.webhook_event_id, told.attempt_id, %(now)s
+select distinct on (is_notified.iban_fingerprint, is_notified.reason_code)
+    is_notified.iban_fingerprint, is_notified.iban_masked, is_notified.action, is_notified.scope, is_notified.reason_code, '', 'chargeback', 'tether',
+    is_notified.webhook_event_id, is_notified.attempt_id, %(now)s
 from unnest(
     %(fingerprints)b::bytea[], %(maskeds)b::text[], %(actions)b::text[], %(scopes)b::text[],
     %(reason_codes)b::text[], %(webhook_event_ids)b::bigint[], %(attempt_ids)b::bigint[]
-) with ordinality as told (
+) with ordinality as is_notified (
     iban_fingerprint, iban_masked, action, scope, reason_code, webhook_event_id, attempt_id, position
 )
-order by told.iban_fingerprint, told.reason_code, told.position
+order by is_notified.iban_fingerprint, is_notified.reason_code, is_notified.position
 on conflict (iban_fingerprint, reason_code) where lifted_at is null do update
 set
     action = excluded.action, expires_at = null, source = excluded.source, added_by = excluded.added_by,
@@ -33,7 +33,7 @@ returning iban_fingerprint, reason_code;
 -- What is known of the disputes of n attempts: attempt_id, dispute_stage, dispute_id, and whether a person has lifted an
 -- entry that was made for it. 0 to n rows.
 select d.attempt_id, d.dispute_stage, nullif(d.dispute_id, ''),
-    b.lifted_at is not null and (b.lifted_by, b.lifted_because) not in (('tether', 'expired'), ('tether', 'merged'))
+    b.lifted_at is not null and (b.lifted_by, b.lifted_reason) not in (('tether', 'expired'), ('tether', 'merged'))
 from blacklist_disputes d
 join blacklist b on b.id = d.blacklist_id
 where d.attempt_id = any(%(attempt_ids)b::bigint[]);
@@ -41,24 +41,24 @@ where d.attempt_id = any(%(attempt_ids)b::bigint[]);
 -- link --
 -- Note which disputes the active entries are about. Arrays of length n.
 insert into blacklist_disputes (blacklist_id, attempt_id, dispute_stage, dispute_id)
-select distinct b.id, told.attempt_id, told.dispute_stage, told.dispute_id
+select distinct b.id, is_notified.attempt_id, is_notified.dispute_stage, is_notified.dispute_id
 from unnest(
     %(fingerprints)b::bytea[], %(reason_codes)b::text[], %(attempt_ids)b::bigint[], %(dispute_stages)b::smallint[],
     %(dispute_ids)b::text[]
-) as told (iban_fingerprint, reason_code, attempt_id, dispute_stage, dispute_id)
+) as is_notified (iban_fingerprint, reason_code, attempt_id, dispute_stage, dispute_id)
 join blacklist b
-    on b.iban_fingerprint = told.iban_fingerprint and b.reason_code = told.reason_code and b.lifted_at is null
-order by told.attempt_id
+    on b.iban_fingerprint = is_notified.iban_fingerprint and b.reason_code = is_notified.reason_code and b.lifted_at is null
+order by is_notified.attempt_id
 on conflict do nothing;
 
 -- link_imported --
 -- The same for imported attempts that are charged back, by their transaction ids. Arrays of length n.
 insert into blacklist_disputes (blacklist_id, attempt_id, dispute_stage)
 select b.id, a.id, a.dispute_stage
-from unnest(%(transaction_ids)b::text[], %(reason_codes)b::text[]) as told (transaction_id, reason_code)
-join billing_attempts a on a.transaction_id = told.transaction_id
+from unnest(%(transaction_ids)b::text[], %(reason_codes)b::text[]) as is_notified (transaction_id, reason_code)
+join billing_attempts a on a.transaction_id = is_notified.transaction_id
 join blacklist b
-    on b.iban_fingerprint = a.iban_fingerprint and b.reason_code = told.reason_code and b.lifted_at is null
+    on b.iban_fingerprint = a.iban_fingerprint and b.reason_code = is_notified.reason_code and b.lifted_at is null
 where a.dispute_stage in (1, 3)
 order by a.id
 on conflict do nothing;
@@ -66,19 +66,19 @@ on conflict do nothing;
 -- expire --
 -- Lift the expired entries about the same things, so that new ones can be made. Arrays as for `enter`.
 update blacklist b
-set lifted_at = b.expires_at, lifted_by = 'tether', lifted_because = 'expired'
+set lifted_at = b.expires_at, lifted_by = 'tether', lifted_reason = 'expired'
 from unnest(%(fingerprints)b::bytea[], %(name_keys)b::text[], %(emails)b::text[], %(reason_codes)b::text[])
-    as told (iban_fingerprint, name_key, email, reason_code)
+    as is_notified (iban_fingerprint, name_key, email, reason_code)
 where
     b.lifted_at is null
     and b.expires_at <= %(now)s
-    and b.reason_code = told.reason_code
-    and (b.iban_fingerprint = told.iban_fingerprint or b.name_key = told.name_key or b.email = told.email);
+    and b.reason_code = is_notified.reason_code
+    and (b.iban_fingerprint = is_notified.iban_fingerprint or b.name_key = is_notified.name_key or b.email = is_notified.email);
 
 -- enter --
 -- Make n entries that people asked for, where they do not exist. Arrays of length n; of fingerprint, name and e-mail
 -- address one each is not null. Returns id and position (from 1) of those that are new: 0 to n rows.
-with told as (
+with is_notified as (
     select *
     from unnest(
         %(fingerprints)b::bytea[], %(maskeds)b::text[], %(names)b::text[], %(name_keys)b::text[], %(emails)b::text[],
@@ -95,14 +95,14 @@ added as (
     select
         iban_fingerprint, iban_masked, name, name_key, email, action, scope, reason_code, note, %(source)s, %(added_by)s,
         %(now)s, expires_at
-    from told
+    from is_notified
     order by iban_fingerprint, name_key, email, reason_code, position
     on conflict do nothing
     returning id, iban_fingerprint, name_key, email, reason_code
 )
 select a.id, min(t.position)
 from added a
-join told t
+join is_notified t
     on t.reason_code = a.reason_code
     and (t.iban_fingerprint = a.iban_fingerprint or t.name_key = a.name_key or t.email = a.email)
 group by a.id
@@ -111,16 +111,16 @@ order by 2;
 -- lifted_among --
 -- Which of n entries a person has lifted before, the last entry about the same thing for the same reason counting; their
 -- rows stay locked, so that nobody lifts one meanwhile. Arrays as for `enter`. Returns position (from 1), lifted_at,
--- lifted_by, lifted_because of all entries ever, in the order in which they were made.
-select told.position, b.lifted_at, b.lifted_by, b.lifted_because
+-- lifted_by, lifted_reason of all entries ever, in the order in which they were made.
+select is_notified.position, b.lifted_at, b.lifted_by, b.lifted_reason
 from unnest(%(fingerprints)b::bytea[], %(name_keys)b::text[], %(emails)b::text[], %(reason_codes)b::text[])
-    with ordinality as told (iban_fingerprint, name_key, email, reason_code, position)
+    with ordinality as is_notified (iban_fingerprint, name_key, email, reason_code, position)
 cross join lateral (
-    select id from blacklist where iban_fingerprint = told.iban_fingerprint and reason_code = told.reason_code
+    select id from blacklist where iban_fingerprint = is_notified.iban_fingerprint and reason_code = is_notified.reason_code
     union all
-    select id from blacklist where name_key = told.name_key and reason_code = told.reason_code
+    select id from blacklist where name_key = is_notified.name_key and reason_code = is_notified.reason_code
     union all
-    select id from blacklist where email = told.email and reason_code = told.reason_code
+    select id from blacklist where email = is_notified.email and reason_code = is_notified.reason_code
 ) found
 join blacklist b on b.id = found.id
 order by b.id
@@ -146,7 +146,7 @@ for update;
 -- lift --
 -- End an entry. Returns its id, or no row when it is not active.
 update blacklist
-set lifted_at = %(now)s, lifted_by = %(lifted_by)s, lifted_because = %(because)s, forgives = %(forgives)s
+set lifted_at = %(now)s, lifted_by = %(lifted_by)s, lifted_reason = %(reason)s, forgives = %(forgives)s
 where id = %(id)s and lifted_at is null
 returning id;
 
@@ -160,8 +160,8 @@ returning id;
 -- forgive --
 -- Note that the disputes of an entry are forgiven and, with %(account)s, all chargebacks of its account. Returns attempt_id of
 -- those that were not yet.
-insert into forgiven_disputes (attempt_id, dispute_stage, blacklist_id, forgiven_at, forgiven_by, because)
-select told.attempt_id, told.dispute_stage, %(id)s, %(now)s, %(forgiven_by)s, %(because)s
+insert into forgiven_disputes (attempt_id, dispute_stage, blacklist_id, forgiven_at, forgiven_by, reason)
+select is_notified.attempt_id, is_notified.dispute_stage, %(id)s, %(now)s, %(forgiven_by)s, %(reason)s
 from (
     select d.attempt_id, d.dispute_stage from blacklist_disputes d where d.blacklist_id = %(id)s
     union
@@ -169,8 +169,8 @@ from (
     from blacklist b
     join billing_attempts c on c.iban_fingerprint = b.iban_fingerprint
     where %(account)s and b.id = %(id)s and c.dispute_stage in (1, 3)
-) told
-order by told.attempt_id
+) is_notified
+order by is_notified.attempt_id
 on conflict do nothing
 returning attempt_id;
 
@@ -203,7 +203,7 @@ where b.id = %(id)s;
 -- One page for people, newest first. Filters that are null do not filter. Up to %(limit)s rows.
 select
     id, iban_masked, name, email, action, scope, reason_code, note, source, added_by, webhook_event_id, attempt_id,
-    created_at, expires_at, lifted_at, lifted_by, lifted_because, encode(iban_fingerprint, 'hex'), forgives
+    created_at, expires_at, lifted_at, lifted_by, lifted_reason, encode(iban_fingerprint, 'hex'), forgives
 from (
     -- Few words, so each combination is looked up by itself, in the order of its index: no filter reads what another one throws
     -- away. Said as ranges: with equalities Postgres may walk along all entries by id. Whether an entry that ends is over
@@ -285,11 +285,11 @@ limit %(limit)s;
 -- One entry, the columns of `listed`. 0 or 1 row.
 select
     id, iban_masked, name, email, action, scope, reason_code, note, source, added_by, webhook_event_id, attempt_id,
-    created_at, expires_at, lifted_at, lifted_by, lifted_because, encode(iban_fingerprint, 'hex'), forgives
+    created_at, expires_at, lifted_at, lifted_by, lifted_reason, encode(iban_fingerprint, 'hex'), forgives
 from blacklist
 where id = %(id)s;
 
--- standing --
+-- active_entry --
 -- The live entry about something for a reason. 0 or 1 row: its id.
 select id
 from blacklist

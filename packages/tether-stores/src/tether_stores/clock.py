@@ -1,10 +1,10 @@
 """
-The present moment, the same on all nodes: by the clock of Postgres' machine, whatever the node's own clock says.
+The current time, the same on all nodes: by the clock of Postgres' machine, whatever the node's own clock says.
 
-Leases and waits are moments that one node writes and another reads. Were each to go by its own clock, one that is minutes
+Leases and waits are times that one node writes and another reads. Were each to go by its own clock, one that is minutes
 ahead would take over what others are still doing, and take the gateway's "not there" for its last word about a debit
 that is only on its way. So a node compares its clock with Postgres' before it does anything and every few seconds
-after, and goes by the difference. Until they have been compared for the first time there is no present moment.
+after, and goes by the difference. Until they have been compared for the first time there is no present time.
 
 >>> from datetime import UTC, timedelta
 >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -13,7 +13,7 @@ after, and goes by the difference. Until they have been compared for the first t
 Traceback (most recent call last):
     ...
 tether_core.errors.StoreUnreachable: postgres is not reachable (no word of the time yet); ...
->>> clock.compared(noon - timedelta(seconds=3), asked_at=noon, heard_at=noon)
+>>> clock.compared(noon - timedelta(seconds=3), inquired_at=noon, heard_at=noon)
 >>> clock().isoformat(), clock.ahead_s
 ('2026-03-02T11:59:57+00:00', 3.0)
 """
@@ -33,7 +33,7 @@ from tether_stores.postgres import Connection, Pool, connection
 from tether_stores.queries import load
 from tether_stores.telemetry import logger
 
-__all__ = ["SharedClock", "moment"]
+__all__ = ["SharedClock", "timestamp"]
 
 _SQL: Final = load("clock")
 # What a question and its answer may take; a smaller difference says nothing, and its correction would only be noise.
@@ -49,9 +49,9 @@ _WRONG: Final = timedelta(seconds=5)
 _log = logger("clock")
 
 
-async def moment(conn: Connection) -> datetime:
+async def timestamp(conn: Connection) -> datetime:
     """
-    Give the present moment by Postgres, for a command that needs one and is over after it.
+    Give the current time by Postgres, for a command that needs one and is over after it.
 
     Args:
         conn: Any connection.
@@ -63,7 +63,7 @@ async def moment(conn: Connection) -> datetime:
 
 
 class SharedClock:
-    """A clock that gives the moment by Postgres, made of the machine's own and its difference."""
+    """A clock that gives the time by Postgres, made of the machine's own and its difference."""
 
     def __init__(
         self,
@@ -76,8 +76,8 @@ class SharedClock:
         Make one that was not compared yet.
 
         Args:
-            own: Gives the moment by this machine, aware, UTC.
-            boot: What steps of either clock are noticed by; with it, the moment does not follow a step of this
+            own: Gives the time by this machine, aware, UTC.
+            boot: What steps of either clock are noticed by; with it, the time does not follow a step of this
                 machine's clock even until the next comparison. `None` for neither.
             on_step: Called with each step that is noticed.
         """
@@ -86,11 +86,11 @@ class SharedClock:
         self._boot = boot
         self._on_step = on_step
         self._watch = Watch()
-        self._base: tuple[float, datetime] | None = None  # the boot clock, and the moment by Postgres then
+        self._base: tuple[float, datetime] | None = None  # the boot clock, and the time by Postgres then
 
     def __call__(self) -> datetime:
         """
-        Give the present moment.
+        Give the current time.
 
         Raises:
             StoreUnreachable: before the clock was compared for the first time.
@@ -132,8 +132,8 @@ class SharedClock:
                         compared.set()
                 except Unavailable:
                     pass  # whoever needs Postgres says so; the next comparison may succeed
-                except Exception as problem:  # noqa: BLE001 - without this task no wrong clock would ever be noticed
-                    _log.error("clock not compared", exc_info=problem)
+                except Exception as exc:  # noqa: BLE001 - without this task no wrong clock would ever be noticed
+                    _log.error("clock not compared", exc_info=exc)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(over.wait(), _EVERY_S)
 
@@ -160,12 +160,12 @@ class SharedClock:
         """
         boot_s = self._boot.seconds if self._boot is not None else lambda: 0.0
         async with connection(pool) as conn:
-            asked_at, asked_s = self._own(), boot_s()
-            theirs = await moment(conn)
+            inquired_at, inquired_s = self._own(), boot_s()
+            theirs = await timestamp(conn)
             heard_at, heard_s = self._own(), boot_s()
         if self._boot is not None:
-            self._observe(theirs, heard_at=heard_at, heard_s=heard_s, took_s=heard_s - asked_s)
-        self.compared(theirs, asked_at=asked_at, heard_at=heard_at)
+            self._observe(theirs, heard_at=heard_at, heard_s=heard_s, took_s=heard_s - inquired_s)
+        self.compared(theirs, inquired_at=inquired_at, heard_at=heard_at)
 
     def _observe(self, theirs: datetime, *, heard_at: datetime, heard_s: float, took_s: float) -> None:
         """Look for steps, and go on from Postgres's clock; a slow answer says too little of it."""
@@ -187,18 +187,18 @@ class SharedClock:
         then_s, then = self._base
         return then + timedelta(seconds=boot_s - then_s)
 
-    def compared(self, theirs: datetime, *, asked_at: datetime, heard_at: datetime) -> None:
+    def compared(self, theirs: datetime, *, inquired_at: datetime, heard_at: datetime) -> None:
         """
         Take the difference in.
 
         Args:
-            theirs: The moment that Postgres gave.
-            asked_at: The moment of the question, by this machine.
-            heard_at: The moment of the answer, by this machine.
+            theirs: The time that Postgres gave.
+            inquired_at: The time of the question, by this machine.
+            heard_at: The time of the answer, by this machine.
         """
-        if heard_at - asked_at > _NOISE:
+        if heard_at - inquired_at > _NOISE:
             return  # a slow answer says too little, the first one too; there will be a better one
-        ahead = asked_at + (heard_at - asked_at) / 2 - theirs
+        ahead = inquired_at + (heard_at - inquired_at) / 2 - theirs
         if abs(ahead) <= _NOISE:
             ahead = timedelta(0)
         if abs(ahead) > _WRONG and (self._ahead is None or abs(self._ahead) <= _WRONG):

@@ -1,5 +1,5 @@
 -- clock: no table, one question. All nodes tell the time by Postgres, see tether_stores.clock.
 
 -- now --
--- The present moment by the clock of Postgres' machine. One row.
+-- The current time by the clock of Postgres' machine. One row.
 select clock_timestamp();

@@ -108,9 +108,9 @@ def cannot_listen(host: str, port: int) -> str | None:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         socket.create_server(found[0][4][:2], family=found[0][0]).close()
-    except (OSError, UnicodeError) as problem:
+    except (OSError, UnicodeError) as exc:
         # A name's encoding comes first, and fails in its own way for one that is too long.
-        number = getattr(problem, "errno", None) or 0
+        number = getattr(exc, "errno", None) or 0
         # Of a name that leads nowhere the number is a resolver's, below 0; Python adds the address to the other words.
         why = os.strerror(number) if number > 0 else "no such host"
         return f"cannot listen on {host}:{port} ({why}); choose another --host or --port"
@@ -145,9 +145,9 @@ def done(program: str, work: Callable[[], int]) -> int:
     pools.addHandler(heard)
     try:
         return work()
-    except TetherError as problem:
-        sys.stderr.write(f"{program}: {problem}{_cause(problem, heard.last)}\n")
-        return 2 if isinstance(problem, Rejected) else _AWAY
+    except TetherError as exc:
+        sys.stderr.write(f"{program}: {exc}{_cause(exc, heard.last)}\n")
+        return 2 if isinstance(exc, Rejected) else _AWAY
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

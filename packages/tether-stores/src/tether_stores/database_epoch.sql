@@ -85,7 +85,7 @@ select
     %(now)s,
     case when %(reason)s <> 'first' then coalesce(max(e.pulse_at), %(now)s) end,
     case when %(reason)s <> 'first' then coalesce((select max(id) from billing_attempts), 0) else 0 end,
-    case when %(reason)s <> 'first' then coalesce((select max(id) from givebacks), 0) else 0 end,
+    case when %(reason)s <> 'first' then coalesce((select max(id) from refunds), 0) else 0 end,
     case when %(reason)s <> 'first' then coalesce((select max(id) from debtors), 0) else 0 end,
     0, 0, 0,
     case when %(reason)s = 'first' then %(now)s end,
@@ -115,7 +115,7 @@ limit %(limit)s;
 -- unfinished_orders --
 -- Up to %(limit)s refunds and voids from %(after)s to %(to)s whose outcome is not known here. In the order of their ids.
 select id
-from givebacks
+from refunds
 where id > %(after)s and id <= %(to)s and state in ('pending', 'unknown') and payment_stage <= 10
 order by id
 limit %(limit)s;
@@ -130,11 +130,11 @@ where number = %(number)s;
 
 -- inquire_attempts_anew --
 -- Have n debits inquired from the beginning of the schedule.
-update billing_attempts set asks = 0, ask_at = null where id = any(%(ids)s);
+update billing_attempts set inquiry_count = 0, inquire_at = null where id = any(%(ids)s);
 
 -- inquire_orders_anew --
 -- Have n refunds and voids inquired from the beginning of the schedule.
-update givebacks set asks = 0, ask_at = null where id = any(%(ids)s);
+update refunds set inquiry_count = 0, inquire_at = null where id = any(%(ids)s);
 
 -- bounds --
 -- The current epoch, held so that no other one begins before this transaction ends. 0 or 1 row: number, began_at,
@@ -146,8 +146,8 @@ select number, began_at, attempts_to, debtors_to from database_epochs where ende
 select id
 from billing_attempts
 where
-    run_id = %(run_id)s and debtor_id = any(%(debtor_ids)s) and debtor_id <= %(debtors_to)s and send_at is not null
-    and sends = 0 and sent_at is null
+    run_id = %(run_id)s and debtor_id = any(%(debtor_ids)s) and debtor_id <= %(debtors_to)s and submit_at is not null
+    and submission_count = 0 and submitted_at is null
 order by id;
 
 -- latest_tries --

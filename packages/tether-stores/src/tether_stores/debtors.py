@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 from psycopg.sql import SQL, Identifier
 from tether_core import iban as ibans
-from tether_core.payments.same_debit import DebitKey, Earlier, Standing, key_of
+from tether_core.payments.same_debit import CurrentStatus, DebitKey, EarlierDebit, key_of
 from tether_core.screening.questions import Group
 from tether_core.screening.verdicts import Verdict
 from tether_core.spreadsheet import Columns, Debtor, Plan
@@ -19,33 +19,33 @@ from tether_stores.queries import load
 
 __all__ = [
     "DebtorDetail",
+    "Excluded",
     "Filters",
     "Kin",
     "Known",
-    "LeftOut",
     "ListedDebtor",
     "Several",
     "Sort",
     "as_lines",
     "asked",
+    "by_id",
     "columns_of",
-    "forget_rehearsal",
+    "exclude",
+    "exclude_dry_run_rows",
+    "excluded",
+    "forget_dry_run",
     "kin",
-    "leave_out",
-    "leave_out_rehearsed",
-    "left_out",
     "listed",
     "listed_sorted",
     "names_staged",
-    "one",
     "reasons_of",
-    "rehearse",
     "screen",
     "several",
     "sort_key",
     "stage",
-    "standing_of",
+    "status_of",
     "store",
+    "store_dry_run_rows",
     "take",
 ]
 
@@ -102,7 +102,7 @@ class Kin(msgspec.Struct, frozen=True):
 
     staged: list[tuple[int, DebitKey, int]]
     in_file: list[tuple[int, DebitKey]]
-    elsewhere: list[Earlier]
+    elsewhere: list[EarlierDebit]
 
 
 class Several(msgspec.Struct, frozen=True):
@@ -138,9 +138,9 @@ class ListedDebtor(msgspec.Struct, frozen=True):
         currency: ISO 4217.
         reference: The creditor's reference.
         verdict: "clear", or the rule of screening that leaves it out.
-        cause: Why it is left out.
+        cause: Why it is excluded.
         created_at: When it was stored.
-        reasons: Everything it is left out for; the verdict is the first.
+        reasons: Everything it is excluded for; the verdict is the first.
     """
 
     id: int
@@ -204,13 +204,13 @@ class DebtorDetail(msgspec.Struct, frozen=True):
     extra: dict[str, str] | None
 
 
-class LeftOut(msgspec.Struct, frozen=True):
+class Excluded(msgspec.Struct, frozen=True):
     """
-    A row that screening left out, for the report.
+    A row that screening excluded, for the report.
 
     Attributes:
         debtor: As it was read.
-        reasons: Everything it is left out for, one at least.
+        reasons: Everything it is excluded for, one at least.
     """
 
     debtor: Debtor
@@ -333,8 +333,8 @@ async def store(
         upload_id: Whose.
         lines: From `as_lines`, sorted.
         columns: From `columns_of`.
-        verdicts: Row to the reasons for which it is left out.
-        now: The present moment.
+        verdicts: Row to the reasons for which it is excluded.
+        now: The current time.
     """
     shared = f"\t{upload_id}\t{now.isoformat()}\t"
     clear = f"{shared}clear\t{_NULL}\t{_NULL}"
@@ -350,11 +350,11 @@ async def store(
     def parts() -> Iterator[str]:
         for some in _some(lines):
             # Only in the lines: what a person wrote of an account and a cause repeats may hold any sign.
-            told = "\n".join(some).replace(f"\t{_STAGED_END}", "")
+            result = "\n".join(some).replace(f"\t{_STAGED_END}", "")
             if verdicts:
-                yield "\n".join([line + end(line) for line in told.split("\n")])
+                yield "\n".join([line + end(line) for line in result.split("\n")])
             else:
-                yield told.replace("\n", f"{clear}\n") + clear
+                yield result.replace("\n", f"{clear}\n") + clear
 
     names = ("iban_fingerprint", *columns, "upload_id", "created_at", "verdict", "cause", "reasons")
     await _copied(conn, "store", names, parts())
@@ -379,11 +379,11 @@ def _json(value: object) -> str:
 
 async def screen(conn: Connection, *, now: datetime) -> AsyncIterator[Known]:
     """
-    Gather what is known of the accounts of the staged rows, earlier debits left aside.
+    Gather what is known of the accounts of the staged rows, imported debits left aside.
 
     Args:
         conn: The transaction that staged them.
-        now: The present moment.
+        now: The current time.
 
     Yields:
         One entry for each row of which anything is known.
@@ -405,7 +405,7 @@ async def kin(
         upload_id: Whose.
         since: Since when a row of another upload counts that has no debit.
         dry_run: Whether earlier rows of this upload were rehearsed rather than stored.
-        now: The present moment.
+        now: The current time.
 
     Yields:
         One entry for each account that has more than the one staged row.
@@ -427,31 +427,31 @@ async def kin(
             elif kind == "file":
                 some.in_file.append((row, key))
             elif state != "forgiven":
-                some.elsewhere.append(Earlier(key, amount_minor, at, standing_of(state), other_id))
+                some.elsewhere.append(EarlierDebit(key, amount_minor, at, status_of(state), other_id))
     if some.staged:
         yield some
 
 
-_STANDING: Final[dict[str, Standing]] = {
+_CURRENT_STATUS: Final[dict[str, CurrentStatus]] = {
     "approved": "collected",
     "pending": "under_way",
     "unknown": "under_way",
     "declined": "refused",
     "error": "refused",
-    "voided": "given_back",
-    "refunded": "given_back",
+    "voided": "refunded",
+    "refunded": "refunded",
     "chargebacked": "charged_back",
 }
 
 
-def standing_of(state: str | None) -> Standing:
-    """How an earlier debit stands by the state of its attempt; `None` where none was submitted."""
-    return "waiting" if state is None else _STANDING[state]
+def status_of(state: str | None) -> CurrentStatus:
+    """How an imported debit stands by the state of its attempt; `None` where none was submitted."""
+    return "waiting" if state is None else _CURRENT_STATUS[state]
 
 
 async def several(conn: Connection, upload_id: int, *, dry_run: bool) -> AsyncIterator[list[Several]]:
     """
-    The rows of the accounts that have several rows in an upload, repeated ones left out.
+    The rows of the accounts that have several rows in an upload, repeated ones excluded.
 
     Args:
         conn: Inside a transaction.
@@ -461,7 +461,7 @@ async def several(conn: Connection, upload_id: int, *, dry_run: bool) -> AsyncIt
     Yields:
         The rows of one account, in the order of the file.
     """
-    query = _SQL["several_rehearsed" if dry_run else "several"]
+    query = _SQL["several_dry_run" if dry_run else "several"]
     cursor = await conn.execute(query, {"upload_id": upload_id}, binary=True)
     account, some = b"", list[Several]()
     while rows := await cursor.fetchmany(_FETCHED):
@@ -476,7 +476,7 @@ async def several(conn: Connection, upload_id: int, *, dry_run: bool) -> AsyncIt
         yield some
 
 
-async def leave_out(conn: Connection, found: Mapping[int, Verdict], *, first: bool) -> None:
+async def exclude(conn: Connection, found: Mapping[int, Verdict], *, first: bool) -> None:
     """
     Add a reason to debtors that are stored.
 
@@ -494,10 +494,10 @@ async def leave_out(conn: Connection, found: Mapping[int, Verdict], *, first: bo
         "reasons": [_json([verdict]) for verdict in found.values()],
         "first": first,
     }
-    await conn.execute(_SQL["leave_out"], values)
+    await conn.execute(_SQL["exclude"], values)
 
 
-async def leave_out_rehearsed(
+async def exclude_dry_run_rows(
     conn: Connection, upload_id: int, found: Mapping[int, Verdict], *, first: bool
 ) -> None:
     """The same for rows of a dry run, by their number."""
@@ -510,7 +510,7 @@ async def leave_out_rehearsed(
         "reasons": [_json([verdict]) for verdict in found.values()],
         "first": first,
     }
-    await conn.execute(_SQL["leave_out_rehearsed"], values)
+    await conn.execute(_SQL["exclude_dry_run_rows"], values)
 
 
 async def asked(conn: Connection, upload_id: int, *, rules: Collection[str], dry_run: bool) -> list[Group]:
@@ -526,7 +526,7 @@ async def asked(conn: Connection, upload_id: int, *, rules: Collection[str], dry
     Returns:
         Their groups.
     """
-    query = _SQL["asked_rehearsed" if dry_run else "asked"]
+    query = _SQL["asked_dry_run" if dry_run else "asked"]
     cursor = await conn.execute(query, {"upload_id": upload_id, "rules": list(rules)})
     return [Group(*row) for row in await cursor.fetchall()]
 
@@ -536,7 +536,7 @@ async def take(
     upload_id: int,
     *,
     taken: Collection[str],
-    left_out: Collection[str],
+    excluded: Collection[str],
     screened_at: datetime,
     limit: int,
 ) -> list[tuple[int, int, str]]:
@@ -547,8 +547,8 @@ async def take(
         conn: Inside the transaction that adjusts the counts of their upload.
         upload_id: Whose.
         taken: Rules whose rows are taken.
-        left_out: Rules whose rows stay left out.
-        screened_at: Up to when earlier debits were asked about.
+        excluded: Rules whose rows stay excluded.
+        screened_at: Up to when imported debits were asked about.
         limit: Rows at most.
 
     Returns:
@@ -559,7 +559,7 @@ async def take(
         {
             "upload_id": upload_id,
             "taken": list(taken),
-            "left_out": list(left_out),
+            "excluded": list(excluded),
             "screened_at": screened_at,
             "limit": limit,
         },
@@ -585,20 +585,22 @@ async def names_staged(
         yield [(row[0], row[1], row[2], row[3]) for row in rows]
 
 
-async def rehearse(conn: Connection, upload_id: int, *, verdicts: Mapping[int, tuple[Verdict, ...]]) -> None:
-    """Remember the staged rows of a dry run in place of storing them, with the reasons of those that are left out."""
+async def store_dry_run_rows(
+    conn: Connection, upload_id: int, *, verdicts: Mapping[int, tuple[Verdict, ...]]
+) -> None:
+    """Remember the staged rows of a dry run in place of storing them, with the reasons of those that are excluded."""
     values = {
         "upload_id": upload_id,
         "rows": list(verdicts),
         "verdicts": [reasons[0].rule for reasons in verdicts.values()],
         "reasons": [_json(reasons) for reasons in verdicts.values()],
     }
-    await conn.execute(_SQL["rehearse"], values)
+    await conn.execute(_SQL["store_dry_run_rows"], values)
 
 
-async def forget_rehearsal(conn: Connection, upload_id: int) -> None:
+async def forget_dry_run(conn: Connection, upload_id: int) -> None:
     """Forget the rows of a dry run that is over."""
-    await conn.execute(_SQL["forget_rehearsal"], {"upload_id": upload_id})
+    await conn.execute(_SQL["forget_dry_run"], {"upload_id": upload_id})
 
 
 async def listed(conn: Connection, *, filters: Filters, limit: int, before: int | None) -> list[ListedDebtor]:
@@ -690,7 +692,7 @@ def _listed(row: Sequence[Any]) -> ListedDebtor:
 
 def reasons_of(verdict: str, cause: str | None, reasons: str | None) -> list[Verdict]:
     """
-    Everything that a row is left out for, of its columns.
+    Everything that a row is excluded for, of its columns.
 
     Args:
         verdict: As it is stored.
@@ -707,15 +709,15 @@ def reasons_of(verdict: str, cause: str | None, reasons: str | None) -> list[Ver
     return msgspec.json.decode(reasons, type=list[Verdict])
 
 
-async def one(conn: Connection, debtor_id: int) -> DebtorDetail | None:
+async def by_id(conn: Connection, debtor_id: int) -> DebtorDetail | None:
     """One debtor, or `None`."""
     row = await (await conn.execute(_SQL["one"], {"id": debtor_id})).fetchone()
     return None if row is None else DebtorDetail(_listed(row), *row[12:])
 
 
-async def left_out(conn: Connection, upload_id: int, *, after_row: int, limit: int) -> list[LeftOut]:
+async def excluded(conn: Connection, upload_id: int, *, after_row: int, limit: int) -> list[Excluded]:
     """
-    The next rows of an upload that screening left out, in the order of the file.
+    The next rows of an upload that screening excluded, in the order of the file.
 
     Args:
         conn: Any connection.
@@ -727,9 +729,9 @@ async def left_out(conn: Connection, upload_id: int, *, after_row: int, limit: i
         Up to *limit* rows.
     """
     cursor = await conn.execute(
-        _SQL["left_out"], {"upload_id": upload_id, "after_row": after_row, "limit": limit}
+        _SQL["excluded"], {"upload_id": upload_id, "after_row": after_row, "limit": limit}
     )
     return [
-        LeftOut(Debtor(row[0], *row[4:]), reasons_of(row[1], row[2], row[3]))
+        Excluded(Debtor(row[0], *row[4:]), reasons_of(row[1], row[2], row[3]))
         for row in await cursor.fetchall()
     ]

@@ -35,7 +35,7 @@ create temporary table staged_debtors (
 copy staged_debtors ({columns}) from stdin with (format text, null e'\x01');
 
 -- screen --
--- What is known of the accounts of staged rows besides earlier debits; rows nothing is known of are left out. 0 to n rows:
+-- What is known of the accounts of staged rows besides imported debits; rows nothing is known of are excluded. 0 to n rows:
 -- 0 row_number, 1 amount_minor
 -- 2 listed ("hold" or "block"), 3 reason_code, 4 note: of the strictest live entry for the account
 -- 5 charged back before
@@ -88,7 +88,7 @@ left join charged_back cb on cb.iban_fingerprint = s.iban_fingerprint;
 -- 0 iban_fingerprint
 -- 1 kind: "staged" of a staged row, "file" of an earlier row of this file, "elsewhere" of a row or debit of another upload
 -- 2 row_number, 3 amount_minor, 4 reference, 5 mandate_id, 6 customer_id
--- 7 moment, 8 state of its debit, "forgiven" where its chargeback was, null for a row without one; 9 upload_id
+-- 7 time, 8 state of its debit, "forgiven" where its chargeback was, null for a row without one; 9 upload_id
 -- A row of another upload counts from %(since)s on, while it may still be billed; of a debit that was never submitted only the row
 -- counts.
 with accounts as materialized (
@@ -99,7 +99,7 @@ tried as materialized (
     from accounts a
     cross join lateral (
         select
-            t.amount_minor, coalesce(t.sent_at, t.created_at) as at, t.debtor_id,
+            t.amount_minor, coalesce(t.submitted_at, t.created_at) as at, t.debtor_id,
             case
                 when exists (
                     select from forgiven_disputes f where f.attempt_id = t.id and f.dispute_stage = t.dispute_stage
@@ -109,7 +109,7 @@ tried as materialized (
         from billing_attempts t
         where
             t.iban_fingerprint = a.iban_fingerprint and t.withheld is null
-            and (t.run_id is null or t.sends > 0 or t.payment_stage > 10 or t.dispute_stage > 0)
+            and (t.run_id is null or t.submission_count > 0 or t.payment_stage > 10 or t.dispute_stage > 0)
         offset 0
     ) t
 ),
@@ -134,7 +134,7 @@ taken_in as materialized (
     select
         r.iban_fingerprint, 0, r.upload_id, r.row_number, r.amount_minor, r.reference, r.mandate_id, r.customer_id, %(now)s
     from accounts a
-    join rehearsed_rows r on r.iban_fingerprint = a.iban_fingerprint and r.upload_id = %(upload_id)s
+    join dry_run_rows r on r.iban_fingerprint = a.iban_fingerprint and r.upload_id = %(upload_id)s
     where %(dry_run)s
 ),
 touched as materialized (
@@ -170,7 +170,7 @@ where d.upload_id is distinct from %(upload_id)s
 order by 1;
 
 -- several --
--- The rows of an upload, repeated ones left out, whose account has several of them. Ordered by account and row. 0 to n rows:
+-- The rows of an upload, repeated ones excluded, whose account has several of them. Ordered by account and row. 0 to n rows:
 -- iban_fingerprint, id, row_number, amount_minor, reference, mandate_id, customer_id, verdict.
 with accounts as materialized (
     select iban_fingerprint
@@ -191,60 +191,60 @@ cross join lateral (
 ) d
 order by d.iban_fingerprint, d.row_number;
 
--- several_rehearsed --
+-- several_dry_run --
 -- The same of a dry run.
 with accounts as materialized (
     select iban_fingerprint
-    from rehearsed_rows
+    from dry_run_rows
     where upload_id = %(upload_id)s and verdict <> 'duplicate_in_file'
     group by iban_fingerprint
     having count(*) > 1
 )
 select
     r.iban_fingerprint, 0::bigint, r.row_number, r.amount_minor, r.reference, r.mandate_id, r.customer_id, r.verdict
-from rehearsed_rows r
+from dry_run_rows r
 join accounts a using (iban_fingerprint)
 where r.upload_id = %(upload_id)s and r.verdict <> 'duplicate_in_file'
 order by r.iban_fingerprint, r.row_number;
 
--- leave_out --
+-- exclude --
 -- Add a reason to n rows, which becomes the verdict of those that had none, and of all where it comes first (%(first)s).
 -- Arrays of length n.
 update debtors d
 set
-    verdict = case when d.verdict = 'clear' or %(first)s then told.rule else d.verdict end,
-    cause = case when d.verdict = 'clear' or %(first)s then told.cause else d.cause end,
+    verdict = case when d.verdict = 'clear' or %(first)s then is_notified.rule else d.verdict end,
+    cause = case when d.verdict = 'clear' or %(first)s then is_notified.cause else d.cause end,
     reasons = case
-        when %(first)s then told.reason || coalesce(d.reasons, '[]') else coalesce(d.reasons, '[]') || told.reason
+        when %(first)s then is_notified.reason || coalesce(d.reasons, '[]') else coalesce(d.reasons, '[]') || is_notified.reason
     end
-from unnest(%(ids)s::bigint[], %(rules)s::text[], %(causes)s::text[], %(reasons)s::jsonb[]) as told (id, rule, cause, reason)
-where d.id = told.id;
+from unnest(%(ids)s::bigint[], %(rules)s::text[], %(causes)s::text[], %(reasons)s::jsonb[]) as is_notified (id, rule, cause, reason)
+where d.id = is_notified.id;
 
--- leave_out_rehearsed --
+-- exclude_dry_run_rows --
 -- The same for rows of a dry run, by their number.
-update rehearsed_rows d
+update dry_run_rows d
 set
-    verdict = case when d.verdict = 'clear' or %(first)s then told.rule else d.verdict end,
+    verdict = case when d.verdict = 'clear' or %(first)s then is_notified.rule else d.verdict end,
     reasons = case
-        when %(first)s then told.reason || coalesce(d.reasons, '[]') else coalesce(d.reasons, '[]') || told.reason
+        when %(first)s then is_notified.reason || coalesce(d.reasons, '[]') else coalesce(d.reasons, '[]') || is_notified.reason
     end
-from unnest(%(rows)s::integer[], %(rules)s::text[], %(reasons)s::jsonb[]) as told (row_number, rule, reason)
-where d.upload_id = %(upload_id)s and d.row_number = told.row_number;
+from unnest(%(rows)s::integer[], %(rules)s::text[], %(reasons)s::jsonb[]) as is_notified (row_number, rule, reason)
+where d.upload_id = %(upload_id)s and d.row_number = is_notified.row_number;
 
 -- asked --
 -- The rows of an upload that a person is asked about, counted. One row per group: rule, count, sum of amounts; day, standing and
--- upload_id of the earlier debits, null where the earlier row is of the same file.
-select r ->> 'rule', count(*), sum(d.amount_minor)::bigint, (r ->> 'on')::date, r ->> 'standing', (r ->> 'upload_id')::bigint
+-- upload_id of the imported debits, null where the earlier row is of the same file.
+select r ->> 'rule', count(*), sum(d.amount_minor)::bigint, (r ->> 'on')::date, r ->> 'current_status', (r ->> 'upload_id')::bigint
 from debtors d
 cross join lateral jsonb_array_elements(d.reasons) r
 where d.upload_id = %(upload_id)s and d.verdict = any(%(rules)s) and r ->> 'rule' = d.verdict
 group by 1, 4, 5, 6
 order by 1, 4, 5, 6;
 
--- asked_rehearsed --
+-- asked_dry_run --
 -- The same of a dry run.
-select r ->> 'rule', count(*), sum(d.amount_minor)::bigint, (r ->> 'on')::date, r ->> 'standing', (r ->> 'upload_id')::bigint
-from rehearsed_rows d
+select r ->> 'rule', count(*), sum(d.amount_minor)::bigint, (r ->> 'on')::date, r ->> 'current_status', (r ->> 'upload_id')::bigint
+from dry_run_rows d
 cross join lateral jsonb_array_elements(d.reasons) r
 where d.upload_id = %(upload_id)s and d.verdict = any(%(rules)s) and r ->> 'rule' = d.verdict
 group by 1, 4, 5, 6
@@ -253,7 +253,7 @@ order by 1, 4, 5, 6;
 -- take --
 -- Take up to %(limit)s rows that were asked about, after a row and not beyond what is left: their verdict is clear from now on.
 -- A row for which another answer left it out stays so. Returns row_number, amount_minor, the verdict it had.
-with asked as (
+with note_inquiry as (
     select d.id, d.verdict
     from debtors d
     where
@@ -262,7 +262,7 @@ with asked as (
             select from jsonb_array_elements(d.reasons) r where r ->> 'rule' = any(%(taken)s::text[])
         )
         and not exists (
-            select from jsonb_array_elements(d.reasons) r where r ->> 'rule' = any(%(left_out)s::text[])
+            select from jsonb_array_elements(d.reasons) r where r ->> 'rule' = any(%(excluded)s::text[])
         )
     order by d.row_number
     limit %(limit)s
@@ -270,12 +270,12 @@ with asked as (
 update debtors d
 set
     taken_at = %(screened_at)s,
-    verdict = case when asked.verdict = any(%(taken)s::text[]) then 'clear' else d.verdict end,
-    cause = case when asked.verdict = any(%(taken)s::text[]) then null else d.cause end,
-    reasons = case when asked.verdict = any(%(taken)s::text[]) then null else d.reasons end
-from asked
-where d.id = asked.id
-returning d.row_number, d.amount_minor, asked.verdict;
+    verdict = case when note_inquiry.verdict = any(%(taken)s::text[]) then 'clear' else d.verdict end,
+    cause = case when note_inquiry.verdict = any(%(taken)s::text[]) then null else d.cause end,
+    reasons = case when note_inquiry.verdict = any(%(taken)s::text[]) then null else d.reasons end
+from note_inquiry
+where d.id = note_inquiry.id
+returning d.row_number, d.amount_minor, note_inquiry.verdict;
 
 -- names_staged --
 -- Row number, amount, name and e-mail address of every staged row; asked only while names or addresses are on the blacklist.
@@ -285,22 +285,22 @@ select row_number, amount_minor, name, email from staged_debtors;
 -- Takes lines: the columns of the table that {columns} names, in that order. Files have few of them, and each costs time.
 copy debtors ({columns}) from stdin with (format text, null e'\x01');
 
--- rehearse --
+-- store_dry_run_rows --
 -- Remember the staged rows of a dry run.
-insert into rehearsed_rows (
+insert into dry_run_rows (
     upload_id, iban_fingerprint, row_number, reference, mandate_id, customer_id, amount_minor, verdict, reasons
 )
 select
     %(upload_id)s, s.iban_fingerprint, s.row_number, s.reference, s.mandate_id, s.customer_id, s.amount_minor,
-    coalesce(told.verdict, 'clear'), told.reasons
+    coalesce(is_notified.verdict, 'clear'), is_notified.reasons
 from staged_debtors s
-left join unnest(%(rows)s::integer[], %(verdicts)s::text[], %(reasons)s::jsonb[]) as told (row_number, verdict, reasons)
+left join unnest(%(rows)s::integer[], %(verdicts)s::text[], %(reasons)s::jsonb[]) as is_notified (row_number, verdict, reasons)
     using (row_number)
 order by s.iban_fingerprint;
 
--- forget_rehearsal --
+-- forget_dry_run --
 -- Forget the rows of a dry run that is over.
-delete from rehearsed_rows where upload_id = %(upload_id)s;
+delete from dry_run_rows where upload_id = %(upload_id)s;
 
 -- listed --
 -- One page for people, newest first. Filters that are null do not filter. Up to %(limit)s rows.
@@ -408,8 +408,8 @@ select
 from debtors
 where id = %(id)s;
 
--- left_out --
--- The next rows of an upload that screening left out, with everything the file said of them. Up to %(limit)s rows.
+-- excluded --
+-- The next rows of an upload that screening excluded, with everything the file said of them. Up to %(limit)s rows.
 select
     row_number, verdict, cause, reasons::text, iban, name, amount_minor, currency, first_name, last_name, bic, mandate_id,
     mandate_signed_on, reference, customer_id, email, phone, street, house_number, postcode, city, province, country,

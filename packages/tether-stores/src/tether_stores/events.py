@@ -39,7 +39,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 class Tip(msgspec.Struct, frozen=True):
     """
-    How far the outbox could be seen at some moment.
+    How far the outbox could be seen at some time.
 
     Attributes:
         id: The newest row in sight, 0 for none.
@@ -86,7 +86,7 @@ class Horizon:
                 reached = tip.id
                 continue
             if awaiting and awaiting[-1].writing == writing:
-                awaiting.pop()  # both are complete at the same moment, and this one reaches further
+                awaiting.pop()  # both are complete at the same time, and this one reaches further
             awaiting.append(Tip(tip.id, writing))
         self._awaiting = awaiting
         return reached
@@ -99,7 +99,7 @@ async def append(conn: Connection, facts: Sequence[tuple[int | None, Event]], *,
     Args:
         conn: That transaction.
         facts: Pairs of the notification that caused it (or `None`) and the fact, in the order they happened.
-        now: The present moment.
+        now: The current time.
     """
     if not facts:
         return

@@ -9,7 +9,7 @@ from tether_core import fingerprint_key as rules
 from tether_core.fingerprint_key import REKEYING, FingerprintKeyRefused, KeyState, check_value, first_check
 from tether_core.iban import fingerprint
 
-from tether_stores.clock import moment
+from tether_stores.clock import timestamp
 from tether_stores.postgres import Connection, Pool, transaction
 from tether_stores.queries import load
 from tether_stores.telemetry import logger
@@ -59,7 +59,7 @@ class Rekeying(msgspec.Struct, frozen=True):
     Attributes:
         id: The row.
         ordered_by: Who.
-        because: Why.
+        reason: Why.
         started_at: When it began.
         finished_at: When it ended, or `None`.
         superseded_at: When another one to another key took its place, or `None`.
@@ -71,7 +71,7 @@ class Rekeying(msgspec.Struct, frozen=True):
 
     id: int
     ordered_by: str
-    because: str
+    reason: str
     started_at: datetime
     finished_at: datetime | None
     superseded_at: datetime | None
@@ -130,7 +130,7 @@ async def require(conn: Connection, key: bytes, *, now: datetime) -> None:
     Args:
         conn: Inside the transaction that reads or writes fingerprints.
         key: `TETHER_FINGERPRINT_KEY`; empty for none.
-        now: The present moment.
+        now: The current time.
 
     Raises:
         FingerprintKeyRefused: when they cannot.
@@ -169,7 +169,7 @@ async def observe_at_start(pool: Pool, key: bytes) -> KeyState:
     async with transaction(pool) as conn:
         state = await observe(conn, key)
         if state == "matches" and key:
-            await require(conn, key, now=await moment(conn))
+            await require(conn, key, now=await timestamp(conn))
     if state != "matches":
         _log.error("fingerprint key refused", verdict=state, why=rules.REASONS[state])
     return state
@@ -186,7 +186,7 @@ async def _is_unused(conn: Connection) -> bool:
 
 
 async def begin(
-    conn: Connection, key: bytes, *, ordered_by: str, because: str, again: bool, now: datetime
+    conn: Connection, key: bytes, *, ordered_by: str, reason: str, again: bool, now: datetime
 ) -> Begun | None:
     """
     Begin to make all fingerprints anew, or go on where that was interrupted.
@@ -195,9 +195,9 @@ async def begin(
         conn: Inside a transaction; it waits for all that use fingerprints.
         key: `TETHER_FINGERPRINT_KEY` as it shall be; empty for none.
         ordered_by: Who wants it.
-        because: Why.
+        reason: Why.
         again: Whether to begin although all are made with this key already, as far as is recorded.
-        now: The present moment.
+        now: The current time.
 
     Returns:
         The rekeying, or `None` when there is nothing to do.
@@ -207,11 +207,11 @@ async def begin(
     row = await (await conn.execute(_SQL["hold"])).fetchone()
     assert row is not None
     before = bytes(row[0])
-    standing = await (await conn.execute(_SQL["open"])).fetchone()
-    if standing is not None:
-        if bytes(standing[1]) == after:
-            return Begun(standing[0], *standing[2:])
-        await conn.execute(_SQL["supersede"], {"id": standing[0], "now": now})
+    current_status = await (await conn.execute(_SQL["open"])).fetchone()
+    if current_status is not None:
+        if bytes(current_status[1]) == after:
+            return Begun(current_status[0], *current_status[2:])
+        await conn.execute(_SQL["supersede"], {"id": current_status[0], "now": now})
     elif before == after and not again and first_check(key, samples=await _samples(conn)) == after:
         return None
     await conn.execute(_SQL["replace"], {"check_value": REKEYING, "if_unused": False, "now": now})
@@ -222,7 +222,7 @@ async def begin(
             "check_before": None if before in {REKEYING, after} else before,
             "check_after": after,
             "ordered_by": ordered_by,
-            "because": because,
+            "reason": reason,
             "now": now,
         },
     )
@@ -239,7 +239,7 @@ async def advance(conn: Connection, key: bytes, *, limit: int, now: datetime) ->
         conn: Inside a transaction that belongs to this batch.
         key: The key of the rekeying under way.
         limit: Debtors at most.
-        now: The present moment.
+        now: The current time.
 
     Returns:
         How far it has come, or `None` when no debtor is left.
@@ -247,10 +247,10 @@ async def advance(conn: Connection, key: bytes, *, limit: int, now: datetime) ->
     Raises:
         FingerprintKeyRefused: when no rekeying to this key is under way any more.
     """
-    standing = await (await conn.execute(_SQL["open"])).fetchone()
-    if standing is None or bytes(standing[1]) != check_value(key):
+    current_status = await (await conn.execute(_SQL["open"])).fetchone()
+    if current_status is None or bytes(current_status[1]) != check_value(key):
         raise FingerprintKeyRefused("differs")
-    begun = Begun(standing[0], *standing[2:])
+    begun = Begun(current_status[0], *current_status[2:])
     cursor = await conn.execute(_SQL["debtors_after"], {"after": begun.position, "limit": limit})
     rows = await cursor.fetchall()
     if not rows:
@@ -319,7 +319,7 @@ async def finish(conn: Connection, begun: Begun, key: bytes, *, now: datetime) -
         conn: Inside a transaction.
         begun: The rekeying; `advance` has found no debtor left.
         key: Its key.
-        now: The present moment.
+        now: The current time.
 
     Returns:
         How many active blacklist entries are about accounts that no debtor has; `unmatched` lists them.

@@ -33,7 +33,7 @@ where
     not %(if_unused)s
     or (
         not exists (select from debtors)
-        and not exists (select from rehearsed_rows)
+        and not exists (select from dry_run_rows)
         and not exists (select from blacklist where iban_fingerprint is not null)
     )
 returning check_value;
@@ -42,7 +42,7 @@ returning check_value;
 -- Whether there is no fingerprint yet. One row.
 select
     not exists (select from debtors)
-    and not exists (select from rehearsed_rows)
+    and not exists (select from dry_run_rows)
     and not exists (select from blacklist where iban_fingerprint is not null);
 
 -- samples --
@@ -64,8 +64,8 @@ update fingerprint_rekeyings set superseded_at = %(now)s where id = %(id)s;
 
 -- begin --
 -- Make a rekeying. Returns its id.
-insert into fingerprint_rekeyings (check_before, check_after, ordered_by, because, started_at)
-values (%(check_before)s, %(check_after)s, %(ordered_by)s, %(because)s, %(now)s)
+insert into fingerprint_rekeyings (check_before, check_after, ordered_by, reason, started_at)
+values (%(check_before)s, %(check_after)s, %(ordered_by)s, %(reason)s, %(now)s)
 returning id;
 
 -- restart_dry_runs --
@@ -79,7 +79,7 @@ with reset as (
     returning id
 ),
 forgotten as (
-    delete from rehearsed_rows where upload_id in (select id from reset)
+    delete from dry_run_rows where upload_id in (select id from reset)
 )
 delete from problems where upload_id in (select id from reset);
 
@@ -94,17 +94,17 @@ select id from billing_attempts where debtor_id = any(%(ids)b::bigint[]) order b
 -- rekey_debtors --
 -- Arrays of length n: ids and new fingerprints.
 update debtors d
-set iban_fingerprint = told.fingerprint
-from unnest(%(ids)b::bigint[], %(fingerprints)b::bytea[]) as told (id, fingerprint)
-where d.id = told.id;
+set iban_fingerprint = is_notified.fingerprint
+from unnest(%(ids)b::bigint[], %(fingerprints)b::bytea[]) as is_notified (id, fingerprint)
+where d.id = is_notified.id;
 
 -- rekey_attempts --
 -- Arrays of length n: debtors, old and new fingerprints. Returns how many attempts changed.
 with changed as (
     update billing_attempts a
-    set iban_fingerprint = told.after
-    from unnest(%(ids)b::bigint[], %(befores)b::bytea[], %(fingerprints)b::bytea[]) as told (debtor_id, before, after)
-    where a.debtor_id = told.debtor_id and a.iban_fingerprint = told.before
+    set iban_fingerprint = is_notified.after
+    from unnest(%(ids)b::bigint[], %(befores)b::bytea[], %(fingerprints)b::bytea[]) as is_notified (debtor_id, before, after)
+    where a.debtor_id = is_notified.debtor_id and a.iban_fingerprint = is_notified.before
     returning 1
 )
 select count(*) from changed;
@@ -122,12 +122,12 @@ for update;
 -- later end. Returns its id, or no row when there is none.
 update blacklist b
 set
-    action = case when told.action = 'block' then 'block' else b.action end,
-    expires_at = case when told.expires_at is null or b.expires_at is null then null else greatest(told.expires_at, b.expires_at) end
-from blacklist told
+    action = case when is_notified.action = 'block' then 'block' else b.action end,
+    expires_at = case when is_notified.expires_at is null or b.expires_at is null then null else greatest(is_notified.expires_at, b.expires_at) end
+from blacklist is_notified
 where
-    told.id = %(id)s and b.iban_fingerprint = %(fingerprint)s and b.reason_code = told.reason_code and b.lifted_at is null
-    and b.id <> told.id
+    is_notified.id = %(id)s and b.iban_fingerprint = %(fingerprint)s and b.reason_code = is_notified.reason_code and b.lifted_at is null
+    and b.id <> is_notified.id
 returning b.id;
 
 -- end_merged --
@@ -139,15 +139,15 @@ with linked as (
 )
 update blacklist
 set
-    iban_fingerprint = %(fingerprint)s, lifted_at = %(now)s, lifted_by = 'tether', lifted_because = 'merged'
+    iban_fingerprint = %(fingerprint)s, lifted_at = %(now)s, lifted_by = 'tether', lifted_reason = 'merged'
 where id = %(id)s;
 
 -- rekey_entries --
 -- Arrays of length n: ids and new fingerprints.
 update blacklist b
-set iban_fingerprint = told.fingerprint
-from unnest(%(ids)b::bigint[], %(fingerprints)b::bytea[]) as told (id, fingerprint)
-where b.id = told.id;
+set iban_fingerprint = is_notified.fingerprint
+from unnest(%(ids)b::bigint[], %(fingerprints)b::bytea[]) as is_notified (id, fingerprint)
+where b.id = is_notified.id;
 
 -- advance --
 -- Note how far a rekeying has come.
@@ -190,7 +190,7 @@ limit %(limit)s;
 -- All rekeyings, newest first: id, ordered_by, because, started_at, finished_at, superseded_at, debtors, attempts, entries, and
 -- how many entries it could not change.
 select
-    r.id, r.ordered_by, r.because, r.started_at, r.finished_at, r.superseded_at, r.debtors, r.attempts, r.entries,
+    r.id, r.ordered_by, r.reason, r.started_at, r.finished_at, r.superseded_at, r.debtors, r.attempts, r.entries,
     (select count(*) from fingerprint_rekeying_unmatched u where u.rekeying_id = r.id)
 from fingerprint_rekeyings r
 order by r.id desc

@@ -52,8 +52,8 @@ async def add(client: Redis, counted: Mapping[str, CallCounts]) -> None:
                 pipeline.hincrby(_KEY + account, prefix + name, number)
     try:
         await pipeline.execute()
-    except (RedisError, OSError) as problem:
-        raise StoreUnreachable("redis", why=type(problem).__name__) from problem
+    except (RedisError, OSError) as exc:
+        raise StoreUnreachable("redis", why=type(exc).__name__) from exc
 
 
 async def counts(client: Redis, accounts: Sequence[str]) -> list[CallCounts]:
@@ -75,9 +75,9 @@ async def counts(client: Redis, accounts: Sequence[str]) -> list[CallCounts]:
         pipeline.hgetall(_KEY + account)
     try:
         found = await pipeline.execute()
-    except (RedisError, OSError) as problem:
-        raise StoreUnreachable("redis", why=type(problem).__name__) from problem
-    return [_counts({name.decode(): int(number) for name, number in one.items()}) for one in found]
+    except (RedisError, OSError) as exc:
+        raise StoreUnreachable("redis", why=type(exc).__name__) from exc
+    return [_counts({name.decode(): int(number) for name, number in item.items()}) for item in found]
 
 
 def _counts(numbers: Mapping[str, int]) -> CallCounts:

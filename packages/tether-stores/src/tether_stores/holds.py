@@ -48,7 +48,7 @@ async def accounts_held(
     conn: Connection, fingerprints: Sequence[bytes], *, now: datetime
 ) -> frozenset[bytes]:
     """The accounts, by fingerprint, of which a dispute of any debit waits to be processed."""
-    wanted = sorted({one for one in fingerprints if one})
+    wanted = sorted({fingerprint for fingerprint in fingerprints if fingerprint})
     if not wanted:
         return frozenset()
     cursor = await conn.execute(

@@ -7,11 +7,11 @@ import msgspec
 from tether_core.inquiry_orders import EXPIRES_AFTER, INQUIRED_MAX, Inquired, Scope, require_inquirable
 
 from tether_stores import billing
-from tether_stores.payments.inquiries import Asks
+from tether_stores.payments.inquiries import InquiryTable
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
-__all__ = ["ASKS", "InquiredAttempt", "InquiryOrder", "give_up", "listed", "one", "order"]
+__all__ = ["INQUIRIES", "InquiredAttempt", "InquiryOrder", "by_id", "give_up", "listed", "order"]
 
 _SQL: Final = load("inquiry_orders")
 _STATES: Final[dict[Inquired, list[str]]] = {
@@ -23,8 +23,8 @@ _STATES: Final[dict[Inquired, list[str]]] = {
 }
 
 # Debits that wait for an ordered inquiry.
-ASKS: Final = Asks(
-    any_due=_SQL["askable"], claim=_SQL["claim_to_ask"], prolong=_SQL["prolong"], note=_SQL["asked"]
+INQUIRIES: Final = InquiryTable(
+    any_due=_SQL["askable"], claim=_SQL["lease_for_inquiry"], renew=_SQL["renew"], note=_SQL["asked"]
 )
 
 
@@ -42,7 +42,7 @@ class InquiryOrder(msgspec.Struct, frozen=True):
         created_at: When.
         debits: Debits that are inquired. Those that waited for another ordered inquiry already are not among them.
         waiting: Of these, those that still wait.
-        inquired: Those that the gateway has answered about; what it said is applied a moment later.
+        inquired: Those that the gateway has answered about; what it said is applied a time later.
         given_up: Those that got no answer for a day.
     """
 
@@ -129,12 +129,12 @@ async def order(
     await conn.execute(_SQL["add_attempts"], {**values, "id": order_id, "attempt_ids": found[:limit]})
     if len(found) > limit:
         await conn.execute(_SQL["left_some"], {"id": order_id})
-    return await one(conn, order_id)
+    return await by_id(conn, order_id)
 
 
 async def _exists(conn: Connection, scope: Scope, subject_id: int) -> bool:
     if scope == "run":
-        return await billing.one(conn, subject_id) is not None
+        return await billing.by_id(conn, subject_id) is not None
     if scope == "upload":
         return await billing.upload_state(conn, subject_id) is not None
     row = await (await conn.execute(_SQL["submitted"], {"attempt_id": subject_id})).fetchone()
@@ -143,7 +143,7 @@ async def _exists(conn: Connection, scope: Scope, subject_id: int) -> bool:
     return row is not None
 
 
-async def one(conn: Connection, order_id: int) -> InquiryOrder | None:
+async def by_id(conn: Connection, order_id: int) -> InquiryOrder | None:
     """One order, or `None`."""
     row = await (await conn.execute(_SQL["one"], {"id": order_id})).fetchone()
     if row is None:

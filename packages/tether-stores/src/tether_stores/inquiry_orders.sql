@@ -2,7 +2,7 @@
 --
 -- A debit of an order waits while inquire_at is set. Claiming it moves inquire_at to the end of the lease; noting an answer
 -- clears it, noting silence moves it on. A debit waits for one ordered inquiry at a time, by a unique index. The schedule of the debit
--- itself (billing_attempts.ask_at) is not touched.
+-- itself (billing_attempts.inquire_at) is not touched.
 
 -- add --
 -- Place an order. Returns id.
@@ -16,7 +16,7 @@ update inquiry_orders set more = true where id = %(id)s;
 
 -- submitted --
 -- Whether a call was ever made for a debit, or the gateway has named it. 0 or 1 row.
-select sends > sends_uncounted or unique_id is not null from billing_attempts where id = %(attempt_id)s;
+select submission_count > submissions_uncounted or unique_id is not null from billing_attempts where id = %(attempt_id)s;
 
 -- of_attempt --
 -- The debit of an order about one: id.
@@ -28,7 +28,7 @@ select a.id
 from billing_attempts a
 where
     a.run_id = %(subject_id)s and a.state = any(%(states)s::text[])
-    and (a.sends > a.sends_uncounted or a.unique_id is not null)
+    and (a.submission_count > a.submissions_uncounted or a.unique_id is not null)
     and not exists (
         select from inquiry_order_attempts o where o.attempt_id = a.id and o.inquire_at is not null
     )
@@ -42,7 +42,7 @@ from billing_runs r
 join billing_attempts a on a.run_id = r.id and a.state = any(%(states)s::text[])
 where
     r.upload_id = %(subject_id)s
-    and (a.sends > a.sends_uncounted or a.unique_id is not null)
+    and (a.submission_count > a.submissions_uncounted or a.unique_id is not null)
     and not exists (
         select from inquiry_order_attempts o where o.attempt_id = a.id and o.inquire_at is not null
     )
@@ -91,11 +91,11 @@ with given_up as (
 select count(*) from given_up;
 
 -- askable --
--- Whether any debit waits for an ordered inquiry. One row. The parameters of `Asks` that a schedule needs are not used.
+-- Whether any debit waits for an ordered inquiry. One row. The parameters of `InquiryTable` that a schedule needs are not used.
 select exists (select from inquiry_order_attempts where inquire_at <= %(now)s);
 
--- claim_to_ask --
--- Take a lease on up to %(limit)s debits that wait for an ordered inquiry. The columns of `Asks`; the id is the attempt's.
+-- lease_for_inquiry --
+-- Take a lease on up to %(limit)s debits that wait for an ordered inquiry. The columns of `InquiryTable`; the id is the attempt's.
 with due as (
     select order_id, attempt_id
     from inquiry_order_attempts
@@ -108,9 +108,9 @@ update inquiry_order_attempts o
 set inquire_at = %(leased_until)s
 from due, billing_attempts a
 where o.order_id = due.order_id and o.attempt_id = due.attempt_id and a.id = o.attempt_id
-returning a.id, a.account, a.transaction_id, a.unique_id, a.payment_stage, o.asks, a.submitted_to;
+returning a.id, a.account, a.transaction_id, a.unique_id, a.payment_stage, o.inquiry_count, a.submitted_to;
 
--- prolong --
+-- renew --
 -- Hold the lease on n debits for longer, where it still is ours.
 update inquiry_order_attempts set inquire_at = %(until)s
 where attempt_id = any(%(ids)s) and inquire_at = %(leased_until)s;
@@ -120,8 +120,8 @@ where attempt_id = any(%(ids)s) and inquire_at = %(leased_until)s;
 -- on, waits.
 update inquiry_order_attempts o
 set
-    asks = told.asks,
-    inquire_at = case when told.asks = o.asks then told.ask_at end,
-    is_inquired = told.asks > o.asks or told.ask_at is null
-from unnest(%(ids)s::bigint[], %(asks)s::smallint[], %(ask_ats)s::timestamptz[]) as told (id, asks, ask_at)
-where o.attempt_id = told.id and o.inquire_at is not null;
+    inquiry_count = is_notified.inquiry_count,
+    inquire_at = case when is_notified.inquiry_count = o.inquiry_count then is_notified.inquire_at end,
+    is_inquired = is_notified.inquiry_count > o.inquiry_count or is_notified.inquire_at is null
+from unnest(%(ids)s::bigint[], %(inquiry_count)s::smallint[], %(inquire_ats)s::timestamptz[]) as is_notified (id, inquiry_count, inquire_at)
+where o.attempt_id = is_notified.id and o.inquire_at is not null;

@@ -30,7 +30,7 @@ from tether_stores.queries import read_lua
 from tether_stores.redis import Redis
 from tether_stores.telemetry import logger
 
-__all__ = ["Limiter", "Standing", "standing"]
+__all__ = ["CurrentStatus", "Limiter", "current_status"]
 
 _log = logger("limits")
 
@@ -47,7 +47,7 @@ _THROTTLES: Final = ThrottlePolicy()
 _WHOLE: Final = Throttle()
 
 
-class Standing(msgspec.Struct, frozen=True):
+class CurrentStatus(msgspec.Struct, frozen=True):
     """
     How freely an account may be called, for people.
 
@@ -133,10 +133,10 @@ class Limiter:
         """
         known = self._known(account)
         arguments = _take_arguments(share=share, wanted=wanted, shares=shares, known=known)
-        told = await self._asked(self._take, [_BUCKET + account, _THROTTLE + account], arguments)
-        if told is not None:
-            self._heard(account, told[2], told[3])
-            return Grant(int(told[0]), float(told[1]))
+        result = await self._evaluate(self._take, [_BUCKET + account, _THROTTLE + account], arguments)
+        if result is not None:
+            self._heard(account, result[2], result[3])
+            return Grant(int(result[0]), float(result[1]))
         part = rules.divided(shares, by=self._nodes_max)
         now_s = self._clock_s()
         bucket = self._buckets.get(account) or rules.empty(part, now_s=now_s)
@@ -150,22 +150,22 @@ class Limiter:
         )
         return grant
 
-    async def slow_down(self, account: str, *, asked_s: float) -> None:
+    async def slow_down(self, account: str, *, requested_s: float) -> None:
         """
         The gateway asks for fewer requests; see `tether_core.limits.throttle.lowered`.
 
         Args:
             account: Whose gateway it is.
-            asked_s: For how long it wants none, in seconds; 0.0 where it names no time.
+            requested_s: For how long it wants none, in seconds; 0.0 where it names no time.
         """
         before = self._throttles.get(account, _WHOLE)
-        arguments = _throttle_arguments(asked_s, known=self._known(account))
-        told = await self._asked(self._throttle, [_THROTTLE + account], arguments)
-        if told is not None:
-            self._heard(account, told[0], told[1])
+        arguments = _throttle_arguments(requested_s, known=self._known(account))
+        result = await self._evaluate(self._throttle, [_THROTTLE + account], arguments)
+        if result is not None:
+            self._heard(account, result[0], result[1])
         else:
             now_s = self._clock_s()
-            self._throttles[account] = throttles.lowered(before, asked_s=asked_s, now_s=now_s)
+            self._throttles[account] = throttles.lowered(before, requested_s=requested_s, now_s=now_s)
         after = self._throttles[account]
         if after.part != before.part:
             _log.warning(
@@ -192,9 +192,9 @@ class Limiter:
         else:
             self._throttles.pop(account, None)
 
-    async def ask(self, account: str) -> Permit:
+    async def admit(self, account: str) -> Permit:
         """
-        Ask the breaker whether to call; see `tether_core.limits.rate_limit.ask`.
+        Ask the breaker whether to call; see `tether_core.limits.rate_limit.admit`.
 
         Args:
             account: Whose gateway it is.
@@ -202,10 +202,10 @@ class Limiter:
         Returns:
             The answer; it goes back with `report`.
         """
-        permit, _ = await self.ask_for(account, wanted=1)
+        permit, _ = await self.admit_for(account, wanted=1)
         return permit
 
-    async def ask_for(self, account: str, *, wanted: int) -> tuple[Permit, int]:
+    async def admit_for(self, account: str, *, wanted: int) -> tuple[Permit, int]:
         """
         Ask the breaker whether to make several calls at once.
 
@@ -217,11 +217,14 @@ class Limiter:
             The answer, and how many calls may be made under it: none, one as a probe, or all.
         """
         arguments = _breaker_arguments("ask", policy=self._policy)
-        told = await self._asked(self._breaker, [_BREAKER + account], arguments)
-        if told is not None:
-            permit, state = Permit(bool(told[0]), int(told[1]), float(told[2])), bytes(told[3]).decode()
+        result = await self._evaluate(self._breaker, [_BREAKER + account], arguments)
+        if result is not None:
+            permit, state = (
+                Permit(bool(result[0]), int(result[1]), float(result[2])),
+                bytes(result[3]).decode(),
+            )
         else:
-            breaker, permit = rules.ask(
+            breaker, permit = rules.admit(
                 self._breakers.get(account, Breaker()), now_s=self._clock_s(), policy=self._policy
             )
             self._breakers[account], state = breaker, breaker.state
@@ -239,41 +242,41 @@ class Limiter:
         """
         if not permit.go or not failed:
             return
-        words = "".join("u" if one is None else "f" if one else "o" for one in failed)
+        words = "".join("u" if item is None else "f" if item else "o" for item in failed)
         arguments = _breaker_arguments(words, generation=permit.generation, policy=self._policy)
-        if await self._asked(self._breaker, [_BREAKER + account], arguments) is not None:
+        if await self._evaluate(self._breaker, [_BREAKER + account], arguments) is not None:
             return
         breaker = self._breakers.get(account, Breaker())
-        for one in failed:
+        for item in failed:
             now_s = self._clock_s()
-            breaker = rules.report(breaker, permit, failed=one, now_s=now_s, policy=self._policy)
+            breaker = rules.report(breaker, permit, failed=item, now_s=now_s, policy=self._policy)
         self._breakers[account] = breaker
 
-    async def _asked(self, script: Any, keys: list[str], arguments: list[str]) -> list[Any] | None:
+    async def _evaluate(self, script: Any, keys: list[str], arguments: list[str]) -> list[Any] | None:
         """What Redis says, or `None` while it is away."""
         if self._clock_s() < self._away_until_s:
             return None
         try:
-            told: list[Any] = await script(keys=keys, args=arguments)
-        except (RedisError, OSError) as problem:
+            values: list[Any] = await script(keys=keys, args=arguments)
+        except (RedisError, OSError) as exc:
             self._away_until_s = self._clock_s() + _REDIS_PAUSE_S
             if not self._alone:
                 _log.warning(
                     "redis is away; keeping to a small share of the rate",
-                    why=type(problem).__name__,
+                    why=type(exc).__name__,
                     divided_by=self._nodes_max,
                 )
             self._alone = True
             return None
         if self._alone:
-            _log.info("redis is back; the rate is shared again")
+            _log.info("redis available; the rate is shared again")
             self._alone = False
             self._buckets.clear()
             self._breakers.clear()
-        return told
+        return values
 
 
-async def standing(client: Redis, accounts: Sequence[str]) -> list[Standing]:
+async def current_status(client: Redis, accounts: Sequence[str]) -> list[CurrentStatus]:
     """
     How freely accounts may be called.
 
@@ -288,31 +291,31 @@ async def standing(client: Redis, accounts: Sequence[str]) -> list[Standing]:
         return []
     try:
         seconds, micros = await client.time()
-        told: list[Any] = await client.mget(
-            [prefix + one for one in accounts for prefix in (_BREAKER, _BUCKET, _THROTTLE)]
+        values: list[Any] = await client.mget(
+            [prefix + item for item in accounts for prefix in (_BREAKER, _BUCKET, _THROTTLE)]
         )
     except (RedisError, OSError):
-        return [Standing(account, "unknown") for account in accounts]
+        return [CurrentStatus(account, "unknown") for account in accounts]
     now_s = seconds + micros / 1_000_000
     return [
-        _standing(account, *told[3 * place : 3 * place + 3], now_s=now_s)
+        _current_status(account, *values[3 * place : 3 * place + 3], now_s=now_s)
         for place, account in enumerate(accounts)
     ]
 
 
-def _standing(
+def _current_status(
     account: str, breaker: bytes | None, bucket: bytes | None, throttle: bytes | None, *, now_s: float
-) -> Standing:
+) -> CurrentStatus:
     lowered = Throttle(*map(float, throttle.split())) if throttle else _WHOLE
     rate_part = round(throttles.part(lowered, now_s=now_s), 4)
     paused_for_s = round(throttles.wait_s(lowered, now_s=now_s), 3)
     _, pool, *levels = [float(number) for number in (bucket or b"0 0").split()]
     left = (*(round(own, 3) for own in levels[::2]), round(pool, 3)) if bucket else ()
     if breaker is None:
-        return Standing(account, "closed", left=left, rate_part=rate_part, paused_for_s=paused_for_s)
+        return CurrentStatus(account, "closed", left=left, rate_part=rate_part, paused_for_s=paused_for_s)
     state, *numbers = breaker.decode().split()
     _, _, calls, failures, calls_before, failures_before, open_until_s, opened, _, _ = map(float, numbers)
-    return Standing(
+    return CurrentStatus(
         account,
         state,
         calls=int(calls + calls_before),
@@ -336,7 +339,7 @@ def _take_arguments(
     place = next((place for place, known in enumerate(shares.shares, 1) if known.name == share), None)
     if place is None:
         raise InvalidRequest(f"there is no share called {share}", field="share")
-    rates = [rate for one in shares.shares for rate in (one.guaranteed_per_s, one.ceiling_per_s)]
+    rates = [rate for item in shares.shares for rate in (item.guaranteed_per_s, item.ceiling_per_s)]
     now = "" if now_s is None else repr(now_s)
     return [
         str(place),
@@ -352,12 +355,12 @@ def _take_arguments(
 
 
 def _throttle_arguments(
-    asked_s: float, *, known: tuple[float, float] | None = None, now_s: float | None = None
+    requested_s: float, *, known: tuple[float, float] | None = None, now_s: float | None = None
 ) -> list[str]:
     policy = _THROTTLES
-    numbers = (asked_s, policy.cut, policy.part_min, policy.pause_s, policy.pause_max_s, policy.recover_s)
-    told = ("", "") if known is None else map(repr, known)
-    return [*map(repr, numbers), *told, "" if now_s is None else repr(now_s)]
+    numbers = (requested_s, policy.cut, policy.part_min, policy.pause_s, policy.pause_max_s, policy.recover_s)
+    result = ("", "") if known is None else map(repr, known)
+    return [*map(repr, numbers), *result, "" if now_s is None else repr(now_s)]
 
 
 def _breaker_arguments(

@@ -27,7 +27,7 @@ async def in_file(conn: Connection, upload_id: int, *, dry_run: bool) -> AsyncIt
     Yields:
         The rows of one mandate, in the order of the file.
     """
-    query = _SQL["in_file_rehearsed" if dry_run else "in_file"]
+    query = _SQL["in_file_dry_run" if dry_run else "in_file"]
     cursor = await conn.execute(query, {"upload_id": upload_id}, binary=True)
     last, some = None, list[MandateUse]()
     while rows := await cursor.fetchmany(_FETCHED):
@@ -55,7 +55,7 @@ async def elsewhere(
     Yields:
         The row, and the latest one of the same mandate elsewhere.
     """
-    query = _SQL["elsewhere_rehearsed" if dry_run else "elsewhere"]
+    query = _SQL["elsewhere_dry_run" if dry_run else "elsewhere"]
     cursor = await conn.execute(query, {"upload_id": upload_id}, binary=True)
     while rows := await cursor.fetchmany(_FETCHED):
         for row, mandate_id, account, other_upload_id, other_row, other_mandate_id, other_account in rows:

@@ -19,11 +19,11 @@ from used
 join keys using (key)
 order by key, row_number;
 
--- in_file_rehearsed --
+-- in_file_dry_run --
 -- The same of a dry run.
 with used as materialized (
     select mandate_key(mandate_id) as key, row_number, mandate_id, iban_fingerprint
-    from rehearsed_rows
+    from dry_run_rows
     where upload_id = %(upload_id)s and mandate_id is not null and verdict <> 'duplicate_in_file'
 ),
 keys as (
@@ -65,11 +65,11 @@ join latest using (key)
 where latest.iban_fingerprint <> used.iban_fingerprint
 order by used.row_number;
 
--- elsewhere_rehearsed --
+-- elsewhere_dry_run --
 -- The same of a dry run.
 with used as materialized (
     select mandate_key(mandate_id) as key, row_number, mandate_id, iban_fingerprint
-    from rehearsed_rows
+    from dry_run_rows
     where upload_id = %(upload_id)s and mandate_id is not null and verdict <> 'duplicate_in_file'
 ),
 latest as materialized (

@@ -63,7 +63,7 @@ def migrate(database_url: str, *, now: datetime, phase: Phase | None = None) -> 
 
     Args:
         database_url: A direct connection, not through a pooler: the lock belongs to the session.
-        now: The moment to write beside each migration, aware, UTC.
+        now: The time to write beside each migration, aware, UTC.
         phase: "pre" or "post" to apply only those, `None` for all.
 
     Returns:
@@ -93,8 +93,8 @@ def migrate(database_url: str, *, now: datetime, phase: Phase | None = None) -> 
                         conn.execute(text)
                         conn.execute(_SQL["mark"], {"name": name, "now": now})
                 applied.append(name)
-    except psycopg.OperationalError as problem:
-        raise StoreUnreachable("postgres", why=_WHY.get(problem.sqlstate or "", "no connection")) from problem
+    except psycopg.OperationalError as exc:
+        raise StoreUnreachable("postgres", why=_WHY.get(exc.sqlstate or "", "no connection")) from exc
     return applied
 
 

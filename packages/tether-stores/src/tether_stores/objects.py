@@ -65,7 +65,7 @@ class ObjectMissing(Contradicted):
         self.key = key
 
     def __str__(self) -> str:
-        return f"The object store has no object {self.key}, though one is on record; a person must look."
+        return f"The object store has no object {self.key}, though one is stored; a person must look."
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -151,8 +151,8 @@ async def put(store: Objects, key: str, chunks: AsyncIterable[bytes]) -> None:
     """
     try:
         await obstore.put_async(store, key, _coalesced(chunks), max_concurrency=_PARTS_IN_FLIGHT)
-    except BaseError as problem:
-        raise _unreachable(problem) from None
+    except BaseError as exc:
+        raise _unreachable(exc) from None
 
 
 async def _coalesced(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
@@ -208,17 +208,17 @@ async def stat(store: Objects, key: str) -> Stored | None:
         key: Of the object.
 
     Returns:
-        Size and moment, or `None` when there is none.
+        Size and time, or `None` when there is none.
 
     Raises:
         StoreUnreachable: when the store fails.
     """
     try:
         with _translated(key):
-            told = await obstore.head_async(store, key)
+            result = await obstore.head_async(store, key)
     except ObjectMissing:
         return None
-    return Stored(told["path"], told["size"], told["last_modified"])
+    return Stored(result["path"], result["size"], result["last_modified"])
 
 
 async def delete(store: Objects, key: str) -> None:
@@ -255,8 +255,8 @@ async def listed(store: Objects, prefix: str) -> AsyncIterator[Stored]:
     """
     with _translated(prefix):
         async for page in obstore.list(store, prefix, chunk_size=1000):
-            for told in page:
-                yield Stored(told["path"], told["size"], told["last_modified"])
+            for item in page:
+                yield Stored(item["path"], item["size"], item["last_modified"])
 
 
 async def answers(store: Objects) -> bool:
@@ -274,10 +274,10 @@ async def answers(store: Objects) -> bool:
 def _translated(key: str) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError as problem:
-        raise ObjectMissing(key) from problem
-    except (BaseError, OSError) as problem:
-        raise _unreachable(problem) from None
+    except FileNotFoundError as exc:
+        raise ObjectMissing(key) from exc
+    except (BaseError, OSError) as exc:
+        raise _unreachable(exc) from None
 
 
 def _unreachable(problem: Exception) -> StoreUnreachable:

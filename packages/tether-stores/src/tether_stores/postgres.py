@@ -4,7 +4,7 @@ Postgres: one pool per process, set up for a pooler in transaction mode and for 
 What the pool does not use is as important as what it does: no prepared statements kept by name where one may stand between,
 no session settings, no session locks, no LISTEN. All of these would land on somebody else's
 connection behind a transaction pooler. A connection is checked before it is handed out, so a restart of
-Postgres costs the requests of that moment and no restart of ours.
+Postgres costs the requests of that time and no restart of ours.
 """
 
 from collections.abc import AsyncIterator
@@ -177,7 +177,7 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
         pool: From `open_pool`.
 
     Yields:
-        A connection that answered a moment ago.
+        A connection that answered a short time ago.
 
     Raises:
         StoreUnreachable: when none can be had.
@@ -188,23 +188,23 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
         async with pool.connection() as conn:
             try:
                 yield conn
-            except psycopg.DatabaseError as problem:
-                if problem.sqlstate == _READ_ONLY:
+            except psycopg.DatabaseError as exc:
+                if exc.sqlstate == _READ_ONLY:
                     # After a failover this session stays on the server that is a standby now, and would be given out again
                     # and again. A closed one is replaced by a session on the primary.
                     await conn.close()
                 # To psycopg a session that Postgres ended is not always an OperationalError: not after idling too long.
                 if conn.closed:
-                    raise ConnectionLost("postgres", why=_kind(problem)) from problem
+                    raise ConnectionLost("postgres", why=_kind(exc)) from exc
                 raise
-    except (PoolTimeout, TooManyRequests) as problem:
-        raise StoreUnreachable("postgres", why="no connection in time") from problem
-    except psycopg.Error as problem:
-        if problem.sqlstate in _NOT_THERE:
-            raise SchemaBehind from problem
-        if not blames_store(problem):
+    except (PoolTimeout, TooManyRequests) as exc:
+        raise StoreUnreachable("postgres", why="no connection in time") from exc
+    except psycopg.Error as exc:
+        if exc.sqlstate in _NOT_THERE:
+            raise SchemaBehind from exc
+        if not blames_store(exc):
             raise
-        raise ConnectionLost("postgres", why=_kind(problem)) from problem
+        raise ConnectionLost("postgres", why=_kind(exc)) from exc
 
 
 @asynccontextmanager

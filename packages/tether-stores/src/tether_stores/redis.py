@@ -1,8 +1,8 @@
 """
 Redis: opened, checked, and used only for what may be forgotten.
 
-Redis holds three things for Tether: marks of notifications seen lately, the doorbells of the queues, and
-shared limits. Each is worth seconds of delay and no data, so it may be flushed at any moment. It must
+Redis holds three things for Tether: marks of notifications seen lately, the wake-up queues of the queues, and
+shared limits. Each is worth seconds of delay and no data, so it may be flushed at any time. It must
 not *evict*, though: a Redis that drops keys under memory pressure drops queue entries among them, which is
 why `complaints` looks for `maxmemory-policy noeviction`.
 """
@@ -19,7 +19,7 @@ from tether_core.errors import StoreUnreachable
 
 from tether_stores.queries import read_lua
 
-__all__ = ["MARK_TTL_S", "Redis", "answers", "client_of", "complaints", "mark_seen", "open_redis", "seen"]
+__all__ = ["MARK_TTL_S", "Redis", "answers", "client_of", "mark_seen", "open_redis", "seen", "warnings"]
 
 # A day: the gateway repeats for some two and a half hours, people press "resend" the day after.
 MARK_TTL_S: Final = 86_400
@@ -33,11 +33,11 @@ class _Mended:
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - redis-py's signature
         try:
             await super().send_packed_command(command, check_health)  # type: ignore[misc]
-        except RuntimeError as problem:
+        except RuntimeError as exc:
             # What uvloop says of it. Other loops, and redis-py with it, say ConnectionError.
-            if "closed" not in str(problem):
+            if "closed" not in str(exc):
                 raise
-            raise ConnectionError("the connection was closed") from problem
+            raise ConnectionError("the connection was closed") from exc
 
 
 def client_of(redis_url: str, **options: Any) -> Redis:
@@ -108,8 +108,8 @@ async def seen(client: Redis, keys: Sequence[bytes], *, history: str) -> list[by
     try:
         prefix = _prefix(history)
         found: list[Any] = await client.mget([prefix + key for key in keys])
-    except (RedisError, OSError) as problem:
-        raise StoreUnreachable("redis", why=type(problem).__name__) from problem
+    except (RedisError, OSError) as exc:
+        raise StoreUnreachable("redis", why=type(exc).__name__) from exc
     return found
 
 
@@ -134,8 +134,8 @@ async def mark_seen(client: Redis, marks: Sequence[tuple[str, bytes, bytes]]) ->
             *(content for _, _, content in marks),
             MARK_TTL_S,
         )
-    except (RedisError, OSError) as problem:
-        raise StoreUnreachable("redis", why=type(problem).__name__) from problem
+    except (RedisError, OSError) as exc:
+        raise StoreUnreachable("redis", why=type(exc).__name__) from exc
 
 
 def _prefix(history: str) -> bytes:
@@ -151,7 +151,7 @@ async def answers(client: Redis) -> bool:
     return True
 
 
-async def complaints(client: Redis) -> list[str]:
+async def warnings(client: Redis) -> list[str]:
     """
     What is wrong with how this Redis is set up, as sentences for whoever runs it.
 
@@ -166,13 +166,13 @@ async def complaints(client: Redis) -> list[str]:
         asked = {**await client.config_get("maxmemory-policy"), **await client.config_get("appendonly")}
     except (RedisError, OSError):
         return found
-    told = {_text(name): _text(value) for name, value in asked.items()}
-    if told.get("maxmemory-policy", "noeviction") != "noeviction":
+    fields = {_text(name): _text(value) for name, value in asked.items()}
+    if fields.get("maxmemory-policy", "noeviction") != "noeviction":
         found.append(
-            f"Redis may evict keys (maxmemory-policy {told['maxmemory-policy']}): queued work would vanish. "
+            f"Redis may evict keys (maxmemory-policy {fields['maxmemory-policy']}): queued work would vanish. "
             "Set maxmemory-policy noeviction."
         )
-    if told.get("appendonly", "yes") != "yes":
+    if fields.get("appendonly", "yes") != "yes":
         found.append("Redis keeps no append-only file: every restart empties the queues. Set appendonly yes.")
     return found
 

@@ -3,7 +3,7 @@
 -- Triggers of the tables write each change of a count as a row, in the transaction that changes the rows: no writer waits for
 -- another one, whatever path it takes. A periodic task of the worker adds the changes to the counts and deletes them. So a count is what
 -- the count tables say and what the changes say, read by one statement: it is exact whenever it is read. With one exception all
--- queries that read counts stand beside their tables: billing_attempts.sql, billing_runs.sql, givebacks.sql and so on.
+-- queries that read counts stand beside their tables: billing_attempts.sql, billing_runs.sql, refunds.sql and so on.
 
 -- begin --
 -- Whether this transaction may add changes to the counts: one does at a time, until its end. One row.

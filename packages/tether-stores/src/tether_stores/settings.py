@@ -166,10 +166,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "Processes that may call the gateway at once; while Redis is away each keeps to this part of every limit.",
         ),
     ] = 10
-    settle_s: Annotated[
+    not_found_grace_s: Annotated[
         float,
         _env(
-            "TETHER_SETTLE",
+            "TETHER_NOT_FOUND_GRACE",
             "The not-found grace period: seconds for which a call may be under way after its lease (`EMP_TIMEOUT` and 45 s). "
             'The gateway\'s "not found" is believed when two answers lie both together apart; longer than any proxy between '
             "us holds a request, and than the 5 minutes in which the gateway takes an equal debit for a duplicate.",
@@ -282,7 +282,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         _env(
             "TETHER_SCREENING_WINDOW_DAYS",
-            "Days for which an earlier debit counts as the same, the last one too; more than 25 days ago a person is asked.",
+            "Days for which an imported debit counts as the same, the last one too; more than 25 days ago a person is asked.",
         ),
     ] = 25
     screening_rules: Annotated[
@@ -318,8 +318,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """All settings by their variable, secrets as stars."""
         shown = (
-            f"{one.env}={'***' if one.secret and getattr(self, one.field) else getattr(self, one.field)!r}"
-            for one in described()
+            f"{setting.env}={'***' if setting.secret and getattr(self, setting.field) else getattr(self, setting.field)!r}"
+            for setting in described()
         )
         return f"Settings({', '.join(shown)})"
 
@@ -338,10 +338,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             InvalidRequest: naming the variable and what to change, never its value.
         """
         values: dict[str, Any] = {}
-        for one in described():
-            text = environ.get(one.env, "").strip()
+        for setting in described():
+            text = environ.get(setting.env, "").strip()
             if text:
-                values[one.field] = _read(one, text)
+                values[setting.field] = _read(setting, text)
         settings = cls(**values)
         if not settings.database_direct_url:
             settings = msgspec.structs.replace(settings, database_direct_url=settings.database_url)
@@ -369,12 +369,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         policy = verdicts.Policy(window_days=self.screening_window_days, same=self.screening_same)
         if not self.screening_rules:
             return policy
-        asking = (rule for some in verdicts.QUESTIONS.values() for rule in some)
-        rules = (*self.screening_rules, *(rule for rule in asking if rule not in self.screening_rules))
+        inquiry_deps = (rule for some in verdicts.QUESTIONS.values() for rule in some)
+        rules = (*self.screening_rules, *(rule for rule in inquiry_deps if rule not in self.screening_rules))
         return msgspec.structs.replace(policy, rules=rules)
 
     @property
-    def complaints(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """What web and worker alike should not be run without, as sentences for whoever runs them."""
         keyless = (
             "TETHER_FINGERPRINT_KEY is not set: IBANs can be found from the blacklist's fingerprints by trying all. "
@@ -383,24 +383,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return () if self.fingerprint_key else (keyless,)
 
     @property
-    def gateway_can_be_asked(self) -> bool:
+    def gateway_can_be_inquired(self) -> bool:
         """Whether address, login, password and terminal are all there."""
         return bool(
             self.emp_api_url and self.emp_api_login and self.emp_api_password and self.emp_terminal_token
         )
 
     @property
-    def sending_rules(self) -> Rules:
+    def submission_rules(self) -> Rules:
         """How long a call to the gateway may live, and when its silence is believed."""
         # Ten seconds to begin the call, its time limit, and as long again for the answer's way into the books.
-        return Rules(lease_s=10 + self.emp_timeout_s + 35, settle_s=self.settle_s)
+        return Rules(lease_s=10 + self.emp_timeout_s + 35, not_found_grace_s=self.not_found_grace_s)
 
     @property
     def policy(self) -> Policy:
         """The operator's choices for the account `default`; nothing is confirmed where nobody can be inquired."""
         return Policy(
             blocking=parse_codes(self.blacklist_codes),
-            confirm=self.emp_confirm if self.gateway_can_be_asked else "off",
+            confirm=self.emp_confirm if self.gateway_can_be_inquired else "off",
         )
 
     @property
@@ -418,10 +418,10 @@ def described() -> Iterator[Setting]:
     """
     hints = get_type_hints(Settings, include_extras=True)
     for field in msgspec.structs.fields(Settings):
-        told: Setting = get_args(hints[field.name])[1]
+        setting: Setting = get_args(hints[field.name])[1]
         default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
         shown = "" if default in ("", (), {}) else str(default)
-        yield msgspec.structs.replace(told, default=shown, field=field.name)
+        yield msgspec.structs.replace(setting, default=shown, field=field.name)
 
 
 _TYPES: Final = {
@@ -467,38 +467,44 @@ _ADDRESSES: Final[dict[str, tuple[Callable[[str], bool], str]]] = {
 }
 
 
-def _read(one: Setting, text: str) -> Any:
-    wanted = _TYPES[one.field]
+def _read(setting: Setting, text: str) -> Any:
+    wanted = _TYPES[setting.field]
     if wanted is str:
-        is_good, what = _ADDRESSES.get(one.field, (bool, ""))
+        is_good, what = _ADDRESSES.get(setting.field, (bool, ""))
         if not is_good(text):
-            raise InvalidRequest(f"is no address of {what}; correct the environment variable", field=one.env)
+            raise InvalidRequest(
+                f"is no address of {what}; correct the environment variable", field=setting.env
+            )
         return text
     if wanted == tuple[str, ...]:
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if wanted == dict[str, str]:
-        return _pairs(one, text)
+        return _pairs(setting, text)
     if get_origin(wanted) is Literal:
         if text.lower() not in get_args(wanted):
-            raise InvalidRequest(f"is none of {', '.join(get_args(wanted))}", field=one.env)
+            raise InvalidRequest(f"is none of {', '.join(get_args(wanted))}", field=setting.env)
         return text.lower()
     try:
         value = msgspec.convert(text.lower(), wanted, strict=False)
     except msgspec.ValidationError:
         what = "whole number" if wanted is int else "number"
-        raise InvalidRequest(f"is no {what}; correct the environment variable", field=one.env) from None
+        raise InvalidRequest(f"is no {what}; correct the environment variable", field=setting.env) from None
     if isinstance(value, int | float) and not 0 < value < math.inf:
-        raise InvalidRequest("must be above 0 and finite; correct the environment variable", field=one.env)
+        raise InvalidRequest(
+            "must be above 0 and finite; correct the environment variable", field=setting.env
+        )
     return value
 
 
-def _pairs(one: Setting, text: str) -> dict[str, str]:
+def _pairs(setting: Setting, text: str) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for part in text.split(","):
         name, colon, key = part.strip().partition(":")
         if not (name and colon and key):
-            raise InvalidRequest("is not a list of name:key pairs with commas between them", field=one.env)
+            raise InvalidRequest(
+                "is not a list of name:key pairs with commas between them", field=setting.env
+            )
         if name in pairs:
-            raise InvalidRequest("has two keys of one name; the name tells whose it is", field=one.env)
+            raise InvalidRequest("has two keys of one name; the name tells whose it is", field=setting.env)
         pairs[name] = key
     return pairs

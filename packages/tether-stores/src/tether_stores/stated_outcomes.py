@@ -10,7 +10,7 @@ from tether_core.errors import InvalidRequest
 from tether_core.events import Event
 from tether_core.payments.attempt import AttemptState
 from tether_core.payments.submission import Rules
-from tether_core.refunds.refund import GivebackState
+from tether_core.refunds.refund import RefundState
 from tether_core.stated_outcomes import Reach, StatedOutcome, Statement
 
 from tether_stores import events
@@ -72,7 +72,7 @@ class Closed(msgspec.Struct, frozen=True):
     statement_id: int
     attempt_id: int
     refund_id: int | None
-    status: AttemptState | GivebackState
+    status: AttemptState | RefundState
     debit_status: AttemptState
 
 
@@ -88,7 +88,7 @@ async def close_debit(
     """
     Close a debit of unknown outcome by what a person states.
 
-    The debit is held from here on, so a notification or an inquiry of the same moment comes before, and is refused here, or after, and is
+    The debit is held from here on, so a notification or an inquiry of the same time comes before, and is refused here, or after, and is
     compared with the statement.
 
     Args:
@@ -109,17 +109,17 @@ async def close_debit(
     row = (await submissions.locked(conn, [attempt_id])).get(attempt_id)
     if row is None:
         return None
-    reach = await _reach(conn, row.send.attempt.account, accounts=accounts, now=now)
+    reach = await _reach(conn, row.submission.attempt.account, accounts=accounts, now=now)
     before = (await latest(conn, [attempt_id])).get(attempt_id)
-    after = rules.close(row.send, stated, reach=reach, now=now, before=before, rules=submission_rules)
+    after = rules.close(row.submission, stated, reach=reach, now=now, before=before, rules=submission_rules)
     await _require_own_id(conn, stated, attempt_id=attempt_id, refund_id=None)
-    await submissions.write(conn, [Written(after.send)], now=now)
+    await submissions.write(conn, [Written(after.submission)], now=now)
     facts: list[tuple[int | None, Event]] = [(None, fact) for fact in after.events]
     await events.append(conn, facts, now=now)
     statement_id = await _record(conn, stated, attempt_id=attempt_id, refund_id=None, now=now)
     if stated.unique_id is not None:
         await webhook_events.wake_known(conn, [stated.unique_id], now=now)
-    state = after.send.attempt.state
+    state = after.submission.attempt.state
     return Closed(statement_id, attempt_id, None, state, state)
 
 
@@ -153,7 +153,7 @@ async def close_refund(
     row = (await refunds.locked(conn, [refund_id])).get(refund_id)
     if row is None:
         return None
-    refund = row.giveback
+    refund = row.refund
     reach = await _reach(conn, refund.order.attempt.account, accounts=accounts, now=now)
     outcome = rules.close_refund(refund, stated, reach=reach, now=now, rules=submission_rules)
     await _require_own_id(conn, stated, attempt_id=None, refund_id=refund_id)
@@ -175,7 +175,7 @@ async def of_attempt(conn: Connection, attempt_id: int) -> list[KeptStatement]:
 
 
 async def latest(conn: Connection, attempt_ids: Sequence[int]) -> dict[int, StatedOutcome]:
-    """What was stated last of some debits; those of which nothing was are left out."""
+    """What was stated last of some debits; those of which nothing was are excluded."""
     cursor = await conn.execute(_SQL["latest"], {"attempt_ids": list(attempt_ids)})
     return dict(await cursor.fetchall())
 
@@ -185,7 +185,10 @@ async def _reach(
 ) -> Reach:
     since = now.date() - timedelta(days=_RECENT_DAYS)
     recent = (await gateway_identities.recent(conn, [account], since=since)).get(account, frozenset())
-    keys = {one.name: frozenset(found.key for found in configured(one)) for one in accounts}
+    keys = {
+        gateway_account.name: frozenset(found.key for found in configured(gateway_account))
+        for gateway_account in accounts
+    }
     return Reach(frozenset().union(*keys.values()), keys.get(account, frozenset()) | recent)
 
 

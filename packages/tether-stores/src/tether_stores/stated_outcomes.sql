@@ -28,4 +28,4 @@ order by attempt_id, id desc;
 -- Which other debit, refund or void of ours has an id of the gateway. 0 to n rows.
 select 'debit' from billing_attempts where unique_id = %(unique_id)s and id is distinct from %(attempt_id)s
 union all
-select kind from givebacks where unique_id = %(unique_id)s and id is distinct from %(refund_id)s;
+select kind from refunds where unique_id = %(unique_id)s and id is distinct from %(refund_id)s;

@@ -10,7 +10,7 @@ line without its quoted parts, the place in the code, and of Postgres the rule t
 A line looks like this:
 
 ```json
-{"at":"2026-03-02T12:00:00.123456Z","level":"info","event":"batch booked","rows":256,"request_id":"…"}
+{"at":"2026-03-02T12:00:00.123456Z","level":"info","event":"batch applied","rows":256,"request_id":"…"}
 ```
 """
 
@@ -103,9 +103,9 @@ class LogSink:
                     lines += 1
                 try:
                     _write_all(self._descriptor, chunk)
-                except OSError as problem:
+                except OSError as exc:
                     self.dropped += lines
-                    if problem.errno in _GONE:
+                    if exc.errno in _GONE:
                         return  # nobody reads any more; there is nowhere left to say so
             if self._done:
                 return
@@ -180,9 +180,9 @@ def configure(*, level: str = "info", program: str) -> LogSink:
     root.setLevel(_LEVELS[level])
     logging.captureWarnings(capture=True)
     log = logger("python")
-    sys.excepthook = lambda _, problem, __: log.error("nobody caught this", exc_info=problem)
-    threading.excepthook = lambda told: log.error("a thread failed", exc_info=told.exc_value)
-    sys.unraisablehook = lambda told: log.error("an error had nowhere to go", exc_info=told.exc_value)
+    sys.excepthook = lambda _, problem, __: log.error("uncaught exception", exc_info=problem)
+    threading.excepthook = lambda item: log.error("a thread failed", exc_info=item.exc_value)
+    sys.unraisablehook = lambda item: log.error("unraisable exception", exc_info=item.exc_value)
     # These tell every job and every request at level info.
     for noisy in ("saq", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(max(_LEVELS[level], logging.WARNING))
@@ -197,9 +197,9 @@ def logger(name: str) -> structlog.typing.FilteringBoundLogger:
 
 class Sampled:
     """
-    Warnings that may come by the thousand, written once in a while with how many were left out.
+    Warnings that may come by the thousand, written once in a while with how many were excluded.
 
-    Whoever sends forged notifications chooses how many lines there would be; metrics count all of them.
+    Whoever sends notifications with an invalid signature chooses how many lines there would be; metrics count all of them.
     """
 
     def __init__(self, log: structlog.typing.FilteringBoundLogger, *, every_s: float = 5.0) -> None:
@@ -217,12 +217,12 @@ class Sampled:
     def warning(self, event: str, **facts: object) -> None:
         """Write a line, or count it where one was written lately; *event* is one of few."""
         now_s = monotonic()
-        written_s, left_out = self._last.get(event, (-self._every_s, 0))
+        written_s, excluded = self._last.get(event, (-self._every_s, 0))
         if now_s - written_s < self._every_s:
-            self._last[event] = (written_s, left_out + 1)
+            self._last[event] = (written_s, excluded + 1)
             return
         self._last[event] = (now_s, 0)
-        self._log.warning(event, **facts, **({"lines_left_out": left_out} if left_out else {}))
+        self._log.warning(event, **facts, **({"lines_excluded": excluded} if excluded else {}))
 
 
 def dropped() -> int:
@@ -290,5 +290,5 @@ def _words(problem: BaseException) -> str:
     said = _QUOTED.sub("'…'", str(problem).partition("\n")[0])
     if isinstance(problem, psycopg.Error):
         rule = (problem.sqlstate, problem.diag.table_name, problem.diag.constraint_name)
-        said = " ".join([said, *(f"[{one}]" for one in rule if one)])
+        said = " ".join([said, *(f"[{item}]" for item in rule if item)])
     return said

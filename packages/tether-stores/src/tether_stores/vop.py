@@ -16,13 +16,13 @@ __all__ = [
     "ListedCheck",
     "checked",
     "claim",
+    "counts",
+    "deferred",
     "due",
     "listed",
-    "put_off",
     "request",
     "request_again",
     "scores",
-    "tally",
 ]
 
 _SQL: Final = load("vop")
@@ -119,7 +119,7 @@ async def claim(conn: Connection, *, now: datetime, leased_until: datetime, limi
 
     Args:
         conn: In autocommit mode: the lease must be committed before anybody is asked.
-        now: The present moment.
+        now: The current time.
         leased_until: The end of the lease, which also names it.
         limit: Rows at most.
 
@@ -141,7 +141,7 @@ async def checked(
         rows: n checks.
         provider: Who answered.
         leased_until: The lease they were claimed under.
-        now: The present moment.
+        now: The current time.
     """
     await conn.execute(
         _SQL["checked"],
@@ -165,7 +165,7 @@ async def checked(
     )
 
 
-async def put_off(
+async def deferred(
     conn: Connection, rows: Sequence[tuple[int, int, datetime | None]], *, leased_until: datetime
 ) -> None:
     """
@@ -177,7 +177,7 @@ async def put_off(
         leased_until: The lease they were claimed under.
     """
     await conn.execute(
-        _SQL["put_off"],
+        _SQL["deferred"],
         {
             "debtor_ids": [debtor_id for debtor_id, _, _ in rows],
             "failures": [failures for _, failures, _ in rows],
@@ -194,9 +194,9 @@ async def due(conn: Connection, *, now: datetime) -> bool:
     return bool(row[0])
 
 
-async def tally(conn: Connection, upload_id: int) -> dict[tuple[str | None, Result | None], int]:
+async def counts(conn: Connection, upload_id: int) -> dict[tuple[str | None, Result | None], int]:
     """An upload's debtors by state and result of their check; those without one have neither."""
-    cursor = await conn.execute(_SQL["tally"], {"upload_id": upload_id})
+    cursor = await conn.execute(_SQL["counts"], {"upload_id": upload_id})
     return {(state, result): count for state, result, count in await cursor.fetchall()}
 
 
@@ -223,7 +223,7 @@ async def listed(
 
 
 async def scores(conn: Connection, debtor_ids: Sequence[int]) -> dict[int, Score]:
-    """The scores of debtors that were checked; those without a result are left out."""
+    """The scores of debtors that were checked; those without a result are excluded."""
     cursor = await conn.execute(_SQL["scores"], {"debtor_ids": list(debtor_ids)})
     return {
         debtor_id: Score(score, answered, result)

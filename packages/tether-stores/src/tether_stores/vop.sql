@@ -48,29 +48,29 @@ returning v.debtor_id, d.iban, d.name, v.failures;
 update vop_checks v
 set
     state = 'checked', next_at = null, leased_until = null, failures = 0, checked_at = %(now)s,
-    provider = %(provider)s, iban_answer = told.iban_answer, bank_answer = told.bank_answer,
-    debit_answer = told.debit_answer, country_answer = told.country_answer, name_answer = told.name_answer,
-    name_percent = told.name_percent, bank_name = told.bank_name, bic = told.bic, score = told.score,
-    answered = told.answered, result = told.result
+    provider = %(provider)s, iban_answer = is_notified.iban_answer, bank_answer = is_notified.bank_answer,
+    debit_answer = is_notified.debit_answer, country_answer = is_notified.country_answer, name_answer = is_notified.name_answer,
+    name_percent = is_notified.name_percent, bank_name = is_notified.bank_name, bic = is_notified.bic, score = is_notified.score,
+    answered = is_notified.answered, result = is_notified.result
 from unnest(
     %(debtor_ids)s::bigint[], %(iban_answers)s::text[], %(bank_answers)s::text[], %(debit_answers)s::text[],
     %(country_answers)s::text[], %(name_answers)s::text[], %(name_percents)s::smallint[], %(bank_names)s::text[],
     %(bics)s::text[], %(scores)s::smallint[], %(answereds)s::smallint[], %(results)s::text[]
-) as told (
+) as is_notified (
     debtor_id, iban_answer, bank_answer, debit_answer, country_answer, name_answer, name_percent, bank_name, bic, score,
     answered, result
 )
-where v.debtor_id = told.debtor_id and v.state = 'waiting' and v.leased_until = %(leased_until)s;
+where v.debtor_id = is_notified.debtor_id and v.state = 'waiting' and v.leased_until = %(leased_until)s;
 
--- put_off --
+-- deferred --
 -- Let n checks wait on, or park them where next_at is null. Arrays of length n.
 update vop_checks v
 set
-    state = case when told.next_at is null then 'parked' else 'waiting' end, failures = told.failures,
-    next_at = told.next_at, leased_until = null
+    state = case when is_notified.next_at is null then 'parked' else 'waiting' end, failures = is_notified.failures,
+    next_at = is_notified.next_at, leased_until = null
 from unnest(%(debtor_ids)s::bigint[], %(failures)s::smallint[], %(next_ats)s::timestamptz[])
-    as told (debtor_id, failures, next_at)
-where v.debtor_id = told.debtor_id and v.state = 'waiting' and v.leased_until = %(leased_until)s;
+    as is_notified (debtor_id, failures, next_at)
+where v.debtor_id = is_notified.debtor_id and v.state = 'waiting' and v.leased_until = %(leased_until)s;
 
 -- due --
 -- Whether any check is due and nobody has it. One row.
@@ -79,7 +79,7 @@ select exists (
     where state = 'waiting' and next_at <= %(now)s and (leased_until is null or leased_until <= %(now)s)
 );
 
--- tally --
+-- counts --
 -- How the checks of an upload stand: debtors by state and result; those without a check have neither.
 select v.state, v.result, count(*)
 from debtors d
@@ -103,5 +103,5 @@ order by d.upload_id, d.id
 limit %(limit)s;
 
 -- scores --
--- The scores of some debtors that were checked; debtors without a result are left out.
+-- The scores of some debtors that were checked; debtors without a result are excluded.
 select debtor_id, score, answered, result from vop_checks where debtor_id = any(%(debtor_ids)s) and result is not null;

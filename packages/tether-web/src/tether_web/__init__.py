@@ -1,1 +1,1 @@
-"""Takes notifications and files in, answers, and rings the worker. Litestar on Granian; stateless, any number of nodes."""
+"""Takes notifications and files in, answers, and wake-ups the worker. Litestar on Granian; stateless, any number of nodes."""

@@ -45,7 +45,7 @@ async def read(pool: Pool, *, settings: Settings) -> tuple[Credential, ...]:
     """
     async with connection(pool) as conn:
         accounts = await gateway_accounts.all_accounts(conn, settings=settings)
-    rows = (one for one in accounts.values() if one.name != DEFAULT)
+    rows = (gateway_account for gateway_account in accounts.values() if gateway_account.name != DEFAULT)
     # The environment's account verifies even where it lacks what calls need, such as an address.
     return (*settings.credentials, *gateway_accounts.credentials(rows))
 
@@ -72,10 +72,10 @@ async def kept(
         while not over.is_set():
             try:
                 state.credentials = await read(pool, settings=settings)
-            except TetherError as problem:
-                _log.warning("gateway accounts not read", why=str(problem))
-            except Exception as problem:  # noqa: BLE001 - the next reading may succeed; without this task no account would ever change
-                _log.error("gateway accounts not read", exc_info=problem)
+            except TetherError as exc:
+                _log.warning("gateway accounts not read", why=str(exc))
+            except Exception as exc:  # noqa: BLE001 - the next reading may succeed; without this task no account would ever change
+                _log.error("gateway accounts not read", exc_info=exc)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), every_s)
 

@@ -22,7 +22,7 @@ from tether_stores.boot_clock import boot_clock
 from tether_stores.clock import SharedClock
 from tether_stores.database_epoch import Watch
 from tether_stores.fingerprint_key import observe_at_start
-from tether_stores.jobs.queue import open_doorbell
+from tether_stores.jobs.queue import open_wake_up_queue
 from tether_stores.objects import open_objects
 from tether_stores.postgres import open_pool
 from tether_stores.redis import open_redis
@@ -66,7 +66,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
 
     Args:
         settings: Everything an operator may choose.
-        clock: Gives the present moment, aware, UTC; `None` for that of Postgres, which all nodes go by.
+        clock: Gives the current time, aware, UTC; `None` for that of Postgres, which all nodes go by.
 
     Returns:
         The application; its services open with its lifespan and close after the last answer.
@@ -78,7 +78,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
         on_step=lambda step: CLOCK_STEPS.labels(step.clock).inc(),
     )
     shutdown = Shutdown()
-    moment = clock or shared
+    timestamp = clock or shared
 
     @asynccontextmanager
     async def services(app: Litestar) -> AsyncIterator[None]:
@@ -122,20 +122,24 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             lookaside = await stack.enter_async_context(
                 open_redis(settings.redis_url, name="tether-inbox", timeout_s=_LOOK_S)
             )
-            doorbell = await stack.enter_async_context(
-                open_doorbell(settings.redis_url, queue="webhooks", timeout_s=0.5)
+            wake_up_queue = await stack.enter_async_context(
+                open_wake_up_queue(settings.redis_url, queue="webhooks", timeout_s=0.5)
             )
             stored = open_objects(settings) if has_objects else None
             watch = Watch(
-                cache=cache, store=stored, clock=moment, token=lambda: secrets.token_hex(16), is_pulsing=False
+                cache=cache,
+                store=stored,
+                clock=timestamp,
+                token=lambda: secrets.token_hex(16),
+                is_pulsing=False,
             )
             await stack.enter_async_context(watch.kept(pool))
             inbox = Inbox(
                 pool=inbox_pool,
                 look_pool=look_pool,
                 cache=lookaside,
-                doorbell=doorbell,
-                clock=moment,
+                wake_up_queue=wake_up_queue,
+                clock=timestamp,
                 history=lambda: watch.history,
                 deadline_s=settings.commit_deadline_s,
                 waiting_max=settings.waiting_max,
@@ -145,14 +149,14 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             stack.push_async_callback(feed.close)
             stack.enter_context(announced_by_sigterm(shutdown, drain=feed.drain))
             await stack.enter_async_context(with_parent())
-            intake_doorbell = await stack.enter_async_context(
-                open_doorbell(settings.redis_url, queue="default", timeout_s=0.5)
+            intake_wake_up_queue = await stack.enter_async_context(
+                open_wake_up_queue(settings.redis_url, queue="default", timeout_s=0.5)
             )
             app.state.update(
                 {
-                    "intake_doorbell": intake_doorbell,
-                    "billing_doorbell": await stack.enter_async_context(
-                        open_doorbell(settings.redis_url, queue="billing", timeout_s=0.5)
+                    "intake_wake_up_queue": intake_wake_up_queue,
+                    "billing_wake_up_queue": await stack.enter_async_context(
+                        open_wake_up_queue(settings.redis_url, queue="billing", timeout_s=0.5)
                     ),
                     "objects": stored,
                     "watch": watch,
@@ -161,15 +165,15 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     "inbox": inbox,
                     "recording_probe": health.RecordingProbe(probe_pool),
                     "feed": feed,
-                    "clock": moment,
+                    "clock": timestamp,
                     "credentials": settings.credentials,
                     "key_ring": KeyRing(settings.api_keys),
                     "settings": settings,
                 }
             )
             await stack.enter_async_context(accounts.kept(app.state, pool, settings=settings))
-            for complaint in (*settings.complaints, *await redis.complaints(cache)):
-                _log.error(complaint)
+            for warning in (*settings.warnings, *await redis.warnings(cache)):
+                _log.error(warning)
             with contextlib.suppress(Unavailable):  # who uses the key asks again
                 await observe_at_start(pool, settings.fingerprint_key.encode())
             if not settings.credentials:

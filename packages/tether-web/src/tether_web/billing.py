@@ -18,19 +18,19 @@ from prometheus_client import Gauge
 from tether_core import iban
 from tether_core.billing import auto_pause, eligibility
 from tether_core.billing import run as billing_run
-from tether_core.billing.eligibility import Terms, Totals
+from tether_core.billing.eligibility import RunOptions, Totals
 from tether_core.billing.overrides import Override, require_known
 from tether_core.billing.run import RunCause, RunState, require_new
 from tether_core.errors import IllegalStep, InvalidRequest, OrderedBefore, StoreUnreachable, Unavailable
 from tether_core.fingerprint_key import FingerprintKeyRefused
-from tether_core.jobs import PLAN, SEND, Job
+from tether_core.jobs import PLAN, SUBMIT, Job
 from tether_core.payments import due_items
 from tether_core.payments.due_items import Warned
 from tether_stores import billing, fingerprint_key, gateway_calls, limits
 from tether_stores.accounts import gateway_accounts
 from tether_stores.billing import Run
-from tether_stores.jobs.queue import ring
-from tether_stores.limits import Standing
+from tether_stores.jobs.queue import wake
+from tether_stores.limits import CurrentStatus
 from tether_stores.payments import billing_run_counts
 from tether_stores.postgres import Connection, connection, reading, transaction
 from tether_stores.telemetry import logger
@@ -46,7 +46,7 @@ Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 
 _CHUNK: Final = 1_000
 _SHOWN: Final = 100
-_SHOWN_MAX: Final = 1_000
+_EXCERPT_MAX: Final = 1_000
 _log = logger("billing")
 
 # What `observe` refreshes.
@@ -107,11 +107,11 @@ class OverrideOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     debtor_ids: Annotated[tuple[int, ...], msgspec.Meta(min_length=1, max_length=10_000)] | None = None
 
 
-class Order(Terms, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Order(RunOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
     What is to be billed and how.
 
-    Besides the terms of `tether_core.billing.eligibility.Terms`:
+    Besides the terms of `tether_core.billing.eligibility.RunOptions`:
 
     Attributes:
         account: The gateway account.
@@ -186,12 +186,12 @@ class RunAnswer(msgspec.Struct, frozen=True):
         upload_id: Whose debtors.
         account: The gateway account.
         state: See docs/concepts/billing.md.
-        terms: What it may do.
+        options: What it may do.
         count: Debits planned so far.
         amount_minor: Their money.
         skipped: Debtors not billed, by verdict.
-        warning: What the brake warns of, or null.
-        paused_because: Why it is paused, or null.
+        warning: What the auto-pause warns of, or null.
+        pause_reason: Why it is paused, or null.
         created_by: The name of the key it was ordered with.
         created_at: When.
         updated_at: When it last changed.
@@ -205,12 +205,12 @@ class RunAnswer(msgspec.Struct, frozen=True):
     upload_id: int
     account: str
     state: RunState
-    terms: Terms
+    options: RunOptions
     count: int
     amount_minor: int
     skipped: dict[str, int]
     warning: str | None
-    paused_because: str | None
+    pause_reason: str | None
     created_by: str
     created_at: datetime
     updated_at: datetime
@@ -243,7 +243,7 @@ class Refusals(msgspec.Struct, frozen=True):
         refused_at: When the last refusal was recorded, or null.
         released_at: When a person last released the refusals, or null; they are counted anew from there.
         released_by: The name of that person's key, or null.
-        released_because: Why, or null.
+        released_reason: Why, or null.
     """
 
     run_id: int
@@ -252,7 +252,7 @@ class Refusals(msgspec.Struct, frozen=True):
     refused_at: datetime | None
     released_at: datetime | None
     released_by: str | None
-    released_because: str | None
+    released_reason: str | None
 
 
 class RunDetail(msgspec.Struct, frozen=True):
@@ -271,7 +271,7 @@ class RunDetail(msgspec.Struct, frozen=True):
     steps: dict[str, Sum]
     states: dict[str, Sum]
     refusals: Refusals
-    gateway: Standing
+    gateway: CurrentStatus
 
 
 class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -285,15 +285,15 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 
 
-class Because(msgspec.Struct, frozen=True):
+class Reason(msgspec.Struct, frozen=True):
     """
     Why a person pauses a run.
 
     Attributes:
-        because: For other people.
+        reason: For other people.
     """
 
-    because: Annotated[str, msgspec.Meta(min_length=1, max_length=500)] = "A person paused it."
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)] = "A person paused it."
 
 
 @post("/", status_code=202, summary="Bill an upload, or see what that would do")
@@ -307,7 +307,7 @@ async def order(
         str | None, Parameter(description="Of a dry run: `next` of the page before.", max_length=100)
     ] = None,
     limit: Annotated[
-        int, Parameter(ge=1, le=_SHOWN_MAX, description="Of a dry run: debtors a page has.")
+        int, Parameter(ge=1, le=_EXCERPT_MAX, description="Of a dry run: debtors a page has.")
     ] = _SHOWN,
 ) -> Response[RunAnswer | Preview]:
     """Place the order and wake the worker; or, with dry_run, only decide about every debtor.
@@ -315,8 +315,8 @@ async def order(
     An upload is billed once for a due item: a second order is refused with the address of the first run while that is not over,
     and afterwards unless it says `again`. Send an Idempotency-Key, and a repeated request gives the same run.
     """
-    terms = msgspec.convert(
-        {name: getattr(data, name) for name in Terms.__struct_fields__}, Terms, from_attributes=True
+    options = msgspec.convert(
+        {name: getattr(data, name) for name in RunOptions.__struct_fields__}, RunOptions, from_attributes=True
     )
     now = state.clock()
     overrides = _overrides(data.overrides, by=request.user, now=now)
@@ -328,10 +328,12 @@ async def order(
             await _require_account(conn, state, data.account)
             after = decode_cursor(cursor) or 0
             preview = await _preview(
-                conn, upload_id, terms=terms, overrides=overrides, now=now, after=after, limit=limit
+                conn, upload_id, options=options, overrides=overrides, now=now, after=after, limit=limit
             )
             try:
-                require_new(await billing.ordered(conn, upload_id), due_item=terms.due_item, again=data.again)
+                require_new(
+                    await billing.ordered(conn, upload_id), due_item=options.due_item, again=data.again
+                )
             except OrderedBefore as exc:
                 preview = msgspec.structs.replace(preview, ordered_before=str(exc))
         return Response(preview, status_code=200)
@@ -342,25 +344,25 @@ async def order(
         _require_read(await billing.hold_upload(conn, upload_id))
         await _require_key(conn, state)
         await _require_account(conn, state, data.account)
-        require_new(await billing.ordered(conn, upload_id), due_item=terms.due_item, again=data.again)
+        require_new(await billing.ordered(conn, upload_id), due_item=options.due_item, again=data.again)
         run_id = await billing.add(
             conn,
             upload_id=upload_id,
             account=data.account,
-            terms=terms,
+            options=options,
             created_by=request.user,
             now=now,
             again=data.again,
             overrides=overrides,
         )
-        run = await billing.one(conn, run_id)
+        run = await billing.by_id(conn, run_id)
         assert run is not None
         location = f"/api/billing-runs/{run_id}"
         response = await order_keys.placed(
             conn, key, result=_answer(run), status=202, location=location, now=now
         )
     _log.info("run ordered", run_id=run_id, upload_id=upload_id, again=data.again, overrides=len(overrides))
-    await _ring(state, PLAN)
+    await _wake(state, PLAN)
     return response
 
 
@@ -390,14 +392,14 @@ async def release(
     request: Request[str, None, State], state: State, upload_id: Id, data: JSONBody[Release]
 ) -> list[Refusals]:
     """Refusals are counted anew from here; a run that is paused goes on when it is resumed. Gives the runs that had refusals."""
-    because = printable(data.reason, field="reason")
-    if not because.strip():
+    reason = printable(data.reason, field="reason")
+    if not reason.strip():
         raise InvalidRequest("say why; the reason is kept with the runs", field="reason")
     async with transaction(state.pool) as conn:
         if await billing.upload_state(conn, upload_id) is None:
             raise NotFoundException("There is no such upload")
         released = await billing_run_counts.release(
-            conn, upload_id, by=request.user, because=because, now=state.clock()
+            conn, upload_id, by=request.user, reason=reason, now=state.clock()
         )
     _log.info("refusals released", upload_id=upload_id, runs=len(released))
     return [_refusals(counts) for counts in released]
@@ -411,15 +413,15 @@ def _refusals(counts: auto_pause.RunCounts) -> Refusals:
         counts.refused_at,
         counts.released_at,
         counts.released_by,
-        counts.released_because,
+        counts.released_reason,
     )
 
 
 @get("/{run_id:int}", summary="One billing run, and how far it is")
-async def one(state: State, run_id: Id) -> RunDetail:
+async def detail(state: State, run_id: Id) -> RunDetail:
     """The run, its debits by step and by state, and how freely the gateway may be called."""
     async with reading(state.pool) as conn:
-        run = await billing.one(conn, run_id)
+        run = await billing.by_id(conn, run_id)
         if run is None:
             raise NotFoundException("There is no such billing run")
         progress = await billing.progress(conn, run_id)
@@ -429,33 +431,33 @@ async def one(state: State, run_id: Id) -> RunDetail:
         for sums, key in ((steps, some.step), (states, some.state)):
             so_far = sums.get(key, Sum(0, 0))
             sums[key] = Sum(so_far.count + some.count, so_far.amount_minor + some.amount_minor)
-    standing = await limits.standing(state.cache, [run.account])
-    return RunDetail(_answer(run), steps, states, refusals, standing[0])
+    current_status = await limits.current_status(state.cache, [run.account])
+    return RunDetail(_answer(run), steps, states, refusals, current_status[0])
 
 
 @post("/{run_id:int}/pause", status_code=200, summary="Send nothing more of a run for now")
-async def pause(state: State, run_id: Id, data: JSONBody[Because]) -> RunAnswer:
+async def pause(state: State, run_id: Id, data: JSONBody[Reason]) -> RunAnswer:
     """Once this is answered, no debit of the run is begun; those under way come to their end."""
-    because = printable(data.because, field="because")
+    reason = printable(data.reason, field="reason")
 
     def paused(run: Run) -> dict[str, Any]:
-        return {"paused_because": because, "paused_from": run.state}
+        return {"pause_reason": reason, "paused_from": run.state}
 
     return await _change(state, run_id, "paused", paused)
 
 
 @post("/{run_id:int}/resume", status_code=200, summary="Let a paused run go on where it stopped")
 async def resume(request: Request[str, None, State], state: State, run_id: Id) -> RunAnswer:
-    """What the brake shows now is taken as seen: refusals of the upload's runs are counted anew, and shares may not grow by much."""
+    """What the auto-pause shows now is taken as seen: refusals of the upload's runs are counted anew, and shares may not grow by much."""
     async with connection(state.pool) as conn:
-        run = await billing.one(conn, run_id)
+        run = await billing.by_id(conn, run_id)
         seen = 0.0 if run is None else await _bad_share(conn, run, now=state.clock())
 
     def resumed(_: Run) -> dict[str, Any]:
-        return {"paused_because": None, "paused_from": None, "released_share": seen}
+        return {"pause_reason": None, "paused_from": None, "released_share": seen}
 
     answer = await _change(state, run_id, "resumed", resumed, released_by=request.user)
-    await _ring(state, PLAN if answer.state == "planning" else SEND)
+    await _wake(state, PLAN if answer.state == "planning" else SUBMIT)
     return answer
 
 
@@ -464,7 +466,7 @@ async def cancel(state: State, run_id: Id) -> RunAnswer:
     """There is no way back; the debtors can be billed by another run."""
 
     def cancelled(_: Run) -> dict[str, Any]:
-        return {"paused_because": None, "paused_from": None, "finished_at": state.clock()}
+        return {"pause_reason": None, "paused_from": None, "finished_at": state.clock()}
 
     return await _change(state, run_id, "cancelled", cancelled)
 
@@ -480,11 +482,11 @@ async def _change(
         changed = msgspec.structs.replace(run, state=moved, **fields(run))
         await billing.change(conn, changed, now=state.clock())
         if released_by is not None:
-            because = f"Run {run_id} was resumed."
+            reason = f"Run {run_id} was resumed."
             await billing_run_counts.release(
-                conn, run.upload_id, by=released_by, because=because, now=state.clock()
+                conn, run.upload_id, by=released_by, reason=reason, now=state.clock()
             )
-        after = await billing.one(conn, run_id)
+        after = await billing.by_id(conn, run_id)
     assert after is not None
     _log.info("run changed", run_id=run_id, cause=cause, run_state=after.state)
     return _answer(after)
@@ -492,7 +494,9 @@ async def _change(
 
 async def _counts(conn: Connection, run: Run) -> auto_pause.RunCounts:
     counts = await billing_run_counts.of_upload(conn, run.upload_id)
-    return next((one for one in counts if one.run_id == run.id), auto_pause.RunCounts(run.id))
+    return next(
+        (run_counts for run_counts in counts if run_counts.run_id == run.id), auto_pause.RunCounts(run.id)
+    )
 
 
 async def _bad_share(conn: Connection, run: Run, *, now: datetime) -> float:
@@ -501,8 +505,8 @@ async def _bad_share(conn: Connection, run: Run, *, now: datetime) -> float:
     own = await _counts(conn, run)
     counts = auto_pause.Counts(
         (own.canaries_answered, own.canaries_refused),
-        await billing.returns_of_upload(conn, run.upload_id, left_out=auto_pause.LEFT_OUT),
-        await billing.returns_of_account(conn, run.account, since=since, left_out=auto_pause.LEFT_OUT),
+        await billing.returns_of_upload(conn, run.upload_id, excluded=auto_pause.EXCLUDED),
+        await billing.returns_of_account(conn, run.account, since=since, excluded=auto_pause.EXCLUDED),
     )
     return max(look.share for look in auto_pause.looks(counts))
 
@@ -511,18 +515,18 @@ async def _preview(
     conn: Connection,
     upload_id: int,
     *,
-    terms: Terms,
+    options: RunOptions,
     overrides: tuple[Override, ...],
     now: datetime,
     after: int,
     limit: int,
 ) -> Preview:
     so_far, last, canaries = Totals(), 0, 0
-    skipped, shown = Counter[str](), list[Choice]()
+    skipped, excerpt = Counter[str](), list[Choice]()
     others = dict[str, tuple[int, int]]()
     while owing := await billing.owing(
         conn,
-        due_item=terms.due_item,
+        due_item=options.due_item,
         now=now,
         limit=_CHUNK,
         upload_id=upload_id,
@@ -530,37 +534,39 @@ async def _preview(
         overrides=overrides,
     ):
         last = owing[-1].candidate.debtor_id
-        planned = eligibility.plan([one.candidate for one in owing], terms=terms, so_far=so_far)
+        planned = eligibility.plan([debtor.candidate for debtor in owing], options=options, so_far=so_far)
         so_far = planned.so_far
         canaries += sum(choice.canary for choice in planned.choices)
         skipped.update(choice.verdict.code for choice in planned.choices if not choice.verdict.billable)
         billed = [choice.candidate.debtor_id for choice in planned.choices if choice.verdict.billable]
-        for item, debtors, amount_minor in await billing.other_items(conn, billed, due_item=terms.due_item):
+        for item, debtors, amount_minor in await billing.other_items(conn, billed, due_item=options.due_item):
             before = others.get(item, (0, 0))
             others[item] = (before[0] + debtors, before[1] + amount_minor)
         wanted = (choice for choice in planned.choices if choice.candidate.debtor_id > after)
-        shown += [_shown(choice) for choice, _ in zip(wanted, range(limit + 1 - len(shown)), strict=False)]
-    more = len(shown) > limit
-    shown = shown[:limit]
+        excerpt += [
+            _shown(choice) for choice, _ in zip(wanted, range(limit + 1 - len(excerpt)), strict=False)
+        ]
+    more = len(excerpt) > limit
+    excerpt = excerpt[:limit]
     return Preview(
         so_far.count,
         so_far.amount_minor,
         canaries,
         dict(skipped),
-        due_items.warnings(terms.due_item, others),
+        due_items.warnings(options.due_item, others),
         None,
-        shown,
-        encode_cursor(shown[-1].debtor_id) if more else None,
+        excerpt,
+        encode_cursor(excerpt[-1].debtor_id) if more else None,
     )
 
 
 def _shown(choice: eligibility.Choice) -> Choice:
-    one, verdict = choice.candidate, choice.verdict
+    item, verdict = choice.candidate, choice.verdict
     return Choice(
-        one.debtor_id,
-        iban.mask(one.iban),
-        one.amount_minor,
-        one.currency,
+        item.debtor_id,
+        iban.mask(item.iban),
+        item.amount_minor,
+        item.currency,
         verdict.code,
         verdict.text,
         choice.canary,
@@ -571,17 +577,17 @@ def _shown(choice: eligibility.Choice) -> Choice:
 def _require_read(found: tuple[str, bool] | None) -> None:
     if found is None:
         raise NotFoundException("There is no such upload")
-    standing, dry_run = found
-    if standing != "completed":
-        raise IllegalStep("upload", state=standing, step="billed")
+    current_status, dry_run = found
+    if current_status != "completed":
+        raise IllegalStep("upload", state=current_status, step="billed")
     if dry_run:
         raise IllegalStep("upload", state="dry_run", step="billed")
 
 
 async def _require_key(conn: Connection, state: State) -> None:
-    standing = await fingerprint_key.observe(conn, state.settings.fingerprint_key.encode())
-    if standing != "matches":
-        raise FingerprintKeyRefused(standing)
+    current_status = await fingerprint_key.observe(conn, state.settings.fingerprint_key.encode())
+    if current_status != "matches":
+        raise FingerprintKeyRefused(current_status)
 
 
 async def _require_account(conn: Connection, state: State, name: str) -> None:
@@ -600,12 +606,12 @@ def _answer(run: Run) -> RunAnswer:
         run.upload_id,
         run.account,
         run.state,
-        run.terms,
+        run.options,
         run.planned_count,
         run.planned_amount_minor,
         run.skipped,
         run.warning,
-        run.paused_because,
+        run.pause_reason,
         run.created_by,
         run.created_at,
         run.updated_at,
@@ -615,11 +621,11 @@ def _answer(run: Run) -> RunAnswer:
     )
 
 
-async def _ring(state: State, job: Job) -> None:
+async def _wake(state: State, job: Job) -> None:
     try:
-        await ring(state.billing_doorbell, job, lane=0)
-    except Unavailable as problem:
-        _log.warning("worker not rung; it looks by itself", why=str(problem))
+        await wake(state.billing_wake_up_queue, job, slot=0)
+    except Unavailable as exc:
+        _log.warning("wake-up failed; the worker polls", why=str(exc))
 
 
 async def observe(state: State) -> None:
@@ -631,14 +637,14 @@ async def observe(state: State) -> None:
     """
     async with connection(state.pool) as conn:
         accounts = list(await gateway_accounts.all_accounts(conn, settings=state.settings))
-    for standing in await limits.standing(state.cache, accounts):
-        if standing.breaker == "unknown":
+    for current_status in await limits.current_status(state.cache, accounts):
+        if current_status.breaker == "unknown":
             raise StoreUnreachable("redis")
         for name in ("closed", "open", "half_open"):
-            _BREAKER.labels(standing.account, name).set(name == standing.breaker)
-        for share, left in zip(("billing", "reconciliation", "pool"), standing.left, strict=False):
-            _LEFT.labels(standing.account, share).set(left)
-        _RATE_PART.labels(standing.account).set(standing.rate_part)
+            _BREAKER.labels(current_status.account, name).set(name == current_status.breaker)
+        for share, left in zip(("billing", "reconciliation", "pool"), current_status.left, strict=False):
+            _LEFT.labels(current_status.account, share).set(left)
+        _RATE_PART.labels(current_status.account).set(current_status.rate_part)
     for account, counted in zip(accounts, await gateway_calls.counts(state.cache, accounts), strict=True):
         for phase, number in counted.replaced.items():
             _REPLACED.labels(account, phase).set(number)
@@ -650,5 +656,5 @@ ROUTERS: Final = (
     Router(
         "/api/uploads/{upload_id:int}/billing", route_handlers=[order, of_upload, release], tags=["billing"]
     ),
-    Router("/api/billing-runs", route_handlers=[one, pause, resume, cancel], tags=["billing"]),
+    Router("/api/billing-runs", route_handlers=[detail, pause, resume, cancel], tags=["billing"]),
 )

@@ -30,7 +30,7 @@ from tether_core import iban as ibans
 from tether_core.blacklist import Forgives, email_key
 from tether_core.errors import IllegalStep, InvalidIban, InvalidRequest
 from tether_core.fingerprint_key import check_value
-from tether_core.spreadsheet.cells import neutralise, restore, shown
+from tether_core.spreadsheet.cells import excerpt, neutralise, restore
 from tether_stores import blacklist, fingerprint_key
 from tether_stores.blacklist import Lift, LiftedBefore, ListedEntry, ManualEntry
 from tether_stores.postgres import Pool, connection, reading, transaction
@@ -81,14 +81,14 @@ class ImportProblem(msgspec.Struct, frozen=True):
         row: Its number, the header's being 1.
         column: The column it is about.
         code: A stable word.
-        shown: The cell, masked.
+        excerpt: The cell, masked.
         note: What to do.
     """
 
     row: int
     column: str
     code: str
-    shown: str
+    excerpt: str
     note: str
 
 
@@ -99,7 +99,7 @@ class Imported(msgspec.Struct, frozen=True):
     Attributes:
         rows: Lines below the header.
         added: New entries; a line with an IBAN, a name and an address makes three.
-        standing: Entries that stood already.
+        existing: Entries that stood already.
         lifted: Entries that were not made because a person has lifted such a one; they are among the problems.
         problems: Lines that made none, or not all, the first hundred.
         problem_count: How many there are.
@@ -107,7 +107,7 @@ class Imported(msgspec.Struct, frozen=True):
 
     rows: int
     added: int
-    standing: int
+    existing: int
     lifted: int
     problems: list[ImportProblem]
     problem_count: int
@@ -179,9 +179,9 @@ async def add(
         if entry.iban_fingerprint is not None:
             await fingerprint_key.require(conn, key, now=state.clock())
         made = await blacklist.enter(conn, [entry], source="manual", added_by=request.user, now=state.clock())
-        entry_id = made.get(0) or await blacklist.standing(conn, entry)
+        entry_id = made.get(0) or await blacklist.active_entry(conn, entry)
         assert entry_id is not None, "an entry that was not made stands"
-        found = await blacklist.one(conn, entry_id)
+        found = await blacklist.by_id(conn, entry_id)
     assert found is not None
     return Response(found, status_code=201 if made else 200)
 
@@ -191,7 +191,7 @@ async def lift(
     request: Request[str, None, State],
     state: State,
     entry_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)],
-    because: Annotated[
+    reason: Annotated[
         str,
         Parameter(
             description="Why; must be said to lift a block, and to forgive all chargebacks of an account.",
@@ -207,21 +207,21 @@ async def lift(
     ] = "disputes",
 ) -> Lifted:
     """End an entry; it stays stored with who lifted it, why, and what that forgives. A lifted one can forgive more later."""
-    because = _said(because, field="because")
-    if forgives == "account" and not because:
-        raise InvalidRequest("say why all chargebacks of the account are forgiven", field="because")
+    reason = _said(reason, field="reason")
+    if forgives == "account" and not reason:
+        raise InvalidRequest("say why all chargebacks of the account are forgiven", field="reason")
     async with transaction(state.pool) as conn:
-        found = await blacklist.one(conn, entry_id)
+        found = await blacklist.by_id(conn, entry_id)
         if found is None:
             raise NotFoundException("There is no such entry")
-        if found.action == "block" and not because:
-            raise InvalidRequest("say why a block is lifted", field="because")
+        if found.action == "block" and not reason:
+            raise InvalidRequest("say why a block is lifted", field="reason")
         lift = await blacklist.lift(
-            conn, entry_id, lifted_by=request.user, because=because, forgives=forgives, now=state.clock()
+            conn, entry_id, lifted_by=request.user, reason=reason, forgives=forgives, now=state.clock()
         )
         if lift is None:
             raise IllegalStep("blacklist entry", state="lifted", step="lifted")
-        found = await blacklist.one(conn, entry_id)
+        found = await blacklist.by_id(conn, entry_id)
     assert found is not None
     return Lifted(
         **msgspec.structs.asdict(found),
@@ -277,12 +277,12 @@ async def _exported(pool: Pool, *, check: str, now: datetime) -> AsyncIterator[l
         async with connection(pool) as conn:
             rows = await blacklist.listed(conn, limit=_BATCH, before=before, live=True, now=now)
         for row in rows:
-            told = {
+            fields = {
                 **msgspec.structs.asdict(row),
                 "reason": row.reason_code,
                 "fingerprint_check": check if row.iban_fingerprint else None,
             }
-            yield [neutralise(_cell(told[name])) for name in _COLUMNS]
+            yield [neutralise(_cell(fields[name])) for name in _COLUMNS]
         if len(rows) < _BATCH:
             return
         before = rows[-1].id
@@ -342,13 +342,13 @@ async def take_in(
             some = [entry for at, entry in enumerate(some) if at not in lifted]
             added += len(await blacklist.enter(conn, some, source="import", added_by=request.user, now=now))
     wrong = sorted([*wrong, *stayed], key=lambda problem: problem.row)
-    standing = len(entries) - added - len(stayed)
-    return Imported(rows, added, standing, len(stayed), wrong[:100], len(wrong))
+    existing = len(entries) - added - len(stayed)
+    return Imported(rows, added, existing, len(stayed), wrong[:100], len(wrong))
 
 
 def _stays_lifted(number: int, entry: ManualEntry, lift: LiftedBefore) -> ImportProblem:
     about = "iban" if entry.iban_fingerprint is not None else "name" if entry.name is not None else "email"
-    why = f" ({lift.because})" if lift.because else ""
+    why = f" ({lift.reason})" if lift.reason else ""
     note = (
         f"{lift.lifted_by} lifted this entry for {entry.reason_code} on {lift.lifted_at:%Y-%m-%d}{why}, so it was not made "
         "again. Import with relist=true, or make it by hand, if it shall hold once more."
@@ -389,16 +389,16 @@ def _first(lines: Iterator[tuple[int, list[str]]]) -> list[tuple[int, str]]:
     return [(number, cell) for cell in cells]
 
 
-def _line(number: int, told: dict[str, str], *, key: bytes) -> list[ManualEntry] | ImportProblem:
+def _line(number: int, fields: dict[str, str], *, key: bytes) -> list[ManualEntry] | ImportProblem:
     """Make the entries of a line, or say what is wrong with it."""
-    name = told.get("name") or " ".join(filter(None, (told.get("first_name"), told.get("last_name"))))
+    name = fields.get("name") or " ".join(filter(None, (fields.get("first_name"), fields.get("last_name"))))
     subjects: Sequence[tuple[str, str]] = [
         (field, text)
         for field, text in (
-            ("iban", told.get("iban", "")),
-            ("iban_fingerprint", told.get("iban_fingerprint", "") if not told.get("iban") else ""),
+            ("iban", fields.get("iban", "")),
+            ("iban_fingerprint", fields.get("iban_fingerprint", "") if not fields.get("iban") else ""),
             ("name", name),
-            ("email", told.get("email", "")),
+            ("email", fields.get("email", "")),
         )
         if text
     ]
@@ -408,24 +408,24 @@ def _line(number: int, told: dict[str, str], *, key: bytes) -> list[ManualEntry]
     for field, text in subjects:
         body = {
             field: text,
-            "action": told.get("action") or "block",
-            "reason": told.get("reason") or told.get("reason_code") or "IMPORT",
-            "note": told.get("note", ""),
-            "expires_at": told.get("expires_at") or None,
+            "action": fields.get("action") or "block",
+            "reason": fields.get("reason") or fields.get("reason_code") or "IMPORT",
+            "note": fields.get("note", ""),
+            "expires_at": fields.get("expires_at") or None,
         }
         try:
             if field == "iban_fingerprint":
-                _require_same_key(told.get("fingerprint_check", ""), key=key)
-                entries.append(_by_fingerprint(body, masked=told.get("iban_masked", "")))
+                _require_same_key(fields.get("fingerprint_check", ""), key=key)
+                entries.append(_by_fingerprint(body, masked=fields.get("iban_masked", "")))
             else:
                 entries.append(_entry(msgspec.convert(body, EntryBody), key=key))
-        except (InvalidIban, InvalidRequest, msgspec.ValidationError, ValueError) as problem:
+        except (InvalidIban, InvalidRequest, msgspec.ValidationError, ValueError) as exc:
             why = (
-                str(problem)
-                if isinstance(problem, InvalidIban | InvalidRequest)
+                str(exc)
+                if isinstance(exc, InvalidIban | InvalidRequest)
                 else "A cell is not of the form it has to be."
             )
-            seen = shown(text, as_iban=field == "iban")
+            seen = excerpt(text, as_iban=field == "iban")
             return ImportProblem(number, field, "unreadable", seen, why)
     return entries
 
@@ -440,39 +440,39 @@ def _by_fingerprint(body: dict[str, Any], *, masked: str) -> ManualEntry:
     digest = bytes.fromhex(body.pop("iban_fingerprint"))
     if len(digest) != 16:
         raise InvalidRequest("has not the 32 hex digits of a fingerprint", field="iban_fingerprint")
-    told = msgspec.convert({**body, "name": "-"}, EntryBody)
+    result = msgspec.convert({**body, "name": "-"}, EntryBody)
     masked = _said(masked, field="iban_masked")
     return ManualEntry(
-        **_terms(told),
+        **_terms(result),
         iban_fingerprint=digest,
         # Whatever stands there, it is masked once more: nobody gets a whole IBAN onto the list in clear.
         iban_masked=masked if set(masked[4:-4]) == {"*"} else ibans.mask(masked),
     )
 
 
-def _entry(told: EntryBody, *, key: bytes) -> ManualEntry:
-    given = [text for text in (told.iban, told.name, told.email) if text and text.strip()]
+def _entry(body: EntryBody, *, key: bytes) -> ManualEntry:
+    given = [text for text in (body.iban, body.name, body.email) if text and text.strip()]
     if len(given) != 1:
         raise InvalidRequest("give one of iban, name and email")
-    canonical = ibans.validate(told.iban) if told.iban else None
+    canonical = ibans.validate(body.iban) if body.iban else None
     return ManualEntry(
-        **_terms(told),
+        **_terms(body),
         iban_fingerprint=None if canonical is None else ibans.fingerprint(canonical, key=key),
         iban_masked=None if canonical is None else ibans.mask(canonical),
-        name=_said(told.name, field="name") if told.name else None,
-        email=email_key(_said(told.email, field="email")) if told.email else None,
+        name=_said(body.name, field="name") if body.name else None,
+        email=email_key(_said(body.email, field="email")) if body.email else None,
     )
 
 
-def _terms(told: EntryBody) -> dict[str, Any]:
+def _terms(body: EntryBody) -> dict[str, Any]:
     """What holds for an entry whoever it is about."""
-    if told.expires_at is not None and told.expires_at.tzinfo is None:
+    if body.expires_at is not None and body.expires_at.tzinfo is None:
         raise InvalidRequest("needs an offset from UTC, e.g. 2027-01-31T00:00:00Z", field="expires_at")
     return {
-        "action": told.action,
-        "reason_code": _said(told.reason, field="reason") or "MANUAL",
-        "note": _said(told.note, field="note"),
-        "expires_at": told.expires_at,
+        "action": body.action,
+        "reason_code": _said(body.reason, field="reason") or "MANUAL",
+        "note": _said(body.note, field="note"),
+        "expires_at": body.expires_at,
     }
 
 

@@ -58,7 +58,7 @@ async def listed(
     verdict: Annotated[
         str | None,
         Parameter(
-            description='Only "clear" ones, or those left out by this rule of screening.', max_length=40
+            description='Only "clear" ones, or those excluded by this rule of screening.', max_length=40
         ),
     ] = None,
     name: Annotated[
@@ -112,16 +112,16 @@ async def listed(
 
 
 @get("/{debtor_id:int}", summary="One debtor")
-async def one(state: State, debtor_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> DebtorAnswer:
+async def detail(state: State, debtor_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> DebtorAnswer:
     """One debtor with everything the file said."""
     async with reading(state.pool) as conn:
-        found = await debtors.one(conn, debtor_id)
+        found = await debtors.by_id(conn, debtor_id)
         if found is None:
             raise NotFoundException("There is no such debtor")
-        told = found.debtor
+        debtor = found.debtor
         warnings = (
-            await problems.of_row(conn, told.upload_id, row=told.row)
-            if told.upload_id is not None and told.row is not None
+            await problems.of_row(conn, debtor.upload_id, row=debtor.row)
+            if debtor.upload_id is not None and debtor.row is not None
             else []
         )
     extra = None if found.extra is None else {key: redaction.text(text) for key, text in found.extra.items()}
@@ -146,14 +146,14 @@ def _decoded(cursor: str | None, sort: str) -> tuple[str, int] | None:
         data = base64.b64decode(
             cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True
         )
-        told, key, row_id = msgspec.json.decode(
+        result, key, row_id = msgspec.json.decode(
             data, type=tuple[str, str, Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]]
         )
-        if told == sort and "\x00" not in key and (sort == "name" or re.fullmatch(r"-?[0-9]{1,18}", key)):
+        if result == sort and "\x00" not in key and (sort == "name" or re.fullmatch(r"-?[0-9]{1,18}", key)):
             return key, row_id
     except (binascii.Error, ValueError, msgspec.DecodeError):
         pass
     raise InvalidRequest("is not one that this list gave; start again without it", field="cursor")
 
 
-ROUTER: Final = Router("/api/debtors", route_handlers=[listed, one], tags=["debtors"])
+ROUTER: Final = Router("/api/debtors", route_handlers=[listed, detail], tags=["debtors"])

@@ -58,7 +58,7 @@ class Readiness(msgspec.Struct, frozen=True):
         redis: Whether it answers; without it everything works, slower.
         objects: Whether the object store answers; without it files can be neither sent nor read, all else works.
         gateway_password: Whether one is configured; without it every notification is refused.
-        oldest_waiting_s: Age of the oldest notification that is due and not booked, in seconds; null if unknown, which
+        oldest_waiting_s: Age of the oldest notification that is due and not applied, in seconds; null if unknown, which
             alone does not make a node unready.
         fingerprint_key: Whether this node's `TETHER_FINGERPRINT_KEY` is the database's: "matches", or why not; null if unknown.
             Notifications are recorded and processed all the same, so it does not make a node unready.
@@ -92,7 +92,7 @@ async def ready(state: State) -> Response[Readiness]:
         _in_time(_objects_answer(state), READY_S),
         _in_time(_observe_key(state), READY_S),
     )
-    told = Readiness(
+    readiness = Readiness(
         ready=outcome == "recordable" and bool(state.credentials) and not state.shutdown.announced,
         postgres=outcome == "recordable",
         migrated={"recordable": True, "not_migrated": False}.get(outcome or ""),
@@ -103,7 +103,7 @@ async def ready(state: State) -> Response[Readiness]:
         fingerprint_key=key,
         refused=None if key in {None, "matches"} else str(FingerprintKeyRefused(key)),
     )
-    return Response(told, status_code=200 if told.ready else 503)
+    return Response(readiness, status_code=200 if readiness.ready else 503)
 
 
 @head("/health", include_in_schema=False)
@@ -114,8 +114,8 @@ async def health_status() -> None:
 @head("/ready", include_in_schema=False)
 async def ready_status(state: State) -> Response[None]:
     """Answer with the status of `ready`, without words."""
-    told: Response[Readiness] = await ready.fn(state)
-    return Response(None, status_code=told.status_code)
+    response: Response[Readiness] = await ready.fn(state)
+    return Response(None, status_code=response.status_code)
 
 
 PROBES: Final = (health, ready, health_status, ready_status)
@@ -160,17 +160,17 @@ class RecordingProbe:
         try:
             async with connection(self._pool) as conn:
                 await webhook_events.probe(conn)
-        except SchemaBehind as problem:
-            _log.error(str(problem))
+        except SchemaBehind as exc:
+            _log.error(str(exc))
             return "not_migrated"
         except StoreUnreachable:
             return "unreachable"
         return "recordable"
 
 
-async def _in_time(asking: Coroutine[Any, Any, T], wait_s: float) -> T | None:
+async def _in_time(inquiry_deps: Coroutine[Any, Any, T], wait_s: float) -> T | None:
     """What is asked of a store, or `None` when it does not answer in time."""
-    task = asyncio.create_task(asking)
+    task = asyncio.create_task(inquiry_deps)
     # Not cancelled when it takes too long: taking a query back from a server that hangs takes longer still. It ends
     # with the server's answer or with the connection.
     _asking.add(task)
@@ -193,12 +193,12 @@ async def _refreshed(refresh: Coroutine[Any, Any, None]) -> bool:
 async def _count_inbox(state: State) -> None:
     async with reading(state.pool) as conn:
         counts = await webhook_events.unfinished(conn)
-        _, excess = await excess_deliveries.tally(conn)
+        _, excess = await excess_deliveries.counts(conn)
         await differences.observe(conn)
         unknown = await gateway_identities.counts(conn)
     # A reason that is gone must not keep its last number.
-    for because in ("", *submission.UNRESOLVED):
-        SUBMISSIONS_UNKNOWN.labels(because or "not_inquired").set(unknown.get(because, 0))
+    for reason in ("", *submission.UNRESOLVED):
+        SUBMISSIONS_UNKNOWN.labels(reason or "not_inquired").set(unknown.get(reason, 0))
     for name, count in counts.items():
         INBOX_ROWS.labels(name).set(count)
     EXCESS_DELIVERIES.set(excess)

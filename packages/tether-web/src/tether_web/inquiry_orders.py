@@ -82,10 +82,10 @@ async def of_upload(
 
 
 @get("/{order_id:int}", summary="One order to inquire, and how far it is")
-async def one(state: State, order_id: Id) -> InquiryOrder:
+async def detail(state: State, order_id: Id) -> InquiryOrder:
     """The order with its counts."""
     async with reading(state.pool) as conn:
-        found = await inquiry_orders.one(conn, order_id)
+        found = await inquiry_orders.by_id(conn, order_id)
     if found is None:
         raise NotFoundException("There is no such inquiry")
     return found
@@ -100,7 +100,7 @@ async def attempts(
 ) -> Page[InquiredAttempt]:
     """One page, in the order in which the debits were made."""
     async with reading(state.pool) as conn:
-        if await inquiry_orders.one(conn, order_id) is None:
+        if await inquiry_orders.by_id(conn, order_id) is None:
             raise NotFoundException("There is no such inquiry")
         rows = await inquiry_orders.listed(conn, order_id, after=decode_cursor(cursor) or 0, limit=limit + 1)
     return page(rows, limit=limit, last_id=rows[:limit][-1].attempt_id if rows else None)
@@ -132,5 +132,5 @@ ROUTERS: Final = (
     Router("/api/billing-attempts/{attempt_id:int}", route_handlers=[of_attempt], tags=["reconciliation"]),
     Router("/api/billing-runs/{run_id:int}", route_handlers=[of_run], tags=["reconciliation"]),
     Router("/api/uploads/{upload_id:int}", route_handlers=[of_upload], tags=["reconciliation"]),
-    Router("/api/inquiries", route_handlers=[one, attempts], tags=["reconciliation"]),
+    Router("/api/inquiries", route_handlers=[detail, attempts], tags=["reconciliation"]),
 )

@@ -79,7 +79,7 @@ def describe_webhook(app: Litestar) -> None:
             ),
             responses={
                 "200": OpenAPIResponse(
-                    description="On record. A form gets the XML echo, JSON gets JSON.",
+                    description="Stored. A form gets the XML echo, JSON gets JSON.",
                     content={
                         "application/xml": OpenAPIMediaType(schema=_TEXT),
                         JSON: OpenAPIMediaType(schema=_ACKNOWLEDGED),
@@ -99,7 +99,7 @@ _PROBLEM: Final = Schema(
     type=OpenAPIType.OBJECT,
     description="RFC 9457 problem details: what went wrong, and what to do about it.",
     properties={
-        "type": Schema(type=OpenAPIType.STRING, description="A URI for the kind; left out for about:blank."),
+        "type": Schema(type=OpenAPIType.STRING, description="A URI for the kind; excluded for about:blank."),
         "title": Schema(type=OpenAPIType.STRING, description="The kind of problem."),
         "status": Schema(type=OpenAPIType.INTEGER, description="The HTTP status."),
         "detail": Schema(type=OpenAPIType.STRING, description="Who must do what about this one."),
@@ -129,7 +129,7 @@ _ANSWERS: Final[dict[str, tuple[str, str, str]]] = {
     ),
     "404": ("There is no such thing.", "There is no such billing attempt", "not_found"),
     "409": (
-        "What is on record does not allow it; a person must look.",
+        "What is stored does not allow it; a person must look.",
         "This notification is processed, so it cannot be replayed. Nothing is left to do; look at its billing attempt.",
         "illegal_step",
     ),
@@ -165,8 +165,8 @@ def describe_problems(app: Litestar) -> None:
             if path == "/ready":
                 ready = operation.responses["200"]
                 assert isinstance(ready, OpenAPIResponse)
-                told = "Notifications cannot be recorded; the fields say why."
-                operation.responses["503"] = OpenAPIResponse(description=told, content=ready.content)
+                result = "Notifications cannot be recorded; the fields say why."
+                operation.responses["503"] = OpenAPIResponse(description=result, content=ready.content)
             elif path.startswith("/api/") and path != PATH:
                 operation.responses |= {
                     status: _answered(status) for status in _possible(path, item, operation)

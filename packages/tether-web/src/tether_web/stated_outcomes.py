@@ -1,5 +1,5 @@
 """
-`POST /api/billing-attempts/{id}/outcome` and `POST /api/givebacks/{id}/outcome`: what a person saw in the gateway's back office.
+`POST /api/billing-attempts/{id}/outcome` and `POST /api/refunds/{id}/outcome`: what a person saw in the gateway's back office.
 
 For debits, refunds and voids of unknown outcome about which nobody can inquire any more; see `tether_core.stated_outcomes`.
 """
@@ -62,7 +62,7 @@ async def close_debit(
             stated,
             accounts=accounts.values(),
             now=state.clock(),
-            submission_rules=state.settings.sending_rules,
+            submission_rules=state.settings.submission_rules,
         )
     if found is None:
         raise NotFoundException("There is no such billing attempt")
@@ -95,11 +95,11 @@ async def close_refund(
             stated,
             accounts=accounts.values(),
             now=state.clock(),
-            submission_rules=state.settings.sending_rules,
+            submission_rules=state.settings.submission_rules,
         )
     if found is None:
         raise NotFoundException("There is no such order")
-    _log.warning("outcome stated by a person", giveback_id=refund_id, outcome=stated.outcome, by=stated.by)
+    _log.warning("outcome stated by a person", refund_id=refund_id, outcome=stated.outcome, by=stated.by)
     return found
 
 
@@ -109,5 +109,5 @@ def _stated(data: SeenOutcome, *, by: str) -> Statement:
 
 ROUTERS: Final = (
     Router("/api/billing-attempts", route_handlers=[close_debit, listed], tags=["billing attempts"]),
-    Router("/api/givebacks", route_handlers=[close_refund], tags=["refunds and voids"]),
+    Router("/api/refunds", route_handlers=[close_refund], tags=["refunds and voids"]),
 )

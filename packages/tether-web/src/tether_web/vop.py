@@ -81,22 +81,22 @@ async def listed(
         rows = await vop.listed(
             conn, upload_id, after=decode_cursor(cursor) or 0, result=result, limit=limit + 1
         )
-        tally = await vop.tally(conn, upload_id)
+        counts = await vop.counts(conn, upload_id)
     results: dict[str, int] = {}
-    for (check_state, found), count in tally.items():
+    for (check_state, found), count in counts.items():
         if check_state == "checked" and found is not None:
             results[found] = results.get(found, 0) + count
     return Checks(
-        unrequested=_of(tally, None),
-        waiting=_of(tally, "waiting"),
-        parked=_of(tally, "parked"),
+        unrequested=_of(counts, None),
+        waiting=_of(counts, "waiting"),
+        parked=_of(counts, "parked"),
         results=results,
         checks=page(rows, limit=limit, last_id=rows[:limit][-1].debtor_id if rows else None),
     )
 
 
-def _of(tally: dict[tuple[str | None, Result | None], int], state: str | None) -> int:
-    return sum(count for (check_state, _), count in tally.items() if check_state == state)
+def _of(counts: dict[tuple[str | None, Result | None], int], state: str | None) -> int:
+    return sum(count for (check_state, _), count in counts.items() if check_state == state)
 
 
 ROUTER = Router("/api/uploads/{upload_id:int}/vop", route_handlers=[request, listed], tags=["uploads"])

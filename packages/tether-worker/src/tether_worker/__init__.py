@@ -1,1 +1,1 @@
-"""Does the work: books notifications, reads uploads, bills, reconciles. SAQ rings, rows tell the truth."""
+"""Does the work: books notifications, reads uploads, bills, reconciles. SAQ wake-ups, rows tell the truth."""

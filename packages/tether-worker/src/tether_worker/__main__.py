@@ -26,7 +26,7 @@ from tether_worker.commands import (
     completeness,
     open_differences,
     request_checks,
-    request_pulls,
+    request_report_fetches,
 )
 from tether_worker.payments import chargebacks, import_debits
 from tether_worker.reconciliation.completeness import exit_code as completeness_code
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock = lambda: datetime.n
 
     Args:
         argv: Arguments without the program's name; `None` for those of the process.
-        clock: Gives the present moment by this machine, aware, UTC; a wrong one shows what a wrong one does.
+        clock: Gives the current time by this machine, aware, UTC; a wrong one shows what a wrong one does.
 
     Returns:
         The exit code: 0 done, 2 something to change first, 75 something away for now.
@@ -72,64 +72,64 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    one = commands.add_parser("run", help="do the work of some queues until SIGTERM")
-    one.add_argument(
+    item = commands.add_parser("run", help="do the work of some queues until SIGTERM")
+    item.add_argument(
         "queues", nargs="+", metavar="QUEUE", choices=get_args(Queue), help=", ".join(get_args(Queue))
     )
-    one.add_argument(
+    item.add_argument(
         "--grace",
         type=whole(1, 3_600),
         default=20,
         metavar="SECONDS",
         help="time to finish on SIGTERM (default: %(default)s)",
     )
-    one.set_defaults(do=_run, needs=("DATABASE_URL", "REDIS_URL"))
+    item.set_defaults(do=_run, needs=("DATABASE_URL", "REDIS_URL"))
 
-    one = commands.add_parser("migrate", help="bring the database up to date")
-    one.add_argument("--phase", choices=("pre", "post"), help="only what goes before, or after, a deploy")
-    one.set_defaults(do=_migrate, needs=("DATABASE_URL",))
+    item = commands.add_parser("migrate", help="bring the database up to date")
+    item.add_argument("--phase", choices=("pre", "post"), help="only what goes before, or after, a deploy")
+    item.set_defaults(do=_migrate, needs=("DATABASE_URL",))
 
-    one = commands.add_parser("status", help="how the inbox and the attempts stand")
-    one.add_argument("--json", action="store_true", help="for programs")
-    one.set_defaults(do=_status, needs=("DATABASE_URL",))
+    item = commands.add_parser("status", help="how the inbox and the attempts stand")
+    item.add_argument("--json", action="store_true", help="for programs")
+    item.set_defaults(do=_status, needs=("DATABASE_URL",))
 
-    one = commands.add_parser(
+    item = commands.add_parser(
         "completeness",
         help="whether our books hold everything the gateway knows; exit code 1 where they do not or differ, 75 while its "
         "reports are being read",
     )
-    _add_days(one)
-    one.add_argument("--json", action="store_true", help="for programs")
-    one.set_defaults(do=_completeness, needs=("DATABASE_URL",))
+    _add_days(item)
+    item.add_argument("--json", action="store_true", help="for programs")
+    item.set_defaults(do=_completeness, needs=("DATABASE_URL",))
 
-    one = commands.add_parser(
-        "pull", help="have the gateway's lists of some days read by queue reconciliation"
+    item = commands.add_parser(
+        "fetch-reports", help="have the gateway's lists of some days read by queue reconciliation"
     )
-    _add_days(one)
-    one.set_defaults(do=_pull, needs=("DATABASE_URL",))
+    _add_days(item)
+    item.set_defaults(do=_report_fetch, needs=("DATABASE_URL",))
 
-    one = commands.add_parser(
+    item = commands.add_parser(
         "differences", help="books that differ: open lines, or acknowledge one; exit code 1 where any is open"
     )
-    one.add_argument("--json", action="store_true", help="for programs")
-    one.add_argument(
+    item.add_argument("--json", action="store_true", help="for programs")
+    item.add_argument(
         "--acknowledge",
         type=whole(1, 2**63 - 1),
         metavar="ID",
         help="note that a person has looked at a line",
     )
-    one.add_argument("--reason", default="", metavar="TEXT", help="what was found; with --acknowledge")
-    one.add_argument(
+    item.add_argument("--reason", default="", metavar="TEXT", help="what was found; with --acknowledge")
+    item.add_argument(
         "--order-again",
         action="store_true",
         help="with --acknowledge: the refund that failed may be ordered once more",
     )
-    one.set_defaults(do=_differences, needs=("DATABASE_URL",))
+    item.set_defaults(do=_differences, needs=("DATABASE_URL",))
 
-    one = commands.add_parser("check", help="have the accounts of an upload's debtors checked by queue vop")
-    one.add_argument("upload_id", type=whole(1, 2**63 - 1), metavar="UPLOAD")
-    one.add_argument("--again", action="store_true", help="also those that were checked before")
-    one.set_defaults(do=_check, needs=("DATABASE_URL",))
+    item = commands.add_parser("check", help="have the accounts of an upload's debtors checked by queue vop")
+    item.add_argument("upload_id", type=whole(1, 2**63 - 1), metavar="UPLOAD")
+    item.add_argument("--again", action="store_true", help="also those that were checked before")
+    item.set_defaults(do=_check, needs=("DATABASE_URL",))
 
     accounts.add_commands(commands)
     import_local.add_commands(commands)
@@ -144,10 +144,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_days(one: argparse.ArgumentParser) -> None:
+def _add_days(parser: argparse.ArgumentParser) -> None:
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     for name, which in (("from", "first"), ("to", "last")):
-        one.add_argument(
+        parser.add_argument(
             f"--{name}",
             type=day,
             default=yesterday,
@@ -184,21 +184,21 @@ def _migrate(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _status(args: argparse.Namespace, settings: Settings) -> int:
-    told = asyncio.run(status(settings))
+    found = asyncio.run(status(settings))
     if args.json:
-        print(msgspec.json.encode(told).decode())
+        print(msgspec.json.encode(found).decode())
     else:
-        show(told)
+        show(found)
     return 0
 
 
 def _completeness(args: argparse.Namespace, settings: Settings) -> int:
-    told = asyncio.run(completeness(settings, from_on=args.from_on, to_on=args.to_on))
+    result = asyncio.run(completeness(settings, from_on=args.from_on, to_on=args.to_on))
     if args.json:
-        print(msgspec.json.encode(told).decode())
+        print(msgspec.json.encode(result).decode())
     else:
-        show_completeness(told)
-    return completeness_code(told)
+        show_completeness(result)
+    return completeness_code(result)
 
 
 def _differences(args: argparse.Namespace, settings: Settings) -> int:
@@ -218,8 +218,8 @@ def _differences(args: argparse.Namespace, settings: Settings) -> int:
     return 1 if lines else 0
 
 
-def _pull(args: argparse.Namespace, settings: Settings) -> int:
-    wanted = asyncio.run(request_pulls(settings, from_on=args.from_on, to_on=args.to_on))
+def _report_fetch(args: argparse.Namespace, settings: Settings) -> int:
+    wanted = asyncio.run(request_report_fetches(settings, from_on=args.from_on, to_on=args.to_on))
     print(f"{wanted} lists will be read; `tether-worker completeness` tells when they have been")
     return 0
 

@@ -21,7 +21,7 @@ from rich.table import Table
 from tether_core.errors import InvalidRequest
 from tether_stores.accounts import gateway_accounts, gateway_identities
 from tether_stores.accounts.gateway_accounts import GatewayAccount
-from tether_stores.clock import moment
+from tether_stores.clock import timestamp
 from tether_stores.postgres import connection, open_pool
 from tether_stores.settings import Settings
 
@@ -42,20 +42,20 @@ def add_commands(commands: Any) -> None:
     """
     accounts = commands.add_parser("accounts", help="gateway accounts beside the one of the environment")
     kinds = accounts.add_subparsers(required=True, metavar="COMMAND")
-    one = kinds.add_parser("new-key", help="print a fresh key for TETHER_SECRETS_KEY")
-    one.set_defaults(do=_new_key, needs=())
-    one = kinds.add_parser("list", help="names and limits, nothing secret")
-    one.set_defaults(do=_list, needs=("DATABASE_URL",))
-    one = kinds.add_parser(
+    parser = kinds.add_parser("new-key", help="print a fresh key for TETHER_SECRETS_KEY")
+    parser.set_defaults(do=_new_key, needs=())
+    parser = kinds.add_parser("list", help="names and limits, nothing secret")
+    parser.set_defaults(do=_list, needs=("DATABASE_URL",))
+    parser = kinds.add_parser(
         "put",
         help="make an account, or replace all of it; JSON on standard input",
         epilog=f"For example: {_EXAMPLE}",
     )
-    one.set_defaults(do=_put, needs=("DATABASE_URL",))
+    parser.set_defaults(do=_put, needs=("DATABASE_URL",))
     for name, what in (("enable", "let an account send"), ("disable", "send nothing more with an account")):
-        one = kinds.add_parser(name, help=what)
-        one.add_argument("name", metavar="ACCOUNT")
-        one.set_defaults(do=_enable, enabled=name == "enable", needs=("DATABASE_URL",))
+        parser = kinds.add_parser(name, help=what)
+        parser.add_argument("name", metavar="ACCOUNT")
+        parser.set_defaults(do=_enable, enabled=name == "enable", needs=("DATABASE_URL",))
 
 
 def _new_key(_args: argparse.Namespace, _settings: Settings) -> int:
@@ -66,18 +66,18 @@ def _new_key(_args: argparse.Namespace, _settings: Settings) -> int:
 def _list(_args: argparse.Namespace, settings: Settings) -> int:
     found = asyncio.run(_all(settings))
     table = Table("account", "address", "terminals", "debits/s", "largest debit", "a day", "")
-    for one in found.values():
+    for item in found.values():
         day = " / ".join(
-            str(cap) if cap is not None else "-" for cap in (one.day_count_max, one.day_amount_max_minor)
+            str(cap) if cap is not None else "-" for cap in (item.day_count_max, item.day_amount_max_minor)
         )
         table.add_row(
-            one.name,
-            one.api_url,
-            "\n".join(place.name.partition(", ")[2] for place in gateway_identities.configured(one)),
-            f"{one.billing_per_s or settings.emp_rate_limit:g}",
-            "-" if one.debit_max_minor is None else str(one.debit_max_minor),
+            item.name,
+            item.api_url,
+            "\n".join(place.name.partition(", ")[2] for place in gateway_identities.configured(item)),
+            f"{item.billing_per_s or settings.emp_rate_limit:g}",
+            "-" if item.debit_max_minor is None else str(item.debit_max_minor),
             day,
-            "" if one.enabled else "disabled",
+            "" if item.enabled else "disabled",
         )
     Console().print(table)
     return 0
@@ -86,11 +86,11 @@ def _list(_args: argparse.Namespace, settings: Settings) -> int:
 def _put(_args: argparse.Namespace, settings: Settings) -> int:
     try:
         account = msgspec.json.decode(sys.stdin.buffer.read(), type=GatewayAccount)
-    except msgspec.DecodeError as problem:
+    except msgspec.DecodeError as exc:
         # Names the field; a value is never part of it.
-        raise InvalidRequest(f"standard input is no account: {problem}") from None
+        raise InvalidRequest(f"standard input is no account: {exc}") from None
     asyncio.run(_write(account, settings))
-    sys.stdout.write(f"{account.name} is on record; workers and web nodes know it within a minute\n")
+    sys.stdout.write(f"{account.name} is stored; workers and web nodes know it within a minute\n")
     return 0
 
 
@@ -114,7 +114,7 @@ async def _write(account: GatewayAccount, settings: Settings) -> None:
         open_pool(settings.database_url, name="tether-accounts", max_size=1) as pool,
         connection(pool) as conn,
     ):
-        await gateway_accounts.put(conn, account, keys=settings.secrets_key, now=await moment(conn))
+        await gateway_accounts.put(conn, account, keys=settings.secrets_key, now=await timestamp(conn))
 
 
 async def _set_enabled(name: str, settings: Settings, *, enabled: bool) -> bool:
@@ -122,4 +122,4 @@ async def _set_enabled(name: str, settings: Settings, *, enabled: bool) -> bool:
         open_pool(settings.database_url, name="tether-accounts", max_size=1) as pool,
         connection(pool) as conn,
     ):
-        return await gateway_accounts.enable(conn, name, enabled=enabled, now=await moment(conn))
+        return await gateway_accounts.enable(conn, name, enabled=enabled, now=await timestamp(conn))

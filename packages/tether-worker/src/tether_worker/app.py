@@ -23,34 +23,40 @@ from tether_stores.boot_clock import boot_clock
 from tether_stores.clock import SharedClock
 from tether_stores.database_epoch import Watch
 from tether_stores.fingerprint_key import observe_at_start
-from tether_stores.jobs.queue import Doorbell, open_doorbell
+from tether_stores.jobs.queue import WakeUpQueue, open_wake_up_queue
 from tether_stores.limits import Limiter
 from tether_stores.objects import open_objects
 from tether_stores.postgres import Pool, open_pool
 from tether_stores.settings import Settings
 from tether_stores.telemetry import logger
 
-from tether_worker.billing.runs import brake_runs, lapse_leases, planning, try_again
+from tether_worker.billing.runs import auto_pause_runs, expire_leases, planning, try_again
 from tether_worker.database_epoch import review_submissions, want_lost_days
 from tether_worker.gateway.calls import publish_calls
 from tether_worker.gateway.clients import open_gateways
-from tether_worker.gateway.status_inquiry import QUESTIONS_MAX, Asking, limited, parties_of
+from tether_worker.gateway.status_inquiry import QUESTIONS_MAX, InquiryDeps, clients_of, limited
 from tether_worker.inquiry_orders import inquiring_ordered
-from tether_worker.jobs.periodic import Duty, add_row_counts, keep_up, sweep_objects, wake_matched
-from tether_worker.jobs.run import Work, look, rung, rung_off
-from tether_worker.notifications.apply import Booking, booking
+from tether_worker.jobs.periodic import (
+    PeriodicTask,
+    add_row_counts,
+    run_periodic_tasks,
+    sweep_objects,
+    wake_matched,
+)
+from tether_worker.jobs.run import Work, look, rewake, woken
+from tether_worker.notifications.apply import ApplyDeps, applying
 from tether_worker.notifications.confirmation import confirming
 from tether_worker.notifications.excess_deliveries import announce_excess
 from tether_worker.order_keys import prune_order_keys
-from tether_worker.payments.returns import Following, following
+from tether_worker.payments.returns import ReturnDeps, handling_returns
 from tether_worker.payments.submission import CALLS_MAX, Billing, billing
 from tether_worker.payments.submission_identity import announce_steps, check_identities
 from tether_worker.reconciliation.attempts import reconciling
 from tether_worker.reconciliation.completeness import telling
 from tether_worker.reconciliation.differences import reviewing
 from tether_worker.reconciliation.gateway_refunds import inquiring_gateway_refunds
-from tether_worker.reconciliation.report_fetches import pulling, ticking
-from tether_worker.refunds.refunds import asking_back, giving_back, lapse_givebacks
+from tether_worker.reconciliation.report_fetches import fetching_reports, ticking
+from tether_worker.refunds.refunds import expire_refunds, inquiring_refunds, submitting_refunds
 from tether_worker.refunds.run_voids import voiding_runs
 from tether_worker.uploads.intake import Intake, intake
 from tether_worker.uploads.reader import Limits
@@ -76,7 +82,7 @@ async def work_until_stopped(
         settings: Everything an operator may choose.
         queues: Which queues; see `tether_core.jobs.Queue`.
         grace_s: How long work in progress may take to end after the signal, in seconds.
-        own_clock: Gives the present moment by this machine, aware, UTC; all nodes go by that of Postgres.
+        own_clock: Gives the current time by this machine, aware, UTC; all nodes go by that of Postgres.
     """
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
@@ -91,7 +97,7 @@ async def work_until_stopped(
         clock = SharedClock(own_clock, boot=boot_clock(), on_step=steps.append)
         await stack.enter_async_context(clock.kept(pool))
         cache = await stack.enter_async_context(redis.open_redis(settings.redis_url, name="tether-worker"))
-        await _complain(settings, cache)
+        await _warn(settings, cache)
         with contextlib.suppress(Unavailable):  # who uses the key asks again
             await observe_at_start(pool, settings.fingerprint_key.encode())
         watch = Watch(
@@ -103,31 +109,33 @@ async def work_until_stopped(
         )
         await stack.enter_async_context(watch.kept(pool))
         stopping = asyncio.Event()
-        works, duties = _all_work(settings, pool, queues=queues, clock=clock)
+        works, periodic_tasks = _all_work(settings, pool, queues=queues, clock=clock)
         if {"billing", "reconciliation"} & set(queues):
-            duties += [
+            periodic_tasks += [
                 announce_steps(pool, steps, clock=clock),
                 check_identities(pool, settings=settings, clock=clock),
             ]
         if {"webhooks", "reconciliation"} & set(queues):
-            works_of, duties_of = await _asking(stack, settings, pool, cache, queues=queues, clock=clock)
+            works_of, periodic_tasks_of = await _asking(
+                stack, settings, pool, cache, queues=queues, clock=clock
+            )
             works += works_of
-            duties += duties_of
+            periodic_tasks += periodic_tasks_of
         if "vop" in queues:
             works.append(await _checking(stack, settings, pool, clock=clock))
         if "billing" in queues:
-            works_of, duties_of = await _billing(
+            works_of, periodic_tasks_of = await _billing(
                 stack, settings, pool, cache, stopping=stopping, clock=clock, watch=watch
             )
             works += works_of
-            duties += [*duties_of, add_row_counts(pool)]
+            periodic_tasks += [*periodic_tasks_of, add_row_counts(pool)]
         if "default" in queues:
-            works_of, duties_of = _reading(settings, pool, stopping=stopping, clock=clock)
+            works_of, periodic_tasks_of = _reading(settings, pool, stopping=stopping, clock=clock)
             works += works_of
-            duties += duties_of
+            periodic_tasks += periodic_tasks_of
         workers = [
             _worker(
-                await stack.enter_async_context(open_doorbell(settings.redis_url, queue=queue)),
+                await stack.enter_async_context(open_wake_up_queue(settings.redis_url, queue=queue)),
                 [work for work in works if work.job.queue == queue],
                 grace_s=grace_s,
             )
@@ -138,7 +146,10 @@ async def work_until_stopped(
         running = [
             *(asyncio.create_task(worker.start()) for worker in workers),
             *(asyncio.create_task(look(work, stopping=stopping)) for work in works),
-            *(asyncio.create_task(keep_up(duty, stopping=stopping)) for duty in duties),
+            *(
+                asyncio.create_task(run_periodic_tasks(periodic_task, stopping=stopping))
+                for periodic_task in periodic_tasks
+            ),
         ]
         await stopping.wait()
         _log.info("stopping", grace_s=grace_s)
@@ -150,14 +161,18 @@ async def work_until_stopped(
 
 def _all_work(
     settings: Settings, pool: Pool, *, queues: Sequence[Queue], clock: Clock
-) -> tuple[list[Work], list[Duty]]:
+) -> tuple[list[Work], list[PeriodicTask]]:
     works: list[Work] = []
-    duties: list[Duty] = []
+    periodic_tasks: list[PeriodicTask] = []
     if "webhooks" in queues:
         further = settings.policy_of_further_accounts
-        works.append(booking(Booking(pool, settings.policy, clock, random.random, further)))
-        duties += [wake_matched(pool, clock=clock), announce_excess(pool, clock=clock), add_row_counts(pool)]
-    return works, duties
+        works.append(applying(ApplyDeps(pool, settings.policy, clock, random.random, further)))
+        periodic_tasks += [
+            wake_matched(pool, clock=clock),
+            announce_excess(pool, clock=clock),
+            add_row_counts(pool),
+        ]
+    return works, periodic_tasks
 
 
 async def _asking(
@@ -168,15 +183,15 @@ async def _asking(
     *,
     queues: Sequence[Queue],
     clock: SharedClock,
-) -> tuple[list[Work], list[Duty]]:
+) -> tuple[list[Work], list[PeriodicTask]]:
     gateways = await stack.enter_async_context(
         open_gateways(pool, settings=settings, connections_max=QUESTIONS_MAX)
     )
     permit = limited(Limiter(cache, nodes_max=settings.nodes_max))
     scope = settings.emp_chargeback_scope or None
-    has = Asking(
+    deps = InquiryDeps(
         pool,
-        parties_of(gateways, scope=scope),
+        clients_of(gateways, scope=scope),
         permit,
         clock,
         random.random,
@@ -184,11 +199,11 @@ async def _asking(
         stepped_s=lambda: clock.stepped_s,
     )
     works: list[Work] = []
-    duties: list[Duty] = [publish_calls(gateways, cache)]
+    periodic_tasks: list[PeriodicTask] = [publish_calls(gateways, cache)]
     if "webhooks" in queues:
-        works.append(confirming(has))
+        works.append(confirming(deps))
     if "reconciliation" in queues:
-        follows = Following(
+        follows = ReturnDeps(
             pool,
             settings.policy,
             clock,
@@ -196,20 +211,20 @@ async def _asking(
             per_day_max=settings.retries_per_day_max,
         )
         works += [
-            reconciling(has, rules=settings.sending_rules),
-            inquiring_ordered(has, rules=settings.sending_rules),
-            asking_back(has, rules=settings.sending_rules),
-            pulling(has),
-            following(follows),
+            reconciling(deps, rules=settings.submission_rules),
+            inquiring_ordered(deps, rules=settings.submission_rules),
+            inquiring_refunds(deps, rules=settings.submission_rules),
+            fetching_reports(deps),
+            handling_returns(follows),
         ]
-        duties += [
-            ticking(has),
-            telling(has),
-            want_lost_days(has),
-            inquiring_gateway_refunds(has),
+        periodic_tasks += [
+            ticking(deps),
+            telling(deps),
+            want_lost_days(deps),
+            inquiring_gateway_refunds(deps),
             *reviewing(pool, clock=clock),
         ]
-    return works, duties
+    return works, periodic_tasks
 
 
 async def _checking(stack: AsyncExitStack, settings: Settings, pool: Pool, *, clock: Clock) -> Work:
@@ -232,18 +247,18 @@ async def _billing(
     stopping: asyncio.Event,
     clock: Clock,
     watch: Watch,
-) -> tuple[list[Work], list[Duty]]:
+) -> tuple[list[Work], list[PeriodicTask]]:
     gateways = await stack.enter_async_context(
         open_gateways(pool, settings=settings, connections_max=CALLS_MAX)
     )
     limiter = Limiter(cache, nodes_max=settings.nodes_max)
     key = settings.fingerprint_key.encode()
-    has = Billing(pool, gateways, limiter, settings.sending_rules, clock, stopping, watch, key)
-    stack.push_async_callback(has.ended)
-    duties = [
-        lapse_leases(pool, clock=clock, rules=settings.sending_rules),
-        lapse_givebacks(pool, clock=clock, rules=settings.sending_rules),
-        brake_runs(pool, clock=clock),
+    deps = Billing(pool, gateways, limiter, settings.submission_rules, clock, stopping, watch, key)
+    stack.push_async_callback(deps.ended)
+    periodic_tasks = [
+        expire_leases(pool, clock=clock, rules=settings.submission_rules),
+        expire_refunds(pool, clock=clock, rules=settings.submission_rules),
+        auto_pause_runs(pool, clock=clock),
         try_again(pool, clock=clock, fingerprint_key=key),
         review_submissions(pool, clock=clock),
         prune_order_keys(pool, clock=clock),
@@ -251,21 +266,21 @@ async def _billing(
     ]
     return [
         planning(pool, clock=clock, fingerprint_key=key),
-        billing(has),
-        giving_back(has),
+        billing(deps),
+        submitting_refunds(deps),
         voiding_runs(pool, clock=clock),
-    ], duties
+    ], periodic_tasks
 
 
 def _reading(
     settings: Settings, pool: Pool, *, stopping: asyncio.Event, clock: Clock
-) -> tuple[list[Work], list[Duty]]:
+) -> tuple[list[Work], list[PeriodicTask]]:
     if not (settings.aws_bucket or settings.objects_dir):
         _log.error("uploads are not read: set AWS_BUCKET, or TETHER_OBJECTS_DIR on a single machine")
         return [], []
 
     store = open_objects(settings)
-    has = Intake(
+    deps = Intake(
         pool=pool,
         objects=store,
         clock=clock,
@@ -276,10 +291,10 @@ def _reading(
         limits=Limits(settings.reader_memory_bytes, settings.reader_time_s),
         stopping=stopping.is_set,
     )
-    return [intake(has), intake(has, slot="short")], [sweep_objects(pool, store, clock=clock)]
+    return [intake(deps), intake(deps, slot="short")], [sweep_objects(pool, store, clock=clock)]
 
 
-class _Ringable(Worker[Any]):
+class _WakeUpQueue(Worker[Any]):
     """A SAQ worker that can be told to stop by us, and then stops at once when nothing is being done."""
 
     SIGNALS: list[signal.Signals] = []  # noqa: RUF012 - SAQ's own form; several workers share this process's signals
@@ -303,7 +318,7 @@ class _Ringable(Worker[Any]):
         ]
 
     def leave(self) -> None:
-        """Take no further rings."""
+        """Take no further wake-ups."""
         self._has_left = True
         self.event.set()
 
@@ -311,21 +326,21 @@ class _Ringable(Worker[Any]):
         while not self.event.is_set():
             try:
                 await do()
-            except (RedisError, OSError) as problem:
-                _log.warning("upkeep of the queue put off", queue=self.queue.name, why=type(problem).__name__)
-            except Exception as problem:  # noqa: BLE001 - the next time may succeed; rows are found without any queue
-                _log.error("upkeep of the queue failed", queue=self.queue.name, exc_info=problem)
+            except (RedisError, OSError) as exc:
+                _log.warning("queue maintenance deferred", queue=self.queue.name, why=type(exc).__name__)
+            except Exception as exc:  # noqa: BLE001 - the next time may succeed; rows are found without any queue
+                _log.error("queue maintenance failed", queue=self.queue.name, exc_info=exc)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.event.wait(), every_s)
 
 
-def _worker(doorbell: Doorbell, works: list[Work], *, grace_s: int) -> _Ringable:
-    return _Ringable(
-        doorbell,
-        functions=[(work.job.name, rung(work)) for work in works],
-        concurrency=max(sum(work.job.lanes for work in works), 1),
-        after_process=rung_off(works),
-        # Rings are never scheduled for later, so that poll may rest; a dead worker's lane is freed by the sweep.
+def _worker(wake_up_queue: WakeUpQueue, works: list[Work], *, grace_s: int) -> _WakeUpQueue:
+    return _WakeUpQueue(
+        wake_up_queue,
+        functions=[(work.job.name, woken(work)) for work in works],
+        concurrency=max(sum(work.job.slots for work in works), 1),
+        after_process=rewake(works),
+        # Wake-ups are never scheduled for later, so that poll may rest; a dead worker's slot is freed by the sweep.
         timers={"schedule": 60, "sweep": 15, "worker_info": 10, "abort": 5},
         dequeue_timeout=1,  # with 0 an idle slot would sit out the whole grace period
         shutdown_grace_period_s=grace_s,
@@ -338,15 +353,15 @@ def _stop_on_signal(stopping: asyncio.Event) -> None:
         loop.add_signal_handler(number, stopping.set)
 
 
-async def _complain(settings: Settings, cache: Redis) -> None:
-    for complaint in (*settings.complaints, *await redis.complaints(cache)):
-        _log.error(complaint)
+async def _warn(settings: Settings, cache: Redis) -> None:
+    for warning in (*settings.warnings, *await redis.warnings(cache)):
+        _log.error(warning)
     if settings.policy.confirm == "off":
         _log.warning(
             "claims are believed without asking the gateway: "
             + (
                 "EMP_CONFIRM is off"
-                if settings.gateway_can_be_asked
+                if settings.gateway_can_be_inquired
                 else "EMP_API_URL or its credentials are not set"
             )
         )

@@ -9,7 +9,7 @@ from tether_core.errors import InvalidRequest
 from tether_core.reconciliation.completeness import days_between
 from tether_stores import vop
 from tether_stores.accounts import gateway_accounts
-from tether_stores.clock import moment
+from tether_stores.clock import timestamp
 from tether_stores.postgres import Connection, connection, open_pool, transaction
 from tether_stores.reconciliation import differences
 from tether_stores.reconciliation.completeness import Completeness, draw_up
@@ -23,7 +23,7 @@ __all__ = [
     "completeness",
     "open_differences",
     "request_checks",
-    "request_pulls",
+    "request_report_fetches",
 ]
 
 
@@ -45,10 +45,10 @@ async def completeness(settings: Settings, *, from_on: date, to_on: date) -> Com
     """
     async with _connected(settings) as conn:
         accounts = await gateway_accounts.all_accounts(conn, settings=settings)
-        return await draw_up(conn, from_on=from_on, to_on=to_on, accounts=accounts, now=await moment(conn))
+        return await draw_up(conn, from_on=from_on, to_on=to_on, accounts=accounts, now=await timestamp(conn))
 
 
-async def request_pulls(settings: Settings, *, from_on: date, to_on: date) -> int:
+async def request_report_fetches(settings: Settings, *, from_on: date, to_on: date) -> int:
     """
     Have the lists of some days read, of all accounts.
 
@@ -69,7 +69,7 @@ async def request_pulls(settings: Settings, *, from_on: date, to_on: date) -> in
         accounts = await gateway_accounts.all_accounts(conn, settings=settings)
         if not accounts:
             raise InvalidRequest("there is no gateway account to ask; set EMP_API_URL and its credentials")
-        return await want(conn, accounts, days, now=await moment(conn))
+        return await want(conn, accounts, days, now=await timestamp(conn))
 
 
 async def request_checks(settings: Settings, *, upload_id: int, again: bool) -> int:
@@ -91,7 +91,7 @@ async def request_checks(settings: Settings, *, upload_id: int, again: bool) -> 
         open_pool(settings.database_url, name="tether-requests", max_size=1) as pool,
         transaction(pool) as conn,
     ):
-        now = await moment(conn)
+        now = await timestamp(conn)
         once_more = await vop.request_again(conn, upload_id, now=now) if again else 0
         return once_more + await vop.request(conn, upload_id, now=now)
 
@@ -130,7 +130,7 @@ async def acknowledge_difference(settings: Settings, line_id: int, *, reason: st
             by=f"command line of {getpass.getuser()}",
             reason=reason,
             order_again=order_again,
-            now=await moment(conn),
+            now=await timestamp(conn),
         )
     if line is None:
         raise InvalidRequest("there is no such line; see `tether-worker differences`", field="--acknowledge")

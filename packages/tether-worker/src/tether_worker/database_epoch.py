@@ -23,8 +23,8 @@ from tether_stores.postgres import Connection, Pool, transaction
 from tether_stores.refunds import refunds
 from tether_stores.telemetry import logger
 
-from tether_worker.gateway.status_inquiry import Asking
-from tether_worker.jobs.periodic import Duty
+from tether_worker.gateway.status_inquiry import InquiryDeps
+from tether_worker.jobs.periodic import PeriodicTask
 from tether_worker.lost_history import inquire_attempts
 from tether_worker.reconciliation.report_fetches import want
 from tether_worker.refunds.refunds import write
@@ -36,7 +36,7 @@ _CHUNK: Final = 1_000
 _log = logger("database-epoch")
 
 
-def review_submissions(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
+def review_submissions(pool: Pool, *, clock: Callable[[], datetime]) -> PeriodicTask:
     """
     Make inquiries of all submissions that are older than the current epoch.
 
@@ -52,7 +52,7 @@ def review_submissions(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
         while await review(pool, now=clock()):
             pass
 
-    return Duty("review_submissions", 1, run)
+    return PeriodicTask("review_submissions", 1, run)
 
 
 async def review(pool: Pool, *, now: datetime, limit: int = _CHUNK) -> bool:
@@ -106,29 +106,29 @@ async def _inquire_orders(conn: Connection, ids: Sequence[int], *, at: datetime,
     if not ids:
         return 0
     rows = await refunds.locked(conn, ids)
-    before = [row.giveback for row in rows.values()]
-    await write(conn, before, [refund.lose_history(one, at=at) for one in before], now=now)
+    before = [row.refund for row in rows.values()]
+    await write(conn, before, [refund.lose_history(item, at=at) for item in before], now=now)
     await database_epoch.inquire_orders_anew(conn, list(rows))
     return len(rows)
 
 
-def want_lost_days(has: Asking) -> Duty:
+def want_lost_days(deps: InquiryDeps) -> PeriodicTask:
     """
     Have the gateway's lists of the lost days read again, because notifications that were acknowledged are gone.
 
     Args:
-        has: What asking needs.
+        deps: What asking needs.
 
     Returns:
         The periodic task.
     """
 
     async def run() -> None:
-        accounts = list(await has.parties())
+        accounts = list(await deps.clients())
         if not accounts:
             return
-        now = has.clock()
-        async with transaction(has.pool) as conn:
+        now = deps.clock()
+        async with transaction(deps.pool) as conn:
             lost = await database_epoch.lists_to_want(conn)
             if lost is None:
                 return
@@ -137,4 +137,4 @@ def want_lost_days(has: Asking) -> Duty:
             await database_epoch.lists_wanted(conn, lost, now=now)
         _log.warning("lists of the lost days are due", epoch=lost.number, lists=wanted, days=len(days))
 
-    return Duty("want_lost_days", 5, run)
+    return PeriodicTask("want_lost_days", 5, run)

@@ -2,7 +2,7 @@
 `tether-worker fingerprints`: which key the fingerprints of accounts are made with, and making them anew with another.
 
     tether-worker fingerprints show                                              the key's state, rekeyings, unmatched entries
-    tether-worker fingerprints rekey --by ada --because "the old key leaked"     make all anew with TETHER_FINGERPRINT_KEY
+    tether-worker fingerprints rekey --by ada --reason "the old key leaked"     make all anew with TETHER_FINGERPRINT_KEY
 
 Set the new key everywhere, then run `rekey` once. Nothing but the new key is needed: a fingerprint is computed anew from the
 account beside it. Until it has ended, no file is read and no debit is submitted, on no node; notifications are recorded and
@@ -21,7 +21,7 @@ from rich.table import Table
 from tether_core.errors import InvalidRequest
 from tether_core.fingerprint_key import REASONS, KeyState
 from tether_stores import fingerprint_key
-from tether_stores.clock import moment
+from tether_stores.clock import timestamp
 from tether_stores.fingerprint_key import Begun, Rekeying, UnmatchedEntry
 from tether_stores.postgres import Pool, connection, open_pool, transaction
 from tether_stores.settings import Settings
@@ -43,7 +43,7 @@ async def rekey(
     key: bytes,
     *,
     ordered_by: str,
-    because: str,
+    reason: str,
     again: bool = False,
     batch_max: int = BATCH_MAX,
     progress: Callable[[Begun], None] = lambda _: None,
@@ -55,7 +55,7 @@ async def rekey(
         pool: Of Postgres.
         key: The key they shall be made with; empty for none.
         ordered_by: Who wants it; kept.
-        because: Why; kept.
+        reason: Why; kept.
         again: Whether to do it although all are made with this key already, as far as is recorded.
         batch_max: Debtors of one transaction.
         progress: Called after each batch.
@@ -69,7 +69,7 @@ async def rekey(
     """
     async with transaction(pool) as conn:
         begun = await fingerprint_key.begin(
-            conn, key, ordered_by=ordered_by, because=because, again=again, now=await moment(conn)
+            conn, key, ordered_by=ordered_by, reason=reason, again=again, now=await timestamp(conn)
         )
     if begun is None:
         return None
@@ -81,9 +81,9 @@ async def rekey(
     )
     while True:
         async with transaction(pool) as conn:
-            further = await fingerprint_key.advance(conn, key, limit=batch_max, now=await moment(conn))
+            further = await fingerprint_key.advance(conn, key, limit=batch_max, now=await timestamp(conn))
             if further is None:
-                await fingerprint_key.finish(conn, begun, key, now=await moment(conn))
+                await fingerprint_key.finish(conn, begun, key, now=await timestamp(conn))
                 left = await fingerprint_key.unmatched(conn)
                 break
         begun = further
@@ -110,22 +110,22 @@ def add_commands(commands: Any) -> None:
         "fingerprints", help="the key of the accounts' fingerprints, and changing it"
     )
     kinds = fingerprints.add_subparsers(required=True, metavar="COMMAND")
-    one = kinds.add_parser("show", help="whether this key is the database's, and entries that hold nobody")
-    one.set_defaults(do=_show, needs=("DATABASE_URL",))
-    one = kinds.add_parser(
+    parser = kinds.add_parser("show", help="whether this key is the database's, and entries that hold nobody")
+    parser.set_defaults(do=_show, needs=("DATABASE_URL",))
+    parser = kinds.add_parser(
         "rekey",
         help="make all fingerprints anew with TETHER_FINGERPRINT_KEY",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    one.add_argument("--by", required=True, metavar="NAME", help="who wants it; kept")
-    one.add_argument("--because", required=True, metavar="TEXT", help="why; kept")
-    one.add_argument(
+    parser.add_argument("--by", required=True, metavar="NAME", help="who wants it; kept")
+    parser.add_argument("--reason", required=True, metavar="TEXT", help="why; kept")
+    parser.add_argument(
         "--again",
         action="store_true",
         help="even if all are made with this key already, as far as is recorded",
     )
-    one.set_defaults(do=_rekey, needs=("DATABASE_URL",))
+    parser.set_defaults(do=_rekey, needs=("DATABASE_URL",))
 
 
 def _show(_args: argparse.Namespace, settings: Settings) -> int:
@@ -134,13 +134,13 @@ def _show(_args: argparse.Namespace, settings: Settings) -> int:
     console.print(
         "This key is the database's." if state == "matches" else f"{REASONS[state]}.", soft_wrap=True
     )
-    for one in done:
-        ended = one.finished_at or one.superseded_at
-        outcome = "finished" if one.finished_at else "superseded" if one.superseded_at else "under way"
+    for item in done:
+        ended = item.finished_at or item.superseded_at
+        outcome = "finished" if item.finished_at else "superseded" if item.superseded_at else "under way"
         console.print(
-            f"rekeying {one.id} by {one.ordered_by} ({one.because}): began {one.started_at:%Y-%m-%d %H:%M}, {outcome}"
-            f"{f' {ended:%Y-%m-%d %H:%M}' if ended else ''}; {one.debtors:,} debtors, {one.attempts:,} attempts and "
-            f"{one.entries:,} entries changed, {one.unmatched:,} entries could not be",
+            f"rekeying {item.id} by {item.ordered_by} ({item.reason}): began {item.started_at:%Y-%m-%d %H:%M}, {outcome}"
+            f"{f' {ended:%Y-%m-%d %H:%M}' if ended else ''}; {item.debtors:,} debtors, {item.attempts:,} attempts and "
+            f"{item.entries:,} entries changed, {item.unmatched:,} entries could not be",
             soft_wrap=True,
         )
     _list(console, left)
@@ -148,8 +148,8 @@ def _show(_args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _rekey(args: argparse.Namespace, settings: Settings) -> int:
-    if not args.by.strip() or not args.because.strip():
-        raise InvalidRequest("say who wants it (--by) and why (--because)")
+    if not args.by.strip() or not args.reason.strip():
+        raise InvalidRequest("say who wants it (--by) and why (--reason)")
 
     def progress(begun: Begun) -> None:
         if begun.position // _PROGRESS_ROWS != (begun.position - BATCH_MAX) // _PROGRESS_ROWS:
@@ -179,14 +179,14 @@ def _list(console: Console, left: list[UnmatchedEntry]) -> None:
         soft_wrap=True,
     )
     table = Table("entry", "account", "action", "reason", "source", "since")
-    for one in left:
+    for unmatched_entry in left:
         table.add_row(
-            str(one.id),
-            one.iban_masked,
-            one.action,
-            one.reason_code,
-            one.source,
-            f"{one.created_at:%Y-%m-%d}",
+            str(unmatched_entry.id),
+            unmatched_entry.iban_masked,
+            unmatched_entry.action,
+            unmatched_entry.reason_code,
+            unmatched_entry.source,
+            f"{unmatched_entry.created_at:%Y-%m-%d}",
         )
     console.print(table)
 
@@ -211,7 +211,7 @@ async def _rekeyed(
             pool,
             settings.fingerprint_key.encode(),
             ordered_by=args.by.strip(),
-            because=args.because.strip(),
+            reason=args.reason.strip(),
             again=args.again,
             progress=progress,
         )

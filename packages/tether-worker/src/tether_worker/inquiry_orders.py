@@ -16,7 +16,7 @@ from tether_core.inquiry_orders import Inquired, Scope
 from tether_core.jobs import INQUIRE
 from tether_core.payments.submission import Rules
 from tether_stores import inquiry_orders
-from tether_stores.clock import moment
+from tether_stores.clock import timestamp
 from tether_stores.command_line import whole
 from tether_stores.inquiry_orders import InquiryOrder
 from tether_stores.postgres import connection, open_pool, transaction
@@ -24,7 +24,7 @@ from tether_stores.settings import Settings
 from tether_stores.telemetry import logger
 
 from tether_worker.gateway import inquiry_batch
-from tether_worker.gateway.status_inquiry import Asking
+from tether_worker.gateway.status_inquiry import InquiryDeps
 from tether_worker.jobs.run import Work
 from tether_worker.reconciliation.attempts import reconcile
 
@@ -35,7 +35,7 @@ _RULES: Final = Rules()
 _log = logger("inquiries")
 
 
-def inquiring_ordered(deps: Asking, *, rules: Rules = _RULES) -> Work:
+def inquiring_ordered(deps: InquiryDeps, *, rules: Rules = _RULES) -> Work:
     """
     Ordered inquiries as a kind of work.
 
@@ -51,12 +51,12 @@ def inquiring_ordered(deps: Asking, *, rules: Rules = _RULES) -> Work:
         return await inquire_ordered(deps, rules=rules)
 
     async def has_pending() -> bool:
-        return await inquiry_batch.any_due(deps, inquiry_orders.ASKS)
+        return await inquiry_batch.any_due(deps, inquiry_orders.INQUIRIES)
 
     return Work(INQUIRE, run_batch, has_pending)
 
 
-async def inquire_ordered(deps: Asking, *, rules: Rules = _RULES) -> int:
+async def inquire_ordered(deps: InquiryDeps, *, rules: Rules = _RULES) -> int:
     """
     Inquire about debits that a person has ordered to, as `tether_worker.reconciliation.attempts` does by itself.
 
@@ -70,7 +70,7 @@ async def inquire_ordered(deps: Asking, *, rules: Rules = _RULES) -> int:
         given_up = await inquiry_orders.give_up(conn, now=deps.clock())
     if given_up:
         _log.warning("ordered inquiries given up", debits=given_up)
-    return given_up + await reconcile(deps, rules=rules, table=inquiry_orders.ASKS)
+    return given_up + await reconcile(deps, rules=rules, table=inquiry_orders.INQUIRIES)
 
 
 def add_commands(commands: Any) -> None:
@@ -80,23 +80,23 @@ def add_commands(commands: Any) -> None:
     Args:
         commands: What `add_subparsers` of the main parser gave.
     """
-    one = commands.add_parser(
+    parser = commands.add_parser(
         "inquire",
         help="have the gateway inquired now about a debit, a run or an upload",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    subject = one.add_mutually_exclusive_group(required=True)
+    subject = parser.add_mutually_exclusive_group(required=True)
     for scope, text in (("attempt", "a debit"), ("run", "a billing run"), ("upload", "an upload")):
         subject.add_argument(f"--{scope}", type=whole(1, 2**63 - 1), metavar="ID", help=text)
-    one.add_argument(
+    parser.add_argument(
         "--submitted",
         action="store_true",
         help="of a run or an upload: all debits that were submitted, not only those of open outcome",
     )
-    one.add_argument("--by", required=True, metavar="NAME", help="who wants it; kept")
-    one.add_argument("--reason", required=True, metavar="TEXT", help="why; kept")
-    one.set_defaults(do=_inquire, needs=("DATABASE_URL",))
+    parser.add_argument("--by", required=True, metavar="NAME", help="who wants it; kept")
+    parser.add_argument("--reason", required=True, metavar="TEXT", help="why; kept")
+    parser.set_defaults(do=_inquire, needs=("DATABASE_URL",))
 
 
 def _inquire(args: argparse.Namespace, settings: Settings) -> int:
@@ -124,5 +124,5 @@ async def _ordered(
         transaction(pool) as conn,
     ):
         return await inquiry_orders.order(
-            conn, scope, subject_id, what=what, ordered_by=by, reason=reason, now=await moment(conn)
+            conn, scope, subject_id, what=what, ordered_by=by, reason=reason, now=await timestamp(conn)
         )

@@ -23,7 +23,7 @@ from tether_stores.refunds import refunds
 from tether_stores.telemetry import logger
 
 from tether_worker.gateway.inquiry_batch import Reply
-from tether_worker.gateway.status_inquiry import Asking, inquire
+from tether_worker.gateway.status_inquiry import InquiryDeps, inquire
 
 __all__ = ["inquire_attempts", "inquire_first", "without_later_orders", "without_later_tries"]
 
@@ -68,74 +68,74 @@ async def inquire_attempts(conn: Connection, ids: Sequence[int], *, at: datetime
     if not ids:
         return 0
     rows = await submissions.locked(conn, ids)
-    afters = [submission.lose_history(row.send, at=at) for row in rows.values()]
-    await submissions.write(conn, [Written(after.send) for after in afters], now=now)
+    afters = [submission.lose_history(row.submission, at=at) for row in rows.values()]
+    await submissions.write(conn, [Written(after.submission) for after in afters], now=now)
     await database_epoch.inquire_attempts_anew(conn, list(rows))
     facts: list[tuple[int | None, Event]] = [(None, fact) for after in afters for fact in after.events]
     await events.append(conn, facts, now=now)
     return len(rows)
 
 
-async def without_later_tries(has: Asking, replies: Sequence[Reply]) -> list[Reply]:
+async def without_later_tries(deps: InquiryDeps, replies: Sequence[Reply]) -> list[Reply]:
     """
     Believe "not found" about a debit only where the gateway has no later try at the same due item, either.
 
     A lost history may have seen the debit refused and tried again: what is free by its own id would be the second debit.
 
     Args:
-        has: What asking needs.
+        deps: What asking needs.
         replies: What the gateway replied about debits.
 
     Returns:
         The replies; where a later try exists, or nobody can tell, one that says nothing of the debit.
     """
-    absent = [reply.ask.id for reply in replies if reply.heard == "not_there"]
+    absent = [reply.row.id for reply in replies if reply.heard == "not_found"]
     if not absent:
         return list(replies)
-    async with connection(has.pool) as conn:
-        latest = {one.id: one for one in await database_epoch.latest_tries(conn, absent)}
+    async with connection(deps.pool) as conn:
+        latest = {latest_try.id: latest_try for latest_try in await database_epoch.latest_tries(conn, absent)}
     return [
-        await _checked(has, reply, latest[reply.ask.id])
-        if reply.heard == "not_there" and reply.ask.id in latest
+        await _checked(deps, reply, latest[reply.row.id])
+        if reply.heard == "not_found" and reply.row.id in latest
         else reply
         for reply in replies
     ]
 
 
-async def without_later_orders(has: Asking, replies: Sequence[Reply]) -> list[Reply]:
+async def without_later_orders(deps: InquiryDeps, replies: Sequence[Reply]) -> list[Reply]:
     """
     Believe "not found" about a refund or void only where the gateway has no other order about the same debit, either.
 
     Args:
-        has: What asking needs.
+        deps: What asking needs.
         replies: What the gateway replied about orders.
 
     Returns:
         The replies; where another order exists, or nobody can tell, one that says nothing of the order.
     """
-    lost = [reply.ask.id for reply in replies if _is_lost(reply)]
+    lost = [reply.row.id for reply in replies if _is_lost(reply)]
     if not lost:
         return list(replies)
-    async with transaction(has.pool) as conn:
+    async with transaction(deps.pool) as conn:
         rows = await refunds.locked(conn, lost)
         numbers = await refunds.numbers(conn, lost)
     checked: list[Reply] = []
     for reply in replies:
-        row = rows.get(reply.ask.id)
+        row = rows.get(reply.row.id)
         if _is_lost(reply) and row is not None:
-            order = row.giveback
-            later = refund.later_ids(order.kind, order.debit, number=numbers[reply.ask.id])
-            checked.append(await _without(has, reply, later))
+            order = row.refund
+            later = refund.later_ids(order.kind, order.debit, number=numbers[reply.row.id])
+            checked.append(await _without(deps, reply, later))
         else:
             checked.append(reply)
     return checked
 
 
 def _is_lost(reply: Reply) -> bool:
-    return reply.heard == "not_there" and EVERY in (reply.ask.submitted_to or ())
+    return reply.heard == "not_found" and EVERY in (reply.row.submitted_to or ())
 
 
-async def _checked(has: Asking, reply: Reply, latest: LatestTry) -> Reply:
+async def _checked(deps: InquiryDeps, reply: Reply, latest: LatestTry) -> Reply:
     later = submission.later_ids(
         latest.debtor_id,
         due_item=latest.due_item,
@@ -144,22 +144,22 @@ async def _checked(has: Asking, reply: Reply, latest: LatestTry) -> Reply:
         currency=latest.currency,
         iban_fingerprint=latest.iban_fingerprint,
     )
-    return await _without(has, reply, later)
+    return await _without(deps, reply, later)
 
 
-async def _without(has: Asking, reply: Reply, later_ids: Sequence[str]) -> Reply:
+async def _without(deps: InquiryDeps, reply: Reply, later_ids: Sequence[str]) -> Reply:
     """The reply, where the gateway has nothing under some other ids either, wherever the account submits or did lately."""
-    parties = await has.parties()
+    clients = await deps.clients()
     for transaction_id in later_ids:
-        other = msgspec.structs.replace(reply.ask, transaction_id=transaction_id, submitted_to=(EVERY,))
+        other = msgspec.structs.replace(reply.row, transaction_id=transaction_id, submitted_to=(EVERY,))
         try:
-            found = await inquire(has, parties, other, recent=reply.configured)
+            found = await inquire(deps, clients, other, recent=reply.configured)
         except (GatewaySilent, InvalidRequest):
             return msgspec.structs.replace(reply, heard=None)
         if found.answer is not None:
             _log.error(
                 "the gateway has a later submission of the lost history; this one is not submitted, a person must look",
-                transaction_id=reply.ask.transaction_id,
+                transaction_id=reply.row.transaction_id,
                 later=transaction_id,
             )
             return reply.nothing

@@ -7,7 +7,7 @@ from typing import Final
 from tether_core import mandates as rules
 from tether_core.mandates import MandateUse
 from tether_core.spreadsheet import Decision, Plan, Problem
-from tether_core.spreadsheet.cells import shown
+from tether_core.spreadsheet.cells import excerpt
 from tether_stores import mandates
 from tether_stores.postgres import Connection
 from tether_stores.uploads import problems, uploads
@@ -48,7 +48,7 @@ async def warn(conn: Connection, due: Due, *, plan: Plan, lease: str, now: datet
     async for use, other in _pairs(conn, due):
         if use.row is not None and use.row not in pending:
             note = rules.sentence(other)
-            pending[use.row] = Problem(use.row, column, rules.CODE, shown(use.mandate_id), note, "warning")
+            pending[use.row] = Problem(use.row, column, rules.CODE, excerpt(use.mandate_id), note, "warning")
         if len(pending) >= _BATCH:
             rows, fresh = await problems.warn(conn, due.id, list(pending.values()))
             added, warned = added + rows, warned + fresh

@@ -9,7 +9,7 @@ from tether_stores import order_keys
 from tether_stores.postgres import Pool, connection
 from tether_stores.telemetry import logger
 
-from tether_worker.jobs.periodic import Duty
+from tether_worker.jobs.periodic import PeriodicTask
 
 __all__ = ["prune_order_keys"]
 
@@ -18,7 +18,7 @@ _BATCH: Final = 1_000
 _log = logger("order_keys")
 
 
-def prune_order_keys(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
+def prune_order_keys(pool: Pool, *, clock: Callable[[], datetime]) -> PeriodicTask:
     """
     Remove results that are older than anybody repeats an order; as many batches as there are.
 
@@ -41,4 +41,4 @@ def prune_order_keys(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
         if removed:
             _log.info("order keys pruned", rows=removed)
 
-    return Duty("prune_order_keys", 600, prune)
+    return PeriodicTask("prune_order_keys", 600, prune)

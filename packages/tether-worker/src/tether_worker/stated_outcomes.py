@@ -5,7 +5,7 @@
     tether-worker outcome debit 4712 --never-arrived --reason "not in the back office, asked support" --by ada
     tether-worker outcome refund 12 --declined --reason "back office" --by ada
 
-The same as `POST /api/billing-attempts/{id}/outcome` and `POST /api/givebacks/{id}/outcome`. `tether-worker differences` lists what is
+The same as `POST /api/billing-attempts/{id}/outcome` and `POST /api/refunds/{id}/outcome`. `tether-worker differences` lists what is
 unreachable. It is refused while a configured terminal, login and address can be inquired.
 """
 
@@ -19,7 +19,7 @@ from tether_core.errors import InvalidRequest
 from tether_core.stated_outcomes import StatedOutcome, Statement, statement
 from tether_stores import stated_outcomes
 from tether_stores.accounts import gateway_accounts
-from tether_stores.clock import moment
+from tether_stores.clock import timestamp
 from tether_stores.command_line import whole
 from tether_stores.postgres import open_pool, transaction
 from tether_stores.settings import Settings
@@ -59,8 +59,8 @@ async def state_outcome(
             row_id,
             stated,
             accounts=accounts.values(),
-            now=await moment(conn),
-            submission_rules=settings.sending_rules,
+            now=await timestamp(conn),
+            submission_rules=settings.submission_rules,
         )
     if found is None:
         raise InvalidRequest(f"there is no such {what}", field=str(row_id))
@@ -74,24 +74,26 @@ def add_commands(commands: Any) -> None:
     Args:
         commands: What `add_subparsers` of the main parser gave.
     """
-    one = commands.add_parser(
+    parser = commands.add_parser(
         "outcome",
         help="state what became of a debit or refund about which nobody can inquire any more",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    one.add_argument("what", choices=("debit", "refund"), help="a void is an order like a refund")
-    one.add_argument("row_id", type=whole(1, 2**63 - 1), metavar="ID", help="of the debit, or of the order")
-    seen = one.add_mutually_exclusive_group(required=True)
+    parser.add_argument("what", choices=("debit", "refund"), help="a void is an order like a refund")
+    parser.add_argument(
+        "row_id", type=whole(1, 2**63 - 1), metavar="ID", help="of the debit, or of the order"
+    )
+    seen = parser.add_mutually_exclusive_group(required=True)
     seen.add_argument(
         "--approved", metavar="UNIQUE_ID", help="the gateway took it; its id from the back office"
     )
     seen.add_argument("--declined", action="store_true", help="the gateway has it, and declined it")
     seen.add_argument("--never-arrived", action="store_true", help="the gateway has no such payment")
-    one.add_argument("--reason", required=True, metavar="TEXT", help="where it was seen; kept")
-    one.add_argument("--by", required=True, metavar="NAME", help="who saw it; kept")
-    one.add_argument("--json", action="store_true", help="for programs")
-    one.set_defaults(do=_state, needs=("DATABASE_URL",))
+    parser.add_argument("--reason", required=True, metavar="TEXT", help="where it was seen; kept")
+    parser.add_argument("--by", required=True, metavar="NAME", help="who saw it; kept")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(do=_state, needs=("DATABASE_URL",))
 
 
 def _state(args: argparse.Namespace, settings: Settings) -> int:

@@ -13,8 +13,8 @@ from tether_core.money import Money
 from tether_stores import billing, database_epoch, fingerprint_key
 from tether_stores.accounts import gateway_accounts, gateway_identities
 from tether_stores.accounts.gateway_identities import Unresolved
-from tether_stores.clock import moment
-from tether_stores.limits import Standing, standing
+from tether_stores.clock import timestamp
+from tether_stores.limits import CurrentStatus, current_status
 from tether_stores.notifications import excess_deliveries, webhook_events
 from tether_stores.payments import billing_attempts, submissions
 from tether_stores.postgres import connection, open_pool
@@ -39,7 +39,7 @@ class RunStatus(msgspec.Struct, frozen=True):
         upload_id: Whose debtors.
         account: With which account.
         state: See `tether_core.billing.run`.
-        note: Why it is paused, or what the brake warns of; "" for neither.
+        note: Why it is paused, or what the auto-pause warns of; "" for neither.
     """
 
     id: int
@@ -73,9 +73,9 @@ class Status(msgspec.Struct, frozen=True):
     How everything stands.
 
     Attributes:
-        waiting: Notifications that are due and not booked.
+        waiting: Notifications that are due and not applied.
         oldest_age_s: Age of the oldest of them, in seconds.
-        put_off: Notifications that wait for a later moment, such as for their payment to appear.
+        deferred: Notifications that wait for a later time, such as for their payment to appear.
         confirming: Notifications that wait for the gateway's word.
         processed: Notifications done with.
         parked: Notifications that wait for a person.
@@ -87,7 +87,7 @@ class Status(msgspec.Struct, frozen=True):
         ready: Debits that may be sent, now or later.
         sending: Debits that are being sent.
         runs: Billing runs that are not over.
-        givebacks: Refunds and voids by state.
+        refunds: Refunds and voids by state.
         gateways: How freely each gateway account may be called; empty without `REDIS_URL`.
         database_epoch: The current epoch of the database; `None` before the first.
         warnings: What is wrong with how Postgres keeps commits and with the fingerprint key, and which gateway identities are
@@ -100,7 +100,7 @@ class Status(msgspec.Struct, frozen=True):
 
     waiting: int
     oldest_age_s: float
-    put_off: int
+    deferred: int
     confirming: int
     processed: int
     parked: int
@@ -112,8 +112,8 @@ class Status(msgspec.Struct, frozen=True):
     ready: int = 0
     sending: int = 0
     runs: list[RunStatus] = []
-    givebacks: dict[str, int] = {}
-    gateways: list[Standing] = []
+    refunds: dict[str, int] = {}
+    gateways: list[CurrentStatus] = []
     database_epoch: EpochStatus | None = None
     warnings: list[str] = []
     unresolved: list[Unresolved] = []
@@ -138,12 +138,12 @@ async def status(settings: Settings) -> Status:
         open_pool(settings.database_url, name="tether-status", max_size=1) as pool,
         connection(pool) as conn,
     ):
-        inbox = await webhook_events.tally(conn, now=await moment(conn))
-        _, excess = await excess_deliveries.tally(conn)
+        inbox = await webhook_events.counts(conn, now=await timestamp(conn))
+        _, excess = await excess_deliveries.counts(conn)
         attempts = await billing_attempts.states(conn)
-        sending, ready = await submissions.standing(conn)
+        sending, ready = await submissions.current_status(conn)
         runs = await billing.unfinished(conn)
-        orders = await refunds.tally(conn)
+        orders = await refunds.counts(conn)
         epoch = await database_epoch.current(conn)
         warnings = await database_epoch.warnings(conn)
         known = await gateway_accounts.all_accounts(conn, settings=settings)
@@ -152,14 +152,14 @@ async def status(settings: Settings) -> Status:
         key = await fingerprint_key.observe(conn, settings.fingerprint_key.encode())
         left = len(await fingerprint_key.unmatched(conn))
         books = await differences.open_by_kind(conn)
-    gateways: list[Standing] = []
+    gateways: list[CurrentStatus] = []
     if settings.redis_url:
         async with open_redis(settings.redis_url, name="tether-status") as cache:
-            gateways = await standing(cache, list(known))
+            gateways = await current_status(cache, list(known))
     return Status(
         waiting=inbox.waiting,
         oldest_age_s=round(inbox.oldest_due_s, 3),
-        put_off=inbox.put_off,
+        deferred=inbox.deferred,
         confirming=inbox.confirming,
         processed=inbox.processed,
         parked=inbox.parked,
@@ -171,10 +171,10 @@ async def status(settings: Settings) -> Status:
         ready=ready,
         sending=sending,
         runs=[
-            RunStatus(run.id, run.upload_id, run.account, run.state, run.paused_because or run.warning or "")
+            RunStatus(run.id, run.upload_id, run.account, run.state, run.pause_reason or run.warning or "")
             for run in runs
         ],
-        givebacks={state: count for state, (count, _) in orders.items()},
+        refunds={state: count for state, (count, _) in orders.items()},
         gateways=gateways,
         database_epoch=None
         if epoch is None
@@ -193,58 +193,62 @@ async def status(settings: Settings) -> Status:
 
 
 def _about_key(state: KeyState, *, unmatched: int) -> list[str]:
-    told = [] if state == "matches" else [f"{REASONS_OF_KEY[state]}."]
+    result = [] if state == "matches" else [f"{REASONS_OF_KEY[state]}."]
     if unmatched:
-        told.append(
+        result.append(
             f"{unmatched:,} blacklist entries hold nobody since the fingerprint key was changed; "
             "`tether-worker fingerprints show` lists them."
         )
-    return told
+    return result
 
 
-def show(told: Status) -> None:
+def show(result: Status) -> None:
     """Print a status as a table for people."""
     table = Table(title="Tether", show_header=False)
-    table.add_row("notifications waiting", str(told.waiting))
-    table.add_row("oldest of them", f"{told.oldest_age_s:.1f} s")
-    table.add_row("put off", str(told.put_off))
-    table.add_row("waiting for the gateway's word", str(told.confirming))
-    table.add_row("contradicted, inquired again", str(told.inquired_again))
-    table.add_row("processed", str(told.processed))
-    table.add_row("contradicted by the gateway to the last", str(told.contradicted))
-    table.add_row("parked for a person", str(told.parked))
-    table.add_row("conflicting, kept for a person", str(told.conflicting))
-    if told.excess_deliveries:
-        table.add_row("deliveries beyond what is kept, counted", str(told.excess_deliveries))
-    for state, count in told.attempts.items():
+    table.add_row("notifications waiting", str(result.waiting))
+    table.add_row("oldest of them", f"{result.oldest_age_s:.1f} s")
+    table.add_row("deferred", str(result.deferred))
+    table.add_row("waiting for the gateway's word", str(result.confirming))
+    table.add_row("contradicted, inquired again", str(result.inquired_again))
+    table.add_row("processed", str(result.processed))
+    table.add_row("contradicted by the gateway to the last", str(result.contradicted))
+    table.add_row("parked for a person", str(result.parked))
+    table.add_row("conflicting, kept for a person", str(result.conflicting))
+    if result.excess_deliveries:
+        table.add_row("deliveries beyond what is kept, counted", str(result.excess_deliveries))
+    for state, count in result.attempts.items():
         table.add_row(f"attempts {state}", str(count))
-    table.add_row("debits ready to be sent", str(told.ready))
-    table.add_row("debits being sent", str(told.sending))
-    for run in told.runs:
+    table.add_row("debits ready to be sent", str(result.ready))
+    table.add_row("debits being sent", str(result.sending))
+    for run in result.runs:
         table.add_row(f"run {run.id} of upload {run.upload_id}", f"{run.state}  {run.note}".rstrip())
-    for state, count in told.givebacks.items():
+    for state, count in result.refunds.items():
         table.add_row(f"refunds and voids {state}", str(count))
-    for one in told.gateways:
-        calls = f"{one.failures} of {one.calls} calls failed lately" if one.calls else "not called lately"
-        wait = f", asked again in {one.open_for_s:.0f} s" if one.open_for_s else ""
-        table.add_row(f"gateway account {one.account}", f"breaker {one.breaker}{wait}; {calls}")
-    epoch = told.database_epoch
+    for gateway in result.gateways:
+        calls = (
+            f"{gateway.failures} of {gateway.calls} calls failed lately"
+            if gateway.calls
+            else "not called lately"
+        )
+        wait = f", asked again in {gateway.open_for_s:.0f} s" if gateway.open_for_s else ""
+        table.add_row(f"gateway account {gateway.account}", f"breaker {gateway.breaker}{wait}; {calls}")
+    epoch = result.database_epoch
     if epoch is not None and epoch.reason != "first":
         state = "reviewed" if epoch.reviewed else "being reviewed; nothing is submitted"
         table.add_row(
             f"database epoch {epoch.number}",
             f"since {epoch.began_at:%Y-%m-%d %H:%M}: {REASONS[epoch.reason]} {epoch.inquiries} submissions {state}",
         )
-    for call in told.unresolved:
+    for call in result.unresolved:
         table.add_row(
             f"unresolved {call.kind} {call.id}",
             f"{call.transaction_id}, since {call.since_at:%Y-%m-%d %H:%M}; submitted to {'; '.join(call.submitted_to)}",
         )
-    for line in told.differences:
+    for line in result.differences:
         money = Money(line.amount_minor, line.currency)
         table.add_row(
             f"books differ: {line.kind}", f"{line.count} open, {money}; tether-worker differences lists them"
         )
-    for warning in told.warnings:
+    for warning in result.warnings:
         table.add_row("warning", warning)
     Console().print(table)

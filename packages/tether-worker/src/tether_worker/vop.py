@@ -37,7 +37,7 @@ Provider = Callable[[str, str], Awaitable[Answers]]
 BATCH_MAX: Final = 100
 _LEASE: Final = timedelta(seconds=180)
 # Before a check without an answer is tried again, in seconds: an outage of a day is outwaited, then a person must look.
-_LADDER_S: Final = (30, 60, 300, 900, *(3_600,) * 24)
+_RETRY_SCHEDULE_S: Final = (30, 60, 300, 900, *(3_600,) * 24)
 # Services of this kind count in calls a second; so many at once keep one of them busy and none overrun.
 _AT_ONCE: Final = 8
 
@@ -73,44 +73,44 @@ class Checking(msgspec.Struct, frozen=True):
         pool: Of Postgres.
         provider: Who answers.
         name: The provider's, kept beside its answers.
-        clock: Gives the present moment, aware, UTC.
-        chance: Gives a number of [0, 1), for the spread of waits.
+        clock: Gives the current time, aware, UTC.
+        jitter: Gives a number of [0, 1), for the spread of waits.
     """
 
     pool: Pool
     provider: Provider
     name: str
     clock: Callable[[], datetime]
-    chance: Callable[[], float]
+    jitter: Callable[[], float]
 
 
-def checking(has: Checking) -> Work:
+def checking(deps: Checking) -> Work:
     """
     Checking as a kind of work.
 
     Args:
-        has: What it needs.
+        deps: What it needs.
 
     Returns:
         The work for queue "vop".
     """
 
-    async def bite() -> int:
-        return await check(has)
+    async def batch() -> int:
+        return await check(deps)
 
-    async def waits() -> bool:
-        async with connection(has.pool) as conn:
-            return await vop.due(conn, now=has.clock())
+    async def has_pending() -> bool:
+        async with connection(deps.pool) as conn:
+            return await vop.due(conn, now=deps.clock())
 
-    return Work(CHECK, bite, waits)
+    return Work(CHECK, batch, has_pending)
 
 
-async def check(has: Checking, *, limit: int = BATCH_MAX) -> int:
+async def check(deps: Checking, *, limit: int = BATCH_MAX) -> int:
     """
     Make checks that are due, at most *limit* of them.
 
     Args:
-        has: What checking needs.
+        deps: What checking needs.
         limit: Checks at most.
 
     Returns:
@@ -119,40 +119,42 @@ async def check(has: Checking, *, limit: int = BATCH_MAX) -> int:
     Raises:
         Unavailable: when Postgres is away; the checks wait on.
     """
-    now = has.clock()
+    now = deps.clock()
     leased_until = now + _LEASE
-    async with connection(has.pool) as conn:
+    async with connection(deps.pool) as conn:
         checks = await vop.claim(conn, now=now, leased_until=leased_until, limit=limit)
     if not checks:
         return 0
     room = asyncio.Semaphore(_AT_ONCE)
-    found = await asyncio.gather(*(_answered(one, has=has, room=room) for one in checks))
-    made = [one for one in found if isinstance(one, Checked)]
-    now = has.clock()
+    found = await asyncio.gather(*(_answered(item, deps=deps, room=room) for item in checks))
+    made = [item for item in found if isinstance(item, Checked)]
+    now = deps.clock()
     waiting = [
         (
-            one.debtor_id,
-            one.failures + 1,
-            next_attempt(one.failures + 1, now=now, jitter=has.chance(), ladder_s=_LADDER_S),
+            item.debtor_id,
+            item.failures + 1,
+            next_attempt(
+                item.failures + 1, now=now, jitter=deps.jitter(), retry_schedule_s=_RETRY_SCHEDULE_S
+            ),
         )
-        for one in found
-        if isinstance(one, Check)
+        for item in found
+        if isinstance(item, Check)
     ]
-    async with transaction(has.pool) as conn:
-        await vop.checked(conn, made, provider=has.name, leased_until=leased_until, now=now)
-        await vop.put_off(conn, waiting, leased_until=leased_until)
+    async with transaction(deps.pool) as conn:
+        await vop.checked(conn, made, provider=deps.name, leased_until=leased_until, now=now)
+        await vop.deferred(conn, waiting, leased_until=leased_until)
     return len(checks)
 
 
-async def _answered(one: Check, *, has: Checking, room: asyncio.Semaphore) -> Checked | Check:
+async def _answered(item: Check, *, deps: Checking, room: asyncio.Semaphore) -> Checked | Check:
     """The check with its answers, or as it was where there are none."""
     async with room:
         try:
-            answers = await has.provider(one.iban, one.name)
-            return Checked(one.debtor_id, answers, scored(answers))
-        except ProviderSilent as problem:
-            _log.warning("a check got no answer", debtor_id=one.debtor_id, why=problem.why)
-            return one
+            answers = await deps.provider(item.iban, item.name)
+            return Checked(item.debtor_id, answers, scored(answers))
+        except ProviderSilent as exc:
+            _log.warning("account check unanswered", debtor_id=item.debtor_id, why=exc.why)
+            return item
 
 
 async def builtin(iban: str, name: str) -> Answers:
@@ -193,7 +195,7 @@ def _bank(iban: str) -> tuple[str, str]:
 _Sure = Literal["yes", "no", "unanswered"]
 
 
-class _Told(msgspec.Struct, frozen=True):
+class _Reply(msgspec.Struct, frozen=True):
     """The answer of a service; see docs/guides/vop.md."""
 
     iban: _Sure = "unanswered"
@@ -206,7 +208,7 @@ class _Told(msgspec.Struct, frozen=True):
     bic: str = ""
 
 
-_told = msgspec.json.Decoder(_Told)
+_decoder = msgspec.json.Decoder(_Reply)
 
 
 def client() -> httpx.AsyncClient:
@@ -229,40 +231,40 @@ def over_http(client: httpx.AsyncClient, *, url: str, token: str) -> Provider:
     """
     headers = {"authorization": f"Bearer {token}"} if token else {}
 
-    async def ask(iban: str, name: str) -> Answers:
+    async def query(iban: str, name: str) -> Answers:
         own = await builtin(iban, name)
         if own.iban == "no":
             return own
         try:
             answer = await client.post(url, json={"iban": iban, "name": name}, headers=headers)
-        except httpx.HTTPError as problem:
-            raise ProviderSilent(why=type(problem).__name__) from problem
+        except httpx.HTTPError as exc:
+            raise ProviderSilent(why=type(exc).__name__) from exc
         if answer.status_code != 200:
             raise ProviderSilent(why=f"http {answer.status_code}")
         try:
-            told = _told.decode(answer.content)
+            notification = _decoder.decode(answer.content)
         except (msgspec.DecodeError, UnicodeDecodeError):
             # The message would quote the answer.
             raise ProviderSilent(why="unreadable answer") from None
-        return _joined(own, told)
+        return _joined(own, notification)
 
-    return ask
+    return query
 
 
-def _joined(own: Answers, told: _Told) -> Answers:
+def _joined(own: Answers, reply: _Reply) -> Answers:
     def better(check: str) -> Answer:
-        answer: Answer = getattr(told, check)
+        answer: Answer = getattr(reply, check)
         known: Answer = getattr(own, check)
         return known if answer == "unanswered" else answer
 
-    name = NAME_ANSWERS[told.name]
+    name = NAME_ANSWERS[reply.name]
     return Answers(
         iban=better("iban"),
         bank=better("bank"),
         debit=better("debit"),
         country=better("country"),
         name=own.name if name == "unanswered" else name,
-        name_percent=told.name_percent,
-        bank_name=told.bank_name or own.bank_name,
-        bic=told.bic or own.bic,
+        name_percent=reply.name_percent,
+        bank_name=reply.bank_name or own.bank_name,
+        bic=reply.bic or own.bic,
     )

@@ -1,5 +1,5 @@
 """
-The brake: when too much comes back, warn, and then stop sending until a person looked.
+The auto-pause: when too much comes back, warn, and then stop sending until a person looked.
 
 A run over a wrong list, or without mandates, shows itself in two ways: at once, in debits that the gateway refuses; and
 some days later, in debits that come back. Both are shares, and both are looked at the same way: few debits say
@@ -12,7 +12,7 @@ nothing; from one share on a person is warned; from a higher one on the run is p
 | returns | debits that were collected | charged back and not won back | 15 % | 30 % |
 
 Returns are looked at for the upload and for the whole account, since schemes and acquirers count by account. A return for
-a reason of the acquirer's own (XT33, XT73) is left out of both counts.
+a reason of the acquirer's own (XT33, XT73) is excluded of both counts.
 
 A debit is answered when the gateway has accepted or refused it. An accepted one that is declined later counts as refused from
 then on, and is not answered a second time.
@@ -55,7 +55,7 @@ __all__ = [
     "ACCOUNT_DAYS",
     "CANARIES",
     "COUNTED_FOR",
-    "LEFT_OUT",
+    "EXCLUDED",
     "REFUSALS",
     "RETURNS",
     "STEP",
@@ -73,18 +73,18 @@ __all__ = [
 Level = Literal["go", "warn", "pause"]
 
 # Reasons of the acquirer's own: they say nothing about debtors or lists.
-LEFT_OUT: Final = frozenset({"XT33", "XT73"})
+EXCLUDED: Final = frozenset({"XT33", "XT73"})
 # Returns of an account are counted over so many days: most come within five banking days, nearly all within 8 weeks.
 ACCOUNT_DAYS: Final = 60
 # Refusals of other runs of an upload count for so long: a list that was corrected the next day is another list.
 COUNTED_FOR: Final = timedelta(hours=24)
-# So much more must come back before a released brake acts again.
+# So much more must come back before a released auto-pause acts again.
 STEP: Final = 0.05
 
 
 class Gauge(msgspec.Struct, frozen=True):
     """
-    What a brake looks at, and when it acts.
+    What an auto-pause looks at, and when it acts.
 
     Attributes:
         counted: What is counted, in words.
@@ -165,7 +165,7 @@ class RunCounts(msgspec.Struct, frozen=True):
         released_refused: How many were refused then.
         released_at: When that was; `None` where nobody had to look.
         released_by: Who looked.
-        released_because: Why the runs of the upload may go on.
+        released_reason: Why the runs of the upload may go on.
     """
 
     run_id: int
@@ -178,7 +178,7 @@ class RunCounts(msgspec.Struct, frozen=True):
     released_refused: int = 0
     released_at: datetime | None = None
     released_by: str | None = None
-    released_because: str | None = None
+    released_reason: str | None = None
 
     @property
     def since_release(self) -> tuple[int, int]:
@@ -200,17 +200,19 @@ def refusals(run_id: int, counts: Sequence[RunCounts], *, now: datetime) -> Look
     Returns:
         What they show; the run itself speaks first.
     """
-    own = next((one.since_release for one in counts if one.run_id == run_id), (0, 0))
-    others = [one for one in counts if one.run_id != run_id and _counts(one, now=now)]
+    own = next((run_counts.since_release for run_counts in counts if run_counts.run_id == run_id), (0, 0))
+    others = [
+        run_counts for run_counts in counts if run_counts.run_id != run_id and _counts(run_counts, now=now)
+    ]
     found = look(REFUSALS, counted=own[0], bad=own[1])
     if not others or found.level == "pause":
         return found
-    counted = own[0] + sum(one.since_release[0] for one in others)
-    bad = own[1] + sum(one.since_release[1] for one in others)
+    counted = own[0] + sum(other.since_release[0] for other in others)
+    bad = own[1] + sum(other.since_release[1] for other in others)
     joint = look(REFUSALS, counted=counted, bad=bad)
     if not joint.text:
         return found
-    runs = ", ".join(str(one.run_id) for one in others)
+    runs = ", ".join(str(other.run_id) for other in others)
     among = f", those of run{'s' if len(others) > 1 else ''} {runs} of the same upload among them."
     return worst((found, msgspec.structs.replace(joint, text=joint.text.removesuffix(".") + among)))
 
@@ -270,4 +272,4 @@ def worst(several: tuple[Look, ...]) -> Look:
         The first of the highest level.
     """
     order: dict[Level, int] = {"go": 0, "warn": 1, "pause": 2}
-    return max(several, key=lambda one: order[one.level])
+    return max(several, key=lambda item: order[item.level])

@@ -1,14 +1,14 @@
 """
 Who may be billed now, and why not.
 
-A debtor on record is not a debit that may be sent: the account may have come onto the blacklist since, the same item may be
+A debtor stored is not a debit that may be sent: the account may have come onto the blacklist since, the same item may be
 under way or collected, a cap may be reached. Each rule looks at the facts known of one debtor and one due item; the first
 that hits decides, and says so in a word and a sentence. The order goes from what can never be billed to what can be
 billed later:
 
 | verdict | the debtor is not billed because |
 |---|---|
-| `screened_out` | its row was left out when its file was read, for a reason that still stands |
+| `screened_out` | its row was excluded when its file was read, for a reason that still stands |
 | `not_an_iban` | the account number is none |
 | `no_name` | the gateway demands a name |
 | `other_currency` | the scheme moves euros only |
@@ -33,21 +33,21 @@ billed later:
 | `being_confirmed` | a chargeback of a debit from this account was reported and is not confirmed yet |
 | `count_cap` `amount_cap` | the run has as many debits, or as much money, as it may |
 
-The same table is asked twice: when a run is planned, and again in the moment before each debit is sent, so nobody is
+The same table is asked twice: when a run is planned, and again in the time before each debit is sent, so nobody is
 debited who came onto the blacklist in between. A **try again** after a return (`again`) was decided by the reason of that
 return (`tether_core.payments.returns`), so it is not stopped by what it follows from.
 
 Source: European Payments Council, EPC016-06 (address outside the EEA, currency, reach); the rest is practice.
 
 >>> anna = Candidate(debtor_id=7, iban="DE89370400440532013000", amount_minor=1000, currency="EUR", has_name=True)
->>> judge(anna, terms=Terms()).code
+>>> judge(anna, options=RunOptions()).code
 'billable'
->>> judge(msgspec.structs.replace(anna, listed="hold", listed_because="MD06"), terms=Terms())
+>>> judge(msgspec.structs.replace(anna, listed="hold", listed_reason="MD06"), options=RunOptions())
 Verdict(code='held', text='The account is on hold (MD06); a person can lift that.')
->>> planned = plan([anna, anna], terms=Terms(count_max=1))
+>>> planned = plan([anna, anna], options=RunOptions(count_max=1))
 >>> [choice.verdict.code for choice in planned.choices], planned.so_far
 (['billable', 'count_cap'], Totals(count=1, amount_minor=1000))
->>> Terms(canary_share=2.0)
+>>> RunOptions(canary_share=2.0)
 Traceback (most recent call last):
     ...
 tether_core.errors.InvalidRequest: canary_share: is a share from 0 to 1
@@ -77,7 +77,7 @@ __all__ = [
     "Candidate",
     "Choice",
     "Plan",
-    "Terms",
+    "RunOptions",
     "Totals",
     "Verdict",
     "judge",
@@ -88,7 +88,7 @@ __all__ = [
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=10**15)]
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
     What a billing run may do; a person's choice, kept with the run.
 
@@ -147,11 +147,11 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         amount_minor: What is owed, whole minor units.
         currency: Three capitals of ISO 4217.
         has_name: Whether there is a name to send.
-        reasons: Why its row was left out when its file was read (`tether_core.screening.verdicts`); empty where it was not.
+        reasons: Why its row was excluded when its file was read (`tether_core.screening.verdicts`); empty where it was not.
         taken: Whether a person has answered that its row is to be collected.
         has_address: Whether town and country are known.
         listed: How the account stands on the blacklist.
-        listed_because: The reason code of that entry.
+        listed_reason: The reason code of that entry.
         name_listed: The active entry about the debtor's name.
         email_listed: The active entry about the debtor's e-mail address.
         item_state: How the furthest try for this item stands: "approved" before "unknown" before "pending"; `None` where
@@ -177,7 +177,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[verdicts_rules.Verdict, ...] = ()
     taken: bool = False
     listed: Literal["hold", "block"] | None = None
-    listed_because: str = ""
+    listed_reason: str = ""
     name_listed: Listing | None = None
     email_listed: Listing | None = None
     item_state: AttemptState | None = None
@@ -217,50 +217,58 @@ class Verdict(msgspec.Struct, frozen=True):
 
 BILLABLE: Final = Verdict("billable")
 
-_Rule = Callable[[Candidate, Terms], str | None]
+_Rule = Callable[[Candidate, RunOptions], str | None]
 
 
-def _screened_out(one: Candidate, _: Terms) -> str | None:
-    if one.again:
+def _screened_out(candidate: Candidate, _: RunOptions) -> str | None:
+    if candidate.again:
         return None
-    standing = verdicts_rules.stands(one.reasons, chargebacked=bool(one.charged_back_for), answered=one.taken)
-    return None if standing is None else standing.cause
+    current_status = verdicts_rules.stands(
+        candidate.reasons, chargebacked=bool(candidate.charged_back_for), answered=candidate.taken
+    )
+    return None if current_status is None else current_status.cause
 
 
-def _not_an_iban(one: Candidate, _: Terms) -> str | None:
+def _not_an_iban(candidate: Candidate, _: RunOptions) -> str | None:
     try:
-        ibans.validate(one.iban)
-    except InvalidIban as problem:
-        return str(problem)
+        ibans.validate(candidate.iban)
+    except InvalidIban as exc:
+        return str(exc)
     return None
 
 
-def _no_name(one: Candidate, _: Terms) -> str | None:
-    return None if one.has_name else "The gateway demands the debtor's name."
+def _no_name(candidate: Candidate, _: RunOptions) -> str | None:
+    return None if candidate.has_name else "The gateway demands the debtor's name."
 
 
-def _other_currency(one: Candidate, _: Terms) -> str | None:
-    return None if one.currency == "EUR" else f"SEPA moves euros, and this is owed in {one.currency}."
+def _other_currency(candidate: Candidate, _: RunOptions) -> str | None:
+    return (
+        None
+        if candidate.currency == "EUR"
+        else f"SEPA moves euros, and this is owed in {candidate.currency}."
+    )
 
 
-def _blocked(one: Candidate, _: Terms) -> str | None:
-    if one.listed != "block":
+def _blocked(candidate: Candidate, _: RunOptions) -> str | None:
+    if candidate.listed != "block":
         return None
-    return f"The account is blocked ({one.listed_because or 'no reason on record'})."
+    return f"The account is blocked ({candidate.listed_reason or 'no reason stored'})."
 
 
-def _held(one: Candidate, _: Terms) -> str | None:
-    if one.listed != "hold":
+def _held(candidate: Candidate, _: RunOptions) -> str | None:
+    if candidate.listed != "hold":
         return None
-    return f"The account is on hold ({one.listed_because or 'no reason on record'}); a person can lift that."
+    return (
+        f"The account is on hold ({candidate.listed_reason or 'no reason stored'}); a person can lift that."
+    )
 
 
-def _blacklisted_name(one: Candidate, _: Terms) -> str | None:
-    return _listed_as("name", one.name_listed)
+def _blacklisted_name(candidate: Candidate, _: RunOptions) -> str | None:
+    return _listed_as("name", candidate.name_listed)
 
 
-def _blacklisted_email(one: Candidate, _: Terms) -> str | None:
-    return _listed_as("e-mail address", one.email_listed)
+def _blacklisted_email(candidate: Candidate, _: RunOptions) -> str | None:
+    return _listed_as("e-mail address", candidate.email_listed)
 
 
 def _listed_as(what: str, listing: Listing | None) -> str | None:
@@ -270,50 +278,50 @@ def _listed_as(what: str, listing: Listing | None) -> str | None:
     return f"The debtor's {what} is {how} ({listing.reason_code}); a person can lift that entry of the blacklist."
 
 
-def _collected(one: Candidate, _: Terms) -> str | None:
-    if one.item_state == "approved":
+def _collected(candidate: Candidate, _: RunOptions) -> str | None:
+    if candidate.item_state == "approved":
         return "This item was collected already."
-    match = one.elsewhere.collected
+    match = candidate.elsewhere.collected
     return None if match is None else f"This item was collected already, on {match.on}{_through(match)}."
 
 
-def _under_way(one: Candidate, _: Terms) -> str | None:
-    if one.item_state in {"pending", "unknown"}:
-        return f"A debit for this item is {one.item_state}; its outcome comes first."
-    match = one.elsewhere.under_way
+def _under_way(candidate: Candidate, _: RunOptions) -> str | None:
+    if candidate.item_state in {"pending", "unknown"}:
+        return f"A debit for this item is {candidate.item_state}; its outcome comes first."
+    match = candidate.elsewhere.under_way
     if match is None:
         return None
     return f"A debit for this item was submitted on {match.on}{_through(match)}; its outcome comes first."
 
 
-def _refunded_before(one: Candidate, terms: Terms) -> str | None:
-    refund = refunded_before.find(one.refunds, due_item=terms.due_item)
+def _refunded_before(candidate: Candidate, options: RunOptions) -> str | None:
+    refund = refunded_before.find(candidate.refunds, due_item=options.due_item)
     if refund is None:
         return None
     return f"The debit for this item was {refund.kind} (billing attempt {refund.attempt_id}); an override with a reason bills it again."
 
 
-def _returned(one: Candidate, _: Terms) -> str | None:
-    if one.again:
+def _returned(candidate: Candidate, _: RunOptions) -> str | None:
+    if candidate.again:
         return None
-    if one.item_returned:
+    if candidate.item_returned:
         return "This item came back; whether it is tried again is decided by the reason."
-    match = one.elsewhere.returned
+    match = candidate.elsewhere.returned
     if match is None:
         return None
     return f"This item came back{_through(match)}; whether it is tried again there is decided by the reason."
 
 
-def _waiting_elsewhere(one: Candidate, _: Terms) -> str | None:
-    match = one.elsewhere.waiting
-    if match is None or one.again:
+def _waiting_elsewhere(candidate: Candidate, _: RunOptions) -> str | None:
+    match = candidate.elsewhere.waiting
+    if match is None or candidate.again:
         return None
     return f"The same debit is waiting in upload {match.upload_id}, not billed yet: bill that upload, or withdraw it."
 
 
-def _repeated(one: Candidate, _: Terms) -> str | None:
-    match = one.elsewhere.repeated
-    if match is None or one.again:
+def _repeated(candidate: Candidate, _: RunOptions) -> str | None:
+    match = candidate.elsewhere.repeated
+    if match is None or candidate.again:
         return None
     what = "the same reference" if match.equal_reference else "the same account that may be this one"
     return (
@@ -326,76 +334,81 @@ def _through(match: Match) -> str:
     return " by another system" if match.upload_id is None else f" through upload {match.upload_id}"
 
 
-def _charged_back(one: Candidate, terms: Terms) -> str | None:
-    if terms.after_chargeback or one.again:
+def _charged_back(candidate: Candidate, options: RunOptions) -> str | None:
+    if options.after_chargeback or candidate.again:
         return None
-    final = sorted({code or "no reason" for code in one.charged_back_for if not _mild(code)})
+    final = sorted({code or "no reason" for code in candidate.charged_back_for if not _mild(code)})
     return f"A debit from this account was charged back ({', '.join(final)})." if final else None
 
 
-def _tried_enough(one: Candidate, terms: Terms) -> str | None:
-    if one.again or one.tries < terms.tries_max:
+def _tried_enough(candidate: Candidate, options: RunOptions) -> str | None:
+    if candidate.again or candidate.tries < options.tries_max:
         return None
-    return f"This item was tried {one.tries} times; {terms.tries_max} are allowed."
+    return f"This item was tried {candidate.tries} times; {options.tries_max} are allowed."
 
 
-def _recently_tried(one: Candidate, terms: Terms) -> str | None:
-    days = one.elsewhere.tried_days_ago
-    if days is None or days >= terms.recent_days or one.again:
+def _recently_tried(candidate: Candidate, options: RunOptions) -> str | None:
+    days = candidate.elsewhere.tried_days_ago
+    if days is None or days >= options.recent_days or candidate.again:
         return None
     return (
         f"A debit from this account that may be the same was tried {days} days ago for another upload; the window is "
-        f"{terms.recent_days}."
+        f"{options.recent_days}."
     )
 
 
-def _not_reachable(one: Candidate, _: Terms) -> str | None:
-    account = ibans.compact(one.iban)
+def _not_reachable(candidate: Candidate, _: RunOptions) -> str | None:
+    account = ibans.compact(candidate.iban)
     return None if ibans.is_sepa(account) else f"Accounts of {account[:2]} are outside the SEPA area."
 
 
-def _no_address(one: Candidate, _: Terms) -> str | None:
-    account = ibans.compact(one.iban)
-    if one.has_address or ibans.is_eea(account):
+def _no_address(candidate: Candidate, _: RunOptions) -> str | None:
+    account = ibans.compact(candidate.iban)
+    if candidate.has_address or ibans.is_eea(account):
         return None
     return f"A debit from {account[:2]} needs the debtor's town and country, or its bank returns it (RR02)."
 
 
-def _too_small(one: Candidate, terms: Terms) -> str | None:
-    if one.amount_minor >= terms.debit_min_minor:
+def _too_small(candidate: Candidate, options: RunOptions) -> str | None:
+    if candidate.amount_minor >= options.debit_min_minor:
         return None
-    return f"The amount is below {_money(terms.debit_min_minor, one)}."
+    return f"The amount is below {_money(options.debit_min_minor, candidate)}."
 
 
-def _too_large(one: Candidate, terms: Terms) -> str | None:
-    if terms.debit_max_minor is None or one.amount_minor <= terms.debit_max_minor:
+def _too_large(candidate: Candidate, options: RunOptions) -> str | None:
+    if options.debit_max_minor is None or candidate.amount_minor <= options.debit_max_minor:
         return None
-    return f"The amount is above {_money(terms.debit_max_minor, one)}, the most that one debit may take."
+    return (
+        f"The amount is above {_money(options.debit_max_minor, candidate)}, the most that one debit may take."
+    )
 
 
-def _lifetime_cap(one: Candidate, terms: Terms) -> str | None:
-    if terms.lifetime_max_minor is None or one.paid_minor + one.amount_minor <= terms.lifetime_max_minor:
+def _lifetime_cap(candidate: Candidate, options: RunOptions) -> str | None:
+    if (
+        options.lifetime_max_minor is None
+        or candidate.paid_minor + candidate.amount_minor <= options.lifetime_max_minor
+    ):
         return None
-    return f"The account would pay more than {_money(terms.lifetime_max_minor, one)} in all."
+    return f"The account would pay more than {_money(options.lifetime_max_minor, candidate)} in all."
 
 
-def _unchecked(one: Candidate, terms: Terms) -> str | None:
-    if terms.vop_score_min is None or one.check is not None:
+def _unchecked(candidate: Candidate, options: RunOptions) -> str | None:
+    if options.vop_score_min is None or candidate.check is not None:
         return None
     return "A check before billing is demanded, and there is none yet."
 
 
-def _check_failed(one: Candidate, terms: Terms) -> str | None:
-    if terms.vop_score_min is None or one.check is None:
+def _check_failed(candidate: Candidate, options: RunOptions) -> str | None:
+    if options.vop_score_min is None or candidate.check is None:
         return None
-    if vop.meets(one.check, score_min=terms.vop_score_min):
+    if vop.meets(candidate.check, score_min=options.vop_score_min):
         return None
-    told = f"{one.check.result}, {one.check.score} of 100"
-    return f"The check before billing says {told}; {terms.vop_score_min} is demanded."
+    text = f"{candidate.check.result}, {candidate.check.score} of 100"
+    return f"The check before billing says {text}; {options.vop_score_min} is demanded."
 
 
-def _being_confirmed(one: Candidate, _: Terms) -> str | None:
-    if not one.dispute_unconfirmed:
+def _being_confirmed(candidate: Candidate, _: RunOptions) -> str | None:
+    if not candidate.dispute_unconfirmed:
         return None
     return "A chargeback of a debit from this account was reported and is being confirmed with the gateway."
 
@@ -433,33 +446,33 @@ VERDICTS: Final[dict[str, _Rule]] = {
 PASSING: Final = frozenset({"being_confirmed"})
 
 
-def judge(one: Candidate, *, terms: Terms) -> Verdict:
+def judge(candidate: Candidate, *, options: RunOptions) -> Verdict:
     """
     Whether one due item of one debtor may be collected now, caps of the run left aside.
 
     Args:
-        one: The facts. In the moment before sending, without the very attempt that is to be sent.
-        terms: Of the run.
+        candidate: The facts. In the time before sending, without the very attempt that is to be sent.
+        options: Of the run.
 
     Returns:
         The first verdict that hits, or "billable".
     """
-    return next(iter(verdicts(one, terms=terms)), BILLABLE)
+    return next(iter(verdicts(candidate, options=options)), BILLABLE)
 
 
-def verdicts(one: Candidate, *, terms: Terms) -> Iterator[Verdict]:
+def verdicts(candidate: Candidate, *, options: RunOptions) -> Iterator[Verdict]:
     """
     Everything that keeps one due item of one debtor from being collected now, caps of the run left aside.
 
     Args:
-        one: The facts, as for `judge`.
-        terms: Of the run.
+        candidate: The facts, as for `judge`.
+        options: Of the run.
 
     Yields:
         The verdict of each rule that hits, in their order; none for a debtor who may be billed.
     """
     for code, rule in VERDICTS.items():
-        text = None if code in one.set_aside else rule(one, terms)
+        text = None if code in candidate.set_aside else rule(candidate, options)
         if text is not None:
             yield Verdict(code, text)
 
@@ -510,7 +523,7 @@ class Plan(msgspec.Struct, frozen=True):
 def plan(
     candidates: Sequence[Candidate],
     *,
-    terms: Terms,
+    options: RunOptions,
     so_far: Totals = Totals(),  # noqa: B008 - a frozen value, so sharing it is safe
 ) -> Plan:
     """
@@ -518,7 +531,7 @@ def plan(
 
     Args:
         candidates: n candidates, in the order of their rows; it decides who still fits under a cap.
-        terms: Of the run.
+        options: Of the run.
         so_far: What the run has planned before these.
 
     Returns:
@@ -527,33 +540,35 @@ def plan(
     choices = list[Choice]()
     # Two debtors of one run may share an account: what the first is about to pay counts for the second.
     paying = dict[str, int]()
-    for one in candidates:
-        account = ibans.compact(one.iban)
-        known = msgspec.structs.replace(one, paid_minor=one.paid_minor + paying.get(account, 0))
-        reasons = tuple(verdicts(known, terms=terms))
-        verdict = reasons[0] if reasons else _capped(one, terms=terms, so_far=so_far)
+    for candidate in candidates:
+        account = ibans.compact(candidate.iban)
+        known = msgspec.structs.replace(candidate, paid_minor=candidate.paid_minor + paying.get(account, 0))
+        reasons = tuple(verdicts(known, options=options))
+        verdict = reasons[0] if reasons else _capped(candidate, options=options, so_far=so_far)
         canary = False
         if verdict.billable:
-            canary = terms.canary_share > 0 and (so_far.count == 0 or _drawn(one, terms=terms))
-            so_far = Totals(so_far.count + 1, so_far.amount_minor + one.amount_minor)
-            paying[account] = paying.get(account, 0) + one.amount_minor
-        choices.append(Choice(one, verdict, canary, reasons))
+            canary = options.canary_share > 0 and (so_far.count == 0 or _drawn(candidate, options=options))
+            so_far = Totals(so_far.count + 1, so_far.amount_minor + candidate.amount_minor)
+            paying[account] = paying.get(account, 0) + candidate.amount_minor
+        choices.append(Choice(candidate, verdict, canary, reasons))
     return Plan(tuple(choices), so_far)
 
 
-def _capped(one: Candidate, *, terms: Terms, so_far: Totals) -> Verdict:
-    if terms.count_max is not None and so_far.count >= terms.count_max:
-        return Verdict("count_cap", f"The run has its {terms.count_max} debits.")
-    cap = terms.amount_max_minor
-    if cap is not None and so_far.amount_minor + one.amount_minor > cap:
-        return Verdict("amount_cap", f"The run would take more than {_money(cap, one)}.")
+def _capped(candidate: Candidate, *, options: RunOptions, so_far: Totals) -> Verdict:
+    if options.count_max is not None and so_far.count >= options.count_max:
+        return Verdict("count_cap", f"The run has its {options.count_max} debits.")
+    cap = options.amount_max_minor
+    if cap is not None and so_far.amount_minor + candidate.amount_minor > cap:
+        return Verdict("amount_cap", f"The run would take more than {_money(cap, candidate)}.")
     return BILLABLE
 
 
-def _drawn(one: Candidate, *, terms: Terms) -> bool:
+def _drawn(candidate: Candidate, *, options: RunOptions) -> bool:
     # Spread over the whole file, since files are sorted by something; the same whoever plans, whenever.
-    told = blake2b(f"{one.debtor_id} {terms.due_item}".encode(), digest_size=8, person=b"canary").digest()
-    return int.from_bytes(told, "big") < terms.canary_share * 2**64
+    result = blake2b(
+        f"{candidate.debtor_id} {options.due_item}".encode(), digest_size=8, person=b"canary"
+    ).digest()
+    return int.from_bytes(result, "big") < options.canary_share * 2**64
 
 
 def _mild(code: str) -> bool:
@@ -561,5 +576,5 @@ def _mild(code: str) -> bool:
     return policy_for(code).retries > 0 or code.startswith("XT")
 
 
-def _money(amount_minor: int, one: Candidate) -> str:
-    return str(Money(amount_minor, one.currency))
+def _money(amount_minor: int, candidate: Candidate) -> str:
+    return str(Money(amount_minor, candidate.currency))

@@ -2,7 +2,7 @@
 The life of a billing run.
 
 A run collects one due item from the debtors of one upload. First it is planned, debtor by debtor: each gets an attempt
-or a verdict. Then its attempts are sent, the canaries first where there are any. A brake or a person may pause it,
+or a verdict. Then its attempts are sent, the canaries first where there are any. An auto-pause or a person may pause it,
 and it goes on where it stopped.
 
 ```text
@@ -39,7 +39,7 @@ import msgspec
 from tether_core.errors import IllegalStep, OrderedBefore
 from tether_core.payments import due_items
 
-__all__ = ["LIFE", "SENDING", "Ordered", "RunCause", "RunState", "require_new", "step"]
+__all__ = ["SUBMITTING", "TRANSITIONS", "Ordered", "RunCause", "RunState", "require_new", "step"]
 
 RunState = Literal["planning", "canary", "running", "paused", "finished", "cancelled"]
 RunCause = Literal[
@@ -54,7 +54,7 @@ RunCause = Literal[
 ]
 
 # state x cause -> state; what is not here does not exist. "resumed" leads back to where the run was paused.
-LIFE: Final[dict[RunState, dict[RunCause, RunState]]] = {
+TRANSITIONS: Final[dict[RunState, dict[RunCause, RunState]]] = {
     "planning": {
         "planned": "running",
         "planned with canaries": "canary",
@@ -74,7 +74,7 @@ LIFE: Final[dict[RunState, dict[RunCause, RunState]]] = {
 }
 
 # The states in which attempts are sent.
-SENDING: Final[frozenset[RunState]] = frozenset({"canary", "running"})
+SUBMITTING: Final[frozenset[RunState]] = frozenset({"canary", "running"})
 
 
 def step(state: RunState, cause: RunCause, *, paused_from: RunState | None = None) -> RunState:
@@ -92,10 +92,10 @@ def step(state: RunState, cause: RunCause, *, paused_from: RunState | None = Non
     Raises:
         IllegalStep: when its life has no such step.
     """
-    following = LIFE[state].get(cause)
-    if following is None:
+    handling_returns = TRANSITIONS[state].get(cause)
+    if handling_returns is None:
         raise IllegalStep("billing run", state=state, step=cause)
-    return paused_from or following if cause == "resumed" else following
+    return paused_from or handling_returns if cause == "resumed" else handling_returns
 
 
 class Ordered(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ b'<?xml version="1.0" encoding="UTF-8"?>\n<note><to>M\xc3\xbcller &amp; S\xc3\xb
 >>> read(b'<!DOCTYPE note [<!ENTITY a "b">]><note>&a;</note>', what="note")
 Traceback (most recent call last):
     ...
-tether_core.errors.Unreadable: This note cannot be read: it declares a document type
+tether_core.errors.Unreadable: This note cannot be read: it declares a document type.
 """
 
 import re
@@ -66,7 +66,7 @@ class Node(msgspec.Struct):
         The texts below this element by their path, e.g. "billing_address/city".
 
         Returns:
-            In order; of a repeated path the first. Empty elements are left out: they mean the same as missing.
+            In order; of a repeated path the first. Empty elements are excluded: they mean the same as missing.
         """
         found = dict[str, str]()
         waiting = [(child.name, child) for child in reversed(self.children)]
@@ -158,9 +158,9 @@ def read(body: bytes, *, what: str, size_max_bytes: int = SIZE_MAX_BYTES) -> Nod
     parser.StartDoctypeDeclHandler = doctype
     try:
         parser.Parse(body, True)
-    except ExpatError as problem:
+    except ExpatError as exc:
         # expat's own words name only a kind and a place, never content.
-        raise Unreadable(what, why=f"it is not well-formed XML ({problem})") from problem
+        raise Unreadable(what, why=f"it is not well-formed XML ({exc})") from exc
     assert tree.root is not None  # expat refuses a document without a root
     return tree.root
 

@@ -176,8 +176,8 @@ def listed(response: Response, *, read: Callable[[bytes], _T]) -> _T:
         raise _silent(response)
     try:
         page = read(response.body)
-    except Unreadable as problem:
-        raise GatewaySilent(why=f"unreadable answer: {problem.why}") from problem
+    except Unreadable as exc:
+        raise GatewaySilent(why=f"unreadable answer: {exc.why}") from exc
     if isinstance(page, GatewayAnswer):
         _require_credentials(response, page)
     return page
@@ -190,7 +190,7 @@ def retry_after_s(value: str | None, *, date: str | None = None, now: datetime |
     Args:
         value: The header `Retry-After`: whole seconds, or a date of HTTP.
         date: The header `Date` of the same response.
-        now: The present moment, aware, for a response without `Date`.
+        now: The current time, aware, for a response without `Date`.
 
     Returns:
         Seconds, 0.0 or more; `None` where the header is missing or cannot be read.
@@ -207,13 +207,13 @@ def retry_after_s(value: str | None, *, date: str | None = None, now: datetime |
     value = value.strip()
     if _SECONDS.fullmatch(value):
         return float(value)
-    until, at = _moment(value), _moment(date) or now
+    until, at = _timestamp(value), _timestamp(date) or now
     if until is None or at is None:
         return None
     return max(0.0, (until - at).total_seconds())
 
 
-def _moment(text: str | None) -> datetime | None:
+def _timestamp(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
@@ -226,8 +226,8 @@ def _moment(text: str | None) -> datetime | None:
 def _read(response: Response) -> tuple[GatewayAnswer | None, str]:
     try:
         return read_answer(response.body), ""
-    except Unreadable as problem:
-        return None, f"unreadable answer: {problem.why}"
+    except Unreadable as exc:
+        return None, f"unreadable answer: {exc.why}"
 
 
 def _is_error(answer: GatewayAnswer, code: str) -> bool:
@@ -271,6 +271,6 @@ def _silent(response: Response) -> GatewaySilent:
 def _slow_down_s(response: Response) -> float | None:
     if response.status not in {429, 503}:
         return None
-    asked_s = retry_after_s(response.retry_after, date=response.date)
+    requested_s = retry_after_s(response.retry_after, date=response.date)
     # A server that is down says nothing about our rate unless it names a time.
-    return (asked_s or 0.0) if response.status == 429 else asked_s
+    return (requested_s or 0.0) if response.status == 429 else requested_s

@@ -21,10 +21,10 @@ until its XML echo comes back; `acknowledge` writes that echo.
 
 Source: Genesis API documentation v60.1, Notifications (transport, parameters, kinds).
 
->>> told = decode(b"unique_id=44177a21&signature=ab&status=approved&amount=100", content_type=FORM)
->>> told.kind, told.id, told.status, told.amount_minor
+>>> notification = decode(b"unique_id=44177a21&signature=ab&status=approved&amount=100", content_type=FORM)
+>>> notification.kind, notification.id, notification.status, notification.amount_minor
 ('payment', '44177a21', 'approved', 100)
->>> acknowledge(told)
+>>> acknowledge(notification)
 b'<?xml version="1.0" encoding="UTF-8"?>\n<notification_echo><unique_id>44177a21</unique_id></notification_echo>\n'
 >>> decode(b"status=approved", content_type=FORM)
 Traceback (most recent call last):
@@ -248,8 +248,8 @@ def _form_fields(body: bytes) -> dict[str, str]:
 def _json_fields(body: bytes) -> dict[str, str]:
     try:
         content = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as problem:
-        raise Unreadable("notification", why="its body is not JSON") from problem
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
+        raise Unreadable("notification", why="its body is not JSON") from exc
     if not isinstance(content, dict):
         raise Unreadable("notification", why="its JSON is not an object")
     if len(content) > _FIELDS_MAX:

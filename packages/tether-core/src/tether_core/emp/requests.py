@@ -4,7 +4,7 @@ What we ask of the gateway, as XML documents.
 A debit is asked for with `sdd_sale` (single), `sdd_init_recurring_sale` (first of a series) or `sdd_recurring_sale` (a
 later one, by reference); `sdd_refund` and `void` take one back. The gateway has no idempotency key: the
 `transaction_id` that *we* choose is the only handle by which a debit of unknown outcome can be found again
-(`reconcile`), so it is on record before any of these is sent. `reconcile_by_date`, `chargebacks_by_date` and
+(`reconcile`), so it is stored before any of these is sent. `reconcile_by_date`, `chargebacks_by_date` and
 `chargebacks_by_import_date` ask for lists, page by page.
 
 Every text is checked against the documented limits before anything is written, and a refusal names the field
@@ -276,7 +276,7 @@ def reconcile_by_date(*, start_at: datetime, end_at: datetime, page: int = 1) ->
     """
     if not start_at < end_at <= start_at + WINDOW_MAX:
         raise InvalidRequest("a window ends after it begins and at most 7 days later", field="end_date")
-    fields: _Fields = [("start_date", _moment(start_at)), ("end_date", _moment(end_at)), *_page(page)]
+    fields: _Fields = [("start_date", _timestamp(start_at)), ("end_date", _timestamp(end_at)), *_page(page)]
     return write("reconcile", fields)
 
 
@@ -465,9 +465,9 @@ def _shaped(value: str | None, field: str, *, shape: re.Pattern[str], why: str) 
     return value
 
 
-def _moment(at: datetime) -> str:
+def _timestamp(at: datetime) -> str:
     if at.utcoffset() is None:
-        raise InvalidRequest("give an aware moment", field="start_date")
+        raise InvalidRequest("give an aware time", field="start_date")
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 

@@ -61,7 +61,7 @@ class GatewayAnswer(msgspec.Struct, frozen=True):
         technical_message: Words for us.
         amount_minor: Whole minor units, or `None` where missing or not a whole number.
         currency: Three capitals.
-        timestamp_at: The gateway's moment, aware UTC.
+        timestamp_at: The gateway's time, aware UTC.
         terminal_token: The terminal, where the gateway names it.
         reference_id: The gateway's id of the payment that this one refers to (`reference_transaction_unique_id`).
         reason_code: Why money went back, upper case.

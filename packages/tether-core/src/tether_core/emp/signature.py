@@ -10,10 +10,10 @@ makes a *claim* worth recording; `tether_core.payments.attempt` says which claim
 
 Source: Genesis API documentation v60.1, Notifications; algorithm by length since v40.2 (2023-06).
 
->>> one = Credential("default", login="merchant", passwords=("bogus",))
->>> verify("fc6c3c8c0219730c7a099eaa540f70dc", "08d01ae1ebdc22b6a1a764257819bb26e9e94e8d", credentials=[one])
+>>> credential = Credential("default", login="merchant", passwords=("bogus",))
+>>> verify("fc6c3c8c0219730c7a099eaa540f70dc", "08d01ae1ebdc22b6a1a764257819bb26e9e94e8d", credentials=[credential])
 'default'
->>> verify("fc6c3c8c0219730c7a099eaa540f70dc", "00" * 20, credentials=[one])
+>>> verify("fc6c3c8c0219730c7a099eaa540f70dc", "00" * 20, credentials=[credential])
 Traceback (most recent call last):
     ...
 tether_core.errors.SignatureMismatch: The signature fits none of the configured gateway passwords; ...

@@ -1,7 +1,7 @@
 """
 How fast the gateway may be called, and when not at all.
 
-Two small machines, both plain values: a state and a moment go in, the next state and a decision come out. Moments
+Two small machines, both plain values: a state and a time go in, the next state and a decision come out. Times
 are float seconds of any clock that only grows; one clock for all callers of one state, so where the state lives
 in Redis, Redis' own `TIME`. A clock that jumps back counts as standing still.
 
@@ -29,7 +29,7 @@ granted = min(wanted, floor(min(ceiling, own + pool) + 1e-9))
 ceiling -= granted;  from_own = min(own, granted);  own -= from_own;  pool = max(0, pool - (granted - from_own))
 ```
 
-**The breaker** stops calling a gateway that fails. It is one table, `LIFE`:
+**The breaker** stops calling a gateway that fails. It is one table, `TRANSITIONS`:
 
 ```text
  closed ──── too many failures in the window ────► open ──── time is up ────► half_open
@@ -52,10 +52,10 @@ opened neither close it nor keep it open.
 Traceback (most recent call last):
     ...
 tether_core.errors.InvalidRequest: share: there is no share called lending
->>> breaker, permit = ask(Breaker(), now_s=0.0)
+>>> breaker, permit = admit(Breaker(), now_s=0.0)
 >>> for _ in range(20):
 ...     breaker = report(breaker, permit, failed=True, now_s=1.0)
->>> breaker.state, ask(breaker, now_s=2.0)[1].go
+>>> breaker.state, admit(breaker, now_s=2.0)[1].go
 ('open', False)
 """
 
@@ -70,7 +70,7 @@ from tether_core.limits.throttle import Throttle, part
 from tether_core.limits.throttle import wait_s as pause_s
 
 __all__ = [
-    "LIFE",
+    "TRANSITIONS",
     "Breaker",
     "BreakerPolicy",
     "BreakerState",
@@ -80,7 +80,7 @@ __all__ = [
     "Limits",
     "Permit",
     "Share",
-    "ask",
+    "admit",
     "divided",
     "empty",
     "limits",
@@ -141,7 +141,7 @@ class Bucket(msgspec.Struct, frozen=True):
     What an account may call now.
 
     Attributes:
-        at_s: The moment of the levels.
+        at_s: The time of the levels.
         levels: One for each share, in the order of `Limits.shares`.
         pool: Calls that shares left unused.
     """
@@ -235,7 +235,7 @@ def empty(shares: Limits, *, now_s: float) -> Bucket:
 
     Args:
         shares: The account's limits.
-        now_s: The present moment.
+        now_s: The current time.
 
     Returns:
         A bucket of empty levels.
@@ -259,7 +259,7 @@ def take(
         bucket: The state; shared by all callers of the account.
         share: For which use.
         wanted: How many calls would be made at once, 1 or more; fewer may be granted.
-        now_s: The present moment, of the clock that all callers share.
+        now_s: The current time, of the clock that all callers share.
         shares: The account's limits.
         throttle: How much of them may be used.
 
@@ -329,7 +329,7 @@ BreakerState = Literal["closed", "open", "half_open"]
 _Cause = Literal["too many failures", "time is up", "probe failed", "probes went well"]
 
 # state x cause -> state; what is not here does not exist.
-LIFE: Final[dict[BreakerState, dict[_Cause, BreakerState]]] = {
+TRANSITIONS: Final[dict[BreakerState, dict[_Cause, BreakerState]]] = {
     "closed": {"too many failures": "open"},
     "open": {"time is up": "half_open"},
     "half_open": {"probe failed": "open", "probes went well": "closed"},
@@ -408,13 +408,13 @@ class Permit(msgspec.Struct, frozen=True):
 _DEFAULT: Final = BreakerPolicy()
 
 
-def ask(breaker: Breaker, *, now_s: float, policy: BreakerPolicy = _DEFAULT) -> tuple[Breaker, Permit]:
+def admit(breaker: Breaker, *, now_s: float, policy: BreakerPolicy = _DEFAULT) -> tuple[Breaker, Permit]:
     """
     Ask whether to call.
 
     Args:
         breaker: The state; shared by all callers of the gateway.
-        now_s: The present moment, of the clock that all callers share.
+        now_s: The current time, of the clock that all callers share.
         policy: The operator's choices.
 
     Returns:
@@ -443,7 +443,7 @@ def report(
         permit: The answer under which the call was made.
         failed: Whether the gateway was at fault: silent, 5xx, unreadable. A refusal is an answer and no failure.
             `None` for a call that was not made, or says nothing of the gateway: it gives a probe back and counts for nothing.
-        now_s: The present moment.
+        now_s: The current time.
         policy: The operator's choices.
 
     Returns:
@@ -490,8 +490,8 @@ def _counted(breaker: Breaker, *, failed: bool, now_s: float, policy: BreakerPol
 
 
 def _changed(breaker: Breaker, cause: _Cause, *, now_s: float, policy: BreakerPolicy) -> Breaker:
-    """Go where `LIFE` says, forgetting what belonged to the old state."""
-    state = LIFE[breaker.state][cause]
+    """Go where `TRANSITIONS` says, forgetting what belonged to the old state."""
+    state = TRANSITIONS[breaker.state][cause]
     opened = breaker.opened_in_row + 1 if state == "open" else breaker.opened_in_row
     # The exponent is bounded, or a gateway down for a month would overflow it.
     open_s = min(policy.open_s * 2 ** min(opened - 1, 30), policy.open_max_s) if opened else 0.0

@@ -15,12 +15,12 @@ callers of one throttle, as for the bucket.
 
 Source: RFC 6585 section 4 (429), RFC 9110 section 10.2.3 (Retry-After).
 
->>> throttle = lowered(Throttle(), asked_s=2.0, now_s=100.0)
+>>> throttle = lowered(Throttle(), requested_s=2.0, now_s=100.0)
 >>> part(throttle, now_s=101.0), part(throttle, now_s=102.0), part(throttle, now_s=402.0)
 (0.0, 0.5, 1.0)
->>> lowered(throttle, asked_s=0.0, now_s=100.5) == throttle
+>>> lowered(throttle, requested_s=0.0, now_s=100.5) == throttle
 True
->>> lowered(throttle, asked_s=0.0, now_s=102.0).part
+>>> lowered(throttle, requested_s=0.0, now_s=102.0).part
 0.25
 """
 
@@ -73,7 +73,7 @@ def part(throttle: Throttle, *, now_s: float, policy: ThrottlePolicy = _DEFAULT)
 
     Args:
         throttle: The state; shared by all callers of the account.
-        now_s: The present moment.
+        now_s: The current time.
         policy: How it recovers.
 
     Returns:
@@ -92,7 +92,7 @@ def wait_s(throttle: Throttle, *, now_s: float, policy: ThrottlePolicy = _DEFAUL
 
     Args:
         throttle: The state.
-        now_s: The present moment.
+        now_s: The current time.
         policy: How long it may last.
 
     Returns:
@@ -103,15 +103,15 @@ def wait_s(throttle: Throttle, *, now_s: float, policy: ThrottlePolicy = _DEFAUL
 
 
 def lowered(
-    throttle: Throttle, *, asked_s: float, now_s: float, policy: ThrottlePolicy = _DEFAULT
+    throttle: Throttle, *, requested_s: float, now_s: float, policy: ThrottlePolicy = _DEFAULT
 ) -> Throttle:
     """
     The gateway asks for fewer requests.
 
     Args:
         throttle: The state, as it is by now.
-        asked_s: For how long it wants none, in seconds; 0.0 where it names no time.
-        now_s: The present moment.
+        requested_s: For how long it wants none, in seconds; 0.0 where it names no time.
+        now_s: The current time.
         policy: How far to go.
 
     Returns:
@@ -119,8 +119,10 @@ def lowered(
     """
     now_part = part(throttle, now_s=now_s, policy=policy)
     if now_part <= 0.0:
-        until_s = max(throttle.until_s, now_s + min(asked_s, policy.pause_max_s))
+        until_s = max(throttle.until_s, now_s + min(requested_s, policy.pause_max_s))
         return Throttle(throttle.part, until_s)
     lower = max(now_part * policy.cut, policy.part_min)
-    pause_s = min(max(asked_s, policy.pause_s) if asked_s else policy.pause_s / lower, policy.pause_max_s)
+    pause_s = min(
+        max(requested_s, policy.pause_s) if requested_s else policy.pause_s / lower, policy.pause_max_s
+    )
     return Throttle(lower, now_s + pause_s)

@@ -12,7 +12,7 @@ identity checks. Each is acknowledged only when it is recorded, so the number of
 
 The **report class** is what a notification says as far as our books go: its track and stage, whatever words and ids it says that with.
 A class that is not stored yet is therefore always recorded, so no status of a payment is ever dropped. What is counted
-says again what rows on record say already: where these took effect it changes nothing, where they wait it is answered with
+says again what stored rows say already: where these took effect it changes nothing, where they wait it is answered with
 them, and where the gateway contradicted them the count causes another inquiry, at most every `INQUIRE_AGAIN_S`. The count is
 committed before the answer 200 goes out, so even then the 200 says "recorded". What is lost is the body of a delivery in excess.
 

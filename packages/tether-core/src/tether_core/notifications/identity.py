@@ -8,9 +8,9 @@ alone. Beside the key stands a digest of the whole **content**: the same key wit
 a person must see. A delivery is therefore one of four:
 
 - *recorded*: the key was new;
-- *repeated*: the key and the content are on record, nothing more happens;
-- *conflicting*: the key is on record with other content; kept aside, acknowledged, not applied;
-- *counted*: it is beyond what is kept of its payment or key (`tether_core.notifications.excess_deliveries`); its count is on record.
+- *repeated*: the key and the content are stored, nothing more happens;
+- *conflicting*: the key is stored with other content; kept aside, acknowledged, not applied;
+- *counted*: it is beyond what is kept of its payment or key (`tether_core.notifications.excess_deliveries`); its count is stored.
 
 >>> from tether_core.emp.notification import FORM, decode
 >>> first = decode(b"unique_id=44177a21&signature=ab&status=pending_async", content_type=FORM)
@@ -53,7 +53,7 @@ def identify(notification: Notification, *, account: str) -> Identity:
     """
     The key and the content digest of a notification.
 
-    The signature is left out of the content: it says the same with SHA-1 today and SHA-256 tomorrow.
+    The signature is excluded of the content: it says the same with SHA-1 today and SHA-256 tomorrow.
 
     Args:
         notification: Decoded, and verified before anything is done with the result.
@@ -74,6 +74,6 @@ def identify(notification: Notification, *, account: str) -> Identity:
     return Identity(_digest(key), _digest(content))
 
 
-def _digest(told: object) -> bytes:
+def _digest(value: object) -> bytes:
     # MessagePack writes a length before each part: ("ab", "c") and ("a", "bc") must differ.
-    return hashlib.blake2b(_encode(told), digest_size=16).digest()
+    return hashlib.blake2b(_encode(value), digest_size=16).digest()

@@ -8,7 +8,7 @@ exactly one state:
                  ┌───────────── try again later ─────────────┐
                  ▼                                           │
  recorded ──► waiting ──► processed                          │
-                 │  └──► confirming ──► waiting (with the gateway's own word beside the claim)
+                 │  └──► confirming ──► waiting (with the gateway's own record beside the claim)
                  ├──► confirming (the gateway contradicts it: inquired again later, `tether_core.notifications.confirmation`)
                  ├──► contradicted (contradicted to the last) ──► waiting (a person had it replayed)
                  │                                           └──► confirming (it was reported again)
@@ -16,15 +16,15 @@ exactly one state:
  conflicting: kept aside for a person from the start, never applied
 ```
 
-A try that fails goes back to *waiting* with a later moment: after 10, 30 and 60 seconds first, because most
-troubles are short, then in growing steps to a day. When the ladder ends the row is *parked* with its
+A try that fails goes back to *waiting* with a later time: after 10, 30 and 60 seconds first, because most
+troubles are short, then in growing steps to a day. When the retry schedule ends the row is *parked* with its
 reason and waits for a person; nothing is thrown away.
 
 >>> from datetime import UTC, datetime
 >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
 >>> next_attempt(1, now=noon, jitter=0.5).isoformat()
 '2026-03-02T12:00:10+00:00'
->>> next_attempt(len(LADDER_S) + 1, now=noon, jitter=0.5) is None
+>>> next_attempt(len(RETRY_SCHEDULE_S) + 1, now=noon, jitter=0.5) is None
 True
 >>> step("processed", "claimed")
 Traceback (most recent call last):
@@ -38,9 +38,9 @@ from typing import Final, Literal
 from tether_core.errors import IllegalStep
 
 __all__ = [
-    "LADDER_S",
-    "LADDER_UNKNOWN_PAYMENT_S",
-    "LIFE",
+    "RETRY_SCHEDULE_S",
+    "TRANSITIONS",
+    "UNKNOWN_PAYMENT_RETRY_SCHEDULE_S",
     "InboxState",
     "InboxStep",
     "next_attempt",
@@ -51,7 +51,7 @@ InboxState = Literal["waiting", "confirming", "processed", "contradicted", "park
 InboxStep = Literal[
     "claimed",
     "finished",
-    "put off",
+    "deferred",
     "asked about",
     "confirmed",
     "contradicted",
@@ -62,17 +62,17 @@ InboxStep = Literal[
 ]
 
 # state x step -> state; what is not here does not exist.
-LIFE: Final[dict[InboxState, dict[InboxStep, InboxState]]] = {
+TRANSITIONS: Final[dict[InboxState, dict[InboxStep, InboxState]]] = {
     "waiting": {
         "claimed": "waiting",
         "finished": "processed",
-        "put off": "waiting",
+        "deferred": "waiting",
         "asked about": "confirming",
         "contradicted": "confirming",
         "inquired enough": "contradicted",
         "parked": "parked",
     },
-    "confirming": {"confirmed": "waiting", "put off": "confirming", "parked": "parked"},
+    "confirming": {"confirmed": "waiting", "deferred": "confirming", "parked": "parked"},
     "processed": {},
     "contradicted": {"replayed": "waiting", "reported again": "confirming"},
     "parked": {"replayed": "waiting"},
@@ -80,10 +80,10 @@ LIFE: Final[dict[InboxState, dict[InboxStep, InboxState]]] = {
 }
 
 # Seconds before the 2nd, 3rd, ... try: 10, 30 and 60 for a hiccup, then to a day for an outage. Two days in all.
-LADDER_S: Final = (10, 30, 60, 300, 1_800, 7_200, 21_600, 43_200, 86_400)
+RETRY_SCHEDULE_S: Final = (10, 30, 60, 300, 1_800, 7_200, 21_600, 43_200, 86_400)
 
 # A notification of a payment we do not know may precede its import, so it waits a fortnight longer.
-LADDER_UNKNOWN_PAYMENT_S: Final = LADDER_S + (86_400,) * 14
+UNKNOWN_PAYMENT_RETRY_SCHEDULE_S: Final = RETRY_SCHEDULE_S + (86_400,) * 14
 
 
 def step(state: InboxState, taken: InboxStep) -> InboxState:
@@ -98,30 +98,30 @@ def step(state: InboxState, taken: InboxStep) -> InboxState:
         Where it stands then.
 
     Raises:
-        IllegalStep: when `LIFE` has no such step.
+        IllegalStep: when `TRANSITIONS` has no such step.
     """
-    after = LIFE[state].get(taken)
+    after = TRANSITIONS[state].get(taken)
     if after is None:
         raise IllegalStep("notification", state=state, step=taken)
     return after
 
 
 def next_attempt(
-    failures: int, *, now: datetime, jitter: float, ladder_s: tuple[int, ...] = LADDER_S
+    failures: int, *, now: datetime, jitter: float, retry_schedule_s: tuple[int, ...] = RETRY_SCHEDULE_S
 ) -> datetime | None:
     """
     When to try a notification again, or `None` once a person should look.
 
     Args:
         failures: Tries that have ended without a result so far, 1 or more.
-        now: The present moment, aware, UTC.
+        now: The current time, aware, UTC.
         jitter: Drawn by the caller from [0, 1); spreads the wait by a tenth either way, so that a thousand
             rows that failed together do not all come back together.
-        ladder_s: The waits, in seconds.
+        retry_schedule_s: The waits, in seconds.
 
     Returns:
-        A moment after *now*, or `None` when the ladder has ended.
+        A time after *now*, or `None` when the retry schedule has ended.
     """
-    if failures > len(ladder_s):
+    if failures > len(retry_schedule_s):
         return None
-    return now + timedelta(seconds=ladder_s[max(failures, 1) - 1] * (0.9 + 0.2 * jitter))
+    return now + timedelta(seconds=retry_schedule_s[max(failures, 1) - 1] * (0.9 + 0.2 * jitter))

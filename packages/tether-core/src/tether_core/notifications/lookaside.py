@@ -10,12 +10,12 @@ Source of the thresholds: a look costs about a fifth of the CPU that an insert o
 (benchmarks/results/webhooks.md), so it pays from about one repeat in four or five upwards; it is switched on well above that.
 
 >>> calm = Traffic()
->>> calm.asks
+>>> calm.inquiry_count
 False
 >>> busy = observed(calm, deliveries=2000, repeats=1200, commit_s=0.002)
->>> busy.asks, observed(busy, deliveries=2000, repeats=100, commit_s=0.002).asks
+>>> busy.inquiry_count, observed(busy, deliveries=2000, repeats=100, commit_s=0.002).inquiry_count
 (True, False)
->>> observed(calm, deliveries=1, repeats=0, commit_s=2.0).asks
+>>> observed(calm, deliveries=1, repeats=0, commit_s=2.0).inquiry_count
 True
 """
 
@@ -54,12 +54,12 @@ class Traffic(msgspec.Struct, frozen=True):
     Attributes:
         repeats: The share of repeats among deliveries that this process did not know by itself, 0.0 to 1.0.
         commit_s: The time of a commit, in seconds.
-        asks: Whether Redis is asked.
+        inquiry_count: Whether Redis is asked.
     """
 
     repeats: float = 0.0
     commit_s: float = 0.0
-    asks: bool = False
+    inquiry_count: bool = False
 
 
 _DEFAULT: Final = Policy()
@@ -91,8 +91,8 @@ def observed(
     took_s = traffic.commit_s
     if commit_s is not None:
         took_s += (commit_s - took_s) / policy.commits
-    if traffic.asks:
-        asks = share >= policy.repeats_off or took_s >= policy.commit_off_s
+    if traffic.inquiry_count:
+        inquiries = share >= policy.repeats_off or took_s >= policy.commit_off_s
     else:
-        asks = share >= policy.repeats_on or took_s >= policy.commit_on_s
-    return Traffic(share, took_s, asks)
+        inquiries = share >= policy.repeats_on or took_s >= policy.commit_on_s
+    return Traffic(share, took_s, inquiries)

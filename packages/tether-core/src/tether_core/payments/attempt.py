@@ -35,10 +35,10 @@ the very id that was hashed, move that payment**:
   confirm that the two ids belong together before anything moves.
 
 `tether_core.notifications.confirmation` says for which reported statuses the gateway has to be inquired before they take effect; `decide` then
-answers `confirm`, and is called again with the gateway's own word. What is applied then is that word: a reported "declined" that the
+answers `confirm`, and is called again with the gateway's own record. What is applied then is that word: a reported "declined" that the
 gateway answers with "approved" applies an approval.
 
-A debit that was collected by what is stored, and has failed by the gateway's own word, stays as it is: stages never go back. It is a
+A debit that was collected by what is stored, and has failed by the gateway's own record, stays as it is: stages never go back. It is a
 difference that a person looks at (`tether_core.reconciliation.differences`).
 
 >>> from tether_core.emp.notification import FORM, decode
@@ -64,7 +64,14 @@ import msgspec
 from tether_core.blacklist import BLOCKING, Entry, policy_for
 from tether_core.emp import codes
 from tether_core.emp.notification import Notification
-from tether_core.events import AmountDiffered, AttemptMoved, Event, IbanListed, PayoutRepeated, ReasonUnknown
+from tether_core.events import (
+    AmountMismatched,
+    AttemptStatusChanged,
+    Event,
+    IbanBlocked,
+    ReasonUnknown,
+    RefundChargedBack,
+)
 from tether_core.notifications.confirmation import Confirm, fails_late, must_be_confirmed
 
 __all__ = [
@@ -167,7 +174,7 @@ class Attempt(msgspec.Struct, frozen=True):
         return state_of(self.payment_stage, self.dispute_stage)
 
     @property
-    def paid_out_twice(self) -> bool:
+    def refunded_and_charged_back(self) -> bool:
         """Whether its money went back both by us and by the debtor's bank; a person should claim it back."""
         return self.payment_stage in {codes.VOIDED, codes.REFUNDED} and self.state == "chargebacked"
 
@@ -195,7 +202,7 @@ class Confirmation(msgspec.Struct, frozen=True):
 
 class Policy(msgspec.Struct, frozen=True):
     """
-    What an operator may choose about booking.
+    What an operator may choose about applying.
 
     Attributes:
         blocking: Reason codes that block an IBAN (`TETHER_BLACKLIST_CODES`).
@@ -213,14 +220,14 @@ class Decision(msgspec.Struct, frozen=True):
     Attributes:
         outcome: "applied" the attempt changes; "unchanged" it is known already or says nothing new;
             "not_yet" we do not know the payment, try later; "confirm" ask the gateway first;
-            "refuted" the gateway says otherwise; "park" a person must look.
+            "contradicted" the gateway says otherwise; "park" a person must look.
         reason: A stable word for the cause, from `REASONS`.
         attempt: The attempt as it shall be, or `None` where none is touched.
         entries: Blacklist entries to make, where they do not exist yet; `listed` is the event of one that was made.
         events: Facts to announce.
     """
 
-    outcome: Literal["applied", "unchanged", "not_yet", "confirm", "refuted", "park"]
+    outcome: Literal["applied", "unchanged", "not_yet", "confirm", "contradicted", "park"]
     reason: str
     attempt: Attempt | None = None
     entries: tuple[Entry, ...] = ()
@@ -236,14 +243,14 @@ REASONS: Final[dict[str, str]] = {
     "names_payment": "Another kind of notification names a payment; the gateway is inquired about it.",
     "inquired": "Another kind of notification named a payment; the gateway was inquired, and its answer is a record.",
     "unlinked": "The attempt is named by our unsigned id alone; the gateway must confirm that the two belong together.",
-    "failed_late": "The debit was collected, and by the gateway's own word it has failed since: a difference, for a person.",
+    "failed_late": "The debit was collected, and by the gateway's own record it has failed since: a difference, for a person.",
     "unknown_payment": "We have no attempt with this id yet.",
     "unknown_status": "No table knows this status or event; a person must say what it means.",
     "other_account": "The attempt belongs to another gateway account than the one that signed.",
-    "other_payment": "Our id is on record with another id of the gateway.",
+    "other_payment": "Our id is stored with another id of the gateway.",
     "other_amount": "It names another amount or currency than the debit, and nobody can be asked; a person must look.",
     "unconfirmed": "The claim moves money; the gateway is asked first.",
-    "refuted": "The gateway was asked and says otherwise.",
+    "contradicted": "The gateway was asked and says otherwise.",
 }
 
 
@@ -263,7 +270,7 @@ def decide(
         notification: Decoded and verified.
         account: The account whose secret verified it.
         policy: The operator's choices.
-        confirmation: The gateway's own word, once it was asked; `None` before.
+        confirmation: The gateway's own record, once it was asked; `None` before.
 
     Returns:
         The decision. It is a value: nothing has happened yet.
@@ -286,7 +293,7 @@ def decide(
     )
 
 
-def listed(entry: Entry, *, attempt_id: int) -> IbanListed:
+def listed(entry: Entry, *, attempt_id: int) -> IbanBlocked:
     """
     The fact that an entry was made; announce it only for entries that did not exist yet.
 
@@ -297,7 +304,7 @@ def listed(entry: Entry, *, attempt_id: int) -> IbanListed:
     Returns:
         The event.
     """
-    return IbanListed(attempt_id, entry.action, entry.reason_code, entry.iban_masked)
+    return IbanBlocked(attempt_id, entry.action, entry.reason_code, entry.iban_masked)
 
 
 def _foreign(attempt: Attempt, notification: Notification, *, account: str) -> Decision | None:
@@ -335,7 +342,7 @@ def _unlinked(attempt: Attempt, *, policy: Policy, confirmation: Confirmation | 
         # The answer to the call, or an inquiry by our own id, will tell the gateway's id.
         return Decision("not_yet", "unlinked")
     if confirmation.transaction_id != attempt.transaction_id:
-        return Decision("refuted", "other_payment", attempt)
+        return Decision("contradicted", "other_payment", attempt)
     return None
 
 
@@ -389,41 +396,41 @@ def _unconfirmed(
     )
     if confirmation is None:
         return Decision("confirm", "unconfirmed", attempt) if is_to_confirm else None
-    told = _told(confirmation)
-    if told is not None and told.track == "payment" and step.track == "payment":
-        if fails_late(told.stage, payment_stage=attempt.payment_stage):
+    notification = _reported_step(confirmation)
+    if notification is not None and notification.track == "payment" and step.track == "payment":
+        if fails_late(notification.stage, payment_stage=attempt.payment_stage):
             return Decision("unchanged", "failed_late", attempt)
         if (
             fails_late(step.stage, payment_stage=attempt.payment_stage)
-            and told.stage <= attempt.payment_stage
+            and notification.stage <= attempt.payment_stage
         ):
-            return Decision("refuted", "refuted", attempt)
+            return Decision("contradicted", "contradicted", attempt)
     if not is_to_confirm:
         return None
-    if told is None:
+    if notification is None:
         return Decision("park", "unknown_status")
-    return None if _bears_out(step, told) else Decision("refuted", "refuted", attempt)
+    return None if _confirms(step, notification) else Decision("contradicted", "contradicted", attempt)
 
 
-def _told(confirmation: Confirmation) -> codes.Step | None:
+def _reported_step(confirmation: Confirmation) -> codes.Step | None:
     return codes.meaning(confirmation.status, event=None, error_code=confirmation.error_code)
 
 
-def _bears_out(claimed: codes.Step, told: codes.Step) -> bool:
-    # The gateway's word may be newer than the claim, never older: "chargeback reversed" bears out the chargeback
-    # before it, and any dispute bears out that the payment was collected.
-    if claimed.track == told.track:
-        return told.stage >= claimed.stage
-    return told.track == "dispute" and claimed.stage <= codes.APPROVED
+def _confirms(claimed: codes.Step, step: codes.Step) -> bool:
+    # The gateway's word may be newer than the claim, never older: "chargeback reversed" confirms the chargeback
+    # before it, and any dispute confirms that the payment was collected.
+    if claimed.track == step.track:
+        return step.stage >= claimed.stage
+    return step.track == "dispute" and claimed.stage <= codes.APPROVED
 
 
-def _booked(claimed: codes.Step, confirmation: Confirmation | None) -> codes.Step:
-    """The step to book: the gateway's own word where it was asked and has come further than the claim."""
-    told = _told(confirmation) if confirmation is not None else None
-    if told is None or not _bears_out(claimed, told):
+def _applied(claimed: codes.Step, confirmation: Confirmation | None) -> codes.Step:
+    """The step to apply: the gateway's own record where it was asked and has come further than the claim."""
+    notification = _reported_step(confirmation) if confirmation is not None else None
+    if notification is None or not _confirms(claimed, notification):
         return claimed
-    if claimed.track == told.track:
-        return told
+    if claimed.track == notification.track:
+        return notification
     # A dispute moves with its own notification, reason and blacklist entry; here it proves that money came.
     return codes.Step("payment", codes.APPROVED)
 
@@ -439,11 +446,11 @@ def _apply(
     # Where the gateway was asked, its own words outrank the claim's, which nobody signed.
     reason_code = (confirmation.reason_code if confirmation else None) or notification.reason_code
     is_chargeback = step.track == "dispute" and step.stage in {codes.CHARGEBACKED, codes.LOST_AGAIN}
-    booked = _booked(step, confirmation)
+    applied = _applied(step, confirmation)
     cause, error_code = notification.event or notification.status, notification.error_code
-    if confirmation is not None and booked != step:
+    if confirmation is not None and applied != step:
         cause, error_code = confirmation.status, confirmation.error_code
-    payment, dispute = _furthest(attempt, booked)
+    payment, dispute = _furthest(attempt, applied)
     moved = (payment, dispute) != (attempt.payment_stage, attempt.dispute_stage)
     changes: dict[str, object] = {"payment_stage": payment, "dispute_stage": dispute}
     if attempt.unique_id is None and notification.unique_id:
@@ -457,7 +464,7 @@ def _apply(
     facts: list[Event] = []
     if after.state != attempt.state:
         facts.append(
-            AttemptMoved(
+            AttemptStatusChanged(
                 attempt_id=attempt.id,
                 transaction_id=attempt.transaction_id,
                 before=attempt.state,
@@ -486,10 +493,10 @@ def _apply(
 def _amiss(before: Attempt, after: Attempt, notification: Notification) -> list[Event]:
     """What a person should look at."""
     facts = list[Event]()
-    if after.paid_out_twice and not before.paid_out_twice:
-        facts.append(PayoutRepeated(before.id))
+    if after.refunded_and_charged_back and not before.refunded_and_charged_back:
+        facts.append(RefundChargedBack(before.id))
     if _amount_differs(before, notification):
-        facts.append(AmountDiffered(before.id, before.amount_minor, notification.amount_minor or 0))
+        facts.append(AmountMismatched(before.id, before.amount_minor, notification.amount_minor or 0))
     return facts
 
 

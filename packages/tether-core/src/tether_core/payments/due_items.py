@@ -55,9 +55,9 @@ def normalised(due_item: str) -> tuple[str, ...]:
     return tuple(part.lstrip("0") or "0" if part.isdigit() else part for part in parts)
 
 
-def alike(one: str, other: str) -> bool:
-    """Whether *one* and *other* are the same item but for the spelling."""
-    return one == other or (normalised(one) or one) == (normalised(other) or other)
+def alike(text: str, other: str) -> bool:
+    """Whether *text* and *other* are the same item but for the spelling."""
+    return text == other or (normalised(text) or text) == (normalised(other) or other)
 
 
 def specific(due_item: str) -> bool:
@@ -97,8 +97,8 @@ def warnings(due_item: str, others: Mapping[str, tuple[int, int]]) -> list[Warne
     """
     found = list[Warned]()
     for other, (debtors, amount_minor) in others.items():
-        has = "1 of these debtors has" if debtors == 1 else f"{debtors} of these debtors have"
-        open_or_collected = f"{has} an open or collected debit for {other}"
+        who = "1 of these debtors has" if debtors == 1 else f"{debtors} of these debtors have"
+        open_or_collected = f"{who} an open or collected debit for {other}"
         if alike(other, due_item):
             text = f"{open_or_collected}, which reads like {due_item}: order with that spelling, or they pay twice."
             found.append(Warned("spelling", other, debtors, amount_minor, text))

@@ -67,10 +67,10 @@ def identity(address: str, *, login: str, terminal: str) -> GatewayIdentity:
         terminal: The terminal token.
     """
     place = _place(address)
-    told = f"{place}\0{login}\0{terminal}".encode()
+    content = f"{place}\0{login}\0{terminal}".encode()
     host = place.partition("://")[2]
     return GatewayIdentity(
-        blake2b(told, digest_size=8, person=b"gateway identity").hexdigest(),
+        blake2b(content, digest_size=8, person=b"gateway identity").hexdigest(),
         f"{host}, login {_digits(login, b'login')}, terminal {_digits(terminal, b'terminal')}",
     )
 

@@ -1,8 +1,8 @@
 """
-Earlier debits: what another system sent, so that its late news finds a payment here.
+Imported debits: what another system sent, so that its late news finds a payment here.
 
 Whoever comes to Tether from another system has debits under way there, and for 13 months each of them may still come back. A
-notification carries no IBAN. So without these debits on record a chargeback is of an unknown payment and blacklists
+notification carries no IBAN. So without these stored debits a chargeback is of an unknown payment and blacklists
 nobody, and an upload could collect again what was collected last week. A table of them, one debit a row, is read into
 attempts like any other: the same table books their news (`tether_core.payments.attempt`), screening and billing see them, and those
 that are open are asked about.
@@ -15,8 +15,8 @@ that are open are asked about.
 | `currency` | three letters of ISO 4217; without the column, or where it is blank, EUR | |
 | `status` | the gateway's last word (`tether_core.emp.codes`), or `unknown` | needed |
 | `iban` | of the account that was debited | needed |
-| `sent_at` | when it was sent: ISO 8601, UTC where no zone is given | needed |
-| `updated_at` | when its status was last told; without it, `sent_at` | |
+| `submitted_at` | when it was sent: ISO 8601, UTC where no zone is given | needed |
+| `updated_at` | when its status was last told; without it, `submitted_at` | |
 | `error_code` | the gateway's code, for errors and declines | |
 | `reason_code` | why its money went back | |
 | `name`, `reference`, `mandate_id` | of the debtor, the creditor's reference of what was owed, the mandate | |
@@ -32,23 +32,23 @@ amount. Other columns are passed over. Where a debit **begins** here is read off
 | under way, or an error without a code, and the gateway never named an id | likewise: silence is no refusal |
 | anything else | nowhere: the row is refused |
 
-From there on only the gateway moves it. A row that is on record already changes nothing, whatever its status says
-by now, and one that contradicts what is on record is for a person.
+From there on only the gateway moves it. A row that is stored already changes nothing, whatever its status says
+by now, and one that contradicts what is stored is for a person.
 
->>> columns = layout(["transaction_id", "Unique ID", "amount", "status", "iban", "sent_at", "colour"])
+>>> columns = layout(["transaction_id", "Unique ID", "amount", "status", "iban", "submitted_at", "colour"])
 >>> columns.passed_over
 ('colour',)
 >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
 >>> cells = ["old-7", "44177a21", "12.50", "approved", "DE89 3704 0044 0532 0130 00", "2026-02-27 09:30:00", "red"]
->>> one = read(Row(2, cells), layout=columns, now=noon)
->>> one.amount_minor, one.state, one.sent_at.isoformat()
+>>> payload = read(Row(2, cells), layout=columns, now=noon)
+>>> payload.amount_minor, payload.state, payload.submitted_at.isoformat()
 (1250, 'approved', '2026-02-27T09:30:00+00:00')
 >>> [problem.code for problem in read(Row(3, [*cells[:2], "12", "paid", *cells[4:]]), layout=columns, now=noon)]
 ['amount_unreadable', 'status_unknown']
 >>> layout(["transaction_id", "iban"])
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidRequest: header: there is no column unique_id, amount, status, sent_at; name the columns so
+tether_core.errors.InvalidRequest: header: there is no column unique_id, amount, status, submitted_at; name the columns so
 """
 
 import re
@@ -65,12 +65,23 @@ from tether_core.emp import codes
 from tether_core.errors import InvalidIban, InvalidRequest
 from tether_core.money import exponent
 from tether_core.payments.attempt import Attempt, AttemptState, state_of
-from tether_core.spreadsheet.cells import Row, shown
+from tether_core.spreadsheet.cells import Row, excerpt
 from tether_core.spreadsheet.outcomes import Problem
 
-__all__ = ["CODES", "FIELDS", "NEEDED", "Earlier", "Layout", "begin", "compare", "entry", "layout", "read"]
+__all__ = [
+    "CODES",
+    "FIELDS",
+    "NEEDED",
+    "ImportedDebit",
+    "Layout",
+    "begin",
+    "compare",
+    "entry",
+    "layout",
+    "read",
+]
 
-NEEDED: Final = ("transaction_id", "unique_id", "amount", "status", "iban", "sent_at")
+NEEDED: Final = ("transaction_id", "unique_id", "amount", "status", "iban", "submitted_at")
 FIELDS: Final = (
     *NEEDED,
     *(
@@ -85,7 +96,7 @@ FIELDS: Final = (
     ),
 )
 
-# What may be wrong with a row; the last four by what is on record.
+# What may be wrong with a row; the last four by what is stored.
 CODES: Final[dict[str, str]] = {
     "row_unreadable": "Lines were swallowed by an open quotation mark, or a delimiter has moved the cells.",
     "cell_missing": "A cell is blank that no debit can do without.",
@@ -95,13 +106,13 @@ CODES: Final[dict[str, str]] = {
     "status_unknown": "No table of the gateway's words has this status, or it is no state of a debit.",
     "code_unreadable": "It is no code of the gateway or of a bank.",
     "iban_invalid": "It is not an IBAN.",
-    "moment_unreadable": "It is not a moment as ISO 8601 writes it.",
-    "moment_in_future": "It has not come yet.",
+    "timestamp_unreadable": "It is not a time as ISO 8601 writes it.",
+    "timestamp_in_future": "It has not come yet.",
     "text_unreadable": "It has signs that cannot be printed, or more than 500 of any.",
-    "other_payment": "One of its ids is on record with another one.",
-    "other_account": "The debit is on record with another gateway account.",
-    "other_amount": "The debit is on record with another amount or currency.",
-    "other_iban": "The debit is on record with another bank account.",
+    "other_payment": "One of its ids is stored with another one.",
+    "other_account": "The debit is stored with another gateway account.",
+    "other_amount": "The debit is stored with another amount or currency.",
+    "other_iban": "The debit is stored with another bank account.",
 }
 
 _T = TypeVar("_T")
@@ -133,7 +144,7 @@ class Layout(msgspec.Struct, frozen=True):
     passed_over: tuple[str, ...] = ()
 
 
-class Earlier(msgspec.Struct, frozen=True, kw_only=True):
+class ImportedDebit(msgspec.Struct, frozen=True, kw_only=True):
     """
     One debit that another system sent.
 
@@ -148,7 +159,7 @@ class Earlier(msgspec.Struct, frozen=True, kw_only=True):
         error_code: The gateway's code, for errors and declines.
         reason_code: Why its money went back, where it did.
         iban: Canonical.
-        sent_at: When it was sent, aware, UTC.
+        submitted_at: When it was sent, aware, UTC.
         updated_at: When its status was last told.
         name: Of the debtor; empty where unknown.
         reference: The creditor's, of what was owed.
@@ -165,7 +176,7 @@ class Earlier(msgspec.Struct, frozen=True, kw_only=True):
     error_code: str | None
     reason_code: str | None
     iban: str
-    sent_at: datetime
+    submitted_at: datetime
     updated_at: datetime
     name: str = ""
     reference: str | None = None
@@ -182,7 +193,7 @@ class Earlier(msgspec.Struct, frozen=True, kw_only=True):
 
     def attempt(self, *, account: str, fingerprint: bytes) -> Attempt:
         """
-        The debit as an attempt that is not on record yet.
+        The debit as an attempt that is not stored yet.
 
         Args:
             account: Our name of the gateway account that it was sent with.
@@ -271,14 +282,14 @@ def begin(status: str, *, error_code: str | None, named: bool) -> tuple[int, int
     return (codes.UNKNOWN_TO_GATEWAY if lost else step.stage), codes.UNDISPUTED
 
 
-def read(row: Row, *, layout: Layout, now: datetime) -> Earlier | tuple[Problem, ...]:
+def read(row: Row, *, layout: Layout, now: datetime) -> ImportedDebit | tuple[Problem, ...]:
     """
     Read one row.
 
     Args:
         row: Not blank.
         layout: Of its table.
-        now: The present moment, aware; nothing was sent later.
+        now: The current time, aware; nothing was sent later.
 
     Returns:
         The debit, or everything that is wrong with the row.
@@ -304,8 +315,8 @@ def read(row: Row, *, layout: Layout, now: datetime) -> Earlier | tuple[Problem,
         "status", lambda text: begin(text, error_code=error_code, named=unique_id is not None)
     )
     iban = cells.needed("iban", ibans.validate)
-    sent_at = cells.needed("sent_at", lambda text: _moment(text, now=now))
-    updated_at = cells.maybe("updated_at", lambda text: _moment(text, now=now))
+    submitted_at = cells.needed("submitted_at", lambda text: _timestamp(text, now=now))
+    updated_at = cells.maybe("updated_at", lambda text: _timestamp(text, now=now))
     name = cells.maybe("name", _text) or ""
     reference, mandate_id = cells.maybe("reference", _text), cells.maybe("mandate_id", _text)
     if cells.problems:
@@ -315,8 +326,8 @@ def read(row: Row, *, layout: Layout, now: datetime) -> Earlier | tuple[Problem,
     assert amount_minor is not None
     assert begins is not None
     assert iban is not None
-    assert sent_at is not None
-    return Earlier(
+    assert submitted_at is not None
+    return ImportedDebit(
         row=row.number,
         transaction_id=transaction_id,
         unique_id=unique_id,
@@ -327,8 +338,8 @@ def read(row: Row, *, layout: Layout, now: datetime) -> Earlier | tuple[Problem,
         error_code=error_code,
         reason_code=reason_code,
         iban=iban,
-        sent_at=sent_at,
-        updated_at=max(updated_at or sent_at, sent_at),
+        submitted_at=submitted_at,
+        updated_at=max(updated_at or submitted_at, submitted_at),
         name=name,
         reference=reference,
         mandate_id=mandate_id,
@@ -359,11 +370,11 @@ class _Cells:
             return None
         try:
             found = reading(text)
-        except InvalidIban as problem:
-            self.wrong(field, _UNREADABLE[field][0], str(problem))
+        except InvalidIban as exc:
+            self.wrong(field, _UNREADABLE[field][0], str(exc))
             return None
-        except _WrongError as problem:
-            self.wrong(field, problem.code, problem.note)
+        except _WrongError as exc:
+            self.wrong(field, exc.code, exc.note)
             return None
         if found is None:
             self.wrong(field, *_UNREADABLE[field])
@@ -373,7 +384,7 @@ class _Cells:
         # A name is nobody's business at a terminal, wherever in the row it stands; of an IBAN only the mask is.
         text = self.text(field)
         hidden = field in _UNSHOWN or (" " in text and any(map(str.isalpha, text)) and field != "iban")
-        text = "" if hidden else shown(text, as_iban=field == "iban")
+        text = "" if hidden else excerpt(text, as_iban=field == "iban")
         self.problems.append(Problem(self._row.number, field, code, text, note))
 
 
@@ -393,8 +404,8 @@ _NO_TEXT: Final = (
     "text_unreadable",
     f"It has signs that cannot be printed, or more than {_TEXT_MAX} of any.",
 )
-_NO_MOMENT: Final = (
-    "moment_unreadable",
+_NO_TIMESTAMP: Final = (
+    "timestamp_unreadable",
     "Write it like 2026-03-02T14:05:00Z; without a zone it is read as UTC.",
 )
 _UNREADABLE: Final[dict[str, tuple[str, str]]] = {
@@ -413,8 +424,8 @@ _UNREADABLE: Final[dict[str, tuple[str, str]]] = {
     "error_code": _NO_CODE,
     "reason_code": _NO_CODE,
     "iban": ("iban_invalid", "It is not an IBAN."),
-    "sent_at": _NO_MOMENT,
-    "updated_at": _NO_MOMENT,
+    "submitted_at": _NO_TIMESTAMP,
+    "updated_at": _NO_TIMESTAMP,
     "name": _NO_TEXT,
     "reference": _NO_TEXT,
     "mandate_id": _NO_TEXT,
@@ -452,29 +463,29 @@ def _major(text: str, *, currency: str) -> int | None:
     return int(found[1] + found[2]) or None
 
 
-def _moment(text: str, *, now: datetime) -> datetime | None:
+def _timestamp(text: str, *, now: datetime) -> datetime | None:
     try:
         found = datetime.fromisoformat(text.removesuffix(" UTC"))
         found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
     if found > now + _AHEAD_MAX:
-        raise _WrongError("moment_in_future", "It has not come yet; correct it.")
+        raise _WrongError("timestamp_in_future", "It has not come yet; correct it.")
     return found
 
 
-Standing = Literal["new", "there already"]
+CurrentStatus = Literal["new", "there already"]
 
 
 def compare(
-    one: Earlier, on_record: Iterable[Attempt], *, account: str, fingerprint: bytes
-) -> Standing | tuple[Problem, ...]:
+    debit: ImportedDebit, stored: Iterable[Attempt], *, account: str, fingerprint: bytes
+) -> CurrentStatus | tuple[Problem, ...]:
     """
-    What a debit is to the attempts on record.
+    What a debit is to the stored attempts.
 
     Args:
-        one: The debit.
-        on_record: All attempts with its `transaction_id` or its `unique_id`; others do no harm.
+        debit: The debit.
+        stored: All attempts with its `transaction_id` or its `unique_id`; others do no harm.
         account: The gateway account that it was sent with.
         fingerprint: Of its IBAN.
 
@@ -484,45 +495,47 @@ def compare(
     problems: list[Problem] = []
     same: Attempt | None = None
 
-    def differs(field: str, code: str, told: str, held: str) -> None:
-        problems.append(Problem(one.row, field, code, told, f"On record it is {held}; a person must look."))
+    def differs(field: str, code: str, text: str, held: str) -> None:
+        problems.append(Problem(debit.row, field, code, text, f"Stored it is {held}; a person must look."))
 
-    for attempt in on_record:
-        if attempt.transaction_id == one.transaction_id:
+    for attempt in stored:
+        if attempt.transaction_id == debit.transaction_id:
             same = attempt
-        elif one.unique_id is not None and attempt.unique_id == one.unique_id:
-            held = f"that of {shown(attempt.transaction_id)}"
-            differs("unique_id", "other_payment", shown(one.unique_id), held)
+        elif debit.unique_id is not None and attempt.unique_id == debit.unique_id:
+            held = f"that of {excerpt(attempt.transaction_id)}"
+            differs("unique_id", "other_payment", excerpt(debit.unique_id), held)
     if same is None:
         return tuple(problems) or "new"
     if same.account != account:
-        differs("transaction_id", "other_account", shown(one.transaction_id), f"of account {same.account}")
-    if None not in {same.unique_id, one.unique_id} and same.unique_id != one.unique_id:
-        differs("unique_id", "other_payment", shown(one.unique_id or ""), shown(same.unique_id or ""))
-    if (same.amount_minor, same.currency) != (one.amount_minor, one.currency):
-        told, held = (
-            f"{amount} minor units of {currency}"
-            for amount, currency in ((one.amount_minor, one.currency), (same.amount_minor, same.currency))
+        differs(
+            "transaction_id", "other_account", excerpt(debit.transaction_id), f"of account {same.account}"
         )
-        differs("amount", "other_amount", told, held)
+    if None not in {same.unique_id, debit.unique_id} and same.unique_id != debit.unique_id:
+        differs("unique_id", "other_payment", excerpt(debit.unique_id or ""), excerpt(same.unique_id or ""))
+    if (same.amount_minor, same.currency) != (debit.amount_minor, debit.currency):
+        result, held = (
+            f"{amount} minor units of {currency}"
+            for amount, currency in ((debit.amount_minor, debit.currency), (same.amount_minor, same.currency))
+        )
+        differs("amount", "other_amount", result, held)
     if same.iban_fingerprint != fingerprint:
-        differs("iban", "other_iban", ibans.mask(one.iban), same.iban_masked or "another")
+        differs("iban", "other_iban", ibans.mask(debit.iban), same.iban_masked or "another")
     return tuple(problems) or "there already"
 
 
-def entry(one: Earlier, *, fingerprint: bytes, blocking: AbstractSet[str] = BLOCKING) -> Entry | None:
+def entry(debit: ImportedDebit, *, fingerprint: bytes, blocking: AbstractSet[str] = BLOCKING) -> Entry | None:
     """
     The blacklist entry that a debit asks for which had come back before it was imported.
 
     Args:
-        one: The debit.
+        debit: The debit.
         fingerprint: Of its IBAN.
         blocking: Exactly the codes that block (`TETHER_BLACKLIST_CODES`).
 
     Returns:
         The entry, or `None` where it did not come back or its reason asks for none.
     """
-    policy = policy_for(one.reason_code, blocking=blocking)
-    if one.state != "chargebacked" or policy.action == "none":
+    policy = policy_for(debit.reason_code, blocking=blocking)
+    if debit.state != "chargebacked" or policy.action == "none":
         return None
-    return Entry(policy.action, policy.scope, policy.code, fingerprint, ibans.mask(one.iban))
+    return Entry(policy.action, policy.scope, policy.code, fingerprint, ibans.mask(debit.iban))

@@ -26,11 +26,11 @@ answers from before the step do not count any more.
 | waiting | it may still be under way; inquire again after `Verdict.wait_s` |
 | elsewhere | the identities that answered are not all that it was submitted to |
 
->>> there = Inquiry(frozenset({"a1"}), frozenset({"a1"}), boot="boot-1", asked_s=50.0, answered_s=50.2)
+>>> there = Inquiry(frozenset({"a1"}), frozenset({"a1"}), boot="boot-1", inquired_s=50.0, answered_s=50.2)
 >>> first = judge(("a1",), first_answers=(), inquiry=there, grace_s=975.0)
 >>> first.word, first.wait_s, first.first_answers
 ('waiting', 975.2, (FirstAnswer(boot='boot-1', at_s=50.2),))
->>> later = msgspec.structs.replace(there, asked_s=1_026.0, answered_s=1_026.2)
+>>> later = msgspec.structs.replace(there, inquired_s=1_026.0, answered_s=1_026.2)
 >>> judge(("a1",), first_answers=first.first_answers, inquiry=later, grace_s=975.0).word
 'believed'
 >>> judge(("a1", "b2"), first_answers=first.first_answers, inquiry=later, grace_s=975.0).word
@@ -73,7 +73,7 @@ class Inquiry(msgspec.Struct, frozen=True):
         not_found_at: The keys of the identities that gave that answer.
         configured: The keys of all identities that are configured for the account, or were lately.
         boot: The boot of the machine that inquired.
-        asked_s: When the inquiry began, on the boot clock, in seconds.
+        inquired_s: When the inquiry began, on the boot clock, in seconds.
         answered_s: When its last answer came.
         stepped_s: When a clock was last seen to step, on the boot clock; `None` for never since this process started.
     """
@@ -81,7 +81,7 @@ class Inquiry(msgspec.Struct, frozen=True):
     not_found_at: frozenset[str]
     configured: frozenset[str]
     boot: str
-    asked_s: float
+    inquired_s: float
     answered_s: float
     stepped_s: float | None = None
 
@@ -140,14 +140,18 @@ def judge(
     of_all = needed(submitted_to, configured=inquiry.configured)
     if not of_all or not of_all <= inquiry.not_found_at:
         return Verdict("elsewhere", tuple(first_answers))
-    others = [one for one in first_answers if one.boot != inquiry.boot]
-    mine = [one for one in first_answers if one.boot == inquiry.boot and _counts(one, inquiry)]
+    others = [first_answer for first_answer in first_answers if first_answer.boot != inquiry.boot]
+    mine = [
+        first_answer
+        for first_answer in first_answers
+        if first_answer.boot == inquiry.boot and _counts(first_answer, inquiry)
+    ]
     if not mine:
         kept = (*others, FirstAnswer(inquiry.boot, inquiry.answered_s))[-_BOOTS_MAX:]
         # From the beginning of the inquiry, as the caller counts: the next one may begin this long after it. A machine
         # that was put back meanwhile reads less at the end than at the beginning.
-        return Verdict("waiting", kept, grace_s + max(inquiry.answered_s - inquiry.asked_s, 0.0))
-    waited_s = inquiry.asked_s - mine[0].at_s
+        return Verdict("waiting", kept, grace_s + max(inquiry.answered_s - inquiry.inquired_s, 0.0))
+    waited_s = inquiry.inquired_s - mine[0].at_s
     if waited_s < grace_s:
         return Verdict("waiting", (*others, mine[0]), grace_s - waited_s)
     return Verdict("believed")
@@ -155,4 +159,4 @@ def judge(
 
 def _counts(first: FirstAnswer, inquiry: Inquiry) -> bool:
     # A boot clock that reads less than it did is that of a machine put back to an earlier state.
-    return first.at_s <= inquiry.asked_s and (inquiry.stepped_s is None or first.at_s >= inquiry.stepped_s)
+    return first.at_s <= inquiry.inquired_s and (inquiry.stepped_s is None or first.at_s >= inquiry.stepped_s)

@@ -9,12 +9,12 @@ on one day than the operator allows. Every other reason ends it.
 Money goes back in two ways, by our refund and by the debtor's bank, and the two know nothing of each other. So a
 debit is refunded only where its money is with us and no return can be on its way any more, and never after it was
 charged back. A debtor who was refunded may still turn to the bank, for 8 weeks without a reason and for 13 months
-without a mandate; nobody but a person can win that back, so such a debit is shown (`tether_core.payments.attempt.Attempt.paid_out_twice`).
+without a mandate; nobody but a person can win that back, so such a debit is shown (`tether_core.payments.attempt.Attempt.refunded_and_charged_back`).
 
 | the debit is | a refund is |
 |---|---|
-| not collected, voided, or its outcome unknown | refused: there is nothing to give back |
-| refunded | refused: it was given back |
+| not collected, voided, or its outcome unknown | refused: there is nothing to refund |
+| refunded | refused: it was refunded |
 | charged back, or a dispute about it is lost | refused: the bank gave it back |
 | collected, and its bank may still return it unasked (5 TARGET days) | refused until then: a return may be on its way |
 | collected, or won back | allowed |
@@ -158,12 +158,12 @@ def _with_room(day: date, *, planned: Mapping[date, int], per_day_max: int | Non
     return None
 
 
-def settles_on(sent_on: date) -> date:
+def settles_on(submitted_on: date) -> date:
     """
     The day on which a debit settles, as far as we can tell: the gateway names none.
 
     Args:
-        sent_on: The day it was sent to the gateway.
+        submitted_on: The day it was sent to the gateway.
 
     Returns:
         The next open day after it: a debit reaches the debtor's bank at the latest one TARGET day before it settles.
@@ -171,28 +171,28 @@ def settles_on(sent_on: date) -> date:
     >>> settles_on(date(2026, 4, 2))
     datetime.date(2026, 4, 7)
     """
-    return add_target_days(sent_on, 1)
+    return add_target_days(submitted_on, 1)
 
 
 class Refund(msgspec.Struct, frozen=True):
     """
-    Whether a debit may be given back by us.
+    Whether a debit may be refunded by us.
 
     Attributes:
         allowed: Whether it may, today.
-        why: "collected" it may; else why not: there is "nothing to give", it was "given back" by us or "charged back"
+        why: "collected" it may; else why not: there is "nothing to give", it was "refunded" by us or "charged back"
             by the bank, or the "return window" is open.
         from_on: The first day on which it may, where only time is missing; else `None`.
     """
 
     allowed: bool
-    why: Literal["collected", "nothing to give", "given back", "charged back", "return window"]
+    why: Literal["collected", "nothing to give", "refunded", "charged back", "return window"]
     from_on: date | None = None
 
 
 def refund(attempt: Attempt, *, due_on: date, today: date, scheme: Scheme = "core") -> Refund:
     """
-    Whether a debit may be given back by us today, so that its money never goes back twice.
+    Whether a debit may be refunded by us today, so that its money never goes back twice.
 
     Args:
         attempt: The debit.
@@ -206,7 +206,7 @@ def refund(attempt: Attempt, *, due_on: date, today: date, scheme: Scheme = "cor
     if attempt.dispute_stage in {codes.CHARGEBACKED, codes.LOST_AGAIN}:
         return Refund(False, "charged back")
     if attempt.payment_stage == codes.REFUNDED:
-        return Refund(False, "given back")
+        return Refund(False, "refunded")
     if attempt.state != "approved":
         return Refund(False, "nothing to give")
     last_on = exposure(due_on, scheme=scheme).return_on

@@ -1,5 +1,5 @@
 """
-The identity of a debit: when two rows, or a row and an earlier debit, ask for the same money.
+The identity of a debit: when two rows, or a row and an imported debit, ask for the same money.
 
 A debit is known by its account and by three values that its list gives it: reference, mandate and customer number. People
 send one list many times, and programs change how it is written: case, blanks, leading zeros, separators, numbers that a
@@ -23,7 +23,7 @@ this table: screening within a file and against earlier uploads, planning, submi
 *B* are two debits. Within a file the row that matches several different debits is the repeated one, in whatever order the
 rows stand: `repeats` decides about the values of an account and not about the order of its rows.
 
-**Against earlier debits** (`matches`), an equal reference within the window is the same debit. What only looks like it (no
+**Against imported debits** (`matches`), an equal reference within the window is the same debit. What only looks like it (no
 reference, or the same amount under another reference) is a question for a person, and so is an equal reference once the window
 has passed: it may be an invoice that comes twice, or a member's number on a list that comes every month.
 
@@ -58,13 +58,13 @@ from tether_core.payments import due_items
 __all__ = [
     "WINDOW_DAYS",
     "Comparison",
+    "CurrentStatus",
     "DebitKey",
-    "Earlier",
+    "EarlierDebit",
     "Elsewhere",
     "Match",
     "MatchKind",
     "Repeats",
-    "Standing",
     "compare",
     "elsewhere",
     "equal",
@@ -155,8 +155,8 @@ def is_damaged(value: str) -> bool:
 
 def _may_be(first: str, second: str) -> bool:
     """Whether two values of which one at least is damaged can be the same number."""
-    (one, off), (other, other_off) = _reach(first), _reach(second)
-    return one is not None and other is not None and abs(one - other) <= max(off, other_off)
+    (item, off), (other, other_off) = _reach(first), _reach(second)
+    return item is not None and other is not None and abs(item - other) <= max(off, other_off)
 
 
 def _reach(value: str) -> tuple[int | None, int]:
@@ -320,14 +320,14 @@ def _unclear(kept: Mapping[int, DebitKey]) -> dict[int, int]:
     for row, key in kept.items():
         if key.reference:
             alike = by_reference[_bucket(key.reference)]
-            other = next((one for one in alike if compare(kept[one], key) == "unclear"), None)
+            other = next((item for item in alike if compare(kept[item], key) == "unclear"), None)
             if other is not None:
                 found[row] = other
             alike.append(row)
     if any(_MARK in value for key in kept.values() for value in _fields(key)) and len(kept) <= _PAIRS_MAX:
-        for (one, first), (row, second) in combinations(kept.items(), 2):
+        for (item, first), (row, second) in combinations(kept.items(), 2):
             if compare(first, second) == "unclear":
-                found.setdefault(row, one)
+                found.setdefault(row, item)
     return found
 
 
@@ -338,10 +338,10 @@ def _kept(keys: list[DebitKey]) -> dict[DebitKey, DebitKey]:
     if len(keys) > _PAIRS_MAX:
         return _kept_of_many(keys)
     alike: dict[DebitKey, set[DebitKey]] = {key: set() for key in keys}
-    for one, other in combinations(keys, 2):
-        if compare(one, other) == "same":
-            alike[one].add(other)
-            alike[other].add(one)
+    for item, other in combinations(keys, 2):
+        if compare(item, other) == "same":
+            alike[item].add(other)
+            alike[other].add(item)
     stands_for: dict[DebitKey, DebitKey] = {}
     left = set(keys)
     # What matches the fewest is kept first: a key that matches several debits which differ is then none of its own.
@@ -398,12 +398,12 @@ def _vague(key: DebitKey) -> tuple[int, int]:
     return 3 - filled.bit_count(), 7 - filled
 
 
-# --- against earlier debits ------------------------------------------------------------------------------------------
+# --- against imported debits ------------------------------------------------------------------------------------------
 
-# How an earlier debit stands: a row that no debit was submitted for, or what became of its debit.
-Standing = Literal["waiting", "under_way", "collected", "given_back", "refused", "charged_back"]
+# How an imported debit stands: a row that no debit was submitted for, or what became of its debit.
+CurrentStatus = Literal["waiting", "under_way", "collected", "refunded", "refused", "charged_back"]
 # Of these, money has left the account, or may do so.
-_OPEN: Final = frozenset({"waiting", "under_way", "collected", "given_back"})
+_OPEN: Final = frozenset({"waiting", "under_way", "collected", "refunded"})
 
 MatchKind = Literal[
     "already_collected",
@@ -416,21 +416,21 @@ MatchKind = Literal[
 
 
 # What an equal reference within the window means.
-_WITHIN: Final[dict[Standing, MatchKind]] = {
+_WITHIN: Final[dict[CurrentStatus, MatchKind]] = {
     "waiting": "waiting_elsewhere",
-    "given_back": "collected_lately",
+    "refunded": "collected_lately",
 }
 
 
 # What a person is asked instead where the window is wider than `WINDOW_DAYS`; nothing where no money left the account.
-_LEFT_OUT: Final[dict[MatchKind, MatchKind | None]] = {
+_EXCLUDED: Final[dict[MatchKind, MatchKind | None]] = {
     "already_collected": "reference_again",
     "waiting_elsewhere": "collected_lately",
     "recently_attempted": None,
 }
 
 
-class Earlier(msgspec.Struct, frozen=True):
+class EarlierDebit(msgspec.Struct, frozen=True):
     """
     A debit, or a row that may become one, of the same account in another upload.
 
@@ -438,7 +438,7 @@ class Earlier(msgspec.Struct, frozen=True):
         key: Of the debit.
         amount_minor: Its amount, whole minor units.
         at: When it was submitted; of a row that waits, when it was taken in.
-        standing: What became of it.
+        current_status: What became of it.
         upload_id: Where it came from; `None` for another system.
         due_item: What it collects; `None` for a row that waits.
         debtor_id: The row it was made for.
@@ -447,7 +447,7 @@ class Earlier(msgspec.Struct, frozen=True):
     key: DebitKey
     amount_minor: int
     at: datetime
-    standing: Standing
+    current_status: CurrentStatus
     upload_id: int | None = None
     due_item: str | None = None
     debtor_id: int = 0
@@ -455,13 +455,13 @@ class Earlier(msgspec.Struct, frozen=True):
 
 class Match(msgspec.Struct, frozen=True):
     """
-    An earlier debit that a row is, or may be.
+    An imported debit that a row is, or may be.
 
     Attributes:
         kind: What follows; a rule of `tether_core.screening.verdicts`.
-        on: The day of the earlier debit, in UTC.
+        on: The day of the imported debit, in UTC.
         days_ago: Whole days since then.
-        standing: What became of it.
+        current_status: What became of it.
         upload_id: Where it came from; `None` for another system.
         equal_reference: Whether both have the same reference.
     """
@@ -469,26 +469,26 @@ class Match(msgspec.Struct, frozen=True):
     kind: MatchKind
     on: date
     days_ago: int
-    standing: Standing
+    current_status: CurrentStatus
     upload_id: int | None = None
     equal_reference: bool = False
 
 
 def matches(
     rows: Sequence[tuple[int, DebitKey, int]],
-    earlier: Sequence[Earlier],
+    earlier: Sequence[EarlierDebit],
     *,
     now: datetime,
     window_days: int = WINDOW_DAYS,
 ) -> dict[int, tuple[Match, ...]]:
     """
-    Compare the rows of one account with its earlier debits.
+    Compare the rows of one account with its imported debits.
 
     Args:
         rows: Number, key and amount of each.
         earlier: Of the same account, all of other uploads.
-        now: The present moment.
-        window_days: How long an earlier debit counts without an equal reference, its last day included.
+        now: The current time.
+        window_days: How long an imported debit counts without an equal reference, its last day included.
 
     Returns:
         For each row that has any: at most one match of each kind, the latest debit.
@@ -496,12 +496,12 @@ def matches(
     >>> from datetime import UTC, timedelta
     >>> now = datetime(2026, 3, 2, tzinfo=UTC)
     >>> anna, ben = key_of("Anna", None, None), key_of("Ben", None, None)
-    >>> before = [Earlier(anna, 1000, now - timedelta(days=3), "collected", 7)]
+    >>> before = [EarlierDebit(anna, 1000, now - timedelta(days=3), "collected", 7)]
     >>> found = matches([(2, anna, 1000), (3, ben, 1000), (4, ben, 900), (5, DebitKey(), 900)], before, now=now)
     >>> {row: [match.kind for match in some] for row, some in found.items()}
     {2: ['already_collected'], 3: ['collected_lately'], 5: ['collected_lately']}
     """
-    latest_first = sorted(earlier, key=lambda one: one.at, reverse=True)
+    latest_first = sorted(earlier, key=lambda item: item.at, reverse=True)
     near = _finder(latest_first) if len(rows) * len(latest_first) > 1_000 else None
     found: dict[int, tuple[Match, ...]] = {}
     known: dict[tuple[DebitKey, int], tuple[Match, ...]] = {}
@@ -517,56 +517,56 @@ def matches(
 
 
 def _matches(
-    key: DebitKey, amount_minor: int, earlier: Iterable[Earlier], *, now: datetime, window_days: int
+    key: DebitKey, amount_minor: int, earlier: Iterable[EarlierDebit], *, now: datetime, window_days: int
 ) -> tuple[Match, ...]:
     found: dict[MatchKind, Match] = {}
-    for one in earlier:
-        days = max((now - one.at).days, 0)
-        kind = _kind(key, amount_minor, one, within=days <= window_days)
-        if days > WINDOW_DAYS and kind in _LEFT_OUT:
-            # A wider window is asked about: a monthly list must not be left out as a whole.
-            kind = _LEFT_OUT[kind]
+    for debit in earlier:
+        days = max((now - debit.at).days, 0)
+        kind = _kind(key, amount_minor, debit, within=days <= window_days)
+        if days > WINDOW_DAYS and kind in _EXCLUDED:
+            # A wider window is asked about: a monthly list must not be excluded as a whole.
+            kind = _EXCLUDED[kind]
         if kind is not None and kind not in found:
-            alike = bool(key.reference and one.key.reference) and equal(key.reference, one.key.reference)
-            found[kind] = Match(kind, one.at.date(), days, one.standing, one.upload_id, alike)
+            alike = bool(key.reference and debit.key.reference) and equal(key.reference, debit.key.reference)
+            found[kind] = Match(kind, debit.at.date(), days, debit.current_status, debit.upload_id, alike)
     return tuple(found.values())
 
 
-def _kind(key: DebitKey, amount_minor: int, one: Earlier, *, within: bool) -> MatchKind | None:
-    compared = compare(key, one.key)
-    is_open = one.standing in _OPEN
+def _kind(key: DebitKey, amount_minor: int, debit: EarlierDebit, *, within: bool) -> MatchKind | None:
+    compared = compare(key, debit.key)
+    is_open = debit.current_status in _OPEN
     kind: MatchKind | None = None
     if compared == "different":
-        kind = "collected_lately" if is_open and within and amount_minor == one.amount_minor else None
+        kind = "collected_lately" if is_open and within and amount_minor == debit.amount_minor else None
     elif compared == "unclear":
         kind = "identity_unclear" if is_open or within else None
     elif not is_open:
         kind = "recently_attempted" if within else None
-    elif not (key.reference and one.key.reference):
+    elif not (key.reference and debit.key.reference):
         kind = "collected_lately" if within else None
     elif within:
-        kind = _WITHIN.get(one.standing, "already_collected")
-    elif one.standing != "waiting":
+        kind = _WITHIN.get(debit.current_status, "already_collected")
+    elif debit.current_status != "waiting":
         kind = "reference_again"
     return kind
 
 
-def _finder(earlier: Sequence[Earlier]) -> Callable[[DebitKey, int], Iterable[Earlier]]:
-    """Look up which earlier debits can match a key at all, of many."""
-    by_reference: defaultdict[str, list[Earlier]] = defaultdict(list)
-    by_amount: defaultdict[int, dict[str, Earlier]] = defaultdict(dict)
-    without = dict[tuple[DebitKey, Standing, int], Earlier]()
-    for one in earlier:
+def _finder(earlier: Sequence[EarlierDebit]) -> Callable[[DebitKey, int], Iterable[EarlierDebit]]:
+    """Look up which imported debits can match a key at all, of many."""
+    by_reference: defaultdict[str, list[EarlierDebit]] = defaultdict(list)
+    by_amount: defaultdict[int, dict[str, EarlierDebit]] = defaultdict(dict)
+    without = dict[tuple[DebitKey, CurrentStatus, int], EarlierDebit]()
+    for debit in earlier:
         # A damaged reference is looked at with everything, as a blank one is.
-        if one.key.reference and not is_damaged(one.key.reference):
-            by_reference[_bucket(one.key.reference)].append(one)
+        if debit.key.reference and not is_damaged(debit.key.reference):
+            by_reference[_bucket(debit.key.reference)].append(debit)
         else:
-            without.setdefault((one.key, one.standing, one.amount_minor), one)
+            without.setdefault((debit.key, debit.current_status, debit.amount_minor), debit)
         # A few are enough to find one under another reference.
-        if one.standing in _OPEN and len(by_amount[one.amount_minor]) < _SPELLINGS_MAX:
-            by_amount[one.amount_minor].setdefault(one.key.reference, one)
+        if debit.current_status in _OPEN and len(by_amount[debit.amount_minor]) < _SPELLINGS_MAX:
+            by_amount[debit.amount_minor].setdefault(debit.key.reference, debit)
 
-    def near(key: DebitKey, amount_minor: int) -> Iterable[Earlier]:
+    def near(key: DebitKey, amount_minor: int) -> Iterable[EarlierDebit]:
         if not key.reference or is_damaged(key.reference):
             return earlier
         some = (
@@ -574,7 +574,7 @@ def _finder(earlier: Sequence[Earlier]) -> Callable[[DebitKey, int], Iterable[Ea
             *without.values(),
             *by_amount.get(amount_minor, {}).values(),
         )
-        return sorted(some, key=lambda one: one.at, reverse=True)
+        return sorted(some, key=lambda item: item.at, reverse=True)
 
     return near
 
@@ -590,7 +590,7 @@ class Elsewhere(msgspec.Struct, frozen=True):
         collected: The due item was collected.
         under_way: The due item is being collected.
         returned: The due item was collected and charged back.
-        given_back: The due item was collected and paid back by us.
+        refunded: The due item was collected and paid back by us.
         waiting: The same debit waits in an upload that came before.
         repeated: A debit of the window that is, or may be, this one, and that nobody was asked about.
         tried_days_ago: Whole days since a debit that is, or may be, this one was submitted, one that was paid back left aside.
@@ -599,24 +599,24 @@ class Elsewhere(msgspec.Struct, frozen=True):
     collected: Match | None = None
     under_way: Match | None = None
     returned: Match | None = None
-    given_back: Match | None = None
+    refunded: Match | None = None
     waiting: Match | None = None
     repeated: Match | None = None
     tried_days_ago: int | None = None
 
 
-_ITEM_FIELDS: Final[dict[Standing, str]] = {
+_ITEM_FIELDS: Final[dict[CurrentStatus, str]] = {
     "collected": "collected",
     "under_way": "under_way",
     "charged_back": "returned",
-    "given_back": "given_back",
+    "refunded": "refunded",
 }
 
 
 def elsewhere(
     key: DebitKey,
     amount_minor: int,
-    earlier: Iterable[Earlier],
+    earlier: Iterable[EarlierDebit],
     *,
     due_item: str,
     now: datetime,
@@ -634,17 +634,17 @@ def elsewhere(
         amount_minor: Its amount.
         earlier: Of the same account: all debits submitted for other uploads, and rows that wait in uploads that came before.
         due_item: What is to be collected.
-        now: The present moment.
-        taken_at: Up to when earlier debits were put to a person, who answered that this one is to be collected all the same; it
+        now: The current time.
+        taken_at: Up to when imported debits were put to a person, who answered that this one is to be collected all the same; it
             does not count for a specific due item with an equal reference.
-        window_days: How long an earlier debit counts without an equal reference.
+        window_days: How long an imported debit counts without an equal reference.
 
     Returns:
         What is known of them.
 
     >>> from datetime import UTC, timedelta
     >>> now, rent = datetime(2026, 3, 2, tzinfo=UTC), key_of("R-1", None, None)
-    >>> before = [Earlier(rent, 1000, now - timedelta(days=90), "collected", 7, "2026-01")]
+    >>> before = [EarlierDebit(rent, 1000, now - timedelta(days=90), "collected", 7, "2026-01")]
     >>> elsewhere(rent, 1000, before, due_item="2026-01", now=now).collected.upload_id
     7
     >>> elsewhere(rent, 1000, before, due_item="2026-03", now=now) == Elsewhere(tried_days_ago=90)
@@ -652,32 +652,32 @@ def elsewhere(
     """
     found: dict[str, Match] = {}
     tried: int | None = None
-    for one in sorted(earlier, key=lambda one: one.at, reverse=True):
-        alike = compare(key, one.key)
-        if alike == "different" and amount_minor != one.amount_minor:
+    for debit in sorted(earlier, key=lambda item: item.at, reverse=True):
+        alike = compare(key, debit.key)
+        if alike == "different" and amount_minor != debit.amount_minor:
             continue
-        days = max((now - one.at).days, 0)
-        taken = taken_at is not None and one.at <= taken_at
-        if not taken and tried is None and one.standing not in {"waiting", "given_back"}:
+        days = max((now - debit.at).days, 0)
+        taken = taken_at is not None and debit.at <= taken_at
+        if not taken and tried is None and debit.current_status not in {"waiting", "refunded"}:
             tried = days
-        field = _field(key, one, alike, due_item=due_item, within=days <= window_days, taken=taken)
+        field = _field(key, debit, alike, due_item=due_item, within=days <= window_days, taken=taken)
         if field is not None and field not in found:
-            equal_reference = bool(key.reference and one.key.reference) and alike != "different"
+            equal_reference = bool(key.reference and debit.key.reference) and alike != "different"
             kind: MatchKind = "waiting_elsewhere" if field == "waiting" else "already_collected"
-            match = Match(kind, one.at.date(), days, one.standing, one.upload_id, equal_reference)
+            match = Match(kind, debit.at.date(), days, debit.current_status, debit.upload_id, equal_reference)
             found[field] = match
     return Elsewhere(**found, tried_days_ago=tried)
 
 
 def _field(
-    key: DebitKey, one: Earlier, alike: Comparison, *, due_item: str, within: bool, taken: bool
+    key: DebitKey, debit: EarlierDebit, alike: Comparison, *, due_item: str, within: bool, taken: bool
 ) -> str | None:
-    if one.standing == "waiting":
+    if debit.current_status == "waiting":
         return "waiting" if alike == "same" and within and not taken else None
-    same_item = one.due_item is not None and due_items.alike(one.due_item, due_item)
-    if alike == "same" and same_item and one.standing in _ITEM_FIELDS:
-        equal_reference = bool(key.reference and one.key.reference)
+    same_item = debit.due_item is not None and due_items.alike(debit.due_item, due_item)
+    if alike == "same" and same_item and debit.current_status in _ITEM_FIELDS:
+        equal_reference = bool(key.reference and debit.key.reference)
         named = due_items.specific(due_item)
         if (equal_reference and named) or (not taken and (equal_reference or named or within)):
-            return _ITEM_FIELDS[one.standing]
-    return "repeated" if within and not taken and one.standing in _OPEN else None
+            return _ITEM_FIELDS[debit.current_status]
+    return "repeated" if within and not taken and debit.current_status in _OPEN else None

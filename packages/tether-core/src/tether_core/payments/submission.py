@@ -4,12 +4,12 @@ How one debit is sent, so that it is never sent twice.
 The gateway has no idempotency key, and a call can fail after the gateway has taken it. So the life of sending is kept
 apart from the life of the payment (`tether_core.payments.attempt`), and turns around one question: *may this debit be
 sent now?* Only a row that is `ready` may. It is claimed, in a commit of its own, before the call; whatever
-then goes wrong, it is not ready any more, and only the gateway's own word can make it so again.
+then goes wrong, it is not ready any more, and only the gateway's own record can make it so again.
 
 ```text
              claimed                 answered
  ready ───────────────► sending ───────────────────────────────► ended
-   ▲ ▲  turned away,     │  │                                      ▲
+   ▲ ▲  rejected,     │  │                                      ▲
    │ └─ not submitted ───┘  │ silent, unclear, lease over          │
    │                        ▼                                      │
    └───── not there ──── unknown ── answered, given up ────────────┘
@@ -19,7 +19,7 @@ then goes wrong, it is not ready any more, and only the gateway's own word can m
 
 | step | what it means | how a row shows it |
 |---|---|---|
-| ready | may be sent from a moment on | `send_at` is set |
+| ready | may be sent from a time on | `submit_at` is set |
 | sending | a worker holds the lease and may be calling | `leased_until` is set |
 | unknown | called, and nobody knows what the gateway did: ask by `transaction_id`, never send | neither is set |
 | ended | the gateway has spoken, or it will never be sent | the payment has come further than "unknown to us" |
@@ -31,12 +31,12 @@ The rules that hold the promise:
 - **Not submitted is not silence.** Where provably no byte of the request left (all connections in use, no connection made,
   cancelled before the request), or the gateway states readably that it took nothing (HTTP 429 with a refusal), the debit
   is ready again, after a wait that grows. Only a proof counts; see `tether_core.emp.http_response`.
-- **Such a call costs no try.** Of `sends_max` it takes nothing away, as little as one that was turned away or throttled, up
+- **Such a call costs no try.** Of `submissions_max` it takes nothing away, as little as one that was rejected or throttled, up
   to `Rules.uncounted_max` of them.
 - **Not there counts only from where the debit was submitted, and only after the grace period.** Each call is committed
   with the gateway identity it goes to. Code 460 makes an unknown debit ready again when all of these identities gave it,
   two times so far apart that no call can be under way any more (`tether_core.payments.not_found`), and the gateway has never
-  named an id for the debit. Postgres's clock must agree that the last call has been over for `Rules.settle_s`.
+  named an id for the debit. Postgres's clock must agree that the last call has been over for `Rules.not_found_grace_s`.
 - **A lost history is an inquiry first.** Where the database has gone back to an earlier state, what it calls ready may
   have been submitted by the history that is gone: such a debit becomes unknown, and every identity of its account
   has to say "not there".
@@ -44,8 +44,8 @@ The rules that hold the promise:
 - **Calls are numbered.** An answer to an older call may bring good news (the gateway has it), never bad: a refusal
   of the first call says nothing about the second.
 - **A database that went back has forgotten calls.** Whatever was ready or unfinished then is inquired first
-  (`tether_core.database_epoch`), and the grace period runs from that moment.
-- **What is wrong on our side is nobody's refusal.** A wrong password or terminal turns every debit away and ends
+  (`tether_core.database_epoch`), and the grace period runs from that time.
+- **What is wrong on our side is nobody's refusal.** A wrong password or terminal rejects every debit and ends
   none; they become ready again, and their run is paused for a person.
 
 What no protocol can do without a key on the other side: a call that reaches the gateway after it has answered
@@ -58,11 +58,11 @@ found), SDD Sale (`transaction_id` is unique per merchant).
 >>> from datetime import UTC, datetime, timedelta
 >>> from tether_core.emp.xml import read_answer
 >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
->>> debit = Send(Attempt(7, "default", "t-7", None, 1000, "EUR"), send_at=noon)
+>>> debit = Submission(Attempt(7, "default", "t-7", None, 1000, "EUR"), submit_at=noon)
 >>> sent = claim(debit, now=noon, identity="a1")
->>> sent.step, sent.sends
-('sending', 1)
->>> lost = record(sent, GatewaySilent(why="timeout"), number=1, now=noon).send
+>>> sent.step, sent.submission_count
+('submitting', 1)
+>>> lost = record(sent, GatewaySilent(why="timeout"), number=1, now=noon).submission
 >>> lost.step, lost.attempt.state
 ('unknown', 'unknown')
 >>> claim(lost, now=noon)
@@ -70,12 +70,12 @@ Traceback (most recent call last):
     ...
 tether_core.errors.IllegalStep: This debit has an unknown outcome, so it cannot be claimed. Keep its row as it is, and report this error with the log lines of that time.
 >>> absent = read_answer(b"<payment_response><status>error</status><code>460</code></payment_response>")
->>> first = Inquiry(frozenset({"a1"}), frozenset({"a1"}), boot="boot-1", asked_s=60.0, answered_s=60.2)
->>> early = resolve(lost, absent, asked_at=noon + timedelta(minutes=1), inquiry=first)
+>>> first = Inquiry(frozenset({"a1"}), frozenset({"a1"}), boot="boot-1", inquired_s=60.0, answered_s=60.2)
+>>> early = resolve(lost, absent, inquired_at=noon + timedelta(minutes=1), inquiry=first)
 >>> early.cause
 'too_early'
->>> later = msgspec.structs.replace(first, asked_s=3_600.0, answered_s=3_600.2)
->>> resolve(early.send, absent, asked_at=noon + timedelta(hours=1), inquiry=later).send.step
+>>> later = msgspec.structs.replace(first, inquired_s=3_600.0, answered_s=3_600.2)
+>>> resolve(early.submission, absent, inquired_at=noon + timedelta(hours=1), inquiry=later).submission.step
 'ready'
 """
 
@@ -89,7 +89,7 @@ import msgspec
 from tether_core.emp import codes
 from tether_core.emp.responses import GatewayAnswer
 from tether_core.errors import CredentialsRejected, GatewaySilent, IllegalStep, InvalidRequest, NotSubmitted
-from tether_core.events import AmountDiffered, AttemptMoved, Event
+from tether_core.events import AmountMismatched, AttemptStatusChanged, Event
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.gateway_identity import EVERY, UNKNOWN
 from tether_core.payments.not_found import FirstAnswer, Inquiry, judge
@@ -98,16 +98,16 @@ __all__ = [
     "CAUSES",
     "DUE_ITEM",
     "LATER_TRIES",
-    "LIFE",
+    "TRANSITIONS",
     "UNRESOLVED",
     "After",
     "Rules",
-    "Send",
-    "SendCause",
-    "SendStep",
+    "Submission",
+    "SubmissionCause",
+    "SubmissionStep",
     "claim",
     "defer",
-    "lapse",
+    "expire",
     "later_ids",
     "lose_history",
     "record",
@@ -116,29 +116,29 @@ __all__ = [
     "withhold",
 ]
 
-SendStep = Literal["ready", "sending", "unknown", "ended"]
-SendCause = Literal[
+SubmissionStep = Literal["ready", "submitting", "unknown", "ended"]
+SubmissionCause = Literal[
     "claimed",
     "withheld",
     "answered",
     "unclear",
-    "lease over",
-    "turned away",
+    "lease expired",
+    "rejected",
     "not submitted",
     "not there",
     "given up",
     "history lost",
 ]
 
-# step x cause -> step; what is not here does not exist. A notification may end any step at any moment: it is booked by
+# step x cause -> step; what is not here does not exist. A notification may end any step at any time: it is applied by
 # `tether_core.payments.attempt` and makes the attempt too far gone to be sent, whatever stands here.
-LIFE: Final[dict[SendStep, dict[SendCause, SendStep]]] = {
-    "ready": {"claimed": "sending", "withheld": "ended", "answered": "ended", "history lost": "unknown"},
-    "sending": {
+TRANSITIONS: Final[dict[SubmissionStep, dict[SubmissionCause, SubmissionStep]]] = {
+    "ready": {"claimed": "submitting", "withheld": "ended", "answered": "ended", "history lost": "unknown"},
+    "submitting": {
         "answered": "ended",
         "unclear": "unknown",
-        "lease over": "unknown",
-        "turned away": "ready",
+        "lease expired": "unknown",
+        "rejected": "ready",
         "not submitted": "ready",
         "history lost": "unknown",
     },
@@ -155,11 +155,11 @@ CAUSES: Final[dict[str, str]] = {
     "other_payment": "The answer speaks of another payment; it was not believed.",
     "other_amount": "The answer names another amount; it was not believed, a person should look.",
     "lease_over": "The worker that was sending was not heard of again.",
-    "turned_away": "The gateway refuses us, not the debit: password, terminal or set-up. The run is paused.",
+    "rejected": "The gateway refuses us, not the debit: password, terminal or set-up. The run is paused.",
     "not_submitted": "Nothing was submitted; the debit is submitted again.",
     "throttled": "The gateway took nothing because requests came too fast; the debit is submitted again, slower.",
     "credentials": "The gateway does not accept login or password, and does not say what became of the debit.",
-    "not_there": "The gateway has no such payment; the debit may be sent again.",
+    "not_found": "The gateway has no such payment; the debit may be sent again.",
     "too_early": "The gateway has no such payment yet; the call may still be under way.",
     "not_found_elsewhere": "Not found, but not by every gateway identity it was submitted to; configure these, or close it.",
     "given_up": "The gateway has no such payment after as many calls as the rules allow.",
@@ -191,17 +191,17 @@ class Rules(msgspec.Struct, frozen=True):
     Attributes:
         lease_s: A call is over this long after it was claimed, in seconds: the time a worker may take to begin it,
             the gateway's time limit, and some more for the answer's way into the books.
-        settle_s: The grace period, in seconds: after a lease and so long a call cannot be under way any more. A quarter of
+        not_found_grace_s: The grace period, in seconds: after a lease and so long a call cannot be under way any more. A quarter of
             an hour outlives every proxy between us, and the 5 minutes in which the gateway takes a second debit for a
             duplicate (450).
-        sends_max: Calls at most for one attempt.
-        back_s: A debit that was turned away rests so long, in seconds.
+        submissions_max: Calls at most for one attempt.
+        back_s: A debit that was rejected rests so long, in seconds.
         uncounted_max: Calls at most that cost no try: nothing was submitted, or the gateway wanted fewer requests.
     """
 
     lease_s: float = 75.0
-    settle_s: float = 900.0
-    sends_max: int = 5
+    not_found_grace_s: float = 900.0
+    submissions_max: int = 5
     back_s: float = 60.0
     uncounted_max: int = 100
 
@@ -209,16 +209,16 @@ class Rules(msgspec.Struct, frozen=True):
 _RULES: Final = Rules()
 
 
-class Send(msgspec.Struct, frozen=True):
+class Submission(msgspec.Struct, frozen=True):
     """
     A billing attempt and how far its sending has come.
 
     Attributes:
         attempt: What is to be debited, and what the gateway said about it.
-        sends: Calls begun; the number of the latest one.
-        send_at: From when on it may be sent; `None` where it may not.
+        submission_count: Calls begun; the number of the latest one.
+        submit_at: From when on it may be sent; `None` where it may not.
         leased_until: Until when the worker that claimed it may be calling; `None` where nobody does.
-        sent_at: When the latest call was claimed; or until when a lost history may have claimed one, then also with no
+        submitted_at: When the latest call was claimed; or until when a lost history may have claimed one, then also with no
             call known.
         submitted_to: The gateway identities of the calls that the gateway did not turn away, in their order: keys of
             `tether_core.payments.gateway_identity`, or its words for those that nobody knows; `None` where none was ever stored.
@@ -227,22 +227,22 @@ class Send(msgspec.Struct, frozen=True):
     """
 
     attempt: Attempt
-    sends: int = 0
-    send_at: datetime | None = None
+    submission_count: int = 0
+    submit_at: datetime | None = None
     leased_until: datetime | None = None
-    sent_at: datetime | None = None
+    submitted_at: datetime | None = None
     submitted_to: tuple[str, ...] | None = None
     not_found: tuple[FirstAnswer, ...] = ()
     uncounted: int = 0
 
     @property
-    def step(self) -> SendStep:
-        """Where it stands in `LIFE`."""
+    def step(self) -> SubmissionStep:
+        """Where it stands in `TRANSITIONS`."""
         if self.attempt.payment_stage > codes.UNKNOWN_TO_US or self.attempt.dispute_stage > codes.UNDISPUTED:
             return "ended"
         if self.leased_until is not None:
-            return "sending"
-        return "unknown" if self.send_at is None else "ready"
+            return "submitting"
+        return "unknown" if self.submit_at is None else "ready"
 
 
 class After(msgspec.Struct, frozen=True):
@@ -250,17 +250,17 @@ class After(msgspec.Struct, frozen=True):
     What has become of a debit that was called or asked about.
 
     Attributes:
-        send: As it shall be.
+        submission: As it shall be.
         cause: A key of `CAUSES`.
         events: Facts to announce.
-        halt: Why nothing more should be sent with this account until a person looked, or `None`.
+        pause_reason: Why nothing more should be sent with this account until a person looked, or `None`.
         again_at: When to inquire again, where the cause is "too_early"; else `None`.
     """
 
-    send: Send
+    submission: Submission
     cause: str
     events: tuple[Event, ...] = ()
-    halt: str | None = None
+    pause_reason: str | None = None
     again_at: datetime | None = None
 
 
@@ -297,8 +297,8 @@ def transaction_id(
     """
     if not DUE_ITEM.fullmatch(due_item):
         raise InvalidRequest("give 1 to 32 of a-z, 0-9, point and hyphen, e.g. 2026-03", field="due_item")
-    told = f"{debtor_id} {due_item} {number} {amount_minor} {currency} ".encode() + iban_fingerprint
-    return f"tether-{debtor_id}-{due_item}-{number}-{blake2b(told, digest_size=5, person=b'attempt').hexdigest()}"
+    content = f"{debtor_id} {due_item} {number} {amount_minor} {currency} ".encode() + iban_fingerprint
+    return f"tether-{debtor_id}-{due_item}-{number}-{blake2b(content, digest_size=5, person=b'attempt').hexdigest()}"
 
 
 def later_ids(
@@ -334,14 +334,16 @@ def later_ids(
     )
 
 
-def claim(send: Send, *, now: datetime, identity: str = UNKNOWN, rules: Rules = _RULES) -> Send:
+def claim(
+    submission: Submission, *, now: datetime, identity: str = UNKNOWN, rules: Rules = _RULES
+) -> Submission:
     """
     Take a debit to send it; to be committed before the call is made.
 
     Args:
-        send: A debit that is ready, from its moment on.
-        now: The present moment.
-        identity: The key of the gateway identity that the call will go to. Left out, no "not found" will ever free it.
+        submission: A debit that is ready, from its time on.
+        now: The current time.
+        identity: The key of the gateway identity that the call will go to. Excluded, no "not found" will ever free it.
         rules: The operator's choices.
 
     Returns:
@@ -350,26 +352,26 @@ def claim(send: Send, *, now: datetime, identity: str = UNKNOWN, rules: Rules = 
     Raises:
         IllegalStep: when it may not be sent.
     """
-    _to(send, "claimed")
-    if send.send_at is None or now < send.send_at:
+    _to(submission, "claimed")
+    if submission.submit_at is None or now < submission.submit_at:
         raise IllegalStep("debit to send", state="ready later", step="claimed")
     return msgspec.structs.replace(
-        send,
-        sends=send.sends + 1,
-        send_at=None,
+        submission,
+        submission_count=submission.submission_count + 1,
+        submit_at=None,
         leased_until=now + timedelta(seconds=rules.lease_s),
-        sent_at=now,
-        submitted_to=(*_submitted_to(send), identity),
+        submitted_at=now,
+        submitted_to=(*_submitted_to(submission), identity),
         not_found=(),
     )
 
 
-def defer(send: Send, *, until: datetime) -> Send:
+def defer(submission: Submission, *, until: datetime) -> Submission:
     """
     Leave a debit ready, and submit it later; what keeps it away ends by itself.
 
     Args:
-        send: A debit that is ready.
+        submission: A debit that is ready.
         until: When it is judged again.
 
     Returns:
@@ -378,63 +380,72 @@ def defer(send: Send, *, until: datetime) -> Send:
     Raises:
         IllegalStep: when it is not ready.
     """
-    if send.step != "ready":
-        raise IllegalStep("debit to send", state=send.step, step="deferred")
-    return msgspec.structs.replace(send, send_at=until)
+    if submission.step != "ready":
+        raise IllegalStep("debit to send", state=submission.step, step="deferred")
+    return msgspec.structs.replace(submission, submit_at=until)
 
 
 def record(
-    send: Send, told: GatewayAnswer | GatewaySilent, *, number: int, now: datetime, rules: Rules = _RULES
+    submission: Submission,
+    answer: GatewayAnswer | GatewaySilent,
+    *,
+    number: int,
+    now: datetime,
+    rules: Rules = _RULES,
 ) -> After:
     """
     What a call has brought.
 
     Args:
-        send: The debit as it stands by now, locked.
-        told: The answer to the call, or that there was none.
+        submission: The debit as it stands by now, locked.
+        answer: The answer to the call, or that there was none.
         number: Which call, as counted by `claim`.
-        now: The present moment.
+        now: The current time.
         rules: The operator's choices.
 
     Returns:
         What to write, and why.
     """
-    reading = _read(send.attempt, told)
-    if number != send.sends:
+    reading = _read(submission.attempt, answer)
+    if number != submission.submission_count:
         # An answer to an older call can tell that the gateway has the debit; that it refused that call says nothing.
         has_it = reading.stage is not None and reading.stage not in {codes.ERROR, codes.DECLINED}
-        return _answered(send, told, reading, keep_lease=True) if has_it else After(send, "late")
-    if reading.stage is not None:
-        return _answered(send, told, reading)
-    if send.step != "sending":
-        # The lease is over or a notification was faster, and this says no more than they did.
-        return After(msgspec.structs.replace(send, leased_until=None), "late")
-    if isinstance(told, NotSubmitted):
-        return _not_submitted(send, told, cause=reading.cause, now=now, rules=rules)
-    if reading.cause == "turned_away":
-        _to(send, "turned away")
-        send_at = now + timedelta(seconds=rules.back_s)
-        back = msgspec.structs.replace(
-            send,
-            leased_until=None,
-            send_at=send_at,
-            submitted_to=_submitted_to(send)[:-1],  # it took nothing, and need not be asked for it
-            uncounted=_one_more(send, rules=rules),
+        return (
+            _answered(submission, answer, reading, keep_lease=True) if has_it else After(submission, "late")
         )
-        return After(back, "turned_away", halt=reading.why)
-    if isinstance(told, GatewaySilent) and told.slow_down_s is not None:
-        send = msgspec.structs.replace(send, uncounted=_one_more(send, rules=rules))
-    after = _unknown(send, "unclear", cause=reading.cause, unique_id=reading.unique_id, events=reading.events)
-    return msgspec.structs.replace(after, halt=reading.why)
+    if reading.stage is not None:
+        return _answered(submission, answer, reading)
+    if submission.step != "submitting":
+        # The lease is over or a notification was faster, and this says no more than they did.
+        return After(msgspec.structs.replace(submission, leased_until=None), "late")
+    if isinstance(answer, NotSubmitted):
+        return _not_submitted(submission, answer, cause=reading.cause, now=now, rules=rules)
+    if reading.cause == "rejected":
+        _to(submission, "rejected")
+        submit_at = now + timedelta(seconds=rules.back_s)
+        back = msgspec.structs.replace(
+            submission,
+            leased_until=None,
+            submit_at=submit_at,
+            submitted_to=_submitted_to(submission)[:-1],  # it took nothing, and need not be asked for it
+            uncounted=_one_more(submission, rules=rules),
+        )
+        return After(back, "rejected", pause_reason=reading.why)
+    if isinstance(answer, GatewaySilent) and answer.slow_down_s is not None:
+        submission = msgspec.structs.replace(submission, uncounted=_one_more(submission, rules=rules))
+    after = _unknown(
+        submission, "unclear", cause=reading.cause, unique_id=reading.unique_id, events=reading.events
+    )
+    return msgspec.structs.replace(after, pause_reason=reading.why)
 
 
-def lapse(send: Send, *, now: datetime, rules: Rules = _RULES) -> After:
+def expire(submission: Submission, *, now: datetime, rules: Rules = _RULES) -> After:
     """
     The worker that held the lease was not heard of again: what it did is unknown.
 
     Args:
-        send: A debit that is being sent, locked.
-        now: The present moment, not before the end of the lease; or so long before it that no lease ends so late, because
+        submission: A debit that is being sent, locked.
+        now: The current time, not before the end of the lease; or so long before it that no lease ends so late, because
             the clock was set back.
         rules: The operator's choices.
 
@@ -444,44 +455,46 @@ def lapse(send: Send, *, now: datetime, rules: Rules = _RULES) -> After:
     Raises:
         IllegalStep: when nobody is sending it, or the lease still runs.
     """
-    if send.leased_until is None or now < send.leased_until <= now + timedelta(seconds=2 * rules.lease_s):
-        raise IllegalStep("debit to send", state=send.step, step="lost while its lease runs")
-    if send.step == "ended":
-        return After(msgspec.structs.replace(send, leased_until=None, send_at=None), "late")
-    return _unknown(send, "lease over", cause="lease_over")
+    if submission.leased_until is None or now < submission.leased_until <= now + timedelta(
+        seconds=2 * rules.lease_s
+    ):
+        raise IllegalStep("debit to send", state=submission.step, step="lost while its lease runs")
+    if submission.step == "ended":
+        return After(msgspec.structs.replace(submission, leased_until=None, submit_at=None), "late")
+    return _unknown(submission, "lease expired", cause="lease_over")
 
 
-def lose_history(send: Send, *, at: datetime) -> After:
+def lose_history(submission: Submission, *, at: datetime) -> After:
     """
     The database went back: what the lost history did with a submission is unknown, whatever this one says.
 
     Args:
-        send: A debit as it is now, locked.
+        submission: A debit as it is now, locked.
         at: Until when the lost history may have claimed a call.
 
     Returns:
-        What to write, and why; unchanged where the gateway's own word is recorded already.
+        What to write, and why; unchanged where the gateway's own record is recorded already.
     """
-    if send.step == "ended":
-        return After(send, "late")
-    until = at if send.sent_at is None else max(send.sent_at, at)
-    after = _unknown(send, "history lost", cause="history_lost")
+    if submission.step == "ended":
+        return After(submission, "late")
+    until = at if submission.submitted_at is None else max(submission.submitted_at, at)
+    after = _unknown(submission, "history lost", cause="history_lost")
     # A lost call may have gone to any terminal of its account: each of them has to say "not there".
-    known = _submitted_to(send)
+    known = _submitted_to(submission)
     lost = msgspec.structs.replace(
-        after.send,
-        sent_at=until,
+        after.submission,
+        submitted_at=until,
         submitted_to=known if EVERY in known else (*known, EVERY),
         not_found=(),
     )
-    return msgspec.structs.replace(after, send=lost)
+    return msgspec.structs.replace(after, submission=lost)
 
 
 def resolve(
-    send: Send,
+    submission: Submission,
     answer: GatewayAnswer | None,
     *,
-    asked_at: datetime,
+    inquired_at: datetime,
     inquiry: Inquiry,
     rules: Rules = _RULES,
 ) -> After:
@@ -489,10 +502,10 @@ def resolve(
     What the gateway said when asked by our `transaction_id` about a debit of unknown outcome.
 
     Args:
-        send: The debit as it stands by now, locked.
+        submission: The debit as it stands by now, locked.
         answer: The gateway's answer to the question; `None` where a client has read "not found" off it already. An
             error without the payment's id, other than 460, is about the question and not about the payment.
-        asked_at: When the question was asked. Not when the answer came: an answer that was long on its way speaks of
+        inquired_at: When the question was asked. Not when the answer came: an answer that was long on its way speaks of
             the call before, and must not be taken for word of a later one.
         inquiry: Where and when it was asked on the machine's own boot clock; counts for "not found" alone.
         rules: The operator's choices.
@@ -500,28 +513,28 @@ def resolve(
     Returns:
         What to write, and why.
     """
-    if send.step != "unknown":
-        return After(send, "late")
+    if submission.step != "unknown":
+        return After(submission, "late")
     if answer is None or (answer.unique_id is None and answer.code == ABSENT):
-        return _absent(send, asked_at=asked_at, inquiry=inquiry, rules=rules)
+        return _absent(submission, inquired_at=inquired_at, inquiry=inquiry, rules=rules)
     if answer.unique_id is None:
-        return After(send, "no_word", halt=_at_fault(answer))
-    reading = _read(send.attempt, answer, known_there=True)
+        return After(submission, "no_word", pause_reason=_at_fault(answer))
+    reading = _read(submission.attempt, answer, known_there=True)
     if reading.stage is None:
-        attempt = _with_id(send.attempt, reading.unique_id)
-        return After(msgspec.structs.replace(send, attempt=attempt), reading.cause, reading.events)
-    return _answered(send, answer, reading)
+        attempt = _with_id(submission.attempt, reading.unique_id)
+        return After(msgspec.structs.replace(submission, attempt=attempt), reading.cause, reading.events)
+    return _answered(submission, answer, reading)
 
 
-def withhold(send: Send, *, because: str) -> After:
+def withhold(submission: Submission, *, reason: str) -> After:
     """
     Decide not to send a debit that is ready.
 
     It ends as an error and not as voided, so that should the gateway ever speak of it, its word shows.
 
     Args:
-        send: A debit that is ready, locked.
-        because: A stable word for people, such as a verdict of `tether_core.billing.eligibility`.
+        submission: A debit that is ready, locked.
+        reason: A stable word for people, such as a verdict of `tether_core.billing.eligibility`.
 
     Returns:
         What to write, and why.
@@ -529,10 +542,10 @@ def withhold(send: Send, *, because: str) -> After:
     Raises:
         IllegalStep: when it is not ready.
     """
-    _to(send, "withheld")
-    attempt = msgspec.structs.replace(send.attempt, payment_stage=codes.ERROR, error_code=WITHHELD)
-    after = msgspec.structs.replace(send, attempt=attempt, send_at=None)
-    return After(after, "withheld", _moved(send.attempt, attempt, cause=because))
+    _to(submission, "withheld")
+    attempt = msgspec.structs.replace(submission.attempt, payment_stage=codes.ERROR, error_code=WITHHELD)
+    after = msgspec.structs.replace(submission, attempt=attempt, submit_at=None)
+    return After(after, "withheld", _moved(submission.attempt, attempt, cause=reason))
 
 
 # --- reading an answer -----------------------------------------------------------------------------------------------
@@ -548,53 +561,56 @@ class _Reading(msgspec.Struct, frozen=True):
     events: tuple[Event, ...] = ()
 
 
-def _read(attempt: Attempt, told: GatewayAnswer | GatewaySilent, *, known_there: bool = False) -> _Reading:
-    if isinstance(told, GatewaySilent):
-        return _read_silence(told)
-    other = _read_other(attempt, told)
+def _read(attempt: Attempt, answer: GatewayAnswer | GatewaySilent, *, known_there: bool = False) -> _Reading:
+    if isinstance(answer, GatewaySilent):
+        return _read_silence(answer)
+    other = _read_other(attempt, answer)
     if other is not None:
         return other
-    step = codes.meaning(told.status, event=None)
+    step = codes.meaning(answer.status, event=None)
     if step is None or step.track == "none":
-        return _Reading("unknown_status", unique_id=told.unique_id)
+        return _Reading("unknown_status", unique_id=answer.unique_id)
     if step.track == "dispute":
         # Only what was collected can be disputed; the dispute itself comes with its own notification and reason.
-        return _Reading("answered", codes.APPROVED, told.unique_id)
-    if told.status == "error" or (step.stage == codes.ERROR and told.code):
-        return _read_error(told, known_there=known_there)
-    return _Reading("answered", step.stage, told.unique_id)
+        return _Reading("answered", codes.APPROVED, answer.unique_id)
+    if answer.status == "error" or (step.stage == codes.ERROR and answer.code):
+        return _read_error(answer, known_there=known_there)
+    return _Reading("answered", step.stage, answer.unique_id)
 
 
-def _read_silence(told: GatewaySilent) -> _Reading:
-    if isinstance(told, NotSubmitted):
-        return _Reading("throttled" if told.cause == "throttled" else "not_submitted")
-    if isinstance(told, CredentialsRejected):
-        return _Reading("credentials", why=f"{told.why}: {codes.error_meaning(CREDENTIALS).text}")
+def _read_silence(silent: GatewaySilent) -> _Reading:
+    if isinstance(silent, NotSubmitted):
+        return _Reading("throttled" if silent.cause == "throttled" else "not_submitted")
+    if isinstance(silent, CredentialsRejected):
+        return _Reading("credentials", why=f"{silent.why}: {codes.error_meaning(CREDENTIALS).text}")
     return _Reading("silent")
 
 
-def _read_other(attempt: Attempt, told: GatewayAnswer) -> _Reading | None:
-    if told.transaction_id not in {None, attempt.transaction_id}:
+def _read_other(attempt: Attempt, answer: GatewayAnswer) -> _Reading | None:
+    if answer.transaction_id not in {None, attempt.transaction_id}:
         return _Reading("other_payment")
-    if attempt.unique_id and told.unique_id not in {None, attempt.unique_id}:
+    if attempt.unique_id and answer.unique_id not in {None, attempt.unique_id}:
         return _Reading("other_payment")
-    if told.amount_minor not in {None, attempt.amount_minor} or told.currency not in {None, attempt.currency}:
-        differs = AmountDiffered(attempt.id, attempt.amount_minor, told.amount_minor or 0)
+    if answer.amount_minor not in {None, attempt.amount_minor} or answer.currency not in {
+        None,
+        attempt.currency,
+    }:
+        differs = AmountMismatched(attempt.id, attempt.amount_minor, answer.amount_minor or 0)
         return _Reading("other_amount", events=(differs,))
     return None
 
 
-def _read_error(told: GatewayAnswer, *, known_there: bool) -> _Reading:
-    if told.code is None:
-        return _Reading("unclear", unique_id=told.unique_id)  # an error without a cause refuses nothing
-    meaning = codes.error_meaning(told.code)
+def _read_error(answer: GatewayAnswer, *, known_there: bool) -> _Reading:
+    if answer.code is None:
+        return _Reading("unclear", unique_id=answer.unique_id)  # an error without a cause refuses nothing
+    meaning = codes.error_meaning(answer.code)
     if meaning.outcome == "refused":
-        if meaning.who == "us" and told.unique_id is None:
-            return _Reading("turned_away", why=f"{told.code}: {meaning.text}")
-        return _Reading("answered", codes.ERROR, told.unique_id)
+        if meaning.who == "us" and answer.unique_id is None:
+            return _Reading("rejected", why=f"{answer.code}: {meaning.text}")
+        return _Reading("answered", codes.ERROR, answer.unique_id)
     if known_there and meaning.outcome in {"unknown", "may_exist"}:
-        return _Reading("answered", codes.UNKNOWN_TO_GATEWAY, told.unique_id)
-    return _Reading("may_exist" if meaning.outcome == "may_exist" else "unclear", unique_id=told.unique_id)
+        return _Reading("answered", codes.UNKNOWN_TO_GATEWAY, answer.unique_id)
+    return _Reading("may_exist" if meaning.outcome == "may_exist" else "unclear", unique_id=answer.unique_id)
 
 
 def _at_fault(answer: GatewayAnswer) -> str | None:
@@ -606,82 +622,90 @@ def _at_fault(answer: GatewayAnswer) -> str | None:
 
 
 def _answered(
-    send: Send, told: GatewayAnswer | GatewaySilent, reading: _Reading, *, keep_lease: bool = False
+    submission: Submission,
+    answer: GatewayAnswer | GatewaySilent,
+    reading: _Reading,
+    *,
+    keep_lease: bool = False,
 ) -> After:
-    assert isinstance(told, GatewayAnswer)
+    assert isinstance(answer, GatewayAnswer)
     assert reading.stage is not None
-    _to(send, "answered")
-    attempt = _with_id(send.attempt, reading.unique_id)
+    _to(submission, "answered")
+    attempt = _with_id(submission.attempt, reading.unique_id)
     if reading.stage > attempt.payment_stage:
         failed = reading.stage in {codes.ERROR, codes.DECLINED, codes.UNKNOWN_TO_GATEWAY}
         attempt = msgspec.structs.replace(
-            attempt, payment_stage=reading.stage, error_code=told.code if failed else None
+            attempt, payment_stage=reading.stage, error_code=answer.code if failed else None
         )
-    leased_until = send.leased_until if keep_lease else None
-    after = msgspec.structs.replace(send, attempt=attempt, send_at=None, leased_until=leased_until)
-    return After(after, "answered", _moved(send.attempt, attempt, cause=told.status))
+    leased_until = submission.leased_until if keep_lease else None
+    after = msgspec.structs.replace(submission, attempt=attempt, submit_at=None, leased_until=leased_until)
+    return After(after, "answered", _moved(submission.attempt, attempt, cause=answer.status))
 
 
 def _unknown(
-    send: Send,
-    by: SendCause,
+    submission: Submission,
+    by: SubmissionCause,
     *,
     cause: str,
     unique_id: str | None = None,
     events: tuple[Event, ...] = (),
 ) -> After:
-    _to(send, by)
-    attempt = _with_id(send.attempt, unique_id)
+    _to(submission, by)
+    attempt = _with_id(submission.attempt, unique_id)
     attempt = msgspec.structs.replace(attempt, payment_stage=max(attempt.payment_stage, codes.UNKNOWN_TO_US))
-    after = msgspec.structs.replace(send, attempt=attempt, send_at=None, leased_until=None)
-    return After(after, cause, (*_moved(send.attempt, attempt, cause=cause), *events))
+    after = msgspec.structs.replace(submission, attempt=attempt, submit_at=None, leased_until=None)
+    return After(after, cause, (*_moved(submission.attempt, attempt, cause=cause), *events))
 
 
-def _submitted_to(send: Send) -> tuple[str, ...]:
-    if send.submitted_to is None:
-        return (UNKNOWN,) if send.sends else ()
-    return send.submitted_to
+def _submitted_to(submission: Submission) -> tuple[str, ...]:
+    if submission.submitted_to is None:
+        return (UNKNOWN,) if submission.submission_count else ()
+    return submission.submitted_to
 
 
-def _not_submitted(send: Send, told: NotSubmitted, *, cause: str, now: datetime, rules: Rules) -> After:
-    _to(send, "not submitted")
-    rest_s = min(_REST_S * 2 ** min(send.uncounted, 10), _REST_MAX_S)
-    rest_s = max(rest_s, min(told.slow_down_s or 0.0, _REST_MAX_S))
+def _not_submitted(
+    submission: Submission, not_submitted: NotSubmitted, *, cause: str, now: datetime, rules: Rules
+) -> After:
+    _to(submission, "not submitted")
+    rest_s = min(_REST_S * 2 ** min(submission.uncounted, 10), _REST_MAX_S)
+    rest_s = max(rest_s, min(not_submitted.slow_down_s or 0.0, _REST_MAX_S))
     after = msgspec.structs.replace(
-        send,
+        submission,
         leased_until=None,
-        send_at=now + timedelta(seconds=rest_s),
-        submitted_to=_submitted_to(send)[:-1],
-        uncounted=_one_more(send, rules=rules),
+        submit_at=now + timedelta(seconds=rest_s),
+        submitted_to=_submitted_to(submission)[:-1],
+        uncounted=_one_more(submission, rules=rules),
     )
     return After(after, cause)
 
 
-def _one_more(send: Send, *, rules: Rules) -> int:
-    return min(send.uncounted + 1, rules.uncounted_max)
+def _one_more(submission: Submission, *, rules: Rules) -> int:
+    return min(submission.uncounted + 1, rules.uncounted_max)
 
 
-def _absent(send: Send, *, asked_at: datetime, inquiry: Inquiry, rules: Rules) -> After:
-    if send.attempt.unique_id is not None:
-        return After(send, "contradicted")
-    grace_s = rules.lease_s + rules.settle_s
-    verdict = judge(_submitted_to(send), first_answers=send.not_found, inquiry=inquiry, grace_s=grace_s)
+def _absent(submission: Submission, *, inquired_at: datetime, inquiry: Inquiry, rules: Rules) -> After:
+    if submission.attempt.unique_id is not None:
+        return After(submission, "contradicted")
+    grace_s = rules.lease_s + rules.not_found_grace_s
+    verdict = judge(
+        _submitted_to(submission), first_answers=submission.not_found, inquiry=inquiry, grace_s=grace_s
+    )
     if verdict.word == "elsewhere":
-        return After(send, "not_found_elsewhere")
-    settled_at = asked_at + timedelta(seconds=verdict.wait_s)
+        return After(submission, "not_found_elsewhere")
+    resolved_at = inquired_at + timedelta(seconds=verdict.wait_s)
     # A call that was claimed later than now by Postgres's clock: the clock was set back, and says nothing of this span.
-    if send.sent_at is not None and send.sent_at <= asked_at:
-        settled_at = max(settled_at, send.sent_at + timedelta(seconds=grace_s))
-    if verdict.word == "waiting" or asked_at < settled_at:
-        first = verdict.first_answers or send.not_found
-        return After(msgspec.structs.replace(send, not_found=first), "too_early", again_at=settled_at)
-    if send.sends - send.uncounted < rules.sends_max:
-        _to(send, "not there")
-        return After(msgspec.structs.replace(send, send_at=asked_at, not_found=()), "not_there")
-    _to(send, "given up")
-    attempt = msgspec.structs.replace(send.attempt, payment_stage=codes.ERROR, error_code=ABSENT)
-    after = msgspec.structs.replace(send, attempt=attempt)
-    return After(after, "given_up", _moved(send.attempt, attempt, cause="given_up"))
+    if submission.submitted_at is not None and submission.submitted_at <= inquired_at:
+        resolved_at = max(resolved_at, submission.submitted_at + timedelta(seconds=grace_s))
+    if verdict.word == "waiting" or inquired_at < resolved_at:
+        first = verdict.first_answers or submission.not_found
+        return After(msgspec.structs.replace(submission, not_found=first), "too_early", again_at=resolved_at)
+    if submission.submission_count - submission.uncounted < rules.submissions_max:
+        _to(submission, "not there")
+        return After(msgspec.structs.replace(submission, submit_at=inquired_at, not_found=()), "not_found")
+    _to(submission, "given up")
+    attempt = msgspec.structs.replace(submission.attempt, payment_stage=codes.ERROR, error_code=ABSENT)
+    after = msgspec.structs.replace(submission, attempt=attempt)
+    return After(after, "given_up", _moved(submission.attempt, attempt, cause="given_up"))
 
 
 def _with_id(attempt: Attempt, unique_id: str | None) -> Attempt:
@@ -694,7 +718,7 @@ def _moved(before: Attempt, after: Attempt, *, cause: str) -> tuple[Event, ...]:
     if before.state == after.state:
         return ()
     return (
-        AttemptMoved(
+        AttemptStatusChanged(
             attempt_id=before.id,
             transaction_id=before.transaction_id,
             before=before.state,
@@ -704,9 +728,9 @@ def _moved(before: Attempt, after: Attempt, *, cause: str) -> tuple[Event, ...]:
     )
 
 
-def _to(send: Send, cause: SendCause) -> SendStep:
-    """Where `LIFE` leads, or that it leads nowhere."""
-    step = LIFE[send.step].get(cause)
+def _to(submission: Submission, cause: SubmissionCause) -> SubmissionStep:
+    """Where `TRANSITIONS` leads, or that it leads nowhere."""
+    step = TRANSITIONS[submission.step].get(cause)
     if step is None:
-        raise IllegalStep("debit to send", state=send.step, step=cause)
+        raise IllegalStep("debit to send", state=submission.step, step=cause)
     return step

@@ -1,40 +1,40 @@
 """
 Whether our books hold everything the gateway knows: the report that must say 0.
 
-The gateway sends notifications, and it keeps lists. Each day's lists are pulled again and again while they still
+The gateway sends notifications, and it keeps lists. Each day's lists are fetched again and again while they still
 change (`SCHEDULE`), and every item becomes a row of the inbox or finds one. So for the days of a report each **known
 event**, an item of a list, is one of these:
 
 | way | what it means |
 |---|---|
 | webhook | its notification came |
-| pull | no notification had come when we pulled it |
+| fetch | no notification had come when we fetched it |
 | unexplained | the list has it and we hold no row: its page was lost, or it could not be read |
 
-    known = by webhook + pulled + unexplained,   and unexplained must be 0
+    known = by webhook + fetched + unexplained,   and unexplained must be 0
 
-What became of the rows is told beside it (`FATES`): booked, on the way, of a payment that is not ours, refuted, or
+What became of the rows is told beside it (`DISPOSITIONS`): applied, on the way, of a payment that is not ours, contradicted, or
 waiting for a person. And since a list that was never read knows nothing, lists that were not read to their end are named: as
 *not read*, or as *awaited* where their reading is due and not late yet, such as right after the first start or midnight. A day that
 is over counts as read when its list was read after its end; the present day when that was within `FRESH`, and the report of it
 holds up to then. A report is `complete` only without any of these.
 
-Delays are counted from the gateway's own moment of a payment, which is when it took the debit, to our record of the
+Delays are counted from the gateway's own time of a payment, which is when it took the debit, to our record of the
 news; for results of direct debits the bank's days are part of it. Chargebacks are listed by the day alone and
 take no part.
 
 >>> from datetime import UTC
 >>> day = date(2026, 3, 2)
->>> lines = [Line("webhook", "processed", "applied", 98), Line("pull", "processed", "applied", 2)]
->>> pulls = [Pull("default", "transactions", day, 100, 100, 0, datetime(2026, 3, 3, 1, tzinfo=UTC))]
+>>> lines = [Line("webhook", "processed", "applied", 98), Line("report", "processed", "applied", 2)]
+>>> report_fetches = [ReportFetch("default", "transactions", day, 100, 100, 0, datetime(2026, 3, 3, 1, tzinfo=UTC))]
 >>> later = datetime(2026, 3, 3, 7, tzinfo=UTC)
->>> told = report(lines, pulls, from_on=day, to_on=day, expected=[("default", "transactions")], now=later)
->>> told.known, told.by_webhook, told.pulled, told.unexplained, told.complete
+>>> result = report(lines, report_fetches, from_on=day, to_on=day, expected=[("default", "transactions")], now=later)
+>>> result.known, result.by_webhook, result.fetched, result.unexplained, result.complete
 (100, 98, 2, 0, True)
->>> short = msgspec.structs.replace(pulls[0], listed=101)
+>>> short = msgspec.structs.replace(report_fetches[0], listed=101)
 >>> report(lines, [short], from_on=day, to_on=day, expected=[("default", "transactions")], now=later).unexplained
 1
->>> report(lines, pulls, from_on=day, to_on=date(2026, 3, 1), expected=[], now=later)
+>>> report(lines, report_fetches, from_on=day, to_on=date(2026, 3, 1), expected=[], now=later)
 Traceback (most recent call last):
     ...
 tether_core.errors.InvalidRequest: to: the last day comes before the first
@@ -50,17 +50,17 @@ import msgspec
 from tether_core.errors import InvalidRequest
 
 __all__ = [
-    "FATES",
+    "DISPOSITIONS",
     "FRESH",
     "LISTS",
     "SCHEDULE",
     "Delays",
-    "Fate",
+    "Disposition",
     "Line",
     "ListName",
     "NotRead",
-    "Pull",
     "Report",
+    "ReportFetch",
     "Rhythm",
     "Way",
     "days_between",
@@ -68,9 +68,9 @@ __all__ = [
     "report",
 ]
 
-Way = Literal["webhook", "pull"]
+Way = Literal["webhook", "report"]
 ListName = Literal["transactions", "chargebacks", "imports"]
-Fate = Literal["booked", "on_the_way", "not_ours", "refuted", "for_a_person"]
+Disposition = Literal["applied", "on_the_way", "not_ours", "contradicted", "for_a_person"]
 
 # The gateway's lists by the day they are asked for: when a payment was taken, when a chargeback was posted, and when the
 # gateway took a chargeback in. Chargebacks of direct debits may lack a posting day, so both are asked.
@@ -86,13 +86,13 @@ class Rhythm(msgspec.Struct, frozen=True):
     How often the lists of some days are read.
 
     Attributes:
-        duty: Its name; the ticks of one duty run once each in the whole cluster.
+        periodic_task: Its name; the ticks of one periodic task run once each in the whole cluster.
         every: Time between two ticks.
         past: How long after midnight UTC the first tick of a day is.
         days_back: Lists of this day and so many before it are read.
     """
 
-    duty: str
+    periodic_task: str
     every: timedelta
     past: timedelta
     days_back: int
@@ -100,23 +100,23 @@ class Rhythm(msgspec.Struct, frozen=True):
 
 # Hourly what is fresh. Nightly what may still change: a debit's result comes within 14 working days.
 SCHEDULE: Final = (
-    Rhythm("pull_fresh", timedelta(hours=1), timedelta(minutes=10), 1),
-    Rhythm("pull_month", timedelta(days=1), timedelta(hours=2), 30),
+    Rhythm("report_fetch_fresh", timedelta(hours=1), timedelta(minutes=10), 1),
+    Rhythm("report_fetch_month", timedelta(days=1), timedelta(hours=2), 30),
 )
 
 # Today's lists are read every hour; twice that, and a little for the reading itself.
 FRESH: Final = timedelta(hours=2, minutes=10)
 
 # (state, outcome) of a row -> what became of it; the first entry that fits, None fits anything.
-FATES: Final[tuple[tuple[str | None, str | None, Fate], ...]] = (
+DISPOSITIONS: Final[tuple[tuple[str | None, str | None, Disposition], ...]] = (
     (None, "not_yet", "not_ours"),
     ("parked", None, "for_a_person"),
     ("conflicting", None, "for_a_person"),
     ("waiting", None, "on_the_way"),
     ("confirming", None, "on_the_way"),
-    ("contradicted", None, "refuted"),
-    ("processed", "refuted", "refuted"),
-    ("processed", None, "booked"),
+    ("contradicted", None, "contradicted"),
+    ("processed", "contradicted", "contradicted"),
+    ("processed", None, "applied"),
 )
 
 
@@ -127,7 +127,7 @@ class Line(msgspec.Struct, frozen=True):
     Attributes:
         way: How they came first.
         state: Of their rows.
-        outcome: What came of them, or `None` before they were booked.
+        outcome: What came of them, or `None` before they were applied.
         events: How many.
     """
 
@@ -137,7 +137,7 @@ class Line(msgspec.Struct, frozen=True):
     events: int
 
 
-class Pull(msgspec.Struct, frozen=True):
+class ReportFetch(msgspec.Struct, frozen=True):
     """
     How the reading of one list of one day stands.
 
@@ -201,10 +201,10 @@ class Report(msgspec.Struct, frozen=True):
         to_on: The last day, UTC.
         known: Events the gateway's lists have.
         by_webhook: Of these, told by notification.
-        pulled: Of these, found by pulling.
+        fetched: Of these, found by fetching.
         unexplained: Of these, without a row of ours; must be 0.
-        fates: What became of the rows.
-        delays: By way, where any event had a moment.
+        dispositions: What became of the rows.
+        delays: By way, where any event had a time.
         not_read: Lists that were not read to their end.
         awaited: Lists whose reading is due and not late yet.
         so_far: Whether the last day is not over, so that more will come.
@@ -214,9 +214,9 @@ class Report(msgspec.Struct, frozen=True):
     to_on: date
     known: int
     by_webhook: int
-    pulled: int
+    fetched: int
     unexplained: int
-    fates: dict[Fate, int]
+    dispositions: dict[Disposition, int]
     delays: dict[Way, Delays]
     not_read: tuple[NotRead, ...]
     awaited: tuple[NotRead, ...] = ()
@@ -230,25 +230,25 @@ class Report(msgspec.Struct, frozen=True):
 
 def report(
     lines: Iterable[Line],
-    pulls: Iterable[Pull],
+    report_fetches: Iterable[ReportFetch],
     *,
     from_on: date,
     to_on: date,
     expected: Iterable[tuple[str, ListName]],
     now: datetime,
-    told: dict[Way, Delays] | None = None,
+    result: dict[Way, Delays] | None = None,
 ) -> Report:
     """
     Draw up the report of some days.
 
     Args:
         lines: The rows of known events of these days, counted.
-        pulls: How the readings of these days' lists stand.
+        report_fetches: How the readings of these days' lists stand.
         from_on: The first day.
         to_on: The last day.
         expected: Account and list of all that should have been read.
         now: The present time, aware, UTC.
-        told: Delays by way.
+        result: Delays by way.
 
     Returns:
         The report.
@@ -258,12 +258,16 @@ def report(
     """
     days = days_between(from_on, to_on)
     by_way = Counter[str]()
-    fates = Counter[Fate]()
+    dispositions = Counter[Disposition]()
     for line in lines:
         by_way[line.way] += line.events
-        fates[_fate(line)] += line.events
-    read = {(pull.account, pull.name, pull.day): pull for pull in pulls if from_on <= pull.day <= to_on}
-    unexplained = sum(_unexplained(pull) for pull in read.values())
+        dispositions[_disposition(line)] += line.events
+    read = {
+        (report_fetch.account, report_fetch.name, report_fetch.day): report_fetch
+        for report_fetch in report_fetches
+        if from_on <= report_fetch.day <= to_on
+    }
+    unexplained = sum(_unexplained(report_fetch) for report_fetch in read.values())
     missing = [
         NotRead(account, name, day)
         for account, name in expected
@@ -271,19 +275,19 @@ def report(
         if not _is_read(read.get((account, name, day)), day=day, now=now)
     ]
     awaited = {
-        one
-        for one in missing
-        if _is_awaited(read.get((one.account, one.name, one.day)), day=one.day, now=now)
+        item
+        for item in missing
+        if _is_awaited(read.get((item.account, item.name, item.day)), day=item.day, now=now)
     }
     return Report(
         from_on=from_on,
         to_on=to_on,
         known=by_way.total() + unexplained,
         by_webhook=by_way["webhook"],
-        pulled=by_way["pull"],
+        fetched=by_way["report"],
         unexplained=unexplained,
-        fates=dict(fates),
-        delays=told or {},
+        dispositions=dict(dispositions),
+        delays=result or {},
         not_read=tuple(sorted(set(missing) - awaited)),
         awaited=tuple(sorted(awaited)),
         so_far=now < _over_at(to_on),
@@ -332,33 +336,35 @@ def delays(seconds: Sequence[float]) -> Delays | None:
     return Delays(ranked(50), ranked(95), ordered[-1])
 
 
-def _fate(line: Line) -> Fate:
+def _disposition(line: Line) -> Disposition:
     return next(
-        fate
-        for state, outcome, fate in FATES
+        disposition
+        for state, outcome, disposition in DISPOSITIONS
         if state in {None, line.state} and outcome in {None, line.outcome}
     )
 
 
-def _unexplained(pull: Pull) -> int:
+def _unexplained(report_fetch: ReportFetch) -> int:
     # A gateway that counts fewer items than it lists does not make up for one that could not be read.
-    return max(pull.listed - pull.held, pull.unread, 0)
+    return max(report_fetch.listed - report_fetch.held, report_fetch.unread, 0)
 
 
-def _is_read(pull: Pull | None, *, day: date, now: datetime) -> bool:
-    if pull is None or pull.read_at is None:
+def _is_read(report_fetch: ReportFetch | None, *, day: date, now: datetime) -> bool:
+    if report_fetch is None or report_fetch.read_at is None:
         return False
     # Of the present day, what the hourly reading brought is all that can be known.
-    return pull.read_at >= (_over_at(day) if now >= _over_at(day) else now - FRESH)
+    return report_fetch.read_at >= (_over_at(day) if now >= _over_at(day) else now - FRESH)
 
 
-def _is_awaited(pull: Pull | None, *, day: date, now: datetime) -> bool:
-    if pull is None:
+def _is_awaited(report_fetch: ReportFetch | None, *, day: date, now: datetime) -> bool:
+    if report_fetch is None:
         return False
-    if pull.read_at is not None and _over_at(day) <= now < _over_at(day) + FRESH:
+    if report_fetch.read_at is not None and _over_at(day) <= now < _over_at(day) + FRESH:
         return True
-    asked_for = pull.wanted_at is not None and (pull.read_at is None or pull.wanted_at > pull.read_at)
-    return asked_for and pull.wanted_at is not None and now - pull.wanted_at < FRESH
+    asked_for = report_fetch.wanted_at is not None and (
+        report_fetch.read_at is None or report_fetch.wanted_at > report_fetch.read_at
+    )
+    return asked_for and report_fetch.wanted_at is not None and now - report_fetch.wanted_at < FRESH
 
 
 def _over_at(day: date) -> datetime:

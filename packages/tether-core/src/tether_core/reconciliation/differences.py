@@ -21,7 +21,7 @@ A line is about one debit and one **subject**, a word that tells lines of one ki
 again; when it is resolved and the same comes about again, that is another line. `KINDS` says for each kind what to do, and whether
 an open line keeps refunds and voids of its debit away: money is not returned while nobody knows where it is.
 
-A report or an inquiry may be older than what a notification told a moment ago. So the gateway's present state counts as another one
+A report or an inquiry may be older than what a notification told a short time ago. So the gateway's present state counts as another one
 only when our own has not changed for `RECORD_LAG`. A debit that failed after it was approved needs no such wait: no order of true
 notifications ends in that.
 
@@ -54,11 +54,11 @@ import msgspec
 from tether_core.emp import codes
 from tether_core.emp.notification import Notification
 from tether_core.errors import IllegalStep, InvalidRequest
-from tether_core.events import AttemptMoved, Event, GivebackMoved
+from tether_core.events import AttemptStatusChanged, Event, RefundStatusChanged
 from tether_core.money import Money
 from tether_core.payments.attempt import PAYMENT_STAGES, Attempt, AttemptState, Confirmation, Decision
 from tether_core.reconciliation.status_inquiry import TRIES_MAX
-from tether_core.refunds.refund import Giveback, Outcome
+from tether_core.refunds.refund import Outcome, Refund
 from tether_core.stated_outcomes import StatedOutcome, is_contradicted
 
 __all__ = [
@@ -86,9 +86,9 @@ __all__ = [
     "refund_failed",
     "reopen",
     "require_reason",
+    "resolved_by",
     "review",
     "sentence",
-    "settled_by",
     "statement_contradicted",
 ]
 
@@ -278,7 +278,7 @@ def review(facts: DebitFacts, *, now: datetime) -> list[Difference]:
             )
         )
     charged_back = attempt.state == "chargebacked"
-    if attempt.paid_out_twice or facts.refunds + charged_back > 1:
+    if attempt.refunded_and_charged_back or facts.refunds + charged_back > 1:
         ways = [f"{facts.refunds} refunds"] if facts.refunds > 1 else ["refund or void"]
         theirs = " and ".join([*ways, *(["chargeback"] if charged_back else [])])
         found.append(Difference("returned_twice", attempt.id, "", ours="returned once", theirs=theirs))
@@ -353,7 +353,7 @@ def statement_contradicted(attempt: Attempt, *, stated: StatedOutcome, theirs: s
     )
 
 
-def may_contradict_statement(attempt: Attempt, told: Notification) -> bool:
+def may_contradict_statement(attempt: Attempt, notification: Notification) -> bool:
     """
     Whether a notification says that money moved by a debit that our books call declined or in error.
 
@@ -361,14 +361,14 @@ def may_contradict_statement(attempt: Attempt, told: Notification) -> bool:
 
     Args:
         attempt: The debit as it is after the decision.
-        told: The notification.
+        notification: The notification.
 
     Returns:
         Whether it is a difference where a person stated the outcome.
     """
-    if told.kind != "payment" or attempt.state not in {"declined", "error"}:
+    if notification.kind != "payment" or attempt.state not in {"declined", "error"}:
         return False
-    step = codes.meaning(told.status, event=told.event, error_code=told.error_code)
+    step = codes.meaning(notification.status, event=notification.event, error_code=notification.error_code)
     return step is not None and (step.track == "dispute" or step.stage >= codes.APPROVED)
 
 
@@ -390,7 +390,7 @@ def compare(attempt: Attempt, step: codes.Step | None, *, changed_at: datetime, 
         return "moves"
     theirs = _state_of(step)
     no_money_moved = {theirs, attempt.state} == {"declined", "error"}
-    if theirs == attempt.state or attempt.paid_out_twice or no_money_moved:
+    if theirs == attempt.state or attempt.refunded_and_charged_back or no_money_moved:
         return "agrees"
     failed = failed_later(attempt, step)
     if failed is None and now - changed_at < RECORD_LAG:
@@ -419,14 +419,14 @@ def failed_later(attempt: Attempt, step: codes.Step) -> Difference | None:
 
 
 def of_notification(
-    attempt: Attempt, told: Notification, *, decided: Decision, confirmation: Confirmation | None
+    attempt: Attempt, notification: Notification, *, decided: Decision, confirmation: Confirmation | None
 ) -> list[Difference]:
     """
     What a processed notification shows beside what it moved.
 
     Args:
         attempt: The debit as it is after the decision.
-        told: The notification; one that was not believed shows nothing by itself.
+        notification: The notification; one that was not believed shows nothing by itself.
         decided: What was decided about it.
         confirmation: What the gateway said when it was asked about it; this counts more than the notification.
 
@@ -438,25 +438,27 @@ def of_notification(
     if confirmation is not None:
         step = codes.meaning(confirmation.status, event=None, error_code=confirmation.error_code)
     elif believed:
-        step = codes.meaning(told.status, event=told.event, error_code=told.error_code)
+        step = codes.meaning(
+            notification.status, event=notification.event, error_code=notification.error_code
+        )
     failed = failed_later(attempt, step) if step is not None else None
     money = None
-    if believed and told.kind == "payment" and _is_about_money(attempt, told, confirmation):
+    if believed and notification.kind == "payment" and _is_about_money(attempt, notification, confirmation):
         money = amount_named(
             attempt,
-            amount_text=told.fields.get("amount"),
-            amount_minor=told.amount_minor,
-            currency=told.currency,
-            about=told.event or told.status,
+            amount_text=notification.fields.get("amount"),
+            amount_minor=notification.amount_minor,
+            currency=notification.currency,
+            about=notification.event or notification.status,
         )
-    return [one for one in (failed, money) if one is not None]
+    return [item for item in (failed, money) if item is not None]
 
 
-def _is_about_money(attempt: Attempt, told: Notification, confirmation: Confirmation | None) -> bool:
+def _is_about_money(attempt: Attempt, notification: Notification, confirmation: Confirmation | None) -> bool:
     """Whether the amount that a believed notification names counts, although nobody signed it."""
     if confirmation is None or confirmation.amount_minor is None:
         return True
-    step = codes.meaning(told.status, event=told.event, error_code=told.error_code)
+    step = codes.meaning(notification.status, event=notification.event, error_code=notification.error_code)
     if step is not None and (step.track == "dispute" or step.stage in {codes.VOIDED, codes.REFUNDED}):
         return True  # the payment's record has the payment's amount, and not what was returned of it
     return (confirmation.amount_minor, confirmation.currency or attempt.currency) != (
@@ -465,34 +467,34 @@ def _is_about_money(attempt: Attempt, told: Notification, confirmation: Confirma
     )
 
 
-def may_be_new_dispute(attempt: Attempt, told: Notification, *, decided: Decision) -> bool:
+def may_be_new_dispute(attempt: Attempt, notification: Notification, *, decided: Decision) -> bool:
     """
     Whether a notification names a dispute of a debit that was won back: the same dispute told late, or another.
 
     Args:
         attempt: The debit as it is after the decision.
-        told: The notification.
+        notification: The notification.
         decided: What was decided about it.
 
     Returns:
         Whether `is_new_dispute` is to be asked.
     """
-    step = codes.meaning(told.status, event=told.event)
+    step = codes.meaning(notification.status, event=notification.event)
     return (
         decided.outcome == "unchanged"
         and attempt.dispute_stage == codes.WON_BACK
         and step is not None
         and (step.track, step.stage) == ("dispute", codes.CHARGEBACKED)
-        and told.chargeback_id is not None
+        and notification.chargeback_id is not None
     )
 
 
-def is_new_dispute(told: Notification, heard: Iterable[Notification]) -> bool:
+def is_new_dispute(notification: Notification, heard: Iterable[Notification]) -> bool:
     """
     Whether a chargeback is another one than those that were heard of.
 
     Args:
-        told: It has a dispute's id, and may be a new one.
+        notification: It has a dispute's id, and may be a new one.
         heard: Notifications of disputes of the same debit that were processed before.
 
     Returns:
@@ -500,11 +502,11 @@ def is_new_dispute(told: Notification, heard: Iterable[Notification]) -> bool:
         chargeback, no chargeback was heard of before.
     """
     ids, chargebacks = set[str | None](), 0
-    for one in heard:
-        ids.add(one.chargeback_id)
-        step = codes.meaning(one.status, event=one.event)
+    for entry in heard:
+        ids.add(entry.chargeback_id)
+        step = codes.meaning(entry.status, event=entry.event)
         chargebacks += step is not None and (step.track, step.stage) == ("dispute", codes.CHARGEBACKED)
-    return told.chargeback_id not in ids and chargebacks > 0
+    return notification.chargeback_id not in ids and chargebacks > 0
 
 
 def charged_back_again(attempt: Attempt, *, dispute_id: str | None, known: Iterable[str] = ()) -> Difference:
@@ -514,7 +516,7 @@ def charged_back_again(attempt: Attempt, *, dispute_id: str | None, known: Itera
     Args:
         attempt: Ours.
         dispute_id: The new dispute's own id, or `None` where the gateway's record alone says so.
-        known: Ids of disputes of this debit that were heard of before, the new one left out.
+        known: Ids of disputes of this debit that were heard of before, the new one excluded.
 
     Returns:
         The difference: one line per dispute.
@@ -580,15 +582,15 @@ def amount_named(
     other_currency = currency is not None and currency != attempt.currency
     if not (other_amount or other_currency):
         return None
-    shown = currency if currency is not None and _CURRENCY.fullmatch(currency) else None
-    if currency is not None and shown is None:
-        shown = "an unreadable currency"
+    excerpt = currency if currency is not None and _CURRENCY.fullmatch(currency) else None
+    if currency is not None and excerpt is None:
+        excerpt = "an unreadable currency"
     if not text:
-        theirs = shown or ""
+        theirs = excerpt or ""
     elif amount_minor is not None:
-        theirs = _money(amount_minor, shown or attempt.currency)
+        theirs = _money(amount_minor, excerpt or attempt.currency)
     else:
-        theirs = f"{text if _WORD.fullmatch(text) else 'an unreadable amount'} {shown or attempt.currency}"
+        theirs = f"{text if _WORD.fullmatch(text) else 'an unreadable amount'} {excerpt or attempt.currency}"
     theirs = f"{theirs} ({_plain(about)})"
     return Difference(
         "amount_differs",
@@ -599,7 +601,7 @@ def amount_named(
     )
 
 
-def reopen(refund: Giveback) -> Outcome:
+def reopen(refund: Refund) -> Outcome:
     """
     Let a debit be refunded once more, after a person has found that its approved refund or void did not happen.
 
@@ -625,8 +627,8 @@ def reopen(refund: Giveback) -> Outcome:
         back = msgspec.structs.replace(debit, payment_stage=stage)
     cause = f"{refund.kind} failed later"
     facts: list[Event] = [
-        GivebackMoved(
-            giveback_id=order.id,
+        RefundStatusChanged(
+            refund_id=order.id,
             attempt_id=debit.id,
             kind=refund.kind,
             transaction_id=order.transaction_id,
@@ -637,7 +639,7 @@ def reopen(refund: Giveback) -> Outcome:
     ]
     if back.state != debit.state:
         facts.append(
-            AttemptMoved(
+            AttemptStatusChanged(
                 attempt_id=debit.id,
                 transaction_id=debit.transaction_id,
                 before=debit.state,
@@ -648,7 +650,7 @@ def reopen(refund: Giveback) -> Outcome:
     return Outcome(msgspec.structs.replace(refund.order, attempt=failed), back, cause, tuple(facts))
 
 
-def settled_by(kind: DifferenceKind, *, theirs: str, state: AttemptState) -> bool:
+def resolved_by(kind: DifferenceKind, *, theirs: str, state: AttemptState) -> bool:
     """
     Whether a line of `BY_STATE` is over because our state has become the gateway's.
 

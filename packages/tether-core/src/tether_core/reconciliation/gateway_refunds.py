@@ -39,12 +39,12 @@ import msgspec
 from tether_core.emp import codes
 from tether_core.emp.notification import Notification
 from tether_core.emp.responses import GatewayAnswer
-from tether_core.events import AttemptMoved, Event, PayoutRepeated
+from tether_core.events import AttemptStatusChanged, Event, RefundChargedBack
 from tether_core.notifications.confirmation import HOLD_S
 from tether_core.payments.attempt import Attempt
 from tether_core.reconciliation.differences import Difference, amount_named
 from tether_core.reconciliation.report_records import REFUNDS
-from tether_core.refunds.refund import GivebackKind
+from tether_core.refunds.refund import RefundKind
 
 __all__ = [
     "SCHEDULE_S",
@@ -80,18 +80,18 @@ class Effect(msgspec.Struct, frozen=True):
     difference: Difference | None = None
 
 
-def kind_of(transaction_type: str | None) -> GivebackKind | None:
+def kind_of(transaction_type: str | None) -> RefundKind | None:
     """Whether a transaction type returns money, and how; `None` where it does not."""
     if transaction_type not in REFUNDS:
         return None
     return "void" if transaction_type == "void" else "refund"
 
 
-def reference_of(told: Notification) -> str | None:
+def reference_of(notification: Notification) -> str | None:
     """The debit, by the gateway's id, that a notification of a refund names; `None` where it is none or names none."""
-    if told.kind != "payment" or kind_of(told.transaction_type) is None:
+    if notification.kind != "payment" or kind_of(notification.transaction_type) is None:
         return None
-    return told.fields.get("reference_transaction_unique_id", "").strip()[:255] or None
+    return notification.fields.get("reference_transaction_unique_id", "").strip()[:255] or None
 
 
 def state_of(answer: GatewayAnswer, *, debit_id: str) -> GatewayRefundState:
@@ -129,7 +129,7 @@ def next_inquiry(inquiries: int, *, now: datetime) -> datetime | None:
     return now + timedelta(seconds=SCHEDULE_S[inquiries - 1])
 
 
-def apply(debit: Attempt, *, kind: GivebackKind, amount_minor: int | None, currency: str | None) -> Effect:
+def apply(debit: Attempt, *, kind: RefundKind, amount_minor: int | None, currency: str | None) -> Effect:
     """
     What a gateway refund that the gateway has approved does to its debit.
 
@@ -153,7 +153,7 @@ def apply(debit: Attempt, *, kind: GivebackKind, amount_minor: int | None, curre
     facts = list[Event]()
     if after.state != debit.state:
         facts.append(
-            AttemptMoved(
+            AttemptStatusChanged(
                 attempt_id=debit.id,
                 transaction_id=debit.transaction_id,
                 before=debit.state,
@@ -161,6 +161,6 @@ def apply(debit: Attempt, *, kind: GivebackKind, amount_minor: int | None, curre
                 cause=f"{kind} in the gateway's back office",
             )
         )
-    if after.paid_out_twice and not debit.paid_out_twice:
-        facts.append(PayoutRepeated(debit.id))
+    if after.refunded_and_charged_back and not debit.refunded_and_charged_back:
+        facts.append(RefundChargedBack(debit.id))
     return Effect(after, tuple(facts))

@@ -1,15 +1,15 @@
 """
 Records that we fetched ourselves, made into claims like those that the gateway sends.
 
-A **pulled** record, an item of a list or the answer to a question about one payment, says the same as a notification
+A **fetched** record, an item of a list or the answer to a question about one payment, says the same as a notification
 would: so it becomes the body of one, goes into the same inbox and is decided by the same table
-(`tether_core.payments.attempt`). What was sent and what was pulled can so meet in any order: an attempt remembers how far
+(`tether_core.payments.attempt`). What was sent and what was fetched can so meet in any order: an attempt remembers how far
 it has come, and the second of two equal claims moves nothing.
 
-Two things set a pulled record apart. It needs no confirmation, because it *is* the gateway's own word; it is on record
+Two things set a fetched record apart. It needs no confirmation, because it *is* the gateway's own record; it is stored
 as claimed and confirmed at once. And it is worded otherwise than a notification, so it never stands under a
-notification's key: it gets a row of its own where it **says more** than all rows on record, and else none. It says more
-when nothing was on record; when what was on record was refuted, or still waits for the gateway's word; when it knows the reason why money
+notification's key: it gets a row of its own where it **says more** than all stored rows, and else none. It says more
+when nothing was stored; when what was stored was contradicted, or still waits for the gateway's word; when it knows the reason why money
 went back, which the notification lacked; or when it knows another error code, because an error of unknown outcome
 has become a final one.
 
@@ -30,15 +30,15 @@ Source: Genesis API documentation v60.1 (2026-08), Reconcile, Chargebacks, Notif
 ...     b"<payment_response><status>chargebacked</status><unique_id>44177a21</unique_id>"
 ...     b"<transaction_id>t-7</transaction_id><amount>1000</amount><currency>EUR</currency></payment_response>"
 ... )
->>> told = from_answer(answer, account="default")
->>> told.notification.event, told.confirmation.status
+>>> record = from_answer(answer, account="default")
+>>> record.notification.event, record.confirmation.status
 ('chargeback', 'chargebacked')
 >>> sent = decode(b"unique_id=44177a21&signature=ab&status=chargebacked&event=chargeback", content_type=FORM)
->>> told.event_key == identify(sent, account="default").key     # the same event
+>>> record.event_key == identify(sent, account="default").key     # the same event
 True
->>> says_more(told, [Standing("applied", None, None)])
+>>> says_more(record, [CurrentStatus("applied", None, None)])
 False
->>> says_more(told, [Standing("refuted", None, None)])   # it was a lie when it came, and is true by now
+>>> says_more(record, [CurrentStatus("contradicted", None, None)])   # it was a lie when it came, and is true by now
 True
 """
 
@@ -56,7 +56,15 @@ from tether_core.errors import Unreadable
 from tether_core.notifications.identity import identify
 from tether_core.payments.attempt import Confirmation
 
-__all__ = ["DEBITS", "REFUNDS", "Pulled", "Standing", "from_answer", "from_chargeback", "says_more"]
+__all__ = [
+    "DEBITS",
+    "REFUNDS",
+    "CurrentStatus",
+    "ReportRecord",
+    "from_answer",
+    "from_chargeback",
+    "says_more",
+]
 
 # Transaction types that take money; a record without a type is taken for one of them.
 DEBITS: Final = frozenset({"sdd_sale", "sdd_init_recurring_sale", "sdd_recurring_sale"})
@@ -73,27 +81,27 @@ _EVENT_OF_STATUS: Final = {
     "second_chargebacked": "second_chargeback",
 }
 
-# What came of rows that count as unsaid: the gateway denied it then, never answered, or booking failed; or nobody knows yet
+# What came of rows that count as unsaid: the gateway denied it then, never answered, or applying failed; or nobody knows yet
 # that it is of our payment, which only what the gateway itself says of that payment can tell.
-_UNHEARD: Final = frozenset({"refuted", "failed", "confirm", "unlinked"})
+_UNHEARD: Final = frozenset({"contradicted", "failed", "confirm", "unlinked"})
 
 # Nobody signs what we fetch: the connection it came over vouches for it.
-_UNSIGNED: Final = "pulled"
+_UNSIGNED: Final = "report fetched"
 
 
-class Pulled(msgspec.Struct, frozen=True):
+class ReportRecord(msgspec.Struct, frozen=True):
     """
-    A pulled record as a claim, ready for the inbox.
+    A fetched record as a claim, ready for the inbox.
 
     Attributes:
         account: The account whose list or payment it is.
-        key: 16 bytes; equal for all pulled records that say the same, and unlike any notification's key.
+        key: 16 bytes; equal for all fetched records that say the same, and unlike any notification's key.
         event_key: 16 bytes; the key of a notification of the same event.
         content: 16 bytes, the digest of the body's fields.
         body: A form as a notification's, without anything personal.
         notification: The body, read.
-        confirmation: The same as the gateway's own word.
-        happened_at: The gateway's moment of the payment, where it told one.
+        confirmation: The same as the gateway's own record.
+        happened_at: The gateway's time of the payment, where it told one.
     """
 
     account: str
@@ -106,13 +114,13 @@ class Pulled(msgspec.Struct, frozen=True):
     happened_at: datetime | None
 
 
-class Standing(msgspec.Struct, frozen=True):
+class CurrentStatus(msgspec.Struct, frozen=True):
     """
     What an inbox row about the same event says, and what came of it.
 
     Attributes:
-        outcome: What came of it, or `None` before it was booked.
-        error_code: Its error code: the gateway's own word where there is one, else the claim's.
+        outcome: What came of it, or `None` before it was applied.
+        error_code: Its error code: the gateway's own record where there is one, else the claim's.
         reason_code: Why money went back, likewise.
     """
 
@@ -121,7 +129,7 @@ class Standing(msgspec.Struct, frozen=True):
     reason_code: str | None
 
 
-def from_answer(answer: GatewayAnswer, *, account: str) -> Pulled | None:
+def from_answer(answer: GatewayAnswer, *, account: str) -> ReportRecord | None:
     """
     The claim that a payment's own record makes.
 
@@ -148,10 +156,10 @@ def from_answer(answer: GatewayAnswer, *, account: str) -> Pulled | None:
         "reason_code": answer.reason_code,
         "error_code": answer.code,
     }
-    return _pulled(fields, account=account, happened_at=answer.timestamp_at)
+    return _fetched(fields, account=account, happened_at=answer.timestamp_at)
 
 
-def from_chargeback(chargeback: Chargeback, *, account: str) -> Pulled | None:
+def from_chargeback(chargeback: Chargeback, *, account: str) -> ReportRecord | None:
     """
     The claim that a record of the chargeback lists makes.
 
@@ -174,38 +182,38 @@ def from_chargeback(chargeback: Chargeback, *, account: str) -> Pulled | None:
         "event": event,
         "reason_code": chargeback.reason_code,
     }
-    # Its amount is left out: units and sign are not reliable, and ours is on record.
-    return _pulled(fields, account=account, happened_at=None)
+    # Its amount is excluded: units and sign are not reliable, and ours is stored.
+    return _fetched(fields, account=account, happened_at=None)
 
 
-def says_more(told: Pulled, standing: Iterable[Standing]) -> bool:
+def says_more(record: ReportRecord, current_status: Iterable[CurrentStatus]) -> bool:
     """
-    Whether a pulled record says anything that no row about the same event says.
+    Whether a fetched record says anything that no row about the same event says.
 
     Args:
-        told: The record.
-        standing: The rows on record about the same event, however they came; conflicting ones left out.
+        record: The record.
+        current_status: The stored rows about the same event, however they came; conflicting ones excluded.
 
     Returns:
         Whether it needs a row of its own.
     """
-    reason_code, error_code = told.notification.reason_code, told.notification.error_code
+    reason_code, error_code = record.notification.reason_code, record.notification.error_code
     return not any(
         row.outcome not in _UNHEARD
         and reason_code in {None, row.reason_code}
         and error_code in {None, row.error_code}
-        for row in standing
+        for row in current_status
     )
 
 
-def _pulled(fields: dict[str, str | None], *, account: str, happened_at: datetime | None) -> Pulled:
-    told = {name: value for name, value in fields.items() if value} | {"signature": _UNSIGNED}
-    if "unique_id" not in told:
-        raise Unreadable("pulled record", why="it names no payment")
-    body = urlencode(told).encode()
+def _fetched(fields: dict[str, str | None], *, account: str, happened_at: datetime | None) -> ReportRecord:
+    result = {name: value for name, value in fields.items() if value} | {"signature": _UNSIGNED}
+    if "unique_id" not in result:
+        raise Unreadable("fetched record", why="it names no payment")
+    body = urlencode(result).encode()
     notification = decode(body, content_type=FORM)
     identity = identify(notification, account=account)
-    return Pulled(
+    return ReportRecord(
         account=account,
         key=_own_key(identity.key, notification),
         event_key=identity.key,
@@ -222,9 +230,9 @@ def _pulled(fields: dict[str, str | None], *, account: str, happened_at: datetim
     )
 
 
-def _own_key(event_key: bytes, told: Notification) -> bytes:
-    digest = hashlib.blake2b(event_key, digest_size=16, person=b"pulled")
-    for code in (told.error_code, told.reason_code):
+def _own_key(event_key: bytes, notification: Notification) -> bytes:
+    digest = hashlib.blake2b(event_key, digest_size=16, person=b"report fetched")
+    for code in (notification.error_code, notification.reason_code):
         encoded = (code or "").encode()
         digest.update(len(encoded).to_bytes(4, "big") + encoded)
     return digest.digest()

@@ -3,7 +3,7 @@ Asking the gateway: about which payments, when, and what its answer means.
 
 A payment is asked about when its outcome is unknown to us, or when it has been pending for so long that its news may
 have been lost. Unknown ones go first, because a debit that is neither collected nor free to be sent again helps
-nobody; then the oldest. Each is asked about ten times at most, on a ladder of growing waits. What is still open
+nobody; then the oldest. Each is asked about ten times at most, on a retry schedule of growing waits. What is still open
 after that is left to the daily lists (`tether_core.reconciliation.report_records`) and to a person.
 
 | attempt | first asked | then after |
@@ -20,14 +20,14 @@ about another payment, says *nothing* about it, and is asked again later.
 
 A claim of a notification is confirmed the same way (`confirmation`): the payment's own record says how far it has come,
 and for disputes the chargeback list says more, above all the reason. Whichever of the two has come further counts:
-they are kept by different parts of the gateway and need not agree at every moment.
+they are kept by different parts of the gateway and need not agree at all times.
 
 Source: Genesis API documentation v60.1 (2026-08), Reconcile, Chargebacks, Errors; section Transaction states for
 results of direct debits, which come some days after the debit.
 
 >>> from tether_core.emp.xml import read_answer
 >>> heard(read_answer(b"<payment_response><status>error</status><code>460</code></payment_response>"), unique_id="44177a21")
-'not_there'
+'not_found'
 >>> wrong_password = read_answer(b"<payment_response><status>error</status><code>110</code></payment_response>")
 >>> heard(wrong_password, transaction_id="t-7")
 'nothing'
@@ -46,21 +46,21 @@ from tether_core.errors import InvalidRequest
 from tether_core.payments.attempt import Confirmation
 
 __all__ = [
-    "CONFIRM_LADDER_S",
-    "LADDERS_S",
+    "CONFIRM_RETRY_SCHEDULE_S",
     "PENDING_AGE_S",
+    "RETRY_SCHEDULES_S",
     "SILENCE_S",
     "TRIES_MAX",
     "UNKNOWN_AGE_S",
-    "Asked",
     "Heard",
+    "InquiryKind",
     "confirmation",
     "heard",
-    "next_ask",
+    "next_inquiry",
 ]
 
-Asked = Literal["unknown", "pending"]
-Heard = Literal["told", "not_there", "nothing"]
+InquiryKind = Literal["unknown", "pending"]
+Heard = Literal["found", "not_found", "nothing"]
 
 TRIES_MAX: Final = 10
 # A call that was cut may still be under way for some seconds; asking sooner would mostly hear "not there".
@@ -74,7 +74,7 @@ _HOUR: Final = 3_600
 _DAY: Final = 86_400
 
 # Seconds after the 1st, 2nd, ... answer that settled nothing.
-LADDERS_S: Final[dict[Asked, tuple[int, ...]]] = {
+RETRY_SCHEDULES_S: Final[dict[InquiryKind, tuple[int, ...]]] = {
     "unknown": (
         *(n * _MINUTE for n in (1, 2, 5, 15, 30)),
         *(n * _HOUR for n in (1, 4, 12, 24)),
@@ -85,38 +85,38 @@ LADDERS_S: Final[dict[Asked, tuple[int, ...]]] = {
 SILENCE_S: Final = 60
 # A claim that waits for the gateway's word: quickly first, then hourly for a fortnight. Longer than any outage, and still
 # in time after each: an hour is what a chargeback may lose, a day it may not.
-CONFIRM_LADDER_S: Final = (10, 30, 60, 300, 1_800, *(_HOUR,) * 24 * 14)
+CONFIRM_RETRY_SCHEDULE_S: Final = (10, 30, 60, 300, 1_800, *(_HOUR,) * 24 * 14)
 
 
-def next_ask(asked: Asked, tries: int, *, now: datetime, jitter: float) -> datetime | None:
+def next_inquiry(asked: InquiryKind, tries: int, *, now: datetime, jitter: float) -> datetime | None:
     """
     When to ask about a payment again, or `None` once it is left to the lists and to a person.
 
     Args:
         asked: Why it was asked about.
         tries: Answers so far that settled nothing, 1 or more.
-        now: The present moment, aware, UTC.
+        now: The current time, aware, UTC.
         jitter: Drawn by the caller from [0, 1); spreads the wait by a tenth either way.
 
     Returns:
-        A moment after *now*, or `None`.
+        A time after *now*, or `None`.
 
     Raises:
         InvalidRequest: when *tries* is below 1.
 
     >>> from datetime import UTC
     >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
-    >>> next_ask("unknown", 1, now=noon, jitter=0.5).isoformat()
+    >>> next_inquiry("unknown", 1, now=noon, jitter=0.5).isoformat()
     '2026-03-02T12:01:00+00:00'
-    >>> next_ask("pending", TRIES_MAX, now=noon, jitter=0.5) is None
+    >>> next_inquiry("pending", TRIES_MAX, now=noon, jitter=0.5) is None
     True
     """
     if tries < 1:
         raise InvalidRequest("a wait follows a try", field="tries")
-    ladder_s = LADDERS_S[asked]
-    if tries > len(ladder_s):
+    retry_schedule_s = RETRY_SCHEDULES_S[asked]
+    if tries > len(retry_schedule_s):
         return None
-    return now + timedelta(seconds=ladder_s[tries - 1] * (0.9 + 0.2 * jitter))
+    return now + timedelta(seconds=retry_schedule_s[tries - 1] * (0.9 + 0.2 * jitter))
 
 
 def heard(
@@ -131,27 +131,27 @@ def heard(
         transaction_id: Our id of the payment, or `None`.
 
     Returns:
-        "told" it speaks of that payment; "not_there" the gateway has none; "nothing" anything else.
+        "found" it speaks of that payment; "not_found" the gateway has none; "nothing" anything else.
     """
     if answer is None:
-        return "not_there"
+        return "not_found"
     if answer.unique_id is None:
         # An error without the payment's id is about the question.
-        return "not_there" if answer.status == "error" and _is_not_found(answer.code) else "nothing"
+        return "not_found" if answer.status == "error" and _is_not_found(answer.code) else "nothing"
     if unique_id is not None and answer.unique_id != unique_id:
         return "nothing"
     # Some records have no id of ours.
     if None not in {transaction_id, answer.transaction_id} and answer.transaction_id != transaction_id:
         return "nothing"
-    return "told"
+    return "found"
 
 
 def confirmation(answer: GatewayAnswer, *, chargebacks: Iterable[Chargeback] = ()) -> Confirmation:
     """
-    The gateway's own word about a payment, from its record and its chargebacks.
+    The gateway's own record about a payment, from its record and its chargebacks.
 
     Args:
-        answer: The payment's record; it `heard` "told".
+        answer: The payment's record; it `heard` "found".
         chargebacks: What the chargeback list has of the payment, in any order; nothing where it was not asked.
 
     Returns:
@@ -166,12 +166,12 @@ def confirmation(answer: GatewayAnswer, *, chargebacks: Iterable[Chargeback] = (
         if chargeback.as_notified is None:
             continue
         told_status, event = chargeback.as_notified
-        told = codes.meaning(told_status, event=event)
-        assert told is not None  # what `as_notified` gives, the tables know
-        if told.stage > stage:
-            status, error_code, stage = told_status, None, told.stage
-        if chargeback.reason_code and told.stage >= reasoned and told.stage != codes.WON_BACK:
-            reason_code, reasoned = chargeback.reason_code, told.stage
+        result = codes.meaning(told_status, event=event)
+        assert result is not None  # what `as_notified` gives, the tables know
+        if result.stage > stage:
+            status, error_code, stage = told_status, None, result.stage
+        if chargeback.reason_code and result.stage >= reasoned and result.stage != codes.WON_BACK:
+            reason_code, reasoned = chargeback.reason_code, result.stage
     return Confirmation(
         status, error_code, reason_code, answer.transaction_id, answer.amount_minor, answer.currency
     )

@@ -1,7 +1,7 @@
 """
 Giving a debit back: a refund, or a void on the day it was sent; asked for once, and never beside a chargeback.
 
-A **giveback** is an order of ours about one debit. It is as dangerous as a debit: a call can fail after the gateway has
+A **refund** is an order of ours about one debit. It is as dangerous as a debit: a call can fail after the gateway has
 taken it, and sent again it would pay twice. So it is sent the same way (`tether_core.payments.submission`): a row with its own
 deterministic `transaction_id` is committed first, a lost answer leaves it `unknown`, and only the gateway's word moves it
 on. What `sending` calls the attempt is here the order itself; the debit stands beside it.
@@ -10,14 +10,14 @@ on. What `sending` calls the attempt is here the order itself; the debit stands 
 |---|---|
 | not sent yet, being sent, or its outcome unknown | refused: nobody knows what there is to cancel |
 | declined or in error | refused: there is nothing to cancel |
-| voided or refunded | refused: it was given back |
+| voided or refunded | refused: it was refunded |
 | charged back, or in a dispute | refused: the bank gave it back |
 | under way or approved, sent on an earlier day | refused: it has gone to the banks; a refund is possible later |
 | under way or approved, sent today (UTC) | allowed |
 
 When a refund is allowed stands in `tether_core.payments.returns`. Both are judged twice: when a person asks, and once more in
-the moment of sending. An order that the gateway approved moves the debit to `refunded` or `voided`; a debtor who
-goes to the bank all the same makes the debit `paid_out_twice`, which is announced and shown to a person.
+the time of sending. An order that the gateway approved moves the debit to `refunded` or `voided`; a debtor who
+goes to the bank all the same makes the debit `refunded_and_charged_back`, which is announced and shown to a person.
 
 One order of a debit stands at a time. Those that failed are kept, and the next one has another number. An order that the
 gateway turns away because of our set-up, or because the debit has moved on, ends as `error`: whoever asked for it looks, and asks again.
@@ -29,15 +29,15 @@ before the debit goes to the banks), Errors 4xx (workflow: about the payment tha
 >>> from tether_core.emp.xml import read_answer
 >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
 >>> debit = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=codes.APPROVED)
->>> judge("void", debit, sent_at=noon, now=noon).allowed
+>>> judge("void", debit, submitted_at=noon, now=noon).allowed
 True
->>> judge("refund", debit, sent_at=noon, now=noon)
+>>> judge("refund", debit, submitted_at=noon, now=noon)
 Verdict(allowed=False, why='return window', from_on=datetime.date(2026, 3, 11))
 >>> own_id = transaction_id("void", debit, number=1)
->>> order = Send(Attempt(1, "default", own_id, None, 1000, "EUR"), send_at=noon)
->>> sent = claim(Giveback("void", debit, order, noon), now=noon, identity="a1").order
->>> told = read_answer(b"<payment_response><status>approved</status><unique_id>55177a21</unique_id></payment_response>")
->>> done = record(Giveback("void", debit, sent, noon), told, number=1, now=noon)
+>>> order = Submission(Attempt(1, "default", own_id, None, 1000, "EUR"), submit_at=noon)
+>>> sent = claim(Refund("void", debit, order, noon), now=noon, identity="a1").order
+>>> answer = read_answer(b"<payment_response><status>approved</status><unique_id>55177a21</unique_id></payment_response>")
+>>> done = record(Refund("void", debit, sent, noon), answer, number=1, now=noon)
 >>> done.order.attempt.state, done.debit.state
 ('approved', 'voided')
 """
@@ -52,29 +52,35 @@ from tether_core.emp import codes
 from tether_core.emp.notification import Notification
 from tether_core.emp.responses import GatewayAnswer
 from tether_core.errors import GatewaySilent
-from tether_core.events import AmountDiffered, AttemptMoved, Event, GivebackMoved, PayoutRepeated
+from tether_core.events import (
+    AmountMismatched,
+    AttemptStatusChanged,
+    Event,
+    RefundChargedBack,
+    RefundStatusChanged,
+)
 from tether_core.holds import RETRY_AFTER, Hold
 from tether_core.payments import attempt, returns, submission
 from tether_core.payments.attempt import Attempt, Confirmation, Decision, Policy
 from tether_core.payments.gateway_identity import UNKNOWN
 from tether_core.payments.not_found import Inquiry
 from tether_core.payments.returns import settles_on
-from tether_core.payments.submission import Rules, Send
+from tether_core.payments.submission import Rules, Submission
 from tether_core.target_calendar import bank_day
 
 __all__ = [
+    "ACTIVE",
     "DEFERRED",
-    "STANDING",
-    "Giveback",
-    "GivebackKind",
-    "GivebackState",
     "Outcome",
+    "Refund",
+    "RefundKind",
+    "RefundState",
     "Verdict",
     "claim",
     "decide",
+    "expire",
     "hear",
     "judge",
-    "lapse",
     "later_ids",
     "lose_history",
     "record",
@@ -86,22 +92,22 @@ __all__ = [
 # An order that is not submitted yet, because of what was heard of its debit (`tether_core.holds`).
 DEFERRED: Final = "being confirmed"
 
-GivebackKind = Literal["refund", "void"]
-GivebackState = Literal["pending", "unknown", "approved", "declined", "error", "voided", "refunded"]
+RefundKind = Literal["refund", "void"]
+RefundState = Literal["pending", "unknown", "approved", "declined", "error", "voided", "refunded"]
 
 # In these states an order keeps others about the same debit away.
-STANDING: Final = frozenset({"pending", "unknown", "approved", "refunded"})
+ACTIVE: Final = frozenset({"pending", "unknown", "approved", "refunded"})
 
 _DONE: Final = frozenset({"approved", "refunded"})
 _RULES: Final = Rules()
 _POLICY: Final = Policy()
 # Where an approved order takes the debit.
-_LEADS_TO: Final[dict[GivebackKind, int]] = {"refund": codes.REFUNDED, "void": codes.VOIDED}
+_LEADS_TO: Final[dict[RefundKind, int]] = {"refund": codes.REFUNDED, "void": codes.VOIDED}
 
 
 class Verdict(msgspec.Struct, frozen=True):
     """
-    Whether a debit may be given back now.
+    Whether a debit may be refunded now.
 
     Attributes:
         allowed: Whether it may.
@@ -114,20 +120,20 @@ class Verdict(msgspec.Struct, frozen=True):
     from_on: date | None = None
 
 
-class Giveback(msgspec.Struct, frozen=True):
+class Refund(msgspec.Struct, frozen=True):
     """
-    An order to give a debit back, beside the debit.
+    An refund, beside the debit.
 
     Attributes:
         kind: "refund" or "void".
-        debit: What is to be given back.
+        debit: What is to be refunded.
         order: The order and how far its sending has come; its `attempt` is the order and not the debit.
         debited_at: When the debit was sent.
     """
 
-    kind: GivebackKind
+    kind: RefundKind
     debit: Attempt
-    order: Send
+    order: Submission
     debited_at: datetime
 
 
@@ -143,44 +149,44 @@ class Outcome(msgspec.Struct, frozen=True):
         again_at: When to inquire again, where the cause is "too_early"; else `None`.
     """
 
-    order: Send
+    order: Submission
     debit: Attempt
     cause: str
     events: tuple[Event, ...] = ()
     again_at: datetime | None = None
 
 
-def judge(kind: GivebackKind, debit: Attempt, *, sent_at: datetime, now: datetime) -> Verdict:
+def judge(kind: RefundKind, debit: Attempt, *, submitted_at: datetime, now: datetime) -> Verdict:
     """
-    Whether a debit may be given back.
+    Whether a debit may be refunded.
 
     Args:
         kind: How.
         debit: What.
-        sent_at: When the debit was sent.
-        now: The present moment.
+        submitted_at: When the debit was sent.
+        now: The current time.
 
     Returns:
         The verdict.
     """
     if kind == "refund":
-        told = returns.refund(debit, due_on=settles_on(bank_day(sent_at)), today=bank_day(now))
-        if told.allowed and debit.unique_id is None:
+        refund = returns.refund(debit, due_on=settles_on(bank_day(submitted_at)), today=bank_day(now))
+        if refund.allowed and debit.unique_id is None:
             return Verdict(False, "known by no id")
-        return Verdict(told.allowed, told.why, told.from_on)
-    return _judge_void(debit, sent_at=sent_at, now=now)
+        return Verdict(refund.allowed, refund.why, refund.from_on)
+    return _judge_void(debit, submitted_at=submitted_at, now=now)
 
 
-def _judge_void(debit: Attempt, *, sent_at: datetime, now: datetime) -> Verdict:
+def _judge_void(debit: Attempt, *, submitted_at: datetime, now: datetime) -> Verdict:
     if debit.dispute_stage != codes.UNDISPUTED:
         return Verdict(False, "charged back")
     if debit.payment_stage in {codes.VOIDED, codes.REFUNDED}:
-        return Verdict(False, "given back")
+        return Verdict(False, "refunded")
     if debit.payment_stage in {codes.ERROR, codes.DECLINED}:
         return Verdict(False, "nothing to give")
     if debit.payment_stage not in {codes.IN_PROGRESS, codes.APPROVED} or debit.unique_id is None:
         return Verdict(False, "of unknown outcome")
-    if bank_day(sent_at) != bank_day(now):
+    if bank_day(submitted_at) != bank_day(now):
         return Verdict(False, "sent on an earlier day")
     return Verdict(True, "sent today")
 
@@ -194,7 +200,7 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
         "This attempt cannot be refunded: the debtor's bank has taken the money back. Look at its dispute.",
         "This attempt cannot be voided: the debtor's bank has taken the money back. Look at its dispute.",
     ),
-    "given back": (
+    "refunded": (
         "This attempt cannot be refunded again: its money was refunded or voided before. Look at its refunds and voids.",
         "This attempt cannot be voided again: its money was refunded or voided before. Look at its refunds and voids.",
     ),
@@ -217,12 +223,12 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
 }
 
 
-def sentence(kind: GivebackKind, verdict: Verdict) -> str:
+def sentence(kind: RefundKind, verdict: Verdict) -> str:
     """
     Say what a verdict means, and what to do.
 
     Args:
-        kind: How the debit was to be given back.
+        kind: How the debit was to be refunded.
         verdict: From `judge`.
 
     Returns:
@@ -234,12 +240,12 @@ def sentence(kind: GivebackKind, verdict: Verdict) -> str:
     return _SENTENCES[verdict.why][kind == "void"].format(from_on=verdict.from_on)
 
 
-def transaction_id(kind: GivebackKind, debit: Attempt, *, number: int) -> str:
+def transaction_id(kind: RefundKind, debit: Attempt, *, number: int) -> str:
     """
     Our id of an order: the same whoever makes it, whenever.
 
     Args:
-        kind: How the debit is given back.
+        kind: How the debit is refunded.
         debit: Which.
         number: Of the order about this debit, from 1.
 
@@ -247,13 +253,15 @@ def transaction_id(kind: GivebackKind, debit: Attempt, *, number: int) -> str:
         At most 60 printable ASCII characters.
 
     >>> transaction_id("refund", Attempt(7, "default", "t-7", "44177a21", 1000, "EUR"), number=1)
-    'tether-refund-7-1-30e76e41a0'
+    'tether-refund-7-1-069f91b987'
     """
-    told = f"{debit.transaction_id} {kind} {number} {debit.amount_minor} {debit.currency}".encode()
-    return f"tether-{kind}-{debit.id}-{number}-{blake2b(told, digest_size=5, person=b'giveback').hexdigest()}"
+    content = f"{debit.transaction_id} {kind} {number} {debit.amount_minor} {debit.currency}".encode()
+    return (
+        f"tether-{kind}-{debit.id}-{number}-{blake2b(content, digest_size=5, person=b'refund').hexdigest()}"
+    )
 
 
-def later_ids(kind: GivebackKind, debit: Attempt, *, number: int) -> tuple[str, ...]:
+def later_ids(kind: RefundKind, debit: Attempt, *, number: int) -> tuple[str, ...]:
     """
     The ids that other orders about a debit have, should a lost history have made any.
 
@@ -268,17 +276,17 @@ def later_ids(kind: GivebackKind, debit: Attempt, *, number: int) -> tuple[str, 
     Returns:
         The ids of orders of either kind, with its number and the next `tether_core.payments.submission.LATER_TRIES`, without its own.
     """
-    kinds: tuple[GivebackKind, ...] = ("refund", "void")
+    kinds: tuple[RefundKind, ...] = ("refund", "void")
     ids = [
-        transaction_id(one, debit, number=number + further)
+        transaction_id(refund_kind, debit, number=number + further)
         for further in range(submission.LATER_TRIES + 1)
-        for one in kinds
+        for refund_kind in kinds
     ]
-    return tuple(one for one in ids if one != transaction_id(kind, debit, number=number))
+    return tuple(item for item in ids if item != transaction_id(kind, debit, number=number))
 
 
 def claim(
-    one: Giveback,
+    refund: Refund,
     *,
     now: datetime,
     identity: str = UNKNOWN,
@@ -289,131 +297,144 @@ def claim(
     Take an order to send it, judged once more; to be committed before the call is made.
 
     Args:
-        one: An order that is ready, and its debit, both locked.
-        now: The present moment.
-        identity: The key of the gateway identity that the call will go to. Left out, no "not found" will ever free it.
+        refund: An order that is ready, and its debit, both locked.
+        now: The current time.
+        identity: The key of the gateway identity that the call will go to. Excluded, no "not found" will ever free it.
         hold: What was heard of the debit and keeps its money where it is, or `None`.
         rules: The operator's choices.
 
     Returns:
-        The order under a lease, cause "claimed"; or as `error`, its cause why the debit may not be given back any more; or ready
+        The order under a lease, cause "claimed"; or as `error`, its cause why the debit may not be refunded any more; or ready
         later, cause `DEFERRED`, where the hold ends by itself.
 
     Raises:
         IllegalStep: when it may not be sent.
     """
-    verdict = judge(one.kind, one.debit, sent_at=one.debited_at, now=now)
+    verdict = judge(refund.kind, refund.debit, submitted_at=refund.debited_at, now=now)
     if not verdict.allowed:
         return _outcome(
-            one, submission.withhold(one.order, because=sentence(one.kind, verdict)).send, cause=verdict.why
+            refund,
+            submission.withhold(refund.order, reason=sentence(refund.kind, verdict)).submission,
+            cause=verdict.why,
         )
     if hold is not None and hold.passes:
-        return _outcome(one, submission.defer(one.order, until=now + RETRY_AFTER), cause=DEFERRED)
+        return _outcome(refund, submission.defer(refund.order, until=now + RETRY_AFTER), cause=DEFERRED)
     if hold is not None:
-        return _outcome(one, submission.withhold(one.order, because=hold.sentence).send, cause=hold.text)
+        return _outcome(
+            refund, submission.withhold(refund.order, reason=hold.sentence).submission, cause=hold.text
+        )
     return _outcome(
-        one, submission.claim(one.order, now=now, identity=identity, rules=rules), cause="claimed"
+        refund, submission.claim(refund.order, now=now, identity=identity, rules=rules), cause="claimed"
     )
 
 
 def record(
-    one: Giveback, told: GatewayAnswer | GatewaySilent, *, number: int, now: datetime, rules: Rules = _RULES
+    refund: Refund,
+    answer: GatewayAnswer | GatewaySilent,
+    *,
+    number: int,
+    now: datetime,
+    rules: Rules = _RULES,
 ) -> Outcome:
     """
     What a call has brought.
 
     Args:
-        one: The order as it stands by now, and its debit, both locked.
-        told: The answer to the call, or that there was none.
+        refund: The order as it stands by now, and its debit, both locked.
+        answer: The answer to the call, or that there was none.
         number: Which call, as counted by `claim`.
-        now: The present moment.
+        now: The current time.
         rules: The operator's choices.
 
     Returns:
         What to write, and why.
     """
-    after = submission.record(one.order, told, number=number, now=now, rules=rules)
-    if after.cause == "turned_away" and isinstance(told, GatewayAnswer):
-        # A person has asked for it and sees why it was not done; sent again by itself it would only be turned away again.
-        order = msgspec.structs.replace(after.send.attempt, payment_stage=codes.ERROR, error_code=told.code)
-        return _outcome(
-            one, msgspec.structs.replace(after.send, attempt=order, send_at=None), cause=after.cause
+    after = submission.record(refund.order, answer, number=number, now=now, rules=rules)
+    if after.cause == "rejected" and isinstance(answer, GatewayAnswer):
+        # A person has asked for it and sees why it was not done; sent again by itself it would only be rejected again.
+        order = msgspec.structs.replace(
+            after.submission.attempt, payment_stage=codes.ERROR, error_code=answer.code
         )
-    return _outcome(one, after.send, cause=after.cause)
+        return _outcome(
+            refund,
+            msgspec.structs.replace(after.submission, attempt=order, submit_at=None),
+            cause=after.cause,
+        )
+    return _outcome(refund, after.submission, cause=after.cause)
 
 
-def lapse(one: Giveback, *, now: datetime, rules: Rules = _RULES) -> Outcome:
+def expire(refund: Refund, *, now: datetime, rules: Rules = _RULES) -> Outcome:
     """
     The worker that held the lease was not heard of again: what it did is unknown.
 
     Args:
-        one: An order that is being sent, locked with its debit.
-        now: The present moment, not before the end of the lease.
+        refund: An order that is being sent, locked with its debit.
+        now: The current time, not before the end of the lease.
         rules: The operator's choices.
 
     Returns:
         What to write, and why.
     """
-    after = submission.lapse(one.order, now=now, rules=rules)
-    return _outcome(one, after.send, cause=after.cause)
+    after = submission.expire(refund.order, now=now, rules=rules)
+    return _outcome(refund, after.submission, cause=after.cause)
 
 
-def lose_history(one: Giveback, *, at: datetime) -> Outcome:
+def lose_history(refund: Refund, *, at: datetime) -> Outcome:
     """
     The database went back: what the lost history did with an order is unknown, whatever this one says.
 
     Args:
-        one: The order as it is now, and its debit, both locked.
+        refund: The order as it is now, and its debit, both locked.
         at: Until when the lost history may have claimed a call.
 
     Returns:
         What to write, and why.
     """
-    after = submission.lose_history(one.order, at=at)
-    return _outcome(one, after.send, cause=after.cause)
+    after = submission.lose_history(refund.order, at=at)
+    return _outcome(refund, after.submission, cause=after.cause)
 
 
-def resolve(one: Giveback, *, asked_at: datetime, inquiry: Inquiry, rules: Rules = _RULES) -> Outcome:
+def resolve(refund: Refund, *, inquired_at: datetime, inquiry: Inquiry, rules: Rules = _RULES) -> Outcome:
     """
     The gateway was asked about an order by our `transaction_id`, and has none.
 
     Args:
-        one: The order as it stands by now, and its debit, both locked.
-        asked_at: When the question was asked.
+        refund: The order as it stands by now, and its debit, both locked.
+        inquired_at: When the question was asked.
         inquiry: Where and when it was asked on the machine's own boot clock.
         rules: The operator's choices.
 
     Returns:
         What to write, and why.
     """
-    after = submission.resolve(one.order, None, asked_at=asked_at, inquiry=inquiry, rules=rules)
-    return _outcome(one, after.send, cause=after.cause, again_at=after.again_at)
+    after = submission.resolve(refund.order, None, inquired_at=inquired_at, inquiry=inquiry, rules=rules)
+    return _outcome(refund, after.submission, cause=after.cause, again_at=after.again_at)
 
 
-def hear(one: Giveback, answer: GatewayAnswer, *, cause: str = "answered") -> Outcome:
+def hear(refund: Refund, answer: GatewayAnswer, *, cause: str = "answered") -> Outcome:
     """
     The gateway was asked about an order, and tells of it.
 
     Args:
-        one: The order as it stands by now, and its debit, both locked.
-        answer: It `tether_core.reconciliation.status_inquiry.heard` "told"; or what a person has seen (`tether_core.stated_outcomes`).
+        refund: The order as it stands by now, and its debit, both locked.
+        answer: It `tether_core.reconciliation.status_inquiry.heard` "found"; or what a person has seen (`tether_core.stated_outcomes`).
         cause: What events name as the cause.
 
     Returns:
         What to write, and why: the furthest stage counts, whoever told it.
     """
     step = codes.meaning(answer.status, event=None, error_code=answer.code)
-    order = one.order.attempt
+    order = refund.order.attempt
     if order.unique_id is None and answer.unique_id is not None:
         order = msgspec.structs.replace(order, unique_id=answer.unique_id)
     if step is None or step.track != "payment":
-        return _outcome(one, msgspec.structs.replace(one.order, attempt=order), cause="unknown_status")
-    return _outcome(one, _come_to(one.order, order, step.stage, code=answer.code), cause=cause)
+        return _outcome(refund, msgspec.structs.replace(refund.order, attempt=order), cause="unknown_status")
+    return _outcome(refund, _come_to(refund.order, order, step.stage, code=answer.code), cause=cause)
 
 
 def decide(
-    one: Giveback,
-    told: Notification,
+    refund: Refund,
+    notification: Notification,
     *,
     account: str,
     policy: Policy = _POLICY,
@@ -423,78 +444,80 @@ def decide(
     What a notification about an order does.
 
     Args:
-        one: The order and its debit, both locked.
-        told: Decoded and verified; it names the order by one of its ids.
+        refund: The order and its debit, both locked.
+        notification: Decoded and verified; it names the order by one of its ids.
         account: The account whose secret verified it.
         policy: The operator's choices.
-        confirmation: The gateway's own word, once it was asked; `None` before.
+        confirmation: The gateway's own record, once it was asked; `None` before.
 
     Returns:
         The decision, as of any notification; and, where something changes, what to write.
     """
-    if told.kind != "payment":
+    if notification.kind != "payment":
         return Decision("unchanged", "not_a_payment"), None
-    step = codes.meaning(told.status, event=told.event, error_code=told.error_code)
+    step = codes.meaning(notification.status, event=notification.event, error_code=notification.error_code)
     if step is not None and step.track == "dispute":
         return Decision("park", "unknown_status"), None  # no table knows of disputes about orders of ours
     if policy.confirm == "failures":
         # Whatever becomes of an order, somebody's money moves: an approval gives it back, a failure lets it be ordered again.
         policy = msgspec.structs.replace(policy, confirm="all")
     decision = attempt.decide(
-        one.order.attempt, told, account=account, policy=policy, confirmation=confirmation
+        refund.order.attempt, notification, account=account, policy=policy, confirmation=confirmation
     )
     plain = msgspec.structs.replace(decision, attempt=None, entries=(), events=())
     if decision.outcome != "applied" or decision.attempt is None:
         return plain, None
     order = decision.attempt
     outcome = _outcome(
-        one, _come_to(one.order, order, order.payment_stage, code=order.error_code), cause=told.status
+        refund,
+        _come_to(refund.order, order, order.payment_stage, code=order.error_code),
+        cause=notification.status,
     )
     differs = [
-        AmountDiffered(one.debit.id, fact.ours_minor, fact.theirs_minor)
+        AmountMismatched(refund.debit.id, fact.ours_minor, fact.theirs_minor)
         for fact in decision.events
-        if isinstance(fact, AmountDiffered)
+        if isinstance(fact, AmountMismatched)
     ]
     return plain, msgspec.structs.replace(outcome, events=(*outcome.events, *differs))
 
 
-def _come_to(send: Send, order: Attempt, stage: int, *, code: str | None) -> Send:
+def _come_to(current: Submission, order: Attempt, stage: int, *, code: str | None) -> Submission:
     if stage > order.payment_stage:
         failed = stage in {codes.ERROR, codes.DECLINED, codes.UNKNOWN_TO_GATEWAY}
         order = msgspec.structs.replace(order, payment_stage=stage, error_code=code if failed else None)
     if order.payment_stage > codes.UNKNOWN_TO_US:
-        return msgspec.structs.replace(send, attempt=order, send_at=None)
-    return msgspec.structs.replace(send, attempt=order)
+        return msgspec.structs.replace(current, attempt=order, submit_at=None)
+    return msgspec.structs.replace(current, attempt=order)
 
 
-def _outcome(one: Giveback, order: Send, *, cause: str, again_at: datetime | None = None) -> Outcome:
-    before, after = one.order.attempt, order.attempt
+def _outcome(refund: Refund, order: Submission, *, cause: str, again_at: datetime | None = None) -> Outcome:
+    before, after = refund.order.attempt, order.attempt
     facts = list[Event]()
     if before.state != after.state:
         facts.append(
-            GivebackMoved(
-                giveback_id=before.id,
-                attempt_id=one.debit.id,
-                kind=one.kind,
+            RefundStatusChanged(
+                refund_id=before.id,
+                attempt_id=refund.debit.id,
+                kind=refund.kind,
                 transaction_id=before.transaction_id,
                 before=before.state,
                 after=after.state,
                 cause=cause,
             )
         )
-    debit = one.debit
-    if after.state in _DONE and debit.payment_stage < _LEADS_TO[one.kind]:
-        debit = msgspec.structs.replace(debit, payment_stage=_LEADS_TO[one.kind], error_code=None)
-        if debit.state != one.debit.state:
+    debit = refund.debit
+    if after.state in _DONE and debit.payment_stage < _LEADS_TO[refund.kind]:
+        debit = msgspec.structs.replace(debit, payment_stage=_LEADS_TO[refund.kind], error_code=None)
+        if debit.state != refund.debit.state:
             facts.append(
-                AttemptMoved(
+                AttemptStatusChanged(
                     attempt_id=debit.id,
                     transaction_id=debit.transaction_id,
-                    before=one.debit.state,
+                    before=refund.debit.state,
                     after=debit.state,
-                    cause=f"{one.kind} approved",
+                    cause=f"{refund.kind} approved",
                 )
             )
-        if debit.paid_out_twice and not one.debit.paid_out_twice:
-            facts.append(PayoutRepeated(debit.id))
+        if debit.refunded_and_charged_back and not refund.debit.refunded_and_charged_back:
+            facts.append(RefundChargedBack(debit.id))
     return Outcome(order, debit, cause, tuple(facts), again_at)

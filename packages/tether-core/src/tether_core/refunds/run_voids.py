@@ -16,9 +16,9 @@ tether_core.refunds.run_voids.RunNotVoidable: The billing run is running; pause 
 >>> debit = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=codes.APPROVED)
 >>> from datetime import UTC, timedelta
 >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
->>> judge(debit, sent_at=noon, now=noon) is None
+>>> judge(debit, submitted_at=noon, now=noon) is None
 True
->>> judge(debit, sent_at=noon - timedelta(days=1), now=noon).code
+>>> judge(debit, submitted_at=noon - timedelta(days=1), now=noon).code
 'earlier_day'
 """
 
@@ -33,7 +33,7 @@ from tether_core.errors import Contradicted
 from tether_core.holds import Hold
 from tether_core.payments.attempt import Attempt
 from tether_core.refunds import refund
-from tether_core.refunds.refund import GivebackKind
+from tether_core.refunds.refund import RefundKind
 
 __all__ = [
     "VOID_REFUSALS",
@@ -73,7 +73,7 @@ assert set(VOID_REFUSALS) == set(get_args(VoidRefusalCode))
 # The words of `refund.judge` for a void -> ours.
 _BY_WHY: Final[dict[str, VoidRefusalCode]] = {
     "charged back": "charged_back",
-    "given back": "money_back",
+    "refunded": "money_back",
     "nothing to give": "nothing_collected",
     "of unknown outcome": "outcome_unknown",
     "sent on an earlier day": "earlier_day",
@@ -126,10 +126,10 @@ def require_voidable(state: RunState) -> None:
 def judge(
     debit: Attempt,
     *,
-    sent_at: datetime,
+    submitted_at: datetime,
     now: datetime,
     is_submitted: bool = True,
-    ordered: GivebackKind | None = None,
+    ordered: RefundKind | None = None,
     hold: Hold | None = None,
 ) -> VoidRefusal | None:
     """
@@ -137,7 +137,7 @@ def judge(
 
     Args:
         debit: What.
-        sent_at: When it was submitted.
+        submitted_at: When it was submitted.
         now: The present time.
         is_submitted: Whether a call was ever begun for it.
         ordered: The kind of order about it that is active, or `None`.
@@ -152,7 +152,7 @@ def judge(
         return _refusal("refund_ordered")
     if not is_submitted and debit.payment_stage < codes.IN_PROGRESS and debit.unique_id is None:
         return _refusal("not_submitted")
-    verdict = refund.judge("void", debit, sent_at=sent_at, now=now)
+    verdict = refund.judge("void", debit, submitted_at=submitted_at, now=now)
     if not verdict.allowed:
         return _refusal(_BY_WHY[verdict.why])
     if hold is not None:

@@ -1,9 +1,9 @@
 """
-What a person is asked about rows that may be earlier debits, once for an upload.
+What a person is asked about rows that may be imported debits, once for an upload.
 
 Screening finds rows that are perhaps collected already (`tether_core.screening.verdicts.QUESTIONS`). They are counted in groups, by day
-and source of the earlier debits, and put to a person as one question for each subject: *take* them all, or *leave them out*.
-An answer can be kept for files of the same layout. It then answers for later files as long as the earlier debits are as old as
+and source of the imported debits, and put to a person as one question for each subject: *take* them all, or *leave them out*.
+An answer can be kept for files of the same layout. It then answers for later files as long as the imported debits are as old as
 those it was given for: who says that a monthly list is to be collected has not said so of a list of yesterday.
 
 >>> from datetime import UTC, datetime
@@ -11,7 +11,7 @@ those it was given for: who says that a monthly list is to be collected has not 
 >>> groups = [Group("reference_again", 412, 412_000, date(2026, 11, 3), "collected", 7)]
 >>> question = questions(groups)[0]
 >>> question.code, question.answer, question.choices
-('collected_before', 'screening.collected_before', ('take', 'leave_out'))
+('collected_before', 'screening.collected_before', ('take', 'exclude'))
 >>> print(question.ask)
 412 rows over 4,120.00 EUR may have been debited before: 412 rows over 4,120.00 EUR with a reference that was collected \
 on 2026-11-03 through upload 7. Collect them again?
@@ -27,7 +27,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from tether_core.payments.same_debit import Standing
+from tether_core.payments.same_debit import CurrentStatus
 from tether_core.screening.verdicts import QUESTIONS, Subject
 from tether_core.spreadsheet.plan import Decision, Plan, Question
 
@@ -44,7 +44,7 @@ __all__ = [
     "questions",
 ]
 
-Answer = Literal["take", "leave_out"]
+Answer = Literal["take", "exclude"]
 
 # A monthly list comes some days earlier in one month than in another.
 _EARLIER_DAYS: Final = 4
@@ -59,8 +59,8 @@ class Group(msgspec.Struct, frozen=True):
         rule: Of `tether_core.screening.verdicts`.
         count: Rows of this upload.
         amount_minor: Their money.
-        on: The day of the earlier debits; `None` where the earlier row is one of the same file.
-        standing: What became of them.
+        on: The day of the imported debits; `None` where the earlier row is one of the same file.
+        current_status: What became of them.
         upload_id: Where they came from; `None` for another system, or for the same file.
     """
 
@@ -68,7 +68,7 @@ class Group(msgspec.Struct, frozen=True):
     count: int
     amount_minor: int
     on: date | None = None
-    standing: Standing | None = None
+    current_status: CurrentStatus | None = None
     upload_id: int | None = None
 
 
@@ -96,7 +96,7 @@ class Remembered(msgspec.Struct, frozen=True):
     Attributes:
         subject: What it is about.
         answer: Take the rows, or leave them out.
-        days_min: How long ago the latest of the earlier debits was when it was given.
+        days_min: How long ago the latest of the imported debits was when it was given.
         answered_by: Who gave it.
         answered_at: When.
     """
@@ -136,9 +136,9 @@ def questions(groups: Sequence[Group]) -> tuple[Question, ...]:
 
 
 def _question(subject: Subject, groups: Sequence[Group]) -> Question:
-    shown = sorted(groups, key=lambda group: -group.count)
-    parts = [f"{_rows(group.count, group.amount_minor)} {_earlier(group)}" for group in shown[:_GROUPS_MAX]]
-    if rest := shown[_GROUPS_MAX:]:
+    excerpt = sorted(groups, key=lambda group: -group.count)
+    parts = [f"{_rows(group.count, group.amount_minor)} {_earlier(group)}" for group in excerpt[:_GROUPS_MAX]]
+    if rest := excerpt[_GROUPS_MAX:]:
         parts.append(f"{_sum(rest)} of {len(rest)} other days or uploads")
     if subject == "collected_before":
         ask = f"{_sum(groups)} may have been debited before: {'; '.join(parts)}. Collect them again?"
@@ -148,7 +148,7 @@ def _question(subject: Subject, groups: Sequence[Group]) -> Question:
             f"numbers that a spreadsheet program has shortened (1.2E+15): {'; '.join(parts)}. Are they debits of their own, to be "
             "collected too?"
         )
-    return Question(subject, ask, f"screening.{subject}", ("take", "leave_out"))
+    return Question(subject, ask, f"screening.{subject}", ("take", "exclude"))
 
 
 _WITH: Final = {
@@ -156,21 +156,21 @@ _WITH: Final = {
     "reference_again": "with a reference that",
     "identity_unclear": "beside a debit that",
 }
-_BECAME: Final[dict[Standing, str]] = {
+_BECAME: Final[dict[CurrentStatus, str]] = {
     "waiting": "was taken in, and is not billed yet,",
     "under_way": "was debited",
     "collected": "was collected",
-    "given_back": "was collected and paid back,",
+    "refunded": "was collected and paid back,",
     "refused": "failed",
     "charged_back": "came back",
 }
 
 
 def _earlier(group: Group) -> str:
-    if group.on is None or group.standing is None:
+    if group.on is None or group.current_status is None:
         return "beside another row of this file"
     source = "by another system" if group.upload_id is None else f"through upload {group.upload_id}"
-    became = _BECAME[group.standing]
+    became = _BECAME[group.current_status]
     if group.rule == "collected_lately":
         became = became.replace("was collected", "was debited")
     return f"{_WITH.get(group.rule, 'that')} {became} on {group.on} {source}"
@@ -186,7 +186,7 @@ def _rows(count: int, amount_minor: int) -> str:
 
 def days_ago_min(groups: Sequence[Group], *, today: date) -> int:
     """
-    Tell how long ago the latest of the earlier debits was.
+    Tell how long ago the latest of the imported debits was.
 
     Args:
         groups: Of one subject.
@@ -197,7 +197,7 @@ def days_ago_min(groups: Sequence[Group], *, today: date) -> int:
     """
     return min(
         (
-            0 if group.on is None or group.standing == "waiting" else max((today - group.on).days, 0)
+            0 if group.on is None or group.current_status == "waiting" else max((today - group.on).days, 0)
             for group in groups
         ),
         default=0,
@@ -214,10 +214,10 @@ def holds(kept: Remembered, groups: Sequence[Group], *, today: date) -> bool:
         today: The present day.
 
     Returns:
-        Whether it does. Leaving out always holds; taking does not for earlier debits that are more recent than those it was
+        Whether it does. Leaving out always holds; taking does not for imported debits that are more recent than those it was
         given for.
     """
-    if kept.answer == "leave_out" or kept.subject == "identity_unclear":
+    if kept.answer == "exclude" or kept.subject == "identity_unclear":
         return True
     return days_ago_min(groups, today=today) >= kept.days_min - _EARLIER_DAYS
 
@@ -235,7 +235,7 @@ def decision(subject: Subject, answered: Answered, groups: Sequence[Group]) -> D
         The decision, with who made it and when.
     """
     where = ", for a file of this layout" if answered.remembered else ""
-    verb = "taken" if answered.answer == "take" else "left out"
+    verb = "taken" if answered.answer == "take" else "excluded"
     why = (
         f"{_sum(groups)} are {verb}: {answered.by} answered so on {answered.at:%Y-%m-%d at %H:%M} UTC{where}."
     )
@@ -253,5 +253,5 @@ def layout_key(plan: Plan) -> bytes:
         16 bytes.
     """
     columns = [(" ".join(column.header.split()).casefold(), column.field) for column in plan.columns]
-    told = msgspec.json.encode([columns, plan.amount_format])
-    return hashlib.blake2b(told, digest_size=16, person=b"layout").digest()
+    result = msgspec.json.encode([columns, plan.amount_format])
+    return hashlib.blake2b(result, digest_size=16, person=b"layout").digest()

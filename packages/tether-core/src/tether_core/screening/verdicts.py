@@ -1,7 +1,7 @@
 """
-Screening: which debtors of a file are left out, and why.
+Screening: which debtors of a file are excluded, and why.
 
-A row may be right and still not to be collected: it comes twice, its account is on the blacklist, an earlier debit was
+A row may be right and still not to be collected: it comes twice, its account is on the blacklist, an imported debit was
 charged back, the same debit was collected a week ago. Each rule looks at the facts known of a row and leaves it out with a
 cause. All causes are reported; the first of this order is the row's verdict:
 
@@ -24,7 +24,7 @@ question for each subject (`QUESTIONS`); the upload waits for the answer, and no
 
 **Judged again.** What a rule found when a file was read may have changed when its debtors are billed. So the causes kept
 with a row do not bind (`stands`), except those about the file itself and those that a person has answered: blacklist and
-earlier debits are looked up anew when a run is planned, and before each debit is submitted (`tether_core.billing.eligibility`).
+imported debits are looked up anew when a run is planned, and before each debit is submitted (`tether_core.billing.eligibility`).
 
 >>> judge(Facts(listed="hold", listed_cause="MD06: the debtor asked for the money back"))
 Verdict(rule='blacklisted', cause='The account is on hold: MD06: the debtor asked for the money back.')
@@ -49,7 +49,7 @@ from typing import Final, Literal
 import msgspec
 
 from tether_core.errors import InvalidRequest
-from tether_core.payments.same_debit import WINDOW_DAYS, Match, MatchKind, Standing
+from tether_core.payments.same_debit import WINDOW_DAYS, CurrentStatus, Match, MatchKind
 
 __all__ = [
     "QUESTIONS",
@@ -85,7 +85,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         listed: How the account stands on the blacklist: "hold", "block" or not at all.
         listed_cause: Why it stands there, for people.
         chargebacked: Whether a debit from this account was ever charged back, refused for good or reclaimed.
-        matches: Earlier debits and rows of other uploads that this row is, or may be.
+        matches: Imported debits and rows of other uploads that this row is, or may be.
         name_listed: Whether the name is on the blacklist.
         email_listed: Whether the e-mail address is.
     """
@@ -102,20 +102,20 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 class Verdict(msgspec.Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
     """
-    Why a row is left out.
+    Why a row is excluded.
 
     Attributes:
         rule: One of `RULES`.
         cause: The facts behind it, as a sentence.
-        on: Of an earlier debit: its day.
-        standing: What became of it.
+        on: Of an imported debit: its day.
+        current_status: What became of it.
         upload_id: Where it came from; `None` for another system.
     """
 
     rule: str
     cause: str
     on: date | None = None
-    standing: Standing | None = None
+    current_status: CurrentStatus | None = None
     upload_id: int | None = None
 
 
@@ -124,8 +124,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     How strictly to screen.
 
     Attributes:
-        window_days: How long an earlier debit counts where nothing but account, amount or reference speaks for its being the
-            same, its last day included. After `same_debit.WINDOW_DAYS` nothing is left out for it; a person is asked.
+        window_days: How long an imported debit counts where nothing but account, amount or reference speaks for its being the
+            same, its last day included. After `same_debit.WINDOW_DAYS` nothing is excluded for it; a person is asked.
         same: What makes two rows of a file the same debit.
         rules: Which rules apply, in order; the first that fits is the verdict.
     """
@@ -169,14 +169,14 @@ def _blacklisted(facts: Facts, _: Policy) -> str | None:
 
 
 def _chargebacked_before(facts: Facts, _: Policy) -> str | None:
-    return "An earlier debit from this account was charged back." if facts.chargebacked else None
+    return "An imported debit from this account was charged back." if facts.chargebacked else None
 
 
 def _already_collected(facts: Facts, _: Policy) -> str | None:
     match = _match(facts, "already_collected")
     if match is None:
         return None
-    became = "was collected" if match.standing == "collected" else "is under way, submitted"
+    became = "was collected" if match.current_status == "collected" else "is under way, submitted"
     return f"The same debit {became} on {match.on}{_through(match)}."
 
 
@@ -191,7 +191,7 @@ def _recently_attempted(facts: Facts, policy: Policy) -> str | None:
     match = _match(facts, "recently_attempted")
     if match is None:
         return None
-    became = "came back" if match.standing == "charged_back" else "failed"
+    became = "came back" if match.current_status == "charged_back" else "failed"
     return f"The same debit was submitted on {match.on}{_through(match)} and {became}; the window is {policy.window_days} days."
 
 
@@ -241,14 +241,14 @@ _BECAME: Final = {
     "waiting": "was taken in and is not billed yet,",
     "under_way": "was submitted",
     "collected": "was collected",
-    "given_back": "was collected and paid back,",
+    "refunded": "was collected and paid back,",
     "refused": "was submitted and failed,",
     "charged_back": "was submitted and came back,",
 }
 
 
 def _became(match: Match) -> str:
-    return _BECAME[match.standing]
+    return _BECAME[match.current_status]
 
 
 def _through(match: Match) -> str:
@@ -280,7 +280,7 @@ _BINDING: Final = frozenset({"duplicate_in_file"})
 
 def judge(facts: Facts, *, policy: Policy = Policy()) -> Verdict | None:  # noqa: B008 - frozen, so one default for all is safe
     """
-    Decide whether a row is left out.
+    Decide whether a row is excluded.
 
     Args:
         facts: What is known of it.
@@ -312,7 +312,7 @@ def reasons(facts: Facts, *, policy: Policy = Policy()) -> tuple[Verdict, ...]: 
         if match is None:
             verdicts.append(Verdict(rule, cause))
         else:
-            verdicts.append(Verdict(rule, cause, match.on, match.standing, match.upload_id))
+            verdicts.append(Verdict(rule, cause, match.on, match.current_status, match.upload_id))
     return tuple(verdicts)
 
 

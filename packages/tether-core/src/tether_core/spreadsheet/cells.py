@@ -14,7 +14,7 @@ back, so phone numbers (+49 ...) and names (-Meier) survive the round trip.
 ('1234.5', '123', '0.3', '274.66')
 >>> neutralise("=1+1"), restore(neutralise("+49 30 1234"))
 ("'=1+1", '+49 30 1234')
->>> shown("pay to DE89 3704 0044 0532 0130 00")    # never a whole IBAN
+>>> excerpt("pay to DE89 3704 0044 0532 0130 00")    # never a whole IBAN
 'pay to DE89**************3000'
 
 Source: OWASP, "CSV Injection"; ISO 8601-1.
@@ -34,7 +34,7 @@ from tether_core import redaction
 from tether_core.errors import InvalidIban
 from tether_core.iban import mask, validate
 
-__all__ = ["WRITERS", "Row", "Value", "column_letters", "neutralise", "restore", "shown", "text_of"]
+__all__ = ["WRITERS", "Row", "Value", "column_letters", "excerpt", "neutralise", "restore", "text_of"]
 
 Value: TypeAlias = str | float | bool | date | datetime | time | timedelta | None
 
@@ -110,7 +110,7 @@ def restore(text: str) -> str:
     return text[1:] if text.startswith("'") and _FORMULA.match(text, 1) else text
 
 
-def shown(text: str, *, as_iban: bool = False) -> str:
+def excerpt(text: str, *, as_iban: bool = False) -> str:
     """
     Make a cell's text fit for messages.
 

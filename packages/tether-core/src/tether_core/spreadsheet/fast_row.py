@@ -8,10 +8,10 @@ that nothing is. Where this gives a debtor, the careful way gives the same one; 
 >>> from tether_core.spreadsheet.plan import Column
 >>> columns = (Column(0, "Name", "name"), Column(1, "IBAN", "iban"), Column(2, "Betrag", "amount"))
 >>> plan = Plan(kind="csv", header_row=1, data_row=2, columns=columns, amount_format="comma")
->>> quick = compile_quick(plan, rules=Rules(), today=date(2026, 3, 2))
->>> quick(Row(2, ["Zoë Łącka", "DE89370400440532013000", "12,50"])).amount_minor
+>>> fast = compile_fast(plan, rules=Rules(), today=date(2026, 3, 2))
+>>> fast(Row(2, ["Zoë Łącka", "DE89370400440532013000", "12,50"])).amount_minor
 1250
->>> quick(Row(3, ["Zoë Łącka", "DE89370400440532013000", "CHF 12,50"])) is None
+>>> fast(Row(3, ["Zoë Łącka", "DE89370400440532013000", "CHF 12,50"])) is None
 True
 """
 
@@ -42,7 +42,7 @@ __all__ = [
     "SEPA_MANDATES_SINCE",
     "TEXT_LENGTH_MAX",
     "TYPED",
-    "compile_quick",
+    "compile_fast",
     "listed_country",
     "may_be_shortened",
     "plain_day",
@@ -104,7 +104,7 @@ def listed_country(cell: str) -> str | None:
     return code if code in SDD_COUNTRIES else None
 
 
-def compile_quick(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], Debtor | None]:  # noqa: C901, PLR0915 - a closure: its names cost least there, and it is this module's only work
+def compile_fast(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], Debtor | None]:  # noqa: C901, PLR0915 - a closure: its names cost least there, and it is this module's only work
     """
     Turn a plan into a function for unremarkable rows.
 
@@ -160,7 +160,7 @@ def compile_quick(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], D
     fill = filler(plan)
     selections = [(selection.position, frozenset(selection.words)) for selection in plan.selections]
 
-    def quick(row: Row) -> Debtor | None:  # noqa: C901, PLR0911, PLR0912, PLR0915 - one refusal to be quick after the other
+    def fast(row: Row) -> Debtor | None:  # noqa: C901, PLR0911, PLR0912, PLR0915 - one refusal to be quick after the other
         cells = row.cells
         missing = width - len(cells)
         if missing > 0:
@@ -255,4 +255,4 @@ def compile_quick(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], D
             }
         return Debtor(*values)  # type: ignore[arg-type]  # in the order of its fields
 
-    return quick
+    return fast

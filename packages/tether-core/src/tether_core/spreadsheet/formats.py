@@ -9,7 +9,7 @@ is a question, unless it has no sign at all ("whole"). Cells that were numbers i
 
 **Days.** ISO days (2026-03-31) always read. In 31.03.2026 or 03/31/2026 a number above 12 is a vote for its place; with
 points the day comes first anyway. Names of months in seven languages read in any order (31. März 2026, Mar 31, 2026). Where nothing tells
-whether 03/04/2026 is in March or April, such days are left out with a warning: no debit carries a day, so none waits for it. Five bare
+whether 03/04/2026 is in March or April, such days are excluded with a warning: no debit carries a day, so none waits for it. Five bare
 digits in the whole column are Excel's count of days, from 1900 on.
 
 >>> read_amount("1.234,56", form="comma"), read_amount("EUR 7,50", form="comma"), read_amount("1 234,5", form="comma")
@@ -33,7 +33,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from tether_core.spreadsheet.cells import shown
+from tether_core.spreadsheet.cells import excerpt
 from tether_core.spreadsheet.header_words import plain
 from tether_core.spreadsheet.person_names import clean
 from tether_core.spreadsheet.plan import AmountFormat, DateOrder, Decision, Question
@@ -103,7 +103,7 @@ class _NoAmount(msgspec.Struct, frozen=True):
 def _take_apart(text: str) -> _Amount | Trouble:
     found = _parts(text)
     if isinstance(found, _NoAmount):
-        return Trouble(found.code, f"\u201c{shown(text)}\u201d {found.predicate}")
+        return Trouble(found.code, f"\u201c{excerpt(text)}\u201d {found.predicate}")
     return found
 
 
@@ -202,14 +202,14 @@ def read_amount(text: str, *, form: AmountFormat) -> int | Trouble:
         if not fits:
             return Trouble(
                 "amount_unreadable",
-                f"this column writes {_WORDS[form]}; \u201c{shown(text)}\u201d does not fit",
+                f"this column writes {_WORDS[form]}; \u201c{excerpt(text)}\u201d does not fit",
             )
         decimal, group = (",", ".") if form == "comma" else (".", ",")
         whole, _, decimals = amount.body.replace(group, "").partition(decimal)
     if len(decimals) > 2:
         return Trouble(
             "amount_too_many_decimals",
-            f"\u201c{shown(text)}\u201d has {len(decimals)} decimals, euros have 2",
+            f"\u201c{excerpt(text)}\u201d has {len(decimals)} decimals, euros have 2",
         )
     return _cents(whole, decimals, negative=amount.negative)
 
@@ -226,12 +226,12 @@ def read_number(text: str) -> int | Trouble:
     """
     match = _NUMBER.fullmatch(text)
     if match is None:
-        return Trouble("amount_unreadable", f"\u201c{shown(text)}\u201d is not an amount")
+        return Trouble("amount_unreadable", f"\u201c{excerpt(text)}\u201d is not an amount")
     decimals = match[3] or ""
     if len(decimals) > 2:
         return Trouble(
             "amount_too_many_decimals",
-            f"\u201c{shown(text)}\u201d has {len(decimals)} decimals, euros have 2",
+            f"\u201c{excerpt(text)}\u201d has {len(decimals)} decimals, euros have 2",
         )
     return _cents(match[2], decimals, negative=bool(match[1]))
 
@@ -248,7 +248,7 @@ def read_minor(text: str) -> int | Trouble:
     """
     body = text.replace(" ", "").replace("\u00a0", "")
     if not body.isascii() or _CENTS.fullmatch(body) is None:
-        return Trouble("amount_unreadable", f"\u201c{shown(text)}\u201d is no whole number of cents")
+        return Trouble("amount_unreadable", f"\u201c{excerpt(text)}\u201d is no whole number of cents")
     return int(body)
 
 
@@ -283,7 +283,7 @@ class AmountVotes:
         if isinstance(amount, _Amount):
             self._counts[amount.shape] += 1
             if amount.shape not in self._examples:
-                self._examples[amount.shape] = f"\u201c{shown(text)}\u201d in row {row:,}"
+                self._examples[amount.shape] = f"\u201c{excerpt(text)}\u201d in row {row:,}"
 
     @property
     def settled(self) -> bool:
@@ -400,7 +400,7 @@ def read_day(text: str, *, order: DateOrder, short_years: bool = True) -> date |
         return named
     match = _SERIAL.fullmatch(text)
     if match is None:
-        return Trouble("", f"\u201c{shown(text)}\u201d is not a day")
+        return Trouble("", f"\u201c{excerpt(text)}\u201d is not a day")
     if order != "serial":
         return Trouble("", "a bare number is no day; format the cell as a date")
     return _EPOCH + timedelta(days=int(match[1]))
@@ -417,10 +417,10 @@ def _ordered_day(text: str, match: re.Match[str], *, order: DateOrder, short_yea
             if isinstance(found, date)
         }
         if len(readings) > 1:
-            return Trouble(UNCLEAR, f"\u201c{shown(text)}\u201d can be read in two ways")
+            return Trouble(UNCLEAR, f"\u201c{excerpt(text)}\u201d can be read in two ways")
         return next(iter(readings), None) or Trouble("", "there is no such day")
     if order not in ("day_month", "month_day"):
-        return Trouble("", f"\u201c{shown(text)}\u201d does not fit the column")
+        return Trouble("", f"\u201c{excerpt(text)}\u201d does not fit the column")
     day, month = (first, second) if order == "day_month" else (second, first)
     return _day(_whole(year), month, day)
 
@@ -490,7 +490,7 @@ class DayVotes:
             kind = "iso"
         if kind:
             self._counts[kind] += 1
-            self._examples.setdefault(kind, f"\u201c{shown(text)}\u201d in row {row:,}")
+            self._examples.setdefault(kind, f"\u201c{excerpt(text)}\u201d in row {row:,}")
 
     @property
     def settled(self) -> bool:
@@ -533,5 +533,5 @@ class DayVotes:
 
 
 def _unclear(about: str, why: str) -> Decision:
-    note = "Days that can be read in two ways are left out; no debit carries them. Say date_order to have them read."
+    note = "Days that can be read in two ways are excluded; no debit carries them. Say date_order to have them read."
     return Decision(about, "unclear", f"{why} {note}")

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from tether_core.errors import InvalidRequest
-from tether_core.spreadsheet.cells import column_letters, shown
+from tether_core.spreadsheet.cells import column_letters, excerpt
 from tether_core.spreadsheet.header_words import count_ibans, plain
 from tether_core.spreadsheet.headers import find_column
 from tether_core.spreadsheet.plan import Answers, Column, Decision, Kind, Question, Refusal, Selection
@@ -66,15 +66,15 @@ def decide_selections(
         if EVERY_WORD not in words:
             there = {word_key(word) for word in counts} if counts is not None else keys
             if missing := keys - there:
-                seen = ", ".join(f"\u201c{shown(word)}\u201d" for word in counts or ())
+                seen = ", ".join(f"\u201c{excerpt(word)}\u201d" for word in counts or ())
                 raise InvalidRequest(
-                    f"no cell of column {_label(column)} says \u201c{shown(min(missing))}\u201d; there are {seen}",
+                    f"no cell of column {_label(column)} says \u201c{excerpt(min(missing))}\u201d; there are {seen}",
                     field=field,
                 )
             selections.append(Selection(position, tuple(sorted(keys))))
             rest = sum(count for word, count in (counts or {}).items() if word_key(word) not in keys)
             why = f"Only rows with these words in column {_label(column)} are collected, as told; rows that are refused for it: {rest:,}."
-        value = ", ".join(f"\u201c{shown(word)}\u201d" if word else "blank" for word in words)
+        value = ", ".join(f"\u201c{excerpt(word)}\u201d" if word else "blank" for word in words)
         decisions.append(Decision(f"collect:{column.header.strip()[:40]}", value, why, by="caller"))
     return tuple(selections), tuple(decisions)
 

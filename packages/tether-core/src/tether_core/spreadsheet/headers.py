@@ -117,7 +117,7 @@ def match_columns(headers: Sequence[str], *, sample: Sequence[Sequence[str]], an
     if not {"name", "first_name", "last_name"} & set(named):
         _tell_parts_of_name(candidates, headers)
     fallbacks: dict[str, tuple[tuple[int, float], ...]] = {}
-    questions = _settle(
+    questions = _choose(
         candidates, named=named, headers=headers, content=content, taken=taken, fallbacks=fallbacks
     )
     questions.extend(_missing(taken, headers=headers, content=content, asked=questions))
@@ -216,7 +216,7 @@ def find_column(name: int | str, headers: Sequence[str], *, answer: str) -> int:
     return name - 1
 
 
-def _settle(  # noqa: C901 - three kinds of field, one after the other
+def _choose(  # noqa: C901 - three kinds of field, one after the other
     candidates: dict[str, list[_Candidate]],
     *,
     named: dict[str, int | None],
@@ -228,22 +228,24 @@ def _settle(  # noqa: C901 - three kinds of field, one after the other
     """Give each field its column in *taken*, and the others that fit in *fallbacks*; where an IBAN or amount has several, ask."""
     questions = []
 
-    def take(field: str, one: _Candidate) -> None:
-        taken[one.position] = Column(one.position, headers[one.position], field, one.score, one.why)
+    def take(field: str, candidate: _Candidate) -> None:
+        taken[candidate.position] = Column(
+            candidate.position, headers[candidate.position], field, candidate.score, candidate.why
+        )
 
     def ask(code: str, field: str, what: str, rivals: Iterable[_Candidate]) -> None:
         choices = tuple(_label(rival.position, headers) for rival in rivals)
         sentence = f"Which column holds {what}: {' or '.join(choices)}?"
         questions.append(Question(code, sentence, f"columns.{field}", choices))
 
-    amounts = [(field, one) for field in ("amount", "amount_minor") for one in candidates.pop(field, [])]
-    amounts = [(field, one) for field, one in amounts if content.filled(one.position)] or amounts
+    amounts = [(field, item) for field in ("amount", "amount_minor") for item in candidates.pop(field, [])]
+    amounts = [(field, item) for field, item in amounts if content.filled(item.position)] or amounts
     if {"amount", "amount_minor"} & set(named):
         pass  # the caller has said which
     elif len(amounts) == 1:
         take(*amounts[0])
     elif amounts:
-        ask("amount_column", "amount", "the amount to collect", [one for _, one in amounts])
+        ask("amount_column", "amount", "the amount to collect", [item for _, item in amounts])
     ibans = candidates.pop("iban", [])
     if "iban" not in named:
         ibans = _debtors_accounts(ibans, headers=headers, content=content, taken=taken)
@@ -251,17 +253,17 @@ def _settle(  # noqa: C901 - three kinds of field, one after the other
         take("iban", ibans[0])
     elif ibans:
         ask("iban_column", "iban", "the debtor's IBAN, not your own", ibans)
-    rest = [(field, one) for field, ones in candidates.items() for one in ones]
-    for field, one in sorted(rest, key=lambda pair: (-pair[1].score, pair[1].position)):
-        if one.position not in taken and field not in {column.field for column in taken.values()}:
-            take(field, one)
-    for field, one in sorted(rest, key=lambda pair: (-pair[1].score, pair[1].position)):
-        if one.position not in taken:
+    rest = [(field, item) for field, ones in candidates.items() for item in ones]
+    for field, item in sorted(rest, key=lambda pair: (-pair[1].score, pair[1].position)):
+        if item.position not in taken and field not in {column.field for column in taken.values()}:
+            take(field, item)
+    for field, item in sorted(rest, key=lambda pair: (-pair[1].score, pair[1].position)):
+        if item.position not in taken:
             if field in FALLBACK_FIELDS:
-                fallbacks[field] = (*fallbacks.get(field, ()), (one.position, one.score))
+                fallbacks[field] = (*fallbacks.get(field, ()), (item.position, item.score))
             other = next(column.position for column in taken.values() if column.field == field)
             why = f"also fits {field}, but column {_label(other, headers)} fits as well or better; not used"
-            taken[one.position] = Column(one.position, headers[one.position], None, 0.0, why)
+            taken[item.position] = Column(item.position, headers[item.position], None, 0.0, why)
     return questions
 
 
@@ -270,12 +272,12 @@ def _debtors_accounts(
 ) -> list[_Candidate]:
     """Narrow the columns that may hold the debtors' IBANs down, to one if words or content allow."""
     rivals = candidates
-    if all(content.constant(one.position) for one in candidates):
+    if all(content.constant(candidate.position) for candidate in candidates):
         # No header says IBAN, or what stands below is one and the same account: cells may know better.
-        named = {one.position for one in candidates}
+        named = {candidate.position for candidate in candidates}
         found = _by_content(headers, content=content, taken=taken)
-        rivals = [*candidates, *(one for one in found if one.position not in named)]
-    rivals = [one for one in rivals if content.share(one.position, "iban") >= _ENOUGH] or rivals
+        rivals = [*candidates, *(item for item in found if item.position not in named)]
+    rivals = [rival for rival in rivals if content.share(rival.position, "iban") >= _ENOUGH] or rivals
     return _own_account_out(rivals, headers=headers, content=content) if len(rivals) > 1 else rivals
 
 
@@ -298,14 +300,14 @@ def _own_account_out(
     rivals: list[_Candidate], *, headers: Sequence[str], content: _Content
 ) -> list[_Candidate]:
     """Tell the debtors' IBANs from the sender's own account, if words or content do."""
-    named = [one for one in rivals if speaks_of_debtor(headers[one.position])]
+    named = [rival for rival in rivals if speaks_of_debtor(headers[rival.position])]
     if len(named) == 1:
         return named
-    varied = [one for one in rivals if not content.constant(one.position)]
+    varied = [rival for rival in rivals if not content.constant(rival.position)]
     if len(varied) == 1:
-        one = varied[0]
+        item = varied[0]
         return [
-            msgspec.structs.replace(one, why=f"{one.why}; the other IBAN column is the same in every row")
+            msgspec.structs.replace(item, why=f"{item.why}; the other IBAN column is the same in every row")
         ]
     return rivals
 
@@ -317,14 +319,18 @@ _EITHER_NAME: Final = frozenset(plain(word) for word in "name naam nom nombre no
 def _tell_parts_of_name(candidates: dict[str, list[_Candidate]], headers: Sequence[str]) -> None:
     """Read a general word for names beside one part of the name as the other part."""
     first, last = candidates.get("first_name"), candidates.get("last_name")
-    general = [one for one in candidates.get("name", ()) if plain(headers[one.position]) in _EITHER_NAME]
+    general = [
+        candidate
+        for candidate in candidates.get("name", ())
+        if plain(headers[candidate.position]) in _EITHER_NAME
+    ]
     if len(general) != 1 or bool(first) == bool(last):
         return
-    one, field = general[0], "last_name" if first else "first_name"
+    item, field = general[0], "last_name" if first else "first_name"
     beside = (first or last or general)[0].position
-    why = f"{one.why}; beside {_label(beside, headers)} it is the other part of the name"
-    candidates["name"].remove(one)
-    candidates[field] = [msgspec.structs.replace(one, why=why)]
+    why = f"{item.why}; beside {_label(beside, headers)} it is the other part of the name"
+    candidates["name"].remove(item)
+    candidates[field] = [msgspec.structs.replace(item, why=why)]
 
 
 def _missing(

@@ -162,7 +162,7 @@ ColumnName: TypeAlias = int | str | None
 
 class Answers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """
-    What the caller says of a file; whatever is left out, the file decides.
+    What the caller says of a file; whatever is excluded, the file decides.
 
     Attributes:
         encoding: A name of `text.ENCODINGS`.
@@ -173,7 +173,7 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
         columns: Field to column: its number from 1, its header, or `None` for "none". Fields not named here are matched.
         amount_format: How amounts are written.
         date_order: How days are written, in all columns of days.
-        hidden_rows: Whether rows that a person does not see are collected: "take" or "leave_out".
+        hidden_rows: Whether rows that a person does not see are collected: "take" or "exclude".
         collect: Column (its header or number) to the words whose rows are collected: "" for blank cells, "*" for every row.
         keep_columns: Whether columns nobody knows are kept word for word beside the debtor.
     """
@@ -186,7 +186,7 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
     columns: dict[str, ColumnName] = {}
     amount_format: AmountFormat | None = None
     date_order: DateOrder | None = None
-    hidden_rows: Literal["take", "leave_out"] | None = None
+    hidden_rows: Literal["take", "exclude"] | None = None
     collect: dict[str, tuple[str, ...]] = {}
     keep_columns: bool = False
 
@@ -242,7 +242,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         fallbacks: Field to the positions of columns that stand in where its own is empty.
         selections: Columns of which only some words are collected.
         iban_span: First and last position of columns that hold an IBAN together; `None` where one column does.
-        skip_hidden: Whether rows that a person does not see are left out.
+        skip_hidden: Whether rows that a person does not see are excluded.
         kept: Names of columns without a field that are kept word for word, to their positions.
         decisions: What was settled, with reasons.
         questions: What a person has to answer before anything is read.

@@ -28,7 +28,7 @@ import msgspec
 
 from tether_core.errors import InvalidRequest
 from tether_core.iban import mask
-from tether_core.spreadsheet.cells import Row, shown
+from tether_core.spreadsheet.cells import Row, excerpt
 from tether_core.spreadsheet.header_words import count_ibans
 from tether_core.spreadsheet.iban_span import joined
 from tether_core.spreadsheet.outcomes import Debtor, Problem, Refused, Rules
@@ -204,7 +204,7 @@ def _plan_workbook(  # noqa: C901 - one choice after the other
         why = "As asked for." if answers.sheet is not None else "Not settled; shown for now."
     decision = Decision("sheet", chosen, why, by="file" if answers.sheet is None else "caller")
     hidden = [sheet.name for sheet in sheets if not sheet.visible and sheet.name != chosen]
-    left_out = (f"Hidden sheets are not read: {', '.join(hidden[:5])}.",) if hidden else ()
+    excluded = (f"Hidden sheets are not read: {', '.join(hidden[:5])}.",) if hidden else ()
     guarded = guard(
         book.view(chosen),
         columns=table.columns,
@@ -227,7 +227,7 @@ def _plan_workbook(  # noqa: C901 - one choice after the other
         skip_hidden=guarded.skip_hidden,
         decisions=(decision, *table.decisions, *guarded.decisions),
         questions=(*questions, *guarded.questions),
-        warnings=(*warnings, *left_out, *guarded.warnings, *table.warnings),
+        warnings=(*warnings, *excluded, *guarded.warnings, *table.warnings),
     )
 
 
@@ -243,9 +243,9 @@ def _choose_sheet(
 
 
 def _examined(book: Workbook, sheet: str, answers: Answers) -> Iterator[Row]:
-    """The rows a plan is made from: hidden ones that are left out decide nothing."""
+    """The rows a plan is made from: hidden ones that are excluded decide nothing."""
     every, view = book.rows(sheet), book.view(sheet)
-    if answers.hidden_rows != "leave_out" or not view.hidden_rows:
+    if answers.hidden_rows != "exclude" or not view.hidden_rows:
         return every
     return (row for row in every if not (view.hides(row.number) and count_ibans(row.cells)))
 
@@ -257,7 +257,7 @@ def rows(source: Source | Workbook, *, plan: Plan, after: int = 0) -> Iterator[R
     Args:
         source: As for `plan`: the same file.
         plan: As `plan` decided it.
-        after: Rows up to this number are left out, to go on after a break.
+        after: Rows up to this number are excluded, to go on after a break.
 
     Yields:
         Rows below the header in order, blank ones included.
@@ -348,7 +348,7 @@ def preview(
     first = list(islice(rows(source, plan=plan), count))
     iban_at = plan.fields.get("iban", -1)
     cells = [
-        [shown(cell, as_iban=place == iban_at and bool(cell)) for place, cell in enumerate(row.cells)]
+        [excerpt(cell, as_iban=place == iban_at and bool(cell)) for place, cell in enumerate(row.cells)]
         for row in first
     ]
     if not plan.ready:

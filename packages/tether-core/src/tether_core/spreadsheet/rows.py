@@ -16,7 +16,7 @@ never count as debtors: blank ones, the header where it is repeated at page brea
 ('Zoë Łącka', 'DE89370400440532013000', 1250)
 >>> [problem.code for problem in bad.problems]
 ['iban_invalid', 'name_missing', 'amount_not_positive']
->>> bad.problems[0].shown
+>>> bad.problems[0].excerpt
 'DE88**************3000'
 """
 
@@ -31,7 +31,7 @@ from tether_core.errors import InvalidIban
 from tether_core.iban import EEA, SEPA, validate
 from tether_core.sepa_text import dropped
 from tether_core.spreadsheet.account_cell import split_account
-from tether_core.spreadsheet.cells import Row, restore, shown
+from tether_core.spreadsheet.cells import Row, excerpt, restore
 from tether_core.spreadsheet.countries import country_code
 from tether_core.spreadsheet.fallbacks import has_value
 from tether_core.spreadsheet.fast_batch import BATCH_ROWS, compile_batch
@@ -43,7 +43,7 @@ from tether_core.spreadsheet.fast_row import (
     SEPA_MANDATES_SINCE,
     TEXT_LENGTH_MAX,
     TYPED,
-    compile_quick,
+    compile_fast,
 )
 from tether_core.spreadsheet.formats import UNCLEAR, Trouble, read_amount, read_day, read_minor, read_number
 from tether_core.spreadsheet.header_words import is_group_total, is_total_label
@@ -87,7 +87,7 @@ def read(
         plan: How to read them; no question may be open.
         today: For days that may not lie in the future.
         rules: The caller's limits.
-        position: Where an earlier reading stopped; rows up to there are left out.
+        position: Where an earlier reading stopped; rows up to there are excluded.
 
     Yields:
         One outcome for every row, in order; rows are taken some dozens at a time.
@@ -122,8 +122,8 @@ def read_batches(
     """
     assert plan.ready, "a plan with open questions reads nothing"
     batch = compile_batch(plan, rules=rules, today=today)
-    quick = compile_quick(plan, rules=rules, today=today)
-    careful = _Careful(plan, rules=rules, today=today).read
+    fast = compile_fast(plan, rules=rules, today=today)
+    slow = _Slow(plan, rules=rules, today=today).read
     first = max(plan.data_row, position.row + 1)
     total, below = position.amount_minor, position.below
     every = iter(rows)
@@ -143,11 +143,11 @@ def read_batches(
             found = (debtor if debtor.iban else None for debtor in columns.debtors())
         else:
             # A million blank rows are nothing to look at one by one.
-            found = (quick(row) if any(row.cells) else None for row in some)
+            found = (fast(row) if any(row.cells) else None for row in some)
         outcomes: list[Outcome] = []
         for row, debtor in zip(some, found, strict=True):
             if any(row.cells) or row.flaw:
-                outcome = debtor or careful(row, total=total, below=below)
+                outcome = debtor or slow(row, total=total, below=below)
             else:
                 outcome = Skipped(row.number, "blank")
             total += 0 if isinstance(outcome, Skipped) else outcome.amount_minor or 0
@@ -156,7 +156,7 @@ def read_batches(
         yield outcomes
 
 
-class _Careful:
+class _Slow:
     """A plan made ready for reading any row, and for finding everything that is wrong with it."""
 
     def __init__(self, plan: Plan, *, rules: Rules, today: date) -> None:
@@ -204,7 +204,7 @@ class _Careful:
         for selection in self._selections:
             word = seen.text(selection.position)
             if word_key(word) not in selection.words:
-                said = f"\u201c{shown(word)}\u201d" if word else "nothing"
+                said = f"\u201c{excerpt(word)}\u201d" if word else "nothing"
                 note = f"The column says {said}; only rows with other words are to be collected, as was answered."
                 seen.add("row_not_selected", selection.position, note)
         iban = self._iban(seen)
@@ -345,7 +345,7 @@ class _Careful:
             seen.add("name_too_long", at, note)
         elif found := dropped(name):
             seen.add(
-                "name_symbols", at, f"No bank carries {' '.join(found[:5])}; it is left out of the debit."
+                "name_symbols", at, f"No bank carries {' '.join(found[:5])}; it is excluded of the debit."
             )
         return name
 
@@ -360,7 +360,7 @@ class _Careful:
         """Read the amount; one outside the limits is still returned, for the file's total."""
         at, rules = self._amount_at, self._rules
         if self._currency_at >= 0 and (currency := seen.cell(self._currency_at)) not in EUROS:
-            note = f"Only euros can be collected, not \u201c{shown(currency)}\u201d; convert the amount and correct the currency."
+            note = f"Only euros can be collected, not \u201c{excerpt(currency)}\u201d; convert the amount and correct the currency."
             seen.add("currency_not_eur", self._currency_at, error_note(currency) or note)
         cell = seen.cell(at)
         if not cell:
@@ -454,7 +454,7 @@ class _Careful:
     def _special(self, seen: "_Findings", field: str, at: int, cell: str) -> object:  # noqa: PLR0911 - one return a field
         """Read the fields that are more than text."""
         if field in ("mandate_signed_on", "born_on"):
-            return self._careful_day(seen, field, at, cell)
+            return self._slow_day(seen, field, at, cell)
         if field == "mandate_id" and not MANDATE_ID.fullmatch(cell):
             note = (
                 "A mandate has at most 35 characters: only letters, digits, blanks and / - ? : ( ) . , + '."
@@ -469,7 +469,7 @@ class _Careful:
             if BIC.fullmatch(bic):
                 return bic
             seen.add(
-                "bic_invalid", at, "A BIC has 8 or 11 letters and digits; it is left out, the IBAN is enough."
+                "bic_invalid", at, "A BIC has 8 or 11 letters and digits; it is excluded, the IBAN is enough."
             )
             return None
         if field == "country":
@@ -477,12 +477,12 @@ class _Careful:
                 seen.add(
                     "country_unknown",
                     at,
-                    "This is no country we know; it is left out. Write its two letters.",
+                    "This is no country we know; it is excluded. Write its two letters.",
                 )
             return code
         return cell
 
-    def _careful_day(self, seen: "_Findings", field: str, at: int, cell: str) -> date | None:
+    def _slow_day(self, seen: "_Findings", field: str, at: int, cell: str) -> date | None:
         mandate = field == "mandate_signed_on"
         day = read_day(cell, order=self._orders.get(field, "iso"), short_years=mandate)
         if isinstance(day, Trouble):
@@ -491,12 +491,12 @@ class _Careful:
             seen.add(
                 "date_invalid" if mandate else "birth_date_invalid",
                 at,
-                f"{_sentence(day.note)} It is left out.",
+                f"{_sentence(day.note)} It is excluded.",
             )
             return None
         if day > self._today:
             code = "mandate_date_in_future" if mandate else "birth_date_invalid"
-            seen.add(code, at, f"{day.isoformat()} lies in the future; it is left out.")
+            seen.add(code, at, f"{day.isoformat()} lies in the future; it is excluded.")
             return None
         if mandate and day < SEPA_MANDATES_SINCE:
             note = f"{day.isoformat()} is before SEPA mandates existed; make sure that the old authorisation was migrated."
@@ -531,7 +531,7 @@ class _Findings:
         column = self._labels[position] if position >= 0 else ""
         cell = self._row.cells[position] if 0 <= position < len(self._row.cells) else ""
         self.problems.append(
-            Problem(self._row.number, column, code, shown(cell, as_iban=iban) if cell else "", note, level)
+            Problem(self._row.number, column, code, excerpt(cell, as_iban=iban) if cell else "", note, level)
         )
 
 

@@ -160,8 +160,8 @@ class Scan:
                 self.stands_in[field, other] = (count + 1, first)
         for other in others:
             if (place, other) not in self.differs and own != columns[other]:
-                for index, (one, two) in enumerate(zip(own, columns[other], strict=True)):
-                    if has_value(one) and has_value(two) and one.split() != two.split():
+                for index, (item, two) in enumerate(zip(own, columns[other], strict=True)):
+                    if has_value(item) and has_value(two) and item.split() != two.split():
                         self.differs[place, other] = rows[index].number
                         break
 

@@ -49,7 +49,7 @@ class Guarded(msgspec.Struct, frozen=True):
         questions: What a person has to say first.
         warnings: Sentences.
         decisions: What was settled.
-        skip_hidden: Whether hidden rows are left out.
+        skip_hidden: Whether hidden rows are excluded.
     """
 
     questions: tuple[Question, ...] = ()
@@ -126,11 +126,11 @@ def guard(
         if answers.hidden_rows is None:
             ask = (
                 f"Are hidden rows to be collected too? {where}, and a person who opens the workbook does not see them. Answer take or "
-                "leave_out, or show all rows and send it again."
+                "exclude, or show all rows and send it again."
             )
-            questions.append(Question("hidden_rows", ask, "hidden_rows", ("take", "leave_out")))
+            questions.append(Question("hidden_rows", ask, "hidden_rows", ("take", "exclude")))
         else:
-            taken = "read" if answers.hidden_rows == "take" else "left out"
+            taken = "read" if answers.hidden_rows == "take" else "excluded"
             decisions.append(
                 Decision("hidden_rows", answers.hidden_rows, f"{where}; as asked for.", by="caller")
             )
@@ -144,7 +144,7 @@ def guard(
         tuple(questions),
         tuple(warnings),
         tuple(decisions),
-        bool(hidden) and answers.hidden_rows == "leave_out",
+        bool(hidden) and answers.hidden_rows == "exclude",
     )
 
 
@@ -219,7 +219,7 @@ def _marks(view: View, *, columns: Sequence[Column], data_row: int) -> Iterator[
     """Say which cells in use are shown otherwise than they read."""
     used = {column.position: column for column in columns if column.field}
     errors: list[tuple[int, int, str]] = []
-    shown: list[tuple[int, int, str]] = []
+    excerpt: list[tuple[int, int, str]] = []
     for number, marks in view.marks.items():
         if number < data_row:
             continue
@@ -230,17 +230,17 @@ def _marks(view: View, *, columns: Sequence[Column], data_row: int) -> Iterator[
             if mark.startswith("#"):
                 errors.append((number, position, mark))
             elif column.field in ("amount", "amount_minor"):
-                shown.append((number, position, mark))
+                excerpt.append((number, position, mark))
     if errors:
         number, position, mark = errors[0]
         yield (
             f"Cells in use that hold an error or a formula without a result: {len(errors):,}, e.g. "
             f"{column_letters(position)}{number} ({mark}). Rows that need them are refused."
         )
-    if shown:
-        number, position, mark = shown[0]
+    if excerpt:
+        number, position, mark = excerpt[0]
         yield (
-            f"Amounts that are not shown as euros: {len(shown):,}, e.g. {column_letters(position)}{number} ({mark}). Their rows are "
+            f"Amounts that are not shown as euros: {len(excerpt):,}, e.g. {column_letters(position)}{number} ({mark}). Their rows are "
             "refused."
         )
 
@@ -274,7 +274,7 @@ def as_seen(
         view: Of the sheet.
         columns: Of the plan.
         data_row: Of the plan.
-        skip_hidden: Of the plan: hidden rows are left out.
+        skip_hidden: Of the plan: hidden rows are excluded.
 
     Yields:
         The rows: merged values stand in each of their rows, and what cannot be trusted has a flaw.

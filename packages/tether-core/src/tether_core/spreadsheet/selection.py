@@ -26,7 +26,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from tether_core.spreadsheet.cells import shown
+from tether_core.spreadsheet.cells import excerpt
 from tether_core.spreadsheet.header_words import is_iban, plain
 from tether_core.spreadsheet.person_names import clean
 from tether_core.spreadsheet.plan import Question
@@ -57,7 +57,7 @@ def _plain(words: str) -> frozenset[str]:
     )
 
 
-# Debit first, credit second, as booking programs of seven languages write them.
+# Debit first, credit second, as applying programs of seven languages write them.
 _PAIRS: Final = tuple(
     (_plain(debit), _plain(credit))
     for debit, credit in (
@@ -203,8 +203,8 @@ def _sorts_rows(words: Mapping[str, str], *, titles: set[str], several: bool) ->
             "names ways of payment, and only direct debits can be collected",
         )
     due = words.keys() - _NO
-    left_out = words.keys() & _NO or (several and words.keys() <= _YES)
-    if words.keys() & _NOT_DUE or (titles & _NOT_DUE_HEADERS and due) or (titles & _DUE_HEADERS and left_out):
+    excluded = words.keys() & _NO or (several and words.keys() <= _YES)
+    if words.keys() & _NOT_DUE or (titles & _NOT_DUE_HEADERS and due) or (titles & _DUE_HEADERS and excluded):
         return "selection_column", "marks rows that may not be due"
     return None
 
@@ -251,7 +251,7 @@ def _unknown(words: Mapping[str, str], *, counts: Mapping[str, int], titles: Ite
 def _question(code: str, counts: Mapping[str, int], *, what: str, answer: str, label: str) -> Question:
     ordered = sorted(counts, key=lambda text: (-counts[text], text))
     rows = ", ".join(
-        f"{f'“{shown(text)}”' if text else 'blank'} in {counts[text]:,} {'row' if counts[text] == 1 else 'rows'}"
+        f"{f'“{excerpt(text)}”' if text else 'blank'} in {counts[text]:,} {'row' if counts[text] == 1 else 'rows'}"
         for text in ordered
     )
     return Question(

@@ -86,7 +86,7 @@ _MARKS: Final = (
 _WORD: Final = re.compile(r"[^\W\d_]*[^\x00-\x7f]+[^\W\d_]*")
 
 
-def decide_encoding(source: BinaryIO, *, given: str | None = None) -> Decision | Question:  # noqa: PLR0911 - one return a rung of the ladder
+def decide_encoding(source: BinaryIO, *, given: str | None = None) -> Decision | Question:  # noqa: PLR0911 - one return a woken of the retry schedule
     """
     Tell how the bytes of a text file spell letters.
 

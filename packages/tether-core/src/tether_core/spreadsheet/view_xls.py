@@ -80,14 +80,14 @@ def _stream(data: bytes) -> bytes | None:
         numbers.extend(part[:-1])
         more = part[-1]
     table = b"".join(sector(number) for number in numbers[:tables] if number < _SECTORS_END)
-    following = struct.unpack(f"<{len(table) // 4}I", table)
+    handling_returns = struct.unpack(f"<{len(table) // 4}I", table)
 
     def chain(first: int) -> bytes:
         parts: list[bytes] = []
         number = first
-        while number < len(following) and len(parts) <= sectors:  # never in a circle
+        while number < len(handling_returns) and len(parts) <= sectors:  # never in a circle
             parts.append(sector(number))
-            number = following[number]
+            number = handling_returns[number]
         return b"".join(parts)
 
     directory = chain(directory_at)

@@ -14,9 +14,9 @@ debtor, the file is no list of debtors or is read by a wrong plan, and reading e
 >>> full = Kept(problems=PROBLEMS_MAX)
 >>> keep(full, [wrong], cells=["A B"]).counts.unlisted_rows
 1
->>> give_up(Tallies(rows=10_000, refused=10_000, problems={"iban_invalid": 10_000})).code
+>>> give_up(RowCounts(rows=10_000, refused=10_000, problems={"iban_invalid": 10_000})).code
 'no_debtors'
->>> give_up(Tallies(rows=10_001, refused=10_000, stored=1)) is None
+>>> give_up(RowCounts(rows=10_001, refused=10_000, stored=1)) is None
 True
 """
 
@@ -27,7 +27,7 @@ import msgspec
 
 from tether_core.spreadsheet.outcomes import Problem
 from tether_core.spreadsheet.plan import Refusal
-from tether_core.uploads.upload import Tallies
+from tether_core.uploads.upload import RowCounts
 
 __all__ = [
     "BYTES_MAX",
@@ -105,14 +105,14 @@ def keep(kept: Kept, problems: Sequence[Problem], *, cells: Sequence[str] | None
         and kept.size_bytes < BYTES_MAX // share
         and any(rows.get(problem.code, 0) < ROWS_PER_CODE_MAX for problem in problems)
     ):
-        size_bytes = sum([len(one.column) + len(one.shown) + len(one.note) for one in problems])
+        size_bytes = sum([len(item.column) + len(item.excerpt) + len(item.note) for item in problems])
         return Keeping(
             True,
             msgspec.structs.replace(
                 kept,
                 rows_by_code={
                     **rows,
-                    **{code: rows.get(code, 0) + 1 for code in {one.code for one in problems}},
+                    **{code: rows.get(code, 0) + 1 for code in {item.code for item in problems}},
                 },
                 problems=kept.problems + len(problems),
                 size_bytes=kept.size_bytes + size_bytes + sum(map(len, cells or ())),
@@ -128,25 +128,25 @@ def keep(kept: Kept, problems: Sequence[Problem], *, cells: Sequence[str] | None
     )
 
 
-def give_up(tallies: Tallies) -> Refusal | None:
+def give_up(row_counts: RowCounts) -> Refusal | None:
     """
     Decide whether reading a file ends because it has no debtors.
 
     A file with a single debtor is read to its end: what is stored of it stays.
 
     Args:
-        tallies: Of all rows so far.
+        row_counts: Of all rows so far.
 
     Returns:
         Why reading ends, or `None` where it goes on.
     """
-    if tallies.refused < GIVE_UP_ROWS or tallies.stored or tallies.excluded:
+    if row_counts.refused < GIVE_UP_ROWS or row_counts.stored or row_counts.excluded:
         return None
-    code, count = max(tallies.problems.items(), key=_by_count, default=("", 0))
+    code, count = max(row_counts.problems.items(), key=_by_count, default=("", 0))
     often = f"; the most frequent problem is {code}, {count:,} times" if code else ""
     return Refusal(
         "no_debtors",
-        f"None of the first {tallies.rows:,} rows is a debtor{often}, so reading ended there. Compare the preview with the "
+        f"None of the first {row_counts.rows:,} rows is a debtor{often}, so reading ended there. Compare the preview with the "
         "file. If a column or format is read wrongly, answer with the right one; otherwise correct the file and send it again.",
     )
 

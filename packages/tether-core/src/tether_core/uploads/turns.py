@@ -43,7 +43,7 @@ __all__ = [
     "makes_room",
     "next_upload",
     "turn_s",
-    "waits_because",
+    "waits_reason",
 ]
 
 Slot = Literal["any", "short"]
@@ -182,7 +182,7 @@ def ahead(
     return count
 
 
-def waits_because(
+def waits_reason(
     place: int | None, *, due_at: datetime | None, is_held: bool, was_begun: bool, now: datetime
 ) -> str:
     """
@@ -198,7 +198,7 @@ def waits_because(
     Returns:
         The sentence; "" where it does not wait for a turn.
 
-    >>> waits_because(2, due_at=datetime(2026, 3, 2), is_held=False, was_begun=False, now=datetime(2026, 3, 2))
+    >>> waits_reason(2, due_at=datetime(2026, 3, 2), is_held=False, was_begun=False, now=datetime(2026, 3, 2))
     'It waits for its turn: 2 other uploads are read before it.'
     """
     if due_at is None or is_held:

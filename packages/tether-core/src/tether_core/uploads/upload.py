@@ -22,7 +22,7 @@ every row has its outcome, even if all were refused. *failed*: the file as a who
 *withdrawn*: a person took it back before anything of it was submitted; it can be from any other state, and its debtors count
 for nothing.
 
-Nothing is lost quietly: at any moment the rows that were read are the sum of those stored, left out by screening,
+Nothing is lost quietly: at any time the rows that were read are the sum of those stored, excluded by screening,
 refused with problems, and skipped because they are no debtors.
 
 >>> step("examining", "asked"), step("needs_answer", "answered")
@@ -31,10 +31,10 @@ refused with problems, and skipped because they are no debtors.
 Traceback (most recent call last):
     ...
 tether_core.errors.IllegalStep: This upload is read completely, so it cannot be read. Look at its debtors, or send a corrected file as a new upload.
->>> tallies = Tallies(rows=3, stored=1, refused=1, skipped=1) + Tallies(rows=1, excluded=1, verdicts={"blacklisted": 1})
->>> tallies.balanced, tallies.rows
+>>> row_counts = RowCounts(rows=3, stored=1, refused=1, skipped=1) + RowCounts(rows=1, excluded=1, verdicts={"blacklisted": 1})
+>>> row_counts.balanced, row_counts.rows
 (True, 4)
->>> Tallies(rows=2, stored=1).balanced
+>>> RowCounts(rows=2, stored=1).balanced
 False
 >>> from datetime import UTC, datetime
 >>> object_key("0b9d", received_at=datetime(2026, 3, 2, 12, tzinfo=UTC), name="Debtors March.XLSX")
@@ -56,9 +56,9 @@ from tether_core.spreadsheet.outcomes import Problem
 from tether_core.spreadsheet.plan import Answers, Plan
 
 __all__ = [
-    "LIFE",
     "REPORT_COLUMNS",
-    "Tallies",
+    "TRANSITIONS",
+    "RowCounts",
     "UploadState",
     "UploadStep",
     "content_key",
@@ -85,7 +85,7 @@ UploadStep = Literal[
 ]
 
 # state x step -> state; what is not here does not exist.
-LIFE: Final[dict[UploadState, dict[UploadStep, UploadState]]] = {
+TRANSITIONS: Final[dict[UploadState, dict[UploadStep, UploadState]]] = {
     "received": {"started": "examining", "given up": "failed", "withdrawn": "withdrawn"},
     "examining": {
         "started": "examining",
@@ -121,27 +121,27 @@ def step(state: UploadState, taken: UploadStep) -> UploadState:
         Where it stands then.
 
     Raises:
-        IllegalStep: when `LIFE` has no such step.
+        IllegalStep: when `TRANSITIONS` has no such step.
     """
-    after = LIFE[state].get(taken)
+    after = TRANSITIONS[state].get(taken)
     if after is None:
         raise IllegalStep("file upload", state=state, step=taken)
     return after
 
 
-class Tallies(msgspec.Struct, frozen=True, kw_only=True):
+class RowCounts(msgspec.Struct, frozen=True, kw_only=True):
     """
     How many rows went where.
 
     Attributes:
         rows: Rows read below the header, blank ones included.
         stored: Became debtors; in a dry run: would have.
-        excluded: Left out by screening.
+        excluded: Excluded by screening.
         refused: With at least one problem that is an error.
         skipped: Blank, repeated headers, totals, notes.
         warnings: Debtors with something to look at; a part of *stored* and *excluded*.
         amount_minor: What all stored debtors owe, in cents.
-        verdicts: Rule of screening to rows left out by it; adds up to *excluded*.
+        verdicts: Rule of screening to rows excluded by it; adds up to *excluded*.
         problems: Problem code to how often it occurred, warnings too; a row may have several.
     """
 
@@ -155,9 +155,9 @@ class Tallies(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: dict[str, int] = {}
     problems: dict[str, int] = {}
 
-    def __add__(self, other: "Tallies") -> "Tallies":
-        """Add the tallies of the next chunk."""
-        return Tallies(
+    def __add__(self, other: "RowCounts") -> "RowCounts":
+        """Add the counts of the next chunk."""
+        return RowCounts(
             rows=self.rows + other.rows,
             stored=self.stored + other.stored,
             excluded=self.excluded + other.excluded,
@@ -171,7 +171,7 @@ class Tallies(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def balanced(self) -> bool:
-        """Whether every row is accounted for, and every row left out has its verdict."""
+        """Whether every row is accounted for, and every row excluded has its verdict."""
         outcomes = self.stored + self.excluded + self.refused + self.skipped
         return self.rows == outcomes and self.excluded == sum(self.verdicts.values())
 
@@ -180,35 +180,37 @@ def _added(first: dict[str, int], second: dict[str, int]) -> dict[str, int]:
     return {key: first.get(key, 0) + second.get(key, 0) for key in {**first, **second}}
 
 
-def summary(tallies: Tallies, *, dry_run: bool = False) -> str:
+def summary(row_counts: RowCounts, *, dry_run: bool = False) -> str:
     """
     Say in a sentence or two what became of a file.
 
     Args:
-        tallies: Of the whole file.
+        row_counts: Of the whole file.
         dry_run: Whether nothing was stored on purpose.
 
     Returns:
         For the person who sent it.
 
-    >>> summary(Tallies(rows=3, stored=2, refused=1))
+    >>> summary(RowCounts(rows=3, stored=2, refused=1))
     '2 of 3 rows became debtors; 1 has problems. The report says what to correct.'
     """
     parts = []
-    if tallies.refused:
-        parts.append(f"{tallies.refused:,} {'has' if tallies.refused == 1 else 'have'} problems")
-    if tallies.excluded:
+    if row_counts.refused:
+        parts.append(f"{row_counts.refused:,} {'has' if row_counts.refused == 1 else 'have'} problems")
+    if row_counts.excluded:
         parts.append(
-            f"{tallies.excluded:,} {'was' if tallies.excluded == 1 else 'were'} left out by screening"
+            f"{row_counts.excluded:,} {'was' if row_counts.excluded == 1 else 'were'} excluded by screening"
         )
-    if tallies.skipped:
+    if row_counts.skipped:
         parts.append(
-            f"{tallies.skipped:,} {'is' if tallies.skipped == 1 else 'are'} blank, a header, a total or a note"
+            f"{row_counts.skipped:,} {'is' if row_counts.skipped == 1 else 'are'} blank, a header, a total or a note"
         )
     verb = "would become" if dry_run else "became"
-    head = f"{tallies.stored:,}" if tallies.stored else "None"
-    advice = " The report says what to correct." if tallies.refused else ""
-    return f"{head} of {tallies.rows:,} rows {verb} debtors{'; ' if parts else ''}{', '.join(parts)}.{advice}"
+    head = f"{row_counts.stored:,}" if row_counts.stored else "None"
+    advice = " The report says what to correct." if row_counts.refused else ""
+    return (
+        f"{head} of {row_counts.rows:,} rows {verb} debtors{'; ' if parts else ''}{', '.join(parts)}.{advice}"
+    )
 
 
 _ENDINGS: Final = frozenset("csv txt tsv xlsx xlsm xlsb xls ods".split())
@@ -300,8 +302,8 @@ def report_row(
     codes = [problem.code for problem in problems]
     notes = [problem.note for problem in problems]
     if reasons:
-        level = "left out"
+        level = "excluded"
         codes = [*(reason.rule for reason in reasons), *codes]
         notes = [*(reason.cause for reason in reasons), *notes]
-    told = (str(row), level, columns, "; ".join(codes), " ".join(notes))
-    return [neutralise(text) for text in (*padded, *told)]
+    result = (str(row), level, columns, "; ".join(codes), " ".join(notes))
+    return [neutralise(text) for text in (*padded, *result)]

@@ -2,7 +2,7 @@
 Withdrawing an upload: taken back by a person, as long as nothing of it was submitted.
 
 A file was the wrong one, or has to be corrected. Withdrawn, its debtors count for nothing: no run bills them, and no later upload
-is left out because of them. What was submitted cannot be taken back like this, and what may have been submitted neither:
+is excluded because of them. What was submitted cannot be taken back like this, and what may have been submitted neither:
 its outcome comes first.
 
 >>> require_withdrawable(7, Submissions())
@@ -54,16 +54,16 @@ class NotWithdrawable(Contradicted):
         self.submissions = submissions
 
     def __str__(self) -> str:
-        told = self.submissions
-        least = "At least " if told.at_least else ""
-        if told.submitted:
+        number = self.submissions
+        least = "At least " if number.at_least else ""
+        if number.submitted:
             return (
-                f"{least}{_debits(told.submitted)} of upload {self.upload_id} {_was(told.submitted)} submitted, so it cannot be "
+                f"{least}{_debits(number.submitted)} of upload {self.upload_id} {_was(number.submitted)} submitted, so it cannot be "
                 "withdrawn. Cancel its runs to stop the rest, and void or refund what was collected."
             )
-        if told.uncertain:
+        if number.uncertain:
             return (
-                f"{least}{_debits(told.uncertain)} of upload {self.upload_id} may have been submitted; their outcome is being "
+                f"{least}{_debits(number.uncertain)} of upload {self.upload_id} may have been submitted; their outcome is being "
                 "inquired. Cancel its runs and try again once it is known."
             )
         return (

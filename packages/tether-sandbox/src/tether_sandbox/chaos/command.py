@@ -1,4 +1,4 @@
-"""The command line of the storm: `tether-sandbox storm --minutes 15 --seed 1`."""
+"""The command line of the chaos test: `tether-sandbox chaos --minutes 15 --seed 1`."""
 
 import argparse
 from collections import defaultdict
@@ -11,7 +11,7 @@ from tether_core.errors import InvalidRequest
 from tether_stores.command_line import number, whole
 
 from tether_sandbox.chaos.faults import FAULTS
-from tether_sandbox.chaos.run import Recovery, Report, storm
+from tether_sandbox.chaos.run import Recovery, Report, run_chaos
 
 __all__ = ["add_arguments", "run"]
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Describe the command's options.
 
     Args:
-        parser: The parser of `tether-sandbox storm`.
+        parser: The parser of `tether-sandbox chaos`.
     """
     parser.add_argument(
         "--minutes", type=number(0.01), default=1.0, help="how long faults are drawn (default: %(default)s)"
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     """
     console = Console()
 
-    def told(recovery: Recovery) -> None:
+    def print_recovery(recovery: Recovery) -> None:
         well = "never" if recovery.recovered_s is None else f"{recovery.recovered_s:.2f} s"
         console.print(
             f"{recovery.at_s:7.1f} s  {recovery.fault:<17} well after {well}"
@@ -73,9 +73,9 @@ def run(args: argparse.Namespace) -> int:
     if args.keep:
         try:
             args.keep.mkdir(parents=True)
-        except OSError as problem:
-            raise InvalidRequest(f"{args.keep} cannot be made ({problem.strerror})", field="--keep") from None
-    report = storm(
+        except OSError as exc:
+            raise InvalidRequest(f"{args.keep} cannot be made ({exc.strerror})", field="--keep") from None
+    report = run_chaos(
         minutes=args.minutes,
         seed_number=args.seed,
         kinds=args.kinds,
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         own=args.own,
         confirm=not args.unconfirmed,
         keep=args.keep,
-        told=told,
+        report=print_recovery,
     )
     if args.json:
         args.json.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
@@ -106,7 +106,7 @@ def _show(report: Report, *, console: Console) -> None:
         ("repeated", report.repeated),
         ("forged and refused", report.refused),
         ("sent again for want of an answer", report.posts - report.planned),
-        ("reached both nodes at the same moment", report.races),
+        ("reached both nodes at the same time", report.races),
         (
             "files taken; with questions; objects nobody names",
             f"{report.files}; {report.answered}; {report.objects_unnamed}",
@@ -129,16 +129,18 @@ def _show(report: Report, *, console: Console) -> None:
     console.print(sums)
     console.print(_by_kind(report))
     books = Table(title="Conservation check", title_justify="left")
-    for column in ("", "sent", "booked", ""):
-        books.add_column(column, justify="right" if column in {"sent", "booked"} else "left")
+    for column in ("", "sent", "applied", ""):
+        books.add_column(column, justify="right" if column in {"sent", "applied"} else "left")
     for line in report.lines:
         mark = "[green]✓[/]" if line.holds else f"[red]✗ {line.note}[/]"
         books.add_row(line.what, str(line.wanted), str(line.found), mark)
     console.print(books)
-    for complaint in report.complaints[:10]:
-        console.print(f"[red]{complaint}[/]", highlight=False)
-    for one in report.spoilt:
-        console.print(f"[red]{one.failed_requests} requests failed at {one.fault}, though a node was left[/]")
+    for warning in report.warnings[:10]:
+        console.print(f"[red]{warning}[/]", highlight=False)
+    for item in report.corrupted:
+        console.print(
+            f"[red]{item.failed_requests} requests failed at {item.fault}, though a node was left[/]"
+        )
     console.print("[green]All is well.[/]" if report.holds else "[red]Not all is well.[/]")
 
 
@@ -154,16 +156,16 @@ def _by_kind(report: Report) -> Table:
     ):
         table.add_column(column, justify="right" if column else "left")
     kinds: dict[str, list[Recovery]] = defaultdict(list)
-    for one in report.recoveries:
-        kinds[one.fault].append(one)
+    for recovery in report.recoveries:
+        kinds[recovery.fault].append(recovery)
     for name, ones in sorted(kinds.items()):
-        times = sorted(one.recovered_s if one.recovered_s is not None else float("inf") for one in ones)
+        times = sorted(item.recovered_s if item.recovered_s is not None else float("inf") for item in ones)
         table.add_row(
             name,
             str(len(ones)),
             f"{times[len(times) // 2]:.2f} s",
             f"{times[-1]:.2f} s",
-            f"{max(one.whole_s for one in ones):.2f} s",
-            str(sum(one.failed_requests for one in ones)),
+            f"{max(item.whole_s for item in ones):.2f} s",
+            str(sum(item.failed_requests for item in ones)),
         )
     return table

@@ -1,8 +1,8 @@
 """
 Crash points by construction: a process that kills itself at its n-th boundary.
 
-Nobody lists the boundaries; the child finds them as it runs. One is each moment at which a task of it waits (that is
-every `await` that truly waits: what it asked for is under way, and the answer has not come) and each moment just before
+Nobody lists the boundaries; the child finds them as it runs. One is each time at which a task of it waits (that is
+every `await` that truly waits: what it asked for is under way, and the answer has not come) and each time just before
 something is said to Postgres, Redis, the object store or the gateway (what came before is done, and nothing after). What
 lies between two of these is plain computing, which nobody outside can tell from dying a little earlier.
 
@@ -40,7 +40,7 @@ from redis.asyncio.connection import AbstractConnection
 from tether_core.emp.notification import FORM
 from tether_core.spreadsheet import Rules
 from tether_stores.boot_clock import BootClock
-from tether_stores.jobs.queue import open_doorbell
+from tether_stores.jobs.queue import open_wake_up_queue
 from tether_stores.limits import Limiter
 from tether_stores.objects import open_objects
 from tether_stores.postgres import open_pool
@@ -49,16 +49,16 @@ from tether_stores.settings import Settings
 from tether_web.app import application, served
 from tether_web.notifications.inbox import Inbox
 from tether_web.notifications.receive import take
-from tether_worker.billing.runs import lapse_leases, plan_chunk
+from tether_worker.billing.runs import expire_leases, plan_chunk
 from tether_worker.gateway.clients import open_gateways
-from tether_worker.gateway.status_inquiry import Asking, limited, parties_of
-from tether_worker.notifications.apply import Booking, book
-from tether_worker.payments.submission import CALLS_MAX, Billing, send_until
+from tether_worker.gateway.status_inquiry import InquiryDeps, clients_of, limited
+from tether_worker.notifications.apply import ApplyDeps, book
+from tether_worker.payments.submission import CALLS_MAX, Billing, submit_until
 from tether_worker.reconciliation.attempts import reconcile
 from tether_worker.uploads.intake import Intake, read_one
 from tether_worker.uploads.reader import Limits
 
-__all__ = ["Ask", "Fate", "Order", "doomed"]
+__all__ = ["Ending", "InquiryRow", "Order", "doomed"]
 
 # More than a few debits take.
 _SEND_S: Final = 20.0
@@ -70,17 +70,17 @@ class Order(msgspec.Struct, frozen=True):
 
     Attributes:
         what: "take" notifications as a web node does; "book" them, "read" uploads or "send" debits, as a worker does; or
-            "settle" debits whose outcome is open: leases that ran out, questions, and the booking of what was told; or
+            "settle" debits whose outcome is open: leases that ran out, questions, and the applying of what was told; or
             "place" an order by API, as a web node does: only its own boundaries count, not those of the node's start.
         stop_at: The number of the boundary it does not live to pass, from 1; 0 for none.
         environ: The settings of the program.
-        rounds: To take: the notifications' forms; those of one round come at the same moment.
+        rounds: To take: the notifications' forms; those of one round come at the same time.
         ahead_s: How far its clock is ahead, in seconds; to settle, how long it waits each time.
         chunk_rows: To read: rows of a chunk.
         posts: To place: address, Idempotency-Key and JSON body of each request, one after the other.
     """
 
-    what: Literal["take", "book", "read", "send", "settle", "place"]
+    what: Literal["take", "book", "read", "send", "resolve", "place"]
     stop_at: int
     environ: dict[str, str]
     rounds: list[list[bytes]] = []
@@ -89,7 +89,7 @@ class Order(msgspec.Struct, frozen=True):
     posts: list[tuple[str, str, bytes]] = []
 
 
-class Fate(msgspec.Struct, frozen=True):
+class Ending(msgspec.Struct, frozen=True):
     """
     What became of a child.
 
@@ -104,11 +104,11 @@ class Fate(msgspec.Struct, frozen=True):
     boundaries: int
 
 
-Ask = Callable[[Order], Fate]
+InquiryRow = Callable[[Order], Ending]
 
 
 @contextlib.contextmanager
-def doomed(folder: Path) -> Iterator[Ask]:
+def doomed(folder: Path) -> Iterator[InquiryRow]:
     """
     Have a process that sends children to their death.
 
@@ -125,18 +125,18 @@ def doomed(folder: Path) -> Iterator[Ask]:
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    orders, fates = process.stdin, process.stdout
+    orders, endings = process.stdin, process.stdout
 
-    def ask(order: Order) -> Fate:
+    def ask(order: Order) -> Ending:
         orders.write(msgspec.json.encode(order) + b"\n")
         orders.flush()
-        return msgspec.json.decode(fates.readline(), type=Fate)
+        return msgspec.json.decode(endings.readline(), type=Ending)
 
     try:
         yield ask
     finally:
         orders.close()
-        fates.close()
+        endings.close()
         process.wait()
 
 
@@ -196,8 +196,8 @@ def _stepped(life: _Life) -> Callable[..., asyncio.Task[Any]]:
             life.boundary()
             try:
                 step = partial(work.send, (yield waited))
-            except BaseException as problem:  # noqa: BLE001 - it is the work's own to take
-                step = partial(work.throw, problem)
+            except BaseException as exc:  # noqa: BLE001 - it is the work's own to take
+                step = partial(work.throw, exc)
 
     async def whole(work: Coroutine[Any, Any, Any]) -> Any:
         return await stepped(work)
@@ -231,11 +231,11 @@ async def _carried_out(order: Order, life: _Life) -> None:
         if order.what == "take":
             await _take(order, settings, pool, clock=clock, life=life)
         elif order.what == "book":
-            await _book(settings, pool, clock=clock)
-        elif order.what in {"send", "settle"}:
+            await _apply(settings, pool, clock=clock)
+        elif order.what in {"send", "resolve"}:
             await _debit(order, settings, pool, clock=clock)
         else:
-            has = Intake(
+            deps = Intake(
                 pool=pool,
                 objects=open_objects(settings),
                 clock=clock,
@@ -246,12 +246,12 @@ async def _carried_out(order: Order, life: _Life) -> None:
                 limits=Limits(settings.reader_memory_bytes, settings.reader_time_s),
                 chunk_rows=order.chunk_rows,
             )
-            while await read_one(has):
+            while await read_one(deps):
                 pass
 
 
-async def _book(settings: Settings, pool: Any, *, clock: Callable[[], datetime]) -> None:
-    while await book(Booking(pool, settings.policy, clock, random.random)):
+async def _apply(settings: Settings, pool: Any, *, clock: Callable[[], datetime]) -> None:
+    while await book(ApplyDeps(pool, settings.policy, clock, random.random)):
         pass
 
 
@@ -266,8 +266,8 @@ async def _debit(order: Order, settings: Settings, pool: Any, *, clock: Callable
         async def send(at: Callable[[], datetime]) -> None:
             while await plan_chunk(pool, now=at()):
                 pass
-            has = Billing(pool, gateways, limiter, settings.sending_rules, at, asyncio.Event())
-            await send_until(has, end_s=monotonic() + _SEND_S)
+            deps = Billing(pool, gateways, limiter, settings.submission_rules, at, asyncio.Event())
+            await submit_until(deps, end_s=monotonic() + _SEND_S)
 
         if order.what == "send":
             await send(clock)
@@ -278,18 +278,18 @@ async def _debit(order: Order, settings: Settings, pool: Any, *, clock: Callable
             def later(waits: int = waits) -> datetime:
                 return clock() + waits * timedelta(seconds=order.ahead_s)
 
-            await lapse_leases(pool, clock=later).do()
-            asking = Asking(
+            await expire_leases(pool, clock=later).do()
+            inquiry_deps = InquiryDeps(
                 pool,
-                parties_of(gateways),
+                clients_of(gateways),
                 limited(limiter),
                 later,
                 random.random,
                 boot=BootClock("points", lambda: later().timestamp()),
             )
-            while await reconcile(asking, rules=settings.sending_rules):
+            while await reconcile(inquiry_deps, rules=settings.submission_rules):
                 pass
-            await _book(settings, pool, clock=later)
+            await _apply(settings, pool, clock=later)
             await send(later)
 
 
@@ -323,13 +323,13 @@ async def _take(
 ) -> None:
     async with (
         open_redis(settings.redis_url, name="tether-doomed") as cache,
-        open_doorbell(settings.redis_url, queue="webhooks", timeout_s=0.5) as doorbell,
+        open_wake_up_queue(settings.redis_url, queue="webhooks", timeout_s=0.5) as wake_up_queue,
     ):
         inbox = Inbox(
             pool=pool,
             look_pool=pool,
             cache=cache,
-            doorbell=doorbell,
+            wake_up_queue=wake_up_queue,
             clock=clock,
             history=lambda: "of one life",
             deadline_s=settings.commit_deadline_s,
@@ -360,7 +360,7 @@ def _child(order: Order, *, diary: Path) -> None:
 
 
 def _main(folder: Path) -> None:
-    fates = os.fdopen(os.dup(1), "wb", buffering=0)
+    endings = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what children log is not to get between the fates
     for number, line in enumerate(sys.stdin.buffer):
         order = msgspec.json.decode(line, type=Order)
@@ -372,8 +372,8 @@ def _main(folder: Path) -> None:
         _, status = os.waitpid(child, 0)
         lines = diary.read_bytes().splitlines()
         acknowledged = [line for line in lines if line != b"-"]
-        fate = Fate(os.waitstatus_to_exitcode(status), acknowledged, len(lines) - len(acknowledged))
-        fates.write(msgspec.json.encode(fate) + b"\n")
+        ending = Ending(os.waitstatus_to_exitcode(status), acknowledged, len(lines) - len(acknowledged))
+        endings.write(msgspec.json.encode(ending) + b"\n")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ What may go wrong, as a table: each fault has a name, says what it does, does it
 
 A fault is held for a while, drawn from its range, and then undone. `kills` tells how its recovery is measured: what was
 killed is back in its own time, so that time counts from the kill; what was only stalled or filled up recovers from the
-moment it is let go.
+time it is let go.
 
 >>> sorted(FAULTS)[:3]
 ['crash postgres', 'cut postgres', 'cut redis']
@@ -28,7 +28,7 @@ from tether_sandbox.services.server import Server
 
 __all__ = ["FAULTS", "Fault", "possible"]
 
-_SQL: Final = split_file("tether_sandbox", "sql/storm")
+_SQL: Final = split_file("tether_sandbox", "sql/chaos")
 
 _CUT_EVERY_S: Final = 0.15
 # Further than any lease lasts, and less than that; behind and ahead.
@@ -52,7 +52,7 @@ class Fault(msgspec.Struct, frozen=True):
         spares_requests: Whether no request may fail at the proxy because of it, one node being left.
         needs_pooler: Whether it is possible only where there is a pooler.
         is_outage: Whether a store is away for as long as the whole storm allows, up to five minutes (`tether_sandbox.chaos.run`).
-        shown_by: What shows that all is well again: a fresh notification that is booked, or a fresh file that is read.
+        shown_by: What shows that all is well again: a fresh notification that is applied, or a fresh file that is read.
     """
 
     name: str
@@ -89,12 +89,12 @@ def _ended(node: Node) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _frozen(one: Node | Server) -> Iterator[None]:
-    one.pause()
+def _frozen(item: Node | Server) -> Iterator[None]:
+    item.pause()
     try:
         yield
     finally:
-        one.resume()
+        item.resume()
 
 
 @contextlib.contextmanager
@@ -149,94 +149,94 @@ def _disks_full(stage: Stage) -> Iterator[None]:
             node.empty_disk()
 
 
-def _kill_web(stage: Stage, chance: random.Random) -> AbstractContextManager[None]:
-    return _killed(chance.choice(stage.webs))
+def _kill_web(stage: Stage, rng: random.Random) -> AbstractContextManager[None]:
+    return _killed(rng.choice(stage.webs))
 
 
-def _kill_worker(stage: Stage, chance: random.Random) -> AbstractContextManager[None]:
-    return _killed(chance.choice(stage.workers))
+def _kill_worker(stage: Stage, rng: random.Random) -> AbstractContextManager[None]:
+    return _killed(rng.choice(stage.workers))
 
 
-def _skew_worker(stage: Stage, chance: random.Random) -> AbstractContextManager[None]:
-    return _skewed(chance.choice(stage.workers), by_s=chance.choice(_CLOCKS_OFF_S))
+def _skew_worker(stage: Stage, rng: random.Random) -> AbstractContextManager[None]:
+    return _skewed(rng.choice(stage.workers), by_s=rng.choice(_CLOCKS_OFF_S))
 
 
 @contextlib.contextmanager
-def _kill_workers(stage: Stage, _chance: random.Random) -> Iterator[None]:
+def _kill_workers(stage: Stage, _rng: random.Random) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for node in stage.workers:
             stack.enter_context(_killed(node))
         yield
 
 
-def _end_web(stage: Stage, chance: random.Random) -> AbstractContextManager[None]:
-    return _ended(chance.choice(stage.webs))
+def _end_web(stage: Stage, rng: random.Random) -> AbstractContextManager[None]:
+    return _ended(rng.choice(stage.webs))
 
 
-def _freeze_web(stage: Stage, chance: random.Random) -> AbstractContextManager[None]:
-    return _frozen(chance.choice(stage.webs))
+def _freeze_web(stage: Stage, rng: random.Random) -> AbstractContextManager[None]:
+    return _frozen(rng.choice(stage.webs))
 
 
-def _freeze_worker(stage: Stage, chance: random.Random) -> AbstractContextManager[None]:
-    return _frozen(chance.choice(stage.workers))
+def _freeze_worker(stage: Stage, rng: random.Random) -> AbstractContextManager[None]:
+    return _frozen(rng.choice(stage.workers))
 
 
-def _kill_redis(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+def _kill_redis(stage: Stage, _rng: random.Random) -> AbstractContextManager[None]:
     return _down(stage.redis, how=stage.redis.kill)
 
 
-def _freeze_redis(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+def _freeze_redis(stage: Stage, _rng: random.Random) -> AbstractContextManager[None]:
     return _frozen(stage.redis)
 
 
-def _flush_redis(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+def _flush_redis(stage: Stage, _rng: random.Random) -> AbstractContextManager[None]:
     return _flushed(stage)
 
 
-def _fill_redis(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+def _fill_redis(stage: Stage, _rng: random.Random) -> AbstractContextManager[None]:
     return _full(stage)
 
 
-def _restart_postgres(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+def _restart_postgres(stage: Stage, _rng: random.Random) -> AbstractContextManager[None]:
     return _down(stage.postgres, how=stage.postgres.stop)
 
 
-def _crash_postgres(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+def _crash_postgres(stage: Stage, _rng: random.Random) -> AbstractContextManager[None]:
     return _down(stage.postgres, how=stage.postgres.stop_immediately)
 
 
-def _kill_postgres(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+def _kill_postgres(stage: Stage, _rng: random.Random) -> AbstractContextManager[None]:
     return _down(stage.postgres, how=stage.postgres.kill)
 
 
-def _freeze_postgres(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+def _freeze_postgres(stage: Stage, _rng: random.Random) -> AbstractContextManager[None]:
     return _frozen(stage.postgres)
 
 
-def _restart_pooler(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+def _restart_pooler(stage: Stage, _rng: random.Random) -> AbstractContextManager[None]:
     assert stage.pooler is not None
     return _down(stage.pooler, how=stage.pooler.drop)
 
 
-def _freeze_pooler(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+def _freeze_pooler(stage: Stage, _rng: random.Random) -> AbstractContextManager[None]:
     assert stage.pooler is not None
     return _frozen(stage.pooler)
 
 
-def _freeze_objects(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+def _freeze_objects(stage: Stage, _rng: random.Random) -> AbstractContextManager[None]:
     return _frozen(stage.objects)
 
 
-def _stop_redis(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+def _stop_redis(stage: Stage, _rng: random.Random) -> AbstractContextManager[None]:
     return _down(stage.redis, how=stage.redis.stop)
 
 
-def _stop_objects(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+def _stop_objects(stage: Stage, _rng: random.Random) -> AbstractContextManager[None]:
     return _down(stage.objects, how=stage.objects.stop)
 
 
 @contextlib.contextmanager
-def _cut_postgres(stage: Stage, _chance: random.Random) -> Iterator[None]:
+def _cut_postgres(stage: Stage, _rng: random.Random) -> Iterator[None]:
     """End every session, again and again: whatever a connection is doing, it dies in the middle of it."""
     stopping = threading.Event()
 
@@ -256,7 +256,7 @@ def _cut_postgres(stage: Stage, _chance: random.Random) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _cut_redis(stage: Stage, _chance: random.Random) -> Iterator[None]:
+def _cut_redis(stage: Stage, _rng: random.Random) -> Iterator[None]:
     stopping = threading.Event()
 
     def cut() -> None:
@@ -274,7 +274,7 @@ def _cut_redis(stage: Stage, _chance: random.Random) -> Iterator[None]:
         cutting.join()
 
 
-def _fill_disk(stage: Stage, _chance: random.Random) -> AbstractContextManager[None]:
+def _fill_disk(stage: Stage, _rng: random.Random) -> AbstractContextManager[None]:
     return _disks_full(stage)
 
 

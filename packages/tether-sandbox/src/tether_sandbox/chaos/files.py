@@ -1,5 +1,5 @@
 """
-Files and debits in the storm: small lists of debtors handed in all the while, each read, billed, and accounted for.
+Files and debits in the chaos test: small lists of debtors handed in all the while, each read, billed, and accounted for.
 
 Each list has good rows, one whose IBAN is none, and one person twice, so that debtors, problems and verdicts all come of it.
 It is sent again and again until it is taken; the same bytes twice are the same upload. Some can be read in two ways; their questions are
@@ -43,7 +43,7 @@ __all__ = [
     "sheet",
 ]
 
-_SQL = split_file("tether_sandbox", "sql/storm")
+_SQL = split_file("tether_sandbox", "sql/chaos")
 
 ROWS: Final = 20
 _EVERY_S: Final = 2.0
@@ -67,22 +67,22 @@ class File(msgspec.Struct, frozen=True):
     debtors: int
 
 
-def sheet(chance: random.Random, *, is_ambiguous: bool = False) -> bytes:
+def sheet(rng: random.Random, *, is_ambiguous: bool = False) -> bytes:
     """
     A list of `ROWS` rows.
 
     Args:
-        chance: Where accounts and amounts come from.
+        rng: Where accounts and amounts come from.
         is_ambiguous: Whether its amounts can be read in two ways, as 1.234 can.
 
     Returns:
         CSV with a header.
     """
-    ibans = [made_up_iban(chance) for _ in range(ROWS)]
+    ibans = [made_up_iban(rng) for _ in range(ROWS)]
     ibans[7], ibans[-1] = "DE00", ibans[0]
     cents = f".{_THOUSANDS}" if is_ambiguous else ",50"
     most = 9 if is_ambiguous else 900
-    lines = [f"Person {chance.randrange(10**12)};{iban};{chance.randrange(1, most)}{cents}" for iban in ibans]
+    lines = [f"Person {rng.randrange(10**12)};{iban};{rng.randrange(1, most)}{cents}" for iban in ibans]
     return "\n".join(["Name;IBAN;Betrag", *lines]).encode()
 
 
@@ -97,9 +97,9 @@ class Handing:
         unanswered: Files sent that nobody acknowledged; each may have left an object.
     """
 
-    def __init__(self, stage: Stage, *, chance: random.Random) -> None:
+    def __init__(self, stage: Stage, *, rng: random.Random) -> None:
         self._stage = stage
-        self._chance = chance
+        self._rng = rng
         self._to_bill = asyncio.Queue[int | None]()
         self.taken: list[int] = []
         self.runs: list[int] = []
@@ -128,20 +128,20 @@ class Handing:
         return httpx.AsyncClient(base_url=self._stage.front.url, timeout=10, headers=headers, trust_env=False)
 
     async def _hand_in(self, client: httpx.AsyncClient) -> int:
-        is_ambiguous = self._chance.random() < _AMBIGUOUS
-        files = {"file": ("list.csv", sheet(self._chance, is_ambiguous=is_ambiguous))}
-        upload_id: int = (await self._told(client, "POST", "/api/uploads", files=files))["upload"]["id"]
+        is_ambiguous = self._rng.random() < _AMBIGUOUS
+        files = {"file": ("list.csv", sheet(self._rng, is_ambiguous=is_ambiguous))}
+        upload_id: int = (await self._call(client, "POST", "/api/uploads", files=files))["upload"]["id"]
         self.taken.append(upload_id)
         self._to_bill.put_nowait(upload_id)
         return upload_id
 
     async def _read(self, client: httpx.AsyncClient, upload_id: int) -> None:
         while True:
-            told = await self._told(client, "GET", f"/api/uploads/{upload_id}")
-            if told["upload"]["state"] in _ENDED:
+            notification = await self._call(client, "GET", f"/api/uploads/{upload_id}")
+            if notification["upload"]["state"] in _ENDED:
                 return
-            if told["upload"]["state"] == "needs_answer":
-                await self._answer(client, upload_id, told["plan"]["questions"])
+            if notification["upload"]["state"] == "needs_answer":
+                await self._answer(client, upload_id, notification["plan"]["questions"])
             await asyncio.sleep(_AGAIN_S)
 
     async def _answer(
@@ -163,11 +163,11 @@ class Handing:
     async def _bill(self, client: httpx.AsyncClient) -> None:
         while (upload_id := await self._to_bill.get()) is not None:
             await self._read(client, upload_id)
-            order = {"due_item": "storm", "usage": "Storm"}
-            told = await self._told(client, "POST", f"/api/uploads/{upload_id}/billing", json=order)
-            self.runs.append(told["id"])
+            order = {"due_item": "chaos", "usage": "Chaos"}
+            notification = await self._call(client, "POST", f"/api/uploads/{upload_id}/billing", json=order)
+            self.runs.append(notification["id"])
 
-    async def _told(self, client: httpx.AsyncClient, method: str, path: str, **content: Any) -> Any:
+    async def _call(self, client: httpx.AsyncClient, method: str, path: str, **content: Any) -> Any:
         """What is answered to a request that is sent again until it is taken."""
         while True:
             try:
@@ -196,7 +196,7 @@ def all_read(database_url: str) -> bool:
         Whether none is on its way any more.
     """
     # One that waits for an answer that nobody gives has not been read; the books say so.
-    return all(one.state in {*_ENDED, "needs_answer"} for one in _files(database_url))
+    return all(_file.state in {*_ENDED, "needs_answer"} for _file in _files(database_url))
 
 
 async def check_files(stage: Stage, handing: Handing) -> tuple[list[Line], int]:
@@ -212,9 +212,9 @@ async def check_files(stage: Stage, handing: Handing) -> tuple[list[Line], int]:
     """
     files = _files(stage.database_url)
     store = open_objects(Settings.from_env(stage.environ))
-    there = {one.key async for one in listed(store, "uploads")}
+    there = {item.key async for item in listed(store, "uploads")}
     lines = file_lines(files, taken=handing.taken, there=there, unanswered=handing.unanswered)
-    return lines, len(there - {one.object_key for one in files})
+    return lines, len(there - {file.object_key for file in files})
 
 
 def file_lines(
@@ -232,12 +232,12 @@ def file_lines(
     Returns:
         The lines of the check.
     """
-    completed = [one for one in files if one.state == "completed"]
-    unnamed = there - {one.object_key for one in files}
-    partial = [one.id for one in completed if one.rows_of_debtors + one.rows_refused != ROWS]
+    completed = [file for file in files if file.state == "completed"]
+    unnamed = there - {file.object_key for file in files}
+    partial = [item.id for item in completed if item.rows_of_debtors + item.rows_refused != ROWS]
     return [
         Line(
-            "files acknowledged = uploads on record, read",
+            "files acknowledged = uploads stored, read",
             len(taken),
             len({o.id for o in completed} & set(taken)),
         ),
@@ -248,7 +248,7 @@ def file_lines(
             note=f"not so in {partial[:3]}" if partial else "",
         ),
         Line("rows that became a debtor twice", 0, sum(o.debtors - o.rows_of_debtors for o in completed)),
-        Line("uploads whose object is missing", 0, len({one.object_key for one in files} - there)),
+        Line("uploads whose object is missing", 0, len({file.object_key for file in files} - there)),
         Line("objects nobody names, beyond files not acknowledged", 0, max(len(unnamed) - unanswered, 0)),
     ]
 
@@ -293,7 +293,7 @@ async def all_billed(stage: Stage, *, timeout_s: float) -> None:
                 conn.execute(_SQL["an_hour_passes"], {"now": now})
         return not unplanned and not left
 
-    await asyncio.to_thread(stage.gateway.settle)
+    await asyncio.to_thread(stage.gateway.resolve)
     await eventually(
         none_is_open,
         what="every debit's outcome",
@@ -301,7 +301,7 @@ async def all_billed(stage: Stage, *, timeout_s: float) -> None:
         despite=(psycopg.OperationalError, StoreUnreachable),
     )
     # What was sent only now has its result ahead of it.
-    await asyncio.to_thread(stage.gateway.settle)
+    await asyncio.to_thread(stage.gateway.resolve)
 
 
 class Ledgers(msgspec.Struct, frozen=True):
@@ -310,14 +310,14 @@ class Ledgers(msgspec.Struct, frozen=True):
 
     Attributes:
         orders: The billing runs that were acknowledged.
-        runs: The billing runs on record.
+        runs: The billing runs stored.
         owing: The debtors that were to be billed.
         debits: Ours.
         records: The gateway's: transaction_id, unique_id, status and amount_minor of each.
         twice: Transaction ids under which the gateway took money twice.
-        unbooked: Why notifications of debits were not booked.
-        told: Notifications of debits that the gateway sent and saw acknowledged.
-        heard: Those on record, and how many different ones.
+        unbooked: Why notifications of debits were not applied.
+        notified: Notifications of debits that the gateway sent and saw acknowledged.
+        heard: Those stored, and how many different ones.
     """
 
     orders: set[int]
@@ -327,7 +327,7 @@ class Ledgers(msgspec.Struct, frozen=True):
     records: Sequence[tuple[str, str, str, int]]
     twice: Sequence[str] = ()
     unbooked: Sequence[str] = ()
-    told: int = 0
+    notified: int = 0
     heard: tuple[int, int] = (0, 0)
 
 
@@ -350,8 +350,13 @@ def check_debits(stage: Stage, records: Sequence[Mapping[str, Any]], *, runs: Se
         heard = conn.execute(_SQL["heard"]).fetchone()
         assert heard is not None
     theirs = [
-        (one["order"]["transaction_id"], one["unique_id"], one["status"], one["order"]["amount_minor"])
-        for one in records
+        (
+            record["order"]["transaction_id"],
+            record["unique_id"],
+            record["status"],
+            record["order"]["amount_minor"],
+        )
+        for record in records
     ]
     sums = stage.gateway.sums()
     return debit_lines(
@@ -369,34 +374,45 @@ def check_debits(stage: Stage, records: Sequence[Mapping[str, Any]], *, runs: Se
     )
 
 
-def debit_lines(told: Ledgers) -> list[Line]:
+def debit_lines(ledgers: Ledgers) -> list[Line]:
     """
     Hold our debits against the gateway's own ledger.
 
     Args:
-        told: Both books.
+        ledgers: Both books.
 
     Returns:
         The lines of the check.
     """
-    debits = told.debits
-    ours = {(one.transaction_id, one.unique_id, one.state, one.amount_minor) for one in debits}
-    theirs = set(told.records)
-    debited = {one.debtor_id for one in debits}
-    strangers = len(debited - told.owing)
+    debits = ledgers.debits
+    ours = {(debit.transaction_id, debit.unique_id, debit.state, debit.amount_minor) for debit in debits}
+    theirs = set(ledgers.records)
+    debited = {debit.debtor_id for debit in debits}
+    strangers = len(debited - ledgers.owing)
     return [
-        Line("billing orders acknowledged = runs on record", len(told.orders), len(told.orders & told.runs)),
+        Line(
+            "billing orders acknowledged = runs stored",
+            len(ledgers.orders),
+            len(ledgers.orders & ledgers.runs),
+        ),
         Line(
             "debtors of billed files = debtors debited",
-            len(told.owing),
-            len(told.owing & debited),
+            len(ledgers.owing),
+            len(ledgers.owing & debited),
             note=f"{strangers} others were debited" if strangers else "",
         ),
         Line("debtors with two debits", 0, len(debits) - len(debited)),
-        Line("debited twice by the gateway's ledger", 0, len(told.twice), note="; ".join(told.twice[:3])),
-        Line("debits = records of the ledger", len(debits), len(told.records)),
+        Line(
+            "debited twice by the gateway's ledger", 0, len(ledgers.twice), note="; ".join(ledgers.twice[:3])
+        ),
+        Line("debits = records of the ledger", len(debits), len(ledgers.records)),
         Line("debits that stand as the ledger has them, to the cent", len(ours), len(ours & theirs)),
-        Line("notifications of debits acknowledged = their rows", told.told, told.heard[0]),
-        Line("those rows = different notifications", told.heard[0], told.heard[1]),
-        Line("notifications of debits not booked", 0, len(told.unbooked), note="; ".join(told.unbooked[:3])),
+        Line("notifications of debits acknowledged = their rows", ledgers.notified, ledgers.heard[0]),
+        Line("those rows = different notifications", ledgers.heard[0], ledgers.heard[1]),
+        Line(
+            "notifications of debits not applied",
+            0,
+            len(ledgers.unbooked),
+            note="; ".join(ledgers.unbooked[:3]),
+        ),
     ]

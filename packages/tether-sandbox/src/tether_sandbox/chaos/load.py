@@ -21,7 +21,7 @@ from tether_sandbox.gateway import encode, sign
 
 __all__ = ["Flood", "half_closed", "is_normal"]
 
-_SQL: Final = split_file("tether_sandbox", "sql/storm")
+_SQL: Final = split_file("tether_sandbox", "sql/chaos")
 
 
 class Flood:
@@ -102,9 +102,9 @@ class Flood:
 
 
 def _fresh_ids(seed: int) -> Iterator[str]:
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     for _ in count():
-        yield f"{chance.getrandbits(128):032x}"
+        yield f"{rng.getrandbits(128):032x}"
 
 
 def _request(unique_id: str, *, password: str) -> bytes:

@@ -24,7 +24,7 @@ __all__ = ["Front", "Nginx", "PgBouncer", "Relay", "front", "pooler"]
 
 _SERVERS_OF_DEBIAN = "/usr/sbin"
 
-# As deploy/nginx/tether.conf has it, with times fit for a storm. A notification may be sent to the other node although
+# As deploy/nginx/tether.conf has it, with times fit for a chaos test. A notification may be sent to the other node although
 # it is a POST: the same one twice is a repeat. A 503 is not asked again elsewhere: it is a node's word that a store is
 # away or that it has its hands full. The other one would say the same, and after two of those nginx would take both for
 # dead and answer 502 by itself, without a word on when to come again.
@@ -104,7 +104,7 @@ class Front(Server):
     A proxy in front of the web nodes that tries the other node when one fails.
 
     Attributes:
-        answers: Its log: for each answer to a notification the moment in seconds since 1970, and the status.
+        answers: Its log: for each answer to a notification the time in seconds since 1970, and the status.
     """
 
     name = "front"
@@ -251,7 +251,7 @@ def _installed(program: str) -> str | None:
 
 def _found(program: str) -> str:
     found = _installed(program)
-    assert found is not None, f"{program} was here a moment ago"
+    assert found is not None, f"{program} was here a short time ago"
     return found
 
 

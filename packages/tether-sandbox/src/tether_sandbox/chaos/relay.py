@@ -60,8 +60,8 @@ async def _asked(port: int, head: bytes, body: bytes) -> bytes:
     try:
         writer.write(head + body)
         await writer.drain()
-        told = await reader.readuntil(b"\r\n\r\n")
-        return told + await reader.readexactly(_length(told))
+        line = await reader.readuntil(b"\r\n\r\n")
+        return line + await reader.readexactly(_length(line))
     finally:
         writer.close()
 

@@ -1,12 +1,12 @@
 """
-A storm: notifications without a pause, faults drawn from a seed, and the books held against each other at the end.
+A chaos test: notifications without a pause, faults drawn from a seed, and the books held against each other at the end.
 
-The sender plans some payments' notifications for every second, spoilt as usual (`tether_sandbox.gateway.fault_injection`), and posts
+The sender plans some payments' notifications for every second, corrupted as usual (`tether_sandbox.gateway.fault_injection`), and posts
 each again and again until its echo comes. Meanwhile one fault after the other is done and undone: first each kind
 once, in a drawn order, then as chance will have it. After each fault a **fresh notification** shows when all is well
-again: one about a payment of its own, posted until it is acknowledged, and then looked for until it is booked. Where it is reading files that a fault concerns, a fresh file takes that part.
+again: one about a payment of its own, posted until it is acknowledged, and then looked for until it is applied. Where it is reading files that a fault concerns, a fresh file takes that part.
 
-Beside all this, files are handed in and billed (`files`), and one notification a second reaches both nodes at the same moment.
+Beside all this, files are handed in and billed (`files`), and one notification a second reaches both nodes at the same time.
 """
 
 import asyncio
@@ -31,22 +31,22 @@ from tether_stores.queries import split_file
 from tether_sandbox.chaos.faults import FAULTS, Fault, possible
 from tether_sandbox.chaos.files import Handing, all_billed, all_read, check_debits, check_files
 from tether_sandbox.chaos.stage import Stage, staged
-from tether_sandbox.conservation import Line, Sent, books, check_storm
-from tether_sandbox.gateway import Delivered, Lives, Malice, Payment, deliver, plan
+from tether_sandbox.conservation import Line, Sent, books, check_chaos
+from tether_sandbox.gateway import Delivered, FaultInjection, Payment, PaymentHistories, deliver, plan
 from tether_sandbox.seed import seed
 from tether_sandbox.services.waiting import eventually
 from tether_sandbox.settings import PASSWORD
 
-__all__ = ["Recovery", "Report", "storm"]
+__all__ = ["Recovery", "Report", "run_chaos"]
 
-_SQL = split_file("tether_sandbox", "sql/storm")
+_SQL = split_file("tether_sandbox", "sql/chaos")
 
 # Deliveries per payment, repeats and forgeries included; only so that a rate can be asked for in deliveries.
 _PER_PAYMENT: Final = 2.35
 # Plans under way at once. When everything stands still the sender waits with so many seconds' worth of notifications.
 _PLANS_MAX: Final = 4
 _RECOVER_S: Final = 60.0
-_SETTLE_S: Final = 120.0
+_END_S: Final = 120.0
 # "Not found" is believed after a grace period on the clock of the machine, which nothing here can move; and a debit that was
 # not there may be lost again when it is submitted again.
 _RESOLVE_S: Final = 360.0
@@ -56,7 +56,9 @@ _OUTAGE_LONGEST_S: Final = 300.0
 _RACE_EVERY_S: Final = 1.0
 _PAUSE_S: Final = (0.1, 0.8)
 # Lines of the programs that tell of a defect; what Granian says when a whole node is killed is none.
-_DEFECT: Final = re.compile(r"a defect of ours|Traceback|notification put off|duty failed|work failed")
+_DEFECT: Final = re.compile(
+    r"internal error|Traceback|notification deferred|periodic task failed|work failed"
+)
 
 
 class Recovery(msgspec.Struct, frozen=True):
@@ -65,10 +67,10 @@ class Recovery(msgspec.Struct, frozen=True):
 
     Attributes:
         fault: Its name.
-        at_s: When, since the storm began.
+        at_s: When, since the chaos test began.
         held_s: How long it was held.
-        recovered_s: Until a fresh notification was acknowledged and booked, or a fresh file read; from the kill, or from
-            the moment the fault was undone. `None` if that did not come.
+        recovered_s: Until a fresh notification was acknowledged and applied, or a fresh file read; from the kill, or from
+            the time the fault was undone. `None` if that did not come.
         whole_s: Until, besides, what was killed was ready again.
         failed_requests: Answers of the proxy meanwhile that said no node could be had.
     """
@@ -83,7 +85,7 @@ class Recovery(msgspec.Struct, frozen=True):
 
 class Report(msgspec.Struct, frozen=True):
     """
-    What a storm showed.
+    What a chaos test showed.
 
     Attributes:
         seed: Of everything drawn.
@@ -94,20 +96,20 @@ class Report(msgspec.Struct, frozen=True):
         acked: Deliveries acknowledged.
         refused: Forgeries refused.
         posts: Requests sent.
-        applied: Notifications booked.
+        applied: Notifications applied.
         confirmed: Of these, claims that the gateway was asked about first.
         repeated: Acknowledged deliveries that were known already.
         longest_gap_s: The longest time in which nobody was acknowledged.
         latency_ms: Quantiles of the answer times.
         statuses: HTTP status to number of answers.
         recoveries: Each fault.
-        races: Notifications that reached both nodes at the same moment.
+        races: Notifications that reached both nodes at the same time.
         files: Uploads acknowledged.
         answered: Uploads that asked how to be read, and were answered.
         debits: Debits in the gateway's ledger.
         objects_unnamed: Objects that no row speaks of, left by files that were not acknowledged.
         lines: The conservation check.
-        complaints: Lines of our programs that tell of a defect.
+        warnings: Lines of our programs that tell of a defect.
         acked_each_s: Deliveries acknowledged in each second.
     """
 
@@ -132,34 +134,38 @@ class Report(msgspec.Struct, frozen=True):
     debits: int
     objects_unnamed: int
     lines: list[Line]
-    complaints: list[str]
+    warnings: list[str]
     acked_each_s: list[int]
 
     @property
     def kills(self) -> int:
         """How often something was killed."""
-        return sum(FAULTS[one.fault].kills for one in self.recoveries)
+        return sum(FAULTS[recovery.fault].kills for recovery in self.recoveries)
 
     @property
     def unrecovered(self) -> list[Recovery]:
-        """Faults after which no fresh notification was booked in time."""
-        return [one for one in self.recoveries if one.recovered_s is None]
+        """Faults after which no fresh notification was applied in time."""
+        return [recovery for recovery in self.recoveries if recovery.recovered_s is None]
 
     @property
     def slowest_s(self) -> float:
         """The longest recovery."""
-        return max((one.recovered_s or _RECOVER_S for one in self.recoveries), default=0.0)
+        return max((recovery.recovered_s or _RECOVER_S for recovery in self.recoveries), default=0.0)
 
     @property
     def slowest_after_kill_s(self) -> float:
         """The longest recovery after a kill."""
-        killed = (one for one in self.recoveries if FAULTS[one.fault].kills)
-        return max((one.recovered_s or _RECOVER_S for one in killed), default=0.0)
+        killed = (recovery for recovery in self.recoveries if FAULTS[recovery.fault].kills)
+        return max((item.recovered_s or _RECOVER_S for item in killed), default=0.0)
 
     @property
-    def spoilt(self) -> list[Recovery]:
+    def corrupted(self) -> list[Recovery]:
         """Faults that may not cost a request, one node being left, and did."""
-        return [one for one in self.recoveries if FAULTS[one.fault].spares_requests and one.failed_requests]
+        return [
+            recovery
+            for recovery in self.recoveries
+            if FAULTS[recovery.fault].spares_requests and recovery.failed_requests
+        ]
 
     @property
     def holds(self) -> bool:
@@ -167,12 +173,12 @@ class Report(msgspec.Struct, frozen=True):
         return (
             all(line.holds for line in self.lines)
             and not self.unrecovered
-            and not self.spoilt
-            and not self.complaints
+            and not self.corrupted
+            and not self.warnings
         )
 
 
-class _Sending:
+class _Submitting:
     """The sender: plan after plan, until told to stop; and what it was answered."""
 
     def __init__(self, stage: Stage, payments: Iterator[Payment], *, rate: int, seed_number: int) -> None:
@@ -203,7 +209,7 @@ class _Sending:
             while not stopping.is_set():
                 chosen = [payment for payment, _ in zip(self._payments, range(self._per_plan), strict=False)]
                 if not chosen:
-                    raise RuntimeError("the storm outlasts its payments")
+                    raise RuntimeError("the chaos test outlasts its payments")
                 await room.acquire()
                 number += 1
                 group.create_task(self._one(chosen, number=number, room=room))
@@ -213,17 +219,22 @@ class _Sending:
 
     async def _one(self, payments: Sequence[Payment], *, number: int, room: asyncio.Semaphore) -> None:
         # The gateway's records know from the start how each payment ends.
-        lives = Lives(crossed=0.0)
-        planned = plan(payments, seed=self._seed_number * 1_000_003 + number, password=PASSWORD, lives=lives)
+        payment_histories = PaymentHistories(crossed=0.0)
+        planned = plan(
+            payments,
+            seed=self._seed_number * 1_000_003 + number,
+            password=PASSWORD,
+            payment_histories=payment_histories,
+        )
         self.sent.add(planned)
         # What a worker asks about these payments is answered with how they truly end.
         await asyncio.to_thread(self._gateway.adopt, payments, planned=planned, taken_at=datetime.now(UTC))
         acknowledged = 0
 
-        def note(tally: Delivered) -> None:
+        def note(counts: Delivered) -> None:
             nonlocal acknowledged
-            if tally.acknowledged > acknowledged:  # and not a forgery, which is refused without any store
-                acknowledged = tally.acknowledged
+            if counts.acknowledged > acknowledged:  # and not a forgery, which is refused without any store
+                acknowledged = counts.acknowledged
                 self._note()
 
         try:
@@ -235,18 +246,28 @@ class _Sending:
 
     async def fresh(self, payment: Payment) -> None:
         """Have one notification of its own acknowledged, however long that takes."""
-        planned = plan([payment], seed=1, password=PASSWORD, lives=Lives.all_approved(), malice=Malice.none())
+        planned = plan(
+            [payment],
+            seed=1,
+            password=PASSWORD,
+            payment_histories=PaymentHistories.all_approved(),
+            fault_injection=FaultInjection.none(),
+        )
         self.sent.add(planned)
         self.delivered.append(
             await deliver(planned, url=self._url, attempts_max=100_000, retry_interval_s=0.05, timeout_s=5.0)
         )
 
     async def race(self, payments: Iterator[Payment], *, stopping: asyncio.Event) -> None:
-        """Let one notification after the other reach both nodes at the same moment, past the proxy."""
+        """Let one notification after the other reach both nodes at the same time, past the proxy."""
         while not stopping.is_set():
             payment = next(payments)
             planned = plan(
-                [payment], seed=1, password=PASSWORD, lives=Lives.all_approved(), malice=Malice.none()
+                [payment],
+                seed=1,
+                password=PASSWORD,
+                payment_histories=PaymentHistories.all_approved(),
+                fault_injection=FaultInjection.none(),
             )
             self.sent.add(planned)
             self.delivered += await asyncio.gather(
@@ -263,50 +284,50 @@ class _Sending:
         self._acknowledged_at = now
 
 
-class _Storm:
+class _Chaos:
     """Faults, one after the other."""
 
     def __init__(
         self,
         stage: Stage,
-        sending: _Sending,
+        sending: _Submitting,
         handing: Handing,
         probes: Iterator[Payment],
         *,
-        chance: random.Random,
+        rng: random.Random,
     ) -> None:
         self._stage = stage
         self._sending = sending
         self._handing = handing
         self._probes = probes
-        self._chance = chance
+        self._rng = rng
         self._began = time.monotonic()
         self.recoveries: list[Recovery] = []
 
     async def rage(
-        self, faults: Sequence[Fault], *, until_s: float, outage_s: float, told: Callable[[Recovery], None]
+        self, faults: Sequence[Fault], *, until_s: float, outage_s: float, report: Callable[[Recovery], None]
     ) -> None:
         """Do each fault once, then draw until the time is over."""
         once = list(faults)
-        self._chance.shuffle(once)
+        self._rng.shuffle(once)
         # Where outages alone are wanted, they are drawn, too.
         drawn = [fault for fault in faults if fault.weight] or [
             msgspec.structs.replace(fault, weight=1) for fault in faults
         ]
         while once or time.monotonic() - self._began < until_s:
             fault = once.pop() if once else self._drawn(drawn)
-            await asyncio.sleep(self._chance.uniform(*_PAUSE_S))
-            held_s = outage_s if fault.is_outage else self._chance.uniform(fault.shortest_s, fault.longest_s)
+            await asyncio.sleep(self._rng.uniform(*_PAUSE_S))
+            held_s = outage_s if fault.is_outage else self._rng.uniform(fault.shortest_s, fault.longest_s)
             recovery = await self._endured(fault, held_s=held_s)
             self.recoveries.append(recovery)
-            told(recovery)
+            report(recovery)
 
     def _drawn(self, faults: Sequence[Fault]) -> Fault:
-        return self._chance.choices(faults, [fault.weight for fault in faults])[0]
+        return self._rng.choices(faults, [fault.weight for fault in faults])[0]
 
     async def _endured(self, fault: Fault, *, held_s: float) -> Recovery:
         logged_bytes, began = self._stage.front.logged_bytes, time.monotonic()
-        holding = fault.held(self._stage, self._chance)
+        holding = fault.held(self._stage, self._rng)
         await asyncio.to_thread(holding.__enter__)
 
         async def undone() -> None:
@@ -324,7 +345,7 @@ class _Storm:
                 if fault.shown_by == "file":
                     await self._handing.fresh()
                 else:
-                    await self._booked(next(self._probes))
+                    await self._applied(next(self._probes))
             recovered_s = time.monotonic() - began
         except TimeoutError:
             recovered_s = None
@@ -339,11 +360,11 @@ class _Storm:
             failed_requests=self._stage.front.failures(after_bytes=logged_bytes),
         )
 
-    async def _booked(self, probe: Payment) -> None:
-        """Have a fresh notification acknowledged, and wait until it is booked."""
+    async def _applied(self, probe: Payment) -> None:
+        """Have a fresh notification acknowledged, and wait until it is applied."""
         await self._sending.fresh(probe)
 
-        async def is_booked() -> bool:
+        async def is_applied() -> bool:
             # Past the pooler and on a connection of its own, so that only the programs' own trouble is measured.
             async with await psycopg.AsyncConnection.connect(
                 self._stage.database_url, connect_timeout=2
@@ -352,11 +373,11 @@ class _Storm:
                 return await cursor.fetchone() == ("approved",)
 
         await eventually(
-            is_booked, what="a fresh notification", timeout_s=_RECOVER_S, despite=(psycopg.OperationalError,)
+            is_applied, what="a fresh notification", timeout_s=_RECOVER_S, despite=(psycopg.OperationalError,)
         )
 
 
-def storm(
+def run_chaos(
     *,
     minutes: float,
     seed_number: int,
@@ -365,21 +386,21 @@ def storm(
     own: bool = False,
     confirm: bool = True,
     keep: Path | None = None,
-    told: Callable[[Recovery], None] = lambda _: None,
+    report: Callable[[Recovery], None] = lambda _: None,
 ) -> Report:
     """
-    Let a storm rage, and see what is left.
+    Let a chaos test rage, and see what is left.
 
     Args:
         minutes: How long faults are drawn; each kind comes once, however short that is.
-        seed_number: Same number, same faults at about the same moments.
+        seed_number: Same number, same faults at about the same times.
         kinds: Names of faults; none means all.
         rate: Deliveries per second.
         own: Whether to do without nginx and pgBouncer even where they are installed.
         confirm: Whether the gateway is asked about disputes, as is the default everywhere. It knows from the start how
             each ends, so the first that is confirmed takes its attempt to the end; without, each has its own effect.
         keep: An empty folder that keeps what the programs said; `None` for a temporary one.
-        told: Called with each recovery.
+        report: Called with each recovery.
 
     Returns:
         The report; `holds` says whether all is well.
@@ -391,14 +412,14 @@ def storm(
     if unknown:
         raise ValueError(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(FAULTS)}")
     with (
-        tempfile.TemporaryDirectory(prefix="tether-storm-") as name,
+        tempfile.TemporaryDirectory(prefix="tether-chaos-") as name,
         staged(keep or Path(name), settings={} if confirm else {"EMP_CONFIRM": "off"}, own=own) as stage,
     ):
         faults = [fault for fault in possible(stage) if not kinds or fault.name in kinds]
         if not faults:
             raise ValueError("none of these faults can be done here: there is no pooler")
         return asyncio.run(
-            _raged(stage, faults, minutes=minutes, seed_number=seed_number, rate=rate, told=told)
+            _raged(stage, faults, minutes=minutes, seed_number=seed_number, rate=rate, report=report)
         )
 
 
@@ -409,7 +430,7 @@ async def _raged(
     minutes: float,
     seed_number: int,
     rate: int,
-    told: Callable[[Recovery], None],
+    report: Callable[[Recovery], None],
 ) -> Report:
     # Each kind of fault once takes some five seconds a kind, and on a busy machine several times that.
     outage_s = _outage_s(minutes)
@@ -417,39 +438,39 @@ async def _raged(
     payments = _seeded(stage, int(rate * seconds / _PER_PAYMENT), number=seed_number)
     probes = _seeded(stage, int(len(faults) + seconds), number=seed_number + 1_000_000_007)
     racing = _seeded(stage, int(2 * seconds), number=seed_number + 2_000_000_011)
-    sending = _Sending(stage, payments, rate=rate, seed_number=seed_number)
-    handing = Handing(stage, chance=random.Random(seed_number + 3_000_000_019))
-    raging = _Storm(stage, sending, handing, probes, chance=random.Random(seed_number))
+    sending = _Submitting(stage, payments, rate=rate, seed_number=seed_number)
+    handing = Handing(stage, rng=random.Random(seed_number + 3_000_000_019))
+    raging = _Chaos(stage, sending, handing, probes, rng=random.Random(seed_number))
     began = time.monotonic()
     stopping = asyncio.Event()
     flowing = asyncio.gather(
         sending.until(stopping), handing.until(stopping), sending.race(racing, stopping=stopping)
     )
     try:
-        await raging.rage(faults, until_s=minutes * 60, outage_s=outage_s, told=told)
+        await raging.rage(faults, until_s=minutes * 60, outage_s=outage_s, report=report)
     finally:
         stopping.set()
-        await asyncio.wait_for(flowing, _SETTLE_S)
+        await asyncio.wait_for(flowing, _END_S)
     lasted_s = time.monotonic() - began
-    await _settled(stage)
+    await _resolved(stage)
     ours = await asyncio.to_thread(books, stage.database_url)
     lines, unnamed = await check_files(stage, handing)
-    debits = [one for one in stage.gateway.records() if one["unique_id"] not in sending.sent.final]
+    debits = [record for record in stage.gateway.records() if record["unique_id"] not in sending.sent.final]
     lines += check_debits(stage, debits, runs=handing.runs)
     delivered = sending.delivered
-    acked = sum(one.acknowledged for one in delivered)
-    latencies = sorted(latency_s for one in delivered for latency_s in one.latencies_s)
-    statuses = sum((Counter(one.statuses) for one in delivered), Counter[int]())
-    statuses[0] = sum(one.transport_errors for one in delivered)
+    acked = sum(delivery.acknowledged for delivery in delivered)
+    latencies = sorted(latency_s for delivery in delivered for latency_s in delivery.latencies_s)
+    statuses = sum((Counter(delivery.statuses) for delivery in delivered), Counter[int]())
+    statuses[0] = sum(delivery.transport_errors for delivery in delivered)
     return Report(
         seed=seed_number,
         lasted_s=round(lasted_s, 1),
         proxy=stage.front.name,
         pooler=stage.pooler.name if stage.pooler else "",
-        planned=sum(one.planned for one in delivered),
+        planned=sum(delivery.planned for delivery in delivered),
         acked=acked,
-        refused=sum(one.refused for one in delivered),
-        posts=sum(one.posts for one in delivered),
+        refused=sum(delivery.refused for delivery in delivered),
+        posts=sum(delivery.posts for delivery in delivered),
         applied=ours.rows("processed"),
         confirmed=ours.confirmed,
         repeated=acked - sum(ours.inbox.values()),
@@ -465,15 +486,15 @@ async def _raged(
         answered=len(handing.answered),
         debits=len(debits),
         objects_unnamed=unnamed,
-        lines=check_storm(sending.sent, ours, delivered=delivered) + lines,
-        complaints=_complaints(stage),
+        lines=check_chaos(sending.sent, ours, delivered=delivered) + lines,
+        warnings=_warnings(stage),
         acked_each_s=sending.acked_each_s,
     )
 
 
 def _outage_s(minutes: float) -> float:
     """
-    How long a store is away, by how long the storm rages: five minutes from a quarter of an hour on, and seconds in a short one.
+    How long a store is away, by how long the chaos test rages: five minutes from a quarter of an hour on, and seconds in a short one.
 
     >>> [_outage_s(minutes) for minutes in (0, 3, 15, 60)]
     [10.0, 60.0, 300.0, 300.0]
@@ -482,28 +503,33 @@ def _outage_s(minutes: float) -> float:
 
 
 def _seeded(stage: Stage, count: int, *, number: int) -> Iterator[Payment]:
-    """Make payments before the storm, for while it rages Postgres may be away."""
-    made = seed(stage.database_url, attempts=count, chance=random.Random(number), now=datetime.now(UTC))
-    return iter([Payment(one.transaction_id, one.unique_id, one.amount_minor, one.currency) for one in made])
+    """Make payments before the chaos test, for while it rages Postgres may be away."""
+    made = seed(stage.database_url, attempts=count, rng=random.Random(number), now=datetime.now(UTC))
+    return iter(
+        [
+            Payment(seeded.transaction_id, seeded.unique_id, seeded.amount_minor, seeded.currency)
+            for seeded in made
+        ]
+    )
 
 
-async def _settled(stage: Stage) -> None:
+async def _resolved(stage: Stage) -> None:
     """Wait until no file is on its way any more, no debit's outcome is open, and no notification is due or unconfirmed."""
-    await eventually(lambda: all_read(stage.database_url), what="every file's end", timeout_s=_SETTLE_S)
+    await eventually(lambda: all_read(stage.database_url), what="every file's end", timeout_s=_END_S)
     await all_billed(stage, timeout_s=_RESOLVE_S)
-    async with open_pool(stage.database_url, name="tether-storm", max_size=1) as pool:
+    async with open_pool(stage.database_url, name="tether-chaos", max_size=1) as pool:
 
         async def none_is_left() -> bool:
             async with connection(pool) as conn:
                 # A question that got no answer is asked again after a while; that while has passed now.
                 await conn.execute(_SQL["questions_due"], {"now": datetime.now(UTC)})
-                tally = await webhook_events.tally(conn, now=datetime.now(UTC))
-                return not tally.waiting and not tally.confirming
+                counts = await webhook_events.counts(conn, now=datetime.now(UTC))
+                return not counts.waiting and not counts.confirming
 
-        await eventually(none_is_left, what="an empty inbox", timeout_s=_SETTLE_S, despite=(Unavailable,))
+        await eventually(none_is_left, what="an empty inbox", timeout_s=_END_S, despite=(Unavailable,))
 
 
-def _complaints(stage: Stage) -> list[str]:
+def _warnings(stage: Stage) -> list[str]:
     return [
         f"{node.name}: {line[:500]}"
         for node in (*stage.webs, *stage.workers)

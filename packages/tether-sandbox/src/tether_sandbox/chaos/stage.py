@@ -1,5 +1,5 @@
 """
-What a storm rages over: two web nodes behind a proxy, two workers, Postgres behind a pooler, Redis, objects, a gateway.
+What a chaos test rages over: two web nodes behind a proxy, two workers, Postgres behind a pooler, Redis, objects, a gateway.
 
 All of it is real and runs in processes of its own on loopback ports. A program of ours that is killed is started again
 by whoever killed it, as systemd or an orchestrator would.
@@ -36,14 +36,14 @@ _WORKERS = 2
 _NOTIFY_PATH = "/api/webhooks/emp"
 _QUEUES = ("webhooks", "default", "billing", "reconciliation")
 
-# A storm cannot wait as long as a business can: calls are given up soon, and what the gateway has not got after half a
+# A chaos test cannot wait as long as a business can: calls are given up soon, and what the gateway has not got after half a
 # minute it never will. A year's disputes come within minutes, and each is worth two questions.
 _HURRIED = {
     "EMP_TIMEOUT": "2",
     "EMP_CONNECT_TIMEOUT": "1",
     "EMP_RATE_LIMIT": "50",
     "RECONCILIATION_RATE_LIMIT": "200",
-    "TETHER_SETTLE": "30",
+    "TETHER_NOT_FOUND_GRACE": "30",
 }
 # One debit in twenty gets no clear answer: some of these stand at the gateway, some do not. Nor does one question in fifty.
 _GATEWAY = Faults(silent=0.01, hung_up=0.01, cut=0.005, failed=0.005, dropped=0.01, refused=0.01, asked=0.02)

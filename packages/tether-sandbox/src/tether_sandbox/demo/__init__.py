@@ -3,7 +3,7 @@
 
 Three acts on one stage. *Files*: a spreadsheet of each kind becomes debtors, or says what is wrong with which row.
 *Debits*: a list of debtors is billed over the simulated gateway, which now and then does not answer, and every cent is
-accounted for. *Notifications*: a storm of them, twice, late, out of order and forged, while the worker is killed and Redis is
+accounted for. *Notifications*: a chaos test of them, twice, late, out of order and forged, while the worker is killed and Redis is
 emptied. At the end the books are held against each other; the exit code is 0 only if they agree.
 """
 
@@ -23,7 +23,7 @@ __all__ = ["demo"]
 _NEXT = """
 Where to look next:
   docs/start.md                      how to run it for yourself
-  docs/architecture.md               how a notification becomes a booked result
+  docs/architecture.md               how a notification becomes an applied result
   packages/tether-core               the rules, to read and to import
   tether-sandbox up -- bash          a shell with everything running
 """
@@ -34,7 +34,7 @@ def demo(*, attempts: int, seed_number: int, faults: bool, console: Console) -> 
     Run the demo.
 
     Args:
-        attempts: How many payments the storm of notifications is about.
+        attempts: How many payments the chaos test of notifications is about.
         seed_number: Same number, same debtors, payments and notifications.
         faults: Whether a worker is killed and Redis flushed in the middle.
         console: Where to show it.

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from tether_sandbox.conservation import Line
 from tether_sandbox.demo.files import handed_in
-from tether_sandbox.demo.notifications import shown
+from tether_sandbox.demo.notifications import excerpt
 from tether_sandbox.demo.stage import Stage
 from tether_sandbox.seed import made_up_iban
 from tether_sandbox.services.waiting import until
@@ -44,42 +44,46 @@ def act(stage: Stage, *, seed_number: int, console: Console) -> bool:
     run_id = answer.json()["id"]
 
     def sent() -> dict[str, Any] | None:
-        told: dict[str, Any] = stage.api.get(f"/api/billing-runs/{run_id}").json()
-        under_way = sum(told["steps"].get(step, {"count": 0})["count"] for step in ("ready", "sending"))
-        return told if told["run"]["count"] and told["run"]["state"] != "planning" and not under_way else None
+        payload: dict[str, Any] = stage.api.get(f"/api/billing-runs/{run_id}").json()
+        under_way = sum(payload["steps"].get(step, {"count": 0})["count"] for step in ("ready", "submitting"))
+        return (
+            payload
+            if payload["run"]["count"] and payload["run"]["state"] != "planning" and not under_way
+            else None
+        )
 
     with console.status("billing ..."):
         until(sent, what="all debits to be sent", timeout_s=40)
-        stage.gateway.settle()
+        stage.gateway.resolve()
         until(lambda: _agreeing(stage, run_id), what="the books to agree", timeout_s=60)
     with console.status("cancelling some ..."):
         voided = _voided(stage)
         detail = until(lambda: _agreeing(stage, run_id), what="the books to agree again", timeout_s=60)
     assert detail is not None
     lines = _lines(stage, detail, upload=upload, voided=voided)
-    console.print(shown("Debits, in number and in cents", lines))
+    console.print(excerpt("Debits, in number and in cents", lines))
     return all(line.holds for line in lines)
 
 
-def debtors_csv(chance: random.Random) -> bytes:
+def debtors_csv(rng: random.Random) -> bytes:
     """
     A list as an association's treasurer would export it.
 
     Args:
-        chance: Where debtors come from.
+        rng: Where debtors come from.
 
     Returns:
         A spreadsheet with a title above the table, grouped IBANs and decimal commas, in an old encoding.
     """
     lines = ["Beiträge 2026;;", ";;", "Kontoinhaber;IBAN;Beitrag (€)"]
     for place in range(_DEBTORS):
-        amount_minor = chance.randrange(2, 90) * 1000 + chance.randrange(900)
+        amount_minor = rng.randrange(2, 90) * 1000 + rng.randrange(900)
         if place % 8 == 0:
             amount_minor = amount_minor // 1000 * 1000 + 900 + _SCRIPTED[place // 8 % len(_SCRIPTED)]
-        iban = made_up_iban(chance)
+        iban = made_up_iban(rng)
         grouped = " ".join(iban[at : at + 4] for at in range(0, len(iban), 4))
         # The old encoding has no Ł.
-        name = f"{chance.choice(_FIRST)} {chance.choice(_LAST)}".replace("Ł", "L")
+        name = f"{rng.choice(_FIRST)} {rng.choice(_LAST)}".replace("Ł", "L")
         lines.append(f"{name};{grouped};{amount_minor // 100},{amount_minor % 100:02d}")
     return ("\r\n".join(lines) + "\r\n").encode("cp1252")
 
@@ -87,29 +91,27 @@ def debtors_csv(chance: random.Random) -> bytes:
 def _voided(stage: Stage) -> int:
     """Cancel some collected debits, two requests for each; gives how many were ordered."""
     found = stage.api.get("/api/billing-attempts", params={"status": "approved", "limit": _VOIDS})
-    orders = [f"/api/billing-attempts/{one['id']}/void" for one in found.raise_for_status().json()["items"]]
+    orders = [f"/api/billing-attempts/{item['id']}/void" for item in found.raise_for_status().json()["items"]]
     answers = [stage.api.post(order, json={}).status_code for order in orders * 2]
 
     def done() -> bool:
-        pages = [
-            stage.api.get("/api/givebacks", params={"status": state}) for state in ("pending", "unknown")
-        ]
+        pages = [stage.api.get("/api/refunds", params={"status": state}) for state in ("pending", "unknown")]
         return not any(page.json()["items"] for page in pages)
 
-    def booked() -> bool:
+    def applied() -> bool:
         return not stage.api.get("/api/webhook-events", params={"status": "waiting"}).json()["items"]
 
     until(done, what="the cancellations", timeout_s=40)
-    stage.gateway.settle()
-    until(booked, what="the news of them", timeout_s=40)
+    stage.gateway.resolve()
+    until(applied, what="the news of them", timeout_s=40)
     return answers.count(202)  # none at midnight: a void is for the day of the debit
 
 
 def _agreeing(stage: Stage, run_id: int) -> dict[str, Any] | None:
     """The run once no debit's outcome is open any more that the gateway knows."""
-    told: dict[str, Any] = stage.api.get(f"/api/billing-runs/{run_id}").json()
-    ours = {state: (some["count"], some["amount_minor"]) for state, some in told["states"].items()}
-    return told if ours == _theirs(stage) else None
+    payload: dict[str, Any] = stage.api.get(f"/api/billing-runs/{run_id}").json()
+    ours = {state: (some["count"], some["amount_minor"]) for state, some in payload["states"].items()}
+    return payload if ours == _theirs(stage) else None
 
 
 def _theirs(stage: Stage) -> dict[str, tuple[int, int]]:
@@ -124,7 +126,9 @@ def _theirs(stage: Stage) -> dict[str, tuple[int, int]]:
 
 def _debits(stage: Stage) -> list[dict[str, Any]]:
     """The gateway's records without our orders to give something back."""
-    return [one for one in stage.gateway.records() if one["order"]["type"] not in {"sdd_refund", "void"}]
+    return [
+        record for record in stage.gateway.records() if record["order"]["type"] not in {"sdd_refund", "void"}
+    ]
 
 
 _STATES: Final = {
@@ -138,7 +142,7 @@ def _lines(stage: Stage, detail: dict[str, Any], *, upload: dict[str, Any], void
     theirs, states = _theirs(stage), detail["states"]
     sums = stage.gateway.sums()
     zero = {"count": 0, "amount_minor": 0}
-    owed = upload["tallies"]
+    owed = upload["row_counts"]
     lines = [
         Line("debtors of the list = debits planned", owed["stored"], detail["run"]["count"]),
         Line("cents owed = cents planned", owed["amount_minor"], detail["run"]["amount_minor"]),
@@ -148,8 +152,8 @@ def _lines(stage: Stage, detail: dict[str, Any], *, upload: dict[str, Any], void
             len(_debits(stage)),
         ),
         Line("debited twice", 0, len(sums["debited_twice"])),
-        Line("cancelled, each once", voided, sums["given_back"].get("void", {"orders": 0})["orders"]),
-        Line("paid out twice", 0, len(sums["paid_out_twice"])),
+        Line("cancelled, each once", voided, sums["refunded"].get("void", {"orders": 0})["orders"]),
+        Line("refunded and charged back", 0, len(sums["refunded_and_charged_back"])),
     ]
     for state in sorted(theirs):
         count, amount_minor = theirs[state]

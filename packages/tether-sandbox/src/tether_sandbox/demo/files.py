@@ -36,13 +36,13 @@ def act(stage: Stage, *, console: Console) -> bool:
     for name in track(EXAMPLES, "reading spreadsheets", console=console, transient=True):
         content = resources.files("tether_sandbox").joinpath("examples", name).read_bytes()
         detail = handed_in(stage, name, content)
-        tallies = detail["upload"]["tallies"]
-        counts = [tallies[column] for column in ("rows", "stored", "excluded", "refused", "skipped")]
+        row_counts = detail["upload"]["row_counts"]
+        counts = [row_counts[column] for column in ("rows", "stored", "excluded", "refused", "skipped")]
         balanced &= detail["upload"]["state"] == "completed" and counts[0] == sum(counts[1:])
         table.add_row(name, *(str(count) for count in counts))
         below.append(f"{name} was read as {_understood(detail['plan'])}")
         # The examples share their debtors, so later files show what screening says of debtors we have.
-        below += [f"  excluded, {count} x: {rule}" for rule, count in tallies["verdicts"].items()]
+        below += [f"  excluded, {count} x: {rule}" for rule, count in row_counts["verdicts"].items()]
         problem = f"  {_problem(stage, detail['upload']['id'])}"
         below += [problem] if problem.strip() and problem not in below else []
     console.print(table)
@@ -68,24 +68,24 @@ def handed_in(stage: Stage, name: str, content: bytes) -> dict[str, Any]:
     upload_id = answer.json()["id"]
 
     def ended() -> dict[str, Any] | None:
-        told: dict[str, Any] = stage.api.get(f"/api/uploads/{upload_id}").json()
-        return told if told["upload"]["state"] in _ENDED else None
+        payload: dict[str, Any] = stage.api.get(f"/api/uploads/{upload_id}").json()
+        return payload if payload["upload"]["state"] in _ENDED else None
 
-    told = until(ended, what=f"the end of {name}", timeout_s=30)
-    assert told is not None
-    questions = [one["code"] for one in (told["plan"] or {}).get("questions", ())]
-    if told["upload"]["state"] == "needs_answer" and told["repeats"]:
+    result = until(ended, what=f"the end of {name}", timeout_s=30)
+    assert result is not None
+    questions = [item["code"] for item in (result["plan"] or {}).get("questions", ())]
+    if result["upload"]["state"] == "needs_answer" and result["repeats"]:
         # The examples share their debtors, so later files may hold debits of earlier ones; nobody shall pay twice.
-        decided = {"screening": dict.fromkeys(questions, "leave_out")}
+        decided = {"screening": dict.fromkeys(questions, "exclude")}
         stage.api.post(f"/api/uploads/{upload_id}/answers", json=decided).raise_for_status()
 
-        def settled() -> dict[str, Any] | None:
+        def resolved() -> dict[str, Any] | None:
             again: dict[str, Any] = stage.api.get(f"/api/uploads/{upload_id}").json()
             return again if again["upload"]["state"] == "completed" else None
 
-        told = until(settled, what=f"{name} to be settled", timeout_s=30)
-        assert told is not None
-    return told
+        result = until(resolved, what=f"{name} to be settled", timeout_s=30)
+        assert result is not None
+    return result
 
 
 def _understood(plan: dict[str, Any] | None) -> str:

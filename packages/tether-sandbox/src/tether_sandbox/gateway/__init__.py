@@ -4,7 +4,7 @@ An emerchantpay gateway to integrate against, on one machine, without an account
 Notifications for payments made elsewhere:
 
 - `life` draws what truly happens to a payment;
-- `malice.plan` decides, from a seed, what is sent for a set of payments and what must come of it;
+- `fault injection.plan` decides, from a seed, what is sent for a set of payments and what must come of it;
 - `sender.deliver` sends it the way the gateway does: again and again until the echo comes;
 - `wire` writes and signs a notification.
 
@@ -19,10 +19,18 @@ A whole gateway, in a process of its own:
 Signatures, encodings, answers and expectations are made anew here and not borrowed from the system they test.
 """
 
-from tether_sandbox.gateway.api import Told
-from tether_sandbox.gateway.fault_injection import Counts, Delivery, Malice, Plan, plan
+from tether_sandbox.gateway.api import StatusChange
+from tether_sandbox.gateway.fault_injection import Counts, Delivery, FaultInjection, Plan, plan
 from tether_sandbox.gateway.notifier import Crafted
-from tether_sandbox.gateway.payment_history import BLOCK, HOLD, Cause, Lives, Payment, State, Turn
+from tether_sandbox.gateway.payment_history import (
+    BLOCK,
+    HOLD,
+    Cause,
+    Payment,
+    PaymentHistories,
+    State,
+    Transition,
+)
 from tether_sandbox.gateway.scenario import SCRIPTS, Script, scripted_iban
 from tether_sandbox.gateway.sender import Delivered, deliver
 from tether_sandbox.gateway.setup import Faults, Setup
@@ -38,18 +46,18 @@ __all__ = [
     "Crafted",
     "Delivered",
     "Delivery",
+    "FaultInjection",
     "Faults",
     "HashName",
-    "Lives",
-    "Malice",
     "Payment",
+    "PaymentHistories",
     "Plan",
     "Script",
     "Setup",
     "Simulator",
     "State",
-    "Told",
-    "Turn",
+    "StatusChange",
+    "Transition",
     "deliver",
     "encode",
     "plan",

@@ -15,7 +15,7 @@ For tests (JSON, no auth; listen on loopback only):
 
 | path | what it does |
 |---|---|
-| `GET /ledger` | sums by status, refunds and voids, requests by kind, notifications, ids debited or paid out twice |
+| `GET /ledger` | sums by status, refunds and voids, requests by kind, notifications, ids debited or refunded and charged back |
 | `GET /ledger/debits?transaction_id=\|unique_id=\|fingerprint=` | records, and how often somebody was debited |
 | `GET /ledger/requests` | how many requests of each kind have come; cheap, for polling |
 | `GET /ledger/rates?kind=sale&window_s=10` | the most and the fewest requests within any such span, and how many each second |
@@ -49,15 +49,15 @@ from tether_core.errors import Unreadable
 
 from tether_sandbox.gateway import responses
 from tether_sandbox.gateway.connections import Relay
-from tether_sandbox.gateway.engine import Answer, Teller
+from tether_sandbox.gateway.engine import Answer, Engine
 from tether_sandbox.gateway.intermediary_pages import PAGES
 from tether_sandbox.gateway.ledger import SALES, Order
 from tether_sandbox.gateway.notifier import Crafted
-from tether_sandbox.gateway.payment_history import Turn
+from tether_sandbox.gateway.payment_history import Transition
 from tether_sandbox.gateway.process import Refused
 from tether_sandbox.gateway.setup import Faults, Setup
 
-__all__ = ["Adopted", "BackOfficeRefund", "Gateway", "Told"]
+__all__ = ["Adopted", "BackOfficeRefund", "Gateway", "StatusChange"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -78,7 +78,7 @@ class Adopted(msgspec.Struct, frozen=True):
         amount_minor: Whole minor units.
         currency: Three capitals.
         taken_at: When the gateway took it, aware.
-        turns: What became of it, in order; none for a payment still pending.
+        transitions: What became of it, in order; none for a payment still pending.
     """
 
     transaction_id: str
@@ -86,10 +86,10 @@ class Adopted(msgspec.Struct, frozen=True):
     amount_minor: int
     currency: str
     taken_at: datetime
-    turns: tuple[Turn, ...] = ()
+    transitions: tuple[Transition, ...] = ()
 
 
-class Told(msgspec.Struct, frozen=True):
+class StatusChange(msgspec.Struct, frozen=True):
     """
     Something that shall become of a payment now.
 
@@ -124,13 +124,13 @@ class BackOfficeRefund(msgspec.Struct, frozen=True):
         unique_id: The gateway's id of the debit.
         amount_minor: What is returned; `None` for the whole.
         status: What becomes of the refund.
-        told: Whether a notification is sent.
+        is_notified: Whether a notification is sent.
     """
 
     unique_id: str
     amount_minor: int | None = None
     status: str = "approved"
-    told: bool = True
+    is_notified: bool = True
 
 
 class Gateway:
@@ -152,8 +152,8 @@ class Gateway:
         """
         self.setup = setup
         self._port = port
-        self.teller = Teller(setup)
-        # Kind of request -> moments of arrival; 8 bytes each, so a load test of millions fits.
+        self.engine = Engine(setup)
+        # Kind of request -> times of arrival; 8 bytes each, so a load test of millions fits.
         self._arrivals: dict[str, array[float]] = {}
         self._controls: dict[tuple[str, str], Callable[[dict[str, str], bytes], object]] = {
             ("GET", "/health"): lambda _query, _body: {"status": "ok"},
@@ -161,7 +161,9 @@ class Gateway:
             ("GET", "/ledger/debits"): lambda query, _body: self._records(query),
             ("GET", "/ledger/requests"): lambda _query, _body: self._requests(),
             ("GET", "/ledger/rates"): lambda query, _body: self._rates(**query),
-            ("POST", "/ledger/turn"): lambda _query, body: self._turn(msgspec.json.decode(body, type=Told)),
+            ("POST", "/ledger/turn"): lambda _query, body: self._transition(
+                msgspec.json.decode(body, type=StatusChange)
+            ),
             ("POST", "/ledger/refund"): lambda _query, body: self._refund(
                 msgspec.json.decode(body, type=BackOfficeRefund)
             ),
@@ -187,8 +189,8 @@ class Gateway:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         running = [
-            asyncio.create_task(self.teller.notifier.run()),
-            asyncio.create_task(self.teller.run_clock()),
+            asyncio.create_task(self.engine.notifier.run()),
+            asyncio.create_task(self.engine.run_clock()),
         ]
         relaying = await self._relaying()
         await send({"type": "lifespan.startup.complete"})
@@ -204,7 +206,7 @@ class Gateway:
         if not self.setup.relay_port:
             return None
         relay = Relay(
-            self._port, seed=self.setup.seed, faults=lambda: self.teller.faults, count=self._arrived
+            self._port, seed=self.setup.seed, faults=lambda: self.engine.faults, count=self._arrived
         )
         return await relay.listen(self.setup.relay_port)
 
@@ -218,7 +220,7 @@ class Gateway:
         headers = {name.lower(): value for name, value in scope["headers"]}
         answer = (
             self._in_its_place()
-            or self._turned_away(method, headers)
+            or self._rejected(method, headers)
             or self._taken(path.split("/")[1:], headers, body)
         )
         if self.setup.latency_s:
@@ -227,25 +229,25 @@ class Gateway:
 
     def _in_its_place(self) -> Answer | None:
         """The page that answers in the gateway's place."""
-        if not self.teller.faults.page:
+        if not self.engine.faults.page:
             return None
         self._arrived("page")
-        return Answer(b"", manner=self.teller.faults.page)
+        return Answer(b"", failure_mode=self.engine.faults.page)
 
-    def _turned_away(self, method: str, headers: dict[bytes, bytes]) -> Answer | None:
+    def _rejected(self, method: str, headers: dict[bytes, bytes]) -> Answer | None:
         """The answer to whoever may not ask at all."""
         if method != "POST":
             return Answer(b"", 405)
         if self._is_over_limit():
             self._arrived("throttled")
-            return Answer(b"", manner="429")
+            return Answer(b"", failure_mode="429")
         if not self._is_authorised(headers.get(b"authorization", b"")):
             self._arrived("unauthorised")
             return Answer(responses.refusal("110", "Invalid credentials!"), 401, headers=_CHALLENGE)
         return None
 
     def _taken(self, path: list[str], headers: dict[bytes, bytes], body: bytes) -> Answer:
-        """Hand a request to the teller."""
+        """Hand a request to the engine."""
         root = "chargeback_response" if path[0] == "chargebacks" else "payment_response"
         if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() not in _MEDIA:
             return Answer(responses.refusal("360", "Content type must be text/xml", root=root))
@@ -260,17 +262,17 @@ class Gateway:
         match path:
             case ["chargebacks"] | ["chargebacks", "by_date"]:
                 self._arrived("chargebacks")
-                return self.teller.chargebacks(fields)
+                return self.engine.chargebacks(fields)
             case ["process", token]:
                 kind = fields.get("transaction_type", "")
                 self._arrived("sale" if kind in SALES else kind)
-                return self.teller.process(self._terminal(token), fields)
+                return self.engine.process(self._terminal(token), fields)
             case ["reconcile", "by_date", token]:
                 self._arrived("by_date")
-                return self.teller.by_date(self._terminal(token), fields)
+                return self.engine.by_date(self._terminal(token), fields)
             case ["reconcile", token]:
                 self._arrived("reconcile")
-                return self.teller.reconcile(self._terminal(token), fields)
+                return self.engine.reconcile(self._terminal(token), fields)
             case _:
                 return Answer(b"", 404)
 
@@ -302,32 +304,32 @@ class Gateway:
 
     async def _control(self, method: str, path: str, query: dict[str, str], body: bytes) -> Answer:
         if (method, path) == ("POST", "/ledger/settle"):
-            return _json({"turns": await self.teller.settle()})
+            return _json({"transitions": await self.engine.resolve()})
         control = self._controls.get((method, path))
         if control is None:
             return _json({"error": "no such path"}, status=404)
         try:
             return _json(control(query, body))
-        except (msgspec.DecodeError, ValueError, TypeError) as problem:
-            return _json({"error": str(problem)}, status=400)
+        except (msgspec.DecodeError, ValueError, TypeError) as exc:
+            return _json({"error": str(exc)}, status=400)
 
     def _sums(self) -> dict[str, object]:
-        ledger = self.teller.ledger
+        ledger = self.engine.ledger
         return {
             "by_status": {
                 status: {"debits": number, "amount_minor": amount}
                 for status, (number, amount) in sorted(ledger.by_status().items())
             },
             "debited_twice": ledger.twice(),
-            "given_back": {
+            "refunded": {
                 kind: {"orders": number, "amount_minor": amount}
-                for kind, (number, amount) in sorted(ledger.given_back().items())
+                for kind, (number, amount) in sorted(ledger.refunded().items())
             },
-            "paid_out_twice": ledger.paid_out_twice(),
+            "refunded_and_charged_back": ledger.refunded_and_charged_back(),
             "requests": self._requests(),
-            "notifications": dict(self.teller.notifier.counts),
+            "notifications": dict(self.engine.notifier.counts),
             "chargebacks": len(ledger.backs),
-            "ahead": self.teller.ahead,
+            "ahead": self.engine.ahead,
         }
 
     def _requests(self) -> dict[str, int]:
@@ -336,11 +338,11 @@ class Gateway:
     def _records(self, query: dict[str, str]) -> dict[str, object]:
         if len(query) > 1:
             raise ValueError("give at most one of unique_id, transaction_id, fingerprint")
-        found = self.teller.ledger.records(**query)
+        found = self.engine.ledger.records(**query)
         return {"debited": sum(debit.took_money for debit in found), "debits": found}
 
     def _rates(self, kind: str = "sale", window_s: str = "10") -> dict[str, object]:
-        times = list(merge(*(self._arrivals.get(one, ()) for one in kind.split(","))))
+        times = list(merge(*(self._arrivals.get(item, ()) for item in kind.split(","))))
         span_s = float(window_s)
         most, least, begin = 0, None, 0
         for end, at_s in enumerate(times):
@@ -358,53 +360,57 @@ class Gateway:
             "per_second": [per_second[second] for second in range(max(per_second, default=-1) + 1)],
         }
 
-    def _turn(self, told: Told) -> dict[str, object]:
-        debit = self.teller.ledger.found(unique_id=told.unique_id, transaction_id=told.transaction_id)
+    def _transition(self, result: StatusChange) -> dict[str, object]:
+        debit = self.engine.ledger.found(unique_id=result.unique_id, transaction_id=result.transaction_id)
         if debit is None:
             raise ValueError("there is no such payment")
-        turn = Turn(
-            told.status,
-            told.event,
-            told.reason_code,
-            told.error_code,
-            told.amount,
-            told.currency,
-            told.dispute,
+        transition = Transition(
+            result.status,
+            result.event,
+            result.reason_code,
+            result.error_code,
+            result.amount,
+            result.currency,
+            result.dispute,
         )
-        self.teller.turn(debit, turn)
+        self.engine.transition(debit, transition)
         return {"status": debit.status}
 
     def _refund(self, order: BackOfficeRefund) -> dict[str, object]:
-        debit = self.teller.ledger.found(unique_id=order.unique_id)
+        debit = self.engine.ledger.found(unique_id=order.unique_id)
         if debit is None:
             raise ValueError("there is no such payment")
-        refund = self.teller.refund_in_back_office(
-            debit, amount_minor=order.amount_minor, status=order.status, told=order.told
+        refund = self.engine.refund_in_back_office(
+            debit, amount_minor=order.amount_minor, status=order.status, is_notified=order.is_notified
         )
         return {"unique_id": refund.unique_id}
 
     def _adopt(self, payments: list[Adopted]) -> dict[str, object]:
-        ledger, terminal = self.teller.ledger, self.setup.terminals[0]
-        for one in payments:
-            order = Order(one.transaction_id, "sdd_sale", terminal, one.amount_minor, one.currency)
-            debit = ledger.take(order, status="pending_async", unique_id=one.unique_id, now=one.taken_at)
-            for turn in one.turns:
-                self.teller.enter_turn(debit, turn)
+        ledger, terminal = self.engine.ledger, self.setup.terminals[0]
+        for adopted in payments:
+            order = Order(
+                adopted.transaction_id, "sdd_sale", terminal, adopted.amount_minor, adopted.currency
+            )
+            debit = ledger.take(
+                order, status="pending_async", unique_id=adopted.unique_id, now=adopted.taken_at
+            )
+            for transition in adopted.transitions:
+                self.engine.enter_transition(debit, transition)
         return {"adopted": len(payments)}
 
     def _craft(self, crafted: Crafted) -> dict[str, object]:
-        self.teller.notifier.craft(crafted)
+        self.engine.notifier.craft(crafted)
         return {"crafted": crafted.times}
 
     def _set_faults(self, faults: Faults) -> dict[str, object]:
-        self.teller.faults = faults
+        self.engine.faults = faults
         return {}
 
     # --- answers ---
 
     async def _respond(self, answer: Answer, receive: Receive, send: Send) -> None:
         """Answer in the manner that was scripted."""
-        match answer.manner:
+        match answer.failure_mode:
             case "silence":
                 # Held until the client gives up; what comes after that comes too late for anybody.
                 with contextlib.suppress(TimeoutError):
@@ -415,9 +421,9 @@ class Gateway:
             case "junk":
                 answer = Answer(b"<html><body><h1>Welcome to the new gateway<br>", content_type="text/html")
             case "429" | "500" | "502" | "503":
-                page = f"<html><body><h1>{answer.manner}</h1></body></html>".encode()
-                soon = self._soon() if answer.manner == "429" else ()
-                answer = Answer(page, int(answer.manner), "text/html", soon)
+                page = f"<html><body><h1>{answer.failure_mode}</h1></body></html>".encode()
+                soon = self._soon() if answer.failure_mode == "429" else ()
+                answer = Answer(page, int(answer.failure_mode), "text/html", soon)
             case "429 refusal":
                 answer = Answer(answer.body, 429, headers=self._soon())
             case "422 refusal":
@@ -433,7 +439,7 @@ class Gateway:
             *answer.headers,
         ]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        sent = {"hang_up": 0, "cut": len(answer.body) // 2}.get(answer.manner)
+        sent = {"hang_up": 0, "cut": len(answer.body) // 2}.get(answer.failure_mode)
         # Where more is promised and never sent, the server closes the connection.
         await send({"type": "http.response.body", "body": answer.body[:sent], "more_body": sent is not None})
 
@@ -445,8 +451,8 @@ class Gateway:
             case "date":
                 now_s = time()
                 until, at = (
-                    formatdate(moment_s, usegmt=True).encode()
-                    for moment_s in (now_s + self.setup.retry_after_s, now_s)
+                    formatdate(timestamp_s, usegmt=True).encode()
+                    for timestamp_s in (now_s + self.setup.retry_after_s, now_s)
                 )
                 return ((b"retry-after", until), (b"date", at))
             case "none":

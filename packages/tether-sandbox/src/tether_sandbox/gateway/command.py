@@ -20,8 +20,8 @@ from rich.table import Table
 from tether_core.errors import InvalidRequest
 from tether_stores.command_line import cannot_listen, number, whole
 
-from tether_sandbox.gateway.fault_injection import Malice, Plan, plan
-from tether_sandbox.gateway.payment_history import Lives, Payment
+from tether_sandbox.gateway.fault_injection import FaultInjection, Plan, plan
+from tether_sandbox.gateway.payment_history import Payment, PaymentHistories
 from tether_sandbox.gateway.scenario import SCRIPTS, scripted_iban
 from tether_sandbox.gateway.sender import Delivered, deliver
 from tether_sandbox.gateway.setup import Setup
@@ -39,36 +39,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """
     parser.set_defaults(what=None)
     commands = parser.add_subparsers(metavar="[send | serve | scripts]")
-    _add_send(commands.add_parser("send", help="send the notifications of given payments, with malice"))
+    _add_send(
+        commands.add_parser("send", help="send the notifications of given payments, with fault injection")
+    )
 
-    one = commands.add_parser(
+    item = commands.add_parser(
         "serve", help="be a gateway: XML API, notifications, and a ledger for tests to ask"
     )
-    one.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    one.add_argument(
+    item.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    item.add_argument(
         "--port", type=whole(1, 65_535), default=9000, help="port to listen on (default: %(default)s)"
     )
-    one.add_argument(
+    item.add_argument(
         "--notify-url", default="", metavar="URL", help="where notifications go (default: nowhere)"
     )
-    _add_hash(one)
-    one.add_argument("--seed", type=int, default=1, help="for everything drawn (default: %(default)s)")
-    one.add_argument("--lives", action="store_true", help="draw how debits end; otherwise all end well")
-    one.add_argument("--malice", action="store_true", help="spoil the notifications")
-    one.add_argument(
+    _add_hash(item)
+    item.add_argument("--seed", type=int, default=1, help="for everything drawn (default: %(default)s)")
+    item.add_argument(
+        "--payment-histories", action="store_true", help="draw how debits end; otherwise all end well"
+    )
+    item.add_argument("--fault-injection", action="store_true", help="spoil the notifications")
+    item.add_argument(
         "--results-every-s",
         type=number(0, 86_400),
         default=0.0,
         metavar="S",
         help="results come in bursts, this far apart",
     )
-    one.add_argument(
+    item.add_argument(
         "--setup", metavar="FILE", help="the whole set-up as JSON instead; its fields are those of Setup"
     )
-    one.set_defaults(what=_serve)
+    item.set_defaults(what=_serve)
 
-    one = commands.add_parser("scripts", help="which amounts and IBANs make the simulator do what")
-    one.set_defaults(what=_scripts)
+    item = commands.add_parser("scripts", help="which amounts and IBANs make the simulator do what")
+    item.set_defaults(what=_scripts)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -106,7 +110,9 @@ def _add_send(parser: argparse.ArgumentParser) -> None:
     )
     _add_hash(parser)
     parser.add_argument(
-        "--peaceful", action="store_true", help="no malice: every notification once, in order, genuine"
+        "--peaceful",
+        action="store_true",
+        help="no fault injection: every notification once, in order, genuine",
     )
     parser.add_argument(
         "--json-share", type=number(0, 1), default=0.0, metavar="SHARE", help="sent as JSON, 0 to 1"
@@ -153,15 +159,15 @@ def _serve(args: argparse.Namespace) -> int:
 def _read_setup(file: str) -> Setup:
     try:
         return msgspec.json.decode(_content(file, option="--setup"), type=Setup)
-    except msgspec.DecodeError as problem:
-        raise InvalidRequest(f"{file} holds no set-up: {problem}", field="--setup") from None
+    except msgspec.DecodeError as exc:
+        raise InvalidRequest(f"{file} holds no set-up: {exc}", field="--setup") from None
 
 
 def _content(file: str, *, option: str) -> bytes:
     try:
         return Path(file).read_bytes()
-    except OSError as problem:
-        raise InvalidRequest(f"{file} cannot be read ({problem.strerror})", field=option) from None
+    except OSError as exc:
+        raise InvalidRequest(f"{file} cannot be read ({exc.strerror})", field=option) from None
 
 
 def _setup(args: argparse.Namespace) -> Setup:
@@ -176,8 +182,8 @@ def _setup(args: argparse.Namespace) -> Setup:
         notify_url=args.notify_url,
         results_every_s=args.results_every_s,
         seed=args.seed,
-        lives=Lives() if args.lives else None,
-        malice=Malice() if args.malice else friendly.malice,
+        payment_histories=PaymentHistories() if args.payment_histories else None,
+        fault_injection=FaultInjection() if args.fault_injection else friendly.fault_injection,
     )
 
 
@@ -200,18 +206,18 @@ def _send(args: argparse.Namespace) -> int:
     given = sys.stdin.buffer.read() if args.payments == "-" else _content(args.payments, option="--payments")
     try:
         payments = read_payments(given.splitlines())
-    except msgspec.DecodeError as problem:
-        why = f"holds a line that is no payment as `tether-sandbox seed` prints them: {problem}"
+    except msgspec.DecodeError as exc:
+        why = f"holds a line that is no payment as `tether-sandbox seed` prints them: {exc}"
         raise InvalidRequest(why, field="--payments") from None
     if not payments:
         console.print("No payments were given; `tether-sandbox seed` prints some.")
         return 2
-    malice = Malice.none() if args.peaceful else Malice()
+    fault_injection = FaultInjection.none() if args.peaceful else FaultInjection()
     planned = plan(
         payments,
         seed=args.seed,
         password=passwords[0],
-        malice=msgspec.structs.replace(malice, json=args.json_share),
+        fault_injection=msgspec.structs.replace(fault_injection, json=args.json_share),
         algorithm=args.hash,
         terminal_token=os.environ.get("EMP_TERMINAL_TOKEN", "").split(",")[0].strip(),
     )
@@ -248,20 +254,24 @@ async def _deliver(planned: Plan, *, args: argparse.Namespace, console: Console)
             url=args.url,
             concurrency=args.concurrency,
             retry_interval_s=args.retry_interval_s,
-            progress=lambda tally: bar.update(task, completed=tally.settled),
+            progress=lambda counts: bar.update(task, completed=counts.resolved),
         )
 
 
 def _table(planned: Plan, delivered: Delivered) -> Table:
     table = Table("", "planned", "became", title="Notifications", title_justify="left")
     counts = planned.counts
-    genuine = counts.sent - counts.forged
+    genuine = counts.sent - counts.invalid_signature
     table.add_row(
         "genuine", str(genuine), f"{delivered.acknowledged} acknowledged, {delivered.failed} failed"
     )
-    table.add_row("forged", str(counts.forged), f"{delivered.refused} refused, {delivered.believed} believed")
+    table.add_row(
+        "invalid_signature",
+        str(counts.invalid_signature),
+        f"{delivered.refused} refused, {delivered.believed} believed",
+    )
     for name in msgspec.structs.asdict(counts):
-        if name not in {"sent", "forged"}:
+        if name not in {"sent", "invalid_signature"}:
             table.add_row(f"  {name.replace('_', ' ')}", str(getattr(counts, name)), "")
     statuses = ", ".join(f"{number} x {status}" for status, number in sorted(delivered.statuses.items()))
     table.add_row("answers", "", statuses or "none")

@@ -50,7 +50,7 @@ class Relay:
             count: Is told of each fault.
         """
         self.backend_port = backend_port
-        self._chance = random.Random(f"{seed}:connections")
+        self._rng = random.Random(f"{seed}:connections")
         self._faults = faults
         self._count = count
 
@@ -98,7 +98,7 @@ class Relay:
         whole = head + body
         if fault == "response_cut":
             # Within the head, or within the body.
-            whole = whole[: self._chance.choice((len(head) // 2, len(head) + len(body) // 2))]
+            whole = whole[: self._rng.choice((len(head) // 2, len(head) + len(body) // 2))]
         writer.write(whole)
         await writer.drain()
         if fault is not None:
@@ -106,7 +106,7 @@ class Relay:
         return fault is None
 
     def _drawn(self, among: tuple[Fault, ...]) -> Fault | None:
-        faults, left = self._faults(), self._chance.random()
+        faults, left = self._faults(), self._rng.random()
         for name in among:
             left -= getattr(faults, name)
             if left < 0:

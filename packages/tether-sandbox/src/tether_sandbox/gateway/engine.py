@@ -20,12 +20,12 @@ from tether_core import iban as iban_of
 from tether_sandbox.gateway import responses
 from tether_sandbox.gateway.ledger import SALES, Debit, Ledger, Order
 from tether_sandbox.gateway.notifier import Notifier
-from tether_sandbox.gateway.payment_history import Turn
-from tether_sandbox.gateway.process import LOST_ANSWERS, Fields, Refused, checked, fate
-from tether_sandbox.gateway.scenario import Manner, Script
+from tether_sandbox.gateway.payment_history import Transition
+from tether_sandbox.gateway.process import LOST_ANSWERS, Fields, Refused, checked, outcome
+from tether_sandbox.gateway.scenario import FailureMode, Script
 from tether_sandbox.gateway.setup import Setup
 
-__all__ = ["Answer", "Teller"]
+__all__ = ["Answer", "Engine"]
 
 _PER_PAGE: Final = 100
 _WINDOW_MAX: Final = timedelta(days=7)
@@ -41,17 +41,17 @@ class Answer(msgspec.Struct, frozen=True):
         status: Its HTTP status.
         content_type: Its media type.
         headers: More headers.
-        manner: "plain", or how it goes wrong.
+        failure_mode: "plain", or how it goes wrong.
     """
 
     body: bytes
     status: int = 200
     content_type: str = "text/xml; charset=utf-8"
     headers: tuple[tuple[bytes, bytes], ...] = ()
-    manner: Manner = "plain"
+    failure_mode: FailureMode = "plain"
 
 
-class Teller:
+class Engine:
     """
     Takes requests for one account.
 
@@ -67,7 +67,7 @@ class Teller:
         self.ledger = Ledger()
         self.notifier = Notifier(setup)
         self.faults = setup.faults
-        self._chance = random.Random(setup.seed)
+        self._rng = random.Random(setup.seed)
         self._sent_times = dict[str, int]()
         self._numbers = itertools.count()
         self._ahead = list[tuple[float, int, Debit]]()
@@ -85,7 +85,7 @@ class Teller:
         while True:
             now_s = asyncio.get_running_loop().time()
             while self._ahead and self._ahead[0][0] <= now_s:
-                self._next_turn(heapq.heappop(self._ahead)[2])
+                self._next_transition(heapq.heappop(self._ahead)[2])
             wait_s = self._ahead[0][0] - now_s if self._ahead else None
             self._woken.clear()
             try:
@@ -93,33 +93,33 @@ class Teller:
             except TimeoutError:
                 continue
 
-    async def settle(self) -> int:
+    async def resolve(self) -> int:
         """
         Let everything ahead happen now.
 
         Returns:
             How many turns that were, once all notifications are settled.
         """
-        turns = 0
+        transitions = 0
         while self._ahead:
-            turns += 1
-            self._next_turn(heapq.heappop(self._ahead)[2])
+            transitions += 1
+            self._next_transition(heapq.heappop(self._ahead)[2])
         await self.notifier.idle()
-        return turns
+        return transitions
 
-    def turn(self, debit: Debit, turn: Turn) -> None:
+    def transition(self, debit: Debit, transition: Transition) -> None:
         """
         Let something become of a debit now: enter it in the books and tell the merchant.
 
         Args:
             debit: Which.
-            turn: What.
+            transition: What.
         """
-        back_id = self.enter_turn(debit, turn)
-        if debit.told:
-            self.notifier.tell(_notification(debit, turn, back_id=back_id))
+        back_id = self.enter_transition(debit, transition)
+        if debit.is_notified:
+            self.notifier.tell(_notification(debit, transition, back_id=back_id))
         order = debit.order
-        if order.type == "sdd_refund" and turn.status == "approved":
+        if order.type == "sdd_refund" and transition.status == "approved":
             original = self.ledger.found(unique_id=order.reference_id)
             # A bank that was faster has given the money back, too: the debit stays charged back, and both have paid.
             if (
@@ -127,23 +127,23 @@ class Teller:
                 and order.amount_minor == original.order.amount_minor
                 and original.status in _REFUNDABLE
             ):
-                self.turn(original, Turn("refunded"))
+                self.transition(original, Transition("refunded"))
 
-    def enter_turn(self, debit: Debit, turn: Turn) -> str:
+    def enter_transition(self, debit: Debit, transition: Transition) -> str:
         """
         Enter a turn in the books and tell nobody.
 
         Args:
             debit: Of which.
-            turn: What became of it.
+            transition: What became of it.
 
         Returns:
             The id of the dispute, were it one.
         """
         back_id = hashlib.blake2b(
-            f"{debit.unique_id}{turn.event}{turn.dispute}".encode(), digest_size=16
+            f"{debit.unique_id}{transition.event}{transition.dispute}".encode(), digest_size=16
         ).hexdigest()
-        self.ledger.turn(debit, turn, now=_now(), back_id=back_id)
+        self.ledger.transition(debit, transition, now=_now(), back_id=back_id)
         return back_id
 
     def _schedule(self, debit: Debit) -> None:
@@ -156,9 +156,9 @@ class Teller:
         heapq.heappush(self._ahead, (at_s, next(self._numbers), debit))
         self._woken.set()
 
-    def _next_turn(self, debit: Debit) -> None:
+    def _next_transition(self, debit: Debit) -> None:
         if debit.ahead:
-            self.turn(debit, debit.ahead.pop(0))
+            self.transition(debit, debit.ahead.pop(0))
             self._schedule(debit)
 
     # --- transactions ---
@@ -212,7 +212,7 @@ class Teller:
         return self._take(token, fields, fingerprint="")
 
     def refund_in_back_office(
-        self, original: Debit, *, amount_minor: int | None, status: str, told: bool
+        self, original: Debit, *, amount_minor: int | None, status: str, is_notified: bool
     ) -> Debit:
         """
         Refund a debit as a person in the back office does: the merchant did not ask for it.
@@ -221,7 +221,7 @@ class Teller:
             original: The debit.
             amount_minor: What is returned; `None` for the whole.
             status: What becomes of the refund.
-            told: Whether a notification is sent.
+            is_notified: Whether a notification is sent.
 
         Returns:
             The refund.
@@ -236,8 +236,10 @@ class Teller:
             reference_id=original.unique_id,
         )
         unique_id = hashlib.blake2b(order.transaction_id.encode(), digest_size=16).hexdigest()
-        refund = self.ledger.take(order, status="pending_async", unique_id=unique_id, now=_now(), told=told)
-        self.turn(refund, Turn(status))
+        refund = self.ledger.take(
+            order, status="pending_async", unique_id=unique_id, now=_now(), is_notified=is_notified
+        )
+        self.transition(refund, Transition(status))
         return refund
 
     def _void(self, token: str, fields: Fields) -> Answer:
@@ -248,7 +250,7 @@ class Teller:
         answer, order = self._entered(token, fields | money, fingerprint="")
         if order is not None:
             original.ahead.clear()
-            self.turn(original, Turn("voided"))
+            self.transition(original, Transition("voided"))
         return answer
 
     def _original(self, fields: Fields, *, types: frozenset[str]) -> Debit:
@@ -264,18 +266,18 @@ class Teller:
         """Give it its fate, enter it where it stands, and answer as scripted."""
         own_id = fields["transaction_id"]
         nth = self._sent_times[own_id] = self._sent_times.get(own_id, 0) + 1
-        script = fate(fields, nth=nth, setup=msgspec.structs.replace(self.setup, faults=self.faults))
+        script = outcome(fields, nth=nth, setup=msgspec.structs.replace(self.setup, faults=self.faults))
         if fields["transaction_type"] == "void" and script.stands:
-            script = msgspec.structs.replace(script, status="approved", turns=())  # at once, or never
+            script = msgspec.structs.replace(script, status="approved", transitions=())  # at once, or never
         if not script.stands:
-            named = own_id if script.manner in {"429 refusal", "422 refusal"} else None
+            named = own_id if script.failure_mode in {"429 refusal", "422 refusal"} else None
             body = responses.refusal(script.code or "100", script.name, transaction_id=named)
-            return Answer(body, manner=script.manner), None
+            return Answer(body, failure_mode=script.failure_mode), None
         debit = self._enter(token, fields, script=script, fingerprint=fingerprint, nth=nth)
         # Some answers give an error although the order stands.
         lied = bool(script.code) and script.number >= LOST_ANSWERS
         body = responses.payment(debit, status="error" if lied else None, code=script.code if lied else None)
-        return Answer(body, manner=script.manner), debit
+        return Answer(body, failure_mode=script.failure_mode), debit
 
     def _enter(self, token: str, fields: Fields, *, script: Script, fingerprint: str, nth: int = 1) -> Debit:
         order = Order(
@@ -297,8 +299,8 @@ class Teller:
             now=now,
             code=script.code if script.status in {"declined", "error"} else "",
             visible_at=now + timedelta(seconds=self.setup.hidden_s) if script.hidden else None,
-            told=script.told,
-            ahead=script.turns,
+            is_notified=script.is_notified,
+            ahead=script.transitions,
         )
         self._schedule(debit)
         return debit
@@ -326,7 +328,7 @@ class Teller:
             unique_id=fields.get("unique_id"), transaction_id=fields.get("transaction_id")
         )
         if self._is_faulty():
-            return Answer(b"", manner="500")
+            return Answer(b"", failure_mode="500")
         if debit is None or debit.order.terminal != token or debit.visible_at > _now():
             raise Refused("460", "Transaction with the given unique ID cannot be found!")
         return Answer(responses.payment(debit.as_of(self._recorded_to)))
@@ -348,13 +350,13 @@ class Teller:
         for name in ("start_date", "end_date"):
             if not fields.get(name):
                 raise Refused("320", f"{name} is missing!")
-        start_at = _moment(fields["start_date"], name="start_date")
-        end_at = _moment(fields["end_date"], name="end_date", at_end=True)
+        start_at = _timestamp(fields["start_date"], name="start_date")
+        end_at = _timestamp(fields["end_date"], name="end_date", at_end=True)
         if not start_at <= end_at < start_at + _WINDOW_MAX + timedelta(seconds=1):
             raise Refused("340", "the range must not exceed 7 days")
         page = _number(fields.get("page", "1"), name="page")
         if self._is_faulty():
-            return Answer(b"", manner="500")
+            return Answer(b"", failure_mode="500")
         within = self.ledger.within(start_at=start_at, end_at=end_at, terminal=token, now=_now())
         found = [debit.as_of(self._recorded_to) for debit in within]
         return Answer(responses.payments(found, page=page, per_page=_PER_PAGE))
@@ -380,11 +382,11 @@ class Teller:
                 raise Refused("320", "original_transaction_unique_id is missing!")
             if self.setup.scope_required and not fields.get("scope"):
                 raise Refused("320", "scope is missing!")
-            day = _moment(fields.get("import_date") or fields["start_date"], name="import_date").date()
+            day = _timestamp(fields.get("import_date") or fields["start_date"], name="import_date").date()
             # By posting date nothing is found: direct debits have none.
             backs = self.ledger.imported(day) if fields.get("import_date") else []
         if self._is_faulty():
-            return Answer(b"", manner="500")
+            return Answer(b"", failure_mode="500")
         backs = [back for back in backs if back.imported_at <= self._recorded_to]
         if not backs:
             raise Refused("470", "no chargebacks found")
@@ -397,26 +399,26 @@ class Teller:
         return _now() - timedelta(seconds=self.setup.record_lag_s)
 
     def _is_faulty(self) -> bool:
-        return self._chance.random() < self.faults.asked
+        return self._rng.random() < self.faults.asked
 
 
-def _notification(debit: Debit, turn: Turn, *, back_id: str) -> Fields:
+def _notification(debit: Debit, transition: Transition, *, back_id: str) -> Fields:
     order = debit.order
     # The field table and the samples disagree on the spelling; so do real notifications.
     spelling = "reason" if int(back_id[0], 16) % 2 else "rc"
-    disputed = turn.event not in {"", "retrieval_request"}
+    disputed = transition.event not in {"", "retrieval_request"}
     fields = {
         "transaction_id": order.transaction_id,
         "unique_id": debit.unique_id,
         "transaction_type": order.type,
         "terminal_token": order.terminal,
-        "status": turn.status,
-        "amount": turn.amount or str(order.amount_minor),
-        "currency": turn.currency or order.currency,
-        "event": turn.event,
-        f"{spelling}_code": turn.reason_code,
+        "status": transition.status,
+        "amount": transition.amount or str(order.amount_minor),
+        "currency": transition.currency or order.currency,
+        "event": transition.event,
+        f"{spelling}_code": transition.reason_code,
         "chargeback_unique_id": back_id if disputed else "",
-        "error_code": turn.error_code,
+        "error_code": transition.error_code,
         "reference_transaction_unique_id": order.reference_id,
     }
     return {name: value for name, value in fields.items() if value}
@@ -426,7 +428,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _moment(text: str, *, name: str, at_end: bool = False) -> datetime:
+def _timestamp(text: str, *, name: str, at_end: bool = False) -> datetime:
     """`yyyy-mm-dd`, optionally with ` hh:mm:ss`; a bare day means its beginning, or its end."""
     try:
         if len(text) == len("yyyy-mm-dd"):

@@ -7,8 +7,8 @@ They live in memory and die with the simulator.
 >>> from datetime import UTC, datetime
 >>> books, noon = Ledger(), datetime(2026, 3, 2, 12, tzinfo=UTC)
 >>> asked = Order("t-7", "sdd_sale", "terminal-1", 300, "EUR", fingerprint="ab")
->>> one = books.take(asked, status="pending_async", unique_id="44177a21", now=noon)
->>> books.turn(one, Turn("approved"), now=noon)
+>>> item = books.take(asked, status="pending_async", unique_id="44177a21", now=noon)
+>>> books.transition(item, Transition("approved"), now=noon)
 >>> books.debited(transaction_id="t-7")
 1
 >>> again = books.take(asked, status="pending_async", unique_id="55177a21", now=noon)
@@ -23,7 +23,7 @@ from typing import Final
 
 import msgspec
 
-from tether_sandbox.gateway.payment_history import Turn
+from tether_sandbox.gateway.payment_history import Transition
 
 __all__ = ["SALES", "Back", "Debit", "Ledger", "Order"]
 
@@ -97,7 +97,7 @@ class Debit(msgspec.Struct):
         code: The error code, or "".
         taken_at: When it came in.
         visible_at: Before this it cannot be found.
-        told: Whether notifications are sent of it.
+        is_notified: Whether notifications are sent of it.
         ahead: What will yet become of it.
         past: What became of it, in order.
         changes: When its status changed, and what status and code it had before, in order.
@@ -109,21 +109,21 @@ class Debit(msgspec.Struct):
     taken_at: datetime
     visible_at: datetime
     code: str = ""
-    told: bool = True
-    ahead: list[Turn] = msgspec.field(default_factory=list)
-    past: list[Turn] = msgspec.field(default_factory=list)
+    is_notified: bool = True
+    ahead: list[Transition] = msgspec.field(default_factory=list)
+    past: list[Transition] = msgspec.field(default_factory=list)
     changes: list[tuple[datetime, str, str]] = msgspec.field(default_factory=list)
 
-    def as_of(self, moment: datetime) -> "Debit":
+    def as_of(self, timestamp: datetime) -> "Debit":
         """The record as it was at a time, for whoever reads records that lag."""
         for at, status, code in self.changes:
-            if at > moment:
+            if at > timestamp:
                 return msgspec.structs.replace(self, status=status, code=code)
         return self
 
     @property
     def took_money(self) -> bool:
-        """Whether this is a debit by which money was or will be taken, given back later or not."""
+        """Whether this is a debit by which money was or will be taken, refunded later or not."""
         return self.order.type in SALES and self.status not in _NOTHING_TAKEN
 
 
@@ -152,8 +152,8 @@ class Ledger:
         now: datetime,
         code: str = "",
         visible_at: datetime | None = None,
-        told: bool = True,
-        ahead: Iterable[Turn] = (),
+        is_notified: bool = True,
+        ahead: Iterable[Transition] = (),
     ) -> Debit:
         """
         Take something into the books.
@@ -162,16 +162,16 @@ class Ledger:
             order: What was asked for.
             status: What it is at first.
             unique_id: The gateway's id for it.
-            now: The present moment.
+            now: The current time.
             code: The error code, or "".
             visible_at: Before this it cannot be found; `None` for now.
-            told: Whether notifications are sent of it.
+            is_notified: Whether notifications are sent of it.
             ahead: What will become of it.
 
         Returns:
             The record.
         """
-        debit = Debit(order, unique_id, status, now, visible_at or now, code, told, list(ahead))
+        debit = Debit(order, unique_id, status, now, visible_at or now, code, is_notified, list(ahead))
         self.debits[unique_id] = debit
         self._by_transaction.setdefault(order.transaction_id, []).append(debit)
         if order.fingerprint:
@@ -180,26 +180,26 @@ class Ledger:
             self._by_reference.setdefault(order.reference_id, []).append(debit)
         return debit
 
-    def turn(self, debit: Debit, turn: Turn, *, now: datetime, back_id: str = "") -> None:
+    def transition(self, debit: Debit, transition: Transition, *, now: datetime, back_id: str = "") -> None:
         """
         Let something become of a debit.
 
         Args:
             debit: Which.
-            turn: What. A retrieval request moves nothing.
-            now: The present moment.
+            transition: What. A retrieval request moves nothing.
+            now: The current time.
             back_id: The dispute's own id, for the chargeback lists.
         """
-        debit.past.append(turn)
-        if turn.event == "retrieval_request":
+        debit.past.append(transition)
+        if transition.event == "retrieval_request":
             return
         debit.changes.append((now, debit.status, debit.code))
-        debit.status = turn.status
-        debit.code = turn.error_code
-        types = _TYPES.get(turn.event)
+        debit.status = transition.status
+        debit.code = transition.error_code
+        types = _TYPES.get(transition.event)
         if types:
             spelling = types[len(self.backs) % len(types)]
-            self.backs.append(Back(back_id, debit.unique_id, spelling, turn.reason_code, now))
+            self.backs.append(Back(back_id, debit.unique_id, spelling, transition.reason_code, now))
 
     def found(self, *, unique_id: str | None = None, transaction_id: str | None = None) -> Debit | None:
         """
@@ -286,7 +286,7 @@ class Ledger:
         by_bank = debit.order.amount_minor if debit.status in _LOST else 0
         return by_merchant + by_bank
 
-    def paid_out_twice(self) -> list[str]:
+    def refunded_and_charged_back(self) -> list[str]:
         """The merchant's ids of debits of which more went back than had been taken."""
         return [
             debit.order.transaction_id
@@ -294,7 +294,7 @@ class Ledger:
             if debit.order.type in SALES and self.paid_back(debit.unique_id) > debit.order.amount_minor
         ]
 
-    def given_back(self) -> dict[str, tuple[int, int]]:
+    def refunded(self) -> dict[str, tuple[int, int]]:
         """Number and sum in minor units of refunds and voids that were carried out, by type."""
         numbers, sums = Counter[str](), Counter[str]()
         for debit in self.debits.values():
@@ -304,7 +304,7 @@ class Ledger:
         return {kind: (number, sums[kind]) for kind, number in numbers.items()}
 
     def by_status(self) -> dict[str, tuple[int, int]]:
-        """Number and sum in minor units of the debits in each status; refunds and voids left out."""
+        """Number and sum in minor units of the debits in each status; refunds and voids excluded."""
         numbers, sums = Counter[str](), Counter[str]()
         for debit in self.debits.values():
             if debit.order.type in SALES:
@@ -320,7 +320,7 @@ class Ledger:
             start_at: Included.
             end_at: Included.
             terminal: Its token.
-            now: The present moment; what is hidden at it is left out.
+            now: The current time; what is hidden at it is excluded.
 
         Returns:
             In the order they came in.

@@ -1,7 +1,7 @@
 """
 The simulator's live notifications: each is repeated until its echo comes, ten times at most.
 
-With malice, some are posted twice at once or again later, some are held back so that later ones overtake them, and
+With fault injection, some are posted twice at once or again later, some are held back so that later ones overtake them, and
 some are preceded by a forgery.
 """
 
@@ -43,12 +43,12 @@ class Crafted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Notice:
     """One notification on its way."""
 
-    __slots__ = ("body", "forged", "posts", "unique_id")
+    __slots__ = ("body", "invalid_signature", "posts", "unique_id")
 
-    def __init__(self, fields: Fields, *, forged: bool, echoed: str | None = None) -> None:
+    def __init__(self, fields: Fields, *, invalid_signature: bool, echoed: str | None = None) -> None:
         self.unique_id = echoed or fields["unique_id"]
         self.body = encode(fields)
-        self.forged = forged
+        self.invalid_signature = invalid_signature
         self.posts = 0
 
 
@@ -63,7 +63,7 @@ class Notifier:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.counts = Counter[str]()
-        self._chance = random.Random(setup.seed)
+        self._rng = random.Random(setup.seed)
         self._queue = asyncio.Queue[_Notice]()
         self._outstanding = 0
         self._idle = asyncio.Event()
@@ -85,19 +85,19 @@ class Notifier:
         """
         if not self.setup.notify_url:
             return
-        self.counts["told"] += 1
-        chance, malice = self._chance, self.setup.malice
+        self.counts["notified"] += 1
+        rng, fault_injection = self._rng, self.setup.fault_injection
         right = sign(fields["unique_id"], password=self.setup.passwords[0], algorithm=self.setup.algorithm)
         signed = fields | {"signature": right}
-        delay_s = chance.random() * _LATER_S if chance.random() < malice.reordered else 0.0
-        if chance.random() < malice.forged_first + malice.forged:
-            wrong = f"{chance.getrandbits(4 * len(right)):0{len(right)}x}"
-            self._send(signed | {"signature": wrong}, delay_s=delay_s, forged=True)
+        delay_s = rng.random() * _LATER_S if rng.random() < fault_injection.reordered else 0.0
+        if rng.random() < fault_injection.invalid_signature_first + fault_injection.invalid_signature:
+            wrong = f"{rng.getrandbits(4 * len(right)):0{len(right)}x}"
+            self._send(signed | {"signature": wrong}, delay_s=delay_s, invalid_signature=True)
         self._send(signed, delay_s=delay_s)
-        if chance.random() < malice.repeated_at_once:
+        if rng.random() < fault_injection.repeated_at_once:
             self._send(signed, delay_s=delay_s)
-        if chance.random() < malice.repeated_later:
-            self._send(signed, delay_s=delay_s + chance.random() * _LATER_S)
+        if rng.random() < fault_injection.repeated_later:
+            self._send(signed, delay_s=delay_s + rng.random() * _LATER_S)
 
     def craft(self, crafted: "Crafted") -> None:
         """Send what somebody writes who has one genuine signature."""
@@ -110,17 +110,19 @@ class Notifier:
             self.counts["crafted"] += 1
             self._outstanding += 1
             self._idle.clear()
-            notice = _Notice(fields | {"signature": signature}, forged=False, echoed=crafted.signed_id)
+            notice = _Notice(
+                fields | {"signature": signature}, invalid_signature=False, echoed=crafted.signed_id
+            )
             self._later(notice, delay_s=0.0)
 
     async def idle(self) -> None:
         """Wait until nothing is on its way: all acknowledged, refused or given up."""
         await self._idle.wait()
 
-    def _send(self, fields: Fields, *, delay_s: float, forged: bool = False) -> None:
+    def _send(self, fields: Fields, *, delay_s: float, invalid_signature: bool = False) -> None:
         self._outstanding += 1
         self._idle.clear()
-        self._later(_Notice(fields, forged=forged), delay_s=delay_s)
+        self._later(_Notice(fields, invalid_signature=invalid_signature), delay_s=delay_s)
 
     def _later(self, notice: _Notice, *, delay_s: float) -> None:
         if delay_s <= 0:
@@ -151,7 +153,7 @@ class Notifier:
         except httpx.HTTPError:
             return ""
         if answer.status_code == 200 and echoed_id(answer.content) == notice.unique_id:
-            return "believed" if notice.forged else "acknowledged"
-        if notice.forged and answer.status_code in REFUSALS:
+            return "believed" if notice.invalid_signature else "acknowledged"
+        if notice.invalid_signature and answer.status_code in REFUSALS:
             return "refused"
         return ""

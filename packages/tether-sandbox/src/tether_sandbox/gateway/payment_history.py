@@ -6,7 +6,7 @@ in that order and needs no rule about order, which is the point: a receiver gets
 and must end in the same place.
 
 >>> import random
->>> [step.about for step in history(random.Random(0), lives=Lives.all_approved())][-1]
+>>> [step.about for step in history(random.Random(0), payment_histories=PaymentHistories.all_approved())][-1]
 'approved'
 >>> back = [Step({"status": "approved"}), Step({"status": "chargebacked", "event": "chargeback"})]
 >>> outcome(back), outcome([*back, Step({"status": "represented", "event": "representment"})])
@@ -28,11 +28,11 @@ __all__ = [
     "HOLD",
     "Cause",
     "Fields",
-    "Lives",
     "Payment",
+    "PaymentHistories",
     "State",
     "Step",
-    "Turn",
+    "Transition",
     "causes",
     "history",
     "outcome",
@@ -96,7 +96,7 @@ class Payment(msgspec.Struct, frozen=True):
         return f"Payment({self.transaction_id} {self.unique_id} {self.amount_minor} {self.currency})"
 
 
-class Lives(msgspec.Struct, frozen=True):
+class PaymentHistories(msgspec.Struct, frozen=True):
     """
     How payments truly end at the gateway; shares of 1, the rest is approved and stays so.
 
@@ -107,8 +107,8 @@ class Lives(msgspec.Struct, frozen=True):
         error: Not carried out.
         unknown: An error whose code says that the gateway does not know the outcome.
         voided: Cancelled before settlement.
-        refunded: Given back by the merchant.
-        chargebacked: Given back by the debtor's bank.
+        refunded: Refunded by the merchant.
+        chargebacked: Refunded by the debtor's bank.
         reversed: Of the charged back: won back.
         lost_again: Of the won back: lost again.
         crossed: Of the charged back: refunded by the merchant before. The gateway's record then names the dispute alone, so
@@ -128,7 +128,7 @@ class Lives(msgspec.Struct, frozen=True):
     crossed: float = 0.03
 
     @classmethod
-    def all_approved(cls) -> "Lives":
+    def all_approved(cls) -> "PaymentHistories":
         """Every payment is approved and stays so."""
         return cls(**dict.fromkeys(cls.__struct_fields__, 0.0))
 
@@ -139,12 +139,12 @@ class Step(msgspec.Struct):
 
     Attributes:
         fields: What its notification says beyond the payment's own fields; always a "status".
-        tally: The count it belongs to, or "".
+        counts: The count it belongs to, or "".
         sent: Whether its notification is ever sent.
     """
 
     fields: Fields
-    tally: str = ""
+    counts: str = ""
     sent: bool = True
 
     @property
@@ -153,7 +153,7 @@ class Step(msgspec.Struct):
         return " ".join(filter(None, (self.fields["status"], self.fields.get("event", ""))))
 
 
-class Turn(msgspec.Struct, frozen=True):
+class Transition(msgspec.Struct, frozen=True):
     """
     One turn in a payment's life, as the gateway's books have it.
 
@@ -176,7 +176,7 @@ class Turn(msgspec.Struct, frozen=True):
     dispute: str = ""
 
     @classmethod
-    def of(cls, step: Step) -> "Turn":
+    def of(cls, step: Step) -> "Transition":
         """What a step of a history says."""
         get = step.fields.get
         reason_code = get("reason_code") or get("rc_code") or ""
@@ -200,23 +200,23 @@ class Cause(msgspec.Struct, frozen=True, order=True):
     action: Literal["block", "hold"]
 
 
-def history(chance: random.Random, *, lives: Lives) -> list[Step]:
+def history(rng: random.Random, *, payment_histories: PaymentHistories) -> list[Step]:
     """
     Draw what happens to one payment.
 
     Args:
-        chance: Where the draws come from.
-        lives: How often which life is lived.
+        rng: Where the draws come from.
+        payment_histories: How often which life is lived.
 
     Returns:
         Its steps in their true order; none for a silent payment.
     """
-    life = _drawn(chance, lives=lives)
-    if life == "silent":
+    payment_history = _drawn(rng, payment_histories=payment_histories)
+    if payment_history == "silent":
         return []
     # A synchronous answer carries the first sign already, so its notification is sent only sometimes.
-    first = [Step({"status": "pending_async"})] if life == "pending" or chance.random() < 0.5 else []
-    return first + _rest(chance, life=life, lives=lives)
+    first = [Step({"status": "pending_async"})] if payment_history == "pending" or rng.random() < 0.5 else []
+    return first + _rest(rng, payment_history=payment_history, payment_histories=payment_histories)
 
 
 def outcome(steps: Sequence[Step]) -> State:
@@ -271,70 +271,70 @@ def causes(
     found = list[Cause]()
     for step in steps:
         code = step.fields.get("reason_code") or step.fields.get("rc_code") or ""
-        if step.tally in {"chargebacks", "second_chargebacks"} and code in block | hold:
+        if step.counts in {"chargebacks", "second_chargebacks"} and code in block | hold:
             action: Literal["block", "hold"] = "block" if code in block else "hold"
             found.append(Cause(payment.unique_id, payment.transaction_id, code, action))
     return found
 
 
-def reason(chance: random.Random) -> Fields:
+def reason(rng: random.Random) -> Fields:
     """
     Draw why a bank gives money back.
 
     Args:
-        chance: Where the draws come from.
+        rng: Where the draws come from.
 
     Returns:
         Code and words under either of the two spellings (the field table says `rc_code`, the samples say
         `reason_code`); now and then nothing.
     """
-    code, words, _ = chance.choices(_REASONS, weights=[weight for *_, weight in _REASONS])[0]
-    prefix = chance.choice(("reason", "rc"))
+    code, words, _ = rng.choices(_REASONS, weights=[weight for *_, weight in _REASONS])[0]
+    prefix = rng.choice(("reason", "rc"))
     return {f"{prefix}_code": code, f"{prefix}_description": words} if code else {}
 
 
-def _drawn(chance: random.Random, *, lives: Lives) -> str:
-    left = chance.random()
+def _drawn(rng: random.Random, *, payment_histories: PaymentHistories) -> str:
+    left = rng.random()
     for name in ("silent", "pending", "declined", "error", "unknown", "voided", "refunded", "chargebacked"):
-        left -= getattr(lives, name)
+        left -= getattr(payment_histories, name)
         if left < 0:
             return name
     return "approved"
 
 
-def _rest(chance: random.Random, *, life: str, lives: Lives) -> list[Step]:
-    if life in {"declined", "error", "unknown"}:
-        return [_failure(chance, life=life)]
+def _rest(rng: random.Random, *, payment_history: str, payment_histories: PaymentHistories) -> list[Step]:
+    if payment_history in {"declined", "error", "unknown"}:
+        return [_failure(rng, payment_history=payment_history)]
     rest = list[Step]()
     # A void may come before the debit was reported approved; everything else comes after.
-    if life != "pending" and not (life == "voided" and chance.random() < 0.5):
+    if payment_history != "pending" and not (payment_history == "voided" and rng.random() < 0.5):
         rest.append(Step({"status": "approved"}))
-    if life in {"voided", "refunded"}:
-        rest.append(Step({"status": life}))
-    if life == "chargebacked":
-        if chance.random() < lives.crossed:  # refunds and disputes cross in the post now and then
+    if payment_history in {"voided", "refunded"}:
+        rest.append(Step({"status": payment_history}))
+    if payment_history == "chargebacked":
+        if rng.random() < payment_histories.crossed:  # refunds and disputes cross in the post now and then
             rest.append(Step({"status": "refunded"}))
-        rest += _dispute(chance, lives=lives)
+        rest += _dispute(rng, payment_histories=payment_histories)
     return rest
 
 
-def _failure(chance: random.Random, *, life: str) -> Step:
-    if life == "error" and chance.random() < 0.2:
+def _failure(rng: random.Random, *, payment_history: str) -> Step:
+    if payment_history == "error" and rng.random() < 0.2:
         return Step({"status": "timeout"})
-    entries = {"declined": _DECLINES, "error": _FINAL_ERRORS, "unknown": _OPEN_ERRORS}[life]
-    code, words = chance.choice(entries)
-    status = "declined" if life == "declined" else "error"
+    entries = {"declined": _DECLINES, "error": _FINAL_ERRORS, "unknown": _OPEN_ERRORS}[payment_history]
+    code, words = rng.choice(entries)
+    status = "declined" if payment_history == "declined" else "error"
     return Step({"status": status, "error_code": code, "error_message": words, "technical_message": words})
 
 
-def _dispute(chance: random.Random, *, lives: Lives) -> list[Step]:
-    shared = reason(chance)
-    if chance.random() < 0.5:  # the dispute's own id exists since v58.8
-        shared["chargeback_unique_id"] = f"{chance.getrandbits(128):032x}"
-    event = {"event": "chargeback"} if chance.random() < 0.9 else {}  # seen without it, too
+def _dispute(rng: random.Random, *, payment_histories: PaymentHistories) -> list[Step]:
+    shared = reason(rng)
+    if rng.random() < 0.5:  # the dispute's own id exists since v58.8
+        shared["chargeback_unique_id"] = f"{rng.getrandbits(128):032x}"
+    event = {"event": "chargeback"} if rng.random() < 0.9 else {}  # seen without it, too
     steps = [Step({"status": "chargebacked"} | event | shared, "chargebacks")]
-    if chance.random() < lives.reversed:
-        won, lost = chance.choice(
+    if rng.random() < payment_histories.reversed:
+        won, lost = rng.choice(
             (
                 (
                     ("chargeback_reversed", "chargeback_reversal"),
@@ -344,6 +344,6 @@ def _dispute(chance: random.Random, *, lives: Lives) -> list[Step]:
             )
         )
         steps.append(Step({"status": won[0], "event": won[1]} | shared, "reversals"))
-        if chance.random() < lives.lost_again:
+        if rng.random() < payment_histories.lost_again:
             steps.append(Step({"status": lost[0], "event": lost[1]} | shared, "second_chargebacks"))
     return steps

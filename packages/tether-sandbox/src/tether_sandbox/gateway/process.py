@@ -21,11 +21,11 @@ from tether_core.errors import InvalidIban
 
 from tether_sandbox.gateway import payment_history
 from tether_sandbox.gateway.ledger import SALES
-from tether_sandbox.gateway.payment_history import Fields, Turn
-from tether_sandbox.gateway.scenario import APPROVED, Manner, Script, scripted
+from tether_sandbox.gateway.payment_history import Fields, Transition
+from tether_sandbox.gateway.scenario import APPROVED, FailureMode, Script, scripted
 from tether_sandbox.gateway.setup import Faults, Setup
 
-__all__ = ["LOST_ANSWERS", "NEEDED", "NEEDED_ADDRESS", "Fields", "Refused", "checked", "fate"]
+__all__ = ["LOST_ANSWERS", "NEEDED", "NEEDED_ADDRESS", "Fields", "Refused", "checked", "outcome"]
 
 NEEDED_ADDRESS: Final = tuple(f"billing_address/{name}" for name in ("first_name", "last_name", "country"))
 _MONEY: Final = ("usage", "amount", "currency")
@@ -43,7 +43,7 @@ NEEDED: Final[dict[str, tuple[str, ...]]] = {
 LOST_ANSWERS: Final = 30
 
 # Name of a share in `Faults` -> how the answer is given and whether the debit is taken.
-_FAULTS: Final[dict[str, tuple[Manner, bool]]] = {
+_FAULTS: Final[dict[str, tuple[FailureMode, bool]]] = {
     "silent": ("silence", True),
     "hung_up": ("hang_up", True),
     "cut": ("cut", True),
@@ -58,7 +58,7 @@ _FAULTS: Final[dict[str, tuple[Manner, bool]]] = {
 }
 
 # What a readable refusal says.
-_CODES: Final[dict[Manner, str]] = {"429 refusal": "623", "422 refusal": "340"}
+_CODES: Final[dict[FailureMode, str]] = {"429 refusal": "623", "422 refusal": "340"}
 
 
 class Refused(Exception):
@@ -110,7 +110,7 @@ def checked(fields: Fields) -> None:
             raise Refused("340", "iban is invalid") from None
 
 
-def fate(fields: Fields, *, nth: int, setup: Setup) -> Script:
+def outcome(fields: Fields, *, nth: int, setup: Setup) -> Script:
     """
     What happens to a debit, a refund or a void.
 
@@ -130,29 +130,33 @@ def fate(fields: Fields, *, nth: int, setup: Setup) -> Script:
     if script is not APPROVED:
         return script
     # Not from the order of requests, which no two runs share.
-    chance = random.Random(f"{setup.seed}:{fields['transaction_id']}:{nth}")
-    script = _lived(chance, lives=setup.lives) if setup.lives and is_debit else script
-    return _faulty(script, chance, faults=setup.faults)
+    rng = random.Random(f"{setup.seed}:{fields['transaction_id']}:{nth}")
+    script = (
+        _lived(rng, payment_histories=setup.payment_histories)
+        if setup.payment_histories and is_debit
+        else script
+    )
+    return _faulty(script, rng, faults=setup.faults)
 
 
-def _lived(chance: random.Random, *, lives: payment_history.Lives) -> Script:
-    steps = payment_history.history(chance, lives=lives)
-    turns = tuple(Turn.of(step) for step in steps if step.fields["status"] != "pending_async")
-    return Script(0, "drawn", turns=turns)
+def _lived(rng: random.Random, *, payment_histories: payment_history.PaymentHistories) -> Script:
+    steps = payment_history.history(rng, payment_histories=payment_histories)
+    transitions = tuple(Transition.of(step) for step in steps if step.fields["status"] != "pending_async")
+    return Script(0, "drawn", transitions=transitions)
 
 
-def _faulty(script: Script, chance: random.Random, *, faults: Faults) -> Script:
-    left = chance.random()
-    for name, (manner, taken) in _FAULTS.items():
+def _faulty(script: Script, rng: random.Random, *, faults: Faults) -> Script:
+    left = rng.random()
+    for name, (failure_mode, taken) in _FAULTS.items():
         left -= getattr(faults, name)
         if left < 0:
             status = script.status if taken else ""
             return msgspec.structs.replace(
                 script,
                 name=name,
-                manner=manner,
+                failure_mode=failure_mode,
                 status=status,
-                code=_CODES.get(manner, script.code),
+                code=_CODES.get(failure_mode, script.code),
                 hidden=name == "hidden",
             )
     return script

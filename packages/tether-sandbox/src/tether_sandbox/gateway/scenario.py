@@ -13,7 +13,7 @@ books, whatever its answer was: that is what a client must find out by asking.
 'declined at once'
 >>> scripted(1202, iban="DE89370400440532013000").name
 'approved'
->>> scripted_iban(11), scripted(1202, iban=scripted_iban(11)).turns[-1].reason_code
+>>> scripted_iban(11), scripted(1202, iban=scripted_iban(11)).transitions[-1].reason_code
 ('DE30000000000000000011', 'AC04')
 >>> scripted_iban(100)
 Traceback (most recent call last):
@@ -26,13 +26,13 @@ from typing import Final, Literal
 import msgspec
 
 from tether_sandbox.gateway.intermediary_pages import PageName
-from tether_sandbox.gateway.payment_history import Turn
+from tether_sandbox.gateway.payment_history import Transition
 
-__all__ = ["APPROVED", "SCRIPTS", "Manner", "Script", "scripted", "scripted_iban"]
+__all__ = ["APPROVED", "SCRIPTS", "FailureMode", "Script", "scripted", "scripted_iban"]
 
 # How an answer is given. "plain" is the answer as documented, "422 refusal" a refusal with another HTTP status, "429 refusal"
 # one that says that nothing was taken; all others leave the client without a usable answer.
-Manner = Literal[
+FailureMode = Literal[
     "plain",
     "slow",
     "silence",
@@ -58,9 +58,9 @@ class Script(msgspec.Struct, frozen=True):
         name: In a few words.
         status: What the debit is at first; "" where the gateway does not take it into its books.
         code: The error code of the answer, or "".
-        manner: How the answer is given.
-        turns: What becomes of it later, in order.
-        told: Whether notifications of that are sent.
+        failure_mode: How the answer is given.
+        transitions: What becomes of it later, in order.
+        is_notified: Whether notifications of that are sent.
         hidden: Whether the debit cannot be found for a while after it was taken.
     """
 
@@ -68,9 +68,9 @@ class Script(msgspec.Struct, frozen=True):
     name: str
     status: str = "pending_async"
     code: str = ""
-    manner: Manner = "plain"
-    turns: tuple[Turn, ...] = ()
-    told: bool = True
+    failure_mode: FailureMode = "plain"
+    transitions: tuple[Transition, ...] = ()
+    is_notified: bool = True
     hidden: bool = False
 
     @property
@@ -79,19 +79,21 @@ class Script(msgspec.Struct, frozen=True):
         return bool(self.status)
 
 
-_APPROVED = Turn("approved")
-_WON = Turn("chargeback_reversed", "chargeback_reversal")
+_APPROVED = Transition("approved")
+_WON = Transition("chargeback_reversed", "chargeback_reversal")
 
 
-def _back(reason_code: str) -> tuple[Turn, ...]:
-    return _APPROVED, Turn("chargebacked", "chargeback", reason_code)
+def _back(reason_code: str) -> tuple[Transition, ...]:
+    return _APPROVED, Transition("chargebacked", "chargeback", reason_code)
 
 
-def _lost_answer(number: int, name: str, manner: Manner, *, hidden: bool = False) -> Script:
-    return Script(number, f"stands; {name}", manner=manner, turns=(_APPROVED,), hidden=hidden)
+def _lost_answer(number: int, name: str, failure_mode: FailureMode, *, hidden: bool = False) -> Script:
+    return Script(
+        number, f"stands; {name}", failure_mode=failure_mode, transitions=(_APPROVED,), hidden=hidden
+    )
 
 
-APPROVED: Final = Script(0, "approved", turns=(_APPROVED,))
+APPROVED: Final = Script(0, "approved", transitions=(_APPROVED,))
 
 SCRIPTS: Final[dict[int, Script]] = {
     script.number: script
@@ -101,46 +103,50 @@ SCRIPTS: Final[dict[int, Script]] = {
         Script(2, "declined at once", status="declined", code="500"),
         Script(3, "refused as invalid", status="", code="340"),
         Script(4, "declined: IBAN on the gateway's blacklist", status="declined", code="696"),
-        Script(5, "declined later", turns=(Turn("declined", error_code="500"),)),
-        Script(6, "rejected by the bank later", turns=(Turn("error", error_code="501"),)),
+        Script(5, "declined later", transitions=(Transition("declined", error_code="500"),)),
+        Script(6, "rejected by the bank later", transitions=(Transition("error", error_code="501"),)),
         Script(7, "pending for ever"),
-        Script(10, "approved, comes back AC01", turns=_back("AC01")),
-        Script(11, "approved, comes back AC04", turns=_back("AC04")),
-        Script(12, "approved, comes back AC06", turns=_back("AC06")),
-        Script(13, "approved, comes back AG01", turns=_back("AG01")),
-        Script(14, "approved, comes back AM04", turns=_back("AM04")),
-        Script(15, "approved, comes back MD01", turns=_back("MD01")),
-        Script(16, "approved, comes back MD06", turns=_back("MD06")),
-        Script(17, "approved, comes back MS03", turns=_back("MS03")),
-        Script(18, "approved, comes back without a reason", turns=_back("")),
-        Script(19, "approved, comes back with a reason nobody knows", turns=_back("ZZ99")),
-        Script(20, "comes back and is won back", turns=(*_back("MD06"), _WON)),
+        Script(10, "approved, comes back AC01", transitions=_back("AC01")),
+        Script(11, "approved, comes back AC04", transitions=_back("AC04")),
+        Script(12, "approved, comes back AC06", transitions=_back("AC06")),
+        Script(13, "approved, comes back AG01", transitions=_back("AG01")),
+        Script(14, "approved, comes back AM04", transitions=_back("AM04")),
+        Script(15, "approved, comes back MD01", transitions=_back("MD01")),
+        Script(16, "approved, comes back MD06", transitions=_back("MD06")),
+        Script(17, "approved, comes back MS03", transitions=_back("MS03")),
+        Script(18, "approved, comes back without a reason", transitions=_back("")),
+        Script(19, "approved, comes back with a reason nobody knows", transitions=_back("ZZ99")),
+        Script(20, "comes back and is won back", transitions=(*_back("MD06"), _WON)),
         Script(
             21,
             "comes back, is won back and lost again",
-            turns=(*_back("MD01"), _WON, Turn("second_chargebacked", "second_chargeback", "MD01")),
+            transitions=(
+                *_back("MD01"),
+                _WON,
+                Transition("second_chargebacked", "second_chargeback", "MD01"),
+            ),
         ),
         Script(
             22,
             "approved, then only papers are asked for",
-            turns=(_APPROVED, Turn("chargebacked", "retrieval_request")),
+            transitions=(_APPROVED, Transition("chargebacked", "retrieval_request")),
         ),
-        Script(24, "approved, nobody is told", turns=(_APPROVED,), told=False),
-        Script(25, "comes back AC04, nobody is told", turns=_back("AC04"), told=False),
+        Script(24, "approved, nobody is told", transitions=(_APPROVED,), is_notified=False),
+        Script(25, "comes back AC04, nobody is told", transitions=_back("AC04"), is_notified=False),
         _lost_answer(30, "no answer ever", "silence"),
         _lost_answer(31, "hangs up instead of an answer", "hang_up"),
         _lost_answer(32, "the answer is cut in the middle", "cut"),
         _lost_answer(33, "answers 500", "500"),
         _lost_answer(34, "answers 502 with a web page", "502"),
         _lost_answer(35, "answers 200 with junk", "junk"),
-        Script(36, "stands; answers error 100", code="100", turns=(_APPROVED,)),
-        Script(37, "stands; answers error 230", code="230", turns=(_APPROVED,)),
+        Script(36, "stands; answers error 100", code="100", transitions=(_APPROVED,)),
+        Script(37, "stands; answers error 230", code="230", transitions=(_APPROVED,)),
         _lost_answer(38, "no answer, and cannot be found for a while", "silence", hidden=True),
-        Script(40, "does not stand; no answer ever", status="", manner="silence"),
-        Script(41, "does not stand; hangs up", status="", manner="hang_up"),
-        Script(42, "does not stand; answers 500", status="", manner="500"),
-        Script(43, "does not stand; answers 503", status="", manner="503"),
-        Script(44, "does not stand; answers 429", status="", manner="429"),
+        Script(40, "does not stand; no answer ever", status="", failure_mode="silence"),
+        Script(41, "does not stand; hangs up", status="", failure_mode="hang_up"),
+        Script(42, "does not stand; answers 500", status="", failure_mode="500"),
+        Script(43, "does not stand; answers 503", status="", failure_mode="503"),
+        Script(44, "does not stand; answers 429", status="", failure_mode="429"),
         Script(45, "does not stand; answers error 230", status="", code="230"),
         Script(46, "does not stand; answers error 100", status="", code="100"),
         Script(47, "does not stand; answers error 450", status="", code="450"),
@@ -149,16 +155,16 @@ SCRIPTS: Final[dict[int, Script]] = {
             "does not stand; answers 429 and states so (error 623)",
             status="",
             code="623",
-            manner="429 refusal",
+            failure_mode="429 refusal",
         ),
-        Script(49, "approved, answered slowly", manner="slow", turns=(_APPROVED,)),
+        Script(49, "approved, answered slowly", failure_mode="slow", transitions=(_APPROVED,)),
         # Prices end in 50 to 60 more often than in these.
         _lost_answer(61, "answers 429: a proxy has asked twice", "429"),
-        Script(62, "refused as invalid, with HTTP 422", status="", code="340", manner="422 refusal"),
+        Script(62, "refused as invalid, with HTTP 422", status="", code="340", failure_mode="422 refusal"),
         _lost_answer(63, "answers 404 with error 460", "not found"),
         _lost_answer(64, "answers 200 with a web page that holds error 460", "xhtml"),
         _lost_answer(65, "answers 302", "redirect"),
-        Script(66, "does not stand; answers 401 with a web page", status="", manner="login"),
+        Script(66, "does not stand; answers 401 with a web page", status="", failure_mode="login"),
     )
 }
 

@@ -2,7 +2,7 @@
 Deliver a plan the way the gateway does: again and again until the echo comes.
 
 A genuine notification is posted up to ten times, until the answer is 200 with an XML echo that holds the same
-id (or, for a JSON body, `{"status": "ok"}`). Whoever forges does not wait for an echo: a forged delivery is
+id (or, for a JSON body, `{"status": "ok"}`). Whoever forges does not wait for an echo: a delivery with an invalid signature is
 settled by any answer that refuses it, and only an answer that refuses nobody (5xx, 429, none) is tried again.
 A delivery with `after` starts when that other one is settled; all else runs side by side.
 
@@ -27,7 +27,7 @@ __all__ = ["Delivered", "clients", "deliver", "echoed_id"]
 
 ATTEMPTS_MAX: Final = 10
 REFUSALS: Final = frozenset({400, 401, 403})
-_SHOWN_MAX: Final = 20
+_EXCERPT_MAX: Final = 20
 
 
 class Delivered(msgspec.Struct):
@@ -66,7 +66,7 @@ class Delivered(msgspec.Struct):
     elapsed_s: float = 0.0
 
     @property
-    def settled(self) -> int:
+    def resolved(self) -> int:
         """Deliveries that are over, well or badly."""
         return self.acknowledged + self.refused + self.believed + self.failed
 
@@ -107,14 +107,14 @@ async def deliver(
     Args:
         plan: What to send, in which order.
         url: Where to, with the path.
-        concurrency: Requests under way at the same moment.
+        concurrency: Requests under way at the same time.
         attempts_max: Posts per delivery; the gateway's own number is 10.
         retry_interval_s: Pause between the posts of one delivery; the gateway's own is 900.
         timeout_s: Longest wait for one answer.
-        progress: Called with the tally after each settled delivery.
+        progress: Called with the counts after each settled delivery.
 
     Returns:
-        The tally.
+        The counts.
     """
     width = min(concurrency, len(plan.deliveries))
     sender = _Sender(plan, url=url, attempts_max=attempts_max, retry_interval_s=retry_interval_s)
@@ -122,7 +122,7 @@ async def deliver(
     async with clients(width, timeout_s=timeout_s) as own, asyncio.TaskGroup() as group:
         for client in own:
             group.create_task(sender.work(queue, client=client, progress=progress))
-    return sender.tally
+    return sender.counts
 
 
 @contextlib.asynccontextmanager
@@ -149,15 +149,15 @@ async def clients(number: int, *, timeout_s: float) -> AsyncIterator[list[httpx.
 
 
 class _Sender:
-    """The workers' shared ground: one tally, and who waits for whom."""
+    """The workers' shared ground: one counts, and who waits for whom."""
 
     def __init__(self, plan: Plan, *, url: str, attempts_max: int, retry_interval_s: float) -> None:
         self.url = url
         self.attempts_max = attempts_max
         self.retry_interval_s = retry_interval_s
-        self.tally = Delivered(planned=len(plan.deliveries))
+        self.counts = Delivered(planned=len(plan.deliveries))
         # Only what something else waits for needs an event.
-        self.settled = {d.after: asyncio.Event() for d in plan.deliveries if d.after is not None}
+        self.resolved = {d.after: asyncio.Event() for d in plan.deliveries if d.after is not None}
         self.started = time.perf_counter()
 
     async def work(
@@ -171,16 +171,16 @@ class _Sender:
         for index, delivery in queue:
             if delivery.after is not None:
                 # Never a deadlock: what is waited for stands earlier in the plan, so it is under way or over.
-                await self.settled[delivery.after].wait()
-            await self._settle(delivery, client=client)
-            self.tally.elapsed_s = time.perf_counter() - self.started
-            if index in self.settled:
-                self.settled[index].set()
+                await self.resolved[delivery.after].wait()
+            await self._resolve(delivery, client=client)
+            self.counts.elapsed_s = time.perf_counter() - self.started
+            if index in self.resolved:
+                self.resolved[index].set()
             if progress is not None:
-                progress(self.tally)
+                progress(self.counts)
 
-    async def _settle(self, delivery: Delivery, *, client: httpx.AsyncClient) -> None:
-        tally = self.tally
+    async def _resolve(self, delivery: Delivery, *, client: httpx.AsyncClient) -> None:
+        counts = self.counts
         status = 0
         for attempt in range(self.attempts_max):
             if attempt:
@@ -188,34 +188,34 @@ class _Sender:
             status, body = await self._post(delivery, client=client)
             if status == 200 and _is_echo(body, delivery=delivery):
                 if delivery.wants_echo:
-                    tally.acknowledged += 1
+                    counts.acknowledged += 1
                 else:
-                    tally.believed += 1
+                    counts.believed += 1
                 return
-            tally.wrong_echo += status == 200
+            counts.wrong_echo += status == 200
             if status in REFUSALS and not delivery.wants_echo:
-                tally.refused += 1
+                counts.refused += 1
                 return
-        tally.failed += 1
-        if len(tally.failures) < _SHOWN_MAX:
-            tally.failures.append(
+        counts.failed += 1
+        if len(counts.failures) < _EXCERPT_MAX:
+            counts.failures.append(
                 f"{delivery.kind} {delivery.unique_id} {delivery.about}: last answer {status or 'none'}"
             )
 
     async def _post(self, delivery: Delivery, *, client: httpx.AsyncClient) -> tuple[int, bytes]:
         """One POST: its status and body; status 0 where no answer came."""
-        tally = self.tally
-        tally.posts += 1
+        counts = self.counts
+        counts.posts += 1
         begun = time.perf_counter()
         try:
             answer = await client.post(
                 self.url, content=delivery.body, headers={"content-type": delivery.content_type}
             )
         except httpx.HTTPError:
-            tally.transport_errors += 1
+            counts.transport_errors += 1
             return 0, b""
-        tally.latencies_s.append(time.perf_counter() - begun)
-        tally.statuses[answer.status_code] = tally.statuses.get(answer.status_code, 0) + 1
+        counts.latencies_s.append(time.perf_counter() - begun)
+        counts.statuses[answer.status_code] = counts.statuses.get(answer.status_code, 0) + 1
         return answer.status_code, answer.content
 
 

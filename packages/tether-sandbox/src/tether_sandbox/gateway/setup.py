@@ -13,9 +13,9 @@ from typing import Literal
 
 import msgspec
 
-from tether_sandbox.gateway.fault_injection import Malice
+from tether_sandbox.gateway.fault_injection import FaultInjection
 from tether_sandbox.gateway.intermediary_pages import PageName
-from tether_sandbox.gateway.payment_history import Lives
+from tether_sandbox.gateway.payment_history import PaymentHistories
 from tether_sandbox.gateway.wire import HashName
 from tether_sandbox.settings import ENVIRONMENT, PASSWORD
 
@@ -98,9 +98,9 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             450 ("refuse").
         scope_required: Whether lists of chargebacks without a `scope` are refused, as since v58.2.
         seed: For everything drawn.
-        lives: How debits without a script end; `None` for all well.
+        payment_histories: How debits without a script end; `None` for all well.
         faults: What goes wrong by chance.
-        malice: How notifications are spoilt; only the shares of repeated, forged and reordered ones count here.
+        fault_injection: How notifications are corrupted; only the shares of repeated, forged and reordered ones count here.
     """
 
     login: str = ENVIRONMENT["EMP_API_LOGIN"]
@@ -125,9 +125,9 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     repeats: Literal["debit", "refuse"] = "debit"
     scope_required: bool = False
     seed: int = 1
-    lives: Lives | None = None
+    payment_histories: PaymentHistories | None = None
     faults: Faults = Faults()
-    malice: Malice = Malice.none()
+    fault_injection: FaultInjection = FaultInjection.none()
 
     def __repr__(self) -> str:
         """Say where notifications go and what is drawn; no password."""

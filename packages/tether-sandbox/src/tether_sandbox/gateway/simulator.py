@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from tether_sandbox.gateway.api import Adopted, BackOfficeRefund, Gateway, Told
+from tether_sandbox.gateway.api import Adopted, BackOfficeRefund, Gateway, StatusChange
 from tether_sandbox.gateway.fault_injection import Plan
 from tether_sandbox.gateway.notifier import Crafted
 from tether_sandbox.gateway.payment_history import Payment
@@ -83,7 +83,7 @@ class Simulator:
         return found
 
     def sums(self) -> dict[str, Any]:
-        """Sums by status, refunds and voids, requests by kind, notifications, ids debited or paid out twice."""
+        """Sums by status, refunds and voids, requests by kind, notifications, ids debited or refunded and charged back."""
         return self._answered("GET", "/ledger")
 
     def requests(self) -> dict[str, int]:
@@ -105,21 +105,26 @@ class Simulator:
         """
         return self._answered("GET", f"/ledger/rates?kind={kind}&window_s={window_s}")
 
-    def settle(self) -> int:
+    def resolve(self) -> int:
         """Let everything ahead happen now, and wait until its notifications are settled; gives how many turns."""
-        turns: int = self._answered("POST", "/ledger/settle")["turns"]
-        return turns
+        transitions: int = self._answered("POST", "/ledger/settle")["transitions"]
+        return transitions
 
-    def turn(self, told: Told) -> None:
+    def transition(self, result: StatusChange) -> None:
         """Let something become of a payment now, such as a chargeback."""
-        self._answered("POST", "/ledger/turn", told)
+        self._answered("POST", "/ledger/turn", result)
 
     def craft(self, crafted: Crafted) -> None:
         """Send notifications as somebody writes them who has one genuine signature; `settle` waits for them."""
         self._answered("POST", "/ledger/craft", crafted)
 
     def refund(
-        self, unique_id: str, *, amount_minor: int | None = None, status: str = "approved", told: bool = True
+        self,
+        unique_id: str,
+        *,
+        amount_minor: int | None = None,
+        status: str = "approved",
+        is_notified: bool = True,
     ) -> str:
         """
         Refund a debit in the gateway's back office.
@@ -128,12 +133,12 @@ class Simulator:
             unique_id: The gateway's id of the debit.
             amount_minor: What is returned; `None` for the whole.
             status: What becomes of the refund.
-            told: Whether a notification is sent.
+            is_notified: Whether a notification is sent.
 
         Returns:
             The gateway's id of the refund.
         """
-        order = BackOfficeRefund(unique_id, amount_minor, status, told)
+        order = BackOfficeRefund(unique_id, amount_minor, status, is_notified)
         return str(self._answered("POST", "/ledger/refund", order)["unique_id"])
 
     def faults(self, faults: Faults) -> None:
@@ -151,14 +156,14 @@ class Simulator:
         """
         adopted = [
             Adopted(
-                one.transaction_id,
-                one.unique_id,
-                one.amount_minor,
-                one.currency,
+                payment.transaction_id,
+                payment.unique_id,
+                payment.amount_minor,
+                payment.currency,
                 taken_at,
-                planned.histories[one.unique_id],
+                planned.histories[payment.unique_id],
             )
-            for one in payments
+            for payment in payments
         ]
         self._answered("POST", "/ledger/adopt", adopted)
 
@@ -174,8 +179,8 @@ class Simulator:
         body = None if content is None else msgspec.json.encode(content)
         answer = self._client.request(method, path, content=body)
         answer.raise_for_status()
-        told: dict[str, Any] = msgspec.json.decode(answer.content)
-        return told
+        payload: dict[str, Any] = msgspec.json.decode(answer.content)
+        return payload
 
 
 @contextmanager

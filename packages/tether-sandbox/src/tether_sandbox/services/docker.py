@@ -2,7 +2,7 @@
 Postgres, Redis and SeaweedFS from containers, where a Docker engine answers.
 
 This is the way for those who want the very images of production. It needs a running engine and, the first
-time, a network to pull the images from. `testcontainers` removes the containers at the end, and by its
+time, a network to fetch the images from. `testcontainers` removes the containers at the end, and by its
 own reaper also when we are killed.
 """
 

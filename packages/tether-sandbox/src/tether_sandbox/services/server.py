@@ -76,7 +76,7 @@ def free_port() -> int:
     keep the server from coming back.
 
     Between this answer and the server's start anybody could be given the same port, and again while the
-    server is down for a moment. So it is claimed, by a UDP socket of the same number: nothing is sent there,
+    server is down briefly. So it is claimed, by a UDP socket of the same number: nothing is sent there,
     but the system gives it to one process at a time and takes it back when that process ends.
     """
     port, claim = _claimed_port()
@@ -88,9 +88,9 @@ def free_port() -> int:
 
 def _claimed_port() -> tuple[int, int]:
     """Give a port and the descriptor of the socket that claims it, for as long as that is open."""
-    chance = random.SystemRandom()
+    rng = random.SystemRandom()
     while True:
-        port = chance.choice(_PORTS)
+        port = rng.choice(_PORTS)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as claim, contextlib.suppress(OSError):
             claim.bind(("127.0.0.1", port))
             if _is_free(port):

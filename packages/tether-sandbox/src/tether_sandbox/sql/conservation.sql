@@ -25,7 +25,7 @@ join billing_attempts a on a.id = b.attempt_id
 where b.source = 'chargeback' and a.run_id is null;
 
 -- histories --
--- The booked notifications of every attempt in the order they were recorded: attempt id, content type, body, the stages at
+-- The applied notifications of every attempt in the order they were recorded: attempt id, content type, body, the stages at
 -- which the attempt began, its amount and currency.
 select
     e.attempt_id, e.content_type, e.body, coalesce(i.payment_stage, 0), coalesce(i.dispute_stage, 0), a.amount_minor,
@@ -37,24 +37,24 @@ where e.state = 'processed' and e.attempt_id is not null
 order by e.attempt_id, e.id;
 
 -- contents --
--- What every notification on record said: the SHA-256 of its body, and whether it is kept aside as conflicting. Those of
--- debits that were billed here are left out, and what we asked for ourselves.
+-- What every stored notification said: the SHA-256 of its body, and whether it is kept aside as conflicting. Those of
+-- debits that were billed here are excluded, and what we asked for ourselves.
 select sha256(e.body), e.state = 'conflicting'
 from webhook_events e
 left join billing_attempts a on a.id = e.attempt_id
 where a.run_id is null and e.source = 'webhook';
 
--- pulled_open --
+-- fetched_open --
 -- What we asked for ourselves and did not book. One row per state: state, rows.
 select state, count(*) from webhook_events where source <> 'webhook' and state <> 'processed' group by state;
 
 -- effects --
--- One row: how often it was told that a return put an account on the blacklist, and how many booked notifications the gateway
+-- One row: how often it was told that a return put an account on the blacklist, and how many applied notifications the gateway
 -- was asked about first.
 select
-    (select count(*) from outbox where name = 'iban_listed'),
+    (select count(*) from outbox where name = 'iban.blocked'),
     (select count(*) from webhook_events where state = 'processed' and source = 'webhook' and confirmed_at is not null);
 
 -- moves --
 -- Every fact told of an attempt, in the order told: the event.
-select payload from outbox where name = 'attempt_moved' order by id;
+select payload from outbox where name = 'attempt.status_changed' order by id;

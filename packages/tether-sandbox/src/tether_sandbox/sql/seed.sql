@@ -3,10 +3,10 @@
 -- debtors --
 -- Insert n debtors. Arrays of length n. Returns n ids in the order given.
 insert into debtors (iban, iban_fingerprint, name, amount_minor, currency, created_at)
-select told.iban, told.iban_fingerprint, told.name, told.amount_minor, 'EUR', %(now)s
+select is_notified.iban, is_notified.iban_fingerprint, is_notified.name, is_notified.amount_minor, 'EUR', %(now)s
 from unnest(%(ibans)s::text[], %(fingerprints)s::bytea[], %(names)s::text[], %(amounts_minor)s::bigint[])
-    with ordinality as told (iban, iban_fingerprint, name, amount_minor, position)
-order by told.position
+    with ordinality as is_notified (iban, iban_fingerprint, name, amount_minor, position)
+order by is_notified.position
 returning id;
 
 -- attempts --
@@ -16,13 +16,13 @@ insert into billing_attempts (
     iban_fingerprint, iban_masked, created_at, updated_at
 )
 select
-    'default', told.debtor_id, told.transaction_id, told.unique_id, told.amount_minor, 'EUR', 'pending', 0, 0,
-    told.iban_fingerprint, told.iban_masked, %(now)s, %(now)s
+    'default', is_notified.debtor_id, is_notified.transaction_id, is_notified.unique_id, is_notified.amount_minor, 'EUR', 'pending', 0, 0,
+    is_notified.iban_fingerprint, is_notified.iban_masked, %(now)s, %(now)s
 from unnest(
     %(debtor_ids)s::bigint[], %(transaction_ids)s::text[], %(unique_ids)s::text[], %(amounts_minor)s::bigint[],
     %(fingerprints)s::bytea[], %(maskeds)s::text[]
-) with ordinality as told (
+) with ordinality as is_notified (
     debtor_id, transaction_id, unique_id, amount_minor, iban_fingerprint, iban_masked, position
 )
-order by told.position
+order by is_notified.position
 returning id;

@@ -12,11 +12,11 @@ insert into debtors (
     upload_id, row_number, iban, iban_fingerprint, name, amount_minor, currency, city, country, created_at
 )
 select
-    %(upload_id)s, told.position, told.iban, told.fingerprint, told.name, told.amount_minor, told.currency, told.city,
-    told.country, %(now)s
+    %(upload_id)s, is_notified.position, is_notified.iban, is_notified.fingerprint, is_notified.name, is_notified.amount_minor, is_notified.currency, is_notified.city,
+    is_notified.country, %(now)s
 from unnest(
     %(ibans)s::text[], %(fingerprints)s::bytea[], %(names)s::text[], %(amounts_minor)s::bigint[], %(currencies)s::text[],
     %(cities)s::text[], %(countries)s::text[]
-) with ordinality as told (iban, fingerprint, name, amount_minor, currency, city, country, position)
-order by told.position
+) with ordinality as is_notified (iban, fingerprint, name, amount_minor, currency, city, country, position)
+order by is_notified.position
 returning id;

@@ -3,7 +3,7 @@ Accounts at the gateway: the one of the environment, called "default", and the r
 
 What is secret of a row (login, passwords, terminal tokens) is one encrypted text, under a key that only the
 environment has: whoever reads the table, or a backup of it, learns nothing that helps. The text names its account, so
-a row cannot be given another row's secrets. A row that no key opens is left out and complained about; it never stops
+a row cannot be given another row's secrets. A row that no key opens is excluded and complained about; it never stops
 the others.
 
 An account has several passwords while one is being changed: calls are made with the first, notifications may be signed with
@@ -106,7 +106,7 @@ def default_account(settings: Settings) -> GatewayAccount | None:
     Args:
         settings: From the environment.
     """
-    if not settings.gateway_can_be_asked:
+    if not settings.gateway_can_be_inquired:
         return None
     return GatewayAccount(
         name=DEFAULT,
@@ -127,7 +127,7 @@ async def all_accounts(conn: Connection, *, settings: Settings) -> dict[str, Gat
         settings: With the keys of the rows' secrets.
 
     Returns:
-        By name; rows that no key opens are left out.
+        By name; rows that no key opens are excluded.
     """
     first = default_account(settings)
     found = {} if first is None else {first.name: first}
@@ -151,7 +151,7 @@ async def put(conn: Connection, account: GatewayAccount, *, keys: Sequence[str],
         conn: Any connection.
         account: As it shall be; not the default one, which is the environment's.
         keys: `TETHER_SECRETS_KEY`, the one to write with first.
-        now: The present moment.
+        now: The current time.
 
     Raises:
         InvalidRequest: for the name of the default account, or without a usable key.
@@ -198,7 +198,15 @@ def credentials(accounts: Iterable[GatewayAccount]) -> tuple[Credential, ...]:
     Returns:
         n credentials in their order.
     """
-    return tuple(Credential(one.name, one.login, one.passwords, one.terminal_tokens) for one in accounts)
+    return tuple(
+        Credential(
+            gateway_account.name,
+            gateway_account.login,
+            gateway_account.passwords,
+            gateway_account.terminal_tokens,
+        )
+        for gateway_account in accounts
+    )
 
 
 def rates(account: GatewayAccount, *, settings: Settings) -> Limits:

@@ -93,7 +93,11 @@ async def record(conn: Connection, used: GatewayIdentity, *, account: str, now: 
 
 async def record_configured(conn: Connection, accounts: Collection[GatewayAccount], *, now: datetime) -> None:
     """Note which identities are configured today; an account that goes back to them is found by that."""
-    known = sorted((account.name, one.key, one.name) for account in accounts for one in configured(account))
+    known = sorted(
+        (account.name, gateway_identity.key, gateway_identity.name)
+        for account in accounts
+        for gateway_identity in configured(account)
+    )
     parameters = {
         "accounts": [account for account, _, _ in known],
         "keys": [key for _, key, _ in known],
@@ -114,7 +118,7 @@ async def recent(conn: Connection, accounts: Collection[str], *, since: date) ->
         since: The day.
 
     Returns:
-        Their keys by account; an account without any is left out.
+        Their keys by account; an account without any is excluded.
     """
     cursor = await conn.execute(_SQL["recent"], {"accounts": list(accounts), "since": since})
     found: dict[str, set[str]] = {}
@@ -149,7 +153,7 @@ async def wake(conn: Connection, *, keys: Collection[str], now: datetime) -> int
     Args:
         conn: Any connection.
         keys: Of all identities that are configured.
-        now: The present moment.
+        now: The current time.
 
     Returns:
         How many.
@@ -171,21 +175,21 @@ def diagnostics(calls: Collection[OpenCalls], *, accounts: Collection[GatewayAcc
         Sentences for people; none where every identity can be asked.
     """
     names = {account.name for account in accounts}
-    keys = {one.key for account in accounts for one in configured(account)}
-    told: list[str] = []
-    for one in calls:
-        since = f"{one.count} without a final result, the oldest of {one.since_at:%Y-%m-%d %H:%M} UTC"
-        if one.key == UNKNOWN:
+    keys = {gateway_identity.key for account in accounts for gateway_identity in configured(account)}
+    lines: list[str] = []
+    for call in calls:
+        since = f"{call.count} without a final result, the oldest of {call.since_at:%Y-%m-%d %H:%M} UTC"
+        if call.key == UNKNOWN:
             # Imported and older ones. They resolve as soon as the gateway knows them, which it mostly does.
             continue
-        if one.key not in keys and one.key != "*":
-            told.append(
-                f"submissions went to {one.name or one.key} (account {one.account}), which is not configured any more: "
+        if call.key not in keys and call.key != "*":
+            lines.append(
+                f"submissions went to {call.name or call.key} (account {call.account}), which is not configured any more: "
                 f"{since}. Configure its terminal, login and address again, after the current ones or as an account of "
                 "its own, until they are resolved"
             )
-        elif one.account not in names:
-            told.append(
-                f"gateway account {one.account} is not configured any more: {since}. Configure it until they are resolved"
+        elif call.account not in names:
+            lines.append(
+                f"gateway account {call.account} is not configured any more: {since}. Configure it until they are resolved"
             )
-    return told
+    return lines

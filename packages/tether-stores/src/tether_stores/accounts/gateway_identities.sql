@@ -2,7 +2,7 @@
 --
 -- A row is written by the transaction that claims the first call to it, or when it is configured, and stays. The key is a digest of address, login
 -- and terminal; the name holds no secret. Submissions name keys in submitted_to: of a debit in billing_attempts, of a
--- refund or void in givebacks. Payment stage 10 is an unknown outcome.
+-- refund or void in refunds. Payment stage 10 is an unknown outcome.
 
 -- record --
 -- Keep an identity that a call goes to.
@@ -13,9 +13,9 @@ on conflict do nothing;
 -- record_configured --
 -- Note that n identities are configured on a day. Arrays of length n. A row changes once a day at most.
 insert into gateway_identities as i (key, account, name, first_used_at, last_known_on)
-select told.key, told.account, told.name, %(now)s, %(today)s
-from unnest(%(keys)s::text[], %(accounts)s::text[], %(names)s::text[]) as told (key, account, name)
-order by told.account, told.key
+select is_notified.key, is_notified.account, is_notified.name, %(now)s, %(today)s
+from unnest(%(keys)s::text[], %(accounts)s::text[], %(names)s::text[]) as is_notified (key, account, name)
+order by is_notified.account, is_notified.key
 on conflict (account, key) do update
 set last_known_on = excluded.last_known_on
 where i.last_known_on is null or i.last_known_on < excluded.last_known_on;
@@ -29,83 +29,83 @@ where account = any(%(accounts)s) and coalesce(last_known_on, first_used_at::dat
 -- open_calls --
 -- The identities that submissions without a final result went to. One row an account and identity: account, key ('?' for
 -- one that is not known), its name or null, how many submissions, since when.
-select told.account, told.key, i.name, count(*), min(told.since_at)
+select is_notified.account, is_notified.key, i.name, count(*), min(is_notified.since_at)
 from (
-    select a.account, unnest(coalesce(a.submitted_to, '{?}')) as key, coalesce(a.sent_at, a.created_at) as since_at
+    select a.account, unnest(coalesce(a.submitted_to, '{?}')) as key, coalesce(a.submitted_at, a.created_at) as since_at
     from billing_attempts a
     where a.payment_stage in (10, 20, 30) and a.dispute_stage = 0
     union all
-    select g.account, unnest(coalesce(g.submitted_to, '{?}')), coalesce(g.sent_at, g.created_at)
-    from givebacks g
+    select g.account, unnest(coalesce(g.submitted_to, '{?}')), coalesce(g.submitted_at, g.created_at)
+    from refunds g
     where g.payment_stage in (10, 20, 30)
     union all
-    select a.account, unnest(coalesce(a.submitted_to, '{?}')), a.sent_at
+    select a.account, unnest(coalesce(a.submitted_to, '{?}')), a.submitted_at
     from billing_attempts a
     where a.leased_until is not null and a.payment_stage = 0
     union all
-    select g.account, unnest(coalesce(g.submitted_to, '{?}')), g.sent_at
-    from givebacks g
+    select g.account, unnest(coalesce(g.submitted_to, '{?}')), g.submitted_at
+    from refunds g
     where g.leased_until is not null and g.payment_stage = 0
-) told
-left join gateway_identities i on i.key = told.key and i.account = told.account
-group by told.account, told.key, i.name
-order by told.account, told.key;
+) is_notified
+left join gateway_identities i on i.key = is_notified.key and i.account = is_notified.account
+group by is_notified.account, is_notified.key, i.name
+order by is_notified.account, is_notified.key;
 
 -- unresolved --
 -- Submissions of unknown outcome about which "not found" does not count, oldest first. Up to %(limit)s rows: kind, id, the
 -- debit's id, account, transaction_id, since when, and the names of the identities they went to, with their keys
 -- where no name is stored.
-select told.kind, told.id, told.attempt_id, told.account, told.transaction_id, told.since_at, (
+select is_notified.kind, is_notified.id, is_notified.attempt_id, is_notified.account, is_notified.transaction_id, is_notified.since_at, (
     select coalesce(array_agg(coalesce(i.name, one.key) order by one.number), '{}')
-    from unnest(told.submitted_to) with ordinality as one (key, number)
-    left join gateway_identities i on i.key = one.key and i.account = told.account
+    from unnest(is_notified.submitted_to) with ordinality as one (key, number)
+    left join gateway_identities i on i.key = one.key and i.account = is_notified.account
 )
 from (
     select
-        'debit' as kind, a.id, a.id as attempt_id, a.account, a.transaction_id, coalesce(a.sent_at, a.created_at) as since_at,
+        'debit' as kind, a.id, a.id as attempt_id, a.account, a.transaction_id, coalesce(a.submitted_at, a.created_at) as since_at,
         coalesce(a.submitted_to, '{?}') as submitted_to
     from billing_attempts a
     where
-        a.payment_stage = 10 and a.dispute_stage = 0 and a.send_at is null
-        and a.unresolved_because = 'not_found_elsewhere'
+        a.payment_stage = 10 and a.dispute_stage = 0 and a.submit_at is null
+        and a.unresolved_reason = 'not_found_elsewhere'
     union all
     select
-        g.kind, g.id, g.attempt_id, g.account, g.transaction_id, coalesce(g.sent_at, g.created_at),
+        g.kind, g.id, g.attempt_id, g.account, g.transaction_id, coalesce(g.submitted_at, g.created_at),
         coalesce(g.submitted_to, '{?}')
-    from givebacks g
-    where g.payment_stage = 10 and g.send_at is null and g.unresolved_because = 'not_found_elsewhere'
-) told
-order by told.since_at, told.id
+    from refunds g
+    where g.payment_stage = 10 and g.submit_at is null and g.unresolved_reason = 'not_found_elsewhere'
+) is_notified
+order by is_notified.since_at, is_notified.id
 limit %(limit)s;
 
 -- counts --
 -- Submissions of unknown outcome by why the latest inquiry did not resolve them ('' for none yet). One row a reason.
-select told.because, count(*)
+select is_notified.reason, count(*)
 from (
-    select coalesce(a.unresolved_because, '') as because
+    select coalesce(a.unresolved_reason, '') as reason
     from billing_attempts a
-    where a.payment_stage = 10 and a.dispute_stage = 0 and a.send_at is null
+    where a.payment_stage = 10 and a.dispute_stage = 0 and a.submit_at is null
     union all
-    select coalesce(g.unresolved_because, '')
-    from givebacks g
-    where g.payment_stage = 10 and g.send_at is null
-) told
-group by told.because
-order by told.because;
+    select coalesce(g.unresolved_reason, '')
+    from refunds g
+    where g.payment_stage = 10 and g.submit_at is null
+) is_notified
+group by is_notified.reason
+order by is_notified.reason;
 
 -- wake_debits --
 -- Make debits due for an inquiry whose gateway identities have all become askable since the latest one. Each is
 -- woken once: the reason goes, and comes back with the next answer where it still holds.
 update billing_attempts
-set ask_at = %(now)s, unresolved_because = null
+set inquire_at = %(now)s, unresolved_reason = null
 where
-    payment_stage = 10 and dispute_stage = 0 and ask_at > %(now)s and unresolved_because = 'not_found_elsewhere'
+    payment_stage = 10 and dispute_stage = 0 and inquire_at > %(now)s and unresolved_reason = 'not_found_elsewhere'
     and array_remove(submitted_to, '*') <@ %(configured)s::text[];
 
 -- wake_refunds --
 -- The same for refunds and voids.
-update givebacks
-set ask_at = %(now)s, unresolved_because = null
+update refunds
+set inquire_at = %(now)s, unresolved_reason = null
 where
-    payment_stage = 10 and ask_at > %(now)s and unresolved_because = 'not_found_elsewhere'
+    payment_stage = 10 and inquire_at > %(now)s and unresolved_reason = 'not_found_elsewhere'
     and array_remove(submitted_to, '*') <@ %(configured)s::text[];

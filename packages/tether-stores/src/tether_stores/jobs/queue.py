@@ -1,8 +1,8 @@
 """
-Queues: doorbells on Redis, by SAQ.
+Queues: wake-up queues on Redis, by SAQ.
 
 A queue here carries no work, it only says that work waits (`tether_core.jobs`). So stock SAQ is enough: what
-it can lose or deliver twice costs a ring, and a ring is worth at most one second. Two things are ours. `Doorbell` waits
+it can lose or deliver twice costs a wake-up, and a wake-up is worth at most one second. Two things are ours. `Wake-up queue` waits
 before it asks a Redis that is away again, where SAQ 0.26.4 would ask in a busy loop. And `ring` says every
 option at the call, because SAQ's defaults (10 s, one try, results kept for ten minutes) are not ours.
 """
@@ -19,16 +19,16 @@ from tether_core.jobs import Job, job_key
 
 from tether_stores.redis import client_of
 
-__all__ = ["Doorbell", "open_doorbell", "ring"]
+__all__ = ["WakeUpQueue", "open_wake_up_queue", "wake"]
 
 _PAUSE_S = 0.5
 
 
-class Doorbell(RedisQueue):
+class WakeUpQueue(RedisQueue):
     """A SAQ queue on Redis that stays calm while Redis is away."""
 
     async def dequeue(self, timeout: float = 0.0, poll_interval: float = 0.0) -> SaqJob | None:  # noqa: ASYNC109 - SAQ's signature
-        """Wait for a ring, at most *timeout* seconds; `None` when there was none or Redis is away."""
+        """Wait for a wake-up, at most *timeout* seconds; `None` when there was none or Redis is away."""
         try:
             return await super().dequeue(timeout, poll_interval)
         except (RedisError, OSError):
@@ -37,17 +37,19 @@ class Doorbell(RedisQueue):
 
 
 @asynccontextmanager
-async def open_doorbell(redis_url: str, *, queue: str, timeout_s: float = 5.0) -> AsyncIterator[Doorbell]:
+async def open_wake_up_queue(
+    redis_url: str, *, queue: str, timeout_s: float = 5.0
+) -> AsyncIterator[WakeUpQueue]:
     """
-    A doorbell for the life of a process; it connects when first used.
+    A wake-up queue for the life of a process; it connects when first used.
 
     Args:
         redis_url: The server.
         queue: A name of `tether_core.jobs.Queue`.
-        timeout_s: For each reply, in seconds; whoever waits for rings needs more than the second a wait takes.
+        timeout_s: For each reply, in seconds; whoever waits for wake-ups needs more than the second a wait takes.
 
     Yields:
-        The doorbell.
+        The wake-up queue.
     """
     client = client_of(
         redis_url,
@@ -56,36 +58,36 @@ async def open_doorbell(redis_url: str, *, queue: str, timeout_s: float = 5.0) -
         socket_connect_timeout=min(timeout_s, 2.0),
         health_check_interval=15,
     )
-    doorbell = Doorbell(client, name=queue)
+    wake_up_queue = WakeUpQueue(client, name=queue)
     try:
-        yield doorbell
+        yield wake_up_queue
     finally:
         await client.aclose()
 
 
-async def ring(doorbell: Doorbell, job: Job, *, lane: int) -> bool:
+async def wake(wake_up_queue: WakeUpQueue, job: Job, *, slot: int) -> bool:
     """
     Say that work of a kind waits.
 
     Args:
-        doorbell: Of the job's queue.
+        wake_up_queue: Of the job's queue.
         job: The kind of work.
-        lane: Any whole number; see `tether_core.jobs`.
+        slot: Any whole number; see `tether_core.jobs`.
 
     Returns:
-        Whether the ring was new; `False` when one of this lane waits or runs already.
+        Whether the wake-up was new; `False` when one of this slot waits or runs already.
 
     Raises:
         StoreUnreachable: when Redis is away. The work is not lost: workers look by themselves.
     """
     try:
-        rung = await doorbell.enqueue(
+        woken = await wake_up_queue.enqueue(
             job.name,
-            key=job_key(job, lane=lane),
+            key=job_key(job, slot=slot),
             timeout=job.timeout_s,
-            retries=1,  # a ring that failed is not rung again: the next look finds the row
-            ttl=-1,  # nothing to keep of a ring that is done
+            retries=1,  # a wake-up that failed is not woken again: the next look finds the row
+            ttl=-1,  # nothing to keep of a wake-up that is done
         )
-    except (RedisError, OSError) as problem:
-        raise StoreUnreachable("redis", why=type(problem).__name__) from problem
-    return rung is not None
+    except (RedisError, OSError) as exc:
+        raise StoreUnreachable("redis", why=type(exc).__name__) from exc
+    return woken is not None

@@ -9,7 +9,7 @@
 -- ARGV[2]   the generation under which the calls were made
 -- ARGV[3..9] window, calls_min, failure_share, open, open_max, probe_timeout, probes_to_close
 -- ARGV[10]  how long an unused breaker is kept, in milliseconds; one that is lost begins closed
--- ARGV[11]  the moment in seconds, or "" for the server's own; given only by tests
+-- ARGV[11]  the time in seconds, or "" for the server's own; given only by tests
 -- Returns whether to call, the generation, seconds until asking again as text, and the state.
 
 local window, calls_min, failure_share = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])

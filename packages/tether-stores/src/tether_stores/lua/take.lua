@@ -8,7 +8,7 @@
 -- ARGV[2]   calls wanted
 -- ARGV[3]   burst in seconds
 -- ARGV[4]   how long an unused bucket is kept, in milliseconds; one that is lost begins empty and grants nothing extra
--- ARGV[5]   the moment in seconds, or "" for the server's own; given only by tests
+-- ARGV[5]   the time in seconds, or "" for the server's own; given only by tests
 -- ARGV[6]   in how many seconds a lowered rate is whole again; tether_core.limits.throttle
 -- ARGV[7]   the longest pause of a throttle; a longer one says that the clock was set back
 -- ARGV[8,9] the throttle that the caller knows of: its part and the seconds to the end of its pause, or "". A Redis that

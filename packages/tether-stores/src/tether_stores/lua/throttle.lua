@@ -7,7 +7,7 @@
 -- ARGV[2..6] cut, part_min, pause, pause_max, recover
 -- ARGV[7,8] the part and the seconds to the end of the pause that the caller knows of, or "": what a Redis that was
 --           emptied has forgotten
--- ARGV[9]   the moment in seconds, or "" for the server's own; given only by tests
+-- ARGV[9]   the time in seconds, or "" for the server's own; given only by tests
 -- Returns the part and the seconds to the end of the pause, as text.
 
 local asked = tonumber(ARGV[1])

@@ -9,7 +9,7 @@ import msgspec
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
-__all__ = ["Excess", "count", "of", "standing_for", "take_unannounced", "tally"]
+__all__ = ["Excess", "count", "counts", "of", "representing", "take_unannounced"]
 
 _SQL: Final = load("notifications/excess_deliveries")
 
@@ -31,22 +31,22 @@ class Excess(msgspec.Struct, frozen=True):
     account: str
 
 
-async def standing_for(
-    conn: Connection, told: Sequence[tuple[str, str, str]]
+async def representing(
+    conn: Connection, result: Sequence[tuple[str, str, str]]
 ) -> list[tuple[int | None, int | None]]:
     """
     Which notifications stand for deliveries that were not kept.
 
     Args:
         conn: Any connection.
-        told: Account, id and report class of n deliveries.
+        result: Account, id and report class of n deliveries.
 
     Returns:
         n pairs: the notification, or `None` where there is none; and one of the same class that the gateway contradicted.
     """
-    accounts, notification_ids, report_classes = zip(*told, strict=True)
+    accounts, notification_ids, report_classes = zip(*result, strict=True)
     cursor = await conn.execute(
-        _SQL["standing_for"],
+        _SQL["representing"],
         {
             "accounts": list(accounts),
             "notification_ids": list(notification_ids),
@@ -69,9 +69,9 @@ async def take_unannounced(conn: Connection, *, limit: int, now: datetime) -> li
     return [Excess(*row) for row in await cursor.fetchall()]
 
 
-async def tally(conn: Connection) -> tuple[int, int]:
+async def counts(conn: Connection) -> tuple[int, int]:
     """How many notifications have deliveries in excess, and how many deliveries these are."""
-    row = await (await conn.execute(_SQL["tally"])).fetchone()
+    row = await (await conn.execute(_SQL["counts"])).fetchone()
     assert row is not None
     return int(row[0]), int(row[1])
 

@@ -4,41 +4,41 @@
 -- that notification's row keeps nobody waiting: no constraint looks it up, and notifications are never deleted. A periodic
 -- task of the worker announces each row once.
 
--- standing_for --
+-- representing --
 -- Which notification stands for each of n deliveries that were not kept: the oldest of its payment and class, or the latest identity
 -- check of its account; and one of them that the gateway contradicted, where there is one. Arrays of length n. Returns place from 0,
 -- id (null where there is none), contradicted id or null.
 select
-    told.place - 1,
+    is_notified.place - 1,
     case
-        when told.report_class = 'kyc' then (
+        when is_notified.report_class = 'kyc' then (
             select id from webhook_events e
-            where e.kind = 'kyc' and e.account = told.account
+            where e.kind = 'kyc' and e.account = is_notified.account
             order by e.received_at desc
             limit 1
         )
         else (
             select min(e.id) from webhook_events e
-            where e.notification_id = told.notification_id and e.account = told.account
-                and e.report_class = told.report_class and e.conflicts_with is null
+            where e.notification_id = is_notified.notification_id and e.account = is_notified.account
+                and e.report_class = is_notified.report_class and e.conflicts_with is null
         )
     end,
     (
         select min(e.id) from webhook_events e
-        where e.notification_id = told.notification_id and e.account = told.account
-            and e.report_class = told.report_class and e.conflicts_with is null and e.contradicted_count > 0
+        where e.notification_id = is_notified.notification_id and e.account = is_notified.account
+            and e.report_class = is_notified.report_class and e.conflicts_with is null and e.contradicted_count > 0
             and e.state in ('confirming', 'contradicted')
     )
 from unnest(%(accounts)b::text[], %(notification_ids)b::text[], %(report_classes)b::text[])
-    with ordinality as told (account, notification_id, report_class, place)
-order by told.place;
+    with ordinality as is_notified (account, notification_id, report_class, place)
+order by is_notified.place;
 
 -- count --
 -- Count deliveries at n notifications. Arrays of length n, each id once.
 insert into excess_deliveries as e (webhook_event_id, deliveries, first_at, last_at)
-select told.id, told.deliveries, %(now)s, %(now)s
-from unnest(%(ids)b::bigint[], %(deliveries)b::bigint[]) as told (id, deliveries)
-order by told.id
+select is_notified.id, is_notified.deliveries, %(now)s, %(now)s
+from unnest(%(ids)b::bigint[], %(deliveries)b::bigint[]) as is_notified (id, deliveries)
+order by is_notified.id
 on conflict (webhook_event_id) do update
 set deliveries = e.deliveries + excluded.deliveries, last_at = excluded.last_at;
 
@@ -64,7 +64,7 @@ from marked
 join webhook_events n on n.id = marked.webhook_event_id
 order by marked.webhook_event_id;
 
--- tally --
+-- counts --
 -- How many notifications have deliveries in excess, and how many these are, by the counts that are kept (row_counts.sql). One row.
 select coalesce(sum(count), 0)::bigint, coalesce(sum(amount), 0)::bigint
 from (

@@ -16,7 +16,7 @@ from tether_core.notifications.excess_deliveries import (
 )
 from tether_core.notifications.identity import Delivery
 from tether_core.payments.attempt import Confirmation
-from tether_core.reconciliation.report_records import Pulled
+from tether_core.reconciliation.report_records import ReportRecord
 
 from tether_stores.notifications import excess_deliveries
 from tether_stores.postgres import Connection
@@ -26,28 +26,28 @@ __all__ = [
     "Claimed",
     "Event",
     "Finish",
+    "InboxCounts",
     "Recording",
-    "StandingRow",
-    "Tally",
+    "StoredRow",
     "ToConfirm",
     "Unconfirmed",
+    "by_id",
     "claim",
     "claim_to_confirm",
     "confirmable",
     "confirmed",
+    "counts",
+    "current_status",
     "due",
     "finish",
     "listed",
     "mark_listed",
     "oldest_due_s",
-    "one",
     "probe",
-    "prolong",
     "record",
-    "record_pulled",
+    "renew",
     "replay",
-    "standing",
-    "tally",
+    "store_report_records",
     "unconfirmed",
     "unfinished",
     "wake_known",
@@ -102,7 +102,7 @@ class Claimed(msgspec.Struct, frozen=True):
         received_at: When it was first recorded.
         inquiries_began_at: When the gateway first contradicted it, of the inquiries that are under way.
         confirmed_at: When the gateway gave its word.
-        confirmation: The gateway's own word, once it was asked.
+        confirmation: The gateway's own record, once it was asked.
     """
 
     id: int
@@ -198,17 +198,17 @@ class Unconfirmed(msgspec.Struct, frozen=True):
     next_at: datetime | None
 
 
-class StandingRow(msgspec.Struct, frozen=True):
+class StoredRow(msgspec.Struct, frozen=True):
     """
-    A row on record about an event that was pulled.
+    A stored row about an event that was fetched.
 
     Attributes:
         place: Of the event among those asked for, from 0.
         id: The row.
-        outcome: What came of it, or `None` before it was booked.
+        outcome: What came of it, or `None` before it was applied.
         content_type: Of the body.
         body: The bytes as they came.
-        error_code: The gateway's own word, where it was asked.
+        error_code: The gateway's own record, where it was asked.
         reason_code: Likewise.
     """
 
@@ -221,13 +221,13 @@ class StandingRow(msgspec.Struct, frozen=True):
     reason_code: str | None
 
 
-class Tally(msgspec.Struct, frozen=True):
+class InboxCounts(msgspec.Struct, frozen=True):
     """
     How the inbox stands, in rows.
 
     Attributes:
         waiting: Due now.
-        put_off: Waiting for a later moment.
+        deferred: Waiting for a later time.
         confirming: Waiting for the gateway's word.
         processed: Done.
         parked: Waiting for a person.
@@ -238,7 +238,7 @@ class Tally(msgspec.Struct, frozen=True):
     """
 
     waiting: int
-    put_off: int
+    deferred: int
     confirming: int
     processed: int
     parked: int
@@ -254,16 +254,16 @@ class Event(msgspec.Struct, frozen=True):
 
     Attributes:
         id: Our row.
-        source: "webhook", or "pull" for what we fetched ourselves.
+        source: "webhook", or "fetch" for what we fetched ourselves.
         kind: What it is about: "payment" and so on, see `tether_core.emp.notification`.
         notification_id: The id that is signed; of a payment, the gateway's `unique_id`.
         status: The gateway's word.
         event: What moved a dispute, where something did.
         account: The gateway account that signed.
         state: Where it stands, see `tether_core.notifications.inbox`.
-        outcome: What came of it, once somebody decided: "applied", "unchanged", "refuted" and so on.
+        outcome: What came of it, once somebody decided: "applied", "unchanged", "contradicted" and so on.
         reason: Why, in a word.
-        failures: Tries to book it that ended badly.
+        failures: Tries to apply it that ended badly.
         attempt_id: The billing attempt it speaks of, where there is one.
         conflicts_with: The row with the same key and other content, for a conflicting one.
         confirmed_status: The gateway's word when it was asked, where it was.
@@ -309,31 +309,33 @@ async def record(
         conn: In autocommit mode each of the statements is durable when this returns; inside a transaction nothing is
             before that commits.
         rows: n notifications; the same one may be among them several times.
-        now: The moment of receipt, aware, UTC.
-        source: "webhook", or "pull" for what we fetched ourselves. What we fetched is worded otherwise than what was
-            sent, so a pulled row whose key is on record is a repeat whatever its content.
+        now: The time of receipt, aware, UTC.
+        source: "webhook", or "fetch" for what we fetched ourselves. What we fetched is worded otherwise than what was
+            sent, so a fetched row whose key is stored is a repeat whatever its content.
 
     Returns:
         n outcomes in the order of *rows*. Of equal rows the first is recorded, the others are repeats. What the gateway
         contradicted and is reported again is inquired at once.
 
     Raises:
-        StoreUnreachable: when a row was neither taken nor found, as where somebody deletes it at the same moment.
+        StoreUnreachable: when a row was neither taken nor found, as where somebody deletes it at the same time.
     """
-    # What is on record is not sent once more where that costs more than asking: copies of a flood are large.
+    # What is stored is not sent once more where that costs more than asking: copies of a flood are large.
     is_large = sum(len(row.body) for row in rows) > _LARGE_BYTES
-    standing = await _on_record(conn, [row.key for row in rows]) if is_large else {}
-    fresh = await _insert(conn, [row for row in rows if row.key not in standing], source=source, now=now)
+    current_status = await _stored(conn, [row.key for row in rows]) if is_large else {}
+    fresh = await _insert(
+        conn, [row for row in rows if row.key not in current_status], source=source, now=now
+    )
     times = Counter(row.key for row in rows)
     looked_up = [
-        key for key, count in times.items() if key not in standing and (count > 1 or key not in fresh)
+        key for key, count in times.items() if key not in current_status and (count > 1 or key not in fresh)
     ]
     if looked_up:
-        standing |= await _on_record(conn, looked_up)
+        current_status |= await _stored(conn, looked_up)
     again = _Again()
     outcomes: list[Delivery | None] = []
     for row in rows:
-        found = standing.get(row.key)
+        found = current_status.get(row.key)
         if found is None:
             if row.key in fresh:
                 outcomes.append("recorded")
@@ -341,7 +343,7 @@ async def record(
                 again.excess.append(row)
                 outcomes.append("counted")
             else:
-                raise StoreUnreachable("postgres", why="a row neither new nor on record")
+                raise StoreUnreachable("postgres", why="a row neither new nor stored")
         elif found.content != row.content and source == "webhook":
             again.conflicts.append((row, found))
             outcomes.append(None)
@@ -381,7 +383,7 @@ async def _insert(conn: Connection, rows: Sequence[Recording], *, source: str, n
     return {bytes(key) for _, key in await cursor.fetchall()}
 
 
-class _OnRecord(msgspec.Struct, frozen=True):
+class _Stored(msgspec.Struct, frozen=True):
     """What stands under a key."""
 
     content: bytes
@@ -393,14 +395,14 @@ class _Again(msgspec.Struct):
     """Deliveries that bring no notification of their own: what is to be done about them."""
 
     excess: list[Recording] = []
-    conflicts: list[tuple[Recording, _OnRecord]] = []
+    conflicts: list[tuple[Recording, _Stored]] = []
     contradicted: set[int] = set()
 
 
-async def _on_record(conn: Connection, keys: Sequence[bytes]) -> dict[bytes, _OnRecord]:
-    cursor = await conn.execute(_SQL["on_record"], {"keys": list(keys)})
+async def _stored(conn: Connection, keys: Sequence[bytes]) -> dict[bytes, _Stored]:
+    cursor = await conn.execute(_SQL["stored"], {"keys": list(keys)})
     return {
-        bytes(key): _OnRecord(bytes(content), row_id, is_contradicted)
+        bytes(key): _Stored(bytes(content), row_id, is_contradicted)
         for key, content, row_id, is_contradicted in await cursor.fetchall()
     }
 
@@ -409,10 +411,10 @@ async def _record_again(conn: Connection, again: _Again, *, now: datetime) -> li
     """Keep conflicting deliveries as far as they are kept, count the rest; gives the outcomes of the conflicting ones."""
     counts = Counter[int]()
     if again.excess:
-        told = [(row.account, row.notification_id, row.report_class) for row in again.excess]
-        for row_id, contradicted_id in await excess_deliveries.standing_for(conn, told):
+        result = [(row.account, row.notification_id, row.report_class) for row in again.excess]
+        for row_id, contradicted_id in await excess_deliveries.representing(conn, result):
             if row_id is None:
-                raise StoreUnreachable("postgres", why="a row neither new nor on record")
+                raise StoreUnreachable("postgres", why="a row neither new nor stored")
             counts[row_id] += 1
             if contradicted_id is not None:
                 again.contradicted.add(contradicted_id)
@@ -432,9 +434,9 @@ async def _record_again(conn: Connection, again: _Again, *, now: datetime) -> li
 
 
 async def _record_conflicts(
-    conn: Connection, conflicts: Sequence[tuple[Recording, _OnRecord]], *, now: datetime
+    conn: Connection, conflicts: Sequence[tuple[Recording, _Stored]], *, now: datetime
 ) -> list[Delivery]:
-    kept = await _conflicts_on_record(conn, [row.key for row, _ in conflicts])
+    kept = await _conflicts_stored(conn, [row.key for row, _ in conflicts])
     counts = Counter(key for key, _ in kept)
     rows = {
         (row.key, row.content): (row, found)
@@ -446,23 +448,23 @@ async def _record_conflicts(
         fresh = await _insert_conflicts(conn, list(rows.values()), now=now)
         if len(fresh) < len(rows):
             # Somebody else has kept some of them in between.
-            kept |= await _conflicts_on_record(conn, [row.key for row, _ in rows.values()])
+            kept |= await _conflicts_stored(conn, [row.key for row, _ in rows.values()])
     kept |= fresh
     outcomes: list[Delivery] = []
     for row, _ in conflicts:
-        one = (row.key, row.content)
-        outcomes.append("conflicting" if one in fresh else "repeated" if one in kept else "counted")
-        fresh.discard(one)
+        item = (row.key, row.content)
+        outcomes.append("conflicting" if item in fresh else "repeated" if item in kept else "counted")
+        fresh.discard(item)
     return outcomes
 
 
-async def _conflicts_on_record(conn: Connection, keys: Sequence[bytes]) -> set[tuple[bytes, bytes]]:
-    cursor = await conn.execute(_SQL["conflicts_on_record"], {"keys": list(set(keys))})
+async def _conflicts_stored(conn: Connection, keys: Sequence[bytes]) -> set[tuple[bytes, bytes]]:
+    cursor = await conn.execute(_SQL["conflicts_stored"], {"keys": list(set(keys))})
     return {(bytes(key), bytes(content)) for key, content in await cursor.fetchall()}
 
 
 async def _insert_conflicts(
-    conn: Connection, rows: Sequence[tuple[Recording, _OnRecord]], *, now: datetime
+    conn: Connection, rows: Sequence[tuple[Recording, _Stored]], *, now: datetime
 ) -> set[tuple[bytes, bytes]]:
     cursor = await conn.execute(
         _SQL["record_conflicts"],
@@ -491,7 +493,7 @@ async def claim(conn: Connection, *, now: datetime, limit: int, freeze_s: float)
 
     Args:
         conn: Inside a transaction.
-        now: The present moment.
+        now: The current time.
         limit: Rows at most.
         freeze_s: How long this transaction may idle before Postgres ends its session, in seconds.
 
@@ -517,7 +519,7 @@ async def finish(conn: Connection, rows: Sequence[Finish], *, now: datetime) -> 
     Args:
         conn: The claiming transaction.
         rows: One per claimed row.
-        now: The present moment.
+        now: The current time.
     """
     await conn.execute(
         _SQL["finish"],
@@ -541,9 +543,9 @@ async def wake_known(conn: Connection, unique_ids: Sequence[str], *, now: dateti
     Make notifications due that came before anybody knew the payment they speak of, parked ones too.
 
     Args:
-        conn: The transaction that puts the payments on record, or any later one.
+        conn: The transaction that puts the payments stored, or any later one.
         unique_ids: The gateway's ids of the payments.
-        now: The present moment.
+        now: The current time.
 
     Returns:
         How many had waited, and how many were parked.
@@ -567,11 +569,11 @@ async def due(conn: Connection, *, now: datetime, older_than_s: float = 0) -> bo
     return bool(row[0])
 
 
-async def tally(conn: Connection, *, now: datetime) -> Tally:
+async def counts(conn: Connection, *, now: datetime) -> InboxCounts:
     """How the inbox stands; reads what is unfinished, so not for every second."""
-    row = await (await conn.execute(_SQL["tally"], {"now": now})).fetchone()
+    row = await (await conn.execute(_SQL["counts"], {"now": now})).fetchone()
     assert row is not None
-    return Tally(*row)
+    return InboxCounts(*row)
 
 
 async def probe(conn: Connection) -> None:
@@ -614,7 +616,7 @@ async def listed(
     return [Event(*row) for row in await cursor.fetchall()]
 
 
-async def one(conn: Connection, row_id: int) -> tuple[Event, str, bytes] | None:
+async def by_id(conn: Connection, row_id: int) -> tuple[Event, str, bytes] | None:
     """One row with its media type and raw body, or `None`."""
     row = await (await conn.execute(_SQL["one"], {"id": row_id})).fetchone()
     return None if row is None else (Event(*row[:-2]), row[-2], bytes(row[-1]))
@@ -633,7 +635,7 @@ async def claim_to_confirm(
 
     Args:
         conn: In autocommit mode: the lease must be committed before anybody is asked.
-        now: The present moment.
+        now: The current time.
         leased_until: The end of the lease, which also names it.
         limit: Payments at most.
 
@@ -646,7 +648,7 @@ async def claim_to_confirm(
     return sorted((ToConfirm(*row) for row in await cursor.fetchall()), key=lambda row: row.id)
 
 
-async def prolong(conn: Connection, ids: Sequence[int], *, leased_until: datetime, until: datetime) -> int:
+async def renew(conn: Connection, ids: Sequence[int], *, leased_until: datetime, until: datetime) -> int:
     """
     Hold the lease on claims for longer.
 
@@ -660,7 +662,7 @@ async def prolong(conn: Connection, ids: Sequence[int], *, leased_until: datetim
         How many were still ours.
     """
     cursor = await conn.execute(
-        _SQL["prolong"], {"ids": list(ids), "leased_until": leased_until, "until": until}
+        _SQL["renew"], {"ids": list(ids), "leased_until": leased_until, "until": until}
     )
     row = await cursor.fetchone()
     assert row is not None
@@ -671,13 +673,13 @@ async def confirmed(
     conn: Connection, words: Sequence[tuple[int, Confirmation]], *, leased_until: datetime, now: datetime
 ) -> int:
     """
-    Put the gateway's own word beside claims, and have them booked.
+    Put the gateway's own record beside claims, and have them applied.
 
     Args:
         conn: Any connection.
         words: Row and word.
         leased_until: The lease they were claimed under.
-        now: The present moment.
+        now: The current time.
 
     Returns:
         How many were written; the others are somebody else's by now.
@@ -711,7 +713,7 @@ async def unconfirmed(
         conn: Any connection.
         rows: n rows.
         leased_until: The lease they were claimed under.
-        now: The present moment.
+        now: The current time.
     """
     await conn.execute(
         _SQL["unconfirmed"],
@@ -733,58 +735,60 @@ async def confirmable(conn: Connection, *, now: datetime) -> bool:
     return bool(row[0])
 
 
-async def standing(conn: Connection, told: Sequence[Pulled]) -> list[StandingRow]:
+async def current_status(conn: Connection, records: Sequence[ReportRecord]) -> list[StoredRow]:
     """
-    What is on record about the events of pulled records.
+    What is stored about the events of fetched records.
 
     Args:
         conn: Any connection.
-        told: n records.
+        records: n records.
 
     Returns:
         Rows by place and age; several, one or none for each.
     """
     cursor = await conn.execute(
-        _SQL["standing"],
+        _SQL["current_status"],
         {
-            "accounts": [one.account for one in told],
-            "notification_ids": [one.notification.id for one in told],
-            "statuses": [one.notification.status for one in told],
-            "events": [one.notification.event for one in told],
+            "accounts": [item.account for item in records],
+            "notification_ids": [item.notification.id for item in records],
+            "statuses": [item.notification.status for item in records],
+            "events": [item.notification.event for item in records],
         },
         binary=True,
     )
     return [
-        StandingRow(row[0], row[1], row[2], row[3], bytes(row[4]), row[5], row[6])
+        StoredRow(row[0], row[1], row[2], row[3], bytes(row[4]), row[5], row[6])
         for row in await cursor.fetchall()
     ]
 
 
-async def record_pulled(conn: Connection, told: Sequence[Pulled], *, now: datetime) -> dict[bytes, int]:
+async def store_report_records(
+    conn: Connection, records: Sequence[ReportRecord], *, now: datetime
+) -> dict[bytes, int]:
     """
-    Put pulled records into the inbox, claimed and confirmed at once.
+    Put fetched records into the inbox, claimed and confirmed at once.
 
     Args:
         conn: Inside the transaction that counts them.
-        told: n records, of which some may be on record.
-        now: The moment of receipt.
+        records: n records, of which some may be stored.
+        now: The time of receipt.
 
     Returns:
         Key to row of those that are new.
     """
     cursor = await conn.execute(
-        _SQL["record_pulled"],
+        _SQL["store_report_records"],
         {
-            "keys": [one.key for one in told],
-            "contents": [one.content for one in told],
-            "accounts": [one.account for one in told],
-            "notification_ids": [one.notification.id for one in told],
-            "statuses": [one.notification.status for one in told],
-            "events": [one.notification.event for one in told],
-            "error_codes": [one.confirmation.error_code for one in told],
-            "reason_codes": [one.confirmation.reason_code for one in told],
-            "transaction_ids": [one.confirmation.transaction_id for one in told],
-            "bodies": [one.body for one in told],
+            "keys": [item.key for item in records],
+            "contents": [item.content for item in records],
+            "accounts": [item.account for item in records],
+            "notification_ids": [item.notification.id for item in records],
+            "statuses": [item.notification.status for item in records],
+            "events": [item.notification.event for item in records],
+            "error_codes": [item.confirmation.error_code for item in records],
+            "reason_codes": [item.confirmation.reason_code for item in records],
+            "transaction_ids": [item.confirmation.transaction_id for item in records],
+            "bodies": [item.body for item in records],
             "content_type": FORM,
             "now": now,
         },
@@ -804,7 +808,7 @@ async def mark_listed(
 
     Args:
         conn: Inside the transaction that counts them.
-        rows: Row and the gateway's own moment, where it told one.
+        rows: Row and the gateway's own time, where it told one.
         listed_on: The day of the list.
         override: Whether this list knows better than others that have the same event.
     """
@@ -822,6 +826,6 @@ async def mark_listed(
 
 
 async def word(conn: Connection, row_id: int) -> Confirmation | None:
-    """The gateway's own word about a notification, or `None` where it was not asked."""
+    """The gateway's own record about a notification, or `None` where it was not asked."""
     row = await (await conn.execute(_SQL["word"], {"id": row_id})).fetchone()
     return None if row is None or row[0] is None else Confirmation(*row)

@@ -1,7 +1,7 @@
 -- webhook_events: the inbox.
 --
 -- A row is born by `record`, in one statement for all requests that wait together. Whoever inserts a key first
--- wins; the losers learn it from what the statement returns, and `on_record` then tells repeats from conflicts.
+-- wins; the losers learn it from what the statement returns, and `stored` then tells repeats from conflicts.
 -- Rows are inserted in the order of their keys, so that two processes with the same keys wait for each other
 -- instead of deadlocking.
 --
@@ -13,15 +13,15 @@
 
 -- record --
 -- Insert n notifications, as far as they are kept (tether_core.notifications.excess_deliveries). Arrays of length n, ordered alike. Two statements at once do
--- not see each other's rows, so a bound may be passed by what is recorded at the same moment.
+-- not see each other's rows, so a bound may be passed by what is recorded at the same time.
 -- Returns id and key of those that are new: 0 to n rows.
 insert into webhook_events (
     key, content, account, kind, notification_id, status, event, source, content_type, body, report_class,
     state, failures, received_at, next_at
 )
 select
-    told.key, told.content, told.account, told.kind, told.notification_id, told.status, nullif(told.event, ''),
-    %(source)s, told.content_type, told.body, told.report_class, 'waiting', 0, %(now)s, %(now)s
+    is_notified.key, is_notified.content, is_notified.account, is_notified.kind, is_notified.notification_id, is_notified.status, nullif(is_notified.event, ''),
+    %(source)s, is_notified.content_type, is_notified.body, is_notified.report_class, 'waiting', 0, %(now)s, %(now)s
 from (
     select
         given.*,
@@ -35,41 +35,41 @@ from (
     ) as given (
         key, content, account, kind, notification_id, status, event, content_type, body, report_class
     )
-) as told
+) as is_notified
 where case
-    when told.report_class = '' then true
-    when told.kind = 'kyc' then told.nth + (
+    when is_notified.report_class = '' then true
+    when is_notified.kind = 'kyc' then is_notified.nth + (
         select count(*) from (
             select from webhook_events e
-            where e.kind = 'kyc' and e.account = told.account and e.received_at > %(now)s - interval '1 day'
+            where e.kind = 'kyc' and e.account = is_notified.account and e.received_at > %(now)s - interval '1 day'
             limit %(identity_checks_max)s
         ) as same
     ) <= %(identity_checks_max)s
-    else told.nth + (
+    else is_notified.nth + (
         select count(*) from webhook_events e
-        where e.notification_id = told.notification_id and e.account = told.account
-            and e.report_class = told.report_class and e.conflicts_with is null
+        where e.notification_id = is_notified.notification_id and e.account = is_notified.account
+            and e.report_class = is_notified.report_class and e.conflicts_with is null
     ) <= %(rows_max)s
 end
-order by told.key
+order by is_notified.key
 on conflict (key) where conflicts_with is null do nothing
 returning id, key;
 
--- on_record --
+-- stored --
 -- What stands under n keys. Returns key, content, id, and whether the gateway contradicts it: 0 to n rows.
 select key, content, id, contradicted_count > 0 and state in ('confirming', 'contradicted')
 from webhook_events where key = any(%(keys)b) and conflicts_with is null;
 
 -- record_conflicts --
--- Keep n deliveries whose keys are on record with other content, as far as they are kept (tether_core.notifications.excess_deliveries). Arrays of length n.
+-- Keep n deliveries whose keys are stored with other content, as far as they are kept (tether_core.notifications.excess_deliveries). Arrays of length n.
 -- Returns key and content of those that are kept now.
 insert into webhook_events (
     key, content, account, kind, notification_id, status, event, source, content_type, body, report_class,
     state, reason, failures, conflicts_with, received_at
 )
 select
-    told.key, told.content, told.account, told.kind, told.notification_id, told.status, nullif(told.event, ''),
-    'webhook', told.content_type, told.body, told.report_class, 'conflicting', 'conflicting', 0, told.conflicts_with,
+    is_notified.key, is_notified.content, is_notified.account, is_notified.kind, is_notified.notification_id, is_notified.status, nullif(is_notified.event, ''),
+    'webhook', is_notified.content_type, is_notified.body, is_notified.report_class, 'conflicting', 'conflicting', 0, is_notified.conflicts_with,
     %(now)s
 from (
     select given.*, dense_rank() over (partition by key order by content) as nth
@@ -80,15 +80,15 @@ from (
     ) as given (
         key, content, account, kind, notification_id, status, event, content_type, body, report_class, conflicts_with
     )
-) as told
-where told.nth + (
-    select count(*) from webhook_events e where e.key = told.key and e.conflicts_with is not null
+) as is_notified
+where is_notified.nth + (
+    select count(*) from webhook_events e where e.key = is_notified.key and e.conflicts_with is not null
 ) <= %(conflicts_max)s
-order by told.key, told.content
+order by is_notified.key, is_notified.content
 on conflict (key, content) where conflicts_with is not null do nothing
 returning key, content;
 
--- conflicts_on_record --
+-- conflicts_stored --
 -- Which conflicting deliveries are kept under n keys. Returns key, content: 0 or more rows.
 select key, content from webhook_events where key = any(%(keys)b) and conflicts_with is not null;
 
@@ -144,23 +144,23 @@ for update skip locked;
 -- from when the gateway answered, not from when its answer was read.
 update webhook_events e
 set
-    state = told.state, outcome = told.outcome, reason = told.reason, failures = told.failures,
-    next_at = told.next_at, attempt_id = coalesce(told.attempt_id, e.attempt_id), handled_at = %(now)s,
-    contradicted_count = least(e.contradicted_count + told.is_contradicted::integer, 32767),
+    state = is_notified.state, outcome = is_notified.outcome, reason = is_notified.reason, failures = is_notified.failures,
+    next_at = is_notified.next_at, attempt_id = coalesce(is_notified.attempt_id, e.attempt_id), handled_at = %(now)s,
+    contradicted_count = least(e.contradicted_count + is_notified.is_contradicted::integer, 32767),
     first_contradicted_at = case
-        when told.is_contradicted then coalesce(e.first_contradicted_at, e.confirmed_at, %(now)s)
+        when is_notified.is_contradicted then coalesce(e.first_contradicted_at, e.confirmed_at, %(now)s)
         else e.first_contradicted_at
     end,
     last_contradicted_at = case
-        when told.is_contradicted then coalesce(e.confirmed_at, %(now)s) else e.last_contradicted_at
+        when is_notified.is_contradicted then coalesce(e.confirmed_at, %(now)s) else e.last_contradicted_at
     end,
-    inquiries_began_at = told.inquiries_began_at
+    inquiries_began_at = is_notified.inquiries_began_at
 from unnest(
     %(ids)b::bigint[], %(states)b::text[], %(outcomes)b::text[], %(reasons)b::text[], %(failures)b::smallint[],
     %(next_ats)b::timestamptz[], %(attempt_ids)b::bigint[], %(are_contradicted)b::boolean[],
     %(inquiries_began_ats)b::timestamptz[]
-) as told (id, state, outcome, reason, failures, next_at, attempt_id, is_contradicted, inquiries_began_at)
-where e.id = told.id;
+) as is_notified (id, state, outcome, reason, failures, next_at, attempt_id, is_contradicted, inquiries_began_at)
+where e.id = is_notified.id;
 
 -- wake_matched --
 -- Make notifications due that waited for a payment we now have. Returns how many.
@@ -179,8 +179,8 @@ select count(*) from woken;
 -- Returns how many of each: two rows, state and count.
 with found as (
     select e.id, e.state
-    from unnest(%(unique_ids)b::text[]) as told (unique_id)
-    join webhook_events e on e.notification_id = told.unique_id
+    from unnest(%(unique_ids)b::text[]) as is_notified (unique_id)
+    join webhook_events e on e.notification_id = is_notified.unique_id
     where e.state in ('waiting', 'parked') and e.reason in ('unknown_payment', 'unlinked')
     order by e.id
     for update of e
@@ -192,8 +192,8 @@ woken as (
     where e.id = found.id
     returning found.state
 )
-select told.state, (select count(*) from woken where woken.state = told.state)
-from unnest(array['waiting', 'parked']) as told (state);
+select is_notified.state, (select count(*) from woken where woken.state = is_notified.state)
+from unnest(array['waiting', 'parked']) as is_notified (state);
 
 -- due --
 -- Whether any row has been due for longer than %(older_than_s)s seconds. One row.
@@ -202,8 +202,8 @@ select exists (
     where state = 'waiting' and next_at <= %(now)s - make_interval(secs => %(older_than_s)s)
 );
 
--- tally --
--- How the inbox stands. One row: waiting and due, put off, confirming, processed, parked, conflicting, contradicted and
+-- counts --
+-- How the inbox stands. One row: waiting and due, deferred, confirming, processed, parked, conflicting, contradicted and
 -- inquired again, contradicted to the last, and the age in seconds of the oldest row that is due (0 when none is). What is processed is
 -- kept as a count (row_counts.sql); each other state is read from an index that holds nothing else.
 select
@@ -304,12 +304,12 @@ where id = %(id)s;
 update webhook_events
 set
     state = 'waiting', failures = 0, next_at = %(now)s, reason = null, outcome = null, inquiries_began_at = null,
-    confirmed_status = case when source = 'pull' then confirmed_status end,
-    confirmed_error_code = case when source = 'pull' then confirmed_error_code end,
-    confirmed_reason_code = case when source = 'pull' then confirmed_reason_code end,
-    confirmed_transaction_id = case when source = 'pull' then confirmed_transaction_id end,
+    confirmed_status = case when source = 'report' then confirmed_status end,
+    confirmed_error_code = case when source = 'report' then confirmed_error_code end,
+    confirmed_reason_code = case when source = 'report' then confirmed_reason_code end,
+    confirmed_transaction_id = case when source = 'report' then confirmed_transaction_id end,
     confirmed_amount_minor = null, confirmed_currency = null,
-    confirmed_at = case when source = 'pull' then confirmed_at end
+    confirmed_at = case when source = 'report' then confirmed_at end
 where id = %(id)s and state in ('parked', 'contradicted')
 returning id;
 
@@ -357,7 +357,7 @@ returning
     (select transaction_id from billing_attempts a where a.id = e.attempt_id),
     (select unique_id from billing_attempts a where a.id = e.attempt_id);
 
--- prolong --
+-- renew --
 -- Hold the lease on n claims for longer, where it still is ours. Returns how many.
 with held as (
     update webhook_events
@@ -368,20 +368,20 @@ with held as (
 select count(*) from held;
 
 -- confirmed --
--- Put the gateway's own word beside n claims and have them booked. Arrays of length n. Rows whose lease somebody else
+-- Put the gateway's own record beside n claims and have them applied. Arrays of length n. Rows whose lease somebody else
 -- has by now are left alone. Returns how many were written.
 with written as (
     update webhook_events e
     set
-        state = 'waiting', confirmed_status = told.status, confirmed_error_code = told.error_code,
-        confirmed_reason_code = told.reason_code, confirmed_transaction_id = told.transaction_id,
-        confirmed_amount_minor = told.amount_minor, confirmed_currency = told.currency,
+        state = 'waiting', confirmed_status = is_notified.status, confirmed_error_code = is_notified.error_code,
+        confirmed_reason_code = is_notified.reason_code, confirmed_transaction_id = is_notified.transaction_id,
+        confirmed_amount_minor = is_notified.amount_minor, confirmed_currency = is_notified.currency,
         confirmed_at = %(now)s, next_at = %(now)s, leased_until = null, failures = 0
     from unnest(
         %(ids)b::bigint[], %(statuses)b::text[], %(error_codes)b::text[], %(reason_codes)b::text[],
         %(transaction_ids)b::text[], %(amounts_minor)b::bigint[], %(currencies)b::text[]
-    ) as told (id, status, error_code, reason_code, transaction_id, amount_minor, currency)
-    where e.id = told.id and e.state = 'confirming' and e.leased_until = %(leased_until)s
+    ) as is_notified (id, status, error_code, reason_code, transaction_id, amount_minor, currency)
+    where e.id = is_notified.id and e.state = 'confirming' and e.leased_until = %(leased_until)s
     returning 1
 )
 select count(*) from written;
@@ -390,11 +390,11 @@ select count(*) from written;
 -- Let n claims wait on for the gateway's word, or park them where next_at is null. Arrays of length n.
 update webhook_events e
 set
-    state = case when told.next_at is null then 'parked' else 'confirming' end, reason = told.reason,
-    failures = told.failures, next_at = told.next_at, leased_until = null, handled_at = %(now)s
+    state = case when is_notified.next_at is null then 'parked' else 'confirming' end, reason = is_notified.reason,
+    failures = is_notified.failures, next_at = is_notified.next_at, leased_until = null, handled_at = %(now)s
 from unnest(%(ids)b::bigint[], %(reasons)b::text[], %(failures)b::smallint[], %(next_ats)b::timestamptz[])
-    as told (id, reason, failures, next_at)
-where e.id = told.id and e.state = 'confirming' and e.leased_until = %(leased_until)s;
+    as is_notified (id, reason, failures, next_at)
+where e.id = is_notified.id and e.state = 'confirming' and e.leased_until = %(leased_until)s;
 
 -- confirmable --
 -- Whether any row waits for the gateway's word and nobody is asking. One row.
@@ -403,20 +403,20 @@ select exists (
     where state = 'confirming' and next_at <= %(now)s and (leased_until is null or leased_until <= %(now)s)
 );
 
--- standing --
--- What is on record about n events, by account, id, status and event. Arrays of length n. Returns the event's place
+-- current_status --
+-- What is stored about n events, by account, id, status and event. Arrays of length n. Returns the event's place
 -- from 0, and of each row its id, outcome ("unlinked" where it waits for the gateway's id of its payment), content_type, body and the gateway's own codes; oldest first.
 -- A notification may lack the event that its status implies; a row with another event speaks of something else.
 select
-    told.place - 1, e.id, case when e.reason = 'unlinked' then 'unlinked' else e.outcome end, e.content_type, e.body, e.confirmed_error_code, e.confirmed_reason_code
+    is_notified.place - 1, e.id, case when e.reason = 'unlinked' then 'unlinked' else e.outcome end, e.content_type, e.body, e.confirmed_error_code, e.confirmed_reason_code
 from unnest(%(accounts)b::text[], %(notification_ids)b::text[], %(statuses)b::text[], %(events)b::text[])
-    with ordinality as told (account, notification_id, status, event, place)
+    with ordinality as is_notified (account, notification_id, status, event, place)
 join webhook_events e
-    on e.notification_id = told.notification_id and e.account = told.account and e.status = told.status
-    and (e.event is null or e.event = told.event) and e.kind = 'payment' and e.conflicts_with is null
-order by told.place, e.id;
+    on e.notification_id = is_notified.notification_id and e.account = is_notified.account and e.status = is_notified.status
+    and (e.event is null or e.event = is_notified.event) and e.kind = 'payment' and e.conflicts_with is null
+order by is_notified.place, e.id;
 
--- record_pulled --
+-- store_report_records --
 -- Insert n records that we fetched ourselves; they are claimed and confirmed at once. Arrays of length n.
 -- Returns id and key of those that are new: 0 to n rows.
 insert into webhook_events (
@@ -425,17 +425,17 @@ insert into webhook_events (
     next_at
 )
 select
-    told.key, told.content, told.account, 'payment', told.notification_id, told.status, told.event, 'pull',
-    %(content_type)s, told.body, 'waiting', 0, told.status, told.error_code, told.reason_code, told.transaction_id,
+    is_notified.key, is_notified.content, is_notified.account, 'payment', is_notified.notification_id, is_notified.status, is_notified.event, 'report',
+    %(content_type)s, is_notified.body, 'waiting', 0, is_notified.status, is_notified.error_code, is_notified.reason_code, is_notified.transaction_id,
     %(now)s, %(now)s, %(now)s
 from unnest(
     %(keys)b::bytea[], %(contents)b::bytea[], %(accounts)b::text[], %(notification_ids)b::text[], %(statuses)b::text[],
     %(events)b::text[], %(error_codes)b::text[], %(reason_codes)b::text[], %(transaction_ids)b::text[],
     %(bodies)b::bytea[]
-) as told (
+) as is_notified (
     key, content, account, notification_id, status, event, error_code, reason_code, transaction_id, body
 )
-order by told.key
+order by is_notified.key
 on conflict (key) where conflicts_with is null do nothing
 returning id, key;
 
@@ -443,12 +443,12 @@ returning id, key;
 -- Note for n rows in which day's list the gateway has their events. Arrays of length n. A row that has a day keeps it,
 -- unless %(override)s: the list of imports knows best when a chargeback came.
 update webhook_events e
-set listed_on = %(listed_on)s, happened_at = coalesce(e.happened_at, told.happened_at)
-from unnest(%(ids)b::bigint[], %(happened_ats)b::timestamptz[]) as told (id, happened_at)
-where e.id = told.id and (e.listed_on is null or (%(override)s and e.listed_on <> %(listed_on)s));
+set listed_on = %(listed_on)s, happened_at = coalesce(e.happened_at, is_notified.happened_at)
+from unnest(%(ids)b::bigint[], %(happened_ats)b::timestamptz[]) as is_notified (id, happened_at)
+where e.id = is_notified.id and (e.listed_on is null or (%(override)s and e.listed_on <> %(listed_on)s));
 
 -- word --
--- The gateway's own word about a notification. 0 or 1 row; all null where it was not asked.
+-- The gateway's own record about a notification. 0 or 1 row; all null where it was not asked.
 select confirmed_status, confirmed_error_code, confirmed_reason_code, confirmed_transaction_id
 from webhook_events
 where id = %(id)s;

@@ -73,11 +73,11 @@ async def page_of(
     }
     rows = await (await conn.execute(_LED_BY[lead], parameters)).fetchall()
     found = [ListedAttempt(*columns) for *columns, fits, _ in rows if fits]
-    shown = found[:limit]
+    excerpt = found[:limit]
     if len(found) > limit:
-        last = shown[-1]
+        last = excerpt[-1]
     elif rows and rows[-1][-1] == examined_max:
         last = ListedAttempt(*rows[-1][:-2])  # as far as this page has looked
     else:
-        return AttemptPage(shown, None)
-    return AttemptPage(shown, (last.created_at, last.id))
+        return AttemptPage(excerpt, None)
+    return AttemptPage(excerpt, (last.created_at, last.id))

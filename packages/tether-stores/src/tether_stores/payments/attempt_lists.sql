@@ -9,7 +9,7 @@
 -- Of all attempts.
 select
     id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, sends, withheld, account, created_at,
+    run_id, due_item, try_number, submission_count, withheld, account, created_at,
     fits, place
 from (
     select
@@ -51,7 +51,7 @@ limit %(limit)s;
 -- The attempt with an id of the gateway.
 select
     id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, sends, withheld, account, created_at,
+    run_id, due_item, try_number, submission_count, withheld, account, created_at,
     fits, place
 from (
     select
@@ -94,7 +94,7 @@ limit %(limit)s;
 -- The attempt with an id of ours.
 select
     id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, sends, withheld, account, created_at,
+    run_id, due_item, try_number, submission_count, withheld, account, created_at,
     fits, place
 from (
     select
@@ -137,7 +137,7 @@ limit %(limit)s;
 -- Of a debtor.
 select
     id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, sends, withheld, account, created_at,
+    run_id, due_item, try_number, submission_count, withheld, account, created_at,
     fits, place
 from (
     select
@@ -180,7 +180,7 @@ limit %(limit)s;
 -- Of a billing run.
 select
     id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, sends, withheld, account, created_at,
+    run_id, due_item, try_number, submission_count, withheld, account, created_at,
     fits, place
 from (
     select
@@ -223,7 +223,7 @@ limit %(limit)s;
 -- Of the billing runs of an upload.
 select
     id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, sends, withheld, account, created_at,
+    run_id, due_item, try_number, submission_count, withheld, account, created_at,
     fits, place
 from (
     select
@@ -271,7 +271,7 @@ limit %(limit)s;
 -- Of those that came back for a reason.
 select
     id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, sends, withheld, account, created_at,
+    run_id, due_item, try_number, submission_count, withheld, account, created_at,
     fits, place
 from (
     select
@@ -314,7 +314,7 @@ limit %(limit)s;
 -- Of those in a state.
 select
     id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, sends, withheld, account, created_at,
+    run_id, due_item, try_number, submission_count, withheld, account, created_at,
     fits, place
 from (
     select
@@ -357,7 +357,7 @@ limit %(limit)s;
 -- Of a gateway account.
 select
     id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, sends, withheld, account, created_at,
+    run_id, due_item, try_number, submission_count, withheld, account, created_at,
     fits, place
 from (
     select
@@ -400,7 +400,7 @@ limit %(limit)s;
 -- Of those made in a time, the latest first; behind (%(before_at)s, %(before)s).
 select
     id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, sends, withheld, account, created_at,
+    run_id, due_item, try_number, submission_count, withheld, account, created_at,
     fits, place
 from (
     select

@@ -8,16 +8,17 @@ import msgspec
 from tether_core.payments.attempt import Attempt
 
 from tether_stores.payments import billing_run_counts
-from tether_stores.payments.inquiries import Asks
+from tether_stores.payments.inquiries import InquiryTable
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
 __all__ = [
-    "ASKS",
+    "INQUIRIES",
     "Exposed",
-    "FollowUp",
     "ListedAttempt",
+    "ReturnHandling",
     "Returned",
+    "by_id",
     "exposed",
     "follow",
     "followable",
@@ -25,17 +26,16 @@ __all__ = [
     "lock_returned",
     "locked_by_ids",
     "move",
-    "one",
-    "paid_out_twice",
     "planned_retries",
+    "refunded_and_charged_back",
     "states",
 ]
 
 _SQL: Final = load("payments/billing_attempts")
 
 # Attempts that are asked about.
-ASKS: Final = Asks(
-    any_due=_SQL["askable"], claim=_SQL["claim_to_ask"], prolong=_SQL["prolong"], note=_SQL["asked"]
+INQUIRIES: Final = InquiryTable(
+    any_due=_SQL["askable"], claim=_SQL["lease_for_inquiry"], renew=_SQL["renew"], note=_SQL["asked"]
 )
 
 
@@ -57,7 +57,7 @@ class ListedAttempt(msgspec.Struct, frozen=True):
         run_id: The billing run it belongs to, or `None`.
         due_item: What is owed, or `None` where no run made it.
         try_number: Which try to collect that it is, from 1.
-        sends: How often the gateway was called for it.
+        submission_count: How often the gateway was called for it.
         withheld: Why it is not sent, where that was decided after all.
         account: The gateway account.
         created_at: When it was made.
@@ -76,7 +76,7 @@ class ListedAttempt(msgspec.Struct, frozen=True):
     run_id: int | None
     due_item: str | None
     try_number: int | None
-    sends: int
+    submission_count: int
     withheld: str | None
     account: str
     created_at: datetime
@@ -107,18 +107,18 @@ class Exposed(msgspec.Struct, frozen=True):
 
     Attributes:
         attempt: As the core knows it.
-        sent_at: When it was sent, or made where it was not yet.
+        submitted_at: When it was sent, or made where it was not yet.
         retry_on: The day on which it may be tried again after it came back, or `None`.
         retry_why: Why that day, or none; `None` where it did not come back.
     """
 
     attempt: Attempt
-    sent_at: datetime
+    submitted_at: datetime
     retry_on: date | None
     retry_why: str | None
 
 
-class FollowUp(msgspec.Struct, frozen=True):
+class ReturnHandling(msgspec.Struct, frozen=True):
     """
     What follows for an attempt that came back; see `tether_core.payments.returns`.
 
@@ -163,7 +163,7 @@ async def move(conn: Connection, attempts: Sequence[Attempt], *, now: datetime) 
     Args:
         conn: That transaction.
         attempts: n attempts.
-        now: The present moment.
+        now: The current time.
     """
     if not attempts:
         return
@@ -171,26 +171,26 @@ async def move(conn: Connection, attempts: Sequence[Attempt], *, now: datetime) 
     await conn.execute(
         _SQL["move"],
         {
-            "ids": [one.id for one in attempts],
-            "unique_ids": [one.unique_id for one in attempts],
-            "states": [one.state for one in attempts],
-            "payment_stages": [one.payment_stage for one in attempts],
-            "dispute_stages": [one.dispute_stage for one in attempts],
-            "error_codes": [one.error_code for one in attempts],
-            "reason_codes": [one.reason_code for one in attempts],
+            "ids": [attempt.id for attempt in attempts],
+            "unique_ids": [attempt.unique_id for attempt in attempts],
+            "states": [attempt.state for attempt in attempts],
+            "payment_stages": [attempt.payment_stage for attempt in attempts],
+            "dispute_stages": [attempt.dispute_stage for attempt in attempts],
+            "error_codes": [attempt.error_code for attempt in attempts],
+            "reason_codes": [attempt.reason_code for attempt in attempts],
             "now": now,
         },
     )
 
 
-async def one(conn: Connection, row_id: int) -> ListedAttempt | None:
+async def by_id(conn: Connection, row_id: int) -> ListedAttempt | None:
     """One attempt, or `None`."""
     row = await (await conn.execute(_SQL["one"], {"id": row_id})).fetchone()
     return None if row is None else ListedAttempt(*row)
 
 
 async def states(conn: Connection) -> dict[str, tuple[int, int]]:
-    """How many attempts stand in each state, and their amounts in minor units; states without any are left out."""
+    """How many attempts stand in each state, and their amounts in minor units; states without any are excluded."""
     cursor = await conn.execute(_SQL["states"])
     return {state: (count, total) for state, count, total in await cursor.fetchall()}
 
@@ -217,14 +217,14 @@ async def followable(conn: Connection) -> bool:
     return bool(row[0])
 
 
-async def follow(conn: Connection, rows: Sequence[FollowUp], *, now: datetime) -> None:
+async def follow(conn: Connection, rows: Sequence[ReturnHandling], *, now: datetime) -> None:
     """
     Write what follows for returned attempts, inside the transaction that locked them.
 
     Args:
         conn: That transaction.
         rows: n of them.
-        now: The present moment.
+        now: The current time.
     """
     await conn.execute(
         _SQL["follow"],
@@ -250,14 +250,14 @@ async def planned_retries(conn: Connection, *, from_on: date) -> dict[date, int]
     return {day: count for day, count in await cursor.fetchall()}  # noqa: C416 - rows are typed as tuples of anything
 
 
-async def paid_out_twice(conn: Connection, *, limit: int = 100) -> list[int]:
+async def refunded_and_charged_back(conn: Connection, *, limit: int = 100) -> list[int]:
     """Attempts whose money went back by a refund of ours and by the debtor's bank, newest first."""
-    cursor = await conn.execute(_SQL["paid_out_twice"], {"limit": limit})
+    cursor = await conn.execute(_SQL["refunded_and_charged_back"], {"limit": limit})
     return [row_id for (row_id,) in await cursor.fetchall()]
 
 
-async def left_open(conn: Connection, *, asks_max: int) -> int:
+async def left_open(conn: Connection, *, inquiry_count_max: int) -> int:
     """How many attempts of unknown outcome have been asked about as often as may be."""
-    row = await (await conn.execute(_SQL["left_open"], {"asks_max": asks_max})).fetchone()
+    row = await (await conn.execute(_SQL["left_open"], {"inquiry_count_max": inquiry_count_max})).fetchone()
     assert row is not None
     return int(row[0])

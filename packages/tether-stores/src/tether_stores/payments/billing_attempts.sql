@@ -15,12 +15,12 @@ select
 from billing_attempts
 where id = any(array(
     select a.id
-    from unnest(%(unique_ids)b::text[]) as told (unique_id)
-    cross join lateral (select id from billing_attempts where unique_id = told.unique_id limit 1) a
+    from unnest(%(unique_ids)b::text[]) as is_notified (unique_id)
+    cross join lateral (select id from billing_attempts where unique_id = is_notified.unique_id limit 1) a
     union all
     select a.id
-    from unnest(%(transaction_ids)b::text[]) as told (transaction_id)
-    cross join lateral (select id from billing_attempts where transaction_id = told.transaction_id limit 1) a
+    from unnest(%(transaction_ids)b::text[]) as is_notified (transaction_id)
+    cross join lateral (select id from billing_attempts where transaction_id = is_notified.transaction_id limit 1) a
     union all
     select unnest(%(ids)b::bigint[])
 ))
@@ -31,20 +31,20 @@ for update;
 -- Write n attempts as they were decided. Arrays of length n.
 update billing_attempts a
 set
-    unique_id = told.unique_id, state = told.state, payment_stage = told.payment_stage,
-    dispute_stage = told.dispute_stage, error_code = told.error_code, reason_code = told.reason_code,
+    unique_id = is_notified.unique_id, state = is_notified.state, payment_stage = is_notified.payment_stage,
+    dispute_stage = is_notified.dispute_stage, error_code = is_notified.error_code, reason_code = is_notified.reason_code,
     updated_at = %(now)s
 from unnest(
     %(ids)b::bigint[], %(unique_ids)b::text[], %(states)b::text[], %(payment_stages)b::smallint[],
     %(dispute_stages)b::smallint[], %(error_codes)b::text[], %(reason_codes)b::text[]
-) as told (id, unique_id, state, payment_stage, dispute_stage, error_code, reason_code)
-where a.id = told.id;
+) as is_notified (id, unique_id, state, payment_stage, dispute_stage, error_code, reason_code)
+where a.id = is_notified.id;
 
 -- one --
 -- One attempt as the lists show it (attempt_lists.sql). 0 or 1 row.
 select
     id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, sends, withheld, account, created_at
+    run_id, due_item, try_number, submission_count, withheld, account, created_at
 from billing_attempts
 where id = %(id)s;
 
@@ -59,10 +59,10 @@ from (
 group by word
 having sum(count) <> 0;
 
--- claim_to_ask --
+-- lease_for_inquiry --
 -- Take a lease on up to %(limit)s attempts at some payment stages whose fate the gateway has to be asked for: never asked
--- and without news since %(silent_since)s, or due again. Oldest first. The lease is the next question's moment; whoever
--- lives prolongs it, so a worker that dies costs seconds.
+-- and without news since %(silent_since)s, or due again. Oldest first. The lease is the next question's time; whoever
+-- lives renews it, so a worker that dies costs seconds.
 with first_time as (
     -- Each stage is read in the order of its index, so a backlog costs no more than what is taken of it.
     select found.id, found.at
@@ -72,7 +72,7 @@ with first_time as (
         from billing_attempts
         where
             payment_stage = stages.stage and payment_stage in (10, 20, 30) and dispute_stage = 0
-            and asks < %(asks_max)s and ask_at is null and updated_at <= %(silent_since)s
+            and inquiry_count < %(inquiry_count_max)s and inquire_at is null and updated_at <= %(silent_since)s
         order by updated_at
         limit %(limit)s
         for update skip locked
@@ -82,12 +82,12 @@ further_time as (
     select found.id, found.at
     from unnest(%(payment_stages)b::smallint[]) as stages (stage)
     cross join lateral (
-        select id, ask_at as at
+        select id, inquire_at as at
         from billing_attempts
         where
             payment_stage = stages.stage and payment_stage in (10, 20, 30) and dispute_stage = 0
-            and asks < %(asks_max)s and ask_at <= %(now)s
-        order by ask_at
+            and inquiry_count < %(inquiry_count_max)s and inquire_at <= %(now)s
+        order by inquire_at
         limit %(limit)s
         for update skip locked
     ) found
@@ -99,14 +99,14 @@ due as (
     limit %(limit)s
 )
 update billing_attempts a
-set ask_at = %(leased_until)s
+set inquire_at = %(leased_until)s
 from due
 where a.id = due.id
-returning a.id, a.account, a.transaction_id, a.unique_id, a.payment_stage, a.asks, a.submitted_to;
+returning a.id, a.account, a.transaction_id, a.unique_id, a.payment_stage, a.inquiry_count, a.submitted_to;
 
--- prolong --
+-- renew --
 -- Hold the lease on n attempts for longer, where it still is ours.
-update billing_attempts set ask_at = %(until)s where id = any(%(ids)b) and ask_at = %(leased_until)s;
+update billing_attempts set inquire_at = %(until)s where id = any(%(ids)b) and inquire_at = %(leased_until)s;
 
 -- askable --
 -- Whether any attempt at some payment stages is due for a question. One row.
@@ -119,7 +119,7 @@ select exists (
             from billing_attempts
             where
                 payment_stage = stages.stage and payment_stage in (10, 20, 30) and dispute_stage = 0
-                and asks < %(asks_max)s and ask_at is null and updated_at <= %(silent_since)s
+                and inquiry_count < %(inquiry_count_max)s and inquire_at is null and updated_at <= %(silent_since)s
             order by updated_at  -- the index's own order: any other way would read what is not due
             limit 1
         )
@@ -129,8 +129,8 @@ select exists (
             from billing_attempts
             where
                 payment_stage = stages.stage and payment_stage in (10, 20, 30) and dispute_stage = 0
-            and asks < %(asks_max)s and ask_at <= %(now)s
-            order by ask_at
+            and inquiry_count < %(inquiry_count_max)s and inquire_at <= %(now)s
+            order by inquire_at
             limit 1
         )
     ) found
@@ -139,9 +139,9 @@ select exists (
 -- asked --
 -- Note when n attempts are to be asked about again. Arrays of length n.
 update billing_attempts a
-set asks = told.asks, ask_at = told.ask_at
-from unnest(%(ids)b::bigint[], %(asks)b::smallint[], %(ask_ats)b::timestamptz[]) as told (id, asks, ask_at)
-where a.id = told.id;
+set inquiry_count = is_notified.inquiry_count, inquire_at = is_notified.inquire_at
+from unnest(%(ids)b::bigint[], %(inquiry_count)b::smallint[], %(inquire_ats)b::timestamptz[]) as is_notified (id, inquiry_count, inquire_at)
+where a.id = is_notified.id;
 
 -- lock_returned --
 -- Lock up to %(limit)s attempts that came back, with a reason, and were not looked at since; waiting for whoever is at
@@ -150,13 +150,13 @@ where a.id = told.id;
 select
     a.id, a.reason_code, coalesce(a.try_number, 1),
     coalesce((
-        select min(coalesce(first.sent_at, first.created_at))
+        select min(coalesce(first.submitted_at, first.created_at))
         from billing_attempts first
         where first.debtor_id = a.debtor_id and first.due_item = a.due_item
-    ), a.sent_at, a.created_at),
+    ), a.submitted_at, a.created_at),
     (select true from imported_attempts i where i.attempt_id = a.id) is not null
 from billing_attempts a
-where a.followed_at is null and a.reason_code is not null and a.dispute_stage in (1, 3)
+where a.return_handled_at is null and a.reason_code is not null and a.dispute_stage in (1, 3)
 order by a.id
 limit %(limit)s
 for update of a;
@@ -165,22 +165,22 @@ for update of a;
 -- Whether `lock_returned` would find any attempt. One row.
 select exists (
     select from billing_attempts
-    where followed_at is null and reason_code is not null and dispute_stage in (1, 3)
+    where return_handled_at is null and reason_code is not null and dispute_stage in (1, 3)
 );
 
 -- follow --
 -- Write what follows for n returned attempts. Arrays of length n.
 update billing_attempts a
-set followed_at = %(now)s, retry_on = told.retry_on, retry_why = told.retry_why
-from unnest(%(ids)b::bigint[], %(retry_ons)b::date[], %(retry_whys)b::text[]) as told (id, retry_on, retry_why)
-where a.id = told.id;
+set return_handled_at = %(now)s, retry_on = is_notified.retry_on, retry_why = is_notified.retry_why
+from unnest(%(ids)b::bigint[], %(retry_ons)b::date[], %(retry_whys)b::text[]) as is_notified (id, retry_on, retry_why)
+where a.id = is_notified.id;
 
 -- exposed --
 -- An attempt with what decides how long its money may go back. 0 or 1 row: the columns of `locked_by_ids`, then when it was
 -- sent, or made where it was not yet, retry_on and retry_why.
 select
     id, account, transaction_id, unique_id, amount_minor, currency, payment_stage, dispute_stage, error_code,
-    reason_code, iban_fingerprint, iban_masked, coalesce(sent_at, created_at), retry_on, retry_why
+    reason_code, iban_fingerprint, iban_masked, coalesce(submitted_at, created_at), retry_on, retry_why
 from billing_attempts
 where id = %(id)s;
 
@@ -188,7 +188,7 @@ where id = %(id)s;
 -- How many tries after a return are planned on each day from %(from_on)s on.
 select retry_on, count(*) from billing_attempts where retry_on >= %(from_on)s group by retry_on;
 
--- paid_out_twice --
+-- refunded_and_charged_back --
 -- Attempts whose money went back by us and by the debtor's bank, for a person. Up to %(limit)s ids.
 select id from billing_attempts
 where payment_stage in (70, 80) and dispute_stage in (1, 3)
@@ -197,4 +197,4 @@ limit %(limit)s;
 
 -- left_open --
 -- How many attempts of unknown outcome have been asked about as often as may be. One row.
-select count(*) from billing_attempts where state = 'unknown' and asks >= %(asks_max)s;
+select count(*) from billing_attempts where state = 'unknown' and inquiry_count >= %(inquiry_count_max)s;

@@ -21,7 +21,7 @@ async def add(conn: Connection, attempts: Sequence[Attempt], *, now: datetime) -
 
     Args:
         conn: The transaction that locks them.
-        attempts: As they shall be; those that are withheld left out.
+        attempts: As they shall be; those that are withheld excluded.
         now: The present time.
     """
     answered = [attempt for attempt in attempts if attempt.payment_stage >= _ANSWERED]
@@ -61,7 +61,7 @@ async def share(conn: Connection, *, run_id: int, upload_id: int, now: datetime)
     """
     given = {"run_id": run_id, "upload_id": upload_id, "since": now - COUNTED_FOR}
     counts = await _rows(conn, "share", given)
-    if not any(one.run_id == run_id for one in counts):
+    if not any(count.run_id == run_id for count in counts):
         await begin(conn, run_id)
         counts = await _rows(conn, "share", given)
     return counts
@@ -73,7 +73,7 @@ async def of_upload(conn: Connection, upload_id: int) -> list[RunCounts]:
 
 
 async def release(
-    conn: Connection, upload_id: int, *, by: str, because: str, now: datetime
+    conn: Connection, upload_id: int, *, by: str, reason: str, now: datetime
 ) -> list[RunCounts]:
     """
     Note that a person has seen the refusals of an upload's runs.
@@ -82,13 +82,13 @@ async def release(
         conn: Inside a transaction.
         upload_id: The upload.
         by: Who.
-        because: Why its runs may go on.
+        reason: Why its runs may go on.
         now: The present time.
 
     Returns:
         The counts of the runs that had refusals since they were last released.
     """
-    given = {"upload_id": upload_id, "by": by, "because": because, "now": now}
+    given = {"upload_id": upload_id, "by": by, "reason": reason, "now": now}
     return sorted(await _rows(conn, "release", given), key=lambda counts: counts.run_id)
 
 

@@ -19,10 +19,10 @@ select
 from (
     select
         a.run_id, a.canary,
-        (a.payment_stage < 20 and told.payment_stage >= 20)::integer as answered,
-        (told.payment_stage in (40, 50))::integer - (a.payment_stage in (40, 50))::integer as refused
-    from unnest(%(ids)s::bigint[], %(payment_stages)s::smallint[]) as told (id, payment_stage)
-    join billing_attempts a on a.id = told.id
+        (a.payment_stage < 20 and is_notified.payment_stage >= 20)::integer as answered,
+        (is_notified.payment_stage in (40, 50))::integer - (a.payment_stage in (40, 50))::integer as refused
+    from unnest(%(ids)s::bigint[], %(payment_stages)s::smallint[]) as is_notified (id, payment_stage)
+    join billing_attempts a on a.id = is_notified.id
     where a.run_id is not null and a.withheld is null
 ) moved
 where moved.answered <> 0 or moved.refused <> 0
@@ -43,10 +43,10 @@ insert into billing_run_counts (run_id) values (%(run_id)s) on conflict do nothi
 -- share --
 -- The counts of a run, and of the other runs of its upload that were refused since %(since)s, held so that nobody adds to them
 -- until this transaction ends. Returns run_id, answered, refused, canaries_answered, canaries_refused, refused_at,
--- released_answered, released_refused, released_at, released_by, released_because; ordered by run_id.
+-- released_answered, released_refused, released_at, released_by, released_reason; ordered by run_id.
 select
     c.run_id, c.answered, c.refused, c.canaries_answered, c.canaries_refused, c.refused_at, c.released_answered,
-    c.released_refused, c.released_at, c.released_by, c.released_because
+    c.released_refused, c.released_at, c.released_by, c.released_reason
 from billing_runs r
 join billing_run_counts c on c.run_id = r.id
 where r.upload_id = %(upload_id)s and (r.id = %(run_id)s or c.refused_at > %(since)s)
@@ -57,7 +57,7 @@ for share of c;
 -- The counts of all runs of an upload. The columns of `share`, ordered by run_id.
 select
     c.run_id, c.answered, c.refused, c.canaries_answered, c.canaries_refused, c.refused_at, c.released_answered,
-    c.released_refused, c.released_at, c.released_by, c.released_because
+    c.released_refused, c.released_at, c.released_by, c.released_reason
 from billing_runs r
 join billing_run_counts c on c.run_id = r.id
 where r.upload_id = %(upload_id)s
@@ -77,9 +77,9 @@ with held as (
 update billing_run_counts c
 set
     released_answered = c.answered, released_refused = c.refused, released_at = %(now)s, released_by = %(by)s,
-    released_because = %(because)s
+    released_reason = %(reason)s
 from held
 where c.run_id = held.run_id
 returning
     c.run_id, c.answered, c.refused, c.canaries_answered, c.canaries_refused, c.refused_at, c.released_answered,
-    c.released_refused, c.released_at, c.released_by, c.released_because;
+    c.released_refused, c.released_at, c.released_by, c.released_reason;

@@ -23,7 +23,7 @@ class Forgiven(msgspec.Struct, frozen=True):
         attempt_id: The debit that was charged back.
         forgiven_by: Who forgave it.
         forgiven_at: When.
-        because: Why.
+        reason: Why.
         is_new: Whether it was not forgiven before.
         unforgiven: Chargebacks of the account that still exclude it.
         still_held_by: The active blacklist entries of the account; lift these, too, if it is to be debited.
@@ -32,14 +32,14 @@ class Forgiven(msgspec.Struct, frozen=True):
     attempt_id: int
     forgiven_by: str
     forgiven_at: datetime
-    because: str
+    reason: str
     is_new: bool
     unforgiven: int
     still_held_by: tuple[int, ...]
 
 
 async def forgive(
-    conn: Connection, attempt_id: int, *, by: str, because: str, now: datetime
+    conn: Connection, attempt_id: int, *, by: str, reason: str, now: datetime
 ) -> Forgiven | None:
     """
     Forgive the chargeback of one debit, so that it excludes its account no longer.
@@ -50,7 +50,7 @@ async def forgive(
         conn: Inside a transaction.
         attempt_id: The debit.
         by: Who forgives it.
-        because: Why; without blanks around it 1 to 500 characters.
+        reason: Why; without blanks around it 1 to 500 characters.
         now: The present time.
 
     Returns:
@@ -60,7 +60,7 @@ async def forgive(
         InvalidRequest: when the reason is missing or too long.
         IllegalStep: when the debit is not charged back.
     """
-    reason = require_reason(because)
+    reason = require_reason(reason)
     row = await (await conn.execute(_SQL["hold"], {"attempt_id": attempt_id})).fetchone()
     if row is None:
         return None
@@ -72,7 +72,7 @@ async def forgive(
     if is_new:
         forgiven_by, forgiven_at, before = by, now, reason
         await conn.execute(
-            _SQL["forgive"], {**known, "dispute_stage": dispute_stage, "forgiven_by": by, "because": reason}
+            _SQL["forgive"], {**known, "dispute_stage": dispute_stage, "forgiven_by": by, "reason": reason}
         )
     rest = await (await conn.execute(_SQL["remaining"], known)).fetchone()
     assert rest is not None

@@ -5,7 +5,7 @@
 
 -- hold --
 -- One debit, held until the transaction ends. 0 or 1 row: state, dispute_stage, and who has forgiven this stage, when and why.
-select a.state, a.dispute_stage, f.forgiven_by, f.forgiven_at, f.because
+select a.state, a.dispute_stage, f.forgiven_by, f.forgiven_at, f.reason
 from billing_attempts a
 left join forgiven_disputes f on f.attempt_id = a.id and f.dispute_stage = a.dispute_stage
 where a.id = %(attempt_id)s
@@ -13,8 +13,8 @@ for update of a;
 
 -- forgive --
 -- Note that the chargeback of a debit is forgiven. Held by `hold`.
-insert into forgiven_disputes (attempt_id, dispute_stage, forgiven_at, forgiven_by, because)
-values (%(attempt_id)s, %(dispute_stage)s, %(now)s, %(forgiven_by)s, %(because)s);
+insert into forgiven_disputes (attempt_id, dispute_stage, forgiven_at, forgiven_by, reason)
+values (%(attempt_id)s, %(dispute_stage)s, %(now)s, %(forgiven_by)s, %(reason)s);
 
 -- remaining --
 -- What still excludes the account of a debit: how many chargebacks nobody has forgiven, and the ids of its active blacklist entries.

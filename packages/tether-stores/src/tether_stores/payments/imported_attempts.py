@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from tether_core.payments.attempt import Attempt
-from tether_core.payments.imported_debits import Earlier
+from tether_core.payments.imported_debits import ImportedDebit
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
@@ -15,17 +15,17 @@ __all__ = ["add"]
 _SQL: Final = load("payments/imported_attempts")
 
 
-async def add(conn: Connection, debits: Sequence[tuple[Earlier, Attempt]], *, now: datetime) -> None:
+async def add(conn: Connection, debits: Sequence[tuple[ImportedDebit, Attempt]], *, now: datetime) -> None:
     """
-    Put debits of another system on record, each with a debtor of its own.
+    Put debits of another system stored, each with a debtor of its own.
 
     Args:
         conn: The transaction they belong to.
         debits: n debits, each as it was read and as the attempt it becomes; row numbers are distinct.
-        now: The present moment.
+        now: The current time.
 
     Raises:
-        psycopg.errors.UniqueViolation: when one of their ids has come on record meanwhile.
+        psycopg.errors.UniqueViolation: when one of their ids has is stored meanwhile.
     """
     if not debits:
         return
@@ -39,11 +39,11 @@ async def add(conn: Connection, debits: Sequence[tuple[Earlier, Attempt]], *, no
         _SQL["add_debtors"],
         {
             **shared,
-            "row_numbers": [one.row for one, _ in debits],
-            "ibans": [one.iban for one, _ in debits],
-            "names": [one.name for one, _ in debits],
-            "references": [one.reference for one, _ in debits],
-            "mandate_ids": [one.mandate_id for one, _ in debits],
+            "row_numbers": [item.row for item, _ in debits],
+            "ibans": [item.iban for item, _ in debits],
+            "names": [item.name for item, _ in debits],
+            "references": [item.reference for item, _ in debits],
+            "mandate_ids": [item.mandate_id for item, _ in debits],
         },
     )
     debtors: dict[int, int] = dict(await cursor.fetchall())
@@ -51,7 +51,7 @@ async def add(conn: Connection, debits: Sequence[tuple[Earlier, Attempt]], *, no
         _SQL["add"],
         {
             **shared,
-            "debtor_ids": [debtors[one.row] for one, _ in debits],
+            "debtor_ids": [debtors[item.row] for item, _ in debits],
             "accounts": [attempt.account for _, attempt in debits],
             "transaction_ids": [attempt.transaction_id for _, attempt in debits],
             "unique_ids": [attempt.unique_id for _, attempt in debits],
@@ -61,7 +61,7 @@ async def add(conn: Connection, debits: Sequence[tuple[Earlier, Attempt]], *, no
             "error_codes": [attempt.error_code for _, attempt in debits],
             "reason_codes": [attempt.reason_code for _, attempt in debits],
             "maskeds": [attempt.iban_masked for _, attempt in debits],
-            "sent_ats": [one.sent_at for one, _ in debits],
-            "updated_ats": [one.updated_at for one, _ in debits],
+            "submitted_ats": [item.submitted_at for item, _ in debits],
+            "updated_ats": [item.updated_at for item, _ in debits],
         },
     )

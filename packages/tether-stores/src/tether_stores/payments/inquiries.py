@@ -1,9 +1,9 @@
 """
 Rows whose fate the gateway has to be asked for: leased for a question, and noted when to be asked about again.
 
-Attempts live so, and orders to give one back. Which rows of a table may be asked about says its own file: `askable`,
-`claim_to_ask`, `prolong` and `asked` in `payments/billing_attempts.sql` and `refunds/refunds.sql`, with the same parameters.
-The lease is the moment of the next question, so a worker that dies costs seconds.
+Attempts live so, and refund. Which rows of a table may be asked about says its own file: `askable`,
+`lease_for_inquiry`, `renew` and `asked` in `payments/billing_attempts.sql` and `refunds/refunds.sql`, with the same parameters.
+The lease is the time of the next question, so a worker that dies costs seconds.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ import msgspec
 
 from tether_stores.postgres import Connection
 
-__all__ = ["Ask", "Asks"]
+__all__ = ["InquiryRow", "InquiryTable"]
 
 
-class Ask(msgspec.Struct, frozen=True):
+class InquiryRow(msgspec.Struct, frozen=True):
     """
     A row whose fate the gateway has to be asked for, under a lease.
 
@@ -27,7 +27,7 @@ class Ask(msgspec.Struct, frozen=True):
         transaction_id: Our id, as the gateway knows it.
         unique_id: The gateway's id, or `None` until it told us.
         payment_stage: How far it has come.
-        asks: Answers so far that settled nothing.
+        inquiry_count: Answers so far that settled nothing.
         submitted_to: The gateway identities that its calls went to; `None` where none was ever stored.
     """
 
@@ -36,26 +36,26 @@ class Ask(msgspec.Struct, frozen=True):
     transaction_id: str
     unique_id: str | None
     payment_stage: int
-    asks: int
+    inquiry_count: int
     submitted_to: tuple[str, ...] | None = None
 
 
-class Asks:
+class InquiryTable:
     """The rows of a table that are asked about."""
 
     def __init__(
-        self, *, any_due: LiteralString, claim: LiteralString, prolong: LiteralString, note: LiteralString
+        self, *, any_due: LiteralString, claim: LiteralString, renew: LiteralString, note: LiteralString
     ) -> None:
         """
         Take the table's queries.
 
         Args:
             any_due: Its `askable`.
-            claim: Its `claim_to_ask`.
-            prolong: Its `prolong`.
+            claim: Its `lease_for_inquiry`.
+            renew: Its `renew`.
             note: Its `asked`.
         """
-        self._any_due, self._claim, self._prolong, self._note = any_due, claim, prolong, note
+        self._any_due, self._claim, self._renew, self._note = any_due, claim, renew, note
 
     async def any_due(
         self,
@@ -63,14 +63,14 @@ class Asks:
         *,
         payment_stages: Sequence[int],
         silent_since: datetime,
-        asks_max: int,
+        inquiry_count_max: int,
         now: datetime,
     ) -> bool:
         """Whether `claim` would find any row."""
         parameters = {
             "payment_stages": list(payment_stages),
             "silent_since": silent_since,
-            "asks_max": asks_max,
+            "inquiry_count_max": inquiry_count_max,
             "now": now,
         }
         row = await (await conn.execute(self._any_due, parameters)).fetchone()
@@ -83,11 +83,11 @@ class Asks:
         *,
         payment_stages: Sequence[int],
         silent_since: datetime,
-        asks_max: int,
+        inquiry_count_max: int,
         now: datetime,
         leased_until: datetime,
         limit: int,
-    ) -> list[Ask]:
+    ) -> list[InquiryRow]:
         """
         Take a lease on rows that are due for a question.
 
@@ -95,8 +95,8 @@ class Asks:
             conn: In autocommit mode: the lease must be committed before anybody is asked.
             payment_stages: Only rows at these.
             silent_since: Rows never asked about need to be without news since then.
-            asks_max: Rows asked about so often are left out.
-            now: The present moment.
+            inquiry_count_max: Rows asked about so often are excluded.
+            now: The current time.
             leased_until: The end of the lease.
             limit: Rows at most.
 
@@ -106,15 +106,15 @@ class Asks:
         parameters = {
             "payment_stages": list(payment_stages),
             "silent_since": silent_since,
-            "asks_max": asks_max,
+            "inquiry_count_max": inquiry_count_max,
             "now": now,
             "leased_until": leased_until,
             "limit": limit,
         }
         cursor = await conn.execute(self._claim, parameters)
-        return [_ask(*row) for row in await cursor.fetchall()]
+        return [_row(*row) for row in await cursor.fetchall()]
 
-    async def prolong(
+    async def renew(
         self, conn: Connection, ids: Sequence[int], *, leased_until: datetime, until: datetime
     ) -> int:
         """
@@ -130,7 +130,7 @@ class Asks:
             How many were still ours.
         """
         parameters = {"ids": list(ids), "leased_until": leased_until, "until": until}
-        return (await conn.execute(self._prolong, parameters)).rowcount
+        return (await conn.execute(self._renew, parameters)).rowcount
 
     async def note(self, conn: Connection, rows: Sequence[tuple[int, int, datetime | None]]) -> None:
         """
@@ -142,18 +142,21 @@ class Asks:
         """
         if not rows:
             return
-        ids, asks, ask_ats = zip(*rows, strict=True)
-        await conn.execute(self._note, {"ids": list(ids), "asks": list(asks), "ask_ats": list(ask_ats)})
+        ids, inquiry_counts, inquire_ats = zip(*rows, strict=True)
+        await conn.execute(
+            self._note,
+            {"ids": list(ids), "inquiry_count": list(inquiry_counts), "inquire_ats": list(inquire_ats)},
+        )
 
 
-def _ask(  # one argument a column of `claim_to_ask`
+def _row(  # one argument a column of `lease_for_inquiry`
     row_id: int,
     account: str,
     transaction_id: str,
     unique_id: str | None,
     payment_stage: int,
-    asks: int,
+    inquiry_counts: int,
     submitted_to: list[str] | None,
-) -> Ask:
+) -> InquiryRow:
     where = None if submitted_to is None else tuple(submitted_to)
-    return Ask(row_id, account, transaction_id, unique_id, payment_stage, asks, where)
+    return InquiryRow(row_id, account, transaction_id, unique_id, payment_stage, inquiry_counts, where)

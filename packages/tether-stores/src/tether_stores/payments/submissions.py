@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.not_found import FirstAnswer
-from tether_core.payments.submission import Send
+from tether_core.payments.submission import Submission
 
 from tether_stores.payments import billing_run_counts
 from tether_stores.postgres import Connection
@@ -21,15 +21,15 @@ __all__ = [
     "add",
     "columns",
     "count_day",
+    "current_status",
     "due_again",
+    "expired",
     "forget_heard",
     "hold_day",
-    "lapsed",
     "lock_accounts",
     "locked",
-    "read_send",
+    "read_submission",
     "ready",
-    "standing",
     "take_stock",
     "unsent",
     "write",
@@ -70,27 +70,27 @@ class Row(msgspec.Struct, frozen=True):
     A debit that this transaction holds.
 
     Attributes:
-        send: The attempt and how far its sending has come.
+        submission: The attempt and how far its sending has come.
         debtor_id: Who pays.
         again: Whether it is a try after a return.
     """
 
-    send: Send
+    submission: Submission
     debtor_id: int
     again: bool
 
 
 class Written(msgspec.Struct, frozen=True):
     """
-    A debit, or an order to give one back, as it was decided.
+    A debit, or an refund, as it was decided.
 
     Attributes:
-        send: As it shall be.
+        submission: As it shall be.
         withheld: Why it is not sent, or `None`.
         unresolved: Why an inquiry did not resolve it, a key of `tether_core.payments.submission.CAUSES`; or `None`.
     """
 
-    send: Send
+    submission: Submission
     withheld: str | None = None
     unresolved: str | None = None
 
@@ -132,7 +132,7 @@ async def add(
         run_id: The run.
         account: The gateway account.
         due_item: What is owed.
-        now: The present moment.
+        now: The current time.
 
     Returns:
         Debtor and amount of each that was made.
@@ -142,15 +142,15 @@ async def add(
     cursor = await conn.execute(
         _SQL["add"],
         {
-            "debtor_ids": [one.debtor_id for one in tries],
-            "transaction_ids": [one.transaction_id for one in tries],
-            "amounts_minor": [one.amount_minor for one in tries],
-            "currencies": [one.currency for one in tries],
-            "fingerprints": [one.iban_fingerprint for one in tries],
-            "maskeds": [one.iban_masked for one in tries],
-            "try_numbers": [one.number for one in tries],
-            "retries_of": [one.retry_of for one in tries],
-            "canaries": [one.canary for one in tries],
+            "debtor_ids": [attempt.debtor_id for attempt in tries],
+            "transaction_ids": [attempt.transaction_id for attempt in tries],
+            "amounts_minor": [attempt.amount_minor for attempt in tries],
+            "currencies": [attempt.currency for attempt in tries],
+            "fingerprints": [attempt.iban_fingerprint for attempt in tries],
+            "maskeds": [attempt.iban_masked for attempt in tries],
+            "try_numbers": [attempt.number for attempt in tries],
+            "retries_of": [attempt.retry_of for attempt in tries],
+            "canaries": [attempt.canary for attempt in tries],
             "run_id": run_id,
             "account": account,
             "due_item": due_item,
@@ -170,7 +170,7 @@ async def ready(
         conn: Inside the transaction that will claim them, holding the run in share mode.
         run_id: The run.
         canaries_only: Whether only its first share may be sent.
-        now: The present moment.
+        now: The current time.
         limit: Rows at most.
 
     Returns:
@@ -188,12 +188,12 @@ async def lock_accounts(conn: Connection, fingerprints: Collection[bytes]) -> No
 
 async def locked(conn: Connection, ids: Sequence[int]) -> dict[int, Row]:
     """Lock debits until the transaction ends; by row."""
-    return {row.send.attempt.id: row for row in await _rows(conn, "locked", {"ids": sorted(ids)})}
+    return {row.submission.attempt.id: row for row in await _rows(conn, "locked", {"ids": sorted(ids)})}
 
 
-async def lapsed(conn: Connection, *, now: datetime, latest: datetime, limit: int) -> list[Row]:
+async def expired(conn: Connection, *, now: datetime, latest: datetime, limit: int) -> list[Row]:
     """Lock up to *limit* debits whose lease is over, or ends after *latest*, which no lease does."""
-    return await _rows(conn, "lapsed", {"now": now, "latest": latest, "limit": limit})
+    return await _rows(conn, "expired", {"now": now, "latest": latest, "limit": limit})
 
 
 async def unsent(conn: Connection, run_id: int, *, limit: int) -> list[Row]:
@@ -208,13 +208,13 @@ async def write(conn: Connection, debits: Sequence[Written], *, now: datetime) -
     Args:
         conn: That transaction.
         debits: n debits.
-        now: The present moment.
+        now: The current time.
     """
     if not debits:
         return
-    submitted = [one.send.attempt for one in debits if one.withheld is None]
+    submitted = [written.submission.attempt for written in debits if written.withheld is None]
     await billing_run_counts.add(conn, submitted, now=now)
-    unknowns = [one.send.step == "unknown" for one in debits]
+    unknowns = [written.submission.step == "unknown" for written in debits]
     await conn.execute(_SQL["write"], {**columns(debits), "unknowns": unknowns, "now": now})
 
 
@@ -223,29 +223,33 @@ def columns(written: Sequence[Written]) -> dict[str, list[Any]]:
     The columns of rows that are sent once, as their `write` takes them.
 
     Args:
-        written: n rows of `billing_attempts` or of `givebacks`.
+        written: n rows of `billing_attempts` or of `refunds`.
 
     Returns:
         Arrays of length n by the name of their parameter.
     """
-    sends = [one.send for one in written]
+    submissions = [row.submission for row in written]
     return {
-        "ids": [one.attempt.id for one in sends],
-        "unique_ids": [one.attempt.unique_id for one in sends],
-        "states": [one.attempt.state for one in sends],
-        "payment_stages": [one.attempt.payment_stage for one in sends],
-        "error_codes": [one.attempt.error_code for one in sends],
-        "sends": [one.sends for one in sends],
-        "send_ats": [one.send_at for one in sends],
-        "leased_untils": [one.leased_until for one in sends],
-        "sent_ats": [one.sent_at for one in sends],
-        "withhelds": [one.withheld for one in written],
-        "submitted_tos": [None if one.submitted_to is None else " ".join(one.submitted_to) for one in sends],
-        "not_founds": [
-            msgspec.json.encode(one.not_found).decode() if one.not_found else None for one in sends
+        "ids": [submission.attempt.id for submission in submissions],
+        "unique_ids": [submission.attempt.unique_id for submission in submissions],
+        "states": [submission.attempt.state for submission in submissions],
+        "payment_stages": [submission.attempt.payment_stage for submission in submissions],
+        "error_codes": [submission.attempt.error_code for submission in submissions],
+        "submission_count": [submission.submission_count for submission in submissions],
+        "submit_ats": [submission.submit_at for submission in submissions],
+        "leased_untils": [submission.leased_until for submission in submissions],
+        "submitted_ats": [submission.submitted_at for submission in submissions],
+        "withhelds": [row.withheld for row in written],
+        "submitted_tos": [
+            None if submission.submitted_to is None else " ".join(submission.submitted_to)
+            for submission in submissions
         ],
-        "unresolved_becauses": [one.unresolved for one in written],
-        "uncounteds": [one.uncounted for one in sends],
+        "not_founds": [
+            msgspec.json.encode(submission.not_found).decode() if submission.not_found else None
+            for submission in submissions
+        ],
+        "unresolved_reasons": [row.unresolved for row in written],
+        "uncounteds": [submission.uncounted for submission in submissions],
     }
 
 
@@ -294,7 +298,7 @@ async def take_stock(conn: Connection) -> None:
     await conn.execute(_SQL["take_stock"])
 
 
-async def standing(conn: Connection) -> tuple[int, int]:
+async def current_status(conn: Connection) -> tuple[int, int]:
     """How many debits are being sent, and how many may be."""
     row = await (await conn.execute(_SQL["lease_count"])).fetchone()
     assert row is not None
@@ -304,29 +308,29 @@ async def standing(conn: Connection) -> tuple[int, int]:
 async def _rows(conn: Connection, name: str, parameters: dict[str, Any]) -> list[Row]:
     cursor = await conn.execute(_SQL[name], parameters, binary=True)  # fingerprints come as bytes
     return [
-        Row(read_send(Attempt(*row[:12]), row[12:19]), debtor_id=row[19], again=row[20])
+        Row(read_submission(Attempt(*row[:12]), row[12:19]), debtor_id=row[19], again=row[20])
         for row in await cursor.fetchall()
     ]
 
 
-def read_send(attempt: Attempt, columns: Sequence[Any]) -> Send:
+def read_submission(attempt: Attempt, columns: Sequence[Any]) -> Submission:
     """
     A row that is submitted once, from its columns.
 
     Args:
         attempt: The debit, or the order as one.
-        columns: sends, send_at, leased_until, sent_at, submitted_to, not_found as text, sends_uncounted.
+        columns: sends, submit_at, leased_until, submitted_at, submitted_to, not_found as text, submissions_uncounted.
 
     Returns:
         How far its submission has come.
     """
-    sends, send_at, leased_until, sent_at, submitted_to, not_found, uncounted = columns
-    return Send(
+    submissions, submit_at, leased_until, submitted_at, submitted_to, not_found, uncounted = columns
+    return Submission(
         attempt,
-        sends,
-        send_at,
+        submissions,
+        submit_at,
         leased_until,
-        sent_at,
+        submitted_at,
         None if submitted_to is None else tuple(submitted_to),
         () if not_found is None else msgspec.json.decode(not_found, type=tuple[FirstAnswer, ...]),
         uncounted,

@@ -1,8 +1,8 @@
 -- sends: billing_attempts, seen as debits that are to be sent once (tether_core.payments.submission).
 --
--- A row may be sent while send_at is set. Claiming it takes send_at away, sets leased_until and counts sends up, and is
+-- A row may be sent while submit_at is set. Claiming it takes submit_at away, sets leased_until and counts sends up, and is
 -- committed before the call; whoever comes back from the call finds the row by its id and says which call it was.
--- submitted_to names the gateway identity of each call, committed with its claim; unresolved_because says why the latest
+-- submitted_to names the gateway identity of each call, committed with its claim; unresolved_reason says why the latest
 -- inquiry about a debit of unknown outcome did not resolve it (tether_core.payments.submission).
 -- Rows are locked in the order of their ids, as everywhere.
 
@@ -12,20 +12,20 @@ with added as (
     insert into billing_attempts (
         account, debtor_id, transaction_id, amount_minor, currency, state, payment_stage, dispute_stage,
         iban_fingerprint, iban_masked, created_at, updated_at,
-        run_id, due_item, try_number, retry_of, canary, send_at
+        run_id, due_item, try_number, retry_of, canary, submit_at
     )
     select
-        %(account)s, told.debtor_id, told.transaction_id, told.amount_minor, told.currency, 'pending', 0, 0,
-        told.iban_fingerprint, told.iban_masked, %(now)s, %(now)s,
-        %(run_id)s, %(due_item)s, told.try_number, told.retry_of, told.canary, %(now)s
+        %(account)s, is_notified.debtor_id, is_notified.transaction_id, is_notified.amount_minor, is_notified.currency, 'pending', 0, 0,
+        is_notified.iban_fingerprint, is_notified.iban_masked, %(now)s, %(now)s,
+        %(run_id)s, %(due_item)s, is_notified.try_number, is_notified.retry_of, is_notified.canary, %(now)s
     from unnest(
         %(debtor_ids)s::bigint[], %(transaction_ids)s::text[], %(amounts_minor)s::bigint[], %(currencies)s::text[],
         %(fingerprints)s::bytea[], %(maskeds)s::text[], %(try_numbers)s::smallint[], %(retries_of)s::bigint[],
         %(canaries)s::boolean[]
-    ) as told (
+    ) as is_notified (
         debtor_id, transaction_id, amount_minor, currency, iban_fingerprint, iban_masked, try_number, retry_of, canary
     )
-    order by told.debtor_id, told.try_number
+    order by is_notified.debtor_id, is_notified.try_number
     on conflict do nothing
     returning debtor_id, amount_minor, retry_of
 ),
@@ -38,43 +38,43 @@ select debtor_id, amount_minor from added;
 -- Lock up to %(limit)s debits of a run that may be sent now, canaries first; rows another worker holds are passed over.
 select
     a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
-    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.sends, a.send_at, a.leased_until, a.sent_at,
-    a.submitted_to, a.not_found::text, a.sends_uncounted, a.debtor_id, a.retry_of is not null
+    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.submission_count, a.submit_at, a.leased_until, a.submitted_at,
+    a.submitted_to, a.not_found::text, a.submissions_uncounted, a.debtor_id, a.retry_of is not null
 from billing_attempts a
 where
-    a.run_id = %(run_id)s and a.canary >= %(canaries_only)s and a.send_at <= %(now)s
+    a.run_id = %(run_id)s and a.canary >= %(canaries_only)s and a.submit_at <= %(now)s
     and a.payment_stage <= 10 and a.dispute_stage = 0
-order by a.canary desc, a.send_at, a.id
+order by a.canary desc, a.submit_at, a.id
 limit %(limit)s
 for update of a skip locked;
 
 -- lock_accounts --
 -- Hold n accounts until this transaction ends: of two claims of one account, the second waits for what the first has begun. They are
 -- locked in one order, so that no two claims wait for each other; 1 is the class of these locks. n rows.
-select pg_advisory_xact_lock(1, told.number)
+select pg_advisory_xact_lock(1, is_notified.number)
 from (
     select distinct hashtext(encode(fingerprint, 'hex')) as number
     from unnest(%(fingerprints)s::bytea[]) as accounts (fingerprint)
     order by 1
-) told;
+) is_notified;
 
 -- locked --
 -- Lock n debits. 0 to n rows, in the order of their ids; the columns of `ready`.
 select
     a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
-    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.sends, a.send_at, a.leased_until, a.sent_at,
-    a.submitted_to, a.not_found::text, a.sends_uncounted, a.debtor_id, a.retry_of is not null
+    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.submission_count, a.submit_at, a.leased_until, a.submitted_at,
+    a.submitted_to, a.not_found::text, a.submissions_uncounted, a.debtor_id, a.retry_of is not null
 from billing_attempts a
 where a.id = any(%(ids)s)
 order by a.id
 for update;
 
--- lapsed --
+-- expired --
 -- Lock up to %(limit)s debits whose lease is over, or ends later than any lease can: the clock was set back then. Rows another worker holds are passed over. The columns of `ready`.
 select
     a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
-    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.sends, a.send_at, a.leased_until, a.sent_at,
-    a.submitted_to, a.not_found::text, a.sends_uncounted, a.debtor_id, a.retry_of is not null
+    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.submission_count, a.submit_at, a.leased_until, a.submitted_at,
+    a.submitted_to, a.not_found::text, a.submissions_uncounted, a.debtor_id, a.retry_of is not null
 from billing_attempts a
 where a.leased_until <= %(now)s or a.leased_until > %(latest)s
 order by a.id
@@ -85,10 +85,10 @@ for update of a skip locked;
 -- Lock up to %(limit)s debits of a run that may be sent, now or later. The columns of `ready`.
 select
     a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
-    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.sends, a.send_at, a.leased_until, a.sent_at,
-    a.submitted_to, a.not_found::text, a.sends_uncounted, a.debtor_id, a.retry_of is not null
+    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.submission_count, a.submit_at, a.leased_until, a.submitted_at,
+    a.submitted_to, a.not_found::text, a.submissions_uncounted, a.debtor_id, a.retry_of is not null
 from billing_attempts a
-where a.run_id = %(run_id)s and a.send_at is not null and a.payment_stage <= 10 and a.dispute_stage = 0
+where a.run_id = %(run_id)s and a.submit_at is not null and a.payment_stage <= 10 and a.dispute_stage = 0
 order by a.id
 limit %(limit)s
 for update of a skip locked;
@@ -97,38 +97,38 @@ for update of a skip locked;
 -- Write n debits as they were decided. Arrays of length n. A debit that becomes unknown is asked about from the beginning.
 update billing_attempts a
 set
-    unique_id = told.unique_id, state = told.state, payment_stage = told.payment_stage, error_code = told.error_code,
-    sends = told.sends, send_at = told.send_at, leased_until = told.leased_until, sent_at = told.sent_at,
-    withheld = coalesce(told.withheld, a.withheld),
-    submitted_to = string_to_array(told.submitted_to, ' '), not_found = told.not_found::jsonb,
-    unresolved_because = told.unresolved_because, sends_uncounted = told.sends_uncounted,
-    asks = case when told.unknown and a.leased_until is not null then 0 else a.asks end,
-    ask_at = case when told.unknown and a.leased_until is not null then null else a.ask_at end,
+    unique_id = is_notified.unique_id, state = is_notified.state, payment_stage = is_notified.payment_stage, error_code = is_notified.error_code,
+    submission_count = is_notified.submission_count, submit_at = is_notified.submit_at, leased_until = is_notified.leased_until, submitted_at = is_notified.submitted_at,
+    withheld = coalesce(is_notified.withheld, a.withheld),
+    submitted_to = string_to_array(is_notified.submitted_to, ' '), not_found = is_notified.not_found::jsonb,
+    unresolved_reason = is_notified.unresolved_reason, submissions_uncounted = is_notified.submissions_uncounted,
+    inquiry_count = case when is_notified.unknown and a.leased_until is not null then 0 else a.inquiry_count end,
+    inquire_at = case when is_notified.unknown and a.leased_until is not null then null else a.inquire_at end,
     updated_at = %(now)s
 from unnest(
     %(ids)s::bigint[], %(unique_ids)s::text[], %(states)s::text[], %(payment_stages)s::smallint[],
-    %(error_codes)s::text[], %(sends)s::smallint[], %(send_ats)s::timestamptz[], %(leased_untils)s::timestamptz[],
-    %(sent_ats)s::timestamptz[], %(withhelds)s::text[], %(submitted_tos)s::text[], %(not_founds)s::text[],
-    %(unresolved_becauses)s::text[], %(uncounteds)s::smallint[], %(unknowns)s::boolean[]
-) as told (
-    id, unique_id, state, payment_stage, error_code, sends, send_at, leased_until, sent_at, withheld, submitted_to,
-    not_found, unresolved_because, sends_uncounted, unknown
+    %(error_codes)s::text[], %(submission_count)s::smallint[], %(submit_ats)s::timestamptz[], %(leased_untils)s::timestamptz[],
+    %(submitted_ats)s::timestamptz[], %(withhelds)s::text[], %(submitted_tos)s::text[], %(not_founds)s::text[],
+    %(unresolved_reasons)s::text[], %(uncounteds)s::smallint[], %(unknowns)s::boolean[]
+) as is_notified (
+    id, unique_id, state, payment_stage, error_code, submission_count, submit_at, leased_until, submitted_at, withheld, submitted_to,
+    not_found, unresolved_reason, submissions_uncounted, unknown
 )
-where a.id = told.id;
+where a.id = is_notified.id;
 
 -- forget_heard --
 -- Debits that a notification has ended while they were ready: they will not be sent. Returns how many.
 with heard as (
     update billing_attempts
-    set send_at = null, updated_at = %(now)s
-    where send_at is not null and (payment_stage > 10 or dispute_stage > 0)
+    set submit_at = null, updated_at = %(now)s
+    where submit_at is not null and (payment_stage > 10 or dispute_stage > 0)
     returning 1
 )
 select count(*) from heard;
 
 -- due_again --
 -- Lock up to %(limit)s debits that came back and whose day to be tried again has come, and that were not tried again yet.
--- A debit that we gave back ourselves, or are about to, is not collected again by itself.
+-- A debit that we refunded ourselves, or are about to, is not collected again by itself.
 -- Returns id, run_id, debtor_id, due_item, number of the next try.
 select a.id, a.run_id, a.debtor_id, a.due_item, a.try_number + 1
 from billing_attempts a
@@ -137,7 +137,7 @@ where
     a.retry_on <= %(today)s and not a.is_retried and a.dispute_stage in (1, 3) and r.state in ('running', 'paused', 'finished')
     and a.payment_stage < 70
     and not exists (
-        select from givebacks g
+        select from refunds g
         where g.attempt_id = a.id and g.state in ('pending', 'unknown', 'approved', 'refunded')
     )
     and (select true from billing_attempts later where later.retry_of = a.id limit 1) is null
@@ -170,4 +170,4 @@ analyze billing_attempts;
 -- How many debits are being sent, and how many may be. One row.
 select
     (select count(*) from billing_attempts where leased_until is not null),
-    (select count(*) from billing_attempts where send_at is not null);
+    (select count(*) from billing_attempts where submit_at is not null);

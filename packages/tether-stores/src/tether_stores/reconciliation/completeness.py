@@ -29,7 +29,7 @@ async def lines(conn: Connection, *, from_on: date, to_on: date) -> list[complet
 
 
 async def delays(conn: Connection, *, from_on: date, to_on: date) -> dict[Way, Delays]:
-    """How long the news of some days took, by way; ways without any moment are left out."""
+    """How long the news of some days took, by way; ways without any time are excluded."""
     cursor = await conn.execute(_SQL["delays"], {"from_on": from_on, "to_on": to_on})
     return {way: Delays(p50_s, p95_s, max_s) for way, p50_s, p95_s, max_s in await cursor.fetchall()}
 
@@ -53,7 +53,7 @@ class Completeness(msgspec.Struct, frozen=True):
         report: What the gateway knows of the days.
         complete: Whether every list was read and nothing in them is unexplained.
         left_open: Debits of unknown outcome that were asked about as often as may be.
-        paid_out_twice: Attempts whose money went back by our refund and by the debtor's bank.
+        refunded_and_charged_back: Attempts whose money went back by our refund and by the debtor's bank.
         differences: Open reconciliation differences by kind, of all days.
         open_lines: The oldest of them, at most a hundred; `GET /api/reconciliation-differences` has all.
         inquired_again: Notifications received in these days that the gateway contradicts, and that are inquired again.
@@ -63,7 +63,7 @@ class Completeness(msgspec.Struct, frozen=True):
     report: Report
     complete: bool
     left_open: int
-    paid_out_twice: list[int]
+    refunded_and_charged_back: list[int]
     differences: dict[DifferenceKind, int]
     open_lines: list[Line]
     inquired_again: int = 0
@@ -90,20 +90,20 @@ async def draw_up(
         InvalidRequest: when the last day comes before the first.
     """
     expected: list[tuple[str, ListName]] = [(account, name) for account in accounts for name in LISTS]
-    told = report(
+    result = report(
         await lines(conn, from_on=from_on, to_on=to_on),
         await report_fetches.of_days(conn, from_on=from_on, to_on=to_on),
         from_on=from_on,
         to_on=to_on,
         expected=expected,
         now=now,
-        told=await delays(conn, from_on=from_on, to_on=to_on),
+        result=await delays(conn, from_on=from_on, to_on=to_on),
     )
     return Completeness(
-        told,
-        told.complete,
-        await billing_attempts.left_open(conn, asks_max=TRIES_MAX),
-        await billing_attempts.paid_out_twice(conn),
+        result,
+        result.complete,
+        await billing_attempts.left_open(conn, inquiry_count_max=TRIES_MAX),
+        await billing_attempts.refunded_and_charged_back(conn),
         await differences.counts(conn),
         await differences.open_lines(conn, limit=_LINES_MAX),
         *await contradicted(conn, from_on=from_on, to_on=to_on),

@@ -23,7 +23,7 @@ select
     );
 
 -- delays --
--- From the gateway's moment to our record, in seconds, by the way it came: half, 95 of 100, and the longest.
+-- From the gateway's time to our record, in seconds, by the way it came: half, 95 of 100, and the longest.
 select
     source,
     percentile_disc(0.5) within group (order by delay_s),
@@ -33,5 +33,5 @@ from (
     select source, greatest(extract(epoch from received_at - happened_at), 0)::double precision as delay_s
     from webhook_events
     where listed_on between %(from_on)s and %(to_on)s and happened_at is not null
-) as told
+) as is_notified
 group by source;

@@ -35,6 +35,7 @@ __all__ = [
     "advance",
     "begin_position",
     "beyond_inquiries",
+    "by_id",
     "changed_at",
     "counts",
     "disputes_heard",
@@ -44,7 +45,6 @@ __all__ = [
     "listed",
     "next_ids",
     "of_run",
-    "one",
     "open_by_kind",
     "open_lines",
     "open_new",
@@ -209,20 +209,24 @@ async def open_new(conn: Connection, found: Iterable[Difference], *, now: dateti
     Returns:
         The events of those that are new, for the outbox of the same transaction.
     """
-    lines = list({(one.attempt_id, one.kind, one.subject): one for one in found}.values())
+    lines = list(
+        {
+            (difference.attempt_id, difference.kind, difference.subject): difference for difference in found
+        }.values()
+    )
     if not lines:
         return []
     cursor = await conn.execute(
         _SQL["open"],
         {
-            "kinds": [one.kind for one in lines],
-            "attempt_ids": [one.attempt_id for one in lines],
-            "subjects": [one.subject for one in lines],
-            "other_attempt_ids": [one.other_attempt_id for one in lines],
-            "refund_ids": [one.refund_id for one in lines],
-            "ours": [one.ours for one in lines],
-            "theirs": [one.theirs for one in lines],
-            "holds_refunds": [KINDS[one.kind].holds_refunds for one in lines],
+            "kinds": [line.kind for line in lines],
+            "attempt_ids": [line.attempt_id for line in lines],
+            "subjects": [line.subject for line in lines],
+            "other_attempt_ids": [line.other_attempt_id for line in lines],
+            "refund_ids": [line.refund_id for line in lines],
+            "ours": [line.ours for line in lines],
+            "theirs": [line.theirs for line in lines],
+            "holds_refunds": [KINDS[line.kind].holds_refunds for line in lines],
             "amount_lines_max": differences.AMOUNT_LINES_MAX,
             "now": now,
         },
@@ -269,7 +273,7 @@ async def listed(
         before: Only rows with a smaller id, or `None` for the first page.
         kind: Only lines of this kind, or `None`.
         attempt_id: Only lines of this debit, or `None`.
-        open_only: Whether acknowledged and resolved lines are left out.
+        open_only: Whether acknowledged and resolved lines are excluded.
 
     Returns:
         Up to *limit* lines.
@@ -297,7 +301,7 @@ async def counts(conn: Connection) -> dict[DifferenceKind, int]:
 
 
 async def open_by_kind(conn: Connection) -> list[OpenLines]:
-    """Open lines by kind and currency, with their money; kinds without any are left out."""
+    """Open lines by kind and currency, with their money; kinds without any are excluded."""
     return [OpenLines(*row) for row in await (await conn.execute(_SQL["open_by_kind"])).fetchall()]
 
 
@@ -306,7 +310,7 @@ async def of_run(conn: Connection, run_id: int) -> dict[DifferenceKind, int]:
     return dict(await (await conn.execute(_SQL["of_run"], {"run_id": run_id})).fetchall())
 
 
-async def one(conn: Connection, line_id: int) -> Line | None:
+async def by_id(conn: Connection, line_id: int) -> Line | None:
     """One line, or `None`."""
     row = await (await conn.execute(_SQL["one"], {"id": line_id})).fetchone()
     return None if row is None else Line.of(*row)
@@ -334,7 +338,7 @@ async def acknowledge(
         IllegalStep: when the line is not open any more, or the refund cannot be ordered again.
     """
     found = differences.require_reason(reason)
-    line = await one(conn, line_id)
+    line = await by_id(conn, line_id)
     if line is None:
         return None
     facts: list[tuple[int | None, Event]] = []
@@ -344,7 +348,7 @@ async def acknowledge(
                 "only a refund or void that failed later can be ordered again", field="order_again"
             )
         # The debit and its order before the line, as processing locks them.
-        refund = (await refunds.locked(conn, [line.refund_id]))[line.refund_id].giveback
+        refund = (await refunds.locked(conn, [line.refund_id]))[line.refund_id].refund
         outcome = differences.reopen(refund)
         await refunds.write(conn, [Written(outcome.order)], now=now)
         await billing_attempts.move(conn, [outcome.debit], now=now)
@@ -359,7 +363,7 @@ async def acknowledge(
     facts.append((None, DifferenceClosed(line.id, line.kind, line.attempt_id, "acknowledged")))
     await events.append(conn, facts, now=now)
     await warn_runs(conn, [line.attempt_id])
-    return await one(conn, line_id)
+    return await by_id(conn, line_id)
 
 
 async def holding(conn: Connection, attempt_ids: Sequence[int]) -> dict[int, DifferenceKind]:

@@ -91,16 +91,16 @@ group by kind;
 -- open_by_kind --
 -- Open lines by kind and currency, with the money of the debits they are about, each debit once a kind. One row per kind and currency that
 -- occurs: kind, currency, lines, amount_minor.
-select told.kind, a.currency, sum(told.lines)::bigint, sum(a.amount_minor)::bigint
+select is_notified.kind, a.currency, sum(is_notified.lines)::bigint, sum(a.amount_minor)::bigint
 from (
     select kind, attempt_id, count(*) as lines
     from reconciliation_differences
     where resolved_at is null and acknowledged_at is null
     group by kind, attempt_id
-) told
-join billing_attempts a on a.id = told.attempt_id
-group by told.kind, a.currency
-order by told.kind, a.currency;
+) is_notified
+join billing_attempts a on a.id = is_notified.attempt_id
+group by is_notified.kind, a.currency
+order by is_notified.kind, a.currency;
 
 -- of_run --
 -- Open lines of the debits of a run, by kind. One row per kind that occurs.
@@ -150,7 +150,7 @@ order by attempt_id, id;
 select
     a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
     a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked,
-    coalesce(a.due_item, 'once'), coalesce(a.sent_at, a.created_at), a.asks,
+    coalesce(a.due_item, 'once'), coalesce(a.submitted_at, a.created_at), a.inquiry_count,
     array(
         select twin.id
         from (
@@ -168,16 +168,16 @@ select
         order by twin.id
     ),
     (
-        (select count(*) from givebacks g where g.attempt_id = a.id and g.state in ('approved', 'refunded'))
+        (select count(*) from refunds g where g.attempt_id = a.id and g.state in ('approved', 'refunded'))
         + (
             select count(*) from gateway_refunds r
             where r.attempt_id = a.id and r.state = 'approved'
-                and not exists (select from givebacks g where g.unique_id = r.unique_id)
+                and not exists (select from refunds g where g.unique_id = r.unique_id)
         )
     )::integer,
     case
-        when a.payment_stage = 10 and a.dispute_stage = 0 and a.send_at is null
-            and a.unresolved_because = 'not_found_elsewhere'
+        when a.payment_stage = 10 and a.dispute_stage = 0 and a.submit_at is null
+            and a.unresolved_reason = 'not_found_elsewhere'
         then coalesce(
             (
                 select string_agg(coalesce(i.name, went.key), ', ' order by went.number)
@@ -189,9 +189,9 @@ select
     end,
     array(
         select g.id
-        from givebacks g
-        where g.attempt_id = a.id and g.payment_stage = 10 and g.send_at is null
-            and g.unresolved_because = 'not_found_elsewhere'
+        from refunds g
+        where g.attempt_id = a.id and g.payment_stage = 10 and g.submit_at is null
+            and g.unresolved_reason = 'not_found_elsewhere'
         order by g.id
     ),
     (
@@ -204,7 +204,7 @@ select
     array(
         select distinct g.id
         from stated_outcomes s
-        join givebacks g on g.id = s.refund_id
+        join refunds g on g.id = s.refund_id
         where s.attempt_id = a.id and s.outcome in ('declined', 'never_arrived') and g.state in ('approved', 'refunded')
         order by g.id
     )
@@ -225,7 +225,7 @@ join billing_attempts a on a.unique_id = named.unique_id;
 -- Approved refunds and voids of ours that n records of the gateway speak of, by either id. Returns id, attempt_id, kind,
 -- unique_id, transaction_id.
 select g.id, g.attempt_id, g.kind, g.unique_id, g.transaction_id
-from givebacks g
+from refunds g
 where g.state in ('approved', 'refunded')
     and (g.unique_id = any(%(unique_ids)s) or g.transaction_id = any(%(transaction_ids)s));
 
@@ -253,7 +253,7 @@ select id from billing_attempts where id > %(after)s order by id limit %(limit)s
 select a.id
 from billing_attempts a
 where
-    a.asks >= 10 and a.dispute_stage = 0 and a.payment_stage in (10, 20, 30)
+    a.inquiry_count >= 10 and a.dispute_stage = 0 and a.payment_stage in (10, 20, 30)
     and not exists (
         select from reconciliation_differences line
         where line.attempt_id = a.id and line.kind = 'pending_too_long' and line.resolved_at is null
@@ -264,13 +264,13 @@ limit %(limit)s;
 -- unreachable --
 -- Debits with a submission of unknown outcome that no configured identity can be inquired about, and that has no line yet; and debits whose
 -- such line is over. Reads two partial indexes and the open lines. Up to %(limit)s.
-select told.id
+select is_notified.id
 from (
     select a.id
     from billing_attempts a
     where
-        a.payment_stage = 10 and a.unresolved_because = 'not_found_elsewhere' and a.dispute_stage = 0
-        and a.send_at is null
+        a.payment_stage = 10 and a.unresolved_reason = 'not_found_elsewhere' and a.dispute_stage = 0
+        and a.submit_at is null
         and not exists (
             select from reconciliation_differences line
             where line.attempt_id = a.id and line.kind = 'unreachable_identity' and line.subject = ''
@@ -278,9 +278,9 @@ from (
         )
     union
     select g.attempt_id
-    from givebacks g
+    from refunds g
     where
-        g.payment_stage = 10 and g.unresolved_because = 'not_found_elsewhere' and g.send_at is null
+        g.payment_stage = 10 and g.unresolved_reason = 'not_found_elsewhere' and g.submit_at is null
         and not exists (
             select from reconciliation_differences line
             where line.attempt_id = g.attempt_id and line.kind = 'unreachable_identity' and line.refund_id = g.id
@@ -290,20 +290,20 @@ from (
     select line.attempt_id
     from reconciliation_differences line
     join billing_attempts a on a.id = line.attempt_id
-    left join givebacks g on g.id = line.refund_id
+    left join refunds g on g.id = line.refund_id
     where
         line.kind = 'unreachable_identity' and line.resolved_at is null
         and (
             case
                 when line.refund_id is null
-                then a.payment_stage <> 10 or a.dispute_stage <> 0 or a.send_at is not null
-                    or a.unresolved_because is distinct from 'not_found_elsewhere'
-                else g.payment_stage <> 10 or g.send_at is not null
-                    or g.unresolved_because is distinct from 'not_found_elsewhere'
+                then a.payment_stage <> 10 or a.dispute_stage <> 0 or a.submit_at is not null
+                    or a.unresolved_reason is distinct from 'not_found_elsewhere'
+                else g.payment_stage <> 10 or g.submit_at is not null
+                    or g.unresolved_reason is distinct from 'not_found_elsewhere'
             end
         )
-) told
-order by told.id
+) is_notified
+order by is_notified.id
 limit %(limit)s;
 
 -- disputes_heard --

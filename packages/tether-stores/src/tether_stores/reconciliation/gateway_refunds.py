@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 from tether_core.notifications.confirmation import HOLD_S
 from tether_core.reconciliation.gateway_refunds import GatewayRefundState
-from tether_core.refunds.refund import GivebackKind
+from tether_core.refunds.refund import RefundKind
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
@@ -23,7 +23,7 @@ __all__ = [
     "of_attempt",
     "own_ids",
     "report",
-    "settle",
+    "resolve",
 ]
 
 _SQL: Final = load("reconciliation/gateway_refunds")
@@ -45,7 +45,7 @@ class Reported(msgspec.Struct, frozen=True):
     unique_id: str
     attempt_id: int
     account: str
-    kind: GivebackKind
+    kind: RefundKind
     amount_minor: int | None
     currency: str | None
 
@@ -66,7 +66,7 @@ class Due(msgspec.Struct, frozen=True):
     unique_id: str
     attempt_id: int
     account: str
-    kind: GivebackKind
+    kind: RefundKind
     state: GatewayRefundState
     inquiries: int
 
@@ -86,7 +86,7 @@ class GatewayRefund(msgspec.Struct, frozen=True):
     """
 
     unique_id: str
-    kind: GivebackKind
+    kind: RefundKind
     amount_minor: int | None
     currency: str | None
     status: GatewayRefundState
@@ -98,22 +98,22 @@ async def report(conn: Connection, refunds: Sequence[Reported], *, now: datetime
     """Link refunds that notifications name; each is inquired about at once."""
     if not refunds:
         return
-    unique = {one.unique_id: one for one in refunds}.values()
+    unique = {reported.unique_id: reported for reported in refunds}.values()
     await conn.execute(
         _SQL["report"],
         {
-            "unique_ids": [one.unique_id for one in unique],
-            "attempt_ids": [one.attempt_id for one in unique],
-            "accounts": [one.account for one in unique],
-            "kinds": [one.kind for one in unique],
-            "amounts_minor": [one.amount_minor for one in unique],
-            "currencies": [one.currency for one in unique],
+            "unique_ids": [item.unique_id for item in unique],
+            "attempt_ids": [item.attempt_id for item in unique],
+            "accounts": [item.account for item in unique],
+            "kinds": [item.kind for item in unique],
+            "amounts_minor": [item.amount_minor for item in unique],
+            "currencies": [item.currency for item in unique],
             "now": now,
         },
     )
 
 
-async def settle(
+async def resolve(
     conn: Connection,
     refund: Reported,
     *,
@@ -142,7 +142,7 @@ async def settle(
         "inquire_at": inquire_at,
         "now": now,
     }
-    row = await (await conn.execute(_SQL["settle"], given)).fetchone()
+    row = await (await conn.execute(_SQL["resolve"], given)).fetchone()
     assert row is not None
     before: GatewayRefundState | None = row[0]
     return before
@@ -191,4 +191,4 @@ async def own_ids(
     """The ids, the gateway's and ours, of orders of ours among some."""
     given = {"unique_ids": list(unique_ids), "transaction_ids": list(transaction_ids)}
     rows = await (await conn.execute(_SQL["own_ids"], given)).fetchall()
-    return frozenset(one for row in rows for one in row if one is not None)
+    return frozenset(item for row in rows for item in row if item is not None)

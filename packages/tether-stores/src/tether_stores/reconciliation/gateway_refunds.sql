@@ -2,7 +2,7 @@
 --
 -- A row is made by the notification or the report that names our debit, once per refund. While inquire_at is set, the gateway is
 -- inquired about it; the inquiry's lease is the next inquiry's time, so a worker that dies costs a minute or two. A refund
--- of ours whose id came later than its notification has a row here, too; it is told by its unique_id in givebacks and does not count.
+-- of ours whose id came later than its notification has a row here, too; it is told by its unique_id in refunds and does not count.
 
 -- report --
 -- Link n refunds that notifications name; known ones stay as they are. Arrays of length n.
@@ -10,18 +10,18 @@ insert into gateway_refunds (
     unique_id, attempt_id, account, kind, amount_minor, currency, state, inquire_at, first_seen_at, updated_at
 )
 select
-    told.unique_id, told.attempt_id, told.account, told.kind, told.amount_minor, told.currency, 'reported', %(now)s, %(now)s,
+    is_notified.unique_id, is_notified.attempt_id, is_notified.account, is_notified.kind, is_notified.amount_minor, is_notified.currency, 'reported', %(now)s, %(now)s,
     %(now)s
 from unnest(
     %(unique_ids)s::text[], %(attempt_ids)s::bigint[], %(accounts)s::text[], %(kinds)s::text[], %(amounts_minor)s::bigint[],
     %(currencies)s::text[]
-) as told (unique_id, attempt_id, account, kind, amount_minor, currency)
-order by told.unique_id
+) as is_notified (unique_id, attempt_id, account, kind, amount_minor, currency)
+order by is_notified.unique_id
 on conflict (unique_id) do update
 set inquire_at = coalesce(gateway_refunds.inquire_at, excluded.inquire_at), updated_at = excluded.updated_at
 where gateway_refunds.state in ('pending', 'failed', 'contradicted');
 
--- settle --
+-- resolve --
 -- Write what the gateway's own record says of a refund, whether it is known or not. Returns the state before, null where it is new.
 with before as (select state from gateway_refunds where unique_id = %(unique_id)s for update),
 written as (
@@ -80,7 +80,7 @@ update gateway_refunds set inquire_at = %(inquire_at)s where unique_id = %(uniqu
 -- The gateway refunds of a debit, newest first, without those that are orders of ours.
 select r.unique_id, r.kind, r.amount_minor, r.currency, r.state, r.first_seen_at, r.updated_at
 from gateway_refunds r
-where r.attempt_id = %(attempt_id)s and not exists (select from givebacks g where g.unique_id = r.unique_id)
+where r.attempt_id = %(attempt_id)s and not exists (select from refunds g where g.unique_id = r.unique_id)
 order by r.first_seen_at desc, r.unique_id;
 
 -- holding --
@@ -89,11 +89,11 @@ select r.attempt_id, bool_or(r.state = 'approved')
 from gateway_refunds r
 where
     r.attempt_id = any(%(attempt_ids)s) and r.state in ('reported', 'pending', 'approved')
-    and not exists (select from givebacks g where g.unique_id = r.unique_id)
+    and not exists (select from refunds g where g.unique_id = r.unique_id)
 group by r.attempt_id;
 
 -- own_ids --
 -- Which of n ids of the gateway, or of ours, belong to orders of ours. Returns unique_id, transaction_id.
 select unique_id, transaction_id
-from givebacks
+from refunds
 where unique_id = any(%(unique_ids)s) or transaction_id = any(%(transaction_ids)s);

@@ -1,16 +1,16 @@
-"""Pulls of the gateway's lists: one short function per query of `reconciliation/report_fetches.sql`, which tells how its rows live."""
+"""Fetches of the gateway's lists: one short function per query of `reconciliation/report_fetches.sql`, which tells how its rows live."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Final
 
 import msgspec
-from tether_core.reconciliation.completeness import ListName, Pull
+from tether_core.reconciliation.completeness import ListName, ReportFetch
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
-__all__ = ["PageRead", "Reading", "advance", "claim", "due", "finish", "of_days", "put_off", "want"]
+__all__ = ["PageRead", "Reading", "advance", "claim", "deferred", "due", "finish", "of_days", "want"]
 
 _SQL: Final = load("reconciliation/report_fetches")
 
@@ -58,7 +58,7 @@ async def want(conn: Connection, lists: Sequence[tuple[str, ListName, date]], *,
     Args:
         conn: Any connection.
         lists: Account, list and day.
-        now: The present moment.
+        now: The current time.
     """
     await conn.execute(
         _SQL["want"],
@@ -77,7 +77,7 @@ async def claim(conn: Connection, *, now: datetime, leased_until: datetime) -> R
 
     Args:
         conn: In autocommit mode: the lease must be committed before anybody is asked.
-        now: The present moment.
+        now: The current time.
         leased_until: The end of the lease, which also names it.
 
     Returns:
@@ -134,9 +134,9 @@ async def finish(conn: Connection, reading: Reading, *, lease: datetime) -> None
     await conn.execute(_SQL["finish"], {**_named(reading), "lease": lease})
 
 
-async def put_off(conn: Connection, reading: Reading, *, due_at: datetime, lease: datetime) -> None:
+async def deferred(conn: Connection, reading: Reading, *, due_at: datetime, lease: datetime) -> None:
     """Go on with a reading at *due_at*, where it stands."""
-    await conn.execute(_SQL["put_off"], {**_named(reading), "due_at": due_at, "lease": lease})
+    await conn.execute(_SQL["deferred"], {**_named(reading), "due_at": due_at, "lease": lease})
 
 
 async def due(conn: Connection, *, now: datetime) -> bool:
@@ -146,10 +146,10 @@ async def due(conn: Connection, *, now: datetime) -> bool:
     return bool(row[0])
 
 
-async def of_days(conn: Connection, *, from_on: date, to_on: date) -> list[Pull]:
+async def of_days(conn: Connection, *, from_on: date, to_on: date) -> list[ReportFetch]:
     """How the reading of the lists of some days stands, both days included."""
     cursor = await conn.execute(_SQL["of_days"], {"from_on": from_on, "to_on": to_on})
-    return [Pull(*row) for row in await cursor.fetchall()]
+    return [ReportFetch(*row) for row in await cursor.fetchall()]
 
 
 def _named(reading: Reading) -> dict[str, object]:

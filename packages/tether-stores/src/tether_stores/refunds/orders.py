@@ -8,7 +8,7 @@ Who places an order holds the debit (`tether_stores.refunds.refunds.hold_debit`)
 from datetime import datetime
 
 from tether_core.refunds import refund
-from tether_core.refunds.refund import GivebackKind
+from tether_core.refunds.refund import RefundKind
 
 from tether_stores import database_epoch, events
 from tether_stores.payments.submissions import Written
@@ -20,7 +20,7 @@ __all__ = ["place"]
 
 
 async def place(
-    conn: Connection, held: Held, *, kind: GivebackKind, usage: str, ordered_by: str, now: datetime
+    conn: Connection, held: Held, *, kind: RefundKind, usage: str, ordered_by: str, now: datetime
 ) -> int | None:
     """
     Place an order about a debit.
@@ -51,12 +51,12 @@ async def place(
     return made
 
 
-async def _inquire_first(conn: Connection, giveback_id: int, *, attempt_id: int, now: datetime) -> None:
+async def _inquire_first(conn: Connection, refund_id: int, *, attempt_id: int, now: datetime) -> None:
     """Have a new order inquired before it is submitted, where a lost history may have submitted it under the same id."""
     bounds = await database_epoch.bounds(conn)
     if bounds is None or attempt_id > bounds.attempts_to:
         return
-    row = (await refunds.locked(conn, [giveback_id]))[giveback_id]
-    outcome = refund.lose_history(row.giveback, at=bounds.began_at)
+    row = (await refunds.locked(conn, [refund_id]))[refund_id]
+    outcome = refund.lose_history(row.refund, at=bounds.began_at)
     await refunds.write(conn, [Written(outcome.order)], now=now)
     await events.append(conn, [(None, fact) for fact in outcome.events], now=now)

@@ -1,4 +1,4 @@
-"""Orders to give a debit back: one short function per query of `refunds/refunds.sql`, which tells how its rows live."""
+"""refund: one short function per query of `refunds/refunds.sql`, which tells how its rows live."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,39 +6,39 @@ from typing import Final
 
 import msgspec
 from tether_core.payments.attempt import Attempt
-from tether_core.payments.submission import Send
-from tether_core.refunds.refund import Giveback, GivebackKind, GivebackState
+from tether_core.payments.submission import Submission
+from tether_core.refunds.refund import Refund, RefundKind, RefundState
 
-from tether_stores.payments.inquiries import Asks
-from tether_stores.payments.submissions import Written, columns, read_send
+from tether_stores.payments.inquiries import InquiryTable
+from tether_stores.payments.submissions import Written, columns, read_submission
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
 __all__ = [
-    "ASKS",
+    "INQUIRIES",
     "Held",
-    "Listed",
+    "ListedRefund",
     "Named",
     "Row",
     "add",
+    "counts",
+    "expired",
     "hold_debit",
-    "lapsed",
     "listed",
     "locked",
     "named",
     "numbers",
     "of_attempt",
     "ready",
-    "sendable",
-    "tally",
+    "submittable",
     "write",
 ]
 
 _SQL: Final = load("refunds/refunds")
 
 # Orders that are asked about.
-ASKS: Final = Asks(
-    any_due=_SQL["askable"], claim=_SQL["claim_to_ask"], prolong=_SQL["prolong"], note=_SQL["asked"]
+INQUIRIES: Final = InquiryTable(
+    any_due=_SQL["askable"], claim=_SQL["lease_for_inquiry"], renew=_SQL["renew"], note=_SQL["asked"]
 )
 
 
@@ -48,16 +48,16 @@ class Held(msgspec.Struct, frozen=True):
 
     Attributes:
         debit: The debit.
-        sent_at: When it was sent, or made where it was not yet.
+        submitted_at: When it was sent, or made where it was not yet.
         number: Of the next order about it.
     """
 
     debit: Attempt
-    sent_at: datetime
+    submitted_at: datetime
     number: int
 
 
-class Listed(msgspec.Struct, frozen=True):
+class ListedRefund(msgspec.Struct, frozen=True):
     """
     An order as people see it.
 
@@ -75,7 +75,7 @@ class Listed(msgspec.Struct, frozen=True):
         status: Where it stands.
         error_code: The gateway's code, for "error" and "declined".
         withheld: Why it was not sent after all, or null.
-        sends: Calls begun.
+        submission_count: Calls begun.
         ordered_by: The name of the key it was ordered with.
         created_at: When.
         updated_at: When it last changed.
@@ -83,7 +83,7 @@ class Listed(msgspec.Struct, frozen=True):
 
     id: int
     attempt_id: int
-    kind: GivebackKind
+    kind: RefundKind
     number: int
     account: str
     transaction_id: str
@@ -91,10 +91,10 @@ class Listed(msgspec.Struct, frozen=True):
     amount_minor: int
     currency: str
     usage: str
-    status: GivebackState
+    status: RefundState
     error_code: str | None
     withheld: str | None
-    sends: int
+    submission_count: int
     ordered_by: str
     created_at: datetime
     updated_at: datetime
@@ -118,11 +118,11 @@ class Row(msgspec.Struct, frozen=True):
     An order that this transaction holds, with its debit.
 
     Attributes:
-        giveback: The order and the debit.
+        refund: The order and the debit.
         usage: The text on the statement.
     """
 
-    giveback: Giveback
+    refund: Refund
     usage: str
 
 
@@ -137,7 +137,7 @@ async def add(
     conn: Connection,
     debit: Attempt,
     *,
-    kind: GivebackKind,
+    kind: RefundKind,
     number: int,
     transaction_id: str,
     usage: str,
@@ -145,7 +145,7 @@ async def add(
     now: datetime,
 ) -> int | None:
     """
-    Order a debit to be given back, inside the transaction that holds it.
+    Order a debit to be refunded, inside the transaction that holds it.
 
     Args:
         conn: That transaction.
@@ -155,7 +155,7 @@ async def add(
         transaction_id: Our id of the order.
         usage: The text on the statement.
         ordered_by: The name of the key it was ordered with.
-        now: The present moment.
+        now: The current time.
 
     Returns:
         Its row, or `None` where an order about the debit stands.
@@ -179,13 +179,15 @@ async def add(
     return None if row is None else int(row[0])
 
 
-async def of_attempt(conn: Connection, attempt_id: int) -> list[Listed]:
+async def of_attempt(conn: Connection, attempt_id: int) -> list[ListedRefund]:
     """The orders about a debit, newest first."""
     cursor = await conn.execute(_SQL["of_attempt"], {"attempt_id": attempt_id})
-    return [Listed(*row) for row in await cursor.fetchall()]
+    return [ListedRefund(*row) for row in await cursor.fetchall()]
 
 
-async def listed(conn: Connection, *, limit: int, before: int | None, state: str | None) -> list[Listed]:
+async def listed(
+    conn: Connection, *, limit: int, before: int | None, state: str | None
+) -> list[ListedRefund]:
     """
     One page of orders, newest first.
 
@@ -199,12 +201,14 @@ async def listed(conn: Connection, *, limit: int, before: int | None, state: str
         Up to *limit* rows.
     """
     cursor = await conn.execute(_SQL["listed"], {"limit": limit, "before": before, "state": state})
-    return [Listed(*row) for row in await cursor.fetchall()]
+    return [ListedRefund(*row) for row in await cursor.fetchall()]
 
 
-async def sendable(conn: Connection, *, now: datetime) -> list[str]:
+async def submittable(conn: Connection, *, now: datetime) -> list[str]:
     """The accounts that have an order to send now."""
-    return [account for (account,) in await (await conn.execute(_SQL["sendable"], {"now": now})).fetchall()]
+    return [
+        account for (account,) in await (await conn.execute(_SQL["submittable"], {"now": now})).fetchall()
+    ]
 
 
 async def ready(conn: Connection, account: str, *, now: datetime, limit: int) -> list[Row]:
@@ -214,7 +218,7 @@ async def ready(conn: Connection, account: str, *, now: datetime, limit: int) ->
     Args:
         conn: Inside the transaction that will claim them.
         account: The account.
-        now: The present moment.
+        now: The current time.
         limit: Rows at most.
 
     Returns:
@@ -222,21 +226,21 @@ async def ready(conn: Connection, account: str, *, now: datetime, limit: int) ->
     """
     cursor = await conn.execute(_SQL["ready_ids"], {"account": account, "now": now, "limit": limit})
     found = await locked(conn, [row_id for (row_id,) in await cursor.fetchall()])
-    return [row for row in found.values() if _is_ready(row.giveback.order, now=now)]
+    return [row for row in found.values() if _is_ready(row.refund.order, now=now)]
 
 
-def _is_ready(order: Send, *, now: datetime) -> bool:
-    return order.step == "ready" and order.send_at is not None and order.send_at <= now
+def _is_ready(order: Submission, *, now: datetime) -> bool:
+    return order.step == "ready" and order.submit_at is not None and order.submit_at <= now
 
 
-async def lapsed(conn: Connection, *, now: datetime, latest: datetime, limit: int) -> list[Row]:
+async def expired(conn: Connection, *, now: datetime, latest: datetime, limit: int) -> list[Row]:
     """Lock up to *limit* orders whose lease is over, or ends after *latest*, which no lease does; with their debits."""
-    cursor = await conn.execute(_SQL["lapsed_ids"], {"now": now, "latest": latest, "limit": limit})
+    cursor = await conn.execute(_SQL["expired_ids"], {"now": now, "latest": latest, "limit": limit})
     found = await locked(conn, [row_id for (row_id,) in await cursor.fetchall()])
     return [
         row
         for row in found.values()
-        if row.giveback.order.leased_until is not None and not now < row.giveback.order.leased_until <= latest
+        if row.refund.order.leased_until is not None and not now < row.refund.order.leased_until <= latest
     ]
 
 
@@ -266,14 +270,14 @@ async def locked(conn: Connection, ids: Sequence[int]) -> dict[int, Row]:
     await conn.execute(_SQL["lock_debits"], {"ids": list(ids)})
     cursor = await conn.execute(_SQL["locked"], {"ids": list(ids)}, binary=True)  # fingerprints come as bytes
     rows = [_row(*row) for row in await cursor.fetchall()]
-    return {row.giveback.order.attempt.id: row for row in rows}
+    return {row.refund.order.attempt.id: row for row in rows}
 
 
-def _row(kind: GivebackKind, usage: str, *columns: object) -> Row:
+def _row(kind: RefundKind, usage: str, *columns: object) -> Row:
     debit, debited_at, order = columns[:12], columns[12], columns[13:]
     attempt = Attempt(*order[:7], error_code=order[7])  # type: ignore[arg-type, misc]
-    send = read_send(attempt, order[8:])
-    return Row(Giveback(kind, Attempt(*debit), send, debited_at), usage)  # type: ignore[arg-type]
+    submission = read_submission(attempt, order[8:])
+    return Row(Refund(kind, Attempt(*debit), submission, debited_at), usage)  # type: ignore[arg-type]
 
 
 async def numbers(conn: Connection, ids: Sequence[int]) -> dict[int, int]:
@@ -288,14 +292,14 @@ async def write(conn: Connection, orders: Sequence[Written], *, now: datetime) -
     Args:
         conn: That transaction.
         orders: n orders.
-        now: The present moment.
+        now: The current time.
     """
     if not orders:
         return
     await conn.execute(_SQL["write"], {**columns(orders), "now": now})
 
 
-async def tally(conn: Connection) -> dict[str, tuple[int, int]]:
-    """How many orders stand in each state, and their amounts in minor units; states without any are left out."""
-    cursor = await conn.execute(_SQL["tally"])
+async def counts(conn: Connection) -> dict[str, tuple[int, int]]:
+    """How many orders stand in each state, and their amounts in minor units; states without any are excluded."""
+    cursor = await conn.execute(_SQL["counts"])
     return {state: (count, total) for state, count, total in await cursor.fetchall()}

@@ -1,14 +1,14 @@
--- givebacks: orders to give a debit back, as refund or void (tether_core.refunds.refund).
+-- refunds: refund, as refund or void (tether_core.refunds.refund).
 --
--- They live like debits that are sent (sends.sql): a row may be sent while send_at is set, claiming it is committed before
+-- They live like debits that are sent (submission_count.sql): a row may be sent while submit_at is set, claiming it is committed before
 -- the call, and a lost answer leaves it to be asked about. One order of a debit stands at a time; those that failed
 -- stay. Whoever changes an order locks its debit as well, the debit first, since both may move together.
 
 -- add --
--- Order a debit to be given back, unless an order about it stands. Returns id, or no row where one stands.
-insert into givebacks (
+-- Order a debit to be refunded, unless an order about it stands. Returns id, or no row where one stands.
+insert into refunds (
     attempt_id, kind, number, account, transaction_id, amount_minor, currency, usage, state, payment_stage,
-    ordered_by, created_at, updated_at, send_at
+    ordered_by, created_at, updated_at, submit_at
 )
 values (
     %(attempt_id)s, %(kind)s, %(number)s, %(account)s, %(transaction_id)s, %(amount_minor)s, %(currency)s, %(usage)s,
@@ -22,8 +22,8 @@ returning id;
 -- was not yet, and the number of the next order.
 select
     a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
-    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, coalesce(a.sent_at, a.created_at),
-    (select coalesce(max(g.number), 0) + 1 from givebacks g where g.attempt_id = a.id)
+    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, coalesce(a.submitted_at, a.created_at),
+    (select coalesce(max(g.number), 0) + 1 from refunds g where g.attempt_id = a.id)
 from billing_attempts a
 where a.id = %(attempt_id)s
 for update of a;
@@ -32,8 +32,8 @@ for update of a;
 -- The orders about a debit, newest first.
 select
     id, attempt_id, kind, number, account, transaction_id, unique_id, amount_minor, currency, usage, state, error_code,
-    withheld, sends, ordered_by, created_at, updated_at
-from givebacks
+    withheld, submission_count, ordered_by, created_at, updated_at
+from refunds
 where attempt_id = %(attempt_id)s
 order by number desc;
 
@@ -41,54 +41,54 @@ order by number desc;
 -- One page for people, newest first. Filters that are null do not filter. Up to %(limit)s rows, the columns of `of_attempt`.
 select
     id, attempt_id, kind, number, account, transaction_id, unique_id, amount_minor, currency, usage, state, error_code,
-    withheld, sends, ordered_by, created_at, updated_at
-from givebacks
+    withheld, submission_count, ordered_by, created_at, updated_at
+from refunds
 where (%(before)s::bigint is null or id < %(before)s) and (%(state)s::text is null or state = %(state)s)
 order by id desc
 limit %(limit)s;
 
--- sendable --
+-- submittable --
 -- The accounts that have an order to send now. One row per account.
-select distinct account from givebacks where send_at <= %(now)s order by account;
+select distinct account from refunds where submit_at <= %(now)s order by account;
 
 -- lock_debits --
 -- Lock the debits of n orders, before the orders. In the order of their ids, as everywhere.
 select a.id
 from billing_attempts a
-where a.id in (select g.attempt_id from givebacks g where g.id = any(%(ids)s))
+where a.id in (select g.attempt_id from refunds g where g.id = any(%(ids)s))
 order by a.id
 for update;
 
 -- ready_ids --
 -- Up to %(limit)s orders of an account that may be sent now, oldest first.
-select id from givebacks where account = %(account)s and send_at <= %(now)s order by send_at, id limit %(limit)s;
+select id from refunds where account = %(account)s and submit_at <= %(now)s order by submit_at, id limit %(limit)s;
 
--- lapsed_ids --
+-- expired_ids --
 -- Up to %(limit)s orders whose lease is over, or ends later than any lease can: the clock was set back then.
-select id from givebacks where leased_until <= %(now)s or leased_until > %(latest)s order by id limit %(limit)s;
+select id from refunds where leased_until <= %(now)s or leased_until > %(latest)s order by id limit %(limit)s;
 
 -- named --
 -- The orders that n notifications speak of: id, attempt_id. Each id is looked up by itself (the limit keeps the planner from
 -- anything else): what a batch costs must not depend on how many orders there are.
 select g.id, g.attempt_id
-from unnest(%(unique_ids)s::text[]) as told (unique_id)
-cross join lateral (select id, attempt_id from givebacks where unique_id = told.unique_id limit 1) g
+from unnest(%(unique_ids)s::text[]) as is_notified (unique_id)
+cross join lateral (select id, attempt_id from refunds where unique_id = is_notified.unique_id limit 1) g
 union
 select g.id, g.attempt_id
-from unnest(%(transaction_ids)s::text[]) as told (transaction_id)
-cross join lateral (select id, attempt_id from givebacks where transaction_id = told.transaction_id limit 1) g;
+from unnest(%(transaction_ids)s::text[]) as is_notified (transaction_id)
+cross join lateral (select id, attempt_id from refunds where transaction_id = is_notified.transaction_id limit 1) g;
 
 -- locked --
 -- Lock n orders whose debits are locked. 0 to n rows, in the order of their ids: kind, usage, the debit as the core knows
 -- it, when it was sent, then the order: id, account, transaction_id, unique_id, amount_minor, currency, payment_stage,
--- error_code, sends, send_at, leased_until, sent_at, submitted_to, not_found, sends_uncounted.
+-- error_code, sends, submit_at, leased_until, submitted_at, submitted_to, not_found, submissions_uncounted.
 select
     g.kind, g.usage,
     a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
-    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, coalesce(a.sent_at, a.created_at),
+    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, coalesce(a.submitted_at, a.created_at),
     g.id, g.account, g.transaction_id, g.unique_id, g.amount_minor, g.currency, g.payment_stage, g.error_code,
-    g.sends, g.send_at, g.leased_until, g.sent_at, g.submitted_to, g.not_found::text, g.sends_uncounted
-from givebacks g
+    g.submission_count, g.submit_at, g.leased_until, g.submitted_at, g.submitted_to, g.not_found::text, g.submissions_uncounted
+from refunds g
 join billing_attempts a on a.id = g.attempt_id
 where g.id = any(%(ids)s)
 order by g.id
@@ -96,78 +96,78 @@ for update of g;
 
 -- numbers --
 -- The numbers of n orders about their debits. Returns id, number.
-select id, number from givebacks where id = any(%(ids)s);
+select id, number from refunds where id = any(%(ids)s);
 
 -- write --
 -- Write n orders as they were decided. Arrays of length n. One that becomes unknown is asked about from the beginning.
-update givebacks g
+update refunds g
 set
-    unique_id = told.unique_id, state = told.state, payment_stage = told.payment_stage, error_code = told.error_code,
-    sends = told.sends, send_at = told.send_at, leased_until = told.leased_until, sent_at = told.sent_at,
-    withheld = case when told.sends > g.sends then null else coalesce(told.withheld, g.withheld) end,
-    submitted_to = string_to_array(told.submitted_to, ' '), not_found = told.not_found::jsonb,
-    unresolved_because = told.unresolved_because, sends_uncounted = told.sends_uncounted,
-    asks = case when told.payment_stage <> g.payment_stage then 0 else g.asks end,
-    ask_at = case when told.payment_stage <> g.payment_stage then null else g.ask_at end,
+    unique_id = is_notified.unique_id, state = is_notified.state, payment_stage = is_notified.payment_stage, error_code = is_notified.error_code,
+    submission_count = is_notified.submission_count, submit_at = is_notified.submit_at, leased_until = is_notified.leased_until, submitted_at = is_notified.submitted_at,
+    withheld = case when is_notified.submission_count > g.submission_count then null else coalesce(is_notified.withheld, g.withheld) end,
+    submitted_to = string_to_array(is_notified.submitted_to, ' '), not_found = is_notified.not_found::jsonb,
+    unresolved_reason = is_notified.unresolved_reason, submissions_uncounted = is_notified.submissions_uncounted,
+    inquiry_count = case when is_notified.payment_stage <> g.payment_stage then 0 else g.inquiry_count end,
+    inquire_at = case when is_notified.payment_stage <> g.payment_stage then null else g.inquire_at end,
     updated_at = %(now)s
 from unnest(
     %(ids)s::bigint[], %(unique_ids)s::text[], %(states)s::text[], %(payment_stages)s::smallint[],
-    %(error_codes)s::text[], %(sends)s::smallint[], %(send_ats)s::timestamptz[], %(leased_untils)s::timestamptz[],
-    %(sent_ats)s::timestamptz[], %(withhelds)s::text[], %(submitted_tos)s::text[], %(not_founds)s::text[],
-    %(unresolved_becauses)s::text[], %(uncounteds)s::smallint[]
-) as told (
-    id, unique_id, state, payment_stage, error_code, sends, send_at, leased_until, sent_at, withheld, submitted_to,
-    not_found, unresolved_because, sends_uncounted
+    %(error_codes)s::text[], %(submission_count)s::smallint[], %(submit_ats)s::timestamptz[], %(leased_untils)s::timestamptz[],
+    %(submitted_ats)s::timestamptz[], %(withhelds)s::text[], %(submitted_tos)s::text[], %(not_founds)s::text[],
+    %(unresolved_reasons)s::text[], %(uncounteds)s::smallint[]
+) as is_notified (
+    id, unique_id, state, payment_stage, error_code, submission_count, submit_at, leased_until, submitted_at, withheld, submitted_to,
+    not_found, unresolved_reason, submissions_uncounted
 )
-where g.id = told.id;
+where g.id = is_notified.id;
 
--- claim_to_ask --
+-- lease_for_inquiry --
 -- Take a lease on up to %(limit)s orders at some payment stages whose fate the gateway has to be asked for: never asked and
 -- without news since %(silent_since)s, or due again. Oldest first. Returns id, account, transaction_id, unique_id,
 -- payment_stage, asks, submitted_to.
 with due as (
     select id
-    from givebacks
+    from refunds
     where
-        payment_stage = any(%(payment_stages)s) and asks < %(asks_max)s and leased_until is null and send_at is null
-        and ((ask_at is null and updated_at <= %(silent_since)s) or ask_at <= %(now)s)
-    order by coalesce(ask_at, updated_at), id
+        payment_stage = any(%(payment_stages)s) and inquiry_count < %(inquiry_count_max)s and leased_until is null and submit_at is null
+        and ((inquire_at is null and updated_at <= %(silent_since)s) or inquire_at <= %(now)s)
+    order by coalesce(inquire_at, updated_at), id
     limit %(limit)s
     for update skip locked
 )
-update givebacks g
-set ask_at = %(leased_until)s
+update refunds g
+set inquire_at = %(leased_until)s
 from due
 where g.id = due.id
-returning g.id, g.account, g.transaction_id, g.unique_id, g.payment_stage, g.asks, g.submitted_to;
+returning g.id, g.account, g.transaction_id, g.unique_id, g.payment_stage, g.inquiry_count, g.submitted_to;
 
--- prolong --
+-- renew --
 -- Hold the lease on n orders for longer, where it still is ours.
-update givebacks set ask_at = %(until)s where id = any(%(ids)s) and ask_at = %(leased_until)s;
+update refunds set inquire_at = %(until)s where id = any(%(ids)s) and inquire_at = %(leased_until)s;
 
 -- askable --
--- Whether `claim_to_ask` would find any order. One row.
+-- Whether `lease_for_inquiry` would find any order. One row.
 select exists (
-    select from givebacks
+    select from refunds
     where
-        payment_stage = any(%(payment_stages)s) and asks < %(asks_max)s and leased_until is null and send_at is null
-        and ((ask_at is null and updated_at <= %(silent_since)s) or ask_at <= %(now)s)
+        payment_stage = any(%(payment_stages)s) and inquiry_count < %(inquiry_count_max)s and leased_until is null and submit_at is null
+        and ((inquire_at is null and updated_at <= %(silent_since)s) or inquire_at <= %(now)s)
 );
 
 -- asked --
 -- Note when n orders are to be asked about again. Arrays of length n.
-update givebacks g
-set asks = told.asks, ask_at = told.ask_at
-from unnest(%(ids)s::bigint[], %(asks)s::smallint[], %(ask_ats)s::timestamptz[]) as told (id, asks, ask_at)
-where g.id = told.id;
+update refunds g
+set inquiry_count = is_notified.inquiry_count, inquire_at = is_notified.inquire_at
+from unnest(%(ids)s::bigint[], %(inquiry_count)s::smallint[], %(inquire_ats)s::timestamptz[]) as is_notified (id, inquiry_count, inquire_at)
+where g.id = is_notified.id;
 
--- tally --
+-- counts --
 -- Orders by state, by the counts that are kept (row_counts.sql). One row per state that occurs: state, count, sum of amounts.
 select word, sum(count)::bigint, sum(amount)::bigint
 from (
-    select word, count, amount from row_counts where subject = 'givebacks'
+    select word, count, amount from row_counts where subject = 'refunds'
     union all
-    select word, count, amount from row_count_changes where subject = 'givebacks'
+    select word, count, amount from row_count_changes where subject = 'refunds'
 ) counted
 group by word
 having sum(count) <> 0

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 from tether_core.payments.attempt import Attempt
-from tether_core.refunds.refund import GivebackKind, GivebackState
+from tether_core.refunds.refund import RefundKind, RefundState
 from tether_core.refunds.run_voids import RunVoidState, VoidRefusal, VoidRefusalCode
 
 from tether_stores.postgres import Connection
@@ -22,12 +22,12 @@ __all__ = [
     "add",
     "advance",
     "any_working",
+    "by_id",
     "debits",
     "hold_debits",
     "judged",
     "listed",
     "of_run",
-    "one",
     "progress",
     "take",
     "working",
@@ -88,17 +88,17 @@ class Debit(msgspec.Struct, frozen=True):
 
     Attributes:
         attempt: The debit.
-        sent_at: When it was submitted, or made where it was not yet.
+        submitted_at: When it was submitted, or made where it was not yet.
         is_submitted: Whether a call was ever begun for it.
         refund_id: The order about it that is active, or `None`.
         ordered: The kind of that order.
     """
 
     attempt: Attempt
-    sent_at: datetime
+    submitted_at: datetime
     is_submitted: bool
     refund_id: int | None
-    ordered: GivebackKind | None
+    ordered: RefundKind | None
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -128,7 +128,7 @@ class Progress(msgspec.Struct, frozen=True):
     """
 
     refused: VoidRefusalCode | None
-    void_state: GivebackState | None
+    void_state: RefundState | None
     count: int
     amount_minor: int
 
@@ -140,20 +140,20 @@ class VoidedDebit(msgspec.Struct, frozen=True):
     Attributes:
         attempt_id: The debit.
         amount_minor: Its amount, in whole minor units.
-        void_id: The order about it (`GET /api/billing-attempts/{id}/givebacks`), or null.
+        void_id: The order about it (`GET /api/billing-attempts/{id}/refunds`), or null.
         void_status: Where that order is: "approved" once the debit is voided.
         error_code: The gateway's code, where it refused the void.
         refused: Why the debit is not voided, a stable word, or null.
-        because: The same as a sentence; also why a void was not submitted after all.
+        reason: The same as a sentence; also why a void was not submitted after all.
     """
 
     attempt_id: int
     amount_minor: int
     void_id: int | None
-    void_status: GivebackState | None
+    void_status: RefundState | None
     error_code: str | None
     refused: VoidRefusalCode | None
-    because: str | None
+    reason: str | None
 
 
 async def add(
@@ -171,7 +171,7 @@ async def working(conn: Connection, run_id: int) -> RunVoid | None:
     return None if row is None else RunVoid(*row)
 
 
-async def one(conn: Connection, row_id: int) -> RunVoid | None:
+async def by_id(conn: Connection, row_id: int) -> RunVoid | None:
     """One order, or `None`."""
     row = await (await conn.execute(_SQL["one"], {"id": row_id})).fetchone()
     return None if row is None else RunVoid(*row)

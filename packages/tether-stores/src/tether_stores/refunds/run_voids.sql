@@ -1,7 +1,7 @@
 -- run_voids: orders to void a whole billing run (tether_core.refunds.run_voids), and run_void_debits, what became of each of its debits.
 --
 -- An order goes through the debits of its run in the order of their ids, a batch in a transaction: for each debit a void is ordered
--- (givebacks.sql), or the reason is kept why not, and the position moves behind the batch. So a worker that dies leaves whole
+-- (refunds.sql), or the reason is kept why not, and the position moves behind the batch. So a worker that dies leaves whole
 -- batches. One order works on a run at a time; a finished one never changes, and another may follow it.
 
 -- add --
@@ -49,10 +49,10 @@ for update skip locked;
 -- whether a call was ever begun for it, and the id and the kind of the order about it that is active, or null.
 select
     a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
-    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, coalesce(a.sent_at, a.created_at), a.sends > 0,
+    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, coalesce(a.submitted_at, a.created_at), a.submission_count > 0,
     g.id, g.kind
 from billing_attempts a
-left join givebacks g on g.attempt_id = a.id and g.state in ('pending', 'unknown', 'approved', 'refunded')
+left join refunds g on g.attempt_id = a.id and g.state in ('pending', 'unknown', 'approved', 'refunded')
 where (a.run_id, a.id) > (%(run_id)s, %(after)s) and (a.run_id, a.id) < (%(run_id)s + 1, 0)
 order by a.run_id, a.id  -- as a range: with an equality Postgres may walk along the debits of all other runs
 limit %(limit)s;
@@ -68,12 +68,12 @@ for update;
 
 -- judged --
 -- Write what became of n debits. Arrays of length n.
-insert into run_void_debits (void_id, attempt_id, amount_minor, refund_id, refused, refused_because)
-select %(void_id)s, judged.attempt_id, judged.amount_minor, judged.refund_id, judged.refused, judged.refused_because
+insert into run_void_debits (void_id, attempt_id, amount_minor, refund_id, refused, refused_reason)
+select %(void_id)s, judged.attempt_id, judged.amount_minor, judged.refund_id, judged.refused, judged.refused_reason
 from unnest(
     %(attempt_ids)s::bigint[], %(amounts_minor)s::bigint[], %(refund_ids)s::bigint[], %(refuseds)s::text[],
     %(becauses)s::text[]
-) as judged (attempt_id, amount_minor, refund_id, refused, refused_because);
+) as judged (attempt_id, amount_minor, refund_id, refused, refused_reason);
 
 -- advance --
 -- Move the position of an order, or finish it.
@@ -87,18 +87,18 @@ where id = %(id)s;
 -- What became of the debits of an order so far. One row per result: why they are not voided, or the state of their void; count, sum.
 select d.refused, g.state, count(*), sum(d.amount_minor)::bigint
 from run_void_debits d
-left join givebacks g on g.id = d.refund_id
+left join refunds g on g.id = d.refund_id
 where d.void_id = %(id)s
 group by d.refused, g.state
 order by d.refused, g.state;
 
 -- listed --
 -- Up to %(limit)s debits of an order behind one of them: attempt_id, amount_minor, refund_id, state and error code of the void,
--- refused, refused_because. With %(refused_only)s only those that are not voided.
+-- refused, refused_reason. With %(refused_only)s only those that are not voided.
 select d.attempt_id, d.amount_minor, d.refund_id, g.state, g.error_code, d.refused,
-    coalesce(d.refused_because, g.withheld)
+    coalesce(d.refused_reason, g.withheld)
 from run_void_debits d
-left join givebacks g on g.id = d.refund_id
+left join refunds g on g.id = d.refund_id
 where d.void_id = %(id)s and d.attempt_id > %(after)s and (not %(refused_only)s or d.refused is not null)
 order by d.attempt_id
 limit %(limit)s;

@@ -1,6 +1,6 @@
 -- The whole schema as it stands, for reading. Databases are built by migrations/; tests/schema compares both.
 --
--- Moments are timestamptz, amounts are whole minor units, states are text with a named CHECK that
+-- Times are timestamptz, amounts are whole minor units, states are text with a named CHECK that
 -- tests/schema compares with the tables of tether_core. No default calls now(): time is an argument.
 
 -- Files that were handed in. tether_core.uploads.upload and docs/concepts/intake.md tell their life. What is json here and not
@@ -44,7 +44,7 @@ create table uploads (
     finished_at timestamptz,
     withdrawn_at timestamptz,
     withdrawn_by text,
-    withdrawn_because text,
+    withdrawn_reason text,
     -- What screening found that a person is asked about, by group; what was answered; and when all rows were screened.
     repeats json not null default '[]',
     screening_answers json not null default '{}',
@@ -64,7 +64,7 @@ create table uploads (
     constraint uploads_withdrawn_for_a_reason check (
         (state = 'withdrawn') = (withdrawn_at is not null)
         and (withdrawn_at is null) = (withdrawn_by is null)
-        and (withdrawn_at is null) = (withdrawn_because is null)
+        and (withdrawn_at is null) = (withdrawn_reason is null)
     )
 );
 -- The same bytes with the same answers are one upload, however many people send them at once.
@@ -109,7 +109,7 @@ create table debtors (
     extra jsonb,
     verdict text not null default 'clear',
     cause text,
-    -- Everything a row is left out for; and where a person answered that it is to be collected, when it was screened.
+    -- Everything a row is excluded for; and where a person answered that it is to be collected, when it was screened.
     reasons jsonb,
     taken_at timestamptz,
     constraint debtors_amount_positive check (amount_minor > 0),
@@ -125,7 +125,7 @@ create table debtors (
 );
 create index debtors_by_fingerprint on debtors (iban_fingerprint);
 create index debtors_by_upload on debtors (upload_id, id);
-create index debtors_left_out on debtors (upload_id, row_number) where verdict <> 'clear';
+create index debtors_excluded on debtors (upload_id, row_number) where verdict <> 'clear';
 create index debtors_by_verdict on debtors (verdict, id) where verdict <> 'clear';
 -- Debtors for people: by words of the name, by reference, by the last four characters of the IBAN.
 create index debtors_by_name on debtors using gin (to_tsvector('simple', name));
@@ -161,7 +161,7 @@ create table problems (
     level text not null,
     column_name text not null,
     code text not null,
-    shown text not null,
+    excerpt text not null,
     note text not null,
     cells json,
     primary key (upload_id, row_number, ordinal),
@@ -169,7 +169,7 @@ create table problems (
 );
 
 -- What a dry run has to remember of the rows it read until it is over: it stores no debtors.
-create table rehearsed_rows (
+create table dry_run_rows (
     upload_id bigint not null,
     iban_fingerprint bytea not null,
     row_number integer not null,
@@ -180,7 +180,7 @@ create table rehearsed_rows (
     verdict text not null default 'clear',
     reasons jsonb
 );
-create index rehearsed_rows_by_fingerprint on rehearsed_rows (upload_id, iban_fingerprint);
+create index dry_run_rows_by_fingerprint on dry_run_rows (upload_id, iban_fingerprint);
 
 -- What a person answered about the rows of a file, kept for files of the same layout until somebody forgets it.
 create table layout_answers (
@@ -188,7 +188,7 @@ create table layout_answers (
     layout bytea not null,
     subject text not null,
     answer text not null,
-    -- How long ago the latest of the earlier debits was: the answer does not hold for debits that are more recent.
+    -- How long ago the latest of the imported debits was: the answer does not hold for debits that are more recent.
     days_min integer not null,
     upload_id bigint not null,
     answered_by text not null,
@@ -196,7 +196,7 @@ create table layout_answers (
     forgotten_at timestamptz,
     forgotten_by text,
     constraint layout_answers_subject_known check (subject in ('collected_before', 'identity_unclear')),
-    constraint layout_answers_answer_known check (answer in ('take', 'leave_out')),
+    constraint layout_answers_answer_known check (answer in ('take', 'exclude')),
     constraint layout_answers_forgotten_by_someone check ((forgotten_at is null) = (forgotten_by is null))
 );
 create unique index layout_answers_once on layout_answers (layout, subject) where forgotten_at is null;
@@ -208,13 +208,13 @@ create table billing_runs (
     account text not null,
     due_item text not null,
     state text not null,
-    terms bytea not null,
+    options bytea not null,
     planned_to bigint not null default 0,
     planned_count integer not null default 0,
     planned_amount_minor bigint not null default 0,
     skipped bytea not null,
     warning text,
-    paused_because text,
+    pause_reason text,
     paused_from text,
     released_share double precision not null default 0,
     created_by text not null,
@@ -228,10 +228,10 @@ create table billing_runs (
         state in ('planning', 'canary', 'running', 'paused', 'finished', 'cancelled')
     ),
     constraint billing_runs_paused_for_a_reason check (
-        (state = 'paused') = (paused_because is not null) and (state = 'paused') = (paused_from is not null)
+        (state = 'paused') = (pause_reason is not null) and (state = 'paused') = (paused_from is not null)
     ),
     constraint billing_runs_paused_from_known check (paused_from in ('planning', 'canary', 'running')),
-    constraint billing_runs_finished_at_a_moment check ((state in ('finished', 'cancelled')) = (finished_at is not null))
+    constraint billing_runs_finished_at_a_timestamp check ((state in ('finished', 'cancelled')) = (finished_at is not null))
 );
 create index billing_runs_by_upload on billing_runs (upload_id, id);
 create index billing_runs_live on billing_runs (id) where state in ('planning', 'canary', 'running');
@@ -250,9 +250,9 @@ create table billing_run_counts (
     released_refused integer not null default 0,
     released_at timestamptz,
     released_by text,
-    released_because text,
+    released_reason text,
     constraint billing_run_counts_released_by_someone check (
-        (released_at is null) = (released_by is null) and (released_at is null) = (released_because is null)
+        (released_at is null) = (released_by is null) and (released_at is null) = (released_reason is null)
     )
 );
 
@@ -292,20 +292,20 @@ create table billing_attempts (
     due_item text,
     try_number smallint,
     retry_of bigint references billing_attempts (id),
-    -- Its way to the gateway: ready from a moment on, or leased by a worker; how often it was begun.
+    -- Its way to the gateway: ready from a time on, or leased by a worker; how often it was begun.
     canary boolean not null default false,
-    send_at timestamptz,
+    submit_at timestamptz,
     leased_until timestamptz,
-    sent_at timestamptz,
-    sends smallint not null default 0,
+    submitted_at timestamptz,
+    submission_count smallint not null default 0,
     -- Of these, calls that cost no try: nothing was submitted, or the gateway wanted fewer requests.
-    sends_uncounted smallint not null default 0,
+    submissions_uncounted smallint not null default 0,
     withheld text,
     -- Questions to the gateway: answers that settled nothing, and when the next one is due.
-    asks smallint not null default 0,
-    ask_at timestamptz,
+    inquiry_count smallint not null default 0,
+    inquire_at timestamptz,
     -- After a return: when that was looked at, what came of it, and the day on which the same debit may be tried again.
-    followed_at timestamptz,
+    return_handled_at timestamptz,
     retry_on date,
     retry_why text,
     -- Whether the next try was made.
@@ -314,7 +314,7 @@ create table billing_attempts (
     -- inquiry did not resolve an unknown outcome. See tether_core.payments.gateway_identity and tether_core.payments.not_found.
     submitted_to text[],
     not_found jsonb,
-    unresolved_because text,
+    unresolved_reason text,
     constraint billing_attempts_transaction_once unique (transaction_id),
     constraint billing_attempts_unique_id_once unique (unique_id),
     constraint billing_attempts_amount_positive check (amount_minor > 0),
@@ -324,10 +324,10 @@ create table billing_attempts (
     constraint billing_attempts_payment_stage_known check (payment_stage in (0, 10, 20, 30, 40, 50, 60, 70, 80)),
     constraint billing_attempts_dispute_stage_known check (dispute_stage in (0, 1, 2, 3)),
     constraint billing_attempts_owed_item check ((due_item is null) = (try_number is null)),
-    constraint billing_attempts_ready_or_leased check (send_at is null or leased_until is null),
-    constraint billing_attempts_sent_at_a_moment check (sends = 0 or sent_at is not null),
-    constraint billing_attempts_uncounted_of_sends check (sends_uncounted between 0 and sends),
-    constraint billing_attempts_retry_has_cause check ((followed_at is null) = (retry_why is null)),
+    constraint billing_attempts_ready_or_leased check (submit_at is null or leased_until is null),
+    constraint billing_attempts_submitted_at_a_timestamp check (submission_count = 0 or submitted_at is not null),
+    constraint billing_attempts_uncounted_of_submissions check (submissions_uncounted between 0 and submission_count),
+    constraint billing_attempts_retry_has_cause check ((return_handled_at is null) = (retry_why is null)),
     constraint billing_attempts_retry_why_known check (
         retry_why in ('retry', 'reason', 'listed', 'tried enough', 'too late', 'no room')
     ),
@@ -345,24 +345,24 @@ create index billing_attempts_by_creation on billing_attempts (created_at, id);
 create index billing_attempts_by_account on billing_attempts (account, id);
 create index billing_attempts_charged_back on billing_attempts (reason_code, id)
 include (currency, amount_minor, account) where state = 'chargebacked';
-create index billing_attempts_to_send on billing_attempts (run_id, canary desc, send_at, id) where send_at is not null;
+create index billing_attempts_to_submit on billing_attempts (run_id, canary desc, submit_at, id) where submit_at is not null;
 create index billing_attempts_leased on billing_attempts (leased_until) where leased_until is not null;
-create index billing_attempts_first_ask on billing_attempts (payment_stage, updated_at)
-    where ask_at is null and dispute_stage = 0 and payment_stage in (10, 20, 30);
-create index billing_attempts_next_ask on billing_attempts (payment_stage, ask_at)
-    where ask_at is not null and dispute_stage = 0 and payment_stage in (10, 20, 30);
-create index billing_attempts_to_follow on billing_attempts (id)
-    where followed_at is null and reason_code is not null and dispute_stage in (1, 3);
+create index billing_attempts_first_inquiry on billing_attempts (payment_stage, updated_at)
+    where inquire_at is null and dispute_stage = 0 and payment_stage in (10, 20, 30);
+create index billing_attempts_next_inquiry on billing_attempts (payment_stage, inquire_at)
+    where inquire_at is not null and dispute_stage = 0 and payment_stage in (10, 20, 30);
+create index billing_attempts_returns_to_handle on billing_attempts (id)
+    where return_handled_at is null and reason_code is not null and dispute_stage in (1, 3);
 create index billing_attempts_by_retry on billing_attempts (retry_on) where retry_on is not null;
 -- Debits whose last status inquiry has been made and settled nothing.
 create index billing_attempts_beyond_inquiries on billing_attempts (id)
-    where asks >= 10 and dispute_stage = 0 and payment_stage in (10, 20, 30);
+    where inquiry_count >= 10 and dispute_stage = 0 and payment_stage in (10, 20, 30);
 
 -- Debits that may be submitted, are being submitted, or have an unknown outcome.
 create index billing_attempts_open on billing_attempts (run_id, canary)
     where state in ('pending', 'unknown') and payment_stage <= 10 and dispute_stage = 0;
-create index billing_attempts_unknown on billing_attempts (unresolved_because, id) where payment_stage = 10;
-create index billing_attempts_paid_out_twice on billing_attempts (id)
+create index billing_attempts_unknown on billing_attempts (unresolved_reason, id) where payment_stage = 10;
+create index billing_attempts_refunded_and_charged_back on billing_attempts (id)
     where payment_stage in (70, 80) and dispute_stage in (1, 3);
 -- Debits that came back and are to be tried again, and the tries that were made.
 create index billing_attempts_to_retry on billing_attempts (retry_on) where retry_on is not null and not is_retried;
@@ -391,8 +391,8 @@ create table gateway_identities (
     constraint gateway_identities_key_form check (key ~ '^[0-9a-f]{16}$')
 );
 
--- Orders to give a debit back, as refund or void; tether_core.refunds.refund tells their life.
-create table givebacks (
+-- refund, as refund or void; tether_core.refunds.refund tells their life.
+create table refunds (
     id bigint generated always as identity primary key,
     attempt_id bigint not null references billing_attempts (id),
     kind text not null,
@@ -409,39 +409,39 @@ create table givebacks (
     ordered_by text not null,
     created_at timestamptz not null,
     updated_at timestamptz not null,
-    -- Its way to the gateway, as a debit's: ready from a moment on, or leased by a worker; how often it was begun.
-    send_at timestamptz,
+    -- Its way to the gateway, as a debit's: ready from a time on, or leased by a worker; how often it was begun.
+    submit_at timestamptz,
     leased_until timestamptz,
-    sent_at timestamptz,
-    sends smallint not null default 0,
+    submitted_at timestamptz,
+    submission_count smallint not null default 0,
     -- Of these, calls that cost no try: nothing was submitted, or the gateway wanted fewer requests.
-    sends_uncounted smallint not null default 0,
+    submissions_uncounted smallint not null default 0,
     withheld text,
-    asks smallint not null default 0,
-    ask_at timestamptz,
+    inquiry_count smallint not null default 0,
+    inquire_at timestamptz,
     submitted_to text[],
     not_found jsonb,
-    unresolved_because text,
-    constraint givebacks_transaction_once unique (transaction_id),
-    constraint givebacks_unique_id_once unique (unique_id),
-    constraint givebacks_number_once unique (attempt_id, number),
-    constraint givebacks_amount_positive check (amount_minor > 0),
-    constraint givebacks_kind_known check (kind in ('refund', 'void')),
-    constraint givebacks_state_known check (
+    unresolved_reason text,
+    constraint refunds_transaction_once unique (transaction_id),
+    constraint refunds_unique_id_once unique (unique_id),
+    constraint refunds_number_once unique (attempt_id, number),
+    constraint refunds_amount_positive check (amount_minor > 0),
+    constraint refunds_kind_known check (kind in ('refund', 'void')),
+    constraint refunds_state_known check (
         state in ('pending', 'unknown', 'approved', 'declined', 'error', 'voided', 'refunded')
     ),
-    constraint givebacks_payment_stage_known check (payment_stage in (0, 10, 20, 30, 40, 50, 60, 70, 80)),
-    constraint givebacks_ready_or_leased check (send_at is null or leased_until is null),
-    constraint givebacks_sent_at_a_moment check (sends = 0 or sent_at is not null),
-    constraint givebacks_uncounted_of_sends check (sends_uncounted between 0 and sends)
+    constraint refunds_payment_stage_known check (payment_stage in (0, 10, 20, 30, 40, 50, 60, 70, 80)),
+    constraint refunds_ready_or_leased check (submit_at is null or leased_until is null),
+    constraint refunds_submitted_at_a_timestamp check (submission_count = 0 or submitted_at is not null),
+    constraint refunds_uncounted_of_submissions check (submissions_uncounted between 0 and submission_count)
 );
 -- A debit's money goes back by us once: an order that stands keeps all others away.
-create unique index givebacks_one_stands on givebacks (attempt_id)
+create unique index refunds_one_active on refunds (attempt_id)
     where state in ('pending', 'unknown', 'approved', 'refunded');
-create index givebacks_to_send on givebacks (send_at) where send_at is not null;
-create index givebacks_by_state on givebacks (state, id);
-create index givebacks_leased on givebacks (leased_until) where leased_until is not null;
-create index givebacks_to_ask on givebacks (coalesce(ask_at, updated_at)) where payment_stage in (10, 20, 30);
+create index refunds_to_submit on refunds (submit_at) where submit_at is not null;
+create index refunds_by_state on refunds (state, id);
+create index refunds_leased on refunds (leased_until) where leased_until is not null;
+create index refunds_to_inquire on refunds (coalesce(inquire_at, updated_at)) where payment_stage in (10, 20, 30);
 
 -- Status inquiries that a person orders; tether_core.inquiry_orders.
 create table inquiry_orders (
@@ -462,7 +462,7 @@ create table inquiry_order_attempts (
     order_id bigint not null references inquiry_orders (id),
     attempt_id bigint not null references billing_attempts (id),
     state_before text not null,
-    asks smallint not null default 0,
+    inquiry_count smallint not null default 0,
     -- When it is to be inquired, or the end of the lease; null once it was, or was given up.
     inquire_at timestamptz,
     expires_at timestamptz not null,
@@ -486,7 +486,7 @@ create table run_voids (
     updated_at timestamptz not null,
     finished_at timestamptz,
     constraint run_voids_state_known check (state in ('working', 'finished')),
-    constraint run_voids_finished_at_a_moment check ((state = 'finished') = (finished_at is not null))
+    constraint run_voids_finished_at_a_timestamp check ((state = 'finished') = (finished_at is not null))
 );
 create unique index run_voids_one_working on run_voids (run_id) where state = 'working';
 create index run_voids_by_run on run_voids (run_id, id);
@@ -497,9 +497,9 @@ create table run_void_debits (
     attempt_id bigint not null references billing_attempts (id),
     amount_minor bigint not null,
     -- The void of the debit, or why it has none.
-    refund_id bigint references givebacks (id),
+    refund_id bigint references refunds (id),
     refused text,
-    refused_because text,
+    refused_reason text,
     primary key (void_id, attempt_id),
     constraint run_void_debits_ordered_or_refused check (num_nonnulls(refund_id, refused) = 1),
     constraint run_void_debits_refused_known check (
@@ -508,7 +508,7 @@ create table run_void_debits (
             'refund_ordered'
         )
     ),
-    constraint run_void_debits_refused_because check ((refused is null) = (refused_because is null))
+    constraint run_void_debits_refused_reason check ((refused is null) = (refused_reason is null))
 );
 
 -- The inbox: every genuine notification, its raw bytes, and what came of it.
@@ -540,7 +540,7 @@ create table webhook_events (
     received_at timestamptz not null,
     next_at timestamptz,
     handled_at timestamptz,
-    -- The day in whose list the gateway has this event, and its own moment of the payment, where it told one.
+    -- The day in whose list the gateway has this event, and its own time of the payment, where it told one.
     listed_on date,
     happened_at timestamptz,
     -- What it reports, as far as rows are bounded by it; "" for what we fetched ourselves.
@@ -563,8 +563,8 @@ create table webhook_events (
         (contradicted_count = 0) = (first_contradicted_at is null)
         and (contradicted_count = 0) = (last_contradicted_at is null)
     ),
-    constraint webhook_events_source_known check (source in ('webhook', 'pull')),
-    constraint webhook_events_waiting_has_moment check (
+    constraint webhook_events_source_known check (source in ('webhook', 'report')),
+    constraint webhook_events_waiting_has_timestamp check (
         (state in ('waiting', 'confirming')) = (next_at is not null)
     ),
     constraint webhook_events_conflict_names_other check ((state = 'conflicting') = (conflicts_with is not null))
@@ -617,7 +617,7 @@ create table blacklist (
     expires_at timestamptz,
     lifted_at timestamptz,
     lifted_by text,
-    lifted_because text,
+    lifted_reason text,
     name text,
     name_key text,
     email text,
@@ -671,7 +671,7 @@ create table forgiven_disputes (
     blacklist_id bigint references blacklist (id),
     forgiven_at timestamptz not null,
     forgiven_by text not null,
-    because text not null,
+    reason text not null,
     primary key (attempt_id, dispute_stage),
     constraint forgiven_disputes_dispute_stage_known check (dispute_stage in (1, 3))
 );
@@ -690,7 +690,7 @@ create table fingerprint_rekeyings (
     check_before bytea,
     check_after bytea not null,
     ordered_by text not null,
-    because text not null,
+    reason text not null,
     started_at timestamptz not null,
     finished_at timestamptz,
     superseded_at timestamptz,
@@ -721,16 +721,16 @@ create table outbox (
     occurred_at timestamptz not null
 );
 
--- A tick of a standing duty: whoever inserts it does the duty, so it is done once however many workers are up.
+-- A tick of a periodic task: whoever inserts it does the periodic task, so it is done once however many workers are up.
 create table ticks (
-    duty text not null,
+    periodic_task text not null,
     tick_at timestamptz not null,
     taken_at timestamptz not null,
-    primary key (duty, tick_at)
+    primary key (periodic_task, tick_at)
 );
 
 -- The reading of one list of one day; read again and again while the list may still change.
-create table pulls (
+create table report_fetches (
     account text not null,
     list text not null,
     day_on date not null,
@@ -752,14 +752,14 @@ create table pulls (
     held integer not null default 0,
     unread integer not null default 0,
     primary key (account, list, day_on),
-    constraint pulls_list_known check (list in ('transactions', 'chargebacks', 'imports')),
-    constraint pulls_counts_whole check (
+    constraint report_fetches_list_known check (list in ('transactions', 'chargebacks', 'imports')),
+    constraint report_fetches_counts_whole check (
         failures >= 0 and terminal >= 0 and page >= 1 and listed_so_far >= 0 and held_so_far >= 0
         and unread_so_far >= 0 and listed >= 0 and held >= 0 and unread >= 0
     )
 );
-create index pulls_due on pulls (due_at) where due_at is not null;
-create index pulls_by_day on pulls (day_on);
+create index report_fetches_due on report_fetches (due_at) where due_at is not null;
+create index report_fetches_by_day on report_fetches (day_on);
 
 -- The check of a debtor's account before it is billed; see tether_core.vop.
 create table vop_checks (
@@ -783,7 +783,7 @@ create table vop_checks (
     requested_at timestamptz not null,
     checked_at timestamptz,
     constraint vop_checks_state_known check (state in ('waiting', 'checked', 'parked')),
-    constraint vop_checks_waiting_has_moment check ((state = 'waiting') = (next_at is not null)),
+    constraint vop_checks_waiting_has_timestamp check ((state = 'waiting') = (next_at is not null)),
     constraint vop_checks_checked_has_result check ((state = 'checked') <= (result is not null and score is not null)),
     constraint vop_checks_result_known check (
         result in ('verified', 'likely_verified', 'inconclusive', 'mismatch', 'rejected')
@@ -867,7 +867,7 @@ create table reconciliation_differences (
     attempt_id bigint not null references billing_attempts (id),
     subject text not null,
     other_attempt_id bigint references billing_attempts (id),
-    refund_id bigint references givebacks (id),
+    refund_id bigint references refunds (id),
     run_id bigint references billing_runs (id),
     ours text not null,
     theirs text not null,
@@ -978,12 +978,12 @@ create table billing_attempt_count_changes (
     amount_minor bigint not null
 );
 
-create function attempt_step(payment_stage smallint, dispute_stage smallint, leased_until timestamptz, send_at timestamptz)
+create function attempt_step(payment_stage smallint, dispute_stage smallint, leased_until timestamptz, submit_at timestamptz)
 returns text language sql immutable as $$
     select case
         when payment_stage > 10 or dispute_stage > 0 then 'ended'
-        when leased_until is not null then 'sending'
-        when send_at is not null then 'ready'
+        when leased_until is not null then 'submitting'
+        when submit_at is not null then 'ready'
         else 'unknown'
     end
 $$;
@@ -996,7 +996,7 @@ begin
         )
         select
             coalesce(run_id, 0), account, (created_at at time zone 'UTC')::date, state,
-            attempt_step(payment_stage, dispute_stage, leased_until, send_at), canary,
+            attempt_step(payment_stage, dispute_stage, leased_until, submit_at), canary,
             payment_stage >= 60 or dispute_stage > 0, dispute_stage in (1, 3),
             case when payment_stage >= 60 or dispute_stage > 0 then coalesce(reason_code, '') else '' end,
             count(*), sum(amount_minor)
@@ -1008,7 +1008,7 @@ begin
         )
         select
             coalesce(run_id, 0), account, (created_at at time zone 'UTC')::date, state,
-            attempt_step(payment_stage, dispute_stage, leased_until, send_at), canary,
+            attempt_step(payment_stage, dispute_stage, leased_until, submit_at), canary,
             payment_stage >= 60 or dispute_stage > 0, dispute_stage in (1, 3),
             case when payment_stage >= 60 or dispute_stage > 0 then coalesce(reason_code, '') else '' end,
             sum(n), sum(n * amount_minor)
@@ -1028,14 +1028,14 @@ referencing new table as new_rows for each statement execute function count_bill
 create trigger billing_attempts_counted_update after update on billing_attempts
 referencing old table as old_rows new table as new_rows for each statement execute function count_billing_attempts();
 
-create function count_givebacks() returns trigger language plpgsql as $$
+create function count_refunds() returns trigger language plpgsql as $$
 begin
     if tg_op = 'INSERT' then
         insert into row_count_changes (subject, word, count, amount)
-        select 'givebacks', state, count(*), sum(amount_minor) from new_rows group by state;
+        select 'refunds', state, count(*), sum(amount_minor) from new_rows group by state;
     else
         insert into row_count_changes (subject, word, count, amount)
-        select 'givebacks', state, sum(n), sum(n * amount_minor)
+        select 'refunds', state, sum(n), sum(n * amount_minor)
         from (
             select 1 as n, state, amount_minor from new_rows union all select -1, state, amount_minor from old_rows
         ) moved
@@ -1045,10 +1045,10 @@ begin
     return null;
 end
 $$;
-create trigger givebacks_counted_insert after insert on givebacks
-referencing new table as new_rows for each statement execute function count_givebacks();
-create trigger givebacks_counted_update after update on givebacks
-referencing old table as old_rows new table as new_rows for each statement execute function count_givebacks();
+create trigger refunds_counted_insert after insert on refunds
+referencing new table as new_rows for each statement execute function count_refunds();
+create trigger refunds_counted_update after update on refunds
+referencing old table as old_rows new table as new_rows for each statement execute function count_refunds();
 
 -- Notifications are counted when they are processed: the unfinished ones are few, and have indexes of their own. So nothing is added to
 -- what recording one costs.
@@ -1089,7 +1089,7 @@ referencing old table as old_rows new table as new_rows for each statement execu
 create table stated_outcomes (
     id bigint generated always as identity primary key,
     attempt_id bigint not null references billing_attempts (id),
-    refund_id bigint references givebacks (id),
+    refund_id bigint references refunds (id),
     outcome text not null,
     unique_id text,
     reason text not null,
@@ -1101,6 +1101,6 @@ create table stated_outcomes (
 create index stated_outcomes_by_attempt on stated_outcomes (attempt_id);
 
 create index billing_attempts_unreachable on billing_attempts (id)
-where payment_stage = 10 and unresolved_because = 'not_found_elsewhere';
-create index givebacks_unreachable on givebacks (attempt_id)
-where payment_stage = 10 and unresolved_because = 'not_found_elsewhere';
+where payment_stage = 10 and unresolved_reason = 'not_found_elsewhere';
+create index refunds_unreachable on refunds (attempt_id)
+where payment_stage = 10 and unresolved_reason = 'not_found_elsewhere';

@@ -26,7 +26,7 @@ class ListedProblem(msgspec.Struct, frozen=True):
         level: "error" when the row is refused for it, else "warning".
         column: The column's header, or its letters.
         code: A stable word; `tether_core.spreadsheet.CODES` lists them.
-        shown: The cell, cut and masked.
+        excerpt: The cell, cut and masked.
         note: What is wrong and what to do, a sentence.
     """
 
@@ -35,7 +35,7 @@ class ListedProblem(msgspec.Struct, frozen=True):
     level: str
     column: str
     code: str
-    shown: str
+    excerpt: str
     note: str
 
 
@@ -68,10 +68,10 @@ def as_csv(upload_id: int, rows: Iterable[tuple[list[str] | None, Iterable[Probl
     text = io.StringIO()
     write = csv.writer(text).writerow
     for cells, problems in rows:
-        for ordinal, one in enumerate(problems):
+        for ordinal, item in enumerate(problems):
             kept = msgspec.json.encode(cells).decode() if cells is not None and ordinal == 0 else None
-            column, shown, note = (_storable(part) for part in (one.column, one.shown, one.note))
-            write((upload_id, one.row, ordinal, one.level, f"{column}", one.code, shown, note, kept))
+            column, excerpt, note = (_storable(part) for part in (item.column, item.excerpt, item.note))
+            write((upload_id, item.row, ordinal, item.level, f"{column}", item.code, excerpt, note, kept))
     return text.getvalue().encode()
 
 
@@ -102,11 +102,11 @@ async def warn(conn: Connection, upload_id: int, found: Sequence[Problem]) -> tu
         return 0, 0
     values = {
         "upload_id": upload_id,
-        "rows": [one.row for one in found],
-        "columns": [_storable(one.column) for one in found],
-        "codes": [one.code for one in found],
-        "shown": [_storable(one.shown) for one in found],
-        "notes": [_storable(one.note) for one in found],
+        "rows": [problem.row for problem in found],
+        "columns": [_storable(problem.column) for problem in found],
+        "codes": [problem.code for problem in found],
+        "excerpt": [_storable(problem.excerpt) for problem in found],
+        "notes": [_storable(problem.note) for problem in found],
     }
     rows = await (await conn.execute(_SQL["warn"], values)).fetchall()
     return len(rows), sum(first for (first,) in rows)
@@ -173,10 +173,10 @@ async def of_rows(conn: Connection, upload_id: int, *, after_row: int, limit: in
         _SQL["of_rows"], {"upload_id": upload_id, "after_row": after_row, "limit": limit}
     )
     found: list[RefusedRow] = []
-    async for row, cells, column, code, shown, note, level in cursor:
+    async for row, cells, column, code, excerpt, note, level in cursor:
         if not found or found[-1].row != row:
             found.append(RefusedRow(row, msgspec.json.decode(cells, type=list[str]), []))
-        found[-1].problems.append(Problem(row, column, code, shown, note, level))
+        found[-1].problems.append(Problem(row, column, code, excerpt, note, level))
     return found
 
 

@@ -6,21 +6,21 @@
 -- copy --
 -- Takes CSV: upload_id, row_number, ordinal, level, column_name, code, shown, note, cells. An empty cell is shown as "",
 -- which CSV would otherwise take for null.
-copy problems (upload_id, row_number, ordinal, level, column_name, code, shown, note, cells)
-from stdin with (format csv, force_not_null (column_name, shown, note));
+copy problems (upload_id, row_number, ordinal, level, column_name, code, excerpt, note, cells)
+from stdin with (format csv, force_not_null (column_name, excerpt, note));
 
 -- warn --
 -- Add warnings of one code to rows that became debtors, behind what they have; a row that has the code keeps it. Arrays of length n.
 -- One row per warning that is new: whether it is the row's first.
-insert into problems (upload_id, row_number, ordinal, level, column_name, code, shown, note)
+insert into problems (upload_id, row_number, ordinal, level, column_name, code, excerpt, note)
 select
-    %(upload_id)s, told.row_number,
-    coalesce((select max(p.ordinal) + 1 from problems p where p.upload_id = %(upload_id)s and p.row_number = told.row_number), 0),
-    'warning', told.column_name, told.code, told.shown, told.note
-from unnest(%(rows)s::integer[], %(columns)s::text[], %(codes)s::text[], %(shown)s::text[], %(notes)s::text[])
-    as told (row_number, column_name, code, shown, note)
+    %(upload_id)s, is_notified.row_number,
+    coalesce((select max(p.ordinal) + 1 from problems p where p.upload_id = %(upload_id)s and p.row_number = is_notified.row_number), 0),
+    'warning', is_notified.column_name, is_notified.code, is_notified.excerpt, is_notified.note
+from unnest(%(rows)s::integer[], %(columns)s::text[], %(codes)s::text[], %(excerpt)s::text[], %(notes)s::text[])
+    as is_notified (row_number, column_name, code, excerpt, note)
 where not exists (
-    select from problems p where p.upload_id = %(upload_id)s and p.row_number = told.row_number and p.code = told.code
+    select from problems p where p.upload_id = %(upload_id)s and p.row_number = is_notified.row_number and p.code = is_notified.code
 )
 returning ordinal = 0;
 
@@ -30,7 +30,7 @@ select count(*) from problems where upload_id = %(upload_id)s and code = %(code)
 
 -- listed --
 -- One page in the order of the file. Filters that are null do not filter. Up to %(limit)s rows.
-select row_number, ordinal, level, column_name, code, shown, note
+select row_number, ordinal, level, column_name, code, excerpt, note
 from problems
 where
     upload_id = %(upload_id)s
@@ -49,14 +49,14 @@ with refused as (
     order by row_number
     limit %(limit)s
 )
-select r.row_number, r.cells::text, p.column_name, p.code, p.shown, p.note, p.level
+select r.row_number, r.cells::text, p.column_name, p.code, p.excerpt, p.note, p.level
 from refused r
 join problems p on p.upload_id = %(upload_id)s and p.row_number = r.row_number
 order by r.row_number, p.ordinal;
 
 -- of_row --
 -- What deserved a look of one row that became a debtor.
-select row_number, ordinal, level, column_name, code, shown, note
+select row_number, ordinal, level, column_name, code, excerpt, note
 from problems
 where upload_id = %(upload_id)s and row_number = %(row_number)s
 order by ordinal;

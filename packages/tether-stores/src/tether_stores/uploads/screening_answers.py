@@ -24,8 +24,8 @@ def is_asked(found: Detail) -> bool:
 async def waiting(conn: Connection, *, limit: int) -> list[Detail]:
     """Up to *limit* uploads that wait for a person to decide about their rows, newest first."""
     listed = await uploads.listed(conn, limit=limit, before=None, state="needs_answer")
-    found = [await uploads.one(conn, upload.id) for upload in listed]
-    return [one for one in found if one is not None and is_asked(one)]
+    found = [await uploads.by_id(conn, upload.id) for upload in listed]
+    return [item for item in found if item is not None and is_asked(item)]
 
 
 async def decide(
@@ -61,13 +61,13 @@ async def decide(
         )
     wanted = [question.code for question in plan.questions]
     if set(wanted) != set(given):
-        raise InvalidRequest(f"answer with take or leave_out: {', '.join(wanted)}", field="screening")
+        raise InvalidRequest(f"answer with take or exclude: {', '.join(wanted)}", field="screening")
     answers = {subject: Answered(answer, by, now) for subject, answer in given.items()}
     after = step(before, "decided")
     if not await uploads.decide(
         conn, upload_id, before=before, after=after, answers={**found.screening_answers, **answers}, now=now
     ):
-        latest = await uploads.one(conn, upload_id)  # somebody answered a moment before
+        latest = await uploads.by_id(conn, upload_id)  # somebody answered a time before
         assert latest is not None
         step(latest.upload.state, "decided")
     for subject, answer in given.items() if remember else ():

@@ -10,7 +10,7 @@ from tether_core.screening.verdicts import Subject
 from tether_core.spreadsheet import Answers, Plan, Position, Preview
 from tether_core.uploads.problems import Kept
 from tether_core.uploads.turns import SHORT_BYTES, SHORT_S, Slot, Waiting
-from tether_core.uploads.upload import Tallies, UploadState
+from tether_core.uploads.upload import RowCounts, UploadState
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
@@ -25,6 +25,7 @@ __all__ = [
     "Upload",
     "advance",
     "answer",
+    "by_id",
     "count_warnings",
     "decide",
     "due",
@@ -34,7 +35,6 @@ __all__ = [
     "hold",
     "layout_answers",
     "listed",
-    "one",
     "planned",
     "preview",
     "record",
@@ -67,7 +67,7 @@ class Recording(msgspec.Struct, frozen=True):
         content_key: `tether_core.uploads.upload.content_key`.
         answers: What the sender said of it.
         dry_run: Whether no debtors are to be stored.
-        forced: Whether it is wanted although it may be on record.
+        forced: Whether it is wanted although it may be stored.
         added_by: Whose API key it came with.
     """
 
@@ -94,7 +94,7 @@ class Due(msgspec.Struct, frozen=True):
         claims: How often it was taken since something last came of it.
         screened_at: When all its rows were screened; `None` while some may be left to read.
         screening_answers: What was answered about its rows.
-        tallies: Of its rows so far: those of `rows_read`, without warnings, amounts and verdicts.
+        row_counts: Of its rows so far: those of `rows_read`, without warnings, amounts and verdicts.
         kept: How many of its problems are stored.
     """
 
@@ -114,7 +114,7 @@ class Due(msgspec.Struct, frozen=True):
     claims: int
     screened_at: datetime | None
     screening_answers: dict[Subject, Answered]
-    tallies: Tallies
+    row_counts: RowCounts
     kept: Kept
 
 
@@ -134,7 +134,7 @@ class Upload(msgspec.Struct, frozen=True):
         started_at: When its reading began.
         finished_at: When that ended, well or not.
         bytes_read: How far the file has been read; its size at the end.
-        tallies: How many rows went where; always balanced.
+        row_counts: How many rows went where; always balanced.
         failure_code: Why it failed, a stable word.
         failure: Why it failed, a sentence.
         listed: How many of its problems can be listed, and how many are only counted.
@@ -151,7 +151,7 @@ class Upload(msgspec.Struct, frozen=True):
     started_at: datetime | None
     finished_at: datetime | None
     bytes_read: int
-    tallies: Tallies
+    row_counts: RowCounts
     failure_code: str | None
     failure: str | None
     listed: Kept
@@ -220,7 +220,7 @@ class LayoutAnswer(msgspec.Struct, frozen=True):
         id: Its number, by which it can be forgotten.
         subject: What it is about.
         answer: Take the rows, or leave them out.
-        days_min: It takes no rows whose earlier debits are more recent than this, some days left aside.
+        days_min: It takes no rows whose imported debits are more recent than this, some days left aside.
         upload_id: For which it was given.
         answered_by: Who gave it.
         answered_at: When.
@@ -236,7 +236,7 @@ class LayoutAnswer(msgspec.Struct, frozen=True):
 
 
 def _upload(row: Sequence[Any]) -> Upload:
-    tallies = Tallies(
+    row_counts = RowCounts(
         rows=row[11],
         stored=row[12],
         excluded=row[13],
@@ -259,7 +259,7 @@ def _upload(row: Sequence[Any]) -> Upload:
         started_at=row[8],
         finished_at=row[9],
         bytes_read=row[10],
-        tallies=tallies,
+        row_counts=row_counts,
         failure_code=row[20],
         failure=row[21],
         listed=_read(row[22], Kept),
@@ -274,26 +274,26 @@ def _text(value: object) -> str:
     return _encode(value).decode()
 
 
-async def record(conn: Connection, told: Recording, *, now: datetime) -> tuple[int, bool]:
+async def record(conn: Connection, recording: Recording, *, now: datetime) -> tuple[int, bool]:
     """
     Make a row for a file, or find the one that has the same bytes and answers.
 
     Args:
         conn: Any connection.
-        told: The file.
-        now: The present moment.
+        recording: The file.
+        now: The current time.
 
     Returns:
         The upload's id, and whether it is new.
     """
-    values = {**msgspec.structs.asdict(told), "answers": _text(told.answers), "now": now}
+    values = {**msgspec.structs.asdict(recording), "answers": _text(recording.answers), "now": now}
     # Whoever loses the insert finds the winner; it may be gone from under the key again only by new answers.
     for _ in range(3):
         if row := await (await conn.execute(_SQL["record"], values)).fetchone():
             return row[0], True
         if row := await (await conn.execute(_SQL["same"], values)).fetchone():
             return row[0], False
-    raise AssertionError("an upload with this content is neither new nor on record")
+    raise AssertionError("an upload with this content is neither new nor stored")
 
 
 async def waiting(conn: Connection, *, now: datetime) -> Queued:
@@ -324,7 +324,7 @@ async def due_one(conn: Connection, upload_id: int, *, now: datetime) -> Due | N
     Args:
         conn: Inside the transaction that will `take` it.
         upload_id: Which.
-        now: The present moment.
+        now: The current time.
 
     Returns:
         The upload, or `None` when it is not due any more, or another worker is just taking it.
@@ -349,7 +349,7 @@ async def due_one(conn: Connection, upload_id: int, *, now: datetime) -> Due | N
         claims=row[13],
         screened_at=row[14],
         screening_answers=_read(row[15], dict[Subject, Answered]),
-        tallies=Tallies(
+        row_counts=RowCounts(
             rows=row[11],
             stored=row[16],
             excluded=row[17],
@@ -364,20 +364,20 @@ async def due_one(conn: Connection, upload_id: int, *, now: datetime) -> Due | N
 async def take(
     conn: Connection, upload_id: int, *, state: UploadState, lease: str, until: datetime, now: datetime
 ) -> None:
-    """Lease the upload that this transaction has locked until a moment; its turn begins."""
+    """Lease the upload that this transaction has locked until a time; its turn begins."""
     await conn.execute(
         _SQL["take"], {"id": upload_id, "state": state, "lease": lease, "until": until, "now": now}
     )
 
 
 async def hold(conn: Connection, upload_id: int, *, lease: str, until: datetime) -> bool:
-    """Prolong a lease; whether it was still ours."""
+    """Renew a lease; whether it was still ours."""
     values = {"id": upload_id, "lease": lease, "until": until}
     return await (await conn.execute(_SQL["hold"], values)).fetchone() is not None
 
 
 async def planned(
-    conn: Connection, upload_id: int, *, state: UploadState, shown: Preview, lease: str, now: datetime
+    conn: Connection, upload_id: int, *, state: UploadState, excerpt: Preview, lease: str, now: datetime
 ) -> bool:
     """
     Write how an upload is read, and what its first rows come to.
@@ -386,9 +386,9 @@ async def planned(
         conn: Any connection.
         upload_id: Which.
         state: "reading", or "needs_answer", with which the lease ends.
-        shown: The plan with its preview.
+        excerpt: The plan with its preview.
         lease: Ours.
-        now: The present moment.
+        now: The current time.
 
     Returns:
         Whether the lease was still ours.
@@ -396,8 +396,8 @@ async def planned(
     values = {
         "id": upload_id,
         "state": state,
-        "plan": _text(shown.plan),
-        "preview": _text(shown.rows),
+        "plan": _text(excerpt.plan),
+        "preview": _text(excerpt.rows),
         "waits": state == "needs_answer",
         "lease": lease,
         "now": now,
@@ -409,7 +409,7 @@ async def advance(
     conn: Connection,
     upload_id: int,
     *,
-    tallies: Tallies,
+    row_counts: RowCounts,
     position: Position,
     notes: Sequence[str],
     kept: Kept,
@@ -419,29 +419,29 @@ async def advance(
     now: datetime,
 ) -> bool:
     """
-    Add a chunk's tallies, inside the transaction that stores the chunk.
+    Add a chunk's counts, inside the transaction that stores the chunk.
 
     Args:
         conn: That transaction; roll it back when this returns `False`.
         upload_id: Which.
-        tallies: Of the chunk.
+        row_counts: Of the chunk.
         position: Behind the chunk.
         notes: All of them so far.
         kept: How many of its problems are stored, this chunk's included.
         bytes_read: How far the file has been read.
         lease: Ours.
         until: When the lease ends now.
-        now: The present moment.
+        now: The current time.
 
     Returns:
         Whether the lease was still ours.
     """
     row = await (await conn.execute(_SQL["counted"], {"id": upload_id})).fetchone()
     assert row is not None
-    before = Tallies(verdicts=_read(row[0], dict[str, int]), problems=_read(row[1], dict[str, int]))
-    after = before + tallies
+    before = RowCounts(verdicts=_read(row[0], dict[str, int]), problems=_read(row[1], dict[str, int]))
+    after = before + row_counts
     values = {
-        **msgspec.structs.asdict(tallies),
+        **msgspec.structs.asdict(row_counts),
         "id": upload_id,
         "position": _text(position),
         "notes": _text(notes),
@@ -472,11 +472,11 @@ async def recount(
     Args:
         conn: That transaction; roll it back when this returns `False`.
         upload_id: Which.
-        stored: Rows that are stored now and were left out before, less those that went the other way.
+        stored: Rows that are stored now and were excluded before, less those that went the other way.
         amount_minor: Their money.
         verdicts: Verdict to rows that have it now, less those that had it before.
         lease: Ours.
-        now: The present moment.
+        now: The current time.
 
     Returns:
         Whether the lease was still ours.
@@ -552,7 +552,7 @@ async def screened(
         answers: What was answered about them.
         notes: Sentences about the whole file.
         lease: Ours.
-        now: The present moment.
+        now: The current time.
 
     Returns:
         Whether the lease was still ours.
@@ -644,7 +644,7 @@ async def end(
         state: "completed" or "failed".
         failure: For "failed": code and sentence.
         lease: Ours; it ends.
-        now: The present moment.
+        now: The current time.
         took_s: How long this turn took, in seconds.
 
     Returns:
@@ -701,7 +701,7 @@ async def answer(
         after: The state it comes into.
         answers: What is said of it now.
         content_key: Of its bytes with these answers.
-        now: The present moment.
+        now: The current time.
 
     Returns:
         Whether it was still in that state.
@@ -751,7 +751,7 @@ async def listed(conn: Connection, *, limit: int, before: int | None, state: str
     return [_upload(row) for row in await cursor.fetchall()]
 
 
-async def one(conn: Connection, upload_id: int) -> Detail | None:
+async def by_id(conn: Connection, upload_id: int) -> Detail | None:
     """One upload with all that was decided, or `None`."""
     row = await (await conn.execute(_SQL["one"], {"id": upload_id})).fetchone()
     if row is None:

@@ -8,7 +8,7 @@
 -- Each chunk of rows is one transaction: debtors, problems and `advance` come together or not at all.
 
 -- record --
--- Make a row. Returns its id, or no row when the same bytes with the same answers are on record.
+-- Make a row. Returns its id, or no row when the same bytes with the same answers are stored.
 insert into uploads (
     object_key, filename, size_bytes, sha256, state, created_at, updated_at, content_key, answers, dry_run, forced,
     added_by, due_at
@@ -21,7 +21,7 @@ on conflict (content_key, dry_run) where not forced do nothing
 returning id;
 
 -- same --
--- The upload on record with this content. 0 or 1 row: its id.
+-- The stored upload with this content. 0 or 1 row: its id.
 select id from uploads where content_key = %(content_key)s and dry_run = %(dry_run)s and not forced;
 
 -- waiting --
@@ -85,7 +85,7 @@ set
 where id = %(id)s;
 
 -- hold --
--- Prolong a lease. Returns the id, or no row when it is somebody else's by now.
+-- Renew a lease. Returns the id, or no row when it is somebody else's by now.
 update uploads set due_at = %(until)s where id = %(id)s and lease = %(lease)s returning id;
 
 -- planned --

@@ -12,7 +12,7 @@ from tether_stores import billing, database_epoch
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
-__all__ = ["Withdrawal", "Withdrawn", "one", "withdraw"]
+__all__ = ["Withdrawal", "Withdrawn", "by_id", "withdraw"]
 
 _SQL: Final = load("uploads/withdrawals")
 # More submissions than this are not counted: one would do.
@@ -26,12 +26,12 @@ class Withdrawal(msgspec.Struct, frozen=True):
     Attributes:
         at: When.
         by: Who: the name of an API key, or who ran the command.
-        because: Why.
+        reason: Why.
     """
 
     at: datetime
     by: str
-    because: str
+    reason: str
 
 
 class Withdrawn(msgspec.Struct, frozen=True):
@@ -52,7 +52,7 @@ async def withdraw(
     upload_id: int,
     *,
     withdrawn_by: str,
-    because: str,
+    reason: str,
     now: datetime,
     epoch_holds: bool = True,
 ) -> Withdrawn | None:
@@ -63,8 +63,8 @@ async def withdraw(
         conn: Inside a transaction of its own.
         upload_id: Which.
         withdrawn_by: Who wants it.
-        because: Why.
-        now: The present moment.
+        reason: Why.
+        now: The current time.
         epoch_holds: Whether this process has not noticed that the database went back (`tether_stores.database_epoch.Watch`).
 
     Returns:
@@ -95,7 +95,7 @@ async def withdraw(
             **values,
             "state": upload.step(state, "withdrawn"),
             "withdrawn_by": withdrawn_by,
-            "because": because,
+            "reason": reason,
             "now": now,
         },
     )
@@ -121,12 +121,12 @@ async def _cancel(conn: Connection, run_id: int, *, now: datetime) -> bool:
     if run is None or run.finished_at is not None:
         return False
     state = billing_run.step(run.state, "cancelled", paused_from=run.paused_from)
-    after = msgspec.structs.replace(run, state=state, paused_because=None, paused_from=None, finished_at=now)
+    after = msgspec.structs.replace(run, state=state, pause_reason=None, paused_from=None, finished_at=now)
     await billing.change(conn, after, now=now)
     return True
 
 
-async def one(conn: Connection, upload_id: int) -> Withdrawal | None:
+async def by_id(conn: Connection, upload_id: int) -> Withdrawal | None:
     """Who withdrew an upload, or `None` where nobody has."""
     row = await (await conn.execute(_SQL["one"], {"upload_id": upload_id})).fetchone()
     return None if row is None else Withdrawal(*row)

@@ -24,7 +24,7 @@ with found as (
     where
         r.upload_id = %(upload_id)s
         and (
-            a.sends > a.sends_uncounted or a.leased_until is not null or a.unique_id is not null
+            a.submission_count > a.submissions_uncounted or a.leased_until is not null or a.unique_id is not null
             or a.dispute_stage > 0 or (a.payment_stage > 0 and a.withheld is null)
         )
     limit %(limit)s
@@ -35,14 +35,14 @@ select count(*) filter (where not is_uncertain), count(*) filter (where is_uncer
 -- Write that an upload is withdrawn. Its lease ends, and its content can be handed in again.
 update uploads
 set
-    state = %(state)s, withdrawn_at = %(now)s, withdrawn_by = %(withdrawn_by)s, withdrawn_because = %(because)s,
+    state = %(state)s, withdrawn_at = %(now)s, withdrawn_by = %(withdrawn_by)s, withdrawn_reason = %(reason)s,
     lease = null, due_at = null, claims = 0, content_key = null, finished_at = coalesce(finished_at, %(now)s),
     updated_at = %(now)s
 where id = %(upload_id)s;
 
 -- forget_rows --
 -- Forget the rows of a dry run.
-delete from rehearsed_rows where upload_id = %(upload_id)s;
+delete from dry_run_rows where upload_id = %(upload_id)s;
 
 -- forget_checks --
 -- Forget checks of its debtors that were not made yet: a service may charge for each.
@@ -51,7 +51,7 @@ using debtors d
 where d.upload_id = %(upload_id)s and c.debtor_id = d.id and c.state = 'waiting';
 
 -- one --
--- Who withdrew an upload. 0 or 1 row: withdrawn_at, withdrawn_by, withdrawn_because.
-select withdrawn_at, withdrawn_by, withdrawn_because
+-- Who withdrew an upload. 0 or 1 row: withdrawn_at, withdrawn_by, withdrawn_reason.
+select withdrawn_at, withdrawn_by, withdrawn_reason
 from uploads
 where id = %(upload_id)s and withdrawn_at is not null;

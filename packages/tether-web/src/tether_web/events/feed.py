@@ -1,9 +1,9 @@
 """
 The feed of a process: what was announced, handed to any number of followers as server-sent events.
 
-One reader for all of them looks into the outbox twice a second, while there are followers, and keeps the newest events in a ring,
-encoded once. A follower is a position and no queue: it takes from the ring what lies beyond its position, and from Postgres, a page
-at a time, where the ring no longer reaches back so far. So a slow one costs no memory, and none is cut off for being slow.
+One reader for all of them looks into the outbox twice a second, while there are followers, and keeps the newest events in a wake-up,
+encoded once. A follower is a position and no queue: it takes from the wake-up what lies beyond its position, and from Postgres, a page
+at a time, where the wake-up no longer reaches back so far. So a slow one costs no memory, and none is cut off for being slow.
 Events are handed on in the order of their ids, and none before all with smaller ids are in sight; `tether_stores.events.Horizon`
 tells how that is known. While Postgres is away followers wait, and hear a comment now and then.
 """
@@ -29,11 +29,11 @@ _LOOK_S: Final = 0.5
 _BEGIN_S: Final = 0.05
 # How long an opening waits for that: longer than Postgres lets a transaction of ours idle.
 _BEGIN_MAX_S: Final = 10.0
-# The reader goes on for so long after its last follower; one that reconnects finds the ring.
+# The reader goes on for so long after its last follower; one that reconnects finds the wake-up.
 _LINGER_S: Final = 10.0
 _AWAY_S: Final = 1.0
-# Events of some 250 bytes: half a megabyte of them in the ring, an eighth of one for each follower that is being sent some.
-_RING: Final = 2_000
+# Events of some 250 bytes: half a megabyte of them in the wake-up, an eighth of one for each follower that is being sent some.
+_WAKE_UP: Final = 2_000
 _PAGE: Final = 500
 # Followers of one process; each costs a connection and some 50 KB.
 _FOLLOWERS_MAX: Final = 200
@@ -82,9 +82,9 @@ class Feed:
         self._life_s = life_s
         self._heartbeat_s = heartbeat_s
         # All events beyond `_since` up to `_told`; `_told` is None until it is known from where to read.
-        self._ring: list[_Entry] = []
+        self._wake: list[_Entry] = []
         self._since = 0
-        self._told: int | None = None
+        self._announced: int | None = None
         self._news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._followers = 0
         self._opening = 0
@@ -152,15 +152,15 @@ class Feed:
             yield b"retry: 2000\n\n"
             while not self._drained and (now := monotonic()) < ends_at:
                 self._read_on()
-                news, text, told = self._news, b"", self._told
+                news, text, result = self._news, b"", self._announced
                 if page is not None:
                     if page.done():
                         text, position = page.result()
                         page = None
-                elif told is not None and self._since <= position < told:
-                    text, position = self._from_ring(position, told, names)
-                elif told is not None and position < told:
-                    page = asyncio.create_task(self._from_postgres(position, told, names))
+                elif result is not None and self._since <= position < result:
+                    text, position = self._from_wake_up(position, result, names)
+                elif result is not None and position < result:
+                    page = asyncio.create_task(self._from_postgres(position, result, names))
                     self._pages.add(page)
                     page.add_done_callback(self._pages.discard)
                 if text:
@@ -169,7 +169,7 @@ class Feed:
                 elif now - said_at >= self._heartbeat_s:
                     yield b":\n\n"
                     said_at = monotonic()
-                elif page is not None or self._told is None or position >= self._told:
+                elif page is not None or self._announced is None or position >= self._announced:
                     # Waited for and never cancelled: others wait for the news too, and taking a query back takes time.
                     waits: set[asyncio.Future[Any]] = {news} if page is None else {news, page}
                     patience_s = min(said_at + self._heartbeat_s, ends_at) - now
@@ -203,12 +203,12 @@ class Feed:
 
     async def _begun(self) -> int:
         ends_at = monotonic() + _BEGIN_MAX_S
-        while self._told is None:
+        while self._announced is None:
             patience_s = ends_at - monotonic()
             if patience_s <= 0 or self._drained:
                 raise StoreUnreachable("postgres", why="it does not tell which events are complete")
             await asyncio.wait({self._news}, timeout=patience_s)
-        return self._told
+        return self._announced
 
     async def _read(self) -> None:
         horizon = Horizon()
@@ -216,51 +216,51 @@ class Feed:
             while not self._drained and (self._followers or monotonic() < self._wanted_until):
                 try:
                     await self._look(horizon)
-                    pause_s = _LOOK_S if self._told is not None else _BEGIN_S
+                    pause_s = _LOOK_S if self._announced is not None else _BEGIN_S
                 except StoreUnreachable:
                     pause_s = _AWAY_S  # /ready says so; followers wait
-                except Exception as problem:  # noqa: BLE001 - without this task all followers would wait for ever
-                    _log.error("events not read", exc_info=problem)
+                except Exception as exc:  # noqa: BLE001 - without this task all followers would wait for ever
+                    _log.error("events not read", exc_info=exc)
                     pause_s = _AWAY_S
                 await asyncio.sleep(pause_s)
         finally:
-            self._reader, self._told, self._ring = None, None, []
+            self._reader, self._announced, self._wake = None, None, []
 
     async def _look(self, horizon: Horizon) -> None:
         async with connection(self._pool) as conn:
-            seen = await events.tip(conn, after=-1 if self._told is None else self._told)
+            seen = await events.tip(conn, after=-1 if self._announced is None else self._announced)
             reached = horizon.complete_to(seen)
             if reached is None:
                 return
-            if self._told is None:
+            if self._announced is None:
                 # From here on; whoever wants earlier ones gets them from Postgres.
-                self._told = self._since = reached
+                self._announced = self._since = reached
                 self._tell()
-            while self._told < reached:
-                rows = await events.between(conn, after=self._told, up_to=reached, limit=_PAGE)
-                self._ring += [_Entry(row.id, row.name, encoded(row)) for row in rows]
-                if len(self._ring) > _RING:
-                    self._since = self._ring[-_RING - 1].id
-                    self._ring = self._ring[-_RING:]
-                self._told = rows[-1].id if len(rows) == _PAGE else reached
+            while self._announced < reached:
+                rows = await events.between(conn, after=self._announced, up_to=reached, limit=_PAGE)
+                self._wake += [_Entry(row.id, row.name, encoded(row)) for row in rows]
+                if len(self._wake) > _WAKE_UP:
+                    self._since = self._wake[-_WAKE_UP - 1].id
+                    self._wake = self._wake[-_WAKE_UP:]
+                self._announced = rows[-1].id if len(rows) == _PAGE else reached
                 self._tell()
 
-    def _from_ring(self, position: int, told: int, names: Sequence[str] | None) -> tuple[bytes, int]:
-        start = bisect_right(self._ring, position, key=lambda entry: entry.id)
-        some = self._ring[start : start + _PAGE]
+    def _from_wake_up(self, position: int, number: int, names: Sequence[str] | None) -> tuple[bytes, int]:
+        start = bisect_right(self._wake, position, key=lambda entry: entry.id)
+        some = self._wake[start : start + _PAGE]
         text = b"".join(entry.text for entry in some if names is None or entry.name in names)
-        return text, some[-1].id if len(some) == _PAGE else told
+        return text, some[-1].id if len(some) == _PAGE else number
 
     async def _from_postgres(
-        self, position: int, told: int, names: Sequence[str] | None
+        self, position: int, number: int, names: Sequence[str] | None
     ) -> tuple[bytes, int]:
         try:
             async with self._turns, connection(self._pool) as conn:
-                rows = await events.between(conn, after=position, up_to=told, limit=_PAGE, names=names)
+                rows = await events.between(conn, after=position, up_to=number, limit=_PAGE, names=names)
         except StoreUnreachable:
             await asyncio.sleep(_AWAY_S)
             return b"", position
-        return b"".join(map(encoded, rows)), rows[-1].id if len(rows) == _PAGE else told
+        return b"".join(map(encoded, rows)), rows[-1].id if len(rows) == _PAGE else number
 
 
 def encoded(row: Kept) -> bytes:
@@ -274,13 +274,13 @@ def encoded(row: Kept) -> bytes:
         Its lines, with the empty one that ends it.
 
     >>> from datetime import UTC
-    >>> row = Kept(7, "payout_repeated", b'{"event":"payout_repeated.1","attempt_id":3}', None, datetime(2026, 3, 2, tzinfo=UTC))
+    >>> row = Kept(7, "refund.charged_back", b'{"event":"refund.charged_back.1","attempt_id":3}', None, datetime(2026, 3, 2, tzinfo=UTC))
     >>> print(encoded(row).decode().rstrip())
     id: 7
-    event: payout_repeated
-    data: {"id":7,"occurred_at":"2026-03-02T00:00:00Z","webhook_event_id":null,"fact":{"event":"payout_repeated.1","attempt_id":3}}
+    event: refund.charged_back
+    data: {"id":7,"occurred_at":"2026-03-02T00:00:00Z","webhook_event_id":null,"fact":{"event":"refund.charged_back.1","attempt_id":3}}
 
     Source: WHATWG HTML, section 9.2.6 (interpreting an event stream).
     """
-    told = Announced(row.id, row.occurred_at, row.webhook_event_id, msgspec.Raw(row.payload))
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (row.id, row.name.encode(), msgspec.json.encode(told))
+    announced = Announced(row.id, row.occurred_at, row.webhook_event_id, msgspec.Raw(row.payload))
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (row.id, row.name.encode(), msgspec.json.encode(announced))

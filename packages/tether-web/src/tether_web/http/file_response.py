@@ -79,7 +79,7 @@ def matches(header: str, etag: str) -> bool:
     >>> matches('W/"x", "abc"', '"abc"'), matches("*", '"abc"'), matches('"x"', '"abc"')
     (True, True, False)
     """
-    given = [one.strip().removeprefix("W/") for one in header.split(",")]
+    given = [item.strip().removeprefix("W/") for item in header.split(",")]
     return "*" in given or etag in given
 
 

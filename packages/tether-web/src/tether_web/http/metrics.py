@@ -36,8 +36,8 @@ __all__ = [
     "OLDEST_WAITING",
     "REPEATS",
     "REQUEST_SECONDS",
-    "RINGS",
     "SUBMISSIONS_UNKNOWN",
+    "WAKE_UPS",
     "rendered",
 ]
 
@@ -60,7 +60,9 @@ REPEATS: Final = Counter(
     "Repeats of notifications, by what recognised them: process, redis or postgres.",
     ["by"],
 )
-RINGS: Final = Counter("tether_rings", "Doorbell rings, by whether they went through.", ["outcome"])
+WAKE_UPS: Final = Counter(
+    "tether_wake_ups", "Wake-up queue wake-ups, by whether they went through.", ["outcome"]
+)
 # Its count is that of the requests: a counter beside it would say the same again, on the way of every notification.
 REQUEST_SECONDS: Final = Histogram(
     "tether_http_seconds",
@@ -99,7 +101,7 @@ SUBMISSIONS_UNKNOWN: Final = Gauge(
     "tether_submissions_unknown",
     "Debits, refunds and voids of unknown outcome, by why the latest inquiry did not resolve them, as last seen by "
     "/metrics; not_found_elsewhere wants a person.",
-    ["because"],
+    ["reason"],
     multiprocess_mode="mostrecent",
 )
 CLOCK_STEPS: Final = Counter(

@@ -201,7 +201,7 @@ def safe_name(name: str) -> str:
     ('Debitoren März.csv', 'passwd', 'upload')
     """
     last = name.replace("\\", "/").rpartition("/")[2]
-    shown = "".join(mark for mark in last if mark.isprintable()).strip()
-    if len(shown) > 200:  # the ending tells people what it is
-        shown = f"{shown[:180]}\u2026{shown[-19:]}"
-    return shown or "upload"
+    excerpt = "".join(mark for mark in last if mark.isprintable()).strip()
+    if len(excerpt) > 200:  # the ending tells people what it is
+        excerpt = f"{excerpt[:180]}\u2026{excerpt[-19:]}"
+    return excerpt or "upload"

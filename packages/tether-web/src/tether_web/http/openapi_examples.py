@@ -83,11 +83,11 @@ def describe_fields(app: Litestar) -> None:
             continue
         found = _struct(schema, known)
         if found is not None:
-            told = texts(
-                schema.properties, doc="\n".join(inspect.getdoc(one) or "" for one in found.__mro__[:3])
+            fields = texts(
+                schema.properties, doc="\n".join(inspect.getdoc(base) or "" for base in found.__mro__[:3])
             )
             schema.description = (inspect.getdoc(found) or "").partition("\n\n")[0]
-            for name, text in told.items():
+            for name, text in fields.items():
                 schema.properties[name].description = text
         schema.examples = [_sample("", schema, components.schemas)]
 
@@ -109,7 +109,7 @@ def texts(names: Iterable[str], *, doc: str) -> dict[str, str]:
         doc: The docstring, its indentation cleaned.
 
     Returns:
-        Text by name, on one line; fields without one are left out.
+        Text by name, on one line; fields without one are excluded.
     """
     found = {}
     for name in names:
@@ -122,9 +122,9 @@ def texts(names: Iterable[str], *, doc: str) -> dict[str, str]:
 def _struct(schema: Schema, known: list[type[msgspec.Struct]]) -> type[msgspec.Struct] | None:
     """Which struct a schema was made from: that of its title with just these fields."""
     title = (schema.title or "").partition("[")[0]
-    for one in known:
-        if one.__name__ == title and set(one.__struct_encode_fields__) == set(schema.properties or ()):
-            return one
+    for item in known:
+        if item.__name__ == title and set(item.__struct_encode_fields__) == set(schema.properties or ()):
+            return item
     return None
 
 
@@ -134,7 +134,7 @@ def _sample(name: str, schema: Schema | Reference, schemas: dict[str, Schema]) -
         schema = schemas[schema.ref.rpartition("/")[2]]
     choices = [*(schema.one_of or ()), *(schema.any_of or ())]
     if schema.properties is not None:
-        found: Any = {field: _sample(field, one, schemas) for field, one in schema.properties.items()}
+        found: Any = {field: _sample(field, item, schemas) for field, item in schema.properties.items()}
     elif choices:
         found = _sample(name, choices[0], schemas)  # the framework leaves nulls out, so these are no example
     elif schema.items is not None:
@@ -156,6 +156,6 @@ def _value(name: str, schema: Schema) -> Any:
         if isinstance(schema.type, Sequence) and not isinstance(schema.type, str)
         else [schema.type]
     )
-    kind = next((one for one in kinds if one in _BY_TYPE), OpenAPIType.NULL)
+    kind = next((item for item in kinds if item in _BY_TYPE), OpenAPIType.NULL)
     plain = _BY_TYPE[kind]
     return wanted if type(wanted) is type(plain) else plain

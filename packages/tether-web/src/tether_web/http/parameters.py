@@ -147,14 +147,14 @@ async def refuse_unknown(request: Request[Any, Any, Any]) -> None:
     }
     for name in request.query_params:
         if name not in known:
-            shown = name if _WORD.fullmatch(name) else "what you gave"
+            excerpt = name if _WORD.fullmatch(name) else "what you gave"
             there = f"there are {', '.join(sorted(known))}" if known else "this address takes none"
-            raise ValidationException(extra=[{"key": shown, "message": f"is no parameter here; {there}"}])
+            raise ValidationException(extra=[{"key": excerpt, "message": f"is no parameter here; {there}"}])
 
 
 def _public(name: str, field: FieldDefinition) -> str:
-    told = field.kwarg_definition
-    return getattr(told, "query", None) or getattr(told, "name", None) or name
+    kwarg_definition = field.kwarg_definition
+    return getattr(kwarg_definition, "query", None) or getattr(kwarg_definition, "name", None) or name
 
 
 def _choices(annotation: Any) -> Iterator[str]:

@@ -2,7 +2,7 @@
 Errors as answers: RFC 9457 problem+json, from one table.
 
 A class of `tether_core.errors` says who acts next, and that is what an HTTP status says too. Nothing else in
-the web nodes chooses a status for an error. A 500 is a defect of ours: it is logged with its frames and
+the web nodes chooses a status for an error. A 500 is internal error: it is logged with its frames and
 answered without them.
 """
 
@@ -81,7 +81,7 @@ TITLES: Final = {
     416: "Range not satisfiable",
     422: "Cannot be done as asked",
     429: "Too many requests",
-    500: "A defect of ours",
+    500: "Internal error",
     503: "Come again later",
 }
 _CODES: Final = {
@@ -148,22 +148,22 @@ def _theirs(request: Request[Any, Any, Any], problem: HTTPException) -> Response
         return answer(400, detail="The request ended before its body did; send it again", code=_CODES[400])
     if problem.status_code >= 500:
         return _defect(request, problem)
-    complaints = [
-        named(request, str(one.get("key", "")), str(one.get("message", "")))
-        for one in (problem.extra if isinstance(problem.extra, list) else [])
-        if isinstance(one, dict)
+    warnings = [
+        named(request, str(item.get("key", "")), str(item.get("message", "")))
+        for item in (problem.extra if isinstance(problem.extra, list) else [])
+        if isinstance(item, dict)
     ]
-    errors = [{"field": field, "text": text} for field, text in complaints]
+    errors = [{"field": field, "text": text} for field, text in warnings]
     headers = {
         name: value for name, value in (problem.headers or {}).items() if name.lower() != "content-type"
     }
     # The framework's text for a failed validation repeats the query string, so it is not passed on.
-    detail = "; ".join(f"{field}: {text}" for field, text in complaints) or _told(problem, headers)
+    detail = "; ".join(f"{field}: {text}" for field, text in warnings) or _detail(problem, headers)
     code = _CODES.get(problem.status_code, "error")
     return answer(problem.status_code, detail=detail, code=code, errors=errors, headers=headers)
 
 
-def _told(problem: HTTPException, headers: Mapping[str, str]) -> str:
+def _detail(problem: HTTPException, headers: Mapping[str, str]) -> str:
     # The framework's own words for these are those of the status.
     if problem.detail == "Not Found":
         return "There is nothing at this address; GET /api/schema lists what there is"
@@ -179,7 +179,7 @@ def _nested(_request: Request[Any, Any, Any], _problem: RecursionError) -> Respo
 
 
 def _defect(request: Request[Any, Any, Any], problem: Exception) -> Response[bytes]:
-    _log.error("a defect of ours", exc_info=problem, route=_route(request))
+    _log.error("internal error", exc_info=problem, route=_route(request))
     detail = "This should not have happened; it is in the log under the request id in X-Request-Id."
     return answer(500, detail=detail, code="defect")
 

@@ -119,9 +119,9 @@ class Group(Generic[T, R]):
             while self._waiting:
                 batch: list[tuple[T, asyncio.Future[R]]] = []
                 while self._waiting and len(batch) < self._batch_max:
-                    one = self._waiting.popleft()
-                    if not one[1].done():
-                        batch.append(one)
+                    item = self._waiting.popleft()
+                    if not item[1].done():
+                        batch.append(item)
                 if batch:
                     await self._serve(batch)
         finally:
@@ -131,12 +131,12 @@ class Group(Generic[T, R]):
         self.sizes(len(batch))
         try:
             results = await self._call([item for item, _ in batch])
-        except Unavailable as problem:
+        except Unavailable as exc:
             for _, future in batch:
-                _refuse(future, problem)
-        except Exception as problem:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
+                _refuse(future, exc)
+        except Exception as exc:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
             if len(batch) == 1:
-                _fail(batch[0][1], problem)
+                _fail(batch[0][1], exc)
             else:
                 await self._serve_alone(batch)
         else:
@@ -145,11 +145,11 @@ class Group(Generic[T, R]):
                     self._give(item, future, result)
 
     async def _serve_alone(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
-        for place, one in enumerate(batch):
-            future = one[1]
+        for place, item in enumerate(batch):
+            future = item[1]
             if future.done():
                 continue
-            await self._serve([one])
+            await self._serve([item])
             problem = future.exception() if future.done() and not future.cancelled() else None
             if isinstance(problem, Unavailable):
                 for _, other in batch[place + 1 :]:
@@ -163,8 +163,8 @@ class Group(Generic[T, R]):
         assert self._onward is not None, "only a group with another behind it may leave an item open"
         try:
             self._onward.add(item, future)
-        except Overloaded as problem:
-            _refuse(future, problem)
+        except Overloaded as exc:
+            _refuse(future, exc)
 
 
 class Deadlines:

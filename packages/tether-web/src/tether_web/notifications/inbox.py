@@ -20,7 +20,7 @@ deliver ──► committed by this process lately? ── yes ─────�
 Whether Redis is asked is decided by `tether_core.notifications.lookaside` from what this process measures.
 
 Redis may be wrong in one way only, by forgetting: a mark is written after its row is committed, never before.
-So it can be flushed or stopped at any moment and the answers stay right, only slower. A database may forget, too, when it is
+So it can be flushed or stopped at any time and the answers stay right, only slower. A database may forget, too, when it is
 restored, and within a fraction of a second. So a mark names the history of the database in which it was written
 (`tether_stores.database_epoch`), and it counts only where Postgres, asked after the look and once for all that wait, is still in
 that history. The keys that this process remembers by itself count under the same rule. Otherwise the row is inserted, which is
@@ -40,14 +40,14 @@ from tether_core.notifications import lookaside
 from tether_core.notifications.identity import Delivery
 from tether_core.notifications.lookaside import Policy, Traffic
 from tether_stores import database_epoch, redis
-from tether_stores.jobs.queue import Doorbell, ring
+from tether_stores.jobs.queue import WakeUpQueue, wake
 from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.postgres import ConnectionLost, Pool, connection
 from tether_stores.redis import Redis
 from tether_stores.telemetry import logger
 
-from tether_web.http.metrics import BATCH_ROWS, LOOKASIDE, REPEATS, RINGS
+from tether_web.http.metrics import BATCH_ROWS, LOOKASIDE, REPEATS, WAKE_UPS
 from tether_web.notifications.group_commit import Deadlines, Group
 
 __all__ = ["Inbox"]
@@ -58,8 +58,8 @@ _BATCH_MAX: Final = 256
 _LOOK_MAX_S: Final = 1.0
 # A Redis that failed is left alone this long, so that its timeouts are not added to every answer.
 _REDIS_PAUSE_S: Final = 3.0
-# Rings closer together than this would have the worker book a few rows at a time, at the price of many.
-_RING_PAUSE_S: Final = 0.1
+# Wake-ups closer together than this would have the worker book a few rows at a time, at the price of many.
+_WAKE_UP_PAUSE_S: Final = 0.1
 _MARKS_MAX: Final = 10_000
 # Keys that this process remembers, of some 200 bytes each.
 _KNOWN_MAX: Final = 20_000
@@ -71,7 +71,7 @@ _log = logger("inbox")
 
 
 class Inbox:
-    """One per process: joins requests, writes rows, marks them, and rings the worker."""
+    """One per process: joins requests, writes rows, marks them, and wake-ups the worker."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Inbox:
         pool: Pool,
         look_pool: Pool,
         cache: Redis,
-        doorbell: Doorbell,
+        wake_up_queue: WakeUpQueue,
         clock: Callable[[], datetime],
         history: Callable[[], str | None],
         deadline_s: float,
@@ -93,8 +93,8 @@ class Inbox:
             pool: Of Postgres; one connection is used, and it need not be checked before.
             look_pool: Of Postgres likewise; a look must not wait for an insert.
             cache: Redis, for the look-aside.
-            doorbell: Of queue "webhooks".
-            clock: Gives the present moment, aware, UTC.
+            wake_up_queue: Of queue "webhooks".
+            clock: Gives the current time, aware, UTC.
             history: Gives `Watch.history`; `None` while none is confirmed, and no mark counts.
             deadline_s: How long a delivery may take before `StoreUnreachable`, in seconds.
             waiting_max: Deliveries at most that may wait in this process.
@@ -103,7 +103,7 @@ class Inbox:
         self._pool = pool
         self._look_pool = look_pool
         self._cache = cache
-        self._doorbell = doorbell
+        self._wake_up_queue = wake_up_queue
         self._clock = clock
         self._history = history
         self._deadline_s = deadline_s
@@ -144,13 +144,13 @@ class Inbox:
         self._traffic = traffic
         self._commit_began_s: float | None = None
         self._marks: list[tuple[str, bytes, bytes]] = []
-        self._rings_due = False
-        self._lane = 0
+        self._wake_ups_due = False
+        self._slot = 0
         self._after: asyncio.Task[None] | None = None
 
     async def deliver(self, row: Recording) -> Delivery:
         """
-        Record a notification durably, or learn that it is on record.
+        Record a notification durably, or learn that it is stored.
 
         Args:
             row: Verified.
@@ -187,8 +187,8 @@ class Inbox:
             return [None] * len(rows)
         try:
             seen = await redis.seen(self._cache, [row.key for row in rows], history=history)
-        except StoreUnreachable as problem:
-            self._leave_redis_alone(problem)
+        except StoreUnreachable as exc:
+            self._leave_redis_alone(exc)
             return [None] * len(rows)
         found: list[Delivery | None] = [
             "repeated" if content == row.content else None for row, content in zip(rows, seen, strict=True)
@@ -231,7 +231,9 @@ class Inbox:
             # The connection had died while it was idle, as after a restart of Postgres. Whether the rows landed is
             # not known and does not matter: recording them again finds them.
             outcomes = await self._record(rows)
-            self._rings_due = True  # rows that landed at first are repeats now, and nobody has rung for them
+            self._wake_ups_due = (
+                True  # rows that landed at first are repeats now, and nobody has woken for them
+            )
         finally:
             self._commit_began_s = None
             took_s = asyncio.get_running_loop().time() - began_s
@@ -241,7 +243,7 @@ class Inbox:
         self._observe(deliveries=len(rows), repeats=repeats, commit_s=took_s)
         for row, outcome in zip(rows, outcomes, strict=True):
             if outcome == "recorded":
-                self._rings_due = True
+                self._wake_ups_due = True
             if history is not None and outcome in {"recorded", "repeated"}:
                 self._remember(history, row)
                 if len(self._marks) < _MARKS_MAX:
@@ -262,12 +264,12 @@ class Inbox:
         self._traffic = lookaside.observed(
             self._traffic, deliveries=deliveries, repeats=repeats, commit_s=commit_s, policy=_POLICY
         )
-        LOOKASIDE.set(self._traffic.asks)
+        LOOKASIDE.set(self._traffic.inquiry_count)
 
     def _asks_redis(self) -> bool:
         # A commit that hangs has not ended and is not measured yet.
         began_s = self._commit_began_s
-        return self._traffic.asks or (
+        return self._traffic.inquiry_count or (
             began_s is not None and asyncio.get_running_loop().time() - began_s >= _POLICY.commit_on_s
         )
 
@@ -277,37 +279,37 @@ class Inbox:
         try:
             async with asyncio.timeout(self._insert_max_s), connection(self._pool) as conn:
                 return await webhook_events.record(conn, rows, now=self._clock())
-        except TimeoutError as problem:
-            raise _no_commit_in_time() from problem
+        except TimeoutError as exc:
+            raise _no_commit_in_time() from exc
 
     async def _afterwards(self) -> None:
         """Mark and ring, as long as there is something to mark or ring for."""
         try:
-            while self._marks or self._rings_due:
+            while self._marks or self._wake_ups_due:
                 marks, self._marks = self._marks, []
-                rings_due, self._rings_due = self._rings_due, False
+                wake_ups_due, self._wake_ups_due = self._wake_ups_due, False
                 if self._redis_is_left_alone():
                     return  # workers look by themselves, and repeats are recognised by their rows
                 try:
-                    if rings_due:
-                        await self._ring()
+                    if wake_ups_due:
+                        await self._wake()
                     if marks:
                         await redis.mark_seen(self._cache, marks)
-                except StoreUnreachable as problem:
-                    self._leave_redis_alone(problem)
+                except StoreUnreachable as exc:
+                    self._leave_redis_alone(exc)
                     return
-                await asyncio.sleep(_RING_PAUSE_S)
+                await asyncio.sleep(_WAKE_UP_PAUSE_S)
         finally:
             self._after = None
 
-    async def _ring(self) -> None:
-        self._lane += 1
+    async def _wake(self) -> None:
+        self._slot += 1
         try:
-            fresh = await ring(self._doorbell, WEBHOOKS, lane=self._lane)
+            fresh = await wake(self._wake_up_queue, WEBHOOKS, slot=self._slot)
         except StoreUnreachable:
-            RINGS.labels("failed").inc()
+            WAKE_UPS.labels("failed").inc()
             raise
-        RINGS.labels("rung" if fresh else "already rung").inc()
+        WAKE_UPS.labels("woken" if fresh else "already woken").inc()
 
     def _redis_is_left_alone(self) -> bool:
         return asyncio.get_running_loop().time() < self._redis_away_until
@@ -315,7 +317,7 @@ class Inbox:
     def _leave_redis_alone(self, problem: StoreUnreachable) -> None:
         now = asyncio.get_running_loop().time()
         if now >= self._redis_away_until:
-            _log.warning("redis is away; going on without it", why=problem.why, pause_s=_REDIS_PAUSE_S)
+            _log.warning("redis unavailable; continuing without it", why=problem.why, pause_s=_REDIS_PAUSE_S)
         self._redis_away_until = now + _REDIS_PAUSE_S
 
 

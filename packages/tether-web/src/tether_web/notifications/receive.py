@@ -106,52 +106,52 @@ async def take(inbox: Inbox, body: bytes, *, content_type: str, credentials: Seq
     if media not in {FORM, JSON}:
         return _WRONG_TYPE
     try:
-        told = decode(body, content_type=media)
+        notification = decode(body, content_type=media)
         account = verify(
-            told.id,
-            told.signature,
+            notification.id,
+            notification.signature,
             credentials=credentials,
-            terminal_token=told.terminal_token,
-            with_login=told.kind == "kyc",
+            terminal_token=notification.terminal_token,
+            with_login=notification.kind == "kyc",
         )
-    except Unreadable as problem:
+    except Unreadable as exc:
         _outcomes["unreadable"]()
-        _sampled.warning("notification unreadable", why=problem.why, size_bytes=len(body))
-        return _error(400, str(problem))
+        _sampled.warning("notification unreadable", why=exc.why, size_bytes=len(body))
+        return _error(400, str(exc))
     except SignatureMismatch:
         _outcomes["refused"]()
         _sampled.warning("notification refused", configured_accounts=len(credentials), size_bytes=len(body))
         return _REFUSED
-    same = identify(told, account=account)
+    same = identify(notification, account=account)
     row = Recording(
         key=same.key,
         content=same.content,
         account=account,
-        kind=told.kind,
-        notification_id=told.id,
-        status=told.status[:100],
-        event=(told.event or "")[:100],
+        kind=notification.kind,
+        notification_id=notification.id,
+        status=notification.status[:100],
+        event=(notification.event or "")[:100],
         content_type=media,
         body=body,
-        report_class=report_class(told),
+        report_class=report_class(notification),
     )
     try:
         delivery = await inbox.deliver(row)
-    except Unavailable as problem:
+    except Unavailable as exc:
         _outcomes["unavailable"]()
-        _sampled.warning("notification not recorded", why=str(problem))
-        return _later(str(problem), retry_after_s=problem.retry_after_s)
+        _sampled.warning("notification not recorded", why=str(exc))
+        return _later(str(exc), retry_after_s=exc.retry_after_s)
     _outcomes[delivery]()
     if delivery == "conflicting":
         _sampled.warning(
-            "notification conflicts with one on record", notification_id=told.id, status=row.status
+            "notification conflicts with one stored", notification_id=notification.id, status=row.status
         )
-    return _acknowledged(told, delivery, media=media)
+    return _acknowledged(notification, delivery, media=media)
 
 
-def _acknowledged(told: Notification, delivery: Delivery, *, media: str) -> Answer:
+def _acknowledged(notification: Notification, delivery: Delivery, *, media: str) -> Answer:
     if media == FORM:
-        return _answer(200, _XML, acknowledge(told))
+        return _answer(200, _XML, acknowledge(notification))
     return _KNOWN if delivery == "repeated" else _NEW
 
 
@@ -181,9 +181,9 @@ def receiving(state: State) -> Direct:
                 return _TOO_LARGE
             content_type = headers.get(b"content-type", b"").decode("latin-1")
             return await take(state.inbox, body, content_type=content_type, credentials=state.credentials)
-        except Exception as problem:  # noqa: BLE001 - whatever kept a genuine notification out, it has to come again
+        except Exception as exc:  # noqa: BLE001 - whatever kept a genuine notification out, it has to come again
             _outcomes["unavailable"]()
-            _log.error("notification not recorded", exc_info=problem)
+            _log.error("notification not recorded", exc_info=exc)
             return _NOT_RECORDED
 
     return receive_one

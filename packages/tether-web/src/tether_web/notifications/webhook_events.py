@@ -42,8 +42,8 @@ class EventDetail(msgspec.Struct, frozen=True):
     Attributes:
         event: The row, as in the list.
         claimed: What the notification says; a signature covers only its id.
-        confirmed: The gateway's own word, where it was asked.
-        refuted: Whether the gateway denies the claim, so that it had no effect.
+        confirmed: The gateway's own record, where it was asked.
+        contradicted: Whether the gateway denies the claim, so that it had no effect.
         excess_deliveries: Further deliveries that it stands for, and that are only counted.
         content_type: The media type it came with.
         fields: What it said, personal fields masked, and nothing where it cannot be read; the stored bytes keep the
@@ -53,7 +53,7 @@ class EventDetail(msgspec.Struct, frozen=True):
     event: Event
     claimed: Word
     confirmed: Word | None
-    refuted: bool
+    contradicted: bool
     excess_deliveries: int
     content_type: str
     fields: dict[str, str]
@@ -84,18 +84,21 @@ async def listed(
 
 
 @get("/{event_id:int}", summary="One notification, with its fields")
-async def one(state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> EventDetail:
+async def detail(state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> EventDetail:
     """One notification; what is personal in it is masked."""
     async with reading(state.pool) as conn:
-        found = await webhook_events.one(conn, event_id)
+        found = await webhook_events.by_id(conn, event_id)
         word = await webhook_events.word(conn, event_id)
         excess = await excess_deliveries.of(conn, event_id)
     if found is None:
         raise NotFoundException("There is no such notification")
     event, content_type, body = found
     try:
-        told = decode(body, content_type=content_type)
-        claimed, fields = Word(told.status, told.error_code, told.reason_code), told.fields
+        notification = decode(body, content_type=content_type)
+        claimed, fields = (
+            Word(notification.status, notification.error_code, notification.reason_code),
+            notification.fields,
+        )
     except Unreadable:
         # The state says so; what could be said of it is in the row.
         claimed, fields = Word(event.status, None, None), {}
@@ -103,7 +106,7 @@ async def one(state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63 - 
         event,
         claimed,
         None if word is None else Word(word.status, word.error_code, word.reason_code),
-        event.outcome == "refuted",
+        event.outcome == "contradicted",
         excess,
         content_type,
         redaction.fields(fields),
@@ -119,11 +122,11 @@ async def replay(state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63
     """Have a parked notification tried again from the first step of its schedule, a contradicted one inquired anew."""
     async with connection(state.pool) as conn:
         if not await webhook_events.replay(conn, event_id, now=state.clock()):
-            found = await webhook_events.one(conn, event_id)
+            found = await webhook_events.by_id(conn, event_id)
             if found is None:
                 raise NotFoundException("There is no such notification")
             raise IllegalStep("notification", state=found[0].state, step="replayed")
     return {"id": event_id, "state": "waiting"}
 
 
-ROUTER = Router("/api/webhook-events", route_handlers=[listed, one, replay], tags=["notifications"])
+ROUTER = Router("/api/webhook-events", route_handlers=[listed, detail, replay], tags=["notifications"])

@@ -114,10 +114,10 @@ def _behind(cursor: str | None, *, lead: Lead) -> tuple[datetime | None, int] | 
 
 
 @get("/{attempt_id:int}", summary="One billing attempt")
-async def one(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> ListedAttempt:
+async def detail(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> ListedAttempt:
     """One attempt."""
     async with reading(state.pool) as conn:
-        found = await billing_attempts.one(conn, attempt_id)
+        found = await billing_attempts.by_id(conn, attempt_id)
     if found is None:
         raise NotFoundException("There is no such billing attempt")
     return found
@@ -128,4 +128,4 @@ def _plain(text: str | None) -> str | None:
     return None if text is None else text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
-ROUTER = Router("/api/billing-attempts", route_handlers=[listed, one], tags=["billing attempts"])
+ROUTER = Router("/api/billing-attempts", route_handlers=[listed, detail], tags=["billing attempts"])

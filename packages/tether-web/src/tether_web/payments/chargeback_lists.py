@@ -80,11 +80,15 @@ async def by_code(state: State, upload: Upload = None, account: Account = None) 
         counted = await chargebacks.by_code(conn, upload_id=upload, account=_plain(account))
     codes = [
         ChargebackCode(
-            one.reason_code, policy_for(one.reason_code).meaning, one.currency, one.count, one.amount_minor
+            code_count.reason_code,
+            policy_for(code_count.reason_code).meaning,
+            code_count.currency,
+            code_count.count,
+            code_count.amount_minor,
         )
-        for one in sorted(counted, key=lambda one: -one.count)
+        for code_count in sorted(counted, key=lambda item: -item.count)
     ]
-    return ChargebackCodes(sum(one.count for one in counted), codes)
+    return ChargebackCodes(sum(code_count.count for code_count in counted), codes)
 
 
 @get(

@@ -45,7 +45,7 @@ async def forgive(
     reason = printable(" ".join(data.reason.split()), field="reason")
     async with transaction(state.pool) as conn:
         found = await forgiven_disputes.forgive(
-            conn, attempt_id, by=request.user, because=reason, now=state.clock()
+            conn, attempt_id, by=request.user, reason=reason, now=state.clock()
         )
     if found is None:
         raise NotFoundException("There is no such billing attempt")

@@ -38,7 +38,7 @@ class ExposureAnswer(msgspec.Struct, frozen=True):
         voidable_why: Why, or why not and what to do, as a sentence.
         retry_on: The day on which it is tried again after it came back.
         retry_why: Why that day, or why not at all.
-        paid_out_twice: Whether its money went back both by us and by the debtor's bank.
+        refunded_and_charged_back: Whether its money went back both by us and by the debtor's bank.
     """
 
     attempt_id: int
@@ -55,11 +55,11 @@ class ExposureAnswer(msgspec.Struct, frozen=True):
     voidable_why: str
     retry_on: date | None
     retry_why: str | None
-    paid_out_twice: bool
+    refunded_and_charged_back: bool
 
 
 @get("/", summary="Until when a debit's money may go back")
-async def one(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> ExposureAnswer:
+async def detail(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> ExposureAnswer:
     """The limits of the scheme for one debit."""
     async with reading(state.pool) as conn:
         found = await billing_attempts.exposed(conn, attempt_id)
@@ -67,11 +67,11 @@ async def one(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**63 
     if found is None:
         raise NotFoundException("There is no such billing attempt")
     hold = refund_hold(heard[attempt_id])
-    due_on = settles_on(bank_day(found.sent_at))
+    due_on = settles_on(bank_day(found.submitted_at))
     limits = exposure(due_on)
     now = state.clock()
-    verdict = refund.judge("refund", found.attempt, sent_at=found.sent_at, now=now)
-    cancel = refund.judge("void", found.attempt, sent_at=found.sent_at, now=now)
+    verdict = refund.judge("refund", found.attempt, submitted_at=found.submitted_at, now=now)
+    cancel = refund.judge("void", found.attempt, submitted_at=found.submitted_at, now=now)
     return ExposureAnswer(
         attempt_id=attempt_id,
         status=found.attempt.state,
@@ -91,10 +91,10 @@ async def one(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**63 
         else refund.sentence("void", cancel),
         retry_on=found.retry_on,
         retry_why=found.retry_why,
-        paid_out_twice=found.attempt.paid_out_twice,
+        refunded_and_charged_back=found.attempt.refunded_and_charged_back,
     )
 
 
 ROUTER = Router(
-    "/api/billing-attempts/{attempt_id:int}/exposure", route_handlers=[one], tags=["billing attempts"]
+    "/api/billing-attempts/{attempt_id:int}/exposure", route_handlers=[detail], tags=["billing attempts"]
 )

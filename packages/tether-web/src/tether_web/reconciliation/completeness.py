@@ -21,10 +21,10 @@ _DAYS_MAX: Final = 92
 async def report(
     state: State,
     from_on: Annotated[
-        date | None, QueryParameter(name="from", description="The first day, UTC; yesterday where left out.")
+        date | None, QueryParameter(name="from", description="The first day, UTC; yesterday where excluded.")
     ] = None,
     to_on: Annotated[
-        date | None, QueryParameter(name="to", description="The last day, UTC; the first where left out.")
+        date | None, QueryParameter(name="to", description="The last day, UTC; the first where excluded.")
     ] = None,
 ) -> Completeness:
     """The report, from the lists as they were last read."""

@@ -75,10 +75,10 @@ async def listed(
 
 
 @get("/{line_id:int}", summary="One line of books that differ")
-async def one(state: State, line_id: Id) -> Line:
+async def detail(state: State, line_id: Id) -> Line:
     """One line."""
     async with connection(state.pool) as conn:
-        found = await differences.one(conn, line_id)
+        found = await differences.by_id(conn, line_id)
     if found is None:
         raise NotFoundException("There is no such reconciliation difference")
     return found
@@ -118,5 +118,5 @@ async def observe(conn: Connection) -> None:
 
 
 ROUTER: Final = Router(
-    "/api/reconciliation-differences", route_handlers=[listed, one, acknowledge], tags=["reconciliation"]
+    "/api/reconciliation-differences", route_handlers=[listed, detail, acknowledge], tags=["reconciliation"]
 )

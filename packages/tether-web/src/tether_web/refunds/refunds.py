@@ -3,7 +3,7 @@
 
 What is made here is a row; the worker sends it. While an order about a debit stands, the same order again is a repeat and
 gives that one; another kind of order is refused. With an `Idempotency-Key` a repeated request gives the result of the first,
-also once that order has ended. `GET /api/billing-attempts/{id}/givebacks` and `GET /api/givebacks` show
+also once that order has ended. `GET /api/billing-attempts/{id}/refunds` and `GET /api/refunds` show
 what came of orders.
 """
 
@@ -16,19 +16,19 @@ from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody, Parameter
 from tether_core.errors import IllegalStep, InvalidRequest, MoneyHeld, Unavailable
 from tether_core.holds import refund_hold
-from tether_core.jobs import GIVE_BACK
+from tether_core.jobs import SUBMIT_REFUNDS
 from tether_core.refunds import refund as refund_rules
-from tether_core.refunds.refund import GivebackKind, GivebackState
+from tether_core.refunds.refund import RefundKind, RefundState
 from tether_stores import holds
 from tether_stores.accounts import gateway_accounts
-from tether_stores.jobs.queue import ring
+from tether_stores.jobs.queue import wake
 from tether_stores.payments import billing_attempts
 from tether_stores.postgres import Connection, reading, transaction
 from tether_stores.reconciliation import gateway_refunds
 from tether_stores.reconciliation.gateway_refunds import GatewayRefund
 from tether_stores.refunds import orders as orders_store
 from tether_stores.refunds import refunds
-from tether_stores.refunds.refunds import Listed
+from tether_stores.refunds.refunds import ListedRefund
 from tether_stores.telemetry import logger
 
 from tether_web import order_keys
@@ -36,17 +36,17 @@ from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, pa
 from tether_web.http.parameters import printable
 from tether_web.order_keys import KeyHeader
 
-__all__ = ["ROUTERS", "GivebackOrder", "require_account"]
+__all__ = ["ROUTERS", "RefundOrder", "require_account"]
 
 Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 
-_STEPS: Final[dict[GivebackKind, str]] = {"refund": "refunded", "void": "voided"}
-_log = logger("givebacks")
+_STEPS: Final[dict[RefundKind, str]] = {"refund": "refunded", "void": "voided"}
+_log = logger("refunds")
 
 
-class GivebackOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RefundOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
-    How a debit is to be given back: always as a whole.
+    How a debit is to be refunded: always as a whole.
 
     Attributes:
         usage: The text on the debtor's statement.
@@ -60,9 +60,9 @@ async def refund(
     request: Request[str, None, State],
     state: State,
     attempt_id: Id,
-    data: JSONBody[GivebackOrder],
+    data: JSONBody[RefundOrder],
     idempotency_key: KeyHeader = None,  # noqa: ARG001 - read from the request; here for the description
-) -> Response[Listed]:
+) -> Response[ListedRefund]:
     """Refused while a return may be on its way, and for good once the debtor's bank gave the money back."""
     return await _order(request, state, attempt_id, kind="refund", usage=data.usage)
 
@@ -72,18 +72,18 @@ async def void(
     request: Request[str, None, State],
     state: State,
     attempt_id: Id,
-    data: JSONBody[GivebackOrder],
+    data: JSONBody[RefundOrder],
     idempotency_key: KeyHeader = None,  # noqa: ARG001 - read from the request; here for the description
-) -> Response[Listed]:
+) -> Response[ListedRefund]:
     """Possible on the day the debit was sent; the gateway has the last word."""
     return await _order(request, state, attempt_id, kind="void", usage=data.usage)
 
 
-@get("/givebacks", summary="Refunds and voids of a debit, newest first")
-async def of_attempt(state: State, attempt_id: Id) -> list[Listed]:
+@get("/refunds", summary="Refunds and voids of a debit, newest first")
+async def of_attempt(state: State, attempt_id: Id) -> list[ListedRefund]:
     """All of them; one at most stands."""
     async with reading(state.pool) as conn:
-        if await billing_attempts.one(conn, attempt_id) is None:
+        if await billing_attempts.by_id(conn, attempt_id) is None:
             raise NotFoundException("There is no such billing attempt")
         return await refunds.of_attempt(conn, attempt_id)
 
@@ -92,7 +92,7 @@ async def of_attempt(state: State, attempt_id: Id) -> list[Listed]:
 async def of_gateway(state: State, attempt_id: Id) -> list[GatewayRefund]:
     """All that notifications and reports name, newest first; while one is reported or approved, ours are refused."""
     async with reading(state.pool) as conn:
-        if await billing_attempts.one(conn, attempt_id) is None:
+        if await billing_attempts.by_id(conn, attempt_id) is None:
             raise NotFoundException("There is no such billing attempt")
         return await gateway_refunds.of_attempt(conn, attempt_id)
 
@@ -100,10 +100,10 @@ async def of_gateway(state: State, attempt_id: Id) -> list[GatewayRefund]:
 @get("/", summary="List refunds and voids, newest first")
 async def listed(
     state: State,
-    status: Annotated[GivebackState | None, Parameter(description="Only orders in this state.")] = None,
+    status: Annotated[RefundState | None, Parameter(description="Only orders in this state.")] = None,
     cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
     limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
-) -> Page[Listed]:
+) -> Page[ListedRefund]:
     """One page of orders."""
     async with reading(state.pool) as conn:
         rows = await refunds.listed(conn, limit=limit + 1, before=decode_cursor(cursor), state=status)
@@ -111,24 +111,28 @@ async def listed(
 
 
 async def _order(
-    request: Request[str, None, State], state: State, attempt_id: int, *, kind: GivebackKind, usage: str
-) -> Response[Listed]:
+    request: Request[str, None, State], state: State, attempt_id: int, *, kind: RefundKind, usage: str
+) -> Response[ListedRefund]:
     printable(usage, field="usage")
     now = state.clock()
     key = await order_keys.read(request)
-    location = f"/api/billing-attempts/{attempt_id}/givebacks"
+    location = f"/api/billing-attempts/{attempt_id}/refunds"
     async with transaction(state.pool) as conn:
         if (before := await order_keys.find(conn, key)) is not None:
             return before
         held = await refunds.hold_debit(conn, attempt_id)
         if held is None:
             raise NotFoundException("There is no such billing attempt")
-        standing = await _standing(conn, attempt_id)
-        if standing is not None:
-            if standing.kind != kind:
-                raise IllegalStep("billing attempt", state=f"{standing.kind} ordered", step=_STEPS[kind])
-            return await order_keys.placed(conn, key, result=standing, status=200, location=location, now=now)
-        verdict = refund_rules.judge(kind, held.debit, sent_at=held.sent_at, now=now)
+        current_status = await _current_status(conn, attempt_id)
+        if current_status is not None:
+            if current_status.kind != kind:
+                raise IllegalStep(
+                    "billing attempt", state=f"{current_status.kind} ordered", step=_STEPS[kind]
+                )
+            return await order_keys.placed(
+                conn, key, result=current_status, status=200, location=location, now=now
+            )
+        verdict = refund_rules.judge(kind, held.debit, submitted_at=held.submitted_at, now=now)
         if not verdict.allowed:
             why = refund_rules.sentence(kind, verdict)
             raise IllegalStep("billing attempt", state=verdict.why, step=_STEPS[kind], why=why)
@@ -138,17 +142,17 @@ async def _order(
         await require_account(conn, state, held.debit.account)
         made = await orders_store.place(conn, held, kind=kind, usage=usage, ordered_by=request.user, now=now)
         assert made is not None  # the debit was held, so nobody else could make one
-        order = await _standing(conn, attempt_id)
+        order = await _current_status(conn, attempt_id)
         assert order is not None
         response = await order_keys.placed(conn, key, result=order, status=202, location=location, now=now)
-    _log.info("giveback ordered", giveback_id=made, attempt_id=attempt_id, kind=kind)
-    await _ring(state)
+    _log.info("refund ordered", refund_id=made, attempt_id=attempt_id, kind=kind)
+    await _wake(state)
     return response
 
 
-async def _standing(conn: Connection, attempt_id: int) -> Listed | None:
+async def _current_status(conn: Connection, attempt_id: int) -> ListedRefund | None:
     orders = await refunds.of_attempt(conn, attempt_id)
-    return next((one for one in orders if one.status in refund_rules.STANDING), None)
+    return next((order for order in orders if order.status in refund_rules.ACTIVE), None)
 
 
 async def require_account(conn: Connection, state: State, name: str) -> None:
@@ -165,11 +169,11 @@ async def require_account(conn: Connection, state: State, name: str) -> None:
         raise InvalidRequest(f"the gateway account {name} of this debit is not enabled", field="account")
 
 
-async def _ring(state: State) -> None:
+async def _wake(state: State) -> None:
     try:
-        await ring(state.billing_doorbell, GIVE_BACK, lane=0)
-    except Unavailable as problem:
-        _log.warning("worker not rung; it looks by itself", why=str(problem))
+        await wake(state.billing_wake_up_queue, SUBMIT_REFUNDS, slot=0)
+    except Unavailable as exc:
+        _log.warning("wake-up failed; the worker polls", why=str(exc))
 
 
 ROUTERS: Final = (
@@ -178,5 +182,5 @@ ROUTERS: Final = (
         route_handlers=[refund, void, of_attempt, of_gateway],
         tags=["refunds and voids"],
     ),
-    Router("/api/givebacks", route_handlers=[listed], tags=["refunds and voids"]),
+    Router("/api/refunds", route_handlers=[listed], tags=["refunds and voids"]),
 )

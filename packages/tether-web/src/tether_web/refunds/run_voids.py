@@ -19,7 +19,7 @@ from tether_core.jobs import VOID_RUNS
 from tether_core.refunds.run_voids import VOID_REFUSALS, VoidRefusalCode, judge, require_voidable
 from tether_stores import billing, holds
 from tether_stores.billing import Run
-from tether_stores.jobs.queue import ring
+from tether_stores.jobs.queue import wake
 from tether_stores.postgres import Connection, reading, transaction
 from tether_stores.refunds import run_voids
 from tether_stores.refunds.run_voids import RunVoid, VoidedDebit
@@ -129,7 +129,7 @@ async def void(
     key = await order_keys.read(request)
     if data.dry_run:
         async with reading(state.pool) as conn:
-            run = await billing.one(conn, run_id)
+            run = await billing.by_id(conn, run_id)
             if run is None:
                 raise NotFoundException("There is no such billing run")
             preview = await _preview(conn, run, state=state)
@@ -148,13 +148,13 @@ async def void(
         await require_account(conn, state, run.account)
         made = await run_voids.add(conn, run_id, usage=usage, reason=reason, ordered_by=request.user, now=now)
         assert made is not None  # the run is held, so nobody else could order one
-        order = await run_voids.one(conn, made)
+        order = await run_voids.by_id(conn, made)
         assert order is not None
         location = f"/api/run-voids/{made}"
         response = await order_keys.placed(conn, key, result=order, status=202, location=location, now=now)
     _log.info("run void ordered", run_void_id=made, run_id=run_id, by=request.user)
     try:
-        await ring(state.billing_doorbell, VOID_RUNS, lane=0)
+        await wake(state.billing_wake_up_queue, VOID_RUNS, slot=0)
     except Unavailable as exc:
         _log.warning("wake-up failed; the worker looks by itself", why=str(exc))
     return response
@@ -164,16 +164,16 @@ async def void(
 async def of_run(state: State, run_id: Id) -> list[RunVoid]:
     """Up to a hundred orders; one at most is being worked on."""
     async with reading(state.pool) as conn:
-        if await billing.one(conn, run_id) is None:
+        if await billing.by_id(conn, run_id) is None:
             raise NotFoundException("There is no such billing run")
         return await run_voids.of_run(conn, run_id)
 
 
 @get("/{void_id:int}", summary="One order to void a run, and how far it is")
-async def one(state: State, void_id: Id) -> RunVoidDetail:
+async def detail(state: State, void_id: Id) -> RunVoidDetail:
     """The order, and its debits by result."""
     async with reading(state.pool) as conn:
-        order = await run_voids.one(conn, void_id)
+        order = await run_voids.by_id(conn, void_id)
         if order is None:
             raise NotFoundException("There is no such order to void a run")
         found = await run_voids.progress(conn, void_id)
@@ -206,7 +206,7 @@ async def debits(
 ) -> Page[VoidedDebit]:
     """One page, in the order in which the debits were made."""
     async with reading(state.pool) as conn:
-        if await run_voids.one(conn, void_id) is None:
+        if await run_voids.by_id(conn, void_id) is None:
             raise NotFoundException("There is no such order to void a run")
         rows = await run_voids.listed(
             conn, void_id, after=decode_cursor(cursor) or 0, limit=limit + 1, refused_only=what == "refused"
@@ -222,24 +222,24 @@ async def _preview(conn: Connection, run: Run, *, state: State) -> RunVoidPrevie
         after = found[-1].attempt.id
         heard = await holds.of_refunds(conn, [debit.attempt.id for debit in found], now=now)
         for debit in found:
-            one = Sum(1, debit.attempt.amount_minor)
+            item = Sum(1, debit.attempt.amount_minor)
             refusal = judge(
                 debit.attempt,
-                sent_at=debit.sent_at,
+                submitted_at=debit.submitted_at,
                 now=now,
                 is_submitted=debit.is_submitted,
                 ordered=debit.ordered,
                 hold=refund_hold(heard[debit.attempt.id]),
             )
             if refusal is None:
-                voids = _sum([voids, one])
+                voids = _sum([voids, item])
             else:
-                refused[refusal.code] = _sum([refused.get(refusal.code, Sum(0, 0)), one])
+                refused[refusal.code] = _sum([refused.get(refusal.code, Sum(0, 0)), item])
     return RunVoidPreview(run.id, voids, _refused(refused))
 
 
 def _sum(sums: list[Sum]) -> Sum:
-    return Sum(sum(one.count for one in sums), sum(one.amount_minor for one in sums))
+    return Sum(sum(item.count for item in sums), sum(item.amount_minor for item in sums))
 
 
 def _refused(sums: dict[VoidRefusalCode, Sum]) -> list[NotVoided]:
@@ -251,5 +251,5 @@ def _refused(sums: dict[VoidRefusalCode, Sum]) -> list[NotVoided]:
 
 ROUTERS: Final = (
     Router("/api/billing-runs/{run_id:int}", route_handlers=[void, of_run], tags=["refunds and voids"]),
-    Router("/api/run-voids", route_handlers=[one, debits], tags=["refunds and voids"]),
+    Router("/api/run-voids", route_handlers=[detail, debits], tags=["refunds and voids"]),
 )

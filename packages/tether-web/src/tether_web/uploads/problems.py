@@ -52,8 +52,8 @@ async def problems(
         QueryParameter(name="format", description="A list by cursor, or a file to correct and send again."),
     ] = "json",
     what: Annotated[
-        Literal["refused", "left_out"],
-        Parameter(description="For a file: rows with problems, or rows that screening left out."),
+        Literal["refused", "excluded"],
+        Parameter(description="For a file: rows with problems, or rows that screening excluded."),
     ] = "refused",
     level: Annotated[
         Literal["error", "warning"] | None, Parameter(description="For JSON: only problems of this level.")
@@ -66,7 +66,7 @@ async def problems(
 ) -> Response[Any]:
     """The problems of an upload, or a report made of them."""
     async with connection(state.pool) as conn:
-        found = await uploads.one(conn, upload_id)
+        found = await uploads.by_id(conn, upload_id)
         if found is None:
             raise NotFoundException("There is no such upload")
         if form == "json":
@@ -80,10 +80,10 @@ async def problems(
     lines = (
         _refused(state.pool, upload_id, found.plan, unlisted=note(found.upload.listed))
         if what == "refused"
-        else _left_out(state.pool, upload_id, found.plan)
+        else _excluded(state.pool, upload_id, found.plan)
     )
     header = report_header(found.plan)
-    word = "problems" if what == "refused" else "left out"
+    word = "problems" if what == "refused" else "excluded"
     name = f"{found.upload.filename.rpartition('.')[0] or found.upload.filename} ({word}).{form}"
     headers = {"Content-Disposition": disposition(name)}
     if form == "csv":
@@ -110,11 +110,11 @@ async def _refused(pool: Pool, upload_id: int, plan: Plan, *, unlisted: str) -> 
         after = rows[-1].row
 
 
-async def _left_out(pool: Pool, upload_id: int, plan: Plan) -> AsyncIterator[list[str]]:
+async def _excluded(pool: Pool, upload_id: int, plan: Plan) -> AsyncIterator[list[str]]:
     after = 0
     while True:
         async with connection(pool) as conn:
-            rows = await debtors.left_out(conn, upload_id, after_row=after, limit=_BATCH)
+            rows = await debtors.excluded(conn, upload_id, after_row=after, limit=_BATCH)
         if not rows:
             return
         for row in rows:

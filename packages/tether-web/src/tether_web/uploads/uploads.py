@@ -2,7 +2,7 @@
 `/api/uploads`: files in, and everything about them out.
 
 ```text
-POST /api/uploads                  the file as multipart, into the object store and on record      202, or 200 for a repeat
+POST /api/uploads                  the file as multipart, into the object store and stored      202, or 200 for a repeat
 POST /api/uploads/{id}/answers     settle what is open, or send a failed one through again         202
 DELETE /api/uploads/{id}           withdraw it, while nothing of it was submitted                 200, or 409
 GET  /api/uploads[/{id}]           state, progress, counts, decisions, questions
@@ -11,7 +11,7 @@ GET  /api/uploads/{id}/preview     the first rows as they were read
 GET  /api/uploads/{id}/problems    what is wrong with which row; JSON by cursor, or CSV or XLSX to correct
 ```
 
-A repeat is a normal answer: the same bytes with the same answers are the upload that is on record, unless the sender
+A repeat is a normal answer: the same bytes with the same answers are the upload that is stored, unless the sender
 insists with `force`. The new copy of the bytes is removed again then.
 """
 
@@ -36,10 +36,10 @@ from tether_core.screening.questions import Answer, Group
 from tether_core.screening.verdicts import Subject
 from tether_core.spreadsheet import Answers, Plan, PreviewRow
 from tether_core.uploads.problems import note
-from tether_core.uploads.turns import ahead, waits_because
+from tether_core.uploads.turns import ahead, waits_reason
 from tether_core.uploads.upload import UploadState, UploadStep, content_key, object_key, step
 from tether_stores import objects
-from tether_stores.jobs.queue import ring
+from tether_stores.jobs.queue import wake
 from tether_stores.objects import Objects
 from tether_stores.postgres import Connection, ConnectionLost, reading, transaction
 from tether_stores.telemetry import logger
@@ -96,7 +96,7 @@ class UploadAnswer(msgspec.Struct, frozen=True):
         id: The upload's, for those who need no more.
         upload: The upload; its state says how far it is.
         links: Where to look next.
-        note: What else there is to know, e.g. that the file was on record already.
+        note: What else there is to know, e.g. that the file was stored already.
     """
 
     id: int
@@ -160,7 +160,7 @@ class AnswersBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         collect: Column, by its header or number, to the words whose rows are collected: "" for blank cells, "*" for every row.
         keep_columns: Whether columns nobody knows are kept word for word beside each debtor.
         screening: What is to become of the rows that may have been debited before, by the code of the question: take or
-            leave_out.
+            exclude.
         remember: Whether that answer holds for later files of this layout.
     """
 
@@ -205,7 +205,7 @@ _FORM: Final = Schema(
             description="Keep columns nobody knows, word for word, beside each debtor.",
         ),
         "dry_run": Schema(type=OpenAPIType.BOOLEAN, description="Do all but store debtors."),
-        "force": Schema(type=OpenAPIType.BOOLEAN, description="Even if the same file is on record."),
+        "force": Schema(type=OpenAPIType.BOOLEAN, description="Even if the same file is stored."),
     },
 )
 
@@ -216,12 +216,12 @@ _FORM: Final = Schema(
     summary="Send a file of debtors",
     request_max_body_size=None,  # bounded while it streams, by TETHER_UPLOAD_MAX_BYTES
     responses={
-        200: ResponseSpec(UploadAnswer, description="On record already; see note."),
+        200: ResponseSpec(UploadAnswer, description="Stored already; see note."),
         202: ResponseSpec(UploadAnswer, description="Stored; it is read in the background."),
     },
 )
 async def send(request: Request[str, None, State], state: State) -> Response[UploadAnswer]:
-    """Stream a file into the object store, put it on record, and have it read."""
+    """Stream a file into the object store, store it, and have it read."""
     store, now = _store(state), state.clock()
     settings = state.settings
     declared = request.headers.get("content-length", "")
@@ -237,7 +237,7 @@ async def send(request: Request[str, None, State], state: State) -> Response[Upl
         recording = _recording(received, added_by=request.user)
         async with transaction(state.pool) as conn:
             upload_id, fresh = await uploads.record(conn, recording, now=now)
-            found = await uploads.one(conn, upload_id)
+            found = await uploads.by_id(conn, upload_id)
     except ConnectionLost:
         # The row may have been committed all the same, and the sender's next try will be told of it. Without its object
         # it could not be read; an object without a row costs some space.
@@ -254,14 +254,14 @@ async def send(request: Request[str, None, State], state: State) -> Response[Upl
         )
         return Response(UploadAnswer(upload_id, found.upload, links_of(upload_id), note), status_code=200)
     _log.info("upload received", upload_id=upload_id, size_bytes=received.size_bytes)
-    await _ring(state)
+    await _wake(state)
     answer = UploadAnswer(upload_id, found.upload, links_of(upload_id))
     return Response(answer, status_code=202, headers={"Location": answer.links.self})
 
 
 def _recording(received: Received, *, added_by: str) -> Recording:
     fields = dict(received.fields)
-    told = AnswersBody(
+    answers_body = AnswersBody(
         mapping=_json(fields, "mapping"),
         formats=_json(fields, "formats"),
         encoding=fields.pop("encoding", "").strip() or None,
@@ -272,7 +272,7 @@ def _recording(received: Received, *, added_by: str) -> Recording:
     if fields:
         known = "file, mapping, formats, encoding, collect, keep_columns, dry_run, force"
         raise InvalidRequest(f"is no part of the form; there are {known}", field=next(iter(fields))[:40])
-    answers = read_answers(told)
+    answers = read_answers(answers_body)
     return Recording(
         object_key=received.key,
         filename=received.filename,
@@ -286,12 +286,12 @@ def _recording(received: Received, *, added_by: str) -> Recording:
     )
 
 
-def read_answers(told: AnswersBody) -> Answers:
+def read_answers(body: AnswersBody) -> Answers:
     """
     Make the core's answers of a form's.
 
     Args:
-        told: As it came.
+        body: As it came.
 
     Returns:
         The answers; what they name need not exist in the file.
@@ -299,7 +299,7 @@ def read_answers(told: AnswersBody) -> Answers:
     Raises:
         InvalidRequest: when they are not of the form they have to be.
     """
-    formats = told.formats
+    formats = body.formats
     for name in ("columns", "encoding", "collect", "keep_columns"):
         if name in formats:
             raise InvalidRequest(
@@ -309,17 +309,17 @@ def read_answers(told: AnswersBody) -> Answers:
         name: value
         for name, value in {
             **formats,
-            "encoding": told.encoding,
-            "columns": told.mapping,
-            "collect": told.collect,
-            "keep_columns": told.keep_columns,
+            "encoding": body.encoding,
+            "columns": body.mapping,
+            "collect": body.collect,
+            "keep_columns": body.keep_columns,
         }.items()
         if value is not None
     }
     try:
         return msgspec.convert(given, Answers)
-    except msgspec.ValidationError as problem:
-        raise InvalidRequest(str(problem)[:300], field="formats") from None
+    except msgspec.ValidationError as exc:
+        raise InvalidRequest(str(exc)[:300], field="formats") from None
 
 
 def _json(fields: dict[str, str], name: str) -> dict[str, Any]:
@@ -356,14 +356,14 @@ def _store(state: State) -> Objects:
     return store
 
 
-async def _ring(state: State) -> None:
+async def _wake(state: State) -> None:
     # Without Redis the worker finds the upload by itself, seconds later.
     try:
         async with asyncio.timeout(1):
             for job in (INTAKE_SHORT, INTAKE):
-                await ring(state.intake_doorbell, job, lane=secrets.randbelow(job.lanes))
-    except (StoreUnreachable, TimeoutError) as problem:
-        _log.warning("could not ring for an upload", why=str(problem))
+                await wake(state.intake_wake_up_queue, job, slot=secrets.randbelow(job.slots))
+    except (StoreUnreachable, TimeoutError) as exc:
+        _log.warning("wake-up failed; the worker polls", why=str(exc))
 
 
 @post(
@@ -377,8 +377,7 @@ async def answer(
     """
     Read the stored file again, with these answers in place of the earlier ones.
 
-    Where the questions are about rows that may have been debited before, nothing is read again: the rows are taken, or left
-    out.
+    Where the questions are about rows that may have been debited before, nothing is read again: the rows are taken, or excluded.
     """
     answers, now = read_answers(data), state.clock()
     async with transaction(state.pool) as conn:
@@ -395,7 +394,7 @@ async def answer(
                 conn, found, data.screening, remember=data.remember, by=request.user, now=now
             )
             found = await _found(conn, upload_id)
-            await _ring(state)
+            await _wake(state)
             return UploadAnswer(upload_id, found.upload, links_of(upload_id))
         before = found.upload.state
         taken: UploadStep = "sent again" if before == "failed" else "answered"
@@ -412,10 +411,10 @@ async def answer(
                 why="Another upload has the same file with the same answers. Use that one, or send the file again with force=true.",
             ) from None
         if not moved:
-            # Somebody answered a moment before.
+            # Somebody answered a time before.
             step((await _found(conn, upload_id)).upload.state, taken)
         found = await _found(conn, upload_id)
-    await _ring(state)
+    await _wake(state)
     return UploadAnswer(upload_id, found.upload, links_of(upload_id))
 
 
@@ -433,19 +432,19 @@ async def listed(
 
 
 @get("/{upload_id:int}", summary="One upload: progress, counts, decisions, questions")
-async def one(state: State, upload_id: Id) -> UploadDetail:
+async def detail(state: State, upload_id: Id) -> UploadDetail:
     """One upload with everything that was understood of it."""
     async with reading(state.pool) as conn:
         return await _detail(conn, upload_id, now=state.clock())
 
 
 async def _detail(conn: Connection, upload_id: int, *, now: datetime) -> UploadDetail:
-    found, withdrawal = await _found(conn, upload_id), await withdrawals.one(conn, upload_id)
-    place, because = await _place(conn, upload_id, now=now)
+    found, withdrawal = await _found(conn, upload_id), await withdrawals.by_id(conn, upload_id)
+    place, reason = await _place(conn, upload_id, now=now)
     return UploadDetail(
         upload_id,
         found.upload,
-        summary(found.upload, withdrawal=withdrawal, waits=because),
+        summary(found.upload, withdrawal=withdrawal, waits=reason),
         found.answers,
         found.plan,
         found.notes,
@@ -463,7 +462,7 @@ async def _place(conn: Connection, upload_id: int, *, now: datetime) -> tuple[in
         return None, ""
     queued = await uploads.waiting(conn, now=now)
     place = ahead(queued.uploads, upload_id, turns=queued.turns, now=now)
-    return place, waits_because(
+    return place, waits_reason(
         place, due_at=turn.due_at, is_held=turn.is_held, was_begun=turn.is_planned, now=now
     )
 
@@ -473,21 +472,21 @@ async def withdraw(
     request: Request[str, None, State],
     state: State,
     upload_id: Id,
-    because: Annotated[str, Parameter(description="Why; must be said.", max_length=500)] = "",
+    reason: Annotated[str, Parameter(description="Why; must be said.", max_length=500)] = "",
 ) -> UploadDetail:
     """Take a file back: its debtors count for nothing from then on, its runs are cancelled, and it can be sent again.
 
     Refused with 409 once any debit of it was submitted, or may have been. A second withdrawal changes nothing.
     """
-    because = printable(" ".join(because.split()), field="because")
-    if not because:
-        raise InvalidRequest("say why the upload is withdrawn", field="because")
+    reason = printable(" ".join(reason.split()), field="reason")
+    if not reason:
+        raise InvalidRequest("say why the upload is withdrawn", field="reason")
     async with transaction(state.pool) as conn:
         done = await withdrawals.withdraw(
             conn,
             upload_id,
             withdrawn_by=request.user,
-            because=because,
+            reason=reason,
             now=state.clock(),
             epoch_holds=await state.watch.holds(conn),
         )
@@ -511,26 +510,26 @@ def summary(upload: Upload, *, withdrawal: Withdrawal | None = None, waits: str 
     Returns:
         The sentence.
     """
-    told = upload.tallies
+    row_counts = upload.row_counts
     became = "would become debtors" if upload.dry_run else "became debtors"
     counts = (
-        f"{told.stored:,} of {told.rows:,} rows {became}; left out: {told.excluded:,}, with problems: {told.refused:,}, "
-        f"skipped: {told.skipped:,}."
+        f"{row_counts.stored:,} of {row_counts.rows:,} rows {became}; excluded: {row_counts.excluded:,}, with problems: {row_counts.refused:,}, "
+        f"skipped: {row_counts.skipped:,}."
     )
     if unlisted := note(upload.listed):
         counts = f"{counts} {unlisted}"
     if withdrawal is not None:
         return (
-            f"Withdrawn by {withdrawal.by} on {withdrawal.at:%Y-%m-%d} ({withdrawal.because}); none of its debtors is billed, and "
+            f"Withdrawn by {withdrawal.by} on {withdrawal.at:%Y-%m-%d} ({withdrawal.reason}); none of its debtors is billed, and "
             "the file can be sent again."
         )
     if upload.state == "failed":
-        return upload.failure if upload.failure and not told.rows else f"{upload.failure} {counts}"
+        return upload.failure if upload.failure and not row_counts.rows else f"{upload.failure} {counts}"
     if upload.state == "needs_answer":
         waits = f"All rows are read, and some may have been debited before; answer the questions of its plan. {counts}"
-        return waits if told.rows else _UNREAD
+        return waits if row_counts.rows else _UNREAD
     if waits:
-        return f"{waits} {counts}" if told.rows else waits
+        return f"{waits} {counts}" if row_counts.rows else waits
     being = {"completed": counts, "reading": f"Being read: {counts}", "examining": "Being looked at."}
     return being.get(upload.state, "Waiting to be read.")
 
@@ -585,7 +584,7 @@ async def preview(state: State, upload_id: Id) -> PreviewAnswer:
 
 
 async def _found(conn: Any, upload_id: int) -> uploads.Detail:
-    found = await uploads.one(conn, upload_id)
+    found = await uploads.by_id(conn, upload_id)
     if found is None:
         raise NotFoundException("There is no such upload")
     return found
@@ -612,7 +611,7 @@ LAYOUT_ANSWERS: Final = Router(
 )
 ROUTER: Final = Router(
     "/api/uploads",
-    route_handlers=[send, answer, listed, one, withdraw, file, preview, uploads_problems.problems],
+    route_handlers=[send, answer, listed, detail, withdraw, file, preview, uploads_problems.problems],
     tags=["uploads"],
 )
 

@@ -13,7 +13,7 @@ from typing import Any
 from tether_core.billing.auto_pause import RunCounts
 from tether_core.errors import InvalidRequest
 from tether_stores import billing
-from tether_stores.clock import moment
+from tether_stores.clock import timestamp
 from tether_stores.command_line import whole
 from tether_stores.payments import billing_run_counts
 from tether_stores.postgres import open_pool, transaction
@@ -24,7 +24,7 @@ __all__ = ["add_commands", "release"]
 _REASON_MAX = 500
 
 
-async def release(settings: Settings, upload_id: int, *, by: str, because: str) -> list[RunCounts]:
+async def release(settings: Settings, upload_id: int, *, by: str, reason: str) -> list[RunCounts]:
     """
     Release the refusals of an upload's runs.
 
@@ -32,7 +32,7 @@ async def release(settings: Settings, upload_id: int, *, by: str, because: str) 
         settings: Where the database is.
         upload_id: The upload.
         by: Who releases them.
-        because: Why its runs may go on.
+        reason: Why its runs may go on.
 
     Returns:
         The counts of the runs that had refusals since they were last released.
@@ -41,7 +41,7 @@ async def release(settings: Settings, upload_id: int, *, by: str, because: str) 
         InvalidRequest: when there is no such upload, or a text is missing, too long or cannot be printed.
         StoreUnreachable: when Postgres is away; nothing was released.
     """
-    for field, text in (("--by", by), ("--reason", because)):
+    for field, text in (("--by", by), ("--reason", reason)):
         if not text.strip() or len(text) > _REASON_MAX or not text.isprintable():
             raise InvalidRequest(f"give 1 to {_REASON_MAX} printable characters", field=field)
     async with (
@@ -51,7 +51,7 @@ async def release(settings: Settings, upload_id: int, *, by: str, because: str) 
         if await billing.upload_state(conn, upload_id) is None:
             raise InvalidRequest("there is no such upload", field="UPLOAD")
         return await billing_run_counts.release(
-            conn, upload_id, by=by, because=because, now=await moment(conn)
+            conn, upload_id, by=by, reason=reason, now=await timestamp(conn)
         )
 
 
@@ -64,18 +64,20 @@ def add_commands(commands: Any) -> None:
     """
     refusals = commands.add_parser("refusals", help="debits that the gateway refused")
     kinds = refusals.add_subparsers(required=True, metavar="COMMAND")
-    one = kinds.add_parser(
+    parser = kinds.add_parser(
         "release", help="let refusals of an upload's runs no longer stop its next run", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    one.add_argument("upload_id", type=whole(1, 2**63 - 1), metavar="UPLOAD", help="the upload")
-    one.add_argument("--reason", required=True, metavar="TEXT", help="why its runs may go on; kept with them")
-    one.add_argument("--by", required=True, metavar="NAME", help="who releases them; kept with them")
-    one.set_defaults(do=_release, needs=("DATABASE_URL",))
+    parser.add_argument("upload_id", type=whole(1, 2**63 - 1), metavar="UPLOAD", help="the upload")
+    parser.add_argument(
+        "--reason", required=True, metavar="TEXT", help="why its runs may go on; kept with them"
+    )
+    parser.add_argument("--by", required=True, metavar="NAME", help="who releases them; kept with them")
+    parser.set_defaults(do=_release, needs=("DATABASE_URL",))
 
 
 def _release(args: argparse.Namespace, settings: Settings) -> int:
-    released = asyncio.run(release(settings, args.upload_id, by=args.by, because=args.reason))
+    released = asyncio.run(release(settings, args.upload_id, by=args.by, reason=args.reason))
     for counts in released:
         sys.stdout.write(
             f"run {counts.run_id}: {counts.refused} of {counts.answered} debits that were answered were refused\n"

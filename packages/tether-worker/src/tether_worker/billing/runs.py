@@ -2,7 +2,7 @@
 Billing runs: planned in chunks, braked, finished, and opened again for another try.
 
 Planning takes the run's next debtors, lets `tether_core.billing.eligibility` decide each, and makes attempts for those that are
-billed, in one transaction a chunk. The rest are standing duties, each safe to do twice and on several nodes at once,
+billed, in one transaction a chunk. The rest are periodic tasks, each safe to do twice and on several nodes at once,
 because each holds the rows it changes.
 """
 
@@ -31,13 +31,13 @@ from tether_stores.postgres import Connection, Pool, connection, transaction
 from tether_stores.reconciliation import differences
 from tether_stores.telemetry import logger
 
-from tether_worker.jobs.periodic import Duty
+from tether_worker.jobs.periodic import PeriodicTask
 from tether_worker.jobs.run import Work
 from tether_worker.lost_history import inquire_first
 
 __all__ = [
-    "brake_runs",
-    "lapse_leases",
+    "auto_pause_runs",
+    "expire_leases",
     "pause_account",
     "pause_if_refused",
     "plan_chunk",
@@ -49,7 +49,7 @@ __all__ = [
 CHUNK: Final = 1_000
 # From so many new attempts on the table is another one to the planner of queries.
 _STOCK_MIN: Final = 1_000
-_LAPSE_MAX: Final = 500
+_EXPIRE_MAX: Final = 500
 _AGAIN_MAX: Final = 200
 _CANCEL_MAX: Final = 5_000
 _RULES: Final = Rules()
@@ -63,21 +63,21 @@ def planning(pool: Pool, *, clock: Callable[[], datetime], fingerprint_key: byte
 
     Args:
         pool: Of Postgres.
-        clock: Gives the present moment.
+        clock: Gives the current time.
         fingerprint_key: `TETHER_FINGERPRINT_KEY`.
 
     Returns:
         The work for queue "billing".
     """
 
-    async def bite() -> int:
+    async def batch() -> int:
         return await plan_chunk(pool, now=clock(), fingerprint_key=fingerprint_key)
 
-    async def waits() -> bool:
+    async def has_pending() -> bool:
         async with connection(pool) as conn:
             return await billing.to_plan(conn)
 
-    return Work(PLAN, bite, waits)
+    return Work(PLAN, batch, has_pending)
 
 
 async def plan_chunk(
@@ -88,7 +88,7 @@ async def plan_chunk(
 
     Args:
         pool: Of Postgres.
-        now: The present moment.
+        now: The current time.
         limit: Debtors at most.
         fingerprint_key: `TETHER_FINGERPRINT_KEY`; `None`, where no worker runs, leaves it unchecked.
 
@@ -115,7 +115,7 @@ async def plan_chunk(
             overrides=run.overrides,
         )
         if not owing:
-            canaries = run.terms.canary_share > 0 and run.planned_count > 0
+            canaries = run.options.canary_share > 0 and run.planned_count > 0
             cause: billing_run.RunCause = "planned with canaries" if canaries else "planned"
             run = msgspec.structs.replace(run, state=billing_run.step(run.state, cause))
             await billing.change(conn, run, now=now)
@@ -130,13 +130,13 @@ async def plan_chunk(
 
 async def _planned(conn: Connection, run: Run, owing: Sequence[Owing], *, now: datetime) -> Run:
     decided = plan(
-        [one.candidate for one in owing],
-        terms=run.terms,
+        [debtor.candidate for debtor in owing],
+        options=run.options,
         so_far=Totals(run.planned_count, run.planned_amount_minor),
     )
     tries = [
-        _try(one, due_item=run.due_item, canary=choice.canary)
-        for one, choice in zip(owing, decided.choices, strict=True)
+        _try(item, due_item=run.due_item, canary=choice.canary)
+        for item, choice in zip(owing, decided.choices, strict=True)
         if choice.verdict.billable
     ]
     made = await submissions.add(
@@ -154,23 +154,23 @@ async def _planned(conn: Connection, run: Run, owing: Sequence[Owing], *, now: d
     )
 
 
-def _try(one: Owing, *, due_item: str, canary: bool = False, retry_of: int | None = None) -> Try:
-    candidate = one.candidate
+def _try(debtor: Owing, *, due_item: str, canary: bool = False, retry_of: int | None = None) -> Try:
+    candidate = debtor.candidate
     return Try(
         debtor_id=candidate.debtor_id,
         transaction_id=transaction_id(
             candidate.debtor_id,
             due_item=due_item,
-            number=one.next_number,
+            number=debtor.next_number,
             amount_minor=candidate.amount_minor,
             currency=candidate.currency,
-            iban_fingerprint=one.iban_fingerprint,
+            iban_fingerprint=debtor.iban_fingerprint,
         ),
         amount_minor=candidate.amount_minor,
         currency=candidate.currency,
-        iban_fingerprint=one.iban_fingerprint,
+        iban_fingerprint=debtor.iban_fingerprint,
         iban_masked=iban.mask(candidate.iban),
-        number=one.next_number,
+        number=debtor.next_number,
         canary=canary,
         retry_of=retry_of,
     )
@@ -179,34 +179,34 @@ def _try(one: Owing, *, due_item: str, canary: bool = False, retry_of: int | Non
 # --- pausing ---------------------------------------------------------------------------------------------------------
 
 
-async def pause_account(pool: Pool, account: str, *, because: str, now: datetime) -> int:
+async def pause_account(pool: Pool, account: str, *, reason: str, now: datetime) -> int:
     """
     Pause every run of an account that is being sent.
 
     Args:
         pool: Of Postgres.
         account: The account.
-        because: Why, for people.
-        now: The present moment.
+        reason: Why, for people.
+        now: The current time.
 
     Returns:
         How many were paused.
     """
     async with connection(pool) as conn:
-        standing = [run.id for run in await billing.live(conn) if run.account == account]
-    return sum([await _pause(pool, run_id, because=because, now=now) for run_id in standing])
+        current_status = [run.id for run in await billing.live(conn) if run.account == account]
+    return sum([await _pause(pool, run_id, reason=reason, now=now) for run_id in current_status])
 
 
-async def _pause(pool: Pool, run_id: int, *, because: str, now: datetime) -> bool:
+async def _pause(pool: Pool, run_id: int, *, reason: str, now: datetime) -> bool:
     async with transaction(pool) as conn:
         run = await billing.hold(conn, run_id)
-        if run is None or run.state not in billing_run.SENDING:
+        if run is None or run.state not in billing_run.SUBMITTING:
             return False
         paused = msgspec.structs.replace(
-            run, state=billing_run.step(run.state, "paused"), paused_because=because, paused_from=run.state
+            run, state=billing_run.step(run.state, "paused"), pause_reason=reason, paused_from=run.state
         )
         await billing.change(conn, paused, now=now)
-    _log.error("run paused; a person resumes it", run_id=run_id, why=because)
+    _log.error("run paused; a person resumes it", run_id=run_id, why=reason)
     return True
 
 
@@ -224,17 +224,17 @@ async def pause_if_refused(pool: Pool, run_id: int, *, now: datetime) -> bool:
     """
     async with transaction(pool) as conn:
         run = await billing.hold(conn, run_id)
-        if run is None or run.state not in billing_run.SENDING:
+        if run is None or run.state not in billing_run.SUBMITTING:
             return False
         counts = await billing_run_counts.of_upload(conn, run.upload_id)
-        shown = auto_pause.refusals(run_id, counts, now=now)
-        if shown.level != "pause":
+        excerpt = auto_pause.refusals(run_id, counts, now=now)
+        if excerpt.level != "pause":
             return False
         paused = msgspec.structs.replace(
             run,
             state=billing_run.step(run.state, "paused"),
-            warning=shown.text,
-            paused_because=shown.text,
+            warning=excerpt.text,
+            pause_reason=excerpt.text,
             paused_from=run.state,
         )
         await billing.change(conn, paused, now=now)
@@ -242,82 +242,84 @@ async def pause_if_refused(pool: Pool, run_id: int, *, now: datetime) -> bool:
     return True
 
 
-# --- standing duties -------------------------------------------------------------------------------------------------
+# --- periodic tasks -------------------------------------------------------------------------------------------------
 
 
-def lapse_leases(pool: Pool, *, clock: Callable[[], datetime], rules: Rules = _RULES) -> Duty:
+def expire_leases(pool: Pool, *, clock: Callable[[], datetime], rules: Rules = _RULES) -> PeriodicTask:
     """
     Make debits unknown whose worker was not heard of again.
 
     Args:
         pool: Of Postgres.
-        clock: Gives the present moment.
+        clock: Gives the current time.
         rules: How long a lease is.
 
     Returns:
-        The duty.
+        The periodic task.
     """
 
-    async def lapse() -> None:
+    async def expire() -> None:
         now = clock()
         async with transaction(pool) as conn:
             latest = now + timedelta(seconds=2 * rules.lease_s)
-            rows = await submissions.lapsed(conn, now=now, latest=latest, limit=_LAPSE_MAX)
-            afters = [submission.lapse(row.send, now=now, rules=rules) for row in rows]
-            await submissions.write(conn, [Written(after.send) for after in afters], now=now)
+            rows = await submissions.expired(conn, now=now, latest=latest, limit=_EXPIRE_MAX)
+            afters = [submission.expire(row.submission, now=now, rules=rules) for row in rows]
+            await submissions.write(conn, [Written(after.submission) for after in afters], now=now)
             facts: list[tuple[int | None, Event]] = [
                 (None, fact) for after in afters for fact in after.events
             ]
             await events.append(conn, facts, now=now)
         if rows:
-            _log.warning("leases ran out; the gateway will be asked", debits=len(rows))
+            _log.warning("leases expired; status inquiries follow", debits=len(rows))
 
-    return Duty("lapse_leases", 5, lapse)
+    return PeriodicTask("expire_leases", 5, expire)
 
 
-def brake_runs(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
+def auto_pause_runs(pool: Pool, *, clock: Callable[[], datetime]) -> PeriodicTask:
     """
-    Look at every run that is being sent: brake it, let the rest follow its canaries, finish it; and empty cancelled ones.
+    Look at every run that is being sent: auto-pause it, let the rest follow its canaries, finish it; and empty cancelled ones.
 
     Args:
         pool: Of Postgres.
-        clock: Gives the present moment.
+        clock: Gives the current time.
 
     Returns:
-        The duty.
+        The periodic task.
     """
 
     async def look() -> None:
         now = clock()
         async with connection(pool) as conn:
             await submissions.forget_heard(conn, now=now)
-            standing = await billing.live(conn)
+            current_status = await billing.live(conn)
             cancelled = await billing.cancelled_unsent(conn)
             accounts = {
                 account: await billing.returns_of_account(
                     conn,
                     account,
                     since=now - timedelta(days=auto_pause.ACCOUNT_DAYS),
-                    left_out=auto_pause.LEFT_OUT,
+                    excluded=auto_pause.EXCLUDED,
                 )
-                for account in {run.account for run in standing}
+                for account in {run.account for run in current_status}
             }
-        for run in standing:
+        for run in current_status:
             await _look(pool, run.id, of_account=accounts[run.account], now=now)
         for run_id in cancelled:
             await _cancel_rest(pool, run_id, now=now)
 
-    return Duty("brake_runs", 10, look)
+    return PeriodicTask("auto_pause_runs", 10, look)
 
 
 async def _look(pool: Pool, run_id: int, *, of_account: tuple[int, int], now: datetime) -> None:
     async with transaction(pool) as conn:
         run = await billing.hold(conn, run_id)
-        if run is None or run.state not in billing_run.SENDING:
+        if run is None or run.state not in billing_run.SUBMITTING:
             return
         counts = await billing_run_counts.of_upload(conn, run.upload_id)
-        own = next((one for one in counts if one.run_id == run_id), auto_pause.RunCounts(run_id))
-        returned = await billing.returns_of_upload(conn, run.upload_id, left_out=auto_pause.LEFT_OUT)
+        own = next(
+            (run_counts for run_counts in counts if run_counts.run_id == run_id), auto_pause.RunCounts(run_id)
+        )
+        returned = await billing.returns_of_upload(conn, run.upload_id, excluded=auto_pause.EXCLUDED)
         gauges = auto_pause.Counts((own.canaries_answered, own.canaries_refused), returned, of_account)
         look = auto_pause.worst(
             (
@@ -331,7 +333,7 @@ async def _look(pool: Pool, run_id: int, *, of_account: tuple[int, int], now: da
             after = msgspec.structs.replace(
                 after,
                 state=billing_run.step(run.state, "paused"),
-                paused_because=look.text,
+                pause_reason=look.text,
                 paused_from=run.state,
             )
         elif run.state == "canary" and not await billing.canaries_open(conn, run_id):
@@ -347,24 +349,26 @@ async def _look(pool: Pool, run_id: int, *, of_account: tuple[int, int], now: da
 
 def _tell(run: Run, after: Run) -> None:
     if after.state != run.state:
-        _log.info("run moved", run_id=run.id, before=run.state, after=after.state)
+        _log.info("run state changed", run_id=run.id, before=run.state, after=after.state)
     if after.state == "paused":
-        _log.error("run paused; a person resumes it", run_id=run.id, why=after.paused_because)
+        _log.error("run paused; a person resumes it", run_id=run.id, why=after.pause_reason)
     elif after.warning and run.warning is None:
         _log.warning("run has a warning", run_id=run.id, why=after.warning)
 
 
-def try_again(pool: Pool, *, clock: Callable[[], datetime], fingerprint_key: bytes | None = None) -> Duty:
+def try_again(
+    pool: Pool, *, clock: Callable[[], datetime], fingerprint_key: bytes | None = None
+) -> PeriodicTask:
     """
     Make the next try for debits that came back and whose day to be tried again has come.
 
     Args:
         pool: Of Postgres.
-        clock: Gives the present moment.
+        clock: Gives the current time.
         fingerprint_key: `TETHER_FINGERPRINT_KEY`; `None`, where no worker runs, leaves it unchecked.
 
     Returns:
-        The duty.
+        The periodic task.
     """
 
     async def again() -> None:
@@ -376,9 +380,9 @@ def try_again(pool: Pool, *, clock: Callable[[], datetime], fingerprint_key: byt
             for due in await submissions.due_again(conn, today=bank_day(now), limit=_AGAIN_MAX):
                 made += await _try_again(conn, due, now=now)
         if made:
-            _log.info("debits are tried again", debits=made)
+            _log.info("debits retried", debits=made)
 
-    return Duty("try_again", 60, again)
+    return PeriodicTask("try_again", 60, again)
 
 
 async def _try_again(conn: Connection, due: submissions.DueAgain, *, now: datetime) -> int:
@@ -402,8 +406,8 @@ async def _cancel_rest(pool: Pool, run_id: int, *, now: datetime) -> None:
     """Withhold debits of a cancelled run that were not sent."""
     async with transaction(pool) as conn:
         rows = await submissions.unsent(conn, run_id, limit=_CANCEL_MAX)
-        afters = [submission.withhold(row.send, because="cancelled") for row in rows]
-        await submissions.write(conn, [Written(after.send, "cancelled") for after in afters], now=now)
+        afters = [submission.withhold(row.submission, reason="cancelled") for row in rows]
+        await submissions.write(conn, [Written(after.submission, "cancelled") for after in afters], now=now)
         await events.append(conn, [(None, fact) for after in afters for fact in after.events], now=now)
     if rows:
         _log.info("debits of a cancelled run are withheld", run_id=run_id, debits=len(rows))

@@ -8,14 +8,14 @@ from tether_stores.gateway_calls import CallCounts
 from tether_stores.redis import Redis
 
 from tether_worker.gateway.clients import Gateways
-from tether_worker.jobs.periodic import Duty
+from tether_worker.jobs.periodic import PeriodicTask
 
 __all__ = ["publish_calls"]
 
 _EVERY_S: Final = 5.0
 
 
-def publish_calls(gateways: Gateways, cache: Redis) -> Duty:
+def publish_calls(gateways: Gateways, cache: Redis) -> PeriodicTask:
     """
     Add what this process has counted to what all workers have.
 
@@ -43,4 +43,4 @@ def publish_calls(gateways: Gateways, cache: Redis) -> Duty:
             await gateway_calls.add(cache, fresh)
             published.update(counted)
 
-    return Duty("publish_calls", _EVERY_S, publish)
+    return PeriodicTask("publish_calls", _EVERY_S, publish)

@@ -176,7 +176,7 @@ async def sale(
 
     Args:
         gateway: The open account.
-        debit: What is to be debited; its transaction_id is on record already.
+        debit: What is to be debited; its transaction_id is stored already.
         begin_until_s: When the call must have a connection, on the clock of `time.monotonic`; `None` for twice the
             account's time limit from now.
 
@@ -535,14 +535,14 @@ async def _exchanged(gateway: Gateway, path: str, request: bytes, *, call: _Call
     call = call or _Call()
     try:
         return await _exchange(gateway, path, request, call=call)
-    except (aiohttp.ClientError, OSError, ValueError, GatewaySilent, asyncio.CancelledError) as problem:
-        if isinstance(problem, asyncio.CancelledError) and (call.submitted or not call.is_submission):
+    except (aiohttp.ClientError, OSError, ValueError, GatewaySilent, asyncio.CancelledError) as exc:
+        if isinstance(exc, asyncio.CancelledError) and (call.submitted or not call.is_submission):
             raise
-        silent = _silent(problem, call=call)
+        silent = _silent(exc, call=call)
         if isinstance(silent, NotSubmitted):
             call.end_s = 0.0  # nothing can be written from here on
             gateway.calls.not_submitted[silent.cause] += 1
-        raise silent from problem
+        raise silent from exc
     finally:
         if call.replaced is not None:
             gateway.calls.replaced[call.replaced] += 1
@@ -556,8 +556,8 @@ async def _exchange(gateway: Gateway, path: str, request: bytes, *, call: _Call)
     try:
         async with asyncio.timeout(begin_until_s - begin_s):
             await gateway.free.acquire()
-    except TimeoutError as problem:
-        raise NotSubmitted("no_free_connection") from problem
+    except TimeoutError as exc:
+        raise NotSubmitted("no_free_connection") from exc
     try:
         begin_s = monotonic()
         if begin_s > begin_until_s:

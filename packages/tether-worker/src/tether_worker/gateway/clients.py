@@ -95,9 +95,9 @@ class Gateways:
             return None
         async with self._opening:
             wanted = self._wanted(known)
-            standing = self._open.get(name)
-            if standing is None or standing.account != wanted:
-                if standing is not None:
+            current_status = self._open.get(name)
+            if current_status is None or current_status.account != wanted:
+                if current_status is not None:
                     _log.info("account changed; opening connections anew", account=name)
                 self._open[name] = await self._stack.enter_async_context(
                     open_gateway(wanted, calls=self._calls.setdefault(name, Calls()))

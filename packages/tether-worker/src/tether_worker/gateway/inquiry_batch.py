@@ -2,10 +2,10 @@
 Rounds of questions: rows whose fate the gateway has to be asked for are claimed, held, and asked about side by side.
 
 ```text
-lease, committed ─► ask by our id (no transaction is open), the lease prolonged ─► replies, for the caller to record
+lease, committed ─► ask by our id (no transaction is open), the lease renewed ─► replies, for the caller to record
 ```
 
-Attempts and orders to give one back are asked about alike; `tether_core.reconciliation.status_inquiry` says which, when, and what
+Attempts and refund are asked about alike; `tether_core.reconciliation.status_inquiry` says which, when, and what
 an answer is. What a reply means for a row is its own module's business.
 """
 
@@ -25,24 +25,33 @@ from tether_core.reconciliation.status_inquiry import (
     SILENCE_S,
     TRIES_MAX,
     UNKNOWN_AGE_S,
-    Asked,
     Heard,
+    InquiryKind,
     heard,
-    next_ask,
+    next_inquiry,
 )
 from tether_stores.accounts import gateway_identities
-from tether_stores.payments.inquiries import Ask, Asks
+from tether_stores.payments.inquiries import InquiryRow, InquiryTable
 from tether_stores.postgres import connection
 from tether_stores.telemetry import logger
 
-from tether_worker.gateway.status_inquiry import Asking, Party, inquire
+from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps, inquire
 from tether_worker.jobs.leases import Lease, held
 
-__all__ = ["Again", "Reply", "Round", "again", "again_elsewhere", "any_due", "ask", "kind_at"]
+__all__ = [
+    "Again",
+    "InquiryBatch",
+    "Reply",
+    "again",
+    "again_elsewhere",
+    "any_due",
+    "inquire_batch",
+    "kind_at",
+]
 
 # Why a row is asked about -> its payment stages, and the seconds without news before its first question.
 # In this order: money of unknown outcome has neither moved nor is it free to be sent again.
-_KINDS: Final[dict[Asked, tuple[tuple[int, ...], int]]] = {
+_KINDS: Final[dict[InquiryKind, tuple[tuple[int, ...], int]]] = {
     "unknown": ((codes.UNKNOWN_TO_US, codes.UNKNOWN_TO_GATEWAY), UNKNOWN_AGE_S),
     "pending": ((codes.IN_PROGRESS,), PENDING_AGE_S),
 }
@@ -62,14 +71,14 @@ class Reply(msgspec.Struct, frozen=True):
     What asking about a row brought.
 
     Attributes:
-        ask: The row.
+        row: The row.
         heard: What the answer is; `None` for silence, which is none.
-        answer: The answer, where it "told" of the row.
+        answer: The answer, where it "found" of the row.
         not_found_at: Where it is "not there", the keys of the gateway identities that said so.
         configured: Then also the keys of all identities of its account.
     """
 
-    ask: Ask
+    row: InquiryRow
     heard: Heard | None
     answer: GatewayAnswer | None = None
     not_found_at: frozenset[str] = frozenset()
@@ -78,26 +87,26 @@ class Reply(msgspec.Struct, frozen=True):
     @property
     def nothing(self) -> "Reply":
         """The same question with an answer that says nothing of the row, since what it told was of another."""
-        return Reply(self.ask, "nothing")
+        return Reply(self.row, "nothing")
 
 
-class Round(msgspec.Struct, frozen=True):
+class InquiryBatch(msgspec.Struct, frozen=True):
     """
     One round of questions.
 
     Attributes:
-        asked_at: When it began: "not there" is believed by the moment it was asked, not by the moment it came.
+        inquired_at: When it began: "not there" is believed by the time it was asked, not by the time it came.
         replies: One per row that was claimed.
         boot: The boot of this machine.
-        asked_s: When it began, on the boot clock, in seconds.
+        inquired_s: When it began, on the boot clock, in seconds.
         answered_s: When it was over, on the boot clock.
         stepped_s: When a clock was last seen to step by then; `None` for never.
     """
 
-    asked_at: datetime
+    inquired_at: datetime
     replies: Sequence[Reply]
     boot: str = ""
-    asked_s: float = 0.0
+    inquired_s: float = 0.0
     answered_s: float = 0.0
     stepped_s: float | None = None
 
@@ -107,40 +116,40 @@ class Round(msgspec.Struct, frozen=True):
             reply.not_found_at,
             reply.configured,
             boot=self.boot,
-            asked_s=self.asked_s,
+            inquired_s=self.inquired_s,
             answered_s=self.answered_s,
             stepped_s=self.stepped_s,
         )
 
 
-async def any_due(has: Asking, table: Asks) -> bool:
+async def any_due(deps: InquiryDeps, table: InquiryTable) -> bool:
     """
     Whether any row is due for a question.
 
     Args:
-        has: What asking needs.
+        deps: What asking needs.
         table: Whose rows.
 
     Returns:
         Whether `ask` would find any.
     """
-    now = has.clock()
-    async with connection(has.pool) as conn:
+    now = deps.clock()
+    async with connection(deps.pool) as conn:
         for stages, age_s in _KINDS.values():
             since = now - timedelta(seconds=age_s)
             if await table.any_due(
-                conn, payment_stages=stages, silent_since=since, asks_max=TRIES_MAX, now=now
+                conn, payment_stages=stages, silent_since=since, inquiry_count_max=TRIES_MAX, now=now
             ):
                 return True
     return False
 
 
-async def ask(has: Asking, table: Asks, *, limit: int) -> Round:
+async def inquire_batch(deps: InquiryDeps, table: InquiryTable, *, limit: int) -> InquiryBatch:
     """
     Ask about rows that are due for a question, at most *limit* of them.
 
     Args:
-        has: What asking needs.
+        deps: What asking needs.
         table: Whose rows.
         limit: Rows at most.
 
@@ -150,104 +159,114 @@ async def ask(has: Asking, table: Asks, *, limit: int) -> Round:
     Raises:
         Unavailable: when Postgres is away; the rows are asked about again.
     """
-    lease = Lease(has.clock())
-    asks = await _claim(has, table, lease, limit=limit)
-    if not asks:
-        return Round(has.clock(), ())
+    lease = Lease(deps.clock())
+    rows = await _claim(deps, table, lease, limit=limit)
+    if not rows:
+        return InquiryBatch(deps.clock(), ())
 
-    async def prolong(leased_until: datetime, until: datetime) -> bool:
-        async with connection(has.pool) as conn:
-            ids = [one.id for one in asks]
-            return bool(await table.prolong(conn, ids, leased_until=leased_until, until=until))
+    async def renew(leased_until: datetime, until: datetime) -> bool:
+        async with connection(deps.pool) as conn:
+            ids = [row.id for row in rows]
+            return bool(await table.renew(conn, ids, leased_until=leased_until, until=until))
 
-    async with held(lease, prolong=prolong, clock=has.clock):
-        parties = await has.parties()
-        recent = await _recent(has, asks)
-        asked_at, asked_s = has.clock(), has.boot.seconds()
-        replies = await asyncio.gather(*(_ask(one, has=has, parties=parties, recent=recent) for one in asks))
-    silent = sum(one.heard is None for one in replies)
+    async with held(lease, renew=renew, clock=deps.clock):
+        clients = await deps.clients()
+        recent = await _recent(deps, rows)
+        inquired_at, inquired_s = deps.clock(), deps.boot.seconds()
+        replies = await asyncio.gather(
+            *(_inquire(row, deps=deps, clients=clients, recent=recent) for row in rows)
+        )
+    silent = sum(reply.heard is None for reply in replies)
     if silent:
-        _log.warning("questions without an answer", rows=silent)
-    return Round(
-        asked_at,
+        _log.warning("status inquiries unanswered", rows=silent)
+    return InquiryBatch(
+        inquired_at,
         replies,
-        boot=has.boot.name,
-        asked_s=asked_s,
-        answered_s=has.boot.seconds(),
-        stepped_s=has.stepped_s(),
+        boot=deps.boot.name,
+        inquired_s=inquired_s,
+        answered_s=deps.boot.seconds(),
+        stepped_s=deps.stepped_s(),
     )
 
 
-async def _claim(has: Asking, table: Asks, lease: Lease, *, limit: int) -> list[Ask]:
-    now = has.clock()
-    asks: list[Ask] = []
-    async with connection(has.pool) as conn:
+async def _claim(deps: InquiryDeps, table: InquiryTable, lease: Lease, *, limit: int) -> list[InquiryRow]:
+    now = deps.clock()
+    rows: list[InquiryRow] = []
+    async with connection(deps.pool) as conn:
         for stages, age_s in _KINDS.values():
-            asks += await table.claim(
+            rows += await table.claim(
                 conn,
                 payment_stages=stages,
                 silent_since=now - timedelta(seconds=age_s),
-                asks_max=TRIES_MAX,
+                inquiry_count_max=TRIES_MAX,
                 now=now,
                 leased_until=lease.until,
-                limit=limit - len(asks),
+                limit=limit - len(rows),
             )
-    return asks
+    return rows
 
 
-async def _recent(has: Asking, asks: Sequence[Ask]) -> dict[str, frozenset[str]]:
+async def _recent(deps: InquiryDeps, rows: Sequence[InquiryRow]) -> dict[str, frozenset[str]]:
     """What accounts had lately, where that says what a lost history may have submitted to."""
-    accounts = {one.account for one in asks if EVERY in (one.submitted_to or ())}
+    accounts = {row.account for row in rows if EVERY in (row.submitted_to or ())}
     if not accounts:
         return {}
-    async with connection(has.pool) as conn:
-        since = has.clock().date() - timedelta(days=_RECENT_DAYS)
+    async with connection(deps.pool) as conn:
+        since = deps.clock().date() - timedelta(days=_RECENT_DAYS)
         return await gateway_identities.recent(conn, accounts, since=since)
 
 
-async def _ask(
-    one: Ask, *, has: Asking, parties: Mapping[str, Party], recent: Mapping[str, frozenset[str]]
+async def _inquire(
+    row: InquiryRow,
+    *,
+    deps: InquiryDeps,
+    clients: Mapping[str, GatewayClient],
+    recent: Mapping[str, frozenset[str]],
 ) -> Reply:
     try:
         # By our own id: it is the one that is there whatever became of the call.
-        found = await inquire(has, parties, one, recent=recent.get(one.account, frozenset()))
+        found = await inquire(deps, clients, row, recent=recent.get(row.account, frozenset()))
     except GatewaySilent:
-        return Reply(one, None)
-    except InvalidRequest as problem:
-        _log.error("the gateway refuses our question", transaction_id=one.transaction_id, why=str(problem))
-        return Reply(one, "nothing")
-    if found.answer is None and not found.not_found_at and one.payment_stage != codes.UNKNOWN_TO_US:
-        return Reply(one, None)  # nobody could be asked: its account is not configured
-    told = heard(found.answer, unique_id=one.unique_id, transaction_id=one.transaction_id)
+        return Reply(row, None)
+    except InvalidRequest as exc:
+        _log.error("status inquiry rejected", transaction_id=row.transaction_id, why=str(exc))
+        return Reply(row, "nothing")
+    if found.answer is None and not found.not_found_at and row.payment_stage != codes.UNKNOWN_TO_US:
+        return Reply(row, None)  # nobody could be asked: its account is not configured
+    meaning = heard(found.answer, unique_id=row.unique_id, transaction_id=row.transaction_id)
     return Reply(
-        one,
-        told,
-        found.answer if told == "told" else None,
+        row,
+        meaning,
+        found.answer if meaning == "found" else None,
         not_found_at=found.not_found_at,
         configured=found.configured,
     )
 
 
-def again(reply: Reply, kind: Asked, *, has: Asking, now: datetime) -> Again:
+def again(reply: Reply, kind: InquiryKind, *, deps: InquiryDeps, now: datetime) -> Again:
     """
     When to ask about a row again that its reply did not settle, and how often it was asked about by then.
 
     Args:
         reply: The reply.
         kind: Why it will be asked about.
-        has: What asking needs.
-        now: The present moment.
+        deps: What asking needs.
+        now: The current time.
 
     Returns:
         What `Asks.note` takes.
     """
-    one = reply.ask
+    item = reply.row
     if reply.heard is None:
-        return one.id, one.asks, now + timedelta(seconds=SILENCE_S * (0.9 + 0.2 * has.chance()))
-    return one.id, one.asks + 1, next_ask(kind, one.asks + 1, now=now, jitter=has.chance()) or _NEVER
+        return item.id, item.inquiry_count, now + timedelta(seconds=SILENCE_S * (0.9 + 0.2 * deps.jitter()))
+    return (
+        item.id,
+        item.inquiry_count + 1,
+        next_inquiry(kind, item.inquiry_count + 1, now=now, jitter=deps.jitter()) or _NEVER,
+    )
 
 
-def again_elsewhere(reply: Reply, *, has: Asking, now: datetime) -> Again:
+def again_elsewhere(reply: Reply, *, deps: InquiryDeps, now: datetime) -> Again:
     """
     When to inquire again about a row that was "not found", but not wherever it was submitted.
 
@@ -255,16 +274,16 @@ def again_elsewhere(reply: Reply, *, has: Asking, now: datetime) -> Again:
 
     Args:
         reply: The reply.
-        has: What asking needs.
-        now: The present moment.
+        deps: What asking needs.
+        now: The current time.
 
     Returns:
         What `Asks.note` takes.
     """
-    asks = min(reply.ask.asks + 1, TRIES_MAX - 1)
-    return reply.ask.id, asks, next_ask("unknown", asks, now=now, jitter=has.chance())
+    rows = min(reply.row.inquiry_count + 1, TRIES_MAX - 1)
+    return reply.row.id, rows, next_inquiry("unknown", rows, now=now, jitter=deps.jitter())
 
 
-def kind_at(payment_stage: int) -> Asked:
+def kind_at(payment_stage: int) -> InquiryKind:
     """Why a row at a payment stage is asked about."""
     return "pending" if payment_stage == codes.IN_PROGRESS else "unknown"

@@ -1,7 +1,7 @@
 """
 Asking the gateway: which accounts can be asked, and the permit that each question needs.
 
-Everything that asks (confirmation, reconciliation, pulls) does so through `asking`, so all workers together keep within
+Everything that asks (confirmation, reconciliation, fetches) does so through `asking`, so all workers together keep within
 the account's share for questions, nobody asks a gateway that fails, and each question that got no answer is
 counted against it. Questions are asked while no transaction is open.
 """
@@ -21,7 +21,7 @@ from tether_core.payments.gateway_identity import EVERY, UNKNOWN, GatewayIdentit
 from tether_core.payments.not_found import needed
 from tether_stores.boot_clock import BootClock, boot_clock
 from tether_stores.limits import Limiter
-from tether_stores.payments.inquiries import Ask
+from tether_stores.payments.inquiries import InquiryRow
 from tether_stores.postgres import Pool
 
 from tether_worker.gateway import client as calls
@@ -31,14 +31,14 @@ from tether_worker.gateway.clients import Gateways
 __all__ = [
     "QUESTIONS_MAX",
     "SHARE",
-    "Asking",
+    "GatewayClient",
     "Inquired",
-    "Party",
+    "InquiryDeps",
     "Permit",
     "chargebacks_of",
+    "clients_of",
     "inquire",
     "limited",
-    "parties_of",
     "payment",
 ]
 
@@ -51,7 +51,7 @@ _TURN_MAX_S: Final = 30.0
 _LOOK_S: Final = 1.0
 
 
-class Party(msgspec.Struct, frozen=True):
+class GatewayClient(msgspec.Struct, frozen=True):
     """
     An account that can be asked.
 
@@ -81,28 +81,28 @@ class Party(msgspec.Struct, frozen=True):
         return f"Party({self.name!r})"
 
 
-Permit = Callable[[Party], contextlib.AbstractAsyncContextManager[None]]
+Permit = Callable[[GatewayClient], contextlib.AbstractAsyncContextManager[None]]
 
 
-class Asking(msgspec.Struct, frozen=True):
+class InquiryDeps(msgspec.Struct, frozen=True):
     """
     What everything that asks needs.
 
     Attributes:
         pool: Of Postgres.
-        parties: Gives the accounts that can be asked, by name.
+        clients: Gives the accounts that can be asked, by name.
         permit: Lets one question of an account through; raises `GatewaySilent` where it must not be asked now.
-        clock: Gives the present moment, aware, UTC.
-        chance: Gives a number of [0, 1), for the spread of waits.
+        clock: Gives the current time, aware, UTC.
+        jitter: Gives a number of [0, 1), for the spread of waits.
         boot: This machine's boot clock.
         stepped_s: Gives when a clock was last seen to step, on the boot clock; `None` for never.
     """
 
     pool: Pool
-    parties: Callable[[], Awaitable[Mapping[str, Party]]]
+    clients: Callable[[], Awaitable[Mapping[str, GatewayClient]]]
     permit: Permit
     clock: Callable[[], datetime]
-    chance: Callable[[], float]
+    jitter: Callable[[], float]
     boot: BootClock = msgspec.field(default_factory=boot_clock)
     stepped_s: Callable[[], float | None] = lambda: None
 
@@ -123,43 +123,43 @@ def limited(limiter: Limiter) -> Permit:
     queues: dict[str, asyncio.Lock] = {}
 
     @contextlib.asynccontextmanager
-    async def permit(party: Party) -> AsyncIterator[None]:
-        account = party.name
-        await _turn(limiter, party, queues.setdefault(account, asyncio.Lock()))
-        told = await limiter.ask(account)
-        if not told.go:
+    async def permit(client: GatewayClient) -> AsyncIterator[None]:
+        account = client.name
+        await _turn(limiter, client, queues.setdefault(account, asyncio.Lock()))
+        result = await limiter.admit(account)
+        if not result.go:
             raise GatewaySilent(why="not asked, because it failed too often lately")
         try:
             yield
         except GatewaySilent as silent:
             if silent.slow_down_s is not None:
-                await limiter.slow_down(account, asked_s=silent.slow_down_s)
-            await limiter.report(account, told, failed=[silent.is_failure])
+                await limiter.slow_down(account, requested_s=silent.slow_down_s)
+            await limiter.report(account, result, failed=[silent.is_failure])
             raise
         except InvalidRequest:  # a refusal is an answer
-            await limiter.report(account, told, failed=[False])
+            await limiter.report(account, result, failed=[False])
             raise
-        await limiter.report(account, told, failed=[False])
+        await limiter.report(account, result, failed=[False])
 
     return permit
 
 
-async def _turn(limiter: Limiter, party: Party, queue: asyncio.Lock) -> None:
+async def _turn(limiter: Limiter, client: GatewayClient, queue: asyncio.Lock) -> None:
     """Wait for a question's turn."""
     end_s = monotonic() + _TURN_MAX_S
     async with queue:
         while True:
             if monotonic() > end_s:
                 raise GatewaySilent(why="too many questions wait for their turn")
-            grant = await limiter.take(party.name, share=SHARE, wanted=1, shares=party.limits)
+            grant = await limiter.take(client.name, share=SHARE, wanted=1, shares=client.limits)
             if grant.granted:
                 return
             await asyncio.sleep(min(grant.wait_s, _LOOK_S))
 
 
-def parties_of(
+def clients_of(
     gateways: Gateways, *, scope: Scope | None = None
-) -> Callable[[], Awaitable[Mapping[str, Party]]]:
+) -> Callable[[], Awaitable[Mapping[str, GatewayClient]]]:
     """
     All accounts of this process, as they can be asked.
 
@@ -171,20 +171,20 @@ def parties_of(
         What `Asking.parties` is.
     """
 
-    async def parties() -> Mapping[str, Party]:
-        found: dict[str, Party] = {}
+    async def clients() -> Mapping[str, GatewayClient]:
+        found: dict[str, GatewayClient] = {}
         for name, account in (await gateways.accounts()).items():
             opened = await gateways.get(name)
             if opened is not None:
-                found[name] = Party(opened, account.terminal_tokens, gateways.rates(account), scope)
+                found[name] = GatewayClient(opened, account.terminal_tokens, gateways.rates(account), scope)
         return found
 
-    return parties
+    return clients
 
 
 async def payment(
-    has: Asking,
-    party: Party,
+    deps: InquiryDeps,
+    client: GatewayClient,
     *,
     unique_id: str | None = None,
     transaction_id: str | None = None,
@@ -194,8 +194,8 @@ async def payment(
     Ask what became of one payment, at each terminal of the account until one knows it.
 
     Args:
-        has: What asking needs.
-        party: The account.
+        deps: What asking needs.
+        client: The account.
         unique_id: The gateway's id of it, or
         transaction_id: ours.
         terminal_hint: The terminal that probably took it; asked first where it is the account's.
@@ -207,10 +207,10 @@ async def payment(
         GatewaySilent: when there is no answer, or it must not be asked now.
         InvalidRequest: when the gateway refuses the question.
     """
-    for terminal in sorted(party.terminals, key=lambda one: one != terminal_hint):
-        async with has.permit(party):
+    for terminal in sorted(client.terminals, key=lambda item: item != terminal_hint):
+        async with deps.permit(client):
             answer = await calls.reconcile(
-                party.gateway, unique_id=unique_id, transaction_id=transaction_id, terminal_token=terminal
+                client.gateway, unique_id=unique_id, transaction_id=transaction_id, terminal_token=terminal
             )
         if answer is not None:
             return answer
@@ -233,7 +233,11 @@ class Inquired(msgspec.Struct, frozen=True):
 
 
 async def inquire(
-    has: Asking, parties: Mapping[str, Party], ask: Ask, *, recent: frozenset[str] = frozenset()
+    deps: InquiryDeps,
+    clients: Mapping[str, GatewayClient],
+    row: InquiryRow,
+    *,
+    recent: frozenset[str] = frozenset(),
 ) -> Inquired:
     """
     Inquire what became of a submission, by our id: where it was submitted; elsewhere too where not all of that can be asked.
@@ -241,9 +245,9 @@ async def inquire(
     An identity that belongs to another account by now is asked through that one.
 
     Args:
-        has: What asking needs.
-        parties: All accounts.
-        ask: The submission.
+        deps: What asking needs.
+        clients: All accounts.
+        row: The submission.
         recent: The keys of the identities that its account had lately; a lost history may have submitted to any of them.
 
     Returns:
@@ -253,72 +257,74 @@ async def inquire(
         GatewaySilent: when an identity that counts gave no answer, or must not be asked now.
         InvalidRequest: when the gateway refuses the question there.
     """
-    own = parties.get(ask.account)
-    configured = frozenset(() if own is None else (own.identity(one).key for one in own.terminals)) | recent
+    own = clients.get(row.account)
+    configured = frozenset(() if own is None else (own.identity(item).key for item in own.terminals)) | recent
     absent = set[str]()
     refused: InvalidRequest | None = None
-    for key, party, terminal in _places(parties, ask, recent=recent):
+    for key, client, terminal in _places(clients, row, recent=recent):
         try:
-            async with has.permit(party):
+            async with deps.permit(client):
                 answer = await calls.reconcile(
-                    party.gateway, transaction_id=ask.transaction_id, terminal_token=terminal
+                    client.gateway, transaction_id=row.transaction_id, terminal_token=terminal
                 )
-        except InvalidRequest as problem:
-            if _counts(key, ask, configured=configured):
-                refused = refused or problem
+        except InvalidRequest as exc:
+            if _counts(key, row, configured=configured):
+                refused = refused or exc
         except GatewaySilent:
-            if _settled(ask, absent, configured=configured):
+            if _resolved(row, absent, configured=configured):
                 break
             raise
         else:
             if answer is not None:
                 return Inquired(answer)
             absent.add(key)
-    if refused is not None and not _settled(ask, absent, configured=configured):
+    if refused is not None and not _resolved(row, absent, configured=configured):
         raise refused
     return Inquired(None, frozenset(absent), configured)
 
 
-def _settled(ask: Ask, absent: set[str], *, configured: frozenset[str]) -> bool:
+def _resolved(row: InquiryRow, absent: set[str], *, configured: frozenset[str]) -> bool:
     """Whether every identity that counts has said "not found"."""
-    of_all = needed(ask.submitted_to or (UNKNOWN,), configured=configured)
+    of_all = needed(row.submitted_to or (UNKNOWN,), configured=configured)
     return of_all is not None and len(of_all) > 0 and of_all <= absent
 
 
-def _counts(key: str, ask: Ask, *, configured: frozenset[str]) -> bool:
+def _counts(key: str, row: InquiryRow, *, configured: frozenset[str]) -> bool:
     """Whether the word of an identity counts."""
-    of_all = needed(ask.submitted_to or (UNKNOWN,), configured=configured)
+    of_all = needed(row.submitted_to or (UNKNOWN,), configured=configured)
     return of_all is None or key in of_all
 
 
 def _places(
-    parties: Mapping[str, Party], ask: Ask, *, recent: frozenset[str]
-) -> list[tuple[str, Party, str]]:
+    clients: Mapping[str, GatewayClient], row: InquiryRow, *, recent: frozenset[str]
+) -> list[tuple[str, GatewayClient, str]]:
     """The identities to ask, where it was submitted first: key, account, terminal."""
-    submitted_to = set(ask.submitted_to or (UNKNOWN,))
+    submitted_to = set(row.submitted_to or (UNKNOWN,))
     if EVERY in submitted_to:
         submitted_to |= recent
-    known: dict[str, tuple[str, Party, str]] = {}
+    known: dict[str, tuple[str, GatewayClient, str]] = {}
     for name in sorted(
-        parties, key=lambda one: one != ask.account
+        clients, key=lambda item: item != row.account
     ):  # through its own account where that can be asked
-        for terminal in parties[name].terminals:
-            key = parties[name].identity(terminal).key
-            if name == ask.account or key in submitted_to:
-                known.setdefault(key, (key, parties[name], terminal))
+        for terminal in clients[name].terminals:
+            key = clients[name].identity(terminal).key
+            if name == row.account or key in submitted_to:
+                known.setdefault(key, (key, clients[name], terminal))
     first = [place for key, place in known.items() if key in submitted_to]
     if not submitted_to & {UNKNOWN, EVERY} and len(first) == len(submitted_to):
         return first
     return [*first, *(place for key, place in known.items() if key not in submitted_to)]
 
 
-async def chargebacks_of(has: Asking, party: Party, *, unique_id: str) -> tuple[Chargeback, ...]:
+async def chargebacks_of(
+    deps: InquiryDeps, client: GatewayClient, *, unique_id: str
+) -> tuple[Chargeback, ...]:
     """
     Ask for the chargebacks of one payment.
 
     Args:
-        has: What asking needs.
-        party: The account.
+        deps: What asking needs.
+        client: The account.
         unique_id: The gateway's id of the payment.
 
     Returns:
@@ -328,6 +334,6 @@ async def chargebacks_of(has: Asking, party: Party, *, unique_id: str) -> tuple[
         GatewaySilent: when there is no answer, or it must not be asked now.
         InvalidRequest: when the gateway refuses the question.
     """
-    async with has.permit(party):
-        page = await calls.chargebacks_of(party.gateway, unique_id=unique_id)
+    async with deps.permit(client):
+        page = await calls.chargebacks_of(client.gateway, unique_id=unique_id)
     return page.items

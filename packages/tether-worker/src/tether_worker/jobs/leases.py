@@ -1,5 +1,5 @@
 """
-Leases that a living worker prolongs and a dead one lets go within seconds.
+Leases that a living worker renews and a dead one lets go within seconds.
 
 Whoever asks the gateway holds its rows under a lease, because a question can take half a minute and no transaction may be
 open meanwhile; whoever reads a file holds its upload so. A lease that is long enough for the work would keep a dead
@@ -31,7 +31,7 @@ class Lease:
 
     Attributes:
         length_s: How long they stay ours without a sign of life, in seconds.
-        until: The moment that stands in the rows.
+        until: The time that stands in the rows.
     """
 
     def __init__(self, now: datetime, *, length_s: float = LEASE_S) -> None:
@@ -43,17 +43,17 @@ class Lease:
 async def held(
     lease: Lease,
     *,
-    prolong: Callable[[datetime, datetime], Awaitable[bool]],
+    renew: Callable[[datetime, datetime], Awaitable[bool]],
     clock: Callable[[], datetime],
 ) -> AsyncIterator[None]:
     """
-    Prolong a lease three times in its length, for as long as the block lasts and it is not lost.
+    Renew a lease three times in its length, for as long as the block lasts and it is not lost.
 
     Args:
         lease: As it was written.
-        prolong: Writes another end of it, given the old one and the new one, and says whether any row is ours still; rows
+        renew: Writes another end of it, given the old one and the new one, and says whether any row is ours still; rows
             that somebody else holds by then are left alone.
-        clock: Gives the present moment, aware, UTC.
+        clock: Gives the current time, aware, UTC.
     """
     over = asyncio.Event()
 
@@ -64,7 +64,7 @@ async def held(
             except TimeoutError:
                 try:
                     until = clock() + timedelta(seconds=lease.length_s)
-                    if not await prolong(lease.until, until):
+                    if not await renew(lease.until, until):
                         return  # what is written in its name from now on changes nothing
                 except Unavailable:
                     continue
@@ -74,7 +74,7 @@ async def held(
     try:
         yield
     finally:
-        # Told and not cancelled: what it writes and what it remembers must be the same moment, and a cancellation may get
+        # Told and not cancelled: what it writes and what it remembers must be the same time, and a cancellation may get
         # lost in the pool.
         over.set()
         await task

@@ -1,8 +1,8 @@
 """
-Standing duties: what has to be done from time to time, whoever is up.
+Periodic tasks: what has to be done from time to time, whoever is up.
 
-Each duty is safe to run twice and on several nodes at once, so no leader is needed. `rescue_stale` is the
-look of `tether_worker.jobs.run`: it finds rows whose ring was lost.
+Each periodic task is safe to run twice and on several nodes at once, so no leader is needed. `rescue_stale` is the
+look of `tether_worker.jobs.run`: it finds rows whose wake-up was lost.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from tether_stores.postgres import Pool, connection, transaction
 from tether_stores.telemetry import logger
 from tether_stores.uploads import uploads
 
-__all__ = ["Duty", "add_row_counts", "keep_up", "sweep_objects", "wake_matched"]
+__all__ = ["PeriodicTask", "add_row_counts", "run_periodic_tasks", "sweep_objects", "wake_matched"]
 
 # No request lasts so long by far; and so much time there is to restore a database whose rows would name these objects.
 _ORPHAN_AGE: Final = timedelta(days=7)
@@ -33,9 +33,9 @@ _COUNT_BATCHES_MAX: Final = 100
 _log = logger("upkeep")
 
 
-class Duty(msgspec.Struct, frozen=True):
+class PeriodicTask(msgspec.Struct, frozen=True):
     """
-    A standing duty.
+    A periodic task.
 
     Attributes:
         name: For logs.
@@ -48,28 +48,28 @@ class Duty(msgspec.Struct, frozen=True):
     do: Callable[[], Awaitable[object]]
 
 
-def wake_matched(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
+def wake_matched(pool: Pool, *, clock: Callable[[], datetime]) -> PeriodicTask:
     """
     Make notifications due that came before the payment they speak of.
 
     Args:
         pool: Of Postgres.
-        clock: Gives the present moment.
+        clock: Gives the current time.
 
     Returns:
-        The duty.
+        The periodic task.
     """
 
     async def wake() -> None:
         async with connection(pool) as conn:
             woken = await webhook_events.wake_matched(conn, now=clock())
         if woken:
-            _log.info("notifications found their payment", rows=woken)
+            _log.info("notifications matched", rows=woken)
 
-    return Duty("wake_matched", 5, wake)
+    return PeriodicTask("wake_matched", 5, wake)
 
 
-def add_row_counts(pool: Pool) -> Duty:
+def add_row_counts(pool: Pool) -> PeriodicTask:
     """
     Add the changes of counts to the counts.
 
@@ -82,10 +82,10 @@ def add_row_counts(pool: Pool) -> Duty:
                 if not await row_counts.add_changes(conn):
                     return
 
-    return Duty("add_row_counts", 5, add)
+    return PeriodicTask("add_row_counts", 5, add)
 
 
-def sweep_objects(pool: Pool, store: Objects, *, clock: Callable[[], datetime]) -> Duty:
+def sweep_objects(pool: Pool, store: Objects, *, clock: Callable[[], datetime]) -> PeriodicTask:
     """
     Remove files that no upload names: a web node was killed between storing one and writing its row.
 
@@ -97,10 +97,10 @@ def sweep_objects(pool: Pool, store: Objects, *, clock: Callable[[], datetime]) 
     Args:
         pool: Of Postgres.
         store: The object store.
-        clock: Gives the present moment.
+        clock: Gives the current time.
 
     Returns:
-        The duty.
+        The periodic task.
     """
 
     async def sweep() -> None:
@@ -110,11 +110,11 @@ def sweep_objects(pool: Pool, store: Objects, *, clock: Callable[[], datetime]) 
         orphans: list[str] = []
         async for some in _old(store, before=clock() - _ORPHAN_AGE):
             async with connection(pool) as conn:
-                known = await uploads.referenced(conn, [one.key for one in some])
-            strange = [one for one in some if one.key not in known]
+                known = await uploads.referenced(conn, [item.key for item in some])
+            strange = [item for item in some if item.key not in known]
             named += len(known)
             unnamed += len(strange)
-            orphans += [one.key for one in strange if first_at is not None and one.modified_at >= first_at]
+            orphans += [item.key for item in strange if first_at is not None and item.modified_at >= first_at]
             del orphans[_REMOVED_MAX:]
         if unnamed > named:
             _log.error(
@@ -129,7 +129,7 @@ def sweep_objects(pool: Pool, store: Objects, *, clock: Callable[[], datetime]) 
         if orphans:
             _log.info("files without an upload removed", files=len(orphans))
 
-    return Duty("sweep_objects", 21_600, sweep)
+    return PeriodicTask("sweep_objects", 21_600, sweep)
 
 
 async def _old(store: Objects, *, before: datetime) -> AsyncIterator[list[Stored]]:
@@ -144,22 +144,22 @@ async def _old(store: Objects, *, before: datetime) -> AsyncIterator[list[Stored
         yield some
 
 
-async def keep_up(duty: Duty, *, stopping: asyncio.Event) -> None:
+async def run_periodic_tasks(periodic_task: PeriodicTask, *, stopping: asyncio.Event) -> None:
     """
-    Do a duty again and again until told to stop.
+    Do a periodic task again and again until told to stop.
 
     Args:
-        duty: What to do.
+        periodic_task: What to do.
         stopping: Set when this process ends.
     """
     while not stopping.is_set():
         try:
-            await duty.do()
-        except Unavailable as problem:
-            _log.warning("duty put off", duty=duty.name, why=str(problem))
-        except Exception as problem:  # noqa: BLE001 - the next time may succeed, and the other duties must go on
-            _log.error("duty failed", duty=duty.name, exc_info=problem)
+            await periodic_task.do()
+        except Unavailable as exc:
+            _log.warning("periodic task deferred", periodic_task=periodic_task.name, why=str(exc))
+        except Exception as exc:  # noqa: BLE001 - the next time may succeed, and the other periodic tasks must go on
+            _log.error("periodic task failed", periodic_task=periodic_task.name, exc_info=exc)
         try:
-            await asyncio.wait_for(stopping.wait(), duty.every_s)
+            await asyncio.wait_for(stopping.wait(), periodic_task.every_s)
         except TimeoutError:
             continue

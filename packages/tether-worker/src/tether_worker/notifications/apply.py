@@ -1,5 +1,5 @@
 """
-Booking notifications: claim, decide, write, in one transaction a batch.
+Applying notifications: claim, decide, write, in one transaction a batch.
 
 ```text
 claim up to 256 waiting rows (locked) ─► lock the attempts they speak of ─► billing.decide each ─►
@@ -8,7 +8,7 @@ write attempts, blacklist entries, events and what came of each row ─► commi
 
 Everything between claim and commit belongs to one transaction, so a worker that dies anywhere leaves either all of
 it or nothing, and the rows are free again as soon as its connection is gone. A batch that fails because of its
-content is taken apart and its rows are booked alone; the one that fails is put off, and in the end parked.
+content is taken apart and its rows are applied alone; the one that fails is deferred, and in the end parked.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,20 +23,20 @@ from tether_core.events import Event
 from tether_core.jobs import WEBHOOKS
 from tether_core.notifications.confirmation import next_inquiry
 from tether_core.notifications.inbox import (
-    LADDER_S,
-    LADDER_UNKNOWN_PAYMENT_S,
+    RETRY_SCHEDULE_S,
+    UNKNOWN_PAYMENT_RETRY_SCHEDULE_S,
     InboxState,
     InboxStep,
     next_attempt,
     step,
 )
 from tether_core.payments.attempt import Attempt, Decision, Policy, decide, listed
-from tether_core.payments.submission import Send
+from tether_core.payments.submission import Submission
 from tether_core.reconciliation import differences
 from tether_core.reconciliation.differences import Difference
 from tether_core.reconciliation.gateway_refunds import kind_of, reference_of
 from tether_core.refunds import refund
-from tether_core.refunds.refund import Giveback, Outcome
+from tether_core.refunds.refund import Outcome, Refund
 from tether_stores import blacklist, events
 from tether_stores.blacklist import CausedEntry
 from tether_stores.notifications import webhook_events
@@ -53,43 +53,43 @@ from tether_stores.telemetry import logger
 from tether_worker.jobs.run import Work
 from tether_worker.reconciliation.differences import Heard, find_in_notifications
 
-__all__ = ["Booking", "booking"]
+__all__ = ["ApplyDeps", "applying"]
 
 # Large enough to share the commit, small enough that a batch takes some ten milliseconds.
 BATCH_MAX: Final = 256
 # A worker frozen in the middle of a batch loses its rows after this long.
 _FREEZE_S: Final = 5.0
-# A row that is due for longer than this was not rung for.
-_LOST_RING_S: Final = 1.0
+# A row that is due for longer than this was not woken for.
+_LOST_WAKE_UP_S: Final = 1.0
 
 _log = logger("webhooks")
 
 _TAKEN: Final[dict[str, InboxStep]] = {
     "applied": "finished",
     "unchanged": "finished",
-    "refuted": "contradicted",
-    "not_yet": "put off",
+    "contradicted": "contradicted",
+    "not_yet": "deferred",
     "confirm": "asked about",
     "park": "parked",
 }
 
 
-class Booking(msgspec.Struct, frozen=True):
+class ApplyDeps(msgspec.Struct, frozen=True):
     """
-    What booking needs.
+    What applying needs.
 
     Attributes:
         pool: Of Postgres.
         policy: The operator's choices.
-        clock: Gives the present moment, aware, UTC.
-        chance: Gives a number of [0, 1), for the spread of retries.
+        clock: Gives the current time, aware, UTC.
+        jitter: Gives a number of [0, 1), for the spread of retries.
         further_policy: The operator's choices for other accounts than `default`; `None` for the same.
     """
 
     pool: Pool
     policy: Policy
     clock: Callable[[], datetime]
-    chance: Callable[[], float]
+    jitter: Callable[[], float]
     further_policy: Policy | None = None
 
     def policy_of(self, account: str) -> Policy:
@@ -97,72 +97,72 @@ class Booking(msgspec.Struct, frozen=True):
         return self.policy if account == "default" or self.further_policy is None else self.further_policy
 
 
-def booking(has: Booking) -> Work:
+def applying(deps: ApplyDeps) -> Work:
     """
-    Booking as a kind of work.
+    Applying as a kind of work.
 
     Args:
-        has: What it needs.
+        deps: What it needs.
 
     Returns:
         The work for queue "webhooks".
     """
 
-    async def bite() -> int:
-        return await book(has)
+    async def batch() -> int:
+        return await book(deps)
 
-    async def waits() -> bool:
-        async with connection(has.pool) as conn:
-            return await webhook_events.due(conn, now=has.clock(), older_than_s=_LOST_RING_S)
+    async def has_pending() -> bool:
+        async with connection(deps.pool) as conn:
+            return await webhook_events.due(conn, now=deps.clock(), older_than_s=_LOST_WAKE_UP_S)
 
-    return Work(WEBHOOKS, bite, waits, BATCH_MAX)
+    return Work(WEBHOOKS, batch, has_pending, BATCH_MAX)
 
 
-async def book(has: Booking, *, limit: int = BATCH_MAX) -> int:
+async def book(deps: ApplyDeps, *, limit: int = BATCH_MAX) -> int:
     """
     Book the notifications that wait, at most *limit* of them.
 
     Args:
-        has: What booking needs.
+        deps: What applying needs.
         limit: Rows at most.
 
     Returns:
-        How many rows were taken; each is finished, put off or parked by now.
+        How many rows were taken; each is finished, deferred or parked by now.
 
     Raises:
-        Unavailable: when Postgres is away; nothing was booked.
+        Unavailable: when Postgres is away; nothing was applied.
     """
-    now = has.clock()
-    async with transaction(has.pool) as conn:
+    now = deps.clock()
+    async with transaction(deps.pool) as conn:
         rows = await webhook_events.claim(conn, now=now, limit=limit, freeze_s=_FREEZE_S)
         if not rows:
             return 0
         try:
             async with conn.transaction():
-                await _book_together(conn, rows, has=has, now=now)
-        except Exception as problem:
-            if _blames_no_row(problem, conn):
+                await _apply_together(conn, rows, deps=deps, now=now)
+        except Exception as exc:
+            if _blames_no_row(exc, conn):
                 raise
-            _log.warning("batch taken apart", rows=len(rows), exc_info=problem)
+            _log.warning("batch split", rows=len(rows), exc_info=exc)
             for row in rows:
-                await _book_alone(conn, row, has=has, now=now)
+                await _apply_alone(conn, row, deps=deps, now=now)
     return len(rows)
 
 
-async def _book_alone(conn: Connection, row: Claimed, *, has: Booking, now: datetime) -> None:
+async def _apply_alone(conn: Connection, row: Claimed, *, deps: ApplyDeps, now: datetime) -> None:
     try:
         async with conn.transaction():
-            await _book_together(conn, [row], has=has, now=now)
-    except Exception as problem:
-        if _blames_no_row(problem, conn):
+            await _apply_together(conn, [row], deps=deps, now=now)
+    except Exception as exc:
+        if _blames_no_row(exc, conn):
             raise
         # Whatever else it is, the row is kept with its cause.
-        _log.error(
-            "notification put off", webhook_event_id=row.id, failures=row.failures + 1, exc_info=problem
-        )
-        code = problem.code if isinstance(problem, TetherError) else type(problem).__name__
+        _log.error("notification deferred", webhook_event_id=row.id, failures=row.failures + 1, exc_info=exc)
+        code = exc.code if isinstance(exc, TetherError) else type(exc).__name__
         await webhook_events.finish(
-            conn, [_put_off(row, "failed", code, ladder_s=LADDER_S, has=has, now=now)], now=now
+            conn,
+            [_deferred(row, "failed", code, retry_schedule_s=RETRY_SCHEDULE_S, deps=deps, now=now)],
+            now=now,
         )
 
 
@@ -171,12 +171,16 @@ def _blames_no_row(problem: Exception, conn: Connection) -> bool:
     return conn.closed or isinstance(problem, Unavailable) or blames_store(problem)
 
 
-async def _book_together(conn: Connection, rows: Sequence[Claimed], *, has: Booking, now: datetime) -> None:
+async def _apply_together(
+    conn: Connection, rows: Sequence[Claimed], *, deps: ApplyDeps, now: datetime
+) -> None:
     claims = [(row, _decoded(row)) for row in rows]
-    genuine = [told for _, told in claims if told is not None]
+    genuine = [result for _, result in claims if result is not None]
     # Refunds made in the gateway's back office name the debit that they are about.
-    unique_ids = [one for told in genuine for one in (told.unique_id, reference_of(told)) if one]
-    transaction_ids = [told.transaction_id for told in genuine if told.transaction_id]
+    unique_ids = [
+        item for delivery in genuine for item in (delivery.unique_id, reference_of(delivery)) if item
+    ]
+    transaction_ids = [delivery.transaction_id for delivery in genuine if delivery.transaction_id]
     # Some speak of refunds and voids; these move their debits, which are locked with all others, in the order of ids.
     orders = await refunds.named(conn, unique_ids=unique_ids, transaction_ids=transaction_ids)
     ledger = _Ledger(
@@ -194,21 +198,21 @@ async def _book_together(conn: Connection, rows: Sequence[Claimed], *, has: Book
     heard: list[Heard] = []
     differing: list[Difference] = []
     reported: list[Reported] = []
-    for row, told in claims:
-        if told is None:
+    for row, result in claims:
+        if result is None:
             finished.append(
                 Finish(row.id, step("waiting", "parked"), "park", "unreadable", row.failures, None, None)
             )
             continue
-        attempt = ledger.find(told)
-        order = None if attempt is not None else backs.find(told)
+        attempt = ledger.find(result)
+        order = None if attempt is not None else backs.find(result)
         if order is not None:
             debit = ledger.with_id(order.debit.id)
             decision, outcome = refund.decide(
                 msgspec.structs.replace(order, debit=debit),
-                told,
+                result,
                 account=row.account,
-                policy=has.policy_of(row.account),
+                policy=deps.policy_of(row.account),
                 confirmation=row.confirmation,
             )
             if outcome is not None:
@@ -216,31 +220,31 @@ async def _book_together(conn: Connection, rows: Sequence[Claimed], *, has: Book
                 if outcome.debit != debit:
                     ledger.put(outcome.debit)
                 facts.extend((row.id, fact) for fact in outcome.events)
-            differing += _refund_failed(order, told, decision, row=row)
-            finished.append(_finished(row, decision, attempt=None, has=has, now=now))
+            differing += _refund_failed(order, result, decision, row=row)
+            finished.append(_finished(row, decision, attempt=None, deps=deps, now=now))
             continue
-        refunded = ledger.with_unique_id(reference_of(told)) if attempt is None else None
+        refunded = ledger.with_unique_id(reference_of(result)) if attempt is None else None
         if refunded is not None and refunded.account == row.account:
-            reported.append(_reported(refunded, told))
+            reported.append(_reported(refunded, result))
             linked = Decision("unchanged", "gateway_refund")
-            finished.append(_finished(row, linked, attempt=refunded, has=has, now=now))
+            finished.append(_finished(row, linked, attempt=refunded, deps=deps, now=now))
             continue
         decision = decide(
             attempt,
-            told,
+            result,
             account=row.account,
-            policy=has.policy_of(row.account),
+            policy=deps.policy_of(row.account),
             confirmation=row.confirmation,
         )
         if decision.outcome == "applied" and decision.attempt is not None:
             ledger.put(decision.attempt)
-        if attempt is not None and told.kind == "payment":
-            heard.append(Heard(row.id, told, decision.attempt or attempt, decision, row.confirmation))
+        if attempt is not None and result.kind == "payment":
+            heard.append(Heard(row.id, result, decision.attempt or attempt, decision, row.confirmation))
         entries.extend(
             CausedEntry(entry, row.id, decision.attempt.id) for entry in decision.entries if decision.attempt
         )
         facts.extend((row.id, fact) for fact in decision.events)
-        finished.append(_finished(row, decision, attempt=attempt, has=has, now=now))
+        finished.append(_finished(row, decision, attempt=attempt, deps=deps, now=now))
     await billing_attempts.move(conn, ledger.moved, now=now)
     await refunds.write(conn, [Written(order) for order in backs.moved], now=now)
     facts.extend(
@@ -253,20 +257,22 @@ async def _book_together(conn: Connection, rows: Sequence[Claimed], *, has: Book
     await find_in_notifications(conn, heard, also=differing, now=now)
 
 
-def _reported(debit: Attempt, told: Notification) -> Reported:
+def _reported(debit: Attempt, notification: Notification) -> Reported:
     """Link a refund to the debit that its notification names."""
-    kind = kind_of(told.transaction_type)
+    kind = kind_of(notification.transaction_type)
     assert kind is not None  # else it named no debit
-    return Reported(told.id, debit.id, debit.account, kind, told.amount_minor, told.currency)
+    return Reported(
+        notification.id, debit.id, debit.account, kind, notification.amount_minor, notification.currency
+    )
 
 
 def _refund_failed(
-    order: Giveback, told: Notification, decision: Decision, *, row: Claimed
+    order: Refund, notification: Notification, decision: Decision, *, row: Claimed
 ) -> list[Difference]:
     """The difference of a refund or void that was approved before, and whose notification says that it failed."""
     if order.order.attempt.state not in {"approved", "refunded"}:
         return []
-    status, code = told.status, told.error_code
+    status, code = notification.status, notification.error_code
     if row.confirmation is not None:
         status, code = row.confirmation.status, row.confirmation.error_code
     elif decision.outcome not in {"applied", "unchanged"}:
@@ -289,14 +295,19 @@ def _decoded(row: Claimed) -> Notification | None:
 
 
 def _finished(
-    row: Claimed, decision: Decision, *, attempt: Attempt | None, has: Booking, now: datetime
+    row: Claimed, decision: Decision, *, attempt: Attempt | None, deps: ApplyDeps, now: datetime
 ) -> Finish:
     taken = _TAKEN[decision.outcome]
     if taken == "contradicted":
-        return _contradicted(row, decision, attempt=attempt, has=has, now=now)
-    if taken == "put off":
-        return _put_off(
-            row, decision.outcome, decision.reason, ladder_s=LADDER_UNKNOWN_PAYMENT_S, has=has, now=now
+        return _contradicted(row, decision, attempt=attempt, deps=deps, now=now)
+    if taken == "deferred":
+        return _deferred(
+            row,
+            decision.outcome,
+            decision.reason,
+            retry_schedule_s=UNKNOWN_PAYMENT_RETRY_SCHEDULE_S,
+            deps=deps,
+            now=now,
         )
     state: InboxState = step("waiting", taken)
     return Finish(
@@ -311,11 +322,11 @@ def _finished(
 
 
 def _contradicted(
-    row: Claimed, decision: Decision, *, attempt: Attempt | None, has: Booking, now: datetime
+    row: Claimed, decision: Decision, *, attempt: Attempt | None, deps: ApplyDeps, now: datetime
 ) -> Finish:
     """Inquire again later, because records lag behind notifications; in the end it stays contradicted."""
     since = row.inquiries_began_at or row.confirmed_at or now
-    next_at = next_inquiry(since, now=now, jitter=has.chance())
+    next_at = next_inquiry(since, now=now, jitter=deps.jitter())
     state = step("waiting", "inquired enough" if next_at is None else "contradicted")
     if next_at is None:
         _log.warning("notification contradicted", webhook_event_id=row.id, reason=decision.reason)
@@ -332,12 +343,18 @@ def _contradicted(
     )
 
 
-def _put_off(
-    row: Claimed, outcome: str, reason: str, *, ladder_s: tuple[int, ...], has: Booking, now: datetime
+def _deferred(
+    row: Claimed,
+    outcome: str,
+    reason: str,
+    *,
+    retry_schedule_s: tuple[int, ...],
+    deps: ApplyDeps,
+    now: datetime,
 ) -> Finish:
     failures = row.failures + 1
-    next_at = next_attempt(failures, now=now, jitter=has.chance(), ladder_s=ladder_s)
-    state = step("waiting", "parked" if next_at is None else "put off")
+    next_at = next_attempt(failures, now=now, jitter=deps.jitter(), retry_schedule_s=retry_schedule_s)
+    state = step("waiting", "parked" if next_at is None else "deferred")
     return Finish(row.id, state, outcome, reason, failures, next_at, None)
 
 
@@ -345,9 +362,9 @@ class _Ledger:
     """The attempts of one batch by both of their ids, and which of them moved."""
 
     def __init__(self, attempts: Sequence[Attempt]) -> None:
-        self._by_unique_id = {one.unique_id: one for one in attempts if one.unique_id}
-        self._by_transaction_id = {one.transaction_id: one for one in attempts}
-        self._by_id = {one.id: one for one in attempts}
+        self._by_unique_id = {attempt.unique_id: attempt for attempt in attempts if attempt.unique_id}
+        self._by_transaction_id = {attempt.transaction_id: attempt for attempt in attempts}
+        self._by_id = {attempt.id: attempt for attempt in attempts}
         self._moved: dict[int, Attempt] = {}
 
     def with_id(self, attempt_id: int) -> Attempt:
@@ -356,10 +373,10 @@ class _Ledger:
     def with_unique_id(self, unique_id: str | None) -> Attempt | None:
         return self._by_unique_id.get(unique_id or "")
 
-    def find(self, told: Notification) -> Attempt | None:
+    def find(self, notification: Notification) -> Attempt | None:
         # The gateway's id first: it is the one that is signed.
-        return self._by_unique_id.get(told.unique_id or "") or self._by_transaction_id.get(
-            told.transaction_id or ""
+        return self._by_unique_id.get(notification.unique_id or "") or self._by_transaction_id.get(
+            notification.transaction_id or ""
         )
 
     def put(self, attempt: Attempt) -> None:
@@ -375,24 +392,27 @@ class _Ledger:
 
 
 class _Orders:
-    """The orders to give back of one batch by both of their ids, and which of them moved."""
+    """The orders to refund of one batch by both of their ids, and which of them moved."""
 
     def __init__(self, rows: Mapping[int, Row]) -> None:
-        self._by_id = {row_id: row.giveback for row_id, row in rows.items()}
-        self._moved: dict[int, Send] = {}
+        self._by_id = {row_id: row.refund for row_id, row in rows.items()}
+        self._moved: dict[int, Submission] = {}
 
-    def find(self, told: Notification) -> Giveback | None:
-        for one in self._by_id.values():
-            order = one.order.attempt
-            if told.unique_id in {order.unique_id} - {None} or told.transaction_id == order.transaction_id:
-                return one
+    def find(self, notification: Notification) -> Refund | None:
+        for item in self._by_id.values():
+            order = item.order.attempt
+            if (
+                notification.unique_id in {order.unique_id} - {None}
+                or notification.transaction_id == order.transaction_id
+            ):
+                return item
         return None
 
-    def put(self, one: Giveback, outcome: Outcome) -> None:
-        row_id = one.order.attempt.id
-        self._by_id[row_id] = msgspec.structs.replace(one, order=outcome.order)
+    def put(self, item: Refund, outcome: Outcome) -> None:
+        row_id = item.order.attempt.id
+        self._by_id[row_id] = msgspec.structs.replace(item, order=outcome.order)
         self._moved[row_id] = outcome.order
 
     @property
-    def moved(self) -> list[Send]:
+    def moved(self) -> list[Submission]:
         return list(self._moved.values())

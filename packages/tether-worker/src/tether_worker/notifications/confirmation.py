@@ -7,7 +7,7 @@ confirming ─► lease, committed ─► inquire once per payment (no transacti
 ```
 
 A genuine signature covers only the id, so a notification only reports a status (`tether_core.payments.attempt`). Processing
-sets rows aside that must be confirmed; here they get the gateway's own word, and processing takes them up again.
+sets rows aside that must be confirmed; here they get the gateway's own record, and processing takes them up again.
 What the word does to the report is decided there and nowhere else.
 
 One inquiry answers all rows of a payment that are due, and a batch takes payments, not rows, those first that wait for longest: a
@@ -33,13 +33,13 @@ from tether_core.jobs import CONFIRM
 from tether_core.notifications.inbox import next_attempt
 from tether_core.payments.attempt import Confirmation
 from tether_core.reconciliation import status_inquiry
-from tether_core.reconciliation.report_records import Pulled, from_answer
+from tether_core.reconciliation.report_records import ReportRecord, from_answer
 from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import ToConfirm, Unconfirmed
 from tether_stores.postgres import connection, transaction
 from tether_stores.telemetry import logger
 
-from tether_worker.gateway.status_inquiry import Asking, Party, chargebacks_of, payment
+from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps, chargebacks_of, payment
 from tether_worker.jobs.leases import Lease, held
 from tether_worker.jobs.run import Work
 from tether_worker.reconciliation.report_fetches import take_in
@@ -62,36 +62,36 @@ class _Word(msgspec.Struct, frozen=True):
     """
 
     confirmation: Confirmation
-    record: Pulled | None
+    record: ReportRecord | None
 
 
-def confirming(has: Asking) -> Work:
+def confirming(deps: InquiryDeps) -> Work:
     """
     Confirmation as a kind of work.
 
     Args:
-        has: What asking needs.
+        deps: What asking needs.
 
     Returns:
         The work for queue "webhooks".
     """
 
-    async def bite() -> int:
-        return await confirm(has)
+    async def batch() -> int:
+        return await confirm(deps)
 
-    async def waits() -> bool:
-        async with connection(has.pool) as conn:
-            return await webhook_events.confirmable(conn, now=has.clock())
+    async def has_pending() -> bool:
+        async with connection(deps.pool) as conn:
+            return await webhook_events.confirmable(conn, now=deps.clock())
 
-    return Work(CONFIRM, bite, waits)
+    return Work(CONFIRM, batch, has_pending)
 
 
-async def confirm(has: Asking, *, limit: int = BATCH_MAX) -> int:
+async def confirm(deps: InquiryDeps, *, limit: int = BATCH_MAX) -> int:
     """
     Inquire about payments whose notifications wait for the gateway's word, at most *limit* of them.
 
     Args:
-        has: What asking needs.
+        deps: What asking needs.
         limit: Payments at most.
 
     Returns:
@@ -100,9 +100,9 @@ async def confirm(has: Asking, *, limit: int = BATCH_MAX) -> int:
     Raises:
         Unavailable: when Postgres is away; the rows wait on.
     """
-    now = has.clock()
+    now = deps.clock()
     lease = Lease(now)
-    async with connection(has.pool) as conn:
+    async with connection(deps.pool) as conn:
         rows = await webhook_events.claim_to_confirm(conn, now=now, leased_until=lease.until, limit=limit)
     if not rows:
         return 0
@@ -110,31 +110,31 @@ async def confirm(has: Asking, *, limit: int = BATCH_MAX) -> int:
     for row in rows:
         payments.setdefault(row.payment, []).append(row)
 
-    async def prolong(leased_until: datetime, until: datetime) -> bool:
-        async with connection(has.pool) as conn:
+    async def renew(leased_until: datetime, until: datetime) -> bool:
+        async with connection(deps.pool) as conn:
             ids = [row.id for row in rows]
-            return bool(await webhook_events.prolong(conn, ids, leased_until=leased_until, until=until))
+            return bool(await webhook_events.renew(conn, ids, leased_until=leased_until, until=until))
 
-    async with held(lease, prolong=prolong, clock=has.clock):
-        parties = await has.parties()
+    async with held(lease, renew=renew, clock=deps.clock):
+        clients = await deps.clients()
         found = await asyncio.gather(
-            *(_inquire(same, has=has, parties=parties) for same in payments.values())
+            *(_inquire(same, deps=deps, clients=clients) for same in payments.values())
         )
     words: list[tuple[int, Confirmation]] = []
-    records: list[Pulled] = []
+    records: list[ReportRecord] = []
     silent: list[tuple[ToConfirm, str]] = []
-    for same, told in zip(payments.values(), found, strict=True):
-        if isinstance(told, str):
-            silent += [(row, told) for row in same]
+    for same, result in zip(payments.values(), found, strict=True):
+        if isinstance(result, str):
+            silent += [(row, result) for row in same]
             continue
-        words += [(row.id, told.confirmation) for row in same]
-        if told.record is not None and any(row.kind != "payment" for row in same):
-            records.append(told.record)
-    now = has.clock()
-    async with transaction(has.pool) as conn:
+        words += [(row.id, result.confirmation) for row in same]
+        if result.record is not None and any(row.kind != "payment" for row in same):
+            records.append(result.record)
+    now = deps.clock()
+    async with transaction(deps.pool) as conn:
         await webhook_events.confirmed(conn, words, leased_until=lease.until, now=now)
         await webhook_events.unconfirmed(
-            conn, _waiting_on(silent, has=has, now=now), leased_until=lease.until, now=now
+            conn, _waiting_on(silent, deps=deps, now=now), leased_until=lease.until, now=now
         )
         await take_in(conn, records, now=now)
     if silent:
@@ -142,60 +142,67 @@ async def confirm(has: Asking, *, limit: int = BATCH_MAX) -> int:
     return len(rows)
 
 
-def _waiting_on(silent: Sequence[tuple[ToConfirm, str]], *, has: Asking, now: datetime) -> list[Unconfirmed]:
+def _waiting_on(
+    silent: Sequence[tuple[ToConfirm, str]], *, deps: InquiryDeps, now: datetime
+) -> list[Unconfirmed]:
     return [
         Unconfirmed(
             row.id,
             why,
             row.failures + 1,
             next_attempt(
-                row.failures + 1, now=now, jitter=has.chance(), ladder_s=status_inquiry.CONFIRM_LADDER_S
+                row.failures + 1,
+                now=now,
+                jitter=deps.jitter(),
+                retry_schedule_s=status_inquiry.CONFIRM_RETRY_SCHEDULE_S,
             ),
         )
         for row, why in silent
     ]
 
 
-async def _inquire(rows: Sequence[ToConfirm], *, has: Asking, parties: Mapping[str, Party]) -> _Word | str:
+async def _inquire(
+    rows: Sequence[ToConfirm], *, deps: InquiryDeps, clients: Mapping[str, GatewayClient]
+) -> _Word | str:
     """The gateway's word about the payment of some rows, or why there is none."""
-    party = parties.get(rows[0].account)
-    if party is None:
+    client = clients.get(rows[0].account)
+    if client is None:
         return "no_such_account"
     try:
-        return await _word(rows, has=has, party=party)
-    except CredentialsRejected as problem:
-        _log.error("inquiry rejected by the gateway", webhook_event_id=rows[0].id, why=str(problem))
-        return problem.code
+        return await _word(rows, deps=deps, client=client)
+    except CredentialsRejected as exc:
+        _log.error("inquiry rejected by the gateway", webhook_event_id=rows[0].id, why=str(exc))
+        return exc.code
     except GatewaySilent:
         return "gateway_silent"
-    except InvalidRequest as problem:
-        _log.error("inquiry rejected by the gateway", webhook_event_id=rows[0].id, why=str(problem))
+    except InvalidRequest as exc:
+        _log.error("inquiry rejected by the gateway", webhook_event_id=rows[0].id, why=str(exc))
         return "question_refused"
 
 
-async def _word(rows: Sequence[ToConfirm], *, has: Asking, party: Party) -> _Word | str:
+async def _word(rows: Sequence[ToConfirm], *, deps: InquiryDeps, client: GatewayClient) -> _Word | str:
     first = rows[0]
     unique_id = first.notification_id if first.kind == "payment" else first.unique_id
     transaction_id = None if unique_id else first.transaction_id
     if unique_id is None and transaction_id is None:
         return "no_payment"
     answer = await payment(
-        has, party, unique_id=unique_id, transaction_id=transaction_id, terminal_hint=_terminal_hint(rows)
+        deps, client, unique_id=unique_id, transaction_id=transaction_id, terminal_hint=_terminal_hint(rows)
     )
-    told = status_inquiry.heard(answer, unique_id=unique_id, transaction_id=transaction_id)
-    if told != "told":
+    heard = status_inquiry.heard(answer, unique_id=unique_id, transaction_id=transaction_id)
+    if heard != "found":
         # An id that was signed exists; so "not there" means "not yet", or that no terminal of ours took it.
-        return "not_there" if told == "not_there" else "no_word"
+        return "not_found" if heard == "not_found" else "no_word"
     assert answer is not None
     found: tuple[Chargeback, ...] = ()
     if answer.unique_id is not None and any(map(_reports_dispute, rows)):
-        found = await _chargebacks(answer, has=has, party=party)
+        found = await _chargebacks(answer, deps=deps, client=client)
     return _Word(
         status_inquiry.confirmation(answer, chargebacks=found), _record(answer, account=first.account)
     )
 
 
-def _record(answer: GatewayAnswer, *, account: str) -> Pulled | None:
+def _record(answer: GatewayAnswer, *, account: str) -> ReportRecord | None:
     try:
         return from_answer(answer, account=account)
     except Unreadable:
@@ -218,12 +225,14 @@ def _terminal_hint(rows: Sequence[ToConfirm]) -> str | None:
     return None
 
 
-async def _chargebacks(answer: GatewayAnswer, *, has: Asking, party: Party) -> tuple[Chargeback, ...]:
+async def _chargebacks(
+    answer: GatewayAnswer, *, deps: InquiryDeps, client: GatewayClient
+) -> tuple[Chargeback, ...]:
     assert answer.unique_id is not None
     try:
-        return await chargebacks_of(has, party, unique_id=answer.unique_id)
-    except InvalidRequest as problem:
+        return await chargebacks_of(deps, client, unique_id=answer.unique_id)
+    except InvalidRequest as exc:
         # Lists of chargebacks are a service of their own, which not every account has. The payment's record is enough
-        # to decide; a reason that is missing is found by the pulls, or by a person.
-        _log.error("the gateway refuses to list chargebacks", why=str(problem))
+        # to decide; a reason that is missing is found by the fetches, or by a person.
+        _log.error("chargeback report rejected", why=str(exc))
         return ()

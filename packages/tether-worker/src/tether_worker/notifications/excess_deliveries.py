@@ -10,7 +10,7 @@ from tether_stores.notifications import excess_deliveries
 from tether_stores.postgres import Pool, transaction
 from tether_stores.telemetry import logger
 
-from tether_worker.jobs.periodic import Duty
+from tether_worker.jobs.periodic import PeriodicTask
 
 __all__ = ["announce_excess"]
 
@@ -20,7 +20,7 @@ _BATCH_MAX: Final = 100
 _log = logger("excess")
 
 
-def announce_excess(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
+def announce_excess(pool: Pool, *, clock: Callable[[], datetime]) -> PeriodicTask:
     """
     Tell once of each notification that stands for deliveries in excess, as an event and in the log.
 
@@ -38,18 +38,18 @@ def announce_excess(pool: Pool, *, clock: Callable[[], datetime]) -> Duty:
             found = await excess_deliveries.take_unannounced(conn, limit=_BATCH_MAX, now=now)
             facts = [
                 (
-                    one.webhook_event_id,
-                    ExcessDelivered(one.kind, one.deliveries),
+                    excess.webhook_event_id,
+                    ExcessDelivered(excess.kind, excess.deliveries),
                 )
-                for one in found
+                for excess in found
             ]
             await events.append(conn, facts, now=now)
-        for one in found:
+        for excess in found:
             _log.warning(
                 "excess deliveries counted",
-                webhook_event_id=one.webhook_event_id,
-                account=one.account,
-                deliveries=one.deliveries,
+                webhook_event_id=excess.webhook_event_id,
+                account=excess.account,
+                deliveries=excess.deliveries,
             )
 
-    return Duty("announce_excess", 10, announce)
+    return PeriodicTask("announce_excess", 10, announce)

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 from tether_core.errors import InvalidRequest
-from tether_stores.clock import moment
+from tether_stores.clock import timestamp
 from tether_stores.command_line import whole
 from tether_stores.payments import forgiven_disputes
 from tether_stores.payments.forgiven_disputes import Forgiven
@@ -24,7 +24,7 @@ from tether_stores.settings import Settings
 __all__ = ["add_commands", "forgive"]
 
 
-async def forgive(settings: Settings, attempt_id: int, *, by: str, because: str) -> Forgiven:
+async def forgive(settings: Settings, attempt_id: int, *, by: str, reason: str) -> Forgiven:
     """
     Forgive the chargeback of a debit.
 
@@ -32,7 +32,7 @@ async def forgive(settings: Settings, attempt_id: int, *, by: str, because: str)
         settings: With `DATABASE_URL`.
         attempt_id: The debit.
         by: Who forgives it.
-        because: Why.
+        reason: Why.
 
     Returns:
         What came of it.
@@ -50,7 +50,7 @@ async def forgive(settings: Settings, attempt_id: int, *, by: str, because: str)
         transaction(pool) as conn,
     ):
         found = await forgiven_disputes.forgive(
-            conn, attempt_id, by=name, because=" ".join(because.split()), now=await moment(conn)
+            conn, attempt_id, by=name, reason=" ".join(reason.split()), now=await timestamp(conn)
         )
     if found is None:
         raise InvalidRequest("there is no such billing attempt", field=str(attempt_id))
@@ -66,21 +66,21 @@ def add_commands(commands: Any) -> None:
     """
     parser = commands.add_parser("chargebacks", help="debits that were charged back")
     kinds = parser.add_subparsers(required=True, metavar="COMMAND")
-    one = kinds.add_parser(
+    item = kinds.add_parser(
         "forgive",
         help="let a chargeback exclude its account no longer",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    one.add_argument("attempt_id", type=whole(1, 2**63 - 1), metavar="ATTEMPT")
-    one.add_argument("--reason", required=True, metavar="TEXT", help="why; kept")
-    one.add_argument("--by", required=True, metavar="NAME", help="who forgives it; kept")
-    one.add_argument("--json", action="store_true", help="for programs")
-    one.set_defaults(do=_forgive, needs=("DATABASE_URL",))
+    item.add_argument("attempt_id", type=whole(1, 2**63 - 1), metavar="ATTEMPT")
+    item.add_argument("--reason", required=True, metavar="TEXT", help="why; kept")
+    item.add_argument("--by", required=True, metavar="NAME", help="who forgives it; kept")
+    item.add_argument("--json", action="store_true", help="for programs")
+    item.set_defaults(do=_forgive, needs=("DATABASE_URL",))
 
 
 def _forgive(args: argparse.Namespace, settings: Settings) -> int:
-    found = asyncio.run(forgive(settings, args.attempt_id, by=args.by, because=args.reason))
+    found = asyncio.run(forgive(settings, args.attempt_id, by=args.by, reason=args.reason))
     if args.json:
         sys.stdout.write(f"{msgspec.json.encode(found).decode()}\n")
         return 0

@@ -2,11 +2,11 @@
 `tether-worker attempts import FILE`: debits that another system sent, so that their late news is understood here.
 
 FILE is a CSV with one debit a row; its columns are told by their names (docs/guides/switching.md). Rows that can be read
-become attempts that are never sent: notifications of them are booked, screening and billing see them, open ones are asked
-about. Notifications that had come before them are booked by a worker a moment later, parked ones too.
+become attempts that are never sent: notifications of them are applied, screening and billing see them, open ones are asked
+about. Notifications that had come before them are applied by a worker a time later, parked ones too.
 
-A row that is on record already changes nothing, so the same file can be imported again, and an import that was stopped
-goes on where it was. A row that cannot be read, or contradicts what is on record, is told and left out; the others are
+A row that is stored already changes nothing, so the same file can be imported again, and an import that was stopped
+goes on where it was. A row that cannot be read, or contradicts what is stored, is told and excluded; the others are
 imported all the same.
 """
 
@@ -30,7 +30,7 @@ from tether_core.errors import InvalidRequest
 from tether_core.fingerprint_key import FingerprintKeyRefused
 from tether_core.money import Money
 from tether_core.payments.attempt import Attempt
-from tether_core.payments.imported_debits import FIELDS, Earlier, compare, entry, layout, read
+from tether_core.payments.imported_debits import FIELDS, ImportedDebit, compare, entry, layout, read
 from tether_core.spreadsheet import Problem, Refusal, Row
 from tether_core.spreadsheet.plan import Question
 from tether_core.spreadsheet.sniff import sniff
@@ -39,7 +39,7 @@ from tether_stores import blacklist
 from tether_stores import fingerprint_key as key_store
 from tether_stores.accounts import gateway_accounts
 from tether_stores.blacklist import ManualEntry
-from tether_stores.clock import moment
+from tether_stores.clock import timestamp
 from tether_stores.notifications import webhook_events
 from tether_stores.payments import billing_attempts, imported_attempts
 from tether_stores.postgres import Connection, Pool, connection, open_pool, transaction
@@ -52,7 +52,7 @@ BATCH_MAX: Final = 1_000
 # Rows between two signs of life.
 _PROGRESS_ROWS: Final = 20_000
 _PROBLEMS_MAX: Final = 1_000
-# As often as somebody else may put an id of a batch on record just before the batch does.
+# As often as somebody else may put an id of a batch stored just before the batch does.
 _RACES_MAX: Final = 3
 
 
@@ -81,23 +81,23 @@ class Report(msgspec.Struct):
 
     Attributes:
         rows: Rows below the header that are not blank.
-        imported: Debits that are on record since now, or would be.
-        there_already: Rows that said the same as is on record.
-        left_out: Rows that could not be read, or contradict what is on record.
+        imported: Debits that are stored since now, or would be.
+        there_already: Rows that said the same as is stored.
+        excluded: Rows that could not be read, or contradict what is stored.
         states: Of those imported: how many began in which state.
         amounts_minor: Of those imported: currency to their sum in whole minor units.
         listed: Blacklist entries made for debits that had come back.
-        woken: Notifications of the file's debits that had waited, and are booked now.
+        woken: Notifications of the file's debits that had waited, and are applied now.
         replayed: The same for those that were parked.
         passed_over: Columns that hold nothing we know.
-        problems: What is wrong with rows that were left out, the first thousand.
+        problems: What is wrong with rows that were excluded, the first thousand.
         problem_count: How many there are.
     """
 
     rows: int = 0
     imported: int = 0
     there_already: int = 0
-    left_out: int = 0
+    excluded: int = 0
     states: dict[str, int] = {}
     amounts_minor: dict[str, int] = {}
     listed: int = 0
@@ -109,24 +109,24 @@ class Report(msgspec.Struct):
 
     @property
     def done(self) -> bool:
-        """Whether every row of the file is on record."""
-        return not self.left_out
+        """Whether every row of the file is stored."""
+        return not self.excluded
 
 
 async def import_attempts(
     file: BinaryIO,
-    has: Importing,
+    deps: Importing,
     *,
     tell: Callable[[Problem], None] = lambda _: None,
     progress: Callable[[int], None] = lambda _: None,
     batch_max: int = BATCH_MAX,
 ) -> Report:
     """
-    Put the debits of a file on record.
+    Put the debits of a file stored.
 
     Args:
         file: A CSV, seekable.
-        has: What importing needs.
+        deps: What importing needs.
         tell: Told each problem as it is found.
         progress: Told now and then how many rows are done with.
         batch_max: Rows of one transaction.
@@ -145,22 +145,22 @@ async def import_attempts(
             raise InvalidRequest("there is nothing in it", field="file")
         columns = layout(header.cells)
         report.passed_over = columns.passed_over
-        async with transaction(has.pool) as conn:
-            now = await moment(conn)
-            await _check_key(conn, has.fingerprint_key, now=now)
+        async with transaction(deps.pool) as conn:
+            now = await timestamp(conn)
+            await _check_key(conn, deps.fingerprint_key, now=now)
         filled = (row for row in lines if _filled(row))
         while batch := list(islice(filled, batch_max)):
-            good: list[Earlier] = []
+            good: list[ImportedDebit] = []
             for row in batch:
                 found = read(row, layout=columns, now=now)
-                if isinstance(found, Earlier):
+                if isinstance(found, ImportedDebit):
                     good.append(found)
                 else:
-                    _leave_out(report, found, tell)
+                    _exclude(report, found, tell)
             before = report.rows
             report.rows += len(batch)
             if good:
-                await _take(good, has, report=report, tell=tell)
+                await _take(good, deps, report=report, tell=tell)
             if before // _PROGRESS_ROWS != report.rows // _PROGRESS_ROWS:
                 progress(report.rows)
     return report
@@ -188,15 +188,15 @@ def _filled(row: Row) -> bool:
 
 
 async def _check_key(conn: Connection, key: bytes, *, now: datetime) -> None:
-    """Refuse a key that makes other fingerprints than those on record: nothing would ever match."""
+    """Refuse a key that makes other fingerprints than those stored: nothing would ever match."""
     try:
         await key_store.require(conn, key, now=now)
     except FingerprintKeyRefused as refused:
         raise InvalidRequest(str(refused), field="TETHER_FINGERPRINT_KEY") from None
 
 
-def _leave_out(report: Report, problems: Sequence[Problem], tell: Callable[[Problem], None]) -> None:
-    report.left_out += 1
+def _exclude(report: Report, problems: Sequence[Problem], tell: Callable[[Problem], None]) -> None:
+    report.excluded += 1
     report.problem_count += len(problems)
     report.problems.extend(problems[: _PROBLEMS_MAX - len(report.problems)])
     for problem in problems:
@@ -204,25 +204,25 @@ def _leave_out(report: Report, problems: Sequence[Problem], tell: Callable[[Prob
 
 
 async def _take(
-    good: Sequence[Earlier], has: Importing, *, report: Report, tell: Callable[[Problem], None]
+    good: Sequence[ImportedDebit], deps: Importing, *, report: Report, tell: Callable[[Problem], None]
 ) -> None:
-    """Put a batch on record in one transaction, and count what came of it once that is committed."""
+    """Put a batch stored in one transaction, and count what came of it once that is committed."""
     for races in range(1, _RACES_MAX + 1):
         try:
-            taken = await _store(good, has)
+            taken = await _store(good, deps)
             break
         except psycopg.errors.UniqueViolation:
-            # Somebody else put one of these on record in between; now it can be compared.
+            # Somebody else put one of these stored in between; now it can be compared.
             if races == _RACES_MAX:
                 raise
     for problems in taken.contradicting:
-        _leave_out(report, problems, tell)
+        _exclude(report, problems, tell)
     report.imported += len(taken.fresh)
     report.there_already += taken.there_already
     report.states = dict(Counter(report.states) + Counter(attempt.state for _, attempt in taken.fresh))
     sums = Counter(report.amounts_minor)
-    for one, _ in taken.fresh:
-        sums[one.currency] += one.amount_minor
+    for item, _ in taken.fresh:
+        sums[item.currency] += item.amount_minor
     report.amounts_minor = dict(sums)
     report.listed += taken.listed
     report.woken += taken.woken
@@ -232,7 +232,7 @@ async def _take(
 class _Taken(msgspec.Struct):
     """What came of a batch."""
 
-    fresh: list[tuple[Earlier, Attempt]] = []
+    fresh: list[tuple[ImportedDebit, Attempt]] = []
     there_already: int = 0
     contradicting: list[tuple[Problem, ...]] = []
     listed: int = 0
@@ -240,73 +240,73 @@ class _Taken(msgspec.Struct):
     replayed: int = 0
 
 
-async def _store(good: Sequence[Earlier], has: Importing) -> _Taken:
-    async with transaction(has.pool) as conn:
-        now = await moment(conn)
-        await _check_key(conn, has.fingerprint_key, now=now)
-        on_record = await billing_attempts.locked_by_ids(
+async def _store(good: Sequence[ImportedDebit], deps: Importing) -> _Taken:
+    async with transaction(deps.pool) as conn:
+        now = await timestamp(conn)
+        await _check_key(conn, deps.fingerprint_key, now=now)
+        stored = await billing_attempts.locked_by_ids(
             conn,
-            transaction_ids=[one.transaction_id for one in good],
-            unique_ids=[one.unique_id for one in good if one.unique_id],
+            transaction_ids=[debit.transaction_id for debit in good],
+            unique_ids=[debit.unique_id for debit in good if debit.unique_id],
         )
-        taken = _compared(good, on_record, has)
-        if has.dry_run:
+        taken = _compared(good, stored, deps)
+        if deps.dry_run:
             return taken
         await imported_attempts.add(conn, taken.fresh, now=now)
-        taken.listed = await _list_returned(conn, taken.fresh, has, now=now)
-        # Of all rows, not of the new ones alone: a notification may have been put off while its payment was committed.
-        known = [one.unique_id for one in good if one.unique_id]
+        taken.listed = await _list_returned(conn, taken.fresh, deps, now=now)
+        # Of all rows, not of the new ones alone: a notification may have been deferred while its payment was committed.
+        known = [debit.unique_id for debit in good if debit.unique_id]
         taken.woken, taken.replayed = await webhook_events.wake_known(conn, known, now=now)
     return taken
 
 
-def _compared(good: Sequence[Earlier], on_record: Sequence[Attempt], has: Importing) -> _Taken:
-    """Tell what is new of a batch, each row against what is on record and the rows before it."""
+def _compared(good: Sequence[ImportedDebit], stored: Sequence[Attempt], deps: Importing) -> _Taken:
+    """Tell what is new of a batch, each row against what is stored and the rows before it."""
     known: dict[str, list[Attempt]] = {}
 
     def note(attempt: Attempt) -> None:
         for key in {f"t {attempt.transaction_id}", f"u {attempt.unique_id}"}:
             known.setdefault(key, []).append(attempt)
 
-    for attempt in on_record:
+    for attempt in stored:
         note(attempt)
     taken = _Taken()
-    for one in good:
-        fingerprint = ibans.fingerprint(one.iban, key=has.fingerprint_key)
-        candidates = chain(known.get(f"t {one.transaction_id}", ()), known.get(f"u {one.unique_id}", ()))
-        standing = compare(one, candidates, account=has.account, fingerprint=fingerprint)
-        if standing == "new":
-            attempt = one.attempt(account=has.account, fingerprint=fingerprint)
+    for debit in good:
+        fingerprint = ibans.fingerprint(debit.iban, key=deps.fingerprint_key)
+        candidates = chain(known.get(f"t {debit.transaction_id}", ()), known.get(f"u {debit.unique_id}", ()))
+        current_status = compare(debit, candidates, account=deps.account, fingerprint=fingerprint)
+        if current_status == "new":
+            attempt = debit.attempt(account=deps.account, fingerprint=fingerprint)
             note(attempt)
-            taken.fresh.append((one, attempt))
-        elif standing == "there already":
+            taken.fresh.append((debit, attempt))
+        elif current_status == "there already":
             taken.there_already += 1
         else:
-            taken.contradicting.append(standing)
+            taken.contradicting.append(current_status)
     return taken
 
 
 async def _list_returned(
-    conn: Connection, fresh: Sequence[tuple[Earlier, Attempt]], has: Importing, *, now: datetime
+    conn: Connection, fresh: Sequence[tuple[ImportedDebit, Attempt]], deps: Importing, *, now: datetime
 ) -> int:
     """Make the blacklist entries of debits that had come back already."""
-    asked = (entry(one, fingerprint=at.iban_fingerprint, blocking=has.blocking) for one, at in fresh)
+    asked = (entry(item, fingerprint=at.iban_fingerprint, blocking=deps.blocking) for item, at in fresh)
     entries = [
         ManualEntry(
-            action="block" if one.action == "block" else "hold",
-            reason_code=one.reason_code,
+            action="block" if item.action == "block" else "hold",
+            reason_code=item.reason_code,
             note="A debit of another system came back.",
-            iban_fingerprint=one.iban_fingerprint,
-            iban_masked=one.iban_masked,
+            iban_fingerprint=item.iban_fingerprint,
+            iban_masked=item.iban_masked,
         )
-        for one in asked
-        if one is not None
+        for item in asked
+        if item is not None
     ]
     if not entries:
         return 0
-    told = [(one.transaction_id, one.reason_code or "") for one, _ in fresh]
+    result = [(item.transaction_id, item.reason_code or "") for item, _ in fresh]
     made = await blacklist.enter(conn, entries, source="import", added_by="attempts import", now=now)
-    await blacklist.link_imported(conn, told)
+    await blacklist.link_imported(conn, result)
     return len(made)
 
 
@@ -319,37 +319,37 @@ def add_commands(commands: Any) -> None:
     """
     attempts = commands.add_parser("attempts", help="billing attempts")
     kinds = attempts.add_subparsers(required=True, metavar="COMMAND")
-    one = kinds.add_parser(
+    parser = kinds.add_parser(
         "import",
-        help="put debits that another system sent on record",
+        help="store debits that another system sent",
         description=__doc__,
-        epilog=f"Columns: {', '.join(FIELDS)}. Exit code 1: rows were left out.",
+        epilog=f"Columns: {', '.join(FIELDS)}. Exit code 1: rows were excluded.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    one.add_argument("file", type=Path, metavar="FILE", help="a CSV, one debit a row")
-    one.add_argument("--dry-run", action="store_true", help="read and compare only; put nothing on record")
-    one.add_argument(
+    parser.add_argument("file", type=Path, metavar="FILE", help="a CSV, one debit a row")
+    parser.add_argument("--dry-run", action="store_true", help="read and compare only; put nothing stored")
+    parser.add_argument(
         "--account",
         default="default",
         metavar="NAME",
         help="the gateway account that the debits were sent with (default: %(default)s)",
     )
-    one.add_argument("--json", action="store_true", help="the report for programs")
-    one.set_defaults(do=_import, needs=("DATABASE_URL",))
+    parser.add_argument("--json", action="store_true", help="the report for programs")
+    parser.set_defaults(do=_import, needs=("DATABASE_URL",))
 
 
 def _import(args: argparse.Namespace, settings: Settings) -> int:
     def tell(problem: Problem) -> None:
         if not args.json:
             where = f"row {problem.row:,}" + (f", {problem.column}" if problem.column else "")
-            cell = f" “{problem.shown}”" if problem.shown else ""
+            cell = f" “{problem.excerpt}”" if problem.excerpt else ""
             _say(f"{where}:{cell} {problem.note} ({problem.code})")
 
     def progress(rows: int) -> None:
         sys.stderr.write(f"{rows:,} rows\n")
 
-    for complaint in settings.complaints:
-        sys.stderr.write(f"{complaint}\n")
+    for warning in settings.warnings:
+        sys.stderr.write(f"{warning}\n")
     report = asyncio.run(_imported(args, settings, tell=tell, progress=progress))
     if args.json:
         _say(msgspec.json.encode(report).decode())
@@ -368,8 +368,8 @@ async def _imported(
 ) -> Report:
     try:
         file = args.file.open("rb")
-    except OSError as problem:
-        raise InvalidRequest(f"cannot be read ({problem.strerror})", field=str(args.file)) from problem
+    except OSError as exc:
+        raise InvalidRequest(f"cannot be read ({exc.strerror})", field=str(args.file)) from exc
     with file:
         async with open_pool(settings.database_url, name="tether-attempts", max_size=1) as pool:
             async with connection(pool) as conn:
@@ -379,14 +379,14 @@ async def _imported(
                     f"there is no such gateway account; there are {', '.join(sorted(names))}",
                     field="--account",
                 )
-            has = Importing(
+            deps = Importing(
                 pool,
                 args.account,
                 settings.fingerprint_key.encode(),
                 parse_codes(settings.blacklist_codes),
                 args.dry_run,
             )
-            return await import_attempts(file, has, tell=tell, progress=progress)
+            return await import_attempts(file, deps, tell=tell, progress=progress)
 
 
 def _summary(report: Report, *, dry_run: bool) -> Iterator[str]:
@@ -395,7 +395,7 @@ def _summary(report: Report, *, dry_run: bool) -> Iterator[str]:
         yield f"columns passed over: {', '.join(report.passed_over)}"
     would = "would be done: " if dry_run else ""
     yield (
-        f"{would}imported {report.imported:,}, there already {report.there_already:,}, left out {report.left_out:,}, "
+        f"{would}imported {report.imported:,}, there already {report.there_already:,}, excluded {report.excluded:,}, "
         f"of {report.rows:,} rows"
     )
     if report.imported:
@@ -407,7 +407,7 @@ def _summary(report: Report, *, dry_run: bool) -> Iterator[str]:
     if report.listed:
         yield f"blacklist entries made for debits that had come back: {report.listed:,}"
     if report.woken or report.replayed:
-        yield f"notifications that are booked now: waiting {report.woken:,}, parked {report.replayed:,}"
+        yield f"notifications that are applied now: waiting {report.woken:,}, parked {report.replayed:,}"
 
 
 def _say(line: str) -> None:

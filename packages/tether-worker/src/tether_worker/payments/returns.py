@@ -12,29 +12,29 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-from tether_core.jobs import FOLLOW
+from tether_core.jobs import HANDLE_RETURNS
 from tether_core.payments.attempt import Policy
 from tether_core.payments.returns import after_return
 from tether_core.target_calendar import bank_day
 from tether_stores.payments import billing_attempts
-from tether_stores.payments.billing_attempts import FollowUp
+from tether_stores.payments.billing_attempts import ReturnHandling
 from tether_stores.postgres import Pool, connection, transaction
 
 from tether_worker.jobs.run import Work
 
-__all__ = ["Following", "follow", "following"]
+__all__ = ["ReturnDeps", "follow", "handling_returns"]
 
 BATCH_MAX: Final = 500
 
 
-class Following(msgspec.Struct, frozen=True):
+class ReturnDeps(msgspec.Struct, frozen=True):
     """
     What following needs.
 
     Attributes:
         pool: Of Postgres.
         policy: The operator's choices; which reasons block.
-        clock: Gives the present moment, aware, UTC.
+        clock: Gives the current time, aware, UTC.
         spacing_days: Calendar days before the next try, at least.
         per_day_max: Tries after a return that a day may hold; `None` for any number.
     """
@@ -46,33 +46,33 @@ class Following(msgspec.Struct, frozen=True):
     per_day_max: int | None = None
 
 
-def following(has: Following) -> Work:
+def handling_returns(deps: ReturnDeps) -> Work:
     """
     Following as a kind of work.
 
     Args:
-        has: What it needs.
+        deps: What it needs.
 
     Returns:
         The work for queue "reconciliation".
     """
 
-    async def bite() -> int:
-        return await follow(has)
+    async def batch() -> int:
+        return await follow(deps)
 
-    async def waits() -> bool:
-        async with connection(has.pool) as conn:
+    async def has_pending() -> bool:
+        async with connection(deps.pool) as conn:
             return await billing_attempts.followable(conn)
 
-    return Work(FOLLOW, bite, waits)
+    return Work(HANDLE_RETURNS, batch, has_pending)
 
 
-async def follow(has: Following, *, limit: int = BATCH_MAX) -> int:
+async def follow(deps: ReturnDeps, *, limit: int = BATCH_MAX) -> int:
     """
     Decide what follows for debits that came back, at most *limit* of them.
 
     Args:
-        has: What following needs.
+        deps: What following needs.
         limit: Attempts at most.
 
     Returns:
@@ -81,13 +81,13 @@ async def follow(has: Following, *, limit: int = BATCH_MAX) -> int:
     Raises:
         Unavailable: when Postgres is away; nothing was decided.
     """
-    now = has.clock()
-    async with transaction(has.pool) as conn:
+    now = deps.clock()
+    async with transaction(deps.pool) as conn:
         rows = await billing_attempts.lock_returned(conn, limit=limit)
         if not rows:
             return 0
         planned = Counter(await billing_attempts.planned_retries(conn, from_on=bank_day(now)))
-        decided: list[FollowUp] = []
+        decided: list[ReturnHandling] = []
         for row in rows:
             result = after_return(
                 row.reason_code,
@@ -95,13 +95,13 @@ async def follow(has: Following, *, limit: int = BATCH_MAX) -> int:
                 retries_done=row.try_number - 1,
                 ours=not row.imported,
                 first_due_on=bank_day(row.first_tried_at),
-                blocking=has.policy.blocking,
-                spacing_days=has.spacing_days,
+                blocking=deps.policy.blocking,
+                spacing_days=deps.spacing_days,
                 planned=planned,
-                per_day_max=has.per_day_max,
+                per_day_max=deps.per_day_max,
             )
             if result.retry_on is not None:
                 planned[result.retry_on] += 1
-            decided.append(FollowUp(row.id, result.retry_on, result.why))
+            decided.append(ReturnHandling(row.id, result.retry_on, result.why))
         await billing_attempts.follow(conn, decided, now=now)
     return len(rows)

@@ -26,14 +26,14 @@ import psycopg
 from tether_core.billing import auto_pause, eligibility
 from tether_core.billing import run as billing_run
 from tether_core.billing.debit_request import debit
-from tether_core.billing.eligibility import Terms
+from tether_core.billing.eligibility import RunOptions
 from tether_core.emp.requests import Debit, sdd_sale
 from tether_core.emp.responses import GatewayAnswer
 from tether_core.errors import GatewaySilent, Rejected, Unavailable
 from tether_core.events import Event
 from tether_core.fingerprint_key import FingerprintKeyRefused
 from tether_core.holds import RETRY_AFTER
-from tether_core.jobs import SEND
+from tether_core.jobs import SUBMIT
 from tether_core.limits.rate_limit import Permit
 from tether_core.payments import submission
 from tether_core.payments.gateway_identity import GatewayIdentity
@@ -68,8 +68,8 @@ __all__ = [
     "is_failure",
     "leave",
     "record",
-    "send_until",
     "slow_down",
+    "submit_until",
 ]
 
 SHARE: Final = "billing"
@@ -80,7 +80,7 @@ _CLAIM_MAX: Final = 32
 _RECORD_MAX: Final = 256
 # A call that has not begun so long after its claim is not made: its lease could be over before it is.
 BEGIN_S: Final = 10.0
-# Nothing may be sent for a moment: look again after this long at the latest.
+# Nothing may be sent briefly: look again after this long at the latest.
 _WAIT_MAX_S: Final = 0.5
 # Answers wait to be recorded before more may begin: that takes about so long.
 _RECORDED_S: Final = 0.01
@@ -97,7 +97,7 @@ class Billing(msgspec.Struct, frozen=True):
         gateways: The accounts and their connections, `CALLS_MAX` of them each.
         limiter: This process' door to the limits that all nodes share.
         rules: How long a call may live.
-        clock: Gives the present moment, aware, UTC.
+        clock: Gives the current time, aware, UTC.
         stopping: Set when this process ends: nothing more is claimed then, and calls under way are recorded.
         watch: Notices that the database went back; nothing is claimed where it has not confirmed the epoch. `None` only where
             no worker runs.
@@ -145,7 +145,7 @@ class Claim(msgspec.Struct, frozen=True):
     permit: Permit
 
 
-class Told(msgspec.Struct, frozen=True):
+class CallResult(msgspec.Struct, frozen=True):
     """
     What a call brought.
 
@@ -160,42 +160,42 @@ class Told(msgspec.Struct, frozen=True):
     answer: GatewayAnswer | GatewaySilent
 
 
-def billing(has: Billing) -> Work:
+def billing(deps: Billing) -> Work:
     """
     Sending as a kind of work.
 
     Args:
-        has: What it needs.
+        deps: What it needs.
 
     Returns:
         The work for queue "billing".
     """
 
-    async def bite() -> int:
-        run = _Sending(has)
-        made = await run.begin_until(monotonic() + SEND.run_s)
+    async def batch() -> int:
+        run = _Submitting(deps)
+        made = await run.begin_until(monotonic() + SUBMIT.run_s)
         # The next run begins at once: were it to wait for the slowest answer, the rate would not be held.
         ending = asyncio.create_task(run.end())
-        has.ending.add(ending)
-        ending.add_done_callback(has.ending.discard)
+        deps.ending.add(ending)
+        ending.add_done_callback(deps.ending.discard)
         ending.add_done_callback(_tell)
         return made
 
-    async def waits() -> bool:
-        if has.stopping.is_set():
+    async def has_pending() -> bool:
+        if deps.stopping.is_set():
             return False
-        async with connection(has.pool) as conn:
-            return bool(await billing_store.sendable(conn, now=has.clock()))
+        async with connection(deps.pool) as conn:
+            return bool(await billing_store.submittable(conn, now=deps.clock()))
 
-    return Work(SEND, bite, waits)
+    return Work(SUBMIT, batch, has_pending)
 
 
-async def send_until(has: Billing, *, end_s: float) -> int:
+async def submit_until(deps: Billing, *, end_s: float) -> int:
     """
     Send debits until none may be sent now, or time is up; every call that was begun is recorded.
 
     Args:
-        has: What sending needs.
+        deps: What sending needs.
         end_s: When to begin no further call, on the clock of `time.monotonic`.
 
     Returns:
@@ -204,20 +204,20 @@ async def send_until(has: Billing, *, end_s: float) -> int:
     Raises:
         Unavailable: when Postgres is away.
     """
-    run = _Sending(has)
+    run = _Submitting(deps)
     made = await run.begin_until(end_s)
     await run.end()
     return made
 
 
-class _Sending:
+class _Submitting:
     """One run: the calls it has begun, and who records what they bring."""
 
-    def __init__(self, has: Billing) -> None:
-        self._has = has
+    def __init__(self, deps: Billing) -> None:
+        self._deps = deps
         self._calls: set[asyncio.Task[None]] = set()
-        self._told: asyncio.Queue[Told | None] = asyncio.Queue()
-        self._recorder = asyncio.create_task(_record_all(has, self._told))
+        self._results: asyncio.Queue[CallResult | None] = asyncio.Queue()
+        self._recorder = asyncio.create_task(_record_all(deps, self._results))
 
     async def begin_until(self, end_s: float) -> int:
         """
@@ -233,8 +233,8 @@ class _Sending:
 
     async def _begin_until(self, end_s: float) -> int:
         made = 0
-        while monotonic() < end_s and not self._has.stopping.is_set() and not self._recorder.done():
-            begun, wait_s = await _begin(self._has, self._calls, self._told)
+        while monotonic() < end_s and not self._deps.stopping.is_set() and not self._recorder.done():
+            begun, wait_s = await _begin(self._deps, self._calls, self._results)
             made += begun
             if begun:
                 continue
@@ -258,18 +258,20 @@ class _Sending:
         if calls:
             # A call that was cancelled before its request says so, and its debit is ready again.
             await asyncio.wait(calls)
-        self._told.put_nowait(None)
+        self._results.put_nowait(None)
         try:
             await self._recorder
         finally:
             # What was not recorded is left to its lease.
-            for row_id in [row_id for row_id, told in self._has.unrecorded.items() if told is self._told]:
-                del self._has.unrecorded[row_id]
+            for row_id in [
+                row_id for row_id, result in self._deps.unrecorded.items() if result is self._results
+            ]:
+                del self._deps.unrecorded[row_id]
 
 
 def _tell(ending: asyncio.Task[None]) -> None:
     if not ending.cancelled() and (problem := ending.exception()):
-        _log.error("answers could not be recorded", exc_info=problem)
+        _log.error("responses not recorded", exc_info=problem)
 
 
 class Leave(msgspec.Struct, frozen=True):
@@ -290,12 +292,12 @@ class Leave(msgspec.Struct, frozen=True):
 _NONE: Final = Permit(go=False, generation=0)
 
 
-async def leave(has: Billing, account: GatewayAccount, *, wanted_max: int = _CLAIM_MAX) -> Leave:
+async def leave(deps: Billing, account: GatewayAccount, *, wanted_max: int = _CLAIM_MAX) -> Leave:
     """
     Ask limiter and breaker for calls with an account.
 
     Args:
-        has: What sending needs.
+        deps: What sending needs.
         account: Which.
         wanted_max: Calls at most.
 
@@ -303,65 +305,65 @@ async def leave(has: Billing, account: GatewayAccount, *, wanted_max: int = _CLA
         What may be called now.
     """
     # An answer that is not recorded yet may be the refusal that pauses the run.
-    room = CALLS_MAX - max(len(has.under_way), len(has.unrecorded))
+    room = CALLS_MAX - max(len(deps.under_way), len(deps.unrecorded))
     if room < 1:
-        return Leave(_NONE, 0, _WAIT_MAX_S if len(has.under_way) >= CALLS_MAX else _RECORDED_S)
-    shares = has.gateways.rates(account)
-    grant = await has.limiter.take(account.name, share=SHARE, wanted=min(room, wanted_max), shares=shares)
+        return Leave(_NONE, 0, _WAIT_MAX_S if len(deps.under_way) >= CALLS_MAX else _RECORDED_S)
+    shares = deps.gateways.rates(account)
+    grant = await deps.limiter.take(account.name, share=SHARE, wanted=min(room, wanted_max), shares=shares)
     if not grant.granted:
         return Leave(_NONE, 0, grant.wait_s)
-    permit, allowed = await has.limiter.ask_for(account.name, wanted=grant.granted)
+    permit, allowed = await deps.limiter.admit_for(account.name, wanted=grant.granted)
     # An open breaker is not waited for: the next look asks again.
     wait_s = permit.wait_s if not allowed and permit.wait_s <= _WAIT_MAX_S else None
     return Leave(permit, allowed, wait_s)
 
 
 async def _begin(
-    has: Billing, calls: set[asyncio.Task[None]], told: asyncio.Queue[Told | None]
+    deps: Billing, calls: set[asyncio.Task[None]], results: asyncio.Queue[CallResult | None]
 ) -> tuple[int, float | None]:
     """Take what every account may send; gives how many rows, and how long to wait where none, `None` for in vain."""
-    async with connection(has.pool) as conn:
-        waiting = await billing_store.sendable(conn, now=has.clock())
-    accounts = await has.gateways.accounts()
+    async with connection(deps.pool) as conn:
+        waiting = await billing_store.submittable(conn, now=deps.clock())
+    accounts = await deps.gateways.accounts()
     begun, waits_s = 0, list[float]()
     for name in dict.fromkeys(account for _, account in waiting):
         account = accounts.get(name)
         if account is None or not account.enabled:
             continue
-        allowed = await leave(has, account)
+        allowed = await leave(deps, account)
         if allowed.wait_s is not None:
             waits_s.append(allowed.wait_s)
         if allowed.calls:
             runs = [run_id for run_id, of in waiting if of == name]
-            begun += await _begin_with(has, calls, told, account=account, allowed=allowed, runs=runs)
+            begun += await _begin_with(deps, calls, results, account=account, allowed=allowed, runs=runs)
     return begun, min(waits_s) if waits_s else None
 
 
 async def _begin_with(
-    has: Billing,
+    deps: Billing,
     calls: set[asyncio.Task[None]],
-    told: asyncio.Queue[Told | None],
+    results: asyncio.Queue[CallResult | None],
     *,
     account: GatewayAccount,
     allowed: Leave,
     runs: Sequence[int],
 ) -> int:
-    opened = await has.gateways.get(account.name)
+    opened = await deps.gateways.get(account.name)
     assert opened is not None
     left, taken = allowed.calls, 0
     begun = False
     for run_id in runs:
         claims, withheld = await claim(
-            has, run_id, account=account, identity=opened.identity, permit=allowed.permit, limit=left
+            deps, run_id, account=account, identity=opened.identity, permit=allowed.permit, limit=left
         )
         if not claims and not withheld:
-            await pause_if_refused(has.pool, run_id, now=has.clock())
-        for one in claims:
-            call = asyncio.create_task(_call(opened, one, told))
-            has.unrecorded[one.id] = told
-            for standing in (calls, has.under_way):
-                standing.add(call)
-                call.add_done_callback(standing.discard)
+            await pause_if_refused(deps.pool, run_id, now=deps.clock())
+        for item in claims:
+            call = asyncio.create_task(_call(opened, item, results))
+            deps.unrecorded[item.id] = results
+            for current_status in (calls, deps.under_way):
+                current_status.add(call)
+                call.add_done_callback(current_status.discard)
         begun = begun or bool(claims)
         left -= len(claims)
         taken += len(claims) + withheld
@@ -369,7 +371,7 @@ async def _begin_with(
             break
     if not begun:
         # A probe of a half-open breaker that nobody makes would keep all others waiting.
-        await has.limiter.report(account.name, allowed.permit, failed=[None])
+        await deps.limiter.report(account.name, allowed.permit, failed=[None])
     return taken
 
 
@@ -386,7 +388,7 @@ async def _rest(calls: set[asyncio.Task[None]], wait_s: float) -> None:
 
 
 async def claim(
-    has: Billing,
+    deps: Billing,
     run_id: int,
     *,
     account: GatewayAccount,
@@ -398,7 +400,7 @@ async def claim(
     Claim debits of a run, once more judged; committed when this returns.
 
     Args:
-        has: What sending needs.
+        deps: What sending needs.
         run_id: The run.
         account: Its account.
         identity: Where the calls will go.
@@ -412,14 +414,14 @@ async def claim(
         Unavailable: when Postgres is away; nothing was claimed then, or it was and its lease will run out.
     """
     begin_until_s = monotonic() + BEGIN_S
-    now = has.clock()
-    async with transaction(has.pool) as conn:
-        if has.watch is not None and not await has.watch.holds(conn):
+    now = deps.clock()
+    async with transaction(deps.pool) as conn:
+        if deps.watch is not None and not await deps.watch.holds(conn):
             return [], 0  # the database may have gone back; the next look comes after the next probe
-        if not await _has_key(conn, has.fingerprint_key, now=now):
+        if not await _has_key(conn, deps.fingerprint_key, now=now):
             return [], 0
         run = await billing_store.share(conn, run_id)
-        if run is None or run.state not in billing_run.SENDING:
+        if run is None or run.state not in billing_run.SUBMITTING:
             return [], 0
         # Who records a refusal waits for this claim from here on, and every later claim sees what was recorded.
         counts = await billing_run_counts.share(conn, run_id=run_id, upload_id=run.upload_id, now=now)
@@ -432,14 +434,14 @@ async def claim(
             return [], 0
         rows = _one_each(rows)
         # Another run may be claiming the same debit, made of a row of another upload.
-        await submissions.lock_accounts(conn, {row.send.attempt.iban_fingerprint for row in rows})
+        await submissions.lock_accounts(conn, {row.submission.attempt.iban_fingerprint for row in rows})
         owing = await billing_store.owing(
             conn,
             due_item=run.due_item,
             now=now,
             limit=len(rows),
             ids=[row.debtor_id for row in rows],
-            without=[row.send.attempt.id for row in rows],
+            without=[row.submission.attempt.id for row in rows],
             overrides=run.overrides,
         )
         room = await _room(conn, account=account, now=now)
@@ -447,11 +449,11 @@ async def claim(
             rows,
             owing,
             room=room,
-            terms=_terms(run, account=account),
+            options=_terms(run, account=account),
             characters=account.characters or "latin",
             now=now,
             identity=identity.key,
-            rules=has.rules,
+            rules=deps.rules,
         )
         if claims:
             await gateway_identities.record(conn, identity, account=account.name, now=now)
@@ -481,7 +483,7 @@ async def _has_key(conn: Connection, key: bytes | None, *, now: datetime) -> boo
 
 
 def _one_each(rows: list[Row]) -> list[Row]:
-    """One debit per debtor: in judging one, the others of this claim are left out."""
+    """One debit per debtor: in judging one, the others of this claim are excluded."""
     return list({row.debtor_id: row for row in reversed(rows)}.values())[::-1]
 
 
@@ -521,115 +523,117 @@ def _judged(
     owing: Sequence[Owing],
     *,
     room: _Room,
-    terms: Terms,
+    options: RunOptions,
     characters: Characters,
     now: datetime,
     identity: str,
     rules: Rules,
 ) -> tuple[list[tuple[int, int, Debit]], list[Written], list[Event]]:
     """What becomes of each row: claimed, withheld, deferred, or left as it is until another day."""
-    known = {one.candidate.debtor_id: one for one in owing}
+    known = {debtor.candidate.debtor_id: debtor for debtor in owing}
     claims, written, facts = list[tuple[int, int, Debit]](), list[Written](), list[Event]()
     for row in rows:
-        because, asked = _asked(row, known.get(row.debtor_id), terms=terms, characters=characters)
-        if asked is None and because in eligibility.PASSING:
-            written.append(Written(submission.defer(row.send, until=now + RETRY_AFTER)))
+        reason, asked = _asked(row, known.get(row.debtor_id), options=options, characters=characters)
+        if asked is None and reason in eligibility.PASSING:
+            written.append(Written(submission.defer(row.submission, until=now + RETRY_AFTER)))
             continue
         if asked is None:
-            after = submission.withhold(row.send, because=because)
-            written.append(Written(after.send, because))
+            after = submission.withhold(row.submission, reason=reason)
+            written.append(Written(after.submission, reason))
             facts += after.events
             continue
         if not room.take(asked.amount_minor):
             continue
-        claimed = submission.claim(row.send, now=now, identity=identity, rules=rules)
+        claimed = submission.claim(row.submission, now=now, identity=identity, rules=rules)
         written.append(Written(claimed))
-        claims.append((claimed.attempt.id, claimed.sends, asked))
+        claims.append((claimed.attempt.id, claimed.submission_count, asked))
     return claims, written, facts
 
 
-def _asked(row: Row, one: Owing | None, *, terms: Terms, characters: Characters) -> tuple[str, Debit | None]:
+def _asked(
+    row: Row, debtor: Owing | None, *, options: RunOptions, characters: Characters
+) -> tuple[str, Debit | None]:
     """Why a debit is not sent, or its request."""
-    if one is None:
+    if debtor is None:
         return "no_debtor", None
-    attempt = row.send.attempt
-    if (one.candidate.amount_minor, one.candidate.currency) != (attempt.amount_minor, attempt.currency):
+    attempt = row.submission.attempt
+    if (debtor.candidate.amount_minor, debtor.candidate.currency) != (attempt.amount_minor, attempt.currency):
         return "amount_changed", None
-    if one.iban_fingerprint != attempt.iban_fingerprint:
+    if debtor.iban_fingerprint != attempt.iban_fingerprint:
         return "account_changed", None
-    verdict = eligibility.judge(msgspec.structs.replace(one.candidate, again=row.again), terms=terms)
+    verdict = eligibility.judge(msgspec.structs.replace(debtor.candidate, again=row.again), options=options)
     if not verdict.billable:
         return verdict.code, None
     try:
         asked = debit(
-            one.payer,
+            debtor.payer,
             transaction_id=attempt.transaction_id,
             amount_minor=attempt.amount_minor,
             currency=attempt.currency,
-            usage=terms.usage,
-            merchant_name=terms.merchant_name,
-            remote_ip=terms.remote_ip,
+            usage=options.usage,
+            merchant_name=options.merchant_name,
+            remote_ip=options.remote_ip,
             characters=characters,
         )
         sdd_sale(asked)  # what cannot be written must not be claimed
-    except Rejected as problem:
-        _log.warning("debit cannot be written", attempt_id=attempt.id, why=problem.code)
+    except Rejected as exc:
+        _log.warning("debit cannot be written", attempt_id=attempt.id, why=exc.code)
         return "unsendable", None
     return "", asked
 
 
-def _terms(run: Run, *, account: GatewayAccount) -> Terms:
+def _terms(run: Run, *, account: GatewayAccount) -> RunOptions:
     # A debit that is larger than a whole day may take would wait for ever.
-    caps = (run.terms.debit_max_minor, account.debit_max_minor, account.day_amount_max_minor)
+    caps = (run.options.debit_max_minor, account.debit_max_minor, account.day_amount_max_minor)
     cap = min((cap for cap in caps if cap is not None), default=None)
-    return msgspec.structs.replace(run.terms, debit_max_minor=cap)
+    return msgspec.structs.replace(run.options, debit_max_minor=cap)
 
 
 # --- call ------------------------------------------------------------------------------------------------------------
 
 
-async def _call(opened: client.Gateway, one: Claim, told: asyncio.Queue[Told | None]) -> None:
+async def _call(opened: client.Gateway, item: Claim, results: asyncio.Queue[CallResult | None]) -> None:
     answer: GatewayAnswer | GatewaySilent
     try:
         # Between claim and here this process may have been stopped, and the lease be over: the client refuses then.
-        answer = await client.sale(opened, one.debit, begin_until_s=one.begin_until_s)
-    except GatewaySilent as problem:
-        answer = problem
-    except Exception as problem:  # noqa: BLE001 - whatever broke, the debit may be out
-        _log.error("call failed", attempt_id=one.id, exc_info=problem)
-        answer = GatewaySilent(why=type(problem).__name__)
-    told.put_nowait(Told(one, opened.account.name, answer))
+        answer = await client.sale(opened, item.debit, begin_until_s=item.begin_until_s)
+    except GatewaySilent as exc:
+        answer = exc
+    except Exception as exc:  # noqa: BLE001 - whatever broke, the debit may be out
+        _log.error("call failed", attempt_id=item.id, exc_info=exc)
+        answer = GatewaySilent(why=type(exc).__name__)
+    results.put_nowait(CallResult(item, opened.account.name, answer))
 
 
 # --- record ----------------------------------------------------------------------------------------------------------
 
 
-async def _record_all(has: Billing, told: asyncio.Queue[Told | None]) -> None:
+async def _record_all(deps: Billing, results: asyncio.Queue[CallResult | None]) -> None:
     """Record what calls bring, many at once, until told that there will be no more."""
     ended = False
     while not ended:
-        batch = [await told.get()]
-        while not told.empty() and len(batch) < _RECORD_MAX:
-            batch.append(told.get_nowait())
+        batch = [await results.get()]
+        while not results.empty() and len(batch) < _RECORD_MAX:
+            batch.append(results.get_nowait())
         ended = None in batch
-        brought = [one for one in batch if one is not None]
+        brought = [row for row in batch if row is not None]
         if brought:
             try:
-                await _report(has, brought)
-                await _record_surely(has, brought)
+                await _report(deps, brought)
+                await _record_surely(deps, brought)
             finally:
-                for one in brought:
-                    has.unrecorded.pop(one.claim.id, None)
+                for result in brought:
+                    deps.unrecorded.pop(result.claim.id, None)
 
 
-async def _record_surely(has: Billing, brought: Sequence[Told]) -> None:
+async def _record_surely(deps: Billing, brought: Sequence[CallResult]) -> None:
     """Try while the leases last; what cannot be recorded by then becomes unknown, and is asked about."""
-    end_s = monotonic() + has.rules.lease_s
+    end_s = monotonic() + deps.rules.lease_s
     while True:
         try:
-            await record(has, brought)
-        except Unavailable as problem:
-            _log.warning("answers wait to be recorded", answers=len(brought), why=str(problem))
+            await record(deps, brought)
+        except Unavailable as exc:
+            _log.warning("responses wait to be recorded", answers=len(brought), why=str(exc))
             if monotonic() >= end_s:
                 return
             await asyncio.sleep(_WAIT_MAX_S)
@@ -637,82 +641,90 @@ async def _record_surely(has: Billing, brought: Sequence[Told]) -> None:
             return
 
 
-async def record(has: Billing, brought: Sequence[Told]) -> None:
+async def record(deps: Billing, brought: Sequence[CallResult]) -> None:
     """
     Record what calls have brought, in one transaction.
 
     Args:
-        has: What sending needs.
+        deps: What sending needs.
         brought: n answers, of different debits.
 
     Raises:
         Unavailable: when Postgres is away; nothing was recorded.
     """
     try:
-        halts = await _record_together(has, brought)
+        pause_reasons = await _record_together(deps, brought)
     except psycopg.errors.UniqueViolation:
         if len(brought) == 1:
-            # The gateway named an id that is on record for another debit. That is no word about this one.
-            answer = GatewaySilent(why="an id on record for another payment")
-            _log.error("answer names another payment", attempt_id=brought[0].claim.id)
-            await record(has, [msgspec.structs.replace(brought[0], answer=answer)])
+            # The gateway named an id that is stored for another debit. That is no word about this one.
+            answer = GatewaySilent(why="an id stored for another payment")
+            _log.error("response names another payment", attempt_id=brought[0].claim.id)
+            await record(deps, [msgspec.structs.replace(brought[0], answer=answer)])
             return
-        for one in brought:
-            await record(has, [one])
+        for result in brought:
+            await record(deps, [result])
         return
-    for account, why in halts.items():
-        _log.error("the gateway turns us away; runs of the account are paused", account=account, why=why)
-        await pause_account(has.pool, account, because=why, now=has.clock())
+    for account, why in pause_reasons.items():
+        _log.error(
+            "submission rejected: merchant configuration; runs of the account are paused",
+            account=account,
+            why=why,
+        )
+        await pause_account(deps.pool, account, reason=why, now=deps.clock())
 
 
-async def _record_together(has: Billing, brought: Sequence[Told]) -> dict[str, str]:
-    now = has.clock()
-    written, facts, halts = list[Written](), list[Event](), dict[str, str]()
-    async with transaction(has.pool) as conn:
-        rows = await submissions.locked(conn, [one.claim.id for one in brought])
-        for one in brought:
-            if not _is_of(rows.get(one.claim.id), one.claim):
+async def _record_together(deps: Billing, brought: Sequence[CallResult]) -> dict[str, str]:
+    now = deps.clock()
+    written, facts, pause_reasons = list[Written](), list[Event](), dict[str, str]()
+    async with transaction(deps.pool) as conn:
+        rows = await submissions.locked(conn, [result.claim.id for result in brought])
+        for result in brought:
+            if not _is_of(rows.get(result.claim.id), result.claim):
                 # The database went back while the call was under way; the gateway's lists tell of it.
-                _log.error("call recorded nowhere", transaction_id=one.claim.debit.transaction_id)
+                _log.error("call recorded nowhere", transaction_id=result.claim.debit.transaction_id)
                 continue
             after: After = submission.record(
-                rows[one.claim.id].send, one.answer, number=one.claim.number, now=now, rules=has.rules
+                rows[result.claim.id].submission,
+                result.answer,
+                number=result.claim.number,
+                now=now,
+                rules=deps.rules,
             )
-            written.append(Written(after.send))
+            written.append(Written(after.submission))
             facts += after.events
-            if after.halt is not None:
-                halts[one.account] = f"The gateway turns us away ({after.halt})"
+            if after.pause_reason is not None:
+                pause_reasons[result.account] = f"The gateway rejects us ({after.pause_reason})"
         await submissions.write(conn, written, now=now)
         await events.append(conn, [(None, fact) for fact in facts], now=now)
-    return halts
+    return pause_reasons
 
 
 def _is_of(row: Row | None, claim: Claim) -> bool:
     """Whether a row is the one that was claimed: a database that went back gives ids again."""
-    return row is not None and row.send.attempt.transaction_id == claim.debit.transaction_id
+    return row is not None and row.submission.attempt.transaction_id == claim.debit.transaction_id
 
 
-async def _report(has: Billing, brought: Sequence[Told]) -> None:
+async def _report(deps: Billing, brought: Sequence[CallResult]) -> None:
     """Tell breaker and limiter how calls ended."""
     ended: dict[tuple[str, Permit], list[bool | None]] = {}
-    for one in brought:
-        await slow_down(has, one.account, one.answer)
-        ended.setdefault((one.account, one.claim.permit), []).append(is_failure(one.answer))
+    for result in brought:
+        await slow_down(deps, result.account, result.answer)
+        ended.setdefault((result.account, result.claim.permit), []).append(is_failure(result.answer))
     for (account, permit), failed in ended.items():
-        await has.limiter.report(account, permit, failed=failed)
+        await deps.limiter.report(account, permit, failed=failed)
 
 
-async def slow_down(has: Billing, account: str, answer: GatewayAnswer | GatewaySilent) -> None:
+async def slow_down(deps: Billing, account: str, answer: GatewayAnswer | GatewaySilent) -> None:
     """
     Lower the rate of an account where its gateway asks for fewer requests.
 
     Args:
-        has: What sending needs.
+        deps: What sending needs.
         account: The account.
         answer: What a call has brought.
     """
     if isinstance(answer, GatewaySilent) and answer.slow_down_s is not None:
-        await has.limiter.slow_down(account, asked_s=answer.slow_down_s)
+        await deps.limiter.slow_down(account, requested_s=answer.slow_down_s)
 
 
 def is_failure(answer: GatewayAnswer | GatewaySilent) -> bool | None:

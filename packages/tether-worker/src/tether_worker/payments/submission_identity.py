@@ -18,7 +18,7 @@ from tether_stores.postgres import Pool, connection, transaction
 from tether_stores.settings import Settings
 from tether_stores.telemetry import logger
 
-from tether_worker.jobs.periodic import Duty
+from tether_worker.jobs.periodic import PeriodicTask
 
 __all__ = ["announce_steps", "check_identities"]
 
@@ -29,7 +29,7 @@ _SEARCH_EVERY: Final = 10
 _log = logger("submissions")
 
 
-def check_identities(pool: Pool, *, settings: Settings, clock: Callable[[], datetime]) -> Duty:
+def check_identities(pool: Pool, *, settings: Settings, clock: Callable[[], datetime]) -> PeriodicTask:
     """
     Warn of open calls to gateway identities that are not configured, and wake submissions whose identities are again.
 
@@ -48,7 +48,11 @@ def check_identities(pool: Pool, *, settings: Settings, clock: Callable[[], date
         nonlocal looks, said
         async with connection(pool) as conn:
             accounts = (await gateway_accounts.all_accounts(conn, settings=settings)).values()
-            keys = {one.key for account in accounts for one in gateway_identities.configured(account)}
+            keys = {
+                gateway_identity.key
+                for account in accounts
+                for gateway_identity in gateway_identities.configured(account)
+            }
             await gateway_identities.record_configured(conn, accounts, now=clock())
             woken = await gateway_identities.wake(conn, keys=keys, now=clock())
             calls = await gateway_identities.open_calls(conn) if looks % _SEARCH_EVERY == 0 else None
@@ -62,10 +66,10 @@ def check_identities(pool: Pool, *, settings: Settings, clock: Callable[[], date
                     _log.error(warning)
             said = warnings
 
-    return Duty("check_identities", _EVERY_S, check)
+    return PeriodicTask("check_identities", _EVERY_S, check)
 
 
-def announce_steps(pool: Pool, steps: deque[Step], *, clock: Callable[[], datetime]) -> Duty:
+def announce_steps(pool: Pool, steps: deque[Step], *, clock: Callable[[], datetime]) -> PeriodicTask:
     """
     Announce clocks that were seen to step.
 
@@ -88,4 +92,4 @@ def announce_steps(pool: Pool, steps: deque[Step], *, clock: Callable[[], dateti
         for _ in some:
             steps.popleft()
 
-    return Duty("announce_steps", 2, announce)
+    return PeriodicTask("announce_steps", 2, announce)

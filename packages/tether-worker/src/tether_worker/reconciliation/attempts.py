@@ -7,7 +7,7 @@ lease, committed ─► ask by id (no transaction is open) ─┬─ told ──
                                                         └─ nothing ───► asked again later
 ```
 
-What the gateway says about a *payment* goes through the inbox, so it meets notifications and pulled lists on one way.
+What the gateway says about a *payment* goes through the inbox, so it meets notifications and fetched lists on one way.
 What it says about a *call* of ours, that it never got it, concerns only attempts of unknown outcome: it may make
 them free to be sent again, after the grace period. Neither is decided here.
 """
@@ -24,16 +24,16 @@ from tether_core.events import Event
 from tether_core.jobs import RECONCILE
 from tether_core.payments import submission
 from tether_core.payments.submission import After, Rules
-from tether_core.reconciliation.report_records import Pulled, from_answer
-from tether_core.reconciliation.status_inquiry import Asked
+from tether_core.reconciliation.report_records import ReportRecord, from_answer
+from tether_core.reconciliation.status_inquiry import InquiryKind
 from tether_stores import events
 from tether_stores.payments import billing_attempts, submissions
-from tether_stores.payments.inquiries import Asks
+from tether_stores.payments.inquiries import InquiryTable
 from tether_stores.postgres import Connection, transaction
 
 from tether_worker.gateway import inquiry_batch
-from tether_worker.gateway.inquiry_batch import Again, Reply, Round
-from tether_worker.gateway.status_inquiry import Asking
+from tether_worker.gateway.inquiry_batch import Again, InquiryBatch, Reply
+from tether_worker.gateway.status_inquiry import InquiryDeps
 from tether_worker.jobs.run import Work
 from tether_worker.lost_history import without_later_tries
 from tether_worker.reconciliation.differences import compare_report
@@ -60,38 +60,42 @@ class _Answered(msgspec.Struct, frozen=True):
     """An attempt that was asked about, what came back, and what that claims."""
 
     reply: Reply
-    claim: Pulled | None = None
+    claim: ReportRecord | None = None
 
 
-def reconciling(has: Asking, *, rules: Rules = _RULES) -> Work:
+def reconciling(deps: InquiryDeps, *, rules: Rules = _RULES) -> Work:
     """
     Reconciliation as a kind of work.
 
     Args:
-        has: What asking needs.
+        deps: What asking needs.
         rules: When the word "not there" counts.
 
     Returns:
         The work for queue "reconciliation".
     """
 
-    async def bite() -> int:
-        return await reconcile(has, rules=rules)
+    async def batch() -> int:
+        return await reconcile(deps, rules=rules)
 
-    async def waits() -> bool:
-        return await inquiry_batch.any_due(has, billing_attempts.ASKS)
+    async def has_pending() -> bool:
+        return await inquiry_batch.any_due(deps, billing_attempts.INQUIRIES)
 
-    return Work(RECONCILE, bite, waits)
+    return Work(RECONCILE, batch, has_pending)
 
 
 async def reconcile(
-    has: Asking, *, rules: Rules = _RULES, limit: int = BATCH_MAX, table: Asks = billing_attempts.ASKS
+    deps: InquiryDeps,
+    *,
+    rules: Rules = _RULES,
+    limit: int = BATCH_MAX,
+    table: InquiryTable = billing_attempts.INQUIRIES,
 ) -> int:
     """
     Ask about attempts that are due for a question, at most *limit* of them.
 
     Args:
-        has: What asking needs.
+        deps: What asking needs.
         rules: When the word "not there" counts.
         limit: Attempts at most.
         table: Which attempts are due: by their own schedule, or because a person ordered it.
@@ -102,40 +106,40 @@ async def reconcile(
     Raises:
         Unavailable: when Postgres is away; the attempts are asked about again.
     """
-    asked = await inquiry_batch.ask(has, table, limit=limit)
+    asked = await inquiry_batch.inquire_batch(deps, table, limit=limit)
     if not asked.replies:
         return 0
-    found = [_read(one) for one in await without_later_tries(has, asked.replies)]
-    now = has.clock()
-    async with transaction(has.pool) as conn:
+    found = [_read(reply) for reply in await without_later_tries(deps, asked.replies)]
+    now = deps.clock()
+    async with transaction(deps.pool) as conn:
         # All of them first, in the order of their ids, as whoever books does.
-        rows = await submissions.locked(conn, [one.ask.id for one in asked.replies])
+        rows = await submissions.locked(conn, [reply.row.id for reply in asked.replies])
         # A database that went back while they were under way lacks some, and may have given their ids again.
-        found = [one for one in found if _is_of(rows.get(one.reply.ask.id), one.reply)]
-        records = [one.claim for one in found if one.claim is not None]
+        found = [item for item in found if _is_of(rows.get(item.reply.row.id), item.reply)]
+        records = [item.claim for item in found if item.claim is not None]
         await take_in(conn, records, now=now)
         await compare_report(conn, records, now=now)
-        afters = await _settle_calls(conn, asked, [one.reply for one in found], rows, rules=rules, now=now)
-        await table.note(conn, [_next(one, afters=afters, has=has, now=now) for one in found])
+        afters = await _resolve_calls(conn, asked, [item.reply for item in found], rows, rules=rules, now=now)
+        await table.note(conn, [_next(item, afters=afters, deps=deps, now=now) for item in found])
     return len(asked.replies)
 
 
 def _is_of(row: submissions.Row | None, reply: Reply) -> bool:
-    return row is not None and row.send.attempt.transaction_id == reply.ask.transaction_id
+    return row is not None and row.submission.attempt.transaction_id == reply.row.transaction_id
 
 
 def _read(reply: Reply) -> _Answered:
     if reply.answer is None:
         return _Answered(reply)
     try:
-        return _Answered(reply, from_answer(reply.answer, account=reply.ask.account))
+        return _Answered(reply, from_answer(reply.answer, account=reply.row.account))
     except Unreadable:
         return _Answered(reply.nothing)
 
 
-async def _settle_calls(
+async def _resolve_calls(
     conn: Connection,
-    asked: Round,
+    asked: InquiryBatch,
     replies: Sequence[Reply],
     rows: Mapping[int, submissions.Row],
     *,
@@ -145,15 +149,21 @@ async def _settle_calls(
     """Decide what "not there" means for calls of ours; by attempt."""
     afters: dict[int, After] = {}
     for reply in replies:
-        row = rows[reply.ask.id]
-        if reply.heard != "not_there" or row.send.step != "unknown":
+        row = rows[reply.row.id]
+        if reply.heard != "not_found" or row.submission.step != "unknown":
             # What the gateway named once, and misses now, is its own matter until it speaks again.
             continue
-        afters[reply.ask.id] = submission.resolve(
-            row.send, _NOT_THERE, asked_at=asked.asked_at, inquiry=asked.inquiry(reply), rules=rules
+        afters[reply.row.id] = submission.resolve(
+            row.submission,
+            _NOT_THERE,
+            inquired_at=asked.inquired_at,
+            inquiry=asked.inquiry(reply),
+            rules=rules,
         )
     written = [
-        submissions.Written(after.send, unresolved=after.cause if after.send.step == "unknown" else None)
+        submissions.Written(
+            after.submission, unresolved=after.cause if after.submission.step == "unknown" else None
+        )
         for after in afters.values()
     ]
     await submissions.write(conn, written, now=now)
@@ -164,22 +174,22 @@ async def _settle_calls(
     return afters
 
 
-def _next(one: _Answered, *, afters: Mapping[int, After], has: Asking, now: datetime) -> Again:
+def _next(answered: _Answered, *, afters: Mapping[int, After], deps: InquiryDeps, now: datetime) -> Again:
     """When to ask about an attempt again, and how often it was asked about by then."""
-    ask = one.reply.ask
+    ask = answered.reply.row
     after = afters.get(ask.id)
-    if after is not None and (after.send.step != "unknown" or after.again_at is not None):
-        return ask.id, ask.asks, after.again_at  # waiting for the grace period is no try
+    if after is not None and (after.submission.step != "unknown" or after.again_at is not None):
+        return ask.id, ask.inquiry_count, after.again_at  # waiting for the grace period is no try
     if after is not None and after.cause == "not_found_elsewhere":
-        return inquiry_batch.again_elsewhere(one.reply, has=has, now=now)
-    return inquiry_batch.again(one.reply, _kind(one), has=has, now=now)
+        return inquiry_batch.again_elsewhere(answered.reply, deps=deps, now=now)
+    return inquiry_batch.again(answered.reply, _kind(answered), deps=deps, now=now)
 
 
-def _kind(one: _Answered) -> Asked:
-    if one.claim is None:
-        return inquiry_batch.kind_at(one.reply.ask.payment_stage)
+def _kind(answered: _Answered) -> InquiryKind:
+    if answered.claim is None:
+        return inquiry_batch.kind_at(answered.reply.row.payment_stage)
     # What was unknown and is under way by the gateway's word can wait like anything under way.
     step = codes.meaning(
-        one.claim.notification.status, event=None, error_code=one.claim.notification.error_code
+        answered.claim.notification.status, event=None, error_code=answered.claim.notification.error_code
     )
     return "unknown" if step is not None and step.stage == codes.UNKNOWN_TO_GATEWAY else "pending"

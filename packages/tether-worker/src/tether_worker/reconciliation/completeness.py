@@ -15,8 +15,8 @@ from tether_stores.postgres import transaction
 from tether_stores.reconciliation.completeness import Completeness, draw_up
 from tether_stores.telemetry import logger
 
-from tether_worker.gateway.status_inquiry import Asking
-from tether_worker.jobs.periodic import Duty
+from tether_worker.gateway.status_inquiry import InquiryDeps
+from tether_worker.jobs.periodic import PeriodicTask
 
 __all__ = ["exit_code", "show", "telling"]
 
@@ -29,84 +29,86 @@ _TRY_LATER: Final = 75
 _log = logger("completeness")
 
 
-def telling(has: Asking) -> Duty:
+def telling(deps: InquiryDeps) -> PeriodicTask:
     """
     Tell the report of yesterday each morning, once in the whole cluster.
 
     Args:
-        has: What asking needs.
+        deps: What asking needs.
 
     Returns:
-        The duty.
+        The periodic task.
     """
 
     async def tell() -> None:
-        now = has.clock()
+        now = deps.clock()
         if now.timetz() < _TOLD_AT:
             return
-        accounts = list(await has.parties())
+        accounts = list(await deps.clients())
         if not accounts:
             return
         yesterday = now.date() - timedelta(days=1)
-        async with transaction(has.pool) as conn:
+        async with transaction(deps.pool) as conn:
             if not await periodic.take(
                 conn, "completeness", tick_at=datetime.combine(now.date(), _TOLD_AT), now=now
             ):
                 return
-            told = await draw_up(conn, from_on=yesterday, to_on=yesterday, accounts=accounts, now=now)
-        _tell(told)
+            report = await draw_up(conn, from_on=yesterday, to_on=yesterday, accounts=accounts, now=now)
+        _tell(report)
 
-    return Duty("tell_completeness", _EVERY_S, tell)
+    return PeriodicTask("tell_completeness", _EVERY_S, tell)
 
 
-def _tell(told: Completeness) -> None:
-    found = told.report
-    say = _log.info if told.complete and not told.open_lines else _log.error
+def _tell(report: Completeness) -> None:
+    found = report.report
+    say = _log.info if report.complete and not report.open_lines else _log.error
     say(
         "completeness",
         day=found.to_on.isoformat(),
         known=found.known,
         by_webhook=found.by_webhook,
-        pulled=found.pulled,
+        fetched=found.fetched,
         unexplained=found.unexplained,
         not_read=len(found.not_read),
-        left_open=told.left_open,
-        paid_out_twice=len(told.paid_out_twice),
-        differences=sum(told.differences.values()),
+        left_open=report.left_open,
+        refunded_and_charged_back=len(report.refunded_and_charged_back),
+        differences=sum(report.differences.values()),
     )
 
 
-def show(told: Completeness) -> None:
+def show(report: Completeness) -> None:
     """Print a report as a table for people."""
-    found = told.report
+    found = report.report
     days = found.from_on.isoformat()
     if found.to_on != found.from_on:
         days = f"{days} to {found.to_on.isoformat()}"
     table = Table(title=f"What the gateway knows of {days}", show_header=False)
     table.add_row("known to the gateway", str(found.known))
     table.add_row("  came by webhook", str(found.by_webhook))
-    table.add_row("  pulled", str(found.pulled))
+    table.add_row("  fetched", str(found.fetched))
     table.add_row("  unexplained (must be 0)", str(found.unexplained))
-    for fate, count in sorted(found.fates.items()):
-        table.add_row(f"rows {fate.replace('_', ' ')}", str(count))
+    for disposition, count in sorted(found.dispositions.items()):
+        table.add_row(f"rows {disposition.replace('_', ' ')}", str(count))
     for way, delay in sorted(found.delays.items()):
-        shown = " / ".join(_duration(s) for s in (delay.p50_s, delay.p95_s, delay.max_s))
-        table.add_row(f"delay by {way}, p50 / p95 / max", shown)
-    for one in found.not_read[:10]:
-        table.add_row("not read to its end", f"{one.day.isoformat()} {one.name} of {one.account}")
+        excerpt = " / ".join(_duration(s) for s in (delay.p50_s, delay.p95_s, delay.max_s))
+        table.add_row(f"delay by {way}, p50 / p95 / max", excerpt)
+    for not_read in found.not_read[:10]:
+        table.add_row(
+            "not read to its end", f"{not_read.day.isoformat()} {not_read.name} of {not_read.account}"
+        )
     if len(found.not_read) > 10:
         table.add_row("not read to their end", f"and {len(found.not_read) - 10} more")
     if found.awaited:
         table.add_row("being read", f"{len(found.awaited)} lists; ask again in some minutes")
-    table.add_row("unknown, asked about enough", str(told.left_open))
-    table.add_row("money that went back twice", str(len(told.paid_out_twice)))
-    for kind, count in told.differences.items():
+    table.add_row("unknown, asked about enough", str(report.left_open))
+    table.add_row("money that went back twice", str(len(report.refunded_and_charged_back)))
+    for kind, count in report.differences.items():
         if count:
             table.add_row(f"difference {kind}", str(count))
-    table.add_row("complete", _verdict(told))
+    table.add_row("complete", _verdict(report))
     console = Console()
     console.print(table)
-    for line in told.open_lines[:_LINES_SHOWN]:
+    for line in report.open_lines[:_LINES_SHOWN]:
         console.print(
             f"{line.id}: {sentence(line.kind, attempt_id=line.attempt_id, ours=line.ours, theirs=line.theirs)} "
             f"Since {line.first_seen_at:%Y-%m-%d %H:%M}. {line.action}",
@@ -114,17 +116,17 @@ def show(told: Completeness) -> None:
         )
 
 
-def exit_code(told: Completeness) -> int:
+def exit_code(report: Completeness) -> int:
     """0 where all is well, 75 where reports are still being read, 1 where a person has to look."""
-    if told.complete and not told.open_lines:
+    if report.complete and not report.open_lines:
         return 0
-    found = told.report
-    is_waiting = not (found.unexplained or found.not_read or told.open_lines)
+    found = report.report
+    is_waiting = not (found.unexplained or found.not_read or report.open_lines)
     return _TRY_LATER if is_waiting else 1
 
 
-def _verdict(told: Completeness) -> str:
-    found = told.report
+def _verdict(report: Completeness) -> str:
+    found = report.report
     if found.unexplained or found.not_read:
         return "NO"
     if found.awaited:

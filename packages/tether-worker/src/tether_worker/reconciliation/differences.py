@@ -8,7 +8,7 @@ debits that nobody can inquire about ────┘
 ```
 
 Rules are in `tether_core.reconciliation.differences`. The review follows the outbox and comes after the commit of what it looks at, so two
-debits of one due item that are approved at the same moment in two transactions are both in sight of whoever comes second. It
+debits of one due item that are approved at the same time in two transactions are both in sight of whoever comes second. It
 holds its position while it works: one worker reviews at a time, and another goes on where a dead one stopped.
 """
 
@@ -23,17 +23,17 @@ from tether_core.emp.notification import Notification
 from tether_core.emp.notification import decode as decode_notification
 from tether_core.emp.responses import GatewayAnswer
 from tether_core.events import (
-    AttemptMoved,
+    AttemptStatusChanged,
     DifferenceClosed,
     DifferenceOpened,
     Event,
-    GivebackMoved,
+    RefundStatusChanged,
     decode,
 )
 from tether_core.payments.attempt import Attempt, Confirmation, Decision
 from tether_core.reconciliation import differences as rules
 from tether_core.reconciliation.differences import BY_STATE, REVIEWED, Difference
-from tether_core.reconciliation.report_records import Pulled
+from tether_core.reconciliation.report_records import ReportRecord
 from tether_stores import events, stated_outcomes
 from tether_stores.events import Horizon, Tip
 from tether_stores.postgres import Connection, Pool, connection, transaction
@@ -41,7 +41,7 @@ from tether_stores.reconciliation import differences
 from tether_stores.reconciliation.differences import Line, Unresolved
 from tether_stores.telemetry import logger
 
-from tether_worker.jobs.periodic import Duty
+from tether_worker.jobs.periodic import PeriodicTask
 
 __all__ = [
     "Heard",
@@ -61,12 +61,12 @@ _EVENTS_MAX: Final = 1_000
 _BATCHES_MAX: Final = 20
 # A walk of so many debits a minute is over ten million of them in a day and a half, and costs some milliseconds a second.
 _WALK_MAX: Final = 5_000
-_NAMES: Final = ("attempt_moved", "giveback_moved")
+_NAMES: Final = ("attempt.status_changed", "refund.status_changed")
 
 _log = logger("differences")
 
 
-def reviewing(pool: Pool, *, clock: Callable[[], datetime]) -> Sequence[Duty]:
+def reviewing(pool: Pool, *, clock: Callable[[], datetime]) -> Sequence[PeriodicTask]:
     """
     The review as periodic tasks: changed debits each second, all debits slowly.
 
@@ -97,7 +97,7 @@ def reviewing(pool: Pool, *, clock: Callable[[], datetime]) -> Sequence[Duty]:
     async def walk() -> None:
         await review_all(pool, now=clock(), limit=_WALK_MAX)
 
-    return Duty("review_changed_debits", 1, look), Duty("review_all_debits", 60, walk)
+    return PeriodicTask("review_changed_debits", 1, look), PeriodicTask("review_all_debits", 60, walk)
 
 
 async def _review_changed(pool: Pool, *, up_to: int, now: datetime) -> bool:
@@ -108,13 +108,13 @@ async def _review_changed(pool: Pool, *, up_to: int, now: datetime) -> bool:
             return False
         kept = await events.between(conn, after=after, up_to=up_to, limit=_EVENTS_MAX, names=_NAMES)
         is_last = len(kept) < _EVENTS_MAX
-        await review(conn, {_attempt_id(decode(one.payload)) for one in kept} - {0}, now=now)
+        await review(conn, {_attempt_id(decode(item.payload)) for item in kept} - {0}, now=now)
         await differences.advance(conn, _CHANGED, position=up_to if is_last else kept[-1].id, now=now)
     return not is_last
 
 
 def _attempt_id(event: Event) -> int:
-    return event.attempt_id if isinstance(event, AttemptMoved | GivebackMoved) else 0
+    return event.attempt_id if isinstance(event, AttemptStatusChanged | RefundStatusChanged) else 0
 
 
 async def _review_stuck(pool: Pool, *, now: datetime) -> None:
@@ -162,27 +162,32 @@ async def review(conn: Connection, attempt_ids: Iterable[int], *, now: datetime)
     if not ids:
         return
     lines = await differences.unresolved(conn, sorted(ids))
-    facts = {one.attempt.id: one for one in await differences.facts(conn, sorted(ids))}
+    facts = {
+        debit_facts.attempt.id: debit_facts for debit_facts in await differences.facts(conn, sorted(ids))
+    }
     others = {line.attempt_id for line in lines} | {line.other_attempt_id or 0 for line in lines}
-    others |= {twin for one in facts.values() for twin in one.collected_by}
+    others |= {twin for fact in facts.values() for twin in fact.collected_by}
     others -= {0, *facts}
     if others:
-        facts |= {one.attempt.id: one for one in await differences.facts(conn, sorted(others))}
+        facts |= {
+            debit_facts.attempt.id: debit_facts
+            for debit_facts in await differences.facts(conn, sorted(others))
+        }
         lines = await differences.unresolved(conn, sorted(facts))
-    found = [difference for one in facts.values() for difference in rules.review(one, now=now)]
-    holds = {(one.attempt_id, one.kind, one.subject) for one in found}
+    found = [difference for fact in facts.values() for difference in rules.review(fact, now=now)]
+    holds = {(item.attempt_id, item.kind, item.subject) for item in found}
     over = [
         line.id
         for line in lines
         if line.attempt_id in facts
         and (
             (line.kind in REVIEWED and (line.attempt_id, line.kind, line.subject) not in holds)
-            or rules.settled_by(line.kind, theirs=line.theirs, state=facts[line.attempt_id].attempt.state)
+            or rules.resolved_by(line.kind, theirs=line.theirs, state=facts[line.attempt_id].attempt.state)
         )
     ]
     # Lines that hold and are known stay as they are: a walk along all debits writes nothing where nothing is new.
     known = {(line.attempt_id, line.kind, line.subject) for line in lines}
-    new = [one for one in found if (one.attempt_id, one.kind, one.subject) not in known]
+    new = [item for item in found if (item.attempt_id, item.kind, item.subject) not in known]
     await _write(conn, new, over, now=now)
 
 
@@ -192,14 +197,14 @@ class Heard(msgspec.Struct, frozen=True):
 
     Attributes:
         row_id: Its row.
-        told: What it says.
+        notification: What it says.
         attempt: The debit as it is after the decision.
         decided: The decision.
         confirmation: What the gateway said when it was asked about it.
     """
 
     row_id: int
-    told: Notification
+    notification: Notification
     attempt: Attempt
     decided: Decision
     confirmation: Confirmation | None
@@ -219,46 +224,50 @@ async def find_in_notifications(
     """
     found = list(also)
     maybe_new = list[Heard]()
-    for one in heard:
+    for entry in heard:
         found += rules.of_notification(
-            one.attempt, one.told, decided=one.decided, confirmation=one.confirmation
+            entry.attempt, entry.notification, decided=entry.decided, confirmation=entry.confirmation
         )
-        if rules.may_be_new_dispute(one.attempt, one.told, decided=one.decided):
-            maybe_new.append(one)
+        if rules.may_be_new_dispute(entry.attempt, entry.notification, decided=entry.decided):
+            maybe_new.append(entry)
     if maybe_new:
         found += await _new_disputes(conn, maybe_new)
-    against = [one for one in heard if rules.may_contradict_statement(one.attempt, one.told)]
+    against = [entry for entry in heard if rules.may_contradict_statement(entry.attempt, entry.notification)]
     if against:
-        stated = await stated_outcomes.latest(conn, sorted({one.attempt.id for one in against}))
+        stated = await stated_outcomes.latest(conn, sorted({item.attempt.id for item in against}))
         found += [
             rules.statement_contradicted(
-                one.attempt, stated=stated[one.attempt.id], theirs=one.told.event or one.told.status
+                item.attempt,
+                stated=stated[item.attempt.id],
+                theirs=item.notification.event or item.notification.status,
             )
-            for one in against
-            if stated.get(one.attempt.id) in {"declined", "never_arrived"}
+            for item in against
+            if stated.get(item.attempt.id) in {"declined", "never_arrived"}
         ]
     if found:
         await _write(conn, found, [], now=now)
 
 
 async def _new_disputes(conn: Connection, maybe_new: Sequence[Heard]) -> list[Difference]:
-    stored = await differences.disputes_heard(conn, sorted({one.told.id for one in maybe_new}))
+    stored = await differences.disputes_heard(conn, sorted({heard.notification.id for heard in maybe_new}))
     found = list[Difference]()
-    for one in maybe_new:
+    for heard in maybe_new:
         earlier = [
             decode_notification(row.body, content_type=row.content_type)
-            for row in stored.get(one.told.id, [])
-            if row.id != one.row_id
+            for row in stored.get(heard.notification.id, [])
+            if row.id != heard.row_id
         ]
-        if rules.is_new_dispute(one.told, earlier):
-            known = [told.chargeback_id for told in earlier if told.chargeback_id is not None]
+        if rules.is_new_dispute(heard.notification, earlier):
+            known = [debit.chargeback_id for debit in earlier if debit.chargeback_id is not None]
             found.append(
-                rules.charged_back_again(one.attempt, dispute_id=one.told.chargeback_id, known=known)
+                rules.charged_back_again(
+                    heard.attempt, dispute_id=heard.notification.chargeback_id, known=known
+                )
             )
     return found
 
 
-async def compare_report(conn: Connection, records: Sequence[Pulled], *, now: datetime) -> None:
+async def compare_report(conn: Connection, records: Sequence[ReportRecord], *, now: datetime) -> None:
     """
     Compare debits with the gateway's own present records of them: open the lines these show, resolve those they end.
 
@@ -267,12 +276,12 @@ async def compare_report(conn: Connection, records: Sequence[Pulled], *, now: da
         records: Of reports, or of status inquiries; each shows the present state of a payment.
         now: When they were read.
     """
-    by_id = {one.notification.id: one for one in records}
+    by_id = {item.notification.id: item for item in records}
     debits = await differences.changed_at(conn, list(by_id))
     if not debits:
         return
     lines = list[Unresolved]()
-    for line in await differences.unresolved(conn, [one.attempt.id for one in debits.values()]):
+    for line in await differences.unresolved(conn, [changed.attempt.id for changed in debits.values()]):
         if line.kind in BY_STATE:
             lines.append(line)
     found, over = list[Difference](), list[int]()
@@ -280,8 +289,10 @@ async def compare_report(conn: Connection, records: Sequence[Pulled], *, now: da
         record, attempt = by_id[unique_id], debit.attempt
         if record.account != attempt.account:
             continue
-        told = record.notification
-        step = codes.meaning(told.status, event=told.event, error_code=told.error_code)
+        notification = record.notification
+        step = codes.meaning(
+            notification.status, event=notification.event, error_code=notification.error_code
+        )
         compared = rules.compare(attempt, step, changed_at=debit.changed_at, now=now)
         known = [line for line in lines if line.attempt_id == attempt.id]
         if compared == "agrees":
@@ -296,10 +307,10 @@ async def compare_report(conn: Connection, records: Sequence[Pulled], *, now: da
             ]
         money = rules.amount_named(
             attempt,
-            amount_text=told.fields.get("amount"),
-            amount_minor=told.amount_minor,
-            currency=told.currency,
-            about=told.status,
+            amount_text=notification.fields.get("amount"),
+            amount_minor=notification.amount_minor,
+            currency=notification.currency,
+            about=notification.status,
         )
         if money is not None:
             found.append(money)
@@ -317,8 +328,8 @@ async def compare_refunds(conn: Connection, records: Sequence[GatewayAnswer], *,
     """
     if not records:
         return
-    by_id = {one.unique_id: one for one in records if one.unique_id}
-    by_own_id = {one.transaction_id: one for one in records if one.transaction_id}
+    by_id = {answer.unique_id: answer for answer in records if answer.unique_id}
+    by_own_id = {answer.transaction_id: answer for answer in records if answer.transaction_id}
     refunds = await differences.refunds_named(conn, unique_ids=list(by_id), transaction_ids=list(by_own_id))
     found = list[Difference]()
     for refund in refunds:

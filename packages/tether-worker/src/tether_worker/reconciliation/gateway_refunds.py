@@ -26,11 +26,11 @@ from tether_stores.reconciliation import gateway_refunds
 from tether_stores.reconciliation.gateway_refunds import Due, Reported
 from tether_stores.telemetry import logger
 
-from tether_worker.gateway.status_inquiry import Asking, Party, payment
-from tether_worker.jobs.periodic import Duty
+from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps, payment
+from tether_worker.jobs.periodic import PeriodicTask
 from tether_worker.reconciliation.differences import open_lines
 
-__all__ = ["inquire_gateway_refunds", "inquiring_gateway_refunds", "settle", "take_report"]
+__all__ = ["inquire_gateway_refunds", "inquiring_gateway_refunds", "resolve", "take_report"]
 
 BATCH_MAX: Final = 16
 # An inquiry waits for its turn and asks each terminal.
@@ -39,30 +39,30 @@ _LEASE: Final = timedelta(seconds=120)
 _log = logger("gateway_refunds")
 
 
-def inquiring_gateway_refunds(has: Asking) -> Duty:
+def inquiring_gateway_refunds(deps: InquiryDeps) -> PeriodicTask:
     """
     Inquiries about gateway refunds as a periodic task.
 
     Args:
-        has: What inquiring needs.
+        deps: What inquiring needs.
 
     Returns:
         The periodic task.
     """
 
     async def inquire() -> None:
-        while await inquire_gateway_refunds(has) == BATCH_MAX:
+        while await inquire_gateway_refunds(deps) == BATCH_MAX:
             pass
 
-    return Duty("inquire_gateway_refunds", 2, inquire)
+    return PeriodicTask("inquire_gateway_refunds", 2, inquire)
 
 
-async def inquire_gateway_refunds(has: Asking, *, limit: int = BATCH_MAX) -> int:
+async def inquire_gateway_refunds(deps: InquiryDeps, *, limit: int = BATCH_MAX) -> int:
     """
     Inquire about gateway refunds that are due, at most *limit* of them.
 
     Args:
-        has: What inquiring needs.
+        deps: What inquiring needs.
         limit: Refunds at most.
 
     Returns:
@@ -71,67 +71,67 @@ async def inquire_gateway_refunds(has: Asking, *, limit: int = BATCH_MAX) -> int
     Raises:
         Unavailable: when Postgres is away; they are inquired about again.
     """
-    now = has.clock()
-    async with connection(has.pool) as conn:
+    now = deps.clock()
+    async with connection(deps.pool) as conn:
         due = await gateway_refunds.claim(conn, limit=limit, leased_until=now + _LEASE, now=now)
     if not due:
         return 0
-    parties = await has.parties()
-    answers = await asyncio.gather(*(_answer(one, has=has, parties=parties) for one in due))
-    for one, answer in zip(due, answers, strict=True):
-        await _record(has, one, answer)
+    clients = await deps.clients()
+    answers = await asyncio.gather(*(_answer(row, deps=deps, clients=clients) for row in due))
+    for item, answer in zip(due, answers, strict=True):
+        await _record(deps, item, answer)
     return len(due)
 
 
 async def _answer(
-    one: Due, *, has: Asking, parties: Mapping[str, Party]
+    due: Due, *, deps: InquiryDeps, clients: Mapping[str, GatewayClient]
 ) -> GatewayAnswer | GatewaySilent | None:
-    party = parties.get(one.account)
-    if party is None:
+    client = clients.get(due.account)
+    if client is None:
         return GatewaySilent(why="no such account")
     try:
-        answer = await payment(has, party, unique_id=one.unique_id)
+        answer = await payment(deps, client, unique_id=due.unique_id)
     except GatewaySilent as exc:
         return exc
     except InvalidRequest as exc:
-        _log.error("inquiry refused", unique_id=one.unique_id, why=str(exc))
+        _log.error("inquiry rejected", unique_id=due.unique_id, why=str(exc))
         return GatewaySilent(why="the inquiry was refused")
-    match heard(answer, unique_id=one.unique_id):
-        case "told":
+    match heard(answer, unique_id=due.unique_id):
+        case "found":
             return answer
-        case "not_there":
+        case "not_found":
             return None
         case _:
             return GatewaySilent(why="an answer about something else")
 
 
-async def _record(has: Asking, one: Due, answer: GatewayAnswer | GatewaySilent | None) -> None:
-    now = has.clock()
+async def _record(deps: InquiryDeps, due: Due, answer: GatewayAnswer | GatewaySilent | None) -> None:
+    now = deps.clock()
     if isinstance(answer, GatewaySilent):
         again_at = now + timedelta(seconds=rules.SILENCE_S)
-        async with connection(has.pool) as conn:
-            await gateway_refunds.defer(conn, one.unique_id, inquire_at=again_at)
+        async with connection(deps.pool) as conn:
+            await gateway_refunds.defer(conn, due.unique_id, inquire_at=again_at)
         return
-    inquiries = one.inquiries + 1
+    inquiries = due.inquiries + 1
     inquire_at = rules.next_inquiry(inquiries, now=now)
-    async with transaction(has.pool) as conn:
+    async with transaction(deps.pool) as conn:
         if answer is None:
             await gateway_refunds.not_found(
-                conn, one.unique_id, inquiries=inquiries, inquire_at=inquire_at, now=now
+                conn, due.unique_id, inquiries=inquiries, inquire_at=inquire_at, now=now
             )
             return
-        await settle(
+        await resolve(
             conn,
-            one.attempt_id,
+            due.attempt_id,
             answer,
-            account=one.account,
+            account=due.account,
             inquiries=inquiries,
             inquire_at=inquire_at,
             now=now,
         )
 
 
-async def settle(
+async def resolve(
     conn: Connection,
     attempt_id: int,
     record: GatewayAnswer,
@@ -165,7 +165,7 @@ async def settle(
         record.currency,
     )
     again_at = inquire_at if state == "pending" else None
-    before = await gateway_refunds.settle(
+    before = await gateway_refunds.resolve(
         conn, refund, state=state, inquiries=inquiries, inquire_at=again_at, now=now
     )
     if state != "approved" or before == "approved":
@@ -193,22 +193,22 @@ async def take_report(
         account: Whose report.
         now: When it was read.
     """
-    named = [one for one in records if one.unique_id and one.reference_id]
+    named = [answer for answer in records if answer.unique_id and answer.reference_id]
     if not named:
         return
     ours = await gateway_refunds.own_ids(
         conn,
-        unique_ids=[one.unique_id for one in named if one.unique_id],
-        transaction_ids=[one.transaction_id for one in named if one.transaction_id],
+        unique_ids=[item.unique_id for item in named if item.unique_id],
+        transaction_ids=[item.transaction_id for item in named if item.transaction_id],
     )
-    others = [one for one in named if not {one.unique_id, one.transaction_id} & ours]
+    others = [item for item in named if not {item.unique_id, item.transaction_id} & ours]
     if not others:
         return
     debits = await billing_attempts.locked_by_ids(
-        conn, unique_ids=[one.reference_id for one in others if one.reference_id], transaction_ids=[]
+        conn, unique_ids=[other.reference_id for other in others if other.reference_id], transaction_ids=[]
     )
     by_id = {debit.unique_id: debit for debit in debits if debit.account == account}
-    for one in others:
-        debit = by_id.get(one.reference_id)
+    for other in others:
+        debit = by_id.get(other.reference_id)
         if debit is not None:
-            await settle(conn, debit.id, one, account=account, now=now)
+            await resolve(conn, debit.id, other, account=account, now=now)

@@ -1,5 +1,5 @@
 """
-Pulling: the gateway's lists, read day by day until they hold nothing that our books lack.
+Fetching: the gateway's lists, read day by day until they hold nothing that our books lack.
 
 ```text
 tick (a row, taken once) ─► lists of some days become due ─► a worker leases one ─► page by page:
@@ -7,7 +7,7 @@ tick (a row, taken once) ─► lists of some days become due ─► a worker le
 ```
 
 Whatever a list holds becomes a claim like a notification's (`tether_core.reconciliation.report_records`) and goes the same way: into the inbox,
-where booking decides it. An item that a notification has told of already only gets the mark that the gateway's list has
+where applying decides it. An item that a notification has told of already only gets the mark that the gateway's list has
 it, which the completeness report counts.
 
 A list is read for one day at a time, so no window is longer than the 7 days the gateway allows, and what stands in a day's
@@ -23,50 +23,50 @@ import msgspec
 from tether_core.emp.notification import decode
 from tether_core.emp.xml import Chargeback, GatewayAnswer, Page
 from tether_core.errors import GatewaySilent, InvalidRequest, Unavailable, Unreadable
-from tether_core.jobs import PULL
+from tether_core.jobs import FETCH_REPORTS
 from tether_core.notifications.inbox import next_attempt
 from tether_core.reconciliation.completeness import LISTS, SCHEDULE, ListName, Rhythm
 from tether_core.reconciliation.report_records import (
     REFUNDS,
-    Pulled,
-    Standing,
+    CurrentStatus,
+    ReportRecord,
     from_answer,
     from_chargeback,
     says_more,
 )
 from tether_stores.jobs import periodic
 from tether_stores.notifications import webhook_events
-from tether_stores.notifications.webhook_events import StandingRow
+from tether_stores.notifications.webhook_events import StoredRow
 from tether_stores.postgres import Connection, connection, transaction
 from tether_stores.reconciliation import report_fetches
 from tether_stores.reconciliation.report_fetches import PageRead, Reading
 from tether_stores.telemetry import logger
 
 from tether_worker.gateway import client as calls
-from tether_worker.gateway.status_inquiry import Asking, Party
-from tether_worker.jobs.periodic import Duty
+from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps
+from tether_worker.jobs.periodic import PeriodicTask
 from tether_worker.jobs.run import Work
 from tether_worker.reconciliation.differences import compare_refunds, compare_report
 from tether_worker.reconciliation.gateway_refunds import take_report
 
-__all__ = ["Taken", "pulling", "read_list", "take_in", "tick_moment", "ticking", "want"]
+__all__ = ["Taken", "fetching_reports", "read_list", "take_in", "tick_time", "ticking", "want"]
 
-# A bite of some seconds, so that a worker that is to stop need not read a whole day first.
+# A batch of some seconds, so that a worker that is to stop need not read a whole day first.
 PAGES_MAX: Final = 20
 # A lease covers one page: its turn, its answer and its rows.
 _LEASE: Final = timedelta(seconds=120)
 # Before a list that the gateway does not give is asked for again, in seconds; the last step repeats.
-_LADDER_S: Final = (30, 60, 300, 900, 1_800, 3_600)
+_RETRY_SCHEDULE_S: Final = (30, 60, 300, 900, 1_800, 3_600)
 # How often a worker looks whether a tick is due.
 _TICK_EVERY_S: Final = 30.0
 _TICKS_KEPT: Final = timedelta(days=90)
 
-_log = logger("pulls")
+_log = logger("report_fetches")
 
 
 class Taken(msgspec.Struct, frozen=True):
     """
-    What became of pulled records.
+    What became of fetched records.
 
     Attributes:
         recorded: New rows of the inbox.
@@ -77,74 +77,74 @@ class Taken(msgspec.Struct, frozen=True):
     known: int
 
 
-def pulling(has: Asking) -> Work:
+def fetching_reports(deps: InquiryDeps) -> Work:
     """
-    Pulling as a kind of work.
+    Fetching as a kind of work.
 
     Args:
-        has: What asking needs.
+        deps: What asking needs.
 
     Returns:
         The work for queue "reconciliation".
     """
 
-    async def bite() -> int:
-        return await read_list(has)
+    async def batch() -> int:
+        return await read_list(deps)
 
-    async def waits() -> bool:
-        async with connection(has.pool) as conn:
-            return await report_fetches.due(conn, now=has.clock())
+    async def has_pending() -> bool:
+        async with connection(deps.pool) as conn:
+            return await report_fetches.due(conn, now=deps.clock())
 
-    return Work(PULL, bite, waits)
+    return Work(FETCH_REPORTS, batch, has_pending)
 
 
-def ticking(has: Asking) -> Duty:
+def ticking(deps: InquiryDeps) -> PeriodicTask:
     """
     Make lists due at their times, once in the whole cluster.
 
     Args:
-        has: What asking needs.
+        deps: What asking needs.
 
     Returns:
-        The duty.
+        The periodic task.
     """
 
     async def tick() -> None:
-        now = has.clock()
+        now = deps.clock()
         for rhythm in SCHEDULE:
-            await _tick(has, rhythm, now=now)
+            await _tick(deps, rhythm, now=now)
 
-    return Duty("tick_pulls", _TICK_EVERY_S, tick)
+    return PeriodicTask("tick_report_fetches", _TICK_EVERY_S, tick)
 
 
-def tick_moment(rhythm: Rhythm, *, now: datetime) -> datetime:
+def tick_time(rhythm: Rhythm, *, now: datetime) -> datetime:
     """
     The latest tick of a rhythm; the same for all who ask within it.
 
     Args:
         rhythm: The rhythm.
-        now: The present moment, aware, UTC.
+        now: The current time, aware, UTC.
 
     Returns:
-        A moment not after *now*.
+        A time not after *now*.
     """
     first_at = datetime.combine(now.date(), time(), tzinfo=UTC) + rhythm.past
     # Before the first tick of a day the last one of the day before holds.
     return first_at + (now - first_at) // rhythm.every * rhythm.every
 
 
-async def _tick(has: Asking, rhythm: Rhythm, *, now: datetime) -> None:
-    tick_at = tick_moment(rhythm, now=now)
-    accounts = list(await has.parties())
+async def _tick(deps: InquiryDeps, rhythm: Rhythm, *, now: datetime) -> None:
+    tick_at = tick_time(rhythm, now=now)
+    accounts = list(await deps.clients())
     if not accounts:
         return
-    async with transaction(has.pool) as conn:
-        if not await periodic.take(conn, rhythm.duty, tick_at=tick_at, now=now):
+    async with transaction(deps.pool) as conn:
+        if not await periodic.take(conn, rhythm.periodic_task, tick_at=tick_at, now=now):
             return
         days = [now.date() - timedelta(days=back) for back in range(rhythm.days_back + 1)]
         wanted = await want(conn, accounts, days, now=now)
         await periodic.prune(conn, before=now - _TICKS_KEPT)
-    _log.info("lists are due", duty=rhythm.duty, lists=wanted)
+    _log.info("reports due", periodic_task=rhythm.periodic_task, lists=wanted)
 
 
 async def want(
@@ -162,7 +162,7 @@ async def want(
         conn: Any connection.
         accounts: Whose lists.
         days: Which days'.
-        now: The present moment.
+        now: The current time.
         lists: Which lists.
 
     Returns:
@@ -173,12 +173,12 @@ async def want(
     return len(wanted)
 
 
-async def read_list(has: Asking, *, pages_max: int = PAGES_MAX) -> int:
+async def read_list(deps: InquiryDeps, *, pages_max: int = PAGES_MAX) -> int:
     """
     Read some pages of the list that has been due for longest.
 
     Args:
-        has: What asking needs.
+        deps: What asking needs.
         pages_max: Pages at most; what is left of the list stays due.
 
     Returns:
@@ -187,27 +187,27 @@ async def read_list(has: Asking, *, pages_max: int = PAGES_MAX) -> int:
     Raises:
         Unavailable: when Postgres is away; what was read before stays.
     """
-    lease = has.clock() + _LEASE
-    async with connection(has.pool) as conn:
-        reading = await report_fetches.claim(conn, now=has.clock(), leased_until=lease)
+    lease = deps.clock() + _LEASE
+    async with connection(deps.pool) as conn:
+        reading = await report_fetches.claim(conn, now=deps.clock(), leased_until=lease)
     if reading is None:
         return 0
-    party = (await has.parties()).get(reading.account)
-    if party is None:
-        await _put_off(has, reading, lease=lease, why="no such account")
+    client = (await deps.clients()).get(reading.account)
+    if client is None:
+        await _deferred(deps, reading, lease=lease, why="no such account")
         return 1
     for asked in range(1, pages_max + 1):
         try:
-            page = await _page(has, party, reading)
-        except (GatewaySilent, InvalidRequest) as problem:
-            await _put_off(has, reading, lease=lease, why=str(problem))
+            page = await _page(deps, client, reading)
+        except (GatewaySilent, InvalidRequest) as exc:
+            await _deferred(deps, reading, lease=lease, why=str(exc))
             return asked
         terminal, number = _next(page, reading)
-        at_end = terminal >= _terminals(party, reading)
-        now = has.clock()
-        # The last page of this bite gives the lease back.
+        at_end = terminal >= _terminals(client, reading)
+        now = deps.clock()
+        # The last page of this batch gives the lease back.
         next_lease = now + _LEASE if at_end or asked < pages_max else now
-        async with transaction(has.pool) as conn:
+        async with transaction(deps.pool) as conn:
             counted = await _take_page(conn, page, reading, now=now)
             kept = await report_fetches.advance(
                 conn, reading, counted, terminal=terminal, page=number, lease=lease, leased_until=next_lease
@@ -230,36 +230,38 @@ class _LeaseLostError(Unavailable):
         return "another worker reads this list by now"
 
 
-async def _page(has: Asking, party: Party, reading: Reading) -> Page[GatewayAnswer] | Page[Chargeback]:
-    async with has.permit(party):
+async def _page(
+    deps: InquiryDeps, client: GatewayClient, reading: Reading
+) -> Page[GatewayAnswer] | Page[Chargeback]:
+    async with deps.permit(client):
         match reading.name:
             case "transactions":
                 start_at = datetime.combine(reading.day, time(), tzinfo=UTC)
                 return await calls.transactions(
-                    party.gateway,
+                    client.gateway,
                     start_at=start_at,
                     end_at=start_at + timedelta(days=1),
                     page=reading.page,
                     # Where a terminal was taken from the account meanwhile, the last one is read twice.
-                    terminal_token=party.terminals[min(reading.terminal, len(party.terminals) - 1)],
+                    terminal_token=client.terminals[min(reading.terminal, len(client.terminals) - 1)],
                 )
             case "chargebacks":
                 return await calls.chargebacks_posted(
-                    party.gateway,
+                    client.gateway,
                     start_on=reading.day,
                     end_on=reading.day,
                     page=reading.page,
-                    scope=party.scope,
+                    scope=client.scope,
                 )
             case "imports":
                 return await calls.chargebacks_imported(
-                    party.gateway, import_on=reading.day, page=reading.page, scope=party.scope
+                    client.gateway, import_on=reading.day, page=reading.page, scope=client.scope
                 )
 
 
-def _terminals(party: Party, reading: Reading) -> int:
+def _terminals(client: GatewayClient, reading: Reading) -> int:
     # Chargebacks are listed for the whole account, payments for each terminal.
-    return len(party.terminals) if reading.name == "transactions" else 1
+    return len(client.terminals) if reading.name == "transactions" else 1
 
 
 def _next(page: Page[GatewayAnswer] | Page[Chargeback], reading: Reading) -> tuple[int, int]:
@@ -271,7 +273,7 @@ def _next(page: Page[GatewayAnswer] | Page[Chargeback], reading: Reading) -> tup
 async def _take_page(
     conn: Connection, page: Page[GatewayAnswer] | Page[Chargeback], reading: Reading, *, now: datetime
 ) -> PageRead:
-    told: list[Pulled] = []
+    records: list[ReportRecord] = []
     unread = 0
     for item in page.items:
         try:
@@ -280,15 +282,15 @@ async def _take_page(
             unread += 1
             continue
         if claim is not None:
-            told.append(claim)
-    taken = await take_in(conn, told, listed_on=reading.day, override=reading.name == "imports", now=now)
+            records.append(claim)
+    taken = await take_in(conn, records, listed_on=reading.day, override=reading.name == "imports", now=now)
     if reading.name == "transactions":
-        await compare_report(conn, told, now=now)
+        await compare_report(conn, records, now=now)
         refunds = _refunds(page)
         await compare_refunds(conn, refunds, now=now)
         await take_report(conn, refunds, account=reading.account, now=now)
     if taken.recorded:
-        _log.info("pulled", list=reading.name, day=reading.day.isoformat(), rows=taken.recorded)
+        _log.info("report fetched", list=reading.name, day=reading.day.isoformat(), rows=taken.recorded)
     if unread:
         _log.error(
             "items of a list cannot be read", list=reading.name, day=reading.day.isoformat(), rows=unread
@@ -301,10 +303,12 @@ async def _take_page(
 
 
 def _refunds(page: Page[GatewayAnswer] | Page[Chargeback]) -> list[GatewayAnswer]:
-    return [one for one in page.items if isinstance(one, GatewayAnswer) and one.transaction_type in REFUNDS]
+    return [
+        item for item in page.items if isinstance(item, GatewayAnswer) and item.transaction_type in REFUNDS
+    ]
 
 
-def _claim(item: GatewayAnswer | Chargeback, *, account: str) -> Pulled | None:
+def _claim(item: GatewayAnswer | Chargeback, *, account: str) -> ReportRecord | None:
     if isinstance(item, Chargeback):
         return from_chargeback(item, account=account)
     return from_answer(item, account=account)
@@ -312,60 +316,66 @@ def _claim(item: GatewayAnswer | Chargeback, *, account: str) -> Pulled | None:
 
 async def take_in(
     conn: Connection,
-    told: Sequence[Pulled],
+    records: Sequence[ReportRecord],
     *,
     now: datetime,
     listed_on: date | None = None,
     override: bool = False,
 ) -> Taken:
     """
-    Put pulled records into the inbox, as far as they say more than what is there.
+    Put fetched records into the inbox, as far as they say more than what is there.
 
     Args:
         conn: Inside a transaction.
-        told: The records; the same one may be among them several times.
-        now: The moment of receipt.
+        records: The records; the same one may be among them several times.
+        now: The time of receipt.
         listed_on: The day in whose list they stood, or `None` where a single payment was asked about.
         override: Whether that day counts more than one noted before.
 
     Returns:
         What became of them.
     """
-    if not told:
+    if not records:
         return Taken(0, 0)
-    known: list[list[StandingRow]] = [[] for _ in told]
-    for row in await webhook_events.standing(conn, told):
+    known: list[list[StoredRow]] = [[] for _ in records]
+    for row in await webhook_events.current_status(conn, records):
         known[row.place].append(row)
-    news = [one for one, rows in zip(told, known, strict=True) if says_more(one, map(_standing, rows))]
-    fresh = await webhook_events.record_pulled(conn, list({one.key: one for one in news}.values()), now=now)
+    news = [
+        item for item, rows in zip(records, known, strict=True) if says_more(item, map(_current_status, rows))
+    ]
+    fresh = await webhook_events.store_report_records(
+        conn, list({item.key: item for item in news}.values()), now=now
+    )
     if listed_on is not None:
         marks: dict[int, datetime | None] = {}
-        for one, rows in zip(told, known, strict=True):
+        for item, rows in zip(records, known, strict=True):
             # One row stands for the event: the oldest that was believed.
-            row_id = next((row.id for row in rows if row.outcome != "refuted"), fresh.get(one.key))
+            row_id = next((row.id for row in rows if row.outcome != "contradicted"), fresh.get(item.key))
             if row_id is not None:
-                marks.setdefault(row_id, one.happened_at)
+                marks.setdefault(row_id, item.happened_at)
         await webhook_events.mark_listed(conn, list(marks.items()), listed_on=listed_on, override=override)
-    return Taken(len(fresh), len(told) - len(fresh))
+    return Taken(len(fresh), len(records) - len(fresh))
 
 
-def _standing(row: StandingRow) -> Standing:
+def _current_status(row: StoredRow) -> CurrentStatus:
     error_code, reason_code = row.error_code, row.reason_code
     if error_code is None or reason_code is None:
         try:
             claim = decode(row.body, content_type=row.content_type)
         except Unreadable:
-            # It was readable when it came, so the reader has changed since; let the pulled record speak.
-            return Standing("failed", None, None)
+            # It was readable when it came, so the reader has changed since; let the fetched record speak.
+            return CurrentStatus("failed", None, None)
         error_code, reason_code = error_code or claim.error_code, reason_code or claim.reason_code
-    return Standing(row.outcome, error_code, reason_code)
+    return CurrentStatus(row.outcome, error_code, reason_code)
 
 
-async def _put_off(has: Asking, reading: Reading, *, lease: datetime, why: str) -> None:
-    now = has.clock()
-    due_at = next_attempt(reading.failures + 1, now=now, jitter=has.chance(), ladder_s=_LADDER_S)
-    _log.warning("a list was not read", list=reading.name, day=reading.day.isoformat(), why=why)
-    async with connection(has.pool) as conn:
-        await report_fetches.put_off(
-            conn, reading, due_at=due_at or now + timedelta(seconds=_LADDER_S[-1]), lease=lease
+async def _deferred(deps: InquiryDeps, reading: Reading, *, lease: datetime, why: str) -> None:
+    now = deps.clock()
+    due_at = next_attempt(
+        reading.failures + 1, now=now, jitter=deps.jitter(), retry_schedule_s=_RETRY_SCHEDULE_S
+    )
+    _log.warning("report not read", list=reading.name, day=reading.day.isoformat(), why=why)
+    async with connection(deps.pool) as conn:
+        await report_fetches.deferred(
+            conn, reading, due_at=due_at or now + timedelta(seconds=_RETRY_SCHEDULE_S[-1]), lease=lease
         )

@@ -2,7 +2,7 @@
 Voids of whole runs: each debit of the run is judged once, and gets a void or a reason why not.
 
 ```text
-hold the order, and a batch of its run's debits ─► judge each ─┬─ voidable ─► an order like any other (givebacks)
+hold the order, and a batch of its run's debits ─► judge each ─┬─ voidable ─► an order like any other (refunds)
                                                                └─ not ──────► the reason is kept for the result
                 └► the position moves behind the batch; all in one transaction
 ```
@@ -78,7 +78,7 @@ async def void_batch(pool: Pool, *, now: datetime, limit: int = BATCH_SIZE) -> i
         for debit in debits:
             refusal = judge(
                 debit.attempt,
-                sent_at=debit.sent_at,
+                submitted_at=debit.submitted_at,
                 now=now,
                 is_submitted=debit.is_submitted,
                 ordered=debit.ordered,
@@ -95,7 +95,7 @@ async def void_batch(pool: Pool, *, now: datetime, limit: int = BATCH_SIZE) -> i
         run_void_id=order.id,
         run_id=order.run_id,
         debits=len(judged),
-        refused=sum(one.refusal is not None for one in judged),
+        refused=sum(item.refusal is not None for item in judged),
         finished=finished,
     )
     return max(len(judged), 1)

@@ -5,7 +5,7 @@ Building a chunk is pure work for a processor and runs in a thread; storing it i
 stored, the next is being built, so that a file costs the longer of the two and not their sum.
 
 ```text
-rows ─► read: Columns, or Debtor | Refused | Skipped ─► Chunk: sorted lines for COPY, problems, tallies, position behind it
+rows ─► read: Columns, or Debtor | Refused | Skipped ─► Chunk: sorted lines for COPY, problems, counts, position behind it
 Chunk ─► staging table ─► what is known of its rows ─► screening.reasons ─► debtors, problems, progress: one transaction
 ```
 """
@@ -38,7 +38,7 @@ from tether_core.spreadsheet.outcomes import advance
 from tether_core.spreadsheet.plan import Refusal
 from tether_core.spreadsheet.rows import read_batches
 from tether_core.uploads.problems import Kept, give_up, keep
-from tether_core.uploads.upload import Tallies
+from tether_core.uploads.upload import RowCounts
 from tether_stores import blacklist, debtors
 from tether_stores.debtors import Kin, Known
 from tether_stores.postgres import Connection
@@ -65,7 +65,7 @@ class Chunk(msgspec.Struct, frozen=True):
         columns: Fields that its debtors have.
         debtors: A line each, in the order of fingerprints.
         problems: CSV for the table of problems.
-        tallies: Of its rows, as if screening left none out.
+        row_counts: Of its rows, as if screening left none out.
         position: Behind it.
         notes: Sentences about the whole file, up to here.
         kept: How many problems of the file are stored, with these.
@@ -76,7 +76,7 @@ class Chunk(msgspec.Struct, frozen=True):
     columns: tuple[str, ...]
     debtors: list[str]
     problems: bytes
-    tallies: Tallies
+    row_counts: RowCounts
     position: Position
     notes: list[str]
     kept: Kept
@@ -117,7 +117,7 @@ def build(
     rules: Rules,
     position: Position,
     notes: list[str],
-    before: Tallies,
+    before: RowCounts,
     kept: Kept,
     fingerprint: Callable[[str], str],
     bytes_read: Callable[[], int],
@@ -151,21 +151,24 @@ def build(
     while outcomes is not None:
         lines: list[str] = []
         wrong: list[bytes] = []
-        tallies, size_bytes, refusal = Tallies(), 0, None
+        row_counts, size_bytes, refusal = RowCounts(), 0, None
         while (
-            outcomes is not None and refusal is None and tallies.rows < rows_max and size_bytes < _BYTES_MAX
+            outcomes is not None
+            and refusal is None
+            and row_counts.rows < rows_max
+            and size_bytes < _BYTES_MAX
         ):
             position = advance(position, outcomes)
             batch = _batch(outcomes)
             fresh = debtors.as_lines(batch.good, columns=columns, fingerprint=fingerprint)
             lines += fresh
             size_bytes += sum(map(len, fresh))
-            tallies += batch.tallies
+            row_counts += batch.row_counts
             if batch.problems:
                 listed, kept = _listed(batch.problems, kept=kept)
                 wrong.append(problems.as_csv(upload_id, listed))
                 size_bytes += len(wrong[-1])
-                refusal = give_up(before + tallies)
+                refusal = give_up(before + row_counts)
             notes = (notes + batch.notes)[:_NOTES_MAX]
             outcomes = next(batches, None)
         lines.sort()
@@ -173,7 +176,7 @@ def build(
             columns,
             lines,
             b"".join(wrong),
-            tallies,
+            row_counts,
             position,
             notes,
             kept,
@@ -182,15 +185,15 @@ def build(
         )
         if refusal is not None:
             return
-        before += tallies
+        before += row_counts
 
 
-_Told = tuple[list[str] | None, tuple[Problem, ...]]
+_Reply = tuple[list[str] | None, tuple[Problem, ...]]
 
 
-def _listed(rows: Sequence[_Told], *, kept: Kept) -> tuple[list[_Told], Kept]:
+def _listed(rows: Sequence[_Reply], *, kept: Kept) -> tuple[list[_Reply], Kept]:
     """The rows whose problems are stored, with the counts behind all of them."""
-    listed: list[_Told] = []
+    listed: list[_Reply] = []
     for cells, some in rows:
         decided = keep(kept, some, cells=cells)
         kept = decided.counts
@@ -203,7 +206,7 @@ class _Batch(msgspec.Struct, frozen=True, gc=False):
     """Some outcomes by kind: debtors, what the table of problems is told, sentences about the file, and how many of each."""
 
     good: Columns
-    tallies: Tallies
+    row_counts: RowCounts
     problems: Sequence[tuple[list[str] | None, tuple[Problem, ...]]] = ()
     notes: list[str] = []
 
@@ -212,33 +215,35 @@ def _batch(outcomes: Columns | Sequence[Outcome]) -> _Batch:
     if isinstance(outcomes, Columns):
         count = len(outcomes)
         return _Batch(
-            outcomes, Tallies(rows=count, stored=count, amount_minor=sum(outcomes.fields["amount_minor"]))
+            outcomes, RowCounts(rows=count, stored=count, amount_minor=sum(outcomes.fields["amount_minor"]))
         )
-    good = [one for one in outcomes if isinstance(one, Debtor)]
+    good = [outcome for outcome in outcomes if isinstance(outcome, Debtor)]
     warned = [debtor for debtor in good if debtor.warnings]
-    bad = [one for one in outcomes if isinstance(one, Refused)]
-    skipped = [one for one in outcomes if isinstance(one, Skipped)]
-    told: list[tuple[list[str] | None, tuple[Problem, ...]]] = [(None, debtor.warnings) for debtor in warned]
-    told += [([cell[:_CELL_LENGTH_MAX] for cell in one.cells[:_CELLS_MAX]], one.problems) for one in bad]
+    bad = [outcome for outcome in outcomes if isinstance(outcome, Refused)]
+    skipped = [outcome for outcome in outcomes if isinstance(outcome, Skipped)]
+    result: list[tuple[list[str] | None, tuple[Problem, ...]]] = [
+        (None, debtor.warnings) for debtor in warned
+    ]
+    result += [([cell[:_CELL_LENGTH_MAX] for cell in item.cells[:_CELLS_MAX]], item.problems) for item in bad]
     return _Batch(
         Columns.of(good),
-        Tallies(
+        RowCounts(
             rows=len(outcomes),
             stored=len(good),
             refused=len(bad),
             skipped=len(skipped),
             warnings=len(warned),
             amount_minor=sum([debtor.amount_minor for debtor in good]),
-            problems=dict(Counter(problem.code for _, some in told for problem in some)),
+            problems=dict(Counter(problem.code for _, some in result for problem in some)),
         ),
-        told,
-        [f"Row {one.row:,}: {one.note}" for one in skipped if one.note],
+        result,
+        [f"Row {item.row:,}: {item.note}" for item in skipped if item.note],
     )
 
 
 async def store(
     conn: Connection, upload_id: int, chunk: Chunk, *, dry_run: bool, policy: Policy, now: datetime
-) -> Tallies:
+) -> RowCounts:
     """
     Screen a chunk's debtors and store them with their verdicts, and its problems.
 
@@ -248,31 +253,31 @@ async def store(
         chunk: From `build`.
         dry_run: Whether debtors are only to be remembered until the end of the upload.
         policy: How strictly to screen.
-        now: The present moment.
+        now: The current time.
 
     Returns:
-        The chunk's tallies, with what screening left out.
+        The chunk's counts, with what screening excluded.
     """
-    tallies = chunk.tallies
+    row_counts = chunk.row_counts
     if chunk.debtors:
         await debtors.stage(conn, chunk.debtors, columns=chunk.columns)
-        verdicts, left_out_minor = await screened(conn, upload_id, dry_run=dry_run, policy=policy, now=now)
+        verdicts, excluded_minor = await screened(conn, upload_id, dry_run=dry_run, policy=policy, now=now)
         if dry_run:
-            await debtors.rehearse(conn, upload_id, verdicts=verdicts)
+            await debtors.store_dry_run_rows(conn, upload_id, verdicts=verdicts)
         else:
             await debtors.store(
                 conn, upload_id, chunk.debtors, columns=chunk.columns, verdicts=verdicts, now=now
             )
-        tallies = msgspec.structs.replace(
-            tallies,
-            stored=tallies.stored - len(verdicts),
+        row_counts = msgspec.structs.replace(
+            row_counts,
+            stored=row_counts.stored - len(verdicts),
             excluded=len(verdicts),
-            amount_minor=tallies.amount_minor - left_out_minor,
+            amount_minor=row_counts.amount_minor - excluded_minor,
             verdicts=dict(Counter(some[0].rule for some in verdicts.values())),
         )
     if chunk.problems:
         await problems.copy(conn, chunk.problems)
-    return tallies
+    return row_counts
 
 
 async def screened(
@@ -286,10 +291,10 @@ async def screened(
         upload_id: Whose.
         dry_run: Whether earlier rows of this upload are only remembered.
         policy: How strictly to screen.
-        now: The present moment.
+        now: The current time.
 
     Returns:
-        Row to the reasons for which it is left out, and what these rows owe together.
+        Row to the reasons for which it is excluded, and what these rows owe together.
     """
     facts: dict[int, Facts] = {}
     amounts: dict[int, int] = {}
@@ -311,7 +316,7 @@ async def screened(
             facts[row] = msgspec.structs.replace(
                 facts.get(row, _NOTHING), name_listed=name, email_listed=email
             )
-    # One text for the thousands of rows that are left out for the same cause.
+    # One text for the thousands of rows that are excluded for the same cause.
     shared: dict[tuple[Verdict, ...], tuple[Verdict, ...]] = {}
     verdicts: dict[int, tuple[Verdict, ...]] = {}
     for row, known_of_row in facts.items():

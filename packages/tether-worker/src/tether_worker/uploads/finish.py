@@ -2,8 +2,8 @@
 Settling an upload once all its rows are screened: repeats by a blank value, mandates of several accounts, and what a person is asked.
 
 ```text
-last chunk ─► rows of accounts with several ─► same_debit.repeats ─► left out, or asked about
-         └──► rows asked about, counted ─► answered, or remembered for the layout? ─► taken, or left out ─► completed
+last chunk ─► rows of accounts with several ─► same_debit.repeats ─► excluded, or asked about
+         └──► rows asked about, counted ─► answered, or remembered for the layout? ─► taken, or excluded ─► completed
                                        └─► open ─► needs_answer, until a person has decided
 ```
 
@@ -32,13 +32,13 @@ from tether_stores.uploads.uploads import Due
 from tether_worker import mandates
 from tether_worker.jobs.leases import LeaseLost
 
-__all__ = ["settle"]
+__all__ = ["resolve"]
 
 # Rows whose verdict changes in one statement.
 _BATCH: Final = 10_000
 
 
-async def settle(pool: Pool, due: Due, *, plan: Plan, lease: str, policy: Policy, now: datetime) -> bool:
+async def resolve(pool: Pool, due: Due, *, plan: Plan, lease: str, policy: Policy, now: datetime) -> bool:
     """
     Settle an upload whose rows are all screened.
 
@@ -48,7 +48,7 @@ async def settle(pool: Pool, due: Due, *, plan: Plan, lease: str, policy: Policy
         plan: How it was read.
         lease: Ours.
         policy: How strictly its rows were screened.
-        now: The present moment.
+        now: The current time.
 
     Returns:
         Whether it is settled; it waits for a person where not.
@@ -67,10 +67,12 @@ async def settle(pool: Pool, due: Due, *, plan: Plan, lease: str, policy: Policy
         rules = [rule for some in QUESTIONS.values() for rule in some]
         groups = await debtors.asked(conn, due.id, rules=rules, dry_run=due.dry_run)
     answers = dict(due.screening_answers)
-    for one in kept:
-        some = questions.of_subject(groups, one.subject)
-        if some and one.subject not in answers and questions.holds(one, some, today=now.date()):
-            answers[one.subject] = Answered(one.answer, one.answered_by, one.answered_at, remembered=True)
+    for remembered in kept:
+        some = questions.of_subject(groups, remembered.subject)
+        if some and remembered.subject not in answers and questions.holds(remembered, some, today=now.date()):
+            answers[remembered.subject] = Answered(
+                remembered.answer, remembered.answered_by, remembered.answered_at, remembered=True
+            )
     asked = questions.questions(groups)
     still_open = tuple([question for question in asked if question.code not in answers])
     if due.dry_run:
@@ -99,31 +101,31 @@ async def _several(
 ) -> Decision | None:
     """Tell repeats apart from debits of their own among the rows of one account; gives how many are of their own."""
     moved: Counter[str] = Counter()
-    left_out: list[int] = []
+    excluded: list[int] = []
     accounts: list[int] = []
     debits: list[int] = []
     pending: list[tuple[Several, Verdict]] = []
     async for some in debtors.several(conn, due.id, dry_run=due.dry_run):
         kept, found = _of_account(some, policy=policy)
-        for one, verdict in found:
-            if one.verdict == "clear":
-                left_out.append(one.amount_minor)
-            if one.verdict == "clear" or verdict.rule == "duplicate_in_file":
-                moved.update({one.verdict: -1, verdict.rule: 1})
+        for item, verdict in found:
+            if item.verdict == "clear":
+                excluded.append(item.amount_minor)
+            if item.verdict == "clear" or verdict.rule == "duplicate_in_file":
+                moved.update({item.verdict: -1, verdict.rule: 1})
         pending += found
         if len(kept) > 1:
             accounts.append(len(kept))
             debits += kept
         if len(pending) >= _BATCH:
-            await _leave_out(conn, due, pending)
+            await _exclude(conn, due, pending)
             pending = []
-    await _leave_out(conn, due, pending)
+    await _exclude(conn, due, pending)
     del moved["clear"]
     if moved and not await uploads.recount(
         conn,
         due.id,
-        stored=-len(left_out),
-        amount_minor=-sum(left_out),
+        stored=-len(excluded),
+        amount_minor=-sum(excluded),
         verdicts=moved,
         lease=lease,
         now=now,
@@ -142,22 +144,24 @@ async def _several(
 
 def _of_account(some: list[Several], *, policy: Policy) -> tuple[list[int], list[tuple[Several, Verdict]]]:
     """The amounts of an account's debits of their own, and what speaks against each other row."""
-    told = repeats([(one.row, one.key) for one in some], one_per_account=policy.same == "iban")
+    result = repeats([(several.row, several.key) for several in some], one_per_account=policy.same == "iban")
     found = list[tuple[Several, Verdict]]()
-    for one in some:
-        facts = Facts(duplicate_of=told.same_as.get(one.row), unclear_with=told.unclear.get(one.row))
-        found += [(one, verdict) for verdict in reasons(facts, policy=policy)]
-    return [one.amount_minor for one in some if one.row in told.kept], found
+    for several in some:
+        facts = Facts(
+            duplicate_of=result.same_as.get(several.row), unclear_with=result.unclear.get(several.row)
+        )
+        found += [(several, verdict) for verdict in reasons(facts, policy=policy)]
+    return [several.amount_minor for several in some if several.row in result.kept], found
 
 
-async def _leave_out(conn: Connection, due: Due, found: list[tuple[Several, Verdict]]) -> None:
+async def _exclude(conn: Connection, due: Due, found: list[tuple[Several, Verdict]]) -> None:
     for first in (True, False):
-        some = [(one, verdict) for one, verdict in found if (verdict.rule == "duplicate_in_file") == first]
+        some = [(item, verdict) for item, verdict in found if (verdict.rule == "duplicate_in_file") == first]
         if due.dry_run:
-            by_row = {one.row: verdict for one, verdict in some}
-            await debtors.leave_out_rehearsed(conn, due.id, by_row, first=first)
+            by_row = {item.row: verdict for item, verdict in some}
+            await debtors.exclude_dry_run_rows(conn, due.id, by_row, first=first)
         else:
-            await debtors.leave_out(conn, {one.id: verdict for one, verdict in some}, first=first)
+            await debtors.exclude(conn, {item.id: verdict for item, verdict in some}, first=first)
 
 
 async def _write(
@@ -197,14 +201,16 @@ async def _take(
     now: datetime,
 ) -> None:
     """Take the rows that a person, or an answer kept for the layout, said are to be collected."""
-    taken = [rule for subject, one in answers.items() if one.answer == "take" for rule in QUESTIONS[subject]]
-    left_out = [
-        rule for subject, one in answers.items() if one.answer == "leave_out" for rule in QUESTIONS[subject]
+    taken = [
+        rule for subject, item in answers.items() if item.answer == "take" for rule in QUESTIONS[subject]
+    ]
+    excluded = [
+        rule for subject, item in answers.items() if item.answer == "exclude" for rule in QUESTIONS[subject]
     ]
     while taken:
         async with transaction(pool) as conn:
             rows = await debtors.take(
-                conn, due.id, taken=taken, left_out=left_out, screened_at=screened_at, limit=_BATCH
+                conn, due.id, taken=taken, excluded=excluded, screened_at=screened_at, limit=_BATCH
             )
             if not rows:
                 return

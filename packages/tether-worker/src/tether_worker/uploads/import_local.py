@@ -121,28 +121,28 @@ def _files(folder: Path) -> list[Path]:
 
 
 async def _move(path: Path, key: str, *, store: Objects, dry_run: bool) -> Moved:
-    told = _looked_at(path, key)
+    found = _looked_at(path, key)
     digest = await asyncio.to_thread(_digest, path)
     there = await objects.stat(store, key)
     if there is None:
         if not dry_run:
             await _put(store, key, path, digest=digest)
-    elif there.size_bytes != told.st_size or await _digest_there(store, key) != digest:
+    elif there.size_bytes != found.st_size or await _digest_there(store, key) != digest:
         raise _StaysError("conflicting", "the store has another file under this path")
     if not dry_run:
-        _remove(path, told)
-    return Moved(key, "moved" if there is None else "there already", told.st_size)
+        _remove(path, found)
+    return Moved(key, "moved" if there is None else "there already", found.st_size)
 
 
 def _looked_at(path: Path, key: str) -> os.stat_result:
-    told = path.lstat()
-    if not modes.S_ISREG(told.st_mode):
+    result = path.lstat()
+    if not modes.S_ISREG(result.st_mode):
         raise _StaysError("left alone", "it is a link or no ordinary file")
     if any(part.startswith(".") for part in Path(key).parts):
         raise _StaysError("left alone", "its name begins with a dot")
     if not key.isprintable():
         raise _StaysError("failed", "its name is no readable text")
-    return told
+    return result
 
 
 async def _put(store: Objects, key: str, path: Path, *, digest: bytes) -> None:
@@ -152,23 +152,23 @@ async def _put(store: Objects, key: str, path: Path, *, digest: bytes) -> None:
         raise _StaysError("failed", "what was read back is not what was sent; run it again")
 
 
-def _remove(path: Path, told: os.stat_result) -> None:
+def _remove(path: Path, found: os.stat_result) -> None:
     now = path.lstat()
-    if (now.st_size, now.st_mtime_ns) != (told.st_size, told.st_mtime_ns):
+    if (now.st_size, now.st_mtime_ns) != (found.st_size, found.st_mtime_ns):
         raise _StaysError("failed", "it was changed meanwhile; run it again")
     try:
         path.unlink()
-    except OSError as problem:
-        why = f"it is stored but cannot be removed ({type(problem).__name__})"
-        raise _StaysError("failed", why) from problem
+    except OSError as exc:
+        why = f"it is stored but cannot be removed ({type(exc).__name__})"
+        raise _StaysError("failed", why) from exc
 
 
 def _digest(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
-    except OSError as problem:
-        raise _StaysError("failed", f"it cannot be read ({type(problem).__name__})") from problem
+    except OSError as exc:
+        raise _StaysError("failed", f"it cannot be read ({type(exc).__name__})") from exc
 
 
 async def _digest_there(store: Objects, key: str) -> bytes:
@@ -193,16 +193,16 @@ def add_commands(commands: Any) -> None:
     """
     files = commands.add_parser("files", help="files of uploads")
     kinds = files.add_subparsers(required=True, metavar="COMMAND")
-    one = kinds.add_parser(
+    parser = kinds.add_parser(
         "import-local",
         help="move the files of an old installation's local disk into the object store",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    one.add_argument("folder", type=Path, metavar="DIR", help="its disk; paths below it become keys")
-    one.add_argument("--dry-run", action="store_true", help="compare only; put and remove nothing")
-    one.add_argument("--json", action="store_true", help="the report for programs")
-    one.set_defaults(do=_import_local, needs=())
+    parser.add_argument("folder", type=Path, metavar="DIR", help="its disk; paths below it become keys")
+    parser.add_argument("--dry-run", action="store_true", help="compare only; put and remove nothing")
+    parser.add_argument("--json", action="store_true", help="the report for programs")
+    parser.set_defaults(do=_import_local, needs=())
 
 
 def _import_local(args: argparse.Namespace, settings: Settings) -> int:

@@ -49,13 +49,13 @@ from tether_worker.jobs.leases import Lease, LeaseLost, held
 from tether_worker.jobs.run import Work
 from tether_worker.uploads import chunks
 from tether_worker.uploads.chunks import Chunk, fingerprinter
-from tether_worker.uploads.finish import settle
+from tether_worker.uploads.finish import resolve
 from tether_worker.uploads.reader import Child, Limits, Task
 
 __all__ = ["Intake", "intake", "read_one"]
 
-# An upload that is due for longer than this was not rung for, or its worker died.
-_LOST_RING_S: Final = 1.0
+# An upload that is due for longer than this was not woken for, or its worker died.
+_LOST_WAKE_UP_S: Final = 1.0
 # A file that ended its worker so often, with nothing to show for it in between, is not tried again.
 _CLAIMS_MAX: Final = 5
 _PAUSE_S: Final = 15.0
@@ -74,7 +74,7 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         pool: Of Postgres.
         objects: The object store.
-        clock: Gives the present moment, aware, UTC.
+        clock: Gives the current time, aware, UTC.
         token: Gives a text nobody else has, for leases.
         fingerprint_key: `TETHER_FINGERPRINT_KEY`.
         policy: How strictly to screen.
@@ -104,12 +104,12 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     chunk_rows: int = chunks.ROWS_MAX
 
 
-def intake(has: Intake, *, slot: Slot = "any") -> Work:
+def intake(deps: Intake, *, slot: Slot = "any") -> Work:
     """
     Intake as a kind of work: in each slot one file at a time in a process, because each takes memory.
 
     Args:
-        has: What it needs.
+        deps: What it needs.
         slot: Which files it takes.
 
     Returns:
@@ -117,25 +117,25 @@ def intake(has: Intake, *, slot: Slot = "any") -> Work:
     """
     busy = asyncio.Lock()
 
-    async def bite() -> int:
-        if busy.locked() or has.stopping():
+    async def batch() -> int:
+        if busy.locked() or deps.stopping():
             return 0  # whoever holds the lock takes all that is due, one after the other
         async with busy:
-            return await read_one(has, slot=slot)
+            return await read_one(deps, slot=slot)
 
-    async def waits() -> bool:
-        async with connection(has.pool) as conn:
-            return await uploads.due(conn, now=has.clock(), older_than_s=_LOST_RING_S, slot=slot)
+    async def has_pending() -> bool:
+        async with connection(deps.pool) as conn:
+            return await uploads.due(conn, now=deps.clock(), older_than_s=_LOST_WAKE_UP_S, slot=slot)
 
-    return Work(INTAKE if slot == "any" else INTAKE_SHORT, bite, waits)
+    return Work(INTAKE if slot == "any" else INTAKE_SHORT, batch, has_pending)
 
 
-async def read_one(has: Intake, *, slot: Slot = "any") -> int:
+async def read_one(deps: Intake, *, slot: Slot = "any") -> int:
     """
     Take the upload whose turn it is, and bring it as far as its turn goes.
 
     Args:
-        has: What it needs.
+        deps: What it needs.
         slot: Which files are taken.
 
     Returns:
@@ -144,12 +144,12 @@ async def read_one(has: Intake, *, slot: Slot = "any") -> int:
     Raises:
         Unavailable: when Postgres or the object store is away; what was stored stays, the rest is due again soon.
     """
-    token, lease = has.token(), Lease(has.clock(), length_s=has.lease_s)
-    taken = await _take(has, token, slot=slot, until=lease.until)
+    token, lease = deps.token(), Lease(deps.clock(), length_s=deps.lease_s)
+    taken = await _take(deps, token, slot=slot, until=lease.until)
     if taken is None:
         return 0
     due, waiting = taken
-    reading_of = _Reading(has, due, token, waiting=waiting, slot=slot)
+    reading_of = _Reading(deps, due, token, waiting=waiting, slot=slot)
     if due.claims >= _CLAIMS_MAX:
         await reading_of.fail(
             "gave_up",
@@ -158,25 +158,25 @@ async def read_one(has: Intake, *, slot: Slot = "any") -> int:
         )
         return 1
 
-    async def prolong(_: datetime, until: datetime) -> bool:
-        async with connection(has.pool) as conn:
+    async def renew(_: datetime, until: datetime) -> bool:
+        async with connection(deps.pool) as conn:
             return await uploads.hold(conn, due.id, lease=token, until=until)
 
-    async with held(lease, prolong=prolong, clock=has.clock):
+    async with held(lease, renew=renew, clock=deps.clock):
         await _attend(reading_of)
     return 1
 
 
-async def _take(has: Intake, token: str, *, slot: Slot, until: datetime) -> tuple[Due, Waiting] | None:
-    now = has.clock()
-    async with connection(has.pool) as conn:
+async def _take(deps: Intake, token: str, *, slot: Slot, until: datetime) -> tuple[Due, Waiting] | None:
+    now = deps.clock()
+    async with connection(deps.pool) as conn:
         queued = await uploads.waiting(conn, now=now)
     left = {waiting.id: waiting for waiting in queued.uploads}
     while chosen := next_upload(left.values(), turns=queued.turns, slot=slot, now=now):
-        async with transaction(has.pool) as conn:
+        async with transaction(deps.pool) as conn:
             due = await uploads.due_one(conn, chosen.id, now=now)
             if due is not None:
-                await fingerprint_key.require(conn, has.fingerprint_key, now=now)
+                await fingerprint_key.require(conn, deps.fingerprint_key, now=now)
                 state = step(due.state, "continued" if due.state == "reading" else "started")
                 await uploads.take(conn, due.id, state=state, lease=token, until=until, now=now)
                 return msgspec.structs.replace(due, state=state), chosen
@@ -205,22 +205,22 @@ async def _attend(reading_of: "_Reading") -> None:
     except asyncio.CancelledError:
         await asyncio.shield(reading_of.release(after_s=0, blameless=True))
         raise
-    except Exception as problem:  # noqa: BLE001 - the upload keeps its place and its count of failures
-        _log.error("reading an upload failed", upload_id=reading_of.due.id, exc_info=problem)
+    except Exception as exc:  # noqa: BLE001 - the upload keeps its place and its count of failures
+        _log.error("reading an upload failed", upload_id=reading_of.due.id, exc_info=exc)
         await reading_of.release(after_s=_PAUSE_S, blameless=False)
 
 
 class _Reading:
     """One upload in the hands of this worker."""
 
-    def __init__(self, has: Intake, due: Due, lease: str, *, waiting: Waiting, slot: Slot) -> None:
+    def __init__(self, deps: Intake, due: Due, lease: str, *, waiting: Waiting, slot: Slot) -> None:
         self.due = due
         # Whether the child was ended because its turn was over, and not because of its file.
         self.was_cut = False
         self._waiting = waiting
         self._slot = slot
         self._start_s = 0.0
-        self._has = has
+        self._deps = deps
         self._lease = lease
         self._began = monotonic()
 
@@ -229,7 +229,7 @@ class _Reading:
         if self.due.screened_at is not None and self.due.plan is not None:
             await self._complete(self.due.plan)
             return
-        async with _fetched(self._has.objects, self.due) as file:
+        async with _fetched(self._deps.objects, self.due) as file:
             kind = self.due.plan.kind if self.due.plan is not None else await self._sniffed(file)
             if kind == "csv":
                 plan = self.due.plan or await self._planned_text(file)
@@ -244,15 +244,15 @@ class _Reading:
                 name=self.due.filename,
                 answers=self.due.answers,
                 today=self.due.created_at.date(),
-                rules=self._has.rules,
+                rules=self._deps.rules,
                 plan=self.due.plan,
                 after=self.due.position.row,
-                limits=self._has.limits,
+                limits=self._deps.limits,
             )
             with _room_for_files():
                 started = Child(file, task)
             with started as child, self._cut_when_over(child):
-                plan = self.due.plan or await self._settled(await asyncio.to_thread(child.plan))
+                plan = self.due.plan or await self._resolved(await asyncio.to_thread(child.plan))
                 if plan is not None:
                     await self._read(
                         child.rows(), plan=plan, bytes_read=lambda: self.due.size_bytes, hurry=child.kill
@@ -269,7 +269,7 @@ class _Reading:
             self.was_cut = True
             child.kill()
 
-        timer = asyncio.get_running_loop().call_later(self._has.short_s, cut)
+        timer = asyncio.get_running_loop().call_later(self._deps.short_s, cut)
         try:
             yield
         finally:
@@ -287,24 +287,26 @@ class _Reading:
             if isinstance(found, Refusal):
                 raise FileRefused(found)
             today = self.due.created_at.date()
-            return reading.preview(file, plan=found, today=today, rules=self._has.rules)
+            return reading.preview(file, plan=found, today=today, rules=self._deps.rules)
 
-        return await self._settled(await asyncio.to_thread(planned))
+        return await self._resolved(await asyncio.to_thread(planned))
 
-    async def _settled(self, shown: Preview) -> Plan | None:
+    async def _resolved(self, excerpt: Preview) -> Plan | None:
         """Write how the file is read; `None` when a person has to answer something first."""
-        taken: UploadStep = "planned" if shown.plan.ready else "asked"
+        taken: UploadStep = "planned" if excerpt.plan.ready else "asked"
         state = step(self.due.state, taken)
-        async with connection(self._has.pool) as conn:
+        async with connection(self._deps.pool) as conn:
             if not await uploads.planned(
-                conn, self.due.id, state=state, shown=shown, lease=self._lease, now=self._has.clock()
+                conn, self.due.id, state=state, excerpt=excerpt, lease=self._lease, now=self._deps.clock()
             ):
                 raise LeaseLost
-        self.due = msgspec.structs.replace(self.due, state=state, plan=shown.plan)
-        if not shown.plan.ready:
-            _log.info("upload waits for answers", upload_id=self.due.id, questions=len(shown.plan.questions))
+        self.due = msgspec.structs.replace(self.due, state=state, plan=excerpt.plan)
+        if not excerpt.plan.ready:
+            _log.info(
+                "upload waits for answers", upload_id=self.due.id, questions=len(excerpt.plan.questions)
+            )
             return None
-        return shown.plan
+        return excerpt.plan
 
     async def _read(
         self,
@@ -320,14 +322,14 @@ class _Reading:
             upload_id=self.due.id,
             plan=plan,
             today=self.due.created_at.date(),
-            rules=self._has.rules,
+            rules=self._deps.rules,
             position=self.due.position,
             notes=self.due.notes,
-            before=self.due.tallies,
+            before=self.due.row_counts,
             kept=self.due.kept,
-            fingerprint=fingerprinter(self._has.fingerprint_key),
+            fingerprint=fingerprinter(self._deps.fingerprint_key),
             bytes_read=bytes_read,
-            rows_max=self._has.chunk_rows,
+            rows_max=self._deps.chunk_rows,
         )
         building = asyncio.create_task(asyncio.to_thread(next, built, None))
         try:
@@ -336,7 +338,7 @@ class _Reading:
                 await self._store(chunk)
                 if chunk.refusal is not None:
                     raise FileRefused(chunk.refusal)
-                if self._has.stopping() or await self._turn_is_over(chunk):
+                if self._deps.stopping() or await self._turn_is_over(chunk):
                     await self.release(after_s=0, blameless=True)
                     return
         finally:
@@ -356,14 +358,14 @@ class _Reading:
 
     async def _turn_is_over(self, chunk: Chunk) -> bool:
         took_s = monotonic() - self._began
-        if took_s > self._has.budget_s:
+        if took_s > self._deps.budget_s:
             return True
         if self._slot == "short":
-            return took_s > self._has.short_s
-        if took_s < self._has.turn_s(self._start_s):
+            return took_s > self._deps.short_s
+        if took_s < self._deps.turn_s(self._start_s):
             return False
-        now = self._has.clock()
-        async with connection(self._has.pool) as conn:
+        now = self._deps.clock()
+        async with connection(self._deps.pool) as conn:
             queued = await uploads.waiting(conn, now=now)
         read_s = self._waiting.read_s + took_s
         current = msgspec.structs.replace(
@@ -372,52 +374,52 @@ class _Reading:
         return makes_room(current, queued.uploads, now=now)
 
     async def _store(self, chunk: Chunk) -> None:
-        now = self._has.clock()
-        async with transaction(self._has.pool, freeze_s=_FREEZE_S) as conn:
-            await fingerprint_key.require(conn, self._has.fingerprint_key, now=now)
-            tallies = await chunks.store(
-                conn, self.due.id, chunk, dry_run=self.due.dry_run, policy=self._has.policy, now=now
+        now = self._deps.clock()
+        async with transaction(self._deps.pool, freeze_s=_FREEZE_S) as conn:
+            await fingerprint_key.require(conn, self._deps.fingerprint_key, now=now)
+            row_counts = await chunks.store(
+                conn, self.due.id, chunk, dry_run=self.due.dry_run, policy=self._deps.policy, now=now
             )
-            assert tallies.balanced, "every row has one outcome"
+            assert row_counts.balanced, "every row has one outcome"
             if not await uploads.advance(
                 conn,
                 self.due.id,
-                tallies=tallies,
+                row_counts=row_counts,
                 position=chunk.position,
                 notes=chunk.notes,
                 kept=chunk.kept,
                 bytes_read=chunk.bytes_read,
                 lease=self._lease,
-                until=self._has.clock() + timedelta(seconds=self._has.lease_s),
+                until=self._deps.clock() + timedelta(seconds=self._deps.lease_s),
                 now=now,
             ):
                 raise LeaseLost
-        rows = self.due.rows_read + tallies.rows
+        rows = self.due.rows_read + row_counts.rows
         self.due = msgspec.structs.replace(
             self.due, rows_read=rows, position=chunk.position, notes=chunk.notes
         )
 
     async def _complete(self, plan: Plan) -> None:
-        if not await settle(
-            self._has.pool,
+        if not await resolve(
+            self._deps.pool,
             self.due,
             plan=plan,
             lease=self._lease,
-            policy=self._has.policy,
-            now=self._has.clock(),
+            policy=self._deps.policy,
+            now=self._deps.clock(),
         ):
             _log.info("upload waits for answers", upload_id=self.due.id, rows=self.due.rows_read)
             return
-        async with transaction(self._has.pool) as conn:
+        async with transaction(self._deps.pool) as conn:
             if self.due.dry_run:
-                await debtors.forget_rehearsal(conn, self.due.id)
+                await debtors.forget_dry_run(conn, self.due.id)
             if not await uploads.end(
                 conn,
                 self.due.id,
                 state=step(self.due.state, "finished"),
                 failure=None,
                 lease=self._lease,
-                now=self._has.clock(),
+                now=self._deps.clock(),
                 took_s=monotonic() - self._began,
             ):
                 raise LeaseLost
@@ -430,25 +432,25 @@ class _Reading:
 
     async def fail(self, code: str, why: str) -> None:
         """End the upload as one that cannot be read; rows already stored stay, and are counted."""
-        async with transaction(self._has.pool) as conn:
+        async with transaction(self._deps.pool) as conn:
             if self.due.dry_run:
-                await debtors.forget_rehearsal(conn, self.due.id)
+                await debtors.forget_dry_run(conn, self.due.id)
             await uploads.end(
                 conn,
                 self.due.id,
                 state=step(self.due.state, "given up"),
                 failure=(code, why),
                 lease=self._lease,
-                now=self._has.clock(),
+                now=self._deps.clock(),
                 took_s=monotonic() - self._began,
             )
         _log.warning("upload failed", upload_id=self.due.id, code=code)
 
     async def release(self, *, after_s: float, blameless: bool) -> None:
         """Give the upload back; should that fail too, its lease ends by itself."""
-        due_at = self._has.clock() + timedelta(seconds=after_s)
+        due_at = self._deps.clock() + timedelta(seconds=after_s)
         with contextlib.suppress(Unavailable):
-            async with connection(self._has.pool) as conn:
+            async with connection(self._deps.pool) as conn:
                 await uploads.release(
                     conn,
                     self.due.id,
@@ -493,8 +495,8 @@ def _room_for_files() -> Iterator[None]:
     """Take a full or missing folder of temporary files for what it is: a store that is away, and no fault of the file."""
     try:
         yield
-    except OSError as problem:
-        raise StoreUnreachable("temporary files", why=type(problem).__name__) from problem
+    except OSError as exc:
+        raise StoreUnreachable("temporary files", why=type(exc).__name__) from exc
 
 
 @contextlib.contextmanager

@@ -3,12 +3,12 @@
 
     tether-worker questions list
     tether-worker questions answer 7 --collected-before take --by ada
-    tether-worker questions answer 7 --collected-before leave_out --identity-unclear take --remember --by ada
+    tether-worker questions answer 7 --collected-before exclude --identity-unclear take --remember --by ada
     tether-worker questions kept
     tether-worker questions forget 3 --by ada
 
 The same as `screening` of `POST /api/uploads/{id}/answers`, and `/api/layout-answers` (docs/concepts/screening.md). An upload whose
-rows are asked about cannot be billed until a person has answered. `take` collects the rows, `leave_out` leaves them out.
+rows are asked about cannot be billed until a person has answered. `take` collects the rows, `exclude` leaves them out.
 """
 
 import argparse
@@ -22,20 +22,20 @@ from tether_core.errors import InvalidRequest
 from tether_core.screening.questions import Answer
 from tether_core.screening.verdicts import Subject
 from tether_core.spreadsheet.plan import Question
-from tether_stores.clock import moment
+from tether_stores.clock import timestamp
 from tether_stores.command_line import whole
 from tether_stores.postgres import connection, open_pool, transaction
 from tether_stores.settings import Settings
 from tether_stores.uploads import screening_answers, uploads
 from tether_stores.uploads.uploads import LayoutAnswer
 
-__all__ = ["Asked", "add_commands", "answer", "asked", "forget", "kept"]
+__all__ = ["InquiryKind", "add_commands", "answer", "asked", "forget", "kept"]
 
 _LISTED_MAX: Final = 1_000
 _BY_MAX: Final = 100
 
 
-class Asked(msgspec.Struct, frozen=True):
+class InquiryKind(msgspec.Struct, frozen=True):
     """
     An upload that waits for answers about its rows.
 
@@ -50,14 +50,18 @@ class Asked(msgspec.Struct, frozen=True):
     questions: tuple[Question, ...]
 
 
-async def asked(settings: Settings) -> list[Asked]:
+async def asked(settings: Settings) -> list[InquiryKind]:
     """The uploads that wait for answers about their rows, newest first, a thousand at most."""
     async with (
         open_pool(settings.database_url, name="tether-questions", max_size=1) as pool,
         connection(pool) as conn,
     ):
         found = await screening_answers.waiting(conn, limit=_LISTED_MAX)
-    return [Asked(one.upload.id, one.upload.filename, one.plan.questions) for one in found if one.plan]
+    return [
+        InquiryKind(detail.upload.id, detail.upload.filename, detail.plan.questions)
+        for detail in found
+        if detail.plan
+    ]
 
 
 async def answer(
@@ -83,10 +87,12 @@ async def answer(
         open_pool(settings.database_url, name="tether-questions", max_size=1) as pool,
         transaction(pool) as conn,
     ):
-        found = await uploads.one(conn, upload_id)
+        found = await uploads.by_id(conn, upload_id)
         if found is None:
             raise InvalidRequest("there is no such upload", field=str(upload_id))
-        await screening_answers.decide(conn, found, given, remember=remember, by=by, now=await moment(conn))
+        await screening_answers.decide(
+            conn, found, given, remember=remember, by=by, now=await timestamp(conn)
+        )
 
 
 async def kept(settings: Settings) -> list[LayoutAnswer]:
@@ -116,7 +122,7 @@ async def forget(settings: Settings, answer_id: int, *, by: str) -> None:
         open_pool(settings.database_url, name="tether-questions", max_size=1) as pool,
         transaction(pool) as conn,
     ):
-        if not await uploads.forget(conn, answer_id, by=by, now=await moment(conn)):
+        if not await uploads.forget(conn, answer_id, by=by, now=await timestamp(conn)):
             raise InvalidRequest(
                 "there is no such answer, or it was forgotten before; see `tether-worker questions kept`",
                 field=str(answer_id),
@@ -144,30 +150,30 @@ def add_commands(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     kinds = parser.add_subparsers(required=True, metavar="COMMAND")
-    one = kinds.add_parser("list", help="uploads that wait for an answer; exit code 1 where there are any")
-    one.add_argument("--json", action="store_true", help="for programs")
-    one.set_defaults(do=_list, needs=("DATABASE_URL",))
+    item = kinds.add_parser("list", help="uploads that wait for an answer; exit code 1 where there are any")
+    item.add_argument("--json", action="store_true", help="for programs")
+    item.set_defaults(do=_list, needs=("DATABASE_URL",))
 
-    one = kinds.add_parser("answer", help="take the rows, or leave them out")
-    one.add_argument("upload_id", type=whole(1, 2**63 - 1), metavar="UPLOAD")
+    item = kinds.add_parser("answer", help="take the rows, or leave them out")
+    item.add_argument("upload_id", type=whole(1, 2**63 - 1), metavar="UPLOAD")
     for subject in get_args(Subject):
-        one.add_argument(
+        item.add_argument(
             f"--{subject.replace('_', '-')}", choices=get_args(Answer), help=f"the answer to {subject}"
         )
-    one.add_argument(
+    item.add_argument(
         "--remember", action="store_true", help="the answers hold for later files of this layout, too"
     )
-    one.add_argument("--by", required=True, metavar="NAME", help="who answers; kept")
-    one.set_defaults(do=_answer, needs=("DATABASE_URL",))
+    item.add_argument("--by", required=True, metavar="NAME", help="who answers; kept")
+    item.set_defaults(do=_answer, needs=("DATABASE_URL",))
 
-    one = kinds.add_parser("kept", help="answers that are kept for files of a layout")
-    one.add_argument("--json", action="store_true", help="for programs")
-    one.set_defaults(do=_kept, needs=("DATABASE_URL",))
+    item = kinds.add_parser("kept", help="answers that are kept for files of a layout")
+    item.add_argument("--json", action="store_true", help="for programs")
+    item.set_defaults(do=_kept, needs=("DATABASE_URL",))
 
-    one = kinds.add_parser("forget", help="forget a kept answer; the next file of its layout is asked about")
-    one.add_argument("answer_id", type=whole(1, 2**63 - 1), metavar="ID", help="see `questions kept`")
-    one.add_argument("--by", required=True, metavar="NAME", help="who forgets it; kept")
-    one.set_defaults(do=_forget, needs=("DATABASE_URL",))
+    item = kinds.add_parser("forget", help="forget a kept answer; the next file of its layout is asked about")
+    item.add_argument("answer_id", type=whole(1, 2**63 - 1), metavar="ID", help="see `questions kept`")
+    item.add_argument("--by", required=True, metavar="NAME", help="who forgets it; kept")
+    item.set_defaults(do=_forget, needs=("DATABASE_URL",))
 
 
 def _list(args: argparse.Namespace, settings: Settings) -> int:
@@ -180,20 +186,20 @@ def _list(args: argparse.Namespace, settings: Settings) -> int:
     return 1 if found else 0
 
 
-def _lines(found: Sequence[Asked]) -> list[str]:
+def _lines(found: Sequence[InquiryKind]) -> list[str]:
     lines = list[str]()
-    for one in found:
-        lines.append(f"upload {one.upload_id}  {one.filename}")
-        lines += [f"    {question.code}: {question.ask}" for question in one.questions]
-        options = " ".join(
-            f"--{question.code.replace('_', '-')} take|leave_out" for question in one.questions
-        )
-        lines.append(f"    tether-worker questions answer {one.upload_id} {options} --by NAME")
+    for item in found:
+        lines.append(f"upload {item.upload_id}  {item.filename}")
+        lines += [f"    {question.code}: {question.ask}" for question in item.questions]
+        options = " ".join(f"--{question.code.replace('_', '-')} take|exclude" for question in item.questions)
+        lines.append(f"    tether-worker questions answer {item.upload_id} {options} --by NAME")
     return lines or ["no upload waits for an answer about its rows"]
 
 
 def _answer(args: argparse.Namespace, settings: Settings) -> int:
-    given = {subject: told for subject in get_args(Subject) if (told := getattr(args, subject)) is not None}
+    given = {
+        subject: result for subject in get_args(Subject) if (result := getattr(args, subject)) is not None
+    }
     asyncio.run(answer(settings, args.upload_id, given, remember=args.remember, by=args.by))
     _say(f"upload {args.upload_id} is answered; a worker on queue default completes it")
     return 0
@@ -204,9 +210,9 @@ def _kept(args: argparse.Namespace, settings: Settings) -> int:
     if args.json:
         _say(msgspec.json.encode(found).decode())
         return 0
-    for one in found:
+    for item in found:
         _say(
-            f"{one.id}  {one.subject}: {one.answer}, by {one.answered_by} on {one.answered_at:%Y-%m-%d} for upload {one.upload_id}"
+            f"{item.id}  {item.subject}: {item.answer}, by {item.answered_by} on {item.answered_at:%Y-%m-%d} for upload {item.upload_id}"
         )
     if not found:
         _say("no answer is kept")

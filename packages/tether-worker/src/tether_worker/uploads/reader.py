@@ -69,7 +69,7 @@ class Task(msgspec.Struct, frozen=True):
         today: For days that may not lie in the future.
         rules: The caller's limits, for the preview.
         plan: As an earlier reading decided; `None` to decide now.
-        after: Rows up to this number are left out.
+        after: Rows up to this number are excluded.
         limits: What it may use.
     """
 
@@ -276,8 +276,8 @@ def _read(path: Path, task: Task) -> None:
     _send(b"R", [])
 
 
-def _send(kind: bytes, told: object) -> None:
-    data = msgspec.msgpack.encode(told)
+def _send(kind: bytes, value: object) -> None:
+    data = msgspec.msgpack.encode(value)
     for part in (_HEADER.pack(kind, len(data)), data):
         view = memoryview(part)
         while view:

@@ -1,7 +1,7 @@
 """
 `tether-worker withdraw`: take an upload back, as long as nothing of it was submitted.
 
-    tether-worker withdraw 7 --by ada --because "the list of last month"
+    tether-worker withdraw 7 --by ada --reason "the list of last month"
 
 Its debtors count for nothing from then on, its runs are cancelled, and the file can be handed in again, corrected or not. The same as
 `DELETE /api/uploads/7`.
@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from tether_core.errors import InvalidRequest
-from tether_stores.clock import moment
+from tether_stores.clock import timestamp
 from tether_stores.command_line import whole
 from tether_stores.postgres import open_pool, transaction
 from tether_stores.settings import Settings
@@ -30,23 +30,23 @@ def add_commands(commands: Any) -> None:
     Args:
         commands: What `add_subparsers` of the main parser gave.
     """
-    one = commands.add_parser(
+    parser = commands.add_parser(
         "withdraw",
         help="take an upload back, as long as nothing of it was submitted",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    one.add_argument("upload_id", type=whole(1, 2**63 - 1), metavar="UPLOAD")
-    one.add_argument("--by", required=True, metavar="NAME", help="who wants it; kept")
-    one.add_argument("--because", required=True, metavar="TEXT", help="why; kept")
-    one.set_defaults(do=_withdraw, needs=("DATABASE_URL",))
+    parser.add_argument("upload_id", type=whole(1, 2**63 - 1), metavar="UPLOAD")
+    parser.add_argument("--by", required=True, metavar="NAME", help="who wants it; kept")
+    parser.add_argument("--reason", required=True, metavar="TEXT", help="why; kept")
+    parser.set_defaults(do=_withdraw, needs=("DATABASE_URL",))
 
 
 def _withdraw(args: argparse.Namespace, settings: Settings) -> int:
-    by, because = " ".join(args.by.split()), " ".join(args.because.split())
-    if not by or not because:
-        raise InvalidRequest("say who wants it (--by) and why (--because)")
-    done = asyncio.run(_withdrawn(args.upload_id, settings, by=by, because=because))
+    by, reason = " ".join(args.by.split()), " ".join(args.reason.split())
+    if not by or not reason:
+        raise InvalidRequest("say who wants it (--by) and why (--reason)")
+    done = asyncio.run(_withdrawn(args.upload_id, settings, by=by, reason=reason))
     if done is None:
         raise InvalidRequest("there is no such upload", field=str(args.upload_id))
     if not done.is_new:
@@ -57,11 +57,11 @@ def _withdraw(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-async def _withdrawn(upload_id: int, settings: Settings, *, by: str, because: str) -> Withdrawn | None:
+async def _withdrawn(upload_id: int, settings: Settings, *, by: str, reason: str) -> Withdrawn | None:
     async with (
         open_pool(settings.database_url, name="tether-withdraw", max_size=1) as pool,
         transaction(pool) as conn,
     ):
         return await withdrawals.withdraw(
-            conn, upload_id, withdrawn_by=by, because=because, now=await moment(conn)
+            conn, upload_id, withdrawn_by=by, reason=reason, now=await timestamp(conn)
         )

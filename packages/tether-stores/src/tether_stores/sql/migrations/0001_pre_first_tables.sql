@@ -1,6 +1,7 @@
 -- The tables of the first release.
 
--- Files that were handed in. docs/concepts/intake.md tells their life.
+-- Files that were handed in. tether_core.uploads.upload and docs/concepts/intake.md tell their life. What is json here and not
+-- jsonb holds headers and cells as they came, zero bytes among them.
 create table uploads (
     id bigint generated always as identity primary key,
     object_key text not null,
@@ -9,13 +10,74 @@ create table uploads (
     sha256 bytea not null,
     state text not null,
     created_at timestamptz not null,
-    updated_at timestamptz not null
+    updated_at timestamptz not null,
+    content_key bytea,
+    answers json not null default '{}',
+    dry_run boolean not null default false,
+    forced boolean not null default false,
+    added_by text not null default '',
+    plan json,
+    preview json,
+    position json,
+    notes json not null default '[]',
+    bytes_read bigint not null default 0,
+    rows_read bigint not null default 0,
+    stored bigint not null default 0,
+    excluded bigint not null default 0,
+    refused bigint not null default 0,
+    skipped bigint not null default 0,
+    warnings bigint not null default 0,
+    amount_minor bigint not null default 0,
+    verdict_counts json not null default '{}',
+    problem_counts json not null default '{}',
+    -- How many problems are stored, and how many are only counted: tether_core.uploads.problems.
+    kept_problems json not null default '{}',
+    failure_code text,
+    failure text,
+    lease text,
+    due_at timestamptz,
+    claims smallint not null default 0,
+    started_at timestamptz,
+    finished_at timestamptz,
+    withdrawn_at timestamptz,
+    withdrawn_by text,
+    withdrawn_reason text,
+    -- What screening found that a person is asked about, by group; what was answered; and when all rows were screened.
+    repeats json not null default '[]',
+    screening_answers json not null default '{}',
+    screened_at timestamptz,
+    -- When its last turn began, and how long it was read so far: tether_core.uploads.turns.
+    turn_at timestamptz,
+    read_s double precision not null default 0,
+    constraint uploads_state_known check (
+        state in ('received', 'examining', 'needs_answer', 'reading', 'completed', 'failed', 'withdrawn')
+    ),
+    constraint uploads_rows_add_up check (rows_read = stored + excluded + refused + skipped),
+    constraint uploads_failed_for_a_reason check (
+        (state <> 'failed' or failure_code is not null)
+        and (state in ('failed', 'withdrawn') or failure_code is null)
+        and (failure_code is null) = (failure is null)
+    ),
+    constraint uploads_withdrawn_for_a_reason check (
+        (state = 'withdrawn') = (withdrawn_at is not null)
+        and (withdrawn_at is null) = (withdrawn_by is null)
+        and (withdrawn_at is null) = (withdrawn_reason is null)
+    )
 );
+-- The same bytes with the same answers are one upload, however many people send them at once.
+create unique index uploads_once on uploads (content_key, dry_run) where not forced;
+create unique index uploads_object_once on uploads (object_key);
+create index uploads_due on uploads (due_at, id) where due_at is not null;
+-- The oldest and the smallest uploads of each sender that wait, and its last turn.
+create index uploads_due_of_sender on uploads (added_by, due_at, id) where due_at is not null;
+create index uploads_due_by_size on uploads (added_by, size_bytes, id) where due_at is not null;
+create index uploads_turns on uploads (added_by, turn_at desc) where turn_at is not null;
 
--- People who owe money: one row per row of an upload that could be read.
+-- People who owe money: one row per row of an upload that could be read, with what screening said of it. The row of the
+-- upload is written in the same transaction, so no constraint looks it up again for each debtor.
 create table debtors (
     id bigint generated always as identity primary key,
-    upload_id bigint references uploads (id),
+    upload_id bigint,
     row_number integer,
     iban text not null,
     iban_fingerprint bytea not null,
@@ -23,10 +85,186 @@ create table debtors (
     amount_minor bigint not null,
     currency text not null,
     created_at timestamptz not null,
+    first_name text,
+    last_name text,
+    bic text,
+    mandate_id text,
+    mandate_signed_on date,
+    reference text,
+    customer_id text,
+    email text,
+    phone text,
+    street text,
+    house_number text,
+    postcode text,
+    city text,
+    province text,
+    country text,
+    description text,
+    born_on date,
+    national_id text,
+    extra jsonb,
+    verdict text not null default 'clear',
+    cause text,
+    -- Everything a row is excluded for; and where a person answered that it is to be collected, when it was screened.
+    reasons jsonb,
+    taken_at timestamptz,
     constraint debtors_amount_positive check (amount_minor > 0),
-    constraint debtors_currency_form check (currency ~ '^[A-Z]{3}$')
+    constraint debtors_currency_form check (currency ~ '^[A-Z]{3}$'),
+    constraint debtors_verdict_known check (
+        verdict in (
+            'clear', 'duplicate_in_file', 'blacklisted', 'chargebacked_before', 'already_collected', 'waiting_elsewhere',
+            'recently_attempted', 'blacklisted_name', 'blacklisted_email', 'identity_unclear', 'collected_lately',
+            'reference_again'
+        )
+    ),
+    constraint debtors_excluded_for_a_cause check ((verdict = 'clear') = (cause is null))
 );
 create index debtors_by_fingerprint on debtors (iban_fingerprint);
+create index debtors_by_upload on debtors (upload_id, id);
+create index debtors_excluded on debtors (upload_id, row_number) where verdict <> 'clear';
+create index debtors_by_verdict on debtors (verdict, id) where verdict <> 'clear';
+-- Debtors for people: by words of the name, by reference, by the last four characters of the IBAN.
+create index debtors_by_name on debtors using gin (to_tsvector('simple', name));
+create index debtors_by_reference on debtors (reference, id) where reference is not null;
+create index debtors_by_iban_tail on debtors ("right"(iban, 4));
+
+-- What a mandate is compared by: tether_core.mandates decides, this finds the rows to look at.
+create function mandate_key(mandate_id text) returns bigint
+language sql immutable strict parallel safe
+return hashtextextended(
+    trim(
+        both '-' from regexp_replace(
+            regexp_replace(
+                case
+                    when mandate_id ~ '^[0-9][0-9., '']*[.,]00?$' then regexp_replace(mandate_id, '[.,]00?$', '')
+                    else lower(mandate_id)
+                end,
+                '[^a-z0-9]+', '-', 'g'
+            ),
+            '(^|[^0-9])0+(?=[0-9])', '\1', 'g'
+        )
+    ),
+    0
+);
+
+create index debtors_by_mandate on debtors (mandate_key(mandate_id)) where mandate_id is not null;
+
+-- What is wrong with rows that became no debtors, and what deserves a look of those that did.
+create table problems (
+    upload_id bigint not null,
+    row_number integer not null,
+    ordinal smallint not null,
+    level text not null,
+    column_name text not null,
+    code text not null,
+    excerpt text not null,
+    note text not null,
+    cells json,
+    primary key (upload_id, row_number, ordinal),
+    constraint problems_level_known check (level in ('error', 'warning'))
+);
+
+-- What a dry run has to remember of the rows it read until it is over: it stores no debtors.
+create table dry_run_rows (
+    upload_id bigint not null,
+    iban_fingerprint bytea not null,
+    row_number integer not null,
+    reference text,
+    mandate_id text,
+    customer_id text,
+    amount_minor bigint,
+    verdict text not null default 'clear',
+    reasons jsonb
+);
+create index dry_run_rows_by_fingerprint on dry_run_rows (upload_id, iban_fingerprint);
+
+-- What a person answered about the rows of a file, kept for files of the same layout until somebody forgets it.
+create table layout_answers (
+    id bigint generated always as identity primary key,
+    layout bytea not null,
+    subject text not null,
+    answer text not null,
+    -- How long ago the latest of the imported debits was: the answer does not hold for debits that are more recent.
+    days_min integer not null,
+    upload_id bigint not null,
+    answered_by text not null,
+    answered_at timestamptz not null,
+    forgotten_at timestamptz,
+    forgotten_by text,
+    constraint layout_answers_subject_known check (subject in ('collected_before', 'identity_unclear')),
+    constraint layout_answers_answer_known check (answer in ('take', 'exclude')),
+    constraint layout_answers_forgotten_by_someone check ((forgotten_at is null) = (forgotten_by is null))
+);
+create unique index layout_answers_once on layout_answers (layout, subject) where forgotten_at is null;
+
+-- A run collects one due item from the debtors of an upload; tether_core.billing.run tells its life.
+create table billing_runs (
+    id bigint generated always as identity primary key,
+    upload_id bigint not null references uploads (id),
+    account text not null,
+    due_item text not null,
+    state text not null,
+    options bytea not null,
+    planned_to bigint not null default 0,
+    planned_count integer not null default 0,
+    planned_amount_minor bigint not null default 0,
+    skipped bytea not null,
+    warning text,
+    pause_reason text,
+    paused_from text,
+    released_share double precision not null default 0,
+    created_by text not null,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    finished_at timestamptz,
+    -- Whether the same due item was ordered again, and which verdicts a person has set aside; tether_core.billing.overrides.
+    again boolean not null default false,
+    overrides bytea not null default '[]',
+    constraint billing_runs_state_known check (
+        state in ('planning', 'canary', 'running', 'paused', 'finished', 'cancelled')
+    ),
+    constraint billing_runs_paused_for_a_reason check (
+        (state = 'paused') = (pause_reason is not null) and (state = 'paused') = (paused_from is not null)
+    ),
+    constraint billing_runs_paused_from_known check (paused_from in ('planning', 'canary', 'running')),
+    constraint billing_runs_finished_at_a_timestamp check ((state in ('finished', 'cancelled')) = (finished_at is not null))
+);
+create index billing_runs_by_upload on billing_runs (upload_id, id);
+create index billing_runs_live on billing_runs (id) where state in ('planning', 'canary', 'running');
+
+-- How the gateway has answered to each run, counted as the answers are recorded; tether_core.billing.auto_pause. Written by transactions that
+-- hold attempts of the run, which is never deleted, so nothing checks it.
+create table billing_run_counts (
+    run_id bigint primary key,
+    answered integer not null default 0,
+    refused integer not null default 0,
+    canaries_answered integer not null default 0,
+    canaries_refused integer not null default 0,
+    refused_at timestamptz,
+    -- What a person has seen of it, when, who and why; refusals are counted anew from there.
+    released_answered integer not null default 0,
+    released_refused integer not null default 0,
+    released_at timestamptz,
+    released_by text,
+    released_reason text,
+    constraint billing_run_counts_released_by_someone check (
+        (released_at is null) = (released_by is null) and (released_at is null) = (released_reason is null)
+    )
+);
+
+-- The results of orders by the Idempotency-Key of their request; tether_core.order_keys.
+create table order_keys (
+    holder text not null,
+    key text not null,
+    request bytea not null,
+    status smallint not null,
+    location text not null,
+    body bytea not null,
+    created_at timestamptz not null,
+    primary key (holder, key)
+);
+create index order_keys_by_age on order_keys (created_at);
 
 -- One try to collect one amount. The stages are those of tether_core.payments.attempt; the state is read off them.
 create table billing_attempts (
@@ -46,6 +284,34 @@ create table billing_attempts (
     iban_masked text not null,
     created_at timestamptz not null,
     updated_at timestamptz not null,
+    -- What is owed, which try at it this is, and the run that made it.
+    run_id bigint references billing_runs (id),
+    due_item text,
+    try_number smallint,
+    retry_of bigint references billing_attempts (id),
+    -- Its way to the gateway: ready from a time on, or leased by a worker; how often it was begun.
+    canary boolean not null default false,
+    submit_at timestamptz,
+    leased_until timestamptz,
+    submitted_at timestamptz,
+    submission_count smallint not null default 0,
+    -- Of these, calls that cost no try: nothing was submitted, or the gateway wanted fewer requests.
+    submissions_uncounted smallint not null default 0,
+    withheld text,
+    -- Questions to the gateway: answers that settled nothing, and when the next one is due.
+    inquiry_count smallint not null default 0,
+    inquire_at timestamptz,
+    -- After a return: when that was looked at, what came of it, and the day on which the same debit may be tried again.
+    return_handled_at timestamptz,
+    retry_on date,
+    retry_why text,
+    -- Whether the next try was made.
+    is_retried boolean not null default false,
+    -- The gateway identities that its calls went to; the first answers "not found" since the latest call; why the latest
+    -- inquiry did not resolve an unknown outcome. See tether_core.payments.gateway_identity and tether_core.payments.not_found.
+    submitted_to text[],
+    not_found jsonb,
+    unresolved_reason text,
     constraint billing_attempts_transaction_once unique (transaction_id),
     constraint billing_attempts_unique_id_once unique (unique_id),
     constraint billing_attempts_amount_positive check (amount_minor > 0),
@@ -53,10 +319,194 @@ create table billing_attempts (
         state in ('pending', 'unknown', 'approved', 'declined', 'error', 'voided', 'refunded', 'chargebacked')
     ),
     constraint billing_attempts_payment_stage_known check (payment_stage in (0, 10, 20, 30, 40, 50, 60, 70, 80)),
-    constraint billing_attempts_dispute_stage_known check (dispute_stage in (0, 1, 2, 3))
+    constraint billing_attempts_dispute_stage_known check (dispute_stage in (0, 1, 2, 3)),
+    constraint billing_attempts_owed_item check ((due_item is null) = (try_number is null)),
+    constraint billing_attempts_ready_or_leased check (submit_at is null or leased_until is null),
+    constraint billing_attempts_submitted_at_a_timestamp check (submission_count = 0 or submitted_at is not null),
+    constraint billing_attempts_uncounted_of_submissions check (submissions_uncounted between 0 and submission_count),
+    constraint billing_attempts_retry_has_cause check ((return_handled_at is null) = (retry_why is null)),
+    constraint billing_attempts_retry_why_known check (
+        retry_why in ('retry', 'reason', 'listed', 'tried enough', 'too late', 'no room')
+    ),
+    constraint billing_attempts_retry_has_day check ((retry_on is not null) = (retry_why is not distinct from 'retry'))
 );
-create index billing_attempts_by_debtor on billing_attempts (debtor_id);
 create index billing_attempts_by_state on billing_attempts (state, id);
+-- One row per try: however many runs plan the same debtors at once, one of them makes it. Also how a debtor's attempts are found.
+create unique index billing_attempts_try_once on billing_attempts (debtor_id, due_item, try_number);
+create index billing_attempts_by_fingerprint on billing_attempts (iban_fingerprint);
+create index billing_attempts_by_run on billing_attempts (run_id, state);
+-- Lists by a filter, newest first; tether_core.payments.filters.
+create index billing_attempts_run_newest on billing_attempts (run_id, id);
+create index billing_attempts_by_reason on billing_attempts (reason_code, id) where reason_code is not null;
+create index billing_attempts_by_creation on billing_attempts (created_at, id);
+create index billing_attempts_by_account on billing_attempts (account, id);
+create index billing_attempts_charged_back on billing_attempts (reason_code, id)
+include (currency, amount_minor, account) where state = 'chargebacked';
+create index billing_attempts_to_submit on billing_attempts (run_id, canary desc, submit_at, id) where submit_at is not null;
+create index billing_attempts_leased on billing_attempts (leased_until) where leased_until is not null;
+create index billing_attempts_first_inquiry on billing_attempts (payment_stage, updated_at)
+    where inquire_at is null and dispute_stage = 0 and payment_stage in (10, 20, 30);
+create index billing_attempts_next_inquiry on billing_attempts (payment_stage, inquire_at)
+    where inquire_at is not null and dispute_stage = 0 and payment_stage in (10, 20, 30);
+create index billing_attempts_returns_to_handle on billing_attempts (id)
+    where return_handled_at is null and reason_code is not null and dispute_stage in (1, 3);
+create index billing_attempts_by_retry on billing_attempts (retry_on) where retry_on is not null;
+-- Debits whose last status inquiry has been made and settled nothing.
+create index billing_attempts_beyond_inquiries on billing_attempts (id)
+    where inquiry_count >= 10 and dispute_stage = 0 and payment_stage in (10, 20, 30);
+
+-- Debits that may be submitted, are being submitted, or have an unknown outcome.
+create index billing_attempts_open on billing_attempts (run_id, canary)
+    where state in ('pending', 'unknown') and payment_stage <= 10 and dispute_stage = 0;
+create index billing_attempts_unknown on billing_attempts (unresolved_reason, id) where payment_stage = 10;
+create index billing_attempts_refunded_and_charged_back on billing_attempts (id)
+    where payment_stage in (70, 80) and dispute_stage in (1, 3);
+-- Debits that came back and are to be tried again, and the tries that were made.
+create index billing_attempts_to_retry on billing_attempts (retry_on) where retry_on is not null and not is_retried;
+create index billing_attempts_by_retried on billing_attempts (retry_of) where retry_of is not null;
+
+-- Attempts that another system made, with the stages at which they began here; tether_core.payments.imported_debits.
+create table imported_attempts (
+    attempt_id bigint primary key references billing_attempts (id),
+    payment_stage smallint not null,
+    dispute_stage smallint not null,
+    imported_at timestamptz not null,
+    constraint imported_attempts_payment_stage_known check (payment_stage in (0, 10, 20, 30, 40, 50, 60, 70, 80)),
+    constraint imported_attempts_dispute_stage_known check (dispute_stage in (0, 1, 2, 3))
+);
+
+-- Where calls went: address, login and terminal behind one key, with a name for people that holds no secret.
+-- See tether_core.payments.gateway_identity.
+create table gateway_identities (
+    key text not null,
+    account text not null,
+    name text not null,
+    first_used_at timestamptz not null,
+    -- The last day on which it was configured; null where that was not looked at yet.
+    last_known_on date,
+    primary key (account, key),
+    constraint gateway_identities_key_form check (key ~ '^[0-9a-f]{16}$')
+);
+
+-- refund, as refund or void; tether_core.refunds.refund tells their life.
+create table refunds (
+    id bigint generated always as identity primary key,
+    attempt_id bigint not null references billing_attempts (id),
+    kind text not null,
+    number smallint not null,
+    account text not null,
+    transaction_id text not null,
+    unique_id text,
+    amount_minor bigint not null,
+    currency text not null,
+    usage text not null,
+    state text not null,
+    payment_stage smallint not null,
+    error_code text,
+    ordered_by text not null,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    -- Its way to the gateway, as a debit's: ready from a time on, or leased by a worker; how often it was begun.
+    submit_at timestamptz,
+    leased_until timestamptz,
+    submitted_at timestamptz,
+    submission_count smallint not null default 0,
+    -- Of these, calls that cost no try: nothing was submitted, or the gateway wanted fewer requests.
+    submissions_uncounted smallint not null default 0,
+    withheld text,
+    inquiry_count smallint not null default 0,
+    inquire_at timestamptz,
+    submitted_to text[],
+    not_found jsonb,
+    unresolved_reason text,
+    constraint refunds_transaction_once unique (transaction_id),
+    constraint refunds_unique_id_once unique (unique_id),
+    constraint refunds_number_once unique (attempt_id, number),
+    constraint refunds_amount_positive check (amount_minor > 0),
+    constraint refunds_kind_known check (kind in ('refund', 'void')),
+    constraint refunds_state_known check (
+        state in ('pending', 'unknown', 'approved', 'declined', 'error', 'voided', 'refunded')
+    ),
+    constraint refunds_payment_stage_known check (payment_stage in (0, 10, 20, 30, 40, 50, 60, 70, 80)),
+    constraint refunds_ready_or_leased check (submit_at is null or leased_until is null),
+    constraint refunds_submitted_at_a_timestamp check (submission_count = 0 or submitted_at is not null),
+    constraint refunds_uncounted_of_submissions check (submissions_uncounted between 0 and submission_count)
+);
+-- A debit's money goes back by us once: an order that stands keeps all others away.
+create unique index refunds_one_active on refunds (attempt_id)
+    where state in ('pending', 'unknown', 'approved', 'refunded');
+create index refunds_to_submit on refunds (submit_at) where submit_at is not null;
+create index refunds_by_state on refunds (state, id);
+create index refunds_leased on refunds (leased_until) where leased_until is not null;
+create index refunds_to_inquire on refunds (coalesce(inquire_at, updated_at)) where payment_stage in (10, 20, 30);
+
+-- Status inquiries that a person orders; tether_core.inquiry_orders.
+create table inquiry_orders (
+    id bigint generated always as identity primary key,
+    scope text not null,
+    subject_id bigint not null,
+    ordered_by text not null,
+    reason text not null,
+    -- Whether debits were left for another order, because there are too many.
+    more boolean not null,
+    created_at timestamptz not null,
+    constraint inquiry_orders_scope_known check (scope in ('attempt', 'run', 'upload'))
+);
+create index inquiry_orders_by_subject on inquiry_orders (scope, subject_id, id);
+
+-- The debits of such an order.
+create table inquiry_order_attempts (
+    order_id bigint not null references inquiry_orders (id),
+    attempt_id bigint not null references billing_attempts (id),
+    state_before text not null,
+    inquiry_count smallint not null default 0,
+    -- When it is to be inquired, or the end of the lease; null once it was, or was given up.
+    inquire_at timestamptz,
+    expires_at timestamptz not null,
+    is_inquired boolean not null default false,
+    primary key (order_id, attempt_id)
+);
+create unique index inquiry_order_attempts_once on inquiry_order_attempts (attempt_id) where inquire_at is not null;
+create index inquiry_order_attempts_due on inquiry_order_attempts (inquire_at) where inquire_at is not null;
+
+-- Orders to void a whole billing run; tether_core.refunds.run_voids.
+create table run_voids (
+    id bigint generated always as identity primary key,
+    run_id bigint not null references billing_runs (id),
+    state text not null,
+    usage text not null,
+    reason text not null,
+    ordered_by text not null,
+    -- The last of the run's debits that was judged.
+    position bigint not null default 0,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    finished_at timestamptz,
+    constraint run_voids_state_known check (state in ('working', 'finished')),
+    constraint run_voids_finished_at_a_timestamp check ((state = 'finished') = (finished_at is not null))
+);
+create unique index run_voids_one_working on run_voids (run_id) where state = 'working';
+create index run_voids_by_run on run_voids (run_id, id);
+
+-- What became of each debit of such a run.
+create table run_void_debits (
+    void_id bigint not null references run_voids (id),
+    attempt_id bigint not null references billing_attempts (id),
+    amount_minor bigint not null,
+    -- The void of the debit, or why it has none.
+    refund_id bigint references refunds (id),
+    refused text,
+    refused_reason text,
+    primary key (void_id, attempt_id),
+    constraint run_void_debits_ordered_or_refused check (num_nonnulls(refund_id, refused) = 1),
+    constraint run_void_debits_refused_known check (
+        refused in (
+            'charged_back', 'earlier_day', 'held', 'money_back', 'not_submitted', 'nothing_collected', 'outcome_unknown',
+            'refund_ordered'
+        )
+    ),
+    constraint run_void_debits_refused_reason check ((refused is null) = (refused_reason is null))
+);
 
 -- The inbox: every genuine notification, its raw bytes, and what came of it.
 create table webhook_events (
@@ -75,8 +525,10 @@ create table webhook_events (
     outcome text,
     reason text,
     failures smallint not null,
-    attempt_id bigint references billing_attempts (id),
-    conflicts_with bigint references webhook_events (id),
+    -- Of billing_attempts: written by the transaction that holds that row, which is never deleted, so nothing checks it again.
+    attempt_id bigint,
+    -- Likewise of webhook_events.
+    conflicts_with bigint,
     confirmed_status text,
     confirmed_error_code text,
     confirmed_reason_code text,
@@ -85,12 +537,31 @@ create table webhook_events (
     received_at timestamptz not null,
     next_at timestamptz,
     handled_at timestamptz,
+    -- The day in whose list the gateway has this event, and its own time of the payment, where it told one.
+    listed_on date,
+    happened_at timestamptz,
+    -- What it reports, as far as rows are bounded by it; "" for what we fetched ourselves.
+    report_class text not null default '',
+    -- Our id of the payment, as the gateway confirmed it.
+    confirmed_transaction_id text,
+    -- The amount and currency of the payment's record, likewise.
+    confirmed_amount_minor bigint,
+    confirmed_currency text,
+    -- How often the gateway contradicted it, and since when it is inquired again because of that.
+    contradicted_count smallint not null default 0,
+    first_contradicted_at timestamptz,
+    last_contradicted_at timestamptz,
+    inquiries_began_at timestamptz,
     constraint webhook_events_state_known check (
-        state in ('waiting', 'confirming', 'processed', 'parked', 'conflicting')
+        state in ('waiting', 'confirming', 'processed', 'contradicted', 'parked', 'conflicting')
     ),
-    constraint webhook_events_kind_known check (kind in ('payment', 'wpf', 'kyc', 'apm_event')),
-    constraint webhook_events_source_known check (source in ('webhook', 'pull')),
-    constraint webhook_events_waiting_has_moment check (
+    constraint webhook_events_kind_known check (kind in ('payment', 'wpf', 'kyc', 'apm_event', 'other')),
+    constraint webhook_events_contradicted_at_times check (
+        (contradicted_count = 0) = (first_contradicted_at is null)
+        and (contradicted_count = 0) = (last_contradicted_at is null)
+    ),
+    constraint webhook_events_source_known check (source in ('webhook', 'report')),
+    constraint webhook_events_waiting_has_timestamp check (
         (state in ('waiting', 'confirming')) = (next_at is not null)
     ),
     constraint webhook_events_conflict_names_other check ((state = 'conflicting') = (conflicts_with is not null))
@@ -101,13 +572,36 @@ create unique index webhook_events_conflict_once on webhook_events (key, content
 create index webhook_events_due on webhook_events (next_at, id) where state = 'waiting';
 create index webhook_events_to_confirm on webhook_events (next_at, id) where state = 'confirming';
 create index webhook_events_by_notification on webhook_events (notification_id);
+-- Disputes that hold money until they are processed; few, so looking for them costs little (tether_core.holds).
+create index webhook_events_unprocessed_disputes on webhook_events (notification_id)
+    where state in ('waiting', 'confirming', 'parked')
+        and (
+            event in ('chargeback', 'second_chargeback', 'representment_reversal')
+            or (event is null and status in ('chargebacked', 'second_chargebacked', 'representment_reversed'))
+        );
 create index webhook_events_for_people on webhook_events (state, id) where state in ('parked', 'conflicting');
+create index webhook_events_by_listing on webhook_events (listed_on) where listed_on is not null;
+create index webhook_events_contradicted on webhook_events (id) where state = 'contradicted';
+create index webhook_events_identity_checks on webhook_events (account, received_at) where kind = 'kyc';
 
--- IBANs that must not be debited. Matching is by fingerprint; an entry is lifted, never deleted.
+-- Deliveries beyond what is kept: counted at the row that stands for them.
+create table excess_deliveries (
+    -- Of webhook_events: a count must not wait for whoever holds that row, which is never deleted.
+    webhook_event_id bigint primary key,
+    deliveries bigint not null,
+    first_at timestamptz not null,
+    last_at timestamptz not null,
+    announced_at timestamptz,
+    constraint excess_deliveries_counted check (deliveries > 0)
+);
+create index excess_deliveries_unannounced on excess_deliveries (first_at) where announced_at is null;
+
+-- IBANs that must not be debited, matched by fingerprint; and names and e-mail addresses, by a plain form. An entry is
+-- about one of the three. It is lifted, never deleted.
 create table blacklist (
     id bigint generated always as identity primary key,
-    iban_fingerprint bytea not null,
-    iban_masked text not null,
+    iban_fingerprint bytea,
+    iban_masked text,
     action text not null,
     scope text not null,
     reason_code text not null,
@@ -120,14 +614,98 @@ create table blacklist (
     expires_at timestamptz,
     lifted_at timestamptz,
     lifted_by text,
-    lifted_because text,
+    lifted_reason text,
+    name text,
+    name_key text,
+    email text,
+    -- What lifting it forgives besides the entry; null where it was lifted before that was asked.
+    forgives text,
     constraint blacklist_action_known check (action in ('hold', 'block')),
-    constraint blacklist_scope_known check (scope in ('iban', 'mandate')),
+    constraint blacklist_scope_known check (scope in ('iban', 'mandate', 'name', 'email')),
     constraint blacklist_source_known check (source in ('chargeback', 'manual', 'import')),
-    constraint blacklist_lifted_by_someone check ((lifted_at is null) = (lifted_by is null))
+    constraint blacklist_lifted_by_someone check ((lifted_at is null) = (lifted_by is null)),
+    constraint blacklist_about_one check (num_nonnulls(iban_fingerprint, name_key, email) = 1),
+    constraint blacklist_shown check (
+        (iban_fingerprint is null) = (iban_masked is null) and (name_key is null) = (name is null)
+    ),
+    constraint blacklist_forgives_known check (forgives in ('entry', 'disputes', 'account')),
+    constraint blacklist_forgives_when_lifted check (forgives is null or lifted_at is not null)
 );
--- One live entry per IBAN and reason, whatever is delivered again.
+-- One live entry per IBAN and reason, whatever is delivered again; likewise per name and per address.
 create unique index blacklist_once on blacklist (iban_fingerprint, reason_code) where lifted_at is null;
+create unique index blacklist_name_once on blacklist (name_key, reason_code)
+where lifted_at is null and name_key is not null;
+create unique index blacklist_email_once on blacklist (email, reason_code)
+where lifted_at is null and email is not null;
+-- All entries about something, active or not.
+create index blacklist_by_iban on blacklist (iban_fingerprint, reason_code) where iban_fingerprint is not null;
+create index blacklist_by_name on blacklist (name_key, reason_code) where name_key is not null;
+create index blacklist_by_email on blacklist (email, reason_code) where email is not null;
+-- Entries for people, by each combination of filters.
+create index blacklist_for_people on blacklist (
+    action, source, (case when lifted_at is not null then 'lifted' when expires_at is not null then 'ends' else 'stays' end), id
+);
+create index blacklist_for_people_by_reason on blacklist (
+    reason_code, action, source, (case when lifted_at is not null then 'lifted' when expires_at is not null then 'ends' else 'stays' end), id
+);
+
+-- Which disputes an entry is about: a dispute asks for an entry once, whoever reports it again.
+create table blacklist_disputes (
+    blacklist_id bigint not null references blacklist (id),
+    attempt_id bigint not null references billing_attempts (id),
+    dispute_stage smallint not null,
+    -- The gateway's own id of the dispute, '' where none came.
+    dispute_id text not null default '',
+    primary key (attempt_id, dispute_stage, dispute_id, blacklist_id),
+    constraint blacklist_disputes_dispute_stage_known check (dispute_stage in (1, 3))
+);
+create index blacklist_disputes_by_entry on blacklist_disputes (blacklist_id);
+
+-- Chargebacks that a person has forgiven by lifting an entry: they no longer exclude the account.
+create table forgiven_disputes (
+    attempt_id bigint not null references billing_attempts (id),
+    dispute_stage smallint not null,
+    blacklist_id bigint references blacklist (id),
+    forgiven_at timestamptz not null,
+    forgiven_by text not null,
+    reason text not null,
+    primary key (attempt_id, dispute_stage),
+    constraint forgiven_disputes_dispute_stage_known check (dispute_stage in (1, 3))
+);
+
+-- The key that the fingerprints of this database are made with, by a value that tells it from others; one row.
+create table fingerprint_key (
+    single boolean primary key default true,
+    check_value bytea not null,
+    recorded_at timestamptz not null,
+    constraint fingerprint_key_one_row check (single)
+);
+
+-- Orders to make all fingerprints anew with another key: who, when and why, how far each has come, what it changed.
+create table fingerprint_rekeyings (
+    id bigint generated always as identity primary key,
+    check_before bytea,
+    check_after bytea not null,
+    ordered_by text not null,
+    reason text not null,
+    started_at timestamptz not null,
+    finished_at timestamptz,
+    superseded_at timestamptz,
+    debtor_position bigint not null default 0,
+    debtors bigint not null default 0,
+    attempts bigint not null default 0,
+    entries bigint not null default 0,
+    constraint fingerprint_rekeyings_ended_once check (finished_at is null or superseded_at is null)
+);
+create unique index fingerprint_rekeyings_one_open on fingerprint_rekeyings ((true))
+where finished_at is null and superseded_at is null;
+
+-- Blacklist entries that a rekeying could not change, because no debtor has their account.
+create table fingerprint_rekeying_unmatched (
+    rekeying_id bigint not null references fingerprint_rekeyings (id),
+    blacklist_id bigint not null references blacklist (id),
+    primary key (rekeying_id, blacklist_id)
+);
 
 -- Facts for others, written in the transaction of the change they speak of, handed on in order.
 create table outbox (
@@ -135,8 +713,391 @@ create table outbox (
     name text not null,
     version smallint not null,
     payload bytea not null,
-    webhook_event_id bigint references webhook_events (id),
-    occurred_at timestamptz not null,
-    relayed_at timestamptz
+    -- Of webhook_events, as attempt_id there.
+    webhook_event_id bigint,
+    occurred_at timestamptz not null
 );
-create index outbox_unrelayed on outbox (id) where relayed_at is null;
+
+-- A tick of a periodic task: whoever inserts it does the periodic task, so it is done once however many workers are up.
+create table ticks (
+    periodic_task text not null,
+    tick_at timestamptz not null,
+    taken_at timestamptz not null,
+    primary key (periodic_task, tick_at)
+);
+
+-- The reading of one list of one day; read again and again while the list may still change.
+create table report_fetches (
+    account text not null,
+    list text not null,
+    day_on date not null,
+    -- When it was last asked for, and when it is to be read, or to be gone on with; null while nothing is to be done.
+    wanted_at timestamptz not null,
+    due_at timestamptz,
+    leased_until timestamptz,
+    failures smallint not null default 0,
+    -- The reading under way: which terminal, which page comes next, and what it has found so far.
+    began_at timestamptz,
+    terminal smallint not null default 0,
+    page integer not null default 1,
+    listed_so_far integer not null default 0,
+    held_so_far integer not null default 0,
+    unread_so_far integer not null default 0,
+    -- The last reading to the end: when it began and what it found.
+    read_at timestamptz,
+    listed integer not null default 0,
+    held integer not null default 0,
+    unread integer not null default 0,
+    primary key (account, list, day_on),
+    constraint report_fetches_list_known check (list in ('transactions', 'chargebacks', 'imports')),
+    constraint report_fetches_counts_whole check (
+        failures >= 0 and terminal >= 0 and page >= 1 and listed_so_far >= 0 and held_so_far >= 0
+        and unread_so_far >= 0 and listed >= 0 and held >= 0 and unread >= 0
+    )
+);
+create index report_fetches_due on report_fetches (due_at) where due_at is not null;
+create index report_fetches_by_day on report_fetches (day_on);
+
+-- The check of a debtor's account before it is billed; see tether_core.vop.
+create table vop_checks (
+    debtor_id bigint primary key references debtors (id) on delete cascade,
+    state text not null,
+    failures smallint not null default 0,
+    next_at timestamptz,
+    leased_until timestamptz,
+    provider text,
+    iban_answer text,
+    bank_answer text,
+    debit_answer text,
+    country_answer text,
+    name_answer text,
+    name_percent smallint,
+    bank_name text,
+    bic text,
+    score smallint,
+    answered smallint,
+    result text,
+    requested_at timestamptz not null,
+    checked_at timestamptz,
+    constraint vop_checks_state_known check (state in ('waiting', 'checked', 'parked')),
+    constraint vop_checks_waiting_has_timestamp check ((state = 'waiting') = (next_at is not null)),
+    constraint vop_checks_checked_has_result check ((state = 'checked') <= (result is not null and score is not null)),
+    constraint vop_checks_result_known check (
+        result in ('verified', 'likely_verified', 'inconclusive', 'mismatch', 'rejected')
+    ),
+    constraint vop_checks_score_in_percent check (score between 0 and 100 and answered between 0 and 100)
+);
+create index vop_checks_due on vop_checks (next_at) where state = 'waiting';
+
+-- Gateway accounts beside the one of the environment; what is secret is encrypted (tether_stores.accounts.gateway_accounts).
+create table gateway_accounts (
+    name text primary key,
+    sealed bytea not null,
+    api_url text not null,
+    billing_per_s double precision,
+    reconciliation_per_s double precision,
+    debit_max_minor bigint,
+    day_count_max integer,
+    day_amount_max_minor bigint,
+    enabled boolean not null,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    -- In which names and texts are written to the gateway; null for EMP_CHARACTERS.
+    characters text constraint gateway_accounts_characters_known check (characters in ('latin', 'sepa')),
+    -- "default" is the account of the environment.
+    constraint gateway_accounts_name_form check (name ~ '^[a-z0-9][a-z0-9_-]{0,31}$' and name <> 'default'),
+    constraint gateway_accounts_limits_positive check (
+        billing_per_s > 0 and reconciliation_per_s > 0 and debit_max_minor > 0
+        and day_count_max > 0 and day_amount_max_minor > 0
+    )
+);
+
+-- What was begun with an account on a day; only for accounts that have a limit per day.
+create table gateway_account_days (
+    account text not null references gateway_accounts (name) on delete cascade,
+    day_on date not null,
+    count integer not null,
+    amount_minor bigint not null,
+    primary key (account, day_on)
+);
+
+-- Epochs of the database, from its first use or from one loss of its latest history to the next; tether_core.database_epoch.
+create table database_epochs (
+    number integer primary key,
+    token text not null,
+    -- The same for all copies of one database; it names where the marks lie.
+    installation text not null,
+    reason text not null,
+    system_id text,
+    timeline integer,
+    -- How often a worker has compared and gone on, and when it last did.
+    pulse bigint not null,
+    pulse_at timestamptz not null,
+    began_at timestamptz not null,
+    ended_at timestamptz,
+    -- When the database before it was current for the last time, as far as its rows say.
+    lost_since_at timestamptz,
+    -- The last rows that were made before it.
+    attempts_to bigint not null,
+    orders_to bigint not null,
+    debtors_to bigint not null,
+    -- How far submissions were made inquiries, how many, and when that was done; nothing is claimed before.
+    attempts_reviewed_to bigint not null,
+    orders_reviewed_to bigint not null,
+    submissions integer not null,
+    reviewed_at timestamptz,
+    lists_wanted_at timestamptz,
+    constraint database_epochs_token_once unique (token),
+    constraint database_epochs_reason_known check (
+        reason in ('first', 'other system', 'other timeline', 'epoch lost', 'position behind')
+    ),
+    constraint database_epochs_first_lost_nothing check ((reason = 'first') = (lost_since_at is null))
+);
+-- One epoch at a time: of two processes that notice the same loss, one begins the next epoch.
+create unique index database_epochs_one_current on database_epochs ((true)) where ended_at is null;
+
+-- Books that differ, as one list (tether_core.reconciliation.differences). A line is open once per debit, kind and subject; it is resolved by the
+-- facts, or acknowledged by a person, and never deleted.
+create table reconciliation_differences (
+    id bigint generated always as identity primary key,
+    kind text not null,
+    attempt_id bigint not null references billing_attempts (id),
+    subject text not null,
+    other_attempt_id bigint references billing_attempts (id),
+    refund_id bigint references refunds (id),
+    run_id bigint references billing_runs (id),
+    ours text not null,
+    theirs text not null,
+    holds_refunds boolean not null,
+    first_seen_at timestamptz not null,
+    last_seen_at timestamptz not null,
+    resolved_at timestamptz,
+    acknowledged_at timestamptz,
+    acknowledged_by text,
+    acknowledged_reason text,
+    constraint reconciliation_differences_kind_known check (
+        kind in (
+            'collected_twice', 'state_differs', 'charged_back_again', 'refund_failed_later', 'amount_differs',
+            'pending_too_long', 'returned_twice', 'unreachable_identity', 'statement_contradicted'
+        )
+    ),
+    constraint reconciliation_differences_acknowledged_by_someone check (
+        (acknowledged_at is null) = (acknowledged_by is null)
+        and (acknowledged_at is null) = (acknowledged_reason is null)
+    )
+);
+create unique index reconciliation_differences_once on reconciliation_differences (attempt_id, kind, subject)
+    where resolved_at is null;
+create index reconciliation_differences_open on reconciliation_differences (id)
+    where resolved_at is null and acknowledged_at is null;
+create index reconciliation_differences_by_attempt on reconciliation_differences (attempt_id, id);
+create index reconciliation_differences_of_other on reconciliation_differences (other_attempt_id, id)
+    where other_attempt_id is not null;
+create index reconciliation_differences_by_kind on reconciliation_differences (kind, id);
+create index reconciliation_differences_by_run on reconciliation_differences (run_id)
+    where resolved_at is null and acknowledged_at is null and run_id is not null;
+
+-- How far the review of debits has come: along the outbox, and along the debits themselves.
+create table reconciliation_reviews (
+    name text primary key,
+    position bigint not null,
+    updated_at timestamptz not null
+);
+
+-- Refunds and voids of our debits that were made in the gateway's back office; tether_core.reconciliation.gateway_refunds tells their life.
+create table gateway_refunds (
+    unique_id text primary key,
+    attempt_id bigint not null references billing_attempts (id),
+    account text not null,
+    kind text not null,
+    amount_minor bigint,
+    currency text,
+    state text not null,
+    inquiries smallint not null default 0,
+    inquire_at timestamptz,
+    not_found_count smallint not null default 0,
+    first_not_found_at timestamptz,
+    first_seen_at timestamptz not null,
+    updated_at timestamptz not null,
+    constraint gateway_refunds_kind_known check (kind in ('refund', 'void')),
+    constraint gateway_refunds_state_known check (
+        state in ('reported', 'pending', 'approved', 'failed', 'contradicted')
+    )
+);
+create index gateway_refunds_by_attempt on gateway_refunds (attempt_id);
+create index gateway_refunds_to_inquire on gateway_refunds (inquire_at) where inquire_at is not null;
+
+-- Counts of rows, so that nobody has to read a large table for them (tether_stores.row_counts). Who changes rows writes what that
+-- changes of the counts, in the same transaction and as rows of its own, so that no two writers wait for each other; the worker adds
+-- these changes to the counts from time to time. A count is the sum of both.
+create table row_counts (
+    subject text not null,
+    word text not null,
+    count bigint not null,
+    amount bigint not null,
+    primary key (subject, word)
+);
+create table row_count_changes (
+    id bigint generated always as identity primary key,
+    subject text not null,
+    word text not null,
+    count bigint not null,
+    amount bigint not null
+);
+-- Of billing attempts by what billing looks at; run_id is 0 for those of no run.
+create table billing_attempt_counts (
+    run_id bigint not null,
+    account text not null,
+    created_on date not null,
+    state text not null,
+    step text not null,
+    canary boolean not null,
+    is_collected boolean not null,
+    is_charged_back boolean not null,
+    reason_code text not null,
+    count bigint not null,
+    amount_minor bigint not null,
+    primary key (run_id, account, created_on, state, step, canary, is_collected, is_charged_back, reason_code)
+);
+create index billing_attempt_counts_by_account on billing_attempt_counts (account, created_on) where is_collected;
+create table billing_attempt_count_changes (
+    id bigint generated always as identity primary key,
+    run_id bigint not null,
+    account text not null,
+    created_on date not null,
+    state text not null,
+    step text not null,
+    canary boolean not null,
+    is_collected boolean not null,
+    is_charged_back boolean not null,
+    reason_code text not null,
+    count bigint not null,
+    amount_minor bigint not null
+);
+
+create function attempt_step(payment_stage smallint, dispute_stage smallint, leased_until timestamptz, submit_at timestamptz)
+returns text language sql immutable as $$
+    select case
+        when payment_stage > 10 or dispute_stage > 0 then 'ended'
+        when leased_until is not null then 'submitting'
+        when submit_at is not null then 'ready'
+        else 'unknown'
+    end
+$$;
+
+create function count_billing_attempts() returns trigger language plpgsql as $$
+begin
+    if tg_op = 'INSERT' then
+        insert into billing_attempt_count_changes (
+            run_id, account, created_on, state, step, canary, is_collected, is_charged_back, reason_code, count, amount_minor
+        )
+        select
+            coalesce(run_id, 0), account, (created_at at time zone 'UTC')::date, state,
+            attempt_step(payment_stage, dispute_stage, leased_until, submit_at), canary,
+            payment_stage >= 60 or dispute_stage > 0, dispute_stage in (1, 3),
+            case when payment_stage >= 60 or dispute_stage > 0 then coalesce(reason_code, '') else '' end,
+            count(*), sum(amount_minor)
+        from new_rows
+        group by 1, 2, 3, 4, 5, 6, 7, 8, 9;
+    else
+        insert into billing_attempt_count_changes (
+            run_id, account, created_on, state, step, canary, is_collected, is_charged_back, reason_code, count, amount_minor
+        )
+        select
+            coalesce(run_id, 0), account, (created_at at time zone 'UTC')::date, state,
+            attempt_step(payment_stage, dispute_stage, leased_until, submit_at), canary,
+            payment_stage >= 60 or dispute_stage > 0, dispute_stage in (1, 3),
+            case when payment_stage >= 60 or dispute_stage > 0 then coalesce(reason_code, '') else '' end,
+            sum(n), sum(n * amount_minor)
+        from (
+            select 1 as n, after.* from new_rows after
+            union all
+            select -1, before.* from old_rows before
+        ) moved
+        group by 1, 2, 3, 4, 5, 6, 7, 8, 9
+        having sum(n) <> 0 or sum(n * amount_minor) <> 0;
+    end if;
+    return null;
+end
+$$;
+create trigger billing_attempts_counted_insert after insert on billing_attempts
+referencing new table as new_rows for each statement execute function count_billing_attempts();
+create trigger billing_attempts_counted_update after update on billing_attempts
+referencing old table as old_rows new table as new_rows for each statement execute function count_billing_attempts();
+
+create function count_refunds() returns trigger language plpgsql as $$
+begin
+    if tg_op = 'INSERT' then
+        insert into row_count_changes (subject, word, count, amount)
+        select 'refunds', state, count(*), sum(amount_minor) from new_rows group by state;
+    else
+        insert into row_count_changes (subject, word, count, amount)
+        select 'refunds', state, sum(n), sum(n * amount_minor)
+        from (
+            select 1 as n, state, amount_minor from new_rows union all select -1, state, amount_minor from old_rows
+        ) moved
+        group by state
+        having sum(n) <> 0 or sum(n * amount_minor) <> 0;
+    end if;
+    return null;
+end
+$$;
+create trigger refunds_counted_insert after insert on refunds
+referencing new table as new_rows for each statement execute function count_refunds();
+create trigger refunds_counted_update after update on refunds
+referencing old table as old_rows new table as new_rows for each statement execute function count_refunds();
+
+-- Notifications are counted when they are processed: the unfinished ones are few, and have indexes of their own. So nothing is added to
+-- what recording one costs.
+create function count_webhook_events() returns trigger language plpgsql as $$
+begin
+    insert into row_count_changes (subject, word, count, amount)
+    select 'webhook_events', 'processed', sum(n), 0
+    from (
+        select 1 as n from new_rows where state = 'processed' union all select -1 from old_rows where state = 'processed'
+    ) moved
+    having sum(n) <> 0;
+    return null;
+end
+$$;
+create trigger webhook_events_counted_update after update on webhook_events
+referencing old table as old_rows new table as new_rows for each statement execute function count_webhook_events();
+
+create function count_excess_deliveries() returns trigger language plpgsql as $$
+begin
+    if tg_op = 'INSERT' then
+        insert into row_count_changes (subject, word, count, amount)
+        select 'excess_deliveries', '', count(*), sum(deliveries) from new_rows having count(*) > 0;
+    else
+        insert into row_count_changes (subject, word, count, amount)
+        select 'excess_deliveries', '', 0, sum(n * deliveries)
+        from (select 1 as n, deliveries from new_rows union all select -1, deliveries from old_rows) moved
+        having sum(n * deliveries) <> 0;
+    end if;
+    return null;
+end
+$$;
+create trigger excess_deliveries_counted_insert after insert on excess_deliveries
+referencing new table as new_rows for each statement execute function count_excess_deliveries();
+create trigger excess_deliveries_counted_update after update on excess_deliveries
+referencing old table as old_rows new table as new_rows for each statement execute function count_excess_deliveries();
+
+-- What people stated about submissions that nobody can inquire about any more.
+create table stated_outcomes (
+    id bigint generated always as identity primary key,
+    attempt_id bigint not null references billing_attempts (id),
+    refund_id bigint references refunds (id),
+    outcome text not null,
+    unique_id text,
+    reason text not null,
+    stated_by text not null,
+    stated_at timestamptz not null,
+    constraint stated_outcomes_outcome_known check (outcome in ('approved', 'declined', 'never_arrived')),
+    constraint stated_outcomes_approved_by_id check (outcome <> 'approved' or unique_id is not null)
+);
+create index stated_outcomes_by_attempt on stated_outcomes (attempt_id);
+
+create index billing_attempts_unreachable on billing_attempts (id)
+where payment_stage = 10 and unresolved_reason = 'not_found_elsewhere';
+create index refunds_unreachable on refunds (attempt_id)
+where payment_stage = 10 and unresolved_reason = 'not_found_elsewhere';

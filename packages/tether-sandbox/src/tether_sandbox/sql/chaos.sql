@@ -1,4 +1,4 @@
--- What a storm asks about while it rages.
+-- What a chaos test asks about while it rages.
 
 -- state_of --
 -- The state of the attempt %(unique_id)s. One row.
@@ -41,14 +41,14 @@ from debtors d
 where d.verdict = 'clear' and exists (select from billing_runs r where r.upload_id = d.upload_id);
 
 -- unbooked --
--- Notifications of debits that were not booked: their state and why.
+-- Notifications of debits that were not applied: their state and why.
 select concat_ws(' ', e.state, e.reason)
 from webhook_events e
 join billing_attempts a on a.unique_id = e.notification_id or a.id = e.attempt_id
 where a.run_id is not null and e.state <> 'processed';
 
 -- heard --
--- How many notifications of debits are on record, and how many different ones. One row.
+-- How many notifications of debits are stored, and how many different ones. One row.
 select count(*), count(distinct e.key)
 from webhook_events e
 join billing_attempts a on a.unique_id = e.notification_id
@@ -59,7 +59,7 @@ where a.run_id is not null and e.source = 'webhook';
 -- sent, and debits of unknown or no outcome.
 select
     (select count(*) from billing_runs where state = 'planning'),
-    count(*) filter (where send_at is not null),
+    count(*) filter (where submit_at is not null),
     count(*) filter (where leased_until is not null),
     count(*) filter (where payment_stage < 20)
 from billing_attempts
@@ -69,19 +69,19 @@ where run_id is not null;
 -- Let the time pass that a dead worker's leases have, for calls that are surely over.
 update billing_attempts
 set
-    sent_at = sent_at - interval '1 hour', leased_until = leased_until - interval '1 hour',
+    submitted_at = submitted_at - interval '1 hour', leased_until = leased_until - interval '1 hour',
     updated_at = updated_at - interval '1 hour'
-where leased_until is not null and sent_at < %(now)s - make_interval(secs => %(call_s)s);
+where leased_until is not null and submitted_at < %(now)s - make_interval(secs => %(call_s)s);
 
 -- an_hour_passes --
 -- Let everything that waits have waited.
 update billing_attempts
 set
-    sent_at = sent_at - interval '1 hour', send_at = send_at - interval '1 hour',
-    updated_at = updated_at - interval '1 hour', ask_at = ask_at - interval '1 hour'
+    submitted_at = submitted_at - interval '1 hour', submit_at = submit_at - interval '1 hour',
+    updated_at = updated_at - interval '1 hour', inquire_at = inquire_at - interval '1 hour'
 where
     run_id is not null and state in ('pending', 'unknown') and leased_until is null
-    and (ask_at > %(now)s or ask_at is null);
+    and (inquire_at > %(now)s or inquire_at is null);
 
 -- questions_due --
 -- Let the time pass until questions that got no answer are asked again.

@@ -1,7 +1,7 @@
 """
-`python -m benchmarks storm`: faults for fifteen minutes under load: nothing lost, nothing doubled, back within seconds.
+`python -m benchmarks chaos`: faults for fifteen minutes under load: nothing lost, nothing doubled, back within seconds.
 
-What `tether-sandbox storm` does (docs/guides/faults.md), with its report kept beside the other results, and its course as a picture.
+What `tether-sandbox chaos` does (docs/guides/faults.md), with its report kept beside the other results, and its course as a picture.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from tether_sandbox.chaos import FAULTS, Recovery, Report, storm
+from tether_sandbox.chaos import FAULTS, Recovery, Report, run_chaos
 
 from benchmarks import plots
 from benchmarks.results import Aim, aims, heading, prose, table, write
@@ -36,31 +36,31 @@ def run(args: argparse.Namespace) -> int:
     """Run it; 0 when the books agree, everything recovered, and the aims are met."""
     if args.keep:
         args.keep.mkdir(parents=True)
-    report = storm(
+    report = run_chaos(
         minutes=0 if args.short else args.minutes,
         seed_number=args.seed,
         rate=args.rate,
         keep=args.keep,
-        told=_tell,
+        report=_tell,
     )
-    name = "storm-short" if args.short else "storm"
+    name = "chaos-short" if args.short else "chaos"
     found = _aims(report, short=args.short)
     lines = heading(f"Storm: {report.lasted_s / 60:.3g} minutes", seed=args.seed)
     lines += _sums(report) + aims(found) + _faults(report) + _books(report)
     write(name, lines)
     _plot(name, report)
-    return 0 if report.holds and all(one.met for one in found) else 1
+    return 0 if report.holds and all(aim.met for aim in found) else 1
 
 
-def _tell(one: Recovery) -> None:
-    well = "never" if one.recovered_s is None else f"{one.recovered_s:.2f} s"
-    sys.stdout.write(f"{one.at_s:7.1f} s  {one.fault:<17} well after {well}\n")
+def _tell(recovery: Recovery) -> None:
+    well = "never" if recovery.recovered_s is None else f"{recovery.recovered_s:.2f} s"
+    sys.stdout.write(f"{recovery.at_s:7.1f} s  {recovery.fault:<17} well after {well}\n")
     sys.stdout.flush()
 
 
 def _aims(report: Report, *, short: bool) -> list[Aim]:
     broken = sum(not line.holds for line in report.lines)
-    spoilt = sum(one.failed_requests for one in report.spoilt)
+    corrupted = sum(item.failed_requests for item in report.corrupted)
     always = [
         Aim("lines of the conservation check that do not hold, 0", broken, broken == 0),
         Aim(
@@ -69,8 +69,8 @@ def _aims(report: Report, *, short: bool) -> list[Aim]:
             report.slowest_after_kill_s < _RECOVERY_MAX_S,
         ),
         Aim("faults never recovered from, 0", len(report.unrecovered), not report.unrecovered),
-        Aim("requests that failed at the proxy although a node was left, 0", spoilt, spoilt == 0),
-        Aim("lines of our programs that tell of a defect, 0", len(report.complaints), not report.complaints),
+        Aim("requests that failed at the proxy although a node was left, 0", corrupted, corrupted == 0),
+        Aim("lines of our programs that tell of a defect, 0", len(report.warnings), not report.warnings),
     ]
     if short:
         return always
@@ -88,7 +88,7 @@ def _sums(report: Report) -> list[str]:
         f"{report.lasted_s:.0f} s of deliveries, sent again until they are answered, while {report.files} files were handed in",
         "and billed.",
     )
-    quantiles = " / ".join(f"{report.latency_ms[one]:.0f}" for one in ("p50", "p95", "p99"))
+    quantiles = " / ".join(f"{report.latency_ms[item]:.0f}" for item in ("p50", "p95", "p99"))
     rows: list[tuple[str, object]] = [
         ("acked", report.acked),
         ("applied", report.applied),
@@ -96,7 +96,7 @@ def _sums(report: Report) -> list[str]:
         ("repeated", report.repeated),
         ("forged and refused", report.refused),
         ("sent again for want of an answer", report.posts - report.planned),
-        ("reached both nodes at the same moment", report.races),
+        ("reached both nodes at the same time", report.races),
         ("files taken; objects nobody names", f"{report.files}; {report.objects_unnamed}"),
         ("debits in the gateway's ledger", report.debits),
         ("faults", len(report.recoveries)),
@@ -112,16 +112,16 @@ def _sums(report: Report) -> list[str]:
 
 def _faults(report: Report) -> list[str]:
     kinds: dict[str, list[Recovery]] = defaultdict(list)
-    for one in report.recoveries:
-        kinds[one.fault].append(one)
+    for recovery in report.recoveries:
+        kinds[recovery.fault].append(recovery)
 
     def times(ones: Sequence[Recovery]) -> list[float]:
-        return [float("inf") if one.recovered_s is None else one.recovered_s for one in ones]
+        return [float("inf") if recovery.recovered_s is None else recovery.recovered_s for recovery in ones]
 
     lines = ["## Faults", ""]
     lines += prose(
-        "Well again: a fresh notification was acknowledged and booked, or a fresh file read. Counted from a kill, or from the",
-        "moment the fault was undone.",
+        "Well again: a fresh notification was acknowledged and applied, or a fresh file read. Counted from a kill, or from the",
+        "time the fault was undone.",
     )
     return lines + table(
         ("fault", "what it does", "times", "well after, median s", "slowest s", "failed at the proxy"),
@@ -132,7 +132,7 @@ def _faults(report: Report) -> list[str]:
                 len(ones),
                 median(times(ones)),
                 max(times(ones)),
-                sum(one.failed_requests for one in ones),
+                sum(recovery.failed_requests for recovery in ones),
             )
             for name, ones in sorted(kinds.items())
         ],
@@ -148,19 +148,19 @@ def _books(report: Report) -> list[str]:
             for line in report.lines
         ],
     )
-    return lines + [f"- {complaint}" for complaint in report.complaints[:10]]
+    return lines + [f"- {warning}" for warning in report.warnings[:10]]
 
 
 def _plot(name: str, report: Report) -> Path:
     seconds = list(range(len(report.acked_each_s)))
-    killed = [one for one in report.recoveries if FAULTS[one.fault].kills]
-    others = [one for one in report.recoveries if not FAULTS[one.fault].kills]
+    killed = [recovery for recovery in report.recoveries if FAULTS[recovery.fault].kills]
+    others = [recovery for recovery in report.recoveries if not FAULTS[recovery.fault].kills]
     return plots.course(
         name,
         {"acknowledged in each second": (seconds, report.acked_each_s)},
         {
-            "well again after a kill, s": [(one.at_s, one.recovered_s or 0.0) for one in killed],
-            "after another fault, s": [(one.at_s, one.recovered_s or 0.0) for one in others],
+            "well again after a kill, s": [(item.at_s, item.recovered_s or 0.0) for item in killed],
+            "after another fault, s": [(other.at_s, other.recovered_s or 0.0) for other in others],
         },
         across="seconds",
     )

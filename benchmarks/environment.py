@@ -19,10 +19,10 @@ from tether_sandbox.services.server import free_port
 from tether_sandbox.settings import ENVIRONMENT
 from tether_stores.migrate import migrate
 
-__all__ = ["Stand", "cpu_s", "rss_bytes", "stand"]
+__all__ = ["Environment", "cpu_s", "environment", "rss_bytes"]
 
 
-class Stand(msgspec.Struct):
+class Environment(msgspec.Struct):
     """
     What runs.
 
@@ -46,7 +46,7 @@ class Stand(msgspec.Struct):
         servers = {"Postgres": self.services.postgres, "Redis": self.services.redis}
         return {name: server.pid for name, server in servers.items() if server and server.pid}
 
-    def on(self, database: str) -> "Stand":
+    def on(self, database: str) -> "Environment":
         """The same stand with another database of the same Postgres."""
         environ = {
             name: value.rpartition("/")[0] + f"/{database}"
@@ -92,14 +92,14 @@ class Stand(msgspec.Struct):
             seed(
                 self.environ["DATABASE_URL"],
                 attempts=attempts,
-                chance=random.Random(number),
+                rng=random.Random(number),
                 now=datetime.now(UTC),
             )
         )
 
 
 @contextlib.contextmanager
-def stand() -> Iterator[Stand]:
+def environment() -> Iterator[Environment]:
     """Services up and migrated for the length of a `with` block; every program started in it is killed at its end."""
     with (
         running({}) as services,
@@ -108,7 +108,7 @@ def stand() -> Iterator[Stand]:
     ):
         environ = {**ENVIRONMENT, "LOG_LEVEL": "info", **services.environment}
         migrate(environ["DATABASE_DIRECT_URL"], now=datetime.now(UTC))
-        yield Stand(services, environ, Path(folder), guard)
+        yield Environment(services, environ, Path(folder), guard)
 
 
 def cpu_s(pid: int) -> float:
