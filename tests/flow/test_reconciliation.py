@@ -13,7 +13,7 @@ import pytest
 from psycopg.types.json import Jsonb
 from tether_core import iban
 from tether_core.emp import codes
-from tether_core.emp.xml import Debit
+from tether_core.emp.requests import Debit
 from tether_core.errors import GatewaySilent
 from tether_core.payments.attempt import state_of
 from tether_core.testing import form_body

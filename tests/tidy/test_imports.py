@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import sys
 from collections.abc import Iterator
@@ -44,6 +45,24 @@ SUBJECTS = {
     jobs accounts fingerprint_key status stated_outcomes order_keys mandates gateway vop uploads lost_history billing reconciliation inquiry_orders
     payments refunds notifications database_epoch commands app
     """.split(),
+}
+# The modules of the gateway's folder, and the only places that may import them; `None`: any place.
+GATEWAY: dict[str, tuple[str, ...] | None] = {
+    "codes": None,
+    "countries": None,
+    "notification": None,
+    "responses": None,
+    "signature": None,
+    # Requests are built where they are submitted, and HTTP responses are read there.
+    "requests": (
+        "tether_core/__init__.py",
+        "tether_core/billing/debit_request.py",
+        "tether_worker/gateway/",
+        "tether_worker/payments/submission.py",
+    ),
+    "http_response": ("tether_worker/gateway/",),
+    # Private. The simulator reads requests with it, at the other end of the wire.
+    "document": ("tether_sandbox/gateway/",),
 }
 # Whoever imports one of these can ask for the time, draw, read the environment, wait, or reach outside.
 IMPURE = set(
@@ -191,6 +210,32 @@ def test_subjects_import_one_way(every: Every) -> None:
                 assert order.index(other) < order.index(subject), (
                     f"{place}:{line} imports {other}, which stands behind {subject}"
                 )
+
+    every(_sources(PACKAGES), rule)
+
+
+def test_the_gateway_is_one_folder(every: Every) -> None:
+    """A second gateway could not stand beside the first if its insides were used everywhere."""
+    written = {path.stem for path in (CORE / "emp").glob("*.py")} - {"__init__"}
+    assert written == set(GATEWAY), "say in GATEWAY who may import each module of the folder"
+
+    def rule(path: Path) -> None:
+        place = _id(path)
+        if place.startswith("tether_core/emp/"):
+            return
+        for line, name in _imported(_tree(path)):
+            if not name.startswith("tether_core.emp."):
+                continue
+            module, _, thing = name.removeprefix("tether_core.emp.").partition(".")
+            assert module in GATEWAY, f"{place}:{line} imports {name}; import a module of tether_core.emp"
+            places = GATEWAY[module]
+            assert places is None or place.startswith(places), (
+                f"{place}:{line} imports tether_core.emp.{module}"
+            )
+            offered = importlib.import_module(f"tether_core.emp.{module}").__all__
+            assert not thing or thing in offered, (
+                f"{place}:{line} imports {thing}, which {module} does not offer"
+            )
 
     every(_sources(PACKAGES), rule)
 

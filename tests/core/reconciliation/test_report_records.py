@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tether_core.emp import codes
 from tether_core.emp.notification import FORM, Notification, decode
-from tether_core.emp.responses import Chargeback, GatewayAnswer
-from tether_core.emp.xml import read_answer, read_chargebacks
+from tether_core.emp.responses import Chargeback, GatewayAnswer, read_answer, read_chargebacks
 from tether_core.errors import Rejected, Unreadable
 from tether_core.notifications.identity import identify
 from tether_core.payments.attempt import Attempt, Policy, decide

@@ -11,7 +11,7 @@ import httpx
 import msgspec
 import pytest
 from tether_core import iban
-from tether_core.emp import xml
+from tether_core.emp import requests, responses
 from tether_core.emp.http_response import retry_after_s
 from tether_sandbox.gateway import (
     SCRIPTS,
@@ -47,8 +47,8 @@ SALE = {
 
 
 def _debit(transaction_id: str, *, script: int = 0) -> bytes:
-    return xml.sdd_sale(
-        xml.Debit(
+    return requests.sdd_sale(
+        requests.Debit(
             transaction_id=transaction_id,
             amount_minor=1000,
             currency="EUR",
@@ -69,9 +69,9 @@ def _post(simulator: Simulator, path: str, body: bytes, **headers: str) -> httpx
     return httpx.post(f"{simulator.url}{path}", content=body, headers=given, trust_env=False, verify=False)
 
 
-def _sell(simulator: Simulator, transaction_id: str, *, script: int = 0) -> xml.GatewayAnswer:
+def _sell(simulator: Simulator, transaction_id: str, *, script: int = 0) -> responses.GatewayAnswer:
     answer = _post(simulator, "/process/sandbox-terminal/", _debit(transaction_id, script=script))
-    return xml.read_answer(answer.content)
+    return responses.read_answer(answer.content)
 
 
 @contextmanager
@@ -163,7 +163,7 @@ def test_wrong_requests_are_refused_with_the_documented_code(change: dict[str, s
 
 def test_who_may_not_ask_is_told_so(simulator: Simulator) -> None:
     """Each of these has an answer of its own at the gateway, and clients must tell them apart."""
-    ask = xml.reconcile(transaction_id="x")
+    ask = requests.reconcile(transaction_id="x")
     path = "/reconcile/sandbox-terminal"
     assert httpx.get(f"{simulator.url}{path}", trust_env=False).status_code == 405
     assert _post(simulator, "/nowhere", ask).status_code == 404
@@ -171,7 +171,7 @@ def test_who_may_not_ask_is_told_so(simulator: Simulator) -> None:
         unknown = _post(simulator, path, ask, authorization=header)
         assert unknown.status_code == 401
         assert unknown.headers["www-authenticate"].startswith("Basic")
-        assert xml.read_answer(unknown.content).code == "110"
+        assert responses.read_answer(unknown.content).code == "110"
     codes = {
         "360": _post(simulator, path, ask, **{"content-type": "application/json"}),
         "350": _post(simulator, path, b"<reconcile>"),
@@ -181,7 +181,7 @@ def test_who_may_not_ask_is_told_so(simulator: Simulator) -> None:
     }
     for code, answer in codes.items():
         assert answer.status_code == 200
-        assert xml.read_answer(answer.content).code == code
+        assert responses.read_answer(answer.content).code == code
     assert _post(simulator, path + "/", ask, **{"content-type": "application/xml"}).status_code == 200
 
 
@@ -195,10 +195,12 @@ def test_lists_refuse_what_the_gateway_refuses(simulator: Simulator) -> None:
         (b"<start_date>2026-03-01</start_date><end_date>2026-03-02</end_date><page>0</page>", "340"),
     ):
         answer = _post(simulator, path, b"<reconcile>" + content + b"</reconcile>")
-        assert xml.read_answer(answer.content).code == code
+        assert responses.read_answer(answer.content).code == code
     week = b"<start_date>2026-03-01</start_date><end_date>2026-03-07</end_date>"
-    empty = xml.read_transactions(_post(simulator, path, b"<reconcile>" + week + b"</reconcile>").content)
-    assert empty == xml.Page((), page=1, per_page=100, total_count=0, pages_count=0)
+    empty = responses.read_transactions(
+        _post(simulator, path, b"<reconcile>" + week + b"</reconcile>").content
+    )
+    assert empty == responses.Page((), page=1, per_page=100, total_count=0, pages_count=0)
 
 
 # --- notifications ---------------------------------------------------------------------------------------------------
@@ -260,13 +262,13 @@ def test_quiet_scripts_tell_nobody_and_lists_still_know() -> None:
     ):
         sold = _sell(simulator, "quiet", script=25)
         simulator.resolve()
-        asked = _post(simulator, "/reconcile/sandbox-terminal", xml.reconcile(unique_id=sold.unique_id))
-        assert xml.read_answer(asked.content).status == "chargebacked"
+        asked = _post(simulator, "/reconcile/sandbox-terminal", requests.reconcile(unique_id=sold.unique_id))
+        assert responses.read_answer(asked.content).status == "chargebacked"
         listed = _post(
-            simulator, "/chargebacks/by_date", xml.chargebacks_by_import_date(datetime.now(UTC).date())
+            simulator, "/chargebacks/by_date", requests.chargebacks_by_import_date(datetime.now(UTC).date())
         )
-        page = xml.read_chargebacks(listed.content)
-        assert isinstance(page, xml.Page)
+        page = responses.read_chargebacks(listed.content)
+        assert isinstance(page, responses.Page)
         assert [back.reason_code for back in page.items] == ["AC04"]
     assert heard == []
 
@@ -372,13 +374,15 @@ def test_rates_know_the_slowest_span_and_every_second(simulator: Simulator) -> N
 # --- refunding -----------------------------------------------------------------------------------------------------
 
 
-def _refund(simulator: Simulator, own_id: str, *, of: str, amount_minor: int = 1000) -> xml.GatewayAnswer:
-    asked = xml.sdd_refund(own_id, reference_id=of, amount_minor=amount_minor, currency="EUR", usage="x")
-    return xml.read_answer(_post(simulator, "/process/sandbox-terminal", asked).content)
+def _refund(
+    simulator: Simulator, own_id: str, *, of: str, amount_minor: int = 1000
+) -> responses.GatewayAnswer:
+    asked = requests.sdd_refund(own_id, reference_id=of, amount_minor=amount_minor, currency="EUR", usage="x")
+    return responses.read_answer(_post(simulator, "/process/sandbox-terminal", asked).content)
 
 
 def _void(simulator: Simulator, own_id: str, *, of: str) -> httpx.Response:
-    return _post(simulator, "/process/sandbox-terminal", xml.void(own_id, reference_id=of, usage="x"))
+    return _post(simulator, "/process/sandbox-terminal", requests.void(own_id, reference_id=of, usage="x"))
 
 
 def test_a_refund_is_taken_once_and_the_ledger_tells_of_it() -> None:
@@ -424,9 +428,9 @@ def test_a_void_whose_answer_is_lost_stands() -> None:
         assert _void(simulator, "gb-v1", of=sold).status_code == 500
         simulator.faults(Faults())
         assert simulator.debited(transaction_id="gb-3") == 0
-        asked = _post(simulator, "/reconcile/sandbox-terminal", xml.reconcile(transaction_id="gb-v1"))
-        assert xml.read_answer(asked.content).status == "approved"
-        assert xml.read_answer(_void(simulator, "gb-v2", of=sold).content).code == "420"
+        asked = _post(simulator, "/reconcile/sandbox-terminal", requests.reconcile(transaction_id="gb-v1"))
+        assert responses.read_answer(asked.content).status == "approved"
+        assert responses.read_answer(_void(simulator, "gb-v2", of=sold).content).code == "420"
 
 
 def test_a_void_that_is_dropped_leaves_the_debit() -> None:
@@ -439,7 +443,7 @@ def test_a_void_that_is_dropped_leaves_the_debit() -> None:
         simulator.faults(Faults())
         assert simulator.debited(transaction_id="gb-4") == 1
         simulator.resolve()
-        assert xml.read_answer(_void(simulator, "gb-v3", of=sold).content).status == "approved"
+        assert responses.read_answer(_void(simulator, "gb-v3", of=sold).content).status == "approved"
         assert simulator.debited(transaction_id="gb-4") == 0
 
 
@@ -453,9 +457,9 @@ def test_repeats_can_be_refused() -> None:
         sold = simulator.records(transaction_id="once")[0]["unique_id"]
         assert _refund(simulator, "back", of=sold).status == "pending_async"
         assert _refund(simulator, "back", of=sold).code == "450"
-        ask = xml.chargebacks_by_import_date(datetime.now(UTC).date())
-        unscoped = xml.read_chargebacks(_post(simulator, "/chargebacks/by_date", ask).content)
-        assert isinstance(unscoped, xml.GatewayAnswer)
+        ask = requests.chargebacks_by_import_date(datetime.now(UTC).date())
+        unscoped = responses.read_chargebacks(_post(simulator, "/chargebacks/by_date", ask).content)
+        assert isinstance(unscoped, responses.GatewayAnswer)
         assert unscoped.code == "320"
 
 
@@ -477,12 +481,14 @@ def test_records_can_lag_behind_notifications() -> None:
         simulator.transition(StatusChange("chargebacked", "chargeback", "AC04", unique_id=sold.unique_id))
         simulator.resolve()
         assert [entry["status"] for entry in heard] == ["approved", "chargebacked"]
-        answer = _post(simulator, "/reconcile/sandbox-terminal/", xml.reconcile(unique_id=sold.unique_id))
-        assert xml.read_answer(answer.content).status == "pending_async"
-        page = xml.read_chargebacks(
-            _post(simulator, "/chargebacks", xml.chargeback(unique_id=sold.unique_id)).content
+        answer = _post(
+            simulator, "/reconcile/sandbox-terminal/", requests.reconcile(unique_id=sold.unique_id)
         )
-        assert isinstance(page, xml.GatewayAnswer) or page.items == ()
+        assert responses.read_answer(answer.content).status == "pending_async"
+        page = responses.read_chargebacks(
+            _post(simulator, "/chargebacks", requests.chargeback(unique_id=sold.unique_id)).content
+        )
+        assert isinstance(page, responses.GatewayAnswer) or page.items == ()
         assert simulator.records(unique_id=sold.unique_id)[0]["status"] == "chargebacked"  # its books know
 
 
@@ -596,7 +602,7 @@ def test_a_page_answers_in_the_gateways_place(name: PageName) -> None:
         simulator.faults(Faults(page=name))
         for path, body in (
             ("/process/sandbox-terminal", _debit("page-1")),
-            ("/reconcile/sandbox-terminal", xml.reconcile(transaction_id="page-1")),
+            ("/reconcile/sandbox-terminal", requests.reconcile(transaction_id="page-1")),
         ):
             answer = _post(simulator, path, body)
             assert (answer.status_code, answer.content) == (PAGES[name].status, PAGES[name].body)
@@ -614,7 +620,7 @@ def test_a_refusal_with_another_status_names_the_payment(fault: str, status: int
     with running(QUIET) as simulator:
         simulator.faults(msgspec.convert({fault: 1.0}, Faults))
         answer = _post(simulator, "/process/sandbox-terminal", _debit("named-1"))
-        read = xml.read_answer(answer.content)
+        read = responses.read_answer(answer.content)
         assert (answer.status_code, read.status, read.code) == (status, "error", code)
         assert read.transaction_id == "named-1"
         assert ("retry-after" in answer.headers) == (status == 429)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 from tether_core import iban
-from tether_core.emp import xml
+from tether_core.emp import requests, responses
 from tether_core.errors import CredentialsRejected, GatewaySilent, InvalidRequest, NotSubmitted
 from tether_sandbox.gateway import SCRIPTS, Faults, Setup, Simulator, StatusChange, running, scripted_iban
 from tether_worker.gateway import client as calls
@@ -30,8 +30,8 @@ async def gateway(simulator: Simulator) -> AsyncIterator[Gateway]:
         yield opened
 
 
-def _debit(transaction_id: str, *, script: int = 0, amount_minor: int = 1000) -> xml.Debit:
-    return xml.Debit(
+def _debit(transaction_id: str, *, script: int = 0, amount_minor: int = 1000) -> requests.Debit:
+    return requests.Debit(
         transaction_id=transaction_id,
         amount_minor=amount_minor,
         currency="EUR",
@@ -78,7 +78,7 @@ async def test_every_script_is_answered_or_silent_and_the_ledger_knows(
     script = SCRIPTS[number]
     own_id = f"script-{number}"
     try:
-        answer: xml.GatewayAnswer | None = await calls.sale(gateway, _debit(own_id, script=number))
+        answer: responses.GatewayAnswer | None = await calls.sale(gateway, _debit(own_id, script=number))
     except GatewaySilent:
         answer = None
     assert (answer is None) == (script.failure_mode not in {"plain", "slow", "422 refusal"})
@@ -224,7 +224,7 @@ async def test_waiting_for_a_free_connection_makes_nothing_unknown(simulator: Si
             return_exceptions=True,
         )
     assert isinstance(silent, GatewaySilent)
-    assert isinstance(sold, xml.GatewayAnswer)
+    assert isinstance(sold, responses.GatewayAnswer)
 
 
 async def test_nobody_listens(simulator: Simulator) -> None:
@@ -291,7 +291,7 @@ APPROVED = (
         (_whole(b"<html>no</html>", b"401 Unauthorized"), "http 401"),
         (_whole(APPROVED % b"another"), "another payment"),
         (_whole(b"<!DOCTYPE a><payment_response><status>approved</status></payment_response>"), "unreadable"),
-        (_whole(b" " * (xml.SIZE_MAX_BYTES + 1)), "larger"),
+        (_whole(b" " * (responses.SIZE_MAX_BYTES + 1)), "larger"),
     ],
 )
 async def test_whatever_else_comes_is_silence(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 import pytest
-from tether_core.emp import xml
+from tether_core.emp import requests
 from tether_core.errors import GatewaySilent, NotSubmitted
 from tether_sandbox.services.server import free_port
 from tether_worker.gateway import client as calls
@@ -30,8 +30,8 @@ ANSWER: Final = (
 HEAD: Final = b"HTTP/1.1 200 OK\r\ncontent-type: text/xml\r\ncontent-length: %d\r\n\r\n" % len(ANSWER)
 
 
-def _debit(transaction_id: str = "t-1") -> xml.Debit:
-    return xml.Debit(
+def _debit(transaction_id: str = "t-1") -> requests.Debit:
+    return requests.Debit(
         transaction_id=transaction_id,
         amount_minor=1000,
         currency="EUR",

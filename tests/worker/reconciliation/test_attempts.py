@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from tether_core.emp import codes
 from tether_core.emp.notification import FORM
-from tether_core.emp.xml import Debit
+from tether_core.emp.requests import Debit
 from tether_core.limits.rate_limit import limits
 from tether_core.payments.attempt import Policy
 from tether_core.payments.submission import Rules

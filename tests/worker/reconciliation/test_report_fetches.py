@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tether_core.emp import codes
 from tether_core.emp.notification import FORM, decode
-from tether_core.emp.xml import Chargeback, Page
+from tether_core.emp.responses import Chargeback, Page
 from tether_core.limits.rate_limit import limits
 from tether_core.notifications.identity import identify
 from tether_core.payments.attempt import Policy

@@ -1,7 +1,17 @@
 """
-The emerchantpay gateway ("Genesis"): what it signs, sends, asks for and answers.
+The emerchantpay gateway ("Genesis"): signatures, notifications, requests and responses.
 
-One gateway is one folder with the same verbs: `signature.verify` says whether a notification is genuine,
-`notification.decode` reads it, `notification.acknowledge` writes the answer that ends its repeats,
-`xml` builds requests and reads answers, `codes` holds every status, event and error code.
+A gateway is one folder with the same modules and verbs, and knows nothing of the rules built on it:
+
+| module | verbs |
+|---|---|
+| `signature` | `verify` checks that a notification is genuine; `sign` makes such a signature |
+| `notification` | `decode` reads a notification; `acknowledge` writes the answer that ends its repeats |
+| `requests` | `sdd_sale`, `sdd_refund`, `void`, `reconcile` and others build requests |
+| `responses` | `read_answer`, `read_transactions` and `read_chargebacks` read response bodies |
+| `http_response` | `submitted`, `inquired` and `listed` say what an HTTP response proves |
+| `codes` | `meaning` and `error_meaning` explain statuses, events and error codes |
+| `countries` | the countries whose accounts the gateway debits |
+
+`document` reads and writes XML for these modules and is private to the folder. `tests/tidy/test_imports.py` checks who imports what.
 """

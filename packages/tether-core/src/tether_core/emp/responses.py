@@ -35,6 +35,7 @@ from tether_core.emp.document import SIZE_MAX_BYTES, Node, read
 from tether_core.errors import Unreadable
 
 __all__ = [
+    "SIZE_MAX_BYTES",
     "Chargeback",
     "ChargebackKind",
     "GatewayAnswer",

@@ -56,7 +56,7 @@ Source: Genesis API documentation v60.1, Errors (2xx and 95x: reconcile; 450: du
 found), SDD Sale (`transaction_id` is unique per merchant).
 
 >>> from datetime import UTC, datetime, timedelta
->>> from tether_core.emp.xml import read_answer
+>>> from tether_core.emp.responses import read_answer
 >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
 >>> debit = Submission(Attempt(7, "default", "t-7", None, 1000, "EUR"), submit_at=noon)
 >>> sent = claim(debit, now=noon, identity="a1")

@@ -20,7 +20,7 @@ reported ──► the gateway has it, of this debit ──► pending, approved
 | no such payment | inquired again: its record may lag; contradicted after two such answers ten minutes apart |
 | nothing | inquired again a minute later |
 
->>> from tether_core.emp.xml import read_answer
+>>> from tether_core.emp.responses import read_answer
 >>> answer = read_answer(
 ...     b"<payment_response><transaction_type>sdd_refund</transaction_type><status>approved</status><unique_id>b1</unique_id>"
 ...     b"<reference_transaction_unique_id>a1</reference_transaction_unique_id></payment_response>"

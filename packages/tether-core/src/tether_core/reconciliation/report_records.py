@@ -25,7 +25,7 @@ has become a final one.
 Source: Genesis API documentation v60.1 (2026-08), Reconcile, Chargebacks, Notifications.
 
 >>> from tether_core.emp.notification import FORM, decode
->>> from tether_core.emp.xml import read_answer
+>>> from tether_core.emp.responses import read_answer
 >>> answer = read_answer(
 ...     b"<payment_response><status>chargebacked</status><unique_id>44177a21</unique_id>"
 ...     b"<transaction_id>t-7</transaction_id><amount>1000</amount><currency>EUR</currency></payment_response>"

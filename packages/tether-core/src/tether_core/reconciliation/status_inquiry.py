@@ -25,7 +25,7 @@ they are kept by different parts of the gateway and need not agree at all times.
 Source: Genesis API documentation v60.1 (2026-08), Reconcile, Chargebacks, Errors; section Transaction states for
 results of direct debits, which come some days after the debit.
 
->>> from tether_core.emp.xml import read_answer
+>>> from tether_core.emp.responses import read_answer
 >>> heard(read_answer(b"<payment_response><status>error</status><code>460</code></payment_response>"), unique_id="44177a21")
 'not_found'
 >>> wrong_password = read_answer(b"<payment_response><status>error</status><code>110</code></payment_response>")

@@ -26,7 +26,7 @@ Source: Genesis API documentation v60.1, SDD Refund (of an approved debit, as a 
 before the debit goes to the banks), Errors 4xx (workflow: about the payment that is referred to).
 
 >>> from datetime import UTC
->>> from tether_core.emp.xml import read_answer
+>>> from tether_core.emp.responses import read_answer
 >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
 >>> debit = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=codes.APPROVED)
 >>> judge("void", debit, submitted_at=noon, now=noon).allowed

@@ -1,5 +1,5 @@
 """
-The gateway client: submits what `tether_core.emp.xml` builds, and returns what it reads.
+The gateway client: submits the requests of `tether_core.emp.requests` and returns their responses.
 
 A call has exactly three kinds of outcome:
 
@@ -37,7 +37,7 @@ import httpx
 import msgspec
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import BytesPayload
-from tether_core.emp import codes, http_response, xml
+from tether_core.emp import codes, http_response, requests, responses
 from tether_core.emp.http_response import Response
 from tether_core.errors import GatewaySilent, InvalidRequest, NotSubmitted
 from tether_core.payments.gateway_identity import GatewayIdentity, identity
@@ -169,8 +169,8 @@ async def open_gateway(account: Account, *, calls: Calls | None = None) -> Async
 
 
 async def sale(
-    gateway: Gateway, debit: xml.Debit, *, begin_until_s: float | None = None
-) -> xml.GatewayAnswer:
+    gateway: Gateway, debit: requests.Debit, *, begin_until_s: float | None = None
+) -> responses.GatewayAnswer:
     """
     Ask for a single debit, once.
 
@@ -190,11 +190,11 @@ async def sale(
         InvalidIban: when its account is none; nothing was sent.
     """
     return await _transact(
-        gateway, xml.sdd_sale(debit), transaction_id=debit.transaction_id, begin_until_s=begin_until_s
+        gateway, requests.sdd_sale(debit), transaction_id=debit.transaction_id, begin_until_s=begin_until_s
     )
 
 
-async def init_recurring_sale(gateway: Gateway, debit: xml.Debit) -> xml.GatewayAnswer:
+async def init_recurring_sale(gateway: Gateway, debit: requests.Debit) -> responses.GatewayAnswer:
     """
     Ask for the first debit of a series, once.
 
@@ -211,12 +211,14 @@ async def init_recurring_sale(gateway: Gateway, debit: xml.Debit) -> xml.Gateway
         InvalidRequest: when the debit cannot be asked for; nothing was sent.
         InvalidIban: when its account is none; nothing was sent.
     """
-    return await _transact(gateway, xml.sdd_init_recurring_sale(debit), transaction_id=debit.transaction_id)
+    return await _transact(
+        gateway, requests.sdd_init_recurring_sale(debit), transaction_id=debit.transaction_id
+    )
 
 
 async def recurring_sale(
     gateway: Gateway, *, transaction_id: str, reference_id: str, amount_minor: int, currency: str, usage: str
-) -> xml.GatewayAnswer:
+) -> responses.GatewayAnswer:
     """
     Ask for a later debit of a series, once.
 
@@ -236,7 +238,7 @@ async def recurring_sale(
         GatewaySilent: when there is none; whether the debit stands is unknown.
         InvalidRequest: when the debit cannot be asked for; nothing was sent.
     """
-    request = xml.sdd_recurring_sale(
+    request = requests.sdd_recurring_sale(
         transaction_id, reference_id=reference_id, amount_minor=amount_minor, currency=currency, usage=usage
     )
     return await _transact(gateway, request, transaction_id=transaction_id)
@@ -251,7 +253,7 @@ async def refund(
     currency: str,
     usage: str,
     begin_until_s: float | None = None,
-) -> xml.GatewayAnswer:
+) -> responses.GatewayAnswer:
     """
     Ask for an approved debit to be paid back, once.
 
@@ -272,7 +274,7 @@ async def refund(
         GatewaySilent: when there is none; whether the refund stands is unknown.
         InvalidRequest: when it cannot be asked for; nothing was sent.
     """
-    request = xml.sdd_refund(
+    request = requests.sdd_refund(
         transaction_id, reference_id=reference_id, amount_minor=amount_minor, currency=currency, usage=usage
     )
     return await _transact(gateway, request, transaction_id=transaction_id, begin_until_s=begin_until_s)
@@ -285,7 +287,7 @@ async def void(
     reference_id: str,
     usage: str,
     begin_until_s: float | None = None,
-) -> xml.GatewayAnswer:
+) -> responses.GatewayAnswer:
     """
     Ask for a debit of today to be cancelled, once.
 
@@ -304,7 +306,7 @@ async def void(
         GatewaySilent: when there is none; whether the debit was cancelled is unknown.
         InvalidRequest: when it cannot be asked for; nothing was sent.
     """
-    request = xml.void(transaction_id, reference_id=reference_id, usage=usage)
+    request = requests.void(transaction_id, reference_id=reference_id, usage=usage)
     return await _transact(gateway, request, transaction_id=transaction_id, begin_until_s=begin_until_s)
 
 
@@ -314,7 +316,7 @@ async def reconcile(
     transaction_id: str | None = None,
     unique_id: str | None = None,
     terminal_token: str | None = None,
-) -> xml.GatewayAnswer | None:
+) -> responses.GatewayAnswer | None:
     """
     Ask what became of one payment; exactly one of the two ids.
 
@@ -332,7 +334,7 @@ async def reconcile(
         GatewaySilent: when there is no answer, or one that says to come back later.
         InvalidRequest: when not exactly one id is given, or the gateway refuses the question.
     """
-    request = xml.reconcile(transaction_id=transaction_id, unique_id=unique_id)
+    request = requests.reconcile(transaction_id=transaction_id, unique_id=unique_id)
     path = f"/reconcile/{terminal_token or gateway.account.terminal_token}"
     response = await _exchanged(gateway, path, request)
     answer = http_response.inquired(response, transaction_id=transaction_id, unique_id=unique_id)
@@ -354,7 +356,7 @@ async def transactions(
     end_at: datetime,
     page: int = 1,
     terminal_token: str | None = None,
-) -> xml.Page[xml.GatewayAnswer]:
+) -> responses.Page[responses.GatewayAnswer]:
     """
     Ask for one page of the payments within a window of at most 7 days.
 
@@ -373,17 +375,17 @@ async def transactions(
         GatewaySilent: when there is no answer, or one that says to come back later.
         InvalidRequest: when the gateway refuses the question.
     """
-    request = xml.reconcile_by_date(start_at=start_at, end_at=end_at, page=page)
+    request = requests.reconcile_by_date(start_at=start_at, end_at=end_at, page=page)
     path = f"/reconcile/by_date/{terminal_token or gateway.account.terminal_token}"
     page_or_refusal = http_response.listed(
-        await _exchanged(gateway, path, request), read=xml.read_transactions
+        await _exchanged(gateway, path, request), read=responses.read_transactions
     )
-    if isinstance(page_or_refusal, xml.GatewayAnswer):
+    if isinstance(page_or_refusal, responses.GatewayAnswer):
         raise _refusal(page_or_refusal)
     return page_or_refusal
 
 
-async def chargebacks_of(gateway: Gateway, *, unique_id: str) -> xml.Page[xml.Chargeback]:
+async def chargebacks_of(gateway: Gateway, *, unique_id: str) -> responses.Page[responses.Chargeback]:
     """
     Ask for the chargebacks of one payment.
 
@@ -399,12 +401,12 @@ async def chargebacks_of(gateway: Gateway, *, unique_id: str) -> xml.Page[xml.Ch
         GatewaySilent: when there is no answer, or one that says to come back later.
         InvalidRequest: when the gateway refuses the question.
     """
-    return await _chargebacks(gateway, "/chargebacks", xml.chargeback(unique_id=unique_id))
+    return await _chargebacks(gateway, "/chargebacks", requests.chargeback(unique_id=unique_id))
 
 
 async def chargebacks_imported(
-    gateway: Gateway, *, import_on: date, page: int = 1, scope: xml.Scope | None = None
-) -> xml.Page[xml.Chargeback]:
+    gateway: Gateway, *, import_on: date, page: int = 1, scope: requests.Scope | None = None
+) -> responses.Page[responses.Chargeback]:
     """
     Ask for one page of the chargebacks that the gateway took in on a day.
 
@@ -412,7 +414,7 @@ async def chargebacks_imported(
         gateway: The open account.
         import_on: The day.
         page: From 1.
-        scope: As `tether_core.emp.xml.chargebacks_by_import_date` says.
+        scope: As `tether_core.emp.requests.chargebacks_by_import_date` says.
 
     Returns:
         The page; ask on while `has_next`.
@@ -422,13 +424,13 @@ async def chargebacks_imported(
         GatewaySilent: when there is no answer, or one that says to come back later.
         InvalidRequest: when the gateway refuses the question.
     """
-    request = xml.chargebacks_by_import_date(import_on, page=page, scope=scope)
+    request = requests.chargebacks_by_import_date(import_on, page=page, scope=scope)
     return await _chargebacks(gateway, "/chargebacks/by_date", request)
 
 
 async def chargebacks_posted(
-    gateway: Gateway, *, start_on: date, end_on: date, page: int = 1, scope: xml.Scope | None = None
-) -> xml.Page[xml.Chargeback]:
+    gateway: Gateway, *, start_on: date, end_on: date, page: int = 1, scope: requests.Scope | None = None
+) -> responses.Page[responses.Chargeback]:
     """
     Ask for one page of the chargebacks posted on some days.
 
@@ -437,7 +439,7 @@ async def chargebacks_posted(
         start_on: The first day.
         end_on: The last day.
         page: From 1.
-        scope: As `tether_core.emp.xml.chargebacks_by_date` says.
+        scope: As `tether_core.emp.requests.chargebacks_by_date` says.
 
     Returns:
         The page; ask on while `has_next`. Direct debits without a posting date are not in it.
@@ -447,22 +449,22 @@ async def chargebacks_posted(
         GatewaySilent: when there is no answer, or one that says to come back later.
         InvalidRequest: when the gateway refuses the question.
     """
-    request = xml.chargebacks_by_date(start_on=start_on, end_on=end_on, page=page, scope=scope)
+    request = requests.chargebacks_by_date(start_on=start_on, end_on=end_on, page=page, scope=scope)
     return await _chargebacks(gateway, "/chargebacks/by_date", request)
 
 
-async def _chargebacks(gateway: Gateway, path: str, request: bytes) -> xml.Page[xml.Chargeback]:
+async def _chargebacks(gateway: Gateway, path: str, request: bytes) -> responses.Page[responses.Chargeback]:
     page_or_refusal = http_response.listed(
-        await _exchanged(gateway, path, request), read=xml.read_chargebacks
+        await _exchanged(gateway, path, request), read=responses.read_chargebacks
     )
-    if isinstance(page_or_refusal, xml.GatewayAnswer):
+    if isinstance(page_or_refusal, responses.GatewayAnswer):
         raise _refusal(page_or_refusal)
     return page_or_refusal
 
 
 async def _transact(
     gateway: Gateway, request: bytes, *, transaction_id: str, begin_until_s: float | None = None
-) -> xml.GatewayAnswer:
+) -> responses.GatewayAnswer:
     path = f"/process/{gateway.account.terminal_token}"
     call = _Call(is_submission=True, begin_until_s=begin_until_s)
     response = await _exchanged(gateway, path, request, call=call)
@@ -587,8 +589,8 @@ async def _posted(session: aiohttp.ClientSession, url: str, request: bytes, *, c
 
 
 def _require_size(body: bytearray) -> None:
-    if len(body) > xml.SIZE_MAX_BYTES:
-        raise GatewaySilent(why=f"answer larger than {xml.SIZE_MAX_BYTES} bytes")
+    if len(body) > responses.SIZE_MAX_BYTES:
+        raise GatewaySilent(why=f"answer larger than {responses.SIZE_MAX_BYTES} bytes")
 
 
 def _silent(problem: BaseException, *, call: _Call) -> GatewaySilent:
@@ -619,7 +621,7 @@ def _cause(problem: BaseException, *, call: _Call) -> str:
             return "connect"
 
 
-def _refusal(answer: xml.GatewayAnswer) -> GatewaySilent | InvalidRequest:
+def _refusal(answer: responses.GatewayAnswer) -> GatewaySilent | InvalidRequest:
     meaning = codes.error_meaning(answer.code or "")
     if meaning.who == "time":
         return GatewaySilent(why=f"error {answer.code}")

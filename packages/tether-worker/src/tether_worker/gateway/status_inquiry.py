@@ -14,7 +14,8 @@ from time import monotonic
 from typing import Final
 
 import msgspec
-from tether_core.emp.xml import Chargeback, GatewayAnswer, Scope
+from tether_core.emp.requests import Scope
+from tether_core.emp.responses import Chargeback, GatewayAnswer
 from tether_core.errors import GatewaySilent, InvalidRequest
 from tether_core.limits.rate_limit import Limits
 from tether_core.payments.gateway_identity import EVERY, UNKNOWN, GatewayIdentity, identity

@@ -21,7 +21,7 @@ from typing import Final
 
 import msgspec
 from tether_core.emp.notification import decode
-from tether_core.emp.xml import Chargeback, GatewayAnswer, Page
+from tether_core.emp.responses import Chargeback, GatewayAnswer, Page
 from tether_core.errors import GatewaySilent, InvalidRequest, Unavailable, Unreadable
 from tether_core.jobs import FETCH_REPORTS
 from tether_core.notifications.inbox import next_attempt

@@ -9,12 +9,12 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tether_core.emp import xml
+from tether_core.emp import requests, responses
 from tether_core.emp.document import Node, read
 from tether_core.errors import InvalidIban, InvalidRequest, Unreadable
 
 NOON = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)
-DEBIT = xml.Debit(
+DEBIT = requests.Debit(
     transaction_id="t-7",
     amount_minor=300,
     currency="EUR",
@@ -36,7 +36,7 @@ ids = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1,
 references = st.text("0123456789abcdef", min_size=1, max_size=32)
 amounts = st.integers(1, 10**12)
 debits = st.builds(
-    xml.Debit,
+    requests.Debit,
     transaction_id=ids,
     amount_minor=amounts,
     currency=st.sampled_from(["EUR", "JPY", "KWD"]),
@@ -77,9 +77,9 @@ def _given(**fields: object) -> list[tuple[str, str]]:
 
 
 @given(debits)
-def test_a_debit_says_exactly_what_was_asked_in_the_documented_order(debit: xml.Debit) -> None:
+def test_a_debit_says_exactly_what_was_asked_in_the_documented_order(debit: requests.Debit) -> None:
     """A name with an ampersand, cut short or swapped would debit the wrong words, or not at all."""
-    root, leaves = _second_opinion(xml.sdd_sale(debit))
+    root, leaves = _second_opinion(requests.sdd_sale(debit))
     assert root == "payment_transaction"
     assert leaves == _given(
         transaction_type="sdd_sale",
@@ -105,10 +105,10 @@ def test_a_debit_says_exactly_what_was_asked_in_the_documented_order(debit: xml.
 
 
 @given(debits)
-def test_the_first_of_a_series_differs_by_type_email_and_phone_only(debit: xml.Debit) -> None:
+def test_the_first_of_a_series_differs_by_type_email_and_phone_only(debit: requests.Debit) -> None:
     """Single debits with an e-mail address are refused by the gateway; the first of a series may need it."""
-    _, single = _second_opinion(xml.sdd_sale(debit))
-    _, first = _second_opinion(xml.sdd_init_recurring_sale(debit))
+    _, single = _second_opinion(requests.sdd_sale(debit))
+    _, first = _second_opinion(requests.sdd_init_recurring_sale(debit))
     extra = _given(customer_email=debit.email, customer_phone=debit.phone)
     assert [leaf for leaf in first[1:] if leaf not in extra or leaf in single] == single[1:]
     assert set(extra) <= set(first)
@@ -119,7 +119,10 @@ def test_the_first_of_a_series_differs_by_type_email_and_phone_only(debit: xml.D
 def test_requests_by_reference(transaction_id: str, reference: str, amount: int, usage: str) -> None:
     """A refund under the wrong id pays back the wrong debtor."""
     head = {"transaction_id": transaction_id, "usage": usage}
-    for build, kind in ((xml.sdd_refund, "sdd_refund"), (xml.sdd_recurring_sale, "sdd_recurring_sale")):
+    for build, kind in (
+        (requests.sdd_refund, "sdd_refund"),
+        (requests.sdd_recurring_sale, "sdd_recurring_sale"),
+    ):
         request = build(
             transaction_id, reference_id=reference, amount_minor=amount, currency="EUR", usage=usage
         )
@@ -127,7 +130,7 @@ def test_requests_by_reference(transaction_id: str, reference: str, amount: int,
             "payment_transaction",
             _given(transaction_type=kind, **head, amount=amount, currency="EUR", reference_id=reference),
         )
-    assert _second_opinion(xml.void(transaction_id, reference_id=reference, usage=usage)) == (
+    assert _second_opinion(requests.void(transaction_id, reference_id=reference, usage=usage)) == (
         "payment_transaction",
         _given(transaction_type="void", **head, reference_id=reference),
     )
@@ -135,25 +138,25 @@ def test_requests_by_reference(transaction_id: str, reference: str, amount: int,
 
 def test_questions() -> None:
     """Each list has its own spelling of dates and pages; a wrong one is answered with an error and no data."""
-    item = xml.reconcile_by_date(start_at=NOON, end_at=NOON + timedelta(days=7), page=3)
+    item = requests.reconcile_by_date(start_at=NOON, end_at=NOON + timedelta(days=7), page=3)
     assert _second_opinion(item) == (
         "reconcile",
         _given(start_date="2026-03-02 12:30:00", end_date="2026-03-09 12:30:00", page=3),
     )
-    assert _second_opinion(xml.chargeback(unique_id="44177a21")) == (
+    assert _second_opinion(requests.chargeback(unique_id="44177a21")) == (
         "chargeback_request",
         _given(original_transaction_unique_id="44177a21", mode="list"),
     )
-    assert _second_opinion(xml.chargebacks_by_date(start_on=NOON.date(), scope="external")) == (
+    assert _second_opinion(requests.chargebacks_by_date(start_on=NOON.date(), scope="external")) == (
         "chargeback_request",
         _given(start_date="2026-03-02", page=1, per_page=100, scope="external"),
     )
-    assert _second_opinion(xml.chargebacks_by_import_date(NOON.date(), page=2, per_page=50)) == (
+    assert _second_opinion(requests.chargebacks_by_import_date(NOON.date(), page=2, per_page=50)) == (
         "chargeback_request",
         _given(import_date="2026-03-02", page=2, per_page=50),
     )
     for name in ("unique_id", "arn", "transaction_id"):
-        assert _second_opinion(xml.reconcile(**{name: "x"})) == ("reconcile", [(name, "x")])
+        assert _second_opinion(requests.reconcile(**{name: "x"})) == ("reconcile", [(name, "x")])
 
 
 @pytest.mark.parametrize(
@@ -182,7 +185,7 @@ def test_questions() -> None:
 def test_what_the_gateway_would_refuse_is_refused_here_by_name_of_field(field: str, value: object) -> None:
     """Sent anyway, it costs a call and an error; the text of our error must not show what belongs to a debtor."""
     with pytest.raises(InvalidRequest) as caught:
-        xml.sdd_sale(msgspec.structs.replace(DEBIT, **{field: value}))
+        requests.sdd_sale(msgspec.structs.replace(DEBIT, **{field: value}))
     assert caught.value.field == {"amount_minor": "amount"}.get(field, field)
     assert len(str(value)) < 3 or str(value) not in str(caught.value)
 
@@ -190,24 +193,24 @@ def test_what_the_gateway_would_refuse_is_refused_here_by_name_of_field(field: s
 def test_an_account_number_that_is_none_never_reaches_the_gateway() -> None:
     """The documentation's own sample fails its check digits; who tests with it must hear so, masked."""
     with pytest.raises(InvalidIban) as caught:
-        xml.sdd_sale(msgspec.structs.replace(DEBIT, iban="DE09100100101234567891"))
+        requests.sdd_sale(msgspec.structs.replace(DEBIT, iban="DE09100100101234567891"))
     assert "1001001012345678" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "ask",
     [
-        xml.reconcile,
-        lambda: xml.reconcile(unique_id="a", arn="b"),
-        xml.chargeback,
-        lambda: xml.chargeback(unique_id="a", arn="b"),
-        lambda: xml.reconcile_by_date(start_at=NOON, end_at=NOON),
-        lambda: xml.reconcile_by_date(start_at=NOON, end_at=NOON + timedelta(days=7, seconds=1)),
-        lambda: xml.reconcile_by_date(start_at=NOON, end_at=NOON + timedelta(days=1), page=0),
-        lambda: xml.chargebacks_by_date(start_on=NOON.date(), end_on=NOON.date() - timedelta(days=1)),
-        lambda: xml.chargebacks_by_import_date(NOON.date(), per_page=1000),
-        lambda: xml.sdd_refund("t", reference_id="r" * 33, amount_minor=1, currency="EUR", usage="u"),
-        lambda: xml.reconcile_by_date(
+        requests.reconcile,
+        lambda: requests.reconcile(unique_id="a", arn="b"),
+        requests.chargeback,
+        lambda: requests.chargeback(unique_id="a", arn="b"),
+        lambda: requests.reconcile_by_date(start_at=NOON, end_at=NOON),
+        lambda: requests.reconcile_by_date(start_at=NOON, end_at=NOON + timedelta(days=7, seconds=1)),
+        lambda: requests.reconcile_by_date(start_at=NOON, end_at=NOON + timedelta(days=1), page=0),
+        lambda: requests.chargebacks_by_date(start_on=NOON.date(), end_on=NOON.date() - timedelta(days=1)),
+        lambda: requests.chargebacks_by_import_date(NOON.date(), per_page=1000),
+        lambda: requests.sdd_refund("t", reference_id="r" * 33, amount_minor=1, currency="EUR", usage="u"),
+        lambda: requests.reconcile_by_date(
             start_at=NOON.replace(tzinfo=None), end_at=NOON.replace(tzinfo=None) + timedelta(days=1)
         ),
     ],
@@ -226,9 +229,9 @@ def test_windows_cover_a_span_without_gap_and_never_exceed_seven_days(
     start: datetime, span: timedelta
 ) -> None:
     """A gap of a second hides the payments of that second from the completeness report for ever."""
-    cut = xml.windows(start, end_at=start + span)
+    cut = requests.windows(start, end_at=start + span)
     assert sum((end - begin for begin, end in cut), timedelta(0)) == span
-    assert all(timedelta(0) < end - begin <= xml.WINDOW_MAX for begin, end in cut)
+    assert all(timedelta(0) < end - begin <= requests.WINDOW_MAX for begin, end in cut)
     assert all(item[1] == two[0] for item, two in pairwise(cut))
     assert not cut or (cut[0][0], cut[-1][1]) == (start, start + span)
 
@@ -260,7 +263,7 @@ SAMPLE = [
 @pytest.mark.parametrize("root", ["payment_response", "payment_transaction"])
 def test_both_roots_are_one_answer(root: str) -> None:
     """The documentation changed the root between versions; an integrator found every answer empty because of it."""
-    answer = xml.read_answer(_document(root, SAMPLE))
+    answer = responses.read_answer(_document(root, SAMPLE))
     assert (answer.status, answer.unique_id) == ("approved", "44177a21403427eb96664a6d7e5d5d48")
     assert (answer.amount_minor, answer.currency) == (100, "EUR")
     assert answer.timestamp_at == NOON
@@ -269,7 +272,7 @@ def test_both_roots_are_one_answer(root: str) -> None:
 
 def test_missing_empty_and_padded_elements() -> None:
     """Real answers have all three; none may turn into an empty id that matches every other empty id."""
-    answer = xml.read_answer(
+    answer = responses.read_answer(
         b"<payment_response><status>\n  Pending_Async </status><unique_id></unique_id><message/>"
         b"<redirect_url>\n https://bank.example/x?a=1&amp;b=2 \n</redirect_url><amount>12.50</amount>"
         b"<timestamp>2026-13-41T99:99:99Z</timestamp></payment_response>"
@@ -283,7 +286,7 @@ def test_missing_empty_and_padded_elements() -> None:
 
 def test_codes_stay_text() -> None:
     """Leading zeros count, and 460 is not the number 460."""
-    answer = xml.read_answer(_document("wpf_payment", [("status", "error"), ("code", "0460")]))
+    answer = responses.read_answer(_document("wpf_payment", [("status", "error"), ("code", "0460")]))
     assert answer.code == "0460"
 
 
@@ -317,14 +320,14 @@ def test_codes_stay_text() -> None:
 def test_what_cannot_be_understood_says_why(body: bytes, why: str) -> None:
     """After a debit each of these means "unknown"; taken for an answer, it would be sent twice or never applied."""
     with pytest.raises(Unreadable, match=why) as caught:
-        xml.read_answer(body)
+        responses.read_answer(body)
     assert caught.value.what == "gateway answer"
 
 
 def test_a_million_elements_are_not_kept_in_memory() -> None:
     """Eight megabytes of tiny elements would be a gigabyte of nodes."""
     with pytest.raises(Unreadable, match="elements"):
-        xml.read_answer(b"<payment_response>" + b"<a/>" * 300_000 + b"</payment_response>")
+        responses.read_answer(b"<payment_response>" + b"<a/>" * 300_000 + b"</payment_response>")
 
 
 def test_a_cut_answer_is_never_an_answer() -> None:
@@ -332,10 +335,10 @@ def test_a_cut_answer_is_never_an_answer() -> None:
     whole = _document("payment_response", SAMPLE).rstrip()
     for end in range(len(whole)):
         with pytest.raises(Unreadable):
-            xml.read_answer(whole[:end])
+            responses.read_answer(whole[:end])
 
 
-READERS = [xml.read_answer, xml.read_transactions, xml.read_chargebacks]
+READERS = [responses.read_answer, responses.read_transactions, responses.read_chargebacks]
 scraps = st.lists(
     st.sampled_from(
         [
@@ -383,15 +386,15 @@ tags = st.sampled_from(["usage", "descriptor", "message", "technical_message", "
 def test_what_another_writer_wrote_is_read_back(fields: dict[str, str]) -> None:
     """Escapes, line ends and foreign letters must come back as they were."""
     body = _document("payment_response", [("status", "approved"), *fields.items()])
-    assert xml.read_answer(body).fields == {"status": "approved", **fields}
+    assert responses.read_answer(body).fields == {"status": "approved", **fields}
 
 
 @given(debits)
-def test_what_we_write_we_can_read(debit: xml.Debit) -> None:
+def test_what_we_write_we_can_read(debit: requests.Debit) -> None:
     """The simulator and we must agree with every other reader of XML, not just with each other."""
-    _, leaves = _second_opinion(xml.sdd_sale(debit))
+    _, leaves = _second_opinion(requests.sdd_sale(debit))
     expected = {path: text.strip() for path, text in leaves if text.strip()}
-    assert read(xml.sdd_sale(debit), what="request").fields() == expected
+    assert read(requests.sdd_sale(debit), what="request").fields() == expected
 
 
 # --- lists -----------------------------------------------------------------------------------------------------------
@@ -399,21 +402,21 @@ def test_what_we_write_we_can_read(debit: xml.Debit) -> None:
 ITEM = b"<payment_response><status>approved</status><unique_id>%d</unique_id></payment_response>"
 
 
-def _transactions(items: int, attributes: bytes = b"") -> xml.Page[xml.GatewayAnswer]:
+def _transactions(items: int, attributes: bytes = b"") -> responses.Page[responses.GatewayAnswer]:
     body = b"<payment_responses %b>%b</payment_responses>" % (
         attributes,
         b"".join(ITEM % n for n in range(items)),
     )
-    page = xml.read_transactions(body)
-    assert isinstance(page, xml.Page)
+    page = responses.read_transactions(body)
+    assert isinstance(page, responses.Page)
     return page
 
 
 def test_one_item_is_a_list_of_one_and_none_is_an_empty_list() -> None:
     """Readers that turn one child into a plain value lose exactly the days with a single payment."""
     assert [len(_transactions(items).items) for items in (0, 1, 2)] == [0, 1, 2]
-    alone = xml.read_transactions(ITEM % 7)
-    assert isinstance(alone, xml.Page)
+    alone = responses.read_transactions(ITEM % 7)
+    assert isinstance(alone, responses.Page)
     assert alone.items[0].unique_id == "7"
 
 
@@ -437,28 +440,28 @@ def test_when_to_inquire_for_another_page(items: int, attributes: bytes, expecte
 
 def test_a_refused_question_is_not_an_empty_list() -> None:
     """Wrong credentials would look like a day without payments, and the report would be green."""
-    refused = xml.read_transactions(
+    refused = responses.read_transactions(
         b"<payment_response><status>error</status><code>340</code>"
         b"<technical_message>start_date has an invalid format</technical_message></payment_response>"
     )
-    assert isinstance(refused, xml.GatewayAnswer)
+    assert isinstance(refused, responses.GatewayAnswer)
     assert refused.code == "340"
-    bare = xml.read_chargebacks(b"<chargeback_response><status>error</status></chargeback_response>")
-    assert isinstance(bare, xml.GatewayAnswer)
+    bare = responses.read_chargebacks(b"<chargeback_response><status>error</status></chargeback_response>")
+    assert isinstance(bare, responses.GatewayAnswer)
 
 
 @pytest.mark.parametrize("root", [b"payment_response", b"chargeback_response"])
 def test_none_found_is_an_empty_list(root: bytes) -> None:
     """The gateway says "none" by an error; taken for a failure, every quiet day would raise an alarm."""
-    page = xml.read_chargebacks(b"<%b><code>470</code><status>error</status></%b>" % (root, root))
-    assert isinstance(page, xml.Page)
+    page = responses.read_chargebacks(b"<%b><code>470</code><status>error</status></%b>" % (root, root))
+    assert isinstance(page, responses.Page)
     assert not page.items
     assert not page.has_next
 
 
-def _chargebacks(*items: bytes) -> tuple[xml.Chargeback, ...]:
-    page = xml.read_chargebacks(b"<chargeback_responses>%b</chargeback_responses>" % b"".join(items))
-    assert isinstance(page, xml.Page)
+def _chargebacks(*items: bytes) -> tuple[responses.Chargeback, ...]:
+    page = responses.read_chargebacks(b"<chargeback_responses>%b</chargeback_responses>" % b"".join(items))
+    assert isinstance(page, responses.Page)
     return page.items
 
 
@@ -504,14 +507,16 @@ def test_amounts_of_chargebacks_stay_text() -> None:
 def test_a_foreign_item_in_a_list_is_unreadable() -> None:
     """An item passed over in silence is a payment missing from the books."""
     with pytest.raises(Unreadable):
-        xml.read_chargebacks(b"<chargeback_responses><note/></chargeback_responses>")
+        responses.read_chargebacks(b"<chargeback_responses><note/></chargeback_responses>")
     with pytest.raises(Unreadable):
-        xml.read_transactions(b"<payment_responses><note/></payment_responses>")
+        responses.read_transactions(b"<payment_responses><note/></payment_responses>")
 
 
 def test_nothing_personal_in_a_repr() -> None:
     """Reprs end in logs and error reports."""
-    answer = xml.read_answer(_document("payment_response", [*SAMPLE, ("bank_account_number", DEBIT.iban)]))
+    answer = responses.read_answer(
+        _document("payment_response", [*SAMPLE, ("bank_account_number", DEBIT.iban)])
+    )
     (returned,) = _chargebacks(
         b"<chargeback_response><customer_email>ada@example</customer_email></chargeback_response>"
     )
