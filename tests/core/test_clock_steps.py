@@ -1,9 +1,9 @@
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from tether_core.clock_steps import TOLERANCE_S, WINDOW_S, Sample, Step, Watch, observe
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+from tests.support.clock import NOON
 
 
 def _watched(*samples: tuple[float, float, float | None]) -> tuple[Watch, list[tuple[Step, ...]]]:

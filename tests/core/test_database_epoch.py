@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import msgspec
 import pytest
@@ -18,11 +18,12 @@ from tether_core.payments.submission import Rules, Submission
 from tether_core.refunds import refund
 from tether_core.refunds.refund import Refund
 
+from tests.support.clock import NOON
+
 SERVER = Server(system_id="77", timeline=3, position=500, started_at="noon")
 EPOCH = Epoch(2, "bb", system_id="77", timeline=3, pulse=40)
 MARK = Mark("bb", pulse=40, system_id="77", timeline=3, position=500)
 KNOWN = {"aa", "bb"}
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 DEBIT = Submission(Attempt(7, "default", "t-7", None, 1000, "EUR"), submit_at=NOON)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -15,7 +15,8 @@ from tether_core.payments.submission import Submission
 from tether_core.refunds.refund import Refund
 from tether_core.stated_outcomes import Reach, close, close_refund, is_contradicted, statement
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+from tests.support.clock import NOON
+
 LATER = NOON + timedelta(days=1)
 GONE = Reach(frozenset({"b1"}), frozenset({"b1"}))
 LOST = Submission(

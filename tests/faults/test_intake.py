@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import random
 import secrets
@@ -24,25 +23,14 @@ from tether_stores.objects import open_objects
 from tether_stores.settings import Settings
 from tether_stores.uploads import uploads
 
+from tests.data.spreadsheets import make
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from types import ModuleType
 
     from tether_sandbox.services.program import Launch
 
 DATA = Path(__file__).parents[1] / "data" / "spreadsheets"
-
-
-def _load_make() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_spreadsheets", DATA / "make.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-make = _load_make()
 
 
 def ask(url: str, query: str) -> list[tuple[Any, ...]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import random
 from pathlib import Path
@@ -15,26 +14,15 @@ from tether_sandbox.seed import made_up_iban
 from tether_sandbox.services.objects import Objects
 from tether_sandbox.services.server import free_port
 
+from tests.data.spreadsheets import make
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import ModuleType
 
     from tether_sandbox.services.guard import Guard
     from tether_sandbox.services.program import Launch, Program
 
 DATA = Path(__file__).parents[1] / "data" / "spreadsheets"
-
-
-def _load_make() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_spreadsheets", DATA / "make.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-make = _load_make()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tether_core.blacklist import Entry
@@ -11,10 +10,10 @@ from tether_sandbox.seed import seed
 from tether_stores import blacklist
 from tether_stores.blacklist import CausedEntry
 
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     from tether_stores.postgres import Connection
-
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 async def test_an_entry_is_made_once_while_it_lives(database_url: str, conn: Connection) -> None:

@@ -14,13 +14,14 @@ from tether_stores.boot_clock import BootClock, boot_clock
 from tether_stores.clock import SharedClock
 from tether_stores.postgres import connection, open_pool
 
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tether_sandbox.services import Services
 
 HOUR_S = 3600.0
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 def _off(by_s: float) -> Callable[[], datetime]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,10 +14,11 @@ from tether_stores import debtors
 from tether_stores.debtors import Filters
 from tether_stores.postgres import transaction
 
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     from tether_stores.postgres import Connection, Pool
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 NO_KEY = DebitKey()
 MONTH = NOON - timedelta(days=30)
 DE, AT = "DE89370400440532013000", "AT611904300234573201"

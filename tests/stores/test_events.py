@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from hypothesis import given
@@ -12,10 +11,10 @@ from tether_core.events import AttemptStatusChanged, IbanBlocked
 from tether_stores import events as events_store
 from tether_stores.events import Horizon, Tip
 
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     from tether_stores.postgres import Connection
-
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 async def test_facts_are_kept_in_order_and_can_be_read_again(conn: Connection) -> None:

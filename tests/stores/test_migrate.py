@@ -14,10 +14,10 @@ from tether_stores import migrate as module
 from tether_stores.migrate import concurrent_statements, is_concurrent, migrate, numbered
 from tether_stores.queries import read
 
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 def _applied(url: str) -> list[tuple[Any, ...]]:

@@ -8,7 +8,6 @@ import os
 import shutil
 import socket
 import struct
-from datetime import UTC, datetime
 from itertools import pairwise
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
@@ -22,6 +21,8 @@ from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Finish, Recording
 from tether_stores.postgres import FREEZE_S, ConnectionLost, answers, connection, open_pool, transaction
 
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from tether_sandbox.services import Services
     from tether_sandbox.services.program import Launch
     from tether_stores.postgres import Pool, Prepared
-
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 def _row(name: str) -> Recording:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from tether_sandbox.seed import seed
 
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     import httpx
     from tether_sandbox.services.program import Program
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 REASON = {"reason": "the bank says that it was credited"}
 
 

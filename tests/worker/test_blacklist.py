@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,6 +25,8 @@ from tether_stores.postgres import connection, transaction
 from tether_worker.notifications.apply import ApplyDeps, book
 from tether_worker.uploads.chunks import screened
 
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 
     Make = Callable[..., Awaitable[int]]
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 LATER = NOON + timedelta(days=60)
 
 

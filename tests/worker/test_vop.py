@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -17,12 +17,13 @@ from tether_stores import vop as vop_store
 from tether_worker import vop
 from tether_worker.vop import Checking, ProviderSilent, builtin, check, checking, over_http
 
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from tether_stores.postgres import Connection, Pool
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 KNOWN = "DE89370400440532013000"
 UPLOAD = 1
 

@@ -1,4 +1,4 @@
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import get_args
 
@@ -13,7 +13,8 @@ from tether_core.notifications.confirmation import (
     next_inquiry,
 )
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+from tests.support.clock import NOON
+
 jitters = st.floats(0, 1, exclude_max=True)
 
 

@@ -1,4 +1,4 @@
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import get_args
 
 import pytest
@@ -15,7 +15,8 @@ from tether_core.notifications.inbox import (
     step,
 )
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+from tests.support.clock import NOON
+
 STATES: tuple[InboxState, ...] = get_args(InboxState)
 STEPS: tuple[InboxStep, ...] = get_args(InboxStep)
 jitters = st.floats(0, 1, exclude_max=True)

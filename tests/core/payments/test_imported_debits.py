@@ -23,7 +23,8 @@ from tether_core.payments.imported_debits import (
 )
 from tether_core.spreadsheet.cells import Row
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+from tests.support.clock import NOON
+
 DE = "DE89370400440532013000"
 GOOD = {
     "transaction_id": "old-7",

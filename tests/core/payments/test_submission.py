@@ -1,4 +1,4 @@
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 import pytest
@@ -24,7 +24,8 @@ from tether_core.payments.submission import (
     withhold,
 )
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+from tests.support.clock import NOON
+
 RULES = Rules()
 SILENT = GatewaySilent(why="timeout")
 RESOLVED = NOON + timedelta(seconds=RULES.lease_s + RULES.not_found_grace_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -17,7 +17,8 @@ from tether_core.reconciliation.differences import KINDS, DebitFacts, Difference
 from tether_core.reconciliation.status_inquiry import TRIES_MAX
 from tether_core.refunds.refund import Refund
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+from tests.support.clock import NOON
+
 APPROVED = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=codes.APPROVED)
 BELIEVED = Decision("unchanged", "late", APPROVED)
 

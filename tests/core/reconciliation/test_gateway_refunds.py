@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 import pytest
@@ -12,7 +12,8 @@ from tether_core.emp.responses import GatewayAnswer, read_answer
 from tether_core.payments.attempt import Attempt
 from tether_core.reconciliation import gateway_refunds as rules
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+from tests.support.clock import NOON
+
 DEBIT = Attempt(7, "default", "t-7", "a1", 1000, "EUR", payment_stage=codes.APPROVED)
 
 

@@ -1,4 +1,4 @@
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import pairwise, permutations
 
 import pytest
@@ -20,7 +20,8 @@ from tether_core.reconciliation.status_inquiry import (
 )
 from tether_core.testing import form_body
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+from tests.support.clock import NOON
+
 TYPES = (
     "1st Chargeback ",
     "1st chargeback reversal",

@@ -4,7 +4,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 import pytest
@@ -20,7 +20,8 @@ from tether_core.refunds import refund
 from tether_core.refunds.refund import Outcome, Refund, RefundKind
 from tether_sandbox.histories import EPOCH, Clocks, Places
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+from tests.support.clock import NOON
+
 LATER = NOON + timedelta(days=30)
 HISTORIES = int(os.environ.get("TETHER_HISTORIES", "4000"))
 RULES = Rules(lease_s=75, not_found_grace_s=900, submissions_max=4)

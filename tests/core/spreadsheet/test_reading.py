@@ -1,10 +1,8 @@
-import importlib.util
 import io
 import json
 import tracemalloc
 from datetime import date
 from pathlib import Path
-from types import ModuleType
 
 import msgspec
 import pytest
@@ -14,21 +12,11 @@ from tether_core.spreadsheet.reading import PREVIEW_ROWS, plan, preview, rows
 from tether_core.spreadsheet.rows import read
 from tether_core.spreadsheet.workbook import open_workbook
 
+from tests.data.spreadsheets import make
+
 TODAY = date(2026, 3, 2)
 DATA = Path(__file__).parents[2] / "data" / "spreadsheets"
 DE, AT = "DE89370400440532013000", "AT611904300234573201"
-
-
-def _load_make() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_spreadsheets", DATA / "make.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-make = _load_make()
 
 
 def _file(text: str | bytes) -> io.BytesIO:

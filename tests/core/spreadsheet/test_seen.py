@@ -1,11 +1,9 @@
 """Workbooks that show something else than the values of their cells; each test says who would be debited wrongly."""
 
-import importlib.util
 import io
 import random
 from datetime import date
 from pathlib import Path
-from types import ModuleType
 from typing import cast
 
 import pytest
@@ -23,20 +21,10 @@ from tether_core.spreadsheet import (
 )
 from tether_core.spreadsheet.workbook import _LOOKS, open_workbook
 
+from tests.data.spreadsheets import make
+
 DATA = Path(__file__).parents[2] / "data" / "spreadsheets"
 A, B, C = "DE89370400440532013000", "DE02120300000000202051", "NL91ABNA0417164300"
-
-
-def _load_make() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_spreadsheets", DATA / "make.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-make = _load_make()
 LINES: list[list[str | float]] = [
     ["Name", "IBAN", "Betrag"],
     ["Ann", A, 12.5],

@@ -1,8 +1,6 @@
-import importlib.util
 import io
 import zipfile
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from hypothesis import given
@@ -10,19 +8,9 @@ from hypothesis import strategies as st
 from tether_core.spreadsheet.plan import Refusal
 from tether_core.spreadsheet.sniff import Sniffed, sniff
 
+from tests.data.spreadsheets import make
+
 DATA = Path(__file__).parents[2] / "data" / "spreadsheets"
-
-
-def _load_make() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_spreadsheets", DATA / "make.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-make = _load_make()
 
 
 def _zip(members: dict[str, bytes]) -> bytes:

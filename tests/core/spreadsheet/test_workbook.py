@@ -1,8 +1,6 @@
-import importlib.util
 import io
 from datetime import date
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import xlsxwriter
@@ -10,19 +8,9 @@ from tether_core.spreadsheet.cells import Row
 from tether_core.spreadsheet.plan import FileRefused, Kind
 from tether_core.spreadsheet.workbook import Sheet, open_workbook, suffix
 
+from tests.data.spreadsheets import make
+
 DATA = Path(__file__).parents[2] / "data" / "spreadsheets"
-
-
-def _load_make() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_spreadsheets", DATA / "make.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-make = _load_make()
 
 
 @pytest.mark.parametrize("kind", ["xlsx", "xlsb", "xls", "ods"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -19,7 +19,8 @@ from tether_core.uploads.turns import (
     waits_reason,
 )
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+from tests.support.clock import NOON
+
 MB = 1 << 20
 
 

@@ -15,10 +15,10 @@ import struct
 import sys
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import xlsxwriter
@@ -71,12 +71,12 @@ LIST: Final[list[list[Cell]]] = [
 
 
 def xlsx(
-    sheets: dict[str, list[list[Cell]]],
+    sheets: Mapping[str, Sequence[Any]],
     *,
     hidden: Sequence[str] = (),
     options: dict[str, object] | None = None,
 ) -> bytes:
-    """Write a workbook as Excel would."""
+    """Write a workbook as Excel would: sheets by name, each of rows of `Cell`s."""
     buffer = io.BytesIO()
     book = xlsxwriter.Workbook(buffer, {"in_memory": True, **(options or {})})
     book.set_properties({"created": datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None)})
@@ -125,7 +125,7 @@ def merged_xlsx() -> bytes:
 
 
 def seen_xlsx(
-    lines: Sequence[Sequence[Cell]],
+    lines: Sequence[Any],
     *,
     hidden_rows: Sequence[int] = (),
     hidden_columns: Sequence[int] = (),

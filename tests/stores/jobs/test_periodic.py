@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from tether_stores.jobs import periodic
 from tether_stores.postgres import transaction
 
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     from tether_stores.postgres import Connection, Pool
-
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 async def test_a_tick_is_taken_by_one(pool: Pool) -> None:

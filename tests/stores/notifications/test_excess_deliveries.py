@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -21,10 +21,10 @@ from tether_core.testing import form_body
 from tether_stores.notifications import excess_deliveries, webhook_events
 from tether_stores.notifications.webhook_events import Finish, Recording
 
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     from tether_stores.postgres import Connection
-
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 def _row(**fields: str) -> Recording:

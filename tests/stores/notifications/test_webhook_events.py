@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,12 +15,12 @@ from tether_sandbox.seed import seed
 from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Claimed, Finish, Recording
 
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tether_stores.postgres import Connection
-
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 def _row(name: str, *, content: str = "", **changes: Any) -> Recording:

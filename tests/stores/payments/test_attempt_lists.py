@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,11 @@ from tether_core.payments.filters import AttemptFilters, led_by
 from tether_sandbox.seed import seed
 from tether_stores.payments import attempt_lists
 
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     from tether_stores.postgres import Connection
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 # Each fits some attempts of `made` and not others.
 FILTERS: dict[str, Any] = {

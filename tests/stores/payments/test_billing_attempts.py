@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,12 +16,12 @@ from tether_sandbox.seed import Seeded, seed
 from tether_stores.notifications import webhook_events
 from tether_stores.payments import billing_attempts
 
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tether_stores.postgres import Connection
-
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,11 +13,12 @@ from tether_sandbox.seed import seed
 from tether_stores.payments import billing_attempts
 from tether_stores.refunds import refunds
 
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     from tether_stores.payments.inquiries import InquiryTable
     from tether_stores.postgres import Connection
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 INQUIRY_COUNT_MAX = 5
 

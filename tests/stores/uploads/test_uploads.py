@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,10 +17,11 @@ from tether_stores.queries import load
 from tether_stores.uploads import uploads
 from tether_stores.uploads.uploads import Recording
 
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     from tether_stores.postgres import Connection, Pool
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 SOON = NOON + timedelta(seconds=30)
 PLAN = Plan(kind="csv", header_row=1, data_row=2, columns=(Column(0, "IB\0AN", "iban"),))
 FILE = Recording(

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -22,14 +21,14 @@ from tether_web.events import feed as feeds
 from tether_web.events.feed import Feed
 from tether_web.http.shutdown import Shutdown, announced_by_sigterm
 
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from tether_sandbox.services import Services
     from tether_sandbox.services.program import Launch
     from tether_stores.postgres import Pool
-
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 @pytest.fixture

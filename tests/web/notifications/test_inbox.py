@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import secrets
 from collections import Counter
-from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,8 @@ from tether_stores.postgres import open_pool
 from tether_web.notifications import inbox as module
 from tether_web.notifications.inbox import Inbox
 
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -33,7 +34,6 @@ CALM = Traffic()
 # Repeats were frequent until now, so Redis is asked first.
 BUSY = Traffic(repeats=1.0, inquiry_count=True)
 SEEN = b"tether:seen:"
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 def _row(name: str, *, content: str = "") -> Recording:

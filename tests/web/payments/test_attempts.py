@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from tether_sandbox.seed import Seeded, seed
 
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     import httpx
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 KEY = {"authorization": "Bearer test-key"}
 
 

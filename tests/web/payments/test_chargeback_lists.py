@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import random
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -14,10 +13,11 @@ from tether_sandbox.seed import seed
 from tether_stores.payments import chargebacks
 from tether_stores.postgres import open_pool
 
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     import httpx
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 # Attempt -> code; 1 to 3 are of upload 1, 4 and 5 of upload 2, the others of no run. 8 was won back, 9 is collected.
 CODES = {1: "AC04", 2: "AC04", 3: "MD06", 4: "AC04", 5: None, 6: "MD06", 7: None}
 

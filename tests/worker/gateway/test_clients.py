@@ -14,6 +14,8 @@ from tether_stores.postgres import open_pool
 from tether_stores.settings import Settings
 from tether_worker.gateway.clients import Gateways
 
+from tests.support.clock import Seconds
+
 if TYPE_CHECKING:
     from tether_stores.postgres import Connection, Pool
 
@@ -22,15 +24,6 @@ KEY = new_key()
 SECOND = GatewayAccount(
     name="second", api_url="https://gate.example/", login="l", passwords=("p1",), terminal_tokens=("t1", "t2")
 )
-
-
-class Clock:
-    """Seconds, moved by the test."""
-
-    now_s = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def settings(environment: dict[str, str]) -> Settings:
@@ -44,7 +37,7 @@ async def test_a_changed_password_is_used_within_a_minute_and_calls_go_on(
     pool: Pool, conn: Connection, environment: dict[str, str]
 ) -> None:
     """Else a password can only be changed with every worker stopped, and no debit goes out meanwhile."""
-    clock = Clock()
+    clock = Seconds()
     await put(conn, SECOND, keys=[KEY], now=NOW)
     async with AsyncExitStack() as stack:
         gateways = Gateways(
@@ -70,7 +63,7 @@ async def test_a_changed_password_is_used_within_a_minute_and_calls_go_on(
 
 async def test_an_old_reading_is_better_than_none(environment: dict[str, str]) -> None:
     """While Postgres is away nothing is sent anyway; but forgetting all accounts would stop what is under way."""
-    clock = Clock()
+    clock = Seconds()
     async with AsyncExitStack() as stack:
         nowhere = await stack.enter_async_context(
             open_pool("postgresql://127.0.0.1:1/x", name="tests", max_size=1, wait_s=0.1)

@@ -18,13 +18,13 @@ from tether_stores.settings import Settings
 from tether_stores.uploads import uploads
 from tether_worker.jobs.periodic import PeriodicTask, run_periodic_tasks, sweep_objects, wake_matched
 
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from tether_stores.postgres import Connection, Pool
-
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 async def test_a_periodic_task_is_done_again_after_it_failed(eventually: Callable[..., Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,24 +24,14 @@ from tether_stores.notifications.webhook_events import Recording
 from tether_stores.postgres import connection, open_pool
 from tether_worker.notifications.apply import BATCH_MAX, ApplyDeps, applying, book
 
+from tests.support.clock import NOON, Clock
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from tether_stores.postgres import Connection, Pool
 
     Make = Callable[..., Awaitable[int]]
-
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
-
-
-class Clock:
-    """The time as the test says it is."""
-
-    def __init__(self) -> None:
-        self.now = NOON
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,13 +26,14 @@ from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps
 from tether_worker.notifications.apply import ApplyDeps, book
 from tether_worker.notifications.confirmation import confirm, confirming
 
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
     from tether_stores.postgres import Connection, Pool
 
 SETUP = Setup(result_after_s=3600, terminals=("terminal-1", "terminal-2"))
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 POLICY = Policy(confirm="chargebacks")
 CLAIM = {"status": "chargebacked", "event": "chargeback", "reason_code": "MD01"}
 

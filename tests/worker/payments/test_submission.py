@@ -31,6 +31,8 @@ from tether_worker.gateway.clients import open_gateways
 from tether_worker.payments import submission as worker
 from tether_worker.payments.submission import Billing, CallResult, claim, record, submit_until
 
+from tests.support.clock import Clock
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
@@ -57,20 +59,10 @@ def simulator(shared_simulator: Simulator) -> Simulator:
     return shared_simulator
 
 
-class Clock:
-    """The current time, moved by the test."""
-
-    def __init__(self) -> None:
-        self.now = datetime.now(UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
     """The current time of everything in a test."""
-    return Clock()
+    return Clock(datetime.now(UTC))
 
 
 @pytest.fixture

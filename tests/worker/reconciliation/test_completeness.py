@@ -20,6 +20,8 @@ from tether_worker.__main__ import main
 from tether_worker.gateway.status_inquiry import InquiryDeps
 from tether_worker.reconciliation.completeness import show, telling
 
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from tether_stores.postgres import Connection, Pool
 
 MONDAY = date(2026, 3, 2)
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 TUESDAY = datetime(2026, 3, 3, 7, tzinfo=UTC)
 
 

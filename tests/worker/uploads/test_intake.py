@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import io
 import resource
 import secrets
@@ -35,9 +34,11 @@ from tether_worker.uploads.intake import Intake, intake, read_one
 from tether_worker.uploads.reader import Limits
 from xlsxwriter import Workbook
 
+from tests.data.spreadsheets import make
+from tests.support.clock import NOON
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-    from types import ModuleType
 
     from tether_core.uploads.turns import Slot
     from tether_sandbox.services.program import Launch
@@ -45,25 +46,12 @@ if TYPE_CHECKING:
     from tether_stores.uploads.uploads import Detail
 
 DATA = Path(__file__).parents[2] / "data" / "spreadsheets"
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 DE, AT, NL, FR = (
     "DE89370400440532013000",
     "AT611904300234573201",
     "NL91ABNA0417164300",
     "FR1420041010050500013M02606",
 )
-
-
-def _load_make() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_spreadsheets", DATA / "make.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-make = _load_make()
 
 
 class Desk:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import signal
 import subprocess
@@ -20,23 +19,12 @@ from tether_core.spreadsheet import Answers, FileRefused, Kind, Plan, Row, Rules
 from tether_sandbox.services.guard import ended
 from tether_worker.uploads.reader import Child, Limits, Task
 
+from tests.data.spreadsheets import make
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import ModuleType
 
 DATA = Path(__file__).parents[2] / "data" / "spreadsheets"
-
-
-def _load_make() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_spreadsheets", DATA / "make.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-make = _load_make()
 
 
 def task(
