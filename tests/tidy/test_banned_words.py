@@ -22,6 +22,8 @@ SPARED = frozenset(DATA["spared"]["names"])
 FOLDERS = ("packages", "tests", "benchmarks", "examples", "tools", "docs", "deploy")
 # Programs of other people, which benchmarks compare with.
 OTHERS = ROOT / "benchmarks" / "peers"
+# The page that says which names were replaced by which.
+RENAMES = ROOT / "docs" / "decisions" / "0029-one-vocabulary.md"
 PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 NAME = re.compile(r"[A-Za-z_]\w*")
 SQL_CODE = re.compile(r"--[^\n]*|'(?:[^']|'')*'")
@@ -34,7 +36,9 @@ LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 def _files(suffix: str) -> list[Path]:
     found = [path for folder in FOLDERS for path in (ROOT / folder).rglob(f"*{suffix}")]
     found += ROOT.glob(f"*{suffix}")
-    return sorted(path for path in found if OTHERS not in path.parents and ".venv" not in path.parts)
+    return sorted(
+        path for path in found if OTHERS not in path.parents and ".venv" not in path.parts and path != RENAMES
+    )
 
 
 def parts(name: str) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +32,7 @@ _COMMAND = re.compile(r"(?<![\w/.-])(tether-(?:web|worker|sandbox))(?![\w.@/:-])
 _VARIABLE = re.compile(r"\b(?:TETHER|EMP|DATABASE|REDIS|AWS|RECONCILIATION)_[A-Z][A-Z_]*[A-Z]\b")
 # A name of ours with dots; one that ends in a file's ending is a path.
 _NAME = re.compile(r"\b(tether_(?:core|stores|web|worker|sandbox)(?:\.[A-Za-z_]\w*)+)\b(?!/)")
+_PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _TEST = re.compile(r"\btests/[\w/.*-]*[\w*]")
 
 
@@ -230,6 +233,17 @@ def test_names_on_pages_exist(every: Every) -> None:
         ] == []
 
     every(PAGES, rule)
+
+
+def test_python_on_pages_runs(every: Every) -> None:
+    """A reader pastes a block and expects it to work: the blocks of a page run in order, as one program."""
+
+    def rule(page: Path) -> None:
+        program = "\n".join(block.group(1) for block in _PYTHON.finditer(page.read_text()))
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(compile(program, _id(page), "exec"), {"__name__": "__main__"})
+
+    every([page for page in PAGES if _PYTHON.search(page.read_text())], rule)
 
 
 def test_every_table_has_its_word_in_the_glossary() -> None:
