@@ -224,10 +224,10 @@ _PLAIN: Final = {
 
 _BILLED: Final[dict[str, Any]] = {"upload_id": lambda rows: rows // 1_000}
 _ONCE_PER_UPLOAD: Final = (
-    "debtors.several",
-    "debtors.asked",
-    "debtors.several_dry_run",
-    "debtors.asked_dry_run",
+    "debtors.shared_accounts",
+    "debtors.question_groups",
+    "debtors.shared_accounts_dry_run",
+    "debtors.question_groups_dry_run",
     "debtors.take",
     "vop_checks.request",
     "vop_checks.request_again",
@@ -417,7 +417,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         "ended, of a source": {"reads_max": 4_000, "fingerprint": None, "live": False, "source": "import"},
     },
     "debtors.screen": {"a chunk": {"setup": _STAGED, "reads_max": 5_000}},
-    "debtors.kin": {"a chunk": {"setup": _STAGED, "reads_max": 8_000, "buffers_max": 25_000}},
+    "debtors.related": {"a chunk": {"setup": _STAGED, "reads_max": 8_000, "buffers_max": 25_000}},
     "debtors.names_staged": {"a chunk": {"setup": _STAGED}},
     "debtors.listed": {
         "all": {},

@@ -48,11 +48,11 @@ insert into billing_attempts (
 select
     'default', 1 + n %% greatest(%(rows)s / 10, 1), 'fill-' || left(md5('transaction ' || n), 20), md5('unique ' || n),
     199 + n %% 9800, 'EUR', 'approved', 60, 0, decode(md5('debtor ' || 1 + n %% greatest(%(rows)s / 10, 1)), 'hex'),
-    'DE00 **** 0000', is_notified.at, is_notified.at
+    'DE00 **** 0000', given.at, given.at
 from generate_series(1, %(rows)s) as n
 cross join lateral (
     select %(now)s - interval '90 days' * (1 - n::double precision / %(rows)s) as at
-) as is_notified;
+) as given;
 
 -- notifications --
 -- %(rows)s notifications, each of one of those attempts and applied.
@@ -69,11 +69,11 @@ select
         || md5('one ' || n) || '01234567',
         'UTF8'
     ),
-    'processed', 'applied', 'moved', 0, n, is_notified.at, is_notified.at + interval '20 milliseconds'
+    'processed', 'applied', 'moved', 0, n, given.at, given.at + interval '20 milliseconds'
 from generate_series(1, %(rows)s) as n
 cross join lateral (
     select %(now)s - interval '90 days' * (1 - n::double precision / %(rows)s) as at
-) as is_notified;
+) as given;
 
 -- tidied_notifications --
 -- As autovacuum leaves it; done now, so that it is not done while something is measured.

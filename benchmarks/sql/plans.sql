@@ -37,10 +37,10 @@ insert into uploads (
 )
 select
     'uploads/' || n, 'list-' || n || '.csv', 100000, decode(md5('file ' || n), 'hex'),
-    'completed', is_notified.at, is_notified.at, decode(md5('content ' || n), 'hex'),
-    n %% 100 = 4, 1000, 1000, is_notified.at, is_notified.at
+    'completed', given.at, given.at, decode(md5('content ' || n), 'hex'),
+    n %% 100 = 4, 1000, 1000, given.at, given.at
 from generate_series(1, %(rows)s / 1000) as n
-cross join lateral (select %(now)s - interval '400 days' * (1 - n / (%(rows)s / 1000)::float) as at) is_notified;
+cross join lateral (select %(now)s - interval '400 days' * (1 - n / (%(rows)s / 1000)::float) as at) given;
 
 -- debtors --
 insert into debtors (
@@ -48,11 +48,11 @@ insert into debtors (
     verdict, cause, reasons
 )
 select
-    is_notified.upload_id, n, 'DE' || lpad((n * 7919::bigint %% 1000000007)::text, 20, '0'), decode(md5('debtor ' || n / 2), 'hex'),
+    given.upload_id, n, 'DE' || lpad((n * 7919::bigint %% 1000000007)::text, 20, '0'), decode(md5('debtor ' || n / 2), 'hex'),
     (array['Anna', 'Bernd', 'Clara', 'David', 'Emma', 'Frank', 'Greta', 'Hans', 'Ines', 'Jonas', 'Klara', 'Lukas'])[1 + n %% 12]
         || ' ' || (array['Schmidt', 'Meyer', 'Weber', 'Wagner', 'Becker', 'Hoffmann', 'Koch'])[1 + n %% 7]
         || case when n %% 3 = 0 then ' ' || left(md5('name ' || n), 7) else '' end,
-    199 + n %% 9800, 'EUR', is_notified.at, 'INV-' || n, 'C-' || n / 3, case when n %% 4 = 0 then 'p' || n || '@example.org' end,
+    199 + n %% 9800, 'EUR', given.at, 'INV-' || n, 'C-' || n / 3, case when n %% 4 = 0 then 'p' || n || '@example.org' end,
     case when n %% 33 = 0 then 'blacklisted' else 'clear' end, case when n %% 33 = 0 then 'It is on the blacklist.' end,
     case when n %% 33 = 0 then '[{"rule": "blacklisted"}]'::jsonb end
 from generate_series(1, %(rows)s) as n
@@ -64,7 +64,7 @@ cross join lateral (
             else %(now)s - interval '400 days' * (1 - n::float / %(of_60)s)
         end as at
     offset 0
-) is_notified;
+) given;
 
 -- runs --
 insert into billing_runs (
@@ -73,10 +73,10 @@ insert into billing_runs (
 select
     n, case when n %% 5 = 4 then 'second' else 'default' end, 'once',
     case when n = %(rows)s / 1000 or n in (11, 12) then 'running' when n %% 100 = 3 then 'cancelled' when n = 13 then 'planning' else 'finished' end,
-    '{}', '{}', 'fill', is_notified.at, is_notified.at,
-    case when n = %(rows)s / 1000 or n in (11, 12, 13) then null else is_notified.at end
+    '{}', '{}', 'fill', given.at, given.at,
+    case when n = %(rows)s / 1000 or n in (11, 12, 13) then null else given.at end
 from generate_series(1, %(rows)s / 1000) as n
-cross join lateral (select %(now)s - interval '400 days' * (1 - n / (%(rows)s / 1000)::float) as at) is_notified;
+cross join lateral (select %(now)s - interval '400 days' * (1 - n / (%(rows)s / 1000)::float) as at) given;
 
 -- run_counts --
 insert into billing_run_counts (run_id, answered, refused, refused_at)
@@ -89,32 +89,32 @@ insert into billing_attempts (
     leased_until, submitted_at, submission_count, withheld, inquiry_count, inquire_at, return_handled_at, retry_on, retry_why, is_retried, submitted_to, unresolved_reason
 )
 select
-    case when is_notified.upload_id %% 5 = 4 then 'second' else 'default' end, is_notified.debtor_id,
-    'fill-' || left(md5('transaction ' || n), 20), case when is_notified.step >= 20 then md5('unique ' || n) end, 199 + n %% 9800, 'EUR',
+    case when given.upload_id %% 5 = 4 then 'second' else 'default' end, given.debtor_id,
+    'fill-' || left(md5('transaction ' || n), 20), case when given.step >= 20 then md5('unique ' || n) end, 199 + n %% 9800, 'EUR',
     case
-        when is_notified.dispute = 1 then 'chargebacked' when is_notified.step in (0, 20) then 'pending' when is_notified.step in (10, 30) then 'unknown'
-        when is_notified.step = 40 then 'error' when is_notified.step = 50 then 'declined' when is_notified.step = 70 then 'voided' when is_notified.step = 80 then 'refunded'
+        when given.dispute = 1 then 'chargebacked' when given.step in (0, 20) then 'pending' when given.step in (10, 30) then 'unknown'
+        when given.step = 40 then 'error' when given.step = 50 then 'declined' when given.step = 70 then 'voided' when given.step = 80 then 'refunded'
         else 'approved'
     end,
-    is_notified.step, is_notified.dispute,
-    case when is_notified.dispute = 1 then (array['AC04', 'AM04', 'MD06', 'MD01'])[1 + n %% 4] end,
-    decode(md5('debtor ' || is_notified.debtor_id / 2), 'hex'), 'DE00 **** 0000', is_notified.at, is_notified.at,
-    case when n > %(of_02)s then is_notified.upload_id end,
+    given.step, given.dispute,
+    case when given.dispute = 1 then (array['AC04', 'AM04', 'MD06', 'MD01'])[1 + n %% 4] end,
+    decode(md5('debtor ' || given.debtor_id / 2), 'hex'), 'DE00 **** 0000', given.at, given.at,
+    case when n > %(of_02)s then given.upload_id end,
     case when n > %(of_02)s then 'once' end,
-    case when n > %(of_02)s then is_notified.try_number end,
-    case when is_notified.try_number = 2 then is_notified.debtor_id end,
-    case when is_notified.step = 0 and n %% 4 <> 1 then is_notified.at end,
-    case when is_notified.step = 0 and n %% 4 = 1 then %(now)s + interval '1 minute' end,
-    case when is_notified.step > 0 or n %% 4 = 1 then is_notified.at end, case when is_notified.step > 0 or n %% 4 = 1 then 1 else 0 end,
-    case when is_notified.step = 40 then 'blacklisted' end,
-    case when is_notified.step = 30 and n %% 2 = 0 then 12 when is_notified.step > 30 then 2 else 0 end,
-    case when is_notified.step in (10, 20) and n %% 3 = 0 then %(now)s + interval '1 hour' * (n %% 24) - interval '1 minute' end,
-    case when is_notified.dispute = 1 and n <= %(of_60)s - 100 then is_notified.at end,
-    case when is_notified.dispute = 1 and n <= %(of_60)s - 100 and n %% 40 < 8 then (is_notified.at + interval '10 days')::date end,
-    case when is_notified.dispute = 1 and n <= %(of_60)s - 100 then case when n %% 40 < 8 then 'retry' else 'reason' end end,
-    is_notified.dispute = 1 and n %% 5000 > 40,
-    case when is_notified.step > 0 then array['0123456789abcdef'] end,
-    case when is_notified.step = 10 and n %% 2 = 0 then 'not_found_elsewhere' end
+    case when n > %(of_02)s then given.try_number end,
+    case when given.try_number = 2 then given.debtor_id end,
+    case when given.step = 0 and n %% 4 <> 1 then given.at end,
+    case when given.step = 0 and n %% 4 = 1 then %(now)s + interval '1 minute' end,
+    case when given.step > 0 or n %% 4 = 1 then given.at end, case when given.step > 0 or n %% 4 = 1 then 1 else 0 end,
+    case when given.step = 40 then 'blacklisted' end,
+    case when given.step = 30 and n %% 2 = 0 then 12 when given.step > 30 then 2 else 0 end,
+    case when given.step in (10, 20) and n %% 3 = 0 then %(now)s + interval '1 hour' * (n %% 24) - interval '1 minute' end,
+    case when given.dispute = 1 and n <= %(of_60)s - 100 then given.at end,
+    case when given.dispute = 1 and n <= %(of_60)s - 100 and n %% 40 < 8 then (given.at + interval '10 days')::date end,
+    case when given.dispute = 1 and n <= %(of_60)s - 100 then case when n %% 40 < 8 then 'retry' else 'reason' end end,
+    given.dispute = 1 and n %% 5000 > 40,
+    case when given.step > 0 then array['0123456789abcdef'] end,
+    case when given.step = 10 and n %% 2 = 0 then 'not_found_elsewhere' end
 from generate_series(1, %(rows)s) as n
 cross join lateral (
     select
@@ -138,7 +138,7 @@ cross join lateral (
             else %(now)s - interval '400 days' * (1 - n::float / %(of_60)s) - interval '9 days'
         end as at
     offset 0
-) is_notified;
+) given;
 
 -- imported --
 insert into imported_attempts (attempt_id, payment_stage, dispute_stage, imported_at)
@@ -156,13 +156,13 @@ select
     case when n %% 40 = 5 then 'chargeback' end, case when n %% 10 = 3 then 'report' else 'webhook' end,
     'application/x-www-form-urlencoded',
     convert_to('transaction_id=fill-' || left(md5('transaction ' || n), 20) || '&unique_id=' || md5('unique ' || n) || '&status=approved', 'UTF8'),
-    is_notified.state, case when is_notified.state = 'processed' then 'applied' end,
-    case when is_notified.state = 'waiting' and n %% 2 = 0 then 'unknown_payment' when is_notified.state = 'processed' then 'moved' else 'conflicting' end, 0,
-    n, is_notified.at, is_notified.at,
-    case when is_notified.state in ('waiting', 'confirming') then %(now)s + interval '1 minute' * (n %% 60 - 30) end,
-    case when is_notified.state = 'conflicting' then n - 1 end, case when n %% 2 = 0 then is_notified.at::date end, is_notified.at,
-    case when n %% 10 = 3 then '' else 'approved' end, case when is_notified.state = 'contradicted' then 3 else 0 end,
-    case when is_notified.state = 'contradicted' then is_notified.at end, case when is_notified.state = 'contradicted' then is_notified.at end
+    given.state, case when given.state = 'processed' then 'applied' end,
+    case when given.state = 'waiting' and n %% 2 = 0 then 'unknown_payment' when given.state = 'processed' then 'moved' else 'conflicting' end, 0,
+    n, given.at, given.at,
+    case when given.state in ('waiting', 'confirming') then %(now)s + interval '1 minute' * (n %% 60 - 30) end,
+    case when given.state = 'conflicting' then n - 1 end, case when n %% 2 = 0 then given.at::date end, given.at,
+    case when n %% 10 = 3 then '' else 'approved' end, case when given.state = 'contradicted' then 3 else 0 end,
+    case when given.state = 'contradicted' then given.at end, case when given.state = 'contradicted' then given.at end
 from generate_series(1, %(rows)s) as n
 cross join lateral (
     select
@@ -173,7 +173,7 @@ cross join lateral (
             else 'processed'
         end as state
     offset 0
-) is_notified;
+) given;
 
 -- events --
 insert into outbox (name, version, payload, webhook_event_id, occurred_at)
@@ -203,15 +203,15 @@ insert into blacklist (
     lifted_at, lifted_by, lifted_reason, name, name_key, email
 )
 select
-    case when is_notified.about = 0 then decode(md5('debtor ' || n), 'hex') end, case when is_notified.about = 0 then 'DE00 **** 0000' end,
-    case when n %% 4 = 0 then 'hold' else 'block' end, case is_notified.about when 0 then 'iban' when 1 then 'name' else 'email' end,
+    case when given.about = 0 then decode(md5('debtor ' || n), 'hex') end, case when given.about = 0 then 'DE00 **** 0000' end,
+    case when n %% 4 = 0 then 'hold' else 'block' end, case given.about when 0 then 'iban' when 1 then 'name' else 'email' end,
     (array['AC04', 'AM04', 'MD06', 'MD01'])[1 + n %% 4], '', case when n %% 10 = 0 then 'manual' else 'chargeback' end, 'tether', n,
     %(now)s - interval '300 days', case when n %% 100 = 50 then %(now)s - interval '1 day' end,
     case when n %% 10 = 3 then %(now)s end, case when n %% 10 = 3 then 'someone' end, case when n %% 10 = 3 then 'paid' end,
-    case when is_notified.about = 1 then 'Name ' || n end, case when is_notified.about = 1 then 'name ' || n end,
-    case when is_notified.about = 2 then 'p' || n || '@example.org' end
+    case when given.about = 1 then 'Name ' || n end, case when given.about = 1 then 'name ' || n end,
+    case when given.about = 2 then 'p' || n || '@example.org' end
 from generate_series(1, %(rows)s / 5) as n
-cross join lateral (select case when n %% 50 = 0 then 1 when n %% 50 = 1 then 2 else 0 end as about) is_notified;
+cross join lateral (select case when n %% 50 = 0 then 1 when n %% 50 = 1 then 2 else 0 end as about) given;
 
 -- disputes --
 insert into blacklist_disputes (blacklist_id, attempt_id, dispute_stage, dispute_id)
@@ -228,17 +228,17 @@ insert into refunds (
 )
 select
     n * 10, case when n %% 3 = 0 then 'void' else 'refund' end, 1, case when n %% 5 = 4 then 'second' else 'default' end,
-    'back-' || left(md5('refund ' || n), 20), case when is_notified.step >= 20 then md5('refund ' || n) end, 100, 'EUR', 'Refund',
-    case is_notified.step when 0 then 'pending' when 10 then 'unknown' when 20 then 'pending' when 50 then 'declined' else 'approved' end, is_notified.step,
+    'back-' || left(md5('refund ' || n), 20), case when given.step >= 20 then md5('refund ' || n) end, 100, 'EUR', 'Refund',
+    case given.step when 0 then 'pending' when 10 then 'unknown' when 20 then 'pending' when 50 then 'declined' else 'approved' end, given.step,
     'someone', %(now)s - interval '10 days', %(now)s - interval '10 days',
-    case when is_notified.step = 0 and n %% 2 = 0 then %(now)s - interval '1 minute' end,
-    case when is_notified.step = 0 and n %% 2 = 1 then %(now)s - interval '1 minute' end,
-    case when is_notified.step > 0 or n %% 2 = 1 then %(now)s - interval '10 days' end, case when is_notified.step > 0 or n %% 2 = 1 then 1 else 0 end
+    case when given.step = 0 and n %% 2 = 0 then %(now)s - interval '1 minute' end,
+    case when given.step = 0 and n %% 2 = 1 then %(now)s - interval '1 minute' end,
+    case when given.step > 0 or n %% 2 = 1 then %(now)s - interval '10 days' end, case when given.step > 0 or n %% 2 = 1 then 1 else 0 end
 from generate_series(1, %(rows)s / 10) as n
 cross join lateral (
     select case when n %% 2000 < 2 then 0 when n %% 2000 = 2 then 10 when n %% 2000 < 10 then 20 when n %% 10 = 0 then 50 else 60 end as step
     offset 0
-) is_notified;
+) given;
 
 -- voids --
 insert into run_voids (run_id, state, usage, reason, ordered_by, created_at, updated_at, finished_at)

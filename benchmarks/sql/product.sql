@@ -29,7 +29,7 @@ from (
     select extract(epoch from handled_at - received_at) * 1000 as took_ms
     from webhook_events
     where state = 'processed' and received_at >= %(since)s
-) as is_notified;
+) as given;
 
 -- looked_at --
 -- Whether a worker has looked at any notification, whatever came of it. One row.

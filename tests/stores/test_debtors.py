@@ -122,10 +122,10 @@ async def test_screening_tells_only_of_rows_something_is_known_of(pool: Pool) ->
     async with transaction(pool) as conn:
         lines = debtors.as_lines(Columns.of(rows), columns=columns, fingerprint=hexadecimal)
         await debtors.stage(conn, lines, columns=columns)
-        same = [item async for item in debtors.kin(conn, 7, since=MONTH, dry_run=False, now=NOON)]
-        elsewhere = [item async for item in debtors.kin(conn, 8, since=MONTH, dry_run=False, now=NOON)]
+        same = [item async for item in debtors.related(conn, 7, since=MONTH, dry_run=False, now=NOON)]
+        elsewhere = [item async for item in debtors.related(conn, 8, since=MONTH, dry_run=False, now=NOON)]
         late = NOON + timedelta(1)
-        later = [item async for item in debtors.kin(conn, 8, since=late, dry_run=False, now=NOON)]
+        later = [item async for item in debtors.related(conn, 8, since=late, dry_run=False, now=NOON)]
         known = [item async for item in debtors.screen(conn, now=NOON)]
         names = [item async for some in debtors.names_staged(conn, limit=3) for item in [len(some)]]
     item, two = key_of("R1", None, None), key_of("R2", None, None)
@@ -149,7 +149,7 @@ async def test_a_dry_run_knows_its_own_rows_and_forgets_them(pool: Pool) -> None
                 Columns.of([Debtor(row, DE, "A", 1)]), columns=columns, fingerprint=hexadecimal
             )
             await debtors.stage(conn, lines, columns=columns)
-            known = debtors.kin(conn, upload_id, since=MONTH, dry_run=True, now=NOON)
+            known = debtors.related(conn, upload_id, since=MONTH, dry_run=True, now=NOON)
             found = [row async for kin in known for row, _, _ in kin.staged]
             await debtors.store_dry_run_rows(conn, upload_id, verdicts={})
         return found

@@ -105,8 +105,10 @@ async def test_what_was_heard_says_when_to_inquire_again(
     """A row that is noted wrongly is asked about without end, or never again."""
     inquiries, ids = table
     soon = NOON + timedelta(minutes=5)
-    await inquiries.note(conn, [])
-    await inquiries.note(conn, [(ids[0], 1, soon), (ids[1], INQUIRY_COUNT_MAX, soon), (ids[2], 0, None)])
+    await inquiries.reschedule(conn, [])
+    await inquiries.reschedule(
+        conn, [(ids[0], 1, soon), (ids[1], INQUIRY_COUNT_MAX, soon), (ids[2], 0, None)]
+    )
     (item,) = await inquiries.claim(conn, **due(soon), leased_until=soon + HOUR, limit=9)
     assert (item.id, item.inquiry_count) == (ids[0], 1)
     (fresh,) = await inquiries.claim(conn, **due(NOON + HOUR), leased_until=NOON + 2 * HOUR, limit=9)

@@ -69,7 +69,7 @@ async def test_a_claim_is_written_and_found_again(pool: Pool, run_id: int) -> No
     async with transaction(pool) as conn:
         found = await submissions.locked(conn, [claimed.attempt.id])
         assert found[claimed.attempt.id].submission == claimed
-        assert await submissions.current_status(conn) == (1, 3)
+        assert await submissions.counts(conn) == (1, 3)
         latest = NOW + timedelta(seconds=150)
         assert await submissions.expired(conn, now=NOW + timedelta(seconds=60), latest=latest, limit=10) == []
         (expired,) = await submissions.expired(conn, now=NOW + timedelta(seconds=75), latest=latest, limit=10)
@@ -126,8 +126,8 @@ async def test_what_a_notification_ended_is_taken_out_of_the_way(conn: Connectio
         "update billing_attempts set payment_stage = 20 where id = (select min(id) from billing_attempts)"
     )
     assert len(await ready(conn, run_id)) == 3
-    assert await submissions.forget_heard(conn, now=NOW) == 1
-    assert await submissions.forget_heard(conn, now=NOW) == 0
+    assert await submissions.unschedule_ended(conn, now=NOW) == 1
+    assert await submissions.unschedule_ended(conn, now=NOW) == 0
 
 
 async def test_a_day_is_counted(pool: Pool, conn: Connection) -> None:

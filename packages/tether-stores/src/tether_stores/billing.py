@@ -207,7 +207,7 @@ async def ordered(conn: Connection, upload_id: int) -> list[Ordered]:
 
 async def by_id(conn: Connection, run_id: int) -> Run | None:
     """One run, or `None`."""
-    return _maybe(await (await conn.execute(_SQL["one"], {"id": run_id}, binary=True)).fetchone())
+    return _maybe(await (await conn.execute(_SQL["by_id"], {"id": run_id}, binary=True)).fetchone())
 
 
 async def hold(conn: Connection, run_id: int) -> Run | None:

@@ -34,7 +34,7 @@ from billing_runs r
 where r.upload_id = %(upload_id)s
 order by r.id;
 
--- one --
+-- by_id --
 -- A run. 0 or 1 row.
 select
     id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped, warning,
@@ -44,7 +44,7 @@ from billing_runs
 where id = %(id)s;
 
 -- hold --
--- A run, held so that it can change. 0 or 1 row; the columns of `one`.
+-- A run, held so that it can change. 0 or 1 row; the columns of `by_id`.
 select
     id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped, warning,
     pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at,
@@ -54,7 +54,7 @@ where id = %(id)s
 for update;
 
 -- share --
--- A run, held so that nobody can pause it until this transaction ends. 0 or 1 row; the columns of `one`.
+-- A run, held so that nobody can pause it until this transaction ends. 0 or 1 row; the columns of `by_id`.
 select
     id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped, warning,
     pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at,
@@ -64,7 +64,7 @@ where id = %(id)s
 for share;
 
 -- hold_to_plan --
--- The oldest run that is to be planned and that nobody plans at the time. 0 or 1 row; the columns of `one`.
+-- The oldest run that is to be planned and that nobody plans at the time. 0 or 1 row; the columns of `by_id`.
 select
     id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped, warning,
     pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at,
@@ -83,7 +83,7 @@ limit 1
 for update skip locked;
 
 -- of_upload --
--- The runs of an upload, newest first. Up to %(limit)s rows; the columns of `one`.
+-- The runs of an upload, newest first. Up to %(limit)s rows; the columns of `by_id`.
 select
     id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped, warning,
     pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at,
@@ -94,7 +94,7 @@ order by id desc
 limit %(limit)s;
 
 -- live --
--- The runs that are being sent. The columns of `one`.
+-- The runs that are being sent. The columns of `by_id`.
 select
     id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped, warning,
     pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at,
@@ -104,7 +104,7 @@ where state in ('canary', 'running')
 order by id;
 
 -- unfinished --
--- The runs that are not over. The columns of `one`.
+-- The runs that are not over. The columns of `by_id`.
 select
     id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped, warning,
     pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at,
@@ -293,7 +293,7 @@ limit %(limit)s;
 -- iban_fingerprint, reference, mandate_id, customer_id, amount_minor, time, state (null for a row, "forgiven" where its chargeback
 -- was), upload_id, due_item, debtor id.
 with accounts as materialized (
-    select distinct iban_fingerprint from unnest(%(fingerprints)s::bytea[]) as is_notified (iban_fingerprint)
+    select distinct iban_fingerprint from unnest(%(fingerprints)s::bytea[]) as given (iban_fingerprint)
 ),
 tried as materialized (
     select a.iban_fingerprint, t.*

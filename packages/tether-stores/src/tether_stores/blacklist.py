@@ -422,7 +422,7 @@ async def listed(
 
 async def by_id(conn: Connection, entry_id: int) -> ListedEntry | None:
     """One entry, or `None`."""
-    row = await (await conn.execute(_SQL["one"], {"id": entry_id})).fetchone()
+    row = await (await conn.execute(_SQL["by_id"], {"id": entry_id})).fetchone()
     return None if row is None else ListedEntry(*row)
 
 

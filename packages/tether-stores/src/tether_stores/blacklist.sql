@@ -12,16 +12,16 @@ insert into blacklist (
     iban_fingerprint, iban_masked, action, scope, reason_code, note, source, added_by,
     webhook_event_id, attempt_id, created_at
 )
-select distinct on (is_notified.iban_fingerprint, is_notified.reason_code)
-    is_notified.iban_fingerprint, is_notified.iban_masked, is_notified.action, is_notified.scope, is_notified.reason_code, '', 'chargeback', 'tether',
-    is_notified.webhook_event_id, is_notified.attempt_id, %(now)s
+select distinct on (given.iban_fingerprint, given.reason_code)
+    given.iban_fingerprint, given.iban_masked, given.action, given.scope, given.reason_code, '', 'chargeback', 'tether',
+    given.webhook_event_id, given.attempt_id, %(now)s
 from unnest(
     %(fingerprints)b::bytea[], %(maskeds)b::text[], %(actions)b::text[], %(scopes)b::text[],
     %(reason_codes)b::text[], %(webhook_event_ids)b::bigint[], %(attempt_ids)b::bigint[]
-) with ordinality as is_notified (
+) with ordinality as given (
     iban_fingerprint, iban_masked, action, scope, reason_code, webhook_event_id, attempt_id, position
 )
-order by is_notified.iban_fingerprint, is_notified.reason_code, is_notified.position
+order by given.iban_fingerprint, given.reason_code, given.position
 on conflict (iban_fingerprint, reason_code) where lifted_at is null do update
 set
     action = excluded.action, expires_at = null, source = excluded.source, added_by = excluded.added_by,
@@ -41,24 +41,24 @@ where d.attempt_id = any(%(attempt_ids)b::bigint[]);
 -- link --
 -- Note which disputes the active entries are about. Arrays of length n.
 insert into blacklist_disputes (blacklist_id, attempt_id, dispute_stage, dispute_id)
-select distinct b.id, is_notified.attempt_id, is_notified.dispute_stage, is_notified.dispute_id
+select distinct b.id, given.attempt_id, given.dispute_stage, given.dispute_id
 from unnest(
     %(fingerprints)b::bytea[], %(reason_codes)b::text[], %(attempt_ids)b::bigint[], %(dispute_stages)b::smallint[],
     %(dispute_ids)b::text[]
-) as is_notified (iban_fingerprint, reason_code, attempt_id, dispute_stage, dispute_id)
+) as given (iban_fingerprint, reason_code, attempt_id, dispute_stage, dispute_id)
 join blacklist b
-    on b.iban_fingerprint = is_notified.iban_fingerprint and b.reason_code = is_notified.reason_code and b.lifted_at is null
-order by is_notified.attempt_id
+    on b.iban_fingerprint = given.iban_fingerprint and b.reason_code = given.reason_code and b.lifted_at is null
+order by given.attempt_id
 on conflict do nothing;
 
 -- link_imported --
 -- The same for imported attempts that are charged back, by their transaction ids. Arrays of length n.
 insert into blacklist_disputes (blacklist_id, attempt_id, dispute_stage)
 select b.id, a.id, a.dispute_stage
-from unnest(%(transaction_ids)b::text[], %(reason_codes)b::text[]) as is_notified (transaction_id, reason_code)
-join billing_attempts a on a.transaction_id = is_notified.transaction_id
+from unnest(%(transaction_ids)b::text[], %(reason_codes)b::text[]) as given (transaction_id, reason_code)
+join billing_attempts a on a.transaction_id = given.transaction_id
 join blacklist b
-    on b.iban_fingerprint = a.iban_fingerprint and b.reason_code = is_notified.reason_code and b.lifted_at is null
+    on b.iban_fingerprint = a.iban_fingerprint and b.reason_code = given.reason_code and b.lifted_at is null
 where a.dispute_stage in (1, 3)
 order by a.id
 on conflict do nothing;
@@ -68,17 +68,17 @@ on conflict do nothing;
 update blacklist b
 set lifted_at = b.expires_at, lifted_by = 'tether', lifted_reason = 'expired'
 from unnest(%(fingerprints)b::bytea[], %(name_keys)b::text[], %(emails)b::text[], %(reason_codes)b::text[])
-    as is_notified (iban_fingerprint, name_key, email, reason_code)
+    as given (iban_fingerprint, name_key, email, reason_code)
 where
     b.lifted_at is null
     and b.expires_at <= %(now)s
-    and b.reason_code = is_notified.reason_code
-    and (b.iban_fingerprint = is_notified.iban_fingerprint or b.name_key = is_notified.name_key or b.email = is_notified.email);
+    and b.reason_code = given.reason_code
+    and (b.iban_fingerprint = given.iban_fingerprint or b.name_key = given.name_key or b.email = given.email);
 
 -- enter --
 -- Make n entries that people asked for, where they do not exist. Arrays of length n; of fingerprint, name and e-mail
 -- address one each is not null. Returns id and position (from 1) of those that are new: 0 to n rows.
-with is_notified as (
+with given as (
     select *
     from unnest(
         %(fingerprints)b::bytea[], %(maskeds)b::text[], %(names)b::text[], %(name_keys)b::text[], %(emails)b::text[],
@@ -95,14 +95,14 @@ added as (
     select
         iban_fingerprint, iban_masked, name, name_key, email, action, scope, reason_code, note, %(source)s, %(added_by)s,
         %(now)s, expires_at
-    from is_notified
+    from given
     order by iban_fingerprint, name_key, email, reason_code, position
     on conflict do nothing
     returning id, iban_fingerprint, name_key, email, reason_code
 )
 select a.id, min(t.position)
 from added a
-join is_notified t
+join given t
     on t.reason_code = a.reason_code
     and (t.iban_fingerprint = a.iban_fingerprint or t.name_key = a.name_key or t.email = a.email)
 group by a.id
@@ -112,15 +112,15 @@ order by 2;
 -- Which of n entries a person has lifted before, the last entry about the same thing for the same reason counting; their
 -- rows stay locked, so that nobody lifts one meanwhile. Arrays as for `enter`. Returns position (from 1), lifted_at,
 -- lifted_by, lifted_reason of all entries ever, in the order in which they were made.
-select is_notified.position, b.lifted_at, b.lifted_by, b.lifted_reason
+select given.position, b.lifted_at, b.lifted_by, b.lifted_reason
 from unnest(%(fingerprints)b::bytea[], %(name_keys)b::text[], %(emails)b::text[], %(reason_codes)b::text[])
-    with ordinality as is_notified (iban_fingerprint, name_key, email, reason_code, position)
+    with ordinality as given (iban_fingerprint, name_key, email, reason_code, position)
 cross join lateral (
-    select id from blacklist where iban_fingerprint = is_notified.iban_fingerprint and reason_code = is_notified.reason_code
+    select id from blacklist where iban_fingerprint = given.iban_fingerprint and reason_code = given.reason_code
     union all
-    select id from blacklist where name_key = is_notified.name_key and reason_code = is_notified.reason_code
+    select id from blacklist where name_key = given.name_key and reason_code = given.reason_code
     union all
-    select id from blacklist where email = is_notified.email and reason_code = is_notified.reason_code
+    select id from blacklist where email = given.email and reason_code = given.reason_code
 ) found
 join blacklist b on b.id = found.id
 order by b.id
@@ -161,7 +161,7 @@ returning id;
 -- Note that the disputes of an entry are forgiven and, with %(account)s, all chargebacks of its account. Returns attempt_id of
 -- those that were not yet.
 insert into forgiven_disputes (attempt_id, dispute_stage, blacklist_id, forgiven_at, forgiven_by, reason)
-select is_notified.attempt_id, is_notified.dispute_stage, %(id)s, %(now)s, %(forgiven_by)s, %(reason)s
+select given.attempt_id, given.dispute_stage, %(id)s, %(now)s, %(forgiven_by)s, %(reason)s
 from (
     select d.attempt_id, d.dispute_stage from blacklist_disputes d where d.blacklist_id = %(id)s
     union
@@ -169,8 +169,8 @@ from (
     from blacklist b
     join billing_attempts c on c.iban_fingerprint = b.iban_fingerprint
     where %(account)s and b.id = %(id)s and c.dispute_stage in (1, 3)
-) is_notified
-order by is_notified.attempt_id
+) given
+order by given.attempt_id
 on conflict do nothing
 returning attempt_id;
 
@@ -281,7 +281,7 @@ from (
 order by id desc
 limit %(limit)s;
 
--- one --
+-- by_id --
 -- One entry, the columns of `listed`. 0 or 1 row.
 select
     id, iban_masked, name, email, action, scope, reason_code, note, source, added_by, webhook_event_id, attempt_id,

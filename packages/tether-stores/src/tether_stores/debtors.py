@@ -18,29 +18,29 @@ from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
 __all__ = [
+    "AccountFacts",
     "DebtorDetail",
     "Excluded",
     "Filters",
-    "Kin",
-    "Known",
     "ListedDebtor",
-    "Several",
+    "RelatedRows",
+    "SharedAccountRow",
     "Sort",
     "as_lines",
-    "asked",
     "by_id",
     "columns_of",
     "exclude",
     "exclude_dry_run_rows",
     "excluded",
     "forget_dry_run",
-    "kin",
     "listed",
     "listed_sorted",
     "names_staged",
+    "question_groups",
     "reasons_of",
+    "related",
     "screen",
-    "several",
+    "shared_accounts",
     "sort_key",
     "stage",
     "status_of",
@@ -69,7 +69,7 @@ _FETCHED: Final = 500
 Sort: TypeAlias = Literal["row", "amount", "name"]
 
 
-class Known(msgspec.Struct, frozen=True):
+class AccountFacts(msgspec.Struct, frozen=True):
     """
     What is known of the account of a staged row; the columns of the query `screen`.
 
@@ -90,7 +90,7 @@ class Known(msgspec.Struct, frozen=True):
     charged_back: bool
 
 
-class Kin(msgspec.Struct, frozen=True):
+class RelatedRows(msgspec.Struct, frozen=True):
     """
     The rows and debits of one account.
 
@@ -105,7 +105,7 @@ class Kin(msgspec.Struct, frozen=True):
     elsewhere: list[EarlierDebit]
 
 
-class Several(msgspec.Struct, frozen=True):
+class SharedAccountRow(msgspec.Struct, frozen=True):
     """
     A row of an account that has several in its file.
 
@@ -377,7 +377,7 @@ def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-async def screen(conn: Connection, *, now: datetime) -> AsyncIterator[Known]:
+async def screen(conn: Connection, *, now: datetime) -> AsyncIterator[AccountFacts]:
     """
     Gather what is known of the accounts of the staged rows, imported debits left aside.
 
@@ -391,12 +391,12 @@ async def screen(conn: Connection, *, now: datetime) -> AsyncIterator[Known]:
     cursor = await conn.execute(_SQL["screen"], {"now": now})
     while rows := await cursor.fetchmany(_FETCHED):
         for row in rows:
-            yield Known(*row)
+            yield AccountFacts(*row)
 
 
-async def kin(
+async def related(
     conn: Connection, upload_id: int, *, since: datetime, dry_run: bool, now: datetime
-) -> AsyncIterator[Kin]:
+) -> AsyncIterator[RelatedRows]:
     """
     Gather the other rows and debits of the accounts of the staged rows.
 
@@ -411,16 +411,16 @@ async def kin(
         One entry for each account that has more than the one staged row.
     """
     cursor = await conn.execute(
-        _SQL["kin"], {"upload_id": upload_id, "since": since, "dry_run": dry_run, "now": now}, binary=True
+        _SQL["related"], {"upload_id": upload_id, "since": since, "dry_run": dry_run, "now": now}, binary=True
     )
-    account, some = b"", Kin([], [], [])
+    account, some = b"", RelatedRows([], [], [])
     # Hundreds at a time: a file that came a second time has something known of each of its rows.
     while rows := await cursor.fetchmany(_FETCHED):
         for fingerprint, kind, row, amount_minor, *values, at, state, other_id in rows:
             if fingerprint != account:
                 if some.staged:
                     yield some
-                account, some = fingerprint, Kin([], [], [])
+                account, some = fingerprint, RelatedRows([], [], [])
             key = key_of(*values)
             if kind == "staged":
                 some.staged.append((row, key, amount_minor))
@@ -449,7 +449,9 @@ def status_of(state: str | None) -> CurrentStatus:
     return "waiting" if state is None else _CURRENT_STATUS[state]
 
 
-async def several(conn: Connection, upload_id: int, *, dry_run: bool) -> AsyncIterator[list[Several]]:
+async def shared_accounts(
+    conn: Connection, upload_id: int, *, dry_run: bool
+) -> AsyncIterator[list[SharedAccountRow]]:
     """
     The rows of the accounts that have several rows in an upload, repeated ones excluded.
 
@@ -461,9 +463,9 @@ async def several(conn: Connection, upload_id: int, *, dry_run: bool) -> AsyncIt
     Yields:
         The rows of one account, in the order of the file.
     """
-    query = _SQL["several_dry_run" if dry_run else "several"]
+    query = _SQL["shared_accounts_dry_run" if dry_run else "shared_accounts"]
     cursor = await conn.execute(query, {"upload_id": upload_id}, binary=True)
-    account, some = b"", list[Several]()
+    account, some = b"", list[SharedAccountRow]()
     while rows := await cursor.fetchmany(_FETCHED):
         for fingerprint, debtor_id, row, amount_minor, reference, mandate_id, customer_id, verdict in rows:
             if fingerprint != account:
@@ -471,7 +473,7 @@ async def several(conn: Connection, upload_id: int, *, dry_run: bool) -> AsyncIt
                     yield some
                 account, some = fingerprint, []
             key = key_of(reference, mandate_id, customer_id)
-            some.append(Several(debtor_id, row, amount_minor, key, verdict))
+            some.append(SharedAccountRow(debtor_id, row, amount_minor, key, verdict))
     if some:
         yield some
 
@@ -513,7 +515,9 @@ async def exclude_dry_run_rows(
     await conn.execute(_SQL["exclude_dry_run_rows"], values)
 
 
-async def asked(conn: Connection, upload_id: int, *, rules: Collection[str], dry_run: bool) -> list[Group]:
+async def question_groups(
+    conn: Connection, upload_id: int, *, rules: Collection[str], dry_run: bool
+) -> list[Group]:
     """
     The rows of an upload that a person is asked about.
 
@@ -526,7 +530,7 @@ async def asked(conn: Connection, upload_id: int, *, rules: Collection[str], dry
     Returns:
         Their groups.
     """
-    query = _SQL["asked_dry_run" if dry_run else "asked"]
+    query = _SQL["question_groups_dry_run" if dry_run else "question_groups"]
     cursor = await conn.execute(query, {"upload_id": upload_id, "rules": list(rules)})
     return [Group(*row) for row in await cursor.fetchall()]
 
@@ -711,7 +715,7 @@ def reasons_of(verdict: str, cause: str | None, reasons: str | None) -> list[Ver
 
 async def by_id(conn: Connection, debtor_id: int) -> DebtorDetail | None:
     """One debtor, or `None`."""
-    row = await (await conn.execute(_SQL["one"], {"id": debtor_id})).fetchone()
+    row = await (await conn.execute(_SQL["by_id"], {"id": debtor_id})).fetchone()
     return None if row is None else DebtorDetail(_listed(row), *row[12:])
 
 

@@ -1,7 +1,7 @@
 -- debtors: people who owe money, one row per row of an upload that could be read.
 --
 -- Rows come in chunks. What screening needs of a chunk is copied into `staged_debtors`, a temporary table without an index that
--- lives for one transaction; `screen` and `kin` gather what is known of its rows. Then the whole rows are copied into the table with
+-- lives for one transaction; `screen` and `related` gather what is known of its rows. Then the whole rows are copied into the table with
 -- their verdicts: COPY writes a page of them at a time, where an insert writes, and logs, row by row.
 -- Rows that screening leaves out are stored too, with the rule and its cause: whoever asks why somebody was not
 -- debited gets an answer.
@@ -83,7 +83,7 @@ join staged_debtors s using (iban_fingerprint)
 left join listed b on b.iban_fingerprint = s.iban_fingerprint
 left join charged_back cb on cb.iban_fingerprint = s.iban_fingerprint;
 
--- kin --
+-- related --
 -- The staged rows of accounts that have another row or debit, and those rows and debits. Ordered by account. 0 to n rows:
 -- 0 iban_fingerprint
 -- 1 kind: "staged" of a staged row, "file" of an earlier row of this file, "elsewhere" of a row or debit of another upload
@@ -169,7 +169,7 @@ join debtors d on d.id = t.debtor_id
 where d.upload_id is distinct from %(upload_id)s
 order by 1;
 
--- several --
+-- shared_accounts --
 -- The rows of an upload, repeated ones excluded, whose account has several of them. Ordered by account and row. 0 to n rows:
 -- iban_fingerprint, id, row_number, amount_minor, reference, mandate_id, customer_id, verdict.
 with accounts as materialized (
@@ -191,7 +191,7 @@ cross join lateral (
 ) d
 order by d.iban_fingerprint, d.row_number;
 
--- several_dry_run --
+-- shared_accounts_dry_run --
 -- The same of a dry run.
 with accounts as materialized (
     select iban_fingerprint
@@ -212,26 +212,26 @@ order by r.iban_fingerprint, r.row_number;
 -- Arrays of length n.
 update debtors d
 set
-    verdict = case when d.verdict = 'clear' or %(first)s then is_notified.rule else d.verdict end,
-    cause = case when d.verdict = 'clear' or %(first)s then is_notified.cause else d.cause end,
+    verdict = case when d.verdict = 'clear' or %(first)s then given.rule else d.verdict end,
+    cause = case when d.verdict = 'clear' or %(first)s then given.cause else d.cause end,
     reasons = case
-        when %(first)s then is_notified.reason || coalesce(d.reasons, '[]') else coalesce(d.reasons, '[]') || is_notified.reason
+        when %(first)s then given.reason || coalesce(d.reasons, '[]') else coalesce(d.reasons, '[]') || given.reason
     end
-from unnest(%(ids)s::bigint[], %(rules)s::text[], %(causes)s::text[], %(reasons)s::jsonb[]) as is_notified (id, rule, cause, reason)
-where d.id = is_notified.id;
+from unnest(%(ids)s::bigint[], %(rules)s::text[], %(causes)s::text[], %(reasons)s::jsonb[]) as given (id, rule, cause, reason)
+where d.id = given.id;
 
 -- exclude_dry_run_rows --
 -- The same for rows of a dry run, by their number.
 update dry_run_rows d
 set
-    verdict = case when d.verdict = 'clear' or %(first)s then is_notified.rule else d.verdict end,
+    verdict = case when d.verdict = 'clear' or %(first)s then given.rule else d.verdict end,
     reasons = case
-        when %(first)s then is_notified.reason || coalesce(d.reasons, '[]') else coalesce(d.reasons, '[]') || is_notified.reason
+        when %(first)s then given.reason || coalesce(d.reasons, '[]') else coalesce(d.reasons, '[]') || given.reason
     end
-from unnest(%(rows)s::integer[], %(rules)s::text[], %(reasons)s::jsonb[]) as is_notified (row_number, rule, reason)
-where d.upload_id = %(upload_id)s and d.row_number = is_notified.row_number;
+from unnest(%(rows)s::integer[], %(rules)s::text[], %(reasons)s::jsonb[]) as given (row_number, rule, reason)
+where d.upload_id = %(upload_id)s and d.row_number = given.row_number;
 
--- asked --
+-- question_groups --
 -- The rows of an upload that a person is asked about, counted. One row per group: rule, count, sum of amounts; day, standing and
 -- upload_id of the imported debits, null where the earlier row is of the same file.
 select r ->> 'rule', count(*), sum(d.amount_minor)::bigint, (r ->> 'on')::date, r ->> 'current_status', (r ->> 'upload_id')::bigint
@@ -241,7 +241,7 @@ where d.upload_id = %(upload_id)s and d.verdict = any(%(rules)s) and r ->> 'rule
 group by 1, 4, 5, 6
 order by 1, 4, 5, 6;
 
--- asked_dry_run --
+-- question_groups_dry_run --
 -- The same of a dry run.
 select r ->> 'rule', count(*), sum(d.amount_minor)::bigint, (r ->> 'on')::date, r ->> 'current_status', (r ->> 'upload_id')::bigint
 from dry_run_rows d
@@ -253,7 +253,7 @@ order by 1, 4, 5, 6;
 -- take --
 -- Take up to %(limit)s rows that were asked about, after a row and not beyond what is left: their verdict is clear from now on.
 -- A row for which another answer left it out stays so. Returns row_number, amount_minor, the verdict it had.
-with note_inquiry as (
+with answered as (
     select d.id, d.verdict
     from debtors d
     where
@@ -270,12 +270,12 @@ with note_inquiry as (
 update debtors d
 set
     taken_at = %(screened_at)s,
-    verdict = case when note_inquiry.verdict = any(%(taken)s::text[]) then 'clear' else d.verdict end,
-    cause = case when note_inquiry.verdict = any(%(taken)s::text[]) then null else d.cause end,
-    reasons = case when note_inquiry.verdict = any(%(taken)s::text[]) then null else d.reasons end
-from note_inquiry
-where d.id = note_inquiry.id
-returning d.row_number, d.amount_minor, note_inquiry.verdict;
+    verdict = case when answered.verdict = any(%(taken)s::text[]) then 'clear' else d.verdict end,
+    cause = case when answered.verdict = any(%(taken)s::text[]) then null else d.cause end,
+    reasons = case when answered.verdict = any(%(taken)s::text[]) then null else d.reasons end
+from answered
+where d.id = answered.id
+returning d.row_number, d.amount_minor, answered.verdict;
 
 -- names_staged --
 -- Row number, amount, name and e-mail address of every staged row; asked only while names or addresses are on the blacklist.
@@ -292,9 +292,9 @@ insert into dry_run_rows (
 )
 select
     %(upload_id)s, s.iban_fingerprint, s.row_number, s.reference, s.mandate_id, s.customer_id, s.amount_minor,
-    coalesce(is_notified.verdict, 'clear'), is_notified.reasons
+    coalesce(given.verdict, 'clear'), given.reasons
 from staged_debtors s
-left join unnest(%(rows)s::integer[], %(verdicts)s::text[], %(reasons)s::jsonb[]) as is_notified (row_number, verdict, reasons)
+left join unnest(%(rows)s::integer[], %(verdicts)s::text[], %(reasons)s::jsonb[]) as given (row_number, verdict, reasons)
     using (row_number)
 order by s.iban_fingerprint;
 
@@ -399,7 +399,7 @@ where
 order by name, id
 limit %(limit)s;
 
--- one --
+-- by_id --
 -- One debtor. 0 or 1 row: the columns of `listed`, then the rest of what the file said.
 select
     id, upload_id, row_number, iban, name, amount_minor, currency, reference, verdict, cause, created_at, reasons::text,

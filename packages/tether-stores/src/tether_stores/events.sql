@@ -7,10 +7,10 @@
 -- append --
 -- Write n facts. Arrays of length n, in the order in which they happened.
 insert into outbox (name, version, payload, webhook_event_id, occurred_at)
-select is_notified.name, is_notified.version, is_notified.payload, is_notified.webhook_event_id, %(now)s
+select given.name, given.version, given.payload, given.webhook_event_id, %(now)s
 from unnest(%(names)b::text[], %(versions)b::smallint[], %(payloads)b::bytea[], %(webhook_event_ids)b::bigint[])
-    with ordinality as is_notified (name, version, payload, webhook_event_id, position)
-order by is_notified.position;
+    with ordinality as given (name, version, payload, webhook_event_id, position)
+order by given.position;
 
 -- tip --
 -- The newest id in sight, 0 for none, and, where it lies beyond `after`, which transactions are writing to the table. A transaction

@@ -94,17 +94,17 @@ select id from billing_attempts where debtor_id = any(%(ids)b::bigint[]) order b
 -- rekey_debtors --
 -- Arrays of length n: ids and new fingerprints.
 update debtors d
-set iban_fingerprint = is_notified.fingerprint
-from unnest(%(ids)b::bigint[], %(fingerprints)b::bytea[]) as is_notified (id, fingerprint)
-where d.id = is_notified.id;
+set iban_fingerprint = given.fingerprint
+from unnest(%(ids)b::bigint[], %(fingerprints)b::bytea[]) as given (id, fingerprint)
+where d.id = given.id;
 
 -- rekey_attempts --
 -- Arrays of length n: debtors, old and new fingerprints. Returns how many attempts changed.
 with changed as (
     update billing_attempts a
-    set iban_fingerprint = is_notified.after
-    from unnest(%(ids)b::bigint[], %(befores)b::bytea[], %(fingerprints)b::bytea[]) as is_notified (debtor_id, before, after)
-    where a.debtor_id = is_notified.debtor_id and a.iban_fingerprint = is_notified.before
+    set iban_fingerprint = given.after
+    from unnest(%(ids)b::bigint[], %(befores)b::bytea[], %(fingerprints)b::bytea[]) as given (debtor_id, before, after)
+    where a.debtor_id = given.debtor_id and a.iban_fingerprint = given.before
     returning 1
 )
 select count(*) from changed;
@@ -122,12 +122,12 @@ for update;
 -- later end. Returns its id, or no row when there is none.
 update blacklist b
 set
-    action = case when is_notified.action = 'block' then 'block' else b.action end,
-    expires_at = case when is_notified.expires_at is null or b.expires_at is null then null else greatest(is_notified.expires_at, b.expires_at) end
-from blacklist is_notified
+    action = case when given.action = 'block' then 'block' else b.action end,
+    expires_at = case when given.expires_at is null or b.expires_at is null then null else greatest(given.expires_at, b.expires_at) end
+from blacklist given
 where
-    is_notified.id = %(id)s and b.iban_fingerprint = %(fingerprint)s and b.reason_code = is_notified.reason_code and b.lifted_at is null
-    and b.id <> is_notified.id
+    given.id = %(id)s and b.iban_fingerprint = %(fingerprint)s and b.reason_code = given.reason_code and b.lifted_at is null
+    and b.id <> given.id
 returning b.id;
 
 -- end_merged --
@@ -145,9 +145,9 @@ where id = %(id)s;
 -- rekey_entries --
 -- Arrays of length n: ids and new fingerprints.
 update blacklist b
-set iban_fingerprint = is_notified.fingerprint
-from unnest(%(ids)b::bigint[], %(fingerprints)b::bytea[]) as is_notified (id, fingerprint)
-where b.id = is_notified.id;
+set iban_fingerprint = given.fingerprint
+from unnest(%(ids)b::bigint[], %(fingerprints)b::bytea[]) as given (id, fingerprint)
+where b.id = given.id;
 
 -- advance --
 -- Note how far a rekeying has come.

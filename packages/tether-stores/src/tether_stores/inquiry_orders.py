@@ -24,7 +24,10 @@ _STATES: Final[dict[Inquired, list[str]]] = {
 
 # Debits that wait for an ordered inquiry.
 INQUIRIES: Final = InquiryTable(
-    any_due=_SQL["askable"], claim=_SQL["lease_for_inquiry"], renew=_SQL["renew"], note=_SQL["asked"]
+    any_due=_SQL["inquiry_due"],
+    claim=_SQL["lease_for_inquiry"],
+    renew=_SQL["renew"],
+    reschedule=_SQL["reschedule"],
 )
 
 
@@ -145,7 +148,7 @@ async def _exists(conn: Connection, scope: Scope, subject_id: int) -> bool:
 
 async def by_id(conn: Connection, order_id: int) -> InquiryOrder | None:
     """One order, or `None`."""
-    row = await (await conn.execute(_SQL["one"], {"id": order_id})).fetchone()
+    row = await (await conn.execute(_SQL["by_id"], {"id": order_id})).fetchone()
     if row is None:
         return None
     counts = await (await conn.execute(_SQL["progress"], {"id": order_id})).fetchone()

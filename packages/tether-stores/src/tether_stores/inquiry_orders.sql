@@ -58,7 +58,7 @@ where a.id = any(%(attempt_ids)s::bigint[])
 order by a.id
 on conflict do nothing;
 
--- one --
+-- by_id --
 -- One order. 0 or 1 row: id, scope, subject_id, ordered_by, reason, more, created_at.
 select id, scope, subject_id, ordered_by, reason, more, created_at from inquiry_orders where id = %(id)s;
 
@@ -90,7 +90,7 @@ with given_up as (
 )
 select count(*) from given_up;
 
--- askable --
+-- inquiry_due --
 -- Whether any debit waits for an ordered inquiry. One row. The parameters of `InquiryTable` that a schedule needs are not used.
 select exists (select from inquiry_order_attempts where inquire_at <= %(now)s);
 
@@ -115,13 +115,13 @@ returning a.id, a.account, a.transaction_id, a.unique_id, a.payment_stage, o.inq
 update inquiry_order_attempts set inquire_at = %(until)s
 where attempt_id = any(%(ids)s) and inquire_at = %(leased_until)s;
 
--- asked --
+-- reschedule --
 -- Note what inquiring brought. Arrays of length n. Whoever got an answer is done; silence, which counts no inquiry and says when to go
 -- on, waits.
 update inquiry_order_attempts o
 set
-    inquiry_count = is_notified.inquiry_count,
-    inquire_at = case when is_notified.inquiry_count = o.inquiry_count then is_notified.inquire_at end,
-    is_inquired = is_notified.inquiry_count > o.inquiry_count or is_notified.inquire_at is null
-from unnest(%(ids)s::bigint[], %(inquiry_count)s::smallint[], %(inquire_ats)s::timestamptz[]) as is_notified (id, inquiry_count, inquire_at)
-where o.attempt_id = is_notified.id and o.inquire_at is not null;
+    inquiry_count = given.inquiry_count,
+    inquire_at = case when given.inquiry_count = o.inquiry_count then given.inquire_at end,
+    is_inquired = given.inquiry_count > o.inquiry_count or given.inquire_at is null
+from unnest(%(ids)s::bigint[], %(inquiry_count)s::smallint[], %(inquire_ats)s::timestamptz[]) as given (id, inquiry_count, inquire_at)
+where o.attempt_id = given.id and o.inquire_at is not null;

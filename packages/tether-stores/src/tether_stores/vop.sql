@@ -48,29 +48,29 @@ returning v.debtor_id, d.iban, d.name, v.failures;
 update vop_checks v
 set
     state = 'checked', next_at = null, leased_until = null, failures = 0, checked_at = %(now)s,
-    provider = %(provider)s, iban_answer = is_notified.iban_answer, bank_answer = is_notified.bank_answer,
-    debit_answer = is_notified.debit_answer, country_answer = is_notified.country_answer, name_answer = is_notified.name_answer,
-    name_percent = is_notified.name_percent, bank_name = is_notified.bank_name, bic = is_notified.bic, score = is_notified.score,
-    answered = is_notified.answered, result = is_notified.result
+    provider = %(provider)s, iban_answer = given.iban_answer, bank_answer = given.bank_answer,
+    debit_answer = given.debit_answer, country_answer = given.country_answer, name_answer = given.name_answer,
+    name_percent = given.name_percent, bank_name = given.bank_name, bic = given.bic, score = given.score,
+    answered = given.answered, result = given.result
 from unnest(
     %(debtor_ids)s::bigint[], %(iban_answers)s::text[], %(bank_answers)s::text[], %(debit_answers)s::text[],
     %(country_answers)s::text[], %(name_answers)s::text[], %(name_percents)s::smallint[], %(bank_names)s::text[],
     %(bics)s::text[], %(scores)s::smallint[], %(answereds)s::smallint[], %(results)s::text[]
-) as is_notified (
+) as given (
     debtor_id, iban_answer, bank_answer, debit_answer, country_answer, name_answer, name_percent, bank_name, bic, score,
     answered, result
 )
-where v.debtor_id = is_notified.debtor_id and v.state = 'waiting' and v.leased_until = %(leased_until)s;
+where v.debtor_id = given.debtor_id and v.state = 'waiting' and v.leased_until = %(leased_until)s;
 
 -- deferred --
 -- Let n checks wait on, or park them where next_at is null. Arrays of length n.
 update vop_checks v
 set
-    state = case when is_notified.next_at is null then 'parked' else 'waiting' end, failures = is_notified.failures,
-    next_at = is_notified.next_at, leased_until = null
+    state = case when given.next_at is null then 'parked' else 'waiting' end, failures = given.failures,
+    next_at = given.next_at, leased_until = null
 from unnest(%(debtor_ids)s::bigint[], %(failures)s::smallint[], %(next_ats)s::timestamptz[])
-    as is_notified (debtor_id, failures, next_at)
-where v.debtor_id = is_notified.debtor_id and v.state = 'waiting' and v.leased_until = %(leased_until)s;
+    as given (debtor_id, failures, next_at)
+where v.debtor_id = given.debtor_id and v.state = 'waiting' and v.leased_until = %(leased_until)s;
 
 -- due --
 -- Whether any check is due and nobody has it. One row.

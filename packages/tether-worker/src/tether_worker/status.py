@@ -141,7 +141,7 @@ async def status(settings: Settings) -> Status:
         inbox = await webhook_events.counts(conn, now=await timestamp(conn))
         _, excess = await excess_deliveries.counts(conn)
         attempts = await billing_attempts.states(conn)
-        sending, ready = await submissions.current_status(conn)
+        sending, ready = await submissions.counts(conn)
         runs = await billing.unfinished(conn)
         orders = await refunds.counts(conn)
         epoch = await database_epoch.current(conn)

@@ -13,9 +13,9 @@ on conflict do nothing;
 -- record_configured --
 -- Note that n identities are configured on a day. Arrays of length n. A row changes once a day at most.
 insert into gateway_identities as i (key, account, name, first_used_at, last_known_on)
-select is_notified.key, is_notified.account, is_notified.name, %(now)s, %(today)s
-from unnest(%(keys)s::text[], %(accounts)s::text[], %(names)s::text[]) as is_notified (key, account, name)
-order by is_notified.account, is_notified.key
+select given.key, given.account, given.name, %(now)s, %(today)s
+from unnest(%(keys)s::text[], %(accounts)s::text[], %(names)s::text[]) as given (key, account, name)
+order by given.account, given.key
 on conflict (account, key) do update
 set last_known_on = excluded.last_known_on
 where i.last_known_on is null or i.last_known_on < excluded.last_known_on;
@@ -29,7 +29,7 @@ where account = any(%(accounts)s) and coalesce(last_known_on, first_used_at::dat
 -- open_calls --
 -- The identities that submissions without a final result went to. One row an account and identity: account, key ('?' for
 -- one that is not known), its name or null, how many submissions, since when.
-select is_notified.account, is_notified.key, i.name, count(*), min(is_notified.since_at)
+select given.account, given.key, i.name, count(*), min(given.since_at)
 from (
     select a.account, unnest(coalesce(a.submitted_to, '{?}')) as key, coalesce(a.submitted_at, a.created_at) as since_at
     from billing_attempts a
@@ -46,19 +46,19 @@ from (
     select g.account, unnest(coalesce(g.submitted_to, '{?}')), g.submitted_at
     from refunds g
     where g.leased_until is not null and g.payment_stage = 0
-) is_notified
-left join gateway_identities i on i.key = is_notified.key and i.account = is_notified.account
-group by is_notified.account, is_notified.key, i.name
-order by is_notified.account, is_notified.key;
+) given
+left join gateway_identities i on i.key = given.key and i.account = given.account
+group by given.account, given.key, i.name
+order by given.account, given.key;
 
 -- unresolved --
 -- Submissions of unknown outcome about which "not found" does not count, oldest first. Up to %(limit)s rows: kind, id, the
 -- debit's id, account, transaction_id, since when, and the names of the identities they went to, with their keys
 -- where no name is stored.
-select is_notified.kind, is_notified.id, is_notified.attempt_id, is_notified.account, is_notified.transaction_id, is_notified.since_at, (
+select given.kind, given.id, given.attempt_id, given.account, given.transaction_id, given.since_at, (
     select coalesce(array_agg(coalesce(i.name, one.key) order by one.number), '{}')
-    from unnest(is_notified.submitted_to) with ordinality as one (key, number)
-    left join gateway_identities i on i.key = one.key and i.account = is_notified.account
+    from unnest(given.submitted_to) with ordinality as one (key, number)
+    left join gateway_identities i on i.key = one.key and i.account = given.account
 )
 from (
     select
@@ -74,13 +74,13 @@ from (
         coalesce(g.submitted_to, '{?}')
     from refunds g
     where g.payment_stage = 10 and g.submit_at is null and g.unresolved_reason = 'not_found_elsewhere'
-) is_notified
-order by is_notified.since_at, is_notified.id
+) given
+order by given.since_at, given.id
 limit %(limit)s;
 
 -- counts --
 -- Submissions of unknown outcome by why the latest inquiry did not resolve them ('' for none yet). One row a reason.
-select is_notified.reason, count(*)
+select given.reason, count(*)
 from (
     select coalesce(a.unresolved_reason, '') as reason
     from billing_attempts a
@@ -89,9 +89,9 @@ from (
     select coalesce(g.unresolved_reason, '')
     from refunds g
     where g.payment_stage = 10 and g.submit_at is null
-) is_notified
-group by is_notified.reason
-order by is_notified.reason;
+) given
+group by given.reason
+order by given.reason;
 
 -- wake_debits --
 -- Make debits due for an inquiry whose gateway identities have all become askable since the latest one. Each is

@@ -9,36 +9,36 @@
 -- check of its account; and one of them that the gateway contradicted, where there is one. Arrays of length n. Returns place from 0,
 -- id (null where there is none), contradicted id or null.
 select
-    is_notified.place - 1,
+    given.place - 1,
     case
-        when is_notified.report_class = 'kyc' then (
+        when given.report_class = 'kyc' then (
             select id from webhook_events e
-            where e.kind = 'kyc' and e.account = is_notified.account
+            where e.kind = 'kyc' and e.account = given.account
             order by e.received_at desc
             limit 1
         )
         else (
             select min(e.id) from webhook_events e
-            where e.notification_id = is_notified.notification_id and e.account = is_notified.account
-                and e.report_class = is_notified.report_class and e.conflicts_with is null
+            where e.notification_id = given.notification_id and e.account = given.account
+                and e.report_class = given.report_class and e.conflicts_with is null
         )
     end,
     (
         select min(e.id) from webhook_events e
-        where e.notification_id = is_notified.notification_id and e.account = is_notified.account
-            and e.report_class = is_notified.report_class and e.conflicts_with is null and e.contradicted_count > 0
+        where e.notification_id = given.notification_id and e.account = given.account
+            and e.report_class = given.report_class and e.conflicts_with is null and e.contradicted_count > 0
             and e.state in ('confirming', 'contradicted')
     )
 from unnest(%(accounts)b::text[], %(notification_ids)b::text[], %(report_classes)b::text[])
-    with ordinality as is_notified (account, notification_id, report_class, place)
-order by is_notified.place;
+    with ordinality as given (account, notification_id, report_class, place)
+order by given.place;
 
 -- count --
 -- Count deliveries at n notifications. Arrays of length n, each id once.
 insert into excess_deliveries as e (webhook_event_id, deliveries, first_at, last_at)
-select is_notified.id, is_notified.deliveries, %(now)s, %(now)s
-from unnest(%(ids)b::bigint[], %(deliveries)b::bigint[]) as is_notified (id, deliveries)
-order by is_notified.id
+select given.id, given.deliveries, %(now)s, %(now)s
+from unnest(%(ids)b::bigint[], %(deliveries)b::bigint[]) as given (id, deliveries)
+order by given.id
 on conflict (webhook_event_id) do update
 set deliveries = e.deliveries + excluded.deliveries, last_at = excluded.last_at;
 

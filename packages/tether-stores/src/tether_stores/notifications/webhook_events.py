@@ -618,7 +618,7 @@ async def listed(
 
 async def by_id(conn: Connection, row_id: int) -> tuple[Event, str, bytes] | None:
     """One row with its media type and raw body, or `None`."""
-    row = await (await conn.execute(_SQL["one"], {"id": row_id})).fetchone()
+    row = await (await conn.execute(_SQL["by_id"], {"id": row_id})).fetchone()
     return None if row is None else (Event(*row[:-2]), row[-2], bytes(row[-1]))
 
 

@@ -20,11 +20,11 @@ insert into webhook_events (
     state, failures, received_at, next_at
 )
 select
-    is_notified.key, is_notified.content, is_notified.account, is_notified.kind, is_notified.notification_id, is_notified.status, nullif(is_notified.event, ''),
-    %(source)s, is_notified.content_type, is_notified.body, is_notified.report_class, 'waiting', 0, %(now)s, %(now)s
+    given.key, given.content, given.account, given.kind, given.notification_id, given.status, nullif(given.event, ''),
+    %(source)s, given.content_type, given.body, given.report_class, 'waiting', 0, %(now)s, %(now)s
 from (
     select
-        given.*,
+        sent.*,
         dense_rank() over (
             partition by account, report_class, case when kind = 'kyc' then '' else notification_id end order by key
         ) as nth
@@ -32,26 +32,26 @@ from (
         %(keys)b::bytea[], %(contents)b::bytea[], %(accounts)b::text[], %(kinds)b::text[],
         %(notification_ids)b::text[], %(statuses)b::text[], %(events)b::text[], %(content_types)b::text[],
         %(bodies)b::bytea[], %(report_classes)b::text[]
-    ) as given (
+    ) as sent (
         key, content, account, kind, notification_id, status, event, content_type, body, report_class
     )
-) as is_notified
+) as given
 where case
-    when is_notified.report_class = '' then true
-    when is_notified.kind = 'kyc' then is_notified.nth + (
+    when given.report_class = '' then true
+    when given.kind = 'kyc' then given.nth + (
         select count(*) from (
             select from webhook_events e
-            where e.kind = 'kyc' and e.account = is_notified.account and e.received_at > %(now)s - interval '1 day'
+            where e.kind = 'kyc' and e.account = given.account and e.received_at > %(now)s - interval '1 day'
             limit %(identity_checks_max)s
         ) as same
     ) <= %(identity_checks_max)s
-    else is_notified.nth + (
+    else given.nth + (
         select count(*) from webhook_events e
-        where e.notification_id = is_notified.notification_id and e.account = is_notified.account
-            and e.report_class = is_notified.report_class and e.conflicts_with is null
+        where e.notification_id = given.notification_id and e.account = given.account
+            and e.report_class = given.report_class and e.conflicts_with is null
     ) <= %(rows_max)s
 end
-order by is_notified.key
+order by given.key
 on conflict (key) where conflicts_with is null do nothing
 returning id, key;
 
@@ -68,23 +68,23 @@ insert into webhook_events (
     state, reason, failures, conflicts_with, received_at
 )
 select
-    is_notified.key, is_notified.content, is_notified.account, is_notified.kind, is_notified.notification_id, is_notified.status, nullif(is_notified.event, ''),
-    'webhook', is_notified.content_type, is_notified.body, is_notified.report_class, 'conflicting', 'conflicting', 0, is_notified.conflicts_with,
+    given.key, given.content, given.account, given.kind, given.notification_id, given.status, nullif(given.event, ''),
+    'webhook', given.content_type, given.body, given.report_class, 'conflicting', 'conflicting', 0, given.conflicts_with,
     %(now)s
 from (
-    select given.*, dense_rank() over (partition by key order by content) as nth
+    select sent.*, dense_rank() over (partition by key order by content) as nth
     from unnest(
         %(keys)b::bytea[], %(contents)b::bytea[], %(accounts)b::text[], %(kinds)b::text[],
         %(notification_ids)b::text[], %(statuses)b::text[], %(events)b::text[], %(content_types)b::text[],
         %(bodies)b::bytea[], %(report_classes)b::text[], %(conflicts_with)b::bigint[]
-    ) as given (
+    ) as sent (
         key, content, account, kind, notification_id, status, event, content_type, body, report_class, conflicts_with
     )
-) as is_notified
-where is_notified.nth + (
-    select count(*) from webhook_events e where e.key = is_notified.key and e.conflicts_with is not null
+) as given
+where given.nth + (
+    select count(*) from webhook_events e where e.key = given.key and e.conflicts_with is not null
 ) <= %(conflicts_max)s
-order by is_notified.key, is_notified.content
+order by given.key, given.content
 on conflict (key, content) where conflicts_with is not null do nothing
 returning key, content;
 
@@ -144,23 +144,23 @@ for update skip locked;
 -- from when the gateway answered, not from when its answer was read.
 update webhook_events e
 set
-    state = is_notified.state, outcome = is_notified.outcome, reason = is_notified.reason, failures = is_notified.failures,
-    next_at = is_notified.next_at, attempt_id = coalesce(is_notified.attempt_id, e.attempt_id), handled_at = %(now)s,
-    contradicted_count = least(e.contradicted_count + is_notified.is_contradicted::integer, 32767),
+    state = given.state, outcome = given.outcome, reason = given.reason, failures = given.failures,
+    next_at = given.next_at, attempt_id = coalesce(given.attempt_id, e.attempt_id), handled_at = %(now)s,
+    contradicted_count = least(e.contradicted_count + given.is_contradicted::integer, 32767),
     first_contradicted_at = case
-        when is_notified.is_contradicted then coalesce(e.first_contradicted_at, e.confirmed_at, %(now)s)
+        when given.is_contradicted then coalesce(e.first_contradicted_at, e.confirmed_at, %(now)s)
         else e.first_contradicted_at
     end,
     last_contradicted_at = case
-        when is_notified.is_contradicted then coalesce(e.confirmed_at, %(now)s) else e.last_contradicted_at
+        when given.is_contradicted then coalesce(e.confirmed_at, %(now)s) else e.last_contradicted_at
     end,
-    inquiries_began_at = is_notified.inquiries_began_at
+    inquiries_began_at = given.inquiries_began_at
 from unnest(
     %(ids)b::bigint[], %(states)b::text[], %(outcomes)b::text[], %(reasons)b::text[], %(failures)b::smallint[],
     %(next_ats)b::timestamptz[], %(attempt_ids)b::bigint[], %(are_contradicted)b::boolean[],
     %(inquiries_began_ats)b::timestamptz[]
-) as is_notified (id, state, outcome, reason, failures, next_at, attempt_id, is_contradicted, inquiries_began_at)
-where e.id = is_notified.id;
+) as given (id, state, outcome, reason, failures, next_at, attempt_id, is_contradicted, inquiries_began_at)
+where e.id = given.id;
 
 -- wake_matched --
 -- Make notifications due that waited for a payment we now have. Returns how many.
@@ -179,8 +179,8 @@ select count(*) from woken;
 -- Returns how many of each: two rows, state and count.
 with found as (
     select e.id, e.state
-    from unnest(%(unique_ids)b::text[]) as is_notified (unique_id)
-    join webhook_events e on e.notification_id = is_notified.unique_id
+    from unnest(%(unique_ids)b::text[]) as given (unique_id)
+    join webhook_events e on e.notification_id = given.unique_id
     where e.state in ('waiting', 'parked') and e.reason in ('unknown_payment', 'unlinked')
     order by e.id
     for update of e
@@ -192,8 +192,8 @@ woken as (
     where e.id = found.id
     returning found.state
 )
-select is_notified.state, (select count(*) from woken where woken.state = is_notified.state)
-from unnest(array['waiting', 'parked']) as is_notified (state);
+select given.state, (select count(*) from woken where woken.state = given.state)
+from unnest(array['waiting', 'parked']) as given (state);
 
 -- due --
 -- Whether any row has been due for longer than %(older_than_s)s seconds. One row.
@@ -289,7 +289,7 @@ where
 order by id desc
 limit %(limit)s;
 
--- one --
+-- by_id --
 -- One notification with its raw body. 0 or 1 row; the columns of `listed`, then content_type and body.
 select
     id, source, kind, notification_id, status, event, account, state, outcome, reason, failures, attempt_id,
@@ -373,15 +373,15 @@ select count(*) from held;
 with written as (
     update webhook_events e
     set
-        state = 'waiting', confirmed_status = is_notified.status, confirmed_error_code = is_notified.error_code,
-        confirmed_reason_code = is_notified.reason_code, confirmed_transaction_id = is_notified.transaction_id,
-        confirmed_amount_minor = is_notified.amount_minor, confirmed_currency = is_notified.currency,
+        state = 'waiting', confirmed_status = given.status, confirmed_error_code = given.error_code,
+        confirmed_reason_code = given.reason_code, confirmed_transaction_id = given.transaction_id,
+        confirmed_amount_minor = given.amount_minor, confirmed_currency = given.currency,
         confirmed_at = %(now)s, next_at = %(now)s, leased_until = null, failures = 0
     from unnest(
         %(ids)b::bigint[], %(statuses)b::text[], %(error_codes)b::text[], %(reason_codes)b::text[],
         %(transaction_ids)b::text[], %(amounts_minor)b::bigint[], %(currencies)b::text[]
-    ) as is_notified (id, status, error_code, reason_code, transaction_id, amount_minor, currency)
-    where e.id = is_notified.id and e.state = 'confirming' and e.leased_until = %(leased_until)s
+    ) as given (id, status, error_code, reason_code, transaction_id, amount_minor, currency)
+    where e.id = given.id and e.state = 'confirming' and e.leased_until = %(leased_until)s
     returning 1
 )
 select count(*) from written;
@@ -390,11 +390,11 @@ select count(*) from written;
 -- Let n claims wait on for the gateway's word, or park them where next_at is null. Arrays of length n.
 update webhook_events e
 set
-    state = case when is_notified.next_at is null then 'parked' else 'confirming' end, reason = is_notified.reason,
-    failures = is_notified.failures, next_at = is_notified.next_at, leased_until = null, handled_at = %(now)s
+    state = case when given.next_at is null then 'parked' else 'confirming' end, reason = given.reason,
+    failures = given.failures, next_at = given.next_at, leased_until = null, handled_at = %(now)s
 from unnest(%(ids)b::bigint[], %(reasons)b::text[], %(failures)b::smallint[], %(next_ats)b::timestamptz[])
-    as is_notified (id, reason, failures, next_at)
-where e.id = is_notified.id and e.state = 'confirming' and e.leased_until = %(leased_until)s;
+    as given (id, reason, failures, next_at)
+where e.id = given.id and e.state = 'confirming' and e.leased_until = %(leased_until)s;
 
 -- confirmable --
 -- Whether any row waits for the gateway's word and nobody is asking. One row.
@@ -408,13 +408,13 @@ select exists (
 -- from 0, and of each row its id, outcome ("unlinked" where it waits for the gateway's id of its payment), content_type, body and the gateway's own codes; oldest first.
 -- A notification may lack the event that its status implies; a row with another event speaks of something else.
 select
-    is_notified.place - 1, e.id, case when e.reason = 'unlinked' then 'unlinked' else e.outcome end, e.content_type, e.body, e.confirmed_error_code, e.confirmed_reason_code
+    given.place - 1, e.id, case when e.reason = 'unlinked' then 'unlinked' else e.outcome end, e.content_type, e.body, e.confirmed_error_code, e.confirmed_reason_code
 from unnest(%(accounts)b::text[], %(notification_ids)b::text[], %(statuses)b::text[], %(events)b::text[])
-    with ordinality as is_notified (account, notification_id, status, event, place)
+    with ordinality as given (account, notification_id, status, event, place)
 join webhook_events e
-    on e.notification_id = is_notified.notification_id and e.account = is_notified.account and e.status = is_notified.status
-    and (e.event is null or e.event = is_notified.event) and e.kind = 'payment' and e.conflicts_with is null
-order by is_notified.place, e.id;
+    on e.notification_id = given.notification_id and e.account = given.account and e.status = given.status
+    and (e.event is null or e.event = given.event) and e.kind = 'payment' and e.conflicts_with is null
+order by given.place, e.id;
 
 -- store_report_records --
 -- Insert n records that we fetched ourselves; they are claimed and confirmed at once. Arrays of length n.
@@ -425,17 +425,17 @@ insert into webhook_events (
     next_at
 )
 select
-    is_notified.key, is_notified.content, is_notified.account, 'payment', is_notified.notification_id, is_notified.status, is_notified.event, 'report',
-    %(content_type)s, is_notified.body, 'waiting', 0, is_notified.status, is_notified.error_code, is_notified.reason_code, is_notified.transaction_id,
+    given.key, given.content, given.account, 'payment', given.notification_id, given.status, given.event, 'report',
+    %(content_type)s, given.body, 'waiting', 0, given.status, given.error_code, given.reason_code, given.transaction_id,
     %(now)s, %(now)s, %(now)s
 from unnest(
     %(keys)b::bytea[], %(contents)b::bytea[], %(accounts)b::text[], %(notification_ids)b::text[], %(statuses)b::text[],
     %(events)b::text[], %(error_codes)b::text[], %(reason_codes)b::text[], %(transaction_ids)b::text[],
     %(bodies)b::bytea[]
-) as is_notified (
+) as given (
     key, content, account, notification_id, status, event, error_code, reason_code, transaction_id, body
 )
-order by is_notified.key
+order by given.key
 on conflict (key) where conflicts_with is null do nothing
 returning id, key;
 
@@ -443,9 +443,9 @@ returning id, key;
 -- Note for n rows in which day's list the gateway has their events. Arrays of length n. A row that has a day keeps it,
 -- unless %(override)s: the list of imports knows best when a chargeback came.
 update webhook_events e
-set listed_on = %(listed_on)s, happened_at = coalesce(e.happened_at, is_notified.happened_at)
-from unnest(%(ids)b::bigint[], %(happened_ats)b::timestamptz[]) as is_notified (id, happened_at)
-where e.id = is_notified.id and (e.listed_on is null or (%(override)s and e.listed_on <> %(listed_on)s));
+set listed_on = %(listed_on)s, happened_at = coalesce(e.happened_at, given.happened_at)
+from unnest(%(ids)b::bigint[], %(happened_ats)b::timestamptz[]) as given (id, happened_at)
+where e.id = given.id and (e.listed_on is null or (%(override)s and e.listed_on <> %(listed_on)s));
 
 -- word --
 -- The gateway's own record about a notification. 0 or 1 row; all null where it was not asked.

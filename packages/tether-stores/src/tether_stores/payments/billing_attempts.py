@@ -18,10 +18,10 @@ __all__ = [
     "ListedAttempt",
     "ReturnHandling",
     "Returned",
+    "any_returned",
     "by_id",
     "exposed",
-    "follow",
-    "followable",
+    "handle_returns",
     "left_open",
     "lock_returned",
     "locked_by_ids",
@@ -35,7 +35,10 @@ _SQL: Final = load("payments/billing_attempts")
 
 # Attempts that are asked about.
 INQUIRIES: Final = InquiryTable(
-    any_due=_SQL["askable"], claim=_SQL["lease_for_inquiry"], renew=_SQL["renew"], note=_SQL["asked"]
+    any_due=_SQL["inquiry_due"],
+    claim=_SQL["lease_for_inquiry"],
+    renew=_SQL["renew"],
+    reschedule=_SQL["reschedule"],
 )
 
 
@@ -185,7 +188,7 @@ async def move(conn: Connection, attempts: Sequence[Attempt], *, now: datetime) 
 
 async def by_id(conn: Connection, row_id: int) -> ListedAttempt | None:
     """One attempt, or `None`."""
-    row = await (await conn.execute(_SQL["one"], {"id": row_id})).fetchone()
+    row = await (await conn.execute(_SQL["by_id"], {"id": row_id})).fetchone()
     return None if row is None else ListedAttempt(*row)
 
 
@@ -210,14 +213,14 @@ async def lock_returned(conn: Connection, *, limit: int) -> list[Returned]:
     return [Returned(*row) for row in await cursor.fetchall()]
 
 
-async def followable(conn: Connection) -> bool:
+async def any_returned(conn: Connection) -> bool:
     """Whether any attempt came back, with a reason, and was not looked at since."""
-    row = await (await conn.execute(_SQL["followable"])).fetchone()
+    row = await (await conn.execute(_SQL["any_returned"])).fetchone()
     assert row is not None
     return bool(row[0])
 
 
-async def follow(conn: Connection, rows: Sequence[ReturnHandling], *, now: datetime) -> None:
+async def handle_returns(conn: Connection, rows: Sequence[ReturnHandling], *, now: datetime) -> None:
     """
     Write what follows for returned attempts, inside the transaction that locked them.
 
@@ -227,7 +230,7 @@ async def follow(conn: Connection, rows: Sequence[ReturnHandling], *, now: datet
         now: The current time.
     """
     await conn.execute(
-        _SQL["follow"],
+        _SQL["handle_returns"],
         {
             "ids": [row.id for row in rows],
             "retry_ons": [row.retry_on for row in rows],

@@ -15,12 +15,12 @@ select
 from billing_attempts
 where id = any(array(
     select a.id
-    from unnest(%(unique_ids)b::text[]) as is_notified (unique_id)
-    cross join lateral (select id from billing_attempts where unique_id = is_notified.unique_id limit 1) a
+    from unnest(%(unique_ids)b::text[]) as given (unique_id)
+    cross join lateral (select id from billing_attempts where unique_id = given.unique_id limit 1) a
     union all
     select a.id
-    from unnest(%(transaction_ids)b::text[]) as is_notified (transaction_id)
-    cross join lateral (select id from billing_attempts where transaction_id = is_notified.transaction_id limit 1) a
+    from unnest(%(transaction_ids)b::text[]) as given (transaction_id)
+    cross join lateral (select id from billing_attempts where transaction_id = given.transaction_id limit 1) a
     union all
     select unnest(%(ids)b::bigint[])
 ))
@@ -31,16 +31,16 @@ for update;
 -- Write n attempts as they were decided. Arrays of length n.
 update billing_attempts a
 set
-    unique_id = is_notified.unique_id, state = is_notified.state, payment_stage = is_notified.payment_stage,
-    dispute_stage = is_notified.dispute_stage, error_code = is_notified.error_code, reason_code = is_notified.reason_code,
+    unique_id = given.unique_id, state = given.state, payment_stage = given.payment_stage,
+    dispute_stage = given.dispute_stage, error_code = given.error_code, reason_code = given.reason_code,
     updated_at = %(now)s
 from unnest(
     %(ids)b::bigint[], %(unique_ids)b::text[], %(states)b::text[], %(payment_stages)b::smallint[],
     %(dispute_stages)b::smallint[], %(error_codes)b::text[], %(reason_codes)b::text[]
-) as is_notified (id, unique_id, state, payment_stage, dispute_stage, error_code, reason_code)
-where a.id = is_notified.id;
+) as given (id, unique_id, state, payment_stage, dispute_stage, error_code, reason_code)
+where a.id = given.id;
 
--- one --
+-- by_id --
 -- One attempt as the lists show it (attempt_lists.sql). 0 or 1 row.
 select
     id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
@@ -108,7 +108,7 @@ returning a.id, a.account, a.transaction_id, a.unique_id, a.payment_stage, a.inq
 -- Hold the lease on n attempts for longer, where it still is ours.
 update billing_attempts set inquire_at = %(until)s where id = any(%(ids)b) and inquire_at = %(leased_until)s;
 
--- askable --
+-- inquiry_due --
 -- Whether any attempt at some payment stages is due for a question. One row.
 select exists (
     select
@@ -136,12 +136,12 @@ select exists (
     ) found
 );
 
--- asked --
+-- reschedule --
 -- Note when n attempts are to be asked about again. Arrays of length n.
 update billing_attempts a
-set inquiry_count = is_notified.inquiry_count, inquire_at = is_notified.inquire_at
-from unnest(%(ids)b::bigint[], %(inquiry_count)b::smallint[], %(inquire_ats)b::timestamptz[]) as is_notified (id, inquiry_count, inquire_at)
-where a.id = is_notified.id;
+set inquiry_count = given.inquiry_count, inquire_at = given.inquire_at
+from unnest(%(ids)b::bigint[], %(inquiry_count)b::smallint[], %(inquire_ats)b::timestamptz[]) as given (id, inquiry_count, inquire_at)
+where a.id = given.id;
 
 -- lock_returned --
 -- Lock up to %(limit)s attempts that came back, with a reason, and were not looked at since; waiting for whoever is at
@@ -161,19 +161,19 @@ order by a.id
 limit %(limit)s
 for update of a;
 
--- followable --
+-- any_returned --
 -- Whether `lock_returned` would find any attempt. One row.
 select exists (
     select from billing_attempts
     where return_handled_at is null and reason_code is not null and dispute_stage in (1, 3)
 );
 
--- follow --
+-- handle_returns --
 -- Write what follows for n returned attempts. Arrays of length n.
 update billing_attempts a
-set return_handled_at = %(now)s, retry_on = is_notified.retry_on, retry_why = is_notified.retry_why
-from unnest(%(ids)b::bigint[], %(retry_ons)b::date[], %(retry_whys)b::text[]) as is_notified (id, retry_on, retry_why)
-where a.id = is_notified.id;
+set return_handled_at = %(now)s, retry_on = given.retry_on, retry_why = given.retry_why
+from unnest(%(ids)b::bigint[], %(retry_ons)b::date[], %(retry_whys)b::text[]) as given (id, retry_on, retry_why)
+where a.id = given.id;
 
 -- exposed --
 -- An attempt with what decides how long its money may go back. 0 or 1 row: the columns of `locked_by_ids`, then when it was

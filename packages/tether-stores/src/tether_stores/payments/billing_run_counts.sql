@@ -19,10 +19,10 @@ select
 from (
     select
         a.run_id, a.canary,
-        (a.payment_stage < 20 and is_notified.payment_stage >= 20)::integer as answered,
-        (is_notified.payment_stage in (40, 50))::integer - (a.payment_stage in (40, 50))::integer as refused
-    from unnest(%(ids)s::bigint[], %(payment_stages)s::smallint[]) as is_notified (id, payment_stage)
-    join billing_attempts a on a.id = is_notified.id
+        (a.payment_stage < 20 and given.payment_stage >= 20)::integer as answered,
+        (given.payment_stage in (40, 50))::integer - (a.payment_stage in (40, 50))::integer as refused
+    from unnest(%(ids)s::bigint[], %(payment_stages)s::smallint[]) as given (id, payment_stage)
+    join billing_attempts a on a.id = given.id
     where a.run_id is not null and a.withheld is null
 ) moved
 where moved.answered <> 0 or moved.refused <> 0

@@ -15,13 +15,13 @@ insert into debtors (
     row_number, iban, iban_fingerprint, name, reference, mandate_id, amount_minor, currency, created_at, verdict, cause
 )
 select
-    is_notified.row_number, is_notified.iban, is_notified.iban_fingerprint, is_notified.name, is_notified.reference, is_notified.mandate_id, is_notified.amount_minor,
-    is_notified.currency, %(now)s, 'recently_attempted', 'Another system debited this; its attempt was imported.'
+    given.row_number, given.iban, given.iban_fingerprint, given.name, given.reference, given.mandate_id, given.amount_minor,
+    given.currency, %(now)s, 'recently_attempted', 'Another system debited this; its attempt was imported.'
 from unnest(
     %(row_numbers)b::integer[], %(ibans)b::text[], %(fingerprints)b::bytea[], %(names)b::text[], %(references)b::text[],
     %(mandate_ids)b::text[], %(amounts_minor)b::bigint[], %(currencies)b::text[]
-) as is_notified (row_number, iban, iban_fingerprint, name, reference, mandate_id, amount_minor, currency)
-order by is_notified.iban_fingerprint
+) as given (row_number, iban, iban_fingerprint, name, reference, mandate_id, amount_minor, currency)
+order by given.iban_fingerprint
 returning row_number, id;
 
 -- add --
@@ -32,19 +32,19 @@ with made as (
         error_code, reason_code, iban_fingerprint, iban_masked, created_at, updated_at, submitted_at, submission_count
     )
     select
-        is_notified.account, is_notified.debtor_id, is_notified.transaction_id, is_notified.unique_id, is_notified.amount_minor, is_notified.currency, is_notified.state,
-        is_notified.payment_stage, is_notified.dispute_stage, is_notified.error_code, is_notified.reason_code, is_notified.iban_fingerprint,
-        is_notified.iban_masked, is_notified.submitted_at, is_notified.updated_at, is_notified.submitted_at, 1
+        given.account, given.debtor_id, given.transaction_id, given.unique_id, given.amount_minor, given.currency, given.state,
+        given.payment_stage, given.dispute_stage, given.error_code, given.reason_code, given.iban_fingerprint,
+        given.iban_masked, given.submitted_at, given.updated_at, given.submitted_at, 1
     from unnest(
         %(accounts)b::text[], %(debtor_ids)b::bigint[], %(transaction_ids)b::text[], %(unique_ids)b::text[],
         %(amounts_minor)b::bigint[], %(currencies)b::text[], %(states)b::text[], %(payment_stages)b::smallint[],
         %(dispute_stages)b::smallint[], %(error_codes)b::text[], %(reason_codes)b::text[], %(fingerprints)b::bytea[],
         %(maskeds)b::text[], %(submitted_ats)b::timestamptz[], %(updated_ats)b::timestamptz[]
-    ) as is_notified (
+    ) as given (
         account, debtor_id, transaction_id, unique_id, amount_minor, currency, state, payment_stage, dispute_stage,
         error_code, reason_code, iban_fingerprint, iban_masked, submitted_at, updated_at
     )
-    order by is_notified.transaction_id
+    order by given.transaction_id
     returning id, payment_stage, dispute_stage
 )
 insert into imported_attempts (attempt_id, payment_stage, dispute_stage, imported_at)

@@ -44,18 +44,18 @@ class InquiryTable:
     """The rows of a table that are asked about."""
 
     def __init__(
-        self, *, any_due: LiteralString, claim: LiteralString, renew: LiteralString, note: LiteralString
+        self, *, any_due: LiteralString, claim: LiteralString, renew: LiteralString, reschedule: LiteralString
     ) -> None:
         """
         Take the table's queries.
 
         Args:
-            any_due: Its `askable`.
+            any_due: Its `inquiry_due`.
             claim: Its `lease_for_inquiry`.
             renew: Its `renew`.
-            note: Its `asked`.
+            reschedule: Its `reschedule`.
         """
-        self._any_due, self._claim, self._renew, self._note = any_due, claim, renew, note
+        self._any_due, self._claim, self._renew, self._reschedule = any_due, claim, renew, reschedule
 
     async def any_due(
         self,
@@ -132,7 +132,7 @@ class InquiryTable:
         parameters = {"ids": list(ids), "leased_until": leased_until, "until": until}
         return (await conn.execute(self._renew, parameters)).rowcount
 
-    async def note(self, conn: Connection, rows: Sequence[tuple[int, int, datetime | None]]) -> None:
+    async def reschedule(self, conn: Connection, rows: Sequence[tuple[int, int, datetime | None]]) -> None:
         """
         Note when rows are to be asked about again.
 
@@ -144,7 +144,7 @@ class InquiryTable:
             return
         ids, inquiry_counts, inquire_ats = zip(*rows, strict=True)
         await conn.execute(
-            self._note,
+            self._reschedule,
             {"ids": list(ids), "inquiry_count": list(inquiry_counts), "inquire_ats": list(inquire_ats)},
         )
 

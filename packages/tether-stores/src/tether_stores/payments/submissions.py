@@ -19,18 +19,18 @@ __all__ = [
     "Try",
     "Written",
     "add",
+    "analyze",
     "columns",
     "count_day",
-    "current_status",
+    "counts",
     "due_again",
     "expired",
-    "forget_heard",
     "hold_day",
     "lock_accounts",
     "locked",
     "read_submission",
     "ready",
-    "take_stock",
+    "unschedule_ended",
     "unsent",
     "write",
 ]
@@ -253,9 +253,9 @@ def columns(written: Sequence[Written]) -> dict[str, list[Any]]:
     }
 
 
-async def forget_heard(conn: Connection, *, now: datetime) -> int:
+async def unschedule_ended(conn: Connection, *, now: datetime) -> int:
     """Take debits out of the way that a notification has ended while they were ready; returns how many."""
-    row = await (await conn.execute(_SQL["forget_heard"], {"now": now})).fetchone()
+    row = await (await conn.execute(_SQL["unschedule_ended"], {"now": now})).fetchone()
     assert row is not None
     return int(row[0])
 
@@ -293,12 +293,12 @@ async def count_day(conn: Connection, account: str, *, day_on: date, count: int,
     )
 
 
-async def take_stock(conn: Connection) -> None:
+async def analyze(conn: Connection) -> None:
     """Let the planner know of many attempts that were just made."""
-    await conn.execute(_SQL["take_stock"])
+    await conn.execute(_SQL["analyze"])
 
 
-async def current_status(conn: Connection) -> tuple[int, int]:
+async def counts(conn: Connection) -> tuple[int, int]:
     """How many debits are being sent, and how many may be."""
     row = await (await conn.execute(_SQL["lease_count"])).fetchone()
     assert row is not None

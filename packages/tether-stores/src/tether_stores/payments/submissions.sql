@@ -15,17 +15,17 @@ with added as (
         run_id, due_item, try_number, retry_of, canary, submit_at
     )
     select
-        %(account)s, is_notified.debtor_id, is_notified.transaction_id, is_notified.amount_minor, is_notified.currency, 'pending', 0, 0,
-        is_notified.iban_fingerprint, is_notified.iban_masked, %(now)s, %(now)s,
-        %(run_id)s, %(due_item)s, is_notified.try_number, is_notified.retry_of, is_notified.canary, %(now)s
+        %(account)s, given.debtor_id, given.transaction_id, given.amount_minor, given.currency, 'pending', 0, 0,
+        given.iban_fingerprint, given.iban_masked, %(now)s, %(now)s,
+        %(run_id)s, %(due_item)s, given.try_number, given.retry_of, given.canary, %(now)s
     from unnest(
         %(debtor_ids)s::bigint[], %(transaction_ids)s::text[], %(amounts_minor)s::bigint[], %(currencies)s::text[],
         %(fingerprints)s::bytea[], %(maskeds)s::text[], %(try_numbers)s::smallint[], %(retries_of)s::bigint[],
         %(canaries)s::boolean[]
-    ) as is_notified (
+    ) as given (
         debtor_id, transaction_id, amount_minor, currency, iban_fingerprint, iban_masked, try_number, retry_of, canary
     )
-    order by is_notified.debtor_id, is_notified.try_number
+    order by given.debtor_id, given.try_number
     on conflict do nothing
     returning debtor_id, amount_minor, retry_of
 ),
@@ -51,12 +51,12 @@ for update of a skip locked;
 -- lock_accounts --
 -- Hold n accounts until this transaction ends: of two claims of one account, the second waits for what the first has begun. They are
 -- locked in one order, so that no two claims wait for each other; 1 is the class of these locks. n rows.
-select pg_advisory_xact_lock(1, is_notified.number)
+select pg_advisory_xact_lock(1, given.number)
 from (
     select distinct hashtext(encode(fingerprint, 'hex')) as number
     from unnest(%(fingerprints)s::bytea[]) as accounts (fingerprint)
     order by 1
-) is_notified;
+) given;
 
 -- locked --
 -- Lock n debits. 0 to n rows, in the order of their ids; the columns of `ready`.
@@ -97,26 +97,26 @@ for update of a skip locked;
 -- Write n debits as they were decided. Arrays of length n. A debit that becomes unknown is asked about from the beginning.
 update billing_attempts a
 set
-    unique_id = is_notified.unique_id, state = is_notified.state, payment_stage = is_notified.payment_stage, error_code = is_notified.error_code,
-    submission_count = is_notified.submission_count, submit_at = is_notified.submit_at, leased_until = is_notified.leased_until, submitted_at = is_notified.submitted_at,
-    withheld = coalesce(is_notified.withheld, a.withheld),
-    submitted_to = string_to_array(is_notified.submitted_to, ' '), not_found = is_notified.not_found::jsonb,
-    unresolved_reason = is_notified.unresolved_reason, submissions_uncounted = is_notified.submissions_uncounted,
-    inquiry_count = case when is_notified.unknown and a.leased_until is not null then 0 else a.inquiry_count end,
-    inquire_at = case when is_notified.unknown and a.leased_until is not null then null else a.inquire_at end,
+    unique_id = given.unique_id, state = given.state, payment_stage = given.payment_stage, error_code = given.error_code,
+    submission_count = given.submission_count, submit_at = given.submit_at, leased_until = given.leased_until, submitted_at = given.submitted_at,
+    withheld = coalesce(given.withheld, a.withheld),
+    submitted_to = string_to_array(given.submitted_to, ' '), not_found = given.not_found::jsonb,
+    unresolved_reason = given.unresolved_reason, submissions_uncounted = given.submissions_uncounted,
+    inquiry_count = case when given.unknown and a.leased_until is not null then 0 else a.inquiry_count end,
+    inquire_at = case when given.unknown and a.leased_until is not null then null else a.inquire_at end,
     updated_at = %(now)s
 from unnest(
     %(ids)s::bigint[], %(unique_ids)s::text[], %(states)s::text[], %(payment_stages)s::smallint[],
     %(error_codes)s::text[], %(submission_count)s::smallint[], %(submit_ats)s::timestamptz[], %(leased_untils)s::timestamptz[],
     %(submitted_ats)s::timestamptz[], %(withhelds)s::text[], %(submitted_tos)s::text[], %(not_founds)s::text[],
     %(unresolved_reasons)s::text[], %(uncounteds)s::smallint[], %(unknowns)s::boolean[]
-) as is_notified (
+) as given (
     id, unique_id, state, payment_stage, error_code, submission_count, submit_at, leased_until, submitted_at, withheld, submitted_to,
     not_found, unresolved_reason, submissions_uncounted, unknown
 )
-where a.id = is_notified.id;
+where a.id = given.id;
 
--- forget_heard --
+-- unschedule_ended --
 -- Debits that a notification has ended while they were ready: they will not be sent. Returns how many.
 with heard as (
     update billing_attempts
@@ -161,7 +161,7 @@ update gateway_account_days
 set count = count + %(count)s, amount_minor = amount_minor + %(amount_minor)s
 where account = %(account)s and day_on = %(day_on)s;
 
--- take_stock --
+-- analyze --
 -- Let the planner know of the attempts a run has just made: without it, it takes the table for what it was, and sorts all
 -- of them for each claim until somebody else gathers statistics, a minute later or more.
 analyze billing_attempts;

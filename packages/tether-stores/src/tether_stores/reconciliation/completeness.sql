@@ -33,5 +33,5 @@ from (
     select source, greatest(extract(epoch from received_at - happened_at), 0)::double precision as delay_s
     from webhook_events
     where listed_on between %(from_on)s and %(to_on)s and happened_at is not null
-) as is_notified
+) as given
 group by source;

@@ -312,7 +312,7 @@ async def of_run(conn: Connection, run_id: int) -> dict[DifferenceKind, int]:
 
 async def by_id(conn: Connection, line_id: int) -> Line | None:
     """One line, or `None`."""
-    row = await (await conn.execute(_SQL["one"], {"id": line_id})).fetchone()
+    row = await (await conn.execute(_SQL["by_id"], {"id": line_id})).fetchone()
     return None if row is None else Line.of(*row)
 
 

@@ -91,16 +91,16 @@ group by kind;
 -- open_by_kind --
 -- Open lines by kind and currency, with the money of the debits they are about, each debit once a kind. One row per kind and currency that
 -- occurs: kind, currency, lines, amount_minor.
-select is_notified.kind, a.currency, sum(is_notified.lines)::bigint, sum(a.amount_minor)::bigint
+select given.kind, a.currency, sum(given.lines)::bigint, sum(a.amount_minor)::bigint
 from (
     select kind, attempt_id, count(*) as lines
     from reconciliation_differences
     where resolved_at is null and acknowledged_at is null
     group by kind, attempt_id
-) is_notified
-join billing_attempts a on a.id = is_notified.attempt_id
-group by is_notified.kind, a.currency
-order by is_notified.kind, a.currency;
+) given
+join billing_attempts a on a.id = given.attempt_id
+group by given.kind, a.currency
+order by given.kind, a.currency;
 
 -- of_run --
 -- Open lines of the debits of a run, by kind. One row per kind that occurs.
@@ -110,7 +110,7 @@ where run_id = %(run_id)s and resolved_at is null and acknowledged_at is null
 group by kind
 order by kind;
 
--- one --
+-- by_id --
 -- One line. 0 or 1 row; the columns of `listed`.
 select
     id, kind, attempt_id, other_attempt_id, refund_id, run_id, ours, theirs, holds_refunds, first_seen_at, last_seen_at,
@@ -264,7 +264,7 @@ limit %(limit)s;
 -- unreachable --
 -- Debits with a submission of unknown outcome that no configured identity can be inquired about, and that has no line yet; and debits whose
 -- such line is over. Reads two partial indexes and the open lines. Up to %(limit)s.
-select is_notified.id
+select given.id
 from (
     select a.id
     from billing_attempts a
@@ -302,8 +302,8 @@ from (
                     or g.unresolved_reason is distinct from 'not_found_elsewhere'
             end
         )
-) is_notified
-order by is_notified.id
+) given
+order by given.id
 limit %(limit)s;
 
 -- disputes_heard --

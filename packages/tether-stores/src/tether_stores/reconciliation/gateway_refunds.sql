@@ -10,13 +10,13 @@ insert into gateway_refunds (
     unique_id, attempt_id, account, kind, amount_minor, currency, state, inquire_at, first_seen_at, updated_at
 )
 select
-    is_notified.unique_id, is_notified.attempt_id, is_notified.account, is_notified.kind, is_notified.amount_minor, is_notified.currency, 'reported', %(now)s, %(now)s,
+    given.unique_id, given.attempt_id, given.account, given.kind, given.amount_minor, given.currency, 'reported', %(now)s, %(now)s,
     %(now)s
 from unnest(
     %(unique_ids)s::text[], %(attempt_ids)s::bigint[], %(accounts)s::text[], %(kinds)s::text[], %(amounts_minor)s::bigint[],
     %(currencies)s::text[]
-) as is_notified (unique_id, attempt_id, account, kind, amount_minor, currency)
-order by is_notified.unique_id
+) as given (unique_id, attempt_id, account, kind, amount_minor, currency)
+order by given.unique_id
 on conflict (unique_id) do update
 set inquire_at = coalesce(gateway_refunds.inquire_at, excluded.inquire_at), updated_at = excluded.updated_at
 where gateway_refunds.state in ('pending', 'failed', 'contradicted');

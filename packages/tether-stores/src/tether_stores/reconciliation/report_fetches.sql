@@ -9,9 +9,9 @@
 -- Make n lists due. Arrays of length n. A list that is being read goes on where it is, and is read once more after that:
 -- whoever asks for it means what it holds from now on.
 insert into report_fetches (account, list, day_on, wanted_at, due_at)
-select is_notified.account, is_notified.list, is_notified.day_on, %(now)s, %(now)s
-from unnest(%(accounts)s::text[], %(lists)s::text[], %(days)s::date[]) as is_notified (account, list, day_on)
-order by is_notified.account, is_notified.list, is_notified.day_on
+select given.account, given.list, given.day_on, %(now)s, %(now)s
+from unnest(%(accounts)s::text[], %(lists)s::text[], %(days)s::date[]) as given (account, list, day_on)
+order by given.account, given.list, given.day_on
 on conflict (account, list, day_on) do update
 set
     wanted_at = excluded.wanted_at,

@@ -38,7 +38,10 @@ _SQL: Final = load("refunds/refunds")
 
 # Orders that are asked about.
 INQUIRIES: Final = InquiryTable(
-    any_due=_SQL["askable"], claim=_SQL["lease_for_inquiry"], renew=_SQL["renew"], note=_SQL["asked"]
+    any_due=_SQL["inquiry_due"],
+    claim=_SQL["lease_for_inquiry"],
+    renew=_SQL["renew"],
+    reschedule=_SQL["reschedule"],
 )
 
 

@@ -71,12 +71,12 @@ select id from refunds where leased_until <= %(now)s or leased_until > %(latest)
 -- The orders that n notifications speak of: id, attempt_id. Each id is looked up by itself (the limit keeps the planner from
 -- anything else): what a batch costs must not depend on how many orders there are.
 select g.id, g.attempt_id
-from unnest(%(unique_ids)s::text[]) as is_notified (unique_id)
-cross join lateral (select id, attempt_id from refunds where unique_id = is_notified.unique_id limit 1) g
+from unnest(%(unique_ids)s::text[]) as given (unique_id)
+cross join lateral (select id, attempt_id from refunds where unique_id = given.unique_id limit 1) g
 union
 select g.id, g.attempt_id
-from unnest(%(transaction_ids)s::text[]) as is_notified (transaction_id)
-cross join lateral (select id, attempt_id from refunds where transaction_id = is_notified.transaction_id limit 1) g;
+from unnest(%(transaction_ids)s::text[]) as given (transaction_id)
+cross join lateral (select id, attempt_id from refunds where transaction_id = given.transaction_id limit 1) g;
 
 -- locked --
 -- Lock n orders whose debits are locked. 0 to n rows, in the order of their ids: kind, usage, the debit as the core knows
@@ -102,24 +102,24 @@ select id, number from refunds where id = any(%(ids)s);
 -- Write n orders as they were decided. Arrays of length n. One that becomes unknown is asked about from the beginning.
 update refunds g
 set
-    unique_id = is_notified.unique_id, state = is_notified.state, payment_stage = is_notified.payment_stage, error_code = is_notified.error_code,
-    submission_count = is_notified.submission_count, submit_at = is_notified.submit_at, leased_until = is_notified.leased_until, submitted_at = is_notified.submitted_at,
-    withheld = case when is_notified.submission_count > g.submission_count then null else coalesce(is_notified.withheld, g.withheld) end,
-    submitted_to = string_to_array(is_notified.submitted_to, ' '), not_found = is_notified.not_found::jsonb,
-    unresolved_reason = is_notified.unresolved_reason, submissions_uncounted = is_notified.submissions_uncounted,
-    inquiry_count = case when is_notified.payment_stage <> g.payment_stage then 0 else g.inquiry_count end,
-    inquire_at = case when is_notified.payment_stage <> g.payment_stage then null else g.inquire_at end,
+    unique_id = given.unique_id, state = given.state, payment_stage = given.payment_stage, error_code = given.error_code,
+    submission_count = given.submission_count, submit_at = given.submit_at, leased_until = given.leased_until, submitted_at = given.submitted_at,
+    withheld = case when given.submission_count > g.submission_count then null else coalesce(given.withheld, g.withheld) end,
+    submitted_to = string_to_array(given.submitted_to, ' '), not_found = given.not_found::jsonb,
+    unresolved_reason = given.unresolved_reason, submissions_uncounted = given.submissions_uncounted,
+    inquiry_count = case when given.payment_stage <> g.payment_stage then 0 else g.inquiry_count end,
+    inquire_at = case when given.payment_stage <> g.payment_stage then null else g.inquire_at end,
     updated_at = %(now)s
 from unnest(
     %(ids)s::bigint[], %(unique_ids)s::text[], %(states)s::text[], %(payment_stages)s::smallint[],
     %(error_codes)s::text[], %(submission_count)s::smallint[], %(submit_ats)s::timestamptz[], %(leased_untils)s::timestamptz[],
     %(submitted_ats)s::timestamptz[], %(withhelds)s::text[], %(submitted_tos)s::text[], %(not_founds)s::text[],
     %(unresolved_reasons)s::text[], %(uncounteds)s::smallint[]
-) as is_notified (
+) as given (
     id, unique_id, state, payment_stage, error_code, submission_count, submit_at, leased_until, submitted_at, withheld, submitted_to,
     not_found, unresolved_reason, submissions_uncounted
 )
-where g.id = is_notified.id;
+where g.id = given.id;
 
 -- lease_for_inquiry --
 -- Take a lease on up to %(limit)s orders at some payment stages whose fate the gateway has to be asked for: never asked and
@@ -145,7 +145,7 @@ returning g.id, g.account, g.transaction_id, g.unique_id, g.payment_stage, g.inq
 -- Hold the lease on n orders for longer, where it still is ours.
 update refunds set inquire_at = %(until)s where id = any(%(ids)s) and inquire_at = %(leased_until)s;
 
--- askable --
+-- inquiry_due --
 -- Whether `lease_for_inquiry` would find any order. One row.
 select exists (
     select from refunds
@@ -154,12 +154,12 @@ select exists (
         and ((inquire_at is null and updated_at <= %(silent_since)s) or inquire_at <= %(now)s)
 );
 
--- asked --
+-- reschedule --
 -- Note when n orders are to be asked about again. Arrays of length n.
 update refunds g
-set inquiry_count = is_notified.inquiry_count, inquire_at = is_notified.inquire_at
-from unnest(%(ids)s::bigint[], %(inquiry_count)s::smallint[], %(inquire_ats)s::timestamptz[]) as is_notified (id, inquiry_count, inquire_at)
-where g.id = is_notified.id;
+set inquiry_count = given.inquiry_count, inquire_at = given.inquire_at
+from unnest(%(ids)s::bigint[], %(inquiry_count)s::smallint[], %(inquire_ats)s::timestamptz[]) as given (id, inquiry_count, inquire_at)
+where g.id = given.id;
 
 -- counts --
 -- Orders by state, by the counts that are kept (row_counts.sql). One row per state that occurs: state, count, sum of amounts.

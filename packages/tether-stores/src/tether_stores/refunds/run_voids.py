@@ -173,7 +173,7 @@ async def working(conn: Connection, run_id: int) -> RunVoid | None:
 
 async def by_id(conn: Connection, row_id: int) -> RunVoid | None:
     """One order, or `None`."""
-    row = await (await conn.execute(_SQL["one"], {"id": row_id})).fetchone()
+    row = await (await conn.execute(_SQL["by_id"], {"id": row_id})).fetchone()
     return None if row is None else RunVoid(*row)
 
 

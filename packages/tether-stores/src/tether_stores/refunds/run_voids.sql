@@ -12,19 +12,19 @@ on conflict do nothing
 returning id;
 
 -- working --
--- The order that is being worked on for a run. 0 or 1 row: the columns of `one`.
+-- The order that is being worked on for a run. 0 or 1 row: the columns of `by_id`.
 select id, run_id, state, usage, reason, ordered_by, created_at, updated_at, finished_at
 from run_voids
 where run_id = %(run_id)s and state = 'working';
 
--- one --
+-- by_id --
 -- One order. 0 or 1 row.
 select id, run_id, state, usage, reason, ordered_by, created_at, updated_at, finished_at
 from run_voids
 where id = %(id)s;
 
 -- of_run --
--- The latest hundred orders of a run, newest first; the columns of `one`.
+-- The latest hundred orders of a run, newest first; the columns of `by_id`.
 select id, run_id, state, usage, reason, ordered_by, created_at, updated_at, finished_at
 from run_voids
 where run_id = %(run_id)s

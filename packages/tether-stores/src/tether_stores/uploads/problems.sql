@@ -14,13 +14,13 @@ from stdin with (format csv, force_not_null (column_name, excerpt, note));
 -- One row per warning that is new: whether it is the row's first.
 insert into problems (upload_id, row_number, ordinal, level, column_name, code, excerpt, note)
 select
-    %(upload_id)s, is_notified.row_number,
-    coalesce((select max(p.ordinal) + 1 from problems p where p.upload_id = %(upload_id)s and p.row_number = is_notified.row_number), 0),
-    'warning', is_notified.column_name, is_notified.code, is_notified.excerpt, is_notified.note
+    %(upload_id)s, given.row_number,
+    coalesce((select max(p.ordinal) + 1 from problems p where p.upload_id = %(upload_id)s and p.row_number = given.row_number), 0),
+    'warning', given.column_name, given.code, given.excerpt, given.note
 from unnest(%(rows)s::integer[], %(columns)s::text[], %(codes)s::text[], %(excerpt)s::text[], %(notes)s::text[])
-    as is_notified (row_number, column_name, code, excerpt, note)
+    as given (row_number, column_name, code, excerpt, note)
 where not exists (
-    select from problems p where p.upload_id = %(upload_id)s and p.row_number = is_notified.row_number and p.code = is_notified.code
+    select from problems p where p.upload_id = %(upload_id)s and p.row_number = given.row_number and p.code = given.code
 )
 returning ordinal = 0;
 

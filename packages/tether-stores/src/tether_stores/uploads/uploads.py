@@ -753,7 +753,7 @@ async def listed(conn: Connection, *, limit: int, before: int | None, state: str
 
 async def by_id(conn: Connection, upload_id: int) -> Detail | None:
     """One upload with all that was decided, or `None`."""
-    row = await (await conn.execute(_SQL["one"], {"id": upload_id})).fetchone()
+    row = await (await conn.execute(_SQL["by_id"], {"id": upload_id})).fetchone()
     if row is None:
         return None
     return Detail(

@@ -260,7 +260,7 @@ where
 order by id desc
 limit %(limit)s;
 
--- one --
+-- by_id --
 -- One upload: the columns of `listed`, then object_key, answers, plan, notes, screened_at, repeats, screening_answers. 0 or 1 row.
 select
     id, filename, size_bytes, encode(sha256, 'hex'), state, dry_run, added_by, created_at, started_at, finished_at,

@@ -128,5 +128,5 @@ async def _cancel(conn: Connection, run_id: int, *, now: datetime) -> bool:
 
 async def by_id(conn: Connection, upload_id: int) -> Withdrawal | None:
     """Who withdrew an upload, or `None` where nobody has."""
-    row = await (await conn.execute(_SQL["one"], {"upload_id": upload_id})).fetchone()
+    row = await (await conn.execute(_SQL["by_id"], {"upload_id": upload_id})).fetchone()
     return None if row is None else Withdrawal(*row)

@@ -50,7 +50,7 @@ delete from vop_checks c
 using debtors d
 where d.upload_id = %(upload_id)s and c.debtor_id = d.id and c.state = 'waiting';
 
--- one --
+-- by_id --
 -- Who withdrew an upload. 0 or 1 row: withdrawn_at, withdrawn_by, withdrawn_reason.
 select withdrawn_at, withdrawn_by, withdrawn_reason
 from uploads

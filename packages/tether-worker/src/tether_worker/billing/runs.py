@@ -121,7 +121,7 @@ async def plan_chunk(
             await billing.change(conn, run, now=now)
             await billing_run_counts.begin(conn, run.id)
             if run.planned_count >= _STOCK_MIN:
-                await submissions.take_stock(conn)
+                await submissions.analyze(conn)
             _log.info("run planned", run_id=run.id, debits=run.planned_count, run_state=run.state)
             return 1
         await billing.change(conn, await _planned(conn, run, owing, now=now), now=now)
@@ -290,7 +290,7 @@ def auto_pause_runs(pool: Pool, *, clock: Callable[[], datetime]) -> PeriodicTas
     async def look() -> None:
         now = clock()
         async with connection(pool) as conn:
-            await submissions.forget_heard(conn, now=now)
+            await submissions.unschedule_ended(conn, now=now)
             current_status = await billing.live(conn)
             cancelled = await billing.cancelled_unsent(conn)
             accounts = {

@@ -62,7 +62,7 @@ def handling_returns(deps: ReturnDeps) -> Work:
 
     async def has_pending() -> bool:
         async with connection(deps.pool) as conn:
-            return await billing_attempts.followable(conn)
+            return await billing_attempts.any_returned(conn)
 
     return Work(HANDLE_RETURNS, batch, has_pending)
 
@@ -103,5 +103,5 @@ async def follow(deps: ReturnDeps, *, limit: int = BATCH_MAX) -> int:
             if result.retry_on is not None:
                 planned[result.retry_on] += 1
             decided.append(ReturnHandling(row.id, result.retry_on, result.why))
-        await billing_attempts.follow(conn, decided, now=now)
+        await billing_attempts.handle_returns(conn, decided, now=now)
     return len(rows)

@@ -120,7 +120,7 @@ async def reconcile(
         await take_in(conn, records, now=now)
         await compare_report(conn, records, now=now)
         afters = await _resolve_calls(conn, asked, [item.reply for item in found], rows, rules=rules, now=now)
-        await table.note(conn, [_next(item, afters=afters, deps=deps, now=now) for item in found])
+        await table.reschedule(conn, [_next(item, afters=afters, deps=deps, now=now) for item in found])
     return len(asked.replies)
 
 

@@ -427,7 +427,7 @@ async def _hear(deps: InquiryDeps, asked: InquiryBatch, replies: Sequence[Reply]
                 outcomes.append(outcome)
             agains.append(_next(reply, outcome, deps=deps, now=now))
         await write(conn, before, outcomes, now=now)
-        await refunds.INQUIRIES.note(conn, agains)
+        await refunds.INQUIRIES.reschedule(conn, agains)
 
 
 def _next(reply: Reply, outcome: Outcome | None, *, deps: InquiryDeps, now: datetime) -> Again:

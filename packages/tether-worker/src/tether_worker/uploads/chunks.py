@@ -40,7 +40,7 @@ from tether_core.spreadsheet.rows import read_batches
 from tether_core.uploads.problems import Kept, give_up, keep
 from tether_core.uploads.upload import RowCounts
 from tether_stores import blacklist, debtors
-from tether_stores.debtors import Kin, Known
+from tether_stores.debtors import AccountFacts, RelatedRows
 from tether_stores.postgres import Connection
 from tether_stores.uploads import problems
 
@@ -299,9 +299,9 @@ async def screened(
     facts: dict[int, Facts] = {}
     amounts: dict[int, int] = {}
     since = now - timedelta(days=policy.window_days + 1)
-    async for some in debtors.kin(conn, upload_id, since=since, dry_run=dry_run, now=now):
+    async for some in debtors.related(conn, upload_id, since=since, dry_run=dry_run, now=now):
         amounts |= {row: amount_minor for row, _, amount_minor in some.staged}
-        facts |= _among_kin(some, policy=policy, now=now)
+        facts |= _among_related(some, policy=policy, now=now)
     async for known in debtors.screen(conn, now=now):
         amounts[known.row] = known.amount_minor
         facts[known.row] = msgspec.structs.replace(
@@ -328,7 +328,7 @@ async def screened(
 _NOTHING: Final = Facts()
 
 
-def _among_kin(some: Kin, *, policy: Policy, now: datetime) -> dict[int, Facts]:
+def _among_related(some: RelatedRows, *, policy: Policy, now: datetime) -> dict[int, Facts]:
     """
     What the other rows and debits of an account say of its staged rows.
 
@@ -353,7 +353,7 @@ def _by_row(pair: tuple[int, object]) -> int:
     return pair[0]
 
 
-def _listed_cause(known: Known) -> str:
+def _listed_cause(known: AccountFacts) -> str:
     if known.listed is None:
         return ""
     code, note = known.listed_reason_code or "", known.listed_note or ""

@@ -24,7 +24,7 @@ from tether_core.screening.verdicts import QUESTIONS, Facts, Policy, Subject, Ve
 from tether_core.spreadsheet import Decision, Plan
 from tether_core.uploads.upload import step
 from tether_stores import debtors
-from tether_stores.debtors import Several
+from tether_stores.debtors import SharedAccountRow
 from tether_stores.postgres import Connection, Pool, connection, transaction
 from tether_stores.uploads import uploads
 from tether_stores.uploads.uploads import Due
@@ -65,7 +65,7 @@ async def resolve(pool: Pool, due: Due, *, plan: Plan, lease: str, policy: Polic
     async with connection(pool) as conn:
         kept = await uploads.remembered(conn, layout=questions.layout_key(plan))
         rules = [rule for some in QUESTIONS.values() for rule in some]
-        groups = await debtors.asked(conn, due.id, rules=rules, dry_run=due.dry_run)
+        groups = await debtors.question_groups(conn, due.id, rules=rules, dry_run=due.dry_run)
     answers = dict(due.screening_answers)
     for remembered in kept:
         some = questions.of_subject(groups, remembered.subject)
@@ -104,8 +104,8 @@ async def _several(
     excluded: list[int] = []
     accounts: list[int] = []
     debits: list[int] = []
-    pending: list[tuple[Several, Verdict]] = []
-    async for some in debtors.several(conn, due.id, dry_run=due.dry_run):
+    pending: list[tuple[SharedAccountRow, Verdict]] = []
+    async for some in debtors.shared_accounts(conn, due.id, dry_run=due.dry_run):
         kept, found = _of_account(some, policy=policy)
         for item, verdict in found:
             if item.verdict == "clear":
@@ -142,10 +142,12 @@ async def _several(
     )
 
 
-def _of_account(some: list[Several], *, policy: Policy) -> tuple[list[int], list[tuple[Several, Verdict]]]:
+def _of_account(
+    some: list[SharedAccountRow], *, policy: Policy
+) -> tuple[list[int], list[tuple[SharedAccountRow, Verdict]]]:
     """The amounts of an account's debits of their own, and what speaks against each other row."""
     result = repeats([(several.row, several.key) for several in some], one_per_account=policy.same == "iban")
-    found = list[tuple[Several, Verdict]]()
+    found = list[tuple[SharedAccountRow, Verdict]]()
     for several in some:
         facts = Facts(
             duplicate_of=result.same_as.get(several.row), unclear_with=result.unclear.get(several.row)
@@ -154,7 +156,7 @@ def _of_account(some: list[Several], *, policy: Policy) -> tuple[list[int], list
     return [several.amount_minor for several in some if several.row in result.kept], found
 
 
-async def _exclude(conn: Connection, due: Due, found: list[tuple[Several, Verdict]]) -> None:
+async def _exclude(conn: Connection, due: Due, found: list[tuple[SharedAccountRow, Verdict]]) -> None:
     for first in (True, False):
         some = [(item, verdict) for item, verdict in found if (verdict.rule == "duplicate_in_file") == first]
         if due.dry_run:
