@@ -33,11 +33,12 @@ demo *ARGS:
 up *COMMAND:
     uv run tether-sandbox up -- {{ if COMMAND == "" { "bash" } else { COMMAND } }}
 
-# pages that are made from code: states, settings, events
+# pages that are made from code: states, settings, events, spreadsheets
 docs:
     uv run python tools/make_states_doc.py
     uv run python tools/make_settings_doc.py
     uv run python tools/make_events_doc.py
+    uv run python tools/make_spreadsheets_doc.py
 
 # benchmarks: just bench stages --short
 bench *ARGS:
