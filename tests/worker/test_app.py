@@ -126,7 +126,7 @@ async def test_a_worker_that_is_told_to_end_before_it_began_ends() -> None:
     """A node that is taken back within its first second must not stay until it is killed."""
     wake_up_queue = WakeUpQueue(redis.asyncio.Redis.from_url("redis://127.0.0.1:1"), name="webhooks")
     worker = _worker(wake_up_queue, [], grace_s=300)
-    worker.leave()
+    worker.drain()
     async with asyncio.timeout(30):
         await worker.start()
 

@@ -27,8 +27,10 @@ from tether_worker.database_epoch import review, want_lost_days
 from tether_worker.gateway import client
 from tether_worker.gateway.clients import open_gateways
 from tether_worker.gateway.status_inquiry import InquiryDeps, clients_of, limited
-from tether_worker.payments import submission as worker
-from tether_worker.payments.submission import Billing, claim, submit_until
+from tether_worker.payments.call_limits import CALLS_MAX, SubmissionDeps
+from tether_worker.payments.claim import claim
+from tether_worker.payments.record import CallResult, record
+from tether_worker.payments.submission import submit_until
 from tether_worker.reconciliation.attempts import reconcile
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ class World:
     def __init__(self, pool: Pool, conn: Connection, url: str) -> None:
         self.pool, self.conn, self.url = pool, conn, url
         self.now = datetime.now(UTC)
-        self.billing: Billing
+        self.billing: SubmissionDeps
         self.inquiry_deps: InquiryDeps
         self.watch: Watch
 
@@ -130,7 +132,7 @@ async def world(
         }
     )
     async with (
-        open_gateways(pool, settings=settings, connections_max=worker.CALLS_MAX) as gateways,
+        open_gateways(pool, settings=settings, connections_max=CALLS_MAX) as gateways,
         open_redis(settings.redis_url, name="tests", timeout_s=20) as cache,
     ):
         item.watch = Watch(
@@ -141,7 +143,7 @@ async def world(
             is_pulsing=True,
         )
         limiter = Limiter(cache)
-        item.billing = Billing(
+        item.billing = SubmissionDeps(
             pool, gateways, limiter, RULES, lambda: item.now, asyncio.Event(), watch=item.watch
         )
         item.inquiry_deps = InquiryDeps(
@@ -361,7 +363,7 @@ async def test_an_answer_of_the_lost_history_is_not_recorded_on_a_row_that_took_
     await world.conn.execute("delete from billing_attempts where id = %s", (ids[1],))
     before = await world.states()
     answer = GatewaySilent(why="timeout")
-    await worker.record(world.billing, [worker.CallResult(item, "default", answer) for item in claims])
+    await record(world.billing, [CallResult(item, "default", answer) for item in claims])
     assert await world.states() == before
 
 

@@ -34,7 +34,8 @@ from tether_stores.uploads import uploads
 from tether_worker.__main__ import main
 from tether_worker.billing.runs import plan_chunk
 from tether_worker.fingerprint_key import rekey
-from tether_worker.payments.submission import Billing, claim
+from tether_worker.payments.call_limits import SubmissionDeps
+from tether_worker.payments.claim import claim
 from tether_worker.uploads.intake import Intake, read_one
 from tether_worker.uploads.reader import Limits
 
@@ -156,7 +157,7 @@ async def test_with_another_key_nothing_is_read_planned_or_claimed(
         # Nothing is called here: claiming needs neither gateway nor limiter.
         none: Any = None
         rules = SubmissionRules(lease_s=75, not_found_grace_s=900)
-        deps = Billing(pool, none, none, rules, lambda: NOW, asyncio.Event(), None, key)
+        deps = SubmissionDeps(pool, none, none, rules, lambda: NOW, asyncio.Event(), None, key)
         return len((await claim(deps, run_id, account=ACCOUNT, identity=HERE, permit=PERMIT, limit=5))[0])
 
     assert (await claimed(wrong), await ask(conn, "select submission_count from billing_attempts")) == (

@@ -28,8 +28,11 @@ from tether_stores.redis import open_redis
 from tether_stores.settings import Settings
 from tether_worker.billing.runs import auto_pause_runs, expire_leases, pause_account, plan_chunk, try_again
 from tether_worker.gateway.clients import open_gateways
-from tether_worker.payments import submission as worker
-from tether_worker.payments.submission import Billing, CallResult, claim, record, submit_until
+from tether_worker.payments import claim as claim_module
+from tether_worker.payments.call_limits import CALLS_MAX, SubmissionDeps, allow_calls
+from tether_worker.payments.claim import claim
+from tether_worker.payments.record import CallResult, record
+from tether_worker.payments.submission import submit_until, submitting
 
 from tests.support.clock import Clock
 
@@ -68,7 +71,7 @@ def clock() -> Clock:
 @pytest.fixture
 async def deps(
     pool: Pool, environment: dict[str, str], simulator: Simulator, clock: Clock
-) -> AsyncIterator[Billing]:
+) -> AsyncIterator[SubmissionDeps]:
     """What sending needs, with an account at the simulator and a rate no test reaches."""
     async with _opened(pool, environment, simulator, clock) as opened:
         yield opened
@@ -77,7 +80,7 @@ async def deps(
 @asynccontextmanager
 async def _opened(
     pool: Pool, environment: dict[str, str], simulator: Simulator, clock: Clock, **more: str
-) -> AsyncIterator[Billing]:
+) -> AsyncIterator[SubmissionDeps]:
     settings = Settings.from_env(
         environment
         | {
@@ -91,10 +94,10 @@ async def _opened(
         | more
     )
     async with (
-        open_gateways(pool, settings=settings, connections_max=worker.CALLS_MAX) as gateways,
+        open_gateways(pool, settings=settings, connections_max=CALLS_MAX) as gateways,
         open_redis(settings.redis_url, name="tests", timeout_s=20) as cache,
     ):
-        yield Billing(pool, gateways, Limiter(cache), RULES, clock, asyncio.Event())
+        yield SubmissionDeps(pool, gateways, Limiter(cache), RULES, clock, asyncio.Event())
 
 
 Make = Any
@@ -158,12 +161,12 @@ async def debtors(conn: Connection, attempt_ids: list[int]) -> tuple[int, ...]:
     return tuple([debtor_id for (debtor_id,) in await cursor.fetchall()])
 
 
-async def submission(deps: Billing) -> int:
+async def submission(deps: SubmissionDeps) -> int:
     """Send what may be sent."""
     return await submit_until(deps, end_s=monotonic() + 20)
 
 
-async def claim_all(deps: Billing, conn: Connection, run_id: int) -> tuple[int, int]:
+async def claim_all(deps: SubmissionDeps, conn: Connection, run_id: int) -> tuple[int, int]:
     """Submit once what may be submitted now; gives how many calls were begun, and how many debits are left."""
     begun = await submit_until(deps, end_s=monotonic() + 0.3)
     left = sum(attempt.submission_count == 0 for attempt in await attempts(conn, run_id))
@@ -235,7 +238,7 @@ async def test_caps_and_canaries_hold_across_chunks(conn: Connection, make: Make
 
 
 async def test_debits_are_sent_once_each(
-    deps: Billing, conn: Connection, make: Make, simulator: Simulator
+    deps: SubmissionDeps, conn: Connection, make: Make, simulator: Simulator
 ) -> None:
     """The plain way: each debtor is debited exactly once, and the books say what the gateway said."""
     run_id = await make(*owed(30), *owed(1, script=2), *owed(1, script=3))
@@ -253,7 +256,7 @@ async def test_debits_are_sent_once_each(
 
 
 async def test_two_workers_share_the_debits(
-    deps: Billing, conn: Connection, make: Make, simulator: Simulator
+    deps: SubmissionDeps, conn: Connection, make: Make, simulator: Simulator
 ) -> None:
     """Two workers that claim the same row debit somebody twice."""
     run_id = await make(*owed(120))
@@ -264,13 +267,15 @@ async def test_two_workers_share_the_debits(
     assert simulator.sums()["debited_twice"] == []
 
 
-async def test_a_slow_answer_holds_up_no_further_call(deps: Billing, conn: Connection, make: Make) -> None:
+async def test_a_slow_answer_holds_up_no_further_call(
+    deps: SubmissionDeps, conn: Connection, make: Make
+) -> None:
     """Runs of work end every half minute. Were the next to wait for the slowest answer, the rate would not be held.
 
     And a worker that stops must still record what is under way.
     """
     run_id = await make(*owed(1, script=30), *owed(2))
-    work = worker.billing(deps)
+    work = submitting(deps)
     assert await work.batch() == 3
     assert (len(deps.under_way) >= 1, len(deps.ending)) == (True, 1)
     await deps.ended()
@@ -280,7 +285,7 @@ async def test_a_slow_answer_holds_up_no_further_call(deps: Billing, conn: Conne
 
 @pytest.mark.parametrize("script", [30, 31, 32, 33, 34, 35, 36, 37, 41, 42, 43, 44, 45, 46, 47])
 async def test_without_a_clear_answer_a_debit_is_unknown_and_not_sent_again(
-    script: int, deps: Billing, conn: Connection, make: Make, simulator: Simulator
+    script: int, deps: SubmissionDeps, conn: Connection, make: Make, simulator: Simulator
 ) -> None:
     """Whatever way an answer is lost, sending again could debit a second time."""
     run_id = await make(*owed(1, script=script))
@@ -297,7 +302,7 @@ async def test_without_a_clear_answer_a_debit_is_unknown_and_not_sent_again(
 
 
 async def test_what_changed_since_planning_is_looked_at_again(
-    deps: Billing, conn: Connection, make: Make, simulator: Simulator
+    deps: SubmissionDeps, conn: Connection, make: Make, simulator: Simulator
 ) -> None:
     """A debtor who came onto the blacklist between planning and sending must not be debited."""
     run_id = await make(
@@ -330,7 +335,7 @@ async def test_what_changed_since_planning_is_looked_at_again(
 
 @pytest.mark.parametrize("when", ["submission", "planning"])
 async def test_a_name_or_address_that_was_blocked_after_import_is_not_debited(
-    when: str, deps: Billing, pool: Pool, conn: Connection, make: Make, simulator: Simulator
+    when: str, deps: SubmissionDeps, pool: Pool, conn: Connection, make: Make, simulator: Simulator
 ) -> None:
     """Somebody asks by name or by mail not to be debited any more; the file they are in was read the day before."""
     run_id = await make(
@@ -372,7 +377,7 @@ async def test_a_name_or_address_that_was_blocked_after_import_is_not_debited(
 
 
 async def test_what_was_refunded_is_not_collected_again(
-    deps: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
+    deps: SubmissionDeps, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
 ) -> None:
     """A debtor whose debit we voided is debited again by the next order; only a person's reason may do that."""
     first = await make(*(Owed(scripted_iban(script), 1000) for script in (0, 1, 24)))
@@ -418,13 +423,15 @@ async def set_aside(conn: Connection, run_id: int, *verdicts: str) -> None:
     )
 
 
-async def plan_all(deps: Billing) -> None:
+async def plan_all(deps: SubmissionDeps) -> None:
     """Plan all that is to be planned."""
     while await plan_chunk(deps.pool, now=deps.clock()):
         pass
 
 
-async def test_one_debit_of_two_uploads_is_planned_once(conn: Connection, make: Make, deps: Billing) -> None:
+async def test_one_debit_of_two_uploads_is_planned_once(
+    conn: Connection, make: Make, deps: SubmissionDeps
+) -> None:
     """Two people hand in one list, and both bill it: nobody may be debited by the second."""
     first = await make(*owed(3))
     second = await make(*owed(3))
@@ -446,7 +453,9 @@ async def test_one_debit_of_two_uploads_is_planned_once(conn: Connection, make: 
     assert len(await attempts(conn, first)) == 3
 
 
-async def test_other_debits_of_an_account_are_billed(conn: Connection, make: Make, deps: Billing) -> None:
+async def test_other_debits_of_an_account_are_billed(
+    conn: Connection, make: Make, deps: SubmissionDeps
+) -> None:
     """A parent pays for two children from one account; their lists come in one week."""
     await make(*owed(3))
     await conn.execute("update debtors set reference = 'Anna'")
@@ -459,7 +468,7 @@ async def test_other_debits_of_an_account_are_billed(conn: Connection, make: Mak
 
 
 async def test_two_claims_of_one_debit_at_once_submit_one(
-    deps: Billing, conn: Connection, make: Make
+    deps: SubmissionDeps, conn: Connection, make: Make
 ) -> None:
     """
     Both uploads were planned before either was submitted, and two workers claim them at the same time.
@@ -490,7 +499,9 @@ async def test_two_claims_of_one_debit_at_once_submit_one(
         assert attempt.withheld in {None, "under_way"}
 
 
-async def test_screening_is_judged_when_it_matters(conn: Connection, make: Make, deps: Billing) -> None:
+async def test_screening_is_judged_when_it_matters(
+    conn: Connection, make: Make, deps: SubmissionDeps
+) -> None:
     """
     What was found when the file was read is looked up again when its debtors are planned.
 
@@ -519,7 +530,7 @@ async def test_screening_is_judged_when_it_matters(conn: Connection, make: Make,
 
 
 async def test_what_is_refunded_after_planning_is_not_submitted(
-    deps: Billing, conn: Connection, make: Make, simulator: Simulator
+    deps: SubmissionDeps, conn: Connection, make: Make, simulator: Simulator
 ) -> None:
     """The same list stands in two uploads; between plan and submission of the second, the debit of the first is voided."""
     second = await make(*owed(1))
@@ -547,7 +558,7 @@ async def test_what_is_refunded_after_planning_is_not_submitted(
 
 
 async def test_a_paused_run_sends_nothing(
-    deps: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+    deps: SubmissionDeps, conn: Connection, pool: Pool, make: Make, clock: Clock
 ) -> None:
     """Once a person was told that a run is paused, not one more debit may go out."""
     run_id = await make(*owed(3))
@@ -574,7 +585,7 @@ async def test_a_wrong_password_ends_no_debit_and_pauses_the_run(
 
 
 async def test_a_run_paused_while_it_is_sent_begins_nothing_more(
-    deps: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
+    deps: SubmissionDeps, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
 ) -> None:
     """A person who sees the wrong list go out presses pause: every debit begun after the answer is one too many."""
     run_id = await make(*owed(2_000))
@@ -594,7 +605,7 @@ async def test_a_run_paused_while_it_is_sent_begins_nothing_more(
 
 
 async def test_two_runs_over_one_upload_planned_and_sent_by_three_nodes(
-    deps: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
+    deps: SubmissionDeps, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
 ) -> None:
     """Two people order the same upload at the same time, and whoever is free plans and sends: nobody pays twice."""
     first = await make(*owed(150), plan=False)
@@ -641,7 +652,7 @@ async def test_a_password_that_changes_while_a_run_is_sent_costs_a_pause(
 
 
 async def test_an_answer_about_another_payment_is_not_believed(
-    deps: Billing, conn: Connection, make: Make
+    deps: SubmissionDeps, conn: Connection, make: Make
 ) -> None:
     """An id of the gateway that is stored already must not settle a second debit, nor stop the others' answers."""
     run_id = await make(*owed(2))
@@ -664,7 +675,7 @@ async def test_an_answer_about_another_payment_is_not_believed(
 
 
 async def test_a_gateway_that_fails_is_left_alone(
-    deps: Billing, conn: Connection, make: Make, simulator: Simulator, redis_url: str
+    deps: SubmissionDeps, conn: Connection, make: Make, simulator: Simulator, redis_url: str
 ) -> None:
     """Without the breaker an outage turns every debit of a run into one of unknown outcome."""
     simulator.faults(Faults(refused=1.0))
@@ -677,7 +688,7 @@ async def test_a_gateway_that_fails_is_left_alone(
 
 
 async def test_a_gateway_that_asks_for_fewer_requests_is_called_slower_and_no_try_is_lost(
-    deps: Billing, conn: Connection, make: Make, simulator: Simulator, redis_url: str
+    deps: SubmissionDeps, conn: Connection, make: Make, simulator: Simulator, redis_url: str
 ) -> None:
     """Five 429s in a row would end a debit as "not there"; at an unchanged rate every debit of a run gets its five."""
     simulator.faults(Faults(throttled=1.0))
@@ -689,7 +700,7 @@ async def test_a_gateway_that_asks_for_fewer_requests_is_called_slower_and_no_tr
         (seen,) = await current_status(cache, ["default"])
         assert (seen.breaker, seen.failures) == ("closed", 0)  # a gateway that answers is not down
         assert seen.rate_part < 1
-    assert (await worker.leave(deps, account)).calls == 0
+    assert (await allow_calls(deps, account)).calls == 0
     cursor = await conn.execute(
         "select distinct state, submission_count, submissions_uncounted from billing_attempts where run_id = %s and submission_count > 0",
         (run_id,),
@@ -712,7 +723,7 @@ async def test_of_connections_that_die_in_every_phase_only_unsubmitted_debits_ar
             await submission(deps)
             opened = await deps.gateways.get("default")
             assert opened is not None
-            assert opened.free._value == worker.CALLS_MAX
+            assert opened.free._value == CALLS_MAX
             assert set(opened.calls.replaced) >= {"before_response", "in_response"}
         seen = set[str]()
         for attempt in await attempts(conn, run_id):
@@ -726,7 +737,7 @@ async def test_of_connections_that_die_in_every_phase_only_unsubmitted_debits_ar
 
 
 async def test_a_readable_429_is_ready_again_at_once(
-    deps: Billing, conn: Connection, make: Make, simulator: Simulator, clock: Clock
+    deps: SubmissionDeps, conn: Connection, make: Make, simulator: Simulator, clock: Clock
 ) -> None:
     """The gateway says that it took nothing; an unknown outcome would hold the debtor for a quarter of an hour."""
     simulator.faults(Faults(throttled_readably=1.0))
@@ -743,7 +754,7 @@ async def test_a_readable_429_is_ready_again_at_once(
 
 
 async def test_a_readable_refusal_with_4xx_ends_the_debit(
-    deps: Billing, conn: Connection, make: Make, simulator: Simulator
+    deps: SubmissionDeps, conn: Connection, make: Make, simulator: Simulator
 ) -> None:
     """Taken for silence, a refused debit is inquired about until it is given up, and nobody learns why."""
     simulator.faults(Faults(refused_readably=1.0))
@@ -755,7 +766,7 @@ async def test_a_readable_refusal_with_4xx_ends_the_debit(
 
 
 async def test_a_login_page_pauses_the_run_and_refuses_nothing(
-    deps: Billing, conn: Connection, make: Make, simulator: Simulator
+    deps: SubmissionDeps, conn: Connection, make: Make, simulator: Simulator
 ) -> None:
     """HTTP 401 is about credentials: a run that goes on makes every debit unknown, one that ends debits ends good ones."""
     simulator.faults(Faults(page="login"))
@@ -769,10 +780,10 @@ async def test_a_login_page_pauses_the_run_and_refuses_nothing(
 
 
 async def test_a_call_that_comes_too_late_is_not_made(
-    deps: Billing, conn: Connection, make: Make, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    deps: SubmissionDeps, conn: Connection, make: Make, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that was frozen between claim and call would send a debit that others have given up and sent again."""
-    monkeypatch.setattr(worker, "BEGIN_S", -1.0)
+    monkeypatch.setattr(claim_module, "BEGIN_S", -1.0)
     run_id = await make(*owed(1))
     assert await submission(deps) == 1
     (item,) = await attempts(conn, run_id)
@@ -809,7 +820,7 @@ async def test_what_was_not_submitted_is_ready_again_and_costs_no_try(
 
 
 async def test_a_lost_worker_leaves_a_debit_unknown_and_a_late_answer_still_counts(
-    deps: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+    deps: SubmissionDeps, conn: Connection, pool: Pool, make: Make, clock: Clock
 ) -> None:
     """A debit whose worker died may be out: it must not be ready again, and what its worker still says must be heard."""
     run_id = await make(*owed(1))
@@ -911,7 +922,7 @@ async def test_names_are_written_in_the_characters_of_the_account(
 
 
 async def test_the_rest_follows_canaries_that_went_well(
-    deps: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+    deps: SubmissionDeps, conn: Connection, pool: Pool, make: Make, clock: Clock
 ) -> None:
     """Canaries that are sent with everything else warn of nothing."""
     run_id = await make(*owed(40), options=RunOptions(canary_share=0.1))
@@ -932,7 +943,7 @@ async def test_the_rest_follows_canaries_that_went_well(
 
 
 async def test_canaries_that_fail_stop_the_rest(
-    deps: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+    deps: SubmissionDeps, conn: Connection, pool: Pool, make: Make, clock: Clock
 ) -> None:
     """A wrong list must show itself in a few debits, not in all."""
     run_id = await make(*owed(40, script=2), options=RunOptions(canary_share=0.1))
@@ -946,7 +957,7 @@ async def test_canaries_that_fail_stop_the_rest(
 
 
 async def test_a_wrong_list_stops_with_the_calls_in_flight(
-    deps: Billing, conn: Connection, make: Make, clock: Clock
+    deps: SubmissionDeps, conn: Connection, make: Make, clock: Clock
 ) -> None:
     """Nine hundred people with a wrong list are asked by their banks; the gauge has known after twenty."""
     run_id = await make(*owed(900, script=2))
@@ -954,7 +965,7 @@ async def test_a_wrong_list_stops_with_the_calls_in_flight(
     await asyncio.gather(submission(deps), submission(other))
     sent = await attempts(conn, run_id)
     submitted = sum(debit.submission_count for debit in sent)
-    assert 20 <= submitted <= 20 + 2 * worker.CALLS_MAX
+    assert 20 <= submitted <= 20 + 2 * CALLS_MAX
     run = await billing.by_id(conn, run_id)
     assert run is not None
     assert (run.state, run.paused_from) == ("paused", "running")
@@ -998,7 +1009,7 @@ async def test_a_wrong_list_stops_with_the_calls_in_flight(
     await billing_run_counts.release(
         conn, run.upload_id, by="ops", reason="The terminal was wrong", now=clock.now
     )
-    assert 20 <= await resumed() <= 20 + worker.CALLS_MAX
+    assert 20 <= await resumed() <= 20 + CALLS_MAX
     assert await resumed() == 0
     # A day later it is another list.
     clock.now += timedelta(hours=24)
@@ -1017,7 +1028,7 @@ async def test_a_wrong_list_stops_with_the_calls_in_flight(
 
 
 async def test_some_refusals_among_many_debits_stop_nobody(
-    deps: Billing, conn: Connection, make: Make
+    deps: SubmissionDeps, conn: Connection, make: Make
 ) -> None:
     """Refusals are heard at once and results late: counted against results alone, every large run would stop."""
     run_id = await make(*[item for _ in range(30) for item in (*owed(9), *owed(1, script=2))])
@@ -1031,7 +1042,7 @@ async def test_some_refusals_among_many_debits_stop_nobody(
 
 
 async def test_the_next_batch_waits_for_answers_that_are_not_recorded(
-    deps: Billing, conn: Connection, make: Make, clock: Clock
+    deps: SubmissionDeps, conn: Connection, make: Make, clock: Clock
 ) -> None:
     """A database that is slow to record would let the whole list out before the first refusal is known."""
     run_id = await make(*owed(200, script=2))
@@ -1040,20 +1051,20 @@ async def test_the_next_batch_waits_for_answers_that_are_not_recorded(
     async with conn.transaction():
         await conn.execute("select 1 from billing_run_counts where run_id = %s for share", (run_id,))
         sending = asyncio.create_task(submission(deps))
-        while len(deps.unrecorded) < worker.CALLS_MAX or deps.under_way:
+        while len(deps.unrecorded) < CALLS_MAX or deps.under_way:
             await asyncio.wait([sending], timeout=0.01)
         assert not sending.done()
         cursor = await conn.execute(
             "select sum(submission_count) from billing_attempts where run_id = %s", (run_id,)
         )
-        assert await cursor.fetchone() == (worker.CALLS_MAX,)
+        assert await cursor.fetchone() == (CALLS_MAX,)
     await sending
-    assert sum(attempt.submission_count for attempt in await attempts(conn, run_id)) <= 20 + worker.CALLS_MAX
+    assert sum(attempt.submission_count for attempt in await attempts(conn, run_id)) <= 20 + CALLS_MAX
     assert deps.unrecorded == {}
 
 
 async def test_returns_warn_and_then_pause(
-    deps: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+    deps: SubmissionDeps, conn: Connection, pool: Pool, make: Make, clock: Clock
 ) -> None:
     """A creditor whose debits come back in masses is thrown out of the scheme, long after the run went on."""
     run_id = await make(*owed(60))
@@ -1087,7 +1098,7 @@ async def test_returns_warn_and_then_pause(
 
 
 async def test_a_cancelled_run_keeps_nothing_ready(
-    deps: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+    deps: SubmissionDeps, conn: Connection, pool: Pool, make: Make, clock: Clock
 ) -> None:
     """Debits left ready would be sent by whoever thinks the run goes on, and keep their debtors from being billed."""
     run_id = await make(*owed(3))
@@ -1102,7 +1113,7 @@ async def test_a_cancelled_run_keeps_nothing_ready(
 
 
 async def test_a_returned_debit_is_tried_again_on_its_day(
-    deps: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
+    deps: SubmissionDeps, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
 ) -> None:
     """What the reason allows to be tried again must be tried once, under an id of its own, though its run is over."""
     run_id = await make(*owed(1))
@@ -1127,7 +1138,7 @@ async def test_a_returned_debit_is_tried_again_on_its_day(
 
 
 async def test_what_a_notification_ended_is_not_sent(
-    deps: Billing, conn: Connection, pool: Pool, make: Make, clock: Clock
+    deps: SubmissionDeps, conn: Connection, pool: Pool, make: Make, clock: Clock
 ) -> None:
     """The gateway has the debit after all: sending it would be the second one."""
     run_id = await make(*owed(1))
@@ -1139,7 +1150,7 @@ async def test_what_a_notification_ended_is_not_sent(
 
 
 async def test_debits_of_an_account_wait_while_a_dispute_of_it_is_confirmed(
-    deps: Billing, make: Make, conn: Connection, clock: Clock, attempt: Any
+    deps: SubmissionDeps, make: Make, conn: Connection, clock: Clock, attempt: Any
 ) -> None:
     """The next debit would meet the same dispute; ended for good, a forger could stop a list."""
     run_id = await make(*owed(2), options=RunOptions(recent_days=0))

@@ -28,7 +28,7 @@ from tether_worker.gateway.client import refund, sale
 from tether_worker.gateway.clients import open_gateways
 from tether_worker.gateway.status_inquiry import InquiryDeps, clients_of, limited
 from tether_worker.notifications.apply import ApplyDeps, book
-from tether_worker.payments.submission import CALLS_MAX, Billing, leave
+from tether_worker.payments.call_limits import CALLS_MAX, SubmissionDeps, allow_calls
 from tether_worker.refunds import refunds as worker
 from tether_worker.refunds.refunds import (
     expire_refunds,
@@ -67,7 +67,7 @@ class World:
     def __init__(
         self,
         conn: Connection,
-        deps: Billing,
+        deps: SubmissionDeps,
         inquiry_deps: InquiryDeps,
         simulator: Simulator,
         attempt: Callable[..., Awaitable[int]],
@@ -176,7 +176,7 @@ async def world(
         open_redis(settings.redis_url, name="tests", timeout_s=20) as cache,
     ):
         limiter = Limiter(cache)
-        deps = Billing(pool, gateways, limiter, RULES, lambda: item.now, asyncio.Event())
+        deps = SubmissionDeps(pool, gateways, limiter, RULES, lambda: item.now, asyncio.Event())
         inquiry_deps = InquiryDeps(
             pool,
             clients_of(gateways),
@@ -382,13 +382,13 @@ async def test_a_worker_told_to_stop_while_it_waits_claims_nothing(
     """The order would be called for while the process ends, and stay unknown until the gateway was asked."""
     await world.debit("gb-stopped")
     own_id = await world.order(1)
-    real = leave
+    real = allow_calls
 
     async def stopped_meanwhile(*args: Any, **named: Any) -> Any:
         world.deps.stopping.set()
         return await real(*args, **named)
 
-    monkeypatch.setattr(worker, "leave", stopped_meanwhile)
+    monkeypatch.setattr(worker, "allow_calls", stopped_meanwhile)
     assert await submit_refunds(world.deps) == 0
     assert await world.states() == ("approved", "pending")
     assert (await world.column("submission_count"), world.refunds(own_id)) == (0, 0)

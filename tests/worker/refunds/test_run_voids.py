@@ -20,7 +20,7 @@ from tether_stores.refunds import refunds, run_voids
 from tether_stores.settings import Settings
 from tether_worker.gateway.client import sale
 from tether_worker.gateway.clients import open_gateways
-from tether_worker.payments.submission import CALLS_MAX, Billing
+from tether_worker.payments.call_limits import CALLS_MAX, SubmissionDeps
 from tether_worker.refunds.refunds import submit_refunds
 from tether_worker.refunds.run_voids import void_batch, voiding_runs
 
@@ -44,7 +44,11 @@ class World:
     """A paused run, its debits, and the worker that submits voids."""
 
     def __init__(
-        self, conn: Connection, deps: Billing, simulator: Simulator, attempt: Callable[..., Awaitable[int]]
+        self,
+        conn: Connection,
+        deps: SubmissionDeps,
+        simulator: Simulator,
+        attempt: Callable[..., Awaitable[int]],
     ) -> None:
         self.conn, self.deps, self.simulator, self._attempt = conn, deps, simulator, attempt
         self.now = datetime.now(UTC)
@@ -135,7 +139,7 @@ async def world(
         open_gateways(pool, settings=settings, connections_max=CALLS_MAX) as gateways,
         open_redis(settings.redis_url, name="tests", timeout_s=20) as cache,
     ):
-        deps = Billing(pool, gateways, Limiter(cache), Rules(), lambda: item.now, asyncio.Event())
+        deps = SubmissionDeps(pool, gateways, Limiter(cache), Rules(), lambda: item.now, asyncio.Event())
         item = World(conn, deps, simulator, attempt)
         yield item
 

@@ -30,7 +30,8 @@ from tether_stores.uploads import uploads, withdrawals
 from tether_stores.uploads.withdrawals import Withdrawn
 from tether_worker.__main__ import main
 from tether_worker.billing.runs import auto_pause_runs, plan_chunk
-from tether_worker.payments.submission import Billing, claim
+from tether_worker.payments.call_limits import SubmissionDeps
+from tether_worker.payments.claim import claim
 from tether_worker.uploads.intake import Intake, read_one
 from tether_worker.uploads.reader import Limits
 
@@ -123,7 +124,7 @@ async def plan(pool: Pool) -> None:
 async def claimed(pool: Pool, run_id: int, *, limit: int = 1) -> int:
     """Claim debits of a run, as a worker does before it calls; gives how many."""
     none: Any = None
-    deps = Billing(
+    deps = SubmissionDeps(
         pool, none, none, SubmissionRules(lease_s=75, not_found_grace_s=900), lambda: NOW, asyncio.Event()
     )
     permit = Permit(go=True, generation=0)

@@ -34,12 +34,7 @@ _EXAMPLE: Final = (
 
 
 def add_commands(commands: Any) -> None:
-    """
-    Add `accounts` to a command line.
-
-    Args:
-        commands: What `add_subparsers` of the main parser gave.
-    """
+    """Add `accounts` to a command line."""
     accounts = commands.add_parser("accounts", help="gateway accounts beside the one of the environment")
     kinds = accounts.add_subparsers(required=True, metavar="COMMAND")
     parser = kinds.add_parser("new-key", help="print a fresh key for TETHER_SECRETS_KEY")

@@ -48,8 +48,9 @@ from tether_worker.notifications.apply import ApplyDeps, applying
 from tether_worker.notifications.confirmation import confirming
 from tether_worker.notifications.excess_deliveries import announce_excess
 from tether_worker.order_keys import prune_order_keys
+from tether_worker.payments.call_limits import CALLS_MAX, SubmissionDeps
 from tether_worker.payments.returns import ReturnDeps, handling_returns
-from tether_worker.payments.submission import CALLS_MAX, Billing, billing
+from tether_worker.payments.submission import submitting
 from tether_worker.payments.submission_identity import announce_steps, check_identities
 from tether_worker.reconciliation.attempts import reconciling
 from tether_worker.reconciliation.completeness import telling
@@ -154,7 +155,7 @@ async def work_until_stopped(
         await stopping.wait()
         _log.info("stopping", grace_s=grace_s)
         for worker in workers:
-            worker.leave()
+            worker.drain()
         await asyncio.gather(*running)
     _log.info("stopped")
 
@@ -253,7 +254,7 @@ async def _billing(
     )
     limiter = Limiter(cache, nodes_max=settings.nodes_max)
     key = settings.fingerprint_key.encode()
-    deps = Billing(pool, gateways, limiter, settings.submission_rules, clock, stopping, watch, key)
+    deps = SubmissionDeps(pool, gateways, limiter, settings.submission_rules, clock, stopping, watch, key)
     stack.push_async_callback(deps.ended)
     periodic_tasks = [
         expire_leases(pool, clock=clock, rules=settings.submission_rules),
@@ -266,7 +267,7 @@ async def _billing(
     ]
     return [
         planning(pool, clock=clock, fingerprint_key=key),
-        billing(deps),
+        submitting(deps),
         submitting_refunds(deps),
         voiding_runs(pool, clock=clock),
     ], periodic_tasks
@@ -298,11 +299,11 @@ class _WakeUpQueue(Worker[Any]):
     """A SAQ worker that can be told to stop by us, and then stops at once when nothing is being done."""
 
     SIGNALS: list[signal.Signals] = []  # noqa: RUF012 - SAQ's own form; several workers share this process's signals
-    _has_left: bool = False
+    _is_draining: bool = False
 
     async def upkeep(self) -> list[asyncio.Task[None]]:
         """Start SAQ's polls; theirs sleep out their pauses whoever waits, and may swallow being cancelled."""
-        if self._has_left:  # before it came: SAQ makes a new event when it starts, which nobody would set
+        if self._is_draining:  # before it came: SAQ makes a new event when it starts, which nobody would set
             self.event.set()
         times = self.timers
         return [
@@ -317,9 +318,9 @@ class _WakeUpQueue(Worker[Any]):
             ),
         ]
 
-    def leave(self) -> None:
+    def drain(self) -> None:
         """Take no further wake-ups."""
-        self._has_left = True
+        self._is_draining = True
         self.event.set()
 
     async def _poll(self, do: Callable[[], Awaitable[object]], *, every_s: float) -> None:

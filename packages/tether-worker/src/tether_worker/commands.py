@@ -36,9 +36,6 @@ async def completeness(settings: Settings, *, from_on: date, to_on: date) -> Com
         from_on: The first day, UTC.
         to_on: The last day, UTC.
 
-    Returns:
-        The report.
-
     Raises:
         InvalidRequest: when the last day comes before the first.
         StoreUnreachable: when Postgres does not answer.
@@ -77,8 +74,6 @@ async def request_checks(settings: Settings, *, upload_id: int, again: bool) -> 
     Have the accounts of an upload's debtors checked.
 
     Args:
-        settings: With `DATABASE_URL`.
-        upload_id: The upload.
         again: Whether those that were checked before are checked once more.
 
     Returns:
@@ -107,8 +102,6 @@ async def acknowledge_difference(settings: Settings, line_id: int, *, reason: st
     Note that a person has looked at a line.
 
     Args:
-        settings: With `DATABASE_URL`.
-        line_id: The line.
         reason: What was found.
         order_again: Whether the refund that failed may be ordered once more.
 

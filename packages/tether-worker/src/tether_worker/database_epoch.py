@@ -37,16 +37,7 @@ _log = logger("database-epoch")
 
 
 def review_submissions(pool: Pool, *, clock: Callable[[], datetime]) -> PeriodicTask:
-    """
-    Make inquiries of all submissions that are older than the current epoch.
-
-    Args:
-        pool: Of Postgres.
-        clock: Gives the time.
-
-    Returns:
-        The periodic task.
-    """
+    """Make inquiries of all submissions that are older than the current epoch."""
 
     async def run() -> None:
         while await review(pool, now=clock()):
@@ -60,8 +51,6 @@ async def review(pool: Pool, *, now: datetime, limit: int = _CHUNK) -> bool:
     Review the next submissions that are older than the current epoch.
 
     Args:
-        pool: Of Postgres.
-        now: The time.
         limit: Debits at most, and refunds and voids at most.
 
     Returns:
@@ -113,15 +102,7 @@ async def _inquire_orders(conn: Connection, ids: Sequence[int], *, at: datetime,
 
 
 def want_lost_days(deps: InquiryDeps) -> PeriodicTask:
-    """
-    Have the gateway's lists of the lost days read again, because notifications that were acknowledged are gone.
-
-    Args:
-        deps: What asking needs.
-
-    Returns:
-        The periodic task.
-    """
+    """Fetch the reports of the lost days again, because acknowledged notifications are gone."""
 
     async def run() -> None:
         accounts = list(await deps.clients())

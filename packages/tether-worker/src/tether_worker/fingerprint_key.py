@@ -52,7 +52,6 @@ async def rekey(
     Make all fingerprints of a database anew, or go on where that was interrupted.
 
     Args:
-        pool: Of Postgres.
         key: The key they shall be made with; empty for none.
         ordered_by: Who wants it; kept.
         reason: Why; kept.
@@ -100,12 +99,7 @@ async def rekey(
 
 
 def add_commands(commands: Any) -> None:
-    """
-    Add `fingerprints` to a command line.
-
-    Args:
-        commands: What `add_subparsers` of the main parser gave.
-    """
+    """Add `fingerprints` to a command line."""
     fingerprints = commands.add_parser(
         "fingerprints", help="the key of the accounts' fingerprints, and changing it"
     )

@@ -40,11 +40,7 @@ def inquiring_ordered(deps: InquiryDeps, *, rules: Rules = _RULES) -> Work:
     Ordered inquiries as a kind of work.
 
     Args:
-        deps: What inquiring needs.
         rules: When the word "not there" counts.
-
-    Returns:
-        The work for queue "reconciliation".
     """
 
     async def run_batch() -> int:
@@ -74,12 +70,7 @@ async def inquire_ordered(deps: InquiryDeps, *, rules: Rules = _RULES) -> int:
 
 
 def add_commands(commands: Any) -> None:
-    """
-    Add `inquire` to a command line.
-
-    Args:
-        commands: What `add_subparsers` of the main parser gave.
-    """
+    """Add `inquire` to a command line."""
     parser = commands.add_parser(
         "inquire",
         help="have the gateway inquired now about a debit, a run or an upload",

@@ -36,9 +36,7 @@ async def inquire_first(conn: Connection, *, run_id: int, debtor_ids: Sequence[i
 
     Args:
         conn: Inside the transaction that made them.
-        run_id: Their run.
         debtor_ids: Their debtors.
-        now: The time.
 
     Returns:
         How many these were.
@@ -57,10 +55,8 @@ async def inquire_attempts(conn: Connection, ids: Sequence[int], *, at: datetime
     Make inquiries of debits, whatever their rows say.
 
     Args:
-        conn: Inside a transaction.
         ids: Their rows.
         at: Until when a lost history may have submitted them.
-        now: The time.
 
     Returns:
         How many these were.
@@ -83,7 +79,6 @@ async def without_later_tries(deps: InquiryDeps, replies: Sequence[Reply]) -> li
     A lost history may have seen the debit refused and tried again: what is free by its own id would be the second debit.
 
     Args:
-        deps: What asking needs.
         replies: What the gateway replied about debits.
 
     Returns:
@@ -107,7 +102,6 @@ async def without_later_orders(deps: InquiryDeps, replies: Sequence[Reply]) -> l
     Believe "not found" about a refund or void only where the gateway has no other order about the same debit, either.
 
     Args:
-        deps: What asking needs.
         replies: What the gateway replied about orders.
 
     Returns:

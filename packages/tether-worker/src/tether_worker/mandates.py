@@ -28,11 +28,9 @@ async def warn(conn: Connection, due: Due, *, plan: Plan, lease: str, now: datet
     Rows that have the warning keep it; a worker that repeats this writes and counts nothing twice.
 
     Args:
-        conn: Inside a transaction.
         due: The upload.
         plan: How it was read.
         lease: Of this worker.
-        now: The present time.
 
     Returns:
         How many rows and accounts it is about, for the plan; `None` for none.

@@ -19,16 +19,7 @@ _log = logger("order_keys")
 
 
 def prune_order_keys(pool: Pool, *, clock: Callable[[], datetime]) -> PeriodicTask:
-    """
-    Remove results that are older than anybody repeats an order; as many batches as there are.
-
-    Args:
-        pool: Of Postgres.
-        clock: Gives the present time.
-
-    Returns:
-        The periodic task.
-    """
+    """Remove results that are older than anybody repeats an order; as many batches as there are."""
 
     async def prune() -> None:
         before, removed = clock() - timedelta(days=KEPT_DAYS), 0

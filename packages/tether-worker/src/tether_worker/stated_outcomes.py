@@ -40,9 +40,6 @@ async def state_outcome(
         row_id: Of the debit or the order.
         stated: From `tether_core.stated_outcomes.statement`.
 
-    Returns:
-        What came of it.
-
     Raises:
         InvalidRequest: when there is no such row, or the id belongs to another payment.
         IllegalStep: when it cannot be closed by a person.
@@ -68,12 +65,7 @@ async def state_outcome(
 
 
 def add_commands(commands: Any) -> None:
-    """
-    Add `outcome` to the command line.
-
-    Args:
-        commands: What `add_subparsers` of the main parser gave.
-    """
+    """Add `outcome` to the command line."""
     parser = commands.add_parser(
         "outcome",
         help="state what became of a debit or refund about which nobody can inquire any more",

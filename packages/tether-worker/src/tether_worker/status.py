@@ -37,7 +37,6 @@ class RunStatus(msgspec.Struct, frozen=True):
     Attributes:
         id: The run.
         upload_id: Whose debtors.
-        account: With which account.
         state: See `tether_core.billing.run`.
         note: Why it is paused, or what the auto-pause warns of; "" for neither.
     """
@@ -124,12 +123,6 @@ class Status(msgspec.Struct, frozen=True):
 async def status(settings: Settings) -> Status:
     """
     Ask the tables.
-
-    Args:
-        settings: With `DATABASE_URL`.
-
-    Returns:
-        The status.
 
     Raises:
         StoreUnreachable: when Postgres does not answer.

@@ -70,10 +70,8 @@ class Checking(msgspec.Struct, frozen=True):
     What checking needs.
 
     Attributes:
-        pool: Of Postgres.
         provider: Who answers.
         name: The provider's, kept beside its answers.
-        clock: Gives the current time, aware, UTC.
         jitter: Gives a number of [0, 1), for the spread of waits.
     """
 
@@ -85,15 +83,7 @@ class Checking(msgspec.Struct, frozen=True):
 
 
 def checking(deps: Checking) -> Work:
-    """
-    Checking as a kind of work.
-
-    Args:
-        deps: What it needs.
-
-    Returns:
-        The work for queue "vop".
-    """
+    """Checking as a kind of work."""
 
     async def batch() -> int:
         return await check(deps)
@@ -108,10 +98,6 @@ def checking(deps: Checking) -> Work:
 async def check(deps: Checking, *, limit: int = BATCH_MAX) -> int:
     """
     Make checks that are due, at most *limit* of them.
-
-    Args:
-        deps: What checking needs.
-        limit: Checks at most.
 
     Returns:
         How many were tried.

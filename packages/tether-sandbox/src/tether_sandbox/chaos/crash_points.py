@@ -53,7 +53,8 @@ from tether_worker.billing.runs import expire_leases, plan_chunk
 from tether_worker.gateway.clients import open_gateways
 from tether_worker.gateway.status_inquiry import InquiryDeps, clients_of, limited
 from tether_worker.notifications.apply import ApplyDeps, book
-from tether_worker.payments.submission import CALLS_MAX, Billing, submit_until
+from tether_worker.payments.call_limits import CALLS_MAX, SubmissionDeps
+from tether_worker.payments.submission import submit_until
 from tether_worker.reconciliation.attempts import reconcile
 from tether_worker.uploads.intake import Intake, read_one
 from tether_worker.uploads.reader import Limits
@@ -266,7 +267,7 @@ async def _debit(order: Order, settings: Settings, pool: Any, *, clock: Callable
         async def send(at: Callable[[], datetime]) -> None:
             while await plan_chunk(pool, now=at()):
                 pass
-            deps = Billing(pool, gateways, limiter, settings.submission_rules, at, asyncio.Event())
+            deps = SubmissionDeps(pool, gateways, limiter, settings.submission_rules, at, asyncio.Event())
             await submit_until(deps, end_s=monotonic() + _SEND_S)
 
         if order.what == "send":

@@ -30,7 +30,6 @@ async def release(settings: Settings, upload_id: int, *, by: str, reason: str) -
 
     Args:
         settings: Where the database is.
-        upload_id: The upload.
         by: Who releases them.
         reason: Why its runs may go on.
 
@@ -56,12 +55,7 @@ async def release(settings: Settings, upload_id: int, *, by: str, reason: str) -
 
 
 def add_commands(commands: Any) -> None:
-    """
-    Add `refusals release` to the command line.
-
-    Args:
-        commands: What `add_subparsers` gave.
-    """
+    """Add `refusals release` to the command line."""
     refusals = commands.add_parser("refusals", help="debits that the gateway refused")
     kinds = refusals.add_subparsers(required=True, metavar="COMMAND")
     parser = kinds.add_parser(

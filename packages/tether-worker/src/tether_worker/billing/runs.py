@@ -62,12 +62,7 @@ def planning(pool: Pool, *, clock: Callable[[], datetime], fingerprint_key: byte
     Planning as a kind of work.
 
     Args:
-        pool: Of Postgres.
-        clock: Gives the current time.
         fingerprint_key: `TETHER_FINGERPRINT_KEY`.
-
-    Returns:
-        The work for queue "billing".
     """
 
     async def batch() -> int:
@@ -87,9 +82,6 @@ async def plan_chunk(
     Plan the next debtors of the oldest run that is to be planned.
 
     Args:
-        pool: Of Postgres.
-        now: The current time.
-        limit: Debtors at most.
         fingerprint_key: `TETHER_FINGERPRINT_KEY`; `None`, where no worker runs, leaves it unchecked.
 
     Returns:
@@ -184,10 +176,7 @@ async def pause_account(pool: Pool, account: str, *, reason: str, now: datetime)
     Pause every run of an account that is being sent.
 
     Args:
-        pool: Of Postgres.
-        account: The account.
         reason: Why, for people.
-        now: The current time.
 
     Returns:
         How many were paused.
@@ -213,11 +202,6 @@ async def _pause(pool: Pool, run_id: int, *, reason: str, now: datetime) -> bool
 async def pause_if_refused(pool: Pool, run_id: int, *, now: datetime) -> bool:
     """
     Pause a run that is being sent when too much of it, or of other runs of its upload, was refused.
-
-    Args:
-        pool: Of Postgres.
-        run_id: The run.
-        now: The present time.
 
     Returns:
         Whether it was paused.
@@ -250,12 +234,7 @@ def expire_leases(pool: Pool, *, clock: Callable[[], datetime], rules: Rules = _
     Make debits unknown whose worker was not heard of again.
 
     Args:
-        pool: Of Postgres.
-        clock: Gives the current time.
         rules: How long a lease is.
-
-    Returns:
-        The periodic task.
     """
 
     async def expire() -> None:
@@ -276,16 +255,7 @@ def expire_leases(pool: Pool, *, clock: Callable[[], datetime], rules: Rules = _
 
 
 def auto_pause_runs(pool: Pool, *, clock: Callable[[], datetime]) -> PeriodicTask:
-    """
-    Look at every run that is being sent: auto-pause it, let the rest follow its canaries, finish it; and empty cancelled ones.
-
-    Args:
-        pool: Of Postgres.
-        clock: Gives the current time.
-
-    Returns:
-        The periodic task.
-    """
+    """Advance active runs: auto-pause, submit the rest after the canaries, finish; empty cancelled runs."""
 
     async def look() -> None:
         now = clock()
@@ -363,12 +333,7 @@ def try_again(
     Make the next try for debits that came back and whose day to be tried again has come.
 
     Args:
-        pool: Of Postgres.
-        clock: Gives the current time.
         fingerprint_key: `TETHER_FINGERPRINT_KEY`; `None`, where no worker runs, leaves it unchecked.
-
-    Returns:
-        The periodic task.
     """
 
     async def again() -> None:

@@ -21,7 +21,6 @@ def publish_calls(gateways: Gateways, cache: Redis) -> PeriodicTask:
 
     Args:
         gateways: Whose calls.
-        cache: Of Redis.
 
     Returns:
         The periodic task; what it could not add, it adds the next time.

@@ -115,7 +115,6 @@ class Gateway(msgspec.Struct, frozen=True):
     An open account: what the functions of this module take first. Made by `open_gateway`.
 
     Attributes:
-        account: Which.
         session: Its connection pool.
         free: A permit for each connection that may still be in use.
         calls: Counts for metrics.
@@ -142,7 +141,6 @@ async def open_gateway(account: Account, *, calls: Calls | None = None) -> Async
     Have connections to the gateway for a while; TLS is verified, redirects are not followed.
 
     Args:
-        account: With which account.
         calls: Where to count; `None` for counts of its own.
 
     Yields:
@@ -175,7 +173,6 @@ async def sale(
     Ask for a single debit, once.
 
     Args:
-        gateway: The open account.
         debit: What is to be debited; its transaction_id is stored already.
         begin_until_s: When the call must have a connection, on the clock of `time.monotonic`; `None` for twice the
             account's time limit from now.
@@ -199,7 +196,6 @@ async def init_recurring_sale(gateway: Gateway, debit: requests.Debit) -> respon
     Ask for the first debit of a series, once.
 
     Args:
-        gateway: The open account.
         debit: What is to be debited.
 
     Returns:
@@ -223,7 +219,6 @@ async def recurring_sale(
     Ask for a later debit of a series, once.
 
     Args:
-        gateway: The open account.
         transaction_id: Our id of this debit.
         reference_id: The gateway's id of the first one.
         amount_minor: Whole minor units, above 0.
@@ -258,7 +253,6 @@ async def refund(
     Ask for an approved debit to be paid back, once.
 
     Args:
-        gateway: The open account.
         transaction_id: Our id of this refund.
         reference_id: The gateway's id of the debit.
         amount_minor: Whole minor units, above 0.
@@ -292,7 +286,6 @@ async def void(
     Ask for a debit of today to be cancelled, once.
 
     Args:
-        gateway: The open account.
         transaction_id: Our id of this cancellation.
         reference_id: The gateway's id of the debit.
         usage: Why.
@@ -321,7 +314,6 @@ async def reconcile(
     Ask what became of one payment; exactly one of the two ids.
 
     Args:
-        gateway: The open account.
         transaction_id: Our id of it.
         unique_id: The gateway's id of it.
         terminal_token: The terminal that took it; `None` for the account's own.
@@ -361,7 +353,6 @@ async def transactions(
     Ask for one page of the payments within a window of at most 7 days.
 
     Args:
-        gateway: The open account.
         start_at: Its beginning, aware.
         end_at: Its end, aware.
         page: From 1.
@@ -390,7 +381,6 @@ async def chargebacks_of(gateway: Gateway, *, unique_id: str) -> responses.Page[
     Ask for the chargebacks of one payment.
 
     Args:
-        gateway: The open account.
         unique_id: The gateway's id of the payment.
 
     Returns:
@@ -411,7 +401,6 @@ async def chargebacks_imported(
     Ask for one page of the chargebacks that the gateway took in on a day.
 
     Args:
-        gateway: The open account.
         import_on: The day.
         page: From 1.
         scope: As `tether_core.emp.requests.chargebacks_by_import_date` says.
@@ -435,7 +424,6 @@ async def chargebacks_posted(
     Ask for one page of the chargebacks posted on some days.
 
     Args:
-        gateway: The open account.
         start_on: The first day.
         end_on: The last day.
         page: From 1.

@@ -46,7 +46,6 @@ class Gateways:
         Prepare; use `open_gateways`.
 
         Args:
-            pool: Of Postgres.
             settings: With the account of the environment and the limits of accounts that have none of their own.
             stack: Closes connections when the process ends.
             connections_max: Connections to each account.
@@ -132,7 +131,6 @@ async def open_gateways(pool: Pool, *, settings: Settings, connections_max: int)
     The gateway accounts for the life of a process.
 
     Args:
-        pool: Of Postgres.
         settings: With the account of the environment.
         connections_max: Connections to each account that is used.
 

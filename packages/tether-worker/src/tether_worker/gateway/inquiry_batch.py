@@ -127,7 +127,6 @@ async def any_due(deps: InquiryDeps, table: InquiryTable) -> bool:
     Whether any row is due for a question.
 
     Args:
-        deps: What asking needs.
         table: Whose rows.
 
     Returns:
@@ -149,9 +148,7 @@ async def inquire_batch(deps: InquiryDeps, table: InquiryTable, *, limit: int) -
     Ask about rows that are due for a question, at most *limit* of them.
 
     Args:
-        deps: What asking needs.
         table: Whose rows.
-        limit: Rows at most.
 
     Returns:
         The replies, to be recorded at once; none where no row was due.
@@ -250,8 +247,6 @@ def again(reply: Reply, kind: InquiryKind, *, deps: InquiryDeps, now: datetime) 
     Args:
         reply: The reply.
         kind: Why it will be asked about.
-        deps: What asking needs.
-        now: The current time.
 
     Returns:
         What `Asks.note` takes.
@@ -274,8 +269,6 @@ def again_elsewhere(reply: Reply, *, deps: InquiryDeps, now: datetime) -> Again:
 
     Args:
         reply: The reply.
-        deps: What asking needs.
-        now: The current time.
 
     Returns:
         What `Asks.note` takes.

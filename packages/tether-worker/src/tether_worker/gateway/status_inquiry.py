@@ -90,10 +90,8 @@ class InquiryDeps(msgspec.Struct, frozen=True):
     What everything that asks needs.
 
     Attributes:
-        pool: Of Postgres.
         clients: Gives the accounts that can be asked, by name.
         permit: Lets one question of an account through; raises `GatewaySilent` where it must not be asked now.
-        clock: Gives the current time, aware, UTC.
         jitter: Gives a number of [0, 1), for the spread of waits.
         boot: This machine's boot clock.
         stepped_s: Gives when a clock was last seen to step, on the boot clock; `None` for never.
@@ -195,7 +193,6 @@ async def payment(
     Ask what became of one payment, at each terminal of the account until one knows it.
 
     Args:
-        deps: What asking needs.
         client: The account.
         unique_id: The gateway's id of it, or
         transaction_id: ours.
@@ -246,7 +243,6 @@ async def inquire(
     An identity that belongs to another account by now is asked through that one.
 
     Args:
-        deps: What asking needs.
         clients: All accounts.
         row: The submission.
         recent: The keys of the identities that its account had lately; a lost history may have submitted to any of them.
@@ -324,7 +320,6 @@ async def chargebacks_of(
     Ask for the chargebacks of one payment.
 
     Args:
-        deps: What asking needs.
         client: The account.
         unique_id: The gateway's id of the payment.
 

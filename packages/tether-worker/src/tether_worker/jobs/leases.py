@@ -53,7 +53,6 @@ async def held(
         lease: As it was written.
         renew: Writes another end of it, given the old one and the new one, and says whether any row is ours still; rows
             that somebody else holds by then are left alone.
-        clock: Gives the current time, aware, UTC.
     """
     over = asyncio.Event()
 

@@ -49,16 +49,7 @@ class PeriodicTask(msgspec.Struct, frozen=True):
 
 
 def wake_matched(pool: Pool, *, clock: Callable[[], datetime]) -> PeriodicTask:
-    """
-    Make notifications due that came before the payment they speak of.
-
-    Args:
-        pool: Of Postgres.
-        clock: Gives the current time.
-
-    Returns:
-        The periodic task.
-    """
+    """Make notifications due that came before the payment they speak of."""
 
     async def wake() -> None:
         async with connection(pool) as conn:
@@ -93,14 +84,6 @@ def sweep_objects(pool: Pool, store: Objects, *, clock: Callable[[], datetime]) 
     those. What is older than the first upload is not of this database's time and stays. And where most objects have no
     upload, it is the database that is not theirs: an empty one, one of staging, one restored from long ago, or that of
     another installation. Then nothing is removed, and an error says so.
-
-    Args:
-        pool: Of Postgres.
-        store: The object store.
-        clock: Gives the current time.
-
-    Returns:
-        The periodic task.
     """
 
     async def sweep() -> None:

@@ -79,9 +79,7 @@ class ApplyDeps(msgspec.Struct, frozen=True):
     What applying needs.
 
     Attributes:
-        pool: Of Postgres.
         policy: The operator's choices.
-        clock: Gives the current time, aware, UTC.
         jitter: Gives a number of [0, 1), for the spread of retries.
         further_policy: The operator's choices for other accounts than `default`; `None` for the same.
     """
@@ -98,15 +96,7 @@ class ApplyDeps(msgspec.Struct, frozen=True):
 
 
 def applying(deps: ApplyDeps) -> Work:
-    """
-    Applying as a kind of work.
-
-    Args:
-        deps: What it needs.
-
-    Returns:
-        The work for queue "webhooks".
-    """
+    """Applying as a kind of work."""
 
     async def batch() -> int:
         return await book(deps)
@@ -121,10 +111,6 @@ def applying(deps: ApplyDeps) -> Work:
 async def book(deps: ApplyDeps, *, limit: int = BATCH_MAX) -> int:
     """
     Book the notifications that wait, at most *limit* of them.
-
-    Args:
-        deps: What applying needs.
-        limit: Rows at most.
 
     Returns:
         How many rows were taken; each is finished, deferred or parked by now.

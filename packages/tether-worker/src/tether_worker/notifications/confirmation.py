@@ -66,15 +66,7 @@ class _Word(msgspec.Struct, frozen=True):
 
 
 def confirming(deps: InquiryDeps) -> Work:
-    """
-    Confirmation as a kind of work.
-
-    Args:
-        deps: What asking needs.
-
-    Returns:
-        The work for queue "webhooks".
-    """
+    """Confirmation as a kind of work."""
 
     async def batch() -> int:
         return await confirm(deps)
@@ -89,10 +81,6 @@ def confirming(deps: InquiryDeps) -> Work:
 async def confirm(deps: InquiryDeps, *, limit: int = BATCH_MAX) -> int:
     """
     Inquire about payments whose notifications wait for the gateway's word, at most *limit* of them.
-
-    Args:
-        deps: What asking needs.
-        limit: Payments at most.
 
     Returns:
         How many notifications were inquired about.

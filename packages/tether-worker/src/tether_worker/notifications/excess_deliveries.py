@@ -21,16 +21,7 @@ _log = logger("excess")
 
 
 def announce_excess(pool: Pool, *, clock: Callable[[], datetime]) -> PeriodicTask:
-    """
-    Tell once of each notification that stands for deliveries in excess, as an event and in the log.
-
-    Args:
-        pool: Of Postgres.
-        clock: Gives the present time.
-
-    Returns:
-        The periodic task.
-    """
+    """Tell once of each notification that stands for deliveries in excess, as an event and in the log."""
 
     async def announce() -> None:
         now = clock()

@@ -29,13 +29,8 @@ async def forgive(settings: Settings, attempt_id: int, *, by: str, reason: str) 
     Forgive the chargeback of a debit.
 
     Args:
-        settings: With `DATABASE_URL`.
-        attempt_id: The debit.
         by: Who forgives it.
         reason: Why.
-
-    Returns:
-        What came of it.
 
     Raises:
         InvalidRequest: when there is no such debit, or a text is missing or too long.
@@ -58,12 +53,7 @@ async def forgive(settings: Settings, attempt_id: int, *, by: str, reason: str) 
 
 
 def add_commands(commands: Any) -> None:
-    """
-    Add `chargebacks forgive` to the command line.
-
-    Args:
-        commands: What `add_subparsers` of the main parser gave.
-    """
+    """Add `chargebacks forgive` to the command line."""
     parser = commands.add_parser("chargebacks", help="debits that were charged back")
     kinds = parser.add_subparsers(required=True, metavar="COMMAND")
     item = kinds.add_parser(

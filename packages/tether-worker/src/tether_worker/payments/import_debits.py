@@ -61,7 +61,6 @@ class Importing(msgspec.Struct, frozen=True):
     What importing needs.
 
     Attributes:
-        pool: Of Postgres.
         account: The gateway account that the debits were sent with.
         fingerprint_key: `TETHER_FINGERPRINT_KEY`.
         blocking: Exactly the reason codes that block.
@@ -126,13 +125,9 @@ async def import_attempts(
 
     Args:
         file: A CSV, seekable.
-        deps: What importing needs.
         tell: Told each problem as it is found.
         progress: Told now and then how many rows are done with.
         batch_max: Rows of one transaction.
-
-    Returns:
-        The report.
 
     Raises:
         InvalidRequest: when the file is no such table, or the fingerprint key is not the one in use.
@@ -311,12 +306,7 @@ async def _list_returned(
 
 
 def add_commands(commands: Any) -> None:
-    """
-    Add `attempts import` to the command line.
-
-    Args:
-        commands: What `add_subparsers` gave.
-    """
+    """Add `attempts import` to the command line."""
     attempts = commands.add_parser("attempts", help="billing attempts")
     kinds = attempts.add_subparsers(required=True, metavar="COMMAND")
     parser = kinds.add_parser(

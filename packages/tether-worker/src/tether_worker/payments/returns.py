@@ -32,9 +32,7 @@ class ReturnDeps(msgspec.Struct, frozen=True):
     What following needs.
 
     Attributes:
-        pool: Of Postgres.
         policy: The operator's choices; which reasons block.
-        clock: Gives the current time, aware, UTC.
         spacing_days: Calendar days before the next try, at least.
         per_day_max: Tries after a return that a day may hold; `None` for any number.
     """
@@ -47,15 +45,7 @@ class ReturnDeps(msgspec.Struct, frozen=True):
 
 
 def handling_returns(deps: ReturnDeps) -> Work:
-    """
-    Following as a kind of work.
-
-    Args:
-        deps: What it needs.
-
-    Returns:
-        The work for queue "reconciliation".
-    """
+    """Following as a kind of work."""
 
     async def batch() -> int:
         return await follow(deps)
@@ -70,10 +60,6 @@ def handling_returns(deps: ReturnDeps) -> Work:
 async def follow(deps: ReturnDeps, *, limit: int = BATCH_MAX) -> int:
     """
     Decide what follows for debits that came back, at most *limit* of them.
-
-    Args:
-        deps: What following needs.
-        limit: Attempts at most.
 
     Returns:
         How many were decided about.

@@ -34,9 +34,7 @@ def check_identities(pool: Pool, *, settings: Settings, clock: Callable[[], date
     Warn of open calls to gateway identities that are not configured, and wake submissions whose identities are again.
 
     Args:
-        pool: Of Postgres.
         settings: With the account of the environment.
-        clock: Gives the time.
 
     Returns:
         The periodic task; it runs first when the worker starts.
@@ -74,12 +72,7 @@ def announce_steps(pool: Pool, steps: deque[Step], *, clock: Callable[[], dateti
     Announce clocks that were seen to step.
 
     Args:
-        pool: Of Postgres.
         steps: Steps that were noticed; they leave it once they are announced.
-        clock: Gives the time.
-
-    Returns:
-        The periodic task.
     """
 
     async def announce() -> None:

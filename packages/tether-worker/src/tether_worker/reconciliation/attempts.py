@@ -68,11 +68,7 @@ def reconciling(deps: InquiryDeps, *, rules: Rules = _RULES) -> Work:
     Reconciliation as a kind of work.
 
     Args:
-        deps: What asking needs.
         rules: When the word "not there" counts.
-
-    Returns:
-        The work for queue "reconciliation".
     """
 
     async def batch() -> int:
@@ -95,9 +91,7 @@ async def reconcile(
     Ask about attempts that are due for a question, at most *limit* of them.
 
     Args:
-        deps: What asking needs.
         rules: When the word "not there" counts.
-        limit: Attempts at most.
         table: Which attempts are due: by their own schedule, or because a person ordered it.
 
     Returns:

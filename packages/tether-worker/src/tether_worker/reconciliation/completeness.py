@@ -30,15 +30,7 @@ _log = logger("completeness")
 
 
 def telling(deps: InquiryDeps) -> PeriodicTask:
-    """
-    Tell the report of yesterday each morning, once in the whole cluster.
-
-    Args:
-        deps: What asking needs.
-
-    Returns:
-        The periodic task.
-    """
+    """Tell the report of yesterday each morning, once in the whole cluster."""
 
     async def tell() -> None:
         now = deps.clock()

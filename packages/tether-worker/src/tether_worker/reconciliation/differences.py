@@ -70,10 +70,6 @@ def reviewing(pool: Pool, *, clock: Callable[[], datetime]) -> Sequence[Periodic
     """
     The review as periodic tasks: changed debits each second, all debits slowly.
 
-    Args:
-        pool: Of Postgres.
-        clock: Gives the present time.
-
     Returns:
         The periodic tasks.
     """
@@ -130,11 +126,6 @@ async def review_all(pool: Pool, *, now: datetime, limit: int) -> int:
     """
     Review the next debits by id, and begin again after the last one.
 
-    Args:
-        pool: Of Postgres.
-        now: The present time.
-        limit: Debits at most.
-
     Returns:
         How many; 0 where the end was reached, or another worker is at it.
     """
@@ -154,9 +145,7 @@ async def review(conn: Connection, attempt_ids: Iterable[int], *, now: datetime)
     Review debits: open the lines their facts show, resolve those they show no more.
 
     Args:
-        conn: Inside a transaction.
         attempt_ids: The debits that changed; those that share a due item or a line with them are reviewed, too.
-        now: The present time.
     """
     ids = set(attempt_ids)
     if not ids:
@@ -217,9 +206,7 @@ async def find_in_notifications(
     Open the lines that processed notifications show, in the transaction that processed them.
 
     Args:
-        conn: That transaction.
         heard: The notifications, decided.
-        now: The present time.
         also: Differences that were found beside these.
     """
     found = list(also)

@@ -40,15 +40,7 @@ _log = logger("gateway_refunds")
 
 
 def inquiring_gateway_refunds(deps: InquiryDeps) -> PeriodicTask:
-    """
-    Inquiries about gateway refunds as a periodic task.
-
-    Args:
-        deps: What inquiring needs.
-
-    Returns:
-        The periodic task.
-    """
+    """Inquiries about gateway refunds as a periodic task."""
 
     async def inquire() -> None:
         while await inquire_gateway_refunds(deps) == BATCH_MAX:
@@ -60,10 +52,6 @@ def inquiring_gateway_refunds(deps: InquiryDeps) -> PeriodicTask:
 async def inquire_gateway_refunds(deps: InquiryDeps, *, limit: int = BATCH_MAX) -> int:
     """
     Inquire about gateway refunds that are due, at most *limit* of them.
-
-    Args:
-        deps: What inquiring needs.
-        limit: Refunds at most.
 
     Returns:
         How many.
@@ -149,7 +137,6 @@ async def resolve(
         attempt_id: The debit that the refund is linked to.
         record: The refund's record.
         account: Whose record.
-        now: The present time.
         inquiries: Answers so far that settled nothing.
         inquire_at: When to inquire again, where it is still in progress.
     """

@@ -78,15 +78,7 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 def fetching_reports(deps: InquiryDeps) -> Work:
-    """
-    Fetching as a kind of work.
-
-    Args:
-        deps: What asking needs.
-
-    Returns:
-        The work for queue "reconciliation".
-    """
+    """Fetching as a kind of work."""
 
     async def batch() -> int:
         return await read_list(deps)
@@ -99,15 +91,7 @@ def fetching_reports(deps: InquiryDeps) -> Work:
 
 
 def ticking(deps: InquiryDeps) -> PeriodicTask:
-    """
-    Make lists due at their times, once in the whole cluster.
-
-    Args:
-        deps: What asking needs.
-
-    Returns:
-        The periodic task.
-    """
+    """Make lists due at their times, once in the whole cluster."""
 
     async def tick() -> None:
         now = deps.clock()
@@ -123,7 +107,6 @@ def tick_time(rhythm: Rhythm, *, now: datetime) -> datetime:
 
     Args:
         rhythm: The rhythm.
-        now: The current time, aware, UTC.
 
     Returns:
         A time not after *now*.
@@ -162,7 +145,6 @@ async def want(
         conn: Any connection.
         accounts: Whose lists.
         days: Which days'.
-        now: The current time.
         lists: Which lists.
 
     Returns:
@@ -178,7 +160,6 @@ async def read_list(deps: InquiryDeps, *, pages_max: int = PAGES_MAX) -> int:
     Read some pages of the list that has been due for longest.
 
     Args:
-        deps: What asking needs.
         pages_max: Pages at most; what is left of the list stays due.
 
     Returns:
@@ -326,7 +307,6 @@ async def take_in(
     Put fetched records into the inbox, as far as they say more than what is there.
 
     Args:
-        conn: Inside a transaction.
         records: The records; the same one may be among them several times.
         now: The time of receipt.
         listed_on: The day in whose list they stood, or `None` where a single payment was asked about.

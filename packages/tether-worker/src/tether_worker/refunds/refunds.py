@@ -50,7 +50,14 @@ from tether_worker.gateway.status_inquiry import InquiryDeps
 from tether_worker.jobs.periodic import PeriodicTask
 from tether_worker.jobs.run import Work
 from tether_worker.lost_history import without_later_orders
-from tether_worker.payments.submission import BEGIN_S, Billing, Leave, is_failure, leave, slow_down
+from tether_worker.payments.call_limits import (
+    BEGIN_S,
+    Allowance,
+    SubmissionDeps,
+    allow_calls,
+    is_failure,
+    slow_down,
+)
 
 __all__ = [
     "expire_refunds",
@@ -72,16 +79,8 @@ _RULES: Final = Rules()
 _log = logger("refunds")
 
 
-def submitting_refunds(deps: Billing) -> Work:
-    """
-    Sending orders as a kind of work.
-
-    Args:
-        deps: What sending needs.
-
-    Returns:
-        The work for queue "billing".
-    """
+def submitting_refunds(deps: SubmissionDeps) -> Work:
+    """Sending orders as a kind of work."""
 
     async def batch() -> int:
         return await submit_refunds(deps)
@@ -95,12 +94,9 @@ def submitting_refunds(deps: Billing) -> Work:
     return Work(SUBMIT_REFUNDS, batch, has_pending)
 
 
-async def submit_refunds(deps: Billing) -> int:
+async def submit_refunds(deps: SubmissionDeps) -> int:
     """
     Send orders that are ready, as many as may be sent now, and record what came of them.
-
-    Args:
-        deps: What sending needs.
 
     Returns:
         How many orders were called for or withheld.
@@ -130,7 +126,7 @@ class _Call(msgspec.Struct, frozen=True):
         return self.row.refund.order.attempt
 
 
-async def _submit_refunds(deps: Billing, account: GatewayAccount) -> int:
+async def _submit_refunds(deps: SubmissionDeps, account: GatewayAccount) -> int:
     allowed = await _turn(deps, account)
     if allowed is None:
         return 0
@@ -153,11 +149,11 @@ async def _submit_refunds(deps: Billing, account: GatewayAccount) -> int:
     return len(calls) + withheld
 
 
-async def _turn(deps: Billing, account: GatewayAccount) -> Leave | None:
+async def _turn(deps: SubmissionDeps, account: GatewayAccount) -> Allowance | None:
     """Wait until calls may be made; `None` where that takes too long, is in vain, or this process ends."""
     end_s = monotonic() + _TURN_MAX_S
     while True:
-        allowed = await leave(deps, account, wanted_max=_BATCH_MAX)
+        allowed = await allow_calls(deps, account, wanted_max=_BATCH_MAX)
         if deps.stopping.is_set():
             return None
         if allowed.calls:
@@ -169,7 +165,7 @@ async def _turn(deps: Billing, account: GatewayAccount) -> Leave | None:
 
 
 async def _claim(
-    deps: Billing, account: GatewayAccount, *, identity: GatewayIdentity, limit: int
+    deps: SubmissionDeps, account: GatewayAccount, *, identity: GatewayIdentity, limit: int
 ) -> tuple[list[_Call], int]:
     begin_until_s = monotonic() + BEGIN_S
     now = deps.clock()
@@ -242,7 +238,7 @@ async def _answer(opened: client.Gateway, call: _Call) -> GatewayAnswer | Gatewa
         return GatewaySilent(why=type(exc).__name__)
 
 
-async def _record(deps: Billing, call: _Call, answer: GatewayAnswer | GatewaySilent) -> None:
+async def _record(deps: SubmissionDeps, call: _Call, answer: GatewayAnswer | GatewaySilent) -> None:
     try:
         await _recorded(deps, call, answer)
     except psycopg.errors.UniqueViolation:
@@ -251,7 +247,7 @@ async def _record(deps: Billing, call: _Call, answer: GatewayAnswer | GatewaySil
         await _recorded(deps, call, GatewaySilent(why="an id stored for another payment"))
 
 
-async def _recorded(deps: Billing, call: _Call, answer: GatewayAnswer | GatewaySilent) -> None:
+async def _recorded(deps: SubmissionDeps, call: _Call, answer: GatewayAnswer | GatewaySilent) -> None:
     now = deps.clock()
     async with transaction(deps.pool) as conn:
         row = (await refunds.locked(conn, [call.order.id])).get(call.order.id)
@@ -270,7 +266,7 @@ async def _recorded(deps: Billing, call: _Call, answer: GatewayAnswer | GatewayS
 
 
 async def _report(
-    deps: Billing,
+    deps: SubmissionDeps,
     account: GatewayAccount,
     permit: Permit,
     answers: Collection[GatewayAnswer | GatewaySilent],
@@ -289,10 +285,8 @@ async def write(
     Write orders, their debits and what is announced of both, inside the transaction that locked them.
 
     Args:
-        conn: That transaction.
         before: n orders as they stood.
         outcomes: What became of each.
-        now: The current time.
     """
     await refunds.write(
         conn,
@@ -323,12 +317,7 @@ def expire_refunds(pool: Pool, *, clock: Callable[[], datetime], rules: Rules = 
     Make orders unknown whose worker was not heard of again.
 
     Args:
-        pool: Of Postgres.
-        clock: Gives the current time.
         rules: How long a lease is.
-
-    Returns:
-        The periodic task.
     """
 
     async def expire() -> None:
@@ -352,11 +341,7 @@ def inquiring_refunds(deps: InquiryDeps, *, rules: Rules = _RULES) -> Work:
     Asking about orders as a kind of work.
 
     Args:
-        deps: What asking needs.
         rules: When the word "not there" counts.
-
-    Returns:
-        The work for queue "reconciliation".
     """
 
     async def batch() -> int:
@@ -373,9 +358,7 @@ async def inquire_refunds(deps: InquiryDeps, *, rules: Rules = _RULES, limit: in
     Ask about orders that are due for a question, at most *limit* of them.
 
     Args:
-        deps: What asking needs.
         rules: When the word "not there" counts.
-        limit: Orders at most.
 
     Returns:
         How many were asked about.

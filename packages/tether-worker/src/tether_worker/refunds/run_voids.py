@@ -35,16 +35,7 @@ _log = logger("run_voids")
 
 
 def voiding_runs(pool: Pool, *, clock: Callable[[], datetime]) -> Work:
-    """
-    Voids of whole runs as a kind of work.
-
-    Args:
-        pool: Of Postgres.
-        clock: Gives the present time.
-
-    Returns:
-        The work for queue "billing".
-    """
+    """Voids of whole runs as a kind of work."""
 
     async def run_batch() -> int:
         return await void_batch(pool, now=clock())

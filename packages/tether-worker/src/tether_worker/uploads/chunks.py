@@ -128,7 +128,6 @@ def build(
 
     Args:
         rows: The next rows of the table.
-        upload_id: Whose.
         plan: How to read them.
         today: For days that may not lie in the future; the same for all of a file, whenever it is read.
         rules: The operator's limits.
@@ -249,11 +248,9 @@ async def store(
 
     Args:
         conn: Inside a transaction that belongs to this chunk.
-        upload_id: Whose.
         chunk: From `build`.
         dry_run: Whether debtors are only to be remembered until the end of the upload.
         policy: How strictly to screen.
-        now: The current time.
 
     Returns:
         The chunk's counts, with what screening excluded.
@@ -288,10 +285,8 @@ async def screened(
 
     Args:
         conn: The transaction that staged them.
-        upload_id: Whose.
         dry_run: Whether earlier rows of this upload are only remembered.
         policy: How strictly to screen.
-        now: The current time.
 
     Returns:
         Row to the reasons for which it is excluded, and what these rows owe together.

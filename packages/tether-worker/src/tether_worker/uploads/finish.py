@@ -43,12 +43,10 @@ async def resolve(pool: Pool, due: Due, *, plan: Plan, lease: str, policy: Polic
     Settle an upload whose rows are all screened.
 
     Args:
-        pool: Of Postgres.
         due: The upload.
         plan: How it was read.
         lease: Ours.
         policy: How strictly its rows were screened.
-        now: The current time.
 
     Returns:
         Whether it is settled; it waits for a person where not.

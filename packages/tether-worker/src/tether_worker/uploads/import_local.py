@@ -79,9 +79,6 @@ async def import_local(
         dry_run: Compare only; nothing is put or removed.
         tell: Told each file as it is done with.
 
-    Returns:
-        The report.
-
     Raises:
         InvalidRequest: when there is no such folder.
         StoreUnreachable: when the store is away; run it again.
@@ -185,12 +182,7 @@ async def _chunks(path: Path) -> AsyncIterator[bytes]:
 
 
 def add_commands(commands: Any) -> None:
-    """
-    Add `files import-local` to the command line.
-
-    Args:
-        commands: What `add_subparsers` gave.
-    """
+    """Add `files import-local` to the command line."""
     files = commands.add_parser("files", help="files of uploads")
     kinds = files.add_subparsers(required=True, metavar="COMMAND")
     parser = kinds.add_parser(

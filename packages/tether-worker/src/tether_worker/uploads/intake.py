@@ -72,9 +72,7 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     What intake needs.
 
     Attributes:
-        pool: Of Postgres.
         objects: The object store.
-        clock: Gives the current time, aware, UTC.
         token: Gives a text nobody else has, for leases.
         fingerprint_key: `TETHER_FINGERPRINT_KEY`.
         policy: How strictly to screen.
@@ -109,11 +107,7 @@ def intake(deps: Intake, *, slot: Slot = "any") -> Work:
     Intake as a kind of work: in each slot one file at a time in a process, because each takes memory.
 
     Args:
-        deps: What it needs.
         slot: Which files it takes.
-
-    Returns:
-        The work for queue "default".
     """
     busy = asyncio.Lock()
 
@@ -135,7 +129,6 @@ async def read_one(deps: Intake, *, slot: Slot = "any") -> int:
     Take the upload whose turn it is, and bring it as far as its turn goes.
 
     Args:
-        deps: What it needs.
         slot: Which files are taken.
 
     Returns:

@@ -71,8 +71,6 @@ async def answer(
     Answer what is asked about the rows of an upload.
 
     Args:
-        settings: With `DATABASE_URL`.
-        upload_id: The upload.
         given: An answer to each question.
         remember: Whether the answers hold for later files of its layout.
         by: Who answers.
@@ -109,7 +107,6 @@ async def forget(settings: Settings, answer_id: int, *, by: str) -> None:
     Forget an answer that is kept; the next file of its layout is asked about again.
 
     Args:
-        settings: With `DATABASE_URL`.
         answer_id: Its number.
         by: Who forgets it.
 
@@ -137,12 +134,7 @@ def _name(by: str) -> str:
 
 
 def add_commands(commands: Any) -> None:
-    """
-    Add `questions` to the command line.
-
-    Args:
-        commands: What `add_subparsers` of the main parser gave.
-    """
+    """Add `questions` to the command line."""
     parser = commands.add_parser(
         "questions",
         help="what is asked about the rows of uploads: list, answer, forget kept answers",

@@ -24,12 +24,7 @@ __all__ = ["add_commands"]
 
 
 def add_commands(commands: Any) -> None:
-    """
-    Add `withdraw` to a command line.
-
-    Args:
-        commands: What `add_subparsers` of the main parser gave.
-    """
+    """Add `withdraw` to a command line."""
     parser = commands.add_parser(
         "withdraw",
         help="take an upload back, as long as nothing of it was submitted",

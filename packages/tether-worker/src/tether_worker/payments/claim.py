@@ -1,0 +1,260 @@
+"""
+Claim debits for submission: each is judged once more and leased, in one transaction that ends before the gateway is called.
+
+A debit that may not be submitted after all is withheld with its reason, or deferred where the reason passes. What may be submitted is
+decided by `tether_core.billing.eligibility`; the account's limits for a day are counted here, under a lock.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from time import monotonic
+
+import msgspec
+from tether_core.billing import auto_pause, eligibility
+from tether_core.billing import run as billing_run
+from tether_core.billing.debit_request import debit
+from tether_core.billing.eligibility import RunOptions
+from tether_core.emp.requests import Debit, sdd_sale
+from tether_core.errors import Rejected
+from tether_core.events import Event
+from tether_core.fingerprint_key import FingerprintKeyRefused
+from tether_core.holds import RETRY_AFTER
+from tether_core.limits.rate_limit import Permit
+from tether_core.payments import submission
+from tether_core.payments.gateway_identity import GatewayIdentity
+from tether_core.payments.submission import Rules
+from tether_core.sepa_text import Characters
+from tether_core.target_calendar import bank_day
+from tether_stores import billing as billing_store
+from tether_stores import events, fingerprint_key
+from tether_stores.accounts import gateway_identities
+from tether_stores.accounts.gateway_accounts import GatewayAccount
+from tether_stores.billing import Owing, Run
+from tether_stores.payments import billing_run_counts, submissions
+from tether_stores.payments.submissions import Row, Written
+from tether_stores.postgres import Connection, transaction
+from tether_stores.telemetry import logger
+
+from tether_worker.payments.call_limits import BEGIN_S, SubmissionDeps
+
+__all__ = ["Claim", "claim"]
+
+_log = logger("billing")
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """
+    A claimed debit on its way to the gateway.
+
+    Attributes:
+        id: The attempt.
+        number: Which call of it this is.
+        debit: The request.
+        begin_until_s: Until when the call may begin, on the clock of `time.monotonic`.
+        permit: The breaker's.
+    """
+
+    id: int
+    number: int
+    debit: Debit
+    begin_until_s: float
+    permit: Permit
+
+
+async def claim(
+    deps: SubmissionDeps,
+    run_id: int,
+    *,
+    account: GatewayAccount,
+    identity: GatewayIdentity,
+    permit: Permit,
+    limit: int,
+) -> tuple[list[Claim], int]:
+    """
+    Judge debits of a run once more, and claim those that may be submitted; committed when this returns.
+
+    Args:
+        account: That of the run.
+        identity: Where the calls will go.
+        permit: The breaker's, for the calls that follow.
+
+    Returns:
+        Up to *limit* claims, and how many debits were withheld because they may not be submitted after all.
+
+    Raises:
+        Unavailable: when Postgres is away; nothing was claimed then, or it was and its lease will run out.
+    """
+    begin_until_s = monotonic() + BEGIN_S
+    now = deps.clock()
+    async with transaction(deps.pool) as conn:
+        if deps.watch is not None and not await deps.watch.holds(conn):
+            return [], 0  # the database may have gone back; the next look comes after the next probe
+        if not await _has_key(conn, deps.fingerprint_key, now=now):
+            return [], 0
+        run = await billing_store.share(conn, run_id)
+        if run is None or run.state not in billing_run.SUBMITTING:
+            return [], 0
+        # From here on a transaction that records a refusal waits for this claim, and every later claim sees what it recorded.
+        counts = await billing_run_counts.share(conn, run_id=run_id, upload_id=run.upload_id, now=now)
+        if auto_pause.refusals(run_id, counts, now=now).level == "pause":
+            return [], 0
+        rows = await submissions.ready(
+            conn, run_id, canaries_only=run.state == "canary", now=now, limit=limit
+        )
+        if not rows:
+            return [], 0
+        rows = _first_of_each_debtor(rows)
+        # Another run may be claiming the same debit, made of a row of another upload.
+        await submissions.lock_accounts(conn, {row.submission.attempt.iban_fingerprint for row in rows})
+        owing = await billing_store.owing(
+            conn,
+            due_item=run.due_item,
+            now=now,
+            limit=len(rows),
+            ids=[row.debtor_id for row in rows],
+            without=[row.submission.attempt.id for row in rows],
+            overrides=run.overrides,
+        )
+        capacity = await _day_capacity(conn, account=account, now=now)
+        claims, written, facts = _judge(
+            rows,
+            owing,
+            capacity=capacity,
+            options=_options(run, account=account),
+            characters=account.characters or "latin",
+            now=now,
+            identity=identity.key,
+            rules=deps.rules,
+        )
+        if claims:
+            await gateway_identities.record(conn, identity, account=account.name, now=now)
+        await submissions.write(conn, written, now=now)
+        await events.append(conn, [(None, fact) for fact in facts], now=now)
+        if _has_day_limit(account):
+            await submissions.count_day(
+                conn,
+                account.name,
+                day_on=bank_day(now),
+                count=len(claims),
+                amount_minor=sum(request.amount_minor for _, _, request in claims),
+            )
+    begun = [Claim(row_id, number, request, begin_until_s, permit) for row_id, number, request in claims]
+    return begun, len(written) - len(begun)
+
+
+async def _has_key(conn: Connection, key: bytes | None, *, now: datetime) -> bool:
+    # A refusal is no failure of the run: calls under way must be recorded, not cancelled.
+    try:
+        if key is not None:
+            await fingerprint_key.require(conn, key, now=now)
+    except FingerprintKeyRefused as refused:
+        _log.warning("submission refused", why=str(refused))
+        return False
+    return True
+
+
+def _first_of_each_debtor(rows: list[Row]) -> list[Row]:
+    """One debit per debtor: in judging one, the others of this claim are excluded."""
+    return list({row.debtor_id: row for row in reversed(rows)}.values())[::-1]
+
+
+class _DayCapacity(msgspec.Struct):
+    """What an account may still submit today."""
+
+    count: int | None = None
+    amount_minor: int | None = None
+
+    def take(self, amount_minor: int) -> bool:
+        """Take the capacity for a debit, where there is enough."""
+        if self.count is not None and self.count < 1:
+            return False
+        if self.amount_minor is not None and self.amount_minor < amount_minor:
+            return False
+        self.count = None if self.count is None else self.count - 1
+        self.amount_minor = None if self.amount_minor is None else self.amount_minor - amount_minor
+        return True
+
+
+def _has_day_limit(account: GatewayAccount) -> bool:
+    return account.day_count_max is not None or account.day_amount_max_minor is not None
+
+
+async def _day_capacity(conn: Connection, *, account: GatewayAccount, now: datetime) -> _DayCapacity:
+    if not _has_day_limit(account):
+        return _DayCapacity()
+    count, amount_minor = await submissions.hold_day(conn, account.name, day_on=bank_day(now))
+    most, most_minor = account.day_count_max, account.day_amount_max_minor
+    return _DayCapacity(
+        None if most is None else most - count, None if most_minor is None else most_minor - amount_minor
+    )
+
+
+def _judge(
+    rows: Sequence[Row],
+    owing: Sequence[Owing],
+    *,
+    capacity: _DayCapacity,
+    options: RunOptions,
+    characters: Characters,
+    now: datetime,
+    identity: str,
+    rules: Rules,
+) -> tuple[list[tuple[int, int, Debit]], list[Written], list[Event]]:
+    """What becomes of each row: claimed, withheld, deferred, or left as it is until another day."""
+    known = {debtor.candidate.debtor_id: debtor for debtor in owing}
+    claims, written, facts = list[tuple[int, int, Debit]](), list[Written](), list[Event]()
+    for row in rows:
+        reason, request = _request(row, known.get(row.debtor_id), options=options, characters=characters)
+        if request is None and reason in eligibility.PASSING:
+            written.append(Written(submission.defer(row.submission, until=now + RETRY_AFTER)))
+            continue
+        if request is None:
+            after = submission.withhold(row.submission, reason=reason)
+            written.append(Written(after.submission, reason))
+            facts += after.events
+            continue
+        if not capacity.take(request.amount_minor):
+            continue
+        claimed = submission.claim(row.submission, now=now, identity=identity, rules=rules)
+        written.append(Written(claimed))
+        claims.append((claimed.attempt.id, claimed.submission_count, request))
+    return claims, written, facts
+
+
+def _request(
+    row: Row, debtor: Owing | None, *, options: RunOptions, characters: Characters
+) -> tuple[str, Debit | None]:
+    """Why a debit is not submitted, or its request."""
+    if debtor is None:
+        return "no_debtor", None
+    attempt = row.submission.attempt
+    if (debtor.candidate.amount_minor, debtor.candidate.currency) != (attempt.amount_minor, attempt.currency):
+        return "amount_changed", None
+    if debtor.iban_fingerprint != attempt.iban_fingerprint:
+        return "account_changed", None
+    verdict = eligibility.judge(msgspec.structs.replace(debtor.candidate, again=row.again), options=options)
+    if not verdict.billable:
+        return verdict.code, None
+    try:
+        request = debit(
+            debtor.payer,
+            transaction_id=attempt.transaction_id,
+            amount_minor=attempt.amount_minor,
+            currency=attempt.currency,
+            usage=options.usage,
+            merchant_name=options.merchant_name,
+            remote_ip=options.remote_ip,
+            characters=characters,
+        )
+        sdd_sale(request)  # what cannot be written must not be claimed
+    except Rejected as exc:
+        _log.warning("request not built", attempt_id=attempt.id, why=exc.code)
+        return "unsendable", None
+    return "", request
+
+
+def _options(run: Run, *, account: GatewayAccount) -> RunOptions:
+    # A debit that is larger than a whole day may take would wait for ever.
+    caps = (run.options.debit_max_minor, account.debit_max_minor, account.day_amount_max_minor)
+    cap = min((cap for cap in caps if cap is not None), default=None)
+    return msgspec.structs.replace(run.options, debit_max_minor=cap)
