@@ -58,7 +58,7 @@ GATEWAY: dict[str, tuple[str, ...] | None] = {
         "tether_core/__init__.py",
         "tether_core/billing/debit_request.py",
         "tether_worker/gateway/",
-        "tether_worker/payments/submission.py",
+        "tether_worker/payments/claim.py",
     ),
     "http_response": ("tether_worker/gateway/",),
     # Private. The simulator reads requests with it, at the other end of the wire.
