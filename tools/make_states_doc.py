@@ -10,7 +10,7 @@ import tether_core
 from tether_core import blacklist
 from tether_core.emp import codes
 from tether_core.notifications import inbox
-from tether_core.payments import attempt
+from tether_core.payments import attempt, stages
 
 __all__ = ["PAGE", "text"]
 
@@ -18,27 +18,27 @@ PAGE = Path(__file__).parent.parent / "docs" / "reference" / "states.md"
 
 # What the stages are called; their numbers, order and states come from the tables.
 _PAYMENT_NAMES = {
-    codes.SENT: "sent, or about to be",
-    codes.UNKNOWN_TO_US: "outcome unknown to us",
-    codes.IN_PROGRESS: "in progress at the gateway",
-    codes.UNKNOWN_TO_GATEWAY: "outcome unknown to the gateway",
-    codes.ERROR: "error",
-    codes.DECLINED: "declined",
-    codes.APPROVED: "approved",
-    codes.VOIDED: "voided",
-    codes.REFUNDED: "refunded",
+    stages.SENT: "sent, or about to be",
+    stages.UNKNOWN_TO_US: "outcome unknown to us",
+    stages.IN_PROGRESS: "in progress at the gateway",
+    stages.UNKNOWN_TO_GATEWAY: "outcome unknown to the gateway",
+    stages.ERROR: "error",
+    stages.DECLINED: "declined",
+    stages.APPROVED: "approved",
+    stages.VOIDED: "voided",
+    stages.REFUNDED: "refunded",
 }
 _DISPUTE_NAMES = {
-    codes.UNDISPUTED: "undisputed",
-    codes.CHARGEBACKED: "charged back",
-    codes.WON_BACK: "won back",
-    codes.LOST_AGAIN: "lost again",
+    stages.UNDISPUTED: "undisputed",
+    stages.CHARGEBACKED: "charged back",
+    stages.WON_BACK: "won back",
+    stages.LOST_AGAIN: "lost again",
 }
 # Where no notification leads: our own sending does.
 _OURS = {
-    codes.SENT: "*our row is committed*",
-    codes.UNKNOWN_TO_US: "*our call has no usable answer*",
-    codes.UNKNOWN_TO_GATEWAY: "`error` with a code whose outcome is unknown or may exist",
+    stages.SENT: "*our row is committed*",
+    stages.UNKNOWN_TO_US: "*our call has no usable answer*",
+    stages.UNKNOWN_TO_GATEWAY: "`error` with a code whose outcome is unknown or may exist",
 }
 _OUTCOMES = {
     "refused": "no money moved",
@@ -108,7 +108,7 @@ def _attempt() -> list[str]:
             ["status or event", "why"],
             [
                 [f"{kind} `{word}`", step.note]
-                for kind, steps in (("status", codes.STATUSES), ("event", codes.EVENTS))
+                for kind, steps in (("status", stages.STATUSES), ("event", stages.EVENTS))
                 for word, step in steps.items()
                 if step.track == "none"
             ],
@@ -141,11 +141,11 @@ def _track(track: str, names: Mapping[int, str], states: Mapping[int, str | None
 
 
 def _leading(track: str, stage: int) -> list[str]:
-    def words(steps: Mapping[str, codes.Step]) -> list[str]:
+    def words(steps: Mapping[str, stages.Step]) -> list[str]:
         return [f"`{word}`" for word, step in steps.items() if (step.track, step.stage) == (track, stage)]
 
     ours = [_OURS[stage]] if track == "payment" and stage in _OURS else []
-    return [*ours, *words(codes.STATUSES), *(f"event {word}" for word in words(codes.EVENTS))]
+    return [*ours, *words(stages.STATUSES), *(f"event {word}" for word in words(stages.EVENTS))]
 
 
 def _plain(words: Iterable[str]) -> list[str]:

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tether_core import database_epoch
 from tether_core.database_epoch import Epoch, Mark, Server, is_current, judge, lost_days
-from tether_core.emp import codes
-from tether_core.payments import submission
+from tether_core.payments import stages, submission
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.not_found import Inquiry
 from tether_core.payments.submission import Rules, Submission
@@ -179,14 +178,14 @@ def test_losing_the_history_again_and_again_uses_up_no_try() -> None:
 
 def test_what_the_gateway_has_spoken_of_stays() -> None:
     """Its word is recorded; to make it unknown would throw that away."""
-    attempt = msgspec.structs.replace(DEBIT.attempt, payment_stage=codes.APPROVED)
+    attempt = msgspec.structs.replace(DEBIT.attempt, payment_stage=stages.APPROVED)
     ended = Submission(attempt, submission_count=1, submitted_at=NOON)
     assert submission.lose_history(ended, at=NOON).submission == ended
 
 
 def test_a_refund_of_a_lost_history_is_unknown() -> None:
     """The gateway may have paid it: ordered again, the debtor has the money twice."""
-    debit = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=codes.APPROVED)
+    debit = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=stages.APPROVED)
     order = Submission(Attempt(1, "default", "tether-refund-7-1", None, 1000, "EUR"), submit_at=NOON)
     outcome = refund.lose_history(Refund("refund", debit, order, NOON), at=NOON)
     assert outcome.order.step == "unknown"

@@ -6,17 +6,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from tether_core.billing.eligibility import PASSING, Candidate, RunOptions, judge
-from tether_core.emp import codes
 from tether_core.errors import IllegalStep
 from tether_core.holds import RETRY_AFTER, Heard, refund_hold
-from tether_core.payments import submission
+from tether_core.payments import stages, submission
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.submission import Submission
 from tether_core.refunds import refund
 from tether_core.refunds.refund import DEFERRED, Refund
 
 NOON = datetime(2026, 3, 20, 12, tzinfo=UTC)
-DEBIT = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=codes.APPROVED)
+DEBIT = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=stages.APPROVED)
 ORDER = Submission(Attempt(1, "default", "r-1", None, 1000, "EUR"), submit_at=NOON)
 REFUND = Refund("refund", DEBIT, ORDER, NOON - timedelta(days=18))
 

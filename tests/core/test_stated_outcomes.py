@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from tether_core.emp import codes
 from tether_core.errors import IllegalStep, InvalidRequest
+from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.gateway_identity import EVERY, UNKNOWN
 from tether_core.payments.submission import Submission
@@ -20,7 +20,7 @@ from tests.support.clock import NOON
 LATER = NOON + timedelta(days=1)
 GONE = Reach(frozenset({"b1"}), frozenset({"b1"}))
 LOST = Submission(
-    Attempt(7, "default", "t-7", None, 1000, "EUR", payment_stage=codes.UNKNOWN_TO_US),
+    Attempt(7, "default", "t-7", None, 1000, "EUR", payment_stage=stages.UNKNOWN_TO_US),
     1,
     submitted_at=NOON,
     submitted_to=("a1",),
@@ -94,7 +94,7 @@ def test_only_what_nobody_can_inquire_about(
     [
         ({"submit_at": NOON}, LATER),  # ready: it will be submitted
         ({"leased_until": LATER}, LATER),  # being submitted
-        ({"attempt": msgspec.structs.replace(LOST.attempt, payment_stage=codes.IN_PROGRESS)}, LATER),
+        ({"attempt": msgspec.structs.replace(LOST.attempt, payment_stage=stages.IN_PROGRESS)}, LATER),
         ({}, NOON + timedelta(minutes=5)),  # the call may be under way
     ],
 )
@@ -143,7 +143,7 @@ def test_a_statement_is_whole_or_refused(fields: dict[str, str], field: str) -> 
 )
 def test_a_refund_is_closed_and_takes_its_debit_along(outcome: str, state: str, debit: str) -> None:
     """A refund that happened and is in no books is paid twice; one that did not is never paid."""
-    collected = Attempt(3, "default", "t-3", "22222222", 1000, "EUR", payment_stage=codes.APPROVED)
+    collected = Attempt(3, "default", "t-3", "22222222", 1000, "EUR", payment_stage=stages.APPROVED)
     after = close_refund(Refund("refund", collected, LOST, NOON), seen(outcome), reach=GONE, now=LATER)
     assert (after.order.attempt.state, after.debit.state) == (state, debit)
     assert after.events[0].cause == "stated by a person"  # type: ignore[union-attr]
@@ -155,10 +155,10 @@ def test_a_refund_is_closed_and_takes_its_debit_along(outcome: str, state: str, 
 def test_what_the_gateway_says_later_may_contradict() -> None:
     """Money that moved all the same is somebody's."""
     for stage, contradicted in [
-        (codes.DECLINED, False),
-        (codes.ERROR, False),
-        (codes.APPROVED, True),
-        (codes.REFUNDED, True),
+        (stages.DECLINED, False),
+        (stages.ERROR, False),
+        (stages.APPROVED, True),
+        (stages.REFUNDED, True),
     ]:
         attempt = msgspec.structs.replace(LOST.attempt, payment_stage=stage)
         assert is_contradicted("never_arrived", attempt) is contradicted

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 from tether_core import iban, testing
-from tether_core.emp import codes
 from tether_core.emp.notification import FORM, JSON, Kind, Notification, decode
 from tether_core.emp.signature import sign, verify
 from tether_core.errors import SignatureMismatch, Unreadable
+from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt, decide
 from tether_core.testing import (
     CREDENTIAL,
@@ -85,8 +85,8 @@ def test_spellings_are_of_the_same_account(pair: tuple[str, str]) -> None:
 @given(statuses(), statuses(known=False))
 def test_statuses_are_known_or_not(known: str, unknown: str) -> None:
     """What should be parked would be applied, and the other way round."""
-    assert known in codes.STATUSES
-    assert unknown not in codes.STATUSES
+    assert known in stages.STATUSES
+    assert unknown not in stages.STATUSES
 
 
 @given(notifications())

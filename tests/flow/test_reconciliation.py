@@ -12,9 +12,9 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 from tether_core import iban
-from tether_core.emp import codes
 from tether_core.emp.requests import Debit
 from tether_core.errors import GatewaySilent
+from tether_core.payments import stages
 from tether_core.payments.attempt import state_of
 from tether_core.testing import form_body
 from tether_sandbox.gateway import Faults, Setup, Simulator, StatusChange, running, scripted_iban
@@ -52,7 +52,7 @@ class World:
     def states(self) -> dict[str, str]:
         return dict(self.all("select transaction_id, state from billing_attempts"))
 
-    async def sell(self, name: str, *, script: int = 0, stage: int = codes.IN_PROGRESS) -> str | None:
+    async def sell(self, name: str, *, script: int = 0, stage: int = stages.IN_PROGRESS) -> str | None:
         """Send a debit and put its stored attempt; gives the gateway's id, where it told one."""
         # An account of each debit's own, so that entries on the blacklist can be told apart.
         account = iban.validate(scripted_iban(script))
@@ -176,8 +176,8 @@ async def test_whatever_the_gateway_tells_or_does_not(world: World, until: Calla
     bare = await world.sell("bare-back", script=18)
     late = await world.sell("late", script=24)
     innocent = await world.sell("innocent")
-    await world.sell("lost", script=30, stage=codes.UNKNOWN_TO_US)
-    await world.sell("never-there", script=41, stage=codes.UNKNOWN_TO_US)
+    await world.sell("lost", script=30, stage=stages.UNKNOWN_TO_US)
+    await world.sell("never-there", script=41, stage=stages.UNKNOWN_TO_US)
     assert None not in {result, bare, late, innocent}
     world.simulator.resolve()
 
@@ -272,7 +272,7 @@ async def test_while_the_gateway_is_away_nothing_is_applied_and_nothing_is_lost(
     unique_id = await world.sell("away", script=11)
     world.simulator.faults(Faults(asked=1.0))
     world.simulator.resolve()
-    await world.sell("away-lost", script=30, stage=codes.UNKNOWN_TO_US)
+    await world.sell("away-lost", script=30, stage=stages.UNKNOWN_TO_US)
     until(
         lambda: world.all("select 1 from webhook_events where state = 'confirming' and failures > 0"),
         what="a question without an answer",

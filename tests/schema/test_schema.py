@@ -9,9 +9,9 @@ import psycopg
 import pytest
 from tether_core import blacklist, database_epoch, inquiry_orders, sepa_text, stated_outcomes, vop
 from tether_core.billing import run
-from tether_core.emp import codes, notification
+from tether_core.emp import notification
 from tether_core.notifications import inbox
-from tether_core.payments import attempt, returns
+from tether_core.payments import attempt, returns, stages
 from tether_core.reconciliation import completeness, differences, gateway_refunds
 from tether_core.refunds import refund, run_voids
 from tether_core.screening import questions, verdicts
@@ -84,12 +84,12 @@ KNOWN: dict[str, set[Any]] = {
     "billing_runs_paused_from_known": {"planning", "canary", "running"},
     "billing_runs_state_known": set(get_args(run.RunState)),
     "blacklist_action_known": set(get_args(blacklist.Action)) - {"none"},
-    "blacklist_disputes_dispute_stage_known": {codes.CHARGEBACKED, codes.LOST_AGAIN},
+    "blacklist_disputes_dispute_stage_known": {stages.CHARGEBACKED, stages.LOST_AGAIN},
     "blacklist_forgives_known": set(get_args(blacklist.Forgives)),
     "blacklist_scope_known": set(get_args(blacklist.Scope)) | {"name", "email"},
     "blacklist_source_known": {"chargeback", "manual", "import"},
     "database_epochs_reason_known": set(get_args(database_epoch.Reason)),
-    "forgiven_disputes_dispute_stage_known": {codes.CHARGEBACKED, codes.LOST_AGAIN},
+    "forgiven_disputes_dispute_stage_known": {stages.CHARGEBACKED, stages.LOST_AGAIN},
     "gateway_accounts_characters_known": set(get_args(sepa_text.Characters)),
     "gateway_refunds_kind_known": set(get_args(refund.RefundKind)),
     "gateway_refunds_state_known": set(get_args(gateway_refunds.GatewayRefundState)),

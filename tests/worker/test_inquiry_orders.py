@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tether_core.emp import codes
 from tether_core.emp.requests import Debit
 from tether_core.errors import GatewaySilent
 from tether_core.inquiry_orders import EXPIRES_AFTER, NothingToInquire
 from tether_core.limits.rate_limit import limits
+from tether_core.payments import stages
 from tether_core.payments.attempt import Policy
 from tether_core.reconciliation.status_inquiry import TRIES_MAX
 from tether_sandbox.gateway import Setup, Simulator, StatusChange, running, scripted_iban
@@ -170,7 +170,7 @@ async def test_a_settled_debit_and_one_beyond_its_inquiries_are_inquired_too(
     world: World, simulator: Simulator
 ) -> None:
     """A debit that we believe collected was charged back, and the notification never came; nobody else asks about it."""
-    resolved = await world.debit("io-settled", payment_stage=codes.APPROVED)
+    resolved = await world.debit("io-settled", payment_stage=stages.APPROVED)
     simulator.transition(StatusChange("approved", transaction_id="io-settled"))
     simulator.transition(StatusChange("chargebacked", reason_code="AC04", transaction_id="io-settled"))
     beyond = await world.debit("io-beyond", inquiry_count=TRIES_MAX)
@@ -184,10 +184,10 @@ async def test_a_settled_debit_and_one_beyond_its_inquiries_are_inquired_too(
 async def test_of_a_run_and_an_upload_only_what_is_open_unless_all_is_wanted(world: World) -> None:
     """An inquiry about each of ten thousand collected debits would keep the open ones waiting for ten minutes."""
     for number, (run, stage) in enumerate(
-        [(1, 20), (1, codes.APPROVED), (2, codes.UNKNOWN_TO_US), (2, codes.SENT)]
+        [(1, 20), (1, stages.APPROVED), (2, stages.UNKNOWN_TO_US), (2, stages.SENT)]
     ):
         unsent = (
-            {"submission_count": 0, "submitted_at": None, "unique_id": None} if stage == codes.SENT else {}
+            {"submission_count": 0, "submitted_at": None, "unique_id": None} if stage == stages.SENT else {}
         )
         await world.debit(
             f"io-scope-{number}",

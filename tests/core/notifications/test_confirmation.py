@@ -4,7 +4,6 @@ from typing import get_args
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tether_core.emp import codes
 from tether_core.notifications.confirmation import (
     HOLD_S,
     SCHEDULE_S,
@@ -12,6 +11,7 @@ from tether_core.notifications.confirmation import (
     must_be_confirmed,
     next_inquiry,
 )
+from tether_core.payments import stages
 
 from tests.support.clock import NOON
 
@@ -63,18 +63,18 @@ def test_what_is_believed_without_an_inquiry() -> None:
     believed = {
         confirm: {
             status
-            for status, step in codes.STATUSES.items()
+            for status, step in stages.STATUSES.items()
             if step.track != "none"
             and not must_be_confirmed(
-                step.track, step.stage, payment_stage=codes.IN_PROGRESS, confirm=confirm
+                step.track, step.stage, payment_stage=stages.IN_PROGRESS, confirm=confirm
             )
         }
         for confirm in get_args(Confirm)
     }
-    pending = {status for status, step in codes.STATUSES.items() if step.stage == codes.IN_PROGRESS}
+    pending = {status for status, step in stages.STATUSES.items() if step.stage == stages.IN_PROGRESS}
     assert believed["failures"] == pending | {"approved"}
     assert believed["all"] == pending
-    disputes = {status for status, step in codes.STATUSES.items() if step.track == "dispute"}
-    money = {status for status, step in codes.STATUSES.items() if step.track != "none"}
+    disputes = {status for status, step in stages.STATUSES.items() if step.track == "dispute"}
+    money = {status for status, step in stages.STATUSES.items() if step.track != "none"}
     assert believed["chargebacks"] == money - disputes
     assert believed["off"] == money

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tether_core.emp import codes
 from tether_core.emp.notification import FORM, Notification, decode
 from tether_core.events import AmountMismatched, AttemptStatusChanged, IbanBlocked, ReasonUnknown
+from tether_core.payments import stages
 from tether_core.payments.attempt import (
     DISPUTE_STAGES,
     PAYMENT_STAGES,
@@ -80,14 +81,14 @@ PAGE = decode(
 def _at(state: str) -> Attempt:
     """The attempt after the shortest way into a state."""
     ways = {
-        "pending": (codes.SENT, 0),
-        "unknown": (codes.UNKNOWN_TO_US, 0),
-        "error": (codes.ERROR, 0),
-        "declined": (codes.DECLINED, 0),
-        "approved": (codes.APPROVED, 0),
-        "voided": (codes.VOIDED, 0),
-        "refunded": (codes.REFUNDED, 0),
-        "chargebacked": (codes.APPROVED, codes.CHARGEBACKED),
+        "pending": (stages.SENT, 0),
+        "unknown": (stages.UNKNOWN_TO_US, 0),
+        "error": (stages.ERROR, 0),
+        "declined": (stages.DECLINED, 0),
+        "approved": (stages.APPROVED, 0),
+        "voided": (stages.VOIDED, 0),
+        "refunded": (stages.REFUNDED, 0),
+        "chargebacked": (stages.APPROVED, stages.CHARGEBACKED),
     }
     payment, dispute = ways[state]
     return msgspec.structs.replace(ATTEMPT, payment_stage=payment, dispute_stage=dispute)
@@ -261,7 +262,7 @@ def test_a_retrieval_request_moves_nothing(attempt: Attempt, policy: Policy) -> 
 def test_what_nobody_has_seen_is_parked(attempt: Attempt, strange: str, as_event: bool) -> None:  # noqa: FBT001 - drawn
     """A new status would be applied by a guess, or be dropped without a word."""
     notification = _notification("approved", event=strange) if as_event else _notification(strange)
-    if as_event and strange in codes.EVENTS:
+    if as_event and strange in stages.EVENTS:
         return
     notification = msgspec.structs.replace(notification, unique_id=attempt.unique_id)
     assert decide(attempt, notification, account=ACCOUNT) == Decision("park", "unknown_status")
@@ -357,7 +358,7 @@ OTHER_KINDS = [
 
 
 @pytest.mark.parametrize("fields", OTHER_KINDS)
-@pytest.mark.parametrize("status", sorted(codes.STATUSES))
+@pytest.mark.parametrize("status", sorted(stages.STATUSES))
 @pytest.mark.parametrize("confirm", ["failures", "off"])
 def test_only_notifications_of_a_payment_move_it(
     fields: dict[str, str], status: str, confirm: Confirm
@@ -373,7 +374,7 @@ def test_only_notifications_of_a_payment_move_it(
         else:
             assert first == Decision("confirm", "names_payment", attempt)
         assert decide(attempt, notification, account="other").outcome == "unchanged"
-        for word in codes.STATUSES:
+        for word in stages.STATUSES:
             after = decide(
                 attempt,
                 notification,
@@ -768,7 +769,7 @@ def test_every_state_can_be_shown_and_no_other() -> None:
 
 def test_every_step_leads_to_a_stage_of_its_track() -> None:
     """A status with a stage that no track has would raise when its state is read."""
-    for step in [*codes.STATUSES.values(), *codes.EVENTS.values()]:
+    for step in [*stages.STATUSES.values(), *stages.EVENTS.values()]:
         if step.track != "none":
             assert step.stage in (PAYMENT_STAGES if step.track == "payment" else DISPUTE_STAGES)
 
@@ -833,7 +834,7 @@ def test_every_reason_can_be_given() -> None:
 @pytest.mark.parametrize("status", [b"refunded", b"voided", b"chargebacked"])
 def test_a_part_that_was_returned_is_not_the_whole(fields: bytes, other: bool, status: bytes) -> None:  # noqa: FBT001 - a column
     """The books would say that all of it went back, and nobody would ask for the rest."""
-    attempt = Attempt(7, "default", "t-7", "44177a21", 9000, "EUR", payment_stage=codes.APPROVED)
+    attempt = Attempt(7, "default", "t-7", "44177a21", 9000, "EUR", payment_stage=stages.APPROVED)
     notification = decode(
         b"unique_id=44177a21&signature=ab&status=" + status + b"&" + fields, content_type=FORM
     )

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tether_core import iban as ibans
-from tether_core.emp import codes
 from tether_core.errors import InvalidRequest
 from tether_core.money import Money
+from tether_core.payments import stages
 from tether_core.payments.attempt import DISPUTE_STAGES, PAYMENT_STAGES, Attempt
 from tether_core.payments.imported_debits import (
     CODES,
@@ -70,8 +70,8 @@ def test_a_good_row_is_read_whole() -> None:
         unique_id=GOOD["unique_id"],
         amount_minor=1250,
         currency="EUR",
-        payment_stage=codes.APPROVED,
-        dispute_stage=codes.UNDISPUTED,
+        payment_stage=stages.APPROVED,
+        dispute_stage=stages.UNDISPUTED,
         error_code=None,
         reason_code=None,
         iban=DE,
@@ -191,19 +191,19 @@ def test_any_row_is_a_debit_or_has_a_reason(cells: list[str]) -> None:
 
 
 @given(
-    status=st.sampled_from([*codes.STATUSES, "unknown", "junk", ""]),
+    status=st.sampled_from([*stages.STATUSES, "unknown", "junk", ""]),
     error_code=st.none() | st.sampled_from(["340", "230", "450", "999", "x"]),
     named=st.booleans(),
 )
 def test_every_status_begins_at_a_stage_or_nowhere(status: str, error_code: str | None, named: bool) -> None:  # noqa: FBT001 - drawn
     """A stage that no table has could not be stored; an error that may have been a debit must not pass for none."""
-    stages = begin(status, error_code=error_code, named=named)
-    step = codes.meaning(status, event=None, error_code=error_code)
-    if stages is None:
+    begun = begin(status, error_code=error_code, named=named)
+    step = stages.meaning(status, event=None, error_code=error_code)
+    if begun is None:
         assert status != "unknown"
         assert step is None or step.track == "none"
         return
-    payment, dispute = stages
+    payment, dispute = begun
     assert payment in PAYMENT_STAGES
     assert dispute in DISPUTE_STAGES
     if not named and error_code is None and status in {"error", "timeout", "pending", "unknown"}:

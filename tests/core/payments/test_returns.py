@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tether_core.blacklist import REASONS
-from tether_core.emp import codes
 from tether_core.errors import InvalidRequest
+from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.returns import RETRY_SPAN_DAYS, after_return, refund
 from tether_core.target_calendar import exposure, is_open
@@ -16,7 +16,7 @@ reasons = st.sampled_from([*REASONS, "XX99", None])
 DAY = timedelta(days=1)
 
 
-def _attempt(payment_stage: int = codes.APPROVED, dispute_stage: int = codes.UNDISPUTED) -> Attempt:
+def _attempt(payment_stage: int = stages.APPROVED, dispute_stage: int = stages.UNDISPUTED) -> Attempt:
     return Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage, dispute_stage)
 
 
@@ -122,7 +122,7 @@ def test_a_refund_never_joins_a_chargeback(
     verdict = refund(attempt, due_on=due_on, today=due_on + DAY * later)
     if attempt.state != "approved":
         assert not verdict.allowed
-    if dispute_stage in {codes.CHARGEBACKED, codes.LOST_AGAIN}:
+    if dispute_stage in {stages.CHARGEBACKED, stages.LOST_AGAIN}:
         assert verdict.why == "charged back"
     assert verdict.allowed == (verdict.why == "collected")
 
@@ -141,19 +141,19 @@ def test_a_refund_waits_for_the_return_window(due_on: date) -> None:
 
 def test_what_was_won_back_may_be_refunded() -> None:
     """Its return has happened; waiting for another one would keep the debtor's money for nothing."""
-    attempt = _attempt(codes.APPROVED, codes.WON_BACK)
+    attempt = _attempt(stages.APPROVED, stages.WON_BACK)
     assert refund(attempt, due_on=date(2026, 3, 2), today=date(2026, 3, 3)).allowed
 
 
 @pytest.mark.parametrize(
     ("payment_stage", "dispute_stage", "expected"),
     [
-        (codes.REFUNDED, codes.CHARGEBACKED, True),
-        (codes.VOIDED, codes.CHARGEBACKED, True),
-        (codes.REFUNDED, codes.LOST_AGAIN, True),
-        (codes.REFUNDED, codes.WON_BACK, False),
-        (codes.REFUNDED, codes.UNDISPUTED, False),
-        (codes.APPROVED, codes.CHARGEBACKED, False),
+        (stages.REFUNDED, stages.CHARGEBACKED, True),
+        (stages.VOIDED, stages.CHARGEBACKED, True),
+        (stages.REFUNDED, stages.LOST_AGAIN, True),
+        (stages.REFUNDED, stages.WON_BACK, False),
+        (stages.REFUNDED, stages.UNDISPUTED, False),
+        (stages.APPROVED, stages.CHARGEBACKED, False),
     ],
 )
 def test_money_that_went_back_twice_is_seen(

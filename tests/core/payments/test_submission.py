@@ -4,10 +4,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tether_core.emp import codes
 from tether_core.emp.responses import GatewayAnswer, read_answer
 from tether_core.errors import CredentialsRejected, GatewaySilent, IllegalStep, InvalidRequest, NotSubmitted
 from tether_core.events import AmountMismatched, AttemptStatusChanged
+from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt, state_of
 from tether_core.payments.not_found import FirstAnswer, Inquiry
 from tether_core.payments.submission import (
@@ -55,7 +55,7 @@ def test_an_approved_debit_ends() -> None:
     """The plain way; an attempt that stays leased would be given up and asked about for nothing."""
     after = record(SUBMITTING, APPROVED, number=1, now=NOON)
     assert after.submission == Submission(
-        msgspec.structs.replace(ATTEMPT, unique_id="u-7", payment_stage=codes.APPROVED),
+        msgspec.structs.replace(ATTEMPT, unique_id="u-7", payment_stage=stages.APPROVED),
         1,
         None,
         None,
@@ -69,15 +69,15 @@ def test_an_approved_debit_ends() -> None:
 @pytest.mark.parametrize(
     ("result", "stage", "code"),
     [
-        (answer("pending_async", unique_id="u-7"), codes.IN_PROGRESS, None),
-        (answer("declined", unique_id="u-7", code="500"), codes.DECLINED, "500"),
-        (answer("error", unique_id="u-7", code="501"), codes.ERROR, "501"),
-        (answer("error", code="340"), codes.ERROR, "340"),  # refused as a whole: not even taken in
-        (answer("unsuccessful", unique_id="u-7"), codes.ERROR, None),
-        (answer("voided", unique_id="u-7"), codes.VOIDED, None),
+        (answer("pending_async", unique_id="u-7"), stages.IN_PROGRESS, None),
+        (answer("declined", unique_id="u-7", code="500"), stages.DECLINED, "500"),
+        (answer("error", unique_id="u-7", code="501"), stages.ERROR, "501"),
+        (answer("error", code="340"), stages.ERROR, "340"),  # refused as a whole: not even taken in
+        (answer("unsuccessful", unique_id="u-7"), stages.ERROR, None),
+        (answer("voided", unique_id="u-7"), stages.VOIDED, None),
         (
             answer("chargebacked", unique_id="u-7"),
-            codes.APPROVED,
+            stages.APPROVED,
             None,
         ),  # the dispute has its own notification
     ],
@@ -118,7 +118,7 @@ def test_without_a_clear_answer_a_debit_is_unknown(result: GatewayAnswer | Gatew
         "unknown",
         "unknown",
     )
-    assert after.submission.attempt.payment_stage == codes.UNKNOWN_TO_US
+    assert after.submission.attempt.payment_stage == stages.UNKNOWN_TO_US
     assert isinstance(after.events[0], AttemptStatusChanged)
     assert any(isinstance(event, AmountMismatched) for event in after.events) == (cause == "other_amount")
     with pytest.raises(IllegalStep):
@@ -273,7 +273,7 @@ def test_an_answer_that_comes_after_its_lease_still_counts() -> None:
 def test_a_notification_may_be_faster_than_the_answer() -> None:
     """The gateway notifies within a second; its answer, applied after that, must not undo what it said."""
     heard = msgspec.structs.replace(
-        SUBMITTING, attempt=msgspec.structs.replace(ATTEMPT, payment_stage=codes.APPROVED, unique_id="u-7")
+        SUBMITTING, attempt=msgspec.structs.replace(ATTEMPT, payment_stage=stages.APPROVED, unique_id="u-7")
     )
     assert heard.step == "ended"
     for result in (SILENT, answer("pending_async", unique_id="u-7"), answer("declined", unique_id="u-7")):
@@ -361,11 +361,11 @@ def test_an_answer_about_something_else_resolves_nothing(result: GatewayAnswer, 
 @pytest.mark.parametrize(
     ("result", "stage"),
     [
-        (APPROVED, codes.APPROVED),
-        (answer("error", code="230", unique_id="u-7"), codes.UNKNOWN_TO_GATEWAY),
-        (answer("error", code="450", unique_id="u-7"), codes.UNKNOWN_TO_GATEWAY),
-        (answer("error", code="501", unique_id="u-7"), codes.ERROR),
-        (answer("pending", unique_id="u-7"), codes.IN_PROGRESS),
+        (APPROVED, stages.APPROVED),
+        (answer("error", code="230", unique_id="u-7"), stages.UNKNOWN_TO_GATEWAY),
+        (answer("error", code="450", unique_id="u-7"), stages.UNKNOWN_TO_GATEWAY),
+        (answer("error", code="501", unique_id="u-7"), stages.ERROR),
+        (answer("pending", unique_id="u-7"), stages.IN_PROGRESS),
     ],
 )
 def test_the_gateways_word_resolves_a_debit(result: GatewayAnswer, stage: int) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from tether_core.emp import codes
 from tether_core.emp.notification import FORM, Notification, decode
 from tether_core.errors import IllegalStep, InvalidRequest
+from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt, Confirmation, Decision
 from tether_core.payments.submission import Submission
 from tether_core.reconciliation import differences as rules
@@ -19,7 +19,7 @@ from tether_core.refunds.refund import Refund
 
 from tests.support.clock import NOON
 
-APPROVED = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=codes.APPROVED)
+APPROVED = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=stages.APPROVED)
 BELIEVED = Decision("unchanged", "late", APPROVED)
 
 
@@ -50,12 +50,12 @@ def test_the_later_of_two_debits_of_a_due_item_has_the_line() -> None:
 @pytest.mark.parametrize(
     ("payment", "dispute", "refunds", "line"),
     [
-        (codes.REFUNDED, codes.CHARGEBACKED, 1, True),
-        (codes.VOIDED, codes.LOST_AGAIN, 1, True),
-        (codes.REFUNDED, codes.WON_BACK, 1, False),
-        (codes.APPROVED, codes.CHARGEBACKED, 0, False),
-        (codes.REFUNDED, codes.UNDISPUTED, 2, True),
-        (codes.APPROVED, codes.CHARGEBACKED, 1, True),
+        (stages.REFUNDED, stages.CHARGEBACKED, 1, True),
+        (stages.VOIDED, stages.LOST_AGAIN, 1, True),
+        (stages.REFUNDED, stages.WON_BACK, 1, False),
+        (stages.APPROVED, stages.CHARGEBACKED, 0, False),
+        (stages.REFUNDED, stages.UNDISPUTED, 2, True),
+        (stages.APPROVED, stages.CHARGEBACKED, 1, True),
     ],
 )
 def test_money_that_went_back_twice(payment: int, dispute: int, refunds: int, line: bool) -> None:  # noqa: FBT001 - a column
@@ -67,12 +67,12 @@ def test_money_that_went_back_twice(payment: int, dispute: int, refunds: int, li
 @pytest.mark.parametrize(
     ("stage", "inquiries", "days", "line"),
     [
-        (codes.IN_PROGRESS, TRIES_MAX, 14, True),
-        (codes.IN_PROGRESS, TRIES_MAX - 1, 14, False),
-        (codes.UNKNOWN_TO_US, TRIES_MAX, 2, True),
-        (codes.IN_PROGRESS, 0, 22, True),  # nobody could be asked
-        (codes.SENT, 0, 90, False),  # never submitted: a run that is paused
-        (codes.APPROVED, TRIES_MAX, 90, False),
+        (stages.IN_PROGRESS, TRIES_MAX, 14, True),
+        (stages.IN_PROGRESS, TRIES_MAX - 1, 14, False),
+        (stages.UNKNOWN_TO_US, TRIES_MAX, 2, True),
+        (stages.IN_PROGRESS, 0, 22, True),  # nobody could be asked
+        (stages.SENT, 0, 90, False),  # never submitted: a run that is paused
+        (stages.APPROVED, TRIES_MAX, 90, False),
     ],
 )
 def test_a_debit_that_stays_open(stage: int, inquiries: int, days: int, line: bool) -> None:  # noqa: FBT001 - a column
@@ -85,22 +85,22 @@ def test_a_debit_that_stays_open(stage: int, inquiries: int, days: int, line: bo
 @pytest.mark.parametrize(
     ("ours", "status", "minutes", "compared"),
     [
-        ((codes.APPROVED, 0), "approved", 0, "agrees"),
-        ((codes.APPROVED, 0), "declined", 0, "state_differs"),
-        ((codes.APPROVED, 0), "error", 0, "state_differs"),
-        ((codes.REFUNDED, 0), "declined", 0, "state_differs"),
-        ((codes.APPROVED, 0), "pending_async", 1, "too early"),
-        ((codes.APPROVED, 0), "pending_async", 61, "state_differs"),
-        ((codes.VOIDED, 0), "approved", 61, "state_differs"),
-        ((codes.DECLINED, 0), "error", 61, "agrees"),
-        ((codes.APPROVED, codes.CHARGEBACKED), "approved", 61, "state_differs"),
-        ((codes.APPROVED, codes.WON_BACK), "approved", 61, "agrees"),
-        ((codes.APPROVED, codes.WON_BACK), "chargebacked", 1, "too early"),
-        ((codes.APPROVED, codes.WON_BACK), "chargebacked", 61, "charged_back_again"),
-        ((codes.APPROVED, codes.LOST_AGAIN), "represented", 61, "state_differs"),
-        ((codes.REFUNDED, codes.CHARGEBACKED), "refunded", 61, "agrees"),
-        ((codes.IN_PROGRESS, 0), "approved", 61, "moves"),
-        ((codes.APPROVED, 0), "chargebacked", 61, "moves"),
+        ((stages.APPROVED, 0), "approved", 0, "agrees"),
+        ((stages.APPROVED, 0), "declined", 0, "state_differs"),
+        ((stages.APPROVED, 0), "error", 0, "state_differs"),
+        ((stages.REFUNDED, 0), "declined", 0, "state_differs"),
+        ((stages.APPROVED, 0), "pending_async", 1, "too early"),
+        ((stages.APPROVED, 0), "pending_async", 61, "state_differs"),
+        ((stages.VOIDED, 0), "approved", 61, "state_differs"),
+        ((stages.DECLINED, 0), "error", 61, "agrees"),
+        ((stages.APPROVED, stages.CHARGEBACKED), "approved", 61, "state_differs"),
+        ((stages.APPROVED, stages.WON_BACK), "approved", 61, "agrees"),
+        ((stages.APPROVED, stages.WON_BACK), "chargebacked", 1, "too early"),
+        ((stages.APPROVED, stages.WON_BACK), "chargebacked", 61, "charged_back_again"),
+        ((stages.APPROVED, stages.LOST_AGAIN), "represented", 61, "state_differs"),
+        ((stages.REFUNDED, stages.CHARGEBACKED), "refunded", 61, "agrees"),
+        ((stages.IN_PROGRESS, 0), "approved", 61, "moves"),
+        ((stages.APPROVED, 0), "chargebacked", 61, "moves"),
     ],
 )
 def test_our_state_beside_the_gateways_present_record(
@@ -108,7 +108,7 @@ def test_our_state_beside_the_gateways_present_record(
 ) -> None:
     """A record that merely lags would cry wolf; one that stays another hides where the money is."""
     result = rules.compare(
-        _at(*ours), codes.STATUSES[status], changed_at=NOON, now=NOON + timedelta(minutes=minutes)
+        _at(*ours), stages.STATUSES[status], changed_at=NOON, now=NOON + timedelta(minutes=minutes)
     )
     assert (result.kind if isinstance(result, Difference) else result) == compared
 
@@ -164,7 +164,7 @@ def test_a_debit_that_fails_after_it_was_approved() -> None:
 
 def test_another_dispute_is_told_by_its_own_id() -> None:
     """The same chargeback told late is no second one; another one takes the money once more."""
-    won = _at(codes.APPROVED, codes.WON_BACK)
+    won = _at(stages.APPROVED, stages.WON_BACK)
     again = _notification(status="chargebacked", event="chargeback", chargeback_unique_id="b")
     assert rules.may_be_new_dispute(won, again, decided=BELIEVED)
     first = _notification(status="chargebacked", event="chargeback", chargeback_unique_id="a")
@@ -190,14 +190,14 @@ def _refund(state: int, debit: Attempt) -> Refund:
 
 def test_a_refund_that_failed_later_may_be_ordered_again() -> None:
     """The debtor would never get the money, because our books say that it went."""
-    refunded = _at(codes.REFUNDED)
-    outcome = rules.reopen(_refund(codes.APPROVED, refunded))
+    refunded = _at(stages.REFUNDED)
+    outcome = rules.reopen(_refund(stages.APPROVED, refunded))
     assert (outcome.order.attempt.state, outcome.debit.state) == ("declined", "approved")
     assert len(outcome.events) == 2
     with pytest.raises(IllegalStep):
-        rules.reopen(_refund(codes.DECLINED, refunded))
+        rules.reopen(_refund(stages.DECLINED, refunded))
     with pytest.raises(IllegalStep):  # its bank has returned it
-        rules.reopen(_refund(codes.APPROVED, _at(codes.REFUNDED, codes.CHARGEBACKED)))
+        rules.reopen(_refund(stages.APPROVED, _at(stages.REFUNDED, stages.CHARGEBACKED)))
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 501])

@@ -6,15 +6,15 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from tether_core.emp import codes
 from tether_core.emp.notification import FORM, decode
 from tether_core.emp.responses import GatewayAnswer, read_answer
+from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt
 from tether_core.reconciliation import gateway_refunds as rules
 
 from tests.support.clock import NOON
 
-DEBIT = Attempt(7, "default", "t-7", "a1", 1000, "EUR", payment_stage=codes.APPROVED)
+DEBIT = Attempt(7, "default", "t-7", "a1", 1000, "EUR", payment_stage=stages.APPROVED)
 
 
 def _record(status: str = "approved", kind: str = "sdd_refund", reference: str = "a1") -> GatewayAnswer:
@@ -72,7 +72,7 @@ def test_the_whole_moves_the_debit_and_a_part_is_a_line() -> None:
 
 def test_money_that_the_bank_returned_as_well_is_announced() -> None:
     """A person must claim it back."""
-    disputed = msgspec.structs.replace(DEBIT, dispute_stage=codes.CHARGEBACKED)
+    disputed = msgspec.structs.replace(DEBIT, dispute_stage=stages.CHARGEBACKED)
     effect = rules.apply(disputed, kind="refund", amount_minor=1000, currency="EUR")
     assert effect.debit.refunded_and_charged_back
     assert [type(fact).__name__ for fact in effect.events] == ["RefundChargedBack"]

@@ -4,11 +4,11 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tether_core.emp import codes
 from tether_core.emp.notification import FORM, Notification, decode
 from tether_core.emp.responses import Chargeback, GatewayAnswer, read_answer, read_chargebacks
 from tether_core.errors import Rejected, Unreadable
 from tether_core.notifications.identity import identify
+from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt, Policy, decide
 from tether_core.reconciliation.report_records import (
     CurrentStatus,
@@ -20,7 +20,7 @@ from tether_core.reconciliation.report_records import (
 from tether_core.testing import form_body
 
 ATTEMPT = Attempt(
-    7, "default", "t-7", "44177a21", 1000, "EUR", codes.APPROVED, iban_fingerprint=b"f", iban_masked="DE**"
+    7, "default", "t-7", "44177a21", 1000, "EUR", stages.APPROVED, iban_fingerprint=b"f", iban_masked="DE**"
 )
 ASKING = Policy(confirm="all")
 
@@ -215,7 +215,7 @@ def test_webhook_and_report_fetch_meet_in_any_order(order: tuple[int, ...]) -> N
         _from_answer(status="chargebacked"),
         _from_chargeback("1st chargeback", reason_code="MD01"),
     ]
-    attempt = msgspec.structs.replace(ATTEMPT, payment_stage=codes.SENT)
+    attempt = msgspec.structs.replace(ATTEMPT, payment_stage=stages.SENT)
     entries: set[str] = set()
     for place in order:
         claim = claims[place]
@@ -229,7 +229,7 @@ def test_webhook_and_report_fetch_meet_in_any_order(order: tuple[int, ...]) -> N
         entries |= {entry.reason_code for entry in decision.entries}
     assert (attempt.state, attempt.payment_stage, attempt.reason_code) == (
         "chargebacked",
-        codes.APPROVED,
+        stages.APPROVED,
         "MD01",
     )
     assert entries == {"MD01"}

@@ -4,10 +4,10 @@ from itertools import pairwise, permutations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tether_core.emp import codes
 from tether_core.emp.notification import FORM, decode
 from tether_core.emp.responses import Chargeback, GatewayAnswer, read_answer, read_chargebacks
 from tether_core.errors import InvalidRequest
+from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt, Policy, decide
 from tether_core.reconciliation.status_inquiry import (
     CONFIRM_RETRY_SCHEDULE_S,
@@ -139,7 +139,7 @@ def test_a_lie_stays_one() -> None:
         ),
         content_type=FORM,
     )
-    attempt = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", codes.APPROVED, iban_fingerprint=b"f")
+    attempt = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", stages.APPROVED, iban_fingerprint=b"f")
     word = confirmation(_answer(status="approved", unique_id="44177a21"))
     decision = decide(
         attempt, claim, account="default", policy=Policy(confirm="chargebacks"), confirmation=word
@@ -179,20 +179,20 @@ def test_transfers_between_accounts_of_the_acquirer_say_nothing() -> None:
     assert (word.status, word.reason_code) == ("approved", None)
 
 
-@given(st.sampled_from(sorted(codes.STATUSES)), st.lists(st.sampled_from(TYPES), max_size=4))
+@given(st.sampled_from(sorted(stages.STATUSES)), st.lists(st.sampled_from(TYPES), max_size=4))
 def test_the_word_has_come_as_far_as_the_furthest_source(status: str, types: list[str]) -> None:
     """Whichever part of the gateway is behind, the claim of the other must be borne out."""
     found = [_chargeback(item, "AC04") for item in types]
     word = confirmation(_answer(status=status, unique_id="44177a21"), chargebacks=found)
-    step = codes.meaning(word.status, event=None)
-    own = codes.meaning(status, event=None)
+    step = stages.meaning(word.status, event=None)
+    own = stages.meaning(status, event=None)
     assert step is not None
     assert own is not None
-    stages = [own.stage] if own.track == "dispute" else []
+    disputes = [own.stage] if own.track == "dispute" else []
     for item in found:
         assert item.as_notified is not None
-        listed = codes.meaning(item.as_notified[0], event=item.as_notified[1])
+        listed = stages.meaning(item.as_notified[0], event=item.as_notified[1])
         assert listed is not None
-        stages.append(listed.stage)
-    assert not stages or (step.track, step.stage) == ("dispute", max(stages))
-    assert stages or word.status == status
+        disputes.append(listed.stage)
+    assert not disputes or (step.track, step.stage) == ("dispute", max(disputes))
+    assert disputes or word.status == status

@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 
 import msgspec
 import pytest
-from tether_core.emp import codes
 from tether_core.emp.notification import FORM, Notification, decode
 from tether_core.emp.responses import GatewayAnswer, read_answer
 from tether_core.errors import GatewaySilent, IllegalStep, NotSubmitted
 from tether_core.events import AmountMismatched, AttemptStatusChanged, RefundChargedBack, RefundStatusChanged
+from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt, Policy
 from tether_core.payments.not_found import Inquiry
 from tether_core.payments.submission import Rules, Submission
@@ -27,7 +27,7 @@ HISTORIES = int(os.environ.get("TETHER_HISTORIES", "4000"))
 RULES = Rules(lease_s=75, not_found_grace_s=900, submissions_max=4)
 
 
-def _debit(payment: int = codes.APPROVED, dispute: int = 0, *, unique_id: str | None = "d1") -> Attempt:
+def _debit(payment: int = stages.APPROVED, dispute: int = 0, *, unique_id: str | None = "d1") -> Attempt:
     return Attempt(7, "default", "t-7", unique_id, 1000, "EUR", payment, dispute)
 
 
@@ -63,17 +63,17 @@ def _notification(item: Refund, status: str, **fields: str) -> Notification:
 @pytest.mark.parametrize(
     ("payment", "dispute", "why"),
     [
-        (codes.SENT, 0, "of unknown outcome"),
-        (codes.UNKNOWN_TO_US, 0, "of unknown outcome"),
-        (codes.UNKNOWN_TO_GATEWAY, 0, "of unknown outcome"),
-        (codes.IN_PROGRESS, 0, "sent today"),
-        (codes.APPROVED, 0, "sent today"),
-        (codes.ERROR, 0, "nothing to give"),
-        (codes.DECLINED, 0, "nothing to give"),
-        (codes.VOIDED, 0, "refunded"),
-        (codes.REFUNDED, 0, "refunded"),
-        (codes.APPROVED, codes.CHARGEBACKED, "charged back"),
-        (codes.APPROVED, codes.LOST_AGAIN, "charged back"),
+        (stages.SENT, 0, "of unknown outcome"),
+        (stages.UNKNOWN_TO_US, 0, "of unknown outcome"),
+        (stages.UNKNOWN_TO_GATEWAY, 0, "of unknown outcome"),
+        (stages.IN_PROGRESS, 0, "sent today"),
+        (stages.APPROVED, 0, "sent today"),
+        (stages.ERROR, 0, "nothing to give"),
+        (stages.DECLINED, 0, "nothing to give"),
+        (stages.VOIDED, 0, "refunded"),
+        (stages.REFUNDED, 0, "refunded"),
+        (stages.APPROVED, stages.CHARGEBACKED, "charged back"),
+        (stages.APPROVED, stages.LOST_AGAIN, "charged back"),
     ],
 )
 def test_what_may_be_voided(payment: int, dispute: int, why: str) -> None:
@@ -201,7 +201,7 @@ def test_a_worker_that_dies_leaves_the_order_unknown() -> None:
 
 def test_a_chargeback_that_comes_first_stops_the_order() -> None:
     """The bank has paid the debtor; a refund sent all the same is the second payment."""
-    item = _ready(debit=_debit(codes.APPROVED, codes.CHARGEBACKED))
+    item = _ready(debit=_debit(stages.APPROVED, stages.CHARGEBACKED))
     stopped = refund.claim(item, now=LATER, rules=RULES)
     assert (stopped.cause, stopped.order.attempt.state, stopped.order.attempt.error_code) == (
         "charged back",
@@ -212,7 +212,7 @@ def test_a_chargeback_that_comes_first_stops_the_order() -> None:
 
 def test_a_chargeback_that_meets_an_order_under_way_is_announced() -> None:
     """Nobody can stop either of the two; unseen, the money is simply gone."""
-    item = msgspec.structs.replace(_sent(), debit=_debit(codes.APPROVED, codes.CHARGEBACKED))
+    item = msgspec.structs.replace(_sent(), debit=_debit(stages.APPROVED, stages.CHARGEBACKED))
     done = refund.record(item, _answer("approved"), number=1, now=LATER, rules=RULES)
     assert done.debit.refunded_and_charged_back
     assert RefundChargedBack(7) in done.events
@@ -442,7 +442,7 @@ class World:
 
     def charge_back(self) -> None:
         if not self.healthy and self.rng.random() < 0.1:
-            self.debit = msgspec.structs.replace(self.debit, dispute_stage=codes.CHARGEBACKED)
+            self.debit = msgspec.structs.replace(self.debit, dispute_stage=stages.CHARGEBACKED)
 
     def check(self) -> None:
         assert len(self.ledger) <= 1, f"history {self.seed}: refunded {len(self.ledger)} times"

@@ -11,7 +11,7 @@ import msgspec
 import psycopg
 import pytest
 from tether_core import iban
-from tether_core.emp import codes
+from tether_core.payments import stages
 from tether_sandbox.seed import Seeded, seed
 from tether_stores.notifications import webhook_events
 from tether_stores.payments import billing_attempts
@@ -114,9 +114,9 @@ async def test_a_move_writes_all_it_was_given_and_nothing_else(conn: Connection,
     attempts = await billing_attempts.locked_by_ids(
         conn, unique_ids=[seeded.unique_id for seeded in made], transaction_ids=[]
     )
-    declined = msgspec.structs.replace(attempts[0], payment_stage=codes.DECLINED, error_code="501")
+    declined = msgspec.structs.replace(attempts[0], payment_stage=stages.DECLINED, error_code="501")
     returned = msgspec.structs.replace(
-        attempts[1], payment_stage=codes.APPROVED, dispute_stage=codes.CHARGEBACKED, reason_code="AC04"
+        attempts[1], payment_stage=stages.APPROVED, dispute_stage=stages.CHARGEBACKED, reason_code="AC04"
     )
     await billing_attempts.move(conn, [declined, returned], now=later)
     rows = await billing_attempts.locked_by_ids(

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tether_core.emp import codes
+from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt
 from tether_sandbox.seed import seed
 from tether_stores.payments import billing_attempts
@@ -32,7 +32,7 @@ async def table(
     if request.param == "billing_attempts":
         await conn.execute(
             "update billing_attempts set state = 'unknown', payment_stage = %s, unique_id = null",
-            [codes.UNKNOWN_TO_US],
+            [stages.UNKNOWN_TO_US],
         )
         return billing_attempts.INQUIRIES, [seeded.id for seeded in made]
     ids = list[int]()
@@ -59,7 +59,7 @@ async def table(
         ids.append(row_id)
     await conn.execute(
         "update refunds set state = 'unknown', payment_stage = %s, submit_at = null, submission_count = 1, submitted_at = %s",
-        [codes.UNKNOWN_TO_US, NOON],
+        [stages.UNKNOWN_TO_US, NOON],
     )
     return refunds.INQUIRIES, ids
 
@@ -67,7 +67,7 @@ async def table(
 def due(at: datetime) -> dict[str, Any]:
     """What is due at a time: rows of unknown outcome without news for an hour."""
     return {
-        "payment_stages": [codes.UNKNOWN_TO_US],
+        "payment_stages": [stages.UNKNOWN_TO_US],
         "silent_since": at - HOUR,
         "inquiry_count_max": INQUIRY_COUNT_MAX,
         "now": at,
@@ -87,7 +87,7 @@ async def test_a_row_is_asked_about_by_one_at_a_time(
     rest = await inquiries.claim(conn, **due(at), leased_until=lease, limit=2)
     assert ([len(first), len(rest)], sorted(item.id for item in (*first, *rest))) == ([2, 1], ids)
     assert {(row.account, row.payment_stage, row.inquiry_count) for row in first} == {
-        ("default", codes.UNKNOWN_TO_US, 0)
+        ("default", stages.UNKNOWN_TO_US, 0)
     }
     assert not await inquiries.any_due(conn, **due(at))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from tether_core import iban
-from tether_core.emp import codes
+from tether_core.payments import stages
 from tether_core.payments.attempt import Confirmation, Policy, state_of
 from tether_core.testing import form_body
 from tether_core.vop import Answers, scored
@@ -81,7 +81,7 @@ async def test_a_contradicted_claim_stands_beside_the_gateways_word(
     client: httpx.AsyncClient, conn: Connection, environment: dict[str, str]
 ) -> None:
     """A person must see what was claimed, what the gateway said, and that it had no effect."""
-    await _attempt(conn, stages=(codes.APPROVED, codes.UNDISPUTED), at=datetime.now(UTC))
+    await _attempt(conn, stages=(stages.APPROVED, stages.UNDISPUTED), at=datetime.now(UTC))
     claim = {"unique_id": UNIQUE_ID, "status": "chargebacked", "event": "chargeback", "reason_code": "MD01"}
     body = form_body(claim, secret=environment["EMP_API_PASSWORD"])
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -146,7 +146,7 @@ async def test_nothing_without_a_key(client: httpx.AsyncClient, path: str) -> No
 async def test_exposure_of_a_collected_debit(client: httpx.AsyncClient, conn: Connection) -> None:
     """Money that may go back for 13 months must not be shown as final."""
     attempt_id = await _attempt(
-        conn, stages=(codes.APPROVED, codes.UNDISPUTED), at=datetime(2026, 3, 2, 12, tzinfo=UTC)
+        conn, stages=(stages.APPROVED, stages.UNDISPUTED), at=datetime(2026, 3, 2, 12, tzinfo=UTC)
     )
     payload = (await client.get(f"/api/billing-attempts/{attempt_id}/exposure", headers=KEY)).json()
     assert (
@@ -171,7 +171,7 @@ async def test_exposure_of_a_returned_debit(client: httpx.AsyncClient, conn: Con
     """A person who refunds what the bank has refunded pays the debtor twice."""
     attempt_id = await _attempt(
         conn,
-        stages=(codes.APPROVED, codes.CHARGEBACKED),
+        stages=(stages.APPROVED, stages.CHARGEBACKED),
         at=datetime(2026, 3, 2, 12, tzinfo=UTC),
         return_handled_at=datetime(2026, 3, 5, tzinfo=UTC),
         retry_why="retry",

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from tether_core.emp import codes
 from tether_core.emp.notification import FORM, decode
 from tether_core.limits.rate_limit import limits
 from tether_core.notifications.confirmation import SCHEDULE_S
 from tether_core.notifications.identity import identify
+from tether_core.payments import stages
 from tether_core.payments.attempt import Confirmation, Policy
 from tether_core.reconciliation.status_inquiry import CONFIRM_RETRY_SCHEDULE_S
 from tether_core.testing import form_body
@@ -130,7 +130,7 @@ def paid(
         simulator.transition(StatusChange("approved", unique_id=unique_id))
         for transition in transitions:
             simulator.transition(msgspec.structs.replace(transition, unique_id=unique_id))
-        await attempt(name, unique_id=unique_id, payment_stage=codes.APPROVED)
+        await attempt(name, unique_id=unique_id, payment_stage=stages.APPROVED)
         return unique_id
 
     return make
@@ -236,7 +236,7 @@ async def test_a_batch_takes_payments_not_rows(
     genuine = "cd" * 16
     simulator._answered("POST", "/ledger/adopt", [Adopted("genuine", genuine, 1000, "EUR", NOON)])
     simulator.transition(StatusChange("chargebacked", "chargeback", "AC04", unique_id=genuine))
-    await attempt("genuine", unique_id=genuine, payment_stage=codes.APPROVED)
+    await attempt("genuine", unique_id=genuine, payment_stage=stages.APPROVED)
     await world.deliver(genuine, **CLAIM)
     await confirm(world.inquiry_deps, limit=2)
     await book(world.applying)
@@ -335,7 +335,7 @@ async def test_a_payment_the_gateway_does_not_find_waits(
     world: World, attempt: Callable[..., Awaitable[int]]
 ) -> None:
     """A signed id exists, so "not there" is lag or a foreign terminal: refuting it would lose a chargeback."""
-    await attempt("t-nowhere", unique_id="ab" * 16, payment_stage=codes.APPROVED)
+    await attempt("t-nowhere", unique_id="ab" * 16, payment_stage=stages.APPROVED)
     await world.deliver("ab" * 16, **CLAIM)
     await confirm(world.inquiry_deps)
     assert (await world.event())[:3] == ("confirming", "confirm", "not_found")

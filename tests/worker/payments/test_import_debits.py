@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from tether_core import iban as ibans
-from tether_core.emp import codes
 from tether_core.emp.notification import FORM, decode
 from tether_core.errors import InvalidRequest
 from tether_core.notifications.identity import identify
 from tether_core.notifications.inbox import UNKNOWN_PAYMENT_RETRY_SCHEDULE_S
+from tether_core.payments import stages
 from tether_core.payments.attempt import Policy
 from tether_core.reconciliation.status_inquiry import PENDING_AGE_S, TRIES_MAX, UNKNOWN_AGE_S
 from tether_core.testing import form_body
@@ -131,7 +131,7 @@ async def test_debits_come_stored_as_they_stand(conn: Connection, take: Callable
     )
     account = ibans.validate(scripted_iban(1))
     assert rows[0] == (
-        "old-1", "approved", codes.APPROVED, 0, SENT, SENT, SENT, 1, None, None, None, 2, "Zoë Miller", "R1",
+        "old-1", "approved", stages.APPROVED, 0, SENT, SENT, SENT, 1, None, None, None, 2, "Zoë Miller", "R1",
         "recently_attempted", ibans.fingerprint(account), ibans.mask(account),
     )  # fmt: skip
     assert len(rows) == 6
@@ -245,9 +245,9 @@ async def test_open_debits_are_asked_about_and_never_sent(conn: Connection, take
         debit(4, status="unknown"),
     )
     now = datetime.now(UTC)
-    stages = {"pending": ([codes.IN_PROGRESS], PENDING_AGE_S), "unknown": ([10, 30], UNKNOWN_AGE_S)}
+    cases = {"pending": ([stages.IN_PROGRESS], PENDING_AGE_S), "unknown": ([10, 30], UNKNOWN_AGE_S)}
     asked = {}
-    for kind, (payment_stages, age_s) in stages.items():
+    for kind, (payment_stages, age_s) in cases.items():
         found = await billing_attempts.INQUIRIES.claim(
             conn,
             payment_stages=payment_stages,

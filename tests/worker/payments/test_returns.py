@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tether_core.emp import codes
+from tether_core.payments import stages
 from tether_core.payments.attempt import Policy
 from tether_core.target_calendar import is_open
 from tether_worker.payments.returns import ReturnDeps, follow, handling_returns
@@ -35,9 +35,9 @@ def returned(attempt: Callable[..., Awaitable[int]]) -> Callable[..., Awaitable[
         at = NOON - timedelta(days=3)
         return await attempt(
             name,
-            payment_stage=codes.APPROVED,
+            payment_stage=stages.APPROVED,
             at=at,
-            **{"dispute_stage": codes.CHARGEBACKED, "reason_code": reason_code, **columns},
+            **{"dispute_stage": stages.CHARGEBACKED, "reason_code": reason_code, **columns},
         )
 
     return make
@@ -75,9 +75,9 @@ async def test_what_is_not_a_return_is_left_alone(
     conn: Connection, deps: ReturnDeps, returned: Callable[..., Awaitable[int]]
 ) -> None:
     """A debit won back, or whose reason is not known yet, must wait for what becomes of it."""
-    await returned("won", dispute_stage=codes.WON_BACK)
+    await returned("won", dispute_stage=stages.WON_BACK)
     await returned("bare", reason_code=None)
-    await returned("good", dispute_stage=codes.UNDISPUTED, reason_code=None)
+    await returned("good", dispute_stage=stages.UNDISPUTED, reason_code=None)
     assert not await handling_returns(deps).has_pending()
     assert await follow(deps) == 0
     await conn.execute("update billing_attempts set reason_code = 'AM04' where transaction_id = 'bare'")

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from tether_core.clock_steps import Step
-from tether_core.emp import codes
 from tether_core.events import ClockStepped, decode
+from tether_core.payments import stages
 from tether_core.payments.gateway_identity import identity
 from tether_stores.accounts import gateway_identities
 from tether_stores.settings import Settings
@@ -35,7 +35,7 @@ async def _lost(conn: Connection, attempt: Callable[..., Awaitable[int]]) -> int
     await gateway_identities.record(conn, OLD, account="default", now=NOW)
     return await attempt(
         "t-1",
-        payment_stage=codes.UNKNOWN_TO_US,
+        payment_stage=stages.UNKNOWN_TO_US,
         submitted_at=NOW,
         submission_count=1,
         submitted_to=[OLD.key],
@@ -83,7 +83,7 @@ async def test_status_shows_what_cannot_be_resolved_and_why(
 ) -> None:
     """A debit that is neither collected nor free, and that nobody sees, is money that nobody misses."""
     debit = await _lost(conn, attempt)
-    await attempt("t-2", payment_stage=codes.UNKNOWN_TO_US, submitted_at=NOW, submission_count=1)
+    await attempt("t-2", payment_stage=stages.UNKNOWN_TO_US, submitted_at=NOW, submission_count=1)
     result = await status(_settings(environment, "terminal-new"))
     assert [(item.kind, item.id, item.submitted_to) for item in result.unresolved] == [
         ("debit", debit, (OLD.name,))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from tether_core.emp import codes
 from tether_core.emp.notification import FORM
 from tether_core.emp.requests import Debit
 from tether_core.limits.rate_limit import limits
+from tether_core.payments import stages
 from tether_core.payments.attempt import Policy
 from tether_core.payments.submission import Rules
 from tether_core.reconciliation.status_inquiry import PENDING_AGE_S, SILENCE_S, TRIES_MAX
@@ -135,7 +135,7 @@ def unknown(attempt: Callable[..., Awaitable[int]], world: World) -> Callable[..
         columns.setdefault("submitted_to", [world.client.identity(SETUP.terminals[0]).key])
         return await attempt(
             transaction_id,
-            payment_stage=codes.UNKNOWN_TO_US,
+            payment_stage=stages.UNKNOWN_TO_US,
             at=at,
             submitted_at=at,
             submission_count=1,
@@ -331,9 +331,9 @@ async def test_unknown_goes_before_pending_and_old_before_new(
 async def test_what_is_fresh_is_left_alone(world: World, attempt: Callable[..., Awaitable[int]]) -> None:
     """Asking about everything at once would use up the rate for news that comes by itself."""
     await attempt("fresh", at=world.now - timedelta(hours=1))
-    await attempt("not-sent", payment_stage=codes.SENT, at=world.now - 3 * PENDING)
-    await attempt("done", payment_stage=codes.APPROVED, at=world.now - 3 * PENDING)
-    await attempt("back", payment_stage=codes.IN_PROGRESS, dispute_stage=1, at=world.now - 3 * PENDING)
+    await attempt("not-sent", payment_stage=stages.SENT, at=world.now - 3 * PENDING)
+    await attempt("done", payment_stage=stages.APPROVED, at=world.now - 3 * PENDING)
+    await attempt("back", payment_stage=stages.IN_PROGRESS, dispute_stage=1, at=world.now - 3 * PENDING)
     assert not await reconciling(world.inquiry_deps).has_pending()
     assert await world.inquire_and_apply() == 0
 
@@ -409,7 +409,7 @@ async def test_an_error_of_unknown_outcome_that_becomes_final(
     await attempt("error-1", unique_id=unique_id, at=world.now - PENDING)
     await world.inquire_and_apply()
     assert await world.fetch_one("state") == "unknown"
-    assert await world.fetch_one("payment_stage") == codes.UNKNOWN_TO_GATEWAY
+    assert await world.fetch_one("payment_stage") == stages.UNKNOWN_TO_GATEWAY
     simulator.transition(StatusChange("error", error_code="501", unique_id=unique_id))
     world.now += timedelta(days=1)
     await world.inquire_and_apply()

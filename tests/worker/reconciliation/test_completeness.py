@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tether_core.emp import codes
+from tether_core.payments import stages
 from tether_core.reconciliation.completeness import Delays, NotRead
 from tether_core.reconciliation.status_inquiry import TRIES_MAX
 from tether_stores.notifications import webhook_events
@@ -125,10 +125,10 @@ async def test_what_else_a_person_should_know(
     conn: Connection, attempt: Callable[..., Awaitable[int]]
 ) -> None:
     """Debits that nobody can tell of, and money that went back twice, are nobody's otherwise."""
-    await attempt("open", payment_stage=codes.UNKNOWN_TO_US, inquiry_count=TRIES_MAX)
-    await attempt("asked-once", payment_stage=codes.UNKNOWN_TO_US, inquiry_count=1)
-    twice = await attempt("twice", payment_stage=codes.REFUNDED, dispute_stage=1)
-    await attempt("won", payment_stage=codes.REFUNDED, dispute_stage=2)
+    await attempt("open", payment_stage=stages.UNKNOWN_TO_US, inquiry_count=TRIES_MAX)
+    await attempt("asked-once", payment_stage=stages.UNKNOWN_TO_US, inquiry_count=1)
+    twice = await attempt("twice", payment_stage=stages.REFUNDED, dispute_stage=1)
+    await attempt("won", payment_stage=stages.REFUNDED, dispute_stage=2)
     report = await draw_up(conn, from_on=MONDAY, to_on=MONDAY, accounts=[], now=TUESDAY)
     assert (report.left_open, report.refunded_and_charged_back) == (1, [twice])
 

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tether_core.emp import codes
 from tether_core.emp.notification import FORM, decode
 from tether_core.emp.responses import read_answer
 from tether_core.errors import IllegalStep, InvalidRequest
 from tether_core.notifications.identity import identify
+from tether_core.payments import stages
 from tether_core.payments.attempt import Policy
 from tether_core.reconciliation.report_records import from_answer
 from tether_core.reconciliation.status_inquiry import TRIES_MAX
@@ -117,7 +117,7 @@ async def _names(world: World) -> list[str]:
 
 async def test_a_debit_that_fails_after_it_was_approved(world: World) -> None:
     """The gateway says declined, the books say approved, and nobody would be told."""
-    debit = await world.attempt("t-1", unique_id="a1", payment_stage=codes.APPROVED, at=NOW)
+    debit = await world.attempt("t-1", unique_id="a1", payment_stage=stages.APPROVED, at=NOW)
     await world.post("a1", status="declined", error_code="500")
     assert await world.lines() == [("state_differs", debit, "open")]
     assert await _names(world) == ["difference.opened"]
@@ -131,12 +131,12 @@ async def test_a_debit_that_fails_after_it_was_approved(world: World) -> None:
 async def test_a_report_finds_what_no_notification_told(world: World) -> None:
     """Notifications are lost; the month of reports shows the gateway's present state."""
     failed = await world.attempt(
-        "t-1", unique_id="a1", payment_stage=codes.APPROVED, at=NOW - timedelta(days=2)
+        "t-1", unique_id="a1", payment_stage=stages.APPROVED, at=NOW - timedelta(days=2)
     )
     voided = await world.attempt(
-        "t-2", unique_id="a2", payment_stage=codes.VOIDED, at=NOW - timedelta(days=2)
+        "t-2", unique_id="a2", payment_stage=stages.VOIDED, at=NOW - timedelta(days=2)
     )
-    fresh = await world.attempt("t-3", unique_id="a3", payment_stage=codes.VOIDED, at=NOW)
+    fresh = await world.attempt("t-3", unique_id="a3", payment_stage=stages.VOIDED, at=NOW)
     again = await world.attempt(
         "t-4", unique_id="a4", payment_stage=60, dispute_stage=2, at=NOW - timedelta(days=2)
     )
@@ -166,7 +166,7 @@ async def test_a_report_finds_what_no_notification_told(world: World) -> None:
 
 async def test_a_second_dispute_after_one_that_was_won_back(world: World) -> None:
     """It takes the money once more, and the furthest stage alone would call it old news."""
-    debit = await world.attempt("t-1", unique_id="a1", payment_stage=codes.APPROVED, at=NOW)
+    debit = await world.attempt("t-1", unique_id="a1", payment_stage=stages.APPROVED, at=NOW)
     back = {"status": "chargebacked", "event": "chargeback", "reason_code": "MD06"}
     await world.post("a1", **back, chargeback_unique_id="d1")
     await world.post(
@@ -181,7 +181,7 @@ async def test_a_second_dispute_after_one_that_was_won_back(world: World) -> Non
 
 async def test_other_amounts_and_currencies_are_lines_and_bounded(world: World) -> None:
     """A part counts as the whole, unannounced; and whoever varies the amount must not fill the list."""
-    debit = await world.attempt("t-1", unique_id="a1", payment_stage=codes.APPROVED, at=NOW)
+    debit = await world.attempt("t-1", unique_id="a1", payment_stage=stages.APPROVED, at=NOW)
     await world.post("a1", status="approved", amount="1000", currency="JPY")
     assert await world.lines() == [("amount_differs", debit, "open")]
     for amount in range(1, 12):
@@ -193,9 +193,9 @@ async def test_other_amounts_and_currencies_are_lines_and_bounded(world: World) 
 
 async def test_one_due_item_collected_twice(world: World) -> None:
     """Nobody can prevent it; it must be seen, and end when one of the two is refunded."""
-    first = await world.attempt("t-1", payment_stage=codes.APPROVED, due_item="2026-03", try_number=1)
-    second = await world.attempt("t-2", payment_stage=codes.APPROVED, due_item="2026-03", try_number=2)
-    other = await world.attempt("t-3", payment_stage=codes.APPROVED, due_item="2026-04", try_number=1)
+    first = await world.attempt("t-1", payment_stage=stages.APPROVED, due_item="2026-03", try_number=1)
+    second = await world.attempt("t-2", payment_stage=stages.APPROVED, due_item="2026-03", try_number=2)
+    other = await world.attempt("t-3", payment_stage=stages.APPROVED, due_item="2026-04", try_number=1)
     debtor = (await world.all("select debtor_id from billing_attempts where id = %s", first))[0][0]
     await world.conn.execute("update billing_attempts set debtor_id = %s", [debtor])
     await world.review(first)  # whichever of the two changed
@@ -211,7 +211,7 @@ async def test_one_due_item_collected_twice(world: World) -> None:
 
 async def test_an_imported_debit_has_collected_the_same(world: World) -> None:
     """Another system collected it, and its row is another debtor's: the account and the reference say that it is the same."""
-    ids = [await world.attempt(f"t-{n}", payment_stage=codes.APPROVED) for n in range(3)]
+    ids = [await world.attempt(f"t-{n}", payment_stage=stages.APPROVED) for n in range(3)]
     await world.conn.execute(
         "update billing_attempts set iban_fingerprint = (select min(iban_fingerprint) from billing_attempts)"
     )
@@ -282,7 +282,7 @@ async def test_the_index_of_open_debits_counts_as_the_core_does() -> None:
 
 async def _refunded(world: World) -> tuple[int, int]:
     debit = await world.attempt(
-        "t-1", unique_id="a1", payment_stage=codes.REFUNDED, at=NOW - timedelta(days=30)
+        "t-1", unique_id="a1", payment_stage=stages.REFUNDED, at=NOW - timedelta(days=30)
     )
     ((refund,),) = await world.all(
         "insert into refunds (attempt_id, kind, number, account, transaction_id, unique_id, amount_minor, currency, usage,"
@@ -321,7 +321,7 @@ async def test_a_refund_that_fails_after_it_was_approved(world: World, way: str)
 
 async def test_only_a_failed_refund_is_ordered_again(world: World) -> None:
     """Else a click would make a debit refundable whose money is gone."""
-    await world.attempt("t-1", unique_id="a1", payment_stage=codes.APPROVED, at=NOW)
+    await world.attempt("t-1", unique_id="a1", payment_stage=stages.APPROVED, at=NOW)
     await world.post("a1", status="declined")
     (line,) = await differences.open_lines(world.conn, limit=10)
     with pytest.raises(InvalidRequest):
@@ -335,7 +335,7 @@ async def test_only_a_failed_refund_is_ordered_again(world: World) -> None:
 
 async def test_an_acknowledged_line_stays_acknowledged_for_the_same_facts(world: World) -> None:
     """Each report would open it again, and the person would stop looking."""
-    await world.attempt("t-1", unique_id="a1", payment_stage=codes.APPROVED, at=NOW)
+    await world.attempt("t-1", unique_id="a1", payment_stage=stages.APPROVED, at=NOW)
     await world.post("a1", status="declined")
     (line,) = await differences.open_lines(world.conn, limit=10)
     async with transaction(world.pool) as conn:
@@ -347,7 +347,7 @@ async def test_an_acknowledged_line_stays_acknowledged_for_the_same_facts(world:
 
 async def test_money_that_went_back_twice_is_a_line(world: World) -> None:
     """Refund and chargeback know nothing of each other."""
-    debit = await world.attempt("t-1", unique_id="a1", payment_stage=codes.REFUNDED, at=NOW)
+    debit = await world.attempt("t-1", unique_id="a1", payment_stage=stages.REFUNDED, at=NOW)
     await world.look()
     await world.post("a1", status="chargebacked", event="chargeback", reason_code="MD06")
     await world.look()
@@ -361,7 +361,7 @@ async def _unreachable(world: World, transaction_id: str = "t-1") -> int:
     """A debit of unknown outcome that went to a terminal which is not configured any more."""
     return await world.attempt(
         transaction_id,
-        payment_stage=codes.UNKNOWN_TO_US,
+        payment_stage=stages.UNKNOWN_TO_US,
         at=NOW - timedelta(days=3),
         submitted_to=["gone"],
         submission_count=1,
@@ -482,7 +482,7 @@ async def test_a_person_and_a_notification_at_once_wait_for_each_other(world: Wo
 
 async def test_an_id_of_another_debit_is_refused(world: World) -> None:
     """Copied from the wrong line of the back office, it would move another debtor's payment."""
-    await world.attempt("t-0", unique_id="44177a21403427eb", payment_stage=codes.APPROVED)
+    await world.attempt("t-0", unique_id="44177a21403427eb", payment_stage=stages.APPROVED)
     debit = await _unreachable(world)
     with pytest.raises(InvalidRequest, match="another debit has this id"):
         await _state(world, debit, "approved", "44177a21403427eb")
@@ -492,7 +492,7 @@ async def test_a_refund_is_closed_from_a_terminal(
     world: World, process: Launch, environment: dict[str, str]
 ) -> None:
     """Money that may have gone back stays in no books, and no second refund can be ordered."""
-    debit = await world.attempt("t-1", unique_id="a1", payment_stage=codes.APPROVED, at=NOW)
+    debit = await world.attempt("t-1", unique_id="a1", payment_stage=stages.APPROVED, at=NOW)
     await world.conn.execute(
         "insert into refunds (attempt_id, kind, number, account, transaction_id, amount_minor, currency, usage, state,"
         " payment_stage, ordered_by, created_at, updated_at, submission_count, submitted_at, submitted_to, unresolved_reason)"

@@ -8,11 +8,11 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tether_core.emp import codes
 from tether_core.emp.notification import FORM, decode
 from tether_core.holds import Heard
 from tether_core.limits.rate_limit import limits
 from tether_core.notifications.identity import identify
+from tether_core.payments import stages
 from tether_core.payments.attempt import Policy
 from tether_core.testing import form_body
 from tether_sandbox.gateway import Setup, Simulator, running
@@ -66,7 +66,7 @@ class World:
         taken_at = self.now - timedelta(days=2)
         known = Adopted(name, unique_id, 1000, "EUR", taken_at, (Transition("approved"),))
         self.simulator._answered("POST", "/ledger/adopt", [known])
-        made = await self.attempt(name, unique_id=unique_id, payment_stage=codes.APPROVED, at=taken_at)
+        made = await self.attempt(name, unique_id=unique_id, payment_stage=stages.APPROVED, at=taken_at)
         return made, unique_id
 
     async def report(self, unique_id: str, debit_id: str, **fields: str) -> None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tether_core.emp import codes
 from tether_core.emp.notification import FORM, decode
 from tether_core.emp.responses import Chargeback, Page
 from tether_core.limits.rate_limit import limits
 from tether_core.notifications.identity import identify
+from tether_core.payments import stages
 from tether_core.payments.attempt import Policy
 from tether_core.reconciliation.completeness import SCHEDULE, Rhythm
 from tether_core.testing import form_body
@@ -163,7 +163,7 @@ async def test_a_lost_answer_is_found_by_our_id(world: World, attempt: Callable[
     """The old system imported the twin of a lost answer as a stranger and could then bill the debtor again."""
     [unique_id] = world.adopt("lost")
     world.simulator.transition(StatusChange("approved", unique_id=unique_id))
-    await attempt("lost", payment_stage=codes.UNKNOWN_TO_US)
+    await attempt("lost", payment_stage=stages.UNKNOWN_TO_US)
     await world.report_fetch("transactions")
     assert await world.all("select state, unique_id from billing_attempts") == [("approved", unique_id)]
 
@@ -202,7 +202,7 @@ async def test_a_chargeback_that_nobody_told_of(world: World, attempt: Callable[
     [unique_id] = world.adopt("back")
     world.simulator.transition(StatusChange("approved", unique_id=unique_id))
     world.simulator.transition(StatusChange("chargebacked", "chargeback", "AC04", unique_id=unique_id))
-    await attempt("back", unique_id=unique_id, payment_stage=codes.APPROVED)
+    await attempt("back", unique_id=unique_id, payment_stage=stages.APPROVED)
     await world.report_fetch("imports", day=world.now.date())
     assert ("chargebacked", "AC04") in await world.all("select state, reason_code from billing_attempts")
     assert await world.blacklisted() == ["AC04"]
@@ -214,7 +214,7 @@ async def test_a_reason_that_comes_later_still_lists_the_account(
     """Notifications may lack the reason. Once the list has it, the account must come onto the blacklist all the same."""
     [unique_id] = world.adopt("bare")
     world.simulator.transition(StatusChange("approved", unique_id=unique_id))
-    await attempt("bare", unique_id=unique_id, payment_stage=codes.APPROVED)
+    await attempt("bare", unique_id=unique_id, payment_stage=stages.APPROVED)
     world.applying = ApplyDeps(world.pool, Policy(confirm="off"), lambda: world.now, lambda: 0.5)
     await world.deliver(unique_id, status="chargebacked", event="chargeback", chargeback_unique_id="cd" * 16)
     assert await world.all("select state, reason_code from billing_attempts") == [("chargebacked", None)]
@@ -238,7 +238,7 @@ async def test_a_contradicted_claim_that_becomes_true(
     """A forger could keep a genuine chargeback out of our books by claiming it too early."""
     [unique_id] = world.adopt("invalid_signature")
     world.simulator.transition(StatusChange("approved", unique_id=unique_id))
-    await attempt("invalid_signature", unique_id=unique_id, payment_stage=codes.APPROVED)
+    await attempt("invalid_signature", unique_id=unique_id, payment_stage=stages.APPROVED)
     claim = {"status": "chargebacked", "event": "chargeback", "reason_code": "AC04"}
     await world.deliver(unique_id, **claim)
     await confirm(world.inquiry_deps)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from tether_core.emp import codes
 from tether_core.emp.notification import FORM, decode
 from tether_core.emp.requests import Debit
 from tether_core.notifications.identity import identify
+from tether_core.payments import stages
 from tether_core.payments.attempt import Policy
 from tether_core.payments.submission import Rules
 from tether_core.reconciliation.differences import Difference
@@ -101,7 +101,7 @@ class World:
         return await self.attempt(
             transaction_id,
             unique_id=answer.unique_id,
-            payment_stage=codes.APPROVED,
+            payment_stage=stages.APPROVED,
             at=self.now - timedelta(days=days_ago),
             amount_minor=amount_minor,
         )
@@ -255,7 +255,7 @@ async def _adopted(world: World, name: str, *, amount_minor: int, days_ago: int)
     async with httpx.AsyncClient(base_url=world.simulator.url, trust_env=False) as client:
         (await client.post("/ledger/adopt", json=[known])).raise_for_status()
     return await world.attempt(
-        name, unique_id=f"u-{name}", payment_stage=codes.APPROVED, at=at, amount_minor=amount_minor
+        name, unique_id=f"u-{name}", payment_stage=stages.APPROVED, at=at, amount_minor=amount_minor
     )
 
 

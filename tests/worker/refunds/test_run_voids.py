@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from tether_core.emp import codes
 from tether_core.emp.requests import Debit
+from tether_core.payments import stages
 from tether_core.payments.submission import Rules
 from tether_core.reconciliation.differences import Difference
 from tether_sandbox.gateway import Faults, Setup, Simulator, StatusChange, running
@@ -76,7 +76,7 @@ class World:
         """An attempt of the run, without a call."""
         self._items += 1
         values: dict[str, Any] = {
-            "payment_stage": codes.APPROVED,
+            "payment_stage": stages.APPROVED,
             "at": self.now,
             "run_id": 1,
             "due_item": str(self._items),
@@ -154,12 +154,12 @@ async def test_todays_debits_are_voided_and_the_others_keep_their_reason(world: 
     yesterday = world.now - timedelta(days=1)
     refused = {
         await world.attempt("rv-old", unique_id="u-old", submitted_at=yesterday): "earlier_day",
-        await world.attempt("rv-declined", payment_stage=codes.DECLINED): "nothing_collected",
-        await world.attempt("rv-unknown", payment_stage=codes.UNKNOWN_TO_US): "outcome_unknown",
+        await world.attempt("rv-declined", payment_stage=stages.DECLINED): "nothing_collected",
+        await world.attempt("rv-unknown", payment_stage=stages.UNKNOWN_TO_US): "outcome_unknown",
         await world.attempt("rv-returned", unique_id="u-cb", dispute_stage=1): "charged_back",
-        await world.attempt("rv-voided", unique_id="u-v", payment_stage=codes.VOIDED): "money_back",
+        await world.attempt("rv-voided", unique_id="u-v", payment_stage=stages.VOIDED): "money_back",
         await world.attempt(
-            "rv-ready", payment_stage=codes.SENT, submission_count=0, submitted_at=None
+            "rv-ready", payment_stage=stages.SENT, submission_count=0, submitted_at=None
         ): "not_submitted",
     }
     held = await world.attempt("rv-held", unique_id="u-held")

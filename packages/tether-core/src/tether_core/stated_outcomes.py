@@ -19,7 +19,7 @@ as ever; where they say another thing than the person, that is a reconciliation 
 
 >>> from datetime import UTC
 >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
->>> lost = Submission(Attempt(7, "default", "t-7", None, 1000, "EUR", payment_stage=codes.UNKNOWN_TO_US), 1, submitted_at=noon, submitted_to=("a1",))
+>>> lost = Submission(Attempt(7, "default", "t-7", None, 1000, "EUR", payment_stage=stages.UNKNOWN_TO_US), 1, submitted_at=noon, submitted_to=("a1",))
 >>> seen = Statement("approved", "44177a2100000000", "seen in the back office", "ada")
 >>> close(lost, seen, reach=Reach(frozenset(), frozenset()), now=noon + timedelta(days=1)).submission.attempt.state
 'approved'
@@ -35,11 +35,10 @@ from typing import Final, Literal
 
 import msgspec
 
-from tether_core.emp import codes
 from tether_core.emp.responses import GatewayAnswer
 from tether_core.errors import IllegalStep, InvalidRequest
 from tether_core.events import AttemptStatusChanged, Event
-from tether_core.payments import submission
+from tether_core.payments import stages, submission
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.gateway_identity import UNKNOWN
 from tether_core.payments.not_found import needed
@@ -63,9 +62,9 @@ StatedOutcome = Literal["approved", "declined", "never_arrived"]
 # The cause that events name.
 CAUSE: Final = "stated by a person"
 _STAGES: Final[dict[StatedOutcome, int]] = {
-    "approved": codes.APPROVED,
-    "declined": codes.DECLINED,
-    "never_arrived": codes.ERROR,
+    "approved": stages.APPROVED,
+    "declined": stages.DECLINED,
+    "never_arrived": stages.ERROR,
 }
 _UNIQUE_ID: Final = re.compile(r"[0-9A-Za-z-]{8,64}")
 _UNCOLLECTED: Final = frozenset({"declined", "never_arrived"})

@@ -55,6 +55,7 @@ from tether_core.blacklist import REASONS
 from tether_core.emp import codes
 from tether_core.emp.notification import FORM, Kind, Notification, decode
 from tether_core.emp.signature import Credential, sign
+from tether_core.payments import stages
 from tether_core.payments.attempt import DISPUTE_STAGES, PAYMENT_STAGES, Attempt
 
 __all__ = [
@@ -174,15 +175,15 @@ def statuses(*, known: bool = True) -> st.SearchStrategy[str]:
     Statuses of notifications.
 
     Args:
-        known: Whether to draw those of `tether_core.emp.codes`, or such as nobody has seen yet.
+        known: Whether to draw those of `tether_core.payments.stages`, or such as nobody has seen yet.
 
     Returns:
         A strategy of lower-case words.
     """
     if known:
-        return st.sampled_from(sorted(codes.STATUSES))
+        return st.sampled_from(sorted(stages.STATUSES))
     words = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=3, max_size=30)
-    return words.filter(lambda word: word not in codes.STATUSES)
+    return words.filter(lambda word: word not in stages.STATUSES)
 
 
 @st.composite
@@ -318,7 +319,7 @@ def _optional_fields(kind: Kind, reason: str) -> st.SearchStrategy[dict[str, str
     paid = "payment_transaction_" if kind == "wpf" else ""
     optional: dict[str, st.SearchStrategy[str | int]] = {
         "wpf_status" if kind == "wpf" else "status": statuses() | statuses(known=False),
-        "event": st.sampled_from(sorted(codes.EVENTS)) | statuses(known=False),
+        "event": st.sampled_from(sorted(stages.EVENTS)) | statuses(known=False),
         paid + "transaction_type": st.sampled_from(["sdd_sale", "sdd_init_recurring_sale", "sdd_refund"]),
         paid + "terminal_token": _hex_ids,
         paid + "amount": _amounts,

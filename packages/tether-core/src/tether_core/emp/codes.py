@@ -1,27 +1,11 @@
 """
-Every status, event and error code of the gateway, and what each means for the books.
+Error codes of the gateway, and the reason codes of returned debits.
 
-A notification's `status` says how far a payment has come; its `event`, when there is one, says that a
-dispute moved. Both are read into one of two **tracks**, and on each track into a **stage**:
+Source: Genesis API documentation v60.1 (2026-08), section Errors; constants of the vendor's public SDKs for the rest.
 
-- the *payment* track runs from "sent" to "money back by refund";
-- the *dispute* track runs from "charged back" over "won back" to "lost again".
-
-Stages only ever grow (`tether_core.payments.attempt` takes the furthest one seen), which is why the order in which
-notifications arrive cannot matter.
-
-Source: Genesis API documentation v60.1 (2026-08), sections Notifications, Transaction states and Errors;
-state constants of the vendor's public SDKs for the rest.
-
->>> meaning("chargebacked", event="chargeback")
-Step(track='dispute', stage=1, note='')
->>> meaning("chargebacked", event="retrieval_request").track
-'none'
->>> meaning("a status nobody has seen yet", event=None) is None
-True
 >>> error_meaning("230").outcome
 'unknown'
->>> error_meaning("599").outcome     # not listed: the group of its first digit speaks
+>>> error_meaning("599").outcome     # not listed: the group of its first digit decides
 'refused'
 """
 
@@ -31,152 +15,51 @@ from typing import Final, Literal
 import msgspec
 
 __all__ = [
+    "DISPUTE_EVENTS",
+    "DISPUTE_STATUSES",
     "ERRORS",
-    "EVENTS",
-    "STATUSES",
     "ErrorMeaning",
     "Outcome",
-    "Step",
-    "Track",
     "error_meaning",
-    "meaning",
     "return_reason",
 ]
-
-Track = Literal["payment", "dispute", "none"]
 
 # ISO 20022 ExternalReturnReason1Code: four letters and digits, never digits alone; the gateway's own codes are digits.
 _RETURN_REASON: Final = re.compile(r"(?=[A-Z0-9]{4}$)[A-Z][A-Z0-9]*")
 
-
-class Step(msgspec.Struct, frozen=True):
+# Statuses and events that report a dispute. A retrieval request (event) comes with status "chargebacked" and is none.
+DISPUTE_STATUSES: Final = frozenset(
     """
-    How far one notification says a payment has come.
+    chargebacked chargeback_reversed chargeback_reversal represented representment_reversed second_chargebacked
+    """.split()
+)
+DISPUTE_EVENTS: Final = frozenset(
+    "chargeback chargeback_reversal representment representment_reversal second_chargeback".split()
+)
 
-    Attributes:
-        track: "payment", "dispute", or "none" where nothing moves in our books.
-        stage: Position on that track, growing; see `tether_core.payments.attempt` for the names.
-        note: Why nothing moves, for track "none".
+
+def return_reason(
+    status: str, *, event: str | None = None, reason_code: str | None, error_code: str | None
+) -> str | None:
     """
+    Return the bank's reason for a return, upper case, from the field that carries it.
 
-    track: Track
-    stage: int = 0
-    note: str = ""
-
-
-# Stages of the payment track. Gaps of ten leave room without renumbering what is stored.
-SENT: Final = 0
-UNKNOWN_TO_US: Final = 10
-IN_PROGRESS: Final = 20
-UNKNOWN_TO_GATEWAY: Final = 30
-ERROR: Final = 40
-DECLINED: Final = 50
-APPROVED: Final = 60
-VOIDED: Final = 70
-REFUNDED: Final = 80
-
-# Stages of the dispute track.
-UNDISPUTED: Final = 0
-CHARGEBACKED: Final = 1
-WON_BACK: Final = 2
-LOST_AGAIN: Final = 3
-
-
-def _other(note: str) -> Step:
-    return Step("none", 0, note)
-
-
-_FOREIGN = _other("a state of another product; no debit of ours moves")
-
-STATUSES: Final[dict[str, Step]] = {
-    # the payment's own life
-    "pending": Step("payment", IN_PROGRESS),
-    "pending_async": Step("payment", IN_PROGRESS),
-    "pending_hold": Step("payment", IN_PROGRESS),
-    "pending_review": Step("payment", IN_PROGRESS),
-    "in_progress": Step("payment", IN_PROGRESS),
-    "new": Step("payment", IN_PROGRESS),
-    "user": Step("payment", IN_PROGRESS),
-    "submitted": Step("payment", IN_PROGRESS),
-    "error": Step("payment", ERROR),
-    "unsuccessful": Step("payment", ERROR),
-    "timeout": Step("payment", ERROR),
-    "declined": Step("payment", DECLINED),
-    "approved": Step("payment", APPROVED),
-    "voided": Step("payment", VOIDED),
-    "refunded": Step("payment", REFUNDED),
-    # its disputes
-    "chargebacked": Step("dispute", CHARGEBACKED),
-    "chargeback_reversed": Step("dispute", WON_BACK),
-    "chargeback_reversal": Step("dispute", WON_BACK),  # the spelling of the SDKs' constants
-    "represented": Step("dispute", WON_BACK),
-    "representment_reversed": Step("dispute", LOST_AGAIN),
-    "second_chargebacked": Step("dispute", LOST_AGAIN),
-    # known, and not about money of ours
-    "pre_arbitrated": _other("a card dispute between banks; no money moves yet"),
-    "partially_reversed": _other("part of a card preauthorisation was released; a debit has none"),
-    **dict.fromkeys(
-        "enabled disabled active invalidated success cancelled accepted changed deleted received".split(),
-        _FOREIGN,
-    ),
-}
-
-# An event outranks the status beside it: a retrieval request arrives with status "chargebacked" and moves nothing.
-EVENTS: Final[dict[str, Step]] = {
-    "chargeback": STATUSES["chargebacked"],
-    "chargeback_reversal": STATUSES["chargeback_reversed"],
-    "representment": STATUSES["represented"],
-    "representment_reversal": STATUSES["representment_reversed"],
-    "second_chargeback": STATUSES["second_chargebacked"],
-    "retrieval_request": _other("the debtor's bank asks for papers; no money moves"),
-    "rapid_dispute_resolution": _other("a card scheme's own procedure; direct debits have none"),
-    "rapid_dispute_resolution_reversal": _other("a card scheme's own procedure; direct debits have none"),
-}
-
-
-def meaning(status: str, *, event: str | None, error_code: str | None = None) -> Step | None:
-    """
-    How far a notification says its payment has come.
+    Some notifications and records of chargebacks carry the bank's reason only in `error_code`. The gateway's own codes are
+    digits alone, so the two cannot be confused.
 
     Args:
-        status: The notification's status in lower case; "" where it had none.
-        event: Its event in lower case, or `None`.
-        error_code: Its error code; turns "error" into "unknown to the gateway" for codes that say so.
+        status: Lower case; only disputes carry their reason in `error_code`.
+        event: Lower case, or `None`. It outranks the status.
+        reason_code: The field meant for the reason.
+        error_code: The field meant for the gateway's codes.
 
-    Returns:
-        The step, or `None` for a status or event that no table knows: a person must look.
-    """
-    if event:
-        return EVENTS.get(event)
-    step = STATUSES.get(status)
-    if step is not None and step.stage == ERROR and step.track == "payment" and error_code:
-        outcome = error_meaning(error_code).outcome
-        if outcome in {"unknown", "may_exist"}:
-            return Step("payment", UNKNOWN_TO_GATEWAY)
-    return step
-
-
-def return_reason(step: Step | None, *, reason_code: str | None, error_code: str | None) -> str | None:
-    """
-    Why money went back, from whichever of two fields names it.
-
-    Some notifications and records of chargebacks carry the bank's reason only in `error_code`, where a code of the gateway has
-    digits alone.
-
-    Args:
-        step: What the notification or record says; only disputes have their reason in `error_code`.
-        reason_code: From the field meant for it.
-        error_code: From the field meant for the gateway's codes.
-
-    Returns:
-        The reason, upper case, or `None`.
-
-    >>> return_reason(meaning("chargebacked", event=None), reason_code=None, error_code="ac04")
+    >>> return_reason("chargebacked", reason_code=None, error_code="ac04")
     'AC04'
-    >>> return_reason(meaning("chargebacked", event=None), reason_code=None, error_code="500") is None
+    >>> return_reason("chargebacked", reason_code=None, error_code="500") is None
     True
     """
-    if reason_code or error_code is None or step is None or step.track != "dispute":
+    is_dispute = event in DISPUTE_EVENTS if event else status in DISPUTE_STATUSES
+    if reason_code or error_code is None or not is_dispute:
         return reason_code or None
     code = error_code.strip().upper()
     return code if _RETURN_REASON.fullmatch(code) else None

@@ -40,7 +40,7 @@ from urllib.parse import unquote_plus
 
 import msgspec
 
-from tether_core.emp.codes import meaning, return_reason
+from tether_core.emp.codes import return_reason
 from tether_core.errors import Unreadable
 
 __all__ = ["FORM", "JSON", "Kind", "Notification", "acknowledge", "decode", "media_type"]
@@ -172,7 +172,7 @@ def decode(body: bytes, *, content_type: str) -> Notification:
     error_code = (get("error_code") or get("code") or "").strip() or None
     reason_code = (get("reason_code") or get("rc_code") or "").strip().upper() or None
     if reason_code is None and error_code is not None:
-        reason_code = return_reason(meaning(status, event=event), reason_code=None, error_code=error_code)
+        reason_code = return_reason(status, event=event, reason_code=None, error_code=error_code)
     return Notification(
         kind=kind,
         id=claimed_id,

@@ -28,7 +28,7 @@ True
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from tether_core.emp import codes
+from tether_core.payments import stages
 
 __all__ = ["HOLD_S", "SCHEDULE_S", "Confirm", "fails_late", "must_be_confirmed", "next_inquiry"]
 
@@ -55,11 +55,11 @@ SCHEDULE_S: Final = (
 )
 
 # By these a debit is not, or no longer, collected.
-_FAILURES: Final = frozenset({codes.ERROR, codes.DECLINED, codes.VOIDED, codes.REFUNDED})
-_FAILED: Final = frozenset({codes.ERROR, codes.DECLINED})
+_FAILURES: Final = frozenset({stages.ERROR, stages.DECLINED, stages.VOIDED, stages.REFUNDED})
+_FAILED: Final = frozenset({stages.ERROR, stages.DECLINED})
 
 
-def must_be_confirmed(track: codes.Track, stage: int, *, payment_stage: int, confirm: Confirm) -> bool:
+def must_be_confirmed(track: stages.Track, stage: int, *, payment_stage: int, confirm: Confirm) -> bool:
     """
     Whether the gateway must confirm a reported stage before it takes effect.
 
@@ -97,7 +97,7 @@ def fails_late(stage: int, *, payment_stage: int) -> bool:
     Returns:
         Whether the two contradict each other.
     """
-    return stage in _FAILED and payment_stage >= codes.APPROVED
+    return stage in _FAILED and payment_stage >= stages.APPROVED
 
 
 def next_inquiry(since: datetime, *, now: datetime, jitter: float) -> datetime | None:

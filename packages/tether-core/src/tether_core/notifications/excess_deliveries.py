@@ -27,8 +27,8 @@ committed before the answer 200 goes out, so even then the 200 says "recorded". 
 
 from typing import Final
 
-from tether_core.emp import codes
 from tether_core.emp.notification import Notification
+from tether_core.payments import stages
 
 __all__ = [
     "CONFLICTS_PER_KEY_MAX",
@@ -61,7 +61,7 @@ def report_class(notification: Notification) -> str:
     """
     if notification.kind != "payment":
         return notification.kind
-    step = codes.meaning(notification.status, event=notification.event)
+    step = stages.meaning(notification.status, event=notification.event)
     if step is None:
         return "unknown"
     return "information" if step.track == "none" else f"{step.track} {step.stage}"

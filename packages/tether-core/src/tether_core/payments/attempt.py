@@ -62,7 +62,6 @@ from typing import Final, Literal
 import msgspec
 
 from tether_core.blacklist import BLOCKING, Entry, policy_for
-from tether_core.emp import codes
 from tether_core.emp.notification import Notification
 from tether_core.events import (
     AmountMismatched,
@@ -73,6 +72,7 @@ from tether_core.events import (
     RefundChargedBack,
 )
 from tether_core.notifications.confirmation import Confirm, fails_late, must_be_confirmed
+from tether_core.payments import stages
 
 __all__ = [
     "DISPUTE_STAGES",
@@ -96,22 +96,22 @@ AttemptState = Literal[
 
 # The payment track: stage -> the state it shows while nothing is disputed.
 PAYMENT_STAGES: Final[dict[int, AttemptState]] = {
-    codes.SENT: "pending",
-    codes.UNKNOWN_TO_US: "unknown",
-    codes.IN_PROGRESS: "pending",
-    codes.UNKNOWN_TO_GATEWAY: "unknown",
-    codes.ERROR: "error",
-    codes.DECLINED: "declined",
-    codes.APPROVED: "approved",
-    codes.VOIDED: "voided",
-    codes.REFUNDED: "refunded",
+    stages.SENT: "pending",
+    stages.UNKNOWN_TO_US: "unknown",
+    stages.IN_PROGRESS: "pending",
+    stages.UNKNOWN_TO_GATEWAY: "unknown",
+    stages.ERROR: "error",
+    stages.DECLINED: "declined",
+    stages.APPROVED: "approved",
+    stages.VOIDED: "voided",
+    stages.REFUNDED: "refunded",
 }
 # The dispute track: stage -> the state it forces, or None where the payment track speaks.
 DISPUTE_STAGES: Final[dict[int, AttemptState | None]] = {
-    codes.UNDISPUTED: None,
-    codes.CHARGEBACKED: "chargebacked",
-    codes.WON_BACK: None,
-    codes.LOST_AGAIN: "chargebacked",
+    stages.UNDISPUTED: None,
+    stages.CHARGEBACKED: "chargebacked",
+    stages.WON_BACK: None,
+    stages.LOST_AGAIN: "chargebacked",
 }
 
 
@@ -129,10 +129,10 @@ def state_of(payment_stage: int, dispute_stage: int) -> AttemptState:
     forced = DISPUTE_STAGES[dispute_stage]
     if forced is not None:
         return forced
-    if dispute_stage == codes.WON_BACK:
+    if dispute_stage == stages.WON_BACK:
         # Only a collected debit can be disputed, so a dispute that was won says "approved" even when the
         # notification that said so never came.
-        return PAYMENT_STAGES[max(payment_stage, codes.APPROVED)]
+        return PAYMENT_STAGES[max(payment_stage, stages.APPROVED)]
     return PAYMENT_STAGES[payment_stage]
 
 
@@ -161,8 +161,8 @@ class Attempt(msgspec.Struct, frozen=True):
     unique_id: str | None
     amount_minor: int
     currency: str
-    payment_stage: int = codes.SENT
-    dispute_stage: int = codes.UNDISPUTED
+    payment_stage: int = stages.SENT
+    dispute_stage: int = stages.UNDISPUTED
     error_code: str | None = None
     reason_code: str | None = None
     iban_fingerprint: bytes = b""
@@ -176,7 +176,7 @@ class Attempt(msgspec.Struct, frozen=True):
     @property
     def refunded_and_charged_back(self) -> bool:
         """Whether its money went back both by us and by the debtor's bank; a person should claim it back."""
-        return self.payment_stage in {codes.VOIDED, codes.REFUNDED} and self.state == "chargebacked"
+        return self.payment_stage in {stages.VOIDED, stages.REFUNDED} and self.state == "chargebacked"
 
 
 class Confirmation(msgspec.Struct, frozen=True):
@@ -277,7 +277,7 @@ def decide(
     """
     if notification.kind != "payment":
         return _named(attempt, notification, account=account, policy=policy, confirmation=confirmation)
-    step = codes.meaning(notification.status, event=notification.event, error_code=notification.error_code)
+    step = stages.meaning(notification.status, event=notification.event, error_code=notification.error_code)
     if step is None:
         return Decision("park", "unknown_status")
     if step.track == "none":
@@ -349,7 +349,7 @@ def _unlinked(attempt: Attempt, *, policy: Policy, confirmation: Confirmation | 
 def _other_money(
     attempt: Attempt,
     notification: Notification,
-    step: codes.Step,
+    step: stages.Step,
     *,
     policy: Policy,
     confirmation: Confirmation | None,
@@ -364,9 +364,9 @@ def _other_money(
         return None
     if policy.confirm != "off":
         return Decision("confirm", "unconfirmed", attempt)
-    if step.track == "dispute" or step.stage in {codes.VOIDED, codes.REFUNDED}:
+    if step.track == "dispute" or step.stage in {stages.VOIDED, stages.REFUNDED}:
         # Of a part, too: who had it charged back without a mandate will have the next one charged back.
-        returned = step.track == "dispute" and step.stage in {codes.CHARGEBACKED, codes.LOST_AGAIN}
+        returned = step.track == "dispute" and step.stage in {stages.CHARGEBACKED, stages.LOST_AGAIN}
         entries = _entries(attempt, notification.reason_code, policy=policy) if returned else ()
         return Decision("unchanged", "other_amount", attempt, entries)
     return None
@@ -389,7 +389,7 @@ def names_other_money(attempt: Attempt, notification: Notification) -> bool:
 
 
 def _unconfirmed(
-    attempt: Attempt, step: codes.Step, *, policy: Policy, confirmation: Confirmation | None
+    attempt: Attempt, step: stages.Step, *, policy: Policy, confirmation: Confirmation | None
 ) -> Decision | None:
     is_to_confirm = must_be_confirmed(
         step.track, step.stage, payment_stage=attempt.payment_stage, confirm=policy.confirm
@@ -412,19 +412,19 @@ def _unconfirmed(
     return None if _confirms(step, notification) else Decision("contradicted", "contradicted", attempt)
 
 
-def _reported_step(confirmation: Confirmation) -> codes.Step | None:
-    return codes.meaning(confirmation.status, event=None, error_code=confirmation.error_code)
+def _reported_step(confirmation: Confirmation) -> stages.Step | None:
+    return stages.meaning(confirmation.status, event=None, error_code=confirmation.error_code)
 
 
-def _confirms(claimed: codes.Step, step: codes.Step) -> bool:
+def _confirms(claimed: stages.Step, step: stages.Step) -> bool:
     # The gateway's word may be newer than the claim, never older: "chargeback reversed" confirms the chargeback
     # before it, and any dispute confirms that the payment was collected.
     if claimed.track == step.track:
         return step.stage >= claimed.stage
-    return step.track == "dispute" and claimed.stage <= codes.APPROVED
+    return step.track == "dispute" and claimed.stage <= stages.APPROVED
 
 
-def _applied(claimed: codes.Step, confirmation: Confirmation | None) -> codes.Step:
+def _applied(claimed: stages.Step, confirmation: Confirmation | None) -> stages.Step:
     """The step to apply: the gateway's own record where it was asked and has come further than the claim."""
     notification = _reported_step(confirmation) if confirmation is not None else None
     if notification is None or not _confirms(claimed, notification):
@@ -432,20 +432,20 @@ def _applied(claimed: codes.Step, confirmation: Confirmation | None) -> codes.St
     if claimed.track == notification.track:
         return notification
     # A dispute moves with its own notification, reason and blacklist entry; here it proves that money came.
-    return codes.Step("payment", codes.APPROVED)
+    return stages.Step("payment", stages.APPROVED)
 
 
 def _apply(
     attempt: Attempt,
     notification: Notification,
-    step: codes.Step,
+    step: stages.Step,
     *,
     policy: Policy,
     confirmation: Confirmation | None,
 ) -> Decision:
     # Where the gateway was asked, its own words outrank the claim's, which nobody signed.
     reason_code = (confirmation.reason_code if confirmation else None) or notification.reason_code
-    is_chargeback = step.track == "dispute" and step.stage in {codes.CHARGEBACKED, codes.LOST_AGAIN}
+    is_chargeback = step.track == "dispute" and step.stage in {stages.CHARGEBACKED, stages.LOST_AGAIN}
     applied = _applied(step, confirmation)
     cause, error_code = notification.event or notification.status, notification.error_code
     if confirmation is not None and applied != step:
@@ -500,7 +500,7 @@ def _amiss(before: Attempt, after: Attempt, notification: Notification) -> list[
     return facts
 
 
-def _furthest(attempt: Attempt, step: codes.Step) -> tuple[int, int]:
+def _furthest(attempt: Attempt, step: stages.Step) -> tuple[int, int]:
     if step.track == "payment":
         return max(attempt.payment_stage, step.stage), attempt.dispute_stage
     return attempt.payment_stage, max(attempt.dispute_stage, step.stage)

@@ -13,7 +13,7 @@ that are open are asked about.
 | `unique_id` | the gateway's id of it; blank where it never told one | needed |
 | `amount` or `amount_minor` | with all decimals of its currency (12.50, 12,50), or in whole minor units (1250) | needed |
 | `currency` | three letters of ISO 4217; without the column, or where it is blank, EUR | |
-| `status` | the gateway's last word (`tether_core.emp.codes`), or `unknown` | needed |
+| `status` | the gateway's latest status (`tether_core.payments.stages`), or `unknown` | needed |
 | `iban` | of the account that was debited | needed |
 | `submitted_at` | when it was sent: ISO 8601, UTC where no zone is given | needed |
 | `updated_at` | when its status was last told; without it, `submitted_at` | |
@@ -61,9 +61,9 @@ import msgspec
 
 from tether_core import iban as ibans
 from tether_core.blacklist import BLOCKING, Entry, policy_for
-from tether_core.emp import codes
 from tether_core.errors import InvalidIban, InvalidRequest
 from tether_core.money import exponent
+from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt, AttemptState, state_of
 from tether_core.spreadsheet.cells import Row, excerpt
 from tether_core.spreadsheet.outcomes import Problem
@@ -271,15 +271,15 @@ def begin(status: str, *, error_code: str | None, named: bool) -> tuple[int, int
     """
     word = status.strip().lower()
     if word == _UNKNOWN:
-        return codes.UNKNOWN_TO_GATEWAY, codes.UNDISPUTED
-    step = codes.meaning(word, event=None, error_code=error_code)
+        return stages.UNKNOWN_TO_GATEWAY, stages.UNDISPUTED
+    step = stages.meaning(word, event=None, error_code=error_code)
     if step is None or step.track == "none":
         return None
     if step.track == "dispute":
         # Only a collected debit can be disputed.
-        return codes.APPROVED, step.stage
-    lost = not named and (step.stage < codes.ERROR or (step.stage == codes.ERROR and error_code is None))
-    return (codes.UNKNOWN_TO_GATEWAY if lost else step.stage), codes.UNDISPUTED
+        return stages.APPROVED, step.stage
+    lost = not named and (step.stage < stages.ERROR or (step.stage == stages.ERROR and error_code is None))
+    return (stages.UNKNOWN_TO_GATEWAY if lost else step.stage), stages.UNDISPUTED
 
 
 def read(row: Row, *, layout: Layout, now: datetime) -> ImportedDebit | tuple[Problem, ...]:

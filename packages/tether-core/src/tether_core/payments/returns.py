@@ -29,7 +29,7 @@ datetime.date(2026, 4, 1)
 AfterReturn(action='block', scope='iban', retry_on=None, why='reason')
 >>> after_return("MS03", returned_on=back_on, retries_done=2).why
 'tried enough'
->>> collected = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=codes.APPROVED)
+>>> collected = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=stages.APPROVED)
 >>> refund(collected, due_on=date(2026, 3, 2), today=date(2026, 3, 5))
 Refund(allowed=False, why='return window', from_on=datetime.date(2026, 3, 10))
 >>> after_return("AM04", returned_on=back_on, retries_done=0, per_day_max=0)
@@ -47,8 +47,8 @@ from typing import Final, Literal
 import msgspec
 
 from tether_core.blacklist import BLOCKING, Action, Scope, policy_for
-from tether_core.emp import codes
 from tether_core.errors import InvalidRequest
+from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt
 from tether_core.target_calendar import Scheme, add_target_days, exposure, next_open, retry_dates
 
@@ -203,14 +203,14 @@ def refund(attempt: Attempt, *, due_on: date, today: date, scheme: Scheme = "cor
     Returns:
         The verdict.
     """
-    if attempt.dispute_stage in {codes.CHARGEBACKED, codes.LOST_AGAIN}:
+    if attempt.dispute_stage in {stages.CHARGEBACKED, stages.LOST_AGAIN}:
         return Refund(False, "charged back")
-    if attempt.payment_stage == codes.REFUNDED:
+    if attempt.payment_stage == stages.REFUNDED:
         return Refund(False, "refunded")
     if attempt.state != "approved":
         return Refund(False, "nothing to give")
     last_on = exposure(due_on, scheme=scheme).return_on
     # A return that was won back has been through its window.
-    if today <= last_on and attempt.dispute_stage == codes.UNDISPUTED:
+    if today <= last_on and attempt.dispute_stage == stages.UNDISPUTED:
         return Refund(False, "return window", next_open(last_on + _DAY))
     return Refund(True, "collected")

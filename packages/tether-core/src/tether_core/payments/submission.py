@@ -90,6 +90,7 @@ from tether_core.emp import codes
 from tether_core.emp.responses import GatewayAnswer
 from tether_core.errors import CredentialsRejected, GatewaySilent, IllegalStep, InvalidRequest, NotSubmitted
 from tether_core.events import AmountMismatched, AttemptStatusChanged, Event
+from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.gateway_identity import EVERY, UNKNOWN
 from tether_core.payments.not_found import FirstAnswer, Inquiry, judge
@@ -238,7 +239,10 @@ class Submission(msgspec.Struct, frozen=True):
     @property
     def step(self) -> SubmissionStep:
         """Where it stands in `TRANSITIONS`."""
-        if self.attempt.payment_stage > codes.UNKNOWN_TO_US or self.attempt.dispute_stage > codes.UNDISPUTED:
+        if (
+            self.attempt.payment_stage > stages.UNKNOWN_TO_US
+            or self.attempt.dispute_stage > stages.UNDISPUTED
+        ):
             return "ended"
         if self.leased_until is not None:
             return "submitting"
@@ -409,7 +413,7 @@ def record(
     reading = _read(submission.attempt, answer)
     if number != submission.submission_count:
         # An answer to an older call can tell that the gateway has the debit; that it refused that call says nothing.
-        has_it = reading.stage is not None and reading.stage not in {codes.ERROR, codes.DECLINED}
+        has_it = reading.stage is not None and reading.stage not in {stages.ERROR, stages.DECLINED}
         return (
             _answered(submission, answer, reading, keep_lease=True) if has_it else After(submission, "late")
         )
@@ -543,7 +547,7 @@ def withhold(submission: Submission, *, reason: str) -> After:
         IllegalStep: when it is not ready.
     """
     _to(submission, "withheld")
-    attempt = msgspec.structs.replace(submission.attempt, payment_stage=codes.ERROR, error_code=WITHHELD)
+    attempt = msgspec.structs.replace(submission.attempt, payment_stage=stages.ERROR, error_code=WITHHELD)
     after = msgspec.structs.replace(submission, attempt=attempt, submit_at=None)
     return After(after, "withheld", _moved(submission.attempt, attempt, cause=reason))
 
@@ -567,13 +571,13 @@ def _read(attempt: Attempt, answer: GatewayAnswer | GatewaySilent, *, known_ther
     other = _read_other(attempt, answer)
     if other is not None:
         return other
-    step = codes.meaning(answer.status, event=None)
+    step = stages.meaning(answer.status, event=None)
     if step is None or step.track == "none":
         return _Reading("unknown_status", unique_id=answer.unique_id)
     if step.track == "dispute":
         # Only what was collected can be disputed; the dispute itself comes with its own notification and reason.
-        return _Reading("answered", codes.APPROVED, answer.unique_id)
-    if answer.status == "error" or (step.stage == codes.ERROR and answer.code):
+        return _Reading("answered", stages.APPROVED, answer.unique_id)
+    if answer.status == "error" or (step.stage == stages.ERROR and answer.code):
         return _read_error(answer, known_there=known_there)
     return _Reading("answered", step.stage, answer.unique_id)
 
@@ -607,9 +611,9 @@ def _read_error(answer: GatewayAnswer, *, known_there: bool) -> _Reading:
     if meaning.outcome == "refused":
         if meaning.who == "us" and answer.unique_id is None:
             return _Reading("rejected", why=f"{answer.code}: {meaning.text}")
-        return _Reading("answered", codes.ERROR, answer.unique_id)
+        return _Reading("answered", stages.ERROR, answer.unique_id)
     if known_there and meaning.outcome in {"unknown", "may_exist"}:
-        return _Reading("answered", codes.UNKNOWN_TO_GATEWAY, answer.unique_id)
+        return _Reading("answered", stages.UNKNOWN_TO_GATEWAY, answer.unique_id)
     return _Reading("may_exist" if meaning.outcome == "may_exist" else "unclear", unique_id=answer.unique_id)
 
 
@@ -633,7 +637,7 @@ def _answered(
     _to(submission, "answered")
     attempt = _with_id(submission.attempt, reading.unique_id)
     if reading.stage > attempt.payment_stage:
-        failed = reading.stage in {codes.ERROR, codes.DECLINED, codes.UNKNOWN_TO_GATEWAY}
+        failed = reading.stage in {stages.ERROR, stages.DECLINED, stages.UNKNOWN_TO_GATEWAY}
         attempt = msgspec.structs.replace(
             attempt, payment_stage=reading.stage, error_code=answer.code if failed else None
         )
@@ -652,7 +656,7 @@ def _unknown(
 ) -> After:
     _to(submission, by)
     attempt = _with_id(submission.attempt, unique_id)
-    attempt = msgspec.structs.replace(attempt, payment_stage=max(attempt.payment_stage, codes.UNKNOWN_TO_US))
+    attempt = msgspec.structs.replace(attempt, payment_stage=max(attempt.payment_stage, stages.UNKNOWN_TO_US))
     after = msgspec.structs.replace(submission, attempt=attempt, submit_at=None, leased_until=None)
     return After(after, cause, (*_moved(submission.attempt, attempt, cause=cause), *events))
 
@@ -703,7 +707,7 @@ def _absent(submission: Submission, *, inquired_at: datetime, inquiry: Inquiry, 
         _to(submission, "not there")
         return After(msgspec.structs.replace(submission, submit_at=inquired_at, not_found=()), "not_found")
     _to(submission, "given up")
-    attempt = msgspec.structs.replace(submission.attempt, payment_stage=codes.ERROR, error_code=ABSENT)
+    attempt = msgspec.structs.replace(submission.attempt, payment_stage=stages.ERROR, error_code=ABSENT)
     after = msgspec.structs.replace(submission, attempt=attempt)
     return After(after, "given_up", _moved(submission.attempt, attempt, cause="given_up"))
 

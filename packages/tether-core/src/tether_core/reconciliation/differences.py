@@ -27,14 +27,14 @@ notifications ends in that.
 
 >>> from datetime import UTC
 >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
->>> ours = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=codes.APPROVED)
->>> compare(ours, codes.STATUSES["declined"], changed_at=noon, now=noon)
+>>> ours = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=stages.APPROVED)
+>>> compare(ours, stages.STATUSES["declined"], changed_at=noon, now=noon)
 Difference(kind='state_differs', attempt_id=7, subject='declined', ours='approved', theirs='declined', other_attempt_id=None, refund_id=None)
->>> compare(ours, codes.STATUSES["approved"], changed_at=noon, now=noon)
+>>> compare(ours, stages.STATUSES["approved"], changed_at=noon, now=noon)
 'agrees'
->>> compare(ours, codes.STATUSES["pending"], changed_at=noon, now=noon)     # perhaps older than our approval
+>>> compare(ours, stages.STATUSES["pending"], changed_at=noon, now=noon)     # perhaps older than our approval
 'too early'
->>> compare(ours, codes.STATUSES["refunded"], changed_at=noon, now=noon)    # processing will move ours there
+>>> compare(ours, stages.STATUSES["refunded"], changed_at=noon, now=noon)    # processing will move ours there
 'moves'
 >>> amount_named(ours, amount_text="250", amount_minor=250, currency="EUR", about="refunded").theirs
 '2.50 EUR (refunded)'
@@ -51,11 +51,11 @@ from typing import Final, Literal
 
 import msgspec
 
-from tether_core.emp import codes
 from tether_core.emp.notification import Notification
 from tether_core.errors import IllegalStep, InvalidRequest
 from tether_core.events import AttemptStatusChanged, Event, RefundStatusChanged
 from tether_core.money import Money
+from tether_core.payments import stages
 from tether_core.payments.attempt import PAYMENT_STAGES, Attempt, AttemptState, Confirmation, Decision
 from tether_core.reconciliation.status_inquiry import TRIES_MAX
 from tether_core.refunds.refund import Outcome, Refund
@@ -282,7 +282,7 @@ def review(facts: DebitFacts, *, now: datetime) -> list[Difference]:
         ways = [f"{facts.refunds} refunds"] if facts.refunds > 1 else ["refund or void"]
         theirs = " and ".join([*ways, *(["chargeback"] if charged_back else [])])
         found.append(Difference("returned_twice", attempt.id, "", ours="returned once", theirs=theirs))
-    is_open = attempt.state in {"pending", "unknown"} and attempt.payment_stage > codes.SENT
+    is_open = attempt.state in {"pending", "unknown"} and attempt.payment_stage > stages.SENT
     if is_open and (facts.inquiries >= TRIES_MAX or now - facts.submitted_at > timedelta(days=OPEN_DAYS_MAX)):
         found.append(
             Difference(
@@ -368,11 +368,11 @@ def may_contradict_statement(attempt: Attempt, notification: Notification) -> bo
     """
     if notification.kind != "payment" or attempt.state not in {"declined", "error"}:
         return False
-    step = codes.meaning(notification.status, event=notification.event, error_code=notification.error_code)
-    return step is not None and (step.track == "dispute" or step.stage >= codes.APPROVED)
+    step = stages.meaning(notification.status, event=notification.event, error_code=notification.error_code)
+    return step is not None and (step.track == "dispute" or step.stage >= stages.APPROVED)
 
 
-def compare(attempt: Attempt, step: codes.Step | None, *, changed_at: datetime, now: datetime) -> Compared:
+def compare(attempt: Attempt, step: stages.Step | None, *, changed_at: datetime, now: datetime) -> Compared:
     """
     Compare our state of a debit with the gateway's own present record of it.
 
@@ -395,12 +395,12 @@ def compare(attempt: Attempt, step: codes.Step | None, *, changed_at: datetime, 
     failed = failed_later(attempt, step)
     if failed is None and now - changed_at < RECORD_LAG:
         return "too early"
-    if step.track == "dispute" and attempt.dispute_stage == codes.WON_BACK:
+    if step.track == "dispute" and attempt.dispute_stage == stages.WON_BACK:
         return charged_back_again(attempt, dispute_id=None)
     return failed or _state_differs(attempt, theirs)
 
 
-def failed_later(attempt: Attempt, step: codes.Step) -> Difference | None:
+def failed_later(attempt: Attempt, step: stages.Step) -> Difference | None:
     """
     Whether a debit whose money we count as collected, or as returned by us, has failed at the gateway.
 
@@ -411,7 +411,7 @@ def failed_later(attempt: Attempt, step: codes.Step) -> Difference | None:
     Returns:
         The difference, or `None`.
     """
-    if step.track != "payment" or step.stage not in {codes.ERROR, codes.DECLINED}:
+    if step.track != "payment" or step.stage not in {stages.ERROR, stages.DECLINED}:
         return None
     if attempt.state not in {"approved", "refunded"}:
         return None
@@ -436,9 +436,9 @@ def of_notification(
     believed = decided.outcome in {"applied", "unchanged"}
     step = None
     if confirmation is not None:
-        step = codes.meaning(confirmation.status, event=None, error_code=confirmation.error_code)
+        step = stages.meaning(confirmation.status, event=None, error_code=confirmation.error_code)
     elif believed:
-        step = codes.meaning(
+        step = stages.meaning(
             notification.status, event=notification.event, error_code=notification.error_code
         )
     failed = failed_later(attempt, step) if step is not None else None
@@ -458,8 +458,8 @@ def _is_about_money(attempt: Attempt, notification: Notification, confirmation: 
     """Whether the amount that a believed notification names counts, although nobody signed it."""
     if confirmation is None or confirmation.amount_minor is None:
         return True
-    step = codes.meaning(notification.status, event=notification.event, error_code=notification.error_code)
-    if step is not None and (step.track == "dispute" or step.stage in {codes.VOIDED, codes.REFUNDED}):
+    step = stages.meaning(notification.status, event=notification.event, error_code=notification.error_code)
+    if step is not None and (step.track == "dispute" or step.stage in {stages.VOIDED, stages.REFUNDED}):
         return True  # the payment's record has the payment's amount, and not what was returned of it
     return (confirmation.amount_minor, confirmation.currency or attempt.currency) != (
         attempt.amount_minor,
@@ -479,12 +479,12 @@ def may_be_new_dispute(attempt: Attempt, notification: Notification, *, decided:
     Returns:
         Whether `is_new_dispute` is to be asked.
     """
-    step = codes.meaning(notification.status, event=notification.event)
+    step = stages.meaning(notification.status, event=notification.event)
     return (
         decided.outcome == "unchanged"
-        and attempt.dispute_stage == codes.WON_BACK
+        and attempt.dispute_stage == stages.WON_BACK
         and step is not None
-        and (step.track, step.stage) == ("dispute", codes.CHARGEBACKED)
+        and (step.track, step.stage) == ("dispute", stages.CHARGEBACKED)
         and notification.chargeback_id is not None
     )
 
@@ -504,8 +504,8 @@ def is_new_dispute(notification: Notification, heard: Iterable[Notification]) ->
     ids, chargebacks = set[str | None](), 0
     for entry in heard:
         ids.add(entry.chargeback_id)
-        step = codes.meaning(entry.status, event=entry.event)
-        chargebacks += step is not None and (step.track, step.stage) == ("dispute", codes.CHARGEBACKED)
+        step = stages.meaning(entry.status, event=entry.event)
+        chargebacks += step is not None and (step.track, step.stage) == ("dispute", stages.CHARGEBACKED)
     return notification.chargeback_id not in ids and chargebacks > 0
 
 
@@ -532,7 +532,7 @@ def charged_back_again(attempt: Attempt, *, dispute_id: str | None, known: Itera
 
 
 def refund_failed(
-    attempt_id: int, *, refund_id: int, kind: str, step: codes.Step | None
+    attempt_id: int, *, refund_id: int, kind: str, step: stages.Step | None
 ) -> Difference | None:
     """
     Whether a refund or void that the gateway approved has failed since.
@@ -546,7 +546,7 @@ def refund_failed(
     Returns:
         The difference, or `None`.
     """
-    if step is None or step.track != "payment" or step.stage not in {codes.ERROR, codes.DECLINED}:
+    if step is None or step.track != "payment" or step.stage not in {stages.ERROR, stages.DECLINED}:
         return None
     theirs = _state_of(step)
     return Difference(
@@ -617,13 +617,13 @@ def reopen(refund: Refund) -> Outcome:
     order, debit = refund.order.attempt, refund.debit
     if order.state not in {"approved", "refunded"}:
         raise IllegalStep("refund or void", state=order.state, step="ordered again")
-    if debit.dispute_stage != codes.UNDISPUTED:
+    if debit.dispute_stage != stages.UNDISPUTED:
         raise IllegalStep("billing attempt", state="charged back or disputed", step="refunded again")
-    failed = msgspec.structs.replace(order, payment_stage=codes.DECLINED, error_code="failed_later")
+    failed = msgspec.structs.replace(order, payment_stage=stages.DECLINED, error_code="failed_later")
     back = debit
-    if debit.payment_stage in {codes.VOIDED, codes.REFUNDED}:
+    if debit.payment_stage in {stages.VOIDED, stages.REFUNDED}:
         # A debit that was voided may not have been approved; status inquiries find out.
-        stage = codes.APPROVED if refund.kind == "refund" else codes.IN_PROGRESS
+        stage = stages.APPROVED if refund.kind == "refund" else stages.IN_PROGRESS
         back = msgspec.structs.replace(debit, payment_stage=stage)
     cause = f"{refund.kind} failed later"
     facts: list[Event] = [
@@ -705,7 +705,7 @@ def require_reason(text: str) -> str:
     return reason
 
 
-def _stage_on(attempt: Attempt, track: codes.Track) -> int:
+def _stage_on(attempt: Attempt, track: stages.Track) -> int:
     return attempt.payment_stage if track == "payment" else attempt.dispute_stage
 
 
@@ -713,10 +713,10 @@ def _state_differs(attempt: Attempt, theirs: AttemptState) -> Difference:
     return Difference("state_differs", attempt.id, theirs, ours=attempt.state, theirs=theirs)
 
 
-def _state_of(step: codes.Step) -> AttemptState:
+def _state_of(step: stages.Step) -> AttemptState:
     if step.track == "payment":
         return PAYMENT_STAGES[step.stage]
-    return "approved" if step.stage == codes.WON_BACK else "chargebacked"
+    return "approved" if step.stage == stages.WON_BACK else "chargebacked"
 
 
 def _money(amount_minor: int, currency: str) -> str:

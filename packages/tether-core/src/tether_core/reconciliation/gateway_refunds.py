@@ -36,11 +36,11 @@ from typing import Final, Literal
 
 import msgspec
 
-from tether_core.emp import codes
 from tether_core.emp.notification import Notification
 from tether_core.emp.responses import GatewayAnswer
 from tether_core.events import AttemptStatusChanged, Event, RefundChargedBack
 from tether_core.notifications.confirmation import HOLD_S
+from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt
 from tether_core.reconciliation.differences import Difference, amount_named
 from tether_core.reconciliation.report_records import REFUNDS
@@ -107,10 +107,14 @@ def state_of(answer: GatewayAnswer, *, debit_id: str) -> GatewayRefundState:
     """
     if kind_of(answer.transaction_type) is None or answer.reference_id != debit_id:
         return "contradicted"
-    step = codes.meaning(answer.status, event=None, error_code=answer.code)
-    if step is None or step.track != "payment" or step.stage in {codes.IN_PROGRESS, codes.UNKNOWN_TO_GATEWAY}:
+    step = stages.meaning(answer.status, event=None, error_code=answer.code)
+    if (
+        step is None
+        or step.track != "payment"
+        or step.stage in {stages.IN_PROGRESS, stages.UNKNOWN_TO_GATEWAY}
+    ):
         return "pending"
-    return "approved" if step.stage >= codes.APPROVED else "failed"
+    return "approved" if step.stage >= stages.APPROVED else "failed"
 
 
 def next_inquiry(inquiries: int, *, now: datetime) -> datetime | None:
@@ -146,7 +150,7 @@ def apply(debit: Attempt, *, kind: RefundKind, amount_minor: int | None, currenc
     difference = amount_named(
         debit, amount_text=amount_text, amount_minor=amount_minor, currency=currency, about=f"{kind}ed"
     )
-    stage = codes.VOIDED if kind == "void" else codes.REFUNDED
+    stage = stages.VOIDED if kind == "void" else stages.REFUNDED
     if difference is not None or debit.payment_stage >= stage:
         return Effect(debit, difference=difference)
     after = msgspec.structs.replace(debit, payment_stage=stage, error_code=None)

@@ -43,6 +43,7 @@ from typing import Final, Literal
 from tether_core.emp import codes
 from tether_core.emp.responses import Chargeback, GatewayAnswer
 from tether_core.errors import InvalidRequest
+from tether_core.payments import stages
 from tether_core.payments.attempt import Confirmation
 
 __all__ = [
@@ -158,19 +159,19 @@ def confirmation(answer: GatewayAnswer, *, chargebacks: Iterable[Chargeback] = (
         The status that has come furthest, with its code and the reason why money went back.
     """
     status, error_code = answer.status, answer.code
-    step = codes.meaning(status, event=None)
-    reason_code = codes.return_reason(step, reason_code=answer.reason_code, error_code=answer.code)
-    stage = step.stage if step is not None and step.track == "dispute" else codes.UNDISPUTED
-    reasoned = codes.UNDISPUTED
+    step = stages.meaning(status, event=None)
+    reason_code = codes.return_reason(status, reason_code=answer.reason_code, error_code=answer.code)
+    stage = step.stage if step is not None and step.track == "dispute" else stages.UNDISPUTED
+    reasoned = stages.UNDISPUTED
     for chargeback in chargebacks:
         if chargeback.as_notified is None:
             continue
         told_status, event = chargeback.as_notified
-        result = codes.meaning(told_status, event=event)
+        result = stages.meaning(told_status, event=event)
         assert result is not None  # what `as_notified` gives, the tables know
         if result.stage > stage:
             status, error_code, stage = told_status, None, result.stage
-        if chargeback.reason_code and result.stage >= reasoned and result.stage != codes.WON_BACK:
+        if chargeback.reason_code and result.stage >= reasoned and result.stage != stages.WON_BACK:
             reason_code, reasoned = chargeback.reason_code, result.stage
     return Confirmation(
         status, error_code, reason_code, answer.transaction_id, answer.amount_minor, answer.currency

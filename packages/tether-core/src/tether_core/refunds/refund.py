@@ -28,7 +28,7 @@ before the debit goes to the banks), Errors 4xx (workflow: about the payment tha
 >>> from datetime import UTC
 >>> from tether_core.emp.responses import read_answer
 >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
->>> debit = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=codes.APPROVED)
+>>> debit = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=stages.APPROVED)
 >>> judge("void", debit, submitted_at=noon, now=noon).allowed
 True
 >>> judge("refund", debit, submitted_at=noon, now=noon)
@@ -48,7 +48,6 @@ from typing import Final, Literal
 
 import msgspec
 
-from tether_core.emp import codes
 from tether_core.emp.notification import Notification
 from tether_core.emp.responses import GatewayAnswer
 from tether_core.errors import GatewaySilent
@@ -60,7 +59,7 @@ from tether_core.events import (
     RefundStatusChanged,
 )
 from tether_core.holds import RETRY_AFTER, Hold
-from tether_core.payments import attempt, returns, submission
+from tether_core.payments import attempt, returns, stages, submission
 from tether_core.payments.attempt import Attempt, Confirmation, Decision, Policy
 from tether_core.payments.gateway_identity import UNKNOWN
 from tether_core.payments.not_found import Inquiry
@@ -102,7 +101,7 @@ _DONE: Final = frozenset({"approved", "refunded"})
 _RULES: Final = Rules()
 _POLICY: Final = Policy()
 # Where an approved order takes the debit.
-_LEADS_TO: Final[dict[RefundKind, int]] = {"refund": codes.REFUNDED, "void": codes.VOIDED}
+_LEADS_TO: Final[dict[RefundKind, int]] = {"refund": stages.REFUNDED, "void": stages.VOIDED}
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -178,13 +177,13 @@ def judge(kind: RefundKind, debit: Attempt, *, submitted_at: datetime, now: date
 
 
 def _judge_void(debit: Attempt, *, submitted_at: datetime, now: datetime) -> Verdict:
-    if debit.dispute_stage != codes.UNDISPUTED:
+    if debit.dispute_stage != stages.UNDISPUTED:
         return Verdict(False, "charged back")
-    if debit.payment_stage in {codes.VOIDED, codes.REFUNDED}:
+    if debit.payment_stage in {stages.VOIDED, stages.REFUNDED}:
         return Verdict(False, "refunded")
-    if debit.payment_stage in {codes.ERROR, codes.DECLINED}:
+    if debit.payment_stage in {stages.ERROR, stages.DECLINED}:
         return Verdict(False, "nothing to give")
-    if debit.payment_stage not in {codes.IN_PROGRESS, codes.APPROVED} or debit.unique_id is None:
+    if debit.payment_stage not in {stages.IN_PROGRESS, stages.APPROVED} or debit.unique_id is None:
         return Verdict(False, "of unknown outcome")
     if bank_day(submitted_at) != bank_day(now):
         return Verdict(False, "sent on an earlier day")
@@ -353,7 +352,7 @@ def record(
     if after.cause == "rejected" and isinstance(answer, GatewayAnswer):
         # A person has asked for it and sees why it was not done; sent again by itself it would only be rejected again.
         order = msgspec.structs.replace(
-            after.submission.attempt, payment_stage=codes.ERROR, error_code=answer.code
+            after.submission.attempt, payment_stage=stages.ERROR, error_code=answer.code
         )
         return _outcome(
             refund,
@@ -423,7 +422,7 @@ def hear(refund: Refund, answer: GatewayAnswer, *, cause: str = "answered") -> O
     Returns:
         What to write, and why: the furthest stage counts, whoever told it.
     """
-    step = codes.meaning(answer.status, event=None, error_code=answer.code)
+    step = stages.meaning(answer.status, event=None, error_code=answer.code)
     order = refund.order.attempt
     if order.unique_id is None and answer.unique_id is not None:
         order = msgspec.structs.replace(order, unique_id=answer.unique_id)
@@ -455,7 +454,7 @@ def decide(
     """
     if notification.kind != "payment":
         return Decision("unchanged", "not_a_payment"), None
-    step = codes.meaning(notification.status, event=notification.event, error_code=notification.error_code)
+    step = stages.meaning(notification.status, event=notification.event, error_code=notification.error_code)
     if step is not None and step.track == "dispute":
         return Decision("park", "unknown_status"), None  # no table knows of disputes about orders of ours
     if policy.confirm == "failures":
@@ -483,9 +482,9 @@ def decide(
 
 def _come_to(current: Submission, order: Attempt, stage: int, *, code: str | None) -> Submission:
     if stage > order.payment_stage:
-        failed = stage in {codes.ERROR, codes.DECLINED, codes.UNKNOWN_TO_GATEWAY}
+        failed = stage in {stages.ERROR, stages.DECLINED, stages.UNKNOWN_TO_GATEWAY}
         order = msgspec.structs.replace(order, payment_stage=stage, error_code=code if failed else None)
-    if order.payment_stage > codes.UNKNOWN_TO_US:
+    if order.payment_stage > stages.UNKNOWN_TO_US:
         return msgspec.structs.replace(current, attempt=order, submit_at=None)
     return msgspec.structs.replace(current, attempt=order)
 

@@ -13,7 +13,7 @@ The run must not submit anything meanwhile: it is paused, finished or cancelled 
 Traceback (most recent call last):
     ...
 tether_core.refunds.run_voids.RunNotVoidable: The billing run is running; pause or cancel it, then order its void again.
->>> debit = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=codes.APPROVED)
+>>> debit = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=stages.APPROVED)
 >>> from datetime import UTC, timedelta
 >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
 >>> judge(debit, submitted_at=noon, now=noon) is None
@@ -28,9 +28,9 @@ from typing import Final, Literal, get_args
 import msgspec
 
 from tether_core.billing.run import RunState
-from tether_core.emp import codes
 from tether_core.errors import Contradicted
 from tether_core.holds import Hold
+from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt
 from tether_core.refunds import refund
 from tether_core.refunds.refund import RefundKind
@@ -150,7 +150,7 @@ def judge(
         return None
     if ordered == "refund":
         return _refusal("refund_ordered")
-    if not is_submitted and debit.payment_stage < codes.IN_PROGRESS and debit.unique_id is None:
+    if not is_submitted and debit.payment_stage < stages.IN_PROGRESS and debit.unique_id is None:
         return _refusal("not_submitted")
     verdict = refund.judge("void", debit, submitted_at=submitted_at, now=now)
     if not verdict.allowed:

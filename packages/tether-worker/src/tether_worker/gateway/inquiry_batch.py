@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
-from tether_core.emp import codes
 from tether_core.emp.responses import GatewayAnswer
 from tether_core.errors import GatewaySilent, InvalidRequest
+from tether_core.payments import stages
 from tether_core.payments.gateway_identity import EVERY
 from tether_core.payments.not_found import Inquiry
 from tether_core.reconciliation.status_inquiry import (
@@ -52,8 +52,8 @@ __all__ = [
 # Why a row is asked about -> its payment stages, and the seconds without news before its first question.
 # In this order: money of unknown outcome has neither moved nor is it free to be sent again.
 _KINDS: Final[dict[InquiryKind, tuple[tuple[int, ...], int]]] = {
-    "unknown": ((codes.UNKNOWN_TO_US, codes.UNKNOWN_TO_GATEWAY), UNKNOWN_AGE_S),
-    "pending": ((codes.IN_PROGRESS,), PENDING_AGE_S),
+    "unknown": ((stages.UNKNOWN_TO_US, stages.UNKNOWN_TO_GATEWAY), UNKNOWN_AGE_S),
+    "pending": ((stages.IN_PROGRESS,), PENDING_AGE_S),
 }
 # For rows that were asked about often enough: they stay out of the way of those that wait for their first question.
 _NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
@@ -134,10 +134,10 @@ async def any_due(deps: InquiryDeps, table: InquiryTable) -> bool:
     """
     now = deps.clock()
     async with connection(deps.pool) as conn:
-        for stages, age_s in _KINDS.values():
+        for payment_stages, age_s in _KINDS.values():
             since = now - timedelta(seconds=age_s)
             if await table.any_due(
-                conn, payment_stages=stages, silent_since=since, inquiry_count_max=TRIES_MAX, now=now
+                conn, payment_stages=payment_stages, silent_since=since, inquiry_count_max=TRIES_MAX, now=now
             ):
                 return True
     return False
@@ -190,10 +190,10 @@ async def _claim(deps: InquiryDeps, table: InquiryTable, lease: Lease, *, limit:
     now = deps.clock()
     rows: list[InquiryRow] = []
     async with connection(deps.pool) as conn:
-        for stages, age_s in _KINDS.values():
+        for payment_stages, age_s in _KINDS.values():
             rows += await table.claim(
                 conn,
-                payment_stages=stages,
+                payment_stages=payment_stages,
                 silent_since=now - timedelta(seconds=age_s),
                 inquiry_count_max=TRIES_MAX,
                 now=now,
@@ -228,7 +228,7 @@ async def _inquire(
     except InvalidRequest as exc:
         _log.error("status inquiry rejected", transaction_id=row.transaction_id, why=str(exc))
         return Reply(row, "nothing")
-    if found.answer is None and not found.not_found_at and row.payment_stage != codes.UNKNOWN_TO_US:
+    if found.answer is None and not found.not_found_at and row.payment_stage != stages.UNKNOWN_TO_US:
         return Reply(row, None)  # nobody could be asked: its account is not configured
     meaning = heard(found.answer, unique_id=row.unique_id, transaction_id=row.transaction_id)
     return Reply(
@@ -279,4 +279,4 @@ def again_elsewhere(reply: Reply, *, deps: InquiryDeps, now: datetime) -> Again:
 
 def kind_at(payment_stage: int) -> InquiryKind:
     """Why a row at a payment stage is asked about."""
-    return "pending" if payment_stage == codes.IN_PROGRESS else "unknown"
+    return "pending" if payment_stage == stages.IN_PROGRESS else "unknown"

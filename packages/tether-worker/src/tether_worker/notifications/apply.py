@@ -16,7 +16,6 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-from tether_core.emp import codes
 from tether_core.emp.notification import Notification, decode
 from tether_core.errors import TetherError, Unavailable, Unreadable
 from tether_core.events import Event
@@ -30,6 +29,7 @@ from tether_core.notifications.inbox import (
     next_attempt,
     step,
 )
+from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt, Decision, Policy, decide, listed
 from tether_core.payments.submission import Submission
 from tether_core.reconciliation import differences
@@ -267,7 +267,7 @@ def _refund_failed(
         order.debit.id,
         refund_id=order.order.attempt.id,
         kind=order.kind,
-        step=codes.meaning(status, event=None, error_code=code),
+        step=stages.meaning(status, event=None, error_code=code),
     )
     return [] if found is None else [found]
 

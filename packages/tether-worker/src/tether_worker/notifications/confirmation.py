@@ -25,12 +25,12 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-from tether_core.emp import codes
 from tether_core.emp.notification import decode
 from tether_core.emp.responses import Chargeback, GatewayAnswer
 from tether_core.errors import CredentialsRejected, GatewaySilent, InvalidRequest, Unreadable
 from tether_core.jobs import CONFIRM
 from tether_core.notifications.inbox import next_attempt
+from tether_core.payments import stages
 from tether_core.payments.attempt import Confirmation
 from tether_core.reconciliation import status_inquiry
 from tether_core.reconciliation.report_records import ReportRecord, from_answer
@@ -198,7 +198,7 @@ def _record(answer: GatewayAnswer, *, account: str) -> ReportRecord | None:
 
 
 def _reports_dispute(row: ToConfirm) -> bool:
-    step = codes.meaning(row.status, event=row.event)
+    step = stages.meaning(row.status, event=row.event)
     return row.kind == "payment" and step is not None and step.track == "dispute"
 
 

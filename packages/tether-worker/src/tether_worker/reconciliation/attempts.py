@@ -17,12 +17,11 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from tether_core.emp import codes
 from tether_core.emp.responses import GatewayAnswer
 from tether_core.errors import Unreadable
 from tether_core.events import Event
 from tether_core.jobs import RECONCILE
-from tether_core.payments import submission
+from tether_core.payments import stages, submission
 from tether_core.payments.submission import After, Rules
 from tether_core.reconciliation.report_records import ReportRecord, from_answer
 from tether_core.reconciliation.status_inquiry import InquiryKind
@@ -183,7 +182,7 @@ def _kind(answered: _Answered) -> InquiryKind:
     if answered.claim is None:
         return inquiry_batch.kind_at(answered.reply.row.payment_stage)
     # What was unknown and is under way by the gateway's word can wait like anything under way.
-    step = codes.meaning(
+    step = stages.meaning(
         answered.claim.notification.status, event=None, error_code=answered.claim.notification.error_code
     )
-    return "unknown" if step is not None and step.stage == codes.UNKNOWN_TO_GATEWAY else "pending"
+    return "unknown" if step is not None and step.stage == stages.UNKNOWN_TO_GATEWAY else "pending"

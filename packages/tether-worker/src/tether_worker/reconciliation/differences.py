@@ -18,7 +18,6 @@ from typing import Final
 
 import msgspec
 from rich.console import Console
-from tether_core.emp import codes
 from tether_core.emp.notification import Notification
 from tether_core.emp.notification import decode as decode_notification
 from tether_core.emp.responses import GatewayAnswer
@@ -30,6 +29,7 @@ from tether_core.events import (
     RefundStatusChanged,
     decode,
 )
+from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt, Confirmation, Decision
 from tether_core.reconciliation import differences as rules
 from tether_core.reconciliation.differences import BY_STATE, REVIEWED, Difference
@@ -277,7 +277,7 @@ async def compare_report(conn: Connection, records: Sequence[ReportRecord], *, n
         if record.account != attempt.account:
             continue
         notification = record.notification
-        step = codes.meaning(
+        step = stages.meaning(
             notification.status, event=notification.event, error_code=notification.error_code
         )
         compared = rules.compare(attempt, step, changed_at=debit.changed_at, now=now)
@@ -323,7 +323,7 @@ async def compare_refunds(conn: Connection, records: Sequence[GatewayAnswer], *,
         record = by_id.get(refund.unique_id or "") or by_own_id.get(refund.transaction_id)
         if record is None:
             continue
-        step = codes.meaning(record.status, event=None, error_code=record.code)
+        step = stages.meaning(record.status, event=None, error_code=record.code)
         failed = rules.refund_failed(refund.attempt_id, refund_id=refund.id, kind=refund.kind, step=step)
         if failed is not None:
             found.append(failed)
