@@ -43,7 +43,7 @@ SUBJECTS = {
     health openapi app
     """.split(),
     "tether_worker": """
-    jobs accounts fingerprint_key status stated_outcomes order_keys mandates gateway vop uploads lost_history billing reconciliation inquiry_orders
+    jobs row_counts accounts fingerprint_key status stated_outcomes order_keys mandates gateway vop uploads lost_history billing reconciliation inquiry_orders
     payments refunds notifications database_epoch commands app
     """.split(),
 }

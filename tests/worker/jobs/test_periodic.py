@@ -16,7 +16,9 @@ from tether_stores.notifications.webhook_events import Finish, Recording
 from tether_stores.objects import open_objects
 from tether_stores.settings import Settings
 from tether_stores.uploads import uploads
-from tether_worker.jobs.periodic import PeriodicTask, run_periodic_tasks, sweep_objects, wake_matched
+from tether_worker.jobs.periodic import PeriodicTask, run_periodic_tasks
+from tether_worker.notifications.wake_matched import wake_matched
+from tether_worker.uploads.orphans import sweep_objects
 
 from tests.support.clock import NOON
 

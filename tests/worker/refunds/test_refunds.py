@@ -29,14 +29,9 @@ from tether_worker.gateway.clients import open_gateways
 from tether_worker.gateway.status_inquiry import InquiryDeps, clients_of, limited
 from tether_worker.notifications.apply import ApplyDeps, book
 from tether_worker.payments.call_limits import CALLS_MAX, SubmissionDeps, allow_calls
-from tether_worker.refunds import refunds as worker
-from tether_worker.refunds.refunds import (
-    expire_refunds,
-    inquire_refunds,
-    inquiring_refunds,
-    submit_refunds,
-    submitting_refunds,
-)
+from tether_worker.refunds import submission as refund_submission
+from tether_worker.refunds.status_inquiries import inquire_refunds, inquiring_refunds
+from tether_worker.refunds.submission import expire_refunds, submit_refunds, submitting_refunds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -388,7 +383,7 @@ async def test_a_worker_told_to_stop_while_it_waits_claims_nothing(
         world.deps.stopping.set()
         return await real(*args, **named)
 
-    monkeypatch.setattr(worker, "allow_calls", stopped_meanwhile)
+    monkeypatch.setattr(refund_submission, "allow_calls", stopped_meanwhile)
     assert await submit_refunds(world.deps) == 0
     assert await world.states() == ("approved", "pending")
     assert (await world.column("submission_count"), world.refunds(own_id)) == (0, 0)

@@ -21,8 +21,8 @@ from tether_stores.settings import Settings
 from tether_worker.gateway.client import sale
 from tether_worker.gateway.clients import open_gateways
 from tether_worker.payments.call_limits import CALLS_MAX, SubmissionDeps
-from tether_worker.refunds.refunds import submit_refunds
 from tether_worker.refunds.run_voids import void_batch, voiding_runs
+from tether_worker.refunds.submission import submit_refunds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator

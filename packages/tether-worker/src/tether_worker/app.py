@@ -36,17 +36,12 @@ from tether_worker.gateway.calls import publish_calls
 from tether_worker.gateway.clients import open_gateways
 from tether_worker.gateway.status_inquiry import QUESTIONS_MAX, InquiryDeps, clients_of, limited
 from tether_worker.inquiry_orders import inquiring_ordered
-from tether_worker.jobs.periodic import (
-    PeriodicTask,
-    add_row_counts,
-    run_periodic_tasks,
-    sweep_objects,
-    wake_matched,
-)
+from tether_worker.jobs.periodic import PeriodicTask, run_periodic_tasks
 from tether_worker.jobs.run import Work, look, rewake, woken
 from tether_worker.notifications.apply import ApplyDeps, applying
 from tether_worker.notifications.confirmation import confirming
 from tether_worker.notifications.excess_deliveries import announce_excess
+from tether_worker.notifications.wake_matched import wake_matched
 from tether_worker.order_keys import prune_order_keys
 from tether_worker.payments.call_limits import CALLS_MAX, SubmissionDeps
 from tether_worker.payments.returns import ReturnDeps, handling_returns
@@ -57,9 +52,12 @@ from tether_worker.reconciliation.completeness import telling
 from tether_worker.reconciliation.differences import reviewing
 from tether_worker.reconciliation.gateway_refunds import inquiring_gateway_refunds
 from tether_worker.reconciliation.report_fetches import fetching_reports, ticking
-from tether_worker.refunds.refunds import expire_refunds, inquiring_refunds, submitting_refunds
 from tether_worker.refunds.run_voids import voiding_runs
+from tether_worker.refunds.status_inquiries import inquiring_refunds
+from tether_worker.refunds.submission import expire_refunds, submitting_refunds
+from tether_worker.row_counts import add_row_counts
 from tether_worker.uploads.intake import Intake, intake
+from tether_worker.uploads.orphans import sweep_objects
 from tether_worker.uploads.reader import Limits
 
 __all__ = ["Clock", "work_until_stopped"]

@@ -27,7 +27,7 @@ from tether_worker.gateway.status_inquiry import InquiryDeps
 from tether_worker.jobs.periodic import PeriodicTask
 from tether_worker.lost_history import inquire_attempts
 from tether_worker.reconciliation.report_fetches import want
-from tether_worker.refunds.refunds import write
+from tether_worker.refunds.write import write
 
 __all__ = ["review", "review_submissions", "want_lost_days"]
 

@@ -1,12 +1,12 @@
 """
-Rounds of questions: rows whose fate the gateway has to be asked for are claimed, held, and asked about side by side.
+Inquiry batches: rows of unknown or pending outcome are claimed, held under a lease, and inquired about side by side.
 
 ```text
-lease, committed ─► ask by our id (no transaction is open), the lease renewed ─► replies, for the caller to record
+lease, committed ─► inquire by our id (no transaction is open), lease renewed ─► replies, for the caller to record
 ```
 
-Attempts and refund are asked about alike; `tether_core.reconciliation.status_inquiry` says which, when, and what
-an answer is. What a reply means for a row is its own module's business.
+Shared by attempts and refunds. `tether_core.reconciliation.status_inquiry` decides which rows, when, and what counts as an answer; what a
+reply means for a row is decided by the caller.
 """
 
 import asyncio
@@ -42,40 +42,38 @@ __all__ = [
     "Again",
     "InquiryBatch",
     "Reply",
-    "again",
-    "again_elsewhere",
     "any_due",
     "inquire_batch",
     "kind_at",
+    "reschedule",
 ]
 
-# Why a row is asked about -> its payment stages, and the seconds without news before its first question.
-# In this order: money of unknown outcome has neither moved nor is it free to be sent again.
+# Why there are inquiries about a row -> its payment stages, and the seconds without news before the first inquiry.
+# In this order: money of unknown outcome has not moved, and may not be submitted again.
 _KINDS: Final[dict[InquiryKind, tuple[tuple[int, ...], int]]] = {
     "unknown": ((stages.UNKNOWN_TO_US, stages.UNKNOWN_TO_GATEWAY), UNKNOWN_AGE_S),
     "pending": ((stages.IN_PROGRESS,), PENDING_AGE_S),
 }
-# For rows that were asked about often enough: they stay out of the way of those that wait for their first question.
+# For rows that were inquired about often enough: they do not delay those that wait for their first inquiry.
 _NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
-# A lost history that is older than the gateway's lists go back is beyond any of this.
+# The gateway's reports go back no further, so an older lost history cannot be found anyway.
 _RECENT_DAYS: Final = 31
 
-_log = logger("rounds")
+_log = logger("inquiries")
 
-# A row, answers so far that settled nothing, and when to ask again (`None`: as if never asked).
+# A row, its answers so far that resolved nothing, and when to inquire again (`None`: as if never inquired).
 Again = tuple[int, int, datetime | None]
 
 
 class Reply(msgspec.Struct, frozen=True):
     """
-    What asking about a row brought.
+    The result of a status inquiry about a row.
 
     Attributes:
-        row: The row.
-        heard: What the answer is; `None` for silence, which is none.
-        answer: The answer, where it "found" of the row.
-        not_found_at: Where it is "not there", the keys of the gateway identities that said so.
-        configured: Then also the keys of all identities of its account.
+        heard: What kind of answer; `None` where there was none.
+        answer: The answer, where the payment was found.
+        not_found_at: The keys of the gateway identities that answered "not found".
+        configured: The keys of all identities of its account.
     """
 
     row: InquiryRow
@@ -86,17 +84,17 @@ class Reply(msgspec.Struct, frozen=True):
 
     @property
     def nothing(self) -> "Reply":
-        """The same question with an answer that says nothing of the row, since what it told was of another."""
+        """The same inquiry with an answer that says nothing about the row, because it was about another payment."""
         return Reply(self.row, "nothing")
 
 
 class InquiryBatch(msgspec.Struct, frozen=True):
     """
-    One round of questions.
+    The results of one inquiry batch.
 
     Attributes:
-        inquired_at: When it began: "not there" is believed by the time it was asked, not by the time it came.
-        replies: One per row that was claimed.
+        inquired_at: When it began: the age of "not found" counts from the inquiry, not from the answer.
+        replies: One for each claimed row.
         boot: The boot of this machine.
         inquired_s: When it began, on the boot clock, in seconds.
         answered_s: When it was over, on the boot clock.
@@ -111,7 +109,7 @@ class InquiryBatch(msgspec.Struct, frozen=True):
     stepped_s: float | None = None
 
     def inquiry(self, reply: Reply) -> Inquiry:
-        """What a reply "not there" is worth."""
+        """Where and when a reply "not found" was inquired; its weight depends on that."""
         return Inquiry(
             reply.not_found_at,
             reply.configured,
@@ -123,15 +121,7 @@ class InquiryBatch(msgspec.Struct, frozen=True):
 
 
 async def any_due(deps: InquiryDeps, table: InquiryTable) -> bool:
-    """
-    Whether any row is due for a question.
-
-    Args:
-        table: Whose rows.
-
-    Returns:
-        Whether `ask` would find any.
-    """
+    """Whether any row of a table is due for a status inquiry."""
     now = deps.clock()
     async with connection(deps.pool) as conn:
         for payment_stages, age_s in _KINDS.values():
@@ -145,16 +135,13 @@ async def any_due(deps: InquiryDeps, table: InquiryTable) -> bool:
 
 async def inquire_batch(deps: InquiryDeps, table: InquiryTable, *, limit: int) -> InquiryBatch:
     """
-    Ask about rows that are due for a question, at most *limit* of them.
-
-    Args:
-        table: Whose rows.
+    Inquire about rows of a table that are due, at most *limit* of them.
 
     Returns:
         The replies, to be recorded at once; none where no row was due.
 
     Raises:
-        Unavailable: when Postgres is away; the rows are asked about again.
+        Unavailable: when Postgres is away; the rows become due again.
     """
     lease = Lease(deps.clock())
     rows = await _claim(deps, table, lease, limit=limit)
@@ -204,7 +191,7 @@ async def _claim(deps: InquiryDeps, table: InquiryTable, lease: Lease, *, limit:
 
 
 async def _recent(deps: InquiryDeps, rows: Sequence[InquiryRow]) -> dict[str, frozenset[str]]:
-    """What accounts had lately, where that says what a lost history may have submitted to."""
+    """The recent identities of accounts whose lost history may have submitted to any of them."""
     accounts = {row.account for row in rows if EVERY in (row.submitted_to or ())}
     if not accounts:
         return {}
@@ -221,7 +208,7 @@ async def _inquire(
     recent: Mapping[str, frozenset[str]],
 ) -> Reply:
     try:
-        # By our own id: it is the one that is there whatever became of the call.
+        # By our own id, which is known whatever became of the call.
         found = await inquire(deps, clients, row, recent=recent.get(row.account, frozenset()))
     except GatewaySilent:
         return Reply(row, None)
@@ -229,7 +216,7 @@ async def _inquire(
         _log.error("status inquiry rejected", transaction_id=row.transaction_id, why=str(exc))
         return Reply(row, "nothing")
     if found.answer is None and not found.not_found_at and row.payment_stage != stages.UNKNOWN_TO_US:
-        return Reply(row, None)  # nobody could be asked: its account is not configured
+        return Reply(row, None)  # no inquiry was possible: its account is not configured
     meaning = heard(found.answer, unique_id=row.unique_id, transaction_id=row.transaction_id)
     return Reply(
         row,
@@ -240,18 +227,30 @@ async def _inquire(
     )
 
 
-def again(reply: Reply, kind: InquiryKind, *, deps: InquiryDeps, now: datetime) -> Again:
+def reschedule(
+    reply: Reply,
+    kind: InquiryKind,
+    *,
+    deps: InquiryDeps,
+    now: datetime,
+    cause: str = "",
+    again_at: datetime | None = None,
+) -> Again:
     """
-    When to ask about a row again that its reply did not settle, and how often it was asked about by then.
+    When to inquire about a row again, and how many inquiries were answered by then.
 
     Args:
-        reply: The reply.
-        kind: Why it will be asked about.
-
-    Returns:
-        What `Asks.note` takes.
+        kind: Why there will be another inquiry.
+        cause: What `tether_core.payments.submission.resolve` made of "not found"; "" where it did not decide.
+        again_at: When it wants the next inquiry, or `None`.
     """
     item = reply.row
+    if cause in {"too_early", "not_found", "given_up"}:
+        return item.id, item.inquiry_count, again_at  # waiting for the grace period counts as no inquiry
+    if cause == "not_found_elsewhere":
+        # It is inquired again within a day, for as long as it takes, so that news of it is not missed.
+        count = min(item.inquiry_count + 1, TRIES_MAX - 1)
+        return item.id, count, next_inquiry("unknown", count, now=now, jitter=deps.jitter())
     if reply.heard is None:
         return item.id, item.inquiry_count, now + timedelta(seconds=SILENCE_S * (0.9 + 0.2 * deps.jitter()))
     return (
@@ -261,22 +260,6 @@ def again(reply: Reply, kind: InquiryKind, *, deps: InquiryDeps, now: datetime) 
     )
 
 
-def again_elsewhere(reply: Reply, *, deps: InquiryDeps, now: datetime) -> Again:
-    """
-    When to inquire again about a row that was "not found", but not wherever it was submitted.
-
-    It is never left alone: a day at the longest, so that news of it is heard whenever there is any.
-
-    Args:
-        reply: The reply.
-
-    Returns:
-        What `Asks.note` takes.
-    """
-    rows = min(reply.row.inquiry_count + 1, TRIES_MAX - 1)
-    return reply.row.id, rows, next_inquiry("unknown", rows, now=now, jitter=deps.jitter())
-
-
 def kind_at(payment_stage: int) -> InquiryKind:
-    """Why a row at a payment stage is asked about."""
+    """Why there are inquiries about a row at a payment stage."""
     return "pending" if payment_stage == stages.IN_PROGRESS else "unknown"

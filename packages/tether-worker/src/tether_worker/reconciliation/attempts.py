@@ -1,23 +1,21 @@
 """
-Reconciliation: payments of unknown outcome, and those that were silent for too long, are asked about one by one.
+Status inquiries about attempts of unknown outcome, and about those without news for too long.
 
 ```text
-lease, committed ─► ask by id (no transaction is open) ─┬─ told ──────► a claim for the inbox, decided like any other
-                                                        ├─ not there ─► tether_core.payments.submission says what that means
-                                                        └─ nothing ───► asked again later
+lease, committed ─► inquire by id (no transaction is open) ─┬─ found ─────► a report record for the inbox, decided like any other
+                                                            ├─ not found ─► tether_core.payments.submission decides
+                                                            └─ no answer ─► inquired again later
 ```
 
-What the gateway says about a *payment* goes through the inbox, so it meets notifications and fetched lists on one way.
-What it says about a *call* of ours, that it never got it, concerns only attempts of unknown outcome: it may make
-them free to be sent again, after the grace period. Neither is decided here.
+What the gateway reports about a *payment* goes through the inbox, like notifications and fetched reports. That it never received a
+*call* concerns only attempts of unknown outcome: they may be submitted again after the grace period. Neither is decided here.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from tether_core.emp.responses import GatewayAnswer
 from tether_core.errors import Unreadable
 from tether_core.events import Event
 from tether_core.jobs import RECONCILE
@@ -40,34 +38,26 @@ from tether_worker.reconciliation.report_fetches import take_in
 
 __all__ = ["reconcile", "reconciling"]
 
-# One question each at 20 a second: a batch takes some seconds, and one slow answer holds up no more than these.
+# One inquiry each at 20 a second: a batch takes some seconds, and a slow answer delays no more rows than these.
 BATCH_MAX: Final = 64
 
-# "Not there" as sending reads it; the client has taken the answer's place already.
-_NOTHING: Final[dict[str, Any]] = dict.fromkeys(
-    """
-    unique_id transaction_id transaction_type message technical_message amount_minor currency timestamp_at
-    terminal_token reference_id reason_code redirect_url mode
-    """.split()
-)
-_NOT_THERE: Final = GatewayAnswer(status="error", code=submission.ABSENT, **_NOTHING, fields={})
 
 _RULES: Final = Rules()
 
 
 class _Answered(msgspec.Struct, frozen=True):
-    """An attempt that was asked about, what came back, and what that claims."""
+    """The reply about an attempt, and the report record it contains."""
 
     reply: Reply
-    claim: ReportRecord | None = None
+    record: ReportRecord | None = None
 
 
 def reconciling(deps: InquiryDeps, *, rules: Rules = _RULES) -> Work:
     """
-    Reconciliation as a kind of work.
+    The job that inquires about attempts.
 
     Args:
-        rules: When the word "not there" counts.
+        rules: When "not found" counts.
     """
 
     async def batch() -> int:
@@ -87,17 +77,17 @@ async def reconcile(
     table: InquiryTable = billing_attempts.INQUIRIES,
 ) -> int:
     """
-    Ask about attempts that are due for a question, at most *limit* of them.
+    Inquire about attempts that are due, at most *limit* of them.
 
     Args:
-        rules: When the word "not there" counts.
+        rules: When "not found" counts.
         table: Which attempts are due: by their own schedule, or because a person ordered it.
 
     Returns:
-        How many were asked about.
+        How many inquiries were made.
 
     Raises:
-        Unavailable: when Postgres is away; the attempts are asked about again.
+        Unavailable: when Postgres is away; the attempts become due again.
     """
     asked = await inquiry_batch.inquire_batch(deps, table, limit=limit)
     if not asked.replies:
@@ -105,11 +95,11 @@ async def reconcile(
     found = [_read(reply) for reply in await without_later_tries(deps, asked.replies)]
     now = deps.clock()
     async with transaction(deps.pool) as conn:
-        # All of them first, in the order of their ids, as whoever books does.
+        # Lock all of them first, in the order of their ids, as applying notifications does.
         rows = await submissions.locked(conn, [reply.row.id for reply in asked.replies])
-        # A database that went back while they were under way lacks some, and may have given their ids again.
+        # A database that went back meanwhile lacks some rows, and may have reused their ids.
         found = [item for item in found if _is_of(rows.get(item.reply.row.id), item.reply)]
-        records = [item.claim for item in found if item.claim is not None]
+        records = [item.record for item in found if item.record is not None]
         await take_in(conn, records, now=now)
         await compare_report(conn, records, now=now)
         afters = await _resolve_calls(conn, asked, [item.reply for item in found], rows, rules=rules, now=now)
@@ -139,16 +129,16 @@ async def _resolve_calls(
     rules: Rules,
     now: datetime,
 ) -> dict[int, After]:
-    """Decide what "not there" means for calls of ours; by attempt."""
+    """Decide what "not found" means for our calls; by attempt."""
     afters: dict[int, After] = {}
     for reply in replies:
         row = rows[reply.row.id]
         if reply.heard != "not_found" or row.submission.step != "unknown":
-            # What the gateway named once, and misses now, is its own matter until it speaks again.
+            # The gateway named this payment before; that it misses it now changes nothing.
             continue
         afters[reply.row.id] = submission.resolve(
             row.submission,
-            _NOT_THERE,
+            None,
             inquired_at=asked.inquired_at,
             inquiry=asked.inquiry(reply),
             rules=rules,
@@ -168,21 +158,22 @@ async def _resolve_calls(
 
 
 def _next(answered: _Answered, *, afters: Mapping[int, After], deps: InquiryDeps, now: datetime) -> Again:
-    """When to ask about an attempt again, and how often it was asked about by then."""
-    ask = answered.reply.row
-    after = afters.get(ask.id)
-    if after is not None and (after.submission.step != "unknown" or after.again_at is not None):
-        return ask.id, ask.inquiry_count, after.again_at  # waiting for the grace period is no try
-    if after is not None and after.cause == "not_found_elsewhere":
-        return inquiry_batch.again_elsewhere(answered.reply, deps=deps, now=now)
-    return inquiry_batch.again(answered.reply, _kind(answered), deps=deps, now=now)
+    """When to inquire about an attempt again."""
+    after = afters.get(answered.reply.row.id)
+    return inquiry_batch.reschedule(
+        answered.reply,
+        _kind(answered),
+        deps=deps,
+        now=now,
+        cause="" if after is None else after.cause,
+        again_at=None if after is None else after.again_at,
+    )
 
 
 def _kind(answered: _Answered) -> InquiryKind:
-    if answered.claim is None:
+    if answered.record is None:
         return inquiry_batch.kind_at(answered.reply.row.payment_stage)
-    # What was unknown and is under way by the gateway's word can wait like anything under way.
-    step = stages.meaning(
-        answered.claim.notification.status, event=None, error_code=answered.claim.notification.error_code
-    )
+    # A payment that the gateway reports as pending can wait like any other pending one.
+    notification = answered.record.notification
+    step = stages.meaning(notification.status, event=None, error_code=notification.error_code)
     return "unknown" if step is not None and step.stage == stages.UNKNOWN_TO_GATEWAY else "pending"
