@@ -117,16 +117,19 @@ def test_books_that_agree_hold() -> None:
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"contents": Counter[tuple[bytes, bool]]()}, "acknowledged notifications found by content"),
-        ({"contents": Counter({(b"other", False): 1})}, "rows that nobody sent"),
-        ({"contents": Counter({(b"other", True): 1})}, "rows kept aside that are no such repeat"),
-        ({"fetched_open": {"parked": 1}}, "what we asked for ourselves and did not book"),
-        ({"listed": 1}, "blacklist entries of returns = told once each"),
-        ({"moves": []}, "attempts whose told moves are no single chain"),
-        ({"entries": [("aa", "AC04", "block")]}, "blacklist entries = returns that ask for one"),
-        ({"attempts": {"aa": "pending"}}, "attempts in the state their history demands"),
-        ({"attempts": {"aa": "approved", "bb": "approved"}}, "attempts nobody spoke of, still pending"),
-        ({"inbox": {("waiting", "failed"): 1}}, "rows = processed + parked + waiting for their payment"),
+        ({"contents": Counter[tuple[bytes, bool]]()}, "acknowledged notifications stored"),
+        ({"contents": Counter({(b"other", False): 1})}, "rows without a sent notification"),
+        ({"contents": Counter({(b"other", True): 1})}, "conflicting rows without a sent duplicate"),
+        ({"fetched_open": {"parked": 1}}, "fetched report records not applied"),
+        ({"listed": 1}, "blacklist entries of chargebacks = events"),
+        ({"moves": []}, "attempts whose events form no single chain"),
+        ({"entries": [("aa", "AC04", "block")]}, "blacklist entries = chargebacks that require one"),
+        ({"attempts": {"aa": "pending"}}, "attempts in the expected state"),
+        (
+            {"attempts": {"aa": "approved", "bb": "approved"}},
+            "attempts without a notification, still pending",
+        ),
+        ({"inbox": {("waiting", "failed"): 1}}, "rows = processed + parked + unknown payment"),
     ],
 )
 def test_books_that_differ_are_found(changes: dict[str, object], what: str) -> None:
@@ -145,7 +148,7 @@ def test_what_happened_twice_is_found() -> None:
         ours, contents=Counter(dict.fromkeys(ours.contents, 2)), moves=ours.moves * 2
     )
     found = [line.what for line in check_chaos(sent, twice, delivered=[delivered]) if not line.holds]
-    assert found == ["rows that are there twice", "attempts whose told moves are no single chain"]
+    assert found == ["rows stored twice", "attempts whose events form no single chain"]
 
 
 def test_what_was_not_acknowledged_is_found() -> None:
@@ -229,4 +232,4 @@ def test_a_state_that_no_history_explains_is_found() -> None:
         ours, billed={"bb": "declined"}, replayed={"aa": "approved", "bb": "approved"}
     )
     found = [line.what for line in check_chaos(sent, corrupted, delivered=[delivered]) if not line.holds]
-    assert found == ["attempt states = replay of their rows by the core"]
+    assert found == ["attempt states = replay by the core"]

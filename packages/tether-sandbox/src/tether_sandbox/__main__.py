@@ -1,4 +1,4 @@
-"""`tether-sandbox`: everything on this machine, with nothing installed."""
+"""The command line `tether-sandbox`: all of Tether on one machine, with nothing installed."""
 
 import argparse
 import os
@@ -22,7 +22,7 @@ from tether_stores.command_line import done, whole
 from tether_stores.migrate import migrate
 from tether_stores.settings import Settings
 
-from tether_sandbox.chaos import command as storm
+from tether_sandbox.chaos import command as chaos
 from tether_sandbox.demo import demo
 from tether_sandbox.gateway import command as gateway
 from tether_sandbox.seed import seed
@@ -32,8 +32,8 @@ from tether_sandbox.settings import ENVIRONMENT
 __all__ = ["main"]
 
 _UP = """\
-Starts Postgres and Redis (unless DATABASE_URL and REDIS_URL name some), migrates the database, runs COMMAND with
-everything in its environment, and stops what it started afterwards. Without COMMAND it prints the environment
+Starts Postgres and Redis (unless DATABASE_URL and REDIS_URL are set), migrates the database, runs COMMAND with
+the settings in its environment, and then stops what it started. Without COMMAND it prints the environment
 and waits for Ctrl-C. The API key is "sandbox-key", the gateway's password "sandbox-password".
 
   tether-sandbox up -- bash
@@ -66,93 +66,95 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _end_tidily() -> None:
-    # Told to end, or left by its terminal, a program stops what it started, as after Ctrl-C.
-    for which in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(which, _leave)
+def _exit_on_signals() -> None:
+    # After SIGTERM, or when its terminal closes, the program stops what it started, as after Ctrl-C.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _exit)
 
 
-def _leave(which: int, _frame: FrameType | None) -> None:
-    # Once: whoever is impatient must not interrupt the tidying up.
-    signal.signal(which, signal.SIG_IGN)
-    raise SystemExit(128 + which)
+def _exit(number: int, _frame: FrameType | None) -> None:
+    # Once: a second signal must not interrupt the clean-up.
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tether-sandbox",
-        description="The whole of Tether on this machine: real Postgres and Redis, and a gateway that misbehaves.",
+        description="All of Tether on this machine: real Postgres and Redis, and a simulated gateway with faults.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    item = commands.add_parser("demo", help="watch it all for a minute, and see the books agree")
+    item = commands.add_parser("demo", help="run everything for a minute and check the result")
     item.add_argument(
         "--attempts", type=whole(1, 100_000), default=2000, help="payments (default: %(default)s)"
     )
     item.add_argument("--seed", type=int, default=1, help="same number, same run (default: %(default)s)")
-    item.add_argument("--peaceful", action="store_true", help="kill nothing and flush nothing on the way")
+    item.add_argument("--peaceful", action="store_true", help="without killing the worker and flushing Redis")
     item.set_defaults(do=_demo)
 
     item = commands.add_parser(
         "up",
-        help="services up, their environment set for a command",
+        help="start the services and run a command with their settings",
         description=_UP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="tether-sandbox up [--s3] [--services docker] [--keep DIR] [--] [COMMAND ...]",
     )
-    item.add_argument("--s3", action="store_true", help="objects behind an S3 endpoint instead of a folder")
     item.add_argument(
-        "--services", choices=("local", "docker"), default="local", help="who brings the services"
+        "--s3", action="store_true", help="keep objects behind an S3 endpoint instead of in a folder"
     )
     item.add_argument(
-        "--keep", type=Path, metavar="DIR", help="keep the data here, and use it again next time"
+        "--services", choices=("local", "docker"), default="local", help="where the services run"
     )
     item.add_argument(
-        "command", nargs=argparse.REMAINDER, metavar="COMMAND", help="what to run, with its options"
+        "--keep", type=Path, metavar="DIR", help="keep the data here and use it again next time"
+    )
+    item.add_argument(
+        "command", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command to run, with its options"
     )
     item.set_defaults(do=_up)
 
-    item = commands.add_parser("seed", help="make debtors and pending attempts; one JSON line each")
+    item = commands.add_parser("seed", help="create debtors and pending attempts; print a JSON line for each")
     item.add_argument("--attempts", type=whole(1, 10_000_000), required=True, metavar="N", help="how many")
-    item.add_argument("--seed", type=int, help="same number, same attempts (default: a new one each time)")
+    item.add_argument("--seed", type=int, help="same number, same attempts (default: random)")
     item.set_defaults(do=_seed)
 
     item = commands.add_parser(
         "gateway",
-        help="send the notifications of seeded attempts, with fault injection",
-        description="Reads attempts as `tether-sandbox seed` prints them and sends their notifications.",
+        help="simulate the gateway, or send the notifications of seeded attempts",
+        description="Without a subcommand: read attempts as `tether-sandbox seed` prints them and send their notifications.",
     )
     gateway.add_arguments(item)
     item.set_defaults(do=gateway.run)
 
     item = commands.add_parser(
-        "chaos", help="kill, freeze and flush everything under load, and see the books agree"
+        "chaos", help="kill, freeze and flush everything under load, then check the result"
     )
-    storm.add_arguments(item)
+    chaos.add_arguments(item)
     item.set_defaults(do=_chaos)
     return parser
 
 
 def _demo(args: argparse.Namespace) -> int:
-    _end_tidily()
+    _exit_on_signals()
     return demo(attempts=args.attempts, seed_number=args.seed, faults=not args.peaceful, console=Console())
 
 
 def _chaos(args: argparse.Namespace) -> int:
-    _end_tidily()
-    return storm.run(args)
+    _exit_on_signals()
+    return chaos.run(args)
 
 
 def _up(args: argparse.Namespace) -> int:
-    _end_tidily()
-    # What is named is used as it is, so it is read first: a wrong address must not wait for the others to start.
+    _exit_on_signals()
+    # Services named in the environment are used as they are. Read their settings first, so that a wrong address fails at once.
     Settings.from_env({**ENVIRONMENT, **os.environ})
     if args.keep:
-        _kept(args.keep)
+        _make_folder(args.keep)
     with running(os.environ, folder=args.keep, s3=args.s3, docker=args.services == "docker") as services:
         environment = {**ENVIRONMENT, **services.environment}
-        # What the caller set stands; only what is missing is made up.
+        # The caller's settings take precedence.
         environ = {**environment, **{name: value for name, value in os.environ.items() if value}}
         migrate(environ["DATABASE_DIRECT_URL"], now=datetime.now(UTC))
         if not args.command:
@@ -160,15 +162,15 @@ def _up(args: argparse.Namespace) -> int:
         return _run(args.command, environ)
 
 
-def _kept(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     try:
-        # Others may pass through it and see nothing: Postgres runs as another user where root starts it, and each server
-        # closes its own folder.
+        # Other users may pass through the folder but not list it: Postgres runs as another user when root starts it, and
+        # each server protects its own folder.
         folder.mkdir(mode=0o711, parents=True, exist_ok=True)
     except OSError as exc:
-        raise InvalidRequest(f"{folder} cannot be made a folder ({exc.strerror})", field="--keep") from None
+        raise InvalidRequest(f"{folder} cannot be created ({exc.strerror})", field="--keep") from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise InvalidRequest(f"nothing can be written to {folder}; choose another folder", field="--keep")
+        raise InvalidRequest(f"{folder} is not writable; choose another folder", field="--keep")
 
 
 def _wait(environment: Mapping[str, str]) -> int:
@@ -181,16 +183,16 @@ def _wait(environment: Mapping[str, str]) -> int:
 
 
 def _run(command: Sequence[str], environ: Mapping[str, str]) -> int:
-    # Our own console scripts lie beside the Python that runs this, whether or not that folder is on PATH.
+    # The console scripts are in the folder of this Python, which may not be on PATH.
     path = f"{Path(sys.executable).parent}{os.pathsep}{environ.get('PATH', '')}"
     try:
         child = subprocess.Popen(command, env={**environ, "PATH": path})
     except OSError as exc:
         print(f"tether-sandbox: {command[0]} cannot be started: {exc.strerror}", file=sys.stderr)
         return 127
-    # The child gets the terminal's Ctrl-C itself; what comes to us alone is passed on.
-    for which in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(which, lambda number, _: child.send_signal(number))
+    # The child gets the terminal's Ctrl-C itself; other signals are passed on.
+    for received in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(received, lambda number, _: child.send_signal(number))
     while True:
         try:
             code = child.wait()
@@ -202,7 +204,7 @@ def _run(command: Sequence[str], environ: Mapping[str, str]) -> int:
 def _seed(args: argparse.Namespace) -> int:
     settings = Settings.from_env(os.environ)
     if not settings.database_url:
-        raise InvalidRequest("DATABASE_URL must be set, e.g. by tether-sandbox up -- ...")
+        raise InvalidRequest("DATABASE_URL is not set; run this under tether-sandbox up -- ...")
     number = args.seed if args.seed is not None else secrets.randbits(63)
     made = seed(
         settings.database_url,

@@ -1,13 +1,12 @@
 """
-The conservation check: nothing lost, nothing doubled, everything explained.
+The conservation check: no notification is lost, none is applied twice, every effect has a cause.
 
-It compares three books that were kept apart: what the sender knows it sent, what the web nodes counted while they
-answered, and what stands in the tables. And it replays the history of every attempt through the pure core, which must
-come to the state the table has.
+`check` compares three independent records: what the sender sent, what the web nodes counted, and what the tables contain. It
+also replays the notifications of every attempt through the pure core, which must arrive at the stored state.
 
-Where web nodes are killed on the way their counts die with them. `check_chaos` does without, and looks closer at the other
-two books: each acknowledged notification is found by its content, and what was told of an attempt must be one chain
-of moves from its first state to its present one, which it would not be had any effect happened twice.
+The counts of a web node are lost when it is killed. `check_chaos` does without them and compares the other two in more detail:
+each acknowledged notification is found by its content, and the events of an attempt must form one chain from its first state
+to its current one, which they would not if an effect had happened twice.
 """
 
 from collections import Counter
@@ -35,10 +34,10 @@ class Line(msgspec.Struct, frozen=True):
     One line of the check.
 
     Attributes:
-        what: What must be equal, in words.
-        wanted: What the sender's book says.
-        found: What ours says.
-        note: Where they differ, the first few differences.
+        what: What is compared.
+        wanted: The gateway's number.
+        found: Tether's number.
+        note: The first few differences.
     """
 
     what: str
@@ -48,27 +47,27 @@ class Line(msgspec.Struct, frozen=True):
 
     @property
     def holds(self) -> bool:
-        """Whether both books agree."""
+        """Whether both numbers agree."""
         return self.wanted == self.found and not self.note
 
 
 class Books(msgspec.Struct, frozen=True):
     """
-    What stands in the tables.
+    What Tether's tables contain.
 
     Attributes:
-        inbox: (state, reason) to rows.
-        attempts: unique_id to state, of payments made elsewhere.
+        inbox: (state, reason) to number of notifications.
+        attempts: unique_id to state, of seeded payments.
         current_status: transaction_id to state, of all attempts.
-        billed: unique_id to state, of debits that were billed here.
-        entries: (unique_id, reason code, action) of every blacklist entry that a return caused.
-        replayed: unique_id to the state that its applied notifications give when the core decides them again.
-        contents: SHA-256 of each notification's body, and whether it is kept aside; with how often it is there.
-        moves: What was told of attempts, in order.
-        begun: transaction_id to first state, of attempts that another system made.
-        listed: How often it was told that an account came on the blacklist because of a return.
-        fetched_open: State of what we asked for ourselves and did not book, to rows.
-        confirmed: Applied notifications that the gateway was asked about first.
+        billed: unique_id to state, of debits of billing runs.
+        entries: (unique_id, reason code, action) of every blacklist entry that a chargeback caused.
+        replayed: unique_id to the state that the core computes from the applied notifications.
+        contents: (SHA-256 of the body, whether it is stored as conflicting) of each notification, with its number of rows.
+        moves: The `attempt.status_changed` events, in order.
+        begun: transaction_id to first state, of imported attempts.
+        listed: Number of `iban.blocked` events.
+        fetched_open: State to number of fetched report records that are not applied.
+        confirmed: Applied notifications that a status inquiry confirmed first.
     """
 
     inbox: dict[tuple[str, str], int]
@@ -85,7 +84,7 @@ class Books(msgspec.Struct, frozen=True):
     confirmed: int = 0
 
     def rows(self, state: str, reason: str | None = None) -> int:
-        """How many notifications are in a state, for one reason or for any."""
+        """How many notifications are in a state, for a reason or for any."""
         return sum(
             count
             for (in_state, why), count in self.inbox.items()
@@ -93,7 +92,7 @@ class Books(msgspec.Struct, frozen=True):
         )
 
     def since(self, before: "Books") -> "Books":
-        """What has come since another reading of the same tables; nothing may have been under way then."""
+        """What was added since an earlier reading of the same tables, at which no work was in progress."""
         return Books(
             dict(Counter(self.inbox) - Counter(before.inbox)),
             {item: state for item, state in self.attempts.items() if item not in before.attempts},
@@ -111,15 +110,7 @@ class Books(msgspec.Struct, frozen=True):
 
 
 def books(database_url: str) -> Books:
-    """
-    Read the tables.
-
-    Args:
-        database_url: Of a sandbox.
-
-    Returns:
-        Our books.
-    """
+    """Read the tables of a sandbox's database."""
     with psycopg.connect(database_url, prepare_threshold=None) as conn:
         inbox = {(state, reason): count for state, reason, count in conn.execute(_SQL["inbox"])}
         rows = conn.execute(_SQL["attempts"]).fetchall()
@@ -155,11 +146,11 @@ def books(database_url: str) -> Books:
 
 def replayed(histories: Iterable[tuple[int, str, bytes, int, int, int, str]]) -> dict[str, str]:
     """
-    What the core makes of applied notifications when it decides them again, from the attempt as it began.
+    Replay the applied notifications through the core, from the first state of each attempt.
 
     Args:
-        histories: (attempt id, media type, body, first payment stage, first dispute stage, amount, currency), those of one
-            attempt together.
+        histories: (attempt id, media type, body, first payment stage, first dispute stage, amount, currency), grouped by
+            attempt.
 
     Returns:
         unique_id to state.
@@ -188,14 +179,14 @@ def replayed(histories: Iterable[tuple[int, str, bytes, int, int, int, str]]) ->
 
 class Sent(msgspec.Struct):
     """
-    What was sent in many plans, kept without their deliveries.
+    The sum of many plans, without their deliveries.
 
     Attributes:
-        counts: Sums of each kind.
+        counts: Number of deliveries of each kind.
         final: unique_id to the state its attempt must end in.
-        causes: Every entry the blacklist may hold.
+        causes: Every entry the blacklist may have.
         genuine: SHA-256 of every distinct genuine notification.
-        conflicting: The same of every repeat with other content.
+        conflicting: SHA-256 of every duplicate with other content.
     """
 
     counts: Counts = Counts()
@@ -205,7 +196,7 @@ class Sent(msgspec.Struct):
     conflicting: set[bytes] = set()
 
     def add(self, plan: Plan) -> None:
-        """Count a plan in."""
+        """Add a plan."""
         mine, its = msgspec.structs.asdict(self.counts), msgspec.structs.asdict(plan.counts)
         self.counts = Counts(**{name: count + its[name] for name, count in mine.items()})
         self.final.update(plan.final)
@@ -219,67 +210,73 @@ class Sent(msgspec.Struct):
 
 def check(plan: Plan, ours: Books, *, posts: int, answered: Mapping[str, int]) -> list[Line]:
     """
-    Hold the books against each other.
+    Compare what was sent with the web nodes' counts and the tables.
 
     Args:
-        plan: What was sent, and what must come of it.
-        ours: The tables, once nothing is due any more.
-        posts: Requests the sender made.
-        answered: The web nodes' own count by outcome: recorded, repeated, conflicting, refused, unavailable, ...
+        plan: What was sent, and the expected result.
+        ours: The tables, once no notification is due.
+        posts: Requests of the sender.
+        answered: The web nodes' counts by outcome: recorded, repeated, conflicting, refused, unavailable, ...
 
     Returns:
-        The lines of the check; it holds when every line does.
+        The lines of the check; it holds if every line does.
     """
     counts = plan.counts
     recorded = sum(ours.inbox.values()) - ours.rows("conflicting")
     return [
-        Line("requests sent = answers counted", posts, sum(answered.values())),
-        Line("distinct notifications = rows recorded", counts.distinct, recorded),
-        Line("rows recorded = answers 'recorded'", recorded, answered.get("recorded", 0)),
-        Line("conflicting repeats = rows kept aside", counts.conflicting, ours.rows("conflicting")),
-        Line("forged = refused, without a trace", counts.invalid_signature, answered.get("refused", 0)),
+        Line("requests = responses", posts, sum(answered.values())),
+        Line("distinct notifications = rows stored", counts.distinct, recorded),
+        Line("rows stored = responses 'recorded'", recorded, answered.get("recorded", 0)),
+        Line("conflicting duplicates = rows stored as such", counts.conflicting, ours.rows("conflicting")),
+        Line(
+            "invalid signatures = refused, not stored", counts.invalid_signature, answered.get("refused", 0)
+        ),
         *_applied(plan, ours),
     ]
 
 
 def check_chaos(sent: Sent, ours: Books, *, delivered: Sequence[Delivered]) -> list[Line]:
     """
-    Hold the books against each other after web nodes were killed, whose counts died with them.
+    Compare what was sent with the tables, without the counts of web nodes that were killed.
 
     Args:
-        sent: What was sent, and what must come of it.
-        ours: The tables, once nothing is due any more.
-        delivered: What the sender was answered, plan by plan.
+        sent: What was sent, and the expected result.
+        ours: The tables, once no notification is due.
+        delivered: The responses to the sender, by plan.
 
     Returns:
-        The lines of the check; it holds when every line does.
+        The lines of the check; it holds if every line does.
     """
-    rows = {digest for digest, aside in ours.contents if not aside}
-    aside = {digest for digest, aside in ours.contents if aside}
+    rows = {digest for digest, is_conflicting in ours.contents if not is_conflicting}
+    conflicting = {digest for digest, is_conflicting in ours.contents if is_conflicting}
     twice = sum(count - 1 for count in ours.contents.values())
     broken = broken_chains(ours.moves, ours.current_status, begun=ours.begun)
-    unspoken = [state for unique_id, state in ours.attempts.items() if unique_id not in sent.final]
+    silent = [state for unique_id, state in ours.attempts.items() if unique_id not in sent.final]
     answered = sum(delivery.acknowledged + delivery.refused for delivery in delivered)
     return [
         Line(
             "deliveries = acknowledged + refused", sum(delivery.planned for delivery in delivered), answered
         ),
-        Line("forged ones believed", 0, sum(delivery.believed for delivery in delivered)),
-        Line("acknowledged notifications found by content", len(sent.genuine), len(sent.genuine & rows)),
-        Line("rows that nobody sent", 0, len(rows - sent.genuine)),
-        Line("rows that are there twice", 0, twice),
-        Line("conflicting repeats kept aside", len(sent.conflicting), len(sent.conflicting & aside)),
-        Line("rows kept aside that are no such repeat", 0, len(aside - sent.conflicting)),
+        Line("invalid signatures accepted", 0, sum(delivery.believed for delivery in delivered)),
+        Line("acknowledged notifications stored", len(sent.genuine), len(sent.genuine & rows)),
+        Line("rows without a sent notification", 0, len(rows - sent.genuine)),
+        Line("rows stored twice", 0, twice),
         Line(
-            "what we asked for ourselves and did not book",
+            "conflicting duplicates stored as such",
+            len(sent.conflicting),
+            len(sent.conflicting & conflicting),
+        ),
+        Line("conflicting rows without a sent duplicate", 0, len(conflicting - sent.conflicting)),
+        Line(
+            "fetched report records not applied",
             0,
             sum(ours.fetched_open.values()),
             note=", ".join(ours.fetched_open),
         ),
-        Line("blacklist entries of returns = told once each", len(ours.entries), ours.listed),
+        Line("blacklist entries of chargebacks = events", len(ours.entries), ours.listed),
         *_applied(sent, ours),
-        Line("attempts whose told moves are no single chain", 0, len(broken), note="; ".join(broken[:3])),
-        Line("attempts nobody spoke of, still pending", len(unspoken), unspoken.count("pending")),
+        Line("attempts whose events form no single chain", 0, len(broken), note="; ".join(broken[:3])),
+        Line("attempts without a notification, still pending", len(silent), silent.count("pending")),
     ]
 
 
@@ -290,10 +287,10 @@ def broken_chains(
     begun: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str]:
     """
-    The attempts of which something was told twice, out of order, or not at all.
+    The attempts with an event that is repeated, out of order, or missing.
 
     Args:
-        moves: What was told, in order.
+        moves: The events, in order.
         current_status: transaction_id to state, of every attempt.
         begun: transaction_id to first state, of those that did not begin as pending.
 
@@ -307,48 +304,48 @@ def broken_chains(
     >>> broken_chains([moved("pending", "approved")] * 2, {"seed-aa": "approved"})
     ['seed-aa: left pending while it was approved']
     >>> broken_chains([], {"seed-aa": "approved"})
-    ['seed-aa: is approved, was told to be pending']
+    ['seed-aa: is approved, but its last event says pending']
     """
-    fields: dict[str, str] = {}
+    last_states: dict[str, str] = {}
     broken: list[str] = []
     for move in moves:
-        state = fields.get(move.transaction_id) or begun.get(move.transaction_id, "pending")
+        state = last_states.get(move.transaction_id) or begun.get(move.transaction_id, "pending")
         if move.before != state:
             broken.append(f"{move.transaction_id}: left {move.before} while it was {state}")
-        fields[move.transaction_id] = move.after
+        last_states[move.transaction_id] = move.after
     for transaction_id, state in current_status.items():
-        last = fields.get(transaction_id) or begun.get(transaction_id, "pending")
+        last = last_states.get(transaction_id) or begun.get(transaction_id, "pending")
         if last != state:
-            broken.append(f"{transaction_id}: is {state}, was told to be {last}")
+            broken.append(f"{transaction_id}: is {state}, but its last event says {last}")
     return broken
 
 
 def _applied(plan: Plan | Sent, ours: Books) -> list[Line]:
-    """What must have come of the rows, whoever counted the answers."""
+    """The lines about the effects of notifications."""
     counts = plan.counts
     expected = Counter(plan.final.values())
     found = Counter(state for unique_id, state in ours.attempts.items() if unique_id in plan.final)
     known = {**ours.attempts, **ours.billed}
     return [
-        Line("unknown statuses = parked for a person", counts.unknown_statuses, ours.rows("parked")),
+        Line("unknown statuses = parked for review", counts.unknown_statuses, ours.rows("parked")),
         Line(
-            "rows = processed + parked + waiting for their payment",
+            "rows = processed + parked + unknown payment",
             counts.distinct,
             ours.rows("processed") + ours.rows("parked") + ours.rows("waiting", "unknown_payment"),
         ),
         Line(
-            "attempts in the state their history demands",
+            "attempts in the expected state",
             len(plan.final),
             sum(ours.attempts.get(unique_id) == state for unique_id, state in plan.final.items()),
             note=_differences(plan.final, ours.attempts),
         ),
         Line(
-            "attempt states = replay of their rows by the core",
+            "attempt states = replay by the core",
             len(ours.replayed),
             sum(known.get(unique_id) == state for unique_id, state in ours.replayed.items()),
         ),
         Line(
-            "blacklist entries = returns that ask for one",
+            "blacklist entries = chargebacks that require one",
             len(plan.causes),
             len(ours.entries),
             note=_unexplained(plan, ours),

@@ -1,8 +1,7 @@
 """
-Debtors and billing attempts out of nothing, for trying things: `tether-sandbox seed --attempts 1000`.
+Generated debtors and billing attempts: `tether-sandbox seed --attempts 1000`.
 
-Every seeded attempt looks as if the gateway had taken it and not decided yet. One JSON line is printed for each,
-which is what `tether-sandbox gateway` reads.
+A seeded attempt is pending at the gateway. One JSON line is printed for each, which `tether-sandbox gateway` reads.
 
 >>> import random
 >>> made_up_iban(random.Random(1))
@@ -28,15 +27,15 @@ _FAMILY = "Ahorn Birke Buche Eiche Erle Esche Fichte Hasel Kiefer Linde Pappel T
 
 class Seeded(msgspec.Struct, frozen=True):
     """
-    One attempt as it was made; a JSON line of `tether-sandbox seed`.
+    A generated attempt; a JSON line of `tether-sandbox seed`.
 
     Attributes:
-        id: Its row.
-        transaction_id: Our id of it.
-        unique_id: The gateway's id of it, 32 hex digits.
+        id: The id of its row.
+        transaction_id: Tether's id.
+        unique_id: The gateway's id, 32 hex digits.
         amount_minor: Cents.
         currency: "EUR".
-        iban: Made up, with right check digits.
+        iban: Generated, with valid check digits.
     """
 
     id: int
@@ -48,15 +47,7 @@ class Seeded(msgspec.Struct, frozen=True):
 
 
 def made_up_iban(rng: random.Random) -> str:
-    """
-    A German IBAN with right check digits and a bank that does not exist.
-
-    Args:
-        rng: Where the digits come from.
-
-    Returns:
-        22 characters.
-    """
+    """A German IBAN with valid check digits and a random bank code; 22 characters."""
     account = f"{rng.randrange(10**18):018d}"
     check = 98 - int(account + "131400") % 97  # DE is 1314, ISO 13616
     return f"DE{check:02d}{account}"
@@ -66,13 +57,11 @@ def seed(
     database_url: str, *, attempts: int, rng: random.Random, now: datetime, fingerprint_key: bytes = b""
 ) -> Iterator[Seeded]:
     """
-    Make debtors and pending attempts.
+    Insert debtors and pending attempts into a migrated database.
 
     Args:
-        database_url: A migrated database.
         attempts: How many.
-        rng: Where names, amounts and ids come from.
-        now: The time they were made.
+        rng: Draws names, amounts and ids.
         fingerprint_key: `TETHER_FINGERPRINT_KEY`.
 
     Yields:

@@ -1,11 +1,11 @@
-"""The settings every sandbox runs with: made up, documented, and of no use anywhere else."""
+"""The settings of every sandbox: published values that protect nothing."""
 
 from typing import Final
 
 __all__ = ["API_KEY", "ENVIRONMENT", "PASSWORD"]
 
 API_KEY: Final = "sandbox-key"
-PASSWORD: Final = "sandbox-password"  # noqa: S105 - that of the simulator, known to everybody
+PASSWORD: Final = "sandbox-password"  # noqa: S105 - the simulator's, published
 
 ENVIRONMENT: Final = {
     "EMP_API_LOGIN": "sandbox",

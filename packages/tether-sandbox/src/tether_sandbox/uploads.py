@@ -1,5 +1,5 @@
 """
-An upload and its debtors out of nothing, as if a file had been read: for billing without a file.
+Generated uploads with their debtors, for billing without a file.
 
 >>> Owed("DE89370400440532013000", 1000).name
 'Zoë Miller'
@@ -23,15 +23,15 @@ _CHUNK: Final = 5_000
 
 class Owed(msgspec.Struct, frozen=True):
     """
-    One debtor to be made.
+    A debtor to insert.
 
     Attributes:
-        iban: Of the account; `tether_sandbox.gateway.scripted_iban` chooses what the simulator does with it.
-        amount_minor: What is owed.
-        name: Of the account holder.
-        currency: Three capitals.
-        city: Where known.
-        country: Two capitals, where known.
+        iban: `tether_sandbox.gateway.scripted_iban` chooses what the simulator does with it.
+        amount_minor: The amount owed.
+        name: The account holder.
+        currency: ISO 4217.
+        city: `None` if unknown.
+        country: ISO 3166-1 alpha-2; `None` if unknown.
     """
 
     iban: str
@@ -42,7 +42,7 @@ class Owed(msgspec.Struct, frozen=True):
     country: str | None = None
 
     def __repr__(self) -> str:
-        """Say the amount; nothing of the debtor."""
+        """Show the amount, no personal data."""
         return f"Owed({self.amount_minor} {self.currency})"
 
 
@@ -50,12 +50,10 @@ def seed_upload(
     database_url: str, owed: Sequence[Owed], *, now: datetime, fingerprint_key: bytes = b""
 ) -> tuple[int, list[int]]:
     """
-    Make an upload that was read to its end.
+    Insert a completed upload into a migrated database.
 
     Args:
-        database_url: A migrated database.
         owed: n debtors.
-        now: The time they were made.
         fingerprint_key: `TETHER_FINGERPRINT_KEY`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The third act: a chaos test of notifications, twice, late, out of order and forged, while things die."""
+"""Notifications, the third part of the demo: duplicated, late, out of order, with invalid signatures, under faults."""
 
 import asyncio
 import random
@@ -21,31 +21,29 @@ from tether_sandbox.gateway import Delivered, Payment, PaymentHistories, Plan, d
 from tether_sandbox.seed import seed
 from tether_sandbox.settings import PASSWORD
 
-__all__ = ["act", "answered", "excerpt"]
+__all__ = ["check_table", "response_counts", "run"]
 
 _RESOLVE_S = 60.0
 _OUTCOME = re.compile(r'^tether_webhook_notifications_total\{outcome="([a-z]+)"\} ([0-9.e+]+)$', re.MULTILINE)
 
 
-def act(stage: Stage, *, attempts: int, seed_number: int, faults: bool, console: Console) -> bool:
+def run(stage: Stage, *, attempts: int, seed_number: int, faults: bool, console: Console) -> bool:
     """
-    Seed attempts, let the gateway speak of them, and hold the books against each other.
+    Create payments, let the gateway send their notifications, and check what is stored and applied.
 
     Args:
-        stage: Where.
         attempts: How many payments.
         seed_number: Same number, same payments and notifications.
-        faults: Whether a worker is killed and Redis flushed in the middle.
-        console: Where to show it.
+        faults: Whether a worker is killed and Redis flushed on the way.
 
     Returns:
         Whether every line of the conservation check holds.
     """
-    # From here on only what was sent counts, so nobody may fetch.
+    # From here on only the sent notifications count, so no job may fetch reports.
     stage.kill_worker()
     stage.start_worker("webhooks").await_line('"event":"working"')
     before = books(stage.database_url)
-    answered_before = answered(stage.url)
+    responses_before = response_counts(stage.url)
     payments = [
         Payment(seeded.transaction_id, seeded.unique_id, seeded.amount_minor, seeded.currency)
         for seeded in seed(
@@ -56,37 +54,38 @@ def act(stage: Stage, *, attempts: int, seed_number: int, faults: bool, console:
     planned = plan(
         payments, seed=seed_number, password=PASSWORD, payment_histories=PaymentHistories(crossed=0.0)
     )
-    # What the worker asks about these payments is answered with how they truly end.
+    # Status inquiries about these payments are answered with their final status.
     stage.gateway.adopt(payments, planned=planned, taken_at=datetime.now(UTC))
     console.print(
-        f"[green]✓[/] {len(payments)} payments seeded; the gateway will send {planned.counts.sent} notifications"
+        f"[green]✓[/] {len(payments)} payments created; the gateway will send {planned.counts.sent} notifications"
     )
     delivered = asyncio.run(_under_chaos(stage, planned, faults=faults, console=console))
-    fields = {
-        outcome: count - answered_before.get(outcome, 0) for outcome, count in answered(stage.url).items()
+    responses = {
+        outcome: count - responses_before.get(outcome, 0)
+        for outcome, count in response_counts(stage.url).items()
     }
-    lines = check(planned, books(stage.database_url).since(before), posts=delivered.posts, answered=fields)
-    _report(console, planned=planned, delivered=delivered, result=fields)
-    console.print(excerpt("Conservation of notifications", lines))
+    lines = check(planned, books(stage.database_url).since(before), posts=delivered.posts, answered=responses)
+    _report(console, planned=planned, delivered=delivered, responses=responses)
+    console.print(check_table("Notifications: sent by the gateway and stored by Tether", lines))
     holds = all(line.holds for line in lines) and delivered.ok
     if faults and holds:
         console.print(
-            "A worker died and Redis was emptied on the way; nothing was lost and nothing happened twice."
+            "The worker was killed and Redis was flushed on the way: nothing was lost or applied twice."
         )
     return holds
 
 
-def answered(url: str) -> dict[str, int]:
-    """The web nodes' own count of their answers to notifications, by outcome."""
+def response_counts(url: str) -> dict[str, int]:
+    """How many notifications the web nodes answered, by outcome, from their metrics."""
     text = httpx.get(f"{url}/metrics", trust_env=False).text
     return {outcome: int(float(count)) for outcome, count in _OUTCOME.findall(text)}
 
 
-def excerpt(title: str, lines: list[Line]) -> Table:
+def check_table(title: str, lines: list[Line]) -> Table:
     """Lines of a check as a table."""
     table = Table(title=title, title_justify="left")
-    for column in ("", "theirs", "ours", " "):
-        table.add_column(column, justify="right" if column in {"theirs", "ours"} else "left")
+    for column in ("", "gateway", "Tether", " "):
+        table.add_column(column, justify="right" if column.strip() else "left")
     for line in lines:
         mark = "[green]✓[/]" if line.holds else f"[red]✗ {line.note}[/]"
         table.add_row(line.what, str(line.wanted), str(line.found), mark)
@@ -94,12 +93,12 @@ def excerpt(title: str, lines: list[Line]) -> Table:
 
 
 async def _under_chaos(stage: Stage, planned: Plan, *, faults: bool, console: Console) -> Delivered:
-    """Deliver everything, with a kill and a flush in the middle, showing how it goes."""
+    """Deliver all notifications and show the progress; kill the worker and flush Redis on the way."""
     columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     bars = Progress(*columns, console=console)
     sent = bars.add_task("notifications sent", total=len(planned.deliveries))
     applied = bars.add_task("notifications applied", total=planned.counts.distinct)
-    words = Table.grid()
+    events = Table.grid()
     third = len(planned.deliveries) // 3
     seen = 0
 
@@ -111,24 +110,24 @@ async def _under_chaos(stage: Stage, planned: Plan, *, faults: bool, console: Co
             return
         if before < third <= seen:
             stage.kill_worker()
-            words.add_row(
-                "[yellow]! the worker was killed with SIGKILL; notifications go on being answered[/]"
+            events.add_row(
+                "[yellow]! worker killed (SIGKILL); the web processes still accept notifications[/]"
             )
         if before < third * 3 // 2 <= seen and stage.services.redis is not None:
             stage.services.redis.flush()
-            words.add_row("[yellow]! Redis was flushed[/]")
+            events.add_row("[yellow]! Redis flushed[/]")
         if before < 2 * third <= seen:
             stage.start_worker("webhooks")
-            words.add_row("[yellow]! a new worker was started[/]")
+            events.add_row("[yellow]! new worker started[/]")
 
-    with Live(Group(bars, words), console=console, refresh_per_second=8):
+    with Live(Group(bars, events), console=console, refresh_per_second=8):
         async with open_pool(stage.database_url, name="tether-demo", max_size=1) as pool:
             began = _done(await _counts(pool))
         watching = asyncio.create_task(_watched(stage, bars, applied, began=began))
         delivered = await deliver(
             planned, url=f"{stage.url}/api/webhooks/emp", concurrency=16, progress=progress
         )
-        # What is not applied by then shows in the check, with its state.
+        # Notifications that are not applied by then show in the check, with their state.
         await asyncio.wait([watching], timeout=_RESOLVE_S)
         watching.cancel()
     console.print()
@@ -136,12 +135,12 @@ async def _under_chaos(stage: Stage, planned: Plan, *, faults: bool, console: Co
 
 
 async def _watched(stage: Stage, bars: Progress, applied: TaskID, *, began: int) -> None:
-    """Show how many are applied, until every one that was sent is and nothing is due or being confirmed."""
+    """Show how many notifications are applied, until all are and none is due or unconfirmed."""
     total = next(task.total for task in bars.tasks if task.id == applied)
     async with open_pool(stage.database_url, name="tether-demo", max_size=1) as pool:
         while True:
             counts = await _counts(pool)
-            # Rows of the acts before may still be done with now; they are not of these.
+            # Rows of the earlier parts may still be finished now and are not counted.
             bars.update(applied, completed=min(_done(counts) - began, total or 0))
             if _done(counts) - began >= (total or 0) and not counts.waiting and not counts.confirming:
                 return
@@ -157,20 +156,20 @@ def _done(counts: InboxCounts) -> int:
     return counts.processed + counts.parked + counts.deferred
 
 
-def _report(console: Console, *, planned: Plan, delivered: Delivered, result: Mapping[str, int]) -> None:
+def _report(console: Console, *, planned: Plan, delivered: Delivered, responses: Mapping[str, int]) -> None:
     counts = planned.counts
-    table = Table(title="What the gateway sent, and what it was told", title_justify="left")
+    table = Table(title="Notifications sent, and Tether's responses", title_justify="left")
     table.add_column("")
     table.add_column("count", justify="right")
     for what, count in (
         ("requests", delivered.posts),
         ("  distinct notifications", counts.distinct),
-        ("  repeats", counts.duplicates),
-        ("  repeats with other content", counts.conflicting),
-        ("  forged", counts.invalid_signature),
-        *((f"answered: {outcome}", count) for outcome, count in sorted(result.items()) if count),
+        ("  duplicates", counts.duplicates),
+        ("  duplicates with other content", counts.conflicting),
+        ("  invalid signature", counts.invalid_signature),
+        *((f"response: {outcome}", count) for outcome, count in sorted(responses.items()) if count),
     ):
         table.add_row(what, str(count))
     quantiles = " / ".join(f"{delivered.latency_s(share) * 1000:.0f}" for share in (0.5, 0.95, 0.99))
-    table.add_row("answer time p50 / p95 / p99, 16 at once", f"{quantiles} ms")
+    table.add_row("latency p50 / p95 / p99 at concurrency 16", f"{quantiles} ms")
     console.print(table)

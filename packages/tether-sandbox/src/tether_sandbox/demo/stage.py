@@ -1,4 +1,4 @@
-"""What the demo has running: services, a simulated gateway, two web processes and a worker."""
+"""The environment of the demo: services, a simulated gateway, two web processes and a worker."""
 
 import contextlib
 import os
@@ -29,17 +29,17 @@ QUEUES = ("webhooks", "default", "billing", "reconciliation", "vop")
 
 class Stage(msgspec.Struct):
     """
-    What runs.
+    The running demo.
 
     Attributes:
         services: Postgres and Redis.
         environ: The settings of every program.
         folder: Temporary.
-        guard: Ends everything should we be killed.
-        gateway: The simulator, billing side.
-        url: Of the web node.
+        guard: Ends everything if the demo is killed.
+        gateway: The simulator.
+        url: The URL of the web node.
         api: A client with the API key.
-        programs: Every program that was started, the current worker last.
+        programs: Every started program, the current worker last.
     """
 
     services: Services
@@ -57,49 +57,41 @@ class Stage(msgspec.Struct):
         return self.environ["DATABASE_URL"]
 
     def start(self, *command: str) -> Program:
-        """Start a program of ours with the stage's settings."""
+        """Start a Tether program with the settings of the demo."""
         place = self.folder / f"{len(self.programs)}-{command[0]}"
         place.mkdir()
-        # Our own console scripts lie beside the Python that runs this, whether or not that folder is on PATH.
+        # The console scripts are in the folder of this Python, which may not be on PATH.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         program = launch(command, environ={**self.environ, "PATH": path}, folder=place, guard=self.guard)
         self.programs.append(program)
         return program
 
     def start_worker(self, *queues: str) -> Program:
-        """Start one more worker, for all queues or for some."""
+        """Start another worker, for all queues or for some."""
         return self.start("tether-worker", "run", *(queues or QUEUES))
 
     def kill_worker(self) -> None:
-        """Kill whichever worker runs now."""
+        """Kill the current worker."""
         self.programs[-1].kill()
 
     def kill_all(self) -> None:
-        """Kill everything that runs."""
+        """Kill all programs."""
         for program in self.programs:
             program.kill()
 
-    def said(self) -> str:
-        """What all programs said on standard error."""
+    def logs(self) -> str:
+        """The standard error of all programs."""
         return "".join(f"--- {program.name}\n{program.stderr}" for program in self.programs)
 
 
 @contextlib.contextmanager
 def opened(console: Console) -> Iterator[Stage]:
-    """
-    Have everything running for the length of a `with` block.
-
-    Args:
-        console: Where to say so.
-
-    Yields:
-        The stage.
-    """
+    """Run the demo's environment for the length of a `with` block."""
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
         with console.status("starting Postgres and Redis ..."):
             services = stack.enter_context(running(os.environ))
-        console.print(f"[green]✓[/] Postgres and Redis run ({time.monotonic() - began:.1f} s)")
+        console.print(f"[green]✓[/] Postgres and Redis started ({time.monotonic() - began:.1f} s)")
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         gateway = stack.enter_context(
@@ -109,7 +101,7 @@ def opened(console: Console) -> Iterator[Stage]:
         )
         stage = Stage(
             services,
-            {**ENVIRONMENT, **services.environment, "EMP_API_URL": gateway.url, **_HURRIED},
+            {**ENVIRONMENT, **services.environment, "EMP_API_URL": gateway.url, **_FAST},
             Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tether-demo-"))),
             stack.enter_context(Guard()),
             gateway,
@@ -129,10 +121,10 @@ def opened(console: Console) -> Iterator[Stage]:
             web.await_url(f"{url}/ready")
             worker.await_line('"event":"working"')
         console.print(
-            f"[green]✓[/] database migrated; two web processes at {url}, one worker, a simulated gateway"
+            f"[green]✓[/] database migrated; two web processes at {url}, a worker and a simulated gateway started"
         )
         yield stage
 
 
-# A demo cannot wait as long as a business can.
-_HURRIED = {"EMP_TIMEOUT": "2", "EMP_RATE_LIMIT": "200", "RECONCILIATION_RATE_LIMIT": "100"}
+# Short timeouts and high rates, so that the demo takes a minute.
+_FAST = {"EMP_TIMEOUT": "2", "EMP_RATE_LIMIT": "200", "RECONCILIATION_RATE_LIMIT": "100"}
