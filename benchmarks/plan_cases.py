@@ -12,6 +12,7 @@ import hashlib
 import re
 from datetime import UTC, datetime, timedelta
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tether_stores.queries import load
@@ -25,11 +26,11 @@ __all__ = ["EXEMPT", "KNOWN", "QUERIES", "VARIANTS", "cases", "unlisted"]
 
 
 def _all_queries() -> dict[str, str]:
-    folder = resources.files("tether_stores").joinpath("sql")
+    folder = Path(str(resources.files("tether_stores")))
     files = sorted(
-        entry.name.removesuffix(".sql")
-        for entry in folder.iterdir()
-        if entry.name.endswith(".sql") and entry.name != "schema.sql"
+        path.relative_to(folder).as_posix().removesuffix(".sql")
+        for path in folder.rglob("*.sql")
+        if "sql" not in path.relative_to(folder).parts[:-1]
     )
     return {f"{file}.{name}": query for file in files for name, query in load(file).items()}
 
@@ -75,34 +76,34 @@ def _ago(days: float) -> Any:
 EXEMPT: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         (
-            "transactions.begin",
-            "transactions.backend",
-            "transactions.read",
-            "webhook_events.probe",
-            "sends.take_stock",
+            "postgres.begin",
+            "postgres.backend",
+            "postgres.read",
+            "notifications/webhook_events.probe",
+            "payments/submissions.take_stock",
         ),
         "no query: it has no plan",
     ),
     **dict.fromkeys(
-        ("debtors.stage", "debtors.stage_rows", "debtors.store", "problems.copy"),
+        ("debtors.stage", "debtors.stage_rows", "debtors.store", "uploads/problems.copy"),
         "no query: it makes a temporary table or copies rows in",
     ),
     **dict.fromkeys(
         (
-            "schema_migrations.create",
-            "schema_migrations.done",
-            "schema_migrations.mark",
-            "schema_migrations.drop_invalid",
-            "schema_migrations.try_lock",
-            "schema_migrations.set_timeouts",
-            "schema_migrations.set_timeouts_concurrently",
-            "schema_migrations.reset_timeouts",
-            "schema_migrations.invalid",
+            "migrate.create",
+            "migrate.done",
+            "migrate.mark",
+            "migrate.drop_invalid",
+            "migrate.try_lock",
+            "migrate.set_timeouts",
+            "migrate.set_timeouts_concurrently",
+            "migrate.reset_timeouts",
+            "migrate.invalid",
         ),
         "of migrations, which read no table of ours",
     ),
     **dict.fromkeys(
-        ("database_epochs.server", "database_epochs.server_closed"), "asks the server about itself"
+        ("database_epoch.server", "database_epoch.server_closed"), "asks the server about itself"
     ),
     "fingerprint_key.restart_dry_runs": "once per rekeying, by command: it reads the uploads, which are few",
     "fingerprint_key.finish": "once per rekeying, by command: it looks up the account of every blacklist entry",
@@ -110,59 +111,52 @@ EXEMPT: Final[Mapping[str, str]] = {
 
 # Queries that read more than they should, with what is to be done.
 KNOWN: Final[Mapping[str, str]] = {
-    "gateway_identities.open_calls": "it counts the calls under way, by an index that holds nothing else",
+    "accounts/gateway_identities.open_calls": "it counts the calls under way, by an index that holds nothing else",
 }
 
 # PLAIN BEGIN
 _PLAIN: Final = {
-    "billing_attempts": """
-        locked_by_ids move one states renew asked lock_returned followable follow exposed planned_retries
-        refunded_and_charged_back left_open
+    "payments/billing_attempts": """
+        locked_by_ids move one states renew asked lock_returned followable follow exposed planned_retries refunded_and_charged_back left_open
     """,
-    "billing_run_counts": """
+    "payments/billing_run_counts": """
         add begin share of_upload release
     """,
-    "billing_runs": """
-        add hold_upload ordered one hold share hold_to_plan of_upload live unfinished sendable
-        cancelled_unsent to_plan progress canaries_open returns_of_upload returns_of_account open_attempts
-        elsewhere upload_state other_items
+    "billing": """
+        add hold_upload ordered one hold share hold_to_plan of_upload listed live unfinished submittable cancelled_unsent to_plan progress canaries_open returns_of_upload returns_of_account open_attempts elsewhere upload_state other_items
     """,
     "blacklist": """
-        add disputes_of link link_imported expire lifted_among lift widen remaining one standing names_any
-        names_among names_listed
+        add disputes_of link link_imported expire lifted_among lift widen remaining one active_entry names_any names_among names_listed
     """,
     "clock": """
         now
     """,
-    "completeness": """
+    "reconciliation/completeness": """
         contradicted
     """,
-    "database_epochs": """
-        newest history tokens hold hold_alone pulse end_current to_review reviewed inquire_attempts_anew
-        inquire_orders_anew bounds made_again latest_tries lists_to_want lists_wanted current durability
+    "database_epoch": """
+        newest history tokens hold hold_alone pulse end_current to_review reviewed inquire_attempts_anew inquire_orders_anew bounds made_again latest_tries lists_to_want lists_wanted current durability
     """,
     "debtors": """
         guard exclude forget_dry_run one excluded
     """,
-    "excess_deliveries": """
+    "notifications/excess_deliveries": """
         representing count take_unannounced counts of
     """,
     "fingerprint_key": """
-        recorded share hold record replace is_unused samples open supersede begin debtors_after lock_attempts
-        rekey_debtors rekey_attempts entries_of merge_entry end_merged advance unmatched rekeyings
+        recorded share hold record replace is_unused samples open supersede begin debtors_after lock_attempts rekey_debtors rekey_attempts entries_of merge_entry end_merged advance unmatched rekeyings
     """,
-    "gateway_accounts": """
+    "accounts/gateway_accounts": """
         enable rows
     """,
-    "gateway_identities": """
+    "accounts/gateway_identities": """
         recent open_calls unresolved counts wake_debits wake_refunds
     """,
-    "gateway_refunds": """
+    "reconciliation/gateway_refunds": """
         claim not_found defer of_attempt holding own_ids
     """,
-    "refunds": """
-        hold_debit of_attempt sendable lock_debits ready_ids expired_ids named locked numbers renew asked
-        counts
+    "refunds/refunds": """
+        hold_debit of_attempt submittable lock_debits ready_ids expired_ids named locked numbers renew asked counts
     """,
     "holds": """
         refunds_held accounts_held
@@ -173,50 +167,49 @@ _PLAIN: Final = {
     "mandates": """
         in_file in_file_dry_run elsewhere elsewhere_dry_run
     """,
+    "sessions": """
+        add find mark_used remove prune
+    """,
     "order_keys": """
         lock find add prune
     """,
-    "outbox": """
+    "events": """
         tip
     """,
-    "problems": """
+    "uploads/problems": """
         count of_rows of_row
     """,
-    "report_fetches": """
+    "reconciliation/report_fetches": """
         claim advance finish deferred due of_days
     """,
-    "reconciliation_differences": """
-        unresolved resolve open_lines counts of_run one hold acknowledge holding facts changed_at
-        refunds_named next_ids beyond_inquiries unreachable disputes_heard runs_over warn_run open_by_kind
+    "reconciliation/differences": """
+        unresolved resolve open_lines counts of_run one hold acknowledge holding facts changed_at refunds_named next_ids beyond_inquiries unreachable disputes_heard runs_over warn_run open_by_kind
     """,
     "row_counts": """
         begin add_attempts add_words
     """,
-    "run_voids": """
+    "refunds/run_voids": """
         add working one of_run any_working take debits hold_debits
     """,
-    "submission_count": """
+    "payments/submissions": """
         lock_accounts locked expired unsent forget_heard due_again begin_day hold_day count_day lease_count
     """,
     "stated_outcomes": """
         latest named of_attempt
     """,
-    "ticks": """
+    "jobs/periodic": """
         take prune
     """,
-    "uploads": """
-        record same turn due_one take counted decide remember remembered layout_answers forget answer one
-        first_at preview
+    "uploads/uploads": """
+        record same turn due_one take counted decide remember remembered layout_answers forget answer one first_at preview
     """,
-    "vop_checks": """
+    "vop": """
         claim checked deferred due scores
     """,
-    "webhook_events": """
-        stored conflicts_stored reported_again guard unguard claim wake_matched wake_known due
-        oldest_due_s one replay claim_to_confirm renew confirmed unconfirmed confirmable standing
-        store_report_records mark_listed word
+    "notifications/webhook_events": """
+        stored conflicts_stored reported_again guard unguard claim wake_matched wake_known due oldest_due_s one replay claim_to_confirm renew confirmed unconfirmed confirmable current_status store_report_records mark_listed word
     """,
-    "withdrawals": """
+    "uploads/withdrawals": """
         hold runs forget_rows one
     """,
 }
@@ -229,11 +222,11 @@ _ONCE_PER_UPLOAD: Final = (
     "debtors.shared_accounts_dry_run",
     "debtors.question_groups_dry_run",
     "debtors.take",
-    "vop_checks.request",
-    "vop_checks.request_again",
-    "vop_checks.counts",
-    "withdrawals.submissions",
-    "withdrawals.forget_checks",
+    "vop.request",
+    "vop.request_again",
+    "vop.counts",
+    "uploads/withdrawals.submissions",
+    "uploads/withdrawals.forget_checks",
 )
 _ATTEMPT_LISTS: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "newest": {"all": {}, "nothing fits": {"amount_min_minor": 10**9}},
@@ -276,8 +269,8 @@ _CHARGEBACKS: Final[dict[str, dict[str, Any]]] = {
 VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "blacklist.lock_disputed": {"entry": {"account": False}, "account": {"account": True}},
     "blacklist.forgive": {"entry": {"account": False}, "account": {"account": True}},
-    "database_epochs.begin": {"": {"reason": "other system"}},
-    "database_epochs.unfinished_attempts": {
+    "database_epoch.begin": {"": {"reason": "other system"}},
+    "database_epoch.unfinished_attempts": {
         "": {"after": 0, "to": 10_000, "reads_max": 25_000},
         "of the upload that is billed": {
             "after": lambda rows: rows * 6 // 10,
@@ -285,37 +278,39 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
             "reads_max": 25_000,
         },
     },
-    "database_epochs.unfinished_orders": {"": {"after": 0, "to": 10_000, "reads_max": 25_000}},
+    "database_epoch.unfinished_orders": {"": {"after": 0, "to": 10_000, "reads_max": 25_000}},
     "debtors.exclude_dry_run_rows": {"": {"rows": _SPREAD}},
-    "debtors.rehearse": {"a chunk": {"setup": _STAGED, "rows": _SPREAD, "verdicts": ["clear"] * 100}},
+    "debtors.store_dry_run_rows": {
+        "a chunk": {"setup": _STAGED, "rows": _SPREAD, "verdicts": ["clear"] * 100}
+    },
     "fingerprint_key.rekey_entries": {"": {"ids": [2 + 50 * n for n in range(100)]}},
-    "gateway_accounts.put": {"": {"name": "third", "characters": "sepa"}},
-    "gateway_refunds.settle": {"": {"kind": "refund", "state": "approved"}},
-    "refunds.add": {"": {"kind": "refund", "number": 7}},
-    "refunds.write": {
+    "accounts/gateway_accounts.put": {"": {"name": "third", "characters": "sepa"}},
+    "reconciliation/gateway_refunds.resolve": {"": {"kind": "refund", "state": "approved"}},
+    "refunds/refunds.add": {"": {"kind": "refund", "number": 7}},
+    "refunds/refunds.write": {
         "": {
             "submission_count": [1] * 100,
             "ids": [1 + 10 * n for n in range(1, 101)],
             "unique_ids": [None] * 100,
         }
     },
-    "reconciliation_differences.begin_position": {"": {"name": "other"}},
-    "reconciliation_differences.hold_position": {"": {"name": "outbox"}},
-    "reconciliation_differences.advance": {"": {"name": "outbox"}},
-    "sends.write": {"": {"submission_count": [1] * 100}},
+    "reconciliation/differences.begin_position": {"": {"name": "other"}},
+    "reconciliation/differences.hold_position": {"": {"name": "outbox"}},
+    "reconciliation/differences.advance": {"": {"name": "outbox"}},
+    "payments/submissions.write": {"": {"submission_count": [1] * 100}},
     **{
-        f"uploads.{name}": {"": {"lease": "worker", "id": 5, "state": "completed", "took_s": 1.0}}
+        f"uploads/uploads.{name}": {"": {"lease": "worker", "id": 5, "state": "completed", "took_s": 1.0}}
         for name in ("hold", "planned", "recount", "screened", "end", "release")
     },
-    "problems.warn": {"": {"rows": _SPREAD}},
-    "uploads.count_warnings": {"": {"lease": "worker", "id": 5}},
-    "uploads.waiting": {"": {"each": 20}},
-    "uploads.due": {
+    "uploads/problems.warn": {"": {"rows": _SPREAD}},
+    "uploads/uploads.count_warnings": {"": {"lease": "worker", "id": 5}},
+    "uploads/uploads.waiting": {"": {"each": 20}},
+    "uploads/uploads.due": {
         "any": {"left_max_bytes": None, "read_max_s": None},
         "short": {"left_max_bytes": 262_144, "read_max_s": 3.0},
     },
-    "uploads.advance": {"": {"lease": "worker", "id": 5, "position": "{}"}},
-    "webhook_events.record": {
+    "uploads/uploads.advance": {"": {"lease": "worker", "id": 5, "position": "{}"}},
+    "notifications/webhook_events.record": {
         "known": {"source": "webhook"},
         "new": {
             "source": "webhook",
@@ -323,68 +318,71 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
             "notification_ids": [f"new {n}" for n in range(100)],
         },
     },
-    "withdrawals.withdraw": {"": {"state": "withdrawn"}},
+    "uploads/withdrawals.withdraw": {"": {"state": "withdrawn"}},
     # Once per upload, when all its rows are read or when a person asks for it: as many rows are read as it has. (The upload
     # here has a thousand.)
     **{
         query: {"of an upload": {"upload_id": 5, "reads_max": 50_000, "buffers_max": 25_000}}
         for query in _ONCE_PER_UPLOAD
     },
-    "run_voids.advance": {"": {"id": 5, "finished": True}},
-    "run_voids.progress": {"of a run": {"id": 5, "reads_max": 10_000}},
-    "run_voids.judged": {
+    "refunds/run_voids.advance": {"": {"id": 5, "finished": True}},
+    "refunds/run_voids.progress": {"of a run": {"id": 5, "reads_max": 10_000}},
+    "refunds/run_voids.judged": {
         "": {
             "refund_ids": [None] * 100,
             "attempt_ids": [10**9 + n for n in range(100)],
             "refuseds": ["held"] * 100,
         }
     },
-    "run_voids.listed": {"all": {"id": 5}, "refused": {"id": 5, "refused_only": True}},
+    "refunds/run_voids.listed": {"all": {"id": 5}, "refused": {"id": 5, "refused_only": True}},
     # Counts what is unfinished, by indexes that hold nothing else.
-    "webhook_events.unfinished": {"": {"reads_max": 10_000}},
-    "webhook_events.counts": {"": {"reads_max": 10_000}},
+    "notifications/webhook_events.unfinished": {"": {"reads_max": 10_000}},
+    "notifications/webhook_events.counts": {"": {"reads_max": 10_000}},
     # Days are asked for, and each is read; of a day, the fill has 1,250 of 500,000 listed events.
-    "completeness.lines": {"a week": {"reads_max": 15_000}},
-    "completeness.delays": {"a week": {"reads_max": 15_000}},
+    "reconciliation/completeness.lines": {"a week": {"reads_max": 15_000}},
+    "reconciliation/completeness.delays": {"a week": {"reads_max": 15_000}},
     # Of the newest %(examined_max)s attempts that fit the leading filter, a page of those that fit all.
     **{
-        f"attempt_lists.{name}": {
+        f"payments/attempt_lists.{name}": {
             word: _NO_FILTER | filters | {"reads_max": 45_000, "buffers_max": 50_000}
             for word, filters in variants.items()
         }
         for name, variants in _ATTEMPT_LISTS.items()
     },
-    **{f"forgiven_disputes.{name}": {"": {"dispute_stage": 1}} for name in ("hold", "forgive", "remaining")},
+    **{
+        f"payments/forgiven_disputes.{name}": {"": {"dispute_stage": 1}}
+        for name in ("hold", "forgive", "remaining")
+    },
     "inquiry_orders.add": {"": {"scope": "run", "subject_id": 5, "ordered_by": "x", "reason": "x"}},
     "inquiry_orders.add_attempts": {"": {"id": 1, "expires_at": _LONG_AGO}},
     "inquiry_orders.of_attempt": {"": {"subject_id": 5}},
     "inquiry_orders.of_run": {"": {"subject_id": 5, "states": ["pending", "unknown"]}},
     "inquiry_orders.of_upload": {"": _BILLED | {"subject_id": 5, "states": ["pending", "unknown"]}},
     # All chargebacks are counted, from an index that holds nothing else.
-    "chargebacks.by_code": {"": {"account": None, "reads_max": 200_000, "buffers_max": 25_000}},
-    "chargebacks.by_code_of_upload": {
+    "payments/chargebacks.by_code": {"": {"account": None, "reads_max": 200_000, "buffers_max": 25_000}},
+    "payments/chargebacks.by_code_of_upload": {
         "": _BILLED | {"account": None, "reads_max": 50_000, "buffers_max": 50_000}
     },
     **{
-        f"chargebacks.{name}": {
+        f"payments/chargebacks.{name}": {
             "": filters | {"reads_max": 45_000, "buffers_max": 50_000},
             "of no such account": filters | {"account": "none", "reads_max": 45_000, "buffers_max": 50_000},
         }
         for name, filters in _CHARGEBACKS.items()
     },
-    "billing_attempts.lease_for_inquiry": {
+    "payments/billing_attempts.lease_for_inquiry": {
         "in progress": {"payment_stages": [20]},
         "unknown to the gateway": {"payment_stages": [30]},
         "unknown": {"payment_stages": [10]},
     },
-    "billing_attempts.askable": {
+    "payments/billing_attempts.askable": {
         "in progress": {"payment_stages": [20]},
         "nothing in progress is due": {"payment_stages": [20], "silent_since": _LONG_AGO, "now": _LONG_AGO},
         "unknown": {"payment_stages": [10]},
         "nothing unknown is due": {"payment_stages": [10], "silent_since": _LONG_AGO, "now": _LONG_AGO},
     },
-    "billing_runs.change": {"": {"skipped": b"{}", "state": "finished", "finished_at": _LONG_AGO}},
-    "billing_runs.owing": {
+    "billing.change": {"": {"skipped": b"{}", "state": "finished", "finished_at": _LONG_AGO}},
+    "billing.owing": {
         "the first of an upload": {"ids": None, "after": 0},
         "the next of an upload": {"ids": None, "after": lambda rows: rows * 8 // 10},
         "debtors by id": {"upload_id": None},
@@ -446,19 +444,19 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         "by amount": {"upload_id": 5, "sort": "amount", "descending": True},
     },
     "debtors.listed_by_name": {"": {"upload_id": 5}},
-    "refunds.listed": {
+    "refunds/refunds.listed": {
         "all": {},
         "frequent state": {"state": "approved"},
         "rare state": {"state": "unknown"},
         "no such state": {"state": "voided"},
     },
-    "gateway_refunds.report": {"": {"kinds": ["refund"] * 100}},
-    "refunds.lease_for_inquiry": {"": {"payment_stages": [20]}, "unknown": {"payment_stages": [10]}},
-    "refunds.askable": {
+    "reconciliation/gateway_refunds.report": {"": {"kinds": ["refund"] * 100}},
+    "refunds/refunds.lease_for_inquiry": {"": {"payment_stages": [20]}, "unknown": {"payment_stages": [10]}},
+    "refunds/refunds.askable": {
         "": {"payment_stages": [20]},
         "nothing is due": {"payment_stages": [20], "silent_since": _LONG_AGO, "now": _LONG_AGO},
     },
-    "outbox.between": {
+    "events.between": {
         "all": {"after": lambda rows: rows - 200},
         # `outbox.between` goes on from there: 10,000 events a statement.
         "rare name": {"after": 0, "up_to": 10_000, "names": ["upload.completed"], "reads_max": 10_000},
@@ -469,16 +467,16 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
             "reads_max": 10_000,
         },
     },
-    "outbox.append": {"": {"names": ["x"] * 100}},
-    "problems.listed": {
+    "events.append": {"": {"names": ["x"] * 100}},
+    "uploads/problems.listed": {
         "all": {},
         "level": {"level": "error"},
         "code": {"code": "iban_checksum"},
-        # As many problems of an upload are stored as tether_core.uploads.problems allows.
+        # As many problems of an upload are stored as tether_core.upload_problems allows.
         "no such code": {"upload_id": 5, "code": "none", "after_row": 0},
         "no such level": {"upload_id": 5, "level": "none", "after_row": 0},
     },
-    "reconciliation_differences.listed": {
+    "reconciliation/differences.listed": {
         "all": {"attempt_id": None, "open_only": False},
         "open": {"attempt_id": None, "open_only": True},
         "kind": {"attempt_id": None, "kind": "state_differs"},
@@ -486,15 +484,15 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         "open of no such kind": {"attempt_id": None, "kind": "none", "open_only": True},
         "attempt": {"attempt_id": 10},
     },
-    "reconciliation_differences.open": {"": {"kinds": ["state_differs"] * 100}},
+    "reconciliation/differences.open": {"": {"kinds": ["state_differs"] * 100}},
     "stated_outcomes.record": {"": {"refund_id": None, "outcome": "declined"}},
-    "sends.ready": {"all": {}, "canaries": {"canaries_only": True}},
-    "uploads.listed": {"all": {}, "state": {"state": "failed"}},
-    "vop_checks.listed": {
+    "payments/submissions.ready": {"all": {}, "canaries": {"canaries_only": True}},
+    "uploads/uploads.listed": {"all": {}, "state": {"state": "failed"}},
+    "vop.listed": {
         "all": {"after": 0},
         "no such result": {"upload_id": 5, "after": 0, "result": "rejected"},
     },
-    "webhook_events.listed": {
+    "notifications/webhook_events.listed": {
         "all": {"notification_id": None},
         "frequent state": {"notification_id": None, "state": "processed"},
         "rare state": {"notification_id": None, "state": "parked"},
@@ -504,36 +502,38 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         "payment": {},
         "payment and state": {"state": "parked"},
     },
-    "webhook_events.finish": {"": {"ids": list(range(100, 200)), "states": ["processed"] * 100}},
-    "webhook_events.record_conflicts": {"": {"conflicts_max": 1_000}},
-    "gateway_identities.record_configured": {
+    "notifications/webhook_events.finish": {
+        "": {"ids": list(range(100, 200)), "states": ["processed"] * 100}
+    },
+    "notifications/webhook_events.record_conflicts": {"": {"conflicts_max": 1_000}},
+    "accounts/gateway_identities.record_configured": {
         "": {"keys": ["0123456789abcdef"], "accounts": ["default"], "names": ["default"]}
     },
-    "gateway_identities.record": {"": {"key": "0123456789abcdef", "name": "default"}},
-    "imported_attempts.add": {
+    "accounts/gateway_identities.record": {"": {"key": "0123456789abcdef", "name": "default"}},
+    "payments/imported_attempts.add": {
         "": {
             "transaction_ids": [f"new-{n}" for n in range(100)],
             "unique_ids": [f"new-{n}" for n in range(100)],
         }
     },
-    "imported_attempts.add_debtors": {"": {"names": ["x"] * 100}},
+    "payments/imported_attempts.add_debtors": {"": {"names": ["x"] * 100}},
     "blacklist.enter": {
         "": {"name_keys": [None] * 100, "names": [None] * 100, "emails": [None] * 100, "source": "manual"}
     },
-    "sends.add": {
+    "payments/submissions.add": {
         "": {
             "transaction_ids": [f"new-{n}" for n in range(100)],
             "try_numbers": [9] * 100,
             "account": "default",
         }
     },
-    "fetches.want": {
+    "reconciliation/report_fetches.want": {
         "": {
             "lists": ["transactions"] * 100,
             "days": [datetime(2020, 1, 1, tzinfo=UTC).date() + timedelta(n) for n in range(100)],
         }
     },
-    "uploads.referenced": {"": {"keys": [f"uploads/{n}" for n in range(100)]}},
+    "uploads/uploads.referenced": {"": {"keys": [f"uploads/{n}" for n in range(100)]}},
 }
 
 _PARAMETER: Final = re.compile(r"%\((\w+)\)[sb](?:::([a-z]+(?:\[\])?))?")
@@ -595,6 +595,11 @@ def _values(rows: int, now: datetime) -> dict[str, Any]:
         "json": "{}",
         # By name.
         "now": now,
+        "token_digest": _md5("token").digest() * 2,
+        "used_after": now - timedelta(hours=12),
+        "begun_after": now - timedelta(days=7),
+        "idle_before": now - timedelta(hours=12),
+        "before_id": None,
         "limit": 100,
         "examined_max": 20_000,
         "since": now - timedelta(days=30),
@@ -763,13 +768,11 @@ def _values(rows: int, now: datetime) -> dict[str, Any]:
         **dict.fromkeys(("billing_per_s", "reconciliation_per_s", "debit_max_minor"), None),
         **dict.fromkeys(("day_count_max", "day_amount_max_minor", "due_at", "system_id", "timeline"), None),
         **dict.fromkeys(
-            ("options", "skipped_counts", "body", "sealed", "check_value", "check_before", "check_after"),
-            b"{}",
+            ("terms", "skipped_counts", "body", "sealed", "check_value", "check_before", "check_after"), b"{}"
         ),
         **dict.fromkeys(("request", "layout", "sha256", "content_key"), b"x"),
         **dict.fromkeys(
-            ("token", "installation", "started_at", "usage", "wait", "holder", "location", "periodic_task"),
-            "1",
+            ("token", "installation", "started_at", "usage", "wait", "holder", "location", "duty"), "1"
         ),
         **dict.fromkeys(
             ("object_key", "filename", "provider", "content_type", "api_url", "subject_word"), "x"

@@ -35,12 +35,12 @@ SUBJECTS = {
     """.split(),
     "tether_stores": """
     boot_clock pool queries settings telemetry command_line migrate objects postgres redis clock events jobs limits
-    order_keys accounts gateway_calls row_counts blacklist mandates debtors notifications payments vop database_epoch fingerprint_key
+    order_keys accounts gateway_calls row_counts sessions blacklist mandates debtors notifications payments vop database_epoch fingerprint_key
     refunds stated_outcomes reconciliation holds billing inquiry_orders uploads
     """.split(),
     "tether_web": """
     http accounts events order_keys stated_outcomes notifications payments reconciliation inquiry_orders blacklist debtors uploads vop billing refunds
-    health openapi app
+    health openapi console app
     """.split(),
     "tether_worker": """
     jobs row_counts accounts fingerprint_key status stated_outcomes order_keys mandates gateway vop uploads lost_history billing reconciliation inquiry_orders

@@ -100,7 +100,7 @@ async def test_a_contradicted_claim_stands_beside_the_gateways_word(
         )
         await book(applying)
     payload = (await client.get("/api/webhook-events/1", headers=KEY)).json()
-    assert payload["claimed"] == {"status": "chargebacked", "error_code": None, "reason_code": "MD01"}
+    assert payload["reported"] == {"status": "chargebacked", "error_code": None, "reason_code": "MD01"}
     assert payload["confirmed"] == {"status": "approved", "error_code": None, "reason_code": None}
     assert payload["contradicted"] is True
 

@@ -32,6 +32,7 @@ __all__ = [
     "hold",
     "hold_to_plan",
     "hold_upload",
+    "listed",
     "live",
     "of_upload",
     "open_attempts",
@@ -228,6 +229,15 @@ async def hold_to_plan(conn: Connection) -> Run | None:
 async def of_upload(conn: Connection, upload_id: int, *, limit: int = 100) -> list[Run]:
     """The runs of an upload, newest first, up to *limit*."""
     cursor = await conn.execute(_SQL["of_upload"], {"upload_id": upload_id, "limit": limit}, binary=True)
+    return [_run(row) for row in await cursor.fetchall()]
+
+
+async def listed(
+    conn: Connection, *, state: str | None, upload_id: int | None, before_id: int | None, limit: int
+) -> list[Run]:
+    """Runs, newest first, up to *limit*: those before a run, in a state, of an upload, where these are given."""
+    given = {"state": state, "upload_id": upload_id, "before_id": before_id, "limit": limit}
+    cursor = await conn.execute(_SQL["listed"], given, binary=True)
     return [_run(row) for row in await cursor.fetchall()]
 
 

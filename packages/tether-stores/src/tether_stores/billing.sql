@@ -93,6 +93,21 @@ where upload_id = %(upload_id)s
 order by id desc
 limit %(limit)s;
 
+-- listed --
+-- Runs, newest first, before %(before_id)s, in %(state)s and of %(upload_id)s where these are not null. Up to %(limit)s rows; the
+-- columns of `one`.
+select
+    id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped, warning,
+    pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at,
+    again, overrides
+from billing_runs
+where
+    (%(before_id)s::bigint is null or id < %(before_id)s)
+    and (%(state)s::text is null or state = %(state)s)
+    and (%(upload_id)s::bigint is null or upload_id = %(upload_id)s)
+order by id desc
+limit %(limit)s;
+
 -- live --
 -- The runs that are being sent. The columns of `by_id`.
 select

@@ -39,6 +39,7 @@ from tether_web import (
     stated_outcomes,
     vop,
 )
+from tether_web.console import routes as console
 from tether_web.events import stream
 from tether_web.events.feed import Feed
 from tether_web.http import openapi_examples, problem_details
@@ -211,9 +212,10 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
         security=[{"apiKey": []}],
     )
     app = Litestar(
-        [*health.PROBES, health.metrics, api],
+        [*health.PROBES, health.metrics, api, *console.ROUTERS],
         lifespan=[services],
         state=State({"shutdown": shutdown}),
+        template_config=console.TEMPLATES,
         exception_handlers=problem_details.HANDLERS,
         logging_config=None,  # telemetry is set up once per process, and problems.py logs what went wrong
         openapi_config=OpenAPIConfig(

@@ -36,7 +36,7 @@ from tether_stores.postgres import Connection, connection, reading, transaction
 from tether_stores.telemetry import logger
 
 from tether_web import order_keys
-from tether_web.http.pagination import decode_cursor, encode_cursor
+from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, encode_cursor, page
 from tether_web.http.parameters import printable
 from tether_web.order_keys import KeyHeader
 
@@ -417,6 +417,23 @@ def _refusals(counts: auto_pause.RunCounts) -> Refusals:
     )
 
 
+@get("/", summary="List billing runs, newest first")
+async def listed(
+    state: State,
+    status: Annotated[RunState | None, Parameter(description="Only runs in this state.")] = None,
+    upload: Annotated[Id | None, Parameter(description="Only runs of this upload.")] = None,
+    cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
+    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
+) -> Page[RunAnswer]:
+    """One page of runs."""
+    async with reading(state.pool) as conn:
+        runs = await billing.listed(
+            conn, state=status, upload_id=upload, before_id=decode_cursor(cursor), limit=limit + 1
+        )
+    shown = [_answer(run) for run in runs]
+    return page(shown, limit=limit, last_id=shown[:limit][-1].id if shown else None)
+
+
 @get("/{run_id:int}", summary="One billing run, and how far it is")
 async def detail(state: State, run_id: Id) -> RunDetail:
     """The run, its debits by step and by state, and how freely the gateway may be called."""
@@ -656,5 +673,5 @@ ROUTERS: Final = (
     Router(
         "/api/uploads/{upload_id:int}/billing", route_handlers=[order, of_upload, release], tags=["billing"]
     ),
-    Router("/api/billing-runs", route_handlers=[detail, pause, resume, cancel], tags=["billing"]),
+    Router("/api/billing-runs", route_handlers=[listed, detail, pause, resume, cancel], tags=["billing"]),
 )

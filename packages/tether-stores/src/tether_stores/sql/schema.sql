@@ -1104,3 +1104,12 @@ create index billing_attempts_unreachable on billing_attempts (id)
 where payment_stage = 10 and unresolved_reason = 'not_found_elsewhere';
 create index refunds_unreachable on refunds (attempt_id)
 where payment_stage = 10 and unresolved_reason = 'not_found_elsewhere';
+
+-- Who is signed in to the console; the queries are in tether_stores/sessions.sql.
+create table sessions (
+    token_digest bytea primary key,
+    holder text not null,
+    created_at timestamptz not null,
+    last_used_at timestamptz not null,
+    constraint sessions_digest_is_sha256 check (octet_length(token_digest) = 32)
+);

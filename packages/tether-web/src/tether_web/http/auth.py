@@ -1,4 +1,4 @@
-"""API keys: `Authorization: Bearer <key>`, compared in constant time; with none configured the API is closed."""
+"""Who may use the API: holders of a key (`Authorization: Bearer <key>`), and pages of the console by their session."""
 
 import hashlib
 import hmac
@@ -9,6 +9,8 @@ from litestar.exceptions import NotAuthorizedException
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 from typing_extensions import override
 
+from tether_web.http import sessions
+
 __all__ = ["ApiKeys", "KeyRing"]
 
 
@@ -17,6 +19,7 @@ class KeyRing:
 
     def __init__(self, keys: Mapping[str, str]) -> None:
         """Take name -> key."""
+        self.holders = frozenset(keys)
         self._digests = [(name, _digest(key)) for name, key in keys.items()]
 
     def holder(self, authorization: str) -> str | None:
@@ -42,6 +45,14 @@ def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
+async def _by_session(connection: ASGIConnection) -> str | None:  # type: ignore[type-arg]
+    """Who is signed in to the console, for requests of its own pages."""
+    token = connection.cookies.get(sessions.COOKIE, "")
+    if not token or not (connection.scope["method"] == "GET" or sessions.is_own_page(connection.headers)):  # type: ignore[typeddict-item]
+        return None
+    return await sessions.holder(connection.app.state, token=token)
+
+
 class ApiKeys(AbstractAuthenticationMiddleware):
     """Lets requests with a configured key through; `request.user` is the key's name."""
 
@@ -49,7 +60,7 @@ class ApiKeys(AbstractAuthenticationMiddleware):
     async def authenticate_request(self, connection: ASGIConnection) -> AuthenticationResult:  # type: ignore[type-arg]
         """Find out whose key the request carries, or refuse it."""
         keys: KeyRing = connection.app.state.key_ring
-        holder = keys.holder(connection.headers.get("authorization", ""))
+        holder = keys.holder(connection.headers.get("authorization", "")) or await _by_session(connection)
         if holder is None:
             raise NotAuthorizedException(
                 "Send 'Authorization: Bearer <key>' with a key of TETHER_API_KEYS",

@@ -41,7 +41,7 @@ class EventDetail(msgspec.Struct, frozen=True):
 
     Attributes:
         event: The row, as in the list.
-        claimed: What the notification says; a signature covers only its id.
+        reported: What the notification says; a signature covers only its id.
         confirmed: The gateway's own record, where it was asked.
         contradicted: Whether the gateway denies the claim, so that it had no effect.
         excess_deliveries: Further deliveries that it stands for, and that are only counted.
@@ -51,7 +51,7 @@ class EventDetail(msgspec.Struct, frozen=True):
     """
 
     event: Event
-    claimed: Word
+    reported: Word
     confirmed: Word | None
     contradicted: bool
     excess_deliveries: int
@@ -95,16 +95,16 @@ async def detail(state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63
     event, content_type, body = found
     try:
         notification = decode(body, content_type=content_type)
-        claimed, fields = (
+        reported, fields = (
             Word(notification.status, notification.error_code, notification.reason_code),
             notification.fields,
         )
     except Unreadable:
         # The state says so; what could be said of it is in the row.
-        claimed, fields = Word(event.status, None, None), {}
+        reported, fields = Word(event.status, None, None), {}
     return EventDetail(
         event,
-        claimed,
+        reported,
         None if word is None else Word(word.status, word.error_code, word.reason_code),
         event.outcome == "contradicted",
         excess,

@@ -1,0 +1,249 @@
+"""What the console's forms do: each sends one order to the API, and goes on to the page that shows its result."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+from litestar import get, post
+from litestar.params import Parameter
+from litestar.response import Redirect, Template
+from litestar.status_codes import HTTP_303_SEE_OTHER
+
+from tether_web.console.api import Failed, call, send
+from tether_web.console.pages import Asked, Key, rendered, shown_again
+from tether_web.http import sessions
+
+__all__ = ["HANDLERS", "SIGN_IN"]
+
+
+def _gone_on(path: str, done: str) -> Redirect:
+    return Redirect(f"{path}?done={done}", status_code=HTTP_303_SEE_OTHER)
+
+
+async def _form(request: Asked) -> dict[str, str]:
+    form = await request.form()
+    return {name: value.strip() for name, value in form.multi_items() if isinstance(value, str)}
+
+
+def _number(form: Mapping[str, str], name: str, *, factor: int = 1) -> int | None:
+    """A whole number of a form, `None` where the field is empty; what is no number is passed on, and the API says so."""
+    text = form.get(name, "")
+    if not text:
+        return None
+    try:
+        return round(float(text.replace(",", ".")) * factor)
+    except ValueError:
+        return text  # type: ignore[return-value]
+
+
+@get("/sign-in", include_in_schema=False)
+async def sign_in_page(request: Asked) -> Template:
+    """Where a person signs in."""
+    return rendered(request, "sign_in", title="Sign in", next=_local(request.query_params.get("next", "/")))
+
+
+@post("/sign-in", include_in_schema=False)
+async def sign_in(request: Asked) -> Template | Redirect:
+    """Begin a session for the holder of an API key."""
+    form = await _form(request)
+    where = _local(form.get("next", "/"))
+    holder = request.app.state.key_ring.holder(f"Bearer {form.get('key', '')}")
+    if holder is None:
+        detail = "This is no API key of this installation. The operator finds the keys in TETHER_API_KEYS."
+        return rendered(
+            request, "sign_in", status=401, title="Sign in", next=where, problem={"detail": detail}
+        )
+    token = await sessions.begin(request.app.state, holder=holder)
+    is_secure = request.headers.get("x-forwarded-proto", request.scope["scheme"]) == "https"
+    return Redirect(
+        where, status_code=HTTP_303_SEE_OTHER, cookies=[sessions.cookie(token, is_secure=is_secure)]
+    )
+
+
+@post("/sign-out", include_in_schema=False)
+async def sign_out(request: Asked) -> Redirect:
+    """End the session."""
+    await sessions.end(request.app.state, token=request.cookies.get(sessions.COOKIE, ""))
+    is_secure = request.headers.get("x-forwarded-proto", request.scope["scheme"]) == "https"
+    return Redirect(
+        "/sign-in", status_code=HTTP_303_SEE_OTHER, cookies=[sessions.cookie("", is_secure=is_secure)]
+    )
+
+
+def _local(path: str) -> str:
+    """A path of this address; anything else would let a link send people elsewhere after they signed in."""
+    return path if path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() else "/"
+
+
+@post("/uploads", include_in_schema=False)
+async def upload(request: Asked) -> Template | Redirect:
+    """Take a file in."""
+    try:
+        answer = await send(request, "/api/uploads")
+    except Failed as exc:
+        return rendered(
+            request, "problem", status=exc.status, title="Not uploaded", problem={"detail": exc.detail}
+        )
+    return _gone_on(f"/uploads/{answer['id']}", "known" if answer.get("note") else "uploaded")
+
+
+@post("/uploads/{key:int}/answers", include_in_schema=False)
+async def answers(request: Asked, key: Key) -> Template | Redirect:
+    """Answer what reading asked: each field is named by the answer that the question wants."""
+    body: dict[str, Any] = {}
+    for name, value in (await _form(request)).items():
+        section, _, part = name.partition(".")
+        if not value:
+            continue
+        if part:
+            body.setdefault(section, {})[part] = value
+        else:
+            body[section] = value == "on" if section == "remember" else value
+    try:
+        await call(request, "POST", f"/api/uploads/{key}/answers", body=body)
+    except Failed as exc:
+        return await shown_again(request, "/uploads", key, exc)
+    return _gone_on(f"/uploads/{key}", "answered")
+
+
+@post("/uploads/{key:int}/withdraw", include_in_schema=False)
+async def withdraw(request: Asked, key: Key) -> Template | Redirect:
+    """Withdraw an upload."""
+    form = await _form(request)
+    try:
+        await call(request, "DELETE", f"/api/uploads/{key}", query={"reason": form.get("reason", "")})
+    except Failed as exc:
+        return await shown_again(request, "/uploads", key, exc)
+    return _gone_on(f"/uploads/{key}", "withdrawn")
+
+
+@post("/uploads/{key:int}/billing", include_in_schema=False)
+async def bill(request: Asked, key: Key) -> Template | Redirect:
+    """Order a billing run, or show what it would do."""
+    form = await _form(request)
+    is_dry_run = form.get("what") == "dry_run"
+    order = {
+        "due_item": form.get("due_item"),
+        "usage": form.get("usage"),
+        "count_max": _number(form, "count_max"),
+        "amount_max_minor": _number(form, "amount_max", factor=100),
+        "account": form.get("account"),
+        "canary_share": float(form["canary_percent"]) / 100
+        if form.get("canary_percent", "").isdigit()
+        else None,
+        "again": form.get("again") == "on" or None,
+        "dry_run": is_dry_run or None,
+    }
+    body = {name: value for name, value in order.items() if value not in {None, ""}}
+    headers = {} if is_dry_run else {"Idempotency-Key": form.get("order_key", "")}
+    try:
+        answer = await call(request, "POST", f"/api/uploads/{key}/billing", body=body, headers=headers)
+    except Failed as exc:
+        return await shown_again(request, "/uploads", key, exc)
+    if is_dry_run:
+        return rendered(
+            request, "dry_run", title=f"Dry run of upload {key}", key=key, preview=answer, form=form
+        )
+    return _gone_on(f"/runs/{answer['id']}", "ordered")
+
+
+_RUN_ACTIONS: Final = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}
+
+
+@post("/runs/{key:int}/{action:str}", include_in_schema=False)
+async def steer_run(request: Asked, key: Key, action: Annotated[str, Parameter()]) -> Template | Redirect:
+    """Pause a run, let it go on, or cancel it."""
+    if action not in _RUN_ACTIONS:
+        return await shown_again(
+            request, "/runs", key, Failed(404, "A run can be paused, resumed or cancelled.")
+        )
+    form = await _form(request)
+    body = {"reason": form.get("reason", "")} if action == "pause" else None
+    try:
+        await call(request, "POST", f"/api/billing-runs/{key}/{action}", body=body)
+    except Failed as exc:
+        return await shown_again(request, "/runs", key, exc)
+    return _gone_on(f"/runs/{key}", _RUN_ACTIONS[action])
+
+
+@post("/payments/{key:int}/{action:str}", include_in_schema=False)
+async def return_money(request: Asked, key: Key, action: Annotated[str, Parameter()]) -> Template | Redirect:
+    """Refund or void a payment."""
+    if action not in {"refund", "void"}:
+        return await shown_again(
+            request, "/payments", key, Failed(404, "A payment can be refunded or voided.")
+        )
+    form = await _form(request)
+    try:
+        await call(
+            request,
+            "POST",
+            f"/api/billing-attempts/{key}/{action}",
+            body={"usage": form["usage"]} if form.get("usage") else {},
+            headers={"Idempotency-Key": form.get("order_key", "")},
+        )
+    except Failed as exc:
+        return await shown_again(request, "/payments", key, exc)
+    return _gone_on(f"/payments/{key}", action)
+
+
+@post("/notifications/{key:int}/replay", include_in_schema=False)
+async def replay(request: Asked, key: Key) -> Template | Redirect:
+    """Process a notification again."""
+    try:
+        await call(request, "POST", f"/api/webhook-events/{key}/replay")
+    except Failed as exc:
+        return await shown_again(request, "/notifications", key, exc)
+    return _gone_on(f"/notifications/{key}", "replayed")
+
+
+@post("/blacklist", include_in_schema=False)
+async def block(request: Asked) -> Template | Redirect:
+    """Add an entry."""
+    form = await _form(request)
+    body = {name: form[name] for name in ("iban", "name", "email", "reason", "note") if form.get(name)}
+    try:
+        entry = await call(request, "POST", "/api/blacklist", body=body)
+    except Failed as exc:
+        return rendered(
+            request, "problem", status=exc.status, title="Not added", problem={"detail": exc.detail}
+        )
+    return _gone_on(f"/blacklist/{entry['id']}", "added")
+
+
+@post("/blacklist/{key:int}/lift", include_in_schema=False)
+async def lift(request: Asked, key: Key) -> Template | Redirect:
+    """Lift an entry."""
+    form = await _form(request)
+    try:
+        await call(request, "DELETE", f"/api/blacklist/{key}", query={"reason": form.get("reason", "")})
+    except Failed as exc:
+        return await shown_again(request, "/blacklist", key, exc)
+    return _gone_on(f"/blacklist/{key}", "lifted")
+
+
+@post("/differences/{key:int}/acknowledge", include_in_schema=False)
+async def acknowledge(request: Asked, key: Key) -> Template | Redirect:
+    """Say that a person has looked at a difference."""
+    form = await _form(request)
+    body = {"reason": form.get("reason", ""), "order_again": form.get("order_again") == "on"}
+    try:
+        await call(request, "POST", f"/api/reconciliation-differences/{key}/acknowledge", body=body)
+    except Failed as exc:
+        return await shown_again(request, "/differences", key, exc)
+    return _gone_on(f"/differences/{key}", "acknowledged")
+
+
+SIGN_IN: Final = [sign_in_page, sign_in]
+HANDLERS: Final = [
+    sign_out,
+    upload,
+    answers,
+    withdraw,
+    bill,
+    steer_run,
+    return_money,
+    replay,
+    block,
+    lift,
+    acknowledge,
+]

@@ -1,0 +1,474 @@
+"""The pages of the console that are read: overview, lists, and one page for each thing."""
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final, TypeAlias
+from urllib.parse import urlencode
+
+from litestar import Request, get
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import Parameter
+from litestar.response import Redirect, Template
+from litestar.status_codes import HTTP_303_SEE_OTHER
+from tether_core import __version__
+from tether_core.events import NAMES
+
+from tether_web.console import formats
+from tether_web.console.api import Failed, call
+from tether_web.console.listings import LISTINGS, Column, Listing
+
+__all__ = ["HANDLERS", "HEADERS", "Asked", "Key", "rendered", "shown_again"]
+
+Asked: TypeAlias = Request[Any, Any, Any]
+Key = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
+
+# Everything comes from this address, as whole files; no script or style stands in a page.
+HEADERS: Final = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "referrer-policy": "same-origin",
+}
+MENU: Final = (
+    ("/", "Overview"),
+    ("/uploads", "Uploads"),
+    ("/runs", "Runs"),
+    ("/payments", "Payments"),
+    ("/refunds", "Refunds"),
+    ("/debtors", "Debtors"),
+    ("/notifications", "Notifications"),
+    ("/blacklist", "Blacklist"),
+    ("/reconciliation", "Reconciliation"),
+    ("/events", "Events"),
+)
+# What was done, said on the page that follows; its word is in the address, its text is ours.
+DONE: Final = {
+    "uploaded": "The file was received. It is being read.",
+    "known": "This file was uploaded before; here it is.",
+    "answered": "The answers were stored. Reading goes on.",
+    "withdrawn": "The upload was withdrawn.",
+    "ordered": "The run was ordered.",
+    "paused": "The run is paused.",
+    "resumed": "The run goes on.",
+    "cancelled": "The run was cancelled.",
+    "refund": "The refund was ordered.",
+    "void": "The void was ordered.",
+    "replayed": "The notification will be processed again.",
+    "added": "The entry was added.",
+    "lifted": "The entry was lifted.",
+    "acknowledged": "The difference was acknowledged.",
+}
+
+
+def rendered(request: Asked, template: str, *, status: int = 200, **context: Any) -> Template:
+    """A page, with the menu and what was done before it."""
+    path = request.scope["path"]
+    return Template(
+        f"{template}.html",
+        context={
+            "menu": [
+                {"path": at, "title": title, "is_current": at == path or (at != "/" and path.startswith(at))}
+                for at, title in MENU
+            ],
+            "holder": request.scope.get("user"),
+            "version": __version__,
+            "event_types": " ".join(NAMES),
+            "done": DONE.get(request.query_params.get("done", "")),
+            "order_key": secrets.token_urlsafe(18),
+            "problem": None,
+            **context,
+        },
+        status_code=status,
+        headers=HEADERS,
+    )
+
+
+def cell(row: Mapping[str, Any], column: Column, *, page: str) -> dict[str, Any]:
+    """One value of a row, as the templates write it."""
+    value: Any = row
+    for part in column.name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    if value is None or value == "":
+        return {"kind": "text", "text": ""}
+    text, more = str(value), {}
+    if column.kind == "money":
+        text = formats.money(value, row.get("currency") or "EUR")
+    elif column.kind == "link":
+        more = {"href": f"{column.page or page}/{value}"}
+    elif column.kind == "state":
+        text, more = text.replace("_", " "), {"tone": formats.tone(value)}
+    elif column.kind == "size":
+        text = formats.size(value)
+    elif column.kind == "number":
+        text = f"{value:,}"
+    return {"kind": "number" if column.kind == "size" else column.kind, "text": text, **more}
+
+
+def table(rows: Sequence[Mapping[str, Any]], listing: Listing) -> dict[str, Any]:
+    """Rows of the API as a table."""
+    return {
+        "columns": [{"title": column.title, "kind": column.kind} for column in listing.columns],
+        "rows": [[cell(row, column, page=listing.page) for column in listing.columns] for row in rows],
+        "empty": listing.empty,
+    }
+
+
+def facts(thing: Mapping[str, Any], names: str) -> list[dict[str, Any]]:
+    """Fields of a thing, by name, as label and value; those without a value are left out."""
+    found = []
+    for name in names.split():
+        value = thing.get(name)
+        if value is None or value == "":
+            continue
+        kind = "time" if name.endswith("_at") else "text"
+        text = str(value)
+        if name == "amount_minor":
+            text = formats.money(value, thing.get("currency") or "EUR")
+        if name in {"state", "status", "verdict"}:
+            kind, text = "state", text.replace("_", " ")
+        if name in _PAGES:
+            kind = "link"
+        title = "Amount" if name == "amount_minor" else formats.title(name.removesuffix("_id"))
+        cell_ = {
+            "kind": kind,
+            "text": text,
+            "tone": formats.tone(str(value)),
+            "href": f"{_PAGES.get(name, '')}/{value}",
+        }
+        found.append({"title": title, "cell": cell_})
+    return found
+
+
+# Which fields lead to a page of their own.
+_PAGES: Final = {
+    "attempt_id": "/payments",
+    "other_attempt_id": "/payments",
+    "debtor_id": "/debtors",
+    "run_id": "/runs",
+    "upload_id": "/uploads",
+    "webhook_event_id": "/notifications",
+}
+BY_PAGE: Final = {listing.page: listing for listing in LISTINGS}
+
+
+def _lists(listing: Listing) -> HTTPRouteHandler:
+    async def listed(request: Asked) -> Template:
+        known = {entry.name for entry in listing.filters}
+        chosen = {name: value for name, value in request.query_params.items() if name in known and value}
+        cursor = request.query_params.get("cursor")
+        try:
+            page = await call(request, "GET", listing.api, query={**chosen, "cursor": cursor})
+            problem, status = None, 200
+        except Failed as exc:
+            page, problem, status = {"items": [], "next": None}, exc, exc.status
+        following = urlencode({**chosen, "cursor": page["next"]}) if page["next"] else None
+        return rendered(
+            request,
+            "list",
+            status=status,
+            title=listing.title,
+            about=listing.about,
+            page=listing.page,
+            filters=[
+                {"name": f.name, "title": f.title, "kind": f.kind, "value": chosen.get(f.name, "")}
+                for f in listing.filters
+            ],
+            is_filtered=bool(chosen),
+            table=table(page["items"], listing),
+            next=following,
+            problem=problem and {"detail": problem.detail},
+        )
+
+    listed.__name__ = f"list_{listing.page[1:]}"
+    return get(listing.page, include_in_schema=False)(listed)
+
+
+@get("/", include_in_schema=False)
+async def overview(request: Asked) -> Template:
+    """What happened today, what waits, and what needs a person."""
+    today = request.app.state.clock()
+    ready = await _or(request, "/ready", {})
+    books = await _or(
+        request,
+        "/api/completeness",
+        None,
+        {"from": (today - timedelta(days=6)).date().isoformat(), "to": today.date().isoformat()},
+    )
+    lines = await _or(
+        request, "/api/reconciliation-differences", {"items": []}, {"status": "open", "limit": 10}
+    )
+    parked = await _or(request, "/api/webhook-events", {"items": []}, {"status": "parked", "limit": 10})
+    asking = await _or(request, "/api/uploads", {"items": []}, {"status": "needs_answer", "limit": 10})
+    paused = await _or(request, "/api/billing-runs", {"items": []}, {"status": "paused", "limit": 10})
+    latest = await _or(request, "/api/uploads", {"items": []}, {"limit": 5})
+    runs = await _or(request, "/api/billing-runs", {"items": []}, {"limit": 5})
+    heard = await _or(request, "/api/webhook-events", {"items": []}, {"limit": 10})
+    return rendered(
+        request,
+        "overview",
+        title="Overview",
+        ready=ready,
+        books=books,
+        needs=[
+            {
+                "title": "Uploads that wait for an answer",
+                "page": "/uploads?status=needs_answer",
+                "count": len(asking["items"]),
+            },
+            {"title": "Runs that are paused", "page": "/runs?status=paused", "count": len(paused["items"])},
+            {
+                "title": "Notifications that need a person",
+                "page": "/notifications?status=parked",
+                "count": len(parked["items"]),
+            },
+            {
+                "title": "Differences of the books",
+                "page": "/differences?status=open",
+                "count": len(lines["items"]),
+            },
+        ],
+        uploads=table(latest["items"], BY_PAGE["/uploads"]),
+        runs=table(runs["items"], BY_PAGE["/runs"]),
+        notifications=table(heard["items"], BY_PAGE["/notifications"]),
+    )
+
+
+async def _or(request: Asked, path: str, otherwise: Any, query: Mapping[str, Any] | None = None) -> Any:
+    """The API's answer; *otherwise* where it has none, so that one part that fails does not take the page away."""
+    try:
+        return await call(request, "GET", path, query=query)
+    except Failed:
+        return otherwise
+
+
+async def _upload(request: Asked, key: int) -> dict[str, Any]:
+    detail = await call(request, "GET", f"/api/uploads/{key}")
+    preview = await _or(request, f"/api/uploads/{key}/preview", None)
+    problems = await _or(request, f"/api/uploads/{key}/problems", {"items": []}, {"limit": 50})
+    runs = await _or(request, f"/api/uploads/{key}/billing", [])
+    upload = detail["upload"]
+    return {
+        "title": f"Upload {key}: {upload['filename']}",
+        "upload": upload,
+        "detail": detail,
+        "state": {"text": upload["state"].replace("_", " "), "tone": formats.tone(upload["state"])},
+        "share_read": round(100 * upload["bytes_read"] / upload["size_bytes"])
+        if upload["size_bytes"]
+        else 100,
+        "counts": upload["row_counts"],
+        "amount": formats.money(upload["row_counts"]["amount_minor"], "EUR"),
+        "facts": facts(upload, "id filename state added_by created_at started_at finished_at failure"),
+        "preview": preview,
+        "problems": problems["items"],
+        "runs": table(runs, BY_PAGE["/runs"]),
+    }
+
+
+async def _run(request: Asked, key: int) -> dict[str, Any]:
+    detail = await call(request, "GET", f"/api/billing-runs/{key}")
+    payments = await _or(request, "/api/billing-attempts", {"items": []}, {"run": key, "limit": 25})
+    run = detail["run"]
+    return {
+        "title": f"Billing run {key}",
+        "run": run,
+        "detail": detail,
+        "state": {"text": run["state"].replace("_", " "), "tone": formats.tone(run["state"])},
+        "amount": formats.money(run["amount_minor"], "EUR"),
+        "facts": facts(
+            run,
+            "id upload_id account state count amount_minor warning pause_reason created_by created_at finished_at",
+        ),
+        "states": [
+            {
+                "title": name,
+                "tone": formats.tone(name),
+                "count": found["count"],
+                "amount": formats.money(found["amount_minor"], "EUR"),
+            }
+            for name, found in detail["states"].items()
+        ],
+        "payments": table(payments["items"], BY_PAGE["/payments"]),
+    }
+
+
+async def _payment(request: Asked, key: int) -> dict[str, Any]:
+    attempt = await call(request, "GET", f"/api/billing-attempts/{key}")
+    exposure = await _or(request, f"/api/billing-attempts/{key}/exposure", None)
+    refunds = await _or(request, f"/api/billing-attempts/{key}/refunds", [])
+    outside = await _or(request, f"/api/billing-attempts/{key}/gateway-refunds", [])
+    heard = (
+        await _or(request, "/api/webhook-events", {"items": []}, {"unique_id": attempt["unique_id"]})
+        if attempt["unique_id"]
+        else {"items": []}
+    )
+    lines = await _or(request, "/api/reconciliation-differences", {"items": []}, {"attempt_id": key})
+    return {
+        "title": f"Payment {key}",
+        "attempt": attempt,
+        "amount": formats.money(attempt["amount_minor"], attempt["currency"]),
+        "state": {"text": attempt["status"].replace("_", " "), "tone": formats.tone(attempt["status"])},
+        "facts": facts(
+            attempt,
+            "id status amount_minor reason_code error_code debtor_id run_id due_item try_number transaction_id unique_id"
+            " account created_at updated_at",
+        ),
+        "exposure": exposure,
+        "refunds": table(refunds, BY_PAGE["/refunds"]),
+        "outside": outside,
+        "notifications": table(heard["items"], BY_PAGE["/notifications"]),
+        "differences": table(lines["items"], BY_PAGE["/differences"]),
+    }
+
+
+async def _debtor(request: Asked, key: int) -> dict[str, Any]:
+    detail = await call(request, "GET", f"/api/debtors/{key}")
+    payments = await _or(request, "/api/billing-attempts", {"items": []}, {"debtor": key})
+    listed = detail["debtor"]["debtor"]
+    return {
+        "title": f"Debtor {key}",
+        "facts": [
+            *facts(
+                listed, "id name iban_masked amount_minor reference verdict cause upload_id row created_at"
+            ),
+            *facts(
+                detail["debtor"],
+                "bic mandate_id mandate_signed_on customer_id email phone street house_number postcode city country description",
+            ),
+        ],
+        "reasons": listed["reasons"],
+        "warnings": detail["warnings"],
+        "payments": table(payments["items"], BY_PAGE["/payments"]),
+    }
+
+
+async def _notification(request: Asked, key: int) -> dict[str, Any]:
+    detail = await call(request, "GET", f"/api/webhook-events/{key}")
+    return {
+        "title": f"Notification {key}",
+        "detail": detail,
+        "facts": facts(
+            detail["event"],
+            "id state status event kind notification_id outcome reason failures attempt_id conflicts_with confirmed_status"
+            " confirmed_at contradicted_count account source received_at next_at handled_at",
+        ),
+        "fields": sorted(detail["fields"].items()),
+    }
+
+
+async def _entry(request: Asked, key: int) -> dict[str, Any]:
+    page = await call(request, "GET", "/api/blacklist", query={"cursor": None, "which": "all", "limit": 500})
+    found = next((entry for entry in page["items"] if entry["id"] == key), None)
+    if found is None:
+        raise Failed(
+            404, "There is no such entry among the newest 500; look for it in the list by its filters.", []
+        )
+    return {
+        "title": f"Blacklist entry {key}",
+        "entry": found,
+        "facts": facts(
+            found,
+            "id iban_masked name email action scope reason_code note source added_by webhook_event_id attempt_id created_at"
+            " expires_at lifted_at lifted_by",
+        ),
+    }
+
+
+async def _difference(request: Asked, key: int) -> dict[str, Any]:
+    line = await call(request, "GET", f"/api/reconciliation-differences/{key}")
+    return {
+        "title": f"Difference {key}",
+        "line": line,
+        "facts": facts(
+            line,
+            "id kind state attempt_id other_attempt_id run_id ours theirs first_seen_at last_seen_at resolved_at"
+            " acknowledged_at acknowledged_by acknowledged_reason",
+        ),
+    }
+
+
+Loader: TypeAlias = Callable[[Asked, int], Awaitable[dict[str, Any]]]
+# Path of a page for one thing -> what it shows, and its template.
+DETAILS: Final[dict[str, tuple[Loader, str]]] = {
+    "/uploads": (_upload, "upload"),
+    "/runs": (_run, "run"),
+    "/payments": (_payment, "payment"),
+    "/debtors": (_debtor, "debtor"),
+    "/notifications": (_notification, "notification"),
+    "/blacklist": (_entry, "entry"),
+    "/differences": (_difference, "difference"),
+}
+
+
+async def shown_again(request: Asked, page: str, key: int, failed: Failed) -> Template:
+    """The page of a thing whose change was refused, with the sentence that says why."""
+    return await _detail(
+        request, page, key, problem={"detail": failed.detail, "errors": failed.errors}, status=failed.status
+    )
+
+
+async def _detail(request: Asked, page: str, key: int, *, problem: Any = None, status: int = 200) -> Template:
+    load, template = DETAILS[page]
+    try:
+        context = await load(request, key)
+    except Failed as exc:
+        return rendered(
+            request, "problem", status=exc.status, title="Not shown", problem={"detail": exc.detail}
+        )
+    return rendered(
+        request, template, status=status, **{**context, "problem": problem, "page": page, "key": key}
+    )
+
+
+def _details(page: str) -> HTTPRouteHandler:
+    async def detail(request: Asked, key: Key) -> Template:
+        return await _detail(request, page, key)
+
+    detail.__name__ = f"detail_{page[1:]}"
+    return get(f"{page}/{{key:int}}", include_in_schema=False)(detail)
+
+
+@get("/reconciliation", include_in_schema=False)
+async def reconciliation(request: Asked) -> Template:
+    """Whether our books hold everything the gateway knows of some days."""
+    today: datetime = request.app.state.clock()
+    from_on = request.query_params.get("from") or (today - timedelta(days=6)).date().isoformat()
+    to_on = request.query_params.get("to") or today.date().isoformat()
+    try:
+        books = await call(request, "GET", "/api/completeness", query={"from": from_on, "to": to_on})
+        problem, status = None, 200
+    except Failed as exc:
+        books, problem, status = None, {"detail": exc.detail}, exc.status
+    lines = await _or(request, "/api/reconciliation-differences", {"items": []}, {"status": "open"})
+    return rendered(
+        request,
+        "reconciliation",
+        status=status,
+        title="Reconciliation",
+        books=books,
+        from_on=from_on,
+        to_on=to_on,
+        differences=table(lines["items"], BY_PAGE["/differences"]),
+        problem=problem,
+    )
+
+
+@get("/events", include_in_schema=False)
+async def events(request: Asked) -> Template:
+    """Events as they happen."""
+    return rendered(request, "events", title="Events")
+
+
+@get("/index", include_in_schema=False)
+async def index() -> Redirect:
+    """An address that people try."""
+    return Redirect("/", status_code=HTTP_303_SEE_OTHER)
+
+
+HANDLERS: Final = [
+    overview,
+    reconciliation,
+    events,
+    index,
+    *(_lists(listing) for listing in LISTINGS),
+    *(_details(page) for page in DETAILS),
+]

@@ -1,0 +1,83 @@
+"""Where the console stands in the application: its routes, who may pass, its files and templates."""
+
+from pathlib import Path
+from typing import Final
+
+from litestar import Router
+from litestar.connection import ASGIConnection
+from litestar.exceptions import HTTPException, NotAuthorizedException
+from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
+from litestar.plugins.minijinja import MiniJinjaTemplateEngine
+from litestar.response import Redirect
+from litestar.static_files import create_static_files_router
+from litestar.status_codes import HTTP_303_SEE_OTHER
+from litestar.template import TemplateConfig
+from typing_extensions import override
+
+from tether_web.console import actions, pages
+from tether_web.http import sessions
+
+__all__ = ["ROUTERS", "TEMPLATES"]
+
+_HERE: Final = Path(__file__).parent
+_READS: Final = {"GET", "HEAD"}
+
+TEMPLATES: Final = TemplateConfig(directory=_HERE / "templates", engine=MiniJinjaTemplateEngine)
+
+
+class _SignInFirst(HTTPException):
+    """Nobody is signed in."""
+
+    status_code = HTTP_303_SEE_OTHER
+
+
+class _OwnPages(AbstractAuthenticationMiddleware):
+    """Refuses forms of other addresses."""
+
+    @override
+    async def authenticate_request(self, connection: ASGIConnection) -> AuthenticationResult:  # type: ignore[type-arg]
+        """Let reading pass, and forms of this address."""
+        if connection.scope["method"] not in _READS and not sessions.is_own_page(connection.headers):  # type: ignore[typeddict-item]
+            raise NotAuthorizedException(
+                "This form was sent from another address; open the console and try again"
+            )
+        return AuthenticationResult(user=None, auth=None)
+
+
+class _SignedIn(_OwnPages):
+    """Lets who is signed in through; `request.user` is the name of the API key."""
+
+    @override
+    async def authenticate_request(self, connection: ASGIConnection) -> AuthenticationResult:  # type: ignore[type-arg]
+        """Find the session that the cookie names."""
+        await super().authenticate_request(connection)
+        token = connection.cookies.get(sessions.COOKIE, "")
+        holder = await sessions.holder(connection.app.state, token=token) if token else None
+        if holder is None:
+            raise _SignInFirst(detail="Sign in first")
+        return AuthenticationResult(user=holder, auth=None)
+
+
+def _to_sign_in(request: pages.Asked, _exc: _SignInFirst) -> Redirect:
+    read = request.scope["method"] in _READS
+    back = request.scope["path"] if read else "/"
+    where = "/sign-in" if back == "/" else f"/sign-in?next={back}"
+    return Redirect(where, status_code=HTTP_303_SEE_OTHER, headers=pages.HEADERS)
+
+
+ROUTERS: Final = [
+    Router("/", route_handlers=actions.SIGN_IN, middleware=[_OwnPages], include_in_schema=False),
+    Router(
+        "/",
+        route_handlers=[*pages.HANDLERS, *actions.HANDLERS],
+        middleware=[_SignedIn],
+        exception_handlers={_SignInFirst: _to_sign_in},
+        include_in_schema=False,
+    ),
+    create_static_files_router(
+        path="/static",
+        directories=[_HERE / "static"],
+        include_in_schema=False,
+        cache_control=None,
+    ),
+]

@@ -1,0 +1,69 @@
+// What pages do beyond their forms: times in the viewer's zone, live refresh, progress of an upload, the tail of events.
+(() => {
+  "use strict";
+  const local = (root) => {
+    for (const time of root.querySelectorAll("time[datetime]")) {
+      const at = new Date(time.dateTime);
+      if (!Number.isNaN(at.valueOf())) {
+        time.title = `${time.dateTime} (UTC)`;
+        time.textContent = at.toLocaleString(undefined, { dateStyle: "short", timeStyle: "medium" });
+      }
+    }
+  };
+  local(document);
+
+  // A page that may change is fetched again when something happened, at most once a second, and never while it is hidden.
+  const live = document.getElementById("live");
+  const tail = document.getElementById("tail");
+  let waiting = false;
+  const refresh = () => {
+    if (!live || waiting || document.hidden) return;
+    waiting = true;
+    setTimeout(async () => {
+      waiting = false;
+      const shown = document.getElementById("live");
+      if (shown.contains(document.activeElement)) return; // somebody reads it by keyboard
+      await htmx.ajax("GET", location.href, { source: shown, target: "#live", select: "#live", swap: "outerMorph" });
+      local(document);
+    }, 700 + Math.random() * 300);
+  };
+
+  let held = false;
+  const hold = document.getElementById("hold");
+  hold?.addEventListener("click", () => {
+    held = !held;
+    hold.setAttribute("aria-pressed", String(held));
+    hold.textContent = held ? "Go on" : "Pause";
+  });
+  const cell = (text) => { const td = document.createElement("td"); td.textContent = text; return td; };
+  const show = (event) => {
+    if (!tail || held) return;
+    const row = document.createElement("tr");
+    row.append(cell(event.lastEventId), cell(event.type), cell(event.data));
+    tail.prepend(row);
+    while (tail.children.length > 200) tail.lastElementChild.remove();
+  };
+  const types = (document.body.dataset.types || "").split(" ").filter(Boolean);
+  if (live || tail) {
+    const stream = new EventSource("/api/events");
+    const heard = (event) => { show(event); refresh(); };
+    stream.addEventListener("message", heard);
+    for (const type of types) stream.addEventListener(type, heard);
+  }
+
+  const form = document.getElementById("upload");
+  form?.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const bar = form.querySelector("progress");
+    const sent = new XMLHttpRequest();
+    bar.hidden = false;
+    sent.upload.addEventListener("progress", (step) => { if (step.lengthComputable) bar.value = (100 * step.loaded) / step.total; });
+    sent.addEventListener("load", () => {
+      if (sent.status < 400 && sent.responseURL) { location.assign(sent.responseURL); return; }
+      document.open(); document.write(sent.responseText); document.close();
+    });
+    sent.addEventListener("error", () => form.submit());
+    sent.open("POST", form.action);
+    sent.send(new FormData(form));
+  });
+})();

@@ -1,0 +1,218 @@
+"""The console: who may pass, what pages show, and what their forms do."""
+
+from __future__ import annotations
+
+import random
+import re
+from datetime import UTC, datetime
+from html import unescape
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
+import pytest
+from tether_sandbox.seed import seed
+from tether_web.console.listings import LISTINGS
+from tether_web.http import sessions
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import httpx
+
+    from tests.web.conftest import Serve
+
+OWN = {"sec-fetch-site": "same-origin"}
+PAGES = ["/", "/reconciliation", "/events", *(listing.page for listing in LISTINGS)]
+
+
+@pytest.fixture
+async def stranger(serving: Serve, environment: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:
+    """A browser that has not signed in."""
+    async with serving(environment) as client:
+        client.headers.update(OWN)
+        yield client
+
+
+@pytest.fixture
+async def browser(stranger: httpx.AsyncClient) -> httpx.AsyncClient:
+    """A browser that has signed in."""
+    answer = await stranger.post("/sign-in", data={"key": "test-key", "next": "/uploads"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/uploads")
+    return stranger
+
+
+class _Page(HTMLParser):
+    """What is wrong with a page at first sight: elements that are not closed, scripts and styles inside."""
+
+    VOID = frozenset("br hr img input link meta source wbr".split())
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.wrong: list[str] = []
+        self.feed(text)
+        self.wrong += self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = dict(attrs)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if "style" in names or any(name.startswith("on") for name in names):
+            self.wrong.append(f"{tag} with {sorted(names)}")
+        if tag == "script" and not names.get("src"):
+            self.wrong.append("script without a file")
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(f"</{tag}>")
+
+
+@pytest.mark.parametrize("page", [*PAGES, "/uploads/1", "/payments/1"])
+async def test_a_stranger_sees_nothing_and_is_sent_to_sign_in(stranger: httpx.AsyncClient, page: str) -> None:
+    """A page that forgot to ask would show names and accounts to whoever finds the address."""
+    answer = await stranger.get(page)
+    assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/sign-in")
+
+
+async def test_a_wrong_key_signs_nobody_in(stranger: httpx.AsyncClient) -> None:
+    """And the sentence says where the right one is found."""
+    answer = await stranger.post("/sign-in", data={"key": "guess"})
+    assert answer.status_code == 401
+    assert "TETHER_API_KEYS" in answer.text
+    assert sessions.COOKIE not in stranger.cookies
+
+
+@pytest.mark.parametrize(
+    "where", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)"]
+)
+async def test_signing_in_leads_to_no_other_address(stranger: httpx.AsyncClient, where: str) -> None:
+    """A link that signs people in and sends them to a copy of the console would collect what they type there."""
+    answer = await stranger.post("/sign-in", data={"key": "test-key", "next": where})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+
+
+async def test_the_cookie_is_for_this_address_alone(stranger: httpx.AsyncClient) -> None:
+    """A script that reads it, or a form of another address that carries it, could order refunds."""
+    answer = await stranger.post("/sign-in", data={"key": "test-key"}, headers={"x-forwarded-proto": "https"})
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert "secure" in cookie
+
+
+@pytest.mark.parametrize("page", PAGES)
+async def test_every_page_is_whole_and_keeps_its_own_rules(browser: httpx.AsyncClient, page: str) -> None:
+    """A browser refuses what the policy forbids, and shows half a page instead."""
+    answer = await browser.get(page)
+    assert answer.status_code == 200, answer.text[:2000]
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert answer.headers["cache-control"] == "no-store"
+    assert _Page(answer.text).wrong == []
+    for source in re.findall(r'(?:src|href)="(/static/[^"]+)"', answer.text):
+        assert (await browser.get(source)).status_code == 200, source
+
+
+async def test_a_payment_is_shown_from_row_to_money(browser: httpx.AsyncClient, database_url: str) -> None:
+    """A person who is asked about one debit finds all of it on one page."""
+    (made,) = list(seed(database_url, attempts=1, rng=random.Random(1), now=datetime.now(UTC)))
+    listed = unescape((await browser.get("/payments")).text)
+    assert f'href="/payments/{made.id}"' in listed
+    shown = (await browser.get(f"/payments/{made.id}")).text
+    assert made.transaction_id in shown
+    assert "Return the money" in shown
+
+
+async def test_what_is_refused_is_said_on_the_page(browser: httpx.AsyncClient, database_url: str) -> None:
+    """A refund that cannot be ordered says why where it was ordered, with the status of the API."""
+    (made,) = list(seed(database_url, attempts=1, rng=random.Random(1), now=datetime.now(UTC)))
+    answer = await browser.post(f"/payments/{made.id}/refund", data={"order_key": "k" * 20})
+    assert answer.status_code == 409
+    assert 'role="alert"' in answer.text
+    assert made.transaction_id in answer.text
+
+
+@pytest.mark.parametrize(
+    "headers", [{"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}, {"sec-fetch-site": "none"}]
+)
+@pytest.mark.parametrize("form", ["/sign-out", "/payments/1/refund", "/blacklist", "/uploads"])
+async def test_a_form_of_another_address_does_nothing(
+    browser: httpx.AsyncClient, form: str, headers: dict[str, str]
+) -> None:
+    """A page elsewhere could otherwise order with the session of whoever looks at it."""
+    answer = await browser.post(form, data={"iban": "DE89370400440532013000"}, headers=headers)
+    assert answer.status_code == 401
+    assert (await browser.get("/")).status_code == 200
+
+
+async def test_an_older_browser_is_known_by_its_origin(stranger: httpx.AsyncClient) -> None:
+    """Without Sec-Fetch-Site the Origin decides, and without both nobody passes."""
+    del stranger.headers["sec-fetch-site"]
+    data = {"key": "test-key"}
+    assert (await stranger.post("/sign-in", data=data)).status_code == 401
+    assert (await stranger.post("/sign-in", data=data, headers={"origin": "http://evil"})).status_code == 401
+    assert (
+        await stranger.post("/sign-in", data=data, headers={"origin": "http://tether"})
+    ).status_code == 303
+
+
+async def test_signing_out_ends_the_session_for_good(browser: httpx.AsyncClient) -> None:
+    """A copy of the cookie must open nothing afterwards."""
+    token = browser.cookies[sessions.COOKIE]
+    assert (await browser.post("/sign-out")).status_code == 303
+    browser.cookies.set(sessions.COOKIE, token)
+    assert (await browser.get("/")).status_code == 303
+
+
+async def test_the_session_of_a_key_that_is_gone_opens_nothing(
+    serving: Serve, environment: dict[str, str], browser: httpx.AsyncClient
+) -> None:
+    """Who takes a key away expects its holder to be out at once."""
+    async with serving({**environment, "TETHER_API_KEYS": "other:other-key"}) as client:
+        client.headers.update(OWN)
+        client.cookies.set(sessions.COOKIE, browser.cookies[sessions.COOKIE])
+        assert (await client.get("/")).status_code == 303
+
+
+async def test_the_session_opens_the_api_for_pages_of_this_address(browser: httpx.AsyncClient) -> None:
+    """Downloads and the live list ask the API with the cookie; a page elsewhere must not order with it."""
+    assert (await browser.get("/api/uploads")).status_code == 200
+    assert (
+        await browser.post("/api/blacklist", json={"name": "A B"}, headers={"sec-fetch-site": "cross-site"})
+    ).status_code == 401
+
+
+async def test_an_entry_of_the_blacklist_is_added_and_lifted(browser: httpx.AsyncClient) -> None:
+    """With a reason, and by name of who did it."""
+    added = await browser.post(
+        "/blacklist", data={"iban": "DE89370400440532013000", "reason": "fraud", "note": "call of today"}
+    )
+    assert added.status_code == 303, added.text
+    page = added.headers["location"].partition("?")[0]
+    shown = (await browser.get(page)).text
+    assert "call of today" in shown
+    assert "DE89370400440532013000" not in shown
+    lifted = await browser.post(f"{page}/lift", data={"reason": "a mistake of ours"})
+    assert lifted.status_code == 303, lifted.text
+    assert "Lift the entry" not in (await browser.get(page)).text
+
+
+async def test_a_file_is_uploaded_and_shown(browser: httpx.AsyncClient) -> None:
+    """The same file again leads to the same upload."""
+    content = b"Name;IBAN;Betrag\nA B;DE89370400440532013000;12,50\n"
+    answer = await browser.post("/uploads", files={"file": ("list.csv", content, "text/csv")})
+    assert answer.status_code == 303, answer.text
+    page = answer.headers["location"].partition("?")[0]
+    shown = (await browser.get(answer.headers["location"])).text
+    assert "list.csv" in shown
+    assert 'role="status"' in shown
+    again = await browser.post("/uploads", files={"file": ("list.csv", content, "text/csv")})
+    assert again.headers["location"].partition("?")[0] == page
+
+
+async def test_text_of_others_stays_text(browser: httpx.AsyncClient) -> None:
+    """A file name or a note may hold whatever its sender liked; in a page it must never become one."""
+    content = b"Name;IBAN;Betrag\nA B;DE89370400440532013000;12,50\n"
+    await browser.post("/uploads", files={"file": ("<script>x.csv", content, "text/csv")})
+    shown = (await browser.get("/uploads")).text
+    assert "<script>x" not in shown
