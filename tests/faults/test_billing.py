@@ -135,7 +135,7 @@ def start(process: Launch, environment: dict[str, str], simulator: Simulator) ->
             **more,
         }
         worker = process("tether-worker", "run", *queues, environ=environ)
-        worker.await_line("working")
+        worker.await_line("worker started")
         return worker
 
     return started

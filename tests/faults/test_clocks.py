@@ -29,7 +29,7 @@ def _skewed(process: Launch, environ: dict[str, str], *queues: str, by_s: int) -
     worker = process(
         "python", "-m", "tether_sandbox.chaos.clock_skew", str(by_s), "run", *queues, environ=environ
     )
-    worker.await_line('"working"', timeout_s=60)
+    worker.await_line('"worker started"', timeout_s=60)
     return worker
 
 
@@ -113,7 +113,7 @@ def test_a_worker_an_hour_ahead_leaves_the_calls_of_others_alone(
         return conn.execute(query).fetchall()
 
     first = process("tether-worker", "run", "billing", environ=environ)
-    first.await_line('"working"', timeout_s=60)
+    first.await_line('"worker started"', timeout_s=60)
     order(10, script=SLOW)
     until(lambda: len(simulator.records()) == 10, what="the gateway to have taken all", timeout_s=60)
     first.signal(signal.SIGSTOP)
@@ -171,7 +171,7 @@ def test_a_step_of_postgres_clock_submits_nothing_again(
     with running(setup) as gateway:
         environ = {**environment, "EMP_API_URL": gateway.url, "EMP_TIMEOUT": "1"}
         worker = process("tether-worker", "run", "billing", "reconciliation", environ=environ)
-        worker.await_line('"working"', timeout_s=60)
+        worker.await_line('"worker started"', timeout_s=60)
         now = datetime.now(UTC)
         upload_id, _ = seed_upload(database_url, [Owed(scripted_iban(38), 1_000)], now=now)
         conn.execute(

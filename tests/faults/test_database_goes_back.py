@@ -266,7 +266,7 @@ def test_nobody_pays_twice_and_nothing_is_forgotten(
     web = process("tether-web", "--port", str(port), environ=environ)
     web.await_url(f"http://127.0.0.1:{port}/ready")
     worker = process("tether-worker", "run", "billing", "webhooks", "reconciliation", environ=environ)
-    worker.await_line('"working"')
+    worker.await_line('"worker started"')
     until(
         lambda: stage.fetch_one("select count(*) from database_epochs where pulse > 0"),
         what="a pulse",
@@ -446,7 +446,7 @@ def test_a_worker_that_starts_afterwards_notices_too(
 
     def work() -> Program:
         worker = process("tether-worker", "run", "billing", "webhooks", "reconciliation", environ=environ)
-        worker.await_line('"working"')
+        worker.await_line('"worker started"')
         return worker
 
     worker = work()

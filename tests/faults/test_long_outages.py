@@ -181,7 +181,7 @@ def test_every_program_serves_again_after_an_outage_under_load(
         workers = {queue: process("tether-worker", "run", queue, environ=environ) for queue in QUEUES}
         web.await_url(f"http://127.0.0.1:{port}/ready")
         for worker in workers.values():
-            worker.await_line("working")
+            worker.await_line("worker started")
         world = World(stores, simulator, port=port, name=store)
         for queue, done in world.work().items():
             until(done, what=f"{queue} to work before the outage")

@@ -62,7 +62,7 @@ def _web(process: Launch, environ: dict[str, str], *options: str) -> tuple[Progr
 
 def _worker(process: Launch, environ: dict[str, str]) -> Program:
     worker = process("tether-worker", "run", "webhooks", environ=environ)
-    worker.await_line('"working"')
+    worker.await_line('"worker started"')
     return worker
 
 

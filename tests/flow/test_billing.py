@@ -124,7 +124,7 @@ def world(environment: dict[str, str], process: Launch) -> Iterator[World]:
         web = process("tether-web", "--port", str(port), environ=environ)
         worker = start_worker(process, environ)
         web.await_url(f"{url}/ready")
-        worker.await_line("working")
+        worker.await_line("worker started")
         item = World(environ, url=url, simulator=simulator)
         with item.api, item.conn:
             yield item

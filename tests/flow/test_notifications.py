@@ -73,7 +73,7 @@ def world(environment: dict[str, str], process: Launch, until: Callable[..., Any
             ],
         )
         web.await_url(f"{url}/ready")
-        worker.await_line("working")
+        worker.await_line("worker started")
         with (
             (item := World(environ["DATABASE_URL"], url=url, simulator=simulator, debits=debits)).web,
             item.conn,

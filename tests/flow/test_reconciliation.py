@@ -153,7 +153,7 @@ async def world(environment: dict[str, str], process: Launch) -> AsyncIterator[W
         web = process("tether-web", "--port", str(port), environ=environ)
         worker = process("tether-worker", "run", "webhooks", "reconciliation", environ=environ)
         web.await_url(f"{url}/ready")
-        worker.await_line("working")
+        worker.await_line("worker started")
         account = Account(
             "default", simulator.url, setup.login, setup.passwords[0], setup.terminals[0], timeout_s=1
         )

@@ -39,7 +39,7 @@ def test_a_chargeback_of_the_system_before_keeps_its_debtor_from_being_debited(
     web = process("tether-web", "--port", str(port), environ=environ)
     worker = process("tether-worker", "run", "webhooks", "default", environ=environ)
     web.await_url(f"http://127.0.0.1:{port}/ready")
-    worker.await_line("working")
+    worker.await_line("worker started")
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=KEY, timeout=30, trust_env=False) as api:
 
         def post(number: int, **fields: str) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def _start(process: Launch, environ: dict[str, str]) -> Program:
     worker = process("tether-worker", "run", "webhooks", environ=environ)
-    worker.await_line("working")
+    worker.await_line("worker started")
     return worker
 
 
@@ -108,7 +108,7 @@ def test_an_idle_worker_ends_soon(environment: dict[str, str], process: Launch, 
         process("tether-worker", "run", "webhooks", "--grace", "300", environ=environment) for _ in range(3)
     ]
     for worker in workers:
-        worker.await_line("working")
+        worker.await_line("worker started")
     just_started, idle, without_redis = workers
     just_started.signal(signal.SIGTERM)
     idle.signal(signal.SIGINT)

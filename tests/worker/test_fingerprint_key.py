@@ -218,7 +218,7 @@ def test_a_worker_says_at_its_start_and_in_its_status_that_its_key_is_refused(
     wrong = environment | {"TETHER_FINGERPRINT_KEY": "secret-key-2"}
     worker = process("tether-worker", "run", "webhooks", "default", environ=wrong)
     worker.await_line("fingerprint key refused")
-    worker.await_line("working")
+    worker.await_line("worker started")
     for name, text in wrong.items():
         monkeypatch.setenv(name, text)
     assert main(["status"]) == 0

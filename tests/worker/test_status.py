@@ -179,4 +179,4 @@ async def test_books_that_differ_are_counted_with_their_money(
     ).fetchall()
     assert settings.differences == [OpenLines("amount_differs", "EUR", 3, amount)]
     show(settings)
-    assert "books differ: amount_differs" in capsys.readouterr().out
+    assert "difference amount_differs" in capsys.readouterr().out

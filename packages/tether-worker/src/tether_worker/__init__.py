@@ -1,1 +1,1 @@
-"""Does the work: books notifications, reads uploads, bills, reconciles. SAQ wake-ups, rows tell the truth."""
+"""Background jobs: apply notifications, read uploads, submit debits, reconcile. Rows in Postgres decide, SAQ only wakes."""

@@ -1,4 +1,4 @@
-"""`tether-worker`: migrate the database, run queues, show how things stand."""
+"""`tether-worker`: migrate the database, run queues, show the status, and commands for operators."""
 
 import argparse
 import asyncio
@@ -44,17 +44,17 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock = lambda: datetime.n
 
     Args:
         argv: Arguments without the program's name; `None` for those of the process.
-        clock: Gives the current time by this machine, aware, UTC; a wrong one shows what a wrong one does.
+        clock: This machine's clock, aware, UTC; tests pass a wrong one.
 
     Returns:
-        The exit code: 0 done, 2 something to change first, 75 something away for now.
+        The exit code: 0 done, 2 the input must change, 75 a service is unavailable.
     """
     args = _parser().parse_args(argv)
     args.clock = clock
 
     def work() -> int:
         settings = Settings.from_env(os.environ)
-        if argv is None:  # a process of its own: its log goes to stderr, whatever the command prints
+        if argv is None:  # a process of its own: its log goes to stderr, beside what the command prints
             telemetry.configure(level=settings.log_level, program="tether-worker")
         _require(settings, *args.needs)
         code: int = args.do(args, settings)
@@ -66,13 +66,17 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock = lambda: datetime.n
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tether-worker",
-        description="Does Tether's work in the background.",
+        description="Runs Tether's background jobs.",
         epilog="Settings come from the environment (docs/reference/settings.md).",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    item = commands.add_parser("run", help="do the work of some queues until SIGTERM")
+    item = commands.add_parser(
+        "run",
+        help="run the jobs of some queues until SIGTERM",
+        epilog="Example: tether-worker run webhooks billing",
+    )
     item.add_argument(
         "queues", nargs="+", metavar="QUEUE", choices=get_args(Queue), help=", ".join(get_args(Queue))
     )
@@ -85,38 +89,49 @@ def _parser() -> argparse.ArgumentParser:
     )
     item.set_defaults(do=_run, needs=("DATABASE_URL", "REDIS_URL"))
 
-    item = commands.add_parser("migrate", help="bring the database up to date")
-    item.add_argument("--phase", choices=("pre", "post"), help="only what goes before, or after, a deploy")
+    item = commands.add_parser(
+        "migrate", help="bring the database up to date", epilog="Example: tether-worker migrate --phase pre"
+    )
+    item.add_argument("--phase", choices=("pre", "post"), help="only migrations before, or after, a deploy")
     item.set_defaults(do=_migrate, needs=("DATABASE_URL",))
 
-    item = commands.add_parser("status", help="how the inbox and the attempts stand")
+    item = commands.add_parser(
+        "status",
+        help="the state of inbox, attempts, runs, refunds and gateway accounts",
+        epilog="Example: tether-worker status --json",
+    )
     item.add_argument("--json", action="store_true", help="for programs")
     item.set_defaults(do=_status, needs=("DATABASE_URL",))
 
     item = commands.add_parser(
         "completeness",
-        help="whether our books hold everything the gateway knows; exit code 1 where they do not or differ, 75 while its "
-        "reports are being read",
+        help="whether Tether has everything that the gateway's reports list; exit code 1 where something is missing or "
+        "differs, 75 while reports are being fetched",
+        epilog="Example: tether-worker completeness --from 2026-11-01 --to 2026-11-30",
     )
     _add_days(item)
     item.add_argument("--json", action="store_true", help="for programs")
     item.set_defaults(do=_completeness, needs=("DATABASE_URL",))
 
     item = commands.add_parser(
-        "fetch-reports", help="have the gateway's lists of some days read by queue reconciliation"
+        "fetch-reports",
+        help="fetch the gateway's reports of some days, on queue reconciliation",
+        epilog="Example: tether-worker fetch-reports --from 2026-11-01 --to 2026-11-30",
     )
     _add_days(item)
     item.set_defaults(do=_report_fetch, needs=("DATABASE_URL",))
 
     item = commands.add_parser(
-        "differences", help="books that differ: open lines, or acknowledge one; exit code 1 where any is open"
+        "differences",
+        help="list open reconciliation differences, or acknowledge one; exit code 1 where any is open",
+        epilog='Example: tether-worker differences --acknowledge 12 --reason "fixed in the back office"',
     )
     item.add_argument("--json", action="store_true", help="for programs")
     item.add_argument(
         "--acknowledge",
         type=whole(1, 2**63 - 1),
         metavar="ID",
-        help="note that a person has looked at a line",
+        help="acknowledge this difference",
     )
     item.add_argument("--reason", default="", metavar="TEXT", help="what was found; with --acknowledge")
     item.add_argument(
@@ -126,9 +141,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     item.set_defaults(do=_differences, needs=("DATABASE_URL",))
 
-    item = commands.add_parser("check", help="have the accounts of an upload's debtors checked by queue vop")
+    item = commands.add_parser(
+        "check",
+        help="check the accounts of an upload's debtors, on queue vop",
+        epilog="Example: tether-worker check 7 --again",
+    )
     item.add_argument("upload_id", type=whole(1, 2**63 - 1), metavar="UPLOAD")
-    item.add_argument("--again", action="store_true", help="also those that were checked before")
+    item.add_argument("--again", action="store_true", help="also accounts that were checked before")
     item.set_defaults(do=_check, needs=("DATABASE_URL",))
 
     accounts.add_commands(commands)
@@ -208,7 +227,7 @@ def _differences(args: argparse.Namespace, settings: Settings) -> int:
                 settings, args.acknowledge, reason=args.reason, order_again=args.order_again
             )
         )
-        print(f"line {line.id} is acknowledged")
+        print(f"difference {line.id} is acknowledged")
         return 0
     lines = asyncio.run(open_differences(settings))
     if args.json:
@@ -220,7 +239,7 @@ def _differences(args: argparse.Namespace, settings: Settings) -> int:
 
 def _report_fetch(args: argparse.Namespace, settings: Settings) -> int:
     wanted = asyncio.run(request_report_fetches(settings, from_on=args.from_on, to_on=args.to_on))
-    print(f"{wanted} lists will be read; `tether-worker completeness` tells when they have been")
+    print(f"{wanted} reports will be fetched; `tether-worker completeness` shows when they have been")
     return 0
 
 

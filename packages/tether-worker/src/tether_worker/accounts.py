@@ -3,8 +3,8 @@
 
     tether-worker accounts new-key                      a key for TETHER_SECRETS_KEY
     tether-worker accounts list                         names and limits, nothing secret: four digits for login and terminal
-    tether-worker accounts put < second.json            make one, or replace all of it
-    tether-worker accounts disable second               send nothing more with it
+    tether-worker accounts put < second.json            create one, or replace all of it
+    tether-worker accounts disable second               submit nothing more with it
     tether-worker accounts enable second
 
 Secrets are read from standard input and never from arguments, which other users of the machine can see.
@@ -43,11 +43,14 @@ def add_commands(commands: Any) -> None:
     parser.set_defaults(do=_list, needs=("DATABASE_URL",))
     parser = kinds.add_parser(
         "put",
-        help="make an account, or replace all of it; JSON on standard input",
+        help="create an account, or replace all of it; JSON on standard input",
         epilog=f"For example: {_EXAMPLE}",
     )
     parser.set_defaults(do=_put, needs=("DATABASE_URL",))
-    for name, what in (("enable", "let an account send"), ("disable", "send nothing more with an account")):
+    for name, what in (
+        ("enable", "submit with an account again"),
+        ("disable", "submit nothing more with an account"),
+    ):
         parser = kinds.add_parser(name, help=what)
         parser.add_argument("name", metavar="ACCOUNT")
         parser.set_defaults(do=_enable, enabled=name == "enable", needs=("DATABASE_URL",))
@@ -83,7 +86,7 @@ def _put(_args: argparse.Namespace, settings: Settings) -> int:
         account = msgspec.json.decode(sys.stdin.buffer.read(), type=GatewayAccount)
     except msgspec.DecodeError as exc:
         # Names the field; a value is never part of it.
-        raise InvalidRequest(f"standard input is no account: {exc}") from None
+        raise InvalidRequest(f"standard input is not an account: {exc}") from None
     asyncio.run(_write(account, settings))
     sys.stdout.write(f"{account.name} is stored; workers and web nodes know it within a minute\n")
     return 0
@@ -91,7 +94,10 @@ def _put(_args: argparse.Namespace, settings: Settings) -> int:
 
 def _enable(args: argparse.Namespace, settings: Settings) -> int:
     if not asyncio.run(_set_enabled(args.name, settings, enabled=args.enabled)):
-        raise InvalidRequest("there is no account of this name beside the environment's", field=args.name)
+        raise InvalidRequest(
+            "there is no such account, except for the one of the environment; see `tether-worker accounts list`",
+            field=args.name,
+        )
     sys.stdout.write(f"{args.name} is {'enabled' if args.enabled else 'disabled'}\n")
     return 0
 

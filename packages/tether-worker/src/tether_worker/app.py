@@ -1,4 +1,4 @@
-"""The one place of wiring: settings in, a process that works until it is told to stop."""
+"""Wiring: from settings to a process that runs jobs and periodic tasks until it is stopped."""
 
 import asyncio
 import contextlib
@@ -75,13 +75,12 @@ async def work_until_stopped(
     own_clock: Clock = lambda: datetime.now(UTC),
 ) -> None:
     """
-    Do the work of some queues until SIGTERM or SIGINT.
+    Run the jobs of some queues until SIGTERM or SIGINT.
 
     Args:
-        settings: Everything an operator may choose.
         queues: Which queues; see `tether_core.jobs.Queue`.
         grace_s: How long work in progress may take to end after the signal, in seconds.
-        own_clock: Gives the current time by this machine, aware, UTC; all nodes go by that of Postgres.
+        own_clock: This machine's clock, aware, UTC; all nodes go by that of Postgres.
     """
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
@@ -97,7 +96,7 @@ async def work_until_stopped(
         await stack.enter_async_context(clock.kept(pool))
         cache = await stack.enter_async_context(redis.open_redis(settings.redis_url, name="tether-worker"))
         await _warn(settings, cache)
-        with contextlib.suppress(Unavailable):  # who uses the key asks again
+        with contextlib.suppress(Unavailable):  # each use of the key checks it again
             await observe_at_start(pool, settings.fingerprint_key.encode())
         watch = Watch(
             cache=cache,
@@ -141,7 +140,7 @@ async def work_until_stopped(
             for queue in queues
         ]
         _stop_on_signal(stopping)
-        _log.info("working", queues=list(queues))
+        _log.info("worker started", queues=list(queues))
         running = [
             *(asyncio.create_task(worker.start()) for worker in workers),
             *(asyncio.create_task(look(work, stopping=stopping)) for work in works),
@@ -151,11 +150,11 @@ async def work_until_stopped(
             ),
         ]
         await stopping.wait()
-        _log.info("stopping", grace_s=grace_s)
+        _log.info("worker stopping", grace_s=grace_s)
         for worker in workers:
             worker.drain()
         await asyncio.gather(*running)
-    _log.info("stopped")
+    _log.info("worker stopped")
 
 
 def _all_work(
@@ -202,7 +201,7 @@ async def _asking(
     if "webhooks" in queues:
         works.append(confirming(deps))
     if "reconciliation" in queues:
-        follows = ReturnDeps(
+        return_deps = ReturnDeps(
             pool,
             settings.policy,
             clock,
@@ -214,7 +213,7 @@ async def _asking(
             inquiring_ordered(deps, rules=settings.submission_rules),
             inquiring_refunds(deps, rules=settings.submission_rules),
             fetching_reports(deps),
-            handling_returns(follows),
+            handling_returns(return_deps),
         ]
         periodic_tasks += [
             ticking(deps),
@@ -294,14 +293,14 @@ def _reading(
 
 
 class _WakeUpQueue(Worker[Any]):
-    """A SAQ worker that can be told to stop by us, and then stops at once when nothing is being done."""
+    """A SAQ worker without signal handlers of its own, which stops at once when nothing is being done (decision 0004)."""
 
     SIGNALS: list[signal.Signals] = []  # noqa: RUF012 - SAQ's own form; several workers share this process's signals
     _is_draining: bool = False
 
     async def upkeep(self) -> list[asyncio.Task[None]]:
-        """Start SAQ's polls; theirs sleep out their pauses whoever waits, and may swallow being cancelled."""
-        if self._is_draining:  # before it came: SAQ makes a new event when it starts, which nobody would set
+        """Start SAQ's polls; its own finish their pause before they stop, and may swallow a cancellation."""
+        if self._is_draining:  # SAQ makes a new event when it starts, which nobody would set
             self.event.set()
         times = self.timers
         return [
@@ -311,7 +310,7 @@ class _WakeUpQueue(Worker[Any]):
             ),
             asyncio.create_task(self._poll(lambda: self.queue.sweep(times["sweep"]), every_s=times["sweep"])),
             asyncio.create_task(
-                # Each note of a live worker lasts until the next.
+                # Each sign of life of a worker lasts until the next.
                 self._poll(lambda: self.worker_info(times["worker_info"] + 1), every_s=times["worker_info"])
             ),
         ]
@@ -339,9 +338,9 @@ def _worker(wake_up_queue: WakeUpQueue, works: list[Work], *, grace_s: int) -> _
         functions=[(work.job.name, woken(work)) for work in works],
         concurrency=max(sum(work.job.slots for work in works), 1),
         after_process=rewake(works),
-        # Wake-ups are never scheduled for later, so that poll may rest; a dead worker's slot is freed by the sweep.
+        # Wake-ups are never scheduled for later, so that poll is rare; the sweep frees a dead worker's slot.
         timers={"schedule": 60, "sweep": 15, "worker_info": 10, "abort": 5},
-        dequeue_timeout=1,  # with 0 an idle slot would sit out the whole grace period
+        dequeue_timeout=1,  # with 0 an idle slot would wait for the whole grace period
         shutdown_grace_period_s=grace_s,
     )
 
@@ -357,7 +356,7 @@ async def _warn(settings: Settings, cache: Redis) -> None:
         _log.error(warning)
     if settings.policy.confirm == "off":
         _log.warning(
-            "claims are believed without asking the gateway: "
+            "notifications are not confirmed by a status inquiry: "
             + (
                 "EMP_CONFIRM is off"
                 if settings.gateway_can_be_inquired

@@ -1,4 +1,4 @@
-"""What the command line asks of the tables: the completeness report, lists to be read, accounts to be checked."""
+"""What commands read and write: the completeness report, report fetches, account checks, reconciliation differences."""
 
 import getpass
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ __all__ = [
 
 async def completeness(settings: Settings, *, from_on: date, to_on: date) -> Completeness:
     """
-    Draw up the report of some days.
+    Draw up the completeness report of some days.
 
     Args:
         settings: With `DATABASE_URL` and the account of the environment.
@@ -47,7 +47,7 @@ async def completeness(settings: Settings, *, from_on: date, to_on: date) -> Com
 
 async def request_report_fetches(settings: Settings, *, from_on: date, to_on: date) -> int:
     """
-    Have the lists of some days read, of all accounts.
+    Request the report fetches of some days, for all accounts.
 
     Args:
         settings: With `DATABASE_URL` and the account of the environment.
@@ -55,7 +55,7 @@ async def request_report_fetches(settings: Settings, *, from_on: date, to_on: da
         to_on: The last day, UTC.
 
     Returns:
-        How many lists will be read.
+        How many reports will be fetched.
 
     Raises:
         InvalidRequest: when the last day comes before the first, or there is no account.
@@ -65,16 +65,16 @@ async def request_report_fetches(settings: Settings, *, from_on: date, to_on: da
     async with _connected(settings) as conn:
         accounts = await gateway_accounts.all_accounts(conn, settings=settings)
         if not accounts:
-            raise InvalidRequest("there is no gateway account to ask; set EMP_API_URL and its credentials")
+            raise InvalidRequest("there is no gateway account; set EMP_API_URL and its credentials")
         return await want(conn, accounts, days, now=await timestamp(conn))
 
 
 async def request_checks(settings: Settings, *, upload_id: int, again: bool) -> int:
     """
-    Have the accounts of an upload's debtors checked.
+    Request checks of the accounts of an upload's debtors.
 
     Args:
-        again: Whether those that were checked before are checked once more.
+        again: Whether accounts that were checked before are checked once more.
 
     Returns:
         How many will be checked.
@@ -99,7 +99,7 @@ async def open_differences(settings: Settings) -> list[Line]:
 
 async def acknowledge_difference(settings: Settings, line_id: int, *, reason: str, order_again: bool) -> Line:
     """
-    Note that a person has looked at a line.
+    Acknowledge a difference.
 
     Args:
         reason: What was found.

@@ -2,8 +2,8 @@
 After the database went back: every submission that was ready or unfinished becomes an inquiry first.
 
 ```text
-the watch begins an epoch ─► review, chunk by chunk: ready, sending, unknown ─► unknown ─► claims go on
-                          └► the gateway's lists of the lost days are wanted again
+the watch begins an epoch ─► review, chunk by chunk: ready, submitting, unknown ─► unknown ─► claims go on
+                          └► the gateway's reports of the lost days are fetched again
 ```
 
 Nothing is claimed before the review has ended (`tether_stores.database_epoch.Watch.holds`). What is made later for
@@ -79,7 +79,7 @@ async def review(pool: Pool, *, now: datetime, limit: int = _CHUNK) -> bool:
         left = _is_left(further)
         await database_epoch.reviewed(conn, further, submissions=count, reviewed_at=None if left else now)
     _log.warning(
-        "submissions reviewed after the database went back",
+        "submissions reviewed",
         epoch=found.number,
         inquiries=count,
         review="going on" if left else "done",
@@ -116,6 +116,6 @@ def want_lost_days(deps: InquiryDeps) -> PeriodicTask:
             days = lost_days(lost.since, until=lost.until)
             wanted = await want(conn, accounts, days, now=now)
             await database_epoch.lists_wanted(conn, lost, now=now)
-        _log.warning("lists of the lost days are due", epoch=lost.number, lists=wanted, days=len(days))
+        _log.warning("lost days due for report fetches", epoch=lost.number, reports=wanted, days=len(days))
 
     return PeriodicTask("want_lost_days", 5, run)

@@ -1,9 +1,9 @@
 """
-`tether-worker inquire`: have the gateway inquired now about a debit, a run or an upload; and the work that does so.
+`tether-worker inquire`: order status inquiries about a debit, a run or an upload; and the job that makes them.
 
     tether-worker inquire --run 7 --by ada --reason "the bank says that it was credited"
 
-The same as `POST /api/billing-runs/7/inquiry`. The debits are inquired by queue reconciliation, within the account's rate.
+The same as `POST /api/billing-runs/7/inquiry`. Queue reconciliation makes the inquiries, within the account's rate.
 """
 
 import argparse
@@ -37,10 +37,10 @@ _log = logger("inquiries")
 
 def inquiring_ordered(deps: InquiryDeps, *, rules: Rules = _RULES) -> Work:
     """
-    Ordered inquiries as a kind of work.
+    The job that makes ordered inquiries.
 
     Args:
-        rules: When the word "not there" counts.
+        rules: When "not found" counts.
     """
 
     async def run_batch() -> int:
@@ -54,13 +54,13 @@ def inquiring_ordered(deps: InquiryDeps, *, rules: Rules = _RULES) -> Work:
 
 async def inquire_ordered(deps: InquiryDeps, *, rules: Rules = _RULES) -> int:
     """
-    Inquire about debits that a person has ordered to, as `tether_worker.reconciliation.attempts` does by itself.
+    Make inquiries that a person has ordered, as `tether_worker.reconciliation.attempts` does by schedule.
 
     Returns:
-        How many were inquired or given up.
+        How many were made or given up.
 
     Raises:
-        Unavailable: when Postgres is away; they are inquired again.
+        Unavailable: when Postgres is away; they become due again.
     """
     async with connection(deps.pool) as conn:
         given_up = await inquiry_orders.give_up(conn, now=deps.clock())
@@ -73,7 +73,7 @@ def add_commands(commands: Any) -> None:
     """Add `inquire` to a command line."""
     parser = commands.add_parser(
         "inquire",
-        help="have the gateway inquired now about a debit, a run or an upload",
+        help="order status inquiries about a debit, a run or an upload",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -101,9 +101,9 @@ def _inquire(args: argparse.Namespace, settings: Settings) -> int:
     what: Inquired = "submitted" if args.submitted else "open"
     made = asyncio.run(_ordered(settings, scope, subject_id, what=what, by=by, reason=reason))
     if made is None:
-        raise InvalidRequest("there is none of this number", field=f"--{scope}")
-    more = "; others are left for another order" if made.more else ""
-    sys.stdout.write(f"inquiry {made.id}: {made.debits:,} debits are inquired{more}\n")
+        raise InvalidRequest(f"there is no {scope} with this id", field=f"--{scope}")
+    more = "; order again for the others" if made.more else ""
+    sys.stdout.write(f"inquiry {made.id}: {made.debits:,} debits will be inquired{more}\n")
     return 0
 
 

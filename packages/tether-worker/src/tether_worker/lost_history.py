@@ -1,5 +1,5 @@
 """
-Debits, refunds and voids that a lost history may have submitted: they are inquired first.
+Status inquiries about debits, refunds and voids that a lost history may have submitted, before they are submitted.
 
 A database that went back (`tether_core.database_epoch`) may have forgotten that a debit was submitted, and even that it was
 made: made again, it has the same id.
@@ -52,7 +52,7 @@ async def inquire_first(conn: Connection, *, run_id: int, debtor_ids: Sequence[i
 
 async def inquire_attempts(conn: Connection, ids: Sequence[int], *, at: datetime, now: datetime) -> int:
     """
-    Make inquiries of debits, whatever their rows say.
+    Make inquiries of debits, independent of what their rows say.
 
     Args:
         ids: Their rows.
@@ -74,15 +74,15 @@ async def inquire_attempts(conn: Connection, ids: Sequence[int], *, at: datetime
 
 async def without_later_tries(deps: InquiryDeps, replies: Sequence[Reply]) -> list[Reply]:
     """
-    Believe "not found" about a debit only where the gateway has no later try at the same due item, either.
+    Accept "not found" about a debit only where the gateway has no later attempt for the same due item, either.
 
-    A lost history may have seen the debit refused and tried again: what is free by its own id would be the second debit.
+    A lost history may have seen the debit refused and tried again: submitting this id would then be a second debit.
 
     Args:
-        replies: What the gateway replied about debits.
+        replies: About debits.
 
     Returns:
-        The replies; where a later try exists, or nobody can tell, one that says nothing of the debit.
+        The replies; where a later attempt exists, or that is unknown, one that says nothing about the debit.
     """
     absent = [reply.row.id for reply in replies if reply.heard == "not_found"]
     if not absent:
@@ -99,13 +99,13 @@ async def without_later_tries(deps: InquiryDeps, replies: Sequence[Reply]) -> li
 
 async def without_later_orders(deps: InquiryDeps, replies: Sequence[Reply]) -> list[Reply]:
     """
-    Believe "not found" about a refund or void only where the gateway has no other order about the same debit, either.
+    Accept "not found" about a refund or void only where the gateway has no other order about the same debit, either.
 
     Args:
-        replies: What the gateway replied about orders.
+        replies: About orders.
 
     Returns:
-        The replies; where another order exists, or nobody can tell, one that says nothing of the order.
+        The replies; where another order exists, or that is unknown, one that says nothing about the order.
     """
     lost = [reply.row.id for reply in replies if _is_lost(reply)]
     if not lost:
@@ -142,7 +142,7 @@ async def _checked(deps: InquiryDeps, reply: Reply, latest: LatestTry) -> Reply:
 
 
 async def _without(deps: InquiryDeps, reply: Reply, later_ids: Sequence[str]) -> Reply:
-    """The reply, where the gateway has nothing under some other ids either, wherever the account submits or did lately."""
+    """The reply, where the gateway has no payment with other ids either, at all current and recent identities of the account."""
     clients = await deps.clients()
     for transaction_id in later_ids:
         other = msgspec.structs.replace(reply.row, transaction_id=transaction_id, submitted_to=(EVERY,))
@@ -152,12 +152,12 @@ async def _without(deps: InquiryDeps, reply: Reply, later_ids: Sequence[str]) ->
             return msgspec.structs.replace(reply, heard=None)
         if found.answer is not None:
             _log.error(
-                "the gateway has a later submission of the lost history; this one is not submitted, a person must look",
+                "submission withheld: the gateway has a later one of the lost history; a person must look",
                 transaction_id=reply.row.transaction_id,
                 later=transaction_id,
             )
             return reply.nothing
         if not reply.configured <= found.not_found_at:
-            # Not everywhere could be asked: "not found" is not believed, and a person is shown why.
+            # Not every identity could be inquired: "not found" is not accepted, and a person sees why.
             return msgspec.structs.replace(reply, not_found_at=frozenset())
     return reply

@@ -1,4 +1,4 @@
-"""Remove the results of old orders, so that nobody keeps every Idempotency-Key for ever."""
+"""Remove the results of old orders, so that Idempotency-Keys are not kept for ever."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -13,13 +13,13 @@ from tether_worker.jobs.periodic import PeriodicTask
 
 __all__ = ["prune_order_keys"]
 
-# Small enough to hold nobody up. A table that grew for years is emptied by some hundred batches an hour.
+# Small enough to delay no other transaction. A table that grew for years is emptied by some hundred batches an hour.
 _BATCH: Final = 1_000
 _log = logger("order_keys")
 
 
 def prune_order_keys(pool: Pool, *, clock: Callable[[], datetime]) -> PeriodicTask:
-    """Remove results that are older than anybody repeats an order; as many batches as there are."""
+    """Remove results that are older than any repeated order, in batches until none is left."""
 
     async def prune() -> None:
         before, removed = clock() - timedelta(days=KEPT_DAYS), 0

@@ -17,7 +17,7 @@ def add_row_counts(pool: Pool) -> PeriodicTask:
     """
     Add the changes of counts to the counts.
 
-    Counts are exact without it; but whoever reads them adds up all changes that are left.
+    Counts are exact without it, but each reader adds up all changes that are left.
     """
 
     async def add() -> None:

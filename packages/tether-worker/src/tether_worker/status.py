@@ -1,4 +1,4 @@
-"""`tether-worker status`: how the inbox and the attempts stand, for people or as JSON."""
+"""`tether-worker status`: the state of inbox, attempts, runs, refunds and gateway accounts, as a table or JSON."""
 
 from datetime import datetime
 from typing import Final
@@ -69,29 +69,29 @@ class EpochStatus(msgspec.Struct, frozen=True):
 
 class Status(msgspec.Struct, frozen=True):
     """
-    How everything stands.
+    The state of inbox, attempts, runs, refunds and gateway accounts.
 
     Attributes:
         waiting: Notifications that are due and not applied.
         oldest_age_s: Age of the oldest of them, in seconds.
-        deferred: Notifications that wait for a later time, such as for their payment to appear.
-        confirming: Notifications that wait for the gateway's word.
-        processed: Notifications done with.
+        deferred: Notifications that are retried later, such as until their payment appears.
+        confirming: Notifications that wait for the gateway's confirmation.
+        processed: Notifications whose processing has ended.
         parked: Notifications that wait for a person.
         conflicting: Deliveries kept aside for a person.
         inquired_again: Of `confirming`: notifications that the gateway contradicted, and that are inquired again.
-        contradicted: Notifications that the gateway contradicted to the last; a person may replay them.
+        contradicted: Notifications that the gateway contradicted until inquiries ended; a person may replay them.
         excess_deliveries: Deliveries beyond what is kept of their payment or key, which are only counted.
         attempts: Billing attempts by state.
-        ready: Debits that may be sent, now or later.
-        sending: Debits that are being sent.
+        ready: Debits that may be submitted, now or later.
+        sending: Debits that are being submitted.
         runs: Billing runs that are not over.
         refunds: Refunds and voids by state.
         gateways: How freely each gateway account may be called; empty without `REDIS_URL`.
         database_epoch: The current epoch of the database; `None` before the first.
         warnings: What is wrong with how Postgres keeps commits and with the fingerprint key, and which gateway identities are
             missing.
-        unresolved: Submissions of unknown outcome that the gateway cannot be asked about where they went, a hundred at
+        unresolved: Submissions of unknown outcome without a configured gateway identity for status inquiries, a hundred at
             most, the oldest first.
         fingerprint_key: Whether the key of this command's environment is the database's; see `tether_core.fingerprint_key`.
         differences: Open reconciliation differences by kind and currency, with the money of their debits.
@@ -122,7 +122,7 @@ class Status(msgspec.Struct, frozen=True):
 
 async def status(settings: Settings) -> Status:
     """
-    Ask the tables.
+    Read the status.
 
     Raises:
         StoreUnreachable: when Postgres does not answer.
@@ -189,30 +189,30 @@ def _about_key(state: KeyState, *, unmatched: int) -> list[str]:
     result = [] if state == "matches" else [f"{REASONS_OF_KEY[state]}."]
     if unmatched:
         result.append(
-            f"{unmatched:,} blacklist entries hold nobody since the fingerprint key was changed; "
+            f"{unmatched:,} blacklist entries match no account since the fingerprint key was changed; "
             "`tether-worker fingerprints show` lists them."
         )
     return result
 
 
 def show(result: Status) -> None:
-    """Print a status as a table for people."""
+    """Print a status as a table."""
     table = Table(title="Tether", show_header=False)
     table.add_row("notifications waiting", str(result.waiting))
     table.add_row("oldest of them", f"{result.oldest_age_s:.1f} s")
     table.add_row("deferred", str(result.deferred))
-    table.add_row("waiting for the gateway's word", str(result.confirming))
+    table.add_row("waiting for confirmation", str(result.confirming))
     table.add_row("contradicted, inquired again", str(result.inquired_again))
     table.add_row("processed", str(result.processed))
-    table.add_row("contradicted by the gateway to the last", str(result.contradicted))
+    table.add_row("contradicted by the gateway", str(result.contradicted))
     table.add_row("parked for a person", str(result.parked))
     table.add_row("conflicting, kept for a person", str(result.conflicting))
     if result.excess_deliveries:
-        table.add_row("deliveries beyond what is kept, counted", str(result.excess_deliveries))
+        table.add_row("excess deliveries, only counted", str(result.excess_deliveries))
     for state, count in result.attempts.items():
         table.add_row(f"attempts {state}", str(count))
-    table.add_row("debits ready to be sent", str(result.ready))
-    table.add_row("debits being sent", str(result.sending))
+    table.add_row("debits ready for submission", str(result.ready))
+    table.add_row("debits being submitted", str(result.sending))
     for run in result.runs:
         table.add_row(f"run {run.id} of upload {run.upload_id}", f"{run.state}  {run.note}".rstrip())
     for state, count in result.refunds.items():
@@ -223,7 +223,7 @@ def show(result: Status) -> None:
             if gateway.calls
             else "not called lately"
         )
-        wait = f", asked again in {gateway.open_for_s:.0f} s" if gateway.open_for_s else ""
+        wait = f", next call in {gateway.open_for_s:.0f} s" if gateway.open_for_s else ""
         table.add_row(f"gateway account {gateway.account}", f"breaker {gateway.breaker}{wait}; {calls}")
     epoch = result.database_epoch
     if epoch is not None and epoch.reason != "first":
@@ -240,7 +240,7 @@ def show(result: Status) -> None:
     for line in result.differences:
         money = Money(line.amount_minor, line.currency)
         table.add_row(
-            f"books differ: {line.kind}", f"{line.count} open, {money}; tether-worker differences lists them"
+            f"difference {line.kind}", f"{line.count} open, {money}; tether-worker differences lists them"
         )
     for warning in result.warnings:
         table.add_row("warning", warning)

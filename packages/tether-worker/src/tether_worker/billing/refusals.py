@@ -1,5 +1,7 @@
 """
-`tether-worker refusals release UPLOAD`: let refusals of an upload's runs no longer stop its next run.
+`tether-worker refusals release UPLOAD`: release the refusals that stop an upload's next run.
+
+    tether-worker refusals release 7 --reason "mandates corrected" --by ada
 
 When much of a run is refused, the run is paused, and its refusals count for the other runs of the upload for 24 hours
 (`tether_core.billing.auto_pause`). A person who has corrected the cause releases them, with a reason that is kept with the runs.
@@ -29,7 +31,6 @@ async def release(settings: Settings, upload_id: int, *, by: str, reason: str) -
     Release the refusals of an upload's runs.
 
     Args:
-        settings: Where the database is.
         by: Who releases them.
         reason: Why its runs may go on.
 
@@ -59,7 +60,7 @@ def add_commands(commands: Any) -> None:
     refusals = commands.add_parser("refusals", help="debits that the gateway refused")
     kinds = refusals.add_subparsers(required=True, metavar="COMMAND")
     parser = kinds.add_parser(
-        "release", help="let refusals of an upload's runs no longer stop its next run", description=__doc__,
+        "release", help="release the refusals that stop an upload's next run", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("upload_id", type=whole(1, 2**63 - 1), metavar="UPLOAD", help="the upload")

@@ -1,10 +1,9 @@
 """
-Leases that a living worker renews and a dead one lets go within seconds.
+Leases that a living worker renews, and that expire within seconds when it dies.
 
-Whoever asks the gateway holds its rows under a lease, because a question can take half a minute and no transaction may be
-open meanwhile; whoever reads a file holds its upload so. A lease that is long enough for the work would keep a dead
-worker's rows away for as long. So it is short, and moved on while the work lasts. One that ran out all the same, because
-this process was frozen, costs a second question.
+Status inquiries hold their rows under a lease, because an inquiry can take half a minute and no transaction may be open meanwhile;
+reading a file holds its upload likewise. A lease as long as the work would keep a dead worker's rows away for as long. So it is short and
+renewed while the work lasts. A lease that expires because its process was frozen costs a second inquiry.
 """
 
 import asyncio
@@ -17,21 +16,21 @@ from tether_core.errors import Unavailable
 
 __all__ = ["LEASE_S", "Lease", "LeaseLost", "held"]
 
-# A worker that dies gives its rows back after this long; one that lives holds them for as long as it asks.
+# The rows of a dead worker are free after this long.
 LEASE_S: Final = 6.0
 
 
 class LeaseLost(Exception):
-    """Another worker has taken the upload over; what this one was about to write is not written."""
+    """Another worker holds the upload now; this one writes nothing more."""
 
 
 class Lease:
     """
-    Until when rows are ours; it moves on while they are held.
+    Until when rows belong to this worker; renewed while they are held.
 
     Attributes:
-        length_s: How long they stay ours without a sign of life, in seconds.
-        until: The time that stands in the rows.
+        length_s: How long they stay without a renewal, in seconds.
+        until: The end as written in the rows.
     """
 
     def __init__(self, now: datetime, *, length_s: float = LEASE_S) -> None:
@@ -47,12 +46,10 @@ async def held(
     clock: Callable[[], datetime],
 ) -> AsyncIterator[None]:
     """
-    Renew a lease three times in its length, for as long as the block lasts and it is not lost.
+    Renew a lease three times in its length while the block runs, until it is lost.
 
     Args:
-        lease: As it was written.
-        renew: Writes another end of it, given the old one and the new one, and says whether any row is ours still; rows
-            that somebody else holds by then are left alone.
+        renew: Writes the new end where the old one is still written, given both, and returns whether any row was renewed.
     """
     over = asyncio.Event()
 
@@ -64,7 +61,7 @@ async def held(
                 try:
                     until = clock() + timedelta(seconds=lease.length_s)
                     if not await renew(lease.until, until):
-                        return  # what is written in its name from now on changes nothing
+                        return  # lost: later writes that name it change nothing
                 except Unavailable:
                     continue
                 lease.until = until
@@ -73,7 +70,7 @@ async def held(
     try:
         yield
     finally:
-        # Told and not cancelled: what it writes and what it remembers must be the same time, and a cancellation may get
-        # lost in the pool.
+        # Signalled and not cancelled: the written and the remembered end must be equal, and a cancellation may get lost in
+        # the pool.
         over.set()
         await task

@@ -22,8 +22,8 @@ class PeriodicTask(msgspec.Struct, frozen=True):
 
     Attributes:
         name: For logs.
-        every_s: Pause between two times, in seconds.
-        do: Does it once.
+        every_s: Pause between two runs, in seconds.
+        do: Runs it once.
     """
 
     name: str

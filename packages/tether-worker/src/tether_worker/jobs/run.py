@@ -1,13 +1,12 @@
 """
-How every kind of background work runs.
+Run background jobs.
 
-A **Work** is a kind of job and a function that does one batch of it: take some waiting rows, do them, commit, say how
-many there were. The same function is run in two ways, and nobody needs to know which:
+A **Work** is a job with a function that processes one batch of due rows and returns how many it handled. It is started in two ways:
 
-- *woken*: a wake-up on the queue starts a run, which takes batches until nothing waits;
-- *looked*: each worker looks at the rows by itself every so often, so a wake-up that was lost, or a Redis that is
-  gone altogether, costs a second or two and nothing else. A run that ends because its time is over, and not its rows, is
-  followed by the next look at once: work that is to keep a rate has no pause between two runs.
+- by a *wake-up* on its queue: the run processes batches until no row is due;
+- by *polling*: each worker looks for due rows every second or so. A lost wake-up, or no Redis at all, costs that long and nothing else.
+
+A run that hits its time limit is restarted at once, so a job that keeps a rate has no pause between two runs.
 """
 
 import asyncio
@@ -27,13 +26,13 @@ _log = logger("work")
 
 class Work(msgspec.Struct, frozen=True):
     """
-    One kind of work as this process does it.
+    A job as this process runs it.
 
     Attributes:
         job: Its name, queue and limits.
-        batch: Does some waiting rows and gives how many; 0 when none waits.
-        has_pending: Whether any row has waited so long that its wake-up must have been lost.
-        batch_size: How many rows a batch takes where more wait; a smaller one says that none is left for now.
+        batch: Processes a batch of due rows and returns how many; 0 when none is due.
+        has_pending: Whether any row has been due for so long that its wake-up must have been lost.
+        batch_size: How many rows a batch takes where more are due; a smaller batch means that none is left for now.
     """
 
     job: Job
@@ -44,11 +43,11 @@ class Work(msgspec.Struct, frozen=True):
 
 class Ran(msgspec.Struct, frozen=True):
     """
-    What a run has done.
+    The result of a run.
 
     Attributes:
-        rows: How many.
-        all_done: Whether none was left for now; otherwise its time was over.
+        rows: How many were handled.
+        all_done: Whether none was left for now; otherwise it hit its time limit.
     """
 
     rows: int
@@ -57,7 +56,7 @@ class Ran(msgspec.Struct, frozen=True):
 
 async def run(work: Work) -> Ran:
     """
-    Take batches until nothing waits, or the job's time for one run is over.
+    Process batches until no row is due, or the job's time for one run is over.
 
     Args:
         work: What to do.
@@ -80,7 +79,7 @@ async def run(work: Work) -> Ran:
 
 def woken(work: Work) -> Callable[[dict[str, Any]], Awaitable[None]]:
     """
-    The SAQ function of a kind of work.
+    The SAQ function of a job.
 
     Args:
         work: What to do when it wakes.
@@ -99,11 +98,11 @@ def rewake(works: list[Work]) -> Callable[[dict[str, Any]], Awaitable[None]]:
     """
     What SAQ runs after each job has left the queue.
 
-    A row committed while its slot's job was at its last, empty batch found the wake-up queue still waking and woke
-    for nothing. The job is off the queue now, so one more batch either finds that row or proves there is none.
+    The wake-up of a row that was committed during the last, empty batch of a run was dropped, because the job was still on the queue. The
+    job is off the queue now, so one more batch either finds that row or proves that there is none.
 
     Args:
-        works: All kinds of work of the queue.
+        works: All jobs of the queue.
 
     Returns:
         A coroutine function that takes SAQ's context.
@@ -117,20 +116,14 @@ def rewake(works: list[Work]) -> Callable[[dict[str, Any]], Awaitable[None]]:
 
 
 async def look(work: Work, *, stopping: asyncio.Event) -> None:
-    """
-    Look for rows whose wake-up was lost, until told to stop.
-
-    Args:
-        work: What to look for.
-        stopping: Set when this process ends.
-    """
+    """Look for rows whose wake-up was lost until *stopping* is set."""
     while not stopping.is_set():
         try:
             if await work.has_pending() and await _calmly(work):
                 continue
         except Unavailable as exc:
             _log.warning("poll failed", job=work.job.name, why=str(exc))
-        except Exception as exc:  # noqa: BLE001 - who stopped looking would never find a lost wake-up again
+        except Exception as exc:  # noqa: BLE001 - polling must go on, or no lost wake-up is found again
             _log.error("poll failed", job=work.job.name, exc_info=exc)
         try:
             await asyncio.wait_for(stopping.wait(), work.job.look_every_s)
@@ -139,11 +132,11 @@ async def look(work: Work, *, stopping: asyncio.Event) -> None:
 
 
 async def _calmly(work: Work) -> bool:
-    """Run, whatever happens; gives whether its time was over before its rows were."""
+    """Run a job and log its errors; returns whether it hit its time limit."""
     try:
         return not (await run(work)).all_done
     except Unavailable as exc:
-        _log.warning("work deferred", job=work.job.name, why=str(exc))
+        _log.warning("job deferred", job=work.job.name, why=str(exc))
     except Exception as exc:  # noqa: BLE001 - one batch that fails must not end the process; the rows are still there
-        _log.error("work failed", job=work.job.name, exc_info=exc)
+        _log.error("job failed", job=work.job.name, exc_info=exc)
     return False

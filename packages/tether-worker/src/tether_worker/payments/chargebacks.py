@@ -1,10 +1,9 @@
 """
-`tether-worker chargebacks forgive ATTEMPT`: a chargeback that excludes its account no longer.
+`tether-worker chargebacks forgive ATTEMPT`: forgive a chargeback, so that it no longer excludes its account.
 
     tether-worker chargebacks forgive 4711 --reason "paid the return fee, signed a new mandate" --by ada
 
-The same as `POST /api/billing-attempts/4711/forgive`. Entries of the blacklist stay; lifting one can forgive the chargebacks it was made
-for, too.
+The same as `POST /api/billing-attempts/4711/forgive`. Blacklist entries stay; lifting an entry can forgive its chargebacks, too.
 """
 
 import argparse
@@ -58,7 +57,7 @@ def add_commands(commands: Any) -> None:
     kinds = parser.add_subparsers(required=True, metavar="COMMAND")
     item = kinds.add_parser(
         "forgive",
-        help="let a chargeback exclude its account no longer",
+        help="forgive a chargeback, so that it no longer excludes its account",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -80,5 +79,5 @@ def _forgive(args: argparse.Namespace, settings: Settings) -> int:
         sys.stdout.write(f"{found.unforgiven} other chargebacks of the account still exclude it\n")
     if found.still_held_by:
         entries = ", ".join(str(entry_id) for entry_id in found.still_held_by)
-        sys.stdout.write(f"blacklist entries of the account still hold: {entries}\n")
+        sys.stdout.write(f"active blacklist entries of the account: {entries}\n")
     return 0

@@ -15,10 +15,10 @@ from tether_worker.jobs.periodic import PeriodicTask
 
 __all__ = ["sweep_objects"]
 
-# No request lasts so long by far; and so much time there is to restore a database whose rows would name these objects.
+# No request lasts nearly this long; and within it a database can be restored whose rows name these objects.
 _ORPHAN_AGE: Final = timedelta(days=7)
 _ASKED_KEYS: Final = 1_000
-# What a pass leaves is there for the next one; more than this is not held in memory.
+# More keys than this are not held in memory; the next pass removes the rest.
 _REMOVED_MAX: Final = 10_000
 
 _log = logger("objects")
@@ -26,12 +26,11 @@ _log = logger("objects")
 
 def sweep_objects(pool: Pool, store: Objects, *, clock: Callable[[], datetime]) -> PeriodicTask:
     """
-    Remove files that no upload names: a web node was killed between storing one and writing its row.
+    Remove files that no upload names: a web node was killed between storing a file and writing its row.
 
-    Only objects under keys of our own making that are older than a week are looked at; nobody can still be about to name
-    those. What is older than the first upload is not of this database's time and stays. And where most objects have no
-    upload, it is the database that is not theirs: an empty one, one of staging, one restored from long ago, or that of
-    another installation. Then nothing is removed, and an error says so.
+    Only objects under keys that Tether makes, and older than a week, are considered. What is older than the first upload stays. Where
+    most objects have no upload, the database is the wrong one: empty, of staging, restored from long ago, or of another
+    installation. Then nothing is removed, and an error is logged.
     """
 
     async def sweep() -> None:
