@@ -29,7 +29,7 @@ from tether_stores.postgres import ConnectionLost, open_pool
 from tether_stores.settings import Settings
 from tether_stores.uploads import uploads
 from tether_worker.notifications import apply
-from tether_worker.notifications.apply import ApplyDeps, book
+from tether_worker.notifications.apply import ApplyDeps, apply_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -386,7 +386,7 @@ async def test_a_worker_frozen_over_its_rows_puts_none_of_them_off(
     monkeypatch.setattr(apply, "_apply_alone", lambda *_, **__: alone.append(1))
     async with open_pool(database_url, name="tether-frozen", max_size=1) as pool:
         with pytest.raises(ConnectionLost):
-            await book(ApplyDeps(pool, Policy(), lambda: datetime.now(UTC), random.random))
+            await apply_batch(ApplyDeps(pool, Policy(), lambda: datetime.now(UTC), random.random))
     assert not alone
     assert ask(Order("book", 0, environment)).code == 0
     outcome = await _outcome(database_url, payments)

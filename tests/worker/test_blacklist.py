@@ -22,7 +22,7 @@ from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.payments import forgiven_disputes
 from tether_stores.postgres import connection, transaction
-from tether_worker.notifications.apply import ApplyDeps, book
+from tether_worker.notifications.apply import ApplyDeps, apply_batch
 from tether_worker.uploads.chunks import screened
 
 from tests.support.clock import NOON
@@ -61,7 +61,7 @@ async def notified(deps: ApplyDeps, unique_id: str, *, at: datetime = NOON, **fi
     )
     async with connection(deps.pool) as conn:
         await webhook_events.record(conn, [row], now=at)
-    while await book(deps):
+    while await apply_batch(deps):
         pass
 
 
@@ -119,7 +119,7 @@ async def test_a_lifted_entry_stays_lifted_whatever_reports_its_dispute_again(
     await notified(deps, "u-1", event="")
     await notified(deps, "u-1", reason_code="MD07", chargeback_unique_id="cb-1")
     await conn.execute("update webhook_events set state = 'waiting', outcome = null, next_at = received_at")
-    while await book(deps):
+    while await apply_batch(deps):
         pass
     assert await ask(conn, "select distinct state, reason from webhook_events") == [("processed", "repeated")]
     assert await ask(conn, "select count(*) from blacklist where lifted_at is null") == [(0,)]

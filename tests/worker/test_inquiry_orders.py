@@ -21,7 +21,7 @@ from tether_worker.gateway import client as calls
 from tether_worker.gateway.client import Account, open_gateway
 from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps
 from tether_worker.inquiry_orders import inquire_ordered, inquiring_ordered
-from tether_worker.notifications.apply import ApplyDeps, book
+from tether_worker.notifications.apply import ApplyDeps, apply_batch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -99,7 +99,7 @@ class World:
 
     async def work(self) -> int:
         done = await inquire_ordered(self.deps)
-        while await book(self.applying):
+        while await apply_batch(self.applying):
             pass
         return done
 

@@ -17,7 +17,7 @@ from tether_stores import vop
 from tether_stores.notifications import webhook_events
 from tether_stores.postgres import open_pool
 from tether_stores.vop import Checked
-from tether_worker.notifications.apply import ApplyDeps, book
+from tether_worker.notifications.apply import ApplyDeps, apply_batch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -91,14 +91,14 @@ async def test_a_contradicted_claim_stands_beside_the_gateways_word(
 
     async with open_pool(environment["DATABASE_URL"], name="tests", max_size=2) as pool:
         applying = ApplyDeps(pool, Policy(confirm="chargebacks"), lambda: datetime.now(UTC), lambda: 0.5)
-        await book(applying)
+        await apply_batch(applying)
         now = datetime.now(UTC)
         lease = now + timedelta(minutes=1)
         [row] = await webhook_events.claim_to_confirm(conn, now=now, leased_until=lease, limit=1)
         await webhook_events.confirmed(
             conn, [(row.id, Confirmation("approved"))], leased_until=lease, now=now
         )
-        await book(applying)
+        await apply_batch(applying)
     payload = (await client.get("/api/webhook-events/1", headers=KEY)).json()
     assert payload["reported"] == {"status": "chargebacked", "error_code": None, "reason_code": "MD01"}
     assert payload["confirmed"] == {"status": "approved", "error_code": None, "reason_code": None}

@@ -22,7 +22,7 @@ from tether_core.testing import form_body
 from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.postgres import connection, open_pool
-from tether_worker.notifications.apply import BATCH_MAX, ApplyDeps, applying, book
+from tether_worker.notifications.apply import BATCH_MAX, ApplyDeps, apply_batch, applying
 
 from tests.support.clock import NOON, Clock
 
@@ -101,8 +101,8 @@ async def test_a_notification_becomes_a_state_a_fact_and_a_mark(
     """What the gateway said must stand in the books, be told to others, and never be taken up again."""
     made = await attempt("t-1", unique_id="u-1", at=NOON)
     await _record(deps.pool, _row("u-1"))
-    assert await book(deps) == 1
-    assert await book(deps) == 0
+    assert await apply_batch(deps) == 1
+    assert await apply_batch(deps) == 0
     assert await _attempts(conn) == ["approved"]
     assert await _inbox(conn) == [("processed", "applied", "moved", 0)]
     assert await _outbox(conn) == [
@@ -128,7 +128,7 @@ async def test_one_batch_books_what_it_is_told_in_order_of_receipt(
         _row("u-1", status="approved", event="chargeback_reversal"),
         _row("u-1", status="refunded"),
     )
-    assert await book(deps) == 6
+    assert await apply_batch(deps) == 6
     assert await _attempts(conn) == ["refunded", "declined"]
     moves = [
         (fact.before, fact.after)
@@ -153,11 +153,11 @@ async def test_our_id_finds_an_attempt_that_never_heard_its_answer(
     """
     await attempt("t-1", unique_id=None, at=NOON)
     await _record(deps.pool, _row("u-9", transaction_id="t-1"))
-    await book(deps)
+    await apply_batch(deps)
     assert await _inbox(conn) == [("waiting", "not_yet", "unlinked", 1)]
     assert await _query(conn, "select unique_id, state from billing_attempts") == [(None, "pending")]
     await _confirm(conn, transaction_id="t-1")
-    await book(deps)
+    await apply_batch(deps)
     assert await _query(conn, "select unique_id, state from billing_attempts") == [("u-9", "approved")]
 
 
@@ -167,10 +167,10 @@ async def test_a_report_without_a_stored_id_is_applied_when_the_id_comes(
     """Where nobody can be inquired, the answer to the call brings the id, and the notification must not wait for weeks."""
     await attempt("t-1", unique_id=None, at=NOON)
     await _record(deps.pool, _row("u-9", transaction_id="t-1"))
-    await book(deps)
+    await apply_batch(deps)
     await conn.execute("update billing_attempts set unique_id = 'u-9'")
     assert await webhook_events.wake_matched(conn, now=NOON) == 1
-    await book(deps)
+    await apply_batch(deps)
     assert await _attempts(conn) == ["approved"]
 
 
@@ -187,7 +187,7 @@ async def test_a_claim_of_another_account_is_for_a_person(
     """Whoever holds one account's secret must not move another account's money."""
     await attempt("t-1", unique_id="u-1", at=NOON)
     await _record(deps.pool, _row("u-1", account="another"))
-    await book(deps)
+    await apply_batch(deps)
     assert await _inbox(conn) == [("parked", "park", "other_account", 0)]
     assert await _attempts(conn) == ["pending"]
 
@@ -202,7 +202,7 @@ async def test_a_claim_about_a_dispute_waits_for_the_gateways_word(
     await attempt("t-1", unique_id="u-1", at=NOON)
     cautious = ApplyDeps(pool, Policy(confirm="chargebacks"), deps.clock, deps.jitter)
     await _record(pool, _row("u-1", status="chargebacked", event="chargeback", reason_code="AC04"))
-    await book(cautious)
+    await apply_batch(cautious)
     assert await _inbox(conn) == [("confirming", "confirm", "unconfirmed", 0)]
     assert await _attempts(conn) == ["pending"]
     assert await _query(conn, "select count(*) from blacklist") == [(0,)]
@@ -210,7 +210,7 @@ async def test_a_claim_about_a_dispute_waits_for_the_gateways_word(
         "update webhook_events set state = 'waiting', confirmed_status = 'chargebacked', confirmed_at = %s",
         [NOON],
     )
-    await book(cautious)
+    await apply_batch(cautious)
     assert await _inbox(conn) == [("processed", "applied", "moved", 0)]
     assert await _query(conn, "select reason_code from blacklist") == [("AC04",)]
 
@@ -225,9 +225,9 @@ async def test_a_blocking_reason_lists_the_iban_once(
     made = await attempt("t-1", unique_id="u-1", at=NOON)
     returned = {"status": "chargebacked", "event": "chargeback", "reason_code": "AC04"}
     await _record(deps.pool, *(_row("u-1", chargeback_unique_id=f"c-{n}", **returned) for n in range(3)))
-    await book(deps)
+    await apply_batch(deps)
     await _record(deps.pool, _row("u-1", chargeback_unique_id="c-9", **returned))
-    await book(deps)
+    await apply_batch(deps)
     entries = await _query(
         conn,
         "select b.action, b.reason_code, b.webhook_event_id, b.attempt_id, b.iban_fingerprint = a.iban_fingerprint"
@@ -251,7 +251,7 @@ async def test_the_operator_says_which_codes_block(
     for n, code in enumerate(("AC04", "AM04", "ZZ99")):
         await attempt(f"t-{n}", unique_id=f"u-{n}", at=NOON)
         await _record(pool, _row(f"u-{n}", status="chargebacked", event="chargeback", reason_code=code))
-    await book(ApplyDeps(pool, Policy(blocking=parse_codes(codes)), deps.clock, deps.jitter))
+    await apply_batch(ApplyDeps(pool, Policy(blocking=parse_codes(codes)), deps.clock, deps.jitter))
     entries = await _query(conn, "select reason_code from blacklist where action = 'block' order by 1")
     assert [code for (code,) in entries] == listed
     assert await _attempts(conn) == ["chargebacked"] * 3
@@ -265,13 +265,13 @@ async def test_an_unknown_payment_waits_and_is_applied_when_it_appears(
 ) -> None:
     """A notification may come before its payment is imported. It is applied then, and not lost before."""
     await _record(deps.pool, _row("u-1"))
-    assert await book(deps) == 1
-    assert await book(deps) == 0
+    assert await apply_batch(deps) == 1
+    assert await apply_batch(deps) == 0
     assert await _inbox(conn) == [("waiting", "not_yet", "unknown_payment", 1)]
     await attempt("t-1", unique_id="u-1", at=NOON)
     clock.now += timedelta(seconds=1)
     assert await webhook_events.wake_matched(conn, now=clock.now) == 1
-    assert await book(deps) == 1
+    assert await apply_batch(deps) == 1
     assert await _inbox(conn) == [("processed", "applied", "moved", 1)]
     assert await _attempts(conn) == ["approved"]
 
@@ -283,7 +283,7 @@ async def test_a_payment_that_never_appears_is_parked_by_the_retry_schedule(
     await _record(deps.pool, _row("u-1"))
     has_pending = []
     while True:
-        assert await book(deps) == 1
+        assert await apply_batch(deps) == 1
         ((state, _, reason, failures),) = await _inbox(conn)
         assert reason == "unknown_payment"
         if state == "parked":
@@ -320,7 +320,7 @@ async def test_one_bad_row_harms_no_other_and_is_parked_in_the_end(
         await attempt(f"t-{n}", unique_id=f"u-{n}", at=NOON)
     await _poison(conn, "u-2")
     await _record(deps.pool, *(_row(f"u-{n}") for n in range(5)))
-    assert await book(deps) == 5
+    assert await apply_batch(deps) == 5
     assert await _attempts(conn) == ["approved", "approved", "pending", "approved", "approved"]
     assert (await _inbox(conn))[2] == ("waiting", "failed", "CheckViolation", 1)
     has_pending = []
@@ -330,13 +330,13 @@ async def test_one_bad_row_harms_no_other_and_is_parked_in_the_end(
             break
         has_pending.append(round((next_at - clock.now).total_seconds()))
         clock.now = next_at
-        assert await book(deps) == 1
+        assert await apply_batch(deps) == 1
     assert tuple(has_pending) == RETRY_SCHEDULE_S
     assert has_pending[:3] == [10, 30, 60]
     assert (await _inbox(conn))[2] == ("parked", "failed", "CheckViolation", len(RETRY_SCHEDULE_S) + 1)
     await conn.execute("drop trigger refuse on billing_attempts")
     assert await webhook_events.replay(conn, 3, now=clock.now)
-    assert await book(deps) == 1
+    assert await apply_batch(deps) == 1
     assert await _attempts(conn) == ["approved"] * 5
 
 
@@ -357,7 +357,7 @@ async def test_an_id_of_any_length_beside_the_signed_one_is_written_nowhere(
     same = identify(notification, account="default")
     odd = Recording(same.key, same.content, "default", "wpf", "w-1", "approved", "", FORM, body)
     await _record(deps.pool, odd, _row("u-2"))
-    assert await book(deps) == 2
+    assert await apply_batch(deps) == 2
     assert await _attempts(conn) == ["pending", "approved"]
     assert (await _inbox(conn))[0] == ("processed", "unchanged", "not_a_payment", 0)
 
@@ -375,7 +375,7 @@ async def test_trouble_of_the_store_is_nobodys_fault(
     await _poison(conn, "u-1", errcode=errcode)
     await _record(deps.pool, _row("u-1"), _row("u-2"))
     with pytest.raises(StoreUnreachable):
-        await book(deps)
+        await apply_batch(deps)
     assert await _inbox(conn) == [("waiting", None, None, 0)] * 2
     assert await _attempts(conn) == ["pending", "pending"]
 
@@ -393,7 +393,7 @@ async def test_an_id_taken_meanwhile_is_looked_at_again(
     await _confirm(conn, transaction_id="t-1")
     async with await psycopg.AsyncConnection.connect(database_url) as sender:
         await sender.execute("select from billing_attempts where id = %s for update", [first])
-        task = asyncio.create_task(book(deps))
+        task = asyncio.create_task(apply_batch(deps))
         await eventually(lambda: _is_blocked(conn), what="the applying to wait")
         await sender.execute("update billing_attempts set unique_id = 'u-9' where transaction_id = 't-2'")
         await sender.commit()
@@ -417,7 +417,7 @@ async def test_bytes_that_cannot_be_read_any_more_are_parked(deps: ApplyDeps, co
     """What was readable when it came and is not now shows a mistake of ours. A person must see it."""
     await _record(deps.pool, _row("u-1"))
     await conn.execute("update webhook_events set body = 'gone'")
-    assert await book(deps) == 1
+    assert await apply_batch(deps) == 1
     assert await _inbox(conn) == [("parked", "park", "unreadable", 0)]
 
 
@@ -430,7 +430,7 @@ async def test_an_account_that_can_be_inquired_is_inquired_whatever_another_lack
     await attempt("t-2", unique_id="u-2", at=NOON, account="second")
     dispute = {"status": "chargebacked", "event": "chargeback"}
     await _record(deps.pool, _row("u-1", **dispute), _row("u-2", account="second", **dispute))
-    await book(careful)
+    await apply_batch(careful)
     assert await _inbox(conn) == [
         ("processed", "applied", "moved", 0),
         ("confirming", "confirm", "unconfirmed", 0),
@@ -460,7 +460,7 @@ async def test_many_workers_book_everything_once(
 
         async def slot() -> int:
             done = 0
-            while handled := await book(deps, limit=7):
+            while handled := await apply_batch(deps, limit=7):
                 done += handled
             return done
 

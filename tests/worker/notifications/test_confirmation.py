@@ -23,7 +23,7 @@ from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_worker.gateway.client import Account, open_gateway
 from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps
-from tether_worker.notifications.apply import ApplyDeps, book
+from tether_worker.notifications.apply import ApplyDeps, apply_batch
 from tether_worker.notifications.confirmation import confirm, confirming
 
 from tests.support.clock import NOON
@@ -78,7 +78,7 @@ class World:
             body,
         )
         assert await webhook_events.record(self.conn, [row], now=self.now) == ["recorded"]
-        await book(self.applying)
+        await apply_batch(self.applying)
 
     async def fetch_one(self, query: str) -> tuple[Any, ...]:
         row = await (await self.conn.execute(query)).fetchone()
@@ -141,7 +141,7 @@ async def test_a_lie_is_contradicted(world: World, paid: Callable[..., Awaitable
     await world.deliver(await paid(), **CLAIM)
     assert await world.event() == ("confirming", "confirm", "unconfirmed", None, None, None, 0)
     assert await confirm(world.inquiry_deps) == 1
-    assert await book(world.applying) == 1
+    assert await apply_batch(world.applying) == 1
     assert await world.event() == ("confirming", "contradicted", "contradicted", "approved", None, None, 0)
     assert await world.state() == ("approved", None)
     assert await world.blacklisted() == []
@@ -158,7 +158,7 @@ async def test_a_contradicted_dispute_is_inquired_for_two_days_and_then_shown(
         world.now = max(world.now, next_at)
         inquired.append((world.now - NOON).total_seconds())
         assert await confirm(world.inquiry_deps) == 1
-        assert await book(world.applying) == 1
+        assert await apply_batch(world.applying) == 1
         assert await confirm(world.inquiry_deps) == 0  # not before its time
     assert inquired[0] == 0
     assert len(inquired) == len(SCHEDULE_S) + 1
@@ -178,12 +178,12 @@ async def test_a_chargeback_whose_record_lags_takes_effect_when_it_catches_up(
     unique_id = await paid()
     await world.deliver(unique_id, **CLAIM)
     await confirm(world.inquiry_deps)
-    await book(world.applying)
+    await apply_batch(world.applying)
     assert (await world.event())[:2] == ("confirming", "contradicted")
     simulator.transition(StatusChange("chargebacked", "chargeback", "AC04", unique_id=unique_id))
     world.now += timedelta(seconds=6)
     assert await confirm(world.inquiry_deps) == 1
-    await book(world.applying)
+    await apply_batch(world.applying)
     assert (await world.event())[:3] == ("processed", "applied", "moved")
     assert await world.state() == ("chargebacked", "AC04")
 
@@ -197,14 +197,14 @@ async def test_a_person_replays_a_contradicted_report(
     await confirm(world.inquiry_deps)
     world.now += timedelta(days=3)
     await world.conn.execute("update webhook_events set inquiries_began_at = %s", (NOON,))
-    await book(world.applying)
+    await apply_batch(world.applying)
     assert (await world.event())[0] == "contradicted"
     simulator.transition(StatusChange("chargebacked", "chargeback", "AC04", unique_id=unique_id))
     assert await webhook_events.replay(world.conn, 1, now=world.now)
-    await book(world.applying)
+    await apply_batch(world.applying)
     assert (await world.event())[:3] == ("confirming", "confirm", "unconfirmed")
     await confirm(world.inquiry_deps)
-    await book(world.applying)
+    await apply_batch(world.applying)
     assert await world.state() == ("chargebacked", "AC04")
 
 
@@ -217,7 +217,7 @@ async def test_one_inquiry_answers_all_notifications_of_a_payment(
         await world.deliver(unique_id, **CLAIM, chargeback_unique_id=f"forged-{n}")
     await confirm(world.inquiry_deps)
     assert len(world.asked) == 2  # the payment and its chargebacks
-    await book(world.applying)
+    await apply_batch(world.applying)
     states = await world.conn.execute("select distinct state, outcome from webhook_events")
     assert await states.fetchall() == [("confirming", "contradicted")]
 
@@ -239,7 +239,7 @@ async def test_a_batch_takes_payments_not_rows(
     await attempt("genuine", unique_id=genuine, payment_stage=stages.APPROVED)
     await world.deliver(genuine, **CLAIM)
     await confirm(world.inquiry_deps, limit=2)
-    await book(world.applying)
+    await apply_batch(world.applying)
     assert await world.fetch_one(
         "select state from billing_attempts where unique_id = 'cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd'"
     ) == ("chargebacked",)
@@ -262,7 +262,7 @@ async def test_another_kind_of_notification_causes_one_inquiry_and_the_answer_co
     assert await world.state() == ("approved", None)
     simulator.transition(StatusChange("refunded", unique_id=unique_id))
     assert await confirm(world.inquiry_deps) == 1
-    assert await book(world.applying) == 2  # it, and the record that was fetched
+    assert await apply_batch(world.applying) == 2  # it, and the record that was fetched
     rows = await world.conn.execute("select source, state, outcome, reason from webhook_events order by id")
     assert await rows.fetchall() == [
         ("webhook", "processed", "unchanged", "inquired"),
@@ -279,7 +279,7 @@ async def test_a_chargeback_takes_effect_with_the_gateways_own_reason(
     unique_id = await paid(StatusChange("chargebacked", "chargeback", "AC04"))
     await world.deliver(unique_id, **CLAIM)
     await confirm(world.inquiry_deps)
-    await book(world.applying)
+    await apply_batch(world.applying)
     assert await world.event() == ("processed", "applied", "moved", "chargebacked", None, "AC04", 0)
     assert await world.state() == ("chargebacked", "AC04")
     assert await world.blacklisted() == ["AC04"]
@@ -290,7 +290,7 @@ async def test_a_claim_without_a_reason_gets_one(world: World, paid: Callable[..
     unique_id = await paid(StatusChange("chargebacked", "chargeback", "MD07"))
     await world.deliver(unique_id, status="chargebacked")
     await confirm(world.inquiry_deps)
-    await book(world.applying)
+    await apply_batch(world.applying)
     assert await world.blacklisted() == ["MD07"]
 
 
@@ -312,7 +312,7 @@ async def test_while_the_gateway_is_down_a_claim_waits(
         simulator.faults(Faults())
     world.now += timedelta(seconds=60)
     await confirm(world.inquiry_deps)
-    await book(world.applying)
+    await apply_batch(world.applying)
     assert await world.state() == ("chargebacked", "AC04")
 
 
@@ -327,7 +327,7 @@ async def test_a_fortnight_without_an_answer_is_a_persons_matter(
     await confirm(world.inquiry_deps)
     assert (await world.event())[:3] == ("parked", "confirm", "no_such_account")
     assert await webhook_events.replay(world.conn, 1, now=world.now)
-    await book(world.applying)
+    await apply_batch(world.applying)
     assert (await world.event())[0] == "confirming"
 
 

@@ -26,9 +26,9 @@ from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.payments import billing_attempts
 from tether_worker.__main__ import main
-from tether_worker.notifications.apply import ApplyDeps, book
+from tether_worker.notifications.apply import ApplyDeps, apply_batch
 from tether_worker.payments.import_debits import Importing, Report, import_attempts
-from tether_worker.payments.returns import ReturnDeps, follow
+from tether_worker.payments.returns import ReturnDeps, handle_returns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -201,7 +201,7 @@ async def test_a_late_notification_is_applied_like_any_other(
     deps = ApplyDeps(pool, Policy(), lambda: now, lambda: 0.5)
     for number in (1, 2):
         await tell(conn, f"{number:032x}", at=now, **back)
-    assert await book(deps) == 2
+    assert await apply_batch(deps) == 2
     failures = len(UNKNOWN_PAYMENT_RETRY_SCHEDULE_S) + 1
     await conn.execute(
         "update webhook_events set state = 'parked', next_at = null, failures = %s where notification_id = %s",
@@ -215,7 +215,7 @@ async def test_a_late_notification_is_applied_like_any_other(
     await tell(conn, f"{4:032x}", at=now, status="approved")
     await tell(conn, f"{5:032x}", at=now, status="chargeback_reversed", event="chargeback_reversal")
     now = datetime.now(UTC)
-    assert await book(deps) == 5
+    assert await apply_batch(deps) == 5
     assert await states(conn) == {
         "old-1": "chargebacked",
         "old-2": "chargebacked",
@@ -274,7 +274,7 @@ async def test_what_another_system_sent_is_not_tried_again_by_us(
     """It has its own plan for the next try; two plans are two debits."""
     await take(debit(1, status="chargebacked", reason_code="AM04"))
     today = datetime.now(UTC)
-    assert await follow(ReturnDeps(pool, Policy(), lambda: today)) == 1
+    assert await handle_returns(ReturnDeps(pool, Policy(), lambda: today)) == 1
     plans = await ask(conn, "select retry_on, retry_why from billing_attempts")
     assert plans == [(None, "tried enough")]
 

@@ -11,7 +11,7 @@ import pytest
 from tether_core.payments import stages
 from tether_core.payments.attempt import Policy
 from tether_core.target_calendar import is_open
-from tether_worker.payments.returns import ReturnDeps, follow, handling_returns
+from tether_worker.payments.returns import ReturnDeps, handle_returns, handling_returns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -58,7 +58,7 @@ async def test_each_reason_has_its_consequence(
     await returned("objected", reason_code="MD06")
     await returned("third", due_item="once", try_number=3)
     await returned("old", created_at=NOON - timedelta(days=60))
-    assert await follow(deps) == 6
+    assert await handle_returns(deps) == 6
     plans = await _plans(conn)
     assert plans == {
         "poor": (date(2026, 4, 1), "retry"),
@@ -79,10 +79,10 @@ async def test_what_is_not_a_return_is_left_alone(
     await returned("bare", reason_code=None)
     await returned("good", dispute_stage=stages.UNDISPUTED, reason_code=None)
     assert not await handling_returns(deps).has_pending()
-    assert await follow(deps) == 0
+    assert await handle_returns(deps) == 0
     await conn.execute("update billing_attempts set reason_code = 'AM04' where transaction_id = 'bare'")
     assert await handling_returns(deps).has_pending()
-    assert await follow(deps) == 1
+    assert await handle_returns(deps) == 1
     assert (await _plans(conn))["bare"][1] == "retry"
 
 
@@ -91,9 +91,9 @@ async def test_it_is_planned_once(
 ) -> None:
     """A plan that moves each time it is looked at would never come due."""
     await returned("poor")
-    assert await follow(deps) == 1
+    assert await handle_returns(deps) == 1
     later = ReturnDeps(deps.pool, deps.policy, lambda: NOON + timedelta(days=2))
-    assert await follow(later) == 0
+    assert await handle_returns(later) == 0
     assert await _plans(conn) == {"poor": (date(2026, 4, 1), "retry")}
 
 
@@ -103,7 +103,7 @@ async def test_no_day_holds_more_than_it_may_whoever_plans(
     """A thousand returns of one bad day would otherwise all be tried on one day, by several workers at once."""
     for number in range(9):
         await returned(f"poor-{number}")
-    await asyncio.gather(*(follow(deps, limit=3) for _ in range(3)))
+    await asyncio.gather(*(handle_returns(deps, limit=3) for _ in range(3)))
     counted = Counter(retry_on for retry_on, _ in (await _plans(conn)).values())
     assert None not in counted
     assert sorted(counted.values(), reverse=True) == [2, 2, 2, 2, 1]

@@ -27,7 +27,7 @@ from tether_worker.gateway import client as calls
 from tether_worker.gateway.client import Account, open_gateway
 from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps, limited
 from tether_worker.jobs.leases import LEASE_S
-from tether_worker.notifications.apply import ApplyDeps, book
+from tether_worker.notifications.apply import ApplyDeps, apply_batch
 from tether_worker.reconciliation.attempts import reconcile, reconciling
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class World:
 
     async def inquire_and_apply(self) -> int:
         asked = await reconcile(self.inquiry_deps)
-        while await book(self.applying):
+        while await apply_batch(self.applying):
             pass
         return asked
 
@@ -552,7 +552,7 @@ async def test_an_answer_is_heard_although_an_unlinked_notification_says_the_sam
         f"unique_id={unique_id}&transaction_id=unlinked-1&status={answer.status}&signature=x".encode(),
     )
     await webhook_events.record(world.conn, [row], now=world.now)
-    while await book(world.applying):
+    while await apply_batch(world.applying):
         pass
     assert await world.fetch_one("unique_id") is None
     await world.inquire_and_apply()

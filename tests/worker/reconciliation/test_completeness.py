@@ -18,7 +18,7 @@ from tether_stores.reconciliation.completeness import draw_up
 from tether_stores.reconciliation.report_fetches import PageRead
 from tether_worker.__main__ import main
 from tether_worker.gateway.status_inquiry import InquiryDeps
-from tether_worker.reconciliation.completeness import show, telling
+from tether_worker.reconciliation.completeness import reporting_completeness, show
 
 from tests.support.clock import NOON
 
@@ -143,7 +143,8 @@ async def test_the_morning_tells_of_yesterday_once(
     async def clients() -> Mapping[str, Any]:
         return {"default": None}
 
-    periodic_task = telling(InquiryDeps(pool, clients, lambda _: None, lambda: now, lambda: 0.5))  # type: ignore[arg-type, return-value]
+    deps = InquiryDeps(pool, clients, lambda _: None, lambda: now, lambda: 0.5)  # type: ignore[arg-type, return-value]
+    periodic_task = reporting_completeness(deps)
     await periodic_task.do()
     assert "completeness" not in capsys.readouterr().out
     now = TUESDAY

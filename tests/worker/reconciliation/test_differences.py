@@ -21,7 +21,7 @@ from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.postgres import connection, transaction
 from tether_stores.reconciliation import differences
-from tether_worker.notifications.apply import ApplyDeps, book
+from tether_worker.notifications.apply import ApplyDeps, apply_batch
 from tether_worker.reconciliation.differences import (
     compare_refunds,
     compare_report,
@@ -73,7 +73,7 @@ class World:
         )
         async with connection(self.pool) as conn:
             await webhook_events.record(conn, [row], now=self.now)
-        assert await book(self.applying) == 1
+        assert await apply_batch(self.applying) == 1
 
     async def report(self, *answers: GatewayAnswer) -> None:
         """Take the gateway's own records in."""
@@ -440,7 +440,7 @@ async def test_a_person_corrects_what_was_stated(world: World) -> None:
     with pytest.raises(IllegalStep):
         await _state(world, debit, "declined")
     await _state(world, debit, "approved", "44177a21")
-    assert await book(world.applying) == 1
+    assert await apply_batch(world.applying) == 1
     assert await world.all("select state from billing_attempts") == [("approved",)]
     assert await world.all("select state, outcome from webhook_events") == [("processed", "unchanged")]
     assert await world.all("select outcome from stated_outcomes order by id") == [

@@ -24,7 +24,7 @@ from tether_stores.notifications.webhook_events import Recording
 from tether_stores.reconciliation import gateway_refunds
 from tether_worker.gateway.client import Account, open_gateway
 from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps
-from tether_worker.notifications.apply import ApplyDeps, book
+from tether_worker.notifications.apply import ApplyDeps, apply_batch
 from tether_worker.reconciliation.differences import review_all
 from tether_worker.reconciliation.gateway_refunds import inquire_gateway_refunds
 from tether_worker.reconciliation.report_fetches import read_list, want
@@ -94,7 +94,7 @@ class World:
             body,
         )
         await webhook_events.record(self.conn, [row], now=self.now)
-        assert await book(self.applying) == 1
+        assert await apply_batch(self.applying) == 1
 
     async def all(self, query: str) -> list[tuple[Any, ...]]:
         return await (await self.conn.execute(query)).fetchall()

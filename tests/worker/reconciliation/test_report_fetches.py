@@ -26,7 +26,7 @@ from tether_stores.reconciliation import report_fetches
 from tether_stores.reconciliation.report_fetches import Reading
 from tether_worker.gateway.client import Account, open_gateway
 from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps
-from tether_worker.notifications.apply import ApplyDeps, book
+from tether_worker.notifications.apply import ApplyDeps, apply_batch
 from tether_worker.notifications.confirmation import confirm
 from tether_worker.reconciliation.report_fetches import (
     _take_page,
@@ -101,7 +101,7 @@ class World:
         return outcome
 
     async def book(self) -> None:
-        while await book(self.applying):
+        while await apply_batch(self.applying):
             pass
 
     async def report_fetch(self, *lists: ListName, day: date | None = None, pages_max: int = 20) -> int:

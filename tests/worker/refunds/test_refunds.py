@@ -27,7 +27,7 @@ from tether_stores.settings import Settings
 from tether_worker.gateway.client import refund, sale
 from tether_worker.gateway.clients import open_gateways
 from tether_worker.gateway.status_inquiry import InquiryDeps, clients_of, limited
-from tether_worker.notifications.apply import ApplyDeps, book
+from tether_worker.notifications.apply import ApplyDeps, apply_batch
 from tether_worker.payments.call_limits import CALLS_MAX, SubmissionDeps, allow_calls
 from tether_worker.refunds import submission as refund_submission
 from tether_worker.refunds.status_inquiries import inquire_refunds, inquiring_refunds
@@ -408,7 +408,7 @@ async def test_a_chargeback_that_comes_after_it_is_told(world: World) -> None:
     await world.order(1, "void")
     await submit_refunds(world.deps)
     await _notify(world, "gb-after", status="chargebacked", event="chargeback", reason_code="MD06")
-    assert await book(world.applying) == 1
+    assert await apply_batch(world.applying) == 1
     assert await world.states() == ("chargebacked", "approved")
     assert "refund.charged_back" in await world.facts()
 
@@ -419,7 +419,7 @@ async def test_a_notification_of_a_refund_moves_order_and_debit_together(world: 
     own_id = await world.order(1)
     await submit_refunds(world.deps)
     await _notify(world, own_id, status="approved", transaction_type="sdd_refund")
-    assert await book(world.applying) == 1
+    assert await apply_batch(world.applying) == 1
     assert await world.states() == ("refunded", "approved")
     row = await (await world.conn.execute("select state, outcome from webhook_events")).fetchone()
     assert row == ("processed", "applied")

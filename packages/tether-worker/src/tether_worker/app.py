@@ -48,7 +48,7 @@ from tether_worker.payments.returns import ReturnDeps, handling_returns
 from tether_worker.payments.submission import submitting
 from tether_worker.payments.submission_identity import announce_steps, check_identities
 from tether_worker.reconciliation.attempts import reconciling
-from tether_worker.reconciliation.completeness import telling
+from tether_worker.reconciliation.completeness import reporting_completeness
 from tether_worker.reconciliation.differences import reviewing
 from tether_worker.reconciliation.gateway_refunds import inquiring_gateway_refunds
 from tether_worker.reconciliation.report_fetches import fetching_reports, ticking
@@ -217,7 +217,7 @@ async def _asking(
         ]
         periodic_tasks += [
             ticking(deps),
-            telling(deps),
+            reporting_completeness(deps),
             want_lost_days(deps),
             inquiring_gateway_refunds(deps),
             *reviewing(pool, clock=clock),

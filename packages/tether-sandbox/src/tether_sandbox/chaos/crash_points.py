@@ -52,7 +52,7 @@ from tether_web.notifications.receive import take
 from tether_worker.billing.runs import expire_leases, plan_chunk
 from tether_worker.gateway.clients import open_gateways
 from tether_worker.gateway.status_inquiry import InquiryDeps, clients_of, limited
-from tether_worker.notifications.apply import ApplyDeps, book
+from tether_worker.notifications.apply import ApplyDeps, apply_batch
 from tether_worker.payments.call_limits import CALLS_MAX, SubmissionDeps
 from tether_worker.payments.submission import submit_until
 from tether_worker.reconciliation.attempts import reconcile
@@ -252,7 +252,7 @@ async def _carried_out(order: Order, life: _Life) -> None:
 
 
 async def _apply(settings: Settings, pool: Any, *, clock: Callable[[], datetime]) -> None:
-    while await book(ApplyDeps(pool, settings.policy, clock, random.random)):
+    while await apply_batch(ApplyDeps(pool, settings.policy, clock, random.random)):
         pass
 
 

@@ -1,9 +1,9 @@
 """
-Billing runs: planned in chunks, braked, finished, and opened again for another try.
+Billing runs: plan them in chunks, auto-pause, finish, and reopen them for another attempt.
 
-Planning takes the run's next debtors, lets `tether_core.billing.eligibility` decide each, and makes attempts for those that are
-billed, in one transaction a chunk. The rest are periodic tasks, each safe to do twice and on several nodes at once,
-because each holds the rows it changes.
+Planning takes the run's next debtors, judges each by `tether_core.billing.eligibility`, and makes attempts for those that are billed, in
+one transaction a chunk. The rest are periodic tasks, each safe to run twice and on several nodes at once, because each locks the rows
+it changes.
 """
 
 from collections import Counter
@@ -47,7 +47,7 @@ __all__ = [
 
 # Large enough to share the commit, small enough that a pause waits some tens of milliseconds.
 CHUNK: Final = 1_000
-# From so many new attempts on the table is another one to the planner of queries.
+# From this many new attempts on, the query planner needs new statistics.
 _STOCK_MIN: Final = 1_000
 _EXPIRE_MAX: Final = 500
 _AGAIN_MAX: Final = 200
@@ -173,7 +173,7 @@ def _try(debtor: Owing, *, due_item: str, canary: bool = False, retry_of: int | 
 
 async def pause_account(pool: Pool, account: str, *, reason: str, now: datetime) -> int:
     """
-    Pause every run of an account that is being sent.
+    Pause every active run of an account.
 
     Args:
         reason: Why, for people.
@@ -182,8 +182,8 @@ async def pause_account(pool: Pool, account: str, *, reason: str, now: datetime)
         How many were paused.
     """
     async with connection(pool) as conn:
-        current_status = [run.id for run in await billing.live(conn) if run.account == account]
-    return sum([await _pause(pool, run_id, reason=reason, now=now) for run_id in current_status])
+        active = [run.id for run in await billing.live(conn) if run.account == account]
+    return sum([await _pause(pool, run_id, reason=reason, now=now) for run_id in active])
 
 
 async def _pause(pool: Pool, run_id: int, *, reason: str, now: datetime) -> bool:
@@ -201,7 +201,7 @@ async def _pause(pool: Pool, run_id: int, *, reason: str, now: datetime) -> bool
 
 async def pause_if_refused(pool: Pool, run_id: int, *, now: datetime) -> bool:
     """
-    Pause a run that is being sent when too much of it, or of other runs of its upload, was refused.
+    Pause an active run when too many debits of it, or of other runs of its upload, were refused.
 
     Returns:
         Whether it was paused.
@@ -222,7 +222,7 @@ async def pause_if_refused(pool: Pool, run_id: int, *, now: datetime) -> bool:
             paused_from=run.state,
         )
         await billing.change(conn, paused, now=now)
-    _tell(run, paused)
+    _log_change(run, paused)
     return True
 
 
@@ -231,7 +231,7 @@ async def pause_if_refused(pool: Pool, run_id: int, *, now: datetime) -> bool:
 
 def expire_leases(pool: Pool, *, clock: Callable[[], datetime], rules: Rules = _RULES) -> PeriodicTask:
     """
-    Make debits unknown whose worker was not heard of again.
+    Make debits unknown whose lease has expired.
 
     Args:
         rules: How long a lease is.
@@ -261,7 +261,7 @@ def auto_pause_runs(pool: Pool, *, clock: Callable[[], datetime]) -> PeriodicTas
         now = clock()
         async with connection(pool) as conn:
             await submissions.unschedule_ended(conn, now=now)
-            current_status = await billing.live(conn)
+            active = await billing.live(conn)
             cancelled = await billing.cancelled_unsent(conn)
             accounts = {
                 account: await billing.returns_of_account(
@@ -270,17 +270,17 @@ def auto_pause_runs(pool: Pool, *, clock: Callable[[], datetime]) -> PeriodicTas
                     since=now - timedelta(days=auto_pause.ACCOUNT_DAYS),
                     excluded=auto_pause.EXCLUDED,
                 )
-                for account in {run.account for run in current_status}
+                for account in {run.account for run in active}
             }
-        for run in current_status:
-            await _look(pool, run.id, of_account=accounts[run.account], now=now)
+        for run in active:
+            await _advance(pool, run.id, of_account=accounts[run.account], now=now)
         for run_id in cancelled:
             await _cancel_rest(pool, run_id, now=now)
 
     return PeriodicTask("auto_pause_runs", 10, look)
 
 
-async def _look(pool: Pool, run_id: int, *, of_account: tuple[int, int], now: datetime) -> None:
+async def _advance(pool: Pool, run_id: int, *, of_account: tuple[int, int], now: datetime) -> None:
     async with transaction(pool) as conn:
         run = await billing.hold(conn, run_id)
         if run is None or run.state not in billing_run.SUBMITTING:
@@ -314,10 +314,10 @@ async def _look(pool: Pool, run_id: int, *, of_account: tuple[int, int], now: da
             )
         if after != run:
             await billing.change(conn, after, now=now)
-    _tell(run, after)
+    _log_change(run, after)
 
 
-def _tell(run: Run, after: Run) -> None:
+def _log_change(run: Run, after: Run) -> None:
     if after.state != run.state:
         _log.info("run state changed", run_id=run.id, before=run.state, after=after.state)
     if after.state == "paused":
@@ -330,7 +330,7 @@ def try_again(
     pool: Pool, *, clock: Callable[[], datetime], fingerprint_key: bytes | None = None
 ) -> PeriodicTask:
     """
-    Make the next try for debits that came back and whose day to be tried again has come.
+    Make the next attempt for returned debits whose day to be tried again has come.
 
     Args:
         fingerprint_key: `TETHER_FINGERPRINT_KEY`; `None`, where no worker runs, leaves it unchecked.
@@ -368,11 +368,11 @@ async def _try_again(conn: Connection, due: submissions.DueAgain, *, now: dateti
 
 
 async def _cancel_rest(pool: Pool, run_id: int, *, now: datetime) -> None:
-    """Withhold debits of a cancelled run that were not sent."""
+    """Withhold debits of a cancelled run that were not submitted."""
     async with transaction(pool) as conn:
         rows = await submissions.unsent(conn, run_id, limit=_CANCEL_MAX)
         afters = [submission.withhold(row.submission, reason="cancelled") for row in rows]
         await submissions.write(conn, [Written(after.submission, "cancelled") for after in afters], now=now)
         await events.append(conn, [(None, fact) for after in afters for fact in after.events], now=now)
     if rows:
-        _log.info("debits of a cancelled run are withheld", run_id=run_id, debits=len(rows))
+        _log.info("cancelled run emptied", run_id=run_id, withheld=len(rows))

@@ -1,9 +1,9 @@
 """
-Asking the gateway: which accounts can be asked, and the permit that each question needs.
+Status inquiries: which gateway clients there are, and the permit that each inquiry needs.
 
-Everything that asks (confirmation, reconciliation, fetches) does so through `asking`, so all workers together keep within
-the account's share for questions, nobody asks a gateway that fails, and each question that got no answer is
-counted against it. Questions are asked while no transaction is open.
+Confirmation, reconciliation and report fetches share these permits, so all workers together keep within the account's share of the
+rate for inquiries, no inquiry is made while the circuit breaker is open, and each one without an answer counts as a failure. No
+transaction is open during an inquiry.
 """
 
 import asyncio
@@ -43,18 +43,18 @@ __all__ = [
     "payment",
 ]
 
-# The share of an account's rate that questions have; see tether_core.limits.rate_limit.
+# The share of an account's rate that inquiries have; see tether_core.limits.rate_limit.
 SHARE: Final = "reconciliation"
-# Questions under way at once for one account, each on a connection of its own.
+# Inquiries under way at once for one account, each on a connection of its own.
 QUESTIONS_MAX: Final = 16
-# A question that would wait longer than this for its turn is better asked by the next run.
+# An inquiry that would wait longer than this is left to the next run.
 _TURN_MAX_S: Final = 30.0
 _LOOK_S: Final = 1.0
 
 
 class GatewayClient(msgspec.Struct, frozen=True):
     """
-    An account that can be asked.
+    A gateway account with open connections, for status inquiries.
 
     Attributes:
         gateway: Its open connections.
@@ -79,7 +79,7 @@ class GatewayClient(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         """Name the account; terminals open a door."""
-        return f"Party({self.name!r})"
+        return f"GatewayClient({self.name!r})"
 
 
 Permit = Callable[[GatewayClient], contextlib.AbstractAsyncContextManager[None]]
@@ -87,11 +87,11 @@ Permit = Callable[[GatewayClient], contextlib.AbstractAsyncContextManager[None]]
 
 class InquiryDeps(msgspec.Struct, frozen=True):
     """
-    What everything that asks needs.
+    What status inquiries need.
 
     Attributes:
-        clients: Gives the accounts that can be asked, by name.
-        permit: Lets one question of an account through; raises `GatewaySilent` where it must not be asked now.
+        clients: Gives the gateway clients, by account.
+        permit: Admits one inquiry of an account; raises `GatewaySilent` where none may be made now.
         jitter: Gives a number of [0, 1), for the spread of waits.
         boot: This machine's boot clock.
         stepped_s: Gives when a clock was last seen to step, on the boot clock; `None` for never.
@@ -111,14 +111,13 @@ def limited(limiter: Limiter) -> Permit:
     Permits by the limits that all nodes share.
 
     Args:
-        limiter: This process' door to them.
+        limiter: Of this process.
 
     Returns:
-        A context manager for each question: it waits for the question's turn, asks the breaker, and tells it how the
-        question ended.
+        A context manager for each inquiry: it waits for a token, checks the breaker, and reports to it how the inquiry ended.
     """
-    # Questions of this process wait in line: one asks the limiter, the others wait for it. Did all of them ask, waiting would
-    # cost more than the questions.
+    # Inquiries of this process wait in line: the first polls the limiter. If all of them polled, waiting would cost more than
+    # the inquiries.
     queues: dict[str, asyncio.Lock] = {}
 
     @contextlib.asynccontextmanager
@@ -127,7 +126,7 @@ def limited(limiter: Limiter) -> Permit:
         await _turn(limiter, client, queues.setdefault(account, asyncio.Lock()))
         result = await limiter.admit(account)
         if not result.go:
-            raise GatewaySilent(why="not asked, because it failed too often lately")
+            raise GatewaySilent(why="not inquired: the circuit breaker is open")
         try:
             yield
         except GatewaySilent as silent:
@@ -144,12 +143,12 @@ def limited(limiter: Limiter) -> Permit:
 
 
 async def _turn(limiter: Limiter, client: GatewayClient, queue: asyncio.Lock) -> None:
-    """Wait for a question's turn."""
+    """Wait for an inquiry's turn."""
     end_s = monotonic() + _TURN_MAX_S
     async with queue:
         while True:
             if monotonic() > end_s:
-                raise GatewaySilent(why="too many questions wait for their turn")
+                raise GatewaySilent(why="too many inquiries wait for their turn")
             grant = await limiter.take(client.name, share=SHARE, wanted=1, shares=client.limits)
             if grant.granted:
                 return
@@ -160,14 +159,14 @@ def clients_of(
     gateways: Gateways, *, scope: Scope | None = None
 ) -> Callable[[], Awaitable[Mapping[str, GatewayClient]]]:
     """
-    All accounts of this process, as they can be asked.
+    The gateway clients of all accounts of this process.
 
     Args:
-        gateways: The accounts; those that may not send are asked all the same, because their debits live on.
+        gateways: The accounts; disabled ones are included, because their debits still change.
         scope: What lists of chargebacks are limited to.
 
     Returns:
-        What `Asking.parties` is.
+        What `InquiryDeps.clients` is.
     """
 
     async def clients() -> Mapping[str, GatewayClient]:
@@ -190,20 +189,19 @@ async def payment(
     terminal_hint: str | None = None,
 ) -> GatewayAnswer | None:
     """
-    Ask what became of one payment, at each terminal of the account until one knows it.
+    Inquire about a payment at each terminal of the account until one has it.
 
     Args:
-        client: The account.
         unique_id: The gateway's id of it, or
         transaction_id: ours.
-        terminal_hint: The terminal that probably took it; asked first where it is the account's.
+        terminal_hint: The terminal that probably took it; inquired first where it is the account's.
 
     Returns:
         The answer, or `None` where no terminal has such a payment.
 
     Raises:
-        GatewaySilent: when there is no answer, or it must not be asked now.
-        InvalidRequest: when the gateway refuses the question.
+        GatewaySilent: when there is no answer, or no inquiry may be made now.
+        InvalidRequest: when the gateway refuses the inquiry.
     """
     for terminal in sorted(client.terminals, key=lambda item: item != terminal_hint):
         async with deps.permit(client):
@@ -217,10 +215,10 @@ async def payment(
 
 class Inquired(msgspec.Struct, frozen=True):
     """
-    What an inquiry about a submission brought.
+    The result of an inquiry about a submission.
 
     Attributes:
-        answer: The answer, or `None` where no identity that was asked has such a payment.
+        answer: The answer, or `None` where no inquired identity has such a payment.
         not_found_at: The keys of the identities that have none.
         configured: The keys of all identities that its account has, or had lately.
     """
@@ -238,9 +236,9 @@ async def inquire(
     recent: frozenset[str] = frozenset(),
 ) -> Inquired:
     """
-    Inquire what became of a submission, by our id: where it was submitted; elsewhere too where not all of that can be asked.
+    Inquire about a submission by our id, where it was submitted; elsewhere too where not every such identity is configured.
 
-    An identity that belongs to another account by now is asked through that one.
+    An identity that belongs to another account now is inquired through that account.
 
     Args:
         clients: All accounts.
@@ -251,8 +249,8 @@ async def inquire(
         What was found, or where nothing was.
 
     Raises:
-        GatewaySilent: when an identity that counts gave no answer, or must not be asked now.
-        InvalidRequest: when the gateway refuses the question there.
+        GatewaySilent: when an identity that counts gave no answer, or may not be inquired now.
+        InvalidRequest: when the gateway refuses the inquiry there.
     """
     own = clients.get(row.account)
     configured = frozenset(() if own is None else (own.identity(item).key for item in own.terminals)) | recent
@@ -281,13 +279,13 @@ async def inquire(
 
 
 def _resolved(row: InquiryRow, absent: set[str], *, configured: frozenset[str]) -> bool:
-    """Whether every identity that counts has said "not found"."""
+    """Whether every identity that counts has answered "not found"."""
     of_all = needed(row.submitted_to or (UNKNOWN,), configured=configured)
     return of_all is not None and len(of_all) > 0 and of_all <= absent
 
 
 def _counts(key: str, row: InquiryRow, *, configured: frozenset[str]) -> bool:
-    """Whether the word of an identity counts."""
+    """Whether the answer of an identity counts."""
     of_all = needed(row.submitted_to or (UNKNOWN,), configured=configured)
     return of_all is None or key in of_all
 
@@ -295,14 +293,14 @@ def _counts(key: str, row: InquiryRow, *, configured: frozenset[str]) -> bool:
 def _places(
     clients: Mapping[str, GatewayClient], row: InquiryRow, *, recent: frozenset[str]
 ) -> list[tuple[str, GatewayClient, str]]:
-    """The identities to ask, where it was submitted first: key, account, terminal."""
+    """The identities to inquire, in the order of precedence: key, account, terminal. Where it was submitted comes first."""
     submitted_to = set(row.submitted_to or (UNKNOWN,))
     if EVERY in submitted_to:
         submitted_to |= recent
     known: dict[str, tuple[str, GatewayClient, str]] = {}
     for name in sorted(
         clients, key=lambda item: item != row.account
-    ):  # through its own account where that can be asked
+    ):  # through its own account where that has a client
         for terminal in clients[name].terminals:
             key = clients[name].identity(terminal).key
             if name == row.account or key in submitted_to:
@@ -317,7 +315,7 @@ async def chargebacks_of(
     deps: InquiryDeps, client: GatewayClient, *, unique_id: str
 ) -> tuple[Chargeback, ...]:
     """
-    Ask for the chargebacks of one payment.
+    Inquire about the chargebacks of a payment.
 
     Args:
         client: The account.
@@ -327,8 +325,8 @@ async def chargebacks_of(
         All of them, in the gateway's order.
 
     Raises:
-        GatewaySilent: when there is no answer, or it must not be asked now.
-        InvalidRequest: when the gateway refuses the question.
+        GatewaySilent: when there is no answer, or no inquiry may be made now.
+        InvalidRequest: when the gateway refuses the inquiry.
     """
     async with deps.permit(client):
         page = await calls.chargebacks_of(client.gateway, unique_id=unique_id)

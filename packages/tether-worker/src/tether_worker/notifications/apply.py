@@ -2,13 +2,13 @@
 Applying notifications: claim, decide, write, in one transaction a batch.
 
 ```text
-claim up to 256 waiting rows (locked) ─► lock the attempts they speak of ─► billing.decide each ─►
-write attempts, blacklist entries, events and what came of each row ─► commit
+claim up to 256 waiting rows (locked) ─► lock the attempts they are about ─► decide each ─►
+write attempts, blacklist entries, events and the outcome of each row ─► commit
 ```
 
-Everything between claim and commit belongs to one transaction, so a worker that dies anywhere leaves either all of
-it or nothing, and the rows are free again as soon as its connection is gone. A batch that fails because of its
-content is taken apart and its rows are applied alone; the one that fails is deferred, and in the end parked.
+One transaction covers everything from claim to commit, so a worker that dies leaves all of it or nothing, and the rows are free again when
+its connection is gone. A batch that fails because of its content is split and its rows are applied one by one; a row that fails is
+deferred, and in the end parked.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -96,10 +96,10 @@ class ApplyDeps(msgspec.Struct, frozen=True):
 
 
 def applying(deps: ApplyDeps) -> Work:
-    """Applying as a kind of work."""
+    """The job that applies notifications."""
 
     async def batch() -> int:
-        return await book(deps)
+        return await apply_batch(deps)
 
     async def has_pending() -> bool:
         async with connection(deps.pool) as conn:
@@ -108,12 +108,12 @@ def applying(deps: ApplyDeps) -> Work:
     return Work(WEBHOOKS, batch, has_pending, BATCH_MAX)
 
 
-async def book(deps: ApplyDeps, *, limit: int = BATCH_MAX) -> int:
+async def apply_batch(deps: ApplyDeps, *, limit: int = BATCH_MAX) -> int:
     """
-    Book the notifications that wait, at most *limit* of them.
+    Apply the notifications that wait, at most *limit* of them.
 
     Returns:
-        How many rows were taken; each is finished, deferred or parked by now.
+        How many rows were claimed; each is finished, deferred or parked by now.
 
     Raises:
         Unavailable: when Postgres is away; nothing was applied.
@@ -142,7 +142,7 @@ async def _apply_alone(conn: Connection, row: Claimed, *, deps: ApplyDeps, now: 
     except Exception as exc:
         if _blames_no_row(exc, conn):
             raise
-        # Whatever else it is, the row is kept with its cause.
+        # On any other error the row is kept with its cause.
         _log.error("notification deferred", webhook_event_id=row.id, failures=row.failures + 1, exc_info=exc)
         code = exc.code if isinstance(exc, TetherError) else type(exc).__name__
         await webhook_events.finish(
@@ -153,7 +153,7 @@ async def _apply_alone(conn: Connection, row: Claimed, *, deps: ApplyDeps, now: 
 
 
 def _blames_no_row(problem: Exception, conn: Connection) -> bool:
-    # Postgres also gives rows back, and ends the session, when this process was frozen for too long.
+    # Postgres also frees the rows, and ends the session, when this process was frozen for too long.
     return conn.closed or isinstance(problem, Unavailable) or blames_store(problem)
 
 
@@ -167,7 +167,7 @@ async def _apply_together(
         item for delivery in genuine for item in (delivery.unique_id, reference_of(delivery)) if item
     ]
     transaction_ids = [delivery.transaction_id for delivery in genuine if delivery.transaction_id]
-    # Some speak of refunds and voids; these move their debits, which are locked with all others, in the order of ids.
+    # Some are about refunds and voids; these change their debits, which are locked with all others, in the order of ids.
     orders = await refunds.named(conn, unique_ids=unique_ids, transaction_ids=transaction_ids)
     ledger = _Ledger(
         await billing_attempts.locked_by_ids(
@@ -310,7 +310,7 @@ def _finished(
 def _contradicted(
     row: Claimed, decision: Decision, *, attempt: Attempt | None, deps: ApplyDeps, now: datetime
 ) -> Finish:
-    """Inquire again later, because records lag behind notifications; in the end it stays contradicted."""
+    """Inquire again later, because the gateway's records lag behind notifications; in the end it stays contradicted."""
     since = row.inquiries_began_at or row.confirmed_at or now
     next_at = next_inquiry(since, now=now, jitter=deps.jitter())
     state = step("waiting", "inquired enough" if next_at is None else "contradicted")
@@ -345,7 +345,7 @@ def _deferred(
 
 
 class _Ledger:
-    """The attempts of one batch by both of their ids, and which of them moved."""
+    """The attempts of a batch by both of their ids, and those that changed."""
 
     def __init__(self, attempts: Sequence[Attempt]) -> None:
         self._by_unique_id = {attempt.unique_id: attempt for attempt in attempts if attempt.unique_id}
@@ -378,7 +378,7 @@ class _Ledger:
 
 
 class _Orders:
-    """The orders to refund of one batch by both of their ids, and which of them moved."""
+    """The refunds and voids of a batch by both of their ids, and those that changed."""
 
     def __init__(self, rows: Mapping[int, Row]) -> None:
         self._by_id = {row_id: row.refund for row_id, row in rows.items()}

@@ -1,22 +1,21 @@
 """
-Confirmation: the gateway is inquired whether a notification is true, before it takes effect.
+Confirmation of notifications by status inquiries, before they take effect.
 
 ```text
-confirming ─► lease, committed ─► inquire once per payment (no transaction is open) ─┬─► its word beside all its rows ─► waiting
+confirming ─► lease, committed ─► inquire once per payment (no transaction is open) ─┬─► record beside all its rows ──► waiting
                                                                                     └─► no answer: retried by the schedule
 ```
 
-A genuine signature covers only the id, so a notification only reports a status (`tether_core.payments.attempt`). Processing
-sets rows aside that must be confirmed; here they get the gateway's own record, and processing takes them up again.
-What the word does to the report is decided there and nowhere else.
+A signature covers only the id, so a notification only reports a status (`tether_core.payments.attempt`). Processing sets rows aside
+that must be confirmed; this job adds the gateway's own record to them, and processing decides with it.
 
-One inquiry answers all rows of a payment that are due, and a batch takes payments, not rows, those first that wait for longest: a
-flood about one payment delays the others by one inquiry. For a reported dispute the payment's record and its chargebacks are both
-asked for: the first says how far the payment has come, the second why. While the gateway does not answer, or says that it has no such
-payment, the row waits: it is neither applied nor lost, and only after a fortnight it is parked for a person.
+One inquiry answers all due rows of a payment, and a batch takes payments, not rows, those first that have waited longest: a flood
+about one payment delays the others by one inquiry. For a reported dispute both the payment's record and its chargebacks are inquired: the
+first shows the status, the second the reason. While the gateway does not answer, or answers "not found", the row waits; after a
+fortnight it is parked for a person.
 
-Notifications of other kinds than a payment's only name one. What the gateway answers about it goes into the inbox as a record of
-its own, like every record that we fetch.
+Notifications of other kinds only name a payment. The gateway's record of it goes into the inbox as a row of its own, like every
+report record.
 """
 
 import asyncio
@@ -66,7 +65,7 @@ class _Word(msgspec.Struct, frozen=True):
 
 
 def confirming(deps: InquiryDeps) -> Work:
-    """Confirmation as a kind of work."""
+    """The job that confirms notifications."""
 
     async def batch() -> int:
         return await confirm(deps)
@@ -80,7 +79,7 @@ def confirming(deps: InquiryDeps) -> Work:
 
 async def confirm(deps: InquiryDeps, *, limit: int = BATCH_MAX) -> int:
     """
-    Inquire about payments whose notifications wait for the gateway's word, at most *limit* of them.
+    Inquire about payments whose notifications wait for confirmation, at most *limit* of them.
 
     Returns:
         How many notifications were inquired about.

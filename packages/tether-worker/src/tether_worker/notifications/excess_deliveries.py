@@ -14,14 +14,14 @@ from tether_worker.jobs.periodic import PeriodicTask
 
 __all__ = ["announce_excess"]
 
-# Whoever floods under many signatures is told of in portions.
+# A flood of many keys is announced in portions.
 _BATCH_MAX: Final = 100
 
 _log = logger("excess")
 
 
 def announce_excess(pool: Pool, *, clock: Callable[[], datetime]) -> PeriodicTask:
-    """Tell once of each notification that stands for deliveries in excess, as an event and in the log."""
+    """Announce each notification that has excess deliveries, once, as an event and in the log."""
 
     async def announce() -> None:
         now = clock()

@@ -15,7 +15,7 @@ _log = logger("inbox")
 
 
 def wake_matched(pool: Pool, *, clock: Callable[[], datetime]) -> PeriodicTask:
-    """Make notifications due that came before the payment they speak of."""
+    """Make notifications due whose payment appeared after them."""
 
     async def wake() -> None:
         async with connection(pool) as conn:

@@ -1,9 +1,9 @@
 """
-After a return: each debit that came back, with a reason, gets what follows from it, once.
+Handle returns: decide once for each returned debit whether it is tried again.
 
-The rules are those of `tether_core.payments.returns`: most reasons end the debit, two allow another try on a later day. What
-is written here is a plan, a day beside the returned attempt; billing makes the try when the day has come, and looks
-once more then. A return without a reason waits until the reason is known.
+The rules are those of `tether_core.payments.returns`: most reasons end the debit, two allow another attempt on a later day. The day is
+stored beside the returned attempt; billing makes the attempt when the day has come, and judges it once more then. A return without a
+reason waits until the reason is known.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ from tether_stores.postgres import Pool, connection, transaction
 
 from tether_worker.jobs.run import Work
 
-__all__ = ["ReturnDeps", "follow", "handling_returns"]
+__all__ = ["ReturnDeps", "handle_returns", "handling_returns"]
 
 BATCH_MAX: Final = 500
 
@@ -34,7 +34,7 @@ class ReturnDeps(msgspec.Struct, frozen=True):
     Attributes:
         policy: The operator's choices; which reasons block.
         spacing_days: Calendar days before the next try, at least.
-        per_day_max: Tries after a return that a day may hold; `None` for any number.
+        per_day_max: Attempts after a return on one day at most; `None` for any number.
     """
 
     pool: Pool
@@ -45,10 +45,10 @@ class ReturnDeps(msgspec.Struct, frozen=True):
 
 
 def handling_returns(deps: ReturnDeps) -> Work:
-    """Following as a kind of work."""
+    """The job that handles returns."""
 
     async def batch() -> int:
-        return await follow(deps)
+        return await handle_returns(deps)
 
     async def has_pending() -> bool:
         async with connection(deps.pool) as conn:
@@ -57,7 +57,7 @@ def handling_returns(deps: ReturnDeps) -> Work:
     return Work(HANDLE_RETURNS, batch, has_pending)
 
 
-async def follow(deps: ReturnDeps, *, limit: int = BATCH_MAX) -> int:
+async def handle_returns(deps: ReturnDeps, *, limit: int = BATCH_MAX) -> int:
     """
     Decide what follows for debits that came back, at most *limit* of them.
 

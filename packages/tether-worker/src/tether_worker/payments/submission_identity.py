@@ -1,5 +1,5 @@
 """
-Looking after submissions that only one gateway identity can resolve, and announcing clocks that were set.
+Warn of submissions whose gateway identity is not configured, and announce clocks that stepped.
 
 The rules are in `tether_core.payments.not_found` and `tether_core.clock_steps`; both tasks are safe to do twice and on several
 nodes at once.
@@ -56,7 +56,7 @@ def check_identities(pool: Pool, *, settings: Settings, clock: Callable[[], date
             calls = await gateway_identities.open_calls(conn) if looks % _SEARCH_EVERY == 0 else None
         looks += 1
         if woken:
-            _log.info("submissions woken: their gateway identities can be asked again", submissions=woken)
+            _log.info("submissions woken: their gateway identities are configured again", submissions=woken)
         if calls is not None:
             warnings = gateway_identities.diagnostics(calls, accounts=list(accounts))
             for warning in warnings:

@@ -1,7 +1,7 @@
 """
-`tether-worker completeness`: whether our books hold everything the gateway knows, for people or as JSON.
+`tether-worker completeness`: whether Tether has everything that the gateway's reports list, as a table or JSON.
 
-Each morning the same is told of the day before, in the log: as an error when anything is unexplained or was not read.
+Each morning the report of the day before is logged: as an error when anything is unexplained or was not read.
 """
 
 from datetime import UTC, datetime, time, timedelta
@@ -18,10 +18,10 @@ from tether_stores.telemetry import logger
 from tether_worker.gateway.status_inquiry import InquiryDeps
 from tether_worker.jobs.periodic import PeriodicTask
 
-__all__ = ["exit_code", "show", "telling"]
+__all__ = ["exit_code", "reporting_completeness", "show"]
 
-# After the night's readings, in UTC.
-_TOLD_AT: Final = time(6, tzinfo=UTC)
+# After the night's report fetches, in UTC.
+_REPORT_AT: Final = time(6, tzinfo=UTC)
 _EVERY_S: Final = 60.0
 _LINES_SHOWN: Final = 20
 _TRY_LATER: Final = 75
@@ -29,12 +29,12 @@ _TRY_LATER: Final = 75
 _log = logger("completeness")
 
 
-def telling(deps: InquiryDeps) -> PeriodicTask:
+def reporting_completeness(deps: InquiryDeps) -> PeriodicTask:
     """Tell the report of yesterday each morning, once in the whole cluster."""
 
-    async def tell() -> None:
+    async def log_report() -> None:
         now = deps.clock()
-        if now.timetz() < _TOLD_AT:
+        if now.timetz() < _REPORT_AT:
             return
         accounts = list(await deps.clients())
         if not accounts:
@@ -42,19 +42,19 @@ def telling(deps: InquiryDeps) -> PeriodicTask:
         yesterday = now.date() - timedelta(days=1)
         async with transaction(deps.pool) as conn:
             if not await periodic.take(
-                conn, "completeness", tick_at=datetime.combine(now.date(), _TOLD_AT), now=now
+                conn, "completeness", tick_at=datetime.combine(now.date(), _REPORT_AT), now=now
             ):
                 return
             report = await draw_up(conn, from_on=yesterday, to_on=yesterday, accounts=accounts, now=now)
-        _tell(report)
+        _log_report(report)
 
-    return PeriodicTask("tell_completeness", _EVERY_S, tell)
+    return PeriodicTask("report_completeness", _EVERY_S, log_report)
 
 
-def _tell(report: Completeness) -> None:
+def _log_report(report: Completeness) -> None:
     found = report.report
-    say = _log.info if report.complete and not report.open_lines else _log.error
-    say(
+    log = _log.info if report.complete and not report.open_lines else _log.error
+    log(
         "completeness",
         day=found.to_on.isoformat(),
         known=found.known,
@@ -91,9 +91,9 @@ def show(report: Completeness) -> None:
     if len(found.not_read) > 10:
         table.add_row("not read to their end", f"and {len(found.not_read) - 10} more")
     if found.awaited:
-        table.add_row("being read", f"{len(found.awaited)} lists; ask again in some minutes")
-    table.add_row("unknown, asked about enough", str(report.left_open))
-    table.add_row("money that went back twice", str(len(report.refunded_and_charged_back)))
+        table.add_row("being read", f"{len(found.awaited)} reports; run again in some minutes")
+    table.add_row("unknown after all inquiries", str(report.left_open))
+    table.add_row("refunded and charged back", str(len(report.refunded_and_charged_back)))
     for kind, count in report.differences.items():
         if count:
             table.add_row(f"difference {kind}", str(count))
@@ -109,7 +109,7 @@ def show(report: Completeness) -> None:
 
 
 def exit_code(report: Completeness) -> int:
-    """0 where all is well, 75 where reports are still being read, 1 where a person has to look."""
+    """0 where all is complete, 75 where reports are still being read, 1 where a person has to look."""
     if report.complete and not report.open_lines:
         return 0
     found = report.report

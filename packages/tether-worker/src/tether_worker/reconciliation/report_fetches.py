@@ -1,18 +1,17 @@
 """
-Fetching: the gateway's lists, read day by day until they hold nothing that our books lack.
+Report fetches: read the gateway's reports day by day, and store what is missing.
 
 ```text
-tick (a row, taken once) ─► lists of some days become due ─► a worker leases one ─► page by page:
-    ask for the page (no transaction is open) ─► its items into the inbox, the page counted: one commit
+tick (a row, taken once) ─► reports of some days become due ─► a worker leases one ─► page by page:
+    fetch the page (no transaction is open) ─► its records into the inbox, the page counted: one commit
 ```
 
-Whatever a list holds becomes a claim like a notification's (`tether_core.reconciliation.report_records`) and goes the same way: into the inbox,
-where applying decides it. An item that a notification has told of already only gets the mark that the gateway's list has
-it, which the completeness report counts.
+A report record (`tether_core.reconciliation.report_records`) is decided like a notification: it goes into the inbox, and applying decides
+it. A record that a notification reported before is only marked as listed, which the completeness report counts.
 
-A list is read for one day at a time, so no window is longer than the 7 days the gateway allows, and what stands in a day's
-list can be compared with what we hold of that day. The nights of `SCHEDULE` read each list again for a month,
-because a debit's result comes days after the debit.
+A report is fetched for one day at a time, so no window is longer than the 7 days the gateway allows, and the report of a day can be
+compared with what is stored of that day. `SCHEDULE` fetches each report again every night for a month, because a debit's result
+comes days after the debit.
 """
 
 from collections.abc import Iterable, Sequence
@@ -51,11 +50,11 @@ from tether_worker.reconciliation.gateway_refunds import take_report
 
 __all__ = ["Taken", "fetching_reports", "read_list", "take_in", "tick_time", "ticking", "want"]
 
-# A batch of some seconds, so that a worker that is to stop need not read a whole day first.
+# A batch of some seconds, so that a worker that stops need not read a whole day first.
 PAGES_MAX: Final = 20
 # A lease covers one page: its turn, its answer and its rows.
 _LEASE: Final = timedelta(seconds=120)
-# Before a list that the gateway does not give is asked for again, in seconds; the last step repeats.
+# Waits after failed fetches of a report, in seconds; the last one repeats.
 _RETRY_SCHEDULE_S: Final = (30, 60, 300, 900, 1_800, 3_600)
 # How often a worker looks whether a tick is due.
 _TICK_EVERY_S: Final = 30.0
@@ -70,7 +69,7 @@ class Taken(msgspec.Struct, frozen=True):
 
     Attributes:
         recorded: New rows of the inbox.
-        known: Records that said nothing new.
+        known: Records without news.
     """
 
     recorded: int
@@ -78,7 +77,7 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 def fetching_reports(deps: InquiryDeps) -> Work:
-    """Fetching as a kind of work."""
+    """The job that fetches reports."""
 
     async def batch() -> int:
         return await read_list(deps)
@@ -91,7 +90,7 @@ def fetching_reports(deps: InquiryDeps) -> Work:
 
 
 def ticking(deps: InquiryDeps) -> PeriodicTask:
-    """Make lists due at their times, once in the whole cluster."""
+    """Make reports due at their times, once in the whole cluster."""
 
     async def tick() -> None:
         now = deps.clock()
@@ -103,7 +102,7 @@ def ticking(deps: InquiryDeps) -> PeriodicTask:
 
 def tick_time(rhythm: Rhythm, *, now: datetime) -> datetime:
     """
-    The latest tick of a rhythm; the same for all who ask within it.
+    The latest tick of a rhythm.
 
     Args:
         rhythm: The rhythm.
@@ -205,10 +204,10 @@ async def read_list(deps: InquiryDeps, *, pages_max: int = PAGES_MAX) -> int:
 
 
 class _LeaseLostError(Unavailable):
-    """Another worker reads this list by now; what was read of the page is rolled back."""
+    """Another worker fetches this report now; what was read of the page is rolled back."""
 
     def __str__(self) -> str:
-        return "another worker reads this list by now"
+        return "another worker fetches this report now"
 
 
 async def _page(
@@ -258,12 +257,12 @@ async def _take_page(
     unread = 0
     for item in page.items:
         try:
-            claim = _claim(item, account=reading.account)
+            record = _record(item, account=reading.account)
         except Unreadable:
             unread += 1
             continue
-        if claim is not None:
-            records.append(claim)
+        if record is not None:
+            records.append(record)
     taken = await take_in(conn, records, listed_on=reading.day, override=reading.name == "imports", now=now)
     if reading.name == "transactions":
         await compare_report(conn, records, now=now)
@@ -273,9 +272,7 @@ async def _take_page(
     if taken.recorded:
         _log.info("report fetched", list=reading.name, day=reading.day.isoformat(), rows=taken.recorded)
     if unread:
-        _log.error(
-            "items of a list cannot be read", list=reading.name, day=reading.day.isoformat(), rows=unread
-        )
+        _log.error("report records unreadable", list=reading.name, day=reading.day.isoformat(), rows=unread)
     listed = len(page.items)
     if page.total_count is not None:
         # The whole list's count, once.
@@ -289,7 +286,7 @@ def _refunds(page: Page[GatewayAnswer] | Page[Chargeback]) -> list[GatewayAnswer
     ]
 
 
-def _claim(item: GatewayAnswer | Chargeback, *, account: str) -> ReportRecord | None:
+def _record(item: GatewayAnswer | Chargeback, *, account: str) -> ReportRecord | None:
     if isinstance(item, Chargeback):
         return from_chargeback(item, account=account)
     return from_answer(item, account=account)
@@ -304,16 +301,13 @@ async def take_in(
     override: bool = False,
 ) -> Taken:
     """
-    Put fetched records into the inbox, as far as they say more than what is there.
+    Store fetched records in the inbox, as far as they say more than the stored rows.
 
     Args:
         records: The records; the same one may be among them several times.
         now: The time of receipt.
-        listed_on: The day in whose list they stood, or `None` where a single payment was asked about.
-        override: Whether that day counts more than one noted before.
-
-    Returns:
-        What became of them.
+        listed_on: The day whose report had them, or `None` for a status inquiry about one payment.
+        override: Whether that day replaces the one stored before.
     """
     if not records:
         return Taken(0, 0)
@@ -329,7 +323,7 @@ async def take_in(
     if listed_on is not None:
         marks: dict[int, datetime | None] = {}
         for item, rows in zip(records, known, strict=True):
-            # One row stands for the event: the oldest that was believed.
+            # One row represents the event: the oldest that was not contradicted.
             row_id = next((row.id for row in rows if row.outcome != "contradicted"), fresh.get(item.key))
             if row_id is not None:
                 marks.setdefault(row_id, item.happened_at)
@@ -343,7 +337,7 @@ def _current_status(row: StoredRow) -> CurrentStatus:
         try:
             claim = decode(row.body, content_type=row.content_type)
         except Unreadable:
-            # It was readable when it came, so the reader has changed since; let the fetched record speak.
+            # It was readable when it came, so the reader has changed since; the fetched record decides.
             return CurrentStatus("failed", None, None)
         error_code, reason_code = error_code or claim.error_code, reason_code or claim.reason_code
     return CurrentStatus(row.outcome, error_code, reason_code)
@@ -354,7 +348,7 @@ async def _deferred(deps: InquiryDeps, reading: Reading, *, lease: datetime, why
     due_at = next_attempt(
         reading.failures + 1, now=now, jitter=deps.jitter(), retry_schedule_s=_RETRY_SCHEDULE_S
     )
-    _log.warning("report not read", list=reading.name, day=reading.day.isoformat(), why=why)
+    _log.warning("report fetch deferred", list=reading.name, day=reading.day.isoformat(), why=why)
     async with connection(deps.pool) as conn:
         await report_fetches.deferred(
             conn, reading, due_at=due_at or now + timedelta(seconds=_RETRY_SCHEDULE_S[-1]), lease=lease
