@@ -32,8 +32,8 @@ async def test_what_is_not_set_is_said_at_the_start(serving: Serve, environment:
         async with serving(bare):
             pass
     said = " ".join(line["event"] for line in lines if line["log_level"] == "error")
-    assert "EMP_API_PASSWORD is not set: every notification will be refused" in said
-    assert "TETHER_API_KEYS is not set: the API is closed" in said
+    assert "EMP_API_PASSWORD is not set: all notifications are rejected" in said
+    assert "TETHER_API_KEYS is not set: all requests of the API are rejected" in said
     assert "TETHER_FINGERPRINT_KEY is not set" in said
     with structlog.testing.capture_logs() as lines:
         async with serving(environment | {"TETHER_FINGERPRINT_KEY": "k"}):

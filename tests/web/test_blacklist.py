@@ -333,7 +333,7 @@ async def test_notes_are_one_line_of_what_can_be_printed(api: httpx.AsyncClient)
     assert entry["note"] == "by phone, spoke to Ada"
     reason = await api.delete(f"/api/blacklist/{entry['id']}", params={"reason": "new\x02mandate"})
     assert (reason.status_code, reason.json()["detail"]) == (
-        422, "reason: leave out characters that cannot be printed",
+        422, "reason: remove the characters that cannot be printed",
     )  # fmt: skip
     number = ibans.fingerprint(NL).hex()
     header = "iban_fingerprint,iban_masked,note,expires_at"

@@ -15,7 +15,7 @@ def test_new_notifications_go_to_postgres_alone() -> None:
     traffic = Traffic()
     for _ in range(100):
         traffic = observed(traffic, deliveries=50, repeats=0, commit_s=0.003)
-        assert not traffic.inquiry_count
+        assert not traffic.uses_redis
 
 
 def test_a_chaos_of_repeats_is_answered_by_redis() -> None:
@@ -23,10 +23,10 @@ def test_a_chaos_of_repeats_is_answered_by_redis() -> None:
     traffic = Traffic()
     for _ in range(50):
         traffic = observed(traffic, deliveries=50, repeats=45, commit_s=0.003)
-    assert traffic.inquiry_count
+    assert traffic.uses_redis
     for _ in range(100):
         traffic = observed(traffic, deliveries=50, repeats=5, commit_s=0.003)
-    assert not traffic.inquiry_count
+    assert not traffic.uses_redis
 
 
 def test_a_slow_postgres_is_spared() -> None:
@@ -34,21 +34,21 @@ def test_a_slow_postgres_is_spared() -> None:
     traffic = Traffic()
     for _ in range(20):
         traffic = observed(traffic, deliveries=1, repeats=0, commit_s=0.4)
-    assert traffic.inquiry_count
+    assert traffic.uses_redis
     for _ in range(60):
         traffic = observed(traffic, deliveries=1, repeats=0, commit_s=0.003)
-    assert not traffic.inquiry_count
+    assert not traffic.uses_redis
 
 
 @pytest.mark.parametrize("share", [0.26, 0.30, 0.34])
 def test_between_the_thresholds_nothing_changes(share: float) -> None:
     """A share that sits at one threshold would switch with every batch, and every switch costs repeats their answer."""
-    off, on = Traffic(repeats=share), Traffic(repeats=share, inquiry_count=True)
+    off, on = Traffic(repeats=share), Traffic(repeats=share, uses_redis=True)
     for _ in range(50):
         off = observed(off, deliveries=100, repeats=round(100 * share), commit_s=0.001)
         on = observed(on, deliveries=100, repeats=round(100 * share), commit_s=0.001)
-    assert not off.inquiry_count
-    assert on.inquiry_count
+    assert not off.uses_redis
+    assert on.uses_redis
 
 
 @given(

@@ -142,7 +142,7 @@ async def test_followers_share_one_reader_and_resume_where_they_were(
 
     monkeypatch.setattr(events, "between", counted)
     monkeypatch.setattr(feeds, "_PAGE", 7)
-    monkeypatch.setattr(feeds, "_WAKE_UP", 20)
+    monkeypatch.setattr(feeds, "_BUFFER_MAX", 20)
     async with _feed(pool) as feed:
         many = [await _follow(feed, None) for _ in range(20)]
         await _announce(pool, [_moved(n) for n in range(1, 11)])
@@ -156,7 +156,7 @@ async def test_followers_share_one_reader_and_resume_where_they_were(
         assert late.ids == list(range(1, 61))
         assert partly.ids == list(range(34, 61))
         assert {tuple(item.ids) for item in many} == {tuple(range(1, 61))}
-        assert len(feed._wake) == 20
+        assert len(feed._buffer) == 20
 
 
 async def test_types_can_be_chosen_live_and_from_the_past(pool: Pool, eventually: Callable[..., Any]) -> None:
@@ -183,7 +183,7 @@ async def test_a_quiet_stream_says_that_it_lives_and_ends_in_time(pool: Pool) ->
 async def test_an_id_that_was_never_given_is_refused(pool: Pool) -> None:
     """After a restore from a backup a follower may be ahead of us; it would wait in silence for what it has had already."""
     async with _feed(pool) as feed:
-        with pytest.raises(InvalidRequest, match="begin with after=0"):
+        with pytest.raises(InvalidRequest, match="use after=0"):
             await feed.opened(1)
 
 

@@ -38,7 +38,7 @@ async def test_nobody_follows_without_a_key(client: httpx.AsyncClient) -> None:
         ("?after=7", {}, 422, "No event has this id yet"),
         ("", {"last-event-id": "7"}, 422, "No event has this id yet"),
         ("", {"last-event-id": "seven"}, 400, "Last-Event-ID: must be a whole number"),
-        ("?Last-Event-ID=7", {}, 400, "is no parameter here; there are after, type"),
+        ("?Last-Event-ID=7", {}, 400, "is not a parameter of this route; use after, type"),
     ],
 )
 async def test_what_cannot_be_followed_is_refused_in_words(

@@ -81,7 +81,7 @@ async def test_one_line_an_answer_and_nothing_of_the_request_in_it(client: httpx
     with structlog.testing.capture_logs(processors=[telemetry.of_request]) as lines:
         answer = await client.get("/api/billing-attempts/77?unique_id=ada", headers=KEY)
         await client.get("/nowhere/77")
-    result = [line for line in lines if line["event"] == "answered"]
+    result = [line for line in lines if line["event"] == "request answered"]
     assert [(line["method"], line["route"], line["status"]) for line in result] == [
         ("GET", "/api/billing-attempts/{attempt_id}", 400),
         ("GET", "-", 404),

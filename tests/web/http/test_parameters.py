@@ -55,7 +55,7 @@ async def test_a_filter_that_does_not_exist_is_refused(client: httpx.AsyncClient
     """Passed over, `state=parked` would answer with everything, and somebody would act on it."""
     answer = await client.get(path, params={"stat": "x"}, headers=KEY)
     assert answer.status_code == 400
-    assert "stat: is no parameter here; there are " in answer.json()["detail"]
+    assert "stat: is not a parameter of this route; use " in answer.json()["detail"]
     assert "cursor" in answer.json()["detail"]
     personal = await client.get(path, params={"DE89370400440532013000": "x"}, headers=KEY)
     assert personal.status_code == 400
@@ -66,7 +66,7 @@ async def test_a_filter_that_does_not_exist_is_refused(client: httpx.AsyncClient
 async def test_where_there_are_no_parameters_that_is_said(client: httpx.AsyncClient) -> None:
     """A list of nothing would read as if a word were missing."""
     answer = await client.get("/api/billing-attempts/1?expand=all", headers=KEY)
-    assert answer.json()["detail"] == "expand: is no parameter here; this address takes none"
+    assert answer.json()["detail"] == "expand: is not a parameter of this route; it takes none"
 
 
 async def test_a_missing_body_is_named_as_such(client: httpx.AsyncClient) -> None:

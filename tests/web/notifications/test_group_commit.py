@@ -157,7 +157,7 @@ async def test_what_is_left_open_goes_on_and_nobody_is_woken_between(calls: _Cal
     async def known(items: Sequence[int]) -> Sequence[int | None]:
         return [item * 10 if item % 2 else None for item in items]
 
-    first = Group(known, batch_max=4, waiting_max=100, what="numbers", onward=group)
+    first = Group(known, batch_max=4, waiting_max=100, what="numbers", next_group=group)
     assert await asyncio.gather(*map(first.do, range(4))) == [0, 10, 4, 30]
     assert calls.batches == [[0, 2]]
 
@@ -169,7 +169,7 @@ async def test_too_many_behind_a_look_are_rejected(calls: _Calls) -> None:
     async def unknown(items: Sequence[int]) -> Sequence[int | None]:
         return [None for _ in items]
 
-    first = Group(unknown, batch_max=4, waiting_max=100, what="numbers", onward=group)
+    first = Group(unknown, batch_max=4, waiting_max=100, what="numbers", next_group=group)
     results = await asyncio.gather(*map(first.do, range(3)), return_exceptions=True)
     assert results[0] == 0
     assert [type(result) for result in results[1:]] == [Overloaded, Overloaded]
@@ -216,7 +216,7 @@ async def test_who_was_refused_is_held_by_nobody(refused_by: str) -> None:
     # One that waits on keeps the others' entries behind it in the queue of deadlines.
     deadlines = Deadlines(0.05 if refused_by == "the deadline" else 60, lambda: StoreUnreachable("postgres"))
     older = deadlines.watch(asyncio.get_running_loop().create_future())
-    group = Group(waits, batch_max=2, waiting_max=9, what="items", onward=full, deadlines=deadlines)
+    group = Group(waits, batch_max=2, waiting_max=9, what="items", next_group=full, deadlines=deadlines)
     items = [_Held(), _Held()]
     held = [weakref.ref(item) for item in items]
     gc.collect()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 CALM = Traffic()
 # Repeats were frequent until now, so Redis is asked first.
-BUSY = Traffic(repeats=1.0, inquiry_count=True)
+BUSY = Traffic(repeats=1.0, uses_redis=True)
 SEEN = b"tether:seen:"
 
 
@@ -74,7 +74,7 @@ async def _opened(
     ):
         made = Inbox(
             pool=pool,
-            look_pool=look_pool,
+            history_pool=look_pool,
             cache=cache,
             wake_up_queue=wake_up_queue,
             clock=lambda: NOON,

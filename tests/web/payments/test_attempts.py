@@ -112,7 +112,7 @@ async def test_filters_combine_and_say_what_to_add(client: httpx.AsyncClient, da
             "created_to",
             "not later",
         ),
-        ({"created_from": "2026-03-02T12:00:00"}, "created_from", "say its offset"),
+        ({"created_from": "2026-03-02T12:00:00"}, "created_from", "needs an offset"),
         ({"created_from": "2026-03-02T12:00:00Z", "cursor": "aWQ6NDI"}, "cursor", "start again"),
         ({"created_from": "yesterday"}, "created_from", "must be a time like"),
     ):

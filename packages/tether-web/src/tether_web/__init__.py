@@ -1,1 +1,1 @@
-"""Takes notifications and files in, answers, and wake-ups the worker. Litestar on Granian; stateless, any number of nodes."""
+"""Tether's HTTP API: receives notifications and uploads, and wakes the worker. Litestar on Granian; stateless."""

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
 
-    # Counters of several processes meet in files; the folder must be known before the first of them is made.
+    # Several processes share their metrics through files; the folder must be known before the first metric is created.
     with tempfile.TemporaryDirectory(prefix="tether-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         return done("tether-web", lambda: _serve(args))
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tether-web",
-        description="Serve Tether's HTTP side: notifications in, files in, answers out. Stateless; run as many as you like.",
+        description="Serve Tether's HTTP API: notifications, uploads and everything about them. Stateless; run any number of nodes.",
         epilog="Settings come from the environment (docs/reference/settings.md). Put nginx in front; see deploy/.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         "--workers",
         type=whole(1, 256),
         default=1,
-        help="processes; one per core is plenty (default: %(default)s)",
+        help="processes; at most one per core (default: %(default)s)",
     )
     parser.add_argument(
         "--grace",
@@ -74,15 +74,15 @@ def _serve(args: argparse.Namespace) -> int:
     ]
     if missing:
         raise InvalidRequest(
-            f"{' and '.join(missing)} must be set. To try it without services of your own: "
+            f"{' and '.join(missing)} must be set. To try it without your own services: "
             "tether-sandbox up -- tether-web"
         )
     if why := cannot_listen(args.host, args.port):
         raise InvalidRequest(why)
     telemetry.configure(level=settings.log_level, program="tether-web")
     log = telemetry.logger("serve")
-    log.info("serving", host=args.host, port=args.port, workers=args.workers)
-    _let_loading_processes_end()
+    log.info("server started", host=args.host, port=args.port, workers=args.workers)
+    _let_loading_processes_stop()
     Granian(
         "tether_web.app:create_app",
         factory=True,
@@ -98,21 +98,21 @@ def _serve(args: argparse.Namespace) -> int:
         backpressure=4096,
         respawn_failed_workers=True,
         workers_kill_timeout=args.grace,
-        # What Granian has to say, such as why a worker did not start, goes the way of our own lines.
+        # Granian's log lines, such as why a worker did not start, use the same format.
         log_level=LogLevels.warning,
         log_dictconfig={"formatters": {}, "handlers": {}, "loggers": {"_granian": {"propagate": True}}},
         log_access=False,
     ).serve()
-    log.info("stopped")
+    log.info("server stopped")
     return 0
 
 
-def _let_loading_processes_end() -> None:
-    # A process that is still loading has nothing to finish. The handler it inherits would note the wish in a copy of
-    # the parent's books and nowhere else, and the parent would wait out the whole grace period for it.
+def _let_loading_processes_stop() -> None:
+    # A process that is still loading has nothing to finish. The handler it inherits would set a flag in a copy of the
+    # parent's state only, and the parent would wait for it until the grace period ends.
     numbers = (signal.SIGTERM, signal.SIGINT)
 
-    def as_usual() -> None:
+    def restore_defaults() -> None:
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
@@ -120,9 +120,9 @@ def _let_loading_processes_end() -> None:
     os.register_at_fork(
         before=lambda: signal.pthread_sigmask(
             signal.SIG_BLOCK, numbers
-        ),  # what comes meanwhile comes afterwards
+        ),  # signals that arrive meanwhile are delivered afterwards
         after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers),
-        after_in_child=as_usual,
+        after_in_child=restore_defaults,
     )
 
 

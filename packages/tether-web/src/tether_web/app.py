@@ -1,4 +1,4 @@
-"""The one place of wiring: settings and services in, an ASGI application out."""
+"""Application wiring: builds the ASGI application and its services from the settings."""
 
 import contextlib
 import gc
@@ -46,7 +46,7 @@ from tether_web.http import openapi_examples, problem_details
 from tether_web.http.auth import ApiKeys, KeyRing
 from tether_web.http.metrics import CLOCK_STEPS
 from tether_web.http.middleware import wrapped
-from tether_web.http.parameters import refuse_unknown
+from tether_web.http.parameters import reject_unknown
 from tether_web.http.shutdown import Shutdown, announced_by_sigterm, with_parent
 from tether_web.notifications import receive, webhook_events
 from tether_web.notifications.inbox import Inbox
@@ -58,7 +58,7 @@ from tether_web.uploads import uploads
 __all__ = ["application", "create_app", "served"]
 
 _log = telemetry.logger("app")
-_LOOK_S: Final = 0.05
+_LOOKASIDE_S: Final = 0.05
 
 
 def application(settings: Settings, *, clock: Callable[[], datetime] | None = None) -> Litestar:
@@ -66,11 +66,10 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
     The Litestar application.
 
     Args:
-        settings: Everything an operator may choose.
-        clock: Gives the current time, aware, UTC; `None` for that of Postgres, which all nodes go by.
+        clock: Returns the current time, aware, UTC; `None` for the clock of Postgres, which all nodes share.
 
     Returns:
-        The application; its services open with its lifespan and close after the last answer.
+        The application; its services open with its lifespan and close after the last response.
     """
     has_objects = bool(settings.aws_bucket or settings.objects_dir)
     shared = SharedClock(
@@ -79,7 +78,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
         on_step=lambda step: CLOCK_STEPS.labels(step.clock).inc(),
     )
     shutdown = Shutdown()
-    timestamp = clock or shared
+    now = clock or shared
 
     @asynccontextmanager
     async def services(app: Litestar) -> AsyncIterator[None]:
@@ -93,8 +92,8 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                 )
             )
             await stack.enter_async_context(shared.kept(pool))
-            # One connection for the inbox: its group commit has one insert in flight, and does it again should the
-            # connection have died meanwhile.
+            # One connection for the inbox: its group commit has one insert in flight, and repeats it if the idle connection
+            # had died.
             inbox_pool = await stack.enter_async_context(
                 open_pool(
                     settings.database_url,
@@ -104,24 +103,24 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     prepared=settings.database_prepared,
                 )
             )
-            # One that says whether marks of known notifications count, which must not wait for an insert.
-            look_pool = await stack.enter_async_context(
+            # One connection to check the history of marks of known notifications, which must not wait for an insert.
+            history_pool = await stack.enter_async_context(
                 open_pool(
                     settings.database_url,
-                    name="tether-look-aside",
+                    name="tether-history",
                     max_size=1,
                     checked=False,
                     prepared=settings.database_prepared,
                 )
             )
-            # And one to find out whether that would work; see health.RecordingProbe.
+            # One connection for the probe of /ready; see health.RecordingProbe.
             probe_pool = await stack.enter_async_context(
                 open_pool(settings.database_url, name="tether-probe", max_size=1)
             )
             cache = await stack.enter_async_context(open_redis(settings.redis_url, name="tether-web"))
-            # On the way of an answer Redis is given up soon: a look that takes longer than a commit saves nothing.
+            # Notifications give up on Redis soon: a look-up that takes longer than a commit saves nothing.
             lookaside = await stack.enter_async_context(
-                open_redis(settings.redis_url, name="tether-inbox", timeout_s=_LOOK_S)
+                open_redis(settings.redis_url, name="tether-inbox", timeout_s=_LOOKASIDE_S)
             )
             wake_up_queue = await stack.enter_async_context(
                 open_wake_up_queue(settings.redis_url, queue="webhooks", timeout_s=0.5)
@@ -130,17 +129,17 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             watch = Watch(
                 cache=cache,
                 store=stored,
-                clock=timestamp,
+                clock=now,
                 token=lambda: secrets.token_hex(16),
                 is_pulsing=False,
             )
             await stack.enter_async_context(watch.kept(pool))
             inbox = Inbox(
                 pool=inbox_pool,
-                look_pool=look_pool,
+                history_pool=history_pool,
                 cache=lookaside,
                 wake_up_queue=wake_up_queue,
-                clock=timestamp,
+                clock=now,
                 history=lambda: watch.history,
                 deadline_s=settings.commit_deadline_s,
                 waiting_max=settings.waiting_max,
@@ -166,7 +165,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     "inbox": inbox,
                     "recording_probe": health.RecordingProbe(probe_pool),
                     "feed": feed,
-                    "clock": timestamp,
+                    "clock": now,
                     "credentials": settings.credentials,
                     "key_ring": KeyRing(settings.api_keys),
                     "settings": settings,
@@ -175,14 +174,14 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             await stack.enter_async_context(accounts.kept(app.state, pool, settings=settings))
             for warning in (*settings.warnings, *await redis.warnings(cache)):
                 _log.error(warning)
-            with contextlib.suppress(Unavailable):  # who uses the key asks again
+            with contextlib.suppress(Unavailable):  # checked again where the key is used
                 await observe_at_start(pool, settings.fingerprint_key.encode())
             if not settings.credentials:
-                _log.error("EMP_API_PASSWORD is not set: every notification will be refused")
+                _log.error("EMP_API_PASSWORD is not set: all notifications are rejected")
             if not settings.api_keys:
-                _log.error("TETHER_API_KEYS is not set: the API is closed")
+                _log.error("TETHER_API_KEYS is not set: all requests of the API are rejected")
             if not has_objects:
-                _log.error("neither AWS_BUCKET nor TETHER_OBJECTS_DIR is set: no uploads can be sent")
+                _log.error("AWS_BUCKET and TETHER_OBJECTS_DIR are not set: uploads are rejected")
             yield
 
     api = Router(
@@ -208,7 +207,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             differences.ROUTER,
         ],
         middleware=[ApiKeys],
-        before_request=refuse_unknown,
+        before_request=reject_unknown,
         security=[{"apiKey": []}],
     )
     app = Litestar(
@@ -217,13 +216,13 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
         state=State({"shutdown": shutdown}),
         template_config=console.TEMPLATES,
         exception_handlers=problem_details.HANDLERS,
-        logging_config=None,  # telemetry is set up once per process, and problems.py logs what went wrong
+        logging_config=None,  # telemetry is configured once per process, and problem_details logs errors
         openapi_config=OpenAPIConfig(
             title="Tether",
             version=__version__,
-            description="Collect by SEPA direct debit over emerchantpay, and account for every notification.",
+            description="SEPA direct debit through emerchantpay: uploads, billing, notifications, refunds and reconciliation.",
             path="/api/schema",
-            render_plugins=[JsonRenderPlugin()],  # the document itself; viewers load scripts from elsewhere
+            render_plugins=[JsonRenderPlugin()],  # the JSON only; viewers load scripts from other sites
             components=Components(
                 security_schemes={
                     "apiKey": SecurityScheme(type="http", scheme="bearer", description="TETHER_API_KEYS")
@@ -239,24 +238,16 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
 
 
 def served(app: Litestar) -> ASGIApp:
-    """
-    The application as a server runs it.
-
-    Args:
-        app: Of `application`.
-
-    Returns:
-        An ASGI application: notifications past the framework, everything else through it, one edge around both.
-    """
-    return wrapped(app, direct={receive.PATH: receive.receiving(app.state)}, shutdown=app.state.shutdown)
+    """Wrap the application for the server: notifications bypass the framework, and one middleware surrounds both."""
+    return wrapped(app, direct={receive.PATH: receive.direct_handler(app.state)}, shutdown=app.state.shutdown)
 
 
 def create_app() -> ASGIApp:
-    """The ASGI application of this process, from its environment; what Granian loads."""
+    """The ASGI application of this process, configured by its environment; Granian loads it."""
     settings = Settings.from_env(os.environ)
     telemetry.configure(level=settings.log_level, program="tether-web")
     app = served(application(settings))
-    # What was made up to here lives as long as the process, and requests leave no cycles worth looking for so often.
+    # All objects made up to here live as long as the process, and requests leave few cycles to collect.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

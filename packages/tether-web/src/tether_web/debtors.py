@@ -153,7 +153,7 @@ def _decoded(cursor: str | None, sort: str) -> tuple[str, int] | None:
             return key, row_id
     except (binascii.Error, ValueError, msgspec.DecodeError):
         pass
-    raise InvalidRequest("is not one that this list gave; start again without it", field="cursor")
+    raise InvalidRequest("is not a cursor of this list; start again without it", field="cursor")
 
 
 ROUTER: Final = Router("/api/debtors", route_handlers=[listed, detail], tags=["debtors"])

@@ -128,7 +128,7 @@ async def metrics(state: State) -> Response[bytes]:
     stale = [names for (names, _), fresh in zip(_REFRESHED, refreshed, strict=True) if not fresh]
     LOG_LINES_DROPPED.set(telemetry.dropped())
     DATABASE_EPOCH.set(state.watch.number)
-    text = rendered(without=frozenset().union(*stale))
+    text = rendered(exclude=frozenset().union(*stale))
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

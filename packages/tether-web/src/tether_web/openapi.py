@@ -136,7 +136,7 @@ _ANSWERS: Final[dict[str, tuple[str, str, str]]] = {
     "413": ("The body is too large.", "A file may have at most 209,715,200 bytes", "too_large"),
     "422": (
         "It can be read, and cannot be done as asked.",
-        "cursor: is not one that a list of ours gave; start again without it",
+        "cursor: is not a cursor of this list; start again without it",
         "invalid_request",
     ),
     "503": (

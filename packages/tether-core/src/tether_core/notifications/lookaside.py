@@ -10,12 +10,12 @@ Source of the thresholds: a look costs about a fifth of the CPU that an insert o
 (benchmarks/results/webhooks.md), so it pays from about one repeat in four or five upwards; it is switched on well above that.
 
 >>> calm = Traffic()
->>> calm.inquiry_count
+>>> calm.uses_redis
 False
 >>> busy = observed(calm, deliveries=2000, repeats=1200, commit_s=0.002)
->>> busy.inquiry_count, observed(busy, deliveries=2000, repeats=100, commit_s=0.002).inquiry_count
+>>> busy.uses_redis, observed(busy, deliveries=2000, repeats=100, commit_s=0.002).uses_redis
 (True, False)
->>> observed(calm, deliveries=1, repeats=0, commit_s=2.0).inquiry_count
+>>> observed(calm, deliveries=1, repeats=0, commit_s=2.0).uses_redis
 True
 """
 
@@ -54,12 +54,12 @@ class Traffic(msgspec.Struct, frozen=True):
     Attributes:
         repeats: The share of repeats among deliveries that this process did not know by itself, 0.0 to 1.0.
         commit_s: The time of a commit, in seconds.
-        inquiry_count: Whether Redis is asked.
+        uses_redis: Whether Redis is asked.
     """
 
     repeats: float = 0.0
     commit_s: float = 0.0
-    inquiry_count: bool = False
+    uses_redis: bool = False
 
 
 _DEFAULT: Final = Policy()
@@ -91,7 +91,7 @@ def observed(
     took_s = traffic.commit_s
     if commit_s is not None:
         took_s += (commit_s - took_s) / policy.commits
-    if traffic.inquiry_count:
+    if traffic.uses_redis:
         inquiries = share >= policy.repeats_off or took_s >= policy.commit_off_s
     else:
         inquiries = share >= policy.repeats_on or took_s >= policy.commit_on_s

@@ -48,7 +48,7 @@ from tether_stores.redis import open_redis
 from tether_stores.settings import Settings
 from tether_web.app import application, served
 from tether_web.notifications.inbox import Inbox
-from tether_web.notifications.receive import take
+from tether_web.notifications.receive import receive_notification
 from tether_worker.billing.runs import expire_leases, plan_chunk
 from tether_worker.gateway.clients import open_gateways
 from tether_worker.gateway.status_inquiry import InquiryDeps, clients_of, limited
@@ -328,7 +328,7 @@ async def _take(
     ):
         inbox = Inbox(
             pool=pool,
-            look_pool=pool,
+            history_pool=pool,
             cache=cache,
             wake_up_queue=wake_up_queue,
             clock=clock,
@@ -338,7 +338,9 @@ async def _take(
         )
 
         async def answered(body: bytes) -> None:
-            answer = await take(inbox, body, content_type=FORM, credentials=settings.credentials)
+            answer = await receive_notification(
+                inbox, body, content_type=FORM, credentials=settings.credentials
+            )
             life.boundary()  # the answer's own way out is one too
             if answer.status == 200:
                 life.acknowledge(body)

@@ -1,1 +1,1 @@
-"""Events as they happen: server-sent events from the outbox."""
+"""Events: the outbox as server-sent events."""

@@ -1,4 +1,4 @@
-"""`GET /api/events`: what has happened, as it happens, as server-sent events."""
+"""`GET /api/events`: the event stream, as server-sent events."""
 
 from typing import Annotated, Final
 
@@ -19,7 +19,7 @@ _ALL: Final = ", ".join(events.NAMES)
 
 @get(
     "/",
-    summary="Follow what happens, as server-sent events",
+    summary="Stream events as server-sent events",
     media_type=_MEDIA_TYPE,
     responses={
         200: ResponseSpec(
@@ -27,7 +27,7 @@ _ALL: Final = ", ".join(events.NAMES)
             generate_examples=False,
             media_type=_MEDIA_TYPE,
             description="A stream: `id` is the event's number, `event` its type, `data` a JSON object. It ends after half an hour, "
-            "or when the node does; come again with the last `id` in Last-Event-ID. See docs/guides/events.md.",
+            "or when the node stops; reconnect with the last `id` in Last-Event-ID. See docs/guides/events.md.",
         )
     },
 )
@@ -39,7 +39,7 @@ async def follow(
             name="Last-Event-ID",
             ge=0,
             le=_ID_MAX,
-            description="The last event you have; what came after it is sent. Goes before `after`.",
+            description="Id of the last event you have; later ones are sent. Takes precedence over `after`.",
         ),
     ] = None,
     after: Annotated[
@@ -47,7 +47,7 @@ async def follow(
         QueryParameter(
             ge=0,
             le=_ID_MAX,
-            description="The same; 0 for all there are. Without either, what is announced from now on is sent.",
+            description="The same; 0 for all stored events. Without either, only new events are sent.",
         ),
     ] = None,
     types: Annotated[
@@ -62,7 +62,7 @@ async def follow(
     return Stream(
         state.feed.stream(position, names=types),
         media_type=_MEDIA_TYPE,
-        # The second tells nginx to pass on each event as it comes.
+        # The second tells nginx not to buffer.
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 

@@ -1,1 +1,1 @@
-"""What every request passes and every answer is made of: middleware, problem details, pagination, parameters."""
+"""HTTP: middleware, API keys, problem details, pagination, parameters, multipart, file responses, OpenAPI."""

@@ -1,4 +1,4 @@
-"""Who may use the API: holders of a key (`Authorization: Bearer <key>`), and pages of the console by their session."""
+"""Authentication: API keys (`Authorization: Bearer <key>`, compared in constant time), and sessions of the console."""
 
 import hashlib
 import hmac
@@ -15,7 +15,7 @@ __all__ = ["ApiKeys", "KeyRing"]
 
 
 class KeyRing:
-    """The configured keys, held as digests so that a comparison takes the same time whatever it is given."""
+    """The configured keys, stored as digests so that the time of a comparison does not depend on the input."""
 
     def __init__(self, keys: Mapping[str, str]) -> None:
         """Take name -> key."""
@@ -24,13 +24,13 @@ class KeyRing:
 
     def holder(self, authorization: str) -> str | None:
         """
-        Whose key an Authorization header carries.
+        The name of the key in an Authorization header.
 
         Args:
             authorization: The header's value.
 
         Returns:
-            The key's name, or `None`. Every configured key is compared, so time says nothing about which.
+            The key's name, or `None`. Every configured key is compared, so timing does not reveal which one matched.
         """
         scheme, _, key = authorization.partition(" ")
         given = _digest(key.strip())
@@ -46,7 +46,7 @@ def _digest(key: str) -> bytes:
 
 
 async def _by_session(connection: ASGIConnection) -> str | None:  # type: ignore[type-arg]
-    """Who is signed in to the console, for requests of its own pages."""
+    """The name of the key with which a person signed in to the console, for requests of its own pages."""
     token = connection.cookies.get(sessions.COOKIE, "")
     if not token or not (connection.scope["method"] == "GET" or sessions.is_own_page(connection.headers)):  # type: ignore[typeddict-item]
         return None
@@ -54,11 +54,11 @@ async def _by_session(connection: ASGIConnection) -> str | None:  # type: ignore
 
 
 class ApiKeys(AbstractAuthenticationMiddleware):
-    """Lets requests with a configured key through; `request.user` is the key's name."""
+    """Authentication middleware: accepts requests with a configured key or a session; `request.user` is the key's name."""
 
     @override
     async def authenticate_request(self, connection: ASGIConnection) -> AuthenticationResult:  # type: ignore[type-arg]
-        """Find out whose key the request carries, or refuse it."""
+        """Identify the key of the request, or answer 401."""
         keys: KeyRing = connection.app.state.key_ring
         holder = keys.holder(connection.headers.get("authorization", "")) or await _by_session(connection)
         if holder is None:

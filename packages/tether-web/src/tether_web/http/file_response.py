@@ -1,9 +1,9 @@
 r"""
-Handing a file out: ranges, validators, names.
+File responses: byte ranges, entity tags, file names.
 
 >>> byte_range("bytes=0-99", size_bytes=1000), byte_range("bytes=-100", size_bytes=1000)
 ((0, 100), (900, 1000))
->>> byte_range("bytes=0-1,5-6", size_bytes=1000) is None    # several at once: the whole file answers that too
+>>> byte_range("bytes=0-1,5-6", size_bytes=1000) is None    # several ranges: the whole file is sent
 True
 >>> byte_range("bytes=1000-", size_bytes=1000)
 Traceback (most recent call last):
@@ -46,8 +46,8 @@ def byte_range(header: str, *, size_bytes: int) -> tuple[int, int] | None:
         size_bytes: Size of the file.
 
     Returns:
-        First byte and the one after the last; `None` for the whole file, which is also the answer to a header that asks
-        for several ranges or cannot be read.
+        First byte and the one after the last; `None` for the whole file, also for a header that names several ranges
+        or cannot be read.
 
     Raises:
         UnsatisfiableRange: when the file has none of these bytes.
@@ -70,11 +70,11 @@ def byte_range(header: str, *, size_bytes: int) -> tuple[int, int] | None:
 
 def matches(header: str, etag: str) -> bool:
     """
-    Whether one of the entity tags of an If-None-Match header is this one.
+    Whether an If-None-Match header contains the entity tag.
 
     Args:
         header: Its value.
-        etag: Ours, with its quotation marks.
+        etag: Of the file, with its quotation marks.
 
     >>> matches('W/"x", "abc"', '"abc"'), matches("*", '"abc"'), matches('"x"', '"abc"')
     (True, True, False)
@@ -85,7 +85,7 @@ def matches(header: str, etag: str) -> bool:
 
 def disposition(filename: str) -> str:
     """
-    Name a download, for programs old and new.
+    The Content-Disposition of a download, readable by old and new clients.
 
     Args:
         filename: Any text without control characters.

@@ -1,8 +1,8 @@
 """
-What every request passes, whatever happens inside: request id, security headers, counters, one log line.
+The outermost middleware: request id, security headers, metrics, access log.
 
-A plain ASGI wrapper around the application, because middleware inside of Litestar does not see requests that match
-no route. Successful notifications are counted and not logged; a busy day would write little else.
+A plain ASGI wrapper around the application, because middleware inside Litestar does not see requests that match
+no route. Successful notifications are counted and not logged: on a busy day the log would hold little else.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from tether_stores.telemetry import REQUEST_ID, logger
 from tether_web.http.metrics import REQUEST_SECONDS
 from tether_web.http.shutdown import Shutdown
 
-__all__ = ["BODY_STALL_S", "Answer", "Direct", "wrapped"]
+__all__ = ["BODY_STALL_S", "Direct", "DirectResponse", "wrapped"]
 
-# Taken over from a proxy where it looks like an id; anything else is replaced, so that no log line can be forged.
+# A proxy's request id is kept if it looks like an id. Anything else is replaced, so that it cannot inject log lines.
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9_.:-]{8,64}")
 _HEADERS: Final = [
     (b"x-content-type-options", b"nosniff"),
@@ -33,22 +33,22 @@ _HEADERS: Final = [
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
-# A body that stands still for so long is not waited for any more; how large a body may be is said by each route.
+# Longest pause within a request body, in seconds. Each route limits the size of its body.
 BODY_STALL_S: Final = 20.0
 _CLOSE: Final = [(b"connection", b"close")]
-# What else strangers call a method is one to us: each would be a metric of its own, and stay in memory.
+# Other methods share one label: each would otherwise be a metric of its own and stay in memory.
 _METHODS: Final = frozenset("GET HEAD POST PUT PATCH DELETE OPTIONS CONNECT TRACE".split())
 _QUIET: Final = {"/api/webhooks/emp", "/health", "/ready", "/metrics"}
 _log = logger("http")
 
 
-class Answer(msgspec.Struct, frozen=True):
+class DirectResponse(msgspec.Struct, frozen=True):
     """
-    An HTTP answer.
+    A response made without the framework.
 
     Attributes:
-        status: The code.
-        headers: What this answer says beside what every answer says: content-type, content-length and so on.
+        status: The HTTP status.
+        headers: Its own headers, such as content-type and content-length; the middleware adds the common ones.
         body: Its bytes.
     """
 
@@ -57,7 +57,7 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes
 
 
-_ENCODED: Final = Answer(
+_ENCODED: Final = DirectResponse(
     415,
     ((b"content-type", b"application/problem+json"), (b"accept-encoding", b"identity")),
     msgspec.json.encode(
@@ -71,38 +71,38 @@ _ENCODED: Final = Answer(
     ),
 )
 
-Direct: TypeAlias = Callable[[Scope, Receive], Awaitable[Answer]]
+Direct: TypeAlias = Callable[[Scope, Receive], Awaitable[DirectResponse]]
 
 
 def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct], shutdown: Shutdown) -> ASGIApp:
     """
-    *app* with request ids, headers, counters and a log line around it.
+    Wrap *app* with request ids, headers, metrics and the access log.
 
     Args:
         app: The application.
-        direct: By path, what answers in its place, without the framework's price: it takes a request and gives the answer. It
-            bounds how long it waits for the body, and lets nothing escape.
-        shutdown: Once it is announced, answers close their connection.
+        direct: Handlers by path that bypass the framework for speed. A handler limits how long it waits for the body, and
+            raises nothing.
+        shutdown: Once it is announced, responses close their connection.
 
     Returns:
         An ASGI application.
     """
-    # Ids of our own: the process by chance, the request by number.
+    # A generated id is a random part for the process and a number for the request.
     process, numbers = secrets.token_hex(6).encode(), count(1)
 
-    async def edge(scope: Scope, receive: Receive, send: Send) -> None:
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await app(scope, receive, send)
             return
         began = perf_counter()
-        given_id, encoded = _told_by_headers(scope)
+        given_id, encoded = _read_headers(scope)
         request_id = given_id or b"%s-%x" % (process, next(numbers))
-        # Every request is a task with a context of its own, so there is nothing to reset.
+        # Each request is a task with its own context, so there is nothing to reset.
         REQUEST_ID.set(request_id.decode())
         path = scope["path"].rstrip("/")
         status = 0
 
-        async def sending(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -116,43 +116,42 @@ def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct], shutdown: Shutdown) -
             await send(message)
 
         try:
-            straight = direct.get(path)
-            if straight is not None:
+            handler = direct.get(path)
+            if handler is not None:
                 scope["path_template"] = path
-            if straight is not None:
-                answer = await straight(scope, receive)
+                response = await handler(scope, receive)
             elif encoded:
-                answer = _ENCODED
+                response = _ENCODED
             else:
-                await app(scope, _bounded(receive), sending)
+                await app(scope, _bounded(receive), send_with_headers)
                 return
-            await _give(send, answer, request_id, closing=shutdown.announced)
-            status = answer.status
+            await _respond(send, response, request_id, closing=shutdown.announced)
+            status = response.status
         except Exception:
             status = 500
             raise
         finally:
-            _tell(scope, status, perf_counter() - began)
+            _record(scope, status, perf_counter() - began)
 
-    return edge
+    return middleware
 
 
-async def _give(send: Send, answer: Answer, request_id: bytes, *, closing: bool) -> None:
-    headers = [*answer.headers, (b"x-request-id", request_id), *_HEADERS]
+async def _respond(send: Send, response: DirectResponse, request_id: bytes, *, closing: bool) -> None:
+    headers = [*response.headers, (b"x-request-id", request_id), *_HEADERS]
     if closing:
         headers += _CLOSE
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": False})
 
 
-# Looking a child up by its labels costs more than observing.
+# Looking up a metric by its labels costs more than observing it.
 @lru_cache(maxsize=1000)
 def _timed(method: str, route: str, status: int) -> Histogram:
     return REQUEST_SECONDS.labels(method, route, str(status))
 
 
-def _told_by_headers(scope: Any) -> tuple[bytes | None, bool]:
-    """The request id that was given, and whether the body is encoded in a way that nothing here reads."""
+def _read_headers(scope: Any) -> tuple[bytes | None, bool]:
+    """The proxy's request id, if valid, and whether the body has a content encoding that is not supported."""
     given_id, encoded = None, False
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
@@ -163,12 +162,12 @@ def _told_by_headers(scope: Any) -> tuple[bytes | None, bool]:
 
 
 def _bounded(receive: Receive) -> Receive:
-    """*receive*, for which a sender who stops in the middle of a body has gone."""
+    """Wrap *receive*: a sender that stalls within a body counts as disconnected."""
     ended = False
 
     async def bounded() -> Any:
         nonlocal ended
-        if ended:  # who listens on waits for the sender to go away
+        if ended:  # the next message is the disconnect, which has no deadline
             return await receive()
         try:
             async with asyncio.timeout(BODY_STALL_S):
@@ -181,14 +180,14 @@ def _bounded(receive: Receive) -> Receive:
     return bounded
 
 
-def _tell(scope: Any, status: int, took_s: float) -> None:
-    # The template, never the path: paths can hold ids of people, and every id would be a metric of its own.
+def _record(scope: Any, status: int, took_s: float) -> None:
+    # The template, never the path: a path may contain personal ids, and each would be a metric of its own.
     route = scope.get("path_template") or "-"
     method = scope["method"] if scope["method"] in _METHODS else "other"
     _timed(method, route, status).observe(took_s)
     if route not in _QUIET or status >= 500:
         _log.info(
-            "answered",
+            "request answered",
             method=method,
             route=route,
             status=status,

@@ -1,10 +1,9 @@
 """
-Taking a file in: multipart from the wire straight into the object store, with a digest on the way.
+Multipart uploads: stream a file from the request into the object store, and compute its digest.
 
-Nothing is ever held whole. The parser is fed with what comes, the part with the file is handed on in chunks of about a
-megabyte, and the store takes them as parts of one object. Whatever goes wrong in between (the sender goes away, the
-file is larger than allowed, the form is broken) is raised inside the stream the store reads from, which makes it drop
-what it has: no object appears.
+The file is never held in memory as a whole. The store writes chunks of about a megabyte as parts of one object. An error on
+the way (the sender disconnects, the file is too large, the form is broken) is raised inside the stream that the store reads,
+and the store discards what it has: no object appears.
 """
 
 import hashlib
@@ -29,7 +28,7 @@ __all__ = ["Received", "TooLarge", "receive", "safe_name"]
 FILE_PART: Final = "file"
 _PARTS_MAX: Final = 20
 _TEXT_BYTES_MAX: Final = 65_536
-# Boundaries, headers and the text parts of a form, beside the file.
+# Allowance for boundaries, headers and the text parts of a form.
 _BESIDE_BYTES: Final = 1 << 20
 
 
@@ -46,11 +45,11 @@ class TooLarge(ClientException):
 
 class Received(msgspec.Struct, frozen=True):
     """
-    A form whose file is in the object store.
+    A form whose file is stored.
 
     Attributes:
-        key: Of its object.
-        filename: What the sender called it, fit for showing.
+        key: Of the object.
+        filename: The sender's name of the file; see `safe_name`.
         size_bytes: Its size.
         sha256: Its digest, 32 bytes.
         fields: The text parts by name.
@@ -73,23 +72,23 @@ async def receive(
     key_of: Callable[[str], str],
 ) -> Received:
     """
-    Put the file of a form into the object store.
+    Store the file of a form.
 
     Args:
         stream: The request's body.
         content_type: Its header.
-        declared_bytes: Content-Length, where it was sent.
-        limit_bytes: Bytes the file may have.
-        store: Where it goes.
-        key_of: Gives a key nobody else has, for a file of this name.
+        declared_bytes: Content-Length, if it was sent.
+        limit_bytes: Maximum size of the file.
+        store: The object store.
+        key_of: Makes a unique key for a file of this name.
 
     Returns:
-        What came. The object exists then, and does not when this raises.
+        The form. The object exists then, and does not when this raises.
 
     Raises:
-        TooLarge: the file, or what the request declares.
-        InvalidRequest: no multipart form, or no file in it, or two.
-        ClientException: the form is broken, or the sender has gone.
+        TooLarge: the file, or its declared size.
+        InvalidRequest: no multipart form, no file in it, or two files.
+        ClientException: the form is broken, or the sender disconnected.
         StoreUnreachable: the object store fails.
     """
     media, options = parse_options_header(content_type)
@@ -101,7 +100,7 @@ async def receive(
         raise TooLarge(limit_bytes)
     form = _Form(stream, boundary=options["boundary"], limit_bytes=limit_bytes)
     try:
-        await _take(form, store, key_of)
+        await _store_parts(form, store, key_of)
     except BaseException:
         if form.key:
             await objects.delete(store, form.key)
@@ -109,7 +108,7 @@ async def receive(
     return Received(form.key, form.filename, form.size_bytes, form.digest.digest(), form.fields)
 
 
-async def _take(form: "_Form", store: Objects, key_of: Callable[[str], str]) -> None:
+async def _store_parts(form: "_Form", store: Objects, key_of: Callable[[str], str]) -> None:
     async for part in form.parts():
         if part.filename is None:
             await form.text(part.name)
@@ -125,7 +124,7 @@ async def _take(form: "_Form", store: Objects, key_of: Callable[[str], str]) -> 
 
 
 class _Form:
-    """A form as it comes in: its events in order, whoever asks for the next one."""
+    """A form that is being received: its parser events, read once and in order."""
 
     def __init__(self, stream: AsyncIterator[bytes], *, boundary: str, limit_bytes: int) -> None:
         self.filename = ""
@@ -137,13 +136,13 @@ class _Form:
         self._events = self._parsed(stream, boundary)
 
     async def parts(self) -> AsyncIterator[MultipartSegment]:
-        """Each part's head; its body must be taken by `text` or `file` before the next."""
+        """The head of each part; its body must be read by `text` or `file` before the next."""
         async for event in self._events:
-            assert isinstance(event, MultipartSegment), "whoever takes a part takes all of it"
+            assert isinstance(event, MultipartSegment), "the body of each part is read completely"
             yield event
 
     async def text(self, name: str) -> None:
-        """Take the body of a text part."""
+        """Read the body of a text part."""
         held = bytearray()
         async for data in self._body():
             held += data
@@ -155,7 +154,7 @@ class _Form:
             raise InvalidRequest("is not UTF-8", field=name[:40]) from None
 
     async def file(self) -> AsyncIterator[bytes]:
-        """Take the body of the file, counting and digesting it."""
+        """Read the body of the file, and count and digest its bytes."""
         async for data in self._body():
             self.size_bytes += len(data)
             if self.size_bytes > self._limit_bytes:
@@ -183,16 +182,16 @@ class _Form:
             raise InvalidRequest(f"a form has at most {_PARTS_MAX} parts with short heads") from None
         except MultipartError:
             raise ClientException("The form is broken or ends too early; send it again") from None
-        except InternalServerException:  # the framework's word for a sender who has gone
+        except InternalServerException:  # Litestar raises it when the sender disconnects
             raise ClientException("The sender went away before the file was complete") from None
 
 
 def safe_name(name: str) -> str:
     r"""
-    Make the sender's name of a file fit for showing and storing.
+    Sanitise the sender's name of a file.
 
     Args:
-        name: Anything, a path among it.
+        name: Any text; may be a path.
 
     Returns:
         Its last part without control characters, at most 200 characters; "upload" when nothing is left.
@@ -201,7 +200,7 @@ def safe_name(name: str) -> str:
     ('Debitoren März.csv', 'passwd', 'upload')
     """
     last = name.replace("\\", "/").rpartition("/")[2]
-    excerpt = "".join(mark for mark in last if mark.isprintable()).strip()
-    if len(excerpt) > 200:  # the ending tells people what it is
-        excerpt = f"{excerpt[:180]}\u2026{excerpt[-19:]}"
-    return excerpt or "upload"
+    cleaned = "".join(mark for mark in last if mark.isprintable()).strip()
+    if len(cleaned) > 200:  # keep the extension
+        cleaned = f"{cleaned[:180]}\u2026{cleaned[-19:]}"
+    return cleaned or "upload"

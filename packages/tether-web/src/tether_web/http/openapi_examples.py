@@ -137,6 +137,8 @@ def _sample(name: str, schema: Schema | Reference, schemas: dict[str, Schema]) -
         found: Any = {field: _sample(field, item, schemas) for field, item in schema.properties.items()}
     elif choices:
         found = _sample(name, choices[0], schemas)  # the framework leaves nulls out, so these are no example
+    elif schema.prefix_items is not None:
+        found = [_sample(name, item, schemas) for item in schema.prefix_items]
     elif schema.items is not None:
         found = [_sample(name, schema.items, schemas)]
     else:

@@ -1,14 +1,14 @@
 """
-Lists by cursor: `{"items": [...], "next": cursor | null}`, newest first.
+Pagination by cursor: `{"items": [...], "next": cursor | null}`, newest first.
 
-A cursor names the last row that was shown, so pages neither skip nor repeat rows while new ones come in.
+A cursor names the last row of a page, so pages neither skip nor repeat rows while new ones arrive.
 
 >>> decode_cursor(encode_cursor(12345))
 12345
 >>> decode_cursor("nonsense")
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidRequest: cursor: is not one that a list of ours gave; start again without it
+tether_core.errors.InvalidRequest: cursor: is not a cursor of this list; start again without it
 """
 
 import base64
@@ -36,8 +36,8 @@ T = TypeVar("T")
 
 LIMIT = 50
 LIMIT_MAX = 500
-_REFUSED: Final = "is not one that a list of ours gave; start again without it"
-# What follows in whole microseconds; 18 digits are more than any time that Postgres has.
+_INVALID: Final = "is not a cursor of this list; start again without it"
+# A time in microseconds and a row id; 18 digits exceed every time that Postgres can store.
 _TIMED: Final = re.compile(rb"at:([0-9]{1,16}):([0-9]{1,18})")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -62,16 +62,13 @@ def encode_cursor(row_id: int) -> str:
 
 def decode_cursor(cursor: str | None) -> int | None:
     """
-    The row after which a page starts.
+    The row id after which a page starts.
 
     Args:
-        cursor: As `encode_cursor` gave it, or `None` for the first page.
-
-    Returns:
-        A row id, or `None`.
+        cursor: From `encode_cursor`, or `None` for the first page.
 
     Raises:
-        InvalidRequest: when it is something else.
+        InvalidRequest: when it is not a cursor.
     """
     if cursor is None:
         return None
@@ -81,22 +78,22 @@ def decode_cursor(cursor: str | None) -> int | None:
     except (binascii.Error, ValueError):
         head, digits = b"", b""
     if head != b"id" or not digits.isdigit() or len(digits) > 18:
-        raise InvalidRequest(_REFUSED, field="cursor")
+        raise InvalidRequest(_INVALID, field="cursor")
     return int(digits)
 
 
 def encode_timed_cursor(at: datetime, row_id: int) -> str:
-    """The cursor that continues after a row of a list in the order of a time."""
+    """The cursor that continues after a row of a list ordered by time."""
     microseconds = (at - _EPOCH) // timedelta(microseconds=1)
     return base64.urlsafe_b64encode(b"at:%d:%d" % (microseconds, row_id)).rstrip(b"=").decode()
 
 
 def decode_timed_cursor(cursor: str) -> tuple[datetime, int]:
     """
-    The time and the row after which a page starts.
+    The time and the row id after which a page starts.
 
     Raises:
-        InvalidRequest: when it is something else, or of a list in another order.
+        InvalidRequest: when it is not a cursor, or belongs to a list in another order.
 
     >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
     >>> decode_timed_cursor(encode_timed_cursor(noon, 7)) == (noon, 7)
@@ -108,7 +105,7 @@ def decode_timed_cursor(cursor: str) -> tuple[datetime, int]:
     except (binascii.Error, ValueError):
         found = None
     if found is None:
-        raise InvalidRequest(_REFUSED, field="cursor")
+        raise InvalidRequest(_INVALID, field="cursor")
     return _EPOCH + timedelta(microseconds=int(found[1])), int(found[2])
 
 
@@ -117,12 +114,11 @@ def page(rows: Sequence[T], *, limit: int, last_id: int | None) -> Page[T]:
     Cut a page from up to *limit* + 1 rows.
 
     Args:
-        rows: What the query gave for `limit + 1`.
-        limit: Rows a page has.
-        last_id: The id of the last row the page will show, or `None` when there are no rows.
+        rows: The result of a query for `limit + 1` rows.
+        last_id: The id of the last row of the page, or `None` when there are no rows.
 
     Returns:
-        The page; `next` only where a further row was seen.
+        The page; `next` is set only if there is a further row.
     """
     more = len(rows) > limit and last_id is not None
     return Page(list(rows[:limit]), encode_cursor(last_id) if more and last_id is not None else None)

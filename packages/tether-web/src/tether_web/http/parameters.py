@@ -1,9 +1,9 @@
 r"""
-What a request may ask with, and a sentence for whoever asks with something else.
+Request parameters: error sentences for invalid values, and rejection of unknown parameters.
 
-The framework checks types and bounds, in the words of its library: "Expected `int` >= 1". Here these become sentences with
-the parameter's public name and, where there are some to choose from, its values. A parameter that does not exist
-is refused rather than passed over: a filter spelt wrong would answer with everything.
+The framework checks types and bounds and reports them in msgspec's words: "Expected `int` >= 1". This module turns them into
+sentences with the parameter's public name and, for an enumeration, its values. An unknown parameter is rejected: a misspelt
+filter would otherwise return everything.
 
 >>> sentence("Expected `int` <= 500", choices=())
 'must be a whole number of at most 500'
@@ -14,7 +14,7 @@ is refused rather than passed over: a filter spelt wrong would answer with every
 >>> printable("\x02", field="note")
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidRequest: note: leave out characters that cannot be printed
+tether_core.errors.InvalidRequest: note: remove the characters that cannot be printed
 """
 
 import re
@@ -28,11 +28,11 @@ from litestar.params import HeaderParameter
 from litestar.typing import FieldDefinition
 from tether_core.errors import InvalidRequest
 
-__all__ = ["aware", "named", "printable", "refuse_unknown", "sentence"]
+__all__ = ["aware", "named", "printable", "reject_unknown", "sentence"]
 
 _NUMBERS: Final = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 _COMPARED: Final = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
-# msgspec's words -> ours.
+# What msgspec says, and the sentence in its place.
 _FORMS: Final[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]] = (
     (
         re.compile(r"Expected `(int|float)` (>=|<=|>|<) (\S+)"),
@@ -51,40 +51,39 @@ _FORMS: Final[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]
         lambda _: "must be a time like 2026-03-02T12:00:00Z",
     ),
     (re.compile("Invalid RFC3339 encoded date$"), lambda _: "must be a day like 2026-03-02"),
-    # The framework's way of saying that its argument of that name was not given.
+    # The framework's message when the body is missing.
     (re.compile("'data'$"), lambda _: "is missing; send a JSON object"),
 )
-# What may be repeated to its sender: a word that names a parameter, and nothing that could be somebody's data.
+# What an error may repeat: the name of a parameter, and nothing that may be personal data.
 _WORD: Final = re.compile(r"[a-z_]{1,40}")
 
 
 def sentence(text: str, *, choices: tuple[str, ...]) -> str:
     """
-    What is wrong with a value, for whoever sent it.
+    The error sentence for an invalid value.
 
     Args:
-        text: As msgspec says it. It names types and bounds; of values, only one that is none of an enumeration.
-        choices: The values there are, where they are few.
+        text: msgspec's message. It names types and bounds, and a value only if it is not in an enumeration.
+        choices: The values of the enumeration.
 
     Returns:
-        The rest of a sentence that begins with the parameter's name; never the value.
+        The rest of a sentence that begins with the parameter's name; it never contains the value.
     """
     if text.startswith("Invalid enum value"):
-        return f"must be one of {', '.join(choices)}" if choices else "is none of the values there are"
-    for pattern, ours in _FORMS:
+        return f"must be one of {', '.join(choices)}" if choices else "is not one of the allowed values"
+    for pattern, write in _FORMS:
         if found := pattern.match(text):
-            return ours(found)
+            return write(found)
     return text[:1].lower() + text[1:]
 
 
 def named(request: Request[Any, Any, Any], field: str, text: str) -> tuple[str, str]:
     """
-    A complaint of the framework with the parameter's public name and in a sentence.
+    A validation error of the framework as the parameter's public name and a sentence.
 
     Args:
-        request: Which was asked.
         field: The framework's name of the parameter or field.
-        text: Its complaint.
+        text: The framework's message.
 
     Returns:
         Name and sentence; "body" for the body as a whole.
@@ -99,44 +98,37 @@ def named(request: Request[Any, Any, Any], field: str, text: str) -> tuple[str, 
 
 def printable(text: str, *, field: str) -> str:
     """
-    A text that people will read, in a list, a report or a statement.
-
-    Args:
-        text: Of one line.
-        field: Where it was given.
+    Check a one-line text that people will read, in a list, a report or a statement.
 
     Returns:
-        The text as it is.
+        The text unchanged.
 
     Raises:
-        InvalidRequest: when it holds signs that nobody would see, and that mean something to what it passes through.
+        InvalidRequest: when it contains characters that cannot be printed, such as control characters.
     """
     if not text.isprintable():
-        raise InvalidRequest("leave out characters that cannot be printed", field=field)
+        raise InvalidRequest("remove the characters that cannot be printed", field=field)
     return text
 
 
 def aware(at: datetime | None, *, field: str) -> datetime | None:
     """
-    A time that says its offset; without one it would mean another time in each office.
+    Check that a time has an offset from UTC.
 
     Raises:
-        InvalidRequest: when it has none. In an address, "+" means a blank: it is written %2B, or the time ends in "Z".
+        InvalidRequest: when it has none. In a URL "+" means a blank: write %2B, or end the time with "Z".
     """
     if at is not None and at.tzinfo is None:
-        raise InvalidRequest("say its offset, as in 2026-03-02T12:00:00Z", field=field)
+        raise InvalidRequest("needs an offset from UTC, as in 2026-03-02T12:00:00Z", field=field)
     return at
 
 
-async def refuse_unknown(request: Request[Any, Any, Any]) -> None:
+async def reject_unknown(request: Request[Any, Any, Any]) -> None:
     """
-    Refuse parameters that do not exist; called before each handler of the API.
-
-    Args:
-        request: Which was asked.
+    Reject unknown query parameters; called before each handler of the API.
 
     Raises:
-        ValidationException: naming the ones there are.
+        ValidationException: with the names of the parameters that exist.
     """
     known = {
         _public(name, field)
@@ -147,9 +139,11 @@ async def refuse_unknown(request: Request[Any, Any, Any]) -> None:
     }
     for name in request.query_params:
         if name not in known:
-            excerpt = name if _WORD.fullmatch(name) else "what you gave"
-            there = f"there are {', '.join(sorted(known))}" if known else "this address takes none"
-            raise ValidationException(extra=[{"key": excerpt, "message": f"is no parameter here; {there}"}])
+            excerpt = name if _WORD.fullmatch(name) else "a parameter"
+            there = f"use {', '.join(sorted(known))}" if known else "it takes none"
+            raise ValidationException(
+                extra=[{"key": excerpt, "message": f"is not a parameter of this route; {there}"}]
+            )
 
 
 def _public(name: str, field: FieldDefinition) -> str:

@@ -1,9 +1,8 @@
 """
-Errors as answers: RFC 9457 problem+json, from one table.
+Error responses: RFC 9457 problem details, from one table.
 
-A class of `tether_core.errors` says who acts next, and that is what an HTTP status says too. Nothing else in
-the web nodes chooses a status for an error. A 500 is internal error: it is logged with its frames and
-answered without them.
+A class of `tether_core.errors` says who must act next, and so does an HTTP status. Nothing else in tether-web chooses a status for
+an error. A 500 is an internal error: its traceback is logged and not sent.
 """
 
 from collections.abc import Mapping
@@ -28,7 +27,7 @@ from tether_stores.telemetry import Sampled, logger
 
 from tether_web.http.parameters import named
 
-__all__ = ["HANDLERS", "PROBLEM_JSON", "STATUS", "TITLES", "Problem", "answer"]
+__all__ = ["HANDLERS", "PROBLEM_JSON", "STATUS", "TITLES", "Problem", "problem_response"]
 
 # The most specific class wins; see `_status`.
 STATUS: Final[dict[type[TetherError], int]] = {
@@ -51,13 +50,13 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     RFC 9457 problem details.
 
     Attributes:
-        title: What kind of problem, the same for every occurrence.
+        title: The kind of problem, the same for each occurrence.
         status: The HTTP status.
-        detail: What to do about this one.
-        code: A stable word for programs.
-        type: A URI for the kind; "about:blank" where the status says it all.
-        errors: What is wrong with which part of the request, where parts are.
-        related: The address of what stands in the way, where it has one.
+        detail: What is wrong here, and who must do what.
+        code: A stable code for programs.
+        type: A URI for the kind; "about:blank" if the status says enough.
+        errors: Which parameters or fields are wrong, and how.
+        related: The path of the resource that is in the way, if there is one.
     """
 
     title: str
@@ -75,14 +74,14 @@ TITLES: Final = {
     403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
-    409: "Contradiction",
+    409: "Conflict",
     413: "Too large",
     415: "Unsupported media type",
     416: "Range not satisfiable",
-    422: "Cannot be done as asked",
+    422: "Cannot be processed",
     429: "Too many requests",
     500: "Internal error",
-    503: "Come again later",
+    503: "Temporarily unavailable",
 }
 _CODES: Final = {
     400: "bad_request",
@@ -94,7 +93,7 @@ _CODES: Final = {
 }
 
 
-def answer(
+def problem_response(
     status: int,
     *,
     detail: str,
@@ -104,18 +103,13 @@ def answer(
     related: str | None = None,
 ) -> Response[bytes]:
     """
-    A problem+json answer.
+    A problem+json response.
 
     Args:
-        status: The HTTP status.
-        detail: What to do about it, without anything personal.
-        code: A stable word.
-        errors: What is wrong with which part of the request.
-        headers: Further headers.
-        related: The address of what stands in the way.
-
-    Returns:
-        The response.
+        detail: What is wrong and what to do, without personal data.
+        code: A stable code.
+        errors: Which parameters or fields are wrong, and how.
+        related: The path of the resource that is in the way.
     """
     problem = Problem(TITLES.get(status, "Error"), status, detail, code, errors=errors or [], related=related)
     return Response(
@@ -126,62 +120,64 @@ def answer(
     )
 
 
-def _status(problem: TetherError) -> int:
-    return next(STATUS[kind] for kind in type(problem).__mro__ if kind in STATUS)
+def _status(exc: TetherError) -> int:
+    return next(STATUS[kind] for kind in type(exc).__mro__ if kind in STATUS)
 
 
-def _ours(request: Request[Any, Any, Any], problem: TetherError) -> Response[bytes]:
-    headers = {"Retry-After": str(problem.retry_after_s)} if isinstance(problem, Unavailable) else None
-    status = _status(problem)
+def _tether_error(request: Request[Any, Any, Any], exc: TetherError) -> Response[bytes]:
+    headers = {"Retry-After": str(exc.retry_after_s)} if isinstance(exc, Unavailable) else None
+    status = _status(exc)
     if status >= 500:
-        _sampled.warning("request cannot be served now", why=str(problem), route=_route(request))
-    if isinstance(problem, OrderedBefore):
-        run = f"/api/billing-runs/{problem.run_id}"
+        _sampled.warning("request not served", why=str(exc), route=_route(request))
+    if isinstance(exc, OrderedBefore):
+        run = f"/api/billing-runs/{exc.run_id}"
         headers = {"Link": f'<{run}>; rel="related"'}
-        return answer(status, detail=str(problem), code=problem.code, headers=headers, related=run)
-    return answer(status, detail=str(problem), code=problem.code, headers=headers)
+        return problem_response(status, detail=str(exc), code=exc.code, headers=headers, related=run)
+    return problem_response(status, detail=str(exc), code=exc.code, headers=headers)
 
 
-def _theirs(request: Request[Any, Any, Any], problem: HTTPException) -> Response[bytes]:
-    if problem.detail == "client disconnected prematurely":
-        # The framework takes it for a failure of the server. Who cut a body short, or broke its encoding, reads this.
-        return answer(400, detail="The request ended before its body did; send it again", code=_CODES[400])
-    if problem.status_code >= 500:
-        return _defect(request, problem)
-    warnings = [
+def _http_error(request: Request[Any, Any, Any], exc: HTTPException) -> Response[bytes]:
+    if exc.detail == "client disconnected prematurely":
+        # The framework reports a server error; the cause is a body that was cut short or has a broken encoding.
+        return problem_response(
+            400, detail="The request ended before its body did; send it again", code=_CODES[400]
+        )
+    if exc.status_code >= 500:
+        return _internal_error(request, exc)
+    invalid = [
         named(request, str(item.get("key", "")), str(item.get("message", "")))
-        for item in (problem.extra if isinstance(problem.extra, list) else [])
+        for item in (exc.extra if isinstance(exc.extra, list) else [])
         if isinstance(item, dict)
     ]
-    errors = [{"field": field, "text": text} for field, text in warnings]
-    headers = {
-        name: value for name, value in (problem.headers or {}).items() if name.lower() != "content-type"
-    }
-    # The framework's text for a failed validation repeats the query string, so it is not passed on.
-    detail = "; ".join(f"{field}: {text}" for field, text in warnings) or _detail(problem, headers)
-    code = _CODES.get(problem.status_code, "error")
-    return answer(problem.status_code, detail=detail, code=code, errors=errors, headers=headers)
+    errors = [{"field": field, "text": text} for field, text in invalid]
+    headers = {name: value for name, value in (exc.headers or {}).items() if name.lower() != "content-type"}
+    # The framework's text for a failed validation repeats the query string, so it is not sent.
+    detail = "; ".join(f"{field}: {text}" for field, text in invalid) or _detail(exc, headers)
+    code = _CODES.get(exc.status_code, "error")
+    return problem_response(exc.status_code, detail=detail, code=code, errors=errors, headers=headers)
 
 
-def _detail(problem: HTTPException, headers: Mapping[str, str]) -> str:
-    # The framework's own words for these are those of the status.
-    if problem.detail == "Not Found":
-        return "There is nothing at this address; GET /api/schema lists what there is"
-    if problem.detail == "Method Not Allowed":
+def _detail(exc: HTTPException, headers: Mapping[str, str]) -> str:
+    # The framework's text for these only repeats the status.
+    if exc.detail == "Not Found":
+        return "No route has this path; GET /api/schema lists the routes"
+    if exc.detail == "Method Not Allowed":
         allowed = next((value for name, value in headers.items() if name.lower() == "allow"), "other methods")
-        return f"This address takes {allowed}"
-    return problem.detail
+        return f"This route takes {allowed}"
+    return exc.detail
 
 
-def _nested(_request: Request[Any, Any, Any], _problem: RecursionError) -> Response[bytes]:
-    # The parser's answer to brackets within brackets; nothing of ours goes that deep by itself.
-    return answer(400, detail="body: is nested too deeply; send what the schema describes", code=_CODES[400])
+def _nested(_request: Request[Any, Any, Any], _exc: RecursionError) -> Response[bytes]:
+    # The parser raises it for deeply nested brackets; no valid body nests that deep.
+    return problem_response(
+        400, detail="body: is nested too deeply; send what the schema describes", code=_CODES[400]
+    )
 
 
-def _defect(request: Request[Any, Any, Any], problem: Exception) -> Response[bytes]:
-    _log.error("internal error", exc_info=problem, route=_route(request))
-    detail = "This should not have happened; it is in the log under the request id in X-Request-Id."
-    return answer(500, detail=detail, code="defect")
+def _internal_error(request: Request[Any, Any, Any], exc: Exception) -> Response[bytes]:
+    _log.error("internal error", exc_info=exc, route=_route(request))
+    detail = "Internal error; the log has it under the request id in X-Request-Id."
+    return problem_response(500, detail=detail, code="internal_error")
 
 
 def _route(request: Request[Any, Any, Any]) -> str:
@@ -189,8 +185,8 @@ def _route(request: Request[Any, Any, Any]) -> str:
 
 
 HANDLERS: Final[ExceptionHandlersMap] = {
-    TetherError: _ours,
-    HTTPException: _theirs,
+    TetherError: _tether_error,
+    HTTPException: _http_error,
     RecursionError: _nested,
-    Exception: _defect,
+    Exception: _internal_error,
 }

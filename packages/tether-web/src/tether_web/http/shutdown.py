@@ -1,12 +1,12 @@
 """
-How a web process ends: it announces that, then stops; and it ends with the process that started it.
+Graceful shutdown of a web process; it also stops when its parent process is gone.
 
-After SIGTERM each answer says `Connection: close` for `ANNOUNCE_S`, event streams end, and `/ready` is red. A proxy that keeps
-connections open so learns of the end from an answer, and not from a request that is cut off. Only then the server is told,
-which answers what is under way and closes.
+For `ANNOUNCE_S` after SIGTERM each response says `Connection: close`, event streams end, and `/ready` is red. A proxy that keeps
+connections open learns of the shutdown from a response instead of a request that is cut off. Then the server gets the signal: it
+answers open requests and exits.
 
-Granian runs the application in child processes. If their parent is killed, nobody would stop them, and they would hold the port
-against its successor.
+Granian runs the application in child processes. If their parent were killed, they would go on and keep the port from its
+successor.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from tether_stores.telemetry import logger
 
 __all__ = ["ANNOUNCE_S", "Shutdown", "announced_by_sigterm", "with_parent"]
 
-# Half a second reaches every connection that carries more than two requests a second.
+# Half a second reaches each connection that carries more than two requests a second.
 ANNOUNCE_S: Final = 0.5
 _PARENT_S: Final = 0.5
 
@@ -32,10 +32,10 @@ _log = logger("shutdown")
 
 class Shutdown:
     """
-    Whether this process is about to end.
+    Whether this process is shutting down.
 
     Attributes:
-        announced: Set once; every answer from then on asks for a new connection elsewhere.
+        announced: Set once; from then on each response closes its connection.
     """
 
     def __init__(self) -> None:
@@ -45,28 +45,25 @@ class Shutdown:
 @contextmanager
 def announced_by_sigterm(shutdown: Shutdown, *, drain: Callable[[], None]) -> Iterator[None]:
     """
-    Have SIGTERM announce the end before it takes effect.
+    Announce the shutdown on SIGTERM before the signal takes effect.
 
-    The server ends the application's life only after the last answer has ended, so that cannot be what ends streams.
+    The server ends the lifespan only after the last response, so the lifespan cannot end the event streams.
 
     Args:
-        shutdown: Where it is announced.
-        drain: Ends the streams of this process.
-
-    Yields:
-        Nothing.
+        shutdown: Receives the announcement.
+        drain: Ends the event streams of this process.
     """
     loop = asyncio.get_running_loop()
-    # Signals go to the main thread; whoever runs the application in another one ends it by other means.
-    in_charge = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGTERM) if in_charge else None
+    # Only the main thread gets signals; an application in another thread is stopped by other means.
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM) if is_main else None
     if not callable(before):
-        yield  # the signal does not come here, or ends the process at once
+        yield  # the signal does not arrive here, or ends the process at once
         return
     stop = before
 
     def announce(number: int) -> None:
-        if shutdown.announced:  # a second signal means now
+        if shutdown.announced:  # a second signal stops at once
             stop(number, None)
             return
         shutdown.announced = True
@@ -74,7 +71,7 @@ def announced_by_sigterm(shutdown: Shutdown, *, drain: Callable[[], None]) -> It
         loop.call_later(ANNOUNCE_S, stop, number, None)
 
     def on_signal(number: int, _: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # a loop that is closed has no connections
+        with contextlib.suppress(RuntimeError):  # a closed loop has no connections
             loop.call_soon_threadsafe(announce, number)
 
     signal.signal(signal.SIGTERM, on_signal)
@@ -86,14 +83,14 @@ def announced_by_sigterm(shutdown: Shutdown, *, drain: Callable[[], None]) -> It
 
 @asynccontextmanager
 async def with_parent() -> AsyncIterator[None]:
-    """End this process, as SIGTERM does, once the one that started it is gone."""
+    """Stop this process, as SIGTERM does, once its parent process is gone."""
     parent = multiprocessing.parent_process()
     if parent is None:
         yield
         return
 
     async def watch(pid: int | None) -> None:
-        # Its sentinel would say so at once, were it not kept open by every child that was started later.
+        # The parent's sentinel would say so at once, but each child that was started later keeps it open.
         while os.getppid() == pid:  # noqa: ASYNC110 - the kernel sets no event
             await asyncio.sleep(_PARENT_S)
         _log.error("parent process gone, stopping")

@@ -1,9 +1,9 @@
 """
-Tables for people: rows as CSV or as XLSX, streamed.
+Table export: rows as CSV or XLSX, streamed.
 
-An XLSX file is a zip archive of a few XML documents. Ours has only text cells, so nothing in it can run as a formula,
-and it is written row by row: a report of a million rows takes as little memory as one of ten. A sheet of Excel ends at
-1,048,576 rows; what is more goes on to the next sheet, under the same header.
+An XLSX file is a zip archive of a few XML documents. This writer makes text cells only, so no cell can run as a formula, and it
+writes row by row: a report of a million rows takes as little memory as one of ten. An Excel sheet ends at 1,048,576 rows;
+further rows go to the next sheet, under the same header.
 
 Source: ISO/IEC 29500-1 (SpreadsheetML), 18.3.1.53 (inline strings); RFC 4180.
 """
@@ -22,7 +22,7 @@ __all__ = ["as_csv", "as_xlsx"]
 
 _ROWS_MAX: Final = 1_048_576
 _CELL_LENGTH_MAX: Final = 32_767
-# XML 1.0 has no way to write these; Excel's own is _xHHHH_.
+# XML 1.0 cannot represent these; Excel writes them as _xHHHH_.
 _UNWRITABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _HEAD: Final = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
 _MAIN: Final = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
@@ -35,11 +35,9 @@ async def as_csv(
     header: Sequence[str], rows: AsyncIterator[Sequence[str]], *, delimiter: str
 ) -> AsyncIterator[bytes]:
     """
-    Write a table as CSV in UTF-8 with a byte order mark, by which spreadsheet programs recognise it.
+    Write a table as CSV in UTF-8 with a byte order mark, which spreadsheet programs need to recognise it.
 
     Args:
-        header: First line.
-        rows: The rest.
         delimiter: One character.
 
     Yields:
@@ -66,8 +64,7 @@ async def as_xlsx(
 
     Args:
         header: First row of every sheet.
-        rows: The rest.
-        rows_max: Rows of a sheet, its header among them; 2 or more.
+        rows_max: Rows of a sheet including its header; 2 or more.
 
     Yields:
         Pieces of the file.
@@ -95,27 +92,27 @@ async def as_xlsx(
 
 
 class _Pieces(io.RawIOBase):
-    """What a zip archive is written to: cannot be sought in, and gives away what it has."""
+    """The output of a zip archive: not seekable; `take` returns and clears what was written."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._held = bytearray()
+        self._buffer = bytearray()
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Buffer) -> int:
-        size = len(self._held)
-        self._held += data
-        return len(self._held) - size
+        size = len(self._buffer)
+        self._buffer += data
+        return len(self._buffer) - size
 
     @property
     def size(self) -> int:
-        return len(self._held)
+        return len(self._buffer)
 
     def take(self) -> bytes:
-        data = bytes(self._held)
-        self._held.clear()
+        data = bytes(self._buffer)
+        self._buffer.clear()
         return data
 
 
@@ -133,7 +130,7 @@ def _cell(text: str) -> str:
 
 
 def _frame(sheets: int) -> list[tuple[str, str]]:
-    """Write the documents that say what the sheets are."""
+    """The documents that describe the sheets."""
     numbers = range(1, sheets + 1)
     kind = "application/vnd.openxmlformats-officedocument.spreadsheetml"
     parts = "".join(

@@ -1,1 +1,1 @@
-"""Notifications: received, recorded by group commit, and listed."""
+"""Notifications: receive them, record them by group commit, list and replay them."""

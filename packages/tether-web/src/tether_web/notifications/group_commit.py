@@ -1,14 +1,12 @@
 """
 Group commit: many waiting requests, one call.
 
-There is no timer. The first request starts a call at once; whatever arrives while that call is in flight goes
-into the next one. An idle server therefore adds no delay, and a busy one shares the price of a commit (one round
-trip, one flush to disk) among all that wait. The same mechanism serves the look-aside in Redis; what that leaves open
-goes on into the commit without waking whoever waits.
+There is no timer. The first request starts a call at once; items that arrive while the call is in flight go into the next one. An
+idle server adds no delay, and a busy one shares the cost of a commit (one round trip, one flush to disk) among all waiting requests.
+The look-aside in Redis uses the same mechanism; items that it does not resolve move on to the commit.
 
-When a call fails because of its content, its items are tried alone, so that one bad row cannot fail
-its neighbours. When it fails because the store is away, all of them fail at once: asking 256 times more would
-only take longer.
+If a call fails because of its content, its items are tried one by one, so that a bad row does not fail the others. If it fails
+because the store is unavailable, all items fail at once: 256 further calls would only take longer.
 """
 
 import asyncio
@@ -30,7 +28,7 @@ class Group(Generic[T, R]):
     Joins the calls of many tasks into one.
 
     Attributes:
-        sizes: Told the size of every batch; for metrics.
+        sizes: Called with the size of each batch; for metrics.
     """
 
     def __init__(
@@ -41,19 +39,19 @@ class Group(Generic[T, R]):
         waiting_max: int,
         what: str,
         sizes: Callable[[float], object] = lambda _: None,
-        onward: "Group[T, R] | None" = None,
+        next_group: "Group[T, R] | None" = None,
         deadlines: "Deadlines | None" = None,
     ) -> None:
         """
-        Prepare; nothing runs until the first item.
+        Nothing runs until the first item.
 
         Args:
-            call: Does n items at once and gives n results in their order.
-            batch_max: Items at most in one call.
-            waiting_max: Items at most that may wait.
+            call: Processes n items and returns n results in their order.
+            batch_max: Maximum of items in one call.
+            waiting_max: Maximum of waiting items.
             what: What the items are, for `Overloaded`.
-            sizes: Told the size of every batch.
-            onward: Where items go whose result is `None`, and with them whoever waits.
+            sizes: Called with the size of each batch.
+            next_group: Gets the items whose result is `None`, with their futures.
             deadlines: Ends waits that take too long.
         """
         self.sizes = sizes
@@ -61,24 +59,18 @@ class Group(Generic[T, R]):
         self._batch_max = batch_max
         self._waiting_max = waiting_max
         self._what = what
-        self._onward = onward
+        self._next_group = next_group
         self._deadlines = deadlines
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._running: asyncio.Task[None] | None = None
 
     async def do(self, item: T) -> R:
         """
-        Have *item* done together with whatever else waits.
-
-        Args:
-            item: One item.
-
-        Returns:
-            Its own result.
+        Process *item* together with the other waiting items, and return its result.
 
         Raises:
-            Overloaded: when too many wait already.
-            Exception: what the call raised, for this item alone, or what the deadline makes.
+            Overloaded: when too many items wait.
+            Exception: what the call raised for this item, or the failure of the deadline.
         """
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self.add(item, future)
@@ -86,31 +78,27 @@ class Group(Generic[T, R]):
         try:
             return await future
         finally:
-            # See _refuse.
+            # See _fail_unavailable.
             del future
             if wait is not None:
                 wait.future = None
 
     def add(self, item: T, future: "asyncio.Future[R]") -> None:
         """
-        Have *item* done; the result goes to *future*.
-
-        Args:
-            item: One item.
-            future: Of whoever waits. Once it is done, as by giving up, the item is not served any more.
+        Process *item*, and set the result of *future*. An item whose future is done, e.g. cancelled, is skipped.
 
         Raises:
-            Overloaded: when too many wait already.
+            Overloaded: when too many items wait.
         """
         if len(self._waiting) >= self._waiting_max:
             raise Overloaded(self._what, limit=self._waiting_max)
         self._waiting.append((item, future))
         if self._running is None:
-            # Of nobody's request: what it logs would bear the id of whoever came first.
+            # Its own context: otherwise its log lines would have the request id of the first item.
             self._running = asyncio.create_task(self._run(), context=Context())
 
     async def drained(self) -> None:
-        """Wait until nothing waits and nothing is in flight."""
+        """Wait until no item waits and no call is in flight."""
         while self._running is not None:
             await asyncio.wait([self._running])
 
@@ -123,55 +111,55 @@ class Group(Generic[T, R]):
                     if not item[1].done():
                         batch.append(item)
                 if batch:
-                    await self._serve(batch)
+                    await self._run_batch(batch)
         finally:
             self._running = None
 
-    async def _serve(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
+    async def _run_batch(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         self.sizes(len(batch))
         try:
             results = await self._call([item for item, _ in batch])
         except Unavailable as exc:
             for _, future in batch:
-                _refuse(future, exc)
-        except Exception as exc:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
+                _fail_unavailable(future, exc)
+        except Exception as exc:  # noqa: BLE001 - every error must reach the waiting requests
             if len(batch) == 1:
                 _fail(batch[0][1], exc)
             else:
-                await self._serve_alone(batch)
+                await self._run_one_by_one(batch)
         else:
             for (item, future), result in zip(batch, results, strict=True):
                 if not future.done():
-                    self._give(item, future, result)
+                    self._resolve(item, future, result)
 
-    async def _serve_alone(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
+    async def _run_one_by_one(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         for place, item in enumerate(batch):
             future = item[1]
             if future.done():
                 continue
-            await self._serve([item])
-            problem = future.exception() if future.done() and not future.cancelled() else None
-            if isinstance(problem, Unavailable):
+            await self._run_batch([item])
+            exc = future.exception() if future.done() and not future.cancelled() else None
+            if isinstance(exc, Unavailable):
                 for _, other in batch[place + 1 :]:
-                    _refuse(other, problem)
+                    _fail_unavailable(other, exc)
                 return
 
-    def _give(self, item: T, future: "asyncio.Future[R]", result: R | None) -> None:
+    def _resolve(self, item: T, future: "asyncio.Future[R]", result: R | None) -> None:
         if result is not None:
             future.set_result(result)
             return
-        assert self._onward is not None, "only a group with another behind it may leave an item open"
+        assert self._next_group is not None, "only a group with a next group may leave an item open"
         try:
-            self._onward.add(item, future)
+            self._next_group.add(item, future)
         except Overloaded as exc:
-            _refuse(future, exc)
+            _fail_unavailable(future, exc)
 
 
 class Deadlines:
-    """Ends waits that take too long, by one timer for all of them: each may take equally long, so the first to begin ends first."""
+    """Ends waits that take too long, with one timer for all: each has the same limit, so the oldest wait ends first."""
 
     class Wait:
-        """One wait; whoever has waited takes the future out, so that nothing holds what it brought."""
+        """One wait; its owner removes the future when the wait is over, so that the result is not kept alive."""
 
         __slots__ = ("future", "until_s")
 
@@ -181,16 +169,16 @@ class Deadlines:
 
         @property
         def over(self) -> bool:
-            """Whether it has ended by itself."""
+            """Whether it has ended."""
             return self.future is None or self.future.done()
 
     def __init__(self, wait_s: float, failure: Callable[[], Exception]) -> None:
         """
-        Prepare.
+        Start without a timer.
 
         Args:
-            wait_s: How long each may take, in seconds.
-            failure: Makes what is raised in whoever waits.
+            wait_s: Limit of each wait, in seconds.
+            failure: Makes the exception of an expired wait.
         """
         self._wait_s = wait_s
         self._failure = failure
@@ -198,7 +186,7 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, future: "asyncio.Future[Any]") -> "Deadlines.Wait":
-        """Give *future* its time from now on."""
+        """Start the deadline of *future*."""
         loop = asyncio.get_running_loop()
         begun = self._begun
         while begun and begun[0].over:
@@ -219,13 +207,13 @@ class Deadlines:
         self._timer = loop.call_at(self._begun[0].until_s, self._end) if self._begun else None
 
 
-def _fail(future: "asyncio.Future[R]", problem: Exception) -> None:
+def _fail(future: "asyncio.Future[R]", exc: Exception) -> None:
     if not future.done():
-        future.set_exception(problem)
+        future.set_exception(exc)
 
 
-def _refuse(future: "asyncio.Future[R]", problem: Unavailable) -> None:
-    # A traceback holds the frames it passed, a frame the future, the future its problem, and the problem the traceback: a
-    # ring that only the garbage collector opens, with a request in it, and under overload there are thousands a second.
-    problem.__cause__ = problem.__context__ = None  # theirs hold the whole batch
-    _fail(future, problem.with_traceback(None))
+def _fail_unavailable(future: "asyncio.Future[R]", exc: Unavailable) -> None:
+    # A traceback refers to frames, a frame to the future, the future to its exception, and the exception to the traceback: a
+    # reference cycle that only the garbage collector frees, with a request in it, thousands of times a second under overload.
+    exc.__cause__ = exc.__context__ = None  # they refer to the whole batch
+    _fail(future, exc.with_traceback(None))

@@ -1,17 +1,17 @@
 """
 `POST /api/webhooks/emp`: verify, record, acknowledge.
 
-Reached past the framework, because this is the one route whose every microsecond counts and whose answers are the
-gateway's, not our API's: XML echoes, `{"status":"ok"}`, and errors as `{"error": ...}`.
+This route bypasses the framework, because it is the busiest one and its responses follow the gateway's format instead of the
+API's: XML echoes, `{"status":"ok"}`, and errors as `{"error": ...}`.
 
-| what comes | what it gets |
+| request | response |
 |---|---|
-| a genuine notification, new or repeated | 200, with its row committed: XML echo to a form, JSON to JSON |
-| the same key with other content | 200 likewise; kept for a person, not applied |
-| more than is kept of one payment or key | 200 likewise; its count is committed, and what it reports again is inquired |
-| a signature that no secret makes, or no secret configured | 401, and no trace in the inbox |
-| another method / media type or content encoding / more than 64 KiB / unreadable or cut short | 405 / 415 / 413 / 400 |
-| no commit in time, or the store away, or too many waiting | 503 with Retry-After; the gateway comes again |
+| a verified notification, new or repeated | 200 after its row is committed: XML echo for a form, JSON for JSON |
+| the same key with other content | 200 likewise; stored for a person, not applied |
+| more than the limit of one payment or key | 200 likewise; only its count is committed, and the status is inquired |
+| an invalid signature, or no password configured | 401; not stored |
+| wrong method / media type or content encoding / more than 64 KiB / unreadable or cut short | 405 / 415 / 413 / 400 |
+| no commit in time, store unavailable, or overload | 503 with Retry-After; the gateway retries |
 """
 
 import asyncio
@@ -30,19 +30,18 @@ from tether_stores.notifications.webhook_events import Recording
 from tether_stores.telemetry import Sampled, logger
 
 from tether_web.http.metrics import NOTIFICATIONS
-from tether_web.http.middleware import Answer, Direct
+from tether_web.http.middleware import Direct, DirectResponse
 from tether_web.notifications.inbox import Inbox
 
-__all__ = ["BODY_MAX_BYTES", "BODY_S", "PATH", "receiving", "take"]
+__all__ = ["BODY_MAX_BYTES", "BODY_S", "PATH", "direct_handler", "receive_notification"]
 
 PATH: Final = "/api/webhooks/emp"
-# Real notifications are below 4 KiB; the old system's limit was the same and never met.
+# Real notifications are below 4 KiB; the previous system had the same limit and never met it.
 BODY_MAX_BYTES: Final = 65_536
-# What is larger is read and forgotten up to here: a sender that is answered in the middle of its body finds the
-# connection closed and never reads why.
+# A larger body is read and discarded up to this size: a sender that gets the response within its body finds the
+# connection closed and never reads the reason.
 _READ_MAX_BYTES: Final = 1_048_576
-
-# Who sends some hundred bytes and takes longer than this for them is holding a connection open.
+# Time limit of a body, in seconds; a slower sender only holds the connection open.
 BODY_S: Final = 10.0
 
 _XML: Final = b"application/xml"
@@ -63,16 +62,16 @@ _outcomes: Final = {
 }
 
 
-def _answer(status: int, content_type: bytes, body: bytes, *more: tuple[bytes, bytes]) -> Answer:
+def _response(status: int, content_type: bytes, body: bytes, *more: tuple[bytes, bytes]) -> DirectResponse:
     length = str(len(body)).encode()
-    return Answer(status, ((b"content-type", content_type), (b"content-length", length), *more), body)
+    return DirectResponse(status, ((b"content-type", content_type), (b"content-length", length), *more), body)
 
 
-def _error(status: int, text: str, *more: tuple[bytes, bytes]) -> Answer:
-    return _answer(status, _PLAIN_JSON, msgspec.json.encode({"error": text}), *more)
+def _error(status: int, text: str, *more: tuple[bytes, bytes]) -> DirectResponse:
+    return _response(status, _PLAIN_JSON, msgspec.json.encode({"error": text}), *more)
 
 
-def _later(text: str, *, retry_after_s: int) -> Answer:
+def _unavailable(text: str, *, retry_after_s: int) -> DirectResponse:
     return _error(503, text, (b"retry-after", str(retry_after_s).encode()))
 
 
@@ -82,25 +81,26 @@ _CUT_SHORT: Final = _error(400, "The request ended before its body did; send it 
 _ENCODED: Final = _error(415, "Content-Encoding: send the body as it is, not compressed")
 _WRONG_TYPE: Final = _error(415, f"Send {FORM} or {JSON}")
 _WRONG_METHOD: Final = _error(405, "Send notifications with POST", (b"allow", b"POST"))
-_NOT_RECORDED: Final = _later(
+_NOT_RECORDED: Final = _unavailable(
     "The notification could not be recorded", retry_after_s=Unavailable.retry_after_s
 )
-_NEW: Final = _answer(200, _PLAIN_JSON, b'{"status":"ok"}')
-_KNOWN: Final = _answer(200, _PLAIN_JSON, b'{"status":"ok","message":"Already processed"}')
+_NEW: Final = _response(200, _PLAIN_JSON, b'{"status":"ok"}')
+_KNOWN: Final = _response(200, _PLAIN_JSON, b'{"status":"ok","message":"Already processed"}')
 
 
-async def take(inbox: Inbox, body: bytes, *, content_type: str, credentials: Sequence[Credential]) -> Answer:
+async def receive_notification(
+    inbox: Inbox, body: bytes, *, content_type: str, credentials: Sequence[Credential]
+) -> DirectResponse:
     """
-    Verify a notification, have it recorded, and say what to answer.
+    Verify a notification, record it, and make the response.
 
     Args:
-        inbox: Where it goes.
         body: At most `BODY_MAX_BYTES` bytes.
         content_type: The header's value.
-        credentials: The gateway accounts that may have signed; none means every notification is refused.
+        credentials: Of the gateway accounts that may have signed; if there are none, all notifications are refused.
 
     Returns:
-        The answer; 200 only after the row is committed.
+        The response; 200 only after the row is committed.
     """
     media = media_type(content_type)
     if media not in {FORM, JSON}:
@@ -122,10 +122,10 @@ async def take(inbox: Inbox, body: bytes, *, content_type: str, credentials: Seq
         _outcomes["refused"]()
         _sampled.warning("notification refused", configured_accounts=len(credentials), size_bytes=len(body))
         return _REFUSED
-    same = identify(notification, account=account)
+    identity = identify(notification, account=account)
     row = Recording(
-        key=same.key,
-        content=same.content,
+        key=identity.key,
+        content=identity.content,
         account=account,
         kind=notification.kind,
         notification_id=notification.id,
@@ -140,33 +140,25 @@ async def take(inbox: Inbox, body: bytes, *, content_type: str, credentials: Seq
     except Unavailable as exc:
         _outcomes["unavailable"]()
         _sampled.warning("notification not recorded", why=str(exc))
-        return _later(str(exc), retry_after_s=exc.retry_after_s)
+        return _unavailable(str(exc), retry_after_s=exc.retry_after_s)
     _outcomes[delivery]()
     if delivery == "conflicting":
         _sampled.warning(
-            "notification conflicts with one stored", notification_id=notification.id, status=row.status
+            "notification conflicts with the stored one", notification_id=notification.id, status=row.status
         )
     return _acknowledged(notification, delivery, media=media)
 
 
-def _acknowledged(notification: Notification, delivery: Delivery, *, media: str) -> Answer:
+def _acknowledged(notification: Notification, delivery: Delivery, *, media: str) -> DirectResponse:
     if media == FORM:
-        return _answer(200, _XML, acknowledge(notification))
+        return _response(200, _XML, acknowledge(notification))
     return _KNOWN if delivery == "repeated" else _NEW
 
 
-def receiving(state: State) -> Direct:
-    """
-    `take` for requests of this one path.
+def direct_handler(state: State) -> Direct:
+    """The handler of `PATH`, for `tether_web.http.middleware`; *state* has the inbox and the credentials once the app has started."""
 
-    Args:
-        state: Of the application: its inbox and its gateway accounts, once it has started.
-
-    Returns:
-        What answers them.
-    """
-
-    async def receive_one(scope: Scope, receive: Receive) -> Answer:
+    async def handle(scope: Scope, receive: Receive) -> DirectResponse:
         if scope["method"] != "POST":  # type: ignore[typeddict-item]
             return _WRONG_METHOD
         try:
@@ -180,17 +172,19 @@ def receiving(state: State) -> Direct:
             if len(body) > BODY_MAX_BYTES:
                 return _TOO_LARGE
             content_type = headers.get(b"content-type", b"").decode("latin-1")
-            return await take(state.inbox, body, content_type=content_type, credentials=state.credentials)
-        except Exception as exc:  # noqa: BLE001 - whatever kept a genuine notification out, it has to come again
+            return await receive_notification(
+                state.inbox, body, content_type=content_type, credentials=state.credentials
+            )
+        except Exception as exc:  # noqa: BLE001 - after any error the gateway must retry
             _outcomes["unavailable"]()
             _log.error("notification not recorded", exc_info=exc)
             return _NOT_RECORDED
 
-    return receive_one
+    return handle
 
 
 async def _body(receive: Receive, *, declared: bytes) -> bytes | None:
-    """Give the body, or its beginning where it is too large; `None` when it was cut short or did not come in time."""
+    """Read the body, or its beginning if it is too large; `None` when it was cut short or exceeded the time limit."""
     if _declares_too_much(declared):
         return bytes(BODY_MAX_BYTES + 1)
     body = b""
@@ -213,5 +207,5 @@ async def _body(receive: Receive, *, declared: bytes) -> bytes | None:
 
 
 def _declares_too_much(length: bytes) -> bool:
-    # Nine digits are enough to know; Python would refuse to read some thousands of them.
+    # Nine digits suffice; Python refuses to parse thousands of digits.
     return length.isdigit() and int(length.lstrip(b"0")[:9] or b"0") > _READ_MAX_BYTES

@@ -1,4 +1,4 @@
-"""`GET /api/webhook-events[/{id}]`: what the gateway told us, and what came of it; `POST .../replay`: once more."""
+"""`/api/webhook-events`: list stored notifications and their outcomes, and replay one."""
 
 from typing import Annotated, Any
 
@@ -17,17 +17,17 @@ from tether_stores.postgres import connection, reading
 
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 
-__all__ = ["ROUTER", "EventDetail", "Word"]
+__all__ = ["ROUTER", "EventDetail", "ReportedStatus"]
 
 
-class Word(msgspec.Struct, frozen=True):
+class ReportedStatus(msgspec.Struct, frozen=True):
     """
-    What somebody says about a payment.
+    The status of a payment, as reported by a notification or by the gateway.
 
     Attributes:
-        status: Its status at the gateway.
-        error_code: For errors and declines.
-        reason_code: Why money went back.
+        status: The status at the gateway.
+        error_code: Code of an error or decline.
+        reason_code: Reason code of a chargeback.
     """
 
     status: str
@@ -41,18 +41,17 @@ class EventDetail(msgspec.Struct, frozen=True):
 
     Attributes:
         event: The row, as in the list.
-        reported: What the notification says; a signature covers only its id.
-        confirmed: The gateway's own record, where it was asked.
-        contradicted: Whether the gateway denies the claim, so that it had no effect.
-        excess_deliveries: Further deliveries that it stands for, and that are only counted.
-        content_type: The media type it came with.
-        fields: What it said, personal fields masked, and nothing where it cannot be read; the stored bytes keep the
-            original.
+        reported: The status that the notification reports; its signature covers only its id.
+        confirmed: The status by inquiry at the gateway, or null.
+        contradicted: Whether the gateway contradicts the notification, so that it had no effect.
+        excess_deliveries: Further deliveries of it that are only counted.
+        content_type: Its media type.
+        fields: Its fields, personal ones masked; empty if it cannot be read. The stored bytes keep the original.
     """
 
     event: Event
-    reported: Word
-    confirmed: Word | None
+    reported: ReportedStatus
+    confirmed: ReportedStatus | None
     contradicted: bool
     excess_deliveries: int
     content_type: str
@@ -85,10 +84,10 @@ async def listed(
 
 @get("/{event_id:int}", summary="One notification, with its fields")
 async def detail(state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> EventDetail:
-    """One notification; what is personal in it is masked."""
+    """One notification; personal fields are masked."""
     async with reading(state.pool) as conn:
         found = await webhook_events.by_id(conn, event_id)
-        word = await webhook_events.word(conn, event_id)
+        confirmed = await webhook_events.word(conn, event_id)
         excess = await excess_deliveries.of(conn, event_id)
     if found is None:
         raise NotFoundException("There is no such notification")
@@ -96,16 +95,18 @@ async def detail(state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63
     try:
         notification = decode(body, content_type=content_type)
         reported, fields = (
-            Word(notification.status, notification.error_code, notification.reason_code),
+            ReportedStatus(notification.status, notification.error_code, notification.reason_code),
             notification.fields,
         )
     except Unreadable:
-        # The state says so; what could be said of it is in the row.
-        reported, fields = Word(event.status, None, None), {}
+        # The state of the row says so, and the row has what is known.
+        reported, fields = ReportedStatus(event.status, None, None), {}
     return EventDetail(
         event,
         reported,
-        None if word is None else Word(word.status, word.error_code, word.reason_code),
+        None
+        if confirmed is None
+        else ReportedStatus(confirmed.status, confirmed.error_code, confirmed.reason_code),
         event.outcome == "contradicted",
         excess,
         content_type,
@@ -116,10 +117,10 @@ async def detail(state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63
 @post(
     "/{event_id:int}/replay",
     status_code=202,
-    summary="Put a parked or contradicted notification back to work",
+    summary="Replay a parked or contradicted notification",
 )
 async def replay(state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> dict[str, Any]:
-    """Have a parked notification tried again from the first step of its schedule, a contradicted one inquired anew."""
+    """A parked notification restarts its retry schedule; a contradicted one is inquired again."""
     async with connection(state.pool) as conn:
         if not await webhook_events.replay(conn, event_id, now=state.clock()):
             found = await webhook_events.by_id(conn, event_id)

@@ -157,4 +157,4 @@ def _decoded(cursor: str | None) -> tuple[int, int]:
             return int(row), int(ordinal)
     except (binascii.Error, ValueError):
         pass
-    raise InvalidRequest("is not one that a list of ours gave; start again without it", field="cursor")
+    raise InvalidRequest("is not a cursor of this list; start again without it", field="cursor")
