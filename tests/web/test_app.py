@@ -1,4 +1,4 @@
-"""The wiring: what a node says when it starts, and that it starts whatever is away."""
+"""Application wiring: warnings at the start, and a start without services."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 async def test_what_is_not_set_is_said_at_the_start(serving: Serve, environment: dict[str, str]) -> None:
-    """A node that refuses everything looks healthy; whoever started it must read why in its first lines."""
+    """A node that refuses all requests looks healthy; its first log lines must say why."""
     bare = {name: environment[name] for name in ("DATABASE_URL", "REDIS_URL")}
     with structlog.testing.capture_logs() as lines:
         async with serving(bare):

@@ -264,7 +264,7 @@ _STRANGE = [
 async def test_strange_bodies_get_a_sentence_and_change_nothing(
     api: httpx.AsyncClient, upload: Upload, database_url: str, action: str, body: bytes
 ) -> None:
-    """A body that is half understood bills, or stops, something that nobody asked for; a 500 tells nobody what to do."""
+    """An ignored field could bill or stop the wrong debits; a 500 would not say what to correct."""
     upload_id = upload(*owed(1))
     path = f"/api/uploads/{upload_id}/billing"
     if action == "pause":

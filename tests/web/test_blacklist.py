@@ -96,7 +96,7 @@ async def test_an_entry_that_cannot_be_meant_is_refused(
 
 
 async def test_entries_are_found_by_what_they_are_about(api: httpx.AsyncClient) -> None:
-    """Somebody asks why they are not debited, and the entry is looked up by name, reason or kind."""
+    """Support staff look up an entry by name, reason or kind."""
     await add(api, iban=DE, reason="MD06", action="hold")
     await add(api, name="Müller, Jürgen")
     await add(api, email="Anna@Example.org")
@@ -123,7 +123,7 @@ async def test_pages_follow_each_other(api: httpx.AsyncClient) -> None:
 
 
 async def test_an_entry_is_lifted_by_somebody_and_stays_stored(api: httpx.AsyncClient) -> None:
-    """Who let a blocked account be debited again, and why, is asked when it goes wrong."""
+    """Who lifted a block, and why, must be known later."""
     block, hold = (await add(api, iban=DE)).json(), (await add(api, iban=AT, action="hold")).json()
     refused = await api.delete(f"/api/blacklist/{block['id']}")
     assert (refused.status_code, "say why" in refused.json()["detail"]) == (422, True)
@@ -141,7 +141,7 @@ async def test_an_entry_is_lifted_by_somebody_and_stays_stored(api: httpx.AsyncC
 async def test_a_lift_says_what_it_forgives_and_what_still_excludes_the_account(
     api: httpx.AsyncClient, database_url: str
 ) -> None:
-    """A person who lifts an entry believes that the account can be debited now; where it cannot, they must be told."""
+    """A person who lifts an entry must learn if the account still cannot be debited."""
     (made,) = seed(database_url, attempts=1, rng=random.Random(1), now=datetime.now(UTC))
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute(
@@ -166,7 +166,7 @@ async def test_a_lift_says_what_it_forgives_and_what_still_excludes_the_account(
     assert (again.status_code, again.json()["forgiven"], again.json()["unforgiven"]) == (200, 1, 0)
     last = await api.delete(f"/api/blacklist/{second['id']}", params={"reason": "the same"})
     assert (last.json()["still_held_by"], last.json()["explanation"]) == (
-        [], "The entry is lifted. Send the debtor's row in a new upload to collect from the account.",
+        [], "The entry is lifted. To collect from the account, send the debtor's row in a new upload.",
     )  # fmt: skip
     with psycopg.connect(database_url) as conn:
         kept = conn.execute(
@@ -176,7 +176,7 @@ async def test_a_lift_says_what_it_forgives_and_what_still_excludes_the_account(
 
 
 async def test_a_list_that_comes_every_night_does_not_undo_a_lift(api: httpx.AsyncClient) -> None:
-    """Nobody takes a line out of the old system's export because somebody signed a new mandate here."""
+    """The previous system's export still has entries that were lifted here."""
     text = f"iban;name;email;reason\n{DE};Ann Lee;ann@example.org;MD01\n{AT};;;MD01\n"
     assert (await take_in(api, text)).json()["added"] == 4
     for entry in await listed(api):
@@ -206,7 +206,7 @@ async def test_a_list_that_comes_every_night_does_not_undo_a_lift(api: httpx.Asy
 
 
 async def test_an_expired_entry_makes_room_for_a_new_one(api: httpx.AsyncClient) -> None:
-    """Held until March, and in April there is reason again: the old entry must not stand in the way."""
+    """An expired entry must not prevent a new one for the same account."""
     await add(api, iban=DE, expires_at="2020-01-01T00:00:00Z")
     assert (await add(api, iban=DE)).status_code == 201
     assert [item["expires_at"] for item in await listed(api)] == [None]
@@ -312,7 +312,7 @@ async def test_the_list_of_an_old_installation_is_taken_in(api: httpx.AsyncClien
     ],
 )
 async def test_a_file_that_is_no_list_is_refused(api: httpx.AsyncClient, data: bytes, word: str) -> None:
-    """Nothing taken in and nothing said would look like success."""
+    """An import without entries and without problems would look like success."""
     answer = await take_in(api, data)
     assert (answer.status_code, word in answer.json()["detail"]) == (422, True), answer.text
 
@@ -320,7 +320,7 @@ async def test_a_file_that_is_no_list_is_refused(api: httpx.AsyncClient, data: b
 async def test_a_line_cannot_bring_a_whole_account_number_in(
     api: httpx.AsyncClient, database_url: str
 ) -> None:
-    """The masked column of an import is shown to people; somebody may have put the number itself there."""
+    """The masked column of an import is shown to people; it may contain a whole IBAN."""
     await take_in(api, f"iban_fingerprint,iban_masked\n{ibans.fingerprint(NL).hex()},{NL}\n")
     assert [item["iban_masked"] for item in await listed(api)] == [ibans.mask(NL)]
     bad = (await take_in(api, "iban_fingerprint\nzz\n00\n")).json()

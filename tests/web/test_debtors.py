@@ -93,7 +93,7 @@ async def test_debtors_are_listed_newest_first(api: httpx.AsyncClient) -> None:
 async def test_debtors_are_found_by_what_people_know_of_them(
     api: httpx.AsyncClient, filters: dict[str, Any], rows: list[tuple[int, int]]
 ) -> None:
-    """Somebody calls and says their name, a reference, or how their account number ends."""
+    """Support staff know a name, a reference, or the last characters of an IBAN."""
     assert await found(api, **filters) == rows
 
 

@@ -1,4 +1,4 @@
-"""What probes and monitoring are told: the truth, in time, whatever is away."""
+"""Health, readiness and metrics: correct and in time, also when a service is unavailable."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def _metric(client: httpx.AsyncClient, name: str) -> float:
 async def test_ready_means_that_notifications_can_be_recorded(
     client: httpx.AsyncClient, database_url: str
 ) -> None:
-    """A balancer sends traffic where this says so. People wake up by the age of the oldest waiting row."""
+    """A load balancer sends traffic to ready nodes, and an alert fires on the age of the oldest waiting row."""
     answer = await client.get("/ready")
     assert (answer.status_code, answer.json()) == (
         200,
@@ -115,7 +115,7 @@ async def test_a_database_that_was_not_migrated_is_told_from_one_that_is_away(
 async def test_probes_are_answered_in_time_while_postgres_hangs(
     client: httpx.AsyncClient, services: Services, eventually: Callable[..., Any]
 ) -> None:
-    """A probe without an answer says less than one that says no; alive is alive even then."""
+    """A probe must get a response in time, also a negative one; /health stays positive."""
     if services.postgres is None:
         assert (await client.get("/health")).status_code == 200
         return
@@ -154,7 +154,7 @@ async def test_searches_cannot_make_a_node_unready(
         answer = await client.get("/ready")
         assert (answer.status_code, answer.json()["oldest_waiting_s"]) == (200, None)
         await _send(client, "a")
-        # Each is stopped after its time, and says what to do.
+        # Each is stopped after its time.
         fields = {(item.status_code, item.json()["code"]) for item in await asyncio.gather(*searches)}
     assert fields == {(503, "query_too_slow"), (503, "store_unreachable")}
     assert (await client.get("/ready")).json()["oldest_waiting_s"] is not None
@@ -163,7 +163,7 @@ async def test_searches_cannot_make_a_node_unready(
 async def test_a_node_that_cannot_record_is_not_ready_though_postgres_answers(
     client: httpx.AsyncClient, database_url: str, eventually: Callable[..., Any]
 ) -> None:
-    """A standby, or a table somebody locks, answers every query and takes no notification: traffic must go elsewhere."""
+    """A standby or a locked table answers queries and accepts no notifications: traffic must go to other nodes."""
     with psycopg.connect(database_url, autocommit=True) as conn:
         with conn.transaction():
             conn.execute("lock table webhook_events in share mode")
@@ -276,7 +276,7 @@ async def test_every_notification_is_counted_by_what_came_of_it(
 
 
 async def test_balancers_may_probe_with_head(serving: Serve, environment: dict[str, str]) -> None:
-    """Some probe with HEAD and cannot be told otherwise; a 405 takes every node out of service."""
+    """Some load balancers can only probe with HEAD; a 405 would take every node out of service."""
     for changes, status in (({}, 200), ({"EMP_API_PASSWORD": ""}, 503)):
         async with serving(environment | changes) as client:
             for path, wanted in (("/health", 200), ("/ready", status)):

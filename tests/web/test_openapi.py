@@ -1,7 +1,9 @@
-"""The published description: complete, also of the route that the framework cannot see."""
+"""The OpenAPI document: complete, including the route outside the framework."""
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,7 +21,7 @@ async def _document(client: httpx.AsyncClient) -> dict[str, Any]:
 
 
 async def test_every_public_route_is_described(client: httpx.AsyncClient) -> None:
-    """Programs are generated from this document; a route that is missing does not exist for them."""
+    """Clients are generated from this document; a missing route does not exist for them."""
     routes = {
         (path, method.upper())
         for path, methods in (await _document(client))["paths"].items()
@@ -41,8 +43,8 @@ async def test_every_public_route_is_described(client: httpx.AsyncClient) -> Non
         assert (await client.request("GET", address)).status_code in {200, 401, 405, 503}, path
 
 
-async def test_the_webhook_tells_all_its_answers(client: httpx.AsyncClient) -> None:
-    """Whoever writes a sender reads here what 503 and 401 mean. An answer excluded is one nobody handles."""
+async def test_the_webhook_documents_all_its_responses(client: httpx.AsyncClient) -> None:
+    """A sender's author reads here what 401 and 503 mean; a missing status would not be handled."""
     hook = (await _document(client))["paths"]["/api/webhooks/emp"]["post"]
     assert hook["responses"].keys() == {"200", "400", "401", "405", "413", "415", "503"}
     assert hook["requestBody"]["content"].keys() == {"application/x-www-form-urlencoded", "application/json"}
@@ -50,8 +52,8 @@ async def test_the_webhook_tells_all_its_answers(client: httpx.AsyncClient) -> N
     assert hook["responses"]["200"]["content"].keys() == {"application/xml", "application/json"}
 
 
-async def test_keys_are_asked_for_where_they_are_needed(client: httpx.AsyncClient) -> None:
-    """A generated client sends the key only where the document says so."""
+async def test_routes_with_keys_declare_them(client: httpx.AsyncClient) -> None:
+    """A generated client sends the key only if the document requires it."""
     document = await _document(client)
     assert document["components"]["securitySchemes"]["apiKey"]["scheme"] == "bearer"
     for path, methods in document["paths"].items():
@@ -61,8 +63,8 @@ async def test_keys_are_asked_for_where_they_are_needed(client: httpx.AsyncClien
             assert operation["summary"], (method, path)
 
 
-async def test_every_route_tells_how_it_refuses(client: httpx.AsyncClient) -> None:
-    """A generated client has a type for errors only where the document says that there are some, and of which form."""
+async def test_every_route_documents_its_errors(client: httpx.AsyncClient) -> None:
+    """A generated client has types only for documented errors."""
     document = await _document(client)
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
@@ -81,8 +83,8 @@ async def test_every_route_tells_how_it_refuses(client: httpx.AsyncClient) -> No
     assert document["paths"]["/ready"]["get"]["responses"].keys() == {"200", "503"}
 
 
-async def test_answers_have_the_form_that_is_described(client: httpx.AsyncClient) -> None:
-    """A description that the server does not follow is worse than none: clients break at the first error."""
+async def test_responses_match_the_document(client: httpx.AsyncClient) -> None:
+    """A client breaks at the first error if the document is wrong."""
     described = (await _document(client))["components"]["schemas"]["ProblemDetails"]
     for path, headers in (
         ("/api/billing-attempts", {}),
@@ -93,15 +95,24 @@ async def test_answers_have_the_form_that_is_described(client: httpx.AsyncClient
 
 
 async def test_parameters_are_explained(client: httpx.AsyncClient) -> None:
-    """A parameter without a word is one that people find out about by trying, on real money."""
+    """An undocumented parameter is learnt by trial, with real debits."""
     for path, methods in (await _document(client))["paths"].items():
         for method, operation in methods.items():
             for item in operation.get("parameters", []):
                 assert item.get("description") or item["in"] == "path", (method, path, item["name"])
 
 
-async def test_every_field_is_explained_and_shown(client: httpx.AsyncClient) -> None:
-    """Unit and meaning of a field stand nowhere else for whoever calls us; an example that our own types refuse is none."""
+async def test_schemas_have_readable_names(client: httpx.AsyncClient) -> None:
+    """Generated clients name their types after the schemas; module paths of the server would appear in their code."""
+    document = await _document(client)
+    names = document["components"]["schemas"].keys()
+    assert [name for name in names if not name.isalnum()] == []
+    assert {"UploadPage", "ProblemDetails", "RunOrder"} <= names
+    assert set(re.findall(r"#/components/schemas/([^\"]+)", json.dumps(document))) <= names
+
+
+async def test_every_field_has_a_description_and_an_example(client: httpx.AsyncClient) -> None:
+    """Callers read units and meanings only here; an example must be valid for its type."""
     known = list(openapi_examples.structs(msgspec.Struct))
     for name, schema in (await _document(client))["components"]["schemas"].items():
         if "properties" not in schema:

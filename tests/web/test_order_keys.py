@@ -43,7 +43,7 @@ async def api(serving: Serve, gateway_environment: dict[str, str]) -> AsyncItera
 
 @pytest.fixture
 def conn(database_url: str) -> Any:
-    """What stands in the database."""
+    """The rows in the database."""
     with psycopg.connect(database_url, autocommit=True) as opened:
         yield opened
 
@@ -280,7 +280,7 @@ async def test_a_run_cancelled_in_time_leaves_the_upload_as_it_was(
 
 
 async def test_many_orders_at_once_make_one_run(api: httpx.AsyncClient, database_url: str, conn: Any) -> None:
-    """Each of them sees an upload that nobody bills; only the upload's own row can tell them apart."""
+    """Each of them sees an upload without a run; only a lock on the upload's row keeps them apart."""
     upload_id = upload(database_url)
     responses = await asyncio.gather(
         *(
@@ -298,7 +298,7 @@ async def test_many_orders_at_once_make_one_run(api: httpx.AsyncClient, database
 async def test_an_order_waits_for_who_changes_the_upload(
     api: httpx.AsyncClient, database_url: str, conn: Any, eventually: Callable[..., Any]
 ) -> None:
-    """An upload withdrawn at the same time must not be billed: whoever comes second sees what the first has done."""
+    """An upload that is withdrawn at the same time must not be billed: the second request sees the result of the first."""
     upload_id = upload(database_url)
     with psycopg.connect(database_url) as withdrawing:
         withdrawing.execute(
@@ -342,7 +342,7 @@ async def test_a_dry_run_warns_of_the_same_debt_under_another_name(
             code, "2026-03", 2, 2000,
         )  # fmt: skip
         assert (preview["ordered_before"] is None) is (code == "name")
-    # Of whom nobody would be billed, nothing is said.
+    # There is no warning about debtors who would not be billed.
     capped = (
         await api.post(path, json={"due_item": "march", "dry_run": True, "debit_min_minor": 2000})
     ).json()
@@ -354,7 +354,7 @@ async def test_a_dry_run_warns_of_the_same_debt_under_another_name(
 
 
 async def test_an_override_is_kept_with_who_gave_it(api: httpx.AsyncClient, database_url: str) -> None:
-    """Who asks a year later why a refunded debtor was debited must find a name, a time and a reason."""
+    """A year later an auditor must find who debited a refunded debtor, when and why."""
     path = f"/api/uploads/{upload(database_url)}/billing"
     order = {
         "overrides": [{"verdicts": ["refunded_before"], "reason": "Refunded by mistake", "debtor_ids": [1]}]

@@ -1,4 +1,4 @@
-"""The feed: every announced event, in order, once committed, to any number of followers, whatever is away or about to end."""
+"""The event feed: all committed events, in order, to any number of followers, also during outages and shutdown."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def _announce(pool: Pool, facts: Sequence[Event]) -> None:
 
 
 class _Follower:
-    """What one follower has heard, read in the background."""
+    """The events that one follower has received, read in the background."""
 
     def __init__(self, lines: AsyncIterator[bytes]) -> None:
         self.text = b""
@@ -96,7 +96,7 @@ async def _follow(feed: Feed, after: int | None = 0, **options: Any) -> _Followe
 async def test_a_smaller_id_that_is_committed_later_is_not_skipped(
     pool: Pool, looks: list[events.Tip], eventually: Callable[..., Any]
 ) -> None:
-    """A subscriber that was given 2 asks for what comes after 2; a 1 that came into sight later would be lost to it for ever."""
+    """A follower that got event 2 continues after 2; an event 1 that becomes visible later would be lost."""
     async with _feed(pool) as feed, pool.connection() as slow:
         follower = await _follow(feed)
         async with slow.transaction():
@@ -148,7 +148,7 @@ async def test_followers_share_one_reader_and_resume_where_they_were(
         await _announce(pool, [_moved(n) for n in range(1, 11)])
         await eventually(lambda: all(item.count(10)() for item in many), what="ten events each")
         assert {tuple(item.ids) for item in many} == {tuple(range(1, 11))}
-        assert len(read) == 2  # one page and the rest of the ten, whoever listens
+        assert len(read) == 2  # one page and the rest of the ten, for any number of followers
         await _announce(pool, [_moved(n) for n in range(11, 61)])
         late, partly = await _follow(feed, 0), await _follow(feed, 33)
         await eventually(lambda: late.count(60)() and partly.count(27)(), what="what they missed")
@@ -258,7 +258,7 @@ async def test_streams_opened_all_at_once_share_one_look_or_learn_that_there_are
 def test_an_open_stream_does_not_hold_up_the_end_of_a_node(
     environment: dict[str, str], process: Launch, database_url: str
 ) -> None:
-    """Without the drain a deploy would wait out the whole grace for each node that somebody follows, and then kill it."""
+    """Without the drain a deploy would wait for the whole grace period of each node with followers, and then kill it."""
     port = free_port()
     web = process("tether-web", "--port", str(port), "--grace", "300", environ=environment)
     web.await_url(f"http://127.0.0.1:{port}/ready")

@@ -21,7 +21,7 @@ KEY = {"authorization": "Bearer test-key"}
 
 
 async def test_nobody_follows_without_a_key(client: httpx.AsyncClient) -> None:
-    """Events tell how a business is doing; they are for those who were given a key."""
+    """Events are business data; they require an API key."""
     assert (await client.get("/api/events")).status_code == 401
 
 
@@ -53,7 +53,7 @@ async def test_what_cannot_be_followed_is_refused_in_words(
 async def test_while_postgres_is_away_no_stream_is_opened(
     serving: Serve, environment: dict[str, str]
 ) -> None:
-    """A program that follows must be told to come again, rather than shown a defect."""
+    """A follower must be asked to retry instead of getting an internal error."""
     async with serving(environment | {"DATABASE_URL": "postgresql://u@127.0.0.1:1/x"}) as client:
         answer = await client.get("/api/events", headers=KEY)
         assert (answer.status_code, "retry-after" in answer.headers) == (503, True)

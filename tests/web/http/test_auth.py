@@ -18,12 +18,12 @@ if TYPE_CHECKING:
         def __call__(self, environ: Mapping[str, str]) -> AbstractAsyncContextManager[httpx.AsyncClient]: ...
 
 
-# Routes that are meant for everybody; whatever else there is needs a key.
+# Public routes; all others need a key.
 OPEN = {"/api/webhooks/emp", "/health", "/ready", "/metrics"}
 
 
 def test_a_key_names_its_holder() -> None:
-    """Changes are put down to the key that made them; the wrong name would blame somebody else."""
+    """Changes are recorded with the name of the key; a wrong name would blame another person."""
     wake = KeyRing({"ada": "key-1", "ben": "key:2", "zoé": "ключ"})
     assert wake.holder("Bearer key-1") == "ada"
     assert wake.holder("bearer  key:2 ") == "ben"
@@ -58,7 +58,7 @@ def test_every_key_is_compared_whole_whichever_fits(monkeypatch: pytest.MonkeyPa
 
 
 async def test_every_route_but_the_open_ones_needs_a_key(client: httpx.AsyncClient) -> None:
-    """A route that somebody adds and forgets to close would show debtors to whoever asks."""
+    """A new route without authentication would show debtors to everyone."""
     paths = (await client.get("/api/schema")).json()["paths"]
     closed = {(path, method) for path, methods in paths.items() for method in methods if path not in OPEN}
     assert ("/api/webhook-events/{event_id}/replay", "post") in closed
@@ -74,7 +74,7 @@ async def test_every_route_but_the_open_ones_needs_a_key(client: httpx.AsyncClie
 
 
 async def test_without_configured_keys_the_api_is_closed(serving: Serve, environment: dict[str, str]) -> None:
-    """A node whose keys were forgotten must show nothing, whatever key it is offered."""
+    """A node without configured keys must accept no key."""
     async with serving(
         {name: text for name, text in environment.items() if name != "TETHER_API_KEYS"}
     ) as client:

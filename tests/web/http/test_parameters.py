@@ -1,4 +1,4 @@
-"""What is asked with wrong words: refused by name, in a sentence, and never passed over."""
+"""Invalid and unknown parameters: rejected by name, with a sentence, and never ignored."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ KEY = {"authorization": "Bearer test-key"}
         ("/api/completeness?from=yesterday", "from: must be a day like 2026-03-02"),
     ],
 )
-async def test_what_cannot_be_taken_is_said_in_a_sentence(
+async def test_invalid_values_are_reported_in_a_sentence(
     client: httpx.AsyncClient, path: str, detail: str
 ) -> None:
-    """The words of our library mean nothing to whoever calls; the parameter's name and its bound do."""
+    """Msgspec's words mean nothing to a caller; the parameter's name and its bound do."""
     answer = await client.get(path, headers=KEY)
     assert (answer.status_code, answer.json()["detail"]) == (400, detail)
     field, _, text = detail.partition(": ")
     assert answer.json()["errors"] == [{"field": field, "text": text}]
 
 
-async def test_where_there_is_a_choice_it_is_listed(client: httpx.AsyncClient) -> None:
-    """Whoever guesses at a state needs the list, not the word "enum", and not their own word in our logs."""
+async def test_the_values_of_an_enumeration_are_listed(client: httpx.AsyncClient) -> None:
+    """A caller needs the list of states; the value may be personal data and must not be repeated."""
     answer = await client.get("/api/billing-attempts?status=DE89370400440532013000", headers=KEY)
     assert answer.status_code == 400
     assert "3704" not in answer.text
@@ -51,8 +51,8 @@ async def test_where_there_is_a_choice_it_is_listed(client: httpx.AsyncClient) -
 @pytest.mark.parametrize(
     "path", ["/api/billing-attempts", "/api/webhook-events", "/api/uploads", "/api/debtors", "/api/blacklist"]
 )
-async def test_a_filter_that_does_not_exist_is_refused(client: httpx.AsyncClient, path: str) -> None:
-    """Passed over, `state=parked` would answer with everything, and somebody would act on it."""
+async def test_an_unknown_filter_is_rejected(client: httpx.AsyncClient, path: str) -> None:
+    """If it were ignored, `state=parked` would return all rows, and a person would act on them."""
     answer = await client.get(path, params={"stat": "x"}, headers=KEY)
     assert answer.status_code == 400
     assert "stat: is not a parameter of this route; use " in answer.json()["detail"]
@@ -63,21 +63,21 @@ async def test_a_filter_that_does_not_exist_is_refused(client: httpx.AsyncClient
     assert (await client.get(path, params={"limit": "1"}, headers=KEY)).status_code == 200
 
 
-async def test_where_there_are_no_parameters_that_is_said(client: httpx.AsyncClient) -> None:
+async def test_a_route_without_parameters_says_so(client: httpx.AsyncClient) -> None:
     """A list of nothing would read as if a word were missing."""
     answer = await client.get("/api/billing-attempts/1?expand=all", headers=KEY)
     assert answer.json()["detail"] == "expand: is not a parameter of this route; it takes none"
 
 
 async def test_a_missing_body_is_named_as_such(client: httpx.AsyncClient) -> None:
-    """The name that our function gives its argument is nobody's business."""
+    """The name of the handler's argument must not appear in an error."""
     answer = await client.post("/api/blacklist", headers=KEY)
     assert (answer.status_code, answer.json()["detail"]) == (400, "body: is missing; send a JSON object")
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"iban":' * 100_000])
-async def test_brackets_without_end_are_refused(client: httpx.AsyncClient, body: bytes) -> None:
-    """Anybody with a key could have us woken by defects that are none of ours."""
+async def test_deeply_nested_bodies_are_rejected(client: httpx.AsyncClient, body: bytes) -> None:
+    """Any client could otherwise cause internal errors, which alert a person."""
     answer = await client.post(
         "/api/blacklist", content=body, headers=KEY | {"content-type": "application/json"}
     )
@@ -85,8 +85,8 @@ async def test_brackets_without_end_are_refused(client: httpx.AsyncClient, body:
     assert "nested too deeply" in answer.json()["detail"]
 
 
-async def test_a_body_that_breaks_off_is_the_senders(process: Launch, environment: dict[str, str]) -> None:
-    """A broken proxy on the way would count as defects of ours, and wake us for its own."""
+async def test_a_truncated_body_is_a_client_error(process: Launch, environment: dict[str, str]) -> None:
+    """A broken proxy would otherwise cause internal errors, which alert a person."""
     port = free_port()
     web = process("tether-web", "--port", str(port), environ=environment)
     web.await_url(f"http://127.0.0.1:{port}/health")
@@ -100,7 +100,7 @@ async def test_a_body_that_breaks_off_is_the_senders(process: Launch, environmen
     assert "internal error" not in web.stderr
 
 
-async def test_addresses_and_methods_that_are_not_there_say_what_is(client: httpx.AsyncClient) -> None:
-    """Not Found says nothing that the status does not."""
+async def test_unknown_paths_and_methods_name_the_known_ones(client: httpx.AsyncClient) -> None:
+    """The text Not Found only repeats the status."""
     assert "/api/schema" in (await client.get("/api/attempts", headers=KEY)).json()["detail"]
     assert "GET" in (await client.delete("/api/billing-attempts", headers=KEY)).json()["detail"]

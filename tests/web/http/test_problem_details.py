@@ -27,7 +27,7 @@ KEY = {"authorization": "Bearer test-key"}
 
 @pytest.mark.parametrize("name", [name for name in errors.__all__ if name != "TetherError"])
 def test_every_error_has_the_status_of_its_branch(name: str) -> None:
-    """Who acts next is what a status says: a 4xx for our outage has the sender correct what was right."""
+    """A status says who must act next: a 4xx for an outage would make the sender change a correct request."""
     kind = getattr(errors, name)
     expected = {
         errors.SignatureMismatch: {401},
@@ -90,10 +90,8 @@ async def test_an_internal_error_is_logged_with_its_traceback_and_answered_witho
     assert line["route"] == "GET /api/billing-attempts"
 
 
-async def test_a_store_that_is_away_says_when_to_come_again(
-    serving: Serve, environment: dict[str, str]
-) -> None:
-    """Time must pass: a program that reads Retry-After waits, and one that read a 500 would call us."""
+async def test_an_unavailable_store_says_when_to_retry(serving: Serve, environment: dict[str, str]) -> None:
+    """A client that reads Retry-After waits; a 500 would make it give up."""
     async with serving(
         environment | {"DATABASE_URL": "postgresql://postgres:hunter2@127.0.0.1:1/x"}
     ) as client:

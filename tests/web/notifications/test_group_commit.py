@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _Calls:
-    """A call that doubles numbers, can be held up, and refuses what it was told to refuse."""
+    """A call that doubles numbers, can be delayed, and fails for chosen numbers."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -125,7 +125,7 @@ async def test_too_many_are_rejected_and_the_bound_frees_itself(calls: _Calls) -
 
 
 async def test_a_group_that_failed_goes_on(calls: _Calls) -> None:
-    """An outage ends by itself; a group that stopped with it would answer 503 until somebody restarts us."""
+    """After an outage the group must go on; otherwise it would answer 503 until a restart."""
     group = _group(calls)
     calls.refused = {1: StoreUnreachable("postgres"), 2: KeyError("x")}
     for item, error in ((1, StoreUnreachable), (2, KeyError)):
@@ -151,7 +151,7 @@ async def test_drained_means_that_nothing_is_in_flight(calls: _Calls) -> None:
 
 
 async def test_what_is_left_open_goes_on_and_nobody_is_woken_between(calls: _Calls) -> None:
-    """The look-aside knows a few of the repeats; the rest must reach the commit with whoever waits for it."""
+    """Items that the look-aside does not resolve must reach the commit with their futures."""
     group = _group(calls)
 
     async def known(items: Sequence[int]) -> Sequence[int | None]:
@@ -198,7 +198,7 @@ async def test_alone_nobody_who_is_gone_is_served_and_a_store_that_went_away_is_
 
 
 class _Held:
-    """An item that tells, by a weak reference, whether anybody holds it."""
+    """An item whose weak reference shows whether it is still referenced."""
 
 
 @pytest.mark.parametrize("refused_by", ["the call", "a full group behind", "the deadline"])

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tether_sandbox.services import Services
 
 CALM = Traffic()
-# Repeats were frequent until now, so Redis is asked first.
+# Repeats were frequent until now, so Redis is used first.
 BUSY = Traffic(repeats=1.0, uses_redis=True)
 SEEN = b"tether:seen:"
 
@@ -307,7 +307,7 @@ async def test_without_redis_everything_is_recorded_and_quickly(
                 assert await inbox.deliver(_row(f"e{n}")) == "recorded"
                 quick += monotonic() - began < 0.25
             assert await inbox.deliver(_row("e0")) == "repeated"
-            # Each that asked would have waited that long. A busy machine makes some slow, and not so many.
+            # With Redis in use each would have waited that long. A busy machine makes some slow, but not this many.
             assert quick > 10
         services.redis.kill()
         assert await inbox.deliver(_row("second")) == "recorded"

@@ -1,4 +1,4 @@
-"""The webhook route: what each kind of sender is answered, and what then stands in the inbox."""
+"""The webhook route: the response for each kind of request, and the rows in the inbox."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _query(url: str, query: str) -> list[tuple[Any, ...]]:
 
 
 def _inbox(url: str) -> list[tuple[str, str, str]]:
-    """What stands in the inbox, in the order it came: id, status, state."""
+    """The rows of the inbox in order of arrival: id, status, state."""
     return _query(url, "select notification_id, status, state from webhook_events order by id")
 
 
@@ -248,7 +248,7 @@ async def test_without_a_password_everything_is_refused(
 async def test_a_invalid_signature_delivery_does_not_hinder_the_real_one(
     client: httpx.AsyncClient, database_url: str
 ) -> None:
-    """In the old system whoever guessed an id first could have the genuine chargeback taken for a repeat."""
+    """In the previous system an attacker who guessed an id could make the real chargeback look like a repeat."""
     invalid_signature = await _post(
         client, _notification(status="chargebacked", event="chargeback", secret="wrong")
     )
@@ -308,7 +308,7 @@ async def test_other_methods_are_405_and_told_the_right_one(client: httpx.AsyncC
 async def test_the_largest_body_is_taken_and_one_byte_more_is_413(
     client: httpx.AsyncClient, database_url: str
 ) -> None:
-    """Without a bound on the bytes, whoever finds the address fills the memory of every node."""
+    """Without a size limit an attacker could fill the memory of every node."""
     largest = _notification() + b"&pad="
     largest += b"x" * (BODY_MAX_BYTES - len(largest))
     assert (await _post(client, largest)).status_code == 200
@@ -335,7 +335,7 @@ async def test_an_endless_body_is_cut_off(client: httpx.AsyncClient) -> None:
 
 
 async def test_a_body_that_is_declared_absurdly_large_is_not_read(client: httpx.AsyncClient) -> None:
-    """Its length says it all; reading it would only cost."""
+    """Content-Length is enough; the body need not be read."""
     headers = [(b"content-type", FORM.encode()), (b"content-length", b"9" * 12)]
     sent = await _call(client, headers=headers, messages=[])
     assert sent[0]["status"] == 413
@@ -380,7 +380,7 @@ async def _call(
 async def test_a_sender_that_leaves_in_the_middle_records_nothing(
     client: httpx.AsyncClient, database_url: str
 ) -> None:
-    """Half a notification is none. The gateway comes again, and then the whole of it must be news."""
+    """A truncated notification must not be stored; the gateway's retry must count as new."""
     half = {"type": "http.request", "body": _notification(), "more_body": True}
     sent = await _call(client, headers=[(b"content-type", FORM.encode())], messages=[half])
     assert sent[0]["status"] == 400
@@ -455,7 +455,7 @@ def _drawn(strategy: st.SearchStrategy[T], *, examples: int) -> list[T]:
 
 
 async def test_no_bytes_and_no_headers_make_a_defect(client: httpx.AsyncClient, database_url: str) -> None:
-    """A 500 wakes a person and has the gateway come again ten times.
+    """A 500 alerts a person and makes the gateway retry ten times.
 
     Nothing anybody can send may cause one, nor get into the inbox without a signature.
     """

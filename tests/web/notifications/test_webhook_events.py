@@ -118,7 +118,7 @@ async def test_what_cannot_be_read_any_more_can_still_be_looked_at(
 
 
 async def test_a_parked_notification_is_put_back_once(client: httpx.AsyncClient, database_url: str) -> None:
-    """A person replays what is parked. What is anything else must stay as it is, and be told so."""
+    """Only parked notifications can be replayed; in any other state the request is refused and changes nothing."""
     await _send(client, "a1")
     for status in (409, 202, 409):
         if status == 202:

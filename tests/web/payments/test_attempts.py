@@ -81,7 +81,7 @@ async def test_filters_find_what_they_name_and_nothing_else(
 
 
 async def test_filters_combine_and_say_what_to_add(client: httpx.AsyncClient, database_url: str) -> None:
-    """An auditor asks for the AC04 returns of an account above an amount; a filter that is not heard lists others' money."""
+    """An auditor lists the AC04 returns of an account above an amount; an ignored filter would list other debits."""
     made = _make(database_url, 3)
     with psycopg.connect(database_url) as conn:
         conn.execute("update billing_attempts set reason_code = 'AC04', amount_minor = id * 1000")

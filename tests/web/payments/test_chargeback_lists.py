@@ -88,7 +88,7 @@ async def test_counts_and_money_by_code(client: httpx.AsyncClient) -> None:
 
 @pytest.mark.usefixtures("made")
 async def test_rows_by_code_and_upload(client: httpx.AsyncClient) -> None:
-    """A filter that is not heard shows the returns of another list, and the wrong one is stopped."""
+    """An ignored filter would show the chargebacks of another upload, and the wrong one would be stopped."""
     assert await _ids(client) == [7, 6, 5, 4, 3, 2, 1]
     assert await _ids(client, reason_code="ac04") == [4, 2, 1]
     assert await _ids(client, reason_code="none") == [7, 5]

@@ -80,7 +80,7 @@ async def _attempt(conn: Connection, *, stages: tuple[int, int], at: datetime, *
 async def test_a_contradicted_claim_stands_beside_the_gateways_word(
     client: httpx.AsyncClient, conn: Connection, environment: dict[str, str]
 ) -> None:
-    """A person must see what was claimed, what the gateway said, and that it had no effect."""
+    """A person must see the reported status, the gateway's own status, and that the notification had no effect."""
     await _attempt(conn, stages=(stages.APPROVED, stages.UNDISPUTED), at=datetime.now(UTC))
     claim = {"unique_id": UNIQUE_ID, "status": "chargebacked", "event": "chargeback", "reason_code": "MD01"}
     body = form_body(claim, secret=environment["EMP_API_PASSWORD"])

@@ -165,7 +165,7 @@ async def test_wrong_orders_get_a_sentence(api: httpx.AsyncClient, database_url:
 
 
 async def test_exposure_says_what_may_be_done_today(api: httpx.AsyncClient, database_url: str) -> None:
-    """Whoever looks at a debit before giving it back would be told another thing than the order is."""
+    """Exposure must give the same verdict as an order for a refund."""
     today, old = _debit(database_url, days_ago=0), _debit(database_url)
     payload = (await api.get(f"/api/billing-attempts/{today}/exposure")).json()
     assert (payload["voidable"], payload["voidable_why"], payload["refundable"]) == (
@@ -182,7 +182,7 @@ async def test_exposure_says_what_may_be_done_today(api: httpx.AsyncClient, data
 
 
 async def test_a_refund_waits_for_the_news_of_its_debit(api: httpx.AsyncClient, database_url: str) -> None:
-    """Whoever orders it is told why it must wait, and exposure says the same."""
+    """A refused order says why it must wait, and exposure says the same."""
     debit = _debit(database_url)
     with psycopg.connect(database_url) as conn:
         conn.execute(

@@ -1,4 +1,4 @@
-"""Files in over HTTP: stored once, whole or not at all; and what is told of them."""
+"""Uploads over HTTP: files are stored once, completely or not at all; and their status."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def read_all(environment: Mapping[str, str]) -> None:
 
 @pytest.fixture
 async def read(api: httpx.AsyncClient, environment: dict[str, str]) -> Callable[..., Any]:
-    """Send a file and have it read; gives what is told of the upload then."""
+    """Send a file, have it read, and return the upload."""
 
     async def sent(data: bytes = GOOD, **payload: Any) -> dict[str, Any]:
         answer = await api.post(
@@ -173,7 +173,7 @@ async def test_the_same_file_sent_by_many_at_once_is_one_upload(
 async def test_a_file_above_the_limit_is_refused_and_leaves_nothing(
     serving: Serve, environment: dict[str, str], stored: Callable[[], list[Path]], database_url: str
 ) -> None:
-    """The limit holds whatever the sender declares; half of a file must not be read as a list."""
+    """The limit holds regardless of Content-Length; a truncated file must not be read."""
 
     async def slowly(body: bytes) -> AsyncIterator[bytes]:
         for at in range(0, len(body), 100_000):
@@ -288,7 +288,7 @@ async def test_without_a_key_nothing_is_taken_or_told(
 async def test_without_a_store_uploads_wait_and_the_node_is_ready(
     serving: Serve, environment: dict[str, str]
 ) -> None:
-    """Notifications must be taken in although no file can be; whoever sends one is told to come again."""
+    """Notifications must be accepted without an object store; uploads are refused with a retry."""
     del environment["TETHER_OBJECTS_DIR"]
     away = {"AWS_BUCKET": "b", "AWS_ENDPOINT": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a"}
     for environ in (environment, {**environment, **away, "AWS_SECRET_ACCESS_KEY": "a"}):
@@ -309,7 +309,7 @@ async def test_a_store_that_answers_is_told_by_ready(client: httpx.AsyncClient) 
 
 @pytest.fixture
 def served(process: Launch, environment: dict[str, str]) -> tuple[str, int, int]:
-    """A node of ours as a process: its host, port and process id."""
+    """A web node as a process: its host, port and process id."""
     port = free_port()
     program = process("tether-web", "--port", str(port), environ=environment)
     program.await_url(f"http://127.0.0.1:{port}/health")
@@ -377,7 +377,7 @@ def test_too_large_a_file_is_told_so_while_it_is_sent(served: tuple[str, int, in
 
 
 async def test_state_counts_and_decisions_are_told(read: Callable[..., Any]) -> None:
-    """This page is what a sender watches; each number on it is looked for in the list by somebody."""
+    """A sender follows the upload by these numbers; each must agree with the list."""
     payload = await read(BAD)
     assert payload["upload"]["state"] == "completed"
     assert payload["upload"]["bytes_read"] == payload["upload"]["size_bytes"] == len(BAD)
@@ -466,7 +466,7 @@ async def test_rows_that_may_have_been_debited_are_asked_about_and_not_billed(
 async def test_answers_about_rows_are_refused_before_they_are_asked(
     read: Callable[..., Any], api: httpx.AsyncClient
 ) -> None:
-    """To take whatever is found is no answer to a question that nobody has read."""
+    """An answer that takes all rows must not be accepted before the question exists."""
     payload = await read(f"IBAN;Name;Betrag\n{DE};A B;1.234\n".encode())
     answer = await api.post(
         f"{payload['links']['self']}/answers", json={"screening": {"collected_before": "take"}}

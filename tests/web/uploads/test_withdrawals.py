@@ -34,7 +34,7 @@ async def withdraw(api: httpx.AsyncClient, upload_id: int, **params: str) -> htt
 
 
 async def test_a_file_is_withdrawn_with_a_reason_and_can_be_sent_again(api: httpx.AsyncClient) -> None:
-    """Who withdrew a list, and why, is asked when a customer misses money; and the same file must not be told a repeat."""
+    """Who withdrew an upload, and why, must be known later; and the same file must not count as a repeat."""
     sent = (await api.post("/api/uploads", files={"file": ("a.csv", FILE)})).json()
     unexplained = await withdraw(api, sent["id"], reason=" ")
     assert (unexplained.status_code, unexplained.json()["detail"]) == (
@@ -64,7 +64,7 @@ async def test_a_file_is_withdrawn_with_a_reason_and_can_be_sent_again(api: http
 async def test_an_upload_of_which_a_debit_was_submitted_is_not_withdrawn(
     api: httpx.AsyncClient, database_url: str
 ) -> None:
-    """The caller is told what to do instead; the run goes on."""
+    """The error says what to do instead; the run goes on."""
     upload_id, ids = seed_upload(database_url, [Owed(scripted_iban(0), 1000)], now=datetime.now(UTC))
     run = (await api.post(f"/api/uploads/{upload_id}/billing", json={})).json()
     with psycopg.connect(database_url, autocommit=True) as conn:

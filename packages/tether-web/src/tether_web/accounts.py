@@ -1,9 +1,9 @@
 """
-The gateway accounts that may have signed a notification, kept up to date while the process lives.
+Gateway credentials for signature checks, refreshed while the process runs.
 
-The account of the environment is there from the start. The rows of `gateway_accounts` are read at the start and every
-minute, so an account that was added, or a password that was changed, needs no restart. While Postgres is away the
-last reading stands: a notification could not be recorded then anyway.
+The account of the environment is available from the start. The rows of `gateway_accounts` are read at the start and every
+minute, so a new account or a changed password needs no restart. While Postgres is unavailable the last credentials stay in
+use; notifications could not be recorded then anyway.
 """
 
 import asyncio
@@ -21,70 +21,56 @@ from tether_stores.postgres import Pool, connection
 from tether_stores.settings import Settings
 from tether_stores.telemetry import logger
 
-__all__ = ["REREAD_S", "kept", "read"]
+__all__ = ["REFRESH_S", "read", "refreshed"]
 
-REREAD_S: Final = 60.0
-_LEAVE_S: Final = 3.0
+REFRESH_S: Final = 60.0
+_STOP_MAX_S: Final = 3.0
 _log = logger("accounts")
 
 
 async def read(pool: Pool, *, settings: Settings) -> tuple[Credential, ...]:
     """
-    All that notifications may be signed with.
-
-    Args:
-        pool: Of Postgres.
-        settings: With the account of the environment.
-
-    Returns:
-        One credential an account, the environment's first.
+    The credentials of all gateway accounts, the environment's first.
 
     Raises:
-        StoreUnreachable: when Postgres is away.
-        InvalidRequest: when `TETHER_SECRETS_KEY` is none.
+        StoreUnreachable: when Postgres is unavailable.
+        InvalidRequest: when `TETHER_SECRETS_KEY` is not a valid key.
     """
     async with connection(pool) as conn:
         accounts = await gateway_accounts.all_accounts(conn, settings=settings)
-    rows = (gateway_account for gateway_account in accounts.values() if gateway_account.name != DEFAULT)
-    # The environment's account verifies even where it lacks what calls need, such as an address.
+    rows = (account for account in accounts.values() if account.name != DEFAULT)
+    # The environment's account verifies even if it lacks what calls need, such as a URL.
     return (*settings.credentials, *gateway_accounts.credentials(rows))
 
 
 @asynccontextmanager
-async def kept(
-    state: State, pool: Pool, *, settings: Settings, every_s: float = REREAD_S
+async def refreshed(
+    state: State, pool: Pool, *, settings: Settings, every_s: float = REFRESH_S
 ) -> AsyncIterator[None]:
     """
-    Keep `state.credentials` up to date.
+    Refresh `state.credentials` every *every_s* seconds until the block ends.
 
-    Args:
-        state: The application's; its credentials are those of the environment until the first reading.
-        pool: Of Postgres.
-        settings: With the account of the environment.
-        every_s: Seconds between two readings.
-
-    Yields:
-        Nothing; the readings end with the block.
+    Until the first refresh they are those of the environment.
     """
-    over = asyncio.Event()
+    stopping = asyncio.Event()
 
-    async def keep() -> None:
-        while not over.is_set():
+    async def refresh() -> None:
+        while not stopping.is_set():
             try:
                 state.credentials = await read(pool, settings=settings)
             except TetherError as exc:
                 _log.warning("gateway accounts not read", why=str(exc))
-            except Exception as exc:  # noqa: BLE001 - the next reading may succeed; without this task no account would ever change
+            except Exception as exc:  # noqa: BLE001 - the next refresh may succeed; this task must go on
                 _log.error("gateway accounts not read", exc_info=exc)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), every_s)
+                await asyncio.wait_for(stopping.wait(), every_s)
 
-    keeping = asyncio.create_task(keep())
+    task = asyncio.create_task(refresh())
     try:
         yield
     finally:
-        # Told and not cancelled: a cancellation can be lost inside a reading that is under way. A Postgres that hangs
-        # must not hold the end up either.
-        over.set()
-        await asyncio.wait([keeping], timeout=_LEAVE_S)
-        keeping.cancel()
+        # An event instead of a cancellation, which a query in progress may swallow. A hanging Postgres must not delay the
+        # shutdown either.
+        stopping.set()
+        await asyncio.wait([task], timeout=_STOP_MAX_S)
+        task.cancel()

@@ -171,7 +171,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     "settings": settings,
                 }
             )
-            await stack.enter_async_context(accounts.kept(app.state, pool, settings=settings))
+            await stack.enter_async_context(accounts.refreshed(app.state, pool, settings=settings))
             for warning in (*settings.warnings, *await redis.warnings(cache)):
                 _log.error(warning)
             with contextlib.suppress(Unavailable):  # checked again where the key is used
@@ -234,6 +234,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
     uploads.describe_form(app)
     openapi.describe_problems(app)
     openapi_examples.describe_fields(app)
+    openapi.name_schemas(app)
     return app
 
 

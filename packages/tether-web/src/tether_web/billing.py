@@ -1,8 +1,9 @@
 """
-Billing by API: begin a run or see what it would do, watch it, pause it, let it go on, end it.
+Billing runs: order or preview a run, follow its progress, pause, resume and cancel it.
 
-`POST /api/uploads/{id}/billing` orders a run; `GET /api/billing-runs/{id}` shows how it goes; `POST .../pause`,
-`.../resume` and `.../cancel` change its course. What is sent from here is a row: the worker plans and sends. Once a pause is answered, nothing more is begun.
+`POST /api/uploads/{id}/billing` orders a run, `GET /api/billing-runs/{id}` shows its progress, and `POST .../pause`, `.../resume` and
+`.../cancel` control it. An order only stores a row: the worker plans and submits. After the response to a pause no further
+submission begins.
 """
 
 from collections import Counter
@@ -40,16 +41,26 @@ from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, en
 from tether_web.http.parameters import printable
 from tether_web.order_keys import KeyHeader
 
-__all__ = ["OBSERVED", "ROUTERS", "Choice", "Order", "Preview", "RunAnswer", "RunDetail", "Sum", "observe"]
+__all__ = [
+    "OBSERVED",
+    "ROUTERS",
+    "DebitTotal",
+    "Preview",
+    "PreviewedDebtor",
+    "RunDetail",
+    "RunOrder",
+    "RunResponse",
+    "observe",
+]
 
 Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 
 _CHUNK: Final = 1_000
-_SHOWN: Final = 100
-_EXCERPT_MAX: Final = 1_000
+_PAGE_ROWS: Final = 100
+_PAGE_ROWS_MAX: Final = 1_000
 _log = logger("billing")
 
-# What `observe` refreshes.
+# The metrics that `observe` refreshes.
 OBSERVED: Final = frozenset(
     {
         "tether_gateway_breaker",
@@ -62,25 +73,25 @@ OBSERVED: Final = frozenset(
 
 _BREAKER: Final = Gauge(
     "tether_gateway_breaker",
-    "1 for the state the breaker of a gateway account is in, as last seen by /metrics.",
+    "1 for the current circuit breaker state of a gateway account, as last measured by /metrics.",
     ["account", "state"],
     multiprocess_mode="mostrecent",
 )
 _LEFT: Final = Gauge(
     "tether_gateway_calls_left",
-    "Calls an account could make at once: of its shares, and of the common pool, as last seen by /metrics.",
+    "Calls an account could make at once: of its shares, and of the common pool, as last measured by /metrics.",
     ["account", "share"],
     multiprocess_mode="mostrecent",
 )
 _RATE_PART: Final = Gauge(
     "tether_gateway_rate_part",
-    "Part of an account's rate that may be used: 1 all of it, 0 a pause that the gateway asked for.",
+    "Usable part of an account's rate: 1 all of it, 0 a pause that the gateway requested.",
     ["account"],
     multiprocess_mode="mostrecent",
 )
 _REPLACED: Final = Gauge(
     "tether_gateway_connections_replaced",
-    "Connections closed because a call did not end with a complete response, by how far it had come. Grows; all workers.",
+    "Connections closed because a call got no complete response, by phase of the call. Grows; all workers.",
     ["account", "phase"],
     multiprocess_mode="mostrecent",
 )
@@ -94,12 +105,12 @@ _NOT_SUBMITTED: Final = Gauge(
 
 class OverrideOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
-    Verdicts that shall not hold for some debtors of a run.
+    Verdicts that are ignored for some debtors of a run.
 
     Attributes:
-        verdicts: Their codes; "refunded_before" is the one that can be overridden.
-        reason: Why, for other people; it is kept with the run, with the name of your key and the time.
-        debtor_ids: The debtors it is about; null for all debtors of the run.
+        verdicts: Codes of verdicts; only "refunded_before" can be overridden.
+        reason: Why; stored with the run, the name of your key and the time.
+        debtor_ids: The debtors; null for all debtors of the run.
     """
 
     verdicts: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=20)]
@@ -107,18 +118,18 @@ class OverrideOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     debtor_ids: Annotated[tuple[int, ...], msgspec.Meta(min_length=1, max_length=10_000)] | None = None
 
 
-class Order(RunOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RunOrder(RunOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
-    What is to be billed and how.
+    An order for a billing run.
 
-    Besides the terms of `tether_core.billing.eligibility.RunOptions`:
+    In addition to `tether_core.billing.eligibility.RunOptions`:
 
     Attributes:
         account: The gateway account.
-        dry_run: Only show who would be billed, and who not and why.
-        again: Whether the same due item of the same upload is ordered again, once the run before is over. It bills those
-            debtors who have no open, collected, returned, refunded or voided debit for it.
-        overrides: Verdicts that shall not hold, each with a reason.
+        dry_run: Only preview which debtors would be billed, and which not and why.
+        again: Order the same due item of the same upload again after the previous run has ended. It bills the debtors who
+            have no open, collected, returned, refunded or voided debit for it.
+        overrides: Verdicts to ignore, each with a reason.
     """
 
     account: Annotated[str, msgspec.Meta(max_length=32)] = gateway_accounts.DEFAULT
@@ -127,19 +138,19 @@ class Order(RunOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     overrides: Annotated[tuple[OverrideOrder, ...], msgspec.Meta(max_length=20)] = ()
 
 
-class Choice(msgspec.Struct, frozen=True):
+class PreviewedDebtor(msgspec.Struct, frozen=True):
     """
-    What would become of one debtor.
+    One debtor of a preview.
 
     Attributes:
-        debtor_id: Whom.
+        debtor_id: The debtor.
         iban_masked: The account, masked.
-        amount_minor: What is owed.
+        amount_minor: The amount to be debited.
         currency: ISO 4217.
         verdict: "billable", or why not; see docs/concepts/billing.md.
-        text: The facts behind it.
-        canary: Whether it would be sent with the first share.
-        reasons: Everything that speaks against it; the verdict is the first, or a cap of the run.
+        text: The facts behind the verdict.
+        canary: Whether the debit would be one of the canaries, which are submitted first.
+        reasons: All verdicts against billing; `verdict` is the first of them, or a cap of the run.
     """
 
     debtor_id: int
@@ -154,17 +165,17 @@ class Choice(msgspec.Struct, frozen=True):
 
 class Preview(msgspec.Struct, frozen=True):
     """
-    What a run would do; nothing was done.
+    What a run would do; nothing was changed.
 
     Attributes:
         count: Debits it would make.
-        amount_minor: Their money.
-        canaries: Of these, sent first.
+        amount_minor: Total of these debits.
+        canaries: Debits among them that would be submitted first.
         skipped: Debtors it would not bill, by verdict.
         warnings: Debits of the same debtors under another spelling or name of the due item.
-        ordered_before: What an order would be refused for because of an earlier run of the upload, or null.
-        debtors: One page of them, in the order of their rows.
-        next: Give it as `cursor` for the next page; null on the last one.
+        ordered_before: Why an order would be refused because of an earlier run of the upload, or null.
+        debtors: One page of the debtors, in the order of their rows.
+        next: The `cursor` of the next page; null on the last one.
     """
 
     count: int
@@ -173,32 +184,32 @@ class Preview(msgspec.Struct, frozen=True):
     skipped: dict[str, int]
     warnings: list[Warned]
     ordered_before: str | None
-    debtors: list[Choice]
+    debtors: list[PreviewedDebtor]
     next: str | None
 
 
-class RunAnswer(msgspec.Struct, frozen=True):
+class RunResponse(msgspec.Struct, frozen=True):
     """
     A billing run.
 
     Attributes:
         id: The run.
-        upload_id: Whose debtors.
+        upload_id: The upload with its debtors.
         account: The gateway account.
         state: See docs/concepts/billing.md.
-        options: What it may do.
+        options: Its options.
         count: Debits planned so far.
-        amount_minor: Their money.
+        amount_minor: Total of the planned debits.
         skipped: Debtors not billed, by verdict.
-        warning: What the auto-pause warns of, or null.
+        warning: The warning of the auto-pause, or null.
         pause_reason: Why it is paused, or null.
-        created_by: The name of the key it was ordered with.
-        created_at: When.
+        created_by: The name of the key that ordered it.
+        created_at: When it was ordered.
         updated_at: When it last changed.
-        finished_at: When everything of it had ended, or null.
-        again: Whether it orders a due item of its upload again: it takes only debtors who have no open, collected, returned,
-            refunded or voided debit for it.
-        overrides: Verdicts that a person has set aside, with who did so, when and why.
+        finished_at: When its last debit had ended, or null.
+        again: Whether it bills a due item of its upload again: only debtors who have no open, collected, returned, refunded or
+            voided debit for it.
+        overrides: Verdicts that a person has overridden, with who, when and why.
     """
 
     id: int
@@ -219,13 +230,13 @@ class RunAnswer(msgspec.Struct, frozen=True):
     overrides: tuple[Override, ...]
 
 
-class Sum(msgspec.Struct, frozen=True):
+class DebitTotal(msgspec.Struct, frozen=True):
     """
-    Some debits.
+    Count and total of some debits.
 
     Attributes:
-        count: How many.
-        amount_minor: Their money.
+        count: Number of debits.
+        amount_minor: Their total.
     """
 
     count: int
@@ -234,16 +245,16 @@ class Sum(msgspec.Struct, frozen=True):
 
 class Refusals(msgspec.Struct, frozen=True):
     """
-    How the gateway has answered to a run.
+    The gateway's refusals of a run.
 
     Attributes:
         run_id: The run.
-        answered: Debits that it has accepted or refused.
-        refused: Of these, declined or in error.
+        answered: Debits that the gateway has accepted or refused.
+        refused: Debits among them that were declined or ended in an error.
         refused_at: When the last refusal was recorded, or null.
-        released_at: When a person last released the refusals, or null; they are counted anew from there.
+        released_at: When a person last released the refusals, or null; the counts restart from then.
         released_by: The name of that person's key, or null.
-        released_reason: Why, or null.
+        released_reason: Why they were released, or null.
     """
 
     run_id: int
@@ -257,63 +268,64 @@ class Refusals(msgspec.Struct, frozen=True):
 
 class RunDetail(msgspec.Struct, frozen=True):
     """
-    A billing run and how far it is.
+    A billing run and its progress.
 
     Attributes:
         run: The run.
-        steps: Its debits by how far their sending has come: ready, sending, unknown, ended.
-        states: Its debits by the state of their attempt; their sums are what was planned.
-        refusals: How the gateway has answered to it so far.
-        gateway: How freely its account may be called.
+        steps: Its debits by step of their submission: ready, submitting, unknown, ended.
+        states: Its debits by state; together they are the planned debits.
+        refusals: The gateway's refusals so far.
+        gateway: Rate limit and circuit breaker of its account.
     """
 
-    run: RunAnswer
-    steps: dict[str, Sum]
-    states: dict[str, Sum]
+    run: RunResponse
+    steps: dict[str, DebitTotal]
+    states: dict[str, DebitTotal]
     refusals: Refusals
     gateway: CurrentStatus
 
 
-class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ReleaseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
-    Why the next run of an upload may go on after refusals.
+    Release the refusals of an upload's runs, so that they do not pause its next run.
 
     Attributes:
-        reason: For other people; it is kept with the runs, with the name of your key and the time.
+        reason: Why; stored with the runs, the name of your key and the time.
     """
 
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 
 
-class Reason(msgspec.Struct, frozen=True):
+class PauseRequest(msgspec.Struct, frozen=True):
     """
-    Why a person pauses a run.
+    A request to pause a run.
 
     Attributes:
-        reason: For other people.
+        reason: Why; shown with the run.
     """
 
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)] = "A person paused it."
 
 
-@post("/", status_code=202, summary="Bill an upload, or see what that would do")
+@post("/", status_code=202, summary="Order a billing run of an upload, or preview it")
 async def order(
     request: Request[str, None, State],
     state: State,
     upload_id: Id,
-    data: JSONBody[Order],
+    data: JSONBody[RunOrder],
     idempotency_key: KeyHeader = None,  # noqa: ARG001 - read from the request; here for the description
     cursor: Annotated[
-        str | None, Parameter(description="Of a dry run: `next` of the page before.", max_length=100)
+        str | None, Parameter(description="Of a dry run: `next` of the previous page.", max_length=100)
     ] = None,
     limit: Annotated[
-        int, Parameter(ge=1, le=_EXCERPT_MAX, description="Of a dry run: debtors a page has.")
-    ] = _SHOWN,
-) -> Response[RunAnswer | Preview]:
-    """Place the order and wake the worker; or, with dry_run, only decide about every debtor.
+        int, Parameter(ge=1, le=_PAGE_ROWS_MAX, description="Of a dry run: debtors in a page.")
+    ] = _PAGE_ROWS,
+) -> Response[RunResponse | Preview]:
+    """
+    Place the order and wake the worker; with `dry_run`, only judge the debtors.
 
-    An upload is billed once for a due item: a second order is refused with the address of the first run while that is not over,
-    and afterwards unless it says `again`. Send an Idempotency-Key, and a repeated request gives the same run.
+    An upload is billed once for a due item: a second order is refused with the path of the first run until that has ended, and
+    after that unless it says `again`. With an Idempotency-Key a repeated request gives the same run.
     """
     options = msgspec.convert(
         {name: getattr(data, name) for name in RunOptions.__struct_fields__}, RunOptions, from_attributes=True
@@ -323,7 +335,7 @@ async def order(
     key = await order_keys.read(request)
     if data.dry_run:
         async with connection(state.pool) as conn:
-            _require_read(await billing.upload_state(conn, upload_id))
+            _require_billable(await billing.upload_state(conn, upload_id))
             await _require_key(conn, state)
             await _require_account(conn, state, data.account)
             after = decode_cursor(cursor) or 0
@@ -340,8 +352,8 @@ async def order(
     async with transaction(state.pool) as conn:
         if (before := await order_keys.find(conn, key)) is not None:
             return before
-        # Two orders for one upload, and an order and its withdrawal, wait for each other here.
-        _require_read(await billing.hold_upload(conn, upload_id))
+        # This lock serialises two orders for one upload, and an order and a withdrawal.
+        _require_billable(await billing.hold_upload(conn, upload_id))
         await _require_key(conn, state)
         await _require_account(conn, state, data.account)
         require_new(await billing.ordered(conn, upload_id), due_item=options.due_item, again=data.again)
@@ -359,7 +371,7 @@ async def order(
         assert run is not None
         location = f"/api/billing-runs/{run_id}"
         response = await order_keys.placed(
-            conn, key, result=_answer(run), status=202, location=location, now=now
+            conn, key, result=_response(run), status=202, location=location, now=now
         )
     _log.info("run ordered", run_id=run_id, upload_id=upload_id, again=data.again, overrides=len(overrides))
     await _wake(state, PLAN)
@@ -379,22 +391,26 @@ def _overrides(ordered: tuple[OverrideOrder, ...], *, by: str, now: datetime) ->
 
 
 @get("/", summary="The billing runs of an upload, newest first")
-async def of_upload(state: State, upload_id: Id) -> list[RunAnswer]:
-    """Up to a hundred runs."""
+async def of_upload(state: State, upload_id: Id) -> list[RunResponse]:
+    """At most a hundred runs."""
     async with reading(state.pool) as conn:
         if await billing.upload_state(conn, upload_id) is None:
             raise NotFoundException("There is no such upload")
-        return [_answer(run) for run in await billing.of_upload(conn, upload_id)]
+        return [_response(run) for run in await billing.of_upload(conn, upload_id)]
 
 
-@post("/release", status_code=200, summary="Let refusals of an upload's runs no longer stop its next run")
+@post(
+    "/release",
+    status_code=200,
+    summary="Release the refusals of an upload's runs, so that they do not pause its next run",
+)
 async def release(
-    request: Request[str, None, State], state: State, upload_id: Id, data: JSONBody[Release]
+    request: Request[str, None, State], state: State, upload_id: Id, data: JSONBody[ReleaseRequest]
 ) -> list[Refusals]:
-    """Refusals are counted anew from here; a run that is paused goes on when it is resumed. Gives the runs that had refusals."""
+    """The counts of refusals restart; a paused run continues when it is resumed. Returns the runs that had refusals."""
     reason = printable(data.reason, field="reason")
     if not reason.strip():
-        raise InvalidRequest("say why; the reason is kept with the runs", field="reason")
+        raise InvalidRequest("must say why; it is stored with the runs", field="reason")
     async with transaction(state.pool) as conn:
         if await billing.upload_state(conn, upload_id) is None:
             raise NotFoundException("There is no such upload")
@@ -424,37 +440,37 @@ async def listed(
     upload: Annotated[Id | None, Parameter(description="Only runs of this upload.")] = None,
     cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
     limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
-) -> Page[RunAnswer]:
+) -> Page[RunResponse]:
     """One page of runs."""
     async with reading(state.pool) as conn:
         runs = await billing.listed(
             conn, state=status, upload_id=upload, before_id=decode_cursor(cursor), limit=limit + 1
         )
-    shown = [_answer(run) for run in runs]
+    shown = [_response(run) for run in runs]
     return page(shown, limit=limit, last_id=shown[:limit][-1].id if shown else None)
 
 
-@get("/{run_id:int}", summary="One billing run, and how far it is")
+@get("/{run_id:int}", summary="One billing run, with its progress")
 async def detail(state: State, run_id: Id) -> RunDetail:
-    """The run, its debits by step and by state, and how freely the gateway may be called."""
+    """The run, its debits by step and by state, and the limits of its gateway account."""
     async with reading(state.pool) as conn:
         run = await billing.by_id(conn, run_id)
         if run is None:
             raise NotFoundException("There is no such billing run")
         progress = await billing.progress(conn, run_id)
         refusals = _refusals(await _counts(conn, run))
-    steps, states = dict[str, Sum](), dict[str, Sum]()
+    steps, states = dict[str, DebitTotal](), dict[str, DebitTotal]()
     for some in progress:
         for sums, key in ((steps, some.step), (states, some.state)):
-            so_far = sums.get(key, Sum(0, 0))
-            sums[key] = Sum(so_far.count + some.count, so_far.amount_minor + some.amount_minor)
-    current_status = await limits.current_status(state.cache, [run.account])
-    return RunDetail(_answer(run), steps, states, refusals, current_status[0])
+            so_far = sums.get(key, DebitTotal(0, 0))
+            sums[key] = DebitTotal(so_far.count + some.count, so_far.amount_minor + some.amount_minor)
+    (account_limits,) = await limits.current_status(state.cache, [run.account])
+    return RunDetail(_response(run), steps, states, refusals, account_limits)
 
 
-@post("/{run_id:int}/pause", status_code=200, summary="Send nothing more of a run for now")
-async def pause(state: State, run_id: Id, data: JSONBody[Reason]) -> RunAnswer:
-    """Once this is answered, no debit of the run is begun; those under way come to their end."""
+@post("/{run_id:int}/pause", status_code=200, summary="Pause a run")
+async def pause(state: State, run_id: Id, data: JSONBody[PauseRequest]) -> RunResponse:
+    """After the response no further submission of the run begins; those in flight end normally."""
     reason = printable(data.reason, field="reason")
 
     def paused(run: Run) -> dict[str, Any]:
@@ -463,9 +479,9 @@ async def pause(state: State, run_id: Id, data: JSONBody[Reason]) -> RunAnswer:
     return await _change(state, run_id, "paused", paused)
 
 
-@post("/{run_id:int}/resume", status_code=200, summary="Let a paused run go on where it stopped")
-async def resume(request: Request[str, None, State], state: State, run_id: Id) -> RunAnswer:
-    """What the auto-pause shows now is taken as seen: refusals of the upload's runs are counted anew, and shares may not grow by much."""
+@post("/{run_id:int}/resume", status_code=200, summary="Resume a paused run")
+async def resume(request: Request[str, None, State], state: State, run_id: Id) -> RunResponse:
+    """The current values of the auto-pause are accepted: the counts of refusals of the upload's runs restart, and other shares pause the run again only if they grow."""
     async with connection(state.pool) as conn:
         run = await billing.by_id(conn, run_id)
         seen = 0.0 if run is None else await _bad_share(conn, run, now=state.clock())
@@ -473,14 +489,18 @@ async def resume(request: Request[str, None, State], state: State, run_id: Id) -
     def resumed(_: Run) -> dict[str, Any]:
         return {"pause_reason": None, "paused_from": None, "released_share": seen}
 
-    answer = await _change(state, run_id, "resumed", resumed, released_by=request.user)
-    await _wake(state, PLAN if answer.state == "planning" else SUBMIT)
-    return answer
+    response = await _change(state, run_id, "resumed", resumed, released_by=request.user)
+    await _wake(state, PLAN if response.state == "planning" else SUBMIT)
+    return response
 
 
-@post("/{run_id:int}/cancel", status_code=200, summary="End a run; what was not sent is withheld")
-async def cancel(state: State, run_id: Id) -> RunAnswer:
-    """There is no way back; the debtors can be billed by another run."""
+@post(
+    "/{run_id:int}/cancel",
+    status_code=200,
+    summary="Cancel a run; debits that were not submitted stay unsubmitted",
+)
+async def cancel(state: State, run_id: Id) -> RunResponse:
+    """A cancelled run cannot be resumed; its debtors can be billed by another run."""
 
     def cancelled(_: Run) -> dict[str, Any]:
         return {"pause_reason": None, "paused_from": None, "finished_at": state.clock()}
@@ -490,13 +510,13 @@ async def cancel(state: State, run_id: Id) -> RunAnswer:
 
 async def _change(
     state: State, run_id: int, cause: RunCause, fields: Any, *, released_by: str | None = None
-) -> RunAnswer:
+) -> RunResponse:
     async with transaction(state.pool) as conn:
         run = await billing.hold(conn, run_id)
         if run is None:
             raise NotFoundException("There is no such billing run")
-        moved = billing_run.step(run.state, cause, paused_from=run.paused_from)
-        changed = msgspec.structs.replace(run, state=moved, **fields(run))
+        after_step = billing_run.step(run.state, cause, paused_from=run.paused_from)
+        changed = msgspec.structs.replace(run, state=after_step, **fields(run))
         await billing.change(conn, changed, now=state.clock())
         if released_by is not None:
             reason = f"Run {run_id} was resumed."
@@ -506,7 +526,7 @@ async def _change(
         after = await billing.by_id(conn, run_id)
     assert after is not None
     _log.info("run changed", run_id=run_id, cause=cause, run_state=after.state)
-    return _answer(after)
+    return _response(after)
 
 
 async def _counts(conn: Connection, run: Run) -> auto_pause.RunCounts:
@@ -517,7 +537,7 @@ async def _counts(conn: Connection, run: Run) -> auto_pause.RunCounts:
 
 
 async def _bad_share(conn: Connection, run: Run, *, now: datetime) -> float:
-    """The largest share that a gauge shows for a run, its refusals left aside: those are counted anew."""
+    """The largest share that the auto-pause measures for a run, without its refusals, whose counts restart."""
     since = now - timedelta(days=auto_pause.ACCOUNT_DAYS)
     own = await _counts(conn, run)
     counts = auto_pause.Counts(
@@ -539,7 +559,7 @@ async def _preview(
     limit: int,
 ) -> Preview:
     so_far, last, canaries = Totals(), 0, 0
-    skipped, excerpt = Counter[str](), list[Choice]()
+    skipped, debtors = Counter[str](), list[PreviewedDebtor]()
     others = dict[str, tuple[int, int]]()
     while owing := await billing.owing(
         conn,
@@ -556,15 +576,15 @@ async def _preview(
         canaries += sum(choice.canary for choice in planned.choices)
         skipped.update(choice.verdict.code for choice in planned.choices if not choice.verdict.billable)
         billed = [choice.candidate.debtor_id for choice in planned.choices if choice.verdict.billable]
-        for item, debtors, amount_minor in await billing.other_items(conn, billed, due_item=options.due_item):
+        for item, count, amount_minor in await billing.other_items(conn, billed, due_item=options.due_item):
             before = others.get(item, (0, 0))
-            others[item] = (before[0] + debtors, before[1] + amount_minor)
+            others[item] = (before[0] + count, before[1] + amount_minor)
         wanted = (choice for choice in planned.choices if choice.candidate.debtor_id > after)
-        excerpt += [
-            _shown(choice) for choice, _ in zip(wanted, range(limit + 1 - len(excerpt)), strict=False)
+        debtors += [
+            _previewed(choice) for choice, _ in zip(wanted, range(limit + 1 - len(debtors)), strict=False)
         ]
-    more = len(excerpt) > limit
-    excerpt = excerpt[:limit]
+    more = len(debtors) > limit
+    debtors = debtors[:limit]
     return Preview(
         so_far.count,
         so_far.amount_minor,
@@ -572,14 +592,14 @@ async def _preview(
         dict(skipped),
         due_items.warnings(options.due_item, others),
         None,
-        excerpt,
-        encode_cursor(excerpt[-1].debtor_id) if more else None,
+        debtors,
+        encode_cursor(debtors[-1].debtor_id) if more else None,
     )
 
 
-def _shown(choice: eligibility.Choice) -> Choice:
+def _previewed(choice: eligibility.Choice) -> PreviewedDebtor:
     item, verdict = choice.candidate, choice.verdict
-    return Choice(
+    return PreviewedDebtor(
         item.debtor_id,
         iban.mask(item.iban),
         item.amount_minor,
@@ -591,34 +611,34 @@ def _shown(choice: eligibility.Choice) -> Choice:
     )
 
 
-def _require_read(found: tuple[str, bool] | None) -> None:
+def _require_billable(found: tuple[str, bool] | None) -> None:
     if found is None:
         raise NotFoundException("There is no such upload")
-    current_status, dry_run = found
-    if current_status != "completed":
-        raise IllegalStep("upload", state=current_status, step="billed")
+    upload_state, dry_run = found
+    if upload_state != "completed":
+        raise IllegalStep("upload", state=upload_state, step="billed")
     if dry_run:
         raise IllegalStep("upload", state="dry_run", step="billed")
 
 
 async def _require_key(conn: Connection, state: State) -> None:
-    current_status = await fingerprint_key.observe(conn, state.settings.fingerprint_key.encode())
-    if current_status != "matches":
-        raise FingerprintKeyRefused(current_status)
+    key_state = await fingerprint_key.observe(conn, state.settings.fingerprint_key.encode())
+    if key_state != "matches":
+        raise FingerprintKeyRefused(key_state)
 
 
 async def _require_account(conn: Connection, state: State, name: str) -> None:
     account = (await gateway_accounts.all_accounts(conn, settings=state.settings)).get(name)
     if account is None:
         default = " set EMP_API_URL, EMP_API_LOGIN, EMP_API_PASSWORD and EMP_TERMINAL_TOKEN"
-        why = f"there is no account of this name;{default}" if name == gateway_accounts.DEFAULT else None
-        raise InvalidRequest(why or "there is no account of this name", field="account")
+        why = f"no gateway account has this name;{default}" if name == gateway_accounts.DEFAULT else None
+        raise InvalidRequest(why or "no gateway account has this name", field="account")
     if not account.enabled:
-        raise InvalidRequest("this account is not enabled", field="account")
+        raise InvalidRequest("this gateway account is not enabled", field="account")
 
 
-def _answer(run: Run) -> RunAnswer:
-    return RunAnswer(
+def _response(run: Run) -> RunResponse:
+    return RunResponse(
         run.id,
         run.upload_id,
         run.account,
@@ -642,26 +662,26 @@ async def _wake(state: State, job: Job) -> None:
     try:
         await wake(state.billing_wake_up_queue, job, slot=0)
     except Unavailable as exc:
-        _log.warning("wake-up failed; the worker polls", why=str(exc))
+        _log.warning("wake-up failed", why=str(exc))
 
 
 async def observe(state: State) -> None:
     """
-    Look at every account's breaker and limits, for /metrics.
+    Refresh the metrics of the accounts' circuit breakers and rate limits.
 
     Raises:
         StoreUnreachable: when Postgres or Redis does not answer.
     """
     async with connection(state.pool) as conn:
         accounts = list(await gateway_accounts.all_accounts(conn, settings=state.settings))
-    for current_status in await limits.current_status(state.cache, accounts):
-        if current_status.breaker == "unknown":
+    for account_limits in await limits.current_status(state.cache, accounts):
+        if account_limits.breaker == "unknown":
             raise StoreUnreachable("redis")
         for name in ("closed", "open", "half_open"):
-            _BREAKER.labels(current_status.account, name).set(name == current_status.breaker)
-        for share, left in zip(("billing", "reconciliation", "pool"), current_status.left, strict=False):
-            _LEFT.labels(current_status.account, share).set(left)
-        _RATE_PART.labels(current_status.account).set(current_status.rate_part)
+            _BREAKER.labels(account_limits.account, name).set(name == account_limits.breaker)
+        for share, left in zip(("billing", "reconciliation", "pool"), account_limits.left, strict=False):
+            _LEFT.labels(account_limits.account, share).set(left)
+        _RATE_PART.labels(account_limits.account).set(account_limits.rate_part)
     for account, counted in zip(accounts, await gateway_calls.counts(state.cache, accounts), strict=True):
         for phase, number in counted.replaced.items():
             _REPLACED.labels(account, phase).set(number)

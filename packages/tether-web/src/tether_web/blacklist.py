@@ -2,15 +2,15 @@
 `/api/blacklist`: accounts, names and e-mail addresses that must not be debited.
 
 ```text
-GET    /api/blacklist            entries, newest first; those that hold, unless asked otherwise
-POST   /api/blacklist            make one                                              201, or 200 when it stands already
-DELETE /api/blacklist/{id}       lift one, and say what that forgives; it stays stored with who and why
-GET    /api/blacklist/export     all that hold, as CSV
-POST   /api/blacklist/import     many, as CSV
+GET    /api/blacklist            list entries, newest first; by default the active ones
+POST   /api/blacklist            add an entry                                          201, or 200 if it exists
+DELETE /api/blacklist/{id}       lift an entry, and choose what that forgives; it stays stored with who and why
+GET    /api/blacklist/export     all active entries as CSV
+POST   /api/blacklist/import     add entries from CSV
 ```
 
-IBANs come in by body only and are kept as fingerprints (docs/decisions/0008). An export holds those fingerprints, so it
-can be imported where the same key is set, which it is told from by `fingerprint_check`; nobody can read accounts from it.
+IBANs are accepted in bodies only and stored as fingerprints (docs/decisions/0008). An export contains the fingerprints: it can be
+imported where the same key is set, which `fingerprint_check` verifies, and reveals no account numbers.
 """
 
 import csv
@@ -52,16 +52,16 @@ _BATCH: Final = 1_000
 
 class EntryBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
-    An entry to make: about an IBAN, a name or an e-mail address, one of the three.
+    A new entry for exactly one of an IBAN, a name or an e-mail address.
 
     Attributes:
-        iban: Any spelling.
-        name: Of the account holder; case does not matter.
-        email: Case does not matter.
-        action: "hold" until a person lifts it; "block" the same, and lifting asks for a reason.
-        reason: A code of the scheme or a short word.
-        note: What else is to be said.
-        expires_at: When it ends by itself.
+        iban: In any spelling.
+        name: Name of the account holder; case does not matter.
+        email: E-mail address; case does not matter.
+        action: "hold" or "block"; both last until a person lifts them, and lifting a block requires a reason.
+        reason: A reason code of the scheme, or a short word.
+        note: A note for people.
+        expires_at: When it expires, or null.
     """
 
     iban: _Text | None = None
@@ -75,14 +75,14 @@ class EntryBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 class ImportProblem(msgspec.Struct, frozen=True):
     """
-    A line that made no entry.
+    A line of an import that was not, or not completely, imported.
 
     Attributes:
-        row: Its number, the header's being 1.
-        column: The column it is about.
-        code: A stable word.
+        row: The line number; the header is 1.
+        column: The column with the problem.
+        code: A stable code.
         excerpt: The cell, masked.
-        note: What to do.
+        note: What is wrong and what to do.
     """
 
     row: int
@@ -94,15 +94,15 @@ class ImportProblem(msgspec.Struct, frozen=True):
 
 class Imported(msgspec.Struct, frozen=True):
     """
-    What came of an import.
+    The result of an import.
 
     Attributes:
         rows: Lines below the header.
         added: New entries; a line with an IBAN, a name and an address makes three.
-        existing: Entries that stood already.
-        lifted: Entries that were not made because a person has lifted such a one; they are among the problems.
-        problems: Lines that made none, or not all, the first hundred.
-        problem_count: How many there are.
+        existing: Entries that existed already.
+        lifted: Entries that were not added because a person had lifted the same entry; they are among the problems.
+        problems: The first hundred lines with problems.
+        problem_count: Number of lines with problems.
     """
 
     rows: int
@@ -115,13 +115,13 @@ class Imported(msgspec.Struct, frozen=True):
 
 class Lifted(ListedEntry, frozen=True, kw_only=True):
     """
-    An entry that was lifted, and what that means for the account.
+    A lifted entry, and the consequences for the account.
 
     Attributes:
-        forgiven: Chargebacks of the account that are forgiven by it and were not before.
+        forgiven: Chargebacks of the account that this lift forgives.
         unforgiven: Chargebacks of the account that still exclude it from new uploads and runs.
         still_held_by: Other active entries about the account.
-        explanation: The same as sentences.
+        explanation: The consequences as sentences.
     """
 
     forgiven: int
@@ -135,17 +135,24 @@ async def listed(
     state: State,
     which: Annotated[
         Literal["live", "ended", "all"],
-        Parameter(description="Entries that hold, those that ended, or both."),
+        Parameter(description="Active entries, ended ones, or both."),
     ] = "live",
-    action: Annotated[Action | None, Parameter(description="Only of this action.")] = None,
+    action: Annotated[Action | None, Parameter(description="Only entries with this action.")] = None,
     source: Annotated[
-        Literal["chargeback", "manual", "import"] | None, Parameter(description="Only of this source.")
+        Literal["chargeback", "manual", "import"] | None,
+        Parameter(description="Only entries from this source."),
     ] = None,
-    reason: Annotated[str | None, Parameter(description="Only for this reason.", max_length=40)] = None,
-    name: Annotated[str | None, Parameter(description="Only about this name.", max_length=500)] = None,
-    email: Annotated[str | None, Parameter(description="Only about this address.", max_length=500)] = None,
-    cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
+    reason: Annotated[
+        str | None, Parameter(description="Only entries with this reason.", max_length=40)
+    ] = None,
+    name: Annotated[str | None, Parameter(description="Only entries for this name.", max_length=500)] = None,
+    email: Annotated[
+        str | None, Parameter(description="Only entries for this e-mail address.", max_length=500)
+    ] = None,
+    cursor: Annotated[
+        str | None, Parameter(description="`next` of the previous page.", max_length=100)
+    ] = None,
+    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
 ) -> Page[ListedEntry]:
     """One page of entries."""
     async with reading(state.pool) as conn:
@@ -166,13 +173,13 @@ async def listed(
 
 @post(
     "/",
-    summary="Make an entry",
-    responses={200: ResponseSpec(ListedEntry, description="It stands already; this is it.")},
+    summary="Add an entry",
+    responses={200: ResponseSpec(ListedEntry, description="The existing entry.")},
 )
 async def add(
     request: Request[str, None, State], state: State, data: JSONBody[EntryBody]
 ) -> Response[ListedEntry]:
-    """Put an account, a name or an address on the list."""
+    """Add an account, a name or an address to the blacklist."""
     key = state.settings.fingerprint_key.encode()
     entry = _entry(data, key=key)
     async with transaction(state.pool) as conn:
@@ -180,7 +187,7 @@ async def add(
             await fingerprint_key.require(conn, key, now=state.clock())
         made = await blacklist.enter(conn, [entry], source="manual", added_by=request.user, now=state.clock())
         entry_id = made.get(0) or await blacklist.active_entry(conn, entry)
-        assert entry_id is not None, "an entry that was not made stands"
+        assert entry_id is not None, "an entry that was not added exists"
         found = await blacklist.by_id(conn, entry_id)
     assert found is not None
     return Response(found, status_code=201 if made else 200)
@@ -194,28 +201,28 @@ async def lift(
     reason: Annotated[
         str,
         Parameter(
-            description="Why; must be said to lift a block, and to forgive all chargebacks of an account.",
+            description="Why; required to lift a block, and to forgive all chargebacks of an account.",
             max_length=500,
         ),
     ] = "",
     forgives: Annotated[
         Forgives,
         Parameter(
-            description="What else is forgiven: nothing (entry), the disputes the entry was made for (disputes), or every "
-            "chargeback of the account so far (account). A forgiven chargeback excludes nobody any more."
+            description="What the lift forgives: nothing (entry), the disputes that caused the entry (disputes), or every "
+            "chargeback of the account so far (account). A forgiven chargeback excludes no debtor."
         ),
     ] = "disputes",
 ) -> Lifted:
-    """End an entry; it stays stored with who lifted it, why, and what that forgives. A lifted one can forgive more later."""
-    reason = _said(reason, field="reason")
+    """The entry stays stored with who lifted it, why, and what that forgives. It can be lifted again to forgive more."""
+    reason = _one_line(reason, field="reason")
     if forgives == "account" and not reason:
-        raise InvalidRequest("say why all chargebacks of the account are forgiven", field="reason")
+        raise InvalidRequest("must say why all chargebacks of the account are forgiven", field="reason")
     async with transaction(state.pool) as conn:
         found = await blacklist.by_id(conn, entry_id)
         if found is None:
-            raise NotFoundException("There is no such entry")
+            raise NotFoundException("There is no such blacklist entry")
         if found.action == "block" and not reason:
-            raise InvalidRequest("say why a block is lifted", field="reason")
+            raise InvalidRequest("must say why the block is lifted", field="reason")
         lift = await blacklist.lift(
             conn, entry_id, lifted_by=request.user, reason=reason, forgives=forgives, now=state.clock()
         )
@@ -233,7 +240,7 @@ async def lift(
 
 
 def _explanation(entry: ListedEntry, lift: Lift) -> str:
-    """Say what a lift means, and what else a person has to do."""
+    """The consequences of a lift, and what else a person must do."""
     if entry.iban_masked is None:
         return "The entry is lifted."
     parts = ["The entry is lifted."]
@@ -252,7 +259,7 @@ def _explanation(entry: ListedEntry, lift: Lift) -> str:
             f"Entry {others} still {verb} the account; lift it, too, if the account is to be debited."
         )
     if not lift.unforgiven and not lift.entries:
-        parts.append("Send the debtor's row in a new upload to collect from the account.")
+        parts.append("To collect from the account, send the debtor's row in a new upload.")
     return " ".join(parts)
 
 
@@ -260,9 +267,9 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-@get("/export", summary="All entries that hold, as CSV", media_type="text/csv")
+@get("/export", summary="Export all active entries as CSV", media_type="text/csv")
 async def export(state: State) -> Stream:
-    """The list as a file that `import` takes."""
+    """The active entries, in the format of `import`."""
     check = check_value(state.settings.fingerprint_key.encode()).hex()
     lines = _exported(state.pool, check=check, now=state.clock())
     headers = {"Content-Disposition": 'attachment; filename="blacklist.csv"'}
@@ -297,24 +304,24 @@ def _cell(value: object) -> str:
 @post(
     "/import",
     status_code=200,
-    summary="Make many entries from CSV",
+    summary="Import entries from CSV",
     request_max_body_size=IMPORT_MAX_BYTES,
 )
-async def take_in(
+async def import_csv(
     request: Request[str, None, State],
     state: State,
     *,
     relist: Annotated[
         bool,
-        Parameter(description="Also make entries that a person has lifted; without it they stay lifted."),
+        Parameter(description="Also add entries that a person has lifted; otherwise they stay lifted."),
     ] = False,
 ) -> Imported:
     """
-    Read CSV with a header and make an entry for each IBAN, name and address in it.
+    Read CSV with a header, and add an entry for each IBAN, name and address.
 
-    Columns: iban or iban_fingerprint; name, or first_name and last_name; email; action (hold or block, block where
-    there is none); reason; note; expires_at. Others are left alone. A bad line fails no other. An entry that a person has
-    lifted, about the same account for the same reason, stays lifted: an old list that comes every night says nothing new.
+    Columns: iban or iban_fingerprint; name, or first_name and last_name; email; action (hold or block; default: block); reason;
+    note; expires_at. Other columns are ignored. A bad line does not affect the others. An entry that a person has lifted, for
+    the same account and reason, stays lifted: an old list that is imported every night has no new information.
     """
     now, key = state.clock(), state.settings.fingerprint_key.encode()
     header, lines = _table(await request.body())
@@ -336,11 +343,11 @@ async def take_in(
         if any(entry.iban_fingerprint is not None for entry in entries):
             await fingerprint_key.require(conn, key, now=now)
         for start in range(0, len(entries), _BATCH):
-            some = entries[start : start + _BATCH]
-            lifted = {} if relist else await blacklist.lifted_among(conn, some)
-            stayed += [_stays_lifted(lines_of[start + at], some[at], lifted[at]) for at in sorted(lifted)]
-            some = [entry for at, entry in enumerate(some) if at not in lifted]
-            added += len(await blacklist.enter(conn, some, source="import", added_by=request.user, now=now))
+            batch = entries[start : start + _BATCH]
+            lifted = {} if relist else await blacklist.lifted_among(conn, batch)
+            stayed += [_stays_lifted(lines_of[start + at], batch[at], lifted[at]) for at in sorted(lifted)]
+            batch = [entry for at, entry in enumerate(batch) if at not in lifted]
+            added += len(await blacklist.enter(conn, batch, source="import", added_by=request.user, now=now))
     wrong = sorted([*wrong, *stayed], key=lambda problem: problem.row)
     existing = len(entries) - added - len(stayed)
     return Imported(rows, added, existing, len(stayed), wrong[:100], len(wrong))
@@ -350,8 +357,8 @@ def _stays_lifted(number: int, entry: ManualEntry, lift: LiftedBefore) -> Import
     about = "iban" if entry.iban_fingerprint is not None else "name" if entry.name is not None else "email"
     why = f" ({lift.reason})" if lift.reason else ""
     note = (
-        f"{lift.lifted_by} lifted this entry for {entry.reason_code} on {lift.lifted_at:%Y-%m-%d}{why}, so it was not made "
-        "again. Import with relist=true, or make it by hand, if it shall hold once more."
+        f"{lift.lifted_by} lifted this entry for {entry.reason_code} on {lift.lifted_at:%Y-%m-%d}{why}, so it was not "
+        "added. To add it again, import with relist=true, or add it by hand."
     )
     return ImportProblem(number, about, "lifted", entry.iban_masked or "", note)
 
@@ -372,14 +379,14 @@ def _table(body: bytes) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
                     yield number, [restore(cell.strip()) for cell in cells]
         except csv.Error:
             raise InvalidRequest(
-                "holds a quotation mark that is never closed, or closed within a cell", field="body"
+                "has a quotation mark that is not closed, or is closed within a cell", field="body"
             ) from None
 
     lines = filled()
     header = [cell.lower().replace(" ", "_") for _, cell in _first(lines)]
     if not {"iban", "iban_fingerprint", "name", "last_name", "email"} & set(header):
         raise InvalidRequest(
-            "names no column iban, iban_fingerprint, name or email in its first line", field="body"
+            "has no column iban, iban_fingerprint, name or email in its first line", field="body"
         )
     return header, lines
 
@@ -390,7 +397,7 @@ def _first(lines: Iterator[tuple[int, list[str]]]) -> list[tuple[int, str]]:
 
 
 def _line(number: int, fields: dict[str, str], *, key: bytes) -> list[ManualEntry] | ImportProblem:
-    """Make the entries of a line, or say what is wrong with it."""
+    """The entries of a line, or its problem."""
     name = fields.get("name") or " ".join(filter(None, (fields.get("first_name"), fields.get("last_name"))))
     subjects: Sequence[tuple[str, str]] = [
         (field, text)
@@ -421,9 +428,7 @@ def _line(number: int, fields: dict[str, str], *, key: bytes) -> list[ManualEntr
                 entries.append(_entry(msgspec.convert(body, EntryBody), key=key))
         except (InvalidIban, InvalidRequest, msgspec.ValidationError, ValueError) as exc:
             why = (
-                str(exc)
-                if isinstance(exc, InvalidIban | InvalidRequest)
-                else "A cell is not of the form it has to be."
+                str(exc) if isinstance(exc, InvalidIban | InvalidRequest) else "A cell has an invalid format."
             )
             seen = excerpt(text, as_iban=field == "iban")
             return ImportProblem(number, field, "unreadable", seen, why)
@@ -439,13 +444,13 @@ def _require_same_key(check: str, *, key: bytes) -> None:
 def _by_fingerprint(body: dict[str, Any], *, masked: str) -> ManualEntry:
     digest = bytes.fromhex(body.pop("iban_fingerprint"))
     if len(digest) != 16:
-        raise InvalidRequest("has not the 32 hex digits of a fingerprint", field="iban_fingerprint")
+        raise InvalidRequest("must have 32 hex digits", field="iban_fingerprint")
     result = msgspec.convert({**body, "name": "-"}, EntryBody)
-    masked = _said(masked, field="iban_masked")
+    masked = _one_line(masked, field="iban_masked")
     return ManualEntry(
-        **_terms(result),
+        **_common_fields(result),
         iban_fingerprint=digest,
-        # Whatever stands there, it is masked once more: nobody gets a whole IBAN onto the list in clear.
+        # Masked again unless it is masked already, so that no whole IBAN is stored in clear.
         iban_masked=masked if set(masked[4:-4]) == {"*"} else ibans.mask(masked),
     )
 
@@ -453,31 +458,31 @@ def _by_fingerprint(body: dict[str, Any], *, masked: str) -> ManualEntry:
 def _entry(body: EntryBody, *, key: bytes) -> ManualEntry:
     given = [text for text in (body.iban, body.name, body.email) if text and text.strip()]
     if len(given) != 1:
-        raise InvalidRequest("give one of iban, name and email")
+        raise InvalidRequest("must have exactly one of iban, name and email")
     canonical = ibans.validate(body.iban) if body.iban else None
     return ManualEntry(
-        **_terms(body),
+        **_common_fields(body),
         iban_fingerprint=None if canonical is None else ibans.fingerprint(canonical, key=key),
         iban_masked=None if canonical is None else ibans.mask(canonical),
-        name=_said(body.name, field="name") if body.name else None,
-        email=email_key(_said(body.email, field="email")) if body.email else None,
+        name=_one_line(body.name, field="name") if body.name else None,
+        email=email_key(_one_line(body.email, field="email")) if body.email else None,
     )
 
 
-def _terms(body: EntryBody) -> dict[str, Any]:
-    """What holds for an entry whoever it is about."""
+def _common_fields(body: EntryBody) -> dict[str, Any]:
+    """The fields that do not depend on the subject of the entry."""
     if body.expires_at is not None and body.expires_at.tzinfo is None:
-        raise InvalidRequest("needs an offset from UTC, e.g. 2027-01-31T00:00:00Z", field="expires_at")
+        raise InvalidRequest("needs an offset from UTC, as in 2027-01-31T00:00:00Z", field="expires_at")
     return {
         "action": body.action,
-        "reason_code": _said(body.reason, field="reason") or "MANUAL",
-        "note": _said(body.note, field="note"),
+        "reason_code": _one_line(body.reason, field="reason") or "MANUAL",
+        "note": _one_line(body.note, field="note"),
         "expires_at": body.expires_at,
     }
 
 
-def _said(text: str, *, field: str) -> str:
-    """Take a text in one line; people write notes in several."""
+def _one_line(text: str, *, field: str) -> str:
+    """A text on one line, printable; people write notes on several lines."""
     return printable(" ".join(text.split()), field=field)
 
 
@@ -486,5 +491,5 @@ def _plain(text: str | None) -> str | None:
 
 
 ROUTER: Final = Router(
-    "/api/blacklist", route_handlers=[listed, add, lift, export, take_in], tags=["blacklist"]
+    "/api/blacklist", route_handlers=[listed, add, lift, export, import_csv], tags=["blacklist"]
 )

@@ -1,8 +1,7 @@
 """
-`GET /api/debtors[/{id}]`: who owes money, and what screening said of them.
+`GET /api/debtors[/{id}]`: debtors and their screening verdicts.
 
-IBANs are shown masked, and searched for by their last four characters only: what stands in a URL stands in the logs of
-every proxy on the way.
+IBANs are masked, and searched by their last four characters only: a URL ends up in the logs of every proxy.
 """
 
 import base64
@@ -26,7 +25,7 @@ from tether_stores.uploads.problems import ListedProblem
 
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 
-__all__ = ["ROUTER", "DebtorAnswer"]
+__all__ = ["ROUTER", "DebtorResponse"]
 
 _SORTS: Final[dict[str, tuple[Sort, bool]]] = {
     "row": ("row", False),
@@ -36,13 +35,13 @@ _SORTS: Final[dict[str, tuple[Sort, bool]]] = {
 }
 
 
-class DebtorAnswer(msgspec.Struct, frozen=True):
+class DebtorResponse(msgspec.Struct, frozen=True):
     """
     One debtor.
 
     Attributes:
-        debtor: Everything the file said of them; numbers of accounts among the extra fields are masked.
-        warnings: What deserves a look.
+        debtor: All fields from the file; account numbers in the extra fields are masked.
+        warnings: Warnings about the row.
     """
 
     debtor: DebtorDetail
@@ -53,16 +52,17 @@ class DebtorAnswer(msgspec.Struct, frozen=True):
 async def listed(
     state: State,
     upload: Annotated[
-        int | None, Parameter(ge=1, le=2**63 - 1, description="Only those of this upload.")
+        int | None, Parameter(ge=1, le=2**63 - 1, description="Only debtors of this upload.")
     ] = None,
     verdict: Annotated[
         str | None,
         Parameter(
-            description='Only "clear" ones, or those excluded by this rule of screening.', max_length=40
+            description='Only debtors with this screening verdict: "clear", or the rule that excluded them.',
+            max_length=40,
         ),
     ] = None,
     name: Annotated[
-        str | None, Parameter(description="Only names with words that begin like these.", max_length=100)
+        str | None, Parameter(description="Only names with words that begin with these.", max_length=100)
     ] = None,
     reference: Annotated[
         str | None, Parameter(description="Only with exactly this reference.", max_length=500)
@@ -73,16 +73,16 @@ async def listed(
     ] = None,
     sort: Annotated[
         Literal["newest", "row", "amount", "-amount", "name"],
-        Parameter(description="Anything but newest needs `upload`."),
+        Parameter(description="All but `newest` require `upload`."),
     ] = "newest",
     cursor: Annotated[
-        str | None, Parameter(description="`next` of the page before.", max_length=1_000)
+        str | None, Parameter(description="`next` of the previous page.", max_length=1_000)
     ] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
+    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
 ) -> Page[ListedDebtor]:
     """One page of debtors."""
     if verdict is not None and verdict not in {"clear", *RULES}:
-        raise InvalidRequest(f"is none; there are clear, {', '.join(RULES)}", field="verdict")
+        raise InvalidRequest(f"must be one of clear, {', '.join(RULES)}", field="verdict")
     filters = Filters(
         upload_id=upload,
         verdict=verdict,
@@ -95,7 +95,7 @@ async def listed(
             rows = await debtors.listed(conn, filters=filters, limit=limit + 1, before=decode_cursor(cursor))
         return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
     if upload is None:
-        raise InvalidRequest("needs an upload; all debtors are only listed newest first", field="sort")
+        raise InvalidRequest("requires upload; without it debtors are listed newest first", field="sort")
     by, descending = _SORTS[sort]
     async with reading(state.pool) as conn:
         rows = await debtors.listed_sorted(
@@ -112,8 +112,8 @@ async def listed(
 
 
 @get("/{debtor_id:int}", summary="One debtor")
-async def detail(state: State, debtor_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> DebtorAnswer:
-    """One debtor with everything the file said."""
+async def detail(state: State, debtor_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> DebtorResponse:
+    """One debtor with all fields from the file."""
     async with reading(state.pool) as conn:
         found = await debtors.by_id(conn, debtor_id)
         if found is None:
@@ -125,13 +125,13 @@ async def detail(state: State, debtor_id: Annotated[int, Parameter(ge=1, le=2**6
             else []
         )
     extra = None if found.extra is None else {key: redaction.text(text) for key, text in found.extra.items()}
-    return DebtorAnswer(msgspec.structs.replace(found, extra=extra), warnings)
+    return DebtorResponse(msgspec.structs.replace(found, extra=extra), warnings)
 
 
 def _words(name: str) -> str:
     words = re.findall(r"\w+", name)
     if not words:
-        raise InvalidRequest("has no letters to look for", field="name")
+        raise InvalidRequest("needs a letter or digit", field="name")
     return " & ".join(f"{word}:*" for word in words)
 
 

@@ -1,7 +1,7 @@
 """
-`GET /health` (the process is alive), `GET /ready` (what it needs is there), `GET /metrics` (Prometheus).
+Probes and metrics: `GET /health` (the process is alive), `GET /ready` (notifications can be recorded), `GET /metrics`.
 
-Balancers often probe with HEAD, and are answered with the same status.
+Load balancers often probe with HEAD; it has the same status.
 """
 
 import asyncio
@@ -40,29 +40,29 @@ T = TypeVar("T")
 Recordable: TypeAlias = Literal["recordable", "not_migrated", "unreachable"]
 
 _log: Final = telemetry.logger("health")
-# Whoever probes gives up after some seconds; the answer must come before that. A scrape is given less time.
+# Probes time out after some seconds, so the response must come earlier. A scrape has less time.
 READY_S: Final = 2.0
 METRICS_S: Final = 0.7
-_asking: Final[set[asyncio.Task[Any]]] = set()
+_checks: Final[set[asyncio.Task[Any]]] = set()
 
 
 class Readiness(msgspec.Struct, frozen=True):
     """
-    What the node needs, and whether it is there.
+    Whether the node can record notifications, and which of its services answer.
 
     Attributes:
-        ready: Whether notifications can be recorded: Postgres takes them, a gateway password is configured, and this process
-            is not about to end.
-        postgres: Whether it takes writes and has the tables of this version.
-        migrated: Whether it has those tables; false asks for `tether-worker migrate`, null where it does not answer.
-        redis: Whether it answers; without it everything works, slower.
-        objects: Whether the object store answers; without it files can be neither sent nor read, all else works.
-        gateway_password: Whether one is configured; without it every notification is refused.
-        oldest_waiting_s: Age of the oldest notification that is due and not applied, in seconds; null if unknown, which
-            alone does not make a node unready.
+        ready: Whether notifications can be recorded: Postgres accepts writes, a gateway password is configured, and this
+            process is not shutting down.
+        postgres: Whether it accepts writes and has the tables of this version.
+        migrated: Whether it has those tables; if false, run `tether-worker migrate`; null if it does not answer.
+        redis: Whether it answers; without it everything works, but slower.
+        objects: Whether the object store answers; without it only uploads cannot be sent or read.
+        gateway_password: Whether one is configured; without it all notifications are refused.
+        oldest_waiting_s: Age of the oldest notification that is due and not applied, in seconds; null if unknown. It does not
+            make a node unready.
         fingerprint_key: Whether this node's `TETHER_FINGERPRINT_KEY` is the database's: "matches", or why not; null if unknown.
-            Notifications are recorded and processed all the same, so it does not make a node unready.
-        refused: What is refused because of the key, and who must do what; null where nothing is.
+            Notifications are recorded and processed in any case, so it does not make a node unready.
+        refused: What is refused because of the key, and who must do what; null if nothing is refused.
     """
 
     ready: bool
@@ -78,13 +78,13 @@ class Readiness(msgspec.Struct, frozen=True):
 
 @get("/health", summary="Whether the process is alive", tags=["operation"])
 async def health() -> dict[Literal["status", "version"], str]:
-    """Answer at once, asking nobody."""
+    """The process is alive; nothing else is checked."""
     return {"status": "alive", "version": __version__}
 
 
 @get("/ready", summary="Whether notifications can be recorded", tags=["operation"])
 async def ready(state: State) -> Response[Readiness]:
-    """Try Postgres, Redis and the object store; 503 when notifications cannot be recorded."""
+    """Check Postgres, Redis and the object store; 503 when notifications cannot be recorded."""
     outcome, oldest_s, has_redis, has_objects, key = await asyncio.gather(
         _in_time(state.recording_probe.run(), READY_S),
         _in_time(_measure_oldest(state), READY_S),
@@ -108,12 +108,12 @@ async def ready(state: State) -> Response[Readiness]:
 
 @head("/health", include_in_schema=False)
 async def health_status() -> None:
-    """Answer at once, without words."""
+    """As `health`, without a body."""
 
 
 @head("/ready", include_in_schema=False)
 async def ready_status(state: State) -> Response[None]:
-    """Answer with the status of `ready`, without words."""
+    """As `ready`, without a body."""
     response: Response[Readiness] = await ready.fn(state)
     return Response(None, status_code=response.status_code)
 
@@ -123,7 +123,7 @@ PROBES: Final = (health, ready, health_status, ready_status)
 
 @get("/metrics", summary="Prometheus metrics of this node", tags=["operation"], media_type=MediaType.TEXT)
 async def metrics(state: State) -> Response[bytes]:
-    """All counters of the node's processes together; keep it inside, see the deployment guide."""
+    """The metrics of all processes of the node. Do not expose it to the internet; see the deployment guide."""
     refreshed = await asyncio.gather(*(_refreshed(refresh(state)) for _, refresh in _REFRESHED))
     stale = [names for (names, _), fresh in zip(_REFRESHED, refreshed, strict=True) if not fresh]
     LOG_LINES_DROPPED.set(telemetry.dropped())
@@ -134,24 +134,24 @@ async def metrics(state: State) -> Response[bytes]:
 
 class RecordingProbe:
     """
-    Whether notifications can be recorded, tried on a connection that nothing else uses.
+    Probes whether notifications can be recorded, on its own connection.
 
-    Searches through the API may hold all other connections while notifications are recorded well, and a database may answer
-    every query while it takes no writes. So what counts is a write to the very table, on a connection of its own.
+    Searches through the API may hold all other connections while notifications are recorded, and a database may answer queries
+    while it accepts no writes. So the probe is a write to the inbox table on a separate connection.
     """
 
     def __init__(self, pool: Pool) -> None:
         """
-        Prepare; nothing runs before the first question.
+        Nothing runs before the first probe.
 
         Args:
-            pool: Of Postgres, of one connection.
+            pool: With one connection.
         """
         self._pool = pool
         self._running: asyncio.Task[Recordable] | None = None
 
     async def run(self) -> Recordable:
-        """Try once, together with all who ask meanwhile."""
+        """Probe once; concurrent calls share the result."""
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._try())
         return await asyncio.shield(self._running)
@@ -168,13 +168,13 @@ class RecordingProbe:
         return "recordable"
 
 
-async def _in_time(inquiry_deps: Coroutine[Any, Any, T], wait_s: float) -> T | None:
-    """What is asked of a store, or `None` when it does not answer in time."""
-    task = asyncio.create_task(inquiry_deps)
-    # Not cancelled when it takes too long: taking a query back from a server that hangs takes longer still. It ends
-    # with the server's answer or with the connection.
-    _asking.add(task)
-    task.add_done_callback(_asking.discard)
+async def _in_time(check: Coroutine[Any, Any, T], wait_s: float) -> T | None:
+    """The result of a check, or `None` when it takes too long."""
+    task = asyncio.create_task(check)
+    # Not cancelled when it takes too long: cancelling a query of a hanging server takes even longer. It ends with the
+    # server's response or with the connection.
+    _checks.add(task)
+    task.add_done_callback(_checks.discard)
     await asyncio.wait({task}, timeout=wait_s)
     return task.result() if task.done() else None
 
@@ -196,7 +196,7 @@ async def _count_inbox(state: State) -> None:
         _, excess = await excess_deliveries.counts(conn)
         await differences.observe(conn)
         unknown = await gateway_identities.counts(conn)
-    # A reason that is gone must not keep its last number.
+    # A reason without rows must not keep its last value.
     for reason in ("", *submission.UNRESOLVED):
         SUBMISSIONS_UNKNOWN.labels(reason or "not_inquired").set(unknown.get(reason, 0))
     for name, count in counts.items():
@@ -241,7 +241,7 @@ async def _objects_answer(state: State) -> bool:
     return state.objects is not None and await objects.answers(state.objects)
 
 
-# What /metrics refreshes before it answers, each with the names of the metrics it sets.
+# What /metrics refreshes before it responds, with the names of the metrics that each function sets.
 _REFRESHED: Final[tuple[tuple[frozenset[str], Callable[[State], Coroutine[Any, Any, None]]], ...]] = (
     (frozenset({"tether_oldest_waiting_seconds"}), _refresh_oldest),
     (frozenset({"tether_fingerprint_key_refused"}), _count_key),

@@ -1,7 +1,7 @@
 """
-`POST .../inquiry` of a debit, a run or an upload: have the gateway inquired now; `GET /api/inquiries/{id}`: how far that is.
+Orders for status inquiries: `POST .../inquiry` of a debit, a run or an upload, and `GET /api/inquiries/{id}` for the progress.
 
-What is made here is a row for each debit; the worker inquires within the account's rate, and what the gateway says goes through the inbox.
+An order makes a row for each debit. The worker inquires within the account's rate limit, and the results go through the inbox.
 """
 
 from typing import Annotated, Final
@@ -33,12 +33,12 @@ _log = logger("inquiries")
 
 class Inquiry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
-    What is to be inquired.
+    An order for status inquiries.
 
     Attributes:
-        reason: Why, for other people; it is kept with the order, with the name of your key and the time.
-        what: Of a run or an upload: "open" for debits that are pending or of unknown outcome, "submitted" for all that a call was
-            made for. One debit is inquired in any state.
+        reason: Why; stored with the order, the name of your key and the time.
+        what: For a run or an upload: "open" for debits that are pending or of unknown outcome, "submitted" for all debits that
+            were submitted. A single debit is inquired in any state.
     """
 
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
@@ -53,7 +53,7 @@ async def of_attempt(
     data: JSONBody[Inquiry],
     idempotency_key: KeyHeader = None,  # noqa: ARG001 - read from the request; here for the description
 ) -> Response[InquiryOrder]:
-    """In any state, also where its own inquiries are used up; refused where the debit was never submitted."""
+    """In any state, even after its automatic inquiries have ended; refused if the debit was never submitted."""
     return await _order(request, state, "attempt", attempt_id, data)
 
 
@@ -65,7 +65,7 @@ async def of_run(
     data: JSONBody[Inquiry],
     idempotency_key: KeyHeader = None,  # noqa: ARG001 - read from the request; here for the description
 ) -> Response[InquiryOrder]:
-    """At most 10,000 debits an order, the oldest first; `more` says that others are left."""
+    """At most 10,000 debits in an order, oldest first; `more` says that there are further ones."""
     return await _order(request, state, "run", run_id, data)
 
 
@@ -81,7 +81,7 @@ async def of_upload(
     return await _order(request, state, "upload", upload_id, data)
 
 
-@get("/{order_id:int}", summary="One order to inquire, and how far it is")
+@get("/{order_id:int}", summary="One order for status inquiries, with its progress")
 async def detail(state: State, order_id: Id) -> InquiryOrder:
     """The order with its counts."""
     async with reading(state.pool) as conn:
@@ -91,12 +91,14 @@ async def detail(state: State, order_id: Id) -> InquiryOrder:
     return found
 
 
-@get("/{order_id:int}/attempts", summary="The debits of an order to inquire")
+@get("/{order_id:int}/attempts", summary="The debits of an order for status inquiries")
 async def attempts(
     state: State,
     order_id: Id,
-    cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
+    cursor: Annotated[
+        str | None, Parameter(description="`next` of the previous page.", max_length=100)
+    ] = None,
+    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
 ) -> Page[InquiredAttempt]:
     """One page, in the order in which the debits were made."""
     async with reading(state.pool) as conn:
@@ -111,7 +113,7 @@ async def _order(
 ) -> Response[InquiryOrder]:
     reason = printable(" ".join(data.reason.split()), field="reason")
     if not reason:
-        raise InvalidRequest("say why; it is kept with the order", field="reason")
+        raise InvalidRequest("must say why; it is stored with the order", field="reason")
     now = state.clock()
     key = await order_keys.read(request)
     async with transaction(state.pool) as conn:

@@ -1,7 +1,8 @@
-"""The OpenAPI description of what Litestar cannot see by itself: the raw webhook route, and how errors are answered."""
+"""OpenAPI: parts that Litestar cannot derive from the handlers: the webhook route and the error responses."""
 
+import dataclasses
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from litestar import Litestar
 from litestar.openapi.spec import (
@@ -23,14 +24,15 @@ from tether_web.http import problem_details
 from tether_web.http.problem_details import PROBLEM_JSON
 from tether_web.notifications.receive import PATH
 
-__all__ = ["describe_problems", "describe_webhook"]
+__all__ = ["describe_problems", "describe_webhook", "name_schemas"]
 
 _TEXT: Final = Schema(type=OpenAPIType.STRING)
 _FIELDS: Final = Schema(
     type=OpenAPIType.OBJECT,
     properties={
         "unique_id": Schema(
-            type=OpenAPIType.STRING, description="The gateway's id of the payment; it is what is signed."
+            type=OpenAPIType.STRING,
+            description="The gateway's id of the payment; the signature covers only this id.",
         ),
         "signature": Schema(
             type=OpenAPIType.STRING, description="Hex of hash(id + API password): SHA-1, SHA-256 or SHA-512."
@@ -40,38 +42,33 @@ _FIELDS: Final = Schema(
     },
     required=["signature"],
     additional_properties=True,
-    description="Fields of a gateway notification. Unknown ones are kept.",
+    description="Fields of a gateway notification. Unknown fields are stored.",
 )
 _ERROR: Final = Schema(type=OpenAPIType.OBJECT, properties={"error": _TEXT}, required=["error"])
 _ACKNOWLEDGED: Final = Schema(
     type=OpenAPIType.OBJECT, properties={"status": _TEXT, "message": _TEXT}, required=["status"]
 )
 
-_REFUSALS: Final = {
-    "400": "The body cannot be read as a notification.",
-    "401": "The signature fits none of the configured passwords.",
+_WEBHOOK_ERRORS: Final = {
+    "400": "The body is not a notification.",
+    "401": "The signature matches no configured password.",
     "405": "Send notifications with POST.",
     "413": "More than 64 KiB.",
     "415": "Neither a form nor JSON.",
-    "503": "Not recorded; send it again after Retry-After seconds.",
+    "503": "Not recorded; retry after Retry-After seconds.",
 }
 
 
 def describe_webhook(app: Litestar) -> None:
-    """
-    Add `POST /api/webhooks/emp` to the application's OpenAPI document.
-
-    Args:
-        app: Before its document was first served.
-    """
+    """Add `POST /api/webhooks/emp` to the application's OpenAPI document."""
     document = app.openapi_schema
     assert document.paths is not None
     document.paths[PATH] = PathItem(
         post=Operation(
             tags=["notifications"],
             operation_id="ReceiveNotification",
-            summary="Take a notification of the gateway in",
-            description="Answered 200 only after the notification is committed. Called by the gateway, not by you.",
+            summary="Receive a notification of the gateway",
+            description="Responds 200 only after the notification is committed. The gateway calls it.",
             security=[],
             request_body=RequestBody(
                 required=True,
@@ -87,7 +84,7 @@ def describe_webhook(app: Litestar) -> None:
                 ),
                 **{
                     status: OpenAPIResponse(description=text, content={JSON: OpenAPIMediaType(schema=_ERROR)})
-                    for status, text in _REFUSALS.items()
+                    for status, text in _WEBHOOK_ERRORS.items()
                 },
             },
         )
@@ -97,50 +94,53 @@ def describe_webhook(app: Litestar) -> None:
 _DETAILS: Final = "ProblemDetails"
 _PROBLEM: Final = Schema(
     type=OpenAPIType.OBJECT,
-    description="RFC 9457 problem details: what went wrong, and what to do about it.",
+    description="RFC 9457 problem details: what is wrong, and what to do.",
     properties={
-        "type": Schema(type=OpenAPIType.STRING, description="A URI for the kind; excluded for about:blank."),
+        "type": Schema(
+            type=OpenAPIType.STRING, description="A URI for the kind; left out if it is about:blank."
+        ),
         "title": Schema(type=OpenAPIType.STRING, description="The kind of problem."),
         "status": Schema(type=OpenAPIType.INTEGER, description="The HTTP status."),
-        "detail": Schema(type=OpenAPIType.STRING, description="Who must do what about this one."),
-        "code": Schema(type=OpenAPIType.STRING, description="A stable word for programs."),
+        "detail": Schema(type=OpenAPIType.STRING, description="What is wrong, and who must do what."),
+        "code": Schema(type=OpenAPIType.STRING, description="A stable code for programs."),
         "errors": Schema(
             type=OpenAPIType.ARRAY,
-            description="What is wrong with which parameter or field.",
+            description="Which parameters or fields are wrong, and how.",
             items=Schema(type=OpenAPIType.OBJECT, properties={"field": _TEXT, "text": _TEXT}),
         ),
         "related": Schema(
-            type=OpenAPIType.STRING, description="The address of what stands in the way, where it has one."
+            type=OpenAPIType.STRING,
+            description="The path of the resource that is in the way, if there is one.",
         ),
     },
     required=["title", "status", "detail", "code"],
 )
-# Status -> what it means, and an answer that is really given.
-_ANSWERS: Final[dict[str, tuple[str, str, str]]] = {
+# Status -> its meaning, and the detail and code of a real response.
+_ERRORS: Final[dict[str, tuple[str, str, str]]] = {
     "400": (
         "A parameter or the body cannot be read.",
         "limit: must be a whole number of at most 500",
         "bad_request",
     ),
     "401": (
-        "No key, or none of TETHER_API_KEYS.",
+        "No API key, or an unknown one.",
         "Send 'Authorization: Bearer <key>' with a key of TETHER_API_KEYS",
         "not_authorized",
     ),
-    "404": ("There is no such thing.", "There is no such billing attempt", "not_found"),
+    "404": ("Not found.", "There is no such billing attempt", "not_found"),
     "409": (
-        "What is stored does not allow it; a person must look.",
+        "The current state does not allow it; a person must look.",
         "This notification is processed, so it cannot be replayed. Nothing is left to do; look at its billing attempt.",
         "illegal_step",
     ),
     "413": ("The body is too large.", "A file may have at most 209,715,200 bytes", "too_large"),
     "422": (
-        "It can be read, and cannot be done as asked.",
+        "The request is readable but cannot be processed.",
         "cursor: is not a cursor of this list; start again without it",
         "invalid_request",
     ),
     "503": (
-        "A store is away; try again after Retry-After seconds.",
+        "A store is unavailable; retry after Retry-After seconds.",
         "postgres is not reachable (no connection in time); the same request may succeed in 5 s.",
         "store_unreachable",
     ),
@@ -148,12 +148,7 @@ _ANSWERS: Final[dict[str, tuple[str, str, str]]] = {
 
 
 def describe_problems(app: Litestar) -> None:
-    """
-    Add how errors are answered to every route of the API, in place of the framework's own form, which is never sent.
-
-    Args:
-        app: Before its document was first served.
-    """
+    """Add the error responses to each route of the API, in place of the framework's error format, which is never sent."""
     document = app.openapi_schema
     assert document.paths is not None
     assert isinstance(document.components, Components)
@@ -165,12 +160,57 @@ def describe_problems(app: Litestar) -> None:
             if path == "/ready":
                 ready = operation.responses["200"]
                 assert isinstance(ready, OpenAPIResponse)
-                result = "Notifications cannot be recorded; the fields say why."
-                operation.responses["503"] = OpenAPIResponse(description=result, content=ready.content)
+                unready = "Notifications cannot be recorded; the fields say why."
+                operation.responses["503"] = OpenAPIResponse(description=unready, content=ready.content)
             elif path.startswith("/api/") and path != PATH:
                 operation.responses |= {
-                    status: _answered(status) for status in _possible(path, item, operation)
+                    status: _error_response(status) for status in _possible(path, item, operation)
                 }
+
+
+def name_schemas(app: Litestar) -> None:
+    """
+    Give each schema of the document a readable name: `UploadPage` for `Page[Upload]`, the subject in front of a name used twice.
+
+    The framework puts the module path into such names, so generated clients would have types like `Page_tether_stores.uploads.Upload_`.
+    """
+    document = app.openapi_schema
+    assert isinstance(document.components, Components)
+    names = {
+        key: _schema_name(key, schema.title or key) for key, schema in document.components.schemas.items()
+    }
+    assert len(set(names.values())) == len(names), "two schemas have the same name"
+    for key, schema in document.components.schemas.items():
+        schema.title = names[key]
+    document.components.schemas = {
+        names[key]: schema
+        for key, schema in sorted(document.components.schemas.items(), key=lambda item: names[item[0]])
+    }
+    for reference in {id(found): found for found in _references(document)}.values():
+        path, _, key = reference.ref.rpartition("/")
+        reference.ref = f"{path}/{names[key]}"
+
+
+def _schema_name(key: str, title: str) -> str:
+    generic, bracket, item = title.partition("[")
+    if bracket:
+        return f"{item.removesuffix(']')}{generic}"
+    subject, underscore, _ = key.partition("_")
+    return f"{subject.capitalize()}{title}" if underscore else key
+
+
+def _references(value: Any) -> Iterator[Reference]:
+    if isinstance(value, Reference):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _references(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _references(item)
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from _references(getattr(value, field.name))
 
 
 def _possible(path: str, item: PathItem, operation: Operation) -> Iterator[str]:
@@ -181,8 +221,8 @@ def _possible(path: str, item: PathItem, operation: Operation) -> Iterator[str]:
         yield from ("409", "413")
 
 
-def _answered(status: str) -> OpenAPIResponse:
-    text, detail, code = _ANSWERS[status]
+def _error_response(status: str) -> OpenAPIResponse:
+    text, detail, code = _ERRORS[status]
     title = problem_details.TITLES[int(status)]
     example = Example(value={"title": title, "status": int(status), "detail": detail, "code": code})
     retry = OpenAPIHeader(name="", param_in="header", description="Seconds to wait", schema=_TEXT)

@@ -2,14 +2,14 @@
 `Idempotency-Key`: a client that lost the response to an order repeats the request and gets the same result.
 
 ```text
-read the key ─► begin a transaction ─► lock the key ─► find it ─► the same request: its result, nothing else happens
+read the key ─► begin a transaction ─► lock the key ─► find it ─► the same request: its stored result, nothing else happens
                                                          │    └─► another request: 422
                                                          ▼
-                                            place the order, keep its result ─► commit
+                                            place the order, store its result ─► commit
 ```
 
-The result is kept in the transaction that places the order, so no crash leaves one without the other. An order that is
-refused keeps nothing: its key may be sent again. The rules are those of `tether_core.order_keys`.
+The result is stored in the transaction that places the order, so no crash leaves one without the other. A refused order stores
+nothing: its key may be used again. The rules are in `tether_core.order_keys`.
 """
 
 from datetime import datetime
@@ -44,7 +44,7 @@ class OrderKey(msgspec.Struct, frozen=True):
     The key of a request.
 
     Attributes:
-        holder: The name of the API key it came with.
+        holder: The name of the API key of the request.
         key: As the client chose it.
         request: Digest of the request.
     """
@@ -56,16 +56,10 @@ class OrderKey(msgspec.Struct, frozen=True):
 
 async def read(request: Request[str, Any, Any]) -> OrderKey | None:
     """
-    The key that a request carries, or `None`.
-
-    Args:
-        request: Its body can be read as JSON.
-
-    Returns:
-        The key and what the request is.
+    The key of a request with a digest of the request; `None` without a key.
 
     Raises:
-        Unreadable: when the key has another form than it may have; see `tether_core.order_keys.parse`.
+        Unreadable: when the key has an invalid form; see `tether_core.order_keys.parse`.
     """
     key = parse(request.headers.getall("idempotency-key", []))
     if key is None:
@@ -76,18 +70,14 @@ async def read(request: Request[str, Any, Any]) -> OrderKey | None:
 
 async def find(conn: Connection, key: OrderKey | None) -> Response[Any] | None:
     """
-    The result of the same request, if it was placed before; no other request with the key passes meanwhile.
+    The stored response of the same request, or `None` if the order must be placed; locks the key.
 
     Args:
-        conn: Inside the transaction that is to place the order, before it holds any row.
-        key: Of the request, or `None` where it carries none.
-
-    Returns:
-        The response as it was, or `None` where the order is to be placed.
+        conn: In the transaction that will place the order, before it locks any row.
 
     Raises:
         KeyReused: when the key was sent with another request.
-        InProgress: when the same request is being worked on.
+        InProgress: when the same request is in progress.
     """
     if key is None:
         return None
@@ -110,18 +100,13 @@ async def placed(
     now: datetime,
 ) -> Response[Any]:
     """
-    The response to an order, kept under its key.
+    The response to an order, stored under its key.
 
     Args:
-        conn: The transaction that places the order.
-        key: Of the request, or `None`.
-        result: What is answered.
-        status: Of HTTP.
-        location: Where the thing that was ordered is found.
-        now: The present time.
-
-    Returns:
-        The response.
+        conn: In the transaction that places the order.
+        result: The body.
+        status: The HTTP status.
+        location: The path of what was ordered.
     """
     kept = Kept(b"" if key is None else key.request, status, location, msgspec.json.encode(result))
     if key is not None:

@@ -1,7 +1,8 @@
 """
-`POST /api/billing-attempts/{id}/outcome` and `POST /api/refunds/{id}/outcome`: what a person saw in the gateway's back office.
+Stated outcomes: a person states what the gateway's back office shows for a payment of unknown outcome.
 
-For debits, refunds and voids of unknown outcome about which nobody can inquire any more; see `tether_core.stated_outcomes`.
+`POST /api/billing-attempts/{id}/outcome` and `POST /api/refunds/{id}/outcome`, for debits, refunds and voids whose status can no longer
+be inquired; see `tether_core.stated_outcomes`.
 """
 
 from typing import Annotated, Final
@@ -26,12 +27,12 @@ _log = logger("stated_outcomes")
 
 class SeenOutcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
-    What a person saw in the gateway's back office.
+    The outcome that the gateway's back office shows.
 
     Attributes:
-        outcome: "approved", "declined", or "never_arrived" where the gateway has no such payment.
-        reason: Where it was seen, 1 to 500 characters; kept with who said so.
-        unique_id: The gateway's id of the payment; must be given for "approved".
+        outcome: "approved", "declined", or "never_arrived" if the gateway has no such payment.
+        reason: Where it was seen; stored with the name of your key.
+        unique_id: The gateway's id of the payment; required for "approved".
     """
 
     outcome: StatedOutcome
@@ -42,15 +43,15 @@ class SeenOutcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @post(
     "/{attempt_id:int}/outcome",
     status_code=200,
-    summary="State the outcome of a debit that nobody can inquire about",
+    summary="State the outcome of a debit whose status cannot be inquired",
 )
 async def close_debit(
     request: Request[str, None, State], state: State, attempt_id: Id, data: JSONBody[SeenOutcome]
 ) -> Closed:
     """
-    Close a debit of unknown outcome whose terminal, login or address is gone for good.
+    Close a debit of unknown outcome whose terminal, login or URL is gone for good.
 
-    Refused (409) while the gateway can be inquired about it. What the gateway reports later and contradicts it is a reconciliation
+    Refused (409) while its status can be inquired. A later report of the gateway that contradicts it becomes a reconciliation
     difference.
     """
     stated = _stated(data, by=request.user)
@@ -66,11 +67,11 @@ async def close_debit(
         )
     if found is None:
         raise NotFoundException("There is no such billing attempt")
-    _log.warning("outcome stated by a person", attempt_id=attempt_id, outcome=stated.outcome, by=stated.by)
+    _log.warning("outcome stated", attempt_id=attempt_id, outcome=stated.outcome, by=stated.by)
     return found
 
 
-@get("/{attempt_id:int}/outcomes", summary="What people stated about a debit, its refunds and voids")
+@get("/{attempt_id:int}/outcomes", summary="Stated outcomes of a debit, its refunds and voids")
 async def listed(state: State, attempt_id: Id) -> list[KeptStatement]:
     """Oldest first."""
     async with reading(state.pool) as conn:
@@ -80,7 +81,7 @@ async def listed(state: State, attempt_id: Id) -> list[KeptStatement]:
 @post(
     "/{refund_id:int}/outcome",
     status_code=200,
-    summary="State the outcome of a refund that nobody can inquire about",
+    summary="State the outcome of a refund whose status cannot be inquired",
 )
 async def close_refund(
     request: Request[str, None, State], state: State, refund_id: Id, data: JSONBody[SeenOutcome]
@@ -98,8 +99,8 @@ async def close_refund(
             submission_rules=state.settings.submission_rules,
         )
     if found is None:
-        raise NotFoundException("There is no such order")
-    _log.warning("outcome stated by a person", refund_id=refund_id, outcome=stated.outcome, by=stated.by)
+        raise NotFoundException("There is no such refund or void")
+    _log.warning("outcome stated", refund_id=refund_id, outcome=stated.outcome, by=stated.by)
     return found
 
 

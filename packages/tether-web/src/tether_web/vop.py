@@ -1,4 +1,4 @@
-"""`/api/uploads/{id}/vop`: have the accounts of an upload checked before it is billed, and see what came of it."""
+"""`/api/uploads/{id}/vop`: verification of payee: request checks of an upload's accounts, and list the results."""
 
 from typing import Annotated
 
@@ -14,32 +14,32 @@ from tether_stores.vop import ListedCheck
 
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 
-__all__ = ["ROUTER", "Checks", "Requested"]
+__all__ = ["ROUTER", "VopChecks", "VopRequested"]
 
 Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 
 
-class Requested(msgspec.Struct, frozen=True):
+class VopRequested(msgspec.Struct, frozen=True):
     """
-    What was asked for.
+    The requested checks.
 
     Attributes:
-        requested: Accounts that will be checked; others have been, or are waiting already.
+        requested: Accounts that will be checked; the others are checked or waiting already.
     """
 
     requested: int
 
 
-class Checks(msgspec.Struct, frozen=True):
+class VopChecks(msgspec.Struct, frozen=True):
     """
-    How the checks of an upload stand.
+    The checks of an upload.
 
     Attributes:
-        unrequested: Debtors for whom none was asked for.
-        waiting: Checks to be made.
-        parked: Checks that no provider answered for a day; ask again.
-        results: Checks made, by result.
-        checks: One page of them, in the order of debtors.
+        unrequested: Debtors without a requested check.
+        waiting: Checks that are due.
+        parked: Checks without a response of the provider for a day; request them again.
+        results: Finished checks, by result.
+        checks: One page of checks, in the order of debtors.
     """
 
     unrequested: int
@@ -49,33 +49,38 @@ class Checks(msgspec.Struct, frozen=True):
     checks: Page[ListedCheck]
 
 
-@post("/", status_code=202, summary="Have an upload's accounts checked")
+@post("/", status_code=202, summary="Request verification of payee for an upload")
 async def request(
     state: State,
     upload_id: Id,
     *,
     again: Annotated[
-        bool, Parameter(description="Also those that were checked before; a service may charge for each.")
+        bool,
+        Parameter(
+            description="Also accounts that were checked before; the provider may charge for each check."
+        ),
     ] = False,
-) -> Requested:
-    """Queue vop makes the checks; ask here how far it is."""
+) -> VopRequested:
+    """The worker makes the checks; `GET` of this route has the progress."""
     now = state.clock()
     async with transaction(state.pool) as conn:
         found = await billing.hold_upload(conn, upload_id)
         if found is not None and found[0] == "withdrawn":
             raise IllegalStep("upload", state="withdrawn", step="checked")
         once_more = await vop.request_again(conn, upload_id, now=now) if again else 0
-        return Requested(once_more + await vop.request(conn, upload_id, now=now))
+        return VopRequested(once_more + await vop.request(conn, upload_id, now=now))
 
 
-@get("/", summary="How the checks of an upload stand")
+@get("/", summary="The checks of an upload and their results")
 async def listed(
     state: State,
     upload_id: Id,
     result: Annotated[Result | None, Parameter(description="Only checks with this result.")] = None,
-    cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
-) -> Checks:
+    cursor: Annotated[
+        str | None, Parameter(description="`next` of the previous page.", max_length=100)
+    ] = None,
+    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
+) -> VopChecks:
     """Counts, and one page of checks."""
     async with reading(state.pool) as conn:
         rows = await vop.listed(
@@ -86,7 +91,7 @@ async def listed(
     for (check_state, found), count in counts.items():
         if check_state == "checked" and found is not None:
             results[found] = results.get(found, 0) + count
-    return Checks(
+    return VopChecks(
         unrequested=_of(counts, None),
         waiting=_of(counts, "waiting"),
         parked=_of(counts, "parked"),

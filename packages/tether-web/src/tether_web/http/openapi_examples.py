@@ -1,8 +1,8 @@
 r"""
-What the fields of answers and bodies mean, for the OpenAPI document: texts from our docstrings, and an example of each.
+OpenAPI field descriptions and examples, for all request and response bodies.
 
-The framework reads types and no docstrings. Every struct of ours explains its fields under "Attributes:", so those texts
-become the descriptions; and an example is put together from the schema, with values that look like real ones.
+The framework reads types and no docstrings. Each struct explains its fields under "Attributes:" of its docstring, and these texts
+become the descriptions. An example is composed from the schema, with realistic values.
 
 >>> texts({"a": 0, "b": 0}, doc="A thing.\n\nAttributes:\n    a: Seconds,\n        whole.\n    b: A name.\n")
 {'a': 'Seconds, whole.', 'b': 'A name.'}
@@ -19,8 +19,8 @@ from litestar.openapi.spec import Components, OpenAPIFormat, OpenAPIType, Refere
 
 __all__ = ["describe_fields", "structs", "texts"]
 
-# By name, where a value of the type alone would say nothing. Accounts and people are made up.
-_SAMPLES: Final[dict[str, Any]] = {
+# Example values by field name, where a value of the type alone would say nothing. Accounts and people are made up.
+_VALUES: Final[dict[str, Any]] = {
     "account": "default",
     "added_by": "ops",
     "amount_minor": 1_999,
@@ -69,12 +69,7 @@ _BY_TYPE: Final[dict[Any, Any]] = {
 
 
 def describe_fields(app: Litestar) -> None:
-    """
-    Add descriptions and examples to every schema of the application's OpenAPI document.
-
-    Args:
-        app: Before its document was first served.
-    """
+    """Add descriptions and examples to every schema of the application's OpenAPI document."""
     components = app.openapi_schema.components
     assert isinstance(components, Components)
     known = list(structs(msgspec.Struct))
@@ -89,11 +84,11 @@ def describe_fields(app: Litestar) -> None:
             schema.description = (inspect.getdoc(found) or "").partition("\n\n")[0]
             for name, text in fields.items():
                 schema.properties[name].description = text
-        schema.examples = [_sample("", schema, components.schemas)]
+        schema.examples = [_example("", schema, components.schemas)]
 
 
 def structs(parent: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
-    """Every struct of ours that is loaded; *parent* is where to start."""
+    """All loaded structs of Tether that derive from *parent*."""
     for child in parent.__subclasses__():
         if child.__module__.startswith("tether_"):
             yield child
@@ -105,11 +100,10 @@ def texts(names: Iterable[str], *, doc: str) -> dict[str, str]:
     The texts of fields under "Attributes:" of a docstring.
 
     Args:
-        names: The fields.
-        doc: The docstring, its indentation cleaned.
+        doc: The docstring, as from `inspect.getdoc`.
 
     Returns:
-        Text by name, on one line; fields without one are excluded.
+        Text by field, on one line; fields without a text are left out.
     """
     found = {}
     for name in names:
@@ -120,7 +114,7 @@ def texts(names: Iterable[str], *, doc: str) -> dict[str, str]:
 
 
 def _struct(schema: Schema, known: list[type[msgspec.Struct]]) -> type[msgspec.Struct] | None:
-    """Which struct a schema was made from: that of its title with just these fields."""
+    """The struct of a schema: it has the name in the title and the same fields."""
     title = (schema.title or "").partition("[")[0]
     for item in known:
         if item.__name__ == title and set(item.__struct_encode_fields__) == set(schema.properties or ()):
@@ -128,26 +122,26 @@ def _struct(schema: Schema, known: list[type[msgspec.Struct]]) -> type[msgspec.S
     return None
 
 
-def _sample(name: str, schema: Schema | Reference, schemas: dict[str, Schema]) -> Any:
-    """Put an example of a field together; of a choice it is the first."""
+def _example(name: str, schema: Schema | Reference, schemas: dict[str, Schema]) -> Any:
+    """An example of a field; of a union, the first member."""
     while isinstance(schema, Reference):
         schema = schemas[schema.ref.rpartition("/")[2]]
     choices = [*(schema.one_of or ()), *(schema.any_of or ())]
     if schema.properties is not None:
-        found: Any = {field: _sample(field, item, schemas) for field, item in schema.properties.items()}
+        found: Any = {field: _example(field, item, schemas) for field, item in schema.properties.items()}
     elif choices:
-        found = _sample(name, choices[0], schemas)  # the framework leaves nulls out, so these are no example
+        found = _example(name, choices[0], schemas)  # the framework leaves out null, so it is no example
     elif schema.prefix_items is not None:
-        found = [_sample(name, item, schemas) for item in schema.prefix_items]
+        found = [_example(name, item, schemas) for item in schema.prefix_items]
     elif schema.items is not None:
-        found = [_sample(name, schema.items, schemas)]
+        found = [_example(name, schema.items, schemas)]
     else:
         found = _value(name, schema)
     return found
 
 
 def _value(name: str, schema: Schema) -> Any:
-    wanted = _SAMPLES.get(name)
+    wanted = _VALUES.get(name)
     if schema.const is not None or schema.enum:
         values = [schema.const] if schema.const is not None else list(schema.enum or ())
         return wanted if wanted is not None and wanted in values else values[0]

@@ -93,7 +93,7 @@ async def with_parent() -> AsyncIterator[None]:
         # The parent's sentinel would say so at once, but each child that was started later keeps it open.
         while os.getppid() == pid:  # noqa: ASYNC110 - the kernel sets no event
             await asyncio.sleep(_PARENT_S)
-        _log.error("parent process gone, stopping")
+        _log.error("parent process gone")
         signal.raise_signal(signal.SIGTERM)
 
     watching = asyncio.create_task(watch(parent.pid))

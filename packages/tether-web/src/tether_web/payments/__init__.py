@@ -1,1 +1,1 @@
-"""Billing attempts: listed, and until when their money may go back."""
+"""Payments: billing attempts, chargebacks and exposure."""

@@ -1,4 +1,4 @@
-"""`GET /api/billing-attempts[/{id}]`: how each try to collect stands."""
+"""`GET /api/billing-attempts[/{id}]`: list billing attempts."""
 
 from datetime import datetime
 from typing import Annotated
@@ -35,10 +35,10 @@ async def listed(  # one argument a filter
     state: State,
     status: Annotated[AttemptState | None, Parameter(description="Only attempts in this state.")] = None,
     unique_id: Annotated[
-        str | None, Parameter(description="Only the attempt with this id of the gateway.", max_length=255)
+        str | None, Parameter(description="Only the attempt with this id at the gateway.", max_length=255)
     ] = None,
     transaction_id: Annotated[
-        str | None, Parameter(description="Only the attempt with this id of ours.", max_length=255)
+        str | None, Parameter(description="Only the attempt with this transaction id.", max_length=255)
     ] = None,
     debtor: Annotated[RowId | None, Parameter(description="Only attempts of this debtor.")] = None,
     run: Annotated[RowId | None, Parameter(description="Only attempts of this billing run.")] = None,
@@ -50,7 +50,10 @@ async def listed(  # one argument a filter
     ] = None,
     reason_code: Annotated[
         str | None,
-        Parameter(description="Only attempts that came back for this reason, as AC04.", max_length=35),
+        Parameter(
+            description="Only attempts that were returned or charged back with this reason code, such as AC04.",
+            max_length=35,
+        ),
     ] = None,
     amount_min_minor: Annotated[
         Amount | None, Parameter(description="Of at least this amount, in whole minor units.")
@@ -59,21 +62,23 @@ async def listed(  # one argument a filter
         Amount | None, Parameter(description="Of at most this amount, in whole minor units.")
     ] = None,
     created_from: Annotated[
-        datetime | None, Parameter(description="Made at this time or later; the list is in this order.")
+        datetime | None, Parameter(description="Created at this time or later; the list is ordered by it.")
     ] = None,
-    created_to: Annotated[datetime | None, Parameter(description="Made before this time.")] = None,
+    created_to: Annotated[datetime | None, Parameter(description="Created before this time.")] = None,
     updated_from: Annotated[
         datetime | None, Parameter(description="Last changed at this time or later.")
     ] = None,
     updated_to: Annotated[datetime | None, Parameter(description="Last changed before this time.")] = None,
-    cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
+    cursor: Annotated[
+        str | None, Parameter(description="`next` of the previous page.", max_length=100)
+    ] = None,
+    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
 ) -> Page[ListedAttempt]:
     """
     One page of attempts; all filters can be combined.
 
-    A page looks at 20,000 attempts at most. So it may have fewer rows than `limit`, or none, and still name a `next` page: go on
-    until `next` is null. Amounts and the time of the last change narrow another filter; alone they are refused.
+    A page scans at most 20,000 attempts. It may have fewer rows than `limit`, or none, and still have a `next`: continue until
+    `next` is null. Filters by amount or by time of the last change need another filter beside them.
     """
     filters = AttemptFilters(
         unique_id=_plain(unique_id),
@@ -94,7 +99,7 @@ async def listed(  # one argument a filter
     lead = led_by(filters)
     async with reading(state.pool) as conn:
         found = await attempt_lists.page_of(
-            conn, filters, lead=lead, limit=limit, before=_behind(cursor, lead=lead)
+            conn, filters, lead=lead, limit=limit, before=_before(cursor, lead=lead)
         )
     return Page(found.attempts, None if found.last is None else _cursor(found.last, lead=lead))
 
@@ -104,7 +109,7 @@ def _cursor(last: tuple[datetime, int], *, lead: Lead) -> str:
     return encode_timed_cursor(at, row) if lead == "created" else encode_cursor(row)
 
 
-def _behind(cursor: str | None, *, lead: Lead) -> tuple[datetime | None, int] | None:
+def _before(cursor: str | None, *, lead: Lead) -> tuple[datetime | None, int] | None:
     if cursor is None:
         return None
     if lead == "created":
@@ -124,7 +129,7 @@ async def detail(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**
 
 
 def _plain(text: str | None) -> str | None:
-    # Postgres has no NUL in text; no id of anybody has one either, so nothing is lost by looking for it without.
+    # Postgres text cannot contain NUL, so no stored id has one.
     return None if text is None else text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 

@@ -1,7 +1,7 @@
 """
-`GET /api/chargebacks`: the debits whose money came back, by code and upload; `GET /api/chargebacks/by-code`: counts and money.
+`GET /api/chargebacks`: list chargebacks; `GET /api/chargebacks/by-code`: counts and totals by reason code.
 
-The list is JSON by cursor, or a CSV of all rows that fit. IBANs are masked in both.
+The list is JSON by cursor, or a CSV with all matching rows. IBANs are masked in both.
 """
 
 from collections.abc import AsyncIterator
@@ -29,8 +29,8 @@ from tether_web.http.table_export import as_csv
 __all__ = ["ROUTER", "ChargebackCodes"]
 
 RowId = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
-Upload = Annotated[RowId | None, Parameter(description="Only of the billing runs of this upload.")]
-Account = Annotated[str | None, Parameter(description="Only of this gateway account.", max_length=32)]
+Upload = Annotated[RowId | None, Parameter(description="Only debits of the billing runs of this upload.")]
+Account = Annotated[str | None, Parameter(description="Only debits of this gateway account.", max_length=32)]
 
 # Rows fetched at a time while a CSV is written.
 _BATCH: Final = 500
@@ -45,11 +45,11 @@ class ChargebackCode(msgspec.Struct, frozen=True):
     The chargebacks of one code.
 
     Attributes:
-        reason_code: The code, as AC04; null for those without one.
-        meaning: What the code says, in a sentence.
+        reason_code: The code, such as AC04; null for those without a code.
+        meaning: The meaning of the code, as a sentence.
         currency: ISO 4217.
-        count: How many.
-        amount_minor: Their money, in whole minor units.
+        count: Number of chargebacks.
+        amount_minor: Their total, in whole minor units.
     """
 
     reason_code: str | None
@@ -64,7 +64,7 @@ class ChargebackCodes(msgspec.Struct, frozen=True):
     Chargebacks by code.
 
     Attributes:
-        count: How many there are.
+        count: Number of chargebacks.
         codes: By code and currency, the most frequent first.
     """
 
@@ -72,9 +72,9 @@ class ChargebackCodes(msgspec.Struct, frozen=True):
     codes: list[ChargebackCode]
 
 
-@get("/by-code", summary="Count chargebacks and their money by reason code")
+@get("/by-code", summary="Counts and totals of chargebacks by reason code")
 async def by_code(state: State, upload: Upload = None, account: Account = None) -> ChargebackCodes:
-    """Of all debits, of an upload, or of a gateway account."""
+    """For all debits, an upload, or a gateway account."""
     async with reading(state.pool) as conn:
         await _require_upload(conn, upload)
         counted = await chargebacks.by_code(conn, upload_id=upload, account=_plain(account))
@@ -94,49 +94,54 @@ async def by_code(state: State, upload: Upload = None, account: Account = None) 
 @get(
     "/",
     summary="List chargebacks, newest debit first",
-    responses={200: ResponseSpec(Page[Chargeback], description="JSON; or a CSV file, as asked for.")},
+    responses={200: ResponseSpec(Page[Chargeback], description="JSON or CSV, by `format`.")},
 )
 async def listed(
     state: State,
     upload: Upload = None,
     reason_code: Annotated[
         str | None,
-        Parameter(description="Only with this code, as AC04; `none` for those without one.", max_length=35),
+        Parameter(
+            description="Only chargebacks with this code, such as AC04; `none` for those without a code.",
+            max_length=35,
+        ),
     ] = None,
     account: Account = None,
     form: Annotated[
         Literal["json", "csv"],
-        QueryParameter(name="format", description="A list by cursor, or a file with all rows that fit."),
+        QueryParameter(name="format", description="A list by cursor, or a file with all matching rows."),
     ] = "json",
-    cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
+    cursor: Annotated[
+        str | None, Parameter(description="`next` of the previous page.", max_length=100)
+    ] = None,
+    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
 ) -> Response[Any]:
     """
     Debits that were charged back and not won back. All filters can be combined.
 
-    A page may have fewer rows than `limit`, or none, and still name a `next` page: go on until `next` is null.
+    A page may have fewer rows than `limit`, or none, and still have a `next`: continue until `next` is null.
     """
     code = None if reason_code is None else _code(reason_code)
-    wanted: dict[str, Any] = {"upload_id": upload, "reason_code": code, "account": _plain(account)}
+    filters: dict[str, Any] = {"upload_id": upload, "reason_code": code, "account": _plain(account)}
     async with reading(state.pool) as conn:
         await _require_upload(conn, upload)
         if form == "json":
-            rows, last = await chargebacks.page_of(conn, **wanted, before=decode_cursor(cursor), limit=limit)
+            rows, last = await chargebacks.page_of(conn, **filters, before=decode_cursor(cursor), limit=limit)
             return Response(Page(rows, None if last is None else encode_cursor(last)))
     name = "chargebacks.csv" if upload is None else f"chargebacks of upload {upload}.csv"
     return Stream(
-        as_csv(_HEADER, _lines(state.pool, wanted), delimiter=";"),
+        as_csv(_HEADER, _lines(state.pool, filters), delimiter=";"),
         headers={"Content-Disposition": disposition(name)},
         media_type="text/csv",
     )
 
 
-async def _lines(pool: Pool, wanted: dict[str, Any]) -> AsyncIterator[list[str]]:
-    """All rows, a batch at a time; no connection is held while the reader takes them."""
+async def _lines(pool: Pool, filters: dict[str, Any]) -> AsyncIterator[list[str]]:
+    """All rows, a batch at a time; no connection is held while the client reads."""
     before: int | None = None
     while True:
         async with reading(pool) as conn:
-            rows, before = await chargebacks.page_of(conn, **wanted, before=before, limit=_BATCH)
+            rows, before = await chargebacks.page_of(conn, **filters, before=before, limit=_BATCH)
         for row in rows:
             yield _line(row)
         if before is None:
@@ -170,7 +175,7 @@ def _code(reason_code: str) -> str:
     if reason_code.lower() == "none":
         return ""
     if not reason_code or not reason_code.isascii() or not reason_code.isalnum():
-        raise InvalidRequest("must be a code like AC04, or none", field="reason_code")
+        raise InvalidRequest("must be a code such as AC04, or none", field="reason_code")
     return reason_code.upper()
 
 

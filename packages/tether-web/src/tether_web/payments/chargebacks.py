@@ -1,4 +1,4 @@
-"""`POST /api/billing-attempts/{id}/forgive`: a chargeback that excludes its account no longer."""
+"""`POST /api/billing-attempts/{id}/forgive`: forgive a chargeback, so that it no longer excludes its account."""
 
 from typing import Annotated, Final
 
@@ -21,10 +21,10 @@ _log = logger("chargebacks")
 
 class Forgiveness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
-    Why a chargeback is forgiven.
+    A request to forgive a chargeback.
 
     Attributes:
-        reason: 1 to 500 characters; kept with the chargeback.
+        reason: Why; stored with the chargeback.
     """
 
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]

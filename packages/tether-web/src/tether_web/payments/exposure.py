@@ -1,4 +1,4 @@
-"""`GET /api/billing-attempts/{id}/exposure`: until when a debit's money may go back, and what may still be done."""
+"""`GET /api/billing-attempts/{id}/exposure`: until when a debit can be returned, and whether it can be refunded or voided."""
 
 from datetime import date
 from typing import Annotated
@@ -16,29 +16,29 @@ from tether_stores import holds
 from tether_stores.payments import billing_attempts
 from tether_stores.postgres import reading
 
-__all__ = ["ROUTER", "ExposureAnswer"]
+__all__ = ["ROUTER", "ExposureResponse"]
 
 
-class ExposureAnswer(msgspec.Struct, frozen=True):
+class ExposureResponse(msgspec.Struct, frozen=True):
     """
-    How exposed one debit is.
+    The exposure of a debit.
 
     Attributes:
         attempt_id: The debit.
         status: Its state.
-        settled_on: The day it settles or settled, as far as we can tell; the gateway names none.
-        return_on: Last day for the debtor's bank to return it unasked.
-        refund_on: Last day for the debtor to ask it back without a reason.
-        unauthorised_on: Last day to claim that there was no mandate.
-        final_on: The first day on which the money cannot go back by any of these.
-        refundable: Whether we may give it back today.
+        settled_on: The estimated settlement day; the gateway does not report it.
+        return_on: Last day on which the debtor's bank may return it.
+        refund_on: Last day on which the debtor may demand a refund without a reason.
+        unauthorised_on: Last day on which the debtor may claim that there was no mandate.
+        final_on: The first day on which the debit cannot be returned or reclaimed any more.
+        refundable: Whether it can be refunded today.
         refundable_why: Why, or why not and what to do, as a sentence.
-        refundable_from: The first day on which we may, where only time is missing.
-        voidable: Whether it may still be cancelled today, before it goes to the banks.
+        refundable_from: The first day on which it can be refunded, if only time is missing.
+        voidable: Whether it can be voided today, before it goes to the banks.
         voidable_why: Why, or why not and what to do, as a sentence.
-        retry_on: The day on which it is tried again after it came back.
-        retry_why: Why that day, or why not at all.
-        refunded_and_charged_back: Whether its money went back both by us and by the debtor's bank.
+        retry_on: The day on which it is submitted again after a return.
+        retry_why: Why on that day, or why not at all.
+        refunded_and_charged_back: Whether it was both refunded and charged back.
     """
 
     attempt_id: int
@@ -58,21 +58,21 @@ class ExposureAnswer(msgspec.Struct, frozen=True):
     refunded_and_charged_back: bool
 
 
-@get("/", summary="Until when a debit's money may go back")
-async def detail(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> ExposureAnswer:
-    """The limits of the scheme for one debit."""
+@get("/", summary="Until when a debit can be returned, refunded or voided")
+async def detail(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> ExposureResponse:
+    """The limits of the SEPA scheme for one debit."""
     async with reading(state.pool) as conn:
         found = await billing_attempts.exposed(conn, attempt_id)
-        heard = await holds.of_refunds(conn, [attempt_id], now=state.clock())
+        facts = await holds.of_refunds(conn, [attempt_id], now=state.clock())
     if found is None:
         raise NotFoundException("There is no such billing attempt")
-    hold = refund_hold(heard[attempt_id])
+    hold = refund_hold(facts[attempt_id])
     due_on = settles_on(bank_day(found.submitted_at))
     limits = exposure(due_on)
     now = state.clock()
     verdict = refund.judge("refund", found.attempt, submitted_at=found.submitted_at, now=now)
     cancel = refund.judge("void", found.attempt, submitted_at=found.submitted_at, now=now)
-    return ExposureAnswer(
+    return ExposureResponse(
         attempt_id=attempt_id,
         status=found.attempt.state,
         settled_on=limits.settled_on,

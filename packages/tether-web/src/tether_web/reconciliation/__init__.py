@@ -1,1 +1,1 @@
-"""Completeness and differences of the books."""
+"""Reconciliation: the completeness report and the list of differences."""

@@ -1,4 +1,4 @@
-"""`GET /api/completeness`: whether our books hold everything the gateway knows of some days."""
+"""`GET /api/completeness`: whether all payments that the gateway reports for some days are stored."""
 
 from datetime import date, timedelta
 from typing import Annotated, Final
@@ -13,26 +13,26 @@ from tether_stores.reconciliation.completeness import Completeness, draw_up
 
 __all__ = ["ROUTER"]
 
-# Its rows are counted in one go; a quarter of a year stays within seconds.
+# One query counts all rows; a quarter of a year takes seconds.
 _DAYS_MAX: Final = 92
 
 
-@get("/", summary="What the gateway knows of some days, and how we came to know it")
+@get("/", summary="Completeness against the gateway's reports, for some days")
 async def report(
     state: State,
     from_on: Annotated[
-        date | None, QueryParameter(name="from", description="The first day, UTC; yesterday where excluded.")
+        date | None, QueryParameter(name="from", description="The first day, UTC; default: yesterday.")
     ] = None,
     to_on: Annotated[
-        date | None, QueryParameter(name="to", description="The last day, UTC; the first where excluded.")
+        date | None, QueryParameter(name="to", description="The last day, UTC; default: the first day.")
     ] = None,
 ) -> Completeness:
-    """The report, from the lists as they were last read."""
+    """The report, from the gateway's lists as last fetched."""
     now = state.clock()
     first_on = from_on or now.date() - timedelta(days=1)
     last_on = to_on or first_on
     if (last_on - first_on).days >= _DAYS_MAX:
-        raise InvalidRequest(f"ask for at most {_DAYS_MAX} days at once", field="to")
+        raise InvalidRequest(f"must be at most {_DAYS_MAX} days after the first", field="to")
     async with reading(state.pool) as conn:
         accounts = await gateway_accounts.all_accounts(conn, settings=state.settings)
         return await draw_up(conn, from_on=first_on, to_on=last_on, accounts=accounts, now=now)

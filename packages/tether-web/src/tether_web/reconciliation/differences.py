@@ -1,7 +1,7 @@
 """
-`GET /api/reconciliation-differences[/{id}]`: books that differ, as one list; `POST .../acknowledge`: a person has looked.
+`GET /api/reconciliation-differences[/{id}]`: list reconciliation differences; `POST .../acknowledge`: close one.
 
-What the kinds mean and what to do about each is told by `tether_core.reconciliation.differences` and stands in every line.
+`tether_core.reconciliation.differences` defines the kinds and what to do about each; every line contains it.
 """
 
 from typing import Annotated, Final, Literal
@@ -27,7 +27,7 @@ Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 
 _OPEN: Final = Gauge(
     "tether_reconciliation_differences",
-    "Open reconciliation differences by kind, as last seen by /metrics; each wants a person.",
+    "Open reconciliation differences by kind, as last measured by /metrics; each needs a person.",
     ["kind"],
     multiprocess_mode="mostrecent",
 )
@@ -37,18 +37,18 @@ _log = logger("differences")
 
 class Acknowledgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
-    What a person found about a line.
+    A person's finding about a difference.
 
     Attributes:
-        reason: What was found, 1 to 500 characters; kept with the line.
-        order_again: For a refund or void that failed later: that it did not happen, and the debit may be refunded once more.
+        reason: What was found; stored with the line.
+        order_again: For a refund or void that failed later: confirms that it did not happen, so the debit may be refunded again.
     """
 
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
     order_again: bool = False
 
 
-@get("/", summary="List books that differ, newest first")
+@get("/", summary="List reconciliation differences, newest first")
 async def listed(
     state: State,
     kind: Annotated[DifferenceKind | None, Parameter(description="Only lines of this kind.")] = None,
@@ -56,10 +56,12 @@ async def listed(
         int | None, Parameter(ge=1, le=2**63 - 1, description="Only lines about this debit.")
     ] = None,
     status: Annotated[
-        Literal["open", "all"], Parameter(description="`all` has acknowledged and resolved lines, too.")
+        Literal["open", "all"], Parameter(description="`all` includes acknowledged and resolved lines.")
     ] = "open",
-    cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
+    cursor: Annotated[
+        str | None, Parameter(description="`next` of the previous page.", max_length=100)
+    ] = None,
+    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
 ) -> Page[Line]:
     """One page of lines."""
     async with connection(state.pool) as conn:
@@ -74,7 +76,7 @@ async def listed(
     return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
 
 
-@get("/{line_id:int}", summary="One line of books that differ")
+@get("/{line_id:int}", summary="One reconciliation difference")
 async def detail(state: State, line_id: Id) -> Line:
     """One line."""
     async with connection(state.pool) as conn:
@@ -84,11 +86,11 @@ async def detail(state: State, line_id: Id) -> Line:
     return found
 
 
-@post("/{line_id:int}/acknowledge", status_code=200, summary="Note that a person has looked at a line")
+@post("/{line_id:int}/acknowledge", status_code=200, summary="Acknowledge a reconciliation difference")
 async def acknowledge(
     request: Request[str, None, State], state: State, line_id: Id, data: JSONBody[Acknowledgement]
 ) -> Line:
-    """The line is closed with the reason and the name of the key; it opens again only for other facts."""
+    """The line is closed with the reason and the name of the key; only new facts open it again."""
     reason = printable(" ".join(data.reason.split()), field="reason")
     async with transaction(state.pool) as conn:
         found = await differences.acknowledge(
@@ -112,7 +114,7 @@ async def acknowledge(
 
 
 async def observe(conn: Connection) -> None:
-    """Count the open lines, for /metrics."""
+    """Refresh the metric of open differences."""
     for kind, count in (await differences.counts(conn)).items():
         _OPEN.labels(kind).set(count)
 

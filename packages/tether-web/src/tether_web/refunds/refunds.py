@@ -1,10 +1,9 @@
 """
-`POST /api/billing-attempts/{id}/refund` and `.../void`: give a debit back, once.
+Refunds and voids: `POST /api/billing-attempts/{id}/refund` and `.../void`.
 
-What is made here is a row; the worker sends it. While an order about a debit stands, the same order again is a repeat and
-gives that one; another kind of order is refused. With an `Idempotency-Key` a repeated request gives the result of the first,
-also once that order has ended. `GET /api/billing-attempts/{id}/refunds` and `GET /api/refunds` show
-what came of orders.
+An order stores a row; the worker submits it. While an order for a debit is active, the same order again returns the active one, and
+an order of the other kind is refused. With an `Idempotency-Key` a repeated request gives the result of the first, even after that
+order has ended. `GET /api/billing-attempts/{id}/refunds` and `GET /api/refunds` list the orders.
 """
 
 from typing import Annotated, Final
@@ -46,16 +45,16 @@ _log = logger("refunds")
 
 class RefundOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
-    How a debit is to be refunded: always as a whole.
+    An order to refund or void a debit, always its full amount.
 
     Attributes:
-        usage: The text on the debtor's statement.
+        usage: The text on the debtor's bank statement.
     """
 
     usage: Annotated[str, msgspec.Meta(min_length=1, max_length=140)] = "Refund"
 
 
-@post("/refund", status_code=202, summary="Pay a collected debit back, once")
+@post("/refund", status_code=202, summary="Refund a collected debit")
 async def refund(
     request: Request[str, None, State],
     state: State,
@@ -63,11 +62,11 @@ async def refund(
     data: JSONBody[RefundOrder],
     idempotency_key: KeyHeader = None,  # noqa: ARG001 - read from the request; here for the description
 ) -> Response[ListedRefund]:
-    """Refused while a return may be on its way, and for good once the debtor's bank gave the money back."""
+    """Refused while the bank may still return the debit, and for good after a chargeback or return."""
     return await _order(request, state, attempt_id, kind="refund", usage=data.usage)
 
 
-@post("/void", status_code=202, summary="Cancel a debit of today before it goes to the banks")
+@post("/void", status_code=202, summary="Void a debit of today, before it goes to the banks")
 async def void(
     request: Request[str, None, State],
     state: State,
@@ -75,13 +74,13 @@ async def void(
     data: JSONBody[RefundOrder],
     idempotency_key: KeyHeader = None,  # noqa: ARG001 - read from the request; here for the description
 ) -> Response[ListedRefund]:
-    """Possible on the day the debit was sent; the gateway has the last word."""
+    """Possible on the day the debit was submitted; the gateway decides."""
     return await _order(request, state, attempt_id, kind="void", usage=data.usage)
 
 
 @get("/refunds", summary="Refunds and voids of a debit, newest first")
 async def of_attempt(state: State, attempt_id: Id) -> list[ListedRefund]:
-    """All of them; one at most stands."""
+    """All orders; at most one is active."""
     async with reading(state.pool) as conn:
         if await billing_attempts.by_id(conn, attempt_id) is None:
             raise NotFoundException("There is no such billing attempt")
@@ -90,7 +89,7 @@ async def of_attempt(state: State, attempt_id: Id) -> list[ListedRefund]:
 
 @get("/gateway-refunds", summary="Refunds and voids of a debit made in the gateway's back office")
 async def of_gateway(state: State, attempt_id: Id) -> list[GatewayRefund]:
-    """All that notifications and reports name, newest first; while one is reported or approved, ours are refused."""
+    """All that notifications and reports name, newest first; while one is reported or approved, new orders are refused."""
     async with reading(state.pool) as conn:
         if await billing_attempts.by_id(conn, attempt_id) is None:
             raise NotFoundException("There is no such billing attempt")
@@ -101,8 +100,10 @@ async def of_gateway(state: State, attempt_id: Id) -> list[GatewayRefund]:
 async def listed(
     state: State,
     status: Annotated[RefundState | None, Parameter(description="Only orders in this state.")] = None,
-    cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
+    cursor: Annotated[
+        str | None, Parameter(description="`next` of the previous page.", max_length=100)
+    ] = None,
+    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
 ) -> Page[ListedRefund]:
     """One page of orders."""
     async with reading(state.pool) as conn:
@@ -123,15 +124,11 @@ async def _order(
         held = await refunds.hold_debit(conn, attempt_id)
         if held is None:
             raise NotFoundException("There is no such billing attempt")
-        current_status = await _current_status(conn, attempt_id)
-        if current_status is not None:
-            if current_status.kind != kind:
-                raise IllegalStep(
-                    "billing attempt", state=f"{current_status.kind} ordered", step=_STEPS[kind]
-                )
-            return await order_keys.placed(
-                conn, key, result=current_status, status=200, location=location, now=now
-            )
+        active = await _active_refund(conn, attempt_id)
+        if active is not None:
+            if active.kind != kind:
+                raise IllegalStep("billing attempt", state=f"{active.kind} ordered", step=_STEPS[kind])
+            return await order_keys.placed(conn, key, result=active, status=200, location=location, now=now)
         verdict = refund_rules.judge(kind, held.debit, submitted_at=held.submitted_at, now=now)
         if not verdict.allowed:
             why = refund_rules.sentence(kind, verdict)
@@ -141,8 +138,8 @@ async def _order(
             raise MoneyHeld(hold.code, why=hold.text, step=_STEPS[kind])
         await require_account(conn, state, held.debit.account)
         made = await orders_store.place(conn, held, kind=kind, usage=usage, ordered_by=request.user, now=now)
-        assert made is not None  # the debit was held, so nobody else could make one
-        order = await _current_status(conn, attempt_id)
+        assert made is not None  # the debit is locked, so no other order could be made
+        order = await _active_refund(conn, attempt_id)
         assert order is not None
         response = await order_keys.placed(conn, key, result=order, status=202, location=location, now=now)
     _log.info("refund ordered", refund_id=made, attempt_id=attempt_id, kind=kind)
@@ -150,14 +147,14 @@ async def _order(
     return response
 
 
-async def _current_status(conn: Connection, attempt_id: int) -> ListedRefund | None:
+async def _active_refund(conn: Connection, attempt_id: int) -> ListedRefund | None:
     orders = await refunds.of_attempt(conn, attempt_id)
     return next((order for order in orders if order.status in refund_rules.ACTIVE), None)
 
 
 async def require_account(conn: Connection, state: State, name: str) -> None:
     """
-    Refuse an order about a debit whose gateway account submits nothing.
+    Refuse an order for a debit whose gateway account is not configured or not enabled.
 
     Raises:
         InvalidRequest: when it is not configured, or not enabled.
@@ -173,7 +170,7 @@ async def _wake(state: State) -> None:
     try:
         await wake(state.billing_wake_up_queue, SUBMIT_REFUNDS, slot=0)
     except Unavailable as exc:
-        _log.warning("wake-up failed; the worker polls", why=str(exc))
+        _log.warning("wake-up failed", why=str(exc))
 
 
 ROUTERS: Final = (

@@ -1,9 +1,9 @@
 """
-`POST /api/billing-runs/{id}/void`: cancel the debits of a whole run that are still to be cancelled.
+`POST /api/billing-runs/{id}/void`: void the debits of a whole run that can still be voided.
 
-With `dry_run` nothing is done: the answer counts what would be voided, and what not and why. Otherwise a row is made, and the
-worker goes through the run's debits. `GET /api/run-voids/{id}` shows how far that is, `GET /api/run-voids/{id}/debits` what
-became of each debit.
+With `dry_run` the response counts the debits that would be voided, and those that would not, by reason. Otherwise an order is stored,
+and the worker goes through the run's debits. `GET /api/run-voids/{id}` shows the progress, `GET /api/run-voids/{id}/debits` the outcome
+of each debit.
 """
 
 from typing import Annotated, Final, Literal
@@ -26,7 +26,7 @@ from tether_stores.refunds.run_voids import RunVoid, VoidedDebit
 from tether_stores.telemetry import logger
 
 from tether_web import order_keys
-from tether_web.billing import Sum
+from tether_web.billing import DebitTotal
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 from tether_web.http.parameters import printable
 from tether_web.order_keys import KeyHeader
@@ -42,12 +42,12 @@ _log = logger("run_voids")
 
 class RunVoidOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
-    How a run is to be voided.
+    An order to void a run.
 
     Attributes:
-        reason: Why, for other people; it is kept with the order, with the name of your key and the time.
-        usage: The text on the debtors' statements, where the bank shows any.
-        dry_run: Only count what would be voided, and what not and why.
+        reason: Why; stored with the order, the name of your key and the time.
+        usage: The text on the debtors' bank statements, if the bank shows it.
+        dry_run: Only count the debits that would be voided, and those that would not, by reason.
     """
 
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
@@ -60,10 +60,10 @@ class NotVoided(msgspec.Struct, frozen=True):
     Debits that are not voided, for one reason.
 
     Attributes:
-        code: The reason, a stable word.
+        code: The reason, a stable code.
         text: The reason as a sentence, with what to do.
-        count: How many.
-        amount_minor: Their money.
+        count: Number of debits.
+        amount_minor: Their total.
     """
 
     code: VoidRefusalCode
@@ -74,40 +74,40 @@ class NotVoided(msgspec.Struct, frozen=True):
 
 class RunVoidPreview(msgspec.Struct, frozen=True):
     """
-    What voiding a run would do now; nothing was done.
+    What voiding a run would do now; nothing was changed.
 
     Attributes:
         run_id: The run.
-        voids: Debits that would be voided; the gateway has the last word on each.
-        refused: Debits that would not, by reason.
+        voids: Debits that would be voided; the gateway decides on each.
+        refused: Debits that would not be voided, by reason.
     """
 
     run_id: int
-    voids: Sum
+    voids: DebitTotal
     refused: list[NotVoided]
 
 
 class RunVoidDetail(msgspec.Struct, frozen=True):
     """
-    An order to void a run, and how far it is.
+    An order to void a run, with its progress.
 
     Attributes:
         order: The order.
-        debits: Debits of the run that were planned, all tries together.
-        judged: Of these, those that were judged so far.
-        voids: Those with a void, by where it is: "approved" once the debit is voided, "declined" or "error" where the gateway
-            refused it or it was not submitted after all.
-        refused: Those without, by reason.
+        debits: All planned debits of the run.
+        judged: Debits among them that were judged so far.
+        voids: Debits with a void, by its state: "approved" once the debit is voided, "declined" or "error" if the gateway
+            refused it or it was not submitted.
+        refused: Debits without a void, by reason.
     """
 
     order: RunVoid
-    debits: Sum
-    judged: Sum
-    voids: dict[str, Sum]
+    debits: DebitTotal
+    judged: DebitTotal
+    voids: dict[str, DebitTotal]
     refused: list[NotVoided]
 
 
-@post("/void", status_code=202, summary="Void what can still be voided of a run, or see what that would do")
+@post("/void", status_code=202, summary="Void the debits of a run, or preview it")
 async def void(
     request: Request[str, None, State],
     state: State,
@@ -118,12 +118,12 @@ async def void(
     """
     Refused while the run submits debits: pause or cancel it first.
 
-    While an order about the run is being worked on, the same order again gives that one. Only debits submitted today can be
+    While an order for the run is active, a repeated order returns the active one. Only debits submitted today can be
     voided; the others are listed with the reason.
     """
     reason = printable(" ".join(data.reason.split()), field="reason")
     if not reason:
-        raise InvalidRequest("say why; it is kept with the order", field="reason")
+        raise InvalidRequest("must say why; it is stored with the order", field="reason")
     usage = printable(data.usage, field="usage")
     now = state.clock()
     key = await order_keys.read(request)
@@ -147,7 +147,7 @@ async def void(
         require_voidable(run.state)
         await require_account(conn, state, run.account)
         made = await run_voids.add(conn, run_id, usage=usage, reason=reason, ordered_by=request.user, now=now)
-        assert made is not None  # the run is held, so nobody else could order one
+        assert made is not None  # the run is locked, so no other order could be made
         order = await run_voids.by_id(conn, made)
         assert order is not None
         location = f"/api/run-voids/{made}"
@@ -156,53 +156,55 @@ async def void(
     try:
         await wake(state.billing_wake_up_queue, VOID_RUNS, slot=0)
     except Unavailable as exc:
-        _log.warning("wake-up failed; the worker looks by itself", why=str(exc))
+        _log.warning("wake-up failed", why=str(exc))
     return response
 
 
 @get("/voids", summary="Orders to void a run, newest first")
 async def of_run(state: State, run_id: Id) -> list[RunVoid]:
-    """Up to a hundred orders; one at most is being worked on."""
+    """At most a hundred orders; at most one is active."""
     async with reading(state.pool) as conn:
         if await billing.by_id(conn, run_id) is None:
             raise NotFoundException("There is no such billing run")
         return await run_voids.of_run(conn, run_id)
 
 
-@get("/{void_id:int}", summary="One order to void a run, and how far it is")
+@get("/{void_id:int}", summary="One order to void a run, with its progress")
 async def detail(state: State, void_id: Id) -> RunVoidDetail:
-    """The order, and its debits by result."""
+    """The order, and its debits by outcome."""
     async with reading(state.pool) as conn:
         order = await run_voids.by_id(conn, void_id)
         if order is None:
             raise NotFoundException("There is no such order to void a run")
         found = await run_voids.progress(conn, void_id)
         planned = await billing.progress(conn, order.run_id)
-    voids, refused = dict[str, Sum](), dict[VoidRefusalCode, Sum]()
+    voids, refused = dict[str, DebitTotal](), dict[VoidRefusalCode, DebitTotal]()
     for some in found:
         if some.refused is not None:
-            refused[some.refused] = Sum(some.count, some.amount_minor)
+            refused[some.refused] = DebitTotal(some.count, some.amount_minor)
         elif some.void_state is not None:
-            voids[some.void_state] = Sum(some.count, some.amount_minor)
+            voids[some.void_state] = DebitTotal(some.count, some.amount_minor)
     return RunVoidDetail(
         order,
-        _sum([Sum(some.count, some.amount_minor) for some in planned]),
+        _sum([DebitTotal(some.count, some.amount_minor) for some in planned]),
         _sum([*voids.values(), *refused.values()]),
         voids,
         _refused(refused),
     )
 
 
-@get("/{void_id:int}/debits", summary="What became of each debit of a voided run")
+@get("/{void_id:int}/debits", summary="The debits of an order to void a run, with their outcomes")
 async def debits(
     state: State,
     void_id: Id,
     what: Annotated[
         Literal["all", "refused"],
-        Parameter(description="`refused` has only debits that are not voided, each with the reason."),
+        Parameter(description="`refused`: only debits that are not voided, each with the reason."),
     ] = "all",
-    cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
+    cursor: Annotated[
+        str | None, Parameter(description="`next` of the previous page.", max_length=100)
+    ] = None,
+    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
 ) -> Page[VoidedDebit]:
     """One page, in the order in which the debits were made."""
     async with reading(state.pool) as conn:
@@ -217,32 +219,32 @@ async def debits(
 async def _preview(conn: Connection, run: Run, *, state: State) -> RunVoidPreview:
     require_voidable(run.state)
     now = state.clock()
-    voids, refused, after = Sum(0, 0), dict[VoidRefusalCode, Sum](), 0
+    voids, refused, after = DebitTotal(0, 0), dict[VoidRefusalCode, DebitTotal](), 0
     while found := await run_voids.debits(conn, run.id, after=after, limit=_CHUNK):
         after = found[-1].attempt.id
-        heard = await holds.of_refunds(conn, [debit.attempt.id for debit in found], now=now)
+        facts = await holds.of_refunds(conn, [debit.attempt.id for debit in found], now=now)
         for debit in found:
-            item = Sum(1, debit.attempt.amount_minor)
+            item = DebitTotal(1, debit.attempt.amount_minor)
             refusal = judge(
                 debit.attempt,
                 submitted_at=debit.submitted_at,
                 now=now,
                 is_submitted=debit.is_submitted,
                 ordered=debit.ordered,
-                hold=refund_hold(heard[debit.attempt.id]),
+                hold=refund_hold(facts[debit.attempt.id]),
             )
             if refusal is None:
                 voids = _sum([voids, item])
             else:
-                refused[refusal.code] = _sum([refused.get(refusal.code, Sum(0, 0)), item])
+                refused[refusal.code] = _sum([refused.get(refusal.code, DebitTotal(0, 0)), item])
     return RunVoidPreview(run.id, voids, _refused(refused))
 
 
-def _sum(sums: list[Sum]) -> Sum:
-    return Sum(sum(item.count for item in sums), sum(item.amount_minor for item in sums))
+def _sum(sums: list[DebitTotal]) -> DebitTotal:
+    return DebitTotal(sum(item.count for item in sums), sum(item.amount_minor for item in sums))
 
 
-def _refused(sums: dict[VoidRefusalCode, Sum]) -> list[NotVoided]:
+def _refused(sums: dict[VoidRefusalCode, DebitTotal]) -> list[NotVoided]:
     return [
         NotVoided(code, VOID_REFUSALS[code], found.count, found.amount_minor)
         for code, found in sorted(sums.items())

@@ -1,1 +1,1 @@
-"""Uploads: files in, their debtors and problems out."""
+"""Uploads: files of debtors, their progress and their problems."""

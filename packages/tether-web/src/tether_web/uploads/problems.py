@@ -1,9 +1,9 @@
 """
-`GET /api/uploads/{id}/problems`: what is wrong with which row.
+`GET /api/uploads/{id}/problems`: the problems of an upload, by row.
 
-As JSON by cursor, in the order of the file; or as a file (CSV or XLSX) with the rows as they came, the columns of the
-original in their places, and to their right what is wrong and what to do. That file can be corrected and sent again
-as it is: the added columns stand for no field, and what was put before cells against formulas is taken away.
+As JSON by cursor, in the order of the file; or as a CSV or XLSX report with the original rows and columns, and to their right what is
+wrong and what to do. The report can be corrected and uploaded again: the added columns are ignored, and the prefix that keeps cells
+from running as formulas is removed.
 """
 
 import base64
@@ -34,26 +34,26 @@ from tether_web.http.table_export import as_csv, as_xlsx
 
 __all__ = ["problems"]
 
-# Rows fetched at a time while a report is written; a row has some hundred bytes.
+# Rows fetched at a time while a report is written; a row has a few hundred bytes.
 _BATCH = 500
 _XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
 @get(
     "/{upload_id:int}/problems",
-    summary="What is wrong with which row",
-    responses={200: ResponseSpec(Page[ListedProblem], description="JSON; or a file, as asked for.")},
+    summary="The problems of an upload, by row",
+    responses={200: ResponseSpec(Page[ListedProblem], description="JSON, CSV or XLSX, by `format`.")},
 )
 async def problems(
     state: State,
     upload_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)],
     form: Annotated[
         Literal["json", "csv", "xlsx"],
-        QueryParameter(name="format", description="A list by cursor, or a file to correct and send again."),
+        QueryParameter(name="format", description="A list by cursor, or a file to correct and upload again."),
     ] = "json",
     what: Annotated[
         Literal["refused", "excluded"],
-        Parameter(description="For a file: rows with problems, or rows that screening excluded."),
+        Parameter(description="For CSV and XLSX: rows with problems, or rows that screening excluded."),
     ] = "refused",
     level: Annotated[
         Literal["error", "warning"] | None, Parameter(description="For JSON: only problems of this level.")
@@ -61,46 +61,48 @@ async def problems(
     code: Annotated[
         str | None, Parameter(description="For JSON: only problems with this code.", max_length=40)
     ] = None,
-    cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Problems a page has.")] = LIMIT,
+    cursor: Annotated[
+        str | None, Parameter(description="`next` of the previous page.", max_length=100)
+    ] = None,
+    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Problems in a page.")] = LIMIT,
 ) -> Response[Any]:
-    """The problems of an upload, or a report made of them."""
+    """The problems as a list, or as a report."""
     async with connection(state.pool) as conn:
         found = await uploads.by_id(conn, upload_id)
         if found is None:
             raise NotFoundException("There is no such upload")
         if form == "json":
             if code is not None and code not in CODES:
-                raise InvalidRequest(f"is none; there are {', '.join(CODES)}", field="code")
+                raise InvalidRequest(f"must be one of {', '.join(CODES)}", field="code")
             after = _decoded(cursor)
             rows = await stored.listed(conn, upload_id, limit=limit + 1, after=after, level=level, code=code)
             return Response(_page(rows, limit=limit))
     if found.plan is None:
-        raise InvalidRequest("the file has not been looked at yet, so there is no report", field="format")
+        raise InvalidRequest("the file was not examined yet, so there is no report", field="format")
     lines = (
         _refused(state.pool, upload_id, found.plan, unlisted=note(found.upload.listed))
         if what == "refused"
         else _excluded(state.pool, upload_id, found.plan)
     )
     header = report_header(found.plan)
-    word = "problems" if what == "refused" else "excluded"
-    name = f"{found.upload.filename.rpartition('.')[0] or found.upload.filename} ({word}).{form}"
+    kind = "problems" if what == "refused" else "excluded"
+    name = f"{found.upload.filename.rpartition('.')[0] or found.upload.filename} ({kind}).{form}"
     headers = {"Content-Disposition": disposition(name)}
     if form == "csv":
-        pieces = as_csv(header, lines, delimiter=found.plan.delimiter or ";")
-        return Stream(pieces, headers=headers, media_type="text/csv; charset=utf-8")
+        chunks = as_csv(header, lines, delimiter=found.plan.delimiter or ";")
+        return Stream(chunks, headers=headers, media_type="text/csv; charset=utf-8")
     return Stream(as_xlsx(header, lines), headers=headers, media_type=_XLSX)
 
 
 async def _refused(pool: Pool, upload_id: int, plan: Plan, *, unlisted: str) -> AsyncIterator[list[str]]:
-    """Write the refused rows, a batch at a time; no connection is held while the reader takes them."""
+    """The rows with problems, a batch at a time; no connection is held while the client reads."""
     after = 0
     while True:
         async with connection(pool) as conn:
             rows = await stored.of_rows(conn, upload_id, after_row=after, limit=_BATCH)
         if not rows:
             if unlisted:
-                # A single cell below a blank row: whoever sends the report again sends a note, and no debtor.
+                # A note in a single cell below a blank row, which is not read as a debtor when the report is uploaded again.
                 width = len(plan.headers) + len(REPORT_COLUMNS)
                 yield [""] * width
                 yield [*[""] * (width - 1), unlisted]
@@ -123,7 +125,7 @@ async def _excluded(pool: Pool, upload_id: int, plan: Plan) -> AsyncIterator[lis
 
 
 def _cells(debtor: Debtor, plan: Plan) -> Sequence[str]:
-    """Put a debtor's fields back into the columns they were read from; columns that are neither used nor kept stay blank."""
+    """A debtor's fields in the columns from which they were read; columns that were not read stay blank."""
     values = {**(debtor.extra or {}), **msgspec.structs.asdict(debtor)}
     values["amount"] = f"{debtor.amount_minor // 100}.{debtor.amount_minor % 100:02d}"
     if plan.amount_format == "comma":

@@ -1,18 +1,18 @@
 """
-`/api/uploads`: files in, and everything about them out.
+`/api/uploads`: upload files of debtors, and follow, answer and withdraw uploads.
 
 ```text
-POST /api/uploads                  the file as multipart, into the object store and stored      202, or 200 for a repeat
-POST /api/uploads/{id}/answers     settle what is open, or send a failed one through again         202
-DELETE /api/uploads/{id}           withdraw it, while nothing of it was submitted                 200, or 409
+POST /api/uploads                  store a file, sent as multipart                              202, or 200 for a repeat
+POST /api/uploads/{id}/answers     answer its questions, or read a failed one again             202
+DELETE /api/uploads/{id}           withdraw it, while nothing of it was submitted               200, or 409
 GET  /api/uploads[/{id}]           state, progress, counts, decisions, questions
-GET  /api/uploads/{id}/file        the file as it came; ranges, ETag
-GET  /api/uploads/{id}/preview     the first rows as they were read
-GET  /api/uploads/{id}/problems    what is wrong with which row; JSON by cursor, or CSV or XLSX to correct
+GET  /api/uploads/{id}/file        the original file; ranges, ETag
+GET  /api/uploads/{id}/preview     the first rows as read
+GET  /api/uploads/{id}/problems    the problems by row; JSON by cursor, or CSV or XLSX to correct
 ```
 
-A repeat is a normal answer: the same bytes with the same answers are the upload that is stored, unless the sender
-insists with `force`. The new copy of the bytes is removed again then.
+A repeat is no error: the same bytes with the same answers return the stored upload, and the new copy of the bytes is deleted. With
+`force` the file is stored as a new upload.
 """
 
 import asyncio
@@ -58,9 +58,9 @@ __all__ = [
     "ROUTER",
     "AnswersBody",
     "Links",
-    "PreviewAnswer",
-    "UploadAnswer",
+    "PreviewResponse",
     "UploadDetail",
+    "UploadResponse",
     "describe_form",
 ]
 
@@ -71,14 +71,14 @@ _log = logger("uploads")
 
 class Links(msgspec.Struct, frozen=True):
     """
-    Where to go on from an upload.
+    The routes of an upload.
 
     Attributes:
         self: Its progress, counts and decisions.
-        file: The file as it came.
-        preview: The first rows as they were read.
-        problems: What is wrong with which row.
-        debtors: What was read from it.
+        file: The original file.
+        preview: The first rows as read.
+        problems: The problems by row.
+        debtors: Its debtors.
     """
 
     self: str
@@ -88,15 +88,15 @@ class Links(msgspec.Struct, frozen=True):
     debtors: str
 
 
-class UploadAnswer(msgspec.Struct, frozen=True):
+class UploadResponse(msgspec.Struct, frozen=True):
     """
-    What a sender is told.
+    An upload after a request of its sender.
 
     Attributes:
-        id: The upload's, for those who need no more.
-        upload: The upload; its state says how far it is.
-        links: Where to look next.
-        note: What else there is to know, e.g. that the file was stored already.
+        id: The id of the upload.
+        upload: The upload with its state and counts.
+        links: Its routes.
+        note: Further information, e.g. that the file was stored already.
     """
 
     id: int
@@ -107,19 +107,19 @@ class UploadAnswer(msgspec.Struct, frozen=True):
 
 class UploadDetail(msgspec.Struct, frozen=True):
     """
-    One upload with everything that was understood of it.
+    One upload with its plan.
 
     Attributes:
-        id: The upload's.
+        id: The id of the upload.
         upload: State, progress and counts.
         summary: The same as a sentence.
-        answers: What the sender said of the file.
-        plan: What was decided, with reasons, questions and warnings; null until it was looked at.
+        answers: The sender's answers about the file.
+        plan: How the file is read, with reasons, questions and warnings; null until it was examined.
         notes: Sentences about the whole file, such as whether its total agrees.
-        repeats: Rows that a person is, or was, asked about because they may have been debited before.
-        links: Where to look next.
-        withdrawal: Who withdrew it, when and why; null where nobody has.
-        ahead: How many other uploads are read before it while it waits for its turn; null where it does not wait, or that is not known.
+        repeats: Rows that may have been debited before, about which a person is or was asked.
+        links: Its routes.
+        withdrawal: Who withdrew it, when and why; null if it was not withdrawn.
+        ahead: How many other uploads are read before it; null if it does not wait, or if the number is not known.
     """
 
     id: int
@@ -134,14 +134,14 @@ class UploadDetail(msgspec.Struct, frozen=True):
     ahead: int | None = None
 
 
-class PreviewAnswer(msgspec.Struct, frozen=True):
+class PreviewResponse(msgspec.Struct, frozen=True):
     """
-    The first rows as they were read.
+    The first rows as read.
 
     Attributes:
-        state: Of the upload.
+        state: The state of the upload.
         plan: As in the upload.
-        rows: The first rows; none until the file was looked at.
+        rows: The first rows; empty until the file was examined.
     """
 
     state: UploadState
@@ -151,16 +151,15 @@ class PreviewAnswer(msgspec.Struct, frozen=True):
 
 class AnswersBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
-    What is said of a file, in the words of the upload form.
+    Answers about a file, with the fields of the upload form.
 
     Attributes:
         mapping: Field to column: its header, its number from 1, or null for "no column".
         formats: Any of delimiter, quote, sheet, header_row, amount_format, date_order, hidden_rows.
-        encoding: Of a text file.
+        encoding: The encoding of a text file.
         collect: Column, by its header or number, to the words whose rows are collected: "" for blank cells, "*" for every row.
-        keep_columns: Whether columns nobody knows are kept word for word beside each debtor.
-        screening: What is to become of the rows that may have been debited before, by the code of the question: take or
-            exclude.
+        keep_columns: Whether unknown columns are stored unchanged with each debtor.
+        screening: What to do with rows that may have been debited before, by the code of the question: take or exclude.
         remember: Whether that answer holds for later files of this layout.
     """
 
@@ -175,8 +174,10 @@ class AnswersBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def links_of(upload_id: int) -> Links:
     """The routes about an upload."""
-    at = f"/api/uploads/{upload_id}"
-    return Links(at, f"{at}/file", f"{at}/preview", f"{at}/problems", f"/api/debtors?upload={upload_id}")
+    route = f"/api/uploads/{upload_id}"
+    return Links(
+        route, f"{route}/file", f"{route}/preview", f"{route}/problems", f"/api/debtors?upload={upload_id}"
+    )
 
 
 _FORM: Final = Schema(
@@ -202,10 +203,14 @@ _FORM: Final = Schema(
         ),
         "keep_columns": Schema(
             type=OpenAPIType.BOOLEAN,
-            description="Keep columns nobody knows, word for word, beside each debtor.",
+            description="Store unknown columns unchanged with each debtor.",
         ),
-        "dry_run": Schema(type=OpenAPIType.BOOLEAN, description="Do all but store debtors."),
-        "force": Schema(type=OpenAPIType.BOOLEAN, description="Even if the same file is stored."),
+        "dry_run": Schema(
+            type=OpenAPIType.BOOLEAN, description="Read and screen the file, but store no debtors."
+        ),
+        "force": Schema(
+            type=OpenAPIType.BOOLEAN, description="Store the file again even if it is stored already."
+        ),
     },
 )
 
@@ -213,15 +218,15 @@ _FORM: Final = Schema(
 @post(
     "/",
     status_code=202,
-    summary="Send a file of debtors",
+    summary="Upload a file of debtors",
     request_max_body_size=None,  # bounded while it streams, by TETHER_UPLOAD_MAX_BYTES
     responses={
-        200: ResponseSpec(UploadAnswer, description="Stored already; see note."),
-        202: ResponseSpec(UploadAnswer, description="Stored; it is read in the background."),
+        200: ResponseSpec(UploadResponse, description="Stored already; see note."),
+        202: ResponseSpec(UploadResponse, description="Stored; the worker reads it."),
     },
 )
-async def send(request: Request[str, None, State], state: State) -> Response[UploadAnswer]:
-    """Stream a file into the object store, store it, and have it read."""
+async def send(request: Request[str, None, State], state: State) -> Response[UploadResponse]:
+    """Stream the file into the object store, record the upload, and wake the worker."""
     store, now = _store(state), state.clock()
     settings = state.settings
     declared = request.headers.get("content-length", "")
@@ -236,26 +241,26 @@ async def send(request: Request[str, None, State], state: State) -> Response[Upl
     try:
         recording = _recording(received, added_by=request.user)
         async with transaction(state.pool) as conn:
-            upload_id, fresh = await uploads.record(conn, recording, now=now)
+            upload_id, is_new = await uploads.record(conn, recording, now=now)
             found = await uploads.by_id(conn, upload_id)
     except ConnectionLost:
-        # The row may have been committed all the same, and the sender's next try will be told of it. Without its object
-        # it could not be read; an object without a row costs some space.
+        # The row may have been committed; the sender's next try then finds it. A row without its object could not be
+        # read; an object without a row only costs space.
         raise
     except Exception:
         await objects.delete(store, received.key)
         raise
     assert found is not None
-    if not fresh:
+    if not is_new:
         await objects.delete(store, received.key)
         note = (
             f"The same file was sent on {found.upload.created_at:%Y-%m-%d at %H:%M} UTC as "
-            f"{found.upload.filename!r}; this is that upload. Send it with force=true to have it read again."
+            f"{found.upload.filename!r}; this is that upload. Send it with force=true to store it again."
         )
-        return Response(UploadAnswer(upload_id, found.upload, links_of(upload_id), note), status_code=200)
+        return Response(UploadResponse(upload_id, found.upload, links_of(upload_id), note), status_code=200)
     _log.info("upload received", upload_id=upload_id, size_bytes=received.size_bytes)
     await _wake(state)
-    answer = UploadAnswer(upload_id, found.upload, links_of(upload_id))
+    answer = UploadResponse(upload_id, found.upload, links_of(upload_id))
     return Response(answer, status_code=202, headers={"Location": answer.links.self})
 
 
@@ -271,7 +276,7 @@ def _recording(received: Received, *, added_by: str) -> Recording:
     dry_run, forced = _flag(fields, "dry_run"), _flag(fields, "force")
     if fields:
         known = "file, mapping, formats, encoding, collect, keep_columns, dry_run, force"
-        raise InvalidRequest(f"is no part of the form; there are {known}", field=next(iter(fields))[:40])
+        raise InvalidRequest(f"is not a part of the form; use {known}", field=next(iter(fields))[:40])
     answers = read_answers(answers_body)
     return Recording(
         object_key=received.key,
@@ -288,22 +293,18 @@ def _recording(received: Received, *, added_by: str) -> Recording:
 
 def read_answers(body: AnswersBody) -> Answers:
     """
-    Make the core's answers of a form's.
+    Convert the answers of a form.
 
-    Args:
-        body: As it came.
-
-    Returns:
-        The answers; what they name need not exist in the file.
+    The columns that they name need not exist in the file.
 
     Raises:
-        InvalidRequest: when they are not of the form they have to be.
+        InvalidRequest: when an answer has the wrong type.
     """
     formats = body.formats
     for name in ("columns", "encoding", "collect", "keep_columns"):
         if name in formats:
             raise InvalidRequest(
-                f"{name} does not belong here; see the other parts of the form", field="formats"
+                f"{name} does not belong here; it is a part of the form by itself", field="formats"
             )
     given: Mapping[str, object] = {
         name: value
@@ -345,39 +346,41 @@ def _word_lists(fields: dict[str, str], name: str) -> dict[str, list[str]]:
 def _flag(fields: dict[str, str], name: str) -> bool:
     text = fields.pop(name, "").strip().lower()
     if text not in {"", "true", "false", "1", "0", "yes", "no", "on", "off"}:
-        raise InvalidRequest("is true or false", field=name)
+        raise InvalidRequest("must be true or false", field=name)
     return text in {"true", "1", "yes", "on"}
 
 
 def _store(state: State) -> Objects:
     store: Objects | None = state.objects
     if store is None:
-        raise StoreUnreachable("objects", why="none is configured: set AWS_BUCKET or TETHER_OBJECTS_DIR")
+        raise StoreUnreachable(
+            "objects", why="no object store is configured: set AWS_BUCKET or TETHER_OBJECTS_DIR"
+        )
     return store
 
 
 async def _wake(state: State) -> None:
-    # Without Redis the worker finds the upload by itself, seconds later.
+    # Without Redis the worker finds the upload seconds later, by polling.
     try:
         async with asyncio.timeout(1):
             for job in (INTAKE_SHORT, INTAKE):
                 await wake(state.intake_wake_up_queue, job, slot=secrets.randbelow(job.slots))
     except (StoreUnreachable, TimeoutError) as exc:
-        _log.warning("wake-up failed; the worker polls", why=str(exc))
+        _log.warning("wake-up failed", why=str(exc))
 
 
 @post(
     "/{upload_id:int}/answers",
     status_code=202,
-    summary="Settle what a file leaves open, or send a failed one through again",
+    summary="Answer the questions of an upload, or read a failed one again",
 )
 async def answer(
     request: Request[str, None, State], state: State, upload_id: Id, data: JSONBody[AnswersBody]
-) -> UploadAnswer:
+) -> UploadResponse:
     """
-    Read the stored file again, with these answers in place of the earlier ones.
+    Read the stored file again, with these answers instead of the earlier ones.
 
-    Where the questions are about rows that may have been debited before, nothing is read again: the rows are taken, or excluded.
+    Answers about rows that may have been debited before need no reading: the rows are taken or excluded.
     """
     answers, now = read_answers(data), state.clock()
     async with transaction(state.pool) as conn:
@@ -387,7 +390,7 @@ async def answer(
                 data.mapping or data.formats or data.encoding or data.collect or data.keep_columns
             ):
                 raise InvalidRequest(
-                    "all rows of this upload are read; answer its questions about rows in screening, or send the file again",
+                    "all rows of this upload are read; answer the questions about rows in `screening`, or upload the file again",
                     field="mapping",
                 )
             await screening_answers.decide(
@@ -395,13 +398,13 @@ async def answer(
             )
             found = await _found(conn, upload_id)
             await _wake(state)
-            return UploadAnswer(upload_id, found.upload, links_of(upload_id))
+            return UploadResponse(upload_id, found.upload, links_of(upload_id))
         before = found.upload.state
-        taken: UploadStep = "sent again" if before == "failed" else "answered"
-        after = step(before, taken)
+        next_step: UploadStep = "sent again" if before == "failed" else "answered"
+        after = step(before, next_step)
         key = content_key(bytes.fromhex(found.upload.sha256), answers=answers)
         try:
-            moved = await uploads.answer(
+            is_changed = await uploads.answer(
                 conn, upload_id, before=before, after=after, answers=answers, content_key=key, now=now
             )
         except psycopg.errors.UniqueViolation:
@@ -410,20 +413,22 @@ async def answer(
                 key="of this file with these answers",
                 why="Another upload has the same file with the same answers. Use that one, or send the file again with force=true.",
             ) from None
-        if not moved:
-            # Somebody answered a time before.
-            step((await _found(conn, upload_id)).upload.state, taken)
+        if not is_changed:
+            # Another request was faster; this raises the error.
+            step((await _found(conn, upload_id)).upload.state, next_step)
         found = await _found(conn, upload_id)
     await _wake(state)
-    return UploadAnswer(upload_id, found.upload, links_of(upload_id))
+    return UploadResponse(upload_id, found.upload, links_of(upload_id))
 
 
 @get("/", summary="List uploads, newest first")
 async def listed(
     state: State,
     status: Annotated[UploadState | None, Parameter(description="Only uploads in this state.")] = None,
-    cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
+    cursor: Annotated[
+        str | None, Parameter(description="`next` of the previous page.", max_length=100)
+    ] = None,
+    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
 ) -> Page[Upload]:
     """One page of uploads."""
     async with reading(state.pool) as conn:
@@ -433,7 +438,7 @@ async def listed(
 
 @get("/{upload_id:int}", summary="One upload: progress, counts, decisions, questions")
 async def detail(state: State, upload_id: Id) -> UploadDetail:
-    """One upload with everything that was understood of it."""
+    """One upload with its plan."""
     async with reading(state.pool) as conn:
         return await _detail(conn, upload_id, now=state.clock())
 
@@ -472,15 +477,15 @@ async def withdraw(
     request: Request[str, None, State],
     state: State,
     upload_id: Id,
-    reason: Annotated[str, Parameter(description="Why; must be said.", max_length=500)] = "",
+    reason: Annotated[str, Parameter(description="Why; required.", max_length=500)] = "",
 ) -> UploadDetail:
-    """Take a file back: its debtors count for nothing from then on, its runs are cancelled, and it can be sent again.
+    """Its debtors are ignored from then on, its runs are cancelled, and the file can be uploaded again.
 
-    Refused with 409 once any debit of it was submitted, or may have been. A second withdrawal changes nothing.
+    Refused with 409 once any debit of it was, or may have been, submitted. A second withdrawal changes nothing.
     """
     reason = printable(" ".join(reason.split()), field="reason")
     if not reason:
-        raise InvalidRequest("say why the upload is withdrawn", field="reason")
+        raise InvalidRequest("must say why the upload is withdrawn", field="reason")
     async with transaction(state.pool) as conn:
         done = await withdrawals.withdraw(
             conn,
@@ -500,15 +505,10 @@ async def withdraw(
 
 def summary(upload: Upload, *, withdrawal: Withdrawal | None = None, waits: str = "") -> str:
     """
-    Say how an upload stands, in a sentence.
+    The state of an upload as a sentence.
 
     Args:
-        upload: Any.
-        withdrawal: Who withdrew it, where anybody has.
-        waits: Why it waits for its turn, as a sentence; "" where it does not.
-
-    Returns:
-        The sentence.
+        waits: Why it waits for its turn, as a sentence; "" if it does not wait.
     """
     row_counts = upload.row_counts
     became = "would become debtors" if upload.dry_run else "became debtors"
@@ -521,7 +521,7 @@ def summary(upload: Upload, *, withdrawal: Withdrawal | None = None, waits: str 
     if withdrawal is not None:
         return (
             f"Withdrawn by {withdrawal.by} on {withdrawal.at:%Y-%m-%d} ({withdrawal.reason}); none of its debtors is billed, and "
-            "the file can be sent again."
+            "the file can be uploaded again."
         )
     if upload.state == "failed":
         return upload.failure if upload.failure and not row_counts.rows else f"{upload.failure} {counts}"
@@ -530,24 +530,24 @@ def summary(upload: Upload, *, withdrawal: Withdrawal | None = None, waits: str 
         return waits if row_counts.rows else _UNREAD
     if waits:
         return f"{waits} {counts}" if row_counts.rows else waits
-    being = {"completed": counts, "reading": f"Being read: {counts}", "examining": "Being looked at."}
+    being = {"completed": counts, "reading": f"Being read: {counts}", "examining": "Being examined."}
     return being.get(upload.state, "Waiting to be read.")
 
 
-_UNREAD: Final = "The file leaves something open; answer the questions of its plan to have it read."
+_UNREAD: Final = "The file has open questions; answer the questions of its plan to have it read."
 
 
 @get(
     "/{upload_id:int}/file",
-    summary="The file as it came",
+    summary="The original file",
     media_type="application/octet-stream",
     responses={
-        206: ResponseSpec(None, description="The part that Range asks for."),
-        304: ResponseSpec(None, description="The copy with the ETag of If-None-Match is this one."),
+        206: ResponseSpec(None, description="The requested range."),
+        304: ResponseSpec(None, description="Not modified: the ETag of If-None-Match is current."),
     },
 )
 async def file(request: Request[str, None, State], state: State, upload_id: Id) -> Response[Any]:
-    """Stream the file, or a part of it; its ETag is its digest, so it never changes."""
+    """Stream the file or a range of it; the ETag is its digest."""
     async with reading(state.pool) as conn:
         found = await _found(conn, upload_id)
     etag, size_bytes = f'"{found.upload.sha256}"', found.upload.size_bytes
@@ -573,14 +573,14 @@ async def file(request: Request[str, None, State], state: State, upload_id: Id) 
     )
 
 
-@get("/{upload_id:int}/preview", summary="The first rows as they were read")
-async def preview(state: State, upload_id: Id) -> PreviewAnswer:
-    """The plan and what the first rows become under it."""
+@get("/{upload_id:int}/preview", summary="The first rows as read")
+async def preview(state: State, upload_id: Id) -> PreviewResponse:
+    """The plan, and the first rows as read by it."""
     async with reading(state.pool) as conn:
         found = await _found(conn, upload_id)
         rows = await uploads.preview(conn, upload_id)
     read = msgspec.json.decode(rows, type=list[PreviewRow]) if rows is not None else []
-    return PreviewAnswer(found.upload.state, found.plan, read)
+    return PreviewResponse(found.upload.state, found.plan, read)
 
 
 async def _found(conn: Any, upload_id: int) -> uploads.Detail:
@@ -590,20 +590,20 @@ async def _found(conn: Any, upload_id: int) -> uploads.Detail:
     return found
 
 
-@get("/", summary="Answers that are kept for files of a layout, newest first")
+@get("/", summary="Stored answers for files of a layout, newest first")
 async def kept_answers(state: State) -> list[LayoutAnswer]:
-    """Up to a thousand."""
+    """At most a thousand."""
     async with reading(state.pool) as conn:
         return await uploads.layout_answers(conn, limit=1_000)
 
 
-@delete("/{answer_id:int}", status_code=204, summary="Forget an answer that is kept for files of a layout")
+@delete("/{answer_id:int}", status_code=204, summary="Delete a stored answer for files of a layout")
 async def forget_answer(request: Request[str, None, State], state: State, answer_id: Id) -> None:
-    """The next file of the layout is asked about again; what was decided with the answer stays."""
+    """The next file of the layout raises the question again; earlier decisions stay."""
     async with transaction(state.pool) as conn:
         if not await uploads.forget(conn, answer_id, by=request.user, now=state.clock()):
-            raise NotFoundException("There is no such answer, or it was forgotten before")
-    _log.info("answer for a layout forgotten", answer_id=answer_id, by=request.user)
+            raise NotFoundException("There is no such answer, or it was deleted already")
+    _log.info("layout answer deleted", answer_id=answer_id, by=request.user)
 
 
 LAYOUT_ANSWERS: Final = Router(
@@ -617,7 +617,7 @@ ROUTER: Final = Router(
 
 
 def describe_form(app: Litestar) -> None:
-    """Add the form of `POST /api/uploads`, which is read as it streams, to the application's OpenAPI document."""
+    """Add the form of `POST /api/uploads`, which the handler reads as a stream, to the OpenAPI document."""
     paths = app.openapi_schema.paths
     assert paths is not None
     operation = paths["/api/uploads"].post
