@@ -305,8 +305,8 @@ async def test_the_list_of_an_old_installation_is_taken_in(api: httpx.AsyncClien
 @pytest.mark.parametrize(
     ("data", "word"),
     [
-        (b"", "names no column"),
-        (b"a;b\n1;2\n", "names no column"),
+        (b"", "has no column"),
+        (b"a;b\n1;2\n", "has no column"),
         (b"iban\n\xff", "UTF-8"),
         (b'iban\n"a', "quotation"),
     ],
