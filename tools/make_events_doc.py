@@ -13,11 +13,13 @@ __all__ = ["PAGE", "text"]
 PAGE = Path(__file__).parent.parent / "docs" / "guides" / "events.md"
 
 _HEAD = """\
-# Follow what happens
+# Follow events
 
-Every change of a debit, a refund or the blacklist is announced in the transaction that makes it (table `outbox`), and
-`GET /api/events` hands it on within about a second, as [server-sent events](https://html.spec.whatwg.org/multipage/server-sent-events.html).
-No event holds a whole IBAN, a name or a secret. The tables of this page are made from `tether_core.events` by `tools/make_events_doc.py`.
+Every change of a debit, a refund or the blacklist is written as an event in the same transaction (table `outbox`), and `GET
+/api/events` sends it within about a second, as [server-sent
+events](https://html.spec.whatwg.org/multipage/server-sent-events.html).
+No event holds a whole IBAN, a name or a secret. The tables of this page are made from `tether_core.events` by
+`tools/make_events_doc.py`.
 
 ```sh
 curl -N -H "Authorization: Bearer $KEY" "$TETHER/api/events?after=0"
@@ -30,27 +32,26 @@ event: attempt.status_changed
 data: {"id":43,"occurred_at":"2026-03-02T12:00:00Z","webhook_event_id":17,"fact":{"event":"attempt.status_changed.1","attempt_id":7,...}}
 ```
 
-[examples/follow_events.py](../../examples/follow_events.py) is a program that does it, and goes on where it left off.
+[examples/follow_events.py](../../examples/follow_events.py) is a complete program that continues where it stopped.
 
 ## What you can rely on
 
-- **In order, none excluded.** Events come in the order of their ids, and each only after all with smaller ids have been committed or
-  given up ([decision](../decisions/0011-events-in-order-of-ids.md)). Not every number is given: a gap is no loss.
-- **At least once.** Keep the last `id` beside what you made of it, in one transaction if you can, and come again with it in `Last-Event-ID`
-  or `after`; the header goes first. What you are sent twice has the same `id`.
-- **From where you say.** `after=0` sends everything there is. Without a position you get what is announced from now on, and perhaps some
-  events of the last second.
-- **Types by name.** `type` may be repeated. A new version of an event (`attempt.status_changed.2`) comes under the same name; look at `fact.event`.
-  Pass over fields and types that you do not know.
-- **From where it begins.** Making a debit is no event, nor is [importing](switching.md) one of another system; such a one may begin in
-  any state, and its first `attempt.status_changed` leaves that.
+- **In order and complete.** Events come in the order of their ids, each only after all transactions with smaller ids have
+  committed or rolled back ([decision](../decisions/0011-events-in-order-of-ids.md)). Not every number is used: a gap is no loss.
+- **At least once.** Store the last `id` with the result of your processing, in one transaction if you can, and reconnect with it
+  in `Last-Event-ID` or `after`; the header has precedence. A repeated event has the same `id`.
+- **From any position.** `after=0` sends all events. Without a position you get new events, and perhaps some of the last second.
+- **Types by name.** `type` may be repeated. A new version of an event (`attempt.status_changed.2`) has the same name; check
+  `fact.event`. Ignore unknown fields and types.
+- **Changes only.** Creating a debit is no event, nor is the [import](switching.md) of a debit; an imported debit may begin in any
+  state, and its first `attempt.status_changed` leaves that state.
 
-A stream ends after half an hour, and when its node is to end; come again, after the two seconds that `retry` names. It says nothing but a
-comment (a line with a colon) every 15 seconds while nothing happens, and while Postgres is away. One that cannot be opened is answered 503
-with Retry-After: Postgres is away, or the node has as many followers as it takes (200 a process). An id that was never given is answered 422;
-after a restore from a backup a follower may be ahead, and a person should say where it begins again.
+A stream ends after half an hour, and when its node stops; reconnect after the two seconds that `retry` names. While nothing
+happens, or Postgres is down, it sends a comment (a line with a colon) every 15 seconds. 503 with Retry-After means that Postgres
+is down, or the node has its maximum of followers (200 per process). An id that was never used is answered 422; after a restore
+from a backup a follower may be ahead, and a person should decide where it starts again.
 
-## What comes
+## Event types
 
 `id`, `occurred_at`, `webhook_event_id` and `fact` are the same for all:
 
