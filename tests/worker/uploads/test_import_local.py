@@ -142,7 +142,7 @@ async def test_without_a_folder_or_a_store_nothing_is_moved(disk: Path, tmp_path
     """A typing error in the path must not read as "all done"."""
     away = {"AWS_BUCKET": "b", "AWS_ENDPOINT": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a"}
     store = open_objects(Settings.from_env({**away, "AWS_SECRET_ACCESS_KEY": "a"}))
-    with pytest.raises(InvalidRequest, match="is no folder"):
+    with pytest.raises(InvalidRequest, match="is not a folder"):
         await import_local(tmp_path / "dsik", store=store, dry_run=False)
     with pytest.raises(StoreUnreachable):
         await import_local(disk, store=store, dry_run=False)

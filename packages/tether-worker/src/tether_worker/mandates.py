@@ -1,4 +1,4 @@
-"""Warn of mandates that stand beside several accounts, once all rows of an upload are screened."""
+"""Warn of mandates that are used for several accounts, once all rows of an upload are screened."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -23,7 +23,7 @@ _BATCH: Final = 10_000
 
 async def warn(conn: Connection, due: Due, *, plan: Plan, lease: str, now: datetime) -> Decision | None:
     """
-    Write a warning to each row of an upload whose mandate stands beside another account.
+    Write a warning to each row of an upload whose mandate is used for another account.
 
     Rows that have the warning keep it; a worker that repeats this writes and counts nothing twice.
 

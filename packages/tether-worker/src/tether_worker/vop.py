@@ -1,10 +1,9 @@
 """
-Checks before billing: each debtor's account is looked at by a provider, and the answers are scored.
+Account checks before billing: a provider answers about each debtor's account, and the answers are scored.
 
 A **provider** is a function of account number and name that gives `Answers` (`tether_core.vop`), or raises
-`ProviderSilent` when it cannot be asked now. Two are here. The built-in one needs nobody: it answers from the number itself, the SEPA
-area, a directory of banks, and how the name looks. The other asks a real service over HTTP
-as well (docs/guides/vop.md has its few rules), for whoever has one.
+`ProviderSilent` when it is unavailable. Two are here. The built-in one answers from the number itself, the SEPA area, a directory of
+banks, and the form of the name. The other also calls a service over HTTP (docs/guides/vop.md has its rules).
 
 A directory of banks is never complete, so a bank it lacks is "unanswered" and not "no". A provider that is away leaves
 its checks waiting; what nobody answered is never stored.
@@ -83,7 +82,7 @@ class Checking(msgspec.Struct, frozen=True):
 
 
 def checking(deps: Checking) -> Work:
-    """Checking as a kind of work."""
+    """The job that checks accounts."""
 
     async def batch() -> int:
         return await check(deps)

@@ -138,7 +138,7 @@ class Gateway(msgspec.Struct, frozen=True):
 @contextlib.asynccontextmanager
 async def open_gateway(account: Account, *, calls: Calls | None = None) -> AsyncIterator[Gateway]:
     """
-    Have connections to the gateway for a while; TLS is verified, redirects are not followed.
+    Open connections to the gateway for a block; TLS is verified, redirects are not followed.
 
     Args:
         calls: Where to count; `None` for counts of its own.
@@ -170,7 +170,7 @@ async def sale(
     gateway: Gateway, debit: requests.Debit, *, begin_until_s: float | None = None
 ) -> responses.GatewayAnswer:
     """
-    Ask for a single debit, once.
+    Submit a single debit, once.
 
     Args:
         debit: What is to be debited; its transaction_id is stored already.
@@ -182,9 +182,9 @@ async def sale(
 
     Raises:
         NotSubmitted: when nothing was submitted.
-        GatewaySilent: when there is none; whether the debit stands is unknown.
-        InvalidRequest: when the debit cannot be asked for; nothing was sent.
-        InvalidIban: when its account is none; nothing was sent.
+        GatewaySilent: when there is none; whether the debit exists is unknown.
+        InvalidRequest: when the debit cannot be requested; nothing was submitted.
+        InvalidIban: when its IBAN is invalid; nothing was submitted.
     """
     return await _transact(
         gateway, requests.sdd_sale(debit), transaction_id=debit.transaction_id, begin_until_s=begin_until_s
@@ -193,7 +193,7 @@ async def sale(
 
 async def init_recurring_sale(gateway: Gateway, debit: requests.Debit) -> responses.GatewayAnswer:
     """
-    Ask for the first debit of a series, once.
+    Submit the first debit of a series, once.
 
     Args:
         debit: What is to be debited.
@@ -203,9 +203,9 @@ async def init_recurring_sale(gateway: Gateway, debit: requests.Debit) -> respon
 
     Raises:
         NotSubmitted: when nothing was submitted.
-        GatewaySilent: when there is none; whether the debit stands is unknown.
-        InvalidRequest: when the debit cannot be asked for; nothing was sent.
-        InvalidIban: when its account is none; nothing was sent.
+        GatewaySilent: when there is none; whether the debit exists is unknown.
+        InvalidRequest: when the debit cannot be requested; nothing was submitted.
+        InvalidIban: when its IBAN is invalid; nothing was submitted.
     """
     return await _transact(
         gateway, requests.sdd_init_recurring_sale(debit), transaction_id=debit.transaction_id
@@ -216,7 +216,7 @@ async def recurring_sale(
     gateway: Gateway, *, transaction_id: str, reference_id: str, amount_minor: int, currency: str, usage: str
 ) -> responses.GatewayAnswer:
     """
-    Ask for a later debit of a series, once.
+    Submit a later debit of a series, once.
 
     Args:
         transaction_id: Our id of this debit.
@@ -230,8 +230,8 @@ async def recurring_sale(
 
     Raises:
         NotSubmitted: when nothing was submitted.
-        GatewaySilent: when there is none; whether the debit stands is unknown.
-        InvalidRequest: when the debit cannot be asked for; nothing was sent.
+        GatewaySilent: when there is none; whether the debit exists is unknown.
+        InvalidRequest: when the debit cannot be requested; nothing was submitted.
     """
     request = requests.sdd_recurring_sale(
         transaction_id, reference_id=reference_id, amount_minor=amount_minor, currency=currency, usage=usage
@@ -250,7 +250,7 @@ async def refund(
     begin_until_s: float | None = None,
 ) -> responses.GatewayAnswer:
     """
-    Ask for an approved debit to be paid back, once.
+    Submit a refund of an approved debit, once.
 
     Args:
         transaction_id: Our id of this refund.
@@ -265,8 +265,8 @@ async def refund(
 
     Raises:
         NotSubmitted: when nothing was submitted.
-        GatewaySilent: when there is none; whether the refund stands is unknown.
-        InvalidRequest: when it cannot be asked for; nothing was sent.
+        GatewaySilent: when there is none; whether the refund exists is unknown.
+        InvalidRequest: when it cannot be requested; nothing was submitted.
     """
     request = requests.sdd_refund(
         transaction_id, reference_id=reference_id, amount_minor=amount_minor, currency=currency, usage=usage
@@ -283,10 +283,10 @@ async def void(
     begin_until_s: float | None = None,
 ) -> responses.GatewayAnswer:
     """
-    Ask for a debit of today to be cancelled, once.
+    Submit a void of a debit of today, once.
 
     Args:
-        transaction_id: Our id of this cancellation.
+        transaction_id: Our id of this void.
         reference_id: The gateway's id of the debit.
         usage: Why.
         begin_until_s: As for `sale`.
@@ -296,8 +296,8 @@ async def void(
 
     Raises:
         NotSubmitted: when nothing was submitted.
-        GatewaySilent: when there is none; whether the debit was cancelled is unknown.
-        InvalidRequest: when it cannot be asked for; nothing was sent.
+        GatewaySilent: when there is none; whether the debit was voided is unknown.
+        InvalidRequest: when it cannot be requested; nothing was submitted.
     """
     request = requests.void(transaction_id, reference_id=reference_id, usage=usage)
     return await _transact(gateway, request, transaction_id=transaction_id, begin_until_s=begin_until_s)
@@ -311,7 +311,7 @@ async def reconcile(
     terminal_token: str | None = None,
 ) -> responses.GatewayAnswer | None:
     """
-    Ask what became of one payment; exactly one of the two ids.
+    Inquire about one payment by exactly one of the two ids.
 
     Args:
         transaction_id: Our id of it.
@@ -322,9 +322,9 @@ async def reconcile(
         What it is now, or `None` where the gateway has no such payment (error 460).
 
     Raises:
-        CredentialsRejected: when the gateway does not accept us.
-        GatewaySilent: when there is no answer, or one that says to come back later.
-        InvalidRequest: when not exactly one id is given, or the gateway refuses the question.
+        CredentialsRejected: when the gateway rejects the credentials.
+        GatewaySilent: when there is no answer, or one that asks to retry later.
+        InvalidRequest: when not exactly one id is given, or the gateway refuses the inquiry.
     """
     request = requests.reconcile(transaction_id=transaction_id, unique_id=unique_id)
     path = f"/reconcile/{terminal_token or gateway.account.terminal_token}"
@@ -350,7 +350,7 @@ async def transactions(
     terminal_token: str | None = None,
 ) -> responses.Page[responses.GatewayAnswer]:
     """
-    Ask for one page of the payments within a window of at most 7 days.
+    Fetch one page of the payments within a window of at most 7 days.
 
     Args:
         start_at: Its beginning, aware.
@@ -359,12 +359,12 @@ async def transactions(
         terminal_token: The terminal that took them; `None` for the account's own.
 
     Returns:
-        The page; ask on while `has_next`.
+        The page; fetch the next while `has_next`.
 
     Raises:
-        CredentialsRejected: when the gateway does not accept us.
-        GatewaySilent: when there is no answer, or one that says to come back later.
-        InvalidRequest: when the gateway refuses the question.
+        CredentialsRejected: when the gateway rejects the credentials.
+        GatewaySilent: when there is no answer, or one that asks to retry later.
+        InvalidRequest: when the gateway refuses the inquiry.
     """
     request = requests.reconcile_by_date(start_at=start_at, end_at=end_at, page=page)
     path = f"/reconcile/by_date/{terminal_token or gateway.account.terminal_token}"
@@ -378,18 +378,18 @@ async def transactions(
 
 async def chargebacks_of(gateway: Gateway, *, unique_id: str) -> responses.Page[responses.Chargeback]:
     """
-    Ask for the chargebacks of one payment.
+    Fetch the chargebacks of one payment.
 
     Args:
         unique_id: The gateway's id of the payment.
 
     Returns:
-        They, on one page; an empty one where there are none.
+        All of them on one page, which may be empty.
 
     Raises:
-        CredentialsRejected: when the gateway does not accept us.
-        GatewaySilent: when there is no answer, or one that says to come back later.
-        InvalidRequest: when the gateway refuses the question.
+        CredentialsRejected: when the gateway rejects the credentials.
+        GatewaySilent: when there is no answer, or one that asks to retry later.
+        InvalidRequest: when the gateway refuses the inquiry.
     """
     return await _chargebacks(gateway, "/chargebacks", requests.chargeback(unique_id=unique_id))
 
@@ -398,7 +398,7 @@ async def chargebacks_imported(
     gateway: Gateway, *, import_on: date, page: int = 1, scope: requests.Scope | None = None
 ) -> responses.Page[responses.Chargeback]:
     """
-    Ask for one page of the chargebacks that the gateway took in on a day.
+    Fetch one page of the chargebacks that the gateway imported on a day.
 
     Args:
         import_on: The day.
@@ -406,12 +406,12 @@ async def chargebacks_imported(
         scope: As `tether_core.emp.requests.chargebacks_by_import_date` says.
 
     Returns:
-        The page; ask on while `has_next`.
+        The page; fetch the next while `has_next`.
 
     Raises:
-        CredentialsRejected: when the gateway does not accept us.
-        GatewaySilent: when there is no answer, or one that says to come back later.
-        InvalidRequest: when the gateway refuses the question.
+        CredentialsRejected: when the gateway rejects the credentials.
+        GatewaySilent: when there is no answer, or one that asks to retry later.
+        InvalidRequest: when the gateway refuses the inquiry.
     """
     request = requests.chargebacks_by_import_date(import_on, page=page, scope=scope)
     return await _chargebacks(gateway, "/chargebacks/by_date", request)
@@ -421,7 +421,7 @@ async def chargebacks_posted(
     gateway: Gateway, *, start_on: date, end_on: date, page: int = 1, scope: requests.Scope | None = None
 ) -> responses.Page[responses.Chargeback]:
     """
-    Ask for one page of the chargebacks posted on some days.
+    Fetch one page of the chargebacks posted on some days.
 
     Args:
         start_on: The first day.
@@ -430,12 +430,12 @@ async def chargebacks_posted(
         scope: As `tether_core.emp.requests.chargebacks_by_date` says.
 
     Returns:
-        The page; ask on while `has_next`. Direct debits without a posting date are not in it.
+        The page; fetch the next while `has_next`. Direct debits without a posting date are not in it.
 
     Raises:
-        CredentialsRejected: when the gateway does not accept us.
-        GatewaySilent: when there is no answer, or one that says to come back later.
-        InvalidRequest: when the gateway refuses the question.
+        CredentialsRejected: when the gateway rejects the credentials.
+        GatewaySilent: when there is no answer, or one that asks to retry later.
+        InvalidRequest: when the gateway refuses the inquiry.
     """
     request = requests.chargebacks_by_date(start_on=start_on, end_on=end_on, page=page, scope=scope)
     return await _chargebacks(gateway, "/chargebacks/by_date", request)
@@ -480,7 +480,7 @@ class _Call:
         self.end_s = float("inf")
 
     def submit(self) -> None:
-        """Note that bytes leave from here on; refused where the time is over."""
+        """Note that bytes leave from here on; raises when the time is over."""
         self.has_connection = True
         if self.submitted:
             return
@@ -582,7 +582,7 @@ def _require_size(body: bytearray) -> None:
 
 
 def _silent(problem: BaseException, *, call: _Call) -> GatewaySilent:
-    """What a call that failed proves."""
+    """What a failed call shows: that nothing was submitted, or nothing at all."""
     if isinstance(problem, GatewaySilent):
         return problem
     if not call.submitted:

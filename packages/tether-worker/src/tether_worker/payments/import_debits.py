@@ -1,13 +1,14 @@
 """
-`tether-worker attempts import FILE`: debits that another system sent, so that their late news is understood here.
+`tether-worker attempts import FILE`: import debits that another system submitted.
 
-FILE is a CSV with one debit a row; its columns are told by their names (docs/guides/switching.md). Rows that can be read
-become attempts that are never sent: notifications of them are applied, screening and billing see them, open ones are asked
-about. Notifications that had come before them are applied by a worker a time later, parked ones too.
+    tether-worker attempts import old-debits.csv --dry-run
 
-A row that is stored already changes nothing, so the same file can be imported again, and an import that was stopped
-goes on where it was. A row that cannot be read, or contradicts what is stored, is told and excluded; the others are
-imported all the same.
+FILE is a CSV with one debit a row; its columns are recognized by name (docs/guides/switching.md). Readable rows become attempts that are
+never submitted: their notifications are applied, screening and billing see them, open ones get status inquiries. Notifications that
+came before are applied by a worker a little later, parked ones too.
+
+A row that is stored already changes nothing, so a file can be imported again, and a stopped import continues. A row that is unreadable,
+or contradicts what is stored, is reported and excluded; the others are imported.
 """
 
 import argparse
@@ -52,7 +53,7 @@ BATCH_MAX: Final = 1_000
 # Rows between two signs of life.
 _PROGRESS_ROWS: Final = 20_000
 _PROBLEMS_MAX: Final = 1_000
-# As often as somebody else may put an id of a batch stored just before the batch does.
+# How often another import may store an id of a batch just before the batch does.
 _RACES_MAX: Final = 3
 
 
@@ -76,19 +77,19 @@ class Importing(msgspec.Struct, frozen=True):
 
 class Report(msgspec.Struct):
     """
-    What came of a file.
+    The result of an import.
 
     Attributes:
         rows: Rows below the header that are not blank.
-        imported: Debits that are stored since now, or would be.
-        there_already: Rows that said the same as is stored.
+        imported: Debits that were stored, or would be.
+        there_already: Rows equal to what is stored.
         excluded: Rows that could not be read, or contradict what is stored.
         states: Of those imported: how many began in which state.
         amounts_minor: Of those imported: currency to their sum in whole minor units.
         listed: Blacklist entries made for debits that had come back.
         woken: Notifications of the file's debits that had waited, and are applied now.
         replayed: The same for those that were parked.
-        passed_over: Columns that hold nothing we know.
+        passed_over: Unknown columns.
         problems: What is wrong with rows that were excluded, the first thousand.
         problem_count: How many there are.
     """
@@ -121,12 +122,12 @@ async def import_attempts(
     batch_max: int = BATCH_MAX,
 ) -> Report:
     """
-    Put the debits of a file stored.
+    Import the debits of a file.
 
     Args:
         file: A CSV, seekable.
-        tell: Told each problem as it is found.
-        progress: Told now and then how many rows are done with.
+        tell: Called with each problem as it is found.
+        progress: Called now and then with the number of rows done.
         batch_max: Rows of one transaction.
 
     Raises:
@@ -137,7 +138,7 @@ async def import_attempts(
     with closing(_rows(file)) as lines:
         header = next((row for row in lines if _filled(row)), None)
         if header is None:
-            raise InvalidRequest("there is nothing in it", field="file")
+            raise InvalidRequest("the file is empty", field="file")
         columns = layout(header.cells)
         report.passed_over = columns.passed_over
         async with transaction(deps.pool) as conn:
@@ -171,7 +172,7 @@ def _rows(file: BinaryIO) -> Generator[Row]:
     encoding = decide_encoding(file)
     if isinstance(encoding, Question):
         # Its evidence quotes words of the file, which are names.
-        raise InvalidRequest("its encoding cannot be told; save it as CSV in UTF-8", field="file")
+        raise InvalidRequest("its encoding cannot be recognized; save it as CSV in UTF-8", field="file")
     delimiter = decide_delimiter(file, encoding=encoding.value)
     return read_text(
         file, encoding=encoding.value, delimiter=delimiter.decision.value, sep_line=delimiter.sep_line
@@ -201,13 +202,13 @@ def _exclude(report: Report, problems: Sequence[Problem], tell: Callable[[Proble
 async def _take(
     good: Sequence[ImportedDebit], deps: Importing, *, report: Report, tell: Callable[[Problem], None]
 ) -> None:
-    """Put a batch stored in one transaction, and count what came of it once that is committed."""
+    """Store a batch in one transaction, and count its results once it is committed."""
     for races in range(1, _RACES_MAX + 1):
         try:
             taken = await _store(good, deps)
             break
         except psycopg.errors.UniqueViolation:
-            # Somebody else put one of these stored in between; now it can be compared.
+            # Another import stored one of these meanwhile; now it can be compared.
             if races == _RACES_MAX:
                 raise
     for problems in taken.contradicting:
@@ -225,7 +226,7 @@ async def _take(
 
 
 class _Taken(msgspec.Struct):
-    """What came of a batch."""
+    """The result of a batch."""
 
     fresh: list[tuple[ImportedDebit, Attempt]] = []
     there_already: int = 0
@@ -311,18 +312,18 @@ def add_commands(commands: Any) -> None:
     kinds = attempts.add_subparsers(required=True, metavar="COMMAND")
     parser = kinds.add_parser(
         "import",
-        help="store debits that another system sent",
+        help="import debits that another system submitted",
         description=__doc__,
         epilog=f"Columns: {', '.join(FIELDS)}. Exit code 1: rows were excluded.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="a CSV, one debit a row")
-    parser.add_argument("--dry-run", action="store_true", help="read and compare only; put nothing stored")
+    parser.add_argument("--dry-run", action="store_true", help="read and compare only; store nothing")
     parser.add_argument(
         "--account",
         default="default",
         metavar="NAME",
-        help="the gateway account that the debits were sent with (default: %(default)s)",
+        help="the gateway account that the debits were submitted with (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="the report for programs")
     parser.set_defaults(do=_import, needs=("DATABASE_URL",))
@@ -382,7 +383,7 @@ async def _imported(
 def _summary(report: Report, *, dry_run: bool) -> Iterator[str]:
     """Say what came of a file, in a few lines."""
     if report.passed_over:
-        yield f"columns passed over: {', '.join(report.passed_over)}"
+        yield f"unknown columns: {', '.join(report.passed_over)}"
     would = "would be done: " if dry_run else ""
     yield (
         f"{would}imported {report.imported:,}, there already {report.there_already:,}, excluded {report.excluded:,}, "

@@ -1,5 +1,5 @@
 """
-Settling an upload once all its rows are screened: repeats by a blank value, mandates of several accounts, and what a person is asked.
+Finish an upload once all its rows are screened: repeats by a blank value, mandates of several accounts, questions to a person.
 
 ```text
 last chunk ─► rows of accounts with several ─► same_debit.repeats ─► excluded, or asked about
@@ -7,9 +7,8 @@ last chunk ─► rows of accounts with several ─► same_debit.repeats ─►
                                        └─► open ─► needs_answer, until a person has decided
 ```
 
-A row without a reference can only be told once all rows of its account are known: it repeats another one, in whatever order
-they stand. Each step is a transaction that names the lease; a worker that dies in between leaves whole steps, and whoever
-takes the upload next settles the rest.
+A row without a reference can only be judged once all rows of its account are known: it repeats another one, in any order. Each step is a
+transaction that names the lease; a worker that dies in between leaves whole steps, and the next worker does the rest.
 """
 
 from collections import Counter
@@ -40,16 +39,16 @@ _BATCH: Final = 10_000
 
 async def resolve(pool: Pool, due: Due, *, plan: Plan, lease: str, policy: Policy, now: datetime) -> bool:
     """
-    Settle an upload whose rows are all screened.
+    Finish an upload whose rows are all screened.
 
     Args:
         due: The upload.
         plan: How it was read.
-        lease: Ours.
+        lease: Of this worker.
         policy: How strictly its rows were screened.
 
     Returns:
-        Whether it is settled; it waits for a person where not.
+        Whether it is finished; otherwise it waits for a person.
 
     Raises:
         LeaseLost: when another worker has it.
@@ -97,7 +96,7 @@ def _decisions(groups: list[Group], answers: dict[Subject, Answered]) -> list[De
 async def _several(
     conn: Connection, due: Due, *, lease: str, policy: Policy, now: datetime
 ) -> Decision | None:
-    """Tell repeats apart from debits of their own among the rows of one account; gives how many are of their own."""
+    """Exclude repeats among the rows of one account; returns how many rows are debits of their own."""
     moved: Counter[str] = Counter()
     excluded: list[int] = []
     accounts: list[int] = []

@@ -32,7 +32,7 @@ Outcome = Literal["moved", "there already", "left alone", "conflicting", "failed
 
 class Moved(msgspec.Struct, frozen=True):
     """
-    What came of one file.
+    The result for one file.
 
     Attributes:
         path: Below the folder.
@@ -49,7 +49,7 @@ class Moved(msgspec.Struct, frozen=True):
 
 class Report(msgspec.Struct, frozen=True):
     """
-    What came of all.
+    The result of an import.
 
     Attributes:
         counts: Outcome to number of files.
@@ -77,7 +77,7 @@ async def import_local(
         folder: The old installation's disk.
         store: Where they go.
         dry_run: Compare only; nothing is put or removed.
-        tell: Told each file as it is done with.
+        tell: Called with each file that is done.
 
     Raises:
         InvalidRequest: when there is no such folder.
@@ -113,7 +113,7 @@ class _StaysError(Exception):
 def _files(folder: Path) -> list[Path]:
     """Every file below a folder, in an order that is the same each time."""
     if not folder.is_dir():
-        raise InvalidRequest("is no folder", field=str(folder))
+        raise InvalidRequest("is not a folder", field=str(folder))
     return sorted(Path(at, name) for at, _, names in os.walk(folder) for name in names)
 
 

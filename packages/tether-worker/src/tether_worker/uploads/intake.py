@@ -1,24 +1,23 @@
 """
-Intake: one upload from the object store to debtors, in chunks that each hold on their own.
+Intake: read an upload from the object store into debtors, in chunks of one transaction each.
 
 ```text
 take the upload whose turn it is, on a lease
   └► object ─► nameless temporary file, its digest checked on the way
        └► sniff ─► plan (a workbook in a child process) ─► open questions? wait for a person
             └► chunk after chunk: build in a thread, store in one transaction with the position behind it
-                 └► settle ─► rows that may have been debited before? wait for a person
+                 └► finish ─► rows that may have been debited before? wait for a person
                       └► completed
 ```
 
 Which upload has the next turn, and when one makes room for others, `tether_core.uploads.turns` decides. Each process reads in two
 slots, one for any file and one for short files.
 
-A worker that dies anywhere leaves whole chunks and a lease that runs out; whoever takes the upload next goes on behind
-the last chunk, by the same plan. All that is written names the lease, so a worker that was only asleep changes
-nothing when it wakes. A file that cannot be read ends as `failed` with a sentence for the person who sent it; one that
+A worker that dies leaves whole chunks and a lease that expires; the next worker continues behind the last chunk, by the same plan. Each
+write names the lease, so a worker that was only frozen changes nothing when it continues. A file that cannot be read ends as `failed` with a sentence for the person who sent it; one that
 ends the worker itself, again and again, does too.
 
-The temporary file has no name in any folder: however its process ends, nothing of it stays.
+The temporary file has no name, so nothing of it stays when its process ends.
 """
 
 import asyncio
@@ -73,7 +72,7 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         objects: The object store.
-        token: Gives a text nobody else has, for leases.
+        token: Gives a unique text, for leases.
         fingerprint_key: `TETHER_FINGERPRINT_KEY`.
         policy: How strictly to screen.
         rules: Limits of amounts and the like.
@@ -104,7 +103,7 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
 
 def intake(deps: Intake, *, slot: Slot = "any") -> Work:
     """
-    Intake as a kind of work: in each slot one file at a time in a process, because each takes memory.
+    The job that reads uploads: in each slot one file at a time in a process, because each takes memory.
 
     Args:
         slot: Which files it takes.
@@ -113,7 +112,7 @@ def intake(deps: Intake, *, slot: Slot = "any") -> Work:
 
     async def batch() -> int:
         if busy.locked() or deps.stopping():
-            return 0  # whoever holds the lock takes all that is due, one after the other
+            return 0  # the holder of the lock takes all that is due, one after the other
         async with busy:
             return await read_one(deps, slot=slot)
 
@@ -173,16 +172,16 @@ async def _take(deps: Intake, token: str, *, slot: Slot, until: datetime) -> tup
                 state = step(due.state, "continued" if due.state == "reading" else "started")
                 await uploads.take(conn, due.id, state=state, lease=token, until=until, now=now)
                 return msgspec.structs.replace(due, state=state), chosen
-        del left[chosen.id]  # another worker was quicker
+        del left[chosen.id]  # another worker was faster
     return None
 
 
 async def _attend(reading_of: "_Reading") -> None:
-    """Read an upload, and settle whatever ends that."""
+    """Read an upload, and handle every error that ends the reading."""
     try:
         await reading_of.go()
     except LeaseLost:
-        _log.warning("upload taken over by another worker", upload_id=reading_of.due.id)
+        _log.warning("upload lease lost", upload_id=reading_of.due.id)
     except FileRefused as refused:
         if reading_of.was_cut:
             await reading_of.release(after_s=0, blameless=True)
@@ -199,7 +198,7 @@ async def _attend(reading_of: "_Reading") -> None:
         await asyncio.shield(reading_of.release(after_s=0, blameless=True))
         raise
     except Exception as exc:  # noqa: BLE001 - the upload keeps its place and its count of failures
-        _log.error("reading an upload failed", upload_id=reading_of.due.id, exc_info=exc)
+        _log.error("upload read failed", upload_id=reading_of.due.id, exc_info=exc)
         await reading_of.release(after_s=_PAUSE_S, blameless=False)
 
 
@@ -456,7 +455,7 @@ class _Reading:
 
 @contextlib.asynccontextmanager
 async def _fetched(store: Objects, due: Due) -> AsyncIterator[BinaryIO]:
-    """Have an upload's bytes in a nameless temporary file, and be sure that they are the ones that were sent."""
+    """Copy an upload into a nameless temporary file, and verify its digest."""
     with _room_for_files():
         file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the block that begins at once
     with _closed(file):

@@ -1,5 +1,5 @@
 """
-`tether-worker questions`: what screening asks about the rows of uploads, and the answers that are kept.
+`tether-worker questions`: questions of screening about the rows of uploads, and the answers that are kept.
 
     tether-worker questions list
     tether-worker questions answer 7 --collected-before take --by ada
@@ -8,7 +8,7 @@
     tether-worker questions forget 3 --by ada
 
 The same as `screening` of `POST /api/uploads/{id}/answers`, and `/api/layout-answers` (docs/concepts/screening.md). An upload whose
-rows are asked about cannot be billed until a person has answered. `take` collects the rows, `exclude` leaves them out.
+rows are asked about cannot be billed until a person has answered. `take` collects the rows, `exclude` does not.
 """
 
 import argparse
@@ -29,13 +29,13 @@ from tether_stores.settings import Settings
 from tether_stores.uploads import screening_answers, uploads
 from tether_stores.uploads.uploads import LayoutAnswer
 
-__all__ = ["InquiryKind", "add_commands", "answer", "asked", "forget", "kept"]
+__all__ = ["UploadQuestions", "add_commands", "answer", "asked", "forget", "kept"]
 
 _LISTED_MAX: Final = 1_000
 _BY_MAX: Final = 100
 
 
-class InquiryKind(msgspec.Struct, frozen=True):
+class UploadQuestions(msgspec.Struct, frozen=True):
     """
     An upload that waits for answers about its rows.
 
@@ -50,7 +50,7 @@ class InquiryKind(msgspec.Struct, frozen=True):
     questions: tuple[Question, ...]
 
 
-async def asked(settings: Settings) -> list[InquiryKind]:
+async def asked(settings: Settings) -> list[UploadQuestions]:
     """The uploads that wait for answers about their rows, newest first, a thousand at most."""
     async with (
         open_pool(settings.database_url, name="tether-questions", max_size=1) as pool,
@@ -58,7 +58,7 @@ async def asked(settings: Settings) -> list[InquiryKind]:
     ):
         found = await screening_answers.waiting(conn, limit=_LISTED_MAX)
     return [
-        InquiryKind(detail.upload.id, detail.upload.filename, detail.plan.questions)
+        UploadQuestions(detail.upload.id, detail.upload.filename, detail.plan.questions)
         for detail in found
         if detail.plan
     ]
@@ -137,7 +137,7 @@ def add_commands(commands: Any) -> None:
     """Add `questions` to the command line."""
     parser = commands.add_parser(
         "questions",
-        help="what is asked about the rows of uploads: list, answer, forget kept answers",
+        help="questions about the rows of uploads: list, answer, forget kept answers",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -146,7 +146,7 @@ def add_commands(commands: Any) -> None:
     item.add_argument("--json", action="store_true", help="for programs")
     item.set_defaults(do=_list, needs=("DATABASE_URL",))
 
-    item = kinds.add_parser("answer", help="take the rows, or leave them out")
+    item = kinds.add_parser("answer", help="take the rows, or exclude them")
     item.add_argument("upload_id", type=whole(1, 2**63 - 1), metavar="UPLOAD")
     for subject in get_args(Subject):
         item.add_argument(
@@ -178,7 +178,7 @@ def _list(args: argparse.Namespace, settings: Settings) -> int:
     return 1 if found else 0
 
 
-def _lines(found: Sequence[InquiryKind]) -> list[str]:
+def _lines(found: Sequence[UploadQuestions]) -> list[str]:
     lines = list[str]()
     for item in found:
         lines.append(f"upload {item.upload_id}  {item.filename}")
