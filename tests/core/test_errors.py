@@ -32,7 +32,7 @@ EVERY: list[tuple[TetherError, type[TetherError], str]] = [
     (
         SignatureMismatch(),
         Rejected,
-        "The signature fits none of the configured gateway passwords; check EMP_API_PASSWORD.",
+        "The signature matches none of the configured gateway passwords; check EMP_API_PASSWORD.",
     ),
     (
         Unreadable("notification", why="it carries no id"),
@@ -41,13 +41,13 @@ EVERY: list[tuple[TetherError, type[TetherError], str]] = [
     ),
     (InvalidIban("DE89****", why="it is too short"), Rejected, "DE89**** is not an IBAN: it is too short."),
     (InvalidAmount("1,5", why="write a point"), Rejected, "'1,5' is not an amount: write a point."),
-    (InvalidRequest("choose a smaller one", field="limit"), Rejected, "limit: choose a smaller one"),
-    (InvalidRequest("send a file"), Rejected, "send a file"),
+    (InvalidRequest("choose a smaller one", field="limit"), Rejected, "limit: Choose a smaller one."),
+    (InvalidRequest("send a file"), Rejected, "Send a file."),
     (
         KeyReused(),
         Rejected,
         (
-            "This Idempotency-Key belongs to another request that was sent before (another address or another body); "
+            "This Idempotency-Key was used for another request (another address or body); "
             "send a new key with a new request, or repeat the first request unchanged."
         ),
     ),
@@ -60,7 +60,7 @@ EVERY: list[tuple[TetherError, type[TetherError], str]] = [
     (
         InProgress(),
         Unavailable,
-        "A request with this Idempotency-Key is being worked on; send it again in 1 s to get its result.",
+        "A request with this Idempotency-Key is being processed; send it again in 1 s to get its result.",
     ),
     (
         IllegalStep("notification", state="processed", step="claimed"),
@@ -70,35 +70,35 @@ EVERY: list[tuple[TetherError, type[TetherError], str]] = [
     (
         ConflictingContent("upload", key="u-7"),
         Contradicted,
-        "Another upload with the key u-7 but other content is stored. Compare both, and send the right one under a new key.",
+        "The key u-7 belongs to another stored upload with other content. Compare both, and send the right one with a new key.",
     ),
     (
         StoreUnreachable("postgres"),
         Unavailable,
-        "postgres is not reachable (no answer); the same request may succeed in 5 s.",
+        "Postgres is not reachable (no answer); try again in 5 s.",
     ),
     (
         GatewaySilent(why="timeout"),
         Unavailable,
-        "The gateway gave no usable answer (timeout); the outcome is unknown until it is asked again.",
+        "The gateway gave no usable response (timeout); the outcome is unknown until a status inquiry is answered.",
     ),
     (
         NotSubmitted("dns"),
         Unavailable,
         (
             "The request was not submitted to the gateway (the name of the gateway was not resolved; check EMP_API_URL"
-            " and the resolver); it is submitted again."
+            " and the resolver); it will be submitted again."
         ),
     ),
     (
         CredentialsRejected(why="http 401"),
         Unavailable,
-        "The gateway does not accept login or password (http 401); correct EMP_API_LOGIN and EMP_API_PASSWORD.",
+        "The gateway rejects login or password (http 401); correct EMP_API_LOGIN and EMP_API_PASSWORD.",
     ),
     (
         Overloaded("notifications", limit=1000),
         Unavailable,
-        "Already 1000 notifications wait; send this one again in 2 s.",
+        "1000 notifications are waiting already; send this request again in 2 s.",
     ),
 ]
 CLASSES = [

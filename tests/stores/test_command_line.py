@@ -97,7 +97,7 @@ def test_what_postgres_says_reaches_whoever_typed_the_address(capsys: pytest.Cap
     for work in (ask, apply):
         assert command_line.done("tether-x", work) == 75
         said = capsys.readouterr().err
-        assert said.startswith("tether-x: postgres is not reachable")
+        assert said.startswith("tether-x: Postgres is not reachable")
         assert said.count("\n") == 1
         assert "Its driver says: connection" in said
         assert "port 1 failed" in said

@@ -164,11 +164,9 @@ async def test_failures_say_what_failed_and_never_where(database_url: str, servi
     async with open_pool(url, name="tests", max_size=1, wait_s=0.1) as pool:
         with pytest.raises(StoreUnreachable) as raised:
             await _use(pool)
-    assert str(raised.value) == (
-        "postgres is not reachable (no connection in time); the same request may succeed in 5 s."
-    )
+    assert str(raised.value) == ("Postgres is not reachable (no connection in time); try again in 5 s.")
     async with open_pool(database_url, name="tests", max_size=1) as pool:
-        with pytest.raises(ConnectionLost, match=r"postgres is not reachable \(AdminShutdown 57P01\)"):
+        with pytest.raises(ConnectionLost, match=r"Postgres is not reachable \(AdminShutdown 57P01\)"):
             async with connection(pool) as conn:
                 await conn.execute("select pg_terminate_backend(pg_backend_pid())")
 

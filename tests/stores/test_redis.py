@@ -101,7 +101,7 @@ async def _away(url: str) -> None:
 async def _fails_quickly(client: plain.asyncio.Redis) -> None:
     for attempt in (seen(client, [b"key"], history="e1"), mark_seen(client, MARKS[:1])):
         began = monotonic()
-        with pytest.raises(StoreUnreachable, match=r"^redis is not reachable \(\w+\)") as raised:
+        with pytest.raises(StoreUnreachable, match=r"^Redis is not reachable \(\w+\)") as raised:
             await attempt
         assert monotonic() - began < 5  # its own limit is a quarter of a second; without it, minutes
         assert "@" not in str(raised.value)

@@ -95,6 +95,6 @@ async def test_an_inquiry_is_ordered_from_a_terminal(
     assert (code, "inquiry 1: 2 debits will be inquired" in output) == (0, True), output
     assert (await api.get("/api/inquiries/1")).json()["ordered_by"] == "ada"
     code, output = run("--upload", "7", "--by", "ada", "--reason", "x")
-    assert (code, "there is no upload with this id" in output) == (2, True), output
+    assert (code, "There is no upload with this id" in output) == (2, True), output
     code, output = run("--attempt", "3", "--by", "ada", "--reason", "x")
     assert (code != 0, "never submitted" in output) == (True, True), output

@@ -191,5 +191,5 @@ def test_what_is_missing_or_away_is_said_in_a_sentence(
     assert run("status", DATABASE_URL="postgresql://u:hunter2@127.0.0.1:1/x") == 75
     assert run("migrate", DATABASE_DIRECT_URL="postgresql://u:hunter2@127.0.0.1:1/x") == 75
     said = capsys.readouterr().err
-    assert said.count("postgres is not reachable") == 2
+    assert said.count("Postgres is not reachable") == 2
     assert "hunter2" not in said

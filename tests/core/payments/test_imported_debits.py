@@ -159,7 +159,7 @@ def test_columns_are_told_by_name() -> None:
     for name in NEEDED:
         with pytest.raises(InvalidRequest, match=f"no column {name}"):
             layout([row for row in GOOD if row != name])
-    with pytest.raises(InvalidRequest, match="two columns are called iban"):
+    with pytest.raises(InvalidRequest, match="Two columns are called iban"):
         layout([*GOOD, "Iban"])
     with pytest.raises(InvalidRequest, match="leave one out"):
         layout([*GOOD, "amount_minor"])

@@ -175,5 +175,5 @@ def test_what_was_found_when_a_file_was_read_binds_while_it_holds() -> None:
 
 def test_a_rule_nobody_knows_is_refused_at_once() -> None:
     """A misspelt rule in a configuration must not silently screen nothing."""
-    with pytest.raises(InvalidRequest, match="there is no rule 'blaklisted'"):
+    with pytest.raises(InvalidRequest, match="There is no rule 'blaklisted'"):
         Policy(rules=("blaklisted",))

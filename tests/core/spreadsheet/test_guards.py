@@ -145,7 +145,7 @@ def test_the_answer_says_which_words_are_collected(words: tuple[str, ...], debto
 
 @pytest.mark.parametrize(
     ("collect", "why"),
-    [({"S/H": ("X",)}, "no cell"), ({"Sinn": ("S",)}, "no column"), ({"S/H": ()}, "name the words")],
+    [({"S/H": ("X",)}, "No cell"), ({"Sinn": ("S",)}, "No column"), ({"S/H": ()}, "Name the words")],
 )
 def test_an_answer_that_fits_nothing_is_refused(collect: dict[str, tuple[str, ...]], why: str) -> None:
     """Else a slip of the pen would leave every row out, and the run would collect nothing in silence."""

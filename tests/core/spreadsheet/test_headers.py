@@ -282,15 +282,15 @@ def test_the_callers_columns_override_everything() -> None:
 @pytest.mark.parametrize(
     ("columns", "why"),
     [
-        ({"iban": 9}, "columns.iban: the table has 2 columns, there is no column 9"),
-        ({"iban": 0}, "columns.iban: the table has 2 columns, there is no column 0"),
+        ({"iban": 9}, "columns.iban: The table has 2 columns, there is no column 9."),
+        ({"iban": 0}, "columns.iban: The table has 2 columns, there is no column 0."),
         (
             {"iban": "X"},
-            "columns.iban: no column has the header 'X'; give the column's number, counted from 1",
+            "columns.iban: No column has the header 'X'; give the column's number, counted from 1.",
         ),
         (
             {"iban": "A"},
-            "columns.iban: 2 columns have the header 'A'; give the column's number, counted from 1",
+            "columns.iban: 2 columns have the header 'A'; give the column's number, counted from 1.",
         ),
     ],
 )
@@ -303,7 +303,7 @@ def test_answers_about_what_is_not_there_are_refused(columns: dict[str, object],
 
 def test_an_unknown_field_is_refused_with_those_there_are() -> None:
     """The person learns the right word from the message."""
-    with pytest.raises(InvalidRequest, match="there is no field 'ibna'; there are iban, name, first_name"):
+    with pytest.raises(InvalidRequest, match="There is no field 'ibna'; there are iban, name, first_name"):
         _match(["A"], columns={"ibna": 1})
 
 

@@ -155,10 +155,10 @@ def test_an_unsettled_encoding_keeps_the_rest_of_the_plan() -> None:
 @pytest.mark.parametrize(
     ("answers", "why"),
     [
-        ({"encoding": "klingon"}, "encoding: choose one of utf-8-sig, utf-16"),
-        ({"delimiter": ";;"}, "delimiter: choose one character, e.g. one of ; ,"),
-        ({"quote": ""}, 'quote: choose one character, e.g. "'),
-        ({"columns": {"iban": "Nope"}}, "columns.iban: no column has the header 'Nope'"),
+        ({"encoding": "klingon"}, "encoding: Choose one of utf-8-sig, utf-16"),
+        ({"delimiter": ";;"}, "delimiter: Choose one character, e.g. one of ; ,"),
+        ({"quote": ""}, 'quote: Choose one character, e.g. "'),
+        ({"columns": {"iban": "Nope"}}, "columns.iban: No column has the header 'Nope'"),
     ],
 )
 def test_answers_that_make_no_sense_are_refused(answers: dict[str, object], why: str) -> None:
@@ -170,7 +170,7 @@ def test_answers_that_make_no_sense_are_refused(answers: dict[str, object], why:
 
 def test_a_sheet_that_is_not_there_is_refused_with_those_that_are() -> None:
     """A sheet renamed since last month should be one look away."""
-    with pytest.raises(InvalidRequest, match="sheet: there is no such sheet; there are Hinweise, Liste, Alt"):
+    with pytest.raises(InvalidRequest, match="sheet: There is no such sheet; there are Hinweise, Liste, Alt"):
         plan(DATA / "list.xlsx", answers=Answers(sheet="List"))
 
 

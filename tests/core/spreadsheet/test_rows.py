@@ -287,7 +287,7 @@ def test_old_mandates_and_symbols_are_kept_with_a_warning() -> None:
     (outcome,) = _read(["Anna \U0001f600", DE, "1,00", "31.12.2007"], plan=plan)
     assert isinstance(outcome, Debtor)
     assert (outcome.name, outcome.mandate_signed_on) == ("Anna \U0001f600", date(2007, 12, 31))
-    assert _note(outcome, "name_symbols") == "No bank carries \U0001f600; it is excluded of the debit."
+    assert _note(outcome, "name_symbols") == "No bank carries \U0001f600; the debit leaves it out."
     assert _note(outcome, "mandate_date_old").startswith("2007-12-31 is before SEPA mandates existed;")
 
 

@@ -113,7 +113,7 @@ def test_the_callers_header_row_is_taken_whatever_stands_in_it() -> None:
     table = _table([HEADER, ["Name", "IBAN", "Beitrag"], *DATA], header_row=2)
     assert (table.header_row, table.data_row) == (2, 3)
     assert table.decisions[0].by == "caller"
-    with pytest.raises(InvalidRequest, match="header_row: row 9 is blank or not among the first rows"):
+    with pytest.raises(InvalidRequest, match="header_row: Row 9 is blank or not among the first rows"):
         _table([HEADER, *DATA], header_row=9)
 
 
@@ -163,7 +163,7 @@ def test_formats_are_decided_by_all_rows_if_the_first_thousands_do_not() -> None
     open_table = _table([header, *[early] * 3_000])
     assert [question.code for question in open_table.questions] == ["amount_format"]
     assert open_table.date_orders == {"mandate_signed_on": "unclear"}
-    assert "can be read in two ways are excluded" in open_table.warnings[-1]
+    assert "can be read in two ways are ignored" in open_table.warnings[-1]
 
 
 def test_a_row_in_a_million_can_change_what_the_table_means() -> None:

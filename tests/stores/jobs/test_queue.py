@@ -76,7 +76,7 @@ async def test_waking_a_redis_that_is_away_is_given_up_soon(
 
 async def _gives_up(wake_up_queue: object, *, within_s: float) -> None:
     began = monotonic()
-    with pytest.raises(StoreUnreachable, match="redis is not reachable"):
+    with pytest.raises(StoreUnreachable, match="Redis is not reachable"):
         await wake(wake_up_queue, WEBHOOKS, slot=1)  # type: ignore[arg-type]
     assert monotonic() - began < within_s
 

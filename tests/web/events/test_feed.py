@@ -251,7 +251,7 @@ async def test_streams_opened_all_at_once_share_one_look_or_learn_that_there_are
     assert [position for position in opened if not isinstance(position, BaseException)] == [0] * 200
     refused = [problem for problem in opened if isinstance(problem, BaseException)]
     assert {str(problem) for problem in refused} == {
-        "Already 200 followers wait; send this one again in 2 s."
+        "200 followers are waiting already; send this request again in 2 s."
     }
 
 

@@ -70,7 +70,7 @@ async def test_a_validation_error_names_the_field_and_not_the_request(client: ht
     )
     assert answer.status_code == 400
     assert answer.json()["errors"] == [{"field": "limit", "text": "must be a whole number"}]
-    assert answer.json()["detail"] == "limit: must be a whole number"
+    assert answer.json()["detail"] == "limit must be a whole number."
     assert "3704" not in answer.text
 
 

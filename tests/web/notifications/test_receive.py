@@ -504,7 +504,7 @@ async def test_no_commit_in_time_is_503_and_the_row_may_land_later(
             answer = await _post(client, _notification())
             assert answer.status_code == 503
             assert int(answer.headers["retry-after"]) >= 1
-            assert answer.json()["error"].startswith("postgres is not reachable (no commit in time)")
+            assert answer.json()["error"].startswith("Postgres is not reachable (no commit in time)")
         await eventually(lambda: _inbox(database_url), what="the row that came too late")
 
         async def told_again() -> dict[str, Any] | None:

@@ -291,7 +291,7 @@ async def test_a_wrong_fingerprint_key_is_noticed(take: Callable[..., Any]) -> N
     [
         (b"", "empty"),
         (b"%PDF-1.7", "PDF"),
-        (b"transaction_id,iban\n1,2\n", "there is no column unique_id, amount, status, submitted_at"),
+        (b"transaction_id,iban\n1,2\n", "There is no column unique_id, amount, status, submitted_at"),
         (
             Path(__file__).parents[2].joinpath("data/spreadsheets/list.xlsx").read_bytes(),
             "save the sheet as CSV",
@@ -344,7 +344,7 @@ def test_the_command_reports_and_its_exit_code_tells(
     assert (report["imported"], report["there_already"]) == (0, 1)
     assert main(["attempts", "import", str(tmp_path / "nowhere.csv")]) == 2
     assert main(["attempts", "import", str(file), "--account", "third"]) == 2
-    assert "there is no such gateway account; there are default" in capsys.readouterr().err
+    assert "There is no such gateway account; there are default" in capsys.readouterr().err
     monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:9/nowhere")
     assert main(["attempts", "import", str(file)]) == 75
 

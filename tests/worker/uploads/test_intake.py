@@ -996,7 +996,7 @@ async def test_questions_are_answered_from_a_terminal(
     assert result["upload_id"] == again.upload.id
     assert [question["code"] for question in result["questions"]] == ["collected_before"]
     code, text = questions("answer", number, "--identity-unclear", "take", "--by", "ada")
-    assert (code, "answer with take or exclude: collected_before" in text) == (2, True)
+    assert (code, "Answer with take or exclude: collected_before" in text) == (2, True)
     assert questions("answer", number, "--collected-before", "take", "--by", " ")[0] == 2
     code, text = questions("answer", number, "--collected-before", "exclude", "--remember", "--by", "ada")
     assert code == 0, text

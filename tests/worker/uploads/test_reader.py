@@ -103,7 +103,7 @@ def test_answers_that_name_what_is_not_there_come_back_as_such() -> None:
     data = (DATA / "two_lists.xlsx").read_bytes()
     with (
         child(data, task(answers=Answers(sheet="Mai"))) as started,
-        pytest.raises(InvalidRequest, match="sheet: there is no such sheet"),
+        pytest.raises(InvalidRequest, match="sheet: There is no such sheet"),
     ):
         started.plan()
 

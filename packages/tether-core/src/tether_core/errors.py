@@ -1,7 +1,7 @@
 """
 Errors by who acts next.
 
-Three branches, and one question each: what has to happen before this can succeed?
+There are three branches. Each says what must happen before the operation can succeed.
 
 ```text
 TetherError
@@ -10,38 +10,43 @@ TetherError
 │   ├─ Unreadable            the bytes are not what they claim to be
 │   ├─ InvalidIban           not an IBAN of any registered country
 │   ├─ InvalidAmount         not an amount of money in that currency
-│   ├─ InvalidRequest        a well-formed request that asks for what cannot be had
-│   └─ KeyReused             an Idempotency-Key that belongs to another request
+│   ├─ InvalidRequest        a well-formed request that cannot be fulfilled
+│   └─ KeyReused             an Idempotency-Key that was used for another request
 ├─ Contradicted    a person must look                     web: 409          worker: park
-│   ├─ IllegalStep           a life cycle has no such step
-│   ├─ MoneyHeld             what was heard of a debit keeps its money where it is
-│   ├─ OrderedBefore         another run bills the upload for that due item, or has
-│   └─ ConflictingContent    the same key came with other content
+│   ├─ IllegalStep           the life cycle has no such transition
+│   ├─ MoneyHeld             an unprocessed notification blocks refunds of a debit
+│   ├─ OrderedBefore         another run bills or has billed the upload for that due item
+│   └─ ConflictingContent    the same key was received with other content
 └─ Unavailable     time must pass                         web: 503, after   worker: retry
     ├─ StoreUnreachable      Postgres, Redis or the object store does not answer
-    ├─ GatewaySilent         the gateway did not answer, or not readably: the outcome is unknown
-    │   ├─ NotSubmitted          the request provably did not reach the gateway, or it states that nothing was taken
-    │   └─ CredentialsRejected   the gateway does not accept login or password; that is no word about a payment
-    ├─ InProgress            the same request is being worked on          web: 409, after
-    └─ Overloaded            more work is waiting than may be held
+    ├─ GatewaySilent         no usable response of the gateway: the outcome is unknown
+    │   ├─ NotSubmitted          the gateway provably did not receive or accept the request
+    │   └─ CredentialsRejected   the gateway rejects login or password; the outcome of a payment stays unknown
+    ├─ InProgress            the same request is being processed          web: 409, after
+    └─ Overloaded            the limit of waiting work is reached
 ```
 
-An error keeps its facts as attributes and `str()` makes the sentence from them. No error ever
-holds a secret, a name or a whole IBAN: pass what `tether_core.redaction` and `tether_core.iban.mask`
-leave over. What is normal is no error: a repeated notification is an outcome, not an exception.
+An error keeps its facts as attributes, and `str()` makes a sentence from them that says what is wrong and what to do. No
+error holds a secret, a name or a whole IBAN: pass text through `tether_core.redaction` or `tether_core.iban.mask` first.
+Normal outcomes are not errors: a repeated notification is an outcome, not an exception.
 
 >>> str(InvalidIban("DE**...", why="its check digits do not fit; correct the IBAN and send the row again"))
 'DE**... is not an IBAN: its check digits do not fit; correct the IBAN and send the row again.'
+>>> str(InvalidRequest("give at most 255 characters", field="usage"))
+'usage: Give at most 255 characters.'
+>>> str(InvalidRequest("is not a list", field="rules"))
+'rules is not a list.'
 >>> issubclass(StoreUnreachable, Unavailable)
 True
 
-An error crosses processes and survives a copy whole, whatever its constructor looks like:
+An error can be pickled and copied, so it can be passed between processes:
 
 >>> import pickle
 >>> pickle.loads(pickle.dumps(IllegalStep("upload", state="read", step="cancelled"))).state
 'read'
 """
 
+import re
 from typing import Any, Final
 
 from tether_core.step_sentences import sentence
@@ -70,23 +75,33 @@ __all__ = [
 ]
 
 
+# A reason that continues a sentence whose subject is the field: "is not a list".
+_PREDICATE: Final = re.compile(r"(?:is|are|has|have|holds|names|needs|must|does|contains|cannot)\b")
+# A first word that is a plain word; names of programs, options and fields keep their spelling.
+_PLAIN_WORD: Final = re.compile(r"[a-z]+(?=[ ,;:.]|$)")
+
+
 class TetherError(Exception):
     """
-    The root of everything Tether raises on purpose.
+    The base class of all errors that Tether raises on purpose.
 
     Attributes:
-        code: A stable word for programs, in lower case with underscores.
+        code: A stable identifier for programs, in lower case with underscores.
     """
 
     code: str = "error"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copy and pickle by the facts kept; the default would call a keyword-only constructor by position."""
+        """Copy and pickle by attributes; the default would pass keyword-only arguments by position."""
         return _restored, (type(self), self.args, self.__dict__)
 
 
 def _ended(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:] if _PLAIN_WORD.match(text) else text
 
 
 def _restored(kind: type[TetherError], args: tuple[object, ...], facts: dict[str, object]) -> TetherError:
@@ -96,23 +111,23 @@ def _restored(kind: type[TetherError], args: tuple[object, ...], facts: dict[str
 
 
 class Rejected(TetherError):
-    """The sender must change something; the same bytes will never succeed."""
+    """The sender must change something; the same request never succeeds."""
 
     code = "rejected"
 
 
 class Contradicted(TetherError):
-    """Two things we were told cannot both be true; a person must look."""
+    """Two statements contradict each other, or the current state forbids the operation; a person must decide."""
 
     code = "contradicted"
 
 
 class Unavailable(TetherError):
     """
-    Time must pass; the same call may succeed later.
+    A temporary failure; the same call may succeed later.
 
     Attributes:
-        retry_after_s: A sensible wait before the next try, in whole seconds.
+        retry_after_s: Suggested wait before the next try, in whole seconds.
     """
 
     code = "unavailable"
@@ -120,21 +135,21 @@ class Unavailable(TetherError):
 
 
 class SignatureMismatch(Rejected):
-    """None of the configured secrets gives this signature for this id."""
+    """No configured secret makes this signature for this id."""
 
     code = "signature_mismatch"
 
     def __str__(self) -> str:
-        return "The signature fits none of the configured gateway passwords; check EMP_API_PASSWORD."
+        return "The signature matches none of the configured gateway passwords; check EMP_API_PASSWORD."
 
 
 class Unreadable(Rejected):
     """
-    The bytes are not what they claim to be.
+    The bytes cannot be decoded.
 
     Attributes:
-        what: The thing that was to be read, e.g. "notification".
-        why: What stands in the way, without any of the content.
+        what: What was decoded, e.g. "notification".
+        why: What is wrong, without any of the content.
     """
 
     code = "unreadable"
@@ -150,10 +165,10 @@ class Unreadable(Rejected):
 
 class InvalidIban(Rejected):
     """
-    Not an IBAN of any registered country.
+    The text is not an IBAN of any registered country.
 
     Attributes:
-        shown: The masked text, at most the first four and last four characters.
+        excerpt: The masked text, at most the first four and last four characters.
         why: Which rule it breaks and who corrects it.
     """
 
@@ -170,10 +185,10 @@ class InvalidIban(Rejected):
 
 class InvalidAmount(Rejected):
     """
-    Not an amount of money.
+    The text is not an amount of money.
 
     Attributes:
-        shown: The text that was to be read, at most 40 characters of it.
+        excerpt: The text, at most 40 characters of it.
         why: Which rule it breaks.
     """
 
@@ -190,11 +205,11 @@ class InvalidAmount(Rejected):
 
 class InvalidRequest(Rejected):
     """
-    A readable request for something that cannot be had.
+    A well-formed request that cannot be fulfilled.
 
     Attributes:
-        why: What to change.
-        field: The parameter or field it is about, or `None` for the whole.
+        why: What is wrong or what to change: a sentence, or a predicate of the field such as "is not a list".
+        field: The parameter or field, or `None` for the whole request.
     """
 
     code = "invalid_request"
@@ -205,30 +220,33 @@ class InvalidRequest(Rejected):
         self.field = field
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.why}" if self.field else self.why
+        why = _ended(self.why)
+        if self.field is None:
+            return _capitalised(why)
+        return f"{self.field} {why}" if _PREDICATE.match(why) else f"{self.field}: {_capitalised(why)}"
 
 
 class KeyReused(Rejected):
-    """An Idempotency-Key that was sent before, with another request."""
+    """The Idempotency-Key was used before, for another request."""
 
     code = "idempotency_key_reused"
 
     def __str__(self) -> str:
         return (
-            "This Idempotency-Key belongs to another request that was sent before (another address or another body); "
+            "This Idempotency-Key was used for another request (another address or body); "
             "send a new key with a new request, or repeat the first request unchanged."
         )
 
 
 class IllegalStep(Contradicted):
     """
-    A life cycle has no such step.
+    The life cycle has no such transition.
 
     Attributes:
-        subject: What lives, e.g. "billing attempt".
-        state: Where it stands.
-        step: What was asked of it.
-        why: Sentences with what to do or when; `None` for those of `tether_core.step_sentences`.
+        subject: What has the life cycle, e.g. "billing attempt".
+        state: Its current state.
+        step: The requested step.
+        why: Sentences that say what to do or when; `None` for those of `tether_core.step_sentences`.
     """
 
     code = "illegal_step"
@@ -246,12 +264,12 @@ class IllegalStep(Contradicted):
 
 class MoneyHeld(Contradicted):
     """
-    What was heard of a debit keeps its money where it is.
+    An unprocessed notification or record blocks refunds and voids of a debit.
 
     Attributes:
         hold: A code of `tether_core.holds`.
-        why: What was heard, and what the sender can do.
-        step: What was asked for.
+        why: What was received, and what the sender can do.
+        step: The requested step, as a participle.
     """
 
     code = "money_held"
@@ -268,11 +286,11 @@ class MoneyHeld(Contradicted):
 
 class OrderedBefore(Contradicted):
     """
-    Another run bills the same upload for the same due item, or has billed it.
+    Another run bills or has billed the same upload for the same due item.
 
     Attributes:
-        run_id: That run.
-        why: What it is about, and what the sender can do.
+        run_id: The other run.
+        why: What is wrong, and what the sender can do.
     """
 
     code = "ordered_before"
@@ -288,12 +306,12 @@ class OrderedBefore(Contradicted):
 
 class ConflictingContent(Contradicted):
     """
-    The same key came again with other content.
+    The same key was received again with other content.
 
     Attributes:
-        what: The thing both claim to be, e.g. "upload".
-        key: The shared key, safe to show.
-        why: Sentences with what to do; `None` for the general ones.
+        what: What the key identifies, e.g. "upload".
+        key: The key, safe to show.
+        why: Sentences that say what to do; `None` for the general ones.
     """
 
     code = "conflicting_content"
@@ -306,8 +324,8 @@ class ConflictingContent(Contradicted):
 
     def __str__(self) -> str:
         return self.why or (
-            f"Another {self.what} with the key {self.key} but other content is stored. Compare both, and send the right one under a "
-            "new key."
+            f"The key {self.key} belongs to another stored {self.what} with other content. Compare both, and send the right one "
+            "with a new key."
         )
 
 
@@ -328,17 +346,20 @@ class StoreUnreachable(Unavailable):
         self.why = why
 
     def __str__(self) -> str:
-        return f"{self.store} is not reachable ({self.why}); the same request may succeed in {self.retry_after_s} s."
+        store = {"postgres": "Postgres", "redis": "Redis", "objects": "The object store"}.get(
+            self.store, self.store
+        )
+        return f"{store} is not reachable ({self.why}); try again in {self.retry_after_s} s."
 
 
 class GatewaySilent(Unavailable):
     """
-    The gateway did not answer, or not readably; what it did is unknown.
+    The gateway gave no usable response; the outcome is unknown.
 
     Attributes:
         why: "timeout", "http 502", "unreadable answer" and the like.
-        slow_down_s: For how many seconds the gateway wants no requests (`Retry-After`); 0.0 where it asked for fewer
-            requests and named no time; `None` where it did not ask.
+        slow_down_s: For how many seconds the gateway wants no requests (`Retry-After`); 0.0 where it wants fewer
+            requests and gives no time; `None` where it wants neither.
         http_status: The HTTP status of the response, or `None` where there was none.
     """
 
@@ -353,14 +374,12 @@ class GatewaySilent(Unavailable):
 
     @property
     def is_failure(self) -> bool | None:
-        """Whether a circuit breaker counts it as a failure of the gateway; `None` where it says nothing of the gateway."""
+        """Whether a circuit breaker counts it as a failure of the gateway; `None`: neither as failure nor as success."""
         # HTTP 429 comes from a gateway that works; the rate is lowered instead.
         return self.http_status != 429
 
     def __str__(self) -> str:
-        return (
-            f"The gateway gave no usable answer ({self.why}); the outcome is unknown until it is asked again."
-        )
+        return f"The gateway gave no usable response ({self.why}); the outcome is unknown until a status inquiry is answered."
 
 
 _NOT_SUBMITTED: Final[dict[str, str]] = {
@@ -373,18 +392,18 @@ _NOT_SUBMITTED: Final[dict[str, str]] = {
     "connect_timeout": "no connection was made in time",
     "throttled": "the gateway refuses requests above its rate",
 }
-# Of these the gateway is not to blame; they neither trip a circuit breaker nor close one.
+# Local causes: they neither open nor close a circuit breaker.
 _LOCAL: Final = frozenset({"no_free_connection", "too_late", "cancelled"})
 
 
 class NotSubmitted(GatewaySilent):
     """
-    Nothing was submitted: no byte of the request left, or the gateway states readably that it took nothing.
+    Nothing was submitted: no byte of the request was sent, or the gateway states that it accepted nothing.
 
-    Raise it only where that is proven. Everything else is `GatewaySilent`, whose outcome is unknown.
+    Raise it only where that is proven. Everything else is `GatewaySilent`, with an unknown outcome.
 
     Attributes:
-        cause: Where the call ended: no_free_connection, too_late, cancelled, dns, tls, connect, connect_timeout or throttled.
+        cause: Where the call failed: no_free_connection, too_late, cancelled, dns, tls, connect, connect_timeout or throttled.
     """
 
     code = "not_submitted"
@@ -395,18 +414,18 @@ class NotSubmitted(GatewaySilent):
 
     @property
     def is_failure(self) -> bool | None:
-        """Whether a circuit breaker counts it as a failure of the gateway; `None` where it says nothing of the gateway."""
+        """Whether a circuit breaker counts it as a failure of the gateway; `None`: neither as failure nor as success."""
         return None if self.cause in _LOCAL else self.cause != "throttled"
 
     def __str__(self) -> str:
-        return f"The request was not submitted to the gateway ({self.why}); it is submitted again."
+        return f"The request was not submitted to the gateway ({self.why}); it will be submitted again."
 
 
 class CredentialsRejected(GatewaySilent):
     """
-    The gateway does not accept the login or the password (HTTP 401, code 110).
+    The gateway rejects the login or the password (HTTP 401, code 110).
 
-    That is an answer about the account. What became of a payment it does not say.
+    This is about the account. The outcome of a payment stays unknown.
     """
 
     code = "credentials_rejected"
@@ -420,29 +439,31 @@ class CredentialsRejected(GatewaySilent):
         return False
 
     def __str__(self) -> str:
-        return f"The gateway does not accept login or password ({self.why}); correct EMP_API_LOGIN and EMP_API_PASSWORD."
+        return (
+            f"The gateway rejects login or password ({self.why}); correct EMP_API_LOGIN and EMP_API_PASSWORD."
+        )
 
 
 class InProgress(Unavailable):
-    """The same request, under the same Idempotency-Key, is being worked on."""
+    """The same request, with the same Idempotency-Key, is being processed."""
 
     code = "in_progress"
     retry_after_s = 1
 
     def __str__(self) -> str:
         return (
-            "A request with this Idempotency-Key is being worked on; "
+            "A request with this Idempotency-Key is being processed; "
             f"send it again in {self.retry_after_s} s to get its result."
         )
 
 
 class Overloaded(Unavailable):
     """
-    More work is waiting than may be held in memory.
+    The limit of work that may wait in memory is reached.
 
     Attributes:
         what: What waits, e.g. "notifications".
-        limit: How many may wait.
+        limit: The limit.
     """
 
     code = "overloaded"
@@ -454,4 +475,4 @@ class Overloaded(Unavailable):
         self.limit = limit
 
     def __str__(self) -> str:
-        return f"Already {self.limit} {self.what} wait; send this one again in {self.retry_after_s} s."
+        return f"{self.limit} {self.what} are waiting already; send this request again in {self.retry_after_s} s."

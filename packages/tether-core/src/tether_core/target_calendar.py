@@ -33,7 +33,7 @@ datetime.date(2026, 4, 13)
 >>> easter_sunday(1500)
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidRequest: year: the Gregorian calendar is meant, from 1583 on
+tether_core.errors.InvalidRequest: year: The Gregorian calendar is meant, from 1583 on.
 """
 
 import calendar as _months

@@ -36,7 +36,7 @@ Score(score=100, answered=35, result='likely_verified')
 >>> scored(Answers(iban="yes", name="close", name_percent=101))
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidRequest: name_percent: is a percentage
+tether_core.errors.InvalidRequest: name_percent is a percentage.
 """
 
 import re

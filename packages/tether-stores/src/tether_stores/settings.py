@@ -12,7 +12,7 @@ False
 >>> Settings.from_env({"EMP_TIMEOUT": "soon"})
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidRequest: EMP_TIMEOUT: is no number; correct the environment variable
+tether_core.errors.InvalidRequest: EMP_TIMEOUT is no number; correct the environment variable.
 """
 
 import math

@@ -119,7 +119,7 @@ _PROBLEM: Final = Schema(
 _ERRORS: Final[dict[str, tuple[str, str, str]]] = {
     "400": (
         "A parameter or the body cannot be read.",
-        "limit: must be a whole number of at most 500",
+        "limit must be a whole number of at most 500.",
         "bad_request",
     ),
     "401": (
@@ -141,7 +141,7 @@ _ERRORS: Final[dict[str, tuple[str, str, str]]] = {
     ),
     "503": (
         "A store is unavailable; retry after Retry-After seconds.",
-        "postgres is not reachable (no connection in time); the same request may succeed in 5 s.",
+        "Postgres is not reachable (no connection in time); try again in 5 s.",
         "store_unreachable",
     ),
 }

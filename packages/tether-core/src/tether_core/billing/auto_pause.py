@@ -40,7 +40,7 @@ Look(level='pause', share=0.55, text='110 of 200 debits that were answered were 
 >>> look(RETURNS, counted=5, bad=6)
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidRequest: bad: is a part of what is counted
+tether_core.errors.InvalidRequest: bad is a part of what is counted.
 """
 
 from collections.abc import Sequence

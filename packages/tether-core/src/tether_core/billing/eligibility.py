@@ -50,7 +50,7 @@ Verdict(code='held', text='The account is on hold (MD06); a person can lift that
 >>> RunOptions(canary_share=2.0)
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidRequest: canary_share: is a share from 0 to 1
+tether_core.errors.InvalidRequest: canary_share is a share from 0 to 1.
 """
 
 from collections.abc import Callable, Iterator, Sequence

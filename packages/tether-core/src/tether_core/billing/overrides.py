@@ -14,7 +14,7 @@ blacklist, or what the scheme demands.
 >>> require_known(Override(("blocked",), "I insist"))
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidRequest: overrides: the verdict blocked cannot be overridden; those that can: recently_tried, \
+tether_core.errors.InvalidRequest: overrides: The verdict blocked cannot be overridden; those that can: recently_tried, \
 refunded_before, repeated, waiting_elsewhere
 """
 

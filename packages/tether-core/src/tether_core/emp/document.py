@@ -1,9 +1,8 @@
 r"""
-XML of the gateway, as plain nodes: written with care, read with suspicion.
+XML of the gateway: documents written from fields and read as plain nodes.
 
-The gateway's documents are small trees of named texts. Nothing in them needs a document type, an entity of their
-own or a processing instruction, and those are the doors through which XML attacks come, so a document that
-has any of them is refused, and so is one that is too large, too deep, or not UTF-8.
+The gateway's documents are small trees of named texts. None needs a document type or entities of its own, which XML attacks
+use. So a document with a document type is refused, and so is a document that is too large, too deep, or not UTF-8.
 
 Source: XML 1.0, fifth edition, 2.2 (characters), 2.11 (line ends), 4.1 (references).
 
@@ -34,7 +33,7 @@ SIZE_MAX_BYTES: Final = 8 * 1024 * 1024
 _DEPTH_MAX: Final = 16  # four levels are documented
 _ELEMENTS_MAX: Final = 200_000  # 999 items of 100 fields, twice
 
-# What XML 1.0 cannot hold, and the control characters that it could: no name or reason of ours has any.
+# What XML 1.0 cannot hold, and the control characters that it could: no text that we submit needs them.
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 # Union, because a quoted name takes part in no `|`.
@@ -43,7 +42,7 @@ Content = Union[str, int, None, Sequence[tuple[str, "Content"]]]  # noqa: UP007 
 
 class Node(msgspec.Struct):
     """
-    One element.
+    An XML element.
 
     Attributes:
         name: Its tag.
@@ -58,7 +57,7 @@ class Node(msgspec.Struct):
     children: list["Node"] = msgspec.field(default_factory=list)
 
     def __repr__(self) -> str:
-        """Say the tag and how much is in it; the content may be personal."""
+        """Show the tag and the number of children; the content may be personal."""
         return f"Node({self.name}, {len(self.children)} children)"
 
     def fields(self) -> dict[str, str]:
@@ -66,7 +65,7 @@ class Node(msgspec.Struct):
         The texts below this element by their path, e.g. "billing_address/city".
 
         Returns:
-            In order; of a repeated path the first. Empty elements are excluded: they mean the same as missing.
+            In order; of a repeated path the first. Empty elements are left out: they mean the same as missing ones.
         """
         found = dict[str, str]()
         waiting = [(child.name, child) for child in reversed(self.children)]
@@ -89,7 +88,7 @@ class Node(msgspec.Struct):
 
 def write(root: str, content: Sequence[tuple[str, Content]]) -> bytes:
     """
-    A UTF-8 document.
+    Write a UTF-8 document.
 
     Args:
         root: Tag of the root element.
@@ -126,12 +125,12 @@ def _inner(content: Iterable[tuple[str, Content]]) -> str:
 
 def read(body: bytes, *, what: str, size_max_bytes: int = SIZE_MAX_BYTES) -> Node:
     """
-    The root element of a document.
+    Read a document and return its root element.
 
     Args:
-        body: The whole document, UTF-8 whatever its declaration says.
-        what: What it is meant to be, for the error's text.
-        size_max_bytes: Largest document that is looked at.
+        body: The whole document; read as UTF-8, its declaration is ignored.
+        what: Its name in errors.
+        size_max_bytes: Largest document that is read.
 
     Returns:
         A tree of at most 16 levels and 200,000 elements.
@@ -159,14 +158,14 @@ def read(body: bytes, *, what: str, size_max_bytes: int = SIZE_MAX_BYTES) -> Nod
     try:
         parser.Parse(body, True)
     except ExpatError as exc:
-        # expat's own words name only a kind and a place, never content.
+        # expat's text names a kind and a place, never content.
         raise Unreadable(what, why=f"it is not well-formed XML ({exc})") from exc
     assert tree.root is not None  # expat refuses a document without a root
     return tree.root
 
 
 class _Tree:
-    """Grows the nodes from the parser's calls."""
+    """Builds nodes from the parser's callbacks."""
 
     def __init__(self, *, refuse_as: str) -> None:
         self.what = refuse_as

@@ -1,8 +1,8 @@
 """
 What an HTTP response of the gateway proves.
 
-Between us and the gateway stand proxies, firewalls and maintenance pages, and any of them may answer in its place. So
-the HTTP status and the body are read together, and a response counts as the gateway's only where both say so:
+Proxies, firewalls and maintenance pages between us and the gateway may answer in its place. So the HTTP status and the body are
+read together, and a response counts as the gateway's only if both agree:
 
 | HTTP status | body | after a submission | after a status inquiry |
 |---|---|---|---|
@@ -16,12 +16,12 @@ the HTTP status and the body are read together, and a response counts as the gat
 | other 4xx | a refusal that names our `transaction_id` | that refusal | that record, where it names the gateway's id too |
 | anything else | anything | outcome unknown | no answer |
 
-- **"Not found" is believed with HTTP 200 only.** It is what lets a debit be submitted again. A 404 is what every web
-  server says when it does not know a path; with an XML body it still is no answer to our question.
-- **HTTP 429 alone proves nothing.** A proxy that repeats a request at a second server shows us the answer to the
-  second one. Only a body in which the gateway refuses says that nothing was taken. Otherwise the outcome is asked for.
-- **HTTP 401 is about us.** Whatever its body says, it never refuses a debit.
-- **A 5xx is never read.** A server that failed may have taken the order before.
+- **"Not found" is believed with HTTP 200 only.** It allows a debit to be submitted again. Every web server responds
+  with 404 to an unknown path; even with an XML body it does not answer our inquiry.
+- **HTTP 429 alone proves nothing.** A proxy may repeat a request at a second server and return only that
+  response. Only a refusal in the body says that nothing was accepted. Otherwise a status inquiry finds the outcome.
+- **HTTP 401 is about the account.** It never refuses a debit, with any body.
+- **A 5xx is never read.** A server that failed may have accepted the debit before.
 
 `Retry-After` counts with 429 and 503, as seconds or as a date; a date is compared with the response's own `Date`,
 since two clocks need not agree.
@@ -33,7 +33,7 @@ documentation v60.1, Errors and Authentication.
 >>> inquired(page, transaction_id="t-7")
 Traceback (most recent call last):
     ...
-tether_core.errors.GatewaySilent: The gateway gave no usable answer (http 404); the outcome is unknown until it is asked again.
+tether_core.errors.GatewaySilent: The gateway gave no usable response (http 404); the outcome is unknown until a status inquiry is answered.
 >>> refused = b"<payment_response><status>error</status><code>340</code><transaction_id>t-7</transaction_id></payment_response>"
 >>> submitted(Response(422, refused), transaction_id="t-7")
 GatewayAnswer(error code=340 None t-7)
@@ -57,16 +57,16 @@ _T = TypeVar("_T")
 
 _CREDENTIALS: Final = "110"
 _NOT_FOUND: Final = "460"
-# With these the error 110 is the gateway's refusal of the login.
+# With these statuses, error 110 is the gateway's refusal of the login.
 _ABOUT_US: Final = frozenset({401, 403})
-# Answers about a hosted page or about chargebacks are no word about a payment.
+# Responses about a hosted page or chargebacks say nothing about a payment.
 _PAYMENT_ROOTS: Final = frozenset({"payment_response", "payment_transaction"})
 _SECONDS: Final = re.compile(r"[0-9]{1,10}")
 
 
 class Response(msgspec.Struct, frozen=True):
     """
-    A whole HTTP response of the gateway, or of what stands before it.
+    A complete HTTP response of the gateway, or of a server in front of it.
 
     Attributes:
         status: The HTTP status.
@@ -81,24 +81,24 @@ class Response(msgspec.Struct, frozen=True):
     date: str | None = None
 
     def __repr__(self) -> str:
-        """Say status and size; the body may be personal."""
+        """Show status and size; the body may be personal."""
         return f"Response({self.status}, {len(self.body)} bytes)"
 
 
 def submitted(response: Response, *, transaction_id: str) -> GatewayAnswer:
     """
-    The answer to a submission: a debit, refund or void.
+    Interpret the response to a submission: a debit, refund or void.
 
     Args:
-        response: What came.
+        response: The HTTP response.
         transaction_id: Our id of what was submitted.
 
     Returns:
         The gateway's answer; a refusal is one.
 
     Raises:
-        NotSubmitted: when the gateway states that it took nothing.
-        CredentialsRejected: when it does not accept us, and does not say what became of the submission.
+        NotSubmitted: when the gateway states that it accepted nothing.
+        CredentialsRejected: when it rejects the credentials, and the outcome of the submission is unknown.
         GatewaySilent: for anything else; the outcome is unknown.
     """
     answer, why = _read(response)
@@ -112,7 +112,7 @@ def submitted(response: Response, *, transaction_id: str) -> GatewayAnswer:
             raise NotSubmitted("throttled", slow_down_s=_slow_down_s(response))
         raise _silent(response)
     if answer is not None and _is_error(answer, _CREDENTIALS) and response.status in _ABOUT_US:
-        return answer  # the gateway's own refusal of us: nothing was taken
+        return answer  # the gateway refuses the credentials: nothing was accepted
     _require_credentials(response, answer)
     named = answer is not None and answer.transaction_id == transaction_id
     if 400 <= response.status < 500 and answer is not None and refuses and named:
@@ -124,19 +124,19 @@ def inquired(
     response: Response, *, transaction_id: str | None = None, unique_id: str | None = None
 ) -> GatewayAnswer | None:
     """
-    The answer to a status inquiry about one payment.
+    Interpret the response to a status inquiry about a payment.
 
     Args:
-        response: What came.
-        transaction_id: Our id that was asked for, or
+        response: The HTTP response.
+        transaction_id: The inquired id of ours, or
         unique_id: the gateway's.
 
     Returns:
         The payment's record, or an error about the inquiry itself; `None` where the gateway has no such payment.
 
     Raises:
-        CredentialsRejected: when the gateway does not accept us.
-        GatewaySilent: when there is no answer that can be believed.
+        CredentialsRejected: when the gateway rejects the credentials.
+        GatewaySilent: when there is no credible response.
     """
     answer, why = _read(response)
     _require_credentials(response, answer)
@@ -158,18 +158,18 @@ def inquired(
 
 def listed(response: Response, *, read: Callable[[bytes], _T]) -> _T:
     """
-    The answer to a report request: payments or chargebacks.
+    Interpret the response to a report request: payments or chargebacks.
 
     Args:
-        response: What came.
+        response: The HTTP response.
         read: Reads its body; see `tether_core.emp.responses`.
 
     Returns:
         What *read* gives.
 
     Raises:
-        CredentialsRejected: when the gateway does not accept us.
-        GatewaySilent: when there is no list that can be believed; an empty one is believed with HTTP 200 only.
+        CredentialsRejected: when the gateway rejects the credentials.
+        GatewaySilent: when there is no credible list; an empty list is believed with HTTP 200 only.
     """
     if response.status != 200:
         _require_credentials(response, _read(response)[0])
@@ -185,10 +185,10 @@ def listed(response: Response, *, read: Callable[[bytes], _T]) -> _T:
 
 def retry_after_s(value: str | None, *, date: str | None = None, now: datetime | None = None) -> float | None:
     """
-    How long a server wants to be left alone.
+    How long a server wants no requests.
 
     Args:
-        value: The header `Retry-After`: whole seconds, or a date of HTTP.
+        value: The header `Retry-After`: whole seconds, or an HTTP date.
         date: The header `Date` of the same response.
         now: The current time, aware, for a response without `Date`.
 
@@ -236,7 +236,7 @@ def _is_error(answer: GatewayAnswer, code: str) -> bool:
 
 
 def _refuses(answer: GatewayAnswer, *, transaction_id: str) -> bool:
-    """Whether an answer states that nothing was taken."""
+    """Whether a response states that nothing was accepted."""
     if answer.status not in {"error", "declined"} or answer.code is None or answer.root not in _PAYMENT_ROOTS:
         return False
     if answer.transaction_id not in {None, transaction_id}:
@@ -245,7 +245,7 @@ def _refuses(answer: GatewayAnswer, *, transaction_id: str) -> bool:
 
 
 def _require_credentials(response: Response, answer: GatewayAnswer | None) -> None:
-    """Raise where a response says that the gateway does not accept us."""
+    """Raise if a response says that the gateway rejects the credentials."""
     if answer is not None and _is_error(answer, _CREDENTIALS) and response.status < 500:
         raise CredentialsRejected(why="error 110")
     if response.status == 401:
@@ -255,7 +255,7 @@ def _require_credentials(response: Response, answer: GatewayAnswer | None) -> No
 def _ours(
     answer: GatewayAnswer, *, transaction_id: str | None = None, unique_id: str | None = None
 ) -> GatewayAnswer:
-    """Let an answer pass unless it is about another payment; applied, it would move the wrong one."""
+    """Return the response unless it is about another payment, which would change the wrong attempt."""
     for wanted, given in ((transaction_id, answer.transaction_id), (unique_id, answer.unique_id)):
         if wanted is not None and given is not None and wanted != given:
             raise GatewaySilent(why="answer about another payment")

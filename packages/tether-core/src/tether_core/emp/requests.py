@@ -18,7 +18,7 @@ b'<?xml version="1.0" encoding="UTF-8"?>\n<reconcile><transaction_id>t-7</transa
 >>> reconcile(transaction_id="t-7", unique_id="44177a21")
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidRequest: give exactly one of transaction_id, unique_id and arn
+tether_core.errors.InvalidRequest: Give exactly one of transaction_id, unique_id and arn.
 """
 
 import ipaddress

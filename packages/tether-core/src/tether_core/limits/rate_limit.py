@@ -51,7 +51,7 @@ opened neither close it nor keep it open.
 >>> take(bucket, share="lending", wanted=1, now_s=0.1, shares=shared)
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidRequest: share: there is no share called lending
+tether_core.errors.InvalidRequest: share: There is no share called lending.
 >>> breaker, permit = admit(Breaker(), now_s=0.0)
 >>> for _ in range(20):
 ...     breaker = report(breaker, permit, failed=True, now_s=1.0)

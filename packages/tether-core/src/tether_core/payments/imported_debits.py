@@ -48,7 +48,7 @@ by now, and one that contradicts what is stored is for a person.
 >>> layout(["transaction_id", "iban"])
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidRequest: header: there is no column unique_id, amount, status, submitted_at; name the columns so
+tether_core.errors.InvalidRequest: header: There is no column unique_id, amount, status, submitted_at; name the columns so.
 """
 
 import re

@@ -35,7 +35,7 @@ Refund(allowed=False, why='return window', from_on=datetime.date(2026, 3, 10))
 >>> after_return("AM04", returned_on=back_on, retries_done=0, per_day_max=0)
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidRequest: per_day_max: at least one debit a day must have room
+tether_core.errors.InvalidRequest: per_day_max: At least one debit a day must have room.
 """
 
 from collections.abc import Mapping

@@ -297,7 +297,7 @@ def transaction_id(
     >>> transaction_id(7, due_item="March!", number=1, amount_minor=100, currency="EUR", iban_fingerprint=b"")
     Traceback (most recent call last):
         ...
-    tether_core.errors.InvalidRequest: due_item: give 1 to 32 of a-z, 0-9, point and hyphen, e.g. 2026-03
+    tether_core.errors.InvalidRequest: due_item: Give 1 to 32 of a-z, 0-9, point and hyphen, e.g. 2026-03.
     """
     if not DUE_ITEM.fullmatch(due_item):
         raise InvalidRequest("give 1 to 32 of a-z, 0-9, point and hyphen, e.g. 2026-03", field="due_item")

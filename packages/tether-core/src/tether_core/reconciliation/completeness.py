@@ -37,7 +37,7 @@ take no part.
 >>> report(lines, report_fetches, from_on=day, to_on=date(2026, 3, 1), expected=[], now=later)
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidRequest: to: the last day comes before the first
+tether_core.errors.InvalidRequest: to: The last day comes before the first.
 """
 
 from collections import Counter

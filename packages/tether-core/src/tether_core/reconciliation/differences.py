@@ -41,7 +41,7 @@ Difference(kind='state_differs', attempt_id=7, subject='declined', ours='approve
 >>> require_reason("  ")
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidRequest: reason: say in 1 to 500 characters what was found; it is kept with the line
+tether_core.errors.InvalidRequest: reason: Say in 1 to 500 characters what was found; it is kept with the line.
 """
 
 import re

@@ -39,7 +39,7 @@ True
 >>> Policy(rules=("unheard_of",))
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidRequest: rules: there is no rule 'unheard_of'
+tether_core.errors.InvalidRequest: rules: There is no rule 'unheard_of'.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,9 +1,10 @@
 """
-The quickest way through rows: some dozens at once, column by column.
+The fastest path of reading rows: a batch at once, column by column.
 
-What is asked of each cell is the same as in `quick`, but a column of unremarkable cells is asked as a whole: whether all of its
-text is printable, whether each amount has two decimals, whether a day was met before. A batch in which any column
-does not pass is left to `quick`, row by row; a wrong IBAN, the commonest fault, only sets its own row aside.
+Each cell meets the same conditions as in `fast_row`, but they are tested for a column as a whole: whether all of its text is
+printable, whether each amount has two decimals, whether a day was read before. If any column fails, `fast_row` reads the batch
+row by row; a wrong IBAN, the most frequent problem, sends only its own row to the slow path. The property test that proves
+`fast_row` equal to the slow path (`rows`) covers this path too.
 
 >>> from tether_core.spreadsheet.plan import Column
 >>> columns = (Column(0, "Name", "name"), Column(1, "IBAN", "iban"), Column(2, "Betrag", "amount"))
@@ -43,7 +44,7 @@ from tether_core.spreadsheet.selection import word_key
 
 __all__ = ["BATCH_ROWS", "compile_batch"]
 
-# One remarkable row in a thousand costs one batch in sixteen its speed.
+# If one row in a thousand has a problem, one batch in sixteen is read row by row.
 BATCH_ROWS: Final = 64
 _CENTS: Final = {
     "comma": re.compile(r"(?:[0-9]{1,9},[0-9]{2}\n)+"),
@@ -59,11 +60,11 @@ _TEXTS: Final = frozenset(Debtor.__struct_fields__) - TYPED
 _Column = Sequence[str]
 
 
-def compile_batch(  # noqa: C901, PLR0915 - a closure like `quick`, for the same reason
+def compile_batch(  # noqa: C901, PLR0915 - a closure like `compile_fast`, for the same reason
     plan: Plan, *, rules: Rules, today: date
 ) -> Callable[[Sequence[Row]], Columns | None]:
     """
-    Turn a plan into a function for batches of unremarkable rows.
+    Compile a plan into a function for batches of rows without problems.
 
     Args:
         plan: Without open questions.
@@ -71,8 +72,8 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `quick`, for the same
         today: For days that may not lie in the future.
 
     Returns:
-        A function from rows to their debtors, with an empty IBAN where that is wrong and the row needs the careful way; and to
-        `None` for a batch that has to be read row by row.
+        A function from rows to their debtors, or to `None` for a batch that must be read row by row. A row with a wrong IBAN has
+        an empty one and needs the slow path.
     """
     at = dict(plan.fields)
     width = len(plan.columns)
@@ -101,7 +102,7 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `quick`, for the same
     fill = filler(plan)
     selections = [(selection.position, frozenset(selection.words)) for selection in plan.selections]
 
-    def batch(rows: Sequence[Row]) -> Columns | None:  # noqa: C901, PLR0911, PLR0912 - one refusal after the other
+    def batch(rows: Sequence[Row]) -> Columns | None:  # noqa: C901, PLR0911, PLR0912 - one test after the other
         lines = [row.cells for row in rows]
         widths = set(map(len, lines))
         if widths != {width}:
@@ -121,11 +122,11 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `quick`, for the same
             return None
         if "#" in whole or may_be_shortened(whole) or (not whole.isascii() and not all(map(_sound, texts))):
             return None
-        # An apostrophe that begins a cell was put there by a spreadsheet program or by our own report.
+        # A spreadsheet program or our own report puts an apostrophe at the beginning of a cell.
         padded = f"\n{whole}\n"
         if "'" in whole and ("\n'" in padded or " '" in whole):
             return None
-        # The only blank there can be by now.
+        # By now, a space is the only possible blank.
         tidy = not ("\n " in padded or " \n" in padded or "  " in whole)
         numeric = {row.numeric for row in rows}
         numbers = {bits & amount_bit for bits in numeric}
@@ -210,7 +211,7 @@ def _iban(cell: str) -> str:
 
 
 def _sound(text: str) -> bool:
-    """Whether nothing in a column has to be mended."""
+    """Whether no text of a column needs repair."""
     return text.isascii() or not (
         MOJIBAKE.search(text) or "\ufffd" in text or not unicodedata.is_normalized("NFC", text)
     )
@@ -235,7 +236,7 @@ def _numbers(column: _Column) -> list[int] | None:
 
 
 def _learnt(answers: dict[str, object], column: _Column, look: Callable[[str], object]) -> bool:
-    """Work out what has not been met before; whether all of it is plain."""
+    """Read the cells not read before; false where any needs the slow path."""
     if len(answers) > _KNOWN_MAX:
         answers.clear()
         answers[""] = None

@@ -1,9 +1,10 @@
 """
-The quick way through a row.
+The fast path of reading a row.
 
-Of a million rows almost all have nothing remarkable in them. For those, a few tests on the whole row at once replace
-many on each cell; a row that fails any of them is left to the careful way (`rows`), which finds out what is wrong or
-that nothing is. Where this gives a debtor, the careful way gives the same one; a test holds the two together.
+`rows` defines how a row is read: the slow path, which finds every problem. Almost all rows of a large file have none. For
+those, a few tests of the whole row replace many tests of each cell; a row that fails any of them is left to the slow path.
+There are three readers because a million rows must be read in seconds (`fast_batch` reads many rows at once). A property test
+proves that a fast path gives a debtor only where the slow path gives the same one.
 
 >>> from tether_core.spreadsheet.plan import Column
 >>> columns = (Column(0, "Name", "name"), Column(1, "IBAN", "iban"), Column(2, "Betrag", "amount"))
@@ -48,7 +49,7 @@ __all__ = [
     "plain_day",
 ]
 
-# No field of a debtor is longer in any scheme; a longer cell is a swallowed paragraph.
+# No scheme allows longer fields; a longer cell is a paragraph in the wrong column.
 TEXT_LENGTH_MAX: Final = 500
 BIC: Final = re.compile(r"[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?")
 MANDATE_ID: Final = re.compile(r"[A-Za-z0-9+?/:().,' -]{1,35}")
@@ -61,7 +62,7 @@ SEPA_MANDATES_SINCE: Final = date(2008, 1, 1)
 # Fields that are read by rules of their own, not as text.
 TYPED: Final = frozenset("iban name amount amount_minor currency".split())
 
-# Names of most of Europe in Latin letters; anything else is looked at more closely, not refused.
+# Names of most of Europe in Latin letters; anything else takes the slow path, and is not refused.
 PLAIN_NAME: Final = re.compile(
     "[A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017e][A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017e .,'()&/-]{1,69}"
 )
@@ -78,15 +79,15 @@ def may_be_shortened(text: str) -> bool:
 
 def plain_day(field: str, *, plan: Plan, today: date) -> Callable[[str], date | None]:
     """
-    Make what reads the unremarkable days of a column.
+    Make the function that reads plain days of a column.
 
     Args:
         field: "mandate_signed_on" or "born_on".
-        plan: Tells the column's order of day, month and year.
+        plan: Has the column's order of day, month and year.
         today: The last day there may be.
 
     Returns:
-        A function from a cell to its day, or to `None` for one that needs the careful way.
+        A function from a cell to its day, or to `None` for a cell that needs the slow path.
     """
     order = plan.date_orders.get(field, "iso")
     since = SEPA_MANDATES_SINCE if field == "mandate_signed_on" else date.min
@@ -99,14 +100,14 @@ def plain_day(field: str, *, plan: Plan, today: date) -> Callable[[str], date | 
 
 
 def listed_country(cell: str) -> str | None:
-    """Read a country that the gateway lists; `None` for a cell that needs the careful way."""
+    """Read a country that the gateway lists; `None` for a cell that needs the slow path."""
     code = country_code(cell)
     return code if code in SDD_COUNTRIES else None
 
 
 def compile_fast(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], Debtor | None]:  # noqa: C901, PLR0915 - a closure: its names cost least there, and it is this module's only work
     """
-    Turn a plan into a function for unremarkable rows.
+    Compile a plan into a function for rows without problems.
 
     Args:
         plan: Without open questions.
@@ -114,7 +115,7 @@ def compile_fast(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], De
         today: For days that may not lie in the future.
 
     Returns:
-        A function from a row to its debtor, or to `None` for a row that needs the careful way.
+        A function from a row to its debtor, or to `None` for a row that needs the slow path.
     """
     at = dict(plan.fields)
     place_in = Debtor.__struct_fields__.index
@@ -131,7 +132,7 @@ def compile_fast(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], De
         "country": listed_country,
     }
     matches = [(place_in(field), at[field], fits) for field, fits in matched.items() if field in at]
-    # The same days and countries come again and again, so each is worked out once.
+    # The same days and countries repeat in a file, so each is read once.
     known: dict[str, dict[str, object]] = {field: {} for field in looked_up}
     looks = [
         (place_in(field), at[field], known[field], look) for field, look in looked_up.items() if field in at
@@ -160,7 +161,7 @@ def compile_fast(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], De
     fill = filler(plan)
     selections = [(selection.position, frozenset(selection.words)) for selection in plan.selections]
 
-    def fast(row: Row) -> Debtor | None:  # noqa: C901, PLR0911, PLR0912, PLR0915 - one refusal to be quick after the other
+    def fast(row: Row) -> Debtor | None:  # noqa: C901, PLR0911, PLR0912, PLR0915 - one test after the other
         cells = row.cells
         missing = width - len(cells)
         if missing > 0:

@@ -9,7 +9,7 @@ is a question, unless it has no sign at all ("whole"). Cells that were numbers i
 
 **Days.** ISO days (2026-03-31) always read. In 31.03.2026 or 03/31/2026 a number above 12 is a vote for its place; with
 points the day comes first anyway. Names of months in seven languages read in any order (31. März 2026, Mar 31, 2026). Where nothing tells
-whether 03/04/2026 is in March or April, such days are excluded with a warning: no debit carries a day, so none waits for it. Five bare
+whether 03/04/2026 is in March or April, such days are ignored with a warning: no debit carries a day, so none waits for it. Five bare
 digits in the whole column are Excel's count of days, from 1900 on.
 
 >>> read_amount("1.234,56", form="comma"), read_amount("EUR 7,50", form="comma"), read_amount("1 234,5", form="comma")
@@ -303,7 +303,7 @@ class AmountVotes:
         """
         if given is not None:
             return Decision(
-                "amount_format", given, f"Amounts are read with {_WORDS[given]}, as asked for.", by="caller"
+                "amount_format", given, f"Amounts are read with {_WORDS[given]}, as requested.", by="caller"
             )
         counts, examples = self._counts, self._examples
         comma, point = counts["comma"], counts["point"]
@@ -511,7 +511,7 @@ class DayVotes:
         """
         about = f"date_order:{field}"
         if given is not None:
-            return Decision(about, given, "As asked for.", by="caller")
+            return Decision(about, given, "As requested.", by="caller")
         counts, examples = self._counts, self._examples
         day, month = counts["day_month"], counts["month_day"]
         if day or month:
@@ -533,5 +533,5 @@ class DayVotes:
 
 
 def _unclear(about: str, why: str) -> Decision:
-    note = "Days that can be read in two ways are excluded; no debit carries them. Say date_order to have them read."
+    note = "Days that can be read in two ways are ignored; no debit carries them. Answer date_order to have them read."
     return Decision(about, "unclear", f"{why} {note}")

@@ -62,7 +62,7 @@ def decide_selections(
         if not words:
             raise InvalidRequest('name the words whose rows are collected, or "*" for every row', field=field)
         keys = {word_key(word) for word in words}
-        why = f"Every row is collected, whatever column {_label(column)} says, as told."
+        why = f"Every row is collected, whatever column {_label(column)} says, as requested."
         if EVERY_WORD not in words:
             there = {word_key(word) for word in counts} if counts is not None else keys
             if missing := keys - there:
@@ -73,7 +73,7 @@ def decide_selections(
                 )
             selections.append(Selection(position, tuple(sorted(keys))))
             rest = sum(count for word, count in (counts or {}).items() if word_key(word) not in keys)
-            why = f"Only rows with these words in column {_label(column)} are collected, as told; rows that are refused for it: {rest:,}."
+            why = f"Only rows with these words in column {_label(column)} are collected, as requested; rows that are refused for it: {rest:,}."
         value = ", ".join(f"\u201c{excerpt(word)}\u201d" if word else "blank" for word in words)
         decisions.append(Decision(f"collect:{column.header.strip()[:40]}", value, why, by="caller"))
     return tuple(selections), tuple(decisions)

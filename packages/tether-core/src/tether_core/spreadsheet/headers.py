@@ -96,7 +96,7 @@ def match_columns(headers: Sequence[str], *, sample: Sequence[Sequence[str]], an
     """
     named = {field: _find(field, name, headers) for field, name in answers.columns.items()}
     taken: dict[int, Column] = {
-        position: Column(position, headers[position], field, 1.0, "as asked for")
+        position: Column(position, headers[position], field, 1.0, "as requested")
         for field, position in named.items()
         if position is not None
     }

@@ -2,7 +2,7 @@ r"""
 Number formats: what a workbook shows beside a number.
 
 A format such as `[$CHF] #,##0.00` shows 80.5 as CHF 80.50: the number alone does not say so. `mark_of` gives what a format
-adds that changes the meaning of an amount: another currency than the euro, a percent sign, thousands or millions excluded, or nothing shown at all.
+adds that changes the meaning of an amount: another currency than the euro, a percent sign, amounts in thousands or millions, or a format that shows nothing.
 
 >>> mark_of('#,##0.00 "€"'), mark_of("[$CHF] #,##0.00"), mark_of('#,##0.00\\ "zł"'), mark_of("[$€-407] 0.00")
 ('', 'CHF', 'zł', '')

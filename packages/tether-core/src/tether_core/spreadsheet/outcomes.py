@@ -19,7 +19,7 @@ the IBAN and the amount, and a missing name.
 | `name_missing` | error | no name of the account holder |
 | `name_too_long` | error | more than 70 characters, and of a name in two parts one has more than 35 |
 | `name_unreadable` | error | broken characters, or no letter at all |
-| `name_symbols` | warning | pictures and signs that no bank carries, such as `@ < >`; they are excluded of the debit |
+| `name_symbols` | warning | pictures and signs that no bank carries, such as `@ < >`; the debit leaves them out |
 | `amount_missing` | error | no amount |
 | `amount_unreadable` | error | not an amount, or not in the column's format |
 | `amount_too_many_decimals` | error | more than whole cents |
@@ -28,18 +28,18 @@ the IBAN and the amount, and a missing name.
 | `amount_too_large` | error | above the caller's largest amount |
 | `currency_not_eur` | error | another currency than the euro |
 | `mandate_id_invalid` | error | more than 35 characters, or some that banks refuse |
-| `date_invalid` | warning | the day the mandate was signed cannot be read; it is excluded |
-| `mandate_date_in_future` | warning | the mandate is signed later than today; the day is excluded |
+| `date_invalid` | warning | the day the mandate was signed cannot be read; it is ignored |
+| `mandate_date_in_future` | warning | the mandate is signed later than today; the day is ignored |
 | `mandate_date_old` | warning | signed before SEPA mandates existed (2008) |
 | `email_invalid` | error | not an e-mail address |
 | `nul_byte` | error | a zero byte, which no database takes |
 | `text_unreadable` | error | broken characters in another field |
 | `text_too_long` | error | more than 500 characters in another field |
-| `bic_invalid` | warning | not a BIC; it is excluded |
-| `birth_date_invalid` | warning | cannot be read or lies in the future; it is excluded |
-| `country_unknown` | warning | not a country; it is excluded |
+| `bic_invalid` | warning | not a BIC; it is ignored |
+| `birth_date_invalid` | warning | cannot be read or lies in the future; it is ignored |
+| `country_unknown` | warning | not a country; it is ignored |
 | `country_not_listed` | warning | a country whose debtors the gateway does not list for direct debits |
-| `column_not_kept` | warning | broken or more than 500 characters in a column that was to be kept; the cell is excluded |
+| `column_not_kept` | warning | broken or more than 500 characters in a column that was to be kept; the cell is not kept |
 | `address_missing` | warning | outside the EEA the bank needs town and country of the debtor |
 | `digits_lost` | warning | a long number that Excel has damaged: of more than 15 digits, or written like 1.2E+15 |
 | `mandate_of_several_accounts` | warning | the mandate is used for another account, too, in this file or in an earlier upload |
@@ -279,7 +279,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         amount_minor_min: Smallest amount in cents.
         amount_minor_max: Largest amount in cents.
-        tolerated: Codes of errors that are only warned of; a value that cannot be kept is excluded.
+        tolerated: Codes of errors that are only warned of; a value that cannot be kept is ignored.
     """
 
     amount_minor_min: int = 10

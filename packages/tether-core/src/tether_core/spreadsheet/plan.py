@@ -162,7 +162,7 @@ ColumnName: TypeAlias = int | str | None
 
 class Answers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """
-    What the caller says of a file; whatever is excluded, the file decides.
+    The caller's answers about a file; what is missing is read from the file.
 
     Attributes:
         encoding: A name of `text.ENCODINGS`.
@@ -242,7 +242,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         fallbacks: Field to the positions of columns that stand in where its own is empty.
         selections: Columns of which only some words are collected.
         iban_span: First and last position of columns that hold an IBAN together; `None` where one column does.
-        skip_hidden: Whether rows that a person does not see are excluded.
+        skip_hidden: Whether hidden rows are left out.
         kept: Names of columns without a field that are kept word for word, to their positions.
         decisions: What was settled, with reasons.
         questions: What a person has to answer before anything is read.

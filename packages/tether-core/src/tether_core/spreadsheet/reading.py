@@ -201,7 +201,7 @@ def _plan_workbook(  # noqa: C901 - one choice after the other
         questions = (Question("sheet", ask, "sheet", tuple(several)), *questions)
     why = "It is the only sheet with a list that people see."
     if answers.sheet is not None or len(several) > 1:
-        why = "As asked for." if answers.sheet is not None else "Not settled; shown for now."
+        why = "As requested." if answers.sheet is not None else "Not settled; shown for now."
     decision = Decision("sheet", chosen, why, by="file" if answers.sheet is None else "caller")
     hidden = [sheet.name for sheet in sheets if not sheet.visible and sheet.name != chosen]
     excluded = (f"Hidden sheets are not read: {', '.join(hidden[:5])}.",) if hidden else ()
@@ -243,7 +243,7 @@ def _choose_sheet(
 
 
 def _examined(book: Workbook, sheet: str, answers: Answers) -> Iterator[Row]:
-    """The rows a plan is made from: hidden ones that are excluded decide nothing."""
+    """The rows a plan is made from: hidden rows that are left out decide nothing."""
     every, view = book.rows(sheet), book.view(sheet)
     if answers.hidden_rows != "exclude" or not view.hidden_rows:
         return every
@@ -257,7 +257,7 @@ def rows(source: Source | Workbook, *, plan: Plan, after: int = 0) -> Iterator[R
     Args:
         source: As for `plan`: the same file.
         plan: As `plan` decided it.
-        after: Rows up to this number are excluded, to go on after a break.
+        after: Rows up to this number are not read again, to continue after a break.
 
     Yields:
         Rows below the header in order, blank ones included.

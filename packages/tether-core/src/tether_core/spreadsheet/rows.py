@@ -1,11 +1,12 @@
 """
-Rows: a row of cells becomes a debtor, or the list of what is wrong with it.
+Read rows of cells as debtors, or list their problems.
 
-The plan says which cell is what and how it is written; this applies it to one row after the other and keeps nothing but
-the sum so far. What the outcomes are and what the codes mean stands in `outcomes`.
+The plan says what each column holds and how it is written. This module applies it row by row and keeps only the sum of the
+amounts so far. `outcomes` lists the outcomes and the problem codes. `_Slow` defines how a row is read; `fast_row` and
+`fast_batch` read rows without problems faster, and a property test proves them equal.
 
-A line that sums up the table is recognised by its label or its sum and used as a check. Rows above and below the table
-never count as debtors: blank ones, the header where it is repeated at page breaks, single cells below a blank row.
+A total is recognised by its label or its sum and used as a check. Rows outside the table never count as debtors: blank rows,
+repeated headers at page breaks, single cells below a blank row.
 
 >>> from tether_core.spreadsheet.plan import Column, Plan
 >>> columns = (Column(0, "Name", "name"), Column(1, "IBAN", "iban"), Column(2, "Betrag", "amount"))
@@ -87,10 +88,10 @@ def read(
         plan: How to read them; no question may be open.
         today: For days that may not lie in the future.
         rules: The caller's limits.
-        position: Where an earlier reading stopped; rows up to there are excluded.
+        position: Where an earlier reading stopped; rows up to there are not read again.
 
     Yields:
-        One outcome for every row, in order; rows are taken some dozens at a time.
+        One outcome for every row, in order.
     """
     for some in read_batches(rows, plan=plan, today=today, rules=rules, position=position):
         yield from some.debtors() if isinstance(some, Columns) else some
@@ -106,7 +107,7 @@ def read_batches(
     size: int = BATCH_ROWS,
 ) -> Iterator[Columns | list[Outcome]]:
     """
-    Read rows as debtors, for those who handle many at a time.
+    Read rows as debtors, in batches.
 
     Args:
         rows: As for `read`.
@@ -117,8 +118,8 @@ def read_batches(
         size: Rows of a batch.
 
     Yields:
-        The outcomes of the next *size* rows, in order; fewer at the end. Where all are debtors without a warning, they mostly come
-        as columns.
+        The outcomes of the next *size* rows, in order; fewer at the end. A batch of debtors without warnings mostly
+        comes as columns.
     """
     assert plan.ready, "a plan with open questions reads nothing"
     batch = compile_batch(plan, rules=rules, today=today)
@@ -142,7 +143,7 @@ def read_batches(
         if columns is not None:
             found = (debtor if debtor.iban else None for debtor in columns.debtors())
         else:
-            # A million blank rows are nothing to look at one by one.
+            # A million blank rows must cost little.
             found = (fast(row) if any(row.cells) else None for row in some)
         outcomes: list[Outcome] = []
         for row, debtor in zip(some, found, strict=True):
@@ -157,7 +158,7 @@ def read_batches(
 
 
 class _Slow:
-    """A plan made ready for reading any row, and for finding everything that is wrong with it."""
+    """The slow path, which defines how a row is read and finds all of its problems."""
 
     def __init__(self, plan: Plan, *, rules: Rules, today: date) -> None:
         at = dict(plan.fields)
@@ -171,7 +172,7 @@ class _Slow:
         self._width = len(plan.columns)
         self._data_row = plan.data_row
         self._used = frozenset(at.values())
-        # Only text files can shift cells; in a workbook a stray cell beside the table is nothing to worry about.
+        # Only in text files can cells shift; in a workbook a stray cell beside the table does no harm.
         self._strict_width = plan.kind == "csv"
         self._iban_at = at["iban"]
         self._name_at = at.get("name", -1)
@@ -234,8 +235,8 @@ class _Slow:
             )
             seen.add("country_not_listed", at, note, iban=at == self._iban_at)
 
-    def _skipped(self, row: Row, *, total: int, below: bool) -> Skipped | None:  # noqa: PLR0911 - one return a kind
-        """Recognise rows that speak of no debtor."""
+    def _skipped(self, row: Row, *, total: int, below: bool) -> Skipped | None:  # noqa: PLR0911 - one return a kind of row
+        """Recognise rows that are no debtors."""
         cells = row.cells
         filled = [position for position, cell in enumerate(cells) if cell.strip()]
         if row.flaw:
@@ -344,9 +345,7 @@ class _Slow:
             note = f"The name has {len(name)} characters; banks take {NAME_LENGTH_MAX}. Shorten it."
             seen.add("name_too_long", at, note)
         elif found := dropped(name):
-            seen.add(
-                "name_symbols", at, f"No bank carries {' '.join(found[:5])}; it is excluded of the debit."
-            )
+            seen.add("name_symbols", at, f"No bank carries {' '.join(found[:5])}; the debit leaves it out.")
         return name
 
     def _place(self, seen: "_Findings", field: str, at: int) -> int:
@@ -419,7 +418,7 @@ class _Slow:
         return values
 
     def _keep(self, seen: "_Findings", extra: dict[str, str]) -> None:
-        """Keep the columns that nobody knows, word for word."""
+        """Keep the columns that are no known field, word for word."""
         for name, at in self._kept.items():
             cell = seen.cell(at)
             if not cell or is_placeholder(cell):
@@ -469,7 +468,7 @@ class _Slow:
             if BIC.fullmatch(bic):
                 return bic
             seen.add(
-                "bic_invalid", at, "A BIC has 8 or 11 letters and digits; it is excluded, the IBAN is enough."
+                "bic_invalid", at, "A BIC has 8 or 11 letters and digits; it is ignored, the IBAN is enough."
             )
             return None
         if field == "country":
@@ -477,7 +476,7 @@ class _Slow:
                 seen.add(
                     "country_unknown",
                     at,
-                    "This is no country we know; it is excluded. Write its two letters.",
+                    "This country is unknown and ignored; write its two letters.",
                 )
             return code
         return cell
@@ -491,12 +490,12 @@ class _Slow:
             seen.add(
                 "date_invalid" if mandate else "birth_date_invalid",
                 at,
-                f"{_sentence(day.note)} It is excluded.",
+                f"{_sentence(day.note)} It is ignored.",
             )
             return None
         if day > self._today:
             code = "mandate_date_in_future" if mandate else "birth_date_invalid"
-            seen.add(code, at, f"{day.isoformat()} lies in the future; it is excluded.")
+            seen.add(code, at, f"{day.isoformat()} lies in the future; it is ignored.")
             return None
         if mandate and day < SEPA_MANDATES_SINCE:
             note = f"{day.isoformat()} is before SEPA mandates existed; make sure that the old authorisation was migrated."
@@ -505,7 +504,7 @@ class _Slow:
 
 
 class _Findings:
-    """What one row shows and what is wrong with it."""
+    """The cells and the problems of a row."""
 
     def __init__(self, row: Row, *, labels: list[str], rules: Rules) -> None:
         self.problems: list[Problem] = []
@@ -515,11 +514,11 @@ class _Findings:
         self._rules = rules
 
     def cell(self, position: int) -> str:
-        """The text of a cell, without what is only its dress; empty where the row is too short."""
+        """The text of a cell, cleaned; empty where the row is too short."""
         return restore(clean(self._row.cells[position])) if 0 <= position < len(self._row.cells) else ""
 
     def text(self, position: int) -> str:
-        """The text of a cell as it stands; empty where the row is too short."""
+        """The text of a cell as in the file; empty where the row is too short."""
         return self._row.cells[position] if 0 <= position < len(self._row.cells) else ""
 
     def numeric(self, position: int) -> bool:

@@ -49,7 +49,7 @@ class Guarded(msgspec.Struct, frozen=True):
         questions: What a person has to say first.
         warnings: Sentences.
         decisions: What was settled.
-        skip_hidden: Whether hidden rows are excluded.
+        skip_hidden: Whether hidden rows are left out.
     """
 
     questions: tuple[Question, ...] = ()
@@ -130,11 +130,11 @@ def guard(
             )
             questions.append(Question("hidden_rows", ask, "hidden_rows", ("take", "exclude")))
         else:
-            taken = "read" if answers.hidden_rows == "take" else "excluded"
+            taken = "read" if answers.hidden_rows == "take" else "left out"
             decisions.append(
-                Decision("hidden_rows", answers.hidden_rows, f"{where}; as asked for.", by="caller")
+                Decision("hidden_rows", answers.hidden_rows, f"{where}; as requested.", by="caller")
             )
-            warnings.append(f"{where}; {'it is' if len(hidden) == 1 else 'they are'} {taken}, as asked for.")
+            warnings.append(f"{where}; {'it is' if len(hidden) == 1 else 'they are'} {taken}, as requested.")
     asked, warned = _hidden_columns(view, columns=columns, answers=answers)
     questions.extend(asked)
     warnings.extend(warned)
@@ -274,7 +274,7 @@ def as_seen(
         view: Of the sheet.
         columns: Of the plan.
         data_row: Of the plan.
-        skip_hidden: Of the plan: hidden rows are excluded.
+        skip_hidden: From the plan: whether hidden rows are left out.
 
     Yields:
         The rows: merged values stand in each of their rows, and what cannot be trusted has a flaw.

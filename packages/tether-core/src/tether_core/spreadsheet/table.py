@@ -329,12 +329,12 @@ def _header(filled: Sequence[Row], *, answers: Answers) -> _Header | None:
     """Find the header among the first rows."""
     given = answers.header_row
     if given == 0:
-        return _Header(0, filled[0].number, [], "There is no header, as told.")
+        return _Header(0, filled[0].number, [], "There is no header, as requested.")
     if given is not None:
         row = next((row for row in filled if row.number == given), None)
         if row is None:
             raise InvalidRequest(f"row {given} is blank or not among the first rows", field="header_row")
-        return _Header(given, given + 1, _trimmed(row.cells), "As told.")
+        return _Header(given, given + 1, _trimmed(row.cells), "As requested.")
     ratings = [
         _rating(row.cells) + _contrast(row.cells, below.cells if below is not None else ())
         for row, below in zip_longest(filled, filled[1:])

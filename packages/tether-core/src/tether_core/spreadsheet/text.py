@@ -98,7 +98,7 @@ def decide_encoding(source: BinaryIO, *, given: str | None = None) -> Decision |
         The decision, its value a name of `ENCODINGS`; or the question, with examples, when the bytes leave it open.
     """
     if given is not None:
-        return Decision("encoding", given, f"{ENCODINGS[given]}, as asked for.", by="caller")
+        return Decision("encoding", given, f"{ENCODINGS[given]}, as requested.", by="caller")
     source.seek(0)
     head = source.read(HEAD_BYTES)
     for mark, encoding in _MARKS:
@@ -220,7 +220,7 @@ def decide_delimiter(
         lines.pop()  # cut off in the middle
     sep = _SEP_LINE.fullmatch(lines[0])
     if given is not None:
-        return Delimiter(Decision("delimiter", given, "As asked for.", by="caller"), sep_line=sep is not None)
+        return Delimiter(Decision("delimiter", given, "As requested.", by="caller"), sep_line=sep is not None)
     if sep is not None:
         name = _DELIMITER_NAMES.get(sep[1], sep[1])
         return Delimiter(Decision("delimiter", sep[1], f"The first line says so: sep={name}."), sep_line=True)

@@ -8,7 +8,7 @@ A cursor names the last row of a page, so pages neither skip nor repeat rows whi
 >>> decode_cursor("nonsense")
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidRequest: cursor: is not a cursor of this list; start again without it
+tether_core.errors.InvalidRequest: cursor is not a cursor of this list; start again without it.
 """
 
 import base64

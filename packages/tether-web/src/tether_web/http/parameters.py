@@ -14,7 +14,7 @@ filter would otherwise return everything.
 >>> printable("\x02", field="note")
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidRequest: note: remove the characters that cannot be printed
+tether_core.errors.InvalidRequest: note: Remove the characters that cannot be printed.
 """
 
 import re

@@ -15,6 +15,7 @@ from litestar.types import ExceptionHandlersMap
 from tether_core.errors import (
     Contradicted,
     InProgress,
+    InvalidRequest,
     OrderedBefore,
     Overloaded,
     Rejected,
@@ -152,7 +153,9 @@ def _http_error(request: Request[Any, Any, Any], exc: HTTPException) -> Response
     errors = [{"field": field, "text": text} for field, text in invalid]
     headers = {name: value for name, value in (exc.headers or {}).items() if name.lower() != "content-type"}
     # The framework's text for a failed validation repeats the query string, so it is not sent.
-    detail = "; ".join(f"{field}: {text}" for field, text in invalid) or _detail(exc, headers)
+    detail = " ".join(str(InvalidRequest(text, field=field)) for field, text in invalid) or _detail(
+        exc, headers
+    )
     code = _CODES.get(exc.status_code, "error")
     return problem_response(exc.status_code, detail=detail, code=code, errors=errors, headers=headers)
 
