@@ -1,9 +1,8 @@
 """
-Facts we announce: what has happened, past tense, with a version.
+Events: facts about what has happened, in past tense, with a version.
 
-An event is written to the `outbox` table in the same transaction as the change it speaks of, and handed on
-in order, at least once. Its payload names rows by id and carries no IBAN, no name and no secret, so it may
-travel anywhere. A new version of an event is a new class; subscribers read by `name` and `version`.
+An event is written to the `outbox` table in the same transaction as the change it reports, and delivered in order, at least
+once. Its payload names rows by id and contains no IBAN, name or secret, so it may be sent anywhere. A new version of an event is a new class; subscribers read by `name` and `version`.
 
 >>> attempt_status_changed = AttemptStatusChanged(attempt_id=7, transaction_id="t-7", before="pending", after="approved", cause="approved")
 >>> name(attempt_status_changed), version(attempt_status_changed)
@@ -45,15 +44,15 @@ __all__ = [
 
 class AttemptStatusChanged(msgspec.Struct, frozen=True, tag_field="event", tag="attempt.status_changed.1"):
     """
-    A billing attempt came into another state.
+    The status of a billing attempt changed.
 
     Attributes:
-        attempt_id: Our row.
-        transaction_id: Our id, as the gateway knows it.
-        before: The state it left.
-        after: The state it is in.
-        cause: The gateway's status, or the periodic task of ours, that moved it.
-        reason_code: Why money went back, where that is what happened.
+        attempt_id: The billing attempt.
+        transaction_id: Our id of the debit at the gateway.
+        before: The previous status.
+        after: The new status.
+        cause: The status at the gateway, or our periodic task, that changed it.
+        reason_code: The reason of a return or chargeback.
     """
 
     attempt_id: int
@@ -66,13 +65,13 @@ class AttemptStatusChanged(msgspec.Struct, frozen=True, tag_field="event", tag="
 
 class IbanBlocked(msgspec.Struct, frozen=True, tag_field="event", tag="iban.blocked.1"):
     """
-    An IBAN came onto the blacklist because a debit on it was returned.
+    An IBAN was added to the blacklist because a debit of it was returned.
 
     Attributes:
-        attempt_id: The debit that came back.
+        attempt_id: The returned debit.
         action: "hold" or "block".
         reason_code: The scheme's code.
-        iban_masked: For people.
+        iban_masked: The masked IBAN, for people.
     """
 
     attempt_id: int
@@ -83,11 +82,11 @@ class IbanBlocked(msgspec.Struct, frozen=True, tag_field="event", tag="iban.bloc
 
 class ReasonUnknown(msgspec.Struct, frozen=True, tag_field="event", tag="reason.unrecognized.1"):
     """
-    Money went back with a reason no table knows, or none; a person should look.
+    A debit was returned with an unknown reason or none; a person should look.
 
     Attributes:
-        attempt_id: The debit that came back.
-        reason_code: As it came, or `None`.
+        attempt_id: The returned debit.
+        reason_code: As received, or `None`.
     """
 
     attempt_id: int
@@ -96,12 +95,12 @@ class ReasonUnknown(msgspec.Struct, frozen=True, tag_field="event", tag="reason.
 
 class AmountMismatched(msgspec.Struct, frozen=True, tag_field="event", tag="amount.mismatched.1"):
     """
-    A notification named another amount than the attempt has; ours stands, a person should look.
+    A notification has another amount than the attempt, which keeps its amount; a person should look.
 
     Attributes:
         attempt_id: The debit.
-        ours_minor: What we asked for.
-        theirs_minor: What the notification says.
+        ours_minor: The amount of the attempt.
+        theirs_minor: The amount in the notification.
     """
 
     attempt_id: int
@@ -111,16 +110,16 @@ class AmountMismatched(msgspec.Struct, frozen=True, tag_field="event", tag="amou
 
 class RefundStatusChanged(msgspec.Struct, frozen=True, tag_field="event", tag="refund.status_changed.1"):
     """
-    An refund came into another state.
+    The status of a refund or void changed.
 
     Attributes:
-        refund_id: Our row.
+        refund_id: The refund or void.
         attempt_id: The debit.
         kind: "refund" or "void".
-        transaction_id: Our id of the order, as the gateway knows it.
-        before: The state it left.
-        after: The state it is in.
-        cause: The gateway's status, or the periodic task of ours, that moved it.
+        transaction_id: Our id of the refund or void at the gateway.
+        before: The previous status.
+        after: The new status.
+        cause: The status at the gateway, or our periodic task, that changed it.
     """
 
     refund_id: int
@@ -134,7 +133,7 @@ class RefundStatusChanged(msgspec.Struct, frozen=True, tag_field="event", tag="r
 
 class RefundChargedBack(msgspec.Struct, frozen=True, tag_field="event", tag="refund.charged_back.1"):
     """
-    A debit's money went back both by us and by the debtor's bank; a person should claim it back.
+    A debit was refunded by us and charged back by the debtor's bank; a person should claim one amount back.
 
     Attributes:
         attempt_id: The debit.
@@ -145,13 +144,13 @@ class RefundChargedBack(msgspec.Struct, frozen=True, tag_field="event", tag="ref
 
 class DatabaseEpochChanged(msgspec.Struct, frozen=True, tag_field="event", tag="database.epoch_changed.1"):
     """
-    The database went back to an older state, or another server took over; unfinished submissions are inquired first.
+    The database went back to an older state, or another server took over; unfinished submissions need a status inquiry first.
 
-    Events of the lost history may be missing, and their ids may be given again.
+    Events of the lost history may be missing, and their ids may be reused.
 
     Attributes:
         epoch: The number of the new epoch.
-        reason: What showed it, as in `tether_core.database_epoch`.
+        reason: How it was detected, as in `tether_core.database_epoch`.
     """
 
     epoch: int
@@ -164,7 +163,7 @@ class ClockStepped(msgspec.Struct, frozen=True, tag_field="event", tag="clock.st
 
     Attributes:
         clock: "postgres" or "machine".
-        by_ms: How far, in milliseconds; below 0 for back.
+        by_ms: The step in milliseconds; negative for a step back.
     """
 
     clock: str
@@ -173,14 +172,14 @@ class ClockStepped(msgspec.Struct, frozen=True, tag_field="event", tag="clock.st
 
 class DifferenceOpened(msgspec.Struct, frozen=True, tag_field="event", tag="difference.opened.1"):
     """
-    The gateway's books and ours differ; a person should look (`tether_core.reconciliation.differences`).
+    The gateway's records and ours differ; a person should look (`tether_core.reconciliation.differences`).
 
     Attributes:
-        difference_id: The line of the list.
-        kind: Which kind of difference.
+        difference_id: The difference.
+        kind: The kind of difference.
         attempt_id: The debit.
-        ours: What our books say.
-        theirs: What the gateway, or the other debit, says.
+        ours: What our records say.
+        theirs: What the gateway's records, or those of the other debit, say.
     """
 
     difference_id: int
@@ -192,11 +191,11 @@ class DifferenceOpened(msgspec.Struct, frozen=True, tag_field="event", tag="diff
 
 class DifferenceClosed(msgspec.Struct, frozen=True, tag_field="event", tag="difference.closed.1"):
     """
-    A difference is over, or a person has acknowledged it.
+    A difference was resolved, or a person acknowledged it.
 
     Attributes:
-        difference_id: The line of the list.
-        kind: Which kind of difference.
+        difference_id: The difference.
+        kind: The kind of difference.
         attempt_id: The debit.
         state: "resolved" by the facts, or "acknowledged" by a person.
     """
@@ -209,11 +208,11 @@ class DifferenceClosed(msgspec.Struct, frozen=True, tag_field="event", tag="diff
 
 class ExcessDelivered(msgspec.Struct, frozen=True, tag_field="event", tag="notifications.excess_delivered.1"):
     """
-    More notifications came than are kept of one payment, key or account; somebody may flood under a genuine signature.
+    More notifications were received than are stored for a payment, key or account; a flood with valid signatures is possible.
 
     Attributes:
-        kind: Of the notification that stands for them, which is the event's `webhook_event_id`.
-        deliveries: How many were counted when this was announced.
+        kind: Kind of the notification that represents them, the event's `webhook_event_id`.
+        deliveries: Their number when the event was written.
     """
 
     kind: str
@@ -261,7 +260,7 @@ def encode(event: Event) -> bytes:
 
 def decode(data: bytes) -> Event:
     """
-    Read what `encode` wrote.
+    Decode an event that `encode` made.
 
     Args:
         data: One JSON object.
@@ -270,7 +269,7 @@ def decode(data: bytes) -> Event:
         The event.
 
     Raises:
-        Unreadable: when the bytes are no event, or one of a newer form than this code knows.
+        Unreadable: when the bytes are not an event, or are of a newer version than this code knows.
     """
     try:
         event: Event = _decoder.decode(data)

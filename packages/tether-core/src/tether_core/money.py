@@ -1,8 +1,8 @@
 """
-Money: whole minor units and a currency.
+Amounts of money in whole minor units with a currency.
 
 The gateway counts in the minor unit of ISO 4217 (cent, yen, fils), so EUR 3 is 300, JPY 150 is 150 and
-KWD 100.333 is 100333. Binary floats never touch an amount.
+KWD 100.333 is 100333. Amounts are never binary floats.
 
 >>> parse("12.34", currency="EUR")
 Money(amount_minor=1234, currency='EUR')
@@ -11,7 +11,7 @@ Money(amount_minor=1234, currency='EUR')
 >>> parse("1.999", currency="EUR")
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidAmount: '1.999' is not an amount: EUR has 2 decimals, this has 3.
+tether_core.errors.InvalidAmount: '1.999' is not an amount: EUR has 2 decimals, not 3; correct the amount.
 """
 
 import re
@@ -35,7 +35,7 @@ _PLAIN = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,4})?")
 
 def exponent(currency: str) -> int:
     """
-    How many decimals *currency* has.
+    The number of decimals of *currency*.
 
     Args:
         currency: Three capital letters of ISO 4217.
@@ -49,7 +49,7 @@ def exponent(currency: str) -> int:
     Source: ISO 4217 list one.
     """
     if not (len(currency) == 3 and currency.isascii() and currency.isalpha() and currency.isupper()):
-        raise InvalidRequest("a currency is three capital letters of ISO 4217, e.g. EUR", field="currency")
+        raise InvalidRequest("give three capital letters of ISO 4217, e.g. EUR", field="currency")
     return _EXPONENTS.get(currency, 2)
 
 
@@ -66,9 +66,12 @@ class Money(msgspec.Struct, frozen=True, order=True):
     currency: str
 
     def __add__(self, other: "Money") -> "Money":
-        """Add two amounts of one currency; two currencies have no sum."""
+        """Add an amount of the same currency."""
         if self.currency != other.currency:
-            raise InvalidRequest(f"{self.currency} and {other.currency} have no sum", field="currency")
+            raise InvalidRequest(
+                f"{self.currency} and {other.currency} cannot be added; add amounts of one currency",
+                field="currency",
+            )
         return Money(self.amount_minor + other.amount_minor, self.currency)
 
     def __str__(self) -> str:
@@ -78,7 +81,7 @@ class Money(msgspec.Struct, frozen=True, order=True):
     @property
     def decimal(self) -> Decimal:
         """The amount in major units, with exactly the decimals of its currency."""
-        # Built from its digits: arithmetic would round to whatever decimal context the calling thread has set.
+        # Built from its digits: arithmetic would round to the decimal context of the calling thread.
         digits = tuple(map(int, str(abs(self.amount_minor))))
         return Decimal((int(self.amount_minor < 0), digits, -exponent(self.currency)))
 
@@ -87,8 +90,8 @@ def parse(text: str, *, currency: str) -> Money:
     """
     Read the canonical text of an amount in major units.
 
-    Spreadsheet spellings ("1.234,56", "EUR 7,50") are read by `tether_core.spreadsheet`, which decides a
-    whole column first; here only digits, at most one point and a leading minus are an amount.
+    `tether_core.spreadsheet` reads the spellings of spreadsheets ("1.234,56", "EUR 7,50"). Here an amount has only digits, at
+    most one point and a leading minus.
 
     Args:
         text: ASCII digits with at most one point, e.g. "12.34".
@@ -102,11 +105,13 @@ def parse(text: str, *, currency: str) -> Money:
     """
     places = exponent(currency)
     if not _PLAIN.fullmatch(text):
-        # Redacted: an account number in the wrong column must not come out whole in an error text.
+        # Redacted: an account number in the wrong column must not appear in an error.
         raise InvalidAmount(
             redaction.text(text), why="write digits with at most one decimal point, e.g. 12.34"
         )
     whole, _, decimals = text.partition(".")
     if len(decimals) > places:
-        raise InvalidAmount(text, why=f"{currency} has {places} decimals, this has {len(decimals)}")
+        raise InvalidAmount(
+            text, why=f"{currency} has {places} decimals, not {len(decimals)}; correct the amount"
+        )
     return Money(int(whole + decimals.ljust(places, "0")), currency)

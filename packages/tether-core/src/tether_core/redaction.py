@@ -1,12 +1,12 @@
 """
-What may be shown of personal data, in logs, answers and reports.
+Redaction of personal data in logs, responses and reports.
 
-Two nets, because either alone has holes: fields that are personal by their name are masked whatever they
-hold, and anything that looks like an IBAN is masked wherever it stands.
+Two rules, because neither is sufficient alone: fields with a personal name are masked with any content, and everything that
+looks like an IBAN is masked in any text.
 
-What looks like one: a valid IBAN in any spelling, wherever it stands; and, because a mistyped account number is an
-account number still, any run of two letters, two digits and 11 to 30 letters and digits more. Ids of the gateway and
-UUIDs look like that too now and then; they are spared, for people search by them.
+What looks like an IBAN: a valid IBAN in any spelling; and, because a mistyped account number is still an account number, any
+run of two letters, two digits and 11 to 30 more letters and digits. Ids of the gateway and UUIDs sometimes look like that; they
+are not masked, because people search for them.
 
 >>> text("paid from DE89 3704 0044 0532 0130 00 today")
 'paid from DE89**************3000 today'
@@ -27,7 +27,7 @@ from tether_core.errors import InvalidIban
 
 __all__ = ["PERSONAL", "fields", "is_personal", "text"]
 
-# Field names of the gateway, of our tables and of spreadsheets that hold what belongs to a person or a secret.
+# Field names of the gateway, of our tables and of spreadsheets that hold personal data or a secret.
 PERSONAL: Final = frozenset(
     """
     iban bank_account_number bank_identifier_code account_holder name full_name first_name last_name email
@@ -37,21 +37,21 @@ PERSONAL: Final = frozenset(
     payment_account_reference scheme_pan_tail
     """.split()
 )
-# Whole families of fields: cards, the subjects and papers of identity checks, addresses.
+# Prefixes of field names: cards, subjects and documents of identity checks, addresses.
 _FAMILIES: Final = ("card_", "customer_", "holder_", "document_", "billing_address", "shipping_address")
 
-# What people and programs put between two characters of an IBAN; three in a row are enough.
+# Separators that people and programs put between two characters of an IBAN, at most three in a row.
 _GAP: Final = r"[\s+./_\-\u00ad\u200b\u2010-\u2015\u2212]{0,3}"
-# Where an IBAN can begin: two letters, two digits. What follows is looked at from there.
+# Where an IBAN can begin: two letters, two digits.
 _START: Final = re.compile(rf"[A-Za-z]{_GAP}[A-Za-z]{_GAP}[0-9]{_GAP}[0-9]")
 _REST: Final = {n: re.compile(rf"(?:{_GAP}[A-Za-z0-9]){{{n - 4}}}") for n in range(15, 35)}
-# No letter or digit stands before, or none behind; "IBAN" may lean on its number.
+# No letter or digit before, or none after; "IBAN" may be joined to its number.
 _EDGE: Final = re.compile(r"(?:(?<![A-Za-z0-9])|(?<=[Ii][Bb][Aa][Nn])|(?![A-Za-z0-9]))")
-# The run that a mistyped IBAN makes: a word of its own, or groups with a single blank or hyphen between them. Words
-# behind it belong to the sentence.
+# A mistyped IBAN: a word of its own, or groups with a single blank or hyphen between them. Words after it belong to the
+# sentence.
 _RUN: Final = re.compile(_EDGE.pattern + r"[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,30}(?![A-Za-z0-9])")
 _WORDS_BEHIND: Final = re.compile(r"(?:[ -][A-Za-z]+)+\Z")
-_DIGITS_MIN: Final = 8  # fewer make no account number: "db01 is not reachable" is a sentence
+_DIGITS_MIN: Final = 8  # an account number has at least as many: "db01 is not reachable" is a sentence
 # 32 hex digits, bare or as a UUID. No country has IBANs that such a run could be.
 _ID: Final = re.compile(r"(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?![A-Za-z0-9])")
 
@@ -68,7 +68,7 @@ def text(value: str) -> str:
     """
     if _START.search(value) is None:
         return value
-    # The surest first: what only looks like one must not take part of a true one away.
+    # The most certain first: a lookalike must not consume a part of a valid IBAN.
     for end_of in (_end_of_word, _end_of_valid, _end_of_mistyped):
         value = _masked(value, end_of)
     return value
@@ -76,7 +76,7 @@ def text(value: str) -> str:
 
 def fields(values: Mapping[str, str]) -> dict[str, str]:
     """
-    Mask a set of named values for showing.
+    Mask named values for display.
 
     Args:
         values: Field name to text.
@@ -136,7 +136,7 @@ def _end_of_mistyped(value: str, start: re.Match[str]) -> int | None:
     if len(characters) < min(_REST) or sum(map(str.isdigit, characters)) < _DIGITS_MIN:
         return None
     end = start.start() + len(kept)
-    # Where the country is known, what goes beyond the length of its IBANs is not part of one.
+    # Where the country is known, characters beyond the length of its IBANs do not belong to the IBAN.
     rest = _rest(value, start)
     return end if rest is None else min(end, rest.end())
 
