@@ -19,6 +19,7 @@ from tether_stores import blacklist, holds
 from tether_stores.debtors import reasons_of, status_of
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_all, fetch_one, fetch_value
 
 __all__ = [
     "Owing",
@@ -202,34 +203,33 @@ async def hold_upload(conn: Connection, upload_id: int) -> tuple[str, bool] | No
 
 async def ordered(conn: Connection, upload_id: int) -> list[Ordered]:
     """The runs of an upload that were ordered before, as `tether_core.billing.run.require_new` looks at them."""
-    cursor = await conn.execute(_SQL["ordered"], {"upload_id": upload_id})
-    return [Ordered(*row) for row in await cursor.fetchall()]
+    return await fetch_all(conn, _SQL["ordered"], {"upload_id": upload_id}, into=Ordered)
 
 
 async def by_id(conn: Connection, run_id: int) -> Run | None:
     """One run, or `None`."""
-    return _maybe(await (await conn.execute(_SQL["by_id"], {"id": run_id}, binary=True)).fetchone())
+    return await fetch_one(conn, _SQL["by_id"], {"id": run_id}, into=_run, binary=True)
 
 
 async def hold(conn: Connection, run_id: int) -> Run | None:
     """One run that nobody else can change until this transaction ends, or `None`."""
-    return _maybe(await (await conn.execute(_SQL["hold"], {"id": run_id}, binary=True)).fetchone())
+    return await fetch_one(conn, _SQL["hold"], {"id": run_id}, into=_run, binary=True)
 
 
 async def share(conn: Connection, run_id: int) -> Run | None:
     """One run that nobody can pause until this transaction ends, or `None`."""
-    return _maybe(await (await conn.execute(_SQL["share"], {"id": run_id}, binary=True)).fetchone())
+    return await fetch_one(conn, _SQL["share"], {"id": run_id}, into=_run, binary=True)
 
 
 async def hold_to_plan(conn: Connection) -> Run | None:
     """The oldest run to be planned that nobody plans, held until this transaction ends, or `None`."""
-    return _maybe(await (await conn.execute(_SQL["hold_to_plan"], binary=True)).fetchone())
+    return await fetch_one(conn, _SQL["hold_to_plan"], into=_run, binary=True)
 
 
 async def of_upload(conn: Connection, upload_id: int, *, limit: int = 100) -> list[Run]:
     """The runs of an upload, newest first, up to *limit*."""
-    cursor = await conn.execute(_SQL["of_upload"], {"upload_id": upload_id, "limit": limit}, binary=True)
-    return [_run(row) for row in await cursor.fetchall()]
+    values = {"upload_id": upload_id, "limit": limit}
+    return await fetch_all(conn, _SQL["of_upload"], values, into=_run, binary=True)
 
 
 async def listed(
@@ -243,12 +243,12 @@ async def listed(
 
 async def live(conn: Connection) -> list[Run]:
     """The runs that are being sent, oldest first."""
-    return [_run(row) for row in await (await conn.execute(_SQL["live"], binary=True)).fetchall()]
+    return await fetch_all(conn, _SQL["live"], into=_run, binary=True)
 
 
 async def unfinished(conn: Connection) -> list[Run]:
     """The runs that are not over, oldest first."""
-    return [_run(row) for row in await (await conn.execute(_SQL["unfinished"], binary=True)).fetchall()]
+    return await fetch_all(conn, _SQL["unfinished"], into=_run, binary=True)
 
 
 async def submittable(conn: Connection, *, now: datetime) -> list[tuple[int, str]]:
@@ -264,9 +264,7 @@ async def cancelled_unsent(conn: Connection) -> list[int]:
 
 async def to_plan(conn: Connection) -> bool:
     """Whether any run is to be planned."""
-    row = await (await conn.execute(_SQL["to_plan"])).fetchone()
-    assert row is not None
-    return bool(row[0])
+    return await fetch_value(conn, _SQL["to_plan"], into=bool)
 
 
 async def change(conn: Connection, run: Run, *, now: datetime) -> None:
@@ -299,15 +297,12 @@ async def change(conn: Connection, run: Run, *, now: datetime) -> None:
 
 async def progress(conn: Connection, run_id: int) -> list[Progress]:
     """How the attempts of a run stand; one entry per state, step and kind that occurs."""
-    cursor = await conn.execute(_SQL["progress"], {"run_id": run_id})
-    return [Progress(*row) for row in await cursor.fetchall()]
+    return await fetch_all(conn, _SQL["progress"], {"run_id": run_id}, into=Progress)
 
 
 async def canaries_open(conn: Connection, run_id: int) -> bool:
     """Whether any canary of a run has no answer yet."""
-    row = await (await conn.execute(_SQL["canaries_open"], {"run_id": run_id})).fetchone()
-    assert row is not None
-    return bool(row[0])
+    return await fetch_value(conn, _SQL["canaries_open"], {"run_id": run_id}, into=bool)
 
 
 async def returns_of_upload(
@@ -332,9 +327,7 @@ async def returns_of_account(
 
 async def open_attempts(conn: Connection, run_id: int) -> bool:
     """Whether any attempt of a run may still be sent, is being sent, or has an unknown outcome."""
-    row = await (await conn.execute(_SQL["open_attempts"], {"run_id": run_id})).fetchone()
-    assert row is not None
-    return bool(row[0])
+    return await fetch_value(conn, _SQL["open_attempts"], {"run_id": run_id}, into=bool)
 
 
 async def owing(
@@ -366,7 +359,8 @@ async def owing(
     Returns:
         Up to *limit* debtors, in the order of their rows.
     """
-    cursor = await conn.execute(
+    rows = await fetch_all(
+        conn,
         _SQL["owing"],
         {
             "due_item": due_item,
@@ -377,11 +371,11 @@ async def owing(
             "ids": None if ids is None else list(ids),
             "without": list(without),
         },
+        into=dict[str, Any],
         binary=True,
     )
-    rows = await cursor.fetchall()
-    set_aside = of_debtors(overrides, [row[0] for row in rows])
-    owing = [_owing(row, set_aside.get(row[0], frozenset())) for row in rows]
+    set_aside = of_debtors(overrides, [row["id"] for row in rows])
+    owing = [_owing(row, set_aside.get(row["id"], frozenset())) for row in rows]
     owing = await _with_elsewhere(conn, owing, due_item=due_item, now=now, without=without)
     return await _with_holds(conn, await _with_listings(conn, owing, now=now), now=now)
 
@@ -511,49 +505,38 @@ async def upload_state(conn: Connection, upload_id: int) -> tuple[str, bool] | N
     return None if row is None else (str(row[0]), bool(row[1]))
 
 
-def _owing(row: tuple[Any, ...], set_aside: frozenset[str]) -> Owing:
-    row_id, iban, fingerprint, amount_minor, currency, name, first, last, *rest = row
-    bic, street, house_number, postcode, city, province, country, mandate_id, reference, *facts = rest
-    verdict, cause, reasons, taken_at, upload_id, customer_id, *facts = facts
-    listed, listed_reason, item_state, returned, tries, next_number, *facts = facts
-    charged_back_for, paid_minor, score, answered, result, email, refunds = facts
+def _owing(row: Mapping[str, Any], set_aside: frozenset[str]) -> Owing:
+    key_values = (row["reference"], row["mandate_id"], row["customer_id"])
     candidate = Candidate(
-        debtor_id=row_id,
-        iban=iban,
-        amount_minor=amount_minor,
-        currency=currency,
-        has_name=bool((name or "").strip()),
-        has_address=bool(city and country),
-        reasons=tuple(reasons_of(verdict, cause, reasons)),
-        taken=taken_at is not None,
-        listed=listed,
-        listed_reason=listed_reason or "",
-        item_state=item_state,
-        item_returned=returned,
-        tries=tries,
-        charged_back_for=tuple(charged_back_for or ()),
-        paid_minor=paid_minor,
-        check=None if result is None else Score(score, answered, result),
-        refunds=tuple(_refunds(refunds or (), (reference, mandate_id, customer_id))),
+        debtor_id=row["id"],
+        iban=row["iban"],
+        amount_minor=row["amount_minor"],
+        currency=row["currency"],
+        has_name=bool((row["name"] or "").strip()),
+        has_address=bool(row["city"] and row["country"]),
+        reasons=tuple(reasons_of(row["verdict"], row["cause"], row["reasons"])),
+        taken=row["taken_at"] is not None,
+        listed=row["listed"],
+        listed_reason=row["listed_reason"] or "",
+        item_state=row["item_state"],
+        item_returned=row["item_returned"],
+        tries=row["tries"],
+        charged_back_for=tuple(row["charged_back_for"] or ()),
+        paid_minor=row["paid_minor"],
+        check=None if row["result"] is None else Score(row["score"], row["answered"], row["result"]),
+        refunds=tuple(_refunds(row["refunds"] or (), key_values)),
         set_aside=set_aside,
     )
-    payer = Payer(
-        iban,
-        name,
-        first,
-        last,
-        bic,
-        street,
-        house_number,
-        postcode,
-        city,
-        province,
-        country,
-        mandate_id,
-        reference,
+    return Owing(
+        candidate,
+        payer=Payer(**{field: row[field] for field in Payer.__struct_fields__}),
+        iban_fingerprint=bytes(row["iban_fingerprint"]),
+        next_number=row["next_number"],
+        email=row["email"],
+        upload_id=row["upload_id"],
+        key=key_of(*key_values),
+        taken_at=row["taken_at"],
     )
-    key = key_of(reference, mandate_id, customer_id)
-    return Owing(candidate, payer, bytes(fingerprint), next_number, email, upload_id, key, taken_at)
 
 
 def _refunds(rows: Sequence[Any], values: tuple[str | None, str | None, str | None]) -> Iterator[Refund]:
@@ -562,16 +545,13 @@ def _refunds(rows: Sequence[Any], values: tuple[str | None, str | None, str | No
             yield Refund(attempt_id, kind, due_item, same_debtor, bool(same_upload), days_ago)
 
 
-def _maybe(row: tuple[Any, ...] | None) -> Run | None:
-    return None if row is None else _run(row)
-
-
-def _run(row: tuple[Any, ...]) -> Run:
-    fields: list[Any] = list(row)
-    fields[5] = msgspec.json.decode(row[5], type=RunOptions)
-    fields[9] = msgspec.json.decode(row[9], type=dict[str, int])
-    fields[19] = msgspec.json.decode(row[19], type=tuple[Override, ...])
-    return Run(*fields)
+def _run(*, options: bytes, skipped: bytes, overrides: bytes, **columns: Any) -> Run:
+    return Run(
+        options=msgspec.json.decode(options, type=RunOptions),
+        skipped=msgspec.json.decode(skipped, type=dict[str, int]),
+        overrides=msgspec.json.decode(overrides, type=tuple[Override, ...]),
+        **columns,
+    )
 
 
 def _pair(row: tuple[Any, ...] | None) -> tuple[int, int]:

@@ -29,46 +29,41 @@ select state, dry_run from uploads where id = %(upload_id)s for no key update;
 -- asked of cancelled runs only, every other run counts anyway.
 select
     r.id, r.due_item, r.state,
-    r.state <> 'cancelled' or exists (select from billing_attempts a where a.run_id = r.id and a.submission_count > 0)
+    r.state <> 'cancelled'
+        or exists (select from billing_attempts a where a.run_id = r.id and a.submission_count > 0) as submitted
 from billing_runs r
 where r.upload_id = %(upload_id)s
 order by r.id;
 
+-- {run_columns} --
+-- The columns of a run.
+id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped,
+warning, pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at, again,
+overrides
+
 -- by_id --
 -- A run. 0 or 1 row.
-select
-    id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped, warning,
-    pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at,
-    again, overrides
+select {run_columns}
 from billing_runs
 where id = %(id)s;
 
 -- hold --
--- A run, held so that it can change. 0 or 1 row; the columns of `by_id`.
-select
-    id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped, warning,
-    pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at,
-    again, overrides
+-- A run, held so that it can change. 0 or 1 row.
+select {run_columns}
 from billing_runs
 where id = %(id)s
 for update;
 
 -- share --
--- A run, held so that nobody can pause it until this transaction ends. 0 or 1 row; the columns of `by_id`.
-select
-    id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped, warning,
-    pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at,
-    again, overrides
+-- A run, held so that nobody can pause it until this transaction ends. 0 or 1 row.
+select {run_columns}
 from billing_runs
 where id = %(id)s
 for share;
 
 -- hold_to_plan --
--- The oldest run that is to be planned and that nobody plans at the time. 0 or 1 row; the columns of `by_id`.
-select
-    id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped, warning,
-    pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at,
-    again, overrides
+-- The oldest run that is to be planned and that nobody plans at the time. 0 or 1 row.
+select {run_columns}
 from billing_runs
 where
     state = 'planning'
@@ -83,11 +78,8 @@ limit 1
 for update skip locked;
 
 -- of_upload --
--- The runs of an upload, newest first. Up to %(limit)s rows; the columns of `by_id`.
-select
-    id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped, warning,
-    pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at,
-    again, overrides
+-- The runs of an upload, newest first. Up to %(limit)s rows.
+select {run_columns}
 from billing_runs
 where upload_id = %(upload_id)s
 order by id desc
@@ -109,21 +101,15 @@ order by id desc
 limit %(limit)s;
 
 -- live --
--- The runs that are being sent. The columns of `by_id`.
-select
-    id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped, warning,
-    pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at,
-    again, overrides
+-- The runs that are being sent. 
+select {run_columns}
 from billing_runs
 where state in ('canary', 'running')
 order by id;
 
 -- unfinished --
--- The runs that are not over. The columns of `by_id`.
-select
-    id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped, warning,
-    pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at,
-    again, overrides
+-- The runs that are not over. 
+select {run_columns}
 from billing_runs
 where finished_at is null
 order by id;
@@ -178,7 +164,7 @@ where id = %(id)s;
 -- progress --
 -- How the attempts of a run stand, by the counts that are kept (row_counts.sql). One row per state and step that occurs: state,
 -- step, canary, count, sum of amounts.
-select state, step, canary, sum(count)::bigint, sum(amount_minor)::bigint
+select state, step, canary, sum(count)::bigint as count, sum(amount_minor)::bigint as amount_minor
 from (
     select state, step, canary, count, amount_minor from billing_attempt_counts where run_id = %(run_id)s
     union all
@@ -240,13 +226,12 @@ select exists (
 select
     d.id, d.iban, d.iban_fingerprint, d.amount_minor, d.currency, d.name, d.first_name, d.last_name, d.bic, d.street,
     d.house_number, d.postcode, d.city, d.province, d.country, d.mandate_id, d.reference, d.verdict, d.cause,
-    d.reasons::text, d.taken_at, d.upload_id, d.customer_id,
-    listed.action, listed.reason_code,
-    item.state, coalesce(item.returned, false), coalesce(item.tries, 0), coalesce(item.next_number, 1),
-    account.charged_back_for,
-    coalesce(account.paid_minor, 0),
-    checked.score, checked.answered, checked.result,
-    d.email, account.refunds
+    d.reasons::text, d.taken_at, d.upload_id, d.customer_id, d.email,
+    listed.action as listed, listed.reason_code as listed_reason,
+    item.state as item_state, coalesce(item.returned, false) as item_returned, coalesce(item.tries, 0) as tries,
+    coalesce(item.next_number, 1) as next_number,
+    account.charged_back_for, coalesce(account.paid_minor, 0) as paid_minor, account.refunds,
+    checked.score, checked.answered, checked.result
 from debtors d
 left join lateral (
     select b.action, b.reason_code

@@ -9,6 +9,7 @@ from tether_core.blacklist import Dispute, Entry, Forgives, Listing, email_key, 
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_all, fetch_one, fetch_value
 
 __all__ = [
     "CausedEntry",
@@ -402,7 +403,8 @@ async def listed(
     Returns:
         Up to *limit* entries.
     """
-    cursor = await conn.execute(
+    return await fetch_all(
+        conn,
         _SQL["listed"],
         {
             "limit": limit,
@@ -416,21 +418,18 @@ async def listed(
             "email": None if email is None else email_key(email),
             "now": now,
         },
+        into=ListedEntry,
     )
-    return [ListedEntry(*row) for row in await cursor.fetchall()]
 
 
 async def by_id(conn: Connection, entry_id: int) -> ListedEntry | None:
     """One entry, or `None`."""
-    row = await (await conn.execute(_SQL["by_id"], {"id": entry_id})).fetchone()
-    return None if row is None else ListedEntry(*row)
+    return await fetch_one(conn, _SQL["by_id"], {"id": entry_id}, into=ListedEntry)
 
 
 async def names_any(conn: Connection) -> bool:
     """Whether any name or e-mail address is on the list; asked before anybody's is looked up."""
-    row = await (await conn.execute(_SQL["names_any"])).fetchone()
-    assert row is not None
-    return bool(row[0])
+    return await fetch_value(conn, _SQL["names_any"], into=bool)
 
 
 async def names_among(

@@ -199,11 +199,14 @@ select
 from blacklist b
 where b.id = %(id)s;
 
+-- {entry_columns} --
+-- An entry for people.
+id, iban_masked, name, email, action, scope, reason_code, note, source, added_by, webhook_event_id, attempt_id,
+created_at, expires_at, lifted_at, lifted_by, lifted_reason, encode(iban_fingerprint, 'hex') as iban_fingerprint, forgives
+
 -- listed --
 -- One page for people, newest first. Filters that are null do not filter. Up to %(limit)s rows.
-select
-    id, iban_masked, name, email, action, scope, reason_code, note, source, added_by, webhook_event_id, attempt_id,
-    created_at, expires_at, lifted_at, lifted_by, lifted_reason, encode(iban_fingerprint, 'hex'), forgives
+select {entry_columns}
 from (
     -- Few words, so each combination is looked up by itself, in the order of its index: no filter reads what another one throws
     -- away. Said as ranges: with equalities Postgres may walk along all entries by id. Whether an entry that ends is over
@@ -283,9 +286,7 @@ limit %(limit)s;
 
 -- by_id --
 -- One entry, the columns of `listed`. 0 or 1 row.
-select
-    id, iban_masked, name, email, action, scope, reason_code, note, source, added_by, webhook_event_id, attempt_id,
-    created_at, expires_at, lifted_at, lifted_by, lifted_reason, encode(iban_fingerprint, 'hex'), forgives
+select {entry_columns}
 from blacklist
 where id = %(id)s;
 

@@ -6,6 +6,7 @@ from itertools import repeat
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
+from psycopg.rows import kwargs_row
 from psycopg.sql import SQL, Identifier
 from tether_core import iban as ibans
 from tether_core.payments.same_debit import CurrentStatus, DebitKey, EarlierDebit, key_of
@@ -16,6 +17,7 @@ from tether_core.spreadsheet.plan import EXTRA_FIELDS
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_all, fetch_one
 
 __all__ = [
     "AccountFacts",
@@ -388,10 +390,11 @@ async def screen(conn: Connection, *, now: datetime) -> AsyncIterator[AccountFac
     Yields:
         One entry for each row of which anything is known.
     """
-    cursor = await conn.execute(_SQL["screen"], {"now": now})
-    while rows := await cursor.fetchmany(_FETCHED):
-        for row in rows:
-            yield AccountFacts(*row)
+    async with conn.cursor(row_factory=kwargs_row(AccountFacts)) as cursor:
+        await cursor.execute(_SQL["screen"], {"now": now})
+        while rows := await cursor.fetchmany(_FETCHED):
+            for row in rows:
+                yield row
 
 
 async def related(
@@ -531,8 +534,8 @@ async def question_groups(
         Their groups.
     """
     query = _SQL["question_groups_dry_run" if dry_run else "question_groups"]
-    cursor = await conn.execute(query, {"upload_id": upload_id, "rules": list(rules)})
-    return [Group(*row) for row in await cursor.fetchall()]
+    values = {"upload_id": upload_id, "rules": list(rules)}
+    return await fetch_all(conn, query, values, into=Group)
 
 
 async def take(
@@ -627,8 +630,7 @@ async def listed(conn: Connection, *, filters: Filters, limit: int, before: int 
         "examined_max": _EXAMINED_MAX,
     }
     query = _SQL["listed"] if filters.name is None else _SQL["listed_by_words"]
-    cursor = await conn.execute(query, values)
-    return [_listed(row) for row in await cursor.fetchall()]
+    return await fetch_all(conn, query, values, into=_listed)
 
 
 async def listed_sorted(
@@ -665,7 +667,7 @@ async def listed_sorted(
         "after_name": key,
     }
     query = _SQL["listed_by_name"] if sort == "name" else _SQL["listed_by_number"]
-    return [_listed(row) for row in await (await conn.execute(query, values)).fetchall()]
+    return await fetch_all(conn, query, values, into=_listed)
 
 
 def sort_key(debtor: ListedDebtor, *, sort: Sort, descending: bool) -> str:
@@ -676,21 +678,16 @@ def sort_key(debtor: ListedDebtor, *, sort: Sort, descending: bool) -> str:
     return str(-number if descending else number)
 
 
-def _listed(row: Sequence[Any]) -> ListedDebtor:
-    upload_id, number, iban = row[1:4]
+def _listed(
+    *, iban: str, row_number: int | None, verdict: str, cause: str | None, reasons: str | None, **columns: Any
+) -> ListedDebtor:
     return ListedDebtor(
-        row[0],
-        upload_id,
-        number,
-        ibans.mask(iban),
-        name=row[4],
-        amount_minor=row[5],
-        currency=row[6],
-        reference=row[7],
-        verdict=row[8],
-        cause=row[9],
-        created_at=row[10],
-        reasons=reasons_of(row[8], row[9], row[11]),
+        row=row_number,
+        iban_masked=ibans.mask(iban),
+        verdict=verdict,
+        cause=cause,
+        reasons=reasons_of(verdict, cause, reasons),
+        **columns,
     )
 
 
@@ -715,8 +712,12 @@ def reasons_of(verdict: str, cause: str | None, reasons: str | None) -> list[Ver
 
 async def by_id(conn: Connection, debtor_id: int) -> DebtorDetail | None:
     """One debtor, or `None`."""
-    row = await (await conn.execute(_SQL["by_id"], {"id": debtor_id})).fetchone()
-    return None if row is None else DebtorDetail(_listed(row), *row[12:])
+    return await fetch_one(conn, _SQL["by_id"], {"id": debtor_id}, into=_detail)
+
+
+def _detail(**columns: Any) -> DebtorDetail:
+    more = {name: columns.pop(name) for name in DebtorDetail.__struct_fields__[1:]}
+    return DebtorDetail(_listed(**columns), **more)
 
 
 async def excluded(conn: Connection, upload_id: int, *, after_row: int, limit: int) -> list[Excluded]:
@@ -732,10 +733,9 @@ async def excluded(conn: Connection, upload_id: int, *, after_row: int, limit: i
     Returns:
         Up to *limit* rows.
     """
-    cursor = await conn.execute(
-        _SQL["excluded"], {"upload_id": upload_id, "after_row": after_row, "limit": limit}
-    )
-    return [
-        Excluded(Debtor(row[0], *row[4:]), reasons_of(row[1], row[2], row[3]))
-        for row in await cursor.fetchall()
-    ]
+    values = {"upload_id": upload_id, "after_row": after_row, "limit": limit}
+    return await fetch_all(conn, _SQL["excluded"], values, into=_excluded)
+
+
+def _excluded(*, verdict: str, cause: str | None, reasons: str | None, **columns: Any) -> Excluded:
+    return Excluded(Debtor(**columns), reasons_of(verdict, cause, reasons))

@@ -77,7 +77,8 @@ touched as (
     select iban_fingerprint from charged_back
 )
 select
-    s.row_number, s.amount_minor, b.action, b.reason_code, b.note, cb.iban_fingerprint is not null
+    s.row_number as row, s.amount_minor, b.action as listed, b.reason_code as listed_reason_code, b.note as listed_note,
+    cb.iban_fingerprint is not null as charged_back
 from touched
 join staged_debtors s using (iban_fingerprint)
 left join listed b on b.iban_fingerprint = s.iban_fingerprint
@@ -231,10 +232,15 @@ set
 from unnest(%(rows)s::integer[], %(rules)s::text[], %(reasons)s::jsonb[]) as given (row_number, rule, reason)
 where d.upload_id = %(upload_id)s and d.row_number = given.row_number;
 
+-- {group_columns} --
+-- A group of rows that a person is asked about.
+r ->> 'rule' as rule, count(*) as count, sum(d.amount_minor)::bigint as amount_minor, (r ->> 'on')::date as on,
+r ->> 'current_status' as current_status, (r ->> 'upload_id')::bigint as upload_id
+
 -- question_groups --
 -- The rows of an upload that a person is asked about, counted. One row per group: rule, count, sum of amounts; day, standing and
 -- upload_id of the imported debits, null where the earlier row is of the same file.
-select r ->> 'rule', count(*), sum(d.amount_minor)::bigint, (r ->> 'on')::date, r ->> 'current_status', (r ->> 'upload_id')::bigint
+select {group_columns}
 from debtors d
 cross join lateral jsonb_array_elements(d.reasons) r
 where d.upload_id = %(upload_id)s and d.verdict = any(%(rules)s) and r ->> 'rule' = d.verdict
@@ -243,7 +249,7 @@ order by 1, 4, 5, 6;
 
 -- question_groups_dry_run --
 -- The same of a dry run.
-select r ->> 'rule', count(*), sum(d.amount_minor)::bigint, (r ->> 'on')::date, r ->> 'current_status', (r ->> 'upload_id')::bigint
+select {group_columns}
 from dry_run_rows d
 cross join lateral jsonb_array_elements(d.reasons) r
 where d.upload_id = %(upload_id)s and d.verdict = any(%(rules)s) and r ->> 'rule' = d.verdict
@@ -302,10 +308,14 @@ order by s.iban_fingerprint;
 -- Forget the rows of a dry run that is over.
 delete from dry_run_rows where upload_id = %(upload_id)s;
 
+-- {listed_columns} --
+-- A debtor in lists.
+id, upload_id, row_number, iban, name, amount_minor, currency, reference, verdict, cause, created_at,
+reasons::text
+
 -- listed --
 -- One page for people, newest first. Filters that are null do not filter. Up to %(limit)s rows.
-select id, upload_id, row_number, iban, name, amount_minor, currency, reference, verdict, cause, created_at,
-    reasons::text
+select {listed_columns}
 from debtors
 where
     (%(before)s::bigint is null or id < %(before)s)
@@ -358,16 +368,14 @@ found as (
         limit %(limit)s
     ) rare
 )
-select id, upload_id, row_number, iban, name, amount_minor, currency, reference, verdict, cause, created_at,
-    reasons::text
+select {listed_columns}
 from found
 order by id desc
 limit %(limit)s;
 
 -- listed_by_number --
 -- One page of one upload, by row or by amount (%(sort)s), smallest or largest first. The columns and filters of `listed`.
-select id, upload_id, row_number, iban, name, amount_minor, currency, reference, verdict, cause, created_at,
-    reasons::text
+select {listed_columns}
 from debtors
 cross join lateral (
     select
@@ -386,8 +394,7 @@ limit %(limit)s;
 
 -- listed_by_name --
 -- One page of one upload, by name. The columns and filters of `listed`.
-select id, upload_id, row_number, iban, name, amount_minor, currency, reference, verdict, cause, created_at,
-    reasons::text
+select {listed_columns}
 from debtors
 where
     upload_id = %(upload_id)s
@@ -401,8 +408,7 @@ limit %(limit)s;
 
 -- by_id --
 -- One debtor. 0 or 1 row: the columns of `listed`, then the rest of what the file said.
-select
-    id, upload_id, row_number, iban, name, amount_minor, currency, reference, verdict, cause, created_at, reasons::text,
+select {listed_columns},
     first_name, last_name, bic, mandate_id, mandate_signed_on, customer_id, email, phone, street, house_number, postcode,
     city, province, country, description, born_on, national_id, extra
 from debtors
@@ -411,7 +417,7 @@ where id = %(id)s;
 -- excluded --
 -- The next rows of an upload that screening excluded, with everything the file said of them. Up to %(limit)s rows.
 select
-    row_number, verdict, cause, reasons::text, iban, name, amount_minor, currency, first_name, last_name, bic, mandate_id,
+    row_number as row, verdict, cause, reasons::text, iban, name, amount_minor, currency, first_name, last_name, bic, mandate_id,
     mandate_signed_on, reference, customer_id, email, phone, street, house_number, postcode, city, province, country,
     description, born_on, national_id, extra
 from debtors

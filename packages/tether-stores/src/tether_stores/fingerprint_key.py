@@ -12,6 +12,7 @@ from tether_core.iban import fingerprint
 from tether_stores.clock import timestamp
 from tether_stores.postgres import Connection, Pool, transaction
 from tether_stores.queries import load
+from tether_stores.rows import fetch_value
 from tether_stores.telemetry import logger
 
 __all__ = [
@@ -180,9 +181,7 @@ async def _samples(conn: Connection) -> list[tuple[str, bytes]]:
 
 
 async def _is_unused(conn: Connection) -> bool:
-    row = await (await conn.execute(_SQL["is_unused"])).fetchone()
-    assert row is not None
-    return bool(row[0])
+    return await fetch_value(conn, _SQL["is_unused"], into=bool)
 
 
 async def begin(

@@ -10,6 +10,7 @@ from tether_stores import billing
 from tether_stores.payments.inquiries import InquiryTable
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_value
 
 __all__ = ["INQUIRIES", "InquiredAttempt", "InquiryOrder", "by_id", "give_up", "listed", "order"]
 
@@ -164,6 +165,4 @@ async def listed(conn: Connection, order_id: int, *, after: int, limit: int) -> 
 
 async def give_up(conn: Connection, *, now: datetime) -> int:
     """Give up debits that got no answer for so long; returns how many."""
-    row = await (await conn.execute(_SQL["give_up"], {"now": now})).fetchone()
-    assert row is not None
-    return int(row[0])
+    return await fetch_value(conn, _SQL["give_up"], {"now": now}, into=int)

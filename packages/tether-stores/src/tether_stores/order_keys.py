@@ -9,6 +9,7 @@ from tether_core.errors import InProgress
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_value
 
 __all__ = ["Kept", "add", "find", "lock", "prune"]
 
@@ -86,6 +87,4 @@ async def add(conn: Connection, kept: Kept, *, holder: str, key: str, now: datet
 
 async def prune(conn: Connection, *, before: datetime, limit: int) -> int:
     """Remove up to *limit* results that were kept before a time; returns how many."""
-    row = await (await conn.execute(_SQL["prune"], {"before": before, "limit": limit})).fetchone()
-    assert row is not None
-    return int(row[0])
+    return await fetch_value(conn, _SQL["prune"], {"before": before, "limit": limit}, into=int)

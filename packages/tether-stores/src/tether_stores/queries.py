@@ -1,8 +1,14 @@
 r"""
-SQL by name: `sql/<table>.sql` holds the queries of one table, each under a line `-- name --`.
+SQL by name: a file holds the queries of a subject, each under a line `-- name --`.
 
->>> sorted(split("-- one --\n-- says one\nselect 1;\n-- two --\nselect 2;\n").items())
-[('one', 'select 1'), ('two', 'select 2')]
+>>> sorted(split("-- first --\n-- A comment.\nselect 1;\n-- second --\nselect 2;\n").items())
+[('first', 'select 1'), ('second', 'select 2')]
+
+A part that several queries have in common, such as their columns, is written once under `-- {name} --` and stands as `{name}` in
+the queries. `-- {name} from payments/billing_attempts --` takes one from another file.
+
+>>> split("-- {columns} --\nid, name\n-- all_rows --\nselect {columns} from debtors;\n")
+{'all_rows': 'select id, name from debtors'}
 """
 
 import re
@@ -13,7 +19,8 @@ from typing import Final, LiteralString
 
 __all__ = ["load", "read", "read_lua", "split", "split_file"]
 
-_HEADING: Final = re.compile(r"^-- ([a-z][a-z0-9_]*) --$", re.MULTILINE)
+_HEADING: Final = re.compile(r"^-- ([a-z][a-z0-9_]*|\{[a-z][a-z0-9_]*\}) --$", re.MULTILINE)
+_SHARED: Final = re.compile(r"^-- (\{[a-z][a-z0-9_]*\}) from ([a-z_/]+) --$", re.MULTILINE)
 _COMMENT: Final = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 
 
@@ -43,16 +50,32 @@ def read_lua(name: LiteralString) -> LiteralString:
     return resources.files("tether_stores").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
 
 
-def split(text: LiteralString) -> dict[str, LiteralString]:
+def split(
+    text: LiteralString, *, shared: Mapping[str, LiteralString] = MappingProxyType({})
+) -> dict[str, LiteralString]:
     """
     Cut a file of named queries.
 
     Args:
         text: Prose in comments, then `-- name --`, comments, one statement, and so on.
+        shared: Parts of other files by their placeholder.
 
     Returns:
         Name to statement, without comments and without the last semicolon.
     """
+    found = _named(text)
+    parts = {**shared, **{name: part for name, part in found.items() if name.startswith("{")}}
+    queries: dict[str, LiteralString] = {}
+    for name, query in found.items():
+        if name in parts:
+            continue
+        for placeholder, part in parts.items():
+            query = query.replace(placeholder, part)  # noqa: PLW2901 - the same query, completed
+        queries[name] = query
+    return queries
+
+
+def _named(text: LiteralString) -> dict[str, LiteralString]:
     parts = _HEADING.split(text)
     return {
         name: _COMMENT.sub("", body).strip().rstrip(";").strip()
@@ -75,7 +98,7 @@ def load(table: LiteralString) -> Mapping[str, LiteralString]:
 
 def split_file(package: str, name: LiteralString) -> Mapping[str, LiteralString]:
     """
-    The named queries of a file in a package's `sql` folder.
+    The named queries of a file in a package.
 
     Args:
         package: The package, e.g. "tether_stores".
@@ -84,9 +107,11 @@ def split_file(package: str, name: LiteralString) -> Mapping[str, LiteralString]
     Returns:
         Name to statement, read-only.
     """
-    return MappingProxyType(split(_text(package, f"{name}.sql")))
+    text = _text(package, f"{name}.sql")
+    shared = {part: _named(_text(package, f"{other}.sql"))[part] for part, other in _SHARED.findall(text)}
+    return MappingProxyType(split(text, shared=shared))
 
 
 def _text(package: str, path: LiteralString) -> LiteralString:
-    # The text is a file of a package of ours, as fixed as the code beside it; mypy takes LiteralString for str.
+    # The text is a file of an installed package, as fixed as the code beside it; mypy takes LiteralString for str.
     return resources.files(package).joinpath(*path.split("/")).read_text(encoding="utf-8")

@@ -23,6 +23,7 @@ from tether_stores.payments.submissions import Written
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.refunds import refunds
+from tether_stores.rows import fetch_value
 
 __all__ = ["Closed", "KeptStatement", "close_debit", "close_refund", "latest", "of_attempt"]
 
@@ -215,6 +216,4 @@ async def _record(
         "by": stated.by,
         "now": now,
     }
-    row = await (await conn.execute(_SQL["record"], values)).fetchone()
-    assert row is not None
-    return int(row[0])
+    return await fetch_value(conn, _SQL["record"], values, into=int)

@@ -9,6 +9,7 @@ from tether_core.vop import Answers, Result, Score
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_value
 
 __all__ = [
     "Check",
@@ -189,9 +190,7 @@ async def deferred(
 
 async def due(conn: Connection, *, now: datetime) -> bool:
     """Whether a check is due and nobody has it."""
-    row = await (await conn.execute(_SQL["due"], {"now": now})).fetchone()
-    assert row is not None
-    return bool(row[0])
+    return await fetch_value(conn, _SQL["due"], {"now": now}, into=bool)
 
 
 async def counts(conn: Connection, upload_id: int) -> dict[tuple[str | None, Result | None], int]:
@@ -232,6 +231,4 @@ async def scores(conn: Connection, debtor_ids: Sequence[int]) -> dict[int, Score
 
 
 async def _count(conn: Connection, query: str, parameters: dict[str, object]) -> int:
-    row = await (await conn.execute(_SQL[query], parameters)).fetchone()
-    assert row is not None
-    return int(row[0])
+    return await fetch_value(conn, _SQL[query], parameters, into=int)

@@ -5,6 +5,7 @@ from typing import Final
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_value
 
 __all__ = ["prune", "take"]
 
@@ -32,6 +33,4 @@ async def take(conn: Connection, periodic_task: str, *, tick_at: datetime, now: 
 
 async def prune(conn: Connection, *, before: datetime) -> int:
     """Forget ticks from before a time; returns how many."""
-    row = await (await conn.execute(_SQL["prune"], {"before": before})).fetchone()
-    assert row is not None
-    return int(row[0])
+    return await fetch_value(conn, _SQL["prune"], {"before": before}, into=int)

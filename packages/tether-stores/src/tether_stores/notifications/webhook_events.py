@@ -21,6 +21,7 @@ from tether_core.reconciliation.report_records import ReportRecord
 from tether_stores.notifications import excess_deliveries
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_value
 
 __all__ = [
     "Claimed",
@@ -557,16 +558,12 @@ async def wake_known(conn: Connection, unique_ids: Sequence[str], *, now: dateti
 
 async def wake_matched(conn: Connection, *, now: datetime) -> int:
     """Make due what waited for a payment that has appeared; returns how many rows."""
-    row = await (await conn.execute(_SQL["wake_matched"], {"now": now})).fetchone()
-    assert row is not None
-    return int(row[0])
+    return await fetch_value(conn, _SQL["wake_matched"], {"now": now}, into=int)
 
 
 async def due(conn: Connection, *, now: datetime, older_than_s: float = 0) -> bool:
     """Whether a row has been due for longer than *older_than_s* seconds."""
-    row = await (await conn.execute(_SQL["due"], {"now": now, "older_than_s": older_than_s})).fetchone()
-    assert row is not None
-    return bool(row[0])
+    return await fetch_value(conn, _SQL["due"], {"now": now, "older_than_s": older_than_s}, into=bool)
 
 
 async def counts(conn: Connection, *, now: datetime) -> InboxCounts:
@@ -583,9 +580,7 @@ async def probe(conn: Connection) -> None:
 
 async def oldest_due_s(conn: Connection, *, now: datetime) -> float:
     """Age of the oldest row that is due, in seconds, 0 when none is."""
-    row = await (await conn.execute(_SQL["oldest_due_s"], {"now": now})).fetchone()
-    assert row is not None
-    return float(row[0])
+    return await fetch_value(conn, _SQL["oldest_due_s"], {"now": now}, into=float)
 
 
 async def unfinished(conn: Connection) -> dict[str, int]:
@@ -730,9 +725,7 @@ async def unconfirmed(
 
 async def confirmable(conn: Connection, *, now: datetime) -> bool:
     """Whether a row waits for the gateway's word and nobody is asking."""
-    row = await (await conn.execute(_SQL["confirmable"], {"now": now})).fetchone()
-    assert row is not None
-    return bool(row[0])
+    return await fetch_value(conn, _SQL["confirmable"], {"now": now}, into=bool)
 
 
 async def current_status(conn: Connection, records: Sequence[ReportRecord]) -> list[StoredRow]:

@@ -1,7 +1,7 @@
 """Lists of billing attempts: one query of `payments/attempt_lists.sql` per filter that leads, which tells how they are read."""
 
 from datetime import datetime
-from typing import Final, LiteralString
+from typing import Any, Final, LiteralString
 
 import msgspec
 from tether_core.payments.filters import EXAMINED_MAX, AttemptFilters, Lead
@@ -9,6 +9,7 @@ from tether_core.payments.filters import EXAMINED_MAX, AttemptFilters, Lead
 from tether_stores.payments.billing_attempts import ListedAttempt
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_all
 
 __all__ = ["AttemptPage", "page_of"]
 
@@ -71,13 +72,25 @@ async def page_of(
         "limit": limit + 1,
         "examined_max": examined_max,
     }
-    rows = await (await conn.execute(_LED_BY[lead], parameters)).fetchall()
-    found = [ListedAttempt(*columns) for *columns, fits, _ in rows if fits]
+    rows = await fetch_all(conn, _LED_BY[lead], parameters, into=_examined)
+    found = [row.attempt for row in rows if row.fits]
     excerpt = found[:limit]
     if len(found) > limit:
         last = excerpt[-1]
-    elif rows and rows[-1][-1] == examined_max:
-        last = ListedAttempt(*rows[-1][:-2])  # as far as this page has looked
+    elif rows and rows[-1].place == examined_max:
+        last = rows[-1].attempt  # as far as this page has looked
     else:
         return AttemptPage(excerpt, None)
     return AttemptPage(excerpt, (last.created_at, last.id))
+
+
+class _Examined(msgspec.Struct, frozen=True):
+    """An attempt, whether it fits all filters, and its place among those that were examined."""
+
+    attempt: ListedAttempt
+    fits: bool
+    place: int
+
+
+def _examined(*, fits: bool, place: int, **columns: Any) -> _Examined:
+    return _Examined(ListedAttempt(**columns), fits, place)

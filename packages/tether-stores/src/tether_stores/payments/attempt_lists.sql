@@ -5,35 +5,36 @@
 -- all filters, and its place among those that were examined. A row that does not fit is returned only at the last place:
 -- the next page continues behind it.
 
+-- {listed_columns} from payments/billing_attempts --
+
+-- {fits_filters} --
+-- Whether an attempt fits all filters.
+(%(unique_id)s::text is null or a.unique_id = %(unique_id)s)
+and (%(transaction_id)s::text is null or a.transaction_id = %(transaction_id)s)
+and (%(debtor_id)s::bigint is null or a.debtor_id = %(debtor_id)s)
+and (%(run_id)s::bigint is null or a.run_id = %(run_id)s)
+and (
+    %(upload_id)s::bigint is null
+    or a.run_id in (select r.id from billing_runs r where r.upload_id = %(upload_id)s)
+)
+and (%(reason_code)s::text is null or coalesce(a.reason_code = %(reason_code)s, false))
+and (%(state)s::text is null or a.state = %(state)s)
+and (%(account)s::text is null or a.account = %(account)s)
+and (%(amount_min_minor)s::bigint is null or a.amount_minor >= %(amount_min_minor)s)
+and (%(amount_max_minor)s::bigint is null or a.amount_minor <= %(amount_max_minor)s)
+and (%(created_from)s::timestamptz is null or a.created_at >= %(created_from)s)
+and (%(created_to)s::timestamptz is null or a.created_at < %(created_to)s)
+and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
+and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
+
 -- newest --
 -- Of all attempts.
-select
-    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, submission_count, withheld, account, created_at,
-    fits, place
+select {listed_columns}, fits, place
 from (
     select
         a.*,
         row_number() over (order by a.id desc) as place,
-        (
-            (%(unique_id)s::text is null or a.unique_id = %(unique_id)s)
-            and (%(transaction_id)s::text is null or a.transaction_id = %(transaction_id)s)
-            and (%(debtor_id)s::bigint is null or a.debtor_id = %(debtor_id)s)
-            and (%(run_id)s::bigint is null or a.run_id = %(run_id)s)
-            and (
-                %(upload_id)s::bigint is null
-                or a.run_id in (select r.id from billing_runs r where r.upload_id = %(upload_id)s)
-            )
-            and (%(reason_code)s::text is null or coalesce(a.reason_code = %(reason_code)s, false))
-            and (%(state)s::text is null or a.state = %(state)s)
-            and (%(account)s::text is null or a.account = %(account)s)
-            and (%(amount_min_minor)s::bigint is null or a.amount_minor >= %(amount_min_minor)s)
-            and (%(amount_max_minor)s::bigint is null or a.amount_minor <= %(amount_max_minor)s)
-            and (%(created_from)s::timestamptz is null or a.created_at >= %(created_from)s)
-            and (%(created_to)s::timestamptz is null or a.created_at < %(created_to)s)
-            and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
-            and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
-        ) is true as fits
+        ({fits_filters}) is true as fits
     from (
         select *
         from billing_attempts
@@ -49,33 +50,12 @@ limit %(limit)s;
 
 -- by_unique_id --
 -- The attempt with an id of the gateway.
-select
-    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, submission_count, withheld, account, created_at,
-    fits, place
+select {listed_columns}, fits, place
 from (
     select
         a.*,
         row_number() over (order by a.id desc) as place,
-        (
-            (%(unique_id)s::text is null or a.unique_id = %(unique_id)s)
-            and (%(transaction_id)s::text is null or a.transaction_id = %(transaction_id)s)
-            and (%(debtor_id)s::bigint is null or a.debtor_id = %(debtor_id)s)
-            and (%(run_id)s::bigint is null or a.run_id = %(run_id)s)
-            and (
-                %(upload_id)s::bigint is null
-                or a.run_id in (select r.id from billing_runs r where r.upload_id = %(upload_id)s)
-            )
-            and (%(reason_code)s::text is null or coalesce(a.reason_code = %(reason_code)s, false))
-            and (%(state)s::text is null or a.state = %(state)s)
-            and (%(account)s::text is null or a.account = %(account)s)
-            and (%(amount_min_minor)s::bigint is null or a.amount_minor >= %(amount_min_minor)s)
-            and (%(amount_max_minor)s::bigint is null or a.amount_minor <= %(amount_max_minor)s)
-            and (%(created_from)s::timestamptz is null or a.created_at >= %(created_from)s)
-            and (%(created_to)s::timestamptz is null or a.created_at < %(created_to)s)
-            and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
-            and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
-        ) is true as fits
+        ({fits_filters}) is true as fits
     from (
         select *
         from billing_attempts
@@ -92,33 +72,12 @@ limit %(limit)s;
 
 -- by_transaction_id --
 -- The attempt with an id of ours.
-select
-    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, submission_count, withheld, account, created_at,
-    fits, place
+select {listed_columns}, fits, place
 from (
     select
         a.*,
         row_number() over (order by a.id desc) as place,
-        (
-            (%(unique_id)s::text is null or a.unique_id = %(unique_id)s)
-            and (%(transaction_id)s::text is null or a.transaction_id = %(transaction_id)s)
-            and (%(debtor_id)s::bigint is null or a.debtor_id = %(debtor_id)s)
-            and (%(run_id)s::bigint is null or a.run_id = %(run_id)s)
-            and (
-                %(upload_id)s::bigint is null
-                or a.run_id in (select r.id from billing_runs r where r.upload_id = %(upload_id)s)
-            )
-            and (%(reason_code)s::text is null or coalesce(a.reason_code = %(reason_code)s, false))
-            and (%(state)s::text is null or a.state = %(state)s)
-            and (%(account)s::text is null or a.account = %(account)s)
-            and (%(amount_min_minor)s::bigint is null or a.amount_minor >= %(amount_min_minor)s)
-            and (%(amount_max_minor)s::bigint is null or a.amount_minor <= %(amount_max_minor)s)
-            and (%(created_from)s::timestamptz is null or a.created_at >= %(created_from)s)
-            and (%(created_to)s::timestamptz is null or a.created_at < %(created_to)s)
-            and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
-            and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
-        ) is true as fits
+        ({fits_filters}) is true as fits
     from (
         select *
         from billing_attempts
@@ -135,33 +94,12 @@ limit %(limit)s;
 
 -- by_debtor --
 -- Of a debtor.
-select
-    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, submission_count, withheld, account, created_at,
-    fits, place
+select {listed_columns}, fits, place
 from (
     select
         a.*,
         row_number() over (order by a.id desc) as place,
-        (
-            (%(unique_id)s::text is null or a.unique_id = %(unique_id)s)
-            and (%(transaction_id)s::text is null or a.transaction_id = %(transaction_id)s)
-            and (%(debtor_id)s::bigint is null or a.debtor_id = %(debtor_id)s)
-            and (%(run_id)s::bigint is null or a.run_id = %(run_id)s)
-            and (
-                %(upload_id)s::bigint is null
-                or a.run_id in (select r.id from billing_runs r where r.upload_id = %(upload_id)s)
-            )
-            and (%(reason_code)s::text is null or coalesce(a.reason_code = %(reason_code)s, false))
-            and (%(state)s::text is null or a.state = %(state)s)
-            and (%(account)s::text is null or a.account = %(account)s)
-            and (%(amount_min_minor)s::bigint is null or a.amount_minor >= %(amount_min_minor)s)
-            and (%(amount_max_minor)s::bigint is null or a.amount_minor <= %(amount_max_minor)s)
-            and (%(created_from)s::timestamptz is null or a.created_at >= %(created_from)s)
-            and (%(created_to)s::timestamptz is null or a.created_at < %(created_to)s)
-            and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
-            and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
-        ) is true as fits
+        ({fits_filters}) is true as fits
     from (
         select *
         from billing_attempts
@@ -178,33 +116,12 @@ limit %(limit)s;
 
 -- by_run --
 -- Of a billing run.
-select
-    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, submission_count, withheld, account, created_at,
-    fits, place
+select {listed_columns}, fits, place
 from (
     select
         a.*,
         row_number() over (order by a.id desc) as place,
-        (
-            (%(unique_id)s::text is null or a.unique_id = %(unique_id)s)
-            and (%(transaction_id)s::text is null or a.transaction_id = %(transaction_id)s)
-            and (%(debtor_id)s::bigint is null or a.debtor_id = %(debtor_id)s)
-            and (%(run_id)s::bigint is null or a.run_id = %(run_id)s)
-            and (
-                %(upload_id)s::bigint is null
-                or a.run_id in (select r.id from billing_runs r where r.upload_id = %(upload_id)s)
-            )
-            and (%(reason_code)s::text is null or coalesce(a.reason_code = %(reason_code)s, false))
-            and (%(state)s::text is null or a.state = %(state)s)
-            and (%(account)s::text is null or a.account = %(account)s)
-            and (%(amount_min_minor)s::bigint is null or a.amount_minor >= %(amount_min_minor)s)
-            and (%(amount_max_minor)s::bigint is null or a.amount_minor <= %(amount_max_minor)s)
-            and (%(created_from)s::timestamptz is null or a.created_at >= %(created_from)s)
-            and (%(created_to)s::timestamptz is null or a.created_at < %(created_to)s)
-            and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
-            and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
-        ) is true as fits
+        ({fits_filters}) is true as fits
     from (
         select *
         from billing_attempts
@@ -221,33 +138,12 @@ limit %(limit)s;
 
 -- by_upload --
 -- Of the billing runs of an upload.
-select
-    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, submission_count, withheld, account, created_at,
-    fits, place
+select {listed_columns}, fits, place
 from (
     select
         a.*,
         row_number() over (order by a.id desc) as place,
-        (
-            (%(unique_id)s::text is null or a.unique_id = %(unique_id)s)
-            and (%(transaction_id)s::text is null or a.transaction_id = %(transaction_id)s)
-            and (%(debtor_id)s::bigint is null or a.debtor_id = %(debtor_id)s)
-            and (%(run_id)s::bigint is null or a.run_id = %(run_id)s)
-            and (
-                %(upload_id)s::bigint is null
-                or a.run_id in (select r.id from billing_runs r where r.upload_id = %(upload_id)s)
-            )
-            and (%(reason_code)s::text is null or coalesce(a.reason_code = %(reason_code)s, false))
-            and (%(state)s::text is null or a.state = %(state)s)
-            and (%(account)s::text is null or a.account = %(account)s)
-            and (%(amount_min_minor)s::bigint is null or a.amount_minor >= %(amount_min_minor)s)
-            and (%(amount_max_minor)s::bigint is null or a.amount_minor <= %(amount_max_minor)s)
-            and (%(created_from)s::timestamptz is null or a.created_at >= %(created_from)s)
-            and (%(created_to)s::timestamptz is null or a.created_at < %(created_to)s)
-            and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
-            and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
-        ) is true as fits
+        ({fits_filters}) is true as fits
     from (
         select newest.*
         from billing_runs r
@@ -269,33 +165,12 @@ limit %(limit)s;
 
 -- by_reason_code --
 -- Of those that came back for a reason.
-select
-    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, submission_count, withheld, account, created_at,
-    fits, place
+select {listed_columns}, fits, place
 from (
     select
         a.*,
         row_number() over (order by a.id desc) as place,
-        (
-            (%(unique_id)s::text is null or a.unique_id = %(unique_id)s)
-            and (%(transaction_id)s::text is null or a.transaction_id = %(transaction_id)s)
-            and (%(debtor_id)s::bigint is null or a.debtor_id = %(debtor_id)s)
-            and (%(run_id)s::bigint is null or a.run_id = %(run_id)s)
-            and (
-                %(upload_id)s::bigint is null
-                or a.run_id in (select r.id from billing_runs r where r.upload_id = %(upload_id)s)
-            )
-            and (%(reason_code)s::text is null or coalesce(a.reason_code = %(reason_code)s, false))
-            and (%(state)s::text is null or a.state = %(state)s)
-            and (%(account)s::text is null or a.account = %(account)s)
-            and (%(amount_min_minor)s::bigint is null or a.amount_minor >= %(amount_min_minor)s)
-            and (%(amount_max_minor)s::bigint is null or a.amount_minor <= %(amount_max_minor)s)
-            and (%(created_from)s::timestamptz is null or a.created_at >= %(created_from)s)
-            and (%(created_to)s::timestamptz is null or a.created_at < %(created_to)s)
-            and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
-            and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
-        ) is true as fits
+        ({fits_filters}) is true as fits
     from (
         select *
         from billing_attempts
@@ -312,33 +187,12 @@ limit %(limit)s;
 
 -- by_state --
 -- Of those in a state.
-select
-    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, submission_count, withheld, account, created_at,
-    fits, place
+select {listed_columns}, fits, place
 from (
     select
         a.*,
         row_number() over (order by a.id desc) as place,
-        (
-            (%(unique_id)s::text is null or a.unique_id = %(unique_id)s)
-            and (%(transaction_id)s::text is null or a.transaction_id = %(transaction_id)s)
-            and (%(debtor_id)s::bigint is null or a.debtor_id = %(debtor_id)s)
-            and (%(run_id)s::bigint is null or a.run_id = %(run_id)s)
-            and (
-                %(upload_id)s::bigint is null
-                or a.run_id in (select r.id from billing_runs r where r.upload_id = %(upload_id)s)
-            )
-            and (%(reason_code)s::text is null or coalesce(a.reason_code = %(reason_code)s, false))
-            and (%(state)s::text is null or a.state = %(state)s)
-            and (%(account)s::text is null or a.account = %(account)s)
-            and (%(amount_min_minor)s::bigint is null or a.amount_minor >= %(amount_min_minor)s)
-            and (%(amount_max_minor)s::bigint is null or a.amount_minor <= %(amount_max_minor)s)
-            and (%(created_from)s::timestamptz is null or a.created_at >= %(created_from)s)
-            and (%(created_to)s::timestamptz is null or a.created_at < %(created_to)s)
-            and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
-            and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
-        ) is true as fits
+        ({fits_filters}) is true as fits
     from (
         select *
         from billing_attempts
@@ -355,33 +209,12 @@ limit %(limit)s;
 
 -- by_account --
 -- Of a gateway account.
-select
-    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, submission_count, withheld, account, created_at,
-    fits, place
+select {listed_columns}, fits, place
 from (
     select
         a.*,
         row_number() over (order by a.id desc) as place,
-        (
-            (%(unique_id)s::text is null or a.unique_id = %(unique_id)s)
-            and (%(transaction_id)s::text is null or a.transaction_id = %(transaction_id)s)
-            and (%(debtor_id)s::bigint is null or a.debtor_id = %(debtor_id)s)
-            and (%(run_id)s::bigint is null or a.run_id = %(run_id)s)
-            and (
-                %(upload_id)s::bigint is null
-                or a.run_id in (select r.id from billing_runs r where r.upload_id = %(upload_id)s)
-            )
-            and (%(reason_code)s::text is null or coalesce(a.reason_code = %(reason_code)s, false))
-            and (%(state)s::text is null or a.state = %(state)s)
-            and (%(account)s::text is null or a.account = %(account)s)
-            and (%(amount_min_minor)s::bigint is null or a.amount_minor >= %(amount_min_minor)s)
-            and (%(amount_max_minor)s::bigint is null or a.amount_minor <= %(amount_max_minor)s)
-            and (%(created_from)s::timestamptz is null or a.created_at >= %(created_from)s)
-            and (%(created_to)s::timestamptz is null or a.created_at < %(created_to)s)
-            and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
-            and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
-        ) is true as fits
+        ({fits_filters}) is true as fits
     from (
         select *
         from billing_attempts
@@ -398,33 +231,12 @@ limit %(limit)s;
 
 -- by_created --
 -- Of those made in a time, the latest first; behind (%(before_at)s, %(before)s).
-select
-    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, submission_count, withheld, account, created_at,
-    fits, place
+select {listed_columns}, fits, place
 from (
     select
         a.*,
         row_number() over (order by a.created_at desc, a.id desc) as place,
-        (
-            (%(unique_id)s::text is null or a.unique_id = %(unique_id)s)
-            and (%(transaction_id)s::text is null or a.transaction_id = %(transaction_id)s)
-            and (%(debtor_id)s::bigint is null or a.debtor_id = %(debtor_id)s)
-            and (%(run_id)s::bigint is null or a.run_id = %(run_id)s)
-            and (
-                %(upload_id)s::bigint is null
-                or a.run_id in (select r.id from billing_runs r where r.upload_id = %(upload_id)s)
-            )
-            and (%(reason_code)s::text is null or coalesce(a.reason_code = %(reason_code)s, false))
-            and (%(state)s::text is null or a.state = %(state)s)
-            and (%(account)s::text is null or a.account = %(account)s)
-            and (%(amount_min_minor)s::bigint is null or a.amount_minor >= %(amount_min_minor)s)
-            and (%(amount_max_minor)s::bigint is null or a.amount_minor <= %(amount_max_minor)s)
-            and (%(created_from)s::timestamptz is null or a.created_at >= %(created_from)s)
-            and (%(created_to)s::timestamptz is null or a.created_at < %(created_to)s)
-            and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
-            and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
-        ) is true as fits
+        ({fits_filters}) is true as fits
     from (
         select *
         from billing_attempts

@@ -1,8 +1,8 @@
 """Billing attempts: one short function per query of `payments/billing_attempts.sql`, which tells how its rows live."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from tether_core.payments.attempt import Attempt
@@ -11,6 +11,7 @@ from tether_stores.payments import billing_run_counts
 from tether_stores.payments.inquiries import InquiryTable
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_all, fetch_one, fetch_value
 
 __all__ = [
     "INQUIRIES",
@@ -19,6 +20,7 @@ __all__ = [
     "ReturnHandling",
     "Returned",
     "any_returned",
+    "attempt_of",
     "by_id",
     "exposed",
     "handle_returns",
@@ -151,12 +153,8 @@ async def locked_by_ids(
     Returns:
         One attempt each, in the order of their rows.
     """
-    cursor = await conn.execute(
-        _SQL["locked_by_ids"],
-        {"unique_ids": list(unique_ids), "transaction_ids": list(transaction_ids), "ids": list(ids)},
-        binary=True,  # fingerprints come as bytes
-    )
-    return [Attempt(*row) for row in await cursor.fetchall()]
+    values = {"unique_ids": list(unique_ids), "transaction_ids": list(transaction_ids), "ids": list(ids)}
+    return await fetch_all(conn, _SQL["locked_by_ids"], values, into=Attempt, binary=True)
 
 
 async def move(conn: Connection, attempts: Sequence[Attempt], *, now: datetime) -> None:
@@ -188,8 +186,7 @@ async def move(conn: Connection, attempts: Sequence[Attempt], *, now: datetime) 
 
 async def by_id(conn: Connection, row_id: int) -> ListedAttempt | None:
     """One attempt, or `None`."""
-    row = await (await conn.execute(_SQL["by_id"], {"id": row_id})).fetchone()
-    return None if row is None else ListedAttempt(*row)
+    return await fetch_one(conn, _SQL["by_id"], {"id": row_id}, into=ListedAttempt)
 
 
 async def states(conn: Connection) -> dict[str, tuple[int, int]]:
@@ -209,15 +206,12 @@ async def lock_returned(conn: Connection, *, limit: int) -> list[Returned]:
     Returns:
         Up to *limit* attempts, in the order of their rows.
     """
-    cursor = await conn.execute(_SQL["lock_returned"], {"limit": limit})
-    return [Returned(*row) for row in await cursor.fetchall()]
+    return await fetch_all(conn, _SQL["lock_returned"], {"limit": limit}, into=Returned)
 
 
 async def any_returned(conn: Connection) -> bool:
     """Whether any attempt came back, with a reason, and was not looked at since."""
-    row = await (await conn.execute(_SQL["any_returned"])).fetchone()
-    assert row is not None
-    return bool(row[0])
+    return await fetch_value(conn, _SQL["any_returned"], into=bool)
 
 
 async def handle_returns(conn: Connection, rows: Sequence[ReturnHandling], *, now: datetime) -> None:
@@ -242,9 +236,15 @@ async def handle_returns(conn: Connection, rows: Sequence[ReturnHandling], *, no
 
 async def exposed(conn: Connection, row_id: int) -> Exposed | None:
     """An attempt with what decides how long its money may go back, or `None`."""
-    cursor = await conn.execute(_SQL["exposed"], {"id": row_id}, binary=True)  # fingerprints come as bytes
-    row = await cursor.fetchone()
-    return None if row is None else Exposed(Attempt(*row[:12]), *row[12:])
+    row = await fetch_one(conn, _SQL["exposed"], {"id": row_id}, into=dict[str, Any], binary=True)
+    if row is None:
+        return None
+    return Exposed(attempt_of(row), row["submitted_at"], row["retry_on"], row["retry_why"])
+
+
+def attempt_of(row: Mapping[str, Any]) -> Attempt:
+    """The attempt of a row that has its columns by name; those it lacks are at their defaults."""
+    return Attempt(**{field: row[field] for field in Attempt.__struct_fields__ if field in row})
 
 
 async def planned_retries(conn: Connection, *, from_on: date) -> dict[date, int]:
@@ -261,6 +261,4 @@ async def refunded_and_charged_back(conn: Connection, *, limit: int = 100) -> li
 
 async def left_open(conn: Connection, *, inquiry_count_max: int) -> int:
     """How many attempts of unknown outcome have been asked about as often as may be."""
-    row = await (await conn.execute(_SQL["left_open"], {"inquiry_count_max": inquiry_count_max})).fetchone()
-    assert row is not None
-    return int(row[0])
+    return await fetch_value(conn, _SQL["left_open"], {"inquiry_count_max": inquiry_count_max}, into=int)

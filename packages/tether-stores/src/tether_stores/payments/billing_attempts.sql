@@ -5,26 +5,34 @@
 -- notifications of the same payments wait for each other instead of deadlocking. What another system sent is among the
 -- rows, without a run, and nothing ever sends it (imported_attempts.sql).
 
+-- {attempt_columns} --
+-- An attempt as the core knows it (tether_core.payments.attempt.Attempt).
+a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
+a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked
+
+-- {listed_columns} --
+-- An attempt in lists.
+id, transaction_id, unique_id, state as status, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
+run_id, due_item, try_number, submission_count, withheld, account, created_at
+
 -- locked_by_ids --
 -- Lock the attempts that n notifications speak of, and m more by row. Returns one row per attempt, locked until the
 -- transaction ends. Each id is looked up by itself (the limit keeps the planner from anything else): what a batch costs
 -- must not depend on how many attempts there are.
-select
-    id, account, transaction_id, unique_id, amount_minor, currency, payment_stage, dispute_stage, error_code,
-    reason_code, iban_fingerprint, iban_masked
-from billing_attempts
-where id = any(array(
-    select a.id
+select {attempt_columns}
+from billing_attempts a
+where a.id = any(array(
+    select found.id
     from unnest(%(unique_ids)b::text[]) as given (unique_id)
-    cross join lateral (select id from billing_attempts where unique_id = given.unique_id limit 1) a
+    cross join lateral (select id from billing_attempts where unique_id = given.unique_id limit 1) found
     union all
-    select a.id
+    select found.id
     from unnest(%(transaction_ids)b::text[]) as given (transaction_id)
-    cross join lateral (select id from billing_attempts where transaction_id = given.transaction_id limit 1) a
+    cross join lateral (select id from billing_attempts where transaction_id = given.transaction_id limit 1) found
     union all
     select unnest(%(ids)b::bigint[])
 ))
-order by id
+order by a.id
 for update;
 
 -- move --
@@ -42,9 +50,7 @@ where a.id = given.id;
 
 -- by_id --
 -- One attempt as the lists show it (attempt_lists.sql). 0 or 1 row.
-select
-    id, transaction_id, unique_id, state, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-    run_id, due_item, try_number, submission_count, withheld, account, created_at
+select {listed_columns}
 from billing_attempts
 where id = %(id)s;
 
@@ -148,13 +154,13 @@ where a.id = given.id;
 -- it, because how many tries a day holds is counted over all of them. Returns id, reason_code, the number of the try (1
 -- where there is none), when the same due item was first tried, and whether another system made it.
 select
-    a.id, a.reason_code, coalesce(a.try_number, 1),
+    a.id, a.reason_code, coalesce(a.try_number, 1) as try_number,
     coalesce((
         select min(coalesce(first.submitted_at, first.created_at))
         from billing_attempts first
         where first.debtor_id = a.debtor_id and first.due_item = a.due_item
-    ), a.submitted_at, a.created_at),
-    (select true from imported_attempts i where i.attempt_id = a.id) is not null
+    ), a.submitted_at, a.created_at) as first_tried_at,
+    (select true from imported_attempts i where i.attempt_id = a.id) is not null as imported
 from billing_attempts a
 where a.return_handled_at is null and a.reason_code is not null and a.dispute_stage in (1, 3)
 order by a.id
@@ -178,11 +184,9 @@ where a.id = given.id;
 -- exposed --
 -- An attempt with what decides how long its money may go back. 0 or 1 row: the columns of `locked_by_ids`, then when it was
 -- sent, or made where it was not yet, retry_on and retry_why.
-select
-    id, account, transaction_id, unique_id, amount_minor, currency, payment_stage, dispute_stage, error_code,
-    reason_code, iban_fingerprint, iban_masked, coalesce(submitted_at, created_at), retry_on, retry_why
-from billing_attempts
-where id = %(id)s;
+select {attempt_columns}, coalesce(a.submitted_at, a.created_at) as submitted_at, a.retry_on, a.retry_why
+from billing_attempts a
+where a.id = %(id)s;
 
 -- planned_retries --
 -- How many tries after a return are planned on each day from %(from_on)s on.

@@ -9,6 +9,7 @@ from tether_core.payments.attempt import Attempt
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_all
 
 __all__ = ["add", "begin", "of_upload", "release", "share"]
 
@@ -93,5 +94,4 @@ async def release(
 
 
 async def _rows(conn: Connection, name: str, given: dict[str, Any]) -> list[RunCounts]:
-    cursor = await conn.execute(_SQL[name], given, binary=True)
-    return [RunCounts(*row) for row in await cursor.fetchall()]
+    return await fetch_all(conn, _SQL[name], given, into=RunCounts, binary=True)

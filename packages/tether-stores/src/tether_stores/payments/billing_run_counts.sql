@@ -6,6 +6,11 @@
 --
 -- Who adds holds the attempts already, and takes rows here in the order of their runs. Who claims never waits for attempts.
 
+-- {count_columns} --
+-- The counts of a run.
+c.run_id, c.answered, c.refused, c.canaries_answered, c.canaries_refused, c.refused_at, c.released_answered,
+c.released_refused, c.released_at, c.released_by, c.released_reason
+
 -- add --
 -- Count what n attempts are about to become, in the transaction that locks them and before it writes them. Arrays of length n.
 -- An attempt is answered once, when it comes to a stage at the gateway. Withheld attempts were never submitted.
@@ -42,11 +47,8 @@ insert into billing_run_counts (run_id) values (%(run_id)s) on conflict do nothi
 
 -- share --
 -- The counts of a run, and of the other runs of its upload that were refused since %(since)s, held so that nobody adds to them
--- until this transaction ends. Returns run_id, answered, refused, canaries_answered, canaries_refused, refused_at,
--- released_answered, released_refused, released_at, released_by, released_reason; ordered by run_id.
-select
-    c.run_id, c.answered, c.refused, c.canaries_answered, c.canaries_refused, c.refused_at, c.released_answered,
-    c.released_refused, c.released_at, c.released_by, c.released_reason
+-- until this transaction ends. Ordered by run_id.
+select {count_columns}
 from billing_runs r
 join billing_run_counts c on c.run_id = r.id
 where r.upload_id = %(upload_id)s and (r.id = %(run_id)s or c.refused_at > %(since)s)
@@ -55,9 +57,7 @@ for share of c;
 
 -- of_upload --
 -- The counts of all runs of an upload. The columns of `share`, ordered by run_id.
-select
-    c.run_id, c.answered, c.refused, c.canaries_answered, c.canaries_refused, c.refused_at, c.released_answered,
-    c.released_refused, c.released_at, c.released_by, c.released_reason
+select {count_columns}
 from billing_runs r
 join billing_run_counts c on c.run_id = r.id
 where r.upload_id = %(upload_id)s
@@ -80,6 +80,4 @@ set
     released_reason = %(reason)s
 from held
 where c.run_id = held.run_id
-returning
-    c.run_id, c.answered, c.refused, c.canaries_answered, c.canaries_refused, c.refused_at, c.released_answered,
-    c.released_refused, c.released_at, c.released_by, c.released_reason;
+returning {count_columns};

@@ -1,6 +1,6 @@
 """Debits to be sent: one short function per query of `payments/submissions.sql`, which tells how its rows live."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -10,8 +10,10 @@ from tether_core.payments.not_found import FirstAnswer
 from tether_core.payments.submission import Submission
 
 from tether_stores.payments import billing_run_counts
+from tether_stores.payments.billing_attempts import attempt_of
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_all, fetch_value
 
 __all__ = [
     "DueAgain",
@@ -255,15 +257,12 @@ def columns(written: Sequence[Written]) -> dict[str, list[Any]]:
 
 async def unschedule_ended(conn: Connection, *, now: datetime) -> int:
     """Take debits out of the way that a notification has ended while they were ready; returns how many."""
-    row = await (await conn.execute(_SQL["unschedule_ended"], {"now": now})).fetchone()
-    assert row is not None
-    return int(row[0])
+    return await fetch_value(conn, _SQL["unschedule_ended"], {"now": now}, into=int)
 
 
 async def due_again(conn: Connection, *, today: date, limit: int) -> list[DueAgain]:
     """Lock up to *limit* debits that came back and are to be tried again by *today*, and were not yet."""
-    cursor = await conn.execute(_SQL["due_again"], {"today": today, "limit": limit})
-    return [DueAgain(*row) for row in await cursor.fetchall()]
+    return await fetch_all(conn, _SQL["due_again"], {"today": today, "limit": limit}, into=DueAgain)
 
 
 async def hold_day(conn: Connection, account: str, *, day_on: date) -> tuple[int, int]:
@@ -306,32 +305,29 @@ async def counts(conn: Connection) -> tuple[int, int]:
 
 
 async def _rows(conn: Connection, name: str, parameters: dict[str, Any]) -> list[Row]:
-    cursor = await conn.execute(_SQL[name], parameters, binary=True)  # fingerprints come as bytes
-    return [
-        Row(read_submission(Attempt(*row[:12]), row[12:19]), debtor_id=row[19], again=row[20])
-        for row in await cursor.fetchall()
-    ]
+    return await fetch_all(conn, _SQL[name], parameters, into=_row, binary=True)
 
 
-def read_submission(attempt: Attempt, columns: Sequence[Any]) -> Submission:
+def _row(*, debtor_id: int, again: bool, **columns: Any) -> Row:
+    return Row(read_submission(attempt_of(columns), columns), debtor_id=debtor_id, again=again)
+
+
+def read_submission(attempt: Attempt, row: Mapping[str, Any]) -> Submission:
     """
-    A row that is submitted once, from its columns.
+    How far the submission of a row has come.
 
     Args:
-        attempt: The debit, or the order as one.
-        columns: sends, submit_at, leased_until, submitted_at, submitted_to, not_found as text, submissions_uncounted.
-
-    Returns:
-        How far its submission has come.
+        attempt: The debit, or the refund or void as an attempt.
+        row: Its columns by name; `not_found` as text.
     """
-    submissions, submit_at, leased_until, submitted_at, submitted_to, not_found, uncounted = columns
+    submitted_to, not_found = row["submitted_to"], row["not_found"]
     return Submission(
         attempt,
-        submissions,
-        submit_at,
-        leased_until,
-        submitted_at,
-        None if submitted_to is None else tuple(submitted_to),
-        () if not_found is None else msgspec.json.decode(not_found, type=tuple[FirstAnswer, ...]),
-        uncounted,
+        submission_count=row["submission_count"],
+        submit_at=row["submit_at"],
+        leased_until=row["leased_until"],
+        submitted_at=row["submitted_at"],
+        submitted_to=None if submitted_to is None else tuple(submitted_to),
+        not_found=() if not_found is None else msgspec.json.decode(not_found, type=tuple[FirstAnswer, ...]),
+        uncounted=row["submissions_uncounted"],
     )

@@ -6,6 +6,12 @@
 -- inquiry about a debit of unknown outcome did not resolve it (tether_core.payments.submission).
 -- Rows are locked in the order of their ids, as everywhere.
 
+-- {debit_columns} --
+-- A debit with how far its submission has come.
+a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
+a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.submission_count, a.submit_at, a.leased_until,
+a.submitted_at, a.submitted_to, a.not_found::text, a.submissions_uncounted, a.debtor_id, a.retry_of is not null as again
+
 -- add --
 -- Make n attempts of a run, unless the try exists. Arrays of length n. Returns debtor_id, amount_minor of those made.
 with added as (
@@ -36,10 +42,7 @@ select debtor_id, amount_minor from added;
 
 -- ready --
 -- Lock up to %(limit)s debits of a run that may be sent now, canaries first; rows another worker holds are passed over.
-select
-    a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
-    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.submission_count, a.submit_at, a.leased_until, a.submitted_at,
-    a.submitted_to, a.not_found::text, a.submissions_uncounted, a.debtor_id, a.retry_of is not null
+select {debit_columns}
 from billing_attempts a
 where
     a.run_id = %(run_id)s and a.canary >= %(canaries_only)s and a.submit_at <= %(now)s
@@ -60,10 +63,7 @@ from (
 
 -- locked --
 -- Lock n debits. 0 to n rows, in the order of their ids; the columns of `ready`.
-select
-    a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
-    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.submission_count, a.submit_at, a.leased_until, a.submitted_at,
-    a.submitted_to, a.not_found::text, a.submissions_uncounted, a.debtor_id, a.retry_of is not null
+select {debit_columns}
 from billing_attempts a
 where a.id = any(%(ids)s)
 order by a.id
@@ -71,10 +71,7 @@ for update;
 
 -- expired --
 -- Lock up to %(limit)s debits whose lease is over, or ends later than any lease can: the clock was set back then. Rows another worker holds are passed over. The columns of `ready`.
-select
-    a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
-    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.submission_count, a.submit_at, a.leased_until, a.submitted_at,
-    a.submitted_to, a.not_found::text, a.submissions_uncounted, a.debtor_id, a.retry_of is not null
+select {debit_columns}
 from billing_attempts a
 where a.leased_until <= %(now)s or a.leased_until > %(latest)s
 order by a.id
@@ -83,10 +80,7 @@ for update of a skip locked;
 
 -- unsent --
 -- Lock up to %(limit)s debits of a run that may be sent, now or later. The columns of `ready`.
-select
-    a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
-    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.submission_count, a.submit_at, a.leased_until, a.submitted_at,
-    a.submitted_to, a.not_found::text, a.submissions_uncounted, a.debtor_id, a.retry_of is not null
+select {debit_columns}
 from billing_attempts a
 where a.run_id = %(run_id)s and a.submit_at is not null and a.payment_stage <= 10 and a.dispute_stage = 0
 order by a.id
@@ -130,7 +124,7 @@ select count(*) from heard;
 -- Lock up to %(limit)s debits that came back and whose day to be tried again has come, and that were not tried again yet.
 -- A debit that we refunded ourselves, or are about to, is not collected again by itself.
 -- Returns id, run_id, debtor_id, due_item, number of the next try.
-select a.id, a.run_id, a.debtor_id, a.due_item, a.try_number + 1
+select a.id, a.run_id, a.debtor_id, a.due_item, a.try_number + 1 as number
 from billing_attempts a
 join billing_runs r on r.id = a.run_id
 where

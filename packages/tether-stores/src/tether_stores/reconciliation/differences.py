@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from tether_core.errors import IllegalStep, InvalidRequest
@@ -19,10 +19,12 @@ from tether_core.reconciliation.differences import (
 
 from tether_stores import events
 from tether_stores.payments import billing_attempts
+from tether_stores.payments.billing_attempts import attempt_of
 from tether_stores.payments.submissions import Written
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.refunds import refunds
+from tether_stores.rows import fetch_all, fetch_one
 
 __all__ = [
     "Changed",
@@ -103,11 +105,10 @@ class Line(msgspec.Struct, frozen=True):
     action: str = ""
 
     @classmethod
-    def of(cls, *columns: object) -> "Line":
+    def of(cls, *, kind: DifferenceKind, **columns: Any) -> "Line":
         """The line of a row, with the words of its kind."""
-        line = cls(*columns)  # type: ignore[arg-type]
-        rule = KINDS[line.kind]
-        return msgspec.structs.replace(line, text=rule.text, action=rule.action)
+        rule = KINDS[kind]
+        return cls(kind=kind, **columns, text=rule.text, action=rule.action)
 
 
 class OpenLines(msgspec.Struct, frozen=True):
@@ -240,8 +241,8 @@ async def open_new(conn: Connection, found: Iterable[Difference], *, now: dateti
 
 async def unresolved(conn: Connection, attempt_ids: Sequence[int]) -> list[Unresolved]:
     """The lines of some debits that are not resolved, acknowledged ones among them."""
-    cursor = await conn.execute(_SQL["unresolved"], {"attempt_ids": list(attempt_ids)})
-    return [Unresolved(*row) for row in await cursor.fetchall()]
+    values = {"attempt_ids": list(attempt_ids)}
+    return await fetch_all(conn, _SQL["unresolved"], values, into=Unresolved)
 
 
 async def resolve(conn: Connection, ids: Sequence[int], *, now: datetime) -> list[DifferenceClosed]:
@@ -285,13 +286,12 @@ async def listed(
         "attempt_id": attempt_id,
         "open_only": open_only,
     }
-    return [Line.of(*row) for row in await (await conn.execute(_SQL["listed"], given)).fetchall()]
+    return await fetch_all(conn, _SQL["listed"], given, into=Line.of)
 
 
 async def open_lines(conn: Connection, *, limit: int) -> list[Line]:
     """The open lines, oldest first."""
-    cursor = await conn.execute(_SQL["open_lines"], {"limit": limit})
-    return [Line.of(*row) for row in await cursor.fetchall()]
+    return await fetch_all(conn, _SQL["open_lines"], {"limit": limit}, into=Line.of)
 
 
 async def counts(conn: Connection) -> dict[DifferenceKind, int]:
@@ -302,7 +302,7 @@ async def counts(conn: Connection) -> dict[DifferenceKind, int]:
 
 async def open_by_kind(conn: Connection) -> list[OpenLines]:
     """Open lines by kind and currency, with their money; kinds without any are excluded."""
-    return [OpenLines(*row) for row in await (await conn.execute(_SQL["open_by_kind"])).fetchall()]
+    return await fetch_all(conn, _SQL["open_by_kind"], into=OpenLines)
 
 
 async def of_run(conn: Connection, run_id: int) -> dict[DifferenceKind, int]:
@@ -312,8 +312,7 @@ async def of_run(conn: Connection, run_id: int) -> dict[DifferenceKind, int]:
 
 async def by_id(conn: Connection, line_id: int) -> Line | None:
     """One line, or `None`."""
-    row = await (await conn.execute(_SQL["by_id"], {"id": line_id})).fetchone()
-    return None if row is None else Line.of(*row)
+    return await fetch_one(conn, _SQL["by_id"], {"id": line_id}, into=Line.of)
 
 
 async def acknowledge(
@@ -353,10 +352,8 @@ async def acknowledge(
         await refunds.write(conn, [Written(outcome.order)], now=now)
         await billing_attempts.move(conn, [outcome.debit], now=now)
         facts += [(None, fact) for fact in outcome.events]
-    cursor = await conn.execute(_SQL["hold"], {"id": line_id})
-    held = await cursor.fetchone()
-    assert held is not None  # lines are never deleted
-    line = Line.of(*held)
+    line = await fetch_one(conn, _SQL["hold"], {"id": line_id}, into=Line.of)
+    assert line is not None  # lines are never deleted
     if line.state != "open":
         raise IllegalStep("reconciliation difference", state=line.state, step="acknowledged")
     await conn.execute(_SQL["acknowledge"], {"id": line_id, "by": by, "reason": found, "now": now})
@@ -377,30 +374,29 @@ async def holding(conn: Connection, attempt_ids: Sequence[int]) -> dict[int, Dif
 
 async def facts(conn: Connection, attempt_ids: Sequence[int]) -> list[DebitFacts]:
     """What the review looks at, of some debits."""
-    # Fingerprints come as bytes in binary.
-    cursor = await conn.execute(_SQL["facts"], {"attempt_ids": list(attempt_ids)}, binary=True)
+    values = {"attempt_ids": list(attempt_ids)}
     return [
         DebitFacts(
-            attempt=Attempt(*row[:12]),
-            due_item=row[12],
-            submitted_at=row[13],
-            inquiries=row[14],
-            collected_by=tuple(row[15]),
-            refunds=row[16],
-            unreachable_at=row[17],
-            unreachable_refunds=tuple(row[18]),
-            stated=row[19],
-            contradicted_refunds=tuple(row[20]),
+            attempt=attempt_of(row),
+            due_item=row["due_item"],
+            submitted_at=row["debited_at"],
+            inquiries=row["inquiry_count"],
+            collected_by=tuple(row["collected_by"]),
+            refunds=row["refunds"],
+            unreachable_at=row["unreachable_at"],
+            unreachable_refunds=tuple(row["unreachable_refunds"]),
+            stated=row["stated"],
+            contradicted_refunds=tuple(row["contradicted_refunds"]),
         )
-        for row in await cursor.fetchall()
+        for row in await fetch_all(conn, _SQL["facts"], values, into=dict[str, Any], binary=True)
     ]
 
 
 async def changed_at(conn: Connection, unique_ids: Sequence[str]) -> dict[str, Changed]:
     """Debits by the gateway's id, with when each changed last."""
-    cursor = await conn.execute(_SQL["changed_at"], {"unique_ids": list(unique_ids)}, binary=True)
-    rows = [Changed(Attempt(*row[:12]), row[12]) for row in await cursor.fetchall()]
-    return {row.attempt.unique_id: row for row in rows if row.attempt.unique_id is not None}
+    values = {"unique_ids": list(unique_ids)}
+    rows = await fetch_all(conn, _SQL["changed_at"], values, into=dict[str, Any], binary=True)
+    return {row["unique_id"]: Changed(attempt_of(row), row["updated_at"]) for row in rows}
 
 
 async def refunds_named(
@@ -408,7 +404,7 @@ async def refunds_named(
 ) -> list[Refund]:
     """The approved refunds and voids of ours that some records of the gateway speak of."""
     given = {"unique_ids": list(unique_ids), "transaction_ids": list(transaction_ids)}
-    return [Refund(*row) for row in await (await conn.execute(_SQL["refunds_named"], given)).fetchall()]
+    return await fetch_all(conn, _SQL["refunds_named"], given, into=Refund)
 
 
 async def begin_position(conn: Connection, name: str, *, position: int, now: datetime) -> None:

@@ -8,6 +8,8 @@
 -- The review (tether_worker.reconciliation.differences) reads the outbox for debits that changed, from a position that it holds in
 -- reconciliation_reviews; a second position walks along all debits, for what announced nothing, such as imports.
 
+-- {attempt_columns} from payments/billing_attempts --
+
 -- open --
 -- Open n lines, or note that they were seen again. Arrays of length n. Returns id, kind, attempt_id, ours, theirs of those that
 -- are new. Of the kind 'amount_differs' a debit has at most %(amount_lines_max)s lines that are not resolved.
@@ -41,7 +43,7 @@ returning id, kind, attempt_id, ours, theirs, xmax = 0;
 -- unresolved --
 -- The lines of n debits that are not resolved, acknowledged ones among them; also those that name one as the other debit.
 -- Returns id, kind, attempt_id, subject, theirs, other_attempt_id, whether it is acknowledged.
-select id, kind, attempt_id, subject, theirs, other_attempt_id, acknowledged_at is not null
+select id, kind, attempt_id, subject, theirs, other_attempt_id, acknowledged_at is not null as acknowledged
 from reconciliation_differences
 where resolved_at is null and (attempt_id = any(%(attempt_ids)s) or other_attempt_id = any(%(attempt_ids)s))
 order by id;
@@ -56,12 +58,15 @@ with resolved as (
 )
 select id, kind, attempt_id from resolved where acknowledged_at is null order by id;
 
+-- {line_columns} --
+-- A line of the list.
+id, kind, attempt_id, other_attempt_id, refund_id, run_id, ours, theirs, holds_refunds, first_seen_at, last_seen_at,
+case when resolved_at is not null then 'resolved' when acknowledged_at is not null then 'acknowledged' else 'open' end as state,
+resolved_at, acknowledged_at, acknowledged_by, acknowledged_reason
+
 -- listed --
 -- One page for people, newest first. Filters that are null do not filter. Up to %(limit)s rows.
-select
-    id, kind, attempt_id, other_attempt_id, refund_id, run_id, ours, theirs, holds_refunds, first_seen_at, last_seen_at,
-    case when resolved_at is not null then 'resolved' when acknowledged_at is not null then 'acknowledged' else 'open' end,
-    resolved_at, acknowledged_at, acknowledged_by, acknowledged_reason
+select {line_columns}
 from reconciliation_differences
 where
     (%(before)s::bigint is null or id < %(before)s)
@@ -72,10 +77,8 @@ order by id desc
 limit %(limit)s;
 
 -- open_lines --
--- The open lines, oldest first, up to %(limit)s rows; the columns of `listed`. Reads the index of open lines alone.
-select
-    id, kind, attempt_id, other_attempt_id, refund_id, run_id, ours, theirs, holds_refunds, first_seen_at, last_seen_at,
-    'open', resolved_at, acknowledged_at, acknowledged_by, acknowledged_reason
+-- The open lines, oldest first, up to %(limit)s rows. Reads the index of open lines alone.
+select {line_columns}
 from reconciliation_differences
 where resolved_at is null and acknowledged_at is null
 order by id
@@ -91,16 +94,16 @@ group by kind;
 -- open_by_kind --
 -- Open lines by kind and currency, with the money of the debits they are about, each debit once a kind. One row per kind and currency that
 -- occurs: kind, currency, lines, amount_minor.
-select given.kind, a.currency, sum(given.lines)::bigint, sum(a.amount_minor)::bigint
+select open.kind, a.currency, sum(open.lines)::bigint as count, sum(a.amount_minor)::bigint as amount_minor
 from (
     select kind, attempt_id, count(*) as lines
     from reconciliation_differences
     where resolved_at is null and acknowledged_at is null
     group by kind, attempt_id
-) given
-join billing_attempts a on a.id = given.attempt_id
-group by given.kind, a.currency
-order by given.kind, a.currency;
+) open
+join billing_attempts a on a.id = open.attempt_id
+group by open.kind, a.currency
+order by open.kind, a.currency;
 
 -- of_run --
 -- Open lines of the debits of a run, by kind. One row per kind that occurs.
@@ -111,20 +114,14 @@ group by kind
 order by kind;
 
 -- by_id --
--- One line. 0 or 1 row; the columns of `listed`.
-select
-    id, kind, attempt_id, other_attempt_id, refund_id, run_id, ours, theirs, holds_refunds, first_seen_at, last_seen_at,
-    case when resolved_at is not null then 'resolved' when acknowledged_at is not null then 'acknowledged' else 'open' end,
-    resolved_at, acknowledged_at, acknowledged_by, acknowledged_reason
+-- One line. 0 or 1 row.
+select {line_columns}
 from reconciliation_differences
 where id = %(id)s;
 
 -- hold --
--- One line, held until the transaction ends. 0 or 1 row; the columns of `listed`.
-select
-    id, kind, attempt_id, other_attempt_id, refund_id, run_id, ours, theirs, holds_refunds, first_seen_at, last_seen_at,
-    case when resolved_at is not null then 'resolved' when acknowledged_at is not null then 'acknowledged' else 'open' end,
-    resolved_at, acknowledged_at, acknowledged_by, acknowledged_reason
+-- One line, held until the transaction ends. 0 or 1 row.
+select {line_columns}
 from reconciliation_differences
 where id = %(id)s
 for update;
@@ -148,9 +145,8 @@ order by attempt_id, id;
 -- inquired; its refunds that cannot; what a person stated of it last, and refunds for which the gateway contradicted a person. One due item is one debtor's, or that of debtors with the same account and
 -- reference: a list that was taken in twice, a debit that another system sent.
 select
-    a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
-    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked,
-    coalesce(a.due_item, 'once'), coalesce(a.submitted_at, a.created_at), a.inquiry_count,
+    {attempt_columns},
+    coalesce(a.due_item, 'once') as due_item, coalesce(a.submitted_at, a.created_at) as debited_at, a.inquiry_count,
     array(
         select twin.id
         from (
@@ -166,7 +162,7 @@ select
                 and b.state = 'approved' and other.reference = d.reference
         ) twin
         order by twin.id
-    ),
+    ) as collected_by,
     (
         (select count(*) from refunds g where g.attempt_id = a.id and g.state in ('approved', 'refunded'))
         + (
@@ -174,7 +170,7 @@ select
             where r.attempt_id = a.id and r.state = 'approved'
                 and not exists (select from refunds g where g.unique_id = r.unique_id)
         )
-    )::integer,
+    )::integer as refunds,
     case
         when a.payment_stage = 10 and a.dispute_stage = 0 and a.submit_at is null
             and a.unresolved_reason = 'not_found_elsewhere'
@@ -186,28 +182,28 @@ select
             ), '?'
         )
         else ''
-    end,
+    end as unreachable_at,
     array(
         select g.id
         from refunds g
         where g.attempt_id = a.id and g.payment_stage = 10 and g.submit_at is null
             and g.unresolved_reason = 'not_found_elsewhere'
         order by g.id
-    ),
+    ) as unreachable_refunds,
     (
         select s.outcome
         from stated_outcomes s
         where s.attempt_id = a.id and s.refund_id is null
         order by s.id desc
         limit 1
-    ),
+    ) as stated,
     array(
         select distinct g.id
         from stated_outcomes s
         join refunds g on g.id = s.refund_id
         where s.attempt_id = a.id and s.outcome in ('declined', 'never_arrived') and g.state in ('approved', 'refunded')
         order by g.id
-    )
+    ) as contradicted_refunds
 from billing_attempts a
 join debtors d on d.id = a.debtor_id
 where a.id = any(%(attempt_ids)s)
@@ -215,9 +211,7 @@ order by a.id;
 
 -- changed_at --
 -- n debits by the gateway's id, with when each changed last: the columns of an attempt, then updated_at. Looked up one by one.
-select
-    a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
-    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.updated_at
+select {attempt_columns}, a.updated_at
 from unnest(%(unique_ids)s::text[]) as named (unique_id)
 join billing_attempts a on a.unique_id = named.unique_id;
 
@@ -264,7 +258,7 @@ limit %(limit)s;
 -- unreachable --
 -- Debits with a submission of unknown outcome that no configured identity can be inquired about, and that has no line yet; and debits whose
 -- such line is over. Reads two partial indexes and the open lines. Up to %(limit)s.
-select given.id
+select found.id
 from (
     select a.id
     from billing_attempts a
@@ -302,8 +296,8 @@ from (
                     or g.unresolved_reason is distinct from 'not_found_elsewhere'
             end
         )
-) given
-order by given.id
+) found
+order by found.id
 limit %(limit)s;
 
 -- disputes_heard --

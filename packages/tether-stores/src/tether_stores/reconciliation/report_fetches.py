@@ -9,6 +9,7 @@ from tether_core.reconciliation.completeness import ListName, ReportFetch
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_value
 
 __all__ = ["PageRead", "Reading", "advance", "claim", "deferred", "due", "finish", "of_days", "want"]
 
@@ -141,9 +142,7 @@ async def deferred(conn: Connection, reading: Reading, *, due_at: datetime, leas
 
 async def due(conn: Connection, *, now: datetime) -> bool:
     """Whether a list is due and nobody reads it."""
-    row = await (await conn.execute(_SQL["due"], {"now": now})).fetchone()
-    assert row is not None
-    return bool(row[0])
+    return await fetch_value(conn, _SQL["due"], {"now": now}, into=bool)
 
 
 async def of_days(conn: Connection, *, from_on: date, to_on: date) -> list[ReportFetch]:

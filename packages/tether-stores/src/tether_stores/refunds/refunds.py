@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.submission import Submission
 from tether_core.refunds.refund import Refund, RefundKind, RefundState
 
+from tether_stores.payments.billing_attempts import attempt_of
 from tether_stores.payments.inquiries import InquiryTable
 from tether_stores.payments.submissions import Written, columns, read_submission
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_all, fetch_one
 
 __all__ = [
     "INQUIRIES",
@@ -131,9 +133,9 @@ class Row(msgspec.Struct, frozen=True):
 
 async def hold_debit(conn: Connection, attempt_id: int) -> Held | None:
     """A debit, held until this transaction ends, or `None`."""
-    cursor = await conn.execute(_SQL["hold_debit"], {"attempt_id": attempt_id}, binary=True)
-    row = await cursor.fetchone()
-    return None if row is None else Held(Attempt(*row[:12]), row[12], row[13])
+    values = {"attempt_id": attempt_id}
+    row = await fetch_one(conn, _SQL["hold_debit"], values, into=dict[str, Any], binary=True)
+    return None if row is None else Held(attempt_of(row), row["debited_at"], row["number"])
 
 
 async def add(
@@ -184,8 +186,7 @@ async def add(
 
 async def of_attempt(conn: Connection, attempt_id: int) -> list[ListedRefund]:
     """The orders about a debit, newest first."""
-    cursor = await conn.execute(_SQL["of_attempt"], {"attempt_id": attempt_id})
-    return [ListedRefund(*row) for row in await cursor.fetchall()]
+    return await fetch_all(conn, _SQL["of_attempt"], {"attempt_id": attempt_id}, into=ListedRefund)
 
 
 async def listed(
@@ -203,8 +204,8 @@ async def listed(
     Returns:
         Up to *limit* rows.
     """
-    cursor = await conn.execute(_SQL["listed"], {"limit": limit, "before": before, "state": state})
-    return [ListedRefund(*row) for row in await cursor.fetchall()]
+    values = {"limit": limit, "before": before, "state": state}
+    return await fetch_all(conn, _SQL["listed"], values, into=ListedRefund)
 
 
 async def submittable(conn: Connection, *, now: datetime) -> list[str]:
@@ -262,8 +263,7 @@ async def named(
         The rows to lock.
     """
     parameters = {"unique_ids": list(unique_ids), "transaction_ids": list(transaction_ids)}
-    cursor = await conn.execute(_SQL["named"], parameters)
-    return [Named(*row) for row in await cursor.fetchall()]
+    return await fetch_all(conn, _SQL["named"], parameters, into=Named)
 
 
 async def locked(conn: Connection, ids: Sequence[int]) -> dict[int, Row]:
@@ -271,16 +271,15 @@ async def locked(conn: Connection, ids: Sequence[int]) -> dict[int, Row]:
     if not ids:
         return {}
     await conn.execute(_SQL["lock_debits"], {"ids": list(ids)})
-    cursor = await conn.execute(_SQL["locked"], {"ids": list(ids)}, binary=True)  # fingerprints come as bytes
-    rows = [_row(*row) for row in await cursor.fetchall()]
+    rows = await fetch_all(conn, _SQL["locked"], {"ids": list(ids)}, into=_row, binary=True)
     return {row.refund.order.attempt.id: row for row in rows}
 
 
-def _row(kind: RefundKind, usage: str, *columns: object) -> Row:
-    debit, debited_at, order = columns[:12], columns[12], columns[13:]
-    attempt = Attempt(*order[:7], error_code=order[7])  # type: ignore[arg-type, misc]
-    submission = read_submission(attempt, order[8:])
-    return Row(Refund(kind, Attempt(*debit), submission, debited_at), usage)  # type: ignore[arg-type]
+def _row(*, kind: RefundKind, usage: str, debited_at: datetime, **columns: Any) -> Row:
+    prefix = "order_"
+    order = {name.removeprefix(prefix): columns[name] for name in columns if name.startswith(prefix)}
+    submission = read_submission(attempt_of(order), order)
+    return Row(Refund(kind, attempt_of(columns), submission, debited_at), usage)
 
 
 async def numbers(conn: Connection, ids: Sequence[int]) -> dict[int, int]:

@@ -4,6 +4,8 @@
 -- the call, and a lost answer leaves it to be asked about. One order of a debit stands at a time; those that failed
 -- stay. Whoever changes an order locks its debit as well, the debit first, since both may move together.
 
+-- {attempt_columns} from payments/billing_attempts --
+
 -- add --
 -- Order a debit to be refunded, unless an order about it stands. Returns id, or no row where one stands.
 insert into refunds (
@@ -21,27 +23,27 @@ returning id;
 -- A debit, held while an order about it is made. 0 or 1 row: the columns of an attempt, when it was sent, or made where it
 -- was not yet, and the number of the next order.
 select
-    a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
-    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, coalesce(a.submitted_at, a.created_at),
-    (select coalesce(max(g.number), 0) + 1 from refunds g where g.attempt_id = a.id)
+    {attempt_columns}, coalesce(a.submitted_at, a.created_at) as debited_at,
+    (select coalesce(max(g.number), 0) + 1 from refunds g where g.attempt_id = a.id) as number
 from billing_attempts a
 where a.id = %(attempt_id)s
 for update of a;
 
+-- {listed_columns} --
+-- An order in lists.
+id, attempt_id, kind, number, account, transaction_id, unique_id, amount_minor, currency, usage, state as status,
+error_code, withheld, submission_count, ordered_by, created_at, updated_at
+
 -- of_attempt --
 -- The orders about a debit, newest first.
-select
-    id, attempt_id, kind, number, account, transaction_id, unique_id, amount_minor, currency, usage, state, error_code,
-    withheld, submission_count, ordered_by, created_at, updated_at
+select {listed_columns}
 from refunds
 where attempt_id = %(attempt_id)s
 order by number desc;
 
 -- listed --
 -- One page for people, newest first. Filters that are null do not filter. Up to %(limit)s rows, the columns of `of_attempt`.
-select
-    id, attempt_id, kind, number, account, transaction_id, unique_id, amount_minor, currency, usage, state, error_code,
-    withheld, submission_count, ordered_by, created_at, updated_at
+select {listed_columns}
 from refunds
 where (%(before)s::bigint is null or id < %(before)s) and (%(state)s::text is null or state = %(state)s)
 order by id desc
@@ -79,15 +81,16 @@ from unnest(%(transaction_ids)s::text[]) as given (transaction_id)
 cross join lateral (select id, attempt_id from refunds where transaction_id = given.transaction_id limit 1) g;
 
 -- locked --
--- Lock n orders whose debits are locked. 0 to n rows, in the order of their ids: kind, usage, the debit as the core knows
--- it, when it was sent, then the order: id, account, transaction_id, unique_id, amount_minor, currency, payment_stage,
--- error_code, sends, submit_at, leased_until, submitted_at, submitted_to, not_found, submissions_uncounted.
+-- Lock n orders whose debits are locked. 0 to n rows, in the order of their ids: the debit as the core knows
+-- it and, with "order_" before their names, the columns of the order.
 select
-    g.kind, g.usage,
-    a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
-    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, coalesce(a.submitted_at, a.created_at),
-    g.id, g.account, g.transaction_id, g.unique_id, g.amount_minor, g.currency, g.payment_stage, g.error_code,
-    g.submission_count, g.submit_at, g.leased_until, g.submitted_at, g.submitted_to, g.not_found::text, g.submissions_uncounted
+    g.kind, g.usage, {attempt_columns}, coalesce(a.submitted_at, a.created_at) as debited_at,
+    g.id as order_id, g.account as order_account, g.transaction_id as order_transaction_id,
+    g.unique_id as order_unique_id, g.amount_minor as order_amount_minor, g.currency as order_currency,
+    g.payment_stage as order_payment_stage, g.error_code as order_error_code,
+    g.submission_count as order_submission_count, g.submit_at as order_submit_at,
+    g.leased_until as order_leased_until, g.submitted_at as order_submitted_at, g.submitted_to as order_submitted_to,
+    g.not_found::text as order_not_found, g.submissions_uncounted as order_submissions_uncounted
 from refunds g
 join billing_attempts a on a.id = g.attempt_id
 where g.id = any(%(ids)s)

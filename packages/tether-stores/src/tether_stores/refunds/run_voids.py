@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from tether_core.payments.attempt import Attempt
 from tether_core.refunds.refund import RefundKind, RefundState
 from tether_core.refunds.run_voids import RunVoidState, VoidRefusal, VoidRefusalCode
 
+from tether_stores.payments.billing_attempts import attempt_of
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_all, fetch_one, fetch_value
 
 __all__ = [
     "Debit",
@@ -167,34 +169,27 @@ async def add(
 
 async def working(conn: Connection, run_id: int) -> RunVoid | None:
     """The order that is being worked on for a run, or `None`."""
-    row = await (await conn.execute(_SQL["working"], {"run_id": run_id})).fetchone()
-    return None if row is None else RunVoid(*row)
+    return await fetch_one(conn, _SQL["working"], {"run_id": run_id}, into=RunVoid)
 
 
 async def by_id(conn: Connection, row_id: int) -> RunVoid | None:
     """One order, or `None`."""
-    row = await (await conn.execute(_SQL["by_id"], {"id": row_id})).fetchone()
-    return None if row is None else RunVoid(*row)
+    return await fetch_one(conn, _SQL["by_id"], {"id": row_id}, into=RunVoid)
 
 
 async def of_run(conn: Connection, run_id: int) -> list[RunVoid]:
     """The latest hundred orders of a run, newest first."""
-    return [
-        RunVoid(*row) for row in await (await conn.execute(_SQL["of_run"], {"run_id": run_id})).fetchall()
-    ]
+    return await fetch_all(conn, _SQL["of_run"], {"run_id": run_id}, into=RunVoid)
 
 
 async def any_working(conn: Connection) -> bool:
     """Whether any order is being worked on."""
-    row = await (await conn.execute(_SQL["any_working"])).fetchone()
-    assert row is not None
-    return bool(row[0])
+    return await fetch_value(conn, _SQL["any_working"], into=bool)
 
 
 async def take(conn: Connection) -> Taken | None:
     """Hold an order that is being worked on until this transaction ends, or `None` where other workers hold all."""
-    row = await (await conn.execute(_SQL["take"])).fetchone()
-    return None if row is None else Taken(*row)
+    return await fetch_one(conn, _SQL["take"], into=Taken)
 
 
 async def hold_debits(conn: Connection, run_id: int, *, after: int, limit: int) -> list[int]:
@@ -205,12 +200,12 @@ async def hold_debits(conn: Connection, run_id: int, *, after: int, limit: int) 
 
 async def debits(conn: Connection, run_id: int, *, after: int, limit: int) -> list[Debit]:
     """Up to *limit* debits of a run behind one of them, in the order of their ids."""
-    cursor = await conn.execute(
-        _SQL["debits"],
-        {"run_id": run_id, "after": after, "limit": limit},
-        binary=True,  # fingerprints come as bytes
-    )
-    return [Debit(Attempt(*row[:12]), *row[12:]) for row in await cursor.fetchall()]
+    values = {"run_id": run_id, "after": after, "limit": limit}
+    rows = await fetch_all(conn, _SQL["debits"], values, into=dict[str, Any], binary=True)
+    return [
+        Debit(attempt_of(row), row["debited_at"], row["is_submitted"], row["refund_id"], row["ordered"])
+        for row in rows
+    ]
 
 
 async def judged(conn: Connection, void_id: int, rows: Sequence[Judged]) -> None:
@@ -236,9 +231,7 @@ async def advance(conn: Connection, void_id: int, *, position: int, finished: bo
 
 async def progress(conn: Connection, void_id: int) -> list[Progress]:
     """What became of the debits of an order so far."""
-    return [
-        Progress(*row) for row in await (await conn.execute(_SQL["progress"], {"id": void_id})).fetchall()
-    ]
+    return await fetch_all(conn, _SQL["progress"], {"id": void_id}, into=Progress)
 
 
 async def listed(
@@ -246,4 +239,4 @@ async def listed(
 ) -> list[VoidedDebit]:
     """Up to *limit* debits of an order behind one of them, in the order of their ids."""
     values = {"id": void_id, "after": after, "limit": limit, "refused_only": refused_only}
-    return [VoidedDebit(*row) for row in await (await conn.execute(_SQL["listed"], values)).fetchall()]
+    return await fetch_all(conn, _SQL["listed"], values, into=VoidedDebit)

@@ -4,6 +4,8 @@
 -- (refunds.sql), or the reason is kept why not, and the position moves behind the batch. So a worker that dies leaves whole
 -- batches. One order works on a run at a time; a finished one never changes, and another may follow it.
 
+-- {attempt_columns} from payments/billing_attempts --
+
 -- add --
 -- Order a run to be voided, unless such an order is being worked on. Returns id, or no row.
 insert into run_voids (run_id, state, usage, reason, ordered_by, created_at, updated_at)
@@ -11,21 +13,25 @@ values (%(run_id)s, 'working', %(usage)s, %(reason)s, %(ordered_by)s, %(now)s, %
 on conflict do nothing
 returning id;
 
+-- {void_columns} --
+-- An order to void a run.
+id, run_id, state, usage, reason, ordered_by, created_at, updated_at, finished_at
+
 -- working --
 -- The order that is being worked on for a run. 0 or 1 row: the columns of `by_id`.
-select id, run_id, state, usage, reason, ordered_by, created_at, updated_at, finished_at
+select {void_columns}
 from run_voids
 where run_id = %(run_id)s and state = 'working';
 
 -- by_id --
 -- One order. 0 or 1 row.
-select id, run_id, state, usage, reason, ordered_by, created_at, updated_at, finished_at
+select {void_columns}
 from run_voids
 where id = %(id)s;
 
 -- of_run --
 -- The latest hundred orders of a run, newest first; the columns of `by_id`.
-select id, run_id, state, usage, reason, ordered_by, created_at, updated_at, finished_at
+select {void_columns}
 from run_voids
 where run_id = %(run_id)s
 order by id desc
@@ -48,9 +54,8 @@ for update skip locked;
 -- Up to %(limit)s debits of a run behind one of them. The columns of an attempt, when it was submitted, or made where it was not yet,
 -- whether a call was ever begun for it, and the id and the kind of the order about it that is active, or null.
 select
-    a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
-    a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, coalesce(a.submitted_at, a.created_at), a.submission_count > 0,
-    g.id, g.kind
+    {attempt_columns}, coalesce(a.submitted_at, a.created_at) as debited_at, a.submission_count > 0 as is_submitted,
+    g.id as refund_id, g.kind as ordered
 from billing_attempts a
 left join refunds g on g.attempt_id = a.id and g.state in ('pending', 'unknown', 'approved', 'refunded')
 where (a.run_id, a.id) > (%(run_id)s, %(after)s) and (a.run_id, a.id) < (%(run_id)s + 1, 0)
@@ -85,7 +90,7 @@ where id = %(id)s;
 
 -- progress --
 -- What became of the debits of an order so far. One row per result: why they are not voided, or the state of their void; count, sum.
-select d.refused, g.state, count(*), sum(d.amount_minor)::bigint
+select d.refused, g.state as void_state, count(*) as count, sum(d.amount_minor)::bigint as amount_minor
 from run_void_debits d
 left join refunds g on g.id = d.refund_id
 where d.void_id = %(id)s
@@ -95,8 +100,9 @@ order by d.refused, g.state;
 -- listed --
 -- Up to %(limit)s debits of an order behind one of them: attempt_id, amount_minor, refund_id, state and error code of the void,
 -- refused, refused_reason. With %(refused_only)s only those that are not voided.
-select d.attempt_id, d.amount_minor, d.refund_id, g.state, g.error_code, d.refused,
-    coalesce(d.refused_reason, g.withheld)
+select
+    d.attempt_id, d.amount_minor, d.refund_id as void_id, g.state as void_status, g.error_code, d.refused,
+    coalesce(d.refused_reason, g.withheld) as reason
 from run_void_debits d
 left join refunds g on g.id = d.refund_id
 where d.void_id = %(id)s and d.attempt_id > %(after)s and (not %(refused_only)s or d.refused is not null)

@@ -10,6 +10,7 @@ from tether_core.spreadsheet import Problem
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_value
 
 __all__ = ["ListedProblem", "RefusedRow", "as_csv", "copy", "count", "listed", "of_row", "of_rows", "warn"]
 
@@ -114,9 +115,7 @@ async def warn(conn: Connection, upload_id: int, found: Sequence[Problem]) -> tu
 
 async def count(conn: Connection, upload_id: int, *, code: str) -> int:
     """How many rows of an upload have a problem."""
-    row = await (await conn.execute(_SQL["count"], {"upload_id": upload_id, "code": code})).fetchone()
-    assert row is not None  # a count
-    return int(row[0])
+    return await fetch_value(conn, _SQL["count"], {"upload_id": upload_id, "code": code}, into=int)
 
 
 async def listed(

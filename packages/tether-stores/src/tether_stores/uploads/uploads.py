@@ -14,6 +14,7 @@ from tether_core.uploads.upload import RowCounts, UploadState
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_all, fetch_one, fetch_value
 
 __all__ = [
     "Detail",
@@ -235,34 +236,72 @@ class LayoutAnswer(msgspec.Struct, frozen=True):
     answered_at: datetime
 
 
-def _upload(row: Sequence[Any]) -> Upload:
+def _upload(**columns: Any) -> Upload:
+    take = columns.pop
     row_counts = RowCounts(
-        rows=row[11],
-        stored=row[12],
-        excluded=row[13],
-        refused=row[14],
-        skipped=row[15],
-        warnings=row[16],
-        amount_minor=row[17],
-        verdicts=_read(row[18], dict[str, int]),
-        problems=_read(row[19], dict[str, int]),
+        rows=take("rows_read"),
+        stored=take("stored"),
+        excluded=take("excluded"),
+        refused=take("refused"),
+        skipped=take("skipped"),
+        warnings=take("warnings"),
+        amount_minor=take("amount_minor"),
+        verdicts=_read(take("verdict_counts"), dict[str, int]),
+        problems=_read(take("problem_counts"), dict[str, int]),
     )
-    return Upload(
-        id=row[0],
-        filename=row[1],
-        size_bytes=row[2],
-        sha256=row[3],
-        state=row[4],
-        dry_run=row[5],
-        added_by=row[6],
-        created_at=row[7],
-        started_at=row[8],
-        finished_at=row[9],
-        bytes_read=row[10],
+    return Upload(row_counts=row_counts, listed=_read(take("kept_problems"), Kept), **columns)
+
+
+def _detail(
+    *,
+    object_key: str,
+    answers: str,
+    plan: str | None,
+    notes: str,
+    screened_at: datetime | None,
+    repeats: str,
+    screening_answers: str,
+    **columns: Any,
+) -> Detail:
+    return Detail(
+        _upload(**columns),
+        object_key=object_key,
+        answers=_read(answers, Answers),
+        plan=None if plan is None else _read(plan, Plan),
+        notes=_read(notes, list[str]),
+        screened_at=screened_at,
+        repeats=_read(repeats, list[Group]),
+        screening_answers=_read(screening_answers, dict[Subject, Answered]),
+    )
+
+
+def _due(
+    *,
+    sha256: bytes,
+    answers: str,
+    plan: str | None,
+    position: str | None,
+    notes: str,
+    screening_answers: str,
+    kept_problems: str,
+    problem_counts: str,
+    **columns: Any,
+) -> Due:
+    row_counts = RowCounts(
+        rows=columns["rows_read"],
+        **{name: columns.pop(name) for name in ("stored", "excluded", "refused", "skipped")},
+        problems=_read(problem_counts, dict[str, int]),
+    )
+    return Due(
+        sha256=bytes(sha256),
+        answers=_read(answers, Answers),
+        plan=None if plan is None else _read(plan, Plan),
+        position=Position() if position is None else _read(position, Position),
+        notes=_read(notes, list[str]),
+        screening_answers=_read(screening_answers, dict[Subject, Answered]),
         row_counts=row_counts,
-        failure_code=row[20],
-        failure=row[21],
-        listed=_read(row[22], Kept),
+        kept=_read(kept_problems, Kept),
+        **columns,
     )
 
 
@@ -298,23 +337,16 @@ async def record(conn: Connection, recording: Recording, *, now: datetime) -> tu
 
 async def waiting(conn: Connection, *, now: datetime) -> Queued:
     """The uploads that wait for a turn: of each sender the oldest and the smallest, so that nobody's uploads hide another's."""
-    cursor = await conn.execute(_SQL["waiting"], {"now": now, "each": _WAITING_EACH})
-    found = Queued([], {})
-    for row in await cursor.fetchall():
-        found.uploads.append(
-            Waiting(
-                id=row[0], sender=row[1], size_bytes=row[2], since=row[3], bytes_read=row[4], read_s=row[5]
-            )
-        )
-        if row[6] is not None:
-            found.turns[row[1]] = row[6]
-    return found
+    rows = await fetch_all(conn, _SQL["waiting"], {"now": now, "each": _WAITING_EACH}, into=dict[str, Any])
+    turns = {row["sender"]: row.pop("turn_at") for row in rows}
+    return Queued(
+        [Waiting(**row) for row in rows], {sender: at for sender, at in turns.items() if at is not None}
+    )
 
 
 async def turn(conn: Connection, upload_id: int, *, now: datetime) -> Turn | None:
     """How an upload waits, or `None` where there is none."""
-    row = await (await conn.execute(_SQL["turn"], {"id": upload_id, "now": now})).fetchone()
-    return None if row is None else Turn(*row)
+    return await fetch_one(conn, _SQL["turn"], {"id": upload_id, "now": now}, into=Turn)
 
 
 async def due_one(conn: Connection, upload_id: int, *, now: datetime) -> Due | None:
@@ -329,36 +361,7 @@ async def due_one(conn: Connection, upload_id: int, *, now: datetime) -> Due | N
     Returns:
         The upload, or `None` when it is not due any more, or another worker is just taking it.
     """
-    row = await (await conn.execute(_SQL["due_one"], {"id": upload_id, "now": now})).fetchone()
-    if row is None:
-        return None
-    return Due(
-        id=row[0],
-        object_key=row[1],
-        filename=row[2],
-        size_bytes=row[3],
-        sha256=bytes(row[4]),
-        state=row[5],
-        created_at=row[6],
-        answers=_read(row[7], Answers),
-        dry_run=row[8],
-        plan=None if row[9] is None else _read(row[9], Plan),
-        position=Position() if row[10] is None else _read(row[10], Position),
-        rows_read=row[11],
-        notes=_read(row[12], list[str]),
-        claims=row[13],
-        screened_at=row[14],
-        screening_answers=_read(row[15], dict[Subject, Answered]),
-        row_counts=RowCounts(
-            rows=row[11],
-            stored=row[16],
-            excluded=row[17],
-            refused=row[18],
-            skipped=row[19],
-            problems=_read(row[20], dict[str, int]),
-        ),
-        kept=_read(row[21], Kept),
-    )
+    return await fetch_one(conn, _SQL["due_one"], {"id": upload_id, "now": now}, into=_due)
 
 
 async def take(
@@ -609,14 +612,12 @@ async def remember(conn: Connection, kept: Remembered, *, layout: bytes, upload_
 
 async def remembered(conn: Connection, *, layout: bytes) -> list[Remembered]:
     """The answers kept for a layout."""
-    cursor = await conn.execute(_SQL["remembered"], {"layout": layout})
-    return [Remembered(*row) for row in await cursor.fetchall()]
+    return await fetch_all(conn, _SQL["remembered"], {"layout": layout}, into=Remembered)
 
 
 async def layout_answers(conn: Connection, *, limit: int) -> list[LayoutAnswer]:
     """Up to *limit* kept answers, newest first."""
-    cursor = await conn.execute(_SQL["layout_answers"], {"limit": limit})
-    return [LayoutAnswer(*row) for row in await cursor.fetchall()]
+    return await fetch_all(conn, _SQL["layout_answers"], {"limit": limit}, into=LayoutAnswer)
 
 
 async def forget(conn: Connection, answer_id: int, *, by: str, now: datetime) -> bool:
@@ -729,9 +730,7 @@ async def due(conn: Connection, *, now: datetime, older_than_s: float = 0, slot:
         "left_max_bytes": left_max_bytes,
         "read_max_s": read_max_s,
     }
-    row = await (await conn.execute(_SQL["due"], values)).fetchone()
-    assert row is not None
-    return bool(row[0])
+    return await fetch_value(conn, _SQL["due"], values, into=bool)
 
 
 async def listed(conn: Connection, *, limit: int, before: int | None, state: str | None) -> list[Upload]:
@@ -747,25 +746,13 @@ async def listed(conn: Connection, *, limit: int, before: int | None, state: str
     Returns:
         Up to *limit* uploads.
     """
-    cursor = await conn.execute(_SQL["listed"], {"limit": limit, "before": before, "state": state})
-    return [_upload(row) for row in await cursor.fetchall()]
+    values = {"limit": limit, "before": before, "state": state}
+    return await fetch_all(conn, _SQL["listed"], values, into=_upload)
 
 
 async def by_id(conn: Connection, upload_id: int) -> Detail | None:
     """One upload with all that was decided, or `None`."""
-    row = await (await conn.execute(_SQL["by_id"], {"id": upload_id})).fetchone()
-    if row is None:
-        return None
-    return Detail(
-        _upload(row),
-        object_key=row[23],
-        answers=_read(row[24], Answers),
-        plan=None if row[25] is None else _read(row[25], Plan),
-        notes=_read(row[26], list[str]),
-        screened_at=row[27],
-        repeats=_read(row[28], list[Group]),
-        screening_answers=_read(row[29], dict[Subject, Answered]),
-    )
+    return await fetch_one(conn, _SQL["by_id"], {"id": upload_id}, into=_detail)
 
 
 async def referenced(conn: Connection, keys: Collection[str]) -> set[str]:

@@ -40,8 +40,13 @@ with recursive senders as (
     where s.added_by is not null
 )
 select
-    w.id, s.added_by, w.size_bytes, w.due_at, w.bytes_read, w.read_s,
-    (select t.turn_at from uploads t where t.added_by = s.added_by and t.turn_at is not null order by t.turn_at desc limit 1)
+    w.id, s.added_by as sender, w.size_bytes, w.due_at as since, w.bytes_read, w.read_s,
+    (
+        select t.turn_at from uploads t
+        where t.added_by = s.added_by and t.turn_at is not null
+        order by t.turn_at desc
+        limit 1
+    ) as turn_at
 from senders s
 cross join lateral (
     (
@@ -64,7 +69,9 @@ where s.added_by is not null;
 
 -- turn --
 -- How an upload waits. 0 or 1 row: due_at, whether a worker holds it, bytes_read, plan is not null.
-select due_at, lease is not null and due_at > %(now)s, bytes_read, plan is not null from uploads where id = %(id)s;
+select due_at, lease is not null and due_at > %(now)s as is_held, bytes_read, plan is not null as is_planned
+from uploads
+where id = %(id)s;
 
 -- due_one --
 -- Lock the upload %(id)s if it is still due and no other worker is just taking it. 0 or 1 row.
@@ -247,12 +254,15 @@ select exists (
         and (%(read_max_s)s::double precision is null or read_s < %(read_max_s)s)
 );
 
+-- {upload_columns} --
+-- An upload in lists.
+id, filename, size_bytes, encode(sha256, 'hex') as sha256, state, dry_run, added_by, created_at, started_at,
+finished_at, bytes_read, rows_read, stored, excluded, refused, skipped, warnings, amount_minor, verdict_counts::text,
+problem_counts::text, failure_code, failure, kept_problems::text
+
 -- listed --
 -- One page for people, newest first. Filters that are null do not filter. Up to %(limit)s rows.
-select
-    id, filename, size_bytes, encode(sha256, 'hex'), state, dry_run, added_by, created_at, started_at, finished_at,
-    bytes_read, rows_read, stored, excluded, refused, skipped, warnings, amount_minor, verdict_counts::text,
-    problem_counts::text, failure_code, failure, kept_problems::text
+select {upload_columns}
 from uploads
 where
     (%(before)s::bigint is null or id < %(before)s)
@@ -262,10 +272,7 @@ limit %(limit)s;
 
 -- by_id --
 -- One upload: the columns of `listed`, then object_key, answers, plan, notes, screened_at, repeats, screening_answers. 0 or 1 row.
-select
-    id, filename, size_bytes, encode(sha256, 'hex'), state, dry_run, added_by, created_at, started_at, finished_at,
-    bytes_read, rows_read, stored, excluded, refused, skipped, warnings, amount_minor, verdict_counts::text,
-    problem_counts::text, failure_code, failure, kept_problems::text,
+select {upload_columns},
     object_key, answers::text, plan::text, notes::text, screened_at, repeats::text, screening_answers::text
 from uploads
 where id = %(id)s;
