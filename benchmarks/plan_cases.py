@@ -80,7 +80,7 @@ EXEMPT: Final[Mapping[str, str]] = {
             "postgres.backend",
             "postgres.read",
             "notifications/webhook_events.probe",
-            "payments/submissions.take_stock",
+            "payments/submissions.analyze",
         ),
         "no query: it has no plan",
     ),
@@ -117,16 +117,16 @@ KNOWN: Final[Mapping[str, str]] = {
 # PLAIN BEGIN
 _PLAIN: Final = {
     "payments/billing_attempts": """
-        locked_by_ids move one states renew asked lock_returned followable follow exposed planned_retries refunded_and_charged_back left_open
+        locked_by_ids move by_id states renew reschedule lock_returned any_returned handle_returns exposed planned_retries refunded_and_charged_back left_open
     """,
     "payments/billing_run_counts": """
         add begin share of_upload release
     """,
     "billing": """
-        add hold_upload ordered one hold share hold_to_plan of_upload listed live unfinished submittable cancelled_unsent to_plan progress canaries_open returns_of_upload returns_of_account open_attempts elsewhere upload_state other_items
+        add hold_upload ordered by_id hold share hold_to_plan of_upload listed live unfinished submittable cancelled_unsent to_plan progress canaries_open returns_of_upload returns_of_account open_attempts elsewhere upload_state other_items
     """,
     "blacklist": """
-        add disputes_of link link_imported expire lifted_among lift widen remaining one active_entry names_any names_among names_listed
+        add disputes_of link link_imported expire lifted_among lift widen remaining by_id active_entry names_any names_among names_listed
     """,
     "clock": """
         now
@@ -138,7 +138,7 @@ _PLAIN: Final = {
         newest history tokens hold hold_alone pulse end_current to_review reviewed inquire_attempts_anew inquire_orders_anew bounds made_again latest_tries lists_to_want lists_wanted current durability
     """,
     "debtors": """
-        guard exclude forget_dry_run one excluded
+        guard exclude forget_dry_run by_id excluded
     """,
     "notifications/excess_deliveries": """
         representing count take_unannounced counts of
@@ -156,13 +156,13 @@ _PLAIN: Final = {
         claim not_found defer of_attempt holding own_ids
     """,
     "refunds/refunds": """
-        hold_debit of_attempt submittable lock_debits ready_ids expired_ids named locked numbers renew asked counts
+        hold_debit of_attempt submittable lock_debits ready_ids expired_ids named locked numbers renew reschedule counts
     """,
     "holds": """
         refunds_held accounts_held
     """,
     "inquiry_orders": """
-        left_some submitted one progress listed give_up askable lease_for_inquiry renew asked
+        left_some submitted by_id progress listed give_up inquiry_due lease_for_inquiry renew reschedule
     """,
     "mandates": """
         in_file in_file_dry_run elsewhere elsewhere_dry_run
@@ -183,16 +183,16 @@ _PLAIN: Final = {
         claim advance finish deferred due of_days
     """,
     "reconciliation/differences": """
-        unresolved resolve open_lines counts of_run one hold acknowledge holding facts changed_at refunds_named next_ids beyond_inquiries unreachable disputes_heard runs_over warn_run open_by_kind
+        unresolved resolve open_lines counts of_run by_id hold acknowledge holding facts changed_at refunds_named next_ids beyond_inquiries unreachable disputes_heard runs_over warn_run open_by_kind
     """,
     "row_counts": """
         begin add_attempts add_words
     """,
     "refunds/run_voids": """
-        add working one of_run any_working take debits hold_debits
+        add working by_id of_run any_working take debits hold_debits
     """,
     "payments/submissions": """
-        lock_accounts locked expired unsent forget_heard due_again begin_day hold_day count_day lease_count
+        lock_accounts locked expired unsent unschedule_ended due_again begin_day hold_day count_day lease_count
     """,
     "stated_outcomes": """
         latest named of_attempt
@@ -201,16 +201,25 @@ _PLAIN: Final = {
         take prune
     """,
     "uploads/uploads": """
-        record same turn due_one take counted decide remember remembered layout_answers forget answer one first_at preview
+        record same turn due_one take counted decide remember remembered layout_answers forget answer by_id first_at preview
     """,
     "vop": """
         claim checked deferred due scores
     """,
     "notifications/webhook_events": """
-        stored conflicts_stored reported_again guard unguard claim wake_matched wake_known due oldest_due_s one replay claim_to_confirm renew confirmed unconfirmed confirmable current_status store_report_records mark_listed word
+        stored conflicts_stored reported_again guard unguard claim wake_matched wake_known due oldest_due_s replay
+    """,
+    "notifications/confirmations": """
+        claim renew store defer any_due
+    """,
+    "notifications/event_lists": """
+        by_id confirmation
+    """,
+    "notifications/report_records": """
+        stored_rows add mark_listed
     """,
     "uploads/withdrawals": """
-        hold runs forget_rows one
+        hold runs forget_rows by_id
     """,
 }
 # PLAIN END
@@ -336,8 +345,8 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     },
     "refunds/run_voids.listed": {"all": {"id": 5}, "refused": {"id": 5, "refused_only": True}},
     # Counts what is unfinished, by indexes that hold nothing else.
-    "notifications/webhook_events.unfinished": {"": {"reads_max": 10_000}},
-    "notifications/webhook_events.counts": {"": {"reads_max": 10_000}},
+    "notifications/event_lists.unfinished": {"": {"reads_max": 10_000}},
+    "notifications/event_lists.counts": {"": {"reads_max": 10_000}},
     # Days are asked for, and each is read; of a day, the fill has 1,250 of 500,000 listed events.
     "reconciliation/completeness.lines": {"a week": {"reads_max": 15_000}},
     "reconciliation/completeness.delays": {"a week": {"reads_max": 15_000}},
@@ -375,7 +384,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         "unknown to the gateway": {"payment_stages": [30]},
         "unknown": {"payment_stages": [10]},
     },
-    "payments/billing_attempts.askable": {
+    "payments/billing_attempts.inquiry_due": {
         "in progress": {"payment_stages": [20]},
         "nothing in progress is due": {"payment_stages": [20], "silent_since": _LONG_AGO, "now": _LONG_AGO},
         "unknown": {"payment_stages": [10]},
@@ -452,7 +461,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     },
     "reconciliation/gateway_refunds.report": {"": {"kinds": ["refund"] * 100}},
     "refunds/refunds.lease_for_inquiry": {"": {"payment_stages": [20]}, "unknown": {"payment_stages": [10]}},
-    "refunds/refunds.askable": {
+    "refunds/refunds.inquiry_due": {
         "": {"payment_stages": [20]},
         "nothing is due": {"payment_stages": [20], "silent_since": _LONG_AGO, "now": _LONG_AGO},
     },
@@ -492,7 +501,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         "all": {"after": 0},
         "no such result": {"upload_id": 5, "after": 0, "result": "rejected"},
     },
-    "notifications/webhook_events.listed": {
+    "notifications/event_lists.listed": {
         "all": {"notification_id": None},
         "frequent state": {"notification_id": None, "state": "processed"},
         "rare state": {"notification_id": None, "state": "parked"},

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tether_stores.notifications import webhook_events
+from tether_stores.notifications import event_lists, webhook_events
 from tether_stores.postgres import connection, open_pool
 
 from benchmarks.environment import Environment, cpu_s, environment, rss_bytes
@@ -153,7 +153,7 @@ async def _drained(it: Environment) -> int:
     async with open_pool(it.environ["DATABASE_URL"], name="bench", max_size=1) as pool:
         while True:
             async with connection(pool) as conn:
-                counts = await webhook_events.counts(conn, now=datetime.now(UTC))
+                counts = await event_lists.counts(conn, now=datetime.now(UTC))
             if not counts.waiting or time.monotonic() > until:
                 return counts.waiting + counts.deferred
             await asyncio.sleep(0.2)

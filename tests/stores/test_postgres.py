@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from tether_core.errors import StoreUnreachable
 from tether_sandbox.services.server import free_port
-from tether_stores.notifications import webhook_events
+from tether_stores.notifications import event_lists, webhook_events
 from tether_stores.notifications.webhook_events import Finish, Recording
 from tether_stores.postgres import FREEZE_S, ConnectionLost, answers, connection, open_pool, transaction
 
@@ -402,7 +402,7 @@ async def test_everything_works_through_a_pooler_in_transaction_mode(
         while await _apply(pool):
             pass
         async with connection(pool) as conn:
-            counts = await webhook_events.counts(conn, now=NOON)
+            counts = await event_lists.counts(conn, now=NOON)
     assert (counts.processed, counts.waiting) == (24 * 5, 0)
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from tether_stores import billing, row_counts
-from tether_stores.notifications import excess_deliveries, webhook_events
+from tether_stores.notifications import event_lists, excess_deliveries
 from tether_stores.payments import billing_attempts
 from tether_stores.postgres import transaction
 from tether_stores.refunds import refunds
@@ -179,13 +179,13 @@ async def test_notifications_count_when_they_are_processed(pool: Pool) -> None:
     """
     async with pool.connection() as conn:
         await _do(conn, insert)
-        assert (await webhook_events.counts(conn, now=NOW)).processed == 0
+        assert (await event_lists.counts(conn, now=NOW)).processed == 0
         await _do(conn, "update webhook_events set state = 'processed', next_at = null where id <= 7")
         await _do(conn, "update webhook_events set state = 'parked' where id = 1")
         await _do(conn, "insert into excess_deliveries values (1, 3, %(now)s, %(now)s)")
         await _do(conn, "update excess_deliveries set deliveries = 8")
         for _ in range(2):
-            inbox = await webhook_events.counts(conn, now=NOW + timedelta(seconds=9))
+            inbox = await event_lists.counts(conn, now=NOW + timedelta(seconds=9))
             assert (inbox.processed, inbox.parked, inbox.waiting, inbox.oldest_due_s) == (6, 1, 2, 9.0)
             assert await excess_deliveries.counts(conn) == (1, 8)
             async with conn.transaction():

@@ -34,7 +34,7 @@ SUBJECTS = {
     stated_outcomes reconciliation inquiry_orders testing
     """.split(),
     "tether_stores": """
-    boot_clock pool queries settings telemetry command_line migrate objects postgres redis clock events jobs limits
+    boot_clock pool queries rows settings telemetry command_line migrate objects postgres redis clock events jobs limits
     order_keys accounts gateway_calls row_counts sessions blacklist mandates debtors notifications payments vop database_epoch fingerprint_key
     refunds stated_outcomes reconciliation holds billing inquiry_orders uploads
     """.split(),

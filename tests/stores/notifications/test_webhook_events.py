@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from tether_core.payments.attempt import Confirmation
 from tether_sandbox.seed import seed
-from tether_stores.notifications import webhook_events
+from tether_stores.notifications import event_lists, webhook_events
 from tether_stores.notifications.webhook_events import Claimed, Finish, Recording
 
 from tests.support.clock import NOON
@@ -196,7 +196,7 @@ async def test_an_outcome_keeps_the_attempt_it_was_matched_with(database_url: st
     matched = msgspec.structs.replace(_finish(1, "confirming", next_at=NOON), attempt_id=made.id)
     await webhook_events.finish(conn, [matched], now=NOON)
     await webhook_events.finish(conn, [_finish(1, "parked")], now=NOON + timedelta(seconds=1))
-    found = await webhook_events.by_id(conn, 1)
+    found = await event_lists.by_id(conn, 1)
     assert found is not None
     assert (found[0].attempt_id, found[0].state, found[0].handled_at) == (
         made.id,
@@ -250,16 +250,16 @@ async def test_the_counts_counts_every_row_once(conn: Connection) -> None:
         ],
         now=NOON,
     )
-    counts = await webhook_events.counts(conn, now=NOON + timedelta(seconds=7.5))
+    counts = await event_lists.counts(conn, now=NOON + timedelta(seconds=7.5))
     assert msgspec.structs.astuple(counts) == (1, 1, 1, 1, 1, 1, 0, 0, 7.5)
     unfinished = {"waiting": 2, "confirming": 1, "contradicted": 0, "parked": 1, "conflicting": 1}
-    assert await webhook_events.unfinished(conn) == unfinished
+    assert await event_lists.unfinished(conn) == unfinished
     contradicted = [
         msgspec.structs.replace(_finish(3, "confirming", next_at=NOON), is_contradicted=True),
         msgspec.structs.replace(_finish(4, "contradicted"), is_contradicted=True),
     ]
     await webhook_events.finish(conn, contradicted, now=NOON)
-    counts = await webhook_events.counts(conn, now=NOON + timedelta(seconds=7.5))
+    counts = await event_lists.counts(conn, now=NOON + timedelta(seconds=7.5))
     assert msgspec.structs.astuple(counts) == (1, 1, 1, 0, 1, 1, 1, 1, 7.5)
     assert await webhook_events.oldest_due_s(conn, now=NOON + timedelta(seconds=7.5)) == 7.5
     empty = await webhook_events.oldest_due_s(conn, now=NOON - timedelta(seconds=1))
@@ -277,7 +277,7 @@ async def test_lists_filter_and_go_on_where_they_ended(conn: Connection) -> None
 
     async def ids(**changes: Any) -> list[int]:
         asked: dict[str, Any] = {"limit": 10, "before": None, "state": None, "notification_id": None}
-        return [event.id for event in await webhook_events.listed(conn, **(asked | changes))]
+        return [event.id for event in await event_lists.listed(conn, **(asked | changes))]
 
     assert await ids() == [4, 3, 2, 1]
     assert await ids(limit=2) == [4, 3]
@@ -290,14 +290,14 @@ async def test_lists_filter_and_go_on_where_they_ended(conn: Connection) -> None
 async def test_one_row_comes_with_its_bytes(conn: Connection) -> None:
     """Whoever looks into a contradiction needs exactly what was sent."""
     await webhook_events.record(conn, [_row("a", body=b"\x00\xff")], now=NOON)
-    found = await webhook_events.by_id(conn, 1)
+    found = await event_lists.by_id(conn, 1)
     assert found is not None
     assert (found[0].notification_id, found[0].event, found[1:]) == (
         "a",
         None,
         (_row("a").content_type, b"\x00\xff"),
     )
-    assert await webhook_events.by_id(conn, 2) is None
+    assert await event_lists.by_id(conn, 2) is None
 
 
 @pytest.mark.parametrize("state", ["waiting", "confirming", "processed", "parked"])

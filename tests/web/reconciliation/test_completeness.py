@@ -14,7 +14,7 @@ from tether_core.testing import form_body
 from tether_core.vop import Answers, scored
 from tether_sandbox.gateway import scripted_iban
 from tether_stores import vop
-from tether_stores.notifications import webhook_events
+from tether_stores.notifications import confirmations
 from tether_stores.postgres import open_pool
 from tether_stores.vop import Checked
 from tether_worker.notifications.apply import ApplyDeps, apply_batch
@@ -94,10 +94,8 @@ async def test_a_contradicted_claim_stands_beside_the_gateways_word(
         await apply_batch(applying)
         now = datetime.now(UTC)
         lease = now + timedelta(minutes=1)
-        [row] = await webhook_events.claim_to_confirm(conn, now=now, leased_until=lease, limit=1)
-        await webhook_events.confirmed(
-            conn, [(row.id, Confirmation("approved"))], leased_until=lease, now=now
-        )
+        [row] = await confirmations.claim(conn, now=now, leased_until=lease, limit=1)
+        await confirmations.store(conn, [(row.id, Confirmation("approved"))], leased_until=lease, now=now)
         await apply_batch(applying)
     payload = (await client.get("/api/webhook-events/1", headers=KEY)).json()
     assert payload["reported"] == {"status": "chargebacked", "error_code": None, "reason_code": "MD01"}

@@ -19,7 +19,7 @@ from tether_core.reconciliation.status_inquiry import CONFIRM_RETRY_SCHEDULE_S
 from tether_core.testing import form_body
 from tether_sandbox.gateway import Faults, Setup, Simulator, StatusChange, running
 from tether_sandbox.gateway.api import Adopted
-from tether_stores.notifications import webhook_events
+from tether_stores.notifications import confirmations, webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_worker.gateway.client import Account, open_gateway
 from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps
@@ -367,7 +367,7 @@ async def test_a_dead_workers_claims_are_taken_over(
 ) -> None:
     """A worker that dies while it asks would keep its chargebacks for ever."""
     await world.deliver(await paid(), **CLAIM)
-    dead = await webhook_events.claim_to_confirm(
+    dead = await confirmations.claim(
         world.conn, now=world.now, leased_until=world.now + timedelta(minutes=3), limit=10
     )
     assert len(dead) == 1
@@ -382,13 +382,11 @@ async def test_an_answer_that_comes_after_its_lease_is_not_written(
     """A worker frozen for minutes would overwrite the newer word of whoever took its claims over."""
     await world.deliver(await paid(StatusChange("chargebacked", "chargeback", "AC04")), **CLAIM)
     first = world.now + timedelta(minutes=3)
-    [row] = await webhook_events.claim_to_confirm(world.conn, now=world.now, leased_until=first, limit=10)
+    [row] = await confirmations.claim(world.conn, now=world.now, leased_until=first, limit=10)
     world.now = first
-    await webhook_events.claim_to_confirm(
-        world.conn, now=world.now, leased_until=first + timedelta(minutes=3), limit=10
-    )
+    await confirmations.claim(world.conn, now=world.now, leased_until=first + timedelta(minutes=3), limit=10)
     stale = [(row.id, Confirmation("approved"))]
-    assert await webhook_events.confirmed(world.conn, stale, leased_until=first, now=world.now) == 0
+    assert await confirmations.store(world.conn, stale, leased_until=first, now=world.now) == 0
     assert (await world.event())[3] is None
 
 
@@ -408,11 +406,11 @@ async def test_a_lease_is_renewed_by_its_holder_alone(
     """A lease as long as the slowest answer would keep a chargeback waiting for minutes after every crash."""
     await world.deliver(await paid(), **CLAIM)
     first = world.now + timedelta(seconds=6)
-    [row] = await webhook_events.claim_to_confirm(world.conn, now=world.now, leased_until=first, limit=10)
+    [row] = await confirmations.claim(world.conn, now=world.now, leased_until=first, limit=10)
     longer = first + timedelta(seconds=4)
 
-    assert await webhook_events.renew(world.conn, [row.id], leased_until=first, until=longer) == 1
-    assert await webhook_events.renew(world.conn, [row.id], leased_until=first, until=longer) == 0
+    assert await confirmations.renew(world.conn, [row.id], leased_until=first, until=longer) == 1
+    assert await confirmations.renew(world.conn, [row.id], leased_until=first, until=longer) == 0
     world.now = first
     assert await confirm(world.inquiry_deps) == 0
     world.now = longer

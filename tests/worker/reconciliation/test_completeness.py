@@ -11,7 +11,7 @@ import pytest
 from tether_core.payments import stages
 from tether_core.reconciliation.completeness import Delays, NotRead
 from tether_core.reconciliation.status_inquiry import TRIES_MAX
-from tether_stores.notifications import webhook_events
+from tether_stores.notifications import report_records, webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.reconciliation import report_fetches
 from tether_stores.reconciliation.completeness import draw_up
@@ -64,7 +64,7 @@ async def _known(
     await webhook_events.record(conn, rows, now=NOON + timedelta(seconds=after_s), source=source)
     cursor = await conn.execute("select id from webhook_events where notification_id = any(%s)", (list(ids),))
     timestamp = NOON if happened else None
-    await webhook_events.mark_listed(
+    await report_records.mark_listed(
         conn, [(row_id, timestamp) for (row_id,) in await cursor.fetchall()], listed_on=day, override=False
     )
 

@@ -1,4 +1,4 @@
-"""Billing runs: one short function per query of `billing.sql`, which tells how its rows live."""
+"""Billing runs; the queries are in `billing.sql`, which describes the rows."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -59,25 +59,25 @@ class Run(msgspec.Struct, frozen=True):
 
     Attributes:
         id: The row.
-        upload_id: Whose debtors are billed.
+        upload_id: The upload whose debtors are billed.
         account: The gateway account.
         due_item: What is owed.
         state: See `tether_core.billing.run`.
-        options: What it may do.
+        options: Limits and rules of the run.
         planned_to: The last debtor that was planned.
         planned_count: Debits planned so far.
-        planned_amount_minor: Their money, whole minor units.
-        skipped: How many debtors were not billed, by verdict.
-        warning: What the auto-pause last warned of, or `None`.
+        planned_amount_minor: Their amounts in whole minor units.
+        skipped: Debtors that were not billed, by verdict.
+        warning: The latest warning of the auto-pause, or `None`.
         pause_reason: Why it is paused, or `None`.
-        paused_from: Where it goes when it is resumed, or `None`.
-        released_share: The bad share that a person has seen and released.
-        created_by: The name of the API key it was made with.
-        created_at: When.
+        paused_from: The state it resumes, or `None`.
+        released_share: The share of returns that a person has released.
+        created_by: The name of the API key that created it.
+        created_at: When it was created.
         updated_at: When it last changed.
-        finished_at: When everything of it had ended, or `None`.
+        finished_at: When its last debit was complete, or `None`.
         again: Whether the same due item was ordered again.
-        overrides: The verdicts that were set aside when it was ordered.
+        overrides: The verdicts that were overridden when it was ordered.
     """
 
     id: int
@@ -104,14 +104,14 @@ class Run(msgspec.Struct, frozen=True):
 
 class Progress(msgspec.Struct, frozen=True):
     """
-    How many attempts of a run stand alike.
+    The attempts of a run in one state and submission step.
 
     Attributes:
         state: Their state.
-        step: How far their sending has come; see `tether_core.payments.submission`.
-        canary: Whether they are of the first share.
+        step: Their submission step; see `tether_core.payments.submission`.
+        canary: Whether they are canaries.
         count: How many.
-        amount_minor: Their money, whole minor units.
+        amount_minor: Their amounts in whole minor units.
     """
 
     state: str
@@ -123,17 +123,17 @@ class Progress(msgspec.Struct, frozen=True):
 
 class Owing(msgspec.Struct, frozen=True):
     """
-    A debtor when it is asked whether an item is to be collected.
+    A debtor with what decides whether an item may be collected.
 
     Attributes:
         candidate: The facts that decide.
-        payer: What the debit needs.
+        payer: The payer's details for the debit.
         iban_fingerprint: Of the account.
         next_number: The number of the next try for the item.
-        email: The debtor's e-mail address, as the file has it.
-        upload_id: The upload it came with.
+        email: The debtor's e-mail address, as in the file.
+        upload_id: The upload of the debtor.
         key: Of the debit.
-        taken_at: Up to when imported debits were put to a person who answered that this one is to be collected.
+        taken_at: A person decided that this debit is to be collected in spite of debits known up to then; `None` for no decision.
     """
 
     candidate: Candidate
@@ -162,20 +162,14 @@ async def add(
     overrides: Sequence[Override] = (),
 ) -> int:
     """
-    Make a run that begins to be planned.
+    Create a run in the state "planning"; returns its id.
 
     Args:
-        conn: Any connection.
-        upload_id: Whose debtors.
-        account: The gateway account.
-        options: What it may do.
-        created_by: Who asked for it.
-        now: The current time.
+        upload_id: The upload whose debtors are billed.
+        options: Limits and rules of the run.
+        created_by: The name of the API key.
         again: Whether the same due item was ordered again.
-        overrides: The verdicts that are set aside, with who did so and when.
-
-    Returns:
-        Its id.
+        overrides: The verdicts that are overridden, by whom and when.
     """
     cursor = await conn.execute(
         _SQL["add"],
@@ -196,13 +190,13 @@ async def add(
 
 
 async def hold_upload(conn: Connection, upload_id: int) -> tuple[str, bool] | None:
-    """As `upload_state`, and no other order or withdrawal of the upload passes until this transaction ends."""
+    """Lock an upload against other orders and withdrawals until this transaction ends; returns what `upload_state` does."""
     row = await (await conn.execute(_SQL["hold_upload"], {"upload_id": upload_id})).fetchone()
     return None if row is None else (str(row[0]), bool(row[1]))
 
 
 async def ordered(conn: Connection, upload_id: int) -> list[Ordered]:
-    """The runs of an upload that were ordered before, as `tether_core.billing.run.require_new` looks at them."""
+    """The existing runs of an upload, for `tether_core.billing.run.require_new`."""
     return await fetch_all(conn, _SQL["ordered"], {"upload_id": upload_id}, into=Ordered)
 
 
@@ -212,17 +206,17 @@ async def by_id(conn: Connection, run_id: int) -> Run | None:
 
 
 async def hold(conn: Connection, run_id: int) -> Run | None:
-    """One run that nobody else can change until this transaction ends, or `None`."""
+    """Lock one run for a change until this transaction ends; `None` for no such run."""
     return await fetch_one(conn, _SQL["hold"], {"id": run_id}, into=_run, binary=True)
 
 
 async def share(conn: Connection, run_id: int) -> Run | None:
-    """One run that nobody can pause until this transaction ends, or `None`."""
+    """Lock one run in share mode, so that it cannot be paused until this transaction ends; `None` for no such run."""
     return await fetch_one(conn, _SQL["share"], {"id": run_id}, into=_run, binary=True)
 
 
 async def hold_to_plan(conn: Connection) -> Run | None:
-    """The oldest run to be planned that nobody plans, held until this transaction ends, or `None`."""
+    """Lock the oldest run that waits for planning until this transaction ends; `None` where other workers hold all."""
     return await fetch_one(conn, _SQL["hold_to_plan"], into=_run, binary=True)
 
 
@@ -237,45 +231,37 @@ async def listed(
 ) -> list[Run]:
     """Runs, newest first, up to *limit*: those before a run, in a state, of an upload, where these are given."""
     given = {"state": state, "upload_id": upload_id, "before_id": before_id, "limit": limit}
-    cursor = await conn.execute(_SQL["listed"], given, binary=True)
-    return [_run(row) for row in await cursor.fetchall()]
+    return await fetch_all(conn, _SQL["listed"], given, into=_run, binary=True)
 
 
 async def live(conn: Connection) -> list[Run]:
-    """The runs that are being sent, oldest first."""
+    """The runs that submit debits, oldest first."""
     return await fetch_all(conn, _SQL["live"], into=_run, binary=True)
 
 
 async def unfinished(conn: Connection) -> list[Run]:
-    """The runs that are not over, oldest first."""
+    """The runs that are not finished, oldest first."""
     return await fetch_all(conn, _SQL["unfinished"], into=_run, binary=True)
 
 
 async def submittable(conn: Connection, *, now: datetime) -> list[tuple[int, str]]:
-    """Id and account of each run that has a debit to send now, oldest first."""
+    """Id and account of each run that has a debit to submit now, oldest first."""
     cursor = await conn.execute(_SQL["submittable"], {"now": now})
     return [(run_id, account) for run_id, account in await cursor.fetchall()]
 
 
 async def cancelled_unsent(conn: Connection) -> list[int]:
-    """Cancelled runs with debits that are still ready to be sent."""
+    """Cancelled runs with debits that are still scheduled for submission."""
     return [run_id for (run_id,) in await (await conn.execute(_SQL["cancelled_unsent"])).fetchall()]
 
 
 async def to_plan(conn: Connection) -> bool:
-    """Whether any run is to be planned."""
+    """Whether any run waits for planning."""
     return await fetch_value(conn, _SQL["to_plan"], into=bool)
 
 
 async def change(conn: Connection, run: Run, *, now: datetime) -> None:
-    """
-    Write a run as it was decided, inside the transaction that holds it.
-
-    Args:
-        conn: That transaction.
-        run: As it shall be.
-        now: The current time.
-    """
+    """Write the new state of a run, inside the transaction that holds it."""
     await conn.execute(
         _SQL["change"],
         {
@@ -296,19 +282,19 @@ async def change(conn: Connection, run: Run, *, now: datetime) -> None:
 
 
 async def progress(conn: Connection, run_id: int) -> list[Progress]:
-    """How the attempts of a run stand; one entry per state, step and kind that occurs."""
+    """The attempts of a run by state, step and canary; combinations without attempts are excluded."""
     return await fetch_all(conn, _SQL["progress"], {"run_id": run_id}, into=Progress)
 
 
 async def canaries_open(conn: Connection, run_id: int) -> bool:
-    """Whether any canary of a run has no answer yet."""
+    """Whether any canary of a run has no response yet."""
     return await fetch_value(conn, _SQL["canaries_open"], {"run_id": run_id}, into=bool)
 
 
 async def returns_of_upload(
     conn: Connection, upload_id: int, *, excluded: Collection[str]
 ) -> tuple[int, int]:
-    """Debits of an upload that were collected, and how many of them are charged back; some reasons excluded."""
+    """Collected debits of an upload, and how many of them are charged back, without the *excluded* reason codes."""
     cursor = await conn.execute(
         _SQL["returns_of_upload"], {"upload_id": upload_id, "excluded": sorted(excluded)}
     )
@@ -318,7 +304,7 @@ async def returns_of_upload(
 async def returns_of_account(
     conn: Connection, account: str, *, since: datetime, excluded: Collection[str]
 ) -> tuple[int, int]:
-    """Debits of an account since a time that were collected, and how many of them are charged back."""
+    """Collected debits of an account since a time, and how many of them are charged back, without the *excluded* reason codes."""
     cursor = await conn.execute(
         _SQL["returns_of_account"], {"account": account, "since": since, "excluded": sorted(excluded)}
     )
@@ -326,7 +312,7 @@ async def returns_of_account(
 
 
 async def open_attempts(conn: Connection, run_id: int) -> bool:
-    """Whether any attempt of a run may still be sent, is being sent, or has an unknown outcome."""
+    """Whether any attempt of a run may still be submitted, is being submitted, or has an unknown outcome."""
     return await fetch_value(conn, _SQL["open_attempts"], {"run_id": run_id}, into=bool)
 
 
@@ -343,21 +329,15 @@ async def owing(
     overrides: Sequence[Override] = (),
 ) -> list[Owing]:
     """
-    What is known of debtors when it is asked whether an item is to be collected.
+    Load what decides whether an item may be collected from debtors; in the order of their ids.
 
     Args:
-        conn: Any connection.
         due_item: What is owed.
-        now: The current time.
-        limit: Debtors at most.
-        upload_id: Only debtors of this upload, or `None`.
-        after: Of an upload: only debtors after this row.
-        ids: Only these debtors, or `None`.
-        without: Attempts that do not count: those that are about to be sent.
-        overrides: The verdicts that are set aside for the run.
-
-    Returns:
-        Up to *limit* debtors, in the order of their rows.
+        upload_id: Only debtors of this upload; `None` for all.
+        after: Of an upload: only debtors after this id.
+        ids: Only these debtors; `None` for all.
+        without: Attempts that do not count: those that are about to be submitted.
+        overrides: The verdicts that the run overrides.
     """
     rows = await fetch_all(
         conn,
@@ -381,7 +361,7 @@ async def owing(
 
 
 async def _with_holds(conn: Connection, owing: list[Owing], *, now: datetime) -> list[Owing]:
-    """Note whose account a dispute holds that was reported and is not processed."""
+    """Mark debtors whose account is held by a reported dispute that is not processed yet."""
     held = await holds.accounts_held(conn, [debtor.iban_fingerprint for debtor in owing], now=now)
     if not held:
         return owing
@@ -399,7 +379,7 @@ async def _with_holds(conn: Connection, owing: list[Owing], *, now: datetime) ->
 async def _with_elsewhere(
     conn: Connection, owing: list[Owing], *, due_item: str, now: datetime, without: Sequence[int]
 ) -> list[Owing]:
-    """Add what other uploads have done about the same debits, which only the core can tell."""
+    """Add the same debits of other uploads; only the core can tell which are the same."""
     cursor = await conn.execute(
         _SQL["elsewhere"],
         {
@@ -457,7 +437,7 @@ def _before(earlier: EarlierDebit, debtor: Owing) -> bool:
 
 
 async def _with_listings(conn: Connection, owing: list[Owing], *, now: datetime) -> list[Owing]:
-    """Add the blacklist entries about names and e-mail addresses, which only the core can bring into a plain form."""
+    """Add the blacklist entries about names and e-mail addresses, which the core normalizes."""
     if not owing or not await blacklist.names_any(conn):
         return owing
     names, emails = await blacklist.names_listed(
@@ -485,22 +465,20 @@ async def other_items(
     conn: Connection, debtor_ids: Sequence[int], *, due_item: str
 ) -> list[tuple[str, int, int]]:
     """
-    Open and collected debits of debtors under other due items.
+    Open and collected debits of debtors for other due items.
 
     Args:
-        conn: Any connection.
-        debtor_ids: Whose.
-        due_item: What is about to be collected; debits for it are excluded.
+        due_item: The item that is about to be collected; its debits are excluded.
 
     Returns:
-        Due item, how many of the debtors, and their money in whole minor units; one entry an item.
+        For each item: its name, the number of debtors, and their amounts in whole minor units.
     """
     cursor = await conn.execute(_SQL["other_items"], {"debtor_ids": list(debtor_ids), "due_item": due_item})
     return [(item, debtors, amount_minor) for item, debtors, amount_minor in await cursor.fetchall()]
 
 
 async def upload_state(conn: Connection, upload_id: int) -> tuple[str, bool] | None:
-    """How an upload stands, and whether it was only a dry run; or `None` where there is no such upload."""
+    """The state of an upload, and whether it is a dry run; `None` for no such upload."""
     row = await (await conn.execute(_SQL["upload_state"], {"upload_id": upload_id})).fetchone()
     return None if row is None else (str(row[0]), bool(row[1]))
 

@@ -1,15 +1,15 @@
 -- billing_runs: collecting one due item from the debtors of an upload.
 --
--- A run is planned in chunks, in the order of its debtors: each chunk makes attempts, counts verdicts and moves planned_to
--- on in one transaction that holds the run's row, so a planner that dies costs its chunk and leaves nothing half done.
--- Whoever claims attempts to send them holds the row in share mode meanwhile; pausing needs it alone. So once a pause is
--- committed, nothing of the run is claimed any more.
+-- A run is planned in chunks, in the order of its debtors. Each chunk inserts attempts, counts verdicts and advances planned_to
+-- in one transaction that locks the run, so a planner that dies loses only its chunk. A transaction that claims attempts for
+-- submission locks the run in share mode, and pausing locks it exclusively. So once a pause is committed, nothing of the run is
+-- claimed any more.
 --
--- terms, skipped and overrides are JSON of tether_core.billing.eligibility.RunOptions, of verdict -> count, and of
+-- options, skipped and overrides are JSON of tether_core.billing.eligibility.RunOptions, of verdict -> count, and of
 -- tether_core.billing.overrides.Override.
 
 -- add --
--- Make a run that begins to be planned. Returns its id.
+-- Create a run in the state "planning". Returns its id.
 insert into billing_runs (
     upload_id, account, due_item, state, options, skipped, created_by, created_at, updated_at, again, overrides
 )
@@ -20,13 +20,13 @@ values (
 returning id;
 
 -- hold_upload --
--- How an upload stands, held until this transaction ends: who orders a run of it, or withdraws it, waits for whoever does so
--- now. 0 or 1 row: state, dry_run.
+-- Lock an upload until this transaction ends, so that orders and withdrawals of it wait for each other. 0 or 1 row: state,
+-- dry_run.
 select state, dry_run from uploads where id = %(upload_id)s for no key update;
 
 -- ordered --
--- The runs of an upload that were ordered before. Returns id, due_item, state, and whether any debit of it was submitted:
--- asked of cancelled runs only, every other run counts anyway.
+-- The existing runs of an upload. Returns id, due_item, state, and whether any debit was submitted; that is looked up for
+-- cancelled runs only, since every other run counts anyway.
 select
     r.id, r.due_item, r.state,
     r.state <> 'cancelled'
@@ -48,26 +48,26 @@ from billing_runs
 where id = %(id)s;
 
 -- hold --
--- A run, held so that it can change. 0 or 1 row.
+-- A run, locked for a change. 0 or 1 row.
 select {run_columns}
 from billing_runs
 where id = %(id)s
 for update;
 
 -- share --
--- A run, held so that nobody can pause it until this transaction ends. 0 or 1 row.
+-- A run, locked in share mode so that it cannot be paused until this transaction ends. 0 or 1 row.
 select {run_columns}
 from billing_runs
 where id = %(id)s
 for share;
 
 -- hold_to_plan --
--- The oldest run that is to be planned and that nobody plans at the time. 0 or 1 row.
+-- The oldest run that waits for planning and is not locked. 0 or 1 row.
 select {run_columns}
 from billing_runs
 where
     state = 'planning'
-    -- Debits of a cancelled run that are not withheld yet would keep their debtors out of this one.
+    -- Scheduled debits of a cancelled run would exclude their debtors from this one.
     and not exists (
         select from billing_runs cancelled
         join billing_attempts a on a.run_id = cancelled.id
@@ -86,12 +86,8 @@ order by id desc
 limit %(limit)s;
 
 -- listed --
--- Runs, newest first, before %(before_id)s, in %(state)s and of %(upload_id)s where these are not null. Up to %(limit)s rows; the
--- columns of `one`.
-select
-    id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped, warning,
-    pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at,
-    again, overrides
+-- Runs, newest first, before %(before_id)s, in %(state)s and of %(upload_id)s where these are not null. Up to %(limit)s rows.
+select {run_columns}
 from billing_runs
 where
     (%(before_id)s::bigint is null or id < %(before_id)s)
@@ -101,35 +97,35 @@ order by id desc
 limit %(limit)s;
 
 -- live --
--- The runs that are being sent. 
+-- The runs that submit debits.
 select {run_columns}
 from billing_runs
 where state in ('canary', 'running')
 order by id;
 
 -- unfinished --
--- The runs that are not over. 
+-- The runs that are not finished.
 select {run_columns}
 from billing_runs
 where finished_at is null
 order by id;
 
 -- submittable --
--- The runs that have a debit to send now. Returns id, account: one row per run, oldest first. One look into the index per
--- run, however many attempts there are.
+-- The runs that have a debit to submit now. Returns id, account: one row per run, oldest first. One index lookup per run,
+-- independent of the number of attempts.
 select r.id, r.account
 from billing_runs r
 cross join lateral (
     select from billing_attempts a
     where a.run_id = r.id and a.canary >= (r.state = 'canary') and a.submit_at <= %(now)s
-    order by a.canary desc, a.submit_at, a.id  -- the index's own order: any other way would read what was sent already
+    order by a.canary desc, a.submit_at, a.id  -- the index's own order: any other plan would read submitted debits
     limit 1
 ) ready
 where r.state in ('canary', 'running')
 order by r.id;
 
 -- cancelled_unsent --
--- Cancelled runs with debits that are still ready to be sent. One id per run.
+-- Cancelled runs with debits that are still scheduled for submission. One id per run.
 select r.id
 from billing_runs r
 where
@@ -138,7 +134,7 @@ where
 order by r.id;
 
 -- to_plan --
--- Whether `hold_to_plan` would find any run that nobody plans. One row.
+-- Whether any run waits for planning. One row.
 select exists (
     select from billing_runs
     where
@@ -152,7 +148,7 @@ select exists (
 );
 
 -- change --
--- Write a run as it was decided, inside the transaction that holds it.
+-- Write the new state of a run, inside the transaction that holds it.
 update billing_runs
 set
     state = %(state)s, planned_to = %(planned_to)s, planned_count = %(planned_count)s,
@@ -162,8 +158,7 @@ set
 where id = %(id)s;
 
 -- progress --
--- How the attempts of a run stand, by the counts that are kept (row_counts.sql). One row per state and step that occurs: state,
--- step, canary, count, sum of amounts.
+-- The attempts of a run by state, step and canary, from the stored counts (row_counts.sql). One row per combination that occurs.
 select state, step, canary, sum(count)::bigint as count, sum(amount_minor)::bigint as amount_minor
 from (
     select state, step, canary, count, amount_minor from billing_attempt_counts where run_id = %(run_id)s
@@ -175,7 +170,7 @@ having sum(count) <> 0
 order by 1, 2, 3;
 
 -- canaries_open --
--- Whether any canary of a run has no answer yet. One row.
+-- Whether any canary of a run has no response yet. One row.
 select exists (
     select from billing_attempts
     where
@@ -183,7 +178,7 @@ select exists (
 );
 
 -- returns_of_upload --
--- Debits of an upload that were collected, and how many of them are charged back, by the counts that are kept. One row: counted, bad.
+-- Collected debits of an upload, and how many of them are charged back, from the stored counts. One row.
 select coalesce(sum(counted.count), 0)::bigint, coalesce(sum(counted.count) filter (where counted.is_charged_back), 0)::bigint
 from (
     select c.count, c.is_charged_back, c.reason_code
@@ -199,8 +194,8 @@ from (
 where counted.reason_code <> all(%(excluded)s::text[]);
 
 -- returns_of_account --
--- Debits of an account that were made on the day of a time or later and were collected, and how many of them are charged back, by
--- the counts that are kept. One row: counted, bad.
+-- Collected debits of an account made on the day of %(since)s or later, and how many of them are charged back, from the stored
+-- counts. One row.
 select coalesce(sum(counted.count), 0)::bigint, coalesce(sum(counted.count) filter (where counted.is_charged_back), 0)::bigint
 from (
     select count, is_charged_back, reason_code
@@ -214,15 +209,15 @@ from (
 where counted.reason_code <> all(%(excluded)s::text[]);
 
 -- open_attempts --
--- Whether any attempt of a run may still be sent, is being sent, or has an unknown outcome. One row.
+-- Whether any attempt of a run may still be submitted, is being submitted, or has an unknown outcome. One row.
 select exists (
     select from billing_attempts
     where run_id = %(run_id)s and state in ('pending', 'unknown') and payment_stage <= 10 and dispute_stage = 0
 );
 
 -- owing --
--- What is known of debtors when it is asked whether an item is to be collected: either the next %(limit)s of an upload after
--- a row, or n debtors by id. Attempts in %(without)s are excluded: those that are about to be sent. Ordered by id.
+-- What decides whether an item may be collected from debtors: either the next %(limit)s of an upload after a row, or n debtors by
+-- id. Attempts in %(without)s are excluded: those that are about to be submitted. Ordered by id.
 select
     d.id, d.iban, d.iban_fingerprint, d.amount_minor, d.currency, d.name, d.first_name, d.last_name, d.bic, d.street,
     d.house_number, d.postcode, d.city, d.province, d.country, d.mandate_id, d.reference, d.verdict, d.cause,
@@ -263,7 +258,7 @@ left join lateral (
             where a.dispute_stage in (1, 3) and forgiven.attempt_id is null
         ) as charged_back_for,
         sum(a.amount_minor) filter (where a.state in ('pending', 'unknown', 'approved'))::bigint as paid_minor,
-        -- Refunded or voided; which of them asked for the same money is decided by the core.
+        -- Refunded or voided; the core decides which of them were for the same debit.
         json_agg(json_build_array(
             a.id, case when a.payment_stage = 70 then 'voided' else 'refunded' end, coalesce(a.due_item, 'once'),
             a.debtor_id = d.id, other.upload_id = d.upload_id,
@@ -279,7 +274,7 @@ left join lateral (
 left join vop_checks checked on checked.debtor_id = d.id and checked.state = 'checked'
 where
     (%(ids)s::bigint[] is null or d.id = any(%(ids)s::bigint[]))
-    -- Said as a range: with an equality Postgres may walk along all debtors by id, past those of all other uploads.
+    -- Written as a range: with an equality Postgres may scan the debtors of all uploads by id.
     and (
         %(upload_id)s::bigint is null
         or ((d.upload_id, d.id) > (%(upload_id)s, %(after)s) and (d.upload_id, d.id) < (%(upload_id)s + 1, 0))
@@ -288,8 +283,8 @@ order by d.upload_id, d.id
 limit %(limit)s;
 
 -- elsewhere --
--- The debits of n accounts that were submitted, whatever upload they are of, and the rows of these accounts that may become
--- debits, from %(since)s on. A row counts for the runs of uploads that came after it. 0 to n rows:
+-- The submitted debits of n accounts in any upload, and the rows of these accounts that may become debits, from %(since)s on. A
+-- row counts for the runs of later uploads. 0 to n rows:
 -- iban_fingerprint, reference, mandate_id, customer_id, amount_minor, time, state (null for a row, "forgiven" where its chargeback
 -- was), upload_id, due_item, debtor id.
 with accounts as materialized (
@@ -334,12 +329,12 @@ cross join lateral (
 where not exists (select from tried t where t.debtor_id = d.id);
 
 -- upload_state --
--- How an upload stands. 0 or 1 row.
+-- State and dry_run of an upload. 0 or 1 row.
 select state, dry_run from uploads where id = %(upload_id)s;
 
 -- other_items --
--- Open and collected debits of n debtors under other due items than %(due_item)s. One row per item: due_item, how many of the
--- debtors, their money.
+-- Open and collected debits of n debtors for other due items than %(due_item)s. One row per item: due_item, number of debtors,
+-- sum of amounts.
 select coalesce(a.due_item, 'once'), count(distinct a.debtor_id), sum(a.amount_minor)::bigint
 from billing_attempts a
 where

@@ -1,4 +1,4 @@
-"""The blacklist: one short function per query of `blacklist.sql`, which tells how its rows live."""
+"""The blacklist; the queries are in `blacklist.sql`, which describes the rows."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -40,9 +40,9 @@ class CausedEntry(msgspec.Struct, frozen=True):
     An entry and what caused it.
 
     Attributes:
-        entry: What the core asks for.
-        webhook_event_id: The notification that said so.
-        attempt_id: The debit that came back.
+        entry: The entry that the core decided on.
+        webhook_event_id: The notification that caused it.
+        attempt_id: The returned debit.
     """
 
     entry: Entry
@@ -52,17 +52,17 @@ class CausedEntry(msgspec.Struct, frozen=True):
 
 class ManualEntry(msgspec.Struct, frozen=True, kw_only=True):
     """
-    An entry a person asks for: about an IBAN, a name or an e-mail address, one of the three.
+    An entry made by a person: about an IBAN, a name or an e-mail address, exactly one of them.
 
     Attributes:
         action: "hold" or "block".
-        reason_code: A code of the scheme or a short word; one entry per code lives at a time.
-        note: What else is to be said.
+        reason_code: A code of the scheme or a short word; at most one entry per code is active.
+        note: Further explanation.
         iban_fingerprint: Of the IBAN.
-        iban_masked: The IBAN for people.
-        name: As given.
-        email: As `email_key` gives it.
-        expires_at: When it ends by itself, or `None`.
+        iban_masked: The masked IBAN.
+        name: As entered.
+        email: From `email_key`.
+        expires_at: When it expires, or `None`.
     """
 
     action: Literal["hold", "block"]
@@ -77,28 +77,28 @@ class ManualEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 class ListedEntry(msgspec.Struct, frozen=True):
     """
-    An entry for people; the columns of the query `listed`.
+    An entry in lists.
 
     Attributes:
         id: Our row.
         iban_masked: The IBAN it is about.
         name: The name it is about.
         email: The e-mail address it is about.
-        action: "hold": until a person lifts it; "block": the same, and lifting asks for a reason.
+        action: "hold": until a person lifts it; "block": the same, and lifting requires a reason.
         scope: "iban", "mandate", "name" or "email".
-        reason_code: Why.
-        note: What else was said.
+        reason_code: Why it was made.
+        note: Further explanation.
         source: "chargeback", "manual" or "import".
-        added_by: Who: the name of an API key, or "tether".
+        added_by: The name of an API key, or "tether".
         webhook_event_id: The notification that caused it.
         attempt_id: The debit that caused it.
-        created_at: Since when.
-        expires_at: Until when, or `None`.
-        lifted_at: When it was ended, or `None`.
-        lifted_by: By whom.
-        lifted_reason: Why.
-        iban_fingerprint: What the IBAN is matched by, in hex.
-        forgives: What lifting it forgives: "entry" nothing else, "disputes" those it was made for, "account" all chargebacks
+        created_at: When it was made.
+        expires_at: When it expires, or `None`.
+        lifted_at: When it was lifted, or `None`.
+        lifted_by: Who lifted it.
+        lifted_reason: Why it was lifted.
+        iban_fingerprint: The fingerprint of the IBAN, in hex.
+        forgives: What lifting it forgives: "entry" nothing, "disputes" the disputes it was made for, "account" all chargebacks
             of the account until then; `None` while it is active.
     """
 
@@ -125,15 +125,13 @@ class ListedEntry(msgspec.Struct, frozen=True):
 
 async def add(conn: Connection, entries: Sequence[CausedEntry], *, now: datetime) -> list[CausedEntry]:
     """
-    Make entries where they do not exist yet, and no person has lifted one that was made for the same dispute.
+    Insert entries that do not exist yet, unless a person has lifted one for the same dispute.
 
     Args:
-        conn: Inside the transaction that books the return, which holds the attempts' rows.
-        entries: n entries.
-        now: The current time.
+        conn: Inside the transaction that applies the return and has locked the attempts.
 
     Returns:
-        Those that are new, each once, in the order given.
+        Those that are new, each once, in their order.
     """
     if not entries:
         return []
@@ -174,7 +172,7 @@ async def add(conn: Connection, entries: Sequence[CausedEntry], *, now: datetime
 
 
 async def _not_lifted(conn: Connection, entries: Sequence[CausedEntry]) -> list[CausedEntry]:
-    """Leave out entries for disputes of which a person has lifted one."""
+    """Exclude entries for disputes of which a person has lifted an entry."""
     cursor = await conn.execute(
         _SQL["disputes_of"], {"attempt_ids": sorted({caused_entry.attempt_id for caused_entry in entries})}
     )
@@ -195,11 +193,11 @@ async def _not_lifted(conn: Connection, entries: Sequence[CausedEntry]) -> list[
 
 async def link_imported(conn: Connection, entries: Sequence[tuple[str, str]]) -> None:
     """
-    Note that active entries are about imported attempts that are charged back.
+    Link active entries to the charged back attempts that were imported.
 
     Args:
-        conn: The transaction that imported them and made the entries.
-        entries: The attempt's transaction id and the entry's reason code, of each.
+        conn: The transaction that imported the attempts and made the entries.
+        entries: For each, the attempt's transaction id and the entry's reason code.
     """
     await conn.execute(
         _SQL["link_imported"],
@@ -212,12 +210,12 @@ async def link_imported(conn: Connection, entries: Sequence[tuple[str, str]]) ->
 
 class LiftedBefore(msgspec.Struct, frozen=True):
     """
-    That a person has lifted an entry about the same thing for the same reason.
+    A person's lift of an entry about the same subject for the same reason.
 
     Attributes:
-        lifted_at: When.
-        lifted_by: Who.
-        reason: Why.
+        lifted_at: When it was lifted.
+        lifted_by: Who lifted it.
+        reason: Why it was lifted.
     """
 
     lifted_at: datetime
@@ -227,14 +225,13 @@ class LiftedBefore(msgspec.Struct, frozen=True):
 
 async def lifted_among(conn: Connection, entries: Sequence[ManualEntry]) -> dict[int, LiftedBefore]:
     """
-    Which entries a person has lifted before, so that only a person makes them again.
+    The entries that a person has lifted before, and that only a person may make again.
 
     Args:
         conn: The transaction that will `enter` the others.
-        entries: n entries.
 
     Returns:
-        Place in *entries* to the lift, where the last such entry was lifted by a person.
+        Index in *entries* to the lift, where a person lifted the latest such entry.
     """
     cursor = await conn.execute(_SQL["lifted_among"], _keys(entries))
     found: dict[int, LiftedBefore] = {}
@@ -254,17 +251,13 @@ async def enter(
     now: datetime,
 ) -> dict[int, int]:
     """
-    Make entries that people asked for, where they do not live already.
+    Insert entries made by people, unless they are active already.
 
     Args:
-        conn: Inside a transaction.
-        entries: n entries.
-        source: How they came.
-        added_by: Who asked.
-        now: The current time.
+        added_by: Who made them.
 
     Returns:
-        Place in *entries* to id, for those that are new.
+        Index in *entries* to id, for those that are new.
     """
     keys = _keys(entries)
     await conn.execute(_SQL["expire"], {**keys, "now": now})
@@ -302,7 +295,7 @@ def _scope(entry: ManualEntry) -> str:
 
 
 async def active_entry(conn: Connection, entry: ManualEntry) -> int | None:
-    """The id of the live entry about the same thing for the same reason, or `None`."""
+    """The id of the active entry about the same subject for the same reason, or `None`."""
     cursor = await conn.execute(
         _SQL["active_entry"],
         {
@@ -318,10 +311,10 @@ async def active_entry(conn: Connection, entry: ManualEntry) -> int | None:
 
 class Lift(msgspec.Struct, frozen=True):
     """
-    What a lift has come to.
+    The result of a lift.
 
     Attributes:
-        forgiven: Chargebacks of the account that it forgives and that were not forgiven before.
+        forgiven: Chargebacks of the account that it newly forgives.
         unforgiven: Chargebacks of the account that still exclude it from new uploads.
         entries: Active entries that still hold the account, by id.
     """
@@ -335,18 +328,13 @@ async def lift(
     conn: Connection, entry_id: int, *, lifted_by: str, reason: str, forgives: Forgives, now: datetime
 ) -> Lift | None:
     """
-    End an entry and forgive chargebacks; of one that was lifted before, only forgive more.
+    Lift an entry and forgive chargebacks; for an entry that is lifted already, only forgive more.
 
     Args:
-        conn: Inside a transaction.
-        entry_id: Which.
-        lifted_by: Who.
-        reason: Why.
-        forgives: What else is forgiven.
-        now: The current time.
+        forgives: What the lift forgives.
 
     Returns:
-        What came of it, or `None` when it was lifted before and forgives as much already.
+        The result, or `None` when it was lifted before and forgives as much already.
     """
     values = {
         "id": entry_id,
@@ -388,20 +376,14 @@ async def listed(
     One page of entries, newest first; filters that are `None` do not filter.
 
     Args:
-        conn: Any connection.
-        limit: Rows at most.
-        before: Only rows with a smaller id, or `None` for the first page.
-        live: Only those that hold now, or only those that do not.
+        before: Only rows with a smaller id; `None` for the first page.
+        live: Only active entries, or only those that are not.
         action: Only "hold" or "block".
         source: Only of this source.
         reason_code: Only for this reason.
         fingerprint: Only about this IBAN.
         name: Only about this name.
         email: Only about this e-mail address.
-        now: The current time.
-
-    Returns:
-        Up to *limit* entries.
     """
     return await fetch_all(
         conn,
@@ -428,7 +410,7 @@ async def by_id(conn: Connection, entry_id: int) -> ListedEntry | None:
 
 
 async def names_any(conn: Connection) -> bool:
-    """Whether any name or e-mail address is on the list; asked before anybody's is looked up."""
+    """Whether any name or e-mail address is on the blacklist; checked before any is looked up."""
     return await fetch_value(conn, _SQL["names_any"], into=bool)
 
 
@@ -436,16 +418,14 @@ async def names_among(
     conn: Connection, *, name_keys: Collection[str], emails: Collection[str], now: datetime
 ) -> tuple[set[str], set[str]]:
     """
-    Which names and e-mail addresses are on the list.
+    The names and e-mail addresses that are on the blacklist.
 
     Args:
-        conn: Any connection.
-        name_keys: Names, as `name_key` gives them.
-        emails: Addresses, as `email_key` gives them.
-        now: The current time.
+        name_keys: From `name_key`.
+        emails: From `email_key`.
 
     Returns:
-        Those names and those addresses that are.
+        The names and the addresses found.
     """
     cursor = await conn.execute(
         _SQL["names_among"], {"name_keys": list(name_keys), "emails": list(emails), "now": now}
@@ -461,16 +441,14 @@ async def names_listed(
     conn: Connection, *, name_keys: Collection[str], emails: Collection[str], now: datetime
 ) -> tuple[dict[str, Listing], dict[str, Listing]]:
     """
-    The strictest active entry about each of some names and e-mail addresses.
+    The strictest active entry of each name and e-mail address.
 
     Args:
-        conn: Any connection.
-        name_keys: Names, as `name_key` gives them.
-        emails: Addresses, as `email_key` gives them.
-        now: The current time.
+        name_keys: From `name_key`.
+        emails: From `email_key`.
 
     Returns:
-        Name to entry and address to entry, for those that have one.
+        Name to entry and address to entry.
     """
     cursor = await conn.execute(
         _SQL["names_listed"], {"name_keys": list(name_keys), "emails": list(emails), "now": now}

@@ -1,13 +1,13 @@
 -- blacklist: IBANs, names and e-mail addresses that must not be debited.
 --
--- An entry is about one of the three, and is made once per reason while it lives; it is lifted by a person, or it
--- expires, and is never deleted. A dispute asks for an entry once: `blacklist_disputes` says which entries are about which
--- disputes, so that an entry a person has lifted is not made again by the next report of the same dispute. What a lift
--- forgives stands in `forgiven_disputes`; screening and planning pass over these chargebacks. IBANs are matched by fingerprint (docs/decisions/0008), names and addresses by a plain form.
+-- An entry is about one of the three. At most one entry per subject and reason is active. An entry is lifted by a person or
+-- expires; it is never deleted. `blacklist_disputes` links entries to the disputes they were made for, so that the next report of a
+-- dispute does not repeat an entry that a person has lifted. `forgiven_disputes` has what a lift forgives; screening and planning
+-- ignore these chargebacks. IBANs are matched by fingerprint (docs/decisions/0008), names and addresses in normalized form.
 
 -- add --
--- Make n entries where they do not exist. Arrays of length n; of equal ones the first counts. One that has expired
--- lives anew: the same reason came up again. Returns iban_fingerprint and reason_code of those that are new.
+-- Insert n entries that do not exist. Arrays of length n; of equal ones the first counts. An expired entry becomes active again.
+-- Returns iban_fingerprint and reason_code of those that are new.
 insert into blacklist (
     iban_fingerprint, iban_masked, action, scope, reason_code, note, source, added_by,
     webhook_event_id, attempt_id, created_at
@@ -30,8 +30,8 @@ where blacklist.expires_at <= %(now)s
 returning iban_fingerprint, reason_code;
 
 -- disputes_of --
--- What is known of the disputes of n attempts: attempt_id, dispute_stage, dispute_id, and whether a person has lifted an
--- entry that was made for it. 0 to n rows.
+-- The disputes of n attempts that have entries: attempt_id, dispute_stage, dispute_id, and whether a person has lifted the entry.
+-- 0 to n rows.
 select d.attempt_id, d.dispute_stage, nullif(d.dispute_id, ''),
     b.lifted_at is not null and (b.lifted_by, b.lifted_reason) not in (('tether', 'expired'), ('tether', 'merged'))
 from blacklist_disputes d
@@ -39,7 +39,7 @@ join blacklist b on b.id = d.blacklist_id
 where d.attempt_id = any(%(attempt_ids)b::bigint[]);
 
 -- link --
--- Note which disputes the active entries are about. Arrays of length n.
+-- Link active entries to their disputes. Arrays of length n.
 insert into blacklist_disputes (blacklist_id, attempt_id, dispute_stage, dispute_id)
 select distinct b.id, given.attempt_id, given.dispute_stage, given.dispute_id
 from unnest(
@@ -52,7 +52,7 @@ order by given.attempt_id
 on conflict do nothing;
 
 -- link_imported --
--- The same for imported attempts that are charged back, by their transaction ids. Arrays of length n.
+-- Link active entries to imported attempts that are charged back, by transaction id. Arrays of length n.
 insert into blacklist_disputes (blacklist_id, attempt_id, dispute_stage)
 select b.id, a.id, a.dispute_stage
 from unnest(%(transaction_ids)b::text[], %(reason_codes)b::text[]) as given (transaction_id, reason_code)
@@ -64,7 +64,7 @@ order by a.id
 on conflict do nothing;
 
 -- expire --
--- Lift the expired entries about the same things, so that new ones can be made. Arrays as for `enter`.
+-- Lift the expired entries about the same subjects, so that new ones can be made. Arrays as for `enter`.
 update blacklist b
 set lifted_at = b.expires_at, lifted_by = 'tether', lifted_reason = 'expired'
 from unnest(%(fingerprints)b::bytea[], %(name_keys)b::text[], %(emails)b::text[], %(reason_codes)b::text[])
@@ -76,8 +76,8 @@ where
     and (b.iban_fingerprint = given.iban_fingerprint or b.name_key = given.name_key or b.email = given.email);
 
 -- enter --
--- Make n entries that people asked for, where they do not exist. Arrays of length n; of fingerprint, name and e-mail
--- address one each is not null. Returns id and position (from 1) of those that are new: 0 to n rows.
+-- Insert n entries made by people that do not exist. Arrays of length n; exactly one of fingerprint, name and e-mail address is not
+-- null. Returns id and position (from 1) of those that are new: 0 to n rows.
 with given as (
     select *
     from unnest(
@@ -109,9 +109,8 @@ group by a.id
 order by 2;
 
 -- lifted_among --
--- Which of n entries a person has lifted before, the last entry about the same thing for the same reason counting; their
--- rows stay locked, so that nobody lifts one meanwhile. Arrays as for `enter`. Returns position (from 1), lifted_at,
--- lifted_by, lifted_reason of all entries ever, in the order in which they were made.
+-- All entries ever about the subjects and reasons of n entries, in the order in which they were made; locked, so that none is
+-- lifted meanwhile. Arrays as for `enter`. Returns position (from 1), lifted_at, lifted_by, lifted_reason.
 select given.position, b.lifted_at, b.lifted_by, b.lifted_reason
 from unnest(%(fingerprints)b::bytea[], %(name_keys)b::text[], %(emails)b::text[], %(reason_codes)b::text[])
     with ordinality as given (iban_fingerprint, name_key, email, reason_code, position)
@@ -127,9 +126,9 @@ order by b.id
 for update of b;
 
 -- lock_disputed --
--- Lock the attempts that lifting an entry is about: those whose disputes it was made for, and, with %(account)s, every
--- charged back one of its account. Whoever reports one of these disputes again holds its attempt, too, so it comes either
--- before the lift or after it. Returns their ids.
+-- Lock the attempts that the lift of an entry affects: those whose disputes it was made for, and with %(account)s every charged
+-- back attempt of its account. Applying another report of such a dispute locks its attempt too, so it happens before the lift or
+-- after it. Returns their ids.
 select a.id
 from billing_attempts a
 where a.id in (
@@ -144,22 +143,22 @@ order by a.id
 for update;
 
 -- lift --
--- End an entry. Returns its id, or no row when it is not active.
+-- Lift an entry. Returns its id, or no row when it is not active.
 update blacklist
 set lifted_at = %(now)s, lifted_by = %(lifted_by)s, lifted_reason = %(reason)s, forgives = %(forgives)s
 where id = %(id)s and lifted_at is null
 returning id;
 
 -- widen --
--- Let an entry that was lifted forgive more. Returns its id, or no row when it forgives that already.
+-- Let a lifted entry forgive more. Returns its id, or no row when it forgives that already.
 update blacklist
 set forgives = %(forgives)s
 where id = %(id)s and lifted_at is not null and forgives is distinct from %(forgives)s and coalesce(forgives, '') <> 'account'
 returning id;
 
 -- forgive --
--- Note that the disputes of an entry are forgiven and, with %(account)s, all chargebacks of its account. Returns attempt_id of
--- those that were not yet.
+-- Forgive the disputes of an entry and, with %(account)s, all chargebacks of its account. Returns attempt_id of those newly
+-- forgiven.
 insert into forgiven_disputes (attempt_id, dispute_stage, blacklist_id, forgiven_at, forgiven_by, reason)
 select given.attempt_id, given.dispute_stage, %(id)s, %(now)s, %(forgiven_by)s, %(reason)s
 from (
@@ -175,8 +174,8 @@ on conflict do nothing
 returning attempt_id;
 
 -- remaining --
--- What still excludes the account of an entry: how many chargebacks nobody has forgiven, and the ids of its active
--- entries. One row.
+-- What still excludes the account of an entry: the number of chargebacks that are not forgiven, and the ids of its active entries.
+-- One row.
 select
     (
         select count(*)
@@ -208,9 +207,9 @@ created_at, expires_at, lifted_at, lifted_by, lifted_reason, encode(iban_fingerp
 -- One page for people, newest first. Filters that are null do not filter. Up to %(limit)s rows.
 select {entry_columns}
 from (
-    -- Few words, so each combination is looked up by itself, in the order of its index: no filter reads what another one throws
-    -- away. Said as ranges: with equalities Postgres may walk along all entries by id. Whether an entry that ends is over
-    -- depends on the time, so those that are still to be looked at are the ones that end.
+    -- The columns have few values, so each combination is read from its own index range: no filter reads rows that another
+    -- discards. Written as ranges: with equalities Postgres may scan all entries by id. Whether an expiring entry is active depends
+    -- on the time, so only those are compared with it.
     select found.*
     from unnest(
         case when %(action)s::text is null then '{hold,block}' else array[%(action)s::text] end
@@ -285,13 +284,13 @@ order by id desc
 limit %(limit)s;
 
 -- by_id --
--- One entry, the columns of `listed`. 0 or 1 row.
+-- One entry. 0 or 1 row.
 select {entry_columns}
 from blacklist
 where id = %(id)s;
 
 -- active_entry --
--- The live entry about something for a reason. 0 or 1 row: its id.
+-- The active entry about a subject for a reason. 0 or 1 row: its id.
 select id
 from blacklist
 where
@@ -300,12 +299,12 @@ where
     and (iban_fingerprint = %(fingerprint)s or name_key = %(name_key)s or email = %(email)s);
 
 -- names_any --
--- Whether any name or e-mail address is on the list. One row.
+-- Whether any name or e-mail address is on the blacklist. One row.
 select exists (select from blacklist where name_key is not null and lifted_at is null)
     or exists (select from blacklist where email is not null and lifted_at is null);
 
 -- names_among --
--- Which of n names and m e-mail addresses are on the list now. One row for each: kind ("name" or "email"), value.
+-- Which of n names and m e-mail addresses are on the blacklist now. One row for each: kind ("name" or "email"), value.
 select 'name', name_key
 from blacklist
 where

@@ -1,5 +1,5 @@
 """
-The epochs of the database: one short function per query of `database_epoch.sql`, and the watch of a process.
+The epochs of the database, and the watch that notices when the database went back; the queries are in `database_epoch.sql`.
 
 The **watch** probes about twice a second: it reads the high-water marks that are kept outside Postgres, then what the server says
 of itself and the current epoch, and compares them by `tether_core.database_epoch`. Where the database went back, it begins a

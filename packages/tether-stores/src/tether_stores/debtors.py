@@ -1,4 +1,4 @@
-"""Debtors: one short function per query of `debtors.sql`, which tells how their rows live."""
+"""Debtors; the queries are in `debtors.sql`, which describes the rows."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
@@ -52,13 +52,13 @@ __all__ = [
 ]
 
 _SQL: Final = load("debtors")
-# Among how many of the newest debtors a word of a name is looked for before the index of words is read.
+# How many of the newest debtors are searched for a word of a name before the index of words is read.
 _EXAMINED_MAX: Final = 10_000
 
-# What stands for nothing in a line; no text of a debtor is a control character.
+# Null in a line of COPY; no text of a debtor is a control character.
 _NULL: Final = "\x01"
 _ESCAPES: Final = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
-# A cell of its own after what screening needs of a line; no text of a debtor holds it either.
+# The cell that ends the columns needed for screening; no text of a debtor holds it either.
 _STAGED_END: Final = "\x02"
 _STAGED: Final = ("row", "amount_minor", "reference", "mandate_id", "customer_id", "name", "email")
 _UNTEXTUAL: Final = ("row", "amount_minor", "mandate_signed_on", "born_on")
@@ -73,14 +73,14 @@ Sort: TypeAlias = Literal["row", "amount", "name"]
 
 class AccountFacts(msgspec.Struct, frozen=True):
     """
-    What is known of the account of a staged row; the columns of the query `screen`.
+    Facts about the account of a staged row.
 
     Attributes:
-        row: Its number in the file.
-        amount_minor: What it owes.
+        row: Row number in the file.
+        amount_minor: The amount owed.
         listed: "hold" or "block" when the account is on the blacklist.
-        listed_reason_code: The code it stands there for.
-        listed_note: What else is said about that.
+        listed_reason_code: The reason code of the entry.
+        listed_note: The note of the entry.
         charged_back: Whether a debit from the account was ever charged back.
     """
 
@@ -98,8 +98,8 @@ class RelatedRows(msgspec.Struct, frozen=True):
 
     Attributes:
         staged: Row, key and amount of its staged rows.
-        in_file: Row and key of its earlier rows of the same file.
-        elsewhere: Its debits, and its rows that wait, of other uploads.
+        in_file: Row and key of its earlier rows in the same file.
+        elsewhere: Its debits and waiting rows of other uploads.
     """
 
     staged: list[tuple[int, DebitKey, int]]
@@ -109,14 +109,14 @@ class RelatedRows(msgspec.Struct, frozen=True):
 
 class SharedAccountRow(msgspec.Struct, frozen=True):
     """
-    A row of an account that has several in its file.
+    A row whose account has several rows in the file.
 
     Attributes:
         id: The debtor; 0 in a dry run.
-        row: Its number in the file.
-        amount_minor: What it owes.
+        row: Row number in the file.
+        amount_minor: The amount owed.
         key: Of its debit.
-        verdict: What screening said of it.
+        verdict: The verdict of screening.
     """
 
     id: int
@@ -128,21 +128,21 @@ class SharedAccountRow(msgspec.Struct, frozen=True):
 
 class ListedDebtor(msgspec.Struct, frozen=True):
     """
-    A debtor for people; the IBAN is masked.
+    A debtor in lists; the IBAN is masked.
 
     Attributes:
         id: Our row.
-        upload_id: The upload it came with.
-        row: Number of its row in the file.
+        upload_id: The upload of the debtor.
+        row: Row number in the file.
         iban_masked: First and last four characters.
         name: Of the account holder.
         amount_minor: What is owed, in cents.
         currency: ISO 4217.
         reference: The creditor's reference.
-        verdict: "clear", or the rule of screening that leaves it out.
+        verdict: "clear", or the rule of screening that excludes it.
         cause: Why it is excluded.
         created_at: When it was stored.
-        reasons: Everything it is excluded for; the verdict is the first.
+        reasons: All reasons for which it is excluded; the verdict is the first.
     """
 
     id: int
@@ -161,28 +161,28 @@ class ListedDebtor(msgspec.Struct, frozen=True):
 
 class DebtorDetail(msgspec.Struct, frozen=True):
     """
-    A debtor with everything the file said of it; see `tether_core.spreadsheet.Debtor`.
+    A debtor with all columns of the file; see `tether_core.spreadsheet.Debtor`.
 
     Attributes:
         debtor: As in the list.
-        first_name: Where the file has names in two columns.
+        first_name: If the file has names in two columns.
         last_name: The same.
-        bic: The bank's, as the file has it.
-        mandate_id: Of the permission to collect.
-        mandate_signed_on: The day it was given.
-        customer_id: The sender's number of this person.
-        email: To tell about the debit.
-        phone: As the file has it.
+        bic: The BIC in the file.
+        mandate_id: The mandate.
+        mandate_signed_on: The day the mandate was signed.
+        customer_id: The creditor's customer number.
+        email: For the pre-notification.
+        phone: As in the file.
         street: Of the debtor's address.
         house_number: The same.
         postcode: The same.
         city: The same.
         province: The same.
-        country: The same, ISO 3166 where it could be read.
-        description: What shall stand on the statement.
+        country: The same, ISO 3166 if it could be read.
+        description: The text for the statement.
         born_on: Date of birth.
-        national_id: As the file has it.
-        extra: Columns we have no field for, by their heading.
+        national_id: As in the file.
+        extra: Columns without a field, by their heading.
     """
 
     debtor: ListedDebtor
@@ -212,7 +212,7 @@ class Excluded(msgspec.Struct, frozen=True):
 
     Attributes:
         debtor: As it was read.
-        reasons: Everything it is excluded for, one at least.
+        reasons: All reasons for which it is excluded, at least one.
     """
 
     debtor: Debtor
@@ -221,7 +221,7 @@ class Excluded(msgspec.Struct, frozen=True):
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True):
     """
-    Which debtors; `None` does not filter.
+    Filters of a list of debtors; `None` does not filter.
 
     Attributes:
         upload_id: Of this upload.
@@ -240,7 +240,7 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
 
 def columns_of(plan: Plan) -> tuple[str, ...]:
     """
-    Tell which fields the debtors of a file can have.
+    The fields that the debtors of a file can have.
 
     Args:
         plan: How the file is read.
@@ -278,7 +278,7 @@ def as_lines(debtors: Columns, *, columns: Sequence[str], fingerprint: Callable[
     texts.insert(len(_staged(columns)) + 1, repeat(_STAGED_END, len(debtors)))
     rows = list(zip(*texts, strict=True))
     lines = list(map("\t".join, rows))
-    # Signs that mean something to COPY are rare in debtors' data; counting tells whether any cell holds one.
+    # Characters with a meaning for COPY are rare in debtors' data; counting them shows whether any cell holds one.
     text = "".join(lines)
     signs = (text.count("\t"), text.count("\n"), text.count("\\"), text.count("\r"))
     if signs != (len(rows) * (len(texts) - 1), 0, 2 * len(rows), 0):
@@ -305,10 +305,10 @@ def _escaped(value: str) -> str:
 
 async def stage(conn: Connection, lines: Sequence[str], *, columns: Sequence[str]) -> None:
     """
-    Make the staging table of a transaction and fill it with what screening needs.
+    Create the staging table of a transaction and fill it with the columns needed for screening.
 
     Args:
-        conn: That transaction; the table goes with it.
+        conn: The transaction; the table is dropped when it ends.
         lines: From `as_lines`, of one chunk.
         columns: From `columns_of`.
     """
@@ -328,15 +328,13 @@ async def store(
     now: datetime,
 ) -> None:
     """
-    Put debtors into the table with their verdicts.
+    Insert debtors with their verdicts.
 
     Args:
         conn: The transaction that staged them.
-        upload_id: Whose.
         lines: From `as_lines`, sorted.
         columns: From `columns_of`.
         verdicts: Row to the reasons for which it is excluded.
-        now: The current time.
     """
     shared = f"\t{upload_id}\t{now.isoformat()}\t"
     clear = f"{shared}clear\t{_NULL}\t{_NULL}"
@@ -351,7 +349,7 @@ async def store(
 
     def parts() -> Iterator[str]:
         for some in _some(lines):
-            # Only in the lines: what a person wrote of an account and a cause repeats may hold any sign.
+            # Only in the lines: a cause may quote a person's note, which may hold any character.
             result = "\n".join(some).replace(f"\t{_STAGED_END}", "")
             if verdicts:
                 yield "\n".join([line + end(line) for line in result.split("\n")])
@@ -381,14 +379,10 @@ def _json(value: object) -> str:
 
 async def screen(conn: Connection, *, now: datetime) -> AsyncIterator[AccountFacts]:
     """
-    Gather what is known of the accounts of the staged rows, imported debits left aside.
-
-    Args:
-        conn: The transaction that staged them.
-        now: The current time.
+    Blacklist entries and chargebacks of the accounts of the staged rows.
 
     Yields:
-        One entry for each row of which anything is known.
+        One entry for each row whose account has any.
     """
     async with conn.cursor(row_factory=kwargs_row(AccountFacts)) as cursor:
         await cursor.execute(_SQL["screen"], {"now": now})
@@ -401,23 +395,21 @@ async def related(
     conn: Connection, upload_id: int, *, since: datetime, dry_run: bool, now: datetime
 ) -> AsyncIterator[RelatedRows]:
     """
-    Gather the other rows and debits of the accounts of the staged rows.
+    The other rows and debits of the accounts of the staged rows.
 
     Args:
         conn: The transaction that staged them.
-        upload_id: Whose.
-        since: Since when a row of another upload counts that has no debit.
-        dry_run: Whether earlier rows of this upload were rehearsed rather than stored.
-        now: The current time.
+        since: From when on a row of another upload without a debit counts.
+        dry_run: Whether this upload is a dry run.
 
     Yields:
-        One entry for each account that has more than the one staged row.
+        One entry for each account with more than one row or debit.
     """
     cursor = await conn.execute(
         _SQL["related"], {"upload_id": upload_id, "since": since, "dry_run": dry_run, "now": now}, binary=True
     )
     account, some = b"", RelatedRows([], [], [])
-    # Hundreds at a time: a file that came a second time has something known of each of its rows.
+    # Hundreds at a time: in a file that was uploaded before, every row has related rows.
     while rows := await cursor.fetchmany(_FETCHED):
         for fingerprint, kind, row, amount_minor, *values, at, state, other_id in rows:
             if fingerprint != account:
@@ -448,7 +440,7 @@ _CURRENT_STATUS: Final[dict[str, CurrentStatus]] = {
 
 
 def status_of(state: str | None) -> CurrentStatus:
-    """How an imported debit stands by the state of its attempt; `None` where none was submitted."""
+    """The status of an existing debit by the state of its attempt; *state* is `None` where none was submitted."""
     return "waiting" if state is None else _CURRENT_STATUS[state]
 
 
@@ -456,12 +448,10 @@ async def shared_accounts(
     conn: Connection, upload_id: int, *, dry_run: bool
 ) -> AsyncIterator[list[SharedAccountRow]]:
     """
-    The rows of the accounts that have several rows in an upload, repeated ones excluded.
+    The rows of accounts that have several rows in an upload, without duplicates.
 
     Args:
-        conn: Inside a transaction.
-        upload_id: Whose.
-        dry_run: Whether the rows were rehearsed rather than stored.
+        dry_run: Whether the upload is a dry run.
 
     Yields:
         The rows of one account, in the order of the file.
@@ -483,12 +473,12 @@ async def shared_accounts(
 
 async def exclude(conn: Connection, found: Mapping[int, Verdict], *, first: bool) -> None:
     """
-    Add a reason to debtors that are stored.
+    Exclude stored debtors for a further reason.
 
     Args:
         conn: Inside the transaction that adjusts the counts of their upload.
         found: Debtor to reason.
-        first: Whether it comes before all other reasons.
+        first: Whether the reason becomes the verdict of all.
     """
     if not found:
         return
@@ -505,7 +495,7 @@ async def exclude(conn: Connection, found: Mapping[int, Verdict], *, first: bool
 async def exclude_dry_run_rows(
     conn: Connection, upload_id: int, found: Mapping[int, Verdict], *, first: bool
 ) -> None:
-    """The same for rows of a dry run, by their number."""
+    """As `exclude` for rows of a dry run, by row number."""
     if not found:
         return
     values = {
@@ -522,16 +512,11 @@ async def question_groups(
     conn: Connection, upload_id: int, *, rules: Collection[str], dry_run: bool
 ) -> list[Group]:
     """
-    The rows of an upload that a person is asked about.
+    Groups of rows of an upload that a person has to decide about.
 
     Args:
-        conn: Any connection.
-        upload_id: Whose.
-        rules: Of screening, whose rows are asked about.
-        dry_run: Whether the rows were rehearsed rather than stored.
-
-    Returns:
-        Their groups.
+        rules: The rules of screening that leave the decision to a person.
+        dry_run: Whether the upload is a dry run.
     """
     query = _SQL["question_groups_dry_run" if dry_run else "question_groups"]
     values = {"upload_id": upload_id, "rules": list(rules)}
@@ -548,18 +533,16 @@ async def take(
     limit: int,
 ) -> list[tuple[int, int, str]]:
     """
-    Take rows that a person was asked about.
+    Take rows that a person decided to collect.
 
     Args:
         conn: Inside the transaction that adjusts the counts of their upload.
-        upload_id: Whose.
         taken: Rules whose rows are taken.
         excluded: Rules whose rows stay excluded.
-        screened_at: Up to when imported debits were asked about.
-        limit: Rows at most.
+        screened_at: When the upload was screened; debits known later are not covered by the decision.
 
     Returns:
-        Row, amount and the verdict it had, of each; none when all are done.
+        Row, amount and previous verdict of each; none when all are done.
     """
     cursor = await conn.execute(
         _SQL["take"],
@@ -578,14 +561,10 @@ async def names_staged(
     conn: Connection, *, limit: int
 ) -> AsyncIterator[list[tuple[int, int, str, str | None]]]:
     """
-    The names among the staged rows.
-
-    Args:
-        conn: The transaction that staged them.
-        limit: Rows at a time.
+    Names and e-mail addresses of the staged rows.
 
     Yields:
-        Row number, amount, name and e-mail address of up to *limit* rows, until all were given.
+        Row number, amount, name and e-mail address, up to *limit* rows at a time.
     """
     cursor = await conn.execute(_SQL["names_staged"])
     while rows := await cursor.fetchmany(limit):
@@ -595,7 +574,7 @@ async def names_staged(
 async def store_dry_run_rows(
     conn: Connection, upload_id: int, *, verdicts: Mapping[int, tuple[Verdict, ...]]
 ) -> None:
-    """Remember the staged rows of a dry run in place of storing them, with the reasons of those that are excluded."""
+    """Store the staged rows of a dry run, with the reasons of those that are excluded."""
     values = {
         "upload_id": upload_id,
         "rows": list(verdicts),
@@ -606,7 +585,7 @@ async def store_dry_run_rows(
 
 
 async def forget_dry_run(conn: Connection, upload_id: int) -> None:
-    """Forget the rows of a dry run that is over."""
+    """Delete the rows of a finished dry run."""
     await conn.execute(_SQL["forget_dry_run"], {"upload_id": upload_id})
 
 
@@ -615,13 +594,8 @@ async def listed(conn: Connection, *, filters: Filters, limit: int, before: int 
     One page of debtors, newest first.
 
     Args:
-        conn: Any connection.
-        filters: Which.
-        limit: Rows at most.
-        before: Only rows with a smaller id, or `None` for the first page.
-
-    Returns:
-        Up to *limit* debtors.
+        filters: Of the list.
+        before: Only rows with a smaller id; `None` for the first page.
     """
     values = {
         **msgspec.structs.asdict(filters),
@@ -643,18 +617,12 @@ async def listed_sorted(
     after: tuple[str, int] | None,
 ) -> list[ListedDebtor]:
     """
-    One page of the debtors of one upload in another order.
+    One page of the debtors of one upload, sorted.
 
     Args:
-        conn: Any connection.
-        filters: Which; must name the upload.
-        sort: By row number, amount or name.
+        filters: Must name the upload.
         descending: Whether the largest comes first; not for names.
-        limit: Rows at most.
-        after: `sort_key` and id of the last row shown, or `None` for the first page.
-
-    Returns:
-        Up to *limit* debtors.
+        after: `sort_key` and id of the last row of the previous page; `None` for the first page.
     """
     key, after_id = after or ("0", None)
     values = {
@@ -671,7 +639,7 @@ async def listed_sorted(
 
 
 def sort_key(debtor: ListedDebtor, *, sort: Sort, descending: bool) -> str:
-    """What `listed_sorted` goes on after, besides the id."""
+    """The value after which `listed_sorted` continues, besides the id."""
     if sort == "name":
         return debtor.name
     number = debtor.amount_minor if sort == "amount" else debtor.row or 0
@@ -693,15 +661,10 @@ def _listed(
 
 def reasons_of(verdict: str, cause: str | None, reasons: str | None) -> list[Verdict]:
     """
-    Everything that a row is excluded for, of its columns.
+    All reasons for which a row is excluded; the verdict comes first. Empty for a clear row.
 
     Args:
-        verdict: As it is stored.
-        cause: Likewise.
-        reasons: Likewise, as JSON; `None` for rows stored before all reasons were kept.
-
-    Returns:
-        The verdict comes first; none for a clear row.
+        reasons: As JSON; `None` for rows stored before all reasons were kept.
     """
     if verdict == "clear":
         return []
@@ -725,13 +688,7 @@ async def excluded(conn: Connection, upload_id: int, *, after_row: int, limit: i
     The next rows of an upload that screening excluded, in the order of the file.
 
     Args:
-        conn: Any connection.
-        upload_id: Whose.
-        after_row: The last row seen, or 0.
-        limit: Rows at most.
-
-    Returns:
-        Up to *limit* rows.
+        after_row: The last row of the previous page, or 0.
     """
     values = {"upload_id": upload_id, "after_row": after_row, "limit": limit}
     return await fetch_all(conn, _SQL["excluded"], values, into=_excluded)

@@ -1,24 +1,23 @@
--- debtors: people who owe money, one row per row of an upload that could be read.
+-- debtors: people who owe money, one row per readable row of an upload.
 --
--- Rows come in chunks. What screening needs of a chunk is copied into `staged_debtors`, a temporary table without an index that
--- lives for one transaction; `screen` and `related` gather what is known of its rows. Then the whole rows are copied into the table with
--- their verdicts: COPY writes a page of them at a time, where an insert writes, and logs, row by row.
--- Rows that screening leaves out are stored too, with the rule and its cause: whoever asks why somebody was not
--- debited gets an answer.
+-- Rows are written in chunks. The columns needed for screening are copied into `staged_debtors`, a temporary table without an index
+-- that exists for one transaction; `screen` and `related` look up what is stored about its accounts. Then the whole rows are copied
+-- into the table with their verdicts: COPY writes a page at a time, an insert writes and logs row by row. Rows that screening
+-- excludes are stored too, with the rule and its cause, to show why a person was not debited.
 --
--- Rows come in the order of their fingerprints. The index on them is the one that grows in random places, and in this
--- order neighbours share a page of it; ten million debtors cost hardly more than none.
+-- Rows are written in the order of their fingerprints. The index on fingerprints grows in random places, and in this order
+-- neighbours share a page of it: with ten million debtors a chunk costs hardly more than with none.
 
 -- guard --
--- Plans are not compiled: these queries are short, and Postgres would take longer to compile them than to run them. A chunk
--- is sorted in memory, where it already is in order, and not hashed first. An account has a row or two in an index, for which a
--- bitmap is built longer than it is used; without bitmaps a table nobody has analysed yet must not be read whole instead.
+-- No JIT: these queries are short, and compiling takes longer than running them. A chunk is sorted in memory, where it is in order
+-- already, instead of hashed. No bitmap scans: an account has one or two rows in an index. Without bitmaps, sequential scans must be
+-- off as well, so that a table without statistics is not read whole.
 select
     set_config('jit', 'off', true), set_config('work_mem', '32MB', true), set_config('enable_hashagg', 'off', true),
     set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true);
 
 -- stage --
--- Make the staging table of this transaction.
+-- Create the staging table of this transaction.
 create temporary table staged_debtors (
     iban_fingerprint bytea not null,
     row_number integer not null,
@@ -31,16 +30,13 @@ create temporary table staged_debtors (
 ) on commit drop;
 
 -- stage_rows --
--- Takes lines: the columns of `stage` that {columns} names, in that order.
+-- Input: lines with the columns of `stage` that {columns} names, in that order.
 copy staged_debtors ({columns}) from stdin with (format text, null e'\x01');
 
 -- screen --
--- What is known of the accounts of staged rows besides imported debits; rows nothing is known of are excluded. 0 to n rows:
--- 0 row_number, 1 amount_minor
--- 2 listed ("hold" or "block"), 3 reason_code, 4 note: of the strictest live entry for the account
--- 5 charged back before
--- Each account is looked up once. The subqueries with "offset 0" stay what they are, a look into an index per account: a
--- plan that reads whole tables instead would read ten million rows for each chunk.
+-- Blacklist entries and chargebacks of the accounts of staged rows. 0 to n rows: the strictest active entry ("hold" or "block") and
+-- whether a debit was charged back; rows without either are excluded. Each account is looked up once. "offset 0" keeps the
+-- subqueries as index lookups per account: a plan that reads whole tables would read ten million rows for each chunk.
 with accounts as materialized (
     select iban_fingerprint from staged_debtors group by iban_fingerprint order by iban_fingerprint
 ),
@@ -87,11 +83,11 @@ left join charged_back cb on cb.iban_fingerprint = s.iban_fingerprint;
 -- related --
 -- The staged rows of accounts that have another row or debit, and those rows and debits. Ordered by account. 0 to n rows:
 -- 0 iban_fingerprint
--- 1 kind: "staged" of a staged row, "file" of an earlier row of this file, "elsewhere" of a row or debit of another upload
+-- 1 kind: "staged", "file" for an earlier row of this file, "elsewhere" for a row or debit of another upload
 -- 2 row_number, 3 amount_minor, 4 reference, 5 mandate_id, 6 customer_id
--- 7 time, 8 state of its debit, "forgiven" where its chargeback was, null for a row without one; 9 upload_id
--- A row of another upload counts from %(since)s on, while it may still be billed; of a debit that was never submitted only the row
--- counts.
+-- 7 time, 8 state of its debit, "forgiven" if its chargeback was forgiven, null without a debit; 9 upload_id
+-- A row of another upload counts from %(since)s on while it may still be billed. For a debit that was never submitted the row counts
+-- instead.
 with accounts as materialized (
     select iban_fingerprint, count(*) as rows from staged_debtors group by iban_fingerprint order by iban_fingerprint
 ),
@@ -171,7 +167,7 @@ where d.upload_id is distinct from %(upload_id)s
 order by 1;
 
 -- shared_accounts --
--- The rows of an upload, repeated ones excluded, whose account has several of them. Ordered by account and row. 0 to n rows:
+-- The rows of an upload, without duplicates, whose account has several of them. Ordered by account and row. 0 to n rows:
 -- iban_fingerprint, id, row_number, amount_minor, reference, mandate_id, customer_id, verdict.
 with accounts as materialized (
     select iban_fingerprint
@@ -209,7 +205,7 @@ where r.upload_id = %(upload_id)s and r.verdict <> 'duplicate_in_file'
 order by r.iban_fingerprint, r.row_number;
 
 -- exclude --
--- Add a reason to n rows, which becomes the verdict of those that had none, and of all where it comes first (%(first)s).
+-- Add a reason to n rows. It becomes the verdict of rows that had none, and with %(first)s of all.
 -- Arrays of length n.
 update debtors d
 set
@@ -222,7 +218,7 @@ from unnest(%(ids)s::bigint[], %(rules)s::text[], %(causes)s::text[], %(reasons)
 where d.id = given.id;
 
 -- exclude_dry_run_rows --
--- The same for rows of a dry run, by their number.
+-- As `exclude` for rows of a dry run, by row number.
 update dry_run_rows d
 set
     verdict = case when d.verdict = 'clear' or %(first)s then given.rule else d.verdict end,
@@ -238,8 +234,8 @@ r ->> 'rule' as rule, count(*) as count, sum(d.amount_minor)::bigint as amount_m
 r ->> 'current_status' as current_status, (r ->> 'upload_id')::bigint as upload_id
 
 -- question_groups --
--- The rows of an upload that a person is asked about, counted. One row per group: rule, count, sum of amounts; day, standing and
--- upload_id of the imported debits, null where the earlier row is of the same file.
+-- The rows of an upload that a person has to decide about, counted. One row per group; day, status and upload_id of the existing
+-- debits are null where the other row is of the same file.
 select {group_columns}
 from debtors d
 cross join lateral jsonb_array_elements(d.reasons) r
@@ -257,8 +253,8 @@ group by 1, 4, 5, 6
 order by 1, 4, 5, 6;
 
 -- take --
--- Take up to %(limit)s rows that were asked about, after a row and not beyond what is left: their verdict is clear from now on.
--- A row for which another answer left it out stays so. Returns row_number, amount_minor, the verdict it had.
+-- Set the verdict of up to %(limit)s rows that a person decided to take to "clear". A row that another answer excludes stays
+-- excluded. Returns row_number, amount_minor, previous verdict.
 with answered as (
     select d.id, d.verdict
     from debtors d
@@ -284,15 +280,15 @@ where d.id = answered.id
 returning d.row_number, d.amount_minor, answered.verdict;
 
 -- names_staged --
--- Row number, amount, name and e-mail address of every staged row; asked only while names or addresses are on the blacklist.
+-- Row number, amount, name and e-mail address of every staged row; run only while names or addresses are on the blacklist.
 select row_number, amount_minor, name, email from staged_debtors;
 
 -- store --
--- Takes lines: the columns of the table that {columns} names, in that order. Files have few of them, and each costs time.
+-- Input: lines with the columns of the table that {columns} names, in that order. Files have few of them, and each costs time.
 copy debtors ({columns}) from stdin with (format text, null e'\x01');
 
 -- store_dry_run_rows --
--- Remember the staged rows of a dry run.
+-- Store the staged rows of a dry run.
 insert into dry_run_rows (
     upload_id, iban_fingerprint, row_number, reference, mandate_id, customer_id, amount_minor, verdict, reasons
 )
@@ -305,7 +301,7 @@ left join unnest(%(rows)s::integer[], %(verdicts)s::text[], %(reasons)s::jsonb[]
 order by s.iban_fingerprint;
 
 -- forget_dry_run --
--- Forget the rows of a dry run that is over.
+-- Delete the rows of a finished dry run.
 delete from dry_run_rows where upload_id = %(upload_id)s;
 
 -- {listed_columns} --
@@ -327,9 +323,9 @@ order by id desc
 limit %(limit)s;
 
 -- listed_by_words --
--- One page for people, newest first, of debtors whose names have words that begin like these. The columns and filters of `listed`.
--- Frequent words are found among the newest debtors; only where those do not fill the page, the index of words is read, whose
--- rows come in no order. Written with "id + 0", which keeps Postgres from walking along all debtors by id for a rare name.
+-- One page of debtors whose names have words with these beginnings, newest first. The filters of `listed`. Frequent words are found
+-- among the newest debtors; only if those do not fill the page, the index of words is read, whose rows are not ordered. "id + 0"
+-- keeps Postgres from scanning all debtors by id for a rare name.
 with newest as materialized (
     select d.*
     from (
@@ -407,7 +403,7 @@ order by name, id
 limit %(limit)s;
 
 -- by_id --
--- One debtor. 0 or 1 row: the columns of `listed`, then the rest of what the file said.
+-- One debtor with all columns of the file. 0 or 1 row.
 select {listed_columns},
     first_name, last_name, bic, mandate_id, mandate_signed_on, customer_id, email, phone, street, house_number, postcode,
     city, province, country, description, born_on, national_id, extra
@@ -415,7 +411,7 @@ from debtors
 where id = %(id)s;
 
 -- excluded --
--- The next rows of an upload that screening excluded, with everything the file said of them. Up to %(limit)s rows.
+-- The next rows of an upload that screening excluded, with all columns of the file. Up to %(limit)s rows.
 select
     row_number as row, verdict, cause, reasons::text, iban, name, amount_minor, currency, first_name, last_name, bic, mandate_id,
     mandate_signed_on, reference, customer_id, email, phone, street, house_number, postcode, city, province, country,

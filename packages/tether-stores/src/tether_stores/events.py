@@ -1,4 +1,4 @@
-"""The outbox: one short function per query of `events.sql`, which tells how its rows live."""
+"""The outbox of events; the queries are in `events.sql`, which describes the rows."""
 
 from collections.abc import Sequence
 from datetime import datetime

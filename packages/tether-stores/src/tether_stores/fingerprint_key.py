@@ -1,4 +1,4 @@
-"""The fingerprint key of a database: one short function per query of `fingerprint_key.sql`, which tells how it is kept."""
+"""The fingerprint key of a database; the queries are in `fingerprint_key.sql`, which describes the rows."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,8 +1,8 @@
 """
 Counts of calls to the gateway, summed over all workers in Redis, for metrics.
 
-A hash for each account: what was counted, and how often. It is worth no more than a metric: a Redis that was emptied begins
-at 0, which Prometheus takes for a restart.
+A hash for each account maps what was counted to its count. After Redis was emptied the counts begin at 0, which Prometheus takes
+for a restart.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What was heard of debits and is not processed yet: one short function per query of `holds.sql`."""
+"""Unprocessed reports that hold refunds and accounts; the queries are in `holds.sql`."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Status inquiries that a person orders: one short function per query of `inquiry_orders.sql`, which tells how they live."""
+"""Status inquiries ordered by a person; the queries are in `inquiry_orders.sql`, which describes the rows."""
 
 from datetime import datetime
 from typing import Final

@@ -91,11 +91,11 @@ with given_up as (
 select count(*) from given_up;
 
 -- inquiry_due --
--- Whether any debit waits for an ordered inquiry. One row. The parameters of `InquiryTable` that a schedule needs are not used.
+-- Whether any debit waits for an ordered inquiry. One row. The parameters of `InquiryTable` for schedules are not used.
 select exists (select from inquiry_order_attempts where inquire_at <= %(now)s);
 
 -- lease_for_inquiry --
--- Take a lease on up to %(limit)s debits that wait for an ordered inquiry. The columns of `InquiryTable`; the id is the attempt's.
+-- Lease up to %(limit)s debits that wait for an ordered inquiry. The columns of `InquiryRow`; the id is the attempt's.
 with due as (
     select order_id, attempt_id
     from inquiry_order_attempts
@@ -111,13 +111,13 @@ where o.order_id = due.order_id and o.attempt_id = due.attempt_id and a.id = o.a
 returning a.id, a.account, a.transaction_id, a.unique_id, a.payment_stage, o.inquiry_count, a.submitted_to;
 
 -- renew --
--- Hold the lease on n debits for longer, where it still is ours.
+-- Extend the lease of n debits that are still under it.
 update inquiry_order_attempts set inquire_at = %(until)s
 where attempt_id = any(%(ids)s) and inquire_at = %(leased_until)s;
 
 -- reschedule --
--- Note what inquiring brought. Arrays of length n. Whoever got an answer is done; silence, which counts no inquiry and says when to go
--- on, waits.
+-- Store the results of inquiries. Arrays of length n. A debit with a response is done. Without a response inquiry_count does not
+-- grow, and the debit waits until inquire_at.
 update inquiry_order_attempts o
 set
     inquiry_count = given.inquiry_count,

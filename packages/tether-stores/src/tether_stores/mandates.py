@@ -1,4 +1,4 @@
-"""Mandates of several accounts: one short function per query of `mandates.sql`, which tells how they are found."""
+"""Mandates used for several accounts; the queries are in `mandates.sql`."""
 
 from collections.abc import AsyncIterator
 from typing import Final

@@ -1,4 +1,4 @@
-"""Results of orders by their Idempotency-Key: one short function per query of `order_keys.sql`."""
+"""Results of orders by their Idempotency-Key; the queries are in `order_keys.sql`."""
 
 from datetime import datetime
 from typing import Final

@@ -1,10 +1,9 @@
 """
 Postgres: one pool per process, set up for a pooler in transaction mode and for restarts.
 
-What the pool does not use is as important as what it does: no prepared statements kept by name where one may stand between,
-no session settings, no session locks, no LISTEN. All of these would land on somebody else's
-connection behind a transaction pooler. A connection is checked before it is handed out, so a restart of
-Postgres costs the requests of that time and no restart of ours.
+The pool uses no named prepared statements behind a pooler, no session settings, no session locks and no LISTEN: behind a
+transaction pooler all of these would affect another client's connection. A connection is checked before it is handed out, so a
+restart of Postgres fails the requests of that moment and requires no restart of Tether.
 """
 
 from collections.abc import AsyncIterator
@@ -39,10 +38,10 @@ __all__ = [
 
 _SQL: Final = load("postgres")
 
-# A process that is frozen inside a transaction loses its rows after this long. No transaction of ours waits for anybody
-# but Postgres, so one that lives idles for milliseconds.
+# A process that is frozen inside a transaction loses its locks after this long. Transactions wait for nothing but Postgres, so a
+# live one idles for milliseconds.
 FREEZE_S: Final = 5.0
-# What people ask for takes milliseconds. A query of theirs that takes this long reads a whole table.
+# API queries take milliseconds. One that takes this long reads a whole table.
 READ_S: Final = 5.0
 
 Prepared: TypeAlias = Literal["auto", "on", "off"]
@@ -58,10 +57,9 @@ _KEEPALIVE: Final[dict[str, Any]] = {
     "tcp_user_timeout": 10_000,
 }
 
-# By these Postgres says that it is the trouble and not what it was sent: lost connections, standbys that take no
-# writes, sessions that idled too long, deadlocks, want of memory or space, locks, shutdowns, failing disks. A value
-# too large for an index (class 54) is not among them, although psycopg calls both an OperationalError. A table or
-# a column that is not there is: the program is newer than its database, which no row can help.
+# SQLSTATEs of a server in trouble, as opposed to a bad statement: lost connections, read-only standbys, sessions that idled too
+# long, deadlocks, out of memory or space, locks, shutdowns, failing disks. A value too large for an index (class 54) is not
+# among them, although psycopg raises OperationalError for both. A missing table or column is: the program is newer than its database.
 _NOT_THERE: Final = ("42P01", "42703")
 _READ_ONLY: Final = "25006"
 _STORES_TROUBLE: Final = ("08", _READ_ONLY, "25P03", "40", "53", "55P03", "57", "58", *_NOT_THERE)
@@ -72,7 +70,7 @@ class ConnectionLost(StoreUnreachable):
 
 
 class SchemaBehind(StoreUnreachable):
-    """The database answers and lacks tables or columns: it was not migrated. Whoever runs it acts next."""
+    """The database answers and lacks tables or columns: the operator must migrate it."""
 
     code = "schema_behind"
     retry_after_s = 30
@@ -82,7 +80,7 @@ class SchemaBehind(StoreUnreachable):
 
     def __str__(self) -> str:
         return (
-            "The database lacks tables or columns that this version needs; whoever runs it must run "
+            "The database lacks tables or columns that this version needs; its operator must run "
             "`tether-worker migrate`."
         )
 

@@ -1,10 +1,9 @@
 """
 Redis: opened, checked, and used only for what may be forgotten.
 
-Redis holds three things for Tether: marks of notifications seen lately, the wake-up queues of the queues, and
-shared limits. Each is worth seconds of delay and no data, so it may be flushed at any time. It must
-not *evict*, though: a Redis that drops keys under memory pressure drops queue entries among them, which is
-why `complaints` looks for `maxmemory-policy noeviction`.
+Redis holds marks of recent notifications, the wake-up queues and the shared limits. Losing them costs seconds of delay and no
+data, so it may be flushed at any time. It must not *evict*: under memory pressure it would drop queue entries as well, which is why
+`warnings` checks for `maxmemory-policy noeviction`.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -28,7 +27,7 @@ _MARK: Final = read_lua("mark_seen")
 
 
 class _Mended:
-    """Mixed into redis-py's connections, so that one that was closed just before it is written to counts as lost."""
+    """Mixin for redis-py's connections: writing to a closed connection counts as a lost connection."""
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - redis-py's signature
         try:

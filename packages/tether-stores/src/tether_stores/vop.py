@@ -1,4 +1,4 @@
-"""Checks of accounts: one short function per query of `vop.sql`, which tells how its rows live."""
+"""Verification of accounts before billing; the queries are in `vop.sql`, which describes the rows."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -119,9 +119,8 @@ async def claim(conn: Connection, *, now: datetime, leased_until: datetime, limi
     Take a lease on checks that are due.
 
     Args:
-        conn: In autocommit mode: the lease must be committed before anybody is asked.
-        now: The current time.
-        leased_until: The end of the lease, which also names it.
+        conn: In autocommit mode: the lease must be committed before the request is made.
+        leased_until: The end of the lease, which also identifies it.
         limit: Rows at most.
 
     Returns:

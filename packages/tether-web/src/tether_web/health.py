@@ -17,7 +17,7 @@ from tether_core.fingerprint_key import FingerprintKeyRefused, KeyState
 from tether_core.payments import submission
 from tether_stores import fingerprint_key, objects, redis, telemetry
 from tether_stores.accounts import gateway_identities
-from tether_stores.notifications import excess_deliveries, webhook_events
+from tether_stores.notifications import event_lists, excess_deliveries, webhook_events
 from tether_stores.postgres import Pool, SchemaBehind, connection, reading
 
 from tether_web import billing
@@ -192,7 +192,7 @@ async def _refreshed(refresh: Coroutine[Any, Any, None]) -> bool:
 
 async def _count_inbox(state: State) -> None:
     async with reading(state.pool) as conn:
-        counts = await webhook_events.unfinished(conn)
+        counts = await event_lists.unfinished(conn)
         _, excess = await excess_deliveries.counts(conn)
         await differences.observe(conn)
         unknown = await gateway_identities.counts(conn)

@@ -15,7 +15,7 @@ from tether_stores.accounts import gateway_accounts, gateway_identities
 from tether_stores.accounts.gateway_identities import Unresolved
 from tether_stores.clock import timestamp
 from tether_stores.limits import CurrentStatus, current_status
-from tether_stores.notifications import excess_deliveries, webhook_events
+from tether_stores.notifications import event_lists, excess_deliveries
 from tether_stores.payments import billing_attempts, submissions
 from tether_stores.postgres import connection, open_pool
 from tether_stores.reconciliation import differences
@@ -131,7 +131,7 @@ async def status(settings: Settings) -> Status:
         open_pool(settings.database_url, name="tether-status", max_size=1) as pool,
         connection(pool) as conn,
     ):
-        inbox = await webhook_events.counts(conn, now=await timestamp(conn))
+        inbox = await event_lists.counts(conn, now=await timestamp(conn))
         _, excess = await excess_deliveries.counts(conn)
         attempts = await billing_attempts.states(conn)
         sending, ready = await submissions.counts(conn)

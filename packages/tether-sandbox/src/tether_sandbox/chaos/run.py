@@ -24,7 +24,7 @@ from typing import Final
 import msgspec
 import psycopg
 from tether_core.errors import Unavailable
-from tether_stores.notifications import webhook_events
+from tether_stores.notifications import event_lists
 from tether_stores.postgres import connection, open_pool
 from tether_stores.queries import split_file
 
@@ -523,7 +523,7 @@ async def _resolved(stage: Stage) -> None:
             async with connection(pool) as conn:
                 # A question that got no answer is asked again after a while; that while has passed now.
                 await conn.execute(_SQL["questions_due"], {"now": datetime.now(UTC)})
-                counts = await webhook_events.counts(conn, now=datetime.now(UTC))
+                counts = await event_lists.counts(conn, now=datetime.now(UTC))
                 return not counts.waiting and not counts.confirming
 
         await eventually(none_is_left, what="an empty inbox", timeout_s=_END_S, despite=(Unavailable,))

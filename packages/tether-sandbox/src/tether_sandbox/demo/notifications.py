@@ -11,8 +11,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from tether_stores.notifications import webhook_events
-from tether_stores.notifications.webhook_events import InboxCounts
+from tether_stores.notifications import event_lists
+from tether_stores.notifications.event_lists import InboxCounts
 from tether_stores.postgres import Pool, connection, open_pool
 
 from tether_sandbox.conservation import Line, books, check
@@ -149,7 +149,7 @@ async def _watched(stage: Stage, bars: Progress, applied: TaskID, *, began: int)
 
 async def _counts(pool: Pool) -> InboxCounts:
     async with connection(pool) as conn:
-        return await webhook_events.counts(conn, now=datetime.now(UTC))
+        return await event_lists.counts(conn, now=datetime.now(UTC))
 
 
 def _done(counts: InboxCounts) -> int:

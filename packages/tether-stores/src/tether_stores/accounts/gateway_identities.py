@@ -1,4 +1,4 @@
-"""Gateway identities: one short function per query of `accounts/gateway_identities.sql`, which tells how its rows live."""
+"""Gateway identities; the queries are in `accounts/gateway_identities.sql`, which describes the rows."""
 
 from collections.abc import Collection
 from datetime import date, datetime

@@ -1,4 +1,4 @@
-"""Ticks of periodic tasks: one short function per query of `jobs/periodic.sql`, which tells how its rows live."""
+"""Ticks of periodic tasks; the queries are in `jobs/periodic.sql`, which describes the rows."""
 
 from datetime import datetime
 from typing import Final
@@ -19,11 +19,10 @@ async def take(conn: Connection, periodic_task: str, *, tick_at: datetime, now: 
     Args:
         conn: Inside the transaction that does the periodic task, so that a worker that dies gives the tick back.
         periodic_task: Its name.
-        tick_at: The time it is for, the same for all who ask.
-        now: The current time.
+        tick_at: The time it is for, the same in all processes.
 
     Returns:
-        Whether it was free. Where somebody is at it, this waits until they are done or dead.
+        Whether it was free. While another worker holds it, this waits until that worker commits or dies.
     """
     cursor = await conn.execute(
         _SQL["take"], {"periodic_task": periodic_task, "tick_at": tick_at, "now": now}

@@ -1,7 +1,7 @@
--- ticks: what periodic tasks have been begun, and for which time.
+-- ticks: which periodic tasks were started, and for which time.
 --
--- Whoever inserts a tick does its periodic task, in the same transaction; all others find that the row exists. So a tick is
--- done once however many workers are up, and one whose worker died before its commit is taken by the next.
+-- The worker that inserts a tick runs its periodic task in the same transaction; the others find that the row exists. So a tick runs
+-- once with any number of workers, and after a worker died before its commit the next one takes it.
 
 -- take --
 -- Take a tick. Returns a row where it was free, none where somebody has it.

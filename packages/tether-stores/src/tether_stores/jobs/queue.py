@@ -1,10 +1,10 @@
 """
 Queues: wake-up queues on Redis, by SAQ.
 
-A queue here carries no work, it only says that work waits (`tether_core.jobs`). So stock SAQ is enough: what
-it can lose or deliver twice costs a wake-up, and a wake-up is worth at most one second. Two things are ours. `Wake-up queue` waits
-before it asks a Redis that is away again, where SAQ 0.26.4 would ask in a busy loop. And `ring` says every
-option at the call, because SAQ's defaults (10 s, one try, results kept for ten minutes) are not ours.
+A queue carries no work, it only signals that work waits (`tether_core.jobs`). A lost or repeated message costs one wake-up, which is
+worth at most one second, so stock SAQ is enough with two changes. `WakeUpQueue` pauses before it calls an unavailable Redis again,
+where SAQ 0.26.4 loops without a pause. `wake` sets every option at the call instead of SAQ's defaults (10 s, one try, results kept
+for ten minutes).
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _PAUSE_S = 0.5
 
 
 class WakeUpQueue(RedisQueue):
-    """A SAQ queue on Redis that stays calm while Redis is away."""
+    """A SAQ queue on Redis that pauses between calls while Redis is unavailable."""
 
     async def dequeue(self, timeout: float = 0.0, poll_interval: float = 0.0) -> SaqJob | None:  # noqa: ASYNC109 - SAQ's signature
         """Wait for a wake-up, at most *timeout* seconds; `None` when there was none or Redis is away."""

@@ -1,4 +1,4 @@
-"""Deliveries beyond what is kept: one short function per query of `notifications/excess_deliveries.sql`."""
+"""Deliveries beyond the stored ones; the queries are in `notifications/excess_deliveries.sql`."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -16,10 +16,10 @@ _SQL: Final = load("notifications/excess_deliveries")
 
 class Excess(msgspec.Struct, frozen=True):
     """
-    Deliveries in excess that nobody was told of yet.
+    Excess deliveries that were not announced yet.
 
     Attributes:
-        webhook_event_id: The notification that stands for them.
+        webhook_event_id: The notification that represents them.
         deliveries: How many so far.
         kind: Of the notification.
         account: The gateway account that signed.
@@ -32,19 +32,18 @@ class Excess(msgspec.Struct, frozen=True):
 
 
 async def representing(
-    conn: Connection, result: Sequence[tuple[str, str, str]]
+    conn: Connection, deliveries: Sequence[tuple[str, str, str]]
 ) -> list[tuple[int | None, int | None]]:
     """
-    Which notifications stand for deliveries that were not kept.
+    The notifications that represent deliveries which were not stored.
 
     Args:
-        conn: Any connection.
-        result: Account, id and report class of n deliveries.
+        deliveries: Account, id and report class of n deliveries.
 
     Returns:
-        n pairs: the notification, or `None` where there is none; and one of the same class that the gateway contradicted.
+        n pairs: the notification or `None`, and one of the same class that the gateway contradicted or `None`.
     """
-    accounts, notification_ids, report_classes = zip(*result, strict=True)
+    accounts, notification_ids, report_classes = zip(*deliveries, strict=True)
     cursor = await conn.execute(
         _SQL["representing"],
         {
@@ -57,26 +56,26 @@ async def representing(
 
 
 async def count(conn: Connection, deliveries: Mapping[int, int], *, now: datetime) -> None:
-    """Count deliveries, by the notification that stands for them."""
+    """Add deliveries to the counts of the notifications that represent them."""
     if deliveries:
         numbers = {"ids": list(deliveries), "deliveries": list(deliveries.values()), "now": now}
         await conn.execute(_SQL["count"], numbers)
 
 
 async def take_unannounced(conn: Connection, *, limit: int, now: datetime) -> list[Excess]:
-    """Mark some that nobody was told of as announced, and give them; inside the transaction that announces them."""
+    """Mark up to *limit* unannounced counts as announced and return them; inside the transaction that announces them."""
     cursor = await conn.execute(_SQL["take_unannounced"], {"limit": limit, "now": now})
     return [Excess(*row) for row in await cursor.fetchall()]
 
 
 async def counts(conn: Connection) -> tuple[int, int]:
-    """How many notifications have deliveries in excess, and how many deliveries these are."""
+    """Notifications with excess deliveries, and the number of these deliveries."""
     row = await (await conn.execute(_SQL["counts"])).fetchone()
     assert row is not None
     return int(row[0]), int(row[1])
 
 
 async def of(conn: Connection, webhook_event_id: int) -> int:
-    """How many deliveries in excess a notification stands for."""
+    """Excess deliveries that a notification represents."""
     row = await (await conn.execute(_SQL["of"], {"id": webhook_event_id})).fetchone()
     return 0 if row is None else int(row[0])

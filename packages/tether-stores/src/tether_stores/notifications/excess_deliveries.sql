@@ -1,13 +1,13 @@
--- excess_deliveries: deliveries beyond what is kept of a payment, a key or an account; see tether_core.notifications.excess_deliveries.
+-- excess_deliveries: deliveries beyond the bounds of a payment, a key or an account (tether_core.notifications.excess_deliveries).
 --
--- A row counts at the notification that stands for them. Only whoever records writes counts, so a worker that is slow or frozen with
--- that notification's row keeps nobody waiting: no constraint looks it up, and notifications are never deleted. A periodic
--- task of the worker announces each row once.
+-- A row holds the count of the notification that represents them. Only the recording process writes counts and no foreign key
+-- refers to the notification, so a worker that has locked its row delays nobody; notifications are never deleted. A periodic
+-- task announces each row once.
 
 -- representing --
--- Which notification stands for each of n deliveries that were not kept: the oldest of its payment and class, or the latest identity
--- check of its account; and one of them that the gateway contradicted, where there is one. Arrays of length n. Returns place from 0,
--- id (null where there is none), contradicted id or null.
+-- The notification that represents each of n deliveries that were not stored: the oldest of its payment and class, or the latest
+-- identity check of its account; and one of them that the gateway contradicted. Arrays of length n. Returns place from 0, id or
+-- null, contradicted id or null.
 select
     given.place - 1,
     case
@@ -34,7 +34,7 @@ from unnest(%(accounts)b::text[], %(notification_ids)b::text[], %(report_classes
 order by given.place;
 
 -- count --
--- Count deliveries at n notifications. Arrays of length n, each id once.
+-- Add to the counts of n notifications. Arrays of length n, each id once.
 insert into excess_deliveries as e (webhook_event_id, deliveries, first_at, last_at)
 select given.id, given.deliveries, %(now)s, %(now)s
 from unnest(%(ids)b::bigint[], %(deliveries)b::bigint[]) as given (id, deliveries)
@@ -65,7 +65,7 @@ join webhook_events n on n.id = marked.webhook_event_id
 order by marked.webhook_event_id;
 
 -- counts --
--- How many notifications have deliveries in excess, and how many these are, by the counts that are kept (row_counts.sql). One row.
+-- Notifications with excess deliveries, and these deliveries, from the stored counts (row_counts.sql). One row.
 select coalesce(sum(count), 0)::bigint, coalesce(sum(amount), 0)::bigint
 from (
     select count, amount from row_counts where subject = 'excess_deliveries'
@@ -74,5 +74,5 @@ from (
 ) counted;
 
 -- of --
--- Deliveries in excess that a notification stands for. 0 or 1 row.
+-- Excess deliveries that a notification represents. 0 or 1 row.
 select deliveries from excess_deliveries where webhook_event_id = %(id)s;

@@ -1,4 +1,4 @@
-"""Lists of billing attempts: one query of `payments/attempt_lists.sql` per filter that leads, which tells how they are read."""
+"""Lists of billing attempts: one query of `payments/attempt_lists.sql` per leading filter."""
 
 from datetime import datetime
 from typing import Any, Final, LiteralString
@@ -33,8 +33,8 @@ class AttemptPage(msgspec.Struct, frozen=True):
     A page of attempts.
 
     Attributes:
-        attempts: Those that fit.
-        last: Creation and row of the attempt behind which the next page begins; `None` on the last page.
+        attempts: Those that fit all filters.
+        last: Creation time and row of the attempt after which the next page begins; `None` on the last page.
     """
 
     attempts: list[ListedAttempt]
@@ -54,12 +54,10 @@ async def page_of(
     One page of attempts, newest first.
 
     Args:
-        conn: Any connection.
-        filters: Which.
-        lead: Of `tether_core.payments.filters.led_by`.
-        limit: Attempts at most.
-        before: The page begins behind this creation and row; `None` for the first page. Only "created" needs the creation.
-        examined_max: Attempts that are looked at at most.
+        filters: Of the list.
+        lead: From `tether_core.payments.filters.led_by`.
+        before: Creation time and row after which the page begins; `None` for the first page. Only "created" needs the time.
+        examined_max: Attempts that are examined at most.
 
     Returns:
         Up to *limit* attempts; fewer do not mean that it is the last page.

@@ -1,9 +1,9 @@
--- billing_attempts, listed for people and programs: one query per filter that leads (tether_core.payments.filters).
+-- billing_attempts in lists: one query per leading filter (tether_core.payments.filters).
 --
--- Each query reads an index from the newest attempt that fits the leading filter, behind the cursor, and examines %(examined_max)s
--- attempts at most. Filters that are null do not filter. It returns up to %(limit)s rows: the columns of an attempt, whether it fits
--- all filters, and its place among those that were examined. A row that does not fit is returned only at the last place:
--- the next page continues behind it.
+-- Each query reads an index from the newest attempt after the cursor that fits the leading filter, and examines %(examined_max)s
+-- attempts at most. Filters that are null do not filter. It returns up to %(limit)s rows: an attempt, whether it fits all
+-- filters, and its place among the examined. A row that does not fit is returned only at the last place: the next page continues
+-- after it.
 
 -- {listed_columns} from payments/billing_attempts --
 
@@ -28,7 +28,7 @@ and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
 and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
 
 -- newest --
--- Of all attempts.
+-- All attempts.
 select {listed_columns}, fits, place
 from (
     select
@@ -49,7 +49,7 @@ order by id desc
 limit %(limit)s;
 
 -- by_unique_id --
--- The attempt with an id of the gateway.
+-- The attempt with this id of the gateway.
 select {listed_columns}, fits, place
 from (
     select
@@ -71,7 +71,7 @@ order by id desc
 limit %(limit)s;
 
 -- by_transaction_id --
--- The attempt with an id of ours.
+-- The attempt with this id of ours.
 select {listed_columns}, fits, place
 from (
     select
@@ -93,7 +93,7 @@ order by id desc
 limit %(limit)s;
 
 -- by_debtor --
--- Of a debtor.
+-- The attempts of a debtor.
 select {listed_columns}, fits, place
 from (
     select
@@ -115,7 +115,7 @@ order by id desc
 limit %(limit)s;
 
 -- by_run --
--- Of a billing run.
+-- The attempts of a billing run.
 select {listed_columns}, fits, place
 from (
     select
@@ -137,7 +137,7 @@ order by id desc
 limit %(limit)s;
 
 -- by_upload --
--- Of the billing runs of an upload.
+-- The attempts of the billing runs of an upload.
 select {listed_columns}, fits, place
 from (
     select
@@ -164,7 +164,7 @@ order by id desc
 limit %(limit)s;
 
 -- by_reason_code --
--- Of those that came back for a reason.
+-- Attempts with a reason code.
 select {listed_columns}, fits, place
 from (
     select
@@ -186,7 +186,7 @@ order by id desc
 limit %(limit)s;
 
 -- by_state --
--- Of those in a state.
+-- Attempts in a state.
 select {listed_columns}, fits, place
 from (
     select
@@ -208,7 +208,7 @@ order by id desc
 limit %(limit)s;
 
 -- by_account --
--- Of a gateway account.
+-- The attempts of a gateway account.
 select {listed_columns}, fits, place
 from (
     select
@@ -230,7 +230,7 @@ order by id desc
 limit %(limit)s;
 
 -- by_created --
--- Of those made in a time, the latest first; behind (%(before_at)s, %(before)s).
+-- Attempts created in a period, the latest first; after (%(before_at)s, %(before)s).
 select {listed_columns}, fits, place
 from (
     select

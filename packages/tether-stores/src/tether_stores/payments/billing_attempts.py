@@ -1,4 +1,4 @@
-"""Billing attempts: one short function per query of `payments/billing_attempts.sql`, which tells how its rows live."""
+"""Billing attempts; the queries are in `payments/billing_attempts.sql`, which describes the rows."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -35,7 +35,7 @@ __all__ = [
 
 _SQL: Final = load("payments/billing_attempts")
 
-# Attempts that are asked about.
+# Attempts that need status inquiries.
 INQUIRIES: Final = InquiryTable(
     any_due=_SQL["inquiry_due"],
     claim=_SQL["lease_for_inquiry"],
@@ -46,26 +46,26 @@ INQUIRIES: Final = InquiryTable(
 
 class ListedAttempt(msgspec.Struct, frozen=True):
     """
-    An attempt for people and programs outside.
+    An attempt in lists and in the API.
 
     Attributes:
         id: Our row.
         transaction_id: Our id, as the gateway knows it.
-        unique_id: The gateway's id, or `None` until it told us.
+        unique_id: The gateway's id, or `None` until it is known.
         status: The attempt's state.
         amount_minor: Whole minor units.
         currency: ISO 4217.
         error_code: The gateway's code, for "error" and "declined".
         reason_code: Why money went back, where it did.
-        debtor_id: Whom it concerns.
-        updated_at: When it last moved.
+        debtor_id: The debtor.
+        updated_at: When it last changed.
         run_id: The billing run it belongs to, or `None`.
         due_item: What is owed, or `None` where no run made it.
         try_number: Which try to collect that it is, from 1.
-        submission_count: How often the gateway was called for it.
-        withheld: Why it is not sent, where that was decided after all.
+        submission_count: Calls begun for it.
+        withheld: Why it was not submitted, or `None`.
         account: The gateway account.
-        created_at: When it was made.
+        created_at: When it was created.
     """
 
     id: int
@@ -89,14 +89,14 @@ class ListedAttempt(msgspec.Struct, frozen=True):
 
 class Returned(msgspec.Struct, frozen=True):
     """
-    An attempt that came back and was not looked at since.
+    A returned attempt whose return is not handled yet.
 
     Attributes:
         id: Our row.
-        reason_code: Why money went back.
-        try_number: Which try to collect the same due item it was, from 1.
-        first_tried_at: When the first of these was sent.
-        imported: Whether another system made it.
+        reason_code: Why the money went back.
+        try_number: Number of the try for the same due item, from 1.
+        first_tried_at: When the first try was submitted.
+        imported: Whether another system submitted it.
     """
 
     id: int
@@ -112,9 +112,9 @@ class Exposed(msgspec.Struct, frozen=True):
 
     Attributes:
         attempt: As the core knows it.
-        submitted_at: When it was sent, or made where it was not yet.
-        retry_on: The day on which it may be tried again after it came back, or `None`.
-        retry_why: Why that day, or none; `None` where it did not come back.
+        submitted_at: When it was submitted, or created if it was not submitted yet.
+        retry_on: The day of the retry after a return, or `None`.
+        retry_why: The reason for that decision; `None` without a return.
     """
 
     attempt: Attempt
@@ -125,7 +125,7 @@ class Exposed(msgspec.Struct, frozen=True):
 
 class ReturnHandling(msgspec.Struct, frozen=True):
     """
-    What follows for an attempt that came back; see `tether_core.payments.returns`.
+    The decision about a returned attempt; see `tether_core.payments.returns`.
 
     Attributes:
         id: Our row.
@@ -142,30 +142,20 @@ async def locked_by_ids(
     conn: Connection, *, unique_ids: Sequence[str], transaction_ids: Sequence[str], ids: Sequence[int] = ()
 ) -> list[Attempt]:
     """
-    Lock and load the attempts with any of these ids.
+    Lock and load the attempts with any of these ids, in the order of their rows.
 
     Args:
         conn: Inside the transaction that will write them.
         unique_ids: The gateway's ids.
-        transaction_ids: Ours.
-        ids: Rows to lock beside them.
-
-    Returns:
-        One attempt each, in the order of their rows.
+        transaction_ids: Our ids.
+        ids: Further rows to lock.
     """
     values = {"unique_ids": list(unique_ids), "transaction_ids": list(transaction_ids), "ids": list(ids)}
     return await fetch_all(conn, _SQL["locked_by_ids"], values, into=Attempt, binary=True)
 
 
 async def move(conn: Connection, attempts: Sequence[Attempt], *, now: datetime) -> None:
-    """
-    Write attempts as they were decided, inside the transaction that locked them.
-
-    Args:
-        conn: That transaction.
-        attempts: n attempts.
-        now: The current time.
-    """
+    """Write the new state of attempts, inside the transaction that locked them."""
     if not attempts:
         return
     await billing_run_counts.add(conn, attempts, now=now)
@@ -190,39 +180,28 @@ async def by_id(conn: Connection, row_id: int) -> ListedAttempt | None:
 
 
 async def states(conn: Connection) -> dict[str, tuple[int, int]]:
-    """How many attempts stand in each state, and their amounts in minor units; states without any are excluded."""
+    """Attempts by state: how many, and their amounts in minor units; states without any are excluded."""
     cursor = await conn.execute(_SQL["states"])
     return {state: (count, total) for state, count, total in await cursor.fetchall()}
 
 
 async def lock_returned(conn: Connection, *, limit: int) -> list[Returned]:
     """
-    Lock attempts that came back, with a reason, and were not looked at since.
+    Lock returned attempts with a reason code whose return is not handled yet, in the order of their rows.
 
     Args:
-        conn: Inside the transaction that will write what follows.
-        limit: Rows at most.
-
-    Returns:
-        Up to *limit* attempts, in the order of their rows.
+        conn: Inside the transaction that will call `handle_returns`.
     """
     return await fetch_all(conn, _SQL["lock_returned"], {"limit": limit}, into=Returned)
 
 
 async def any_returned(conn: Connection) -> bool:
-    """Whether any attempt came back, with a reason, and was not looked at since."""
+    """Whether `lock_returned` would find any attempt."""
     return await fetch_value(conn, _SQL["any_returned"], into=bool)
 
 
 async def handle_returns(conn: Connection, rows: Sequence[ReturnHandling], *, now: datetime) -> None:
-    """
-    Write what follows for returned attempts, inside the transaction that locked them.
-
-    Args:
-        conn: That transaction.
-        rows: n of them.
-        now: The current time.
-    """
+    """Write the decisions about returned attempts, inside the transaction that locked them."""
     await conn.execute(
         _SQL["handle_returns"],
         {
@@ -248,17 +227,17 @@ def attempt_of(row: Mapping[str, Any]) -> Attempt:
 
 
 async def planned_retries(conn: Connection, *, from_on: date) -> dict[date, int]:
-    """How many tries after a return are planned on each day from *from_on* on."""
+    """Retries after returns planned for each day from *from_on* on."""
     cursor = await conn.execute(_SQL["planned_retries"], {"from_on": from_on})
     return {day: count for day, count in await cursor.fetchall()}  # noqa: C416 - rows are typed as tuples of anything
 
 
 async def refunded_and_charged_back(conn: Connection, *, limit: int = 100) -> list[int]:
-    """Attempts whose money went back by a refund of ours and by the debtor's bank, newest first."""
+    """Attempts that were both refunded and charged back, newest first."""
     cursor = await conn.execute(_SQL["refunded_and_charged_back"], {"limit": limit})
     return [row_id for (row_id,) in await cursor.fetchall()]
 
 
 async def left_open(conn: Connection, *, inquiry_count_max: int) -> int:
-    """How many attempts of unknown outcome have been asked about as often as may be."""
+    """Attempts of unknown outcome that have had all their status inquiries."""
     return await fetch_value(conn, _SQL["left_open"], {"inquiry_count_max": inquiry_count_max}, into=int)

@@ -1,9 +1,9 @@
 -- billing_attempts: one try to collect one amount.
 --
 -- A row is committed before the gateway is called. From then on it only moves forward on its two tracks (see
--- tether_core.payments.attempt). Whoever changes rows locks them first, in the order of their ids, so that two workers with
--- notifications of the same payments wait for each other instead of deadlocking. What another system sent is among the
--- rows, without a run, and nothing ever sends it (imported_attempts.sql).
+-- tether_core.payments.attempt). Rows are locked before a change, in the order of their ids, so that two workers with
+-- notifications of the same payments wait for each other instead of deadlocking. Debits of another system are among the rows,
+-- without a run, and are never submitted (imported_attempts.sql).
 
 -- {attempt_columns} --
 -- An attempt as the core knows it (tether_core.payments.attempt.Attempt).
@@ -16,9 +16,8 @@ id, transaction_id, unique_id, state as status, amount_minor, currency, error_co
 run_id, due_item, try_number, submission_count, withheld, account, created_at
 
 -- locked_by_ids --
--- Lock the attempts that n notifications speak of, and m more by row. Returns one row per attempt, locked until the
--- transaction ends. Each id is looked up by itself (the limit keeps the planner from anything else): what a batch costs
--- must not depend on how many attempts there are.
+-- Lock the attempts that n notifications name, and m more by row, until the transaction ends. Each id is looked up by itself (the
+-- limit forces that plan): the cost of a batch must not depend on the number of attempts.
 select {attempt_columns}
 from billing_attempts a
 where a.id = any(array(
@@ -36,7 +35,7 @@ order by a.id
 for update;
 
 -- move --
--- Write n attempts as they were decided. Arrays of length n.
+-- Write the new state of n attempts. Arrays of length n.
 update billing_attempts a
 set
     unique_id = given.unique_id, state = given.state, payment_stage = given.payment_stage,
@@ -49,13 +48,13 @@ from unnest(
 where a.id = given.id;
 
 -- by_id --
--- One attempt as the lists show it (attempt_lists.sql). 0 or 1 row.
+-- One attempt. 0 or 1 row.
 select {listed_columns}
 from billing_attempts
 where id = %(id)s;
 
 -- states --
--- How many attempts are in each state, by the counts that are kept (row_counts.sql). One row per state that occurs.
+-- Attempts by state, from the stored counts (row_counts.sql). One row per state that occurs.
 select word, sum(count)::bigint, sum(amount)::bigint
 from (
     select word, count, amount from row_counts where subject = 'billing_attempts'
@@ -66,9 +65,9 @@ group by word
 having sum(count) <> 0;
 
 -- lease_for_inquiry --
--- Take a lease on up to %(limit)s attempts at some payment stages whose fate the gateway has to be asked for: never asked
--- and without news since %(silent_since)s, or due again. Oldest first. The lease is the next question's time; whoever
--- lives renews it, so a worker that dies costs seconds.
+-- Lease up to %(limit)s attempts at some payment stages that need a status inquiry: without an inquiry and without news since
+-- %(silent_since)s, or due again. Oldest first. The lease is the time of the next inquiry; the worker renews it, so after its
+-- death the rows are due again within seconds.
 with first_time as (
     -- Each stage is read in the order of its index, so a backlog costs no more than what is taken of it.
     select found.id, found.at
@@ -111,11 +110,11 @@ where a.id = due.id
 returning a.id, a.account, a.transaction_id, a.unique_id, a.payment_stage, a.inquiry_count, a.submitted_to;
 
 -- renew --
--- Hold the lease on n attempts for longer, where it still is ours.
+-- Extend the lease of n attempts that are still under it.
 update billing_attempts set inquire_at = %(until)s where id = any(%(ids)b) and inquire_at = %(leased_until)s;
 
 -- inquiry_due --
--- Whether any attempt at some payment stages is due for a question. One row.
+-- Whether any attempt at some payment stages is due for a status inquiry. One row.
 select exists (
     select
     from unnest(%(payment_stages)b::smallint[]) as stages (stage)
@@ -143,16 +142,15 @@ select exists (
 );
 
 -- reschedule --
--- Note when n attempts are to be asked about again. Arrays of length n.
+-- Write the next inquiry of n attempts. Arrays of length n.
 update billing_attempts a
 set inquiry_count = given.inquiry_count, inquire_at = given.inquire_at
 from unnest(%(ids)b::bigint[], %(inquiry_count)b::smallint[], %(inquire_ats)b::timestamptz[]) as given (id, inquiry_count, inquire_at)
 where a.id = given.id;
 
 -- lock_returned --
--- Lock up to %(limit)s attempts that came back, with a reason, and were not looked at since; waiting for whoever is at
--- it, because how many tries a day holds is counted over all of them. Returns id, reason_code, the number of the try (1
--- where there is none), when the same due item was first tried, and whether another system made it.
+-- Lock up to %(limit)s returned attempts with a reason code whose return is not handled yet. Waits for other transactions
+-- instead of skipping their rows, because the limit of retries a day is counted over all of them.
 select
     a.id, a.reason_code, coalesce(a.try_number, 1) as try_number,
     coalesce((
@@ -175,30 +173,29 @@ select exists (
 );
 
 -- handle_returns --
--- Write what follows for n returned attempts. Arrays of length n.
+-- Write the decisions about n returned attempts. Arrays of length n.
 update billing_attempts a
 set return_handled_at = %(now)s, retry_on = given.retry_on, retry_why = given.retry_why
 from unnest(%(ids)b::bigint[], %(retry_ons)b::date[], %(retry_whys)b::text[]) as given (id, retry_on, retry_why)
 where a.id = given.id;
 
 -- exposed --
--- An attempt with what decides how long its money may go back. 0 or 1 row: the columns of `locked_by_ids`, then when it was
--- sent, or made where it was not yet, retry_on and retry_why.
+-- An attempt with what decides how long its money may go back. 0 or 1 row.
 select {attempt_columns}, coalesce(a.submitted_at, a.created_at) as submitted_at, a.retry_on, a.retry_why
 from billing_attempts a
 where a.id = %(id)s;
 
 -- planned_retries --
--- How many tries after a return are planned on each day from %(from_on)s on.
+-- Retries after returns planned for each day from %(from_on)s on.
 select retry_on, count(*) from billing_attempts where retry_on >= %(from_on)s group by retry_on;
 
 -- refunded_and_charged_back --
--- Attempts whose money went back by us and by the debtor's bank, for a person. Up to %(limit)s ids.
+-- Attempts that were both refunded and charged back, for a person. Up to %(limit)s ids.
 select id from billing_attempts
 where payment_stage in (70, 80) and dispute_stage in (1, 3)
 order by id desc
 limit %(limit)s;
 
 -- left_open --
--- How many attempts of unknown outcome have been asked about as often as may be. One row.
+-- Attempts of unknown outcome that have had all their status inquiries. One row.
 select count(*) from billing_attempts where state = 'unknown' and inquiry_count >= %(inquiry_count_max)s;

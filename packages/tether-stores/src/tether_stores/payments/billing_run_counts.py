@@ -1,4 +1,4 @@
-"""How the gateway has answered to runs: one short function per query of `payments/billing_run_counts.sql`, which tells how its rows live."""
+"""Counts of the gateway's responses per run; the queries are in `payments/billing_run_counts.sql`, which describes the rows."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,12 +18,11 @@ _SQL: Final = load("payments/billing_run_counts")
 
 async def add(conn: Connection, attempts: Sequence[Attempt], *, now: datetime) -> None:
     """
-    Count what attempts are about to become, before they are written.
+    Count the responses that attempts are about to record, before they are written.
 
     Args:
         conn: The transaction that locks them.
-        attempts: As they shall be; those that are withheld excluded.
-        now: The present time.
+        attempts: Their new state, without those that are not submitted.
     """
     answered = [attempt for attempt in attempts if attempt.payment_stage >= _ANSWERED]
     if not answered:
@@ -38,27 +37,25 @@ async def add(conn: Connection, attempts: Sequence[Attempt], *, now: datetime) -
     )
 
 
-# As in the query: from here on the gateway has answered. What is below now was there before, since stages only grow.
+# As in the query: from this stage on the gateway has responded. Stages only grow, so an attempt below it was below it before.
 _ANSWERED: Final = 20
 
 
 async def begin(conn: Connection, run_id: int) -> None:
-    """Make the row of a run that has none, so that there is something to hold."""
+    """Insert the row of a run that has none, so that it can be locked."""
     await conn.execute(_SQL["begin"], {"run_id": run_id})
 
 
 async def share(conn: Connection, *, run_id: int, upload_id: int, now: datetime) -> list[RunCounts]:
     """
-    The counts that decide whether a run may go on, held so that nobody adds to them until this transaction ends.
+    The counts that decide whether a run may continue, locked in share mode until this transaction ends.
 
     Args:
         conn: The transaction that claims debits of the run.
-        run_id: The run.
-        upload_id: Its upload.
-        now: The present time.
+        upload_id: The upload of the run.
 
     Returns:
-        Those of the run, and of other runs of the upload that were refused lately; in the order of their ids.
+        The counts of the run, and of other runs of the upload with recent refusals; in the order of their ids.
     """
     given = {"run_id": run_id, "upload_id": upload_id, "since": now - COUNTED_FOR}
     counts = await _rows(conn, "share", given)
@@ -77,14 +74,11 @@ async def release(
     conn: Connection, upload_id: int, *, by: str, reason: str, now: datetime
 ) -> list[RunCounts]:
     """
-    Note that a person has seen the refusals of an upload's runs.
+    Record that a person has released the runs of an upload in spite of their refusals.
 
     Args:
-        conn: Inside a transaction.
-        upload_id: The upload.
         by: Who.
-        reason: Why its runs may go on.
-        now: The present time.
+        reason: Why its runs may continue.
 
     Returns:
         The counts of the runs that had refusals since they were last released.

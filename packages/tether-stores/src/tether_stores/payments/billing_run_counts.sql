@@ -1,10 +1,11 @@
--- billing_run_counts: how the gateway has answered to each run.
+-- billing_run_counts: the gateway's responses to each run.
 --
--- The transaction that records an answer adds it here, so that nobody has to count attempts. Who claims debits holds the counts
--- that decide in share mode until the claim is committed, and adding waits for that. So once the refusal that reaches a
--- threshold is committed, every claim sees it, and no claim that did not is committed after it.
+-- The transaction that records a response adds it here, so that attempts need not be counted. A claim locks the deciding counts in
+-- share mode until it is committed, and additions wait for that. So once the refusal that reaches a threshold is committed, every
+-- later claim sees it.
 --
--- Who adds holds the attempts already, and takes rows here in the order of their runs. Who claims never waits for attempts.
+-- A transaction that adds has locked the attempts already, and locks rows here in the order of their runs. Claims never wait for
+-- attempts.
 
 -- {count_columns} --
 -- The counts of a run.
@@ -12,8 +13,8 @@ c.run_id, c.answered, c.refused, c.canaries_answered, c.canaries_refused, c.refu
 c.released_refused, c.released_at, c.released_by, c.released_reason
 
 -- add --
--- Count what n attempts are about to become, in the transaction that locks them and before it writes them. Arrays of length n.
--- An attempt is answered once, when it comes to a stage at the gateway. Withheld attempts were never submitted.
+-- Count the responses that n attempts are about to record, in the transaction that locks them and before it writes them. Arrays
+-- of length n. An attempt is answered once, when it reaches a stage at the gateway. Withheld attempts were never submitted.
 insert into billing_run_counts as counts (
     run_id, answered, refused, canaries_answered, canaries_refused, refused_at
 )
@@ -42,12 +43,12 @@ set
     refused_at = coalesce(excluded.refused_at, counts.refused_at);
 
 -- begin --
--- Make the row of a run that has none, so that there is something to hold.
+-- Insert the row of a run that has none, so that it can be locked.
 insert into billing_run_counts (run_id) values (%(run_id)s) on conflict do nothing;
 
 -- share --
--- The counts of a run, and of the other runs of its upload that were refused since %(since)s, held so that nobody adds to them
--- until this transaction ends. Ordered by run_id.
+-- The counts of a run, and of the other runs of its upload with refusals since %(since)s, locked in share mode until this
+-- transaction ends. Ordered by run_id.
 select {count_columns}
 from billing_runs r
 join billing_run_counts c on c.run_id = r.id
@@ -56,7 +57,7 @@ order by c.run_id
 for share of c;
 
 -- of_upload --
--- The counts of all runs of an upload. The columns of `share`, ordered by run_id.
+-- The counts of all runs of an upload, ordered by run_id.
 select {count_columns}
 from billing_runs r
 join billing_run_counts c on c.run_id = r.id
@@ -64,8 +65,8 @@ where r.upload_id = %(upload_id)s
 order by c.run_id;
 
 -- release --
--- Note that a person has seen the refusals of an upload's runs. Returns the columns of `share` of the runs that had any since
--- they were last released, as they are now.
+-- Record that a person has released the runs of an upload. Returns the counts of the runs that had refusals since they were last
+-- released.
 with held as (
     select c.run_id
     from billing_runs r

@@ -1,4 +1,4 @@
-"""Chargebacks for people: one short function per query of `payments/chargebacks.sql`, which tells how they are read."""
+"""Chargebacks in lists and counts; the queries are in `payments/chargebacks.sql`."""
 
 from datetime import datetime
 from typing import Final

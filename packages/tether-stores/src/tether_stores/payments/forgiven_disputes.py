@@ -1,4 +1,4 @@
-"""Chargebacks that a person has forgiven: one short function per query of `payments/forgiven_disputes.sql`."""
+"""Chargebacks that a person has forgiven; the queries are in `payments/forgiven_disputes.sql`."""
 
 from datetime import datetime
 from typing import Final

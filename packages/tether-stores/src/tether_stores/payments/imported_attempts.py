@@ -1,4 +1,4 @@
-"""Attempts of another system: one short function per query of `payments/imported_attempts.sql`, which tells how they live."""
+"""Imported debits of another system; the queries are in `payments/imported_attempts.sql`, which describes the rows."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,7 +17,7 @@ _SQL: Final = load("payments/imported_attempts")
 
 async def add(conn: Connection, debits: Sequence[tuple[ImportedDebit, Attempt]], *, now: datetime) -> None:
     """
-    Put debits of another system stored, each with a debtor of its own.
+    Store debits of another system, each with a debtor of its own.
 
     Args:
         conn: The transaction they belong to.
@@ -25,7 +25,7 @@ async def add(conn: Connection, debits: Sequence[tuple[ImportedDebit, Attempt]],
         now: The current time.
 
     Raises:
-        psycopg.errors.UniqueViolation: when one of their ids has is stored meanwhile.
+        psycopg.errors.UniqueViolation: when one of their ids was stored meanwhile.
     """
     if not debits:
         return

@@ -1,34 +1,35 @@
 """
-Rows whose fate the gateway has to be asked for: leased for a question, and noted when to be asked about again.
+Leases for status inquiries, shared by attempts, refunds and ordered inquiries.
 
-Attempts live so, and refund. Which rows of a table may be asked about says its own file: `askable`,
-`lease_for_inquiry`, `renew` and `asked` in `payments/billing_attempts.sql` and `refunds/refunds.sql`, with the same parameters.
-The lease is the time of the next question, so a worker that dies costs seconds.
+`claim` leases rows that need a status inquiry, `renew` extends the lease while the inquiry runs, `reschedule` stores when the next
+one is due. Each table has its own queries with the same parameters: `inquiry_due`, `lease_for_inquiry`, `renew` and `reschedule`. The
+lease is the time of the next inquiry, so the rows of a worker that died are due again within seconds.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import msgspec
 
 from tether_stores.postgres import Connection
+from tether_stores.rows import fetch_all
 
 __all__ = ["InquiryRow", "InquiryTable"]
 
 
 class InquiryRow(msgspec.Struct, frozen=True):
     """
-    A row whose fate the gateway has to be asked for, under a lease.
+    A leased row that needs a status inquiry.
 
     Attributes:
         id: Our row.
-        account: The gateway account it was sent with.
+        account: The gateway account it was submitted with.
         transaction_id: Our id, as the gateway knows it.
-        unique_id: The gateway's id, or `None` until it told us.
-        payment_stage: How far it has come.
-        inquiry_count: Answers so far that settled nothing.
-        submitted_to: The gateway identities that its calls went to; `None` where none was ever stored.
+        unique_id: The gateway's id, or `None` until it is known.
+        payment_stage: Its payment stage.
+        inquiry_count: Inquiries so far without a final result.
+        submitted_to: The gateway identities that its calls went to; `None` where none was stored.
     """
 
     id: int
@@ -41,7 +42,7 @@ class InquiryRow(msgspec.Struct, frozen=True):
 
 
 class InquiryTable:
-    """The rows of a table that are asked about."""
+    """The rows of a table that need status inquiries."""
 
     def __init__(
         self, *, any_due: LiteralString, claim: LiteralString, renew: LiteralString, reschedule: LiteralString
@@ -89,19 +90,14 @@ class InquiryTable:
         limit: int,
     ) -> list[InquiryRow]:
         """
-        Take a lease on rows that are due for a question.
+        Lease rows that are due for a status inquiry.
 
         Args:
-            conn: In autocommit mode: the lease must be committed before anybody is asked.
-            payment_stages: Only rows at these.
-            silent_since: Rows never asked about need to be without news since then.
-            inquiry_count_max: Rows asked about so often are excluded.
-            now: The current time.
-            leased_until: The end of the lease.
-            limit: Rows at most.
-
-        Returns:
-            Up to *limit* rows.
+            conn: In autocommit mode: the lease must be committed before the inquiry is made.
+            payment_stages: Only rows at these stages.
+            silent_since: Rows without an inquiry are due if they had no news since then.
+            inquiry_count_max: Rows with this many inquiries are excluded.
+            leased_until: The end of the lease, which also identifies it.
         """
         parameters = {
             "payment_stages": list(payment_stages),
@@ -111,34 +107,27 @@ class InquiryTable:
             "leased_until": leased_until,
             "limit": limit,
         }
-        cursor = await conn.execute(self._claim, parameters)
-        return [_row(*row) for row in await cursor.fetchall()]
+        return await fetch_all(conn, self._claim, parameters, into=_row)
 
     async def renew(
         self, conn: Connection, ids: Sequence[int], *, leased_until: datetime, until: datetime
     ) -> int:
         """
-        Hold the lease on rows that are asked about for longer, where it still is ours.
+        Extend a lease; returns how many rows were still under it.
 
         Args:
-            conn: Any connection.
-            ids: The rows.
-            leased_until: The lease they are held under.
-            until: The lease they are held under from now on.
-
-        Returns:
-            How many were still ours.
+            leased_until: The lease as it was.
+            until: The lease from now on.
         """
         parameters = {"ids": list(ids), "leased_until": leased_until, "until": until}
         return (await conn.execute(self._renew, parameters)).rowcount
 
     async def reschedule(self, conn: Connection, rows: Sequence[tuple[int, int, datetime | None]]) -> None:
         """
-        Note when rows are to be asked about again.
+        Store when the next inquiries are due.
 
         Args:
-            conn: Any connection.
-            rows: Row, answers so far that settled nothing, and when to ask again (`None`: as if never asked).
+            rows: Row, inquiries so far without a final result, and the time of the next one (`None`: as without any inquiry).
         """
         if not rows:
             return
@@ -149,14 +138,5 @@ class InquiryTable:
         )
 
 
-def _row(  # one argument a column of `lease_for_inquiry`
-    row_id: int,
-    account: str,
-    transaction_id: str,
-    unique_id: str | None,
-    payment_stage: int,
-    inquiry_counts: int,
-    submitted_to: list[str] | None,
-) -> InquiryRow:
-    where = None if submitted_to is None else tuple(submitted_to)
-    return InquiryRow(row_id, account, transaction_id, unique_id, payment_stage, inquiry_counts, where)
+def _row(*, submitted_to: list[str] | None, **columns: Any) -> InquiryRow:
+    return InquiryRow(submitted_to=None if submitted_to is None else tuple(submitted_to), **columns)

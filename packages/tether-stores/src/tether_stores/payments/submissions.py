@@ -1,4 +1,4 @@
-"""Debits to be sent: one short function per query of `payments/submissions.sql`, which tells how its rows live."""
+"""Submission of debits; the queries are in `payments/submissions.sql`, which describes the rows."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
@@ -42,7 +42,7 @@ _SQL: Final = load("payments/submissions")
 
 class Try(msgspec.Struct, frozen=True):
     """
-    An attempt to be made.
+    An attempt to be inserted.
 
     Attributes:
         debtor_id: Who pays.
@@ -50,10 +50,10 @@ class Try(msgspec.Struct, frozen=True):
         amount_minor: Whole minor units.
         currency: ISO 4217.
         iban_fingerprint: Of the account.
-        iban_masked: For people.
+        iban_masked: The masked IBAN.
         number: Of the try for its item, from 1.
-        retry_of: The attempt that came back and is tried again, or `None`.
-        canary: Whether it is of the first share.
+        retry_of: The returned attempt that is tried again, or `None`.
+        canary: Whether it is a canary.
     """
 
     debtor_id: int
@@ -69,12 +69,12 @@ class Try(msgspec.Struct, frozen=True):
 
 class Row(msgspec.Struct, frozen=True):
     """
-    A debit that this transaction holds.
+    A debit that this transaction has locked.
 
     Attributes:
-        submission: The attempt and how far its sending has come.
+        submission: The attempt and its submission step.
         debtor_id: Who pays.
-        again: Whether it is a try after a return.
+        again: Whether it is a retry after a return.
     """
 
     submission: Submission
@@ -84,11 +84,11 @@ class Row(msgspec.Struct, frozen=True):
 
 class Written(msgspec.Struct, frozen=True):
     """
-    A debit, or an refund, as it was decided.
+    The new state of a debit, refund or void.
 
     Attributes:
-        submission: As it shall be.
-        withheld: Why it is not sent, or `None`.
+        submission: The new state.
+        withheld: Why it is not submitted, or `None`.
         unresolved: Why an inquiry did not resolve it, a key of `tether_core.payments.submission.CAUSES`; or `None`.
     """
 
@@ -99,10 +99,10 @@ class Written(msgspec.Struct, frozen=True):
 
 class DueAgain(msgspec.Struct, frozen=True):
     """
-    A debit that came back and is to be tried again now.
+    A returned debit whose retry is due.
 
     Attributes:
-        id: The attempt that came back.
+        id: The returned attempt.
         run_id: Its run.
         debtor_id: Who pays.
         due_item: What is owed.
@@ -126,18 +126,15 @@ async def add(
     now: datetime,
 ) -> list[tuple[int, int]]:
     """
-    Make attempts of a run, ready to be sent, unless the try exists.
+    Insert attempts of a run, scheduled for submission, unless the try exists.
 
     Args:
         conn: Inside the transaction that holds the run.
-        tries: n tries.
-        run_id: The run.
         account: The gateway account.
         due_item: What is owed.
-        now: The current time.
 
     Returns:
-        Debtor and amount of each that was made.
+        Debtor and amount of each inserted attempt.
     """
     if not tries:
         return []
@@ -166,17 +163,11 @@ async def ready(
     conn: Connection, run_id: int, *, canaries_only: bool, now: datetime, limit: int
 ) -> list[Row]:
     """
-    Lock debits of a run that may be sent now, canaries first.
+    Lock debits of a run that may be submitted now, canaries first.
 
     Args:
         conn: Inside the transaction that will claim them, holding the run in share mode.
-        run_id: The run.
-        canaries_only: Whether only its first share may be sent.
-        now: The current time.
-        limit: Rows at most.
-
-    Returns:
-        Up to *limit* debits.
+        canaries_only: Whether only canaries may be submitted.
     """
     return await _rows(
         conn, "ready", {"run_id": run_id, "canaries_only": canaries_only, "now": now, "limit": limit}
@@ -184,7 +175,7 @@ async def ready(
 
 
 async def lock_accounts(conn: Connection, fingerprints: Collection[bytes]) -> None:
-    """Hold bank accounts until the transaction ends, so that no other claim judges a debit of theirs meanwhile."""
+    """Lock bank accounts until the transaction ends, so that no concurrent claim decides about debits of the same account."""
     await conn.execute(_SQL["lock_accounts"], {"fingerprints": list(fingerprints)})
 
 
@@ -194,24 +185,17 @@ async def locked(conn: Connection, ids: Sequence[int]) -> dict[int, Row]:
 
 
 async def expired(conn: Connection, *, now: datetime, latest: datetime, limit: int) -> list[Row]:
-    """Lock up to *limit* debits whose lease is over, or ends after *latest*, which no lease does."""
+    """Lock up to *limit* debits whose lease has expired, or ends after *latest*, which only a clock that was set back explains."""
     return await _rows(conn, "expired", {"now": now, "latest": latest, "limit": limit})
 
 
 async def unsent(conn: Connection, run_id: int, *, limit: int) -> list[Row]:
-    """Lock up to *limit* debits of a run that may be sent, now or later."""
+    """Lock up to *limit* debits of a run that are scheduled for submission, now or later."""
     return await _rows(conn, "unsent", {"run_id": run_id, "limit": limit})
 
 
 async def write(conn: Connection, debits: Sequence[Written], *, now: datetime) -> None:
-    """
-    Write debits as they were decided, inside the transaction that locked them.
-
-    Args:
-        conn: That transaction.
-        debits: n debits.
-        now: The current time.
-    """
+    """Write the new state of debits, inside the transaction that locked them."""
     if not debits:
         return
     submitted = [written.submission.attempt for written in debits if written.withheld is None]
@@ -221,15 +205,7 @@ async def write(conn: Connection, debits: Sequence[Written], *, now: datetime) -
 
 
 def columns(written: Sequence[Written]) -> dict[str, list[Any]]:
-    """
-    The columns of rows that are sent once, as their `write` takes them.
-
-    Args:
-        written: n rows of `billing_attempts` or of `refunds`.
-
-    Returns:
-        Arrays of length n by the name of their parameter.
-    """
+    """The parameters of the query `write` of debits and refunds: arrays of length n by name."""
     submissions = [row.submission for row in written]
     return {
         "ids": [submission.attempt.id for submission in submissions],
@@ -256,27 +232,17 @@ def columns(written: Sequence[Written]) -> dict[str, list[Any]]:
 
 
 async def unschedule_ended(conn: Connection, *, now: datetime) -> int:
-    """Take debits out of the way that a notification has ended while they were ready; returns how many."""
+    """Unschedule debits that a notification has completed before their submission; returns how many."""
     return await fetch_value(conn, _SQL["unschedule_ended"], {"now": now}, into=int)
 
 
 async def due_again(conn: Connection, *, today: date, limit: int) -> list[DueAgain]:
-    """Lock up to *limit* debits that came back and are to be tried again by *today*, and were not yet."""
+    """Lock up to *limit* returned debits whose retry is due by *today* and was not made yet."""
     return await fetch_all(conn, _SQL["due_again"], {"today": today, "limit": limit}, into=DueAgain)
 
 
 async def hold_day(conn: Connection, account: str, *, day_on: date) -> tuple[int, int]:
-    """
-    What was begun with an account on a day, held until this transaction ends.
-
-    Args:
-        conn: Inside a transaction.
-        account: A row of `gateway_accounts`.
-        day_on: The day.
-
-    Returns:
-        Debits and their money.
-    """
+    """Lock the counts of an account's day until this transaction ends; returns debits begun and their amount in minor units."""
     known = {"account": account, "day_on": day_on}
     await conn.execute(_SQL["begin_day"], known)
     row = await (await conn.execute(_SQL["hold_day"], known)).fetchone()
@@ -285,7 +251,7 @@ async def hold_day(conn: Connection, account: str, *, day_on: date) -> tuple[int
 
 
 async def count_day(conn: Connection, account: str, *, day_on: date, count: int, amount_minor: int) -> None:
-    """Add to what was begun with an account on a day, inside the transaction that holds the day."""
+    """Add to the counts of an account's day, inside the transaction that holds them."""
     await conn.execute(
         _SQL["count_day"],
         {"account": account, "day_on": day_on, "count": count, "amount_minor": amount_minor},
@@ -293,12 +259,12 @@ async def count_day(conn: Connection, account: str, *, day_on: date, count: int,
 
 
 async def analyze(conn: Connection) -> None:
-    """Let the planner know of many attempts that were just made."""
+    """Update the planner statistics after many attempts were inserted."""
     await conn.execute(_SQL["analyze"])
 
 
 async def counts(conn: Connection) -> tuple[int, int]:
-    """How many debits are being sent, and how many may be."""
+    """Debits that are being submitted, and debits that are scheduled for submission."""
     row = await (await conn.execute(_SQL["lease_count"])).fetchone()
     assert row is not None
     return int(row[0]), int(row[1])

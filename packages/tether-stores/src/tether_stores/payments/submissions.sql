@@ -1,7 +1,7 @@
--- sends: billing_attempts, seen as debits that are to be sent once (tether_core.payments.submission).
+-- submissions: billing_attempts as debits that are submitted once (tether_core.payments.submission).
 --
--- A row may be sent while submit_at is set. Claiming it takes submit_at away, sets leased_until and counts sends up, and is
--- committed before the call; whoever comes back from the call finds the row by its id and says which call it was.
+-- A row may be submitted while submit_at is set. A claim clears submit_at, sets leased_until and increments submission_count, and is
+-- committed before the call. After the call the row is found by its id and the number of the call.
 -- submitted_to names the gateway identity of each call, committed with its claim; unresolved_reason says why the latest
 -- inquiry about a debit of unknown outcome did not resolve it (tether_core.payments.submission).
 -- Rows are locked in the order of their ids, as everywhere.
@@ -13,7 +13,7 @@ a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.submission_cou
 a.submitted_at, a.submitted_to, a.not_found::text, a.submissions_uncounted, a.debtor_id, a.retry_of is not null as again
 
 -- add --
--- Make n attempts of a run, unless the try exists. Arrays of length n. Returns debtor_id, amount_minor of those made.
+-- Insert n attempts of a run, unless the try exists. Arrays of length n. Returns debtor_id, amount_minor of those inserted.
 with added as (
     insert into billing_attempts (
         account, debtor_id, transaction_id, amount_minor, currency, state, payment_stage, dispute_stage,
@@ -41,7 +41,7 @@ retried as (
 select debtor_id, amount_minor from added;
 
 -- ready --
--- Lock up to %(limit)s debits of a run that may be sent now, canaries first; rows another worker holds are passed over.
+-- Lock up to %(limit)s debits of a run that may be submitted now, canaries first; rows that another worker has locked are skipped.
 select {debit_columns}
 from billing_attempts a
 where
@@ -52,8 +52,8 @@ limit %(limit)s
 for update of a skip locked;
 
 -- lock_accounts --
--- Hold n accounts until this transaction ends: of two claims of one account, the second waits for what the first has begun. They are
--- locked in one order, so that no two claims wait for each other; 1 is the class of these locks. n rows.
+-- Lock n bank accounts until this transaction ends: the second of two claims of an account waits for the first. They are locked
+-- in one order, so that claims do not deadlock; 1 is the class of these locks. n rows.
 select pg_advisory_xact_lock(1, given.number)
 from (
     select distinct hashtext(encode(fingerprint, 'hex')) as number
@@ -62,7 +62,7 @@ from (
 ) given;
 
 -- locked --
--- Lock n debits. 0 to n rows, in the order of their ids; the columns of `ready`.
+-- Lock n debits. 0 to n rows, in the order of their ids.
 select {debit_columns}
 from billing_attempts a
 where a.id = any(%(ids)s)
@@ -70,7 +70,8 @@ order by a.id
 for update;
 
 -- expired --
--- Lock up to %(limit)s debits whose lease is over, or ends later than any lease can: the clock was set back then. Rows another worker holds are passed over. The columns of `ready`.
+-- Lock up to %(limit)s debits whose lease has expired, or ends later than any lease can because the clock was set back. Rows that
+-- another worker has locked are skipped.
 select {debit_columns}
 from billing_attempts a
 where a.leased_until <= %(now)s or a.leased_until > %(latest)s
@@ -79,7 +80,7 @@ limit %(limit)s
 for update of a skip locked;
 
 -- unsent --
--- Lock up to %(limit)s debits of a run that may be sent, now or later. The columns of `ready`.
+-- Lock up to %(limit)s debits of a run that are scheduled for submission, now or later.
 select {debit_columns}
 from billing_attempts a
 where a.run_id = %(run_id)s and a.submit_at is not null and a.payment_stage <= 10 and a.dispute_stage = 0
@@ -88,7 +89,7 @@ limit %(limit)s
 for update of a skip locked;
 
 -- write --
--- Write n debits as they were decided. Arrays of length n. A debit that becomes unknown is asked about from the beginning.
+-- Write the new state of n debits. Arrays of length n. The status inquiries of a debit that becomes unknown start again.
 update billing_attempts a
 set
     unique_id = given.unique_id, state = given.state, payment_stage = given.payment_stage, error_code = given.error_code,
@@ -111,7 +112,7 @@ from unnest(
 where a.id = given.id;
 
 -- unschedule_ended --
--- Debits that a notification has ended while they were ready: they will not be sent. Returns how many.
+-- Unschedule debits that a notification has completed before their submission. Returns how many.
 with heard as (
     update billing_attempts
     set submit_at = null, updated_at = %(now)s
@@ -121,9 +122,8 @@ with heard as (
 select count(*) from heard;
 
 -- due_again --
--- Lock up to %(limit)s debits that came back and whose day to be tried again has come, and that were not tried again yet.
--- A debit that we refunded ourselves, or are about to, is not collected again by itself.
--- Returns id, run_id, debtor_id, due_item, number of the next try.
+-- Lock up to %(limit)s returned debits whose retry is due and was not made yet. A debit with a refund, completed or ordered, is
+-- not retried automatically.
 select a.id, a.run_id, a.debtor_id, a.due_item, a.try_number + 1 as number
 from billing_attempts a
 join billing_runs r on r.id = a.run_id
@@ -140,28 +140,28 @@ limit %(limit)s
 for update of a skip locked;
 
 -- begin_day --
--- Make the row of an account's day where there is none.
+-- Insert the row of an account's day where there is none.
 insert into gateway_account_days (account, day_on, count, amount_minor)
 values (%(account)s, %(day_on)s, 0, 0)
 on conflict do nothing;
 
 -- hold_day --
--- What was begun with an account on a day, held so that it can change. One row: count, amount_minor.
+-- The counts of an account's day, locked for a change. One row: count, amount_minor.
 select count, amount_minor from gateway_account_days where account = %(account)s and day_on = %(day_on)s for update;
 
 -- count_day --
--- Add to what was begun with an account on a day.
+-- Add to the counts of an account's day.
 update gateway_account_days
 set count = count + %(count)s, amount_minor = amount_minor + %(amount_minor)s
 where account = %(account)s and day_on = %(day_on)s;
 
 -- analyze --
--- Let the planner know of the attempts a run has just made: without it, it takes the table for what it was, and sorts all
--- of them for each claim until somebody else gathers statistics, a minute later or more.
+-- Update the planner statistics after a run was planned. Without it, each claim sorts all attempts of the run until autovacuum
+-- gathers statistics, a minute later or more.
 analyze billing_attempts;
 
 -- lease_count --
--- How many debits are being sent, and how many may be. One row.
+-- Debits that are being submitted, and debits that are scheduled for submission. One row.
 select
     (select count(*) from billing_attempts where leased_until is not null),
     (select count(*) from billing_attempts where submit_at is not null);

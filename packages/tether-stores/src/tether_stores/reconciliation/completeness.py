@@ -1,4 +1,4 @@
-"""What the gateway knows: one short function per query of `reconciliation/completeness.sql`, and the report they make together."""
+"""Completeness against the gateway's reports; the queries are in `reconciliation/completeness.sql`."""
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta

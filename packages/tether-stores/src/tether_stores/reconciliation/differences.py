@@ -1,4 +1,4 @@
-"""Reconciliation differences: one short function per query of `reconciliation/differences.sql`."""
+"""Reconciliation differences; the queries are in `reconciliation/differences.sql`, which describes the rows."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -71,9 +71,9 @@ class Line(msgspec.Struct, frozen=True):
         other_attempt_id: The other debit, for "collected_twice".
         refund_id: The refund or void, for "refund_failed_later".
         run_id: The run of the debit, or null.
-        ours: What our books say.
-        theirs: What the gateway, or the other debit, says.
-        holds_refunds: Whether the line keeps refunds and voids of the debit away while it is open.
+        ours: The state in our records.
+        theirs: The state at the gateway, or of the other debit.
+        holds_refunds: Whether the line blocks refunds and voids of the debit while it is open.
         first_seen_at: Since when.
         last_seen_at: When it was found last.
         state: "open", "acknowledged" by a person, or "resolved" by the facts.

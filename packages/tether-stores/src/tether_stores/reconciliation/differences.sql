@@ -1,4 +1,4 @@
--- reconciliation_differences: what the gateway's books and ours say differently (tether_core.reconciliation.differences).
+-- reconciliation_differences: differences between the gateway's records and ours (tether_core.reconciliation.differences).
 --
 -- A line is opened by whoever finds it: processing of notifications, reports, or the review. The unique index over open lines lets
 -- one of them make it; the others note when it was seen last. It is resolved by the facts, or acknowledged by a person; an

@@ -1,4 +1,4 @@
-"""Refunds made in the gateway's back office: one short function per query of `reconciliation/gateway_refunds.sql`."""
+"""Refunds made in the gateway's back office; the queries are in `reconciliation/gateway_refunds.sql`."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -36,7 +36,7 @@ class Reported(msgspec.Struct, frozen=True):
     Attributes:
         unique_id: The gateway's id of it.
         attempt_id: Our debit that it names.
-        account: Who told.
+        account: The account that reported it.
         kind: "refund" or "void".
         amount_minor: What was returned, or `None`.
         currency: Of it, or `None`.
@@ -57,10 +57,10 @@ class Due(msgspec.Struct, frozen=True):
     Attributes:
         unique_id: The gateway's id of it.
         attempt_id: Our debit.
-        account: Whom to ask.
+        account: The gateway account to inquire with.
         kind: As it was reported.
         state: Its state.
-        inquiries: Answers so far that settled nothing.
+        inquiries: Inquiries so far without a final result.
     """
 
     unique_id: str
@@ -129,9 +129,8 @@ async def resolve(
         conn: Inside the transaction that holds the debit.
         refund: As the record has it.
         state: Its state.
-        inquiries: Answers so far that settled nothing.
+        inquiries: Inquiries so far without a final result.
         inquire_at: When to inquire again, or `None`.
-        now: The present time.
 
     Returns:
         Its state before, or `None` where it was not known.

@@ -1,4 +1,4 @@
-"""Fetches of the gateway's lists: one short function per query of `reconciliation/report_fetches.sql`, which tells how its rows live."""
+"""Fetches of the gateway's reports; the queries are in `reconciliation/report_fetches.sql`, which describes the rows."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -26,7 +26,7 @@ class Reading(msgspec.Struct, frozen=True):
         day: Which day's.
         terminal: Place of the account's terminal that is read, from 0.
         page: The page that comes next, from 1.
-        failures: Questions in a row that got no answer.
+        failures: Requests in a row without a response.
     """
 
     account: str
@@ -77,9 +77,8 @@ async def claim(conn: Connection, *, now: datetime, leased_until: datetime) -> R
     Take a lease on the list that has been due for longest.
 
     Args:
-        conn: In autocommit mode: the lease must be committed before anybody is asked.
-        now: The current time.
-        leased_until: The end of the lease, which also names it.
+        conn: In autocommit mode: the lease must be committed before the request is made.
+        leased_until: The end of the lease, which also identifies it.
 
     Returns:
         The list, or `None` where none is due.
@@ -112,7 +111,7 @@ async def advance(
         leased_until: The lease for the next page.
 
     Returns:
-        Whether it was counted; `False` where the lease is somebody else's by now, and nothing may be kept of the page.
+        Whether it was counted; `False` where the lease has passed to another worker: roll the page back.
     """
     cursor = await conn.execute(
         _SQL["advance"],

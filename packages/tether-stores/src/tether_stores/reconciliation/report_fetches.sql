@@ -1,13 +1,12 @@
--- fetches: the reading of the gateway's lists, one row per account, list and day.
+-- report_fetches: fetches of the gateway's reports, one row per account, list and day.
 --
--- A row is made due by a tick or by a person. A worker takes a lease on it and reads page by page; what a page holds
--- goes into the inbox in the transaction that counts the page here, so a reading goes on where a dead worker left it,
--- and nothing is counted twice. At the end the counts become those of the last reading, and the row rests
--- until it is due again.
+-- A row is made due by a periodic task or by a person. A worker leases it and reads page by page; the items of a page are stored in
+-- the inbox in the transaction that counts the page here, so a fetch continues where a dead worker left it and nothing is
+-- counted twice. At the end the counts replace those of the previous fetch, and the row is idle until it is due again.
 
 -- want --
--- Make n lists due. Arrays of length n. A list that is being read goes on where it is, and is read once more after that:
--- whoever asks for it means what it holds from now on.
+-- Make n lists due. Arrays of length n. A list that is being read continues, and is read once more after that, so that new items
+-- are included.
 insert into report_fetches (account, list, day_on, wanted_at, due_at)
 select given.account, given.list, given.day_on, %(now)s, %(now)s
 from unnest(%(accounts)s::text[], %(lists)s::text[], %(days)s::date[]) as given (account, list, day_on)

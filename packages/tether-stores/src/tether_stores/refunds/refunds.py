@@ -1,4 +1,4 @@
-"""refund: one short function per query of `refunds/refunds.sql`, which tells how its rows live."""
+"""Refunds and voids; the queries are in `refunds/refunds.sql`, which describes the rows."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -38,7 +38,7 @@ __all__ = [
 
 _SQL: Final = load("refunds/refunds")
 
-# Orders that are asked about.
+# Orders that need status inquiries.
 INQUIRIES: Final = InquiryTable(
     any_due=_SQL["inquiry_due"],
     claim=_SQL["lease_for_inquiry"],
@@ -49,11 +49,11 @@ INQUIRIES: Final = InquiryTable(
 
 class Held(msgspec.Struct, frozen=True):
     """
-    A debit that this transaction holds to make an order about it.
+    A debit that this transaction has locked to place an order about it.
 
     Attributes:
         debit: The debit.
-        submitted_at: When it was sent, or made where it was not yet.
+        submitted_at: When it was submitted, or created if it was not submitted yet.
         number: Of the next order about it.
     """
 
@@ -64,7 +64,7 @@ class Held(msgspec.Struct, frozen=True):
 
 class ListedRefund(msgspec.Struct, frozen=True):
     """
-    An order as people see it.
+    A refund or void in lists.
 
     Attributes:
         id: Our row.
@@ -73,13 +73,13 @@ class ListedRefund(msgspec.Struct, frozen=True):
         number: Of the order about this debit, from 1.
         account: The gateway account.
         transaction_id: Our id of the order, as the gateway knows it.
-        unique_id: The gateway's id, or null until it told us.
+        unique_id: The gateway's id, or null until it is known.
         amount_minor: Whole minor units.
         currency: ISO 4217.
         usage: The text on the statement.
-        status: Where it stands.
+        status: Its state.
         error_code: The gateway's code, for "error" and "declined".
-        withheld: Why it was not sent after all, or null.
+        withheld: Why it was not submitted, or null.
         submission_count: Calls begun.
         ordered_by: The name of the key it was ordered with.
         created_at: When.
@@ -107,7 +107,7 @@ class ListedRefund(msgspec.Struct, frozen=True):
 
 class Named(msgspec.Struct, frozen=True):
     """
-    An order that a notification speaks of.
+    An order that a notification names.
 
     Attributes:
         id: Our row.
@@ -120,10 +120,10 @@ class Named(msgspec.Struct, frozen=True):
 
 class Row(msgspec.Struct, frozen=True):
     """
-    An order that this transaction holds, with its debit.
+    An order that this transaction has locked, with its debit.
 
     Attributes:
-        refund: The order and the debit.
+        refund: The order with its debit.
         usage: The text on the statement.
     """
 
@@ -132,7 +132,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 async def hold_debit(conn: Connection, attempt_id: int) -> Held | None:
-    """A debit, held until this transaction ends, or `None`."""
+    """Lock a debit until this transaction ends; `None` for no such debit."""
     values = {"attempt_id": attempt_id}
     row = await fetch_one(conn, _SQL["hold_debit"], values, into=dict[str, Any], binary=True)
     return None if row is None else Held(attempt_of(row), row["debited_at"], row["number"])
@@ -150,20 +150,16 @@ async def add(
     now: datetime,
 ) -> int | None:
     """
-    Order a debit to be refunded, inside the transaction that holds it.
+    Insert a refund or void, inside the transaction that holds the debit.
 
     Args:
-        conn: That transaction.
-        debit: What.
-        kind: How.
-        number: Of the order about it.
+        number: Of the order about the debit.
         transaction_id: Our id of the order.
         usage: The text on the statement.
-        ordered_by: The name of the key it was ordered with.
-        now: The current time.
+        ordered_by: The name of the API key.
 
     Returns:
-        Its row, or `None` where an order about the debit stands.
+        Its row, or `None` while another order about the debit is active.
     """
     cursor = await conn.execute(
         _SQL["add"],
@@ -209,7 +205,7 @@ async def listed(
 
 
 async def submittable(conn: Connection, *, now: datetime) -> list[str]:
-    """The accounts that have an order to send now."""
+    """The accounts that have an order to submit now."""
     return [
         account for (account,) in await (await conn.execute(_SQL["submittable"], {"now": now})).fetchall()
     ]
@@ -217,16 +213,13 @@ async def submittable(conn: Connection, *, now: datetime) -> list[str]:
 
 async def ready(conn: Connection, account: str, *, now: datetime, limit: int) -> list[Row]:
     """
-    Lock orders of an account that may be sent now, with their debits.
+    Lock orders of an account that may be submitted now, with their debits.
 
     Args:
         conn: Inside the transaction that will claim them.
-        account: The account.
-        now: The current time.
-        limit: Rows at most.
 
     Returns:
-        Up to *limit* orders; another worker that was faster leaves fewer.
+        Up to *limit* orders, without those that another worker claimed first.
     """
     cursor = await conn.execute(_SQL["ready_ids"], {"account": account, "now": now, "limit": limit})
     found = await locked(conn, [row_id for (row_id,) in await cursor.fetchall()])
@@ -238,7 +231,7 @@ def _is_ready(order: Submission, *, now: datetime) -> bool:
 
 
 async def expired(conn: Connection, *, now: datetime, latest: datetime, limit: int) -> list[Row]:
-    """Lock up to *limit* orders whose lease is over, or ends after *latest*, which no lease does; with their debits."""
+    """Lock up to *limit* orders, with their debits, whose lease has expired or ends after *latest*, which only a clock that was set back explains."""
     cursor = await conn.execute(_SQL["expired_ids"], {"now": now, "latest": latest, "limit": limit})
     found = await locked(conn, [row_id for (row_id,) in await cursor.fetchall()])
     return [
@@ -252,15 +245,11 @@ async def named(
     conn: Connection, *, unique_ids: Sequence[str], transaction_ids: Sequence[str]
 ) -> list[Named]:
     """
-    The orders that some notifications speak of.
+    The orders that notifications name.
 
     Args:
-        conn: Any connection.
         unique_ids: The gateway's ids.
-        transaction_ids: Ours.
-
-    Returns:
-        The rows to lock.
+        transaction_ids: Our ids.
     """
     parameters = {"unique_ids": list(unique_ids), "transaction_ids": list(transaction_ids)}
     return await fetch_all(conn, _SQL["named"], parameters, into=Named)
@@ -283,25 +272,18 @@ def _row(*, kind: RefundKind, usage: str, debited_at: datetime, **columns: Any) 
 
 
 async def numbers(conn: Connection, ids: Sequence[int]) -> dict[int, int]:
-    """Which order about its debit each of n orders is, from 1."""
+    """The number of each order among the orders about its debit, from 1."""
     return dict(await (await conn.execute(_SQL["numbers"], {"ids": list(ids)})).fetchall())
 
 
 async def write(conn: Connection, orders: Sequence[Written], *, now: datetime) -> None:
-    """
-    Write orders as they were decided, inside the transaction that locked them.
-
-    Args:
-        conn: That transaction.
-        orders: n orders.
-        now: The current time.
-    """
+    """Write the new state of orders, inside the transaction that locked them."""
     if not orders:
         return
     await conn.execute(_SQL["write"], {**columns(orders), "now": now})
 
 
 async def counts(conn: Connection) -> dict[str, tuple[int, int]]:
-    """How many orders stand in each state, and their amounts in minor units; states without any are excluded."""
+    """Orders by state: how many, and their amounts in minor units; states without any are excluded."""
     cursor = await conn.execute(_SQL["counts"])
     return {state: (count, total) for state, count, total in await cursor.fetchall()}

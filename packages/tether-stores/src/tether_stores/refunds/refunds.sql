@@ -1,13 +1,13 @@
--- refunds: refund, as refund or void (tether_core.refunds.refund).
+-- refunds: refunds and voids (tether_core.refunds.refund).
 --
--- They live like debits that are sent (submission_count.sql): a row may be sent while submit_at is set, claiming it is committed before
--- the call, and a lost answer leaves it to be asked about. One order of a debit stands at a time; those that failed
--- stay. Whoever changes an order locks its debit as well, the debit first, since both may move together.
+-- They are submitted like debits (payments/submissions.sql): a row may be submitted while submit_at is set, a claim is committed before
+-- the call, and after a lost response status inquiries follow. At most one order about a debit is active; failed ones stay. A
+-- transaction that changes an order locks its debit first, since both may change together.
 
 -- {attempt_columns} from payments/billing_attempts --
 
 -- add --
--- Order a debit to be refunded, unless an order about it stands. Returns id, or no row where one stands.
+-- Insert a refund or void, unless an order about the debit is active. Returns id, or no row.
 insert into refunds (
     attempt_id, kind, number, account, transaction_id, amount_minor, currency, usage, state, payment_stage,
     ordered_by, created_at, updated_at, submit_at
@@ -20,8 +20,7 @@ on conflict do nothing
 returning id;
 
 -- hold_debit --
--- A debit, held while an order about it is made. 0 or 1 row: the columns of an attempt, when it was sent, or made where it
--- was not yet, and the number of the next order.
+-- A debit, locked while an order about it is placed, with the number of the next order. 0 or 1 row.
 select
     {attempt_columns}, coalesce(a.submitted_at, a.created_at) as debited_at,
     (select coalesce(max(g.number), 0) + 1 from refunds g where g.attempt_id = a.id) as number
@@ -50,7 +49,7 @@ order by id desc
 limit %(limit)s;
 
 -- submittable --
--- The accounts that have an order to send now. One row per account.
+-- The accounts that have an order to submit now. One row per account.
 select distinct account from refunds where submit_at <= %(now)s order by account;
 
 -- lock_debits --
@@ -62,16 +61,16 @@ order by a.id
 for update;
 
 -- ready_ids --
--- Up to %(limit)s orders of an account that may be sent now, oldest first.
+-- Up to %(limit)s orders of an account that may be submitted now, oldest first.
 select id from refunds where account = %(account)s and submit_at <= %(now)s order by submit_at, id limit %(limit)s;
 
 -- expired_ids --
--- Up to %(limit)s orders whose lease is over, or ends later than any lease can: the clock was set back then.
+-- Up to %(limit)s orders whose lease has expired, or ends later than any lease can because the clock was set back.
 select id from refunds where leased_until <= %(now)s or leased_until > %(latest)s order by id limit %(limit)s;
 
 -- named --
--- The orders that n notifications speak of: id, attempt_id. Each id is looked up by itself (the limit keeps the planner from
--- anything else): what a batch costs must not depend on how many orders there are.
+-- The orders that n notifications name: id, attempt_id. Each id is looked up by itself (the limit forces that plan): the cost of a
+-- batch must not depend on the number of orders.
 select g.id, g.attempt_id
 from unnest(%(unique_ids)s::text[]) as given (unique_id)
 cross join lateral (select id, attempt_id from refunds where unique_id = given.unique_id limit 1) g
@@ -102,7 +101,7 @@ for update of g;
 select id, number from refunds where id = any(%(ids)s);
 
 -- write --
--- Write n orders as they were decided. Arrays of length n. One that becomes unknown is asked about from the beginning.
+-- Write the new state of n orders. Arrays of length n. The status inquiries of an order that becomes unknown start again.
 update refunds g
 set
     unique_id = given.unique_id, state = given.state, payment_stage = given.payment_stage, error_code = given.error_code,
@@ -125,9 +124,8 @@ from unnest(
 where g.id = given.id;
 
 -- lease_for_inquiry --
--- Take a lease on up to %(limit)s orders at some payment stages whose fate the gateway has to be asked for: never asked and
--- without news since %(silent_since)s, or due again. Oldest first. Returns id, account, transaction_id, unique_id,
--- payment_stage, asks, submitted_to.
+-- Lease up to %(limit)s orders at some payment stages that need a status inquiry: without an inquiry and without news since
+-- %(silent_since)s, or due again. Oldest first.
 with due as (
     select id
     from refunds
@@ -145,7 +143,7 @@ where g.id = due.id
 returning g.id, g.account, g.transaction_id, g.unique_id, g.payment_stage, g.inquiry_count, g.submitted_to;
 
 -- renew --
--- Hold the lease on n orders for longer, where it still is ours.
+-- Extend the lease of n orders that are still under it.
 update refunds set inquire_at = %(until)s where id = any(%(ids)s) and inquire_at = %(leased_until)s;
 
 -- inquiry_due --
@@ -158,14 +156,14 @@ select exists (
 );
 
 -- reschedule --
--- Note when n orders are to be asked about again. Arrays of length n.
+-- Write the next inquiry of n orders. Arrays of length n.
 update refunds g
 set inquiry_count = given.inquiry_count, inquire_at = given.inquire_at
 from unnest(%(ids)s::bigint[], %(inquiry_count)s::smallint[], %(inquire_ats)s::timestamptz[]) as given (id, inquiry_count, inquire_at)
 where g.id = given.id;
 
 -- counts --
--- Orders by state, by the counts that are kept (row_counts.sql). One row per state that occurs: state, count, sum of amounts.
+-- Orders by state, from the stored counts (row_counts.sql). One row per state that occurs: state, count, sum of amounts.
 select word, sum(count)::bigint, sum(amount)::bigint
 from (
     select word, count, amount from row_counts where subject = 'refunds'

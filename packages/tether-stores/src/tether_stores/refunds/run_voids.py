@@ -1,4 +1,4 @@
-"""Voids of whole runs: one short function per query of `refunds/run_voids.sql`, which tells how their rows live."""
+"""Voids of whole runs; the queries are in `refunds/run_voids.sql`, which describes the rows."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -45,7 +45,7 @@ class RunVoid(msgspec.Struct, frozen=True):
     Attributes:
         id: Our row.
         run_id: The run.
-        state: "working" until every debit of the run was judged, then "finished"; voids may still be on their way then.
+        state: "working" until every debit of the run was decided, then "finished"; voids may still be in progress then.
         usage: The text on the debtors' statements.
         reason: Why, for other people.
         ordered_by: The name of the key it was ordered with.

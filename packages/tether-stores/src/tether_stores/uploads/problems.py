@@ -1,4 +1,4 @@
-"""Problems of rows: one short function per query of `uploads/problems.sql`, which tells how they live."""
+"""Problems of rows; the queries are in `uploads/problems.sql`, which describes the rows."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Uploads: one short function per query of `uploads/uploads.sql`, which tells how their rows live."""
+"""Uploads; the queries are in `uploads/uploads.sql`, which describes the rows."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime

@@ -1,9 +1,8 @@
--- uploads: files that were handed in, and how far their reading has come.
+-- uploads: uploaded files and the progress of reading them.
 --
--- A row is born by `record` once its object is in the store; of several that say the same of the same bytes, one insert
--- wins. A worker looks at those that `waiting` gives and takes one by `due_one` and `take`: the row then carries the worker's lease and is due again when
--- the lease ends, so an upload whose worker died is found by the next who looks. Everything a worker writes names its lease, and
--- changes nothing once another has taken over.
+-- `record` inserts a row once its object is in the store; of several with the same bytes and answers, one insert wins. A worker
+-- selects an upload by `waiting` and leases it by `due_one` and `take`. The row is due again when the lease ends, so another worker
+-- continues after a worker died. Every write names the lease, and changes nothing once another worker has taken over.
 --
 -- Each chunk of rows is one transaction: debtors, problems and `advance` come together or not at all.
 

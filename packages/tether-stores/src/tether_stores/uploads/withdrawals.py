@@ -1,4 +1,4 @@
-"""Withdrawn uploads: one short function per query of `uploads/withdrawals.sql`, which tells how they are kept apart from orders."""
+"""Withdrawn uploads; the queries are in `uploads/withdrawals.sql`, which describes the locks against orders."""
 
 from datetime import datetime
 from typing import Final

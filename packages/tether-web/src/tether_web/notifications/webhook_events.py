@@ -11,8 +11,8 @@ from tether_core import redaction
 from tether_core.emp.notification import decode
 from tether_core.errors import IllegalStep, Unreadable
 from tether_core.notifications.inbox import InboxState
-from tether_stores.notifications import excess_deliveries, webhook_events
-from tether_stores.notifications.webhook_events import Event
+from tether_stores.notifications import event_lists, excess_deliveries, webhook_events
+from tether_stores.notifications.event_lists import Event
 from tether_stores.postgres import connection, reading
 
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
@@ -70,7 +70,7 @@ async def listed(
 ) -> Page[Event]:
     """One page of the inbox."""
     async with reading(state.pool) as conn:
-        rows = await webhook_events.listed(
+        rows = await event_lists.listed(
             conn,
             limit=limit + 1,
             before=decode_cursor(cursor),
@@ -86,8 +86,8 @@ async def listed(
 async def detail(state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> EventDetail:
     """One notification; personal fields are masked."""
     async with reading(state.pool) as conn:
-        found = await webhook_events.by_id(conn, event_id)
-        confirmed = await webhook_events.word(conn, event_id)
+        found = await event_lists.by_id(conn, event_id)
+        confirmed = await event_lists.confirmation_of(conn, event_id)
         excess = await excess_deliveries.of(conn, event_id)
     if found is None:
         raise NotFoundException("There is no such notification")
@@ -123,7 +123,7 @@ async def replay(state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63
     """A parked notification restarts its retry schedule; a contradicted one is inquired again."""
     async with connection(state.pool) as conn:
         if not await webhook_events.replay(conn, event_id, now=state.clock()):
-            found = await webhook_events.by_id(conn, event_id)
+            found = await event_lists.by_id(conn, event_id)
             if found is None:
                 raise NotFoundException("There is no such notification")
             raise IllegalStep("notification", state=found[0].state, step="replayed")

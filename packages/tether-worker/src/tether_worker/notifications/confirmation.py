@@ -33,8 +33,8 @@ from tether_core.payments import stages
 from tether_core.payments.attempt import Confirmation
 from tether_core.reconciliation import status_inquiry
 from tether_core.reconciliation.report_records import ReportRecord, from_answer
-from tether_stores.notifications import webhook_events
-from tether_stores.notifications.webhook_events import ToConfirm, Unconfirmed
+from tether_stores.notifications import confirmations
+from tether_stores.notifications.confirmations import ToConfirm, Unconfirmed
 from tether_stores.postgres import connection, transaction
 from tether_stores.telemetry import logger
 
@@ -72,7 +72,7 @@ def confirming(deps: InquiryDeps) -> Work:
 
     async def has_pending() -> bool:
         async with connection(deps.pool) as conn:
-            return await webhook_events.confirmable(conn, now=deps.clock())
+            return await confirmations.any_due(conn, now=deps.clock())
 
     return Work(CONFIRM, batch, has_pending)
 
@@ -90,7 +90,7 @@ async def confirm(deps: InquiryDeps, *, limit: int = BATCH_MAX) -> int:
     now = deps.clock()
     lease = Lease(now)
     async with connection(deps.pool) as conn:
-        rows = await webhook_events.claim_to_confirm(conn, now=now, leased_until=lease.until, limit=limit)
+        rows = await confirmations.claim(conn, now=now, leased_until=lease.until, limit=limit)
     if not rows:
         return 0
     payments: dict[tuple[str, str], list[ToConfirm]] = {}
@@ -100,7 +100,7 @@ async def confirm(deps: InquiryDeps, *, limit: int = BATCH_MAX) -> int:
     async def renew(leased_until: datetime, until: datetime) -> bool:
         async with connection(deps.pool) as conn:
             ids = [row.id for row in rows]
-            return bool(await webhook_events.renew(conn, ids, leased_until=leased_until, until=until))
+            return bool(await confirmations.renew(conn, ids, leased_until=leased_until, until=until))
 
     async with held(lease, renew=renew, clock=deps.clock):
         clients = await deps.clients()
@@ -119,8 +119,8 @@ async def confirm(deps: InquiryDeps, *, limit: int = BATCH_MAX) -> int:
             records.append(result.record)
     now = deps.clock()
     async with transaction(deps.pool) as conn:
-        await webhook_events.confirmed(conn, words, leased_until=lease.until, now=now)
-        await webhook_events.unconfirmed(
+        await confirmations.store(conn, words, leased_until=lease.until, now=now)
+        await confirmations.defer(
             conn, _waiting_on(silent, deps=deps, now=now), leased_until=lease.until, now=now
         )
         await take_in(conn, records, now=now)

@@ -34,8 +34,8 @@ from tether_core.reconciliation.report_records import (
     says_more,
 )
 from tether_stores.jobs import periodic
-from tether_stores.notifications import webhook_events
-from tether_stores.notifications.webhook_events import StoredRow
+from tether_stores.notifications import report_records
+from tether_stores.notifications.report_records import StoredRow
 from tether_stores.postgres import Connection, connection, transaction
 from tether_stores.reconciliation import report_fetches
 from tether_stores.reconciliation.report_fetches import PageRead, Reading
@@ -312,14 +312,12 @@ async def take_in(
     if not records:
         return Taken(0, 0)
     known: list[list[StoredRow]] = [[] for _ in records]
-    for row in await webhook_events.current_status(conn, records):
+    for row in await report_records.stored_rows(conn, records):
         known[row.place].append(row)
     news = [
         item for item, rows in zip(records, known, strict=True) if says_more(item, map(_current_status, rows))
     ]
-    fresh = await webhook_events.store_report_records(
-        conn, list({item.key: item for item in news}.values()), now=now
-    )
+    fresh = await report_records.add(conn, list({item.key: item for item in news}.values()), now=now)
     if listed_on is not None:
         marks: dict[int, datetime | None] = {}
         for item, rows in zip(records, known, strict=True):
@@ -327,7 +325,7 @@ async def take_in(
             row_id = next((row.id for row in rows if row.outcome != "contradicted"), fresh.get(item.key))
             if row_id is not None:
                 marks.setdefault(row_id, item.happened_at)
-        await webhook_events.mark_listed(conn, list(marks.items()), listed_on=listed_on, override=override)
+        await report_records.mark_listed(conn, list(marks.items()), listed_on=listed_on, override=override)
     return Taken(len(fresh), len(records) - len(fresh))
 
 
