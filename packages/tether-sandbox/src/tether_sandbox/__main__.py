@@ -1,10 +1,10 @@
 """The command line `tether-sandbox`: all of Tether on one machine, with nothing installed."""
 
 import argparse
+import contextlib
 import os
 import random
 import secrets
-import shlex
 import signal
 import subprocess
 import sys
@@ -22,6 +22,7 @@ from tether_stores.command_line import done, whole
 from tether_stores.migrate import migrate
 from tether_stores.settings import Settings
 
+from tether_sandbox import playground
 from tether_sandbox.chaos import command as chaos
 from tether_sandbox.demo import demo
 from tether_sandbox.gateway import command as gateway
@@ -33,9 +34,13 @@ __all__ = ["main"]
 
 _UP = """\
 Starts Postgres and Redis (unless DATABASE_URL and REDIS_URL are set), migrates the database, runs COMMAND with
-the settings in its environment, and then stops what it started. Without COMMAND it prints the environment
-and waits for Ctrl-C. The API key is "sandbox-key", the gateway's password "sandbox-password".
+the settings in its environment, and then stops what it started. The API key is "sandbox-key", the gateway's
+password "sandbox-password".
 
+Without COMMAND it also starts web processes, a worker and a simulated gateway, bills lists of debtors, and prints
+the address of the console and a key to sign in with.
+
+  tether-sandbox up
   tether-sandbox up -- bash
   tether-sandbox up -- sh -c 'tether-worker run webhooks & tether-web --port 8000'
 """
@@ -99,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         help="start the services and run a command with their settings",
         description=_UP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="tether-sandbox up [--s3] [--services docker] [--keep DIR] [--] [COMMAND ...]",
+        usage="tether-sandbox up [--s3] [--services docker] [--keep DIR] [--port PORT] [--] [COMMAND ...]",
     )
     item.add_argument(
         "--s3", action="store_true", help="keep objects behind an S3 endpoint instead of in a folder"
@@ -109,6 +114,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     item.add_argument(
         "--keep", type=Path, metavar="DIR", help="keep the data here and use it again next time"
+    )
+    item.add_argument(
+        "--port",
+        type=whole(1, 65_535),
+        help="where the console listens, without COMMAND (default: a free port)",
     )
     item.add_argument(
         "command", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command to run, with its options"
@@ -152,13 +162,17 @@ def _up(args: argparse.Namespace) -> int:
     Settings.from_env({**ENVIRONMENT, **os.environ})
     if args.keep:
         _make_folder(args.keep)
+    if not args.command:
+        with contextlib.suppress(KeyboardInterrupt):
+            playground.run(
+                Console(), port=args.port, folder=args.keep, s3=args.s3, docker=args.services == "docker"
+            )
+        return 0
     with running(os.environ, folder=args.keep, s3=args.s3, docker=args.services == "docker") as services:
         environment = {**ENVIRONMENT, **services.environment}
         # The caller's settings take precedence.
         environ = {**environment, **{name: value for name, value in os.environ.items() if value}}
         migrate(environ["DATABASE_DIRECT_URL"], now=datetime.now(UTC))
-        if not args.command:
-            return _wait(environment)
         return _run(args.command, environ)
 
 
@@ -171,15 +185,6 @@ def _make_folder(folder: Path) -> None:
         raise InvalidRequest(f"{folder} cannot be created ({exc.strerror})", field="--keep") from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InvalidRequest(f"{folder} is not writable; choose another folder", field="--keep")
-
-
-def _wait(environment: Mapping[str, str]) -> int:
-    for name, value in environment.items():
-        print(f"export {name}={shlex.quote(value)}")
-    print("\nEverything runs until Ctrl-C.", file=sys.stderr, flush=True)
-    sys.stdout.flush()
-    received = signal.sigwait({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-    return 0 if received == signal.SIGINT else 128 + received
 
 
 def _run(command: Sequence[str], environ: Mapping[str, str]) -> int:

@@ -85,14 +85,32 @@ class Stage(msgspec.Struct):
 
 
 @contextlib.contextmanager
-def opened(console: Console) -> Iterator[Stage]:
-    """Run the demo's environment for the length of a `with` block."""
+def opened(
+    console: Console,
+    *,
+    api_key: str = API_KEY,
+    port: int | None = None,
+    folder: Path | None = None,
+    s3: bool = False,
+    docker: bool = False,
+) -> Iterator[Stage]:
+    """
+    Run the demo's environment for the length of a `with` block.
+
+    Args:
+        console: Where to print what starts.
+        api_key: The key of the API and of the console.
+        port: Of the web processes; `None` for one that is free.
+        folder: Where the services keep their data; `None` for a temporary folder.
+        s3: Keep files behind an S3 endpoint instead of in a folder.
+        docker: Start the services in containers.
+    """
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
         with console.status("starting Postgres and Redis ..."):
-            services = stack.enter_context(running(os.environ))
+            services = stack.enter_context(running(os.environ, folder=folder, s3=s3, docker=docker))
         console.print(f"[green]✓[/] Postgres and Redis started ({time.monotonic() - began:.1f} s)")
-        port = free_port()
+        port = port or free_port()
         url = f"http://127.0.0.1:{port}"
         gateway = stack.enter_context(
             gateway_running(
@@ -101,14 +119,20 @@ def opened(console: Console) -> Iterator[Stage]:
         )
         stage = Stage(
             services,
-            {**ENVIRONMENT, **services.environment, "EMP_API_URL": gateway.url, **_FAST},
+            {
+                **ENVIRONMENT,
+                **services.environment,
+                "EMP_API_URL": gateway.url,
+                "TETHER_API_KEYS": f"sandbox:{api_key}",
+                **_FAST,
+            },
             Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tether-demo-"))),
             stack.enter_context(Guard()),
             gateway,
             url,
             stack.enter_context(
                 httpx.Client(
-                    base_url=url, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=30, trust_env=False
+                    base_url=url, headers={"Authorization": f"Bearer {api_key}"}, timeout=30, trust_env=False
                 )
             ),
         )
