@@ -21,6 +21,10 @@ test *ARGS:
 fast *ARGS:
     uv run pytest packages/tether-core/src tests/core tests/tidy tests/schema {{ARGS}}
 
+# the console in a real browser: Debian's chromium, or `uv run --group browser playwright install chromium`
+browser *ARGS:
+    uv run --group browser pytest -n 0 tests/browser {{ARGS}}
+
 # how much of the core its own tests reach
 coverage:
     uv run pytest packages/tether-core/src tests/core --cov=tether_core --cov-report=term-missing:skip-covered

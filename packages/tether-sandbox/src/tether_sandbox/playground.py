@@ -60,5 +60,5 @@ def run(
 def _bill(stage: Stage, number: int) -> None:
     content = debtors_csv(random.Random(secrets.randbits(63)))
     upload = upload_file(stage, f"members-{number}.csv", content)["upload"]
-    order = {"due_item": f"list {number}", "usage": "Membership fee"}
+    order = {"due_item": f"list-{number}", "usage": "Membership fee"}
     stage.api.post(f"/api/uploads/{upload['id']}/billing", json=order).raise_for_status()

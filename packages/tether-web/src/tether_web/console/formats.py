@@ -22,7 +22,8 @@ Tone: TypeAlias = Literal["good", "bad", "waiting", "plain"]
 # How a state is coloured, by its word in the API. A word that is missing here is shown without a colour.
 _TONES: Final[dict[str, Tone]] = {
     **dict.fromkeys(
-        "approved done finished applied processed ok accepted refunded voided resolved".split(), "good"
+        "approved completed done finished applied processed ok accepted refunded voided resolved".split(),
+        "good",
     ),
     **dict.fromkeys(
         "chargebacked error declined failed parked paused open contradicted conflicting rejected unknown refused".split(),

@@ -107,7 +107,10 @@ def cell(row: Mapping[str, Any], column: Column, *, page: str) -> dict[str, Any]
 def table(rows: Sequence[Mapping[str, Any]], listing: Listing) -> dict[str, Any]:
     """Rows of the API as a table."""
     return {
-        "columns": [{"title": column.title, "kind": column.kind} for column in listing.columns],
+        "columns": [
+            {"title": column.title, "kind": "number" if column.kind == "size" else column.kind}
+            for column in listing.columns
+        ],
         "rows": [[cell(row, column, page=listing.page) for column in listing.columns] for row in rows],
         "empty": listing.empty,
     }

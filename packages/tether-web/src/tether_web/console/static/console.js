@@ -28,6 +28,13 @@
     }, 700 + Math.random() * 300);
   };
 
+  // What makes no events, such as reading a file, is looked at again every few seconds while it goes on.
+  const again = () => {
+    const seconds = Number(document.getElementById("live")?.dataset.refresh);
+    setTimeout(() => { if (seconds) refresh(); again(); }, 1000 * (seconds || 5));
+  };
+  if (live) again();
+
   let held = false;
   const hold = document.getElementById("hold");
   hold?.addEventListener("click", () => {

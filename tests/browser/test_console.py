@@ -1,0 +1,144 @@
+"""The console in a real browser: every page at two widths, its accessibility, and the main walk by mouse and by keyboard."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+from tether_sandbox.demo.debits import debtors_csv
+from tether_sandbox.demo.files import upload_file
+from tether_sandbox.services.waiting import until
+from tether_web.console.listings import LISTINGS
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+    from tether_sandbox.demo.stage import Stage
+
+SHOTS = Path(__file__).parents[2] / "docs" / "images"
+
+
+@pytest.fixture(scope="session")
+def billed(stage: Stage) -> int:
+    """A run whose debits are collected; gives its number."""
+    upload = upload_file(stage, "members.csv", debtors_csv(random.Random(1)))["upload"]
+    order = {"due_item": "2026-12", "usage": "Membership fee"}
+    run = stage.api.post(f"/api/uploads/{upload['id']}/billing", json=order).raise_for_status().json()
+
+    def finished() -> bool:
+        stage.gateway.resolve()
+        return bool(stage.api.get(f"/api/billing-runs/{run['id']}").json()["run"]["finished_at"])
+
+    until(finished, what="the run to end", timeout_s=60)
+    return int(run["id"])
+
+
+def _paths(stage: Stage, run: int) -> list[str]:
+    """Each list, and one page of each kind of thing that exists."""
+    payment = stage.api.get("/api/billing-attempts", params={"run": run, "limit": 1}).json()["items"][0]
+    heard = stage.api.get("/api/webhook-events", params={"limit": 1}).json()["items"][0]
+    return [
+        "/",
+        "/reconciliation",
+        "/events",
+        *(listing.page for listing in LISTINGS),
+        "/uploads/1",
+        f"/runs/{run}",
+        f"/payments/{payment['id']}",
+        f"/debtors/{payment['debtor_id']}",
+        f"/notifications/{heard['id']}",
+    ]
+
+
+def test_every_page_fits_two_widths_and_has_no_barrier(
+    page: Page, chromium: Browser, stage: Stage, billed: int
+) -> None:
+    """A table that pushes the page wide cannot be read on a phone; a field without a label is nothing to a screen reader."""
+    wrong = []
+    for path in _paths(stage, billed):
+        for width in (1280, 390):
+            page.set_viewport_size({"width": width, "height": 900})
+            response = page.goto(path)
+            assert response is not None
+            assert response.status == 200, path
+            if page.evaluate("document.documentElement.scrollWidth > window.innerWidth + 1"):
+                wrong.append(f"{path} is wider than {width} px")
+        # The checker is a script of its own, which the policy of the pages forbids; so it looks at a copy without one.
+        context = chromium.new_context(
+            base_url=stage.url, bypass_csp=True, storage_state=page.context.storage_state()
+        )
+        copy = context.new_page()
+        copy.goto(path)
+        wrong += [f"{path}: {found['id']}" for found in Axe().run(copy).response["violations"]]
+        context.close()
+    assert wrong == []
+
+
+def test_a_list_is_uploaded_billed_watched_and_voided(page: Page, stage: Stage, tmp_path: Path) -> None:
+    """The walk of every working day, with nothing but the browser."""
+    (tmp_path / "fees.csv").write_bytes(debtors_csv(random.Random(2)))
+    page.get_by_role("link", name="Uploads", exact=True).click()
+    page.get_by_label("A file of debtors").set_input_files(tmp_path / "fees.csv")
+    page.get_by_role("button", name="Upload", exact=True).click()
+    expect(page.get_by_role("heading", name="fees.csv")).to_be_visible()
+    # Nobody reloads: the page follows what happens, and says that the file was read.
+    expect(page.locator("#live")).to_contain_text("completed", timeout=20_000)
+    page.reload()
+    page.get_by_label("Due item, e.g.").fill("2027-01")
+    page.get_by_role("button", name="See what it would do").click()
+    expect(page.get_by_text("Nothing was ordered.")).to_be_visible()
+    page.get_by_role("button", name="Order the run").click()
+    expect(page.get_by_role("status")).to_contain_text("The run was ordered.")
+
+    stage.gateway.resolve()
+    expect(page.locator("#live .cards")).to_contain_text("approved", timeout=30_000)
+    page.locator("#live table a[href^='/payments/']").first.click()
+    expect(page.get_by_role("heading", name="Payment")).to_be_visible()
+    page.get_by_role("button", name="Void").click()
+    expect(page.get_by_role("status").or_(page.get_by_role("alert"))).to_be_visible()
+
+
+def test_a_notification_is_found_and_replayed_by_keyboard(page: Page, billed: int) -> None:
+    """Who cannot use a mouse reaches every order, and sees where the focus is."""
+    assert billed
+    page.goto("/notifications")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the page")).to_be_focused()
+    page.locator("#live table a").first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/notifications/*")
+    page.get_by_role("button", name="Process it again").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status").or_(page.get_by_role("alert"))).to_be_visible()
+
+
+def test_a_second_person_sees_a_change_within_seconds(page: Page, chromium: Browser, stage: Stage) -> None:
+    """Two people who work on one list must not order the same thing twice because one of them looks at yesterday."""
+    context = chromium.new_context(base_url=stage.url, storage_state=page.context.storage_state())
+    other = context.new_page()
+    other.goto("/blacklist")
+    expect(other.get_by_text("Seen by the other")).not_to_be_visible()
+    page.goto("/blacklist")
+    page.get_by_text("Add an entry").click()
+    page.get_by_label("Name").first.fill("Seen by the other")
+    page.get_by_role("button", name="Add").click()
+    expect(page.get_by_role("status")).to_contain_text("The entry was added.")
+    other.reload()
+    expect(other.get_by_text("Seen by the other")).to_be_visible()
+    context.close()
+
+
+def test_pictures_of_the_main_pages(page: Page, billed: int, request: pytest.FixtureRequest) -> None:
+    """The pictures of the docs show the console as it is; `--shots` takes them anew."""
+    for name, path in (
+        ("overview", "/"),
+        ("run", f"/runs/{billed}"),
+        ("payments", f"/payments?run={billed}"),
+    ):
+        page.goto(path)
+        expect(page.get_by_role("heading").first).to_be_visible()
+        taken = page.screenshot(path=SHOTS / f"{name}.png" if request.config.getoption("--shots") else None)
+        assert len(taken) > 10_000
