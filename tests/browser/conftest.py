@@ -42,9 +42,9 @@ def page(chromium: Browser, stage: Stage) -> Iterator[Page]:
     """A page of somebody who has signed in; what the browser complains of fails the test."""
     context = chromium.new_context(base_url=stage.url, viewport={"width": 1280, "height": 900})
     opened_page = context.new_page()
-    complaints: list[str] = []
-    opened_page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-    opened_page.on("pageerror", lambda error: complaints.append(str(error)))
+    errors: list[str] = []
+    opened_page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    opened_page.on("pageerror", lambda error: errors.append(str(error)))
     opened_page.goto("/")
     opened_page.get_by_label("API key").fill(API_KEY)
     opened_page.get_by_role("button", name="Sign in").click()
@@ -52,7 +52,7 @@ def page(chromium: Browser, stage: Stage) -> Iterator[Page]:
     yield opened_page
     context.close()
     # A page that refuses an order says so with its status, which the browser reports as well.
-    assert [said for said in complaints if "status of 4" not in said] == []
+    assert [said for said in errors if "status of 4" not in said] == []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
