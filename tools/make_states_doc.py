@@ -7,7 +7,7 @@ from pathlib import Path
 from pkgutil import walk_packages
 
 import tether_core
-from tether_core import blacklist
+from tether_core import blacklist, retry
 from tether_core.emp import codes
 from tether_core.notifications import inbox
 from tether_core.payments import attempt, stages
@@ -179,7 +179,7 @@ def _lives() -> list[str]:
 
 
 def _retry_schedule() -> list[str]:
-    short, long = inbox.RETRY_SCHEDULE_S, inbox.UNKNOWN_PAYMENT_RETRY_SCHEDULE_S
+    short, long = retry.NOTIFICATION_S, retry.UNKNOWN_PAYMENT_S
     return [
         "A try that ends without a result is deferred by a retry schedule, a tenth more or less; at its end the notification is",
         "parked. One of a payment we do not know climbs the longer retry schedule.",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tether_core import retry
 from tether_core.billing.eligibility import PASSING, Candidate, RunOptions, judge
 from tether_core.errors import IllegalStep
-from tether_core.holds import RETRY_AFTER, Heard, refund_hold
+from tether_core.holds import Heard, refund_hold
 from tether_core.payments import stages, submission
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.submission import Submission
@@ -41,7 +42,7 @@ def test_an_ordered_refund_waits_while_its_dispute_is_confirmed() -> None:
     """Ended, the debtor never gets it; submitted, the money goes back twice."""
     outcome = refund.claim(REFUND, now=NOON, hold=refund_hold(Heard(dispute=True)))
     assert (outcome.cause, outcome.order.step) == (DEFERRED, "ready")
-    assert outcome.order.submit_at == NOON + RETRY_AFTER
+    assert outcome.order.submit_at == NOON + timedelta(seconds=retry.HELD_S)
     assert outcome.events == ()
     assert refund.claim(REFUND, now=NOON, hold=refund_hold(Heard())).cause == "claimed"
 

@@ -1,3 +1,5 @@
+from typing import get_args
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -5,7 +7,18 @@ from hypothesis import strategies as st
 from tether_core.errors import InvalidRequest
 from tether_core.iban import SEPA
 from tether_core.testing import ibans, spellings
-from tether_core.vop import CHECKS, RESULTS, Answers, meets, plausible_name, reachable, scored
+from tether_core.vop import (
+    CHECKS,
+    RESULTS,
+    TRANSITIONS,
+    Answers,
+    CheckState,
+    CheckStep,
+    meets,
+    plausible_name,
+    reachable,
+    scored,
+)
 
 GOOD = Answers(iban="yes", bank="yes", debit="yes", country="yes", name="yes")
 sure = st.sampled_from(["yes", "no", "unanswered"])
@@ -129,3 +142,11 @@ def test_names_of_people_and_companies_pass(name: str) -> None:
 def test_what_cannot_be_a_name(name: str) -> None:
     """A filled-in placeholder means that nobody knows whose account is debited."""
     assert plausible_name(name) == "no"
+
+
+def test_the_transitions_are_closed() -> None:
+    """A state without a row would raise KeyError; one without a way to "checked" would never be answered."""
+    states = set(get_args(CheckState))
+    assert set(TRANSITIONS) == states
+    assert {after for steps in TRANSITIONS.values() for after in steps.values()} == states
+    assert {step for steps in TRANSITIONS.values() for step in steps} == set(get_args(CheckStep))

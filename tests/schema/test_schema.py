@@ -108,13 +108,14 @@ KNOWN: dict[str, set[Any]] = {
     "run_voids_state_known": set(get_args(run_voids.RunVoidState)),
     "stated_outcomes_outcome_known": set(get_args(stated_outcomes.StatedOutcome)),
     "uploads_state_known": set(get_args(upload.UploadState)),
+    "vop_checks_state_known": set(vop.TRANSITIONS),
     "vop_checks_result_known": set(get_args(vop.Result)),
     "webhook_events_kind_known": set(get_args(notification.Kind)),
     "webhook_events_source_known": {"webhook", "report"},
     "webhook_events_state_known": set(get_args(inbox.InboxState)),
 }
 # Lists that only the adapters know.
-LOCAL = {"debtors_verdict_known", "vop_checks_state_known"}
+LOCAL = {"debtors_verdict_known"}
 
 
 def test_the_words_a_column_takes_are_the_words_of_the_core(database_url: str) -> None:

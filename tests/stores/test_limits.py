@@ -7,9 +7,10 @@ import redis as sync_redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tether_core.errors import InvalidRequest
-from tether_core.limits import rate_limit as rules
+from tether_core.limits import circuit_breaker, rate_limit
 from tether_core.limits import throttle as throttles
-from tether_core.limits.rate_limit import Breaker, BreakerPolicy, Limits, Permit
+from tether_core.limits.circuit_breaker import Breaker, BreakerPolicy, Permit
+from tether_core.limits.rate_limit import Limits
 from tether_core.limits.throttle import Throttle
 from tether_sandbox.services import Services
 from tether_stores import limits as limits_store
@@ -19,7 +20,7 @@ from tether_stores.redis import open_redis
 
 NOWHERE = "redis://127.0.0.1:1/0"  # nothing listens there
 PATIENT_S = 20.0  # for a reply: how long a busy machine takes says nothing about the limits
-SHARED = rules.limits({"billing": 50, "reconciliation": 20}, total_per_s=50)
+SHARED = rate_limit.limits({"billing": 50, "reconciliation": 20}, total_per_s=50)
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 rates = st.floats(0.1, 500)
@@ -30,7 +31,7 @@ pauses = st.one_of(st.just(0.0), st.floats(1e-6, 0.2), st.floats(-1, 30))
 def shares(draw: st.DrawFn) -> Limits:
     """The limits of an account with one to three shares."""
     names = ["billing", "reconciliation", "confirmation"][: draw(st.integers(1, 3))]
-    return rules.limits(
+    return rate_limit.limits(
         {name: draw(rates) for name in names},
         total_per_s=draw(st.none() | rates),
         burst_s=draw(st.floats(0.01, 2)),
@@ -53,7 +54,7 @@ def test_the_scripts_and_the_core_take_and_slow_down_alike(
         script = client.register_script(read_lua("take"))
         slower = client.register_script(read_lua("throttle"))
         now_s = 1_700_000_000.0
-        bucket, throttle = rules.empty(limits, now_s=now_s), Throttle()
+        bucket, throttle = rate_limit.empty(limits, now_s=now_s), Throttle()
         for place, wanted, pause, requested_s in [(0, 1, 0.0, None), *steps]:
             now_s += pause
             if requested_s is not None:
@@ -62,7 +63,7 @@ def test_the_scripts_and_the_core_take_and_slow_down_alike(
                 part, ends_s = map(float, slower(keys=["throttle"], args=arguments))
                 assert (part, now_s + ends_s) == pytest.approx((throttle.part, throttle.until_s), abs=1e-6)
             share = limits.shares[place % len(limits.shares)].name
-            bucket, grant = rules.take(
+            bucket, grant = rate_limit.take(
                 bucket, share=share, wanted=wanted, now_s=now_s, shares=limits, throttle=throttle
             )
             arguments = limits_store._take_arguments(share=share, wanted=wanted, shares=limits, now_s=now_s)
@@ -106,7 +107,7 @@ def test_the_script_and_the_core_trust_alike(
         for word, which, pause in steps:
             now_s += pause
             if word == "ask":
-                breaker, permit = rules.admit(breaker, now_s=now_s, policy=policy)
+                breaker, permit = circuit_breaker.admit(breaker, now_s=now_s, policy=policy)
                 permits.append(permit)
                 arguments = limits_store._breaker_arguments("ask", policy=policy, now_s=now_s)
                 go, generation, wait_s, state = script(keys=["breaker"], args=arguments)
@@ -119,7 +120,7 @@ def test_the_script_and_the_core_trust_alike(
                 continue
             for letter in word:
                 failed = None if letter == "u" else letter == "f"
-                breaker = rules.report(breaker, permit, failed=failed, now_s=now_s, policy=policy)
+                breaker = circuit_breaker.report(breaker, permit, failed=failed, now_s=now_s, policy=policy)
             arguments = limits_store._breaker_arguments(
                 word, generation=permit.generation, policy=policy, now_s=now_s
             )

@@ -29,7 +29,7 @@ MAY_IMPORT = {
 # of a folder apart from the rest.
 SUBJECTS = {
     "tether_core": """
-    step_sentences errors jobs sepa_text target_calendar iban order_keys blacklist events limits fingerprint_key redaction vop money emp
+    step_sentences errors jobs retry sepa_text target_calendar iban order_keys blacklist events limits fingerprint_key redaction vop money emp
     payments/stages clock_steps database_epoch notifications spreadsheet payments holds mandates screening billing uploads refunds
     stated_outcomes reconciliation inquiry_orders testing
     """.split(),

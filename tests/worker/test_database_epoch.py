@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from tether_core.billing.eligibility import RunOptions
 from tether_core.errors import GatewaySilent
-from tether_core.limits.rate_limit import Permit
+from tether_core.limits.circuit_breaker import Permit
 from tether_core.payments.submission import Rules, transaction_id
 from tether_sandbox.gateway import Faults, Setup, Simulator, running
 from tether_sandbox.uploads import Owed, seed_upload

@@ -17,7 +17,7 @@ from tether_core import iban
 from tether_core.billing.eligibility import RunOptions, judge
 from tether_core.blacklist import Entry
 from tether_core.fingerprint_key import FingerprintKeyRefused, check_value
-from tether_core.limits.rate_limit import Permit
+from tether_core.limits.circuit_breaker import Permit
 from tether_core.payments.gateway_identity import identity
 from tether_core.payments.submission import Rules as SubmissionRules
 from tether_core.screening.verdicts import Policy

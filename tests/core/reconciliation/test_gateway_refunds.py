@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import msgspec
 import pytest
 from tether_core.emp.notification import FORM, decode
@@ -11,8 +9,6 @@ from tether_core.emp.responses import GatewayAnswer, read_answer
 from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt
 from tether_core.reconciliation import gateway_refunds as rules
-
-from tests.support.clock import NOON
 
 DEBIT = Attempt(7, "default", "t-7", "a1", 1000, "EUR", payment_stage=stages.APPROVED)
 
@@ -76,12 +72,3 @@ def test_money_that_the_bank_returned_as_well_is_announced() -> None:
     effect = rules.apply(disputed, kind="refund", amount_minor=1000, currency="EUR")
     assert effect.debit.refunded_and_charged_back
     assert [type(fact).__name__ for fact in effect.events] == ["RefundChargedBack"]
-
-
-def test_inquiries_end() -> None:
-    """One that is never settled would be asked about for ever; the reports go on."""
-    waits = [rules.next_inquiry(n, now=NOON) for n in range(1, len(rules.SCHEDULE_S) + 1)]
-    assert all(wait is not None and wait > NOON for wait in waits)
-    assert waits[1] is not None
-    assert waits[1] - NOON > timedelta(minutes=10)
-    assert rules.next_inquiry(len(rules.SCHEDULE_S) + 1, now=NOON) is None

@@ -1,26 +1,17 @@
-from datetime import timedelta
-from itertools import pairwise, permutations
+from itertools import permutations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tether_core.emp.notification import FORM, decode
 from tether_core.emp.responses import Chargeback, GatewayAnswer, read_answer, read_chargebacks
-from tether_core.errors import InvalidRequest
 from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt, Policy, decide
 from tether_core.reconciliation.status_inquiry import (
-    CONFIRM_RETRY_SCHEDULE_S,
-    RETRY_SCHEDULES_S,
-    TRIES_MAX,
-    InquiryKind,
     confirmation,
     heard,
-    next_inquiry,
 )
 from tether_core.testing import form_body
-
-from tests.support.clock import NOON
 
 TYPES = (
     "1st Chargeback ",
@@ -77,43 +68,6 @@ def test_a_lost_answer_is_found_by_our_own_id() -> None:
     """A debit whose first answer was lost has no id of the gateway yet: any id that it names now is news."""
     answer = _answer(status="approved", unique_id="44177a21", transaction_id="t-7")
     assert heard(answer, transaction_id="t-7") == "found"
-
-
-@pytest.mark.parametrize("asked", ["unknown", "pending"])
-def test_questions_come_at_growing_distances_and_end(asked: InquiryKind) -> None:
-    """Without an end the same dead payments would use up the rate for ever; with shrinking waits they would crowd."""
-    timestamps = [next_inquiry(asked, tries, now=NOON, jitter=0.5) for tries in range(1, TRIES_MAX + 2)]
-    waits = [at - NOON for at in timestamps if at is not None]
-    assert len(waits) == len(RETRY_SCHEDULES_S[asked]) == TRIES_MAX - 1
-    assert all(first <= second for first, second in pairwise(waits))
-    assert timestamps[TRIES_MAX - 1 :] == [None, None]
-
-
-def test_a_pending_debit_is_asked_about_for_as_long_as_results_take() -> None:
-    """Results come within 14 working days; tries that end after a day would leave every slow bank to the lists."""
-    assert sum(RETRY_SCHEDULES_S["pending"]) > timedelta(days=13).total_seconds()
-
-
-@given(
-    st.sampled_from(["unknown", "pending"]), st.integers(1, TRIES_MAX - 1), st.floats(0, 1, exclude_max=True)
-)
-def test_the_spread_is_a_tenth(asked: InquiryKind, tries: int, jitter: float) -> None:
-    """Without spread, ten thousand debits of one outage would come back in the same second, again and again."""
-    at = next_inquiry(asked, tries, now=NOON, jitter=jitter)
-    assert at is not None
-    assert 0.9 <= (at - NOON).total_seconds() / RETRY_SCHEDULES_S[asked][tries - 1] <= 1.1
-
-
-def test_a_wait_without_a_try_is_a_mistake() -> None:
-    """Counting from 0 would take the last step of the retry schedule for the first."""
-    with pytest.raises(InvalidRequest):
-        next_inquiry("unknown", 0, now=NOON, jitter=0.5)
-
-
-def test_a_claim_outwaits_an_outage() -> None:
-    """A retry schedule that ends within days would park every chargeback of a long outage, for a person to click through."""
-    assert sum(CONFIRM_RETRY_SCHEDULE_S) > timedelta(days=14).total_seconds()
-    assert max(CONFIRM_RETRY_SCHEDULE_S) <= timedelta(hours=1).total_seconds()
 
 
 def test_the_reason_comes_from_the_chargeback_list() -> None:

@@ -11,12 +11,11 @@ import msgspec
 import psycopg
 import pytest
 import structlog
-from tether_core import events
+from tether_core import events, retry
 from tether_core.blacklist import parse_codes
 from tether_core.emp.notification import FORM, decode
 from tether_core.errors import StoreUnreachable
 from tether_core.notifications.identity import identify
-from tether_core.notifications.inbox import RETRY_SCHEDULE_S, UNKNOWN_PAYMENT_RETRY_SCHEDULE_S
 from tether_core.payments.attempt import Policy
 from tether_core.testing import form_body
 from tether_stores.notifications import webhook_events
@@ -291,7 +290,7 @@ async def test_a_payment_that_never_appears_is_parked_by_the_retry_schedule(
         ((next_at,),) = await _query(conn, "select next_at from webhook_events")
         has_pending.append(round((next_at - clock.now).total_seconds()))
         clock.now = next_at
-    assert tuple(has_pending) == UNKNOWN_PAYMENT_RETRY_SCHEDULE_S
+    assert tuple(has_pending) == retry.UNKNOWN_PAYMENT_S
     assert failures == len(has_pending) + 1
     assert clock.now - NOON > timedelta(days=14)
 
@@ -331,9 +330,9 @@ async def test_one_bad_row_harms_no_other_and_is_parked_in_the_end(
         has_pending.append(round((next_at - clock.now).total_seconds()))
         clock.now = next_at
         assert await apply_batch(deps) == 1
-    assert tuple(has_pending) == RETRY_SCHEDULE_S
+    assert tuple(has_pending) == retry.NOTIFICATION_S
     assert has_pending[:3] == [10, 30, 60]
-    assert (await _inbox(conn))[2] == ("parked", "failed", "CheckViolation", len(RETRY_SCHEDULE_S) + 1)
+    assert (await _inbox(conn))[2] == ("parked", "failed", "CheckViolation", len(retry.NOTIFICATION_S) + 1)
     await conn.execute("drop trigger refuse on billing_attempts")
     assert await webhook_events.replay(conn, 3, now=clock.now)
     assert await apply_batch(deps) == 1

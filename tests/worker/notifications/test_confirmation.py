@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from tether_core import retry
 from tether_core.emp.notification import FORM, decode
 from tether_core.limits.rate_limit import limits
-from tether_core.notifications.confirmation import SCHEDULE_S
 from tether_core.notifications.identity import identify
 from tether_core.payments import stages
 from tether_core.payments.attempt import Confirmation, Policy
-from tether_core.reconciliation.status_inquiry import CONFIRM_RETRY_SCHEDULE_S
 from tether_core.testing import form_body
 from tether_sandbox.gateway import Faults, Setup, Simulator, StatusChange, running
 from tether_sandbox.gateway.api import Adopted
@@ -161,7 +160,7 @@ async def test_a_contradicted_dispute_is_inquired_for_two_days_and_then_shown(
         assert await apply_batch(world.applying) == 1
         assert await confirm(world.inquiry_deps) == 0  # not before its time
     assert inquired[0] == 0
-    assert len(inquired) == len(SCHEDULE_S) + 1
+    assert len(inquired) == len(retry.CONTRADICTION_AGES_S) + 1
     assert inquired[-1] >= timedelta(days=2).total_seconds()
     assert (await world.event())[:3] == ("contradicted", "contradicted", "contradicted")
     assert await world.state() == ("approved", None)
@@ -322,7 +321,7 @@ async def test_a_fortnight_without_an_answer_is_a_persons_matter(
     """A claim that is asked about for ever hides that something is wrong; parked, it is shown and can be replayed."""
     unique_id = await paid()
     await world.deliver(unique_id, **CLAIM)
-    await world.conn.execute("update webhook_events set failures = %s", (len(CONFIRM_RETRY_SCHEDULE_S),))
+    await world.conn.execute("update webhook_events set failures = %s", (len(retry.CONFIRMATION_S),))
     world.clients.clear()
     await confirm(world.inquiry_deps)
     assert (await world.event())[:3] == ("parked", "confirm", "no_such_account")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from tether_core import iban as ibans
+from tether_core import retry
 from tether_core.emp.notification import FORM, decode
 from tether_core.errors import InvalidRequest
 from tether_core.notifications.identity import identify
-from tether_core.notifications.inbox import UNKNOWN_PAYMENT_RETRY_SCHEDULE_S
 from tether_core.payments import stages
 from tether_core.payments.attempt import Policy
 from tether_core.reconciliation.status_inquiry import PENDING_AGE_S, TRIES_MAX, UNKNOWN_AGE_S
@@ -202,7 +202,7 @@ async def test_a_late_notification_is_applied_like_any_other(
     for number in (1, 2):
         await tell(conn, f"{number:032x}", at=now, **back)
     assert await apply_batch(deps) == 2
-    failures = len(UNKNOWN_PAYMENT_RETRY_SCHEDULE_S) + 1
+    failures = len(retry.UNKNOWN_PAYMENT_S) + 1
     await conn.execute(
         "update webhook_events set state = 'parked', next_at = null, failures = %s where notification_id = %s",
         (failures, f"{2:032x}"),

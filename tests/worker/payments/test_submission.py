@@ -13,7 +13,7 @@ import pytest
 from tether_core.billing.eligibility import RunOptions, judge
 from tether_core.billing.overrides import Override
 from tether_core.errors import GatewaySilent
-from tether_core.limits.rate_limit import Permit
+from tether_core.limits.circuit_breaker import Permit
 from tether_core.payments.submission import Rules
 from tether_core.sepa_text import Characters
 from tether_sandbox.gateway import Faults, Setup, Simulator, running, scripted_iban

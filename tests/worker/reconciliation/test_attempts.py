@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from tether_core import retry
 from tether_core.emp.notification import FORM
 from tether_core.emp.requests import Debit
 from tether_core.limits.rate_limit import limits
 from tether_core.payments import stages
 from tether_core.payments.attempt import Policy
 from tether_core.payments.submission import Rules
-from tether_core.reconciliation.status_inquiry import PENDING_AGE_S, SILENCE_S, TRIES_MAX
+from tether_core.reconciliation.status_inquiry import PENDING_AGE_S, TRIES_MAX
 from tether_sandbox.gateway import Faults, Setup, Simulator, StatusChange, running, scripted_iban
 from tether_stores.accounts import gateway_identities
 from tether_stores.boot_clock import BootClock
@@ -380,7 +381,7 @@ async def test_silence_is_no_try(
     finally:
         simulator.faults(Faults())
     assert await world.fetch_one("inquiry_count") == 0
-    assert await world.fetch_one("inquire_at") == world.now + timedelta(seconds=SILENCE_S)
+    assert await world.fetch_one("inquire_at") == world.now + timedelta(seconds=retry.SILENCE_S)
     assert await world.fetch_one("submit_at") is None
 
 

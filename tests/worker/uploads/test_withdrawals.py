@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from tether_core.billing.eligibility import RunOptions
 from tether_core.errors import IllegalStep
-from tether_core.limits.rate_limit import Permit
+from tether_core.limits.circuit_breaker import Permit
 from tether_core.payments.gateway_identity import identity
 from tether_core.payments.submission import Rules as SubmissionRules
 from tether_core.screening.verdicts import Policy

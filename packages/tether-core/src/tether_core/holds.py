@@ -18,7 +18,7 @@ notifications of one payment cannot freeze its account, however the reports are 
 waited for. Later status inquiries about a contradicted dispute hold nothing.
 
 While it is held, a refund is refused when it is ordered, and one that was ordered before is deferred: it is judged again every
-`RETRY_AFTER`. A debit of a run is deferred the same way, and a run that is planned leaves the debtor out with the verdict
+`tether_core.retry.HELD_S` seconds. A debit of a run is deferred the same way, and a run that is planned leaves the debtor out with the verdict
 `being_confirmed`. A hold by an open difference does not end by itself, so an ordered refund ends with that reason.
 
 >>> refund_hold(Heard(dispute=True)).text
@@ -29,7 +29,6 @@ False
 True
 """
 
-from datetime import timedelta
 from typing import Final, Literal
 
 import msgspec
@@ -39,7 +38,6 @@ from tether_core.notifications.confirmation import HOLD_S
 __all__ = [
     "CONTRADICTIONS",
     "CONTRADICTIONS_APART_S",
-    "RETRY_AFTER",
     "Heard",
     "Hold",
     "HoldCode",
@@ -50,8 +48,6 @@ HoldCode = Literal["dispute_unconfirmed", "return_unconfirmed", "gateway_refund"
 
 CONTRADICTIONS: Final = 2
 CONTRADICTIONS_APART_S: Final = HOLD_S
-# A confirmation takes seconds; where it takes longer, the gateway is away, and nothing is lost by looking less often.
-RETRY_AFTER: Final = timedelta(seconds=20)
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True):

@@ -52,8 +52,11 @@ __all__ = [
     "CHECKS",
     "NAME_ANSWERS",
     "RESULTS",
+    "TRANSITIONS",
     "Answer",
     "Answers",
+    "CheckState",
+    "CheckStep",
     "Result",
     "Score",
     "meets",
@@ -63,7 +66,16 @@ __all__ = [
 ]
 
 Answer = Literal["yes", "close", "no", "unanswered"]
+CheckState = Literal["waiting", "checked", "parked"]
+CheckStep = Literal["claimed", "answered", "deferred", "parked", "requested again"]
 Result = Literal["verified", "likely_verified", "inconclusive", "mismatch", "rejected"]
+
+# state x step -> state. A provider that is away leaves a check waiting: an outage is no answer.
+TRANSITIONS: Final[dict[CheckState, dict[CheckStep, CheckState]]] = {
+    "waiting": {"claimed": "waiting", "answered": "checked", "deferred": "waiting", "parked": "parked"},
+    "checked": {"requested again": "waiting"},
+    "parked": {"requested again": "waiting"},
+}
 
 # What a good answer to each check is worth; 100 together.
 CHECKS: Final[dict[str, int]] = {"iban": 20, "bank": 25, "debit": 25, "country": 15, "name": 15}

@@ -21,9 +21,10 @@ from typing import Any, Final
 import msgspec
 from redis.exceptions import RedisError
 from tether_core.errors import InvalidRequest
-from tether_core.limits import rate_limit as rules
+from tether_core.limits import circuit_breaker, rate_limit
 from tether_core.limits import throttle as throttles
-from tether_core.limits.rate_limit import Breaker, BreakerPolicy, Bucket, Grant, Limits, Permit
+from tether_core.limits.circuit_breaker import Breaker, BreakerPolicy, Permit
+from tether_core.limits.rate_limit import Bucket, Grant, Limits
 from tether_core.limits.throttle import Throttle, ThrottlePolicy
 
 from tether_stores.queries import read_lua
@@ -137,10 +138,10 @@ class Limiter:
         if result is not None:
             self._heard(account, result[2], result[3])
             return Grant(int(result[0]), float(result[1]))
-        part = rules.divided(shares, by=self._nodes_max)
+        part = rate_limit.divided(shares, by=self._nodes_max)
         now_s = self._clock_s()
-        bucket = self._buckets.get(account) or rules.empty(part, now_s=now_s)
-        self._buckets[account], grant = rules.take(
+        bucket = self._buckets.get(account) or rate_limit.empty(part, now_s=now_s)
+        self._buckets[account], grant = rate_limit.take(
             bucket,
             share=share,
             wanted=wanted,
@@ -194,7 +195,7 @@ class Limiter:
 
     async def admit(self, account: str) -> Permit:
         """
-        Ask the breaker whether to call; see `tether_core.limits.rate_limit.admit`.
+        Ask the breaker whether to call; see `tether_core.limits.circuit_breaker.admit`.
 
         Args:
             account: Whose gateway it is.
@@ -224,7 +225,7 @@ class Limiter:
                 bytes(result[3]).decode(),
             )
         else:
-            breaker, permit = rules.admit(
+            breaker, permit = circuit_breaker.admit(
                 self._breakers.get(account, Breaker()), now_s=self._clock_s(), policy=self._policy
             )
             self._breakers[account], state = breaker, breaker.state
@@ -249,7 +250,7 @@ class Limiter:
         breaker = self._breakers.get(account, Breaker())
         for item in failed:
             now_s = self._clock_s()
-            breaker = rules.report(breaker, permit, failed=item, now_s=now_s, policy=self._policy)
+            breaker = circuit_breaker.report(breaker, permit, failed=item, now_s=now_s, policy=self._policy)
         self._breakers[account] = breaker
 
     async def _evaluate(self, script: Any, keys: list[str], arguments: list[str]) -> list[Any] | None:

@@ -18,9 +18,9 @@ import httpx
 import msgspec
 from schwifty import IBAN
 from schwifty.exceptions import SchwiftyException
+from tether_core import retry
 from tether_core.errors import Unavailable
 from tether_core.jobs import CHECK
-from tether_core.notifications.inbox import next_attempt
 from tether_core.vop import NAME_ANSWERS, Answer, Answers, plausible_name, reachable, scored
 from tether_stores import vop
 from tether_stores.postgres import Pool, connection, transaction
@@ -35,8 +35,6 @@ Provider = Callable[[str, str], Awaitable[Answers]]
 
 BATCH_MAX: Final = 100
 _LEASE: Final = timedelta(seconds=180)
-# Before a check without an answer is tried again, in seconds: an outage of a day is outwaited, then a person must look.
-_RETRY_SCHEDULE_S: Final = (30, 60, 300, 900, *(3_600,) * 24)
 # Services of this kind count in calls a second; so many at once keep one of them busy and none overrun.
 _AT_ONCE: Final = 8
 
@@ -118,9 +116,7 @@ async def check(deps: Checking, *, limit: int = BATCH_MAX) -> int:
         (
             item.debtor_id,
             item.failures + 1,
-            next_attempt(
-                item.failures + 1, now=now, jitter=deps.jitter(), retry_schedule_s=_RETRY_SCHEDULE_S
-            ),
+            retry.next_try(retry.ACCOUNT_CHECK_S, item.failures + 1, now=now, jitter=deps.jitter()),
         )
         for item in found
         if isinstance(item, Check)

@@ -12,47 +12,24 @@ reported statuses take effect only after a status inquiry:
 | `off` | none |
 
 The records of the gateway may lag behind its notifications. A report that the gateway contradicts is therefore inquired again
-over seconds, minutes, hours and two days (`SCHEDULE_S`), and only then it ends as contradicted. The schedule counts from the first
+over seconds, minutes, hours and two days (`tether_core.retry.CONTRADICTION_AGES_S`), and only then it ends as contradicted. The schedule counts from the first
 contradiction, so a flood of other notifications of the same payment cannot use it up. Two contradictions that
 are at least ten minutes apart are reached after eleven to twelve minutes: from then on a report holds nothing up
 that waits for it.
-
->>> from datetime import UTC
->>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
->>> next_inquiry(noon, now=noon, jitter=0.0).isoformat()
-'2026-03-02T12:00:05+00:00'
->>> next_inquiry(noon, now=noon + timedelta(days=2, hours=5), jitter=0.0) is None
-True
 """
 
-from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from tether_core.payments import stages
 
-__all__ = ["HOLD_S", "SCHEDULE_S", "Confirm", "fails_late", "must_be_confirmed", "next_inquiry"]
+__all__ = ["HOLD_S", "Confirm", "fails_late", "must_be_confirmed"]
 
 Confirm = Literal["off", "chargebacks", "failures", "all"]
 
 _MINUTE: Final = 60
-_HOUR: Final = 3_600
 
 # Two contradictions this far apart are believed as far as waiting money is concerned.
 HOLD_S: Final = 10 * _MINUTE
-
-# Seconds after the first contradiction. The first steps are for records that lag by seconds, the hours for batches of the
-# gateway, the two days for a weekend in which one part of it was down.
-SCHEDULE_S: Final = (
-    5,
-    30,
-    2 * _MINUTE,
-    5 * _MINUTE,
-    HOLD_S + _MINUTE,
-    _HOUR,
-    6 * _HOUR,
-    24 * _HOUR,
-    48 * _HOUR,
-)
 
 # By these a debit is not, or no longer, collected.
 _FAILURES: Final = frozenset({stages.ERROR, stages.DECLINED, stages.VOIDED, stages.REFUNDED})
@@ -98,21 +75,3 @@ def fails_late(stage: int, *, payment_stage: int) -> bool:
         Whether the two contradict each other.
     """
     return stage in _FAILED and payment_stage >= stages.APPROVED
-
-
-def next_inquiry(since: datetime, *, now: datetime, jitter: float) -> datetime | None:
-    """
-    When to inquire again about a report that the gateway contradicted.
-
-    Args:
-        since: When the gateway first contradicted it.
-        now: The time of the latest contradiction.
-        jitter: Drawn by the caller from [0, 1); delays the inquiry by up to a tenth, never hastens it.
-
-    Returns:
-        A time after *now*, or `None` when the report ends as contradicted.
-    """
-    for offset_s in SCHEDULE_S:
-        if since + timedelta(seconds=offset_s) > now:
-            return since + timedelta(seconds=offset_s * (1 + 0.1 * jitter))
-    return None

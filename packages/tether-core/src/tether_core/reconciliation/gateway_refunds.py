@@ -14,7 +14,7 @@ reported ──► the gateway has it, of this debit ──► pending, approved
 |---|---|
 | approved, of the whole amount | the debit becomes refunded or voided |
 | approved, of a part or in another currency | a reconciliation difference; the debit keeps its state |
-| in progress | inquired again by `SCHEDULE_S` |
+| in progress | inquired again by `tether_core.retry.GATEWAY_REFUND_S` |
 | declined, error | the link stays for people and holds nothing |
 | another debit, or no refund | contradicted; it holds nothing |
 | no such payment | inquired again: its record may lag; contradicted after two such answers ten minutes apart |
@@ -31,15 +31,13 @@ reported ──► the gateway has it, of this debit ──► pending, approved
 True
 """
 
-from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
 from tether_core.emp.notification import Notification
 from tether_core.emp.responses import GatewayAnswer
 from tether_core.events import AttemptStatusChanged, Event, RefundChargedBack
-from tether_core.notifications.confirmation import HOLD_S
 from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt
 from tether_core.reconciliation.differences import Difference, amount_named
@@ -47,22 +45,15 @@ from tether_core.reconciliation.report_records import REFUNDS
 from tether_core.refunds.refund import RefundKind
 
 __all__ = [
-    "SCHEDULE_S",
-    "SILENCE_S",
     "Effect",
     "GatewayRefundState",
     "apply",
     "kind_of",
-    "next_inquiry",
     "reference_of",
     "state_of",
 ]
 
 GatewayRefundState = Literal["reported", "pending", "approved", "failed", "contradicted"]
-
-# Seconds after the 1st, 2nd, ... answer that settled nothing.
-SCHEDULE_S: Final = (60, HOLD_S + 60, 3_600, 21_600, *(86_400,) * 6)
-SILENCE_S: Final = 60
 
 
 class Effect(msgspec.Struct, frozen=True):
@@ -115,22 +106,6 @@ def state_of(answer: GatewayAnswer, *, debit_id: str) -> GatewayRefundState:
     ):
         return "pending"
     return "approved" if step.stage >= stages.APPROVED else "failed"
-
-
-def next_inquiry(inquiries: int, *, now: datetime) -> datetime | None:
-    """
-    When to inquire about a gateway refund again.
-
-    Args:
-        inquiries: Answers so far that settled nothing, 1 or more.
-        now: The present time.
-
-    Returns:
-        A time after *now*, or `None` once it is left to the reports.
-    """
-    if inquiries > len(SCHEDULE_S):
-        return None
-    return now + timedelta(seconds=SCHEDULE_S[inquiries - 1])
 
 
 def apply(debit: Attempt, *, kind: RefundKind, amount_minor: int | None, currency: str | None) -> Effect:

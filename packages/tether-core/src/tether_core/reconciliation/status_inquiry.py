@@ -37,27 +37,21 @@ results of direct debits, which come some days after the debit.
 """
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from tether_core.emp import codes
 from tether_core.emp.responses import Chargeback, GatewayAnswer
-from tether_core.errors import InvalidRequest
 from tether_core.payments import stages
 from tether_core.payments.attempt import Confirmation
 
 __all__ = [
-    "CONFIRM_RETRY_SCHEDULE_S",
     "PENDING_AGE_S",
-    "RETRY_SCHEDULES_S",
-    "SILENCE_S",
     "TRIES_MAX",
     "UNKNOWN_AGE_S",
     "Heard",
     "InquiryKind",
     "confirmation",
     "heard",
-    "next_inquiry",
 ]
 
 InquiryKind = Literal["unknown", "pending"]
@@ -69,55 +63,6 @@ UNKNOWN_AGE_S: Final = 30
 # Results are told at four times of the day and notifications repeated for two and a half hours at the longest; what is
 # silent for longer than the gap between two of those times deserves a question.
 PENDING_AGE_S: Final = 7_200
-
-_MINUTE: Final = 60
-_HOUR: Final = 3_600
-_DAY: Final = 86_400
-
-# Seconds after the 1st, 2nd, ... answer that settled nothing.
-RETRY_SCHEDULES_S: Final[dict[InquiryKind, tuple[int, ...]]] = {
-    "unknown": (
-        *(n * _MINUTE for n in (1, 2, 5, 15, 30)),
-        *(n * _HOUR for n in (1, 4, 12, 24)),
-    ),
-    "pending": (*(n * _HOUR for n in (2, 4, 8, 16)), *(n * _DAY for n in (1, 1, 2, 3, 5))),
-}
-# Before a question is asked again that got no answer.
-SILENCE_S: Final = 60
-# A claim that waits for the gateway's word: quickly first, then hourly for a fortnight. Longer than any outage, and still
-# in time after each: an hour is what a chargeback may lose, a day it may not.
-CONFIRM_RETRY_SCHEDULE_S: Final = (10, 30, 60, 300, 1_800, *(_HOUR,) * 24 * 14)
-
-
-def next_inquiry(asked: InquiryKind, tries: int, *, now: datetime, jitter: float) -> datetime | None:
-    """
-    When to ask about a payment again, or `None` once it is left to the lists and to a person.
-
-    Args:
-        asked: Why it was asked about.
-        tries: Answers so far that settled nothing, 1 or more.
-        now: The current time, aware, UTC.
-        jitter: Drawn by the caller from [0, 1); spreads the wait by a tenth either way.
-
-    Returns:
-        A time after *now*, or `None`.
-
-    Raises:
-        InvalidRequest: when *tries* is below 1.
-
-    >>> from datetime import UTC
-    >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
-    >>> next_inquiry("unknown", 1, now=noon, jitter=0.5).isoformat()
-    '2026-03-02T12:01:00+00:00'
-    >>> next_inquiry("pending", TRIES_MAX, now=noon, jitter=0.5) is None
-    True
-    """
-    if tries < 1:
-        raise InvalidRequest("a wait follows a try", field="tries")
-    retry_schedule_s = RETRY_SCHEDULES_S[asked]
-    if tries > len(retry_schedule_s):
-        return None
-    return now + timedelta(seconds=retry_schedule_s[tries - 1] * (0.9 + 0.2 * jitter))
 
 
 def heard(

@@ -42,12 +42,13 @@ Verdict(allowed=False, why='return window', from_on=datetime.date(2026, 3, 11))
 ('approved', 'voided')
 """
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from hashlib import blake2b
 from typing import Final, Literal
 
 import msgspec
 
+from tether_core import retry
 from tether_core.emp.notification import Notification
 from tether_core.emp.responses import GatewayAnswer
 from tether_core.errors import GatewaySilent
@@ -58,7 +59,7 @@ from tether_core.events import (
     RefundChargedBack,
     RefundStatusChanged,
 )
-from tether_core.holds import RETRY_AFTER, Hold
+from tether_core.holds import Hold
 from tether_core.payments import attempt, returns, stages, submission
 from tether_core.payments.attempt import Attempt, Confirmation, Decision, Policy
 from tether_core.payments.gateway_identity import UNKNOWN
@@ -317,7 +318,11 @@ def claim(
             cause=verdict.why,
         )
     if hold is not None and hold.passes:
-        return _outcome(refund, submission.defer(refund.order, until=now + RETRY_AFTER), cause=DEFERRED)
+        return _outcome(
+            refund,
+            submission.defer(refund.order, until=now + timedelta(seconds=retry.HELD_S)),
+            cause=DEFERRED,
+        )
     if hold is not None:
         return _outcome(
             refund, submission.withhold(refund.order, reason=hold.sentence).submission, cause=hold.text

@@ -1,6 +1,6 @@
 -- breaker: ask whether to call, or report how calls ended.
 --
--- The life of tether_core.limits.rate_limit' breaker, once more, where all nodes meet; a test holds both against each other.
+-- The circuit breaker of tether_core.limits.circuit_breaker for all nodes; a test compares both.
 --
 -- KEYS[1]   the breaker: "state generation half calls failures calls_before failures_before open_until opened_in_row
 --           probe_until probes_passed"

@@ -1,6 +1,6 @@
 -- take: ask for calls of one share of an account's rate.
 --
--- The arithmetic of tether_core.limits.rate_limit, once more, where all nodes meet; a test holds both against each other.
+-- The token bucket of tether_core.limits.rate_limit for all nodes; a test compares both.
 --
 -- KEYS[1]   the bucket: "at pool own ceiling own ceiling ...", all with 17 digits, so that nothing is lost on the way
 -- KEYS[2]   the throttle: "part until"; none means the whole rate

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
+from tether_core import retry
 from tether_core.emp.responses import GatewayAnswer
 from tether_core.errors import GatewaySilent, InvalidRequest
 from tether_core.payments import stages
@@ -22,13 +23,11 @@ from tether_core.payments.gateway_identity import EVERY
 from tether_core.payments.not_found import Inquiry
 from tether_core.reconciliation.status_inquiry import (
     PENDING_AGE_S,
-    SILENCE_S,
     TRIES_MAX,
     UNKNOWN_AGE_S,
     Heard,
     InquiryKind,
     heard,
-    next_inquiry,
 )
 from tether_stores.accounts import gateway_identities
 from tether_stores.payments.inquiries import InquiryRow, InquiryTable
@@ -250,13 +249,22 @@ def reschedule(
     if cause == "not_found_elsewhere":
         # It is inquired again within a day, for as long as it takes, so that news of it is not missed.
         count = min(item.inquiry_count + 1, TRIES_MAX - 1)
-        return item.id, count, next_inquiry("unknown", count, now=now, jitter=deps.jitter())
+        return (
+            item.id,
+            count,
+            retry.next_try(retry.INQUIRY_S["unknown"], count, now=now, jitter=deps.jitter()),
+        )
     if reply.heard is None:
-        return item.id, item.inquiry_count, now + timedelta(seconds=SILENCE_S * (0.9 + 0.2 * deps.jitter()))
+        return (
+            item.id,
+            item.inquiry_count,
+            now + timedelta(seconds=retry.SILENCE_S * (0.9 + 0.2 * deps.jitter())),
+        )
     return (
         item.id,
         item.inquiry_count + 1,
-        next_inquiry(kind, item.inquiry_count + 1, now=now, jitter=deps.jitter()) or _NEVER,
+        retry.next_try(retry.INQUIRY_S[kind], item.inquiry_count + 1, now=now, jitter=deps.jitter())
+        or _NEVER,
     )
 
 

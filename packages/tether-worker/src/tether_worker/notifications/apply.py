@@ -16,17 +16,14 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
+from tether_core import retry
 from tether_core.emp.notification import Notification, decode
 from tether_core.errors import TetherError, Unavailable, Unreadable
 from tether_core.events import Event
 from tether_core.jobs import WEBHOOKS
-from tether_core.notifications.confirmation import next_inquiry
 from tether_core.notifications.inbox import (
-    RETRY_SCHEDULE_S,
-    UNKNOWN_PAYMENT_RETRY_SCHEDULE_S,
     InboxState,
     InboxStep,
-    next_attempt,
     step,
 )
 from tether_core.payments import stages
@@ -147,7 +144,7 @@ async def _apply_alone(conn: Connection, row: Claimed, *, deps: ApplyDeps, now: 
         code = exc.code if isinstance(exc, TetherError) else type(exc).__name__
         await webhook_events.finish(
             conn,
-            [_deferred(row, "failed", code, retry_schedule_s=RETRY_SCHEDULE_S, deps=deps, now=now)],
+            [_deferred(row, "failed", code, retry_schedule_s=retry.NOTIFICATION_S, deps=deps, now=now)],
             now=now,
         )
 
@@ -291,7 +288,7 @@ def _finished(
             row,
             decision.outcome,
             decision.reason,
-            retry_schedule_s=UNKNOWN_PAYMENT_RETRY_SCHEDULE_S,
+            retry_schedule_s=retry.UNKNOWN_PAYMENT_S,
             deps=deps,
             now=now,
         )
@@ -312,7 +309,7 @@ def _contradicted(
 ) -> Finish:
     """Inquire again later, because the gateway's records lag behind notifications; in the end it stays contradicted."""
     since = row.inquiries_began_at or row.confirmed_at or now
-    next_at = next_inquiry(since, now=now, jitter=deps.jitter())
+    next_at = retry.next_by_age(retry.CONTRADICTION_AGES_S, since, now=now, jitter=deps.jitter())
     state = step("waiting", "inquired enough" if next_at is None else "contradicted")
     if next_at is None:
         _log.warning("notification contradicted", webhook_event_id=row.id, reason=decision.reason)
@@ -339,7 +336,7 @@ def _deferred(
     now: datetime,
 ) -> Finish:
     failures = row.failures + 1
-    next_at = next_attempt(failures, now=now, jitter=deps.jitter(), retry_schedule_s=retry_schedule_s)
+    next_at = retry.next_try(retry_schedule_s, failures, now=now, jitter=deps.jitter())
     state = step("waiting", "parked" if next_at is None else "deferred")
     return Finish(row.id, state, outcome, reason, failures, next_at, None)
 

@@ -24,11 +24,11 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
+from tether_core import retry
 from tether_core.emp.notification import decode
 from tether_core.emp.responses import Chargeback, GatewayAnswer
 from tether_core.errors import CredentialsRejected, GatewaySilent, InvalidRequest, Unreadable
 from tether_core.jobs import CONFIRM
-from tether_core.notifications.inbox import next_attempt
 from tether_core.payments import stages
 from tether_core.payments.attempt import Confirmation
 from tether_core.reconciliation import status_inquiry
@@ -137,12 +137,7 @@ def _waiting_on(
             row.id,
             why,
             row.failures + 1,
-            next_attempt(
-                row.failures + 1,
-                now=now,
-                jitter=deps.jitter(),
-                retry_schedule_s=status_inquiry.CONFIRM_RETRY_SCHEDULE_S,
-            ),
+            retry.next_try(retry.CONFIRMATION_S, row.failures + 1, now=now, jitter=deps.jitter()),
         )
         for row, why in silent
     ]

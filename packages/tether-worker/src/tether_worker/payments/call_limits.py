@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from tether_core.emp.responses import GatewayAnswer
 from tether_core.errors import GatewaySilent
-from tether_core.limits.rate_limit import Permit
+from tether_core.limits.circuit_breaker import Permit
 from tether_core.payments.submission import Rules
 from tether_stores.accounts.gateway_accounts import GatewayAccount
 from tether_stores.database_epoch import Watch

@@ -6,10 +6,11 @@ decided by `tether_core.billing.eligibility`; the account's limits for a day are
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import monotonic
 
 import msgspec
+from tether_core import retry
 from tether_core.billing import auto_pause, eligibility
 from tether_core.billing import run as billing_run
 from tether_core.billing.debit_request import debit
@@ -18,8 +19,7 @@ from tether_core.emp.requests import Debit, sdd_sale
 from tether_core.errors import Rejected
 from tether_core.events import Event
 from tether_core.fingerprint_key import FingerprintKeyRefused
-from tether_core.holds import RETRY_AFTER
-from tether_core.limits.rate_limit import Permit
+from tether_core.limits.circuit_breaker import Permit
 from tether_core.payments import submission
 from tether_core.payments.gateway_identity import GatewayIdentity
 from tether_core.payments.submission import Rules
@@ -206,7 +206,9 @@ def _judge(
     for row in rows:
         reason, request = _request(row, known.get(row.debtor_id), options=options, characters=characters)
         if request is None and reason in eligibility.PASSING:
-            written.append(Written(submission.defer(row.submission, until=now + RETRY_AFTER)))
+            written.append(
+                Written(submission.defer(row.submission, until=now + timedelta(seconds=retry.HELD_S)))
+            )
             continue
         if request is None:
             after = submission.withhold(row.submission, reason=reason)

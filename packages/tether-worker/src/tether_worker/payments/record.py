@@ -15,7 +15,7 @@ import psycopg
 from tether_core.emp.responses import GatewayAnswer
 from tether_core.errors import GatewaySilent, Unavailable
 from tether_core.events import Event
-from tether_core.limits.rate_limit import Permit
+from tether_core.limits.circuit_breaker import Permit
 from tether_core.payments import submission
 from tether_core.payments.submission import After
 from tether_stores import events

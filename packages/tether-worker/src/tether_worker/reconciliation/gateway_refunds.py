@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+from tether_core import retry
 from tether_core.emp.responses import GatewayAnswer
 from tether_core.errors import GatewaySilent, InvalidRequest
 from tether_core.events import Event
@@ -96,12 +97,12 @@ async def _answer(
 async def _record(deps: InquiryDeps, due: Due, answer: GatewayAnswer | GatewaySilent | None) -> None:
     now = deps.clock()
     if isinstance(answer, GatewaySilent):
-        again_at = now + timedelta(seconds=rules.SILENCE_S)
+        again_at = now + timedelta(seconds=retry.SILENCE_S)
         async with connection(deps.pool) as conn:
             await gateway_refunds.defer(conn, due.unique_id, inquire_at=again_at)
         return
     inquiries = due.inquiries + 1
-    inquire_at = rules.next_inquiry(inquiries, now=now)
+    inquire_at = retry.next_try(retry.GATEWAY_REFUND_S, inquiries, now=now, jitter=0.5)
     async with transaction(deps.pool) as conn:
         if answer is None:
             await gateway_refunds.not_found(

@@ -19,11 +19,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 import msgspec
+from tether_core import retry
 from tether_core.emp.notification import decode
 from tether_core.emp.responses import Chargeback, GatewayAnswer, Page
 from tether_core.errors import GatewaySilent, InvalidRequest, Unavailable, Unreadable
 from tether_core.jobs import FETCH_REPORTS
-from tether_core.notifications.inbox import next_attempt
 from tether_core.reconciliation.completeness import LISTS, SCHEDULE, ListName, Rhythm
 from tether_core.reconciliation.report_records import (
     REFUNDS,
@@ -54,8 +54,6 @@ __all__ = ["Taken", "fetching_reports", "read_list", "take_in", "tick_time", "ti
 PAGES_MAX: Final = 20
 # A lease covers one page: its turn, its answer and its rows.
 _LEASE: Final = timedelta(seconds=120)
-# Waits after failed fetches of a report, in seconds; the last one repeats.
-_RETRY_SCHEDULE_S: Final = (30, 60, 300, 900, 1_800, 3_600)
 # How often a worker looks whether a tick is due.
 _TICK_EVERY_S: Final = 30.0
 _TICKS_KEPT: Final = timedelta(days=90)
@@ -343,11 +341,9 @@ def _current_status(row: StoredRow) -> CurrentStatus:
 
 async def _deferred(deps: InquiryDeps, reading: Reading, *, lease: datetime, why: str) -> None:
     now = deps.clock()
-    due_at = next_attempt(
-        reading.failures + 1, now=now, jitter=deps.jitter(), retry_schedule_s=_RETRY_SCHEDULE_S
-    )
+    due_at = retry.next_try(retry.REPORT_S, reading.failures + 1, now=now, jitter=deps.jitter())
     _log.warning("report fetch deferred", list=reading.name, day=reading.day.isoformat(), why=why)
     async with connection(deps.pool) as conn:
         await report_fetches.deferred(
-            conn, reading, due_at=due_at or now + timedelta(seconds=_RETRY_SCHEDULE_S[-1]), lease=lease
+            conn, reading, due_at=due_at or now + timedelta(seconds=retry.REPORT_S[-1]), lease=lease
         )

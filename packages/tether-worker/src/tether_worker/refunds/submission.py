@@ -25,7 +25,7 @@ from tether_core.emp.responses import GatewayAnswer
 from tether_core.errors import GatewaySilent
 from tether_core.holds import refund_hold
 from tether_core.jobs import SUBMIT_REFUNDS
-from tether_core.limits.rate_limit import Permit
+from tether_core.limits.circuit_breaker import Permit
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.gateway_identity import GatewayIdentity
 from tether_core.payments.submission import Rules
