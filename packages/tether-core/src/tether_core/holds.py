@@ -1,21 +1,20 @@
 """
-Holds: what was heard keeps money where it is before it is applied.
+Holds: notifications that are not processed yet block refunds and new debits.
 
-A notification that a debit was charged back may wait for the gateway's confirmation, for minutes or for an outage's length. A refund
-ordered meanwhile would pay the same money out a second time, and another debit of the account would meet the same dispute. So
-notifications that are not processed yet **hold**:
+A notification of a chargeback may wait for its confirmation, for minutes or for the length of an outage. A refund ordered meanwhile
+would return the same money a second time, and another debit of the account would be disputed as well. So unprocessed notifications
+**hold**:
 
-| heard of a debit, and not processed | holds |
+| reported of a debit, and not processed | holds |
 |---|---|
 | a dispute: charged back, lost again | refunds and voids of the debit; new debits of its account |
 | the debit was refunded or voided | refunds and voids of the debit |
 | a refund made in the gateway's back office, reported or approved (`tether_core.reconciliation.gateway_refunds`) | refunds and voids of the debit |
 | an open reconciliation difference (`tether_core.reconciliation.differences`) | refunds and voids of the debit |
 
-A notification stops holding when it is processed, because then the ordinary rules know of it, and when the gateway has
-contradicted disputes of the same payment `CONTRADICTIONS` times, at least `CONTRADICTIONS_APART_S` apart: whoever can sign
-notifications of one payment cannot freeze its account, however the reports are varied, and a gateway whose record lags some minutes is
-waited for. Later status inquiries about a contradicted dispute hold nothing.
+A notification stops holding when it is processed, because then the ordinary rules apply, and when the gateway has
+contradicted disputes of the same payment `CONTRADICTIONS` times, at least `CONTRADICTIONS_APART_S` apart: a sender of
+invalid reports cannot freeze an account, and a gateway whose record lags some minutes is waited for. Later status inquiries about a contradicted dispute hold nothing.
 
 While it is held, a refund is refused when it is ordered, and one that was ordered before is deferred: it is judged again every
 `tether_core.retry.HELD_S` seconds. A debit of a run is deferred the same way, and a run that is planned leaves the debtor out with the verdict
@@ -52,7 +51,7 @@ CONTRADICTIONS_APART_S: Final = HOLD_S
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What was heard of a debit that its state does not show.
+    What was reported of a debit and is not in its state yet.
 
     Attributes:
         dispute: Whether a dispute of it was reported and is not processed.
@@ -69,12 +68,12 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
 
 class Hold(msgspec.Struct, frozen=True):
     """
-    Why money stays where it is.
+    The reason why a refund or debit is held.
 
     Attributes:
         code: A stable word.
         text: Half a sentence about the debit, with what to do.
-        passes: Whether it ends by itself.
+        passes: Whether the hold ends by itself.
     """
 
     code: HoldCode
@@ -106,13 +105,10 @@ _GATEWAY_REFUND: Final = Hold(
 
 def refund_hold(heard: Heard) -> Hold | None:
     """
-    Whether what was heard keeps a refund or void away.
+    Return the hold on refunds and voids of a debit, or `None`; a hold that ends by itself comes first.
 
     Args:
-        heard: Of the debit.
-
-    Returns:
-        The hold, or `None`. What ends by itself is told first.
+        heard: What was reported of the debit.
     """
     if heard.dispute:
         return _DISPUTE

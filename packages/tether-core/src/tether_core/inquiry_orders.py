@@ -1,12 +1,12 @@
 """
 Inquiries that a person orders: about one debit, or about the debits of a run or an upload.
 
-Debits of open outcome are inquired by themselves, on a schedule that grows to a day (`tether_core.reconciliation.status_inquiry`). A person who cannot
-wait, or who doubts a debit that seems settled, orders an inquiry now. It goes the same way: within the account's rate, by our id, to
-where the debit was submitted; what the gateway says goes through the inbox. The schedule of the debit stays as it is.
+Debits of open outcome are inquired automatically, on a schedule that grows to a day (`tether_core.retry.INQUIRY_S`). A person who cannot
+wait, or who doubts a final state, orders an inquiry now. It is made the same way: within the account's rate, by our id, at the gateway
+identity the debit was submitted to; the response goes through the inbox. The schedule of the debit does not change.
 
 An order is **bounded**. It takes `INQUIRED_MAX` debits at most, the oldest first; a debit that waits for an
-ordered inquiry is not taken again; and an inquiry that got no answer for a day is given up.
+ordered inquiry is not taken again; and an inquiry without a response for a day expires.
 
 >>> require_inquirable(is_submitted=True)
 >>> require_inquirable(is_submitted=False)

@@ -1,5 +1,5 @@
 """
-Checking a debtor's account before it is billed: what was asked, what was answered, and a score.
+Account checks before billing: the answers of a provider, and a score.
 
 No scheme lets a creditor verify the payer of a direct debit: verification of payee exists for credit transfers, on the
 payer's side. What can be checked beforehand is the account number, whether its bank is known and takes direct debits,
@@ -18,7 +18,7 @@ A check that nobody could answer is worth nothing and costs nothing: the score i
 in whole percent. So an outage of a provider, or a bank that a directory happens to lack, never speaks against a
 debtor; it only leaves the result less sure, which `answered` shows, and with fewer than 60 of the 100 points answered
 nothing is called verified. Two answers decide alone: a number that is no IBAN is rejected, and a name that does not
-fit is a mismatch, whatever else is fine.
+fit is a mismatch, even if all other answers are good.
 
 Name answers follow the words of verification of payee: "yes" (MTCH), "close" (CMTC), "no" (NMTC), "unanswered" (NOAP).
 
@@ -87,7 +87,7 @@ RESULTS: Final[tuple[tuple[int, Result], ...]] = (
     (20, "mismatch"),
     (0, "rejected"),
 )
-# With fewer points answered, "verified" would promise more than was asked.
+# With fewer points answered, "verified" would promise too much.
 _ANSWERED_MIN: Final = 60
 
 # The four answers of verification of payee.

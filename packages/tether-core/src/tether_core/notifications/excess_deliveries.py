@@ -1,7 +1,7 @@
 """
-Excess deliveries: how much is kept of one payment, one key and one account, and what becomes of the rest.
+Excess deliveries: bounds on the notifications stored of one payment, key and account.
 
-Whoever has one genuine signature can write any number of notifications under it, and whoever has the API login any number of
+A sender with one valid signature can write any number of notifications under it, and one with the API login any number of
 identity checks. Each is acknowledged only when it is recorded, so the number of rows must be bounded without losing what is genuine:
 
 | of | kept | beyond that |
@@ -10,9 +10,9 @@ identity checks. Each is acknowledged only when it is recorded, so the number of
 | one key, with other content | `CONFLICTS_PER_KEY_MAX` conflicting rows | counted at the row that has the key |
 | the identity checks of one account | `IDENTITY_CHECKS_PER_DAY_MAX` rows within 24 hours | counted at the latest of them |
 
-The **report class** is what a notification says as far as our books go: its track and stage, whatever words and ids it says that with.
-A class that is not stored yet is therefore always recorded, so no status of a payment is ever dropped. What is counted
-says again what stored rows say already: where these took effect it changes nothing, where they wait it is answered with
+The **report class** is the track and stage that a notification reports, independent of its other fields.
+A class that is not stored yet is therefore always recorded, so no status of a payment is ever dropped. A counted
+delivery repeats what stored rows report: where these took effect it changes nothing, where they wait it is processed with
 them, and where the gateway contradicted them the count causes another inquiry, at most every `INQUIRE_AGAIN_S`. The count is
 committed before the answer 200 goes out, so even then the 200 says "recorded". What is lost is the body of a delivery in excess.
 
@@ -42,7 +42,7 @@ __all__ = [
 ROWS_PER_CLASS_MAX: Final = 8
 # Two copies show a person what differs.
 CONFLICTS_PER_KEY_MAX: Final = 5
-# Tether orders no identity checks; these are kept for whoever does, and may be signed with the login.
+# Tether orders no identity checks; other software of the merchant may. They may be signed with the login.
 IDENTITY_CHECKS_PER_DAY_MAX: Final = 200
 # What was contradicted and is reported again is inquired at once, this often at most.
 INQUIRE_AGAIN_S: Final = 600
@@ -50,7 +50,7 @@ INQUIRE_AGAIN_S: Final = 600
 
 def report_class(notification: Notification) -> str:
     """
-    What a notification reports, as far as our books go.
+    Return the report class of a notification.
 
     Args:
         notification: Of any kind.

@@ -1,5 +1,5 @@
 """
-The life of a received notification.
+Life cycle of a received notification.
 
 Once its signature is verified, a notification becomes a row before it is answered. From then on it is in
 exactly one state:
@@ -8,7 +8,7 @@ exactly one state:
                  ┌───────────── try again later ─────────────┐
                  ▼                                           │
  recorded ──► waiting ──► processed                          │
-                 │  └──► confirming ──► waiting (with the gateway's own record beside the claim)
+                 │  └──► confirming ──► waiting (with the gateway's own record)
                  ├──► confirming (the gateway contradicts it: inquired again later, `tether_core.notifications.confirmation`)
                  ├──► contradicted (contradicted to the last) ──► waiting (a person had it replayed)
                  │                                           └──► confirming (it was reported again)
@@ -41,24 +41,24 @@ InboxStep = Literal[
     "claimed",
     "finished",
     "deferred",
-    "asked about",
+    "inquired",
     "confirmed",
     "contradicted",
-    "inquired enough",
+    "schedule ended",
     "reported again",
     "parked",
     "replayed",
 ]
 
-# state x step -> state; what is not here does not exist.
+# state x step -> state
 TRANSITIONS: Final[dict[InboxState, dict[InboxStep, InboxState]]] = {
     "waiting": {
         "claimed": "waiting",
         "finished": "processed",
         "deferred": "waiting",
-        "asked about": "confirming",
+        "inquired": "confirming",
         "contradicted": "confirming",
-        "inquired enough": "contradicted",
+        "schedule ended": "contradicted",
         "parked": "parked",
     },
     "confirming": {"confirmed": "waiting", "deferred": "confirming", "parked": "parked"},
@@ -74,11 +74,8 @@ def step(state: InboxState, taken: InboxStep) -> InboxState:
     The state after a step.
 
     Args:
-        state: Where the notification stands.
-        taken: What happens to it.
-
-    Returns:
-        Where it stands then.
+        state: The current state.
+        taken: The step.
 
     Raises:
         IllegalStep: when `TRANSITIONS` has no such step.

@@ -1,12 +1,12 @@
 """
-The look-aside: whether Redis is asked for known notifications before Postgres is.
+Look-aside: whether Redis is queried for known notifications before Postgres.
 
-Postgres recognises a repeat by itself, when the row is inserted. Asking Redis first saves that insert where the notification is a
-repeat, and costs a round trip where it is new. So Redis is asked only while repeats are frequent enough to pay, or while Postgres
-is slow. What is measured is a share of repeats and the time of a commit, both weighted so that the last few hundred deliveries count;
-two thresholds each keep the choice from swinging.
+Postgres recognises a repeat when the row is inserted. A query of Redis saves that insert where the notification is a repeat, and costs
+a round trip where it is new. So Redis is used only while repeats are frequent, or while Postgres is slow. The share of repeats and the
+time of a commit are measured as moving averages over the last few hundred deliveries; two thresholds each keep the choice from
+swinging.
 
-Source of the thresholds: a look costs about a fifth of the CPU that an insert of the same batch costs all programs together
+Source of the thresholds: a query of Redis costs about a fifth of the CPU that an insert of the same batch costs all programs together
 (benchmarks/results/webhooks.md), so it pays from about one repeat in four or five upwards; it is switched on well above that.
 
 >>> calm = Traffic()
@@ -28,13 +28,13 @@ __all__ = ["Policy", "Traffic", "observed"]
 
 class Policy(msgspec.Struct, frozen=True):
     """
-    When Redis is asked.
+    When Redis is queried.
 
     Attributes:
-        repeats_on: From this share of repeats on Redis is asked, 0.0 to 1.0.
-        repeats_off: Below this share it is asked no longer, unless Postgres is slow.
-        commit_on_s: From this time of a commit on Postgres is slow, in seconds.
-        commit_off_s: Below it Postgres is slow no longer.
+        repeats_on: Share of repeats, 0.0 to 1.0, from which Redis is queried.
+        repeats_off: Share below which it is no longer queried, unless Postgres is slow.
+        commit_on_s: Seconds of a commit from which Postgres counts as slow.
+        commit_off_s: Seconds below which it no longer does.
         deliveries: How many of the latest deliveries count, roughly.
         commits: How many of the latest commits count, roughly.
     """
@@ -49,7 +49,7 @@ class Policy(msgspec.Struct, frozen=True):
 
 class Traffic(msgspec.Struct, frozen=True):
     """
-    What was measured lately; `Traffic()` to begin with.
+    Moving averages of the traffic; `Traffic()` is the initial state.
 
     Attributes:
         repeats: The share of repeats among deliveries that this process did not know by itself, 0.0 to 1.0.
@@ -74,12 +74,12 @@ def observed(
     policy: Policy = _DEFAULT,
 ) -> Traffic:
     """
-    Take a batch into account.
+    Add a batch to the averages.
 
     Args:
         traffic: What was measured before.
         deliveries: Notifications of the batch that this process did not know by itself, 0 or more.
-        repeats: Of these, repeats, whoever recognised them.
+        repeats: Of these, repeats, recognised by Redis or Postgres.
         commit_s: How long their commit took; `None` where none was needed. One commit in a row of quick ones counts a tenth,
             unless it is far beyond all bounds.
         policy: The thresholds.
@@ -92,7 +92,7 @@ def observed(
     if commit_s is not None:
         took_s += (commit_s - took_s) / policy.commits
     if traffic.uses_redis:
-        inquiries = share >= policy.repeats_off or took_s >= policy.commit_off_s
+        uses_redis = share >= policy.repeats_off or took_s >= policy.commit_off_s
     else:
-        inquiries = share >= policy.repeats_on or took_s >= policy.commit_on_s
-    return Traffic(share, took_s, inquiries)
+        uses_redis = share >= policy.repeats_on or took_s >= policy.commit_on_s
+    return Traffic(share, took_s, uses_redis)

@@ -1,13 +1,13 @@
 """
-The life of one billing attempt, as one table.
+Billing attempts: their state, and what a notification changes.
 
-An attempt is committed before the gateway is called, and from then on two things move it: our own sending,
-and what the gateway says. The gateway speaks late, twice and out of order, so an attempt does not remember
-"the last status". It remembers **how far it has come** on two tracks, and both only grow:
+An attempt is committed before the gateway is called. From then on our submission and the gateway's notifications change it.
+Notifications come late, twice and out of order, so an attempt does not store the last status. It stores **the furthest stage** on two
+tracks (`tether_core.payments.stages`), and both only grow:
 
 | payment track | stage | | dispute track | stage |
 |---|---|---|---|---|
-| sent, or about to be | 0 | | undisputed | 0 |
+| submitted, or about to be | 0 | | undisputed | 0 |
 | outcome unknown to us | 10 | | charged back | 1 |
 | in progress at the gateway | 20 | | won back | 2 |
 | outcome unknown to the gateway | 30 | | lost again | 3 |
@@ -17,14 +17,13 @@ and what the gateway says. The gateway speaks late, twice and out of order, so a
 | voided | 70 | | | |
 | refunded | 80 | | | |
 
-The state is read off the two stages (`state_of`): a lost dispute is `chargebacked` whatever the payment track
-says, a dispute won back leaves the payment at least `approved`, and with no dispute the payment track speaks.
-Taking the furthest stage is commutative, associative and idempotent. That is the whole reason why every order
-of the same notifications ends in the same state, why a late `approved` never undoes `chargebacked`, and why a
-repeat changes nothing.
+The state is read off the two stages (`state_of`): a lost dispute is `chargebacked` in every payment stage, a
+dispute won back leaves the payment at least `approved`, and without a dispute the payment track decides. The maximum of stages is
+commutative, associative and idempotent. Therefore every order of the same notifications ends in the same state, a late `approved` never
+undoes `chargebacked`, and a repeat changes nothing.
 
-Blacklist entries belong to the chargeback itself and not to the change of state: one is asked for whenever a
-genuine chargeback with a listed reason comes, even when the news of its reversal overtook it.
+Blacklist entries belong to the chargeback itself and not to the change of state: every genuine chargeback with a listed reason makes
+one, even when its reversal came first.
 
 A genuine signature covers only the id of a notification (`tether_core.emp.signature`). So **only notifications of a payment, by
 the very id that was hashed, move that payment**:
@@ -35,8 +34,8 @@ the very id that was hashed, move that payment**:
   confirm that the two ids belong together before anything moves.
 
 `tether_core.notifications.confirmation` says for which reported statuses the gateway has to be inquired before they take effect; `decide` then
-answers `confirm`, and is called again with the gateway's own record. What is applied then is that word: a reported "declined" that the
-gateway answers with "approved" applies an approval.
+answers `confirm`, and is called again with the gateway's own record. Then that record is applied: a reported "declined" that the gateway contradicts with
+"approved" applies an approval.
 
 A debit that was collected by what is stored, and has failed by the gateway's own record, stays as it is: stages never go back. It is a
 difference that a person looks at (`tether_core.reconciliation.differences`).
@@ -142,10 +141,10 @@ class Attempt(msgspec.Struct, frozen=True):
 
     Attributes:
         id: Our row.
-        account: The gateway account it was sent with.
+        account: The gateway account it was submitted with.
         transaction_id: Our id, known to the gateway as `transaction_id`.
-        unique_id: The gateway's id, or `None` until it told us.
-        amount_minor: What we asked for, in whole minor units, above 0.
+        unique_id: The gateway's id, or `None` until it is known.
+        amount_minor: In whole minor units, above 0.
         currency: Three capitals of ISO 4217.
         payment_stage: How far it has come; a key of `PAYMENT_STAGES`.
         dispute_stage: How far a dispute about it has come; a key of `DISPUTE_STAGES`.
@@ -181,14 +180,14 @@ class Attempt(msgspec.Struct, frozen=True):
 
 class Confirmation(msgspec.Struct, frozen=True):
     """
-    What the gateway answered when asked about a claim.
+    The gateway's own record of a payment.
 
     Attributes:
         status: The payment's status at the gateway, lower case.
         error_code: Its code, for "error" and "declined".
-        reason_code: Why money went back, where the chargeback query told.
+        reason_code: Why money went back, from the chargeback list.
         transaction_id: Our id of the payment, where its record has it.
-        amount_minor: The payment's amount by its record, where it was asked for; never that of a dispute.
+        amount_minor: The payment's amount, where its own record was fetched; never that of a dispute.
         currency: The payment's currency by its record, likewise.
     """
 
@@ -219,10 +218,10 @@ class Decision(msgspec.Struct, frozen=True):
 
     Attributes:
         outcome: "applied" the attempt changes; "unchanged" it is known already or says nothing new;
-            "not_yet" we do not know the payment, try later; "confirm" ask the gateway first;
-            "contradicted" the gateway says otherwise; "park" a person must look.
+            "not_yet" the payment is not stored, try later; "confirm" a status inquiry comes first;
+            "contradicted" the gateway contradicts it; "park" a person must look.
         reason: A stable word for the cause, from `REASONS`.
-        attempt: The attempt as it shall be, or `None` where none is touched.
+        attempt: The new attempt, or `None` where none changes.
         entries: Blacklist entries to make, where they do not exist yet; `listed` is the event of one that was made.
         events: Facts to announce.
     """
@@ -235,22 +234,22 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 REASONS: Final[dict[str, str]] = {
-    "moved": "The attempt came into another state, or a stage further within it.",
+    "moved": "The attempt changed its state, or its stage within it.",
     "repeated": "The attempt had come this far before.",
-    "late": "The attempt has come further already; this is older news.",
-    "information": "The notification moves no money of ours.",
-    "not_a_payment": "The notification is about a page, an identity check or an event, and names no payment of ours.",
+    "late": "The attempt has come further already; this is older.",
+    "information": "The notification changes no debit.",
+    "not_a_payment": "The notification is about a page, an identity check or an event, and names no stored payment.",
     "names_payment": "Another kind of notification names a payment; the gateway is inquired about it.",
     "inquired": "Another kind of notification named a payment; the gateway was inquired, and its answer is a record.",
     "unlinked": "The attempt is named by our unsigned id alone; the gateway must confirm that the two belong together.",
     "failed_late": "The debit was collected, and by the gateway's own record it has failed since: a difference, for a person.",
     "unknown_payment": "We have no attempt with this id yet.",
-    "unknown_status": "No table knows this status or event; a person must say what it means.",
+    "unknown_status": "The status or event is unknown; a person must say what it means.",
     "other_account": "The attempt belongs to another gateway account than the one that signed.",
     "other_payment": "Our id is stored with another id of the gateway.",
-    "other_amount": "It names another amount or currency than the debit, and nobody can be asked; a person must look.",
-    "unconfirmed": "The claim moves money; the gateway is asked first.",
-    "contradicted": "The gateway was asked and says otherwise.",
+    "other_amount": "It names another amount or currency than the debit, and no status inquiry is possible; a person must look.",
+    "unconfirmed": "The reported status moves money; a status inquiry comes first.",
+    "contradicted": "The gateway contradicts the reported status.",
 }
 
 
@@ -263,14 +262,14 @@ def decide(
     confirmation: Confirmation | None = None,
 ) -> Decision:
     """
-    What one notification does to the attempt it speaks of.
+    Decide what a notification changes of its attempt.
 
     Args:
         attempt: The attempt with the notification's `unique_id`, else with its `transaction_id`; `None` if neither.
         notification: Decoded and verified.
         account: The account whose secret verified it.
         policy: The operator's choices.
-        confirmation: The gateway's own record, once it was asked; `None` before.
+        confirmation: The gateway's own record; `None` before the status inquiry.
 
     Returns:
         The decision. It is a value: nothing has happened yet.
@@ -339,7 +338,7 @@ def _unlinked(attempt: Attempt, *, policy: Policy, confirmation: Confirmation | 
     if confirmation is None and policy.confirm != "off":
         return Decision("confirm", "unlinked", attempt)
     if confirmation is None or confirmation.transaction_id is None:
-        # The answer to the call, or an inquiry by our own id, will tell the gateway's id.
+        # The response to the call, or an inquiry by our own id, brings the gateway's id.
         return Decision("not_yet", "unlinked")
     if confirmation.transaction_id != attempt.transaction_id:
         return Decision("contradicted", "other_payment", attempt)
@@ -357,7 +356,7 @@ def _other_money(
     """
     Decide about a notification whose amount or currency is not the debit's.
 
-    The amount is not signed, so the gateway is asked first. Where nobody can be asked, a part that was returned does not count as
+    The amount is not signed, so a status inquiry comes first. Where none is possible, a part that was returned does not count as
     the whole; the difference is shown to a person (`tether_core.reconciliation.differences`).
     """
     if confirmation is not None or not names_other_money(attempt, notification):
@@ -425,7 +424,7 @@ def _confirms(claimed: stages.Step, step: stages.Step) -> bool:
 
 
 def _applied(claimed: stages.Step, confirmation: Confirmation | None) -> stages.Step:
-    """The step to apply: the gateway's own record where it was asked and has come further than the claim."""
+    """Return the step to apply: that of the gateway's own record where it is further than the reported one."""
     notification = _reported_step(confirmation) if confirmation is not None else None
     if notification is None or not _confirms(claimed, notification):
         return claimed
@@ -443,7 +442,7 @@ def _apply(
     policy: Policy,
     confirmation: Confirmation | None,
 ) -> Decision:
-    # Where the gateway was asked, its own words outrank the claim's, which nobody signed.
+    # The gateway's own record outranks the notification's fields, which are not signed.
     reason_code = (confirmation.reason_code if confirmation else None) or notification.reason_code
     is_chargeback = step.track == "dispute" and step.stage in {stages.CHARGEBACKED, stages.LOST_AGAIN}
     applied = _applied(step, confirmation)

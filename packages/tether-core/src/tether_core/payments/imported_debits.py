@@ -1,22 +1,21 @@
 """
-Imported debits: what another system sent, so that its late news finds a payment here.
+Imported debits: debits of another system, so that their late notifications find a payment here.
 
-Whoever comes to Tether from another system has debits under way there, and for 13 months each of them may still come back. A
-notification carries no IBAN. So without these stored debits a chargeback is of an unknown payment and blacklists
-nobody, and an upload could collect again what was collected last week. A table of them, one debit a row, is read into
-attempts like any other: the same table books their news (`tether_core.payments.attempt`), screening and billing see them, and those
-that are open are asked about.
+A merchant who comes from another system has debits under way there, and each may still be returned for 13 months. A notification
+carries no IBAN. So without these debits a chargeback is of an unknown payment and blacklists nobody, and an upload could collect again
+what was collected last week. A table of them, one debit a row, is imported as attempts: the same rules apply their notifications
+(`tether_core.payments.attempt`), screening and billing see them, and status inquiries are made about those that are open.
 
 | column | what it holds | |
 |---|---|---|
 | `transaction_id` | the other system's id of the debit, as the gateway knows it | needed |
-| `unique_id` | the gateway's id of it; blank where it never told one | needed |
+| `unique_id` | the gateway's id of it; blank where there is none | needed |
 | `amount` or `amount_minor` | with all decimals of its currency (12.50, 12,50), or in whole minor units (1250) | needed |
 | `currency` | three letters of ISO 4217; without the column, or where it is blank, EUR | |
 | `status` | the gateway's latest status (`tether_core.payments.stages`), or `unknown` | needed |
 | `iban` | of the account that was debited | needed |
-| `submitted_at` | when it was sent: ISO 8601, UTC where no zone is given | needed |
-| `updated_at` | when its status was last told; without it, `submitted_at` | |
+| `submitted_at` | when it was submitted: ISO 8601, UTC where no zone is given | needed |
+| `updated_at` | when its status last changed; without it, `submitted_at` | |
 | `error_code` | the gateway's code, for errors and declines | |
 | `reason_code` | why its money went back | |
 | `name`, `reference`, `mandate_id` | of the debtor, the creditor's reference of what was owed, the mandate | |
@@ -28,7 +27,7 @@ amount. Other columns are passed over. Where a debit **begins** here is read off
 |---|---|
 | a state of the payment track, such as `approved` | that stage |
 | a state of the dispute track, such as `chargebacked` | collected, with that dispute |
-| an error whose code says that the outcome is not known; `unknown` | unknown to the gateway: it is asked |
+| an error whose code says that the outcome is not known; `unknown` | unknown to the gateway: a status inquiry is made |
 | under way, or an error without a code, and the gateway never named an id | likewise: silence is no refusal |
 | anything else | nowhere: the row is refused |
 
@@ -125,7 +124,7 @@ _CODE: Final = re.compile(r"[A-Z0-9_.-]{1,40}")
 _TEXT_MAX: Final = 500
 # A clock of another system may be ahead, and its zone unsaid.
 _AHEAD_MAX: Final = timedelta(days=1)
-# Our own word for a debit whose outcome nobody could tell.
+# Our own status for a debit of unknown outcome.
 _UNKNOWN: Final = "unknown"
 
 
@@ -151,7 +150,7 @@ class ImportedDebit(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         row: Number of its row.
         transaction_id: The other system's id, as the gateway knows it.
-        unique_id: The gateway's id, or `None` where it never told one.
+        unique_id: The gateway's id, or `None`.
         amount_minor: Whole minor units, above 0.
         currency: Three capitals of ISO 4217.
         payment_stage: How far it had come; a key of `tether_core.payments.attempt.PAYMENT_STAGES`.
@@ -160,7 +159,7 @@ class ImportedDebit(msgspec.Struct, frozen=True, kw_only=True):
         reason_code: Why its money went back, where it did.
         iban: Canonical.
         submitted_at: When it was sent, aware, UTC.
-        updated_at: When its status was last told.
+        updated_at: When its status last changed.
         name: Of the debtor; empty where unknown.
         reference: The creditor's, of what was owed.
         mandate_id: Of the permission to collect.

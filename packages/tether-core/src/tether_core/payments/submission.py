@@ -1,38 +1,38 @@
 r"""
-How one debit is sent, so that it is never sent twice.
+Submission of debits, never twice.
 
-The gateway has no idempotency key, and a call can fail after the gateway has taken it. So the life of sending is kept
-apart from the life of the payment (`tether_core.payments.attempt`), and turns around one question: *may this debit be
-sent now?* Only a row that is `ready` may. It is claimed, in a commit of its own, before the call; whatever
-then goes wrong, it is not ready any more, and only the gateway's own record can make it so again.
+The gateway has no idempotency key, and a call can fail after the gateway has taken it. So the life cycle of the submission is kept
+apart from that of the payment (`tether_core.payments.attempt`), and answers one question: *may this debit be submitted now?* Only a row
+that is `ready` may. It is claimed, in a commit of its own, before the call; if anything then goes wrong, it is no longer ready, and only
+the gateway's own record can make it ready again.
 
 ```text
              claimed                 answered
- ready ───────────────► sending ───────────────────────────────► ended
-   ▲ ▲  rejected,     │  │                                      ▲
-   │ └─ not submitted ───┘  │ silent, unclear, lease over          │
-   │                        ▼                                      │
-   └───── not there ──── unknown ── answered, given up ────────────┘
+ ready ──────────────► submitting ─────────────────────────────► ended
+   ▲ ▲   rejected,     │  │                                      ▲
+   │ └─ not submitted ─┘  │ silent, unclear, lease expired       │
+   │                      ▼                                      │
+   └───── not there ──── unknown ── answered, given up ──────────┘
 
- ready, sending, unknown ── history lost ──► unknown
+ ready, submitting, unknown ── history lost ──► unknown
 ```
 
 | step | what it means | how a row shows it |
 |---|---|---|
-| ready | may be sent from a time on | `submit_at` is set |
-| sending | a worker holds the lease and may be calling | `leased_until` is set |
-| unknown | called, and nobody knows what the gateway did: ask by `transaction_id`, never send | neither is set |
-| ended | the gateway has spoken, or it will never be sent | the payment has come further than "unknown to us" |
+| ready | may be submitted from a time on | `submit_at` is set |
+| submitting | a worker holds the lease and may be calling | `leased_until` is set |
+| unknown | called, and the outcome is unknown: inquire by `transaction_id`, never submit | neither is set |
+| ended | the gateway has responded, or it will never be submitted | the payment has come further than "unknown to us" |
 
-The rules that hold the promise:
+The rules:
 
 - **Silence is not a refusal.** A timeout, a broken connection, an unreadable answer, the codes 2xx and 95x, a status
   nobody knows and code 450 ("the same debit minutes ago") all leave the debit unknown.
 - **Not submitted is not silence.** Where provably no byte of the request left (all connections in use, no connection made,
   cancelled before the request), or the gateway states readably that it took nothing (HTTP 429 with a refusal), the debit
   is ready again, after a wait that grows. Only a proof counts; see `tether_core.emp.http_response`.
-- **Such a call costs no try.** Of `submissions_max` it takes nothing away, as little as one that was rejected or throttled, up
-  to `Rules.uncounted_max` of them.
+- **Such a call costs no try.** It does not count towards `submissions_max`, nor does one that was rejected or throttled, up to
+  `Rules.uncounted_max` of them.
 - **Not there counts only from where the debit was submitted, and only after the grace period.** Each call is committed
   with the gateway identity it goes to. Code 460 makes an unknown debit ready again when all of these identities gave it,
   two times so far apart that no call can be under way any more (`tether_core.payments.not_found`), and the gateway has never
@@ -40,17 +40,16 @@ The rules that hold the promise:
 - **A lost history is an inquiry first.** Where the database has gone back to an earlier state, what it calls ready may
   have been submitted by the history that is gone: such a debit becomes unknown, and every identity of its account
   has to say "not there".
-- **A debit is sent again under the same `transaction_id`**, so that a gateway that took the first call late refuses the second.
-- **Calls are numbered.** An answer to an older call may bring good news (the gateway has it), never bad: a refusal
-  of the first call says nothing about the second.
-- **A database that went back has forgotten calls.** Whatever was ready or unfinished then is inquired first
+- **A debit is submitted again under the same `transaction_id`**, so that a gateway that took the first call late refuses the second.
+- **Calls are numbered.** A response to an older call may show that the gateway has the debit; a refusal of the first call says
+  nothing about the second.
+- **A restored database has lost calls.** What was ready or unfinished then is inquired first
   (`tether_core.database_epoch`), and the grace period runs from that time.
-- **What is wrong on our side is nobody's refusal.** A wrong password or terminal rejects every debit and ends
-  none; they become ready again, and their run is paused for a person.
+- **A configuration error is no refusal.** A wrong password or terminal rejects every debit and ends none; they become ready
+  again, and their run is paused for a person.
 
-What no protocol can do without a key on the other side: a call that reaches the gateway after it has answered
-"not there", later than the grace period, is taken as a first one. So the grace period is chosen longer than any
-call can live, and the gateway's own check for equal ids stands behind it.
+Without an idempotency key one case remains: a call that reaches the gateway after "not there" and after the grace period is taken as a
+first one. So the grace period is longer than any call can live, and the gateway's own check for equal ids comes after it.
 
 Source: Genesis API documentation v60.1, Errors (2xx and 95x: reconcile; 450: duplicate within 5 minutes; 460: not
 found), SDD Sale (`transaction_id` is unique per merchant).
@@ -131,8 +130,8 @@ SubmissionCause = Literal[
     "history lost",
 ]
 
-# step x cause -> step; what is not here does not exist. A notification may end any step at any time: it is applied by
-# `tether_core.payments.attempt` and makes the attempt too far gone to be sent, whatever stands here.
+# step x cause -> step. A notification may end any step at any time: it is applied by
+# `tether_core.payments.attempt` and the attempt can then not be submitted in any step.
 TRANSITIONS: Final[dict[SubmissionStep, dict[SubmissionCause, SubmissionStep]]] = {
     "ready": {"claimed": "submitting", "withheld": "ended", "answered": "ended", "history lost": "unknown"},
     "submitting": {
@@ -148,27 +147,27 @@ TRANSITIONS: Final[dict[SubmissionStep, dict[SubmissionCause, SubmissionStep]]] 
 }
 
 CAUSES: Final[dict[str, str]] = {
-    "answered": "The gateway said what became of the debit.",
+    "answered": "The gateway responded with the outcome of the debit.",
     "silent": "The gateway gave no usable answer to the call.",
-    "unclear": "The gateway answered, and does not know itself.",
-    "may_exist": "The gateway saw the same debit minutes ago; it is asked which one.",
-    "unknown_status": "The gateway answered with a status that no table knows.",
-    "other_payment": "The answer speaks of another payment; it was not believed.",
-    "other_amount": "The answer names another amount; it was not believed, a person should look.",
-    "lease_over": "The worker that was sending was not heard of again.",
-    "rejected": "The gateway refuses us, not the debit: password, terminal or set-up. The run is paused.",
+    "unclear": "The gateway responded, and does not know the outcome itself.",
+    "may_exist": "The gateway saw the same debit minutes ago; a status inquiry follows.",
+    "unknown_status": "The gateway responded with an unknown status.",
+    "other_payment": "The response is about another payment; it was not applied.",
+    "other_amount": "The response names another amount; it was not applied, a person should look.",
+    "lease_over": "The lease of the worker that submitted it has expired.",
+    "rejected": "The gateway rejects the merchant configuration, not the debit: password, terminal or set-up. The run is paused.",
     "not_submitted": "Nothing was submitted; the debit is submitted again.",
     "throttled": "The gateway took nothing because requests came too fast; the debit is submitted again, slower.",
     "credentials": "The gateway does not accept login or password, and does not say what became of the debit.",
-    "not_found": "The gateway has no such payment; the debit may be sent again.",
+    "not_found": "The gateway has no such payment; the debit may be submitted again.",
     "too_early": "The gateway has no such payment yet; the call may still be under way.",
     "not_found_elsewhere": "Not found, but not by every gateway identity it was submitted to; configure these, or close it.",
     "given_up": "The gateway has no such payment after as many calls as the rules allow.",
     "contradicted": "The gateway once named an id for it and now has no such payment; a person should look.",
-    "no_word": "The gateway did not answer the question; ask again.",
-    "late": "The answer belongs to an earlier call and changes nothing.",
-    "withheld": "It was decided not to send it after all.",
-    "history_lost": "The database went back to an older state; what it has forgotten may have submitted it.",
+    "no_word": "The gateway did not answer the status inquiry; it is repeated.",
+    "late": "The response belongs to an earlier call and changes nothing.",
+    "withheld": "It is not submitted.",
+    "history_lost": "The database went back to an older state; the lost history may have submitted it.",
 }
 
 # Why an inquiry that was answered "not found" leaves a submission unknown.
@@ -177,10 +176,10 @@ UNRESOLVED: Final = ("too_early", "not_found_elsewhere", "contradicted")
 WITHHELD: Final = "withheld"
 ABSENT: Final = "460"
 CREDENTIALS: Final = "110"
-# A debit whose call submitted nothing rests so long; twice as long each time, up to five minutes.
+# The wait after a call that submitted nothing; twice as long each time, up to five minutes.
 _REST_S: Final = 1.0
 _REST_MAX_S: Final = 300.0
-# So many later tries of a lost history are looked for; each needs a refusal before it and a person or a plan after it.
+# Later tries of a lost history that are looked for; each needs a refusal before it and a person or a plan after it.
 LATER_TRIES: Final = 2
 DUE_ITEM: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,31}")
 
@@ -191,12 +190,12 @@ class Rules(msgspec.Struct, frozen=True):
 
     Attributes:
         lease_s: A call is over this long after it was claimed, in seconds: the time a worker may take to begin it,
-            the gateway's time limit, and some more for the answer's way into the books.
-        not_found_grace_s: The grace period, in seconds: after a lease and so long a call cannot be under way any more. A quarter of
+            the gateway's time limit, and some more to record the response.
+        not_found_grace_s: The grace period, in seconds: a call cannot be under way any more after its lease and this time. A quarter of
             an hour outlives every proxy between us, and the 5 minutes in which the gateway takes a second debit for a
             duplicate (450).
         submissions_max: Calls at most for one attempt.
-        back_s: A debit that was rejected rests so long, in seconds.
+        back_s: The wait after a rejection, in seconds.
         uncounted_max: Calls at most that cost no try: nothing was submitted, or the gateway wanted fewer requests.
     """
 
@@ -212,19 +211,19 @@ _RULES: Final = Rules()
 
 class Submission(msgspec.Struct, frozen=True):
     """
-    A billing attempt and how far its sending has come.
+    A billing attempt and its submission.
 
     Attributes:
         attempt: What is to be debited, and what the gateway said about it.
         submission_count: Calls begun; the number of the latest one.
-        submit_at: From when on it may be sent; `None` where it may not.
+        submit_at: From when on it may be submitted; `None` where it may not.
         leased_until: Until when the worker that claimed it may be calling; `None` where nobody does.
         submitted_at: When the latest call was claimed; or until when a lost history may have claimed one, then also with no
             call known.
-        submitted_to: The gateway identities of the calls that the gateway did not turn away, in their order: keys of
+        submitted_to: The gateway identities of the calls that the gateway did not reject, in their order: keys of
             `tether_core.payments.gateway_identity`, or its words for those that nobody knows; `None` where none was ever stored.
         not_found: The first answers "not found" since the latest call, one a machine.
-        uncounted: Of the calls in `sends`, how many cost no try.
+        uncounted: Of the calls in `submission_count`, how many cost no try.
     """
 
     attempt: Attempt
@@ -238,7 +237,7 @@ class Submission(msgspec.Struct, frozen=True):
 
     @property
     def step(self) -> SubmissionStep:
-        """Where it stands in `TRANSITIONS`."""
+        """Its step in `TRANSITIONS`."""
         if (
             self.attempt.payment_stage > stages.UNKNOWN_TO_US
             or self.attempt.dispute_stage > stages.UNDISPUTED
@@ -251,13 +250,13 @@ class Submission(msgspec.Struct, frozen=True):
 
 class After(msgspec.Struct, frozen=True):
     """
-    What has become of a debit that was called or asked about.
+    The result of a call or a status inquiry, to be stored.
 
     Attributes:
-        submission: As it shall be.
+        submission: The new submission.
         cause: A key of `CAUSES`.
         events: Facts to announce.
-        pause_reason: Why nothing more should be sent with this account until a person looked, or `None`.
+        pause_reason: Why the runs of the account are to be paused for a person, or `None`.
         again_at: When to inquire again, where the cause is "too_early"; else `None`.
     """
 
@@ -272,9 +271,9 @@ def transaction_id(
     debtor_id: int, *, due_item: str, number: int, amount_minor: int, currency: str, iban_fingerprint: bytes
 ) -> str:
     """
-    Our id of one try to collect one due item: the same whoever asks, whenever.
+    Return the deterministic `transaction_id` of one try to collect one due item.
 
-    It is made of who owes, what is owed and the number of the try, so a second run over the same debtors makes the same
+    It is made of the debtor, the due item and the number of the try, so a second run over the same debtors makes the same
     ids and adds nothing. The digits at its end are a digest over these and over account and amount: a database that was
     made anew counts its debtors from 1 again, and must not find the debits of the old one under its own ids.
 
@@ -445,19 +444,18 @@ def record(
 
 def expire(submission: Submission, *, now: datetime, rules: Rules = _RULES) -> After:
     """
-    The worker that held the lease was not heard of again: what it did is unknown.
+    Make a debit unknown whose lease has expired: its worker may have called the gateway.
 
     Args:
-        submission: A debit that is being sent, locked.
-        now: The current time, not before the end of the lease; or so long before it that no lease ends so late, because
-            the clock was set back.
+        submission: A debit that is being submitted, locked.
+        now: Not before the end of the lease; or so long before it that the clock must have been set back.
         rules: The operator's choices.
 
     Returns:
         What to write, and why.
 
     Raises:
-        IllegalStep: when nobody is sending it, or the lease still runs.
+        IllegalStep: when it is not being submitted, or the lease still runs.
     """
     if submission.leased_until is None or now < submission.leased_until <= now + timedelta(
         seconds=2 * rules.lease_s
@@ -470,7 +468,7 @@ def expire(submission: Submission, *, now: datetime, rules: Rules = _RULES) -> A
 
 def lose_history(submission: Submission, *, at: datetime) -> After:
     """
-    The database went back: what the lost history did with a submission is unknown, whatever this one says.
+    Make a debit unknown after the database was restored to an earlier state.
 
     Args:
         submission: A debit as it is now, locked.
@@ -503,15 +501,15 @@ def resolve(
     rules: Rules = _RULES,
 ) -> After:
     """
-    What the gateway said when asked by our `transaction_id` about a debit of unknown outcome.
+    Apply the response to a status inquiry about a debit of unknown outcome.
 
     Args:
-        submission: The debit as it stands by now, locked.
-        answer: The gateway's answer to the question; `None` where a client has read "not found" off it already. An
-            error without the payment's id, other than 460, is about the question and not about the payment.
-        inquired_at: When the question was asked. Not when the answer came: an answer that was long on its way speaks of
-            the call before, and must not be taken for word of a later one.
-        inquiry: Where and when it was asked on the machine's own boot clock; counts for "not found" alone.
+        submission: The current debit, locked.
+        answer: The response; `None` where the client has read it as "not found" already. An error without the payment's id,
+            other than 460, is about the inquiry and not about the payment.
+        inquired_at: When the inquiry was made, not when the response came: a slow response is about the call before, and must
+            not be applied to a later one.
+        inquiry: Where and when it was made, by the machine's boot clock; used for "not found" alone.
         rules: The operator's choices.
 
     Returns:
@@ -733,7 +731,7 @@ def _moved(before: Attempt, after: Attempt, *, cause: str) -> tuple[Event, ...]:
 
 
 def _to(submission: Submission, cause: SubmissionCause) -> SubmissionStep:
-    """Where `TRANSITIONS` leads, or that it leads nowhere."""
+    """Return the next step of `TRANSITIONS`, or raise."""
     step = TRANSITIONS[submission.step].get(cause)
     if step is None:
         raise IllegalStep("debit to send", state=submission.step, step=cause)

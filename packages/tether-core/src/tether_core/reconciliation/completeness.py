@@ -1,5 +1,5 @@
 """
-Whether our books hold everything the gateway knows: the report that must say 0.
+Completeness: whether everything in the gateway's lists is recorded here.
 
 The gateway sends notifications, and it keeps lists. Each day's lists are fetched again and again while they still
 change (`SCHEDULE`), and every item becomes a row of the inbox or finds one. So for the days of a report each **known
@@ -13,7 +13,7 @@ event**, an item of a list, is one of these:
 
     known = by webhook + fetched + unexplained,   and unexplained must be 0
 
-What became of the rows is told beside it (`DISPOSITIONS`): applied, on the way, of a payment that is not ours, contradicted, or
+The report also counts what became of the rows (`DISPOSITIONS`): applied, on the way, of a payment that is not ours, contradicted, or
 waiting for a person. And since a list that was never read knows nothing, lists that were not read to their end are named: as
 *not read*, or as *awaited* where their reading is due and not late yet, such as right after the first start or midnight. A day that
 is over counts as read when its list was read after its end; the present day when that was within `FRESH`, and the report of it
@@ -72,7 +72,7 @@ Way = Literal["webhook", "report"]
 ListName = Literal["transactions", "chargebacks", "imports"]
 Disposition = Literal["applied", "on_the_way", "not_ours", "contradicted", "for_a_person"]
 
-# The gateway's lists by the day they are asked for: when a payment was taken, when a chargeback was posted, and when the
+# The gateway's lists by the day they are fetched for: when a payment was taken, when a chargeback was posted, and when the
 # gateway took a chargeback in. Chargebacks of direct debits may lack a posting day, so both are asked.
 LISTS: Final[dict[ListName, str]] = {
     "transactions": "payments by the day they were taken",
@@ -200,7 +200,7 @@ class Report(msgspec.Struct, frozen=True):
         from_on: The first day, UTC.
         to_on: The last day, UTC.
         known: Events the gateway's lists have.
-        by_webhook: Of these, told by notification.
+        by_webhook: Of these, received as a notification.
         fetched: Of these, found by fetching.
         unexplained: Of these, without a row of ours; must be 0.
         dispositions: What became of the rows.

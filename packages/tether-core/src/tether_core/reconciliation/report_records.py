@@ -1,25 +1,24 @@
 """
-Records that we fetched ourselves, made into claims like those that the gateway sends.
+Report records: items of the gateway's lists and results of inquiries, converted to notifications.
 
-A **fetched** record, an item of a list or the answer to a question about one payment, says the same as a notification
-would: so it becomes the body of one, goes into the same inbox and is decided by the same table
-(`tether_core.payments.attempt`). What was sent and what was fetched can so meet in any order: an attempt remembers how far
-it has come, and the second of two equal claims moves nothing.
+A **fetched** record, an item of a list or the response to a status inquiry, is converted to the body of a notification, recorded in the
+same inbox and applied by the same rules (`tether_core.payments.attempt`). Notifications and fetched records may come in any order: an
+attempt keeps its furthest stage, and the second of two equal reports changes nothing.
 
-Two things set a fetched record apart. It needs no confirmation, because it *is* the gateway's own record; it is stored
-as claimed and confirmed at once. And it is worded otherwise than a notification, so it never stands under a
-notification's key: it gets a row of its own where it **says more** than all stored rows, and else none. It says more
-when nothing was stored; when what was stored was contradicted, or still waits for the gateway's word; when it knows the reason why money
+A fetched record differs in two ways. It needs no confirmation, because it *is* the gateway's own record; it is stored as reported and
+confirmed. And its fields differ from a notification's, so it has a key of its own: it becomes a row where it **says more** than all
+stored rows, and else none. It says more
+when nothing was stored; when what was stored was contradicted, or still waits for its confirmation; when it knows the reason why money
 went back, which the notification lacked; or when it knows another error code, because an error of unknown outcome
 has become a final one.
 
-| the gateway's list shows | the claim |
+| the gateway's list has | converted to |
 |---|---|
 | a debit (`sdd_sale`, `sdd_init_recurring_sale`, `sdd_recurring_sale`) | its status; the event that belongs to a dispute's status is added |
 | a refund, a void | none: the debit they refer to is listed with its own new status |
 | a chargeback of a type that has a notification | that notification's status and event, with the reason |
-| a transfer between accounts of the acquirer | none: no money of ours moves |
-| a chargeback of a type that nobody knows | one with that type as its status, which a person will be shown |
+| a transfer between accounts of the acquirer | none: no debit changes |
+| a chargeback of a type that nobody knows | one with that type as its status, for a person |
 | an item without the payment's id | cannot be read; it is counted as missing |
 
 Source: Genesis API documentation v60.1 (2026-08), Reconcile, Chargebacks, Notifications.
@@ -38,7 +37,7 @@ Source: Genesis API documentation v60.1 (2026-08), Reconcile, Chargebacks, Notif
 True
 >>> says_more(record, [CurrentStatus("applied", None, None)])
 False
->>> says_more(record, [CurrentStatus("contradicted", None, None)])   # it was a lie when it came, and is true by now
+>>> says_more(record, [CurrentStatus("contradicted", None, None)])   # contradicted then, true by now
 True
 """
 
@@ -69,7 +68,7 @@ __all__ = [
 # Transaction types that take money; a record without a type is taken for one of them.
 DEBITS: Final = frozenset({"sdd_sale", "sdd_init_recurring_sale", "sdd_recurring_sale"})
 
-# Transaction types that give money back.
+# Transaction types that return money.
 REFUNDS: Final = frozenset({"sdd_refund", "refund", "void"})
 
 # A payment's own record shows a dispute by its status alone, a notification names the event, too.
@@ -81,17 +80,17 @@ _EVENT_OF_STATUS: Final = {
     "second_chargebacked": "second_chargeback",
 }
 
-# What came of rows that count as unsaid: the gateway denied it then, never answered, or applying failed; or nobody knows yet
-# that it is of our payment, which only what the gateway itself says of that payment can tell.
+# Outcomes of rows that do not count as stored: the gateway contradicted the report, did not respond, or applying failed; or it is
+# not known yet whether the report is of our payment, which only the gateway's own record shows.
 _UNHEARD: Final = frozenset({"contradicted", "failed", "confirm", "unlinked"})
 
-# Nobody signs what we fetch: the connection it came over vouches for it.
+# Fetched records are not signed; the TLS connection authenticates them.
 _UNSIGNED: Final = "report fetched"
 
 
 class ReportRecord(msgspec.Struct, frozen=True):
     """
-    A fetched record as a claim, ready for the inbox.
+    A fetched record, ready for the inbox.
 
     Attributes:
         account: The account whose list or payment it is.
@@ -101,7 +100,7 @@ class ReportRecord(msgspec.Struct, frozen=True):
         body: A form as a notification's, without anything personal.
         notification: The body, read.
         confirmation: The same as the gateway's own record.
-        happened_at: The gateway's time of the payment, where it told one.
+        happened_at: The gateway's time of the payment, or `None`.
     """
 
     account: str
@@ -116,11 +115,11 @@ class ReportRecord(msgspec.Struct, frozen=True):
 
 class CurrentStatus(msgspec.Struct, frozen=True):
     """
-    What an inbox row about the same event says, and what came of it.
+    The codes and the outcome of an inbox row about the same event.
 
     Attributes:
-        outcome: What came of it, or `None` before it was applied.
-        error_code: Its error code: the gateway's own record where there is one, else the claim's.
+        outcome: `None` before it was applied.
+        error_code: Its error code: of the gateway's own record where there is one, else of the notification.
         reason_code: Why money went back, likewise.
     """
 
@@ -131,14 +130,14 @@ class CurrentStatus(msgspec.Struct, frozen=True):
 
 def from_answer(answer: GatewayAnswer, *, account: str) -> ReportRecord | None:
     """
-    The claim that a payment's own record makes.
+    Convert a payment's own record.
 
     Args:
-        answer: An item of a list, or the answer to a question, that speaks of a payment.
-        account: The account it was asked of.
+        answer: An item of a list, or the response to a status inquiry.
+        account: The account it was fetched with.
 
     Returns:
-        The claim, or `None` where the record is not about a debit.
+        The record, or `None` where it is not about a debit.
 
     Raises:
         Unreadable: when it names no payment.
@@ -161,14 +160,14 @@ def from_answer(answer: GatewayAnswer, *, account: str) -> ReportRecord | None:
 
 def from_chargeback(chargeback: Chargeback, *, account: str) -> ReportRecord | None:
     """
-    The claim that a record of the chargeback lists makes.
+    Convert a record of the chargeback lists.
 
     Args:
         chargeback: The record.
-        account: The account it was asked of.
+        account: The account it was fetched with.
 
     Returns:
-        The claim, or `None` where the record moves no money of ours.
+        The record, or `None` where it is not about a debit.
 
     Raises:
         Unreadable: when it names no payment.
@@ -188,7 +187,7 @@ def from_chargeback(chargeback: Chargeback, *, account: str) -> ReportRecord | N
 
 def says_more(record: ReportRecord, current_status: Iterable[CurrentStatus]) -> bool:
     """
-    Whether a fetched record says anything that no row about the same event says.
+    Whether a fetched record has anything that no row about the same event has.
 
     Args:
         record: The record.

@@ -1,26 +1,25 @@
 """
-Asking the gateway: about which payments, when, and what its answer means.
+Status inquiries: which payments are inquired about, when, and how the response is read.
 
-A payment is asked about when its outcome is unknown to us, or when it has been pending for so long that its news may
-have been lost. Unknown ones go first, because a debit that is neither collected nor free to be sent again helps
-nobody; then the oldest. Each is asked about ten times at most, on a retry schedule of growing waits. What is still open
-after that is left to the daily lists (`tether_core.reconciliation.report_records`) and to a person.
+A payment is inquired about when its outcome is unknown to us, or when it has been pending for so long that its notification may
+have been lost. Unknown ones go first, because a debit that is neither collected nor free to be submitted again blocks its due item;
+then the oldest. Each gets ten inquiries at most, by `tether_core.retry.INQUIRY_S`. What is still open after that is left to the daily
+reports (`tether_core.reconciliation.report_records`) and to a person.
 
-| attempt | first asked | then after |
+| attempt | first inquiry | then after |
 |---|---|---|
-| unknown | half a minute after the lost answer | 1, 2, 5, 15 and 30 minutes, 1, 4, 12 and 24 hours |
-| pending at the gateway | two hours after its last news | 2, 4, 8 and 16 hours, 1, 1, 2, 3 and 5 days |
+| unknown | half a minute after the lost response | 1, 2, 5, 15 and 30 minutes, 1, 4, 12 and 24 hours |
+| pending at the gateway | two hours after its last change | 2, 4, 8 and 16 hours, 1, 1, 2, 3 and 5 days |
 
-Silence is no answer and does not count as a try.
+Silence is no response and does not count as a try.
 
-An answer is one of three things. It may *tell* of the payment that was asked about: that becomes a claim for the
-inbox. It may say that the payment is *not there* (code 460): what that means for a debit of unknown outcome,
-`tether_core.payments.submission` decides. Anything else, such as a wrong password, an error of the gateway itself or an answer
-about another payment, says *nothing* about it, and is asked again later.
+A response is one of three. *Found*: it is about the payment, and becomes a report record for the inbox. *Not found* (code 460):
+`tether_core.payments.submission` decides what that means for a debit of unknown outcome. *Nothing*: any other response, such as a
+rejected password, an error of the gateway itself or a record of another payment; the inquiry is retried later.
 
-A claim of a notification is confirmed the same way (`confirmation`): the payment's own record says how far it has come,
-and for disputes the chargeback list says more, above all the reason. Whichever of the two has come further counts:
-they are kept by different parts of the gateway and need not agree at all times.
+A notification is confirmed the same way (`confirmation`): the payment's own record has its status, and for disputes the chargeback
+list adds the reason. The further of the two stages counts: they are kept by different parts of the gateway and need not agree at all
+times.
 
 Source: Genesis API documentation v60.1 (2026-08), Reconcile, Chargebacks, Errors; section Transaction states for
 results of direct debits, which come some days after the debit.
@@ -58,10 +57,10 @@ InquiryKind = Literal["unknown", "pending"]
 Heard = Literal["found", "not_found", "nothing"]
 
 TRIES_MAX: Final = 10
-# A call that was cut may still be under way for some seconds; asking sooner would mostly hear "not there".
+# A call that was cut may still be under way for some seconds; an earlier inquiry would mostly find nothing.
 UNKNOWN_AGE_S: Final = 30
-# Results are told at four times of the day and notifications repeated for two and a half hours at the longest; what is
-# silent for longer than the gap between two of those times deserves a question.
+# Results are published at four times of the day, and notifications are repeated for two and a half hours at most; an inquiry is due
+# after the gap between two of those times.
 PENDING_AGE_S: Final = 7_200
 
 
@@ -69,24 +68,24 @@ def heard(
     answer: GatewayAnswer | None, *, unique_id: str | None = None, transaction_id: str | None = None
 ) -> Heard:
     """
-    What an answer to a question about one payment is.
+    Classify the response to a status inquiry.
 
     Args:
-        answer: The answer, or `None` where a client has read "not found" off it already.
-        unique_id: The gateway's id that was asked about, or `None` where it was not known.
+        answer: The response, or `None` where the client has read it as "not found" already.
+        unique_id: The gateway's id of the payment, or `None` where it is not known.
         transaction_id: Our id of the payment, or `None`.
 
     Returns:
-        "found" it speaks of that payment; "not_found" the gateway has none; "nothing" anything else.
+        "found" it is about that payment; "not_found" the gateway has none; "nothing" anything else.
     """
     if answer is None:
         return "not_found"
     if answer.unique_id is None:
-        # An error without the payment's id is about the question.
+        # An error without the payment's id is about the inquiry.
         return "not_found" if answer.status == "error" and _is_not_found(answer.code) else "nothing"
     if unique_id is not None and answer.unique_id != unique_id:
         return "nothing"
-    # Some records have no id of ours.
+    # Some records have no `transaction_id`.
     if None not in {transaction_id, answer.transaction_id} and answer.transaction_id != transaction_id:
         return "nothing"
     return "found"
@@ -94,11 +93,11 @@ def heard(
 
 def confirmation(answer: GatewayAnswer, *, chargebacks: Iterable[Chargeback] = ()) -> Confirmation:
     """
-    The gateway's own record about a payment, from its record and its chargebacks.
+    Merge a payment's own record and its chargebacks into one confirmation.
 
     Args:
         answer: The payment's record; it `heard` "found".
-        chargebacks: What the chargeback list has of the payment, in any order; nothing where it was not asked.
+        chargebacks: The payment's records of the chargeback list, in any order; empty where it was not fetched.
 
     Returns:
         The status that has come furthest, with its code and the reason why money went back.
@@ -111,11 +110,11 @@ def confirmation(answer: GatewayAnswer, *, chargebacks: Iterable[Chargeback] = (
     for chargeback in chargebacks:
         if chargeback.as_notified is None:
             continue
-        told_status, event = chargeback.as_notified
-        result = stages.meaning(told_status, event=event)
+        notified_status, event = chargeback.as_notified
+        result = stages.meaning(notified_status, event=event)
         assert result is not None  # what `as_notified` gives, the tables know
         if result.stage > stage:
-            status, error_code, stage = told_status, None, result.stage
+            status, error_code, stage = notified_status, None, result.stage
         if chargeback.reason_code and result.stage >= reasoned and result.stage != stages.WON_BACK:
             reason_code, reasoned = chargeback.reason_code, result.stage
     return Confirmation(

@@ -1,26 +1,27 @@
 """
-Giving a debit back: a refund, or a void on the day it was sent; asked for once, and never beside a chargeback.
+Refunds and voids.
 
-A **refund** is an order of ours about one debit. It is as dangerous as a debit: a call can fail after the gateway has
-taken it, and sent again it would pay twice. So it is sent the same way (`tether_core.payments.submission`): a row with its own
-deterministic `transaction_id` is committed first, a lost answer leaves it `unknown`, and only the gateway's word moves it
-on. What `sending` calls the attempt is here the order itself; the debit stands beside it.
+A refund is our order to return one debit; on the day of its submission it is a void. It is as dangerous as a debit: a call can fail
+after the gateway has taken it, and a second call would pay twice. So it is submitted like a debit (`tether_core.payments.submission`):
+a row with its own deterministic `transaction_id` is committed first, a lost response leaves it `unknown`, and only the gateway's own
+record changes that. The `attempt` of its `Submission` is the order itself; the debit is kept beside it.
 
 | the debit is | a void is |
 |---|---|
-| not sent yet, being sent, or its outcome unknown | refused: nobody knows what there is to cancel |
+| not submitted, being submitted, or its outcome unknown | refused: it is not known what there is to cancel |
 | declined or in error | refused: there is nothing to cancel |
 | voided or refunded | refused: it was refunded |
-| charged back, or in a dispute | refused: the bank gave it back |
-| under way or approved, sent on an earlier day | refused: it has gone to the banks; a refund is possible later |
-| under way or approved, sent today (UTC) | allowed |
+| charged back, or in a dispute | refused: the bank returned it |
+| under way or approved, submitted on an earlier day | refused: it has gone to the banks; a refund is possible later |
+| under way or approved, submitted today (UTC) | allowed |
 
-When a refund is allowed stands in `tether_core.payments.returns`. Both are judged twice: when a person asks, and once more in
-the time of sending. An order that the gateway approved moves the debit to `refunded` or `voided`; a debtor who
-goes to the bank all the same makes the debit `refunded_and_charged_back`, which is announced and shown to a person.
+`tether_core.payments.returns` says when a refund is allowed. Both are judged twice: when a person orders them, and again before
+the submission. An order that the gateway approved moves the debit to `refunded` or `voided`; a chargeback
+after that makes the debit `refunded_and_charged_back`, which is announced and listed for a person.
 
-One order of a debit stands at a time. Those that failed are kept, and the next one has another number. An order that the
-gateway turns away because of our set-up, or because the debit has moved on, ends as `error`: whoever asked for it looks, and asks again.
+A debit has at most one active order. Failed orders are kept, and the next one has another number. An order that the gateway rejects,
+because of the merchant configuration or because the state of the debit has changed, ends as `error`: the person who ordered it corrects
+the cause and orders it again.
 
 Source: Genesis API documentation v60.1, SDD Refund (of an approved debit, as a whole by default), Void (on the same day,
 before the debit goes to the banks), Errors 4xx (workflow: about the payment that is referred to).
@@ -122,13 +123,13 @@ class Verdict(msgspec.Struct, frozen=True):
 
 class Refund(msgspec.Struct, frozen=True):
     """
-    An refund, beside the debit.
+    An order to refund or void, and its debit.
 
     Attributes:
         kind: "refund" or "void".
-        debit: What is to be refunded.
-        order: The order and how far its sending has come; its `attempt` is the order and not the debit.
-        debited_at: When the debit was sent.
+        debit: The debit to return.
+        order: The order and its submission; its `attempt` is the order and not the debit.
+        debited_at: When the debit was submitted.
     """
 
     kind: RefundKind
@@ -139,12 +140,12 @@ class Refund(msgspec.Struct, frozen=True):
 
 class Outcome(msgspec.Struct, frozen=True):
     """
-    What has become of an order, and of its debit.
+    The result of a step: the order and its debit, to be stored.
 
     Attributes:
-        order: As it shall be.
-        debit: As it shall be.
-        cause: A key of `tether_core.payments.submission.CAUSES`, or why it is not sent after all.
+        order: The new order.
+        debit: The new debit.
+        cause: A key of `tether_core.payments.submission.CAUSES`, or why it is not submitted.
         events: Facts to announce.
         again_at: When to inquire again, where the cause is "too_early"; else `None`.
     """
@@ -242,7 +243,7 @@ def sentence(kind: RefundKind, verdict: Verdict) -> str:
 
 def transaction_id(kind: RefundKind, debit: Attempt, *, number: int) -> str:
     """
-    Our id of an order: the same whoever makes it, whenever.
+    Return the deterministic `transaction_id` of an order.
 
     Args:
         kind: How the debit is refunded.
@@ -294,13 +295,13 @@ def claim(
     rules: Rules = _RULES,
 ) -> Outcome:
     """
-    Take an order to send it, judged once more; to be committed before the call is made.
+    Claim an order for submission and judge it again; commit the result before the call.
 
     Args:
         refund: An order that is ready, and its debit, both locked.
         now: The current time.
-        identity: The key of the gateway identity that the call will go to. Excluded, no "not found" will ever free it.
-        hold: What was heard of the debit and keeps its money where it is, or `None`.
+        identity: The key of the gateway identity that the call will go to. Without it, no "not found" will ever free it.
+        hold: The hold on the debit, or `None`.
         rules: The operator's choices.
 
     Returns:
@@ -308,7 +309,7 @@ def claim(
         later, cause `DEFERRED`, where the hold ends by itself.
 
     Raises:
-        IllegalStep: when it may not be sent.
+        IllegalStep: when it may not be submitted.
     """
     verdict = judge(refund.kind, refund.debit, submitted_at=refund.debited_at, now=now)
     if not verdict.allowed:
@@ -341,11 +342,11 @@ def record(
     rules: Rules = _RULES,
 ) -> Outcome:
     """
-    What a call has brought.
+    Apply the result of a call.
 
     Args:
-        refund: The order as it stands by now, and its debit, both locked.
-        answer: The answer to the call, or that there was none.
+        refund: The current order and its debit, both locked.
+        answer: The response to the call, or that there was none.
         number: Which call, as counted by `claim`.
         now: The current time.
         rules: The operator's choices.
@@ -355,7 +356,7 @@ def record(
     """
     after = submission.record(refund.order, answer, number=number, now=now, rules=rules)
     if after.cause == "rejected" and isinstance(answer, GatewayAnswer):
-        # A person has asked for it and sees why it was not done; sent again by itself it would only be rejected again.
+        # The person who ordered it sees why it was rejected; a retry would only be rejected again.
         order = msgspec.structs.replace(
             after.submission.attempt, payment_stage=stages.ERROR, error_code=answer.code
         )
@@ -369,10 +370,10 @@ def record(
 
 def expire(refund: Refund, *, now: datetime, rules: Rules = _RULES) -> Outcome:
     """
-    The worker that held the lease was not heard of again: what it did is unknown.
+    Make an order unknown whose lease has expired: its worker may have called the gateway.
 
     Args:
-        refund: An order that is being sent, locked with its debit.
+        refund: An order that is being submitted, locked with its debit.
         now: The current time, not before the end of the lease.
         rules: The operator's choices.
 
@@ -385,7 +386,7 @@ def expire(refund: Refund, *, now: datetime, rules: Rules = _RULES) -> Outcome:
 
 def lose_history(refund: Refund, *, at: datetime) -> Outcome:
     """
-    The database went back: what the lost history did with an order is unknown, whatever this one says.
+    Make an order unknown after the database was restored to an earlier state.
 
     Args:
         refund: The order as it is now, and its debit, both locked.
@@ -400,12 +401,12 @@ def lose_history(refund: Refund, *, at: datetime) -> Outcome:
 
 def resolve(refund: Refund, *, inquired_at: datetime, inquiry: Inquiry, rules: Rules = _RULES) -> Outcome:
     """
-    The gateway was asked about an order by our `transaction_id`, and has none.
+    Apply "not found" of a status inquiry about an order.
 
     Args:
-        refund: The order as it stands by now, and its debit, both locked.
-        inquired_at: When the question was asked.
-        inquiry: Where and when it was asked on the machine's own boot clock.
+        refund: The current order and its debit, both locked.
+        inquired_at: When the inquiry was made.
+        inquiry: Where and when it was made, by the machine's boot clock.
         rules: The operator's choices.
 
     Returns:
@@ -417,15 +418,15 @@ def resolve(refund: Refund, *, inquired_at: datetime, inquiry: Inquiry, rules: R
 
 def hear(refund: Refund, answer: GatewayAnswer, *, cause: str = "answered") -> Outcome:
     """
-    The gateway was asked about an order, and tells of it.
+    Apply the gateway's record of an order.
 
     Args:
-        refund: The order as it stands by now, and its debit, both locked.
+        refund: The current order and its debit, both locked.
         answer: It `tether_core.reconciliation.status_inquiry.heard` "found"; or what a person has seen (`tether_core.stated_outcomes`).
         cause: What events name as the cause.
 
     Returns:
-        What to write, and why: the furthest stage counts, whoever told it.
+        What to write, and why: the furthest stage counts.
     """
     step = stages.meaning(answer.status, event=None, error_code=answer.code)
     order = refund.order.attempt
@@ -452,7 +453,7 @@ def decide(
         notification: Decoded and verified; it names the order by one of its ids.
         account: The account whose secret verified it.
         policy: The operator's choices.
-        confirmation: The gateway's own record, once it was asked; `None` before.
+        confirmation: The gateway's own record; `None` before the status inquiry.
 
     Returns:
         The decision, as of any notification; and, where something changes, what to write.
@@ -461,9 +462,9 @@ def decide(
         return Decision("unchanged", "not_a_payment"), None
     step = stages.meaning(notification.status, event=notification.event, error_code=notification.error_code)
     if step is not None and step.track == "dispute":
-        return Decision("park", "unknown_status"), None  # no table knows of disputes about orders of ours
+        return Decision("park", "unknown_status"), None  # a refund has no disputes
     if policy.confirm == "failures":
-        # Whatever becomes of an order, somebody's money moves: an approval gives it back, a failure lets it be ordered again.
+        # Every final state moves money: an approval returns it, a failure lets it be ordered again.
         policy = msgspec.structs.replace(policy, confirm="all")
     decision = attempt.decide(
         refund.order.attempt, notification, account=account, policy=policy, confirmation=confirmation

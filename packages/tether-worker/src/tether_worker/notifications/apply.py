@@ -66,7 +66,7 @@ _TAKEN: Final[dict[str, InboxStep]] = {
     "unchanged": "finished",
     "contradicted": "contradicted",
     "not_yet": "deferred",
-    "confirm": "asked about",
+    "confirm": "inquired",
     "park": "parked",
 }
 
@@ -310,7 +310,7 @@ def _contradicted(
     """Inquire again later, because the gateway's records lag behind notifications; in the end it stays contradicted."""
     since = row.inquiries_began_at or row.confirmed_at or now
     next_at = retry.next_by_age(retry.CONTRADICTION_AGES_S, since, now=now, jitter=deps.jitter())
-    state = step("waiting", "inquired enough" if next_at is None else "contradicted")
+    state = step("waiting", "schedule ended" if next_at is None else "contradicted")
     if next_at is None:
         _log.warning("notification contradicted", webhook_event_id=row.id, reason=decision.reason)
     return Finish(
