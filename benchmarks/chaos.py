@@ -60,7 +60,7 @@ def _tell(recovery: Recovery) -> None:
 
 def _aims(report: Report, *, short: bool) -> list[Aim]:
     broken = sum(not line.holds for line in report.lines)
-    corrupted = sum(item.failed_requests for item in report.corrupted)
+    corrupted = sum(item.failed_requests for item in report.request_losses)
     always = [
         Aim("lines of the conservation check that do not hold, 0", broken, broken == 0),
         Aim(
@@ -128,7 +128,7 @@ def _faults(report: Report) -> list[str]:
         [
             (
                 name,
-                FAULTS[name].does,
+                FAULTS[name].description,
                 len(ones),
                 median(times(ones)),
                 max(times(ones)),

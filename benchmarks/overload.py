@@ -13,7 +13,7 @@ from statistics import median
 from urllib.parse import urlsplit
 
 import msgspec
-from tether_sandbox.chaos.load import Flood, half_closed, is_normal
+from tether_sandbox.chaos.load import Load, accepts_all, slow_inbox
 from tether_sandbox.services.waiting import eventually
 from tether_sandbox.settings import PASSWORD
 
@@ -34,7 +34,7 @@ _TOLD_MAX_S = 0.75
 
 class _Found(msgspec.Struct):
     sustainable: float
-    flood: Flood
+    load: Load
     lasted_s: float
     back_s: float
 
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         port = urlsplit(it.url).port
         assert port is not None
         with watched({"web": web.pid}, every_s=0.5) as courses:
-            found = asyncio.run(_flooded(port, it.environ["DATABASE_URL"], seconds=seconds))
+            found = asyncio.run(_overloaded(port, it.environ["DATABASE_URL"], seconds=seconds))
         lived = web.returncode is None and "internal error" not in web.stderr
     name = "overload-short" if args.short else "overload"
     grown = max(max(course.rss_mib) - course.rss_mib[0] for course in courses)
@@ -65,37 +65,37 @@ def run(args: argparse.Namespace) -> int:
     return 0 if all(aim.met for aim in judged) else 1
 
 
-async def _flooded(port: int, database_url: str, *, seconds: float) -> _Found:
+async def _overloaded(port: int, database_url: str, *, seconds: float) -> _Found:
     async with (
-        half_closed(database_url),
-        Flood(port, connections=_FEW, password=PASSWORD, seed=1) as few,
+        slow_inbox(database_url),
+        Load(port, connections=_FEW, password=PASSWORD, seed=1) as few,
     ):
         began = time.monotonic()
         await asyncio.sleep(_CALIBRATE_S)
         sustainable = few.answers[200] / (time.monotonic() - began)
     began = time.monotonic()
-    flood = Flood(port, connections=_MANY, password=PASSWORD, seed=2, rate=2 * sustainable)
-    async with half_closed(database_url), flood:
+    load = Load(port, connections=_MANY, password=PASSWORD, seed=2, rate=2 * sustainable)
+    async with slow_inbox(database_url), load:
         await asyncio.sleep(seconds)
         lasted_s = time.monotonic() - began
     ended = time.monotonic()
     await eventually(
-        lambda: is_normal(port, password=PASSWORD), what="normal service", timeout_s=60, despite=(OSError,)
+        lambda: accepts_all(port, password=PASSWORD), what="normal service", timeout_s=60, despite=(OSError,)
     )
-    return _Found(sustainable, flood, lasted_s, time.monotonic() - ended)
+    return _Found(sustainable, load, lasted_s, time.monotonic() - ended)
 
 
 def _aims(found: _Found, *, grown: float, lived: bool) -> list[Aim]:
-    flood = found.flood
-    refused = flood.answers[503]
-    others = sum(flood.answers.values()) - flood.answers[200] - refused
-    told_s = median(flood.refused_after_s) if flood.refused_after_s else 0.0
+    load = found.load
+    refused = load.answers[503]
+    others = sum(load.answers.values()) - load.answers[200] - refused
+    refused_s = median(load.refused_after_s) if load.refused_after_s else 0.0
     return [
         Aim("answered 503, some", refused, refused > 0),
-        Aim("of these without Retry-After, 0", flood.without_retry_after, flood.without_retry_after == 0),
+        Aim("of these without Retry-After, 0", load.without_retry_after, load.without_retry_after == 0),
         Aim("other answers than 200 and 503, 0", others, others == 0),
-        Aim("connections without an answer, 0", flood.broken, flood.broken == 0),
-        Aim(f"median time until a refusal, below {_TOLD_MAX_S} s", told_s, told_s < _TOLD_MAX_S),
+        Aim("connections without an answer, 0", load.broken, load.broken == 0),
+        Aim(f"median time until a refusal, below {_TOLD_MAX_S} s", refused_s, refused_s < _TOLD_MAX_S),
         Aim(f"growth of memory, below {_GROWTH_MAX_MIB:.0f} MiB", grown, grown < _GROWTH_MAX_MIB),
         Aim("the node lived, without a defect, 1", int(lived), lived),
         Aim(f"back to normal, within {_BACK_MAX_S:.0f} s", found.back_s, found.back_s < _BACK_MAX_S),
@@ -103,8 +103,8 @@ def _aims(found: _Found, *, grown: float, lived: bool) -> list[Aim]:
 
 
 def _report(found: _Found) -> list[str]:
-    flood = found.flood
-    answered = sum(flood.answers.values())
+    load = found.load
+    answered = sum(load.answers.values())
     lines = prose(
         f"One web process that lets {_WAITING_MAX} notifications wait, the inbox locked for half of each second. {_FEW}",
         f"connections were taken in at {found.sustainable:.0f}/s; then {_MANY} connections asked for twice that.",
@@ -115,8 +115,8 @@ def _report(found: _Found) -> list[str]:
             ("sustainable", found.sustainable),
             ("offered", 2 * found.sustainable),
             ("answered", answered / found.lasted_s),
-            ("200", flood.answers[200] / found.lasted_s),
-            ("503", flood.answers[503] / found.lasted_s),
+            ("200", load.answers[200] / found.lasted_s),
+            ("503", load.answers[503] / found.lasted_s),
         ],
     )
 

@@ -50,7 +50,7 @@ def test_every_fault_is_recovered_from(report: Report) -> None:
 
 def test_no_request_fails_while_a_node_is_left(report: Report) -> None:
     """A deploy or a dead node would look to the gateway like an outage."""
-    assert report.corrupted == []
+    assert report.request_losses == []
 
 
 def test_no_program_complains_of_a_defect(report: Report) -> None:
@@ -162,7 +162,7 @@ def _billed() -> Ledgers:
     """Two debits, here and at the gateway."""
     debits = [Debit(f"t-{n}", f"u-{n}", n, 1, "approved", 100) for n in (1, 2)]
     records = [(debit.transaction_id, f"u-{debit.debtor_id}", debit.state, 100) for debit in debits]
-    return Ledgers({1}, {1}, {1, 2}, debits, records, notified=2, heard=(2, 2))
+    return Ledgers({1}, {1}, {1, 2}, debits, records, notified=2, stored=(2, 2))
 
 
 def test_debits_that_agree_hold() -> None:
@@ -173,27 +173,27 @@ def test_debits_that_agree_hold() -> None:
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"runs": set()}, "billing orders acknowledged = runs stored"),
-        ({"owing": {1, 2, 3}}, "debtors of billed files = debtors debited"),
-        ({"owing": {1, 3}}, "debtors of billed files = debtors debited"),
-        ({"owing": {1}}, "debtors of billed files = debtors debited"),
-        ({"heard": (1, 1)}, "notifications of debits acknowledged = their rows"),
-        ({"told": 3, "heard": (3, 2)}, "those rows = different notifications"),
+        ({"runs": set()}, "billing requests acknowledged = runs stored"),
+        ({"billable": {1, 2, 3}}, "debtors of billed files = debtors debited"),
+        ({"billable": {1, 3}}, "debtors of billed files = debtors debited"),
+        ({"billable": {1}}, "debtors of billed files = debtors debited"),
+        ({"stored": (1, 1)}, "notifications of debits acknowledged = rows"),
+        ({"notified": 3, "stored": (3, 2)}, "those rows = different notifications"),
         (
             {"debits": [Debit(f"t-{n}", f"u-{n}", 1, 1, "approved", 100) for n in (1, 2)]},
             "debtors with two debits",
         ),
-        ({"twice": ["t-1"]}, "debited twice by the gateway's ledger"),
+        ({"twice": ["t-1"]}, "debited twice in the gateway's ledger"),
         ({"records": [("t-1", "u-1", "approved", 100)]}, "debits = records of the ledger"),
         (
             {"records": [("t-1", "u-1", "approved", 100), ("t-2", "u-2", "approved", 101)]},
-            "debits that stand as the ledger has them, to the cent",
+            "debits with the ledger's status and amount",
         ),
         (
             {"records": [("t-1", "u-1", "approved", 100), ("t-2", "u-2", "declined", 100)]},
-            "debits that stand as the ledger has them, to the cent",
+            "debits with the ledger's status and amount",
         ),
-        ({"unbooked": ["waiting"]}, "notifications of debits not applied"),
+        ({"not_applied": ["waiting"]}, "notifications of debits not applied"),
     ],
 )
 def test_debits_that_differ_are_found(changes: dict[str, object], what: str) -> None:
@@ -203,25 +203,25 @@ def test_debits_that_differ_are_found(changes: dict[str, object], what: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("changes", "taken", "there", "what"),
+    ("changes", "acknowledged", "objects", "what"),
     [
-        ({}, [1, 2], {"k"}, "files acknowledged = uploads stored, read"),
-        ({}, [1, 1], {"k"}, "files acknowledged = uploads stored, read"),
-        ({}, [1], {"k", "l"}, "objects nobody names, beyond files not acknowledged"),
-        ({"state": "reading"}, [1], {"k"}, "files acknowledged = uploads stored, read"),
+        ({}, [1, 2], {"k"}, "files acknowledged = uploads completed"),
+        ({}, [1, 1], {"k"}, "files acknowledged = uploads completed"),
+        ({}, [1], {"k", "l"}, "orphaned objects, beyond files not acknowledged"),
+        ({"state": "reading"}, [1], {"k"}, "files acknowledged = uploads completed"),
         ({"rows_refused": 0}, [1], {"k"}, "their rows = debtors + problems"),
-        ({"debtors": ROWS}, [1], {"k"}, "rows that became a debtor twice"),
-        ({}, [1], set(), "uploads whose object is missing"),
+        ({"debtors": ROWS}, [1], {"k"}, "rows with two debtors"),
+        ({}, [1], set(), "uploads without their object"),
     ],
 )
 def test_files_that_differ_are_found(
-    changes: dict[str, object], taken: list[int], there: set[str], what: str
+    changes: dict[str, object], acknowledged: list[int], objects: set[str], what: str
 ) -> None:
     """A row that is neither a debtor nor a problem is money that nobody collects and nobody misses."""
     whole = File(1, "completed", "k", ROWS - 1, 1, ROWS - 1)
-    assert all(line.holds for line in file_lines([whole], taken=[1], there={"k"}))
+    assert all(line.holds for line in file_lines([whole], acknowledged=[1], objects={"k"}))
     corrupted = msgspec.structs.replace(whole, **changes)
-    lines = file_lines([corrupted], taken=taken, there=there)
+    lines = file_lines([corrupted], acknowledged=acknowledged, objects=objects)
     assert what in [line.what for line in lines if not line.holds]
 
 

@@ -34,7 +34,7 @@ from tether_worker.notifications.apply import ApplyDeps, apply_batch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tether_sandbox.chaos.crash_points import InquiryRow
+    from tether_sandbox.chaos.crash_points import RunOrder
 
 PASSWORD = "s3cret-password"
 # Leases and put-off rows of the dead are due again by this clock.
@@ -46,10 +46,10 @@ ORDER_STEP = int(os.environ.get("TETHER_ORDER_STEP", "8"))
 
 
 @pytest.fixture(scope="module")
-def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InquiryRow]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunOrder]:
     """Sends children to their death."""
-    with doomed(tmp_path_factory.mktemp("doomed")) as asked:
-        yield asked
+    with doomed(tmp_path_factory.mktemp("doomed")) as run_order:
+        yield run_order
 
 
 def _payments(database_url: str, number: int) -> list[Payment]:
@@ -110,7 +110,7 @@ async def _outcome(database_url: str, payments: list[Payment]) -> dict[str, Any]
 
 
 async def test_a_web_node_dies_at_every_boundary(
-    ask: InquiryRow, database_url: str, environment: dict[str, str]
+    run: RunOrder, database_url: str, environment: dict[str, str]
 ) -> None:
     """
     A notification that was acknowledged and is not stored is money nobody books; one stored twice is applied twice.
@@ -122,15 +122,15 @@ async def test_a_web_node_dies_at_every_boundary(
     async def endured(number: int, *, stop_at: int) -> tuple[dict[str, Any], Ending]:
         payments = _payments(database_url, number)
         rounds = _rounds(*payments)
-        ending = ask(Order("take", stop_at, environment, rounds))
+        ending = run(Order("receive", stop_at, environment, rounds))
         async with await psycopg.AsyncConnection.connect(database_url) as conn:
             cursor = await conn.execute("select body from webhook_events")
             stored = {bytes(body) for (body,) in await cursor.fetchall()}
         assert set(ending.acknowledged) <= stored
-        again = ask(Order("take", 0, environment, rounds))
+        again = run(Order("receive", 0, environment, rounds))
         assert again.code == 0
         assert len(again.acknowledged) == 4
-        assert ask(Order("book", 0, environment)).code == 0
+        assert run(Order("apply", 0, environment)).code == 0
         return await _outcome(database_url, payments), ending
 
     wanted, _ = await endured(0, stop_at=0)
@@ -142,15 +142,15 @@ async def test_a_web_node_dies_at_every_boundary(
 
 
 async def test_a_worker_dies_at_every_boundary_of_application(
-    ask: InquiryRow, database_url: str, environment: dict[str, str]
+    run: RunOrder, database_url: str, environment: dict[str, str]
 ) -> None:
     """A state written without its blacklist entry lets a bad account be debited again; one written twice is told twice."""
 
     async def endured(number: int, *, stop_at: int) -> tuple[dict[str, Any], Ending]:
         payments = _payments(database_url, number)
-        assert ask(Order("take", 0, environment, _rounds(*payments))).code == 0
-        ending = ask(Order("book", stop_at, environment))
-        assert ask(Order("book", 0, environment)).code == 0
+        assert run(Order("receive", 0, environment, _rounds(*payments))).code == 0
+        ending = run(Order("apply", stop_at, environment))
+        assert run(Order("apply", 0, environment)).code == 0
         return await _outcome(database_url, payments), ending
 
     wanted, _ = await endured(0, stop_at=0)
@@ -161,7 +161,7 @@ async def test_a_worker_dies_at_every_boundary_of_application(
 
 
 async def test_a_worker_dies_at_every_boundary_of_reading_a_file(
-    ask: InquiryRow, database_url: str, environment: dict[str, str]
+    run: RunOrder, database_url: str, environment: dict[str, str]
 ) -> None:
     """A row read twice is a person debited twice; a row passed over is money nobody collects and nobody misses."""
     settings = Settings.from_env(environment)
@@ -171,8 +171,8 @@ async def test_a_worker_dies_at_every_boundary_of_reading_a_file(
         content = _sheet(random.Random(number))
         upload_id = await _handed_in(store, database_url, content)
         order = Order("read", stop_at, environment, chunk_rows=3)
-        ending = ask(order)
-        assert ask(Order("read", 0, environment, ahead_s=LATER_S, chunk_rows=3)).code == 0
+        ending = run(order)
+        assert run(Order("read", 0, environment, ahead_s=LATER_S, chunk_rows=3)).code == 0
         return await _intake_outcome(database_url, upload_id), ending
 
     wanted, _ = await endured(0, stop_at=0)
@@ -186,7 +186,7 @@ async def test_a_worker_dies_at_every_boundary_of_reading_a_file(
 
 
 async def test_a_web_node_dies_at_every_boundary_of_an_order(
-    ask: InquiryRow, database_url: str, environment: dict[str, str]
+    run: RunOrder, database_url: str, environment: dict[str, str]
 ) -> None:
     """
     A client that never heard whether its order was placed sends it again, to another node, and must not order twice.
@@ -209,10 +209,10 @@ async def test_a_web_node_dies_at_every_boundary_of_an_order(
             (f"/api/uploads/{upload_id}/billing", f"run-{upload_id}", b'{"count_max": 5}'),
             (f"/api/billing-attempts/{debit.id}/refund", f"refund-{debit.id}", b"{}"),
         ]
-        ending = ask(Order("place", stop_at, environ, posts=posts))
-        retried = ask(Order("place", 0, environ, posts=posts))
+        ending = run(Order("place", stop_at, environ, posts=posts))
+        retried = run(Order("place", 0, environ, posts=posts))
         assert retried.code == 0
-        again = ask(Order("place", 0, environ, posts=posts))
+        again = run(Order("place", 0, environ, posts=posts))
         assert again.acknowledged == retried.acknowledged
         assert retried.acknowledged[: len(ending.acknowledged)] == ending.acknowledged
         with psycopg.connect(database_url) as conn:
@@ -236,7 +236,7 @@ def gateway() -> Iterator[Simulator]:
 
 
 async def test_a_worker_dies_at_every_boundary_of_sending(
-    ask: InquiryRow, database_url: str, environment: dict[str, str], gateway: Simulator
+    run: RunOrder, database_url: str, environment: dict[str, str], gateway: Simulator
 ) -> None:
     """
     Between claim, call and record lies the time at which a debtor pays twice, or a debit is forgotten.
@@ -265,8 +265,8 @@ async def test_a_worker_dies_at_every_boundary_of_sending(
                 created_by="tests",
                 now=now,
             )
-            ending = ask(Order("send", stop_at, environ))
-            assert ask(Order("resolve", 0, environ, ahead_s=2 * LATER_S)).code == 0
+            ending = run(Order("submit", stop_at, environ))
+            assert run(Order("resolve", 0, environ, ahead_s=2 * LATER_S)).code == 0
             cursor = await conn.execute(
                 "select transaction_id, state, payment_stage, leased_until, submit_at from billing_attempts"
                 " where debtor_id = any(%s) order by debtor_id",
@@ -354,7 +354,7 @@ async def _each_boundary(endured: Any, *, wanted: dict[str, Any], at_least: int,
 
 
 async def test_a_worker_frozen_over_its_rows_puts_none_of_them_off(
-    ask: InquiryRow,
+    run: RunOrder,
     database_url: str,
     environment: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
@@ -368,7 +368,7 @@ async def test_a_worker_frozen_over_its_rows_puts_none_of_them_off(
     gone.
     """
     payments = _payments(database_url, 1)
-    assert ask(Order("take", 0, environment, _rounds(*payments))).code == 0
+    assert run(Order("receive", 0, environment, _rounds(*payments))).code == 0
     real = billing_attempts.locked_by_ids
     alone: list[Any] = []
 
@@ -388,6 +388,6 @@ async def test_a_worker_frozen_over_its_rows_puts_none_of_them_off(
         with pytest.raises(ConnectionLost):
             await apply_batch(ApplyDeps(pool, Policy(), lambda: datetime.now(UTC), random.random))
     assert not alone
-    assert ask(Order("book", 0, environment)).code == 0
+    assert run(Order("apply", 0, environment)).code == 0
     outcome = await _outcome(database_url, payments)
     assert [row[3:] for row in outcome["inbox"]] == [("processed", "applied", 0)] * 3

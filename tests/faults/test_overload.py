@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import psutil
 import psycopg
 import pytest
-from tether_sandbox.chaos.load import Flood, is_normal
+from tether_sandbox.chaos.load import Load, accepts_all
 from tether_sandbox.services.server import free_port
 from tether_sandbox.services.waiting import eventually
 
@@ -35,8 +35,8 @@ BACK_TO_NORMAL_S = 10.0
 TOLD_MAX_S = 4.0
 
 
-def _flood(port: int, *, seed: int) -> Flood:
-    return Flood(port, connections=CONNECTIONS, password=PASSWORD, seed=seed)
+def _flood(port: int, *, seed: int) -> Load:
+    return Load(port, connections=CONNECTIONS, password=PASSWORD, seed=seed)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def _rss_bytes(port: int) -> int:
 
 async def _is_normal(port: int) -> bool:
     """Whether twenty notifications, one after the other, are each taken."""
-    return await is_normal(port, password=PASSWORD)
+    return await accepts_all(port, password=PASSWORD)
 
 
 async def test_a_store_half_as_fast_as_the_senders_means_503_and_nothing_worse(

@@ -270,7 +270,7 @@ async def test_while_the_gateway_is_away_nothing_is_applied_and_nothing_is_lost(
 ) -> None:
     """An outage must cost time only: no chargeback may slip through unconfirmed, and none may be forgotten."""
     unique_id = await world.sell("away", script=11)
-    world.simulator.faults(Faults(asked=1.0))
+    world.simulator.faults(Faults(inquiries_failed=1.0))
     world.simulator.resolve()
     await world.sell("away-lost", script=30, stage=stages.UNKNOWN_TO_US)
     until(

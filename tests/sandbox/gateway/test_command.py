@@ -57,7 +57,7 @@ def test_a_file_of_something_else_is_refused_in_a_sentence(
     file = tmp_path / "file"
     file.write_text(content, errors="surrogateescape")
     for option, words in (("--payments", "send"), ("--setup", "serve")):
-        with pytest.raises(InvalidRequest, match=f"{option}: .*(?:no payment|no set-up)"):
+        with pytest.raises(InvalidRequest, match=f"{option}: .*(?:not a payment|not a valid configuration)"):
             _run(words, option, str(file))
         with pytest.raises(InvalidRequest, match=f"{option}: .*cannot be read"):
             _run(words, option, str(tmp_path / "nowhere"))
@@ -84,7 +84,7 @@ def test_a_receiver_that_is_not_there_is_a_failure(
     assert code == 1
     excerpt = capsys.readouterr()
     assert "0 acknowledged" in excerpt.out
-    assert "last answer none" in excerpt.err
+    assert "last response none" in excerpt.err
 
 
 def test_payments_are_read_and_foreign_fields_passed_over() -> None:

@@ -232,10 +232,10 @@ def test_lies_are_signed_and_change_no_expectation() -> None:
         _payments(50),
         seed=9,
         password=PASSWORD,
-        fault_injection=FaultInjection(lie=1.0),
+        fault_injection=FaultInjection(false_chargeback=1.0),
         payment_histories=PaymentHistories.all_approved(),
     )
-    assert lying.counts.lies == 50
+    assert lying.counts.false_chargebacks == 50
     assert set(lying.final.values()) == set(honest.final.values()) == {"approved"}
     assert lying.causes == ()
 

@@ -121,7 +121,7 @@ async def test_gives_up_after_ten_posts_and_says_so() -> None:
         counts = await deliver(plot, url=url, retry_interval_s=0.001)
     assert not counts.ok
     assert counts.statuses == {500: 10 * len(plot.deliveries)}
-    assert counts.failures[0].endswith("last answer 500")
+    assert counts.failures[0].endswith("last response 500")
     assert "signature" not in "".join(counts.failures)
 
 
@@ -131,7 +131,7 @@ async def test_a_believed_forgery_is_counted_against_the_receiver() -> None:
     async with _receiver(lambda item: (200, _echo(item))) as url:
         counts = await deliver(plot, url=url)
     assert not counts.ok
-    assert counts.believed == plot.counts.invalid_signature > 0
+    assert counts.wrongly_accepted == plot.counts.invalid_signature > 0
 
 
 async def test_what_comes_after_waits_for_what_comes_before() -> None:

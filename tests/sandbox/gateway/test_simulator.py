@@ -527,7 +527,7 @@ def test_faults_depend_on_the_payment_and_not_on_the_order() -> None:
     again = [outcome(each, nth=1, setup=setup) for each in reversed(fields)]
     assert item == list(reversed(again))
     assert {script.failure_mode for script in item} == {"plain", "silence", "500"}
-    assert any(not script.stands for script in item)
+    assert any(not script.taken for script in item)
     # A second try of the same debit may fare otherwise, or no retry would ever get through.
     assert item != [outcome(each, nth=2, setup=setup) for each in fields]
 

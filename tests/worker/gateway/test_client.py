@@ -87,9 +87,9 @@ async def test_every_script_is_answered_or_silent_and_the_ledger_knows(
     if answer is not None and script.code:
         assert (answer.status in {"error", "declined"}, answer.code) == (True, script.code)
     taken = simulator.records(transaction_id=own_id)
-    assert len(taken) == script.stands
+    assert len(taken) == script.taken
     asked = await calls.reconcile(gateway, transaction_id=own_id)
-    assert (asked is not None) == (script.stands and not script.hidden)
+    assert (asked is not None) == (script.taken and not script.hidden)
 
 
 async def test_what_was_never_sent_is_not_there(gateway: Gateway) -> None:
@@ -200,7 +200,7 @@ async def test_wrong_credentials_are_a_refusal_and_say_so(
 
 async def test_questions_that_fail_are_silent(gateway: Gateway, simulator: Simulator) -> None:
     """A 500 to a question says nothing about the payment; taken for "not there", it would debit again."""
-    simulator.faults(Faults(asked=1.0))
+    simulator.faults(Faults(inquiries_failed=1.0))
     try:
         for ask in (
             calls.reconcile(gateway, transaction_id="x"),

@@ -299,7 +299,7 @@ async def test_while_the_gateway_is_down_a_claim_waits(
     """An outage must neither let claims through nor throw them away, and it must not take longer than it takes."""
     unique_id = await paid(StatusChange("chargebacked", "chargeback", "AC04"))
     await world.deliver(unique_id, **CLAIM)
-    simulator.faults(Faults(asked=1.0))
+    simulator.faults(Faults(inquiries_failed=1.0))
     try:
         await confirm(world.inquiry_deps)
         assert await world.event() == ("confirming", "confirm", "gateway_silent", None, None, None, 1)

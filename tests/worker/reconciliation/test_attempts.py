@@ -375,7 +375,7 @@ async def test_silence_is_no_try(
 ) -> None:
     """An outage of minutes would otherwise use up the ten tries of every debit of the day."""
     await unknown("silent-1")
-    simulator.faults(Faults(asked=1.0))
+    simulator.faults(Faults(inquiries_failed=1.0))
     try:
         await world.inquire_and_apply()
     finally:
@@ -439,7 +439,7 @@ async def test_questions_keep_to_their_share_and_stop_at_an_open_breaker(
             world.inquiry_deps.pool, world._clients, limited(Limiter(client)), lambda: world.now, lambda: 0.5
         )
         world.client = GatewayClient(world.client.gateway, SETUP.terminals, limits({"reconciliation": 40}))
-        simulator.faults(Faults(asked=1.0))
+        simulator.faults(Faults(inquiries_failed=1.0))
         before = simulator.sums()["requests"].get("reconcile", 0)
         try:
             await reconcile(world.inquiry_deps)

@@ -284,7 +284,7 @@ async def test_a_silent_gateway_costs_no_page(world: World) -> None:
     world.adopt(*(f"q{n}" for n in range(150)))
     await want(world.conn, ["default"], [world.day], now=world.now, lists=["transactions"])
     await read_list(world.inquiry_deps, pages_max=1)
-    world.simulator.faults(Faults(asked=1.0))
+    world.simulator.faults(Faults(inquiries_failed=1.0))
     try:
         assert await read_list(world.inquiry_deps) == 1
     finally:

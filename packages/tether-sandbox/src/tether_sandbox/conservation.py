@@ -257,7 +257,7 @@ def check_chaos(sent: Sent, ours: Books, *, delivered: Sequence[Delivered]) -> l
         Line(
             "deliveries = acknowledged + refused", sum(delivery.planned for delivery in delivered), answered
         ),
-        Line("invalid signatures accepted", 0, sum(delivery.believed for delivery in delivered)),
+        Line("invalid signatures accepted", 0, sum(delivery.wrongly_accepted for delivery in delivered)),
         Line("acknowledged notifications stored", len(sent.genuine), len(sent.genuine & rows)),
         Line("rows without a sent notification", 0, len(rows - sent.genuine)),
         Line("rows stored twice", 0, twice),

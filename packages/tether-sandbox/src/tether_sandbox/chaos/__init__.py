@@ -1,14 +1,13 @@
 """
-The chaos test: the whole system under fire, and the books held against each other afterwards.
+The chaos test: the whole system under load and faults, with a conservation check at the end.
 
-- `stage` is what runs: two web nodes behind a proxy, two workers, Postgres behind a pooler, Redis, objects in a folder;
-- `faults` is the table of what is done to it, and undone;
-- `run` sends notifications all the while, draws faults from a seed, measures how long each recovery takes, and holds
-  the books against each other at the end;
+- `stage` is the environment: two web nodes behind a proxy, two workers, Postgres behind a pooler, Redis, an object store;
+- `faults` is the table of faults;
+- `run` sends notifications, injects faults drawn from a seed, measures each recovery, and checks the result;
 - `command` is its command line, `tether-sandbox chaos`.
 
-The proxy is nginx and the pooler is pgBouncer where they are installed. Without nginx a small relay of our own does the
-one thing that matters here, to try the other node; without pgBouncer the programs speak to Postgres directly.
+The proxy is nginx and the pooler is pgBouncer if they are installed. Without nginx a small relay does what is needed here: it
+tries the other node. Without pgBouncer the programs connect to Postgres directly.
 """
 
 from tether_sandbox.chaos.faults import FAULTS, Fault

@@ -1,7 +1,7 @@
 """
-A worker on a machine whose clock is wrong: `python -m tether_sandbox.chaos.clock_skew SECONDS run QUEUE... [--grace SECONDS]`.
+A worker with clock skew: `python -m tether_sandbox.chaos.clock_skew SECONDS run QUEUE... [--grace SECONDS]`.
 
-Everything it does is what `tether-worker` does; only the clock it is given differs, by so many seconds.
+It is `tether-worker` with a clock that is ahead by that many seconds.
 """
 
 import sys
@@ -15,18 +15,15 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str]) -> int:
     """
-    Run the worker.
+    Run the worker; returns its exit code.
 
     Args:
-        arguments: How far the clock is ahead, in seconds, then those of `tether-worker`.
-
-    Returns:
-        Its exit code.
+        arguments: The clock skew in seconds, then the arguments of `tether-worker`.
     """
-    off = timedelta(seconds=float(arguments[0]))
+    skew = timedelta(seconds=float(arguments[0]))
 
     def clock() -> datetime:
-        return datetime.now(UTC) + off
+        return datetime.now(UTC) + skew
 
     return program.main(arguments[1:], clock=clock)
 

@@ -17,14 +17,12 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    Describe the command's options.
-
-    Args:
-        parser: The parser of `tether-sandbox chaos`.
-    """
+    """Add the options to the parser of `tether-sandbox chaos`."""
     parser.add_argument(
-        "--minutes", type=number(0.01), default=1.0, help="how long faults are drawn (default: %(default)s)"
+        "--minutes",
+        type=number(0.01),
+        default=1.0,
+        help="how long faults are injected (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=1, help="same number, same faults (default: %(default)s)")
     parser.add_argument(
@@ -38,34 +36,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rate", type=whole(1, 100_000), default=300, help="deliveries per second (default: %(default)s)"
     )
-    parser.add_argument(
-        "--own", action="store_true", help="without nginx and pgBouncer, even where installed"
-    )
+    parser.add_argument("--own", action="store_true", help="without nginx and pgBouncer, even if installed")
     parser.add_argument(
         "--unconfirmed",
         action="store_true",
-        help="let disputes take effect as they are told, without asking the gateway",
+        help="apply disputes without confirmation by the gateway",
     )
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep there what the programs said")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the logs of the programs in DIR")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report to FILE")
 
 
 def run(args: argparse.Namespace) -> int:
-    """
-    Let it rage, and print what it showed.
-
-    Args:
-        args: What `add_arguments` described.
-
-    Returns:
-        0 when everything recovered and the books agree, else 1.
-    """
+    """Run the chaos test and print its report; 0 if everything recovered and the conservation check holds, else 1."""
     console = Console()
 
     def print_recovery(recovery: Recovery) -> None:
-        well = "never" if recovery.recovered_s is None else f"{recovery.recovered_s:.2f} s"
+        result = (
+            "not recovered" if recovery.recovered_s is None else f"recovered in {recovery.recovered_s:.2f} s"
+        )
         console.print(
-            f"{recovery.at_s:7.1f} s  {recovery.fault:<17} well after {well}"
+            f"{recovery.at_s:7.1f} s  {recovery.fault:<17} {result}"
             + (f", {recovery.failed_requests} requests failed" if recovery.failed_requests else ""),
             highlight=False,
         )
@@ -74,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             args.keep.mkdir(parents=True)
         except OSError as exc:
-            raise InvalidRequest(f"{args.keep} cannot be made ({exc.strerror})", field="--keep") from None
+            raise InvalidRequest(f"{args.keep} cannot be created ({exc.strerror})", field="--keep") from None
     report = run_chaos(
         minutes=args.minutes,
         seed_number=args.seed,
@@ -93,22 +83,24 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(report: Report, *, console: Console) -> None:
     sums = Table(
-        title=f"Storm of {report.lasted_s:.0f} s, seed {report.seed}", title_justify="left", show_header=False
+        title=f"Chaos test of {report.lasted_s:.0f} s, seed {report.seed}",
+        title_justify="left",
+        show_header=False,
     )
     sums.add_column("")
     sums.add_column("", justify="right")
     quantiles = " / ".join(f"{report.latency_ms[q]:.0f}" for q in ("p50", "p95", "p99"))
     for what, count in (
-        ("in front; before Postgres", f"{report.proxy}; {report.pooler or 'nothing'}"),
-        ("acked", report.acked),
-        ("applied", report.applied),
+        ("proxy; pooler", f"{report.proxy}; {report.pooler or 'none'}"),
+        ("deliveries acknowledged", report.acked),
+        ("notifications applied", report.applied),
         ("of these confirmed by the gateway", report.confirmed),
-        ("repeated", report.repeated),
-        ("forged and refused", report.refused),
-        ("sent again for want of an answer", report.posts - report.planned),
-        ("reached both nodes at the same time", report.races),
+        ("duplicates", report.repeated),
+        ("invalid signatures refused", report.refused),
+        ("repeated for lack of a response", report.posts - report.planned),
+        ("sent to both nodes at the same time", report.races),
         (
-            "files taken; with questions; objects nobody names",
+            "files uploaded; with questions; orphaned objects",
             f"{report.files}; {report.answered}; {report.objects_unnamed}",
         ),
         ("debits in the gateway's ledger", report.debits),
@@ -119,29 +111,29 @@ def _show(report: Report, *, console: Console) -> None:
             f"{report.slowest_s:.2f} s; {report.slowest_after_kill_s:.2f} s",
         ),
         ("longest gap between acknowledgements", f"{report.longest_gap_s:.2f} s"),
-        ("answer time p50 / p95 / p99", f"{quantiles} ms"),
+        ("latency p50 / p95 / p99", f"{quantiles} ms"),
         (
-            "answers",
+            "responses",
             ", ".join(f"{status or 'none'}: {count}" for status, count in sorted(report.statuses.items())),
         ),
     ):
         sums.add_row(what, str(count))
     console.print(sums)
     console.print(_by_kind(report))
-    books = Table(title="Conservation check", title_justify="left")
-    for column in ("", "sent", "applied", ""):
-        books.add_column(column, justify="right" if column in {"sent", "applied"} else "left")
+    checks = Table(title="Conservation check", title_justify="left")
+    for column in ("", "gateway", "Tether", ""):
+        checks.add_column(column, justify="right" if column else "left")
     for line in report.lines:
         mark = "[green]✓[/]" if line.holds else f"[red]✗ {line.note}[/]"
-        books.add_row(line.what, str(line.wanted), str(line.found), mark)
-    console.print(books)
+        checks.add_row(line.what, str(line.wanted), str(line.found), mark)
+    console.print(checks)
     for warning in report.warnings[:10]:
         console.print(f"[red]{warning}[/]", highlight=False)
-    for item in report.corrupted:
+    for item in report.request_losses:
         console.print(
-            f"[red]{item.failed_requests} requests failed at {item.fault}, though a node was left[/]"
+            f"[red]{item.failed_requests} requests failed during {item.fault} although a node was up[/]"
         )
-    console.print("[green]All is well.[/]" if report.holds else "[red]Not all is well.[/]")
+    console.print("[green]The chaos test passed.[/]" if report.holds else "[red]The chaos test failed.[/]")
 
 
 def _by_kind(report: Report) -> Table:
@@ -149,23 +141,25 @@ def _by_kind(report: Report) -> Table:
     for column in (
         "",
         "times",
-        "well after: median",
+        "recovery: median",
         "slowest",
-        "whole again: slowest",
-        "failed at the proxy",
+        "all ready: slowest",
+        "failed requests",
     ):
         table.add_column(column, justify="right" if column else "left")
     kinds: dict[str, list[Recovery]] = defaultdict(list)
     for recovery in report.recoveries:
         kinds[recovery.fault].append(recovery)
-    for name, ones in sorted(kinds.items()):
-        times = sorted(item.recovered_s if item.recovered_s is not None else float("inf") for item in ones)
+    for name, recoveries in sorted(kinds.items()):
+        times = sorted(
+            item.recovered_s if item.recovered_s is not None else float("inf") for item in recoveries
+        )
         table.add_row(
             name,
-            str(len(ones)),
+            str(len(recoveries)),
             f"{times[len(times) // 2]:.2f} s",
             f"{times[-1]:.2f} s",
-            f"{max(item.whole_s for item in ones):.2f} s",
-            str(sum(item.failed_requests for item in ones)),
+            f"{max(item.whole_s for item in recoveries):.2f} s",
+            str(sum(item.failed_requests for item in recoveries)),
         )
     return table

@@ -1,18 +1,17 @@
 """
-Crash points by construction: a process that kills itself at its n-th boundary.
+Crash points: run a process that kills itself at its n-th boundary.
 
-Nobody lists the boundaries; the child finds them as it runs. One is each time at which a task of it waits (that is
-every `await` that truly waits: what it asked for is under way, and the answer has not come) and each time just before
-something is said to Postgres, Redis, the object store or the gateway (what came before is done, and nothing after). What
-lies between two of these is plain computing, which nobody outside can tell from dying a little earlier.
+The boundaries are found at run time. There is one each time a task waits (every `await` that suspends: a request was sent, and
+its response has not arrived) and one just before each call of Postgres, Redis, the object store or the gateway. Between two
+boundaries there is only computation; a crash there has the same effect as one at the boundary before.
 
-`doomed` keeps a process with everything imported; for each order it forks a child that does the work and dies by
-SIGKILL at the boundary it was told, with nothing finished or flushed. Ordering with 1, 2, 3 and so on until a child lives
-to its end visits every boundary there is.
+`doomed` keeps a process with everything imported. For each order it forks a child that does the work and dies by SIGKILL at the
+given boundary, with nothing finished or flushed. Running it with 1, 2, 3 and so on until a child ends normally visits every
+boundary.
 
-    with doomed(folder) as ask:
-        fate = ask(Order("book", stop_at=3, environ=environment))
-        assert fate.code == -signal.SIGKILL
+    with doomed(folder) as run:
+        ending = run(Order("apply", stop_at=3, environ=environment))
+        assert ending.code == -signal.SIGKILL
 """
 
 import asyncio
@@ -59,7 +58,7 @@ from tether_worker.reconciliation.attempts import reconcile
 from tether_worker.uploads.intake import Intake, read_one
 from tether_worker.uploads.reader import Limits
 
-__all__ = ["Ending", "InquiryRow", "Order", "doomed"]
+__all__ = ["Ending", "Order", "RunOrder", "doomed"]
 
 # More than a few debits take.
 _SEND_S: Final = 20.0
@@ -67,24 +66,24 @@ _SEND_S: Final = 20.0
 
 class Order(msgspec.Struct, frozen=True):
     """
-    What a child shall do, and where it shall die.
+    The work of a child, and where it dies.
 
     Attributes:
-        what: "take" notifications as a web node does; "book" them, "read" uploads or "send" debits, as a worker does; or
-            "settle" debits whose outcome is open: leases that ran out, questions, and the applying of what was told; or
-            "place" an order by API, as a web node does: only its own boundaries count, not those of the node's start.
-        stop_at: The number of the boundary it does not live to pass, from 1; 0 for none.
+        what: "receive" notifications as a web node; "apply" them, "read" uploads or "submit" debits as a worker; "resolve"
+            unknown outcomes of debits: expired leases, status inquiries, notifications; or "place" requests to the API as a
+            web node: only their own boundaries count, not those of the node's start.
+        stop_at: The number of the boundary at which it dies, from 1; 0 for none.
         environ: The settings of the program.
-        rounds: To take: the notifications' forms; those of one round come at the same time.
-        ahead_s: How far its clock is ahead, in seconds; to settle, how long it waits each time.
+        batches: To receive: the bodies of the notifications; those of a batch arrive at the same time.
+        ahead_s: How far its clock is ahead, in seconds; to resolve, how long it waits each time.
         chunk_rows: To read: rows of a chunk.
-        posts: To place: address, Idempotency-Key and JSON body of each request, one after the other.
+        posts: To place: path, Idempotency-Key and JSON body of each request, one after another.
     """
 
-    what: Literal["take", "book", "read", "send", "resolve", "place"]
+    what: Literal["receive", "apply", "read", "submit", "resolve", "place"]
     stop_at: int
     environ: dict[str, str]
-    rounds: list[list[bytes]] = []
+    batches: list[list[bytes]] = []
     ahead_s: float = 0.0
     chunk_rows: int = 100
     posts: list[tuple[str, str, bytes]] = []
@@ -92,11 +91,11 @@ class Order(msgspec.Struct, frozen=True):
 
 class Ending(msgspec.Struct, frozen=True):
     """
-    What became of a child.
+    The end of a child.
 
     Attributes:
-        code: Its exit code: 0 when it lived to its end, -9 when it died as told.
-        acknowledged: The notifications it answered 200, or the responses to orders that were placed, in order.
+        code: Its exit code: 0 if it ended normally, -9 if it died at the boundary.
+        acknowledged: The notifications it answered 200, or the responses to placed requests, in order.
         boundaries: How many boundaries it passed.
     """
 
@@ -105,19 +104,19 @@ class Ending(msgspec.Struct, frozen=True):
     boundaries: int
 
 
-InquiryRow = Callable[[Order], Ending]
+RunOrder = Callable[[Order], Ending]
 
 
 @contextlib.contextmanager
-def doomed(folder: Path) -> Iterator[InquiryRow]:
+def doomed(folder: Path) -> Iterator[RunOrder]:
     """
-    Have a process that sends children to their death.
+    Run a process that forks children, each of which dies at a boundary.
 
     Args:
-        folder: Its own, for what children leave behind.
+        folder: Empty; for the journals of the children.
 
     Yields:
-        A function that has an order carried out, and gives what became of the child.
+        A function that runs an order and returns the end of the child.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", "tether_sandbox.chaos.crash_points", str(folder)],
@@ -128,25 +127,25 @@ def doomed(folder: Path) -> Iterator[InquiryRow]:
     assert process.stdout is not None
     orders, endings = process.stdin, process.stdout
 
-    def ask(order: Order) -> Ending:
+    def run(order: Order) -> Ending:
         orders.write(msgspec.json.encode(order) + b"\n")
         orders.flush()
         return msgspec.json.decode(endings.readline(), type=Ending)
 
     try:
-        yield ask
+        yield run
     finally:
         orders.close()
         endings.close()
         process.wait()
 
 
-class _Life:
-    """Counts a child's boundaries, and ends it at the one it was told."""
+class _Boundaries:
+    """Counts the boundaries of a child, and kills it at the given one."""
 
-    def __init__(self, order: Order, *, diary: Path) -> None:
+    def __init__(self, order: Order, *, journal: Path) -> None:
         self._stop_at = order.stop_at
-        self._diary = diary.open("ab", buffering=0)
+        self._journal = journal.open("ab", buffering=0)
         self._boundaries = 0
         self.counts = True
 
@@ -157,25 +156,25 @@ class _Life:
         self._boundaries += 1
         if self._boundaries == self._stop_at:
             os.kill(os.getpid(), signal.SIGKILL)
-        self._diary.write(b"-\n")
+        self._journal.write(b"-\n")
 
     def acknowledge(self, body: bytes) -> None:
-        """Note an answer that has left the process."""
-        self._diary.write(body + b"\n")
+        """Record a response that has left the process."""
+        self._journal.write(body + b"\n")
 
 
-def _counted(life: _Life) -> None:
-    """From now on, count every exchange of this process."""
+def _counted(boundaries: _Boundaries) -> None:
+    """Count every call of a service in this process from now on."""
 
     def counting(real: Callable[..., Any]) -> Callable[..., Any]:
         def exchanged(*args: Any, **named: Any) -> Any:
-            life.boundary()
+            boundaries.boundary()
             return real(*args, **named)
 
         return exchanged
 
     for owner, name in (
-        (psycopg.AsyncConnection, "wait"),  # everything said to Postgres but the greeting passes here
+        (psycopg.AsyncConnection, "wait"),  # every exchange with Postgres after the start-up
         (AbstractConnection, "send_packed_command"),
         (httpcore.AsyncHTTPConnection, "handle_async_request"),
         *((obstore, name) for name in dir(obstore) if name.endswith("_async")),
@@ -183,8 +182,8 @@ def _counted(life: _Life) -> None:
         setattr(owner, name, counting(getattr(owner, name)))
 
 
-def _stepped(life: _Life) -> Callable[..., asyncio.Task[Any]]:
-    """A task factory whose tasks pass a boundary each time they wait."""
+def _stepped(boundaries: _Boundaries) -> Callable[..., asyncio.Task[Any]]:
+    """A task factory whose tasks pass a boundary each time they suspend."""
 
     @types.coroutine
     def stepped(work: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
@@ -194,10 +193,10 @@ def _stepped(life: _Life) -> Callable[..., asyncio.Task[Any]]:
                 waited = step()
             except StopIteration as ended:
                 return ended.value
-            life.boundary()
+            boundaries.boundary()
             try:
                 step = partial(work.send, (yield waited))
-            except BaseException as exc:  # noqa: BLE001 - it is the work's own to take
+            except BaseException as exc:  # noqa: BLE001 - passed on to the work
                 step = partial(work.throw, exc)
 
     async def whole(work: Coroutine[Any, Any, Any]) -> Any:
@@ -211,15 +210,15 @@ def _stepped(life: _Life) -> Callable[..., asyncio.Task[Any]]:
     return factory
 
 
-async def _endured(order: Order, life: _Life) -> None:
-    asyncio.get_running_loop().set_task_factory(_stepped(life))
-    await asyncio.create_task(_carried_out(order, life))
+async def _run(order: Order, boundaries: _Boundaries) -> None:
+    asyncio.get_running_loop().set_task_factory(_stepped(boundaries))
+    await asyncio.create_task(_execute(order, boundaries))
 
 
-async def _carried_out(order: Order, life: _Life) -> None:
+async def _execute(order: Order, boundaries: _Boundaries) -> None:
     settings = Settings.from_env(order.environ)
     if order.what == "place":
-        await _place(order, settings, life)
+        await _place(order, settings, boundaries)
         return
     ahead = timedelta(seconds=order.ahead_s)
 
@@ -227,13 +226,13 @@ async def _carried_out(order: Order, life: _Life) -> None:
         return datetime.now(UTC) + ahead
 
     async with open_pool(
-        settings.database_url, name="tether-doomed", max_size=1, checked=order.what != "take"
+        settings.database_url, name="tether-doomed", max_size=1, checked=order.what != "receive"
     ) as pool:
-        if order.what == "take":
-            await _take(order, settings, pool, clock=clock, life=life)
-        elif order.what == "book":
+        if order.what == "receive":
+            await _receive(order, settings, pool, clock=clock, boundaries=boundaries)
+        elif order.what == "apply":
             await _apply(settings, pool, clock=clock)
-        elif order.what in {"send", "resolve"}:
+        elif order.what in {"submit", "resolve"}:
             await _debit(order, settings, pool, clock=clock)
         else:
             deps = Intake(
@@ -257,23 +256,23 @@ async def _apply(settings: Settings, pool: Any, *, clock: Callable[[], datetime]
 
 
 async def _debit(order: Order, settings: Settings, pool: Any, *, clock: Callable[[], datetime]) -> None:
-    """Send what may be sent; to settle, go on from there until all that waits has waited long enough."""
+    """Submit due debits; to resolve, continue until every outcome is known."""
     async with (
         open_redis(settings.redis_url, name="tether-doomed") as cache,
         open_gateways(pool, settings=settings, connections_max=CALLS_MAX) as gateways,
     ):
         limiter = Limiter(cache, nodes_max=settings.nodes_max)
 
-        async def send(at: Callable[[], datetime]) -> None:
+        async def submit(at: Callable[[], datetime]) -> None:
             while await plan_chunk(pool, now=at()):
                 pass
             deps = SubmissionDeps(pool, gateways, limiter, settings.submission_rules, at, asyncio.Event())
             await submit_until(deps, end_s=monotonic() + _SEND_S)
 
-        if order.what == "send":
-            await send(clock)
+        if order.what == "submit":
+            await submit(clock)
             return
-        # For a lease to end, for the first "not found", for the second after the grace period, and for the next call.
+        # The lease expires; first "not found"; second one after the grace period; the next submission.
         for waits in range(1, 5):
 
             def later(waits: int = waits) -> datetime:
@@ -291,12 +290,12 @@ async def _debit(order: Order, settings: Settings, pool: Any, *, clock: Callable
             while await reconcile(inquiry_deps, rules=settings.submission_rules):
                 pass
             await _apply(settings, pool, clock=later)
-            await send(later)
+            await submit(later)
 
 
-async def _place(order: Order, settings: Settings, life: _Life) -> None:
-    """Start a node, place orders, and end the node."""
-    life.counts = False
+async def _place(order: Order, settings: Settings, boundaries: _Boundaries) -> None:
+    """Start a web node, send requests, and end the node."""
+    boundaries.counts = False
     app: Any = served(application(settings))
     to_app: asyncio.Queue[Any] = asyncio.Queue()
     from_app: asyncio.Queue[Any] = asyncio.Queue()
@@ -309,18 +308,18 @@ async def _place(order: Order, settings: Settings, life: _Life) -> None:
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     async with httpx.AsyncClient(transport=transport, base_url="http://doomed", headers=headers) as client:
         for path, order_key, body in order.posts:
-            life.counts = True
+            boundaries.counts = True
             response = await client.post(path, content=body, headers={"Idempotency-Key": order_key})
-            life.boundary()  # the response's own way out is one too
-            life.counts = False
+            boundaries.boundary()  # sending the response is one, too
+            boundaries.counts = False
             if response.is_success:
-                life.acknowledge(response.content)
+                boundaries.acknowledge(response.content)
     await to_app.put({"type": "lifespan.shutdown"})
     await node
 
 
-async def _take(
-    order: Order, settings: Settings, pool: Any, *, clock: Callable[[], datetime], life: _Life
+async def _receive(
+    order: Order, settings: Settings, pool: Any, *, clock: Callable[[], datetime], boundaries: _Boundaries
 ) -> None:
     async with (
         open_redis(settings.redis_url, name="tether-doomed") as cache,
@@ -341,22 +340,22 @@ async def _take(
             answer = await receive_notification(
                 inbox, body, content_type=FORM, credentials=settings.credentials
             )
-            life.boundary()  # the answer's own way out is one too
+            boundaries.boundary()  # sending the response is one, too
             if answer.status == 200:
-                life.acknowledge(body)
+                boundaries.acknowledge(body)
 
-        for bodies in order.rounds:
+        for bodies in order.batches:
             await asyncio.gather(*(answered(body) for body in bodies))
         await inbox.close()
 
 
-def _child(order: Order, *, diary: Path) -> None:
-    """Carry out an order, and end without a word to anything the parent has open."""
+def _child(order: Order, *, journal: Path) -> None:
+    """Run an order, and exit without touching the parent's open files."""
     code = 1
     try:
-        life = _Life(order, diary=diary)
-        _counted(life)
-        asyncio.run(_endured(order, life))
+        boundaries = _Boundaries(order, journal=journal)
+        _counted(boundaries)
+        asyncio.run(_run(order, boundaries))
         code = 0
     finally:
         os._exit(code)
@@ -364,16 +363,16 @@ def _child(order: Order, *, diary: Path) -> None:
 
 def _main(folder: Path) -> None:
     endings = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # what children log is not to get between the fates
+    os.dup2(2, 1)  # the logs of children must not mix with the endings
     for number, line in enumerate(sys.stdin.buffer):
         order = msgspec.json.decode(line, type=Order)
-        diary = folder / f"{number}.diary"
-        diary.touch()
+        journal = folder / f"{number}.journal"
+        journal.touch()
         child = os.fork()
         if not child:
-            _child(order, diary=diary)
+            _child(order, journal=journal)
         _, status = os.waitpid(child, 0)
-        lines = diary.read_bytes().splitlines()
+        lines = journal.read_bytes().splitlines()
         acknowledged = [line for line in lines if line != b"-"]
         ending = Ending(os.waitstatus_to_exitcode(status), acknowledged, len(lines) - len(acknowledged))
         endings.write(msgspec.json.encode(ending) + b"\n")

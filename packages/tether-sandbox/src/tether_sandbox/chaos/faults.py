@@ -1,9 +1,8 @@
 """
-What may go wrong, as a table: each fault has a name, says what it does, does it, and undoes it.
+The faults of the chaos test: a table of what is injected and removed.
 
-A fault is held for a while, drawn from its range, and then undone. `kills` tells how its recovery is measured: what was
-killed is back in its own time, so that time counts from the kill; what was only stalled or filled up recovers from the
-time it is let go.
+A fault lasts for a time drawn from its range. If it kills a process (`kills`), its recovery is measured from the kill, including
+the restart; otherwise from the end of the fault.
 
 >>> sorted(FAULTS)[:3]
 ['crash postgres', 'cut postgres', 'cut redis']
@@ -31,41 +30,41 @@ __all__ = ["FAULTS", "Fault", "possible"]
 _SQL: Final = split_file("tether_sandbox", "sql/chaos")
 
 _CUT_EVERY_S: Final = 0.15
-# Further than any lease lasts, and less than that; behind and ahead.
+# More and less than the length of any lease; behind and ahead.
 _CLOCKS_OFF_S: Final = (-600.0, -45.0, 45.0, 600.0)
 
-Held: TypeAlias = Callable[[Stage, random.Random], AbstractContextManager[None]]
+Injection: TypeAlias = Callable[[Stage, random.Random], AbstractContextManager[None]]
 
 
 class Fault(msgspec.Struct, frozen=True):
     """
-    One kind of fault.
+    A kind of fault.
 
     Attributes:
-        name: Two words: what is done, and to what.
-        does: The same in a sentence.
-        held: Does it on entering and undoes it on leaving; which of several nodes it meets is drawn.
-        shortest_s: Held at least so long, in seconds.
-        longest_s: Held at most so long, in seconds.
-        kills: Whether a process dies of it.
-        weight: How often it is drawn, beside the others.
-        spares_requests: Whether no request may fail at the proxy because of it, one node being left.
-        needs_pooler: Whether it is possible only where there is a pooler.
-        is_outage: Whether a store is away for as long as the whole storm allows, up to five minutes (`tether_sandbox.chaos.run`).
-        shown_by: What shows that all is well again: a fresh notification that is applied, or a fresh file that is read.
+        name: Verb and object.
+        description: What it does.
+        inject: A context manager that injects and removes it; which of several nodes is affected is drawn.
+        shortest_s: Shortest duration.
+        longest_s: Longest duration.
+        kills: Whether it kills a process.
+        weight: How often it is drawn, relative to the others; 0: once.
+        spares_requests: Whether no request may fail at the proxy because of it, since a node is up.
+        needs_pooler: Whether it is possible only with a pooler.
+        is_outage: Whether a store is down for minutes, depending on the length of the test (`tether_sandbox.chaos.run`).
+        probe: What measures the recovery: a notification that is applied, or a file that is read.
     """
 
     name: str
-    does: str
-    held: Held
+    description: str
+    inject: Injection
     shortest_s: float
     longest_s: float
     kills: bool = False
-    weight: int = 1  # 0: done once
+    weight: int = 1
     spares_requests: bool = False
     needs_pooler: bool = False
     is_outage: bool = False
-    shown_by: Literal["notification", "file"] = "notification"
+    probe: Literal["notification", "file"] = "notification"
 
 
 @contextlib.contextmanager
@@ -114,7 +113,7 @@ def _flushed(stage: Stage) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _full(stage: Stage) -> Iterator[None]:
-    """Set the limit below what is used: with `noeviction`, every write is refused from now on."""
+    """Set the limit below the current use: with `noeviction`, Redis refuses every write."""
     with contextlib.closing(redis.Redis.from_url(stage.redis.url)) as client:
         client.config_set("maxmemory", 1)
         try:
@@ -125,7 +124,7 @@ def _full(stage: Stage) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _skewed(node: Node, *, by_s: float) -> Iterator[None]:
-    """Have a worker's machine come up with a wrong clock, and be set right."""
+    """Restart a worker with clock skew, then without."""
     node.kill()
     node.start(clock_off_s=by_s)
     node.await_ready()
@@ -237,7 +236,7 @@ def _stop_objects(stage: Stage, _rng: random.Random) -> AbstractContextManager[N
 
 @contextlib.contextmanager
 def _cut_postgres(stage: Stage, _rng: random.Random) -> Iterator[None]:
-    """End every session, again and again: whatever a connection is doing, it dies in the middle of it."""
+    """End every session repeatedly: connections die in the middle of their work."""
     stopping = threading.Event()
 
     def cut() -> None:
@@ -290,13 +289,13 @@ FAULTS: Final[dict[str, Fault]] = {
         Fault("kill workers", "SIGKILL of both workers at once", _kill_workers, 0, 1, kills=True, weight=3),
         Fault(
             "skew worker",
-            "a worker killed, and started on a machine whose clock is wrong by up to ten minutes",
+            "a worker killed and restarted with a clock skew of up to ten minutes",
             _skew_worker,
             3,
             8,
             kills=True,
         ),
-        Fault("freeze worker", "SIGSTOP of one worker, with rows in its hands", _freeze_worker, 1, 8),
+        Fault("freeze worker", "SIGSTOP of one worker while it processes rows", _freeze_worker, 1, 8),
         Fault("kill redis", "SIGKILL of Redis", _kill_redis, 0, 2, kills=True, weight=5),
         Fault("flush redis", "FLUSHALL", _flush_redis, 0, 0, weight=3),
         Fault("freeze redis", "SIGSTOP of Redis", _freeze_redis, 1, 4),
@@ -322,43 +321,35 @@ FAULTS: Final[dict[str, Fault]] = {
             needs_pooler=True,
         ),
         Fault("freeze pooler", "SIGSTOP of the pooler", _freeze_pooler, 1, 4, needs_pooler=True),
-        Fault("freeze objects", "SIGSTOP of the object store", _freeze_objects, 1, 4, shown_by="file"),
-        Fault("cut postgres", "every session ended, some times a second", _cut_postgres, 1, 4),
-        Fault("cut redis", "every connection to Redis closed, some times a second", _cut_redis, 1, 4),
+        Fault("freeze objects", "SIGSTOP of the object store", _freeze_objects, 1, 4, probe="file"),
+        Fault("cut postgres", "every session ended, several times a second", _cut_postgres, 1, 4),
+        Fault("cut redis", "every connection to Redis closed, several times a second", _cut_redis, 1, 4),
         Fault(
-            "lose postgres", "Postgres away for minutes", _restart_postgres, 0, 0, weight=0, is_outage=True
+            "lose postgres", "Postgres down for minutes", _restart_postgres, 0, 0, weight=0, is_outage=True
         ),
-        Fault("lose redis", "Redis away for minutes", _stop_redis, 0, 0, weight=0, is_outage=True),
+        Fault("lose redis", "Redis down for minutes", _stop_redis, 0, 0, weight=0, is_outage=True),
         Fault(
             "lose objects",
-            "the object store away for minutes",
+            "the object store down for minutes",
             _stop_objects,
             0,
             0,
             weight=0,
             is_outage=True,
-            shown_by="file",
+            probe="file",
         ),
         Fault(
             "fill disk",
-            "no file of our programs can grow: temporary files, logs, counters",
+            "no file of the programs can grow: temporary files, logs, counters",
             _fill_disk,
             2,
             6,
-            shown_by="file",
+            probe="file",
         ),
     )
 }
 
 
 def possible(stage: Stage) -> list[Fault]:
-    """
-    The faults that this stage has something for.
-
-    Args:
-        stage: What runs.
-
-    Returns:
-        In the order of the table.
-    """
+    """The faults that are possible in an environment, in the order of the table."""
     return [fault for fault in FAULTS.values() if stage.pooler is not None or not fault.needs_pooler]

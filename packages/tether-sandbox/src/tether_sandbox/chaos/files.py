@@ -1,10 +1,10 @@
 """
-Files and debits in the chaos test: small lists of debtors handed in all the while, each read, billed, and accounted for.
+Files and debits in the chaos test: small files are uploaded, read and billed all the time, and accounted for.
 
-Each list has good rows, one whose IBAN is none, and one person twice, so that debtors, problems and verdicts all come of it.
-It is sent again and again until it is taken; the same bytes twice are the same upload. Some can be read in two ways; their questions are
-answered as a person would. Once it was read its debtors are
-billed over the simulator, and that too is ordered again until it is taken: a second run finds nothing left to bill.
+Each file has good rows, one with an invalid IBAN, and one person twice, so it gives debtors, problems and verdicts. It is sent
+until it is accepted; the same bytes twice are the same upload. Some files are ambiguous; their questions are answered as a person
+would. After a file was read its debtors are billed through the simulator; that request, too, is repeated until it is accepted: a
+second run finds nothing left to bill.
 """
 
 import asyncio
@@ -32,8 +32,8 @@ __all__ = [
     "ROWS",
     "Debit",
     "File",
-    "Handing",
     "Ledgers",
+    "Uploader",
     "all_billed",
     "all_read",
     "check_debits",
@@ -47,12 +47,12 @@ _SQL = split_file("tether_sandbox", "sql/chaos")
 
 ROWS: Final = 20
 _EVERY_S: Final = 2.0
-# Of so many files some have to be answered for.
+# Share of the files that have questions.
 _AMBIGUOUS: Final = 0.2
 _THOUSANDS: Final = 234
 _AGAIN_S: Final = 0.3
 _ENDED: Final = frozenset({"completed", "failed", "withdrawn"})
-# A call that has not ended by then never will: the time until it begins, its time limit, and a frozen worker's sleep.
+# Longest duration of a gateway call: the wait before it, its time limit, and the time a worker is frozen.
 _CALL_S: Final = 25.0
 
 
@@ -69,14 +69,10 @@ class File(msgspec.Struct, frozen=True):
 
 def sheet(rng: random.Random, *, is_ambiguous: bool = False) -> bytes:
     """
-    A list of `ROWS` rows.
+    A CSV file of `ROWS` rows with a header.
 
     Args:
-        rng: Where accounts and amounts come from.
         is_ambiguous: Whether its amounts can be read in two ways, as 1.234 can.
-
-    Returns:
-        CSV with a header.
     """
     ibans = [made_up_iban(rng) for _ in range(ROWS)]
     ibans[7], ibans[-1] = "DE00", ibans[0]
@@ -86,68 +82,68 @@ def sheet(rng: random.Random, *, is_ambiguous: bool = False) -> bytes:
     return "\n".join(["Name;IBAN;Betrag", *lines]).encode()
 
 
-class Handing:
+class Uploader:
     """
-    Hands in one file after the other until told to stop, and has each billed.
+    Uploads one file after another until stopped, and bills each.
 
     Attributes:
-        taken: The uploads that were acknowledged.
-        runs: The billing runs that were acknowledged.
-        answered: The uploads that had questions, and were answered.
-        unanswered: Files sent that nobody acknowledged; each may have left an object.
+        acknowledged: The acknowledged uploads.
+        runs: The acknowledged billing runs.
+        answered: The uploads whose questions were answered.
+        unanswered: Requests with a file that were not acknowledged; each may have left an object.
     """
 
     def __init__(self, stage: Stage, *, rng: random.Random) -> None:
         self._stage = stage
         self._rng = rng
         self._to_bill = asyncio.Queue[int | None]()
-        self.taken: list[int] = []
+        self.acknowledged: list[int] = []
         self.runs: list[int] = []
         self.answered: set[int] = set()
         self.unanswered = 0
 
     async def until(self, stopping: asyncio.Event) -> None:
-        """Hand in a file every two seconds, and bill those that were read; what is not taken is sent again."""
+        """Upload a file every two seconds, and bill those that were read; retry until accepted."""
         async with self._client() as client, asyncio.TaskGroup() as group:
             group.create_task(self._bill(client))
             while not stopping.is_set():
-                await self._hand_in(client)
+                await self._upload(client)
                 try:
                     await asyncio.wait_for(stopping.wait(), _EVERY_S)
                 except TimeoutError:
                     continue
             self._to_bill.put_nowait(None)
 
-    async def fresh(self) -> None:
-        """Have one more file taken and read to its end, however long that takes."""
+    async def probe(self) -> None:
+        """Upload a file and wait until it is read."""
         async with self._client() as client:
-            await self._read(client, await self._hand_in(client))
+            await self._read(client, await self._upload(client))
 
     def _client(self) -> httpx.AsyncClient:
         headers = {"authorization": f"Bearer {API_KEY}"}
         return httpx.AsyncClient(base_url=self._stage.front.url, timeout=10, headers=headers, trust_env=False)
 
-    async def _hand_in(self, client: httpx.AsyncClient) -> int:
+    async def _upload(self, client: httpx.AsyncClient) -> int:
         is_ambiguous = self._rng.random() < _AMBIGUOUS
         files = {"file": ("list.csv", sheet(self._rng, is_ambiguous=is_ambiguous))}
         upload_id: int = (await self._call(client, "POST", "/api/uploads", files=files))["upload"]["id"]
-        self.taken.append(upload_id)
+        self.acknowledged.append(upload_id)
         self._to_bill.put_nowait(upload_id)
         return upload_id
 
     async def _read(self, client: httpx.AsyncClient, upload_id: int) -> None:
         while True:
-            notification = await self._call(client, "GET", f"/api/uploads/{upload_id}")
-            if notification["upload"]["state"] in _ENDED:
+            detail = await self._call(client, "GET", f"/api/uploads/{upload_id}")
+            if detail["upload"]["state"] in _ENDED:
                 return
-            if notification["upload"]["state"] == "needs_answer":
-                await self._answer(client, upload_id, notification["plan"]["questions"])
+            if detail["upload"]["state"] == "needs_answer":
+                await self._answer(client, upload_id, detail["plan"]["questions"])
             await asyncio.sleep(_AGAIN_S)
 
     async def _answer(
         self, client: httpx.AsyncClient, upload_id: int, questions: Sequence[Mapping[str, Any]]
     ) -> None:
-        """Answer once; whether the answer arrived, the upload's state says."""
+        """Answer the questions once; the upload's state says whether the answer arrived."""
         body: dict[str, dict[str, str]] = {}
         for question in questions:
             part, _, subject = question["answer"].rpartition(".")
@@ -164,11 +160,11 @@ class Handing:
         while (upload_id := await self._to_bill.get()) is not None:
             await self._read(client, upload_id)
             order = {"due_item": "chaos", "usage": "Chaos"}
-            notification = await self._call(client, "POST", f"/api/uploads/{upload_id}/billing", json=order)
-            self.runs.append(notification["id"])
+            run = await self._call(client, "POST", f"/api/uploads/{upload_id}/billing", json=order)
+            self.runs.append(run["id"])
 
     async def _call(self, client: httpx.AsyncClient, method: str, path: str, **content: Any) -> Any:
-        """What is answered to a request that is sent again until it is taken."""
+        """Repeat a request until it is accepted; returns the response."""
         while True:
             try:
                 answer = await client.request(method, path, **content)
@@ -186,70 +182,60 @@ def _files(database_url: str) -> list[File]:
 
 
 def all_read(database_url: str) -> bool:
-    """
-    Whether every file has been read to its end, well or badly.
+    """Whether no upload is being read any more."""
+    # An upload that waits for an answer counts as finished here; the conservation check reports it.
+    return all(file.state in {*_ENDED, "needs_answer"} for file in _files(database_url))
 
-    Args:
-        database_url: Of the stage.
+
+async def check_files(stage: Stage, uploader: Uploader) -> tuple[list[Line], int]:
+    """
+    Compare the uploaded files with the stored rows.
 
     Returns:
-        Whether none is on its way any more.
-    """
-    # One that waits for an answer that nobody gives has not been read; the books say so.
-    return all(_file.state in {*_ENDED, "needs_answer"} for _file in _files(database_url))
-
-
-async def check_files(stage: Stage, handing: Handing) -> tuple[list[Line], int]:
-    """
-    Hold what was handed in against what became of it.
-
-    Args:
-        stage: Where.
-        handing: What was handed in.
-
-    Returns:
-        The lines of the check, and how many objects no row speaks of: those of files that were not acknowledged.
+        The lines of the check, and the number of objects without a row: those of files that were not acknowledged.
     """
     files = _files(stage.database_url)
     store = open_objects(Settings.from_env(stage.environ))
-    there = {item.key async for item in listed(store, "uploads")}
-    lines = file_lines(files, taken=handing.taken, there=there, unanswered=handing.unanswered)
-    return lines, len(there - {file.object_key for file in files})
+    objects = {item.key async for item in listed(store, "uploads")}
+    lines = file_lines(
+        files, acknowledged=uploader.acknowledged, objects=objects, unanswered=uploader.unanswered
+    )
+    return lines, len(objects - {file.object_key for file in files})
 
 
 def file_lines(
-    files: Sequence[File], *, taken: Sequence[int], there: set[str], unanswered: int = 0
+    files: Sequence[File], *, acknowledged: Sequence[int], objects: set[str], unanswered: int = 0
 ) -> list[Line]:
     """
-    Hold what was handed in against what became of it.
+    Compare the uploaded files with the stored rows.
 
     Args:
-        files: What became of every file.
-        taken: The uploads that were acknowledged.
-        there: The keys of the objects that exist.
-        unanswered: Files sent that nobody acknowledged; each may have left an object.
+        files: The stored uploads.
+        acknowledged: The acknowledged uploads.
+        objects: The keys of the stored objects.
+        unanswered: Requests with a file that were not acknowledged; each may have left an object.
 
     Returns:
         The lines of the check.
     """
     completed = [file for file in files if file.state == "completed"]
-    unnamed = there - {file.object_key for file in files}
+    unnamed = objects - {file.object_key for file in files}
     partial = [item.id for item in completed if item.rows_of_debtors + item.rows_refused != ROWS]
     return [
         Line(
-            "files acknowledged = uploads stored, read",
-            len(taken),
-            len({o.id for o in completed} & set(taken)),
+            "files acknowledged = uploads completed",
+            len(acknowledged),
+            len({file.id for file in completed} & set(acknowledged)),
         ),
         Line(
             "their rows = debtors + problems",
             ROWS * len(completed),
-            sum(o.rows_of_debtors + o.rows_refused for o in completed),
-            note=f"not so in {partial[:3]}" if partial else "",
+            sum(file.rows_of_debtors + file.rows_refused for file in completed),
+            note=f"uploads {partial[:3]} differ" if partial else "",
         ),
-        Line("rows that became a debtor twice", 0, sum(o.debtors - o.rows_of_debtors for o in completed)),
-        Line("uploads whose object is missing", 0, len({file.object_key for file in files} - there)),
-        Line("objects nobody names, beyond files not acknowledged", 0, max(len(unnamed) - unanswered, 0)),
+        Line("rows with two debtors", 0, sum(file.debtors - file.rows_of_debtors for file in completed)),
+        Line("uploads without their object", 0, len({file.object_key for file in files} - objects)),
+        Line("orphaned objects, beyond files not acknowledged", 0, max(len(unnamed) - unanswered, 0)),
     ]
 
 
@@ -271,14 +257,10 @@ def _debits(database_url: str) -> list[Debit]:
 
 async def all_billed(stage: Stage, *, timeout_s: float) -> None:
     """
-    Wait until each debit's outcome is known; once nothing is being sent any more, an hour passes at a time.
-
-    Args:
-        stage: Where.
-        timeout_s: How long at most.
+    Wait until the outcome of each debit is known; when nothing is being submitted, move time forward by an hour at a time.
 
     Raises:
-        TimeoutError: when some outcome stays open.
+        TimeoutError: when an outcome stays unknown.
     """
 
     def none_is_open() -> bool:
@@ -288,9 +270,9 @@ async def all_billed(stage: Stage, *, timeout_s: float) -> None:
             unplanned, ready, leased, left = row
             now = datetime.now(UTC)
             if leased:
-                conn.execute(_SQL["leases_run_out"], {"now": now, "call_s": _CALL_S})
+                conn.execute(_SQL["expire_leases"], {"now": now, "call_s": _CALL_S})
             elif left and not ready and not unplanned:
-                conn.execute(_SQL["an_hour_passes"], {"now": now})
+                conn.execute(_SQL["pass_hour"], {"now": now})
         return not unplanned and not left
 
     await asyncio.to_thread(stage.gateway.resolve)
@@ -300,55 +282,54 @@ async def all_billed(stage: Stage, *, timeout_s: float) -> None:
         timeout_s=timeout_s,
         despite=(psycopg.OperationalError, StoreUnreachable),
     )
-    # What was sent only now has its result ahead of it.
+    # Debits that were submitted meanwhile have pending results.
     await asyncio.to_thread(stage.gateway.resolve)
 
 
 class Ledgers(msgspec.Struct, frozen=True):
     """
-    What our books and the gateway's say of debits.
+    The debits in Tether's tables and in the gateway's ledger.
 
     Attributes:
-        orders: The billing runs that were acknowledged.
-        runs: The billing runs stored.
-        owing: The debtors that were to be billed.
-        debits: Ours.
-        records: The gateway's: transaction_id, unique_id, status and amount_minor of each.
-        twice: Transaction ids under which the gateway took money twice.
-        unbooked: Why notifications of debits were not applied.
-        notified: Notifications of debits that the gateway sent and saw acknowledged.
-        heard: Those stored, and how many different ones.
+        orders: The acknowledged billing runs.
+        runs: The stored billing runs.
+        billable: The debtors to be billed.
+        debits: Tether's attempts.
+        records: The gateway's records: transaction_id, unique_id, status and amount_minor of each.
+        twice: Transaction ids for which the gateway took money twice.
+        not_applied: State and reason of the notifications of debits that are not applied.
+        notified: Acknowledged notifications of debits, counted by the gateway.
+        stored: Number of stored ones, and of different ones.
     """
 
     orders: set[int]
     runs: set[int]
-    owing: set[int]
+    billable: set[int]
     debits: Sequence[Debit]
     records: Sequence[tuple[str, str, str, int]]
     twice: Sequence[str] = ()
-    unbooked: Sequence[str] = ()
+    not_applied: Sequence[str] = ()
     notified: int = 0
-    heard: tuple[int, int] = (0, 0)
+    stored: tuple[int, int] = (0, 0)
 
 
 def check_debits(stage: Stage, records: Sequence[Mapping[str, Any]], *, runs: Sequence[int]) -> list[Line]:
     """
-    Hold our debits against the gateway's own ledger.
+    Compare Tether's debits with the gateway's ledger.
 
     Args:
-        stage: Where.
-        records: Those of the gateway's records that are of debits sent here.
-        runs: The billing runs that were acknowledged.
+        records: The gateway's records of debits of billing runs.
+        runs: The acknowledged billing runs.
 
     Returns:
         The lines of the check.
     """
     with psycopg.connect(stage.database_url) as conn:
         ordered = {run_id for (run_id,) in conn.execute(_SQL["runs"])}
-        owing = {debtor_id for (debtor_id,) in conn.execute(_SQL["owing"])}
-        unbooked = [why for (why,) in conn.execute(_SQL["unbooked"])]
-        heard = conn.execute(_SQL["heard"]).fetchone()
-        assert heard is not None
+        billable = {debtor_id for (debtor_id,) in conn.execute(_SQL["billable"])}
+        not_applied = [why for (why,) in conn.execute(_SQL["not_applied"])]
+        stored = conn.execute(_SQL["stored"]).fetchone()
+        assert stored is not None
     theirs = [
         (
             record["order"]["transaction_id"],
@@ -363,23 +344,20 @@ def check_debits(stage: Stage, records: Sequence[Mapping[str, Any]], *, runs: Se
         Ledgers(
             set(runs),
             ordered,
-            owing,
+            billable,
             _debits(stage.database_url),
             theirs,
             sums["debited_twice"],
-            unbooked,
+            not_applied,
             sums["notifications"].get("acknowledged", 0),
-            (heard[0], heard[1]),
+            (stored[0], stored[1]),
         )
     )
 
 
 def debit_lines(ledgers: Ledgers) -> list[Line]:
     """
-    Hold our debits against the gateway's own ledger.
-
-    Args:
-        ledgers: Both books.
+    Compare Tether's debits with the gateway's ledger.
 
     Returns:
         The lines of the check.
@@ -388,31 +366,31 @@ def debit_lines(ledgers: Ledgers) -> list[Line]:
     ours = {(debit.transaction_id, debit.unique_id, debit.state, debit.amount_minor) for debit in debits}
     theirs = set(ledgers.records)
     debited = {debit.debtor_id for debit in debits}
-    strangers = len(debited - ledgers.owing)
+    others = len(debited - ledgers.billable)
     return [
         Line(
-            "billing orders acknowledged = runs stored",
+            "billing requests acknowledged = runs stored",
             len(ledgers.orders),
             len(ledgers.orders & ledgers.runs),
         ),
         Line(
             "debtors of billed files = debtors debited",
-            len(ledgers.owing),
-            len(ledgers.owing & debited),
-            note=f"{strangers} others were debited" if strangers else "",
+            len(ledgers.billable),
+            len(ledgers.billable & debited),
+            note=f"{others} others were debited" if others else "",
         ),
         Line("debtors with two debits", 0, len(debits) - len(debited)),
         Line(
-            "debited twice by the gateway's ledger", 0, len(ledgers.twice), note="; ".join(ledgers.twice[:3])
+            "debited twice in the gateway's ledger", 0, len(ledgers.twice), note="; ".join(ledgers.twice[:3])
         ),
         Line("debits = records of the ledger", len(debits), len(ledgers.records)),
-        Line("debits that stand as the ledger has them, to the cent", len(ours), len(ours & theirs)),
-        Line("notifications of debits acknowledged = their rows", ledgers.notified, ledgers.heard[0]),
-        Line("those rows = different notifications", ledgers.heard[0], ledgers.heard[1]),
+        Line("debits with the ledger's status and amount", len(ours), len(ours & theirs)),
+        Line("notifications of debits acknowledged = rows", ledgers.notified, ledgers.stored[0]),
+        Line("those rows = different notifications", ledgers.stored[0], ledgers.stored[1]),
         Line(
             "notifications of debits not applied",
             0,
-            len(ledgers.unbooked),
-            note="; ".join(ledgers.unbooked[:3]),
+            len(ledgers.not_applied),
+            note="; ".join(ledgers.not_applied[:3]),
         ),
     ]

@@ -1,8 +1,8 @@
 """
-A flood: many connections that send one notification after the other, more than can be taken in, and what they are told.
+Overload: many connections that send more notifications than can be stored, and the responses they get.
 
-Without a rate each connection sends as soon as it was answered. With one, requests are due by the clock, whoever was
-answered: what was not sent in time is sent as soon as its connection is free.
+Without a rate each connection sends as soon as it got a response. With a rate, requests are due by the clock; one that is late is
+sent as soon as its connection is free.
 """
 
 import asyncio
@@ -19,35 +19,34 @@ from tether_stores.queries import split_file
 
 from tether_sandbox.gateway import encode, sign
 
-__all__ = ["Flood", "half_closed", "is_normal"]
+__all__ = ["Load", "accepts_all", "slow_inbox"]
 
 _SQL: Final = split_file("tether_sandbox", "sql/chaos")
 
 
-class Flood:
+class Load:
     """
-    Connections that each send notifications about payments nobody knows, for the length of an `async with` block.
+    Connections that send notifications of unknown payments for the length of an `async with` block.
 
     Attributes:
-        answers: Status to number of answers.
-        without_retry_after: Refusals that did not say when to come again.
-        broken: Connections that ended without an answer.
-        refused_after_s: How long each refusal took.
-        acknowledged: The ids that were answered 200.
+        answers: Status to number of responses.
+        without_retry_after: Refusals without `Retry-After`.
+        broken: Connections that ended without a response.
+        refused_after_s: Latency of each refusal.
+        acknowledged: The ids with a response 200.
     """
 
     def __init__(
         self, port: int, *, connections: int, password: str, seed: int, rate: float | None = None
     ) -> None:
         """
-        Prepare.
+        Create the load; it starts on entering.
 
         Args:
-            port: Of the node, on this machine.
-            connections: How many.
+            port: Of the node, on 127.0.0.1.
             password: The gateway's, to sign with.
             seed: Same number, same ids.
-            rate: Requests per second of all together; `None` for as many as are answered.
+            rate: Requests per second of all connections; `None` for as many as get responses.
         """
         self.answers = Counter[int]()
         self.without_retry_after = 0
@@ -58,16 +57,16 @@ class Flood:
         self._connections = connections
         self._password = password
         self._pause_s = None if rate is None else connections / rate
-        self._ids = _fresh_ids(seed)
+        self._ids = _new_ids(seed)
         self._stopping = False
 
     async def __aenter__(self) -> Self:
-        """Begin."""
+        """Start sending."""
         self._senders = [asyncio.create_task(self._send(place)) for place in range(self._connections)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """End, once everybody has been answered."""
+        """Stop, after all responses have arrived."""
         self._stopping = True
         await asyncio.gather(*self._senders)
 
@@ -101,7 +100,7 @@ class Flood:
         return True
 
 
-def _fresh_ids(seed: int) -> Iterator[str]:
+def _new_ids(seed: int) -> Iterator[str]:
     rng = random.Random(seed)
     for _ in count():
         yield f"{rng.getrandbits(128):032x}"
@@ -130,18 +129,8 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     return int(head[9:12]), head
 
 
-async def is_normal(port: int, *, password: str, number: int = 20) -> bool:
-    """
-    Whether so many notifications, one after the other, are each taken.
-
-    Args:
-        port: Of the node.
-        password: The gateway's.
-        number: How many.
-
-    Returns:
-        Whether each was answered 200.
-    """
+async def accepts_all(port: int, *, password: str, number: int = 20) -> bool:
+    """Whether a node answers 200 to each of *number* notifications, sent one after another."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         for _ in range(number):
@@ -155,20 +144,16 @@ async def is_normal(port: int, *, password: str, number: int = 20) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def half_closed(database_url: str, *, every_s: float = 0.5) -> AsyncIterator[None]:
+async def slow_inbox(database_url: str, *, every_s: float = 0.5) -> AsyncIterator[None]:
     """
-    Have the inbox locked for half of the time, for the length of a block: a store half as fast as it was.
+    Lock the inbox for half of the time, for the length of a block: the store is half as fast.
 
     Args:
-        database_url: Whose inbox.
-        every_s: How long it is locked each time, and open, in seconds.
-
-    Yields:
-        Nothing.
+        every_s: How long it is locked, and then open, each time.
     """
     stopping = asyncio.Event()
 
-    async def close_and_open() -> None:
+    async def lock_and_release() -> None:
         async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
             while not stopping.is_set():
                 async with conn.transaction():
@@ -177,9 +162,9 @@ async def half_closed(database_url: str, *, every_s: float = 0.5) -> AsyncIterat
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stopping.wait(), every_s)
 
-    door = asyncio.create_task(close_and_open())
+    locking = asyncio.create_task(lock_and_release())
     try:
         yield
     finally:
         stopping.set()
-        await door
+        await locking

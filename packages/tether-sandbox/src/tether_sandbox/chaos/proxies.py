@@ -1,8 +1,8 @@
 """
-What stands between: the proxy in front of the web nodes, and the pooler in front of Postgres.
+The proxy in front of the web nodes, and the pooler in front of Postgres.
 
-nginx and pgBouncer where PATH (or the folder where Debian puts servers) has them. Neither wants to run as root, so root
-hands them to the user that runs Postgres.
+nginx and pgBouncer, if they are on PATH or in Debian's folder of servers. Neither runs as root, so for root they run as the user
+of Postgres.
 """
 
 import os
@@ -24,11 +24,10 @@ __all__ = ["Front", "Nginx", "PgBouncer", "Relay", "front", "pooler"]
 
 _SERVERS_OF_DEBIAN = "/usr/sbin"
 
-# As deploy/nginx/tether.conf has it, with times fit for a chaos test. A notification may be sent to the other node although
-# it is a POST: the same one twice is a repeat. A 503 is not asked again elsewhere: it is a node's word that a store is
-# away or that it has its hands full. The other one would say the same, and after two of those nginx would take both for
-# dead and answer 502 by itself, without a word on when to come again.
-# Where both are dead to it, one of them may be back by now, so all are asked once more before it says 502.
+# As deploy/nginx/tether.conf, with shorter times. A notification may be retried at the other node although it is a POST: a
+# duplicate is harmless. A 503 is not retried: the node says that a store is down or that it is overloaded. The other node would
+# respond the same, and after two failures nginx would mark both as down and answer 502 without `Retry-After`.
+# When both are marked as down, one may be up again, so all nodes are tried once more before 502.
 _NGINX = """\
 daemon off;
 worker_processes 1;
@@ -77,7 +76,7 @@ http {{
 }}
 """
 
-# `server_login_retry` is 15 s by default: as long as that, a Postgres that is back would be left alone.
+# `server_login_retry` is 15 s by default: the pooler would not reconnect to a restarted Postgres for that time.
 _PGBOUNCER = """\
 [databases]
 * = host=127.0.0.1 port={postgres_port}
@@ -104,7 +103,7 @@ class Front(Server):
     A proxy in front of the web nodes that tries the other node when one fails.
 
     Attributes:
-        answers: Its log: for each answer to a notification the time in seconds since 1970, and the status.
+        answers: Its log: Unix time and status of each response to a notification.
     """
 
     name = "front"
@@ -129,18 +128,17 @@ class Front(Server):
 
     @property
     def logged_bytes(self) -> int:
-        """How much it has logged by now; a place to count failures from."""
+        """The current size of its log; a position to count failures from."""
         return self.answers.stat().st_size if self.answers.exists() else 0
 
     def failures(self, *, after_bytes: int) -> int:
         """
-        How many notifications were answered that no node could be had: 500, 502 or 504.
+        Count the notifications that failed because no node was up: 500, 502 or 504.
+
+        A 503 is not counted: it comes from a node and means that a store is down.
 
         Args:
-            after_bytes: From where in its log; what `logged_bytes` was.
-
-        Returns:
-            Their number. A 503 is not counted: it is a node's own, and means that a store is away.
+            after_bytes: Position in its log, from `logged_bytes`.
         """
         with self.answers.open("rb") as log:
             log.seek(after_bytes)
@@ -151,15 +149,15 @@ class Front(Server):
 
 
 class Nginx(Front):
-    """nginx, set up as in production."""
+    """nginx, configured as in production."""
 
     name = "nginx"
     ended_by = signal.SIGQUIT
 
     def _command(self, port: int) -> list[str]:
         nodes, any_nodes = (
-            "\n        ".join(f"server 127.0.0.1:{node} {believed};" for node in self._nodes)
-            for believed in ("max_fails=2 fail_timeout=1s", "max_fails=0")
+            "\n        ".join(f"server 127.0.0.1:{node} {options};" for node in self._nodes)
+            for options in ("max_fails=2 fail_timeout=1s", "max_fails=0")
         )
         settings = self.folder / "nginx.conf"
         settings.write_text(_NGINX.format(nodes=nodes, any_nodes=any_nodes, port=port))
@@ -167,7 +165,7 @@ class Nginx(Front):
 
 
 class Relay(Front):
-    """The relay of our own, for machines without nginx."""
+    """The relay `tether_sandbox.chaos.relay`, for machines without nginx."""
 
     name = "relay"
 
@@ -177,10 +175,10 @@ class Relay(Front):
 
 
 class PgBouncer(Server):
-    """pgBouncer in transaction mode, in front of a Postgres of ours."""
+    """pgBouncer in transaction mode, in front of the sandbox's Postgres."""
 
     name = "pgbouncer"
-    ended_by = signal.SIGINT  # after what is in hand; SIGTERM is the quick one
+    ended_by = signal.SIGINT  # after the current transactions; SIGTERM ends at once
     dropped_by = signal.SIGTERM
 
     def __init__(
@@ -210,38 +208,31 @@ class PgBouncer(Server):
 
 def front(folder: Path, *, guard: Guard, nodes: Sequence[int], own: bool = False) -> Front:
     """
-    The proxy for this machine, not yet started.
+    Create the proxy, not yet started: nginx, or the relay if nginx is not installed.
 
     Args:
-        folder: Empty, its own.
-        guard: Ends it should we be killed.
+        folder: Empty.
+        guard: Ends it if this process is killed.
         nodes: The ports of the web nodes.
-        own: Whether the relay shall be taken even where nginx is installed.
-
-    Returns:
-        nginx, or else the relay.
+        own: Whether to use the relay even if nginx is installed.
     """
     if _installed("nginx") and not own:
-        user, group = _handed_over(folder)
+        user, group = _give_away(folder)
         return Nginx(folder, guard=guard, nodes=nodes, user=user, group=group)
     return Relay(folder, guard=guard, nodes=nodes)
 
 
 def pooler(folder: Path, *, guard: Guard, postgres_url: str) -> PgBouncer | None:
     """
-    The pooler for this machine, not yet started.
+    Create pgBouncer, not yet started; `None` if it is not installed.
 
     Args:
-        folder: Empty, its own.
-        guard: Ends it should we be killed.
-        postgres_url: Of the Postgres it leads to.
-
-    Returns:
-        pgBouncer, or `None` where there is none.
+        folder: Empty.
+        guard: Ends it if this process is killed.
     """
     if not _installed("pgbouncer"):
         return None
-    user, group = _handed_over(folder)
+    user, group = _give_away(folder)
     return PgBouncer(folder, guard=guard, postgres_url=postgres_url, user=user, group=group)
 
 
@@ -251,12 +242,12 @@ def _installed(program: str) -> str | None:
 
 def _found(program: str) -> str:
     found = _installed(program)
-    assert found is not None, f"{program} was here a short time ago"
+    assert found is not None, f"{program} has disappeared"
     return found
 
 
-def _handed_over(folder: Path) -> tuple[int, int] | tuple[None, None]:
-    """Give *folder* to the user who runs servers in root's place."""
+def _give_away(folder: Path) -> tuple[int, int] | tuple[None, None]:
+    """Give *folder* to the user that runs servers instead of root."""
     user, group = unprivileged()
     if user is not None and group is not None:
         os.chown(folder, user, group)

@@ -1,8 +1,8 @@
 """
 A relay in front of the web nodes, for machines without nginx: `python -m tether_sandbox.chaos.relay PORT LOG NODE NODE`.
 
-It does one thing of what nginx does: a request that one node cannot be asked, or does not answer, goes to the other.
-That is safe for notifications, where the same one twice is a repeat. Each request to a node has a connection of its own.
+As nginx does, it forwards a request to the other node if one is down or does not respond. That is safe for notifications, since
+a duplicate is harmless. Each request to a node has its own connection.
 """
 
 import asyncio
@@ -25,35 +25,35 @@ class _Relay:
     def __init__(self, nodes: Sequence[int], *, log: TextIO) -> None:
         self._nodes = list(nodes)
         self._log = log
-        self._turn = 0
+        self._next = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer the requests of one connection, one after the other."""
+        """Serve the requests of a connection."""
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 body = await reader.readexactly(_length(head))
-                answer = await self._answered(head, body)
+                answer = await self._forward(head, body)
                 self._log.write(f"{time.time():.3f} {answer[9:12].decode()}\n")
                 self._log.flush()
                 writer.write(answer)
                 await writer.drain()
         writer.close()
 
-    async def _answered(self, head: bytes, body: bytes) -> bytes:
-        """Give the answer of a node, of the next one where the first gives none."""
-        self._turn = turn = (self._turn + 1) % len(self._nodes)
+    async def _forward(self, head: bytes, body: bytes) -> bytes:
+        """Return the response of a node, or of the next one if the first does not respond."""
+        self._next = first = (self._next + 1) % len(self._nodes)
         answer = _FAILED
-        for port in (*self._nodes[turn:], *self._nodes[:turn]):
+        for port in (*self._nodes[first:], *self._nodes[:first]):
             try:
-                answer = await asyncio.wait_for(_asked(port, head, body), _ANSWER_S)
+                answer = await asyncio.wait_for(_exchange(port, head, body), _ANSWER_S)
             except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
                 continue
             break
         return answer
 
 
-async def _asked(port: int, head: bytes, body: bytes) -> bytes:
+async def _exchange(port: int, head: bytes, body: bytes) -> bytes:
     reader, writer = await asyncio.wait_for(
         asyncio.open_connection("127.0.0.1", port, limit=_HEAD_MAX_BYTES), _CONNECT_S
     )
@@ -68,7 +68,7 @@ async def _asked(port: int, head: bytes, body: bytes) -> bytes:
 
 def _length(head: bytes) -> int:
     r"""
-    How many bytes follow a head.
+    The length of the body, from the head.
 
     >>> _length(b"POST / HTTP/1.1\r\nContent-Length: 12\r\n\r\n")
     12
@@ -93,10 +93,10 @@ async def _run(port: int, log: Path, nodes: Sequence[int]) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """
-    Relay until ended.
+    Run the relay until it is ended.
 
     Args:
-        arguments: The port to listen on, the file for the log, and the ports of the nodes.
+        arguments: The port to listen on, the log file, and the ports of the nodes.
     """
     port, log, *nodes = arguments
     asyncio.run(_run(int(port), Path(log), [int(node) for node in nodes]))

@@ -1,12 +1,12 @@
 """
-A chaos test: notifications without a pause, faults drawn from a seed, and the books held against each other at the end.
+Run the chaos test: continuous notifications, faults drawn from a seed, and a conservation check at the end.
 
-The sender plans some payments' notifications for every second, corrupted as usual (`tether_sandbox.gateway.fault_injection`), and posts
-each again and again until its echo comes. Meanwhile one fault after the other is done and undone: first each kind
-once, in a drawn order, then as chance will have it. After each fault a **fresh notification** shows when all is well
-again: one about a payment of its own, posted until it is acknowledged, and then looked for until it is applied. Where it is reading files that a fault concerns, a fresh file takes that part.
+Every second the sender plans the notifications of some payments, with fault injection (`tether_sandbox.gateway.fault_injection`),
+and posts each until it is acknowledged. Meanwhile one fault after another is injected and removed: first each kind once, in
+random order, then at random. After each fault a **probe notification** measures the recovery: it belongs to a payment of its
+own, is posted until it is acknowledged, and awaited until it is applied. For faults that affect files the probe is a file.
 
-Beside all this, files are handed in and billed (`files`), and one notification a second reaches both nodes at the same time.
+At the same time files are uploaded and billed (`files`), and one notification a second is sent to both nodes at once.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from tether_stores.postgres import connection, open_pool
 from tether_stores.queries import split_file
 
 from tether_sandbox.chaos.faults import FAULTS, Fault, possible
-from tether_sandbox.chaos.files import Handing, all_billed, all_read, check_debits, check_files
+from tether_sandbox.chaos.files import Uploader, all_billed, all_read, check_debits, check_files
 from tether_sandbox.chaos.stage import Stage, staged
 from tether_sandbox.conservation import Line, Sent, books, check_chaos
 from tether_sandbox.gateway import Delivered, FaultInjection, Payment, PaymentHistories, deliver, plan
@@ -41,21 +41,21 @@ __all__ = ["Recovery", "Report", "run_chaos"]
 
 _SQL = split_file("tether_sandbox", "sql/chaos")
 
-# Deliveries per payment, repeats and forgeries included; only so that a rate can be asked for in deliveries.
+# Deliveries per payment, including repeats and invalid signatures; converts a rate of deliveries into payments.
 _PER_PAYMENT: Final = 2.35
-# Plans under way at once. When everything stands still the sender waits with so many seconds' worth of notifications.
+# Plans at the same time; each has the notifications of a second. During an outage the sender waits with that many.
 _PLANS_MAX: Final = 4
 _RECOVER_S: Final = 60.0
 _END_S: Final = 120.0
-# "Not found" is believed after a grace period on the clock of the machine, which nothing here can move; and a debit that was
-# not there may be lost again when it is submitted again.
+# "Not found" is trusted after a grace period on the machine's clock, which the test cannot move; and the response may be lost
+# again when the debit is submitted again.
 _RESOLVE_S: Final = 360.0
-# Each of the three stores is away so long once.
+# Range of the outage of each of the three stores.
 _OUTAGE_SHORTEST_S: Final = 10.0
 _OUTAGE_LONGEST_S: Final = 300.0
 _RACE_EVERY_S: Final = 1.0
 _PAUSE_S: Final = (0.1, 0.8)
-# Lines of the programs that tell of a defect; what Granian says when a whole node is killed is none.
+# Log lines that indicate a defect. Those of Granian after a whole node was killed do not.
 _DEFECT: Final = re.compile(
     r"internal error|Traceback|notification deferred|periodic task failed|work failed"
 )
@@ -63,16 +63,16 @@ _DEFECT: Final = re.compile(
 
 class Recovery(msgspec.Struct, frozen=True):
     """
-    One fault and what came of it.
+    The recovery from a fault.
 
     Attributes:
         fault: Its name.
-        at_s: When, since the chaos test began.
-        held_s: How long it was held.
-        recovered_s: Until a fresh notification was acknowledged and applied, or a fresh file read; from the kill, or from
-            the time the fault was undone. `None` if that did not come.
-        whole_s: Until, besides, what was killed was ready again.
-        failed_requests: Answers of the proxy meanwhile that said no node could be had.
+        at_s: Time since the start of the chaos test.
+        held_s: Duration of the fault.
+        recovered_s: Time until the probe notification was applied, or the probe file read; from the kill, or from the end
+            of the fault. `None` if it was not.
+        whole_s: Time until everything that was killed was ready again, too.
+        failed_requests: Responses 500, 502 and 504 of the proxy meanwhile.
     """
 
     fault: str
@@ -85,31 +85,31 @@ class Recovery(msgspec.Struct, frozen=True):
 
 class Report(msgspec.Struct, frozen=True):
     """
-    What a chaos test showed.
+    The report of a chaos test.
 
     Attributes:
-        seed: Of everything drawn.
+        seed: Of all random draws.
         lasted_s: From the first to the last delivery.
-        proxy: Which one stood in front.
-        pooler: Which one stood before Postgres; "" for none.
-        planned: Deliveries, without the repeats that a missing echo caused.
+        proxy: The proxy's name.
+        pooler: The pooler's name; "" for none.
+        planned: Deliveries, without repeats after a missing echo.
         acked: Deliveries acknowledged.
-        refused: Forgeries refused.
-        posts: Requests sent.
+        refused: Invalid signatures refused.
+        posts: Requests.
         applied: Notifications applied.
-        confirmed: Of these, claims that the gateway was asked about first.
-        repeated: Acknowledged deliveries that were known already.
-        longest_gap_s: The longest time in which nobody was acknowledged.
-        latency_ms: Quantiles of the answer times.
-        statuses: HTTP status to number of answers.
-        recoveries: Each fault.
-        races: Notifications that reached both nodes at the same time.
+        confirmed: Of these, confirmed by a status inquiry.
+        repeated: Acknowledged deliveries that were stored already.
+        longest_gap_s: The longest time without an acknowledgement.
+        latency_ms: Quantiles of the latency.
+        statuses: HTTP status to number of responses.
+        recoveries: The recovery from each fault.
+        races: Notifications sent to both nodes at the same time.
         files: Uploads acknowledged.
-        answered: Uploads that asked how to be read, and were answered.
+        answered: Uploads with questions that were answered.
         debits: Debits in the gateway's ledger.
-        objects_unnamed: Objects that no row speaks of, left by files that were not acknowledged.
+        objects_unnamed: Objects without a row, left by files that were not acknowledged.
         lines: The conservation check.
-        warnings: Lines of our programs that tell of a defect.
+        warnings: Log lines that indicate a defect.
         acked_each_s: Deliveries acknowledged in each second.
     """
 
@@ -139,12 +139,12 @@ class Report(msgspec.Struct, frozen=True):
 
     @property
     def kills(self) -> int:
-        """How often something was killed."""
+        """Number of kills."""
         return sum(FAULTS[recovery.fault].kills for recovery in self.recoveries)
 
     @property
     def unrecovered(self) -> list[Recovery]:
-        """Faults after which no fresh notification was applied in time."""
+        """Faults after which the probe did not succeed in time."""
         return [recovery for recovery in self.recoveries if recovery.recovered_s is None]
 
     @property
@@ -159,8 +159,8 @@ class Report(msgspec.Struct, frozen=True):
         return max((item.recovered_s or _RECOVER_S for item in killed), default=0.0)
 
     @property
-    def corrupted(self) -> list[Recovery]:
-        """Faults that may not cost a request, one node being left, and did."""
+    def request_losses(self) -> list[Recovery]:
+        """Faults that made requests fail although a node was up."""
         return [
             recovery
             for recovery in self.recoveries
@@ -169,17 +169,17 @@ class Report(msgspec.Struct, frozen=True):
 
     @property
     def holds(self) -> bool:
-        """Whether the books agree, everything recovered, and no request failed that need not."""
+        """Whether the conservation check holds, everything recovered, and no request failed that must not."""
         return (
             all(line.holds for line in self.lines)
             and not self.unrecovered
-            and not self.corrupted
+            and not self.request_losses
             and not self.warnings
         )
 
 
-class _Submitting:
-    """The sender: plan after plan, until told to stop; and what it was answered."""
+class _Sender:
+    """Sends plan after plan until stopped, and collects the results."""
 
     def __init__(self, stage: Stage, payments: Iterator[Payment], *, rate: int, seed_number: int) -> None:
         self._gateway = stage.gateway
@@ -197,28 +197,28 @@ class _Submitting:
 
     @property
     def acked_each_s(self) -> list[int]:
-        """How many were acknowledged in each second."""
+        """Deliveries acknowledged in each second."""
         return [self._acked_each_s[second] for second in range(max(self._acked_each_s, default=-1) + 1)]
 
     async def until(self, stopping: asyncio.Event) -> None:
-        """Send a plan each second, late ones as soon as there is room."""
-        room = asyncio.Semaphore(_PLANS_MAX)
+        """Send a plan each second, late ones as soon as there is a free slot."""
+        slots = asyncio.Semaphore(_PLANS_MAX)
         began = time.monotonic()
         number = 0
         async with asyncio.TaskGroup() as group:
             while not stopping.is_set():
                 chosen = [payment for payment, _ in zip(self._payments, range(self._per_plan), strict=False)]
                 if not chosen:
-                    raise RuntimeError("the chaos test outlasts its payments")
-                await room.acquire()
+                    raise RuntimeError("the chaos test ran out of payments")
+                await slots.acquire()
                 number += 1
-                group.create_task(self._one(chosen, number=number, room=room))
+                group.create_task(self._send(chosen, number=number, slots=slots))
                 late_s = time.monotonic() - began - number
                 if late_s < 0:
                     await asyncio.sleep(-late_s)
 
-    async def _one(self, payments: Sequence[Payment], *, number: int, room: asyncio.Semaphore) -> None:
-        # The gateway's records know from the start how each payment ends.
+    async def _send(self, payments: Sequence[Payment], *, number: int, slots: asyncio.Semaphore) -> None:
+        # The gateway's records have the final status of each payment from the start.
         payment_histories = PaymentHistories(crossed=0.0)
         planned = plan(
             payments,
@@ -227,13 +227,13 @@ class _Submitting:
             payment_histories=payment_histories,
         )
         self.sent.add(planned)
-        # What a worker asks about these payments is answered with how they truly end.
+        # Status inquiries about these payments are answered with their final status.
         await asyncio.to_thread(self._gateway.adopt, payments, planned=planned, taken_at=datetime.now(UTC))
         acknowledged = 0
 
         def note(counts: Delivered) -> None:
             nonlocal acknowledged
-            if counts.acknowledged > acknowledged:  # and not a forgery, which is refused without any store
+            if counts.acknowledged > acknowledged:  # an invalid signature is refused without any store
                 acknowledged = counts.acknowledged
                 self._note()
 
@@ -242,10 +242,10 @@ class _Submitting:
                 await deliver(planned, url=self._url, concurrency=16, attempts_max=100_000, progress=note)
             )
         finally:
-            room.release()
+            slots.release()
 
-    async def fresh(self, payment: Payment) -> None:
-        """Have one notification of its own acknowledged, however long that takes."""
+    async def probe(self, payment: Payment) -> None:
+        """Send the notification of a probe until it is acknowledged."""
         planned = plan(
             [payment],
             seed=1,
@@ -259,7 +259,7 @@ class _Submitting:
         )
 
     async def race(self, payments: Iterator[Payment], *, stopping: asyncio.Event) -> None:
-        """Let one notification after the other reach both nodes at the same time, past the proxy."""
+        """Send one notification after another to both nodes at the same time, past the proxy."""
         while not stopping.is_set():
             payment = next(payments)
             planned = plan(
@@ -285,32 +285,32 @@ class _Submitting:
 
 
 class _Chaos:
-    """Faults, one after the other."""
+    """Injects one fault after another."""
 
     def __init__(
         self,
         stage: Stage,
-        sending: _Submitting,
-        handing: Handing,
+        sender: _Sender,
+        uploader: Uploader,
         probes: Iterator[Payment],
         *,
         rng: random.Random,
     ) -> None:
         self._stage = stage
-        self._sending = sending
-        self._handing = handing
+        self._sender = sender
+        self._uploader = uploader
         self._probes = probes
         self._rng = rng
         self._began = time.monotonic()
         self.recoveries: list[Recovery] = []
 
-    async def rage(
+    async def run(
         self, faults: Sequence[Fault], *, until_s: float, outage_s: float, report: Callable[[Recovery], None]
     ) -> None:
-        """Do each fault once, then draw until the time is over."""
+        """Inject each fault once, then draw until the time is over."""
         once = list(faults)
         self._rng.shuffle(once)
-        # Where outages alone are wanted, they are drawn, too.
+        # If only outages are selected, they are drawn, too.
         drawn = [fault for fault in faults if fault.weight] or [
             msgspec.structs.replace(fault, weight=1) for fault in faults
         ]
@@ -318,39 +318,39 @@ class _Chaos:
             fault = once.pop() if once else self._drawn(drawn)
             await asyncio.sleep(self._rng.uniform(*_PAUSE_S))
             held_s = outage_s if fault.is_outage else self._rng.uniform(fault.shortest_s, fault.longest_s)
-            recovery = await self._endured(fault, held_s=held_s)
+            recovery = await self._recovery(fault, held_s=held_s)
             self.recoveries.append(recovery)
             report(recovery)
 
     def _drawn(self, faults: Sequence[Fault]) -> Fault:
         return self._rng.choices(faults, [fault.weight for fault in faults])[0]
 
-    async def _endured(self, fault: Fault, *, held_s: float) -> Recovery:
+    async def _recovery(self, fault: Fault, *, held_s: float) -> Recovery:
         logged_bytes, began = self._stage.front.logged_bytes, time.monotonic()
-        holding = fault.held(self._stage, self._rng)
-        await asyncio.to_thread(holding.__enter__)
+        injected = fault.inject(self._stage, self._rng)
+        await asyncio.to_thread(injected.__enter__)
 
-        async def undone() -> None:
+        async def remove() -> None:
             await asyncio.sleep(held_s)
-            await asyncio.to_thread(holding.__exit__, None, None, None)
+            await asyncio.to_thread(injected.__exit__, None, None, None)
 
         if fault.kills:
-            undoing = asyncio.create_task(undone())
+            removal = asyncio.create_task(remove())
         else:
-            await undone()
+            await remove()
             began = time.monotonic()
         recovered_s: float | None
         try:
             async with asyncio.timeout(_RECOVER_S):
-                if fault.shown_by == "file":
-                    await self._handing.fresh()
+                if fault.probe == "file":
+                    await self._uploader.probe()
                 else:
                     await self._applied(next(self._probes))
             recovered_s = time.monotonic() - began
         except TimeoutError:
             recovered_s = None
         if fault.kills:
-            await undoing
+            await removal
         return Recovery(
             fault.name,
             at_s=round(began - self._began, 2),
@@ -361,11 +361,11 @@ class _Chaos:
         )
 
     async def _applied(self, probe: Payment) -> None:
-        """Have a fresh notification acknowledged, and wait until it is applied."""
-        await self._sending.fresh(probe)
+        """Send the notification of a probe, and wait until it is applied."""
+        await self._sender.probe(probe)
 
         async def is_applied() -> bool:
-            # Past the pooler and on a connection of its own, so that only the programs' own trouble is measured.
+            # Past the pooler, on its own connection, so that only the recovery of the programs is measured.
             async with await psycopg.AsyncConnection.connect(
                 self._stage.database_url, connect_timeout=2
             ) as conn:
@@ -373,7 +373,10 @@ class _Chaos:
                 return await cursor.fetchone() == ("approved",)
 
         await eventually(
-            is_applied, what="a fresh notification", timeout_s=_RECOVER_S, despite=(psycopg.OperationalError,)
+            is_applied,
+            what="the probe notification",
+            timeout_s=_RECOVER_S,
+            despite=(psycopg.OperationalError,),
         )
 
 
@@ -389,24 +392,24 @@ def run_chaos(
     report: Callable[[Recovery], None] = lambda _: None,
 ) -> Report:
     """
-    Let a chaos test rage, and see what is left.
+    Run the chaos test.
 
     Args:
-        minutes: How long faults are drawn; each kind comes once, however short that is.
+        minutes: How long faults are injected; each kind at least once.
         seed_number: Same number, same faults at about the same times.
         kinds: Names of faults; none means all.
         rate: Deliveries per second.
-        own: Whether to do without nginx and pgBouncer even where they are installed.
-        confirm: Whether the gateway is asked about disputes, as is the default everywhere. It knows from the start how
-            each ends, so the first that is confirmed takes its attempt to the end; without, each has its own effect.
-        keep: An empty folder that keeps what the programs said; `None` for a temporary one.
+        own: Whether to do without nginx and pgBouncer even if they are installed.
+        confirm: Whether disputes are confirmed by status inquiries, as by default. The simulator has the final status from
+            the start, so the first confirmed dispute takes its attempt there; without, each has its own effect.
+        keep: An empty folder for the logs of the programs; `None` for a temporary one.
         report: Called with each recovery.
 
     Returns:
-        The report; `holds` says whether all is well.
+        The report; `holds` says whether the test passed.
 
     Raises:
-        ValueError: when there is no such kind, or no fault of these kinds can be done here.
+        ValueError: when there is no such kind, or no fault of these kinds is possible here.
     """
     unknown = set(kinds) - set(FAULTS)
     if unknown:
@@ -417,13 +420,13 @@ def run_chaos(
     ):
         faults = [fault for fault in possible(stage) if not kinds or fault.name in kinds]
         if not faults:
-            raise ValueError("none of these faults can be done here: there is no pooler")
+            raise ValueError("none of these faults is possible here: pgBouncer is not installed")
         return asyncio.run(
-            _raged(stage, faults, minutes=minutes, seed_number=seed_number, rate=rate, report=report)
+            _run(stage, faults, minutes=minutes, seed_number=seed_number, rate=rate, report=report)
         )
 
 
-async def _raged(
+async def _run(
     stage: Stage,
     faults: Sequence[Fault],
     *,
@@ -432,32 +435,32 @@ async def _raged(
     rate: int,
     report: Callable[[Recovery], None],
 ) -> Report:
-    # Each kind of fault once takes some five seconds a kind, and on a busy machine several times that.
+    # Each kind of fault takes about five seconds, on a busy machine several times that.
     outage_s = _outage_s(minutes)
     seconds = minutes * 60 + 15 * len(faults) + outage_s * sum(fault.is_outage for fault in faults)
     payments = _seeded(stage, int(rate * seconds / _PER_PAYMENT), number=seed_number)
     probes = _seeded(stage, int(len(faults) + seconds), number=seed_number + 1_000_000_007)
     racing = _seeded(stage, int(2 * seconds), number=seed_number + 2_000_000_011)
-    sending = _Submitting(stage, payments, rate=rate, seed_number=seed_number)
-    handing = Handing(stage, rng=random.Random(seed_number + 3_000_000_019))
-    raging = _Chaos(stage, sending, handing, probes, rng=random.Random(seed_number))
+    sender = _Sender(stage, payments, rate=rate, seed_number=seed_number)
+    uploader = Uploader(stage, rng=random.Random(seed_number + 3_000_000_019))
+    chaos = _Chaos(stage, sender, uploader, probes, rng=random.Random(seed_number))
     began = time.monotonic()
     stopping = asyncio.Event()
-    flowing = asyncio.gather(
-        sending.until(stopping), handing.until(stopping), sending.race(racing, stopping=stopping)
+    load = asyncio.gather(
+        sender.until(stopping), uploader.until(stopping), sender.race(racing, stopping=stopping)
     )
     try:
-        await raging.rage(faults, until_s=minutes * 60, outage_s=outage_s, report=report)
+        await chaos.run(faults, until_s=minutes * 60, outage_s=outage_s, report=report)
     finally:
         stopping.set()
-        await asyncio.wait_for(flowing, _END_S)
+        await asyncio.wait_for(load, _END_S)
     lasted_s = time.monotonic() - began
     await _resolved(stage)
     ours = await asyncio.to_thread(books, stage.database_url)
-    lines, unnamed = await check_files(stage, handing)
-    debits = [record for record in stage.gateway.records() if record["unique_id"] not in sending.sent.final]
-    lines += check_debits(stage, debits, runs=handing.runs)
-    delivered = sending.delivered
+    lines, unnamed = await check_files(stage, uploader)
+    debits = [record for record in stage.gateway.records() if record["unique_id"] not in sender.sent.final]
+    lines += check_debits(stage, debits, runs=uploader.runs)
+    delivered = sender.delivered
     acked = sum(delivery.acknowledged for delivery in delivered)
     latencies = sorted(latency_s for delivery in delivered for latency_s in delivery.latencies_s)
     statuses = sum((Counter(delivery.statuses) for delivery in delivered), Counter[int]())
@@ -474,27 +477,27 @@ async def _raged(
         applied=ours.rows("processed"),
         confirmed=ours.confirmed,
         repeated=acked - sum(ours.inbox.values()),
-        longest_gap_s=round(sending.longest_gap_s, 2),
+        longest_gap_s=round(sender.longest_gap_s, 2),
         latency_ms={
             f"p{q}": round(latencies[min(len(latencies) * q // 100, len(latencies) - 1)] * 1000, 1)
             for q in (50, 95, 99)
         },
         statuses=dict(statuses),
-        recoveries=raging.recoveries,
-        races=sending.races,
-        files=len(handing.taken),
-        answered=len(handing.answered),
+        recoveries=chaos.recoveries,
+        races=sender.races,
+        files=len(uploader.acknowledged),
+        answered=len(uploader.answered),
         debits=len(debits),
         objects_unnamed=unnamed,
-        lines=check_chaos(sending.sent, ours, delivered=delivered) + lines,
+        lines=check_chaos(sender.sent, ours, delivered=delivered) + lines,
         warnings=_warnings(stage),
-        acked_each_s=sending.acked_each_s,
+        acked_each_s=sender.acked_each_s,
     )
 
 
 def _outage_s(minutes: float) -> float:
     """
-    How long a store is away, by how long the chaos test rages: five minutes from a quarter of an hour on, and seconds in a short one.
+    The outage of a store, by the length of the chaos test: five minutes from a quarter of an hour on, less in a shorter one.
 
     >>> [_outage_s(minutes) for minutes in (0, 3, 15, 60)]
     [10.0, 60.0, 300.0, 300.0]
@@ -503,7 +506,7 @@ def _outage_s(minutes: float) -> float:
 
 
 def _seeded(stage: Stage, count: int, *, number: int) -> Iterator[Payment]:
-    """Make payments before the chaos test, for while it rages Postgres may be away."""
+    """Insert payments before the chaos test, because Postgres may be down during it."""
     made = seed(stage.database_url, attempts=count, rng=random.Random(number), now=datetime.now(UTC))
     return iter(
         [
@@ -514,15 +517,15 @@ def _seeded(stage: Stage, count: int, *, number: int) -> Iterator[Payment]:
 
 
 async def _resolved(stage: Stage) -> None:
-    """Wait until no file is on its way any more, no debit's outcome is open, and no notification is due or unconfirmed."""
-    await eventually(lambda: all_read(stage.database_url), what="every file's end", timeout_s=_END_S)
+    """Wait until every file is read, every debit has an outcome, and no notification is due or unconfirmed."""
+    await eventually(lambda: all_read(stage.database_url), what="every file to be read", timeout_s=_END_S)
     await all_billed(stage, timeout_s=_RESOLVE_S)
     async with open_pool(stage.database_url, name="tether-chaos", max_size=1) as pool:
 
         async def none_is_left() -> bool:
             async with connection(pool) as conn:
-                # A question that got no answer is asked again after a while; that while has passed now.
-                await conn.execute(_SQL["questions_due"], {"now": datetime.now(UTC)})
+                # Make failed status inquiries due again at once.
+                await conn.execute(_SQL["retry_inquiries"], {"now": datetime.now(UTC)})
                 counts = await event_lists.counts(conn, now=datetime.now(UTC))
                 return not counts.waiting and not counts.confirming
 
@@ -533,6 +536,6 @@ def _warnings(stage: Stage) -> list[str]:
     return [
         f"{node.name}: {line[:500]}"
         for node in (*stage.webs, *stage.workers)
-        for line in node.words.splitlines()
+        for line in node.logs.splitlines()
         if _DEFECT.search(line)
     ]

@@ -1,8 +1,8 @@
 """
-What a chaos test rages over: two web nodes behind a proxy, two workers, Postgres behind a pooler, Redis, objects, a gateway.
+The environment of the chaos test: services, web nodes, workers and a simulated gateway.
 
-All of it is real and runs in processes of its own on loopback ports. A program of ours that is killed is started again
-by whoever killed it, as systemd or an orchestrator would.
+There are two web nodes behind a proxy, two workers, Postgres behind a pooler, Redis and an object store. All of them run as separate processes on loopback ports. A fault that kills a program starts it again, as systemd or an
+orchestrator would.
 """
 
 import contextlib
@@ -36,26 +36,28 @@ _WORKERS = 2
 _NOTIFY_PATH = "/api/webhooks/emp"
 _QUEUES = ("webhooks", "default", "billing", "reconciliation")
 
-# A chaos test cannot wait as long as a business can: calls are given up soon, and what the gateway has not got after half a
-# minute it never will. A year's disputes come within minutes, and each is worth two questions.
-_HURRIED = {
+# Short timeouts: calls time out soon, and "not found" is trusted after half a minute. The rates are high because disputes of a
+# year arrive within minutes, each with two status inquiries.
+_FAST = {
     "EMP_TIMEOUT": "2",
     "EMP_CONNECT_TIMEOUT": "1",
     "EMP_RATE_LIMIT": "50",
     "RECONCILIATION_RATE_LIMIT": "200",
     "TETHER_NOT_FOUND_GRACE": "30",
 }
-# One debit in twenty gets no clear answer: some of these stand at the gateway, some do not. Nor does one question in fifty.
-_GATEWAY = Faults(silent=0.01, hung_up=0.01, cut=0.005, failed=0.005, dropped=0.01, refused=0.01, asked=0.02)
+# One debit in twenty has no clear response, taken or not; one inquiry in fifty fails.
+_GATEWAY = Faults(
+    silent=0.01, hung_up=0.01, cut=0.005, failed=0.005, dropped=0.01, refused=0.01, inquiries_failed=0.02
+)
 
 
 class Node:
     """
-    One of our programs, and its life: started, killed, frozen, started again.
+    A web node or worker that can be started, killed and frozen.
 
     Attributes:
         name: Such as "web-1".
-        url: Where it answers; "" for a worker.
+        url: Its address; "" for a worker.
     """
 
     def __init__(
@@ -74,24 +76,24 @@ class Node:
         self._environ = environ
         self._folder = folder
         self._guard = guard
-        self._lives = 0
+        self._starts = 0
         self._program: Program | None = None
 
     @property
-    def words(self) -> str:
-        """What it has said in all its lives."""
+    def logs(self) -> str:
+        """The logs since the first start."""
         files = sorted(self._folder.glob(f"{self.name}.*/stderr"), key=lambda path: path.stat().st_mtime)
         return "".join(path.read_text(errors="replace") for path in files)
 
     def start(self, *, clock_off_s: float = 0.0) -> None:
         """
-        Start it, once more or for the first time; ready is another question.
+        Start it, without waiting until it is ready.
 
         Args:
-            clock_off_s: How far its machine's clock is ahead, in seconds; workers only.
+            clock_off_s: Clock skew, positive if ahead; workers only.
         """
-        self._lives += 1
-        folder = self._folder / f"{self.name}.{self._lives}"
+        self._starts += 1
+        folder = self._folder / f"{self.name}.{self._starts}"
         folder.mkdir()
         command = self._command
         if clock_off_s:
@@ -99,19 +101,19 @@ class Node:
         self._program = launch(command, environ=self._environ, folder=folder, guard=self._guard)
 
     def await_ready(self) -> None:
-        """Wait until it answers, or works."""
+        """Wait until it responds or works."""
         if self.url:
             self._running.await_url(f"{self.url}/health", timeout_s=60)
         else:
             self._running.await_line('"event":"working"', timeout_s=60)
 
     def kill(self) -> None:
-        """Kill all of its processes at once; down already is fine."""
+        """Kill all of its processes at once, if it runs."""
         if self._program is not None:
             self._program.kill()
 
     def terminate(self) -> int:
-        """Ask it to end and wait until it has; gives its return code."""
+        """End it with SIGTERM and wait; returns its exit code."""
         return self._running.terminate()
 
     def pause(self) -> None:
@@ -119,11 +121,11 @@ class Node:
         os.killpg(self._running.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let them go on."""
+        """Continue all of its processes."""
         os.killpg(self._running.pid, signal.SIGCONT)
 
     def fill_disk(self) -> None:
-        """From now on no file of its processes may grow; as on a full disk, each write fails. What it has is kept."""
+        """Make each write fail, as on a full disk: no file of its processes can grow."""
         self._limit_files(0)
 
     def empty_disk(self) -> None:
@@ -135,7 +137,7 @@ class Node:
             root = psutil.Process(self._running.pid)
             for process in (root, *root.children(recursive=True)):
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    # The hard limit stays, so that anybody may lift the soft one again.
+                    # The hard limit stays, so that the soft limit can be raised again without privileges.
                     _, hard = process.rlimit(resource.RLIMIT_FSIZE)
                     soft = hard if size_bytes == resource.RLIM_INFINITY else size_bytes
                     process.rlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -148,14 +150,14 @@ class Node:
 
 class Stage(msgspec.Struct, frozen=True):
     """
-    What runs.
+    The running environment.
 
     Attributes:
-        postgres: Of our own.
-        redis: Of our own.
-        objects: An S3 endpoint of our own.
-        gateway: The simulator that is billed over.
-        pooler: In front of Postgres; `None` where pgBouncer is not installed.
+        postgres: The sandbox's Postgres.
+        redis: The sandbox's Redis.
+        objects: The sandbox's S3 endpoint.
+        gateway: The simulator.
+        pooler: In front of Postgres; `None` if pgBouncer is not installed.
         front: In front of the web nodes.
         webs: The web nodes.
         workers: The workers.
@@ -174,7 +176,7 @@ class Stage(msgspec.Struct, frozen=True):
 
     @property
     def database_url(self) -> str:
-        """The way to Postgres past the pooler."""
+        """The address of Postgres, past the pooler."""
         return self.environ["DATABASE_DIRECT_URL"]
 
     @property
@@ -190,23 +192,20 @@ class Stage(msgspec.Struct, frozen=True):
 @contextlib.contextmanager
 def staged(folder: Path, *, settings: Mapping[str, str] | None = None, own: bool = False) -> Iterator[Stage]:
     """
-    Have everything up, migrated and ready for the length of a `with` block.
+    Run the environment, migrated and ready, for the length of a `with` block.
 
     Args:
-        folder: Empty; what the programs say is kept here.
-        settings: Settings of the programs beside the sandbox's own.
-        own: Whether to do without nginx and pgBouncer even where they are installed.
-
-    Yields:
-        The stage.
+        folder: Empty; for the logs of the programs.
+        settings: Further settings of the programs.
+        own: Whether to do without nginx and pgBouncer even if they are installed.
 
     Raises:
-        DidNotStart: when something did not.
+        DidNotStart: when a service or program does not start.
     """
     with running({}, s3=True) as services, contextlib.ExitStack() as stack:
         guard = stack.enter_context(Guard())
         assert services.postgres is not None
-        # Beside the data, for the same reasons: whoever runs servers in root's place gets through to it.
+        # Beside the data: the user that runs servers instead of root has access there.
         home = services.postgres.folder.parent
         migrate(services.environment["DATABASE_DIRECT_URL"], now=datetime.now(UTC))
         between = (
@@ -220,10 +219,10 @@ def staged(folder: Path, *, settings: Mapping[str, str] | None = None, own: bool
         stack.callback(gate.drop)
         gate.start()
         gateway = stack.enter_context(gateway_running(_setup(gate)))
-        environ = {**ENVIRONMENT, **_HURRIED, **services.environment, "EMP_API_URL": gateway.url}
+        environ = {**ENVIRONMENT, **_FAST, **services.environment, "EMP_API_URL": gateway.url}
         environ |= {} if between is None else {"DATABASE_URL": between.url}
         environ |= settings or {}
-        # Our own console scripts lie beside the Python that runs this, whether or not that folder is on PATH.
+        # The console scripts are in the folder of this Python, which may not be on PATH.
         environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         webs, workers = _nodes(ports, environ=environ, folder=folder, guard=guard)
         for node in (*webs, *workers):
@@ -235,7 +234,7 @@ def staged(folder: Path, *, settings: Mapping[str, str] | None = None, own: bool
 
 
 def _setup(gate: Front) -> Setup:
-    """A gateway that takes a second debit under the same id, loses answers, and never stops repeating itself."""
+    """A gateway that takes repeated ids, loses responses, and repeats notifications without end."""
     return Setup(
         notify_url=f"{gate.url}{_NOTIFY_PATH}",
         result_after_s=0.5,

@@ -1,22 +1,22 @@
 """
-An emerchantpay gateway to integrate against, on one machine, without an account.
+A simulated emerchantpay gateway, to integrate against without an account.
 
-Notifications for payments made elsewhere:
+Notifications of payments made elsewhere:
 
-- `life` draws what truly happens to a payment;
-- `fault injection.plan` decides, from a seed, what is sent for a set of payments and what must come of it;
-- `sender.deliver` sends it the way the gateway does: again and again until the echo comes;
-- `wire` writes and signs a notification.
+- `payment_history` draws what happens to a payment;
+- `fault_injection.plan` plans, from a seed, what is sent for a set of payments and the expected result;
+- `sender.deliver` sends a plan as the gateway does: each notification is repeated until it is acknowledged;
+- `wire` encodes and signs a notification.
 
-A whole gateway, in a process of its own:
+A whole gateway, in its own process:
 
-- `simulator.running` has one for a while, and asks its ledger how often anybody was debited;
-- `setup` says how it is set up, `script` which amounts and IBANs make it do what;
-- `pages` are what answers in its place, `connections` a relay whose connections die;
-- `api` is the application: `process` takes requests, `ledger` keeps the books, `papers` writes the answers,
-  `notifier` sends the notifications.
+- `simulator.running` runs one and queries its ledger;
+- `setup` configures it, `scenario` maps amounts and IBANs to what it does;
+- `intermediary_pages` respond in its place, `connections` is a relay that resets connections;
+- `api` is the application: `engine` processes requests with the rules of `process`, `ledger` stores the debits, `responses`
+  writes the XML, `notifier` sends the notifications.
 
-Signatures, encodings, answers and expectations are made anew here and not borrowed from the system they test.
+Signatures, encodings, responses and expectations are implemented independently of the system under test.
 """
 
 from tether_sandbox.gateway.api import StatusChange

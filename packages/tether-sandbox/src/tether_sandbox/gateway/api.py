@@ -1,5 +1,5 @@
 r"""
-The simulator as an ASGI application: the gateway's XML API, and beside it the ledger for tests to ask.
+The simulator as an ASGI application: the gateway's XML API, and a JSON API of its ledger for tests.
 
 The gateway's own paths (Basic auth, `text/xml`, POST):
 
@@ -7,24 +7,24 @@ The gateway's own paths (Basic auth, `text/xml`, POST):
 |---|---|
 | `/process/TOKEN` | sdd_sale, sdd_init_recurring_sale, sdd_recurring_sale, sdd_refund, void |
 | `/reconcile/TOKEN` | one payment, by unique_id or transaction_id |
-| `/reconcile/by_date/TOKEN` | payments within at most 7 days, by page |
-| `/chargebacks` | those of one payment |
-| `/chargebacks/by_date` | a list by import_date (by posting date it is empty: direct debits have none) |
+| `/reconcile/by_date/TOKEN` | payments of at most 7 days, paginated |
+| `/chargebacks` | the chargebacks of a payment |
+| `/chargebacks/by_date` | chargebacks by import_date (empty by posting date: direct debits have none) |
 
 For tests (JSON, no auth; listen on loopback only):
 
-| path | what it does |
+| path | effect |
 |---|---|
-| `GET /ledger` | sums by status, refunds and voids, requests by kind, notifications, ids debited or refunded and charged back |
-| `GET /ledger/debits?transaction_id=\|unique_id=\|fingerprint=` | records, and how often somebody was debited |
-| `GET /ledger/requests` | how many requests of each kind have come; cheap, for polling |
-| `GET /ledger/rates?kind=sale&window_s=10` | the most and the fewest requests within any such span, and how many each second |
-| `POST /ledger/settle` | everything ahead happens now; answers when all notifications are settled |
-| `POST /ledger/turn` | something becomes of a payment, e.g. `{"unique_id": "...", "status": "chargebacked", "event": "chargeback"}` |
-| `POST /ledger/refund` | somebody refunds a debit in the back office, e.g. `{"unique_id": "..."}` |
-| `POST /ledger/adopt` | payments made elsewhere, with their histories |
-| `POST /ledger/craft` | notifications as somebody writes them who has one genuine signature: other kinds, floods, lies |
-| `POST /ledger/faults` | other faults from now on |
+| `GET /ledger` | sums by status, refunds and voids, requests by kind, notifications, ids debited twice or refunded and charged back |
+| `GET /ledger/debits?transaction_id=\|unique_id=\|fingerprint=` | records, and how many of them took money |
+| `GET /ledger/requests` | number of requests of each kind; cheap, for polling |
+| `GET /ledger/rates?kind=sale&window_s=10` | the most and the fewest requests within any such window, and the number in each second |
+| `POST /ledger/resolve` | carry out all pending transitions now; responds when all notifications are delivered |
+| `POST /ledger/transition` | change the status of a payment, e.g. `{"unique_id": "...", "status": "chargebacked", "event": "chargeback"}` |
+| `POST /ledger/refund` | refund a debit in the back office, e.g. `{"unique_id": "..."}` |
+| `POST /ledger/adopt` | add payments made elsewhere, with their histories |
+| `POST /ledger/craft` | send notifications as an attacker with one valid signature can: other kinds, floods, false statuses |
+| `POST /ledger/faults` | set the random faults |
 | `GET /health` | 200 |
 """
 
@@ -70,15 +70,15 @@ _CHALLENGE: Final = ((b"www-authenticate", b'Basic realm="Web Password"'),)
 
 class Adopted(msgspec.Struct, frozen=True):
     """
-    A payment made elsewhere, for the simulator to know of.
+    A payment made elsewhere, to be added to the ledger.
 
     Attributes:
         transaction_id: The merchant's id.
         unique_id: The gateway's id.
         amount_minor: Whole minor units.
         currency: Three capitals.
-        taken_at: When the gateway took it, aware.
-        transitions: What became of it, in order; none for a payment still pending.
+        taken_at: When the gateway accepted it, aware.
+        transitions: Its transitions, in order; none for a pending payment.
     """
 
     transaction_id: str
@@ -91,18 +91,18 @@ class Adopted(msgspec.Struct, frozen=True):
 
 class StatusChange(msgspec.Struct, frozen=True):
     """
-    Something that shall become of a payment now.
+    A status change of a payment, to happen now.
 
     Attributes:
-        status: What it then is.
+        status: The new status.
         event: The dispute's event, or "".
-        reason_code: Why money went back, or "".
+        reason_code: Of chargebacks, or "".
         error_code: Of errors and declines, or "".
         unique_id: The gateway's id of the payment, or
         transaction_id: the merchant's.
-        amount: Another amount than the payment's that its notification names, as text, or "".
-        currency: Another currency, likewise.
-        dispute: Tells disputes of one payment apart: those with another word have another id of their own.
+        amount: Another amount for its notification, as text, or "".
+        currency: Another currency for its notification, or "".
+        dispute: Distinguishes disputes of one payment: another text gives another dispute id.
     """
 
     status: str
@@ -118,12 +118,12 @@ class StatusChange(msgspec.Struct, frozen=True):
 
 class BackOfficeRefund(msgspec.Struct, frozen=True):
     """
-    A refund that somebody makes in the gateway's back office.
+    A refund made in the gateway's back office.
 
     Attributes:
         unique_id: The gateway's id of the debit.
-        amount_minor: What is returned; `None` for the whole.
-        status: What becomes of the refund.
+        amount_minor: The refunded amount; `None` for the whole.
+        status: The final status of the refund.
         is_notified: Whether a notification is sent.
     """
 
@@ -135,25 +135,24 @@ class BackOfficeRefund(msgspec.Struct, frozen=True):
 
 class Gateway:
     """
-    One simulated gateway.
+    A simulated gateway.
 
     Attributes:
-        setup: How it is set up.
-        teller: Takes the requests and keeps the books.
+        setup: The configuration.
+        engine: Processes the requests.
     """
 
     def __init__(self, setup: Setup, *, port: int = 0) -> None:
         """
-        Prepare.
+        Create the application.
 
         Args:
-            setup: How it is set up.
             port: Where it is served on 127.0.0.1, for the relay.
         """
         self.setup = setup
         self._port = port
         self.engine = Engine(setup)
-        # Kind of request -> times of arrival; 8 bytes each, so a load test of millions fits.
+        # Kind of request -> times of arrival; 8 bytes each, so that a load test of millions fits.
         self._arrivals: dict[str, array[float]] = {}
         self._controls: dict[tuple[str, str], Callable[[dict[str, str], bytes], object]] = {
             ("GET", "/health"): lambda _query, _body: {"status": "ok"},
@@ -161,7 +160,7 @@ class Gateway:
             ("GET", "/ledger/debits"): lambda query, _body: self._records(query),
             ("GET", "/ledger/requests"): lambda _query, _body: self._requests(),
             ("GET", "/ledger/rates"): lambda query, _body: self._rates(**query),
-            ("POST", "/ledger/turn"): lambda _query, body: self._transition(
+            ("POST", "/ledger/transition"): lambda _query, body: self._transition(
                 msgspec.json.decode(body, type=StatusChange)
             ),
             ("POST", "/ledger/refund"): lambda _query, body: self._refund(
@@ -179,14 +178,14 @@ class Gateway:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Speak ASGI."""
+        """Serve an ASGI scope."""
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._lifespan(receive, send)
         elif scope["type"] == "http":
             answer = await self._answer(scope, await _body(receive))
             await self._respond(answer, receive, send)
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         running = [
             asyncio.create_task(self.engine.notifier.run()),
@@ -205,9 +204,7 @@ class Gateway:
     async def _relaying(self) -> asyncio.Server | None:
         if not self.setup.relay_port:
             return None
-        relay = Relay(
-            self._port, seed=self.setup.seed, faults=lambda: self.engine.faults, count=self._arrived
-        )
+        relay = Relay(self._port, seed=self.setup.seed, faults=lambda: self.engine.faults, count=self._count)
         return await relay.listen(self.setup.relay_port)
 
     # --- the gateway's own paths ---
@@ -219,59 +216,59 @@ class Gateway:
             return await self._control(method, path, query, body)
         headers = {name.lower(): value for name, value in scope["headers"]}
         answer = (
-            self._in_its_place()
+            self._intermediary()
             or self._rejected(method, headers)
-            or self._taken(path.split("/")[1:], headers, body)
+            or self._processed(path.split("/")[1:], headers, body)
         )
         if self.setup.latency_s:
             await asyncio.sleep(self.setup.latency_s)
         return answer
 
-    def _in_its_place(self) -> Answer | None:
-        """The page that answers in the gateway's place."""
+    def _intermediary(self) -> Answer | None:
+        """The intermediary's response, if one responds in the gateway's place."""
         if not self.engine.faults.page:
             return None
-        self._arrived("page")
+        self._count("page")
         return Answer(b"", failure_mode=self.engine.faults.page)
 
     def _rejected(self, method: str, headers: dict[bytes, bytes]) -> Answer | None:
-        """The answer to whoever may not ask at all."""
+        """The response to a request that is not authorised or over the limit."""
         if method != "POST":
             return Answer(b"", 405)
         if self._is_over_limit():
-            self._arrived("throttled")
+            self._count("throttled")
             return Answer(b"", failure_mode="429")
         if not self._is_authorised(headers.get(b"authorization", b"")):
-            self._arrived("unauthorised")
+            self._count("unauthorised")
             return Answer(responses.refusal("110", "Invalid credentials!"), 401, headers=_CHALLENGE)
         return None
 
-    def _taken(self, path: list[str], headers: dict[bytes, bytes], body: bytes) -> Answer:
-        """Hand a request to the engine."""
+    def _processed(self, path: list[str], headers: dict[bytes, bytes], body: bytes) -> Answer:
+        """Decode a request and pass it to the engine."""
         root = "chargeback_response" if path[0] == "chargebacks" else "payment_response"
         if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() not in _MEDIA:
             return Answer(responses.refusal("360", "Content type must be text/xml", root=root))
         try:
-            return self._served(path, read(body, what="request").fields())
+            return self._routed(path, read(body, what="request").fields())
         except Unreadable:
             return Answer(responses.refusal("350", "XML is invalid", root=root))
         except Refused as refused:
             return Answer(responses.refusal(refused.code, refused.why, root=root))
 
-    def _served(self, path: list[str], fields: dict[str, str]) -> Answer:
+    def _routed(self, path: list[str], fields: dict[str, str]) -> Answer:
         match path:
             case ["chargebacks"] | ["chargebacks", "by_date"]:
-                self._arrived("chargebacks")
+                self._count("chargebacks")
                 return self.engine.chargebacks(fields)
             case ["process", token]:
                 kind = fields.get("transaction_type", "")
-                self._arrived("sale" if kind in SALES else kind)
+                self._count("sale" if kind in SALES else kind)
                 return self.engine.process(self._terminal(token), fields)
             case ["reconcile", "by_date", token]:
-                self._arrived("by_date")
+                self._count("by_date")
                 return self.engine.by_date(self._terminal(token), fields)
             case ["reconcile", token]:
-                self._arrived("reconcile")
+                self._count("reconcile")
                 return self.engine.reconcile(self._terminal(token), fields)
             case _:
                 return Answer(b"", 404)
@@ -281,7 +278,7 @@ class Gateway:
             raise Refused("220", "Invalid Terminal")
         return token
 
-    def _arrived(self, kind: str) -> None:
+    def _count(self, kind: str) -> None:
         self._arrivals.setdefault(kind, array("d")).append(asyncio.get_running_loop().time())
 
     def _is_over_limit(self) -> bool:
@@ -303,7 +300,7 @@ class Gateway:
     # --- for tests ---
 
     async def _control(self, method: str, path: str, query: dict[str, str], body: bytes) -> Answer:
-        if (method, path) == ("POST", "/ledger/settle"):
+        if (method, path) == ("POST", "/ledger/resolve"):
             return _json({"transitions": await self.engine.resolve()})
         control = self._controls.get((method, path))
         if control is None:
@@ -320,7 +317,7 @@ class Gateway:
                 status: {"debits": number, "amount_minor": amount}
                 for status, (number, amount) in sorted(ledger.by_status().items())
             },
-            "debited_twice": ledger.twice(),
+            "debited_twice": ledger.debited_twice(),
             "refunded": {
                 kind: {"orders": number, "amount_minor": amount}
                 for kind, (number, amount) in sorted(ledger.refunded().items())
@@ -328,7 +325,7 @@ class Gateway:
             "refunded_and_charged_back": ledger.refunded_and_charged_back(),
             "requests": self._requests(),
             "notifications": dict(self.engine.notifier.counts),
-            "chargebacks": len(ledger.backs),
+            "chargebacks": len(ledger.chargebacks),
             "ahead": self.engine.ahead,
         }
 
@@ -347,7 +344,7 @@ class Gateway:
         most, least, begin = 0, None, 0
         for end, at_s in enumerate(times):
             while times[begin] <= at_s - span_s:
-                # The span that begins with the arrival that has just left; it ends before this one.
+                # The window that begins with the request that is dropped here; it ends before the current one.
                 least = end - begin if least is None else min(least, end - begin)
                 begin += 1
             most = max(most, end - begin + 1)
@@ -391,11 +388,11 @@ class Gateway:
             order = Order(
                 adopted.transaction_id, "sdd_sale", terminal, adopted.amount_minor, adopted.currency
             )
-            debit = ledger.take(
+            debit = ledger.add(
                 order, status="pending_async", unique_id=adopted.unique_id, now=adopted.taken_at
             )
             for transition in adopted.transitions:
-                self.engine.enter_transition(debit, transition)
+                self.engine.record_transition(debit, transition)
         return {"adopted": len(payments)}
 
     def _craft(self, crafted: Crafted) -> dict[str, object]:
@@ -406,13 +403,13 @@ class Gateway:
         self.engine.faults = faults
         return {}
 
-    # --- answers ---
+    # --- responses ---
 
     async def _respond(self, answer: Answer, receive: Receive, send: Send) -> None:
-        """Answer in the manner that was scripted."""
+        """Send a response with its failure mode."""
         match answer.failure_mode:
             case "silence":
-                # Held until the client gives up; what comes after that comes too late for anybody.
+                # Hold the connection until the client gives up.
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(receive(), self.setup.silence_s)
                 answer = Answer(b"", 504)
@@ -422,10 +419,10 @@ class Gateway:
                 answer = Answer(b"<html><body><h1>Welcome to the new gateway<br>", content_type="text/html")
             case "429" | "500" | "502" | "503":
                 page = f"<html><body><h1>{answer.failure_mode}</h1></body></html>".encode()
-                soon = self._soon() if answer.failure_mode == "429" else ()
-                answer = Answer(page, int(answer.failure_mode), "text/html", soon)
+                headers_429 = self._retry_after() if answer.failure_mode == "429" else ()
+                answer = Answer(page, int(answer.failure_mode), "text/html", headers_429)
             case "429 refusal":
-                answer = Answer(answer.body, 429, headers=self._soon())
+                answer = Answer(answer.body, 429, headers=self._retry_after())
             case "422 refusal":
                 answer = Answer(answer.body, 422)
             case "plain" | "hang_up" | "cut":
@@ -440,11 +437,11 @@ class Gateway:
         ]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         sent = {"hang_up": 0, "cut": len(answer.body) // 2}.get(answer.failure_mode)
-        # Where more is promised and never sent, the server closes the connection.
+        # After a promise of more that is never sent, the server closes the connection.
         await send({"type": "http.response.body", "body": answer.body[:sent], "more_body": sent is not None})
 
-    def _soon(self) -> tuple[tuple[bytes, bytes], ...]:
-        """The header `Retry-After`, as the set-up wants it; beside a date, the date of now."""
+    def _retry_after(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The header `Retry-After` as configured; with a date, also the header `Date`."""
         match self.setup.retry_after:
             case "seconds":
                 return ((b"retry-after", str(self.setup.retry_after_s).encode()),)

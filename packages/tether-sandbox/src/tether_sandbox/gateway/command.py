@@ -1,9 +1,9 @@
 """
 The command line of the simulator: `tether-sandbox gateway send | serve | scripts`.
 
-`send` reads payments as JSON lines (as `tether-sandbox seed` prints them; fields it does not know are passed over), plans
-their notifications from a seed, delivers them and prints what became of them. `serve` is a whole gateway to
-integrate against; `scripts` prints which amounts and IBANs make it do what.
+`send` reads payments as JSON lines (as `tether-sandbox seed` prints them; unknown fields are ignored), plans their
+notifications from a seed, delivers them and prints the result. `serve` runs a whole gateway to integrate against; `scripts`
+prints which amounts and IBANs choose which outcome.
 """
 
 import argparse
@@ -31,60 +31,49 @@ __all__ = ["add_arguments", "read_payments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    Describe the command's options.
-
-    Args:
-        parser: The parser of `tether-sandbox gateway`.
-    """
+    """Add the options to the parser of `tether-sandbox gateway`."""
     parser.set_defaults(what=None)
     commands = parser.add_subparsers(metavar="[send | serve | scripts]")
     _add_send(
         commands.add_parser("send", help="send the notifications of given payments, with fault injection")
     )
 
-    item = commands.add_parser(
-        "serve", help="be a gateway: XML API, notifications, and a ledger for tests to ask"
-    )
+    item = commands.add_parser("serve", help="run a gateway: XML API, notifications, and a ledger for tests")
     item.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     item.add_argument(
         "--port", type=whole(1, 65_535), default=9000, help="port to listen on (default: %(default)s)"
     )
     item.add_argument(
-        "--notify-url", default="", metavar="URL", help="where notifications go (default: nowhere)"
+        "--notify-url", default="", metavar="URL", help="where notifications go (default: none are sent)"
     )
     _add_hash(item)
-    item.add_argument("--seed", type=int, default=1, help="for everything drawn (default: %(default)s)")
+    item.add_argument("--seed", type=int, default=1, help="of all random draws (default: %(default)s)")
     item.add_argument(
-        "--payment-histories", action="store_true", help="draw how debits end; otherwise all end well"
+        "--payment-histories",
+        action="store_true",
+        help="draw the outcomes of debits; otherwise all are approved",
     )
-    item.add_argument("--fault-injection", action="store_true", help="spoil the notifications")
+    item.add_argument(
+        "--fault-injection", action="store_true", help="repeat and reorder notifications, add invalid ones"
+    )
     item.add_argument(
         "--results-every-s",
         type=number(0, 86_400),
         default=0.0,
         metavar="S",
-        help="results come in bursts, this far apart",
+        help="results come in bursts at this interval",
     )
     item.add_argument(
-        "--setup", metavar="FILE", help="the whole set-up as JSON instead; its fields are those of Setup"
+        "--setup", metavar="FILE", help="the whole configuration as JSON; its fields are those of Setup"
     )
     item.set_defaults(what=_serve)
 
-    item = commands.add_parser("scripts", help="which amounts and IBANs make the simulator do what")
+    item = commands.add_parser("scripts", help="print which amounts and IBANs choose which outcome")
     item.set_defaults(what=_scripts)
 
 
 def run(args: argparse.Namespace) -> int:
-    """
-    Do what was asked for; without a word of its own, `send`.
-
-    Args:
-        args: What `add_arguments` described.
-
-    Returns:
-        The exit code.
-    """
+    """Run the subcommand, by default `send`; returns the exit code."""
     if args.what is None:
         sending = argparse.ArgumentParser()
         _add_send(sending)
@@ -112,23 +101,23 @@ def _add_send(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--peaceful",
         action="store_true",
-        help="no fault injection: every notification once, in order, genuine",
+        help="no fault injection: every notification once, in order, with a valid signature",
     )
     parser.add_argument(
-        "--json-share", type=number(0, 1), default=0.0, metavar="SHARE", help="sent as JSON, 0 to 1"
+        "--json-share", type=number(0, 1), default=0.0, metavar="SHARE", help="share sent as JSON, 0 to 1"
     )
     parser.add_argument(
         "--concurrency",
         type=whole(1, 10_000),
         default=32,
-        help="requests under way at once (default: %(default)s)",
+        help="requests at the same time (default: %(default)s)",
     )
     parser.add_argument(
         "--retry-interval-s",
         type=number(0, 86_400),
         default=1.0,
         metavar="S",
-        help="pause before a notification without echo is repeated; the real gateway waits 900 (default: %(default)s)",
+        help="wait before an unacknowledged notification is repeated; the real gateway waits 900 (default: %(default)s)",
     )
     parser.set_defaults(what=_send)
 
@@ -160,7 +149,7 @@ def _read_setup(file: str) -> Setup:
     try:
         return msgspec.json.decode(_content(file, option="--setup"), type=Setup)
     except msgspec.DecodeError as exc:
-        raise InvalidRequest(f"{file} holds no set-up: {exc}", field="--setup") from None
+        raise InvalidRequest(f"{file} is not a valid configuration: {exc}", field="--setup") from None
 
 
 def _content(file: str, *, option: str) -> bytes:
@@ -171,43 +160,43 @@ def _content(file: str, *, option: str) -> bytes:
 
 
 def _setup(args: argparse.Namespace) -> Setup:
-    """The set-up that the options and the environment (EMP_API_LOGIN and so on) describe."""
-    friendly = Setup()
+    """The configuration from the options and the environment (EMP_API_LOGIN and so on)."""
+    defaults = Setup()
     terminals = os.environ.get("EMP_TERMINAL_TOKEN", "").split(",")
     return Setup(
-        login=os.environ.get("EMP_API_LOGIN") or friendly.login,
-        passwords=_passwords() or friendly.passwords,
-        terminals=tuple(filter(None, map(str.strip, terminals))) or friendly.terminals,
+        login=os.environ.get("EMP_API_LOGIN") or defaults.login,
+        passwords=_passwords() or defaults.passwords,
+        terminals=tuple(filter(None, map(str.strip, terminals))) or defaults.terminals,
         algorithm=args.hash,
         notify_url=args.notify_url,
         results_every_s=args.results_every_s,
         seed=args.seed,
         payment_histories=PaymentHistories() if args.payment_histories else None,
-        fault_injection=FaultInjection() if args.fault_injection else friendly.fault_injection,
+        fault_injection=FaultInjection() if args.fault_injection else defaults.fault_injection,
     )
 
 
 def _scripts(_args: argparse.Namespace) -> int:
-    table = Table("amount ends in", "or this IBAN", "what happens", "stands", title_justify="left")
+    table = Table("amount ends in", "or this IBAN", "what happens", "taken", title_justify="left")
     for script in SCRIPTS.values():
         amount = f"9{script.number:02d}" if script.number else "anything else"
-        table.add_row(amount, scripted_iban(script.number), script.name, "yes" if script.stands else "no")
+        table.add_row(amount, scripted_iban(script.number), script.name, "yes" if script.taken else "no")
     Console().print(table)
     return 0
 
 
 def _send(args: argparse.Namespace) -> int:
-    """Plan, deliver, report: 0 when everything genuine was acknowledged and everything forged refused."""
+    """Plan, deliver and report; 0 if every genuine notification was acknowledged and every other refused."""
     console = Console(stderr=True)
     passwords = _passwords()
     if not passwords:
-        console.print("EMP_API_PASSWORD is not set: there is nothing to sign with.")
+        console.print("EMP_API_PASSWORD is not set; it is needed to sign notifications.")
         return 2
     given = sys.stdin.buffer.read() if args.payments == "-" else _content(args.payments, option="--payments")
     try:
         payments = read_payments(given.splitlines())
     except msgspec.DecodeError as exc:
-        why = f"holds a line that is no payment as `tether-sandbox seed` prints them: {exc}"
+        why = f"has a line that is not a payment as `tether-sandbox seed` prints them: {exc}"
         raise InvalidRequest(why, field="--payments") from None
     if not payments:
         console.print("No payments were given; `tether-sandbox seed` prints some.")
@@ -233,13 +222,10 @@ def read_payments(lines: Iterable[str | bytes]) -> list[Payment]:
     Read payments from JSON lines.
 
     Args:
-        lines: One object a line; blank lines are passed over, unknown fields too.
-
-    Returns:
-        The payments.
+        lines: One object a line; blank lines and unknown fields are ignored.
 
     Raises:
-        msgspec.DecodeError: when a line is no payment.
+        msgspec.DecodeError: when a line is not a payment.
     """
     decoder = msgspec.json.Decoder(Payment)
     return [decoder.decode(line) for line in lines if line.strip()]
@@ -259,22 +245,22 @@ async def _deliver(planned: Plan, *, args: argparse.Namespace, console: Console)
 
 
 def _table(planned: Plan, delivered: Delivered) -> Table:
-    table = Table("", "planned", "became", title="Notifications", title_justify="left")
+    table = Table("", "planned", "result", title="Notifications", title_justify="left")
     counts = planned.counts
     genuine = counts.sent - counts.invalid_signature
     table.add_row(
         "genuine", str(genuine), f"{delivered.acknowledged} acknowledged, {delivered.failed} failed"
     )
     table.add_row(
-        "invalid_signature",
+        "invalid signature",
         str(counts.invalid_signature),
-        f"{delivered.refused} refused, {delivered.believed} believed",
+        f"{delivered.refused} refused, {delivered.wrongly_accepted} wrongly accepted",
     )
     for name in msgspec.structs.asdict(counts):
         if name not in {"sent", "invalid_signature"}:
             table.add_row(f"  {name.replace('_', ' ')}", str(getattr(counts, name)), "")
     statuses = ", ".join(f"{number} x {status}" for status, number in sorted(delivered.statuses.items()))
-    table.add_row("answers", "", statuses or "none")
+    table.add_row("responses", "", statuses or "none")
     quantiles = " / ".join(f"{delivered.latency_s(q) * 1000:.1f}" for q in (0.5, 0.95, 0.99))
     table.add_row("p50 / p95 / p99", "", f"{quantiles} ms")
     return table

@@ -1,17 +1,17 @@
 """
-Connections that die: a relay in front of the simulator that resets them in every phase of a call.
+A relay in front of the simulator that resets connections in every phase of a call.
 
 ```text
 client ──► relay ──► simulator
              ├ connect_reset    accepted and reset at once; the simulator sees nothing
              ├ request_cut      reset in the middle of the request; the simulator sees nothing
-             ├ request_held     the request is read and goes nowhere, until the client gives up
-             ├ response_lost    the simulator has taken the request; the response is thrown away, the connection reset
+             ├ request_held     the request is read and not forwarded, until the client gives up
+             ├ response_lost    the request is processed, the response discarded, the connection reset
              └ response_cut     half of the response, then reset
 ```
 
-What is hit is drawn from the seed, in the order of connections and requests. It speaks the HTTP/1.1 of the simulator and its clients:
-bodies have a `Content-Length`.
+Faults are drawn from the seed, in the order of connections and requests. It supports the HTTP/1.1 of the simulator and its
+clients: bodies have a `Content-Length`.
 """
 
 import asyncio
@@ -41,13 +41,13 @@ class Relay:
         self, backend_port: int, *, seed: int, faults: Callable[[], Faults], count: Callable[[Fault], None]
     ) -> None:
         """
-        Prepare.
+        Create the relay.
 
         Args:
             backend_port: Where the simulator listens on 127.0.0.1.
-            seed: For what is drawn.
-            faults: Gives the shares of now.
-            count: Is told of each fault.
+            seed: Of the random draws.
+            faults: Returns the current shares.
+            count: Called for each injected fault.
         """
         self.backend_port = backend_port
         self._rng = random.Random(f"{seed}:connections")
@@ -80,7 +80,7 @@ class Relay:
         answers: asyncio.StreamReader,
         backend: asyncio.StreamWriter,
     ) -> bool:
-        """One request and its response; gives whether another may follow."""
+        """Forward a request and its response; returns whether the connection may go on."""
         head = await reader.readuntil(b"\r\n\r\n")
         fault = self._drawn(_OF_REQUESTS)
         if fault == "request_cut":

@@ -1,9 +1,9 @@
 """
-The simulator behind its counter: takes requests, enters them in the books, lets time do its work, answers.
+The engine of the simulator: processes requests, records them in the ledger, and carries out their transitions over time.
 
-A debit that is taken gets its fate at once (`process.fate`); its turns then happen one after another, each entered in
-the ledger and told to the merchant. Questions are answered from the ledger alone, so lists, single answers and
-notifications agree with each other and with what was done.
+A debit gets its outcome when it is taken (`process.outcome`). Its transitions then happen one after another; each is recorded in
+the ledger and notified to the merchant. Inquiries are answered from the ledger alone, so lists, single responses and
+notifications agree.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from tether_sandbox.gateway import responses
 from tether_sandbox.gateway.ledger import SALES, Debit, Ledger, Order
 from tether_sandbox.gateway.notifier import Notifier
 from tether_sandbox.gateway.payment_history import Transition
-from tether_sandbox.gateway.process import LOST_ANSWERS, Fields, Refused, checked, outcome
+from tether_sandbox.gateway.process import LOST_RESPONSES, Fields, Refused, checked, outcome
 from tether_sandbox.gateway.scenario import FailureMode, Script
 from tether_sandbox.gateway.setup import Setup
 
@@ -34,14 +34,10 @@ _REFUNDABLE: Final = frozenset({"approved", "chargeback_reversed", "represented"
 
 class Answer(msgspec.Struct, frozen=True):
     """
-    An answer, and how it is to be given.
+    A response, and how it fails.
 
     Attributes:
-        body: Its bytes.
-        status: Its HTTP status.
-        content_type: Its media type.
-        headers: More headers.
-        failure_mode: "plain", or how it goes wrong.
+        failure_mode: "plain", or how the response fails.
     """
 
     body: bytes
@@ -53,13 +49,13 @@ class Answer(msgspec.Struct, frozen=True):
 
 class Engine:
     """
-    Takes requests for one account.
+    Processes the requests of one account.
 
     Attributes:
-        setup: How the simulator is set up.
-        ledger: Its books.
-        notifier: Its notifications.
-        faults: What goes wrong by chance, from now on.
+        setup: The configuration.
+        ledger: The debits.
+        notifier: Sends the notifications.
+        faults: The current random faults.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -77,11 +73,11 @@ class Engine:
 
     @property
     def ahead(self) -> int:
-        """How many debits have something ahead of them."""
+        """Number of debits with pending transitions."""
         return len(self._ahead)
 
     async def run_clock(self) -> None:
-        """Let everything happen when its time has come, until cancelled."""
+        """Carry out transitions when they are due, until cancelled."""
         while True:
             now_s = asyncio.get_running_loop().time()
             while self._ahead and self._ahead[0][0] <= now_s:
@@ -95,10 +91,10 @@ class Engine:
 
     async def resolve(self) -> int:
         """
-        Let everything ahead happen now.
+        Carry out all pending transitions now, and wait until their notifications are delivered.
 
         Returns:
-            How many turns that were, once all notifications are settled.
+            The number of transitions.
         """
         transitions = 0
         while self._ahead:
@@ -108,20 +104,14 @@ class Engine:
         return transitions
 
     def transition(self, debit: Debit, transition: Transition) -> None:
-        """
-        Let something become of a debit now: enter it in the books and tell the merchant.
-
-        Args:
-            debit: Which.
-            transition: What.
-        """
-        back_id = self.enter_transition(debit, transition)
+        """Carry out a transition now: record it and notify the merchant."""
+        dispute_id = self.record_transition(debit, transition)
         if debit.is_notified:
-            self.notifier.tell(_notification(debit, transition, back_id=back_id))
+            self.notifier.notify(_notification(debit, transition, dispute_id=dispute_id))
         order = debit.order
         if order.type == "sdd_refund" and transition.status == "approved":
             original = self.ledger.found(unique_id=order.reference_id)
-            # A bank that was faster has given the money back, too: the debit stays charged back, and both have paid.
+            # If it was charged back before, the debit stays charged back: the debtor got the amount twice.
             if (
                 original is not None
                 and order.amount_minor == original.order.amount_minor
@@ -129,22 +119,18 @@ class Engine:
             ):
                 self.transition(original, Transition("refunded"))
 
-    def enter_transition(self, debit: Debit, transition: Transition) -> str:
+    def record_transition(self, debit: Debit, transition: Transition) -> str:
         """
-        Enter a turn in the books and tell nobody.
-
-        Args:
-            debit: Of which.
-            transition: What became of it.
+        Record a transition without a notification.
 
         Returns:
-            The id of the dispute, were it one.
+            The id of the dispute, if it is one.
         """
-        back_id = hashlib.blake2b(
+        dispute_id = hashlib.blake2b(
             f"{debit.unique_id}{transition.event}{transition.dispute}".encode(), digest_size=16
         ).hexdigest()
-        self.ledger.transition(debit, transition, now=_now(), back_id=back_id)
-        return back_id
+        self.ledger.transition(debit, transition, now=_now(), dispute_id=dispute_id)
+        return dispute_id
 
     def _schedule(self, debit: Debit) -> None:
         if not debit.ahead:
@@ -165,14 +151,11 @@ class Engine:
 
     def process(self, token: str, fields: Fields) -> Answer:
         """
-        Take a transaction request.
+        Process a transaction request.
 
         Args:
             token: The terminal's.
             fields: Texts by path.
-
-        Returns:
-            The answer.
 
         Raises:
             Refused: when it is not taken.
@@ -215,16 +198,12 @@ class Engine:
         self, original: Debit, *, amount_minor: int | None, status: str, is_notified: bool
     ) -> Debit:
         """
-        Refund a debit as a person in the back office does: the merchant did not ask for it.
+        Refund a debit as a person in the back office does, without a request of the merchant.
 
         Args:
-            original: The debit.
-            amount_minor: What is returned; `None` for the whole.
-            status: What becomes of the refund.
+            amount_minor: The refunded amount; `None` for the whole.
+            status: The final status of the refund.
             is_notified: Whether a notification is sent.
-
-        Returns:
-            The refund.
         """
         number = len(self.ledger.referring(original.unique_id)) + 1
         order = Order(
@@ -236,7 +215,7 @@ class Engine:
             reference_id=original.unique_id,
         )
         unique_id = hashlib.blake2b(order.transaction_id.encode(), digest_size=16).hexdigest()
-        refund = self.ledger.take(
+        refund = self.ledger.add(
             order, status="pending_async", unique_id=unique_id, now=_now(), is_notified=is_notified
         )
         self.transition(refund, Transition(status))
@@ -247,8 +226,8 @@ class Engine:
         if original.status not in {"pending_async", "approved"} or original.taken_at.date() != _now().date():
             raise Refused("420", "reference transaction cannot be voided any more")
         money = {"amount": str(original.order.amount_minor), "currency": original.order.currency}
-        answer, order = self._entered(token, fields | money, fingerprint="")
-        if order is not None:
+        answer, void = self._process(token, fields | money, fingerprint="")
+        if void is not None:
             original.ahead.clear()
             self.transition(original, Transition("voided"))
         return answer
@@ -260,26 +239,28 @@ class Engine:
         return original
 
     def _take(self, token: str, fields: Fields, *, fingerprint: str) -> Answer:
-        return self._entered(token, fields, fingerprint=fingerprint)[0]
+        return self._process(token, fields, fingerprint=fingerprint)[0]
 
-    def _entered(self, token: str, fields: Fields, *, fingerprint: str) -> tuple[Answer, Debit | None]:
-        """Give it its fate, enter it where it stands, and answer as scripted."""
+    def _process(self, token: str, fields: Fields, *, fingerprint: str) -> tuple[Answer, Debit | None]:
+        """Choose the outcome, record what is taken, and respond as scripted."""
         own_id = fields["transaction_id"]
         nth = self._sent_times[own_id] = self._sent_times.get(own_id, 0) + 1
         script = outcome(fields, nth=nth, setup=msgspec.structs.replace(self.setup, faults=self.faults))
-        if fields["transaction_type"] == "void" and script.stands:
+        if fields["transaction_type"] == "void" and script.taken:
             script = msgspec.structs.replace(script, status="approved", transitions=())  # at once, or never
-        if not script.stands:
+        if not script.taken:
             named = own_id if script.failure_mode in {"429 refusal", "422 refusal"} else None
             body = responses.refusal(script.code or "100", script.name, transaction_id=named)
             return Answer(body, failure_mode=script.failure_mode), None
-        debit = self._enter(token, fields, script=script, fingerprint=fingerprint, nth=nth)
-        # Some answers give an error although the order stands.
-        lied = bool(script.code) and script.number >= LOST_ANSWERS
-        body = responses.payment(debit, status="error" if lied else None, code=script.code if lied else None)
+        debit = self._record(token, fields, script=script, fingerprint=fingerprint, nth=nth)
+        # Some responses are errors although the debit was taken.
+        is_wrong = bool(script.code) and script.number >= LOST_RESPONSES
+        body = responses.payment(
+            debit, status="error" if is_wrong else None, code=script.code if is_wrong else None
+        )
         return Answer(body, failure_mode=script.failure_mode), debit
 
-    def _enter(self, token: str, fields: Fields, *, script: Script, fingerprint: str, nth: int = 1) -> Debit:
+    def _record(self, token: str, fields: Fields, *, script: Script, fingerprint: str, nth: int = 1) -> Debit:
         order = Order(
             transaction_id=fields["transaction_id"],
             type=fields["transaction_type"],
@@ -290,12 +271,12 @@ class Engine:
             reference_id=fields.get("reference_id", ""),
         )
         now = _now()
-        # An id of its own for every debit taken, the same ones in every run.
-        given = f"{self.setup.seed}:{order.transaction_id}:{order.type}:{nth}"
-        debit = self.ledger.take(
+        # A distinct id for every debit, the same in every run.
+        seed = f"{self.setup.seed}:{order.transaction_id}:{order.type}:{nth}"
+        debit = self.ledger.add(
             order,
             status=script.status,
-            unique_id=hashlib.blake2b(given.encode(), digest_size=16).hexdigest(),
+            unique_id=hashlib.blake2b(seed.encode(), digest_size=16).hexdigest(),
             now=now,
             code=script.code if script.status in {"declined", "error"} else "",
             visible_at=now + timedelta(seconds=self.setup.hidden_s) if script.hidden else None,
@@ -305,21 +286,18 @@ class Engine:
         self._schedule(debit)
         return debit
 
-    # --- questions ---
+    # --- inquiries ---
 
     def reconcile(self, token: str, fields: Fields) -> Answer:
         """
-        Say what became of one payment.
+        Return the status of a payment.
 
         Args:
             token: The terminal's; payments of other terminals are not found.
             fields: Texts by path, among them exactly one id.
 
-        Returns:
-            The answer.
-
         Raises:
-            Refused: when the question is wrong, or there is no such payment.
+            Refused: when the inquiry is invalid or there is no such payment.
         """
         given = [name for name in ("unique_id", "transaction_id", "arn") if fields.get(name)]
         if len(given) != 1:
@@ -341,11 +319,8 @@ class Engine:
             token: The terminal's.
             fields: Texts by path: start_date, end_date, page.
 
-        Returns:
-            The answer.
-
         Raises:
-            Refused: when the question is wrong.
+            Refused: when the inquiry is invalid.
         """
         for name in ("start_date", "end_date"):
             if not fields.get(name):
@@ -363,49 +338,46 @@ class Engine:
 
     def chargebacks(self, fields: Fields) -> Answer:
         """
-        List chargebacks, of one payment or of a day.
+        List the chargebacks of a payment or of a day.
 
         Args:
             fields: Texts by path.
 
-        Returns:
-            The answer.
-
         Raises:
-            Refused: when the question is wrong, or there are none.
+            Refused: when the inquiry is invalid or there are none.
         """
         page = _number(fields.get("page", "1"), name="page")
         per_page = _number(fields.get("per_page", str(_PER_PAGE)), name="per_page")
-        backs = self.ledger.backs_of(unique_id=fields.get("original_transaction_unique_id"))
+        found = self.ledger.chargebacks_of(unique_id=fields.get("original_transaction_unique_id"))
         if "original_transaction_unique_id" not in fields:
             if not (fields.get("import_date") or fields.get("start_date")):
                 raise Refused("320", "original_transaction_unique_id is missing!")
             if self.setup.scope_required and not fields.get("scope"):
                 raise Refused("320", "scope is missing!")
             day = _timestamp(fields.get("import_date") or fields["start_date"], name="import_date").date()
-            # By posting date nothing is found: direct debits have none.
-            backs = self.ledger.imported(day) if fields.get("import_date") else []
+            # Nothing is found by posting date: direct debits have none.
+            found = self.ledger.chargebacks_imported(day) if fields.get("import_date") else []
         if self._is_faulty():
             return Answer(b"", failure_mode="500")
-        backs = [back for back in backs if back.imported_at <= self._recorded_to]
-        if not backs:
+        found = [record for record in found if record.imported_at <= self._recorded_to]
+        if not found:
             raise Refused("470", "no chargebacks found")
-        pairs = [(back, self.ledger.debits[back.of]) for back in backs]
+        pairs = [(record, self.ledger.debits[record.original_id]) for record in found]
         return Answer(responses.chargebacks(pairs, page=page, per_page=per_page))
 
     @property
     def _recorded_to(self) -> datetime:
-        """Up to when records and lists know what happened."""
+        """The time up to which records and lists are current."""
         return _now() - timedelta(seconds=self.setup.record_lag_s)
 
     def _is_faulty(self) -> bool:
-        return self._rng.random() < self.faults.asked
+        return self._rng.random() < self.faults.inquiries_failed
 
 
-def _notification(debit: Debit, transition: Transition, *, back_id: str) -> Fields:
+def _notification(debit: Debit, transition: Transition, *, dispute_id: str) -> Fields:
     order = debit.order
-    # The field table and the samples disagree on the spelling; so do real notifications.
-    spelling = "reason" if int(back_id[0], 16) % 2 else "rc"
+    # The field table and the samples of the documentation spell it differently; so do real notifications.
+    spelling = "reason" if int(dispute_id[0], 16) % 2 else "rc"
     disputed = transition.event not in {"", "retrieval_request"}
     fields = {
         "transaction_id": order.transaction_id,
@@ -417,7 +389,7 @@ def _notification(debit: Debit, transition: Transition, *, back_id: str) -> Fiel
         "currency": transition.currency or order.currency,
         "event": transition.event,
         f"{spelling}_code": transition.reason_code,
-        "chargeback_unique_id": back_id if disputed else "",
+        "chargeback_unique_id": dispute_id if disputed else "",
         "error_code": transition.error_code,
         "reference_transaction_unique_id": order.reference_id,
     }

@@ -1,27 +1,25 @@
 """
-What a gateway may send for a set of payments, planned: every notification, every nuisance, and what must come of it.
+Plan the notifications of a set of payments, with fault injection and the expected result.
 
-Three steps, all drawn from one seed, so the same arguments give the same bytes in the same order:
+Three steps, all drawn from one seed, so that the same arguments give the same bytes in the same order:
 
-1. Each payment gets a **history**: what truly happens to it at the gateway, in order (`Lives` says how often
-   which). Each step of it is one signed notification.
-2. The histories are corrupted (`Fault injection` says how much): deliveries repeated at once and later, steps out of
-   order, forged signatures before and after the genuine ones, payments nobody knows, statuses nobody has
-   seen, the same key with another amount, and, if asked for, lies: claims with a genuine signature that are
-   not true, because a signature covers nothing but the id.
-3. The **expectation** is read off the true histories, by walking each in its true order, and not with the
-   rules of the system under test: the state every attempt must end in, the causes for which an IBAN may be
-   blacklisted, and how many of each kind were sent.
+1. Each payment gets a **history**: what happens to it at the gateway, in order (`PaymentHistories` has the shares). Each step
+   is one signed notification.
+2. Faults are injected (`FaultInjection` has the shares): duplicates at once and later, steps out of order, invalid signatures
+   before and after the genuine ones, unknown payments, unknown statuses, the same key with another amount, and optionally
+   false chargebacks with a valid signature, because a signature covers only the id.
+3. The **expected result** is computed from the histories in their true order, not with the rules of the system under test:
+   the final state of every attempt, the reasons for blacklist entries, and the number of notifications of each kind.
 
-A plan conserves: sent = distinct + duplicates + conflicting + forged.
+Of every plan: sent = distinct + duplicates + conflicting + invalid_signature.
 
 Source: the gateway's documentation v60.1 for transport, fields and repeats; the wire formats of its public SDKs.
 
 >>> payment = Payment(transaction_id="t-1", unique_id="44177a21403427eb96664a6d7e5d5d48", amount_minor=100, currency="EUR")
->>> peaceful = plan([payment], seed=7, password="bogus", payment_histories=PaymentHistories.all_approved(), fault_injection=FaultInjection.none())
->>> peaceful.final
+>>> planned = plan([payment], seed=7, password="bogus", payment_histories=PaymentHistories.all_approved(), fault_injection=FaultInjection.none())
+>>> planned.final
 {'44177a21403427eb96664a6d7e5d5d48': 'approved'}
->>> peaceful.deliveries[0].body.startswith(b"transaction_id=t-1&unique_id=44177a21403427eb96664a6d7e5d5d48&")
+>>> planned.deliveries[0].body.startswith(b"transaction_id=t-1&unique_id=44177a21403427eb96664a6d7e5d5d48&")
 True
 >>> plan([payment, payment], seed=7, password="bogus")
 Traceback (most recent call last):
@@ -55,28 +53,28 @@ from tether_sandbox.gateway.wire import FORM, JSON, HashName, encode, sign
 
 __all__ = ["Counts", "Delivery", "FaultInjection", "Kind", "Plan", "plan"]
 
-# Statuses and events that no documentation knows.
-_STRANGE_STATUSES: Final = ("settlement_pondered", "approved_in_principle", "quantum_pending")
-_STRANGE_EVENTS: Final = ("arbitration_opened", "second_thoughts")
+# Statuses and events that are not documented.
+_UNKNOWN_STATUSES: Final = ("settlement_pondered", "approved_in_principle", "quantum_pending")
+_UNKNOWN_EVENTS: Final = ("arbitration_opened", "second_thoughts")
 
 
 class FaultInjection(msgspec.Struct, frozen=True):
     """
-    How much the delivery is corrupted; shares of 1.
+    How often each fault is injected; shares of 1.
 
     Attributes:
         repeated_at_once: Of the notifications: sent two or three times at the same time.
         repeated_later: Of the notifications: sent again much later.
-        reordered: Of the payments: their steps arrive in any order.
-        approved_late: Of the charged back: the "approved" arrives after the chargeback.
-        approved_missing: Of the charged back: the "approved" is never sent.
-        invalid_signature: Of the notifications: a delivery with a wrong signature somewhere in the stream.
-        invalid_signature_first: Of the notifications: the same bytes but for the signature, just before the genuine ones.
-        unknown_payment: As many more payments that the receiver has never heard of.
-        unknown_status: Of the payments: one step with a status or an event nobody has seen.
-        retrieval: Of the payments: a retrieval request, which looks charged back and moves no money.
-        conflicting: Of the notifications: the same key once more, with another amount.
-        lie: Of the payments that are not charged back: a chargeback that never was, genuinely signed.
+        reordered: Of the payments: the steps arrive in any order.
+        approved_late: Of the charged back: "approved" arrives after the chargeback.
+        approved_missing: Of the charged back: "approved" is never sent.
+        invalid_signature: Of the notifications: a delivery with an invalid signature at any time.
+        invalid_signature_first: Of the notifications: the same with an invalid signature, just before the genuine one.
+        unknown_payment: Further payments, unknown to the receiver.
+        unknown_status: Of the payments: a step with an undocumented status or event.
+        retrieval: Of the payments: a retrieval request, which has a chargeback's status and moves no money.
+        conflicting: Of the notifications: the same key with another amount.
+        false_chargeback: Of the payments without a chargeback: a chargeback that did not happen, with a valid signature.
         json: Of the notifications: sent as a JSON object instead of a form.
     """
 
@@ -91,7 +89,7 @@ class FaultInjection(msgspec.Struct, frozen=True):
     unknown_status: float = 0.02
     retrieval: float = 0.03
     conflicting: float = 0.01
-    lie: float = 0.0
+    false_chargeback: float = 0.0
     json: float = 0.0
 
     @classmethod
@@ -105,16 +103,16 @@ Kind = Literal["genuine", "duplicate", "conflicting", "invalid_signature"]
 
 class Delivery(msgspec.Struct, frozen=True):
     """
-    One POST of the plan.
+    A POST request of the plan.
 
     Attributes:
-        kind: "genuine" the first of its key; "duplicate" the same bytes again; "conflicting" the same key with
-            another amount; "forged" signed with something else.
-        unique_id: The payment's id, which the echo must hold.
-        about: Status and event, for people.
+        kind: "genuine": the first of its key; "duplicate": the same bytes again; "conflicting": the same key with another
+            amount; "invalid_signature".
+        unique_id: The payment's id, which the echo must contain.
+        about: Status and event, for messages.
         body: The request body.
         content_type: `FORM` or `JSON`.
-        after: Index of a delivery that must be settled before this one starts, or `None`.
+        after: Index of a delivery that must be finished before this one starts, or `None`.
     """
 
     kind: Kind
@@ -125,26 +123,26 @@ class Delivery(msgspec.Struct, frozen=True):
     after: int | None = None
 
     def __repr__(self) -> str:
-        """Say what it is and of which payment; the body holds an account number."""
+        """Show the kind and the payment, not the body: it may contain an account number."""
         return f"Delivery({self.kind} {self.unique_id} {self.about}, {len(self.body)} bytes)"
 
     @property
     def wants_echo(self) -> bool:
-        """Whether this must be acknowledged; what is forged must be refused."""
+        """Whether this must be acknowledged; an invalid signature must be refused."""
         return self.kind != "invalid_signature"
 
 
 class Counts(msgspec.Struct, frozen=True):
     """
-    How much of each kind a plan holds.
+    Number of deliveries of each kind in a plan.
 
-    `sent` = `distinct` + `duplicates` + `conflicting` + `forged`. The counts after `forged` are shares of
-    `distinct` (a chargeback may be of an unknown payment), except `json`, which counts deliveries, and
-    `reordered`, which counts payments.
+    `sent` = `distinct` + `duplicates` + `conflicting` + `invalid_signature`. The counts after `invalid_signature` are parts of
+    `distinct` (a chargeback may be of an unknown payment), except `json`, which counts deliveries, and `reordered`, which
+    counts payments.
 
     Attributes:
-        sent: POSTs planned, without the repeats that a missing echo causes.
-        distinct: Genuine notifications with a key of their own: the rows a receiver must have.
+        sent: Planned requests, without repeats after a missing echo.
+        distinct: Genuine notifications with distinct keys: the rows a receiver must have.
         duplicates: Repeats of those, byte for byte.
         conflicting: Repeats of those with another amount.
         invalid_signature: To be refused.
@@ -154,7 +152,7 @@ class Counts(msgspec.Struct, frozen=True):
         reversals: Won back.
         second_chargebacks: Lost again.
         retrievals: Retrieval requests.
-        lies: Genuinely signed and untrue.
+        false_chargebacks: Chargebacks that did not happen, with a valid signature.
         approved_late: "approved" after the chargeback.
         json: Deliveries as JSON.
         reordered: Payments whose steps arrive in another order than they happened.
@@ -171,7 +169,7 @@ class Counts(msgspec.Struct, frozen=True):
     reversals: int = 0
     second_chargebacks: int = 0
     retrievals: int = 0
-    lies: int = 0
+    false_chargebacks: int = 0
     approved_late: int = 0
     json: int = 0
     reordered: int = 0
@@ -179,15 +177,14 @@ class Counts(msgspec.Struct, frozen=True):
 
 class Plan(msgspec.Struct, frozen=True):
     """
-    What will be delivered, and what must come of it.
+    A plan of deliveries, and the expected result.
 
     Attributes:
-        deliveries: In the order in which they are to start.
-        final: For each given payment, by unique_id, the state its attempt must end in. An attempt that was
-            "pending" and of which nothing was ever sent stays so.
-        causes: Every entry the blacklist may hold, sorted; a chargeback that was won back later is a cause too.
-        counts: How much of each kind.
-        histories: What truly happened to each given payment, in order.
+        deliveries: In the order in which they start.
+        final: unique_id to the final state of each given payment's attempt; "pending" if nothing is sent.
+        causes: Every entry the blacklist may have, sorted; also of chargebacks that are reversed later.
+        counts: Number of deliveries of each kind.
+        histories: unique_id to the transitions of each given payment, in order.
     """
 
     deliveries: tuple[Delivery, ...]
@@ -198,7 +195,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class _Post(msgspec.Struct):
-    """A delivery that has a place on the time line but no index yet."""
+    """A delivery with a time, not yet an index."""
 
     at: float
     kind: Kind
@@ -222,21 +219,18 @@ def plan(
     hold: frozenset[str] = HOLD,
 ) -> Plan:
     """
-    Plan the notifications of some payments, with fault injection, and what must come of them.
+    Plan the notifications of payments, with fault injection and the expected result.
 
     Args:
-        attempts: The payments the receiver knows; distinct unique_ids.
+        attempts: The payments that the receiver knows; distinct unique_ids.
         seed: Same seed and arguments, same plan, byte for byte.
         password: The API password that signs.
-        fault_injection: How much is corrupted; `None` for the defaults.
-        payment_histories: How the payments end; `None` for the defaults.
+        fault_injection: The shares of faults; `None` for the defaults.
+        payment_histories: The shares of outcomes; `None` for the defaults.
         algorithm: The hash of the signature.
-        terminal_token: Sent along; "" leaves the field out.
+        terminal_token: A field of each notification; "" omits it.
         block: Reason codes for which the receiver blocks.
         hold: Reason codes for which it holds.
-
-    Returns:
-        The plan.
 
     Raises:
         ValueError: when two payments share a unique_id, or the password is empty.
@@ -263,11 +257,11 @@ def plan(
         final[payment.unique_id] = outcome(steps)
         histories[payment.unique_id] = tuple(Transition.of(step) for step in steps)
         blacklisted.update(causes(payment, steps, block=block, hold=hold))
-        writer.tell(payment, steps)
-    vocal = msgspec.structs.replace(payment_histories, silent=0.0)
+        writer.add(payment, steps)
+    never_silent = msgspec.structs.replace(payment_histories, silent=0.0)
     for number in range(_share(rng, len(attempts), fault_injection.unknown_payment)):
-        stranger = Payment(f"stranger-{seed}-{number}", f"{rng.getrandbits(128):032x}", 100, "EUR")
-        writer.tell(stranger, history(rng, payment_histories=vocal), unknown=True)
+        unknown = Payment(f"unknown-{seed}-{number}", f"{rng.getrandbits(128):032x}", 100, "EUR")
+        writer.add(unknown, history(rng, payment_histories=never_silent), unknown=True)
     return Plan(
         deliveries=writer.deliveries(),
         final=final,
@@ -278,13 +272,13 @@ def plan(
 
 
 def _share(rng: random.Random, of: int, share: float) -> int:
-    """*share* of *of*, with its fraction decided by chance, so that small sets get some too."""
+    """*share* of *of*, randomly rounded up or down, so that small sets get some, too."""
     exact = of * share
     return int(exact) + (rng.random() < exact - int(exact))
 
 
 class _Writer:
-    """Turns histories into posts on a time line from 0 to 1, and keeps the counts."""
+    """Turns histories into posts at times from 0 to 1, and counts them."""
 
     def __init__(
         self,
@@ -304,7 +298,7 @@ class _Writer:
         self.counts = Counter[str]()
 
     def deliveries(self) -> tuple[Delivery, ...]:
-        self.posts.sort(key=lambda post: post.at)  # stable: what shares a time keeps its order
+        self.posts.sort(key=lambda post: post.at)  # stable: posts of the same time keep their order
         index = {id(post): place for place, post in enumerate(self.posts)}
         return tuple(
             Delivery(
@@ -318,8 +312,8 @@ class _Writer:
             for post in self.posts
         )
 
-    def tell(self, payment: Payment, steps: Sequence[Step], *, unknown: bool = False) -> None:
-        """Give every step of one payment a time and its posts, with the nuisances around them."""
+    def add(self, payment: Payment, steps: Sequence[Step], *, unknown: bool = False) -> None:
+        """Give every step of a payment a time and its posts, with injected faults."""
         rng, fault_injection = self.rng, self.fault_injection
         steps = [*steps, *self._noise(steps)]
         start = rng.random() * 0.6
@@ -338,9 +332,9 @@ class _Writer:
             self.counts["approved_late"] += (
                 steps[approved].sent and timestamps[approved] > timestamps[disputed]
             )
-        elif steps and not unknown and rng.random() < fault_injection.lie:
-            claim = {"status": "chargebacked", "event": "chargeback", "reason_code": "MD01"}
-            steps.append(Step(claim, "lies"))
+        elif steps and not unknown and rng.random() < fault_injection.false_chargeback:
+            chargeback = {"status": "chargebacked", "event": "chargeback", "reason_code": "MD01"}
+            steps.append(Step(chargeback, "false_chargebacks"))
             timestamps.append(rng.random())
         self.counts["reordered"] += timestamps[: len(in_order)] != in_order
         for step, at in zip(steps, timestamps, strict=True):
@@ -348,20 +342,20 @@ class _Writer:
                 self._post_step(payment, step, at=at, unknown=unknown)
 
     def _noise(self, steps: Sequence[Step]) -> list[Step]:
-        """Steps that say something and move nothing."""
+        """Steps that change no state."""
         noise = list[Step]()
         if steps and self.rng.random() < self.fault_injection.unknown_status:
-            strange = {"status": self.rng.choice(_STRANGE_STATUSES)}
+            fields = {"status": self.rng.choice(_UNKNOWN_STATUSES)}
             if self.rng.random() < 0.5:
-                strange = {
+                fields = {
                     "status": steps[-1].fields["status"],
-                    "event": self.rng.choice(_STRANGE_EVENTS),
+                    "event": self.rng.choice(_UNKNOWN_EVENTS),
                 }
-            noise.append(Step(strange, "unknown_statuses"))
+            noise.append(Step(fields, "unknown_statuses"))
         if steps and self.rng.random() < self.fault_injection.retrieval:
-            # Documented so: the status says charged back, the event says that only papers are asked for.
-            asked = {"status": "chargebacked", "event": "retrieval_request"}
-            noise.append(Step(asked | reason(self.rng), "retrievals"))
+            # As documented: the status of a chargeback, and an event that only requests documents.
+            request = {"status": "chargebacked", "event": "retrieval_request"}
+            noise.append(Step(request | reason(self.rng), "retrievals"))
         return noise
 
     def _post_step(self, payment: Payment, step: Step, *, at: float, unknown: bool) -> None:
@@ -374,9 +368,9 @@ class _Writer:
         if step.counts:
             self.counts[step.counts] += 1
         if rng.random() < fault_injection.invalid_signature_first:
-            # If the receiver remembers this one, the genuine one that follows is lost.
-            poison = fields | {"signature": self._wrong_signature(payment.unique_id)}
-            first.after = self._post(payment, step, at - 1e-9, "invalid_signature", poison, content_type)
+            # If the receiver remembers this one, it loses the genuine one that follows.
+            invalid = fields | {"signature": self._wrong_signature(payment.unique_id)}
+            first.after = self._post(payment, step, at - 1e-9, "invalid_signature", invalid, content_type)
         if rng.random() < fault_injection.repeated_at_once:
             for _ in range(rng.choice((1, 1, 2))):
                 self._post(payment, step, at, "duplicate", fields, content_type)
@@ -387,12 +381,12 @@ class _Writer:
             later = at + (1 - at) * rng.random()
             self._post(payment, step, later, "conflicting", other, content_type).after = first
         if rng.random() < fault_injection.invalid_signature:
-            # What would hurt most if it were believed: a chargeback of a good payment, with a blocking reason.
-            claim = Step({"status": "chargebacked", "event": "chargeback", "reason_code": "AC04"})
-            invalid_signature = self._fields(payment, claim) | {
+            # The worst one to accept: a chargeback of a good payment, with a blocking reason.
+            chargeback = Step({"status": "chargebacked", "event": "chargeback", "reason_code": "AC04"})
+            invalid = self._fields(payment, chargeback) | {
                 "signature": self._wrong_signature(payment.unique_id)
             }
-            self._post(payment, claim, rng.random(), "invalid_signature", invalid_signature, content_type)
+            self._post(payment, chargeback, rng.random(), "invalid_signature", invalid, content_type)
 
     def _post(
         self, payment: Payment, step: Step, at: float, kind: Kind, fields: Fields, content_type: str
@@ -410,7 +404,7 @@ class _Writer:
         fields = {
             "transaction_id": payment.transaction_id,
             "unique_id": payment.unique_id,
-            # Of a dispute, too, this is the original payment's type.
+            # Also of a dispute this is the original payment's type.
             "transaction_type": "sdd_sale",
             "terminal_token": self.terminal_token,
             "amount": str(payment.amount_minor),

@@ -1,8 +1,8 @@
 """
-What answers in the gateway's place: maintenance pages, rate limiters, login pages, routes that have moved.
+Responses of intermediaries: maintenance pages, rate limiters, login pages, redirects.
 
-None of these is the gateway's word about a payment, and most look a little like it. A client that reads "not found" or a refusal
-from one of them debits twice, or ends a debit that was collected.
+None of these is the gateway's response about a payment, though some look like it. A client that takes one for "not found" or for
+a refusal debits twice, or fails a debit that was collected.
 
 >>> PAGES["not found"].status, PAGES["not found"].body
 (404, b'<payment_response><status>error</status><code>460</code></payment_response>')

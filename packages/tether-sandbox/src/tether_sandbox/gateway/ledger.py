@@ -1,18 +1,17 @@
 """
-The simulator's own books: every debit it took, what became of it, and how often anybody was debited.
+The simulator's ledger: every debit it accepted, with its transitions.
 
-This is the other side of every test about money: whatever a client believes, these books say what the gateway did.
-They live in memory and die with the simulator.
+Tests about money compare a client's state with this ledger, which says what the gateway did. It is kept in memory.
 
 >>> from datetime import UTC, datetime
->>> books, noon = Ledger(), datetime(2026, 3, 2, 12, tzinfo=UTC)
->>> asked = Order("t-7", "sdd_sale", "terminal-1", 300, "EUR", fingerprint="ab")
->>> item = books.take(asked, status="pending_async", unique_id="44177a21", now=noon)
->>> books.transition(item, Transition("approved"), now=noon)
->>> books.debited(transaction_id="t-7")
+>>> ledger, noon = Ledger(), datetime(2026, 3, 2, 12, tzinfo=UTC)
+>>> order = Order("t-7", "sdd_sale", "terminal-1", 300, "EUR", fingerprint="ab")
+>>> debit = ledger.add(order, status="pending_async", unique_id="44177a21", now=noon)
+>>> ledger.transition(debit, Transition("approved"), now=noon)
+>>> ledger.debited(transaction_id="t-7")
 1
->>> again = books.take(asked, status="pending_async", unique_id="55177a21", now=noon)
->>> books.twice()    # the same id of the merchant, debited more than once: what must never be
+>>> repeated = ledger.add(order, status="pending_async", unique_id="55177a21", now=noon)
+>>> ledger.debited_twice()    # the merchant's id, debited more than once: this must never happen
 ['t-7']
 """
 
@@ -25,16 +24,16 @@ import msgspec
 
 from tether_sandbox.gateway.payment_history import Transition
 
-__all__ = ["SALES", "Back", "Debit", "Ledger", "Order"]
+__all__ = ["SALES", "ChargebackRecord", "Debit", "Ledger", "Order"]
 
 SALES: Final = frozenset({"sdd_sale", "sdd_init_recurring_sale", "sdd_recurring_sale"})
-# Where no money was taken in the end.
+# Statuses in which no money was taken.
 _NOTHING_TAKEN: Final = frozenset({"declined", "error", "voided"})
 _PAYS_BACK: Final = frozenset({"sdd_refund", "void"})
-# Where the debtor's bank has the money.
+# Statuses in which the debtor's bank has the money.
 _LOST: Final = frozenset({"chargebacked", "second_chargebacked", "representment_reversed"})
 
-# What the lists call a turn of a dispute. The gateway spells these in several ways, so the simulator does, too.
+# Types of dispute in the lists. The gateway spells them in several ways, so the simulator does, too.
 _TYPES: Final = {
     "chargeback": ("1st Chargeback", "1st chargeback", "1st Chargeback "),
     "chargeback_reversal": ("1st Chargeback Reversal", "1st chargeback reversal"),
@@ -46,16 +45,16 @@ _TYPES: Final = {
 
 class Order(msgspec.Struct, frozen=True):
     """
-    What a merchant asked for.
+    The content of a transaction request.
 
     Attributes:
         transaction_id: The merchant's id.
         type: "sdd_sale", "sdd_refund" and so on.
-        terminal: The terminal it came in by.
+        terminal: The token of the terminal.
         amount_minor: Whole minor units.
-        currency: Three capitals.
-        fingerprint: Of the IBAN, hex; "" where a reference stands for it.
-        reference_id: The gateway's id of the payment that this one refers to, or "".
+        currency: ISO 4217.
+        fingerprint: Of the IBAN, hex; "" if there is a reference instead.
+        reference_id: The gateway's id of the referenced payment, or "".
     """
 
     transaction_id: str
@@ -67,20 +66,20 @@ class Order(msgspec.Struct, frozen=True):
     reference_id: str = ""
 
 
-class Back(msgspec.Struct, frozen=True):
+class ChargebackRecord(msgspec.Struct, frozen=True):
     """
-    One record of the chargeback lists.
+    A record of the chargeback lists.
 
     Attributes:
         unique_id: The dispute's own id.
-        of: The payment that came back.
-        type: As the list calls it.
+        original_id: The gateway's id of the payment that was charged back.
+        type: As the list spells it.
         reason_code: The bank's reason, or "".
-        imported_at: When the gateway took it in.
+        imported_at: When the gateway recorded it.
     """
 
     unique_id: str
-    of: str
+    original_id: str
     type: str
     reason_code: str
     imported_at: datetime
@@ -115,7 +114,7 @@ class Debit(msgspec.Struct):
     changes: list[tuple[datetime, str, str]] = msgspec.field(default_factory=list)
 
     def as_of(self, timestamp: datetime) -> "Debit":
-        """The record as it was at a time, for whoever reads records that lag."""
+        """The record as it was at an earlier time, for responses that lag."""
         for at, status, code in self.changes:
             if at > timestamp:
                 return msgspec.structs.replace(self, status=status, code=code)
@@ -123,27 +122,27 @@ class Debit(msgspec.Struct):
 
     @property
     def took_money(self) -> bool:
-        """Whether this is a debit by which money was or will be taken, refunded later or not."""
+        """Whether this is a debit that took or will take money, refunded later or not."""
         return self.order.type in SALES and self.status not in _NOTHING_TAKEN
 
 
 class Ledger:
     """
-    The books. One event loop writes and reads them; no locks are needed.
+    The ledger. It is used by one event loop, so it needs no locks.
 
     Attributes:
-        debits: All records by unique_id, in the order they came in.
-        backs: All records of the chargeback lists, in the order they came in.
+        debits: All records by unique_id, in the order of arrival.
+        chargebacks: All records of the chargeback lists, in the order of arrival.
     """
 
     def __init__(self) -> None:
         self.debits = dict[str, Debit]()
-        self.backs = list[Back]()
+        self.chargebacks = list[ChargebackRecord]()
         self._by_transaction = dict[str, list[Debit]]()
         self._by_fingerprint = dict[str, list[Debit]]()
         self._by_reference = dict[str, list[Debit]]()
 
-    def take(
+    def add(
         self,
         order: Order,
         *,
@@ -156,20 +155,15 @@ class Ledger:
         ahead: Iterable[Transition] = (),
     ) -> Debit:
         """
-        Take something into the books.
+        Add a record.
 
         Args:
-            order: What was asked for.
-            status: What it is at first.
-            unique_id: The gateway's id for it.
-            now: The current time.
+            status: Its first status.
+            unique_id: The gateway's id.
             code: The error code, or "".
-            visible_at: Before this it cannot be found; `None` for now.
-            is_notified: Whether notifications are sent of it.
-            ahead: What will become of it.
-
-        Returns:
-            The record.
+            visible_at: It cannot be found before this time; `None` for *now*.
+            is_notified: Whether notifications are sent.
+            ahead: Its later transitions.
         """
         debit = Debit(order, unique_id, status, now, visible_at or now, code, is_notified, list(ahead))
         self.debits[unique_id] = debit
@@ -180,15 +174,14 @@ class Ledger:
             self._by_reference.setdefault(order.reference_id, []).append(debit)
         return debit
 
-    def transition(self, debit: Debit, transition: Transition, *, now: datetime, back_id: str = "") -> None:
+    def transition(
+        self, debit: Debit, transition: Transition, *, now: datetime, dispute_id: str = ""
+    ) -> None:
         """
-        Let something become of a debit.
+        Record a transition of a debit. A retrieval request does not change its status.
 
         Args:
-            debit: Which.
-            transition: What. A retrieval request moves nothing.
-            now: The current time.
-            back_id: The dispute's own id, for the chargeback lists.
+            dispute_id: The dispute's own id, for the chargeback lists.
         """
         debit.past.append(transition)
         if transition.event == "retrieval_request":
@@ -198,19 +191,18 @@ class Ledger:
         debit.code = transition.error_code
         types = _TYPES.get(transition.event)
         if types:
-            spelling = types[len(self.backs) % len(types)]
-            self.backs.append(Back(back_id, debit.unique_id, spelling, transition.reason_code, now))
+            spelling = types[len(self.chargebacks) % len(types)]
+            self.chargebacks.append(
+                ChargebackRecord(dispute_id, debit.unique_id, spelling, transition.reason_code, now)
+            )
 
     def found(self, *, unique_id: str | None = None, transaction_id: str | None = None) -> Debit | None:
         """
-        The record with an id, hidden or not.
+        Find the record with an id, hidden or not.
 
         Args:
             unique_id: The gateway's id, or
-            transaction_id: the merchant's; of several the last.
-
-        Returns:
-            The record, or `None`.
+            transaction_id: the merchant's; the last of several.
         """
         if unique_id is not None:
             return self.debits.get(unique_id)
@@ -225,15 +217,12 @@ class Ledger:
         fingerprint: str | None = None,
     ) -> Sequence[Debit]:
         """
-        All records with an id, or of an account; all there are where nothing is given.
+        List the records with an id or of an account, or all records, in the order of arrival.
 
         Args:
             unique_id: The gateway's id, or
             transaction_id: the merchant's, or
             fingerprint: the account's, hex.
-
-        Returns:
-            In the order they came in.
         """
         if unique_id is not None:
             return [debit for debit in (self.debits.get(unique_id),) if debit]
@@ -244,38 +233,32 @@ class Ledger:
         return list(self.debits.values())
 
     def referring(self, unique_id: str) -> Sequence[Debit]:
-        """Records that refer to a payment: its refunds, voids and later debits."""
+        """List the records that refer to a payment: its refunds, voids and later debits."""
         return self._by_reference.get(unique_id, ())
 
     def debited(self, *, transaction_id: str | None = None, fingerprint: str | None = None) -> int:
         """
-        How often somebody was debited.
+        Count the debits that took or will take money; declined, failed and voided ones do not count.
 
         Args:
-            transaction_id: Under the merchant's id, or
-            fingerprint: by the account, hex.
-
-        Returns:
-            Debits by which money was or will be taken; declined, failed and voided ones do not count.
+            transaction_id: The merchant's id, or
+            fingerprint: the account's, hex.
         """
         same = self.records(transaction_id=transaction_id, fingerprint=fingerprint)
         return sum(debit.took_money for debit in same)
 
-    def twice(self) -> list[str]:
-        """The merchant's ids under which money was taken more than once; must be empty, always."""
+    def debited_twice(self) -> list[str]:
+        """List the merchant's ids for which money was taken more than once; this must be empty."""
         return [
             own for own, same in self._by_transaction.items() if sum(debit.took_money for debit in same) > 1
         ]
 
     def paid_back(self, unique_id: str) -> int:
         """
-        What the debtor of a payment got back, by the merchant and by the bank together.
-
-        Args:
-            unique_id: The gateway's id of the debit.
+        The amount returned to the debtor of a payment, by refunds and chargebacks together.
 
         Returns:
-            Whole minor units; more than the debit's own amount means that money went back twice.
+            Whole minor units; more than the debit's amount means that it was refunded and charged back.
         """
         debit = self.debits[unique_id]
         by_merchant = sum(
@@ -287,7 +270,7 @@ class Ledger:
         return by_merchant + by_bank
 
     def refunded_and_charged_back(self) -> list[str]:
-        """The merchant's ids of debits of which more went back than had been taken."""
+        """List the merchant's ids of debits for which more was returned than taken."""
         return [
             debit.order.transaction_id
             for debit in self.debits.values()
@@ -295,7 +278,7 @@ class Ledger:
         ]
 
     def refunded(self) -> dict[str, tuple[int, int]]:
-        """Number and sum in minor units of refunds and voids that were carried out, by type."""
+        """Number and sum in minor units of approved refunds and voids, by type."""
         numbers, sums = Counter[str](), Counter[str]()
         for debit in self.debits.values():
             if debit.order.type in _PAYS_BACK and debit.status == "approved":
@@ -313,18 +296,7 @@ class Ledger:
         return {status: (number, sums[status]) for status, number in numbers.items()}
 
     def within(self, *, start_at: datetime, end_at: datetime, terminal: str, now: datetime) -> list[Debit]:
-        """
-        Records of a terminal taken within a window.
-
-        Args:
-            start_at: Included.
-            end_at: Included.
-            terminal: Its token.
-            now: The current time; what is hidden at it is excluded.
-
-        Returns:
-            In the order they came in.
-        """
+        """List the visible records of a terminal within a window, both ends included, in the order of arrival."""
         return [
             debit
             for debit in self.debits.values()
@@ -333,10 +305,10 @@ class Ledger:
             and debit.visible_at <= now
         ]
 
-    def backs_of(self, *, unique_id: str | None) -> list[Back]:
-        """Records of the chargeback lists about a payment."""
-        return [back for back in self.backs if back.of == unique_id]
+    def chargebacks_of(self, *, unique_id: str | None) -> list[ChargebackRecord]:
+        """List the chargeback records of a payment."""
+        return [record for record in self.chargebacks if record.original_id == unique_id]
 
-    def imported(self, day: date) -> list[Back]:
-        """Records of the chargeback lists taken in on a day."""
-        return [back for back in self.backs if back.imported_at.date() == day]
+    def chargebacks_imported(self, day: date) -> list[ChargebackRecord]:
+        """List the chargeback records of an import date."""
+        return [record for record in self.chargebacks if record.imported_at.date() == day]

@@ -1,8 +1,8 @@
 """
-The simulator's live notifications: each is repeated until its echo comes, ten times at most.
+Send the simulator's notifications: each is repeated until it is acknowledged, ten times at most.
 
-With fault injection, some are posted twice at once or again later, some are held back so that later ones overtake them, and
-some are preceded by a forgery.
+With fault injection, some are duplicated at once or later, some are delayed so that later ones overtake them, and some are
+preceded by one with an invalid signature.
 """
 
 import asyncio
@@ -20,17 +20,17 @@ from tether_sandbox.gateway.wire import FORM, encode, sign
 
 __all__ = ["Crafted", "Notifier"]
 
-_LATER_S = 1.0  # how much later "later" is, at most
+_LATER_S = 1.0  # longest delay of duplicates and reordered notifications
 
 
 class Crafted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
-    Notifications as somebody writes them who has one genuine signature, or knows the login.
+    Notifications as an attacker with one valid signature, or the login, can write them.
 
     Attributes:
-        signed_id: The id whose signature they carry, and that an echo must hold.
-        fields: Everything but the signature; "{n}" in a value becomes the number of the notification, from 0.
-        signed_with: What signs: the password, or the login as for identity checks.
+        signed_id: The id whose signature they carry, and that the echo must contain.
+        fields: All fields but the signature; "{n}" in a value becomes the number of the notification, from 0.
+        signed_with: The secret of the signature: the password, or the login as for identity checks.
         times: How many are sent.
     """
 
@@ -41,7 +41,7 @@ class Crafted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Notice:
-    """One notification on its way."""
+    """A notification to be delivered."""
 
     __slots__ = ("body", "invalid_signature", "posts", "unique_id")
 
@@ -57,7 +57,7 @@ class Notifier:
     Sends notifications in the background.
 
     Attributes:
-        counts: told, posts, acknowledged, refused, believed (forgeries that were), given_up.
+        counts: notified, crafted, posts, acknowledged, refused, wrongly_accepted (invalid signatures), given_up.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -76,12 +76,12 @@ class Notifier:
             for client in own:
                 group.create_task(self._work(client))
 
-    def tell(self, fields: Fields) -> None:
+    def notify(self, fields: Fields) -> None:
         """
-        Have a notification sent.
+        Queue a notification.
 
         Args:
-            fields: Everything but the signature.
+            fields: All fields but the signature.
         """
         if not self.setup.notify_url:
             return
@@ -100,7 +100,7 @@ class Notifier:
             self._send(signed, delay_s=delay_s + rng.random() * _LATER_S)
 
     def craft(self, crafted: "Crafted") -> None:
-        """Send what somebody writes who has one genuine signature."""
+        """Queue crafted notifications."""
         if not self.setup.notify_url:
             return
         secret = self.setup.login if crafted.signed_with == "login" else self.setup.passwords[0]
@@ -116,7 +116,7 @@ class Notifier:
             self._later(notice, delay_s=0.0)
 
     async def idle(self) -> None:
-        """Wait until nothing is on its way: all acknowledged, refused or given up."""
+        """Wait until every notification is acknowledged, refused or given up."""
         await self._idle.wait()
 
     def _send(self, fields: Fields, *, delay_s: float, invalid_signature: bool = False) -> None:
@@ -143,7 +143,7 @@ class Notifier:
                 self._idle.set()
 
     async def _post(self, notice: _Notice, client: httpx.AsyncClient) -> str:
-        """One POST: what settled it, or "" where it is to be repeated."""
+        """Post a notification; returns the outcome, or "" if it must be repeated."""
         notice.posts += 1
         self.counts["posts"] += 1
         try:

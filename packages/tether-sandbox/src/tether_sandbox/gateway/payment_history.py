@@ -1,9 +1,8 @@
 """
-What truly happens to a payment at the gateway: a history, and where the money is at its end.
+Payment histories: what happens to a payment at the gateway, and its final state.
 
-A history is a list of steps in their true order; each step is what one notification says. `outcome` walks it
-in that order and needs no rule about order, which is the point: a receiver gets the steps in any order
-and must end in the same place.
+A history is a list of steps in their true order; each step is the content of one notification. `outcome` applies them in that
+order and needs no rule about order. A receiver gets the steps in any order and must arrive at the same state.
 
 >>> import random
 >>> [step.about for step in history(random.Random(0), payment_histories=PaymentHistories.all_approved())][-1]
@@ -42,12 +41,12 @@ __all__ = [
 State = Literal["pending", "approved", "declined", "error", "voided", "refunded", "chargebacked", "unknown"]
 Fields = dict[str, str]
 
-# Reasons for which a receiver should block or hold an IBAN, as SEPA practice has it.
+# Reasons for which a receiver should block or hold an IBAN, by SEPA practice.
 BLOCK: Final = frozenset("AC01 AC04 AC06 AG01 MD01 MD07".split())
 HOLD: Final = frozenset("DNOR MD06 MS02 SL01".split())
 
-# Reason, its words, and how often it is drawn: mostly empty accounts and refunds, as in real collections. XT33 is
-# the acquirer's own; "" leaves the reason out, as real notifications do now and then.
+# Reason, its description, and its weight: mostly insufficient funds and refunds, as in real collections. XT33 is the
+# acquirer's own; "" omits the reason, as some real notifications do.
 _REASONS: Final = (
     ("AC01", "Account identifier incorrect", 8),
     ("AC04", "Closed account", 14),
@@ -68,21 +67,21 @@ _FINAL_ERRORS: Final = (
     ("501", "Bank reject"),
     ("120", "Configuration error"),
 )
-# With these the gateway says that it does not know itself.
+# Errors that mean that the gateway does not know the outcome.
 _OPEN_ERRORS: Final = (("230", "Response timeout"), ("950", "Remote timeout"))
 _DECLINES: Final = (("500", "Processing declined"), ("696", "IBAN is blacklisted"), ("623", "Velocity limit"))
 
 
 class Payment(msgspec.Struct, frozen=True):
     """
-    One payment the gateway knows.
+    A payment at the gateway.
 
     Attributes:
-        transaction_id: The merchant's id of it.
-        unique_id: The gateway's id of it, 32 hex digits.
+        transaction_id: The merchant's id.
+        unique_id: The gateway's id, 32 hex digits.
         amount_minor: Whole minor units.
-        currency: Three capitals.
-        iban: The debited account; sent along where given, as the gateway does on request.
+        currency: ISO 4217.
+        iban: The debited account, sent in notifications as the gateway does on request; `None` to omit it.
     """
 
     transaction_id: str
@@ -92,27 +91,27 @@ class Payment(msgspec.Struct, frozen=True):
     iban: str | None = None
 
     def __repr__(self) -> str:
-        """Say the ids and the amount; never the account."""
+        """Show the ids and the amount, not the account."""
         return f"Payment({self.transaction_id} {self.unique_id} {self.amount_minor} {self.currency})"
 
 
 class PaymentHistories(msgspec.Struct, frozen=True):
     """
-    How payments truly end at the gateway; shares of 1, the rest is approved and stays so.
+    How payments end at the gateway; shares of 1, the rest is approved.
 
     Attributes:
-        silent: Nothing is ever sent.
-        pending: Only the first sign, "pending_async", is sent.
-        declined: Refused by bank or risk rules.
+        silent: No notification is sent.
+        pending: Only "pending_async" is sent.
+        declined: By bank or risk rules.
         error: Not carried out.
         unknown: An error whose code says that the gateway does not know the outcome.
         voided: Cancelled before settlement.
-        refunded: Refunded by the merchant.
-        chargebacked: Refunded by the debtor's bank.
-        reversed: Of the charged back: won back.
-        lost_again: Of the won back: lost again.
-        crossed: Of the charged back: refunded by the merchant before. The gateway's record then names the dispute alone, so
-            where records already know the end, nobody can confirm the refund.
+        refunded: By the merchant.
+        chargebacked: By the debtor's bank.
+        reversed: Of the charged back: reversed.
+        lost_again: Of the reversed: charged back again.
+        crossed: Of the charged back: refunded by the merchant before. The gateway's record then shows the dispute only, so
+            the refund cannot be confirmed once the record has its final status.
     """
 
     silent: float = 0.01
@@ -129,18 +128,18 @@ class PaymentHistories(msgspec.Struct, frozen=True):
 
     @classmethod
     def all_approved(cls) -> "PaymentHistories":
-        """Every payment is approved and stays so."""
+        """All payments are approved."""
         return cls(**dict.fromkeys(cls.__struct_fields__, 0.0))
 
 
 class Step(msgspec.Struct):
     """
-    One step of a history.
+    A step of a history.
 
     Attributes:
-        fields: What its notification says beyond the payment's own fields; always a "status".
-        counts: The count it belongs to, or "".
-        sent: Whether its notification is ever sent.
+        fields: The fields of its notification beside the payment's own; always a "status".
+        counts: The field of `Counts` that counts it, or "".
+        sent: Whether its notification is sent.
     """
 
     fields: Fields
@@ -149,22 +148,22 @@ class Step(msgspec.Struct):
 
     @property
     def about(self) -> str:
-        """Status and event, for people."""
+        """Status and event, for messages."""
         return " ".join(filter(None, (self.fields["status"], self.fields.get("event", ""))))
 
 
 class Transition(msgspec.Struct, frozen=True):
     """
-    One turn in a payment's life, as the gateway's books have it.
+    A status transition of a payment in the gateway's ledger.
 
     Attributes:
-        status: What the payment then is.
+        status: The new status.
         event: The dispute's event, or "".
-        reason_code: Why money went back, or "".
+        reason_code: Of chargebacks, or "".
         error_code: Of errors and declines, or "".
-        amount: Another amount than the payment's that its notification names, as text, or "".
-        currency: Another currency, likewise.
-        dispute: Tells disputes of one payment apart: those with another word have another id of their own.
+        amount: Another amount for its notification, as text, or "".
+        currency: Another currency for its notification, or "".
+        dispute: Distinguishes disputes of one payment: another text gives another dispute id.
     """
 
     status: str
@@ -177,7 +176,7 @@ class Transition(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, step: Step) -> "Transition":
-        """What a step of a history says."""
+        """The transition of a step."""
         get = step.fields.get
         reason_code = get("reason_code") or get("rc_code") or ""
         return cls(step.fields["status"], get("event", ""), reason_code, get("error_code", ""))
@@ -185,11 +184,11 @@ class Transition(msgspec.Struct, frozen=True):
 
 class Cause(msgspec.Struct, frozen=True, order=True):
     """
-    Why an IBAN may stand on the receiver's blacklist.
+    A reason for a blacklist entry of the receiver.
 
     Attributes:
-        unique_id: The payment that came back.
-        transaction_id: The merchant's id of it.
+        unique_id: The gateway's id of the payment that was charged back.
+        transaction_id: The merchant's id.
         reason_code: The bank's reason.
         action: "block" or "hold".
     """
@@ -202,32 +201,25 @@ class Cause(msgspec.Struct, frozen=True, order=True):
 
 def history(rng: random.Random, *, payment_histories: PaymentHistories) -> list[Step]:
     """
-    Draw what happens to one payment.
-
-    Args:
-        rng: Where the draws come from.
-        payment_histories: How often which life is lived.
+    Draw the history of a payment.
 
     Returns:
         Its steps in their true order; none for a silent payment.
     """
-    payment_history = _drawn(rng, payment_histories=payment_histories)
-    if payment_history == "silent":
+    ending = _drawn(rng, payment_histories=payment_histories)
+    if ending == "silent":
         return []
-    # A synchronous answer carries the first sign already, so its notification is sent only sometimes.
-    first = [Step({"status": "pending_async"})] if payment_history == "pending" or rng.random() < 0.5 else []
-    return first + _rest(rng, payment_history=payment_history, payment_histories=payment_histories)
+    # The synchronous response has this status already, so its notification is sent only sometimes.
+    first = [Step({"status": "pending_async"})] if ending == "pending" or rng.random() < 0.5 else []
+    return first + _rest(rng, ending=ending, payment_histories=payment_histories)
 
 
 def outcome(steps: Sequence[Step]) -> State:
     """
-    Where the money is at the end of a history.
+    The final state of a history: that of the merchant's attempt.
 
     Args:
         steps: In their true order.
-
-    Returns:
-        The state in which the merchant's books must end.
 
     Raises:
         ValueError: when a step has a status that no history has.
@@ -242,8 +234,8 @@ def outcome(steps: Sequence[Step]) -> State:
                 paid = "error"
             case "error":
                 paid = "unknown" if step.fields["error_code"] in dict(_OPEN_ERRORS) else "error"
-            case "approved" | "declined" | "voided" | "refunded" as said:
-                paid = said
+            case "approved" | "declined" | "voided" | "refunded" as status:
+                paid = status
             case "chargebacked" | "second_chargebacked" | "representment_reversed":
                 disputed = True
             case "chargeback_reversed" | "represented":
@@ -257,16 +249,15 @@ def causes(
     payment: Payment, steps: Sequence[Step], *, block: frozenset[str], hold: frozenset[str]
 ) -> list[Cause]:
     """
-    What in a history may put the payment's IBAN on a blacklist.
+    The reasons of a history to blacklist the payment's IBAN.
 
     Args:
-        payment: Whose history it is.
         steps: In any order.
         block: Reason codes for which the receiver blocks.
         hold: Reason codes for which it holds.
 
     Returns:
-        One cause per chargeback with such a reason, won back later or not.
+        One cause per chargeback with such a reason, reversed later or not.
     """
     found = list[Cause]()
     for step in steps:
@@ -279,14 +270,11 @@ def causes(
 
 def reason(rng: random.Random) -> Fields:
     """
-    Draw why a bank gives money back.
-
-    Args:
-        rng: Where the draws come from.
+    Draw the reason of a chargeback.
 
     Returns:
-        Code and words under either of the two spellings (the field table says `rc_code`, the samples say
-        `reason_code`); now and then nothing.
+        Code and description under either of the two spellings (the documentation's field table says `rc_code`, its samples
+        say `reason_code`); sometimes nothing.
     """
     code, words, _ = rng.choices(_REASONS, weights=[weight for *_, weight in _REASONS])[0]
     prefix = rng.choice(("reason", "rc"))
@@ -302,36 +290,36 @@ def _drawn(rng: random.Random, *, payment_histories: PaymentHistories) -> str:
     return "approved"
 
 
-def _rest(rng: random.Random, *, payment_history: str, payment_histories: PaymentHistories) -> list[Step]:
-    if payment_history in {"declined", "error", "unknown"}:
-        return [_failure(rng, payment_history=payment_history)]
+def _rest(rng: random.Random, *, ending: str, payment_histories: PaymentHistories) -> list[Step]:
+    if ending in {"declined", "error", "unknown"}:
+        return [_failure(rng, ending=ending)]
     rest = list[Step]()
     # A void may come before the debit was reported approved; everything else comes after.
-    if payment_history != "pending" and not (payment_history == "voided" and rng.random() < 0.5):
+    if ending != "pending" and not (ending == "voided" and rng.random() < 0.5):
         rest.append(Step({"status": "approved"}))
-    if payment_history in {"voided", "refunded"}:
-        rest.append(Step({"status": payment_history}))
-    if payment_history == "chargebacked":
-        if rng.random() < payment_histories.crossed:  # refunds and disputes cross in the post now and then
+    if ending in {"voided", "refunded"}:
+        rest.append(Step({"status": ending}))
+    if ending == "chargebacked":
+        if rng.random() < payment_histories.crossed:
             rest.append(Step({"status": "refunded"}))
         rest += _dispute(rng, payment_histories=payment_histories)
     return rest
 
 
-def _failure(rng: random.Random, *, payment_history: str) -> Step:
-    if payment_history == "error" and rng.random() < 0.2:
+def _failure(rng: random.Random, *, ending: str) -> Step:
+    if ending == "error" and rng.random() < 0.2:
         return Step({"status": "timeout"})
-    entries = {"declined": _DECLINES, "error": _FINAL_ERRORS, "unknown": _OPEN_ERRORS}[payment_history]
+    entries = {"declined": _DECLINES, "error": _FINAL_ERRORS, "unknown": _OPEN_ERRORS}[ending]
     code, words = rng.choice(entries)
-    status = "declined" if payment_history == "declined" else "error"
+    status = "declined" if ending == "declined" else "error"
     return Step({"status": status, "error_code": code, "error_message": words, "technical_message": words})
 
 
 def _dispute(rng: random.Random, *, payment_histories: PaymentHistories) -> list[Step]:
     shared = reason(rng)
-    if rng.random() < 0.5:  # the dispute's own id exists since v58.8
+    if rng.random() < 0.5:  # the dispute's id exists since v58.8
         shared["chargeback_unique_id"] = f"{rng.getrandbits(128):032x}"
-    event = {"event": "chargeback"} if rng.random() < 0.9 else {}  # seen without it, too
+    event = {"event": "chargeback"} if rng.random() < 0.9 else {}  # some real ones have no event
     steps = [Step({"status": "chargebacked"} | event | shared, "chargebacks")]
     if rng.random() < payment_histories.reversed:
         won, lost = rng.choice(

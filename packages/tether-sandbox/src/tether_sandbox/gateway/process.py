@@ -1,8 +1,8 @@
 """
-How the simulator takes a request: what it demands, what it refuses, which fate a debit gets.
+Validate transaction requests and choose their outcome.
 
-The pure half of the gateway: a request's fields go in, a value comes out that says what to enter in the books and how
-to answer. Order of checks and codes are those of the documentation (v60.1, Errors).
+Pure functions: a request's fields go in, a script comes out that says what to record and how to respond. The order of checks
+and the error codes are those of the documentation (v60.1, Errors).
 
 >>> order = {"transaction_type": "sdd_sale", "transaction_id": "t-7", "usage": "x", "amount": "300", "currency": "EUR"}
 >>> checked(order)
@@ -25,12 +25,12 @@ from tether_sandbox.gateway.payment_history import Fields, Transition
 from tether_sandbox.gateway.scenario import APPROVED, FailureMode, Script, scripted
 from tether_sandbox.gateway.setup import Faults, Setup
 
-__all__ = ["LOST_ANSWERS", "NEEDED", "NEEDED_ADDRESS", "Fields", "Refused", "checked", "outcome"]
+__all__ = ["LOST_RESPONSES", "NEEDED", "NEEDED_ADDRESS", "Fields", "Refused", "checked", "outcome"]
 
 NEEDED_ADDRESS: Final = tuple(f"billing_address/{name}" for name in ("first_name", "last_name", "country"))
 _MONEY: Final = ("usage", "amount", "currency")
 
-# What each transaction type demands besides transaction_type and transaction_id.
+# The required fields of each transaction type besides transaction_type and transaction_id.
 NEEDED: Final[dict[str, tuple[str, ...]]] = {
     "sdd_sale": (*_MONEY, "iban", *NEEDED_ADDRESS),
     "sdd_init_recurring_sale": (*_MONEY, "iban", *NEEDED_ADDRESS),
@@ -39,10 +39,10 @@ NEEDED: Final[dict[str, tuple[str, ...]]] = {
     "void": ("reference_id",),
 }
 
-# Scripts from here on are about how an answer is lost, so they suit refunds and voids too.
-LOST_ANSWERS: Final = 30
+# Scripts from this number on are about lost responses, so they apply to refunds and voids, too.
+LOST_RESPONSES: Final = 30
 
-# Name of a share in `Faults` -> how the answer is given and whether the debit is taken.
+# Name of a share in `Faults` -> how the response fails and whether the debit is taken.
 _FAULTS: Final[dict[str, tuple[FailureMode, bool]]] = {
     "silent": ("silence", True),
     "hung_up": ("hang_up", True),
@@ -57,17 +57,17 @@ _FAULTS: Final[dict[str, tuple[FailureMode, bool]]] = {
     "refused_readably": ("422 refusal", False),
 }
 
-# What a readable refusal says.
+# The error codes of readable refusals.
 _CODES: Final[dict[FailureMode, str]] = {"429 refusal": "623", "422 refusal": "340"}
 
 
 class Refused(Exception):
     """
-    The gateway does not take a request, or has no answer to a question.
+    The gateway refuses a request or an inquiry.
 
     Attributes:
         code: The error code.
-        why: Its words.
+        why: The error message.
     """
 
     def __init__(self, code: str, why: str) -> None:
@@ -81,13 +81,13 @@ class Refused(Exception):
 
 def checked(fields: Fields) -> None:
     """
-    Look at the fields of a transaction request.
+    Validate the fields of a transaction request.
 
     Args:
         fields: Texts by path.
 
     Raises:
-        Refused: for what is wrong first.
+        Refused: for the first error.
     """
     kind = fields.get("transaction_type", "")
     if kind not in NEEDED:
@@ -112,34 +112,30 @@ def checked(fields: Fields) -> None:
 
 def outcome(fields: Fields, *, nth: int, setup: Setup) -> Script:
     """
-    What happens to a debit, a refund or a void.
+    Choose the script of a debit, a refund or a void: by IBAN, by amount, or at random.
 
     Args:
-        fields: Texts by path, checked; a void has its debit's amount.
-        nth: How often this transaction_id was sent, 1 for the first time; the second may fare otherwise.
-        setup: The simulator's.
-
-    Returns:
-        Its script: by IBAN, by amount, or drawn.
+        fields: Texts by path, validated; a void has its debit's amount.
+        nth: How often this transaction_id was submitted, from 1; each time is drawn anew.
     """
     iban = fields.get("iban", "").replace(" ", "")
     script = scripted(int(fields["amount"]), iban=iban)
     is_debit = fields["transaction_type"] in SALES
-    if not is_debit and script.number < LOST_ANSWERS:
-        script = APPROVED  # how a debit fares says nothing about its refund
+    if not is_debit and script.number < LOST_RESPONSES:
+        script = APPROVED  # the outcome of a debit does not apply to its refund
     if script is not APPROVED:
         return script
-    # Not from the order of requests, which no two runs share.
+    # Independent of the order of requests, which differs between runs.
     rng = random.Random(f"{setup.seed}:{fields['transaction_id']}:{nth}")
     script = (
-        _lived(rng, payment_histories=setup.payment_histories)
+        _drawn(rng, payment_histories=setup.payment_histories)
         if setup.payment_histories and is_debit
         else script
     )
     return _faulty(script, rng, faults=setup.faults)
 
 
-def _lived(rng: random.Random, *, payment_histories: payment_history.PaymentHistories) -> Script:
+def _drawn(rng: random.Random, *, payment_histories: payment_history.PaymentHistories) -> Script:
     steps = payment_history.history(rng, payment_histories=payment_histories)
     transitions = tuple(Transition.of(step) for step in steps if step.fields["status"] != "pending_async")
     return Script(0, "drawn", transitions=transitions)

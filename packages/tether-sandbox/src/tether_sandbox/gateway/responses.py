@@ -1,8 +1,8 @@
 """
-The gateway's answers, written as it writes them: in its field order, with its gaps and its oddities.
+The gateway's XML responses, with its field order and its irregularities.
 
-Oddities are drawn from the payment's id, so one payment always gets the same: an empty element here, blanks around a
-value there, now and then the older root. All of them were seen in samples of the gateway or its SDKs.
+Irregularities are derived from the payment's id, so a payment always has the same: an empty or missing element, blanks around
+values, the older root element. All of them occur in samples of the gateway or its SDKs.
 
 >>> refusal("460", "Transaction with the given unique ID cannot be found!")[39:]
 b'<payment_response><status>error</status><code>460</code><technical_message>Transaction with the given unique ID cannot be found!</technical_message><message>Transaction with the given unique ID cannot be found!</message></payment_response>'
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 from xml.sax.saxutils import escape, quoteattr
 
-from tether_sandbox.gateway.ledger import Back, Debit
+from tether_sandbox.gateway.ledger import ChargebackRecord, Debit
 
 __all__ = ["chargebacks", "payment", "payments", "refusal"]
 
@@ -26,36 +26,26 @@ def refusal(
     code: str, why: str, *, root: str = "payment_response", transaction_id: str | None = None
 ) -> bytes:
     """
-    An answer that only refuses.
+    An error response.
 
     Args:
-        code: The error code.
-        why: Its words.
-        root: The root element.
-        transaction_id: The merchant's id of what is refused, where the answer names it.
-
-    Returns:
-        The document.
+        transaction_id: The merchant's id; `None` if the response does not contain it.
     """
     fields = [("status", "error"), ("code", code), ("technical_message", why), ("message", why)]
     if transaction_id is not None:
         fields.insert(1, ("transaction_id", transaction_id))
-    if code == "470":  # this one comes in another order
+    if code == "470":  # this error has another field order
         fields = [fields[1], fields[3], fields[0]]
     return f"{_HEAD}<{root}>{_fields(fields)}</{root}>".encode()
 
 
 def payment(debit: Debit, *, status: str | None = None, code: str | None = None) -> bytes:
     """
-    The answer about one payment.
+    The response about a payment.
 
     Args:
-        debit: The record.
-        status: Another status than the record's, for an answer that says less than the truth.
-        code: Another code than the record's.
-
-    Returns:
-        The document, under the root of the day.
+        status: Replaces the record's status, for a misleading response.
+        code: Replaces the record's code.
     """
     root = "payment_transaction" if _oddity(debit) == 0 else "payment_response"
     return f"{_HEAD}<{root}>{_payment(debit, status=status, code=code)}</{root}>".encode()
@@ -63,15 +53,11 @@ def payment(debit: Debit, *, status: str | None = None, code: str | None = None)
 
 def payments(debits: Sequence[Debit], *, page: int, per_page: int) -> bytes:
     """
-    One page of a list of payments.
+    A page of a list of payments.
 
     Args:
         debits: The whole list.
-        page: Which page, from 1.
-        per_page: Items a page.
-
-    Returns:
-        The document.
+        page: From 1.
     """
     items = [
         f"<payment_response>{_payment(debit)}</payment_response>" for debit in _cut(debits, page, per_page)
@@ -79,23 +65,19 @@ def payments(debits: Sequence[Debit], *, page: int, per_page: int) -> bytes:
     return _list("payment_responses", items, page=page, per_page=per_page, total=len(debits))
 
 
-def chargebacks(backs: Sequence[tuple[Back, Debit]], *, page: int, per_page: int) -> bytes:
+def chargebacks(records: Sequence[tuple[ChargebackRecord, Debit]], *, page: int, per_page: int) -> bytes:
     """
-    One page of a list of chargebacks.
+    A page of a list of chargebacks.
 
     Args:
-        backs: The whole list, each with the payment that came back.
-        page: Which page, from 1.
-        per_page: Items a page.
-
-    Returns:
-        The document.
+        records: The whole list, each with its payment.
+        page: From 1.
     """
     items = [
-        f"<chargeback_response>{_back(back, debit)}</chargeback_response>"
-        for back, debit in _cut(backs, page, per_page)
+        f"<chargeback_response>{_chargeback(record, debit)}</chargeback_response>"
+        for record, debit in _cut(records, page, per_page)
     ]
-    return _list("chargeback_responses", items, page=page, per_page=per_page, total=len(backs))
+    return _list("chargeback_responses", items, page=page, per_page=per_page, total=len(records))
 
 
 def _payment(debit: Debit, *, status: str | None = None, code: str | None = None) -> str:
@@ -120,21 +102,21 @@ def _payment(debit: Debit, *, status: str | None = None, code: str | None = None
     return _fields(fields, padded=_oddity(debit) == 3)
 
 
-def _back(back: Back, debit: Debit) -> str:
+def _chargeback(record: ChargebackRecord, debit: Debit) -> str:
     amount = debit.order.amount_minor
-    # Minor units, major units, either sign: the lists are not to be relied on.
+    # Minor units, major units, either sign: amounts of the real lists are unreliable.
     spellings = (str(amount), f"-{amount}", f"{amount / 100:.1f}", f"{amount}.0")
     return _fields(
         [
-            ("type", back.type),
+            ("type", record.type),
             ("arn", ""),
-            ("post_date", None),  # direct debits come without
-            ("reason_code", back.reason_code),
-            ("reason_description", f"scripted {back.reason_code}" if back.reason_code else None),
-            ("amount", spellings[zlib.crc32(back.of.encode()) % len(spellings)]),
+            ("post_date", None),  # direct debits have none
+            ("reason_code", record.reason_code),
+            ("reason_description", f"scripted {record.reason_code}" if record.reason_code else None),
+            ("amount", spellings[zlib.crc32(record.original_id.encode()) % len(spellings)]),
             ("currency", debit.order.currency),
             ("transaction_type", debit.order.type),
-            ("original_transaction_unique_id", back.of),
+            ("original_transaction_unique_id", record.original_id),
         ]
     )
 

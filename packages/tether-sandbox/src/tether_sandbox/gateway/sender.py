@@ -1,10 +1,9 @@
 """
-Deliver a plan the way the gateway does: again and again until the echo comes.
+Deliver a plan as the gateway does: each notification is repeated until it is acknowledged.
 
-A genuine notification is posted up to ten times, until the answer is 200 with an XML echo that holds the same
-id (or, for a JSON body, `{"status": "ok"}`). Whoever forges does not wait for an echo: a delivery with an invalid signature is
-settled by any answer that refuses it, and only an answer that refuses nobody (5xx, 429, none) is tried again.
-A delivery with `after` starts when that other one is settled; all else runs side by side.
+A genuine notification is posted up to ten times, until the response is 200 with an XML echo of its id (or, for a JSON body,
+`{"status": "ok"}`). A delivery with an invalid signature is finished by any response that refuses it; only 5xx, 429 or no
+response is retried. A delivery with `after` starts when that other one is finished; all others run concurrently.
 
 Source: the gateway's documentation v60.1, Notifications: ten notifications, spaced by 15 minutes.
 """
@@ -32,30 +31,29 @@ _EXCERPT_MAX: Final = 20
 
 class Delivered(msgspec.Struct):
     """
-    What became of the deliveries so far; it grows while `deliver` runs.
+    The results of the deliveries; updated while `deliver` runs.
 
-    Whether an answer meant "recorded" or "already known" cannot be told apart where the answer is a form's echo,
-    so there is one count for both.
+    The echo does not say whether a notification was new or repeated, so `acknowledged` counts both.
 
     Attributes:
         planned: Deliveries of the plan.
-        acknowledged: Deliveries whose right echo came.
-        refused: Forged deliveries that were refused.
-        believed: Forged deliveries that were acknowledged. Must be 0.
-        failed: Genuine deliveries without a right echo after all tries, and forged ones without any verdict.
-        posts: Requests sent, repeats included.
-        wrong_echo: 200s whose body was no echo of the id.
-        transport_errors: Requests without any answer.
-        statuses: HTTP status to number of answers.
-        latencies_s: Seconds per answered request, in order of answers.
-        failures: What the failed deliveries were, at most 20, without their content.
-        elapsed_s: From the first post to the last answer.
+        acknowledged: Deliveries with a valid echo.
+        refused: Deliveries with an invalid signature that were refused.
+        wrongly_accepted: Deliveries with an invalid signature that were acknowledged. Must be 0.
+        failed: Genuine deliveries without a valid echo after all tries, and invalid ones that were not refused.
+        posts: Requests, including repeats.
+        wrong_echo: 200 responses without a valid echo.
+        transport_errors: Requests without a response.
+        statuses: HTTP status to number of responses.
+        latencies_s: Seconds of each request with a response, in order.
+        failures: The failed deliveries, at most 20, without their content.
+        elapsed_s: From the first request to the last response.
     """
 
     planned: int = 0
     acknowledged: int = 0
     refused: int = 0
-    believed: int = 0
+    wrongly_accepted: int = 0
     failed: int = 0
     posts: int = 0
     wrong_echo: int = 0
@@ -67,23 +65,20 @@ class Delivered(msgspec.Struct):
 
     @property
     def resolved(self) -> int:
-        """Deliveries that are over, well or badly."""
-        return self.acknowledged + self.refused + self.believed + self.failed
+        """Number of finished deliveries, successful or not."""
+        return self.acknowledged + self.refused + self.wrongly_accepted + self.failed
 
     @property
     def ok(self) -> bool:
-        """Whether everything genuine was acknowledged and everything forged refused."""
+        """Whether every genuine delivery was acknowledged and every other refused."""
         return self.acknowledged + self.refused == self.planned
 
     def latency_s(self, quantile: float) -> float:
         """
-        A quantile of the answer times.
+        A quantile of the latencies, in seconds; 0.0 before the first response.
 
         Args:
             quantile: From 0 to 1, e.g. 0.95.
-
-        Returns:
-            Seconds; 0.0 before the first answer.
         """
         if not self.latencies_s:
             return 0.0
@@ -102,19 +97,15 @@ async def deliver(
     progress: Callable[[Delivered], None] | None = None,
 ) -> Delivered:
     """
-    Deliver every notification of a plan, and again until each is acknowledged or refused.
+    Deliver every notification of a plan, and repeat each until it is acknowledged or refused.
 
     Args:
-        plan: What to send, in which order.
-        url: Where to, with the path.
-        concurrency: Requests under way at the same time.
-        attempts_max: Posts per delivery; the gateway's own number is 10.
-        retry_interval_s: Pause between the posts of one delivery; the gateway's own is 900.
-        timeout_s: Longest wait for one answer.
-        progress: Called with the counts after each settled delivery.
-
-    Returns:
-        The counts.
+        url: The webhook's address.
+        concurrency: Requests at the same time.
+        attempts_max: Requests per delivery; the gateway sends 10.
+        retry_interval_s: Wait between the requests of a delivery; the gateway waits 900.
+        timeout_s: Of a request.
+        progress: Called with the counts after each finished delivery.
     """
     width = min(concurrency, len(plan.deliveries))
     sender = _Sender(plan, url=url, attempts_max=attempts_max, retry_interval_s=retry_interval_s)
@@ -127,16 +118,7 @@ async def deliver(
 
 @contextlib.asynccontextmanager
 async def clients(number: int, *, timeout_s: float) -> AsyncIterator[list[httpx.AsyncClient]]:
-    """
-    Have clients of one connection each; a shared pool of some dozens costs more than the requests.
-
-    Args:
-        number: How many.
-        timeout_s: Longest wait for one answer.
-
-    Yields:
-        The clients.
-    """
+    """Open clients of one connection each; a shared pool of dozens of connections costs more than the requests."""
     tls = httpx.create_ssl_context()
     limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
     async with contextlib.AsyncExitStack() as stack:
@@ -149,14 +131,14 @@ async def clients(number: int, *, timeout_s: float) -> AsyncIterator[list[httpx.
 
 
 class _Sender:
-    """The workers' shared ground: one counts, and who waits for whom."""
+    """The state shared by the workers: counts, and which delivery waits for which."""
 
     def __init__(self, plan: Plan, *, url: str, attempts_max: int, retry_interval_s: float) -> None:
         self.url = url
         self.attempts_max = attempts_max
         self.retry_interval_s = retry_interval_s
         self.counts = Delivered(planned=len(plan.deliveries))
-        # Only what something else waits for needs an event.
+        # Only deliveries that others wait for need an event.
         self.resolved = {d.after: asyncio.Event() for d in plan.deliveries if d.after is not None}
         self.started = time.perf_counter()
 
@@ -167,10 +149,10 @@ class _Sender:
         client: httpx.AsyncClient,
         progress: Callable[[Delivered], None] | None,
     ) -> None:
-        """Take deliveries in the plan's order until none is left."""
+        """Deliver in the plan's order until none is left."""
         for index, delivery in queue:
             if delivery.after is not None:
-                # Never a deadlock: what is waited for stands earlier in the plan, so it is under way or over.
+                # No deadlock: the other delivery is earlier in the plan, so it has started.
                 await self.resolved[delivery.after].wait()
             await self._resolve(delivery, client=client)
             self.counts.elapsed_s = time.perf_counter() - self.started
@@ -190,7 +172,7 @@ class _Sender:
                 if delivery.wants_echo:
                     counts.acknowledged += 1
                 else:
-                    counts.believed += 1
+                    counts.wrongly_accepted += 1
                 return
             counts.wrong_echo += status == 200
             if status in REFUSALS and not delivery.wants_echo:
@@ -199,11 +181,11 @@ class _Sender:
         counts.failed += 1
         if len(counts.failures) < _EXCERPT_MAX:
             counts.failures.append(
-                f"{delivery.kind} {delivery.unique_id} {delivery.about}: last answer {status or 'none'}"
+                f"{delivery.kind} {delivery.unique_id} {delivery.about}: last response {status or 'none'}"
             )
 
     async def _post(self, delivery: Delivery, *, client: httpx.AsyncClient) -> tuple[int, bytes]:
-        """One POST: its status and body; status 0 where no answer came."""
+        """Post a delivery; returns status and body, status 0 without a response."""
         counts = self.counts
         counts.posts += 1
         begun = time.perf_counter()
@@ -223,14 +205,14 @@ def echoed_id(
     body: bytes, *, children: Sequence[str] = ("unique_id", "wpf_unique_id", "reference_id")
 ) -> str | None:
     """
-    The id an echo holds, or `None` where the body is no echo.
+    The id in an echo, or `None` if the body is not an echo.
 
     Args:
-        body: The answer to a notification.
-        children: Element names that may carry the id.
+        body: The response to a notification.
+        children: Element names that may contain the id.
 
     Returns:
-        The text of the one child of `notification_echo`, blanks around it removed.
+        The text of the only child of `notification_echo`, without blanks around it.
 
     >>> echoed_id(b"<notification_echo><unique_id> 44177a21 </unique_id></notification_echo>")
     '44177a21'

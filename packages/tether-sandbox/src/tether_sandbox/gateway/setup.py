@@ -1,7 +1,7 @@
 """
-How a simulator is set up: accounts, where notifications go, how slow and how broken it is.
+The configuration of a simulator: credentials, where notifications go, latency and faults.
 
-Everything has a default that makes a quick and friendly gateway; a test says only what it is about.
+The defaults make a fast gateway without faults; a test sets only what it is about.
 
 >>> Setup().terminals
 ('sandbox-terminal',)
@@ -24,28 +24,28 @@ __all__ = ["Faults", "Setup"]
 
 class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
-    What goes wrong by chance, as shares of 1.
+    Random faults, as shares of 1.
 
-    Drawn from the seed and the transaction_id, so it does not depend on the order of requests; only debits without a
-    script of their own are hit. `asked` hits the questions, in the order they come.
+    They are drawn from the seed and the transaction_id, not from the order of requests, and affect only debits without a
+    script. `inquiries_failed` affects inquiries in the order they arrive.
 
     Attributes:
-        silent: Taken, and no answer ever.
-        hung_up: Taken, and hung up.
-        cut: Taken, and the answer cut in the middle.
-        failed: Taken, and answered 500.
-        junk: Taken, and answered with junk.
-        hidden: Taken, no answer, and not to be found for a while.
-        dropped: Not taken, and no answer ever.
-        refused: Not taken, and answered 503.
-        throttled: Not taken, and answered 429.
-        asked: Questions (reconcile, chargebacks) answered 500.
-        throttled_readably: Not taken, and answered 429 with an error that says so.
-        refused_readably: Not taken, and refused (error 340) with HTTP 422.
-        page: Everything is answered by this page in the gateway's place and taken by nobody; "" for none. See `pages`.
-        connect_reset: Of the connections: reset at once. This and what follows needs `Setup.relay_port`; see `connections`.
+        silent: Taken; no response.
+        hung_up: Taken; connection closed.
+        cut: Taken; response cut in the middle.
+        failed: Taken; response 500.
+        junk: Taken; response unreadable.
+        hidden: Taken; no response, and not found for a while.
+        dropped: Not taken; no response.
+        refused: Not taken; response 503.
+        throttled: Not taken; response 429.
+        inquiries_failed: Of the inquiries (reconcile, chargebacks): response 500.
+        throttled_readably: Not taken; response 429 with an error that says so.
+        refused_readably: Not taken; refused (error 340) with HTTP 422.
+        page: All requests get this intermediary page and none is taken; "" for none. See `intermediary_pages`.
+        connect_reset: Of the connections: reset at once. This and the following need `Setup.relay_port`; see `connections`.
         request_cut: Of the requests: reset in the middle of the request; not taken.
-        request_held: Of the requests: read, not taken, and never answered.
+        request_held: Of the requests: read, not taken, no response.
         response_lost: Of the requests: taken, and reset instead of the response.
         response_cut: Of the requests: taken, and reset in the middle of the response.
     """
@@ -59,7 +59,7 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dropped: float = 0.0
     refused: float = 0.0
     throttled: float = 0.0
-    asked: float = 0.0
+    inquiries_failed: float = 0.0
     throttled_readably: float = 0.0
     refused_readably: float = 0.0
     page: Literal[PageName, ""] = ""
@@ -72,35 +72,35 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
-    The set-up of one simulator.
+    The configuration of a simulator.
 
     Attributes:
         login: API login of the account.
         passwords: Its API passwords; all are accepted, the first signs.
         terminals: Its terminal tokens.
         algorithm: The hash of signatures.
-        notify_url: Where notifications go; "" for nowhere.
-        result_after_s: From one turn in a debit's life to the next.
-        results_every_s: Where above 0, results come in bursts, at whole multiples of this.
-        retry_interval_s: Pause before a notification without echo is repeated; the real gateway waits 900.
+        notify_url: Where notifications go; "" for none.
+        result_after_s: Time between two transitions of a debit.
+        results_every_s: If above 0, results come in bursts at multiples of this.
+        retry_interval_s: Wait before an unacknowledged notification is repeated; the real gateway waits 900.
         retries_max: Posts per notification; the real gateway sends 10.
-        notify_concurrency: Notifications under way at once.
-        latency_s: How long every answer takes at least.
-        slow_s: How long the answer of script 49 takes.
-        silence_s: How long a connection is held where no answer comes.
-        hidden_s: How long a hidden debit cannot be found.
-        record_lag_s: How far records and lists lag behind notifications; 0 for not at all.
-        rate_limit_per_s: More requests within a second are answered 429; 0 for no limit.
-        retry_after: How 429 names the time to wait: "seconds", as a "date", or "none".
-        retry_after_s: That time.
-        relay_port: Where above 0, a relay listens there on 127.0.0.1 whose connections die as `Faults` says.
-        repeats: Whether a second debit under the same transaction_id is taken ("debit", the crueller) or refused with
+        notify_concurrency: Notifications sent at the same time.
+        latency_s: Minimum time of each response.
+        slow_s: Time of the response of script 49.
+        silence_s: How long a connection without a response is kept open.
+        hidden_s: How long a hidden debit is not found.
+        record_lag_s: How far records and lists lag behind notifications.
+        rate_limit_per_s: Further requests within a second get 429; 0 for no limit.
+        retry_after: Form of the header of 429: "seconds", "date" or "none".
+        retry_after_s: Its value.
+        relay_port: If above 0, a relay listens here on 127.0.0.1 and resets connections as `Faults` says.
+        repeats: Whether a second debit with the same transaction_id is taken ("debit", the worse case) or refused with
             450 ("refuse").
         scope_required: Whether lists of chargebacks without a `scope` are refused, as since v58.2.
-        seed: For everything drawn.
-        payment_histories: How debits without a script end; `None` for all well.
-        faults: What goes wrong by chance.
-        fault_injection: How notifications are corrupted; only the shares of repeated, forged and reordered ones count here.
+        seed: Of all random draws.
+        payment_histories: The outcomes of debits without a script; `None` for all approved.
+        faults: Random faults.
+        fault_injection: How notifications are corrupted; only repeats, invalid signatures and reordering apply here.
     """
 
     login: str = ENVIRONMENT["EMP_API_LOGIN"]
@@ -130,5 +130,5 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     fault_injection: FaultInjection = FaultInjection.none()
 
     def __repr__(self) -> str:
-        """Say where notifications go and what is drawn; no password."""
+        """Show no password."""
         return f"Setup(terminals={self.terminals}, notify_url={self.notify_url!r}, seed={self.seed})"

@@ -1,9 +1,9 @@
 """
-The simulator as a process of its own, and how to ask it: for tests, demos and other people's CI.
+Run the simulator in its own process and query it: for tests, demos and the CI of integrators.
 
     with running(Setup(notify_url="http://127.0.0.1:8000/api/webhooks/emp")) as gateway:
         ...                                       # EMP_API_URL=gateway.url
-        gateway.settle()                          # all results come now, and their notifications are settled
+        gateway.resolve()                         # all results happen now, and their notifications are delivered
         assert gateway.debited(transaction_id="t-7") == 1
         assert gateway.sums()["debited_twice"] == []
 """
@@ -37,8 +37,8 @@ class Simulator:
     A running simulator.
 
     Attributes:
-        url: Its address; what `EMP_API_URL` should be. That of the relay, where there is one.
-        program: Its process; kill it to see a gateway vanish.
+        url: Its address, for `EMP_API_URL`; that of the relay, if there is one.
+        program: Its process; kill it to simulate an outage.
     """
 
     def __init__(self, url: str, *, program: Program, ledger_url: str | None = None) -> None:
@@ -47,19 +47,16 @@ class Simulator:
         self._client = httpx.Client(base_url=ledger_url or url, timeout=60.0, trust_env=False)
 
     def close(self) -> None:
-        """Let go of the connection; the process goes on."""
+        """Close the connection; the process continues."""
         self._client.close()
 
     def debited(self, *, transaction_id: str | None = None, fingerprint: bytes | None = None) -> int:
         """
-        How often somebody was debited.
+        Count the debits that took or will take money.
 
         Args:
-            transaction_id: Under the merchant's id, or
-            fingerprint: by the account (`tether_core.iban.fingerprint` without a key).
-
-        Returns:
-            Debits by which money was or will be taken.
+            transaction_id: The merchant's id, or
+            fingerprint: the account (`tether_core.iban.fingerprint` without a key).
         """
         count: int = self._records(transaction_id=transaction_id, fingerprint=fingerprint)["debited"]
         return count
@@ -68,14 +65,14 @@ class Simulator:
         self, *, transaction_id: str | None = None, unique_id: str | None = None
     ) -> list[dict[str, Any]]:
         """
-        The records with an id; all there are where none is given.
+        List the records with an id, or all records.
 
         Args:
             transaction_id: The merchant's id, or
             unique_id: the gateway's.
 
         Returns:
-            In the order they came in: order, unique_id, status, code, past, ahead and so on.
+            In the order of arrival: order, unique_id, status, code, past, ahead and so on.
         """
         found: list[dict[str, Any]] = self._records(transaction_id=transaction_id, unique_id=unique_id)[
             "debits"
@@ -87,35 +84,35 @@ class Simulator:
         return self._answered("GET", "/ledger")
 
     def requests(self) -> dict[str, int]:
-        """How many requests of each kind have come; cheap, for polling."""
+        """Number of requests of each kind; cheap, for polling."""
         return self._answered("GET", "/ledger/requests")
 
     def rates(self, kind: str = "sale", *, window_s: float = 10.0) -> dict[str, Any]:
         """
-        How fast requests came.
+        Measure the rate of requests.
 
         Args:
-            kind: "sale", "reconcile", "by_date", "chargebacks", "sdd_refund" or "void"; several with commas between.
-            window_s: Length of the span looked at.
+            kind: "sale", "reconcile", "by_date", "chargebacks", "sdd_refund" or "void"; several separated by commas.
+            window_s: Length of the window.
 
         Returns:
-            `requests`, their number; `most_in_window` and `least_in_window`, the most and the fewest within any such span
-            between the first and the last (null where that is shorter); `span_s`, the seconds from first to last; and
-            `per_second`, how many came in each second.
+            `requests`, their number; `most_in_window` and `least_in_window`, the most and the fewest within any window
+            between the first and the last request (null if that time is shorter); `span_s`, the seconds from first to last;
+            `per_second`, the number in each second.
         """
         return self._answered("GET", f"/ledger/rates?kind={kind}&window_s={window_s}")
 
     def resolve(self) -> int:
-        """Let everything ahead happen now, and wait until its notifications are settled; gives how many turns."""
-        transitions: int = self._answered("POST", "/ledger/settle")["transitions"]
+        """Carry out all pending transitions now and wait until their notifications are delivered; returns their number."""
+        transitions: int = self._answered("POST", "/ledger/resolve")["transitions"]
         return transitions
 
     def transition(self, result: StatusChange) -> None:
-        """Let something become of a payment now, such as a chargeback."""
-        self._answered("POST", "/ledger/turn", result)
+        """Change the status of a payment now, such as by a chargeback."""
+        self._answered("POST", "/ledger/transition", result)
 
     def craft(self, crafted: Crafted) -> None:
-        """Send notifications as somebody writes them who has one genuine signature; `settle` waits for them."""
+        """Send notifications as an attacker with one valid signature can; `resolve` waits for them."""
         self._answered("POST", "/ledger/craft", crafted)
 
     def refund(
@@ -131,8 +128,8 @@ class Simulator:
 
         Args:
             unique_id: The gateway's id of the debit.
-            amount_minor: What is returned; `None` for the whole.
-            status: What becomes of the refund.
+            amount_minor: The refunded amount; `None` for the whole.
+            status: The final status of the refund.
             is_notified: Whether a notification is sent.
 
         Returns:
@@ -142,17 +139,16 @@ class Simulator:
         return str(self._answered("POST", "/ledger/refund", order)["unique_id"])
 
     def faults(self, faults: Faults) -> None:
-        """From now on, let this go wrong by chance."""
+        """Set the random faults from now on."""
         self._answered("POST", "/ledger/faults", faults)
 
     def adopt(self, payments: Iterable[Payment], *, planned: Plan, taken_at: datetime) -> None:
         """
-        Let the simulator know of payments made elsewhere, and of what truly became of them.
+        Add payments made elsewhere, with their histories, to the ledger.
 
         Args:
-            payments: The payments.
             planned: The plan of their notifications.
-            taken_at: When the gateway took them, aware.
+            taken_at: When the gateway accepted them, aware.
         """
         adopted = [
             Adopted(
@@ -186,14 +182,10 @@ class Simulator:
 @contextmanager
 def running(setup: Setup, *, port: int | None = None) -> Iterator[Simulator]:
     """
-    Have a simulator for a while, in a process of its own.
+    Run a simulator in its own process for the length of a `with` block.
 
     Args:
-        setup: How it is set up.
-        port: Where on 127.0.0.1; `None` for any free one.
-
-    Yields:
-        The simulator, ready.
+        port: On 127.0.0.1; `None` for any free port.
 
     Raises:
         DidNotStart: when it does not start.
@@ -202,10 +194,10 @@ def running(setup: Setup, *, port: int | None = None) -> Iterator[Simulator]:
     with tempfile.TemporaryDirectory(prefix="tether-gateway-") as name, Guard() as guard:
         folder = Path(name)
         guard.remove(folder)
-        given = folder / "setup.json"
-        given.touch(mode=0o600)  # it holds a password
-        given.write_bytes(msgspec.json.encode(setup))
-        command = ("tether-sandbox", "gateway", "serve", "--port", str(port), "--setup", str(given))
+        file = folder / "setup.json"
+        file.touch(mode=0o600)  # it contains a password
+        file.write_bytes(msgspec.json.encode(setup))
+        command = ("tether-sandbox", "gateway", "serve", "--port", str(port), "--setup", str(file))
         program = launch(command, environ={}, folder=folder, guard=guard)
         direct = f"http://127.0.0.1:{port}"
         url = f"http://127.0.0.1:{setup.relay_port}" if setup.relay_port else direct
@@ -223,9 +215,7 @@ def serve(setup: Setup, *, host: str, port: int) -> None:
     Serve a simulator in this process until SIGTERM or Ctrl-C.
 
     Args:
-        setup: How it is set up.
-        host: Address to listen on; the ledger needs no password, so keep it to this machine.
-        port: Port to listen on.
+        host: Address to listen on. The ledger needs no password, so keep it to this machine.
     """
     from granian import Granian  # noqa: PLC0415 - only the serving process needs a server
     from granian.constants import HTTPModes, Interfaces, Loops  # noqa: PLC0415
@@ -235,7 +225,7 @@ def serve(setup: Setup, *, host: str, port: int) -> None:
         address=host,
         port=port,
         interface=Interfaces.ASGI,
-        workers=1,  # the books are in memory, so there is one of them
+        workers=1,  # the ledger is in memory
         loop=Loops.uvloop if sys.platform != "win32" else Loops.asyncio,
         http=HTTPModes.http1,
         websockets=False,

@@ -1,7 +1,7 @@
 """
-How the gateway writes a notification: form fields and a plain hash.
+Encode and sign notifications as the gateway does: form fields and a hash.
 
-Made anew here rather than borrowed from the receiver, so that a mistake over there cannot hide.
+Implemented independently of the receiver, so that its mistakes are found.
 
 Source: the gateway's documentation v60.1, Notifications; the first pair below is from its public SDKs' tests.
 

@@ -1,16 +1,16 @@
--- What a chaos test asks about while it rages.
+-- Queries of the chaos test.
 
 -- state_of --
 -- The state of the attempt %(unique_id)s. One row.
 select state from billing_attempts where unique_id = %(unique_id)s;
 
 -- cut_sessions --
--- End every other session of clients, whatever it does.
+-- End every other client session.
 select count(pg_terminate_backend(pid)) from pg_stat_activity
 where backend_type = 'client backend' and pid <> pg_backend_pid();
 
 -- files --
--- What became of every file: the upload's id, its state, its object, and how many of its rows are a debtor or a problem.
+-- Every upload: id, state, object key, number of rows with a debtor, of rows with an error, and of debtors.
 select
     u.id, u.state, u.object_key,
     (select count(distinct d.row_number) from debtors d where d.upload_id = u.id),
@@ -34,29 +34,29 @@ order by id;
 -- Every billing run.
 select id from billing_runs;
 
--- owing --
+-- billable --
 -- The debtors that may be billed, of every upload that has a run.
 select d.id
 from debtors d
 where d.verdict = 'clear' and exists (select from billing_runs r where r.upload_id = d.upload_id);
 
--- unbooked --
--- Notifications of debits that were not applied: their state and why.
+-- not_applied --
+-- Notifications of debits that are not applied: their state and reason.
 select concat_ws(' ', e.state, e.reason)
 from webhook_events e
 join billing_attempts a on a.unique_id = e.notification_id or a.id = e.attempt_id
 where a.run_id is not null and e.state <> 'processed';
 
--- heard --
--- How many notifications of debits are stored, and how many different ones. One row.
+-- stored --
+-- Number of stored notifications of debits, and of different ones. One row.
 select count(*), count(distinct e.key)
 from webhook_events e
 join billing_attempts a on a.unique_id = e.notification_id
 where a.run_id is not null and e.source = 'webhook';
 
 -- open_debits --
--- How much of billing is under way. One row: runs that are being planned, debits that may be sent, debits that are being
--- sent, and debits of unknown or no outcome.
+-- Unfinished billing. One row: runs that are being planned, debits to be submitted, debits that are being submitted, and
+-- debits without a known outcome.
 select
     (select count(*) from billing_runs where state = 'planning'),
     count(*) filter (where submit_at is not null),
@@ -65,16 +65,16 @@ select
 from billing_attempts
 where run_id is not null;
 
--- leases_run_out --
--- Let the time pass that a dead worker's leases have, for calls that are surely over.
+-- expire_leases --
+-- Let the leases of calls that must have ended expire.
 update billing_attempts
 set
     submitted_at = submitted_at - interval '1 hour', leased_until = leased_until - interval '1 hour',
     updated_at = updated_at - interval '1 hour'
 where leased_until is not null and submitted_at < %(now)s - make_interval(secs => %(call_s)s);
 
--- an_hour_passes --
--- Let everything that waits have waited.
+-- pass_hour --
+-- Move the times of everything that waits back by an hour.
 update billing_attempts
 set
     submitted_at = submitted_at - interval '1 hour', submit_at = submit_at - interval '1 hour',
@@ -83,10 +83,10 @@ where
     run_id is not null and state in ('pending', 'unknown') and leased_until is null
     and (inquire_at > %(now)s or inquire_at is null);
 
--- questions_due --
--- Let the time pass until questions that got no answer are asked again.
+-- retry_inquiries --
+-- Make failed status inquiries due now.
 update webhook_events set next_at = %(now)s where state = 'confirming' and failures > 0 and next_at > %(now)s;
 
 -- lock_inbox --
--- Keep everybody from writing into the inbox until this transaction ends.
+-- Block writes to the inbox until this transaction ends.
 lock table webhook_events in exclusive mode;
