@@ -1,4 +1,4 @@
-"""A backlog: notifications that are stored and wait, as they do after a worker was away; and the time to apply them."""
+"""Create a backlog of stored notifications, as after a worker outage, and measure the time to apply it."""
 
 import asyncio
 import time

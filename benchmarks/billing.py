@@ -1,5 +1,5 @@
 """
-Billing: how well a rate is held by two workers, how fast one worker sends, and do questions keep to their share.
+Billing: rate limiting by two workers, the speed of one worker, and the share of status inquiries.
 
 The gateway is the simulator, so every figure is read off its own ledger and is not what the workers believe. Four parts:
 

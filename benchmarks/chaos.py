@@ -1,5 +1,5 @@
 """
-`python -m benchmarks chaos`: faults for fifteen minutes under load: nothing lost, nothing doubled, back within seconds.
+`python -m benchmarks chaos`: faults for fifteen minutes under load, the conservation check, and the recovery times.
 
 What `tether-sandbox chaos` does (docs/guides/faults.md), with its report kept beside the other results, and its course as a picture.
 """
@@ -29,11 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=15, help="how long (default: %(default)s)")
     parser.add_argument("--rate", type=int, default=300, help="deliveries per second (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of faults and payments (default: %(default)s)")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep there what the programs said")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the logs of the programs in DIR")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run it; 0 when the books agree, everything recovered, and the aims are met."""
+    """Run it; 0 if the conservation check holds, everything recovered, and the aims are met."""
     if args.keep:
         args.keep.mkdir(parents=True)
     report = run_chaos(

@@ -1,4 +1,4 @@
-"""The tables and the plot of `webhooks`: figures beside each other, and Tether's over those of the others."""
+"""The tables and the plot of `webhooks`: the figures of all variants, and their ratios to Tether's."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the benchmarks themselves ask of Postgres, by the queries of `benchmarks/sql`."""
+"""Run the benchmarks' own queries, in `benchmarks/sql`."""
 
 from collections.abc import Mapping
 from typing import Any, LiteralString

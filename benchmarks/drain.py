@@ -1,5 +1,5 @@
 """
-`python -m benchmarks drain`: how fast one worker books, and whether it keeps up with what one web process takes in.
+`python -m benchmarks drain`: how fast one worker applies notifications, and whether it keeps up with one web process.
 
 Three figures: events applied per second from a backlog, answers per second of one web process at saturation with that worker
 running, and the time from receipt to applying at 500 a second. A worker that books faster than its web process answers can never

@@ -1,5 +1,5 @@
 """
-`python -m benchmarks.driver URL BODIES`: sends notifications over raw sockets and times the answers.
+`python -m benchmarks.driver URL BODIES`: send notifications over raw sockets and measure the latency.
 
 Two ways of sending:
 

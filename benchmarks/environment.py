@@ -1,4 +1,4 @@
-"""The stand every benchmark runs on: real services, the real programs, and what they cost."""
+"""The environment of every benchmark: real services, the real programs, and their CPU time and memory."""
 
 import contextlib
 import os
@@ -24,13 +24,13 @@ __all__ = ["Environment", "cpu_s", "environment", "rss_bytes"]
 
 class Environment(msgspec.Struct):
     """
-    What runs.
+    The running environment.
 
     Attributes:
         services: Postgres and Redis.
         environ: The settings of every program.
         folder: A temporary folder.
-        guard: Ends everything should we be killed.
+        guard: Ends everything if the benchmark is killed.
         url: Of the web node, once started.
     """
 
@@ -47,7 +47,7 @@ class Environment(msgspec.Struct):
         return {name: server.pid for name, server in servers.items() if server and server.pid}
 
     def on(self, database: str) -> "Environment":
-        """The same stand with another database of the same Postgres."""
+        """The same environment with another database of the same Postgres."""
         environ = {
             name: value.rpartition("/")[0] + f"/{database}"
             if name in {"DATABASE_URL", "DATABASE_DIRECT_URL"}
@@ -62,12 +62,12 @@ class Environment(msgspec.Struct):
         self.services.redis.flush()
 
     def start(self, *command: str, environ: Mapping[str, str] | None = None) -> Program:
-        """Start a program with the stand's settings, and those of *environ* besides."""
+        """Start a program with the environment's settings and those of *environ*."""
         place = self.folder / f"{Path(command[0]).name}-{len(list(self.folder.iterdir()))}"
         place.mkdir()
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         if os.sep in command[0]:
-            # A path says where the program is; `env` becomes it, so the process started is the one that is named.
+            # `env` runs a program by its path and is replaced by it, so the started process is the program.
             command = ("env", *command)
         settings = {**self.environ, "PATH": path, **(environ or {})}
         return launch(command, environ=settings, folder=place, guard=self.guard)
@@ -87,7 +87,7 @@ class Environment(msgspec.Struct):
         return worker
 
     def seeded(self, attempts: int, *, number: int) -> list[Seeded]:
-        """Seed attempts that the gateway is about to speak of."""
+        """Seed pending attempts."""
         return list(
             seed(
                 self.environ["DATABASE_URL"],
@@ -100,7 +100,7 @@ class Environment(msgspec.Struct):
 
 @contextlib.contextmanager
 def environment() -> Iterator[Environment]:
-    """Services up and migrated for the length of a `with` block; every program started in it is killed at its end."""
+    """Run migrated services for the length of a `with` block; programs started in it are killed at its end."""
     with (
         running({}) as services,
         tempfile.TemporaryDirectory(prefix="tether-bench-") as folder,
@@ -112,7 +112,7 @@ def environment() -> Iterator[Environment]:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU seconds a process and its children have used so far, those that have ended included."""
+    """CPU seconds of a process and its children so far, including ended ones."""
     total = 0.0
     root = psutil.Process(pid)
     for process in (root, *root.children(recursive=True)):
@@ -122,7 +122,7 @@ def cpu_s(pid: int) -> float:
 
 
 def rss_bytes(pid: int) -> int:
-    """Resident memory of a process and its children, shared pages counted once each time they are mapped."""
+    """Resident memory of a process and its children; shared pages count once per mapping."""
     total = 0
     root = psutil.Process(pid)
     for process in (root, *root.children(recursive=True)):

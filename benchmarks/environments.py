@@ -1,9 +1,8 @@
 """
-Where the peers' libraries are: an environment for each, outside this project, made once and kept.
+Install the peers' libraries: a virtual environment for each, outside this project, created once and kept.
 
-The peers need other versions than Tether does (arq wants another redis-py), so none of them is in our lock file. Each has
-its pins beside it, in `requirements.txt` or `package.json`; a change of those makes a new environment, under
-`~/.cache/tether-benchmarks`.
+The peers need other versions than Tether (arq needs another redis-py), so none of them is in the lock file. Each has its pins in
+its own `requirements.txt` or `package.json`; a change of those creates a new environment in `~/.cache/tether-benchmarks`.
 """
 
 import hashlib
@@ -21,11 +20,11 @@ _INSTALL_S = 300
 
 
 class NotInstalled(Exception):
-    """A peer's libraries cannot be had here; the text says why."""
+    """A peer's libraries cannot be installed; the text says why."""
 
 
 def programs(peer: str) -> Path:
-    """The folder of the programs of a Python peer's environment, made if need be; `NotInstalled` says why not."""
+    """The folder of programs of a Python peer's environment, created if needed; raises `NotInstalled`."""
     uv = os.environ.get("UV") or shutil.which("uv")
     if uv is None:
         raise NotInstalled("uv is not installed")
@@ -39,7 +38,7 @@ def programs(peer: str) -> Path:
 
 
 def node_modules(peer: str) -> Path:
-    """The folder of a Node peer's packages, made if need be; `NotInstalled` says why not."""
+    """The folder of a Node peer's packages, created if needed; raises `NotInstalled`."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         raise NotInstalled("node and npm are not installed")
@@ -54,7 +53,7 @@ def node_modules(peer: str) -> Path:
 
 
 def _place(peer: str, pins: Path) -> tuple[Path, bool]:
-    """Give the environment's folder, and whether it is complete; what is not is removed."""
+    """Return the environment's folder, and whether it is complete; remove an incomplete one."""
     digest = hashlib.sha256(pins.read_bytes() + sys.version.encode()).hexdigest()
     place = _CACHE / f"{peer}-{digest[:12]}"
     made = (place / "complete").exists()
@@ -73,5 +72,5 @@ def _run(*command: str) -> None:
     except subprocess.TimeoutExpired as exc:
         raise NotInstalled(f"not installed within {_INSTALL_S} s") from exc
     except subprocess.CalledProcessError as exc:
-        last = (exc.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        last = (exc.stderr.strip().splitlines() or ["no output"])[-1]
         raise NotInstalled(f"{Path(command[0]).name} could not install it: {last[:150]}") from exc

@@ -1,4 +1,4 @@
-"""Tables filled to a size, by SQL alone: `sql/growth.sql` says with what."""
+"""Fill the tables to a size, by the SQL of `sql/growth.sql`."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

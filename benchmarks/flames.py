@@ -1,4 +1,4 @@
-"""A flame graph as a picture that needs nothing: each function as wide as its share of the samples, on top of its caller."""
+"""Draw a flame graph as a static SVG: the width of a function is its share of the samples."""
 
 from collections.abc import Iterable
 from html import escape

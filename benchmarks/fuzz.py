@@ -1,5 +1,5 @@
 """
-`python -m benchmarks fuzz`: a million inputs of junk at every decoder and every route: no 500, no error but our own.
+`python -m benchmarks fuzz`: a million random inputs for every decoder and every route; only Tether's own errors, no 500.
 
 Runs `tests/fuzz` in its long form and keeps the number of inputs each decoder and each way to the routes had. Nothing is
 measured but that.

@@ -1,5 +1,5 @@
 """
-`python -m benchmarks growth`: does it stay as quick when tables are large, and what does a second web process bring?
+`python -m benchmarks growth`: speed with large tables, and with a second web process.
 
 For each size a database is filled with that many notifications and attempts, all long done with; then, in turns, each is sent
 500 a second, then as much as it answers, and drains a backlog. All databases stand side by side in one Postgres, so what differs

@@ -1,5 +1,5 @@
 """
-`python -m benchmarks intake`: from a spreadsheet to debtors, beside what a database can take and what people would build.
+`python -m benchmarks intake`: from a spreadsheet to debtors, compared with COPY alone and with common libraries.
 
 - *side by side*: one CSV through the real web process, object store, worker and Postgres; the same rows by raw COPY, which is
   the limit; pandas with SQLAlchemy, polars with ADBC, and openpyxl row by row on the workbook of the same rows. In turns.

@@ -1,5 +1,5 @@
 """
-Load on one address: at saturation by `wrk`, or at a fixed rate by our own driver, and what it cost meanwhile.
+Load one address, at saturation by `wrk` or at a fixed rate by `driver`, and measure CPU time and memory.
 
 wrk sends from one thread of C, so it takes a small part of what a server takes per request; where it is not installed our own
 driver does the same in Python, and the result says so. `Full.driver_busy` tells how much of a core the generator used: near 1,

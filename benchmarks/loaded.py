@@ -1,4 +1,4 @@
-"""Tether under load on some database: a fixed rate, then saturation, one worker applying; and figures over several rounds."""
+"""Load Tether on a database: a fixed rate, then saturation, with one worker; and figures over several runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median

@@ -1,4 +1,4 @@
-"""nginx in front of web nodes on this machine, set up as in deploy/nginx, for as long as a benchmark wants it."""
+"""Run nginx in front of web nodes, configured as in deploy/nginx, during a benchmark."""
 
 import contextlib
 import shutil

@@ -1,4 +1,4 @@
-"""From one web process to two: by itself, behind nginx, and two behind nginx."""
+"""Measure one web process alone, one behind nginx, and two behind nginx."""
 
 import contextlib
 import sys

@@ -1,5 +1,5 @@
 """
-`python -m benchmarks overload`: twice what can be taken in, with the door half closed: 503 at once, bounded memory, no crash.
+`python -m benchmarks overload`: twice the sustainable rate while the inbox is slow; 503 at once, bounded memory, no crash.
 
 The inbox is locked for half of the time. First a few connections, for whom there is always room to wait, find out how many
 notifications a second can be taken in like that. Then many connections send twice as many, by the clock, for two minutes.

@@ -1,5 +1,5 @@
 """
-One case or more for every named query: with which parameters it is explained, and what it may read.
+Cases for every named query: the parameters it is explained with, and what it may read.
 
 A query is listed in `_PLAIN` where the values below, by the names of parameters, are enough; in `VARIANTS` where it takes others, or may
 read more than the usual; in `EXEMPT` with the reason where it has no plan or may read whole tables. A query in none of them fails

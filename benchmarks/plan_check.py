@@ -1,5 +1,5 @@
 """
-What a query reads, by its explain plan: every scan of a large table, and the pages that were touched.
+Analyse an explain plan: every scan of a large table, and the pages read.
 
 `EXPLAIN (ANALYZE, BUFFERS)` runs the query, in a transaction that is rolled back. Parameters are written into the text, so Postgres
 plans for their values, as it does for statements that are not prepared.

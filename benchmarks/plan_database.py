@@ -1,4 +1,4 @@
-"""Tables filled to a size for explain plans, by SQL alone: `sql/plans.sql` says with what."""
+"""Fill the tables to a size for explain plans, by the SQL of `sql/plans.sql`."""
 
 from __future__ import annotations
 

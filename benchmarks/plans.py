@@ -1,5 +1,5 @@
 """
-`python -m benchmarks plans`: what does every named query read when tables are large?
+`python -m benchmarks plans`: what every named query reads when tables are large.
 
 A database is filled with that many debtors, attempts, notifications and events. Each named query is executed with the parameters of its
 cases and rolled back; its plan says which rows and pages it read. A query that reads a large table, or more than its case allows, is listed.

@@ -1,4 +1,4 @@
-"""Figures as SVG beside the tables, for those who would rather look."""
+"""Draw the figures of the tables as SVG."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,5 +1,5 @@
 """
-Reading a file and nothing else: `python -m benchmarks.reading WHAT FILE`, for the benchmark of intake.
+Read a file without storing it: `python -m benchmarks.reading WHAT FILE`, for the benchmark of intake.
 
 WHAT is `calamine` (the parser of workbooks alone: every row, no thought about any of them), `workbook` (Tether: a child process
 parses, this one checks every row and makes the lines that COPY takes) or `text` (the same for CSV). Prints one line of JSON.

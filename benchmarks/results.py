@@ -1,4 +1,4 @@
-"""Results as files: a table for people with everything needed to run it again."""
+"""Write results as Markdown tables, with all that is needed to repeat the run."""
 
 import os
 import platform

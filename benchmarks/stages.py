@@ -1,5 +1,5 @@
 """
-`python -m benchmarks stages`: the old plan's load stages against the whole system, by locust.
+`python -m benchmarks stages`: load in stages against the whole system, by locust.
 
 The full form ramps to 50/s in a minute, holds it for three, ramps to 100/s, holds that for three, and comes down; `--short` is the
 same in 40 seconds; `--rate 500 --hold 60` holds one rate. While it runs, the age of the oldest notification that is due is sampled:

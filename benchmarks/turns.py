@@ -1,8 +1,8 @@
 """
-One turn of one variant: started with empty stores, proven to do its work, warmed up, loaded, killed.
+A run of a variant: start with empty stores, check that it works, warm up, measure, kill.
 
-What is proven is that it answers what is genuine, answers a repeat, refuses what another secret signed, and that its worker
-books. A variant that does less is not measured.
+The check: it acknowledges a genuine notification and its repeat, refuses an invalid signature, and its worker applies the
+notification. A variant that does less is not measured.
 """
 
 import contextlib
@@ -35,12 +35,12 @@ _CAUGHT_UP_S = 20.0
 
 class Run(msgspec.Struct, frozen=True):
     """
-    What one turn of a variant gave.
+    The results of a run.
 
     Attributes:
         full: At saturation, by connections.
         held: By rate.
-        waiting: Jobs that waited for the worker at the end of each rate.
+        waiting: Jobs in the queue at the end of each rate.
     """
 
     full: dict[int, Full]
@@ -49,13 +49,13 @@ class Run(msgspec.Struct, frozen=True):
 
     @property
     def failures(self) -> int:
-        """Requests that were not answered with 200."""
+        """Requests without a response 200."""
         refused = sum(full.failures for full in self.full.values())
         return refused + sum(held.sent.failures for held in self.held.values())
 
 
 class Length(msgspec.Struct, frozen=True):
-    """How long the parts of a turn are, in seconds."""
+    """The lengths of the parts of a run, in seconds."""
 
     warm_s: float
     held_s: float
@@ -71,21 +71,16 @@ def run_of(
     connections: Sequence[int],
 ) -> Run:
     """
-    One turn of one variant.
+    Run a variant and measure it.
 
     Args:
-        on: The stand, on the variant's database.
-        variant: Which.
+        on: The environment, on the variant's database.
         files: Bodies by part: "warm", each rate, "full" for each number of connections.
-        length: Of the parts.
-        connections: At saturation, one number after the other.
-
-    Returns:
-        What it gave.
+        connections: The numbers of connections at saturation.
 
     Raises:
-        DidNotStart: when it did not come up.
-        TimeoutError: when it came up and does not do what it is there for.
+        DidNotStart: when it does not start.
+        TimeoutError: when it starts and does not work.
     """
     on.forget()
     database.run(on, (PRODUCT if variant.kind == "ours" else FLOOR)["emptied"])
@@ -102,7 +97,7 @@ def run_of(
             waiting[rate] = _waiting(on, variant)
         full: dict[int, Full] = {}
         for count in connections:
-            # Whose worker is behind would pay for the part before in this one, for as long as anybody waits for it.
+            # Let the worker catch up first; else the backlog of the previous part would be measured in this one.
             with contextlib.suppress(TimeoutError):
                 until(lambda: not _waiting(on, variant), what="an empty queue", timeout_s=_CAUGHT_UP_S)
             full[count] = saturate(
@@ -114,7 +109,7 @@ def run_of(
 
 
 def _prove(on: Environment, running: Running) -> None:
-    """See that the variant answers what is genuine, refuses what is not, and books; the floor only answers."""
+    """Check that the variant acknowledges, refuses and applies; the floor only responds."""
     unique_id = f"{random.SystemRandom().getrandbits(128):032x}"
     genuine = {
         "unique_id": unique_id,
@@ -129,11 +124,11 @@ def _prove(on: Environment, running: Running) -> None:
             answer = client.post(running.url + PATH, content=encode(fields))
             if answer.status_code != status:
                 raise DidNotStart(
-                    running.variant.name, why=f"it answers {answer.status_code} in place of {status}"
+                    running.variant.name, why=f"it responds {answer.status_code} instead of {status}"
                 )
     if running.worker:
         ours = running.variant.kind == "ours"
-        # A payment that Tether does not know is looked at, and waits; the peers write whatever comes.
+        # Tether keeps the notification of an unknown payment waiting; the peers apply it.
         query = PRODUCT["looked_at"] if ours else FLOOR["applied"]
         until(lambda: database.ask(on, query)[0][0], what=f"the worker of {running.variant.name} to apply")
 

@@ -1,5 +1,5 @@
 """
-What is measured beside what: the floor, the peers and Tether, each as a server and, where it has one, a worker.
+The variants that are compared: the floor, the peers and Tether, each with its server and worker.
 
 Every variant gets one server process and one worker program, the same Postgres, the same Redis and the same bodies. A
 command may say `{port}`, `{here}` (its folder in `peers/`) and `{programs}` (those of its environment).

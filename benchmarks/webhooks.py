@@ -1,5 +1,5 @@
 """
-`python -m benchmarks webhooks`: Tether beside the floor and its peers, in turns, with the same signed bodies.
+`python -m benchmarks webhooks`: Tether compared with the floor and its peers, in alternating runs, with the same bodies.
 
 In each round every variant has one turn, in an order that moves on from round to round: it is started with empty stores, proves
 that it verifies, answers and books, is warmed up, is sent 100, 500 and 1,000 a second (open loop, timed from the time each

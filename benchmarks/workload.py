@@ -1,5 +1,5 @@
 """
-The notifications every benchmark sends: signed, seeded, of payments that exist.
+The notifications of every benchmark: signed, seeded, of existing payments.
 
 Each payment sends what a real one does: first `pending_async`, then `approved`, one in ten a chargeback later; one delivery
 in twenty is a repeat. Equal seeds give equal bytes.

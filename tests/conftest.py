@@ -1,4 +1,4 @@
-"""Real services and real processes for tests; a test that asks for none starts none."""
+"""Fixtures with real services and processes; they start only for tests that use them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-# The clock says nothing about a rule, and a busy machine would fail tests by it.
+# No deadlines: they would fail on a busy machine.
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.load_profile("default")
 
-# What starts services is imported by the fixtures that need it, so that tests of the pure core stay light.
+# Fixtures import what starts services themselves, so that tests of the pure core start fast.
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
@@ -27,24 +27,22 @@ if TYPE_CHECKING:
     from tether_sandbox.services.guard import Guard
     from tether_sandbox.services.program import Launch, Program
 
-# Where programs are killed, flooded and timed. No two of these tests run at once: they would be each other's fault.
+# Tests that kill, overload and time programs. No two of them run at once: they would disturb each other.
 _ALONE = ("tests/faults/", "tests/flow/")
-_PROCESSES_MAX = (
-    4  # each has a Postgres and a Redis of its own, and the tests that are alone last the longest
-)
+_PROCESSES_MAX = 4  # each has its own Postgres and Redis, and the tests that run alone take the longest
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Say among how many processes the tests are split: whole folders among some, named files or tests not at all."""
+    """Number of processes: several for whole folders, none for named files or tests."""
     named = [word.partition("::")[0] for word in config.args]
     if config.getoption("capture") == "no" or any(word.endswith((".py", ".pyi")) for word in named):
-        return 0  # starting more processes takes longer than most files, and they cannot be talked to
+        return 0  # starting processes takes longer than most files, and a debugger cannot attach to them
     cores = os.cpu_count() or 1
     return min(cores, _PROCESSES_MAX) if cores > 1 else 0
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Split the tests so that a file stays together, and so do those that are not to disturb each other."""
+    """Split the tests by file; tests that must run alone stay together."""
     return _Split(config, log)
 
 
@@ -54,14 +52,14 @@ class _Split(LoadScopeScheduling):  # type: ignore[misc]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with the longest, where they are split: what comes after it fills the other processes."""
+    """Start with the longest tests if they are split: the others fill the other processes."""
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: not item.nodeid.startswith(_ALONE))
 
 
 @pytest.fixture(scope="session")
 def services() -> Iterator[Services]:
-    """One Postgres and one Redis for all tests; those that the environment names, where it names them."""
+    """Postgres and Redis for all tests; those of the environment if it names them."""
     from tether_sandbox.services import running
 
     with running(os.environ) as started:
@@ -70,7 +68,7 @@ def services() -> Iterator[Services]:
 
 @pytest.fixture(scope="session")
 def template_database(services: Services) -> Iterator[str]:
-    """The name of a migrated database from which every test gets its copy."""
+    """The name of a migrated database; every test gets a copy of it."""
     from tether_stores.migrate import migrate  # only tests that need a schema need it
 
     server = services.environment["DATABASE_DIRECT_URL"]
@@ -104,7 +102,7 @@ def redis_url(services: Services) -> str:
     _mend(services)
     url = services.environment["REDIS_URL"]
     with redis.Redis.from_url(url) as client:
-        # A Redis of ours may be wiped; of somebody else's we wipe only the database we were given.
+        # Of a Redis that the environment names only the given database is emptied.
         client.flushall() if services.redis else client.flushdb()
     return url
 
@@ -119,7 +117,7 @@ def objects_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment(database_url: str, redis_url: str, objects_dir: Path) -> dict[str, str]:
-    """Settings with which every program of ours runs against this test's services."""
+    """Settings of programs that use this test's services."""
     return {
         "DATABASE_URL": database_url,
         "DATABASE_DIRECT_URL": database_url,
@@ -129,14 +127,14 @@ def environment(database_url: str, redis_url: str, objects_dir: Path) -> dict[st
         "EMP_API_PASSWORD": "s3cret-password",
         "EMP_TERMINAL_TOKEN": "terminal-1",
         "TETHER_API_KEYS": "tests:test-key",
-        # Not that of production: where a test is about something else, a busy machine shall not be told 503.
+        # Longer than in production, so that a busy machine does not respond 503.
         "TETHER_COMMIT_DEADLINE": "20",
     }
 
 
 @pytest.fixture
 def process(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
-    """Start console commands as real processes; whatever still runs at the end of the test is killed."""
+    """Start console commands as real processes; all that still run at the end of the test are killed."""
     from tether_sandbox.services.program import launch
 
     started: list[Program] = []
@@ -154,16 +152,16 @@ def process(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="session")
 def guard() -> Iterator[Guard]:
-    """Ends our programs should the test run itself be killed."""
+    """Ends the programs if the test run is killed."""
     from tether_sandbox.services.guard import Guard
 
-    with Guard() as current_status:
-        yield current_status
+    with Guard() as started:
+        yield started
 
 
 @pytest.fixture
 def eventually() -> Callable[..., object]:
-    """Wait for a fact, plain or async, and give it; see `tether_sandbox.services.waiting`."""
+    """Wait for a condition, sync or async; see `tether_sandbox.services.waiting`."""
     from tether_sandbox.services.waiting import eventually
 
     return eventually
@@ -171,14 +169,14 @@ def eventually() -> Callable[..., object]:
 
 @pytest.fixture
 def until() -> Callable[..., object]:
-    """Wait for a fact in a test that is not async."""
+    """Wait for a condition in a sync test."""
     from tether_sandbox.services.waiting import until
 
     return until
 
 
 def _mend(services: Services) -> None:
-    """Have everything running again after a test that stopped or froze it."""
+    """Start and resume all services after a test that stopped or froze them."""
     for server in (services.postgres, services.redis):
         if server:
             server.resume()
@@ -187,7 +185,7 @@ def _mend(services: Services) -> None:
 
 @contextlib.contextmanager
 def _database(server: str, *, prefix: str, template: str = "template1") -> Iterator[str]:
-    """Have a database of its own for a while; gives its URL."""
+    """Create a database for the length of a block; yields its URL."""
     from psycopg import sql
 
     name = f"{prefix}_{secrets.token_hex(6)}"

@@ -1,11 +1,10 @@
 """
-The services Tether stands on, real ones, on this machine, with nothing installed.
+Postgres, Redis and an object store on this machine, with nothing installed.
 
-What the environment names is used as it is: `DATABASE_URL`, `REDIS_URL`, and for objects `AWS_ENDPOINT`,
-`AWS_BUCKET` or `TETHER_OBJECTS_DIR`. What it does not name is started: Postgres and Redis from wheels (or
-`redis-server` from PATH), objects in a folder or, where an S3 endpoint is wanted, by SeaweedFS. Ports and
-passwords are fresh each time, so any number of copies run side by side. Everything ends with the `with`
-block, and also when the program that holds it is killed.
+Services that the environment names are used: `DATABASE_URL`, `REDIS_URL`, and for objects `AWS_ENDPOINT`, `AWS_BUCKET` or
+`TETHER_OBJECTS_DIR`. The others are started: Postgres and Redis from wheels (or `redis-server` from PATH), objects in a folder
+or, for an S3 endpoint, by SeaweedFS. Ports and passwords are new each time, so any number of copies can run. Everything ends with
+the `with` block, and also when the program is killed.
 
 ```python
 with running(os.environ) as services:
@@ -38,13 +37,13 @@ __all__ = ["DidNotStart", "Objects", "Postgres", "Redis", "Services", "running"]
 
 class Services(msgspec.Struct, frozen=True):
     """
-    What runs, and how to reach it.
+    The running services.
 
     Attributes:
-        environment: The settings that lead to the services; add them to those of a program.
-        postgres: Ours, to be killed and started again; `None` where the environment named one.
-        redis: The same.
-        objects: The S3 endpoint, where one was started.
+        environment: Their addresses, as settings for programs.
+        postgres: The started server; `None` if the environment named one.
+        redis: The started server; `None` if the environment named one.
+        objects: The started S3 endpoint, if any.
     """
 
     environment: dict[str, str]
@@ -58,19 +57,19 @@ def running(
     environ: Mapping[str, str], *, folder: Path | None = None, s3: bool = False, docker: bool = False
 ) -> Iterator[Services]:
     """
-    Have every service running for the length of a `with` block.
+    Run all services for the length of a `with` block.
 
     Args:
-        environ: Settings that may name services; those are used and left alone.
-        folder: Where the data lives, kept at the end and used again next time; `None` is a temporary folder.
-        s3: Whether objects shall be behind an S3 endpoint rather than in a folder.
-        docker: Whether a Docker engine shall bring Postgres, Redis and SeaweedFS.
+        environ: Settings that may name services, which are then used.
+        folder: For the data, kept at the end and used again next time; `None` for a temporary folder.
+        s3: Whether objects are behind an S3 endpoint instead of in a folder.
+        docker: Whether Postgres, Redis and SeaweedFS run in Docker containers.
 
     Yields:
-        The services, each of which has answered a real connection.
+        The services, each of which accepts connections.
 
     Raises:
-        DidNotStart: when one of them did not; the others are stopped again.
+        DidNotStart: when a service does not start; the others are stopped.
     """
     settings = _named(environ)
     if docker:
@@ -90,7 +89,7 @@ def running(
         if "objects" in wanted and s3:
             servers.append(objects := Objects(_made(home / "s3"), guard=guard))
         for server in servers:
-            # What lives in a temporary folder need not be written down before it is removed.
+            # Data in a temporary folder need not be flushed to disk.
             stack.callback(server.stop if folder else server.drop)
         _start(servers)
         if postgres:
@@ -105,17 +104,17 @@ def running(
 
 
 def _named(environ: Mapping[str, str]) -> dict[str, str]:
-    """Give the settings of *environ* that name services."""
+    """Return the settings of *environ* that name services."""
     names = ("DATABASE_URL", "DATABASE_DIRECT_URL", "REDIS_URL", "TETHER_OBJECTS_DIR")
     given = {key: text for key, text in environ.items() if text and (key in names or key.startswith("AWS_"))}
     if "DATABASE_URL" not in given:
-        # A direct way that stands alone leads to some other database, and that one would be migrated.
+        # A direct address alone belongs to some other database, which must not be migrated.
         given.pop("DATABASE_DIRECT_URL", None)
     return given
 
 
 def _wanted(settings: Mapping[str, str]) -> set[str]:
-    """Give the services that *settings* does not name."""
+    """Return the services that *settings* does not name."""
     wanted = set()
     if "DATABASE_URL" not in settings:
         wanted.add("postgres")
@@ -131,7 +130,7 @@ def _complete(settings: dict[str, str]) -> dict[str, str]:
 
 
 def _start(servers: list[Server]) -> None:
-    """Start all of them at once; the first failure is raised when all have come to an end."""
+    """Start all servers at once; raise the first failure after all have finished."""
     if not servers:
         return
     with ThreadPoolExecutor(len(servers)) as pool:
@@ -142,11 +141,10 @@ def _start(servers: list[Server]) -> None:
 
 def _made(folder: Path, *, passable: bool = False) -> Path:
     """
-    Make *folder* where there is none, for us alone.
+    Create *folder* if it does not exist, accessible to this user only.
 
     Args:
-        folder: May exist, and stays as it is then.
-        passable: Whether the user who runs Postgres in root's place must get through to what lies in it.
+        passable: Whether the user that runs Postgres instead of root must have access to its content.
     """
     if not folder.exists():
         folder.mkdir(mode=0o700, parents=True)
@@ -162,7 +160,7 @@ def _let_through(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _temporary(guard: Guard) -> Iterator[Path]:
-    """Have a folder of our own until the end of the block."""
+    """Create a temporary folder for the length of a block."""
     folder = Path(tempfile.mkdtemp(prefix="tether-", dir=_place())).resolve()
     guard.remove(folder)
     _let_through(folder)
@@ -173,7 +171,7 @@ def _temporary(guard: Guard) -> Iterator[Path]:
 
 
 def _place() -> Path:
-    """Give the folder for temporary folders; for root, one that others may enter as well."""
+    """Return the folder for temporary folders; for root, one that other users can enter."""
     first = Path(tempfile.gettempdir()).resolve()
     if unprivileged() == (None, None):
         return first

@@ -1,9 +1,8 @@
 """
-Postgres, Redis and SeaweedFS from containers, where a Docker engine answers.
+Run Postgres, Redis and SeaweedFS in Docker containers.
 
-This is the way for those who want the very images of production. It needs a running engine and, the first
-time, a network to fetch the images from. `testcontainers` removes the containers at the end, and by its
-own reaper also when we are killed.
+The images are those of production. This needs a running Docker engine and, the first time, a network to pull the images.
+`testcontainers` removes the containers at the end, and also when the process is killed.
 """
 
 import contextlib
@@ -28,16 +27,16 @@ _SILENCE = (psycopg.OperationalError, redis.RedisError, httpx.HTTPError)
 @contextlib.contextmanager
 def containers(*, wanted: set[str]) -> Iterator[dict[str, str]]:
     """
-    Have containers for the length of a `with` block.
+    Run containers for the length of a `with` block.
 
     Args:
         wanted: Which of "postgres", "redis" and "objects" to start.
 
     Yields:
-        The settings that lead to them.
+        Their addresses, as settings.
 
     Raises:
-        DidNotStart: when no Docker engine answers, or a container gives no answer in time.
+        DidNotStart: when no Docker engine is running, or a container does not respond in time.
     """
     _require_engine()
     # Imported late: the client of Docker is heavy, and most people never need it.
@@ -79,7 +78,7 @@ def _require_engine() -> None:
         with contextlib.closing(docker.from_env(timeout=5)) as client:
             client.ping()
     except docker.errors.DockerException as error:
-        why = "no Docker engine answers; start one, or leave the choice of docker out"
+        why = "no Docker engine is running; start one, or omit --services docker"
         raise DidNotStart("docker", why=why) from error
 
 
@@ -89,7 +88,7 @@ def _await_answers(found: dict[str, str]) -> None:
         try:
             until(partial(probes[name], found[name]), what="an answer", timeout_s=60, despite=_SILENCE)
         except TimeoutError as error:
-            raise DidNotStart("docker", why=f"nothing answers at {name}") from error
+            raise DidNotStart("docker", why=f"{name} does not respond") from error
 
 
 def _connect(url: str) -> bool:

@@ -1,11 +1,10 @@
 """
-The guard: a small process that outlives us and leaves nothing behind.
+The guard: a small process that stops services when the process that started them is killed.
 
-A context manager stops its services when it is left, but nothing runs in a process that was ended by
-SIGKILL or SIGTERM. So every set of services has one guard. It reads what to watch from a pipe that only
-we hold, and the end of that pipe, however it comes about, is its sign to end the services and remove
-their temporary folders. (Linux has a signal for a parent's death, but it is sent when the *thread* that
-started a process ends, and Postgres and Redis are started by threads.)
+A context manager cannot stop its services after SIGKILL. So every set of services has a guard. It reads what to watch from a pipe
+that only the starting process holds; when the pipe is closed, for any reason, it ends the services and removes their temporary
+folders. (Linux has a signal for a parent's death, but it is sent when the *thread* that started a process ends, and Postgres and
+Redis are started by threads.)
 
 >>> with Guard() as guard:
 ...     guard.watch(4_000_000)
@@ -34,9 +33,9 @@ _POLL_S = 0.02
 
 class Guard:
     """
-    Our end of the pipe: says what to watch, and lets go when it is left.
+    The starting process's end of the pipe.
 
-    Whoever enters it stops its services itself before leaving; the guard is for when that is not reached.
+    The starting process normally stops its services itself; the guard does it if that is not reached.
     """
 
     def __init__(self) -> None:
@@ -46,7 +45,7 @@ class Guard:
             [sys.executable, "-P", __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            start_new_session=True,  # a terminal's Ctrl-C is for us, not for the guard
+            start_new_session=True,  # the guard must not receive the terminal's Ctrl-C
             text=True,
         )
 
@@ -62,26 +61,26 @@ class Guard:
         self._process.wait()
 
     def watch(self, pid: int, *, ended_by: int = signal.SIGTERM) -> None:
-        """End process *pid* by signal *ended_by* once we are gone, and by SIGKILL if that is not enough."""
+        """End process *pid* by *ended_by* when this process is gone, and by SIGKILL if that does not suffice."""
         self._say("watch", pid, ended_by)
 
     def leave(self, pid: int) -> None:
-        """Watch *pid* no longer: it has ended."""
+        """Stop watching *pid*, which has ended."""
         self._say("leave", pid)
 
     def remove(self, folder: Path) -> None:
-        """Remove *folder* with all in it once we are gone."""
+        """Remove *folder* and its content when this process is gone."""
         self._say("remove", str(folder))
 
     def _say(self, *words: str | int) -> None:
         assert self._process.stdin is not None
-        with self._lock, contextlib.suppress(BrokenPipeError):  # a guard that was killed guards no more
+        with self._lock, contextlib.suppress(BrokenPipeError):  # the guard was killed
             self._process.stdin.write(json.dumps(words) + "\n")
             self._process.stdin.flush()
 
 
 def still_alive(processes: list[psutil.Process], *, timeout_s: float) -> list[psutil.Process]:
-    """Wait until all *processes* have `ended`, and give those that have not in time."""
+    """Wait until all *processes* have `ended`; return those that have not in time."""
     deadline = time.monotonic() + timeout_s
     left = processes
     while left := [process for process in left if not ended(process)]:
@@ -92,7 +91,7 @@ def still_alive(processes: list[psutil.Process], *, timeout_s: float) -> list[ps
 
 
 def kill(processes: list[psutil.Process]) -> None:
-    """Send SIGKILL to those of *processes* that still are."""
+    """Send SIGKILL to all *processes* that still run."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
@@ -100,9 +99,9 @@ def kill(processes: list[psutil.Process]) -> None:
 
 def ended(process: psutil.Process) -> bool:
     """
-    Whether *process* runs no more.
+    Whether *process* has ended.
 
-    A zombie has ended: where process 1 adopts without reaping, as in many containers, it never goes away.
+    A zombie has ended: if process 1 does not reap, as in many containers, it never disappears.
     """
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
@@ -111,7 +110,7 @@ def ended(process: psutil.Process) -> bool:
 
 
 def _stand_guard(orders: TextIO) -> None:
-    """Take orders until their end, then end what is still watched and remove the folders."""
+    """Read orders until the pipe is closed, then end the watched processes and remove the folders."""
     watched: dict[int, tuple[psutil.Process, int]] = {}
     folders: list[str] = []
     for line in orders:
@@ -131,7 +130,7 @@ def _stand_guard(orders: TextIO) -> None:
             everyone += family
             for member in family:
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    member.resume()  # what is paused cannot end by itself
+                    member.resume()  # a paused process cannot end
             process.send_signal(ended_by)
     kill(still_alive(everyone, timeout_s=_PATIENCE_S))
     still_alive(everyone, timeout_s=_PATIENCE_S)

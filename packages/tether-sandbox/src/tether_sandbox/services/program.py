@@ -1,8 +1,8 @@
 """
-A program of ours as a real process: started with its own settings, waited for, killed, read.
+Run a Tether program as a real process with its own settings.
 
-It runs in a process group of its own, so that killing it takes its workers along, as a dead machine would.
-Its words go to files, which hold any amount and can be read while it runs.
+It runs in its own process group, so that a kill ends its workers, too, as a dead machine would. Its output goes to files, which
+can be read while it runs.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from tether_sandbox.services.waiting import until
 
 __all__ = ["Launch", "Program", "launch"]
 
-# Of our own environment a program gets only what any program needs; settings come from its caller alone.
+# A program inherits only these variables; its settings come from the caller.
 _INHERITED = (
     "PATH",
     "HOME",
@@ -43,7 +43,7 @@ class Program:
 
     Attributes:
         name: Its command, for messages.
-        folder: Holds its words in the files `stdout` and `stderr`.
+        folder: Contains its output in the files `stdout` and `stderr`.
     """
 
     def __init__(
@@ -56,26 +56,26 @@ class Program:
 
     @property
     def pid(self) -> int:
-        """The number of its first process."""
+        """The id of its first process."""
         return self._process.pid
 
     @property
     def returncode(self) -> int | None:
-        """How it ended; `None` while it runs."""
+        """Its exit code; `None` while it runs."""
         return self._process.poll()
 
     @property
     def stdout(self) -> str:
-        """All it has said so far on its standard output."""
+        """Its standard output so far."""
         return (self.folder / "stdout").read_text(errors="replace")
 
     @property
     def stderr(self) -> str:
-        """All it has said so far on its standard error."""
+        """Its standard error so far."""
         return (self.folder / "stderr").read_text(errors="replace")
 
     def await_url(self, url: str, *, status: int = 200, timeout_s: float = 60.0) -> None:
-        """Wait until *url* answers with *status*; `DidNotStart` when the program ends before that."""
+        """Wait until *url* responds with *status*; raise `DidNotStart` if the program ends before."""
         with httpx.Client(timeout=2, trust_env=False) as client:
 
             def answered() -> bool:
@@ -87,7 +87,7 @@ class Program:
             self._await(answered, what=f"{status} from {url}", timeout_s=timeout_s)
 
     def await_line(self, words: str, *, timeout_s: float = 60.0) -> str:
-        """Wait until a line of its standard error holds *words*, and give that line."""
+        """Wait until a line of its standard error contains *words*; return the line."""
 
         def found() -> str | None:
             return next((line for line in self.stderr.splitlines() if words in line), None)
@@ -97,7 +97,7 @@ class Program:
         return line
 
     def wait(self, *, timeout_s: float = 60.0) -> int:
-        """Wait until it has ended, and give its return code."""
+        """Wait until it has ended; return its exit code."""
         code = self._process.wait(timeout_s)
         self._leave()
         return code
@@ -107,13 +107,13 @@ class Program:
         self._process.send_signal(number)
 
     def terminate(self, *, timeout_s: float = 60.0) -> int:
-        """Ask it to end (SIGTERM), wait until it has, and give its return code."""
+        """End it with SIGTERM and wait; return its exit code."""
         self._process.terminate()
         return self.wait(timeout_s=timeout_s)
 
     def kill(self) -> None:
-        """Kill it and all its processes (SIGKILL); ended already is fine."""
-        # The group may outlive its first process, so it is killed also when that one has ended.
+        """Kill it and all its processes (SIGKILL), if they run."""
+        # The group may outlive its first process, so it is killed even after that has ended.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self.wait()

@@ -1,7 +1,7 @@
 """
-Waiting for a fact: a row that exists, a URL that answers, a process that has gone. Never for time itself.
+Wait for a condition: a row that exists, a URL that responds, a process that has ended.
 
-How long to wait at most is long by default: it costs nothing where the fact comes, and a busy machine is slow.
+The default timeout is long: it costs nothing if the condition becomes true, and a busy machine is slow.
 
 >>> until(iter([0, 0, 7]).__next__, what="a number")
 7
@@ -31,19 +31,18 @@ def until(
     despite: tuple[type[Exception], ...] = (),
 ) -> _Fact:
     """
-    Ask *fact* again and again until what it gives is true.
+    Call *fact* repeatedly until it returns a true value.
 
     Args:
-        fact: What to ask; called at least once.
-        what: The fact in words, for the message.
-        timeout_s: How long to go on asking.
+        fact: The condition; called at least once.
+        what: Its description for the error message.
         despite: Exceptions that mean "not yet"; others end the wait.
 
     Returns:
-        The first true answer.
+        The first true value.
 
     Raises:
-        TimeoutError: when there was none in time; it tells what was seen last.
+        TimeoutError: after the timeout; the message has the last value.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -55,7 +54,7 @@ def until(
         except despite as error:
             seen = error
         if time.monotonic() > deadline:
-            raise _in_vain(what, timeout_s=timeout_s, seen=seen)
+            raise _timed_out(what, timeout_s=timeout_s, seen=seen)
         time.sleep(_POLL_S)
 
 
@@ -86,7 +85,7 @@ async def eventually(
     timeout_s: float = 60.0,
     despite: tuple[type[Exception], ...] = (),
 ) -> object:
-    """Do what `until` does without holding up the event loop; *fact* may be async."""
+    """Wait as `until` does without blocking the event loop; *fact* may be async."""
     deadline = time.monotonic() + timeout_s
     while True:
         seen: object
@@ -98,9 +97,9 @@ async def eventually(
         except despite as error:
             seen = error
         if time.monotonic() > deadline:
-            raise _in_vain(what, timeout_s=timeout_s, seen=seen)
+            raise _timed_out(what, timeout_s=timeout_s, seen=seen)
         await asyncio.sleep(_POLL_S)
 
 
-def _in_vain(what: str, *, timeout_s: float, seen: object) -> TimeoutError:
+def _timed_out(what: str, *, timeout_s: float, seen: object) -> TimeoutError:
     return TimeoutError(f"waited {timeout_s:g} s in vain for {what}; last seen: {seen!r:.500}")
