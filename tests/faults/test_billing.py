@@ -192,7 +192,7 @@ def test_a_worker_told_to_stop_leaves_nothing_open(
     until(lambda: len(books.simulator.records()) >= 30, what="some debits", timeout_s=60)
     assert worker.terminate() == 0
     assert not books.count("leased_until is not null or state = 'unknown'")
-    sent = books.count("sends > 0")
+    sent = books.count("submission_count > 0")
     assert 30 <= sent < 300
     assert len(books.simulator.records()) == sent
 

@@ -137,7 +137,7 @@ async def test_runs_and_gateways_are_shown(
         permit = await limiter.admit("default")
         await limiter.report("default", permit, failed=[True] * 20)
     result = await status(settings)
-    assert (result.ready, result.sending) == (1, 0)
+    assert (result.ready, result.submitting) == (1, 0)
     assert [(run.state, run.note) for run in result.runs] == [("paused", "Look!")]
     assert [(gateway.account, gateway.breaker) for gateway in result.gateways] == [("default", "open")]
     show(result)

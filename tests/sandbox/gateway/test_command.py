@@ -57,9 +57,9 @@ def test_a_file_of_something_else_is_refused_in_a_sentence(
     file = tmp_path / "file"
     file.write_text(content, errors="surrogateescape")
     for option, words in (("--payments", "send"), ("--setup", "serve")):
-        with pytest.raises(InvalidRequest, match=f"{option}: .*(?:not a payment|not a valid configuration)"):
+        with pytest.raises(InvalidRequest, match=f"{option}:? .*(?:not a payment|not a valid configuration)"):
             _run(words, option, str(file))
-        with pytest.raises(InvalidRequest, match=f"{option}: .*cannot be read"):
+        with pytest.raises(InvalidRequest, match=f"{option}:? .*cannot be read"):
             _run(words, option, str(tmp_path / "nowhere"))
 
 

@@ -226,7 +226,11 @@ async def test_a_void_that_comes_too_late_is_shown_as_not_submitted(world: World
     world.now += timedelta(days=1)
     await submit_refunds(world.deps)
     (row,) = await run_voids.listed(world.conn, order, after=0, limit=10, refused_only=False)
-    assert (row.attempt_id, row.void_status, row.reason) == (made, "error", "sent on an earlier day")
+    assert (row.attempt_id, row.void_status, row.reason) == (
+        made,
+        "error",
+        "This attempt cannot be voided: it was submitted on an earlier day. Refund it after the return window.",
+    )
     assert world.simulator.debited(transaction_id="rv-late") == 1
 
 

@@ -84,7 +84,7 @@ class Status(msgspec.Struct, frozen=True):
         excess_deliveries: Deliveries beyond what is kept of their payment or key, which are only counted.
         attempts: Billing attempts by state.
         ready: Debits that may be submitted, now or later.
-        sending: Debits that are being submitted.
+        submitting: Debits that are being submitted.
         runs: Billing runs that are not over.
         refunds: Refunds and voids by state.
         gateways: How freely each gateway account may be called; empty without `REDIS_URL`.
@@ -109,7 +109,7 @@ class Status(msgspec.Struct, frozen=True):
     contradicted: int = 0
     excess_deliveries: int = 0
     ready: int = 0
-    sending: int = 0
+    submitting: int = 0
     runs: list[RunStatus] = []
     refunds: dict[str, int] = {}
     gateways: list[CurrentStatus] = []
@@ -134,7 +134,7 @@ async def status(settings: Settings) -> Status:
         inbox = await event_lists.counts(conn, now=await timestamp(conn))
         _, excess = await excess_deliveries.counts(conn)
         attempts = await billing_attempts.states(conn)
-        sending, ready = await submissions.counts(conn)
+        submitting, ready = await submissions.counts(conn)
         runs = await billing.unfinished(conn)
         orders = await refunds.counts(conn)
         epoch = await database_epoch.current(conn)
@@ -162,7 +162,7 @@ async def status(settings: Settings) -> Status:
         excess_deliveries=excess,
         attempts={state: count for state, (count, _) in sorted(attempts.items())},
         ready=ready,
-        sending=sending,
+        submitting=submitting,
         runs=[
             RunStatus(run.id, run.upload_id, run.account, run.state, run.pause_reason or run.warning or "")
             for run in runs
@@ -212,7 +212,7 @@ def show(result: Status) -> None:
     for state, count in result.attempts.items():
         table.add_row(f"attempts {state}", str(count))
     table.add_row("debits ready for submission", str(result.ready))
-    table.add_row("debits being submitted", str(result.sending))
+    table.add_row("debits being submitted", str(result.submitting))
     for run in result.runs:
         table.add_row(f"run {run.id} of upload {run.upload_id}", f"{run.state}  {run.note}".rstrip())
     for state, count in result.refunds.items():

@@ -15,7 +15,7 @@ blacklist, or what the scheme demands.
 Traceback (most recent call last):
     ...
 tether_core.errors.InvalidRequest: overrides: The verdict blocked cannot be overridden; those that can: recently_tried, \
-refunded_before, repeated, waiting_elsewhere
+refunded_before, repeated, waiting_elsewhere.
 """
 
 from collections.abc import Iterable, Sequence

@@ -148,6 +148,7 @@ class Outcome(msgspec.Struct, frozen=True):
         cause: A key of `tether_core.payments.submission.CAUSES`, or why it is not submitted.
         events: Facts to announce.
         again_at: When to inquire again, where the cause is "too_early"; else `None`.
+        withheld: A sentence for people that says why the order was not submitted, where the debit forbids it; else `None`.
     """
 
     order: Submission
@@ -155,6 +156,7 @@ class Outcome(msgspec.Struct, frozen=True):
     cause: str
     events: tuple[Event, ...] = ()
     again_at: datetime | None = None
+    withheld: str | None = None
 
 
 def judge(kind: RefundKind, debit: Attempt, *, submitted_at: datetime, now: datetime) -> Verdict:
@@ -313,11 +315,11 @@ def claim(
     """
     verdict = judge(refund.kind, refund.debit, submitted_at=refund.debited_at, now=now)
     if not verdict.allowed:
-        return _outcome(
-            refund,
-            submission.withhold(refund.order, reason=sentence(refund.kind, verdict)).submission,
-            cause=verdict.why,
+        why = sentence(refund.kind, verdict)
+        outcome = _outcome(
+            refund, submission.withhold(refund.order, reason=why).submission, cause=verdict.why
         )
+        return msgspec.structs.replace(outcome, withheld=why)
     if hold is not None and hold.passes:
         return _outcome(
             refund,

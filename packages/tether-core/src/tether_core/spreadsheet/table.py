@@ -151,6 +151,8 @@ def examine(rows: Iterator[Row], *, answers: Answers, kind: Kind) -> Table | Ref
         )
     cells = _fitted(header.cells, data=data, kind=kind)
     span = _named_span(find_iban_span(data), headers=cells, answers=answers)
+    if span is not None and _hides_amount(span, cells, sample=data, answers=answers):
+        span = None
     data, rows = list(joined(data, span)), joined(rows, span)
     matching = _matched(cells, sample=[row.cells for row in data], answers=answers, span=span)
     if header.row or not questions:
@@ -246,6 +248,13 @@ def _named_span(span: IbanSpan | None, *, headers: Sequence[str], answers: Answe
     name = answers.columns["iban"]
     first = headers[span[0]].strip() if span[0] < len(headers) else ""
     return span if name == span[0] + 1 or (isinstance(name, str) and name.strip() == first) else None
+
+
+def _hides_amount(span: IbanSpan, headers: list[str], *, sample: Sequence[Row], answers: Answers) -> bool:
+    """Whether the only column of amounts would be taken for a piece of the IBAN, as where rows are shifted by a stray delimiter."""
+    plain = match_columns(headers, sample=[row.cells for row in sample], answers=answers)
+    amounts = {column.position for column in plain.columns if column.field in {"amount", "amount_minor"}}
+    return bool(amounts) and all(span[0] <= position <= span[1] for position in amounts)
 
 
 def _matched(

@@ -31,7 +31,7 @@ async def write(
         [
             Written(
                 outcome.order,
-                outcome.cause if _is_kept_back(outcome) else None,
+                (outcome.withheld or outcome.cause) if _is_kept_back(outcome) else None,
                 outcome.cause
                 if outcome.order.step == "unknown" and outcome.cause in submission.UNRESOLVED
                 else None,
