@@ -356,7 +356,7 @@ def _resolved(here: Environment, unknown: int) -> int:
 
 def _worker(here: Environment, *queues: str, environ: dict[str, str]) -> Program:
     worker = here.start("tether-worker", "run", *queues, environ=environ)
-    worker.await_line('"event":"working"')
+    worker.await_line('"event":"worker started"')
     return worker
 
 

@@ -83,7 +83,7 @@ class Environment(msgspec.Struct):
     def start_worker(self, *queues: str) -> Program:
         """Start a worker and wait until it works."""
         worker = self.start("tether-worker", "run", *queues)
-        worker.await_line('"event":"working"')
+        worker.await_line('"event":"worker started"')
         return worker
 
     def seeded(self, attempts: int, *, number: int) -> list[Seeded]:

@@ -105,7 +105,7 @@ class Node:
         if self.url:
             self._running.await_url(f"{self.url}/health", timeout_s=60)
         else:
-            self._running.await_line('"event":"working"', timeout_s=60)
+            self._running.await_line('"event":"worker started"', timeout_s=60)
 
     def kill(self) -> None:
         """Kill all of its processes at once, if it runs."""

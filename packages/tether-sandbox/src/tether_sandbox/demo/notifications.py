@@ -41,7 +41,7 @@ def run(stage: Stage, *, attempts: int, seed_number: int, faults: bool, console:
     """
     # From here on only the sent notifications count, so no job may fetch reports.
     stage.kill_worker()
-    stage.start_worker("webhooks").await_line('"event":"working"')
+    stage.start_worker("webhooks").await_line('"event":"worker started"')
     before = books(stage.database_url)
     responses_before = response_counts(stage.url)
     payments = [

@@ -143,7 +143,7 @@ def opened(
             web = stage.start("tether-web", "--port", str(port), "--workers", "2")
             worker = stage.start_worker()
             web.await_url(f"{url}/ready")
-            worker.await_line('"event":"working"')
+            worker.await_line('"event":"worker started"')
         console.print(
             f"[green]✓[/] database migrated; two web processes at {url}, a worker and a simulated gateway started"
         )
