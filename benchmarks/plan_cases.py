@@ -577,7 +577,7 @@ def _case(query: str, word: str, variant: Mapping[str, Any], values: Mapping[str
         for name, kind in _PARAMETER.findall(text):
             if name in variant:
                 parameters[name] = variant[name]
-            elif name in values:
+            elif name in values and (not kind.endswith("[]") or isinstance(values[name], list)):
                 parameters.setdefault(name, values[name])
             elif kind in values:
                 parameters.setdefault(name, values[kind])
@@ -706,7 +706,6 @@ def _values(rows: int, now: datetime) -> dict[str, Any]:
         "descending": False,
         "rules": ["blacklisted"] * _MANY,
         "taken": ["blacklisted"],
-        "excluded": ["AM04"],
         "canaries_only": False,
         "dry_run": False,
         "first": False,
@@ -777,11 +776,11 @@ def _values(rows: int, now: datetime) -> dict[str, Any]:
         **dict.fromkeys(("billing_per_s", "reconciliation_per_s", "debit_max_minor"), None),
         **dict.fromkeys(("day_count_max", "day_amount_max_minor", "due_at", "system_id", "timeline"), None),
         **dict.fromkeys(
-            ("terms", "skipped_counts", "body", "sealed", "check_value", "check_before", "check_after"), b"{}"
+            ("options", "skipped_counts", "body", "sealed", "check_value", "check_before", "check_after"), b"{}"
         ),
         **dict.fromkeys(("request", "layout", "sha256", "content_key"), b"x"),
         **dict.fromkeys(
-            ("token", "installation", "started_at", "usage", "wait", "holder", "location", "duty"), "1"
+            ("token", "installation", "started_at", "usage", "wait", "holder", "location", "periodic_task"), "1"
         ),
         **dict.fromkeys(
             ("object_key", "filename", "provider", "content_type", "api_url", "subject_word"), "x"

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Final, LiteralString
 
 import psycopg
 from psycopg import sql
-from tether_stores.migrate import numbered
-from tether_stores.queries import read, split_file
+from tether_stores.queries import split_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,9 +68,8 @@ def fill(database_url: str, *, rows: int, now: datetime) -> None:
         for _ in pool.map(lambda step: _fill_table(database_url, step[0], step[1], facts), _STEPS):
             pass
     # Rows were written past the triggers that count them.
-    counted = next(name for name in numbered() if name.endswith("_pre_counted_rows"))
     with psycopg.connect(database_url, autocommit=True, prepare_threshold=None) as conn:
-        conn.execute(read(f"migrations/{counted}.sql"))
+        conn.execute(FILL["counted"])
         for table in ("billing_attempt_counts", "row_counts"):
             conn.execute(sql.SQL(FILL["tidied"]).format(table=sql.Identifier(table)))
 

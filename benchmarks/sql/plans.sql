@@ -182,7 +182,7 @@ select
 from generate_series(1, %(rows)s) as n;
 
 -- problems --
-insert into problems (upload_id, row_number, ordinal, level, column_name, code, shown, note, cells)
+insert into problems (upload_id, row_number, ordinal, level, column_name, code, excerpt, note, cells)
 select
     case when n > %(of_30)s then %(rows)s / 1000 else 1 + (n - 1) / 1000 end, n, 0,
     case when n %% 2 = 0 then 'error' else 'warning' end, 'iban', case when n %% 5 = 0 then 'iban_checksum' else 'name_missing' end, 'x', 'y',
@@ -328,3 +328,38 @@ vacuum (analyze) {table};
 select relname::text, reltuples::bigint
 from pg_class
 where relnamespace = 'public'::regnamespace and relkind = 'r' and reltuples >= %(rows_min)s;
+
+-- counted --
+-- Count the rows that were written past the triggers.
+with forgotten as (
+    delete from billing_attempt_count_changes
+),
+forgotten_words as (
+    delete from row_count_changes
+),
+attempts as (
+    select
+        coalesce(run_id, 0) as run_id, account, (created_at at time zone 'UTC')::date as created_on, state,
+        attempt_step(payment_stage, dispute_stage, leased_until, submit_at) as step, canary,
+        payment_stage >= 60 or dispute_stage > 0 as is_collected, dispute_stage in (1, 3) as is_charged_back,
+        case when payment_stage >= 60 or dispute_stage > 0 then coalesce(reason_code, '') else '' end as reason_code,
+        count(*) as count, sum(amount_minor)::bigint as amount_minor
+    from billing_attempts
+    group by 1, 2, 3, 4, 5, 6, 7, 8, 9
+),
+counted as (
+    insert into billing_attempt_counts (
+        run_id, account, created_on, state, step, canary, is_collected, is_charged_back, reason_code, count, amount_minor
+    )
+    select
+        run_id, account, created_on, state, step, canary, is_collected, is_charged_back, reason_code, count, amount_minor
+    from attempts
+)
+insert into row_counts (subject, word, count, amount)
+select 'billing_attempts', state, sum(count), sum(amount_minor) from attempts group by state
+union all
+select 'refunds', state, count(*), sum(amount_minor) from refunds group by state
+union all
+select 'webhook_events', 'processed', count(*), 0 from webhook_events where state = 'processed' having count(*) > 0
+union all
+select 'excess_deliveries', '', count(*), sum(deliveries) from excess_deliveries having count(*) > 0;
