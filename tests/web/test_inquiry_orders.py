@@ -79,7 +79,7 @@ async def test_what_makes_no_sense_is_refused_with_a_sentence(api: httpx.AsyncCl
     assert (await api.get("/api/inquiries/1")).status_code == 404
     assert (await api.get("/api/inquiries/1/attempts")).status_code == 404
     assert (await api.post("/api/billing-runs/1/inquiry", json={})).status_code == 400
-    assert "say why" in (await api.post("/api/billing-runs/1/inquiry", json={"reason": " "})).text
+    assert "Say why" in (await api.post("/api/billing-runs/1/inquiry", json={"reason": " "})).text
 
 
 async def test_an_inquiry_is_ordered_from_a_terminal(

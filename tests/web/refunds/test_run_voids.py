@@ -168,7 +168,7 @@ async def test_what_makes_no_sense_is_refused_with_a_sentence(
     assert (await _void(api, 2)).status_code == 404
     assert (await _void(api, 2, dry_run=True)).status_code == 404
     assert (await api.post("/api/billing-runs/1/void", json={})).status_code == 400
-    assert "say why" in (await _void(api, reason="  ")).text
+    assert "Say why" in (await _void(api, reason="  ")).text
     for path in ("/api/billing-runs/2/voids", "/api/run-voids/1", "/api/run-voids/1/debits"):
         assert (await api.get(path)).status_code == 404, path
     async with serving(environment) as bare:

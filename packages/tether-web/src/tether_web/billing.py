@@ -410,7 +410,7 @@ async def release(
     """The counts of refusals restart; a paused run continues when it is resumed. Returns the runs that had refusals."""
     reason = printable(data.reason, field="reason")
     if not reason.strip():
-        raise InvalidRequest("must say why; it is stored with the runs", field="reason")
+        raise InvalidRequest("say why; it is stored with the runs", field="reason")
     async with transaction(state.pool) as conn:
         if await billing.upload_state(conn, upload_id) is None:
             raise NotFoundException("There is no such upload")

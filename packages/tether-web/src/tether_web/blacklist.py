@@ -216,13 +216,13 @@ async def lift(
     """The entry stays stored with who lifted it, why, and what that forgives. It can be lifted again to forgive more."""
     reason = _one_line(reason, field="reason")
     if forgives == "account" and not reason:
-        raise InvalidRequest("must say why all chargebacks of the account are forgiven", field="reason")
+        raise InvalidRequest("say why all chargebacks of the account are forgiven", field="reason")
     async with transaction(state.pool) as conn:
         found = await blacklist.by_id(conn, entry_id)
         if found is None:
             raise NotFoundException("There is no such blacklist entry")
         if found.action == "block" and not reason:
-            raise InvalidRequest("must say why the block is lifted", field="reason")
+            raise InvalidRequest("say why the block is lifted", field="reason")
         lift = await blacklist.lift(
             conn, entry_id, lifted_by=request.user, reason=reason, forgives=forgives, now=state.clock()
         )
@@ -458,7 +458,7 @@ def _by_fingerprint(body: dict[str, Any], *, masked: str) -> ManualEntry:
 def _entry(body: EntryBody, *, key: bytes) -> ManualEntry:
     given = [text for text in (body.iban, body.name, body.email) if text and text.strip()]
     if len(given) != 1:
-        raise InvalidRequest("must have exactly one of iban, name and email")
+        raise InvalidRequest("give exactly one of iban, name and email")
     canonical = ibans.validate(body.iban) if body.iban else None
     return ManualEntry(
         **_common_fields(body),

@@ -95,7 +95,7 @@ async def listed(
             rows = await debtors.listed(conn, filters=filters, limit=limit + 1, before=decode_cursor(cursor))
         return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
     if upload is None:
-        raise InvalidRequest("requires upload; without it debtors are listed newest first", field="sort")
+        raise InvalidRequest("needs `upload`; without it debtors are listed newest first", field="sort")
     by, descending = _SORTS[sort]
     async with reading(state.pool) as conn:
         rows = await debtors.listed_sorted(

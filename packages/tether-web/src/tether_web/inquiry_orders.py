@@ -113,7 +113,7 @@ async def _order(
 ) -> Response[InquiryOrder]:
     reason = printable(" ".join(data.reason.split()), field="reason")
     if not reason:
-        raise InvalidRequest("must say why; it is stored with the order", field="reason")
+        raise InvalidRequest("say why; it is stored with the order", field="reason")
     now = state.clock()
     key = await order_keys.read(request)
     async with transaction(state.pool) as conn:

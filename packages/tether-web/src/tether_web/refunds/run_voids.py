@@ -123,7 +123,7 @@ async def void(
     """
     reason = printable(" ".join(data.reason.split()), field="reason")
     if not reason:
-        raise InvalidRequest("must say why; it is stored with the order", field="reason")
+        raise InvalidRequest("say why; it is stored with the order", field="reason")
     usage = printable(data.usage, field="usage")
     now = state.clock()
     key = await order_keys.read(request)

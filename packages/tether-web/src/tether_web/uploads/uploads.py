@@ -304,7 +304,7 @@ def read_answers(body: AnswersBody) -> Answers:
     for name in ("columns", "encoding", "collect", "keep_columns"):
         if name in formats:
             raise InvalidRequest(
-                f"{name} does not belong here; it is a part of the form by itself", field="formats"
+                f"must not contain {name}; send it as its own part of the form", field="formats"
             )
     given: Mapping[str, object] = {
         name: value
@@ -485,7 +485,7 @@ async def withdraw(
     """
     reason = printable(" ".join(reason.split()), field="reason")
     if not reason:
-        raise InvalidRequest("must say why the upload is withdrawn", field="reason")
+        raise InvalidRequest("say why the upload is withdrawn", field="reason")
     async with transaction(state.pool) as conn:
         done = await withdrawals.withdraw(
             conn,
