@@ -776,11 +776,13 @@ def _values(rows: int, now: datetime) -> dict[str, Any]:
         **dict.fromkeys(("billing_per_s", "reconciliation_per_s", "debit_max_minor"), None),
         **dict.fromkeys(("day_count_max", "day_amount_max_minor", "due_at", "system_id", "timeline"), None),
         **dict.fromkeys(
-            ("options", "skipped_counts", "body", "sealed", "check_value", "check_before", "check_after"), b"{}"
+            ("options", "skipped_counts", "body", "sealed", "check_value", "check_before", "check_after"),
+            b"{}",
         ),
         **dict.fromkeys(("request", "layout", "sha256", "content_key"), b"x"),
         **dict.fromkeys(
-            ("token", "installation", "started_at", "usage", "wait", "holder", "location", "periodic_task"), "1"
+            ("token", "installation", "started_at", "usage", "wait", "holder", "location", "periodic_task"),
+            "1",
         ),
         **dict.fromkeys(
             ("object_key", "filename", "provider", "content_type", "api_url", "subject_word"), "x"

@@ -437,7 +437,9 @@ def _refusals(counts: auto_pause.RunCounts) -> Refusals:
 async def listed(
     state: State,
     status: Annotated[RunState | None, Parameter(description="Only runs in this state.")] = None,
-    upload: Annotated[Id | None, Parameter(description="Only runs of this upload.")] = None,
+    upload: Annotated[
+        int | None, Parameter(ge=1, le=2**63 - 1, description="Only runs of this upload.")
+    ] = None,
     cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
     limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
 ) -> Page[RunResponse]:

@@ -56,9 +56,7 @@ _OUTAGE_LONGEST_S: Final = 300.0
 _RACE_EVERY_S: Final = 1.0
 _PAUSE_S: Final = (0.1, 0.8)
 # Log lines that indicate a defect. Those of Granian after a whole node was killed do not.
-_DEFECT: Final = re.compile(
-    r"internal error|Traceback|notification deferred|periodic task failed|job failed"
-)
+_DEFECT: Final = re.compile(r"internal error|Traceback|notification deferred|periodic task failed|job failed")
 
 
 class Recovery(msgspec.Struct, frozen=True):

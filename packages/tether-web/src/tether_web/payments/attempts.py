@@ -40,10 +40,15 @@ async def listed(  # one argument a filter
     transaction_id: Annotated[
         str | None, Parameter(description="Only the attempt with this transaction id.", max_length=255)
     ] = None,
-    debtor: Annotated[RowId | None, Parameter(description="Only attempts of this debtor.")] = None,
-    run: Annotated[RowId | None, Parameter(description="Only attempts of this billing run.")] = None,
+    debtor: Annotated[
+        int | None, Parameter(ge=1, le=2**63 - 1, description="Only attempts of this debtor.")
+    ] = None,
+    run: Annotated[
+        int | None, Parameter(ge=1, le=2**63 - 1, description="Only attempts of this billing run.")
+    ] = None,
     upload: Annotated[
-        RowId | None, Parameter(description="Only attempts of the billing runs of this upload.")
+        int | None,
+        Parameter(ge=1, le=2**63 - 1, description="Only attempts of the billing runs of this upload."),
     ] = None,
     account: Annotated[
         str | None, Parameter(description="Only attempts of this gateway account.", max_length=32)
@@ -56,10 +61,11 @@ async def listed(  # one argument a filter
         ),
     ] = None,
     amount_min_minor: Annotated[
-        Amount | None, Parameter(description="Of at least this amount, in whole minor units.")
+        int | None,
+        Parameter(ge=0, le=2**63 - 1, description="Of at least this amount, in whole minor units."),
     ] = None,
     amount_max_minor: Annotated[
-        Amount | None, Parameter(description="Of at most this amount, in whole minor units.")
+        int | None, Parameter(ge=0, le=2**63 - 1, description="Of at most this amount, in whole minor units.")
     ] = None,
     created_from: Annotated[
         datetime | None, Parameter(description="Created at this time or later; the list is ordered by it.")

@@ -29,7 +29,9 @@ from tether_web.http.table_export import as_csv
 __all__ = ["ROUTER", "ChargebackCodes"]
 
 RowId = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
-Upload = Annotated[RowId | None, Parameter(description="Only debits of the billing runs of this upload.")]
+Upload = Annotated[
+    int | None, Parameter(ge=1, le=2**63 - 1, description="Only debits of the billing runs of this upload.")
+]
 Account = Annotated[str | None, Parameter(description="Only debits of this gateway account.", max_length=32)]
 
 # Rows fetched at a time while a CSV is written.
