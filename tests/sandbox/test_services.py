@@ -349,5 +349,5 @@ async def test_an_s3_endpoint_where_one_is_wanted() -> None:
 def test_docker_without_an_engine_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stack trace from a socket would not tell a newcomer that Docker is not running."""
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
-    with pytest.raises(DidNotStart, match="no Docker engine answers"):
+    with pytest.raises(DidNotStart, match=r"no Docker engine is running"):
         running({}, docker=True).__enter__()

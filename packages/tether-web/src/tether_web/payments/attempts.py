@@ -26,7 +26,6 @@ from tether_web.http.parameters import aware
 
 __all__ = ["ROUTER"]
 
-RowId = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 Amount = Annotated[int, Parameter(ge=0, le=2**63 - 1)]
 
 

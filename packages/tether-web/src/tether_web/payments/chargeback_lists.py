@@ -28,7 +28,6 @@ from tether_web.http.table_export import as_csv
 
 __all__ = ["ROUTER", "ChargebackCodes"]
 
-RowId = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 Upload = Annotated[
     int | None, Parameter(ge=1, le=2**63 - 1, description="Only debits of the billing runs of this upload.")
 ]
