@@ -117,7 +117,7 @@ async def test_too_many_are_rejected_and_the_bound_frees_itself(calls: _Calls) -
     await _resolved()
     tasks += [asyncio.create_task(group.do(n)) for n in range(1, 3)]
     await _resolved()
-    with pytest.raises(Overloaded, match="Already 2 numbers wait"):
+    with pytest.raises(Overloaded, match="2 numbers are waiting already"):
         await group.do(3)
     calls.open.set()
     assert await asyncio.gather(*tasks) == [0, 2, 4]
