@@ -188,10 +188,10 @@ async def test_the_command_that_has_lists_read(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     days = ["--from", "2026-01-01", "--to", "2026-02-28"]
-    assert await asyncio.to_thread(main, ["report", *days]) == 2  # no account can be asked
+    assert await asyncio.to_thread(main, ["fetch-reports", *days]) == 2  # no account can be asked
     monkeypatch.setenv("EMP_API_URL", "http://127.0.0.1:9")
-    assert await asyncio.to_thread(main, ["report", *days]) == 0
-    assert capsys.readouterr().out.startswith("177 lists")
+    assert await asyncio.to_thread(main, ["fetch-reports", *days]) == 0
+    assert capsys.readouterr().out.startswith("177 reports")
     row = await (
         await conn.execute("select count(*) from report_fetches where due_at is not null")
     ).fetchone()

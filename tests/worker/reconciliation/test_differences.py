@@ -484,7 +484,7 @@ async def test_an_id_of_another_debit_is_refused(world: World) -> None:
     """Copied from the wrong line of the back office, it would move another debtor's payment."""
     await world.attempt("t-0", unique_id="44177a21403427eb", payment_stage=stages.APPROVED)
     debit = await _unreachable(world)
-    with pytest.raises(InvalidRequest, match="another debit has this id"):
+    with pytest.raises(InvalidRequest, match="Another debit has this id"):
         await _state(world, debit, "approved", "44177a21403427eb")
 
 
