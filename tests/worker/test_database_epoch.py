@@ -385,7 +385,7 @@ async def test_an_inquiry_that_was_under_way_says_nothing_about_another_row(
         await world.conn.execute("update billing_attempts set transaction_id = 'that of another'")
         return found
 
-    monkeypatch.setattr(inquiry_batch, "ask", then_goes_back)
+    monkeypatch.setattr(inquiry_batch, "inquire_batch", then_goes_back)
     assert await reconcile(world.inquiry_deps, rules=RULES) == 1
     assert await world.states() == [("unknown", 1, False, None)]
 
