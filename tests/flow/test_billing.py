@@ -250,9 +250,9 @@ def test_what_is_refunded_is_refunded_once(world: World, until: Callable[..., An
     states = world.run(run_id)["states"]
     theirs = {state: (item["debits"], item["amount_minor"]) for state, item in sums["by_status"].items()}
     assert theirs == {state: (item["count"], item["amount_minor"]) for state, item in states.items()}
-    assert sums["refunds_made"]["sdd_refund"]["orders"] == states["refunded"]["count"] == len(refunded) - 1
-    assert sums["refunds_made"]["sdd_refund"]["amount_minor"] == states["refunded"]["amount_minor"]
-    assert sums["refunds_made"]["void"] == {"orders": 1, "amount_minor": states["voided"]["amount_minor"]}
+    assert sums["refunded"]["sdd_refund"]["orders"] == states["refunded"]["count"] == len(refunded) - 1
+    assert sums["refunded"]["sdd_refund"]["amount_minor"] == states["refunded"]["amount_minor"]
+    assert sums["refunded"]["void"] == {"orders": 1, "amount_minor": states["voided"]["amount_minor"]}
     assert world.all(
         "select amount_minor, state, error_code, submission_count from refunds where state <> 'approved'"
     ) == [(never, "error", "460", 5)]

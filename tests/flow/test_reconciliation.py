@@ -259,8 +259,8 @@ async def test_whatever_the_gateway_tells_or_does_not(world: World, until: Calla
 
     report = world.completeness()
     assert report["unexplained"] == 0
-    assert report["known"] == report["by_webhook"] + report["report fetched"]
-    assert report["report fetched"] == 3  # dropped, dropped-back and late
+    assert report["known"] == report["by_webhook"] + report["fetched"]
+    assert report["fetched"] == 3  # dropped, dropped-back and late
     assert report["by_webhook"] == 5  # told, back, bare-back, innocent and lost
     assert world.simulator.sums()["debited_twice"] == []
 
