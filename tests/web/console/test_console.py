@@ -9,6 +9,7 @@ from html import unescape
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from tether_sandbox.seed import seed
 from tether_web.console.listings import LISTINGS
@@ -216,3 +217,49 @@ async def test_text_of_others_stays_text(browser: httpx.AsyncClient) -> None:
     await browser.post("/uploads", files={"file": ("<script>x.csv", content, "text/csv")})
     shown = (await browser.get("/uploads")).text
     assert "<script>x" not in shown
+
+
+async def _uploaded(browser: httpx.AsyncClient) -> str:
+    content = b"Name;IBAN;Betrag\nA B;DE89370400440532013000;12,50\n"
+    answer = await browser.post("/uploads", files={"file": ("list.csv", content, "text/csv")})
+    return answer.headers["location"].partition("?")[0]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("amount_max_minor", "1.000"),
+        ("amount_max_minor", "1,000"),
+        ("amount_max_minor", "inf"),
+        ("amount_max_minor", "a lot"),
+        ("canary_share", "5.5"),
+        ("canary_share", "\N{SUPERSCRIPT TWO}"),
+        ("count_max", "-1"),
+    ],
+)
+async def test_a_limit_that_cannot_be_read_orders_nothing(
+    browser: httpx.AsyncClient, field: str, value: str
+) -> None:
+    """A limit that is dropped, or read as another one, debits more people than its writer allowed."""
+    page = await _uploaded(browser)
+    order = {"due_item": "2026-12", "what": "order", "order_key": "k" * 20, field: value}
+    answer = await browser.post(f"{page}/billing", data=order)
+    assert answer.status_code in {400, 422}, answer.text
+    assert (await browser.get("/api/billing-runs")).json()["items"] == []
+
+
+async def test_a_part_that_could_not_be_read_is_not_shown_as_nothing(
+    browser: httpx.AsyncClient, database_url: str
+) -> None:
+    """A green zero in place of what could not be counted would send the operator home."""
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("alter table reconciliation_differences rename to elsewhere")
+    shown = unescape((await browser.get("/")).text)
+    assert "<strong>?</strong> Differences of the books" in shown
+    assert "<strong>0</strong> Runs that are paused" in shown
+
+
+async def test_an_entry_that_does_not_exist_is_said_so(browser: httpx.AsyncClient) -> None:
+    """An old link leads to a sentence, and not to somebody else's entry."""
+    assert (await browser.get("/blacklist/12345")).status_code == 404
+    assert (await browser.get("/api/blacklist/12345")).status_code == 404

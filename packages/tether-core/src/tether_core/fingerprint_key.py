@@ -52,16 +52,16 @@ REKEYING: Final = b""
 # Why a program may not use fingerprints, and who must do what.
 REASONS: Final[dict[KeyState, str]] = {
     "missing": (
-        "TETHER_FINGERPRINT_KEY is not set here, and the fingerprints of this database are made with a key; whoever runs this "
-        "program must set the key that the other nodes have"
+        "TETHER_FINGERPRINT_KEY is not set here, and the fingerprints of this database are made with a key; the operator "
+        "must set the key that the other nodes have"
     ),
     "differs": (
-        "TETHER_FINGERPRINT_KEY is not the key that the fingerprints of this database are made with; whoever runs this program "
+        "TETHER_FINGERPRINT_KEY is not the key that the fingerprints of this database are made with; the operator "
         "must set the key that the other nodes have, or, to use this key from now on, run `tether-worker fingerprints rekey`"
     ),
     "keyless": (
-        "TETHER_FINGERPRINT_KEY is set here, and the fingerprints of this database are made without a key; whoever runs this "
-        "program must run `tether-worker fingerprints rekey` to use the key from now on, or leave it unset as the other nodes do"
+        "TETHER_FINGERPRINT_KEY is set here, and the fingerprints of this database are made without a key; the operator "
+        "must run `tether-worker fingerprints rekey` to use the key from now on, or leave it unset as the other nodes do"
     ),
     "rekeying": (
         "All fingerprints are being made anew with another key; run `tether-worker fingerprints rekey` again with the same key "
@@ -72,7 +72,7 @@ REASONS: Final[dict[KeyState, str]] = {
 
 class FingerprintKeyRefused(Unavailable):
     """
-    Fingerprints cannot be used with the key at hand; whoever runs the program acts next, and the work waits.
+    Fingerprints cannot be used with the key at hand; the operator must act, and the work waits.
 
     Attributes:
         state: Why; a key of `REASONS`.

@@ -131,7 +131,7 @@ class SharedClock:
                     if self._ahead is not None:
                         compared.set()
                 except Unavailable:
-                    pass  # whoever needs Postgres says so; the next comparison may succeed
+                    pass  # the caller that needs Postgres reports it; the next comparison may succeed
                 except Exception as exc:  # noqa: BLE001 - without this task no wrong clock would ever be noticed
                     _log.error("clock not compared", exc_info=exc)
                 with contextlib.suppress(TimeoutError):

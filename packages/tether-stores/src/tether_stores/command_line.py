@@ -151,7 +151,7 @@ def done(program: str, work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read our output has seen enough, as `head` does. Python would complain once more at the end.
+        # The program that read our output has seen enough, as `head` does. Python would complain once more at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     finally:

@@ -594,7 +594,7 @@ async def bounds(conn: Connection) -> Bounds | None:
     """Hold the current epoch until this transaction ends; `None` in a database without any."""
     row = None
     for _ in range(_HOLDS):
-        # Whoever waited for the end of one epoch is given no row: the next one is younger than the statement. Ask again.
+        # A transaction that waited for the end of one epoch is given no row: the next one is younger than the statement. Ask again.
         row = await (await conn.execute(_SQL["bounds"])).fetchone()
         if row is not None:
             break

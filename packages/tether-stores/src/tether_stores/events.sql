@@ -1,7 +1,7 @@
 -- outbox: facts for others.
 --
 -- A row is written in the transaction of the change it speaks of, and handed on in the order of ids. Ids are given out before
--- their transactions commit, so a smaller one may come into sight after a larger one. Whoever hands rows on first asks for the tip,
+-- their transactions commit, so a smaller one may come into sight after a larger one. A reader that hands rows on first asks for the tip,
 -- and reads up to it once the transactions that were writing then have ended (docs/decisions/0011-events-in-order-of-ids.md).
 
 -- append --

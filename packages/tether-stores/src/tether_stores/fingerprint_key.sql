@@ -1,12 +1,12 @@
 -- fingerprint_key: which key the fingerprints of this database are made with, and how they are made anew with another.
 --
--- The one row of `fingerprint_key` is written by the first transaction that uses fingerprints. Whoever uses them holds it in
+-- The one row of `fingerprint_key` is written by the first transaction that uses fingerprints. A transaction that uses them holds it in
 -- share mode until the transaction ends; a rekeying needs it alone to begin, and leaves an empty check value there, which no
 -- key fits. So once a rekeying has begun, no row is made or judged by an old fingerprint, on no node.
 --
 -- A rekeying walks all debtors in the order of their ids, a batch a transaction: it computes each fingerprint anew from the
 -- account beside it, changes the attempts of these debtors, and the blacklist entries that had the old fingerprint. Attempts
--- are locked in the order of their ids before entries are changed, as by whoever processes notifications. An entry whose
+-- are locked in the order of their ids before entries are changed, as in the processing of notifications. An entry whose
 -- account no debtor has keeps its old fingerprint and is listed in `fingerprint_rekeying_unmatched`.
 
 -- recorded --

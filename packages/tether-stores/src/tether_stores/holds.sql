@@ -4,7 +4,7 @@
 -- index of their own, webhook_events_unprocessed_disputes, with the very conditions that stand here: it is nearly empty, so that looking
 -- for them costs a claim or a plan next to nothing. A parked dispute holds, too: nobody has
 -- said yet that it is not true. Disputes of a payment hold nothing once the gateway has contradicted such reports of it
--- %(contradictions)s times, the first and the last %(apart_s)s seconds apart, within a day: of all of them together, so that whoever varies a
+-- %(contradictions)s times, the first and the last %(apart_s)s seconds apart, within a day: of all of them together, so that anyone who varies a
 -- notification gains no time by it.
 
 -- refunds_held --

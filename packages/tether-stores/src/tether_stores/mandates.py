@@ -22,7 +22,7 @@ async def in_file(conn: Connection, upload_id: int, *, dry_run: bool) -> AsyncIt
     Args:
         conn: Inside a transaction.
         upload_id: Whose.
-        dry_run: Whether the rows were rehearsed rather than stored.
+        dry_run: Whether the rows are those of a dry run.
 
     Yields:
         The rows of one mandate, in the order of the file.
@@ -50,7 +50,7 @@ async def elsewhere(
     Args:
         conn: Inside a transaction.
         upload_id: Whose.
-        dry_run: Whether the rows were rehearsed rather than stored.
+        dry_run: Whether the rows are those of a dry run.
 
     Yields:
         The row, and the latest one of the same mandate elsewhere.

@@ -3,7 +3,7 @@ A connection pool that recovers from any outage by itself, however long and busy
 
 psycopg_pool keeps callers that timed out in its queue until a connection comes. With `max_waiting` set, a queue full of
 them raises before the pool tries to connect, so nothing ever connects again; without a bound the queue grows for as long as Postgres is
-away. So callers wait here, in front of the pool, and whoever gives up is forgotten:
+away. So callers wait here, in front of the pool, and a caller that gives up is forgotten:
 
 - at most as many callers as there are connections are inside the pool at a time;
 - while Postgres is away only one of them is, and tries to connect for all;

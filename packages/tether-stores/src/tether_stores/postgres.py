@@ -125,8 +125,8 @@ async def open_pool(
         name: Shown in logs and in `pg_stat_activity`.
         max_size: Connections at most; processes x max_size must stay below what Postgres or the pooler allows.
         wait_s: How long a caller waits for a connection before `StoreUnreachable`, in seconds.
-        checked: Whether a connection is asked for a sign of life before it is handed out. That costs a round trip; whoever
-            can do their work again on a fresh connection may leave it out.
+        checked: Whether a connection is asked for a sign of life before it is handed out. That costs a round trip; a caller that
+            can do its work again on a fresh connection may leave it out.
         prepared: Whether statements that come again are prepared by name, which not every pooler bears. "auto" asks each new
             connection whether a pooler stands between, and prepares where none does.
 

@@ -9,7 +9,7 @@ set local idle_in_transaction_session_timeout = {freeze_ms};
 
 -- read --
 -- Begin one that only reads, and bound its statements by {timeout_ms} as well: a search through the whole of a table must not
--- hold a connection for minutes while whoever asked has gone away.
+-- hold a connection for minutes after the client has gone away.
 begin read only;
 set local statement_timeout = {timeout_ms};
 set local idle_in_transaction_session_timeout = {freeze_ms};

@@ -152,7 +152,7 @@ async def answers(client: Redis) -> bool:
 
 async def warnings(client: Redis) -> list[str]:
     """
-    What is wrong with how this Redis is set up, as sentences for whoever runs it.
+    What is wrong with how this Redis is set up, as sentences for the operator.
 
     Args:
         client: From `open_redis`.

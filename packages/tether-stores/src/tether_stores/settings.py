@@ -375,7 +375,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What web and worker alike should not be run without, as sentences for whoever runs them."""
+        """What web and worker alike should not be run without, as sentences for the operator."""
         keyless = (
             "TETHER_FINGERPRINT_KEY is not set: IBANs can be found from the blacklist's fingerprints by trying all. "
             "Set it before the first upload; later `tether-worker fingerprints rekey` is needed."

@@ -2,7 +2,7 @@
 Telemetry: one JSON object per line on stderr, written by a thread, clean of personal data.
 
 A log line must never hold up an answer, so lines go into a bounded deque and a thread writes them; when stderr
-stalls and the deque is full, the oldest lines are dropped and counted. Every line passes `tether_core.redaction`, whoever
+stalls and the deque is full, the oldest lines are dropped and counted. Every line passes `tether_core.redaction`, whichever module
 wrote it: what libraries log through the standard `logging`, what Python warns of and what nobody caught goes the
 same way as our own events. Of errors that are not ours only what cannot hold somebody's data is kept: the first
 line without its quoted parts, the place in the code, and of Postgres the rule that was broken.
@@ -44,7 +44,7 @@ REQUEST_ID: Final = ContextVar("request_id", default="")
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _DOWNWARDS: Final = sorted(_LEVELS.items(), key=lambda pair: -pair[1])
-# user:password@ in an address, whoever prints one.
+# user:password@ in an address, printed by any library.
 _USERINFO: Final = re.compile(r"(?<=://)[^/@\s]+@")
 # What an error quotes is what it was given.
 _QUOTED: Final = re.compile(r"""(?<!\w)(['"]).*?\1(?!\w)""")
@@ -116,7 +116,7 @@ def _write_all(descriptor: int, data: bytearray) -> None:
     while view:
         try:
             view = view[os.write(descriptor, view) :]
-        except BlockingIOError:  # whoever shares our stderr has made it non-blocking
+        except BlockingIOError:  # another process that shares our stderr has made it non-blocking
             select.select([], [descriptor], [])
 
 
@@ -199,7 +199,7 @@ class Sampled:
     """
     Warnings that may come by the thousand, written once in a while with how many were excluded.
 
-    Whoever sends notifications with an invalid signature chooses how many lines there would be; metrics count all of them.
+    Anyone who sends notifications with an invalid signature chooses how many lines there would be; metrics count all of them.
     """
 
     def __init__(self, log: structlog.typing.FilteringBoundLogger, *, every_s: float = 5.0) -> None:

@@ -193,6 +193,16 @@ async def add(
     return Response(found, status_code=201 if made else 200)
 
 
+@get("/{entry_id:int}", summary="One blacklist entry")
+async def detail(state: State, entry_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> ListedEntry:
+    """One entry, active or lifted."""
+    async with reading(state.pool) as conn:
+        found = await blacklist.by_id(conn, entry_id)
+    if found is None:
+        raise NotFoundException("There is no such blacklist entry")
+    return found
+
+
 @delete("/{entry_id:int}", status_code=200, summary="Lift an entry")
 async def lift(
     request: Request[str, None, State],
@@ -491,5 +501,5 @@ def _plain(text: str | None) -> str | None:
 
 
 ROUTER: Final = Router(
-    "/api/blacklist", route_handlers=[listed, add, lift, export, import_csv], tags=["blacklist"]
+    "/api/blacklist", route_handlers=[listed, add, detail, lift, export, import_csv], tags=["blacklist"]
 )

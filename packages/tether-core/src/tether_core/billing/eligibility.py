@@ -564,7 +564,7 @@ def _capped(candidate: Candidate, *, options: RunOptions, so_far: Totals) -> Ver
 
 
 def _drawn(candidate: Candidate, *, options: RunOptions) -> bool:
-    # Spread over the whole file, since files are sorted by something; the same whoever plans, whenever.
+    # Spread over the whole file, since files are sorted by something; the same for every planner and at any time.
     result = blake2b(
         f"{candidate.debtor_id} {options.due_item}".encode(), digest_size=8, person=b"canary"
     ).digest()

@@ -5,7 +5,7 @@ The gateway signs `hash(id + API password)`, hex, without a separator. The hash 
 asked for SHA-256 or SHA-512; the length of the signature tells which (40, 64 or 128 digits).
 
 What it covers: **only the id**. Status, amount and event are not signed, and every notification of one
-payment carries the same signature, so whoever has seen one can write others. A genuine signature therefore
+payment carries the same signature, so anyone who has seen one can write others. A genuine signature therefore
 makes a *claim* worth recording; `tether_core.payments.attempt` says which claims the gateway must confirm first.
 
 Source: Genesis API documentation v60.1, Notifications; algorithm by length since v40.2 (2023-06).

@@ -6,8 +6,8 @@ a round trip where it is new. So Redis is used only while repeats are frequent, 
 time of a commit are measured as moving averages over the last few hundred deliveries; two thresholds each keep the choice from
 swinging.
 
-Source of the thresholds: a query of Redis costs about a fifth of the CPU that an insert of the same batch costs all programs together
-(benchmarks/results/webhooks.md), so it pays from about one repeat in four or five upwards; it is switched on well above that.
+The thresholds are estimates: a query of Redis must save more inserts than the round trips it adds, and no benchmark of both modes has
+set them yet.
 
 >>> calm = Traffic()
 >>> calm.uses_redis
@@ -54,7 +54,7 @@ class Traffic(msgspec.Struct, frozen=True):
     Attributes:
         repeats: The share of repeats among deliveries that this process did not know by itself, 0.0 to 1.0.
         commit_s: The time of a commit, in seconds.
-        uses_redis: Whether Redis is asked.
+        uses_redis: Whether Redis is queried.
     """
 
     repeats: float = 0.0
@@ -80,8 +80,7 @@ def observed(
         traffic: What was measured before.
         deliveries: Notifications of the batch that this process did not know by itself, 0 or more.
         repeats: Of these, repeats, recognised by Redis or Postgres.
-        commit_s: How long their commit took; `None` where none was needed. One commit in a row of quick ones counts a tenth,
-            unless it is far beyond all bounds.
+        commit_s: How long their commit took; `None` where none was needed. One commit has a weight of a tenth.
         policy: The thresholds.
     """
     share = traffic.repeats

@@ -326,7 +326,7 @@ def stands(kept: Sequence[Verdict], *, chargebacked: bool, answered: bool) -> Ve
         answered: Whether a person has answered that the row is to be collected.
 
     Returns:
-        The first reason that stands, or `None`: the others are looked up anew by whoever bills.
+        The first reason that stands, or `None`: the others are looked up anew at billing.
 
     >>> duplicate, listed = Verdict("duplicate_in_file", "..."), Verdict("blacklisted", "...")
     >>> stands([listed], chargebacked=False, answered=False) is None

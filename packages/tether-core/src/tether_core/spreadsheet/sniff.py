@@ -21,7 +21,7 @@ by name, with what the sender can do.
 | `binary` | bytes that are no text |
 
 The guards against archives made to exhaust memory read the directory only, so a lying directory gets past them:
-whoever opens a workbook does so in a process with a limit.
+callers open a workbook in a process with a limit.
 
 >>> import io
 >>> sniff(io.BytesIO(b"Name;IBAN"), name="debtors.csv")

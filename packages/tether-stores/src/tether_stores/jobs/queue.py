@@ -46,7 +46,7 @@ async def open_wake_up_queue(
     Args:
         redis_url: The server.
         queue: A name of `tether_core.jobs.Queue`.
-        timeout_s: For each reply, in seconds; whoever waits for wake-ups needs more than the second a wait takes.
+        timeout_s: For each reply, in seconds; a client that waits for wake-ups needs more than the second a wait takes.
 
     Yields:
         The wake-up queue.

@@ -1,6 +1,6 @@
 -- reconciliation_differences: differences between the gateway's records and ours (tether_core.reconciliation.differences).
 --
--- A line is opened by whoever finds it: processing of notifications, reports, or the review. The unique index over open lines lets
+-- A line is opened by what finds it: processing of notifications, reports, or the review. The unique index over open lines lets
 -- one of them make it; the others note when it was seen last. It is resolved by the facts, or acknowledged by a person; an
 -- acknowledged line stays until the facts resolve it, so the same facts open no second one. Open lines are few, and the partial
 -- indexes hold only these: what the list costs does not depend on how many debits there are.

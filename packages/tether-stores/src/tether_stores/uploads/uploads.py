@@ -326,7 +326,7 @@ async def record(conn: Connection, recording: Recording, *, now: datetime) -> tu
         The upload's id, and whether it is new.
     """
     values = {**msgspec.structs.asdict(recording), "answers": _text(recording.answers), "now": now}
-    # Whoever loses the insert finds the winner; it may be gone from under the key again only by new answers.
+    # The loser of the insert finds the winner; it may be gone from under the key again only by new answers.
     for _ in range(3):
         if row := await (await conn.execute(_SQL["record"], values)).fetchone():
             return row[0], True

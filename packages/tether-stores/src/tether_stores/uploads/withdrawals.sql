@@ -1,7 +1,7 @@
 -- withdrawals: uploads that are taken back before anything of them was submitted.
 --
 -- A withdrawal holds the upload's row first, then the rows of its runs. An order holds the upload, too, a planner its run, and
--- whoever claims debits shares the run: so each of them is committed before the withdrawal looks, or comes after it and finds the
+-- a worker that claims debits shares the run: so each of them is committed before the withdrawal looks, or comes after it and finds the
 -- upload withdrawn or the run cancelled. A worker that reads the file has lost its lease then, and its chunk is rolled back.
 --
 -- Rows of debtors stay as they are. Who looks for other rows of an account passes over those of withdrawn uploads.

@@ -1,13 +1,16 @@
 """What the console's forms do: each sends one order to the API, and goes on to the page that shows its result."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from litestar import get, post
 from litestar.params import Parameter
 from litestar.response import Redirect, Template
 from litestar.status_codes import HTTP_303_SEE_OTHER
+from tether_core import money
+from tether_core.errors import InvalidAmount
 
+from tether_web.console import formats
 from tether_web.console.api import Failed, call, send
 from tether_web.console.pages import Asked, Key, rendered, shown_again
 from tether_web.http import sessions
@@ -24,15 +27,29 @@ async def _form(request: Asked) -> dict[str, str]:
     return {name: value.strip() for name, value in form.multi_items() if isinstance(value, str)}
 
 
-def _number(form: Mapping[str, str], name: str, *, factor: int = 1) -> int | None:
-    """A whole number of a form, `None` where the field is empty; what is no number is passed on, and the API says so."""
-    text = form.get(name, "")
-    if not text:
-        return None
+def _whole(text: str) -> int:
+    """
+    A whole number of a form.
+
+    Raises:
+        Failed: when it is none; a limit that is dropped or guessed debits more people than its writer allowed.
+    """
+    if not (text.isascii() and text.isdigit()):
+        raise Failed(422, "Write limits as whole numbers, e.g. 250.")
+    return int(text)
+
+
+def _minor(text: str) -> int:
+    """
+    An amount of euros, in cents.
+
+    Raises:
+        Failed: when it is none. "1.000" is none: it could be one euro or a thousand.
+    """
     try:
-        return round(float(text.replace(",", ".")) * factor)
-    except ValueError:
-        return text  # type: ignore[return-value]
+        return money.parse(text.replace(",", "."), currency="EUR").amount_minor
+    except InvalidAmount as exc:
+        raise Failed(422, "Write the amount in euros without groups of thousands, e.g. 1000.50.") from exc
 
 
 @get("/sign-in", include_in_schema=False)
@@ -116,32 +133,45 @@ async def withdraw(request: Asked, key: Key) -> Template | Redirect:
     return _gone_on(f"/uploads/{key}", "withdrawn")
 
 
+# How the fields of an order that are numbers are read.
+_READ: Final[dict[str, Callable[[str], float]]] = {
+    "count_max": _whole,
+    "amount_max_minor": _minor,
+    "canary_share": lambda text: _whole(text) / 100,
+}
+
+
 @post("/uploads/{key:int}/billing", include_in_schema=False)
 async def bill(request: Asked, key: Key) -> Template | Redirect:
     """Order a billing run, or show what it would do."""
     form = await _form(request)
     is_dry_run = form.get("what") == "dry_run"
-    order = {
-        "due_item": form.get("due_item"),
-        "usage": form.get("usage"),
-        "count_max": _number(form, "count_max"),
-        "amount_max_minor": _number(form, "amount_max", factor=100),
-        "account": form.get("account"),
-        "canary_share": float(form["canary_percent"]) / 100
-        if form.get("canary_percent", "").isdigit()
-        else None,
-        "again": form.get("again") == "on" or None,
-        "dry_run": is_dry_run or None,
-    }
-    body = {name: value for name, value in order.items() if value not in {None, ""}}
     headers = {} if is_dry_run else {"Idempotency-Key": form.get("order_key", "")}
     try:
+        body: dict[str, Any] = {
+            name: _READ.get(name, str)(form[name])
+            for name in ("due_item", "usage", "account", *_READ)
+            if form.get(name)
+        }
+        body |= {"again": form.get("again") == "on", "dry_run": is_dry_run}
         answer = await call(request, "POST", f"/api/uploads/{key}/billing", body=body, headers=headers)
     except Failed as exc:
         return await shown_again(request, "/uploads", key, exc)
     if is_dry_run:
         return rendered(
-            request, "dry_run", title=f"Dry run of upload {key}", key=key, preview=answer, form=form
+            request,
+            "dry_run",
+            title=f"Dry run of upload {key}",
+            key=key,
+            form=form,
+            preview={
+                **answer,
+                "debtors": [
+                    {**found, "amount": formats.money(found["amount_minor"], found["currency"])}
+                    for found in answer["debtors"]
+                ],
+            },
+            amount=formats.money(answer["amount_minor"], "EUR"),
         )
     return _gone_on(f"/runs/{answer['id']}", "ordered")
 

@@ -1,5 +1,6 @@
 """The pages of the console that are read: overview, lists, and one page for each thing."""
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -104,15 +105,15 @@ def cell(row: Mapping[str, Any], column: Column, *, page: str) -> dict[str, Any]
     return {"kind": "number" if column.kind == "size" else column.kind, "text": text, **more}
 
 
-def table(rows: Sequence[Mapping[str, Any]], listing: Listing) -> dict[str, Any]:
-    """Rows of the API as a table."""
+def table(rows: Sequence[Mapping[str, Any]] | None, listing: Listing) -> dict[str, Any]:
+    """Rows of the API as a table; `None` where they could not be read, which is not the same as none."""
     return {
         "columns": [
             {"title": column.title, "kind": "number" if column.kind == "size" else column.kind}
             for column in listing.columns
         ],
-        "rows": [[cell(row, column, page=listing.page) for column in listing.columns] for row in rows],
-        "empty": listing.empty,
+        "rows": [[cell(row, column, page=listing.page) for column in listing.columns] for row in rows or ()],
+        "empty": "This list could not be read; reload the page." if rows is None else listing.empty,
     }
 
 
@@ -151,6 +152,14 @@ _PAGES: Final = {
     "upload_id": "/uploads",
     "webhook_event_id": "/notifications",
 }
+# What needs a person: the title, the console's list, the API's list, and the state that is counted.
+_NEEDS: Final = (
+    ("Uploads that wait for an answer", "/uploads", "/api/uploads", "needs_answer"),
+    ("Runs that are paused", "/runs", "/api/billing-runs", "paused"),
+    ("Notifications that need a person", "/notifications", "/api/webhook-events", "parked"),
+    ("Differences of the books", "/differences", "/api/reconciliation-differences", "open"),
+)
+_NEEDS_MAX: Final = 10
 BY_PAGE: Final = {listing.page: listing for listing in LISTINGS}
 
 
@@ -190,22 +199,15 @@ def _lists(listing: Listing) -> HTTPRouteHandler:
 async def overview(request: Asked) -> Template:
     """What happened today, what waits, and what needs a person."""
     today = request.app.state.clock()
-    ready = await _or(request, "/ready", {})
-    books = await _or(
-        request,
-        "/api/completeness",
-        None,
-        {"from": (today - timedelta(days=6)).date().isoformat(), "to": today.date().isoformat()},
+    week = {"from": (today - timedelta(days=6)).date().isoformat(), "to": today.date().isoformat()}
+    ready, books, latest, runs, heard, *needs = await asyncio.gather(
+        _part(request, "/ready"),
+        _part(request, "/api/completeness", week),
+        _rows(request, "/api/uploads", {"limit": 5}),
+        _rows(request, "/api/billing-runs", {"limit": 5}),
+        _rows(request, "/api/webhook-events", {"limit": 10}),
+        *(_rows(request, api, {"status": status, "limit": _NEEDS_MAX}) for _, _, api, status in _NEEDS),
     )
-    lines = await _or(
-        request, "/api/reconciliation-differences", {"items": []}, {"status": "open", "limit": 10}
-    )
-    parked = await _or(request, "/api/webhook-events", {"items": []}, {"status": "parked", "limit": 10})
-    asking = await _or(request, "/api/uploads", {"items": []}, {"status": "needs_answer", "limit": 10})
-    paused = await _or(request, "/api/billing-runs", {"items": []}, {"status": "paused", "limit": 10})
-    latest = await _or(request, "/api/uploads", {"items": []}, {"limit": 5})
-    runs = await _or(request, "/api/billing-runs", {"items": []}, {"limit": 5})
-    heard = await _or(request, "/api/webhook-events", {"items": []}, {"limit": 10})
     return rendered(
         request,
         "overview",
@@ -213,42 +215,42 @@ async def overview(request: Asked) -> Template:
         ready=ready,
         books=books,
         needs=[
-            {
-                "title": "Uploads that wait for an answer",
-                "page": "/uploads?status=needs_answer",
-                "count": len(asking["items"]),
-            },
-            {"title": "Runs that are paused", "page": "/runs?status=paused", "count": len(paused["items"])},
-            {
-                "title": "Notifications that need a person",
-                "page": "/notifications?status=parked",
-                "count": len(parked["items"]),
-            },
-            {
-                "title": "Differences of the books",
-                "page": "/differences?status=open",
-                "count": len(lines["items"]),
-            },
+            {"title": title, "page": f"{page}?status={status}", "count": _count(rows)}
+            for (title, page, _, status), rows in zip(_NEEDS, needs, strict=True)
         ],
-        uploads=table(latest["items"], BY_PAGE["/uploads"]),
-        runs=table(runs["items"], BY_PAGE["/runs"]),
-        notifications=table(heard["items"], BY_PAGE["/notifications"]),
+        uploads=table(latest, BY_PAGE["/uploads"]),
+        runs=table(runs, BY_PAGE["/runs"]),
+        notifications=table(heard, BY_PAGE["/notifications"]),
     )
 
 
-async def _or(request: Asked, path: str, otherwise: Any, query: Mapping[str, Any] | None = None) -> Any:
-    """The API's answer; *otherwise* where it has none, so that one part that fails does not take the page away."""
+def _count(rows: list[Any] | None) -> str:
+    """How many rows a list has, as far as one page of it tells; "?" where it could not be read."""
+    if rows is None:
+        return "?"
+    return f"{len(rows)}+" if len(rows) == _NEEDS_MAX else str(len(rows))
+
+
+async def _part(request: Asked, path: str, query: Mapping[str, Any] | None = None) -> Any:
+    """The API's response for one part of a page; `None` where it failed, which the page says instead of losing the rest."""
     try:
         return await call(request, "GET", path, query=query)
     except Failed:
-        return otherwise
+        return None
+
+
+async def _rows(request: Asked, path: str, query: Mapping[str, Any] | None = None) -> list[Any] | None:
+    """The rows of one page of a list; `None` where they could not be read."""
+    found = await _part(request, path, query)
+    rows: list[Any] | None = found["items"] if isinstance(found, dict) else found
+    return rows
 
 
 async def _upload(request: Asked, key: int) -> dict[str, Any]:
     detail = await call(request, "GET", f"/api/uploads/{key}")
-    preview = await _or(request, f"/api/uploads/{key}/preview", None)
-    problems = await _or(request, f"/api/uploads/{key}/problems", {"items": []}, {"limit": 50})
-    runs = await _or(request, f"/api/uploads/{key}/billing", [])
+    preview = await _part(request, f"/api/uploads/{key}/preview")
+    problems = await _rows(request, f"/api/uploads/{key}/problems", {"limit": 50})
+    runs = await _rows(request, f"/api/uploads/{key}/billing")
     upload = detail["upload"]
     return {
         "title": f"Upload {key}: {upload['filename']}",
@@ -262,14 +264,14 @@ async def _upload(request: Asked, key: int) -> dict[str, Any]:
         "amount": formats.money(upload["row_counts"]["amount_minor"], "EUR"),
         "facts": facts(upload, "id filename state added_by created_at started_at finished_at failure"),
         "preview": preview,
-        "problems": problems["items"],
+        "problems": problems,
         "runs": table(runs, BY_PAGE["/runs"]),
     }
 
 
 async def _run(request: Asked, key: int) -> dict[str, Any]:
     detail = await call(request, "GET", f"/api/billing-runs/{key}")
-    payments = await _or(request, "/api/billing-attempts", {"items": []}, {"run": key, "limit": 25})
+    payments = await _rows(request, "/api/billing-attempts", {"run": key, "limit": 25})
     run = detail["run"]
     return {
         "title": f"Billing run {key}",
@@ -290,21 +292,21 @@ async def _run(request: Asked, key: int) -> dict[str, Any]:
             }
             for name, found in detail["states"].items()
         ],
-        "payments": table(payments["items"], BY_PAGE["/payments"]),
+        "payments": table(payments, BY_PAGE["/payments"]),
     }
 
 
 async def _payment(request: Asked, key: int) -> dict[str, Any]:
     attempt = await call(request, "GET", f"/api/billing-attempts/{key}")
-    exposure = await _or(request, f"/api/billing-attempts/{key}/exposure", None)
-    refunds = await _or(request, f"/api/billing-attempts/{key}/refunds", [])
-    outside = await _or(request, f"/api/billing-attempts/{key}/gateway-refunds", [])
+    exposure = await _part(request, f"/api/billing-attempts/{key}/exposure")
+    refunds = await _rows(request, f"/api/billing-attempts/{key}/refunds")
+    outside = await _rows(request, f"/api/billing-attempts/{key}/gateway-refunds")
     heard = (
-        await _or(request, "/api/webhook-events", {"items": []}, {"unique_id": attempt["unique_id"]})
+        await _rows(request, "/api/webhook-events", {"unique_id": attempt["unique_id"]})
         if attempt["unique_id"]
-        else {"items": []}
+        else []
     )
-    lines = await _or(request, "/api/reconciliation-differences", {"items": []}, {"attempt_id": key})
+    lines = await _rows(request, "/api/reconciliation-differences", {"attempt_id": key})
     return {
         "title": f"Payment {key}",
         "attempt": attempt,
@@ -318,14 +320,14 @@ async def _payment(request: Asked, key: int) -> dict[str, Any]:
         "exposure": exposure,
         "refunds": table(refunds, BY_PAGE["/refunds"]),
         "outside": outside,
-        "notifications": table(heard["items"], BY_PAGE["/notifications"]),
-        "differences": table(lines["items"], BY_PAGE["/differences"]),
+        "notifications": table(heard, BY_PAGE["/notifications"]),
+        "differences": table(lines, BY_PAGE["/differences"]),
     }
 
 
 async def _debtor(request: Asked, key: int) -> dict[str, Any]:
     detail = await call(request, "GET", f"/api/debtors/{key}")
-    payments = await _or(request, "/api/billing-attempts", {"items": []}, {"debtor": key})
+    payments = await _rows(request, "/api/billing-attempts", {"debtor": key})
     listed = detail["debtor"]["debtor"]
     return {
         "title": f"Debtor {key}",
@@ -340,7 +342,7 @@ async def _debtor(request: Asked, key: int) -> dict[str, Any]:
         ],
         "reasons": listed["reasons"],
         "warnings": detail["warnings"],
-        "payments": table(payments["items"], BY_PAGE["/payments"]),
+        "payments": table(payments, BY_PAGE["/payments"]),
     }
 
 
@@ -359,12 +361,7 @@ async def _notification(request: Asked, key: int) -> dict[str, Any]:
 
 
 async def _entry(request: Asked, key: int) -> dict[str, Any]:
-    page = await call(request, "GET", "/api/blacklist", query={"cursor": None, "which": "all", "limit": 500})
-    found = next((entry for entry in page["items"] if entry["id"] == key), None)
-    if found is None:
-        raise Failed(
-            404, "There is no such entry among the newest 500; look for it in the list by its filters.", []
-        )
+    found = await call(request, "GET", f"/api/blacklist/{key}")
     return {
         "title": f"Blacklist entry {key}",
         "entry": found,
@@ -441,7 +438,7 @@ async def reconciliation(request: Asked) -> Template:
         problem, status = None, 200
     except Failed as exc:
         books, problem, status = None, {"detail": exc.detail}, exc.status
-    lines = await _or(request, "/api/reconciliation-differences", {"items": []}, {"status": "open"})
+    lines = await _rows(request, "/api/reconciliation-differences", {"status": "open"})
     return rendered(
         request,
         "reconciliation",
@@ -450,7 +447,7 @@ async def reconciliation(request: Asked) -> Template:
         books=books,
         from_on=from_on,
         to_on=to_on,
-        differences=table(lines["items"], BY_PAGE["/differences"]),
+        differences=table(lines, BY_PAGE["/differences"]),
         problem=problem,
     )
 

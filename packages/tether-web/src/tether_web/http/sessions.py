@@ -16,7 +16,7 @@ from typing import Final
 
 from litestar.datastructures import Cookie, State
 from tether_stores import sessions
-from tether_stores.postgres import transaction
+from tether_stores.postgres import connection, transaction
 
 __all__ = ["COOKIE", "IDLE", "LIFETIME", "begin", "cookie", "end", "holder", "is_own_page"]
 
@@ -55,14 +55,15 @@ async def holder(state: State, *, token: str) -> str | None:
         The name of the API key, or `None` where the session has ended or its key is configured no longer.
     """
     now = state.clock()
-    async with transaction(state.pool) as conn:
+    digest = _digest(token)
+    async with connection(state.pool) as conn:
         found = await sessions.find(
-            conn, token_digest=_digest(token), used_after=now - IDLE, begun_after=now - LIFETIME
+            conn, token_digest=digest, used_after=now - IDLE, begun_after=now - LIFETIME
         )
         if found is None or found.holder not in state.key_ring.holders:
             return None
         if found.last_used_at < now - _MARK_AFTER:
-            await sessions.mark_used(conn, token_digest=_digest(token), now=now)
+            await sessions.mark_used(conn, token_digest=digest, now=now)
     return found.holder
 
 

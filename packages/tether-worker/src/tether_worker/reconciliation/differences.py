@@ -8,7 +8,7 @@ debits that nobody can inquire about ────┘
 ```
 
 Rules are in `tether_core.reconciliation.differences`. The review follows the outbox and comes after the commit of what it looks at, so two
-debits of one due item that are approved at the same time in two transactions are both in sight of whoever comes second. It
+debits of one due item that are approved at the same time in two transactions are both visible to the second one. It
 holds its position while it works: one worker reviews at a time, and another goes on where a dead one stopped.
 """
 

@@ -133,7 +133,7 @@ class Child:
         return self
 
     def kill(self) -> None:
-        """End the process now; whoever reads from it gets a `FileRefused`."""
+        """End the process now; a reader gets a `FileRefused`."""
         self._process.kill()
 
     def __exit__(self, *_: object) -> None:

@@ -586,7 +586,7 @@ create index webhook_events_identity_checks on webhook_events (account, received
 
 -- Deliveries beyond what is kept: counted at the row that stands for them.
 create table excess_deliveries (
-    -- Of webhook_events: a count must not wait for whoever holds that row, which is never deleted.
+    -- Of webhook_events: a count must not wait for the transaction that holds that row, which is never deleted.
     webhook_event_id bigint primary key,
     deliveries bigint not null,
     first_at timestamptz not null,
@@ -649,7 +649,7 @@ create index blacklist_for_people_by_reason on blacklist (
     reason_code, action, source, (case when lifted_at is not null then 'lifted' when expires_at is not null then 'ends' else 'stays' end), id
 );
 
--- Which disputes an entry is about: a dispute asks for an entry once, whoever reports it again.
+-- Which disputes an entry is about: a dispute asks for an entry once, however often it is reported.
 create table blacklist_disputes (
     blacklist_id bigint not null references blacklist (id),
     attempt_id bigint not null references billing_attempts (id),
@@ -718,7 +718,7 @@ create table outbox (
     occurred_at timestamptz not null
 );
 
--- A tick of a periodic task: whoever inserts it does the periodic task, so it is done once however many workers are up.
+-- A tick of a periodic task: the worker that inserts it runs the task, so it is done once however many workers are up.
 create table ticks (
     periodic_task text not null,
     tick_at timestamptz not null,
